@@ -1,0 +1,51 @@
+# `make lab` opens the course, `make test` proves it; both set up what they need.
+PYTHON ?= python3
+VENV   ?= .venv
+PORT   ?= 8888
+BROWSER ?=
+BIN    := $(VENV)/bin
+LAB    := $(VENV)/.lab-ready
+DEV    := $(VENV)/.dev-ready
+TOUR   := notebooks/basic/00_tour.ipynb
+
+.PHONY: help lab test book bench lint clean
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "deepseek_learn needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	       "Name another one: make lab PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+
+$(LAB): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV). To download: about 0.5 GB of packages, of which PyTorch is 0.2 GB;"
+	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
+	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
+	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision]' -c constraints.txt
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(LAB)
+	@echo "Adding the tools for tests to $(VENV) (about 0.3 GB)."
+	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,classroom,dev]' \
+	  onnx onnxscript onnxruntime -c constraints.txt
+	@touch $@
+
+lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none)
+	@$(BIN)/deepseek-learn lab --port $(PORT) --browser "$(BROWSER)"
+
+test: $(DEV)  ## set up, then run everything that is tested
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+book: $(LAB)  ## build the book in both languages into _build/html
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
+
+bench: $(DEV)  ## run the benchmarks (about an hour), writing benchmarks/results
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+lint: $(DEV)  ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:  ## remove the environment and everything built
+	rm -rf $(VENV) _build zh/_build dist .pytest_cache .ruff_cache

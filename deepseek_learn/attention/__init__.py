@@ -1,0 +1,20 @@
+"""Spatial-channel attention, its peers, and putting any of them into a backbone."""
+
+from .attach import Attended, attach, attention_maps
+from .families import ProjectExcite, SelfAttention, create, names, register
+from .fold import fold
+from .spatial_channel import SpatialChannelAttention, shift_sum
+
+__all__ = [
+    "Attended",
+    "ProjectExcite",
+    "SelfAttention",
+    "SpatialChannelAttention",
+    "attach",
+    "attention_maps",
+    "create",
+    "fold",
+    "names",
+    "register",
+    "shift_sum",
+]

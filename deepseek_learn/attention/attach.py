@@ -1,0 +1,149 @@
+"""Put an attention module into a network that exists, keeping its weights."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from .families import create
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+CONVS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+class Attended(nn.Sequential):
+    """A module followed by its attention: `attention(module(x))`."""
+
+    def __init__(self, module: nn.Module, attention: nn.Module):
+        super().__init__(OrderedDict(module=module, attention=attention))
+
+
+def attach(
+    model: nn.Module,
+    name: str,
+    where: str | Sequence[str] = "auto",
+    *,
+    scale: float | str = "unit",
+    identity: bool = False,
+) -> nn.Module:
+    """Add the attention module `name` to `model`, in place; returns `model`.
+
+    Args:
+        model: a ResNet (torchvision or timm), a U-Net, or any network.
+        name: a name of the registry, see `attention.names()`.
+        where: `"residual"`: before each addition of a ResNet's block, as SE does;
+            `"double_conv"`: after each pair of convolutions, the unit of a U-Net;
+            `"auto"`: the first of these that the model has; or names of modules, shell
+            wildcards allowed: `["stages.2", "stages.4"]`, `["up*.conv"]`.
+        scale, identity: as in `attention.create`. `identity=True` leaves the outputs
+            of a pretrained network exactly as they were.
+
+    Pretrained weights stay where they are. Attach after loading them.
+
+    Raises:
+        ValueError: when `where` fits nothing in the model.
+    """
+    dims = 3 if any(isinstance(m, nn.Conv3d) for m in model.modules()) else 2
+    places = _places(model, where)
+    reference = next(model.parameters(), torch.empty(0))
+    for place in places:
+        module = model.get_submodule(place)
+        attention = create(
+            name, out_channels(module), dims=dims, scale=scale, identity=identity
+        )
+        attention.to(reference).train(module.training)
+        _replace(model, place, Attended(module, attention))
+    return model
+
+
+def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
+    modules = dict(model.named_modules())
+    if isinstance(where, str):
+        finders = {"residual": _last_norms, "double_conv": _double_convs}
+        if where == "auto":
+            found = _last_norms(modules) or _double_convs(modules)
+        elif where in finders:
+            found = finders[where](modules)
+        else:
+            found = [n for n in modules if n and fnmatchcase(n, where)]
+    else:
+        found = [n for n in modules if n and any(fnmatchcase(n, w) for w in where)]
+    if not found:
+        raise ValueError(
+            f"where={where!r} fits no module of {type(model).__name__}; it takes "
+            f'"auto", "residual" (ResNet blocks), "double_conv" (U-Net) or names of '
+            f"modules as in model.named_modules()."
+        )
+    return found
+
+
+def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
+    """The last norm on the residual branch of each ResNet block, by its usual names."""
+    found = []
+    for name, module in modules.items():
+        children = dict(module.named_children())
+        if "conv1" in children and "conv2" in children and "downsample" in children:
+            last = "bn3" if "bn3" in children else "bn2"
+        elif "conv1" in children and "conv2" in children and "relu" in children:
+            last = "bn3" if "bn3" in children else "bn2"
+        else:
+            continue
+        found.append(f"{name}.{last}" if name else last)
+    return found
+
+
+def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
+    """Modules whose direct children hold exactly two convolutions, one after another."""
+
+    def is_pair(module: nn.Module) -> bool:
+        convs = [c for c in module.children() if isinstance(c, CONVS)]
+        return len(convs) == 2 and convs[0].out_channels == convs[1].in_channels
+
+    return [name for name, module in modules.items() if name and is_pair(module)]
+
+
+def out_channels(module: nn.Module) -> int:
+    """Channels that `module` gives: those of its last convolution or norm."""
+    for layer in reversed(list(module.modules())):
+        if isinstance(layer, NORMS):
+            return getattr(layer, "num_features", None) or layer.num_channels
+        if isinstance(layer, CONVS):
+            return layer.out_channels
+    raise ValueError(
+        f"{type(module).__name__} holds no convolution and no norm, so its number of "
+        f"channels is not known; name a module that does."
+    )
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+def attention_maps(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The spatial gates of every spatial-channel module while `model` reads `x`.
+
+    Returns:
+        module name → spatial gate `[B, 1, H, W]` (`[B, 1, D, H, W]`), values in 0..1.
+    """
+    from .spatial_channel import SpatialChannelAttention
+
+    maps: dict[str, Tensor] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if isinstance(module, SpatialChannelAttention):
+
+            def keep(module, inputs, name=name):
+                with torch.no_grad():
+                    maps[name] = module.gates(inputs[0])[0]
+
+            hooks.append(module.register_forward_pre_hook(keep))
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps

@@ -1,0 +1,192 @@
+"""The other attention modules, behind one registry, all at a stated initial scale.
+
+`create("cbam", 64)` gives a module from `[B, 64, H, W]` to the same shape. Where `timm`
+has a module we take timm's. Sigmoid gates start near 0.5, so a module's output starts
+at a fraction of its input (`native_scale`); `scale="unit"` undoes that by a constant.
+Without it a comparison ranks modules by this factor: see the lesson
+`notebooks/basic/02_attention_families.ipynb`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import require
+from ..registry import Registry
+from .spatial_channel import CONV, SpatialChannelAttention, resolve_scale
+
+attention = Registry("attention module")
+register = attention.register
+
+
+def names(dims: int = 2) -> list[str]:
+    """The registered modules for pictures (`dims=2`) or volumes (`dims=3`)."""
+    return [name for name in attention if dims in attention.facts(name)["dims"]]
+
+
+def create(
+    name: str,
+    channels: int,
+    *,
+    dims: int = 2,
+    scale: float | str = "unit",
+    identity: bool = False,
+) -> nn.Module:
+    """Build the module `name` for `channels` channels.
+
+    Args:
+        name: one of `names(dims)`, or one you registered with `@attention.register`.
+        channels: C of the features `[B, C, H, W]` (`[B, C, D, H, W]` for `dims=3`).
+        scale: mean factor on the input at initialisation: `"unit"` (1), a positive
+            number, or `"native"` (as the module's paper has it).
+        identity: start as exactly `scale * x`, by zeroing the module's last layers.
+
+    Raises:
+        UnknownNameError: naming the modules there are.
+        ValueError: when the module has no form for `dims`, or cannot start as identity.
+        MissingPackageError: when a module from timm is asked for without timm.
+    """
+    factory, facts = attention[name], attention.facts(name)
+    if dims not in facts["dims"]:
+        raise ValueError(
+            f"attention module {name!r} works in {facts['dims']} dimensions; got "
+            f"dims={dims}."
+        )
+    module = factory(channels, dims=dims) if len(facts["dims"]) > 1 else factory(channels)
+    if identity:
+        if "last" not in facts:
+            raise ValueError(f"attention module {name!r} has no identity start.")
+        for layer in facts["last"](module):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+    gain = 1.0
+    if scale != "native":
+        gain = resolve_scale(scale) / facts["native_scale"]
+    if isinstance(module, SpatialChannelAttention):
+        module.gain = gain  # folds into its gates
+        return module
+    return module if gain == 1.0 else Scaled(module, gain)
+
+
+class Scaled(nn.Module):
+    """`gain * module(x)`: the same module at another initial scale."""
+
+    def __init__(self, module: nn.Module, gain: float):
+        super().__init__()
+        self.module, self.gain = module, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * self.module(x)
+
+    def extra_repr(self) -> str:
+        return f"gain={self.gain:g}"
+
+
+def _timm(name: str, channels: int) -> nn.Module:
+    purpose = f"the attention module {name!r} of timm"
+    layers = require("timm.layers", extra="vision", purpose=purpose)
+    return layers.create_attn(name, channels)
+
+
+register("sc", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])(
+    SpatialChannelAttention
+)
+
+
+@register("se", dims=(2,), native_scale=0.5, last=lambda m: [m.fc2])
+def squeeze_excite(channels: int) -> nn.Module:
+    """Squeeze-and-excitation (Hu et al. 2018, arXiv 1709.01507): a channel gate."""
+    return _timm("se", channels)
+
+
+@register("eca", dims=(2,), native_scale=0.5, last=lambda m: [m.conv])
+def efficient_channel(channels: int) -> nn.Module:
+    """ECA (Wang et al. 2020, arXiv 1910.03151): a channel gate without bottleneck."""
+    return _timm("eca", channels)
+
+
+@register(
+    "cbam",
+    dims=(2,),
+    native_scale=0.25,
+    last=lambda m: [m.channel.fc2, m.spatial.conv.bn],  # not conv: both zero is dead
+)
+def convolutional_block(channels: int) -> nn.Module:
+    """CBAM (Woo et al. 2018, arXiv 1807.06521): channel gate, then spatial gate."""
+    return _timm("cbam", channels)
+
+
+@register("coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w])
+def coordinate(channels: int) -> nn.Module:
+    """Coordinate attention (Hou et al. 2021, arXiv 2103.02907): a gate a row, a column."""
+    return _timm("coord", channels)
+
+
+@register("scse", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])
+class SCSE(SpatialChannelAttention):
+    """scSE as published (Roy et al. 2018): a 1x1 spatial squeeze, reduction 2."""
+
+    def __init__(self, channels: int, dims: int = 2):
+        super().__init__(channels, reduction=2, kernel_size=1, dims=dims)
+
+
+@register("project_excite", dims=(3,), native_scale=0.5, last=lambda m: [m.excite])
+class ProjectExcite(nn.Module):
+    """Project & Excite (Rickmann et al. 2019, arXiv 1906.04649), for volumes.
+
+    The means over each pair of axes, `[B, C, D, 1, 1]`, `[B, C, 1, H, 1]` and
+    `[B, C, 1, 1, W]`, are added, pass two 1x1x1 convolutions and gate the features.
+    """
+
+    def __init__(self, channels: int, reduction: int = 2):
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.squeeze = nn.Conv3d(channels, hidden, 1)
+        self.excite = nn.Conv3d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, D, H, W]` → the same shape."""
+        depth = x.mean((3, 4), keepdim=True)
+        height = x.mean((2, 4), keepdim=True)
+        width = x.mean((2, 3), keepdim=True)
+        projected = depth + height + width  # broadcast to [B, C, D, H, W]
+        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(projected))))
+
+
+@register(
+    "self_attention", dims=(2, 3), native_scale=1.0, last=lambda m: [m.project]
+)
+class SelfAttention(nn.Module):
+    r"""Non-local self-attention over positions (Wang et al. 2018, arXiv 1711.07971).
+
+    .. math:: y = x + W_o\,\mathrm{softmax}(q k^\top / \sqrt{d})\,v
+
+    Args:
+        channels: C of `[B, C, *space]`.
+        width: d, width of queries, keys and values.
+        fused: PyTorch's fused kernel (memory linear in positions, time still
+            quadratic); `False` writes the N x N matrix out, to show what that costs.
+    """
+
+    def __init__(
+        self, channels: int, width: int = 64, dims: int = 2, fused: bool = True
+    ):
+        super().__init__()
+        self.width, self.fused = width, fused
+        self.qkv = CONV[dims](channels, 3 * width, 1, bias=False)
+        self.project = CONV[dims](width, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, *space]` → the same shape."""
+        # contiguous: on strided q, k, v the fused kernel silently falls back
+        q, k, v = (
+            t.transpose(1, 2).contiguous()[:, None]  # [B, 1, N, d]
+            for t in self.qkv(x).flatten(2).chunk(3, dim=1)
+        )
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            weights = (q @ k.transpose(2, 3) / self.width**0.5).softmax(3)  # N x N
+            y = weights @ v
+        y = y[:, 0].transpose(1, 2).reshape(x.shape[0], self.width, *x.shape[2:])
+        return x + self.project(y)

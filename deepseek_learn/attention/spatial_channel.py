@@ -1,0 +1,155 @@
+r"""Spatial-channel attention: the module of the guide, mended, exact and fast.
+
+For features :math:`x` of shape `[B, C, *space]`
+
+.. math:: y = g\, x \cdot (\sigma(K * x + b) + \sigma(W_2\,\mathrm{relu}(W_1 \bar x)))
+
+with one spatial gate `[B, 1, *space]` (a 3x3 convolution to one channel), one channel
+gate `[B, C, 1, ...]` (a bottleneck on the mean over space) and the constant
+:math:`g`. This is scSE of Roy, Navab & Wachinger 2018 (arXiv 1803.02579) with a 3x3
+instead of a 1x1 spatial squeeze; its 3-D relative is Project & Excite (Rickmann et al.
+2019, arXiv 1906.04649). Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
+"""
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+POINTWISE = {2: F.conv2d, 3: F.conv3d}
+
+
+def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
+    r"""Add up one-channel maps, each shifted by its place in the kernel.
+
+    A convolution to **one** channel is a sum of shifted 1x1 convolutions,
+    :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`: so a 1x1 convolution to
+    :math:`k^d` taps followed by this sum is exact, and it runs on the wide 1x1 kernels
+    that a one-channel output would leave idle.
+
+    Args:
+        taps: `[B, kernel_size**d, *space]`, d = 2 or 3, taps in row-major order.
+
+    Returns:
+        `[B, 1, *space]`.
+    """
+    space = taps.shape[2:]
+    padded = F.pad(taps, (kernel_size // 2,) * (2 * len(space)))
+    total = None
+    for t, shift in enumerate(product(range(kernel_size), repeat=len(space))):
+        window = padded[:, t : t + 1]
+        for axis, (start, size) in enumerate(zip(shift, space, strict=True), start=2):
+            window = window.narrow(axis, start, size)
+        total = window if total is None else total + window
+    return total
+
+
+def tap_weight(convolution: nn.Module) -> Tensor:
+    """The weight `[1, C, k, ...]` of a one-channel convolution as `[k**d, C]`."""
+    return convolution.weight[0].flatten(1).T
+
+
+class SpatialChannelAttention(nn.Module):
+    r"""Weigh each position and each channel, add both gates, multiply once.
+
+    Args:
+        channels: C of the input `[B, C, H, W]` (or `[B, C, D, H, W]`).
+        reduction: the channel gate's bottleneck has `max(channels // reduction, 1)`.
+        kernel_size: side of the spatial gate's kernel, odd.
+        dims: 2 for pictures, 3 for volumes.
+        scale: mean of the factor on `x` at initialisation. The two gates start near
+            0.5 each, so their sum starts near 1: `"unit"` (the default) keeps that, a
+            number rescales it by the constant :math:`g`. Compare modules at equal
+            scale: measured, most of what one seems to win over another is this factor.
+        identity: start at exactly `scale * x` (gates at 0.5, for pretrained networks).
+
+    Cost: :math:`O(C\,k^d\,N)` for N positions; self-attention needs :math:`O(C\,N^2)`.
+
+    Raises:
+        ValueError: for a wrong rank or channel count, with what it got.
+    """
+
+    native_scale = 1.0  # two sigmoid gates at 0.5 each, added
+
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 8,
+        kernel_size: int = 3,
+        dims: int = 2,
+        scale: float | str = "unit",
+        identity: bool = False,
+    ):
+        super().__init__()
+        if dims not in CONV:
+            raise ValueError(f"dims must be 2 or 3; got {dims!r}.")
+        if channels < 1 or reduction < 1:
+            raise ValueError(
+                f"channels and reduction must be at least 1; got {channels} and "
+                f"{reduction}."
+            )
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd; got {kernel_size}.")
+        self.channels, self.dims, self.kernel_size = channels, dims, kernel_size
+        self.gain = resolve_scale(scale) / self.native_scale
+        hidden = max(channels // reduction, 1)
+        self.spatial = CONV[dims](channels, 1, kernel_size, padding=kernel_size // 2)
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
+        if identity:
+            for layer in (self.spatial, self.excite):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, C, *space]` → spatial gate `[B, 1, *space]`, channel `[B, C, 1, ...]`."""
+        self._check(x)
+        weight = tap_weight(self.spatial).reshape(-1, self.channels, *(1,) * self.dims)
+        taps = POINTWISE[self.dims](x, weight)  # [B, k**d, *space]
+        spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.spatial.bias)
+        mean = x.flatten(2).mean(2)  # [B, C]
+        channel = torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
+        channel = channel.reshape(*channel.shape, *(1,) * self.dims)
+        return spatial.to(x.dtype), channel.to(x.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, *space]` → the same shape."""
+        spatial, channel = self.gates(x)
+        return combine(x, spatial, channel, self.gain)
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != self.dims + 2 or x.shape[1] != self.channels:
+            layout = "H, W" if self.dims == 2 else "D, H, W"
+            raise ValueError(
+                f"x must be [B, {self.channels}, {layout}] ({self.dims}-D features with "
+                f"{self.channels} channels); got shape {list(x.shape)}."
+            )
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, dims={self.dims}, gain={self.gain:g}"
+
+
+def combine(x: Tensor, spatial: Tensor, channel: Tensor, gain: float = 1.0) -> Tensor:
+    """`gain * x * (spatial + channel)`, in the memory layout of `x`.
+
+    Without gradients: one new tensor, one product. With them, or when traced:
+    `x * channel + x * spatial` as one fused multiply-add, which keeps only `x` and the
+    two small gates for the backward pass.
+    """
+    if gain != 1.0:  # scale the small gates, not the large features
+        spatial, channel = spatial * gain, channel * gain
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.addcmul(x * channel, x, spatial)
+    # `out` keeps channels-last: a plain sum of two broadcast gates would lose it
+    return torch.add(spatial, channel, out=torch.empty_like(x)).mul_(x)
+
+
+def resolve_scale(scale: float | str) -> float:
+    """`"unit"` is 1; a positive number is itself."""
+    if scale == "unit":
+        return 1.0
+    if isinstance(scale, str) or not scale > 0:
+        raise ValueError(f'scale must be "unit" or a positive number; got {scale!r}.')
+    return float(scale)

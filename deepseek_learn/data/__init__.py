@@ -1,0 +1,33 @@
+"""Real datasets, one loader each, with no network: `load(name)` or the loader itself."""
+
+from .dataset import DataCard, ImageDataset, Splits, datasets
+from .digits import digits
+from .elpv import elpv, elpv_sample
+from .fashion_mnist import fashion_mnist
+
+__all__ = [
+    "DataCard",
+    "ImageDataset",
+    "Splits",
+    "digits",
+    "elpv",
+    "elpv_sample",
+    "fashion_mnist",
+    "load",
+    "names",
+]
+
+
+def names() -> list[str]:
+    """The datasets there are."""
+    return list(datasets)
+
+
+def load(name: str, **options) -> Splits:
+    """The dataset `name`; `options` go to its loader (see `data.elpv`).
+
+    Raises:
+        UnknownNameError: naming the datasets there are.
+        MissingPackageError: with the command that installs what is missing.
+    """
+    return datasets[name](**options)

@@ -1,0 +1,122 @@
+"""What every loader returns: three datasets with a fixed split, and a card."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..registry import Registry
+
+datasets = Registry("dataset")
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Where a dataset comes from, what may be done with it, and what traps it holds."""
+
+    name: str
+    title: str
+    origin: str
+    licence: str
+    citation: str
+    size: str
+    split: str
+    traps: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        rows = vars(self) | {"traps": "\n".join(f"• {trap}" for trap in self.traps)}
+        return pd.DataFrame({"": rows})
+
+    def _repr_html_(self) -> str:
+        html = self.to_frame().to_html(header=False, escape=True)
+        return html.replace("\\n", "<br>")
+
+
+class ImageDataset(Dataset):
+    """Pictures kept as bytes; an item is (`[C, H, W]` float in 0..1, label).
+
+    Attributes:
+        images: uint8 `[N, C, H, W]`.
+        labels: int64 `[N]`.
+        frame: one row a picture, with what else is known of it.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, frame: pd.DataFrame):
+        if not len(images) == len(labels) == len(frame):
+            raise ValueError(
+                f"images, labels and frame must have one length; got {len(images)}, "
+                f"{len(labels)} and {len(frame)}."
+            )
+        self.images, self.labels = images, labels
+        self.frame = frame.reset_index(drop=True)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index].float() / 255, self.labels[index]
+
+    def batch(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Many at once: `[B, C, H, W]` float in 0..1, labels `[B]`."""
+        return self.images[index].float() / 255, self.labels[index]
+
+    def subset(self, index: np.ndarray | Tensor) -> "ImageDataset":
+        """The pictures at `index` (positions, or one boolean a picture)."""
+        index = torch.as_tensor(np.asarray(index))
+        frame = self.frame[index.numpy()] if index.dtype == torch.bool else None
+        frame = self.frame.iloc[index.numpy()] if frame is None else frame
+        return ImageDataset(self.images[index], self.labels[index], frame)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset in three fixed parts."""
+
+    train: ImageDataset
+    validation: ImageDataset
+    test: ImageDataset
+    classes: tuple[str, ...]
+    card: DataCard
+
+    def __repr__(self) -> str:
+        parts = (self.train, self.validation, self.test)
+        return f"Splits({self.card.name}: train/validation/test = " + "/".join(
+            str(len(part)) for part in parts
+        ) + f", classes {self.classes})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Pictures a class in each part."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = {
+            name: np.bincount(part.labels.numpy(), minlength=len(self.classes))
+            for name, part in parts.items()
+        }
+        return pd.DataFrame(counts, index=pd.Index(self.classes, name="class"))
+
+
+def split_by(parts: np.ndarray, whole: ImageDataset, classes, card) -> Splits:
+    """Splits from one of "train", "validation", "test" a picture."""
+    names = ("train", "validation", "test")
+    train, validation, test = (whole.subset(parts == name) for name in names)
+    return Splits(train, validation, test, tuple(classes), card)
+
+
+def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.ndarray:
+    """A part for each row, drawn within each stratum.
+
+    Args:
+        strata: `[N]` labels; each stratum is divided in the same proportions.
+        fractions: of validation and test.
+    """
+    rng = np.random.default_rng(seed)
+    strata = np.asarray(strata)
+    parts = np.full(len(strata), "train", dtype=object)
+    for stratum in sorted(set(strata.tolist())):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        validation, test = (round(f * len(rows)) for f in fractions)
+        parts[rows[:test]] = "test"
+        parts[rows[test : test + validation]] = "validation"
+    return parts

@@ -1,0 +1,140 @@
+"""Solar cells photographed by electroluminescence: 2,624 real cells, good or defective.
+
+A forward current makes a cell glow; cracks and dead regions stay dark. From the PyPI
+package `elpv-dataset` (images CC BY-NC-SA 4.0), plus 32 pictures that travel with us.
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from ..errors import require
+from .dataset import DataCard, ImageDataset, Splits, datasets, random_parts, split_by
+
+CLASSES = ("functional", "defective")
+
+# The files are numbered module by module as far as one can tell: the cell type changes
+# nine times only. (first number, last number, type, part of the source split). The
+# test part is made of whole runs of one type, so that no module stands on both sides;
+# one long run is cut between train and validation, where one module may.
+RUNS = [
+    (1, 60, "mono", "test"),
+    (61, 360, "poly", "test"),
+    (361, 540, "mono", "train"),
+    (541, 900, "poly", "train"),
+    (901, 1494, "mono", "train"),
+    (1495, 1614, "mono", "validation"),
+    (1615, 2144, "poly", "train"),
+    (2145, 2216, "mono", "test"),
+    (2217, 2396, "poly", "validation"),
+    (2397, 2444, "mono", "test"),
+    (2445, 2624, "poly", "test"),
+]
+
+CARD = DataCard(
+    name="elpv",
+    title="Electroluminescence photographs of solar cells (ELPV)",
+    origin="ZAE Bayern; PyPI package elpv-dataset 1.0.0.post1",
+    licence="CC BY-NC-SA 4.0 (pictures, and weights trained on them)",
+    citation=(
+        "Deitsch et al. 2019, Automatic classification of defective photovoltaic module "
+        "cells in electroluminescence images, Solar Energy 185 (arXiv 1807.02894); "
+        "Buerhop-Lutz et al. 2018, A benchmark for visual identification of defective "
+        "solar cells in electroluminescence imagery"
+    ),
+    size="2,624 grey pictures of 300 x 300 pixels, from 18 mono- and 26 "
+    "polycrystalline modules",
+    split=(
+        '"source" (default): whole runs of file numbers, so that no module of the '
+        'test part is in another. "random": 25 % test drawn within label and cell type, as published '
+        "figures were made; the rest 90 / 10 train / validation."
+    ),
+    traps=(
+        "The label is an expert's defect probability (0, 1/3, 2/3, 1). We call a cell "
+        "defective from 2/3 on; 401 of 2,624 labels are the uncertain middle ones.",
+        "labels.csv does not say which module a cell came from. The file numbers are in "
+        "module order as far as one can tell (the cell type changes nine times in 2,624 "
+        "files, mostly after multiples of 60 and 72 cells); the source split rests on it.",
+        "A random split puts cells of one module on both sides: figures on it, all "
+        "published ones included, are flattered.",
+        "The two cell types look different: report them apart.",
+        "Non-commercial, share-alike: a model trained on it inherits the licence.",
+    ),
+)
+
+
+@datasets.register("elpv")
+def elpv(split: str = "source", size: int = 300) -> Splits:
+    """The solar-cell photographs, from the installed package `elpv-dataset`.
+
+    Args:
+        split: `"source"` (whole modules held out) or `"random"` (as published).
+        size: side in pixels; other than 300, pictures are resampled (antialiased).
+
+    Returns:
+        Splits of `[1, size, size]` pictures; label 1 is "defective". `frame` holds
+        `file`, `probability`, `type`.
+
+    Raises:
+        MissingPackageError: with the command that installs the package.
+    """
+    if split not in ("source", "random"):
+        raise ValueError(f'split must be "source" or "random"; got {split!r}.')
+    package = require("elpv_dataset", extra="vision", purpose="data.elpv()")
+    folder = Path(package.__file__).parent / "data"
+    frame = pd.read_csv(
+        folder / "labels.csv", sep=r"\s+", names=["file", "probability", "type"]
+    )
+    images = np.stack([read_grey(folder / name, size) for name in frame["file"]])
+    if split == "source":
+        parts = source_parts(frame)
+    else:
+        strata = frame["type"] + frame["probability"].round(2).astype(str)
+        parts = random_parts(strata, fractions=(0.075, 0.25))
+    return split_by(parts, _dataset(images, frame), CLASSES, CARD)
+
+
+def source_parts(frame: pd.DataFrame) -> np.ndarray:
+    """The part of each row by its file number; refuses files in another order."""
+    number = frame["file"].str.extract(r"(\d+)\.png$")[0].astype(int).to_numpy()
+    parts = np.empty(len(frame), dtype=object)
+    for first, last, kind, part in RUNS:
+        run = (number >= first) & (number <= last)
+        if set(frame["type"][run]) != {kind}:
+            raise ValueError(
+                f"labels.csv lists other cell types for files {first} to {last} than "
+                f"elpv-dataset 1.0.0; the source split needs that version."
+            )
+        parts[run] = part
+    return parts
+
+
+def elpv_sample() -> ImageDataset:
+    """32 of the photographs, 16 a class, from the source split's test part.
+
+    They travel with this package (CC BY-NC-SA 4.0, see their `LICENCE.txt`), so that
+    the tour runs without the dataset package.
+    """
+    folder = files("deepseek_learn.data") / "files" / "elpv_sample"
+    frame = pd.DataFrame(json.loads((folder / "labels.json").read_text()))
+    images = np.stack([read_grey(folder / name) for name in frame["file"]])
+    return _dataset(images, frame)
+
+
+def read_grey(path, size: int = 300) -> np.ndarray:
+    """A picture file as uint8 `[size, size]`."""
+    with path.open("rb") as file, Image.open(file) as image:
+        image = image.convert("L")
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image)
+
+
+def _dataset(images: np.ndarray, frame: pd.DataFrame) -> ImageDataset:
+    labels = torch.tensor((frame["probability"] > 0.5).to_numpy(), dtype=torch.int64)
+    return ImageDataset(torch.from_numpy(images)[:, None], labels, frame)

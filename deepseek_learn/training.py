@@ -1,0 +1,286 @@
+"""One small training loop, used by every lesson, zoo script and benchmark."""
+
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from .data.dataset import ImageDataset
+from .errors import DamagedFileError
+from .files import whole
+from .report import Report
+
+
+@dataclass(frozen=True)
+class Fit(Report):
+    """What a training run did.
+
+    Attributes:
+        history: one row an epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
+        best_epoch: the epoch (from 1) with the best metric, whose weights the model has.
+        stopped: why it ended: `"epochs"`, `"patience"` or `"seconds"`.
+        cpu_seconds: processor time of the whole run (all threads), resumed parts too.
+    """
+
+    history: pd.DataFrame
+    best_epoch: int
+    stopped: str
+    cpu_seconds: float
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.history
+
+    def plot(self):
+        """Loss and validation metric against the epoch."""
+        import plotly.graph_objects as go
+
+        figure = go.Figure()
+        for name in ("loss", "metric"):
+            if name in self.history:
+                figure.add_scatter(x=self.history.index, y=self.history[name], name=name)
+        return figure.update_layout(xaxis_title="epoch", template="plotly_white")
+
+    def why(self) -> str:
+        last = self.history.iloc[-1]
+        reason = {
+            "epochs": "all epochs were done",
+            "patience": "the metric had stopped improving",
+            "seconds": "the time allowed was used up",
+        }[self.stopped]
+        kept = (
+            f"; kept epoch {self.best_epoch}, metric "
+            f"{self.history['metric'][self.best_epoch]:.4f}"
+            if "metric" in self.history
+            else ""
+        )
+        return (
+            f"Stopped after {len(self.history)} epochs because {reason}, at loss "
+            f"{last['loss']:.4f}{kept}."
+        )
+
+
+def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
+    """Learning-rate factor: linear warm-up over `warmup`, then a half cosine to 0."""
+    progress = (step + 1) / max(steps, 1)
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1)))
+
+
+def constant(step: int, steps: int) -> float:
+    """Learning-rate factor 1."""
+    return 1.0
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of right answers."""
+    return (logits.argmax(1) == labels).float().mean().item()
+
+
+def fit(
+    model: nn.Module,
+    train: ImageDataset,
+    optimizer: torch.optim.Optimizer,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    validation: ImageDataset | None = None,
+    metric: Callable[[Tensor, Tensor], float] = accuracy,
+    schedule: Callable[[int, int], float] = cosine,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    autocast: torch.dtype | None = None,
+    patience: int | None = None,
+    seconds: float | None = None,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Fit:
+    """Train `model` in place; afterwards it holds the best epoch's weights.
+
+    Args:
+        train, validation: datasets with `batch(index)`. Without `validation` the last
+            epoch is kept.
+        optimizer: over the model's parameters. Its learning rates are multiplied by
+            `schedule(step, steps)`, steps counted from 0 over all epochs.
+        loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
+        metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
+        augment: `(images [B, C, H, W], generator) -> images`, drawn from the generator.
+        autocast: `torch.bfloat16` runs the forward pass in mixed precision.
+        patience: stop after so many epochs without a better metric.
+        seconds: stop after the epoch in which so many seconds of training had passed.
+        checkpoint: a file written whole after each epoch; a run that finds it goes on
+            from there and ends as the uninterrupted run would have.
+        seed: of the order of the pictures and of `augment` and dropout.
+
+    Raises:
+        DamagedFileError: when `checkpoint` is not a checkpoint of this run.
+        ValueError: for a loss that is not finite, naming the step.
+    """
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(
+            f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
+        )
+    device = next(model.parameters()).device
+    per_epoch = max(len(train) // batch_size, 1)
+    scheduler = LambdaLR(optimizer, lambda step: schedule(step, epochs * per_epoch))
+    state = _State(model, optimizer, scheduler)
+    path = Path(checkpoint) if checkpoint else None
+    if path and path.exists():
+        state.load(path)
+    stopped = "epochs"
+    with _bar(epochs * per_epoch, progress) as bar:
+        bar.advance(len(state.history) * per_epoch)
+        for epoch in range(len(state.history) + 1, epochs + 1):
+            start, cpu = time.perf_counter(), time.process_time()
+            generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+            torch.manual_seed(seed * 100_003 + epoch)  # dropout
+            order = torch.randperm(len(train), generator=generator)
+            model.train()
+            total, lr = 0.0, optimizer.param_groups[0]["lr"]
+            for i in range(per_epoch):
+                images, labels = train.batch(order[i * batch_size : (i + 1) * batch_size])
+                if augment:
+                    images = augment(images, generator)
+                images, labels = images.to(device), labels.to(device)
+                with _autocast(device, autocast):
+                    value = loss(model(images).float(), labels)
+                if not math.isfinite(value.item()):
+                    raise ValueError(
+                        f"loss became {value.item()} in epoch {epoch}, step {i}: lower "
+                        f"the learning rate (now {lr:g}) or check the data."
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+                scheduler.step()
+                total += value.item()
+                bar.advance(1)
+            row = {"loss": total / per_epoch, "lr": lr}
+            if validation is not None:
+                row["metric"] = metric(*predict(model, validation, autocast=autocast))
+            row["seconds"] = time.perf_counter() - start
+            state.record(row, time.process_time() - cpu)
+            if path:
+                state.save(path)
+            if patience and len(state.history) - state.best_epoch >= patience:
+                stopped = "patience"
+                break
+            if seconds and sum(r["seconds"] for r in state.history) >= seconds:
+                stopped = "seconds"
+                break
+    state.restore_best()
+    index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
+    history = pd.DataFrame(state.history, index=index)
+    return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
+
+
+def predict(
+    model: nn.Module,
+    dataset: ImageDataset,
+    *,
+    batch_size: int = 100,
+    autocast: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Answers of `model` in evaluation mode: logits `[N, K]` float, labels `[N]`."""
+    device = next(model.parameters()).device
+    model.eval()
+    logits, labels = [], []
+    with torch.inference_mode(), _autocast(device, autocast):
+        for i in range(0, len(dataset), batch_size):
+            x, y = dataset.batch(slice(i, i + batch_size))
+            logits.append(model(x.to(device)).float().cpu())
+            labels.append(y)
+    return torch.cat(logits).clone(), torch.cat(labels)
+
+
+class _State:
+    """All that a run needs to go on: weights, optimizer, schedule, history, the best."""
+
+    def __init__(self, model, optimizer, scheduler):
+        self.parts = {
+            "model": model,
+            "optimizer": optimizer,
+            "scheduler": scheduler,
+        }
+        self.history: list[dict] = []
+        self.best_epoch, self.cpu_seconds = 0, 0.0
+        self.best: dict[str, Tensor] = {}
+
+    def record(self, row: dict, cpu_seconds: float) -> None:
+        self.history.append(row)
+        self.cpu_seconds += cpu_seconds
+        best = self.history[self.best_epoch - 1].get("metric", -math.inf)
+        if self.best_epoch == 0 or row.get("metric", math.inf) > best:
+            self.best_epoch = len(self.history)
+            weights = self.parts["model"].state_dict()
+            self.best = {k: v.detach().clone() for k, v in weights.items()}
+
+    def restore_best(self) -> None:
+        self.parts["model"].load_state_dict(self.best)
+
+    def save(self, path: Path) -> None:
+        content = {name: part.state_dict() for name, part in self.parts.items()}
+        content |= {
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best": self.best,
+            "cpu_seconds": self.cpu_seconds,
+        }
+        with whole(path) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, path: Path) -> None:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(content[name])
+        except (
+            OSError,
+            RuntimeError,
+            KeyError,
+            ValueError,
+            EOFError,
+            pickle.UnpicklingError,
+        ) as error:
+            raise DamagedFileError(
+                f"checkpoint {path} is not a checkpoint of this run "
+                f"({type(error).__name__}); move it away to start anew."
+            ) from error
+        self.history, self.best = content["history"], content["best"]
+        self.best_epoch, self.cpu_seconds = content["best_epoch"], content["cpu_seconds"]
+
+
+def _autocast(device: torch.device, dtype: torch.dtype | None):
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+class _bar:
+    """A rich progress bar, or nothing: rich has no silent one that costs nothing."""
+
+    def __init__(self, total: int, show: bool):
+        self.total, self.show = total, show
+
+    def __enter__(self):
+        if self.show:
+            from rich.progress import Progress
+
+            self.progress = Progress(transient=True).__enter__()
+            self.task = self.progress.add_task("training", total=self.total)
+        return self
+
+    def advance(self, steps: int) -> None:
+        if self.show:
+            self.progress.advance(self.task, steps)
+
+    def __exit__(self, *error) -> None:
+        if self.show:
+            self.progress.__exit__(*error)

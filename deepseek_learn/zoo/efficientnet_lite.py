@@ -1,0 +1,126 @@
+"""EfficientNet-Lite0: the ImageNet backbone of the course, in plain PyTorch.
+
+Tan & Le 2019 (arXiv 1905.11946), the "Lite" variant: ReLU6, no squeeze-and-excitation,
+so that it quantises well. 4.65 M parameters with its 1,000 classes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+# expansion, output channels, repeats, stride, kernel size
+STAGES = [
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+]
+
+
+def conv_norm(c_in: int, c_out: int, k: int = 1, stride: int = 1, groups: int = 1):
+    """Convolution and batch norm; stride 2 pads as TensorFlow did (right and bottom).
+
+    The weights were trained in TensorFlow: for an even input size its "same" padding
+    of a stride-2 convolution is one pixel larger at the right and the bottom.
+    """
+    before = (k - stride) // 2
+    after = k - stride - before
+    return nn.Sequential(
+        nn.ZeroPad2d((before, after) * 2) if stride == 2 else nn.Identity(),
+        nn.Conv2d(
+            c_in,
+            c_out,
+            k,
+            stride,
+            padding=0 if stride == 2 else k // 2,
+            groups=groups,
+            bias=False,
+        ),
+        nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.01),
+    )
+
+
+class InvertedResidual(nn.Module):
+    """Expand (1x1), filter each channel (depthwise), project (1x1); add the input."""
+
+    def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, k: int):
+        super().__init__()
+        hidden = c_in * expansion
+        layers = []
+        if expansion > 1:
+            layers += [conv_norm(c_in, hidden), nn.ReLU6(inplace=True)]
+        layers += [
+            conv_norm(hidden, hidden, k, stride, groups=hidden),
+            nn.ReLU6(inplace=True),
+            conv_norm(hidden, c_out),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        return x + y if self.residual else y
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite0 on `[B, in_channels, H, W]`, H and W multiples of 32.
+
+    Pixels are expected in 0..1; the network itself maps them to -1..1.
+    """
+
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3):
+        super().__init__()
+        self.stem = nn.Sequential(conv_norm(in_channels, 32, 3, 2), nn.ReLU6(True))
+        self.stages = nn.ModuleList()
+        c_in = 32
+        for expansion, c_out, repeats, stride, k in STAGES:
+            blocks = []
+            for i in range(repeats):
+                step = stride if i == 0 else 1
+                blocks.append(InvertedResidual(c_in, c_out, expansion, step, k))
+                c_in = c_out
+            self.stages.append(nn.Sequential(*blocks))
+        self.head = nn.Sequential(conv_norm(c_in, 1280), nn.ReLU6(True))
+        self.dropout = nn.Dropout(0.2)
+        self.classifier = nn.Linear(1280, num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, H, W]` in 0..1 → `[B, 1280, H/32, W/32]`."""
+        x = self.stem(x * 2 - 1)
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.features(x).mean((2, 3))))
+
+
+def load_reference_weights(model: EfficientNetLite, reference: dict[str, Tensor]):
+    """Copy the registry package's ImageNet weights into `model`, tensor by tensor.
+
+    Both networks list the same layers in the same order, so tensors are matched by
+    order, every shape checked. A grey-scale stem gets the sum over the three colour
+    planes: exact for a grey picture repeated three times. A classifier of another size
+    keeps its initialisation.
+    """
+    own = model.state_dict()
+    if len(own) != len(reference):
+        raise ValueError(
+            f"reference has {len(reference)} tensors; EfficientNet-Lite0 has {len(own)}."
+        )
+    for name, weight in zip(own, reference.values(), strict=True):
+        target = own[name]
+        if name.startswith("stem") and weight.dim() == 4 and target.shape[1] == 1:
+            weight = weight.sum(1, keepdim=True)
+        if name.startswith("classifier") and weight.shape != target.shape:
+            continue
+        if weight.shape != target.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(target.shape)}; the reference has "
+                f"{tuple(weight.shape)}."
+            )
+        with torch.no_grad():
+            target.copy_(weight)
+    return model

