@@ -45,7 +45,9 @@ class Fit(Report):
         figure = go.Figure()
         for name in ("loss", "metric"):
             if name in self.history:
-                figure.add_scatter(x=self.history.index, y=self.history[name], name=name)
+                figure.add_scatter(
+                    x=self.history.index, y=self.history[name], name=name
+                )
         return figure.update_layout(xaxis_title="epoch", template="plotly_white")
 
     def why(self) -> str:
@@ -147,7 +149,9 @@ def fit(
             model.train()
             total, lr = 0.0, optimizer.param_groups[0]["lr"]
             for i in range(per_epoch):
-                images, labels = train.batch(order[i * batch_size : (i + 1) * batch_size])
+                images, labels = train.batch(
+                    order[i * batch_size : (i + 1) * batch_size]
+                )
                 if augment:
                     images = augment(images, generator)
                 images, labels = images.to(device), labels.to(device)
@@ -256,7 +260,10 @@ class _State:
                 f"({type(error).__name__}); move it away to start anew."
             ) from error
         self.history, self.best = content["history"], content["best"]
-        self.best_epoch, self.cpu_seconds = content["best_epoch"], content["cpu_seconds"]
+        self.best_epoch, self.cpu_seconds = (
+            content["best_epoch"],
+            content["cpu_seconds"],
+        )
 
 
 def _autocast(device: torch.device, dtype: torch.dtype | None):

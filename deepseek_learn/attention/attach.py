@@ -83,14 +83,10 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
     """The last norm on the residual branch of each ResNet block, by its usual names."""
     found = []
     for name, module in modules.items():
-        children = dict(module.named_children())
-        if "conv1" in children and "conv2" in children and "downsample" in children:
+        children = {child for child, _ in module.named_children()}
+        if {"conv1", "bn1", "conv2", "bn2"} <= children and name:
             last = "bn3" if "bn3" in children else "bn2"
-        elif "conv1" in children and "conv2" in children and "relu" in children:
-            last = "bn3" if "bn3" in children else "bn2"
-        else:
-            continue
-        found.append(f"{name}.{last}" if name else last)
+            found.append(f"{name}.{last}")
     return found
 
 

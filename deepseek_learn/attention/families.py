@@ -52,7 +52,9 @@ def create(
             f"attention module {name!r} works in {facts['dims']} dimensions; got "
             f"dims={dims}."
         )
-    module = factory(channels, dims=dims) if len(facts["dims"]) > 1 else factory(channels)
+    module = (
+        factory(channels, dims=dims) if len(facts["dims"]) > 1 else factory(channels)
+    )
     if identity:
         if "last" not in facts:
             raise ValueError(f"attention module {name!r} has no identity start.")
@@ -116,7 +118,9 @@ def convolutional_block(channels: int) -> nn.Module:
     return _timm("cbam", channels)
 
 
-@register("coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w])
+@register(
+    "coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w]
+)
 def coordinate(channels: int) -> nn.Module:
     """Coordinate attention (Hou et al. 2021, arXiv 2103.02907): a gate a row, a column."""
     return _timm("coord", channels)
@@ -153,9 +157,7 @@ class ProjectExcite(nn.Module):
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(projected))))
 
 
-@register(
-    "self_attention", dims=(2, 3), native_scale=1.0, last=lambda m: [m.project]
-)
+@register("self_attention", dims=(2, 3), native_scale=1.0, last=lambda m: [m.project])
 class SelfAttention(nn.Module):
     r"""Non-local self-attention over positions (Wang et al. 2018, arXiv 1711.07971).
 

@@ -11,6 +11,7 @@ zero-padded shift. Batch norms are folded into their convolutions first.
 """
 
 import copy
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .attach import Attended, _replace
 from .spatial_channel import (
+    POINTWISE,
     SpatialChannelAttention,
     combine,
     shift_sum,
@@ -70,7 +72,7 @@ def _fold_children(parent: nn.Module) -> int:
     """Fold each norm among the direct children into the convolution just before it."""
     names = [n for n, c in parent.named_children() if not isinstance(c, nn.Identity)]
     count = 0
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         conv, norm = getattr(parent, before), getattr(parent, after)
         if not isinstance(conv, (nn.Conv2d, nn.Conv3d)):
             continue
@@ -128,24 +130,27 @@ class FoldedBottleneck(nn.Module):
 class NarrowGates(nn.Module):
     """Both gates of `attention(y)`, read from `h` where `y = conv3(h)` is 1x1."""
 
-    def __init__(self, conv3: nn.Conv2d, attention: SpatialChannelAttention):
+    def __init__(self, conv3: nn.Module, attention: SpatialChannelAttention):
         super().__init__()
         w3, b3 = conv3.weight.flatten(1), conv3.bias  # [C', C'/4], [C']
         k = tap_weight(attention.spatial)  # [k*k, C']
         w1, b1 = attention.squeeze.weight, attention.squeeze.bias
         with torch.no_grad():
-            self.register_buffer("tap_weight", (k @ w3)[:, :, None, None].clone())
+            taps = (k @ w3).reshape(*(k @ w3).shape, *(1,) * attention.dims)
+            self.register_buffer("tap_weight", taps.contiguous())
             self.register_buffer("tap_bias", k @ b3)
             self.register_buffer("bias", attention.spatial.bias.clone())
             self.register_buffer("squeeze_weight", w1 @ w3)
             self.register_buffer("squeeze_bias", w1 @ b3 + b1)
         self.excite = attention.excite
         self.kernel_size, self.gain = attention.kernel_size, attention.gain
+        self.dims = attention.dims
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
-        """`y`: `[B, C', H', W']`, `h`: `[B, C'/4, H', W']` → `y` weighed."""
-        taps = F.conv2d(h, self.tap_weight, self.tap_bias)
+        """`y`: `[B, C', *space]`, `h`: `[B, C'/4, *space]` → `y` weighed."""
+        taps = POINTWISE[self.dims](h, self.tap_weight, self.tap_bias)
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
-        hidden = F.linear(h.mean((2, 3)), self.squeeze_weight, self.squeeze_bias)
-        channel = torch.sigmoid(self.excite(F.relu(hidden)))[:, :, None, None]
+        hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)
+        channel = torch.sigmoid(self.excite(F.relu(hidden)))
+        channel = channel.reshape(*channel.shape, *(1,) * self.dims)
         return combine(y, spatial, channel, self.gain)

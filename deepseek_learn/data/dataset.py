@@ -83,9 +83,11 @@ class Splits:
 
     def __repr__(self) -> str:
         parts = (self.train, self.validation, self.test)
-        return f"Splits({self.card.name}: train/validation/test = " + "/".join(
-            str(len(part)) for part in parts
-        ) + f", classes {self.classes})"
+        return (
+            f"Splits({self.card.name}: train/validation/test = "
+            + "/".join(str(len(part)) for part in parts)
+            + f", classes {self.classes})"
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Pictures a class in each part."""

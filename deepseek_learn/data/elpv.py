@@ -51,8 +51,8 @@ CARD = DataCard(
     "polycrystalline modules",
     split=(
         '"source" (default): whole runs of file numbers, so that no module of the '
-        'test part is in another. "random": 25 % test drawn within label and cell type, as published '
-        "figures were made; the rest 90 / 10 train / validation."
+        'test part is in another. "random": 25 % test drawn within label and cell '
+        "type, as published figures were made; the rest 90 / 10 train / validation."
     ),
     traps=(
         "The label is an expert's defect probability (0, 1/3, 2/3, 1). We call a cell "

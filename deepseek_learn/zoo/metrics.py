@@ -57,19 +57,20 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
 
     names = ("accuracy", "auroc", "f1", "precision_at_recall_90", "f1_at_recall_90")
     values = all_metrics(np.arange(len(score)))
-    rng = np.random.default_rng(0)
-    draws = [all_metrics(rng.integers(len(score), size=len(score))) for _ in range(resamples)]
+    draws = [all_metrics(index) for index in _resampled(len(score), resamples)]
     return _with_intervals(names, values, draws, len(score))
 
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Accuracy with its 95 % bootstrap interval: `{"accuracy": {"value", ...}}`."""
     right = (logits.argmax(1) == labels).numpy()
-    rng = np.random.default_rng(0)
-    draws = [
-        [right[rng.integers(len(right), size=len(right))].mean()] for _ in range(resamples)
-    ]
+    draws = [[right[index].mean()] for index in _resampled(len(right), resamples)]
     return _with_intervals(("accuracy",), [right.mean()], draws, len(right))
+
+
+def _resampled(n: int, resamples: int):
+    rng = np.random.default_rng(0)
+    return (rng.integers(n, size=n) for _ in range(resamples))
 
 
 def _with_intervals(names, values, draws, n: int) -> dict:

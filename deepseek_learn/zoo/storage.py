@@ -42,7 +42,9 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
             not fit the model. The model is then unchanged.
     """
     if not path.exists():
-        raise DamagedFileError(f"weights file {path} is missing; reinstall the package.")
+        raise DamagedFileError(
+            f"weights file {path} is missing; reinstall the package."
+        )
     if sha256 and checksum(path) != sha256:
         raise DamagedFileError(
             f"weights file {path} does not have the checksum on its card "

@@ -1,0 +1,88 @@
+"""`deepseek-learn`: each verb calls one public function."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import DeepSeekLearnError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+author = typer.Typer(no_args_is_help=True, help="For those who write the course.")
+app.add_typer(author, name="author")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which extras are missing and how to get each."""
+    from .doctor import examine
+
+    for line in examine():
+        typer.echo(line)
+
+
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(help="port of the server")] = 8888,
+    browser: Annotated[str, typer.Option(help="a browser's name, or none")] = "",
+) -> None:
+    """Open JupyterLab on the tour."""
+    from .doctor import open_lab
+
+    raise typer.Exit(open_lab(port, browser))
+
+
+@app.command("zoo")
+def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
+    """List the zoo's models, or show one card."""
+    from . import zoo
+
+    if not name:
+        typer.echo("\n".join(zoo.list()))
+        return
+    frame = zoo.card(name).to_frame()
+    typer.echo(frame.columns[0])
+    for fact, value in frame.iloc[:, 0].items():
+        typer.echo(f"  {fact}: {value}")
+
+
+@app.command("data")
+def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
+    """List the datasets, or show one card and its split."""
+    from . import data
+
+    if not name:
+        typer.echo("\n".join(data.names()))
+        return
+    splits = data.load(name)
+    typer.echo(splits.card.to_frame().to_string(header=False))
+    typer.echo(splits.to_frame().to_string())
+
+
+@app.command()
+def ledger() -> None:
+    """Show the claims: what the guide says, what was measured, the verdict."""
+    from .course import ledger as read
+
+    typer.echo(read().to_frame().to_string())
+
+
+@app.command()
+def progress(
+    export: Annotated[Path | None, typer.Option(help="write it to this file")] = None,
+    merge: Annotated[Path | None, typer.Option("--import", help="add a file")] = None,
+) -> None:
+    """Show your progress in the exercises; move it to or from another computer."""
+    from .course import progress as show
+
+    typer.echo(show(export=export, import_=merge))
+
+
+def main() -> None:
+    """Run the command line; a refusal is one sentence and exit code 1."""
+    try:
+        app()
+    except (DeepSeekLearnError, ValueError, OSError) as error:
+        typer.echo(f"deepseek-learn: {error}", err=True)
+        sys.exit(1)
