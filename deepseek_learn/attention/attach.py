@@ -48,7 +48,7 @@ def attach(
     dims = 3 if any(isinstance(m, nn.Conv3d) for m in model.modules()) else 2
     places = _places(model, where)
     reference = next(model.parameters(), torch.empty(0))
-    for place in places:
+    for place in sorted(places, key=lambda p: -p.count(".")):  # inner ones first
         module = model.get_submodule(place)
         attention = create(
             name, out_channels(module), dims=dims, scale=scale, identity=identity
@@ -67,9 +67,9 @@ def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
         elif where in finders:
             found = finders[where](modules)
         else:
-            found = [n for n in modules if n and fnmatchcase(n, where)]
+            found = [name for name in modules if _fits(name, where)]
     else:
-        found = [n for n in modules if n and any(fnmatchcase(n, w) for w in where)]
+        found = [name for name in modules if any(_fits(name, w) for w in where)]
     if not found:
         raise ValueError(
             f"where={where!r} fits no module of {type(model).__name__}; it takes "
@@ -77,6 +77,12 @@ def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
             f"modules as in model.named_modules()."
         )
     return found
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Shell wildcards part by part: `up*.conv` fits `up1.conv`, not `up1.a.conv`."""
+    parts, patterns = name.split("."), pattern.split(".")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _last_norms(modules: dict[str, nn.Module]) -> list[str]:

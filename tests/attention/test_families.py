@@ -1,0 +1,227 @@
+"""The registry of attention modules, attaching them, folding them."""
+
+import math
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from deepseek_learn import attention
+from deepseek_learn.attention import attach, attention_maps, fold
+from deepseek_learn.errors import UnknownNameError
+
+SPACE = {2: (9, 8), 3: (4, 5, 6)}
+EVERY = [(name, dims) for dims in (2, 3) for name in attention.names(dims)]
+
+
+class DoubleConv(nn.Module):
+    """The unit of a U-Net as it is usually written."""
+
+    def __init__(self, c_in, c_out):
+        super().__init__()
+        layers = []
+        for a in (c_in, c_out):
+            layers += [nn.Conv2d(a, c_out, 3, 1, 1, bias=False), nn.BatchNorm2d(c_out)]
+            layers += [nn.ReLU(inplace=True)]
+        self.double_conv = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.double_conv(x)
+
+
+class UNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inc, self.down = DoubleConv(1, 8), DoubleConv(8, 16)
+        self.up = nn.ConvTranspose2d(16, 8, 2, 2)
+        self.merge, self.out = DoubleConv(16, 8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        a = self.inc(x)
+        b = self.up(self.down(nn.functional.max_pool2d(a, 2)))
+        return self.out(self.merge(torch.cat([a, b], 1)))
+
+
+def randomise_norms(model: nn.Module) -> nn.Module:
+    """Batch statistics that folding must get right."""
+    for m in model.modules():
+        if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            m.running_mean.normal_(0, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(m.weight, 0.5, 1.5)
+            nn.init.normal_(m.bias, 0, 0.2)
+    return model.eval().double()
+
+
+BACKBONES = {
+    "torchvision resnet18": torchvision.models.resnet18,
+    "torchvision resnet50": torchvision.models.resnet50,
+    "timm resnet18": lambda: timm.create_model("resnet18"),
+    "timm resnet50": lambda: timm.create_model("resnet50"),
+    "U-Net": UNet,
+}
+
+
+def picture(model: nn.Module) -> torch.Tensor:
+    channels = 1 if isinstance(model, UNet) else 3
+    return torch.rand(2, channels, 48, 40, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_keeps_shape_and_gives_gradients(name, dims):
+    module = attention.create(name, 16, dims=dims)
+    x = torch.randn(2, 16, *SPACE[dims], requires_grad=True)
+    y = module(x)
+    assert y.shape == x.shape
+    y.square().sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in module.parameters())
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_identity_start(name, dims):
+    module = attention.create(name, 16, dims=dims, identity=True).eval()
+    x = torch.randn(2, 16, *SPACE[dims])
+    torch.testing.assert_close(module(x), x)
+    module(x).square().sum().backward()
+    assert any(
+        p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters()
+    )
+
+
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_unit_scale_starts_near_one_and_native_where_the_paper_does(name, dims):
+    torch.manual_seed(0)
+    x = torch.randn(4, 64, *SPACE[dims])
+    native = attention.families.attention.facts(name)["native_scale"]
+    for scale, expected in (("unit", 1.0), ("native", native), (0.3, 0.3)):
+        module = attention.create(name, 64, dims=dims, scale=scale)
+        # projection of y on x: the mean factor, weighted by x squared
+        factor = ((module(x) * x).sum() / x.square().sum()).item()
+        assert math.isclose(factor, expected, rel_tol=0.15)
+
+
+def test_self_attention_fused_equals_written_out():
+    x = torch.randn(2, 16, 5, 6, dtype=torch.float64)
+    module = attention.SelfAttention(16).double()
+    fused = module(x)
+    module.fused = False
+    torch.testing.assert_close(fused, module(x))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", attention.names())
+def test_attach_with_identity_changes_nothing(backbone, name):
+    model = randomise_norms(BACKBONES[backbone]())
+    x = picture(model)
+    before, count = model(x), len(model.state_dict())
+    attach(model, name, identity=True)
+    torch.testing.assert_close(model(x), before)
+    assert len(model.state_dict()) > count
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", [None, *attention.names()])
+def test_fold_is_exact(backbone, name):
+    model = BACKBONES[backbone]()
+    if name:
+        attach(model, name)
+    model = randomise_norms(model)
+    x = picture(model)
+    folded = fold(model)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with torch.inference_mode():
+        expected = model(x)
+        answer = folded(x)
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(answer, expected, rtol=1e-8, atol=1e-8 * scale)
+    norms = [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    own = sum(isinstance(m, nn.BatchNorm2d) for m in norms)
+    left = {"cbam": 1, "coordinate": 1}.get(name, 0)  # norms inside the attention
+    assert own <= left * 20
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+class Bottleneck3d(nn.Module):
+    """A 3-D bottleneck under ResNet's names."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv3d(16, 4, 1, bias=False), nn.BatchNorm3d(4)
+        self.conv2, self.bn2 = nn.Conv3d(4, 4, 3, 1, 1, bias=False), nn.BatchNorm3d(4)
+        self.conv3, self.bn3 = nn.Conv3d(4, 16, 1, bias=False), nn.BatchNorm3d(16)
+        self.downsample = None
+
+    def forward(self, x):
+        y = self.bn1(self.conv1(x)).relu()
+        y = self.bn2(self.conv2(y)).relu()
+        return (self.bn3(self.conv3(y)) + x).relu()
+
+
+def test_fold_is_exact_in_3d_and_reads_the_narrow_tensor():
+    model = nn.Sequential(Bottleneck3d(), Bottleneck3d())
+    model = randomise_norms(attach(model, "sc", where="residual"))
+    folded = fold(model)
+    x = torch.randn(2, 16, 4, 5, 6, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(x), model(x))
+    assert folded[0].attention.tap_weight.shape[:2] == (27, 4)  # not 16
+
+
+def test_attach_keeps_mode_dtype_and_pretrained_weights():
+    model = torchvision.models.resnet18().double().eval()
+    weight = model.layer1[0].conv1.weight.clone()
+    attach(model, "sc", where="residual")
+    assert torch.equal(model.layer1[0].conv1.weight, weight)
+    added = model.layer1[0].bn2.attention
+    assert added.spatial.weight.dtype == torch.float64
+    assert not added.training
+
+
+def test_attach_by_name_and_maps():
+    model = UNet().eval()
+    attach(model, "sc", where=["inc.*", "merge"])
+    maps = attention_maps(model, torch.rand(2, 1, 16, 16))
+    assert set(maps) == {"inc.double_conv.attention", "merge.attention"}
+    assert all(m.shape == (2, 1, 16, 16) for m in maps.values())
+    assert all(0 < m.min() <= m.max() < 1 for m in maps.values())
+
+
+def test_refusals():
+    with pytest.raises(
+        UnknownNameError, match=r"'sce' is not known; known are: cbam, "
+    ):
+        attention.create("sce", 8)
+    with pytest.raises(
+        ValueError, match=r"'se' works in \(2,\) dimensions; got dims=3"
+    ):
+        attention.create("se", 8, dims=3)
+    with pytest.raises(ValueError, match="fits no module of ResNet"):
+        attach(torchvision.models.resnet18(), "sc", where=["layer9"])
+    with pytest.raises(ValueError, match="fits no module of Linear"):
+        attach(nn.Linear(2, 2), "sc")
+    with pytest.raises(ValueError, match="nothing to fold"):
+        fold(nn.Linear(2, 2))
+
+
+def test_a_learners_module_joins_the_registry():
+    @attention.register("half", dims=(2,), native_scale=0.5)
+    class Half(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((channels, 1, 1), 0.5))
+
+        def forward(self, x):
+            return x * self.weight
+
+    try:
+        x = torch.randn(1, 4, 3, 3)
+        torch.testing.assert_close(attention.create("half", 4)(x), x)
+        with pytest.raises(ValueError, match="no identity start"):
+            attention.create("half", 4, identity=True)
+        with pytest.raises(ValueError, match="already registered"):
+            attention.register("half", dims=(2,), native_scale=1.0)(nn.Identity)
+    finally:
+        attention.families.attention.unregister("half")
