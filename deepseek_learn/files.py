@@ -23,9 +23,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     umask = os.umask(0)
     os.umask(umask)
-    temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would follow the file
     try:
         yield temporary
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would follow the file
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)

@@ -1,5 +1,6 @@
 """What every loader returns: three datasets with a fixed split, and a card."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,20 @@ class ImageDataset(Dataset):
         frame = self.frame[index.numpy()] if index.dtype == torch.bool else None
         frame = self.frame.iloc[index.numpy()] if frame is None else frame
         return ImageDataset(self.images[index], self.labels[index], frame)
+
+    def plot(self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 4):
+        """The first `count` pictures as a matplotlib figure, under `titles`."""
+        from matplotlib.figure import Figure
+
+        count = min(count, len(self))
+        rows = -(-count // columns)
+        figure = Figure(figsize=(2.2 * columns, 2.4 * rows), layout="constrained")
+        for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+            axes.set_axis_off()
+            if i < count:
+                axes.imshow(self.images[i].permute(1, 2, 0).squeeze(-1), cmap="gray")
+                axes.set_title(titles[i] if titles is not None else "", fontsize=9)
+        return figure
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def source_parts(frame: pd.DataFrame) -> np.ndarray:
     return parts
 
 
-def elpv_sample() -> ImageDataset:
+def elpv_sample(size: int = 300) -> ImageDataset:
     """32 of the photographs, 16 a class, from the source split's test part.
 
     They travel with this package (CC BY-NC-SA 4.0, see their `LICENCE.txt`), so that
@@ -122,7 +122,7 @@ def elpv_sample() -> ImageDataset:
     """
     folder = files("deepseek_learn.data") / "files" / "elpv_sample"
     frame = pd.DataFrame(json.loads((folder / "labels.json").read_text()))
-    images = np.stack([read_grey(folder / name) for name in frame["file"]])
+    images = np.stack([read_grey(folder / name, size) for name in frame["file"]])
     return _dataset(images, frame)
 
 
