@@ -1,0 +1,139 @@
+"""The same problems as an nbgrader assignment, with hidden tests and points.
+
+nbgrader does not isolate students' code: grade under an account or in a container
+that has nothing to lose.
+"""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeepSeekLearnError
+from ..files import whole
+from . import exercises, problems
+from .catalogue import choose, text
+from .lessons import Lesson, lessons
+from .problem import REPOSITORY, Problem
+
+# An empty stub: the starter above it is what the student fills in.
+CONFIG = '''"""Settings of nbgrader for these assignments."""
+
+from pathlib import Path
+
+c = get_config()  # noqa: F821 - given by nbgrader
+c.CourseDirectory.course_id = "deepseek_learn"
+# nbgrader wants an absolute folder: the one that it is called in
+c.CourseDirectory.root = str(Path.cwd())
+c.ClearSolutions.code_stub = {"python": "# the answer goes in place of the ... above"}
+c.ExecutePreprocessor.timeout = 120
+'''
+
+
+def assignment(
+    out_dir: str | Path,
+    stage: str = "basic",
+    lesson: str | None = None,
+    lang: str = "en",
+    seed: int = 1,
+    repository: str | Path = REPOSITORY,
+) -> list[Path]:
+    """Write the source of one nbgrader assignment a lesson, and `nbgrader_config.py`.
+
+    Args:
+        out_dir: the class's folder; `source/<stage>_<NN>_<slug>/<NN>_<slug>.ipynb` and
+            the settings go there. Call nbgrader in it.
+        stage: "basic", "practical" or "innovation".
+        lesson: a slug, or every lesson of the stage.
+        seed: of the hidden tests' random inputs; another term, another seed.
+        repository: the teacher's checkout, where graded problems have their solutions.
+
+    Returns:
+        The notebooks written.
+
+    Raises:
+        DeepSeekLearnError: when the stage has no such lesson with exercises, or a
+            graded problem's solution is not at hand; nothing is written.
+    """
+    chosen = [
+        each
+        for each in lessons()
+        if each.stage == stage and lesson in (None, each.slug) and each.problems
+    ]
+    if not chosen:
+        known = ", ".join(f"{each.stage}: {each.slug}" for each in lessons())
+        raise DeepSeekLearnError(
+            f"stage={stage!r} has no lesson {lesson or ''!r} with exercises; there are "
+            f"{known}."
+        )
+    source, files = Path(out_dir) / "source", {}
+    for each in chosen:
+        path = source / f"{stage}_{each.number}_{each.slug}" / Path(each.file).name
+        files[path] = _content(each, lang, seed, Path(repository))
+    files[Path(out_dir) / "nbgrader_config.py"] = CONFIG
+    for path, content in files.items():
+        with whole(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return [path for path in files if path.suffix == ".ipynb"]
+
+
+def _content(lesson: Lesson, lang: str, seed: int, repository: Path) -> str:
+    import nbformat
+
+    title = text("exercises.heading", lang, title=choose(lesson.title, lang))
+    how = text("classroom.how", lang)
+    cells = [
+        exercises.markdown("heading", f"# {title}\n\n{how}"),
+        exercises.code("setup", exercises.setup_source()),
+        exercises.code("start", exercises.start_source(lesson.slug, lang)),
+    ]
+    for number, problem in enumerate(problems.load(lesson.slug), start=1):
+        cells += _cells(problem, number, lang, seed, repository)
+    metadata = {"kernelspec": exercises.KERNEL, "language_info": {"name": "python"}}
+    return nbformat.writes(exercises.assemble(cells, metadata)) + "\n"
+
+
+def _cells(
+    problem: Problem, number: int, lang: str, seed: int, repository: Path
+) -> list:
+    solution = problem.reference(repository)
+    if solution is None:
+        raise DeepSeekLearnError(
+            f"the graded problem {problem.id!r} has its solution in "
+            f"exercises/graded/{problem.id}.py of the repository, which {repository} "
+            f"does not hold; name a checkout that does."
+        )
+    answer = exercises.code(f"{problem.id}-answer", _answer_source(problem, solution))
+    tests = exercises.code(f"{problem.id}-tests", _test_source(problem, seed))
+    prompt = exercises.prompt_source(problem, number, lang)
+    return [
+        exercises.markdown(f"{problem.id}-prompt", prompt),
+        _graded(answer, f"{problem.id}-answer", solution=True),
+        _graded(tests, f"{problem.id}-tests", grade=True, points=problem.points),
+    ]
+
+
+def _answer_source(problem: Problem, solution: str) -> str:
+    return f"""{problem.starter.strip()}
+
+
+### BEGIN SOLUTION
+{solution.strip()}
+### END SOLUTION"""
+
+
+def _test_source(problem: Problem, seed: int) -> str:
+    """A check the student sees, and one on fixed inputs that decides the points."""
+    hidden = zlib.crc32(f"{problem.id}:{seed}".encode()) % 2**31
+    call = f'course.check("{problem.id}", {problem.answer}'
+    return f"""print({call}))
+### BEGIN HIDDEN TESTS
+outcome = {call}, seed={hidden}, record=False)
+assert outcome.passed, outcome
+### END HIDDEN TESTS"""
+
+
+def _graded(cell, name: str, grade=False, solution=False, points: int = 0) -> Any:
+    facts = {"schema_version": 3, "grade_id": name, "task": False}
+    facts |= {"grade": grade, "solution": solution, "locked": grade}
+    cell.metadata["nbgrader"] = facts | ({"points": points} if grade else {})
+    return cell

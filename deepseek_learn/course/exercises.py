@@ -1,0 +1,141 @@
+"""The learners' exercise notebooks, made from the problems: never edited by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from ..files import whole
+from . import problems
+from .catalogue import LANGUAGES, choose, text
+from .lessons import Lesson, lessons
+from .links import colab, pip_spec
+from .problem import Problem
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def generate(root: str | Path, check: bool = False) -> list[Path]:
+    """Write every exercise notebook below `root`, in both languages.
+
+    Args:
+        root: the repository; files go to `exercises/` and `zh/exercises/`.
+        check: write nothing.
+
+    Returns:
+        The files that were out of step with the problems; those that no lesson makes
+        any more are among them, and are left for the author to delete.
+    """
+    root = Path(root)
+    wanted = {root / path: content for path, content in _notebooks().items()}
+    stale = [path for path, content in wanted.items() if _read(path) != content]
+    if not check:
+        for path in stale:
+            with whole(path) as temporary:
+                temporary.write_text(wanted[path], encoding="utf-8")
+    return stale + [path for path in _existing(root) if path not in wanted]
+
+
+def path_of(lesson: Lesson, lang: str) -> str:
+    """Where the exercises of a lesson stand in the repository."""
+    return ("zh/" if lang == "zh" else "") + f"exercises/{lesson.file}"
+
+
+def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
+    """The exercises of one lesson; code cells are the same in both languages.
+
+    Only the cell tagged "start" differs: it chooses the language.
+    """
+    cells = [*opening_cells(lesson, lang)]
+    for number, problem in enumerate(problems.load(lesson.slug), start=1):
+        cells += problem_cells(problem, number, lang)
+    cells.append(markdown("progress-heading", text("exercises.progress", lang)))
+    cells.append(code("progress", "course.progress()"))
+    return assemble(cells, {"kernelspec": KERNEL, "language_info": {"name": "python"}})
+
+
+def opening_cells(lesson: Lesson, lang: str) -> list:
+    """Title and Colab badge, then the two cells that install and open the course."""
+    heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
+    badge = f"[{text('exercises.colab', lang)}]({colab(path_of(lesson, lang))})"
+    how = text("exercises.how", lang)
+    return [
+        markdown("heading", f"# {heading}\n\n{badge}\n\n{how}"),
+        code("setup", setup_source(), tags=["setup"]),
+        code("start", start_source(lesson.slug, lang), tags=["start"]),
+    ]
+
+
+def setup_source() -> str:
+    """The cell that installs the course on Colab and does nothing elsewhere."""
+    return f"""import os
+import sys
+
+if "google.colab" in sys.modules:
+    SPEC = os.environ.get("DEEPSEEK_LEARN_SPEC", "{pip_spec()}")
+    %pip install -q "{{SPEC}}\""""
+
+
+def start_source(slug: str, lang: str) -> str:
+    """The cell that opens a lesson, the only one that differs between languages."""
+    chosen = f'"{slug}"' if lang == "en" else f'"{slug}", lang="{lang}"'
+    return f"from deepseek_learn import course\n\ncourse.start({chosen})"
+
+
+def problem_cells(problem: Problem, number: int, lang: str) -> list:
+    """Task, starter, check, hint and solution of one exercise."""
+    id, answer = problem.id, problem.answer
+    return [
+        markdown(f"{id}-prompt", prompt_source(problem, number, lang)),
+        code(f"{id}-answer", problem.starter.strip()),
+        code(f"{id}-check", f'course.check("{id}", {answer})'),
+        code(f"{id}-help", f'# course.hint("{id}")\n# course.solution("{id}")'),
+    ]
+
+
+def prompt_source(problem: Problem, number: int, lang: str) -> str:
+    """The task in one language, under its numbered title."""
+    facts = {"points": problem.points, "minutes": problem.minutes}
+    meta = text("exercises.meta", lang, **facts)
+    title = choose(problem.title, lang)
+    return f"## {number}. {title}\n\n*{meta}*\n\n{choose(problem.prompt, lang).strip()}"
+
+
+def markdown(id: str, source: str):
+    from nbformat.v4 import new_markdown_cell
+
+    return new_markdown_cell(source, id=id)
+
+
+def code(id: str, source: str, tags: list[str] | None = None):
+    from nbformat.v4 import new_code_cell
+
+    return new_code_cell(source, id=id, metadata={"tags": tags} if tags else {})
+
+
+def assemble(cells: list, metadata: dict) -> Any:
+    """A notebook of format 4.5, the first with cell ids."""
+    from nbformat.v4 import new_notebook
+
+    made = new_notebook(cells=cells, metadata=metadata)
+    made.nbformat_minor = 5
+    return made
+
+
+def _notebooks() -> dict[str, str]:
+    import nbformat
+
+    made = {}
+    for lesson in lessons():
+        for lang in LANGUAGES if lesson.problems else ():
+            content = nbformat.writes(notebook(lesson, lang))
+            made[path_of(lesson, lang)] = content.rstrip("\n") + "\n"
+    return made
+
+
+def _existing(root: Path) -> list[Path]:
+    return sorted((root / "exercises").glob("*/*.ipynb")) + sorted(
+        (root / "zh" / "exercises").glob("*/*.ipynb")
+    )
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

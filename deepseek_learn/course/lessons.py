@@ -1,0 +1,45 @@
+"""The list of lessons; it stands in `lessons.toml` and nowhere else."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+
+from ..errors import UnknownNameError
+from .catalogue import read_data
+
+STAGES = ("basic", "practical", "innovation")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson; `title` is `{"en": ..., "zh": ...}`, `problems` are ids, in order."""
+
+    stage: str
+    number: str
+    slug: str
+    title: dict[str, str]
+    problems: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """`basic/00_tour.ipynb`: the path below `notebooks/` and below `exercises/`."""
+        return f"{self.stage}/{self.number}_{self.slug}.ipynb"
+
+
+@cache
+def lessons() -> tuple[Lesson, ...]:
+    """All lessons, in teaching order."""
+    rows = tomllib.loads(read_data("lessons.toml"))["lesson"]
+    return tuple(Lesson(**row | {"problems": tuple(row["problems"])}) for row in rows)
+
+
+def lesson(slug: str) -> Lesson:
+    """The lesson `slug`.
+
+    Raises:
+        UnknownNameError: naming the lessons there are.
+    """
+    found = {each.slug: each for each in lessons()}
+    if slug not in found:
+        raise UnknownNameError("lesson", slug, found)
+    return found[slug]

@@ -1,0 +1,96 @@
+"""One exercise: the one source of the notebook, the classroom and the tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Text = dict[str, str]  # {"en": ..., "zh": ...}
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Failed(Exception):
+    """The learner's answer is wrong; `key` names the sentence in the catalogue."""
+
+    def __init__(self, key: str, **values: Any):
+        super().__init__(key)
+        self.key, self.values = key, values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """An exercise and everything that is derived from it.
+
+    Args:
+        id: the file's slug, never changed once learners have progress under it.
+        version: raised when what counts as right changes.
+        starter: the code the learner begins with; its `...` is to be replaced.
+        answer: the name that the starter defines and that is checked.
+        check: `check(answer, rng)` raises `Failed` for a wrong answer. It draws fresh
+            inputs from `rng`, compares with a reference that never calls the learner's
+            code, calls that code only through `expect.call`, and takes at most 20 s.
+        solution: code that defines `answer` rightly. A graded problem gives none here:
+            its solution is read from `exercises/graded/<id>.py` of a teacher's
+            checkout and is not in the package.
+        wrong: what is wrong → code of an answer that must fail.
+        needs: extras of the package without which it cannot be done, such as "vision".
+        kind: "practice" or "graded".
+
+    Raises:
+        ValueError: for a practice problem without solution, or a graded one with.
+    """
+
+    id: str
+    version: int
+    lesson: str
+    stage: str
+    title: Text
+    prompt: Text
+    starter: str
+    answer: str
+    hints: tuple[Text, ...]
+    check: Callable[[Any, np.random.Generator], None]
+    wrong: dict[str, str]
+    points: int
+    minutes: int
+    solution: str | None = None
+    needs: tuple[str, ...] = ()
+    kind: str = "practice"
+
+    def __post_init__(self):
+        if self.kind not in ("practice", "graded"):
+            raise ValueError(f'kind must be "practice" or "graded"; got {self.kind!r}.')
+        if (self.kind == "graded") != (self.solution is None):
+            raise ValueError(
+                f"problem {self.id!r} is {self.kind}: a practice problem carries its "
+                f"solution, a graded one keeps it in exercises/graded/{self.id}.py."
+            )
+
+    def reference(self, repository: Path = REPOSITORY) -> str | None:
+        """The reference solution's code; None for a graded problem without a checkout."""
+        if self.solution is not None:
+            return self.solution
+        kept = Path(repository) / "exercises" / "graded" / f"{self.id}.py"
+        return kept.read_text(encoding="utf-8") if kept.exists() else None
+
+    @cached_property
+    def untouched(self) -> Any:
+        """What the starter defines under the name of the answer."""
+        return define(self.starter, self.answer)
+
+
+def define(source: str, name: str) -> Any:
+    """Run `source` by itself and give what it calls `name`.
+
+    The lines are kept where tracebacks look for them, as a notebook's kernel does.
+    """
+    import linecache
+
+    file = f"<{name} {hash(source):x}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    namespace: dict[str, Any] = {"__name__": "__answer__"}
+    exec(compile(source, file, "exec"), namespace)
+    return namespace[name]

@@ -1,0 +1,124 @@
+"""The guide's forward line makes six axes out of four; the learner mends it."""
+
+import torch
+import torch.nn.functional as F
+
+from .. import expect
+from ..problem import Failed, Problem
+
+LAYERS = """import torch
+from torch import nn
+
+
+class SpatialChannelAttention(nn.Module):
+    def __init__(self, in_channels):
+        super().__init__()
+        self.spatial_attn = nn.Conv2d(in_channels, 1, kernel_size=3, padding=1)
+        self.channel_attn = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(in_channels, in_channels // 8, kernel_size=1),
+            nn.ReLU(),
+            nn.Conv2d(in_channels // 8, in_channels, kernel_size=1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x):
+"""
+
+
+def forward(*lines: str) -> str:
+    return LAYERS + "".join(f"        {line}\n" for line in lines)
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "SpatialChannelAttention")
+    for _ in range(3):
+        batch, channels = int(rng.integers(2, 5)), 8 * int(rng.integers(1, 4))
+        height, width = (int(n) for n in rng.integers(3, 9, size=2))
+        module = expect.call(answer, channels)
+        x = torch.from_numpy(rng.normal(size=(batch, channels, height, width))).float()
+        want = reference(module, x)
+        expect.close(expect.call(module, x.clone()), want, "module(x)")
+
+
+@torch.no_grad()
+def reference(module, x: torch.Tensor) -> torch.Tensor:
+    """From the learner's weights, by functions: none of the learner's code runs."""
+    try:
+        weights = dict(module.state_dict())
+        kernel, bias = weights["spatial_attn.weight"], weights["spatial_attn.bias"]
+        layers = [(weights[f"channel_attn.{i}.{k}"]) for i in (1, 3) for k in NAMES]
+    except (AttributeError, KeyError):
+        raise Failed("mend_the_broadcast.parameters") from None
+    spatial = torch.sigmoid(F.conv2d(x, kernel, bias, padding=1))  # [B, 1, H, W]
+    hidden = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), *layers[:2]))
+    channel = torch.sigmoid(F.conv2d(hidden, *layers[2:]))  # [B, C, 1, 1]
+    return x * (spatial + channel)
+
+
+NAMES = ("weight", "bias")
+
+problem = Problem(
+    id="mend_the_broadcast",
+    version=1,
+    lesson="spatial_channel_attention",
+    stage="basic",
+    title={"en": "Mend the broadcast", "zh": "修好广播"},
+    prompt={
+        "en": """The guide ends its `forward` with
+
+```python
+return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
+```
+
+`channel_weights` already has the shape `[B, C, 1, 1]`. Two more axes raise no error: the
+product silently becomes `[B, C, B, C, H, W]`. Write a `forward` that returns
+`x * spatial gate + x * channel gate` in the shape of `x`, `[B, C, H, W]`; the spatial
+gate is the sigmoid of `spatial_attn`.""",
+        "zh": """指南中的 `forward` 以这一行结尾：
+
+```python
+return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
+```
+
+可是 `channel_weights` 的形状已经是 `[B, C, 1, 1]`。再加两个轴并不会报错：乘积会悄悄变成
+`[B, C, B, C, H, W]`。请写出 `forward`，返回 `x * 空间门 + x * 通道门`，形状与 `x` 相同，即
+`[B, C, H, W]`；空间门是 `spatial_attn` 输出的 sigmoid。""",
+    },
+    starter=forward("..."),
+    answer="SpatialChannelAttention",
+    hints=(
+        {
+            "en": "Print the shapes of both gates. Which axes have length 1, and which "
+            "axis of `x` does each of them stretch along?",
+            "zh": "把两个门的形状打印出来。哪些轴的长度是 1？它们各自沿着 `x` 的哪个轴展开？",
+        },
+        {
+            "en": "`[B, C, 1, 1] * [B, C, H, W]` already broadcasts as you need. There "
+            "is nothing to add, only two `unsqueeze`s to leave out.",
+            "zh": "`[B, C, 1, 1] * [B, C, H, W]` 本来就会按需要广播。什么都不用加，"
+            "只要去掉那两个 `unsqueeze`。",
+        },
+    ),
+    check=check,
+    solution=forward(
+        "spatial = torch.sigmoid(self.spatial_attn(x))  # [B, 1, H, W]",
+        "channel = self.channel_attn(x)  # [B, C, 1, 1]",
+        "return x * spatial + x * channel",
+    ),
+    wrong={
+        "the guide's own line": forward(
+            "spatial = torch.sigmoid(self.spatial_attn(x))",
+            "channel = self.channel_attn(x)",
+            "return x * spatial + x * channel.unsqueeze(-1).unsqueeze(-1)",
+        ),
+        "the gates multiplied": forward(
+            "return x * torch.sigmoid(self.spatial_attn(x)) * self.channel_attn(x)"
+        ),
+        "no sigmoid on the spatial gate": forward(
+            "return x * self.spatial_attn(x) + x * self.channel_attn(x)"
+        ),
+    },
+    points=1,
+    minutes=10,
+)

@@ -1,0 +1,236 @@
+"""The learner's progress: a small file in the user's data folder, never sent anywhere.
+
+A record says which problem and version was answered, with what outcome, under which
+seed, library version and hash of the answer's code, and when.
+"""
+
+import html
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .. import __version__
+from ..errors import DamagedFileError
+from ..files import whole
+from ..report import Report
+from . import problems
+from .catalogue import choose, text
+from .lessons import lessons
+from .problem import Problem
+from .source_code import code_hash
+
+FIELDS = {"problem": str, "version": int, "status": str, "seed": int, "library": str}
+FIELDS |= {"time": str}  # and "code": a hash, or null
+_notes_given: set[str] = set()
+
+
+def home() -> Path:
+    """The folder of the learner's data: $DEEPSEEK_LEARN_HOME, or the user's own."""
+    if os.environ.get("DEEPSEEK_LEARN_HOME"):
+        return Path(os.environ["DEEPSEEK_LEARN_HOME"])
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("deepseek_learn"))
+
+
+def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
+    """Add one record; gives a sentence, once, when it could not be kept, else ""."""
+    record = {"problem": problem.id, "version": problem.version, "status": status}
+    record |= {"seed": seed, "library": __version__, "code": code_hash(answer)}
+    record["time"] = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        _add([record])
+    except DamagedFileError as error:
+        return _once(text("progress.damaged", error=str(error)))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return _once(text("progress.not_kept", folder=str(home()), reason=reason))
+    return ""
+
+
+def progress(
+    *, export: str | Path | None = None, import_: str | Path | None = None
+) -> "Progress":
+    """The learner's progress as a table and a bar.
+
+    Args:
+        export: also write all records to this file, to take them elsewhere.
+        import_: first add the records of such a file; no pass is ever lost by it.
+
+    Raises:
+        DamagedFileError: when a file is not a progress file; nothing is changed.
+    """
+    if import_ is not None:
+        _add(_read(Path(import_), must_exist=True))
+    records = _read(home() / "progress.json")
+    if export is not None:
+        _write(Path(export), records)
+    return Progress(tuple(records))
+
+
+@dataclass(frozen=True)
+class Progress(Report):
+    """What has been tried and what has been passed.
+
+    Attributes:
+        records: one dictionary a kept outcome, oldest first.
+    """
+
+    records: tuple[dict, ...]
+
+    @property
+    def passed(self) -> list[str]:
+        """Problems whose present version has been passed."""
+        return [row["problem"] for row in self._rows() if row["status"] == "passed"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a problem: lesson, problem, status, points, possible, time."""
+        return pd.DataFrame(self._rows()).set_index("problem")
+
+    def plot(self):
+        """Points got and possible, a bar a lesson (plotly)."""
+        import plotly.graph_objects as go
+
+        sums = (
+            self.to_frame().groupby("lesson", sort=False)[["points", "possible"]].sum()
+        )
+        left = sums["possible"] - sums["points"]
+        bars = [
+            go.Bar(y=sums.index, x=sums["points"], orientation="h", name="✓"),
+            go.Bar(y=sums.index, x=left, orientation="h", name="…"),
+        ]
+        return go.Figure(bars, {"barmode": "stack"})
+
+    def why(self) -> str:
+        rows = self._rows()
+        points, possible = (sum(r[k] for r in rows) for k in ("points", "possible"))
+        counts = {"passed": len(self.passed), "count": len(rows)}
+        return text("progress.summary", points=points, possible=possible, **counts)
+
+    def __repr__(self) -> str:
+        done = round(20 * len(self.passed) / len(self._rows()))
+        lines = [
+            f"{row['mark']} {row['problem']}  ({row['title']})" for row in self._rows()
+        ]
+        bar = f"[{'█' * done}{'·' * (20 - done)}] {self.why()}"
+        return "\n".join([bar, *lines])
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        value, most = len(self.passed), len(self._rows())
+        bar = f'<progress value="{value}" max="{most}" style="width:20em"></progress>'
+        cells = "".join(
+            f"<tr><td>{row['mark']}</td><td>{html.escape(row['title'])}</td>"
+            f"<td><code>{row['problem']}</code></td>"
+            f"<td>{row['points']} / {row['possible']}</td></tr>"
+            for row in self._rows()
+        )
+        return f"{bar} {html.escape(self.why())}<table>{cells}</table>"
+
+    def _rows(self) -> list[dict]:
+        return [
+            self._row(lesson.slug, problems.get(id))
+            for lesson in lessons()
+            for id in lesson.problems
+        ]
+
+    def _row(self, lesson: str, problem: Problem) -> dict:
+        mine = [
+            r
+            for r in self.records
+            if (r["problem"], r["version"]) == (problem.id, problem.version)
+        ]
+        best = next(
+            (r for r in mine if r["status"] == "passed"), mine[-1] if mine else {}
+        )
+        status = best.get("status", "not attempted")
+        marks = {"passed": "✓", "not attempted": "…"}
+        return {
+            "lesson": lesson,
+            "problem": problem.id,
+            "title": choose(problem.title),
+            "status": status,
+            "mark": marks.get(status, "✗"),
+            "points": problem.points if status == "passed" else 0,
+            "possible": problem.points,
+            "time": best.get("time", ""),
+        }
+
+
+def _add(records: list[dict]) -> None:
+    path = home() / "progress.json"
+    with _alone(path):
+        _write(path, _condense(_read(path) + records))
+
+
+def _condense(records: list[dict]) -> list[dict]:
+    """Each different pass, and of everything else a problem's latest: bounded in size."""
+    kept: dict[tuple, dict] = {}
+    for record in sorted(records, key=lambda r: r["time"]):
+        key = (record["problem"], record["version"])
+        if record["status"] == "passed":
+            kept.setdefault((*key, record.get("code")), record)
+        else:
+            kept[key] = record
+    return sorted(kept.values(), key=lambda r: r["time"])
+
+
+def _read(path: Path, must_exist: bool = False) -> list[dict]:
+    if not path.exists() and not must_exist:
+        return []
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))["records"]
+        good = isinstance(records, list) and all(_is_record(r) for r in records)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedFileError(_not_progress(path)) from error
+    if not good:
+        raise DamagedFileError(_not_progress(path))
+    return records
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and all(
+        isinstance(record.get(field), kind) for field, kind in FIELDS.items()
+    )
+
+
+def _not_progress(path: Path) -> str:
+    return text("progress.not_a_file", path=str(path))
+
+
+def _write(path: Path, records: list[dict]) -> None:
+    content = {"format": 1, "records": records}
+    with whole(path) as temporary:
+        temporary.write_text(
+            json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two notebooks may answer at once: the second waits, so that no record is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows outside WSL
+        yield
+        return
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _once(sentence: str) -> str:
+    """Said at the first check of a session; the table of `progress()` repeats nothing."""
+    if sentence in _notes_given:
+        return ""
+    _notes_given.add(sentence)
+    return sentence

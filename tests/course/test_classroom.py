@@ -1,0 +1,109 @@
+"""An assignment is made, handed in right and wrong, graded, and the grades read."""
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from deepseek_learn.course import classroom, problems
+from deepseek_learn.course.problem import define
+from deepseek_learn.errors import DeepSeekLearnError
+
+LESSON = "spatial_channel_attention"
+NAME = f"basic_01_{LESSON}"
+
+
+@pytest.fixture
+def nbgrader():
+    if importlib.util.find_spec("nbgrader") is None:
+        reason = "nbgrader is not installed (extra: classroom)"
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def run(folder: Path, *command: str) -> None:
+    here = str(Path(sys.executable).parent)  # nbgrader starts alembic from PATH
+    env = os.environ | {
+        "PATH": os.pathsep.join([here, os.environ["PATH"]]),
+        "PYTHONPATH": str(Path(classroom.REPOSITORY)),
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter"),
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+        "DEEPSEEK_LEARN_HOME": str(folder / "home"),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *command],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def hand_in(folder: Path, student: str, answers: dict[str, str]) -> None:
+    """The released notebook, some starters replaced, in the student's folder."""
+    released = folder / "release" / NAME / f"01_{LESSON}.ipynb"
+    notebook = nbformat.read(released, 4)
+    for cell in notebook.cells:
+        id = cell.id.removesuffix("-answer")
+        if id in answers and cell.id.endswith("-answer"):
+            cell.source = answers[id]
+    path = folder / "submitted" / student / NAME / released.name
+    path.parent.mkdir(parents=True)
+    nbformat.write(notebook, path)
+
+
+def test_grades_follow_the_answers(tmp_path, nbgrader):
+    classroom.assignment(tmp_path, lesson=LESSON)
+    run(tmp_path, "generate_assignment", NAME)
+    release = (tmp_path / "release" / NAME / f"01_{LESSON}.ipynb").read_text()
+    assert "HIDDEN" not in release
+    assert "BEGIN SOLUTION" not in release
+
+    all_problems = problems.load(LESSON)
+    right = {p.id: p.solution for p in all_problems}
+    wrong = {p.id: next(iter(p.wrong.values())) for p in all_problems}
+    first = all_problems[0]
+    hand_in(tmp_path, "right", right)
+    hand_in(tmp_path, "half", wrong | {first.id: right[first.id]})
+    hand_in(tmp_path, "wrong", wrong)
+    hand_in(tmp_path, "empty", {})
+    run(tmp_path, "autograde", NAME)
+    run(tmp_path, "export", "--to=grades.csv")
+
+    with (tmp_path / "grades.csv").open() as file:
+        rows = {row["student_id"]: row for row in csv.DictReader(file)}
+    possible = sum(p.points for p in all_problems)
+    assert {float(row["max_score"]) for row in rows.values()} == {possible}
+    scores = {student: float(row["score"]) for student, row in rows.items()}
+    assert scores == {"right": possible, "half": first.points, "wrong": 0, "empty": 0}
+    # grading must not write into the teacher's own progress
+    assert not (tmp_path / "home" / "progress.json").exists()
+
+
+def test_source_notebook_carries_the_reference_and_the_points(tmp_path):
+    (path,) = classroom.assignment(tmp_path, lesson=LESSON)
+    cells = {cell.id: cell for cell in nbformat.read(path, 4).cells}
+    for problem in problems.load(LESSON):
+        assert cells[f"{problem.id}-tests"].metadata.nbgrader.points == problem.points
+        define(cells[f"{problem.id}-answer"].source, problem.answer)  # it runs
+
+
+def test_another_seed_makes_other_hidden_tests(tmp_path):
+    (one,) = classroom.assignment(tmp_path / "1", lesson=LESSON, seed=1)
+    (two,) = classroom.assignment(tmp_path / "2", lesson=LESSON, seed=2)
+    assert one.read_text() != two.read_text()
+
+
+def test_unknown_lesson_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(DeepSeekLearnError, match="no lesson 'nowhere'"):
+        classroom.assignment(tmp_path / "class", lesson="nowhere")
+    assert not (tmp_path / "class").exists()
