@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """The guide's forward line makes six axes out of four; the learner mends it."""
 
 import torch

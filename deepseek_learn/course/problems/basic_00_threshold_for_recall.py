@@ -1,0 +1,113 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
+"""Choose the threshold by what may not be missed."""
+
+import numpy as np
+
+from .. import expect
+from ..problem import Failed, Problem
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "threshold_for_recall")
+    for _ in range(30):
+        probability, label, recall = draw(rng)
+        best = reference(probability, label, recall)
+        got = expect.call(answer, probability.copy(), label.copy(), recall)
+        got = expect.numbers(got, "threshold_for_recall(...)")
+        expect.close(
+            np.zeros(got.shape), 0.0, "threshold_for_recall(...)"
+        )  # one number
+        compare(float(got), best, probability[label == 1], recall)
+
+
+def draw(rng):
+    n = int(rng.integers(20, 200))
+    label = (rng.random(n) < 0.3).astype(int)
+    label[:3], label[3:6] = 1, 0  # both classes are there
+    probability = np.round(rng.beta(1 + 2 * label, 3 - label), 3)  # with ties
+    return probability, label, float(rng.choice([0.5, 0.8, 0.9, 0.95, 1.0]))
+
+
+def reference(probability, label, recall: float) -> float:
+    """By trying each score of a defective sample, from the highest down."""
+    positive = probability[label == 1]
+    for threshold in sorted(set(positive.tolist()), reverse=True):
+        if reaches(positive, threshold, recall):
+            return threshold
+    raise AssertionError("the lowest score reaches every recall")
+
+
+def reaches(positive, threshold: float, recall: float) -> bool:
+    return (positive >= threshold).sum() >= recall * len(positive) - 1e-9
+
+
+def compare(got: float, best: float, positive, recall: float) -> None:
+    if not reaches(positive, got, recall):
+        at = float((positive >= got).mean())
+        raise Failed("threshold_for_recall.too_high", got=got, recall=at, wanted=recall)
+    if got < best - 1e-9:
+        raise Failed("threshold_for_recall.too_low", got=got, want=best)
+
+
+HEAD = """import numpy as np
+
+
+def threshold_for_recall(probability, label, recall):
+"""
+
+problem = Problem(
+    id="threshold_for_recall",
+    version=1,
+    lesson="tour",
+    stage="basic",
+    title={"en": "A threshold for a wanted recall", "zh": "按召回率选阈值"},
+    prompt={
+        "en": """A factory says: *of 100 defective cells you may miss ten*. That is a recall of 0.9, and it
+decides the threshold; 0.5 is only a habit.
+
+Write `threshold_for_recall(probability, label, recall)`: of all thresholds `t` for which
+calling every cell with `probability >= t` defective finds at least the share `recall` of
+the defective ones (`label == 1`), return the **highest**. Both inputs are numpy arrays of
+one length.""",
+        "zh": """工厂说：*每 100 片有缺陷的电池，最多漏掉 10 片*。这就是 0.9 的召回率，阈值应由它决定；0.5 只是习惯而已。
+
+请编写 `threshold_for_recall(probability, label, recall)`：把 `probability >= t` 的电池都判为有缺陷，要求至少找出占比 `recall` 的缺陷电池（`label == 1`）；在所有满足要求的阈值 `t` 中，返回**最高**的一个。两个输入是等长的 numpy 数组。""",
+    },
+    starter=HEAD + "    ...\n",
+    answer="threshold_for_recall",
+    hints=(
+        {
+            "en": "Only the defective cells count for recall. Sort their probabilities "
+            "from the highest down.",
+            "zh": "召回率只跟有缺陷的电池有关。把它们的概率从高到低排序。",
+        },
+        {
+            "en": "With m defective cells you must find `np.ceil(recall * m)` of them; "
+            "the threshold is the probability of the last one you need.",
+            "zh": "设有 m 片缺陷电池，需要找出 `np.ceil(recall * m)` 片；阈值就是其中最后一片的概率。",
+        },
+        {
+            "en": "0.8 * 5 may be a hair more than 4 in floating point: take a tiny "
+            "amount, 1e-9, off before `np.ceil`.",
+            "zh": "浮点运算中，`recall * m` 可能比整数大一丁点：在 `np.ceil` 之前先减去 1e-9。",
+        },
+    ),
+    check=check,
+    solution=HEAD
+    + """    positive = np.sort(probability[label == 1])[::-1]
+    needed = int(np.ceil(recall * len(positive) - 1e-9))
+    return positive[needed - 1]
+""",
+    wrong={
+        "one half, by habit": HEAD + "    return 0.5\n",
+        "an interpolated quantile": HEAD
+        + "    return np.quantile(probability[label == 1], 1 - recall)\n",
+        "all cells instead of the defective ones": HEAD
+        + """    ranked = np.sort(probability)[::-1]
+    return ranked[int(np.ceil(recall * len(ranked) - 1e-9)) - 1]
+""",
+        "the lowest threshold": HEAD + "    return probability[label == 1].min()\n",
+    },
+    points=2,
+    minutes=15,
+)

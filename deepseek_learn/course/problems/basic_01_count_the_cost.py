@@ -1,0 +1,116 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
+"""Multiply-adds of SC-attention and of self-attention, and where they cross."""
+
+import itertools
+
+from .. import expect
+from ..problem import Problem
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "cost")
+    for _ in range(40):
+        channels = 8 * int(rng.integers(1, 65))
+        tokens, width = (
+            int(rng.integers(1, 5000)),
+            int(rng.choice([1, 2, 4, 8, 16, 64])),
+        )
+        call = f"cost({channels}, {tokens}, {width})"
+        got = expect.parts(expect.call(answer, channels, tokens, width), 3, call)
+        want = reference(channels, tokens, width)
+        for i in range(3):
+            expect.close(got[i], want[i], f"{call}[{i}]", 1e-9)
+
+
+def reference(channels: int, tokens: int, width: int) -> tuple[int, int, int]:
+    crossing = next(
+        n
+        for n in itertools.count(1)
+        if self_attention(channels, n, width) > spatial_channel(channels, n)
+    )
+    costs = spatial_channel(channels, tokens), self_attention(channels, tokens, width)
+    return *costs, crossing
+
+
+def spatial_channel(channels: int, tokens: int) -> int:
+    return 9 * channels * tokens + 2 * channels * (channels // 8)
+
+
+def self_attention(channels: int, tokens: int, width: int) -> int:
+    projections = 4 * channels * width * tokens  # q, k, v and the way back
+    return projections + 2 * width * tokens**2  # scores, weighted sum
+
+
+HEAD = "def cost(C, N, d):\n"
+COUNTS = """    def sc(n):
+        return 9 * C * n + 2 * C * (C // 8)
+
+    def attention(n):
+        return 4 * C * d * n + 2 * d * n**2
+
+"""
+CROSSING = """    crossing = 1
+    while attention(crossing) <= sc(crossing):
+        crossing += 1
+    return sc(N), attention(N), crossing
+"""
+
+problem = Problem(
+    id="count_the_cost",
+    version=1,
+    lesson="spatial_channel_attention",
+    stage="basic",
+    title={"en": "Count the cost", "zh": "算一算代价"},
+    prompt={
+        "en": """For features with `C` channels and `N` positions (tokens), count the multiply-adds of the
+convolutions and matrix products; leave out means, sigmoids, softmax and the final weighing.
+
+- SC-attention: a 3×3 convolution from `C` channels to one at each of the `N` positions,
+  and, **once**, two matrices `C → C // 8 → C`.
+- Self-attention of width `d`: at each position the projections to query, key and value and
+  the one back to `C`; the scores, `N × N` of length `d`; the weighted sum of the values.
+
+Write `cost(C, N, d)`, which returns three numbers: the cost of SC-attention, the cost of
+self-attention, and the crossing: the smallest whole number of tokens, at least 1, at which
+self-attention costs **more**. Then ask it about 56 × 56 positions: who would have won at 4?""",
+        "zh": """设特征有 `C` 个通道、`N` 个位置（token）。请数一数其中卷积和矩阵乘法的乘加次数；求平均、sigmoid、softmax 和最后的加权不计。
+
+- SC 注意力：在 `N` 个位置上各做一次从 `C` 个通道到 1 个通道的 3×3 卷积，另外**只做一次** `C → C // 8 → C` 的两个矩阵乘法。
+- 宽度为 `d` 的自注意力：在每个位置上做到 query、key、value 的投影，以及投影回 `C`；计算 `N × N` 个、长度为 `d` 的内积得分；再对 value 加权求和。
+
+请编写 `cost(C, N, d)`，返回三个数：SC 注意力的代价、自注意力的代价，以及交叉点，即自注意力**更贵**时的最小 token 数（不小于 1 的整数）。然后代入 56 × 56 个位置看看；如果只有 4 个位置，又是谁更省？""",
+    },
+    starter=HEAD + "    ...\n",
+    answer="cost",
+    hints=(
+        {
+            "en": "A convolution costs (output positions) × (output channels) × (input "
+            "channels) × (kernel size); a matrix product [n, k] · [k, m] costs n·k·m.",
+            "zh": "卷积的代价 = 输出位置数 × 输出通道数 × 输入通道数 × 卷积核大小；矩阵乘法 [n, k] · [k, m] 的代价 = n·k·m。",
+        },
+        {
+            "en": "SC: 9·C·N + 2·C·(C // 8). Self-attention: four projections of C·d at "
+            "each position, and N·N·d twice: for the scores and for the weighted sum.",
+            "zh": "SC：9·C·N + 2·C·(C // 8)。自注意力：每个位置有 4 个代价为 C·d 的投影，再加两次 N·N·d，分别是得分和加权求和。",
+        },
+        {
+            "en": "For the crossing a `while` loop that counts up from 1 is enough.",
+            "zh": "求交叉点时，用一个从 1 往上数的 `while` 循环就够了。",
+        },
+    ),
+    check=check,
+    solution=HEAD + COUNTS + CROSSING,
+    wrong={
+        "the scores but not the weighted sum": HEAD
+        + COUNTS.replace("2 * d * n**2", "d * n**2")
+        + CROSSING,
+        "the bottleneck at every position": HEAD
+        + COUNTS.replace("(C // 8)", "(C // 8) * n")
+        + CROSSING,
+        "crossing where they are equal, not a whole number": HEAD
+        + COUNTS
+        + "    return sc(N), attention(N), (9 * C - 4 * C * d) / (2 * d)\n",
+    },
+    points=2,
+    minutes=20,
+)

@@ -1,0 +1,114 @@
+"""The audit: references pass, the empty starter earns nothing, wrong answers fail."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from deepseek_learn.course import checking, problems
+from deepseek_learn.course.catalogue import LANGUAGES
+from deepseek_learn.course.lessons import STAGES, lessons
+from deepseek_learn.course.problem import Problem, define
+from deepseek_learn.course.problems import basic_02_paired_difference
+from deepseek_learn.errors import UnknownNameError
+
+ALL = problems.load()
+WRONG = [(p, description) for p in ALL for description in p.wrong]
+
+
+def by_id(value):
+    return value.id if isinstance(value, Problem) else value
+
+
+def check(problem, source, seed):
+    answer = define(source, problem.answer)
+    return checking.check(problem.id, answer, seed=seed, record=False)
+
+
+@pytest.mark.parametrize("problem", ALL, ids=by_id)
+@pytest.mark.parametrize("seed", range(4))
+def test_reference_passes(problem, seed):
+    outcome = check(problem, problem.reference(), seed)
+    assert outcome.passed, outcome
+    assert outcome.points == problem.points
+
+
+@pytest.mark.parametrize("problem", ALL, ids=by_id)
+def test_empty_starter_is_not_attempted(problem):
+    outcome = check(problem, problem.starter, 0)
+    assert (outcome.status, outcome.points) == ("not attempted", 0)
+
+
+@pytest.mark.parametrize(("problem", "description"), WRONG, ids=by_id)
+@pytest.mark.parametrize("seed", range(4))
+def test_wrong_answer_fails(problem, description, seed):
+    outcome = check(problem, problem.wrong[description], seed)
+    assert outcome.status in ("failed", "raised")
+    assert outcome.points == 0
+    assert outcome.message
+
+
+@pytest.mark.parametrize("problem", ALL, ids=by_id)
+def test_answer_of_the_wrong_kind_is_not_our_bug(problem):
+    for nonsense in (3, "text", None, lambda *_: None, lambda *_: "text", lambda: 0):
+        outcome = checking.check(problem.id, nonsense, seed=0, record=False)
+        assert outcome.status in ("failed", "raised", "not attempted")
+
+
+@pytest.mark.parametrize("problem", ALL, ids=by_id)
+def test_problem_is_complete(problem):
+    texts = [problem.title, problem.prompt, *problem.hints]
+    assert all(words[lang].strip() for words in texts for lang in LANGUAGES)
+    assert all(words["en"] != words["zh"] for words in texts)
+    assert len(problem.hints) >= 2
+    assert len(problem.wrong) >= 2
+    assert "..." in problem.starter
+    assert problem.points > 0
+    assert problem.stage in STAGES
+
+
+def test_every_module_stands_in_the_list_of_lessons():
+    folder = Path(problems.__file__).parent
+    files = {path.stem for path in folder.glob("[a-z]*_*.py")}
+    listed = {
+        f"{each.stage}_{each.number}_{id}" for each in lessons() for id in each.problems
+    }
+    assert files == listed
+    for each in lessons():
+        for problem in problems.load(each.slug):
+            assert (problem.lesson, problem.stage) == (each.slug, each.stage)
+            assert problem.id in each.problems
+
+
+def test_unknown_problem_is_one_sentence():
+    with pytest.raises(
+        UnknownNameError, match="problem 'nope' is not known; known are"
+    ):
+        problems.get("nope")
+
+
+def test_points_of_students_t_are_right():
+    stats = pytest.importorskip("scipy.stats", reason="scipy comes with scikit-learn")
+    table = define(problems.get("paired_difference").starter, "T_975")
+    assert table == basic_02_paired_difference.T_975
+    for df, point in table.items():
+        assert point == pytest.approx(stats.t.ppf(0.975, df), abs=5e-5)
+
+
+def graded(**changes) -> Problem:
+    kept = {"solution": None, "kind": "graded", "id": "kept_back"} | changes
+    return dataclasses.replace(problems.get("shift_sum"), **kept)
+
+
+def test_graded_solution_comes_from_the_checkout_only(tmp_path):
+    problem = graded()
+    assert problem.reference(tmp_path) is None
+    folder = tmp_path / "exercises" / "graded"
+    folder.mkdir(parents=True)
+    (folder / "kept_back.py").write_text("def shift_sum(taps): return 1\n")
+    assert "return 1" in problem.reference(tmp_path)
+
+
+def test_graded_problem_with_a_solution_is_refused():
+    with pytest.raises(ValueError, match="exercises/graded/kept_back.py"):
+        graded(solution="def shift_sum(taps): return 1")
