@@ -71,7 +71,9 @@ class ImageDataset(Dataset):
         frame = self.frame.iloc[index.numpy()] if frame is None else frame
         return ImageDataset(self.images[index], self.labels[index], frame)
 
-    def plot(self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 4):
+    def plot(
+        self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 4
+    ):
         """The first `count` pictures as a matplotlib figure, under `titles`."""
         from matplotlib.figure import Figure
 

@@ -1,0 +1,5 @@
+"""`python -m deepseek_learn`."""
+
+from .cli import main
+
+main()

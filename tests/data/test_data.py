@@ -1,0 +1,127 @@
+"""The loaders: fixed splits, no overlap, honest cards, one sentence for what is missing."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from deepseek_learn import data
+from deepseek_learn.data.elpv import RUNS, source_parts
+from deepseek_learn.errors import MissingPackageError, UnknownNameError
+
+PARTS = ("train", "validation", "test")
+SIZES = {
+    "elpv": (1774, 196, 654),
+    "fashion_mnist": (8000, 2000, 4000),
+    "digits": (1079, 270, 448),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(SIZES))
+def splits(request):
+    return data.load(request.param)
+
+
+def test_sizes_are_fixed(splits):
+    assert tuple(len(getattr(splits, p)) for p in PARTS) == SIZES[splits.card.name]
+
+
+def test_every_class_is_in_every_part(splits):
+    assert (splits.to_frame() > 0).all(axis=None)
+    for part in PARTS:
+        labels = getattr(splits, part).labels
+        assert labels.dtype == torch.int64
+        assert set(labels.tolist()) == set(range(len(splits.classes)))
+
+
+def test_no_picture_is_in_two_parts(splits):
+    seen = {p: {bytes(i.numpy()) for i in getattr(splits, p).images} for p in PARTS}
+    assert not seen["train"] & seen["test"]
+    assert not seen["validation"] & seen["test"]
+    if splits.card.name != "fashion_mnist":  # the official set repeats some pictures
+        assert not seen["train"] & seen["validation"]
+
+
+def test_items_are_in_0_to_1(splits):
+    image, label = splits.train[3]
+    assert image.dtype == torch.float32
+    assert 0 <= image.min() < image.max() <= 1
+    batch, labels = splits.train.batch(torch.tensor([3]))
+    assert torch.equal(batch[0], image)
+    assert labels[0] == label
+
+
+def test_the_card_is_complete(splits):
+    card = splits.card
+    assert all(getattr(card, field) for field in vars(card))
+    assert card.licence in card._repr_html_()
+
+
+def test_a_second_load_is_the_same():
+    first, second = data.digits(), data.digits()
+    assert torch.equal(first.test.images, second.test.images)
+
+
+def test_elpv_source_split_keeps_runs_together():
+    splits = data.elpv(split="source", size=32)
+    number = {
+        p: getattr(splits, p).frame["file"].str.extract(r"(\d+)")[0].astype(int)
+        for p in PARTS
+    }
+    for first, last, kind, part in RUNS:
+        inside = number[part].between(first, last)
+        assert inside.sum() == last - first + 1
+        assert set(getattr(splits, part).frame["type"][inside.to_numpy()]) == {kind}
+    assert splits.test.images.shape[1:] == (1, 32, 32)
+
+
+def test_elpv_label_is_the_experts_probability():
+    splits = data.elpv(size=32)
+    labels, probability = splits.test.labels.numpy(), splits.test.frame["probability"]
+    assert np.array_equal(labels, (probability > 0.5).to_numpy())
+
+
+def test_source_split_refuses_files_in_another_order():
+    frame = data.elpv(size=32).train.frame
+    with pytest.raises(ValueError, match=r"files 1 to 60.*elpv-dataset 1\.0\.0"):
+        source_parts(frame)  # the test part's files are missing
+
+
+def test_elpv_sample_is_held_out_in_both_splits():
+    sample = data.elpv_sample()
+    assert sample.images.shape == (32, 1, 300, 300)
+    assert sample.labels.bincount().tolist() == [16, 16]
+    pictures = {bytes(i.numpy()) for i in sample.images}
+    for split in ("source", "random"):
+        test = {bytes(i.numpy()) for i in data.elpv(split=split).test.images}
+        assert pictures <= test
+
+
+def test_plot_has_a_picture_an_axis():
+    figure = data.elpv_sample().plot(titles=[str(i) for i in range(32)], count=5)
+    assert sum(bool(axes.images) for axes in figure.axes) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "load"),
+    [
+        ("elpv", "elpv_dataset", lambda: data.load("elpv")),
+        ("digits", "sklearn", lambda: data.load("digits")),
+    ],
+)
+def test_missing_package_gives_the_command(monkeypatch, name, package, load):
+    for module in [m for m in sys.modules if m.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=rf"{name}.*pip install .*\[vision\]"):
+        load()
+
+
+def test_refusals():
+    with pytest.raises(UnknownNameError, match=r"'mnist' is not known.*fashion_mnist"):
+        data.load("mnist")
+    with pytest.raises(ValueError, match=r'split must be .*; got "?\'?best'):
+        data.elpv(split="best")
+    with pytest.raises(ValueError, match="must have one length; got 2, 1 and 32"):
+        data.ImageDataset(torch.zeros(2), torch.zeros(1), data.elpv_sample().frame)

@@ -1,0 +1,148 @@
+"""Set-up: import cost, the doctor, the command line, files that must be in step."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
+
+import deepseek_learn
+from deepseek_learn import cli, doctor
+from deepseek_learn.errors import DeepSeekLearnError
+from deepseek_learn.files import whole
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "deepseek_learn", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, deepseek_learn, deepseek_learn.course\n"
+        "heavy = {'torch', 'pandas', 'plotly', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_resolve_and_others_do_not():
+    for name in deepseek_learn.__all__:
+        assert getattr(deepseek_learn, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Wizard'"):
+        deepseek_learn.Wizard  # noqa: B018
+
+
+def test_arrows_run_downwards():
+    """cli → course → zoo → {attention, training} → {report, registry, errors}."""
+    level = {"cli": 5, "__main__": 6, "doctor": 4, "course": 4, "zoo": 3}
+    level |= {"attention": 2, "training": 2, "data": 1}
+    for path in (ROOT / "deepseek_learn").rglob("*.py"):
+        parts = path.relative_to(ROOT / "deepseek_learn").with_suffix("").parts
+        own = level.get(parts[0], 0)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == len(parts):
+                names = [node.module] if node.module else [n.name for n in node.names]
+                for name in names:
+                    other = level.get(name.split(".")[0], 0)
+                    assert other <= own, f"{path} imports {name}, which is above it"
+
+
+def test_doctor_names_what_is_missing_and_the_command(monkeypatch):
+    missing = Requirement("no-such-package>=1")
+    groups = {"": [], "vision": [missing], "course": []}
+    monkeypatch.setattr(doctor, "requirements_by_extra", lambda: groups)
+    text = "\n".join(doctor.examine())
+    assert "missing  extra 'vision': no-such-package" in text
+    assert 'pip install "deepseek-learn[vision]"' in text
+    assert "ok       base packages" in text
+    assert str(ROOT) in text
+
+
+def test_doctor_knows_the_extras():
+    assert set(doctor.requirements_by_extra()) == {
+        "",
+        *PROJECT["optional-dependencies"],
+    }
+
+
+def test_command_line_shows_and_refuses():
+    shown = CliRunner().invoke(cli.app, ["zoo", "fashion_net"])
+    assert "MIT (data)" in shown.output
+    refused = run("zoo", "resnet")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("deepseek-learn: zoo model 'resnet' is not known")
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_lab_refuses_a_port_in_use_and_offers_another(monkeypatch):
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        monkeypatch.chdir(ROOT)
+        with pytest.raises(
+            DeepSeekLearnError, match=rf"port {port} is in use.*PORT=\d+"
+        ):
+            doctor.open_lab(port, "none")
+    with pytest.raises(DeepSeekLearnError, match="PORT must be 1 to 65535; got 99999"):
+        doctor.open_lab(99999, "none")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="crash"), whole(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("crash")
+    assert path.read_text() == "old"
+    with whole(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_environment_yml_has_the_extras():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    extras = PROJECT["optional-dependencies"]
+    assert pip == ["-e .[course,vision]"] or set(pip) == {
+        *PROJECT["dependencies"],
+        *extras["course"],
+        *extras["vision"],
+    }
+
+
+def test_constraints_satisfy_pyproject():
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            pins[requirement.name.lower()] = requirement.specifier
+    wanted = [
+        *PROJECT["dependencies"],
+        *sum(PROJECT["optional-dependencies"].values(), []),
+    ]
+    for line in wanted:
+        requirement = Requirement(line)
+        pin = pins.get(requirement.name.lower())
+        if pin is not None and len(pin) == 1:
+            (version,) = [s.version for s in pin]
+            assert requirement.specifier.contains(version), line
+
+
+def test_no_local_versions_or_hosts_in_the_lock():
+    text = (ROOT / "constraints.txt").read_text()
+    assert "+cpu" not in text
+    assert "://" not in text
+    assert " @ " not in text

@@ -1,0 +1,177 @@
+"""The training loop: it learns, resumes to the same end, and refuses in a sentence."""
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn.data import ImageDataset
+from deepseek_learn.errors import DamagedFileError
+from deepseek_learn.training import constant, cosine, fit, predict
+
+
+def blobs(n: int, seed: int) -> ImageDataset:
+    """Bright left half: class 1; bright right half: class 0."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    images = torch.randint(0, 90, (n, 1, 8, 8), generator=generator)
+    images[labels == 1, :, :, :4] += 120
+    images[labels == 0, :, :, 4:] += 120
+    return ImageDataset(images.byte(), labels, pd.DataFrame({"n": range(n)}))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+        nn.Dropout(0.2), nn.Linear(4 * 36, 2),
+    )  # fmt: skip
+
+
+def train(model, **options):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    settings = {"epochs": 4, "batch_size": 16, "progress": False} | options
+    return fit(model, blobs(96, 0), optimizer, **settings)
+
+
+def test_learns_and_reports():
+    model = network()
+    run = train(model, validation=blobs(64, 1))
+    logits, labels = predict(model, blobs(64, 2))
+    assert (logits.argmax(1) == labels).float().mean() > 0.95
+    assert list(run.to_frame().columns) == ["loss", "lr", "metric", "seconds"]
+    assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
+    assert "4 epochs because all epochs were done" in run.why()
+    assert run.cpu_seconds > 0
+    assert len(run.plot().data) == 2
+    assert run.why() in run._repr_html_()
+
+
+def shift(images, generator):
+    return images.roll(int(torch.randint(3, (1,), generator=generator)), dims=3)
+
+
+@pytest.mark.parametrize("with_validation", [True, False])
+def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(
+    tmp_path, with_validation
+):
+    validation = blobs(64, 1) if with_validation else None
+    whole, cut = network(), network()
+    options = {"augment": shift, "validation": validation, "epochs": 5}
+    expected = train(whole, **options)
+    path = tmp_path / "run.checkpoint"
+
+    class Killed(Exception):
+        pass
+
+    calls = []
+
+    def kill_in_third_epoch(images, generator):
+        calls.append(1)
+        if len(calls) == 15:
+            raise Killed
+        return shift(images, generator)
+
+    with pytest.raises(Killed):
+        train(cut, **(options | {"augment": kill_in_third_epoch, "checkpoint": path}))
+    torch.manual_seed(99)  # another process has another state
+    resumed = network()
+    run = train(resumed, **options, checkpoint=path)
+    assert len(run.history) == 5
+    for a, b in zip(
+        whole.state_dict().values(), resumed.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b)
+    columns = [c for c in run.history if c != "seconds"]
+    pd.testing.assert_frame_equal(run.history[columns], expected.history[columns])
+
+
+def test_keeps_the_best_epochs_weights():
+    seen = []
+    metrics = iter([0.1, 0.9, 0.3, 0.2])
+    model = network()
+
+    def metric(logits, labels):
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return next(metrics)
+
+    run = train(model, validation=blobs(16, 1), metric=metric)
+    assert run.best_epoch == 2
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, seen[1][key])
+
+
+def test_stops_when_nothing_improves_and_when_time_is_up():
+    run = train(
+        network(),
+        validation=blobs(16, 1),
+        metric=lambda z, y: 0.5,
+        patience=2,
+        epochs=9,
+    )
+    assert (run.stopped, len(run.history)) == ("patience", 3)
+    assert "stopped improving" in run.why()
+    run = train(network(), seconds=1e-9, epochs=9)
+    assert (run.stopped, len(run.history)) == ("seconds", 1)
+
+
+def test_mixed_precision_trains():
+    model = network()
+    train(model, autocast=torch.bfloat16)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_trains_on_a_gpu():
+    model = network().cuda()
+    train(model, validation=blobs(64, 1), autocast=torch.bfloat16)
+    logits, labels = predict(model, blobs(64, 2))
+    assert (logits.argmax(1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04"])
+def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, content):
+    path = tmp_path / "run.checkpoint"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="is not a checkpoint of this run"):
+        train(network(), checkpoint=path)
+    assert path.read_bytes() == content
+
+
+def test_another_networks_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    train(network(), checkpoint=path, epochs=1)
+    with pytest.raises(DamagedFileError, match="is not a checkpoint of this run"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), checkpoint=path)
+
+
+def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run.checkpoint"
+    train(network(), checkpoint=path, epochs=1)
+    before = path.read_bytes()
+
+    def fails(content, file):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(OSError, match="disk full"):
+        train(network(), checkpoint=path, epochs=2)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="at least 1; got 0 and 16"):
+        train(network(), epochs=0)
+    with pytest.raises(ValueError, match=r"loss became nan in epoch 1, step 0"):
+        train(network(), loss=lambda z, y: z.sum() * float("nan"))
+
+
+def test_schedules():
+    values = [cosine(step, 100) for step in range(100)]
+    assert max(values) <= 1
+    assert values.index(max(values)) in (9, 10)  # warm-up over a tenth
+    assert values[0] == pytest.approx(0.1)
+    assert values[-1] == pytest.approx(0, abs=1e-12)
+    assert constant(5, 100) == 1

