@@ -1,0 +1,122 @@
+"""A picture with sliders: live in JupyterLab and Colab, a still picture elsewhere."""
+
+import asyncio
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+
+from .catalogue import choose, text
+
+# Long enough for a burst of slider events to arrive, too short to be seen.
+SETTLE_S = 0.02
+
+
+class Explore(ipywidgets.VBox):
+    """Sliders over the picture that `draw` makes of their values.
+
+    Where no kernel answers (the book, GitHub), the notebook shows the picture as it
+    was last drawn: the widget's output carries an `image/png` beside the live view.
+    While a slider is dragged only the newest values are drawn.
+
+    Args:
+        draw: `draw(**values)` returns a matplotlib figure; it is closed afterwards.
+        labels: name → label, a string or `{"en": ..., "zh": ...}`.
+        sliders: name → `(low, high, step)` or `(low, high, step, start)`: a slider;
+            a list: a choice; or an ipywidgets widget with a `value`.
+
+    Raises:
+        TypeError: for a slider that is none of these, or a `draw` without a figure.
+
+    >>> Explore(draw, temperature=(0.5, 4.0, 0.5))                  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., Any],
+        labels: Mapping[str, str | Mapping[str, str]] | None = None,
+        **sliders: Any,
+    ):
+        self._draw, self._pending = draw, False
+        named = {name: _label(name, labels or {}) for name in sliders}
+        self.sliders = {
+            name: _slider(name, spec, named[name]) for name, spec in sliders.items()
+        }
+        self.picture = ipywidgets.Image(format="png")
+        self.problem = ipywidgets.HTML()
+        self.picture.value = self._png()  # a mistake in `draw` is raised here
+        super().__init__([*self.sliders.values(), self.picture, self.problem])
+        for slider in self.sliders.values():
+            slider.observe(self._changed, "value")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the sliders stand at."""
+        return {name: slider.value for name, slider in self.sliders.items()}
+
+    def _changed(self, change: Any) -> None:
+        if self._pending:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel: nothing can pile up
+            self._redraw()
+            return
+        self._pending = True
+        loop.call_later(SETTLE_S, self._redraw)
+
+    def _redraw(self) -> None:
+        self._pending = False  # before drawing: a change meanwhile is drawn next
+        try:
+            self.picture.value = self._png()
+            self.problem.value = ""
+        except Exception as error:  # nobody would see it raised from the event loop
+            said = text("widget.failed", kind=type(error).__name__, error=str(error))
+            self.problem.value = html.escape(said)
+
+    def _png(self) -> bytes:
+        import matplotlib.pyplot as plt
+
+        figure = self._draw(**self.values)
+        if not hasattr(figure, "savefig"):
+            raise TypeError(
+                f"draw must return a matplotlib figure; it returned a "
+                f"{type(figure).__name__}."
+            )
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
+        plt.close(figure)  # or the notebook would show it a second time
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        # ipywidgets 7 (Colab) shows itself by other means and never asks for this
+        parent = getattr(super(), "_repr_mimebundle_", None)
+        bundle = (parent(**kwargs) if parent else None) or {}
+        return bundle | {"image/png": base64.b64encode(self.picture.value).decode()}
+
+
+def _label(name: str, labels: Mapping[str, Any]) -> str:
+    label = labels.get(name, name.replace("_", " "))
+    return label if isinstance(label, str) else choose(label)
+
+
+def _slider(name: str, spec: Any, label: str) -> ipywidgets.Widget:
+    if isinstance(spec, ipywidgets.Widget) and hasattr(spec, "value"):
+        spec.description = spec.description or label
+        return spec
+    shown = {"description": label, "style": {"description_width": "initial"}}
+    if isinstance(spec, list) and spec:
+        return ipywidgets.Dropdown(options=spec, **shown)
+    if isinstance(spec, tuple) and len(spec) in (3, 4):
+        whole = all(isinstance(number, int) for number in spec)
+        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        low, high, step, *start = spec
+        value = start[0] if start else low
+        return kind(min=low, max=high, step=step, value=value, **shown)
+    raise TypeError(
+        f"slider {name!r} must be (low, high, step), (low, high, step, start), a list "
+        f"of choices or a widget with a value; got {spec!r}."
+    )

@@ -1,0 +1,98 @@
+"""Explore redraws when a slider moves, and carries a still picture."""
+
+import asyncio
+import base64
+
+import ipywidgets
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+from deepseek_learn.course import Explore, catalogue, widgets
+
+matplotlib.use("Agg")
+
+
+def draw(**values):
+    figure, axes = plt.subplots(figsize=(2, 1))
+    axes.set_title(str(values))
+    return figure
+
+
+def test_still_picture_is_the_picture_shown():
+    explore = Explore(draw, t=(0.5, 4.0, 0.5))
+    still = base64.b64decode(explore._repr_mimebundle_()["image/png"])
+    assert still.startswith(b"\x89PNG")
+    assert still == explore.picture.value
+
+
+def test_moving_the_slider_changes_picture_and_still():
+    explore = Explore(draw, t=(0.5, 4.0, 0.5))
+    before = explore.picture.value
+    explore.sliders["t"].value = 2.0
+    assert explore.picture.value != before
+    still = base64.b64decode(explore._repr_mimebundle_()["image/png"])
+    assert still == explore.picture.value
+
+
+def test_only_the_newest_value_is_drawn_when_events_pile_up():
+    drawn = []
+
+    def keep(t):
+        drawn.append(t)
+        return draw(t=t)
+
+    async def drag():
+        explore = Explore(keep, t=(0, 10, 1))
+        for value in range(1, 8):
+            explore.sliders["t"].value = value
+        await asyncio.sleep(10 * widgets.SETTLE_S)
+
+    asyncio.run(drag())
+    assert drawn == [0, 7]
+
+
+def test_figures_do_not_stay_open():
+    open_before = plt.get_fignums()
+    Explore(draw, t=(0, 3, 1)).sliders["t"].value = 2
+    assert plt.get_fignums() == open_before
+
+
+def test_kinds_of_sliders():
+    own = ipywidgets.Checkbox(value=True)
+    explore = Explore(draw, n=(1, 9, 2, 3), x=(0.0, 1.0, 0.1), kind=["a", "b"], own=own)
+    kinds = [type(slider).__name__ for slider in explore.sliders.values()]
+    assert kinds == ["IntSlider", "FloatSlider", "Dropdown", "Checkbox"]
+    assert explore.values == {"n": 3, "x": 0.0, "kind": "a", "own": True}
+
+
+def test_labels_follow_the_language():
+    catalogue.set_language("zh")
+    words = {"t": {"en": "temperature", "zh": "温度"}}
+    explore = Explore(draw, labels=words, t=(0, 3, 1), top_k=(1, 3, 1))
+    assert explore.sliders["t"].description == "温度"
+    assert explore.sliders["top_k"].description == "top k"
+
+
+@pytest.mark.parametrize("spec", [(0, 1), [], 3, "abc"])
+def test_slider_of_no_known_kind_is_refused(spec):
+    with pytest.raises(TypeError, match="slider 't' must be"):
+        Explore(draw, t=spec)
+
+
+def test_draw_without_a_figure_is_refused():
+    with pytest.raises(TypeError, match="matplotlib figure; it returned a NoneType"):
+        Explore(lambda t: None, t=(0, 1, 1))
+
+
+def test_error_while_dragging_is_shown_and_goes_away():
+    def fussy(t):
+        return draw(t=1 / (t - 2))
+
+    explore = Explore(fussy, t=(0, 4, 1))
+    before = explore.picture.value
+    explore.sliders["t"].value = 2
+    assert "ZeroDivisionError" in explore.problem.value
+    assert explore.picture.value == before
+    explore.sliders["t"].value = 3
+    assert explore.problem.value == ""
