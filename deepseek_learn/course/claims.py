@@ -1,0 +1,177 @@
+"""The claims ledger: what the guide says, what was measured, and the verdict."""
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..report import Report
+from .catalogue import choose, text
+from .results import known_claims, read_results
+
+VERDICTS = ("met", "partly", "missed", "untestable here", "not run")
+COLUMNS = ("claim", "source", "what", "unit", "target", "better", "measured", "low")
+COLUMNS += ("high", "peer", "peer_measured", "n", "verdict", "date", "note", "command")
+
+
+def ledger(directory: str | Path | None = None) -> "Ledger":
+    """All claims with the rows measured for them.
+
+    Args:
+        directory: a folder of result files; by default the checkout's
+            `benchmarks/results`, or the results that came with the package.
+
+    Raises:
+        DamagedFileError: naming a file that is no result, and what is wrong with it.
+    """
+    rows = read_results(directory)
+    return Ledger(
+        tuple(
+            Claim(name, {k: facts[k] for k in ("en", "zh")}, facts["rows"], mine)
+            for name, facts in known_claims().items()
+            for mine in [tuple(row for row in rows if row["claim"] == name)]
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the guide.
+
+    Attributes:
+        name: "C1" to "C19".
+        words: what the guide says, `{"en": ..., "zh": ...}`.
+        decided_by: which rows decide: "guide", "ours" or "all".
+        rows: what was measured, one dictionary a row.
+    """
+
+    name: str
+    words: dict[str, str]
+    decided_by: str
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`, from the verdicts of the deciding rows."""
+        found = {
+            row["verdict"]
+            for row in self.rows
+            if row["verdict"] != "information"
+            and self.decided_by in ("all", row["source"])
+        }
+        if not found:
+            return "not run"
+        return found.pop() if len(found) == 1 else "partly"
+
+
+@dataclass(frozen=True)
+class Ledger(Report):
+    """The claims, in the guide's order."""
+
+    claims: tuple[Claim, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a measurement, and one for each claim that has none."""
+        rows = []
+        for claim in self.claims:
+            for row in claim.rows:
+                kept = {key: row.get(key) for key in COLUMNS} | _machine(row)
+                rows.append(kept | {"claim_verdict": claim.verdict})
+            if not claim.rows:
+                rows.append({"claim": claim.name, "claim_verdict": claim.verdict})
+        frame = pd.DataFrame(rows, columns=[*COLUMNS, "machine", "claim_verdict"])
+        return frame.set_index("claim")
+
+    def plot(self):
+        """How many claims have which verdict (plotly)."""
+        import plotly.graph_objects as go
+
+        names = [_verdict_text(verdict) for verdict in VERDICTS]
+        bars = go.Bar(x=names, y=[self.count(v) for v in VERDICTS])
+        return go.Figure(bars)
+
+    def why(self) -> str:
+        counts = {
+            v.replace(" here", "").replace(" ", "_"): self.count(v) for v in VERDICTS
+        }
+        return text("ledger.summary", count=len(self.claims), **counts)
+
+    def count(self, verdict: str) -> int:
+        """How many claims have this verdict."""
+        return sum(claim.verdict == verdict for claim in self.claims)
+
+    def to_markdown(self, lang: str | None = None) -> str:
+        """The body of the book's claims page."""
+        return "\n\n".join(_section(claim, lang) for claim in self.claims) + "\n"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td>{claim.name}</td><td>{html.escape(choose(claim.words))}</td>"
+            f"<td><b>{_verdict_text(claim.verdict)}</b></td></tr>"
+            for claim in self.claims
+        )
+        return f"<p>{html.escape(self.why())}</p><table>{cells}</table>"
+
+
+def _section(claim: Claim, lang: str | None) -> str:
+    parts = [
+        f"## {claim.name}: {_verdict_text(claim.verdict, lang)}",
+        f"{text('ledger.guide_says', lang)}:\n\n> {choose(claim.words, lang)}",
+    ]
+    if claim.rows:
+        head = text("ledger.columns", lang).split(" | ")
+        lines = [head, ["---"] * len(head)] + [_cells(row, lang) for row in claim.rows]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        commands = dict.fromkeys(row["command"] for row in claim.rows)
+        block = "\n".join(commands)
+        parts.append(f"{text('ledger.command', lang)}:\n\n```bash\n{block}\n```")
+    return "\n\n".join(parts)
+
+
+def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
+    guide = f" ({text('ledger.guide_row', lang)})" if row["source"] == "guide" else ""
+    sign = "≤" if row["better"] == "lower" else "≥"
+    target = "–" if row["target"] is None else f"{sign} {row['target']:g}"
+    peer = (
+        "–"
+        if row["peer"] is None
+        else f"{row['peer']}: {_number(row['peer_measured'])}"
+    )
+    note = f" ({row['note']})" if row["note"] else ""
+    cells = [
+        row["what"] + guide,
+        row["unit"],
+        target,
+        _measured(row),
+        peer,
+        _number(row["n"]),
+        _machine(row)["machine"],
+        row["date"],
+        _verdict_text(row["verdict"], lang) + note,
+    ]
+    # a bar or a line's end inside a cell would break the table
+    return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+
+
+def _measured(row: dict[str, Any]) -> str:
+    if row["low"] is None or row["high"] is None:
+        return _number(row["measured"])
+    bounds = f"[{_number(row['low'])}, {_number(row['high'])}]"
+    return f"{_number(row['measured'])} {bounds}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _machine(row: dict[str, Any]) -> dict[str, str]:
+    facts = row["machine"]
+    gpu = f", {facts['gpu']}" if facts["gpu"] else ""
+    size = f"{facts['cores']} cores, {facts['threads']} threads"
+    return {"machine": f"{facts['cpu']}, {size}{gpu}, torch {facts['torch']}"}
+
+
+def _verdict_text(verdict: str, lang: str | None = None) -> str:
+    return text(f"verdict.{verdict.replace(' ', '_')}", lang)

@@ -1,0 +1,167 @@
+"""Verdicts are computed, other machines' rows kept, damaged files refused."""
+
+import copy
+import json
+
+import pytest
+
+from deepseek_learn.course import ledger, results, write_result
+from deepseek_learn.course.claims import VERDICTS
+from deepseek_learn.course.results import read_result, verdict
+from deepseek_learn.errors import DamagedFileError
+
+ROW = {"claim": "C5", "source": "ours", "what": "exponent", "unit": "1"}
+ROW |= {"better": "lower", "target": 1.2, "measured": 1.0}
+
+
+def row(**changes):
+    return ROW | changes
+
+
+def verdict_of(folder, *rows, name="C5"):
+    write_result("cost", rows, "python benchmarks/cost.py", directory=folder)
+    return {claim.name: claim.verdict for claim in ledger(folder).claims}[name]
+
+
+@pytest.mark.parametrize(
+    ("target", "better", "measured", "wanted"),
+    [
+        (1.2, "lower", 1.2, "met"),
+        (1.2, "lower", 1.3, "missed"),
+        (1.2, "higher", 1.2, "met"),
+        (1.2, "higher", 1.1, "missed"),
+        (None, "higher", 1.1, "information"),
+        (1.2, "higher", None, "untestable here"),
+    ],
+)
+def test_verdict_of_a_row(target, better, measured, wanted):
+    assert verdict({"target": target, "better": better, "measured": measured}) == wanted
+
+
+def test_typed_verdict_is_not_believed(tmp_path):
+    path = write_result("cost", [row(measured=9)], "run", directory=tmp_path)
+    content = json.loads(path.read_text())
+    assert content["rows"][0]["verdict"] == "missed"
+    content["rows"][0]["verdict"] = "met"
+    path.write_text(json.dumps(content))
+    assert read_result(path)["rows"][0]["verdict"] == "missed"
+
+
+def test_verdict_of_a_claim(tmp_path):
+    good, bad = row(), row(measured=9)
+    unmeasured = row(measured=None, note="needs a GPU")
+    assert verdict_of(tmp_path, good, good) == "met"
+    assert verdict_of(tmp_path, bad) == "missed"
+    assert verdict_of(tmp_path, good, bad) == "partly"
+    assert verdict_of(tmp_path, good, unmeasured) == "partly"
+    assert verdict_of(tmp_path, unmeasured) == "untestable here"
+    assert verdict_of(tmp_path, row(target=None)) == "not run"
+    assert verdict_of(tmp_path, good, name="C6") == "not run"
+
+
+def test_where_the_guide_has_a_number_it_decides(tmp_path):
+    rows = row(claim="C6"), row(claim="C6", source="guide", measured=9)
+    assert verdict_of(tmp_path, *rows, name="C6") == "missed"
+
+
+def test_rows_of_another_machine_are_kept(tmp_path, monkeypatch):
+    here = results.machine()
+    write_result("cost", [row(what="here, old")], "run", directory=tmp_path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(results, "machine", lambda: here | {"cpu": "another"})
+        write_result("cost", [row(what="there")], "run", directory=tmp_path)
+    path = write_result("cost", [row(what="here, new")], "run", directory=tmp_path)
+    assert [r["what"] for r in read_result(path)["rows"]] == ["there", "here, new"]
+
+
+def test_quick_run_never_touches_a_full_result(tmp_path):
+    full = write_result("cost", [row()], "run", directory=tmp_path)
+    before = full.read_text()
+    quick = write_result("cost", [row(measured=9)], "run", "quick", tmp_path)
+    assert quick == tmp_path / "quick" / "cost.json"
+    assert full.read_text() == before
+    assert verdict_of(tmp_path, row()) == "met"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"claim": "C99"},
+        {"source": "someone"},
+        {"better": "more"},
+        {"measured": float("nan")},
+        {"measured": "1.0"},
+        {"measured": None},  # without a note
+        {"unit": None},
+        {"note": 3},
+    ],
+)
+def test_bad_row_is_refused_and_nothing_written(tmp_path, changes):
+    with pytest.raises(ValueError, match="row 0"):
+        write_result("cost", [row(**changes)], "run", directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def damage(content, kind):
+    content = copy.deepcopy(content)
+    if kind == "mode":
+        content["mode"] = "half"
+    if kind == "machine":
+        del content["rows"][0]["machine"]["gpu"]
+    if kind == "missing":
+        del content["rows"][0]["n"]
+    if kind == "rows":
+        content["rows"] = {}
+    return "[]" if kind == "list" else "{" if kind == "cut" else json.dumps(content)
+
+
+@pytest.mark.parametrize("kind", ["mode", "machine", "missing", "rows", "list", "cut"])
+def test_damaged_file_is_one_sentence_and_left_alone(tmp_path, kind):
+    path = write_result("cost", [row()], "run", directory=tmp_path)
+    path.write_text(damage(json.loads(path.read_text()), kind))
+    before = path.read_text()
+    with pytest.raises(DamagedFileError, match=r"cost\.json is not a benchmark result"):
+        ledger(tmp_path)
+    with pytest.raises(DamagedFileError):
+        write_result("cost", [row()], "run", directory=tmp_path)
+    assert path.read_text() == before
+
+
+def test_ledger_of_nothing_says_not_run(tmp_path):
+    empty = ledger(tmp_path)
+    assert [c.name for c in empty.claims] == [f"C{i}" for i in range(1, 20)]
+    assert {c.verdict for c in empty.claims} == {"not run"}
+    assert empty.why().endswith("19 not run.")
+    assert set(empty.to_frame().claim_verdict) == {"not run"}
+
+
+def test_page_shows_all_that_was_promised(tmp_path):
+    facts = {"low": 0.9, "high": 1.1, "peer": "timm", "peer_measured": 1.5, "n": 7}
+    write_result(
+        "cost", [row(**facts)], "python benchmarks/cost.py", directory=tmp_path
+    )
+    page, zh = ledger(tmp_path).to_markdown("en"), ledger(tmp_path).to_markdown("zh")
+    date = read_result(tmp_path / "cost.json")["date"]
+    cells = (
+        "| exponent | 1 | ≤ 1.2 | 1 [0.9, 1.1] | timm: 1.5 | 7 |",
+        f"| {date} | met |",
+    )
+    assert all(cell in page for cell in cells)
+    assert "```bash\npython benchmarks/cost.py\n```" in page
+    assert "## C5: met" in page
+    assert "## C5: 达成" in zh
+    assert "突破传统Transformer" in zh
+
+
+def test_table_is_whole_even_with_a_bar_in_a_cell(tmp_path):
+    write_result("cost", [row(what="|x|\ny")], "run", directory=tmp_path)
+    lines = ledger(tmp_path).to_markdown("en").splitlines()
+    (line,) = (line for line in lines if "x" in line and line.startswith("| \\|"))
+    assert line.replace("\\|", "").count("|") == 10
+
+
+def test_shown_in_a_notebook_and_plotted(tmp_path):
+    write_result("cost", [row()], "run", directory=tmp_path)
+    shown = ledger(tmp_path)
+    assert "<b>met</b>" in shown._repr_html_()
+    assert list(shown.plot().data[0].y) == [shown.count(v) for v in VERDICTS]
