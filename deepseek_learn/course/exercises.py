@@ -70,7 +70,8 @@ def setup_source() -> str:
 import sys
 
 if "google.colab" in sys.modules:
-    SPEC = os.environ.get("DEEPSEEK_LEARN_SPEC", "{pip_spec()}")
+    SPEC = "{pip_spec()}"
+    SPEC = os.environ.get("DEEPSEEK_LEARN_SPEC", SPEC)
     %pip install -q "{{SPEC}}\""""
 
 

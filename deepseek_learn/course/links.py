@@ -9,7 +9,7 @@ COLAB = "https://colab.research.google.com/github"
 
 
 def repository() -> str:
-    """The public address: of the checkout we run from, else of the installed package."""
+    """The public address, from our checkout or else the installed package."""
     pyproject = REPOSITORY / "pyproject.toml"
     if pyproject.exists():
         project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]

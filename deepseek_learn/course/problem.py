@@ -70,7 +70,7 @@ class Problem:
             )
 
     def reference(self, repository: Path = REPOSITORY) -> str | None:
-        """The reference solution's code; None for a graded problem without a checkout."""
+        """The reference's code; None for a graded problem without a checkout."""
         if self.solution is not None:
             return self.solution
         kept = Path(repository) / "exercises" / "graded" / f"{self.id}.py"

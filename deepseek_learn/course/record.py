@@ -172,7 +172,7 @@ def _add(records: list[dict]) -> None:
 
 
 def _condense(records: list[dict]) -> list[dict]:
-    """Each different pass, and of everything else a problem's latest: bounded in size."""
+    """Each different pass, and a problem's latest other outcome: bounded in size."""
     kept: dict[tuple, dict] = {}
     for record in sorted(records, key=lambda r: r["time"]):
         key = (record["problem"], record["version"])
@@ -229,7 +229,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _once(sentence: str) -> str:
-    """Said at the first check of a session; the table of `progress()` repeats nothing."""
+    """The sentence at the first check of a session, nothing at the later ones."""
     if sentence in _notes_given:
         return ""
     _notes_given.add(sentence)

@@ -25,7 +25,10 @@ MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """ "met", "missed", "untestable here" (no measurement), "information" (no target)."""
+    """What the numbers say: a bound that is just reached is met.
+
+    A row without target is "information"; without measurement, "untestable here".
+    """
     if row["target"] is None:
         return "information"
     if row["measured"] is None:
@@ -42,7 +45,7 @@ def folder() -> Path:
 
 
 def read_results(directory: str | Path | None = None) -> list[dict[str, Any]]:
-    """The rows of every full result in a folder, each with its `name`, `command`, `date`.
+    """The rows of every full result in a folder, with `name`, `command` and `date`.
 
     Raises:
         DamagedFileError: naming the file and what is wrong with it.
@@ -89,9 +92,10 @@ def write_result(
     Args:
         name: the script's name, without `.py`.
         rows: each with "claim", "source" ("guide" or "ours"), "what", "unit", "better"
-            ("lower" or "higher"), "target" (None: for information) and "measured" (None:
-            untestable here, with a "note" why); and, where there are any, "low", "high",
-            "peer", "peer_measured", "n", "note". Machine and verdict are added here.
+            ("lower" or "higher"), "target" (None: for information) and "measured"
+            (None: untestable here, with a "note" why); where there are any, "low",
+            "high", "peer", "peer_measured", "n", "note". Machine, date and verdict are
+            added here.
         command: what runs it again.
         mode: "full" or "quick"; a quick run never touches a full result.
         directory: by default the checkout's `benchmarks/results`.

@@ -17,8 +17,9 @@ def is_untouched(answer: Any, starter: Any) -> bool:
         return True
     if isinstance(answer, FunctionType):
         return _code(answer) in (_code(_empty), _code(starter))
-    if isinstance(answer, type) and isinstance(starter, type):
-        methods, given = _methods(answer), _methods(starter)
+    if isinstance(answer, type):
+        methods = _methods(answer)
+        given = _methods(starter) if isinstance(starter, type) else {}
         return all(code in (_code(_empty), given.get(k)) for k, code in methods.items())
     return False
 

@@ -110,5 +110,5 @@ def test_graded_solution_comes_from_the_checkout_only(tmp_path):
 
 
 def test_graded_problem_with_a_solution_is_refused():
-    with pytest.raises(ValueError, match="exercises/graded/kept_back.py"):
+    with pytest.raises(ValueError, match=r"exercises/graded/kept_back\.py"):
         graded(solution="def shift_sum(taps): return 1")

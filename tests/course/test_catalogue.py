@@ -1,0 +1,71 @@
+"""Both languages have every sentence, and code uses no sentence that is not there."""
+
+import ast
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from deepseek_learn.course import catalogue
+from deepseek_learn.course.catalogue import LANGUAGES, choose, messages, text
+
+FOLDER = Path(catalogue.__file__).parent
+
+
+def placeholders(sentence):
+    return {name for _, name, _, _ in Formatter().parse(sentence) if name}
+
+
+def literal(node):
+    """The key that a call names: a literal, or an f-string's fixed start."""
+    if isinstance(node, ast.JoinedStr):
+        return node.values[0].value, False
+    return getattr(node, "value", None), True
+
+
+def used():
+    """(key, whether it is whole) of each `text(...)` and `Failed(...)` in the course."""
+    for path in FOLDER.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(node, "func", None), "id", None)
+            if name in ("text", "Failed") and node.args:
+                key, whole = literal(node.args[0])
+                if isinstance(key, str):
+                    yield key, whole
+
+
+@pytest.mark.parametrize("key", messages())
+def test_both_languages_with_the_same_placeholders(key):
+    words = messages()[key]
+    assert set(words) == set(LANGUAGES)
+    assert placeholders(words["en"]) == placeholders(words["zh"])
+    assert any("\u4e00" <= character <= "\u9fff" for character in words["zh"])
+
+
+def test_every_key_that_code_uses_exists():
+    keys = set(messages())
+    missing = [
+        key
+        for key, whole in used()
+        if not (key in keys if whole else any(k.startswith(key) for k in keys))
+    ]
+    assert missing == []
+
+
+def test_no_sentence_is_left_unused():
+    whole = {key for key, whole in used() if whole}
+    starts = tuple(key for key, whole in used() if not whole)
+    assert [k for k in messages() if k not in whole and not k.startswith(starts)] == []
+
+
+def test_language_chosen_is_spoken():
+    catalogue.set_language("zh")
+    assert text("status.passed") == "通过"
+    assert text("status.passed", "en") == "passed"
+    assert choose({"en": "a", "zh": "b"}) == "b"
+
+
+def test_unknown_language_is_refused():
+    with pytest.raises(ValueError, match='"en" or "zh"; got \'de\''):
+        catalogue.set_language("de")
+    assert catalogue.language() == "en"

@@ -1,0 +1,174 @@
+"""Progress is kept whole, merged without loss, and never gets in a check's way."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from deepseek_learn import __version__, course, files
+from deepseek_learn.course import problems, record
+from deepseek_learn.course.problem import define
+from deepseek_learn.errors import DamagedFileError
+
+ID = "shift_sum"
+RIGHT = problems.get(ID).solution
+WRONG = problems.get(ID).wrong["added without shifting"]
+
+
+def answer(source):
+    return course.check(ID, define(source, ID))
+
+
+def kept(home):
+    return json.loads((home / "progress.json").read_text())["records"]
+
+
+def test_record_holds_what_repeats_a_grade(own_home):
+    outcome = answer(RIGHT)
+    (row,) = kept(own_home)
+    assert row["time"].endswith("+00:00")
+    del row["time"]
+    assert len(row.pop("code")) == 64
+    assert row == {
+        "problem": ID,
+        "version": 1,
+        "status": "passed",
+        "seed": outcome.seed,
+        "library": __version__,
+    }
+
+
+def test_a_later_failure_does_not_take_a_pass_away(own_home):
+    answer(RIGHT)
+    answer(WRONG)
+    shown = course.progress()
+    assert shown.passed == [ID]
+    assert shown.to_frame().loc[ID, "points"] == 2
+
+
+def test_many_attempts_do_not_pile_up(own_home):
+    for _ in range(5):
+        answer(WRONG)
+        answer(RIGHT)
+    assert sorted(row["status"] for row in kept(own_home)) == ["failed", "passed"]
+
+
+def test_pass_of_an_older_version_does_not_count(own_home):
+    answer(RIGHT)
+    content = json.loads((own_home / "progress.json").read_text())
+    content["records"][0]["version"] = 0
+    (own_home / "progress.json").write_text(json.dumps(content))
+    assert course.progress().passed == []
+
+
+def test_table_and_bar():
+    answer(RIGHT)
+    shown = course.progress()
+    count = len(problems.names())
+    assert f"1 of {count} exercises passed" in shown.why()
+    assert f'<progress value="1" max="{count}"' in shown._repr_html_()
+    assert "✓ shift_sum" in repr(shown)
+    assert sum(shown.plot().data[0].x) == 2
+
+
+def test_export_and_import_lose_no_pass(own_home, tmp_path, monkeypatch):
+    answer(RIGHT)
+    course.progress(export=tmp_path / "mine.json")
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "colab"))
+    other = problems.get("match_the_scale")
+    course.check(other.id, define(other.solution, other.answer))
+    answer(WRONG)
+    merged = course.progress(import_=tmp_path / "mine.json")
+    assert merged.passed == [ID, other.id]
+    again = course.progress(import_=tmp_path / "mine.json")
+    assert again.records == merged.records
+
+
+NOT_PROGRESS = ["{", "[]", '{"records": 3}', '{"records": [{"problem": "x"}]}', "3", ""]
+
+
+@pytest.mark.parametrize("content", NOT_PROGRESS)
+def test_import_of_something_else_is_refused_and_changes_nothing(
+    own_home, tmp_path, content
+):
+    answer(RIGHT)
+    before = kept(own_home)
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(DamagedFileError, match=r"bad\.json is not a progress file"):
+        course.progress(import_=tmp_path / "bad.json")
+    assert kept(own_home) == before
+
+
+@pytest.mark.parametrize("content", NOT_PROGRESS)
+def test_damaged_progress_is_kept_and_checks_still_answer(own_home, content):
+    own_home.mkdir()
+    (own_home / "progress.json").write_text(content)
+    first, second = answer(RIGHT), answer(RIGHT)
+    assert first.passed
+    assert "not a progress file" in first.note
+    assert "not a progress file" in first._repr_html_()
+    assert (second.passed, second.note) == (True, "")
+    assert (own_home / "progress.json").read_text() == content
+    with pytest.raises(DamagedFileError):
+        course.progress()
+
+
+def test_home_that_cannot_be_written_is_said_once(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")  # a folder below a file: for root too
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "file" / "home"))
+    first, second = answer(RIGHT), answer(RIGHT)
+    assert first.passed
+    assert "could not be recorded" in first.note
+    assert (second.passed, second.note) == (True, "")
+
+
+def test_read_only_home_is_said(own_home, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    outcome = answer(RIGHT)
+    assert outcome.passed
+    assert "Permission denied" in outcome.note
+
+
+def test_crash_in_the_middle_of_writing_leaves_the_old_file(own_home):
+    answer(RIGHT)
+    before = (own_home / "progress.json").read_text()
+    code = """
+import os, pathlib
+from deepseek_learn.course import record
+def die(self, content, **options):
+    with self.open("w") as file:
+        file.write(content[: len(content) // 2])
+        file.flush()
+    os._exit(9)
+pathlib.Path.write_text = die
+record._add([{"problem": "x", "version": 1, "status": "passed", "seed": 0,
+              "library": "0", "time": "2000"}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 9
+    assert (own_home / "progress.json").read_text() == before
+    answer(WRONG)
+    assert len(kept(own_home)) == 2
+
+
+def test_two_notebooks_at_once_lose_nothing(own_home):
+    base = {"version": 1, "status": "passed", "seed": 0, "library": "0", "time": "2000"}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: record._add([base | {"problem": f"p{i}"}]), range(40)))
+    assert {row["problem"] for row in kept(own_home)} == {f"p{i}" for i in range(40)}
+
+
+def test_being_graded_leaves_no_record(own_home, monkeypatch):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    assert answer(RIGHT).passed
+    assert not own_home.exists()
+
+
+def test_without_the_variable_it_is_the_users_folder(monkeypatch):
+    monkeypatch.delenv("DEEPSEEK_LEARN_HOME")
+    assert record.home().name == "deepseek_learn"
