@@ -24,7 +24,7 @@ def literal(node):
 
 
 def used():
-    """(key, whether it is whole) of each `text(...)` and `Failed(...)` in the course."""
+    """(key, is it whole) of each `text(...)` and `Failed(...)` in the course."""
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(getattr(node, "func", None), "id", None)

@@ -96,3 +96,29 @@ def test_error_while_dragging_is_shown_and_goes_away():
     assert explore.picture.value == before
     explore.sliders["t"].value = 3
     assert explore.problem.value == ""
+
+
+def test_a_kernel_draws_the_newest_value_after_the_cell():
+    """In a kernel the event loop draws; the next cell sees the picture of 7, once."""
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    cells = [
+        "import matplotlib.pyplot as plt\n"
+        "from deepseek_learn.course import Explore\n"
+        "drawn = []\n"
+        "def draw(t):\n"
+        "    drawn.append(t)\n"
+        "    return plt.subplots()[0]\n"
+        "explore = Explore(draw, t=(0, 9, 1))\n"
+        "for t in range(1, 8):\n"
+        "    explore.sliders['t'].value = t\n"
+        "explore",
+        "import asyncio\nawait asyncio.sleep(0.5)\nprint(drawn)",
+    ]
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    (output,) = notebook.cells[0].outputs  # the figure itself is not shown again
+    kinds = {"image/png", "application/vnd.jupyter.widget-view+json"}
+    assert kinds <= set(output["data"])
+    assert notebook.cells[1].outputs[0]["text"] == "[0, 7]\n"
