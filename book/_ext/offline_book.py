@@ -1,0 +1,186 @@
+"""Sphinx extension of the book: what is shown needs no network, in two languages.
+
+- plotly figures are drawn by the plotly.js inside the installed plotly package, maths by
+  the MathJax inside sphinx-mathjax-offline; thebe, which loads from a CDN, is left out;
+- the address of the repository comes from pyproject.toml;
+- each page knows whether the other language has it (`lang-switch.html` asks);
+- `<!-- claims-ledger -->` in a page becomes the ledger's tables.
+"""
+
+import fnmatch
+import importlib.util
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import myst_nb.core.render
+import yaml
+from docutils import nodes
+
+ROOT = Path(__file__).resolve().parents[2]
+NO_LEDGER = {"en": "*Not run.*", "zh": "*尚未运行。*"}
+PLOTLY = "application/vnd.plotly.v1+json"
+BOOT = """
+document.addEventListener('DOMContentLoaded', () => {
+  document.querySelectorAll('.ds-plotly').forEach(el => {
+    const spec = JSON.parse(el.querySelector('script').textContent);
+    Plotly.newPlot(el, spec.data, spec.layout, {responsive: true, displaylogo: false})
+      .then(() => spec.frames.length && Plotly.addFrames(el, spec.frames));
+  });
+});
+"""
+
+
+class PlotlyMime:
+    """myst-nb mime plugin; myst-nb alone drops plotly's type and shows nothing."""
+
+    mime_priority_overrides = [("html", PLOTLY, 1)]
+
+    @staticmethod
+    def handle_mime(renderer, data, inline):
+        """The figure as a `div` that holds its own JSON, or None for other types."""
+        if inline or data.mime_type != PLOTLY:
+            return None
+        content = data.content
+        figure = content if isinstance(content, dict) else json.loads(content)
+        layout = figure.get("layout") or {}
+        spec = {
+            "data": figure.get("data") or [],
+            "layout": layout,
+            "frames": figure.get("frames") or [],
+        }
+        text = json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
+        html = (
+            f'<div class="ds-plotly" style="min-height:{layout.get("height", 450)}px">'
+            f'<script type="application/json">{text}</script></div>'
+        )
+        return [nodes.raw("", html, format="html", classes=["output", "plotly"])]
+
+
+def install_plotly_mime() -> None:
+    # The official route is an entry point, which only an installed distribution has.
+    load = myst_nb.core.render.load_mime_renders
+    myst_nb.core.render.load_mime_renders = lambda: [PlotlyMime, *load()]
+
+
+def set_repository(app, config) -> None:
+    """The buttons' address: pyproject's, and the folder that this edition lies in."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    config.html_theme_options["repository_url"] = project["urls"]["Repository"]
+    config.html_theme_options["path_to_docs"] = str(
+        Path(app.srcdir).resolve().relative_to(ROOT)
+    )
+
+
+def pages_of(edition: Path) -> set[str]:
+    """The pages that an edition's `_toc.yml` names and that exist, without suffix."""
+    names: list[str] = []
+
+    def collect(node) -> None:
+        if isinstance(node, list):
+            for item in node:
+                collect(item)
+        elif isinstance(node, dict):
+            names.extend(node[key] for key in ("root", "file", "glob") if key in node)
+            collect(list(node.values()))
+
+    collect(yaml.safe_load((edition / "_toc.yml").read_text("utf-8")))
+    sources = [
+        path.relative_to(edition).with_suffix("").as_posix()
+        for folder in ("book", "notebooks", "exercises")
+        for path in (edition / folder).rglob("*")
+        if path.suffix in (".md", ".ipynb")
+    ]
+    return {page for page in sources for name in names if fnmatch.fnmatch(page, name)}
+
+
+def is_zh(app) -> bool:
+    return app.config.language.startswith("zh")
+
+
+def find_other_edition(app) -> None:
+    app.other_pages = pages_of(ROOT if is_zh(app) else ROOT / "zh")
+
+
+def is_thebe(script) -> bool:
+    name = str(getattr(script, "filename", "") or "")
+    body = getattr(script, "attributes", {}).get("body", "")
+    return "thebe" in name or "THEBE_JS_URL" in str(body)
+
+
+def set_page(app, pagename, templatename, context, doctree) -> None:
+    """Link to the other edition, no thebe, plotly.js on the pages with a figure."""
+    if pagename in app.other_pages:
+        up = context["pathto"]("", 1)
+        context["other_language"] = "en" if is_zh(app) else "zh-CN"
+        context["other_edition"] = (
+            f"{up}{'../' if is_zh(app) else 'zh/'}{pagename}.html"
+        )
+    # In place: Sphinx adds to this very list, a new list would lose what comes later.
+    scripts = context["script_files"]
+    scripts[:] = [script for script in scripts if not is_thebe(script)]
+    if doctree is not None and any(
+        "ds-plotly" in node.astext() for node in doctree.findall(nodes.raw)
+    ):
+        app.add_js_file("vendor/plotly.min.js", priority=900)
+        app.add_js_file(None, body=BOOT, priority=901)
+
+
+def copy_scripts(app, exception) -> None:
+    """plotly.js and MathJax, out of the installed packages, into the book."""
+    if exception or app.builder.format != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    (static / "vendor").mkdir(parents=True, exist_ok=True)
+    plotly = Path(importlib.util.find_spec("plotly").origin).parent
+    shutil.copy(plotly / "package_data" / "plotly.min.js", static / "vendor")
+    origin = importlib.util.find_spec("sphinx-mathjax-offline").origin
+    mathjax = Path(origin).parent / "static" / "mathjax"
+    fonts = "output/chtml/fonts/woff-v2"
+    shutil.copytree(mathjax / fonts, static / "mathjax" / fonts, dirs_exist_ok=True)
+    shutil.copy(mathjax / "tex-chtml.js", static / "mathjax")
+
+
+def claims_tables(language: str) -> str:
+    """The ledger as Markdown, or the plain statement that there is none."""
+    if importlib.util.find_spec("deepseek_learn.course.ledger") is None:
+        return NO_LEDGER[language]
+    from deepseek_learn.course.ledger import ledger
+
+    return ledger().to_markdown(language)
+
+
+def read_source(app, docname, source) -> None:
+    """Fill in the claims; turn the Chinese edition's links into the English one."""
+    if "<!-- claims-ledger -->" in source[0]:
+        tables = claims_tables("zh" if is_zh(app) else "en")
+        source[0] = source[0].replace("<!-- claims-ledger -->", tables)
+    if is_zh(app):
+        # zh/book/x.md links ../../book/y.md (right on GitHub) for a page that only the
+        # English book has; Sphinx would offer that file for download.
+        up = "../" * (docname.count("/") + 1)
+        link = rf"(?<!!)\[([^\]]+)\]\({re.escape(up)}((?:book|notebooks)/[\w/]+)\.\w+\)"
+        source[0] = re.sub(link, rf"<a href='{up}\2.html'>\1</a>", source[0])
+
+
+def markdown_docstring(app, what, name, obj, options, lines) -> None:
+    """Docstrings write code in single backticks, which reStructuredText sets slanted."""
+    marked = re.compile(r"(:\w+:`[^`]+`|``[^`]+``)|`([^`]+)`")
+    text = marked.sub(lambda m: m[1] or f"``{m[2]}``", "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
+def setup(app) -> dict:
+    """Called by Sphinx."""
+    install_plotly_mime()
+    app.connect("config-inited", set_repository)
+    app.connect("builder-inited", find_other_edition)
+    app.connect("source-read", read_source)
+    app.connect("html-page-context", set_page, priority=900)
+    app.connect("build-finished", copy_scripts)
+    if "sphinx.ext.autodoc" in app.config.extensions:
+        app.setup_extension("sphinx.ext.autodoc")
+        app.connect("autodoc-process-docstring", markdown_docstring, priority=100)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

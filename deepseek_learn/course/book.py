@@ -1,0 +1,68 @@
+"""Build the book: both languages, warnings as errors, no network."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ..errors import DeepSeekLearnError, require
+
+BUILD = "from jupyter_book.cli.main import main; main()"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class BookError(DeepSeekLearnError):
+    """The book did not build; the message holds the builder's own warnings."""
+
+
+def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
+    """Build the English book into `out` and the Chinese one into `out`/zh.
+
+    Args:
+        root: the repository, with `_config.yml`, `_toc.yml` and `zh/`.
+        out: where the pages go, below `root` unless absolute. A book that is already
+            there is replaced only when both languages have built.
+
+    Returns:
+        The first page, to open in a browser.
+
+    Raises:
+        MissingPackageError: naming the extra that brings the builder.
+        BookError: with every warning (a warning is an error here).
+    """
+    for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline"):
+        require(package, extra="course", purpose="Building the book")
+    root = Path(root).resolve()
+    out = root / out
+    if not (root / "_toc.yml").is_file():
+        raise BookError(f"{root} holds no _toc.yml: the book is built from a clone.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".book-", dir=out.parent) as scratch:
+        pages = _edition(root, Path(scratch) / "en", root)
+        _edition(root / "zh", Path(scratch) / "zh", root).rename(pages / "zh")
+        shutil.rmtree(out, ignore_errors=True)
+        pages.rename(out)
+    return out / "book" / "intro.html"
+
+
+def _edition(source: Path, scratch: Path, root: Path) -> Path:
+    """Build one language; the folder of its pages."""
+    command = [sys.executable, "-c", BUILD, "build", str(source), "--all"]
+    command += ["-W", "-n", "--keep-going", "--path-output", str(scratch)]
+    # The API reference documents this clone, installed or not.
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    path = os.pathsep.join(filter(None, paths))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        said = COLOUR.sub("", done.stdout + done.stderr).splitlines()
+        warnings = [line for line in said if re.search("WARNING|ERROR|rror:", line)]
+        raise BookError(
+            f"The book in {source} did not build:\n" + "\n".join(warnings or said[-30:])
+        )
+    return scratch / "_build" / "html"
