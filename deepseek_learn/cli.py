@@ -79,6 +79,81 @@ def progress(
     typer.echo(show(export=export, import_=merge))
 
 
+@author.command("run")
+def run_notebooks(paths: list[Path]) -> None:
+    """Run notebooks and keep their outputs."""
+    from .course.execute import execute
+
+    for path, seconds in execute(paths):
+        typer.echo(f"{seconds:6.1f} s  {path}")
+
+
+@author.command()
+def exercises() -> None:
+    """Write the exercise notebooks anew from the problems."""
+    from .course.exercises import generate
+
+    _list(generate(_root()))
+
+
+@author.command()
+def assignment(out: Path, lesson: str | None = None, lang: str = "en") -> None:
+    """Write the nbgrader assignments into the folder OUT."""
+    from .course.classroom import assignment as write
+
+    _list(write(out, lesson=lesson, lang=lang))
+
+
+@author.command()
+def translate() -> None:
+    """Bring the code of the Chinese edition in step; mark stale paragraphs."""
+    from .course.translate import sync
+
+    _list(sync(_root()))
+
+
+@author.command()
+def links() -> None:
+    """Write the repository's address into everything that shows it."""
+    from .course.links import write
+
+    _list(write(_root()))
+
+
+@author.command()
+def book() -> None:
+    """Build the book in both languages into _build/html."""
+    from .course.book import build
+
+    typer.echo(build(_root()))
+
+
+@author.command()
+def check() -> None:
+    """Say which generated or translated files are out of step; exit code 1 if any."""
+    from .course import exercises, links, translate
+
+    root = _root()
+    stale = [str(path) for path in exercises.generate(root, check=True)]
+    stale += [str(path) for path in links.write(root, check=True)]
+    stale += translate.check(root)
+    _list(stale)
+    raise typer.Exit(bool(stale))
+
+
+def _root() -> Path:
+    from .doctor import course_root
+
+    root = course_root()
+    if root is None:
+        raise DeepSeekLearnError("run this in a clone of the repository.")
+    return root
+
+
+def _list(items) -> None:
+    typer.echo("\n".join(map(str, items)) or "nothing to do")
+
+
 def main() -> None:
     """Run the command line; a refusal is one sentence and exit code 1."""
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import UnknownNameError
 from ..report import Report
 from .catalogue import choose, text
 from .results import known_claims, read_results
@@ -83,6 +84,25 @@ class Ledger(Report):
                 rows.append({"claim": claim.name, "claim_verdict": claim.verdict})
         frame = pd.DataFrame(rows, columns=[*COLUMNS, "machine", "claim_verdict"])
         return frame.set_index("claim")
+
+    def rows(self, claim: str, benchmark: str = "") -> pd.DataFrame:
+        """What was measured for one claim, of one benchmark if named; one row each.
+
+        Raises:
+            UnknownNameError: naming the claims there are.
+        """
+        known = [c.name for c in self.claims]
+        if claim not in known:
+            raise UnknownNameError("claim", claim, known)
+        frame = self.to_frame().loc[[claim]].reset_index(drop=True)
+        frame = frame[frame["command"].fillna("").str.contains(benchmark, regex=False)]
+        shown = ["what", "unit", "target", "measured", "low", "high", "verdict"]
+        return frame[shown].reset_index(drop=True)
+
+    def verdict(self, claim: str) -> str:
+        """One of `VERDICTS`, for one claim."""
+        self.rows(claim)  # refuses an unknown name
+        return next(c.verdict for c in self.claims if c.name == claim)
 
     def plot(self):
         """How many claims have which verdict (plotly)."""

@@ -166,7 +166,7 @@ def test_binary_metrics_by_hand():
     assert metrics["f1"]["value"] == pytest.approx(2 * 2 / (3 + 3), abs=1e-4)
     # 90 % of three positives is all three: the threshold falls to -2, all are taken
     assert metrics["precision_at_recall_90"]["value"] == pytest.approx(3 / 5)
-    assert all(m["low"] <= m["value"] <= m["high"] for m in metrics.values())
+    assert all(m["low"] <= m["high"] and m["n"] == 5 for m in metrics.values())
 
 
 def test_records_keep_the_other_splits_run(tmp_path):
