@@ -1,7 +1,7 @@
 """Sphinx extension of the book: what is shown needs no network, in two languages.
 
-- plotly figures are drawn by the plotly.js inside the installed plotly package, maths by
-  the MathJax inside sphinx-mathjax-offline; thebe, which loads from a CDN, is left out;
+- plotly figures are drawn by the plotly.js inside the installed plotly package, maths
+  by the MathJax of sphinx-mathjax-offline; thebe, which loads from a CDN, is left out;
 - the address of the repository comes from pyproject.toml;
 - each page knows whether the other language has it (`lang-switch.html` asks);
 - `<!-- claims-ledger -->` in a page becomes the ledger's tables.
@@ -20,8 +20,9 @@ import yaml
 from docutils import nodes
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_LEDGER = {"en": "*Not run.*", "zh": "*尚未运行。*"}
 PLOTLY = "application/vnd.plotly.v1+json"
+# A badge is loaded from Colab, for readers on GitHub; the book has its own button.
+BADGE = re.compile(r"\[!\[[^\]]*\]\(https://[^)]*badge[^)]*\)\]\([^)]*\)")
 BOOT = """
 document.addEventListener('DOMContentLoaded', () => {
   document.querySelectorAll('.ds-plotly').forEach(el => {
@@ -68,10 +69,12 @@ def install_plotly_mime() -> None:
 def set_repository(app, config) -> None:
     """The buttons' address: pyproject's, and the folder that this edition lies in."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    config.html_theme_options["repository_url"] = project["urls"]["Repository"]
-    config.html_theme_options["path_to_docs"] = str(
-        Path(app.srcdir).resolve().relative_to(ROOT)
-    )
+    folder = Path(app.srcdir).resolve().relative_to(ROOT).as_posix()
+    config.html_theme_options |= {
+        "repository_url": project["urls"]["Repository"],
+        "repository_branch": "main",
+        "path_to_docs": "" if folder == "." else folder,
+    }
 
 
 def pages_of(edition: Path) -> set[str]:
@@ -110,14 +113,15 @@ def is_thebe(script) -> bool:
     return "thebe" in name or "THEBE_JS_URL" in str(body)
 
 
-def set_page(app, pagename, templatename, context, doctree) -> None:
-    """Link to the other edition, no thebe, plotly.js on the pages with a figure."""
+def set_language_switch(app, pagename, templatename, context, doctree) -> None:
     if pagename in app.other_pages:
-        up = context["pathto"]("", 1)
+        up = context["pathto"]("", 1) + ("../" if is_zh(app) else "zh/")
         context["other_language"] = "en" if is_zh(app) else "zh-CN"
-        context["other_edition"] = (
-            f"{up}{'../' if is_zh(app) else 'zh/'}{pagename}.html"
-        )
+        context["other_edition"] = f"{up}{pagename}.html"
+
+
+def set_scripts(app, pagename, templatename, context, doctree) -> None:
+    """No thebe; plotly.js on the pages with a figure."""
     # In place: Sphinx adds to this very list, a new list would lose what comes later.
     scripts = context["script_files"]
     scripts[:] = [script for script in scripts if not is_thebe(script)]
@@ -143,19 +147,13 @@ def copy_scripts(app, exception) -> None:
     shutil.copy(mathjax / "tex-chtml.js", static / "mathjax")
 
 
-def claims_tables(language: str) -> str:
-    """The ledger as Markdown, or the plain statement that there is none."""
-    if importlib.util.find_spec("deepseek_learn.course.ledger") is None:
-        return NO_LEDGER[language]
-    from deepseek_learn.course.ledger import ledger
-
-    return ledger().to_markdown(language)
-
-
 def read_source(app, docname, source) -> None:
-    """Fill in the claims; turn the Chinese edition's links into the English one."""
+    """Fill in the claims, leave out badges, mend links into the English edition."""
+    source[0] = BADGE.sub("", source[0])
     if "<!-- claims-ledger -->" in source[0]:
-        tables = claims_tables("zh" if is_zh(app) else "en")
+        from deepseek_learn.course import ledger  # this page alone needs the library
+
+        tables = ledger().to_markdown("zh" if is_zh(app) else "en")
         source[0] = source[0].replace("<!-- claims-ledger -->", tables)
     if is_zh(app):
         # zh/book/x.md links ../../book/y.md (right on GitHub) for a page that only the
@@ -166,7 +164,7 @@ def read_source(app, docname, source) -> None:
 
 
 def markdown_docstring(app, what, name, obj, options, lines) -> None:
-    """Docstrings write code in single backticks, which reStructuredText sets slanted."""
+    """Docstrings write code in single backticks; reStructuredText wants two."""
     marked = re.compile(r"(:\w+:`[^`]+`|``[^`]+``)|`([^`]+)`")
     text = marked.sub(lambda m: m[1] or f"``{m[2]}``", "\n".join(lines))
     lines[:] = text.split("\n")
@@ -178,7 +176,9 @@ def setup(app) -> dict:
     app.connect("config-inited", set_repository)
     app.connect("builder-inited", find_other_edition)
     app.connect("source-read", read_source)
-    app.connect("html-page-context", set_page, priority=900)
+    # Early: the theme drops a template that is empty when its own handler runs.
+    app.connect("html-page-context", set_language_switch, priority=100)
+    app.connect("html-page-context", set_scripts, priority=900)
     app.connect("build-finished", copy_scripts)
     if "sphinx.ext.autodoc" in app.config.extensions:
         app.setup_extension("sphinx.ext.autodoc")

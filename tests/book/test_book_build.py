@@ -1,0 +1,133 @@
+"""The book builds, holds its pages, and loads nothing from elsewhere."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from deepseek_learn.course.book import BookError, build
+from deepseek_learn.errors import MissingPackageError
+
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["'](?:https?:)?//"""
+    r"""|<link\b(?=[^>]*\brel=["'](?:stylesheet|preload|modulepreload))"""
+    r"""[^>]*\bhref=["'](?:https?:)?//"""
+)
+BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims")
+
+
+def named_in(toc) -> set[str]:
+    """The pages that a `_toc.yml` names one by one."""
+    parts = yaml.safe_load(toc.read_text("utf-8"))
+    chapters = [chapter for part in parts["parts"] for chapter in part["chapters"]]
+    return {parts["root"], *(c["file"] for c in chapters if "file" in c)}
+
+
+def test_every_page_exists(book, request):
+    root = request.config.rootpath
+    for folder, toc in ((book, root / "_toc.yml"), (book / "zh", root / "zh/_toc.yml")):
+        pages = named_in(toc)
+        assert pages >= set(BOTH)
+        assert {p for p in pages if not (folder / f"{p}.html").is_file()} == set()
+        assert list((folder / "exercises" / "basic").glob("*.html"))
+
+
+def test_no_page_loads_from_elsewhere(book):
+    pages = list(book.rglob("*.html"))
+    assert len(pages) > 20
+    loading = {
+        p.name: found[0] for p in pages if (found := LOADED.search(p.read_text()))
+    }
+    assert loading == {}
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        '<script src="https://cdn.example/x.js">',
+        '<link rel="stylesheet" href="//x.example/a.css">',
+        '<link href="https://x.example/a.css" rel="stylesheet">',
+    ],
+)
+def test_the_pattern_finds_what_it_should(tag):
+    assert LOADED.search(tag)
+
+
+def test_code_and_data_of_the_site_are_in_the_book(book):
+    static = book / "_static"
+    assert (static / "vendor" / "plotly.min.js").stat().st_size > 1e6
+    assert (static / "mathjax" / "tex-chtml.js").is_file()
+    assert list(static.glob("mathjax/output/chtml/fonts/woff-v2/*.woff"))
+    assert not list(book.rglob("*thebe*.html"))
+
+
+def test_the_language_link_is_only_where_the_page_exists(book):
+    for page in book.rglob("*.html"):
+        text = page.read_text()
+        link = re.search(r'<a class="btn btn-sm lang-switch"[^>]*href="([^"]+)"', text)
+        name = page.relative_to(book).as_posix()
+        other = book / (name.removeprefix("zh/") if name[:3] == "zh/" else f"zh/{name}")
+        is_ours = re.match(r"(zh/)?(book|notebooks|exercises)/", name)
+        assert bool(link) == bool(is_ours and other.is_file()), name
+        if link:
+            assert (page.parent / link[1]).resolve() == other.resolve()
+
+
+def test_no_link_inside_the_book_is_dead(book):
+    dead = set()
+    for page in book.rglob("*.html"):
+        for href in re.findall(r"""<a\b[^>]*\bhref=["']([^"'#?]+)""", page.read_text()):
+            if not re.match(r"[a-z]+:", href) and not (page.parent / href).exists():
+                dead.add((page.relative_to(book).as_posix(), href))
+    assert dead == set()
+
+
+def test_buttons_lead_to_the_address_in_pyproject(book, request):
+    import tomllib
+
+    text = (request.config.rootpath / "pyproject.toml").read_text("utf-8")
+    address = tomllib.loads(text)["project"]["urls"]["Repository"]
+    place = address.removeprefix("https://github.com/")
+    for edition in ("", "zh/"):
+        page = (book / edition / "notebooks/basic/00_tour.html").read_text()
+        colab = f"https://colab.research.google.com/github/{place}/blob/main/{edition}"
+        assert f"{colab}notebooks/basic/00_tour.ipynb" in page
+        assert f'href="{address}"' in page
+        assert "00_tour.ipynb" in re.findall(r'href="[^"]*_sources/[^"]*"', page)[0]
+
+
+def test_the_api_reference_has_the_library(book):
+    text = (book / "book" / "api.html").read_text()
+    for name in ("attention.SpatialChannelAttention", "data.load", "training.fit"):
+        assert f'id="deepseek_learn.{name}"' in text
+
+
+def test_a_warning_is_an_error_and_the_old_book_stays(tmp_path):
+    (tmp_path / "_config.yml").write_text("title: x\nlogo: ''\n")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    (tmp_path / "intro.md").write_text("# x\n\n[nowhere](nowhere.md)\n")
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "old.html").write_text("old")
+    with pytest.raises(BookError, match=r"nowhere\.md"):
+        build(tmp_path, "html")
+    assert [p.name for p in (tmp_path / "html").iterdir()] == ["old.html"]
+    assert not list(tmp_path.glob(".book-*"))
+
+
+def test_no_table_of_contents_gets_a_sentence(tmp_path):
+    with pytest.raises(BookError, match="built from a clone"):
+        build(tmp_path)
+
+
+def test_a_missing_builder_gets_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jupyter_book", None)
+    with pytest.raises(MissingPackageError, match=r"deepseek-learn\[course\]"):
+        build(tmp_path)
+
+
+def test_importing_the_builder_is_light():
+    code = "import sys, deepseek_learn.course.book as b; print('sphinx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

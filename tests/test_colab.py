@@ -1,0 +1,134 @@
+"""As on Colab: the wheel, in a clean environment with Colab's versions, runs the tour.
+
+What stays untested here: Colab's own page, its GPUs, and pip's download from GitHub.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.services import absent, need
+
+TOUR = "notebooks/basic/00_tour.ipynb"
+# What Colab has where it differs from us: all at or near the floors of pyproject.toml.
+COLAB = {
+    "ipywidgets": "7.7.1",
+    "widgetsnbextension": "3.6.10",
+    "jupyterlab_widgets": "1.1.11",
+    "plotly": "5.24.1",
+    "ipython": "7.34.0",
+    "ipykernel": "6.17.1",
+    "nbclient": "0.10.4",
+    "numpy": "2.1.3",
+    "pandas": "2.2.3",
+    "matplotlib": "3.10.0",
+}
+# These ask for the classic notebook server, which running a notebook does not need.
+WITHOUT_REQUIREMENTS = ("ipywidgets", "widgetsnbextension", "jupyterlab_widgets")
+ALSO = ("ipython_genutils", "setuptools>=77,<81", "nbformat")
+PLANT = """import sys, types
+google = types.ModuleType("google")
+google.colab = types.ModuleType("google.colab")
+sys.modules.update({"google": google, "google.colab": google.colab})
+"""
+RUN = """import sys, nbformat, nbclient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+asked = nbformat.v4.new_code_cell('''
+import json
+from importlib.metadata import version
+import deepseek_learn
+print(json.dumps([deepseek_learn.__file__, {n: version(n) for n in NAMES}]))
+'''.replace("NAMES", sys.argv[2]))
+notebook.cells.append(asked)
+try:
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+except Exception:  # pip in a notebook only prints why it failed
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    print(*(o.text for o in outputs if "text" in o), file=sys.stderr)
+    raise
+print(asked.outputs[0].text)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(request, tmp_path_factory) -> Path:
+    """The package as users install it."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q"]
+    if all(importlib.util.find_spec(name) for name in ("hatchling", "editables")):
+        command.append("--no-build-isolation")
+    out = tmp_path_factory.mktemp("dist")
+    command += ["-w", str(out), str(request.config.rootpath)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(out.glob("deepseek_learn-*.whl"))
+
+
+def link_parent_packages(folder: Path) -> None:
+    """Our environment's packages but our own: torch is large, so it is not fetched."""
+    folder.mkdir()
+    for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in Path(place).iterdir():
+            ours = "deepseek" in entry.name.lower() or entry.name.startswith(
+                "__editable"
+            )
+            if not ours and entry.suffix != ".pth" and entry.name != "__pycache__":
+                (folder / entry.name).symlink_to(entry)
+
+
+@pytest.fixture(scope="module")
+def colab_python(tmp_path_factory) -> Path:
+    """An interpreter whose packages are Colab's where named above, else ours."""
+    home = tmp_path_factory.mktemp("colab")
+    subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
+    python = home / "venv" / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pinned = {n: f"{n}=={v}" for n, v in COLAB.items()}
+    alone = [pinned.pop(name) for name in WITHOUT_REQUIREMENTS]
+    for wanted in ([*pinned.values(), *ALSO], ["--no-deps", *alone]):
+        done = subprocess.run([*pip, *wanted], capture_output=True, text=True)
+        if done.returncode:
+            absent(f"pip cannot install Colab's packages: {done.stderr[-500:]}")
+    site = next((home / "venv" / "lib").glob("python*/site-packages"))
+    (site / "sitecustomize.py").write_text(PLANT)
+    link_parent_packages(home / "parent")
+    # Behind the environment's own packages, so that Colab's versions win.
+    (site / "zz_parent.pth").write_text(f"{home / 'parent'}\n")
+    return python
+
+
+def clean_environment(home: Path, **more: str) -> dict[str, str]:
+    """No path of ours, no folder of the user's."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JUPY"))}
+    folders = {
+        "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": home / "runtime",
+        "IPYTHONDIR": home / "ipython",
+        "XDG_DATA_HOME": home / "user",
+    }
+    return kept | {name: str(path) for name, path in folders.items()} | more
+
+
+def test_the_tour_runs_from_the_wheel(wheel, colab_python, tmp_path, request):
+    need("nbclient")
+    (tmp_path / "content").mkdir()
+    notebook = tmp_path / "content" / "tour.ipynb"
+    shutil.copy(request.config.rootpath / TOUR, notebook)
+    # With no index, pip can only succeed where Colab's versions satisfy our floors.
+    environment = clean_environment(
+        tmp_path, DEEPSEEK_LEARN_SPEC=str(wheel), PIP_NO_INDEX="1"
+    )
+    command = [str(colab_python), "-c", RUN, notebook.name, repr(list(COLAB))]
+    done = subprocess.run(
+        command, cwd=notebook.parent, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    imported, versions = json.loads(done.stdout.strip().splitlines()[-1])
+    assert Path(imported).is_relative_to(colab_python.parents[1])
+    assert versions == COLAB

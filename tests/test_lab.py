@@ -1,0 +1,150 @@
+"""A real JupyterLab in a real browser: the tour runs, a slider changes the picture.
+
+Two traps, both silent: "Run All Cells" before the kernel is connected runs nothing, and
+with windowing on, cells off the screen are not in the page.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from tests.services import chromium_path, need
+
+# The one thing from elsewhere: a picture in the lesson's head, for readers on GitHub.
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+TOUR = "notebooks/basic/00_tour.ipynb"
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+KERNEL = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel"
+IDLE = f"() => {KERNEL}?.connectionStatus === 'connected' && {KERNEL}.status === 'idle'"
+# Every code cell has been run: its prompt holds a number, not a star.
+ALL_RUN = """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+    .every(prompt => /^\\[\\d+\\]:$/.test(prompt.innerText.trim()))"""
+PIXELS = """img => {
+  if (!img.complete || !img.naturalWidth) return null;
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight];
+  canvas.getContext('2d').drawImage(img, 0, 0);
+  return canvas.toDataURL(); }"""
+ERRORS = "[data-mime-type='application/vnd.jupyter.error']"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def lab_environment(home) -> dict[str, str]:
+    """JupyterLab's own folders below `home`, so that no user's settings play a part."""
+    for plugin, values in SETTINGS.items():
+        file = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    return {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "XDG_DATA_HOME": str(home / "user"),
+    }
+
+
+def wait_until_up(server, url, log) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"JupyterLab did not come up: {log.read_text()}")
+
+
+@pytest.fixture
+def lab(tmp_path, request):
+    """The address of a JupyterLab over a copy of the tour; ended by its id."""
+    need("jupyterlab")
+    work, home, port = tmp_path / "work", tmp_path / "home", free_port()
+    work.mkdir()
+    home.mkdir()
+    shutil.copy(request.config.rootpath / TOUR, work / "tour.ipynb")
+    token, log = secrets.token_hex(16), home / "lab.log"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}"]
+    command += ["--LabApp.expose_app_in_browser=True"]
+    command += ["--LabApp.extension_manager=readonly"]
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command, env=lab_environment(home), stdout=out, stderr=out
+        )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        wait_until_up(server, f"{base}/api/status?token={token}", log)
+        yield f"{base}/lab/tree/tour.ipynb?token={token}&reset"
+    finally:
+        server.terminate()  # JupyterLab ends its kernels, then itself
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def run_all(page) -> None:
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=120_000)
+    page.wait_for_function(IDLE, timeout=120_000)
+    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+    page.wait_for_function(ALL_RUN, timeout=240_000)
+    page.wait_for_function(IDLE, timeout=60_000)
+
+
+def test_the_tour_runs_and_its_slider_redraws(lab):
+    path, outside = chromium_path(), []
+    with need("playwright.sync_api").sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        here = ("http://127.0.0.1:", "data:", "blob:")
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(here) else outside.append(r.url),
+        )
+        page.goto(lab)
+        run_all(page)
+        assert page.locator(ERRORS).all_inner_texts() == []
+
+        output = page.locator(
+            ".jp-OutputArea-output", has=page.locator("img.widget-image")
+        )
+        output = output.filter(has=page.locator(".widget-slider")).first
+        picture = output.locator("img.widget-image").first
+        before = picture.evaluate(PIXELS)
+        assert before, "the widget shows no picture"
+        output.locator(".noUi-handle").first.focus()
+        page.keyboard.press("ArrowRight")
+        end = time.monotonic() + 60
+        while picture.evaluate(PIXELS) in (None, before):
+            assert time.monotonic() < end, "the slider moved, the picture stayed"
+            page.wait_for_timeout(100)
+        # and back: the picture follows the slider, it does not merely flicker
+        page.keyboard.press("ArrowLeft")
+        while picture.evaluate(PIXELS) != before:
+            assert time.monotonic() < end, "the slider came back, the picture did not"
+            page.wait_for_timeout(100)
+        browser.close()
+    assert set(outside) <= {BADGE}
