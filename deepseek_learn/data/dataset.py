@@ -83,7 +83,9 @@ class ImageDataset(Dataset):
         for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.set_axis_off()
             if i < count:
-                axes.imshow(self.images[i].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
+                axes.imshow(
+                    self.images[i].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray"
+                )
                 axes.set_title(titles[i] if titles is not None else "", fontsize=9)
         return figure
 

@@ -42,11 +42,18 @@ def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
 def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Accuracy, AUROC, F1, and precision and F1 at 90 % recall, each with an interval.
 
-    The 95 % interval is the percentile bootstrap over the samples (seed 0).
+    The 95 % interval is the percentile bootstrap (seed 0), drawn within each class.
 
     Returns:
         name → `{"value", "low", "high", "n"}`.
+
+    Raises:
+        ValueError: when a class is absent.
     """
+    if len(set(labels.tolist())) != 2:
+        raise ValueError(
+            f"labels must hold both classes; got {labels.unique().tolist()}."
+        )
     score = (logits[:, 1] - logits[:, 0]).double().numpy()
     positive = labels.numpy().astype(bool)
 
@@ -57,20 +64,23 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
 
     names = ("accuracy", "auroc", "f1", "precision_at_recall_90", "f1_at_recall_90")
     values = all_metrics(np.arange(len(score)))
-    draws = [all_metrics(index) for index in _resampled(len(score), resamples)]
+    draws = [all_metrics(index) for index in _resampled(positive, resamples)]
     return _with_intervals(names, values, draws, len(score))
 
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Accuracy with its 95 % bootstrap interval: `{"accuracy": {"value", ...}}`."""
     right = (logits.argmax(1) == labels).numpy()
-    draws = [[right[index].mean()] for index in _resampled(len(right), resamples)]
+    draws = [[right[index].mean()] for index in _resampled(labels.numpy(), resamples)]
     return _with_intervals(("accuracy",), [right.mean()], draws, len(right))
 
 
-def _resampled(n: int, resamples: int):
+def _resampled(classes: np.ndarray, resamples: int):
+    """Positions drawn with replacement, as many of each class as there are."""
     rng = np.random.default_rng(0)
-    return (rng.integers(n, size=n) for _ in range(resamples))
+    groups = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+    for _ in range(resamples):
+        yield np.concatenate([rng.choice(group, len(group)) for group in groups])
 
 
 def _with_intervals(names, values, draws, n: int) -> dict:

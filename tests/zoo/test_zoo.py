@@ -166,6 +166,8 @@ def test_binary_metrics_by_hand():
     assert metrics["f1"]["value"] == pytest.approx(2 * 2 / (3 + 3), abs=1e-4)
     # 90 % of three positives is all three: the threshold falls to -2, all are taken
     assert metrics["precision_at_recall_90"]["value"] == pytest.approx(3 / 5)
+    with pytest.raises(ValueError, match=r"both classes; got \[1\]"):
+        binary_metrics(logits, torch.ones(5).long())
     assert all(m["low"] <= m["high"] and m["n"] == 5 for m in metrics.values())
 
 

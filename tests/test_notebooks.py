@@ -1,0 +1,74 @@
+"""Every notebook runs anew (nbval, compared cells marked), and keeps the house's rules."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
+CHINESE = sorted(ROOT.glob("zh/notebooks/*/*.ipynb"))
+EXERCISES = sorted(ROOT.glob("exercises/*/*.ipynb"))
+NAME = {"argvalues": LESSONS + CHINESE, "ids": lambda p: str(p.relative_to(ROOT))}
+
+
+def cells(path: Path, kind: str = "code") -> list[dict]:
+    every = json.loads(path.read_text())["cells"]
+    return [c for c in every if c["cell_type"] == kind and "".join(c["source"]).strip()]
+
+
+def test_there_are_lessons():
+    assert len(LESSONS) >= 3
+    assert CHINESE
+
+
+@pytest.mark.parametrize("path", LESSONS + CHINESE + EXERCISES, ids=NAME["ids"])
+def test_runs_anew(path, tmp_path):
+    """In a fresh kernel, each cell within 90 s; marked cells give the same output."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["--nbval-lax", "--nbval-cell-timeout=90", "--nbval-kernel-name=python3"]
+    command += ["-c", os.devnull, "--rootdir", str(path.parent), str(path)]
+    home = os.environ | {"DEEPSEEK_LEARN_HOME": str(tmp_path)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=home, timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("path", **NAME)
+def test_is_committed_executed_without_errors(path):
+    for cell in cells(path):
+        assert cell["execution_count"], f"{path.name}: {cell['id']} was not run"
+        wanted = "raises-exception" in cell["metadata"].get("tags", [])
+        raised = any(o["output_type"] == "error" for o in cell["outputs"])
+        assert raised == wanted, f"{path.name}: {cell['id']}"
+
+
+@pytest.mark.parametrize("path", **NAME)
+def test_is_small_and_has_one_start_cell_and_compared_cells(path):
+    assert path.stat().st_size < 1e6
+    code = cells(path)
+    tags = [tag for cell in code for tag in cell["metadata"].get("tags", [])]
+    assert tags.count("start") == 1
+    assert tags.count("setup") == 1
+    assert any("NBVAL_CHECK_OUTPUT" in "".join(cell["source"]) for cell in code)
+    assert 20 <= len(code) + len(cells(path, "markdown")) <= 80
+    longest = max(code, key=lambda cell: len("".join(cell["source"]).splitlines()))
+    assert len("".join(longest["source"]).splitlines()) <= 22, longest["id"]
+
+
+def test_generated_and_translated_files_are_in_step():
+    command = [sys.executable, "-m", "deepseek_learn", "author", "check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])
+def test_ruff(arguments):
+    command = [sys.executable, "-m", "ruff", *arguments, "."]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:]
