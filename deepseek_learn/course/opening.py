@@ -25,6 +25,19 @@ def start(slug: str, lang: str = "en") -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - learners' code may use the old generator
     torch.manual_seed(0)
+    _show_figures()
     print(
         text("start.line", title=choose(opened.title), threads=torch.get_num_threads())
     )
+
+
+def _show_figures() -> None:
+    """Let a matplotlib figure that a cell returns be shown, as pyplot's would be."""
+    try:
+        from IPython import get_ipython
+        from IPython.core.pylabtools import select_figure_formats
+    except ImportError:
+        return
+    shell = get_ipython()
+    if shell is not None:
+        select_figure_formats(shell, {"png"})

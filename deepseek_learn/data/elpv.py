@@ -116,7 +116,7 @@ def source_parts(frame: pd.DataFrame) -> np.ndarray:
 
 
 def elpv_sample(size: int = 300) -> ImageDataset:
-    """32 of the photographs, 16 a class, from the test parts of both splits.
+    """32 of the photographs, 16 a class, drawn from the random split's test part.
 
     They travel with this package (CC BY-NC-SA 4.0, see their `LICENCE.txt`), so that
     the tour runs without the dataset package.
@@ -133,7 +133,7 @@ def read_grey(path, size: int = 300) -> np.ndarray:
         image = image.convert("L")
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        return np.array(image)
 
 
 def _dataset(images: np.ndarray, frame: pd.DataFrame) -> ImageDataset:
