@@ -79,7 +79,8 @@ class ImageDataset(Dataset):
 
         count = min(count, len(self))
         rows = -(-count // columns)
-        figure = Figure(figsize=(2.2 * columns, 2.4 * rows), layout="constrained")
+        size = (1.9 * columns, 2.1 * rows)
+        figure = Figure(size, dpi=72, layout="constrained")
         for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             axes.set_axis_off()
             if i < count:
