@@ -113,6 +113,14 @@ def translate() -> None:
 
 
 @author.command()
+def accept(name: str, cell: Annotated[list[str] | None, typer.Option()] = None) -> None:
+    """Note that the translation of NAME says what the English says now."""
+    from .course.translate import accept as note
+
+    note(_root(), name, cell or ())
+
+
+@author.command()
 def links() -> None:
     """Write the repository's address into everything that shows it."""
     from .course.links import write

@@ -16,7 +16,7 @@ import urllib.request
 
 import pytest
 
-from tests.services import chromium_path, need
+from tests.services import need
 
 # The one thing from elsewhere: a picture in the lesson's head, for readers on GitHub.
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
@@ -113,38 +113,33 @@ def run_all(page) -> None:
     page.wait_for_function(IDLE, timeout=60_000)
 
 
-def test_the_tour_runs_and_its_slider_redraws(lab):
-    path, outside = chromium_path(), []
-    with need("playwright.sync_api").sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        here = ("http://127.0.0.1:", "data:", "blob:")
-        page.on(
-            "request",
-            lambda r: None if r.url.startswith(here) else outside.append(r.url),
-        )
-        page.goto(lab)
-        run_all(page)
-        assert page.locator(ERRORS).all_inner_texts() == []
+def test_the_tour_runs_and_its_slider_redraws(lab, browser):
+    outside = []
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    here = ("http://127.0.0.1:", "data:", "blob:")
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith(here) else outside.append(r.url),
+    )
+    page.goto(lab)
+    run_all(page)
+    assert page.locator(ERRORS).all_inner_texts() == []
 
-        output = page.locator(
-            ".jp-OutputArea-output", has=page.locator("img.widget-image")
-        )
-        output = output.filter(has=page.locator(".widget-slider")).first
-        picture = output.locator("img.widget-image").first
-        before = picture.evaluate(PIXELS)
-        assert before, "the widget shows no picture"
-        output.locator(".noUi-handle").first.focus()
-        page.keyboard.press("ArrowRight")
-        end = time.monotonic() + 60
-        while picture.evaluate(PIXELS) in (None, before):
-            assert time.monotonic() < end, "the slider moved, the picture stayed"
-            page.wait_for_timeout(100)
-        # and back: the picture follows the slider, it does not merely flicker
-        page.keyboard.press("ArrowLeft")
-        while picture.evaluate(PIXELS) != before:
-            assert time.monotonic() < end, "the slider came back, the picture did not"
-            page.wait_for_timeout(100)
-        browser.close()
+    output = page.locator(".jp-OutputArea-output", has=page.locator("img.widget-image"))
+    output = output.filter(has=page.locator(".widget-slider")).first
+    picture = output.locator("img.widget-image").first
+    before = picture.evaluate(PIXELS)
+    assert before, "the widget shows no picture"
+    output.locator(".noUi-handle").first.focus()
+    page.keyboard.press("ArrowRight")
+    end = time.monotonic() + 60
+    while picture.evaluate(PIXELS) in (None, before):
+        assert time.monotonic() < end, "the slider moved, the picture stayed"
+        page.wait_for_timeout(100)
+    # and back: the picture follows the slider, it does not merely flicker
+    page.keyboard.press("ArrowLeft")
+    while picture.evaluate(PIXELS) != before:
+        assert time.monotonic() < end, "the slider came back, the picture did not"
+        page.wait_for_timeout(100)
+    page.close()
     assert set(outside) <= {BADGE}

@@ -1,10 +1,10 @@
-"""The whole book, built once for all tests of it; and a browser."""
+"""The whole book, built once for all tests of it."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.services import chromium_path, need
+from tests.services import need
 
 
 @pytest.fixture(scope="session")
@@ -17,14 +17,3 @@ def book(request, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("book") / "html"
     build(request.config.rootpath, out)
     return out
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium."""
-    path = chromium_path()
-    with need("playwright.sync_api").sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        running = playwright.chromium.launch(executable_path=path, args=options)
-        yield running
-        running.close()
