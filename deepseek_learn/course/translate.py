@@ -27,6 +27,7 @@ from nbformat import NotebookNode
 from ..errors import DeepSeekLearnError
 from ..files import whole
 
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STAMP = re.compile(r"\n*<!-- translates ([0-9a-f]*) -->\s*\Z")
 
 
@@ -74,8 +75,8 @@ def check(root: str | Path = ".") -> list[str]:
             problems.append(f"{pair.name}: there is no Chinese edition.")
         elif pair.english.suffix == ".ipynb":
             problems += _notebook_problems(pair)
-        elif _stamp_of(pair.chinese) != digest(pair.english.read_text("utf-8")):
-            problems.append(f"{pair.name}: the translation is behind its English text.")
+        else:
+            problems += _page_problems(pair)
     return problems
 
 
@@ -210,6 +211,15 @@ def _notebook_problems(pair: Pair) -> Iterator[str]:
                 yield f"{where}: the translation is behind its English text."
         elif not same_code(ours.source, theirs.source, start=_is_start(ours)):
             yield f"{where}: the code differs."
+
+
+def _page_problems(pair: Pair) -> Iterator[str]:
+    english, chinese = (p.read_text("utf-8") for p in (pair.english, pair.chinese))
+    if _stamp_of(pair.chinese) != digest(english):
+        yield f"{pair.name}: the translation is behind its English text."
+    blocks = [PYTHON_BLOCK.findall(text) for text in (english, chinese)]
+    if len(blocks[0]) != len(blocks[1]) or not all(map(same_code, *blocks)):
+        yield f"{pair.name}: the Python code differs from the English page's."
 
 
 def _undeclared(root: Path, pairs: list[Pair]) -> Iterator[str]:

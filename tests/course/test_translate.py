@@ -161,3 +161,17 @@ def test_bad_declaration_gets_a_sentence(tree):
 def test_the_repository_is_in_step(request):
     root = request.config.rootpath
     assert translate.check(root) == []
+
+
+def test_changed_code_in_a_page_is_told(tree):
+    english, chinese = tree / "book" / "intro.md", tree / "zh" / "book" / "intro.md"
+    block = "\n```python\nf(1)  # one\ng(2)\n```\n"
+    english.write_text(english.read_text() + block)
+    chinese.write_text(english.read_text().replace("# one", "# 一"))
+    accept(tree, "book/intro.md")
+    assert check(tree) == []
+    # a call swallowed by the comment before it
+    chinese.write_text(chinese.read_text().replace("# 一\n", "# 一 "))
+    assert check(tree) == [
+        "book/intro.md: the Python code differs from the English page's."
+    ]

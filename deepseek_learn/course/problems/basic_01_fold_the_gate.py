@@ -48,7 +48,7 @@ problem = Problem(
     version=1,
     lesson="spatial_channel_attention",
     stage="basic",
-    title={"en": "Fold the gate", "zh": "折叠空间门"},
+    title={"en": "Fold the gate", "zh": "折叠空间门控"},
     prompt={
         "en": """In a ResNet block the spatial gate reads `M` channels that a 1×1 convolution has just made
 from only `I` channels: $y = W x + b$, then $K * y$ with `padding=1`. Both are linear, so
@@ -58,7 +58,7 @@ Write `fold_gate(weight, bias, kernel)` for `weight` `[M, I]`, `bias` `[M]` and 
 `[1, M, 3, 3]`. Return the pair `(tap_weight, tap_bias)`, `[9, I]` and `[9]`, of a 1×1
 convolution from $x$ to nine taps, such that `shift_sum(taps)` equals $K * y$
 **everywhere**, the border included: there the padding's zeros stand for $y$, not for $x$.""",
-        "zh": """在 ResNet 的残差块里，空间门读取 `M` 个通道，而这些通道是 1×1 卷积刚从 `I` 个通道算出来的：先 $y = W x + b$，再做 `padding=1` 的 $K * y$。两步都是线性的，所以空间门可以直接读取*较窄*的张量 $x$，代价只有原来的 $I / M$。
+        "zh": """在 ResNet 的残差块里，空间门控读取 `M` 个通道，而这些通道是 1×1 卷积刚从 `I` 个通道算出来的：先 $y = W x + b$，再做 `padding=1` 的 $K * y$。两步都是线性的，所以空间门控可以直接读取*较窄*的张量 $x$，代价只有原来的 $I / M$。
 
 请编写 `fold_gate(weight, bias, kernel)`，其中 `weight` 为 `[M, I]`，`bias` 为 `[M]`，`kernel` 为 `[1, M, 3, 3]`。返回一对 `(tap_weight, tap_bias)`，形状为 `[9, I]` 和 `[9]`：它们是从 $x$ 到九个抽头的 1×1 卷积的权重和偏置，并且 `shift_sum(taps)` 要在**每一处**都等于 $K * y$，边界也不例外：边界外补的零代表的是 $y$，而不是 $x$。""",
     },
@@ -68,7 +68,7 @@ convolution from $x$ to nine taps, such that `shift_sum(taps)` equals $K * y$
         {
             "en": "Tap t of the gate is $K_t \\cdot y$, and $y = W x + b$. Multiply out: "
             "what stands before $x$, and what is left over?",
-            "zh": "空间门的第 t 个抽头是 $K_t \\cdot y$，而 $y = W x + b$。把它展开：$x$ 前面是什么？剩下的又是什么？",
+            "zh": "空间门控的第 t 个抽头是 $K_t \\cdot y$，而 $y = W x + b$。把它展开：$x$ 前面是什么？剩下的又是什么？",
         },
         {
             "en": "`K = kernel[0].flatten(1).T` is `[9, M]`. Give each tap its own share "

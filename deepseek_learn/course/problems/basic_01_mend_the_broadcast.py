@@ -83,8 +83,8 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
 ```
 
 可是 `channel_weights` 的形状已经是 `[B, C, 1, 1]`。再加两个轴并不会报错：乘积会悄悄变成
-`[B, C, B, C, H, W]`。请写出 `forward`，返回 `x * 空间门 + x * 通道门`，形状与 `x` 相同，即
-`[B, C, H, W]`；空间门是 `spatial_attn` 输出的 sigmoid。""",
+`[B, C, B, C, H, W]`。请写出 `forward`，返回 `x * 空间门控 + x * 通道门控`，形状与 `x` 相同，即
+`[B, C, H, W]`；空间门控是 `spatial_attn` 输出的 sigmoid。""",
     },
     starter=forward("..."),
     answer="SpatialChannelAttention",
