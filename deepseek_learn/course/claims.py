@@ -159,17 +159,16 @@ def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
         if row["peer"] is None
         else f"{row['peer']}: {_number(row['peer_measured'])}"
     )
-    note = f" ({row['note']})" if row["note"] else ""
     cells = [
         row["what"] + guide,
-        row["unit"],
         target,
         _measured(row),
+        row["unit"],
+        f"**{_verdict_text(row['verdict'], lang)}**",
         peer,
         _number(row["n"]),
-        _machine(row)["machine"],
-        row["date"],
-        _verdict_text(row["verdict"], lang) + note,
+        row["note"] or "",
+        f"{_machine(row)['machine']}, {row['date']}",
     ]
     # a bar or a line's end inside a cell would break the table
     return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]

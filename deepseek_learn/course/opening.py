@@ -25,14 +25,17 @@ def start(slug: str, lang: str = "en") -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - learners' code may use the old generator
     torch.manual_seed(0)
-    _show_figures()
+    _prepare_display()
     print(
         text("start.line", title=choose(opened.title), threads=torch.get_num_threads())
     )
 
 
-def _show_figures() -> None:
-    """Let a matplotlib figure that a cell returns be shown, as pyplot's would be."""
+def _prepare_display() -> None:
+    """Show figures that a cell returns, as pyplot's would be, and whole sentences."""
+    import pandas as pd
+
+    pd.set_option("display.max_colwidth", None)
     try:
         from IPython import get_ipython
         from IPython.core.pylabtools import select_figure_formats
