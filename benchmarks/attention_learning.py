@@ -3,7 +3,7 @@
     python benchmarks/attention_learning.py [--quick]
 
 Protocol, fixed before the counted runs; 12 epochs became 8 after a pilot of the plain
-network had shown their time (and its score). Two sets of real photographs at 64 x 64 pixels:
+network had shown their time (and its score). Two sets of real photographs, 64 x 64 pixels:
 "solar": ELPV, source split, all 1,664 training pictures; "clutter": 2,000 Fashion-MNIST
 pictures, each at a random place of a 64 x 64 canvas with six fragments of others (a
 task where looking at the right place should pay), 3,000 test pictures. One small
