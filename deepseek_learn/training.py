@@ -131,42 +131,32 @@ def fit(
         raise ValueError(
             f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
         )
-    device = next(model.parameters()).device
     per_epoch = max(len(train) // batch_size, 1)
     scheduler = LambdaLR(optimizer, lambda step: schedule(step, epochs * per_epoch))
     state = _State(model, optimizer, scheduler)
     path = Path(checkpoint) if checkpoint else None
     if path and path.exists():
         state.load(path)
-    stopped = "epochs"
+    stopped = state.stop(epochs, patience, seconds)
     with _bar(epochs * per_epoch, progress) as bar:
         bar.advance(len(state.history) * per_epoch)
-        for epoch in range(len(state.history) + 1, epochs + 1):
+        while not stopped:
+            epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
             torch.manual_seed(seed * 100_003 + epoch)  # dropout
-            order = torch.randperm(len(train), generator=generator)
+            lr, total = optimizer.param_groups[0]["lr"], 0.0
             model.train()
-            total, lr = 0.0, optimizer.param_groups[0]["lr"]
-            for i in range(per_epoch):
-                images, labels = train.batch(
-                    order[i * batch_size : (i + 1) * batch_size]
-                )
-                if augment:
-                    images = augment(images, generator)
-                images, labels = images.to(device), labels.to(device)
-                with _autocast(device, autocast):
-                    value = loss(model(images).float(), labels)
-                if not math.isfinite(value.item()):
+            batches = _batches(train, batch_size, generator, augment)
+            for i, (images, labels) in enumerate(batches):
+                value = _step(model, optimizer, loss, images, labels, autocast)
+                if not math.isfinite(value):
                     raise ValueError(
-                        f"loss became {value.item()} in epoch {epoch}, step {i}: lower "
-                        f"the learning rate (now {lr:g}) or check the data."
+                        f"loss became {value} in epoch {epoch}, step {i}: lower the "
+                        f"learning rate (now {lr:g}) or check the data."
                     )
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                optimizer.step()
                 scheduler.step()
-                total += value.item()
+                total += value
                 bar.advance(1)
             row = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
@@ -175,16 +165,31 @@ def fit(
             state.record(row, time.process_time() - cpu)
             if path:
                 state.save(path)
-            if patience and len(state.history) - state.best_epoch >= patience:
-                stopped = "patience"
-                break
-            if seconds and sum(r["seconds"] for r in state.history) >= seconds:
-                stopped = "seconds"
-                break
+            stopped = state.stop(epochs, patience, seconds)
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
     return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
+
+
+def _batches(train: ImageDataset, batch_size: int, generator, augment):
+    """One epoch's batches in a random order; what is left over at the end is dropped."""
+    order = torch.randperm(len(train), generator=generator)
+    for rows in order.split(batch_size)[: max(len(train) // batch_size, 1)]:
+        images, labels = train.batch(rows)
+        yield (augment(images, generator) if augment else images), labels
+
+
+def _step(model, optimizer, loss, images, labels, autocast) -> float:
+    """One update of the weights, unless the loss is not finite."""
+    device = next(model.parameters()).device
+    with _autocast(device, autocast):
+        value = loss(model(images.to(device)).float(), labels.to(device))
+    if math.isfinite(value.item()):
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+    return value.item()
 
 
 def predict(
@@ -227,6 +232,14 @@ class _State:
             self.best_epoch = len(self.history)
             weights = self.parts["model"].state_dict()
             self.best = {k: v.detach().clone() for k, v in weights.items()}
+
+    def stop(self, epochs: int, patience: int | None, seconds: float | None):
+        """Why the run ends after the last recorded epoch; None: it goes on."""
+        if patience and len(self.history) - self.best_epoch >= patience:
+            return "patience"
+        if seconds and sum(row["seconds"] for row in self.history) >= seconds:
+            return "seconds"
+        return "epochs" if len(self.history) >= epochs else None
 
     def restore_best(self) -> None:
         self.parts["model"].load_state_dict(self.best)
