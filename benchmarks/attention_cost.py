@@ -177,72 +177,64 @@ def networks() -> dict:
     return {"plain": build(None), **built, "slim": build("sc", (2, 3, 4, 2))}
 
 
+# (variant above the line, below it, what the ratio is, target, whose)
+COMPARISONS = [
+    ("guide", "sc", "ours folded, speed against the guide's code", 1.15, "ours"),
+    ("sc", "plain", "ours folded, time against plain ResNet-50", 1.12, "ours"),
+    ("cbam", "sc", "ours folded, speed against CBAM", 1.0, "ours"),
+    ("plain", "slim", "slim SC trunk, speed against plain ResNet-50", 1.18, "ours"),
+    ("plain", "sc", "ours folded, speed against plain ResNet-50", 1.18, "guide"),
+    ("se", "plain", "SE, time against plain ResNet-50", None, "ours"),
+    ("eca", "plain", "ECA, time against plain ResNet-50", None, "ours"),
+    ("cbam", "plain", "CBAM, time against plain ResNet-50", None, "ours"),
+    ("guide", "plain", "guide's code, time against plain", None, "ours"),
+]
+
+
 def resnet(quick: bool) -> list[dict]:
     """Part B: ratios of the networks' times."""
-    import torch
-
     nets, rows = networks(), []
     for batch in (1,) if quick else (1, 8):
-        x = torch.randn(batch, 3, 224, 224)
-        times = {name: [] for name in nets}
-        for i in range(4 if quick else (16 if batch == 1 else 9)):
-            for name, net in nets.items():
-                with torch.inference_mode():
-                    value = seconds(lambda n=net, x=x: n(x))
-                if i:
-                    times[name].append(value)
+        rounds = 3 if quick else (15 if batch == 1 else 8)
+        times = forward_seconds(nets, batch, rounds)
         for name, values in times.items():
             print(f"batch {batch} {name:6s} {statistics.median(values) * 1e3:8.1f} ms")
-        comparisons = [
-            (
-                "guide",
-                "sc",
-                "ours folded, speed against the guide's code",
-                1.15,
-                "ours",
-            ),
-            ("sc", "plain", "ours folded, time against plain ResNet-50", 1.12, "ours"),
-            ("cbam", "sc", "ours folded, speed against CBAM", 1.0, "ours"),
-            (
-                "plain",
-                "slim",
-                "slim SC trunk, speed against plain ResNet-50",
-                1.18,
-                "ours",
-            ),
-            (
-                "plain",
-                "sc",
-                "ours folded, speed against plain ResNet-50",
-                1.18,
-                "guide",
-            ),
-            ("se", "plain", "SE, time against plain ResNet-50", None, "ours"),
-            ("eca", "plain", "ECA, time against plain ResNet-50", None, "ours"),
-            ("cbam", "plain", "CBAM, time against plain ResNet-50", None, "ours"),
-            ("guide", "plain", "guide's code, time against plain", None, "ours"),
-        ]
-        for over, under, what, target, source in comparisons:
-            ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
-            rows.append(
-                {
-                    "claim": "C6",
-                    "source": source,
-                    "what": f"{what}, batch {batch}",
-                    "unit": "x",
-                    "target": target,
-                    "better": "lower" if "time against" in what else "higher",
-                    "measured": middle,
-                    "low": low,
-                    "high": high,
-                    "n": len(ratios),
-                    "note": "the same trunk; the guide's 18 %"
-                    if source == "guide"
-                    else "",
-                }
-            )
+        rows += [compared(times, batch, *comparison) for comparison in COMPARISONS]
     return rows
+
+
+def forward_seconds(nets: dict, batch: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of one forward pass of each network, round by round in turn."""
+    import torch
+
+    x = torch.randn(batch, 3, 224, 224)
+    times = {name: [] for name in nets}
+    for i in range(rounds + 1):
+        for name, net in nets.items():
+            with torch.inference_mode():
+                value = seconds(lambda n=net: n(x))
+            if i:  # the first round warms up
+                times[name].append(value)
+    return times
+
+
+def compared(times, batch: int, over, under, what, target, source) -> dict:
+    """A ledger row: median and quartiles of the ratio within a round."""
+    ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {
+        "claim": "C6",
+        "source": source,
+        "what": f"{what}, batch {batch}",
+        "unit": "x",
+        "target": target,
+        "better": "lower" if "time against" in what else "higher",
+        "measured": middle,
+        "low": low,
+        "high": high,
+        "n": len(ratios),
+        "note": "the same trunk; the guide's 18 %" if source == "guide" else "",
+    }
 
 
 def main() -> None:
