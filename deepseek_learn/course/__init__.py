@@ -4,7 +4,7 @@ The names below are imported when first used: importing this costs next to nothi
 No submodule bears the name of a function here, or importing it would hide the function.
 """
 
-import importlib
+from .. import lazy
 
 _LAZY = {
     "CheckError": "checking",
@@ -22,17 +22,4 @@ _MODULES = ("problems",)
 
 __all__ = [*_LAZY, *_MODULES]
 
-
-def __getattr__(name: str):
-    if name in _LAZY:
-        value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f".{name}", __name__)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy.attach(__name__, _LAZY, _MODULES)
