@@ -109,7 +109,6 @@ def main() -> None:
         batch_size=BATCH,
         loss=loss,
         augment=augment,
-        autocast=torch.bfloat16,
         checkpoint=arguments.out / f"solar_defects-{arguments.split}.checkpoint",
         seed=SEED,
     )
