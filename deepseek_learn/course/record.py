@@ -65,10 +65,13 @@ def progress(
         import_: first add the records of such a file; no pass is ever lost by it.
 
     Raises:
+        FileNotFoundError: when there is no file `import_`.
         DamagedFileError: when a file is not a progress file; nothing is changed.
     """
     if import_ is not None:
-        _add(_read(Path(import_), must_exist=True))
+        if not Path(import_).exists():
+            raise FileNotFoundError(text("progress.missing", path=str(import_)))
+        _add(_read(Path(import_)))
     records = _read(home() / "progress.json")
     if export is not None:
         _write(Path(export), records)
@@ -183,8 +186,8 @@ def _condense(records: list[dict]) -> list[dict]:
     return sorted(kept.values(), key=lambda r: r["time"])
 
 
-def _read(path: Path, must_exist: bool = False) -> list[dict]:
-    if not path.exists() and not must_exist:
+def _read(path: Path) -> list[dict]:
+    if not path.exists():
         return []
     try:
         records = json.loads(path.read_text(encoding="utf-8"))["records"]

@@ -49,9 +49,14 @@ def read_results(directory: str | Path | None = None) -> list[dict[str, Any]]:
 
     Raises:
         DamagedFileError: naming the file and what is wrong with it.
+        NotADirectoryError: when `directory` is no folder.
     """
-    rows = []
-    for path in sorted(Path(directory or folder()).glob("*.json")):
+    rows, place = [], Path(directory or folder())
+    if not place.is_dir():
+        raise NotADirectoryError(
+            f"directory must be a folder of result files; there is no {place}."
+        )
+    for path in sorted(place.glob("*.json")):
         result = read_result(path)
         if result["mode"] == "full":
             facts = {key: result[key] for key in ("name", "command", "date")}
@@ -150,12 +155,15 @@ def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
+    """Model and instruction set: virtual machines of one name differ in the latter."""
+    import torch
+
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
             if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+                name = line.partition(":")[2].strip()
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _row(row: Any, path: str | Path, where: str) -> dict[str, Any]:

@@ -135,6 +135,11 @@ def test_ledger_of_nothing_says_not_run(tmp_path):
     assert set(empty.to_frame().claim_verdict) == {"not run"}
 
 
+def test_ledger_of_no_folder_is_refused(tmp_path):
+    with pytest.raises(NotADirectoryError, match="there is no .*nowhere"):
+        ledger(tmp_path / "nowhere")
+
+
 def test_page_shows_all_that_was_promised(tmp_path):
     facts = {"low": 0.9, "high": 1.1, "peer": "timm", "peer_measured": 1.5, "n": 7}
     write_result(

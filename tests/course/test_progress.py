@@ -101,6 +101,11 @@ def test_import_of_something_else_is_refused_and_changes_nothing(
     assert kept(own_home) == before
 
 
+def test_import_of_a_file_that_is_not_there_says_so(own_home, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"import_ must name .* no .*none\.json"):
+        course.progress(import_=tmp_path / "none.json")
+
+
 @pytest.mark.parametrize("content", NOT_PROGRESS)
 def test_damaged_progress_is_kept_and_checks_still_answer(own_home, content):
     own_home.mkdir()
