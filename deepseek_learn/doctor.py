@@ -5,6 +5,7 @@ import platform
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
@@ -126,7 +127,28 @@ def open_lab(port: int, browser: str) -> int:
         command.append("--no-browser")
     elif browser:
         command.append(f"--browser={browser}")
-    return subprocess.run([*command, str(root / TOUR)], cwd=root).returncode
+    command.append(str(root / TOUR))
+    settings = os.environ | jupyter_folders()
+    return subprocess.run(command, cwd=root, env=settings).returncode
+
+
+def jupyter_folders() -> dict[str, str]:
+    """Where Jupyter keeps its own files if the home folder is read-only, else {}."""
+    from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
+
+    wanted = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]
+    present = [next(f for f in (w, *w.parents) if f.exists()) for w in wanted]
+    if all(os.access(folder, os.W_OK) for folder in present):
+        return {}
+    instead = tempfile.mkdtemp(prefix="deepseek_learn-")
+    print(
+        f"{Path.home()} cannot be written: Jupyter's settings go to {instead} this time.",
+        flush=True,
+    )
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
+    return {name: f"{instead}/{name.lower()}" for name in names} | {
+        "JUPYTER_RUNTIME_DIR": f"{instead}/runtime"
+    }
 
 
 def in_use(port: int) -> bool:

@@ -99,6 +99,16 @@ def test_lab_refuses_a_port_in_use_and_offers_another(monkeypatch):
         doctor.open_lab(99999, "none")
 
 
+def test_lab_goes_on_when_the_home_folder_is_read_only(monkeypatch, capsys):
+    assert doctor.jupyter_folders() == {}
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    folders = doctor.jupyter_folders()
+    assert set(folders) >= {"JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"}
+    assert str(Path.home()) in capsys.readouterr().out
+    for folder in folders.values():
+        Path(folder).mkdir(parents=True)  # its parent can be written
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

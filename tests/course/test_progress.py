@@ -102,7 +102,9 @@ def test_import_of_something_else_is_refused_and_changes_nothing(
 
 
 def test_import_of_a_file_that_is_not_there_says_so(own_home, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"import_ must name .* no .*none\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"import_ must name .* no .*none\.json"
+    ):
         course.progress(import_=tmp_path / "none.json")
 
 
