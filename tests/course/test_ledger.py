@@ -136,7 +136,7 @@ def test_ledger_of_nothing_says_not_run(tmp_path):
 
 
 def test_ledger_of_no_folder_is_refused(tmp_path):
-    with pytest.raises(NotADirectoryError, match="there is no .*nowhere"):
+    with pytest.raises(NotADirectoryError, match=r"there is no .*nowhere"):
         ledger(tmp_path / "nowhere")
 
 
