@@ -140,13 +140,16 @@ def _section(claim: Claim, lang: str | None) -> str:
         f"## {claim.name}: {_verdict_text(claim.verdict, lang)}",
         f"{text('ledger.guide_says', lang)}:\n\n> {choose(claim.words, lang)}",
     ]
-    if claim.rows:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in claim.rows:
+        groups.setdefault((_origin(row), row["command"]), []).append(row)
+    for (origin, command), rows in groups.items():
         head = text("ledger.columns", lang).split(" | ")
-        lines = [head, ["---"] * len(head)] + [_cells(row, lang) for row in claim.rows]
+        lines = [head, ["---"] * len(head)] + [_cells(row, lang) for row in rows]
+        parts.append(text("ledger.measured_on", lang, origin=origin))
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-        commands = dict.fromkeys(row["command"] for row in claim.rows)
-        block = "\n".join(commands)
-        parts.append(f"{text('ledger.command', lang)}:\n\n```bash\n{block}\n```")
+        block = f"```bash\n{command}\n```"
+        parts.append(f"{text('ledger.command', lang)}:\n\n{block}")
     return "\n\n".join(parts)
 
 
@@ -168,7 +171,6 @@ def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
         peer,
         _number(row["n"]),
         row["note"] or "",
-        f"{_machine(row)['machine']}, {row['date']}",
     ]
     # a bar or a line's end inside a cell would break the table
     return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
@@ -183,6 +185,10 @@ def _measured(row: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _origin(row: dict[str, Any]) -> str:
+    return f"{_machine(row)['machine']}, {row['date']}"
 
 
 def _machine(row: dict[str, Any]) -> dict[str, str]:
