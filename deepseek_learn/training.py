@@ -1,7 +1,6 @@
 """One small training loop, used by every lesson, zoo script and benchmark."""
 
 import math
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,16 +123,22 @@ def fit(
         seed: of the order of the pictures and of `augment` and dropout.
 
     Raises:
-        DamagedFileError: when `checkpoint` is not a checkpoint of this run.
+        DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
+            is then unchanged.
         ValueError: for a loss that is not finite, naming the step.
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(
             f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
         )
+    if patience and validation is None:
+        raise ValueError(f"patience={patience} needs a validation set; got None.")
+    run = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    run |= {"examples": len(train), "optimizer": type(optimizer).__name__}
+    run["learning rates"] = [group["lr"] for group in optimizer.param_groups]
     per_epoch = max(len(train) // batch_size, 1)
     scheduler = LambdaLR(optimizer, lambda step: schedule(step, epochs * per_epoch))
-    state = _State(model, optimizer, scheduler)
+    state = _State(model, optimizer, scheduler, run)
     path = Path(checkpoint) if checkpoint else None
     if path and path.exists():
         state.load(path)
@@ -214,7 +219,9 @@ def predict(
 class _State:
     """All that a run needs to go on: weights, optimizer, schedule, history, the best."""
 
-    def __init__(self, model, optimizer, scheduler):
+    def __init__(self, model, optimizer, scheduler, run: dict):
+        shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
+        self.run = run | {"weights": shapes}
         self.parts = {
             "model": model,
             "optimizer": optimizer,
@@ -227,8 +234,11 @@ class _State:
     def record(self, row: dict, cpu_seconds: float) -> None:
         self.history.append(row)
         self.cpu_seconds += cpu_seconds
-        best = self.history[self.best_epoch - 1].get("metric", -math.inf)
-        if self.best_epoch == 0 or row.get("metric", math.inf) > best:
+        best = math.nan
+        if self.best_epoch:
+            best = self.history[self.best_epoch - 1].get("metric", math.nan)
+        # the last epoch where nothing is measured; a metric that is nan never wins
+        if "metric" not in row or row["metric"] > best or math.isnan(best):
             self.best_epoch = len(self.history)
             weights = self.parts["model"].state_dict()
             self.best = {k: v.detach().clone() for k, v in weights.items()}
@@ -247,6 +257,7 @@ class _State:
     def save(self, path: Path) -> None:
         content = {name: part.state_dict() for name, part in self.parts.items()}
         content |= {
+            "run": self.run,
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best": self.best,
@@ -256,27 +267,29 @@ class _State:
             torch.save(content, temporary)
 
     def load(self, path: Path) -> None:
+        """Take up a run; a file of another one is refused before anything changes."""
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            for name, part in self.parts.items():
-                part.load_state_dict(content[name])
-        except (
-            OSError,
-            RuntimeError,
-            KeyError,
-            ValueError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as error:
+            theirs = dict(content["run"])
+            kept = [
+                content[k] for k in ("history", "best_epoch", "best", "cpu_seconds")
+            ]
+            states = {name: content[name] for name in self.parts}
+        except Exception as error:  # whatever a file of another kind leads to
             raise DamagedFileError(
-                f"checkpoint {path} is not a checkpoint of this run "
+                f"checkpoint {path} is not a whole checkpoint of `fit` "
                 f"({type(error).__name__}); move it away to start anew."
             ) from error
-        self.history, self.best = content["history"], content["best"]
-        self.best_epoch, self.cpu_seconds = (
-            content["best_epoch"],
-            content["cpu_seconds"],
-        )
+        for key, ours in self.run.items():
+            if theirs.get(key) != ours:
+                values = "" if key == "weights" else f" ({theirs.get(key)}, not {ours})"
+                raise DamagedFileError(
+                    f"checkpoint {path} is of another run, with other {key}{values}; "
+                    f"move it away to start anew."
+                )
+        for name, part in self.parts.items():
+            part.load_state_dict(states[name])
+        self.history, self.best_epoch, self.best, self.cpu_seconds = kept
 
 
 def _autocast(device: torch.device, dtype: torch.dtype | None):

@@ -101,6 +101,12 @@ def test_keeps_the_best_epochs_weights():
         assert torch.equal(value, seen[1][key])
 
 
+def test_a_metric_that_is_not_a_number_is_never_the_best():
+    metrics = iter([float("nan"), 0.5, float("nan"), 0.4])
+    run = train(network(), validation=blobs(16, 1), metric=lambda z, y: next(metrics))
+    assert run.best_epoch == 2
+
+
 def test_stops_when_nothing_improves_and_when_time_is_up():
     run = train(
         network(),
@@ -133,37 +139,69 @@ def test_trains_on_a_gpu():
 def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "run.checkpoint"
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is not a checkpoint of this run"):
+    with pytest.raises(DamagedFileError, match="is not a whole checkpoint of `fit`"):
         train(network(), checkpoint=path)
     assert path.read_bytes() == content
 
 
-def test_another_networks_checkpoint_is_refused(tmp_path):
+@pytest.mark.parametrize("content", [3, None, [1], {"history": []}, torch.ones(2)])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "run.checkpoint"
-    train(network(), checkpoint=path, epochs=1)
-    with pytest.raises(DamagedFileError, match="is not a checkpoint of this run"):
-        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), checkpoint=path)
+    torch.save(content, path)
+    with pytest.raises(DamagedFileError, match="is not a whole checkpoint of `fit`"):
+        train(network(), checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"epochs": 8}, "epochs"),
+        ({"batch_size": 8}, "batch_size"),
+        ({"seed": 1}, "seed"),
+        ({"optimizer": "SGD"}, "optimizer"),
+        ({"lr": 1e-3}, "learning rates"),
+        ({"model": "other"}, "weights"),
+    ],
+)
+def test_another_runs_checkpoint_is_refused_and_nothing_changes(tmp_path, change, word):
+    path = tmp_path / "run.checkpoint"
+    train(network(), checkpoint=path, epochs=2)
+    content, options = path.read_bytes(), {"epochs": 2, "batch_size": 16} | change
+    model = network()
+    if options.pop("model", None):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    kind = getattr(torch.optim, options.pop("optimizer", "AdamW"))
+    optimizer = kind(model.parameters(), lr=options.pop("lr", 1e-2))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(DamagedFileError, match=f"of another run, with other {word}"):
+        fit(model, blobs(96, 0), optimizer, checkpoint=path, progress=False, **options)
+    assert path.read_bytes() == content
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "run.checkpoint"
-    train(network(), checkpoint=path, epochs=1)
-    before = path.read_bytes()
+    kept, save = [], torch.save
 
-    def fails(content, file):
-        file.write_bytes(b"half")
-        raise OSError("disk full")
+    def fails_later(content, file):
+        if kept:
+            file.write_bytes(b"half")
+            raise OSError("disk full")
+        save(content, file)
+        kept.append(file.read_bytes())
 
-    monkeypatch.setattr(torch, "save", fails)
+    monkeypatch.setattr(torch, "save", fails_later)
     with pytest.raises(OSError, match="disk full"):
         train(network(), checkpoint=path, epochs=2)
-    assert path.read_bytes() == before
+    assert [path.read_bytes()] == kept
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="at least 1; got 0 and 16"):
         train(network(), epochs=0)
+    with pytest.raises(ValueError, match="patience=2 needs a validation set; got None"):
+        train(network(), patience=2)
     with pytest.raises(ValueError, match=r"loss became nan in epoch 1, step 0"):
         train(network(), loss=lambda z, y: z.sum() * float("nan"))
 
