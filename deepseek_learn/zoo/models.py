@@ -146,7 +146,7 @@ register(
         output="[B, 2] logits: functional, defective",
         data="ELPV, random split: 1,774 training photographs",
         licence="CC BY-NC-SA 4.0 (the data's); backbone weights Apache-2.0",
-        command="python -m deepseek_learn.zoo.train.solar_defects",
+        command="python -m deepseek_learn.zoo.train.solar_defects --ship",
         limits=(
             "Cells of one module are in the training and the test part of the random "
             "split, as in published work: expect a new solar park to look like the run "
@@ -166,7 +166,7 @@ register(
         output="[B, 10] logits",
         data="Fashion-MNIST subset: 8,000 training pictures",
         licence="Apache-2.0 (weights), MIT (data)",
-        command="python -m deepseek_learn.zoo.train.fashion_net",
+        command="python -m deepseek_learn.zoo.train.fashion_net --ship",
         limits="Trained on 8,000 of the 60,000 official training pictures.",
         split="fixed",
     )

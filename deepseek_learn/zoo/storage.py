@@ -15,6 +15,7 @@ from ..errors import DamagedFileError
 from ..files import whole
 
 WEIGHTS = Path(__file__).parent / "weights"
+RUNS = Path("zoo_runs")  # where training scripts write, in the current folder
 
 
 def save(name: str, model: nn.Module, folder: Path) -> Path:
@@ -78,17 +79,16 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def record(name: str, folder: Path, split: str, metrics: dict, run) -> Path:
-    """Write what a training run measured beside its weights, keeping other splits'.
+def record(
+    name: str, folder: Path, split: str, metrics: dict, run, settings: dict
+) -> Path:
+    """Write what a training run measured beside its weights in `folder`.
 
-    Only the run on the split whose weights are shipped sets the checksum: call it with
-    the weights of `split` in `folder`.
+    Args:
+        settings: what else makes the run again: seed, batch size, learning rate.
     """
-    weights = folder / f"{name}.safetensors"
-    path = folder / f"{name}.json"
-    known = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    known["runs"][split] = {
-        "sha256": checksum(weights),
+    facts = {
+        "sha256": checksum(folder / f"{name}.safetensors"),
         "date": date.today().isoformat(),
         "torch": torch.__version__.split("+")[0],
         "deepseek_learn": __version__,
@@ -96,8 +96,29 @@ def record(name: str, folder: Path, split: str, metrics: dict, run) -> Path:
         "best_epoch": run.best_epoch,
         "stopped": run.stopped,
         "cpu_minutes": round(run.cpu_seconds / 60, 1),
+        "settings": settings,
         "metrics": metrics,
     }
+    return _write_runs(folder / f"{name}.json", {split: facts})
+
+
+def ship(name: str, folder: Path, split: str, weights: bool) -> None:
+    """Put a finished run into the package: its record, and its weights if they ship.
+
+    Records of other splits stay. With `weights=False` the shipped weights are left
+    alone: the card then shows what the same script reaches on another split.
+    """
+    runs = json.loads((folder / f"{name}.json").read_text())["runs"]
+    if weights:
+        content = (folder / f"{name}.safetensors").read_bytes()
+        with whole(WEIGHTS / f"{name}.safetensors") as temporary:
+            temporary.write_bytes(content)
+    path = WEIGHTS / f"{name}.json"
+    known = json.loads(path.read_text())["runs"] if path.exists() else {}
+    _write_runs(path, known | {split: runs[split]})
+
+
+def _write_runs(path: Path, runs: dict) -> Path:
     with whole(path) as temporary:
-        temporary.write_text(json.dumps(known, indent=1) + "\n")
+        temporary.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     return path

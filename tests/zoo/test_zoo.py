@@ -171,11 +171,26 @@ def test_binary_metrics_by_hand():
     assert all(m["low"] <= m["high"] and m["n"] == 5 for m in metrics.values())
 
 
-def test_records_keep_the_other_splits_run(tmp_path):
+@pytest.mark.parametrize("weights", [True, False])
+def test_shipping_a_run_keeps_the_other_splits_record(tmp_path, monkeypatch, weights):
     class Run:
         history, best_epoch, stopped, cpu_seconds = [0], 1, "epochs", 60.0
 
-    storage.save("m", torch.nn.Linear(2, 2), tmp_path)
-    storage.record("m", tmp_path, "source", {"all": {}}, Run)
-    path = storage.record("m", tmp_path, "random", {"all": {}}, Run)
-    assert set(json.loads(path.read_text())["runs"]) == {"source", "random"}
+    def trained(split):
+        folder = tmp_path / split
+        folder.mkdir()
+        path = storage.save("m", torch.nn.Linear(2, 2), folder)
+        storage.record("m", folder, split, {"all": {}}, Run, {"seed": 3})
+        return path.read_bytes()
+
+    package = tmp_path / "package"
+    monkeypatch.setattr(storage, "WEIGHTS", package)
+    first, second = trained("random"), trained("source")
+    storage.ship("m", tmp_path / "random", "random", weights=True)
+    storage.ship("m", tmp_path / "source", "source", weights=weights)
+    runs = json.loads((package / "m.json").read_text())["runs"]
+    assert set(runs) == {"source", "random"}
+    assert runs["source"]["settings"] == {"seed": 3}
+    shipped = (package / "m.safetensors").read_bytes()
+    assert shipped == (second if weights else first)
+    assert first != second

@@ -1,6 +1,7 @@
 """Train the zoo's Fashion-MNIST net and write its weights and card.
 
-    python -m deepseek_learn.zoo.train.fashion_net
+    python -m deepseek_learn.zoo.train.fashion_net             # into zoo_runs/
+    python -m deepseek_learn.zoo.train.fashion_net --ship      # also into the package
 
 Protocol, fixed before the run: 8,000 training pictures, AdamW, one cosine over the
 epochs, mirror images and shifts of up to 2 pixels; the epoch with the best validation
@@ -35,8 +36,11 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=storage.WEIGHTS)
+    parser.add_argument("--out", type=Path, default=storage.RUNS)
+    parser.add_argument("--ship", action="store_true", help="put it into the package")
     arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = arguments.out / "fashion_net.checkpoint"
     splits = data.fashion_mnist()
     torch.manual_seed(SEED)
     model = fashion_net()
@@ -49,13 +53,17 @@ def main() -> None:
         validation=splits.validation,
         loss=lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
         augment=augment,
-        checkpoint=arguments.out / "fashion_net.checkpoint",
+        checkpoint=checkpoint,
         seed=SEED,
     )
     print(run.history)
     storage.load_into(model, storage.save("fashion_net", model, arguments.out))
     metrics = {"all": multiclass_metrics(*predict(model, splits.test))}
-    storage.record("fashion_net", arguments.out, "fixed", metrics, run)
+    settings = {"seed": SEED, "batch_size": BATCH, "lr": LR}
+    storage.record("fashion_net", arguments.out, "fixed", metrics, run, settings)
+    checkpoint.unlink()
+    if arguments.ship:
+        storage.ship("fashion_net", arguments.out, "fixed", weights=True)
     print(metrics)
 
 

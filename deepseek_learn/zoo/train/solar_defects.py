@@ -1,7 +1,9 @@
 """Train the zoo's solar-cell defect classifier and write its weights and card.
 
-    python -m deepseek_learn.zoo.train.solar_defects            # the shipped weights
-    python -m deepseek_learn.zoo.train.solar_defects --split source --out /tmp/source
+    python -m deepseek_learn.zoo.train.solar_defects                   # into zoo_runs/
+    python -m deepseek_learn.zoo.train.solar_defects --split source
+    ... --ship     # also into the package: the weights of the random split, and either
+                   # split's record on the card
 
 Protocol: EfficientNet-Lite0 with ImageNet weights, SC-attention after three stages
 (identity at the start), the stem and the first two stages frozen; AdamW, one cosine over
@@ -11,12 +13,13 @@ last epoch is kept, so the validation part is never looked at; the threshold sta
 0.5. Target: more than 88.42 % accuracy on the random split (Deitsch et al. 2019, VGG-19,
 25 % test).
 
-This is the second try. The first (ten epochs, hard labels with smoothing 0.1, the epoch
-with the best AUROC on 196 validation pictures) missed the target by a quarter of a
-picture: 88.38 % of 654, and reached 80.45 % on the source split, whose test part holds
-whole modules. The source split was the default then and its weights were to ship; the
-random split, which the published figure uses, became the default after both results were
-known.
+This is the second protocol measured on these 654 test pictures. The first (ten epochs,
+hard labels with smoothing 0.1, the epoch with the best AUROC on 196 validation pictures)
+missed the target by a quarter of a picture: 88.38 %, and reached 80.45 % on the source
+split, whose test part holds whole modules. A run of two cosine cycles was begun then and
+broken off after twelve epochs, its test part unseen. The source split was the default at
+first and its weights were to ship; the random split, which the published figure uses,
+became the default after both results of the first protocol were known.
 """
 
 import argparse
@@ -28,11 +31,12 @@ from torch import Tensor, nn
 
 from ... import data
 from ...data.dataset import ImageDataset
-from ...training import fit, predict
+from ...training import Fit, fit, predict
 from .. import storage
 from ..efficientnet_lite import EfficientNetLite, load_reference_weights
 from ..imagenet import reference_weights
 from ..metrics import binary_metrics
+from ..models import zoo
 from ..solar_defects import solar_defects
 
 SIZE, EPOCHS, BATCH, LR, SEED = 288, 20, 32, 6e-4, 0
@@ -89,10 +93,29 @@ def loss(logits: Tensor, probability: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--split", choices=("random", "source"), default="random")
-    parser.add_argument("--out", type=Path, default=storage.WEIGHTS)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--out", type=Path, help="folder; by default zoo_runs/SPLIT")
+    parser.add_argument("--ship", action="store_true", help="put it into the package")
     arguments = parser.parse_args()
-    splits = data.elpv(split=arguments.split, size=SIZE)
+    split, out = arguments.split, arguments.out or storage.RUNS / arguments.split
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "solar_defects.checkpoint"
+    splits = data.elpv(split=split, size=SIZE)
+    model, run = train(splits.train, checkpoint)
+    print(run.history)
+    storage.load_into(model, storage.save("solar_defects", model, out))
+    # measured is what is stored: half-precision weights
+    metrics = measure(model, splits.test)
+    settings = {"seed": SEED, "batch_size": BATCH, "lr": LR, "size": SIZE}
+    storage.record("solar_defects", out, split, metrics, run, settings)
+    checkpoint.unlink()
+    if arguments.ship:
+        shipped = zoo["solar_defects"].split == split
+        storage.ship("solar_defects", out, split, weights=shipped)
+    print(metrics)
+
+
+def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
+    """The classifier, trained on `part` as the protocol says."""
     torch.manual_seed(SEED)
     backbone = load_reference_weights(EfficientNetLite(2, 1), reference_weights())
     model = solar_defects(backbone)
@@ -100,30 +123,28 @@ def main() -> None:
     decay = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     rest = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     groups = [{"params": decay}, {"params": rest, "weight_decay": 0.0}]
-    arguments.out.mkdir(parents=True, exist_ok=True)
     run = fit(
         trained,
-        with_probability(splits.train),
+        with_probability(part),
         torch.optim.AdamW(groups, lr=LR, weight_decay=0.02),
-        epochs=arguments.epochs,
+        epochs=EPOCHS,
         batch_size=BATCH,
         loss=loss,
         augment=augment,
-        checkpoint=arguments.out / f"solar_defects-{arguments.split}.checkpoint",
+        checkpoint=checkpoint,
         seed=SEED,
     )
-    print(run.history)
-    model = model.to(memory_format=torch.contiguous_format)
-    path = storage.save("solar_defects", model, arguments.out)
-    storage.load_into(model, path)  # measure what is stored: half-precision weights
-    logits, labels = predict(model, splits.test)
-    kinds = splits.test.frame["type"].to_numpy()
-    metrics = {"all": binary_metrics(logits, labels)}
+    return model.to(memory_format=torch.contiguous_format), run
+
+
+def measure(model: nn.Module, test: ImageDataset) -> dict[str, dict]:
+    """Metrics of the whole test part and of each cell type."""
+    logits, labels = predict(model, test)
+    metrics, kinds = {"all": binary_metrics(logits, labels)}, test.frame["type"]
     for kind in ("mono", "poly"):
-        part = torch.from_numpy(kinds == kind)
+        part = torch.from_numpy((kinds == kind).to_numpy())
         metrics[kind] = binary_metrics(logits[part], labels[part])
-    storage.record("solar_defects", arguments.out, arguments.split, metrics, run)
-    print(metrics)
+    return metrics
 
 
 if __name__ == "__main__":
