@@ -14,7 +14,8 @@ from .results import known_claims, read_results
 
 VERDICTS = ("met", "partly", "missed", "untestable here", "not run")
 COLUMNS = ("claim", "source", "what", "unit", "target", "better", "measured", "low")
-COLUMNS += ("high", "peer", "peer_measured", "n", "verdict", "date", "note", "command")
+COLUMNS += ("high", "interval", "peer", "peer_measured", "n", "verdict", "date")
+COLUMNS += ("note", "command")
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
@@ -64,7 +65,9 @@ class Claim:
         }
         if not found:
             return "not run"
-        return found.pop() if len(found) == 1 else "partly"
+        if len(found) == 1:
+            return found.pop()
+        return "partly" if "met" in found else "missed"
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,9 @@ def _section(claim: Claim, lang: str | None) -> str:
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         block = f"```bash\n{command}\n```"
         parts.append(f"{text('ledger.command', lang)}:\n\n{block}")
+        if rows[0]["protocol"]:
+            title, words = text("ledger.protocol", lang), rows[0]["protocol"]
+            parts.append(f"````{{admonition}} {title}\n:class: dropdown\n{words}\n````")
     return "\n\n".join(parts)
 
 
@@ -170,17 +176,26 @@ def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
         f"**{_verdict_text(row['verdict'], lang)}**",
         peer,
         _number(row["n"]),
-        row["note"] or "",
+        _note(row, lang),
     ]
     # a bar or a line's end inside a cell would break the table
     return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+
+
+def _note(row: dict[str, Any], lang: str | None) -> str:
+    """The row's note, and a warning where the interval holds the target."""
+    notes = [row["note"]] if row["note"] else []
+    bounds = row["low"], row["target"], row["high"]
+    if None not in bounds and bounds[0] < bounds[1] < bounds[2]:
+        notes.append(text("ledger.crosses", lang))
+    return "; ".join(notes)
 
 
 def _measured(row: dict[str, Any]) -> str:
     if row["low"] is None or row["high"] is None:
         return _number(row["measured"])
     bounds = f"[{_number(row['low'])}, {_number(row['high'])}]"
-    return f"{_number(row['measured'])} {bounds}"
+    return f"{_number(row['measured'])} {bounds} {row.get('interval') or ''}".rstrip()
 
 
 def _number(value: float | None) -> str:

@@ -20,7 +20,7 @@ from .problem import REPOSITORY
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel carries them
 NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
-TEXTS = ("peer", "note")
+TEXTS = ("peer", "note", "interval")
 MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
 
 
@@ -60,6 +60,7 @@ def read_results(directory: str | Path | None = None) -> list[dict[str, Any]]:
         result = read_result(path)
         if result["mode"] == "full":
             facts = {key: result[key] for key in ("name", "command", "date")}
+            facts["protocol"] = result.get("protocol", "")
             rows += [facts | row for row in result["rows"]]
     return rows
 
@@ -90,6 +91,9 @@ def write_result(
     rows: Iterable[Mapping[str, Any]],
     command: str,
     mode: str = "full",
+    *,
+    protocol: str = "",
+    of_the_machine: bool = True,
     directory: str | Path | None = None,
 ) -> Path:
     """Write `NAME.json`, or `quick/NAME.json` for a quick run; a script's last line.
@@ -99,10 +103,14 @@ def write_result(
         rows: each with "claim", "source" ("guide" or "ours"), "what", "unit", "better"
             ("lower" or "higher"), "target" (None: for information) and "measured"
             (None: untestable here, with a "note" why); where there are any, "low",
-            "high", "peer", "peer_measured", "n", "note". Machine, date and verdict are
-            added here.
+            "high" and "interval" (what the two bound: "quartiles", "95 % bootstrap"),
+            "peer", "peer_measured", "n", "note", and a "date" before today. Machine,
+            date and verdict are added here.
         command: what runs it again.
         mode: "full" or "quick"; a quick run never touches a full result.
+        protocol: how it was measured and against what: the script's docstring.
+        of_the_machine: True keeps the rows of other machines beside the new ones;
+            False replaces them: accuracy belongs to weights and seeds.
         directory: by default the checkout's `benchmarks/results`.
 
     Raises:
@@ -114,22 +122,21 @@ def write_result(
     base = Path(directory) if directory else REPOSITORY / "benchmarks" / "results"
     path = base / f"{name}.json" if mode == "full" else base / "quick" / f"{name}.json"
     here, today = machine(), date.today().isoformat()
-    facts = {"machine": here, "date": today}
-    empty = dict.fromkeys(("low", "high", "peer", "peer_measured", "n", "note"))
+    empty = dict.fromkeys(("low", "high", "interval", "peer", "peer_measured", "n"))
+    empty |= {"note": None, "date": today}
     try:
         new = [
-            _row(empty | dict(row) | facts, path, f"row {i}")
+            _row(empty | dict(row) | {"machine": here}, path, f"row {i}")
             for i, row in enumerate(rows)
         ]
     except DamagedFileError as error:
         raise ValueError(str(error)) from error
     old = read_result(path)["rows"] if path.exists() else []
-    others = [row for row in old if not same_machine(row["machine"], here)]
+    others = [r for r in old if of_the_machine and not same_machine(r["machine"], here)]
     result = {"name": name, "command": command, "mode": mode, "date": today}
+    result |= {"protocol": protocol.strip(), "rows": others + new}
     with whole(path) as temporary:
-        content = json.dumps(
-            result | {"rows": others + new}, ensure_ascii=False, indent=1
-        )
+        content = json.dumps(result, ensure_ascii=False, indent=1)
         temporary.write_text(content + "\n", encoding="utf-8")
     return path
 
@@ -186,7 +193,7 @@ def _row(row: Any, path: str | Path, where: str) -> dict[str, Any]:
         good = field in row and _number_or_none(row[field])
         _require(good, path, f"{where}: {field!r} is not a finite number or null")
     for field in TEXTS:
-        good = isinstance(row.get(field, 0), str | None)
+        good = isinstance(row.get(field), str | None)
         _require(good, path, f"{where}: {field!r} is not a text or null")
     machine = row.get("machine")
     good = isinstance(machine, dict) and all(key in machine for key in MACHINE)

@@ -68,6 +68,29 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
     return _with_intervals(names, values, draws, len(score))
 
 
+def auroc_gain(
+    logits: Tensor, peer_logits: Tensor, labels: Tensor, resamples: int = 1000
+) -> dict:
+    """How far the AUROC lies above a peer's on the same samples.
+
+    The 95 % interval is the percentile bootstrap of the difference, the same samples
+    drawn for both, within each class.
+
+    Returns:
+        `{"value", "low", "high", "n"}`.
+    """
+    scores = [(z[:, 1] - z[:, 0]).double().numpy() for z in (logits, peer_logits)]
+    positive = labels.numpy().astype(bool)
+
+    def gain(index: np.ndarray) -> list[float]:
+        ours, peers = (_auroc(score[index], positive[index]) for score in scores)
+        return [ours - peers]
+
+    draws = [gain(index) for index in _resampled(positive, resamples)]
+    every = gain(np.arange(len(positive)))
+    return _with_intervals(("gain",), every, draws, len(positive))["gain"]
+
+
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Accuracy with its 95 % bootstrap interval: `{"accuracy": {"value", ...}}`."""
     right = (logits.argmax(1) == labels).numpy()

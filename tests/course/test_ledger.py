@@ -54,6 +54,7 @@ def test_verdict_of_a_claim(tmp_path):
     assert verdict_of(tmp_path, bad) == "missed"
     assert verdict_of(tmp_path, good, bad) == "partly"
     assert verdict_of(tmp_path, good, unmeasured) == "partly"
+    assert verdict_of(tmp_path, bad, unmeasured) == "missed"
     assert verdict_of(tmp_path, unmeasured) == "untestable here"
     assert verdict_of(tmp_path, row(target=None)) == "not run"
     assert verdict_of(tmp_path, good, name="C6") == "not run"
@@ -74,10 +75,20 @@ def test_rows_of_another_machine_are_kept(tmp_path, monkeypatch):
     assert [r["what"] for r in read_result(path)["rows"]] == ["there", "here, new"]
 
 
+def test_accuracy_replaces_the_rows_of_every_machine(tmp_path, monkeypatch):
+    here = results.machine()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(results, "machine", lambda: here | {"cpu": "another"})
+        write_result("cost", [row(what="there")], "run", directory=tmp_path)
+    options = {"of_the_machine": False, "directory": tmp_path}
+    path = write_result("cost", [row(what="here")], "run", **options)
+    assert [r["what"] for r in read_result(path)["rows"]] == ["here"]
+
+
 def test_quick_run_never_touches_a_full_result(tmp_path):
     full = write_result("cost", [row()], "run", directory=tmp_path)
     before = full.read_text()
-    quick = write_result("cost", [row(measured=9)], "run", "quick", tmp_path)
+    quick = write_result("cost", [row(measured=9)], "run", "quick", directory=tmp_path)
     assert quick == tmp_path / "quick" / "cost.json"
     assert full.read_text() == before
     assert verdict_of(tmp_path, row()) == "met"
@@ -157,6 +168,17 @@ def test_page_shows_all_that_was_promised(tmp_path):
     assert "## C5: met" in page
     assert "## C5: 达成" in zh
     assert "突破传统Transformer" in zh
+
+
+def test_page_shows_the_protocol_and_what_an_interval_is(tmp_path):
+    facts = {"low": 0.9, "high": 1.3, "interval": "quartiles"}
+    write_result(
+        "cost", [row(**facts)], "run", protocol="Each in turn.\n", directory=tmp_path
+    )
+    page = ledger(tmp_path).to_markdown("en")
+    assert "| 1 [0.9, 1.3] quartiles |" in page
+    assert "| the interval holds the target |" in page
+    assert ":class: dropdown\nEach in turn.\n````" in page
 
 
 def test_table_is_whole_even_with_a_bar_in_a_cell(tmp_path):
