@@ -232,6 +232,7 @@ def compared(times, batch: int, over, under, what, target, source) -> dict:
         "measured": middle,
         "low": low,
         "high": high,
+        "interval": "quartiles",
         "n": len(ratios),
         "note": "the same trunk; the guide's 18 %" if source == "guide" else "",
     }
@@ -256,7 +257,7 @@ def main() -> None:
     rows = growth(arguments.quick) + resnet(arguments.quick)
     command = "python benchmarks/attention_cost.py"
     mode = "quick" if arguments.quick else "full"
-    print(write_result("attention_cost", rows, command, mode))
+    print(write_result("attention_cost", rows, command, mode, protocol=__doc__))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ card and with a target fixed before training: for the solar-cell classifier more
 88.42 % on the random split (the VGG-19 of Deitsch et al. 2019 on a random 25 % test
 part, their figure, not re-run here), for the Fashion-MNIST net 89 %. The tour's peer,
 "a dark photograph is a defective cell", ranks the same test part: the classifier's AUROC
-is to be at least 0.1 above it. `--quick` measures the Fashion-MNIST net only.
+is to be at least 0.1 above it (interval: paired bootstrap). How many protocols were
+tried on the same test part stands in `deepseek_learn/zoo/train/solar_defects.py`: two,
+and the first missed at 88.38 %; the split that the target is about was chosen after the
+first one's results were known. `--quick` measures the Fashion-MNIST net only.
 """
 
 import argparse
@@ -22,6 +25,11 @@ socket.socket.connect = socket.create_connection = refuse
 from deepseek_learn import zoo
 zoo.load({name!r})
 """
+
+
+TRIES = {
+    "solar_defects": "second protocol tried on these test pictures; the first: 88.38 %"
+}
 
 
 def loads_offline(name: str) -> bool:
@@ -54,11 +62,14 @@ def brightness_row() -> dict:
     import torch
 
     from deepseek_learn import zoo
-    from deepseek_learn.zoo.metrics import auroc
+    from deepseek_learn.training import predict
+    from deepseek_learn.zoo.metrics import auroc, auroc_gain
 
     test = test_part("solar_defects")
     brightness = test.images.float().mean((1, 2, 3))
-    rule = auroc(torch.stack([brightness, -brightness], 1), test.labels)
+    rule = torch.stack([brightness, -brightness], 1)  # darker is more defective
+    logits, labels = predict(zoo.load("solar_defects"), test)
+    gain = auroc_gain(logits, rule, labels)
     return {
         "claim": "C9",
         "source": "ours",
@@ -66,12 +77,12 @@ def brightness_row() -> dict:
         "unit": "of 1",
         "target": 0.1,
         "better": "higher",
-        "measured": zoo.card("solar_defects").metrics().loc["auroc", "value"] - rule,
-        "n": len(test),
+        "measured": gain.pop("value"),
+        "interval": "95 % bootstrap",
         "peer": "the AUROC of brightness alone",
-        "peer_measured": rule,
+        "peer_measured": auroc(rule, labels),
         "note": "the tour's comparison, on all photographs of the test part",
-    }
+    } | gain
 
 
 def accuracy_rows(name: str, target: float, published: float | None) -> list[dict]:
@@ -91,10 +102,11 @@ def accuracy_rows(name: str, target: float, published: float | None) -> list[dic
             "measured": accuracy["value"],
             "low": accuracy["low"],
             "high": accuracy["high"],
+            "interval": "95 % bootstrap",
             "n": accuracy["n"],
             "peer": "Deitsch et al. 2019, CNN, published" if published else None,
             "peer_measured": published,
-            "note": zoo.card(name).model.data,
+            "note": TRIES.get(name, ""),
         },
         {
             "claim": "C9",
@@ -139,7 +151,8 @@ def main() -> None:
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
     mode = "quick" if arguments.quick else "full"
-    print(write_result("zoo", rows, "python benchmarks/zoo.py", mode))
+    facts = {"protocol": __doc__, "of_the_machine": False}
+    print(write_result("zoo", rows, "python benchmarks/zoo.py", mode, **facts))
 
 
 if __name__ == "__main__":
