@@ -84,8 +84,8 @@ def run_notebooks(paths: list[Path]) -> None:
     """Run notebooks and keep their outputs."""
     from .course.execute import execute
 
-    for path, seconds in execute(paths):
-        typer.echo(f"{seconds:6.1f} s  {path}")
+    for path, cost in execute(paths):
+        typer.echo(f"{cost['seconds']:4d} s  {cost['peak_mib']:5d} MiB  {path}")
 
 
 @author.command()

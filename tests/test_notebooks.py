@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from deepseek_learn.course import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
@@ -46,6 +49,16 @@ def test_is_committed_executed_without_errors(path):
         wanted = "raises-exception" in cell["metadata"].get("tags", [])
         raised = any(o["output_type"] == "error" for o in cell["outputs"])
         assert raised == wanted, f"{path.name}: {cell['id']}"
+
+
+@pytest.mark.parametrize("path", **NAME)
+def test_kept_within_what_its_head_promises_when_it_was_executed(path):
+    notebook = json.loads(path.read_text())
+    cost, head = notebook["metadata"]["cost"], "".join(notebook["cells"][0]["source"])
+    assert re.search(r"90 (seconds|秒)", head)
+    assert re.search(r"1\.5 GB", head)
+    assert cost["seconds"] <= execute.LIMIT_S
+    assert cost["peak_mib"] <= execute.LIMIT_MIB
 
 
 @pytest.mark.parametrize("path", **NAME)

@@ -4,40 +4,55 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import require
+from ..errors import DeepSeekLearnError, require
 from ..files import whole
 
-LIMIT_S = 90  # of a whole notebook, on two cores
+# What every lesson promises in its head, on two cores.
+LIMIT_S, LIMIT_MIB = 90, 1500
+PEAK = """import resource, sys
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak / (2**20 if sys.platform == "darwin" else 2**10))"""
 
 
-def execute(paths: list[Path]) -> Iterator[tuple[Path, float]]:
+def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
     """Run each notebook in place, in its own folder and a fresh kernel.
 
     Yields:
-        (path, seconds) as each is done and written.
+        (path, cost) as each is done and written; the cost, `{"seconds", "peak_mib"}` of
+        the kernel, also stands in the notebook's metadata.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: at the first cell that fails; that
-            notebook is left as it was.
+        nbclient.exceptions.CellExecutionError: at the first cell that fails.
+        DeepSeekLearnError: when a notebook takes more than lessons promise.
+        In both cases that notebook is left as it was.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
+        notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
         start = time.perf_counter()
-        client = nbclient.NotebookClient(
+        nbclient.NotebookClient(
             notebook,
-            timeout=LIMIT_S,
+            timeout=LIMIT_S,  # a cell
             kernel_name="python3",
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,
             store_widget_state=False,
-        )
-        client.execute()
+        ).execute()
+        seconds = time.perf_counter() - start
+        peak = float(notebook.cells.pop().outputs[-1].text)
+        if seconds > LIMIT_S or peak > LIMIT_MIB:
+            raise DeepSeekLearnError(
+                f"{path} took {seconds:.0f} s and {peak:.0f} MiB; lessons promise at "
+                f"most {LIMIT_S} s and {LIMIT_MIB} MiB."
+            )
+        cost = {"seconds": round(seconds), "peak_mib": round(peak)}
+        notebook.metadata["cost"] = cost
         tidy(notebook)
         with whole(path) as temporary:
             temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-        yield path, time.perf_counter() - start
+        yield path, cost
 
 
 def tidy(notebook) -> None:
