@@ -30,7 +30,7 @@ def lab(
     """Open JupyterLab on the tour."""
     from .doctor import open_lab
 
-    raise typer.Exit(open_lab(port, browser))
+    open_lab(port, browser)
 
 
 @app.command("zoo")

@@ -3,13 +3,13 @@
 import os
 import platform
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from packaging.requirements import Requirement
 
@@ -94,8 +94,8 @@ def course_root() -> Path | None:
     return None
 
 
-def open_lab(port: int, browser: str) -> int:
-    """Start JupyterLab on the tour and wait for it; returns its exit code.
+def open_lab(port: int, browser: str) -> NoReturn:
+    """Become JupyterLab, opened on the tour: this process is its server from then on.
 
     Args:
         port: where to serve; refused when something listens there already.
@@ -121,15 +121,16 @@ def open_lab(port: int, browser: str) -> int:
         )
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
+    command.append(f"--LabApp.default_url=/lab/tree/{TOUR}")  # in the printed link too
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # containers and classroom machines
     if browser.lower() == "none":
         command.append("--no-browser")
     elif browser:
         command.append(f"--browser={browser}")
-    command.append(str(root / TOUR))
     settings = os.environ | jupyter_folders()
-    return subprocess.run(command, cwd=root, env=settings).returncode
+    os.chdir(root)
+    os.execve(sys.executable, command, settings)
 
 
 def jupyter_folders() -> dict[str, str]:

@@ -51,6 +51,10 @@ def lab_environment(home) -> dict[str, str]:
         file = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
+    config = home / "config" / "jupyter_server_config.json"
+    config.parent.mkdir()
+    lab = {"expose_app_in_browser": True, "extension_manager": "readonly"}
+    config.write_text(json.dumps({"LabApp": lab}))
     return {
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(home / "config"),
@@ -76,26 +80,26 @@ def wait_until_up(server, url, log) -> None:
 
 @pytest.fixture
 def lab(tmp_path, request):
-    """The address of a JupyterLab over a copy of the tour; ended by its id."""
+    """The address of the lab that `make lab` opens, over a copy of the tour."""
     need("jupyterlab")
     work, home, port = tmp_path / "work", tmp_path / "home", free_port()
-    work.mkdir()
+    (work / TOUR).parent.mkdir(parents=True)
     home.mkdir()
-    shutil.copy(request.config.rootpath / TOUR, work / "tour.ipynb")
+    for name in (TOUR, "pyproject.toml"):
+        shutil.copy(request.config.rootpath / name, work / name)
     token, log = secrets.token_hex(16), home / "lab.log"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += ["--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
-    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}"]
-    command += ["--LabApp.expose_app_in_browser=True"]
-    command += ["--LabApp.extension_manager=readonly"]
+    command = [sys.executable, "-m", "deepseek_learn", "lab"]
+    command += ["--port", str(port), "--browser", "none"]
+    environment = lab_environment(home) | {"JUPYTER_TOKEN": token}
     with log.open("w") as out:
         server = subprocess.Popen(
-            command, env=lab_environment(home), stdout=out, stderr=out
+            command, cwd=work, env=environment, stdout=out, stderr=out
         )
     try:
         base = f"http://127.0.0.1:{port}"
         wait_until_up(server, f"{base}/api/status?token={token}", log)
-        yield f"{base}/lab/tree/tour.ipynb?token={token}&reset"
+        assert f"/lab/tree/{TOUR}" in log.read_text()  # what a browser would open
+        yield f"{base}/lab/tree/{TOUR}?token={token}&reset"
     finally:
         server.terminate()  # JupyterLab ends its kernels, then itself
         try:
