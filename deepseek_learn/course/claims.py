@@ -100,6 +100,8 @@ class Ledger(Report):
         frame = self.to_frame().loc[[claim]].reset_index(drop=True)
         frame = frame[frame["command"].fillna("").str.contains(benchmark, regex=False)]
         shown = ["what", "unit", "target", "measured", "low", "high", "verdict"]
+        if frame["machine"].nunique() > 1:
+            shown.append("machine")
         return frame[shown].reset_index(drop=True)
 
     def verdict(self, claim: str) -> str:
