@@ -4,7 +4,7 @@
 needs no translation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,9 @@ def function(answer: Any, what: str) -> None:
 def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
     """Same kind, same shape, same numbers up to `tolerance` of the largest of them."""
     if hasattr(want, "detach"):
-        _type(got, want, what)
-        got, want = (t.detach().cpu().double().numpy() for t in (got, want))
-    got, want = numbers(got, what), np.asarray(want, dtype=float)
-    if got.shape != want.shape:
-        raise Failed(
-            "expect.shape", what=what, got=list(got.shape), want=list(want.shape)
-        )
+        tensor(got, what)
+    want = numbers(want, what)
+    got = shape(got, want.shape, what)
     error = np.abs(got - want)
     if want.size and not error.max() <= tolerance * max(1.0, np.abs(want).max()):
         worst = np.unravel_index(
@@ -49,33 +45,48 @@ def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
 
 
 def numbers(got: Any, what: str) -> np.ndarray:
-    """The answer as an array of numbers."""
-    if hasattr(got, "detach"):
-        got = got.detach().cpu().numpy()
-    try:
-        return np.asarray(got, dtype=float)
-    except (TypeError, ValueError):
-        raise Failed("expect.number", what=what, got=type(got).__name__) from None
+    """The answer as an array of numbers; a tensor may be of any dtype."""
+    try:  # the answer may be any object, so its conversion may raise anything
+        if hasattr(got, "detach"):
+            return got.detach().cpu().double().numpy()
+        if got is not None:  # which numpy would read as NaN
+            return np.asarray(got, dtype=float)
+    except Exception:
+        pass
+    raise Failed("expect.number", what=what, got=type(got).__name__)
+
+
+def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
+    """The answer as numbers of the shape `want`, `()` for one number.
+
+    What the numbers are does not matter: NaN and infinity pass, so that the check
+    itself can say what is wrong with them.
+    """
+    got = numbers(got, what)
+    if got.shape != tuple(want):
+        shapes = {"got": list(got.shape), "want": list(want)}
+        raise Failed("expect.shape", what=what, **shapes)
+    return got
+
+
+def tensor(got: Any, what: str) -> None:
+    """The answer is a tensor (told without importing torch)."""
+    if not hasattr(got, "detach"):
+        raise Failed("expect.type", what=what, got=type(got).__name__, want="Tensor")
 
 
 def parts(got: Any, count: int, what: str) -> tuple:
     """The answer as `count` values, as from `return a, b`."""
     try:
-        got = tuple(got)
+        values = iter(got)
     except TypeError:
         raise Failed(
             "expect.parts", what=what, got=type(got).__name__, count=count
         ) from None
+    got = call(tuple, values)  # a generator runs the learner's code only here
     if len(got) != count:
         raise Failed("expect.count", what=what, got=len(got), count=count)
     return got
-
-
-def _type(got: Any, want: Any, what: str) -> None:
-    if not hasattr(got, "detach"):  # a tensor, without importing torch
-        raise Failed(
-            "expect.type", what=what, got=type(got).__name__, want=type(want).__name__
-        )
 
 
 def _differs(what: str, where: tuple, got: float, want: float) -> None:

@@ -1,9 +1,12 @@
 """The audit: references pass, the empty starter earns nothing, wrong answers fail."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from deepseek_learn.course import checking, problems
 from deepseek_learn.course.catalogue import LANGUAGES
@@ -50,7 +53,10 @@ def test_wrong_answer_fails(problem, description, seed):
 
 @pytest.mark.parametrize("problem", ALL, ids=by_id)
 def test_answer_of_the_wrong_kind_is_not_our_bug(problem):
-    for nonsense in (3, "text", None, lambda *_: None, lambda *_: "text", lambda: 0):
+    returned = [None, "text", (None, None), (None,) * 3, math.nan, [], torch.ones(1)]
+    returned += [torch.tensor(1, dtype=torch.bfloat16), 1j, torch.ones(2).to_sparse()]
+    functions = [lambda *_, value=value: value for value in returned]
+    for nonsense in (3, "text", None, lambda: 0, type, nn.Identity, *functions):
         outcome = checking.check(problem.id, nonsense, seed=0, record=False)
         assert outcome.status in ("failed", "raised", "not attempted")
 

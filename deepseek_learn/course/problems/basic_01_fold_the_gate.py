@@ -28,16 +28,21 @@ def check(answer, rng) -> None:
 
 
 def compare(tap_weight, tap_bias, x: torch.Tensor, want: torch.Tensor) -> None:
-    for got, shape, name in [(tap_weight, (9, x.shape[1]), 0), (tap_bias, (9,), 1)]:
-        expect.close(0 * got, torch.zeros(shape), f"fold_gate(...)[{name}]")
-    pointwise = tap_weight.detach().double()[:, :, None, None]
-    taps = F.conv2d(x, pointwise, tap_bias.detach().double())  # [B, 9, H, W]
+    pointwise = read(tap_weight, (9, x.shape[1]), "fold_gate(...)[0]")
+    taps = F.conv2d(  # [B, 9, H, W]
+        x, pointwise[:, :, None, None], read(tap_bias, (9,), "fold_gate(...)[1]")
+    )
     got = shift_sum(taps)
     error = (got - want).abs()
     inside = error[:, :, 1:-1, 1:-1].max().item()
     if inside < 1e-6 < error.max().item():
         raise Failed("fold_the_gate.border", error=error.max().item())
     expect.close(got, want, "gate", 1e-6)
+
+
+def read(got, shape: tuple[int, ...], what: str) -> torch.Tensor:
+    expect.tensor(got, what)
+    return torch.from_numpy(expect.shape(got, shape, what))
 
 
 HEAD = "import torch\n\n\ndef fold_gate(weight, bias, kernel):\n"
@@ -83,6 +88,7 @@ convolution from $x$ to nine taps, such that `shift_sum(taps)` equals $K * y$
         "the bias forgotten": HEAD
         + TAPS
         + "    return K @ weight, torch.zeros_like(K[:, 0])\n",
+        "no bias at all": HEAD + TAPS + "    return K @ weight, None\n",
         "the whole bias in the middle tap": HEAD
         + TAPS
         + """    tap_bias = torch.zeros_like(K[:, 0])

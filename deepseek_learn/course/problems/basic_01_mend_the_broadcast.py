@@ -3,6 +3,7 @@
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from .. import expect
 from ..problem import Failed, Problem
@@ -27,8 +28,13 @@ class SpatialChannelAttention(nn.Module):
 """
 
 
-def forward(*lines: str) -> str:
-    return LAYERS + "".join(f"        {line}\n" for line in lines)
+def forward(*lines: str, layers: str = LAYERS) -> str:
+    return layers + "".join(f"        {line}\n" for line in lines)
+
+
+def other_layers(old: str, new: str) -> str:
+    assert old in LAYERS
+    return LAYERS.replace(old, new)
 
 
 def check(answer, rng) -> None:
@@ -44,20 +50,32 @@ def check(answer, rng) -> None:
 
 @torch.no_grad()
 def reference(module, x: torch.Tensor) -> torch.Tensor:
-    """From the learner's weights, by functions: none of the learner's code runs."""
-    try:
-        weights = dict(module.state_dict())
-        kernel, bias = weights["spatial_attn.weight"], weights["spatial_attn.bias"]
-        layers = [(weights[f"channel_attn.{i}.{k}"]) for i in (1, 3) for k in NAMES]
-    except (AttributeError, KeyError):
-        raise Failed("mend_the_broadcast.parameters") from None
+    """From the learner's weights, by functions: its `forward` does not run."""
+    if not isinstance(module, nn.Module):
+        raise Failed("mend_the_broadcast.parameters")
+    weights = expect.call(lambda: dict(module.state_dict()))
+    kernel, bias, *layers = read(weights, channels=x.shape[1])
     spatial = torch.sigmoid(F.conv2d(x, kernel, bias, padding=1))  # [B, 1, H, W]
     hidden = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), *layers[:2]))
     channel = torch.sigmoid(F.conv2d(hidden, *layers[2:]))  # [B, C, 1, 1]
     return x * (spatial + channel)
 
 
-NAMES = ("weight", "bias")
+def read(weights: dict, channels: int) -> list[torch.Tensor]:
+    """The six parameters of `KEYS`; only the width between the two layers is free."""
+    if not weights.keys() >= set(KEYS):
+        raise Failed("mend_the_broadcast.parameters")
+    hidden = expect.numbers(weights[KEYS[3]], KEYS[3]).size
+    shapes = [(1, channels, 3, 3), (1,), (hidden, channels, 1, 1), (hidden,)]
+    shapes += [(channels, hidden, 1, 1), (channels,)]
+    return [
+        torch.from_numpy(expect.shape(weights[key], shape, key)).float()
+        for key, shape in zip(KEYS, shapes, strict=True)
+    ]
+
+
+LAYER_NAMES = ("spatial_attn", "channel_attn.1", "channel_attn.3")
+KEYS = [f"{layer}.{kind}" for layer in LAYER_NAMES for kind in ("weight", "bias")]
 
 problem = Problem(
     id="mend_the_broadcast",
@@ -118,6 +136,17 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
         ),
         "no sigmoid on the spatial gate": forward(
             "return x * self.spatial_attn(x) + x * self.channel_attn(x)"
+        ),
+        "a 5x5 kernel": forward(
+            "return x * torch.sigmoid(self.spatial_attn(x)) + x * self.channel_attn(x)",
+            layers=other_layers("kernel_size=3, padding=1", "kernel_size=5, padding=2"),
+        ),
+        "a linear layer in place of a convolution": forward(
+            "return x * torch.sigmoid(self.spatial_attn(x)) + x * self.channel_attn(x)",
+            layers=other_layers(
+                "nn.Conv2d(in_channels, in_channels // 8, kernel_size=1)",
+                "nn.Linear(1, in_channels // 8)",
+            ),
         ),
     },
     points=1,

@@ -26,8 +26,7 @@ def check(answer, rng) -> None:
         x = torch.from_numpy(rng.uniform(0.2, 2.0, size=(4, 8, 6, 6))).float()
         gate = torch.sigmoid(module.slope * x.double() + module.bias)
         got = expect.call(answer, module, x.clone())
-        gain = expect.numbers(got, "unit_gain(module, x)")
-        expect.close(0 * gain, 0.0, "unit_gain(module, x)")  # one number
+        gain = expect.shape(got, (), "unit_gain(module, x)")  # one number
         factor = float(gain) * gate.mean().item()
         if not abs(factor - 1) < 1e-3:
             facts = {"gain": float(gain), "got": factor}
@@ -75,6 +74,10 @@ evaluation mode, and return the one number `gain` for which the mean over all el
         + MEASURE
         + "    return (x.mean() / y.mean()).item()\n",
         "not inverted": HEAD + MEASURE + "    return (y / x).mean().item()\n",
+        "rounded to bfloat16": HEAD
+        + MEASURE
+        + "    return 1 / (y / x).mean().bfloat16()\n",
+        "not a number": HEAD + "    return float('nan')\n",
         "taken to be one half": HEAD + "    return 2.0\n",
         "measured in training mode": HEAD
         + MEASURE.replace("eval", "train")

@@ -1,0 +1,124 @@
+"""Odd answers are told what is odd about them; none is taken for a bug of the course."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from deepseek_learn.course import catalogue, checking, expect, problems
+from deepseek_learn.course.expect import AnswerRaised
+from deepseek_learn.course.problem import Failed, define
+
+
+def check(id, source):
+    answer = define(source, problems.get(id).answer)
+    return checking.check(id, answer, seed=0, record=False)
+
+
+def refused(call, *arguments):
+    with pytest.raises(Failed) as found:
+        call(*arguments)
+    return catalogue.text(found.value.key, **found.value.values)
+
+
+@pytest.mark.parametrize(
+    "number", [2, 2.0, np.float32(2), torch.tensor(2, dtype=torch.bfloat16)]
+)
+def test_one_number_of_any_kind_has_no_shape(number):
+    assert expect.shape(number, (), "f(x)") == 2
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, torch.tensor(math.nan)])
+def test_shape_lets_the_check_speak_of_nan_and_infinity(number):
+    assert expect.shape(number, (), "f(x)").shape == ()
+
+
+def test_wrong_shape_is_named():
+    sentence = "`f(x)` must have the shape [9]; it has [2, 3]."
+    assert refused(expect.shape, torch.ones(2, 3), (9,), "f(x)") == sentence
+    assert refused(expect.close, np.ones((2, 3)), np.ones(9), "f(x)") == sentence
+
+
+class Raises:
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("no array")
+
+    def detach(self):
+        raise RuntimeError("no tensor")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        "text",
+        10**400,
+        [[1], [2, 3]],
+        torch.ones(2).to_sparse(),
+        torch.ones(2, device="meta"),
+        Raises(),
+    ],
+)
+def test_what_cannot_become_numbers_is_the_answers_fault(answer):
+    kind = type(answer).__name__
+    sentence = f"`f(x)` must give numbers; it gave a {kind}."
+    assert refused(expect.numbers, answer, "f(x)") == sentence
+
+
+def test_tensor_is_asked_for_where_one_is_compared():
+    sentence = "`f(x)` must give a Tensor; it gave a ndarray."
+    assert refused(expect.close, np.ones(2), torch.ones(2), "f(x)") == sentence
+
+
+def test_generator_that_raises_is_the_learners_error():
+    def answer():
+        yield 1
+        raise ZeroDivisionError
+
+    with pytest.raises(AnswerRaised):
+        expect.parts(answer(), 2, "f(x)")
+
+
+@pytest.mark.parametrize(
+    ("id", "description", "words"),
+    [
+        ("fold_the_gate", "no bias at all", r"\[1\]` must give a Tensor; .* NoneType"),
+        ("match_the_scale", "not a number", "your gain nan the mean .* should be 1"),
+        ("match_the_scale", "rounded to bfloat16", r"your gain \d.* should be 1"),
+        (
+            "mend_the_broadcast",
+            "a 5x5 kernel",
+            r"`spatial_attn\.weight` must have the shape \[1, \d+, 3, 3\]",
+        ),
+        (
+            "mend_the_broadcast",
+            "a linear layer in place of a convolution",
+            r"`channel_attn\.1\.weight` must have the shape .*; it has \[\d, 1\]",
+        ),
+    ],
+)
+def test_wrong_answer_hears_what_is_wrong(id, description, words):
+    problem = problems.get(id)
+    outcome = check(id, problem.wrong[description])
+    assert outcome.status == "failed"
+    assert re.search(words, outcome.message), outcome.message
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_fold_of_nan_or_infinity_is_shown_as_such(number):
+    source = f"""import torch
+
+def fold_gate(weight, bias, kernel):
+    return weight.new_full((9, weight.shape[1]), float("{number}")), torch.zeros(9)
+"""
+    outcome = check("fold_the_gate", source)
+    assert outcome.status == "failed"
+    assert re.search(r"`gate` is (nan|-?inf) at position", outcome.message)
+
+
+def test_other_width_between_the_layers_still_passes():
+    problem = problems.get("mend_the_broadcast")
+    outcome = check(problem.id, problem.solution.replace("// 8", "// 4"))
+    assert outcome.passed, outcome
