@@ -101,6 +101,12 @@ def test_points_of_students_t_are_right():
         assert point == pytest.approx(stats.t.ppf(0.975, df), abs=5e-5)
 
 
+def test_rounding_that_the_hint_warns_of_really_happens():
+    hint = problems.get("threshold_for_recall").hints[2]
+    assert all("`(1 - 0.8) * 5`" in hint[lang] for lang in LANGUAGES)
+    assert all(str((1 - 0.8) * 5) in hint[lang] for lang in LANGUAGES)
+
+
 def graded(**changes) -> Problem:
     kept = {"solution": None, "kind": "graded", "id": "kept_back"} | changes
     return dataclasses.replace(problems.get("shift_sum"), **kept)

@@ -84,9 +84,10 @@ one length.""",
             "zh": "设有 m 片缺陷电池，需要找出 `np.ceil(recall * m)` 片；阈值就是其中最后一片的概率。",
         },
         {
-            "en": "0.8 * 5 may be a hair more than 4 in floating point: take a tiny "
-            "amount, 1e-9, off before `np.ceil`.",
-            "zh": "浮点运算中，`recall * m` 可能比整数大一丁点：在 `np.ceil` 之前先减去 1e-9。",
+            "en": "If you count what may be missed instead: `(1 - 0.8) * 5` is "
+            "0.9999999999999998 in floating point, and `int` makes 0 of it. Add a tiny "
+            "amount, 1e-9, before rounding down.",
+            "zh": "如果你改为计算最多能漏掉几片：浮点运算中 `(1 - 0.8) * 5` 等于 0.9999999999999998，`int` 会把它变成 0。向下取整之前请先加上 1e-9。",
         },
     ),
     check=check,
@@ -102,6 +103,10 @@ one length.""",
         "all cells instead of the defective ones": HEAD
         + """    ranked = np.sort(probability)[::-1]
     return ranked[int(np.ceil(recall * len(ranked) - 1e-9)) - 1]
+""",
+        "the misses allowed, rounded down without care": HEAD
+        + """    missed = int((1 - recall) * label.sum())
+    return np.sort(probability[label == 1])[missed]
 """,
         "the lowest threshold": HEAD + "    return probability[label == 1].min()\n",
     },
