@@ -42,7 +42,7 @@ def test_public_names_resolve_and_others_do_not():
 
 
 def test_arrows_run_downwards():
-    """cli → course → zoo → {attention, training} → {report, registry, errors}."""
+    """cli → course → zoo → {attention, training} → {registry, errors, catalogue}."""
     level = {"cli": 5, "__main__": 6, "doctor": 4, "course": 4, "zoo": 3}
     level |= {"attention": 2, "training": 2, "data": 1}
     for path in (ROOT / "deepseek_learn").rglob("*.py"):

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from ..catalogue import choose, text
 from ..errors import DeepSeekLearnError
 from . import problems
-from .catalogue import choose, text
 from .expect import AnswerRaised
 from .problem import Failed, Problem
 from .source_code import is_untouched

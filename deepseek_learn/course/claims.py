@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..catalogue import choose, text
 from ..errors import UnknownNameError
 from ..report import Report
-from .catalogue import choose, text
 from .results import known_claims, read_results
 
 VERDICTS = ("met", "partly", "missed", "untestable here", "not run")

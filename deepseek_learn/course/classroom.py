@@ -8,10 +8,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from ..catalogue import choose, text
 from ..errors import DeepSeekLearnError
 from ..files import whole
 from . import exercises, problems
-from .catalogue import choose, text
 from .lessons import Lesson, lessons
 from .problem import REPOSITORY, Problem
 

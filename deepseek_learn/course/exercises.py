@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from ..catalogue import LANGUAGES, choose, text
 from ..files import whole
 from . import problems
-from .catalogue import LANGUAGES, choose, text
 from .lessons import Lesson, lessons
 from .links import colab, pip_spec
 from .problem import Problem

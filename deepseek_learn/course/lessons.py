@@ -3,9 +3,9 @@
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 
 from ..errors import UnknownNameError
-from .catalogue import read_data
 
 STAGES = ("basic", "practical", "innovation")
 
@@ -31,6 +31,11 @@ def lessons() -> tuple[Lesson, ...]:
     """All lessons, in teaching order."""
     rows = tomllib.loads(read_data("lessons.toml"))["lesson"]
     return tuple(Lesson(**row | {"problems": tuple(row["problems"])}) for row in rows)
+
+
+def read_data(name: str) -> str:
+    """The text of a data file of this package, `lessons.toml` or `claims.toml`."""
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def lesson(slug: str) -> Lesson:

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from .catalogue import choose, set_language, text
+from ..catalogue import choose, set_language, text
 from .lessons import lesson
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 
 from .. import __version__
+from ..catalogue import choose, text
 from ..errors import DamagedFileError
 from ..files import whole
 from ..report import Report
 from . import problems
-from .catalogue import choose, text
 from .lessons import lessons
 from .problem import Problem
 from .source_code import code_hash

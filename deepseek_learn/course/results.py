@@ -13,9 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..catalogue import text
 from ..errors import DamagedFileError
 from ..files import whole
-from .catalogue import text
 from .problem import REPOSITORY
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel carries them
@@ -209,7 +209,7 @@ def known_claims() -> dict[str, Any]:
     """`claims.toml`: claim → `{"en", "zh", "rows"}`."""
     import tomllib
 
-    from .catalogue import read_data
+    from .lessons import read_data
 
     return tomllib.loads(read_data("claims.toml"))
 

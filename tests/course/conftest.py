@@ -1,6 +1,7 @@
 import pytest
 
-from deepseek_learn.course import catalogue, checking, record
+from deepseek_learn import catalogue
+from deepseek_learn.course import checking, record
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from string import Formatter
 
 import pytest
 
-from deepseek_learn.course import catalogue
-from deepseek_learn.course.catalogue import LANGUAGES, choose, messages, text
+from deepseek_learn import catalogue
+from deepseek_learn.catalogue import LANGUAGES, choose, messages, text
 
 FOLDER = Path(catalogue.__file__).parent
 
@@ -24,7 +24,7 @@ def literal(node):
 
 
 def used():
-    """(key, is it whole) of each `text(...)` and `Failed(...)` in the course."""
+    """(key, is it whole) of each `text(...)` and `Failed(...)` in the library."""
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(getattr(node, "func", None), "id", None)

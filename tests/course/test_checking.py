@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from deepseek_learn import course
-from deepseek_learn.course import catalogue, problems
+from deepseek_learn import catalogue, course
+from deepseek_learn.course import problems
 from deepseek_learn.course.problem import define
 from deepseek_learn.course.source_code import is_untouched
 from deepseek_learn.errors import UnknownNameError

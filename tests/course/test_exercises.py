@@ -8,8 +8,8 @@ import sys
 import nbformat
 import pytest
 
-from deepseek_learn import course
-from deepseek_learn.course import catalogue, exercises, links, problems
+from deepseek_learn import catalogue, course
+from deepseek_learn.course import exercises, links, problems
 from deepseek_learn.course.lessons import lesson, lessons
 from deepseek_learn.course.problem import REPOSITORY
 from deepseek_learn.errors import UnknownNameError

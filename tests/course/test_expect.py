@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from deepseek_learn.course import catalogue, checking, expect, problems
+from deepseek_learn import catalogue
+from deepseek_learn.course import checking, expect, problems
 from deepseek_learn.course.expect import AnswerRaised
 from deepseek_learn.course.problem import Failed, define
 

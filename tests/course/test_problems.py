@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from deepseek_learn.catalogue import LANGUAGES
 from deepseek_learn.course import checking, problems
-from deepseek_learn.course.catalogue import LANGUAGES
 from deepseek_learn.course.lessons import STAGES, lessons
 from deepseek_learn.course.problem import Problem, define
 from deepseek_learn.course.problems import basic_02_paired_difference

@@ -8,7 +8,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
-from deepseek_learn.course import Explore, catalogue, widgets
+from deepseek_learn import catalogue
+from deepseek_learn.course import Explore, widgets
 
 matplotlib.use("Agg")
 

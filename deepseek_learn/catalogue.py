@@ -1,16 +1,20 @@
 """Every learner-facing word that code says, by key, in English and Chinese.
 
 The words stand in `messages.toml`; code holds keys only, so that no sentence exists in
-one language alone.
+one language alone. Longer texts (an exercise, a card) stand where they belong, as
+`{"en": ..., "zh": ...}`; `choose` and `spoken` give one language of them.
 """
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 LANGUAGES = ("en", "zh")
+Text = str | Mapping[str, str]  # the same in both languages, or {"en": ..., "zh": ...}
+Card = TypeVar("Card")
 _current = "en"
 
 
@@ -43,18 +47,25 @@ def choose(words: Mapping[str, str], lang: str | None = None) -> str:
     return words[_known(lang or _current)]
 
 
+def spoken(card: Card, lang: str | None = None) -> Card:
+    """A copy of the dataclass `card` whose texts, also those in tuples, are chosen."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(one(part) for part in value)
+        return choose(value, lang) if isinstance(value, Mapping) else value
+
+    return dataclasses.replace(card, **{k: one(v) for k, v in vars(card).items()})
+
+
 @cache
 def messages() -> dict[str, dict[str, str]]:
     """The whole catalogue: `"group.name"` to `{"en": ..., "zh": ...}`."""
-    tables = tomllib.loads(read_data("messages.toml"))
+    file = files(__package__) / "messages.toml"
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {
         f"{g}.{n}": words for g, names in tables.items() for n, words in names.items()
     }
-
-
-def read_data(name: str) -> str:
-    """The text of a data file of this package."""
-    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _known(lang: str) -> str:
