@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from .catalogue import text
 from .data.dataset import ImageDataset
 from .errors import DamagedFileError
 from .files import whole
@@ -50,22 +51,12 @@ class Fit(Report):
         return figure.update_layout(xaxis_title="epoch", template="plotly_white")
 
     def why(self) -> str:
-        last = self.history.iloc[-1]
-        reason = {
-            "epochs": "all epochs were done",
-            "patience": "the metric had stopped improving",
-            "seconds": "the time allowed was used up",
-        }[self.stopped]
-        kept = (
-            f"; kept epoch {self.best_epoch}, metric "
-            f"{self.history['metric'][self.best_epoch]:.4f}"
-            if "metric" in self.history
-            else ""
-        )
-        return (
-            f"Stopped after {len(self.history)} epochs because {reason}, at loss "
-            f"{last['loss']:.4f}{kept}."
-        )
+        facts = {"epochs": len(self.history), "loss": self.history["loss"].iloc[-1]}
+        facts["reason"] = text(f"stopped.{self.stopped}")
+        if "metric" not in self.history:
+            return text("fit.why", **facts)
+        metric = self.history["metric"][self.best_epoch]
+        return text("fit.why_kept", best=self.best_epoch, metric=metric, **facts)
 
 
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:

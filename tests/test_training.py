@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from deepseek_learn import catalogue
 from deepseek_learn.data import ImageDataset
 from deepseek_learn.errors import DamagedFileError
-from deepseek_learn.training import constant, cosine, fit, predict
+from deepseek_learn.training import Fit, constant, cosine, fit, predict
 
 
 def blobs(n: int, seed: int) -> ImageDataset:
@@ -45,6 +46,19 @@ def test_learns_and_reports():
     assert run.cpu_seconds > 0
     assert len(run.plot().data) == 2
     assert run.why() in run._repr_html_()
+
+
+@pytest.mark.parametrize("stopped", ["epochs", "patience", "seconds"])
+@pytest.mark.parametrize("columns", [["loss"], ["loss", "metric"]])
+def test_reason_is_given_in_both_languages(monkeypatch, stopped, columns):
+    history = pd.DataFrame(0.5, index=[1, 2], columns=columns)
+    run = Fit(history, best_epoch=1, stopped=stopped, cpu_seconds=1.0)
+    english = run.why()
+    assert english.startswith("Stopped after 2 epochs because ")
+    assert ("kept epoch 1, metric 0.5000" in english) == ("metric" in columns)
+    monkeypatch.setattr(catalogue, "_current", "zh")
+    assert run.why().startswith("训练 2 轮后停止，因为")
+    assert ("保留了第 1 轮" in run.why()) == ("metric" in columns)
 
 
 def shift(images, generator):

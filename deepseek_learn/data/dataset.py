@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..catalogue import Text, spoken, text
 from ..registry import Registry
 
 datasets = Registry("dataset")
@@ -16,20 +17,25 @@ datasets = Registry("dataset")
 
 @dataclass(frozen=True)
 class DataCard:
-    """Where a dataset comes from, what may be done with it, and what traps it holds."""
+    """Where a dataset comes from, what may be done with it, and what traps it holds.
+
+    A text is a string, or one in each language; `Splits.card` has the chosen one.
+    """
 
     name: str
-    title: str
-    origin: str
-    licence: str
+    title: Text
+    origin: Text
+    licence: Text
     citation: str
-    size: str
-    split: str
-    traps: tuple[str, ...]
+    size: Text
+    split: Text
+    traps: tuple[Text, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        rows = vars(self) | {"traps": "\n".join(f"• {trap}" for trap in self.traps)}
-        return pd.DataFrame({"": rows})
+        card = spoken(self)
+        rows = vars(card) | {"traps": "\n".join(f"• {trap}" for trap in card.traps)}
+        facts = {text(f"card.{field}"): value for field, value in rows.items()}
+        return pd.DataFrame({"": facts})
 
     def _repr_html_(self) -> str:
         html = self.to_frame().to_html(header=False, escape=True)
@@ -123,7 +129,7 @@ def split_by(parts: np.ndarray, whole: ImageDataset, classes, card) -> Splits:
     """Splits from one of "train", "validation", "test" a picture."""
     names = ("train", "validation", "test")
     train, validation, test = (whole.subset(parts == name) for name in names)
-    return Splits(train, validation, test, tuple(classes), card)
+    return Splits(train, validation, test, tuple(classes), spoken(card))
 
 
 def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.ndarray:

