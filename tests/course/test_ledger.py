@@ -166,7 +166,7 @@ def test_page_shows_all_that_was_promised(tmp_path):
     assert all(cell in page for cell in cells)
     assert "```bash\npython benchmarks/cost.py\n```" in page
     assert "## C5: met" in page
-    assert "## C5: 达成" in zh
+    assert "## C5: 达到" in zh
     assert "突破传统Transformer" in zh
 
 

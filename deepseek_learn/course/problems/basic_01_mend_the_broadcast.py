@@ -110,7 +110,7 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
         {
             "en": "Print the shapes of both gates. Which axes have length 1, and which "
             "axis of `x` does each of them stretch along?",
-            "zh": "把两个门的形状打印出来。哪些轴的长度是 1？它们各自沿着 `x` 的哪个轴展开？",
+            "zh": "把两个门控的形状打印出来。哪些轴的长度是 1？它们各自沿着 `x` 的哪个轴展开？",
         },
         {
             "en": "`[B, C, 1, 1] * [B, C, H, W]` already broadcasts as you need. There "

@@ -49,7 +49,7 @@ leaves a quarter. Compare such modules as they are and you compare these factors
 Write `unit_gain(module, x)`: measure the module on the random input `x` (all positive) in
 evaluation mode, and return the one number `gain` for which the mean over all elements of
 `gain * module(x) / x` is 1.""",
-        "zh": """只有一个 sigmoid 门的模块，一开始就把输入减半；两个门串联时只剩四分之一。直接比较这样的模块，比的其实是这些系数。
+        "zh": """只有一个 sigmoid 门控的模块，一开始就把输入减半；两个门控串联时只剩四分之一。直接比较这样的模块，比的其实是这些系数。
 
 请编写 `unit_gain(module, x)`：在评估模式下用随机输入 `x`（全为正数）测量模块，返回一个数 `gain`，使 `gain * module(x) / x` 对所有元素的平均值等于 1。""",
     },
