@@ -66,16 +66,40 @@ def progress(
 
     Raises:
         FileNotFoundError: when there is no file `import_`.
+        IsADirectoryError: when `export` or `import_` is a folder; nothing is changed.
+        OSError: when a file cannot be read or written, naming it and the reason.
         DamagedFileError: when a file is not a progress file; nothing is changed.
     """
+    if export is not None and Path(export).is_dir():
+        raise IsADirectoryError(text("progress.export_folder", path=str(export)))
     if import_ is not None:
-        if not Path(import_).exists():
-            raise FileNotFoundError(text("progress.missing", path=str(import_)))
-        _add(_read(Path(import_)))
+        _import(Path(import_))
     records = _read(home() / "progress.json")
     if export is not None:
-        _write(Path(export), records)
+        with _explained("progress.not_exported", path=str(export)):
+            _write(Path(export), records)
     return Progress(tuple(records))
+
+
+def _import(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(text("progress.import_folder", path=str(path)))
+    if not path.exists():
+        raise FileNotFoundError(text("progress.missing", path=str(path)))
+    with _explained("progress.not_readable", path=str(path)):
+        records = _read(path)
+    with _explained("progress.not_imported", path=str(path), folder=str(home())):
+        _add(records)
+
+
+@contextmanager
+def _explained(key: str, **values: str) -> Iterator[None]:
+    """An error of the file system as the sentence `key`, of the same class."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise type(error)(text(key, reason=reason, **values)) from error
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def used():
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(getattr(node, "func", None), "id", None)
-            if name in ("text", "Failed") and node.args:
+            if name in ("text", "Failed", "_explained") and node.args:
                 key, whole = literal(node.args[0])
                 if isinstance(key, str):
                     yield key, whole

@@ -108,6 +108,50 @@ def test_import_of_a_file_that_is_not_there_says_so(own_home, tmp_path):
         course.progress(import_=tmp_path / "none.json")
 
 
+def test_import_of_a_folder_is_one_sentence(tmp_path):
+    with pytest.raises(
+        IsADirectoryError, match=r"^import_ must name .* is a folder\.$"
+    ):
+        course.progress(import_=tmp_path)
+
+
+def test_export_to_a_folder_is_one_sentence_and_imports_nothing(own_home, tmp_path):
+    answer(RIGHT)
+    course.progress(export=tmp_path / "mine.json")
+    (own_home / "progress.json").unlink()
+    with pytest.raises(
+        IsADirectoryError, match=r"^export must name a file.* a folder\.$"
+    ):
+        course.progress(import_=tmp_path / "mine.json", export=tmp_path)
+    assert not (own_home / "progress.json").exists()
+
+
+def test_import_into_a_home_that_cannot_be_written(tmp_path, monkeypatch):
+    answer(RIGHT)
+    course.progress(export=tmp_path / "mine.json")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(
+        NotADirectoryError,
+        match=r"^import_=.*mine\.json could not .*file/home cannot \(",
+    ):
+        course.progress(import_=tmp_path / "mine.json")
+    assert course.progress().passed == []
+
+
+def test_export_below_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "a.json", tmp_path / "file" / "b" / "a.json"):
+        with pytest.raises(OSError, match=r"^export must .*a\.json cannot \("):
+            course.progress(export=place)
+
+
+def test_import_below_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"^import_ must .*a\.json\.$"):
+        course.progress(import_=tmp_path / "file" / "a.json")
+
+
 @pytest.mark.parametrize("content", NOT_PROGRESS)
 def test_damaged_progress_is_kept_and_checks_still_answer(own_home, content):
     own_home.mkdir()
