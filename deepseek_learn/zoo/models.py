@@ -2,7 +2,6 @@
 """The zoo's entries and cards: what each model is, was trained on, and measured."""
 
 import importlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,8 +9,9 @@ import pandas as pd
 from torch import nn
 
 from ..catalogue import Text, spoken, text
+from ..errors import UnknownNameError
 from ..registry import Registry
-from .storage import WEIGHTS, load_into
+from .storage import WEIGHTS, load_into, read_runs
 
 zoo = Registry("zoo model")
 
@@ -72,9 +72,17 @@ class Card:
         Args:
             split: by default the split of the shipped weights.
             part: `"all"`, or a part of the test set that the card tells apart.
+
+        Raises:
+            UnknownNameError: naming the splits, or the parts, that were measured.
         """
-        run = self.runs[split or self.model.split]
-        return pd.DataFrame(run["metrics"][part]).T[["value", "low", "high", "n"]]
+        split = split or self.model.split
+        if split not in self.runs:
+            raise UnknownNameError(f"split of {self.model.name}", split, self.runs)
+        parts = self.runs[split]["metrics"]
+        if part not in parts:
+            raise UnknownNameError(f"test part of {self.model.name}", part, parts)
+        return pd.DataFrame(parts[part]).T[["value", "low", "high", "n"]]
 
     def to_frame(self) -> pd.DataFrame:
         """The facts, one a row."""
@@ -99,6 +107,7 @@ class Card:
             for name, m in run["metrics"]["all"].items()
         )
         facts = {key: run[key] for key in ("date", "epochs", "cpu_minutes", "torch")}
+        facts["settings"] = ", ".join(f"{k} {v:g}" for k, v in run["settings"].items())
         said = text("card.run", metrics=metrics, **facts)
         return text("card.shipped", run=said) if split == self.model.split else said
 
@@ -111,11 +120,12 @@ def card(name: str) -> Card:
 
     Raises:
         UnknownNameError: naming the models there are.
+        DamagedFileError: when the record of its training is missing or damaged.
     """
     model: Model = spoken(zoo[name])
     runs, size = {}, None
     if model.weights is None:
-        runs = json.loads((WEIGHTS / f"{name}.json").read_text())["runs"]
+        runs = read_runs(WEIGHTS / f"{name}.json")
         path = WEIGHTS / f"{name}.safetensors"
         size = path.stat().st_size / 2**20 if path.exists() else None
     bare = model.resolve(model.build)()

@@ -15,6 +15,7 @@ from ..errors import DamagedFileError
 from ..files import whole
 
 WEIGHTS = Path(__file__).parent / "weights"
+RECORDED = {"sha256", "date", "torch", "epochs", "cpu_minutes", "settings", "metrics"}
 RUNS = Path("zoo_runs")  # where training scripts write, in the current folder
 
 
@@ -102,19 +103,41 @@ def record(
     return _write_runs(folder / f"{name}.json", {split: facts})
 
 
+def read_runs(path: Path) -> dict:
+    """split → what its training run measured, as `record` wrote it.
+
+    Raises:
+        DamagedFileError: when the file is missing or is no such record.
+    """
+    try:
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        whole_runs = runs and all(RECORDED <= run.keys() for run in runs.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(_no_record(path)) from error
+    if not whole_runs:
+        raise DamagedFileError(_no_record(path))
+    return runs
+
+
+def _no_record(path: Path) -> str:
+    return (
+        f"{path} is missing or is no record of a training run; reinstall the package."
+    )
+
+
 def ship(name: str, folder: Path, split: str, weights: bool) -> None:
     """Put a finished run into the package: its record, and its weights if they ship.
 
     Records of other splits stay. With `weights=False` the shipped weights are left
     alone: the card then shows what the same script reaches on another split.
     """
-    runs = json.loads((folder / f"{name}.json").read_text())["runs"]
+    runs = read_runs(folder / f"{name}.json")
     if weights:
         content = (folder / f"{name}.safetensors").read_bytes()
         with whole(WEIGHTS / f"{name}.safetensors") as temporary:
             temporary.write_bytes(content)
     path = WEIGHTS / f"{name}.json"
-    known = json.loads(path.read_text())["runs"] if path.exists() else {}
+    known = read_runs(path) if path.exists() else {}
     _write_runs(path, known | {split: runs[split]})
 
 

@@ -206,3 +206,22 @@ def test_shipping_a_run_keeps_the_other_splits_record(tmp_path, monkeypatch, wei
     shipped = (package / "m.safetensors").read_bytes()
     assert shipped == (second if weights else first)
     assert first != second
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"runs": {"fixed": {}}}', "[1]"])
+def test_a_damaged_record_is_refused(tmp_path, content):
+    path = tmp_path / "m.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DamagedFileError, match=r"m\.json is missing or is no record"):
+        storage.read_runs(path)
+
+
+def test_a_card_names_the_splits_and_parts_it_knows():
+    card = zoo.card("solar_defects")
+    with pytest.raises(UnknownNameError, match="'new' is not known; known are: random"):
+        card.metrics("new")
+    with pytest.raises(UnknownNameError, match="known are: all, mono, poly"):
+        card.metrics(part="thin")
+    with pytest.raises(UnknownNameError, match="known are: none"):
+        zoo.card("efficientnet_lite0").metrics()
