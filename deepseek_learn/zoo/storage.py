@@ -111,7 +111,7 @@ def read_runs(path: Path) -> dict:
     """
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        whole_runs = runs and all(RECORDED <= run.keys() for run in runs.values())
+        whole_runs = runs and all(run.keys() >= RECORDED for run in runs.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(_no_record(path)) from error
     if not whole_runs:
