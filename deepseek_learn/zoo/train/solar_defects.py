@@ -16,11 +16,12 @@ last epoch is kept, so the validation part is never looked at; the threshold sta
 This is the second protocol measured on these 654 test pictures. The first (ten epochs,
 hard labels with smoothing 0.1, the epoch with the best AUROC on 196 validation pictures)
 missed the target by a quarter of a picture: 88.38 %, and reached 80.45 % on the source
-split, whose test part holds whole modules as far as the file order tells. A run of two cosine cycles was begun then and
-broken off after twelve epochs, its test part unseen. The source split was the default at
-first and its weights were to ship; the random split, which the published figure uses,
-became the default after both results of the first protocol were known. The second
-protocol met the target at its first run: the card has its figures.
+split, whose test part holds whole modules as far as the file order tells. A run of two
+cosine cycles was begun then and broken off after twelve epochs, its test part unseen.
+The source split was the default at first and its weights were to ship; the random split,
+which the published figure uses, became the default after both results of the first
+protocol were known. The second protocol met the target at its first run: the card has
+its figures.
 """
 
 import argparse
