@@ -1,0 +1,198 @@
+"""A ResNet's bottleneck: recognised by what it computes, and folded for inference."""
+
+import operator
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .attach import Attended
+from .spatial_channel import (
+    POINTWISE,
+    SpatialChannelAttention,
+    combine,
+    shift_sum,
+    tap_weight,
+)
+
+RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}
+IN_PLACE = {operator.iadd, "add_"}
+ADDITIONS = {operator.add, torch.add, "add"} | IN_PLACE
+RESIDUAL = ["conv", "norm", "relu", "conv", "norm", "relu", "conv", "norm"]
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether the class's own `forward`, and no hook, is all that runs."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return not hooks and "forward" not in vars(module)
+
+
+def is_conv(module: nn.Module) -> bool:
+    """A convolution as PyTorch has it; a subclass may compute something else."""
+    return type(module) in (nn.Conv2d, nn.Conv3d) and is_plain(module)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """A batch norm as PyTorch has it, with running statistics."""
+    return (
+        type(module) in (nn.BatchNorm2d, nn.BatchNorm3d)
+        and module.running_mean is not None
+        and is_plain(module)
+    )
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """The parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
+
+    convs: list[nn.Module]
+    norms: list[nn.Module]
+    attention: nn.Module | None
+    downsample: nn.Module | None
+
+
+def find_bottleneck(
+    block: nn.Module, graph: fx.Graph, uses: Counter
+) -> Bottleneck | None:
+    """The parts of `block` where its graph is exactly a bottleneck's, else None."""
+    *body, output = graph.nodes
+    if not is_plain(block) or not isinstance(output.args[0], fx.Node):
+        return None
+    if not all(node.users for node in body):
+        return None  # a step without users may change a tensor in place
+    addition, last = _chain(output.args[0], block)
+    if [_kind(step) for step in last] != ["relu"] or not _adds_two(addition):
+        return None
+    (x, residual), (start, skip) = (_chain(a, block) for a in addition.args)
+    if len(skip) > len(residual) and addition.target not in IN_PLACE:
+        residual, skip = skip, residual  # the sum is the same either way round
+    readers = [_step(node, block) for node in x.users]
+    if x is not start or x.op != "placeholder" or len(skip) > 1:
+        return None
+    if skip and readers != [residual[0], *skip]:
+        return None  # read in another order: `skip` may change x in place
+    return _parts(residual, skip, uses)
+
+
+def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
+    """The parts, where the residual branch is as it should and nobody else uses it."""
+    layers, attention = residual[:8], residual[8:]
+    layers, wrapped = _unwrap(layers, uses)
+    once = all(uses[id(m)] == 1 for m in layers if _kind(m) in ("conv", "norm"))
+    if [_kind(m) for m in layers] != RESIDUAL or not once:
+        return None
+    attention = wrapped + attention
+    if len(attention) > 1 or "relu" in map(_kind, attention + skip):
+        return None
+    return Bottleneck(
+        layers[0::3], layers[1::3], *(next(iter(m), None) for m in (attention, skip))
+    )
+
+
+def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
+    """The last norm out of its `Attended`, and the attention found there."""
+    last = layers[-1] if layers else None
+    if type(last) is Attended and is_plain(last) and uses[id(last)] == 1:
+        return [*layers[:-1], last.module], [last.attention]
+    return layers, []
+
+
+def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
+    """Back from `node` over steps of one input and one user: the start, the steps."""
+    found = []
+    while len(node.users) == 1 and (step := _step(node, block)) is not None:
+        if not (type(step) is nn.Identity and is_plain(step)):
+            found.insert(0, step)
+        node = node.args[0]
+    return node, found
+
+
+def _step(node: fx.Node, block: nn.Module) -> nn.Module | str | None:
+    """The module a node calls, `"relu"`, or None for anything else."""
+    if len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
+        return None
+    if node.op == "call_module":
+        return None if node.kwargs else block.get_submodule(node.target)
+    is_relu = node.target in RELUS and set(node.kwargs) <= {"inplace"}
+    return "relu" if is_relu else None
+
+
+def _kind(step: nn.Module | str) -> str:
+    if step == "relu" or (type(step) is nn.ReLU and is_plain(step)):
+        return "relu"
+    return "conv" if is_conv(step) else "norm" if is_norm(step) else "other"
+
+
+def _adds_two(node: fx.Node) -> bool:
+    is_addition = node.op in ("call_function", "call_method") and not node.kwargs
+    operands = [a for a in node.args if isinstance(a, fx.Node)]
+    two = len(node.args) == len(operands) == 2 and len(node.users) == 1
+    return is_addition and two and node.target in ADDITIONS
+
+
+class FoldedBottleneck(nn.Module):
+    """A bottleneck for inference: three convolutions, one gate, in-place sums."""
+
+    def __init__(self, block: Bottleneck):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = map(
+            fuse_conv_bn_eval, block.convs, block.norms
+        )
+        self.downsample, self.attention = block.downsample, block.attention
+        if reads_narrow(self.conv3, self.attention):
+            self.attention = NarrowGates(self.conv3, self.attention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` → `[B, C', H', W']`."""
+        h = F.relu(self.conv1(x), inplace=True)
+        h = F.relu(self.conv2(h), inplace=True)  # [B, C'/4, H', W']
+        y = self.conv3(h)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        if isinstance(self.attention, NarrowGates):
+            y = self.attention(y, h)
+        elif self.attention is not None:
+            y = self.attention(y)
+        return F.relu(y.add_(shortcut), inplace=True)
+
+
+def reads_narrow(conv3: nn.Module, attention: nn.Module | None) -> bool:
+    """Whether both gates can be read before `conv3`: it maps each position alone."""
+    if not isinstance(attention, SpatialChannelAttention) or not is_plain(attention):
+        return False
+    own = (type(attention).forward, type(attention).gates)
+    known = (SpatialChannelAttention.forward, SpatialChannelAttention.gates)
+    one = (1,) * attention.dims
+    same_place = conv3.kernel_size == conv3.stride == one and not any(conv3.padding)
+    return own == known and same_place and conv3.groups == 1
+
+
+class NarrowGates(nn.Module):
+    """Both gates of `attention(y)`, read from `h` where `y = conv3(h)` is 1x1."""
+
+    def __init__(self, conv3: nn.Module, attention: SpatialChannelAttention):
+        super().__init__()
+        w3, b3 = conv3.weight.flatten(1), conv3.bias  # [C', C'/4], [C']
+        k = tap_weight(attention.spatial)  # [k*k, C']
+        w1, b1 = attention.squeeze.weight, attention.squeeze.bias
+        with torch.no_grad():
+            taps = (k @ w3).reshape(*(k @ w3).shape, *(1,) * attention.dims)
+            self.register_buffer("tap_weight", taps.contiguous())
+            self.register_buffer("tap_bias", k @ b3)
+            self.register_buffer("bias", attention.spatial.bias.clone())
+            self.register_buffer("squeeze_weight", w1 @ w3)
+            self.register_buffer("squeeze_bias", w1 @ b3 + b1)
+        self.excite = attention.excite
+        self.kernel_size, self.gain = attention.kernel_size, attention.gain
+        self.dims = attention.dims
+
+    def forward(self, y: Tensor, h: Tensor) -> Tensor:
+        """`y`: `[B, C', *space]`, `h`: `[B, C'/4, *space]` → `y` weighed."""
+        taps = POINTWISE[self.dims](h, self.tap_weight, self.tap_bias)
+        spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
+        hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)
+        channel = torch.sigmoid(self.excite(F.relu(hidden)))
+        channel = channel.reshape(*channel.shape, *(1,) * self.dims)
+        return combine(y, spatial, channel, self.gain)

@@ -1,0 +1,100 @@
+"""What a module's `forward` does with its children, read before anything is folded.
+
+Names prove nothing: `conv1` beside `bn1` may run in another order, twice, or with
+something between. So `torch.fx` records each module's own `forward`, one step a child.
+"""
+
+import copy
+import inspect
+import sys
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+
+class _Symbol(fx.Proxy):
+    """A symbolic input that does not answer a forward's `isinstance(x, ...)`."""
+
+    @property
+    def __class__(self) -> type:
+        asked_by = sys._getframe(1).f_globals.get("__name__", "")
+        if asked_by.startswith("torch."):  # the recording itself has to know
+            return _Symbol
+        raise fx.proxy.TraceError("the forward branches on the type of its input.")
+
+
+class _OneLevel(fx.Tracer):
+    """Records one `forward`; every child is a single step."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Symbol(node, self)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def forward_graph(module: nn.Module) -> fx.Graph | None:
+    """The steps of `module.forward`, or None where they are not certain.
+
+    Not certain: arguments that may be left out, branches on the input's values or
+    shape or type, a replaced `forward` or `__call__`, tensors computed beside the input.
+    """
+    try:
+        if not _has_one_way_to_run(module):
+            return None
+        # a shallow copy, because a forward may keep its tensors on `self`
+        graph = _OneLevel().trace(copy.copy(module))
+    except Exception:  # whatever a foreign forward raises on a symbolic input
+        return None
+    targets = [str(node.target) for node in graph.nodes]
+    beside = any(target.startswith("_tensor_constant") for target in targets)
+    return None if beside else graph
+
+
+def _has_one_way_to_run(module: nn.Module) -> bool:
+    known_call = type(module).__call__ is nn.Module.__call__
+    known_call = known_call or isinstance(module, fx.GraphModule)
+    if "forward" in vars(module) or not known_call:
+        return False
+    _, *arguments = inspect.signature(type(module).forward).parameters.values()
+    return all(
+        a.kind is a.POSITIONAL_OR_KEYWORD and a.default is a.empty for a in arguments
+    )
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A module of a model, its name there and the steps of its forward."""
+
+    name: str
+    module: nn.Module
+    graph: fx.Graph
+
+
+def forwards(model: nn.Module) -> list[Forward]:
+    """Every module of `model` that has children and whose steps are certain."""
+    parents = [
+        (name, module, forward_graph(module))
+        for name, module in model.named_modules()
+        if next(module.children(), None) is not None
+    ]
+    return [Forward(*parent) for parent in parents if parent[2] is not None]
+
+
+def count_uses(certain: list[Forward]) -> Counter:
+    """`id(module)` → how often the forwards call it or read a tensor of it."""
+    uses: Counter = Counter()
+    for forward in certain:
+        for node in forward.graph.nodes:
+            used = node.target if node.op == "call_module" else ""
+            if node.op == "get_attr":
+                used = node.target.rpartition(".")[0]
+            if used:
+                uses[id(forward.module.get_submodule(used))] += 1
+    return uses
+
+
+def steps(graph: fx.Graph | None) -> list[tuple[str, str]]:
+    """Kind and target of each step, to compare two graphs."""
+    return [(node.op, str(node.target)) for node in graph.nodes] if graph else []
