@@ -1,13 +1,15 @@
 """Put an attention module into a network that exists, keeping its weights."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from .families import create
+from .spatial_channel import SpatialChannelAttention
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 CONVS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -42,41 +44,64 @@ def attach(
 
     Pretrained weights stay where they are. Attach after loading them.
 
+    Where there is attention already, the new one follows it.
+
     Raises:
-        ValueError: when `where` fits nothing in the model.
+        ValueError: when `where`, or one of its names, fits no module inside the model,
+            or fits one without a known number of channels. The model is then as it was.
     """
     dims = 3 if any(isinstance(m, nn.Conv3d) for m in model.modules()) else 2
     places = _places(model, where)
     reference = next(model.parameters(), torch.empty(0))
+    attended = {}  # all of them before the first replacement, so that a refusal is clean
     for place in sorted(places, key=lambda p: -p.count(".")):  # inner ones first
         module = model.get_submodule(place)
         attention = create(
             name, out_channels(module), dims=dims, scale=scale, identity=identity
         )
         attention.to(reference).train(module.training)
-        _replace(model, place, Attended(module, attention))
+        attended[place] = Attended(module, attention)
+    for place, module in attended.items():
+        _replace(model, place, module)
     return model
 
 
 def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
+    finders = {
+        "residual": _last_norms,
+        "double_conv": _double_convs,
+        "auto": lambda modules: _last_norms(modules) or _double_convs(modules),
+    }
+    if isinstance(where, str) and where in finders:
+        found = finders[where](_outside_attention(model))
+        return found or _refuse(model, where)
+    # the model itself, named "", has no place to be replaced in
+    names = [name for name, _ in model.named_modules() if name]
+    patterns = [where] if isinstance(where, str) else list(where)
+    for pattern in patterns:
+        if not any(_fits(name, pattern) for name in names):
+            _refuse(model, pattern)
+    found = [name for name in names if any(_fits(name, p) for p in patterns)]
+    return found or _refuse(model, where)
+
+
+def _refuse(model: nn.Module, where: str | Sequence[str]) -> NoReturn:
+    raise ValueError(
+        f"where={where!r} fits no module of {type(model).__name__}; it takes "
+        f'"auto", "residual" (ResNet blocks), "double_conv" (U-Net) or names of '
+        f"modules as in model.named_modules()."
+    )
+
+
+def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
+    """The named modules but for the model itself and what attention is made of."""
     modules = dict(model.named_modules())
-    if isinstance(where, str):
-        finders = {"residual": _last_norms, "double_conv": _double_convs}
-        if where == "auto":
-            found = _last_norms(modules) or _double_convs(modules)
-        elif where in finders:
-            found = finders[where](modules)
-        else:
-            found = [name for name in modules if _fits(name, where)]
-    else:
-        found = [name for name in modules if any(_fits(name, w) for w in where)]
-    if not found:
-        raise ValueError(
-            f"where={where!r} fits no module of {type(model).__name__}; it takes "
-            f'"auto", "residual" (ResNet blocks), "double_conv" (U-Net) or names of '
-            f"modules as in model.named_modules()."
-        )
-    return found
+    inner = [f"{n}.attention" for n, m in modules.items() if isinstance(m, Attended)]
+    return {
+        name: module
+        for name, module in modules.items()
+        if name and not any(f"{name}.".startswith(f"{i}.") for i in inner)
+    }
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -90,7 +115,7 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
     found = []
     for name, module in modules.items():
         children = {child for child, _ in module.named_children()}
-        if {"conv1", "bn1", "conv2", "bn2"} <= children and name:
+        if {"conv1", "bn1", "conv2", "bn2"} <= children:
             last = "bn3" if "bn3" in children else "bn2"
             found.append(f"{name}.{last}")
     return found
@@ -103,12 +128,15 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
         convs = [c for c in module.children() if isinstance(c, CONVS)]
         return len(convs) == 2 and convs[0].out_channels == convs[1].in_channels
 
-    return [name for name, module in modules.items() if name and is_pair(module)]
+    return [name for name, module in modules.items() if is_pair(module)]
 
 
 def out_channels(module: nn.Module) -> int:
-    """Channels that `module` gives: those of its last convolution or norm."""
-    for layer in reversed(list(module.modules())):
+    """Channels that `module` gives: those of its last convolution or norm.
+
+    Attention gives as many as it takes, whatever the layers of its gates give.
+    """
+    for layer in reversed(list(_but_gates(module))):
         if isinstance(layer, NORMS):
             return getattr(layer, "num_features", None) or layer.num_channels
         if isinstance(layer, CONVS):
@@ -117,6 +145,16 @@ def out_channels(module: nn.Module) -> int:
         f"{type(module).__name__} holds no convolution and no norm, so its number of "
         f"channels is not known; name a module that does."
     )
+
+
+def _but_gates(module: nn.Module) -> Iterator[nn.Module]:
+    """As `module.modules()`, without the attention it holds."""
+    if isinstance(module, SpatialChannelAttention):
+        return
+    yield module
+    wraps = isinstance(module, Attended)
+    for child in [module.module] if wraps else module.children():
+        yield from _but_gates(child)
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -130,8 +168,6 @@ def attention_maps(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     Returns:
         module name → spatial gate `[B, 1, H, W]` (`[B, 1, D, H, W]`), values in 0..1.
     """
-    from .spatial_channel import SpatialChannelAttention
-
     maps: dict[str, Tensor] = {}
     hooks = []
     for name, module in model.named_modules():

@@ -1,0 +1,103 @@
+"""Attaching where attention is already, all or nothing, and what `where` refuses."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from deepseek_learn import attention, zoo
+from deepseek_learn.attention import Attended, SpatialChannelAttention, attach
+
+PAIRS = [(a, b) for a in attention.names() for b in attention.names()]
+
+
+def small_resnet() -> nn.Module:
+    block = torchvision.models.resnet.BasicBlock
+    return torchvision.models.ResNet(block, [1, 1, 1, 1], num_classes=4).eval()
+
+
+def pair_of_convolutions() -> nn.Module:
+    convs = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    convs += [nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(nn.Sequential(*convs), nn.Conv2d(8, 2, 1)).eval()
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize("build", [small_resnet, pair_of_convolutions])
+def test_a_second_attention_has_the_width_of_the_first(build, first, second):
+    model = attach(build(), first)
+    x = torch.rand(2, 3, 32, 32)
+    before, count = model(x), len(list(model.modules()))
+    attach(model, second, identity=True)
+    torch.testing.assert_close(model(x), before)
+    assert len(list(model.modules())) > count
+    attended = [n for n, m in model.named_modules() if isinstance(m, Attended)]
+    assert not any(".attention" in name for name in attended)  # no gate has a gate
+
+
+@pytest.mark.parametrize("name", ["sc", "se"])
+def test_a_place_that_holds_attention_somewhere_inside(name):
+    model = attach(small_resnet(), "sc")
+    attach(model, name, where=["layer2", "layer3.0"])
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 4)
+
+
+def test_a_second_attention_in_a_model_of_the_zoo():
+    model = zoo.load("solar_defects")
+    x = torch.rand(1, 1, 64, 64)
+    before = model(x)
+    attach(model, "se", ["stages.2"], identity=True)
+    torch.testing.assert_close(model(x), before)
+    assert model.stages[2].attention.module.fc1.in_channels == 40
+
+
+def test_a_module_that_ends_in_spatial_channel_attention():
+    stage = nn.Sequential(nn.Conv2d(3, 8, 1), SpatialChannelAttention(8))
+    model = attach(nn.Sequential(stage), "sc", where="0")
+    assert model[0].attention.channels == 8
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ["layer1.0.bn2", "relu"],  # a ReLU has no number of channels
+        ["layer1.0.bn2", "layer9"],
+        ["layer1.0.bn2", ""],
+        "",
+        [""],
+        [],
+        "relu",
+    ],
+)
+def test_a_refusal_leaves_the_model_as_it_was(where):
+    model = small_resnet()
+    before = list(model.state_dict())
+    with pytest.raises(ValueError, match=r"fits no module of ResNet|holds no conv"):
+        attach(model, "sc", where=where)
+    assert list(model.state_dict()) == before
+
+
+def test_a_refused_identity_leaves_the_model_as_it_was():
+    model = small_resnet()
+    attention.register("fixed", dims=(2,), native_scale=1.0)(lambda c: nn.Identity())
+    try:
+        with pytest.raises(ValueError, match="no identity start"):
+            attach(model, "fixed", identity=True)
+    finally:
+        attention.families.attention.unregister("fixed")
+    assert not any(isinstance(m, Attended) for m in model.modules())
+
+
+def test_a_wildcard_means_the_parts_not_the_model_itself():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1))
+    attach(model, "sc", where="*")
+    assert [part.attention.channels for part in model] == [8, 4]
+
+
+def test_a_module_and_a_part_of_it_both_get_theirs():
+    model = timm.create_model("resnet26").eval()
+    attach(model, "sc", where=["layer1", "layer1.0.bn3"])
+    assert model.layer1.attention.channels == 256
+    assert model.layer1.module[0].bn3.attention.channels == 256
+    assert model(torch.rand(1, 3, 32, 32)).shape == (1, 1000)
