@@ -7,16 +7,54 @@ Without it a comparison ranks modules by this factor: see the lesson
 `notebooks/basic/02_attention_families.ipynb`.
 """
 
+from collections.abc import Callable
+from math import inf
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import require
 from ..registry import Registry
-from .spatial_channel import CONV, SpatialChannelAttention, resolve_scale
+from .spatial_channel import (
+    CONV,
+    SpatialChannelAttention,
+    check_count,
+    resolve_scale,
+)
 
 attention = Registry("attention module")
-register = attention.register
+Factory = Callable[..., nn.Module]
+
+
+def register(
+    name: str,
+    *,
+    dims: tuple[int, ...],
+    native_scale: float,
+    last: Callable[[nn.Module], list[nn.Module]] | None = None,
+) -> Callable[[Factory], Factory]:
+    """Decorator: let `create` and `attach` build a module under `name`.
+
+    Args:
+        dims: `(2,)` for pictures, `(3,)` for volumes; with `(2, 3)` the module is built
+            as `module(channels, dims=...)`, with one of them as `module(channels)`.
+        native_scale: mean factor on the input at initialisation: 0.5 for one sigmoid.
+        last: module → its last layers; zeroed, they make its gates constant. Without
+            it, the module has no identity start.
+
+    Raises:
+        ValueError: for other `dims`, a scale that is not positive, or a taken name.
+    """
+    if not isinstance(dims, tuple) or dims not in {(2,), (3,), (2, 3), (3, 2)}:
+        raise ValueError(f"dims must be (2,), (3,) or (2, 3); got {dims!r}.")
+    if not isinstance(native_scale, Real) or not 0 < native_scale < inf:
+        raise ValueError(
+            f"native_scale must be a positive number; got {native_scale!r}."
+        )
+    facts = {"dims": dims, "native_scale": native_scale}
+    return attention.register(name, **facts, **({"last": last} if last else {}))
 
 
 def names(dims: int = 2) -> list[str]:
@@ -43,10 +81,13 @@ def create(
 
     Raises:
         UnknownNameError: naming the modules there are.
-        ValueError: when the module has no form for `dims`, or cannot start as identity.
+        ValueError: when the module has no form for `dims`, or cannot start as identity,
+            or for less than one channel.
+        TypeError: when `channels` is no whole number.
         MissingPackageError: when a module from timm is asked for without timm.
     """
     factory, facts = attention[name], attention.facts(name)
+    check_count("channels", channels)
     if dims not in facts["dims"]:
         raise ValueError(
             f"attention module {name!r} works in {facts['dims']} dimensions; got "

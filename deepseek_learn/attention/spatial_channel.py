@@ -12,6 +12,8 @@ instead of a 1x1 spatial squeeze; its 3-D relative is Project & Excite (Rickmann
 """
 
 from itertools import product
+from math import inf
+from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +71,7 @@ class SpatialChannelAttention(nn.Module):
 
     Raises:
         ValueError: for a wrong rank or channel count, with what it got.
+        TypeError: when `channels` is no whole number.
     """
 
     native_scale = 1.0  # two sigmoid gates at 0.5 each, added
@@ -85,11 +88,8 @@ class SpatialChannelAttention(nn.Module):
         super().__init__()
         if dims not in CONV:
             raise ValueError(f"dims must be 2 or 3; got {dims!r}.")
-        if channels < 1 or reduction < 1:
-            raise ValueError(
-                f"channels and reduction must be at least 1; got {channels} and "
-                f"{reduction}."
-            )
+        check_count("channels", channels)
+        check_count("reduction", reduction)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd; got {kernel_size}.")
         self.channels, self.dims, self.kernel_size = channels, dims, kernel_size
@@ -131,25 +131,44 @@ class SpatialChannelAttention(nn.Module):
         return f"channels={self.channels}, dims={self.dims}, gain={self.gain:g}"
 
 
+# None outside torch.func's transforms, whose tensors `out=` cannot take
+_level = getattr(torch._C._functorch, "maybe_current_level", lambda: None)
+
+
+def _in_functorch() -> bool:
+    return _level() is not None
+
+
 def combine(x: Tensor, spatial: Tensor, channel: Tensor, gain: float = 1.0) -> Tensor:
     """`gain * x * (spatial + channel)`, in the memory layout of `x`.
 
-    Without gradients: one new tensor, one product. With them, or when traced:
+    Without gradients: one new tensor, one product. With them, traced, or in `vmap`:
     `x * channel + x * spatial` as one fused multiply-add, which keeps only `x` and the
     two small gates for the backward pass.
     """
     if gain != 1.0:  # scale the small gates, not the large features
         spatial, channel = spatial * gain, channel * gain
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _in_functorch():
         return torch.addcmul(x * channel, x, spatial)
     # `out` keeps channels-last: a plain sum of two broadcast gates would lose it
     return torch.add(spatial, channel, out=torch.empty_like(x)).mul_(x)
 
 
+def check_count(name: str, count: int) -> None:
+    """Refuse a `count` that is no whole number of at least 1."""
+    if not isinstance(count, Integral) or isinstance(count, bool):
+        raise TypeError(
+            f"{name} must be a whole number of at least 1; got {count!r}, a "
+            f"{type(count).__name__}."
+        )
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1; got {count}.")
+
+
 def resolve_scale(scale: float | str) -> float:
     """`"unit"` is 1; a positive number is itself."""
-    if scale == "unit":
+    if isinstance(scale, str) and scale == "unit":
         return 1.0
-    if isinstance(scale, str) or not scale > 0:
+    if not isinstance(scale, Real) or not 0 < scale < inf:
         raise ValueError(f'scale must be "unit" or a positive number; got {scale!r}.')
     return float(scale)

@@ -206,6 +206,36 @@ def test_refusals():
         fold(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize("name", attention.names())
+@pytest.mark.parametrize("channels", ["64", 64.0, None, True])
+def test_channels_that_are_no_number_are_refused(name, channels):
+    with pytest.raises(TypeError, match=r"channels must be a whole number .*; got "):
+        attention.create(name, channels)
+
+
+@pytest.mark.parametrize("name", attention.names())
+@pytest.mark.parametrize("channels", [0, -8])
+def test_no_channels_are_refused(name, channels):
+    with pytest.raises(
+        ValueError, match=f"channels must be at least 1; got {channels}"
+    ):
+        attention.create(name, channels)
+
+
+def test_a_registration_without_its_facts_is_refused_at_once():
+    with pytest.raises(TypeError, match="'dims' and 'native_scale'"):
+        attention.register("half")
+    with pytest.raises(TypeError, match="'native_scale'"):
+        attention.register("half", dims=(2,))
+    for dims in (2, (), (4,), [2], ("2",)):
+        with pytest.raises(ValueError, match=r"dims must be \(2,\), .*; got "):
+            attention.register("half", dims=dims, native_scale=1.0)
+    for scale in (0, -1.0, "unit", None, math.inf, math.nan):
+        with pytest.raises(ValueError, match="native_scale must be a positive number"):
+            attention.register("half", dims=(2,), native_scale=scale)
+    assert "half" not in attention.names()
+
+
 def test_a_learners_module_joins_the_registry():
     @attention.register("half", dims=(2,), native_scale=0.5)
     class Half(nn.Module):

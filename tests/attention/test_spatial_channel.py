@@ -100,6 +100,24 @@ def test_mixed_precision_keeps_the_dtype_of_x(gradients):
     torch.testing.assert_close(y, module(x), atol=0.1, rtol=0.02)
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("of", ["pictures", "parameters"])
+def test_vmap_equals_one_after_another(gradients, of):
+    modules = [SpatialChannelAttention(16, scale=0.7).double() for _ in range(3)]
+    x = torch.stack([features(2)] * 3) * torch.arange(1, 4).reshape(3, 1, 1, 1, 1)
+    with torch.set_grad_enabled(gradients):
+        if of == "pictures":
+            answers = torch.func.vmap(modules[0])(x)
+            expected = [modules[0](x_i) for x_i in x]
+        else:  # an ensemble: one picture, three sets of weights
+            weights, _ = torch.func.stack_module_state(modules)
+            answers = torch.func.vmap(
+                lambda w: torch.func.functional_call(modules[0], w, (x[0],))
+            )(weights)
+            expected = [module(x[0]) for module in modules]
+    torch.testing.assert_close(answers, torch.stack(expected))
+
+
 def test_half_precision_module():
     x = features(2).bfloat16()
     assert SpatialChannelAttention(16).bfloat16()(x).dtype == torch.bfloat16
@@ -162,6 +180,8 @@ def test_wrong_input_is_refused_in_a_sentence(dims, shape):
         {"scale": "big"},
         {"scale": 0},
         {"scale": -1.0},
+        {"scale": None},
+        {"scale": float("inf")},
         {"reduction": 0},
         {"channels": 0},
     ],
@@ -169,3 +189,10 @@ def test_wrong_input_is_refused_in_a_sentence(dims, shape):
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match=r"must be.*got"):
         SpatialChannelAttention(**({"channels": 16} | arguments))
+
+
+@pytest.mark.parametrize("argument", ["channels", "reduction"])
+@pytest.mark.parametrize("count", ["16", 16.0, None, True])
+def test_counts_that_are_no_number_are_refused(argument, count):
+    with pytest.raises(TypeError, match=f"{argument} must be a whole number.*got"):
+        SpatialChannelAttention(**({"channels": 16} | {argument: count}))
