@@ -1,8 +1,14 @@
-"""A real browser for the tests of the book and of JupyterLab."""
+"""For all tests: one language at the start; a real browser for those who need it."""
 
 import pytest
 
+from deepseek_learn import catalogue
 from tests.services import chromium_path, need
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    monkeypatch.setattr(catalogue, "_current", "en")
 
 
 # By module: while it is open, Playwright keeps an event loop running in this thread,

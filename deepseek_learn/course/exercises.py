@@ -8,7 +8,7 @@ from ..files import whole
 from . import problems
 from .lessons import Lesson, lessons
 from .links import colab, pip_spec
-from .problem import Problem
+from .problem import REPOSITORY, Problem
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
@@ -57,6 +57,8 @@ def opening_cells(lesson: Lesson, lang: str) -> list:
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
     badge = f"[{text('exercises.colab', lang)}]({colab(path_of(lesson, lang))})"
     how = text("exercises.how", lang)
+    if lang == "zh" and not (REPOSITORY / "zh" / "notebooks" / lesson.file).exists():
+        how += text("exercises.lesson_in_english", lang, lesson=lesson.file)
     return [
         markdown("heading", f"# {heading}\n\n{badge}\n\n{how}"),
         code("setup", setup_source(), tags=["setup"]),

@@ -64,12 +64,12 @@ class Raises:
 )
 def test_what_cannot_become_numbers_is_the_answers_fault(answer):
     kind = type(answer).__name__
-    sentence = f"`f(x)` must give numbers; it gave a {kind}."
+    sentence = f"`f(x)` must give numbers; what it gave is of type {kind}."
     assert refused(expect.numbers, answer, "f(x)") == sentence
 
 
 def test_tensor_is_asked_for_where_one_is_compared():
-    sentence = "`f(x)` must give a Tensor; it gave a ndarray."
+    sentence = "`f(x)` must give a Tensor; what it gave is of type ndarray."
     assert refused(expect.close, np.ones(2), torch.ones(2), "f(x)") == sentence
 
 
@@ -116,7 +116,7 @@ def fold_gate(weight, bias, kernel):
 """
     outcome = check("fold_the_gate", source)
     assert outcome.status == "failed"
-    assert re.search(r"`gate` is (nan|-?inf) at position", outcome.message)
+    assert re.search(r"`shift_sum\(taps\)` is (nan|-?inf) at position", outcome.message)
 
 
 def test_other_width_between_the_layers_still_passes():

@@ -20,9 +20,23 @@ def check(answer, rng) -> None:
     for _ in range(2):
         model = random_model(rng)
         with tempfile.TemporaryDirectory() as folder:
-            want = dict(draw_pictures(Path(folder), model, rng))
+            pictures = dict(draw_pictures(Path(folder), rng))
+            want = {name: reference(x, model) for name, x in pictures.items()}
             model.train()  # as a model is that has just been trained
-            compare(expect.call(answer, folder, model), want)
+            given = record_inputs(model)
+            table = expect.call(answer, folder, model)
+            compare_pixels(given, pictures)
+            compare(table, want)
+
+
+def record_inputs(model: nn.Module) -> list:
+    """A list that fills with what the model is given."""
+    given = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: given.extend([*args, *kwargs.values()]),
+        with_kwargs=True,
+    )
+    return given
 
 
 def random_model(rng) -> nn.Module:
@@ -37,8 +51,11 @@ def random_model(rng) -> nn.Module:
         return nn.Sequential(nn.Conv2d(1, 4, 7, stride=4), norm, nn.ReLU(), *pool, head)
 
 
-def draw_pictures(folder: Path, model: nn.Module, rng):
-    """Odd sizes, grey and colour, both suffixes; and a file that is no picture."""
+def draw_pictures(folder: Path, rng):
+    """Odd sizes, grey and colour, both suffixes; and a file that is no picture.
+
+    Noise at full resolution: every other way to resize it, or to turn it to grey, shows.
+    """
     (folder / "notes.txt").write_text("not a picture")
     for name, mode in [
         ("roof.png", "L"),
@@ -48,19 +65,34 @@ def draw_pictures(folder: Path, model: nn.Module, rng):
         ("gate.JPG", "RGB"),
     ]:
         height, width = (int(n) for n in rng.integers(40, 400, size=2))
-        coarse = rng.integers(0, 256, size=(9, 7, 3), dtype=np.uint8)
-        coarse = (coarse * rng.uniform(0.2, 1)).astype(np.uint8)
-        picture = Image.fromarray(coarse).resize((width, height)).convert(mode)
-        picture.save(folder / name)
-        yield name, reference(folder / name, model)
+        noise = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+        noise = (noise * rng.uniform(0.2, 1, size=3)).astype(np.uint8)
+        Image.fromarray(noise).convert(mode).save(folder / name)
+        yield name, as_input(folder / name)
+
+
+def as_input(path: Path) -> torch.Tensor:
+    with Image.open(path) as picture:
+        grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(grey)).float()[None, None] / 255  # [1, 1, S, S]
 
 
 @torch.no_grad()
-def reference(path: Path, model: nn.Module) -> float:
-    with Image.open(path) as picture:
-        grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    x = torch.from_numpy(np.array(grey)).float()[None, None] / 255  # [1, 1, 288, 288]
+def reference(x: torch.Tensor, model: nn.Module) -> float:
     return torch.softmax(model.eval()(x), dim=1)[0, 1].item()
+
+
+def compare_pixels(given: list, pictures: dict[str, torch.Tensor]) -> None:
+    """What the model was given, in whatever order or batches."""
+    for x in given:
+        if list(x.shape[1:]) != [1, SIDE, SIDE]:
+            raise Failed("inspect_your_pictures.size", got=list(x.shape))
+    seen = torch.cat(given).float() if given else torch.zeros(0, 1, SIDE, SIDE)
+    for file, want in pictures.items():
+        # grey before or after resizing, rounded in between or not: 3 of 255 steps
+        errors = (seen - want).abs().flatten(1).amax(1)
+        if not (errors <= 3 / 255).any():
+            raise Failed("inspect_your_pictures.pixels", file=file)
 
 
 def compare(table, want: dict[str, float]) -> None:
@@ -77,7 +109,7 @@ def compare(table, want: dict[str, float]) -> None:
         raise Failed("inspect_your_pictures.files", **listed)
     values = expect.numbers(table["probability"], "table['probability']")
     for file, got in zip(files, values, strict=True):
-        if not abs(got - want[file]) < 5e-3:  # grey before or after resizing: ± 1/255
+        if not abs(got - want[file]) < 5e-3:
             facts = {"file": file, "got": float(got), "want": want[file]}
             raise Failed("inspect_your_pictures.probability", **facts)
     if (np.diff(values) > 1e-6).any():
@@ -116,7 +148,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="inspect_your_pictures",
-    version=1,
+    version=2,
     lesson="tour",
     stage="basic",
     title={"en": "Your own pictures", "zh": "检查你自己的照片"},
@@ -167,6 +199,17 @@ cells say of a cat, and how sure is it?""",
         "not scaled to 0..1": changed(" / 255", ""),
         "the probability of the other class": changed("[0, 1].item", "[0, 0].item"),
         "least suspicious first": changed("ascending=False", "ascending=True"),
+        "not resized": changed(
+            "grey = grey.resize((288, 288), Image.Resampling.BILINEAR)", "pass"
+        ),
+        "resized to another size": changed("(288, 288)", "(224, 224)"),
+        "resized by the nearest pixel": changed("BILINEAR", "NEAREST"),
+        "resized with PIL's default": changed(", Image.Resampling.BILINEAR", ""),
+        "grey as the mean of the colours": changed(
+            'Image.open(path).convert("L")',
+            'Image.open(path).convert("RGB")\n'
+            '        grey = Image.fromarray(np.array(grey).mean(2).astype("uint8"))',
+        ),
         "capital suffixes left out": changed("path.suffix.lower()", "path.suffix"),
     },
     points=3,

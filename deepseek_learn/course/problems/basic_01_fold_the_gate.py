@@ -37,7 +37,7 @@ def compare(tap_weight, tap_bias, x: torch.Tensor, want: torch.Tensor) -> None:
     inside = error[:, :, 1:-1, 1:-1].max().item()
     if inside < 1e-6 < error.max().item():
         raise Failed("fold_the_gate.border", error=error.max().item())
-    expect.close(got, want, "gate", 1e-6)
+    expect.close(got, want, "shift_sum(taps)", 1e-6)
 
 
 def read(got, shape: tuple[int, ...], what: str) -> torch.Tensor:

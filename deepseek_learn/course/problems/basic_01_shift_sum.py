@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import expect
-from ..problem import Problem
+from ..problem import Failed, Problem
 
 
 def check(answer, rng) -> None:
@@ -18,7 +18,18 @@ def check(answer, rng) -> None:
         want = F.conv2d(x, kernel, padding=1)  # [B, 1, H, W]
         pointwise = kernel[0].flatten(1).T[:, :, None, None]  # [9, C, 1, 1]
         taps = F.conv2d(x, pointwise)  # [B, 9, H, W]
-        expect.close(expect.call(answer, taps), want, "shift_sum(taps)", 1e-4)
+        got = expect.call(answer, taps)
+        compare(got, want, F.conv2d(x, kernel.flip((2, 3)), padding=1))
+
+
+def compare(got, want: torch.Tensor, other_way: torch.Tensor) -> None:
+    what = "shift_sum(taps)"
+    values = torch.from_numpy(expect.shape(got, want.shape, what)).float()
+    if torch.allclose(values, other_way, atol=1e-4) and not torch.allclose(
+        values, want, atol=1e-4
+    ):
+        raise Failed("shift_sum.other_way")
+    expect.close(got, want, what, 1e-4)
 
 
 HEAD = """import torch
@@ -66,9 +77,9 @@ $o_t = (t // 3 - 1,\\; t \\bmod 3 - 1)$。图像之外一律为 0。
         },
         {
             "en": "After padding, position p + offset of tap t begins at row t // 3 and "
-            "column t % 3: `padded[:, t, t // 3 : t // 3 + H, t % 3 : t % 3 + W]`.",
+            "column t % 3: `padded[:, t : t + 1, t // 3 : t // 3 + H, t % 3 : t % 3 + W]`.",
             "zh": "补零之后，抽头 t 的切片从第 t // 3 行、第 t % 3 列开始："
-            "`padded[:, t, t // 3 : t // 3 + H, t % 3 : t % 3 + W]`。",
+            "`padded[:, t : t + 1, t // 3 : t // 3 + H, t % 3 : t % 3 + W]`。",
         },
     ),
     check=check,

@@ -58,7 +58,7 @@ CROSSING = """    crossing = 1
 problem = Problem(
     id="count_the_cost",
     version=1,
-    lesson="spatial_channel_attention",
+    lesson="attention_families",
     stage="basic",
     title={"en": "Count the cost", "zh": "算一算代价"},
     prompt={
@@ -72,13 +72,14 @@ convolutions and matrix products; leave out means, sigmoids, softmax and the fin
 
 Write `cost(C, N, d)`, which returns three numbers: the cost of SC-attention, the cost of
 self-attention, and the crossing: the smallest whole number of tokens, at least 1, at which
-self-attention costs **more**. Then ask it about 56 × 56 positions: who would have won at 4?""",
+self-attention costs **more**. Then ask it `cost(512, 56 * 56, 8)` and `cost(512, 4, 8)`:
+who is cheaper where?""",
         "zh": """设特征有 `C` 个通道、`N` 个位置（token）。请数一数其中卷积和矩阵乘法的乘加次数；求平均、sigmoid、softmax 和最后的加权不计。
 
 - SC 注意力：在 `N` 个位置上各做一次从 `C` 个通道到 1 个通道的 3×3 卷积，另外**只做一次** `C → C // 8 → C` 的两个矩阵乘法。
 - 宽度为 `d` 的自注意力：在每个位置上做到 query、key、value 的投影，以及投影回 `C`；计算 `N × N` 个、长度为 `d` 的内积得分；再对 value 加权求和。
 
-请编写 `cost(C, N, d)`，返回三个数：SC 注意力的代价、自注意力的代价，以及交叉点，即自注意力**更贵**时的最小 token 数（不小于 1 的整数）。然后代入 56 × 56 个位置看看；如果只有 4 个位置，又是谁更省？""",
+请编写 `cost(C, N, d)`，返回三个数：SC 注意力的代价、自注意力的代价，以及交叉点，即自注意力**更贵**时的最小 token 数（不小于 1 的整数）。然后算一算 `cost(512, 56 * 56, 8)` 和 `cost(512, 4, 8)`：哪种情况下谁更省？""",
     },
     starter=HEAD + "    ...\n",
     answer="cost",
