@@ -86,7 +86,7 @@ class Card:
 
     def to_frame(self) -> pd.DataFrame:
         """The facts, one a row."""
-        hidden = ("build", "weights", "split")
+        hidden = ("title", "build", "weights", "split")
         facts = {
             text(f"card.{field}"): value
             for field, value in vars(self.model).items()
@@ -94,7 +94,7 @@ class Card:
         }
         facts[text("card.parameters")] = f"{self.parameters:,}"
         if self.size_mib is not None:
-            file = f"{self.size_mib:.1f} MiB, SHA-256 {self.sha256}"
+            file = f"{self.size_mib:.1f} MiB, SHA-256 {self.sha256[:16]}..."
             facts[text("card.weights_file")] = file
         for split in self.runs:
             facts[text("card.measured", split=split)] = self._measured(split)
