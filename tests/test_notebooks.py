@@ -49,6 +49,7 @@ def test_is_committed_executed_without_errors(path):
         wanted = "raises-exception" in cell["metadata"].get("tags", [])
         raised = any(o["output_type"] == "error" for o in cell["outputs"])
         assert raised == wanted, f"{path.name}: {cell['id']}"
+        assert "site-packages" not in json.dumps(cell["outputs"]), "a machine's path"
 
 
 @pytest.mark.parametrize("path", **NAME)

@@ -63,3 +63,8 @@ def tidy(notebook) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            for output in cell.outputs:
+                if (
+                    output.output_type == "error"
+                ):  # its sentence, not this machine's paths
+                    output.traceback = output.traceback[-1:]
