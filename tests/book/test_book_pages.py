@@ -23,6 +23,9 @@ def tab(browser):
 
 def opened(tab, path):
     tab.goto(path.as_uri(), wait_until="load")
+    if 'http-equiv="refresh"' in path.read_text().lower():
+        # the front page leads on by itself: the next one must not be opened meanwhile
+        tab.wait_for_url(lambda url: url != path.as_uri())
     return tab
 
 
