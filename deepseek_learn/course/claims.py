@@ -101,6 +101,7 @@ class Ledger(Report):
         frame = frame[frame["command"].fillna("").str.contains(benchmark, regex=False)]
         shown = ["what", "unit", "target", "measured", "low", "high", "verdict"]
         if frame["machine"].nunique() > 1:
+            frame["machine"] = frame["machine"].str.split(",").str[0]
             shown.append("machine")
         return frame[shown].reset_index(drop=True)
 
