@@ -52,7 +52,7 @@ class Card:
 
     Attributes:
         model: its texts in the language that was in use when the card was made.
-        runs: split → date, torch version, seed-independent facts, checksum, metrics.
+        runs: split → date, torch version, seed and other settings, checksum, metrics.
         size_mib: of the shipped weights file; None where another package ships them.
     """
 
