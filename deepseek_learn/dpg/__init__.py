@@ -1,0 +1,48 @@
+"""Dynamic parameter grouping: watch, calibrate, allocate, convert; kernels beside it.
+
+`DynamicParameterGroup` is the guide's: it counts how often neurons are active. The
+compression that wins is `compress`: bits for blocks of rows by Fisher information x
+rounding error, GPTQ, bit-planes stored once. `Cascade` adapts precision to the input.
+"""
+
+from .. import lazy
+
+_LAZY = {
+    "Allocation": "allocation",
+    "Backend": "kernels",
+    "Calibration": "calibration",
+    "Cascade": "cascade",
+    "CascadeError": "cascade",
+    "Codes": "rounding",
+    "Compression": "compression",
+    "DPGConv2d": "layers",
+    "DPGLinear": "layers",
+    "DynamicParameterGroup": "monitor",
+    "FrozenModelError": "layers",
+    "Groups": "monitor",
+    "Layer": "criteria",
+    "PackedMatrix": "packed",
+    "Statistics": "calibration",
+    "Threshold": "cascade",
+    "allocate": "allocation",
+    "backend": "kernels",
+    "bytes_of": "matrix",
+    "calibrate": "calibration",
+    "compress": "compression",
+    "convert": "compression",
+    "drop_refinement": "storage",
+    "grouping": "criteria",
+    "load": "storage",
+    "output_error": "rounding",
+    "pack_matrix": "packed",
+    "quantise": "rounding",
+    "save": "storage",
+    "set_precision": "layers",
+    "simulate": "compression",
+    "uniform": "allocation",
+    "use_backend": "kernels",
+}
+
+__all__ = [*_LAZY]
+
+__getattr__, __dir__ = lazy.attach(__name__, _LAZY, ())

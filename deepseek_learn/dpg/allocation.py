@@ -1,0 +1,226 @@
+"""Bits for rows: the most precision where it counts, under a budget of bytes.
+
+Rows are sorted by damage and cut into blocks of 16. All blocks begin at the fewest
+bits; then the step that removes most damage a byte is taken, again and again, until the
+budget is spent (along each block's lower convex hull, so that greedy is optimal up to
+the last step).
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..catalogue import text
+from ..report import Report
+from .calibration import Calibration
+from .criteria import Layer, damage
+from .matrix import ROWS, bytes_of, group_size_for, named_layers, weight_matrix
+from .rounding import BITS
+
+
+@dataclass(frozen=True)
+class Allocation(Report):
+    """The bits of every row.
+
+    Attributes:
+        bits: layer → int64 `[N]`.
+        group_sizes: layer → weights that share a scale.
+        columns: layer → K.
+        damage: layer → what the criterion expects the chosen bits to cost.
+        criterion: the strategy that chose, or "uniform".
+        original_bytes: of the whole model in its own dtype.
+    """
+
+    bits: dict[str, Tensor]
+    group_sizes: dict[str, int]
+    columns: dict[str, int]
+    damage: dict[str, float]
+    criterion: str
+    original_bytes: int
+
+    @property
+    def average_bits(self) -> float:
+        """Bits a weight, without scales."""
+        weights = {n: len(b) * self.columns[n] for n, b in self.bits.items()}
+        spent = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
+        return spent / sum(weights.values())
+
+    def counts(self) -> pd.DataFrame:
+        """Rows of each layer at each number of bits."""
+        used = sorted({b for bits in self.bits.values() for b in bits.tolist()})
+        rows = {
+            n: {b: int((bits == b).sum()) for b in used}
+            for n, bits in self.bits.items()
+        }
+        return pd.DataFrame(rows).T.rename_axis("layer")
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a layer: its average bits, its rows at each number of bits."""
+        frame = self.counts().add_suffix("_bits")
+        frame.insert(
+            0, "average", {n: b.double().mean().item() for n, b in self.bits.items()}
+        )
+        frame["damage"] = pd.Series(self.damage)
+        return frame
+
+    def plot(self):
+        """Share of rows at each number of bits, a bar a layer (plotly)."""
+        import plotly.graph_objects as go
+
+        shares = self.counts().div(self.counts().sum(axis=1), axis=0)
+        colours = ("#f2e9d8", "#d9c6a0", "#9fc2c9", "#5b9aa8", "#2b6c80", "#12394a")
+        figure = go.Figure()
+        for bits in shares:
+            name = text("dpg.bits", bits=bits)
+            colour = colours[BITS.index(bits)] if bits in BITS else "#000000"
+            figure.add_bar(
+                x=shares.index, y=shares[bits], name=name, marker_color=colour
+            )
+        figure.update_yaxes(title=text("dpg.share_of_rows"), tickformat=".0%")
+        return figure.update_layout(barmode="stack", template="plotly_white")
+
+    def why(self) -> str:
+        means = {n: b.double().mean().item() for n, b in self.bits.items()}
+        most, least = max(means, key=means.get), min(means, key=means.get)
+        return text(
+            "dpg.allocation",
+            criterion=self.criterion,
+            average=self.average_bits,
+            most=most,
+            most_bits=means[most],
+            least=least,
+            least_bits=means[least],
+        )
+
+
+def allocate(
+    model: nn.Module,
+    calibration: Calibration,
+    bits: float = 4.0,
+    criterion: str = "sensitivity",
+    group_size: int = 64,
+    levels: tuple[int, ...] = BITS,
+) -> Allocation:
+    """Give bits to blocks of 16 rows under a budget of `bits` a stored weight.
+
+    Args:
+        bits: the budget, 2 to 8, without the scales (16 / group_size a weight more).
+        criterion: a name in `dpg.grouping`, or "uniform".
+        group_size: 32, 64 or 128; a layer for which 32 pads less gets 32.
+        levels: the numbers of bits that may be given.
+
+    Raises:
+        ValueError: for a budget outside of the levels, or a calibration of another
+            model.
+        UnknownNameError: naming the criteria there are.
+    """
+    layers, levels = named_layers(model), tuple(sorted(levels))
+    check_budget(bits, levels)
+    check_group_size(group_size)
+    if criterion == "uniform":
+        return uniform(model, bits, group_size)
+    if calibration.layers.keys() != layers.keys():
+        raise ValueError(
+            f"calibration is of another model: it knows the layers "
+            f"{sorted(calibration.layers)[:3]}..., the model has {sorted(layers)[:3]}..."
+        )
+    blocks, sizes, columns = [], {}, {}
+    for name, layer in layers.items():
+        weight = weight_matrix(layer)
+        columns[name] = weight.shape[1]
+        sizes[name] = group_size_for(columns[name], group_size)
+        facts = Layer(name, weight, calibration.layers[name], levels, sizes[name])
+        blocks += _blocks(name, damage(criterion, facts), weight.shape[1], sizes[name])
+    chosen = _greedy(blocks, levels, bits)
+    given = {n: torch.empty(len(layers[n].weight), dtype=torch.int64) for n in layers}
+    total = dict.fromkeys(layers, 0.0)
+    for block, level in zip(blocks, chosen, strict=True):
+        given[block.layer][block.rows] = levels[level]
+        total[block.layer] += block.damage[level].item()
+    return Allocation(given, sizes, columns, total, criterion, bytes_of(model))
+
+
+def uniform(model: nn.Module, bits: int, group_size: int = 64) -> Allocation:
+    """The same bits for every row.
+
+    Raises:
+        ValueError: for bits that are none of 2, 3, 4, 5, 6, 8.
+    """
+    if bits not in BITS:
+        raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
+    check_group_size(group_size)
+    layers = named_layers(model)
+    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
+    return Allocation(
+        {n: torch.full((len(layer.weight),), int(bits)) for n, layer in layers.items()},
+        {n: group_size_for(columns[n], group_size) for n in layers},
+        columns,
+        dict.fromkeys(layers, float("nan")),
+        "uniform",
+        bytes_of(model),
+    )
+
+
+def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
+    """Refuse a budget that no choice of levels reaches."""
+    if not levels or set(levels) - set(BITS):
+        raise ValueError(f"levels must be some of {BITS}; got {levels}.")
+    if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:
+        raise ValueError(
+            f"bits must be a budget from {levels[0]} to {levels[-1]} bits a weight; "
+            f"got {bits!r}."
+        )
+
+
+def check_group_size(group_size: int) -> None:
+    """Refuse a group size that the kernels do not know."""
+    if group_size not in (32, 64, 128):
+        raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Up to 16 rows of one layer that get the same bits."""
+
+    layer: str
+    rows: Tensor  # [<= 16]
+    damage: Tensor  # [levels]
+    weights: int  # stored: padding costs bytes too
+
+
+def _blocks(name: str, damage: Tensor, columns: int, group_size: int) -> list[_Block]:
+    order = damage[0].argsort(descending=True, stable=True)
+    stored = ROWS * ceil(columns / group_size) * group_size
+    return [
+        _Block(name, rows, damage[:, rows].sum(1), stored) for rows in order.split(ROWS)
+    ]
+
+
+def _greedy(blocks: list[_Block], levels: tuple[int, ...], bits: float) -> list[int]:
+    """The level of each block."""
+    steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
+    steps.sort(key=lambda step: -step[0])
+    chosen = [0] * len(blocks)
+    stored = sum(block.weights for block in blocks)
+    left = (bits - levels[0]) * stored + 1e-6
+    for _, level, i in steps:  # a block's steps come in order: its hull is convex
+        cost = (levels[level] - levels[chosen[i]]) * blocks[i].weights
+        if cost <= left:
+            chosen[i], left = level, left - cost
+    return chosen
+
+
+def _hull(block: _Block, levels: tuple[int, ...]):
+    """The steps (damage removed a bit, level) along the lower convex hull."""
+    damage, level = block.damage.tolist(), 0
+    while level + 1 < len(levels):
+        slopes = {
+            up: (damage[level] - damage[up])
+            / ((levels[up] - levels[level]) * block.weights)
+            for up in range(level + 1, len(levels))
+        }
+        level = max(slopes, key=lambda up: (slopes[up], up))
+        yield max(slopes[level], 0.0), level

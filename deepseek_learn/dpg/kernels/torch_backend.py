@@ -1,0 +1,16 @@
+"""Plain PyTorch: unpack the weight at each call, then multiply. Exact, and slow."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def problem() -> str:
+    return ""
+
+
+def facts() -> dict:
+    return {}
+
+
+def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x, matrix.dequantise(), None if bias is None else bias.float())

@@ -1,0 +1,157 @@
+"""Layers whose weight is packed planes: what `convert` puts in place of the float ones."""
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DeepSeekLearnError
+from .kernels import multiply
+from .matrix import output_size, patches
+from .packed import PackedMatrix
+
+PATCHES_MIB = 32  # patches of one call; a larger batch is taken in parts
+
+
+class FrozenModelError(DeepSeekLearnError):
+    """A compressed model was asked to train."""
+
+
+class DPGLayer(nn.Module):
+    """What both kinds share: packed weight, float bias, no training."""
+
+    def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
+        super().__init__()
+        self.matrix = matrix
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+        self.training = False
+
+    def train(self, mode: bool = True):
+        refuse_training(mode)
+        return super().train(mode)
+
+    def _multiply(self, rows: Tensor) -> Tensor:
+        """`[M, K]` → float32 `[M, N]`, the bias added."""
+        return multiply(self.matrix, rows.float(), self.bias)
+
+    def _check(self, x: Tensor, size: int, axis: int, layout: str) -> None:
+        if x.dim() <= -axis - 1 or x.shape[axis] != size:
+            raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
+        if not x.is_floating_point():
+            raise TypeError(f"x must hold floating-point numbers; got {x.dtype}.")
+        if x.device != self.matrix.order.device:
+            raise ValueError(
+                f"x is on {x.device}, the compressed layer on "
+                f"{self.matrix.order.device}; move one with .to(...)."
+            )
+
+
+def refuse_training(mode: bool) -> None:
+    """Raise if `mode` asks for training."""
+    if mode:
+        raise FrozenModelError(
+            "a DPG-compressed model cannot train: its weights are packed integers. "
+            "Train the original, then compress it again."
+        )
+
+
+class DPGLinear(DPGLayer):
+    """`[..., K]` → `[..., N]` with a packed weight; the answer has the dtype of x."""
+
+    def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
+        super().__init__(matrix, bias)
+        self.in_features, self.out_features = matrix.columns, matrix.rows
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight in use, unpacked at each access, float32 `[N, K]`."""
+        return self.matrix.dequantise()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x, self.in_features, -1, f"[..., {self.in_features}]")
+        y = self._multiply(x.reshape(-1, self.in_features))
+        return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
+
+
+class DPGConv2d(DPGLayer):
+    """A convolution as a product of its packed weight with patches of the picture.
+
+    `[B, C, H, W]` → `[B, N, H', W']`, in channels-last layout.
+    """
+
+    def __init__(
+        self,
+        matrix: PackedMatrix,
+        bias: Tensor | None,
+        kernel_size: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+    ):
+        super().__init__(matrix, bias)
+        self.kernel_size, self.stride = tuple(kernel_size), tuple(stride)
+        self.padding, self.dilation = tuple(padding), tuple(dilation)
+        self.in_channels = matrix.columns // prod(self.kernel_size)
+        self.out_channels = matrix.rows
+
+    @property
+    def geometry(self) -> tuple:
+        return self.kernel_size, self.stride, self.padding, self.dilation
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight in use, unpacked at each access, float32 `[N, C, kh, kw]`."""
+        matrix = self.matrix.dequantise()
+        shape = (self.out_channels, *self.kernel_size, self.in_channels)
+        return matrix.view(shape).permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        layout = f"[B, {self.in_channels}, H, W]"
+        if x.dim() != 4:
+            raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
+        self._check(x, self.in_channels, 1, layout)
+        high, wide = output_size(x.shape[2:], *self.geometry)
+        if high < 1 or wide < 1:
+            raise ValueError(
+                f"x is smaller than the kernel {self.kernel_size}: got {list(x.shape)}."
+            )
+        each = high * wide * self.matrix.columns * 4 / 2**20  # MiB of patches
+        pictures = max(int(PATCHES_MIB / each), 1)
+        y = [
+            self._multiply(patches(part, *self.geometry)) for part in x.split(pictures)
+        ]
+        y = torch.cat(y) if len(y) > 1 else y[0]  # [B * H' * W', N]
+        y = y.view(len(x), high, wide, self.out_channels).permute(0, 3, 1, 2)
+        return y.to(x.dtype)
+
+
+def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
+    """Name → compressed layer.
+
+    Raises:
+        ValueError: when `model` has none.
+    """
+    found = {n: m for n, m in model.named_modules() if isinstance(m, DPGLayer)}
+    if not found:
+        raise ValueError(
+            f"model must be DPG-compressed; {type(model).__name__} has no packed layer."
+        )
+    return found
+
+
+def set_precision(
+    model: nn.Module, max_bits: int = 8, refined: bool | None = None
+) -> nn.Module:
+    """Read only the first planes of each code, up to `max_bits`; returns the model.
+
+    Args:
+        max_bits: 2 to 8. A code's first plane is always read.
+        refined: whether refine terms are added; None leaves that as it is.
+    """
+    if not 2 <= max_bits <= 8:
+        raise ValueError(f"max_bits must be from 2 to 8; got {max_bits!r}.")
+    for layer in packed_layers(model).values():
+        matrix = layer.matrix
+        matrix.max_bits = max_bits
+        matrix.refined = matrix.refined if refined is None else refined
+    return model

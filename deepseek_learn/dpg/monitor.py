@@ -1,0 +1,250 @@
+"""The guide's DPG: watch how often each neuron is active, and divide them in groups.
+
+A neuron is an output of a linear layer or a convolution; where a batch norm follows, the
+neuron's value is what the norm makes of it. It is active where that value is above zero,
+and its activation frequency is the share of positions (pictures, places, tokens) at
+which it is. Counts are exact integers, so that batches add up whatever their size.
+Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
+"""
+
+import weakref
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..catalogue import text
+from ..report import Report
+from .matrix import named_layers
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+GROUPS = ("core", "medium", "low")
+
+
+@dataclass(frozen=True)
+class Groups(Report):
+    """Which neurons are in which group.
+
+    Attributes:
+        frequency: layer → float64 `[N]`, 0..1.
+        group: layer → int64 `[N]`, 0 core, 1 medium, 2 low.
+        rule: how they were divided, in words.
+        thresholds: the two frequencies that divide them; None when ranked.
+    """
+
+    frequency: dict[str, Tensor]
+    group: dict[str, Tensor]
+    rule: str
+    thresholds: tuple[float, float] | None
+
+    def indices(self, layer: str, group: str) -> Tensor:
+        """The neurons of one `layer` in the group "core", "medium" or "low"."""
+        if group not in GROUPS:
+            raise ValueError(f"group must be one of {GROUPS}; got {group!r}.")
+        if layer not in self.group:
+            raise ValueError(
+                f"layer must be one of {sorted(self.group)}; got {layer!r}."
+            )
+        return (self.group[layer] == GROUPS.index(group)).nonzero()[:, 0]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a layer: neurons, mean frequency, share of each group."""
+        rows = {}
+        for name, group in self.group.items():
+            shares = {g: (group == i).double().mean().item() for i, g in _numbered()}
+            mean = self.frequency[name].mean().item()
+            rows[name] = {"neurons": len(group), "mean_frequency": mean} | shares
+        return pd.DataFrame(rows).T.rename_axis("layer")
+
+    def plot(self):
+        """Each layer's frequencies, sorted, with the dividing lines (plotly)."""
+        import plotly.graph_objects as go
+
+        figure = go.Figure()
+        for name, frequency in self.frequency.items():
+            ranked = frequency.sort(descending=True).values
+            place = torch.linspace(0, 1, len(ranked))
+            figure.add_scatter(x=place.numpy(), y=ranked.numpy(), name=name)
+        for line in self.thresholds or ():
+            figure.add_hline(y=line, line_dash="dot", line_color="#888888")
+        figure.update_xaxes(title=text("dpg.rank_axis"), tickformat=".0%")
+        figure.update_yaxes(title=text("dpg.frequency_axis"), range=[0, 1])
+        return figure.update_layout(template="plotly_white")
+
+    def why(self) -> str:
+        every = torch.cat(list(self.group.values()))
+        shares = {g: f"{(every == i).double().mean():.1%}" for i, g in _numbered()}
+        return text("dpg.groups", neurons=len(every), rule=self.rule, **shares)
+
+
+class DynamicParameterGroup:
+    """Watches a model while it runs, and groups its neurons by activation frequency.
+
+    Args:
+        model: any module with linear layers or 2-D convolutions.
+        activation_threshold: above it a neuron is core (the guide: 0.7).
+        low_threshold: below it a neuron is low (the guide: 0.3).
+        core_ratio: instead of thresholds, the most active share of each layer is core,
+            the least active share of the same size low. The guide gives 0.3 beside its
+            thresholds; the two cannot both bind.
+
+    It watches inside `with`, or between `attach()` and `detach()`:
+
+    >>> with DynamicParameterGroup(model) as watch:                 # doctest: +SKIP
+    ...     model(pictures)
+    >>> watch.groups().why()                                        # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        activation_threshold: float = 0.7,
+        low_threshold: float = 0.3,
+        core_ratio: float | None = None,
+    ):
+        if not 0 <= low_threshold <= activation_threshold <= 1:
+            raise ValueError(
+                f"thresholds must be 0 <= low_threshold <= activation_threshold <= 1; "
+                f"got {low_threshold!r} and {activation_threshold!r}."
+            )
+        if core_ratio is not None and not 0 < core_ratio <= 0.5:
+            raise ValueError(
+                f"core_ratio must be above 0 and at most 0.5; got {core_ratio!r}."
+            )
+        self.model, self.layers = model, named_layers(model)
+        self.thresholds, self.core_ratio = (activation_threshold, low_threshold), None
+        self.core_ratio = core_ratio
+        self._norm_of: dict[nn.Module, str] = {}  # norm → the layer that it follows
+        self._handles: list = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        self._active = {name: 0 for name in self.layers}
+        self._positions = dict.fromkeys(self.layers, 0)
+
+    def attach(self) -> "DynamicParameterGroup":
+        """Begin to watch; a second call changes nothing."""
+        if not self._handles:
+            self._last: dict[str, weakref.ref] = {}
+            for name, layer in self.layers.items():
+                hook = partial(self._after_layer, name)
+                self._handles.append(layer.register_forward_hook(hook))
+            for module in self.model.modules():
+                if isinstance(module, NORMS):
+                    hook = module.register_forward_hook(self._after_norm)
+                    self._handles.append(hook)
+        return self
+
+    def detach(self) -> None:
+        """Stop watching; counts stay."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> "DynamicParameterGroup":
+        return self.attach()
+
+    def __exit__(self, *error) -> None:
+        self.detach()
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Layer → at how many positions its neurons were watched."""
+        return dict(self._positions)
+
+    def frequency(self, layer: str) -> Tensor:
+        """Share of positions at which each neuron was active, float64 `[N]`.
+
+        Raises:
+            ValueError: for a layer that is not watched, or has not run.
+        """
+        if layer not in self.layers:
+            raise ValueError(
+                f"layer must be one of {sorted(self.layers)}; got {layer!r}."
+            )
+        if not self._positions[layer]:
+            raise ValueError(
+                f"layer {layer!r} has not run while it was watched: call the model "
+                f"inside `with` first."
+            )
+        return self._active[layer].double().cpu() / self._positions[layer]
+
+    def groups(self) -> Groups:
+        """The groups by what was counted so far.
+
+        Raises:
+            ValueError: when a layer has not run yet.
+        """
+        frequency = {name: self.frequency(name) for name in self.layers}
+        if self.core_ratio is None:
+            high, low = self.thresholds
+            rule = text("dpg.by_threshold", high=high, low=low)
+            group = {n: _by_threshold(f, high, low) for n, f in frequency.items()}
+            return Groups(frequency, group, rule, self.thresholds)
+        rule = text("dpg.by_rank", ratio=f"{self.core_ratio:.0%}")
+        group = {n: _by_rank(f, self.core_ratio) for n, f in frequency.items()}
+        return Groups(frequency, group, rule, None)
+
+    @torch.no_grad()
+    def _after_layer(self, name: str, layer, inputs, output: Tensor) -> None:
+        if name in self._norm_of.values():
+            self._last[name] = weakref.ref(output)
+            return
+        counts, positions = active(output, isinstance(layer, nn.Conv2d))
+        self._add(name, counts, positions)
+        # a norm may follow: then its output counts instead (see `_after_norm`)
+        self._last[name] = weakref.ref(output)
+        self._undo = {"name": name, "counts": counts, "positions": positions}
+
+    @torch.no_grad()
+    def _after_norm(self, norm: nn.Module, inputs, output: Tensor) -> None:
+        name = self._norm_of.get(norm)
+        if name is None:
+            name = next((n for n, o in self._last.items() if o() is inputs[0]), None)
+            if name is None:
+                return  # what it normalises is no layer's output
+            self._norm_of[norm] = name
+            self._add(name, -self._undo["counts"], -self._undo["positions"])
+        self._add(name, *active(output, isinstance(norm, nn.BatchNorm2d)))
+
+    def _add(self, name: str, counts: Tensor, positions: int) -> None:
+        self._active[name] = self._active[name] + counts
+        self._positions[name] += positions
+
+
+def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
+    """Positions at which each neuron is above zero, int64 `[N]`, and how many there are.
+
+    Args:
+        y: `[B, N, H, W]` if `channels_first`, else `[..., N]`.
+    """
+    positive = (y > 0).byte()
+    if not channels_first:
+        positive = positive.view(-1, y.shape[-1])
+        return positive.sum(0), len(positive)
+    if y.is_contiguous(memory_format=torch.channels_last):
+        positive = positive.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
+        return positive.sum(0), len(positive)
+    return positive.flatten(2).sum(2).sum(0), y.numel() // y.shape[1]
+
+
+def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:
+    group = torch.ones(len(frequency), dtype=torch.int64)
+    group[frequency > high] = 0
+    group[frequency < low] = 2
+    return group
+
+
+def _by_rank(frequency: Tensor, ratio: float) -> Tensor:
+    count = round(ratio * len(frequency))
+    order = frequency.argsort(descending=True, stable=True)
+    group = torch.ones(len(frequency), dtype=torch.int64)
+    group[order[:count]] = 0
+    group[order[len(order) - count :]] = 2
+    return group
+
+
+def _numbered():
+    return enumerate(GROUPS)

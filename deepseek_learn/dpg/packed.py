@@ -1,0 +1,196 @@
+"""A matrix kept as packed planes: what a compressed layer holds instead of its weight.
+
+Rows are sorted by bits into *segments* of equal bits, each padded to blocks of 16 rows.
+The `base` term holds the codes that the allocation asked for. An optional `refine` term
+holds the rounding error of the base, rounded to 4 bits with a scale of its own: base
+alone is a calibrated low precision, both together are about 8 bits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .matrix import ROWS, pad_columns
+from .planes import WIDTHS, split, step_and_zero, unpack, used_widths
+from .rounding import Codes, quantise
+
+REFINE_BITS = 4
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows of equal bits in one term, as the manifest of a saved model states them.
+
+    Attributes:
+        term: "base" or "refine".
+        bits: of each code.
+        first: stored row with which it begins.
+        rows: how many, a multiple of 16.
+    """
+
+    term: str
+    bits: int
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A segment at the precision in use: the tensors that a kernel multiplies with.
+
+    Attributes:
+        planes: the planes in use, `[rows / 16, K' / (4 P), 64]` each.
+        widths: bits of each plane in use.
+        scale: bfloat16 `[K' / G, rows]`.
+        order: int32 `[rows]`, the output of each stored row, -1 for padding.
+        step, zero: value = step * (code - zero) * scale.
+        accumulate: add to the output instead of setting it.
+    """
+
+    planes: tuple[Tensor, ...]
+    widths: tuple[int, ...]
+    scale: Tensor
+    order: Tensor
+    step: float
+    zero: float
+    accumulate: bool
+
+
+class PackedMatrix(nn.Module):
+    """`[N, K]` as planes. Make one with `pack_matrix`, or empty to be filled by `load`.
+
+    Attributes:
+        max_bits: planes beyond so many bits of a code are not read (8: all are).
+        refined: whether the refine term is added, where there is one.
+    """
+
+    def __init__(
+        self, rows: int, columns: int, group_size: int, segments: tuple[Segment, ...]
+    ):
+        super().__init__()
+        self.rows, self.columns, self.group_size = rows, columns, group_size
+        self.padded = ceil(columns / group_size) * group_size
+        self.segments = segments
+        self.max_bits, self.refined, self.generation = 8, True, 0
+        for segment in segments:
+            for name, shape, dtype in self.tensors_of(segment):
+                self.register_buffer(name, torch.empty(shape, dtype=dtype))
+        stored = sum(s.rows for s in segments if s.term == "base")
+        self.register_buffer("order", torch.empty(stored, dtype=torch.int32))
+
+    def tensors_of(self, segment: Segment) -> Iterator[tuple[str, tuple, torch.dtype]]:
+        """Name, shape and dtype of each tensor of a segment."""
+        prefix, blocks = f"{segment.term}{segment.bits}", segment.rows // ROWS
+        for i, width in enumerate(WIDTHS[segment.bits]):
+            shape = (blocks, self.padded * width // 32, 64)
+            yield f"{prefix}_plane{i}", shape, torch.uint8
+        # the bits of bfloat16 numbers, as integers: `model.half()` must not round them
+        groups = self.padded // self.group_size
+        yield f"{prefix}_scale", (groups, segment.rows), torch.int16
+
+    def scale_of(self, segment: Segment) -> Tensor:
+        """bfloat16 `[K' / G, rows]`."""
+        return getattr(self, f"{segment.term}{segment.bits}_scale").view(torch.bfloat16)
+
+    @property
+    def has_refinement(self) -> bool:
+        return any(segment.term == "refine" for segment in self.segments)
+
+    def parts(self) -> list[Part]:
+        """What is multiplied at the precision in use, base terms first."""
+        found = []
+        for segment in self.segments:
+            refine = segment.term == "refine"
+            if refine and not self.refined:
+                continue
+            limit = REFINE_BITS if refine else self.max_bits
+            widths = used_widths(segment.bits, limit)
+            prefix = f"{segment.term}{segment.bits}_plane"
+            planes = tuple(getattr(self, f"{prefix}{i}") for i in range(len(widths)))
+            order = self.order[segment.first : segment.first + segment.rows]
+            step, zero = step_and_zero(segment.bits, sum(widths))
+            found.append(
+                Part(planes, widths, self.scale_of(segment), order, step, zero, refine)
+            )
+        return found
+
+    def dequantise(self) -> Tensor:
+        """The matrix in use, float32 `[N, K]`."""
+        matrix = torch.zeros(self.rows + 1, self.padded, device=self.order.device)
+        for part in self.parts():
+            values = part_values(part, self.group_size)
+            matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
+        return matrix[: self.rows, : self.columns]  # padding rows fell into the last
+
+    def _apply(self, *args, **kwargs):
+        self.generation += 1  # tensors move: kernels must look for them anew
+        return super()._apply(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        terms = ", ".join(f"{s.rows} x {s.term}{s.bits}" for s in self.segments)
+        return f"[{self.rows}, {self.columns}], G={self.group_size}: {terms}"
+
+
+def part_values(part: Part, group_size: int) -> Tensor:
+    """The weights of a part, float32 `[rows, K']`."""
+    codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
+    for plane, width in zip(part.planes, part.widths, strict=True):
+        codes = (codes << width) | unpack(plane, width)
+    groups = codes.float().view(len(codes), -1, group_size)
+    values = (groups - part.zero) * (part.scale.float() * part.step).T[:, :, None]
+    return values.reshape(len(codes), -1)
+
+
+def pack_matrix(codes: Codes, weight: Tensor, refine: bool = False) -> PackedMatrix:
+    """Pack rounded rows; with `refine`, also the error against `weight` `[N, K]`.
+
+    The refine term corrects what the base really is, so that it also mends what
+    calibrated rounding moved from one column to another.
+    """
+    rows = len(codes.bits)
+    order, segments = _sorted_rows(codes.bits)
+    terms = [(codes, segments)]
+    if refine:
+        residual = weight.float() - codes.dequantise()
+        terms.append((quantise(residual, REFINE_BITS, codes.group_size), None))
+        segments = (*segments, Segment("refine", REFINE_BITS, 0, len(order)))
+        terms[1] = (terms[1][0], segments[-1:])
+    matrix = PackedMatrix(rows, codes.columns, codes.group_size, segments)
+    matrix.order.copy_(order)
+    for of_term, its_segments in terms:
+        for segment in its_segments:
+            _fill(matrix, segment, of_term)
+    return matrix
+
+
+def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
+    """Stored order of the rows (most bits first, -1 for padding), and the segments."""
+    order, segments, first = [], [], 0
+    for b in sorted(set(bits.tolist()), reverse=True):
+        rows = (bits == b).nonzero()[:, 0]
+        padded = F.pad(rows, (0, -len(rows) % ROWS), value=-1)
+        segments.append(Segment("base", b, first, len(padded)))
+        order.append(padded)
+        first += len(padded)
+    return torch.cat(order).int(), tuple(segments)
+
+
+def _fill(matrix: PackedMatrix, segment: Segment, codes: Codes) -> None:
+    order = matrix.order[segment.first : segment.first + segment.rows].long()
+    mine = codes.codes[order].clone()
+    scale = codes.scale[:, order].clone()
+    padding = order < 0
+    mine[padding], scale[:, padding] = 2 ** (segment.bits - 1), 0
+    prefix = f"{segment.term}{segment.bits}"
+    for i, plane in enumerate(split(mine, segment.bits)):
+        getattr(matrix, f"{prefix}_plane{i}").copy_(plane)
+    getattr(matrix, f"{prefix}_scale").copy_(scale.view(torch.int16))
+
+
+def pad_input(x: Tensor, matrix: PackedMatrix) -> Tensor:
+    """Rows `[M, K]` padded with zeros to `[M, K']`."""
+    return pad_columns(x, matrix.group_size)

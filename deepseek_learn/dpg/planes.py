@@ -1,0 +1,74 @@
+"""Codes as bit-planes, stored once: a prefix of the planes is a lower precision.
+
+Code bits from high to low, 8 = 4 + 4, 6 = 4 + 2, 5 = 4 + 1, 3 = 2 + 1. In memory a plane
+of p bits is `[rows / 16, K / (4 P), 64]` bytes with P = 8 / p: the byte of (row r of 16,
+lane k4 of 4) holds the P codes of columns `4 P kb + 4 j + k4`, j = 0..P-1, at bit p j. So
+64 bytes are what one vector instruction of the kernels takes: 16 rows x 4 columns.
+"""
+
+import torch
+from torch import Tensor
+
+from .matrix import ROWS
+
+WIDTHS = {
+    1: (1,),
+    2: (2,),
+    3: (2, 1),
+    4: (4,),
+    5: (4, 1),
+    6: (4, 2),
+    7: (4, 2, 1),
+    8: (4, 4),
+}
+
+
+def split(codes: Tensor, bits: int) -> list[Tensor]:
+    """uint8 codes `[rows, K]` of `bits` bits as packed planes, high plane first."""
+    planes, left = [], bits
+    for width in WIDTHS[bits]:
+        left -= width
+        planes.append(pack((codes >> left) & (2**width - 1), width))
+    return planes
+
+
+def pack(codes: Tensor, width: int) -> Tensor:
+    """uint8 codes `[rows, K]` below `2**width` as `[rows / 16, K / (4 P), 64]`."""
+    rows, columns = codes.shape
+    each = 8 // width
+    lanes = codes.view(rows // ROWS, ROWS, columns // (4 * each), each, 4)
+    packed = torch.zeros_like(lanes[:, :, :, 0])  # [nb, 16, kb, 4]
+    for j in range(each):
+        packed |= lanes[:, :, :, j] << (width * j)
+    return packed.transpose(1, 2).reshape(rows // ROWS, -1, 64).contiguous()
+
+
+def unpack(plane: Tensor, width: int) -> Tensor:
+    """The codes `[rows, K]` of a packed plane: the inverse of `pack`."""
+    each = 8 // width
+    lanes = plane.view(len(plane), -1, ROWS, 4)  # [nb, kb, 16, 4]
+    parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(each)]
+    codes = torch.stack(parts, 3)  # [nb, kb, 16, P, 4]
+    return codes.transpose(1, 2).reshape(len(plane) * ROWS, -1)
+
+
+def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
+    """The leading planes that fit into `max_bits`; the first is always used."""
+    used, total = [], 0
+    for width in WIDTHS[bits]:
+        if used and total + width > max_bits:
+            break
+        used.append(width)
+        total += width
+    return tuple(used)
+
+
+def step_and_zero(bits: int, used: int) -> tuple[float, float]:
+    """How a truncated code is read: value = step * (code - zero) * scale.
+
+    The bits cut off are taken to be in the middle of their range, so that truncation
+    does not shift the weights: for 8 bits of which 4 are used, step 16, zero 7.53.
+    """
+    low = bits - used
+    step = 2.0**low
+    return step, (2.0 ** (bits - 1) - (step - 1) / 2) / step

@@ -1,0 +1,209 @@
+"""A compressed model in one file: planes, scales, what stayed in float, a manifest.
+
+The file is safetensors; the manifest is in its header, so that one rename writes both or
+neither. A SHA-256 over all tensors and the manifest finds any changed bit. The refine
+planes can be memory-mapped: they take memory only while they are used.
+"""
+
+import hashlib
+import json
+import mmap
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import DamagedFileError
+from ..files import whole
+from .compression import assemble, packed_layer
+from .layers import DPGConv2d, packed_layers
+from .matrix import named_layers
+from .packed import PackedMatrix, Segment
+
+FORMAT, VERSION = "deepseek_learn.dpg", 1
+
+
+def save(model: nn.Module, path: str | Path) -> Path:
+    """Write a compressed model, whole or not at all.
+
+    Raises:
+        ValueError: when `model` is not DPG-compressed.
+        OSError: when it cannot be written (disk full, no such place); an older file
+            at `path` is then unchanged.
+    """
+    path = Path(path)
+    layers = {name: _facts(layer) for name, layer in packed_layers(model).items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    # one storage under two names (a layer used twice) is written once
+    first = {t.data_ptr(): k for k, t in reversed(tensors.items()) if t.numel()}
+    same = {k: first[t.data_ptr()] for k, t in tensors.items() if t.numel()}
+    aliases = {k: v for k, v in same.items() if k != v}
+    tensors = {k: v for k, v in tensors.items() if k not in aliases}
+    manifest = {"model": type(model).__name__, "layers": layers, "aliases": aliases}
+    header = json.dumps(manifest, sort_keys=True)
+    metadata = {"format": FORMAT, "version": str(VERSION), "manifest": header}
+    metadata["sha256"] = _digest(tensors, header)
+    with whole(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path} could not be written: {error}") from error
+    return path
+
+
+def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn.Module:
+    """Read a compressed model into the frame of `model`, whose weights are not used.
+
+    Args:
+        path: a file that `save` wrote.
+        model: the same network as the one compressed, with any weights, or made under
+            `torch.device("meta")` with none.
+        map_refinement: leave refine planes in the file and map them into memory;
+            `drop_refinement` gives the memory back.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        DamagedFileError: for a file that is no such model, is damaged, is of a newer
+            version, or is of another network. `model` is never changed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be a file that dpg.save wrote; got {path}.")
+    tensors, manifest = _read(path)
+    layers = named_layers(model)
+    if {n: _shape(layer) for n, layer in layers.items()} != {
+        n: facts["shape"] for n, facts in manifest["layers"].items()
+    }:
+        raise DamagedFileError(
+            f"{path} holds a compressed {manifest['model']} with other layers than "
+            f"this {type(model).__name__}."
+        )
+    new = {}
+    for name, facts in manifest["layers"].items():
+        segments = tuple(Segment(**segment) for segment in facts["segments"])
+        rows, columns, group_size = facts["matrix"]
+        with torch.device("meta"):
+            matrix = PackedMatrix(rows, columns, group_size, segments)
+            new[name] = packed_layer(layers[name], matrix)
+    with torch.device("meta"):
+        result = assemble(model, new)
+    names = result.state_dict().keys()
+    tensors |= {k: tensors[v] for k, v in manifest["aliases"].items()}
+    if names != tensors.keys():
+        odd = sorted(names ^ tensors.keys())[0]
+        raise DamagedFileError(
+            f"{path} does not fit this model: it differs in {odd!r}."
+        )
+    if map_refinement:
+        tensors |= _mapped(path, [k for k in tensors if ".refine" in k])
+    return _filled(result, tensors, path)
+
+
+def drop_refinement(model: nn.Module) -> int:
+    """Give back the memory of mapped refine planes; returns the bytes of the mapping.
+
+    They are read from the file again when next used. Planes that are not mapped stay.
+    """
+    dropped = 0
+    for layer in packed_layers(model).values():
+        for tensor in layer.matrix.buffers(recurse=False):
+            mapped = getattr(tensor, "mapped", None)
+            if mapped is not None:
+                area, start, length = mapped
+                page = start // mmap.PAGESIZE * mmap.PAGESIZE
+                area.madvise(mmap.MADV_DONTNEED, page, start + length - page)
+                dropped += length
+    return dropped
+
+
+def _facts(layer) -> dict:
+    matrix = layer.matrix
+    return {
+        "shape": _shape(layer),
+        "matrix": [matrix.rows, matrix.columns, matrix.group_size],
+        "segments": [asdict(segment) for segment in matrix.segments],
+    }
+
+
+def _shape(layer: nn.Module) -> list:
+    """What must be equal for a packed weight to fit: sizes, geometry, bias."""
+    if isinstance(layer, nn.Conv2d | DPGConv2d):
+        sizes = [layer.out_channels, layer.in_channels]
+        for each in (layer.kernel_size, layer.stride, layer.padding, layer.dilation):
+            sizes += list(each)
+    else:
+        sizes = [layer.out_features, layer.in_features]
+    return [*sizes, layer.bias is not None]
+
+
+def _digest(tensors: dict[str, Tensor], header: str) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise DamagedFileError(f"{path} is no DPG-compressed model.")
+            if metadata.get("version") != str(VERSION):
+                raise DamagedFileError(
+                    f"{path} has version {metadata.get('version')} of the format; this "
+                    f"library reads version {VERSION}."
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        manifest = json.loads(metadata["manifest"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise DamagedFileError(
+            f"{path} is not a whole safetensors file: {error}"
+        ) from error
+    if _digest(tensors, metadata["manifest"]) != metadata.get("sha256"):
+        raise DamagedFileError(
+            f"{path} is damaged: its content does not have the checksum in its header."
+        )
+    return tensors, manifest
+
+
+def _mapped(path: Path, names: list[str]) -> dict[str, Tensor]:
+    """The tensors `names` as views of the mapped file."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    found = {}
+    for name in names:
+        begin, end = (8 + size + at for at in header[name]["data_offsets"])
+        bytes_ = torch.frombuffer(
+            area, dtype=torch.uint8, count=end - begin, offset=begin
+        )
+        dtype = {"U8": torch.uint8, "I16": torch.int16}[header[name]["dtype"]]
+        tensor = bytes_.view(dtype).view(header[name]["shape"])
+        tensor.mapped = (area, begin, end - begin)
+        found[name] = tensor
+    return found
+
+
+def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """Put the tensors into the model, in place of what it has."""
+    for key, value in model.state_dict(keep_vars=True).items():
+        owner, _, name = key.rpartition(".")
+        module = model.get_submodule(owner)
+        if value.shape != tensors[key].shape:
+            raise DamagedFileError(
+                f"{path} does not fit this model: {key!r} has shape "
+                f"{list(tensors[key].shape)}, not {list(value.shape)}."
+            )
+        if name in module._parameters:
+            parameter = nn.Parameter(tensors[key], requires_grad=False)
+            module._parameters[name] = parameter
+        else:
+            module._buffers[name] = tensors[key]
+    return model
