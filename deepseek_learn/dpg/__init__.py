@@ -26,6 +26,7 @@ _LAZY = {
     "Threshold": "cascade",
     "allocate": "allocation",
     "backend": "kernels",
+    "by_groups": "allocation",
     "bytes_of": "matrix",
     "calibrate": "calibration",
     "compress": "compression",

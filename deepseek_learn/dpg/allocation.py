@@ -18,7 +18,10 @@ from ..report import Report
 from .calibration import Calibration
 from .criteria import Layer, damage
 from .matrix import ROWS, bytes_of, group_size_for, named_layers, weight_matrix
+from .monitor import Groups
 from .rounding import BITS
+
+FLOAT = 32  # bits of a row that stays as it is
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Allocation(Report):
         columns: layer → K.
         damage: layer → what the criterion expects the chosen bits to cost.
         criterion: the strategy that chose, or "uniform".
-        original_bytes: of the whole model in its own dtype.
+        original_bytes: of the whole model, in float32.
     """
 
     bits: dict[str, Tensor]
@@ -47,6 +50,26 @@ class Allocation(Report):
         weights = {n: len(b) * self.columns[n] for n, b in self.bits.items()}
         spent = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
         return spent / sum(weights.values())
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the whole model once converted: planes, scales, order, the rest.
+
+        Rows of 32 bits (the guide's core group) count as float32 rows.
+        """
+        total = self.original_bytes
+        for name, bits in self.bits.items():
+            columns, size = self.columns[name], self.group_sizes[name]
+            padded = ceil(columns / size) * size
+            total -= len(bits) * columns * 4
+            for b, rows in zip(*bits.unique(return_counts=True), strict=True):
+                b, rows = int(b), int(rows)
+                if b == FLOAT:
+                    total += rows * columns * 4
+                    continue
+                stored = ceil(rows / ROWS) * ROWS
+                total += stored * (padded * b // 8 + padded // size * 2 + 4)
+        return total
 
     def counts(self) -> pd.DataFrame:
         """Rows of each layer at each number of bits."""
@@ -160,6 +183,44 @@ def uniform(model: nn.Module, bits: int, group_size: int = 64) -> Allocation:
         columns,
         dict.fromkeys(layers, float("nan")),
         "uniform",
+        bytes_of(model),
+    )
+
+
+def by_groups(
+    model: nn.Module,
+    groups: Groups,
+    core: int = FLOAT,
+    medium: int = 4,
+    low: int = 2,
+    group_size: int = 64,
+) -> Allocation:
+    """The guide's way: each activity group its own bits, core in full precision.
+
+    With rows of 32 bits the allocation can be simulated and its bytes counted, but not
+    converted: planes hold at most 8.
+
+    Raises:
+        ValueError: for groups of another model, or bits that are none of these.
+    """
+    check_group_size(group_size)
+    chosen = torch.tensor([core, medium, low])
+    if set(chosen.tolist()) - {*BITS, FLOAT}:
+        raise ValueError(
+            f"core, medium and low must be of {(*BITS, FLOAT)} bits; got "
+            f"{chosen.tolist()}."
+        )
+    layers = named_layers(model)
+    theirs = {name: len(group) for name, group in groups.group.items()}
+    if theirs != {name: len(layer.weight) for name, layer in layers.items()}:
+        raise ValueError("groups are of another model: other layers, or other sizes.")
+    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
+    return Allocation(
+        {name: chosen[group] for name, group in groups.group.items()},
+        {n: group_size_for(columns[n], group_size) for n in layers},
+        columns,
+        dict.fromkeys(layers, float("nan")),
+        "groups",
         bytes_of(model),
     )
 

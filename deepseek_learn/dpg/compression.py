@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..catalogue import text
 from ..report import Report
-from .allocation import Allocation, allocate, check_budget, check_group_size
+from .allocation import FLOAT, Allocation, allocate, check_budget, check_group_size
 from .calibration import Calibration, calibrate
 from .layers import DPGConv2d, DPGLayer, DPGLinear, packed_layers, refuse_training
 from .matrix import bytes_of, layer_weight, left_in_float, named_layers, weight_matrix
@@ -133,7 +133,7 @@ def convert(
     layers = _matching(model, allocation)
     new = {}
     for name, layer in layers.items():
-        codes = _codes(name, layer, allocation, calibration)
+        codes = _codes(name, layer, allocation, calibration, allocation.bits[name])
         new[name] = packed_layer(
             layer, pack_matrix(codes, weight_matrix(layer), refine)
         )
@@ -145,15 +145,18 @@ def simulate(
 ) -> nn.Module:
     """A float copy of the model whose weights are rounded as `convert` would.
 
-    The quick way to compare allocations: no packing, and activations stay exact.
+    The quick way to compare allocations: no packing, and activations stay exact. Rows
+    of 32 bits stay as they are.
     """
-    rounded = copy.deepcopy(model).eval()
+    result = copy.deepcopy(model).eval()
     for name, layer in _matching(model, allocation).items():
-        codes = _codes(name, layer, allocation, calibration)
+        kept = allocation.bits[name] == FLOAT
+        bits = allocation.bits[name].masked_fill(kept, 8)
+        rounded = _codes(name, layer, allocation, calibration, bits).dequantise()
+        rounded[kept] = weight_matrix(layer)[kept]
         with torch.no_grad():
-            weight = rounded.get_submodule(name).weight
-            weight.copy_(layer_weight(codes.dequantise(), layer))
-    return rounded
+            result.get_submodule(name).weight.copy_(layer_weight(rounded, layer))
+    return result
 
 
 def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:
@@ -198,7 +201,6 @@ def _matching(model: nn.Module, allocation: Allocation) -> dict[str, nn.Module]:
     return layers
 
 
-def _codes(name: str, layer: nn.Module, allocation, calibration) -> Codes:
+def _codes(name: str, layer: nn.Module, allocation, calibration, bits) -> Codes:
     H = calibration.layers[name].second_moment if calibration else None
-    bits, group_size = allocation.bits[name], allocation.group_sizes[name]
-    return quantise(weight_matrix(layer).cpu(), bits, group_size, H)
+    return quantise(weight_matrix(layer).cpu(), bits, allocation.group_sizes[name], H)

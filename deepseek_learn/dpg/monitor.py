@@ -122,7 +122,7 @@ class DynamicParameterGroup:
 
     def reset(self) -> None:
         """Forget all counts."""
-        self._active = {name: 0 for name in self.layers}
+        self._active = dict.fromkeys(self.layers, 0)
         self._positions = dict.fromkeys(self.layers, 0)
 
     def attach(self) -> "DynamicParameterGroup":

@@ -1,0 +1,103 @@
+r"""A Triton kernel for GPUs: planes are unpacked in registers, never in memory.
+
+One program computes a tile `[16, 32]` of the output. For each group of G columns it
+combines the planes to codes, multiplies them with the activations and scales the sum:
+:math:`y_{mn} \mathrel{+}= s_{gn} \sum_{k \in g} x_{mk} (q_{nk} - z)`. Activations keep
+their precision. Where no GPU is, the tests run it in Triton's interpreter.
+"""
+
+from torch import Tensor
+
+from ..packed import PackedMatrix, Part, pad_input
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # no wheel for this platform
+    triton = None
+
+TILE_M, TILE_N = 16, 32
+
+
+def problem() -> str:
+    if triton is None:
+        return "the package 'triton' is not installed"
+    return ""
+
+
+def facts() -> dict:
+    return {}
+
+
+def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
+    x = pad_input(x, matrix).contiguous()
+    y = x.new_zeros(len(x), matrix.rows)
+    for part in matrix.parts():  # base terms before refine terms
+        _launch(part, x, y, matrix.group_size)
+    return y if bias is None else y.add_(bias.float())
+
+
+def _launch(part: Part, x: Tensor, y: Tensor, group_size: int) -> None:
+    planes = [*part.planes, *part.planes[:1] * (3 - len(part.planes))]
+    widths = [*part.widths, 0, 0][:3]
+    grid = (triton.cdiv(len(part.order), TILE_N), triton.cdiv(len(x), TILE_M))
+    _planes_times_rows[grid](
+        x,
+        *planes,
+        part.scale,
+        part.order,
+        y,
+        len(x),
+        len(part.order),
+        x.shape[1],
+        y.shape[1],
+        part.step,
+        part.zero,
+        *widths,
+        G=group_size,
+        TILE_M=TILE_M,
+        TILE_N=TILE_N,
+    )
+
+
+if triton is not None:
+
+    @triton.jit
+    def _plane_codes(plane, rows, k, K, inside, WIDTH: tl.constexpr):
+        """The codes `[rows, k]` of one packed plane (its layout: `planes.py`)."""
+        each: tl.constexpr = 8 // WIDTH
+        line = (rows // 16) * (K // (4 * each)) + k // (4 * each)
+        place = line * 64 + (rows % 16) * 4 + k % 4
+        byte = tl.load(plane + place, mask=inside, other=0).to(tl.int32)
+        return (byte >> (WIDTH * ((k // 4) % each))) & ((1 << WIDTH) - 1)
+
+    @triton.jit
+    def _planes_times_rows(
+        x, plane0, plane1, plane2, scale, order, y, M, N, K, columns, step, zero,
+        W0: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr,
+        G: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr,
+    ):  # fmt: skip
+        n = tl.program_id(0) * TILE_N + tl.arange(0, TILE_N)
+        m = tl.program_id(1) * TILE_M + tl.arange(0, TILE_M)
+        inside = (n < N)[:, None]
+        total = tl.zeros((TILE_M, TILE_N), dtype=tl.float32)
+        for g in range(K // G):
+            k = g * G + tl.arange(0, G)
+            codes = _plane_codes(plane0, n[:, None], k[None, :], K, inside, W0)
+            if W1 > 0:
+                more = _plane_codes(plane1, n[:, None], k[None, :], K, inside, W1)
+                codes = (codes << W1) | more
+            if W2 > 0:
+                more = _plane_codes(plane2, n[:, None], k[None, :], K, inside, W2)
+                codes = (codes << W2) | more
+            weights = codes.to(tl.float32) - zero  # [TILE_N, G]
+            rows = x + m[:, None] * K + k[None, :]
+            values = tl.load(rows, mask=(m < M)[:, None], other=0.0)
+            part = tl.dot(values, tl.trans(weights), input_precision="ieee")
+            factor = tl.load(scale + g * N + n, mask=n < N, other=0.0)
+            total += part * (factor.to(tl.float32) * step)[None, :]
+        out = tl.load(order + n, mask=n < N, other=-1)
+        place = y + m[:, None] * columns + out[None, :]
+        mask = (m < M)[:, None] & (out >= 0)[None, :]
+        # a refine term adds to what its base term has written
+        tl.store(place, tl.load(place, mask=mask, other=0.0) + total, mask=mask)
