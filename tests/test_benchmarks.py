@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepseek_learn.course import write_result
 
@@ -88,3 +89,113 @@ def test_zoo_is_checked_in_a_process_without_network():
     zoo = script("zoo")
     assert zoo.loads_offline("fashion_net")
     assert not zoo.loads_offline("no such model")
+
+
+@pytest.fixture
+def scripts_path(monkeypatch):
+    """As when a script runs: its own folder is on the path."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def test_finished_runs_are_taken_over_whole_and_of_the_same_protocol(
+    tmp_path, scripts_path
+):
+    from models.runs import Runs
+
+    path, calls = tmp_path / "runs.jsonl", []
+
+    def measured():
+        calls.append(1)
+        return {"value": 7.0}
+
+    runs = Runs(path, "protocol")
+    assert runs.once({"model": "a"}, measured)["value"] == 7.0
+    with path.open("a") as file:
+        file.write('{"model": "b", "val')  # a kill
+    again = Runs(path, "protocol")
+    assert again.once({"model": "a"}, measured)["value"] == 7.0
+    assert len(calls) == 1
+    again.once({"model": "b"}, measured)
+    Runs(path, "another protocol").once({"model": "a"}, measured)
+    Runs(path, "protocol", anew=True).once({"model": "a"}, measured)
+    assert len(calls) == 4
+
+
+def quality_runs(quality, models):
+    """Made-up runs: DPG's KL is a tenth of every other way's, frequency's as random's."""
+    for model in models:
+        for variant in ("float32", "dpg", "gptq4", *quality.PEERS):
+            yield {"model": model, "variant": variant, "answers": 9, "agreement": 99.0} | {
+                "kl": 0.01 if variant == "dpg" else 0.1, "relative_accuracy": 99.6,
+                "stored_share": 14.0, "bits_a_weight": 4.3,
+            }  # fmt: skip
+        for bits in (3.0, 4.0):
+            for name in quality.CRITERIA:
+                kl = 0.02 if name == "sensitivity" else 0.1
+                for draw in range(quality.DRAWS if name == "random" else 1):
+                    yield {"model": model, "variant": name, "bits": bits} | {
+                        "draw": draw, "kl": kl
+                    }  # fmt: skip
+
+
+def test_quality_rows_are_ratios_the_ledger_takes(scripts_path, tmp_path):
+    quality = script("dpg_quality")
+    languages, pictures = ["tang_lm_0", "tang_lm_1"], ["fashion_net"]
+    runs = list(quality_runs(quality, [*languages, *pictures]))
+    rows = {r["what"]: r for r in quality.summarise(runs, languages, pictures)}
+    torchao = rows["language models: KL of dpg over torchao int4's (group 32)"]
+    assert torchao["measured"] == pytest.approx(0.1)
+    assert torchao["target"] == pytest.approx(1 / 3)
+    assert rows["KL of sensitivity over frequency's at 3 bits"]["measured"] == (
+        pytest.approx(0.2)
+    )
+    write_result("quality", rows.values(), "run", directory=tmp_path)
+
+
+def test_memory_ratios_are_taken_within_a_round(scripts_path, tmp_path):
+    memory = script("dpg_memory")
+    rounds = []
+    for noise in (1.0, 3.0, 2.0):
+        times = {v: noise * (1 + i) for i, v in enumerate(memory.VARIANTS)}
+        rounds.append(
+            {
+                v: {"resident": 16.0, "decode": t, "prefill": t, "dropped": 15.0}
+                | {"backend": "cpp"}
+                for v, t in times.items()
+            }
+        )
+    rows = memory.summarise(rounds)
+    place = memory.VARIANTS.index
+    faster = next(r for r in rows if "decode against torchao int4" in r["what"])
+    expected = (1 + place("torchao int4")) / (1 + place("dpg"))
+    assert faster["measured"] == pytest.approx(expected)
+    assert (faster["low"], faster["high"]) == pytest.approx((expected, expected))
+    write_result("memory", rows, "run", directory=tmp_path)
+
+
+def test_memory_gives_every_layer_the_mixture(scripts_path):
+    memory = script("dpg_memory")
+    model = torch.nn.Sequential(torch.nn.Linear(64, 320), torch.nn.Linear(320, 160))
+    shares = {"2": 0.1, "3": 0.2, "4": 0.4, "5": 0.2, "6": 0.1}
+    for bits in memory.allocation(model, shares).bits.values():
+        assert bits.double().mean().item() == pytest.approx(4.0)
+        assert {int(b) for b in bits.unique()} == {2, 3, 4, 5, 6}
+        assert all(len(set(block.tolist())) == 1 for block in bits.split(16))
+
+
+def test_the_plan_for_ten_billion_parameters_by_hand(scripts_path):
+    plan = script("dpg_ten_billion")
+    weights = 12 * 32 * 5120**2
+    assert weights == pytest.approx(10e9, rel=0.01)
+    embeddings, cache = 2 * 32_000 * 5120 * 2, 1024 * 2 * 32 * 5120 * 2
+    by_hand = weights * 4.25 / 8 + embeddings + cache + 2**29
+    assert plan.plan_bytes(4) == pytest.approx(by_hand)
+    most = {row["what"][-10:]: row["measured"] for row in plan.plan_rows()}
+    assert most[" 8 GB card"] == 4
+
+
+def test_the_small_decoder_of_the_ten_billion_run_generates(scripts_path):
+    plan = script("dpg_ten_billion")
+    model = plan.big_decoder("cpu", 64, 2, 4, 100)
+    assert plan.generate(model, "cpu") > 0
+    assert plan.parameters(model) > 12 * 2 * 64**2

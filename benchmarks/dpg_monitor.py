@@ -1,0 +1,90 @@
+"""What watching the neurons costs: a forward with the monitor over one without.
+
+    python benchmarks/dpg_monitor.py [--quick]
+
+Protocol. One thread, processor time; forward passes with and without
+`DynamicParameterGroup` in turn in one process, 21 rounds after a warm-up; the ratio
+within a round, median and quartiles over rounds. Networks: the zoo's fashion_net (32
+pictures) and solar_defects (2 photographs of 288 x 288), ResNet-50 (2 pictures of 224 x
+224, random weights) and a language model of `models/tang_lm.py` (16 x 128 bytes).
+
+Target, stated before the run: on each at most 5 % of the forward's time.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from models import tang_lm
+
+from deepseek_learn import DynamicParameterGroup, zoo
+from deepseek_learn.course.results import write_result
+
+
+def networks():
+    """Name, model and input of each."""
+    from torchvision.models import resnet50
+
+    generator = torch.Generator().manual_seed(0)
+
+    def pictures(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator)
+
+    yield "fashion_net", zoo.load("fashion_net"), pictures(32, 1, 28, 28)
+    yield "solar_defects", zoo.load("solar_defects"), pictures(2, 1, 288, 288)
+    yield "ResNet-50", resnet50().eval(), pictures(2, 3, 224, 224)
+    text = torch.randint(0, 256, (16, 128), generator=generator)
+    yield "language model", tang_lm.load(0), text
+
+
+def overhead(model, x, rounds: int) -> list[float]:
+    """Per cent that the monitor adds to a forward, in each round."""
+    watch, added = DynamicParameterGroup(model), []
+    with torch.inference_mode():
+        for i in range(rounds + 1):
+            plain = seconds(model, x)
+            with watch:
+                watched = seconds(model, x)
+            if i:  # the first warms up, and learns which norms follow which layers
+                added.append(100 * (watched / plain - 1))
+    return added
+
+
+def seconds(model, x) -> float:
+    start = time.process_time()
+    model(x)
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="5 rounds")
+    quick = parser.parse_args().quick
+    torch.set_num_threads(1)
+    rows = []
+    for name, model, x in networks():
+        added = overhead(model, x, 5 if quick else 21)
+        low, _, high = statistics.quantiles(added, n=4)
+        rows.append(
+            {
+                "claim": "C1",
+                "source": "ours",
+                "what": f"{name}: time that watching activation frequency adds",
+                "unit": "% of a forward",
+                "target": 5,
+                "better": "lower",
+                "measured": statistics.median(added),
+                "low": low,
+                "high": high,
+                "interval": "quartiles",
+                "n": len(added),
+            }
+        )
+        print(f"{rows[-1]['what']}: {rows[-1]['measured']:.2f} %", flush=True)
+    mode, command = "quick" if quick else "full", "python benchmarks/dpg_monitor.py"
+    print(write_result("dpg_monitor", rows, command, mode, protocol=__doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""A decoder of ten billion parameters on a small machine: the plan, and the run.
+
+    python benchmarks/dpg_ten_billion.py [--quick]
+
+Protocol. *The plan* is arithmetic: a decoder with 10 billion weights in linear layers
+(dim 5120, 32 layers of 12 dim^2, every head with keys and values of its own), a
+vocabulary of 32,000 and keys and values for 1,024 tokens in bfloat16; DPG at b bits a
+weight with its 16-bit scale for 64 weights; 0.5 GiB for the runtime. It lists the
+largest b for cards of 8, 12, 16 and 24 GB (of 10^9 bytes), how many tokens of context
+fit at 4 bits, and float16 beside it.
+
+*The run* generates with such a decoder, its packed planes filled with random bits (no
+trained model of that size is here): on a GPU under a cap of 8 GB of its memory, and on
+the CPU, where the cap is checked against the process's resident high-water mark. 8
+tokens after a prompt of 8; `--quick` is a model of a hundredth of the size.
+
+Target, stated before the run: a peak of at most 7.3 GB (10^9 bytes) for 10 billion
+parameters at 4 bits, on a GPU and on the CPU.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from deepseek_learn import dpg
+from deepseek_learn.course.results import write_result
+from deepseek_learn.dpg.compression import packed_layer
+from deepseek_learn.dpg.packed import PackedMatrix, Segment
+from deepseek_learn.lm import Decoder
+from deepseek_learn.lm.decoder import Cache
+
+DIM, LAYERS, HEADS, VOCAB = 5120, 32, 40, 32_000
+CARDS_GB, RUNTIME_BYTES, TOKENS, GROUP = (8, 12, 16, 24), 0.5 * 2**30, 1024, 64
+CAP_GB, TARGET_GB, NEW, PROMPT = 8, 7.3, 8, 8
+LEVELS = (2, 3, 4, 5, 6, 8)
+
+
+def plan_bytes(bits: float, dim=DIM, layers=LAYERS, vocab=VOCAB) -> float:
+    """Peak bytes by arithmetic: weights, embeddings and head, cache, runtime."""
+    weights = 12 * layers * dim**2
+    scale = 16 / GROUP if bits <= 8 else 0
+    embeddings = 2 * vocab * dim * 2
+    cache = TOKENS * token_bytes(dim, layers)
+    return weights * (bits + scale) / 8 + embeddings + cache + RUNTIME_BYTES
+
+
+def token_bytes(dim=DIM, layers=LAYERS) -> int:
+    """Bytes of one token's keys and values."""
+    return 2 * layers * dim * 2
+
+
+def plan_rows() -> list[dict]:
+    """The largest number of bits that fits each card."""
+    rows = []
+    for card in CARDS_GB:
+        fitting = [b for b in LEVELS if plan_bytes(b) <= card * 1e9]
+        said = ", ".join(f"{b} bits {plan_bytes(b) / 1e9:.2f} GB" for b in LEVELS)
+        tokens = TOKENS + (card * 1e9 - plan_bytes(4)) // token_bytes()
+        rows.append(
+            {
+                "claim": "C4",
+                "source": "ours",
+                "what": f"arithmetic: most bits a weight that fit a {card} GB card",
+                "unit": "bits",
+                "target": None,
+                "better": "higher",
+                "measured": max(fitting, default=0),
+                "note": f"{said}, float16 {plan_bytes(16) / 1e9:.2f} GB; at 4 bits "
+                f"{tokens:,.0f} tokens of context fit",
+            }
+        )
+    return rows
+
+
+def big_decoder(device: str, dim: int, layers: int, heads: int, vocab: int):
+    """A decoder whose linear layers are packed at 4 bits, filled with random planes."""
+    with torch.device("meta"):
+        model = Decoder(vocab, dim, layers, heads, context=PROMPT + NEW)
+    generator = torch.Generator(device).manual_seed(0)
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, torch.nn.Linear) and name != "head":
+            owner, _, leaf = name.rpartition(".")
+            new = random_layer(layer, device, generator)
+            setattr(model.get_submodule(owner), leaf, new)
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.is_meta:
+                filled = torch.empty(parameter.shape, device=device).normal_(0, 0.02)
+                kept = filled.bfloat16() if filled.dim() > 1 else filled
+                setattr(module, name, torch.nn.Parameter(kept, requires_grad=False))
+    model.head.register_forward_pre_hook(lambda head, inputs: inputs[0].bfloat16())
+    model.token.register_forward_hook(lambda m, inputs, y: y.float())
+    model.position.register_forward_hook(lambda m, inputs, y: y.float())
+    return model.eval()
+
+
+def random_layer(layer, device: str, generator):
+    rows, columns = layer.weight.shape
+    with torch.device(device):
+        matrix = PackedMatrix(rows, columns, GROUP, (Segment("base", 4, 0, rows),))
+    matrix.base4_plane0.random_(0, 256, generator=generator)
+    scale = torch.full_like(matrix.base4_scale, 0.02 / 8, dtype=torch.bfloat16)
+    matrix.base4_scale.copy_(scale.view(torch.int16))
+    matrix.order.copy_(torch.arange(rows))
+    bias = torch.zeros(rows, device=device)
+    frame = torch.nn.Linear(columns, rows, device="meta")
+    frame.bias = torch.nn.Parameter(bias, requires_grad=False)
+    return packed_layer(frame, matrix)
+
+
+@torch.inference_mode()
+def generate(model, device: str) -> float:
+    """Greedy tokens after a prompt; seconds a token."""
+    tokens = torch.arange(PROMPT, device=device)[None]
+    cache = Cache()
+    logits = model(tokens, cache)
+    start = time.perf_counter()
+    for _ in range(NEW):
+        tokens = logits[:, -1:].argmax(2)
+        if len(cache) < model.context:
+            logits = model(tokens, cache)
+        if not torch.isfinite(logits).all():
+            raise ValueError("the decoder's answer is not finite")
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / NEW
+
+
+def run(device: str, quick: bool) -> None:
+    """Build, generate, print bytes at the peak and seconds a token."""
+    sizes = (512, 32, 8, 3200) if quick else (DIM, LAYERS, HEADS, VOCAB)
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(CAP_GB * 1e9 / total, 1.0))
+    model = big_decoder(device, *sizes)
+    seconds = generate(model, device)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else high_water()
+    print(peak, seconds, parameters(model), dpg.backend(device).name)
+
+
+def parameters(model) -> int:
+    packed = [m.matrix for m in model.modules() if isinstance(m, dpg.DPGLinear)]
+    weights = sum(matrix.rows * matrix.columns for matrix in packed)
+    return weights + sum(p.numel() for p in model.parameters())
+
+
+def high_water() -> int:
+    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "linux":  # getrusage's holds the parent's, from before the exec
+        status = Path("/proc/self/status").read_text()
+        mark = int(status.split("VmHWM:")[1].split()[0])
+    return mark if sys.platform == "darwin" else mark * 1024
+
+
+def run_row(device: str, quick: bool) -> dict:
+    where = "a GPU under a cap of 8 GB" if device == "cuda" else "the CPU"
+    row = {
+        "claim": "C4",
+        "source": "guide" if device == "cuda" else "ours",
+        "what": f"peak memory of a 10-billion-parameter decoder generating on {where}",
+        "unit": "GB",
+        "target": TARGET_GB,
+        "better": "lower",
+    }
+    if device == "cuda" and not torch.cuda.is_available():
+        return row | {"measured": None, "note": "no GPU on this machine"}
+    if device == "cpu" and available() < CAP_GB * 1e9 and not quick:
+        return row | {"measured": None, "note": "less than 8 GB of memory are free"}
+    command = [sys.executable, __file__, "--run", device] + ["--quick"] * quick
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    peak, seconds, count, backend = done.stdout.split()
+    note = (
+        f"{int(count) / 1e9:.2f} billion parameters, {float(seconds):.2f} s a token, "
+    )
+    return row | {"measured": int(peak) / 1e9, "n": NEW, "note": note + backend}
+
+
+def available() -> float:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a hundredth of the size")
+    parser.add_argument("--run", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        run(arguments.run, arguments.quick)
+        return
+    rows = [run_row(device, arguments.quick) for device in ("cuda", "cpu")]
+    rows += plan_rows()
+    for row in rows:
+        measured = row["measured"]
+        shown = "untestable here" if measured is None else f"{measured:.4g}"
+        print(f"{row['what']}: {shown} {row['unit']} ({row['note']})")
+    mode = "quick" if arguments.quick else "full"
+    command = "python benchmarks/dpg_ten_billion.py"
+    print(write_result("dpg_ten_billion", rows, command, mode, protocol=__doc__))
+
+
+if __name__ == "__main__":
+    main()

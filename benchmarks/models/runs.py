@@ -1,0 +1,57 @@
+"""Finished runs, one JSON line each: a script that is cut off goes on where it was."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from deepseek_learn.course.results import machine, same_machine
+
+
+class Runs:
+    """The lines of one script's file, of the same protocol and the same machine.
+
+    Args:
+        path: the file; its folder is made.
+        protocol: the script's docstring: a changed one makes old lines count no more.
+        anew: take nothing over.
+    """
+
+    def __init__(self, path: Path, protocol: str, anew: bool = False):
+        self.path, self.machine = path, machine()
+        self.protocol = hashlib.sha256(protocol.encode()).hexdigest()[:12]
+        self.rows = [] if anew else [row for row in self._lines() if self._counts(row)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def once(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
+        """What `measure` gave for this `key`, now or in a finished run."""
+        for row in self.rows:
+            if all(row.get(name) == value for name, value in key.items()):
+                return row
+        row = key | measure() | {"protocol": self.protocol, "machine": self.machine}
+        row |= {"date": date.today().isoformat()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        shown = {
+            k: v for k, v in row.items() if k not in ("protocol", "machine", "date")
+        }
+        print(", ".join(f"{k} {_short(v)}" for k, v in shown.items()), flush=True)
+        return row
+
+    def _lines(self):
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+            try:
+                yield json.loads(line)
+            except ValueError:  # a line that a kill cut off
+                continue
+
+    def _counts(self, row: dict) -> bool:
+        mine = row.get("protocol") == self.protocol
+        return mine and same_machine(row["machine"], self.machine)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
