@@ -98,6 +98,26 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) ->
     return _with_intervals(("accuracy",), [right.mean()], draws, len(right))
 
 
+def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) -> dict:
+    """How near an answer is to a reference's on the same samples, both `[N, K]`.
+
+    `agreement`: share with the same largest logit; `kl`: mean Kullback-Leibler
+    divergence from the reference, in nats; each with a 95 % bootstrap interval.
+    """
+    same = (logits.argmax(1) == reference.argmax(1)).numpy()
+    kl = divergence(logits, reference).numpy()
+    classes = np.zeros(len(same), dtype=int)
+    draws = [[same[i].mean(), kl[i].mean()] for i in _resampled(classes, resamples)]
+    values = [same.mean(), kl.mean()]
+    return _with_intervals(("agreement", "kl"), values, draws, len(same), digits=6)
+
+
+def divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """KL(reference || answer) of each row of `[N, K]` logits, float64 `[N]`, nats."""
+    p = reference.double().log_softmax(-1)
+    return (p.exp() * (p - logits.double().log_softmax(-1))).sum(-1)
+
+
 def _resampled(classes: np.ndarray, resamples: int):
     """Positions drawn with replacement, as many of each class as there are."""
     rng = np.random.default_rng(0)
@@ -106,11 +126,11 @@ def _resampled(classes: np.ndarray, resamples: int):
         yield np.concatenate([rng.choice(group, len(group)) for group in groups])
 
 
-def _with_intervals(names, values, draws, n: int) -> dict:
+def _with_intervals(names, values, draws, n: int, digits: int = 4) -> dict:
     low, high = np.percentile(np.array(draws), [2.5, 97.5], axis=0)
     return {
-        name: {"value": round(float(v), 4), "low": round(float(a), 4)}
-        | {"high": round(float(b), 4), "n": n}
+        name: {"value": round(float(v), digits), "low": round(float(a), digits)}
+        | {"high": round(float(b), digits), "n": n}
         for name, v, a, b in zip(names, values, low, high, strict=True)
     }
 

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """The zoo's entries and cards: what each model is, was trained on, and measured."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 from torch import nn
 
-from ..catalogue import Text, spoken, text
+from .. import dpg
+from ..catalogue import Text, choose, spoken, text
 from ..errors import UnknownNameError
 from ..registry import Registry
-from .storage import WEIGHTS, load_into, read_runs
+from .storage import WEIGHTS, check_weights, load_into, read_runs
 
 zoo = Registry("zoo model")
 
@@ -27,6 +29,7 @@ class Model:
         weights: `"module:callable"` that fills a bare model from another package;
             None: the weights travel with this package and have a record beside them.
         split: the record's run whose weights are shipped.
+        original: the model that this one is the DPG-compressed sibling of.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Model:
     limits: Text
     split: str | None = None
     weights: str | None = None
+    original: str | None = None
 
     def resolve(self, target: str) -> Callable:
         module, _, attribute = target.partition(":")
@@ -86,7 +90,7 @@ class Card:
 
     def to_frame(self) -> pd.DataFrame:
         """The facts, one a row."""
-        hidden = ("title", "build", "weights", "split")
+        hidden = ("title", "build", "weights", "split", "original")
         facts = {
             text(f"card.{field}"): value
             for field, value in vars(self.model).items()
@@ -108,7 +112,8 @@ class Card:
         )
         facts = {key: run[key] for key in ("date", "epochs", "cpu_minutes", "torch")}
         facts["settings"] = ", ".join(f"{k} {v:g}" for k, v in run["settings"].items())
-        said = text("card.run", metrics=metrics, **facts)
+        kind = "card.compressed_run" if self.model.original else "card.run"
+        said = text(kind, metrics=metrics, **facts)
         return text("card.shipped", run=said) if split == self.model.split else said
 
     def _repr_html_(self) -> str:
@@ -143,14 +148,23 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
         UnknownNameError: naming the models there are.
         DamagedFileError: when the weights are not what the card says.
         MissingPackageError: when the weights come in a package that is not installed.
+        ValueError: for the untrained form of a compressed sibling: there is none.
     """
     model: Model = zoo[name]
+    if model.original and not pretrained:
+        raise ValueError(
+            f"pretrained must be True for {name!r}: a compressed model is made from "
+            f"trained weights; {model.original!r} is the network it was made from."
+        )
     bare = model.resolve(model.build)()
     if not pretrained:
         return bare
     if model.weights:
         return model.resolve(model.weights)(bare).eval()
     path = WEIGHTS / f"{name}.safetensors"
+    if model.original:
+        check_weights(path, card(name).sha256)
+        return dpg.load(path, bare)
     return load_into(bare, path, card(name).sha256).eval()
 
 
@@ -256,4 +270,67 @@ register(
             "zh": "发布者报告 top-1 为 75.1 %；这里没有 ImageNet，未做实测。",
         },
     )
+)
+
+
+def register_sibling(original: str, measured: dict, limits: dict, split: str) -> None:
+    """The DPG-compressed sibling of a model: its entry with what differs replaced.
+
+    Args:
+        measured: on what its figures rest, in each language.
+    """
+    of: Model = zoo[original]
+    title = {
+        "en": f"{choose(of.title, 'en')}, DPG-compressed",
+        "zh": f"{choose(of.title, 'zh')}，经 DPG 压缩",
+    }
+    command = f"python -m deepseek_learn.zoo.train.compressed {original} --ship"
+    changed = {"title": title, "data": measured, "limits": limits, "command": command}
+    changed |= {"weights": None, "original": original, "split": split}
+    register(dataclasses.replace(of, name=f"{original}_dpg", **changed))
+
+
+register_sibling(
+    "fashion_net",
+    measured={
+        "en": "Fashion-MNIST subset: calibrated on 512 training pictures, measured on "
+        "the test part",
+        "zh": "Fashion-MNIST 子集：用 512 张训练图片校准，在测试集上测量",
+    },
+    limits={
+        "en": "As the original's. Cannot train; faster than it only where the kernel is "
+        "(see `dpg.backend()`).",
+        "zh": "与原模型相同。不能再训练；只有能用上内核时才比原模型快（见 `dpg.backend()`）。",
+    },
+    split="fixed",
+)
+register_sibling(
+    "solar_defects",
+    measured={
+        "en": "ELPV, random split: calibrated on 256 training photographs, measured on "
+        "the test part",
+        "zh": "ELPV，随机划分：用 256 张训练照片校准，在测试集上测量",
+    },
+    limits={
+        "en": "As the original's. The depthwise convolutions stay in float. Cannot train.",
+        "zh": "与原模型相同。逐通道（depthwise）卷积保持浮点。不能再训练。",
+    },
+    split="random",
+)
+register_sibling(
+    "efficientnet_lite0",
+    measured={
+        "en": "Calibrated on 256 crops of two photographs (scikit-learn's china and "
+        "flower); agreement with the original on 300 crops of a third (matplotlib's)",
+        "zh": "用两张照片（scikit-learn 的 china 和 flower）的 256 个裁块校准；"
+        "在第三张照片（matplotlib 附带）的 300 个裁块上测量与原模型的一致率",
+    },
+    limits={
+        "en": "No ImageNet is here, so its accuracy is not measured: crops of three "
+        "photographs say little about a thousand classes. Calibrate your own with your "
+        "own pictures. The depthwise convolutions stay in float. Cannot train.",
+        "zh": "这里没有 ImageNet，所以没有测量它的准确率：三张照片的裁块说明不了一千个类别的情况。"
+        "请用你自己的图片另行校准。逐通道（depthwise）卷积保持浮点。不能再训练。",
+    },
+    split="crops",
 )

@@ -43,15 +43,7 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
         DamagedFileError: when the file is absent, does not have the checksum, or does
             not fit the model. The model is then unchanged.
     """
-    if not path.exists():
-        raise DamagedFileError(
-            f"weights file {path} is missing; reinstall the package."
-        )
-    if sha256 and checksum(path) != sha256:
-        raise DamagedFileError(
-            f"weights file {path} does not have the checksum on its card "
-            f"({sha256[:12]}...): it is damaged; reinstall the package."
-        )
+    check_weights(path, sha256)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -74,6 +66,19 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
     return model
 
 
+def check_weights(path: Path, sha256: str | None) -> None:
+    """Refuse a file that is absent or does not have the checksum on its card."""
+    if not path.exists():
+        raise DamagedFileError(
+            f"weights file {path} is missing; reinstall the package."
+        )
+    if sha256 and checksum(path) != sha256:
+        raise DamagedFileError(
+            f"weights file {path} does not have the checksum on its card "
+            f"({sha256[:12]}...): it is damaged; reinstall the package."
+        )
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -88,15 +93,36 @@ def record(
     Args:
         settings: what else makes the run again: seed, batch size, learning rate.
     """
+    trained = {
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch,
+        "stopped": run.stopped,
+    }
+    seconds = run.cpu_seconds
+    return _record(name, folder, split, metrics, seconds, settings, trained)
+
+
+def record_compression(
+    name: str,
+    folder: Path,
+    split: str,
+    metrics: dict,
+    cpu_seconds: float,
+    settings: dict,
+) -> Path:
+    """Write what compressing a model measured beside the file in `folder`."""
+    facts = {"epochs": 0}
+    return _record(name, folder, split, metrics, cpu_seconds, settings, facts)
+
+
+def _record(name, folder, split, metrics, cpu_seconds, settings, more: dict) -> Path:
     facts = {
         "sha256": checksum(folder / f"{name}.safetensors"),
         "date": date.today().isoformat(),
         "torch": torch.__version__.split("+")[0],
         "deepseek_learn": __version__,
-        "epochs": len(run.history),
-        "best_epoch": run.best_epoch,
-        "stopped": run.stopped,
-        "cpu_minutes": round(run.cpu_seconds / 60, 1),
+        **more,
+        "cpu_minutes": round(cpu_seconds / 60, 1),
         "settings": settings,
         "metrics": metrics,
     }
