@@ -7,8 +7,8 @@ from . import lazy
 
 __version__ = "0.1.0"
 
-_LAZY = {"SpatialChannelAttention": "attention"}
-_MODULES = ("attention", "course", "data", "training", "zoo")
+_LAZY = {"DynamicParameterGroup": "dpg", "SpatialChannelAttention": "attention"}
+_MODULES = ("attention", "course", "data", "dpg", "lm", "training", "zoo")
 
 __all__ = ["__version__", *_LAZY, *_MODULES]
 

@@ -1,20 +1,24 @@
 """Real datasets, one loader each, with no network: `load(name)` or the loader itself."""
 
-from .dataset import DataCard, ImageDataset, Splits, datasets
+from .dataset import DataCard, ImageDataset, Splits, TextSplits, datasets, windows
 from .digits import digits
 from .elpv import elpv, elpv_sample
 from .fashion_mnist import fashion_mnist
+from .tang_poems import tang_poems
 
 __all__ = [
     "DataCard",
     "ImageDataset",
     "Splits",
+    "TextSplits",
     "digits",
     "elpv",
     "elpv_sample",
     "fashion_mnist",
     "load",
     "names",
+    "tang_poems",
+    "windows",
 ]
 
 
@@ -23,7 +27,7 @@ def names() -> list[str]:
     return list(datasets)
 
 
-def load(name: str, **options) -> Splits:
+def load(name: str, **options) -> Splits | TextSplits:
     """The dataset `name`; `options` go to its loader (see `data.elpv`).
 
     Raises:

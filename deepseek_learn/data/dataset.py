@@ -125,6 +125,67 @@ class Splits:
         return pd.DataFrame(counts, index=pd.Index(self.classes, name="class"))
 
 
+@dataclass(frozen=True)
+class TextSplits:
+    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem a line."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    card: DataCard
+
+    def __repr__(self) -> str:
+        sizes = "/".join(str(count) for count in self.to_frame()["bytes"])
+        return f"TextSplits({self.card.name}: train/validation/test = {sizes} bytes)"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Bytes, characters (line ends included) and poems of each part."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = {
+            name: {
+                "bytes": len(part),
+                # every byte but 10xxxxxx begins a character
+                "characters": int(((part & 0xC0) != 0x80).sum()),
+                "poems": int((part == ord("\n")).sum()),
+            }
+            for name, part in parts.items()
+        }
+        return pd.DataFrame(counts).T.rename_axis("part")
+
+
+def windows(
+    part: Tensor, length: int, batch: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Random windows of a text, each with the byte that follows it.
+
+    A window begins at any byte, also inside a character or a poem. With
+    `w = windows(...)` a model reads `w[:, :-1]` and is to say `w[:, 1:]`.
+
+    Args:
+        part: uint8 `[N]`, a part of `TextSplits`.
+        length: bytes that the model reads, at most N - 1.
+        batch: B, the number of windows.
+        generator: where the places are drawn from; by default torch's own.
+
+    Returns:
+        int64 `[B, length + 1]`.
+    """
+    if part.dtype != torch.uint8 or part.dim() != 1:
+        raise ValueError(
+            f"part must be uint8 [N], a text's bytes; got {part.dtype} "
+            f"{list(part.shape)}."
+        )
+    if not 1 <= length < len(part):
+        raise ValueError(
+            f"length must be 1 to {len(part) - 1} for a text of {len(part)} bytes; "
+            f"got {length}."
+        )
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1; got {batch}.")
+    starts = torch.randint(len(part) - length, (batch, 1), generator=generator)
+    return part[starts + torch.arange(length + 1)].long()
+
+
 def split_by(parts: np.ndarray, whole: ImageDataset, classes, card) -> Splits:
     """Splits from one of "train", "validation", "test" a picture."""
     names = ("train", "validation", "test")

@@ -1,0 +1,130 @@
+r"""A plain decoder-only transformer: the baseline that other language models are held to.
+
+Each block adds twice to its input :math:`x` (pre-norm, as in GPT-2)
+
+.. math:: x \leftarrow x + W_o\,\mathrm{attention}(W_{qkv}\,\mathrm{norm}(x)), \quad
+          x \leftarrow x + W_{down}\,\phi(W_{up}\,\mathrm{norm}(x))
+
+with causal attention over several heads (Vaswani et al. 2017, arXiv 1706.03762).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+
+class Cache:
+    """Keys and values of the tokens read, a pair `[B, heads, T, dim/heads]` a layer.
+
+    A new one is empty; a `Decoder` that is given it reads only tokens that follow.
+    """
+
+    def __init__(self):
+        self.pairs: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        """T, the tokens read so far."""
+        return self.pairs[0][0].shape[2] if self.pairs else 0
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Append new tokens' `[B, heads, T, dim/heads]`; returns the layer's pair."""
+        if layer in self.pairs:
+            old_key, old_value = self.pairs[layer]
+            key, value = torch.cat([old_key, key], 2), torch.cat([old_value, value], 2)
+        self.pairs[layer] = key, value
+        return key, value
+
+
+class Attention(nn.Module):
+    """Causal self-attention over `heads` heads: `[B, T, dim]` → `[B, T, dim]`."""
+
+    def __init__(self, dim: int, heads: int, layer: int):
+        super().__init__()
+        self.heads, self.layer = heads, layer
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1))  # [B, T, 3, heads, d]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, d]
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)  # [B, heads, S, d], S = past + T
+        new, seen, mask = q.shape[2], k.shape[2], None
+        if 1 < new < seen:  # is_causal would align token 0 with the past's token 0
+            mask = x.new_ones(new, seen, dtype=torch.bool).tril(seen - new)
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=1 < new == seen)
+        return self.out(y.transpose(1, 2).flatten(2))  # [B, T, dim]
+
+
+class Block(nn.Module):
+    """Attention, then a network of two layers at each token: `[B, T, dim]` → same."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, activation: str, layer: int):
+        super().__init__()
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, layer)
+        self.up, self.down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        x = x + self.attention(self.norm_attention(x), cache)
+        return x + self.down(self.activation(self.up(self.norm_mlp(x))))
+
+
+class Decoder(nn.Module):
+    """Tokens `[B, T]` → logits `[B, T, vocab]` of the token that follows each.
+
+    Args:
+        vocab: number of tokens; 256 for bytes.
+        dim: width; a multiple of `heads`.
+        context: the most tokens that one sequence may have.
+        hidden: width inside the blocks' networks; by default 4 * dim.
+        activation: "relu" (most of its outputs are zero) or "gelu".
+
+    Raises:
+        ValueError: for arguments or tokens that do not fit, with what it got.
+    """
+
+    def __init__(
+        self,
+        vocab: int = 256,
+        dim: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        context: int = 128,
+        hidden: int | None = None,
+        activation: str = "relu",
+    ):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim must be a multiple of heads; got {dim} and {heads}.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be relu or gelu; got {activation!r}.")
+        self.context = context
+        self.token, self.position = nn.Embedding(vocab, dim), nn.Embedding(context, dim)
+        sizes = dim, heads, hidden or 4 * dim, activation
+        self.blocks = nn.ModuleList(Block(*sizes, layer) for layer in range(layers))
+        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, vocab, bias=False)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """`[B, T]` int64 → `[B, T, vocab]`; with a `cache`, `tokens` follow its own."""
+        if tokens.dtype != torch.int64 or tokens.dim() != 2:
+            got = f"{tokens.dtype} {list(tokens.shape)}"
+            raise ValueError(f"tokens must be int64 [B, T]; got {got}.")
+        past, new = 0 if cache is None else len(cache), tokens.shape[1]
+        if not 1 <= new <= self.context - past:
+            raise ValueError(
+                f"tokens must be 1 to {self.context - past} a sequence (a context of "
+                f"{self.context}, {past} of them in the cache); got {new}."
+            )
+        positions = torch.arange(past, past + new, device=tokens.device)
+        x = self.token(tokens) + self.position(positions)  # [B, T, dim]
+        for block in self.blocks:
+            x = block(x, cache)
+        return self.head(self.norm(x))
