@@ -15,9 +15,16 @@ from torch import Tensor, nn
 
 from ..catalogue import text
 from ..report import Report
-from .calibration import Calibration
+from .calibration import Calibration, check_calibration
 from .criteria import Layer, damage
-from .matrix import ROWS, bytes_of, group_size_for, named_layers, weight_matrix
+from .matrix import (
+    ROWS,
+    bytes_of,
+    group_size_for,
+    matching_layers,
+    named_layers,
+    weight_matrix,
+)
 from .monitor import Groups
 from .rounding import BITS
 
@@ -34,7 +41,7 @@ class Allocation(Report):
         columns: layer → K.
         damage: layer → what the criterion expects the chosen bits to cost.
         criterion: the strategy that chose, or "uniform".
-        original_bytes: of the whole model, in float32.
+        original_bytes: of the whole model, the weights of these layers in float32.
     """
 
     bits: dict[str, Tensor]
@@ -140,19 +147,15 @@ def allocate(
             model.
         UnknownNameError: naming the criteria there are.
     """
-    layers, levels = named_layers(model), tuple(sorted(levels))
+    levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
     if criterion == "uniform":
         return uniform(model, bits, group_size)
-    if calibration.layers.keys() != layers.keys():
-        raise ValueError(
-            f"calibration is of another model: it knows the layers "
-            f"{sorted(calibration.layers)[:3]}..., the model has {sorted(layers)[:3]}..."
-        )
+    layers = check_calibration(calibration, model)
     blocks, sizes, columns = [], {}, {}
     for name, layer in layers.items():
-        weight = weight_matrix(layer)
+        weight = weight_matrix(layer).cpu()
         columns[name] = weight.shape[1]
         sizes[name] = group_size_for(columns[name], group_size)
         facts = Layer(name, weight, calibration.layers[name], levels, sizes[name])
@@ -163,7 +166,7 @@ def allocate(
     for block, level in zip(blocks, chosen, strict=True):
         given[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
-    return Allocation(given, sizes, columns, total, criterion, bytes_of(model))
+    return Allocation(given, sizes, columns, total, criterion, _bytes(model, layers))
 
 
 def uniform(model: nn.Module, bits: int, group_size: int = 64) -> Allocation:
@@ -183,7 +186,7 @@ def uniform(model: nn.Module, bits: int, group_size: int = 64) -> Allocation:
         columns,
         dict.fromkeys(layers, float("nan")),
         "uniform",
-        bytes_of(model),
+        _bytes(model, layers),
     )
 
 
@@ -204,16 +207,14 @@ def by_groups(
         ValueError: for groups of another model, or bits that are none of these.
     """
     check_group_size(group_size)
-    chosen = torch.tensor([core, medium, low])
-    if set(chosen.tolist()) - {*BITS, FLOAT}:
+    if {core, medium, low} - {*BITS, FLOAT}:
         raise ValueError(
             f"core, medium and low must be of {(*BITS, FLOAT)} bits; got "
-            f"{chosen.tolist()}."
+            f"{[core, medium, low]}."
         )
-    layers = named_layers(model)
-    theirs = {name: len(group) for name, group in groups.group.items()}
-    if theirs != {name: len(layer.weight) for name, layer in layers.items()}:
-        raise ValueError("groups are of another model: other layers, or other sizes.")
+    chosen = torch.tensor([core, medium, low], dtype=torch.int64)
+    sizes = {name: (len(group),) for name, group in groups.group.items()}
+    layers = matching_layers(model, sizes, "groups are")
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     return Allocation(
         {name: chosen[group] for name, group in groups.group.items()},
@@ -221,7 +222,7 @@ def by_groups(
         columns,
         dict.fromkeys(layers, float("nan")),
         "groups",
-        bytes_of(model),
+        _bytes(model, layers),
     )
 
 
@@ -238,8 +239,14 @@ def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
 
 def check_group_size(group_size: int) -> None:
     """Refuse a group size that the kernels do not know."""
-    if group_size not in (32, 64, 128):
+    if not isinstance(group_size, int) or group_size not in (32, 64, 128):
         raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
+
+
+def _bytes(model: nn.Module, layers: dict[str, nn.Module]) -> int:
+    """Bytes of the model, with the weights to compress counted as float32."""
+    weights = [layer.weight for layer in layers.values()]
+    return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)
 
 
 @dataclass(frozen=True)
@@ -284,4 +291,6 @@ def _hull(block: _Block, levels: tuple[int, ...]):
             for up in range(level + 1, len(levels))
         }
         level = max(slopes, key=lambda up: (slopes[up], up))
-        yield max(slopes[level], 0.0), level
+        if slopes[level] < 0:  # a learner's own criterion may see harm in more bits
+            return
+        yield slopes[level], level

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..catalogue import text
 from ..report import Report
-from .matrix import input_rows, named_layers, output_rows
+from .matrix import input_rows, matching_layers, named_layers, output_rows
 
 ROWS_A_BATCH = 4096  # patches of one batch that enter H; all enter the gradient
 
@@ -107,6 +107,9 @@ def calibrate(
 ) -> Calibration:
     """Run `batches` through the model, forward and backward; the model stays as it is.
 
+    Layers that take no part in the answer (never called, because other code reads their
+    weight, or of an unused head) are not in the result and later stay in float.
+
     Args:
         model: gives logits `[B, classes]`, or `[B, T, classes]` for a language model.
         batches: inputs, or tuples whose first part is the input. A few hundred samples
@@ -142,7 +145,22 @@ def calibrate(
             samples += len(batch)
     if samples == 0:
         raise ValueError("batches must hold at least one input; it was empty.")
-    return Calibration({n: s.finish(n, samples) for n, s in sums.items()}, samples)
+    seen = {n: s.finish(samples) for n, s in sums.items() if s.took_part}
+    if not seen:
+        raise ValueError(
+            "no layer took part in the model's answer to any batch: there is nothing "
+            "to compress."
+        )
+    return Calibration(seen, samples)
+
+
+def check_calibration(calibration: Calibration, model: nn.Module) -> dict:
+    """The model's calibrated layers; statistics of another model are refused."""
+    sizes = {
+        name: (len(seen.gradient), len(seen.second_moment))
+        for name, seen in calibration.layers.items()
+    }
+    return matching_layers(model, sizes, "calibration is")
 
 
 def input_of(batch) -> Tensor:
@@ -182,14 +200,17 @@ class _Sums:
     def problem(self, what: str) -> str:
         return f"layer {self.name!r}: its {what} hold NaN or infinity."
 
-    def finish(self, name: str, samples: int) -> Statistics:
-        if self.positions == 0 or isinstance(self.gradient, float):
-            raise ValueError(
-                f"layer {name!r} took no part in the model's answer to any batch; "
-                f"leave it out or give batches that use it."
-            )
-        if not torch.isfinite(self.gradient).all():
-            raise ValueError(self.problem("gradients"))
+    @property
+    def took_part(self) -> bool:
+        return isinstance(self.gradient, Tensor)
+
+    def finish(self, samples: int) -> Statistics:
+        for what, total in (
+            ("squared inputs", self.second_moment),
+            ("squared gradients", self.gradient),
+        ):
+            if not torch.isfinite(total.float()).all():
+                raise ValueError(self.problem(what))
         return Statistics(
             (self.second_moment / self.sampled),
             (self.gradient / samples).float(),

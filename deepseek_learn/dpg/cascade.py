@@ -14,7 +14,7 @@ Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf, nextafter
+from math import ceil, inf, nextafter
 
 import pandas as pd
 import torch
@@ -140,7 +140,7 @@ class Cascade(nn.Module):
         if allowed < 0:
             raise ValueError(
                 f"agreement={agreement:g} needs at least "
-                f"{round(agreement / (1 - agreement))} calibration inputs; got {n}."
+                f"{ceil(agreement / (1 - agreement) - 1e-6)} calibration inputs; got {n}."
             )
         order = margin.argsort()
         # D with the first k inputs refined, k = 0..n, from the least sure on
@@ -148,7 +148,10 @@ class Cascade(nn.Module):
         rest = (~base_same[order]).flip(0).cumsum(0).flip(0)
         zero = torch.zeros(1, dtype=torch.int64)
         different = torch.cat([zero, first]) + torch.cat([rest, zero])
-        reached = (different <= allowed).nonzero()[:, 0]
+        # a threshold cannot divide inputs of equal margin
+        divides = torch.ones(n + 1, dtype=torch.bool)
+        divides[1:-1] = margin[order].diff() > 0
+        reached = ((different <= allowed) & divides).nonzero()[:, 0]
         if not len(reached):
             raise CascadeError(
                 f"refined answers themselves differ from the reference on "

@@ -11,9 +11,15 @@ from torch import Tensor, nn
 from ..catalogue import text
 from ..report import Report
 from .allocation import FLOAT, Allocation, allocate, check_budget, check_group_size
-from .calibration import Calibration, calibrate
+from .calibration import Calibration, calibrate, check_calibration
 from .layers import DPGConv2d, DPGLayer, DPGLinear, packed_layers, refuse_training
-from .matrix import bytes_of, layer_weight, left_in_float, named_layers, weight_matrix
+from .matrix import (
+    bytes_of,
+    layer_weight,
+    left_in_float,
+    matching_layers,
+    weight_matrix,
+)
 from .packed import PackedMatrix, pack_matrix
 from .rounding import Codes, quantise
 
@@ -110,7 +116,11 @@ def compress(
     allocation = allocate(model, calibration, bits, criterion, group_size)
     small = convert(model, allocation, calibration, refine)
     return Compression(
-        small, allocation, bytes_of(small), bytes_of(model), left_in_float(model)
+        small,
+        allocation,
+        bytes_of(small),
+        bytes_of(model),
+        left_in_float(model, allocation.bits),
     )
 
 
@@ -124,19 +134,19 @@ def convert(
 
     Args:
         allocation: bits of every row, from `allocate` or `uniform`.
-        calibration: rounds by GPTQ; None: to nearest.
+        calibration: rounds by GPTQ; None, or a layer that it has not seen: to nearest.
         refine: add a 4-bit term that holds the base's rounding error.
 
     Raises:
-        ValueError: for an allocation of another model.
+        ValueError: for an allocation or a calibration of another model, and for rows of
+            32 bits, which planes do not hold.
     """
-    layers = _matching(model, allocation)
+    layers = _matching(model, allocation, calibration)
     new = {}
     for name, layer in layers.items():
         codes = _codes(name, layer, allocation, calibration, allocation.bits[name])
-        new[name] = packed_layer(
-            layer, pack_matrix(codes, weight_matrix(layer), refine)
-        )
+        matrix = pack_matrix(codes, weight_matrix(layer).cpu(), refine)
+        new[name] = packed_layer(layer, matrix).to(layer.weight.device)
     return assemble(model, new)
 
 
@@ -149,11 +159,11 @@ def simulate(
     of 32 bits stay as they are.
     """
     result = copy.deepcopy(model).eval()
-    for name, layer in _matching(model, allocation).items():
+    for name, layer in _matching(model, allocation, calibration).items():
         kept = allocation.bits[name] == FLOAT
         bits = allocation.bits[name].masked_fill(kept, 8)
         rounded = _codes(name, layer, allocation, calibration, bits).dequantise()
-        rounded[kept] = weight_matrix(layer)[kept]
+        rounded[kept] = weight_matrix(layer).cpu()[kept]
         with torch.no_grad():
             result.get_submodule(name).weight.copy_(layer_weight(rounded, layer))
     return result
@@ -168,14 +178,14 @@ def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """A copy of `model` with the layers `new` in their places.
+    """A copy of `model` with the layers `new` in their places, all frozen.
 
     Their float weights are never copied, and a layer used twice stays one layer.
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
     result = copy.deepcopy(model, memo)
     result.train = _Train(result)
-    return result.eval()
+    return result.requires_grad_(False).eval()
 
 
 class _Train:
@@ -189,18 +199,17 @@ class _Train:
         return type(self.model).train(self.model, mode)
 
 
-def _matching(model: nn.Module, allocation: Allocation) -> dict[str, nn.Module]:
-    layers = named_layers(model)
-    theirs = {name: len(bits) for name, bits in allocation.bits.items()}
-    ours = {name: len(layer.weight) for name, layer in layers.items()}
-    if theirs != ours:
-        odd = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]
-        raise ValueError(
-            f"allocation is of another model: they differ in the layer {odd!r}."
-        )
-    return layers
+def _matching(model: nn.Module, allocation, calibration) -> dict[str, nn.Module]:
+    if calibration is not None:
+        check_calibration(calibration, model)
+    sizes = {
+        name: (len(bits), allocation.columns[name])
+        for name, bits in allocation.bits.items()
+    }
+    return matching_layers(model, sizes, "allocation is")
 
 
 def _codes(name: str, layer: nn.Module, allocation, calibration, bits) -> Codes:
-    H = calibration.layers[name].second_moment if calibration else None
+    seen = calibration.layers.get(name) if calibration else None
+    H = None if seen is None else seen.second_moment
     return quantise(weight_matrix(layer).cpu(), bits, allocation.group_sizes[name], H)

@@ -5,6 +5,7 @@ patches as rows, :math:`W` `[N, K]` with K = kernel height x kernel width x chan
 this order, so that a patch of a channels-last picture is copied in runs.
 """
 
+from collections.abc import Iterable
 from math import ceil
 
 import torch
@@ -18,7 +19,10 @@ def is_supported(layer: nn.Module) -> bool:
     """A linear layer, or a 2-D convolution without groups and with plain padding.
 
     Subclasses compute something else, as far as anybody knows: they are left alone.
+    So are layers whose weight a hook computes at each call (pruned, weight-normed).
     """
+    if "weight" not in layer._parameters:
+        return False
     if type(layer) is nn.Conv2d:
         plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return layer.groups == 1 and plain
@@ -68,7 +72,8 @@ def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
         (batch, high, wide, *kernel_size, channels),
         (sb, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
     )
-    return windows.reshape(batch * high * wide, -1)
+    columns = kernel_size[0] * kernel_size[1] * channels
+    return windows.reshape(batch * high * wide, columns)
 
 
 def output_size(size, kernel_size, stride, padding, dilation) -> tuple[int, int]:
@@ -117,9 +122,40 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def left_in_float(model: nn.Module) -> dict[str, str]:
-    """Name → why, for each module with a matrix of weights that stays as it is."""
+def matching_layers(
+    model: nn.Module, sizes: dict[str, tuple[int, ...]], what: str
+) -> dict[str, nn.Module]:
+    """The model's layers that a calibration, an allocation or groups are about.
+
+    Args:
+        sizes: name → N, or N and K, as they know them.
+        what: "calibration is", "groups are": how the refusal begins.
+
+    Raises:
+        ValueError: when the model has no such layer, or one of another size.
+    """
+    layers = named_layers(model)
+    for name, theirs in sizes.items():
+        ours = weight_matrix(layers[name]).shape if name in layers else ()
+        if tuple(theirs) != tuple(ours[: len(theirs)]):
+            raise ValueError(
+                f"{what} of another model: they differ in the layer {name!r}."
+            )
+    return {name: layers[name] for name in sizes}
+
+
+def left_in_float(
+    model: nn.Module, packed: Iterable[str] | None = None
+) -> dict[str, str]:
+    """Name → why, for each module with a matrix of weights that stays as it is.
+
+    Args:
+        packed: the names of the layers that are compressed; None: all that can be.
+    """
     shared, reasons = _shared(model), {}
+    if packed is not None:
+        left = named_layers(model).keys() - set(packed)
+        reasons = dict.fromkeys(sorted(left), "unused")
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if not isinstance(weight, Tensor) or weight.dim() < 2:

@@ -114,9 +114,9 @@ class DynamicParameterGroup:
                 f"core_ratio must be above 0 and at most 0.5; got {core_ratio!r}."
             )
         self.model, self.layers = model, named_layers(model)
-        self.thresholds, self.core_ratio = (activation_threshold, low_threshold), None
+        self.thresholds = activation_threshold, low_threshold
         self.core_ratio = core_ratio
-        self._norm_of: dict[nn.Module, str] = {}  # norm → the layer that it follows
+        self._normed: set[str] = set()  # layers that a norm follows
         self._handles: list = []
         self.reset()
 
@@ -128,7 +128,7 @@ class DynamicParameterGroup:
     def attach(self) -> "DynamicParameterGroup":
         """Begin to watch; a second call changes nothing."""
         if not self._handles:
-            self._last: dict[str, weakref.ref] = {}
+            self._last: dict[str, tuple] = {}  # layer → its output, what it counted
             for name, layer in self.layers.items():
                 hook = partial(self._after_layer, name)
                 self._handles.append(layer.register_forward_hook(hook))
@@ -172,12 +172,18 @@ class DynamicParameterGroup:
         return self._active[layer].double().cpu() / self._positions[layer]
 
     def groups(self) -> Groups:
-        """The groups by what was counted so far.
+        """The groups by what was counted so far, of the layers that have run.
 
         Raises:
-            ValueError: when a layer has not run yet.
+            ValueError: when none has run yet.
         """
-        frequency = {name: self.frequency(name) for name in self.layers}
+        ran = [name for name in self.layers if self._positions[name]]
+        if not ran:
+            raise ValueError(
+                "no layer has run while it was watched: call the model inside `with` "
+                "first."
+            )
+        frequency = {name: self.frequency(name) for name in ran}
         if self.core_ratio is None:
             high, low = self.thresholds
             rule = text("dpg.by_threshold", high=high, low=low)
@@ -189,24 +195,23 @@ class DynamicParameterGroup:
 
     @torch.no_grad()
     def _after_layer(self, name: str, layer, inputs, output: Tensor) -> None:
-        if name in self._norm_of.values():
-            self._last[name] = weakref.ref(output)
-            return
-        counts, positions = active(output, isinstance(layer, nn.Conv2d))
-        self._add(name, counts, positions)
+        counted = None
+        if name not in self._normed:
+            counted = active(output, isinstance(layer, nn.Conv2d))
+            self._add(name, *counted)
         # a norm may follow: then its output counts instead (see `_after_norm`)
-        self._last[name] = weakref.ref(output)
-        self._undo = {"name": name, "counts": counts, "positions": positions}
+        self._last[name] = weakref.ref(output), counted
 
     @torch.no_grad()
     def _after_norm(self, norm: nn.Module, inputs, output: Tensor) -> None:
-        name = self._norm_of.get(norm)
+        name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)
         if name is None:
-            name = next((n for n, o in self._last.items() if o() is inputs[0]), None)
-            if name is None:
-                return  # what it normalises is no layer's output
-            self._norm_of[norm] = name
-            self._add(name, -self._undo["counts"], -self._undo["positions"])
+            return  # what it normalises is no layer's output
+        seen, counted = self._last[name]
+        if counted is not None:
+            self._add(name, -counted[0], -counted[1])
+            self._last[name] = seen, None
+            self._normed.add(name)
         self._add(name, *active(output, isinstance(norm, nn.BatchNorm2d)))
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
@@ -222,7 +227,7 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
     """
     positive = (y > 0).byte()
     if not channels_first:
-        positive = positive.view(-1, y.shape[-1])
+        positive = positive.reshape(-1, y.shape[-1])
         return positive.sum(0), len(positive)
     if y.is_contiguous(memory_format=torch.channels_last):
         positive = positive.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
@@ -238,7 +243,7 @@ def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:
 
 
 def _by_rank(frequency: Tensor, ratio: float) -> Tensor:
-    count = round(ratio * len(frequency))
+    count = min(round(ratio * len(frequency)), len(frequency) // 2)
     order = frequency.argsort(descending=True, stable=True)
     group = torch.ones(len(frequency), dtype=torch.int64)
     group[order[:count]] = 0

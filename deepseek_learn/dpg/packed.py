@@ -130,6 +130,10 @@ class PackedMatrix(nn.Module):
         self.generation += 1  # tensors move: kernels must look for them anew
         return super()._apply(*args, **kwargs)
 
+    def _load_from_state_dict(self, *args, **kwargs):
+        self.generation += 1
+        super()._load_from_state_dict(*args, **kwargs)
+
     def extra_repr(self) -> str:
         terms = ", ".join(f"{s.rows} x {s.term}{s.bits}" for s in self.segments)
         return f"[{self.rows}, {self.columns}], G={self.group_size}: {terms}"

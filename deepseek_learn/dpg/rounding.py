@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .matrix import pad_columns
+from .matrix import check_finite, pad_columns
 
 BITS = (2, 3, 4, 5, 6, 8)
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.72, 0.64, 0.56)  # of a group's largest weight
@@ -68,12 +68,13 @@ def quantise(
 
     Raises:
         ValueError: for a weight that is no finite matrix, bits that are none of these,
-            or a second moment of another size.
+            no group size, or a second moment of another size or not finite.
     """
-    if weight.dim() != 2:
+    if weight.dim() != 2 or not weight.numel():
         raise ValueError(f"weight must be a matrix [N, K]; got {list(weight.shape)}.")
-    if not torch.isfinite(weight).all():
-        raise ValueError("weight must be finite numbers; got NaN or infinity.")
+    if not isinstance(group_size, int) or group_size < 1:
+        raise ValueError(f"group_size must be a number of weights; got {group_size!r}.")
+    check_finite(weight, "weight")
     bits = _bits_a_row(bits, len(weight))
     columns = weight.shape[1]
     weight = pad_columns(weight.detach().float(), group_size)
@@ -86,6 +87,7 @@ def quantise(
                 f"second_moment must be [K, K] with K = {columns}; got "
                 f"{list(second_moment.shape)}."
             )
+        check_finite(second_moment, "second_moment")
         factor, importance = _factor(second_moment, weight.shape[1], damp)
         codes, scale = _gptq(weight, bits, group_size, factor, importance)
     return Codes(codes, scale, bits, columns)
@@ -100,15 +102,16 @@ def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> 
 
 
 def _bits_a_row(bits: int | Tensor, rows: int) -> Tensor:
-    bits = torch.as_tensor(bits).long()
-    bits = bits.expand(rows) if bits.dim() == 0 else bits
-    wrong = sorted(set(bits.unique().tolist()) - set(BITS))
-    if wrong or len(bits) != rows:
+    given = bits.tolist() if isinstance(bits, Tensor) else bits
+    given = given if isinstance(given, list) else [given] * rows
+    wrong = [b for b in given if b not in BITS]
+    if wrong or len(given) != rows:
+        got = repr(wrong[0]) if wrong else f"{len(given)} of them"
         raise ValueError(
             f"bits must be of {BITS}, one for all rows or one for each of {rows}; got "
-            f"{wrong or list(bits.shape)}."
+            f"{got}."
         )
-    return bits
+    return torch.tensor(given).long()
 
 
 def search_scale(group: Tensor, bits: Tensor, importance: Tensor) -> Tensor:

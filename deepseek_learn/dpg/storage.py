@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import DamagedFileError
 from ..files import whole
@@ -24,6 +25,7 @@ from .matrix import named_layers
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
+_areas = WeakTensorKeyDictionary()  # mapped tensor → the mapping, where in it, bytes
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
@@ -74,9 +76,8 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
         raise FileNotFoundError(f"path must be a file that dpg.save wrote; got {path}.")
     tensors, manifest = _read(path)
     layers = named_layers(model)
-    if {n: _shape(layer) for n, layer in layers.items()} != {
-        n: facts["shape"] for n, facts in manifest["layers"].items()
-    }:
+    shapes = {name: _shape(layer) for name, layer in layers.items()}
+    if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(
             f"{path} holds a compressed {manifest['model']} with other layers than "
             f"this {type(model).__name__}."
@@ -90,6 +91,9 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
             new[name] = packed_layer(layers[name], matrix)
     with torch.device("meta"):
         result = assemble(model, new)
+    if map_refinement:
+        refine = tuple(f"{name}.matrix.refine".lstrip(".") for name in new)
+        tensors |= _mapped(path, [k for k in tensors if k.startswith(refine)])
     names = result.state_dict().keys()
     tensors |= {k: tensors[v] for k, v in manifest["aliases"].items()}
     if names != tensors.keys():
@@ -97,8 +101,6 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
         raise DamagedFileError(
             f"{path} does not fit this model: it differs in {odd!r}."
         )
-    if map_refinement:
-        tensors |= _mapped(path, [k for k in tensors if ".refine" in k])
     return _filled(result, tensors, path)
 
 
@@ -110,9 +112,8 @@ def drop_refinement(model: nn.Module) -> int:
     dropped = 0
     for layer in packed_layers(model).values():
         for tensor in layer.matrix.buffers(recurse=False):
-            mapped = getattr(tensor, "mapped", None)
-            if mapped is not None:
-                area, start, length = mapped
+            if tensor in _areas:
+                area, start, length = _areas[tensor]
                 page = start // mmap.PAGESIZE * mmap.PAGESIZE
                 area.madvise(mmap.MADV_DONTNEED, page, start + length - page)
                 dropped += length
@@ -186,13 +187,14 @@ def _mapped(path: Path, names: list[str]) -> dict[str, Tensor]:
         )
         dtype = {"U8": torch.uint8, "I16": torch.int16}[header[name]["dtype"]]
         tensor = bytes_.view(dtype).view(header[name]["shape"])
-        tensor.mapped = (area, begin, end - begin)
+        _areas[tensor] = area, begin, end - begin
         found[name] = tensor
     return found
 
 
 def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Put the tensors into the model, in place of what it has."""
+    """Put the tensors into the model, in place of what it has; tied ones stay tied."""
+    parameters: dict[int, nn.Parameter] = {}
     for key, value in model.state_dict(keep_vars=True).items():
         owner, _, name = key.rpartition(".")
         module = model.get_submodule(owner)
@@ -202,8 +204,8 @@ def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Modu
                 f"{list(tensors[key].shape)}, not {list(value.shape)}."
             )
         if name in module._parameters:
-            parameter = nn.Parameter(tensors[key], requires_grad=False)
-            module._parameters[name] = parameter
+            fresh = nn.Parameter(tensors[key], requires_grad=False)
+            module._parameters[name] = parameters.setdefault(id(tensors[key]), fresh)
         else:
             module._buffers[name] = tensors[key]
     return model

@@ -1,0 +1,164 @@
+"""Compile `planes.cpp` with the system's compiler on first use, cache it, load it.
+
+The binary chooses its instructions at run time and so runs on every processor of its
+kind: its file is keyed by source, compiler, flags and kind of machine. Its own checksum
+stands in its name too, for loading a truncated library kills the process.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+
+import platformdirs
+
+from ...catalogue import text
+from ...errors import DeepSeekLearnError
+from ...files import whole
+
+SOURCE = Path(__file__).with_name("planes.cpp")
+# without contraction, all levels of instructions round alike
+FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
+OPTIONS = (("-fopenmp",), ())  # tried in this order: threads, or one thread
+
+
+class KernelUnavailable(DeepSeekLearnError):
+    """The CPU kernel cannot be built or loaded here; the sentence says why."""
+
+
+class Segment(ctypes.Structure):
+    """`dpg_segment` of `planes.cpp`: rows of one number of bits, as pointers."""
+
+    _fields_ = [
+        ("planes", c_void_p * 3),  # uint8 [rows/16][K/(4P)][16][4], high plane first
+        ("scale", c_void_p),  # bfloat16 [K/G][rows]
+        ("order", c_void_p),  # int32 [rows]: the output column, or -1 for padding
+        ("rows", c_int64),  # a multiple of 16
+        ("widths", c_int32 * 3),  # bits of each plane used; 0: not there or not used
+        ("accumulate", c_int32),  # y += instead of y =
+        ("step", c_float),  # value = step * (code - zero) * scale
+        ("zero", c_float),
+    ]
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """The compiled kernel: `dpg_level`, `dpg_scratch_bytes` and `dpg_linear`.
+
+    Built once (a few seconds, one line on stderr) into `cache_folder()`; where that
+    cannot be written, into a temporary folder, for this process only. A cached file
+    that is damaged or does not load is built again.
+
+    Raises:
+        KernelUnavailable: no C++ compiler, it fails, or what it built does not load.
+    """
+    compiler = find_compiler()
+    key = build_key(compiler)
+    for file in stored(key):
+        with suppress(OSError):
+            return declare(ctypes.CDLL(str(file)))
+    print(text("dpg.building", compiler=Path(compiler[0]).name), file=sys.stderr)
+    try:
+        with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+            built = compiled(compiler, Path(folder) / "planes.so")
+            with suppress(OSError):  # the cache cannot be written or loaded from
+                return declare(ctypes.CDLL(str(store(built, key))))
+            return declare(ctypes.CDLL(str(built)))
+    except OSError as error:
+        raise KernelUnavailable(f"The DPG kernel does not load: {error}.") from error
+
+
+def find_compiler() -> list[str]:
+    """The command of the C++ compiler: the environment's CXX, else the system's."""
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    for command in [chosen] if chosen else [["c++"], ["g++"], ["clang++"]]:
+        if path := shutil.which(command[0]):
+            return [path, *command[1:]]
+    wanted = repr(chosen[0]) if chosen else "a C++ compiler (c++, g++ or clang++)"
+    raise KernelUnavailable(f"The DPG kernel needs {wanted}, which is not on the PATH.")
+
+
+def build_key(compiler: list[str]) -> str:
+    """What the binary depends on, as a short name."""
+    version = run([*compiler, "--version"]).stdout
+    depends = (compiler, version, FLAGS, OPTIONS, sys.platform, platform.machine())
+    return hashlib.sha256(SOURCE.read_bytes() + repr(depends).encode()).hexdigest()[:24]
+
+
+def cache_folder() -> Path:
+    """`kernels` in the user's cache, or in the folder that DEEPSEEK_LEARN_CACHE names."""
+    chosen = os.environ.get("DEEPSEEK_LEARN_CACHE")
+    return Path(chosen or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
+
+
+def stored(key: str) -> Iterator[Path]:
+    """The cached files of `key` that are what their name says."""
+    for file in cache_folder().glob(f"planes-{key}-*.so"):
+        with suppress(OSError):
+            if file.stem.endswith(checksum(file)):
+                yield file
+
+
+def store(built: Path, key: str) -> Path:
+    """Copy a compiled kernel into the cache, whole: another process may do the same."""
+    file = cache_folder() / f"planes-{key}-{checksum(built)}.so"
+    with whole(file) as temporary:
+        shutil.copyfile(built, temporary)
+    return file
+
+
+def checksum(file: Path) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def compiled(compiler: list[str], target: Path) -> Path:
+    """Compile the kernel to `target`, with threads if the compiler knows OpenMP."""
+    for options in OPTIONS:
+        done = run([*compiler, *FLAGS, *options, str(SOURCE), "-o", str(target)])
+        if done.returncode == 0:
+            return target
+    lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+    first = next((line for line in lines if "error" in line), lines[0])
+    raise KernelUnavailable(f"{compiler[0]} cannot compile the DPG kernel: {first}")
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
+    """Run the compiler; it answers in English."""
+    english = os.environ | {"LC_ALL": "C"}
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=english,
+        )
+    except OSError as error:
+        raise KernelUnavailable(f"{command[0]} does not run: {error}.") from error
+
+
+def declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    """Give the functions of `planes.cpp` their C types; pointers are plain addresses."""
+    size = c_int64
+    library.dpg_scratch_bytes.argtypes = [size, size, size]  # M, padded_K, G
+    library.dpg_scratch_bytes.restype = size
+    library.dpg_level.argtypes = []
+    library.dpg_linear.argtypes = [
+        *(c_void_p, size),  # x [M, K], ldx
+        *(size, size, size, size),  # M, K, padded_K, G
+        *(POINTER(Segment), size),  # segments, their number
+        *(c_void_p, c_void_p, size),  # bias [N] or None, y [M, N], ldy
+        *(c_void_p, c_int, c_int),  # scratch, level, threads
+    ]
+    return library  # the other two return int

@@ -1,0 +1,558 @@
+// Dynamic parameter grouping on a CPU: float activations times integer bit-planes.
+//
+//   y[m, n] = sx[m] step Σ_g scale[g, n] ( Σ_k code[n, k] x8[m, k] - zero Σ_k x8[m, k] )
+//
+// with k over group g. x8 = round(x / sx) are the activations as signed bytes, with
+// sx[m] = max_k |x[m, k]| / 127; the codes are unsigned, of 1 to 8 bits, stored as planes of
+// 4, 2 and 1 bits, the high one first.
+//
+// A plane of width p is [N/16][K/(4P)][16][4] bytes, P = 8/p. Its byte of (row, lane) holds at
+// bit p*j the code of k = 4P*line + 4*j + lane: 32 k of 16 rows are p lines of 64 bytes, and
+// one shift and mask of a line give the 16 rows x 4 k of bytes that a dot product takes.
+//
+// All levels of instructions compute the same integers and add the same floats in the same
+// order: they agree bit for bit, and a row's result depends on nothing but that row. (Compile
+// with -ffp-contract=off: a product and a sum fused by the compiler would round differently.)
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#if defined(__linux__) && (__has_include(<amxint8intrin.h>) || __has_include(<amxintrin.h>))
+#define DPG_AMX 1
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+#define INLINE inline __attribute__((always_inline))
+
+extern "C" {
+typedef struct {
+  const uint8_t* planes[3];
+  const uint16_t* scale;  // bfloat16, [K/G][rows]
+  const int32_t* order;   // output column of each stored row; -1: a padding row
+  int64_t rows;           // a multiple of 16
+  int32_t widths[3];      // 4, 2, 1; 0: plane not there, or not used
+  int32_t accumulate;     // y += instead of y =
+  float step, zero;       // value = step * (code - zero) * scale
+} dpg_segment;
+}
+
+namespace {
+
+constexpr int ROWS = 16, LINE = 64;  // a line of a plane: 16 weight rows, 64 bytes
+constexpr int PANEL = 64;    // activation rows for which codes are expanded once
+constexpr int CHUNK = 1024;  // k expanded at a time: 16 KiB of codes stay in the L1 cache
+constexpr int FEW = 4;       // up to so many activation rows, codes never leave the registers
+
+// 16 weight rows times some activation rows, over some groups of k.
+struct Tile {
+  const int32_t* widths;
+  const uint8_t* planes[3];  // at the first k
+  const uint8_t* codes;      // [k/4][16][4] bytes, if the planes have been expanded
+  const uint16_t* scale;     // [groups][scale_stride], at the first weight row
+  const int8_t* x8;          // [activation rows][x8_stride], at the first k
+  const float* group_sums;   // [activation rows][sums_stride], at the first group
+  int64_t scale_stride, x8_stride, sums_stride, groups, G;
+  float zero;
+  float (*result)[ROWS];  // [activation rows][16], added to: the Σ_g of the equation
+};
+
+struct Level {
+  void (*expand)(const Tile&, uint8_t* codes);   // planes -> codes as bytes
+  void (*dense)(const Tile&, int rows);          // codes times up to PANEL activation rows
+  void (*from_planes)(const Tile&, int rows);    // up to FEW, straight from the planes; or null
+};
+
+// ---- Activations -------------------------------------------------------------------------
+
+// One row of x -> x8, its sum in each group, and sx. A row with NaN or Inf gets sx = NaN, and
+// with it NaN in every output.
+void quantise_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
+                  float* group_sums, float* sx) {
+  int32_t largest = 0;  // without their sign, floats order like integers; Inf and NaN come last
+  for (int64_t k = 0; k < K; k++) {
+    int32_t bits;
+    std::memcpy(&bits, x + k, 4);
+    largest = std::max(largest, bits & 0x7fffffff);
+  }
+  std::memset(x8, 0, padded_K);
+  float magnitude;
+  std::memcpy(&magnitude, &largest, 4);
+  const bool finite = largest < 0x7f800000;
+  const float step = std::max(magnitude / 127.0f, FLT_MIN);  // a subnormal step is inexact
+  const float integers = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
+  for (int64_t k = 0; finite && k < K; k++)
+    x8[k] = int8_t(int32_t((x[k] / step + integers) - integers));
+  *sx = finite ? step : NAN;
+  for (int64_t g = 0; g < padded_K / G; g++) {
+    int32_t sum = 0;
+    for (int64_t k = g * G; k < (g + 1) * G; k++) sum += x8[k];
+    group_sums[g] = float(sum);
+  }
+}
+
+// ---- Planes -> bytes ---------------------------------------------------------------------
+
+// Every prefix of the stored 3 = 2+1, 5 = 4+1, 7 = 4+2+1 and 8 = 4+4 bits.
+#define EACH_COMBINATION(DO) \
+  DO(1, 0, 0) DO(2, 0, 0) DO(2, 1, 0) DO(4, 0, 0) DO(4, 1, 0) DO(4, 2, 0) DO(4, 2, 1) DO(4, 4, 0)
+
+constexpr int combination(int a, int b, int c) { return 100 * a + 10 * b + c; }
+inline int combination(const int32_t* w) { return combination(w[0], w[1], w[2]); }
+
+// Of a plane, k-step j of 8 stands in line j / P; `shift` to the right (negative: left) brings
+// it to bit `low`, and `mask` removes the neighbours that come along.
+constexpr int line_of(int width, int j) { return LINE * (j / (8 / width)); }
+constexpr int shift(int width, int low, int j) { return width * (j % (8 / width)) - low; }
+constexpr int mask(int width, int low) { return ((1 << width) - 1) << low; }
+
+template <int WIDTH, int LOW>
+INLINE uint64_t field(const uint8_t* plane, int j) {  // eight of the line's bytes
+  if constexpr (WIDTH > 0) {
+    uint64_t word;
+    std::memcpy(&word, plane + line_of(WIDTH, j), 8);
+    const int right = shift(WIDTH, LOW, j);
+    return (right > 0 ? word >> right : word << -right) & (mask(WIDTH, LOW) * 0x0101010101010101u);
+  }
+  return 0;
+}
+
+// Inlined into a function of each level, where the compiler makes that level's vectors of it.
+template <int A, int B, int C>
+INLINE void expand_planes(const Tile& t, uint8_t* __restrict codes) {
+  const uint8_t *a = t.planes[0], *b = t.planes[1], *c = t.planes[2];
+  for (int64_t k = 0; k < t.groups * t.G; k += 32, a += LINE * A, b += LINE * B, c += LINE * C) {
+    UNROLL
+    for (int j = 0; j < 8; j++, codes += LINE)
+      for (int i = 0; i < LINE; i += 8) {
+        const uint64_t code =
+            field<A, B + C>(a + i, j) | field<B, C>(b + i, j) | field<C, 0>(c + i, j);
+        std::memcpy(codes + i, &code, 8);
+      }
+  }
+}
+
+INLINE void expand_any(const Tile& t, uint8_t* codes) {
+#define CASE(A, B, C) \
+  case combination(A, B, C): return expand_planes<A, B, C>(t, codes);
+  switch (combination(t.widths)) { EACH_COMBINATION(CASE) }
+#undef CASE
+}
+
+// ---- Level 0: any processor --------------------------------------------------------------
+
+void expand_portable(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
+
+// Row by row in 16 bits: plain sums of products, which compilers vectorise everywhere.
+void dense_portable(const Tile& t, int rows) {
+  for (int64_t g = 0; g < t.groups; g++) {
+    int16_t code[ROWS][128], x8[128];
+    for (int64_t k = 0; k < t.G; k += 4)
+      for (int r = 0; r < ROWS; r++)
+        for (int lane = 0; lane < 4; lane++)
+          code[r][k + lane] = t.codes[ROWS * (g * t.G + k) + 4 * r + lane];
+    for (int m = 0; m < rows; m++) {
+      for (int64_t k = 0; k < t.G; k++) x8[k] = t.x8[m * t.x8_stride + g * t.G + k];
+      const float offset = t.zero * t.group_sums[m * t.sums_stride + g];
+      int32_t sum[ROWS] = {};
+      for (int r = 0; r < ROWS; r++)
+        for (int64_t k = 0; k < t.G; k++) sum[r] += code[r][k] * x8[k];
+      for (int r = 0; r < ROWS; r++) {
+        const uint32_t bits = uint32_t(t.scale[g * t.scale_stride + r]) << 16;
+        float scale;
+        std::memcpy(&scale, &bits, 4);
+        t.result[m][r] += scale * (float(sum[r]) - offset);  // an exact difference: < 24 bits
+      }
+    }
+  }
+}
+
+#if defined(__x86_64__)
+inline int32_t four(const int8_t* x8) {
+  int32_t word;
+  std::memcpy(&word, x8, 4);
+  return word;
+}
+
+// ---- Level 1: AVX2 -----------------------------------------------------------------------
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 void expand_avx2(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
+
+// maddubs adds two products in 16 bits: 2 * 127 * 127 fit; codes of 8 bits go by nibbles.
+template <bool NIBBLES>
+AVX2 inline __m256i dot_avx2(__m256i sum, __m256i code, __m256i x) {
+  if constexpr (NIBBLES) {
+    const __m256i nibble = _mm256_set1_epi8(15), sixteen = _mm256_set1_epi16(16);
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(code, 4), nibble);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, x), sixteen));
+    code = _mm256_and_si256(code, nibble);
+  }
+  const __m256i pairs = _mm256_maddubs_epi16(code, x);
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+template <bool NIBBLES, int M>
+AVX2 void tile_avx2(const Tile& t, int first) {
+  const int8_t* x8 = t.x8 + first * t.x8_stride;
+  for (int64_t g = 0; g < t.groups; g++) {
+    __m256i sum[2][M];  // weight rows 0..7 and 8..15
+    for (auto& half : sum)
+      for (auto& s : half) s = _mm256_setzero_si256();
+    for (int64_t k = g * t.G; k < (g + 1) * t.G; k += 4) {
+      const __m256i* code = reinterpret_cast<const __m256i*>(t.codes + ROWS * k);
+      const __m256i upper = _mm256_load_si256(code), lower = _mm256_load_si256(code + 1);
+      UNROLL
+      for (int m = 0; m < M; m++) {
+        const __m256i x = _mm256_set1_epi32(four(x8 + m * t.x8_stride + k));
+        sum[0][m] = dot_avx2<NIBBLES>(sum[0][m], upper, x);
+        sum[1][m] = dot_avx2<NIBBLES>(sum[1][m], lower, x);
+      }
+    }
+    for (int half = 0; half < 2; half++) {
+      const uint16_t* bits = t.scale + g * t.scale_stride + 8 * half;
+      const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bits));
+      const __m256 scale =
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16));
+      for (int m = 0; m < M; m++) {
+        float* result = t.result[first + m] + 8 * half;
+        const float offset = t.zero * t.group_sums[(first + m) * t.sums_stride + g];
+        const __m256 value =
+            _mm256_sub_ps(_mm256_cvtepi32_ps(sum[half][m]), _mm256_set1_ps(offset));
+        const __m256 old = _mm256_loadu_ps(result);
+        _mm256_storeu_ps(result, _mm256_add_ps(old, _mm256_mul_ps(scale, value)));
+      }
+    }
+  }
+}
+
+template <bool NIBBLES>
+void rows_avx2(const Tile& t, int rows) {
+  int m = 0;
+  for (; m + 4 <= rows; m += 4) tile_avx2<NIBBLES, 4>(t, m);
+  for (; m + 2 <= rows; m += 2) tile_avx2<NIBBLES, 2>(t, m);
+  if (m < rows) tile_avx2<NIBBLES, 1>(t, m);
+}
+
+void dense_avx2(const Tile& t, int rows) {
+  const bool eight_bits = t.widths[0] + t.widths[1] + t.widths[2] == 8;
+  eight_bits ? rows_avx2<true>(t, rows) : rows_avx2<false>(t, rows);
+}
+
+// ---- Level 2: AVX512-VNNI ----------------------------------------------------------------
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+
+VNNI void expand_vnni(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
+
+template <int WIDTH, int LOW>
+VNNI inline __m512i field_vnni(const uint8_t* plane, int j) {
+  if constexpr (WIDTH == 0) return _mm512_setzero_si512();
+  else {
+    const __m512i line = _mm512_loadu_si512(plane + line_of(WIDTH, j));
+    const int right = shift(WIDTH, LOW, j);
+    return _mm512_and_si512(
+        right > 0 ? _mm512_srli_epi16(line, right) : _mm512_slli_epi16(line, -right),
+        _mm512_set1_epi8(char(mask(WIDTH, LOW))));
+  }
+}
+
+VNNI inline __m512 load_scale(const Tile& t, int64_t g) {
+  const uint16_t* bits = t.scale + g * t.scale_stride;
+  // Group by group, scales are far apart: fetch those of the next blocks, one line further on.
+  __builtin_prefetch(bits + 2 * ROWS, 0, 2);
+  const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(packed), 16));
+}
+
+VNNI inline void add_group(const Tile& t, __m512i sum, __m512 scale, int64_t m, int64_t g) {
+  const __m512 offset = _mm512_set1_ps(t.zero * t.group_sums[m * t.sums_stride + g]);
+  const __m512 value = _mm512_sub_ps(_mm512_cvtepi32_ps(sum), offset);
+  const __m512 old = _mm512_loadu_ps(t.result[m]);
+  _mm512_storeu_ps(t.result[m], _mm512_add_ps(old, _mm512_mul_ps(scale, value)));
+}
+
+// Planes of widths A, B, C, or expanded codes (A = 8): one dpbusd per 64 codes and row of x.
+template <int A, int B, int C, int M>
+VNNI void tile_vnni(const Tile& t, int first) {
+  constexpr int CHAINS = M <= 2 ? 4 : 2;  // sums independent of each other hide the latency
+  constexpr int AHEAD = 2048;             // bytes
+  const uint8_t *a = A == 8 ? t.codes : t.planes[0], *b = t.planes[1], *c = t.planes[2];
+  const int8_t* x8 = t.x8 + first * t.x8_stride;
+  for (int64_t g = 0; g < t.groups; g++) {
+    __m512i sum[CHAINS][M];
+    for (auto& chain : sum)
+      for (auto& s : chain) s = _mm512_setzero_si512();
+    for (int64_t k = g * t.G; k < (g + 1) * t.G; k += 32) {
+      for (int i = 0; A < 8 && i < A + B + C; i++) {  // the lines of 32 k
+        const uint8_t* line = i < A ? a + LINE * i : i < A + B ? b + LINE * (i - A) : c;
+        __builtin_prefetch(line + AHEAD);
+      }
+      UNROLL
+      for (int j = 0; j < 8; j++) {
+        __m512i code = field_vnni<A, B + C>(a, j);  // [16][4]
+        if constexpr (B > 0) code = _mm512_or_si512(code, field_vnni<B, C>(b, j));
+        if constexpr (C > 0) code = _mm512_or_si512(code, field_vnni<C, 0>(c, j));
+        UNROLL
+        for (int m = 0; m < M; m++) {
+          const __m512i x = _mm512_set1_epi32(four(x8 + m * t.x8_stride + k + 4 * j));
+          sum[j % CHAINS][m] = _mm512_dpbusd_epi32(sum[j % CHAINS][m], code, x);
+        }
+      }
+      a += LINE * A, b += LINE * B, c += LINE * C;
+    }
+    const __m512 scale = load_scale(t, g);
+    for (int m = 0; m < M; m++) {
+      for (int i = 1; i < CHAINS; i++) sum[0][m] = _mm512_add_epi32(sum[0][m], sum[i][m]);
+      add_group(t, sum[0][m], scale, first + m, g);
+    }
+  }
+}
+
+template <int A, int B, int C>
+void few_vnni(const Tile& t, int rows, int first) {
+  if (rows == 1) tile_vnni<A, B, C, 1>(t, first);
+  if (rows == 2) tile_vnni<A, B, C, 2>(t, first);
+  if (rows == 3) tile_vnni<A, B, C, 3>(t, first);
+  if (rows == 4) tile_vnni<A, B, C, 4>(t, first);
+}
+
+void from_planes_vnni(const Tile& t, int rows) {
+#define CASE(A, B, C) \
+  case combination(A, B, C): return few_vnni<A, B, C>(t, rows, 0);
+  switch (combination(t.widths)) { EACH_COMBINATION(CASE) }
+#undef CASE
+}
+
+void rows_vnni(const Tile& t, int rows, int m) {
+  for (; m + 8 <= rows; m += 8) tile_vnni<8, 0, 0, 8>(t, m);
+  for (; m + 4 <= rows; m += 4) tile_vnni<8, 0, 0, 4>(t, m);
+  few_vnni<8, 0, 0>(t, rows - m, m);
+}
+
+void dense_vnni(const Tile& t, int rows) { rows_vnni(t, rows, 0); }
+#endif
+
+// ---- Level 3: AMX, on top of level 2 -----------------------------------------------------
+#if defined(DPG_AMX)
+#define AMX __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vnni")))
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+// 16 activation rows at a time: x8 and the codes lie in memory as tiles take them.
+AMX void dense_amx(const Tile& t, int rows) {
+  const int depth = int(std::min<int64_t>(t.G, 64));  // k in a tile
+  TileConfig config;
+  config.rows[0] = 16, config.row_bytes[0] = 64;                  // sums  [16 m][16 n] int32
+  config.rows[1] = 16, config.row_bytes[1] = uint16_t(depth);     // x8    [16 m][depth]
+  config.rows[2] = uint8_t(depth / 4), config.row_bytes[2] = 64;  // codes [depth/4][16 n][4]
+  if (rows >= 16) _tile_loadconfig(&config);
+  alignas(64) int32_t sum[16][ROWS];
+  int m = 0;
+  for (; m + 16 <= rows; m += 16)
+    for (int64_t g = 0; g < t.groups; g++) {
+      _tile_zero(0);
+      for (int64_t k = g * t.G; k < (g + 1) * t.G; k += depth) {
+        _tile_loadd(1, t.x8 + m * t.x8_stride + k, t.x8_stride);
+        _tile_loadd(2, t.codes + ROWS * k, LINE);
+        _tile_dpbsud(0, 1, 2);
+      }
+      _tile_stored(0, sum, LINE);
+      const __m512 scale = load_scale(t, g);
+      for (int i = 0; i < 16; i++) add_group(t, _mm512_load_si512(sum[i]), scale, m + i, g);
+    }
+  if (m) _tile_release();
+  rows_vnni(t, rows, m);
+}
+
+// Whether the processor has AMX and Linux grants it to this process.
+bool has_amx() {
+  unsigned a, b, c, d;
+  constexpr unsigned tile = 1u << 24, int8 = 1u << 25;
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & tile) && (d & int8) &&
+         syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#else
+[[maybe_unused]] bool has_amx() { return false; }
+#endif
+
+const Level LEVELS[] = {
+    {expand_portable, dense_portable, nullptr},
+#if defined(__x86_64__)
+    {expand_avx2, dense_avx2, nullptr},
+    {expand_vnni, dense_vnni, from_planes_vnni},
+#endif
+#if defined(DPG_AMX)
+    {expand_vnni, dense_amx, from_planes_vnni},
+#endif
+};
+
+int best_level() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+    return has_amx() ? 3 : 2;
+  if (__builtin_cpu_supports("avx2")) return 1;
+#endif
+  return 0;
+}
+
+// ---- One product -------------------------------------------------------------------------
+
+struct Call {
+  int64_t M, padded_K, G, x8_stride, ldy;
+  const int8_t* x8;         // [M][x8_stride]
+  const float* group_sums;  // [M][padded_K / G]
+  const float* sx;          // [M]
+  const float* bias;        // [N] or null
+  float* y;                 // [M][ldy]
+  const Level* level;
+  int threads;
+};
+
+// Write result * sx * step, [rows][16], to the output columns of a block of weight rows.
+void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int rows,
+           const float (*result)[ROWS]) {
+  const int32_t* order = s.order + block * ROWS;
+  bool consecutive = order[0] >= 0;
+  for (int r = 1; r < ROWS; r++) consecutive &= order[r] == order[0] + r;
+  for (int m = 0; m < rows; m++) {
+    float* y = c.y + (m0 + m) * c.ldy;
+    const float factor = c.sx[m0 + m] * s.step;
+    const auto put = [&](int r, int64_t n) {
+      const float value = result[m][r] * factor;
+      y[n] = s.accumulate ? y[n] + value : c.bias ? value + c.bias[n] : value;
+    };
+    if (consecutive)
+      for (int r = 0; r < ROWS; r++) put(r, order[0] + r);
+    else
+      for (int r = 0; r < ROWS; r++)
+        if (order[r] >= 0) put(r, order[r]);
+  }
+}
+
+// 16 weight rows times up to PANEL activation rows from m0 on.
+void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t m0) {
+  const int rows = int(std::min<int64_t>(PANEL, c.M - m0));
+  const int64_t groups = c.padded_K / c.G;
+  const bool expand = rows > FEW || !c.level->from_planes;
+  const int64_t at_once = expand ? CHUNK / c.G : groups;
+  float result[PANEL][ROWS] = {};
+  alignas(64) uint8_t codes[CHUNK * ROWS];
+  for (int64_t g = 0; g < groups; g += at_once) {
+    Tile t;
+    t.widths = s.widths;
+    for (int i = 0; i < 3; i++)  // 16 rows of a plane have 2 * width bytes for each k
+      t.planes[i] = s.planes[i] + 2 * s.widths[i] * (block * c.padded_K + g * c.G);
+    t.codes = codes;
+    t.scale = s.scale + g * s.rows + block * ROWS, t.scale_stride = s.rows;
+    t.x8 = c.x8 + m0 * c.x8_stride + g * c.G, t.x8_stride = c.x8_stride;
+    t.group_sums = c.group_sums + m0 * groups + g, t.sums_stride = groups;
+    t.groups = std::min(at_once, groups - g), t.G = c.G;
+    t.zero = s.zero;
+    t.result = result;
+    if (expand) c.level->expand(t, codes), c.level->dense(t, rows);
+    else c.level->from_planes(t, rows);
+  }
+  write(c, s, block, m0, rows, result);
+}
+
+// All blocks of those of `count` segments that accumulate, or of those that do not.
+void multiply(const Call& c, const dpg_segment* segments, int64_t count, bool accumulate) {
+  int64_t blocks = 0;
+  for (int64_t i = 0; i < count; i++)
+    if (bool(segments[i].accumulate) == accumulate) blocks += segments[i].rows / ROWS;
+  // Panels outermost: a panel's x8 stays in the L2 cache while the weights stream past.
+  const int64_t tasks = (c.M + PANEL - 1) / PANEL * blocks;
+#if defined(_OPENMP)
+  const int64_t share = std::max<int64_t>(1, tasks / (16 * c.threads));
+#pragma omp parallel for num_threads(c.threads) if (c.threads > 1) schedule(dynamic, share)
+#endif
+  for (int64_t task = 0; task < tasks; task++) {
+    int64_t block = task % blocks;
+    const dpg_segment* s = segments;
+    for (; bool(s->accumulate) != accumulate || block >= s->rows / ROWS; s++)
+      if (bool(s->accumulate) == accumulate) block -= s->rows / ROWS;
+    multiply_block(c, *s, block, task / blocks * PANEL);
+  }
+}
+
+bool known(const dpg_segment& s) {
+#define CASE(A, B, C) case combination(A, B, C):
+  switch (combination(s.widths)) {
+    EACH_COMBINATION(CASE) break;
+    default: return false;
+  }
+#undef CASE
+  for (int i = 0; i < 3; i++)
+    if (s.widths[i] < 0 || s.widths[i] > 4 || (s.widths[i] && !s.planes[i])) return false;
+  return s.rows >= 0 && s.rows % ROWS == 0 && (s.rows == 0 || (s.scale && s.order));
+}
+
+int64_t round_up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+int64_t stride(int64_t padded_K) { return padded_K + 64; }  // no power of two: cache sets
+
+enum Error { OK, BAD_SIZE, BAD_LEVEL, BAD_POINTER, BAD_SEGMENT };
+
+}  // namespace
+
+extern "C" {
+
+int dpg_level(void) {
+  static const int level = best_level();
+  return level;
+}
+
+int64_t dpg_scratch_bytes(int64_t M, int64_t padded_K, int64_t G) {
+  if (M < 0 || padded_K < 0 || G < 1) return 0;
+  return 64 + round_up(M * stride(padded_K)) + 4 * M * (1 + padded_K / G);
+}
+
+int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded_K, int64_t G,
+               const dpg_segment* segments, int64_t n_segments, const float* bias, float* y,
+               int64_t ldy, void* scratch, int level, int threads) {
+  if (M < 0 || K < 1 || padded_K < K || !(G == 32 || G == 64 || G == 128) || padded_K % G ||
+      n_segments < 0 || (M > 1 && ldx < K))
+    return BAD_SIZE;
+  if (level < 0 || level > dpg_level()) return BAD_LEVEL;
+  if (M == 0 || n_segments == 0) return OK;
+  if (!x || !y || !scratch || !segments) return BAD_POINTER;
+  for (int64_t i = 0; i < n_segments; i++)
+    if (!known(segments[i])) return BAD_SEGMENT;
+  threads = std::max(threads, 1);
+
+  char* aligned = reinterpret_cast<char*>(round_up(reinterpret_cast<intptr_t>(scratch)));
+  int8_t* x8 = reinterpret_cast<int8_t*>(aligned);  // [M][stride]
+  float* sx = reinterpret_cast<float*>(aligned + round_up(M * stride(padded_K)));  // [M]
+  float* group_sums = sx + M;                                                      // [M][K/G]
+#if defined(_OPENMP)
+#pragma omp parallel for num_threads(threads) if (threads > 1 && M > FEW)
+#endif
+  for (int64_t m = 0; m < M; m++)
+    quantise_row(x + m * ldx, K, padded_K, G, x8 + m * stride(padded_K),
+                 group_sums + m * (padded_K / G), sx + m);
+
+  const Call call{M,  padded_K, G, stride(padded_K), ldy,    x8, group_sums,
+                  sx, bias,     y, &LEVELS[level],   threads};
+  multiply(call, segments, n_segments, false);
+  for (int64_t i = 0; i < n_segments; i++)  // one by one: two may add to the same columns
+    if (segments[i].accumulate) multiply(call, segments + i, 1, true);
+  return OK;
+}
+}
