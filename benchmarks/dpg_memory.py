@@ -39,7 +39,7 @@ from pathlib import Path
 SIZE = {"dim": 1024, "layers": 8, "heads": 16, "context": 192}
 PAST, PREFILL = 64, 64
 VARIANTS = ("float32", "torch int8", "torchao int8", "torchao int4", "nf4", "dpg")
-VARIANTS += ("gptq4", "dpg 4+4")
+VARIANTS += ("gptq4", "dpg 4+4", "dpg 4+4 mapped")
 DECODE_CALLS, PREFILL_CALLS = 40, 10
 # (claim's source, what, variant, peer, field, target, better)
 TARGETS = [
@@ -97,7 +97,7 @@ def mixture() -> dict[str, float]:
 
 
 def allocation(model, shares: dict[str, float]):
-    """Every layer's rows with these shares, in blocks of 16."""
+    """Every layer's rows with these shares, whole blocks of 16, in random order."""
     import dataclasses
 
     import torch
@@ -105,11 +105,14 @@ def allocation(model, shares: dict[str, float]):
     from deepseek_learn import dpg
 
     uniform, given = dpg.uniform(model, 4), {}
+    generator = torch.Generator().manual_seed(0)
     for name, rows in uniform.bits.items():
         place = (torch.arange(len(rows)) // 16 + 0.5) / (len(rows) / 16)
         edges = torch.tensor(list(shares.values())).cumsum(0)[:-1]
         levels = torch.tensor([int(b) for b in shares])
-        given[name] = levels[torch.bucketize(place, edges)]
+        # rows of a block lie anywhere in a trained layer
+        drawn = torch.randperm(len(rows), generator=generator)
+        given[name] = levels[torch.bucketize(place, edges)][drawn]
     return dataclasses.replace(uniform, bits=given, criterion="sensitivity")
 
 
@@ -167,8 +170,11 @@ def measure(variant: str, shares: dict[str, float]) -> dict:
     found["decode"] = quartile_ms(decode, DECODE_CALLS)
     found["prefill"] = quartile_ms(lambda: model(tokens), PREFILL_CALLS)
     found["variant"], found["backend"] = variant, str(dpg.backend())
-    if variant == "dpg 4+4":
-        found["dropped"] = dropped(model, base, parameters, tokens)
+    if variant == "dpg 4+4 mapped":
+        dpg.set_precision(model, refined=False)
+        dpg.drop_refinement(model)
+        model(tokens[:, :1])
+        found["dropped"] = 100 * (resident_bytes() - base) / (4 * parameters)
     del warm
     return found
 
@@ -189,25 +195,18 @@ def build_small():
     return small
 
 
-def dropped(model, base: int, parameters: int, tokens) -> float:
-    """Resident share with the refine planes in a file, used once and given back."""
+def mapped(model):
+    """The model again, from a file: its refine planes are mapped, not read."""
     import torch
 
     from deepseek_learn import dpg
     from deepseek_learn.lm import Decoder
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # mapped files may lose their name
         path = dpg.save(model, Path(folder) / "model.safetensors")
-        for each in model.children():
-            each.to("meta")
         with torch.device("meta"):
             frame = Decoder(**SIZE)
-        again = dpg.load(path, frame, map_refinement=True)
-        again(tokens[:, :1])
-        dpg.set_precision(again, refined=False)
-        dpg.drop_refinement(again)
-        again(tokens[:, :1])
-        return 100 * (resident_bytes() - base) / (4 * parameters)
+        return dpg.load(path, frame, map_refinement=True)
 
 
 def quartile_ms(call, calls: int) -> float:

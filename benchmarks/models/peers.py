@@ -55,10 +55,11 @@ def bitsandbytes_nf4(model: nn.Module) -> nn.Module:
     import bitsandbytes
 
     model = copy.deepcopy(model).bfloat16()
-    for name, layer in list(model.named_modules()):
-        if type(layer) is nn.Linear:
-            owner, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, _nf4(bitsandbytes, layer))
+    linear = [n for n, layer in model.named_modules() if type(layer) is nn.Linear]
+    for name in linear:
+        owner, _, leaf = name.rpartition(".")
+        layer = model.get_submodule(name)
+        setattr(model.get_submodule(owner), leaf, _nf4(bitsandbytes, layer))
     return model
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..catalogue import text
 from ..report import Report
+from .kernels import count_active
 from .matrix import named_layers
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -225,14 +226,13 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
     Args:
         y: `[B, N, H, W]` if `channels_first`, else `[..., N]`.
     """
-    positive = (y > 0).byte()
-    if not channels_first:
-        positive = positive.reshape(-1, y.shape[-1])
-        return positive.sum(0), len(positive)
-    if y.is_contiguous(memory_format=torch.channels_last):
-        positive = positive.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
-        return positive.sum(0), len(positive)
-    return positive.flatten(2).sum(2).sum(0), y.numel() // y.shape[1]
+    neurons = y.shape[1] if channels_first else y.shape[-1]
+    places = y.numel() // neurons
+    if channels_first and y.is_contiguous(memory_format=torch.channels_last):
+        y, channels_first = y.permute(0, 2, 3, 1), False
+    y = y.detach().contiguous()
+    outer = len(y) if channels_first else places
+    return count_active(y, outer, neurons, places // max(outer, 1)), places
 
 
 def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:

@@ -298,9 +298,9 @@ register_sibling(
         "zh": "Fashion-MNIST 子集：用 512 张训练图片校准，在测试集上测量",
     },
     limits={
-        "en": "As the original's. Cannot train; faster than it only where the kernel is "
-        "(see `dpg.backend()`).",
-        "zh": "与原模型相同。不能再训练；只有能用上内核时才比原模型快（见 `dpg.backend()`）。",
+        "en": "As the original's. Smaller, hardly faster: where a batch has many "
+        "positions, a convolution unpacks its weight. Cannot train.",
+        "zh": "与原模型相同。体积变小，但几乎不会更快：一批数据的位置很多时，卷积会先解包权重。不能再训练。",
     },
     split="fixed",
 )

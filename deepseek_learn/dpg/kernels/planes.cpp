@@ -510,6 +510,25 @@ int64_t stride(int64_t padded_K) { return padded_K + 64; }  // no power of two: 
 
 enum Error { OK, BAD_SIZE, BAD_LEVEL, BAD_POINTER, BAD_SEGMENT };
 
+// ---- Watching neurons --------------------------------------------------------------------
+
+// The compiler makes vectors of these loops, one version for each level of instructions.
+#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+#define EACH_LEVEL __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define EACH_LEVEL
+#endif
+
+EACH_LEVEL int32_t above_zero(const float* y, int64_t n) {
+  int32_t count = 0;
+  for (int64_t i = 0; i < n; i++) count += y[i] > 0;
+  return count;
+}
+
+EACH_LEVEL void add_above_zero(const float* y, int64_t n, int32_t* counts) {
+  for (int64_t i = 0; i < n; i++) counts[i] += y[i] > 0;
+}
+
 }  // namespace
 
 extern "C" {
@@ -554,5 +573,15 @@ int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded
   for (int64_t i = 0; i < n_segments; i++)  // one by one: two may add to the same columns
     if (segments[i].accumulate) multiply(call, segments + i, 1, true);
   return OK;
+}
+
+// counts[n] += at how many places y[outer][neurons][inner] is above zero; fewer than 2^31.
+void dpg_count_active(const float* y, int64_t outer, int64_t neurons, int64_t inner,
+                      int32_t* counts) {
+  for (int64_t o = 0; o < outer; o++, y += neurons * inner) {
+    if (inner == 1) add_above_zero(y, neurons, counts);
+    else
+      for (int64_t n = 0; n < neurons; n++) counts[n] += above_zero(y + n * inner, inner);
+  }
 }
 }
