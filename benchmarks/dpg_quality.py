@@ -3,16 +3,17 @@
     python benchmarks/dpg_quality.py [--quick] [--anew]
 
 Protocol. Models: three small language models on Tang poems (seeds 0, 1, 2; see
-`models/tang_lm.py`), and the zoo's two picture classifiers. Calibration inputs come from
-the training part (256 windows of 128 bytes; 512 and 256 pictures), figures from the test
-part (every second window of 128 bytes, 560 of them; all of 4,000 and 654 pictures). KL
-is the mean divergence from the float32 model's answer, in nats; relative accuracy is
-accuracy over the float32 model's. DPG is the library's default,
+`models/tang_lm.py`), and the zoo's two picture classifiers. Calibration inputs come
+from the training part (256 windows of 128 bytes; 512 and 256 pictures), figures from
+the test part (every second window of 128 bytes, 560 of them; all of 4,000 and 654
+pictures). KL is the mean divergence from the float32 model's answer, in nats; relative
+accuracy is accuracy over the float32 model's. DPG is the library's default,
 `dpg.compress(model, batches)`: 4 bits a weight and a 16-bit scale for 64, really packed
-and run by the kernel that `dpg.backend()` names. "gptq4" is the same storage, kernel and rounding with 4 bits in every row. torchao
-and bitsandbytes quantise the linear layers of the language models; their bytes a weight
-are counted from what they keep. Criteria are compared at 3 and 4 bits with exact
-activations (`dpg.simulate`), random with five draws.
+and run by the kernel that `dpg.backend()` names. "gptq4" is the same storage, kernel
+and rounding with 4 bits in every row. torchao and bitsandbytes quantise the linear
+layers of the language models; their bytes a weight are counted from what they keep.
+Criteria are compared at 3 and 4 bits with exact activations (`dpg.simulate`), random
+with five draws.
 
 Targets, stated before the run: relative accuracy at least 99.5 % on every model (the
 guide: 98 % at 35 % of the memory), KL at most 1/3 of torchao int4's (group 32, which
