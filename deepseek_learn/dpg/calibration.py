@@ -249,7 +249,7 @@ def _prepared(model: nn.Module, layers: dict[str, nn.Module]):
         parameter.requires_grad_(id(parameter) in weights)
         parameter.grad = None
     try:
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for parameter, (flag, gradient) in before.items():

@@ -2,9 +2,10 @@ r"""Input-adaptive precision for a whole model: base planes for all, all for the
 
 The margin of an answer is the difference of its two largest probabilities. Inputs whose
 margin at the base precision is below a threshold are answered anew with the refine
-terms. The threshold is calibrated by conformal risk control (Angelopoulos et al. 2022,
-arXiv 2208.02814): with n calibration inputs, of which at a threshold τ the number
-:math:`D(τ)` would answer differently from the reference, the smallest τ is taken with
+terms and with activations of about 16 bits instead of 8. The threshold is calibrated by
+conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814): with n calibration
+inputs, of which at a threshold τ the number :math:`D(τ)` would answer differently from
+the reference, the smallest τ is taken with
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 
@@ -194,6 +195,6 @@ def margins(logits: Tensor) -> Tensor:
 
 
 def refine(model: nn.Module, on: bool) -> None:
-    """Add the refine terms from now on, or leave them out."""
+    """From now on all planes and wide activations, or the base planes only."""
     for layer in packed_layers(model).values():
-        layer.matrix.refined = on
+        layer.matrix.refined = layer.matrix.wide = on

@@ -145,7 +145,8 @@ def convert(
     new = {}
     for name, layer in layers.items():
         codes = _codes(name, layer, allocation, calibration, allocation.bits[name])
-        matrix = pack_matrix(codes, weight_matrix(layer).cpu(), refine)
+        moment = _second_moment(name, calibration)
+        matrix = pack_matrix(codes, weight_matrix(layer).cpu(), refine, moment)
         new[name] = packed_layer(layer, matrix).to(layer.weight.device)
     return assemble(model, new)
 
@@ -210,6 +211,10 @@ def _matching(model: nn.Module, allocation, calibration) -> dict[str, nn.Module]
 
 
 def _codes(name: str, layer: nn.Module, allocation, calibration, bits) -> Codes:
+    group_size, moment = allocation.group_sizes[name], _second_moment(name, calibration)
+    return quantise(weight_matrix(layer).cpu(), bits, group_size, moment)
+
+
+def _second_moment(name: str, calibration: Calibration | None) -> Tensor | None:
     seen = calibration.layers.get(name) if calibration else None
-    H = None if seen is None else seen.second_moment
-    return quantise(weight_matrix(layer).cpu(), bits, allocation.group_sizes[name], H)
+    return None if seen is None else seen.second_moment

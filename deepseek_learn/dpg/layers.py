@@ -146,13 +146,17 @@ def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
 
 
 def set_precision(
-    model: nn.Module, max_bits: int = 8, refined: bool | None = None
+    model: nn.Module,
+    max_bits: int = 8,
+    refined: bool | None = None,
+    wide: bool | None = None,
 ) -> nn.Module:
     """Read only the first planes of each code, up to `max_bits`; returns the model.
 
     Args:
         max_bits: 2 to 8. A code's first plane is always read.
         refined: whether refine terms are added; None leaves that as it is.
+        wide: whether activations count with about 16 bits instead of 8; None likewise.
     """
     if not 2 <= max_bits <= 8:
         raise ValueError(f"max_bits must be from 2 to 8; got {max_bits!r}.")
@@ -160,4 +164,5 @@ def set_precision(
         matrix = layer.matrix
         matrix.max_bits = max_bits
         matrix.refined = matrix.refined if refined is None else refined
+        matrix.wide = matrix.wide if wide is None else wide
     return model

@@ -66,6 +66,8 @@ class PackedMatrix(nn.Module):
     Attributes:
         max_bits: planes beyond so many bits of a code are not read (8: all are).
         refined: whether the refine term is added, where there is one.
+        wide: whether activations count with about 16 bits, where a kernel rounds them
+            to 8; it then multiplies twice.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class PackedMatrix(nn.Module):
         self.rows, self.columns, self.group_size = rows, columns, group_size
         self.padded = ceil(columns / group_size) * group_size
         self.segments = segments
-        self.max_bits, self.refined, self.generation = 8, True, 0
+        self.max_bits, self.refined, self.wide, self.generation = 8, True, False, 0
         for segment in segments:
             for name, shape, dtype in self.tensors_of(segment):
                 self.register_buffer(name, torch.empty(shape, dtype=dtype))
@@ -149,24 +151,30 @@ def part_values(part: Part, group_size: int) -> Tensor:
     return values.reshape(len(codes), -1)
 
 
-def pack_matrix(codes: Codes, weight: Tensor, refine: bool = False) -> PackedMatrix:
+def pack_matrix(
+    codes: Codes,
+    weight: Tensor,
+    refine: bool = False,
+    second_moment: Tensor | None = None,
+) -> PackedMatrix:
     """Pack rounded rows; with `refine`, also the error against `weight` `[N, K]`.
 
     The refine term corrects what the base really is, so that it also mends what
-    calibrated rounding moved from one column to another.
+    calibrated rounding moved from one column to another. It is itself rounded to
+    nearest, or by GPTQ with the inputs' `second_moment` `[K, K]`.
     """
     rows = len(codes.bits)
-    order, segments = _sorted_rows(codes.bits)
-    terms = [(codes, segments)]
+    order, base = _sorted_rows(codes.bits)
+    terms = [(codes, base)]
     if refine:
         residual = weight.float() - codes.dequantise()
-        terms.append((quantise(residual, REFINE_BITS, codes.group_size), None))
-        segments = (*segments, Segment("refine", REFINE_BITS, 0, len(order)))
-        terms[1] = (terms[1][0], segments[-1:])
+        rest = quantise(residual, REFINE_BITS, codes.group_size, second_moment)
+        terms.append((rest, (Segment("refine", REFINE_BITS, 0, len(order)),)))
+    segments = tuple(segment for _, its_own in terms for segment in its_own)
     matrix = PackedMatrix(rows, codes.columns, codes.group_size, segments)
     matrix.order.copy_(order)
-    for of_term, its_segments in terms:
-        for segment in its_segments:
+    for of_term, its_own in terms:
+        for segment in its_own:
             _fill(matrix, segment, of_term)
     return matrix
 

@@ -86,7 +86,13 @@ def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
     traced = torch.compiler.is_compiling() or x.device.type == "meta"
     if traced or (x.requires_grad and torch.is_grad_enabled()):
         return _module("torch").multiply(matrix, x, bias)
-    return _module(_name(x.device.type, _chosen)).multiply(matrix, x, bias)
+    kernel = _module(_name(x.device.type, _chosen))
+    if matrix.wide and kernel.representable is not None:
+        # what rounding the activations would lose is multiplied too: about 16 bits
+        coarse = kernel.representable(x)
+        y = kernel.multiply(matrix, coarse, bias)
+        return y.add_(kernel.multiply(matrix, x - coarse, None))
+    return kernel.multiply(matrix, x, bias)
 
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:

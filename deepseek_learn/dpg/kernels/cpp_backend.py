@@ -26,6 +26,12 @@ def facts() -> dict:
     return {"level": LEVELS[best_level()]}
 
 
+def representable(x: Tensor) -> Tensor:
+    """The nearest rows that the kernel's 8-bit activations hold exactly."""
+    step = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
+    return (x / step).round() * step
+
+
 def multiply(
     matrix: PackedMatrix, x: Tensor, bias: Tensor | None, level: int | None = None
 ) -> Tensor:

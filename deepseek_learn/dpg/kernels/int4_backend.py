@@ -32,6 +32,11 @@ def facts() -> dict:
     return {}
 
 
+def representable(x: Tensor) -> Tensor:
+    """The nearest rows in bfloat16."""
+    return x.bfloat16().float()
+
+
 def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
     rows = pad_input(x, matrix).bfloat16()
     y = torch.zeros(len(x), matrix.rows + 1)  # the last column takes padding rows

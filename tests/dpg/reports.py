@@ -1,0 +1,33 @@
+"""What every report promises, in both languages."""
+
+import html
+
+import plotly.graph_objects as go
+from plotly.utils import PlotlyJSONEncoder
+
+from deepseek_learn import catalogue
+from deepseek_learn.report import Report
+
+
+def chinese(said: str) -> bool:
+    return any("\u4e00" <= letter <= "\u9fff" for letter in said)
+
+
+def check_report(report: Report, language: str) -> None:
+    """Sentence, table, picture and page of `report`, made while `language` was set."""
+    assert catalogue.language() == language
+    said = report.why()
+    assert said == str(report)
+    assert chinese(said) == (language == "zh")
+    assert "{" not in said
+    frame = report.to_frame()
+    assert len(frame) > 0
+    page = report._repr_html_()
+    assert html.escape(said) in page
+    assert all(str(row) in page for row in frame.index)
+    figure = report.plot()
+    assert isinstance(figure, go.Figure)
+    assert len(figure.data) > 0
+    words = figure.layout.yaxis.title.text or " ".join(figure.data[0].x)
+    assert chinese(words) == (language == "zh")
+    PlotlyJSONEncoder().encode(figure)

@@ -1,0 +1,367 @@
+"""Calibration: exact moments, Fisher information, and a model that stays as it was."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deepseek_learn import catalogue, dpg
+from deepseek_learn.dpg.calibration import check_calibration, input_of
+from deepseek_learn.dpg.matrix import input_rows, named_layers, output_rows
+from tests.dpg.models import decoder, features, mlp, net, pictures, tokens, twice
+from tests.dpg.reports import check_report
+
+
+def seen(model, x):
+    """Layer → (input rows, output rows) of one forward, float64, by hooks of our own."""
+    found, handles = {}, []
+    for name, layer in named_layers(model).items():
+
+        def hook(layer, inputs, output, name=name):
+            rows = input_rows(layer, inputs[0].double()), output_rows(layer, output)
+            before = found.get(name, ([], []))
+            found[name] = before[0] + [rows[0]], before[1] + [rows[1].clone().double()]
+
+        handles.append(layer.register_forward_hook(hook))
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return {name: tuple(map(torch.cat, rows)) for name, rows in found.items()}
+
+
+MODELS = [(mlp, features), (net, pictures), (decoder, tokens), (twice, features)]
+
+
+@pytest.mark.parametrize(("build", "inputs"), MODELS)
+def test_moments_and_frequencies_are_those_of_the_inputs_and_outputs(build, inputs):
+    model, x = build(), inputs()
+    calibration = dpg.calibrate(model, [x])
+    assert calibration.samples == len(x)
+    assert calibration.layers.keys() == named_layers(model).keys()
+    for name, (rows, outputs) in seen(model, x).items():
+        facts = calibration.layers[name]
+        H = rows.T @ rows / len(rows)
+        # sums in float32: each of the sums of M products errs by M roundings at most
+        slack = (rows.abs().T @ rows.abs()) / len(rows) * (len(rows) + 2) * 2.0**-24
+        assert ((facts.second_moment - H).abs() <= slack).all()
+        wanted = (outputs > 0).double().mean(0)
+        assert torch.equal(facts.frequency, wanted.float())
+        assert facts.gradient.shape == wanted.shape
+        assert (facts.gradient >= 0).all()
+
+
+def fisher_of_logits(probabilities):
+    """Mean and variance of (p - onehot(y))² for labels y drawn from p, `[n, classes]`."""
+    p = probabilities
+    mean = p * (1 - p)
+    square = p * (1 - p) ** 4 + (1 - p) * p**4
+    return mean, square - mean**2
+
+
+def test_the_gradient_is_fisher_information_with_sampled_labels():
+    model, x = mlp(), features(3000)
+    with torch.no_grad():
+        probabilities = model(x).double().softmax(1)
+    mean, variance = fisher_of_logits(probabilities)
+    measured = dpg.calibrate(model, [x]).layers["3"].gradient
+    deviation = variance.sum(0).sqrt() / len(x)
+    assert ((measured - mean.mean(0)).abs() <= 5 * deviation).all()
+    # labels of another kind would show: the largest class instead of a drawn one, say
+    largest = F.one_hot(probabilities.argmax(1), 5)
+    other = (probabilities - largest).square().mean(0)
+    assert ((other - mean.mean(0)).abs() > 5 * deviation).all()
+
+
+@pytest.mark.parametrize(("build", "inputs"), MODELS)
+def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
+    model, x = build(), inputs()
+    measured = dpg.calibrate(model, [x], seed=3).layers
+    with torch.no_grad():
+        scores = model(x)
+    scores = scores.reshape(-1, scores.shape[-1])
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
+    # an offset of zero behind each layer: its gradient is the output's
+    offsets, handles = {}, []
+
+    def add(name):
+        def hook(layer, inputs, output):
+            offset = torch.zeros_like(output, requires_grad=True)
+            offsets.setdefault(name, []).append((layer, offset))
+            return output + offset
+
+        return hook
+
+    for name, layer in named_layers(model).items():
+        handles.append(layer.register_forward_hook(add(name)))
+    scores = model(x)
+    scores = scores.reshape(-1, scores.shape[-1])
+    F.cross_entropy(scores, labels, reduction="sum").backward()
+    for handle in handles:
+        handle.remove()
+    for name, pairs in offsets.items():
+        rows = torch.cat([output_rows(layer, o.grad) for layer, o in pairs]).double()
+        wanted = rows.square().sum(0) / len(x)
+        torch.testing.assert_close(
+            measured[name].gradient.double(), wanted, rtol=1e-4, atol=1e-9
+        )
+
+
+def test_an_output_of_zero_is_not_active():
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight[:3], model[0].bias[:3] = 0, 0
+    frequency = dpg.calibrate(model, [features()]).layers["0"].frequency
+    assert (frequency[:3] == 0).all()
+    assert (frequency[3:] > 0).all()
+
+
+def test_an_activation_in_place_changes_nothing():
+    x = pictures()
+    one, other = (dpg.calibrate(net(inplace=i), [x]).layers for i in (False, True))
+    for name in one:
+        assert torch.equal(one[name].second_moment, other[name].second_moment)
+        assert torch.equal(one[name].frequency, other[name].frequency)
+        torch.testing.assert_close(one[name].gradient, other[name].gradient)
+
+
+@pytest.mark.parametrize("parts", [(30,), (1, 29), (7, 7, 7, 9)])
+def test_the_size_of_batches_changes_only_the_order_of_sums(parts):
+    model, x = mlp(), features()
+    whole = dpg.calibrate(model, [x]).layers
+    split = dpg.calibrate(model, x.split(parts)).layers
+    for name in whole:
+        assert torch.equal(whole[name].frequency, split[name].frequency)
+        for one, other in (
+            (whole[name].second_moment, split[name].second_moment),
+            (whole[name].gradient, split[name].gradient),  # the same labels are drawn
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_many_positions_are_sampled_for_the_moment_only():
+    torch.manual_seed(0)
+    pool = nn.AdaptiveAvgPool2d(1)
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), pool, nn.Flatten(), nn.Linear(4, 2))
+    x = torch.ones(1, 1, 70, 70)  # 4,900 positions of one kind, more than are kept
+    x[0, 0, 0, :7] = -1000
+    facts = dpg.calibrate(model, [x]).layers["0"]
+    with torch.no_grad():
+        wanted = output_rows(model[0], model[0](x))
+    assert torch.equal(facts.frequency, (wanted > 0).float().mean(0))
+    x[0, 0, 0, :7] = 1
+    facts = dpg.calibrate(model, [x]).layers["0"]
+    assert facts.second_moment.tolist() == [[1.0]]  # whichever were drawn
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_gives_others():
+    model, x = mlp(), features()
+    one, same, other = (dpg.calibrate(model, [x], seed=s).layers for s in (0, 0, 1))
+    for name in one:
+        assert torch.equal(one[name].gradient, same[name].gradient)
+        assert not torch.equal(one[name].gradient, other[name].gradient)
+        assert torch.equal(one[name].second_moment, other[name].second_moment)
+
+
+def state(model):
+    return {
+        "weights": {k: v.clone() for k, v in model.state_dict().items()},
+        "modes": [m.training for m in model.modules()],
+        "flags": [p.requires_grad for p in model.parameters()],
+        "grads": [
+            None if p.grad is None else p.grad.clone() for p in model.parameters()
+        ],
+        "hooks": [len(m._forward_hooks) for m in model.modules()],
+        "enabled": torch.is_grad_enabled(),
+    }
+
+
+def assert_same(one, other):
+    for key in ("modes", "flags", "hooks", "enabled"):
+        assert one[key] == other[key]
+    assert all(torch.equal(v, other["weights"][k]) for k, v in one["weights"].items())
+    for a, b in zip(one["grads"], other["grads"], strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_stays_as_it_is(fails):
+    model, x = net().train(), pictures()
+    model.norm1.eval()
+    model.head.weight.requires_grad_(False)
+    model(x).sum().backward()
+    before, draws = state(model), torch.get_rng_state()
+    bad = [x, x.masked_fill(x < 0.01, float("nan"))]
+    with torch.no_grad():  # on purpose: calibration needs gradients all the same
+        if fails:
+            with pytest.raises(ValueError, match="layer 'conv1'"):
+                dpg.calibrate(model, bad)
+        else:
+            dpg.calibrate(model, [x])
+        after = state(model) | {"enabled": True}
+    assert_same(before, after)
+    assert torch.equal(torch.get_rng_state(), draws)
+
+
+def test_it_works_where_gradients_are_switched_off():
+    model, x = mlp(), features()
+    wanted = dpg.calibrate(model, [x]).layers
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            seen = dpg.calibrate(model, [x]).layers
+        assert all(torch.equal(seen[n].gradient, wanted[n].gradient) for n in wanted)
+
+
+def test_it_runs_in_evaluation_mode():
+    model, x = mlp(), features()
+    trained = copy.deepcopy(model).train()
+    one, other = (dpg.calibrate(m, [x]).layers for m in (model, trained))
+    assert all(torch.equal(one[n].gradient, other[n].gradient) for n in one)
+
+
+def test_batches_may_be_tuples_lists_and_generators():
+    model, x = mlp(), features()
+    label = torch.zeros(30)
+    one_by_one = ((x[i : i + 1],) for i in range(30))
+    for batches in ([(x, label)], [[x, label]], iter([x]), one_by_one):
+        assert dpg.calibrate(model, batches).samples == 30
+
+
+def test_an_answer_that_is_something_else():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x, scale):
+            return {"scores": self.net(x) * scale}
+
+    model, x = Named(), features()
+    calibration = dpg.calibrate(
+        model, [x], logits=lambda model, batch: model(batch, scale=1)["scores"]
+    )
+    wanted = dpg.calibrate(mlp(), [x])
+    for name, facts in wanted.layers.items():
+        assert torch.equal(calibration.layers[f"net.{name}"].gradient, facts.gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_in_other_precisions(dtype):
+    model, x = mlp().to(dtype), features().to(dtype)
+    for facts in dpg.calibrate(model, [x]).layers.values():
+        for tensor in (facts.second_moment, facts.gradient, facts.frequency):
+            assert tensor.dtype == torch.float32
+            assert torch.isfinite(tensor).all()
+
+
+@pytest.mark.parametrize("batches", [[], [torch.empty(0, 20)], iter(())])
+def test_an_empty_calibration_set(batches):
+    with pytest.raises(ValueError, match="batches must hold at least one input"):
+        dpg.calibrate(mlp(), batches)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_inputs_that_are_not_finite_name_the_first_layer(bad):
+    x = features()
+    x[3, 4] = bad
+    with pytest.raises(ValueError, match="layer '0': its inputs hold NaN or infinity"):
+        dpg.calibrate(mlp(), [features(), x])
+
+
+def test_activations_that_are_not_finite_name_the_layer_that_meets_them():
+    class Logarithm(nn.Module):
+        def forward(self, x):
+            return x.log()  # of negative numbers too
+
+    model = nn.Sequential(
+        nn.Linear(20, 8), nn.Linear(8, 8), Logarithm(), nn.Linear(8, 3)
+    )
+    with pytest.raises(ValueError, match="layer '3': its inputs hold NaN or infinity"):
+        dpg.calibrate(model, [features()])
+
+
+def test_an_answer_that_is_not_finite():
+    model = mlp()
+    with torch.no_grad():
+        model[3].bias[2] = float("nan")
+    with pytest.raises(ValueError, match="answer to batch 0 and on is not finite"):
+        dpg.calibrate(model, [features()])
+
+
+def test_weights_that_are_not_finite():
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight[2, 2] = float("nan")
+    with pytest.raises(ValueError, match="layer '3': its inputs hold NaN"):
+        dpg.calibrate(model, [features()])
+
+
+def test_inputs_whose_squares_are_not_finite():
+    with pytest.raises(ValueError, match="layer '0': its squared inputs hold"):
+        dpg.calibrate(mlp(), [features() * 1e25])
+
+
+def test_a_layer_that_takes_no_part():
+    model = nn.Sequential(mlp())
+    model.add_module("spare", nn.Linear(3, 3))
+    model.forward = model[0].forward
+    calibration = dpg.calibrate(model, [features()])
+    assert list(calibration.layers) == ["0.0", "0.3"]
+    small = dpg.compress(model, [features()])
+    assert small.in_float == {"spare": "unused"}
+    assert type(small.model.spare) is nn.Linear
+    model.forward = lambda x: x @ model.spare.weight
+    with pytest.raises(ValueError, match="no layer took part in the model's answer"):
+        dpg.calibrate(model, [torch.ones(2, 3)])
+
+
+@pytest.mark.parametrize(
+    "batch", ["picture.png", {"x": torch.ones(2, 20)}, (), [3], None]
+)
+def test_batches_that_hold_no_tensor(batch):
+    with pytest.raises(
+        TypeError, match="batches must hold tensors, or tuples that begin"
+    ):
+        dpg.calibrate(mlp(), [batch])
+
+
+def test_the_input_of_a_batch():
+    x = torch.ones(2)
+    assert input_of(x) is input_of((x, 1)) is input_of([x]) is x
+
+
+def test_models_that_cannot_be_calibrated():
+    with pytest.raises(ValueError, match="model has no layer to compress"):
+        dpg.calibrate(nn.Sequential(nn.ReLU()), [features()])
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module"):
+        dpg.calibrate(lambda x: x, [features()])
+
+
+def test_the_statistics_of_another_model_are_refused():
+    calibration = dpg.calibrate(mlp(), [features()])
+    assert list(check_calibration(calibration, mlp(seed=9))) == ["0", "3"]
+    for model, odd in ((mlp(width=41), "0"), (twice(), "0")):
+        with pytest.raises(
+            ValueError, match=f"of another model: they differ in .*{odd!r}"
+        ):
+            check_calibration(calibration, model)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_calibration_report(language):
+    catalogue.set_language(language)
+    calibration = dpg.calibrate(net(), [pictures(12)])
+    check_report(calibration, language)
+    frame = calibration.to_frame()
+    assert frame["outputs"].tolist() == [12, 20, 20, 4]
+    assert frame["inputs"].tolist() == [27, 180, 12, 20]
+    assert "12" in calibration.why()
+    one = frame.loc["head"]
+    facts = calibration.layers["head"]
+    assert one["mean_frequency"] == pytest.approx(facts.frequency.mean().item())
+    assert one["gradient"] == pytest.approx(facts.gradient.sum().item())
+    assert frame["rank_correlation"].dropna().between(-1, 1).all()

@@ -1,0 +1,167 @@
+"""Criteria: those that come with the library, and what a learner's own must return."""
+
+import pytest
+import torch
+
+from deepseek_learn import dpg
+from deepseek_learn.dpg import Layer, output_error, quantise
+from deepseek_learn.dpg.criteria import damage, grouping
+from deepseek_learn.dpg.matrix import weight_matrix
+from deepseek_learn.errors import UnknownNameError
+from tests.dpg.models import features, mlp
+
+LEVELS = (2, 4, 8)
+BUILT_IN = ("sensitivity", "frequency", "frequency×error", "magnitude", "random")
+
+
+def layer(name="0"):
+    model = mlp()
+    statistics = dpg.calibrate(model, [features(60)]).layers[name]
+    weight = weight_matrix(model.get_submodule(name))
+    return Layer(name, weight, statistics, LEVELS, 32)
+
+
+@pytest.fixture
+def own():
+    """Registers a learner's criterion under the name "own" for the time of a test."""
+
+    def register(criterion):
+        return grouping.register("own")(criterion)
+
+    yield register
+    if "own" in grouping:
+        grouping.unregister("own")
+
+
+def test_the_built_in_ones_are_there():
+    assert set(BUILT_IN) <= set(grouping)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_criterion_gives_damage_that_falls_with_bits(name):
+    for which in ("0", "3"):
+        facts = layer(which)
+        measured = damage(name, facts)
+        assert measured.shape == (3, len(facts.weight))
+        assert measured.dtype == torch.float64
+        assert torch.isfinite(measured).all()
+        assert (measured >= 0).all()
+        assert (measured[:-1].sum(1) > measured[1:].sum(1)).all()
+        assert torch.equal(measured, damage(name, layer(which)))  # every time the same
+
+
+def test_errors_are_those_of_rounding_at_each_level():
+    facts = layer()
+    H = facts.statistics.second_moment
+    for level, errors in zip(LEVELS, facts.errors, strict=True):
+        codes = quantise(facts.weight, level, 32, H)
+        wanted = output_error(codes, facts.weight, H)
+        # all levels are rounded in one run: other sums, and a code may tip over
+        assert (errors.sum() - wanted.sum()).abs() < 0.05 * wanted.sum()
+
+
+def test_what_the_built_in_ones_compute():
+    facts = layer()
+    seen, errors = facts.statistics, facts.errors.double()
+    # four to the minus b: each bit halves the error
+    falling = torch.tensor([[4.0**-b] for b in LEVELS], dtype=torch.float64) * 20
+    wanted = {
+        "sensitivity": seen.gradient * errors,
+        "frequency": seen.frequency * falling,
+        "frequency×error": seen.frequency * errors,
+        "magnitude": facts.weight.double().square().mean(1) * falling,
+    }
+    for name, expected in wanted.items():
+        torch.testing.assert_close(
+            damage(name, facts), expected.double(), rtol=1e-5, atol=0
+        )
+
+
+def test_random_depends_on_the_layers_name_only():
+    one, other = layer("0"), layer("3")
+    assert not torch.equal(damage("random", one)[:, :5], damage("random", other))
+    numbers = damage("random", one)[0] / (4.0**-2 * 20)
+    assert ((numbers >= 0) & (numbers < 1)).all()
+
+
+def test_a_learners_own_criterion_of_both_shapes(own):
+    facts = layer()
+    own(lambda layer: layer.weight.abs().amax(1))
+    expected = facts.weight.abs().amax(1).double() * 20
+    for level, measured in zip(LEVELS, damage("own", facts), strict=True):
+        torch.testing.assert_close(measured, expected * 4.0**-level)
+    grouping.unregister("own")
+    own(lambda layer: layer.errors * 2)
+    assert torch.equal(damage("own", facts), facts.errors.double() * 2)
+
+
+def test_a_learners_own_criterion_decides_the_bits(own):
+    @own
+    def last_rows_count(layer):
+        return torch.arange(len(layer.weight)) ** 2.0
+
+    model = mlp(width=64)
+    calibration = dpg.calibrate(model, [features(60)])
+    bits = dpg.allocate(model, calibration, 4, "own").bits["0"]
+    assert bits[-16:].min() > bits[:16].max()
+    assert (bits.diff() >= 0).all()
+
+
+def test_whole_numbers_and_gradients_are_taken_too(own):
+    own(lambda layer: torch.ones(len(layer.weight), dtype=torch.int64))
+    assert damage("own", layer())[0, 0] == 20 / 16
+    grouping.unregister("own")
+    own(lambda layer: torch.ones(len(layer.weight), requires_grad=True))
+    assert not damage("own", layer()).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        (torch.ones(39), r"\[39\]"),
+        (torch.ones(40, 3), r"\[40, 3\]"),
+        (torch.ones(2, 40), r"\[2, 40\]"),
+        (torch.ones(1, 3, 40), r"\[1, 3, 40\]"),
+        (torch.tensor(1.0), r"\[\]"),
+        (None, "NoneType"),
+        (1.0, "float"),
+        ([1.0] * 40, "list"),
+    ],
+    ids=str,
+)
+def test_answers_of_a_wrong_shape(own, answer, got):
+    own(lambda layer: answer)
+    sentence = (
+        rf"criterion 'own' must return a tensor \[40\] or \[3, 40\] for .*got {got}"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        damage("own", layer())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.5])
+@pytest.mark.parametrize("levels", [False, True])
+def test_answers_that_are_no_damage(own, bad, levels):
+    answer = torch.ones(3, 40) if levels else torch.ones(40)
+    answer[..., 7] = bad
+    own(lambda layer: answer)
+    with pytest.raises(
+        ValueError, match="criterion 'own' must return finite numbers of"
+    ):
+        damage("own", layer())
+
+
+def test_an_error_inside_a_criterion_is_the_learners(own):
+    own(lambda layer: layer.colour)
+    with pytest.raises(AttributeError, match="colour"):
+        damage("own", layer())
+
+
+def test_unknown_names_and_names_taken():
+    with pytest.raises(
+        UnknownNameError, match=r"'entropy' is not known; known are: .*,"
+    ):
+        damage("entropy", layer())
+    with pytest.raises(ValueError, match="'random' is already registered"):
+        grouping.register("random")(lambda layer: layer.errors)
+    assert grouping["random"](layer()).shape == (40,)  # still the first
+    grouping.register("random")(grouping["random"])  # the same again is no harm

@@ -1,0 +1,225 @@
+"""Layers as matrix products, and which layers of a model are ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+from deepseek_learn.dpg.matrix import (
+    bytes_of,
+    check_finite,
+    group_size_for,
+    input_rows,
+    is_supported,
+    layer_weight,
+    left_in_float,
+    matching_layers,
+    named_layers,
+    output_rows,
+    output_size,
+    pad_columns,
+    patches,
+    weight_matrix,
+)
+from tests.dpg.models import decoder, mlp, net, twice
+
+LAYERS = {
+    "linear": (lambda: nn.Linear(7, 5), (3, 7)),
+    "tokens": (lambda: nn.Linear(7, 5), (2, 4, 3, 7)),
+    "vector": (lambda: nn.Linear(7, 5), (7,)),
+    "3x3": (lambda: nn.Conv2d(3, 5, 3), (2, 3, 8, 9)),
+    "1x1": (lambda: nn.Conv2d(3, 5, 1), (2, 3, 4, 5)),
+    "strided": (lambda: nn.Conv2d(3, 5, 3, stride=(2, 3), padding=1), (2, 3, 8, 9)),
+    "dilated": (lambda: nn.Conv2d(3, 5, 3, dilation=(2, 1)), (2, 3, 8, 9)),
+    "oblong": (lambda: nn.Conv2d(2, 5, (5, 2), (1, 2), (2, 0), (1, 3)), (2, 2, 9, 8)),
+    "none": (lambda: nn.Conv2d(3, 5, 3, padding=1), (0, 3, 8, 9)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_product_of_rows_and_matrix_is_the_layer(name, channels_last):
+    build, shape = LAYERS[name]
+    torch.manual_seed(0)
+    layer, x = build(), torch.randn(shape)
+    if channels_last and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    product = input_rows(layer, x).double() @ weight_matrix(layer).double().T
+    if layer.bias is not None:
+        product = product + layer.bias.double()
+    wanted = output_rows(layer, layer.double()(x.double()))
+    torch.testing.assert_close(product, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_matrix_goes_back_into_the_layers_shape(name, dtype):
+    layer = LAYERS[name][0]().to(dtype)
+    matrix = weight_matrix(layer)
+    assert matrix.dtype == torch.float32
+    assert not matrix.requires_grad
+    back = layer_weight(matrix, layer)
+    assert back.dtype == dtype
+    assert torch.equal(back, layer.weight)
+
+
+def test_patches_hold_what_unfold_holds():
+    x = torch.randn(2, 3, 9, 8)
+    for geometry in [
+        ((3, 2), (2, 1), (1, 2), (1, 2)),
+        ((1, 1), (1, 1), (0, 0), (1, 1)),
+    ]:
+        kernel, stride, padding, dilation = geometry
+        theirs = F.unfold(x, kernel, dilation, padding, stride)  # [B, C kh kw, L]
+        theirs = theirs.transpose(1, 2).reshape(-1, 3, kernel[0] * kernel[1])
+        mine = patches(x, *geometry).view(-1, kernel[0] * kernel[1], 3)
+        assert torch.equal(mine, theirs.transpose(1, 2))
+
+
+def test_output_size_is_the_convolutions():
+    for geometry in [
+        ((3, 3), (1, 1), (1, 1), (1, 1)),
+        ((5, 2), (3, 2), (2, 0), (2, 3)),
+    ]:
+        y = nn.Conv2d(1, 1, *geometry)(torch.zeros(1, 1, 17, 20))
+        assert output_size((17, 20), *geometry) == tuple(y.shape[2:])
+
+
+@pytest.mark.parametrize("wanted", [32, 64, 128])
+def test_the_group_size_pads_least_and_is_large_where_that_costs_nothing(wanted):
+    for columns in range(1, 300):
+        chosen = group_size_for(columns, wanted)
+        assert chosen in (wanted, 32)
+        zeros = {g: -columns % g for g in (wanted, 32)}
+        assert zeros[chosen] == min(zeros.values())
+        if zeros[wanted] == zeros[32]:
+            assert chosen == wanted
+
+
+def test_padding_adds_zeros_at_the_end():
+    x = torch.randn(2, 33)
+    assert pad_columns(x, 32).shape == (2, 64)
+    assert torch.equal(pad_columns(x, 32)[:, :33], x)
+    assert pad_columns(torch.ones(2, 64), 32).sum() == 128
+
+
+SUPPORTED = {
+    "linear": nn.Linear(3, 2),
+    "convolution": nn.Conv2d(3, 2, 3, 2, 1, 2),
+    "no bias": nn.Conv2d(3, 2, 1, bias=False),
+}
+LEFT = {
+    "grouped": nn.Conv2d(4, 4, 3, groups=2),
+    "depthwise": nn.Conv2d(4, 4, 3, groups=4),
+    "reflected": nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"),
+    "circular": nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"),
+    "same": nn.Conv2d(3, 2, 3, padding="same"),
+    "1-D": nn.Conv1d(3, 2, 3),
+    "3-D": nn.Conv3d(3, 2, 3),
+    "transposed": nn.ConvTranspose2d(3, 2, 3),
+    "embedding": nn.Embedding(5, 3),
+    "bilinear": nn.Bilinear(2, 3, 4),
+    "lazy": nn.LazyLinear(3),
+    "subclass": type("Mine", (nn.Linear,), {})(3, 2),
+    "parametrised": parametrizations.weight_norm(nn.Linear(3, 2)),
+    # its weight is computed anew by a hook before each call
+    "pruned": prune.l1_unstructured(nn.Linear(3, 2), "weight", 0.5),
+    "norm": nn.BatchNorm2d(3),
+    "relu": nn.ReLU(),
+}
+
+
+def test_what_is_a_layer_to_compress_and_what_is_not():
+    assert {n for n, layer in SUPPORTED.items() if not is_supported(layer)} == set()
+    assert {n for n, layer in LEFT.items() if is_supported(layer)} == set()
+
+
+def test_layers_by_name_each_once():
+    assert list(named_layers(mlp())) == ["0", "3"]
+    assert list(named_layers(net())) == ["conv1", "conv2", "shortcut", "head"]
+    assert list(named_layers(twice())) == ["first", "head"]
+    assert list(named_layers(nn.Linear(3, 2))) == [""]
+
+
+def test_tied_weights_are_left_out_and_named():
+    model = decoder(tied=True)
+    assert not {"token", "head"} & named_layers(model).keys()
+    assert "head" in named_layers(decoder())
+    assert left_in_float(model) == {"token": "tied", "position": "kind", "head": "tied"}
+    assert left_in_float(decoder()) == {"token": "kind", "position": "kind"}
+
+
+def test_layers_that_a_calibration_is_about():
+    model = net()
+    found = matching_layers(model, {"head": (4, 20), "conv2": (20, 180)}, "it is")
+    assert found == {"head": model.head, "conv2": model.conv2}
+    assert matching_layers(model, {"head": (4,)}, "it is") == {"head": model.head}
+    for name, size in (
+        ("head", (4, 21)),
+        ("head", (5,)),
+        ("body", (4, 20)),
+        ("norm1", (12,)),
+    ):
+        sentence = f"^it is of another model: they differ in the layer '{name}'"
+        with pytest.raises(ValueError, match=sentence):
+            matching_layers(model, {name: size}, "it is")
+
+
+def test_two_linear_layers_with_one_weight():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[1].weight = model[0].weight
+    assert list(named_layers(model)) == ["2"]
+    assert left_in_float(model) == {"0": "tied", "1": "tied"}
+    model[1].weight = nn.Parameter(torch.ones(4, 4))
+    model[1].bias = model[0].bias  # a bias alone is stored with each
+    assert list(named_layers(model)) == ["0", "1", "2"]
+
+
+def test_what_stays_in_float_and_why():
+    reasons = left_in_float(net())
+    assert reasons == {"grouped": "grouped"}  # norms hold no matrix
+    kinds = {name: module for name, module in LEFT.items() if name != "lazy"}
+    model = nn.ModuleDict(kinds | {"linear": nn.Linear(3, 3)})
+    reasons = left_in_float(model)
+    assert "linear" not in reasons
+    assert left_in_float(model, packed=[]) == reasons | {"linear": "unused"}
+    for name in ("grouped", "depthwise", "reflected", "circular", "same"):
+        assert reasons[name] == "grouped"
+    for name in ("transposed", "embedding", "bilinear", "subclass", "pruned"):
+        assert reasons[name] == "kind"
+    assert not {"norm", "relu"} & reasons.keys()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.ReLU(), nn.Sequential(), nn.Embedding(3, 3), nn.Conv2d(4, 4, 3, groups=4)],
+    ids=str,
+)
+def test_a_model_with_nothing_to_compress(model):
+    with pytest.raises(ValueError, match="model has no layer to compress"):
+        named_layers(model)
+
+
+@pytest.mark.parametrize("model", [None, "resnet18", {}, nn.Linear])
+def test_what_is_no_model(model):
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module; got a"):
+        named_layers(model)
+
+
+def test_bytes_count_each_tensor_once():
+    model = mlp()
+    assert bytes_of(model) == 4 * (20 * 40 + 40 + 40 * 5 + 5)
+    assert bytes_of(model.half()) == 2 * (20 * 40 + 40 + 40 * 5 + 5)
+    assert bytes_of(twice()) == 4 * (20 * 20 + 20 + 20 * 3 + 3)
+    norm = nn.BatchNorm2d(6)  # weight, bias, mean, variance; an int64 counter
+    assert bytes_of(norm) == 4 * 6 * 4 + 8
+    tied = decoder(tied=True)
+    assert bytes_of(decoder()) - bytes_of(tied) == 11 * 16 * 4
+
+
+def test_check_finite():
+    check_finite(torch.ones(3), "x")
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="x must be finite numbers"):
+            check_finite(torch.tensor([1, bad]), "x")

@@ -1,0 +1,391 @@
+"""The monitor counts exactly what a direct count counts, and leaves nothing behind."""
+
+from functools import partial
+from itertools import chain
+
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn import catalogue, dpg, zoo
+from deepseek_learn.dpg.monitor import GROUPS, active
+from tests.dpg.models import features, mlp, net, pictures, resnet, twice
+from tests.dpg.reports import check_report
+
+Monitor = dpg.DynamicParameterGroup
+
+
+def direct(model, batches, counted):
+    """Layer → (active, positions), from the outputs of the modules `counted`.
+
+    `counted`: layer → the module whose output is the neurons' value.
+    """
+    totals = {}
+
+    def count(name, channels_first, module, inputs, y):
+        rows = y.movedim(1, -1) if channels_first else y
+        rows = rows.reshape(-1, rows.shape[-1]).tolist()
+        for row in rows:
+            counts, positions = totals.get(name, ([0] * len(row), 0))
+            counts = [c + (v > 0) for c, v in zip(counts, row, strict=True)]
+            totals[name] = counts, positions + 1
+
+    handles = []
+    for name, module in counted.items():
+        first = isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+        handles.append(module.register_forward_hook(partial(count, name, first)))
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    for handle in handles:
+        handle.remove()
+    return totals
+
+
+def check_counts(model, batches, counted):
+    wanted = direct(model, batches, counted)
+    with Monitor(model) as watch, torch.no_grad():
+        for batch in batches:
+            model(batch)
+    assert watch.positions == {name: p for name, (_, p) in wanted.items()}
+    for name, (counts, positions) in wanted.items():
+        exact = torch.tensor(counts, dtype=torch.float64) / positions
+        assert torch.equal(watch.frequency(name), exact)
+    return watch
+
+
+def test_counts_of_a_network_with_and_without_norms_in_uneven_batches():
+    model, x = net(), pictures(7)
+    counted = {
+        "conv1": model.norm1,
+        "conv2": model.conv2,
+        "shortcut": model.norm2,
+        "head": model.head,
+    }
+    together = check_counts(model, [x], counted)
+    uneven = check_counts(model, [x[:1], x[1:6], x[6:]], counted)
+    last = check_counts(
+        model, [x.contiguous(memory_format=torch.channels_last)], counted
+    )
+    for name in counted:
+        assert torch.equal(together.frequency(name), uneven.frequency(name))
+        # another layout may round another way: single values may change their sign
+        assert (together.frequency(name) - last.frequency(name)).abs().amax() < 0.05
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 4, 6), (2, 1, 3, 3), (2, 5, 1, 1), (0, 5, 4, 4)]
+)
+def test_active_counts_channels_in_every_layout(shape, layout):
+    y = torch.randn(shape).contiguous(memory_format=layout)
+    y[:, :, :1] = 0  # zero is not active
+    counts, positions = active(y, channels_first=True)
+    assert counts.dtype == torch.int64
+    assert counts.tolist() == [int((y[:, c] > 0).sum()) for c in range(shape[1])]
+    assert positions == shape[0] * shape[2] * shape[3]
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 5), (2, 3, 4, 5), (0, 5)])
+def test_active_counts_the_last_axis_of_tokens(shape):
+    y = torch.randn(shape)
+    counts, positions = active(y, channels_first=False)
+    assert counts.tolist() == (y.reshape(-1, 5) > 0).sum(0).tolist()
+    assert positions == y.numel() // 5
+    turned = torch.randn(3, 5, 4).transpose(1, 2)  # not contiguous
+    assert active(turned, False)[0].tolist() == (turned > 0).sum((0, 1)).tolist()
+
+
+def test_counts_do_not_overflow():
+    counts, positions = active(torch.ones(1, 2, 20, 20), True)
+    assert (counts.tolist(), positions) == ([400, 400], 400)  # bytes hold 255
+
+
+def test_linear_layers_with_a_batch_norm():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(20, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 3)
+    )
+    check_counts(
+        model.eval(), [features(11), features(2)], {"0": model[1], "3": model[3]}
+    )
+
+
+def test_a_norm_after_an_activation_is_not_the_layers():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 9, 3), nn.ReLU(), nn.BatchNorm2d(9)).eval()
+    check_counts(model, [pictures(), pictures(2)], {"0": model[0]})
+
+
+class Crossed(nn.Module):
+    """Both convolutions run before their norms do; the second has more positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 1)
+        self.norm_one, self.norm_two = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        one, two = self.one(x), self.two(x)
+        return self.norm_one(one).mean((2, 3)) + self.norm_two(two).mean((2, 3))
+
+
+def test_norms_that_run_after_both_layers():
+    torch.manual_seed(0)
+    model = Crossed().eval()
+    counted = {"one": model.norm_one, "two": model.norm_two}
+    check_counts(model, [pictures(), pictures(3)], counted)
+
+
+class Shared(nn.Module):
+    """One norm after two layers, and once after something that is no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(20, 20), nn.Linear(20, 20)
+        self.norm = nn.BatchNorm1d(20)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x):
+        return self.norm(self.two(self.norm(self.one(x)))) + self.norm(x)
+
+
+def test_a_norm_that_follows_two_layers_and_something_else():
+    torch.manual_seed(0)
+    model, x = Shared().eval(), features()
+    with Monitor(model) as watch, torch.no_grad():
+        for batch in (x, x[:4]):
+            model(batch)
+    assert watch.positions == {"one": 34, "two": 34}
+    with torch.no_grad():
+        one = [model.norm(model.one(batch)) for batch in (x, x[:4])]
+        two = [model.norm(model.two(y)) for y in one]
+    for name, values in (("one", one), ("two", two)):
+        wanted = (torch.cat(values) > 0).sum(0).double() / 34
+        assert torch.equal(watch.frequency(name), wanted)
+
+
+def test_two_norms_after_one_layer_both_count():
+    torch.manual_seed(0)
+
+    class Switched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(20, 6)
+            self.norms = nn.ModuleList(nn.BatchNorm1d(6) for _ in range(2))
+
+        def forward(self, x):
+            y = self.layer(x)
+            return self.norms[0](y) + self.norms[1](y)
+
+    model, x = Switched().eval(), features()
+    nn.init.normal_(model.norms[1].bias)
+    with Monitor(model) as watch, torch.no_grad():
+        model(x)
+        model(x)
+    values = torch.cat([norm(model.layer(x)) for norm in model.norms])
+    assert watch.positions == {"layer": 120}
+    assert torch.equal(watch.frequency("layer"), (values > 0).double().mean(0))
+
+
+def test_a_layer_used_twice_counts_twice():
+    model = twice()
+    counted = {"first": model.first, "head": model.head}
+    watch = check_counts(model, [features(5), features(3)], counted)
+    assert watch.positions == {"first": 16, "head": 8}
+
+
+def test_a_model_in_training_mode_and_with_gradients():
+    torch.manual_seed(0)
+    model, x = net().train(), pictures()
+    with Monitor(model) as watch:
+        model(x).sum().backward()
+    assert model.conv1.weight.grad is not None
+    assert watch.positions["conv1"] == 6 * 8 * 7
+
+
+@pytest.mark.parametrize(
+    ("build", "x"),
+    [
+        (lambda: zoo.load("fashion_net"), torch.rand(2, 1, 28, 28)),
+        (resnet, torch.rand(1, 3, 64, 64)),
+        (
+            lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval(),
+            torch.randn(2, 5, 16),
+        ),
+    ],
+    ids=["fashion_net", "resnet18", "transformer"],
+)
+def test_known_networks_are_watched_without_a_change_of_their_answers(build, x):
+    torch.manual_seed(0)
+    model = build()
+    x = x.clone().requires_grad_()  # a transformer's fast path runs no module
+    wanted = model(x)
+    with Monitor(model) as watch:
+        assert torch.equal(model(x), wanted)
+    groups = watch.groups()
+    assert groups.group.keys() == watch.layers.keys()
+    for name, frequency in groups.frequency.items():
+        assert len(frequency) == len(watch.layers[name].weight)
+        assert ((frequency >= 0) & (frequency <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("high", "low"), [(0.7, 0.3), (0.5, 0.5), (1, 0), (0, 0), (1, 1)]
+)
+def test_thresholds_partition_the_neurons(high, low):
+    model = mlp(width=101)
+    with Monitor(model, high, low) as watch, torch.no_grad():
+        model(features(60))
+    groups = watch.groups()
+    assert groups.thresholds == (high, low)
+    for name, frequency in groups.frequency.items():
+        members = [groups.indices(name, g).tolist() for g in GROUPS]
+        assert sorted(chain(*members)) == list(range(len(frequency)))
+        for neuron, f in enumerate(frequency.tolist()):
+            wanted = 0 if f > high else 2 if f < low else 1
+            assert groups.group[name][neuron] == wanted
+            assert neuron in members[wanted]
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize("width", [1, 2, 3, 40, 101])
+def test_a_core_ratio_takes_as_many_as_it_says_from_both_ends(ratio, width):
+    model = mlp(width=width)
+    with Monitor(model, core_ratio=ratio) as watch, torch.no_grad():
+        model(features(60))
+    groups = watch.groups()
+    assert groups.thresholds is None
+    for name, frequency in groups.frequency.items():
+        core, medium, low = (groups.indices(name, g) for g in GROUPS)
+        assert len(core) == len(low)
+        assert abs(len(core) - ratio * len(frequency)) <= 0.5
+        assert len(core) + len(medium) + len(low) == len(frequency)
+        if len(core):
+            rest = torch.cat([medium, low])
+            assert frequency[core].min() >= frequency[rest].max()
+            assert frequency[low].max() <= frequency[torch.cat([core, medium])].min()
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) for m in model.modules())
+
+
+def test_attaching_twice_counts_once_and_detaching_leaves_no_hooks():
+    model, x = net(), pictures()
+    watch = Monitor(model)
+    model(x)  # not watched
+    assert hooks(model) == 0
+    watch.attach()
+    once = hooks(model)
+    assert watch.attach() is watch
+    assert hooks(model) == once > 0
+    model(x)
+    positions = watch.positions
+    assert positions["conv1"] == 6 * 8 * 7
+    watch.detach()
+    watch.detach()
+    assert hooks(model) == 0
+    model(x)
+    assert watch.positions == positions
+    with watch:  # counts go on where they stopped
+        model(x)
+    assert watch.positions == {name: 2 * p for name, p in positions.items()}
+    watch.reset()
+    assert set(watch.positions.values()) == {0}
+
+
+def test_an_error_in_the_model_leaves_no_hooks():
+    model = net()
+    with pytest.raises(RuntimeError), Monitor(model):
+        model(torch.ones(1, 5, 8, 8))
+    assert hooks(model) == 0
+
+
+def test_two_monitors_of_one_model_do_not_disturb_each_other():
+    model, x = net(), pictures()
+    with Monitor(model) as one, Monitor(model) as two:
+        model(x)
+    assert one.positions == two.positions
+    assert all(torch.equal(one.frequency(n), two.frequency(n)) for n in one.layers)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation_threshold": 0.2},  # below the other one
+        {"low_threshold": 0.8},
+        {"low_threshold": -0.1},
+        {"activation_threshold": 1.1},
+        {"activation_threshold": float("nan")},
+        {"low_threshold": float("nan")},
+    ],
+    ids=str,
+)
+def test_thresholds_that_are_none(options):
+    with pytest.raises(ValueError, match=r"thresholds must be 0 <= low_threshold <="):
+        Monitor(mlp(), **options)
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 0.51, 1, float("nan"), True])
+def test_a_core_ratio_that_is_none(ratio):
+    with pytest.raises(
+        ValueError, match=r"core_ratio must be above 0 and at most 0\.5"
+    ):
+        Monitor(mlp(), core_ratio=ratio)
+
+
+def test_asking_before_anything_ran():
+    watch = Monitor(mlp())
+    with pytest.raises(ValueError, match="no layer has run while it was watched"):
+        watch.groups()
+    with pytest.raises(ValueError, match="layer '0' has not run while it was watched"):
+        watch.frequency("0")
+    with watch:
+        watch.model(features())
+    watch.groups()
+    watch.reset()
+    with pytest.raises(ValueError, match="no layer has run"):
+        watch.groups()
+
+
+def test_layers_and_groups_that_there_are_not():
+    watch = Monitor(mlp())
+    with watch:
+        watch.model(features())
+    with pytest.raises(ValueError, match=r"layer must be one of \['0', '3'\]; got '1'"):
+        watch.frequency("1")
+    groups = watch.groups()
+    with pytest.raises(ValueError, match=r"layer must be one of \['0', '3'\]; got '1'"):
+        groups.indices("1", "core")
+    with pytest.raises(
+        ValueError, match=r"group must be one of .*'core'.*; got 'high'"
+    ):
+        groups.indices("0", "high")
+
+
+def test_models_that_it_cannot_watch():
+    with pytest.raises(ValueError, match="model has no layer"):
+        Monitor(nn.ReLU())
+    with pytest.raises(TypeError, match="model must be"):
+        Monitor("resnet18")
+
+
+@pytest.mark.parametrize("ratio", [None, 0.3])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_groups_report(language, ratio):
+    catalogue.set_language(language)
+    model = mlp()
+    with Monitor(model, core_ratio=ratio) as watch:
+        model(features(60))
+    groups = watch.groups()
+    check_report(groups, language)
+    frame = groups.to_frame()
+    assert frame["neurons"].tolist() == [40, 5]
+    assert frame[[*GROUPS]].sum(axis=1).tolist() == pytest.approx([1, 1])
+    members = [len(groups.indices("0", g)) for g in GROUPS]
+    assert frame.loc["0", [*GROUPS]].tolist() == pytest.approx(
+        [m / 40 for m in members]
+    )
+    every = sum(len(groups.indices(n, "core")) for n in ("0", "3"))
+    assert f"{every / 45:.1%}" in groups.why()

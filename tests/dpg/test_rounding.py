@@ -1,0 +1,220 @@
+"""Rounding: never off by more than half a step, and calibrated rounding is better."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from deepseek_learn.dpg import output_error, quantise
+from deepseek_learn.dpg.rounding import BITS, round_to, search_scale
+from tests.dpg.models import features
+
+
+def weights(rows=24, columns=70, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, columns, generator=generator) * 0.3
+
+
+def moment(x):
+    return x.T @ x / len(x)
+
+
+def by_hand(codes):
+    """s (q - 2^(b-1)), entry by entry, in float64."""
+    n, padded = codes.codes.shape
+    matrix = torch.empty(n, padded, dtype=torch.float64)
+    for row in range(n):
+        for k in range(padded):
+            scale = codes.scale[k // codes.group_size, row].double()
+            code = int(codes.codes[row, k]) - 2 ** (int(codes.bits[row]) - 1)
+            matrix[row, k] = scale * code
+    return matrix[:, : codes.columns]
+
+
+def test_codes_stand_for_scale_times_code_less_half():
+    bits = torch.tensor([2, 3, 4, 5, 6, 8] * 4)
+    codes = quantise(weights(), bits, group_size=32)
+    assert codes.codes.dtype == torch.uint8
+    assert codes.codes.shape == (24, 96)  # 70 padded to three groups
+    assert codes.scale.dtype == torch.bfloat16
+    assert codes.scale.shape == (3, 24)
+    assert (codes.columns, codes.group_size) == (70, 32)
+    assert torch.equal(codes.bits, bits)
+    assert (codes.codes.amax(1) < 2**bits).all()
+    # a bfloat16 times an integer below 256 is exact in float32
+    assert torch.equal(codes.dequantise().double(), by_hand(codes))
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("group_size", [32, 64, 128])
+def test_nearest_errs_by_half_a_step_inside_the_range(bits, group_size):
+    weight = weights()
+    codes = quantise(weight, bits, group_size)
+    error = (weight - codes.dequantise()).double().abs()
+    scale = codes.scale.double().T.repeat_interleave(group_size, 1)[:, :70]
+    half = 2 ** (bits - 1)
+    inside = (weight >= -half * scale) & (weight <= (half - 1) * scale)
+    # w / s + half is computed in float32: a tie may fall to the other side
+    slack = 1 + (2 * half + 1) * 2.0**-22
+    assert (error <= scale / 2 * slack)[inside].all()
+    assert inside.double().mean() > 0.5
+    # outside, too, no code is nearer
+    every = torch.arange(2 * half).double() - half
+    nearest = (weight[..., None] - scale[..., None] * every).abs().amin(2)
+    assert (error <= nearest + scale / 2 * (slack - 1)).all()
+
+
+def test_clipping_is_never_worse_than_the_full_range():
+    group, importance = weights(columns=32), torch.rand(32) + 0.1
+    for bits in BITS:
+        half = torch.tensor(2.0 ** (bits - 1))
+
+        def error(scale, half=half):
+            codes = round_to(group, scale[:, None], half)
+            left = (codes - half) * scale[:, None] - group
+            return (left.square() * importance).sum(1)
+
+        given = torch.full((24,), bits)
+        chosen = search_scale(group, given, importance)
+        full = (group.abs().amax(1) / (half - 0.5)).bfloat16().float()
+        assert torch.equal(chosen, chosen.bfloat16().float())
+        assert (error(chosen) <= error(full)).all()
+        if bits == 2:  # and mostly better where steps are coarse
+            assert (error(chosen) < error(full)).double().mean() > 0.5
+
+
+def test_more_bits_err_less():
+    errors = [output_error(quantise(weights(), b), weights(), None).sum() for b in BITS]
+    assert all(a > b for a, b in pairwise(errors))
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_row_is_rounded_as_if_it_were_alone(calibrated):
+    weight, H = weights(), moment(features(200, columns=70)) if calibrated else None
+    bits = torch.tensor([8, 2, 3, 5, 6, 4] * 4)
+    together = quantise(weight, bits, 64, H)
+    for row in (0, 1, 7, 23):
+        alone = quantise(weight[row : row + 1], int(bits[row]), 64, H)
+        # the same arithmetic but for the order of sums: a code may tip over
+        assert torch.equal(together.scale[0, row], alone.scale[0, 0])
+        same = together.codes[row] == alone.codes[0]
+        assert same.double().mean() > 0.95
+
+
+def test_calibrated_rounding_with_uncorrelated_inputs_is_rounding_to_nearest():
+    nearest, calibrated = (quantise(weights(), 4, 64, H) for H in (None, torch.eye(70)))
+    assert torch.equal(nearest.codes, calibrated.codes)
+    assert torch.equal(nearest.scale, calibrated.scale)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_calibrated_rounding_loses_less_of_the_output(bits):
+    x = features(400, columns=70)
+    for seed in range(3):
+        weight = weights(seed=seed)
+        plain, calibrated = (quantise(weight, bits, 64, H) for H in (None, moment(x)))
+
+        def lost(codes, weight=weight):
+            return (x.double() @ (weight - codes.dequantise()).double().T).square()
+
+        assert lost(calibrated).sum() < lost(plain).sum()
+
+
+def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
+    """Columns one by one, with the inverse of what is left of H anew at each (OBQ)."""
+    weight, x = weights(rows=8, columns=64), features(300, columns=64)
+    H = moment(x).double()
+    H += 0.01 * H.diagonal().mean() * torch.eye(64)
+    left, wanted = weight.double(), torch.empty(8, 64)
+    half = torch.tensor(8.0)
+    for k in range(64):
+        if k % 32 == 0:
+            group = left[:, k : k + 32].float()
+            bits = torch.full((8,), 4)
+            scale = search_scale(group, bits, H.diagonal()[k : k + 32].float()).double()
+        wanted[:, k] = round_to(left[:, k], scale, half)
+        inverse = torch.linalg.inv(H[k:, k:])
+        error = (left[:, k] - (wanted[:, k] - half) * scale) / inverse[0, 0]
+        left[:, k:] = left[:, k:] - error[:, None] * inverse[0]
+    codes = quantise(weight, 4, 32, moment(x)).codes
+    # float32 against float64: a code that lies on the edge tips, and some after it
+    assert (codes == wanted).double().mean() > 0.97
+
+
+def test_output_error_is_the_mean_square_of_what_the_outputs_lose():
+    weight, x = weights(), features(200, columns=70)
+    codes = quantise(weight, 3, 32)
+    lost = x.double() @ (weight - codes.dequantise()).double().T
+    measured = output_error(codes, weight, moment(x))
+    torch.testing.assert_close(
+        measured.double(), lost.square().mean(0), rtol=1e-4, atol=0
+    )
+    plain = output_error(codes, weight, None)
+    expected = (weight - codes.dequantise()).double().square().sum(1)
+    torch.testing.assert_close(plain.double(), expected, rtol=1e-5, atol=0)
+    assert (output_error(codes, codes.dequantise(), moment(x)) == 0).all()
+
+
+@pytest.mark.parametrize("H", [None, torch.zeros(40, 40), torch.ones(40, 40)])
+def test_rows_of_zeros_and_inputs_that_never_occur(H):
+    weight = weights(columns=40)
+    weight[3] = 0
+    rounded = quantise(weight, 4, 32, H).dequantise()
+    assert torch.isfinite(rounded).all()
+    assert (rounded[3] == 0).all()
+
+
+@pytest.mark.parametrize("power", [-20, 50])
+def test_codes_do_not_depend_on_the_size_of_the_weights(power):
+    codes, other = quantise(weights(), 4), quantise(weights() * 2.0**power, 4)
+    assert torch.equal(codes.codes, other.codes)
+    assert torch.equal(codes.scale * 2.0**power, other.scale)
+
+
+def test_half_precision_is_rounded_as_the_float32_it_stands_for():
+    weight = weights().bfloat16()
+    assert torch.equal(quantise(weight, 4).codes, quantise(weight.float(), 4).codes)
+
+
+@pytest.mark.parametrize(
+    "bits",
+    [
+        *(0, 1, 7, 9, 16, -4, 4.5, float("nan"), float("inf"), True, "4", None),
+        *(torch.tensor([4, 4]), torch.full((24,), 7), torch.full((24,), 4.5)),
+        torch.full((24, 1), 4),
+    ],
+    ids=lambda bits: str(bits)[:12],
+)
+def test_bits_that_are_none(bits):
+    with pytest.raises(ValueError, match=r"^bits must be of \(2, 3, 4, 5, 6, 8\)"):
+        quantise(weights(), bits)
+
+
+@pytest.mark.parametrize("shape", [(70,), (2, 3, 4), (), (0, 8), (8, 0)])
+def test_a_weight_that_is_no_matrix(shape):
+    with pytest.raises(ValueError, match="weight must be a matrix"):
+        quantise(torch.ones(shape), 4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite(bad):
+    weight = weights()
+    weight[5, 69] = bad
+    with pytest.raises(ValueError, match="weight must be finite"):
+        quantise(weight, 4)
+    H = torch.eye(70)
+    H[3, 3] = bad
+    with pytest.raises(ValueError, match="second_moment must be finite"):
+        quantise(weights(), 4, second_moment=H)
+
+
+@pytest.mark.parametrize("shape", [(69, 69), (70,), (70, 71), (96, 96)])
+def test_a_second_moment_of_another_size(shape):
+    with pytest.raises(ValueError, match=r"second_moment must be \[K, K\] with K = 70"):
+        quantise(weights(), 4, second_moment=torch.zeros(shape))
+
+
+@pytest.mark.parametrize("group_size", [0, -32, 1.5, "64"])
+def test_a_group_size_that_is_none(group_size):
+    with pytest.raises(ValueError, match="group_size must be"):
+        quantise(weights(), 4, group_size)
