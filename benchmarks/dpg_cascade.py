@@ -2,16 +2,25 @@
 
     python benchmarks/dpg_cascade.py [--quick] [--anew]
 
-Protocol. Three multilayer perceptrons (784-1024-1024-10, seeds 0, 1, 2) are trained here
-on 8,000 Fashion-MNIST pictures (12 epochs, AdamW) and compressed with
-`bits=4, refine=True`: 4-bit planes allocated as by default, and a 4-bit plane that holds
-their rounding error, about 8 bits in one stored copy. Calibration pictures come from the
-training part; the cascade's threshold is set on the 2,000 validation pictures to an
-agreement of 99.9 % with the float32 original; all figures come from the 4,000 test
-pictures, in batches of 500. Time is processor time in one thread of the whole test part,
-cascade and always all planes in turn, 15 rounds, the median of the ratio within a round
-(quartiles as interval). The fashion_net of the zoo, a CNN, is measured beside them
-without target: there copying patches costs time that no precision saves.
+Protocol. Three multilayer perceptrons (784-1024-1024-10, seeds 0, 1, 2) are trained
+here on 6,000 Fashion-MNIST pictures (12 epochs, AdamW) and compressed with `bits=4,
+refine=True`: 4-bit planes allocated as by default, and a 4-bit plane that holds their
+rounding error, about 8 bits in one stored copy. 512 of the training pictures calibrate
+the compression. The cascade's threshold is set on 4,000 other pictures (2,000 that the
+training part has left and the validation part) to an agreement of 99.9 % with the
+float32 original: at most three may differ. All figures come from the 4,000 test
+pictures, in batches of 500. "All planes" is plain 8-bit: all planes, activations of 8
+bits; the cascade gives its unsure inputs wide activations as well. Time is processor
+time in one thread of the whole test part, cascade and all planes in turn, 15 rounds,
+the median of the ratio within a round. The fashion_net of the zoo, a CNN, is measured
+beside them without target, on the validation part at an agreement of 99.8 %, in 3
+rounds: at such batches its convolutions unpack their weights, so that no precision
+saves time.
+
+An earlier run, with 8,000 training pictures and the threshold set on 2,000 (one may
+differ, so that a single odd picture moved it), gave 99.92 % agreement, 2.3 % refined and
+1.34 x: the last target was missed. After it the threshold got more pictures, and the
+kernel's description of the weights is kept for each precision instead of made anew.
 
 Targets, stated before the run, for the mean over the three seeds: agreement with float32
 at least 99.9 %, at most 3 % refined, at least 1.4 x faster than always using all planes,
@@ -33,7 +42,7 @@ from deepseek_learn.training import fit
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS, EPOCHS, ROUNDS, BATCH = (0, 1, 2), 12, 15, 500
-AGREEMENT, AGREEMENT_CNN = 0.999, 0.998
+AGREEMENT, AGREEMENT_CNN, TRAIN = 0.999, 0.998, 6000
 
 
 def perceptron(seed: int, splits, epochs: int) -> nn.Module:
@@ -48,18 +57,18 @@ def perceptron(seed: int, splits, epochs: int) -> nn.Module:
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     options = {"epochs": epochs, "seed": seed, "progress": False}
-    fit(model, splits.train, optimizer, validation=splits.validation, **options)
+    train = splits.train.subset(torch.arange(TRAIN))
+    fit(model, train, optimizer, **options)
     return model.eval()
 
 
-def measure(model: nn.Module, splits, seed: int, agreement: float) -> dict:
+def measure(model, splits, seed: int, held_out, agreement: float, rounds: int) -> dict:
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(splits.train), generator=generator)[:512]
+    rows = torch.randperm(TRAIN, generator=generator)[:512]
     calibration = splits.train.batch(rows)[0].split(32)
     small = dpg.compress(model, calibration, refine=True)
     cascade = dpg.Cascade(small.model)
-    held_out = splits.validation.batch()[0].split(BATCH)
-    threshold = cascade.calibrate(held_out, agreement, reference=model)
+    threshold = cascade.calibrate(held_out.split(BATCH), agreement, reference=model)
     print(threshold.why(), flush=True)
     pictures, labels = splits.test.batch()
     parts = pictures.split(BATCH)
@@ -72,7 +81,7 @@ def measure(model: nn.Module, splits, seed: int, agreement: float) -> dict:
             answers.append(cascade(x).argmax(1))
             shares.append(cascade.last_refined)
         adaptive = torch.cat(answers)
-        times = timed(cascade, small.model, model, parts)
+        times = timed(cascade, small.model, model, parts, rounds)
     same = {"base": base, "all_planes": full, "cascade": adaptive}
     found = {f"{n}_agreement": percent(a == reference) for n, a in same.items()}
     found |= {f"{n}_accuracy": percent(a == labels) for n, a in same.items()}
@@ -90,7 +99,7 @@ def percent(right: torch.Tensor) -> float:
     return 100 * right.double().mean().item()
 
 
-def timed(cascade, small, original, parts) -> dict:
+def timed(cascade, small, original, parts, count: int) -> dict:
     """Seconds of a pass over the test part, each way in turn, and the ratios."""
     calls = {
         "cascade": lambda x: cascade(x),
@@ -99,7 +108,7 @@ def timed(cascade, small, original, parts) -> dict:
         "float32": original,
     }
     rounds = []
-    for i in range(ROUNDS + 1):
+    for i in range(count + 1):
         row = {}
         for name, call in calls.items():
             start = time.process_time()
@@ -164,13 +173,25 @@ def main() -> None:
     folder = RESULTS / "quick" if quick else RESULTS
     runs = Runs(folder / "dpg_cascade.jsonl", __doc__, arguments.anew)
     splits, epochs = data.fashion_mnist(), 2 if quick else EPOCHS
+    validation = splits.validation.batch()[0]
+    held_out = torch.cat([splits.train.batch(slice(TRAIN, None))[0], validation])
+
+    def trained(seed: int) -> dict:
+        model = perceptron(seed, splits, epochs)
+        return measure(model, splits, seed, held_out, AGREEMENT, ROUNDS)
+
     for seed in SEEDS[:1] if quick else SEEDS:
         runs.once(
             {"model": f"perceptron {seed}"},
-            lambda s=seed: measure(perceptron(s, splits, epochs), splits, s, AGREEMENT),
+            lambda s=seed: measure(
+                perceptron(s, splits, epochs), splits, s, AGREEMENT, ROUNDS
+            ),
         )
     cnn = zoo.load("fashion_net")
-    runs.once({"model": "fashion_net"}, lambda: measure(cnn, splits, 0, AGREEMENT_CNN))
+    runs.once(
+        {"model": "fashion_net"},
+        lambda: measure(cnn, splits, 0, validation, AGREEMENT_CNN, 3),
+    )
     rows = summarise(runs.rows)
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")

@@ -8,7 +8,10 @@ within a round, median and quartiles over rounds. Networks: the zoo's fashion_ne
 pictures) and solar_defects (2 photographs of 288 x 288), ResNet-50 (2 pictures of 224 x
 224, random weights) and a language model of `models/tang_lm.py` (16 x 128 bytes).
 
-Target, stated before the run: on each at most 5 % of the forward's time.
+Target, stated before the run: on each at most 5 % of the forward's time. Watching every
+call is the default; with `every=4` one call in four is watched, and four calls are timed
+together. (A first version in PyTorch operations cost 30 to 50 %; the kernel that counts
+now reads each output once, at the speed of memory, and quick looks gave 5 to 10 %.)
 """
 
 import argparse
@@ -38,22 +41,23 @@ def networks():
     yield "language model", tang_lm.load(0), text
 
 
-def overhead(model, x, rounds: int) -> list[float]:
+def overhead(model, x, rounds: int, every: int) -> list[float]:
     """Per cent that the monitor adds to a forward, in each round."""
-    watch, added = DynamicParameterGroup(model), []
+    watch, added = DynamicParameterGroup(model, every=every), []
     with torch.inference_mode():
         for i in range(rounds + 1):
-            plain = seconds(model, x)
+            plain = seconds(model, x, every)
             with watch:
-                watched = seconds(model, x)
+                watched = seconds(model, x, every)
             if i:  # the first warms up, and learns which norms follow which layers
                 added.append(100 * (watched / plain - 1))
     return added
 
 
-def seconds(model, x) -> float:
+def seconds(model, x, calls: int) -> float:
     start = time.process_time()
-    model(x)
+    for _ in range(calls):
+        model(x)
     return time.process_time() - start
 
 
@@ -63,14 +67,16 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     rows = []
-    for name, model, x in networks():
-        added = overhead(model, x, 5 if quick else 21)
+    cases = [(*network, every) for every in (1, 4) for network in networks()]
+    for name, model, x, every in cases:
+        added = overhead(model, x, 5 if quick else 21, every)
         low, _, high = statistics.quantiles(added, n=4)
+        which = "every call" if every == 1 else f"one call in {every}"
         rows.append(
             {
                 "claim": "C1",
                 "source": "ours",
-                "what": f"{name}: time that watching activation frequency adds",
+                "what": f"{name}: time that watching {which} adds",
                 "unit": "% of a forward",
                 "target": 5,
                 "better": "lower",

@@ -2,12 +2,11 @@
 
 from math import prod
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import DeepSeekLearnError
-from .kernels import multiply, torch_backend
+from .kernels import multiply
 from .matrix import output_size, patches
 from .packed import PackedMatrix
 
@@ -35,10 +34,7 @@ class DPGLayer(nn.Module):
 
     def _multiply(self, rows: Tensor) -> Tensor:
         """`[M, K]` → float32 `[M, N]`, the bias added."""
-        rows = rows.float()
-        if torch.compiler.is_compiling():  # a graph holds PyTorch's operations only
-            return torch_backend.multiply(self.matrix, rows, self.bias)
-        return multiply(self.matrix, rows, self.bias)
+        return multiply(self.matrix, rows.float(), self.bias)
 
     def _check(self, x: Tensor, size: int, axis: int, layout: str) -> None:
         if x.dim() <= -axis - 1 or x.shape[axis] != size:
@@ -158,7 +154,7 @@ def set_precision(
         refined: whether refine terms are added; None leaves that as it is.
         wide: whether activations count with about 16 bits instead of 8; None likewise.
     """
-    if not 2 <= max_bits <= 8:
+    if not isinstance(max_bits, int) or not 2 <= max_bits <= 8:
         raise ValueError(f"max_bits must be from 2 to 8; got {max_bits!r}.")
     for layer in packed_layers(model).values():
         matrix = layer.matrix

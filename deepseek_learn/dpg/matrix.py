@@ -62,6 +62,10 @@ def output_rows(layer: nn.Module, y: Tensor) -> Tensor:
 
 def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
     """The patches of `[B, C, H, W]` as `[B * H' * W', kh * kw * C]`, one copy."""
+    if x.dim() != 4:
+        raise ValueError(
+            f"a convolution's input must be [B, C, H, W]; got {list(x.shape)}."
+        )
     if any(padding):
         x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     x = x.permute(0, 2, 3, 1)  # [B, H, W, C]

@@ -90,6 +90,9 @@ class DynamicParameterGroup:
         core_ratio: instead of thresholds, the most active share of each layer is core,
             the least active share of the same size low. The guide gives 0.3 beside its
             thresholds; the two cannot both bind.
+        every: watch only every so many calls of the model. Counting reads each output
+            once more, which costs several per cent of a forward (the ledger has the
+            figures, claim C1); the counts of the calls watched stay exact.
 
     It watches inside `with`, or between `attach()` and `detach()`:
 
@@ -104,7 +107,12 @@ class DynamicParameterGroup:
         activation_threshold: float = 0.7,
         low_threshold: float = 0.3,
         core_ratio: float | None = None,
+        every: int = 1,
     ):
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ValueError(
+                f"every must be a whole number of at least 1; got {every!r}."
+            )
         if not 0 <= low_threshold <= activation_threshold <= 1:
             raise ValueError(
                 f"thresholds must be 0 <= low_threshold <= activation_threshold <= 1; "
@@ -116,7 +124,7 @@ class DynamicParameterGroup:
             )
         self.model, self.layers = model, named_layers(model)
         self.thresholds = activation_threshold, low_threshold
-        self.core_ratio = core_ratio
+        self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that a norm follows
         self._handles: list = []
         self.reset()
@@ -125,11 +133,15 @@ class DynamicParameterGroup:
         """Forget all counts."""
         self._active = dict.fromkeys(self.layers, 0)
         self._positions = dict.fromkeys(self.layers, 0)
+        self._calls, self._watching = 0, True
 
     def attach(self) -> "DynamicParameterGroup":
         """Begin to watch; a second call changes nothing."""
         if not self._handles:
             self._last: dict[str, tuple] = {}  # layer → its output, what it counted
+            if self.every > 1:
+                hook = self.model.register_forward_pre_hook(self._before_call)
+                self._handles.append(hook)
             for name, layer in self.layers.items():
                 hook = partial(self._after_layer, name)
                 self._handles.append(layer.register_forward_hook(hook))
@@ -194,8 +206,14 @@ class DynamicParameterGroup:
         group = {n: _by_rank(f, self.core_ratio) for n, f in frequency.items()}
         return Groups(frequency, group, rule, None)
 
+    def _before_call(self, model: nn.Module, inputs) -> None:
+        self._watching = self._calls % self.every == 0
+        self._calls += 1
+
     @torch.no_grad()
     def _after_layer(self, name: str, layer, inputs, output: Tensor) -> None:
+        if not self._watching:
+            return
         counted = None
         if name not in self._normed:
             counted = active(output, isinstance(layer, nn.Conv2d))
@@ -205,6 +223,8 @@ class DynamicParameterGroup:
 
     @torch.no_grad()
     def _after_norm(self, norm: nn.Module, inputs, output: Tensor) -> None:
+        if not self._watching:
+            return
         name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)
         if name is None:
             return  # what it normalises is no layer's output

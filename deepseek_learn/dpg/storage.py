@@ -8,11 +8,12 @@ planes can be memory-mapped: they take memory only while they are used.
 import hashlib
 import json
 import mmap
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -74,7 +75,24 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file that dpg.save wrote; got {path}.")
-    tensors, manifest = _read(path)
+    file = _read(path, map_refinement)
+    result, new = _frame(file.manifest, model, path)
+    tensors = dict(file.tensors)
+    if map_refinement:
+        refine = tuple(f"{name}.matrix.refine".lstrip(".") for name in new)
+        tensors |= _mapped(file, [k for k in tensors if k.startswith(refine)])
+    names = result.state_dict().keys()
+    tensors |= {k: tensors[v] for k, v in file.manifest["aliases"].items()}
+    if names != tensors.keys():
+        odd = sorted(names ^ tensors.keys())[0]
+        raise DamagedFileError(
+            f"{path} does not fit this model: it differs in {odd!r}."
+        )
+    return _filled(result, tensors, path)
+
+
+def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
+    """The model with empty packed layers, and these by name."""
     layers = named_layers(model)
     shapes = {name: _shape(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
@@ -83,25 +101,12 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
             f"this {type(model).__name__}."
         )
     new = {}
-    for name, facts in manifest["layers"].items():
-        segments = tuple(Segment(**segment) for segment in facts["segments"])
-        rows, columns, group_size = facts["matrix"]
-        with torch.device("meta"):
-            matrix = PackedMatrix(rows, columns, group_size, segments)
-            new[name] = packed_layer(layers[name], matrix)
     with torch.device("meta"):
-        result = assemble(model, new)
-    if map_refinement:
-        refine = tuple(f"{name}.matrix.refine".lstrip(".") for name in new)
-        tensors |= _mapped(path, [k for k in tensors if k.startswith(refine)])
-    names = result.state_dict().keys()
-    tensors |= {k: tensors[v] for k, v in manifest["aliases"].items()}
-    if names != tensors.keys():
-        odd = sorted(names ^ tensors.keys())[0]
-        raise DamagedFileError(
-            f"{path} does not fit this model: it differs in {odd!r}."
-        )
-    return _filled(result, tensors, path)
+        for name, facts in manifest["layers"].items():
+            segments = tuple(Segment(**segment) for segment in facts["segments"])
+            matrix = PackedMatrix(*facts["matrix"], segments)
+            new[name] = packed_layer(layers[name], matrix)
+        return assemble(model, new), new
 
 
 def drop_refinement(model: nn.Module) -> int:
@@ -149,20 +154,37 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+@dataclass(frozen=True)
+class _File:
+    """What one opening of a file gave, so that a file replaced meanwhile is no matter."""
+
+    tensors: dict[str, Tensor]
+    manifest: dict
+    header: dict  # of safetensors: where each tensor lies
+    start: int  # of the tensors
+    area: mmap.mmap | None  # the file in memory, if it is mapped
+
+
+def _read(path: Path, mapped: bool) -> _File:
+    with path.open("rb") as file:
+        content = file.read()
+        area = None
+        if mapped and content:
+            area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise DamagedFileError(f"{path} is no DPG-compressed model.")
-            if metadata.get("version") != str(VERSION):
-                raise DamagedFileError(
-                    f"{path} has version {metadata.get('version')} of the format; this "
-                    f"library reads version {VERSION}."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
+        metadata = header.get("__metadata__", {})
+        if metadata.get("format") != FORMAT:
+            raise DamagedFileError(f"{path} is no DPG-compressed model.")
+        if metadata.get("version") != str(VERSION):
+            raise DamagedFileError(
+                f"{path} has version {metadata.get('version')} of the format; this "
+                f"library reads version {VERSION}."
+            )
+        tensors = read_tensors(content)
         manifest = json.loads(metadata["manifest"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, AttributeError) as error:
         raise DamagedFileError(
             f"{path} is not a whole safetensors file: {error}"
         ) from error
@@ -170,24 +192,21 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise DamagedFileError(
             f"{path} is damaged: its content does not have the checksum in its header."
         )
-    return tensors, manifest
+    return _File(tensors, manifest, header, start, area)
 
 
-def _mapped(path: Path, names: list[str]) -> dict[str, Tensor]:
+def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
     """The tensors `names` as views of the mapped file."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     found = {}
     for name in names:
-        begin, end = (8 + size + at for at in header[name]["data_offsets"])
+        facts = file.header[name]
+        begin, end = (file.start + at for at in facts["data_offsets"])
         bytes_ = torch.frombuffer(
-            area, dtype=torch.uint8, count=end - begin, offset=begin
+            file.area, dtype=torch.uint8, count=end - begin, offset=begin
         )
-        dtype = {"U8": torch.uint8, "I16": torch.int16}[header[name]["dtype"]]
-        tensor = bytes_.view(dtype).view(header[name]["shape"])
-        _areas[tensor] = area, begin, end - begin
+        dtype = {"U8": torch.uint8, "I16": torch.int16}[facts["dtype"]]
+        tensor = bytes_.view(dtype).view(facts["shape"])
+        _areas[tensor] = file.area, begin, end - begin
         found[name] = tensor
     return found
 

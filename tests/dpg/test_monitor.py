@@ -389,3 +389,22 @@ def test_groups_report(language, ratio):
     )
     every = sum(len(groups.indices(n, "core")) for n in ("0", "3"))
     assert f"{every / 45:.1%}" in groups.why()
+
+
+def test_watching_one_call_in_so_many_counts_those_exactly():
+    model, batches = mlp(), [features() + i for i in range(5)]
+    with Monitor(model, every=2) as watch:
+        for x in batches:
+            model(x)
+    with Monitor(model) as exact:
+        for x in batches[::2]:
+            model(x)
+    assert watch.positions == exact.positions
+    for name in watch.positions:
+        assert torch.equal(watch.frequency(name), exact.frequency(name))
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True, "2"])
+def test_watching_so_many_calls_that_are_none(every):
+    with pytest.raises(ValueError, match="every must be a whole number of at least 1"):
+        Monitor(mlp(), every=every)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from ...catalogue import text
 from ...errors import DeepSeekLearnError
+from . import torch_backend
 
 # in order of preference on each kind of device
 PREFERRED = {"cpu": ("cpp", "int4", "torch"), "cuda": ("triton", "torch")}
-_chosen: str | None = os.environ.get("DEEPSEEK_LEARN_DPG_BACKEND")
+_chosen: str | None = os.environ.get("DEEPSEEK_LEARN_DPG_BACKEND") or None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
     """
     traced = torch.compiler.is_compiling() or x.device.type == "meta"
     if traced or (x.requires_grad and torch.is_grad_enabled()):
-        return _module("torch").multiply(matrix, x, bias)
+        return torch_backend.multiply(matrix, x, bias)
     kernel = _module(_name(x.device.type, _chosen))
     if matrix.wide and kernel.representable is not None:
         # what rounding the activations would lose is multiplied too: about 16 bits

@@ -84,16 +84,19 @@ def _scratch_bytes(M: int, padded: int, group_size: int) -> int:
 def _described(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
     """The matrix as the kernel's structs, and their number; they point into its tensors.
 
-    One token asks for it in every layer: it is made once for each state of the matrix.
+    One token asks for it in every layer, and a cascade goes to and fro between two
+    precisions: it is made once for each precision, until tensors move.
     """
-    state = (matrix.generation, matrix.max_bits, matrix.refined)
     known = _descriptors.get(matrix)
-    if known is None or known[0] != state:
+    if known is None or known[0] != matrix.generation:
+        known = _descriptors[matrix] = matrix.generation, {}
+    precision = matrix.max_bits, matrix.refined
+    if precision not in known[1]:
         parts = matrix.parts()
         segments = (Segment * len(parts))(*map(_segment, parts))
-        known = state, (segments, len(parts)), parts
-        _descriptors[matrix] = known  # holds the tensors that it points into
-    return known[1]
+        # the parts are kept: the structs point into their tensors
+        known[1][precision] = (segments, len(parts)), parts
+    return known[1][precision][0]
 
 
 def _segment(part) -> Segment:

@@ -57,12 +57,14 @@ def _table(groups: int, rows: int) -> Tensor:
 
 
 def _prepared(matrix: PackedMatrix) -> list:
-    state = (matrix.generation, matrix.max_bits, matrix.refined)
+    """The copies for the precision in use, made once until tensors move."""
     known = _copies.get(matrix)
-    if known is None or known[0] != state:
-        known = state, [_copy(part, matrix) for part in matrix.parts()]
-        _copies[matrix] = known
-    return known[1]
+    if known is None or known[0] != matrix.generation:
+        known = _copies[matrix] = matrix.generation, {}
+    precision = matrix.max_bits, matrix.refined
+    if precision not in known[1]:
+        known[1][precision] = [_copy(part, matrix) for part in matrix.parts()]
+    return known[1][precision]
 
 
 def _copy(part: Part, matrix: PackedMatrix) -> tuple[list, Tensor]:
