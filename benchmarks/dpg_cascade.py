@@ -181,12 +181,7 @@ def main() -> None:
         return measure(model, splits, seed, held_out, AGREEMENT, ROUNDS)
 
     for seed in SEEDS[:1] if quick else SEEDS:
-        runs.once(
-            {"model": f"perceptron {seed}"},
-            lambda s=seed: measure(
-                perceptron(s, splits, epochs), splits, s, AGREEMENT, ROUNDS
-            ),
-        )
+        runs.once({"model": f"perceptron {seed}"}, lambda s=seed: trained(s))
     cnn = zoo.load("fashion_net")
     runs.once(
         {"model": "fashion_net"},

@@ -128,11 +128,14 @@ def build(variant: str, shares: dict[str, float]):
     model = Decoder(**SIZE).eval()
     if variant == "float32":
         return model
-    if variant in ("dpg", "gptq4", "dpg 4+4"):
+    if variant in ("dpg", "gptq4"):
         chosen = (
             allocation(model, shares) if variant == "dpg" else dpg.uniform(model, 4)
         )
-        return dpg.convert(model, chosen, refine=variant == "dpg 4+4")
+        return dpg.convert(model, chosen)
+    if variant.startswith("dpg 4+4"):
+        refined = dpg.convert(model, dpg.uniform(model, 4), refine=True)
+        return mapped(refined) if variant.endswith("mapped") else refined
     quantise = {
         "torch int8": peers.torch_int8,
         "torchao int8": peers.torchao_int8,

@@ -115,8 +115,9 @@ class Allocation(Report):
     def why(self) -> str:
         means = {n: b.double().mean().item() for n, b in self.bits.items()}
         most, least = max(means, key=means.get), min(means, key=means.get)
+        kind = "sensitivity" if self.criterion == "sensitivity" else "other"
         return text(
-            "dpg.allocation",
+            f"dpg.allocation_{kind}",
             criterion=self.criterion,
             average=self.average_bits,
             most=most,

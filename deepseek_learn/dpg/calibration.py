@@ -6,7 +6,7 @@ For each linear layer or convolution y = W x:
 - the squared gradient of each output :math:`g_j^2 = E[\sum_p (\partial L/\partial
   y_{jp})^2]` `[N]`, summed over a sample's positions p, with labels *sampled* from the
   model's own answer (so that :math:`g^2` is the Fisher information, not the error),
-- the activation frequency: the share of positions at which an output is above zero.
+- the activation frequency, as `DynamicParameterGroup` counts it.
 
 A change δ of row j then raises the expected KL divergence by about
 :math:`\tfrac12 g_j^2\, \delta H \delta^\top`. Lesson:
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..catalogue import text
 from ..report import Report
 from .matrix import input_rows, matching_layers, named_layers, output_rows
+from .monitor import DynamicParameterGroup
 
 ROWS_A_BATCH = 4096  # patches of one batch that enter H; all enter the gradient
 
@@ -127,7 +128,8 @@ def calibrate(
     generator = torch.Generator().manual_seed(seed)
     answer = logits or (lambda model, batch: model(batch))
     samples = 0
-    with _prepared(model, layers), _watched(layers, sums, generator):
+    watch = DynamicParameterGroup(model)
+    with _prepared(model, layers), _watched(layers, sums, generator), watch:
         for batch in batches:
             batch = input_of(batch)
             scores = answer(model, batch)
@@ -145,7 +147,11 @@ def calibrate(
             samples += len(batch)
     if samples == 0:
         raise ValueError("batches must hold at least one input; it was empty.")
-    seen = {n: s.finish(samples) for n, s in sums.items() if s.took_part}
+    seen = {
+        name: of_layer.finish(samples, watch.frequency(name))
+        for name, of_layer in sums.items()
+        if of_layer.took_part
+    }
     if not seen:
         raise ValueError(
             "no layer took part in the model's answer to any batch: there is nothing "
@@ -177,16 +183,12 @@ class _Sums:
     """Running sums of one layer, on the CPU."""
 
     def __init__(self):
-        self.second_moment, self.gradient, self.above = 0.0, 0.0, 0.0
-        self.sampled = self.positions = 0
+        self.second_moment, self.gradient, self.sampled = 0.0, 0.0, 0
 
-    def forward(self, layer: nn.Module, x: Tensor, y: Tensor, generator) -> None:
+    def forward(self, layer: nn.Module, x: Tensor, generator) -> None:
         rows = input_rows(layer, x.detach()).float()
         if not torch.isfinite(rows).all():
             raise ValueError(self.problem("inputs"))
-        outputs = output_rows(layer, y.detach())
-        self.above += (outputs > 0).sum(0).double().cpu()
-        self.positions += len(outputs)
         if len(rows) > ROWS_A_BATCH:
             drawn = torch.randperm(len(rows), generator=generator)[:ROWS_A_BATCH]
             rows = rows[drawn.to(rows.device)]
@@ -204,7 +206,7 @@ class _Sums:
     def took_part(self) -> bool:
         return isinstance(self.gradient, Tensor)
 
-    def finish(self, samples: int) -> Statistics:
+    def finish(self, samples: int, frequency: Tensor) -> Statistics:
         for what, total in (
             ("squared inputs", self.second_moment),
             ("squared gradients", self.gradient),
@@ -214,7 +216,7 @@ class _Sums:
         return Statistics(
             (self.second_moment / self.sampled),
             (self.gradient / samples).float(),
-            (self.above / self.positions).float(),
+            frequency.float(),
         )
 
 
@@ -222,7 +224,7 @@ class _Sums:
 def _watched(layers: dict[str, nn.Module], sums: dict[str, "_Sums"], generator):
     def after(name, layer, inputs, output):
         sums[name].name = name
-        sums[name].forward(layer, inputs[0], output, generator)
+        sums[name].forward(layer, inputs[0], generator)
         # a tensor's own hook: it sees the gradient of this value even if a ReLU after
         # it works in place, which module hooks do not allow
         output.register_hook(partial(sums[name].backward, layer))

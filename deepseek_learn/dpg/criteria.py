@@ -2,8 +2,8 @@ r"""How rows are judged: the registry `grouping`, and the criteria that come wit
 
 A criterion says what it costs to give a row few bits. It gets a `Layer` and returns
 
-- `[N]`, an importance a weight of each row: the damage is taken as importance x K x
-  :math:`4^{-b}` (each bit halves the rounding error), or
+- `[N]`, an importance of each row: rows are ranked by it, whatever their length; each
+  bit more is taken to quarter what is at stake (:math:`4^{-b}`), or
 - `[levels, N]`, the damage of each row at each of `layer.levels` bits.
 
 >>> @grouping.register("mine")                                      # doctest: +SKIP
@@ -15,12 +15,14 @@ Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import torch
 from torch import Tensor
 
 from ..registry import Registry
 from .calibration import Statistics
+from .matrix import ROWS
 from .rounding import output_error, quantise
 
 grouping = Registry("grouping strategy")
@@ -43,6 +45,14 @@ class Layer:
     statistics: Statistics
     levels: tuple[int, ...]
     group_size: int
+
+    @property
+    def stored(self) -> int:
+        """Weights that are stored, padding included: what the bits are paid for."""
+        rows, columns = self.weight.shape
+        return (
+            ceil(rows / ROWS) * ROWS * ceil(columns / self.group_size) * self.group_size
+        )
 
     @cached_property
     def errors(self) -> Tensor:
@@ -79,7 +89,7 @@ def damage(criterion: str, layer: Layer) -> Tensor:
         )
     if answer.dim() == 1:
         falling = 4.0 ** -torch.tensor(layer.levels, dtype=torch.float64)
-        answer = falling[:, None] * answer * layer.weight.shape[1]
+        answer = falling[:, None] * answer * layer.stored / rows
     return answer
 
 

@@ -60,11 +60,24 @@ def test_errors_are_those_of_rounding_at_each_level():
         assert (errors.sum() - wanted.sum()).abs() < 0.05 * wanted.sum()
 
 
+# what is stored of [40, 20] is [48, 32], a row's share of it:
+STORED = 48 * 32 / 40
+
+
+def layers_of_sizes():
+    """Facts of layers with and without padding."""
+    for rows, columns in ((40, 20), (10, 64), (16, 32), (33, 100)):
+        seen = dpg.Statistics(
+            torch.eye(columns), torch.ones(rows), torch.full((rows,), 0.5)
+        )
+        yield dpg.Layer("0", torch.ones(rows, columns), seen, LEVELS, 32)
+
+
 def test_what_the_built_in_ones_compute():
     facts = layer()
     seen, errors = facts.statistics, facts.errors.double()
-    # four to the minus b: each bit halves the error
-    falling = torch.tensor([[4.0**-b] for b in LEVELS], dtype=torch.float64) * 20
+    # four to the minus b: each bit halves the error; a row pays for its padding
+    falling = torch.tensor([[4.0**-b] for b in LEVELS], dtype=torch.float64) * STORED
     wanted = {
         "sensitivity": seen.gradient * errors,
         "frequency": seen.frequency * falling,
@@ -80,14 +93,14 @@ def test_what_the_built_in_ones_compute():
 def test_random_depends_on_the_layers_name_only():
     one, other = layer("0"), layer("3")
     assert not torch.equal(damage("random", one)[:, :5], damage("random", other))
-    numbers = damage("random", one)[0] / (4.0**-2 * 20)
+    numbers = damage("random", one)[0] / (4.0**-2 * STORED)
     assert ((numbers >= 0) & (numbers < 1)).all()
 
 
 def test_a_learners_own_criterion_of_both_shapes(own):
     facts = layer()
     own(lambda layer: layer.weight.abs().amax(1))
-    expected = facts.weight.abs().amax(1).double() * 20
+    expected = facts.weight.abs().amax(1).double() * STORED
     for level, measured in zip(LEVELS, damage("own", facts), strict=True):
         torch.testing.assert_close(measured, expected * 4.0**-level)
     grouping.unregister("own")
@@ -109,7 +122,18 @@ def test_a_learners_own_criterion_decides_the_bits(own):
 
 def test_whole_numbers_and_gradients_are_taken_too(own):
     own(lambda layer: torch.ones(len(layer.weight), dtype=torch.int64))
-    assert damage("own", layer())[0, 0] == 20 / 16
+    assert damage("own", layer())[0, 0] == STORED / 16
+
+
+def test_importances_rank_rows_whatever_their_padding(own):
+    """Equal importances: the same damage a stored weight in layers of any size."""
+    own(lambda layer: torch.ones(len(layer.weight)))
+    each = [damage("own", facts)[0].sum() / facts.stored for facts in layers_of_sizes()]
+    assert each == pytest.approx([4.0**-2] * len(each))
+
+
+def test_whole_numbers_stay_whole(own):
+    own(lambda layer: torch.ones(len(layer.weight), dtype=torch.int64))
     grouping.unregister("own")
     own(lambda layer: torch.ones(len(layer.weight), requires_grad=True))
     assert not damage("own", layer()).requires_grad
