@@ -49,7 +49,7 @@ TARGETS = [
     (
         "ours",
         "resident memory, planes dropped",
-        "dpg 4+4",
+        "dpg 4+4 mapped",
         None,
         "dropped",
         17,
@@ -124,6 +124,8 @@ def build(variant: str, shares: dict[str, float]):
     from deepseek_learn import dpg
     from deepseek_learn.lm import Decoder
 
+    if variant == "dpg 4+4 mapped":
+        return mapped()
     torch.manual_seed(0)
     model = Decoder(**SIZE).eval()
     if variant == "float32":
@@ -133,9 +135,8 @@ def build(variant: str, shares: dict[str, float]):
             allocation(model, shares) if variant == "dpg" else dpg.uniform(model, 4)
         )
         return dpg.convert(model, chosen)
-    if variant.startswith("dpg 4+4"):
-        refined = dpg.convert(model, dpg.uniform(model, 4), refine=True)
-        return mapped(refined) if variant.endswith("mapped") else refined
+    if variant == "dpg 4+4":
+        return dpg.convert(model, dpg.uniform(model, 4), refine=True)
     quantise = {
         "torch int8": peers.torch_int8,
         "torchao int8": peers.torchao_int8,
@@ -198,15 +199,16 @@ def build_small():
     return small
 
 
-def mapped(model):
-    """The model again, from a file: its refine planes are mapped, not read."""
+def mapped():
+    """The model from a file that another process wrote: refine planes stay in it."""
     import torch
 
     from deepseek_learn import dpg
     from deepseek_learn.lm import Decoder
 
     with tempfile.TemporaryDirectory() as folder:  # mapped files may lose their name
-        path = dpg.save(model, Path(folder) / "model.safetensors")
+        path = Path(folder) / "model.safetensors"
+        subprocess.run([sys.executable, __file__, "--save", str(path)], check=True)
         with torch.device("meta"):
             frame = Decoder(**SIZE)
         return dpg.load(path, frame, map_refinement=True)
@@ -272,7 +274,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round")
     parser.add_argument("--variant", help=argparse.SUPPRESS)
+    parser.add_argument("--save", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.save:
+        from deepseek_learn import dpg
+
+        dpg.save(build("dpg 4+4", {}), arguments.save)
+        return
     if arguments.variant:
         print(json.dumps(measure(arguments.variant, json.load(sys.stdin))))
         return

@@ -33,7 +33,7 @@
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 #define INLINE inline __attribute__((always_inline))
 
@@ -354,28 +354,55 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// 16 activation rows at a time: x8 and the codes lie in memory as tiles take them.
+// Integer sums [16 m][16 n] of one group; the instructions want their tiles by number.
+#define TILE_GROUP(SUM, X8, CODES, g, to)                                \
+  do {                                                                   \
+    _tile_zero(SUM);                                                     \
+    for (int64_t k = (g) * t.G; k < ((g) + 1) * t.G; k += depth) {       \
+      _tile_loadd(X8, x8 + k, t.x8_stride);                              \
+      _tile_loadd(CODES, t.codes + ROWS * k, LINE);                      \
+      _tile_dpbsud(SUM, X8, CODES);                                      \
+    }                                                                    \
+    _tile_stored(SUM, to, LINE);                                         \
+  } while (0)
+
+// 16 activation rows at a time: x8 and the codes lie in memory as tiles take them. While
+// the tiles of one group are multiplied, the sums of the group before are scaled.
 AMX void dense_amx(const Tile& t, int rows) {
   const int depth = int(std::min<int64_t>(t.G, 64));  // k in a tile
   TileConfig config;
-  config.rows[0] = 16, config.row_bytes[0] = 64;                  // sums  [16 m][16 n] int32
-  config.rows[1] = 16, config.row_bytes[1] = uint16_t(depth);     // x8    [16 m][depth]
-  config.rows[2] = uint8_t(depth / 4), config.row_bytes[2] = 64;  // codes [depth/4][16 n][4]
+  for (int i = 0; i < 6; i += 3) {
+    config.rows[i] = 16, config.row_bytes[i] = 64;  // sums  [16 m][16 n] int32
+    config.rows[i + 1] = 16, config.row_bytes[i + 1] = uint16_t(depth);     // x8 [16 m][depth]
+    config.rows[i + 2] = uint8_t(depth / 4), config.row_bytes[i + 2] = 64;  // codes
+  }
   if (rows >= 16) _tile_loadconfig(&config);
-  alignas(64) int32_t sum[16][ROWS];
+  alignas(64) int32_t sum[2][16][ROWS];
+  const __m512 zero = _mm512_set1_ps(t.zero);
   int m = 0;
-  for (; m + 16 <= rows; m += 16)
+  for (; m + 16 <= rows; m += 16) {
+    const int8_t* x8 = t.x8 + m * t.x8_stride;
+    const float* group_sums = t.group_sums + m * t.sums_stride;
+    __m512 total[16];
+    UNROLL
+    for (int i = 0; i < 16; i++) total[i] = _mm512_loadu_ps(t.result[m + i]);
+    TILE_GROUP(0, 1, 2, 0, sum[0]);
     for (int64_t g = 0; g < t.groups; g++) {
-      _tile_zero(0);
-      for (int64_t k = g * t.G; k < (g + 1) * t.G; k += depth) {
-        _tile_loadd(1, t.x8 + m * t.x8_stride + k, t.x8_stride);
-        _tile_loadd(2, t.codes + ROWS * k, LINE);
-        _tile_dpbsud(0, 1, 2);
+      if (g + 1 < t.groups) {
+        if (g % 2) TILE_GROUP(0, 1, 2, g + 1, sum[0]);
+        else TILE_GROUP(3, 4, 5, g + 1, sum[1]);
       }
-      _tile_stored(0, sum, LINE);
       const __m512 scale = load_scale(t, g);
-      for (int i = 0; i < 16; i++) add_group(t, _mm512_load_si512(sum[i]), scale, m + i, g);
+      UNROLL
+      for (int i = 0; i < 16; i++) {  // as in add_group
+        const __m512 offset = _mm512_mul_ps(zero, _mm512_set1_ps(group_sums[i * t.sums_stride + g]));
+        const __m512 value = _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sum[g % 2][i])), offset);
+        total[i] = _mm512_add_ps(total[i], _mm512_mul_ps(scale, value));
+      }
     }
+    UNROLL
+    for (int i = 0; i < 16; i++) _mm512_storeu_ps(t.result[m + i], total[i]);
+  }
   if (m) _tile_release();
   rows_vnni(t, rows, m);
 }
@@ -430,20 +457,27 @@ struct Call {
 void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int rows,
            const float (*result)[ROWS]) {
   const int32_t* order = s.order + block * ROWS;
-  bool consecutive = order[0] >= 0;
-  for (int r = 1; r < ROWS; r++) consecutive &= order[r] == order[0] + r;
+  bool consecutive = order[0] >= 0, padding = false;
+  for (int r = 0; r < ROWS; r++) {
+    consecutive &= order[r] == order[0] + r;
+    padding |= order[r] < 0;
+  }
+  float bias[ROWS] = {};
+  for (int r = 0; c.bias && r < ROWS; r++)
+    if (order[r] >= 0) bias[r] = c.bias[order[r]];
   for (int m = 0; m < rows; m++) {
     float* y = c.y + (m0 + m) * c.ldy;
     const float factor = c.sx[m0 + m] * s.step;
-    const auto put = [&](int r, int64_t n) {
-      const float value = result[m][r] * factor;
-      y[n] = s.accumulate ? y[n] + value : c.bias ? value + c.bias[n] : value;
-    };
-    if (consecutive)
-      for (int r = 0; r < ROWS; r++) put(r, order[0] + r);
-    else
+    float scattered[ROWS];
+    float* value = consecutive ? y + order[0] : scattered;
+    if (s.accumulate)
       for (int r = 0; r < ROWS; r++)
-        if (order[r] >= 0) put(r, order[r]);
+        value[r] = (order[r] < 0 ? 0 : y[order[r]]) + result[m][r] * factor;
+    else
+      for (int r = 0; r < ROWS; r++) value[r] = result[m][r] * factor + bias[r];
+    if (consecutive) continue;
+    for (int r = 0; r < ROWS; r++)
+      if (!padding || order[r] >= 0) y[order[r]] = value[r];
   }
 }
 
@@ -453,7 +487,8 @@ void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t 
   const int64_t groups = c.padded_K / c.G;
   const bool expand = rows > FEW || !c.level->from_planes;
   const int64_t at_once = expand ? CHUNK / c.G : groups;
-  float result[PANEL][ROWS] = {};
+  float result[PANEL][ROWS];
+  std::memset(result, 0, rows * sizeof result[0]);
   alignas(64) uint8_t codes[CHUNK * ROWS];
   for (int64_t g = 0; g < groups; g += at_once) {
     Tile t;
