@@ -26,7 +26,7 @@ from .matrix import named_layers
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
-_areas = WeakTensorKeyDictionary()  # mapped tensor → the mapping, where in it, bytes
+_areas = WeakTensorKeyDictionary()  # mapped tensor → the mapping of its file, bytes
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
@@ -114,15 +114,16 @@ def drop_refinement(model: nn.Module) -> int:
 
     They are read from the file again when next used. Planes that are not mapped stay.
     """
-    dropped = 0
-    for layer in packed_layers(model).values():
-        for tensor in layer.matrix.buffers(recurse=False):
-            if tensor in _areas:
-                area, start, length = _areas[tensor]
-                page = start // mmap.PAGESIZE * mmap.PAGESIZE
-                area.madvise(mmap.MADV_DONTNEED, page, start + length - page)
-                dropped += length
-    return dropped
+    mapped = [
+        _areas[tensor]
+        for layer in packed_layers(model).values()
+        for tensor in layer.matrix.buffers(recurse=False)
+        if tensor in _areas
+    ]
+    # the whole file: reading a plane maps pages around it as well
+    for area in {id(area): area for area, _ in mapped}.values():
+        area.madvise(mmap.MADV_DONTNEED)
+    return sum(length for _, length in mapped)
 
 
 def _facts(layer) -> dict:
@@ -206,7 +207,7 @@ def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
         )
         dtype = {"U8": torch.uint8, "I16": torch.int16}[facts["dtype"]]
         tensor = bytes_.view(dtype).view(facts["shape"])
-        _areas[tensor] = file.area, begin, end - begin
+        _areas[tensor] = file.area, end - begin
         found[name] = tensor
     return found
 
