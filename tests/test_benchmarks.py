@@ -180,7 +180,8 @@ def test_memory_gives_every_layer_the_mixture(scripts_path):
     for bits in memory.allocation(model, shares).bits.values():
         assert bits.double().mean().item() == pytest.approx(4.0)
         assert {int(b) for b in bits.unique()} == {2, 3, 4, 5, 6}
-        assert all(len(set(block.tolist())) == 1 for block in bits.split(16))
+        counts = bits.bincount()
+        assert (counts % 16 == 0).all()  # whole blocks, so that nothing is padded
 
 
 def test_the_plan_for_ten_billion_parameters_by_hand(scripts_path):

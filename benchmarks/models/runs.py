@@ -22,8 +22,10 @@ class Runs:
     def __init__(self, path: Path, protocol: str, anew: bool = False):
         self.path, self.machine = path, machine()
         self.protocol = hashlib.sha256(protocol.encode()).hexdigest()[:12]
-        self.rows = [] if anew else [row for row in self._lines() if self._counts(row)]
         path.parent.mkdir(parents=True, exist_ok=True)
+        if anew:
+            path.unlink(missing_ok=True)
+        self.rows = [row for row in self._lines() if self._counts(row)]
 
     def once(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
         """What `measure` gave for this `key`, now or in a finished run."""

@@ -136,8 +136,8 @@ def calibrate(
             scores = scores.reshape(-1, scores.shape[-1]).float()
             if not torch.isfinite(scores).all():
                 raise ValueError(
-                    f"the model's answer to batch {samples} and on is not finite: "
-                    f"calibration needs finite inputs and weights."
+                    f"the model's answer is not finite, after {samples} inputs that were "
+                    f"fine: calibration needs finite inputs and weights."
                 )
             probabilities = scores.detach().softmax(-1).cpu()
             labels = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
@@ -227,7 +227,8 @@ def _watched(layers: dict[str, nn.Module], sums: dict[str, "_Sums"], generator):
         sums[name].forward(layer, inputs[0], generator)
         # a tensor's own hook: it sees the gradient of this value even if a ReLU after
         # it works in place, which module hooks do not allow
-        output.register_hook(partial(sums[name].backward, layer))
+        if output.requires_grad:  # not so where the model itself stops gradients
+            output.register_hook(partial(sums[name].backward, layer))
 
     handles = [
         layer.register_forward_hook(partial(after, name))

@@ -4,8 +4,8 @@ The margin of an answer is the difference of its two largest probabilities. Inpu
 margin at the base precision is below a threshold are answered anew with the refine
 terms and with activations of about 16 bits instead of 8. The threshold is calibrated by
 conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814): with n calibration
-inputs, of which at a threshold τ the number :math:`D(τ)` would answer differently from
-the reference, the smallest τ is taken with
+inputs, of which at a threshold τ the number :math:`D(τ)` answers differently from the
+reference (or, below τ or not, would do so when refined), the smallest τ is taken with
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 
@@ -104,6 +104,7 @@ class Cascade(nn.Module):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
+        """One thread at a time: the precision is a state of the model's layers."""
         logits = self._answer(x, refined=False)
         unsure = (margins(logits) < self.margin).nonzero()[:, 0]
         self.last_refined = len(unsure) / max(len(logits), 1)
@@ -113,7 +114,10 @@ class Cascade(nn.Module):
 
     def _answer(self, x: Tensor, refined: bool) -> Tensor:
         refine(self.model, refined)
-        return self.model(x)
+        try:
+            return self.model(x)
+        finally:
+            refine(self.model, False)
 
     def calibrate(
         self,
@@ -146,7 +150,8 @@ class Cascade(nn.Module):
         order = margin.argsort()
         # D with the first k inputs refined, k = 0..n, from the least sure on
         first = (~refined_same[order]).cumsum(0)
-        rest = (~base_same[order]).flip(0).cumsum(0).flip(0)
+        # an input that refining would spoil counts in both: D must only fall with τ
+        rest = (~(base_same & refined_same)[order]).flip(0).cumsum(0).flip(0)
         zero = torch.zeros(1, dtype=torch.int64)
         different = torch.cat([zero, first]) + torch.cat([rest, zero])
         # a threshold cannot divide inputs of equal margin

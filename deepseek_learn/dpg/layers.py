@@ -78,8 +78,9 @@ class DPGLinear(DPGLayer):
 class DPGConv2d(DPGLayer):
     """A convolution `[B, C, H, W]` → `[B, N, H', W']` with a packed weight.
 
-    Few positions: a product of packed planes with patches. Many: the weight is unpacked
-    for this call, and dropped again.
+    Few positions in the batch: a product of packed planes with patches. Many: the weight
+    is unpacked for this call, and dropped again; activations are then not rounded, so
+    that a picture's answer depends a little on the size of its batch.
     """
 
     def __init__(

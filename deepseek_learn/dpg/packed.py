@@ -122,7 +122,8 @@ class PackedMatrix(nn.Module):
 
     def dequantise(self) -> Tensor:
         """The matrix in use, float32 `[N, K]`."""
-        matrix = torch.zeros(self.rows + 1, self.padded, device=self.order.device)
+        shape, place = (self.rows + 1, self.padded), self.order.device
+        matrix = torch.zeros(shape, dtype=torch.float32, device=place)
         for part in self.parts():
             values = part_values(part, self.group_size)
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)

@@ -117,7 +117,7 @@ def _bits_a_row(bits: int | Tensor, rows: int) -> Tensor:
 def search_scale(group: Tensor, bits: Tensor, importance: Tensor) -> Tensor:
     """The scale `[N]` of each row of a group `[N, G]` with the smallest square error.
 
-    Tried are ranges that clip nothing down to half of the largest weight, the error of
+    Tried are the shares `CLIPS` of a group's largest weight as its range, the error of
     each weight counted by `importance` `[G]`. Scales are bfloat16 values.
     """
     half = 2.0 ** (bits - 1)
@@ -170,7 +170,7 @@ def _gptq(weight, bits, group_size, factor, importance):
         end = start + group_size
         scale = search_scale(weight[:, start:end], bits, importance[start:end])
         scales.append(scale.bfloat16())
-        errors = torch.empty(len(weight), group_size)
+        errors = weight.new_empty(len(weight), group_size)
         for k in range(start, end):
             code = round_to(weight[:, k], scale, half)
             codes[:, k] = code

@@ -327,9 +327,11 @@ register_sibling(
     },
     limits={
         "en": "No ImageNet is here, so its accuracy is not measured: crops of three "
-        "photographs say little about a thousand classes. Calibrate your own with your "
-        "own pictures. The depthwise convolutions stay in float. Cannot train.",
+        "photographs say little about a thousand classes. For the same reason it has 8 "
+        "bits in every row; fewer, chosen by two photographs, lost many answers. "
+        "Calibrate your own with your own pictures. The depthwise convolutions stay in float. Cannot train.",
         "zh": "这里没有 ImageNet，所以没有测量它的准确率：三张照片的裁块说明不了一千个类别的情况。"
+        "出于同样的原因，它的每一行都是 8 位；若由两张照片来决定、给得更少，许多回答就变了。"
         "请用你自己的图片另行校准。逐通道（depthwise）卷积保持浮点。不能再训练。",
     },
     split="crops",

@@ -14,8 +14,8 @@ from deepseek_learn.dpg.allocation import FLOAT, check_budget, check_group_size
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
 from deepseek_learn.dpg.rounding import BITS
 from deepseek_learn.errors import UnknownNameError
-from tests.dpg.models import decoder, features, mlp, net, pictures, tokens, twice
 from tests.dpg.reports import check_report
+from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
 
 NETWORKS = {
     "mlp": (mlp, features),

@@ -10,8 +10,8 @@ from torch import nn
 from deepseek_learn import catalogue, dpg
 from deepseek_learn.dpg.calibration import check_calibration, input_of
 from deepseek_learn.dpg.matrix import input_rows, named_layers, output_rows
-from tests.dpg.models import decoder, features, mlp, net, pictures, tokens, twice
 from tests.dpg.reports import check_report
+from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
 
 
 def seen(model, x):
@@ -290,7 +290,7 @@ def test_an_answer_that_is_not_finite():
     model = mlp()
     with torch.no_grad():
         model[3].bias[2] = float("nan")
-    with pytest.raises(ValueError, match="answer to batch 0 and on is not finite"):
+    with pytest.raises(ValueError, match="answer is not finite, after 0 inputs"):
         dpg.calibrate(model, [features()])
 
 

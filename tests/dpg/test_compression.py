@@ -15,7 +15,8 @@ from deepseek_learn.dpg import FrozenModelError
 from deepseek_learn.dpg.layers import DPGLayer, packed_layers
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
 from deepseek_learn.dpg.rounding import BITS
-from tests.dpg.models import (
+from tests.dpg.reports import check_report
+from tests.dpg.small_models import (
     decoder,
     features,
     mlp,
@@ -25,7 +26,6 @@ from tests.dpg.models import (
     tokens,
     twice,
 )
-from tests.dpg.reports import check_report
 
 
 @pytest.fixture(autouse=True)

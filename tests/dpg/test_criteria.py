@@ -8,7 +8,7 @@ from deepseek_learn.dpg import Layer, output_error, quantise
 from deepseek_learn.dpg.criteria import damage, grouping
 from deepseek_learn.dpg.matrix import weight_matrix
 from deepseek_learn.errors import UnknownNameError
-from tests.dpg.models import features, mlp
+from tests.dpg.small_models import features, mlp
 
 LEVELS = (2, 4, 8)
 BUILT_IN = ("sensitivity", "frequency", "frequency×error", "magnitude", "random")

@@ -13,9 +13,9 @@ from deepseek_learn.dpg import kernels
 from deepseek_learn.dpg.kernels import multiply
 from deepseek_learn.dpg.rounding import BITS
 from deepseek_learn.errors import DeepSeekLearnError
-from tests.dpg.models import features, mlp
 from tests.dpg.reference import bound, inputs, packed, product
 from tests.dpg.reports import chinese
+from tests.dpg.small_models import features, mlp
 from tests.services import need
 
 ROOT = Path(__file__).parents[2]
@@ -248,7 +248,7 @@ def run(code, **environment):
 
 WITHOUT_COMPILER = """
 from deepseek_learn import dpg
-from tests.dpg.models import features, mlp
+from tests.dpg.small_models import features, mlp
 chosen = dpg.backend()
 print(chosen.name)
 print(chosen.reason)
@@ -329,3 +329,29 @@ def test_on_a_gpu():
                 matrix.cpu()
                 assert ((y.cpu().double() - wanted).abs() <= limit).all()
     assert dpg.backend("cuda").name in ("triton", "torch")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("name", ["cpp", "int4", "torch"])
+def test_another_default_dtype_changes_nothing(name, dtype):
+    """A kernel writes float32 whatever new tensors are by default."""
+    model = mlp()
+    small, x = dpg.convert(model, dpg.uniform(model, 4)), features()
+    try:
+        with dpg.use_backend(name):
+            wanted = small(x)
+            torch.set_default_dtype(dtype)
+            assert torch.equal(small(x), wanted)
+    except DeepSeekLearnError as error:
+        pytest.skip(str(error))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_tracing_by_torch_jit_is_refused():
+    model = mlp()
+    small, x = dpg.convert(model, dpg.uniform(model, 4)), features()
+    with pytest.raises(
+        DeepSeekLearnError, match=r"use torch\.export or torch\.compile"
+    ):
+        torch.jit.trace(small, (x,), check_trace=False)

@@ -10,8 +10,8 @@ from torch import nn
 from deepseek_learn import dpg
 from deepseek_learn.dpg import DPGConv2d, DPGLinear, FrozenModelError, layers
 from deepseek_learn.dpg.layers import packed_layers, refuse_training
-from tests.dpg.models import features, mlp, net, pictures
 from tests.dpg.reference import BFLOAT16, FLOAT16, FLOAT32, packed
+from tests.dpg.small_models import features, mlp, net, pictures
 
 
 @pytest.fixture(autouse=True)

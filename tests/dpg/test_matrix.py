@@ -22,7 +22,7 @@ from deepseek_learn.dpg.matrix import (
     patches,
     weight_matrix,
 )
-from tests.dpg.models import decoder, mlp, net, twice
+from tests.dpg.small_models import decoder, mlp, net, twice
 
 LAYERS = {
     "linear": (lambda: nn.Linear(7, 5), (3, 7)),

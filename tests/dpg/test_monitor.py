@@ -9,8 +9,8 @@ from torch import nn
 
 from deepseek_learn import catalogue, dpg, zoo
 from deepseek_learn.dpg.monitor import GROUPS, active
-from tests.dpg.models import features, mlp, net, pictures, resnet, twice
 from tests.dpg.reports import check_report
+from tests.dpg.small_models import features, mlp, net, pictures, resnet, twice
 
 Monitor = dpg.DynamicParameterGroup
 

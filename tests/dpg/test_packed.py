@@ -15,8 +15,8 @@ from deepseek_learn.dpg.packed import PackedMatrix, pad_input
 from deepseek_learn.dpg.planes import used_widths
 from deepseek_learn.dpg.rounding import BITS
 from deepseek_learn.errors import DeepSeekLearnError
-from tests.dpg.models import features
 from tests.dpg.reference import packed
+from tests.dpg.small_models import features
 
 SHAPES = [(37, 70), (16, 32), (5, 33), (1, 1), (64, 128)]
 

@@ -7,7 +7,7 @@ import torch
 
 from deepseek_learn.dpg import output_error, quantise
 from deepseek_learn.dpg.rounding import BITS, round_to, search_scale
-from tests.dpg.models import features
+from tests.dpg.small_models import features
 
 
 def weights(rows=24, columns=70, seed=0):

@@ -19,7 +19,7 @@ from deepseek_learn import dpg
 from deepseek_learn.dpg import storage
 from deepseek_learn.dpg.layers import packed_layers
 from deepseek_learn.errors import DamagedFileError
-from tests.dpg.models import decoder, features, mlp, net, pictures, tokens, twice
+from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
 
 ROOT = Path(__file__).parents[2]
 NETWORKS = {

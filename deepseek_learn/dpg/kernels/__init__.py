@@ -84,6 +84,11 @@ def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
     Where gradients with respect to `x` are asked for, or a graph is being traced, the
     weight is unpacked and PyTorch's own product is used.
     """
+    if torch.jit.is_tracing():  # it would not see what our kernel computes
+        raise DeepSeekLearnError(
+            "a DPG-compressed model cannot be traced by torch.jit; use torch.export or "
+            "torch.compile."
+        )
     traced = torch.compiler.is_compiling() or x.device.type == "meta"
     if traced or (x.requires_grad and torch.is_grad_enabled()):
         return torch_backend.multiply(matrix, x, bias)
@@ -102,7 +107,7 @@ def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
     With the C++ kernel where there is one: it reads each value once and writes none.
     """
     on_cpu = y.device.type == "cpu" and y.dtype == torch.float32
-    if on_cpu and _name("cpu", _chosen) == "cpp":
+    if on_cpu and _chosen in (None, "cpp") and _name("cpu", None) == "cpp":
         return _module("cpp").count_active(y, outer, neurons, inner).long()
     return (y.view(outer, neurons, inner) > 0).byte().sum(2).sum(0)
 

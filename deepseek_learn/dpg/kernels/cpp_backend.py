@@ -37,10 +37,10 @@ def multiply(
 ) -> Tensor:
     library, x, M = load(), x.contiguous(), len(x)
     segments, count = _described(matrix)
-    y = torch.empty(M, matrix.rows)
+    y = x.new_empty(M, matrix.rows)
     bias = None if bias is None else bias.float()
     size = _scratch_bytes(M, matrix.padded, matrix.group_size)
-    scratch = torch.empty(size, dtype=torch.uint8)
+    scratch = x.new_empty(size, dtype=torch.uint8)
     failed = library.dpg_linear(
         x.data_ptr(),
         matrix.columns,
@@ -64,7 +64,7 @@ def multiply(
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
     """At how many places float32 `y [outer, neurons, inner]` is above zero, `[neurons]`."""
-    counts = torch.zeros(neurons, dtype=torch.int32)
+    counts = y.new_zeros(neurons, dtype=torch.int32)
     sizes = outer, neurons, inner
     load().dpg_count_active(y.data_ptr(), *sizes, counts.data_ptr())
     return counts

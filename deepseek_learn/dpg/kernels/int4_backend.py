@@ -3,8 +3,9 @@ r"""PyTorch's own int4 product for CPUs, where no compiler can build ours.
 `_weight_int4pack_mm_for_cpu` multiplies bfloat16 rows with 4-bit codes. A code of up to
 4 bits is one such product. A longer one is the sum of two, from its high and low half:
 :math:`s(16 h + l - z) = 16 s (h - 8) + s (l - 8) + s(136 - z)`. PyTorch keeps codes in
-an order of its own, so the planes are copied when first used: this backend takes up
-to twice the memory that the C++ one takes, and rounds activations to bfloat16.
+an order of its own, so the planes are copied when first used, 4 or 8 bits a code, for
+each precision in use: this backend takes two to three times the memory that the C++ one
+takes, and rounds activations to bfloat16.
 """
 
 import weakref
@@ -39,7 +40,7 @@ def representable(x: Tensor) -> Tensor:
 
 def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
     rows = pad_input(x, matrix).bfloat16()
-    y = torch.zeros(len(x), matrix.rows + 1)  # the last column takes padding rows
+    y = x.new_zeros(len(x), matrix.rows + 1)  # the last column takes padding rows
     for products, order in _prepared(matrix):
         for packed, table in products:
             part = _product(rows, packed, matrix.group_size, table)

@@ -8,6 +8,10 @@ calibration inputs come from the training part, figures from the test part, on w
 original and sibling answer the same pictures. For EfficientNet-Lite0 no ImageNet is
 here: crops of two photographs calibrate it, crops of a third compare it. Target: at
 least 99.5 % of the original's accuracy (of its answers, where no labels are).
+
+The default missed the target for EfficientNet-Lite0, by far: two photographs cannot say
+which of a thousand classes matter, and the classifier's rows got the fewest bits. So its
+sibling has 8 bits in every row, which is safe where calibration is not representative.
 """
 
 import argparse
@@ -26,7 +30,9 @@ from ...training import predict
 from .. import storage
 from ..metrics import agreement_metrics, binary_metrics, multiclass_metrics
 
-BITS, GROUP_SIZE, BATCH, SEED = 4.0, 64, 32, 0
+GROUP_SIZE, BATCH, SEED = 64, 32, 0
+BITS = {"fashion_net": 4, "solar_defects": 4, "efficientnet_lite0": 8}
+CRITERION = {"efficientnet_lite0": "uniform"}  # the others: the default
 
 
 def fashion_net() -> tuple[Tensor, ImageDataset, str]:
@@ -109,13 +115,17 @@ def main() -> None:
     calibration, test, split = SOURCES[name]()
     start = time.process_time()
     result = dpg.compress(
-        original, calibration.split(BATCH), bits=BITS, group_size=GROUP_SIZE
+        original,
+        calibration.split(BATCH),
+        bits=BITS[name],
+        criterion=CRITERION.get(name, "sensitivity"),
+        group_size=GROUP_SIZE,
     )
     seconds = time.process_time() - start
     print(result.why())
     dpg.save(result.model, arguments.out / f"{sibling}.safetensors")
     metrics = {"all": measure(name, result.model, original, test)}
-    settings = {"bits": BITS, "group_size": GROUP_SIZE, "seed": SEED}
+    settings = {"bits": BITS[name], "group_size": GROUP_SIZE, "seed": SEED}
     settings |= {"calibration": len(calibration), "stored_bytes": result.stored_bytes}
     settings |= {"original_bytes": result.original_bytes}
     storage.record_compression(
