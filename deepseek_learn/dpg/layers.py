@@ -11,7 +11,7 @@ from .matrix import output_size, patches
 from .packed import PackedMatrix
 
 # From so many patches on, copying them costs more than unpacking the weight once and
-# convolving in float; measured: the two ways cross between 400 and 1,600.
+# convolving in float. A round number: where the two ways cross depends on the layer.
 FLOAT_ROWS = 1024
 
 
