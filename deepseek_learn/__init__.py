@@ -7,8 +7,13 @@ from . import lazy
 
 __version__ = "0.1.0"
 
-_LAZY = {"DynamicParameterGroup": "dpg", "SpatialChannelAttention": "attention"}
-_MODULES = ("attention", "course", "data", "dpg", "lm", "training", "zoo")
+_LAZY = {
+    "AutoTuner": "tuner",
+    "DynamicParameterGroup": "dpg",
+    "ModelProfiler": "profiler",
+    "SpatialChannelAttention": "attention",
+}
+_MODULES = ("attention", "course", "data", "dpg", "lm", "profiler", "training", "tuner", "zoo")
 
 __all__ = ["__version__", *_LAZY, *_MODULES]
 

@@ -61,6 +61,32 @@ def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
 
 
 @app.command()
+def profile(
+    what: Annotated[str, typer.Argument(help="zoo:NAME or module:callable")],
+    shape: Annotated[str, typer.Option(help="of the input, such as 1,3,224,224")] = "",
+    train: Annotated[bool, typer.Option(help="a training step")] = False,
+    by: Annotated[str, typer.Option(help="layer or operator")] = "layer",
+    html: Annotated[Path | None, typer.Option(help="write a page here")] = None,
+) -> None:
+    """Say what a model computes, moves and holds, how long it takes, and why.
+
+    `module:callable` gives a model, or a model and an example of its input.
+    """
+    from .named_models import model_and_example
+    from .profiler import profile as run
+
+    found = run(*model_and_example(what, shape), train=train)
+    typer.echo(
+        found.to_frame(by, inclusive=True).to_string(float_format="{:.4g}".format)
+    )
+    if len(found.uncounted):
+        typer.echo(found.uncounted.to_string())
+    typer.echo("\n".join([found.why(), *map(str, found.verdicts()[1:])]))
+    if html:
+        typer.echo(found.save(html))
+
+
+@app.command()
 def ledger() -> None:
     """Show the claims: what the guide says, what was measured, the verdict."""
     from .course import ledger as read

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from .bar import Bar
 from .catalogue import text
 from .data.dataset import ImageDataset
 from .errors import DamagedFileError
@@ -134,7 +135,7 @@ def fit(
     if path and path.exists():
         state.load(path)
     stopped = state.stop(epochs, patience, seconds)
-    with _bar(epochs * per_epoch, progress) as bar:
+    with Bar(epochs * per_epoch, progress, "training") as bar:
         bar.advance(len(state.history) * per_epoch)
         while not stopped:
             epoch = len(state.history) + 1
@@ -285,26 +286,3 @@ class _State:
 
 def _autocast(device: torch.device, dtype: torch.dtype | None):
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
-
-
-class _bar:
-    """A rich progress bar, or nothing: rich has no silent one that costs nothing."""
-
-    def __init__(self, total: int, show: bool):
-        self.total, self.show = total, show
-
-    def __enter__(self):
-        if self.show:
-            from rich.progress import Progress
-
-            self.progress = Progress(transient=True).__enter__()
-            self.task = self.progress.add_task("training", total=self.total)
-        return self
-
-    def advance(self, steps: int) -> None:
-        if self.show:
-            self.progress.advance(self.task, steps)
-
-    def __exit__(self, *error) -> None:
-        if self.show:
-            self.progress.__exit__(*error)

@@ -131,7 +131,8 @@ def test_environment_yml_has_the_extras():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     extras = PROJECT["optional-dependencies"]
-    wanted = {*PROJECT["dependencies"], *extras["course"], *extras["vision"], "-e ."}
+    wanted = {*PROJECT["dependencies"], "-e ."}
+    wanted |= {*extras["course"], *extras["vision"], *extras["tuner"]}
     assert set(pip) == wanted
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import DeepSeekLearnError
+from ..profiler.costs import Cost, layer_costs
 from .kernels import multiply
 from .matrix import output_size, patches
 from .packed import PackedMatrix
@@ -126,6 +127,27 @@ class DPGConv2d(DPGLayer):
         y = self._multiply(patches(x, *self.geometry))  # [B * H' * W', N]
         y = y.view(len(x), high, wide, self.out_channels).permute(0, 3, 1, 2)
         return y.to(x.dtype)
+
+
+@layer_costs.register("deepseek_learn.dpg.layers.DPGLayer")
+def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
+    """For the profiler, which cannot see into a kernel: a multiply-add a weight and output.
+
+    Read are the planes and scales in use at the layer's precision, and the input.
+    """
+    matrix = layer.matrix
+    stored = sum(
+        sum(plane.nbytes for plane in part.planes) + part.scale.nbytes
+        for part in matrix.parts()
+    )
+    bias = layer.bias
+    return Cost(
+        flops=2 * output.numel() * matrix.columns,
+        bytes_read=stored + inputs[0].nbytes + (0 if bias is None else bias.nbytes),
+        bytes_written=output.nbytes,
+        parameters=matrix.rows * matrix.columns + (0 if bias is None else len(bias)),
+        parameter_bytes=sum(b.nbytes for b in layer.buffers()),
+    )
 
 
 def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:

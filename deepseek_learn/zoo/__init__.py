@@ -1,14 +1,14 @@
 """Trained models that travel with the library, each with a card.
 
 `list()` names them, `card(name)` says what one is and what it measured, `load(name)`
-gives it ready to use. No network is needed.
+gives it ready to use, `example(name)` an input for it. No network is needed.
 """
 
 import builtins
 
-from .models import Card, Model, card, load, register, zoo
+from .models import Card, Model, card, example, load, register, zoo
 
-__all__ = ["Card", "Model", "card", "list", "load", "register"]
+__all__ = ["Card", "Model", "card", "example", "list", "load", "register"]
 
 
 def list() -> builtins.list[str]:

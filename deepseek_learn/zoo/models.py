@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .. import dpg
 from ..catalogue import Text, choose, spoken, text
@@ -28,6 +29,7 @@ class Model:
         build: `"module:callable"`, relative to this package, giving the bare model.
         weights: `"module:callable"` that fills a bare model from another package;
             None: the weights travel with this package and have a record beside them.
+        shape: of one input, without the batch.
         split: the record's run whose weights are shipped.
         original: the model that this one is the DPG-compressed sibling of.
     """
@@ -41,6 +43,7 @@ class Model:
     licence: Text
     command: Text
     limits: Text
+    shape: tuple[int, ...]
     split: str | None = None
     weights: str | None = None
     original: str | None = None
@@ -90,7 +93,7 @@ class Card:
 
     def to_frame(self) -> pd.DataFrame:
         """The facts, one a row."""
-        hidden = ("title", "build", "weights", "split", "original")
+        hidden = ("title", "build", "weights", "split", "original", "shape")
         facts = {
             text(f"card.{field}"): value
             for field, value in vars(self.model).items()
@@ -168,6 +171,16 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
     return load_into(bare, path, card(name).sha256).eval()
 
 
+def example(name: str, batch: int = 1) -> Tensor:
+    """An input that the model `name` takes: `[batch, ...]`, uniform in 0..1, seed 0.
+
+    Raises:
+        UnknownNameError: naming the models there are.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((batch, *zoo[name].shape), generator=generator)
+
+
 def register(model: Model) -> None:
     zoo.register(model.name)(model)
 
@@ -207,6 +220,7 @@ register(
             "更可能像按来源划分的那一次，其测试集由整块组件构成（这是从文件顺序推断的，并不确知）。"
             "这份权重只能在 data.elpv().test 上评估。照片只来自一套相机；不可用于生产线。",
         },
+        shape=(1, 288, 288),
         split="random",
     )
 )
@@ -236,6 +250,7 @@ register(
             "en": "Trained on 8,000 of the 60,000 official training pictures.",
             "zh": "官方训练集有 60,000 张图片，这里只用了其中 8,000 张。",
         },
+        shape=(1, 28, 28),
         split="fixed",
     )
 )
@@ -269,6 +284,7 @@ register(
             "en": "Its publishers report 75.1 % top-1; not measured here (no ImageNet).",
             "zh": "发布者报告 top-1 为 75.1 %；这里没有 ImageNet，未做实测。",
         },
+        shape=(3, 224, 224),
     )
 )
 

@@ -1,0 +1,69 @@
+"""A model by name, as the command line takes it: `zoo:NAME` or `module:callable`."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import DeepSeekLearnError
+
+
+def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
+    """The model, and an input for it.
+
+    Args:
+        name: `zoo:NAME`, or `module:callable` where the callable gives a model, or a
+            model and an example; the module is also looked for in the current folder.
+        shape: of the input, such as "1,3,224,224"; needed where no example is given.
+
+    Raises:
+        ValueError: for another form of `name` or `shape`, or an example that is missing.
+        DeepSeekLearnError: when the module or the callable is not there.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        raise ValueError(
+            f"the model must be zoo:NAME or module:callable; got {name!r}."
+        )
+    if module == "zoo":
+        from . import zoo
+
+        model, example = zoo.load(attribute), zoo.example(attribute)
+    else:
+        made = _callable(module, attribute)()
+        model, example = made if isinstance(made, tuple) else (made, None)
+    if shape:
+        example = torch.rand(_sizes(shape), generator=torch.Generator().manual_seed(0))
+    if example is None:
+        raise ValueError(
+            f"{name} gives a model without an example: add --shape, such as "
+            f"--shape 1,3,224,224."
+        )
+    return model, example
+
+
+def _callable(module: str, attribute: str):
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DeepSeekLearnError(
+            f"{module}:{attribute} is not there: {error}."
+        ) from error
+
+
+def _sizes(shape: str) -> list[int]:
+    try:
+        sizes = [int(size) for size in shape.split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes) < 1:
+        raise ValueError(
+            f"shape must be whole numbers with commas, such as 1,3,224,224; got {shape!r}."
+        )
+    return sizes

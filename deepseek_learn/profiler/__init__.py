@@ -1,0 +1,25 @@
+"""The Model Profiler: what a model computes, moves, holds and how long it takes, and why.
+
+`ModelProfiler(model)(example)` or `profile(model, example)` gives a `Profile`. Lesson:
+`notebooks/basic/05_profiler.ipynb`.
+"""
+
+from .. import lazy
+
+_LAZY = {
+    "Comparison": "comparison",
+    "Cost": "costs",
+    "Memory": "memory",
+    "ModelProfiler": "model_profiler",
+    "Profile": "result",
+    "Roof": "roof",
+    "Verdict": "verdicts",
+    "layer_costs": "costs",
+    "measure": "roof",
+    "operator_costs": "costs",
+    "profile": "model_profiler",
+}
+
+__all__ = list(_LAZY)
+
+__getattr__, __dir__ = lazy.attach(__name__, _LAZY, ())

@@ -1,0 +1,98 @@
+"""Two models side by side."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..catalogue import text
+from ..report import Report
+from .memory import MIB
+from .result import Profile
+
+MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_ms"]
+
+
+@dataclass(frozen=True)
+class Comparison(Report):
+    """Profiles `a` and `b`: of two models, or of one model in two forms.
+
+    Layers are matched by their path; one that only one model has stands alone.
+    """
+
+    a: Profile
+    b: Profile
+
+    def totals(self) -> pd.DataFrame:
+        """The models' figures and their ratio b / a."""
+        rows = {
+            name: {"a": value(self.a), "b": value(self.b)}
+            for name, value in _TOTALS.items()
+        }
+        frame = pd.DataFrame(rows).T
+        frame["b / a"] = frame["b"] / frame["a"].where(frame["a"] != 0)
+        return frame
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a layer of either model: figures of a and of b, and how time changed."""
+        pair = {"a": self.a.to_frame(), "b": self.b.to_frame()}
+        frame = pd.concat(
+            {key: table[["type", *MODULES]] for key, table in pair.items()}, axis=1
+        ).swaplevel(axis=1)
+        frame = frame[["type", *MODULES]]
+        change = frame[("latency_ms", "b")].fillna(0) - frame["latency_ms", "a"].fillna(
+            0
+        )
+        frame["latency_ms", "b - a"] = change
+        return frame
+
+    def plot(self):
+        """The layers whose time differs most, side by side (plotly)."""
+        import plotly.graph_objects as go
+
+        times = self.to_frame()["latency_ms"].fillna(0)
+        order = times["b - a"].abs().sort_values(ascending=False).index[:20]
+        times = times.loc[[path for path in times.index if path in order]]
+        figure = go.Figure()
+        for key, profile, colour in (
+            ("a", self.a, "#9ecae9"),
+            ("b", self.b, "#4c78a8"),
+        ):
+            figure.add_bar(
+                y=[path or "(model)" for path in times.index],
+                x=times[key],
+                orientation="h",
+                name=f"{key}: {profile.model}",
+                marker_color=colour,
+            )
+        figure.update_yaxes(autorange="reversed")
+        figure.update_xaxes(title=text("profiler.metric_latency", unit="ms"))
+        return figure.update_layout(
+            template="plotly_white",
+            title=text("profiler.comparison"),
+            height=200 + 34 * len(times),
+        )
+
+    def why(self) -> str:
+        totals = self.totals()["b / a"]
+        times = self.to_frame()["latency_ms", "b - a"]
+        most = times.abs().idxmax()
+        return text(
+            "profiler.compared",
+            a=self.a.model,
+            b=self.b.model,
+            latency=totals["latency_ms"],
+            flops=totals["gflops"],
+            parameters=totals["parameters"],
+            peak=totals["peak_mib"],
+            layer=most or "(model)",
+            change=times[most],
+        )
+
+
+_TOTALS = {
+    "latency_ms": lambda p: p.latency_ms,
+    "gflops": lambda p: p.flops / 1e9,
+    "parameters": lambda p: p.parameters,
+    "parameter_mib": lambda p: p.layers["parameter_bytes"].sum() / MIB,
+    "peak_mib": lambda p: p.peak_mib,
+}

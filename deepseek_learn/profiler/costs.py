@@ -1,0 +1,280 @@
+"""What an operator costs: multiply-adds by formula, bytes by its tensors.
+
+A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs. Counted are the
+products: matrix products, convolutions, attention, recurrent layers. Element-wise work,
+norms and reductions are counted as `element_ops`, apart from the FLOPs, as the field
+does. An attention's causal mask is not discounted. What no rule knows is *uncounted*,
+and said so. Lesson: `notebooks/basic/05_profiler.ipynb`.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from math import log2, prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import conv_flop_count, flop_registry
+
+from ..registry import Registry
+
+# "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours come before
+# PyTorch's own table (`torch.utils.flop_counter`), which misses these.
+operator_costs = Registry("operator cost")
+# "module.Class" of a layer → formula(layer, inputs, output) → `Cost`: for layers whose
+# work no operator shows, such as a kernel of their own. Counts for its subclasses too.
+layer_costs = Registry("layer cost")
+
+KINDS = ("product", "element", "move", "view", "uncounted")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one call costs.
+
+    Attributes:
+        flops: 2 x multiply-adds.
+        bytes_read, bytes_written: each tensor's bytes once: a lower bound of the traffic.
+        parameters: weights that the layer holds outside `nn.Parameter`s; None: none.
+        parameter_bytes: how many bytes those take.
+    """
+
+    flops: float
+    bytes_read: int
+    bytes_written: int
+    parameters: int | None = None
+    parameter_bytes: int | None = None
+
+
+def operator_flops(func, args: tuple, kwargs: dict, out: Any) -> float | None:
+    """FLOPs of one call of the ATen operator `func`; None where no formula knows it."""
+    packet = func._overloadpacket
+    name = str(packet)
+    given = {key: value for key, value in kwargs.items() if key != "out"}
+    if name in operator_costs:
+        return operator_costs[name](*args, out=out, **given)
+    if packet in flop_registry:
+        return flop_registry[packet](*args, **given, out_val=out)
+    return None
+
+
+def layer_cost(layer: nn.Module):
+    """The formula registered for the layer's class or a base of it; None: there is none."""
+    return _formula_of(type(layer))
+
+
+@cache
+def _formula_of(kind: type):
+    for base in kind.__mro__:
+        name = f"{base.__module__}.{base.__qualname__}"
+        if name in layer_costs:
+            return layer_costs[name]
+    return None
+
+
+# Reductions, norms and pools that no tag of PyTorch's marks: one operation an element.
+_ELEMENT = set(
+    """_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data logsumexp
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
+    _batch_norm_with_update _batch_norm_no_update native_batch_norm_backward
+    batch_norm_backward native_layer_norm native_layer_norm_backward native_group_norm
+    native_group_norm_backward _fused_rms_norm _fused_rms_norm_backward max_pool2d
+    max_pool2d_with_indices max_pool2d_with_indices_backward max_pool3d_with_indices
+    max_pool3d_with_indices_backward avg_pool2d avg_pool2d_backward avg_pool3d
+    avg_pool3d_backward _adaptive_avg_pool2d _adaptive_avg_pool2d_backward
+    _adaptive_avg_pool3d _adaptive_avg_pool3d_backward adaptive_max_pool2d
+    mkldnn_max_pool2d upsample_nearest2d upsample_nearest2d_backward upsample_nearest3d
+    upsample_bilinear2d upsample_bilinear2d_backward _upsample_bilinear2d_aa
+    upsample_bicubic2d upsample_trilinear3d native_dropout native_dropout_backward
+    bernoulli_ nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward
+    mse_loss mse_loss_backward binary_cross_entropy binary_cross_entropy_backward
+    binary_cross_entropy_with_logits cumsum cumprod sum mean var var_mean std amax amin
+    max min argmax argmin topk sort norm linalg_vector_norm prod any all
+    _foreach_norm gelu_backward glu glu_backward _thnn_fused_lstm_cell
+    _thnn_fused_gru_cell histc bincount multinomial unique_dim _unique2""".split()  # noqa: SIM905
+)
+# Copies, gathers and new tensors: bytes, no arithmetic.
+_MOVE = set(
+    """cat stack copy_ _to_copy clone constant_pad_nd reflection_pad2d
+    replication_pad2d index index_put index_put_ _index_put_impl_ index_select
+    index_add index_add_ index_copy index_copy_ gather scatter scatter_ scatter_add
+    scatter_add_ scatter_reduce embedding embedding_dense_backward _embedding_bag
+    masked_fill masked_fill_ masked_select masked_scatter masked_scatter_backward nonzero
+    repeat repeat_interleave roll flip tril triu zeros ones full zeros_like ones_like
+    full_like rand randn rand_like randn_like randint randperm arange linspace eye
+    scalar_tensor new_zeros new_ones new_full zero_ fill_ fill normal_ uniform_ im2col
+    col2im pixel_shuffle pixel_unshuffle slice_backward select_backward unfold_backward
+    slice_scatter select_scatter split_with_sizes_copy convert_element_type
+    _local_scalar_dense is_nonzero equal channel_shuffle contiguous one_hot
+    lift_fresh_copy""".split()  # noqa: SIM905
+)
+# They neither read nor write what the tensors hold.
+_VIEW = set(
+    """_unsafe_view empty empty_like new_empty empty_strided new_empty_strided set_
+    resize_ alias detach_ lift_fresh lift unsafe_split unsafe_split_with_sizes
+    unsafe_chunk squeeze_ unsqueeze_ t_ transpose_ as_strided_ _nested_tensor_size
+    sym_size sym_stride sym_numel device""".split()  # noqa: SIM905
+)
+
+
+@cache
+def kind_of(func) -> str:
+    """Which of `KINDS` the operator is, if no formula counts it: never "product"."""
+    name = func._overloadpacket.__name__
+    if func.is_view or name in _VIEW:
+        return "view"
+    if name in _MOVE:
+        return "move"
+    reduction = getattr(torch.Tag, "reduction", None)  # newer than our floor
+    if torch.Tag.pointwise in func.tags or (reduction and reduction in func.tags):
+        return "element"
+    return (
+        "element" if name in _ELEMENT or name.rstrip("_") in _ELEMENT else "uncounted"
+    )
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """All tensors in nested arguments."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def traffic(some: list[Tensor]) -> int:
+    """Bytes that reading or writing these tensors once moves; an expanded one is small."""
+    return sum(
+        min(t.nbytes, t.untyped_storage().nbytes())
+        for t in some
+        if t.layout is torch.strided and not t.is_nested
+    )
+
+
+# --- formulas that PyTorch's table misses -------------------------------------------
+
+
+def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
+    """`products` of shape [L, S, E] and [L, S, Ev] a head; the heads are the query's."""
+    *batch, length, width = q
+    once, value = products
+    return 2 * prod(batch) * length * k[-2] * (once * width + value * v[-1])
+
+
+@operator_costs.register("aten._scaled_dot_product_flash_attention_for_cpu")
+@operator_costs.register("aten._scaled_dot_product_fused_attention_overrideable")
+def _flash(q, k, v, *args, out, **kwargs) -> int:
+    """Scores QK' and their product with V."""
+    return _attention(q.shape, k.shape, v.shape, (1, 1))
+
+
+@operator_costs.register("aten._scaled_dot_product_flash_attention_for_cpu_backward")
+def _flash_backward(grad, q, k, v, *args, out, **kwargs) -> int:
+    """QK' again, dQ and dK; dV and the scores' gradient."""
+    return _attention(q.shape, k.shape, v.shape, (3, 2))
+
+
+def _lengths(x: Tensor) -> tuple[int, int]:
+    """Tokens in a batch of sequences, and the sum of squared lengths."""
+    sizes = [len(row) for row in x.unbind()] if x.is_nested else [x.shape[1]] * len(x)
+    return sum(sizes), sum(n * n for n in sizes)
+
+
+@operator_costs.register("aten._native_multi_head_attention")
+def _fused_mha(query, key, value, embed_dim, *args, out, **kwargs) -> int:
+    """Four projections E x E, scores and their product with the values."""
+    tokens, pairs = _lengths(query)
+    return 2 * tokens * 4 * embed_dim**2 + 4 * pairs * embed_dim
+
+
+@operator_costs.register("aten._transformer_encoder_layer_fwd")
+def _encoder(src, embed_dim, *args, out, **kwargs) -> int:
+    """Fused attention and the two products of the feed-forward part."""
+    hidden = args[12].shape[0]  # ffn_weight_1 [hidden, E]
+    tokens, pairs = _lengths(src)
+    dense = 4 * embed_dim**2 + 2 * embed_dim * hidden
+    return 2 * tokens * dense + 4 * pairs * embed_dim
+
+
+@operator_costs.register("aten.mkldnn_rnn_layer")
+def _rnn_layer(x, w_input, w_hidden, *args, out, **kwargs) -> int:
+    """One direction of one layer: both weights at each step; x is `[T, B, I]`."""
+    return 2 * x.shape[0] * x.shape[1] * (w_input.numel() + w_hidden.numel())
+
+
+@operator_costs.register("aten.mkldnn_rnn_layer_backward")
+def _rnn_layer_backward(*args, out, **kwargs) -> int:
+    """The gradients of input and of weights cost a forward each."""
+    return 2 * _rnn_layer(*args, out=out)
+
+
+@operator_costs.register("aten._cudnn_rnn")
+def _cudnn_rnn(x, weight, *args, out, **kwargs) -> int:
+    """All layers at once; biases are the one-dimensional weights."""
+    used = sum(w.numel() for w in weight if w.dim() == 2)
+    return 2 * x.shape[0] * x.shape[1] * used
+
+
+@operator_costs.register("aten.dot")
+@operator_costs.register("aten.vdot")
+def _dot(a, b, *, out, **kwargs) -> int:
+    return 2 * a.numel()
+
+
+@operator_costs.register("aten.mv")
+def _mv(matrix, vector, *, out, **kwargs) -> int:
+    return 2 * matrix.numel()
+
+
+@operator_costs.register("aten.addmv")
+@operator_costs.register("aten.addmv_")
+def _addmv(y, matrix, vector, *, out, **kwargs) -> int:
+    return 2 * matrix.numel()
+
+
+@operator_costs.register("aten.addr")
+def _addr(y, a, b, *, out, **kwargs) -> int:
+    return 2 * a.numel() * b.numel()
+
+
+@operator_costs.register("aten.addbmm")
+@operator_costs.register("aten.addbmm_")
+def _addbmm(y, a, b, *, out, **kwargs) -> int:
+    return 2 * a.numel() * b.shape[-1]
+
+
+@operator_costs.register("aten._int_mm")
+@operator_costs.register("aten._weight_int8pack_mm")
+@operator_costs.register("aten._weight_int4pack_mm")
+@operator_costs.register("aten._weight_int4pack_mm_for_cpu")
+def _packed_product(x, weight, *args, out, **kwargs) -> int:
+    """`[M, K]` times a packed weight whose layout varies: N is the answer's."""
+    return 2 * x.numel() * out.shape[-1]
+
+
+@operator_costs.register("aten._grouped_mm")
+def _grouped_product(x, weight, *args, out, **kwargs) -> int:
+    """Each token times its expert's `[K, N]`; or, both 2-D, an outer product a group."""
+    if x.dim() == weight.dim() == 2:
+        return 2 * x.numel() * weight.shape[-1]
+    return 2 * x.numel() * out.shape[-1]
+
+
+@operator_costs.register("aten.mkldnn_convolution")
+@operator_costs.register("mkldnn._convolution_pointwise")
+def _mkldnn_convolution(x, weight, *args, out, **kwargs) -> int:
+    return conv_flop_count(x.shape, weight.shape, out.shape)
+
+
+@operator_costs.register("mkldnn._linear_pointwise")
+@operator_costs.register("aten.mkldnn_linear")
+@operator_costs.register("aten.linear")
+def _linear(x, weight, *args, out, **kwargs) -> int:
+    return 2 * x.numel() * out.shape[-1]
+
+
+@operator_costs.register("aten._fft_r2c")
+@operator_costs.register("aten._fft_c2c")
+@operator_costs.register("aten._fft_c2r")
+def _fft(x, dim, *args, out, **kwargs) -> int:
+    """5 N log2 N, the usual count of a fast Fourier transform (half for a real one)."""
+    whole = max(x.numel(), out.numel())
+    length = prod(max(x.shape[d], out.shape[d]) for d in dim)
+    return int(5 * whole * log2(max(length, 2)) / (1 if x.dtype == out.dtype else 2))

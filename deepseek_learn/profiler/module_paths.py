@@ -1,0 +1,102 @@
+"""Which module is running: the path of names from the model down, kept by global hooks.
+
+Global hooks, not hooks on the modules: those would be part of the model (a fused encoder
+layer takes its slow path when it sees them), and these leave nothing behind.
+"""
+
+import threading
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules import module as hooks
+
+from .costs import layer_cost
+
+
+class ModulePaths:
+    """Follows the calls of `model`'s modules while it is entered.
+
+    A module that stands in several places is known by the name it is called through.
+
+    Attributes:
+        path: the running module, such as "layer1.0.conv1"; "" is the model itself.
+        calls: path → how often it was called.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.names: dict[int, list[str]] = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            self.names.setdefault(id(module), []).append(name)
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        self._parameters = {
+            id(p): name.rpartition(".")[0] for name, p in model.named_parameters()
+        }
+        self._stack, self.calls = [""], {}
+        self._of_sequence: dict[int, str] = {}
+        self._on_layer = None
+
+    @property
+    def path(self) -> str:
+        """The running module; in a backward pass the one whose gradient is computed."""
+        if len(self._stack) == 1 and (node := torch._C._current_autograd_node()):
+            return self._of_node(node)
+        return self._stack[-1]
+
+    @contextmanager
+    def follow(self, on_layer=None):
+        """Inside, hooks follow this thread's calls; they are gone whatever happens.
+
+        Args:
+            on_layer: called as `(path, layer, inputs)` before a layer that has a cost
+                formula, and `(path, layer, inputs, output)` after it.
+        """
+        self._stack, self.calls, self._of_sequence = [""], {}, {}
+        self._on_layer, self._thread = on_layer, threading.get_ident()
+        handles = [
+            hooks.register_module_forward_pre_hook(self._enter),
+            hooks.register_module_forward_hook(self._leave, always_call=True),
+        ]
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._on_layer = None
+
+    def note_autograd(self) -> None:
+        """Remember that the newest autograd node belongs to the running module."""
+        newest = torch._C._autograd._get_sequence_nr() - 1
+        self._of_sequence.setdefault(newest, self._stack[-1])
+
+    def _of_node(self, node) -> str:
+        variable = getattr(node, "variable", None)  # of an AccumulateGrad
+        if variable is not None:
+            return self._parameters.get(id(variable), "")
+        return self._of_sequence.get(node._sequence_nr(), "")
+
+    def _enter(self, module: nn.Module, inputs: tuple) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        path = self._name(module)
+        self._stack.append(path)
+        self.calls[path] = self.calls.get(path, 0) + 1
+        if self._on_layer and layer_cost(module):
+            self._on_layer(path, module, inputs)
+
+    def _leave(self, module: nn.Module, inputs: tuple, output) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        if self._on_layer and layer_cost(module):
+            self._on_layer(self._stack[-1], module, inputs, output)
+        self.note_autograd()  # a function of the user's own may call no operator
+        self._stack.pop()
+
+    def _name(self, module: nn.Module) -> str:
+        """The name under the running module, if the module has one there."""
+        above = self._stack[-1]
+        names = self.names.get(id(module))
+        if names is None:  # made during the call: its work is its maker's
+            return above
+        below = [n for n in names if n.startswith(f"{above}.") or not above]
+        return (below or names)[0]

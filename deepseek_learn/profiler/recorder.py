@@ -1,0 +1,242 @@
+"""One pass over the operators: what each costs, how long it takes, what stays in memory."""
+
+import time
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .costs import (
+    Cost,
+    kind_of,
+    layer_cost,
+    operator_flops,
+    tensors,
+    traffic,
+)
+from .module_paths import ModulePaths
+
+
+@dataclass
+class Operator:
+    """One call of an operator, or of a layer that has a cost formula.
+
+    Attributes:
+        path: the module that called it.
+        phase: "forward" or "backward".
+        kind: one of `costs.KINDS`; "covered" inside a layer that has a cost formula.
+        out_bytes: what it newly allocated and returned.
+    """
+
+    path: str
+    name: str
+    phase: str
+    kind: str
+    flops: float
+    element_ops: int
+    bytes_read: int
+    bytes_written: int
+    out_bytes: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A storage that came (`size` > 0) or went (`size` < 0) after the operator `index`."""
+
+    index: int
+    storage: int
+    size: int
+    path: str
+
+
+class _Pass(TorchDispatchMode):
+    """What both passes share: they follow modules, and see inside composite operators."""
+
+    def __init__(self, paths: ModulePaths):
+        super().__init__()
+        self.paths, self._inside = paths, ExitStack()
+
+    def __enter__(self):
+        self._inside.enter_context(self.paths.follow(self.on_layer))
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self._inside.close()
+        return super().__exit__(*error)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():  # composite operators arrive whole
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        return self.run(func, args, kwargs)
+
+
+class Counter(_Pass):
+    """Counts: FLOPs, bytes and live storages of every operator. It is not timed.
+
+    Attributes:
+        operators: in order of their calls.
+        allocations: in order; storages that were there before the pass do not count.
+        costs: path → what a layer's formula said of it.
+    """
+
+    def __init__(self, paths: ModulePaths, known: list[Tensor]):
+        super().__init__(paths)
+        self.operators: list[Operator] = []
+        self.allocations: list[Allocation] = []
+        self._alive = {t.untyped_storage()._cdata: -1 for t in known if _plain(t)}
+        self._finalizers: list[weakref.finalize] = []
+        self.costs: dict[str, Cost] = {}
+        self._covered = 0  # how many layers with a formula are running
+        self._asking = False  # a formula's own operators are not the model's
+
+    def run(self, func, args, kwargs):
+        if self._asking:
+            return func(*args, **kwargs)
+        given = tensors((args, kwargs))
+        for tensor in given:  # a constant that the model held: not an activation
+            if _plain(tensor):
+                self._alive.setdefault(tensor.untyped_storage()._cdata, -1)
+        out = func(*args, **kwargs)
+        returned = tensors(out)
+        path, phase = self._place()
+        flops, kind = self._flops(func, args, kwargs, out)
+        moved = kind not in ("view", "covered")
+        elements = 0
+        if kind == "element":
+            elements = max((t.numel() for t in given + returned), default=0)
+        new = sum(self._track(tensor, path) for tensor in returned)
+        row = Operator(
+            path, _name(func), phase, kind, flops, elements,
+            traffic(given) if moved else 0, traffic(returned) if moved else 0, new,
+        )  # fmt: skip
+        self.operators.append(row)
+        return out
+
+    def on_layer(self, path: str, layer: nn.Module, inputs, *output) -> None:
+        if not output:
+            self._covered += 1
+            return
+        self._covered -= 1
+        if self._covered:  # a formula counts what is inside, formulas included
+            return
+        self._asking = True
+        cost: Cost = layer_cost(layer)(layer, inputs, output[0])
+        self._asking = False
+        self.costs[path] = cost
+        row = Operator(
+            path, type(layer).__name__, "forward", "product", cost.flops, 0,
+            cost.bytes_read, cost.bytes_written, 0,
+        )  # fmt: skip
+        self.operators.append(row)
+
+    def close(self) -> None:
+        """Stop to follow what is still alive."""
+        for finalizer in self._finalizers:
+            finalizer.detach()
+
+    def _place(self) -> tuple[str, str]:
+        backward = torch._C._current_autograd_node() is not None
+        if not backward:
+            self.paths.note_autograd()
+        return self.paths.path, "backward" if backward else "forward"
+
+    def _flops(self, func, args, kwargs, out) -> tuple[float, str]:
+        if self._covered:
+            return 0, "view" if kind_of(func) == "view" else "covered"
+        try:
+            flops = operator_flops(func, args, kwargs, out)
+        except Exception:  # shapes that a formula does not foresee, nested ones say
+            return 0, "uncounted"
+        return (0, kind_of(func)) if flops is None else (flops, "product")
+
+    def _track(self, tensor: Tensor, path: str) -> int:
+        """Follow the tensor's storage until it is freed; its bytes if it is new."""
+        if not _plain(tensor):
+            return 0
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._alive:
+            return 0
+        size, number = storage.nbytes(), len(self.allocations)
+        if not size:
+            return 0
+        self._alive[key] = number
+        index = len(self.operators)
+        self.allocations.append(Allocation(index, number, size, path))
+
+        def gone() -> None:
+            self._alive.pop(key, None)
+            index = len(self.operators)
+            self.allocations.append(Allocation(index, number, -size, path))
+
+        self._finalizers.append(weakref.finalize(storage, gone))
+        return size
+
+
+class Timer(_Pass):
+    """Times each operator, and each layer that has a cost formula. It counts nothing.
+
+    On a GPU by events on the stream, elsewhere by the clock.
+
+    Attributes:
+        names: the operators in order, to compare with the counter's.
+        seconds: of each, after `close()`.
+    """
+
+    def __init__(self, paths: ModulePaths, device: torch.device):
+        super().__init__(paths)
+        self.names: list[str] = []
+        self.seconds: list[Any] = []
+        self._cuda = device.type == "cuda"
+        self._layers: list[tuple] = []
+
+    def run(self, func, args, kwargs):
+        start = self._now()
+        out = func(*args, **kwargs)
+        self.seconds.append((start, self._now()))
+        self.names.append(_name(func))
+        return out
+
+    def on_layer(self, path: str, layer: nn.Module, inputs, *output) -> None:
+        if not output:
+            self._layers.append((self._now(), len(self.seconds)))
+            return
+        start, first = self._layers.pop()
+        if not self._layers:
+            self.seconds.append((start, self._now(), slice(first, len(self.seconds))))
+            self.names.append(type(layer).__name__)
+
+    def close(self) -> None:
+        """Turn moments into seconds; a layer's are those its operators do not explain."""
+        if self._cuda:
+            torch.cuda.synchronize()
+        moments, self.seconds = self.seconds, []
+        for start, end, *inside in moments:
+            spent = start.elapsed_time(end) / 1e3 if self._cuda else end - start
+            for part in inside:
+                spent -= sum(self.seconds[part])
+            self.seconds.append(max(spent, 0.0))
+
+    def _now(self):
+        if not self._cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def _name(func) -> str:
+    return str(func._overloadpacket).removeprefix("aten.")
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether it has one storage of its own to follow."""
+    return tensor.layout is torch.strided and not tensor.is_nested

@@ -1,0 +1,90 @@
+"""The roof of this machine: how fast products can be, and how fast memory is read.
+
+Measured, never looked up: a matrix product, a convolution, a copy, and an operator on
+one number (what calling costs). The best of several readings counts, since a machine
+can be slower than its roof and never faster.
+Williams et al. 2009, Roofline: an insightful visual performance model.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+
+READINGS = 5
+_known: dict[tuple, "Roof"] = {}
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Peaks of one device, one dtype and one number of threads.
+
+    Attributes:
+        gemm_gflops: of a matrix product 1024 x 1024 x 1024, in 10^9 FLOP/s.
+        conv_gflops: of a 3 x 3 convolution, 64 to 64 channels on 112 x 112.
+        bandwidth_gbs: bytes read plus written by a copy of 128 MiB, in 10^9 byte/s.
+        overhead_us: one operator on one number, in microseconds.
+    """
+
+    gemm_gflops: float
+    conv_gflops: float
+    bandwidth_gbs: float
+    overhead_us: float
+
+    @property
+    def ridge(self) -> float:
+        """FLOP/byte from which on the arithmetic, not the memory, is the limit."""
+        return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
+
+
+def measure(device: torch.device, dtype: torch.dtype = torch.float32) -> Roof:
+    """The roof as known so far, bettered by one more reading (five the first time)."""
+    key = str(device), dtype, torch.get_num_threads()
+    for _ in range(1 if key in _known else READINGS):
+        roof = _reading(device, dtype)
+        if key in _known:
+            roof = _best(_known[key], roof)
+        _known[key] = roof
+    return _known[key]
+
+
+def _best(a: Roof, b: Roof) -> Roof:
+    highest = {name: max(value, getattr(b, name)) for name, value in asdict(a).items()}
+    return Roof(**highest | {"overhead_us": min(a.overhead_us, b.overhead_us)})
+
+
+def _reading(device: torch.device, dtype: torch.dtype) -> Roof:
+    with torch.no_grad():
+        a, b = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
+        x = torch.randn(1, 64, 112, 112, device=device).to(dtype)
+        weight = torch.randn(64, 64, 3, 3, device=device).to(dtype)
+        source = torch.empty(2**25, device=device).fill_(1.0)  # 128 MiB
+        target = torch.empty_like(source)
+        one = torch.ones(1, device=device)
+        gemm = _seconds(lambda: a @ b, device)
+        conv = _seconds(lambda: F.conv2d(x, weight, padding=1), device)
+        copy = _seconds(lambda: target.copy_(source), device)
+        call = _seconds(lambda: [one.add(1) for _ in range(200)], device) / 200
+    return Roof(
+        gemm_gflops=2 * 1024**3 / gemm / 1e9,
+        conv_gflops=2 * 112 * 112 * 64 * 64 * 9 / conv / 1e9,
+        bandwidth_gbs=2 * source.nbytes / copy / 1e9,
+        overhead_us=call * 1e6,
+    )
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Of the second call: the first may compile, or touch new memory."""
+    run()
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
