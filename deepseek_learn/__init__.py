@@ -13,7 +13,17 @@ _LAZY = {
     "ModelProfiler": "profiler",
     "SpatialChannelAttention": "attention",
 }
-_MODULES = ("attention", "course", "data", "dpg", "lm", "profiler", "training", "tuner", "zoo")
+_MODULES = (
+    "attention",
+    "course",
+    "data",
+    "dpg",
+    "lm",
+    "profiler",
+    "training",
+    "tuner",
+    "zoo",
+)
 
 __all__ = ["__version__", *_LAZY, *_MODULES]
 

@@ -257,6 +257,14 @@ def _grouped_product(x, weight, *args, out, **kwargs) -> int:
     return 2 * x.numel() * out.shape[-1]
 
 
+@operator_costs.register("aten.convolution_backward")
+def _convolution_backward(grad, x, weight, *args, out, **kwargs) -> int:
+    """Each gradient costs a forward. PyTorch's table has it wrong for grouped ones."""
+    transposed, mask = args[4], args[7]
+    forward = conv_flop_count(x.shape, weight.shape, grad.shape, transposed)
+    return forward * (mask[0] + mask[1])
+
+
 @operator_costs.register("aten.mkldnn_convolution")
 @operator_costs.register("mkldnn._convolution_pointwise")
 def _mkldnn_convolution(x, weight, *args, out, **kwargs) -> int:

@@ -48,7 +48,7 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
     living: dict[int, int] = {}
     now = most = index = 0
     at_peak: dict[int, int] = {}
-    after = [0] * len(operators)
+    levels: dict[int, int] = {}  # operator → the level after it; others change nothing
     for change in allocations:
         now += change.size
         if change.size > 0:
@@ -57,8 +57,8 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
             del living[change.storage]
         if now > most:
             most, index, at_peak = now, change.index, dict(living)
-        after[min(change.index, len(after) - 1)] = now
-    timeline = _fill(after, allocations)
+        levels[change.index] = now
+    timeline = pd.Series(levels, dtype=float).reindex(range(len(operators)))
     alive: dict[str, float] = {}
     for storage, size in at_peak.items():
         path = births[storage].path
@@ -66,10 +66,10 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
     culprit = operators[min(index, len(operators) - 1)] if operators else None
     frame = pd.DataFrame(
         {
-            "operator": [o.name for o in operators],
-            "layer": [o.path for o in operators],
-            "phase": [o.phase for o in operators],
-            "live_mib": [size / MIB for size in timeline],
+            "operator": pd.Series([o.name for o in operators], dtype=str),
+            "layer": pd.Series([o.path for o in operators], dtype=str),
+            "phase": pd.Series([o.phase for o in operators], dtype=str),
+            "live_mib": timeline.ffill().fillna(0) / MIB,
         }
     )
     return Memory(
@@ -80,16 +80,6 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
         timeline=frame,
         alive=dict(sorted(alive.items(), key=lambda item: -item[1])),
     )
-
-
-def _fill(after: list[int], allocations: list[Allocation]) -> list[int]:
-    """The level after each operator: that of the last change up to it."""
-    changed = {min(a.index, len(after) - 1) for a in allocations}
-    level, filled = 0, []
-    for index, value in enumerate(after):
-        level = value if index in changed else level
-        filled.append(level)
-    return filled
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:

@@ -138,7 +138,7 @@ class Profile(Report):
 
     def why(self) -> str:
         said = text(
-            "profiler.why_train" if self.train else "profiler.why",
+            f"profiler.why_{'step' if self.train else 'forward'}",
             model=self.model,
             latency=self.latency_ms,
             gflops=self.flops / 1e9,

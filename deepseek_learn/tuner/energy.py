@@ -1,0 +1,264 @@
+"""How much energy a block of code took: counted where hardware counts, else estimated.
+
+Three sources, and every result says which: "nvml", the counter of an NVIDIA GPU;
+"rapl", that of an Intel or AMD processor; "estimate", processor seconds x watts a core.
+The counters cover the whole GPU or the whole processor with its memory, other
+programs' work included; an estimate covers this process alone, and no GPU.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ..catalogue import text
+from .errors import TunerError
+from .measuring import Measured, measured_median
+
+POWERCAP = Path("/sys/class/powercap")
+WATTS_PER_CORE = 5.0
+# A 262 kJ counter wraps after 20 min at 200 W: it must be read more often than that.
+READ_EVERY_S = 60.0
+
+
+class EnergyMeter:
+    """Energy of what runs inside `with`, in J, with its source.
+
+    Args:
+        device: "cuda" or "cuda:1": that GPU's counter (NVML), and nothing else will
+            do. "cpu": the processor's (RAPL), or where it is absent or closed to us the
+            estimate. None: the GPU if this process has begun to use one through
+            PyTorch and pynvml can read it, else as "cpu".
+        watts_per_core: of the estimate, W of one busy core. The default, 5, lies
+            between servers (280 W for 64 cores: 4.4) and laptops (28 W for 4: 7); give
+            your processor's rated power over its cores. It is a guess about hardware:
+            compare estimates with one another, never with counters.
+
+    Raises:
+        TunerError: when the GPU asked for has no counter that can be read.
+        ValueError: for another `device`, or `watts_per_core` not above 0.
+
+    >>> with EnergyMeter() as meter:                                # doctest: +SKIP
+    ...     model(pictures)
+    >>> meter.energy_j, meter.energy_j.source                       # doctest: +SKIP
+    """
+
+    def __init__(
+        self, device: str | None = None, watts_per_core: float = WATTS_PER_CORE
+    ):
+        if not watts_per_core > 0:
+            raise ValueError(f"watts_per_core must be above 0; got {watts_per_core!r}.")
+        kind, _, index = (device or "").partition(":")
+        if kind not in ("", "cpu", "cuda") or (index and not index.isdigit()):
+            raise ValueError(
+                f'device must be "cpu", "cuda", "cuda:N" or None; got {device!r}.'
+            )
+        self._counter, self._missing = _choose(kind, int(index or 0), watts_per_core)
+        self._joules: float | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the figure comes from: "nvml", "rapl" or "estimate"."""
+        return self._counter.source
+
+    @property
+    def energy_j(self) -> Measured:
+        """Energy of the last block, in J.
+
+        Raises:
+            TunerError: when no block has ended yet.
+        """
+        if self._joules is None:
+            raise TunerError(
+                "energy_j is known when the block ends: read it after `with`."
+            )
+        return Measured(self._joules, unit="J", source=self.source)
+
+    def why(self) -> str:
+        """Which source, what it covers, and why no better one."""
+        said = text(f"tuner.energy_{self.source}")
+        return " ".join([said, *(text(f"tuner.energy_{key}") for key in self._missing)])
+
+    def __enter__(self) -> "EnergyMeter":
+        self._joules = None
+        _wait_for_gpu()
+        self._start = self._counter.joules()
+        self._stop = threading.Event()
+        self._reader = threading.Thread(target=self._read_on, daemon=True)
+        if self._counter.wraps:
+            self._reader.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._stop.set()
+        if self._counter.wraps:
+            self._reader.join()
+        _wait_for_gpu()
+        self._joules = self._counter.joules() - self._start
+
+    def _read_on(self) -> None:
+        while not self._stop.wait(READ_EVERY_S):
+            self._counter.joules()
+
+
+def measured_energy(
+    call: Callable[[], object],
+    seconds: float = 2.0,
+    blocks: int = 6,
+    device: str | None = None,
+    watts_per_core: float = WATTS_PER_CORE,
+) -> Measured:
+    """Energy of one `call()`, in J, median of blocks, with its 95 % interval.
+
+    Args:
+        seconds: about how long to measure in all. Counters move in steps of 1 ms (RAPL)
+            to 100 ms (NVML): a block should last 0.3 s or more.
+        blocks: at least 6 for an interval.
+        device, watts_per_core: see `EnergyMeter`.
+
+    Raises:
+        ValueError: when `seconds` is not above 0 or `blocks` is below 1.
+    """
+    if not seconds > 0 or blocks < 1:
+        raise ValueError(
+            f"seconds must be above 0 and blocks at least 1; got {seconds!r} and "
+            f"{blocks!r}."
+        )
+    call()  # warm
+    start = time.perf_counter()
+    call()
+    once = max(time.perf_counter() - start, 1e-9)
+    calls = max(1, round(seconds / blocks / once))
+    meter, joules = EnergyMeter(device, watts_per_core), []
+    for _ in range(blocks):
+        with meter:
+            for _ in range(calls):
+                call()
+        joules.append(meter.energy_j.value / calls)
+    return measured_median(joules, "J", meter.source)
+
+
+class Nvml:
+    """The energy counter of one NVIDIA GPU (Volta or newer), in steps of 1 mJ."""
+
+    source, wraps = "nvml", False
+
+    def __init__(self, index: int):
+        import pynvml
+
+        self._nvml = pynvml
+        pynvml.nvmlInit()
+        entry = _visible(index)
+        by_index = entry.isdigit()
+        handle = "nvmlDeviceGetHandleByIndex" if by_index else _BY_UUID
+        self._gpu = getattr(pynvml, handle)(int(entry) if by_index else entry)
+        self.joules()
+
+    def joules(self) -> float:
+        return self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu) / 1e3
+
+
+class Rapl:
+    """The counters of all processor packages and their memory, in steps of 1 µJ.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        PermissionError: when the system lets only root read them.
+    """
+
+    source, wraps = "rapl", True
+
+    def __init__(self, folder: Path):
+        zones = [zone for zone in folder.glob("intel-rapl:*") if _counts(zone)]
+        if not zones:
+            raise FileNotFoundError(f"no RAPL counter in {folder}")
+        self._files = {zone / "energy_uj": _range(zone) for zone in zones}
+        self._last = {file: _number(file) for file in self._files}
+        self._microjoules = 0
+        self._lock = threading.Lock()  # the meter's reader reads too
+
+    def joules(self) -> float:
+        """Energy since this object was made, wrapped counters unwrapped."""
+        with self._lock:
+            for file, wraps_at in self._files.items():
+                now = _number(file)
+                step = now - self._last[file]
+                self._microjoules += step if step >= 0 else step + wraps_at
+                self._last[file] = now
+            return self._microjoules / 1e6
+
+
+class Estimate:
+    """Processor seconds of this process and its ended children x watts a core."""
+
+    source, wraps = "estimate", False
+
+    def __init__(self, watts_per_core: float):
+        self.watts_per_core = watts_per_core
+
+    def joules(self) -> float:
+        times = os.times()
+        children = times.children_user + times.children_system
+        return (time.process_time() + children) * self.watts_per_core
+
+
+_BY_UUID = "nvmlDeviceGetHandleByUUID"
+
+
+def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
+    """The best counter there is, and the keys of why no better one."""
+    missing = []
+    if kind == "cuda" or (not kind and _uses_gpu()):
+        try:
+            return Nvml(index), ()
+        except Exception as error:  # pynvml has errors of its own, or is not there
+            if kind == "cuda":
+                raise TunerError(
+                    f"device 'cuda:{index}' has no energy counter that can be read "
+                    f"({type(error).__name__}: {error}); NVIDIA GPUs since Volta have "
+                    "one, and reading it needs the package nvidia-ml-py."
+                ) from error
+            missing.append("no_nvml")
+    try:
+        return Rapl(POWERCAP), tuple(missing)
+    except PermissionError:
+        missing.append("closed_rapl")
+    except (OSError, ValueError):
+        missing.append("no_rapl")
+    return Estimate(watts_per_core), tuple(missing)
+
+
+def _uses_gpu() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
+
+
+def _wait_for_gpu() -> None:
+    if _uses_gpu():
+        sys.modules["torch"].cuda.synchronize()
+
+
+def _visible(index: int) -> str:
+    """NVML's number or UUID of PyTorch's GPU `index`."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
+    return entries[index] if entries else str(index)
+
+
+def _counts(zone: Path) -> bool:
+    """Packages, and memory beside them; "psys", "core" and "uncore" would count twice."""
+    with suppress(OSError):
+        name = (zone / "name").read_text().strip()
+        return name.startswith("package") or name == "dram"
+    return False
+
+
+def _range(zone: Path) -> int:
+    return _number(zone / "max_energy_range_uj")
+
+
+def _number(file: Path) -> int:
+    return int(file.read_text())

@@ -1,0 +1,155 @@
+"""What a search wants: which numbers small, which large, which within a limit."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .errors import ObjectiveError
+from .measuring import Measured
+
+RESERVED = ("number", "state", "on_front", "feasible", "seconds")
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Names of the objectives and limits.
+
+    Attributes:
+        minimise, maximise: the objectives, in this order everywhere.
+        limits: name → upper bound; a name may be an objective too.
+    """
+
+    minimise: tuple[str, ...]
+    maximise: tuple[str, ...]
+    limits: dict[str, float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.minimise + self.maximise
+
+    @property
+    def directions(self) -> list[str]:
+        """As Optuna spells them."""
+        small, large = len(self.minimise), len(self.maximise)
+        return ["minimize"] * small + ["maximize"] * large
+
+    @property
+    def signs(self) -> np.ndarray:
+        """float `[M]`: 1 minimised, -1 maximised."""
+        return np.array([1.0] * len(self.minimise) + [-1.0] * len(self.maximise))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a storage keeps it; `Goals.of` reads it back."""
+        return {"minimise": [*self.minimise], "maximise": [*self.maximise]} | {
+            "limits": self.limits
+        }
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Goals":
+        small, large = tuple(kept["minimise"]), tuple(kept["maximise"])
+        return cls(small, large, dict(kept["limits"]))
+
+
+def read_goals(
+    minimise: Iterable[str],
+    maximise: Iterable[str],
+    limits: Mapping[str, float] | None,
+    hyperparameters: Iterable[str],
+) -> Goals:
+    """The arguments of `AutoTuner`, checked.
+
+    Raises:
+        ValueError: for no objective, a name twice, a name that is a hyperparameter's or
+            a column's of `Study.to_frame`, or a limit that is no number.
+    """
+    for argument, names in (("minimise", minimise), ("maximise", maximise)):
+        if isinstance(names, str) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"{argument} must be a tuple of names; got {names!r}.")
+    bounds = {name: _bound(name, bound) for name, bound in (limits or {}).items()}
+    goals = Goals(tuple(minimise), tuple(maximise), bounds)
+    if not goals.names:
+        raise ValueError(
+            "minimise and maximise must name at least one objective; got none."
+        )
+    twice = sorted({n for n in goals.names if goals.names.count(n) > 1})
+    if twice:
+        raise ValueError(
+            f"minimise and maximise must name each objective once; got {twice} twice."
+        )
+    taken = {*hyperparameters, *RESERVED} & {*goals.names, *goals.limits}
+    if taken:
+        raise ValueError(
+            f"objectives and limits need names of their own; {sorted(taken)} are "
+            f"hyperparameters or columns of the study's table."
+        )
+    return goals
+
+
+def read_returned(
+    goals: Goals, returned: Any, hyperparameters: Iterable[str] = ()
+) -> dict[str, Measured]:
+    """What an objective returned, each number as `Measured`, objectives first.
+
+    Raises:
+        ObjectiveError: when it is not a mapping of names to numbers, or one of the
+            objectives or limits is missing. Other names are notes: kept, shown in the
+            table, not optimised; they may not be a hyperparameter's.
+    """
+    wanted = dict.fromkeys((*goals.names, *goals.limits))
+    if not isinstance(returned, Mapping):
+        raise ObjectiveError(
+            f"the objective must return a dictionary with {sorted(wanted)}; got "
+            f"{_short(returned)}."
+        )
+    missing = sorted(set(wanted) - set(returned))
+    if missing:
+        raise ObjectiveError(
+            f"the objective must return {sorted(wanted)}; {missing} are missing from "
+            f"{sorted(map(str, returned))}."
+        )
+    for name in {*hyperparameters, *RESERVED} & set(returned):
+        raise ObjectiveError(
+            f"the objective must return names of its own; {name!r} is a hyperparameter "
+            f"or a column of the study's table."
+        )
+    ordered = [*wanted, *(name for name in returned if name not in wanted)]
+    return {str(name): _measured(name, returned[name]) for name in ordered}
+
+
+def not_finite(goals: Goals, results: Mapping[str, Measured]) -> dict[str, float]:
+    """The objectives and limits that are NaN or infinite; notes may be."""
+    wanted = {*goals.names, *goals.limits} & set(results)
+    values = {n: results[n].value for n in results if n in wanted}
+    return {n: value for n, value in values.items() if not math.isfinite(value)}
+
+
+def _bound(name: str, bound: Any) -> float:
+    if isinstance(bound, bool) or not isinstance(bound, Real) or bound != bound:
+        raise ValueError(f"limits[{name!r}] must be a number; got {bound!r}.")
+    return float(bound)
+
+
+def _measured(name: str, value: Any) -> Measured:
+    if isinstance(value, Measured):
+        return value
+    try:
+        return Measured(_number(value))
+    except (TypeError, ValueError):
+        raise ObjectiveError(
+            f"the objective must return numbers; got {_short(value)} for {name!r}."
+        ) from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):  # float("3") would do
+        raise TypeError(f"a number is needed; got {value!r}")
+    return float(value)
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= 60 else said[:57] + "..."

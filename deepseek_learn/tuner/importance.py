@@ -1,0 +1,73 @@
+"""Which hyperparameters matter, and whether so few trials can tell."""
+
+from typing import Any
+
+import numpy as np
+
+from .engine import optuna, quiet
+
+EVALUATORS = ("ped_anova", "fanova")
+FEWEST = 4
+# PED-ANOVA looks at the best tenth and wants 5 trials in it (Optuna's documentation).
+ENOUGH = 50
+HALVES = 10
+
+
+def importances(
+    study: Any, objective: str, evaluator: str = "ped_anova"
+) -> dict[str, float]:
+    """Hyperparameter → share, largest first; see `Study.importances`."""
+    if evaluator not in EVALUATORS:
+        raise ValueError(f"evaluator must be one of {EVALUATORS}; got {evaluator!r}.")
+    if len(study.complete) < FEWEST:
+        raise ValueError(
+            f"importances need at least {FEWEST} results; the study has "
+            f"{len(study.complete)}."
+        )
+    return _shares(study, _complete(study), objective, evaluator)
+
+
+def steadiness(study: Any, objective: str) -> float:
+    """In what share of random halves of the trials the same hyperparameter comes first.
+
+    A name that stands out by chance in all trials rarely does so in each half.
+    """
+    trials, rng = _complete(study), np.random.default_rng(0)
+    first = next(iter(_shares(study, trials, objective, "ped_anova")))
+    same = 0
+    for _ in range(HALVES):
+        half = rng.permutation(len(trials))[: (len(trials) + 1) // 2]
+        drawn = _shares(study, [trials[i] for i in half], objective, "ped_anova")
+        same += next(iter(drawn)) == first
+    return same / HALVES
+
+
+def _complete(study: Any) -> list:
+    numbers = {solution.number for solution in study.complete}
+    return [trial for trial in study.trials if trial.number in numbers]
+
+
+def _shares(study: Any, trials: list, objective: str, evaluator: str):
+    kinds = optuna.importance
+    chosen = kinds.PedAnovaImportanceEvaluator()
+    if evaluator == "fanova":
+        chosen = kinds.FanovaImportanceEvaluator(seed=0)
+    place = study.goals.names.index(objective)
+    sign = study.goals.signs[place]
+    with quiet():
+        kept = _Records(trials)
+        copy = optuna.create_study(storage=kept, directions=study.goals.directions)
+        target = lambda trial: sign * trial.values[place]  # noqa: E731
+        shares = kinds.get_param_importances(copy, evaluator=chosen, target=target)
+    return {name: float(share) for name, share in shares.items()}
+
+
+class _Records(optuna.storages.InMemoryStorage):
+    """Trials as they are: `Study.add_trials` would copy each, most of the time here."""
+
+    def __init__(self, trials: list):
+        super().__init__()
+        self.trials = trials
+
+    def get_all_trials(self, study_id, deepcopy=True, states=None) -> list:
+        return [t for t in self.trials if states is None or t.state in states]

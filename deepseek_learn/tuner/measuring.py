@@ -1,0 +1,131 @@
+"""A number that says how sure it is and where it comes from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist, median
+from typing import Any
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value; it goes wherever a number goes.
+
+    Attributes:
+        value: the number itself; `float(measured)` is it.
+        low, high: its 95 % interval; None where none is known.
+        unit: such as "ms" or "J".
+        source: how it was measured, such as "rapl" or "cpu, 1 thread".
+
+    Raises:
+        ValueError: when the value lies outside its interval, or one end is missing.
+
+    >>> Measured(3.1, 2.9, 3.4, "ms") < 4, str(Measured(3.1, 2.9, 3.4, "ms"))
+    (True, '3.1 ms (2.9–3.4)')
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    source: str = ""
+
+    def __post_init__(self):
+        for name in ("value", "low", "high"):  # numpy's and torch's numbers too
+            number = getattr(self, name)
+            if number is not None:
+                object.__setattr__(self, name, float(number))
+        if (self.low is None) != (self.high is None):
+            raise ValueError(
+                f"low and high must be given together; got {self.low} and {self.high}."
+            )
+        if self.low is not None and not self.low <= self.value <= self.high:
+            raise ValueError(
+                f"value must lie between low and high; got {self.value} with "
+                f"{self.low} and {self.high}."
+            )
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __lt__(self, other: Any) -> bool:
+        return self.value < float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return self.value <= float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self.value > float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return self.value >= float(other)
+
+    def __mul__(self, factor: float) -> "Measured":
+        """Value and interval times a number that is not negative."""
+        if not float(factor) >= 0:
+            raise ValueError(f"factor must not be negative; got {factor!r}.")
+        ends = [None if x is None else x * factor for x in (self.low, self.high)]
+        return Measured(self.value * factor, *ends, self.unit, self.source)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "Measured":
+        return self * (1 / divisor)
+
+    def __str__(self) -> str:
+        said = f"{self.value:.4g} {self.unit}".rstrip()
+        if self.low is None:
+            return said
+        return f"{said} ({self.low:.4g}–{self.high:.4g})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold: the fields that are known."""
+        return {k: v for k, v in asdict(self).items() if v not in (None, "")}
+
+
+def measured_error(wrong: int, n: int) -> Measured:
+    """Error rate of a classifier on `n` samples, with Wilson's 95 % interval.
+
+    centre = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
+    (1 + z²/n), p = wrong / n. It stays inside 0..1 and is right for small counts, where
+    p ± z sqrt(p(1 - p)/n) is not (Wilson, "Probable inference, the law of succession,
+    and statistical inference", JASA 22, 1927).
+
+    Raises:
+        ValueError: when `wrong` is not between 0 and `n`, or `n` is 0.
+    """
+    if not 0 <= wrong <= n or n < 1:
+        raise ValueError(
+            f"wrong must be between 0 and n, and n at least 1; got {wrong} and {n}."
+        )
+    z, p = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), wrong / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    # at 0 and n the interval ends at p exactly; rounding may miss it by an ulp
+    low, high = min(max(centre - half, 0), p), max(min(centre + half, 1), p)
+    return Measured(p, low, high, source=f"{n} samples")
+
+
+def measured_median(
+    values: Sequence[float], unit: str = "", source: str = ""
+) -> Measured:
+    """Median with a 95 % interval that supposes no distribution.
+
+    The interval is [x_(k), x_(n+1-k)], the order statistics with the largest k for
+    which P(Binomial(n, 1/2) < k) <= 2.5 %. Five values or fewer have none.
+
+    Raises:
+        ValueError: when `values` is empty.
+    """
+    if not len(values):
+        raise ValueError("values must hold at least one number; got none.")
+    ranked, k = sorted(map(float, values)), 0
+    tail = 0.5 ** len(ranked)
+    below = tail
+    while below <= (1 - CONFIDENCE) / 2:
+        tail *= (len(ranked) - k) / (k + 1)
+        k, below = k + 1, below + tail
+    ends = (ranked[k - 1], ranked[-k]) if k else (None, None)
+    return Measured(median(ranked), *ends, unit, source)

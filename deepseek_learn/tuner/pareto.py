@@ -1,0 +1,169 @@
+"""Several objectives at once: who dominates whom, and how good a front is.
+
+Everything is for minimisation; `points` is float `[N, M]`, one row a trial, one column
+an objective. A point dominates another when it is nowhere worse and somewhere better:
+x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m. The points that none dominates are
+the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def dominates(points: ArrayLike) -> np.ndarray:
+    """Bool `[N, N]`: entry (i, j) is True where point i dominates point j.
+
+    Raises:
+        ValueError: when `points` is not `[N, M]`, or holds NaN.
+    """
+    x = _points(points)
+    no_worse = np.ones((len(x), len(x)), dtype=bool)
+    better = np.zeros_like(no_worse)
+    for column in x.T:  # M passes over [N, N] are quicker than one over [N, N, M]
+        no_worse &= column[:, None] <= column[None]
+        better |= column[:, None] < column[None]
+    return no_worse & better
+
+
+def domination_count(points: ArrayLike) -> np.ndarray:
+    """How many points dominate each one, int64 `[N]`; 0 on the front.
+
+    Fonseca & Fleming, "Genetic algorithms for multiobjective optimization", ICGA 1993.
+    """
+    return dominates(points).sum(0)
+
+
+def nondominated_rank(points: ArrayLike) -> np.ndarray:
+    """Which front each point is on, int64 `[N]`: 0 the Pareto front, 1 what would be
+    the front without it, and so on.
+
+    Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
+    Transactions on Evolutionary Computation 6(2), 2002, section III-A.
+    """
+    dominating = dominates(points)
+    rank = np.full(len(dominating), -1)
+    dominated_by = dominating.sum(0)
+    front = 0
+    while (rank < 0).any():
+        now = (dominated_by == 0) & (rank < 0)
+        rank[now] = front
+        dominated_by = dominated_by - dominating[now].sum(0)
+        front += 1
+    return rank
+
+
+def crowding_distance(points: ArrayLike) -> np.ndarray:
+    """How much room each point of a front has, float `[N]`; inf at the ends.
+
+    d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbours along
+    each objective (NSGA-II, section III-B). An objective that is constant adds nothing.
+    """
+    x = _points(points)
+    distance = np.zeros(len(x))
+    for column in x.T:
+        order = np.argsort(column, kind="stable")
+        span = column[order[-1]] - column[order[0]] if len(x) else 0.0
+        if span == 0:
+            continue
+        distance[order[[0, -1]]] = np.inf
+        distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
+    return distance
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Volume that the points dominate, bounded by `reference`: larger is better.
+
+    HV = volume of the union of the boxes [x_i, reference]. Points that are not better
+    than the reference in every objective add nothing. Exact: by sweeping one objective
+    for two, by the WFG recursion for more (While, Bradstreet & Barone, "A fast way of
+    calculating exact hypervolumes", IEEE Transactions on Evolutionary Computation
+    16(1), 2012): each point adds its box less what the points after it cover of it.
+
+    Raises:
+        ValueError: when `reference` does not have one finite number an objective.
+    """
+    x, r = _points(points), np.asarray(reference, dtype=float)
+    if r.shape != x.shape[1:] or not np.isfinite(r).all():
+        raise ValueError(
+            f"reference must be {x.shape[1]} finite numbers, one an objective; got "
+            f"{reference!r}."
+        )
+    x = x[(x < r).all(1)]
+    return float(_volume(_front(x), r)) if len(x) else 0.0
+
+
+def hypervolume_gain(
+    points: ArrayLike, front: ArrayLike, reference: ArrayLike
+) -> np.ndarray:
+    """What each point alone would add to the front's hypervolume, float `[N]`.
+
+    gain(x) = HV(front + x) - HV(front), computed as the box [x, reference] less what
+    the front covers of it.
+    """
+    x, f, r = _points(points), _points(front), np.asarray(reference, dtype=float)
+    f = _front(f[(f < r).all(1)])
+    gain = np.zeros(len(x))
+    useful = (x < r).all(1)
+    if len(f):
+        useful &= ~(f[None] <= x[:, None]).all(2).any(1)
+    for i in np.flatnonzero(useful):
+        gain[i] = _exclusive(x[i], f, r)
+    return gain
+
+
+def knee(points: ArrayLike) -> int:
+    """Index of the compromise: the front's point nearest to the ideal one.
+
+    Objectives are scaled so that the front spans 0..1 in each; the ideal point has each
+    objective's best value, and the distance is Euclidean (compromise programming:
+    Zeleny, "Multiple criteria decision making", 1982). An objective that is constant on
+    the front does not count.
+
+    Raises:
+        ValueError: when there is no point.
+    """
+    x = _points(points)
+    if not len(x):
+        raise ValueError("points must hold at least one point; got none.")
+    front = np.flatnonzero(domination_count(x) == 0)
+    low, span = x[front].min(0), np.ptp(x[front], axis=0)
+    scaled = (x[front] - low) / np.where(span > 0, span, 1)
+    return int(front[np.argmin((scaled**2).sum(1))])
+
+
+def _points(points: ArrayLike) -> np.ndarray:
+    x = np.asarray(points, dtype=float)
+    if x.ndim != 2:
+        raise ValueError(
+            f"points must be [N, M], a row a point and a column an objective; got an "
+            f"array of shape {list(x.shape)}."
+        )
+    if np.isnan(x).any():
+        raise ValueError("points must hold numbers; got NaN.")
+    return x
+
+
+def _front(x: np.ndarray) -> np.ndarray:
+    """The distinct points that none dominates, sorted by the first objective."""
+    x = np.unique(x, axis=0)
+    return x[domination_count(x) == 0] if len(x) > 1 else x
+
+
+def _volume(front: np.ndarray, r: np.ndarray) -> float:
+    """Hypervolume of a front: sorted, without duplicates, all better than `r`."""
+    if not len(front):
+        return 0.0
+    if len(r) == 1:
+        return r[0] - front[0, 0]
+    if len(r) == 2:  # sorted by the first objective, so the second falls
+        right = np.append(front[1:, 0], r[0])
+        return float(((right - front[:, 0]) * (r[1] - front[:, 1])).sum())
+    return sum(_exclusive(x, front[i + 1 :], r) for i, x in enumerate(front))
+
+
+def _exclusive(x: np.ndarray, others: np.ndarray, r: np.ndarray) -> float:
+    """Volume of the box [x, r] that no box of `others` covers."""
+    box = float(np.prod(r - x))
+    if not len(others):
+        return box
+    return box - _volume(_front(np.maximum(others, x)), r)

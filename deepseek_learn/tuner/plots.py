@@ -1,0 +1,188 @@
+"""A study's pictures (plotly)."""
+
+from typing import Any
+
+import numpy as np
+
+from ..catalogue import text
+
+FRONT, KNEE, OTHER, OUTSIDE = "#1f5fa8", "#d9730d", "#b5b5b5", "#c98a8a"
+PALETTE = ("#1f5fa8", "#d9730d", "#3a8f5c", "#8a5fb0", "#a0522d", "#666666")
+LOG_ABOVE = 20  # an axis is logarithmic when its values span more than so many times
+
+
+def front(study: Any, names: tuple[str, ...]):
+    """The front of a study in one, two or three objectives."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    draw = {1: _by_number, 2: _flat, 3: _in_space}[len(names)]
+    draw(figure, study, names)
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    margin = {"l": 70, "r": 20, "t": 50, "b": 60}
+    return figure.update_layout(template="plotly_white", legend=legend, margin=margin)
+
+
+def history(study: Any):
+    """Hypervolume after each trial."""
+    import plotly.graph_objects as go
+
+    shares = study.history()
+    line = {"color": FRONT, "shape": "hv"}
+    figure = go.Figure(go.Scatter(x=shares.index, y=shares, mode="lines", line=line))
+    figure.update_xaxes(title=text("tuner.trial_axis"))
+    figure.update_yaxes(
+        title=text("tuner.hypervolume_axis"), tickformat=".0%", rangemode="tozero"
+    )
+    return figure.update_layout(template="plotly_white")
+
+
+def importances(shares: dict[str, dict[str, float]], evaluator: str):
+    """Bars: hyperparameters, one colour an objective."""
+    import plotly.graph_objects as go
+
+    total: dict[str, float] = {}
+    for of_one in shares.values():
+        for name, share in of_one.items():
+            total[name] = total.get(name, 0) + share
+    order = sorted(total, key=total.get)  # plotly draws the first at the bottom
+    figure = go.Figure()
+    for (objective, of_one), colour in zip(shares.items(), PALETTE * 9, strict=False):
+        values = [of_one.get(name, 0) for name in order]
+        bar = {"marker_color": colour, "orientation": "h", "name": objective}
+        figure.add_bar(x=values, y=order, **bar)
+    label = text("tuner.importance_axis", evaluator=_evaluator(evaluator))
+    figure.update_xaxes(title=label, tickformat=".0%", range=[0, 1])
+    order = {"traceorder": "reversed"}
+    return figure.update_layout(template="plotly_white", barmode="group", legend=order)
+
+
+def axis_title(study: Any, name: str, gap: str = " ") -> str:
+    """Name, unit and source: `energy_j, J (estimate)`."""
+    unit, sources = study.units(name), study.sources(name)
+    title = f"{name}, {unit}" if unit else name
+    if not sources:
+        return title
+    said = ", ".join(_source(source) for source in sources[:3])
+    return f"{title}{gap}({said}{', …' * (len(sources) > 3)})"
+
+
+def configuration(solution: Any, names: tuple[str, ...] = ()) -> str:
+    """What hovering shows: the trial, its results, its configuration."""
+    said = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
+    said += [f"{n}: {solution.results[n]}" for n in names]
+    said += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
+    return "<br>".join(said)
+
+
+def _layers(study: Any):
+    """(key, its solutions, marker): what lies behind is drawn first."""
+    on_front = {s.number for s in study.front}
+    within = {s.number for s in study.feasible}
+    behind = tuple(s for s in study.feasible if s.number not in on_front)
+    outside = tuple(s for s in study.complete if s.number not in within)
+    yield "outside", outside, {"color": OUTSIDE, "symbol": "x", "size": 6}
+    yield "dominated", behind, {"color": OTHER, "size": 6}
+    yield "front", study.front, {"color": FRONT, "size": 9}
+    if len(study.front) > 1:
+        marker = {"color": KNEE, "symbol": "diamond", "size": 13}
+        yield "knee", (study.knee(),), marker
+
+
+def _flat(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+    if len(study.goals.names) == 2:
+        _stairs(figure, study, names)
+    for key, solutions, marker in _layers(study):
+        x, y = ([s.results[name].value for s in solutions] for name in names)
+        options: dict[str, Any] = {"mode": "markers", "marker": marker}
+        if key == "front":
+            x_error, y_error = (_errors(solutions, name) for name in names)
+            options |= {"error_x": x_error, "error_y": y_error}
+        hover = [configuration(s, names) for s in solutions]
+        options |= {"hovertext": hover, "hoverinfo": "text"}
+        if solutions:
+            figure.add_scatter(x=x, y=y, name=_layer(key), **options)
+    figure.update_xaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
+    figure.update_yaxes(title=axis_title(study, names[1]), **_scale(study, names[1]))
+
+
+def _stairs(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+    """The border of what the front dominates."""
+    points = sorted([s.results[name].value for name in names] for s in study.front)
+    x, y = zip(*points, strict=True) if points else ((), ())
+    shape = "hv" if names[0] in study.goals.minimise else "vh"
+    line = {"shape": shape, "color": FRONT, "width": 1}
+    skip = {"hoverinfo": "skip", "showlegend": False}
+    figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)
+
+
+def _in_space(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+    for key, solutions, marker in _layers(study):
+        axes = [[s.results[name].value for s in solutions] for name in names]
+        small = marker | {"size": max(marker["size"] * 0.6, 4)}
+        if key == "outside":
+            small |= {"symbol": "circle-open"}  # plotly leaves out a small 3-D "x"
+        hover = [configuration(s, names) for s in solutions]
+        options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
+        if solutions:
+            place = dict(zip("xyz", axes, strict=True))
+            figure.add_scatter3d(**place, name=_layer(key), marker=small, **options)
+    scene = {
+        f"{axis}axis": {"title": axis_title(study, name, "<br>"), **_scale(study, name)}
+        for axis, name in zip("xyz", names, strict=True)
+    }
+    scene["camera"] = {"eye": {"x": 1.6, "y": 1.6, "z": 0.9}}  # titles stay inside
+    figure.update_layout(scene=scene, height=600)
+
+
+def _by_number(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+    """One objective alone: its values over the trials."""
+    for key, solutions, marker in _layers(study):
+        hover = [configuration(s, names) for s in solutions]
+        options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
+        x = [s.number for s in solutions]
+        y = [s.results[names[0]].value for s in solutions]
+        if solutions:
+            figure.add_scatter(x=x, y=y, name=_layer(key), marker=marker, **options)
+    figure.update_xaxes(title=text("tuner.trial_axis"))
+    figure.update_yaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
+
+
+def _errors(solutions: Any, name: str) -> dict[str, Any] | None:
+    numbers = [s.results[name] for s in solutions]
+    if all(m.low is None for m in numbers):
+        return None
+    above = [0 if m.low is None else m.high - m.value for m in numbers]
+    below = [0 if m.low is None else m.value - m.low for m in numbers]
+    thin = {"thickness": 1, "width": 2, "color": "rgba(31,95,168,0.4)"}
+    return {"array": above, "arrayminus": below, "symmetric": False, **thin}
+
+
+def _scale(study: Any, name: str) -> dict[str, Any]:
+    values = np.array([s.results[name].value for s in study.complete])
+    if not len(values) or values.min() <= 0 or values.max() <= LOG_ABOVE * values.min():
+        return {}
+    first, last = np.floor(np.log10([values.min(), values.max()]))
+    ticks = np.outer(10 ** np.arange(first, last + 1), [1, 2, 5]).ravel()
+    # plotly's own ticks between powers of ten show one digit: a 2 for 0.02
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
+
+
+def _layer(key: str) -> str:
+    return text(f"tuner.layer_{key}")
+
+
+def _source(source: str) -> str:
+    """The three sources of energy in the language in use; others as they are."""
+    known = ("nvml", "rapl", "estimate", "not stated")
+    return (
+        text(f"tuner.source_{source.replace(' ', '_')}") if source in known else source
+    )
+
+
+def _evaluator(evaluator: str) -> str:
+    return {"ped_anova": "PED-ANOVA", "fanova": "fANOVA"}[evaluator]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,55 @@
+"""One seed for several workers, and yet no two of them draw the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .engine import optuna
+
+
+class SeededByPlace(optuna.samplers.BaseSampler):
+    """A sampler that is made when its first trial is known, with a seed of that place.
+
+    Trial numbers are unique in a study, whoever takes them. So the worker that has trial
+    0 draws with `seed` itself, and can be repeated; a worker whose first trial is number
+    n > 0, a second one or a resumed search, draws with a seed mixed from `seed` and n.
+    """
+
+    def __init__(self, make: Callable[[int], Any], seed: int):
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(
+                f"seed must be a whole number of at least 0; got {seed!r}."
+            )
+        self._make, self._seed = make, seed
+        self.own: optuna.samplers.BaseSampler | None = None
+
+    def before_trial(self, study, trial) -> None:
+        if self.own is None:
+            self.own = self._make(seed_at(self._seed, trial.number))
+        self.own.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study, trial) -> dict:
+        return self.own.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study, trial, search_space) -> dict[str, Any]:
+        return self.own.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study, trial, param_name, param_distribution) -> Any:
+        drawn = study, trial, param_name, param_distribution
+        return self.own.sample_independent(*drawn)
+
+    def after_trial(self, study, trial, state, values) -> None:
+        if self.own is not None:  # None: it fails a dead worker's trial before its own
+            self.own.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        if self.own is not None:
+            self.own.reseed_rng()
+
+
+def seed_at(seed: int, number: int) -> int:
+    """The seed of a worker whose first trial is `number`."""
+    if not number:
+        return seed
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

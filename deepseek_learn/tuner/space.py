@@ -1,0 +1,138 @@
+"""The search space: what the user writes, as Optuna's distributions."""
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from .engine import optuna
+
+Distribution = optuna.distributions.BaseDistribution
+ACCEPTED = (
+    'a list of choices, (low, high), (low, high, "log") or an Optuna distribution'
+)
+
+
+def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
+    """Name → distribution.
+
+    Raises:
+        ValueError: naming the entry, what it is and what is accepted.
+    """
+    if not isinstance(space, Mapping) or not space:
+        raise ValueError(
+            f"space must be a dictionary of at least one hyperparameter, each {ACCEPTED}; "
+            f"got {space!r}."
+        )
+    return {name: _entry(name, entry) for name, entry in space.items()}
+
+
+def check_config(
+    space: Mapping[str, Distribution], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`config` as a plain dictionary, when each value lies in the space.
+
+    Raises:
+        ValueError: naming the hyperparameter that does not.
+    """
+    if not config:
+        raise ValueError("config must hold at least one hyperparameter; got none.")
+    for name, value in config.items():
+        if name not in space:
+            raise ValueError(
+                f"config holds {name!r}, which is not in the space: {sorted(space)}."
+            )
+        if not _inside(space[name], value):
+            raise ValueError(
+                f"config[{name!r}] must be in {space[name]}; got {value!r}."
+            )
+    return dict(config)
+
+
+def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
+    """The space as JSON texts, to compare it with another one."""
+    return {
+        name: optuna.distributions.distribution_to_json(distribution)
+        for name, distribution in space.items()
+    }
+
+
+def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
+    """One hyperparameter of an Optuna trial."""
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    is_int = isinstance(distribution, optuna.distributions.IntDistribution)
+    draw = trial.suggest_int if is_int else trial.suggest_float
+    ends = distribution.low, distribution.high
+    return draw(name, *ends, step=distribution.step, log=distribution.log)
+
+
+def _entry(name: Any, entry: Any) -> Distribution:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"space's names must be texts; got {name!r}.")
+    kinds = optuna.distributions
+    known = (
+        kinds.CategoricalDistribution,
+        kinds.FloatDistribution,
+        kinds.IntDistribution,
+    )
+    if isinstance(entry, known):
+        return entry
+    if isinstance(entry, list):
+        return kinds.CategoricalDistribution(_choices(name, entry))
+    if isinstance(entry, tuple):
+        return _range(name, entry)
+    raise ValueError(f"space[{name!r}] must be {ACCEPTED}; got {entry!r}.")
+
+
+def _choices(name: str, entry: list) -> list:
+    plain = (str, int, float, bool, type(None))
+    for choice in entry:
+        if not isinstance(choice, plain):
+            raise ValueError(
+                f"space[{name!r}] has the choice {choice!r}: choices must be texts, "
+                f"numbers, True, False or None, which a storage can keep; give names "
+                f"and look the objects up in the objective."
+            )
+    # 1 and True, equal in Python, would be one choice to Optuna
+    if not entry or len(set(entry)) < len(entry):
+        raise ValueError(
+            f"space[{name!r}] must be a list of choices, at least one and none equal to "
+            f"another; got {entry!r}."
+        )
+    return entry
+
+
+def _range(name: str, entry: tuple) -> Distribution:
+    ends, log = entry[:2], entry[2:] == ("log",)
+    numbers = len(ends) == 2 and all(_is_number(end) for end in ends)
+    if not numbers or len(entry) > 2 + log:
+        raise ValueError(f"space[{name!r}] must be {ACCEPTED}; got {entry!r}.")
+    low, high = ends
+    whole = isinstance(low, Integral) and isinstance(high, Integral)
+    above_zero = low > 0 or not log
+    if not (low < high and above_zero and (whole or math.isfinite(high - low))):
+        raise ValueError(
+            f"space[{name!r}] must have low < high, both finite, and low above 0 with "
+            f'"log"; got {entry!r}.'
+        )
+    if whole:
+        return optuna.distributions.IntDistribution(int(low), int(high), log=log)
+    return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _inside(distribution: Distribution, value: Any) -> bool:
+    """Optuna's own check is private; a value's inner form is a number, or it raises."""
+    kinds = optuna.distributions
+    if isinstance(distribution, kinds.CategoricalDistribution):
+        same = (type(value), value)
+        return any(same == (type(choice), choice) for choice in distribution.choices)
+    if not _is_number(value):
+        return False
+    if isinstance(distribution, kinds.IntDistribution) and value != int(value):
+        return False
+    return distribution.low <= value <= distribution.high

@@ -1,0 +1,256 @@
+"""Where a study is kept: memory, a Journal file, a database, or any Optuna storage."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import DamagedFileError
+from .engine import optuna, quiet
+from .errors import StorageError, TunerError
+from .goals import Goals
+from .space import Distribution, write_space
+from .workers import requeue
+
+Storage = str | Path | optuna.storages.BaseStorage | None
+
+# A worker writes a line in milliseconds: a lock that old was left by one that died.
+LOCK_GRACE_S = 10
+# Of databases: a worker tells every HEARTBEAT_S that it lives, and counts as dead after
+# GRACE_S without.
+HEARTBEAT_S, GRACE_S = 20, 90
+ATTEMPTS = 5
+
+
+def open_storage(storage: Storage, write: bool = True) -> "optuna.storages.BaseStorage":
+    """The storage that `storage` names; `write=False` leaves a file as it is.
+
+    Raises:
+        StorageError: when it cannot be opened, saying what to do.
+        DamagedFileError: for a file that is no Journal.
+        TypeError: for anything but None, a path, a URL or an Optuna storage.
+    """
+    if storage is None:
+        return optuna.storages.InMemoryStorage()
+    if isinstance(storage, optuna.storages.BaseStorage):
+        return storage
+    if isinstance(storage, str) and "://" in storage:
+        return _database(storage)
+    if isinstance(storage, str | Path):
+        return _journal(Path(storage), write)
+    raise TypeError(
+        f"storage must be None, a path, a database's URL or an Optuna storage; got "
+        f"{storage!r}."
+    )
+
+
+def open_study(
+    storage: "optuna.storages.BaseStorage",
+    name: str,
+    goals: Goals,
+    space: dict[str, Distribution],
+    sampler: Any,
+) -> "optuna.Study":
+    """The study `name`, begun or resumed.
+
+    Raises:
+        TunerError: when it was begun with another space or other objectives.
+        StorageError: when it cannot be written.
+    """
+    with quiet(), answering(f"study {name!r}"):
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=goals.directions,
+            sampler=sampler,
+            load_if_exists=True,
+        )
+        kept = study.user_attrs
+        if "goals" not in kept and study.get_trials(deepcopy=False):
+            raise TunerError(
+                f"study {name!r} was not begun by AutoTuner: take another name."
+            )
+        if "goals" not in kept:
+            study.set_metric_names([*goals.names])
+            study.set_user_attr("space", write_space(space))
+            study.set_user_attr("goals", goals.to_dict())  # last: it says "complete"
+        else:
+            _same_goals(name, Goals.of(kept["goals"]), goals)
+            _same_space(name, kept["space"], write_space(space))
+    return study
+
+
+@contextmanager
+def answering(what: str) -> Iterator[None]:
+    """Turn what a storage raises into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        cause = _of_storage(error)
+        if cause is None:
+            raise
+        raise StorageError(f"{what} cannot be used: {_first_line(cause)}") from error
+
+
+def _journal(path: Path, write: bool) -> "optuna.storages.JournalStorage":
+    if path.is_dir():
+        raise StorageError(f"storage must be a file's path; {path} is a folder.")
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    with answering(f"storage {str(path)!r}"), quiet():
+        lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_S)
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()  # nobody writes now: a torn line is torn for ever
+        try:
+            with path.open("ab" if write else "rb"):
+                pass  # a file that cannot be written is refused now
+            _check_lines(path, write)
+        finally:
+            if write:
+                lock.release()
+        backend = JournalFileBackend(str(path), lock_obj=lock)
+        return optuna.storages.JournalStorage(backend)
+
+
+def _check_lines(path: Path, write: bool) -> None:
+    """Optuna would take a torn last line and make the file unreadable by going on.
+
+    To a reader it may be one that a worker is writing.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith(b"SQLite format 3"):
+                raise StorageError(
+                    f"{path} is an SQLite database: write  storage='sqlite:///{path}'"
+                )
+            torn = not line.endswith(b"\n")
+            if torn and not write:
+                return
+            if torn or not _is_entry(line):
+                raise DamagedFileError(
+                    f"{path} is not an Optuna Journal file, or it is damaged: line "
+                    f"{number} is no entry of one. If it is the last, delete that line."
+                )
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
+
+
+def _database(url: str) -> "_Database":
+    """Workers that start together may all make the tables: who was late tries again."""
+    for attempt in range(ATTEMPTS):
+        try:
+            with quiet():
+                return _Database(
+                    url,
+                    heartbeat_interval=HEARTBEAT_S,
+                    grace_period=GRACE_S,
+                    heartbeat_stale_trial_callback=requeue,
+                )
+        except Exception as error:
+            late = type(error).__name__ in ("IntegrityError", "ProgrammingError")
+            late |= "already exists" in str(error)
+            if not late or attempt == ATTEMPTS - 1:
+                raise _refused(url, error) from error
+            time.sleep(0.2 * (attempt + 1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _Database(optuna.storages.RDBStorage):
+    """A heartbeat that fails once must not end the trial's thread of heartbeats."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(optuna.exceptions.StorageInternalError):
+            super().record_heartbeat(trial_id)
+
+
+def _refused(url: str, error: Exception) -> Exception:
+    shown = hide_password(url)
+    if isinstance(error, ImportError):
+        return StorageError(
+            f"storage {shown!r} needs a database driver that is not installed; for "
+            f'PostgreSQL run  pip install "psycopg[binary]"  and write '
+            f"postgresql+psycopg://…"
+        )
+    if _of_driver(error) or isinstance(error, RuntimeError):
+        return StorageError(f"storage {shown!r} cannot be opened: {_first_line(error)}")
+    return error
+
+
+def hide_password(url: str) -> str:
+    """The URL with *** for its password."""
+    import sqlalchemy
+
+    try:
+        parsed = sqlalchemy.engine.make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        return url.partition("://")[0] + "://…"
+    return parsed.render_as_string(hide_password=True)
+
+
+def _same_goals(name: str, old: Goals, new: Goals) -> None:
+    if old != new:
+        raise TunerError(
+            f"study {name!r} was begun with {_said(old)}; it cannot go on with "
+            f"{_said(new)}: take another name."
+        )
+
+
+def _same_space(name: str, old: dict[str, str], new: dict[str, str]) -> None:
+    if old == new:
+        return
+    changed = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
+    said = [f"{n} was {_short(old.get(n))}, is {_short(new.get(n))}" for n in changed]
+    raise TunerError(
+        f"study {name!r} was begun with another space ({'; '.join(said)}): take "
+        f"another name."
+    )
+
+
+def _short(entry: str | None) -> str:
+    if entry is None:
+        return "absent"
+    attributes = json.loads(entry)["attributes"]
+    if "choices" in attributes:
+        return str(attributes["choices"])
+    low, high, log = (attributes.get(k) for k in ("low", "high", "log"))
+    return f"({low}, {high}, 'log')" if log else f"({low}, {high})"
+
+
+def _said(goals: Goals) -> str:
+    kept = goals.to_dict()
+    return ", ".join(f"{key}={value}" for key, value in kept.items() if value)
+
+
+def _of_storage(error: BaseException) -> BaseException | None:
+    """What the storage raised, if it was the storage.
+
+    Optuna wraps it, and where it fails to tell a result, trips over its own variables.
+    """
+    wrappers = (optuna.exceptions.StorageInternalError, UnboundLocalError)
+    cause = error
+    while isinstance(cause, wrappers) and (cause.__cause__ or cause.__context__):
+        cause = cause.__cause__ or cause.__context__
+    known = (OSError, optuna.exceptions.StorageInternalError)
+    return cause if isinstance(cause, known) or _of_driver(cause) else None
+
+
+def _of_driver(error: BaseException) -> bool:
+    return type(error).__module__.startswith(("sqlalchemy.", "grpc."))
+
+
+def _first_line(error: BaseException) -> str:
+    """The driver's own words, without SQLAlchemy's statement and link."""
+    cause: Any = getattr(error, "orig", None) or getattr(error, "strerror", None)
+    if callable(details := getattr(error, "details", None)):  # gRPC's
+        cause = details()
+    cause = cause or error
+    lines: Sequence[str] = str(cause).strip().splitlines() or [type(cause).__name__]
+    return lines[0].rstrip(".") + "."

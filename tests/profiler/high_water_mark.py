@@ -1,0 +1,85 @@
+"""Prints how many bytes a pass takes at its peak: `MODEL process|profiler [train]`.
+
+"process" is what the system says of this process: the high-water mark of resident
+memory (VmHWM) after its reset, above resident memory (VmRSS) before the pass.
+"""
+
+import ctypes
+import gc
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def convolutions():
+    layers, width = [], 3
+    for out in (32, 64, 64):
+        layers += [nn.Conv2d(width, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
+        width = out
+    return nn.Sequential(*layers), torch.randn(4, 3, 96, 96)
+
+
+def unet():
+    from deepseek_learn.zoo.unet import UNet
+
+    return UNet(in_channels=1, out_channels=2, width=24), torch.randn(1, 1, 256, 256)
+
+
+def transformer():
+    layer = nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
+    return nn.TransformerEncoder(layer, 2), torch.randn(16, 256, 128)
+
+
+def volume():
+    model = nn.Sequential(
+        nn.Conv3d(1, 16, 3),
+        nn.ReLU(),
+        nn.Conv3d(16, 32, 3),
+        nn.ConvTranspose3d(32, 8, 2, 2),
+    )
+    return model, torch.randn(1, 1, 32, 48, 48)
+
+
+def status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(key))
+
+
+def of_the_process(model, x, train: bool) -> int:
+    def run():
+        with torch.set_grad_enabled(train):
+            y = model(x)
+            if train:
+                y.sum().backward()
+
+    for _ in range(2):
+        run()
+        model.zero_grad(set_to_none=True)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    run()
+    return status("VmHWM") - before
+
+
+def main() -> None:
+    name, tool, mode = sys.argv[1:4]
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, x = globals()[name]()
+    model.train(mode == "train")
+    if tool == "process":
+        peak = of_the_process(model, x, mode == "train")
+    else:
+        from deepseek_learn.profiler import profile
+
+        peak = profile(model, x, train=mode == "train", repeats=1).peak_mib * 2**20
+    print(json.dumps({"bytes": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,324 @@
+"""What a profile holds, what it leaves as it was, and what it refuses."""
+
+import pytest
+import torch
+from profiled_models import Tied
+from torch import nn
+from torch.nn.modules import module as hooks
+
+from deepseek_learn import ModelProfiler, catalogue, dpg, zoo
+from deepseek_learn.profiler import profile
+
+
+def small():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+                         nn.Linear(4 * 36, 3))  # fmt: skip
+
+
+X = torch.randn(2, 1, 8, 8)
+
+
+def state(model):
+    return {
+        "values": {k: v.clone() for k, v in model.state_dict().items()},
+        "modes": [m.training for m in model.modules()],
+        "gradients": [p.grad for p in model.parameters()],
+        "hooks": [
+            len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()
+        ],
+        "global": (
+            len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks)
+        ),
+        "random": torch.get_rng_state(),
+    }  # fmt: skip
+
+
+def same(a, b):
+    for key, value in a["values"].items():
+        assert torch.equal(value, b["values"][key]), key
+    assert torch.equal(a["random"], b["random"])
+    gradients = zip(a["gradients"], b["gradients"], strict=True)
+    assert all(x is y for x, y in gradients)
+    assert all(a[k] == b[k] for k in ("modes", "hooks", "global"))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_the_model_is_as_it_was(train):
+    model = small()
+    model[1].eval()
+    model(X).sum().backward()
+    before = state(model)
+    profile(model, X, train=train, repeats=1)
+    same(before, state(model))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_an_error_of_the_model_is_passed_on_and_hooks_are_gone(train):
+    class Breaks(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls >= 2:  # the first, plain pass works: hooks are on in this one
+                raise RuntimeError("mid-forward")
+            return x
+
+    model = nn.Sequential(small(), Breaks())
+    before = state(model)
+    with pytest.raises(RuntimeError, match=r"^mid-forward$"):
+        profile(model, X, train=train, repeats=1)
+    same(before, state(model))
+
+
+def test_both_calls_say_the_same():
+    a, b = ModelProfiler(small(), repeats=1)(X), profile(small(), X, repeats=1)
+    assert (a.flops, a.parameters, a.peak_mib) == (b.flops, b.parameters, b.peak_mib)
+    assert a.macs == 2 * 36 * 4 * 9 + 2 * 144 * 3
+
+
+def test_layers_hold_what_their_operators_cost():
+    found = profile(small(), X, repeats=3)
+    table = found.to_frame()
+    assert table.loc["0", "type"] == "Conv2d"
+    assert table.loc["0", "gmacs"] == pytest.approx(2 * 36 * 36 / 1e9)
+    assert table.loc["4", "parameters"] == 144 * 3 + 3
+    # float32: 128 inputs, 36 weights and 4 biases read; 2 x 4 x 36 written
+    assert table.loc["0", "read_mib"] * 2**20 == 4 * (128 + 36 + 4)
+    assert table.loc["0", "written_mib"] * 2**20 == 4 * 288
+    assert table["share_%"].sum() == pytest.approx(100)
+    assert (table["latency_ms"] >= 0).all()
+    inclusive = found.to_frame(inclusive=True)
+    assert inclusive.loc["", "gflops"] == pytest.approx(found.flops / 1e9)
+    assert inclusive.loc["", "parameters"] == found.parameters
+    operators = found.to_frame("operator")
+    assert operators["latency_ms"].sum() == pytest.approx(table["latency_ms"].sum())
+    with pytest.raises(ValueError, match='"layer" or "operator"; got \'module\''):
+        found.to_frame("module")
+
+
+def test_backward_operators_stand_under_their_layer():
+    found = profile(small(), X, train=True, repeats=1)
+    backward = found.operators[found.operators["phase"] == "backward"]
+    flops = backward.groupby("layer")["flops"].sum()
+    assert flops["4"] == 2 * 2 * 2 * 144 * 3  # gradients of weight and input
+    assert flops["0"] == 2 * 2 * 36 * 36  # of the weight alone
+    norms = backward[backward["operator"] == "native_batch_norm_backward"]
+    assert set(norms["layer"]) == {"1"}
+
+
+def test_checkpointing_is_counted_under_its_layer():
+    from torch.utils.checkpoint import checkpoint
+
+    class Saves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
+
+        def forward(self, x):
+            return checkpoint(self.inside, x, use_reentrant=False)
+
+    given = torch.randn(3, 8, requires_grad=True)
+    found = profile(Saves(), given, train=True, repeats=1)
+    macs = found.operators.groupby("layer")["flops"].sum() / 2 / (3 * 64)
+    # forward and two gradients; the first layer runs again, the last need not
+    assert macs[macs > 0].to_dict() == {"inside.0": 4, "inside.2": 3}
+
+
+def test_shared_modules_count_once_and_show_where_they_are_used():
+    found = profile(Tied(), torch.randn(2, 4), repeats=1)
+    table = found.to_frame()
+    assert found.parameters == 16 + 4
+    assert table.loc["first.0", "calls"] == table.loc["second.1", "calls"] == 1
+    assert table.loc["second.1", "gmacs"] == table.loc["first.0", "gmacs"] > 0
+    assert table.loc["second.1", "parameters"] == 0
+    assert found.layers.loc["second.1", "shared_with"] == "first.0"
+    assert found.layers.loc["head", "shared_with"] == "first.0"
+    assert found.macs == 3 * 2 * 16
+
+
+def test_a_module_called_twice_is_one_row():
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer)
+    model.forward = lambda x: layer(layer(x))
+    found = profile(model, torch.randn(2, 4), repeats=1)
+    assert found.to_frame().loc["0", "calls"] == 2
+    assert found.macs == 2 * 2 * 16
+
+
+class Takes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x, scale=None, extra=None):
+        return {"y": self.layer(x) * (1 if scale is None else scale), "none": None}
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_inputs_in_every_form(train):
+    x, scale = torch.randn(2, 4), torch.ones(1)
+    for example in (x, (x, scale), {"x": x, "scale": scale}):
+        assert profile(Takes(), example, train=train, repeats=1).parameters == 20
+    found = ModelProfiler(Takes(), repeats=1, train=train)(x, scale=scale)
+    assert found.to_frame().loc["layer", "calls"] == 1
+
+
+def test_data_dependent_control_flow():
+    class Chooses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 8)
+
+        def forward(self, x):
+            return self.a(x) if x.sum() > 0 else self.b(x)
+
+    for sign, macs in ((1, 16), (-1, 32)):
+        found = profile(Chooses(), sign * torch.ones(1, 4), repeats=2)
+        assert found.macs == macs
+        assert found.notes == ()
+
+
+def test_chance_is_the_same_in_every_pass():
+    class Drops(nn.Module):
+        def forward(self, x):
+            return x @ x.T if torch.rand(()) > 0.5 else x
+
+    found = profile(Drops(), torch.randn(3, 3), repeats=8)
+    assert found.notes == ()
+    assert found.operators["latency_ms"].notna().all()
+
+
+def test_a_pass_with_other_operators_is_left_out_and_said():
+    class Counts(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x + 1 if self.calls % 2 else x * 2 + 1
+
+    found = profile(Counts(), torch.randn(3), repeats=3)
+    assert "other operators" in " ".join(found.notes)
+    assert found.why().endswith(found.notes[-1])
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+def test_a_compiled_model_is_read_as_the_original():
+    model = small()
+    found = profile(torch.compile(model), X, repeats=1)
+    assert found.flops == profile(model, X, repeats=1).flops
+    assert "compiled" in found.notes[0]
+    inside = nn.Sequential(torch.compile(nn.Linear(4, 4)))
+    assert profile(inside, torch.randn(2, 4), repeats=1).macs == 2 * 16
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_scripted_model_is_counted_as_a_whole():
+    model = small().eval()
+    for scripted in (torch.jit.script(model), torch.jit.trace(model, X)):
+        found = profile(scripted, X, repeats=1)
+        assert found.flops == profile(model, X, repeats=1).flops
+        assert "scripted" in found.notes[0]
+
+
+def test_a_model_without_parameters():
+    found = profile(nn.Sequential(nn.ReLU(), nn.Flatten()), X, repeats=1)
+    assert (found.parameters, found.flops, found.weights) == (0, 0, {})
+    assert found.plot_parameters().data == ()
+    for metric in ("flops", "parameters", "latency", "bytes", "activation"):
+        assert found.plot(metric) is not None
+    empty = profile(nn.Identity(), X, repeats=1)
+    assert empty.peak_mib == 0
+    assert empty.verdicts() == []
+    assert "Identity" in empty.why()
+    assert empty.plot_memory() is not None
+    assert empty.plot_roofline() is not None
+
+
+def test_a_compressed_model_shows_its_weights_and_its_time():
+    found = profile(zoo.load("fashion_net_dpg"), zoo.example("fashion_net"), repeats=1)
+    original = profile(zoo.load("fashion_net"), zoo.example("fashion_net"), repeats=1)
+    assert found.parameters == original.parameters
+    assert found.flops == original.flops
+    packed = found.layers["parameter_bytes"].sum()
+    assert packed < 0.3 * original.layers["parameter_bytes"].sum()
+    assert (found.to_frame().query("type == 'DPGConv2d'")["latency_ms"] > 0).all()
+    assert "stages.0.conv1.weight" in found.weights
+    with pytest.raises(dpg.FrozenModelError, match="cannot train"):
+        profile(zoo.load("fashion_net_dpg"), zoo.example("fashion_net"), train=True)
+
+
+def test_refusals():
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module; got func"):
+        profile(lambda x: x, X)
+    for repeats in (0, 1.5, True):
+        with pytest.raises(ValueError, match="repeats must be a whole number"):
+            profile(small(), X, repeats=repeats)
+    frozen = small().requires_grad_(False)
+    with pytest.raises(ValueError, match="needs an answer that depends on parameters"):
+        profile(frozen, X, train=True)
+    with pytest.raises(ValueError, match="metric must be one of"):
+        profile(small(), X, repeats=1).plot("watts")
+    with pytest.raises(ValueError, match='"icicle" or "treemap"'):
+        profile(small(), X, repeats=1).plot(kind="pie")
+    with pytest.raises(ValueError, match="top must be a whole number"):
+        profile(small(), X, repeats=1).plot_parameters(0)
+
+
+def test_a_loss_of_ones_own():
+    found = profile(small(), X, train=True, repeats=1, loss=lambda y: y.square().mean())
+    assert "pow" in set(found.operators["operator"])
+
+
+@pytest.mark.parametrize("language", catalogue.LANGUAGES)
+def test_pictures_and_page_in_both_languages(tmp_path, language):
+    catalogue.set_language(language)
+    found = profile(small(), X, train=True, repeats=2)
+    assert found.model in found.why()
+    figures = [found.plot(m, k) for m in ("latency", "flops", "activation", "bytes")
+               for k in ("icicle", "treemap")]  # fmt: skip
+    figures += [found.plot_memory(), found.plot_roofline(), found.plot_parameters()]
+    assert all(len(figure.data) for figure in figures)
+    inclusive = found.to_frame(inclusive=True)
+    tree = found.plot("flops").data[0]
+    values = dict(zip(tree.ids, tree.values, strict=True))
+    assert values["/"] == pytest.approx(found.flops / 1e9)
+    assert values["4"] == pytest.approx(inclusive.loc["4", "gflops"])
+    page = found.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("plotly-graph-div") >= 5
+    assert "<script src=" not in page  # self-contained
+    assert f'lang="{language}"' in page
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_comparison():
+    a = profile(small(), X, repeats=1)
+    wide = small()
+    wide[0], wide[1] = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)
+    wide[4] = nn.Linear(8 * 36, 3)
+    wide.append(nn.Softmax(1))
+    comparison = a.compare(profile(wide, X, repeats=1))
+    totals = comparison.totals()
+    assert totals.loc["gflops", "b / a"] == pytest.approx(2)
+    table = comparison.to_frame()
+    assert table.loc["5", ("calls", "b")] == 1
+    assert table["calls", "a"].isna()["5"]
+    change = table["latency_ms", "b - a"].sum()
+    sums = [p.to_frame()["latency_ms"].sum() for p in (comparison.a, comparison.b)]
+    assert change == pytest.approx(sums[1] - sums[0])
+    assert "2.00 x the FLOPs" in comparison.why()
+    assert len(comparison.plot().data) == 2
+    assert "b (Sequential)" in comparison._repr_html_()
+
+
+def test_weights_are_described():
+    model = nn.Linear(10, 100)
+    with torch.no_grad():
+        model.weight.copy_(torch.arange(1000).view(100, 10) / 999)
+        model.bias.zero_()
+    found = profile(model, torch.randn(1, 10), repeats=1).weights
+    weight, bias = found["weight"], found["bias"]
+    assert (weight["min"], weight["max"], weight["count"]) == (0, 1, 1000)
+    assert weight["mean"] == pytest.approx(0.5)
+    assert sum(weight["bins"]) == 1000
+    assert max(weight["bins"]) - min(weight["bins"]) <= 1  # uniform
+    assert bias["zeros"] == 1

@@ -1,0 +1,604 @@
+"""AutoTuner: what it promises of a search, and what it refuses."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+import deepseek_learn
+from deepseek_learn.errors import DamagedFileError
+from deepseek_learn.tuner import (
+    AutoTuner,
+    Measured,
+    ObjectiveError,
+    StorageError,
+    Study,
+    TunerError,
+)
+
+SPACE = {"width": [8, 16, 32], "lr": (1e-4, 1e-1, "log"), "depth": (1, 4)}
+TWO = ("error", "latency_ms")
+
+
+def trade(trial):
+    """Wider is better and slower."""
+    return {"error": 1 / trial["width"], "latency_ms": trial["width"] * trial["depth"]}
+
+
+def search(objective=trade, space=SPACE, minimise=TWO, **options):
+    return AutoTuner(objective, space, minimise, **options)
+
+
+def run(objective=trade, trials=5, **options):
+    return search(objective, **options).run(trials=trials, progress=False)
+
+
+def test_it_is_public():
+    assert deepseek_learn.AutoTuner is AutoTuner
+    assert "tuner" in deepseek_learn.__all__
+
+
+def test_naming_the_tuner_does_not_import_optuna():
+    code = (
+        "import sys, deepseek_learn.tuner\n"
+        "assert 'optuna' not in sys.modules and 'torch' not in sys.modules\n"
+        "deepseek_learn.tuner.Measured\n"
+        "assert 'optuna' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_search_ends_in_a_study():
+    study = run(trials=6)
+    assert isinstance(study, Study)
+    assert [trial.number for trial in study.trials] == [*range(6)]
+    assert not study.interrupted
+    assert study.front
+
+
+def test_the_trial_is_its_configuration_and_read_only():
+    seen = []
+
+    def objective(trial):
+        seen.append((trial.number, dict(**trial)))
+        assert len(trial) == 3
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            trial["lr"] = 1
+        with pytest.raises(KeyError):
+            trial["heads"]
+        return trade(trial)
+
+    study = run(objective)
+    assert [number for number, _ in seen] == [*range(5)]
+    assert [config for _, config in seen] == [s.config for s in study.complete]
+    for _, config in seen:
+        assert config["width"] in (8, 16, 32)
+        assert 1e-4 <= config["lr"] <= 1e-1
+        assert isinstance(config["depth"], int)
+        assert 1 <= config["depth"] <= 4
+
+
+def test_every_kind_of_entry_and_of_number():
+    space = {
+        "float": (0, 1.0),
+        "step": optuna.distributions.FloatDistribution(0, 1, step=0.25),
+        "log int": (1, 1000, "log"),
+        "choice": [None, True, "a", 2.5],
+        "constant": [3],
+    }
+
+    def objective(trial):
+        assert isinstance(trial["float"], float)
+        assert trial["step"] in (0, 0.25, 0.5, 0.75, 1)
+        return {"a": torch.tensor(trial["float"]), "b": np.float32(1), "c": 1}
+
+    study = AutoTuner(objective, space, ("a", "b"), ("c",)).run(5, progress=False)
+    assert len(study.complete) == 5
+    assert study.goals.names == ("a", "b", "c")
+
+
+def test_maximised_and_minimised_find_opposite_ends():
+    def objective(trial):
+        return {"a": trial["x"], "b": trial["x"]}
+
+    space = {"x": [1, 2, 3]}
+    configs = [{"x": x} for x in (1, 2, 3)]
+
+    def best(**goals):
+        tuner = AutoTuner(objective, space, **goals)
+        for config in configs:
+            tuner.enqueue(config)
+        return [s.config["x"] for s in tuner.run(3, progress=False).front]
+
+    assert best(minimise=("a", "b")) == [1]
+    assert best(minimise=(), maximise=("a", "b")) == [3]
+    assert sorted(best(minimise=("a",), maximise=("b",))) == [1, 2, 3]
+
+
+def test_the_same_seed_searches_alike_and_another_does_not():
+    def configs(seed):
+        return [s.config for s in run(trials=12, seed=seed).complete]
+
+    assert configs(0) == configs(0)
+    assert configs(0) != configs(1)
+
+
+def test_a_sampler_of_ones_own_is_used():
+    space = {"x": optuna.distributions.IntDistribution(0, 3)}
+    sampler = optuna.samplers.GridSampler({"x": [0, 1, 2, 3]}, seed=0)
+    study = AutoTuner(
+        lambda trial: {"a": trial["x"]}, space, ("a",), sampler=sampler
+    ).run(4, progress=False)
+    assert sorted(s.config["x"] for s in study.complete) == [0, 1, 2, 3]
+
+
+def test_known_configurations_come_first_and_once():
+    tuner = search()
+    known = {"width": 16, "lr": 0.01, "depth": 2}
+    tuner.enqueue(known)
+    tuner.enqueue(known)
+    tuner.enqueue({"width": 8})
+    study = tuner.run(3, progress=False)
+    first, second, _ = study.complete
+    assert first.config == known
+    assert second.config["width"] == 8
+    assert sum(s.config == known for s in study.complete) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"heads": 2}, "'heads', which is not in the space"),
+        ({"width": 12}, r"config\['width'\] must be in .*; got 12"),
+        ({"lr": 1.0}, r"config\['lr'\] must be in .*; got 1.0"),
+        ({"depth": 1.5}, r"config\['depth'\] must be in .*; got 1.5"),
+        ({"width": True}, r"config\['width'\] must be in .*; got True"),
+        ({"lr": "0.01"}, r"config\['lr'\] must be in .*; got '0.01'"),
+        ({}, "at least one hyperparameter"),
+    ],
+)
+def test_enqueue_refuses_what_is_outside_the_space(config, said):
+    with pytest.raises(ValueError, match=said):
+        search().enqueue(config)
+
+
+def test_seconds_end_a_search(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock) * 10.0)
+    study = search().run(seconds=35, progress=False)  # 10, 20, 30 s; at 40 it is over
+    assert len(study.trials) == 3
+
+
+@pytest.mark.parametrize("trials", [0, -1, 2.5, True])
+def test_run_refuses_other_counts(trials):
+    with pytest.raises(ValueError, match="trials must be a whole number above 0; got"):
+        search().run(trials)
+    with pytest.raises(ValueError, match="seconds must be above 0; got 0"):
+        search().run(5, seconds=0)
+
+
+def test_run_must_know_when_to_end():
+    with pytest.raises(ValueError, match="trials or seconds must be given"):
+        search().run()
+
+
+def test_a_second_run_goes_on():
+    tuner = search()
+    tuner.run(3, progress=False)
+    assert len(tuner.run(2, progress=False).trials) == 5
+    assert len(tuner.study.trials) == 5
+
+
+def test_limits_are_told_to_optuna_and_keep_the_front():
+    def objective(trial):
+        return trade(trial) | {"size_mib": trial["width"]}
+
+    tuner = search(objective, limits={"size_mib": 16})
+    for width in (8, 16, 32):
+        tuner.enqueue({"width": width})
+    study = tuner.run(3, progress=False)
+    assert [t.constraints for t in study.trials] == [
+        {"size_mib": pytest.approx(w - 16)} for w in (8, 16, 32)
+    ]
+    assert {s.config["width"] for s in study.feasible} == {8, 16}
+    assert {s.config["width"] for s in study.front} <= {8, 16}
+    assert study.to_frame()["feasible"].tolist() == [True, True, False]
+
+
+def test_a_limit_may_be_an_objective_and_notes_are_kept():
+    def objective(trial):
+        return trade(trial) | {"epochs": 3, "auc": float("nan")}
+
+    study = run(objective, limits={"latency_ms": 40})
+    assert len(study.complete) == 5
+    assert (study.to_frame()["epochs"] == 3).all()
+    assert study.to_frame()["auc"].isna().all()
+    assert all(s.results["latency_ms"] <= 40 for s in study.front)
+    assert "epochs" not in study.goals.names
+
+
+def test_measured_results_keep_interval_and_source():
+    def objective(trial):
+        energy = Measured(2.0, 1.5, 2.5, "J", "rapl")
+        return trade(trial) | {"energy_j": energy}
+
+    study = AutoTuner(objective, SPACE).run(2, progress=False)
+    assert study.complete[1].results["energy_j"] == Measured(2, 1.5, 2.5, "J", "rapl")
+
+
+class StopAt:
+    """A pruner that stops every trial at one epoch, and keeps what it was told."""
+
+    def __init__(self, epoch):
+        self.epoch, self.told = epoch, []
+
+    def report(self, trial, step, values):
+        self.told.append((trial.number, step, list(values)))
+        return step == self.epoch
+
+
+def test_a_pruner_stops_a_trial():
+    def objective(trial):
+        for epoch in (1, 2, 3):
+            trial.report(epoch, latency_ms=5, error=1 / epoch)
+        return trade(trial)
+
+    pruner = StopAt(2)
+    study = run(objective, trials=2, pruner=pruner)
+    assert pruner.told[:2] == [(0, 1, [1.0, 5.0]), (0, 2, [0.5, 5.0])]
+    assert [t.state.name for t in study.trials] == ["PRUNED", "PRUNED"]
+    assert study.to_frame()["state"].tolist() == ["pruned", "pruned"]
+    assert len(study.failures()) == 0
+    assert len(run(objective, trials=2, pruner=StopAt(9)).complete) == 2
+    assert len(run(objective, trials=2).complete) == 2
+
+
+def test_a_report_refuses_other_names():
+    with pytest.raises(ObjectiveError, match=r"report must name .*; got \['loss'\]"):
+        run(lambda trial: trial.report(1, loss=2), trials=1)
+
+
+def test_nan_in_a_report_or_a_result_fails_the_trial_with_the_reason():
+    def objective(trial):
+        if trial.number == 0:
+            trial.report(2, error=float("nan"), latency_ms=1)
+        bad = {1: float("nan"), 2: float("inf"), 3: Measured(float("nan"))}
+        return trade(trial) | {"error": bad.get(trial.number, 1)}
+
+    study = run(objective)
+    assert study.failures()["kind"].tolist() == ["not finite"] * 4
+    assert study.failures()["reason"].tolist() == [
+        "error is nan at epoch 2",
+        "error is nan",
+        "error is inf",
+        "error is nan",
+    ]
+    assert len(study.complete) == 1
+
+
+def test_a_crash_is_kept_with_its_traceback_and_the_search_goes_on():
+    def objective(trial):
+        if trial.number == 1:
+            raise RuntimeError("no kernel for this width")
+        if trial.number == 2:
+            sys.exit("bye")
+        return trade(trial)
+
+    study = run(objective)
+    failures = study.failures()
+    assert failures.index.tolist() == [1, 2]
+    assert failures["kind"].tolist() == ["crash", "crash"]
+    assert failures["reason"].tolist() == [
+        "RuntimeError: no kernel for this width",
+        "SystemExit: bye",
+    ]
+    assert 'raise RuntimeError("no kernel for this width")' in failures["traceback"][1]
+    assert failures["width"].tolist() == [t.params["width"] for t in study.trials[1:3]]
+    assert len(study.complete) == 3
+
+
+def test_three_first_crashes_at_the_same_line_end_the_search():
+    calls = []
+
+    def objective(trial):
+        calls.append(trial.number)
+        raise KeyError(f"label {trial.number}")
+
+    with pytest.raises(TunerError, match=r"first 3 trials all crashed at .*: KeyError"):
+        run(objective, trials=50)
+    assert calls == [0, 1, 2]
+
+
+def test_different_first_crashes_do_not_end_it():
+    def objective(trial):
+        if trial.number == 0:
+            raise ValueError("a")
+        if trial.number <= 2:
+            raise ValueError("b")
+        return trade(trial)
+
+    assert len(run(objective).complete) == 2
+
+
+def test_crashes_after_a_result_do_not_end_it():
+    def objective(trial):
+        if trial.number:
+            raise ValueError("a")
+        return trade(trial)
+
+    assert len(run(objective, trials=6).failures()) == 5
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ({"error": 1}, r"\['latency_ms'\] are missing from \['error'\]"),
+        ({"eror": 1, "latency_ms": 1}, r"\['error'\] are missing from \['eror', 'lat"),
+        (0.5, "must return a dictionary with .*; got 0.5"),
+        (None, "must return a dictionary with .*; got None"),
+        ({"error": "low", "latency_ms": 1}, "must return numbers; got 'low' for 'err"),
+        ({"error": "1", "latency_ms": 1}, "must return numbers; got '1' for 'error'"),
+        ({"error": [1, 2], "latency_ms": 1}, "got .1, 2. for 'error'"),
+        (
+            {"error": 1, "latency_ms": 1, "lr": 1},
+            "'lr' is a hyperparameter or a column",
+        ),
+    ],
+)
+def test_a_wrong_first_answer_ends_the_search_at_once(returned, said):
+    calls = []
+
+    def objective(trial):
+        calls.append(trial.number)
+        return returned
+
+    with pytest.raises(ObjectiveError, match=said):
+        run(objective, trials=50)
+    assert calls == [0]
+
+
+def test_a_wrong_later_answer_fails_its_trial():
+    study = run(lambda trial: trade(trial) if trial.number != 2 else {"error": 1})
+    assert study.failures()["kind"].to_dict() == {2: "wrong result"}
+    assert len(study.complete) == 4
+
+
+def test_a_missing_limit_is_a_missing_result():
+    with pytest.raises(ObjectiveError, match=r"\['size_mib'\] are missing"):
+        run(limits={"size_mib": 30})
+
+
+def test_ctrl_c_keeps_what_had_finished(tmp_path):
+    path = tmp_path / "search.journal"
+
+    def objective(trial):
+        if trial.number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        return trade(trial)
+
+    tuner = search(objective, storage=path)
+    study = tuner.run(trials=9, progress=False)
+    assert study.interrupted
+    assert len(study.complete) == 3
+    assert study.failures()["kind"].to_dict() == {3: "interrupted"}
+    assert study.why().startswith("The search was interrupted")
+    again = search(storage=path).run(trials=2, progress=False)
+    assert len(again.complete) == 5
+    assert not again.interrupted
+
+
+def test_ctrl_c_between_trials_leaves_nothing_running(monkeypatch):
+    tuner = search()
+
+    def sample(*arguments):
+        raise KeyboardInterrupt
+
+    tuner.run(1, progress=False)
+    monkeypatch.setattr(tuner.sampler, "sample_relative", sample)
+    monkeypatch.setattr(tuner.sampler, "sample_independent", sample)
+    monkeypatch.setattr(tuner.sampler, "infer_relative_search_space", sample)
+    study = tuner.run(5, progress=False)
+    assert study.interrupted
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL"]
+
+
+def test_the_bar_shows_progress_and_can_be_silent(capsys):
+    search().run(3)
+    assert "on the front" in capsys.readouterr().out
+    run()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_optuna_is_quiet_and_left_as_it_was(capfd):
+    before = optuna.logging.get_verbosity()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(
+            lambda trial: (
+                trade(trial) | ({"error": float("nan")} if trial.number else {})
+            )
+        )
+    assert caught == []
+    assert capfd.readouterr().err == ""
+    assert optuna.logging.get_verbosity() == before
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({}, "at least one hyperparameter"),
+        (None, "at least one hyperparameter"),
+        ({"lr": 0.1}, r"space\['lr'\] must be a list of choices, .*; got 0.1"),
+        ({"lr": []}, "at least one and none equal"),
+        ({"lr": [1, 2, 1]}, "none equal to another"),
+        ({"lr": [1, True]}, "none equal to another"),
+        ({"act": [torch.relu]}, "choices must be texts, numbers"),
+        ({"lr": (1,)}, "must be a list of choices"),
+        ({"act": ("relu", "gelu")}, "must be a list of choices"),
+        ({"lr": (1, 2, "lin")}, "must be a list of choices"),
+        ({"lr": (1, 2, 3)}, "must be a list of choices"),
+        ({"lr": (2, 1)}, "must have low < high"),
+        ({"lr": (0, 1, "log")}, 'low above 0 with "log"'),
+        ({"lr": (0, float("inf"))}, "both finite"),
+        ({"lr": (float("nan"), 1)}, "low < high"),
+        ({3: [1]}, "names must be texts; got 3"),
+    ],
+)
+def test_a_bad_space_is_refused(space, said):
+    with pytest.raises(ValueError, match=said):
+        search(space=space)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"minimise": ()}, "at least one objective; got none"),
+        ({"minimise": "error"}, "minimise must be a tuple of names; got 'error'"),
+        ({"minimise": (1,)}, r"minimise must be a tuple of names; got \(1,\)"),
+        ({"minimise": ("a", "b", "a")}, r"got \['a'\] twice"),
+        ({"minimise": ("a",), "maximise": ("a",)}, r"got \['a'\] twice"),
+        ({"minimise": ("lr",)}, r"\['lr'\] are hyperparameters or columns"),
+        ({"minimise": ("state",)}, r"\['state'\] are hyperparameters or columns"),
+        ({"limits": {"size": "30"}}, r"limits\['size'\] must be a number; got '30'"),
+        ({"limits": {"size": float("nan")}}, r"limits\['size'\] must be a number"),
+        ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
+    ],
+)
+def test_bad_goals_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        search(**options)
+
+
+def test_parts_must_be_what_they_are_called():
+    with pytest.raises(TypeError, match="objective must be a function; got None"):
+        search(None)
+    with pytest.raises(TypeError, match="sampler must be an Optuna sampler; got 'ga'"):
+        search(sampler="ga")
+    with pytest.raises(TypeError, match="Optuna's own pruners take one objective only"):
+        search(pruner=optuna.pruners.MedianPruner())
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_a_study_is_resumed_by_its_name(tmp_path, url):
+    storage = f"sqlite:///{tmp_path}/s.db" if url else tmp_path / "new" / "s.journal"
+    assert len(run(storage=storage, trials=2).trials) == 2
+    resumed = run(storage=storage, trials=3)
+    assert [t.number for t in resumed.trials] == [*range(5)]
+    assert len(run(storage=storage, trials=1, name="other").trials) == 1
+    configs = [s.config for s in resumed.complete]
+    assert configs[0] not in configs[2:]  # the stream does not begin anew
+
+
+def test_a_study_is_not_resumed_with_another_space_or_other_goals(tmp_path):
+    storage = tmp_path / "s.journal"
+    run(storage=storage, limits={"error": 1})
+    wider = SPACE | {"width": [8, 16], "lr": (1e-5, 1e-1, "log"), "act": ["relu"]}
+    with pytest.raises(TunerError, match="another space") as refused:
+        search(space=wider, storage=storage, limits={"error": 1})
+    assert str(refused.value) == (
+        "study 'study' was begun with another space (act was absent, is ['relu']; lr "
+        "was (0.0001, 0.1, 'log'), is (1e-05, 0.1, 'log'); width was [8, 16, 32], is "
+        "[8, 16]): take another name."
+    )
+    with pytest.raises(TunerError, match=r"was begun with .*error.*cannot go on with"):
+        search(minimise=("error",), storage=storage, limits={"error": 1})
+    with pytest.raises(TunerError, match=r"limits=\{'error': 1.0\}; it cannot go on"):
+        search(storage=storage)
+
+
+def test_a_study_of_somebody_else_is_refused(tmp_path):
+    path = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(storage=path, study_name="study")
+    study.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(TunerError, match="was not begun by AutoTuner"):
+        search(storage=path)
+
+
+def test_an_optuna_storage_is_taken_as_it_is():
+    storage = optuna.storages.InMemoryStorage()
+    run(storage=storage, trials=2)
+    assert len(run(storage=storage, trials=2).trials) == 4
+
+
+def test_a_storage_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="storage must be None, a path"):
+        search(storage=3)
+    with pytest.raises(StorageError, match="is a folder"):
+        search(storage=tmp_path)
+    database = tmp_path / "s.db"
+    run(storage=f"sqlite:///{database}", trials=1)
+    with pytest.raises(StorageError, match=r"write  storage='sqlite:///.*s\.db'"):
+        search(storage=database)
+
+
+@pytest.mark.parametrize("tail", ["not a journal\n", '{"op_code": 4, "wor', "[3]\n"])
+def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path, tail):
+    path = tmp_path / "s.journal"
+    run(storage=path, trials=1)
+    whole = path.read_text()
+    path.write_text(whole + tail)
+    line = len(whole.splitlines()) + 1
+    with pytest.raises(DamagedFileError, match=f"line {line} is no entry"):
+        search(storage=path)
+    assert path.read_text() == whole + tail
+    path.write_text(whole)
+    assert len(run(storage=path, trials=1).trials) == 2
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux's /proc")
+def test_a_storage_that_cannot_be_written_is_refused():
+    with pytest.raises(StorageError, match="cannot be used: "):
+        search(storage="/proc/search.journal")
+    with pytest.raises(StorageError, match="cannot be opened: unable to open"):
+        search(storage="sqlite:////proc/search.db")
+
+
+def test_a_locked_database_is_refused_or_ends_the_search(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db?timeout=0.1"
+    run(storage=url, trials=1)
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+
+    def objective(trial):
+        other.execute("BEGIN EXCLUSIVE")
+        return trade(trial)
+
+    tuner = search(objective, storage=url)
+    with pytest.raises(StorageError, match=r"database is locked"):
+        tuner.run(3, progress=False)
+    with pytest.raises(StorageError, match=r"database is locked"):
+        search(storage=url)
+    other.rollback()
+    assert len(Study.load(url).complete) == 1
+
+
+def test_a_lock_that_a_dead_worker_left_does_not_last(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepseek_learn.tuner.storage.LOCK_GRACE_S", 3)
+    path = tmp_path / "s.journal"
+    run(storage=path, trials=1)
+    os.symlink(path, f"{path}.lock")
+    assert len(run(storage=path, trials=1).trials) == 2
+
+
+def test_a_database_out_of_reach_is_one_sentence_without_the_password():
+    url = "postgresql+psycopg://user:secret@127.0.0.1:1/none"
+    with pytest.raises(StorageError) as refused:
+        search(storage=url)
+    assert "127.0.0.1:1" in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_driver_that_is_missing_is_named():
+    with pytest.raises(StorageError, match=r'pip install "psycopg\[binary\]"'):
+        search(storage="postgresql+pg8000://user@host/none")
+    with pytest.raises(StorageError, match="cannot be opened"):
+        search(storage="nonsense://")

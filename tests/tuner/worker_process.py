@@ -1,0 +1,44 @@
+"""One worker of a search, as a process of its own: python worker_process.py JSON."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from deepseek_learn.tuner import AutoTuner, auto_tuner, storage, workers
+
+SPACE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
+MINIMISE = ("error", "latency_ms")
+
+
+def main(storage_url: str, trials: int, hang_at=None, ready=None, host=None, beat=None):
+    """Try `trials` configurations.
+
+    Args:
+        hang_at: the trial, counted in this process, that never ends; `ready` is a file
+            written when it has begun.
+        host: another name of this machine, so that others cannot look at its processes.
+        beat: heartbeats every so many seconds, dead after twice as many.
+    """
+    tried = []
+
+    def objective(trial):
+        tried.append(trial.number)
+        if len(tried) - 1 == hang_at:
+            Path(ready).write_text(json.dumps(dict(trial)))
+            time.sleep(600)
+        time.sleep(0.02)  # both workers get their share
+        return {"error": trial["x"], "latency_ms": 1 - trial["x"] + trial["y"]}
+
+    if host:
+        real = workers.identity
+        workers.identity = auto_tuner.identity = lambda: real() | {"host": host}
+    if beat:
+        storage.HEARTBEAT_S, storage.GRACE_S = beat, 2 * beat
+    tuner = AutoTuner(objective, SPACE, MINIMISE, storage=storage_url)
+    tuner.run(trials, progress=False)
+    print(json.dumps({"tried": tried}))
+
+
+if __name__ == "__main__":
+    main(**json.loads(sys.argv[1]))
