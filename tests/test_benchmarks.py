@@ -200,3 +200,87 @@ def test_the_small_decoder_of_the_ten_billion_run_generates(scripts_path):
     model = plan.big_decoder("cpu", 64, 2, 4, 100)
     assert plan.generate(model, "cpu") > 0
     assert plan.parameters(model) > 12 * 2 * 64**2
+
+
+def unet_config(width, validation, errors, energy=100.0, lr=0.01):
+    errors = [float(e) for e in errors]
+    return {"lr": lr, "batch_size": 32, "width": width, "validation": validation} | {
+        "errors": errors, "error": sum(errors) / len(errors), "energy_j": energy,
+        "latency_ms": 2.0 * width,
+    }  # fmt: skip
+
+
+def test_unet_rows_follow_the_stated_rule(scripts_path, tmp_path):
+    unet = script("tuner_unet")
+    guides = [unet_config(w, 0.4, [0.29, 0.30, 0.31], lr=1e-3) for w in unet.WIDTHS]
+    found = [
+        unet_config(4, 0.38, [0.31, 0.32, 0.33]),  # worse: at 4 the guide's stays
+        unet_config(8, 0.30, [0.19, 0.20, 0.21], energy=111.0),  # too dear
+        unet_config(8, 0.35, [0.285, 0.295, 0.305]),  # as good, within the noise
+        unet_config(16, 0.31, [0.19, 0.20, 0.21]),  # beats the guide's at 16
+        unet_config(16, 0.32, [0.09, 0.10, 0.11]),  # validation decides, not the test
+    ]
+    assert unet.noise([*guides, *found]) == pytest.approx(2 * (2 / 3) ** 0.5 * 0.01)
+    search = {
+        "states": {"complete": 20, "pruned": 28},
+        "seconds": 600.0,
+        "front": found,
+    }
+    rows = unet.summarise(guides, found, search, peer=0.6, source="estimate")
+    measured = {row["what"]: row["measured"] for row in rows}
+    on_front, as_good, *gains = measured.values()
+    assert (on_front, as_good) == (2, 2)
+    assert gains[:3] == [pytest.approx(-2), pytest.approx(0.5), pytest.approx(10)]
+    assert measured["time of the search"] == 10
+    best = next(row for row in rows if row.get("peer") == "best threshold")
+    assert best["peer_measured"] == pytest.approx(0.4)
+    assert [row["source"] for row in rows] == ["guide"] + ["ours"] * (len(rows) - 1)
+    write_result("tuner_unet", rows, "run", directory=tmp_path)
+
+
+def test_unet_has_no_answer_where_nothing_is_as_cheap(scripts_path, tmp_path):
+    unet = script("tuner_unet")
+    guides = [unet_config(4, 0.4, [0.3, 0.4])]
+    found = [unet_config(5, 0.3, [0.1, 0.2])]
+    search = {"states": {"complete": 1}, "seconds": 6.0, "front": found}
+    rows = unet.summarise(guides, found, search, peer=0.6, source="rapl")
+    assert [row["measured"] for row in rows[:3]] == [1, 0, None]
+    assert rows[2]["note"] == "the front had none as cheap"
+    write_result("tuner_unet", rows, "run", directory=tmp_path)
+
+
+def test_unet_confirms_the_best_of_the_front_at_each_latency(scripts_path):
+    unet = script("tuner_unet")
+    ms = {str(w): 2.0 * w for w in range(4, 17)}
+    front = [
+        {"lr": 0.01, "batch_size": b, "width": w, "error": e, "energy_j": 1.0}
+        | {"latency_ms": ms[str(w)]}
+        for w, b, e in [
+            (4, 4, 0.5),
+            (4, 8, 0.6),
+            (4, 9, 0.7),
+            (4, 10, 0.8),
+            (9, 4, 0.3),
+        ]
+    ]
+    chosen = unet.candidates({"front": front, "knee": front[0]}, ms, (4, 8, 16))
+    assert [(c["width"], c["batch_size"]) for c in chosen] == [
+        (4, 4), (4, 8), (4, 9), (9, 4)
+    ]  # fmt: skip
+
+
+def test_unet_training_reports_every_epoch_and_repeats(scripts_path):
+    unet = script("tuner_unet")
+    task = unet.Task()
+    assert len(task.train) == 204
+    task.train = task.train.subset(list(range(16)))
+    task.validation = task.validation.subset([0])
+    config, seen = {"lr": 1e-2, "batch_size": 8, "width": 4}, []
+    report = lambda epoch, model, joules: seen.append((epoch, joules))  # noqa: E731
+    model, joules, source = unet.train(task, config, 1, 2, report)
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert 0 < seen[0][1] < seen[1][1] == joules
+    assert source in ("estimate", "rapl", "nvml")
+    again, *_ = unet.train(task, config, 1, 2)
+    assert unet.error(model, task.validation) == unet.error(again, task.validation)
+    assert 0 < unet.threshold(task) < 1

@@ -1,5 +1,6 @@
 """Real datasets, one loader each, with no network: `load(name)` or the loader itself."""
 
+from .bacteria import bacteria
 from .dataset import DataCard, ImageDataset, Splits, TextSplits, datasets, windows
 from .digits import digits
 from .elpv import elpv, elpv_sample
@@ -11,6 +12,7 @@ __all__ = [
     "ImageDataset",
     "Splits",
     "TextSplits",
+    "bacteria",
     "digits",
     "elpv",
     "elpv_sample",

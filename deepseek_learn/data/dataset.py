@@ -47,7 +47,7 @@ class ImageDataset(Dataset):
 
     Attributes:
         images: uint8 `[N, C, H, W]`.
-        labels: int64 `[N]`.
+        labels: int64 `[N]`; where they are masks, `[N, H, W]`.
         frame: one row a picture, with what else is known of it.
     """
 
@@ -72,7 +72,7 @@ class ImageDataset(Dataset):
 
     def subset(self, index: np.ndarray | Tensor) -> "ImageDataset":
         """The pictures at `index` (positions, or one boolean a picture)."""
-        index = torch.as_tensor(np.asarray(index))
+        index = torch.as_tensor(np.array(index))
         frame = self.frame[index.numpy()] if index.dtype == torch.bool else None
         frame = self.frame.iloc[index.numpy()] if frame is None else frame
         return ImageDataset(self.images[index], self.labels[index], frame)
@@ -116,10 +116,12 @@ class Splits:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Pictures a class in each part."""
+        """Pictures a class in each part; where the labels are masks, pixels."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {
-            name: np.bincount(part.labels.numpy(), minlength=len(self.classes))
+            name: np.bincount(
+                part.labels.flatten().numpy(), minlength=len(self.classes)
+            )
             for name, part in parts.items()
         }
         return pd.DataFrame(counts, index=pd.Index(self.classes, name="class"))

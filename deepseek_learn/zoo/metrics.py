@@ -25,6 +25,21 @@ def _auroc(score: np.ndarray, positive: np.ndarray) -> float:
     return float((rank[positive].sum() - n * (n + 1) / 2) / (n * m))
 
 
+def iou(logits: Tensor, labels: Tensor) -> float:
+    """Intersection over union of class 1 over all pixels of all pictures together.
+
+    Args:
+        logits: `[N, 2, H, W]`; a pixel is class 1 where its second logit is larger.
+        labels: `[N, H, W]`, masks of 0 and 1.
+
+    Returns:
+        0..1; not a number where class 1 is neither there nor answered.
+    """
+    answered, wanted = logits[:, 1] > logits[:, 0], labels == 1
+    union = (answered | wanted).sum().item()
+    return (answered & wanted).sum().item() / union if union else float("nan")
+
+
 def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
     hits = (predicted & positive).sum()
     return float(2 * hits / max(predicted.sum() + positive.sum(), 1))

@@ -20,6 +20,7 @@ from deepseek_learn.zoo.metrics import (
     auroc,
     binary_metrics,
     divergence,
+    iou,
     multiclass_metrics,
 )
 
@@ -276,6 +277,15 @@ def test_auroc_is_the_share_of_ordered_pairs():
     expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
     logits = torch.tensor(np.stack([np.zeros(80), score], 1))
     assert auroc(logits, torch.tensor(positive)) == pytest.approx(expected)
+
+
+def test_iou_counts_the_pixels_of_all_pictures_together():
+    wanted = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 1]]])
+    answered = torch.tensor([[[1, 0], [1, 0]], [[0, 0], [0, 1]]])
+    logits = torch.stack([1.0 - answered, answered + 0.5], 1)
+    assert iou(logits - 0.5, wanted) == pytest.approx(2 / 4)
+    nothing = torch.zeros_like(wanted)
+    assert np.isnan(iou(torch.stack([nothing + 1.0, nothing], 1), nothing))
 
 
 def test_divergence_is_the_mean_log_ratio_under_the_reference():

@@ -1,0 +1,74 @@
+"""The U-Net: a small, plain one whose width and depth are to be chosen."""
+
+import torch
+from torch import Tensor, nn
+
+
+class DoubleConv(nn.Sequential):
+    """`[B, c_in, H, W]` → `[B, c_out, H, W]`: 3 x 3 convolution, norm, ReLU, twice."""
+
+    def __init__(self, c_in: int, c_out: int):
+        layers = []
+        for channels in (c_in, c_out):
+            layers += [nn.Conv2d(channels, c_out, 3, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """`[B, in_channels, H, W]` → logits `[B, out_channels, H, W]`, one a pixel.
+
+    `depth` times down: two convolutions, then half the resolution and twice the
+    channels; `depth` times up: a transposed convolution, joined with the output of the
+    same resolution on the way down, two convolutions (Ronneberger, Fischer & Brox 2015,
+    arXiv 1505.04597; here with batch norm, and padded so that the size stays).
+
+    Args:
+        width: channels at full resolution; the bottleneck has `width * 2**depth`.
+        depth: number of halvings; H and W must be multiples of `2**depth`.
+
+    Raises:
+        ValueError: for a number below 1, or, when called, for another H or W.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        width: int = 16,
+        depth: int = 3,
+    ):
+        super().__init__()
+        for name, number in (("width", width), ("depth", depth)):
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1; got {number}.")
+        widths = [width * 2**i for i in range(depth + 1)]
+        self.depth = depth
+        self.down = nn.ModuleList()
+        self.up, self.join = nn.ModuleList(), nn.ModuleList()
+        for c_in, c_out in zip([in_channels, *widths], widths[:-1], strict=False):
+            self.down.append(DoubleConv(c_in, c_out))
+        self.pool = nn.MaxPool2d(2)
+        self.bottleneck = DoubleConv(widths[-2], widths[-1])
+        for channels in reversed(widths[:-1]):
+            self.up.append(nn.ConvTranspose2d(2 * channels, channels, 2, stride=2))
+            self.join.append(DoubleConv(2 * channels, channels))
+        self.head = nn.Conv2d(width, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        unit = 2**self.depth
+        if x.shape[-2] % unit or x.shape[-1] % unit:
+            raise ValueError(
+                f"x must have a height and width that are multiples of {unit}; got "
+                f"{list(x.shape)}."
+            )
+        kept = []
+        for block in self.down:
+            x = block(x)  # [B, C, H, W]
+            kept.append(x)
+            x = self.pool(x)  # [B, C, H / 2, W / 2]
+        x = self.bottleneck(x)  # [B, 2 C, H / 2, W / 2] of the last
+        for up, join in zip(self.up, self.join, strict=True):
+            x = torch.cat([kept.pop(), up(x)], 1)  # [B, 2 C, 2 H, 2 W]
+            x = join(x)  # [B, C, 2 H, 2 W]
+        return self.head(x)
