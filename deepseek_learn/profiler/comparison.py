@@ -14,13 +14,14 @@ MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_
 
 @dataclass(frozen=True)
 class Comparison(Report):
-    """Profiles `a` and `b`: of two models, or of one model in two forms.
+    """Profiles `a` and `b`, called `names`: of two models, or of two forms of one.
 
     Layers are matched by their path; one that only one model has stands alone.
     """
 
     a: Profile
     b: Profile
+    names: tuple[str, str]
 
     def totals(self) -> pd.DataFrame:
         """The models' figures and their ratio b / a."""
@@ -53,15 +54,13 @@ class Comparison(Report):
         order = times["b - a"].abs().sort_values(ascending=False).index[:20]
         times = times.loc[[path for path in times.index if path in order]]
         figure = go.Figure()
-        for key, profile, colour in (
-            ("a", self.a, "#9ecae9"),
-            ("b", self.b, "#4c78a8"),
-        ):
+        pairs = zip("ab", self.names, ("#9ecae9", "#4c78a8"), strict=True)
+        for key, name, colour in pairs:
             figure.add_bar(
                 y=[path or "(model)" for path in times.index],
                 x=times[key],
                 orientation="h",
-                name=f"{key}: {profile.model}",
+                name=f"{key}: {name}",
                 marker_color=colour,
             )
         figure.update_yaxes(autorange="reversed")
@@ -78,8 +77,8 @@ class Comparison(Report):
         most = times.abs().idxmax()
         return text(
             "profiler.compared",
-            a=self.a.model,
-            b=self.b.model,
+            a=self.names[0],
+            b=self.names[1],
             latency=totals["latency_ms"],
             flops=totals["gflops"],
             parameters=totals["parameters"],

@@ -76,7 +76,7 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
         peak_mib=max(peak, most) / MIB,
         tensors_mib=most / MIB,
         workspace_mib=max(peak - most, 0) / MIB,
-        at=f"{culprit.path}: {culprit.name}" if culprit else "",
+        at=f"{culprit.path or '(model)'}: {culprit.name}" if culprit else "",
         timeline=frame,
         alive=dict(sorted(alive.items(), key=lambda item: -item[1])),
     )

@@ -71,7 +71,7 @@ class Profile(Report):
         """Operators that no rule knows: calls, milliseconds, the modules they are in."""
         some = self.operators[self.operators["kind"] == "uncounted"]
         groups = some.groupby("operator")
-        where = groups["layer"].agg(lambda paths: ", ".join(sorted(set(paths))[:3]))
+        where = groups["layer"].agg(_places)
         frame = pd.DataFrame({"calls": groups.size(), "layers": where})
         frame["latency_ms"] = groups["latency_ms"].sum()
         return frame
@@ -145,7 +145,7 @@ class Profile(Report):
             parameters=self.parameters,
             peak=self.peak_mib,
             workspace=self.memory.workspace_mib,
-            at=self.memory.at.strip(": ") or "-",
+            at=self.memory.at or "-",
         )
         slowest = [str(verdict) for verdict in self.verdicts(1)]
         return " ".join([said, *slowest, *self.notes])
@@ -179,17 +179,26 @@ class Profile(Report):
 
         return histograms(self, top)
 
-    def compare(self, other: "Profile"):
-        """This model (a) and another (b) side by side: a `Comparison`."""
+    def compare(self, other: "Profile", names: tuple[str, str] | None = None):
+        """This model (a) and another (b) side by side: a `Comparison`.
+
+        Args:
+            names: what to call the two; by default their classes.
+        """
         from .comparison import Comparison
 
-        return Comparison(self, other)
+        return Comparison(self, other, names or (self.model, other.model))
 
     def save(self, path: str | Path) -> Path:
         """Everything as one self-contained HTML page that needs no network."""
         from .page import write
 
         return write(self, Path(path))
+
+
+def _places(paths: pd.Series) -> str:
+    """The first three modules of those in which something is."""
+    return ", ".join(path or "(model)" for path in sorted(set(paths))[:3])
 
 
 def _inclusive(own: pd.DataFrame) -> pd.DataFrame:

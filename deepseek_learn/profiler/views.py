@@ -106,7 +106,7 @@ def timeline(profile) -> go.Figure:
         turn = int((rows["phase"] == "backward").idxmax())
         figure.add_vline(x=turn, line_dash="dot", line_color="#888888")
         figure.add_annotation(
-            x=turn, y=1, yref="paper", showarrow=False, xanchor="left",
+            x=turn, y=0, yref="paper", showarrow=False, xanchor="left", yanchor="bottom",
             text=text("profiler.backward"),
         )  # fmt: skip
     figure.add_hline(

@@ -1,0 +1,106 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
+"""A formula as `operator_costs` takes it: attention within a window, shared heads."""
+
+import torch
+
+from .. import expect
+from ..problem import Failed, Problem
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "local_attention_flops")
+    for case in range(8):
+        shared = case % 2 + 1  # heads of the query that share one of the keys
+        batch, heads, width, value = (int(n) for n in rng.integers(1, 6, size=4))
+        length = int(rng.integers(6, 20))
+        window = int(rng.integers(2, length)) if case % 4 else length + case
+        sizes = (heads * shared, width), (heads, width), (heads, value)
+        q, k, v = (torch.zeros(batch, h, length, w) for h, w in sizes)
+        out = torch.zeros(batch, heads * shared, length, value)
+        got = expect.call(answer, q, k, v, window, out=out)
+        compare(got, q, k, v, window)
+
+
+def compare(got, q, k, v, window: int) -> None:
+    (batch, heads, length, width), value = q.shape, v.shape[-1]
+    places = torch.arange(length)
+    back = places[:, None] - places  # how far a key lies behind its query
+    pairs = int(((back >= 0) & (back < window)).sum())
+    want = 2 * batch * heads * pairs * (width + value)
+    call = f"local_attention_flops(q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}, window={window}, out=...)"
+    answered = float(expect.shape(got, (), call))
+    guesses = {"macs": want // 2, "keys": want * k.shape[1] // heads}
+    guesses |= {"all": 2 * batch * heads * length**2 * (width + value)}
+    guesses |= {"start": 2 * batch * heads * length * window * (width + value)}
+    guesses |= {"value": 2 * batch * heads * pairs * 2 * width}
+    guesses |= {"scores": 2 * batch * heads * pairs * width}
+    if answered != want:
+        for name, guess in guesses.items():
+            if answered == guess:
+                raise Failed(f"cost_of_an_operator.{name}", call=call)
+    expect.close(answered, want, call, 0)
+
+
+HEAD = "def local_attention_flops(q, k, v, window, *, out):\n"
+PAIRS = """    B, heads, T, E = q.shape
+    pairs = sum(min(i + 1, window) for i in range(T))
+"""
+
+problem = Problem(
+    id="cost_of_an_operator",
+    version=1,
+    lesson="profiler",
+    stage="basic",
+    title={"en": "The cost of an operator", "zh": "一个算子的开销"},
+    prompt={
+        "en": """Your team has a fast kernel for attention within a window: the query at place $i$ sees the keys at the places
+$i - \\text{window} + 1$ to $i$, as far as they exist. What it does not see, it does not compute. The profiler lists it as *not
+counted*; write its formula, to be registered in `operator_costs`.
+
+Write `local_attention_flops(q, k, v, window, *, out)` for tensors `q` `[B, heads, T, E]`,
+`k` `[B, kv_heads, T, E]` and `v` `[B, kv_heads, T, E_v]`. Several heads of the query may share one of the keys
+(`kv_heads <= heads`): the products are done for each head of the query. `out` is what the operator returned,
+`[B, heads, T, E_v]`.
+
+Return the FLOPs (1 MAC = 2 FLOPs) of both products: scores, and scores times values. The softmax is not counted.""",
+        "zh": """你的团队有一个很快的窗口注意力内核：位置 $i$ 的查询只看位置 $i - \\text{window} + 1$ 到 $i$ 的键（不存在的不算）；看不到的就不计算。性能分析器把它列为“未计数”。请写出它的公式，以便注册到 `operator_costs`。
+
+请编写 `local_attention_flops(q, k, v, window, *, out)`，其中张量 `q` 为 `[B, heads, T, E]`，`k` 为 `[B, kv_heads, T, E]`，`v` 为 `[B, kv_heads, T, E_v]`。查询的几个头可以共用键的一个头（`kv_heads <= heads`）：乘积按查询的每个头各算一次。`out` 是算子的返回值，形状为 `[B, heads, T, E_v]`。
+
+返回两次乘积（得分、得分乘以值）的 FLOPs（1 次乘加 = 2 FLOPs）；softmax 不计。""",
+    },
+    starter=HEAD + "    ...\n",
+    answer="local_attention_flops",
+    hints=(
+        {
+            "en": "How many pairs of a query and a key are there in one head? The first queries see "
+            "fewer keys than the window has.",
+            "zh": "一个头里有多少对（查询，键）？最前面的几个查询看到的键比窗口少。",
+        },
+        {
+            "en": "`pairs = sum(min(i + 1, window) for i in range(T))`. A pair costs E MACs for its "
+            "score, and E_v for what it adds to the answer.",
+            "zh": "`pairs = sum(min(i + 1, window) for i in range(T))`。每一对的得分需要 E 次乘加，它对结果的贡献需要 E_v 次。",
+        },
+    ),
+    check=check,
+    solution=HEAD + PAIRS + "    return 2 * B * heads * pairs * (E + v.shape[-1])\n",
+    wrong={
+        "all pairs": HEAD
+        + PAIRS
+        + "    return 2 * B * heads * T * T * (E + v.shape[-1])\n",
+        "a full window everywhere": HEAD
+        + PAIRS
+        + "    return 2 * B * heads * T * window * (E + v.shape[-1])\n",
+        "the keys' heads": HEAD
+        + PAIRS
+        + "    return 2 * B * k.shape[1] * pairs * (E + v.shape[-1])\n",
+        "MACs": HEAD + PAIRS + "    return B * heads * pairs * (E + v.shape[-1])\n",
+        "E for the values too": HEAD
+        + PAIRS
+        + "    return 2 * B * heads * pairs * 2 * E\n",
+        "the scores only": HEAD + PAIRS + "    return 2 * B * heads * pairs * E\n",
+    },
+    points=2,
+    minutes=15,
+)

@@ -1,0 +1,129 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
+"""The peak of live memory, from when each tensor is made and last used."""
+
+from .. import expect
+from ..problem import Failed, Problem
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "peak")
+    cases = 0
+    while cases < 8:
+        tensors = draw(rng)
+        levels = level(tensors)
+        most = max(levels)
+        if levels.count(most) > 1 or most == sum(size for *_, size in tensors):
+            continue  # the moment must be one, and not all alive at once
+        cases += 1
+        got = expect.parts(expect.call(answer, list(tensors)), 2, "peak(tensors)")
+        compare(got, tensors, levels)
+
+
+def draw(rng) -> list[tuple]:
+    """(name, made by operator, last used by operator, bytes); some live long."""
+    count = int(rng.integers(5, 12))
+    tensors = []
+    for made in range(count):
+        last = min(made + int(rng.choice([0, 1, 1, 1, 2, 6])), count - 1)
+        tensors.append((f"t{made}", made, last, int(rng.integers(1, 60)) * 16))
+    return [tensors[i] for i in rng.permutation(count)]
+
+
+def level(tensors) -> list[int]:
+    """Bytes alive while each operator runs: what it reads and what it makes."""
+    end = max(last for _, _, last, _ in tensors)
+    return [
+        sum(size for _, made, last, size in tensors if made <= now <= last)
+        for now in range(end + 1)
+    ]
+
+
+def compare(got, tensors: list[tuple], levels: list[int]) -> None:
+    most = max(levels)
+    now = levels.index(most)
+    want = {name for name, made, last, _ in tensors if made <= now <= last}
+    value = float(expect.shape(got[0], (), "peak(tensors)[0]"))
+    freed = [
+        sum(size for _, made, last, size in tensors if made <= t < last or made == t)
+        for t in range(len(levels))
+    ]
+    guesses = {"sum": sum(size for *_, size in tensors)}
+    guesses |= {"early": max(freed), "largest": max(size for *_, size in tensors)}
+    if value != most:
+        for name, guess in guesses.items():
+            if value == guess:
+                raise Failed(f"peak_of_the_living.{name}", got=value, want=most)
+    expect.close(value, most, "peak(tensors)[0]", 0)
+    try:
+        alive = set(got[1])
+    except TypeError:
+        raise Failed("peak_of_the_living.names", got=type(got[1]).__name__) from None
+    if alive != want:
+        facts = {"got": sorted(map(str, alive)), "want": sorted(want), "now": now}
+        raise Failed("peak_of_the_living.alive", **facts)
+
+
+HEAD = "def peak(tensors):\n"
+LOOP = """    most, names = 0, []
+    for now in range(max(last for _, _, last, _ in tensors) + 1):
+        alive = [t for t in tensors if t[1] <= now <= t[2]]
+        size = sum(t[3] for t in alive)
+        if size > most:
+            most, names = size, [t[0] for t in alive]
+"""
+
+problem = Problem(
+    id="peak_of_the_living",
+    version=1,
+    lesson="profiler",
+    stage="basic",
+    title={"en": "The peak of the living", "zh": "存活张量的峰值"},
+    prompt={
+        "en": """Operators run one after the other, numbered from 0. `tensors` is a list of
+`(name, made, last, size)`: operator `made` makes the tensor, operator `last` is the last one to read it
+(`made <= last`), `size` is in bytes. The list is in no particular order. Every operator makes one tensor.
+
+While an operator runs, what it makes **and** what it reads must both be there. A tensor is freed after the
+operator `last` has run.
+
+Write `peak(tensors)`: return the largest number of bytes that are alive while an operator runs, and the names of
+the tensors that are alive then (a list or a set, in any order). The peak is reached at one operator only.""",
+        "zh": """算子按编号 0、1、2…… 依次运行。`tensors` 是由 `(name, made, last, size)` 组成的列表：编号为 `made` 的算子产生这个张量，编号为 `last` 的算子最后一次读取它（`made <= last`），`size` 的单位是字节。列表的顺序是任意的。每个算子产生一个张量。
+
+算子运行时，它产生的张量**和**它读取的张量必须同时存在；编号为 `last` 的算子运行完之后，张量才被释放。
+
+请编写 `peak(tensors)`：返回某个算子运行时存活字节数的最大值，以及那一刻存活的张量的名字（列表或集合，顺序不限）。只有一个算子会达到峰值。""",
+    },
+    starter=HEAD + "    ...\n",
+    answer="peak",
+    hints=(
+        {
+            "en": "Ask at each operator: who has been made by now, and will still be read, now or later?",
+            "zh": "对每个算子都问一遍：到此时为止，哪些张量已经产生，而且现在或以后还会被读取？",
+        },
+        {
+            "en": "Alive at operator `now`: `made <= now <= last`. Sum their sizes for each `now` up to the "
+            "largest `last`, and keep the largest sum with its names.",
+            "zh": "在算子 `now` 处存活的条件：`made <= now <= last`。对每个 `now`（直到最大的 `last`）求它们大小之和，记下最大的和以及对应的名字。",
+        },
+    ),
+    check=check,
+    solution=HEAD + LOOP + "    return most, names\n",
+    wrong={
+        "the sum of all": HEAD
+        + "    return sum(t[3] for t in tensors), [t[0] for t in tensors]\n",
+        "freed before its last reader ran": HEAD
+        + LOOP.replace("t[1] <= now <= t[2]", "t[1] == now or t[1] <= now < t[2]")
+        + "    return most, names\n",
+        "the largest tensor": HEAD
+        + "    largest = max(tensors, key=lambda t: t[3])\n"
+        + "    return largest[3], [largest[0]]\n",
+        "never freed": HEAD + LOOP.replace(" <= t[2]", "") + "    return most, names\n",
+        "the names of all": HEAD + LOOP + "    return most, [t[0] for t in tensors]\n",
+        "the last moment instead of the peak": HEAD
+        + LOOP.replace("if size > most", "if size")
+        + "    return most, names\n",
+    },
+    points=1,
+    minutes=10,
+)
