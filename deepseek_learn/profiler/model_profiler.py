@@ -103,7 +103,8 @@ class ModelProfiler:
 
     def _profile(self, model, step, given, device, notes) -> Profile:
         dtype = _dtype(model, given)
-        measure(device, dtype)  # and once more at the end: a roof is the best of them
+        measure(device, dtype, spent=0)  # where nothing is known yet
+        begun = time.perf_counter()
         first = _seconds(step, device)  # warms up, and raises what the model raises
         paths = ModulePaths(model)
         total = 2 + 2 * self.repeats
@@ -143,7 +144,7 @@ class ModelProfiler:
             operators=frame,
             layers=_layer_frame(paths, calls, counter.costs),
             memory=live(operators, allocations, peak),
-            roof=measure(device, dtype),
+            roof=measure(device, dtype, spent=time.perf_counter() - begun),
             weights=distribution(model),
             notes=tuple(notes),
         )

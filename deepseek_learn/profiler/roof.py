@@ -6,6 +6,7 @@ can be slower than its roof and never faster.
 Williams et al. 2009, Roofline: an insightful visual performance model.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 READINGS = 10
 # channels and side of 3 x 3 convolutions: the better one counts
 CONVOLUTIONS = ((64, 56), (128, 28))
+ROOF_SHARE = 0.05  # of a profile's time, which one more reading may take
 _known: dict[tuple, "Roof"] = {}
+_took: dict[tuple, float] = {}  # seconds of one reading
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,23 @@ class Roof:
         return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
 
 
-def measure(device: torch.device, dtype: torch.dtype = torch.float32) -> Roof:
-    """The roof as known so far, bettered by one more reading (ten the first time)."""
+def measure(
+    device: torch.device, dtype: torch.dtype = torch.float32, spent: float = math.inf
+) -> Roof:
+    """The roof as known so far, bettered by one more reading (ten the first time).
+
+    Args:
+        spent: seconds; a further reading that takes more than a twentieth of them is
+            left out.
+    """
     key = str(device), dtype, torch.get_num_threads()
+    if key in _known and _took[key] > ROOF_SHARE * spent:
+        return _known[key]
     for _ in range(1 if key in _known else READINGS):
+        start = time.perf_counter()
         roof = _reading(device, dtype)
-        if key in _known:
-            roof = _best(_known[key], roof)
-        _known[key] = roof
+        _took[key] = min(time.perf_counter() - start, _took.get(key, math.inf))
+        _known[key] = _best(_known[key], roof) if key in _known else roof
     return _known[key]
 
 

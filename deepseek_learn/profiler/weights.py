@@ -5,15 +5,16 @@ import torch
 from torch import Tensor, nn
 
 BINS = 60
-MOST = 2**20  # of a larger parameter every n-th value is looked at, evenly
+MOST = 2**17  # of a larger parameter every n-th value is looked at, evenly
 
 
 def distribution(model: nn.Module) -> dict[str, pd.Series]:
     """Parameter → its values' mean, spread, extremes and histogram.
 
-    The series holds `count`, `mean`, `std`, `min`, `max`, `zeros` (a share) and `bins`
-    (60 counts between min and max). Weights that a layer holds packed are looked at
-    through its `weight`. Values that are not finite are left out and counted (`nans`).
+    The series holds `count`, `min`, `max` (of all values), `mean`, `std`, `zeros` (a
+    share) and `bins` (60 counts between min and max; these of at most 131,072 values).
+    Weights that a layer holds packed are looked at through its `weight`. Values that are
+    not finite are left out and counted (`nans`, a share).
     """
     found = dict(model.named_parameters())
     for name, module in model.named_modules():
@@ -26,20 +27,27 @@ def distribution(model: nn.Module) -> dict[str, pd.Series]:
 def _describe(values: Tensor) -> pd.Series:
     count = values.numel()
     some = values.flatten()[:: count // MOST + 1].float().cpu()
-    finite = some[some.isfinite()]
-    if not len(finite):
-        return pd.Series({"count": count, "nans": 1.0, "bins": []})
-    low, high = finite.min().item(), finite.max().item()
-    bins = torch.histc(finite, BINS, low, high if high > low else low + 1)
+    finite, low, high = some, *(values.aminmax() if count else (None, None))
+    if count and not (low.isfinite() and high.isfinite()):
+        finite = some[some.isfinite()]
+        low, high = finite.aminmax() if len(finite) else (None, None)
+    if low is None:
+        return pd.Series({"count": count, "nans": float(count > 0), "bins": []})
+    low, high = low.item(), high.item()
+    spread, mean = torch.std_mean(finite, correction=0)
     return pd.Series(
         {
             "count": count,
-            "mean": finite.mean().item(),
-            "std": finite.std(correction=0).item(),
+            "mean": mean.item(),
+            "std": spread.item(),
             "min": low,
             "max": high,
-            "zeros": (finite == 0).double().mean().item(),
+            "zeros": 1 - finite.count_nonzero().item() / len(finite),
             "nans": 1 - len(finite) / len(some),
-            "bins": bins.tolist(),
+            "bins": _bins(finite, low, high),
         }
     )
+
+
+def _bins(values: Tensor, low: float, high: float) -> list[float]:
+    return torch.histc(values, BINS, low, high if high > low else low + 1).tolist()

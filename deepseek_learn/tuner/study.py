@@ -157,13 +157,15 @@ class Study(Report):
         """`hypervolume()` after each trial, in the box of the whole study, by number."""
         return volume.history(self)
 
-    def importances(self, evaluator: str = "ped_anova") -> dict[str, dict[str, float]]:
+    def importances(self, evaluator: str = "fanova") -> dict[str, dict[str, float]]:
         """Objective → hyperparameter → its share of the importance, largest first.
 
-        "ped_anova" asks which hyperparameters the best tenth of the trials differ in
-        (Watanabe, Bansal & Hutter, IJCAI 2023), "fanova" how much of the objective's
-        variance each explains (Hutter, Hoos & Leyton-Brown, ICML 2014). Both are
-        Optuna's, and both mislead with few trials: `why()` says whether to trust them.
+        "fanova": how much of the objective's variance over the whole space each
+        explains, by a forest grown on the trials (Hutter, Hoos & Leyton-Brown, ICML
+        2014). "ped_anova": in which hyperparameters the best tenth of the trials differ
+        (Watanabe, Bansal & Hutter, IJCAI 2023); after a search that drew near to the
+        best it mostly names the wrong one, since all trials there are alike. Both are
+        Optuna's, and mislead with few trials: `why()` says whether to trust them.
 
         Raises:
             ValueError: with fewer than 4 results, or for another `evaluator`.
@@ -255,7 +257,7 @@ class Study(Report):
         """Hypervolume against the trials (plotly)."""
         return plots.history(self)
 
-    def plot_importances(self, evaluator: str = "ped_anova"):
+    def plot_importances(self, evaluator: str = "fanova"):
         """Which hyperparameter matters for which objective (plotly)."""
         return plots.importances(self.importances(evaluator), evaluator)
 

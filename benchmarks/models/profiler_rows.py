@@ -1,0 +1,189 @@
+"""The rows of `profiler_truth.py`: what its readings amount to, for the ledger."""
+
+import statistics
+
+from models import profiled_nets, recording_cost
+from models.flop_counters import OURS
+
+RIGHT, NEARLY = 0.1, 1.0  # per cent off
+EXACT, MEMORY, COST = 1e-4, 2, 1.35  # targets: per cent, per cent, times
+BASE = {"claim": "C10", "source": "ours"}
+
+
+def error(said: float | None, truth: float) -> float | None:
+    """How far off, in per cent."""
+    return None if said is None else 100 * abs(said / truth - 1)
+
+
+def flop_rows(found: dict[str, dict], five: dict, zoo: dict) -> list[dict]:
+    """A row for each of the nets, for the zoo, for ours on all, and for each tool."""
+    errors = {
+        tool: {n: error(said["flops"].get(n), net.flops) for n, net in five.items()}
+        for tool, said in found.items()
+    }
+    peers = [tool for tool in found if tool != OURS and "missing" not in found[tool]]
+    rows = [_net_row(net, found, errors, peers, five) for net in five]
+    rows.append(_zoo_row(found, zoo))
+    counts = {tool: _within(errors[tool], RIGHT) for tool in (OURS, *peers)}
+    best = max(peers, key=lambda tool: counts[tool])
+    tied = ", ".join(t for t in peers if counts[t] == counts[best])
+    base = BASE | {"unit": f"nets of {len(five)}", "better": "higher"}
+    rows.append(
+        base
+        | {"what": f"FLOPs: nets counted right (within {RIGHT} %)"}
+        | {"target": len(five), "measured": counts[OURS]}
+        | {"peer": tied, "peer_measured": counts[best]}
+    )
+    for tool in (t for t in found if t != OURS):
+        measured = counts.get(tool)
+        row = {"what": f"FLOPs: nets counted right (within {RIGHT} %) by {tool}"}
+        row |= {"target": None, "measured": measured}
+        rows.append(base | row | {"note": _tool_note(found[tool], errors[tool], five)})
+    return rows
+
+
+def _within(errors: dict[str, float | None], bound: float) -> int:
+    return sum(e is not None and e <= bound for e in errors.values())
+
+
+def _net_row(net, found, errors, peers, five) -> dict:
+    said = [f"{tool} {_giga(found[tool]['flops'].get(net))}" for tool in (OURS, *peers)]
+    near = [tool for tool in peers if errors[tool][net] is not None]
+    best = min(near, key=lambda tool: errors[tool][net], default=None)
+    truth = _giga(five[net].flops)
+    return BASE | {
+        "what": f"FLOPs of {net}: off the hand count",
+        "unit": "%",
+        "target": EXACT,
+        "better": "lower",
+        "measured": errors[OURS][net],
+        "peer": best,
+        "peer_measured": best and errors[best][net],
+        "note": f"G, by hand {truth}: {', '.join(said)}",
+    }
+
+
+def _zoo_row(found: dict[str, dict], zoo: dict) -> dict:
+    said = found[OURS]["flops"]
+    errors = {name: error(said.get(name), net.flops) for name, net in zoo.items()}
+    known = [e for e in errors.values() if e is not None]
+    whole = len(known) == len(zoo)
+    return BASE | {
+        "what": f"FLOPs of the zoo's {len(zoo)} models: the worst off the hand count",
+        "unit": "%",
+        "target": EXACT,
+        "better": "lower",
+        "measured": max(known) if whole else None,
+        "n": len(known),
+        "note": "G, by hand and ours: "
+        + ", ".join(
+            f"{n} {_giga(net.flops)} {_giga(said.get(n))}" for n, net in zoo.items()
+        ),
+    }
+
+
+def _tool_note(said: dict, errors: dict, five: dict) -> str:
+    if "missing" in said:
+        return f"not installed: {said['missing']}"
+    values = ", ".join(f"{net} {_giga(said['flops'].get(net))}" for net in five)
+    version = f"version {said['version']}; " if said["version"] else ""
+    failed = "".join(
+        f"; {net}: {why}" for net, why in said["failed"].items() if net in five
+    )
+    within = _within(errors, NEARLY)
+    return f"{version}{within} within {NEARLY:g} %; G: {values}{failed}"
+
+
+def _giga(flops: float | None) -> str:
+    return "failed" if flops is None else f"{flops / 1e9:.4g}"
+
+
+def memory_rows(found: dict[tuple, dict]) -> list[dict]:
+    """A row for each net and mode: ours, and the peer that comes closest."""
+    return [_memory_row(*case, **values) for case, values in found.items()]
+
+
+def _memory_row(net: str, mode: str, truth: list, said: dict) -> dict:
+    doing = {"infer": "inference", "train": "training step"}[mode]
+    row = BASE | {
+        "what": f"peak activation memory, {net}, {doing}: off the system's count",
+        "unit": "%",
+        "target": MEMORY,
+        "better": "lower",
+        "measured": None,
+    }
+    known = [t for t in truth if t is not None]
+    if not known:
+        return row | {"note": "the system does not say (Linux's /proc is needed)"}
+    true = statistics.median(known)
+    errors = {tool: error(value, true) for tool, value in said.items()}
+    near = [t for t in errors if t != OURS and errors[t] is not None]
+    best = min(near, key=lambda tool: errors[tool], default=None)
+    times = ", ".join(
+        f"{tool} " + ("failed" if value is None else f"{value / true:.3f}")
+        for tool, value in said.items()
+    )
+    low, high = (f"{f(known) / 2**20:.1f}" for f in (min, max))
+    return row | {
+        "measured": errors[OURS],
+        "n": len(known),
+        "peer": best,
+        "peer_measured": best and errors[best],
+        "note": f"truth {low} to {high} MiB; times the truth: {times}",
+    }
+
+
+def cost_rows(found: dict[tuple, dict]) -> list[dict]:
+    """For each net and mode what a profile costs, and what a recording pass does."""
+    rows = []
+    for (net, mode), case in found.items():
+        doing = {"infer": "inference", "train": "training"}[mode]
+        target = None if net in profiled_nets.SMALL else COST
+        what = f"processor time of a profile over that of its passes, {net}, {doing}"
+        plain, roof = (median(case["rounds"], key) for key in ("plain", "roof"))
+        note = (
+            f"a plain pass {1e3 * plain:.3g} ms; of it readings of the roof {roof:.2f}"
+        )
+        row = BASE | {"what": what, "target": target, "note": note, "better": "lower"}
+        rows.append(row | _spread(case["rounds"], "profile"))
+        rows.append(_recording_row(case["rounds"], f"{net}, {doing}"))
+    return [*rows, _order_row(found)]
+
+
+def _recording_row(rounds: list[dict], where: str) -> dict:
+    """Our dearest kind of pass beside `torch.profiler`'s; the note has the others."""
+    kinds = (*recording_cost.RECORDINGS, *recording_cost.PEERS)
+    medians = {kind: median(rounds, kind) for kind in kinds if kind in rounds[0]}
+    dearest = max(recording_cost.RECORDINGS, key=lambda kind: medians[kind])
+    said = ", ".join(f"{kind} {value:.2f}" for kind, value in medians.items())
+    row = BASE | {
+        "what": f"processor time of our dearest recording pass, {where}",
+        "target": None,
+        "better": "lower",
+        "peer": "torch.profiler",
+        "peer_measured": medians["torch.profiler"],
+        "note": f"x a plain pass: {said}",
+    }
+    return row | _spread(rounds, dearest)
+
+
+def _order_row(found: dict[tuple, dict]) -> dict:
+    values = [r for case in found.values() for r in case["spearman"]]
+    facts = {"what": "order of the layers' times in two profiles in a row"}
+    facts |= {"unit": "rank correlation", "better": "higher", "target": None}
+    if not values:
+        return BASE | facts | {"measured": None, "note": "no net of several layers"}
+    facts |= {"measured": statistics.median(values), "n": len(values)}
+    facts |= {"low": min(values), "high": max(values), "interval": "range"}
+    return BASE | facts
+
+
+def _spread(rounds: list[dict], key: str) -> dict:
+    values = [each[key] for each in rounds]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    facts = {"unit": "x", "measured": middle, "low": low, "high": high}
+    return facts | {"interval": "quartiles", "n": len(values)}
+
+
+def median(rounds: list[dict], key: str) -> float:
+    return statistics.median(each[key] for each in rounds)

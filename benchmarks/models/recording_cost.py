@@ -1,0 +1,171 @@
+"""What it costs to profile: processor time of a profile, and of each recording pass.
+
+    PYTHON -m models.recording_cost NET (infer|train) ROUNDS
+
+prints one JSON line, from a process of its own, one thread. Each reading has a plain
+pass in turn with it; a round's ratios are over the median of the round's plain passes.
+"""
+
+import contextlib
+import gc
+import io
+import json
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+import torch
+from models import profiled_nets
+from models.flop_counters import answers, child, last_words, missing
+from models.peak_memory import output, run
+
+REPEATS = 5  # the default of `profile`
+PASSES = 1 + 1 + 1 + 2 * REPEATS  # warm-up, counting, allocator, timed and plain
+RECORDINGS = ("counting", "timing", "allocator")
+PEERS = ("FlopCounterMode", "torch.profiler", "DeepSpeed")
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Processor time of a call."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def recordings(model, x, train: bool) -> dict[str, Callable[[], Any]]:
+    """One recording pass of ours, of each kind, and one of each peer that is there."""
+    from torch.profiler import ProfilerActivity, profile
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from deepseek_learn.profiler.memory import peak_bytes
+    from deepseek_learn.profiler.module_paths import ModulePaths
+    from deepseek_learn.profiler.recorder import Counter, Timer
+
+    paths, cpu = ModulePaths(model), torch.device("cpu")
+
+    def entered(instrument) -> None:
+        with instrument:
+            run(model, x, train)
+        if hasattr(instrument, "close"):
+            instrument.close()
+
+    def counting() -> None:
+        entered(Counter(paths, [*model.parameters(), *model.buffers(), x]))
+
+    options = {"activities": [ProfilerActivity.CPU], "with_flops": True}
+    found = {
+        "counting": counting,
+        "timing": lambda: entered(Timer(paths, cpu)),
+        "allocator": lambda: peak_bytes(lambda: run(model, x, train), cpu),
+        "FlopCounterMode": lambda: entered(FlopCounterMode(display=False)),
+        "torch.profiler": lambda: entered(profile(profile_memory=True, **options)),
+    }
+    if not train and missing("DeepSpeed") is None:
+        found["DeepSpeed"] = _deepspeed(model, x)
+    return found
+
+
+def _deepspeed(model, x) -> Callable[[], Any]:
+    """A forward pass under its flops profiler, which knows no backward."""
+    from deepspeed.profiling.flops_profiler import FlopsProfiler
+
+    profiler = FlopsProfiler(model)
+
+    def record() -> None:
+        profiler.start_profile()
+        run(model, x, False)
+        profiler.get_total_flops()
+        profiler.end_profile()
+
+    return record
+
+
+def rounds(model, x, train: bool, number: int) -> Iterator[dict[str, Any]]:
+    """Ratios of each round; "layers" are the layers' times, not a ratio."""
+    from deepseek_learn.profiler import model_profiler
+
+    loss = (lambda answer: output(answer).sum()) if train else None
+    found, roof, measure = [], [], model_profiler.measure
+
+    def roof_timed(*args, **kwargs):
+        start = time.process_time()
+        answer = measure(*args, **kwargs)
+        roof.append(time.process_time() - start)
+        return answer
+
+    def whole() -> None:
+        options = {"loss": loss, "repeats": REPEATS, "progress": False}
+        with mock.patch.object(model_profiler, "measure", roof_timed):
+            found.append(model_profiler.profile(model, x, train, **options))
+
+    model.train(train)
+    instruments = recordings(model, x, train) | {"profile": whole}
+    for index in range(number + 1):
+        plain, spent = [], {}
+        roof.clear()
+        for name, call in instruments.items():
+            gc.collect()  # what one leaves is not paid by the next
+            plain.append(seconds(lambda: run(model, x, train)))
+            spent[name] = seconds(call)
+        if index:  # the first warms up, and learns the roof
+            spent["roof"] = sum(roof)
+            yield ratios(spent, plain) | {"layers": _layers(found[-1])}
+
+
+def ratios(spent: dict[str, float], plain: list[float]) -> dict[str, float]:
+    """Over the plain passes: a recording pass over one, a profile over all of its own.
+
+    `roof`: readings of the machine's roof, as a part of the profile's; `plain`: seconds.
+    """
+    unit = statistics.median(plain)
+    whole = {
+        "profile": spent["profile"] / (PASSES * unit),
+        "roof": spent["roof"] / (PASSES * unit),
+        "plain": unit,
+    }
+    return {k: v / unit for k, v in spent.items() if k not in whole} | whole
+
+
+def _layers(found) -> dict[str, float]:
+    return found.operators.groupby("layer")["latency_ms"].sum().to_dict()
+
+
+def rank_correlations(layers: list[dict[str, float]]) -> list[float]:
+    """Spearman's, of the layers' times in one profile and in the next."""
+    frames = [pd.Series(times).rank() for times in layers]
+    return [a.corr(b) for a, b in pairwise(frames) if len(a) > 2]
+
+
+def read(net: str, mode: str, number: int, timeout: float = 3600) -> dict[str, Any]:
+    """`{"rounds": [...], "spearman": [...]}`.
+
+    Raises:
+        RuntimeError: what the process ended with.
+    """
+    done = child(["models.recording_cost", net, mode, str(number)], timeout)
+    found = answers(done)
+    if not found:
+        raise RuntimeError(f"{net}, {mode}: {last_words(done)}")
+    return found[-1]
+
+
+def main(net: str, mode: str, number: int) -> None:
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)
+    model, x = profiled_nets.ALL[net].build()
+    with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed talks
+        found = list(rounds(model, x, mode == "train", number))
+    spearman = rank_correlations([each.pop("layers") for each in found])
+    print(json.dumps({"rounds": found, "spearman": spearman}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
