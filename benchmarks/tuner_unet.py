@@ -223,7 +223,10 @@ def means(rows: list[dict], config: dict, ms: dict[str, float]) -> dict[str, Any
 
 
 def noise(confirmed: list[dict]) -> float:
-    """Two standard errors of the difference of two means, by the pooled deviation."""
+    """Two standard errors of the difference of two means, by the pooled deviation.
+
+    Of two alone it is 2 sqrt((s1**2 + s2**2) / n), which supposes no common deviation.
+    """
     variance = statistics.fmean(statistics.variance(c["errors"]) for c in confirmed)
     return 2 * (variance * 2 / len(confirmed[0]["errors"])) ** 0.5
 
@@ -247,7 +250,7 @@ def summarise(guides, found, search_row, peer: float, source: str) -> list[dict]
     gains = [guide["error"] - answer["error"] for guide, answer in pairs if answer]
     beaten = sum(gain > margin for gain in gains)
     widths = ", ".join(str(guide["width"]) for guide in guides)
-    note = f"noise {100 * margin:.2f} points; energy: {source}"
+    note = f"pooled noise {100 * margin:.2f} points; energy: {source}"
     base = {"claim": "C11", "better": "higher", "n": len(guides[0]["errors"])}
     base |= {"note": note, "target": None, "source": "ours"}
     counted = base | {"unit": "widths", "target": len(guides)}
@@ -266,16 +269,20 @@ def summarise(guides, found, search_row, peer: float, source: str) -> list[dict]
 
 
 def gain_row(base: dict, guide: dict, answer: dict | None) -> dict:
+    """With the interval of these two alone, beside the pooled noise that decides."""
     what = f"IoU on the test fields: the tuner's answer minus {named(guide)}"
+    facts = base | {"what": what, "unit": "points"}
     if answer is None:
-        gain, note = None, "the front had none as cheap"
-    else:
-        gain = 100 * (guide["error"] - answer["error"])
-        shares = [answer[k] / guide[k] for k in ("latency_ms", "energy_j")]
-        note = f"{named(answer)}: {shares[0]:.2f} of the latency, {shares[1]:.2f} of "
-        note += f"the energy; {base['note']}"
-    facts = {"what": what, "unit": "points", "measured": gain, "note": note}
-    return base | facts
+        return facts | {"measured": None, "note": "the front had none as cheap"}
+    gain, margin = (
+        100 * (guide["error"] - answer["error"]),
+        100 * noise([guide, answer]),
+    )
+    shares = [answer[k] / guide[k] for k in ("latency_ms", "energy_j")]
+    note = f"{named(answer)}: {shares[0]:.2f} of the latency, {shares[1]:.2f} of "
+    facts |= {"measured": gain, "low": gain - margin, "high": gain + margin}
+    facts["interval"] = "± 2 standard errors of these two"
+    return facts | {"note": f"{note}the energy; {base['note']}"}
 
 
 def best_row(base: dict, best: dict, peer: float) -> dict:

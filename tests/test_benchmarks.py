@@ -232,6 +232,8 @@ def test_unet_rows_follow_the_stated_rule(scripts_path, tmp_path):
     assert (on_front, as_good) == (2, 2)
     assert gains[:3] == [pytest.approx(-2), pytest.approx(0.5), pytest.approx(10)]
     assert measured["time of the search"] == 10
+    interval = [rows[4][end] - rows[4]["measured"] for end in ("low", "high")]
+    assert interval == pytest.approx([-2 * (2 / 3) ** 0.5, 2 * (2 / 3) ** 0.5])
     best = next(row for row in rows if row.get("peer") == "best threshold")
     assert best["peer_measured"] == pytest.approx(0.4)
     assert [row["source"] for row in rows] == ["guide"] + ["ours"] * (len(rows) - 1)

@@ -116,7 +116,8 @@ class Encoding:
 
     def features(self, points: np.ndarray) -> np.ndarray:
         """What a surrogate sees, float `[N, F]`: numbers as they are, categories
-        one-hot, scaled so that two different ones are at distance 1."""
+        one-hot, scaled so that two different ones are at distance 1.
+        """
         columns = []
         for axis, column in zip(self.axes, points.T, strict=True):
             if not axis.categories:

@@ -1,5 +1,6 @@
 """A study in words: what it found, what bought what, what mattered, what to doubt."""
 
+from itertools import pairwise
 from typing import Any
 
 from ..catalogue import text
@@ -62,17 +63,23 @@ def _front(study: Any) -> list[str]:
         (only,) = study.front
         facts = {"values": _values(only, names), "config": _config(only.config)}
         return [text("tuner.one_best", number=only.number, **facts)]
-    ends = [_end(study, name) for name in names]
-    pairs = [(i, i + 1) for i in range(len(names) - 1)]
-    said = [_trade(study, names[a], names[b], ends[a], ends[b]) for a, b in pairs]
+    pairs = pairwise(names)
+    said = [_trade(study, x, y, _end(study, x, y), _end(study, y, x)) for x, y in pairs]
     chosen = study.knee()
     facts = {"values": _values(chosen, names), "config": _config(chosen.config)}
     return [*said, text("tuner.knee", number=chosen.number, **facts)]
 
 
-def _end(study: Any, name: str) -> Any:
-    sign = -1 if name in study.goals.maximise else 1
-    return min(study.front, key=lambda s: sign * s.results[name].value)
+def _end(study: Any, name: str, other: str) -> Any:
+    """The front's best in `name`; among equals the best in `other`."""
+
+    def losses(solution: Any) -> list[float]:
+        small = study.goals.minimise
+        return [
+            solution.results[n].value * (1 if n in small else -1) for n in (name, other)
+        ]
+
+    return min(study.front, key=losses)
 
 
 def _trade(study: Any, x: str, y: str, a: Any, b: Any) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .encoding import Encoding
 from .engine import optuna, quiet
 
 EVALUATORS = ("fanova", "ped_anova")
@@ -11,6 +12,7 @@ FEWEST = 4
 # With fewer, the share that is right falls (`benchmarks/explanations.py`).
 ENOUGH = 50
 TREES, HALVES, HALF_TREES = 64, 6, 16
+AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at each
 
 
 def importances(
@@ -50,18 +52,50 @@ def _complete(study: Any) -> list:
 
 def _shares(
     study: Any, trials: list, objective: str, evaluator: str, trees: int = TREES
-):
-    kinds = optuna.importance
-    chosen = kinds.PedAnovaImportanceEvaluator()
-    if evaluator == "fanova":
-        chosen = kinds.FanovaImportanceEvaluator(seed=0, n_trees=trees)
+) -> dict[str, float]:
+    ask = _main_effects if evaluator == "fanova" else _ped_anova
     place = study.goals.names.index(objective)
+    shares = ask(study, trials, place, trees)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _main_effects(study: Any, trials: list, place: int, trees: int) -> dict:
+    r"""Functional ANOVA: :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`.
+
+    f is a forest grown on the trials; the expectations over the whole space are means
+    over random points. (Optuna's evaluator integrates exactly, and takes 13 s for 400
+    trials.)
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    encoding, rng = Encoding(study.space), np.random.default_rng(0)
+    points = np.array([encoding.encode(trial.params) for trial in trials])
+    values = [trial.values[place] for trial in trials]
+    forest = ExtraTreesRegressor(trees, random_state=0, min_samples_leaf=2)
+    forest.fit(encoding.features(points), values)
+    around = encoding.snap(rng.random((AROUND, len(encoding.names))))
+    whole = forest.predict(encoding.features(around)).var()
+    shares = {}
+    for axis, name in enumerate(encoding.names):
+        count = encoding.categories[axis] or STEPS
+        moved = np.repeat(around[None], count, axis=0)  # [steps, AROUND, D]
+        moved[:, :, axis] = ((np.arange(count) + 0.5) / count)[:, None]
+        moved = encoding.snap(moved.reshape(-1, len(encoding.names)))
+        means = forest.predict(encoding.features(moved)).reshape(count, -1).mean(1)
+        shares[name] = float(means.var() / whole) if whole > 0 else 0.0
+    return shares
+
+
+def _ped_anova(study: Any, trials: list, place: int, trees: int) -> dict:
+    kinds = optuna.importance
     sign = study.goals.signs[place]
     with quiet():
         kept = _Records(trials)
         copy = optuna.create_study(storage=kept, directions=study.goals.directions)
         target = lambda trial: sign * trial.values[place]  # noqa: E731
-        shares = kinds.get_param_importances(copy, evaluator=chosen, target=target)
+        shares = kinds.get_param_importances(
+            copy, evaluator=kinds.PedAnovaImportanceEvaluator(), target=target
+        )
     return {name: float(share) for name, share in shares.items()}
 
 

@@ -131,6 +131,7 @@ def _in_space(figure: Any, study: Any, names: tuple[str, ...]) -> None:
         f"{axis}axis": {"title": axis_title(study, name, "<br>"), **_scale(study, name)}
         for axis, name in zip("xyz", names, strict=True)
     }
+    scene["aspectmode"] = "cube"
     scene["camera"] = {"eye": {"x": 1.6, "y": 1.6, "z": 0.9}}  # titles stay inside
     figure.update_layout(scene=scene, height=600)
 

@@ -1,6 +1,24 @@
-"""Stop trials early with several objectives: skeleton, signatures are final."""
+"""Stop a trial early, with several objectives: successive halving by domination count.
 
-from collections.abc import Mapping, Sequence
+At certain epochs, the rungs, a trial's values are compared with those that all trials
+reported there: the count of those that dominate it is its score, and only the better
+share goes on. Nobody waits for anybody: a trial is compared with what is there
+(asynchronous successive halving; with several objectives: Schmucker et al. 2021,
+Multi-objective asynchronous successive halving, arXiv 2106.12639).
+
+Optuna's own `report` and `should_prune` take one objective only (its issue 3450), so the
+reports are kept in the trials' attributes, which every storage carries between workers.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .engine import optuna
+from .pareto import domination_count
+
+REPORTS = "reports"  # user attribute: [[epoch, [values]], ...]
 
 
 class DominationPruner:
@@ -10,17 +28,85 @@ class DominationPruner:
         rungs: epochs at which trials are compared; at others a report is only kept.
         keep: share of the trials at a rung that may go on.
         startup: a rung stops nobody before it has this many reports.
+
+    Raises:
+        ValueError: for rungs that do not rise from at least 1, or `keep` outside 0..1.
     """
 
     def __init__(
         self, rungs: Sequence[int] = (1, 3), keep: float = 0.5, startup: int = 8
     ):
-        self.rungs, self.keep, self.startup = tuple(rungs), keep, startup
+        rungs = tuple(rungs)
+        whole = all(isinstance(r, int) and r >= 1 for r in rungs)
+        if not rungs or not whole or list(rungs) != sorted(set(rungs)):
+            raise ValueError(
+                f"rungs must be rising whole numbers from 1 on; got {rungs!r}."
+            )
+        if not 0 < keep <= 1:
+            raise ValueError(f"keep must be above 0 and at most 1; got {keep!r}.")
+        if not isinstance(startup, int) or startup < 1:
+            raise ValueError(
+                f"startup must be a whole number of at least 1; got {startup!r}."
+            )
+        self.rungs, self.keep, self.startup = rungs, keep, startup
 
-    def report(self, trial, step: int, values: Sequence[float] | Mapping) -> bool:
+    def report(self, trial: "optuna.Trial", step: int, values: Sequence[float]) -> bool:
         """Keep the objectives' values at `step`; True when the trial should stop.
 
-        Stopping is the caller's: `raise optuna.TrialPruned()` or
+        Stopping is the caller's: `raise optuna.TrialPruned()`, or
         `study.tell(trial, state=TrialState.PRUNED)`.
+
+        Args:
+            trial: the running trial.
+            step: the epoch, from 1.
+            values: one an objective, in the study's order and as they are.
+
+        Raises:
+            ValueError: for another number of values, or one that is not finite.
         """
-        raise NotImplementedError
+        directions = trial.study.directions
+        mine = [float(value) for value in values]
+        if len(mine) != len(directions) or not np.isfinite(mine).all():
+            raise ValueError(
+                f"values must be {len(directions)} finite numbers, one an objective; "
+                f"got {list(values)!r}."
+            )
+        reports = [*trial.user_attrs.get(REPORTS, ()), [step, mine]]
+        trial.set_user_attr(REPORTS, reports)
+        if step not in self.rungs:
+            return False
+        others = [
+            found
+            for other in trial.study.get_trials(deepcopy=False)
+            if other.number != trial.number
+            and (found := values_at(other, step)) is not None
+        ]
+        signs = [1 if d.name == "MINIMIZE" else -1 for d in directions]
+        return self.hopeless(np.multiply([mine, *others], signs))
+
+    def hopeless(self, values: np.ndarray) -> bool:
+        """Whether the first of these trials `[N, M]`, minimised, is not worth going on.
+
+        It stops when its domination count is above the `keep` quantile of all counts.
+        """
+        if len(values) < self.startup:
+            return False
+        counts = domination_count(values)
+        return bool(counts[0] > np.quantile(counts, self.keep))
+
+
+def values_at(trial: Any, step: int) -> list[float] | None:
+    """What a trial reported at an epoch; None when it did not come so far."""
+    for epoch, values in trial.user_attrs.get(REPORTS, ()):
+        if epoch == step:
+            return values
+    return None
+
+
+def partial_values(trial: Any) -> list[float] | None:
+    """A finished trial's values; of a pruned one the last it reported, else None."""
+    if trial.state == optuna.trial.TrialState.COMPLETE:
+        return trial.values
+    reports = trial.user_attrs.get(REPORTS)
+    pruned = trial.state == optuna.trial.TrialState.PRUNED
+    return reports[-1][1] if pruned and reports else None

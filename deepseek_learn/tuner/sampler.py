@@ -1,16 +1,172 @@
-"""Genetic search on a surrogate, for Optuna: skeleton, signatures are final."""
+"""A genetic algorithm whose children are screened by a surrogate, for Optuna.
 
-from optuna.samplers import RandomSampler
+NSGA-II breeds (`genetic.py`); a model of the objectives (`surrogate.py`) tells which of
+hundreds of children deserves a training (`screening.py`). On a plain genetic algorithm
+most trials are spent before it has learnt anything: below a hundred trials it is about
+as good as chance. Lesson: `notebooks/practical/01_auto_tuner.ipynb`; figures: the ledger,
+claim C11.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .encoding import Encoding
+from .engine import optuna
+from .genetic import crossover, mutate, select
+from .pruning import partial_values
+from .screening import MOST, History, last_refit, lengths, propose
+
+State = optuna.trial.TrialState
+Distributions = dict[str, optuna.distributions.BaseDistribution]
 
 
-class GeneticSampler(RandomSampler):
+class GeneticSampler(optuna.samplers.BaseSampler):
+    """Proposes configurations for one or several objectives, with limits.
+
+    Numbers (also whole, stepped and logarithmic ones) and categories are searched
+    together. Trials that keep the limits (`trial.set_constraint`) come first. A pruned
+    trial counts with the values it had. What other workers are at is not proposed again.
+    Hyperparameters that only some trials have are drawn at random.
+
+    Args:
+        population_size: parents, as in NSGA-II.
+        startup: first trials, spread evenly (Sobol). The very first is drawn at random,
+            since Optuna does not know the space before it.
+        children: bred in each generation on the surrogate.
+        generations: bred for each trial.
+        surrogate: whether children are screened; False: plain NSGA-II.
+        seed: the same seed gives the same trials, for one worker; None: a new one.
+
+    Raises:
+        ValueError: for a number that is too small.
+    """
+
     def __init__(
         self,
         *,
         population_size: int = 20,
-        startup: int = 10,
-        children: int = 200,
-        surrogate: str | None = "auto",
+        startup: int = 8,
+        children: int = 80,
+        generations: int = 5,
+        surrogate: bool = True,
         seed: int | None = None,
     ):
-        super().__init__(seed)
+        least = {"population_size": 2, "startup": 2, "children": 4, "generations": 1}
+        given = {"population_size": population_size, "startup": startup}
+        given |= {"children": children, "generations": generations}
+        for name, value in given.items():
+            if not isinstance(value, int) or value < least[name]:
+                raise ValueError(
+                    f"{name} must be a whole number of at least {least[name]}; got "
+                    f"{value!r}."
+                )
+        if seed is not None and (not isinstance(seed, int) or seed < 0):
+            raise ValueError(
+                f"seed must be a whole number of at least 0, or None; got {seed!r}."
+            )
+        self.population_size, self.startup = population_size, startup
+        self.children, self.generations = children, generations
+        self.surrogate = surrogate
+        self.reseed_rng()
+        if seed is not None:
+            self._seed = seed
+        self._space = optuna.search_space.IntersectionSearchSpace(include_pruned=True)
+        self._lengths: tuple | None = None
+        self._encoded: tuple = ((), {})  # a space, and trial → its point there
+
+    def reseed_rng(self) -> None:
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+
+    def infer_relative_search_space(self, study, trial) -> Distributions:
+        every = self._space.calculate(study)
+        return {name: d for name, d in every.items() if not d.single()}
+
+    def sample_relative(self, study, trial, search_space: Distributions) -> dict:
+        if not search_space:
+            return {}
+        encoding = Encoding(search_space)
+        rng = np.random.default_rng([self._seed, trial.number])
+        history = self._history(study, encoding, search_space)
+        if len(history) < self.startup:
+            return encoding.decode(self._spread(encoding, trial.number))
+        if not self.surrogate:
+            return encoding.decode(self._child(encoding, history, rng))
+        logs = self._fitted(encoding, history, tuple(search_space.items()))
+        if len(history) > MOST:
+            history = _most_telling(history)
+        point = propose(
+            encoding, history, logs, rng,
+            self.population_size, self.generations, self.children,
+        )  # fmt: skip
+        return encoding.decode(point)
+
+    def sample_independent(self, study, trial, param_name, param_distribution) -> Any:
+        text = [ord(character) for character in param_name]
+        rng = np.random.default_rng([self._seed, trial.number, *text])
+        encoding = Encoding({param_name: param_distribution})
+        return encoding.decode(rng.random(1))[param_name]
+
+    def _history(self, study, encoding: Encoding, space: Distributions) -> History:
+        signs = [1 if d.name == "MINIMIZE" else -1 for d in study.directions]
+        key = study.study_name, *space.items()
+        if self._encoded[0] != key:
+            self._encoded = key, {}
+        known = self._encoded[1]
+        points, losses, limits, pending = [], [], [], []
+        for trial in study.get_trials(deepcopy=False):
+            if any(name not in trial.params for name in space):
+                continue
+            if trial.state == State.RUNNING:
+                pending.append(encoding.encode(trial.params))
+                continue
+            values = partial_values(trial)
+            if values is not None and np.isfinite(values).all():
+                if trial.number not in known:
+                    known[trial.number] = encoding.encode(trial.params)
+                points.append(known[trial.number])
+                losses.append(np.multiply(values, signs))
+                limits.append(trial.constraints)
+        names = sorted({name for some in limits for name in some})
+        # a pruned trial did not come to its limits: unknown counts as kept
+        broken = [[some.get(name, 0.0) for name in names] for some in limits]
+        return History(
+            np.array(points).reshape(-1, len(space)),
+            np.array(losses).reshape(-1, len(signs)),
+            np.array(broken, dtype=float).reshape(len(points), len(names)),
+            np.array(pending).reshape(-1, len(space)),
+        )
+
+    def _spread(self, encoding: Encoding, number: int) -> np.ndarray:
+        """A point of the Sobol sequence, scrambled by the seed."""
+        from scipy.stats import qmc
+
+        engine = qmc.Sobol(len(encoding.names), rng=self._seed)
+        size = 1 << number.bit_length()  # whole powers of two keep it balanced
+        return encoding.snap(engine.random(size)[number][None])[0]
+
+    def _child(self, encoding: Encoding, history: History, rng) -> np.ndarray:
+        """Plain NSGA-II: a child of two good parents."""
+        order = select(history.losses, self.population_size, history.ranks())
+        parents = history.points[order]
+        pair = parents[rng.integers(len(parents), size=2)][:, None]
+        child = crossover(pair[0], pair[1], encoding.categories, rng)
+        return encoding.snap(mutate(child, encoding.categories, rng))[0]
+
+    def _fitted(self, encoding: Encoding, history: History, space: tuple) -> list:
+        """The models' lengths, of the first trials, so that resuming changes nothing."""
+        count = last_refit(min(len(history), MOST), self.startup)
+        limits = history.violations.shape[1]
+        if self._lengths is None or self._lengths[0] != (count, space, limits):
+            fitted = lengths(encoding, history.first(count))
+            self._lengths = (count, space, limits), fitted
+        return self._lengths[1]
+
+
+def _most_telling(history: History) -> History:
+    """Half of them the best, half the latest."""
+    best = select(history.losses, MOST // 2, history.ranks())
+    rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
+    chosen = np.sort(np.concatenate([best, rest]))
+    parts = history.points, history.losses, history.violations
+    return History(*(part[chosen] for part in parts), history.pending)

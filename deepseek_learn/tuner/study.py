@@ -164,8 +164,8 @@ class Study(Report):
         explains, by a forest grown on the trials (Hutter, Hoos & Leyton-Brown, ICML
         2014). "ped_anova": in which hyperparameters the best tenth of the trials differ
         (Watanabe, Bansal & Hutter, IJCAI 2023); after a search that drew near to the
-        best it mostly names the wrong one, since all trials there are alike. Both are
-        Optuna's, and mislead with few trials: `why()` says whether to trust them.
+        best it mostly names the wrong one, since all trials there are alike. Both
+        mislead with few trials: `why()` says whether to trust them.
 
         Raises:
             ValueError: with fewer than 4 results, or for another `evaluator`.

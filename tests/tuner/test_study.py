@@ -209,7 +209,8 @@ def test_importances_find_what_decides(evaluator):
     first = {objective: next(iter(of_one)) for objective, of_one in shares.items()}
     assert first == {"error": "signal", "latency_ms": "width", "speed": "signal"}
     for of_one in shares.values():
-        assert sum(of_one.values()) == pytest.approx(1)
+        whole = sum(of_one.values())  # main effects leave out what two do together
+        assert whole == pytest.approx(1, abs=0.1 if evaluator == "fanova" else 1e-9)
         assert set(of_one) == {"signal", "width", "idle"}
         assert [*of_one.values()] == sorted(of_one.values(), reverse=True)
 

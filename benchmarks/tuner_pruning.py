@@ -1,0 +1,168 @@
+"""How many epochs pruning saves, at the same hypervolume, with several objectives.
+
+    python benchmarks/tuner_pruning.py [--quick] [--anew]
+
+Protocol. The really trained networks of `models/digits_table.py`, 8 epochs each; error,
+log10 of the latency, log10 of the parameters; reference: the table's worst. A trial
+costs the epochs it was trained for; after each epoch it reports the error of that epoch
+and the two sizes. The hypervolume is that of the trials trained to the end: a pruned one
+counts for nothing but its epochs. One thread, in-memory storage, seeds 0 to 19, the same
+for every sampler: `GeneticSampler` as it comes, Optuna's TPE and random search. Optuna
+itself has no pruner for several objectives to compare with (its issue 3450).
+
+Definition, before the run. For one seed: without pruning and with a budget of B epochs
+the search ends at the hypervolume H, which it first reached after u epochs. With
+`DominationPruner()` as it comes, the same sampler and the same seed, H is reached after p
+epochs. The ratio is u / p. A search with pruning ends at 3 B epochs; where it has not
+reached H by then, the ratio is taken as 0. B = 400 (50 whole trainings).
+
+Target, stated before the run: the median ratio of `GeneticSampler` is at least 1.5. The
+interval is the 95 % bootstrap's of the median over seeds. For information: B = 200 and
+640, the other samplers, and the hypervolume with pruning less without at equal epochs.
+
+Finished runs are lines in `results/tuner_pruning.jsonl`; `--anew` takes none over.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from models import digits_table
+from models.runs import Runs
+from scipy import stats
+
+from deepseek_learn.course.results import write_result
+from deepseek_learn.tuner import DominationPruner, GeneticSampler, hypervolume
+
+FILE = Path(__file__).parent / "results" / "tuner_pruning.jsonl"
+BUDGETS, MAIN, SEEDS, PATIENCE = (200, 400, 640), 400, 20, 3
+PRUNED = optuna.trial.TrialState.PRUNED
+SAMPLERS: dict[str, Callable[[int], Any]] = {
+    "GeneticSampler": lambda seed: GeneticSampler(seed=seed),
+    "TPE": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+
+
+def search(sampler: str, seed: int, epochs: int, prune: bool) -> dict[str, list]:
+    """Hypervolume so far, and epochs spent, after each trial."""
+    table = digits_table.load()
+    sizes = (table.latency_ms, table.parameters)
+    worst = [table.errors[..., -1].max(), *(np.log10(v.max()) for v in sizes)]
+    made = SAMPLERS[sampler](seed)
+    study = optuna.create_study(directions=["minimize"] * 3, sampler=made)
+    pruner, done = DominationPruner(), []
+    spent, volume = [0], [0.0]
+    while spent[-1] < epochs:
+        trial = study.ask(table.space)
+        values, used = train(table, trial, pruner if prune else None)
+        if used == digits_table.EPOCHS:
+            done.append(values)
+            study.tell(trial, values)
+        else:
+            study.tell(trial, state=PRUNED)
+        spent.append(spent[-1] + used)
+        volume.append(hypervolume(done, worst) if done else 0.0)
+    return {"spent": spent[1:], "volume": volume[1:]}
+
+
+def train(table, trial, pruner: DominationPruner | None) -> tuple[list[float], int]:
+    """A trial's last values and how many epochs it had."""
+    found = table.lookup(trial.params)
+    sizes = [float(np.log10(found[k])) for k in ("latency_ms", "parameters")]
+    for epoch, error in enumerate(found["errors"], start=1):
+        values, last = [error, *sizes], epoch == digits_table.EPOCHS
+        # after the last epoch there is nothing left to save
+        if pruner and not last and pruner.report(trial, epoch, values):
+            break
+    return values, epoch
+
+
+def reached(run: dict, budget: int) -> tuple[float, int]:
+    """The hypervolume within the budget, and after how many epochs it was first there."""
+    within = [
+        v for s, v in zip(run["spent"], run["volume"], strict=True) if s <= budget
+    ]
+    best = max(within)
+    return best, run["spent"][within.index(best)]
+
+
+def ratio(plain: dict, pruned: dict, budget: int) -> float:
+    """Epochs without pruning over epochs with it, to what the former reached."""
+    best, without = reached(plain, budget)
+    pairs = zip(pruned["spent"], pruned["volume"], strict=True)
+    enough = [spent for spent, volume in pairs if volume >= best - 1e-12]
+    within = [spent for spent in enough if spent <= PATIENCE * budget]
+    return without / within[0] if within else 0.0
+
+
+def median_row(what: str, unit: str, values: list[float], target: float | None) -> dict:
+    bootstrap = stats.bootstrap((values,), np.median, rng=0, method="percentile")
+    low, high = bootstrap.confidence_interval
+    return {
+        "claim": "C11",
+        "source": "ours",
+        "what": what,
+        "unit": unit,
+        "target": target,
+        "better": "higher",
+        "measured": float(np.median(values)),
+        "low": float(low),
+        "high": float(high),
+        "interval": "95 % bootstrap",
+        "n": len(values),
+        "note": f"{sum(v == 0 for v in values)} of {len(values)} seeds at 0",
+    }
+
+
+def rows_of(sampler: str, pairs: list[tuple[dict, dict]], budgets) -> list[dict]:
+    rows = []
+    for budget in budgets:
+        place = f"{sampler}, {budget} epochs"
+        ratios = [ratio(plain, pruned, budget) for plain, pruned in pairs]
+        target = 1.5 if (sampler, budget) == ("GeneticSampler", MAIN) else None
+        what = f"{place}: those without pruning over those with it, same hypervolume"
+        rows.append(median_row(what, "x fewer epochs", ratios, target))
+        gained = [reached(b, budget)[0] - reached(a, budget)[0] for a, b in pairs]
+        what = f"{place}: hypervolume with pruning minus without"
+        rows.append(median_row(what, "hypervolume", gained, None))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="2 seeds, 200 epochs")
+    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    budgets = BUDGETS[:1] if options.quick else BUDGETS
+    runs, rows = Runs(FILE, __doc__, options.anew), []
+    for sampler in SAMPLERS:
+        pairs = []
+        for seed in range(2 if options.quick else SEEDS):
+            pair = []
+            for prune in (False, True):
+                epochs = max(budgets) * (PATIENCE if prune else 1)
+                key = {"sampler": sampler, "seed": seed, "prune": prune}
+                key |= {"epochs": epochs}
+                values = (sampler, seed, epochs, prune)
+                pair.append(runs.once(key, lambda v=values: search(*v)))
+            pairs.append(tuple(pair))
+        rows += rows_of(sampler, pairs, budgets)
+    for one in rows:
+        print(f"{one['what']}: {one['measured']:.3f} {one['unit']}", flush=True)
+    mode = "quick" if options.quick else "full"
+    command = "python benchmarks/tuner_pruning.py"
+    facts = {"protocol": __doc__, "of_the_machine": False}
+    print(write_result("tuner_pruning", rows, command, mode, **facts))
+
+
+if __name__ == "__main__":
+    main()

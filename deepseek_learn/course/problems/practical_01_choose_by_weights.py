@@ -1,0 +1,142 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
+"""The front's smallest weighted sum, every goal on the same scale."""
+
+import numpy as np
+
+from .. import expect
+from ..problem import Failed, Problem
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "choose")
+    done = 0
+    while done < 16:
+        size, goals = int(rng.integers(5, 12)), int(rng.integers(2, 4))
+        points = front_and_more(rng, size, goals) * 10.0 ** rng.uniform(-3, 3, goals)
+        if done % 4 == 0:
+            points[:, -1] = points[0, -1]  # a goal in which all are alike
+        weights = rng.uniform(0.1, 1, goals)
+        want, clear = reference(points, weights)
+        if not clear:
+            continue  # a rounding error would decide
+        done += 1
+        got = expect.call(answer, points.copy(), weights.copy())
+        index = float(expect.shape(got, (), "choose(points, weights)"))
+        compare(index, want, points, weights)
+
+
+def front_and_more(rng, size: int, goals: int) -> np.ndarray:
+    """A bulging front, and a few far behind it, which must not set the scale."""
+    sphere = np.abs(rng.normal(size=(size, goals)))
+    front = 1 - sphere / np.linalg.norm(sphere, axis=1)[:, None]
+    behind = rng.uniform(2, 30, (3, goals))
+    return rng.permutation(np.vstack([front, behind]))
+
+
+def on_front(points: np.ndarray) -> np.ndarray:
+    rows = points.tolist()
+    return np.array(
+        [
+            i
+            for i, row in enumerate(rows)
+            if not any(
+                other != row and all(a <= b for a, b in zip(other, row, strict=True))
+                for other in rows
+            )
+        ]
+    )
+
+
+def sums(points: np.ndarray, weights: np.ndarray, scale_by: np.ndarray) -> np.ndarray:
+    total = np.zeros(len(points))
+    for column, among, weight in zip(points.T, scale_by.T, weights, strict=True):
+        low, high = among.min(), among.max()
+        if high > low:
+            total += weight * (column - low) / (high - low)
+    return total
+
+
+def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
+    """The index, and whether it is first by a margin."""
+    front = on_front(points)
+    total = sums(points[front], weights, points[front])
+    ranked = np.sort(total)
+    clear = len(ranked) > 2 and ranked[1] - ranked[0] > 1e-3
+    return int(front[np.argmin(total)]), clear
+
+
+def compare(index: float, want: int, points: np.ndarray, weights: np.ndarray) -> None:
+    if index == want:
+        return
+    facts = {"got": int(index) if np.isfinite(index) else -1, "want": want}
+    if index == np.argmin(points @ weights):
+        raise Failed("choose_by_weights.unscaled", **facts)
+    if index == np.argmin(sums(points, weights, points)):
+        raise Failed("choose_by_weights.all", **facts)
+    raise Failed("choose_by_weights.other", **facts)
+
+
+HEAD = "import numpy as np\n\n\ndef choose(points, weights):\n"
+BODY = """    a, b = points[:, None], points[None]
+    beats = (a <= b).all(-1) & (a < b).any(-1)
+    front = np.flatnonzero(~beats.any(0))
+    low, high = points[front].min(0), points[front].max(0)
+    span = np.where(high > low, high - low, 1)
+    scaled = (points[front] - low) / span
+    return int(front[np.argmin(scaled @ weights)])
+"""
+
+
+def changed(old: str, new: str) -> str:
+    assert old in BODY
+    return HEAD + BODY.replace(old, new)
+
+
+problem = Problem(
+    id="choose_by_weights",
+    version=1,
+    lesson="auto_tuner",
+    stage="practical",
+    title={"en": "Choose by weights", "zh": "按权重选择"},
+    prompt={
+        "en": """`points` `[N, M]`: configurations and their goals, better when smaller, each in units of its own (a share, milliseconds,
+joules). `weights` `[M]` say what counts, all above 0 (numpy).
+
+Write `choose(points, weights)`: return the **index** (a row of `points`) of that point of the *front* whose weighted sum is
+smallest, after each goal has been scaled so that the **front** spans 0 to 1 in it. A goal in which the whole front is alike
+adds nothing.""",
+        "zh": """`points` 形状为 `[N, M]`：各个配置及其目标值，越小越好，每个目标各有单位（比例、毫秒、焦耳）。`weights`（形状 `[M]`）说明各目标有多重要，全都大于 0（numpy 数组）。
+
+请编写 `choose(points, weights)`：先把每个目标缩放，使**前沿**在该目标上恰好占满 0 到 1，再返回*前沿*上加权和最小的点的**索引**（即 `points` 的行号）。如果整条前沿在某个目标上都相同，该目标不计。""",
+    },
+    starter=HEAD + "    ...\n",
+    answer="choose",
+    hints=(
+        {
+            "en": "First the front, then its smallest and largest value in each goal: points far behind the front must not set the scale.",
+            "zh": "先求前沿，再求前沿在各目标上的最小值和最大值：远远落在前沿后面的点，不能影响缩放。",
+        },
+        {
+            "en": "`front = np.flatnonzero(...)` keeps the rows' numbers: the answer is `front[np.argmin(...)]`. Where high == low, divide by 1.",
+            "zh": "`front = np.flatnonzero(...)` 保留了行号：答案是 `front[np.argmin(...)]`。若 high == low，就除以 1。",
+        },
+    ),
+    check=check,
+    solution=HEAD + BODY,
+    wrong={
+        "goals not scaled": HEAD + "    return int(np.argmin(points @ weights))\n",
+        "scaled by all points": HEAD
+        + """    low, high = points.min(0), points.max(0)
+    scaled = (points - low) / np.where(high > low, high - low, 1)
+    return int(np.argmin(scaled @ weights))
+""",
+        "the place on the front, not the row": changed(
+            "int(front[np.argmin(scaled @ weights)])",
+            "int(np.argmin(scaled @ weights))",
+        ),
+        "the largest sum": changed("np.argmin", "np.argmax"),
+        "weights forgotten": changed("scaled @ weights", "scaled.sum(1)"),
+    },
+    points=2,
+    minutes=15,
+)

@@ -1,0 +1,108 @@
+# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
+"""Successive halving with several goals: by how many dominate a trial."""
+
+import numpy as np
+
+from .. import expect
+from ..problem import Failed, Problem
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "go_on")
+    for trial in range(20):
+        goals, startup = int(rng.integers(2, 4)), int(rng.integers(3, 9))
+        size = int(rng.integers(startup, 16)) if trial % 4 else startup - 2
+        others = rng.integers(0, 9, (size, goals)) / 8
+        mine = rng.integers(0, 9, goals) / 8
+        keep = float(rng.choice([0.25, 0.5, 0.75]))
+        got = expect.call(answer, mine.copy(), others.copy(), keep, startup)
+        value = float(expect.shape(got, (), "go_on(mine, others, keep, startup)"))
+        compare(value, mine, others, keep, startup)
+
+
+def compare(value: float, mine, others, keep: float, startup: int) -> None:
+    every = [mine.tolist(), *others.tolist()]
+    count = counts(every)
+    early = len(every) < startup
+    want = early or count[0] <= np.quantile(count, keep)
+    if value == float(want):
+        return
+    if early:
+        facts = {"size": len(every), "startup": startup}
+        raise Failed("who_may_go_on.early", **facts)
+    kind = "kept" if want else "stopped"
+    facts = {"mine": count[0], "counts": sorted(count), "keep": keep}
+    raise Failed(f"who_may_go_on.{kind}", **facts)
+
+
+def counts(rows: list[list[float]]) -> list[int]:
+    """How many dominate each row, pair by pair."""
+    return [
+        sum(
+            other != row and all(a <= b for a, b in zip(other, row, strict=True))
+            for other in rows
+        )
+        for row in rows
+    ]
+
+
+HEAD = "import numpy as np\n\n\ndef go_on(mine, others, keep, startup):\n"
+BODY = """    every = np.vstack([mine, others])
+    if len(every) < startup:
+        return True
+    a, b = every[:, None], every[None]
+    beats = (a <= b).all(-1) & (a < b).any(-1)
+    count = beats.sum(0)
+    return bool(count[0] <= np.quantile(count, keep))
+"""
+
+
+def changed(old: str, new: str) -> str:
+    assert old in BODY
+    return HEAD + BODY.replace(old, new)
+
+
+problem = Problem(
+    id="who_may_go_on",
+    version=1,
+    lesson="auto_tuner",
+    stage="practical",
+    title={"en": "Who may go on?", "zh": "谁可以继续？"},
+    prompt={
+        "en": """A trial has reached an epoch at which trials are compared. `mine` `[M]` are its values there, `others` `[N, M]` those that
+other trials had at the *same* epoch; all better when smaller (numpy).
+
+Write `go_on(mine, others, keep, startup)`: the **domination count** of a trial is how many of all these trials, `mine` included
+among them, dominate it. Return True when the count of `mine` is **at most** the `keep` quantile of all counts (`np.quantile`).
+With fewer than `startup` trials in all, too few to judge, return True.""",
+        "zh": """一次试验到达了要做比较的轮次。`mine`（形状 `[M]`）是它此时的各项数值，`others`（形状 `[N, M]`）是其他试验在*同一*轮次的数值；都是越小越好（numpy 数组）。
+
+请编写 `go_on(mine, others, keep, startup)`：一次试验的**被支配数**，是所有这些试验（包括 `mine`）中支配它的个数。当 `mine` 的被支配数**不大于**全部被支配数的 `keep` 分位数（`np.quantile`）时返回 True。如果试验总数少于 `startup`，还不足以判断，也返回 True。""",
+    },
+    starter=HEAD + "    ...\n",
+    answer="go_on",
+    hints=(
+        {
+            "en": "Put all in one array, `mine` first: `np.vstack([mine, others])`. Then who dominates whom, as in the front.",
+            "zh": "把全部放进一个数组，`mine` 排第一：`np.vstack([mine, others])`。然后像求前沿那样，算出谁支配谁。",
+        },
+        {
+            "en": "`beats.sum(0)` counts for each trial those that dominate it (sum over the *first* axis); the first entry is ours.",
+            "zh": "`beats.sum(0)` 给出支配每次试验的个数（沿*第一个*轴求和）；第一个元素就是我们的。",
+        },
+    ),
+    check=check,
+    solution=HEAD + BODY,
+    wrong={
+        "counts whom it dominates": changed("beats.sum(0)", "beats.sum(1)"),
+        "must be strictly below the quantile": changed("count[0] <=", "count[0] <"),
+        "judged before there are enough": changed("len(every) < startup", "False"),
+        "only the front goes on": changed("np.quantile(count, keep)", "0"),
+        "by the sum of the goals": changed(
+            "count = beats.sum(0)", "count = every.sum(1)"
+        ),
+        "always": HEAD + "    return True\n",
+    },
+    points=2,
+    minutes=15,
+)

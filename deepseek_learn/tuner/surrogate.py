@@ -1,0 +1,132 @@
+r"""What a trial would give, guessed from those there were: one Gaussian process each.
+
+A radial-basis model with fitted widths (kriging). With the Matern kernel of order 5/2,
+
+    k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2,
+
+values are thought of as drawn from a normal distribution whose covariance is k, plus
+noise; the lengths l_d, one a hyperparameter, and the noise maximise the likelihood of
+the data, held near plain values by a prior, so that ten trials do not mislead them.
+Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
+"""
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.optimize import minimize
+
+NUGGET = 1e-8  # keeps the covariance invertible where trials coincide
+LENGTHS, NOISES = (np.log(0.05), np.log(50)), (np.log(1e-6), 0.0)
+USUAL_NOISE, NOISE_SPREAD = np.log(1e-3), 2.0
+ITERATIONS = 20
+
+
+def soften(values: np.ndarray) -> np.ndarray:
+    """One objective with its bad half drawn together: linear up to the median,
+    logarithmic above it.
+
+    A diverged training's error must not hide what lies between the good ones.
+    """
+    middle = np.median(values)
+    scale = middle - values.min()
+    if not scale > 0:
+        return values
+    above = np.maximum(values - middle, 0) / scale
+    return np.where(values > middle, middle + scale * np.log1p(above), values)
+
+
+class GaussianProcess:
+    """A model of one standardised objective.
+
+    Args:
+        features: `[N, F]`, see `Encoding.features`.
+        values: `[N]`, of mean about 0 and spread about 1.
+        owner: int `[F]`, the hyperparameter that each column belongs to.
+        logs: log lengths `[D]` and log noise, from `fit_lengths`.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        values: np.ndarray,
+        owner: np.ndarray,
+        logs: np.ndarray,
+    ):
+        self._scale = np.exp(-logs[:-1])[owner]
+        self._points = features * self._scale
+        kernel = self._kernel(self._points)
+        kernel[np.diag_indices_from(kernel)] += np.exp(logs[-1]) + NUGGET
+        self._factor = cho_factor(kernel, lower=True)
+        self._weights = cho_solve(self._factor, values)
+        self._variance = max(values @ self._weights / len(values), 1e-12)
+
+    def mean(self, features: np.ndarray) -> np.ndarray:
+        """What is to be expected at `[N, F]`: `[N]`."""
+        return self._kernel(features * self._scale) @ self._weights
+
+    def optimistic(self, features: np.ndarray, spreads: float) -> np.ndarray:
+        """The mean less so many standard deviations, `[N]`."""
+        if not spreads:
+            return self.mean(features)
+        kernel = self._kernel(features * self._scale)
+        v = solve_triangular(self._factor[0], kernel.T, lower=True, check_finite=False)
+        variance = np.maximum(1 - (v * v).sum(0), 1e-10) * self._variance
+        return kernel @ self._weights - spreads * np.sqrt(variance)
+
+    def _kernel(self, points: np.ndarray) -> np.ndarray:
+        a, b = points, self._points
+        squares = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+        r = np.sqrt(5 * np.maximum(squares, 0))
+        return (1 + r + r * r / 3) * np.exp(-r)
+
+
+def fit_lengths(
+    features: np.ndarray, values: np.ndarray, owner: np.ndarray
+) -> np.ndarray:
+    """Log lengths, one a hyperparameter, and log noise: float `[D + 1]`."""
+    dimensions = owner.max() + 1
+    squares = np.zeros((dimensions, len(features), len(features)))
+    for column, hyperparameter in zip(features.T, owner, strict=True):
+        squares[hyperparameter] += (column[:, None] - column[None]) ** 2
+    squares = squares.reshape(dimensions, -1)
+    usual = np.log(0.6 * np.sqrt(dimensions))
+    start = np.append(np.full(dimensions, usual), np.log(1e-2))
+    found = minimize(
+        _loss,
+        start,
+        args=(squares, values, usual),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": ITERATIONS},
+        bounds=[LENGTHS] * dimensions + [NOISES],
+    )
+    return found.x
+
+
+def _loss(logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float):
+    """Negative log of likelihood times prior, and its gradient."""
+    n, noise = len(values), np.exp(logs[-1])
+    inverse_squares = np.exp(-2 * logs[:-1])
+    r = np.sqrt(5 * (inverse_squares @ squares)).reshape(n, n)
+    decay = np.exp(-r)
+    kernel = (1 + r + r * r / 3) * decay
+    kernel[np.diag_indices(n)] += noise + NUGGET
+    try:
+        factor = cho_factor(kernel, lower=True)
+    except np.linalg.LinAlgError:
+        return 1e10, np.zeros_like(logs)
+    weights = cho_solve(factor, values)
+    variance = max(values @ weights / n, 1e-12)  # 0 where all values are the same
+    loss = 0.5 * n * np.log(variance) + np.log(np.diag(factor[0])).sum()
+    inverse = cho_solve(factor, np.eye(n))
+    slope = (
+        inverse - np.outer(weights, weights) / variance
+    )  # of the loss, by kernel / 2
+    by_square = -(5 / 6) * (1 + r) * decay
+    gradient = np.empty_like(logs)
+    gradient[:-1] = -(squares @ (slope * by_square).ravel()) * inverse_squares
+    gradient[-1] = 0.5 * np.trace(slope) * noise
+    off, noise_off = logs[:-1] - usual, (logs[-1] - USUAL_NOISE) / NOISE_SPREAD
+    loss += 0.5 * (off @ off) + 0.5 * noise_off**2
+    gradient[:-1] += off
+    gradient[-1] += noise_off / NOISE_SPREAD
+    return loss, gradient

@@ -1,0 +1,119 @@
+"""Pareto dominance and hypervolume, against their definitions and Optuna's own."""
+
+import numpy as np
+import pytest
+
+from deepseek_learn.tuner import (
+    crowding_distance,
+    dominates,
+    domination_count,
+    hypervolume,
+    knee,
+    nondominated_rank,
+)
+from deepseek_learn.tuner.pareto import hypervolume_gain
+
+
+def cloud(n, m, seed=0):
+    return np.random.default_rng(seed).random((n, m))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_dominance_is_nowhere_worse_and_somewhere_better(m):
+    x = cloud(25, m).round(1)  # ties too
+    found = dominates(x)
+    for i, a in enumerate(x):
+        for j, b in enumerate(x):
+            assert found[i, j] == (all(a <= b) and any(a < b))
+    assert (domination_count(x) == found.sum(0)).all()
+
+
+def test_equal_points_do_not_dominate_each_other():
+    assert not dominates([[1, 2], [1, 2]]).any()
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_a_rank_is_the_front_that_is_left_without_those_before(m):
+    x = cloud(40, m, seed=1).round(1)
+    rank, left = nondominated_rank(x), np.arange(40)
+    for front in range(rank.max() + 1):
+        on = domination_count(x[left]) == 0
+        assert set(left[on]) == set(np.flatnonzero(rank == front))
+        left = left[~on]
+    assert not len(left)
+
+
+def test_crowding_is_the_neighbours_distance_and_infinite_at_the_ends():
+    x = np.array([[0.0, 4.0], [1.0, 3.0], [3.0, 1.0], [4.0, 0.0]])
+    distance = crowding_distance(x[[2, 0, 3, 1]])  # the order does not matter
+    assert distance[[1, 2]].tolist() == [np.inf, np.inf]
+    assert distance[[3, 0]] == pytest.approx([3 / 4 + 3 / 4] * 2)
+
+
+def test_an_objective_that_is_constant_adds_no_crowding():
+    x = cloud(6, 1)
+    padded = np.hstack([x, np.ones((6, 1))])
+    assert (crowding_distance(padded) == crowding_distance(x)).all()
+
+
+def test_hypervolume_of_two_boxes_is_their_union():
+    # 2 x 1 and 1 x 3, with 1 x 1 in common
+    assert hypervolume([[1, 2], [2, 0]], [3, 3]) == pytest.approx(2 + 3 - 1)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_hypervolume_is_optunas(m):
+    from optuna._hypervolume import compute_hypervolume
+
+    for seed in range(5):
+        x, reference = cloud(20, m, seed), np.full(m, 0.9)
+        inside = x[(x < 0.9).all(1)]
+        theirs = compute_hypervolume(inside, reference)
+        assert hypervolume(x, reference) == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_hypervolume_is_the_share_of_random_points_that_are_dominated(m):
+    x, probes = cloud(12, m, 3), cloud(40_000, m, 4)
+    hit = (x[:, None] <= probes).all(2).any(0).mean()
+    error = np.sqrt(hit * (1 - hit) / len(probes))
+    assert abs(hypervolume(x, np.ones(m)) - hit) < 4 * error
+
+
+def test_points_beyond_the_reference_add_nothing():
+    x = cloud(10, 3)
+    outside = np.vstack([x, [[-9, -9, 1.0]], [[0, 0, 2.0]]])
+    assert hypervolume(outside, [1, 1, 1]) == hypervolume(x, [1, 1, 1])
+    assert hypervolume([[2.0, 2.0]], [1, 1]) == 0
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_a_gain_is_the_difference_of_two_hypervolumes(m):
+    front, new, reference = cloud(8, m, 5), cloud(30, m, 6) * 1.2, np.ones(m)
+    before = hypervolume(front, reference)
+    after = [hypervolume(np.vstack([front, x]), reference) for x in new]
+    found = hypervolume_gain(new, front, reference)
+    assert found == pytest.approx(np.array(after) - before, abs=1e-12)
+
+
+def test_the_knee_is_nearest_to_the_ideal_in_the_fronts_own_scale():
+    # the second objective is a thousand times the first; index 2 is dominated
+    x = [[0.0, 1000.0], [0.2, 300.0], [0.3, 400.0], [1.0, 0.0]]
+    assert knee(x) == 1
+    assert knee([[5.0, 1.0]]) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda: nondominated_rank([1.0, 2.0]), "points"),
+        (lambda: dominates([[1.0, np.nan]]), "NaN"),
+        (lambda: hypervolume([[1.0, 2.0]], [3.0]), "reference"),
+        (lambda: hypervolume([[1.0, 2.0]], [3.0, np.inf]), "reference"),
+        (lambda: knee(np.empty((0, 2))), "points"),
+        (lambda: crowding_distance(3.0), "points"),
+    ],
+)
+def test_what_is_no_table_of_numbers_is_refused(call, names):
+    with pytest.raises(ValueError, match=names):
+        call()

@@ -1,0 +1,218 @@
+"""The genetic sampler on Optuna studies of every kind."""
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from deepseek_learn.tuner import DominationPruner, GeneticSampler
+
+PRUNED, RUNNING = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.RUNNING
+CUBE = {f"x{i}": FloatDistribution(0, 1) for i in range(4)}
+MIXED = {
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "width": IntDistribution(4, 64, log=True),
+    "depth": IntDistribution(1, 5, step=2),
+    "dropout": FloatDistribution(0, 0.5, step=0.1),
+    "activation": CategoricalDistribution(("relu", "gelu", "tanh")),
+}
+
+
+def study(m=2, seed=0, directions=None, storage=None, **settings):
+    return optuna.create_study(
+        directions=directions or ["minimize"] * m,
+        sampler=GeneticSampler(seed=seed, **settings),
+        storage=storage,
+        study_name="s",
+        load_if_exists=True,
+    )
+
+
+def bowl(params, m=2):
+    """Each objective is least at another place."""
+    x = np.array([params[f"x{i}"] for i in range(4)])
+    return [float(((x - (j + 1) / (m + 1)) ** 2).sum()) for j in range(m)]
+
+
+def run(some, trials, space=CUBE, objective=bowl):
+    for _ in range(trials):
+        trial = some.ask(space)
+        some.tell(trial, objective(trial.params))
+    return [trial.params for trial in some.trials]
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_it_finds_better_than_chance_with_one_to_four_objectives(m):
+    ours = study(m)
+    run(ours, 40, objective=lambda p: bowl(p, m))
+    rng = np.random.default_rng(0)
+    chance = [
+        min(
+            sum(bowl(dict(zip(CUBE, rng.random(4), strict=True)), m)) for _ in range(40)
+        )
+        for _ in range(20)
+    ]
+    found = min(sum(trial.values) for trial in ours.trials)
+    assert found < np.quantile(chance, 0.25)
+
+
+def test_a_maximised_objective_is_searched_as_its_negative():
+    down = run(study(2), 25)
+    signs = study(directions=["maximize", "minimize"])
+    up = run(signs, 25, objective=lambda p: [-bowl(p)[0], bowl(p)[1]])
+    assert up == down
+
+
+def test_the_same_seed_gives_the_same_trials_and_another_gives_others():
+    assert run(study(seed=3), 20) == run(study(seed=3), 20)
+    assert run(study(seed=3), 20) != run(study(seed=4), 20)
+
+
+def test_a_resumed_search_goes_on_as_if_it_had_not_been_cut_off(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    whole = run(study(seed=1), 24)
+    for part in (5, 9, 10):
+        resumed = run(study(seed=1, storage=url), part)
+    assert resumed == whole
+
+
+def test_every_kind_of_hyperparameter_gets_values_of_its_own_and_all_categories():
+    some = study()
+
+    def objective(params):
+        size = params["width"] * params["depth"] / 320
+        off = (np.log10(params["lr"]) + 3) ** 2 / 4 + params["dropout"]
+        return [float(off + (params["activation"] != "gelu")), size]
+
+    run(some, 40, MIXED, objective)
+    for trial in some.trials:
+        for name, value in trial.params.items():
+            assert MIXED[name]._contains(MIXED[name].to_internal_repr(value))
+    assert len({trial.params["activation"] for trial in some.trials}) == 3
+    late = [trial.params["activation"] for trial in some.trials[20:]]
+    assert late.count("gelu") > len(late) / 2
+
+
+def test_the_first_trials_are_spread_evenly():
+    # of 8 Sobol points exactly one lies in each eighth of every axis; the very first
+    # trial is drawn before the space is known
+    params = run(study(startup=8), 8)[1:]
+    for name in CUBE:
+        eighths = [int(p[name] * 8) for p in params]
+        assert len(set(eighths)) == 7
+
+
+def test_no_point_is_tried_twice_while_others_are_left():
+    space = {"a": IntDistribution(0, 9), "b": IntDistribution(0, 9)}
+
+    def objective(params):
+        return [float(params["a"]), float(9 - params["a"] + params["b"])]
+
+    params = run(study(), 40, space, objective)
+    distinct = {tuple(p.values()) for p in params}
+    assert len(distinct) >= 36  # startup is spread without looking
+
+
+def test_what_runs_elsewhere_is_not_proposed_again():
+    some = study()
+    run(some, 15)
+    together = [some.ask(CUBE) for _ in range(4)]
+    assert all(trial.state == RUNNING for trial in some.trials[15:])
+    points = np.array([[t.params[name] for name in CUBE] for t in together])
+    gaps = np.abs(points[:, None] - points[None]).max(2) + np.eye(4)
+    assert gaps.min() > 1e-3
+
+
+def test_trials_that_keep_the_limits_come_first():
+    some = study()
+    for _ in range(45):
+        trial = some.ask(CUBE)
+        trial.set_constraint("x0 at least 0.7", 0.7 - trial.params["x0"])
+        some.tell(trial, bowl(trial.params))
+    kept = [t.params["x0"] >= 0.7 for t in some.trials]
+    assert np.mean(kept[20:]) > 0.6  # at random: 0.3
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_pruned_trial_counts_with_what_it_reported(reported):
+    proposed = []
+    for worse in (0.0, 5.0):
+        some = study()
+        run(some, 12)
+        trial = some.ask(CUBE)
+        if reported:
+            values = [value + worse for value in bowl(trial.params)]
+            DominationPruner(rungs=(99,)).report(trial, 1, values)
+        some.tell(trial, state=PRUNED)
+        proposed.append(some.ask(CUBE).params)
+    assert (proposed[0] != proposed[1]) == reported
+
+
+def test_a_failed_trial_is_left_out():
+    some = study()
+    for number in range(20):
+        trial = some.ask(CUBE)
+        if number % 4 == 3:
+            some.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            some.tell(trial, bowl(trial.params))
+    assert len(some.trials) == 20
+
+
+def test_hyperparameters_that_only_some_trials_have_are_drawn_at_random():
+    def objective(trial):
+        kind = trial.suggest_categorical("optimizer", ("sgd", "adam"))
+        lr = trial.suggest_float("lr", 1e-4, 1, log=True)
+        if kind == "sgd":
+            return lr, trial.suggest_float("momentum", 0, 1)
+        return lr, trial.suggest_float("beta", 0.5, 1)
+
+    some = study()
+    some.optimize(objective, n_trials=30)
+    assert len(some.trials) == 30
+    assert {"momentum", "beta"} <= {name for t in some.trials for name in t.params}
+
+
+def test_constant_and_infinite_values_do_no_harm():
+    some = study()
+
+    def objective(params):
+        first = float("inf") if params["x0"] > 0.8 else 1.0
+        return [first, params["x1"]]
+
+    params = run(some, 30, objective=objective)
+    assert min(p["x1"] for p in params) < 0.1
+
+
+def test_a_space_with_a_single_value_is_no_trouble():
+    space = CUBE | {"fixed": CategoricalDistribution(("only",))}
+    assert all(p["fixed"] == "only" for p in run(study(), 15, space))
+
+
+def test_two_threads_can_share_one():
+    some = study()
+    some.optimize(
+        lambda t: bowl({n: t.suggest_float(n, 0, 1) for n in CUBE}), 24, n_jobs=2
+    )
+    assert len(some.trials) == 24
+
+
+def test_without_surrogate_it_is_the_plain_genetic_algorithm():
+    some = study(surrogate=False)
+    run(some, 60)
+    early, late = (
+        [sum(t.values) for t in part] for part in (some.trials[:8], some.trials[-20:])
+    )
+    assert np.mean(late) < np.mean(early)
+
+
+@pytest.mark.parametrize(
+    "given", [{"population_size": 1}, {"startup": 0}, {"children": 0}, {"seed": -1}]
+)
+def test_settings_that_are_too_small_are_refused(given):
+    with pytest.raises(ValueError, match=next(iter(given))):
+        GeneticSampler(**given)
