@@ -103,10 +103,30 @@ def values_at(trial: Any, step: int) -> list[float] | None:
     return None
 
 
-def partial_values(trial: Any) -> list[float] | None:
-    """A finished trial's values; of a pruned one the last it reported, else None."""
-    if trial.state == optuna.trial.TrialState.COMPLETE:
-        return trial.values
-    reports = trial.user_attrs.get(REPORTS)
-    pruned = trial.state == optuna.trial.TrialState.PRUNED
-    return reports[-1][1] if pruned and reports else None
+def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
+    """What finished trials gave; of pruned ones what they were likely to give.
+
+    A pruned trial's last report at epoch e, moved by what lay between the reports at e
+    and the results of those that went on (the median, objective by objective): an error
+    after one epoch is not the error after all.
+
+    Returns:
+        The values of each trial, None for one that has none.
+    """
+    done = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
+    moved: dict[int, np.ndarray] = {}
+    for trial in done:
+        for step, values in trial.user_attrs.get(REPORTS, ()):
+            moved.setdefault(step, []).append(np.subtract(trial.values, values))
+    drift = {step: np.median(changes, axis=0) for step, changes in moved.items()}
+    expected = []
+    for trial in trials:
+        reports = trial.user_attrs.get(REPORTS)
+        if trial.state == optuna.trial.TrialState.COMPLETE:
+            expected.append(trial.values)
+        elif trial.state == optuna.trial.TrialState.PRUNED and reports:
+            step, values = reports[-1]
+            expected.append(list(np.add(values, drift.get(step, 0.0))))
+        else:
+            expected.append(None)
+    return expected

@@ -14,7 +14,7 @@ import numpy as np
 from .encoding import Encoding
 from .engine import optuna
 from .genetic import crossover, mutate, select
-from .pruning import partial_values
+from .pruning import expected_values
 from .screening import MOST, History, last_refit, lengths, propose
 
 State = optuna.trial.TrialState
@@ -26,7 +26,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
     Numbers (also whole, stepped and logarithmic ones) and categories are searched
     together. Trials that keep the limits (`trial.set_constraint`) come first. A pruned
-    trial counts with the values it had. What other workers are at is not proposed again.
+    trial counts with what it was likely to give. What other workers are at is not proposed again.
     Hyperparameters that only some trials have are drawn at random.
 
     Args:
@@ -114,13 +114,13 @@ class GeneticSampler(optuna.samplers.BaseSampler):
             self._encoded = key, {}
         known = self._encoded[1]
         points, losses, limits, pending = [], [], [], []
-        for trial in study.get_trials(deepcopy=False):
+        trials = study.get_trials(deepcopy=False)
+        for trial, values in zip(trials, expected_values(trials), strict=True):
             if any(name not in trial.params for name in space):
                 continue
             if trial.state == State.RUNNING:
                 pending.append(encoding.encode(trial.params))
                 continue
-            values = partial_values(trial)
             if values is not None and np.isfinite(values).all():
                 if trial.number not in known:
                     known[trial.number] = encoding.encode(trial.params)

@@ -175,8 +175,10 @@ def propose(
         front = np.vstack([front, models.losses_at(history.pending)])
     low = front.min(0)
     if explore:
-        span = np.maximum(np.ptp(front, axis=0), 1e-3)
-        reference = front.max(0) + 0.1 * span
+        # by turns beyond the front's ends: from the worst of all trials they count most
+        some = front if rng.random() < 0.5 else models.losses
+        span = np.maximum(np.ptp(some, axis=0), 1e-3)
+        reference = some.max(0) + 0.1 * span
     else:
         worst = models.losses[parents].max(0)
         reference = low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from deepseek_learn.tuner import DominationPruner
-from deepseek_learn.tuner.pruning import partial_values, values_at
+from deepseek_learn.tuner.pruning import expected_values, values_at
 
 PRUNED = optuna.trial.TrialState.PRUNED
 
@@ -84,9 +84,23 @@ def test_reports_of_pruned_trials_count_too_and_are_kept():
     assert kept.state == PRUNED
     assert values_at(kept, 1) == [1, 2]
     assert values_at(kept, 3) is None
-    assert partial_values(kept) == [0.5, 2]
+    assert expected_values(some.trials) == [[0.5, 2]]  # nothing to correct it by
     assert reports(pruner, some, (3, 3))  # only the pruned one is there to compare
-    assert partial_values(some.trials[1]) is None  # it runs
+    assert expected_values(some.trials)[1] is None  # it runs
+
+
+def test_a_pruned_trial_is_expected_to_go_on_as_others_did():
+    some, pruner = study(), DominationPruner(rungs=(2,), startup=99)
+    for gain in (1, 2, 9):  # from (5, 5) at epoch 2 to (5 - gain, 5)
+        trial = some.ask()
+        pruner.report(trial, 2, (5, 5))
+        some.tell(trial, (5 - gain, 5))
+    stopped = some.ask()
+    pruner.report(stopped, 2, (7, 8))
+    some.tell(stopped, state=PRUNED)
+    expected = expected_values(some.trials)
+    assert expected[:3] == [[4, 5], [3, 5], [-4, 5]]
+    assert expected[3] == [7 - 2, 8]  # the median gain
 
 
 def test_another_process_sees_the_reports(tmp_path):
