@@ -6,7 +6,7 @@ from typing import Any
 from ..catalogue import text
 from .importance import ENOUGH, FEWEST
 
-STEADY = 0.8  # share of random halves that must agree
+STEADY = 1.0  # the share of random halves that must agree: every one
 
 
 def why(study: Any) -> str:

@@ -11,7 +11,7 @@ EVALUATORS = ("fanova", "ped_anova")
 FEWEST = 4
 # With fewer, the share that is right falls (`benchmarks/explanations.py`).
 ENOUGH = 50
-TREES, HALVES, HALF_TREES = 64, 6, 16
+TREES, HALVES, HALF_TREES = 64, 10, 16
 AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at each
 
 

@@ -26,8 +26,8 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
     Numbers (also whole, stepped and logarithmic ones) and categories are searched
     together. Trials that keep the limits (`trial.set_constraint`) come first. A pruned
-    trial counts with what it was likely to give. What other workers are at is not proposed again.
-    Hyperparameters that only some trials have are drawn at random.
+    trial counts with what it was likely to give. What other workers are at is not
+    proposed again. Hyperparameters that only some trials have are drawn at random.
 
     Args:
         population_size: parents, as in NSGA-II.
