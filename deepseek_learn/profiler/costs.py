@@ -36,7 +36,7 @@ class Cost:
     Attributes:
         flops: 2 x multiply-adds.
         bytes_read, bytes_written: each tensor's bytes once: a lower bound of the traffic.
-        parameters: weights that the layer holds outside `nn.Parameter`s; None: none.
+        parameters: weights that the layer holds beside its parameters; None: none.
         parameter_bytes: how many bytes those take.
     """
 
