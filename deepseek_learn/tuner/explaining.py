@@ -6,7 +6,9 @@ from typing import Any
 from ..catalogue import text
 from .importance import ENOUGH, FEWEST
 
-STEADY = 1.0  # the share of random halves that must agree: every one
+# The share of random halves that must agree. With 0.8 a "sure" sentence was right in 24
+# of 34 cases of `benchmarks/explanations.py`.
+STEADY = 1.0
 
 
 def why(study: Any) -> str:
