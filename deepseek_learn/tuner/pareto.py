@@ -92,25 +92,6 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     return float(_volume(_front(x), r)) if len(x) else 0.0
 
 
-def hypervolume_gain(
-    points: ArrayLike, front: ArrayLike, reference: ArrayLike
-) -> np.ndarray:
-    """What each point alone would add to the front's hypervolume, float `[N]`.
-
-    gain(x) = HV(front + x) - HV(front), computed as the box [x, reference] less what
-    the front covers of it.
-    """
-    x, f, r = _points(points), _points(front), np.asarray(reference, dtype=float)
-    f = _front(f[(f < r).all(1)])
-    gain = np.zeros(len(x))
-    useful = (x < r).all(1)
-    if len(f):
-        useful &= ~(f[None] <= x[:, None]).all(2).any(1)
-    for i in np.flatnonzero(useful):
-        gain[i] = _exclusive(x[i], f, r)
-    return gain
-
-
 def knee(points: ArrayLike) -> int:
     """Index of the compromise: the front's point nearest to the ideal one.
 

@@ -1,10 +1,10 @@
 """A genetic algorithm whose children are screened by a surrogate, for Optuna.
 
 NSGA-II breeds (`genetic.py`); a model of the objectives (`surrogate.py`) tells which of
-hundreds of children deserves a training (`screening.py`). On a plain genetic algorithm
-most trials are spent before it has learnt anything: below a hundred trials it is about
-as good as chance. Lesson: `notebooks/practical/01_auto_tuner.ipynb`; figures: the ledger,
-claim C11.
+hundreds of children deserves a training (`screening.py`). A plain genetic algorithm
+spends most trials before it has learnt anything: below a hundred it was no better than
+chance, ours without the surrogate worse. Figures: the ledger, claim C11. Lesson:
+`notebooks/practical/01_auto_tuner.ipynb`.
 """
 
 from typing import Any

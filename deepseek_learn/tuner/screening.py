@@ -168,9 +168,8 @@ def propose(
     explore = _stalled(models.losses, parents) and rng.random() < 0.5
     spreads, generations = (2.0, 1) if explore else (0.0, generations)
     ranks = history.ranks()
-    front = models.losses[
-        ranks == ranks.min()
-    ]  # where none keeps the limits: the nearest
+    # where no trial keeps the limits, the one that is nearest to them
+    front = models.losses[ranks == ranks.min()]
     if len(history.pending):
         front = np.vstack([front, models.losses_at(history.pending)])
     low = front.min(0)

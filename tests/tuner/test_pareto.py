@@ -11,7 +11,6 @@ from deepseek_learn.tuner import (
     knee,
     nondominated_rank,
 )
-from deepseek_learn.tuner.pareto import hypervolume_gain
 
 
 def cloud(n, m, seed=0):
@@ -85,15 +84,6 @@ def test_points_beyond_the_reference_add_nothing():
     outside = np.vstack([x, [[-9, -9, 1.0]], [[0, 0, 2.0]]])
     assert hypervolume(outside, [1, 1, 1]) == hypervolume(x, [1, 1, 1])
     assert hypervolume([[2.0, 2.0]], [1, 1]) == 0
-
-
-@pytest.mark.parametrize("m", [2, 3, 4])
-def test_a_gain_is_the_difference_of_two_hypervolumes(m):
-    front, new, reference = cloud(8, m, 5), cloud(30, m, 6) * 1.2, np.ones(m)
-    before = hypervolume(front, reference)
-    after = [hypervolume(np.vstack([front, x]), reference) for x in new]
-    found = hypervolume_gain(new, front, reference)
-    assert found == pytest.approx(np.array(after) - before, abs=1e-12)
 
 
 def test_the_knee_is_nearest_to_the_ideal_in_the_fronts_own_scale():

@@ -137,6 +137,18 @@ def test_trials_that_keep_the_limits_come_first():
     assert np.mean(kept[20:]) > 0.6  # at random: 0.3
 
 
+def test_it_goes_on_when_no_trial_keeps_the_limits_and_comes_nearer():
+    some = study(1)
+    for _ in range(30):
+        trial = some.ask(CUBE)
+        trial.set_constraint("impossible", 2 - trial.params["x0"])
+        some.tell(trial, bowl(trial.params, 1))
+    early, late = (
+        [t.params["x0"] for t in part] for part in (some.trials[:8], some.trials[-8:])
+    )
+    assert np.mean(late) > np.mean(early)
+
+
 @pytest.mark.parametrize("reported", [True, False])
 def test_a_pruned_trial_counts_with_what_it_reported(reported):
     proposed = []
