@@ -33,8 +33,7 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
 
         model, example = zoo.load(attribute), zoo.example(attribute)
     else:
-        made = _callable(module, attribute)()
-        model, example = made if isinstance(made, tuple) else (made, None)
+        model, example = _pair(name, _look_up(module, attribute))
     if shape:
         example = torch.rand(_sizes(shape), generator=torch.Generator().manual_seed(0))
     if example is None:
@@ -45,7 +44,20 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
     return model, example
 
 
-def _callable(module: str, attribute: str):
+def _pair(name: str, found: Any) -> tuple[nn.Module, Any]:
+    """A model, or what gives one, or one with its example."""
+    made = found if isinstance(found, nn.Module) or not callable(found) else found()
+    if isinstance(made, nn.Module):
+        return made, None
+    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
+        return made
+    raise ValueError(
+        f"{name} must give a torch.nn.Module, or a pair of one and an example; got "
+        f"{type(made).__name__}."
+    )
+
+
+def _look_up(module: str, attribute: str):
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

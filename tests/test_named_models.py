@@ -15,6 +15,11 @@ import torch
 def bare():
     return torch.nn.Linear(3, 2)
 
+ready = torch.nn.Linear(3, 2)
+
+def three():
+    return torch.nn.Linear(3, 2), torch.ones(1, 3), None
+
 def whole():
     return torch.nn.Linear(3, 2), torch.ones(1, 3)
 """
@@ -41,6 +46,8 @@ def test_a_callable_of_ones_own(here):
     assert torch.equal(example, torch.ones(1, 3))
     model, example = model_and_example("models_of_mine:bare", "5,3")
     assert model(example).shape == (5, 2)
+    model, example = model_and_example("models_of_mine:ready", "5,3")
+    assert model(example).shape == (5, 2)
 
 
 def test_refusals(here):
@@ -52,6 +59,8 @@ def test_refusals(here):
         model_and_example("no_such:x")
     with pytest.raises(DeepSeekLearnError, match="models_of_mine:x is not there"):
         model_and_example("models_of_mine:x")
+    with pytest.raises(ValueError, match=r"a pair of one and an example; got tuple"):
+        model_and_example("models_of_mine:three")
     with pytest.raises(ValueError, match="add --shape"):
         model_and_example("models_of_mine:bare")
     for shape in ("1,x", "0,3", "-1"):

@@ -209,7 +209,8 @@ def _rnn_layer_backward(*args, out, **kwargs) -> int:
 def _cudnn_rnn(x, weight, *args, out, **kwargs) -> int:
     """All layers at once; biases are the one-dimensional weights."""
     used = sum(w.numel() for w in weight if w.dim() == 2)
-    return 2 * x.shape[0] * x.shape[1] * used
+    steps = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]  # 2-D: packed
+    return 2 * steps * used
 
 
 @operator_costs.register("aten.dot")

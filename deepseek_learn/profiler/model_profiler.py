@@ -2,6 +2,7 @@
 the allocator. The model, its gradients, buffers, mode and hooks are left as they were.
 """
 
+import dataclasses
 import statistics
 import time
 from collections import Counter as Multiset
@@ -20,11 +21,14 @@ from .costs import Cost, tensors
 from .memory import live, peak_bytes
 from .module_paths import ModulePaths
 from .recorder import Counter, Operator, Timer
+from .restoring import as_it_was, on
 from .result import Profile
 from .roof import measure
 from .weights import distribution
 
 Loss = Callable[[Any], Tensor]
+# dtypes whose roof can be measured; for others float32's is taken
+MULTIPLIED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SHOW_BAR_S = 2.0  # a profile that takes longer shows a progress bar
 
 
@@ -97,27 +101,29 @@ class ModelProfiler:
             notes.append(text("profiler.note_scripted"))
         given = tensors((args, kwargs))
         device = _device(model, given)
-        with _as_it_was(model, self.train), _uncompiled():
-            step = _Step(model, args, kwargs, self.train, self.loss)
+        kept = as_it_was(model, given, device, self.train)
+        with kept as start, _uncompiled(), on(device):
+            step = _Step(model, args, kwargs, self.train, self.loss, start)
             return self._profile(model, step, given, device, notes)
 
     def _profile(self, model, step, given, device, notes) -> Profile:
+        first = _seconds(step, device)  # warms up, and raises what the model raises
         dtype = _dtype(model, given)
         measure(device, dtype, spent=0)  # where nothing is known yet
         begun = time.perf_counter()
-        first = _seconds(step, device)  # warms up, and raises what the model raises
         paths = ModulePaths(model)
         total = 2 + 2 * self.repeats
         show = first * total > SHOW_BAR_S if self.progress is None else self.progress
         with Bar(total, show, text("profiler.bar")) as bar:
             counter = Counter(paths, [*model.parameters(), *model.buffers(), *given])
+            step.prepare()
             with counter:
                 step()
             operators, allocations = counter.operators, list(counter.allocations)
             counter.close()
             calls = dict(paths.calls)
             bar.advance(1)
-            step.clear()
+            step.prepare()
             peak = peak_bytes(step, device)
             bar.advance(1)
             plain, timed = [], []
@@ -151,32 +157,26 @@ class ModelProfiler:
 
 
 class _Step:
-    """One forward pass, or forward and backward; what it leaves is cleared each time."""
+    """One forward pass, or forward and backward, from the same start each time."""
 
-    def __init__(self, model, args, kwargs, train: bool, loss: Loss | None):
+    def __init__(self, model, args, kwargs, train: bool, loss: Loss | None, start):
         self.model, self.args, self.kwargs = model, args, kwargs
-        self.train, self.loss = train, loss or _sum
-        self.random = torch.get_rng_state()
+        self.train, self.loss, self.start = train, loss or _sum, start
+
+    def prepare(self) -> None:
+        """No gradients, the same random numbers, and inputs that no pass has changed."""
+        self.start.again()
 
     def __call__(self) -> None:
-        self.clear()
-        torch.set_rng_state(self.random)  # what chance decides is the same each time
         with torch.set_grad_enabled(self.train):
             answer = self.model(*self.args, **self.kwargs)
             if self.train:
                 self.loss(answer).backward()
 
-    def clear(self) -> None:
-        for parameter in self.model.parameters():
-            parameter.grad = None
-
 
 def _sum(answer: Any) -> Tensor:
     """All that can be differentiated, in one number."""
-    if isinstance(answer, Mapping):
-        answer = list(answer.values())
-    leaves = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor)]
-    parts = [leaf.sum() for leaf in leaves if leaf.requires_grad]
+    parts = [leaf.sum() for leaf in _leaves(answer) if leaf.requires_grad]
     if not parts:
         raise ValueError(
             "train=True needs an answer that depends on parameters with "
@@ -185,36 +185,24 @@ def _sum(answer: Any) -> Tensor:
     return sum(parts[1:], parts[0])
 
 
+def _leaves(answer: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists, mappings and dataclasses."""
+    if isinstance(answer, Mapping):
+        answer = list(answer.values())
+    elif dataclasses.is_dataclass(answer):
+        answer = list(vars(answer).values())
+    for leaf in tree_leaves(answer):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif isinstance(leaf, Mapping) or dataclasses.is_dataclass(leaf):
+            yield from _leaves(leaf)
+
+
 def _arguments(example: Any) -> tuple[tuple, dict]:
     if isinstance(example, Mapping):
         return (), dict(example)
-    return (example if isinstance(example, tuple) else (example,)), {}
-
-
-@contextmanager
-def _as_it_was(model: nn.Module, train: bool) -> Iterator[None]:
-    """Put the model in the mode of the pass; afterwards it is as it was before."""
-    modes = {module: module.training for module in model.modules()}
-    gradients = [(p, p.grad) for p in model.parameters()]
-    buffers = [(b, b.clone()) for b in model.buffers()] if train else []
-    cpu = torch.get_rng_state()
-    try:
-        # a module that was told to evaluate in a model that trains keeps doing so
-        if train != model.training:
-            model.train(train)
-        elif not train:
-            model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            if module.training != mode:
-                module.training = mode
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        torch.set_rng_state(cpu)
+    # a PackedSequence is a tuple too, but one argument
+    return (example if type(example) is tuple else (example,)), {}
 
 
 @contextmanager
@@ -224,7 +212,8 @@ def _uncompiled() -> Iterator[None]:
         yield
 
 
-def _seconds(step: Callable[[], None], device: torch.device) -> float:
+def _seconds(step: _Step, device: torch.device) -> float:
+    step.prepare()
     start = time.perf_counter()
     step()
     if device.type == "cuda":
@@ -234,6 +223,7 @@ def _seconds(step: Callable[[], None], device: torch.device) -> float:
 
 def _timed(step: _Step, paths: ModulePaths, device: torch.device) -> Timer:
     timer = Timer(paths, device)
+    step.prepare()
     with timer:
         step()
     timer.close()
@@ -247,8 +237,8 @@ def _device(model: nn.Module, given: list[Tensor]) -> torch.device:
 
 def _dtype(model: nn.Module, given: list[Tensor]) -> torch.dtype:
     """The floating type that most of the weights, or of the inputs, have."""
-    some = [t for t in model.parameters() if t.is_floating_point()]
-    some = some or [t for t in given if t.is_floating_point()]
+    some = [t for t in model.parameters() if t.dtype in MULTIPLIED]
+    some = some or [t for t in given if t.dtype in MULTIPLIED]
     sizes: Multiset = Multiset()
     for tensor in some:
         sizes[tensor.dtype] += tensor.numel()

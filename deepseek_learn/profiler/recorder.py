@@ -71,11 +71,18 @@ class _Pass(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if torch.is_inference_mode_enabled():  # composite operators arrive whole
-            with self:
-                out = func.decompose(*args, **kwargs)
+            out = self._decompose(func, args, kwargs)
             if out is not NotImplemented:
                 return out
         return self.run(func, args, kwargs)
+
+    def _decompose(self, func, args, kwargs):
+        """In this mode again, but without following the modules a second time."""
+        TorchDispatchMode.__enter__(self)
+        try:
+            return func.decompose(*args, **kwargs)
+        finally:
+            TorchDispatchMode.__exit__(self, None, None, None)
 
 
 class Counter(_Pass):
@@ -101,9 +108,8 @@ class Counter(_Pass):
         if self._asking:
             return func(*args, **kwargs)
         given = tensors((args, kwargs))
-        for tensor in given:  # a constant that the model held: not an activation
-            if _plain(tensor):
-                self._alive.setdefault(tensor.untyped_storage()._cdata, -1)
+        for tensor in given:
+            self._meet(tensor)
         out = func(*args, **kwargs)
         returned = tensors(out)
         path, phase = self._place()
@@ -156,6 +162,17 @@ class Counter(_Pass):
         except Exception:  # shapes that a formula does not foresee, nested ones say
             return 0, "uncounted"
         return (0, kind_of(func)) if flops is None else (flops, "product")
+
+    def _meet(self, tensor: Tensor) -> None:
+        """A tensor that no operator made, such as a constant, is not an activation."""
+        if not _plain(tensor):
+            return
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._alive:
+            self._alive[storage._cdata] = -1
+            # its address may be the next tensor's
+            gone = weakref.finalize(storage, self._alive.pop, storage._cdata, None)
+            self._finalizers.append(gone)
 
     def _track(self, tensor: Tensor, path: str) -> int:
         """Follow the tensor's storage until it is freed; its bytes if it is new."""

@@ -17,6 +17,9 @@ import torch.nn.functional as F
 READINGS = 10
 # channels and side of 3 x 3 convolutions: the better one counts
 CONVOLUTIONS = ((64, 56), (128, 28))
+# A GPU is done with the CPU's sizes before it is called again: side of the matrix
+# product, batch of the convolutions, calls timed together.
+CPU, GPU = (1024, 1, 1), (8192, 64, 20)
 ROOF_SHARE = 0.05  # of a profile's time, which one more reading may take
 _known: dict[tuple, "Roof"] = {}
 _took: dict[tuple, float] = {}  # seconds of one reading
@@ -27,7 +30,7 @@ class Roof:
     """Peaks of one device, one dtype and one number of threads.
 
     Attributes:
-        gemm_gflops: of a matrix product 1024 x 1024 x 1024, in 10^9 FLOP/s.
+        gemm_gflops: of a square matrix product (1024; on a GPU 8192), in 10^9 FLOP/s.
         conv_gflops: of the better of two 3 x 3 convolutions, 64 to 64 channels on
             56 x 56 and 128 to 128 on 28 x 28.
         bandwidth_gbs: bytes read plus written by a copy of 128 MiB, in 10^9 byte/s.
@@ -71,38 +74,40 @@ def _best(a: Roof, b: Roof) -> Roof:
 
 
 def _reading(device: torch.device, dtype: torch.dtype) -> Roof:
-    with torch.no_grad():
-        a, b = (torch.randn(1024, 1024, device=device).to(dtype) for _ in range(2))
+    side, batch, calls = GPU if device.type == "cuda" else CPU
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        a, b = (torch.randn(side, side).to(device, dtype) for _ in range(2))
         source = torch.empty(2**25, device=device).fill_(1.0)  # 128 MiB
         target = torch.empty_like(source)
         one = torch.ones(1, device=device)
-        gemm = _seconds(lambda: a @ b, device)
-        convs = [_conv_gflops(*size, device, dtype) for size in CONVOLUTIONS]
-        copy = _seconds(lambda: target.copy_(source), device)
-        call = _seconds(lambda: [one.add(1) for _ in range(200)], device) / 200
+        gemm = _seconds(lambda: a @ b, device, calls)
+        convs = [_conv_gflops(*c, batch, device, dtype, calls) for c in CONVOLUTIONS]
+        copy = _seconds(lambda: target.copy_(source), device, calls)
+        call = _seconds(lambda: one.add(1), device, 200)
     return Roof(
-        gemm_gflops=2 * 1024**3 / gemm / 1e9,
+        gemm_gflops=2 * side**3 / gemm / 1e9,
         conv_gflops=max(convs),
         bandwidth_gbs=2 * source.nbytes / copy / 1e9,
         overhead_us=call * 1e6,
     )
 
 
-def _conv_gflops(channels: int, side: int, device, dtype: torch.dtype) -> float:
-    x = torch.randn(1, channels, side, side, device=device).to(dtype)
-    weight = torch.randn(channels, channels, 3, 3, device=device).to(dtype)
-    seconds = _seconds(lambda: F.conv2d(x, weight, padding=1), device)
-    return 2 * side**2 * channels**2 * 9 / seconds / 1e9
+def _conv_gflops(channels: int, side: int, batch: int, device, dtype, calls) -> float:
+    x = torch.randn(batch, channels, side, side).to(device, dtype)
+    weight = torch.randn(channels, channels, 3, 3).to(device, dtype)
+    seconds = _seconds(lambda: F.conv2d(x, weight, padding=1), device, calls)
+    return 2 * batch * side**2 * channels**2 * 9 / seconds / 1e9
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Of the second call: the first may compile, or touch new memory."""
+def _seconds(run: Callable[[], object], device: torch.device, calls: int) -> float:
+    """Of one call; the first may compile, or touch new memory, and does not count."""
     run()
     _wait(device)
     start = time.perf_counter()
-    run()
+    for _ in range(calls):
+        run()
     _wait(device)
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / calls
 
 
 def _wait(device: torch.device) -> None:

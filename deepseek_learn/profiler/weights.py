@@ -14,7 +14,8 @@ def distribution(model: nn.Module) -> dict[str, pd.Series]:
     The series holds `count`, `min`, `max` (of all values), `mean`, `std`, `zeros` (a
     share) and `bins` (60 counts between min and max; these of at most 131,072 values).
     Weights that a layer holds packed are looked at through its `weight`. Values that are
-    not finite are left out and counted (`nans`, a share).
+    not finite are left out and counted (`nans`, a share). Of complex values the real and
+    the imaginary parts are looked at together.
     """
     found = dict(model.named_parameters())
     for name, module in model.named_modules():
@@ -26,7 +27,11 @@ def distribution(model: nn.Module) -> dict[str, pd.Series]:
 
 def _describe(values: Tensor) -> pd.Series:
     count = values.numel()
-    some = values.flatten()[:: count // MOST + 1].float().cpu()
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    elif values.is_floating_point() and values.element_size() == 1:
+        values = values.float()  # float8 has few operations
+    some = values.flatten()[:: values.numel() // MOST + 1].float().cpu()
     finite, low, high = some, *(values.aminmax() if count else (None, None))
     if count and not (low.isfinite() and high.isfinite()):
         finite = some[some.isfinite()]

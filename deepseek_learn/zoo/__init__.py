@@ -6,7 +6,10 @@ gives it ready to use, `example(name)` an input for it. No network is needed.
 
 import builtins
 
-from .models import Card, Model, card, example, load, register, zoo
+import torch
+from torch import Tensor
+
+from .models import Card, Model, card, load, register, zoo
 
 __all__ = ["Card", "Model", "card", "example", "list", "load", "register"]
 
@@ -14,3 +17,13 @@ __all__ = ["Card", "Model", "card", "example", "list", "load", "register"]
 def list() -> builtins.list[str]:
     """The names of the models."""
     return builtins.list(zoo)
+
+
+def example(name: str, batch: int = 1) -> Tensor:
+    """An input that the model `name` takes: `[batch, ...]`, uniform in 0..1, seed 0.
+
+    Raises:
+        UnknownNameError: naming the models there are.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((batch, *zoo[name].shape), generator=generator)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .. import dpg
 from ..catalogue import Text, choose, spoken, text
@@ -169,16 +168,6 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
         check_weights(path, card(name).sha256)
         return dpg.load(path, bare)
     return load_into(bare, path, card(name).sha256).eval()
-
-
-def example(name: str, batch: int = 1) -> Tensor:
-    """An input that the model `name` takes: `[batch, ...]`, uniform in 0..1, seed 0.
-
-    Raises:
-        UnknownNameError: naming the models there are.
-    """
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand((batch, *zoo[name].shape), generator=generator)
 
 
 def register(model: Model) -> None:

@@ -1,5 +1,7 @@
 """What a profile holds, what it leaves as it was, and what it refuses."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from profiled_models import Tied
@@ -33,13 +35,15 @@ def state(model):
     }  # fmt: skip
 
 
-def same(a, b):
-    for key, value in a["values"].items():
-        assert torch.equal(value, b["values"][key]), key
-    assert torch.equal(a["random"], b["random"])
-    gradients = zip(a["gradients"], b["gradients"], strict=True)
-    assert all(x is y for x, y in gradients)
-    assert all(a[k] == b[k] for k in ("modes", "hooks", "global"))
+def changed(before, model):
+    """Which parts of the model's state are other than before."""
+    now = state(model)
+    parts = [k for k in ("modes", "hooks", "global") if before[k] != now[k]]
+    pairs = zip(before["gradients"], now["gradients"], strict=True)
+    parts += ["gradients"] * any(x is not y for x, y in pairs)
+    parts += ["random"] * (not torch.equal(before["random"], now["random"]))
+    values, others = before["values"], now["values"]
+    return parts + [k for k, v in values.items() if not torch.equal(v, others[k])]
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -49,7 +53,86 @@ def test_the_model_is_as_it_was(train):
     model(X).sum().backward()
     before = state(model)
     profile(model, X, train=train, repeats=1)
-    same(before, state(model))
+    assert changed(before, model) == []
+
+
+class Changes(nn.Module):
+    """Its buffers in every call, one in place and one replaced, and its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x):
+        self.calls += 1
+        self.mean = 0.5 * self.mean + x.detach()
+        if not x.requires_grad:
+            x.mul_(2)
+        return x * self.weight
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("leaf", [False, True])
+def test_buffers_and_inputs_are_as_they_were(train, leaf):
+    model, x = Changes(), torch.ones(3, requires_grad=leaf)
+    before, mean = state(model), model.mean
+    profile(model, x, train=train, repeats=2)
+    assert changed(before, model) == []
+    assert model.mean is mean
+    assert torch.equal(x, torch.ones(3))
+    assert x.grad is None
+
+
+def test_a_buffer_made_in_inference_mode_is_no_obstacle():
+    model = small()
+    with torch.inference_mode():
+        model[1].register_buffer("extra", torch.ones(2))
+    before = state(model)
+    profile(model, X, train=True, repeats=1)
+    assert changed(before, model) == []
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_layers_are_known_in_inference_mode(outside):
+    model = small()
+    if not outside:
+        model.forward = torch.inference_mode()(model.forward)
+    with torch.inference_mode(outside):
+        found = profile(model, X, repeats=2)
+    plain = profile(small(), X, repeats=1).to_frame()
+    table = found.to_frame()
+    for column in ("calls", "gflops", "parameters"):
+        assert list(table[column]) == list(plain[column])
+    assert (table["latency_ms"][["0", "4"]] > 0).all()
+
+
+def test_examples_and_answers_of_unusual_kinds():
+    lengths = torch.tensor([3, 2])
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(3, 2, 4), lengths)
+    steps = 3 + 2
+    assert profile(nn.LSTM(4, 5), packed, repeats=1).macs >= steps * 4 * 5 * (4 + 5)
+
+    @dataclass
+    class Answer:
+        logits: torch.Tensor
+        more: dict
+
+    model = nn.Linear(4, 4)
+    wrapped = nn.Sequential(model)
+    wrapped.forward = lambda x: Answer(model(x), {"y": None})
+    assert profile(wrapped, torch.randn(2, 4), train=True, repeats=1).macs == 2 * 2 * 16
+    lazy = nn.LazyLinear(3)
+    assert profile(lazy, torch.randn(2, 4), repeats=1).macs == 2 * 12
+
+
+def test_complex_parameters_are_described():
+    model = nn.Linear(2, 2, dtype=torch.complex64)
+    with torch.no_grad():
+        model.weight.fill_(3 - 4j)
+    weight = profile(model, torch.randn(1, 2, dtype=torch.complex64)).weights["weight"]
+    assert (weight["min"], weight["max"], weight["count"]) == (-4, 3, 4)
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -67,7 +150,7 @@ def test_an_error_of_the_model_is_passed_on_and_hooks_are_gone(train):
     before = state(model)
     with pytest.raises(RuntimeError, match=r"^mid-forward$"):
         profile(model, X, train=train, repeats=1)
-    same(before, state(model))
+    assert changed(before, model) == []
 
 
 def test_both_calls_say_the_same():

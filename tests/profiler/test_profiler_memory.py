@@ -78,6 +78,21 @@ def test_a_constant_the_model_holds_is_no_activation():
     assert profile(model, torch.randn(1, 1000), repeats=1).memory.tensors_mib < 0.01
 
 
+def test_a_constant_that_goes_hides_no_tensor_at_its_address():
+    def forward(x):
+        t = torch.tensor(2.0)  # made by no operator
+        y = x.sum() * t
+        del t
+        return x + y
+
+    model = nn.Module()
+    model.forward = forward
+    found = profile(model, torch.ones(2**18), repeats=1)  # 1 MiB
+    added = found.operators[found.operators["operator"] == "add"]
+    assert list(added["out_bytes"]) == [MIB]
+    assert found.memory.tensors_mib == pytest.approx(1, abs=0.01)
+
+
 def row(name, path=""):
     return Operator(path, name, "forward", "element", 0, 0, 0, 0, 0)
 

@@ -96,6 +96,12 @@ def test_a_roof_is_the_best_of_its_readings(monkeypatch):
     assert len(readings) == left - 1
 
 
+def test_measuring_a_roof_leaves_the_random_numbers_alone():
+    before = torch.get_rng_state()
+    measure(torch.device("cpu"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_a_measured_roof_is_one_a_machine_can_have():
     found = measure(torch.device("cpu"))
     assert found.gemm_gflops > 1  # a core of the last 15 years
