@@ -177,7 +177,7 @@ class AutoTuner:
 
     def _evaluate(self, running: "optuna.Trial") -> list[float]:
         running.set_user_attr("worker", identity())
-        config = {n: suggest(running, n, entry) for n, entry in self.space.items()}
+        config = self._propose(running)
         trial = Trial(running, config, self.goals, self.pruner)
         try:
             returned = self.objective(trial)
@@ -198,6 +198,15 @@ class AutoTuner:
         for name, bound in self.goals.limits.items():
             running.set_constraint(name, results[name].value - bound)
         return [results[name].value for name in self.goals.names]
+
+    def _propose(self, running: "optuna.Trial") -> dict[str, Any]:
+        try:
+            return {n: suggest(running, n, entry) for n, entry in self.space.items()}
+        except (
+            ValueError,
+            AssertionError,
+        ) as error:  # not to be taken for a lost worker
+            raise TunerError(f"the sampler failed: {error}") from error
 
     def _stop_if_hopeless(self, tried: list[int]) -> None:
         """A search that cannot give results ends with a sentence, not after hours."""

@@ -50,6 +50,8 @@ class Axis:
         if self.categories:
             index = self.distribution.to_internal_repr(value)
             return (index + 0.5) / self.categories
+        if self.high == self.low:  # one value only
+            return 0.5
         scaled = math.log(value) if self.log else value
         return min(max((scaled - self.low) / (self.high - self.low), 0.0), 1.0)
 
@@ -69,6 +71,8 @@ class Axis:
 
     def snap(self, units: np.ndarray) -> np.ndarray:
         """The centres of the cells in which `units` lie; what is continuous stays."""
+        if not self.categories and self.high == self.low:
+            return np.full_like(units, 0.5)
         if self.continuous:
             return np.clip(units, 0, 1)
         if self.categories:

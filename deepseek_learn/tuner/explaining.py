@@ -108,6 +108,9 @@ def _importances(study: Any) -> list[str]:
     said = []
     for objective, shares in study.importances().items():
         name = next(iter(shares))
+        if not shares[name] > 0:
+            said.append(text("tuner.nothing_matters", objective=objective))
+            continue
         steady = study.steadiness[objective]
         facts = {"objective": objective, "name": name}
         facts |= {"share": f"{shares[name]:.0%}", "steady": f"{steady:.0%}"}

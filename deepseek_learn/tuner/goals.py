@@ -128,8 +128,9 @@ def not_finite(goals: Goals, results: Mapping[str, Measured]) -> dict[str, float
 
 
 def _bound(name: str, bound: Any) -> float:
-    if isinstance(bound, bool) or not isinstance(bound, Real) or bound != bound:
-        raise ValueError(f"limits[{name!r}] must be a number; got {bound!r}.")
+    number = isinstance(bound, Real) and not isinstance(bound, bool)
+    if not number or not math.isfinite(bound):
+        raise ValueError(f"limits[{name!r}] must be a finite number; got {bound!r}.")
     return float(bound)
 
 

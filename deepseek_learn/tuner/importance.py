@@ -35,7 +35,10 @@ def steadiness(study: Any, objective: str) -> float:
     A name that stands out by chance in all trials rarely does so in each half.
     """
     trials, rng = _complete(study), np.random.default_rng(0)
-    first = next(iter(_shares(study, trials, objective, "fanova")))
+    shares = _shares(study, trials, objective, "fanova")
+    first = next(iter(shares))
+    if not shares[first] > 0:
+        return 0.0
     same = 0
     for _ in range(HALVES):
         half = rng.permutation(len(trials))[: (len(trials) + 1) // 2]
@@ -74,15 +77,15 @@ def _main_effects(study: Any, trials: list, place: int, trees: int) -> dict:
     forest = ExtraTreesRegressor(trees, random_state=0, min_samples_leaf=2)
     forest.fit(encoding.features(points), values)
     around = encoding.snap(rng.random((AROUND, len(encoding.names))))
-    whole = forest.predict(encoding.features(around)).var()
     shares = {}
     for axis, name in enumerate(encoding.names):
         count = encoding.categories[axis] or STEPS
         moved = np.repeat(around[None], count, axis=0)  # [steps, AROUND, D]
         moved[:, :, axis] = ((np.arange(count) + 0.5) / count)[:, None]
         moved = encoding.snap(moved.reshape(-1, len(encoding.names)))
-        means = forest.predict(encoding.features(moved)).reshape(count, -1).mean(1)
-        shares[name] = float(means.var() / whole) if whole > 0 else 0.0
+        answers = forest.predict(encoding.features(moved)).reshape(count, -1)
+        whole = answers.var()
+        shares[name] = float(answers.mean(1).var() / whole) if whole > 0 else 0.0
     return shares
 
 

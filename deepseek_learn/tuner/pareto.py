@@ -57,8 +57,11 @@ def crowding_distance(points: ArrayLike) -> np.ndarray:
 
     d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbours along
     each objective (NSGA-II, section III-B). An objective that is constant adds nothing.
+
+    Raises:
+        ValueError: for values that are not finite.
     """
-    x = _points(points)
+    x = _points(points, finite=True)
     distance = np.zeros(len(x))
     for column in x.T:
         order = np.argsort(column, kind="stable")
@@ -101,9 +104,9 @@ def knee(points: ArrayLike) -> int:
     the front does not count.
 
     Raises:
-        ValueError: when there is no point.
+        ValueError: when there is no point, or values are not finite.
     """
-    x = _points(points)
+    x = _points(points, finite=True)
     if not len(x):
         raise ValueError("points must hold at least one point; got none.")
     front = np.flatnonzero(domination_count(x) == 0)
@@ -112,7 +115,7 @@ def knee(points: ArrayLike) -> int:
     return int(front[np.argmin((scaled**2).sum(1))])
 
 
-def _points(points: ArrayLike) -> np.ndarray:
+def _points(points: ArrayLike, finite: bool = False) -> np.ndarray:
     x = np.asarray(points, dtype=float)
     if x.ndim != 2:
         raise ValueError(
@@ -121,6 +124,8 @@ def _points(points: ArrayLike) -> np.ndarray:
         )
     if np.isnan(x).any():
         raise ValueError("points must hold numbers; got NaN.")
+    if finite and not np.isfinite(x).all():
+        raise ValueError("points must hold finite numbers; got an infinite one.")
     return x
 
 

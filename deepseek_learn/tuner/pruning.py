@@ -10,6 +10,7 @@ Optuna's own `report` and `should_prune` take one objective only (its issue 3450
 reports are kept in the trials' attributes, which every storage carries between workers.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ class DominationPruner:
         rungs: epochs at which trials are compared; at others a report is only kept.
         keep: share of the trials at a rung that may go on.
         startup: a rung stops nobody before it has this many reports.
+
+    Finished trials that broke a limit are not compared with. Whether the running one will
+    keep its limits is not known at a rung.
 
     Raises:
         ValueError: for rungs that do not rise from at least 1, or `keep` outside 0..1.
@@ -71,6 +75,7 @@ class DominationPruner:
                 f"values must be {len(directions)} finite numbers, one an objective; "
                 f"got {list(values)!r}."
             )
+        step = operator.index(step)
         reports = [*trial.user_attrs.get(REPORTS, ()), [step, mine]]
         trial.set_user_attr(REPORTS, reports)
         if step not in self.rungs:
@@ -79,6 +84,7 @@ class DominationPruner:
             found
             for other in trial.study.get_trials(deepcopy=False)
             if other.number != trial.number
+            and not any(excess > 0 for excess in other.constraints.values())
             and (found := values_at(other, step)) is not None
         ]
         signs = [1 if d.name == "MINIMIZE" else -1 for d in directions]

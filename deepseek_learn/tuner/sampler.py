@@ -26,8 +26,9 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
     Numbers (also whole, stepped and logarithmic ones) and categories are searched
     together. Trials that keep the limits (`trial.set_constraint`) come first. A pruned
-    trial counts with what it was likely to give. What other workers are at is not
-    proposed again. Hyperparameters that only some trials have are drawn at random.
+    trial counts with what it was likely to give, one that failed (NaN, a crash) as bad
+    as the worst. What other workers are at is not proposed again. Hyperparameters that
+    only some trials have are drawn at random.
 
     Args:
         population_size: parents, as in NSGA-II.
@@ -88,11 +89,12 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         encoding = Encoding(search_space)
         rng = np.random.default_rng([self._seed, trial.number])
         history = self._history(study, encoding, search_space)
-        if len(history) < self.startup:
+        if len(history) < self.startup or np.isnan(history.losses).all():
             return encoding.decode(self._spread(encoding, trial.number))
         if not self.surrogate:
-            return encoding.decode(self._child(encoding, history, rng))
+            return encoding.decode(self._child(encoding, history.filled(), rng))
         logs = self._fitted(encoding, history, tuple(search_space.items()))
+        history = history.filled()
         if len(history) > MOST:
             history = _most_telling(history)
         point = propose(
@@ -121,12 +123,16 @@ class GeneticSampler(optuna.samplers.BaseSampler):
             if trial.state == State.RUNNING:
                 pending.append(encoding.encode(trial.params))
                 continue
-            if values is not None and np.isfinite(values).all():
-                if trial.number not in known:
-                    known[trial.number] = encoding.encode(trial.params)
-                points.append(known[trial.number])
-                losses.append(np.multiply(values, signs))
-                limits.append(trial.constraints)
+            failed = values is None or not np.isfinite(values).all()
+            if failed and not _at_fault(trial):
+                continue
+            if trial.number not in known:
+                known[trial.number] = encoding.encode(trial.params)
+            points.append(known[trial.number])
+            losses.append(
+                [np.nan] * len(signs) if failed else np.multiply(values, signs)
+            )
+            limits.append(trial.constraints)
         names = sorted({name for some in limits for name in some})
         # a pruned trial did not come to its limits: unknown counts as kept
         broken = [[some.get(name, 0.0) for name in names] for some in limits]
@@ -158,7 +164,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         count = last_refit(min(len(history), MOST), self.startup)
         limits = history.violations.shape[1]
         if self._lengths is None or self._lengths[0] != (count, space, limits):
-            fitted = lengths(encoding, history.first(count))
+            fitted = lengths(encoding, history.first(count).filled())
             self._lengths = (count, space, limits), fitted
         return self._lengths[1]
 
@@ -170,3 +176,12 @@ def _most_telling(history: History) -> History:
     chosen = np.sort(np.concatenate([best, rest]))
     parts = history.points, history.losses, history.violations
     return History(*(part[chosen] for part in parts), history.pending)
+
+
+def _at_fault(trial: Any) -> bool:
+    """Whether its configuration is why a trial failed, as far as anybody knows."""
+    if trial.state not in (State.FAIL, State.COMPLETE):
+        return False  # waiting, or pruned before its first report
+    if note := trial.user_attrs.get("failure"):
+        return note["kind"] != "interrupted"
+    return "worker" not in trial.user_attrs  # its worker ended before it could say

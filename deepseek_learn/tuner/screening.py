@@ -33,7 +33,7 @@ class History:
 
     Attributes:
         points: `[N, D]` in the unit cube.
-        losses: `[N, M]`, to be minimised.
+        losses: `[N, M]`, to be minimised; NaN in the rows of trials that failed.
         violations: `[N, K]`, at most 0 where a limit is kept; K may be 0.
         pending: `[P, D]`, trials that other workers are at.
     """
@@ -50,9 +50,24 @@ class History:
         parts = self.points, self.losses, self.violations
         return History(*(part[:count] for part in parts), self.pending)
 
+    def filled(self) -> "History":
+        """With the worst of the others' losses for those that failed.
+
+        They are no gap in the knowledge: where trainings diverge, they will again.
+        """
+        failed = np.isnan(self.losses).any(1)
+        others = self.losses[~failed]
+        losses = self.losses.copy()
+        losses[failed] = others.max(0) if len(others) else 0.0
+        return History(self.points, losses, self.violations, self.pending)
+
     def ranks(self) -> np.ndarray:
-        """`[N]`: fronts of those that keep the limits, then the others by excess."""
-        excess = np.maximum(self.violations, 0).sum(1)
+        """`[N]`: fronts of those that keep the limits, then the others by excess.
+
+        Each limit's excess counts by its share of the largest: units differ.
+        """
+        largest = np.maximum(np.abs(self.violations).max(0), 1e-12)
+        excess = (np.maximum(self.violations, 0) / largest).sum(1)
         ranks = np.empty(len(self), dtype=float)
         kept = excess == 0
         if kept.any():

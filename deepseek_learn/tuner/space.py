@@ -135,4 +135,7 @@ def _inside(distribution: Distribution, value: Any) -> bool:
         return False
     if isinstance(distribution, kinds.IntDistribution) and value != int(value):
         return False
-    return distribution.low <= value <= distribution.high
+    if not distribution.low <= value <= distribution.high:
+        return False
+    steps = (value - distribution.low) / (distribution.step or 1)
+    return distribution.step is None or math.isclose(steps, round(steps), abs_tol=1e-9)

@@ -1,5 +1,6 @@
 """What an objective sees of a trial: its configuration, and a way to report epochs."""
 
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class Trial(Mapping):
             optuna.TrialPruned: when the tuner's pruner says stop: let it pass.
             ObjectiveError: when an objective is missing, or unknown.
         """
+        epoch = operator.index(epoch)  # numpy's whole numbers too, which JSON refuses
         if set(values) != set(self._goals.names):
             raise ObjectiveError(
                 f"report must name every objective, {sorted(self._goals.names)}; got "

@@ -371,6 +371,28 @@ def test_a_wrong_later_answer_fails_its_trial():
     assert len(study.complete) == 4
 
 
+def test_an_error_of_the_sampler_is_not_taken_for_a_lost_worker():
+    class Broken(optuna.samplers.RandomSampler):
+        def sample_independent(self, *drawn):
+            raise ValueError("no such thing")
+
+    with pytest.raises(TunerError, match="the sampler failed: no such thing"):
+        run(sampler=Broken())
+
+
+def test_an_infinite_limit_is_refused():
+    with pytest.raises(ValueError, match=r"limits\['size'\] must be a finite number"):
+        search(limits={"size": float("inf")})
+
+
+def test_enqueue_minds_the_steps():
+    stepped = optuna.distributions.FloatDistribution(0, 1, step=0.25)
+    tuner = AutoTuner(lambda trial: {"a": trial["x"]}, {"x": stepped}, ("a",))
+    tuner.enqueue({"x": 0.75})
+    with pytest.raises(ValueError, match=r"config\['x'\] must be in"):
+        tuner.enqueue({"x": 0.1})
+
+
 def test_a_missing_limit_is_a_missing_result():
     with pytest.raises(ObjectiveError, match=r"\['size_mib'\] are missing"):
         run(limits={"size_mib": 30})
@@ -468,8 +490,14 @@ def test_a_bad_space_is_refused(space, said):
         ({"minimise": ("a",), "maximise": ("a",)}, r"got \['a'\] twice"),
         ({"minimise": ("lr",)}, r"\['lr'\] are hyperparameters or columns"),
         ({"minimise": ("state",)}, r"\['state'\] are hyperparameters or columns"),
-        ({"limits": {"size": "30"}}, r"limits\['size'\] must be a number; got '30'"),
-        ({"limits": {"size": float("nan")}}, r"limits\['size'\] must be a number"),
+        (
+            {"limits": {"size": "30"}},
+            r"limits\['size'\] must be a finite number; got '30'",
+        ),
+        (
+            {"limits": {"size": float("nan")}},
+            r"limits\['size'\] must be a finite number",
+        ),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
     ],
 )

@@ -101,7 +101,9 @@ def test_the_knee_is_nearest_to_the_ideal_in_the_fronts_own_scale():
         (lambda: hypervolume([[1.0, 2.0]], [3.0]), "reference"),
         (lambda: hypervolume([[1.0, 2.0]], [3.0, np.inf]), "reference"),
         (lambda: knee(np.empty((0, 2))), "points"),
+        (lambda: knee([[0.0, np.inf], [1.0, 1.0]]), "infinite"),
         (lambda: crowding_distance(3.0), "points"),
+        (lambda: crowding_distance([[np.inf, 1.0]]), "infinite"),
     ],
 )
 def test_what_is_no_table_of_numbers_is_refused(call, names):

@@ -1,5 +1,7 @@
 """Pruning with several objectives: who is stopped, and where the reports are."""
 
+import json
+
 import numpy as np
 import optuna
 import pytest
@@ -101,6 +103,24 @@ def test_a_pruned_trial_is_expected_to_go_on_as_others_did():
     expected = expected_values(some.trials)
     assert expected[:3] == [[4, 5], [3, 5], [-4, 5]]
     assert expected[3] == [7 - 2, 8]  # the median gain
+
+
+def test_finished_trials_that_broke_a_limit_stop_nobody():
+    for broken, stops in ((0.0, True), (0.1, False)):
+        some, pruner = study(), DominationPruner(rungs=(1,), startup=2)
+        for _ in range(4):
+            trial = some.ask()
+            pruner.report(trial, 1, (1, 1))
+            trial.set_constraint("size", broken)
+            some.tell(trial, (1, 1))
+        assert reports(pruner, some, (2, 2)) == stops
+
+
+def test_whole_numbers_of_numpy_are_kept_as_pythons():
+    some = study()
+    trial = some.ask()
+    DominationPruner().report(trial, np.int64(1), (1, 2))
+    assert json.dumps(some.trials[0].user_attrs)
 
 
 def test_another_process_sees_the_reports(tmp_path):

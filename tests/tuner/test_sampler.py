@@ -10,6 +10,7 @@ from optuna.distributions import (
 )
 
 from deepseek_learn.tuner import DominationPruner, GeneticSampler
+from deepseek_learn.tuner.encoding import Encoding
 
 PRUNED, RUNNING = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.RUNNING
 CUBE = {f"x{i}": FloatDistribution(0, 1) for i in range(4)}
@@ -164,15 +165,46 @@ def test_a_pruned_trial_counts_with_what_it_reported(reported):
     assert (proposed[0] != proposed[1]) == reported
 
 
-def test_a_failed_trial_is_left_out():
-    some = study()
-    for number in range(20):
-        trial = some.ask(CUBE)
-        if number % 4 == 3:
-            some.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            some.tell(trial, bowl(trial.params))
-    assert len(some.trials) == 20
+FAIL = optuna.trial.TrialState.FAIL
+
+
+@pytest.mark.parametrize("how", ["failed", "infinite"])
+def test_where_trials_fail_is_not_looked_at_for_ever(how):
+    """The best lies beside the region that fails, as with a learning rate."""
+    some, fails = study(m=1), 0
+    for _ in range(40):
+        trial = some.ask({"lr": CUBE["x0"], "other": CUBE["x1"]})
+        if trial.params["lr"] < 0.5:
+            some.tell(trial, 1 - trial.params["lr"])
+            continue
+        fails += 1
+        told = {"state": FAIL} if how == "failed" else {"values": float("inf")}
+        some.tell(trial, **told)
+    assert fails <= 20  # by chance every second one would
+    assert min(t.value for t in some.trials if t.values) < 0.55
+
+
+def test_a_trial_whose_worker_died_or_was_stopped_tells_nothing():
+    proposed = []
+    for note in (None, {"worker": {"pid": 1}}, {"failure": {"kind": "interrupted"}}):
+        some = study()
+        run(some, 12)
+        if note:
+            trial = some.ask(CUBE)
+            for name, value in note.items():
+                trial.set_user_attr(name, value)
+            some.tell(trial, state=FAIL)
+        history = some.sampler._history(some, Encoding(CUBE), CUBE)
+        proposed.append(len(history))
+    assert proposed == [12, 12, 12]
+
+
+def test_it_waits_for_a_first_result_when_all_fail():
+    some = study(startup=3)
+    for _ in range(12):
+        some.tell(some.ask(CUBE), state=FAIL)
+    run(some, 6)
+    assert len({tuple(t.params.values()) for t in some.trials}) == 18
 
 
 def test_hyperparameters_that_only_some_trials_have_are_drawn_at_random():

@@ -215,6 +215,19 @@ def test_importances_find_what_decides(evaluator):
         assert [*of_one.values()] == sorted(of_one.values(), reverse=True)
 
 
+def test_a_constant_objective_has_no_cause_and_a_single_value_is_none():
+    only = optuna.distributions.FloatDistribution(0.1, 0.1)
+    space = {"x": (0.0, 1.0), "fixed": only}
+    objective = lambda trial: {"e": 1.0, "f": trial["x"]}  # noqa: E731
+    study = AutoTuner(objective, space, ("e", "f")).run(12, progress=False)
+    shares = study.importances()
+    assert set(shares["e"].values()) == {0.0}
+    assert shares["f"]["fixed"] < 1e-20
+    assert 0.9 < shares["f"]["x"] <= 1
+    assert study.steadiness["e"] == 0
+    assert "No hyperparameter changes e." in study.why()
+
+
 def test_importances_refuse():
     with pytest.raises(ValueError, match=r"evaluator must be one of .*; got 'shap'"):
         searched(5).importances("shap")
