@@ -41,7 +41,7 @@ test: $(DEV)  ## set up, then run everything that is tested
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
 
-bench: $(DEV)  ## run the benchmarks (about an hour), writing benchmarks/results
+bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results
 	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 lint: $(DEV)  ## ruff

@@ -6,8 +6,8 @@ from typing import Any
 from ..catalogue import text
 from .importance import ENOUGH, FEWEST
 
-# The share of random halves that must agree. With 0.8 a "sure" sentence was right in 24
-# of 34 cases of `benchmarks/explanations.py`.
+# The share of random halves that must agree. With 0.8, tried first, too many sentences
+# given as sure were wrong (`benchmarks/explanations.py` counts them).
 STEADY = 1.0
 
 

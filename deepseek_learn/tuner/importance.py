@@ -66,8 +66,8 @@ def _main_effects(study: Any, trials: list, place: int, trees: int) -> dict:
     r"""Functional ANOVA: :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`.
 
     f is a forest grown on the trials; the expectations over the whole space are means
-    over random points. (Optuna's evaluator integrates exactly, and takes 13 s for 400
-    trials.)
+    over random points. (Optuna's evaluator integrates exactly; its time
+    grows with the square of the trials.)
     """
     from sklearn.ensemble import ExtraTreesRegressor
 

@@ -164,7 +164,7 @@ class Study(Report):
         explains, by a forest grown on the trials (Hutter, Hoos & Leyton-Brown, ICML
         2014). "ped_anova": in which hyperparameters the best tenth of the trials differ
         (Watanabe, Bansal & Hutter, IJCAI 2023); after a search that drew near to the
-        best it mostly names the wrong one, since all trials there are alike. Both
+        best it says little, since all trials there are alike. Both
         mislead with few trials: `why()` says whether to trust them.
 
         Raises:

@@ -299,7 +299,7 @@ def test_every_changed_bit_is_found(tmp_path):
     places += [*drawn(8, header, 400), *drawn(header, len(whole), 150)]
     for place in places:
         path.write_bytes(flipped(whole, *place))
-        refused(path)
+        assert refused(path), place
     path.write_bytes(whole)
     dpg.load(path, mlp())
 
