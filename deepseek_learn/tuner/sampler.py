@@ -27,8 +27,9 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     Numbers (also whole, stepped and logarithmic ones) and categories are searched
     together. Trials that keep the limits (`trial.set_constraint`) come first. A pruned
     trial counts with what it was likely to give, one that failed (NaN, a crash) as bad
-    as the worst. What other workers are at is not proposed again. Hyperparameters that
-    only some trials have are drawn at random.
+    as the worst. What other workers are at is not proposed again, but for workers that
+    propose within the same milliseconds. Hyperparameters that only some trials have are
+    drawn at random.
 
     Args:
         population_size: parents, as in NSGA-II.
