@@ -39,7 +39,7 @@ from scipy import stats
 from deepseek_learn.course.results import write_result
 from deepseek_learn.tuner import DominationPruner, GeneticSampler, hypervolume
 
-FILE = Path(__file__).parent / "results" / "tuner_pruning.jsonl"
+RESULTS = Path(__file__).parent / "results"
 BUDGETS, MAIN, SEEDS, PATIENCE = (200, 400, 640), 400, 20, 3
 PRUNED = optuna.trial.TrialState.PRUNED
 SAMPLERS: dict[str, Callable[[int], Any]] = {
@@ -143,7 +143,8 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     budgets = BUDGETS[:1] if options.quick else BUDGETS
-    runs, rows = Runs(FILE, __doc__, options.anew), []
+    folder = RESULTS / "quick" if options.quick else RESULTS
+    runs, rows = Runs(folder / "tuner_pruning.jsonl", __doc__, options.anew), []
     for sampler in SAMPLERS:
         pairs = []
         for seed in range(2 if options.quick else SEEDS):

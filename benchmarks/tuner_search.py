@@ -52,7 +52,7 @@ from scipy import stats
 from deepseek_learn.course.results import write_result
 from deepseek_learn.tuner import GeneticSampler, hypervolume
 
-FILE = Path(__file__).parent / "results" / "tuner_search.jsonl"
+RESULTS = Path(__file__).parent / "results"
 COUNTS = (30, 60, 100, 200)
 CUBE = {f"x{i}": FloatDistribution(0, 1) for i in range(10)}
 MIXED = {
@@ -245,7 +245,8 @@ def main() -> None:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    runs, rows = Runs(FILE, __doc__, options.anew), []
+    folder = RESULTS / "quick" if options.quick else RESULTS
+    runs, rows = Runs(folder / "tuner_search.jsonl", __doc__, options.anew), []
     for problem in problems():
         if options.quick:
             small = {"seeds": 2, "counts": (30,)}
