@@ -28,8 +28,8 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): pyproject.toml constraints.txt | $(LAB)
 	@echo "Adding the tools for tests to $(VENV) (about 0.3 GB)."
-	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,classroom,dev]' \
-	  onnx onnxscript onnxruntime -c constraints.txt
+	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,deploy,classroom,dev]' \
+	  -c constraints.txt
 	@touch $@
 
 lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none)

@@ -17,6 +17,7 @@ _MODULES = (
     "attention",
     "course",
     "data",
+    "deploy",
     "dpg",
     "lm",
     "profiler",

@@ -70,6 +70,12 @@ class DPGLinear(DPGLayer):
         """The weight in use, unpacked at each access, float32 `[N, K]`."""
         return self.matrix.dequantise()
 
+    def plain(self) -> nn.Linear:
+        """The float layer with the weight in use, for exporting."""
+        bias = self.bias is not None
+        layer = nn.Linear(self.in_features, self.out_features, bias, device="meta")
+        return _filled(layer, self)
+
     def forward(self, x: Tensor) -> Tensor:
         self._check(x, self.in_features, -1, f"[..., {self.in_features}]")
         y = self._multiply(x.reshape(-1, self.in_features))
@@ -110,6 +116,12 @@ class DPGConv2d(DPGLayer):
         shape = (self.out_channels, *self.kernel_size, self.in_channels)
         return matrix.view(shape).permute(0, 3, 1, 2)
 
+    def plain(self) -> nn.Conv2d:
+        """The float layer with the weight in use, for exporting."""
+        sizes = self.in_channels, self.out_channels, *self.geometry
+        bias = self.bias is not None
+        return _filled(nn.Conv2d(*sizes, bias=bias, device="meta"), self)
+
     def forward(self, x: Tensor) -> Tensor:
         layout = f"[B, {self.in_channels}, H, W]"
         if x.dim() != 4:
@@ -127,6 +139,13 @@ class DPGConv2d(DPGLayer):
         y = self._multiply(patches(x, *self.geometry))  # [B * H' * W', N]
         y = y.view(len(x), high, wide, self.out_channels).permute(0, 3, 1, 2)
         return y.to(x.dtype)
+
+
+def _filled(layer: nn.Module, packed: DPGLayer) -> nn.Module:
+    layer.weight = nn.Parameter(packed.weight, requires_grad=False)
+    if packed.bias is not None:
+        layer.bias = nn.Parameter(packed.bias.float(), requires_grad=False)
+    return layer.eval()
 
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGLayer")

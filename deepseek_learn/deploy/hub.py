@@ -1,0 +1,230 @@
+"""The hub that every target starts from: a model as ONNX, proved equal to PyTorch's.
+
+`torch.export` traces the model, PyTorch's exporter translates the trace to opset 18 (which
+ONNX Runtime, TensorRT, MIGraphX and CANN all read), and `verify` runs both on inputs.
+"""
+
+import copy
+import inspect
+import re
+import traceback
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from ..errors import DeepSeekLearnError, require
+
+OPSET = 18
+TOLERANCE = 1e-4  # of `verify`, for float32
+
+
+class ExportError(DeepSeekLearnError):
+    """The model cannot be exported; the sentence names the line, where one is known."""
+
+
+class NotTheSameError(DeepSeekLearnError):
+    """An exported model answers otherwise than the original."""
+
+
+def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
+    """`model` in evaluation mode as an `onnx.ModelProto` of opset 18, weights inside.
+
+    Layers that have a method `plain()` (compressed ones, whose kernels no exporter sees
+    into) are exported as the ordinary layer that it gives.
+
+    Args:
+        example: one tensor; a tuple: several arguments; a dict: named arguments.
+        dynamic_batch: leave the first axis of every tensor free; False: all sizes are
+            the example's.
+
+    Raises:
+        ExportError: naming the line of the model at which it fails.
+        MissingPackageError: without the packages of the extra `deploy`.
+    """
+    for package in ("onnx", "onnxscript"):
+        require(package, extra="deploy", purpose="exporting a model")
+    plain, (args, kwargs) = plain_form(model).eval(), arguments(example)
+    if dynamic_batch:
+        args, kwargs = tree_map(_pair, (args, kwargs))
+    with torch.no_grad():
+        plain(*args, **kwargs)  # what the model itself raises is passed on as it is
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        shapes = _free_batch(plain, args, kwargs) if dynamic_batch else None
+        try:
+            program = torch.export.export(plain, args, kwargs, dynamic_shapes=shapes)
+        except Exception as error:
+            raise ExportError(_why_no_trace(model, error)) from error
+        try:
+            exported = torch.onnx.export(
+                program, dynamo=True, opset_version=OPSET, verbose=False
+            )
+        except Exception as error:
+            raise ExportError(_why_no_onnx(model, program, error)) from error
+    return exported.model_proto
+
+
+def plain_form(model: nn.Module) -> nn.Module:
+    """A copy whose layers with a method `plain()` are replaced by what it gives."""
+    if hasattr(model, "plain"):
+        return model.plain()
+    copied = copy.deepcopy(model)
+    for name, layer in list(copied.named_modules()):
+        if hasattr(layer, "plain"):
+            copied.set_submodule(name, layer.plain())
+    return copied
+
+
+def arguments(example: Any) -> tuple[tuple, dict]:
+    """`example` as the positional and named arguments of the model."""
+    if isinstance(example, dict):
+        return (), example
+    return (example if isinstance(example, tuple) else (example,)), {}
+
+
+def verify(
+    proto, model: nn.Module, inputs: Iterable, tolerance: float = TOLERANCE
+) -> float:
+    """Run both on `inputs`, each like the `example` of `to_onnx`.
+
+    A compressed model is compared in its plain form: its kernels round activations too.
+
+    Returns:
+        The largest difference over the largest value, over all inputs and outputs.
+
+    Raises:
+        NotTheSameError: when that is above `tolerance`, or a shape differs.
+    """
+    run, plain, worst = runner(proto), plain_form(model).eval(), 0.0
+    for number, each in enumerate(inputs):
+        args, kwargs = arguments(each)
+        with torch.inference_mode():
+            wanted = tree_leaves(plain(*args, **kwargs))
+        for index, (y, r) in enumerate(zip(run(each), wanted, strict=True)):
+            apart = relative_difference(y, r.numpy())
+            if not apart <= tolerance:
+                raise NotTheSameError(
+                    f"the exported {type(model).__name__} answers otherwise: output "
+                    f"{index} for input {number} differs by {apart:.2g} of its largest "
+                    f"value; at most {tolerance:g} is taken for the same."
+                )
+            worst = max(worst, apart)
+    return worst
+
+
+def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
+    """max |y - r| / max |r|; infinite for another shape, or where one alone is NaN."""
+    if answer.shape != reference.shape:
+        return float("inf")
+    y, r = answer.astype(np.float64), reference.astype(np.float64)
+    same = (y == r) | (np.isnan(y) & np.isnan(r))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        apart = np.where(same, 0.0, np.abs(y - r)).max(initial=0.0)
+    largest = np.abs(r[np.isfinite(r)]).max(initial=0.0)
+    return float("inf") if np.isnan(apart) else float(apart / max(largest, 1e-12))
+
+
+def runner(proto, threads: int = 1):
+    """A callable of what ONNX Runtime answers on the CPU: example → list of arrays.
+
+    Args:
+        proto: a `ModelProto`, its bytes, or a file.
+    """
+    purpose = "running an exported model"
+    ort = require("onnxruntime", extra="deploy", purpose=purpose)
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = threads, 3
+    if not isinstance(proto, bytes | str | Path):
+        proto = proto.SerializeToString()
+    source = str(proto) if isinstance(proto, Path) else proto
+    session = ort.InferenceSession(source, settings, ["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+
+    def run(example: Any) -> list[np.ndarray]:
+        tensors = [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
+        arrays = [t.numpy(force=True) for t in tensors]
+        return session.run(None, dict(zip(names, arrays, strict=True)))
+
+    return run
+
+
+def _pair(value: Any) -> Any:
+    """A batch of one, twice: a batch of one is traced as if it could be no other."""
+    alone = isinstance(value, Tensor) and value.dim() > 0 and len(value) == 1
+    return torch.cat([value, value]) if alone else value
+
+
+def _free_batch(model: nn.Module, args: tuple, kwargs: dict) -> dict:
+    """For `torch.export`: the first axis of each tensor may have any size."""
+
+    def free(value):
+        scalar = not isinstance(value, Tensor) or value.dim() == 0
+        return None if scalar else {0: torch.export.Dim.DYNAMIC}
+
+    bound = inspect.signature(model.forward).bind(*args, **kwargs)
+    return {name: tree_map(free, value) for name, value in bound.arguments.items()}
+
+
+def _why_no_trace(model: nn.Module, error: Exception) -> str:
+    name, message = type(model).__name__, str(error)
+    if (
+        "conflicts between user-specified" in message
+        or "Constraints violated" in message
+    ):
+        return (
+            f"{name} takes no other batch than the example's: give one sample a batch, "
+            f"or dynamic_batch=False."
+        )
+    where = _users_line(error)
+    if "data-dependent" in message and where:
+        return (
+            f"{name} cannot be exported: {where} depends on the values of a tensor; "
+            f"write it with torch.where or torch.cond."
+        )
+    first = message.strip().split("\n")[0]
+    return f"{name} cannot be exported: {where + ': ' if where else ''}{first}"
+
+
+def _why_no_onnx(model: nn.Module, program, error: Exception) -> str:
+    """The operator that has no translation, and the line that calls it."""
+    operator = re.search(
+        r"No ONNX function found for <OpOverload\(op='([\w.]+)'", _all(error)
+    )
+    node = re.search(r"translating node %(\w+)", _all(error))
+    graph = program.run_decompositions().graph  # the operators that are translated
+    found = [n for n in graph.nodes if node and n.name == node[1]]
+    trace = found[0].meta.get("stack_trace", "") if found else ""
+    where = _last_line(trace)
+    what = operator[1] if operator else str(error).strip().split("\n")[0]
+    place = f", called at {where}," if where else ""
+    return (
+        f"{type(model).__name__} cannot be exported: {what}{place} has no form in ONNX."
+    )
+
+
+def _all(error: BaseException | None) -> str:
+    return "" if error is None else f"{error}\n{_all(error.__cause__)}"
+
+
+def _users_line(error: BaseException) -> str:
+    """Where in the model's own code it was raised: from the message, else the stack."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return _last_line(str(error)) or _last_line(stack)
+
+
+def _last_line(trace: str) -> str:
+    """`FILE, line N (CODE)` of the last frame that is neither PyTorch's nor ours."""
+    inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = re.findall(r'File "(.+?)", line (\d+), in .+\n\s*(.+)', trace)
+    own = [
+        f"{f}, line {n} ({code.strip()})"
+        for f, n, code in frames
+        if not f.startswith(inside)
+    ]
+    return own[-1] if own else ""

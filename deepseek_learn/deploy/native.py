@@ -1,0 +1,115 @@
+"""The C++ engine from Python: build it with cmake, run it, read its answer."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeepSeekLearnError, require
+from ..files import whole
+
+ENGINE = Path(__file__).with_name("engine")  # its source; a kit holds a copy
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+class BuildError(DeepSeekLearnError):
+    """The engine cannot be built here; the sentence says what is missing."""
+
+
+class EngineError(DeepSeekLearnError):
+    """The engine refused or failed; the sentence is its own."""
+
+
+def build(
+    target: str | Path,
+    runtime: str = "onnxruntime",
+    source: Path = ENGINE,
+    options: Sequence[str] = (),
+) -> Path:
+    """Compile the engine to the file `target`, whole or not at all (some seconds).
+
+    Args:
+        runtime: "onnxruntime" needs its headers; "openvino" its package, which brings
+            headers and libraries.
+        options: further ones for cmake, such as `-DORT_INCLUDE=FOLDER`.
+
+    Raises:
+        BuildError: without cmake, a compiler or the headers, or when compiling fails.
+    """
+    if runtime not in RUNTIMES:
+        known = " or ".join(RUNTIMES)
+        raise ValueError(f"runtime must be {known}; got {runtime!r}.")
+    if shutil.which("cmake") is None:
+        raise BuildError(
+            "Building the engine needs cmake, which is not on the PATH: "
+            "apt-get install cmake, brew install cmake, or pip install cmake."
+        )
+    wanted = [*options, *(_openvino() if runtime == "openvino" else ())]
+    with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+        _run(["cmake", "-S", str(source), "-B", folder, *wanted])
+        _run(["cmake", "--build", folder])
+        with whole(target) as temporary:
+            shutil.copyfile(Path(folder) / "engine", temporary)
+    Path(target).chmod(0o755)
+    return Path(target)
+
+
+def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
+    """Run the engine; what it answers.
+
+    Args:
+        words: its options, such as `"--repeat", 50`; `--help` names them.
+
+    Raises:
+        EngineError: with the engine's sentence.
+    """
+    command = [str(engine), str(model), *map(str, words)]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace"
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise EngineError(said[-1].removeprefix("engine: "))
+    return json.loads(done.stdout)
+
+
+def library() -> Path:
+    """The shared library inside the installed package `onnxruntime`.
+
+    Raises:
+        MissingPackageError: when there is none.
+    """
+    require("onnxruntime", extra="deploy", purpose="running the engine")
+    folder = Path(find_spec("onnxruntime").origin).parent / "capi"
+    return next(
+        iter(
+            sorted(folder.glob("libonnxruntime*.so.*"))
+            + sorted(folder.glob("libonnxruntime*.dylib"))
+        )
+    )
+
+
+def _openvino() -> list[str]:
+    require("openvino", extra="deploy", purpose="the engine on OpenVINO")
+    folder = Path(find_spec("openvino").origin).parent / "cmake"
+    return ["-DENGINE_OPENVINO=ON", f"-DOpenVINO_DIR={folder}"]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace"
+    )
+    if done.returncode == 0:
+        return
+    lines = (done.stderr + done.stdout).splitlines()
+    told = [line for line in lines if "error" in line.lower()] or lines or ["no word"]
+    at = lines.index(told[0]) if told[0] in lines else 0
+    # cmake says what it misses in the lines below "CMake Error at ..."
+    sentence = " ".join(line.strip() for line in lines[at : at + 4] if line.strip())
+    sentence = re.sub(r"^CMake Error at \S+ \(message\): *", "", sentence)
+    raise BuildError(f"The engine cannot be built: {sentence}")

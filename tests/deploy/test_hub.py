@@ -1,0 +1,142 @@
+"""Exporting: the same answers as PyTorch's, and a sentence where it cannot be."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn import zoo
+from deepseek_learn.deploy import ExportError, NotTheSameError, hub, to_onnx, verify
+from deepseek_learn.errors import MissingPackageError
+from deepseek_learn.zoo.unet import UNet
+
+
+class Branch(nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:  # the branch
+            return x
+        return -x
+
+
+class Number(nn.Module):
+    def forward(self, x):
+        return x[:, : int(x.max().item())]  # the number
+
+
+class Svd(nn.Module):
+    def forward(self, x):
+        return torch.linalg.svdvals(x)  # the operator
+
+
+class FixedBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.each = nn.Parameter(torch.ones(3, 4))
+
+    def forward(self, x):
+        return x + self.each
+
+
+class TwoInputs(nn.Module):
+    def forward(self, a, *, b=None, scale=2.0):
+        return {"sum": a + scale * b, "pair": (a - b, a * b)}
+
+
+@pytest.mark.parametrize("name", list(zoo.list()))
+def test_models_of_the_zoo_answer_the_same_at_any_batch(name):
+    model = zoo.load(name)
+    inputs = [zoo.example(name, batch) for batch in (1, 2, 5)]
+    proto = to_onnx(model, inputs[0])
+    assert [o.version for o in proto.opset_import if not o.domain] == [18]
+    assert verify(proto, model, inputs) <= hub.TOLERANCE
+
+
+def test_a_u_net_with_transposed_convolutions():
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=2).eval()
+    inputs = [torch.rand(batch, 1, 32, 32) for batch in (1, 3)]
+    assert verify(to_onnx(model, inputs[0]), model, inputs) <= hub.TOLERANCE
+
+
+def test_named_inputs_and_nested_outputs():
+    example = {"a": torch.rand(1, 4), "b": torch.rand(1, 4)}
+    proto = to_onnx(TwoInputs(), example)
+    assert [given.name for given in proto.graph.input] == ["a", "b"]
+    assert verify(proto, TwoInputs(), [example]) == 0
+
+
+def test_a_fixed_batch_is_kept():
+    x = torch.rand(3, 4)
+    proto = to_onnx(FixedBatch(), x, dynamic_batch=False)
+    sizes = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == [3, 4]
+    assert verify(proto, FixedBatch(), [x]) == 0
+    with pytest.raises(ExportError, match="no other batch than the example's"):
+        to_onnx(FixedBatch(), x)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Branch(), r"test_hub.py, line \d+ \(if x.sum\(\) > 0:.*torch.where"),
+        (Number(), r"test_hub.py, line \d+ \(return x.*the number\).*torch.where"),
+        (Svd(), r"svd, called at .*test_hub.py, line \d+ \(.*the operator\)"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_with_its_line(model, words):
+    with pytest.raises(ExportError, match=words) as caught:
+        to_onnx(model, torch.rand(2, 4))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_the_model_itself_is_passed_on():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        to_onnx(nn.Linear(3, 2), torch.rand(2, 4))
+
+
+def test_the_model_stays_as_it_was():
+    model = zoo.load("fashion_net", pretrained=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    to_onnx(model, zoo.example("fashion_net"))
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_changed_weight_is_found():
+    from onnx import numpy_helper
+
+    model, x = nn.Linear(4, 3), torch.rand(2, 4)
+    proto = to_onnx(model, x)
+    weight = next(i for i in proto.graph.initializer if len(i.dims) == 2)
+    array = numpy_helper.to_array(weight).copy()
+    array[0, 0] += 0.01
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    with pytest.raises(NotTheSameError, match="output 0 for input 0 differs by"):
+        verify(proto, model, [x])
+
+
+def test_the_relative_difference():
+    r = np.array([1.0, -4.0, np.nan, np.inf])
+    assert hub.relative_difference(r, r) == 0
+    assert hub.relative_difference(r + np.eye(4)[0], r) == 0.25  # of the largest, 4
+    for wrong in (np.array([np.nan, -4, np.nan, np.inf]), r[:3]):
+        assert hub.relative_difference(wrong, r) == np.inf
+    assert hub.relative_difference(np.zeros(4) + np.inf, r) == np.inf
+
+
+def test_a_plain_form_has_no_packed_layer_and_nearly_the_same_answers():
+    model, x = zoo.load("fashion_net_dpg"), zoo.example("fashion_net_dpg", 4)
+    plain = hub.plain_form(model)
+    assert not any(hasattr(layer, "plain") for layer in plain.modules())
+    assert any(hasattr(layer, "plain") for layer in model.modules())
+    with torch.inference_mode():
+        y, r = plain(x), model(x)  # its kernel rounds activations to 8 bits
+    assert ((y - r).norm() / r.norm()) < 0.02
+
+
+def test_without_the_packages_it_says_how_to_get_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingPackageError, match=r"deepseek-learn\[deploy\]"):
+        to_onnx(nn.Linear(2, 2), torch.rand(1, 2))
