@@ -1,6 +1,7 @@
 """The C++ engine from Python: build it with cmake, run it, read its answer."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeepSeekLearnError, require
+from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..files import whole
 
 ENGINE = Path(__file__).with_name("engine")  # its source; a kit holds a copy
@@ -60,7 +61,9 @@ def build(
 
 
 def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
-    """Run the engine; what it answers.
+    """Run the engine; what it answers: "latency_ms" (min, median, p90, p99, max over the
+    timed runs), "load_ms", "batch", "outputs" (name, type, shape, and the values of small
+    ones), and "selfcheck" where it was asked for.
 
     Args:
         words: its options, such as `"--repeat", 50`; `--help` names them.
@@ -86,11 +89,11 @@ def library() -> Path:
     """
     require("onnxruntime", extra="deploy", purpose="running the engine")
     folder = Path(find_spec("onnxruntime").origin).parent / "capi"
-    return next(
-        iter(
-            sorted(folder.glob("libonnxruntime*.so.*"))
-            + sorted(folder.glob("libonnxruntime*.dylib"))
-        )
+    for pattern in ("libonnxruntime.so.*", "libonnxruntime.*dylib"):
+        for file in sorted(folder.glob(pattern)):
+            return file
+    raise MissingPackageError(
+        f"the package onnxruntime holds no shared library for this system in {folder}."
     )
 
 
@@ -101,8 +104,13 @@ def _openvino() -> list[str]:
 
 
 def _run(command: list[str]) -> None:
+    """Run cmake; it and the compiler answer in English."""
     done = subprocess.run(
-        command, capture_output=True, encoding="utf-8", errors="replace"
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | {"LC_ALL": "C"},
     )
     if done.returncode == 0:
         return

@@ -252,7 +252,7 @@ def bad_inputs(folder: Path, good: Path) -> dict[str, tuple[list, str]]:
         "a folder as model": ([folder, *library], "is not a file"),
         "two models": ([good, good, *library], "one MODEL at a time"),
         "half a model": ([at["cut.onnx"], *library], "failed"),
-        "an empty model": ([at["empty.onnx"], *library], ""),
+        "an empty model": ([at["empty.onnx"], *library], "failed"),
         "a text as model": ([at["text.onnx"], *library], "failed"),
         "no library": ([good, "--library", folder / "no.so"], "cannot be opened"),
         "another library": ([good, "--library", "libm.so.6"], "no OrtGetApiBase"),
@@ -286,7 +286,7 @@ def bad_inputs(folder: Path, good: Path) -> dict[str, tuple[list, str]]:
         "another shape": (given("shape.npy"), "[6, 3, 8, 5]; the model's"),
         "no sample": (given("none.npy"), "holds no sample"),
         "no check": ([good, "--selfcheck", folder / "no", *library], "is not a file"),
-        "no room": ([good, "--output", at["text.npy"], *library], ""),
+        "no room": ([good, "--output", at["text.npy"], *library], "text.npy"),
     }
 
 

@@ -54,9 +54,6 @@ def check_two(storage) -> None:
     assert sorted(first["tried"] + second["tried"]) == [*range(20)]
     study = Study.load(storage)
     configs = {n: s.config for n, s in enumerate(study.complete)}
-    # what another is at is not proposed again, but for what both propose at once:
-    # a worker sees the other's configuration only when it has been drawn
-    assert len({tuple(c.values()) for c in configs.values()}) >= 17
     # each drew from a stream of its own, also at its first trial
     assert configs[first["tried"][0]] != configs[second["tried"][0]]
 

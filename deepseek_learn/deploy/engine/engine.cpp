@@ -21,7 +21,6 @@
 #include <fstream>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -174,10 +173,11 @@ Tensor read_npy(const fs::path& path) {
     shape.push_back(std::strtoll(size.c_str(), &end, 10));
     if (*end) fail(whose, " has the shape (", sizes.str(), ") in its header.");
   }
-  Tensor tensor = make_tensor(found->type, shape, whose);
-  if (content.size() - start - length != tensor.bytes.size())
-    fail(whose, " should hold ", tensor.bytes.size(), " bytes for ", text(shape), "; it has ",
+  const size_t wanted = size_t(count(shape, whose)) * found->bytes;
+  if (content.size() - start - length != wanted)  // before anything of that size is made
+    fail(whose, " should hold ", wanted, " bytes for ", text(shape), "; it has ",
          content.size() - start - length, ".");
+  Tensor tensor = make_tensor(found->type, shape, whose);
   std::copy(content.begin() + long(start + length), content.end(), tensor.bytes.begin());
   return tensor;
 }
@@ -571,6 +571,22 @@ struct Difference {
   int64_t samples = 0;
 };
 
+// Largest |y - r| (infinite where one alone is NaN) and |r| so far, of one output.
+struct Largest {
+  double apart = 0, reference = 0;
+
+  void add(const Tensor& answer, const Tensor& truth) {
+    const int64_t n = count(truth.shape, "output");
+    for (int64_t i = 0; i < n; ++i) {
+      const double y = answer.at(i), r = truth.at(i);
+      const bool same = y == r || (std::isnan(y) && std::isnan(r));
+      const double d = same ? 0 : std::fabs(y - r);
+      apart = std::max(apart, std::isnan(d) ? INFINITY : d);
+      if (std::isfinite(r)) reference = std::max(reference, std::fabs(r));
+    }
+  }
+};
+
 // Replays FOLDER/input_I.npy and compares with FOLDER/output_I.npy, sample by sample.
 Difference selfcheck(Session& session, const fs::path& folder) {
   std::vector<Tensor> given, wanted;
@@ -587,7 +603,7 @@ Difference selfcheck(Session& session, const fs::path& folder) {
   found.samples = given[0].shape[0];
   const int64_t batch = session.inputs[0].shape.empty() ? 1 : std::max<int64_t>(session.inputs[0].shape[0], 1);
   if (found.samples % batch) fail("the model takes ", batch, " samples at once; ", folder.string(), " holds ", found.samples, ".");
-  std::vector<double> apart(wanted.size()), largest(wanted.size());
+  std::vector<Largest> largest(wanted.size());
   for (int64_t first = 0; first < found.samples; first += batch) {
     std::vector<Tensor> part;
     for (size_t i = 0; i < given.size(); ++i) {
@@ -597,19 +613,13 @@ Difference selfcheck(Session& session, const fs::path& folder) {
     const auto answers = session.run(part);
     for (size_t i = 0; i < answers.size(); ++i) {
       const Tensor truth = rows(wanted[i], first, first + batch);
-      if (answers[i].shape != truth.shape) fail("output_", i, ".npy is ", text(truth.shape), "; the model answers ", text(answers[i].shape), ".");
-      const int64_t n = count(truth.shape, "output");
-      for (int64_t j = 0; j < n; ++j) {
-        const double y = answers[i].at(j), r = truth.at(j);
-        const bool same = y == r || (std::isnan(y) && std::isnan(r));
-        const double d = same ? 0 : std::fabs(y - r);
-        apart[i] = std::max(apart[i], std::isnan(d) ? INFINITY : d);
-        if (std::isfinite(r)) largest[i] = std::max(largest[i], std::fabs(r));
-      }
+      if (answers[i].shape != truth.shape)
+        fail("output_", i, ".npy is ", text(truth.shape), "; the model answers ", text(answers[i].shape), ".");
+      largest[i].add(answers[i], truth);
     }
   }
-  for (size_t i = 0; i < apart.size(); ++i)
-    found.relative = std::max(found.relative, apart[i] / std::max(largest[i], 1e-12));
+  for (const Largest& each : largest)
+    found.relative = std::max(found.relative, each.apart / std::max(each.reference, 1e-12));
   return found;
 }
 
