@@ -27,7 +27,7 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(LAB)
-	@echo "Adding the tools for tests to $(VENV) (about 0.3 GB)."
+	@echo "Adding the tools for tests to $(VENV) (about 0.5 GB)."
 	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,deploy,classroom,dev]' \
 	  -c constraints.txt
 	@touch $@
