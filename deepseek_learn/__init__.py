@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "AutoTuner": "tuner",
+    "DeploymentWizard": "deploy",
     "DynamicParameterGroup": "dpg",
     "ModelProfiler": "profiler",
     "SpatialChannelAttention": "attention",

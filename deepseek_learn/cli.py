@@ -87,6 +87,37 @@ def profile(
 
 
 @app.command()
+def deploy(
+    what: Annotated[str, typer.Argument(help="zoo:NAME or module:callable")],
+    target: Annotated[str, typer.Option(help="such as cpp-cpu or nvidia-a100")],
+    out: Annotated[Path, typer.Option(help="a new folder")],
+    precision: Annotated[str | None, typer.Option(help="int8, fp16, ...")] = None,
+    loss: Annotated[float, typer.Option(help="points INT8 may lose")] = 0.1,
+    batch: Annotated[int, typer.Option(help="samples at once")] = 1,
+    overwrite: Annotated[bool, typer.Option(help="replace a deployment")] = False,
+    shape: Annotated[str, typer.Option(help="of the input, such as 1,3,224,224")] = "",
+) -> None:
+    """Write a folder that runs a model on a target, and say what was measured.
+
+    `module:callable` gives a model, an example, calibration batches and a metric; or the
+    first two only, which do for every precision but int8.
+    """
+    from .deploy import DeploymentWizard
+    from .named_models import deployable
+
+    done = DeploymentWizard(*deployable(what, shape)).to(
+        target,
+        out,
+        precision=precision,
+        loss=loss,
+        batch=batch,
+        overwrite=overwrite,
+        progress=sys.stderr.isatty(),
+    )
+    typer.echo("\n".join([*map(str, done.lines), done.why()]))
+
+
+@app.command()
 def ledger() -> None:
     """Show the claims: what the guide says, what was measured, the verdict."""
     from .course import ledger as read

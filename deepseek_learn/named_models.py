@@ -44,6 +44,30 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
     return model, example
 
 
+def deployable(name: str, shape: str = "") -> tuple:
+    """What a wizard is made of: model, example, calibration batches, metric.
+
+    Args:
+        name: `zoo:NAME`; or `module:callable` where the callable gives these four, or
+            what `model_and_example` takes: then there is neither calibration nor metric.
+
+    Raises:
+        ValueError, DeepSeekLearnError: as `model_and_example`.
+    """
+    module, _, attribute = name.partition(":")
+    if module == "zoo":
+        from . import zoo
+
+        model, example = model_and_example(name, shape)
+        known = zoo.evaluation(attribute)
+        return model, example, known.calibration.split(8), known.metric
+    made = _look_up(module, attribute) if module and attribute else None
+    made = made() if callable(made) and not isinstance(made, nn.Module) else made
+    if isinstance(made, tuple) and len(made) == 4:
+        return made
+    return *model_and_example(name, shape), None, None
+
+
 def _pair(name: str, found: Any) -> tuple[nn.Module, Any]:
     """A model, or what gives one, or one with its example."""
     made = found if isinstance(found, nn.Module) or not callable(found) else found()

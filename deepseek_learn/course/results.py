@@ -7,7 +7,6 @@ trusted; rows of other machines are kept beside this machine's.
 import json
 import math
 import os
-import platform
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from ..catalogue import text
 from ..errors import DamagedFileError
 from ..files import whole
+from ..machine import processor
 from .problem import REPOSITORY
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel carries them
@@ -148,7 +148,7 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": cores or os.cpu_count(),
         "gpu": gpu,
         "torch": torch.__version__,
@@ -159,18 +159,6 @@ def machine() -> dict[str, Any]:
 def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """The same hardware; a newer torch on it replaces the older measurement."""
     return all(one[key] == other[key] for key in ("cpu", "cores", "gpu"))
-
-
-def _cpu() -> str:
-    """Model and instruction set: virtual machines of one name differ in the latter."""
-    import torch
-
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _row(row: Any, path: str | Path, where: str) -> dict[str, Any]:

@@ -3,8 +3,17 @@
 from .. import lazy
 
 _LAZY = {
+    "AccuracyError": "accuracy",
+    "Deployment": "result",
+    "DeploymentWizard": "wizard",
     "ExportError": "hub",
+    "Guarded": "accuracy",
     "NotTheSameError": "hub",
+    "Quantiser": "quantise",
+    "Scheme": "quantise",
+    "guard": "accuracy",
+    "target": "destinations",
+    "targets": "destinations",
     "to_onnx": "hub",
     "verify": "hub",
 }

@@ -4,6 +4,7 @@
 ONNX Runtime, TensorRT, MIGraphX and CANN all read), and `verify` runs both on inputs.
 """
 
+import ast
 import copy
 import inspect
 import re
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ..errors import DeepSeekLearnError, require
+from .runtimes import arguments, runner
 
 OPSET = 18
 TOLERANCE = 1e-4  # of `verify`, for float32
@@ -67,7 +69,7 @@ def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
             )
         except Exception as error:
             raise ExportError(_why_no_onnx(model, program, error)) from error
-    return exported.model_proto
+    return _tidied(exported.model_proto)
 
 
 def plain_form(model: nn.Module) -> nn.Module:
@@ -79,13 +81,6 @@ def plain_form(model: nn.Module) -> nn.Module:
         if hasattr(layer, "plain"):
             copied.set_submodule(name, layer.plain())
     return copied
-
-
-def arguments(example: Any) -> tuple[tuple, dict]:
-    """`example` as the positional and named arguments of the model."""
-    if isinstance(example, dict):
-        return (), example
-    return (example if isinstance(example, tuple) else (example,)), {}
 
 
 def verify(
@@ -130,28 +125,54 @@ def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
     return float("inf") if np.isnan(apart) else float(apart / max(largest, 1e-12))
 
 
-def runner(proto, threads: int = 1):
-    """A callable of what ONNX Runtime answers on the CPU: example → list of arrays.
+def copy_of(proto):
+    """A `ModelProto` of its own."""
+    copied = type(proto)()
+    copied.CopyFrom(proto)
+    return copied
 
-    Args:
-        proto: a `ModelProto`, its bytes, or a file.
-    """
-    purpose = "running an exported model"
-    ort = require("onnxruntime", extra="deploy", purpose=purpose)
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads, settings.log_severity_level = threads, 3
-    if not isinstance(proto, bytes | str | Path):
-        proto = proto.SerializeToString()
-    source = str(proto) if isinstance(proto, Path) else proto
-    session = ort.InferenceSession(source, settings, ["CPUExecutionProvider"])
-    names = [given.name for given in session.get_inputs()]
 
-    def run(example: Any) -> list[np.ndarray]:
-        tensors = [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
-        arrays = [t.numpy(force=True) for t in tensors]
-        return session.run(None, dict(zip(names, arrays, strict=True)))
+def fix_batch(proto, batch: int) -> None:
+    """Let the model take this batch and no other (in place)."""
+    graph = proto.graph
+    first = [port.type.tensor_type.shape.dim[0] for port in graph.input]
+    free = {size.dim_param for size in first} - {""}
+    for port in (*graph.input, *graph.output, *graph.value_info):
+        for size in port.type.tensor_type.shape.dim:
+            if size.dim_param in free:
+                size.dim_value = batch
 
-    return run
+
+def weighted(proto) -> list:
+    """The nodes that multiply by a weight: what is quantised, layer by layer."""
+    fixed = {tensor.name for tensor in proto.graph.initializer}
+    kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+    return [n for n in proto.graph.node if n.op_type in kinds and fixed & {*n.input}]
+
+
+def _tidied(proto):
+    """Layers named as in the model; nothing of the folder that it was made in."""
+    taken: dict[str, int] = {}
+    for node in weighted(proto):
+        name = _module_name(node)
+        taken[name] = taken.get(name, 0) + 1  # a module may be called twice
+        node.name = name if taken[name] == 1 else f"{name}#{taken[name]}"
+    graph = proto.graph
+    parts = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)
+    for each in (graph, *(each for part in parts for each in part)):
+        each.ClearField("metadata_props")  # stack traces
+        each.ClearField("doc_string")
+    return proto
+
+
+def _module_name(node) -> str:
+    """Path of the module whose weight it is, else of the one that calls it."""
+    for given in node.input:
+        if given.endswith(".weight"):
+            return given.removesuffix(".weight")
+    scopes = {entry.key: entry.value for entry in node.metadata_props}
+    path = ast.literal_eval(scopes.get("pkg.torch.onnx.name_scopes", "[]"))
+    return ".".join([each for each in path[-2:] if each]) or node.name
 
 
 def _pair(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """Trained models that travel with the library, each with a card.
 
 `list()` names them, `card(name)` says what one is and what it measured, `load(name)`
-gives it ready to use, `example(name)` an input for it. No network is needed.
+gives it ready to use, `example(name)` an input for it, `evaluation(name)` the pictures it
+is measured on. No network is needed.
 """
 
 import builtins
@@ -9,9 +10,20 @@ import builtins
 import torch
 from torch import Tensor
 
+from .evaluation import Evaluation, evaluation
 from .models import Card, Model, card, load, register, zoo
 
-__all__ = ["Card", "Model", "card", "example", "list", "load", "register"]
+__all__ = [
+    "Card",
+    "Evaluation",
+    "Model",
+    "card",
+    "evaluation",
+    "example",
+    "list",
+    "load",
+    "register",
+]
 
 
 def list() -> builtins.list[str]:

@@ -245,6 +245,40 @@ register(
 )
 register(
     Model(
+        name="bacteria_unet",
+        title={
+            "en": "U-Net for bacteria in bright field",
+            "zh": "分割明场细菌图像的 U-Net",
+        },
+        build=".unet:bacteria_unet",
+        input={
+            "en": "[B, 1, H, W], grey in 0..1, H and W multiples of 8",
+            "zh": "[B, 1, H, W]，灰度，取值 0..1，H 和 W 为 8 的倍数",
+        },
+        output={
+            "en": "[B, 2, H, W] logits: background, bacterium",
+            "zh": "[B, 2, H, W] 的 logits：背景、细菌",
+        },
+        data={
+            "en": "Bacteria (ColiCoords): tiles of 25 training fields",
+            "zh": "细菌（ColiCoords）：25 个训练视野的图块",
+        },
+        licence={
+            "en": "Apache-2.0 (weights), MIT (data)",
+            "zh": "Apache-2.0（权重），MIT（数据）",
+        },
+        command="python -m deepseek_learn.zoo.train.bacteria_unet --ship",
+        limits={
+            "en": "One species, one microscope, one laboratory; 8 test fields, so the "
+            "interval is wide. The masks came with the pictures and are not ours.",
+            "zh": "只有一个物种、一台显微镜、一个实验室；测试只有 8 个视野，因此区间很宽。掩膜随图片而来，不是我们标注的。",
+        },
+        shape=(1, 224, 224),
+        split="fixed",
+    )
+)
+register(
+    Model(
         name="efficientnet_lite0",
         title={
             "en": "EfficientNet-Lite0, ImageNet",
@@ -321,6 +355,18 @@ register_sibling(
         "zh": "与原模型相同。逐通道（depthwise）卷积保持浮点。不能再训练。",
     },
     split="random",
+)
+register_sibling(
+    "bacteria_unet",
+    measured={
+        "en": "Bacteria: calibrated on the 25 training fields, measured on the 8 test fields",
+        "zh": "细菌：用 25 个训练视野校准，在 8 个测试视野上测量",
+    },
+    limits={
+        "en": "As the original's. The transposed convolutions stay in float. Cannot train.",
+        "zh": "与原模型相同。转置卷积保持浮点。不能再训练。",
+    },
+    split="fixed",
 )
 register_sibling(
     "efficientnet_lite0",

@@ -72,3 +72,8 @@ class UNet(nn.Module):
             x = torch.cat([kept.pop(), up(x)], 1)  # [B, 2 C, 2 H, 2 W]
             x = join(x)  # [B, C, 2 H, 2 W]
         return self.head(x)
+
+
+def bacteria_unet() -> UNet:
+    """The zoo's: `[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`; multiples of 8."""
+    return UNet(width=16, depth=3)

@@ -267,7 +267,10 @@ def bad_inputs(folder: Path, good: Path) -> dict[str, tuple[list, str]]:
             [good, "--batch", "two", *library],
             "whole number from 1",
         ),
-        "half precision": ([good, "--precision", "fp8", *library], "fp32 or bf16"),
+        "half precision": (
+            [good, "--precision", "fp8", *library],
+            "fp32, bf16, fp16 or",
+        ),
         "no such input": (
             [good, "--input", folder / "no.npy", *library],
             "is not a file",

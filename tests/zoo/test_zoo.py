@@ -24,7 +24,7 @@ from deepseek_learn.zoo.metrics import (
     multiclass_metrics,
 )
 
-OWN = ("fashion_net", "solar_defects")
+OWN = ("fashion_net", "solar_defects", "bacteria_unet")
 SIBLINGS = [name for name in zoo.list() if name.endswith("_dpg")]
 ORIGINALS = [name for name in zoo.list() if name not in SIBLINGS]
 

@@ -298,6 +298,7 @@ class Session {
 
   explicit Session(const Options& options) {
     if (options.provider != "cpu") fail("--provider must be cpu for OpenVINO; got ", options.provider, ".");
+    if (options.precision != "fp32" && options.precision != "bf16") fail("--precision must be fp32 or bf16 for OpenVINO; got ", options.precision, ".");
     const auto model = core_.read_model(options.model.string());
     read_metadata(*model);
     const ov::element::Type precision = options.precision == "bf16" ? ov::element::bf16 : ov::element::f32;
@@ -397,7 +398,8 @@ class Session {
   Preparation preparation;
 
   explicit Session(const Options& options) {
-    if (options.precision != "fp32") fail("--precision must be fp32 for ONNX Runtime: the model itself says more.");
+    if (options.precision != "fp32" && options.provider != "tensorrt")
+      fail("--precision must be fp32 for ONNX Runtime's ", options.provider, ": the model itself says more.");
     runtime = "ONNX Runtime " + open_library(options.library);
     env_.emplace(ORT_LOGGING_LEVEL_ERROR, "engine");
     Ort::SessionOptions settings;
@@ -471,9 +473,11 @@ class Session {
       OrtTensorRTProviderOptionsV2* facts = nullptr;
       Ort::ThrowOnError(api.CreateTensorRTProviderOptions(&facts));
       const std::unique_ptr<OrtTensorRTProviderOptionsV2, void (*)(OrtTensorRTProviderOptionsV2*)> owner(facts, api.ReleaseTensorRTProviderOptions);
-      const char* keys[] = {"device_id", "trt_engine_cache_enable", "trt_engine_cache_path"};
-      const char* values[] = {device.c_str(), "1", "trt_cache"};
-      Ort::ThrowOnError(api.UpdateTensorRTProviderOptions(facts, keys, values, 3));
+      // TensorRT 10 asks for leave to use what the model already says; 11 just obeys it
+      const bool half = options.precision == "fp16", integers = options.precision == "int8";
+      const char* keys[] = {"device_id", "trt_engine_cache_enable", "trt_engine_cache_path", "trt_fp16_enable", "trt_int8_enable"};
+      const char* values[] = {device.c_str(), "1", "trt_cache", half ? "1" : "0", integers ? "1" : "0"};
+      Ort::ThrowOnError(api.UpdateTensorRTProviderOptions(facts, keys, values, 5));
       settings.AppendExecutionProvider_TensorRT_V2(*facts);
     } else if (options.provider == "cuda") {
       OrtCUDAProviderOptions facts{};
@@ -562,6 +566,18 @@ std::vector<Tensor> made_up(const Session& session, int64_t batch) {
       for (size_t i = 0; i < tensor.bytes.size() / 4; ++i)
         tensor.f32()[i] = float((state = state * 1664525u + 1013904223u) >> 8) / float(1 << 24);
     found.push_back(std::move(tensor));
+  }
+  return found;
+}
+
+// The first of the inputs that a self-check replays: as many as --batch, where there are so many.
+std::vector<Tensor> stored(const Session& session, const fs::path& folder, int64_t batch) {
+  std::vector<Tensor> found;
+  for (size_t i = 0; i < session.inputs.size(); ++i) {
+    const Tensor all = read_npy(folder / ("input_" + std::to_string(i) + ".npy"));
+    const Shape& wanted = session.inputs[i].shape;
+    const int64_t fixed = wanted.empty() || wanted[0] < 0 ? batch : wanted[0];
+    found.push_back(rows(all, 0, std::min(fixed, all.shape[0])));
   }
   return found;
 }
@@ -684,9 +700,10 @@ const char* const kHelp =
     "  --tolerance X      of the self-check: largest difference over largest value (1e-3)\n"
     "  --provider NAME    cpu, cuda, tensorrt, cann or migraphx (cpu)\n"
     "  --library FILE     of ONNX Runtime (else ORT_LIBRARY, else the system's)\n"
-    "  --precision NAME   OpenVINO: fp32 or bf16, of what is not int8 (fp32)\n"
+    "  --precision NAME   OpenVINO: fp32 or bf16, of what is not int8; TensorRT: fp16 or int8,\n"
+    "                     as the model has it (fp32)\n"
     "  --threads N        (1)      --device N   which accelerator (0)\n"
-    "  --batch N          of made-up inputs (1)\n"
+    "  --batch N          of the inputs that are made up, or taken from the self-check's (1)\n"
     "  --warmup N         runs before the timed ones (3)      --repeat N   timed runs (20)\n";
 
 struct Command {
@@ -729,8 +746,9 @@ Command parse(const std::vector<std::string>& words) {
     else if (word == "--repeat") command.repeat = whole(word, value, 1);
     else fail(word, " is no option; see --help.");
   }
-  if (command.options.precision != "fp32" && command.options.precision != "bf16")
-    fail("--precision must be fp32 or bf16; got ", command.options.precision, ".");
+  const std::vector<std::string> known{"fp32", "bf16", "fp16", "int8"};
+  if (std::find(known.begin(), known.end(), command.options.precision) == known.end())
+    fail("--precision must be fp32, bf16, fp16 or int8; got ", command.options.precision, ".");
   if (command.options.model.empty()) fail("which MODEL? See --help.");
   std::error_code error;
   if (!fs::is_regular_file(command.options.model, error)) fail(command.options.model.string(), " is not a file.");
@@ -752,7 +770,9 @@ int run(const Command& command) {
     out << ", \"selfcheck\": {\"samples\": " << found.samples << ", \"relative_difference\": " << number(found.relative)
         << ", \"tolerance\": " << number(command.tolerance) << ", \"passed\": " << (same ? "true" : "false") << "}";
   }
-  auto given = command.inputs.empty() ? made_up(session, command.batch) : read_inputs(command.inputs, session);
+  auto given = !command.inputs.empty() ? read_inputs(command.inputs, session)
+               : command.check.empty() ? made_up(session, command.batch)
+                                       : stored(session, command.check, command.batch);
   for (int64_t i = 0; i < command.warmup; ++i) session.run(given);
   std::vector<double> ms;
   std::vector<Tensor> answers;

@@ -1,0 +1,126 @@
+"""The folder that a target gets: model, engine, scripts, stored answers, README."""
+
+import math
+import platform
+import shutil
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import catalogue
+from ..machine import processor
+from . import native
+from .hub import relative_difference
+from .result import Deployment, Line, markdown
+from .runtimes import Runner, arrays
+
+FILES = Path(__file__).with_name("kit")  # scripts and texts; a folder a target
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # of `verify.sh`
+
+
+@dataclass
+class Kit:
+    """A folder in the making. A target's function completes it.
+
+    Attributes:
+        folder: where to write; it gets its final name when all is done.
+        proto: the model as it is deployed, an `onnx.ModelProto`.
+        precision: of the model.
+        settings: what the scripts read: RUNTIME, PROVIDER, PRECISION (which the engine
+            is told), BATCH, TOLERANCE.
+        lines: of the report.
+        notes: paragraphs of the README.
+    """
+
+    folder: Path
+    target: str
+    proto: Any
+    precision: str
+    settings: dict[str, Any]
+    lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def script(self, name: str, text: str) -> None:
+        """Add a script that can be run."""
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def own_files(self) -> None:
+        """Add what lies in `kit/TARGET`: scripts, and the README's notes."""
+        own = FILES / self.target
+        for path in sorted(own.glob("*.sh")):
+            self.script(path.name, path.read_text())
+        self.notes.append((own / f"notes.{catalogue.language()}.md").read_text())
+
+    def bundle_library(self) -> None:
+        """Copy ONNX Runtime's library with its licence: nothing else is then needed."""
+        lib = self.folder / "lib"
+        lib.mkdir()
+        shutil.copy(native.library(), lib)
+        package = Path(find_spec("onnxruntime").origin).parent
+        for name in ("LICENSE", "ThirdPartyNotices.txt"):
+            if (package / name).exists():
+                shutil.copy(package / name, lib)
+
+    def write_common(self) -> None:
+        """What every folder has: the model, the engine's source, the scripts."""
+        (self.folder / "model.onnx").write_bytes(self.proto.SerializeToString())
+        shutil.copytree(native.ENGINE, self.folder / "source")
+        for name in ("build.sh", "run.sh", "verify.sh"):
+            self.script(name, (FILES / name).read_text())
+        free = ("PROVIDER", "BATCH", "TOLERANCE")  # the environment may say otherwise
+        lines = [
+            f'{key}="${{{key}:-{value}}}"\n' if key in free else f"{key}={value}\n"
+            for key, value in self.settings.items()
+        ]
+        (self.folder / "settings.sh").write_text("".join(lines))
+
+    def store_answers(self, samples: Any, run: Runner, float_proto) -> None:
+        """`check/`: the inputs `samples`, and what the runtime answers on this processor.
+
+        Another processor rounds otherwise: an INT8 model for one may differ by as much
+        as INT8 differs from float32 here.
+        """
+        check = self.folder / "check"
+        check.mkdir()
+        given, found = arrays(samples), self._answers(self.proto, samples, run)
+        for kind, tensors in (("input", given), ("output", found)):
+            for index, array in enumerate(tensors):
+                np.save(check / f"{kind}_{index}.npy", array)
+        if self.precision == "int8" and self.settings["PROVIDER"] != "cpu":
+            exact = self._answers(float_proto, samples, run)
+            apart = max(map(relative_difference, found, exact))
+            limit = max(self.settings["TOLERANCE"], math.ceil(100 * apart) / 100)
+            self.settings["TOLERANCE"] = limit
+
+    def _answers(self, proto, samples: Any, run: Runner) -> list[np.ndarray]:
+        """All samples, as many at once as the model takes, one where it takes any."""
+        step = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+        answer, parts = run(proto), zip(*(t.split(step) for t in samples), strict=True)
+        pieces = zip(*(answer(part) for part in parts), strict=True)
+        return [np.concatenate(each) for each in pieces]
+
+    def write_readme(self, deployment: Deployment) -> None:
+        template = (FILES / f"README.{catalogue.language()}.md").read_text()
+        said = template.format(
+            model=deployment.model,
+            target=self.target,
+            precision=deployment.precision,
+            batch=deployment.batch,
+            inputs=", ".join(map(_port, self.proto.graph.input)),
+            outputs=", ".join(map(_port, self.proto.graph.output)),
+            notes="\n".join(self.notes).strip(),
+            table=markdown(deployment.to_frame()),
+            machine=f"{processor()}, {platform.system()}",
+            tolerance=self.settings["TOLERANCE"],
+        )
+        (self.folder / "README.md").write_text(said)
+
+
+def _port(port) -> str:
+    sizes = [d.dim_value or d.dim_param or "?" for d in port.type.tensor_type.shape.dim]
+    return f"`{port.name}` [{', '.join(map(str, sizes))}]"

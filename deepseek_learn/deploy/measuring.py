@@ -1,0 +1,164 @@
+"""What the wizard measures of a folder before it hands it over."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from . import native
+from .kit import Kit
+from .result import COMPILED, MEASURED, UNVERIFIED, Line
+from .runtimes import arguments, arrays
+
+ROUNDS, SECONDS = 5, 0.4  # of each side in turn; about so long a round
+MB = 1e6
+
+
+def tensors(example: Any) -> list[Tensor]:
+    """The tensors of an example, in the order of the model's inputs."""
+    return [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
+
+
+def lines(
+    kit: Kit, goal, engine: bytes | None, refusal: str, model: nn.Module, x: Any
+) -> list[Line]:
+    """Size, start, speed and self-check, each with what is known of it.
+
+    Args:
+        engine: the compiled engine; None: `refusal` says why there is none.
+        model: PyTorch's, timed in turn with the engine on `x`, one thread each.
+    """
+    found = [
+        Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
+        Line("size_before", MEASURED, _bytes(model) / MB, "MB"),
+    ]
+    if engine is None:
+        return [*found, Line("engine", UNVERIFIED, note=refusal), _on_target(refusal)]
+    program = kit.folder / "engine"
+    program.write_bytes(engine)
+    program.chmod(0o755)
+    run = _Engine(kit, program, "cpu")
+    check = run.answer(
+        "--selfcheck", kit.folder / "check", "--repeat", 1, "--tolerance", 10
+    )
+    difference = check["selfcheck"]["relative_difference"]
+    found.append(Line("check", MEASURED, difference, note=check["runtime"]))
+    found.append(Line("start", MEASURED, check["load_ms"], "ms"))
+    if goal.provider == "cpu":
+        return found + _speed(run, model, x)
+    program.unlink()  # it is to be compiled on the target
+    found.append(Line("engine", COMPILED))
+    return [*found, *_try_target(kit, goal, engine)]
+
+
+class _Engine:
+    """The engine on the kit's model, with the kit's runtime."""
+
+    def __init__(self, kit: Kit, program: Path, provider: str):
+        self.kit, self.program = kit, program
+        openvino = kit.settings["RUNTIME"] == "openvino"
+        self.words = ["--provider", provider]
+        if openvino or provider == "tensorrt":
+            self.words += ["--precision", kit.settings["PRECISION"]]
+        if not openvino:
+            self.words += ["--library", native.library()]
+
+    def answer(self, *words: Any) -> dict:
+        return native.run(
+            self.program, self.kit.folder / "model.onnx", *self.words, *words
+        )
+
+
+def _speed(run: _Engine, model: nn.Module, x: Any) -> list[Line]:
+    """PyTorch and the engine in turn, medians of `ROUNDS` medians, one thread."""
+    files = []
+    for index, array in enumerate(arrays(x)):
+        path = run.kit.folder / f".timed_{index}.npy"
+        np.save(path, array)
+        files += ["--input", path]
+    try:
+        first = run.answer(*files, "--repeat", 3)["latency_ms"]["median"]
+        repeats = max(3, int(1e3 * SECONDS / first))
+        pairs = [
+            (_eager_ms(model, x), run.answer(*files, "--repeat", repeats)["latency_ms"])
+            for _ in range(ROUNDS)
+        ]
+    finally:
+        for path in files[1::2]:
+            path.unlink()
+    eager = statistics.median(a for a, _ in pairs)
+    ours = statistics.median(b["median"] for _, b in pairs)
+    ratio = statistics.median(a / b["median"] for a, b in pairs)
+    return [
+        Line("latency_eager", MEASURED, eager, "ms"),
+        Line("latency", MEASURED, ours, "ms"),
+        Line("speedup", MEASURED, ratio, "×"),
+    ]
+
+
+def _eager_ms(model: nn.Module, x: Any) -> float:
+    """Median of PyTorch's passes over about `SECONDS`, in evaluation mode, one thread."""
+    args, kwargs = arguments(x)
+    threads, training = torch.get_num_threads(), model.training
+    torch.set_num_threads(1)
+    if training:
+        model.eval()
+    try:
+        with torch.inference_mode():
+            model(*args, **kwargs)
+            times, begun = [], time.perf_counter()
+            while len(times) < 3 or time.perf_counter() - begun < SECONDS:
+                start = time.perf_counter()
+                model(*args, **kwargs)
+                times.append(1e3 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
+        if training:
+            model.train()
+    return statistics.median(times)
+
+
+def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
+    """The target's own provider, in case this machine has it."""
+    program = kit.folder / ".engine"
+    program.write_bytes(engine)
+    program.chmod(0o755)
+    words = [
+        "--selfcheck",
+        kit.folder / "check",
+        "--tolerance",
+        kit.settings["TOLERANCE"],
+    ]
+    words += ["--repeat", 50]
+    try:
+        answer = _Engine(kit, program, goal.provider).answer(*words)
+    except native.EngineError as error:
+        return [_on_target(str(error))]
+    finally:
+        program.unlink()
+    return [
+        Line("on_target", MEASURED, answer["selfcheck"]["relative_difference"]),
+        Line("latency", MEASURED, answer["latency_ms"]["median"], "ms"),
+    ]
+
+
+def _on_target(why: str) -> Line:
+    """The reason without the places of this machine, and of the one that built it."""
+    reason = re.sub(r"^.* : FAIL : ", "", why)
+    return Line("on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason))
+
+
+def _bytes(model: nn.Module) -> int:
+    """Of parameters and buffers, as a checkpoint holds them."""
+    held = {
+        t.data_ptr(): t.nbytes
+        for t in model.state_dict().values()
+        if isinstance(t, Tensor)
+    }
+    return sum(held.values())

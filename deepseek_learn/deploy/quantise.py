@@ -1,0 +1,239 @@
+"""Static INT8: quantise/dequantise pairs (QDQ) with ranges calibrated once.
+
+A tensor x becomes q = clip(round(x / s) + z), and s (q - z) is what the next operator
+sees; the runtime melts the pairs into integer kernels (Jacob et al. 2018,
+arXiv 1712.05877). Weights have one scale an output channel and z = 0; a tensor of
+activations has one scale, from the smallest and largest value seen in calibration.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from ..errors import UnknownNameError, require
+from .hub import copy_of, weighted
+from .runtimes import arguments, session
+
+# layers, and what joins them: a sum or a pooling in between stays in integers
+OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Concat", "MaxPool", "Relu")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a target wants its integers.
+
+    Attributes:
+        symmetric: activations in int8 with z = 0 (TensorRT takes no other z); False:
+            in uint8 with any z, which uses all 256 steps after a ReLU.
+        float_weights: the file keeps float32 weights, each with its pair (TensorRT);
+            False: int8 weights, a quarter of the size.
+        operators: kinds of ONNX operators that are quantised.
+    """
+
+    symmetric: bool = False
+    float_weights: bool = False
+    operators: tuple[str, ...] = OPERATORS
+
+
+class Quantiser:
+    """One exported model, calibrated; gives it with any of its layers in INT8.
+
+    Attributes:
+        layers: names of the layers that can be, in the order of the model.
+
+    Args:
+        proto: from `to_onnx`.
+        batches: calibration inputs, each like the `example` of `to_onnx`.
+
+    Raises:
+        ValueError: without a batch, or for one of another type or shape than the model
+            takes.
+        MissingPackageError: without the packages of the extra `deploy`.
+    """
+
+    def __init__(self, proto, batches: Iterable, scheme: Scheme | None = None):
+        onnx = require("onnx", extra="deploy", purpose="quantising")
+        require("onnxruntime", extra="deploy", purpose="quantising")
+        self.scheme = scheme = scheme or Scheme()
+        self.batches = [feed(proto, batch, at) for at, batch in enumerate(batches)]
+        if not self.batches:
+            raise ValueError(
+                "calibration must give at least one batch like the example; it gave none."
+            )
+        self.proto = onnx.shape_inference.infer_shapes(proto)
+        self.layers = [
+            node.name for node in weighted(proto) if node.op_type in scheme.operators
+        ]
+        with _quietly():
+            self._ranges = self._calibrate()
+
+    def int8(self, in_float: Sequence[str] = (), only: Sequence[str] | None = None):
+        """The model with INT8 layers, as a `ModelProto`.
+
+        Args:
+            in_float: layers that are left as they are.
+            only: quantise these layers and nothing else.
+        """
+        unknown = {*in_float, *(only or ())} - {*self.layers}
+        if unknown:
+            raise UnknownNameError("layer", min(unknown), self.layers)
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+        copied = copy_of(self.proto)
+        with _quietly():
+            quantizer = QDQQuantizer(
+                copied,
+                per_channel=True,
+                reduce_range=False,
+                weight_qType=QuantType.QInt8,
+                activation_qType=QuantType.QInt8
+                if self.scheme.symmetric
+                else QuantType.QUInt8,
+                tensors_range=self._ranges,
+                nodes_to_quantize=list(only or []),
+                nodes_to_exclude=list(in_float),
+                op_types_to_quantize=list(self.scheme.operators),
+                extra_options={
+                    "ActivationSymmetric": self.scheme.symmetric,
+                    "AddQDQPairToWeight": self.scheme.float_weights,
+                    "QuantizeBias": not self.scheme.float_weights,
+                },
+            )
+            quantizer.quantize_model()
+        return quantizer.model.model
+
+    def errors(self, samples: int = 16, progress=lambda part: None) -> dict[str, float]:
+        """What one quantised layer alone does to the model's answer, layer by layer.
+
+        The normalised mean squared error |y_q - y|² / |y|² of the outputs for up to
+        `samples` calibration inputs.
+
+        Args:
+            progress: called with the part done, 0..1.
+        """
+        inputs = self._first(samples)
+        wanted, found = self._answers(self.proto, inputs), {}
+        for at, layer in enumerate(self.layers):
+            answers = self._answers(self.int8(only=[layer]), inputs)
+            found[layer] = normalised_error(answers, wanted)
+            progress((at + 1) / len(self.layers))
+        return found
+
+    def _calibrate(self):
+        from onnxruntime.quantization.calibrate import (
+            CalibrationMethod,
+            create_calibrator,
+        )
+
+        with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+            plain = Path(folder) / "model.onnx"
+            plain.write_bytes(self.proto.SerializeToString())
+            calibrator = create_calibrator(
+                plain,
+                list(self.scheme.operators),
+                augmented_model_path=str(plain.with_name("augmented.onnx")),
+                calibrate_method=CalibrationMethod.MinMax,
+                providers=["CPUExecutionProvider"],
+            )
+            calibrator.collect_data(_Reader(self.batches))
+            return calibrator.compute_data()
+
+    def _first(self, samples: int) -> list[dict[str, np.ndarray]]:
+        """Whole batches with `samples` inputs or a few more."""
+        found, count = [], 0
+        for batch in self.batches:
+            if count < samples:
+                found.append(batch)
+            count += len(next(iter(batch.values()))) if batch else 1
+        return found
+
+    def _answers(self, proto, inputs) -> list[list[np.ndarray]]:
+        opened = session(proto)
+        return [opened.run(None, each) for each in inputs]
+
+
+class _Reader:
+    """Batches as ONNX Runtime's calibrator asks for them."""
+
+    def __init__(self, batches):
+        self._left = iter(batches)
+
+    def get_next(self):
+        return next(self._left, None)
+
+
+def half_precision(proto):
+    """The model in float16, its inputs and outputs still in float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    copied = copy_of(proto)
+    with _quietly(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numbers below float16's smallest become it
+        return convert_float_to_float16(copied, keep_io_types=True)
+
+
+def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:
+    """A calibration batch by the names of the model's inputs, checked against them."""
+    tensors = [t for t in tree_leaves(arguments(batch)) if isinstance(t, Tensor)]
+    given = list(proto.graph.input)
+    if len(tensors) != len(given):
+        raise ValueError(
+            f"calibration batch {at} must hold {len(given)} tensors, like the example; "
+            f"got {len(tensors)}."
+        )
+    found = {}
+    for port, tensor in zip(given, tensors, strict=True):
+        array, kind = tensor.numpy(force=True), port.type.tensor_type
+        sizes = [d.dim_value or None for d in kind.shape.dim]  # None: any size
+        fits = array.ndim == len(sizes) and all(
+            size in (None, n) for size, n in zip(sizes, array.shape, strict=True)
+        )
+        wanted = _numpy_type(kind.elem_type)
+        if not fits or array.dtype != wanted:
+            shape = ", ".join("any" if size is None else str(size) for size in sizes)
+            raise ValueError(
+                f"calibration batch {at} must be {wanted} [{shape}] like the example; "
+                f"got {array.dtype} {list(array.shape)}."
+            )
+        found[port.name] = array
+    return found
+
+
+def normalised_error(answers, wanted) -> float:
+    """|y - r|² / |r|² over all outputs of all inputs."""
+    pairs = [
+        (np.float64(y), np.float64(r))
+        for ys, rs in zip(answers, wanted, strict=True)
+        for y, r in zip(ys, rs, strict=True)
+    ]
+    apart = sum(((y - r) ** 2).sum() for y, r in pairs)
+    return float(apart / max(sum((r**2).sum() for _, r in pairs), 1e-30))
+
+
+def _numpy_type(element: int) -> np.dtype:
+    from onnx import helper
+
+    return helper.tensor_dtype_to_np_dtype(element)
+
+
+@contextlib.contextmanager
+def _quietly():
+    """ONNX Runtime's tools log advice to the root logger, and print."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,78 @@
+"""The runtimes from Python: a callable of what an exported model answers on the CPU."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from ..errors import require
+
+Answer = Callable[[Any], list[np.ndarray]]
+Runner = Callable[..., Answer]  # runner(proto, threads) → answer
+
+
+def arguments(example: Any) -> tuple[tuple, dict]:
+    """`example` as the positional and named arguments of the model."""
+    if isinstance(example, dict):
+        return (), example
+    return (example if isinstance(example, tuple) else (example,)), {}
+
+
+def arrays(example: Any) -> list[np.ndarray]:
+    """The tensors of an example, in the order of the exported model's inputs."""
+    leaves = tree_leaves(arguments(example))
+    return [t.numpy(force=True) for t in leaves if isinstance(t, Tensor)]
+
+
+def session(proto, threads: int = 1):
+    """ONNX Runtime's session for `proto`: a `ModelProto`, its bytes, or a file."""
+    purpose = "running an exported model"
+    ort = require("onnxruntime", extra="deploy", purpose=purpose)
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = threads, 3
+    source = str(proto) if isinstance(proto, Path) else _bytes(proto)
+    return ort.InferenceSession(source, settings, ["CPUExecutionProvider"])
+
+
+def runner(proto, threads: int = 1) -> Answer:
+    """Example → list of arrays, by ONNX Runtime."""
+    opened = session(proto, threads)
+    names = [given.name for given in opened.get_inputs()]
+    return lambda x: opened.run(None, dict(zip(names, arrays(x), strict=True)))
+
+
+def openvino_runner(proto, threads: int = 1, precision: str = "fp32") -> Answer:
+    """Example → list of arrays, by OpenVINO.
+
+    Args:
+        precision: "fp32" or "bf16", of what is not INT8 in the model.
+    """
+    purpose = "running a model on OpenVINO"
+    openvino = require("openvino", extra="deploy", purpose=purpose)
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+    }
+    core = openvino.Core()
+    model = core.read_model(_bytes(proto))
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda x: [np.array(y) for y in request.infer(arrays(x)).values()]
+
+
+def runner_for(runtime: str, precision: str) -> Runner:
+    """The runner of a target's runtime; INT8 models have float32 between the pairs."""
+    if runtime == "openvino":
+        between = "bf16" if precision == "bf16" else "fp32"
+        return functools.partial(openvino_runner, precision=between)
+    return runner
+
+
+def _bytes(proto) -> bytes:
+    if isinstance(proto, Path):
+        return proto.read_bytes()
+    return proto if isinstance(proto, bytes) else proto.SerializeToString()

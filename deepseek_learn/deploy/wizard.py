@@ -1,0 +1,341 @@
+"""One call from a trained model to a folder that runs it, with what was measured."""
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from ..bar import Bar
+from ..catalogue import text
+from ..errors import DeepSeekLearnError
+from ..files import whole_folder
+from . import hub, measuring, native
+from .accuracy import AIM, LIMIT, Metric, check_aim, guard, points
+from .destinations import Target, targets
+from .kit import TOLERANCE, Kit
+from .quantise import Quantiser, feed, half_precision
+from .result import MEASURED, Deployment, Line
+from .runtimes import runner_for
+
+SAMPLES = 8  # whose answers are stored
+Progress = Callable[[str, float], None]
+
+
+class DeploymentWizard:
+    """Takes a trained model to any target: exported, verified, quantised, guarded, built.
+
+    Args:
+        model: is not changed.
+        example: an input: one tensor; a tuple: several arguments; a dict: named ones.
+        calibration: batches like the example, of the data that the model will see; from
+            them INT8 takes its ranges. Some dozens of samples will do.
+        metric: `metric(predict)` gives points (0..100, higher is better) on held-out
+            data, where `predict(x)` answers like the model; INT8 is guarded by it.
+        mean, std: a channel each; the engine prepares a picture as (x - mean) / std of
+            values in 0..1. By default pictures stay in 0..1.
+        dynamic_batch: False for a model that takes the example's batch and no other.
+
+    Raises:
+        TypeError: for a model that is no `torch.nn.Module`.
+        ValueError: for an example without a batch.
+
+    >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
+    >>> wizard.to("cpp-cpu", "deployed").why()                      # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Any,
+        calibration: Iterable | None = None,
+        metric: Metric | None = None,
+        *,
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+        dynamic_batch: bool = True,
+    ):
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"model must be a torch.nn.Module; got {type(model).__name__}."
+            )
+        scalars = [t for t in measuring.tensors(example) if t.dim() == 0]
+        if scalars or not measuring.tensors(example):
+            raise ValueError(
+                "example must hold tensors whose first axis is the batch; got "
+                f"{'one without axes' if scalars else 'no tensor'}."
+            )
+        self.model, self.example, self.metric = model, example, metric
+        self.calibration = None if calibration is None else list(calibration)
+        self.dynamic_batch = dynamic_batch
+        self._prepare = {"mean": mean, "std": std}
+        self._made: dict[tuple, tuple] = {}
+
+    def to(
+        self,
+        target: str,
+        out: str | Path,
+        *,
+        precision: str | None = None,
+        loss: float = AIM,
+        batch: int = 1,
+        overwrite: bool = False,
+        progress: bool | Progress = True,
+    ) -> Deployment:
+        """Write the folder `out`, whole or not at all.
+
+        Args:
+            target: a name in `deploy.targets`.
+            precision: one that the target offers; by default its first.
+            loss: points of the metric that INT8 may lose; 1 or more is always refused.
+            batch: of the measurement; targets that want a fixed batch get this one.
+            overwrite: replace an earlier deployment in `out`.
+            progress: True shows a bar; or a function that is called with the step in
+                words and the part done, 0..1.
+
+        Raises:
+            AccuracyError: with the table, when 1 point or more would be lost.
+            ExportError, NotTheSameError: see `to_onnx` and `verify`.
+            BuildError: where the engine has to run here and cannot be compiled.
+            FileExistsError: for an `out` that is not empty.
+            ValueError, UnknownNameError: for an argument that is not taken.
+        """
+        goal, folder = targets[target], Path(out)
+        precision = self._checked(goal, precision, loss, batch)
+        check_folder(folder, overwrite)
+        with _Told(progress) as tell:
+            tell("export", 0.0)
+            same = Line("same", MEASURED, self.same)
+            tell("build", 0.2)
+            engine, refusal = _engine(goal)
+            tell("quantise", 0.3)
+            proto, guarded, about_metric = self._at(goal, precision, loss, tell)
+            with whole_folder(folder) as temporary:
+                kit = self._kit(temporary, goal, proto, precision, batch)
+                goal.complete(kit)
+                tell("measure", 0.9)
+                x = self._input(batch)
+                found = measuring.lines(kit, goal, engine, refusal, self.model, x)
+                done = Deployment(
+                    target,
+                    type(self.model).__name__,
+                    folder,
+                    precision,
+                    batch,
+                    (same, *about_metric, *found, *kit.lines),
+                    guarded,
+                    _files(temporary),
+                )
+                kit.write_readme(done)
+                done.save(temporary / "report.json")
+            tell("done", 1.0)
+        return done
+
+    def _kit(
+        self, folder: Path, goal: Target, proto, precision: str, batch: int
+    ) -> Kit:
+        """The folder with what every target gets."""
+        proto = hub.copy_of(proto)
+        if goal.fixed_batch:
+            hub.fix_batch(proto, batch)
+        for key, values in self._prepare.items():
+            if values:
+                proto.metadata_props.add(key=key, value=",".join(map(str, values)))
+        settings = {
+            "RUNTIME": goal.runtime,
+            "PROVIDER": goal.provider,
+            "PRECISION": goal.told(precision),
+            "BATCH": batch,
+            "TOLERANCE": TOLERANCE[precision],
+        }
+        kit = Kit(folder, goal.name, proto, precision, settings)
+        run = runner_for(goal.runtime, precision)
+        kit.store_answers(self._samples(batch), run, self.proto)
+        kit.write_common()
+        return kit
+
+    @functools.cached_property
+    def proto(self):
+        """The exported model, in float32."""
+        return hub.to_onnx(self.model, self.example, self.dynamic_batch)
+
+    @functools.cached_property
+    def same(self) -> float:
+        """Largest difference to PyTorch's answers over their largest value."""
+        for at, batch in enumerate(self.calibration or []):
+            feed(self.proto, batch, at)  # refuses another shape
+        inputs = [self.example, *(self.calibration or [])[:1]]
+        return hub.verify(self.proto, self.model, inputs)
+
+    @functools.cache  # noqa: B019 - a wizard lives as long as what it calibrated
+    def quantiser(self, scheme) -> Quantiser:
+        """The exported model, calibrated for INT8 of this form."""
+        return Quantiser(self.proto, self.calibration or [], scheme)
+
+    def _checked(self, goal: Target, precision, loss, batch) -> str:
+        """The precision to take; refuses before anything is done."""
+        precision = precision or goal.precisions[0]
+        if precision not in goal.precisions:
+            known = ", ".join(goal.precisions)
+            raise ValueError(
+                f"precision must be one of {known} for {goal.name}; got {precision!r}."
+            )
+        check_aim(loss)
+        if not isinstance(batch, int) or batch < 1:
+            raise ValueError(f"batch must be a whole number from 1; got {batch!r}.")
+        if not self.dynamic_batch and batch != (own := self._own_batch()):
+            raise ValueError(
+                f"batch must be {own}, the example's, with dynamic_batch=False; got "
+                f"{batch}."
+            )
+        missing = [
+            name
+            for name in ("calibration", "metric")
+            if precision == "int8" and getattr(self, name) is None
+        ]
+        if missing:
+            other = next((p for p in goal.precisions if p != "int8"), None)
+            instead = f', or precision="{other}"' if other else ""
+            raise ValueError(
+                f"int8 needs {' and '.join(missing)}, which the wizard was not given: "
+                f"batches to calibrate with, and points on held-out data{instead}."
+            )
+        return precision
+
+    def _own_batch(self) -> int:
+        return len(measuring.tensors(self.example)[0])
+
+    def _at(self, goal: Target, precision: str, loss: float, tell):
+        """The model at that precision, how it was guarded, and the lines on its metric."""
+        key = (goal.scheme, goal.runtime, precision, loss)
+        if key not in self._made:
+            proto, guarded = self._make(goal, precision, loss, tell)
+            said = self._metric_lines(goal, precision, proto, guarded)
+            self._made[key] = proto, guarded, said
+        return self._made[key]
+
+    def _make(self, goal: Target, precision: str, loss: float, tell):
+        if precision == "int8":
+            guarded = guard(
+                self.quantiser(goal.scheme),
+                self.metric,
+                loss,
+                runner_for(goal.runtime, precision),
+                lambda part: tell("quantise", 0.3 + 0.6 * part),
+            )
+            return guarded.proto, guarded
+        return (half_precision(self.proto) if precision == "fp16" else self.proto), None
+
+    def _metric_lines(self, goal, precision, proto, guarded) -> list[Line]:
+        if self.metric is None:
+            return []
+        if guarded:
+            before, after = guarded.float_metric, guarded.metric
+        else:
+            before = points(self.metric, self.proto)
+            run = runner_for(goal.runtime, precision)
+            after = before if precision == "fp32" else points(self.metric, proto, run)
+        if before - after >= LIMIT:
+            raise DeepSeekLearnError(
+                f"{precision} loses {before - after:.2f} points ({before:.2f} to "
+                f"{after:.2f}), and {LIMIT:g} or more is refused."
+            )
+        found = {"metric_before": before, "metric": after, "loss": before - after}
+        unit = text("deploy.points")
+        return [Line(what, MEASURED, value, unit) for what, value in found.items()]
+
+    def _samples(self, batch: int) -> Any:
+        """Inputs whose answers are stored: whole batches, `SAMPLES` or a few more."""
+        wanted = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
+        given, count = [], 0
+        for each in (self.example, *(self.calibration or [])):
+            given.append(measuring.tensors(each))
+            count += len(given[-1][0])
+            if count >= wanted:
+                break
+        rows = torch.arange(min(wanted, count - count % batch or batch))
+        columns = zip(*given, strict=True)
+        joined = [torch.cat([t.detach().cpu() for t in column]) for column in columns]
+        return tuple(t[rows % count] for t in joined)
+
+    def _input(self, batch: int) -> Any:
+        """The example with this batch, for timing PyTorch."""
+        if not self.dynamic_batch:
+            return self.example
+
+        def sized(value):
+            if not isinstance(value, torch.Tensor):
+                return value
+            return value[torch.arange(batch) % len(value)]
+
+        return tree_map(sized, self.example)
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that is not empty, unless it is a deployment to be replaced.
+
+    Raises:
+        FileExistsError: saying what to do.
+    """
+    if folder.is_file():
+        raise FileExistsError(f"out must be a folder; {folder} is a file.")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / "report.json").exists():
+        raise FileExistsError(
+            f"out must be a new or empty folder; {folder} holds files that are no "
+            f"deployment, and they are never replaced."
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"out must be a new or empty folder; {folder} holds a deployment: give "
+            f"overwrite=True to replace it."
+        )
+
+
+class _Told:
+    """Says how far it is: with a bar, to a function, or to nobody."""
+
+    def __init__(self, progress: bool | Progress):
+        self.to = progress if callable(progress) else None
+        self.bar = Bar(1000, progress is True, text("deploy.bar"))
+        self.done = 0
+
+    def __enter__(self) -> Progress:
+        self.bar.__enter__()
+        return self.tell
+
+    def tell(self, step: str, part: float) -> None:
+        now = int(1000 * part)
+        self.bar.advance(now - self.done)
+        self.done = now
+        if self.to:
+            self.to(text(f"deploy.step_{step}"), part)
+
+    def __exit__(self, *error) -> None:
+        self.bar.__exit__(*error)
+
+
+def _engine(goal: Target) -> tuple[bytes | None, str]:
+    """The compiled engine; where it need not run here, None and why not."""
+    try:
+        return _built(goal.runtime), ""
+    except native.BuildError as error:
+        if goal.provider == "cpu":
+            raise
+        return None, str(error)
+
+
+@functools.cache
+def _built(runtime: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+        return native.build(Path(folder) / "engine", runtime).read_bytes()
+
+
+def _files(folder: Path) -> dict[str, int]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in paths}
