@@ -111,6 +111,7 @@ class Quantiser:
                 },
             )
             quantizer.quantize_model()
+        quantizer.model.topological_sort()  # as the standard wants it
         return quantizer.model.model
 
     def errors(self, samples: int = 16, progress=lambda part: None) -> dict[str, float]:

@@ -1,0 +1,142 @@
+"""The guard: it spares few layers, those that hurt, and refuses what loses a point."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn.deploy import AccuracyError, Quantiser, guard, to_onnx
+from deepseek_learn.deploy.accuracy import LIMIT, most_sensitive, points
+
+
+class Hurt(nn.Module):
+    """Linear layers; what enters those in `hurt` has one channel 300 times too large."""
+
+    def __init__(self, depth: int, hurt: set[int]):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(depth))
+        self.hurt = hurt
+        with torch.no_grad():
+            for layer in self.layers:
+                nn.init.orthogonal_(layer.weight)
+
+    def forward(self, x):
+        for number, layer in enumerate(self.layers):
+            if number in self.hurt:
+                large = torch.ones(16).index_fill(0, torch.tensor(3), 300.0)
+                x = nn.functional.linear(x * large, layer.weight / large, layer.bias)
+            else:
+                x = layer(x)
+        return x
+
+
+def guarded(depth: int, hurt: set[int], **options):
+    torch.manual_seed(0)
+    model, x = Hurt(depth, hurt).eval(), torch.randn(1024, 16)
+    with torch.no_grad():
+        best = model(x).topk(2).values
+        x = x[(best[:, 0] - best[:, 1]).topk(256).indices]  # no near ties
+        truth = model(x).argmax(1)
+
+    def metric(predict):
+        return 100 * (predict(x).argmax(1) == truth).float().mean().item()
+
+    return guard(Quantiser(to_onnx(model, x), [x]), metric, **options), metric
+
+
+def test_where_nothing_is_lost_nothing_is_spared():
+    found, _ = guarded(2, set(), aim=0.9)
+    assert found.in_float == ()
+    assert found.errors == {}
+    assert list(found.tried.index) == [0]
+    assert found.loss <= 0.9
+    assert set(found.to_frame()["kept_as"]) == {"int8"}
+
+
+def test_the_layer_that_hurts_is_spared_and_no_other():
+    found, metric = guarded(6, {2})
+    assert len(found.in_float) == 1
+    assert found.errors[found.in_float[0]] == max(found.errors.values())
+    assert found.tried["loss"][0] > LIMIT
+    assert found.loss <= 0.9
+    assert points(metric, found.proto) == found.metric
+    frame = found.to_frame()
+    assert list(frame.index) == list(found.layers)
+    assert frame["kept_as"].eq("float").sum() == 1
+    assert found.in_float[0] in found.why()
+    assert f"{found.tried['loss'][0]:.2f}" in found.why()
+    heat, spared = found.plot().data
+    assert np.allclose(heat.z[0], np.log10(frame["error"]))
+    assert list(spared.x) == list(found.in_float)
+
+
+def test_a_model_that_loses_a_point_is_refused_with_the_table():
+    with pytest.raises(AccuracyError, match="or more is refused") as error:
+        guarded(4, {0, 1, 2, 3})
+    found = error.value.guarded
+    assert found.loss >= LIMIT
+    assert set(found.tried.index) <= {0, 1, 2}  # at most half in float
+    assert found.tried.to_string() in str(error.value)
+
+
+class Fake:
+    """A quantiser of ten layers whose model is what was left in float."""
+
+    layers = tuple("abcdefghij")
+    proto = frozenset(layers)
+
+    def errors(self, progress):
+        return {layer: 1 / (1 + at) for at, layer in enumerate(self.layers)}
+
+    def int8(self, in_float=()):
+        return frozenset(in_float)
+
+
+def fake_run(proto, threads):
+    return lambda x: [np.full(1, len(proto), np.float32)]
+
+
+@pytest.mark.parametrize("needed", range(1, 6))
+def test_as_few_as_reach_the_aim(needed):
+    def metric(predict):
+        return 90.0 if predict(None).item() >= needed else 85.0
+
+    found = guard(Fake(), metric, run=fake_run)
+    assert found.in_float == Fake.layers[:needed]
+    assert found.loss == 0
+    assert len(found.tried) <= 6
+    assert found.tried.index.is_monotonic_increasing
+
+
+def test_the_best_attempt_where_the_aim_is_out_of_reach():
+    def metric(predict):
+        return {10: 90.0, 4: 89.5}.get(predict(None).item(), 89.4)
+
+    found = guard(Fake(), metric, run=fake_run)
+    assert len(found.in_float) == 4
+    assert found.loss == pytest.approx(0.5)
+    assert "No more than 0.1 was to be lost" in found.why()
+
+
+@pytest.mark.parametrize(
+    "metric, options, said",
+    [
+        (
+            lambda predict: 0.97,
+            {},
+            r"points of 100 \(87.5, not 0.875\); the float model got 0.97",
+        ),
+        (lambda predict: float("nan"), {}, "finite number of points; got nan"),
+        (lambda predict: 90.0, {"aim": 1.0}, "at least 0 and below 1 point; got 1"),
+        (lambda predict: 90.0, {"aim": -0.1}, "below 1 point; got -0.1"),
+    ],
+)
+def test_what_is_no_metric_and_no_aim(metric, options, said):
+    with pytest.raises(ValueError, match=said):
+        guard(Fake(), metric, run=fake_run, **options)
+
+
+def test_most_sensitive_first():
+    assert most_sensitive({"a": 1.0, "b": 3.0, "c": 2.0}, 2) == ["b", "c"]
+    assert isinstance(guarded(2, set(), aim=0.9)[0].tried, pd.DataFrame)
