@@ -111,8 +111,7 @@ class Quantiser:
                 },
             )
             quantizer.quantize_model()
-        quantizer.model.topological_sort()  # as the standard wants it
-        return quantizer.model.model
+        return _sorted(quantizer.model.model)
 
     def errors(self, samples: int = 16, progress=lambda part: None) -> dict[str, float]:
         """What one quantised layer alone does to the model's answer, layer by layer.
@@ -181,7 +180,17 @@ def half_precision(proto):
     copied = copy_of(proto)
     with _quietly(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numbers below float16's smallest become it
-        return convert_float_to_float16(copied, keep_io_types=True)
+        half = convert_float_to_float16(copied, keep_io_types=True)
+        return _sorted(half)
+
+
+def _sorted(proto):
+    """Nodes in the order in which they can run: the standard wants it, the tools do not."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    model = ONNXModel(proto)
+    model.topological_sort()
+    return model.model
 
 
 def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:

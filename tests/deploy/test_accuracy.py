@@ -120,7 +120,7 @@ def test_the_best_attempt_where_the_aim_is_out_of_reach():
 
 
 @pytest.mark.parametrize(
-    "metric, options, said",
+    ("metric", "options", "said"),
     [
         (
             lambda predict: 0.97,

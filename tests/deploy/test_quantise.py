@@ -196,7 +196,7 @@ X = torch.zeros(2, 3, 12, 12)
 
 
 @pytest.mark.parametrize(
-    "batches, said",
+    ("batches", "said"),
     [
         ([], "at least one batch like the example; it gave none"),
         (

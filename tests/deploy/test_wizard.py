@@ -1,0 +1,563 @@
+"""The wizard's folders: complete, movable, true to what the report says of them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from deepseek_learn import DeploymentWizard, catalogue, cli, zoo
+from deepseek_learn.deploy import destinations, native, target, targets, wizard
+from deepseek_learn.deploy.result import COMPILED, MEASURED, UNVERIFIED
+from deepseek_learn.errors import MissingPackageError, UnknownNameError
+from tests.services import absent
+
+VENDORS = {"nvidia-a100": "tensorrt", "ascend-910b": "cann", "amd-mi300": "migraphx"}
+CLEAN = {"PATH": "/usr/bin:/bin:/usr/local/bin:/opt/homebrew/bin", "LC_ALL": "C"}
+
+
+def make(name="fashion_net"):
+    known = zoo.evaluation(name)
+    held_out = known.held_out.subset(np.arange(300))
+    return DeploymentWizard(
+        zoo.load(name),
+        zoo.example(name),
+        known.calibration[:128].split(16),
+        lambda predict: known.points(predict, held_out),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    try:
+        wizard._built("onnxruntime")
+    except native.BuildError as error:
+        absent(str(error))
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    return make()
+
+
+@pytest.fixture(scope="module")
+def deployed(fashion, tmp_path_factory):
+    """target → its deployment in its own precision."""
+    folder = tmp_path_factory.mktemp("deployed")
+    return {
+        name: fashion.to(name, folder / name, loss=0.9, progress=False)
+        for name in targets
+    }
+
+
+def script(folder: Path, name: str, *words, env=None) -> subprocess.CompletedProcess:
+    """A script of the folder, from elsewhere, in a process that has little else."""
+    command = ["bash", str(folder / name), *map(str, words)]
+    environment = CLEAN if env is None else CLEAN | env
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd="/"
+    )
+
+
+def weights_of(folder: Path) -> set[str]:
+    model = onnx.load(folder / "model.onnx")
+    return {
+        onnx.TensorProto.DataType.Name(t.data_type)
+        for t in model.graph.initializer
+        if "weight" in t.name and len(t.dims) > 1
+    }
+
+
+@pytest.mark.parametrize("name", sorted(targets))
+def test_every_folder_is_complete(deployed, name):
+    done = deployed[name]
+    files = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*")}
+    wanted = {"README.md", "report.json", "model.onnx", "settings.sh", "build.sh"}
+    wanted |= {"run.sh", "verify.sh", "source/engine.cpp", "source/CMakeLists.txt"}
+    wanted |= {
+        "source/third_party/stb_image.h",
+        "check/input_0.npy",
+        "check/output_0.npy",
+    }
+    assert wanted <= files
+    assert not [f for f in files if Path(f).name.startswith(".")]
+    on_disk = {f: (done.folder / f).stat().st_size for f in done.files}
+    assert done.files == on_disk
+    report = json.loads((done.folder / "report.json").read_text())
+    assert report["target"] == name
+    assert len(report["lines"]) == len(done.lines) == len(done.to_frame())
+    readme = (done.folder / "README.md").read_text()
+    for line in done.lines:
+        assert catalogue.text(f"deploy.line_{line.what}") in readme
+        assert line.status in (MEASURED, COMPILED, UNVERIFIED)
+    assert "{" not in readme.replace("${", "")
+    onnx.checker.check_model(onnx.load(done.folder / "model.onnx"), full_check=True)
+    for file in done.folder.glob("*.sh"):
+        assert os.access(file, os.X_OK) == (file.name != "settings.sh")
+
+
+def test_the_scripts_pass_shellcheck(deployed):
+    if shutil.which("shellcheck") is None:
+        absent("shellcheck is not on the PATH")
+    scripts = [f for done in deployed.values() for f in done.folder.glob("*.sh")]
+    done = subprocess.run(
+        ["shellcheck", "--shell=bash", "--exclude=SC2034", *scripts],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert len(scripts) > 20
+
+
+@pytest.mark.parametrize("name", ["cpp-cpu", "openvino"])
+def test_a_processors_folder_verifies_itself_and_says_what_was_measured(deployed, name):
+    done = deployed[name]
+    assert {line.status for line in done.lines} == {MEASURED}
+    assert done.precision == "int8"
+    assert done["loss"] == pytest.approx(done["metric_before"] - done["metric"])
+    assert done["loss"] <= 0.9
+    assert done["size"] < 0.4 * done["size_before"]
+    assert done["speedup"] > 0
+    assert "not verified" not in done.why().lower()
+    said = script(done.folder, "verify.sh")
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout)
+    assert answer["selfcheck"]["passed"]
+    assert answer["selfcheck"]["samples"] == 8
+    assert answer["selfcheck"]["relative_difference"] < 1e-6
+
+
+def test_the_folder_can_be_moved_and_needs_no_python(deployed, tmp_path):
+    moved = tmp_path / "a place with spaces"
+    shutil.copytree(deployed["cpp-cpu"].folder, moved)
+    x = moved / "check" / "input_0.npy"
+    said = script(moved, "run.sh", "--input", x, "--output", tmp_path / "out",
+                  env={"PATH": "/usr/bin:/bin"})  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    answer = np.load(tmp_path / "out" / "output_0.npy")
+    stored = np.load(moved / "check" / "output_0.npy")
+    assert np.abs(answer - stored).max() < 1e-5 * np.abs(stored).max()
+    assert (moved / "lib" / "LICENSE").stat().st_size > 100
+
+
+def test_another_model_does_not_pass_for_this_one(deployed, tmp_path):
+    wrong = tmp_path / "wrong"
+    shutil.copytree(deployed["cpp-cpu"].folder, wrong)
+    answers = np.load(wrong / "check" / "output_0.npy")
+    np.save(wrong / "check" / "output_0.npy", answers[::-1].copy())
+    said = script(wrong, "verify.sh")
+    assert said.returncode == 1
+    assert "the self-check failed" in said.stderr
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_vendors_kit_claims_nothing(deployed, name):
+    done = deployed[name]
+    status = {line.what: line.status for line in done.lines}
+    assert status["on_target"] == UNVERIFIED
+    assert status["engine"] == COMPILED
+    assert status["check"] == status["metric"] == MEASURED
+    assert "latency" not in status
+    assert "Not verified here" in done.why()
+    note = next(line.note for line in done.lines if line.what == "on_target")
+    assert str(Path.home()) not in note
+    assert "/" not in note
+    assert done.precision == "fp16"
+    assert weights_of(done.folder) == {"FLOAT16"}
+    first = onnx.load(done.folder / "model.onnx").graph.input[0]
+    assert first.type.tensor_type.shape.dim[0].dim_value == 1  # a fixed batch
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_vendors_kit_builds_and_stops_only_at_the_vendors_library(
+    deployed, name, tmp_path
+):
+    kit = tmp_path / "kit"
+    shutil.copytree(deployed[name].folder, kit)
+    early = script(kit, "run.sh")
+    assert early.returncode == 2
+    assert "run ./build.sh first" in early.stderr
+    built = script(kit, "build.sh")
+    assert built.returncode == 0, built.stderr
+    library = {"ORT_LIBRARY": str(native.library())}
+    here = script(kit, "verify.sh", env=library | {"PROVIDER": "cpu"})
+    assert here.returncode == 0, here.stderr
+    assert json.loads(here.stdout)["selfcheck"]["passed"]
+    there = script(kit, "verify.sh", env=library)
+    assert there.returncode == 2
+    assert len(there.stderr.strip().splitlines()) == 1
+    assert VENDORS[name] in there.stderr.lower()
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_int8_for_a_vendor_is_symmetric(fashion, name, tmp_path):
+    done = fashion.to(
+        name, tmp_path / "kit", precision="int8", batch=3, loss=0.9, progress=False
+    )
+    graph = onnx.load(done.folder / "model.onnx").graph
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    pairs = [n for n in graph.node if n.op_type == "QuantizeLinear"]
+    assert pairs
+    assert not any(arrays[n.input[2]].any() for n in pairs)
+    assert weights_of(done.folder) == {"FLOAT" if name == "nvidia-a100" else "INT8"}
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
+    assert len(np.load(done.folder / "check" / "input_0.npy")) % 3 == 0
+    assert done.guarded.loss <= 0.9
+    if name == "ascend-910b":
+        unproven = [line for line in done.lines if line.what == "ascend_int8"]
+        assert unproven[0].status == UNVERIFIED
+
+
+def test_a_compressed_model_deploys(tmp_path):
+    done = make("fashion_net_dpg").to(
+        "cpp-cpu", tmp_path / "dpg", loss=0.9, progress=False
+    )
+    assert done.precision == "int8"
+    assert done["size_before"] < 0.4  # its own four bits a weight
+    assert abs(done["loss"]) < 1
+    assert script(done.folder, "verify.sh").returncode == 0
+
+
+def test_other_precisions(fashion, tmp_path):
+    exact = fashion.to(
+        "cpp-cpu", tmp_path / "fp32", precision="fp32", batch=4, progress=False
+    )
+    assert exact.guarded is None
+    assert exact["loss"] == 0
+    assert weights_of(exact.folder) == {"FLOAT"}
+    half = fashion.to("openvino", tmp_path / "bf16", precision="bf16", progress=False)
+    assert abs(half["loss"]) < 1
+    assert "PRECISION=bf16" in (half.folder / "settings.sh").read_text()
+    assert script(half.folder, "verify.sh").returncode == 0
+
+
+class Pair(nn.Module):
+    """Two inputs by name, two outputs; takes a batch of three only."""
+
+    def __init__(self):
+        super().__init__()
+        self.each = nn.Parameter(torch.rand(3, 4))
+        self.line = nn.Linear(4, 2)
+
+    def forward(self, a, *, b):
+        return self.line(a + b * self.each), a.sum(1)
+
+
+def test_several_inputs_and_a_batch_that_cannot_change(tmp_path):
+    x = {"a": torch.rand(3, 4), "b": torch.rand(3, 4)}
+    one = DeploymentWizard(Pair(), x, dynamic_batch=False)
+    with pytest.raises(ValueError, match="batch must be 3, the example's"):
+        one.to("cpp-cpu", tmp_path / "pair", precision="fp32", progress=False)
+    done = one.to(
+        "cpp-cpu", tmp_path / "pair", precision="fp32", batch=3, progress=False
+    )
+    assert (done.folder / "check" / "output_1.npy").exists()
+    assert done["metric"] is None
+    assert script(done.folder, "verify.sh").returncode == 0
+    assert one.model.training  # as it was given
+
+
+def test_pictures_are_prepared_as_the_wizard_was_told(tmp_path):
+    from PIL import Image
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2)).eval()
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    made = DeploymentWizard(model, torch.rand(1, 3, 8, 8), mean=mean, std=std)
+    done = made.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
+    again = made.to("cpp-cpu", tmp_path / "twice", precision="fp32", progress=False)
+    assert len(onnx.load(again.folder / "model.onnx").metadata_props) == 2
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    said = script(done.folder, "run.sh", "--input", tmp_path / "p.png")
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    values = json.loads(said.stdout)["outputs"][0]["values"]
+    assert values == pytest.approx(model(x).flatten().tolist(), abs=1e-4)
+
+
+def test_a_target_of_ones_own(fashion, tmp_path):
+    @target("my-board", precisions=("fp32",), fixed_batch=True)
+    def my_board(kit):
+        kit.notes.append("Copy the folder to the board.")
+        kit.script("flash.sh", "#!/usr/bin/env bash\necho flashed\n")
+
+    try:
+        done = fashion.to("my-board", tmp_path / "board", batch=2, progress=False)
+        with pytest.raises(ValueError, match="already registered"):
+            target("my-board")(lambda kit: None)
+    finally:
+        targets.unregister("my-board")
+    assert "Copy the folder to the board." in (done.folder / "README.md").read_text()
+    assert script(done.folder, "flash.sh").stdout == "flashed\n"
+    assert (
+        script(
+            done.folder, "verify.sh", env={"ORT_LIBRARY": str(native.library())}
+        ).returncode
+        == 0
+    )
+    assert done.batch == 2
+
+
+def test_in_chinese(fashion, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_current", "zh")
+    done = fashion.to("amd-mi300", tmp_path / "zh", progress=False)
+    readme = (done.folder / "README.md").read_text()
+    assert "未验证" in readme
+    assert "not verified" not in readme
+    assert "此处未验证" in done.why()
+
+
+def test_what_it_shows(deployed):
+    done = deployed["cpp-cpu"]
+    assert f"{done['speedup']:.2f} times as fast as PyTorch" in done.why()
+    bars = done.plot().data
+    assert [tuple(bar.y) for bar in bars] == [
+        (done["latency_eager"], done["latency"]),
+        (done["size_before"], done["size"]),
+    ]
+    assert "measured here" in done._repr_html_()
+    assert done["no such line"] is None
+
+
+def test_steps_are_told_in_order(fashion, tmp_path):
+    told = []
+    fashion.to(
+        "amd-mi300",
+        tmp_path / "kit",
+        progress=lambda step, part: told.append((step, part)),
+    )
+    parts = [part for _, part in told]
+    assert parts == sorted(parts)
+    assert parts[0] == 0
+    assert told[-1] == ("done", 1.0)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_a_folder_that_is_not_empty(fashion, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(
+            FileExistsError, match="no deployment, and they are never replaced"
+        ):
+            fashion.to("amd-mi300", taken, overwrite=overwrite, progress=False)
+    with pytest.raises(FileExistsError, match="must be a folder"):
+        fashion.to("amd-mi300", taken / "thesis.tex", progress=False)
+    own = tmp_path / "own"
+    fashion.to("amd-mi300", own, progress=False)
+    (own / "trace").write_text("of the first")
+    with pytest.raises(FileExistsError, match="give overwrite=True to replace it"):
+        fashion.to("amd-mi300", own, progress=False)
+    fashion.to("amd-mi300", own, overwrite=True, progress=False)
+    assert not (own / "trace").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["own", "taken"]
+    assert (taken / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_interruption_leaves_what_was_there(fashion, tmp_path):
+    def stop(step, part):
+        if step == "measuring":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fashion.to("cpp-cpu", tmp_path / "new", loss=0.9, progress=stop)
+    assert not list(tmp_path.iterdir())
+    fashion.to("amd-mi300", tmp_path / "old", progress=False)
+    before = (tmp_path / "old" / "report.json").read_text()
+    with pytest.raises(KeyboardInterrupt):
+        fashion.to("cpp-cpu", tmp_path / "old", loss=0.9, overwrite=True, progress=stop)
+    assert (tmp_path / "old" / "report.json").read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["old"]
+
+
+IN_A_PROCESS = """
+import resource, signal, sys, torch
+from pathlib import Path
+from deepseek_learn import DeploymentWizard
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40_000, 60))
+wizard = DeploymentWizard(model, torch.rand(1, 40_000))
+wizard.same
+{before}
+wizard.to("{target}", sys.argv[1], precision="fp32", progress={progress})
+"""
+
+
+def in_a_process(out: Path, **parts) -> subprocess.CompletedProcess:
+    code = IN_A_PROCESS.format(
+        **{"before": "", "progress": False, "target": "amd-mi300"} | parts
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, str(out)], capture_output=True, text=True
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits there")
+def test_a_disk_that_is_full(tmp_path):
+    limit = """
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
+    """
+    done = in_a_process(tmp_path / "full", before=textwrap.dedent(limit))
+    assert done.returncode == 1
+    assert "OSError" in done.stderr.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal there")
+def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
+    kill = (
+        "lambda step, part: step == 'measuring' and signal.raise_signal(signal.SIGKILL)"
+    )
+    done = in_a_process(tmp_path / "out", progress=kill)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_compiler(fashion, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    wizard._built.cache_clear()
+    with pytest.raises(
+        native.BuildError, match="needs cmake, which is not on the PATH"
+    ):
+        fashion.to("cpp-cpu", tmp_path / "out", loss=0.9, progress=False)
+    assert not list(tmp_path.iterdir())
+    kit = fashion.to("amd-mi300", tmp_path / "kit", progress=False)  # is built there
+    status = {line.what: line for line in kit.lines}
+    assert status["engine"].status == UNVERIFIED
+    assert "needs cmake" in status["engine"].note
+    assert "check" not in status
+
+
+def test_without_onnx_runtime(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    fresh = DeploymentWizard(nn.Linear(3, 2), torch.rand(1, 3))
+    with pytest.raises(
+        MissingPackageError, match=r'pip install "deepseek-learn\[deploy\]"'
+    ):
+        fresh.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+X = torch.rand(2, 1, 28, 28)
+
+
+def points(predict):
+    return 90.0
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "error", "said"),
+    [
+        ((), {}, ValueError, "int8 needs calibration and metric, which the wizard was"),
+        (([X],), {}, ValueError, 'int8 needs metric, .* or precision="fp32"'),
+        (([], points), {}, ValueError, "calibration must give at least one batch"),
+        (
+            ([X[..., :9]], points),
+            {},
+            ValueError,
+            r"0 must be float32 \[any, 1, 28, 28\]",
+        ),
+        ((), {"precision": "fp16"}, ValueError, "int8, fp32 for cpp-cpu; got 'fp16'"),
+        ((), {"loss": 1.0}, ValueError, "below 1 point; got 1"),
+        ((), {"precision": "fp32", "batch": 0}, ValueError, "number from 1; got 0"),
+        (
+            (),
+            {"target": "gpu"},
+            UnknownNameError,
+            "'gpu' is not known; known are: amd-",
+        ),
+    ],
+)
+def test_requests_that_are_refused(given, options, error, said, tmp_path):
+    made = DeploymentWizard(zoo.load("fashion_net"), X[:1], *given)
+    options = {
+        "target": "cpp-cpu",
+        "out": tmp_path / "out",
+        "progress": False,
+    } | options
+    with pytest.raises(error, match=said):
+        made.to(**options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model_and_no_example():
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module; got str"):
+        DeploymentWizard("resnet", X)
+    with pytest.raises(
+        ValueError, match="first axis is the batch; got one without axes"
+    ):
+        DeploymentWizard(nn.ReLU(), torch.tensor(1.0))
+    with pytest.raises(ValueError, match="got no tensor"):
+        DeploymentWizard(nn.ReLU(), {})
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_the_command_line_deploys_and_refuses(tmp_path):
+    words = [
+        "deploy",
+        "zoo:fashion_net",
+        "--target",
+        "amd-mi300",
+        "--out",
+        str(tmp_path / "k"),
+    ]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    assert "[measured here]" in done.output
+    assert "[not verified]" in done.output
+    command = [sys.executable, "-m", "deepseek_learn", *words]
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert again.stderr.startswith("deepseek-learn: out must be a new or empty folder")
+
+
+def test_a_module_of_ones_own_from_the_command_line(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "x = torch.rand(64, 8)\n"
+        "net = torch.nn.Linear(8, 3)\n"
+        "def everything():\n"
+        "    truth = net(x).argmax(1)\n"
+        "    right = lambda p: 50 + 50 * (p(x).argmax(1) == truth).float().mean().item()\n"
+        "    return net, x[:1], [x], right\n"
+        "def broken():\n"
+        "    values = lambda p: len({*p(x).ravel().tolist()})\n"
+        "    return net, x[:1], [x], lambda p: 90 if values(p) > 180 else 1.5\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["--target", "cpp-cpu", "--out", "out", "--loss", "0.9"]
+    done = CliRunner().invoke(cli.app, ["deploy", "mine:everything", *words])
+    assert done.exit_code == 0, done.output
+    words[3] = "lost"
+    command = [sys.executable, "-m", "deepseek_learn", "deploy", "mine:broken", *words]
+    lost = subprocess.run(command, capture_output=True, text=True)
+    assert lost.returncode == 1
+    assert "INT8 loses 88.50 points (90.00 to 1.50)" in lost.stderr
+    assert "layers in float" in lost.stderr
+    assert not (tmp_path / "lost").exists()
+    plain = ["deploy", "mine:net", "--shape", "1,8", "--precision", "fp32"]
+    done = CliRunner().invoke(
+        cli.app, [*plain, "--target", "cpp-cpu", "--out", "plain"]
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_the_targets_there_are():
+    assert set(targets) == {"cpp-cpu", "openvino", *VENDORS}
+    assert all(isinstance(targets[name], destinations.Target) for name in targets)
