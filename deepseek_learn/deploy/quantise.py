@@ -25,7 +25,8 @@ from .hub import copy_of, weighted
 from .runtimes import arguments, session
 
 # layers, and what joins them: a sum or a pooling in between stays in integers
-OPERATORS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Concat", "MaxPool", "Relu")
+OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPERATORS += ("Add", "Clip", "Concat", "MaxPool", "Relu")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,303 @@
+"""A trained model on a processor: how fast, how small, how much worse for INT8?
+
+    python benchmarks/deploy_cpu.py [--quick] [--anew]
+
+Protocol. One thread, one sample. Every way to run a network has its turn in each of 9
+rounds, about 0.4 s a turn; a ratio is PyTorch eager's median over the other's within a
+round, and the row gives the median and quartiles of the rounds. Ways: PyTorch eager,
+eager in channels-last, `torch.compile`, AOTInductor with freezing; ONNX Runtime and
+OpenVINO from Python in float32 and INT8, OpenVINO in bfloat16; our C++ engine on both;
+ExecuTorch (XNNPACK, float32 and INT8) in an environment of its own,
+`benchmarks/.venv/deploy_peers` (not in git). What does not install or run is named.
+
+Networks: ResNet-18 and ResNet-50, trained here on Fashion-MNIST for 4 epochs at 28 x 28
+and timed on its pictures at 224 x 224; U-Net-64 (depth 4, 256 x 256, random weights, for
+its time and size only); the zoo's U-Net and the zoo's solar-cell classifier.
+
+INT8 is the wizard's: `guard` chooses the layers left in float on the validation part
+(aim 0.1 points), once for each runtime; the loss in the rows is on the test part, on
+which nothing was chosen, with the same batches for both. Accuracy, or IoU, in points.
+
+Targets, stated before the run. The guide: 3 times as fast, less than 1 point lost, a
+model of 87 MB (there for a factory's network). Ours: INT8 on the faster of the two
+runtimes at least 4 times as fast as eager float32 where the processor has VNNI; at most
+0.1 points lost; our engine at most 3 % slower than ONNX Runtime's own Python interface
+on the same file; the engine started (library opened, model loaded) within 100 ms; one
+picture through U-Net-64 within 0.3 s, its file at most 30 MB. Seen before, in a quick
+look at the zoo's two networks: 4.2 to 4.8 times.
+
+Finished networks are lines in `results/deploy_cpu.jsonl`; `--quick` takes the zoo's U-Net
+alone, 3 rounds, without AOTInductor and ExecuTorch.
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from models import backends
+from models.backends import Engine, ExecuTorch, Timed
+from models.deployed_nets import NETS, Net
+from models.runs import Runs
+
+from deepseek_learn.course.results import write_result
+from deepseek_learn.deploy import Quantiser, guard, native, to_onnx
+from deepseek_learn.deploy.runtimes import openvino_runner, runner
+
+HERE = Path(__file__).parent
+PEERS = HERE / ".venv" / "deploy_peers"
+ROUNDS, SECONDS, AIM = 9, 0.4, 0.1
+EAGER, ORT, OPENVINO = "PyTorch eager", "ONNX Runtime", "OpenVINO"
+RUNTIMES = {ORT: runner, OPENVINO: openvino_runner}
+MB = 1e6
+
+
+def vnni() -> bool:
+    """Whether the processor multiplies 8-bit integers four at a time."""
+    info = Path("/proc/cpuinfo")
+    return "vnni" in info.read_text() if info.exists() else False
+
+
+def quantised(net: Net) -> dict[str, dict]:
+    """Runtime → its INT8 model for the timed size, and what the metric says of it."""
+    proto = to_onnx(net.model, net.x)
+    timed = Quantiser(proto, net.calibration)
+    if net.evaluation is None:
+        return {name: {"proto": timed.int8(), "in_float": []} for name in RUNTIMES}
+    small = to_onnx(net.model, net.small[0]) if net.small else proto
+    judged = Quantiser(small, net.small[1]) if net.small else timed
+    test, points, found = net.evaluation.test, net.evaluation.points, {}
+    for name, run in RUNTIMES.items():
+        chosen = guard(judged, net.evaluation.metric, AIM, run)
+        before = points(net.model, test)
+        after = points(_predict(run(chosen.proto)), test)
+        found[name] = {
+            "proto": timed.int8(in_float=chosen.in_float),
+            "in_float": list(chosen.in_float),
+            "held_out_lost": chosen.loss,
+            "before": before,
+            "after": after,
+            "lost": before - after,
+        }
+    return found
+
+
+def _predict(answer):
+    return lambda x: torch.from_numpy(answer(x)[0])
+
+
+def ways(
+    net: Net, int8: dict, folder: Path, quick: bool
+) -> tuple[dict[str, Timed], dict]:
+    """Every way that works here, and why the others do not."""
+    model, x, proto = net.model, net.x, to_onnx(net.model, net.x)
+    programs = {
+        ORT: native.build(folder / "engine_ort"),
+        OPENVINO: native.build(folder / "engine_openvino", "openvino"),
+    }
+    words = {ORT: ("--library", native.library()), OPENVINO: ()}
+
+    def engine(name: str, proto) -> Engine:
+        return Engine(programs[name], proto, x, folder, *words[name])
+
+    found, failed = backends.eager(model, x), {}
+    makers: dict[str, Callable[[], Timed]] = {
+        "torch.compile": lambda: backends.compiled(model, x),
+        f"{ORT} fp32": lambda: backends.onnx_runtime(proto, x),
+        f"{ORT} INT8": lambda: backends.onnx_runtime(int8[ORT]["proto"], x),
+        f"{OPENVINO} fp32": lambda: backends.openvino(proto, x),
+        f"{OPENVINO} bf16": lambda: backends.openvino(proto, x, "bf16"),
+        f"{OPENVINO} INT8": lambda: backends.openvino(int8[OPENVINO]["proto"], x),
+        f"our engine, {ORT} fp32": lambda: Engine(
+            programs[ORT], proto, x, folder, *words[ORT]
+        ),
+    }
+    for name in RUNTIMES:
+        makers[f"our engine, {name} INT8"] = lambda name=name: engine(
+            name, int8[name]["proto"]
+        )
+    if not quick:
+        makers["AOTInductor"] = lambda: backends.aot_inductor(model, x, folder)
+        for precision in ("fp32", "int8"):
+            makers[f"ExecuTorch {precision}"] = lambda precision=precision: ExecuTorch(
+                backends.peer_python(PEERS, "executorch"),
+                model,
+                net.calibration,
+                folder,
+                precision,
+            )
+    for name, make in makers.items():
+        try:
+            found[name] = make()
+        except Exception as error:  # a peer may fail in any way
+            failed[name] = str(error).strip().split("\n")[0][:200]
+            print(f"{name}: {failed[name]}", flush=True)
+    return found, failed
+
+
+def measured(name: str, quick: bool) -> dict:
+    """All of one network: latencies, sizes, losses."""
+    net, rounds = NETS[name](), 3 if quick else ROUNDS
+    int8 = quantised(net)
+    with tempfile.TemporaryDirectory() as place, torch.inference_mode():
+        sides, failed = ways(net, int8, Path(place), quick)
+        first = {way: run(2) for way, run in sides.items()}
+        repeats = {way: max(1, round(1e3 * SECONDS / ms)) for way, ms in first.items()}
+        turns = [
+            {way: run(repeats[way]) for way, run in sides.items()}
+            for _ in range(rounds)
+        ]
+        engine = sides[f"our engine, {ORT} INT8"]
+        starts = engine.starts
+    sizes = {
+        way: len(found["proto"].SerializeToString()) / MB for way, found in int8.items()
+    }
+    sizes["fp32"] = sum(p.numel() * 4 for p in net.model.parameters()) / MB
+    kept = {
+        way: {key: value for key, value in found.items() if key != "proto"}
+        for way, found in int8.items()
+    }
+    return {
+        "ms": {way: [turn[way] for turn in turns] for way in sides},
+        "failed": failed,
+        "start_ms": starts,
+        "size_mb": sizes,
+        "int8": kept,
+    }
+
+
+def ratio(found: dict, over: str, under: str) -> dict:
+    """Median and quartiles of `over`'s time to `under`'s."""
+    each = [a / b for a, b in zip(found["ms"][over], found["ms"][under], strict=True)]
+    low, middle, high = np.percentile(each, [25, 50, 75])
+    facts = {"measured": float(middle), "low": float(low), "high": float(high)}
+    return facts | {"interval": "quartiles", "n": len(each)}
+
+
+def best_int8(found: dict) -> str:
+    """The faster of the two runtimes."""
+    return min(
+        RUNTIMES, key=lambda name: statistics.median(found["ms"][f"{name} INT8"])
+    )
+
+
+def rows_of(name: str, found: dict) -> list[dict]:
+    best = best_int8(found)
+    speed = ratio(found, EAGER, f"{best} INT8")
+    others = {
+        way: ratio(found, EAGER, way)
+        for way in found["ms"]
+        if way != EAGER and best not in way
+    }
+    peer = max(
+        (way for way in others if "engine" not in way),
+        key=lambda w: others[w]["measured"],
+    )
+    speed |= {"peer": peer, "peer_measured": others[peer]["measured"]}
+    base = {"claim": "C12", "better": "higher", "unit": "x"}
+    what = f"{name}: INT8 ({best}) over PyTorch eager float32, one thread"
+    rows = [
+        base | {"source": "guide", "what": what, "target": 3.0} | speed,
+        base
+        | {"source": "ours", "what": f"{what}, processor with VNNI" if vnni() else what}
+        | {"target": 4.0 if vnni() else None}
+        | speed,
+    ]
+    rows += loss_rows(name, best, found) + engine_rows(name, found)
+    for way, facts in others.items():
+        note = f"{statistics.median(found['ms'][way]):.4g} ms"
+        rows.append(
+            base
+            | {"source": "ours", "what": f"{name}: {way} over PyTorch eager"}
+            | {"target": None, "note": note}
+            | facts
+        )
+    rows[0]["note"] = f"{statistics.median(found['ms'][f'{best} INT8']):.4g} ms"
+    if found["failed"]:
+        rows[0]["note"] += "; not run: " + "; ".join(
+            f"{way} ({why})" for way, why in found["failed"].items()
+        )
+    return rows
+
+
+def loss_rows(name: str, best: str, found: dict) -> list[dict]:
+    facts = found["int8"][best]
+    if "lost" not in facts:
+        return []
+    spared = ", ".join(facts["in_float"]) or "none"
+    row = {
+        "claim": "C12",
+        "what": f"{name}: points lost by INT8 ({best}) on the test part",
+        "unit": "points",
+        "better": "lower",
+        "measured": facts["lost"],
+        "note": f"{facts['before']:.2f} to {facts['after']:.2f}; on the held-out part "
+        f"{facts['held_out_lost']:.2f}; layers left in float: {spared}",
+    }
+    return [
+        row | {"source": "guide", "target": 1.0},
+        row | {"source": "ours", "target": AIM, "what": f"{row['what']}, aim"},
+    ]
+
+
+def engine_rows(name: str, found: dict) -> list[dict]:
+    base = {"claim": "C12", "source": "ours", "better": "lower"}
+    rows = []
+    for precision in ("fp32", "INT8"):
+        cost = ratio(found, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
+        percent = {key: 100 * (cost[key] - 1) for key in ("measured", "low", "high")}
+        what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
+        rows.append(base | {"what": what, "unit": "%", "target": 3.0} | cost | percent)
+    starts = found["start_ms"]
+    low, middle, high = np.percentile(starts, [25, 50, 75])
+    rows.append(
+        base
+        | {"what": f"{name}: start of our engine, INT8", "unit": "ms", "target": 100.0}
+        | {"measured": float(middle), "low": float(low), "high": float(high)}
+        | {"interval": "quartiles", "n": len(starts)}
+    )
+    size = min(found["size_mb"][r] for r in RUNTIMES)
+    whole = {"measured": size, "peer": "its float32 weights"}
+    whole |= {"peer_measured": found["size_mb"]["fp32"]}
+    large = name.startswith("U-Net-64")
+    rows.append(
+        base
+        | {"what": f"{name}: INT8 model file", "unit": "MB"}
+        | {"target": 30.0 if large else None}
+        | whole
+    )
+    if large:
+        best = f"{best_int8(found)} INT8"
+        ms = found["ms"][best]
+        low, middle, high = np.percentile(ms, [25, 50, 75])
+        rows.append(
+            base
+            | {"what": f"{name}: one picture, one core, {best}", "unit": "s"}
+            | {"target": 0.3, "measured": middle / 1e3, "low": low / 1e3}
+            | {"high": high / 1e3, "interval": "quartiles", "n": len(ms)}
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="the zoo's U-Net only")
+    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    arguments = parser.parse_args()
+    quick = arguments.quick
+    path = HERE / "results" / ("quick" if quick else "") / "deploy_cpu.jsonl"
+    torch.set_num_threads(1)
+    runs, rows = Runs(path, __doc__, arguments.anew or quick), []
+    for name in ["bacteria_unet, 224 x 224"] if quick else NETS:
+        found = runs.once({"net": name}, lambda name=name: measured(name, quick))
+        rows += rows_of(name, found)
+    command = "python benchmarks/deploy_cpu.py" + (" --quick" if quick else "")
+    mode = "quick" if quick else "full"
+    print(write_result("deploy_cpu", rows, command, mode, protocol=__doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The networks of the deployment benchmark, each with the data that says what it loses."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from deepseek_learn import data, zoo
+from deepseek_learn.training import fit
+from deepseek_learn.zoo.evaluation import Evaluation
+from deepseek_learn.zoo.unet import UNet
+
+WEIGHTS = Path(__file__).parents[1] / "tables" / "runs"  # not in git
+EPOCHS, BATCH, LR = 4, 64, 1e-3
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network to time, and the same one to measure.
+
+    Attributes:
+        model, x: timed on this input of one sample.
+        calibration: of the timed size.
+        evaluation: None where there is nothing to measure it on.
+        small: for the metric, where its pictures have another size than `x`.
+    """
+
+    model: nn.Module
+    x: Tensor
+    calibration: list[Tensor]
+    evaluation: Evaluation | None = None
+    small: tuple[Tensor, list[Tensor]] | None = None
+
+
+def zoo_net(name: str) -> Net:
+    known = zoo.evaluation(name)
+    batches = list(known.calibration[:128].split(8))
+    return Net(zoo.load(name), batches[0][:1], batches, known)
+
+
+def u_net_64() -> Net:
+    """Random weights: for its time and size only."""
+    torch.manual_seed(0)
+    x = torch.rand(4, 1, 256, 256)
+    return Net(UNet(width=64, depth=4).eval(), x[:1], list(x.split(1)))
+
+
+class Colour(nn.Module):
+    """Grey pictures for a network that takes three channels."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.expand(-1, 3, -1, -1))
+
+
+def resnet(name: str) -> Net:
+    """Trained here on Fashion-MNIST's 28 x 28; timed on the same pictures at 224 x 224."""
+    known = zoo.evaluation("fashion_net")
+    torch.manual_seed(0)
+    model = Colour(getattr(torchvision.models, name)(num_classes=10))
+    path = WEIGHTS / f"deployed_{name}.pt"
+    if path.exists():
+        model.load_state_dict(torch.load(path))
+    else:
+        train = data.fashion_mnist().train
+        optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.05)
+        fit(model, train, optimizer, epochs=EPOCHS, batch_size=BATCH, progress=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), path)
+    small = list(known.calibration[:128].split(8))
+    large = [F.interpolate(x, (224, 224), mode="bilinear") for x in small[:4]]
+    return Net(model.eval(), large[0][:1], large, known, (small[0][:1], small))
+
+
+NETS: dict[str, Callable[[], Net]] = {
+    "ResNet-18, 224 x 224": lambda: resnet("resnet18"),
+    "ResNet-50, 224 x 224": lambda: resnet("resnet50"),
+    "U-Net-64, 256 x 256": u_net_64,
+    "bacteria_unet, 224 x 224": lambda: zoo_net("bacteria_unet"),
+    "solar_defects, 288 x 288": lambda: zoo_net("solar_defects"),
+}
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).to(memory_format=torch.channels_last)
