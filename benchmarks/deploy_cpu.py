@@ -138,13 +138,25 @@ def ways(
     return found, failed
 
 
+def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
+    """A first turn of each; those that do not run go to `failed`."""
+    first = {}
+    for way, run in list(sides.items()):
+        try:
+            first[way] = run(2)
+        except Exception as error:  # a peer may fail in any way
+            failed[way] = str(error).strip().split("\n")[0][:200]
+            del sides[way]
+    return first
+
+
 def measured(name: str, quick: bool) -> dict:
     """All of one network: latencies, sizes, losses."""
     net, rounds = NETS[name](), 3 if quick else ROUNDS
     int8 = quantised(net)
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
         sides, failed = ways(net, int8, Path(place), quick)
-        first = {way: run(2) for way, run in sides.items()}
+        first = tried(sides, failed)
         repeats = {way: max(1, round(1e3 * SECONDS / ms)) for way, ms in first.items()}
         turns = [
             {way: run(repeats[way]) for way, run in sides.items()}

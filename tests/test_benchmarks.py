@@ -286,3 +286,74 @@ def test_unet_training_reports_every_epoch_and_repeats(scripts_path):
     again, *_ = unet.train(task, config, 1, 2)
     assert unet.error(model, task.validation) == unet.error(again, task.validation)
     assert 0 < unet.threshold(task) < 1
+
+
+@pytest.fixture
+def deploy_cpu(scripts_path):
+    return script("deploy_cpu")
+
+
+def a_network(deploy_cpu, **changed):
+    """Made-up times in ms: INT8 five times as fast on OpenVINO, four times on the other."""
+    ms = {
+        deploy_cpu.EAGER: 100.0,
+        "torch.compile": 80.0,
+        "ONNX Runtime fp32": 70.0,
+        "ONNX Runtime INT8": 25.0,
+        "OpenVINO INT8": 20.0,
+        "our engine, ONNX Runtime fp32": 70.7,
+        "our engine, ONNX Runtime INT8": 26.0,
+    }
+    loss = {"in_float": ["head"], "held_out_lost": 0.0, "before": 90.0, "after": 89.5}
+    int8 = {name: loss | {"lost": 0.5} for name in deploy_cpu.RUNTIMES}
+    int8["OpenVINO"]["lost"] = 0.05
+    return {
+        "ms": {
+            way: [t * k for k in (0.9, 1.0, 1.1)] for way, t in (ms | changed).items()
+        },
+        "failed": {"ExecuTorch int8": "not installed"},
+        "start_ms": [50.0, 60.0, 70.0],
+        "size_mb": {"ONNX Runtime": 10.0, "OpenVINO": 11.0, "fp32": 40.0},
+        "int8": int8,
+    }
+
+
+def found_rows(deploy_cpu, name="net", **changed):
+    rows = deploy_cpu.rows_of(name, a_network(deploy_cpu, **changed))
+    return {(row["what"], row["source"]): row for row in rows}
+
+
+def test_deployment_rows_judge_the_faster_runtime(deploy_cpu, monkeypatch):
+    monkeypatch.setattr(deploy_cpu, "vnni", lambda: True)
+    rows = found_rows(deploy_cpu)
+    what = "net: INT8 (OpenVINO) over PyTorch eager float32, one thread"
+    guide = rows[what, "guide"]
+    assert (guide["measured"], guide["target"]) == (pytest.approx(5.0), 3.0)
+    assert guide["peer"] == "ONNX Runtime INT8"
+    assert guide["peer_measured"] == pytest.approx(4.0)
+    assert "not run: ExecuTorch int8 (not installed)" in guide["note"]
+    assert rows[f"{what}, processor with VNNI", "ours"]["target"] == 4.0
+    lost = rows["net: points lost by INT8 (OpenVINO) on the test part", "guide"]
+    assert (lost["measured"], lost["target"]) == (0.05, 1.0)
+    assert "layers left in float: head" in lost["note"]
+
+
+def test_deployment_rows_know_the_engines_cost(deploy_cpu):
+    rows = found_rows(deploy_cpu)
+    key = "net: our engine over ONNX Runtime's Python interface"
+    assert rows[f"{key}, fp32", "ours"]["measured"] == pytest.approx(1.0)
+    assert rows[f"{key}, INT8", "ours"]["measured"] == pytest.approx(4.0)
+    assert rows["net: start of our engine, INT8", "ours"]["measured"] == 60.0
+    assert rows["net: INT8 model file", "ours"]["target"] is None
+    large = found_rows(deploy_cpu, "U-Net-64, 256 x 256")
+    assert large["U-Net-64, 256 x 256: INT8 model file", "ours"]["target"] == 30.0
+    one = large["U-Net-64, 256 x 256: one picture, one core, OpenVINO INT8", "ours"]
+    assert one["measured"] == pytest.approx(0.02)
+
+
+def test_without_vnni_there_is_no_promise_of_four_times(deploy_cpu, monkeypatch):
+    monkeypatch.setattr(deploy_cpu, "vnni", lambda: False)
+    rows = found_rows(deploy_cpu)
+    what = "net: INT8 (OpenVINO) over PyTorch eager float32, one thread"
+    assert rows[what, "ours"]["target"] is None
+    assert rows[what, "guide"]["target"] == 3.0

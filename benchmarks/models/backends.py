@@ -80,7 +80,7 @@ class Engine:
         self.starts: list[float] = []
 
     def __call__(self, repeats: int) -> float:
-        given = ["--input", self.folder / "x.npy", "--repeat", repeats, "--warmup", 1]
+        given = ["--input", self.folder / "x.npy", "--repeat", repeats]
         said = native.run(self.program, self.model, *self.words, *given)
         self.starts.append(said["load_ms"])
         return said["latency_ms"]["median"]
@@ -90,7 +90,9 @@ EXECUTORCH = """
 import json, statistics, sys, time
 import numpy as np, torch
 torch.set_num_threads(1)
+from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime
+portable_lib._unsafe_reset_threadpool(1)
 method = Runtime.get().load_program(sys.argv[1]).load_method("forward")
 x = torch.from_numpy(np.load(sys.argv[2]))
 times = []

@@ -4,8 +4,10 @@ from .. import lazy
 
 _LAZY = {
     "AccuracyError": "accuracy",
+    "BuildError": "native",
     "Deployment": "result",
     "DeploymentWizard": "wizard",
+    "EngineError": "native",
     "ExportError": "hub",
     "Guarded": "accuracy",
     "NotTheSameError": "hub",

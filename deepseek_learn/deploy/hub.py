@@ -5,8 +5,11 @@ ONNX Runtime, TensorRT, MIGraphX and CANN all read), and `verify` runs both on i
 """
 
 import ast
+import contextlib
 import copy
 import inspect
+import io
+import logging
 import re
 import traceback
 import warnings
@@ -56,8 +59,7 @@ def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
         args, kwargs = tree_map(_pair, (args, kwargs))
     with torch.no_grad():
         plain(*args, **kwargs)  # what the model itself raises is passed on as it is
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with quietly(), torch.no_grad():
         shapes = _free_batch(plain, args, kwargs) if dynamic_batch else None
         try:
             program = torch.export.export(plain, args, kwargs, dynamic_shapes=shapes)
@@ -70,6 +72,19 @@ def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
         except Exception as error:
             raise ExportError(_why_no_onnx(model, program, error)) from error
     return _tidied(exported.model_proto)
+
+
+@contextlib.contextmanager
+def quietly():
+    """The exporter's and the quantiser's advice, warnings and prints are not for users."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def plain_form(model: nn.Module) -> nn.Module:
@@ -244,8 +259,13 @@ def _last_line(trace: str) -> str:
     inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = re.findall(r'File "(.+?)", line (\d+), in .+\n\s*(.+)', trace)
     own = [
-        f"{f}, line {n} ({code.strip()})"
+        f"{_place(f)}, line {n} ({code.strip()})"
         for f, n, code in frames
         if not f.startswith(inside)
     ]
     return own[-1] if own else ""
+
+
+def _place(file: str) -> str:
+    """A file; a cell of a notebook has a made-up one in a temporary folder."""
+    return "the notebook's cell" if re.search(r"ipykernel_\d+", file) else file

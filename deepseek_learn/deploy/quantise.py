@@ -6,11 +6,7 @@ arXiv 1712.05877). Weights have one scale an output channel and z = 0; a tensor 
 activations has one scale, from the smallest and largest value seen in calibration.
 """
 
-import contextlib
-import io
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..errors import UnknownNameError, require
-from .hub import copy_of, weighted
+from .hub import copy_of, quietly, weighted
 from .runtimes import arguments, session
 
 # layers, and what joins them: a sum or a pooling in between stays in integers
@@ -75,7 +71,7 @@ class Quantiser:
         self.layers = [
             node.name for node in weighted(proto) if node.op_type in scheme.operators
         ]
-        with _quietly():
+        with quietly():
             self._ranges = self._calibrate()
 
     def int8(self, in_float: Sequence[str] = (), only: Sequence[str] | None = None):
@@ -92,7 +88,7 @@ class Quantiser:
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
         copied = copy_of(self.proto)
-        with _quietly():
+        with quietly():
             quantizer = QDQQuantizer(
                 copied,
                 per_channel=True,
@@ -179,8 +175,7 @@ def half_precision(proto):
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copied = copy_of(proto)
-    with _quietly(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numbers below float16's smallest become it
+    with quietly():
         half = convert_float_to_float16(copied, keep_io_types=True)
         return _sorted(half)
 
@@ -236,15 +231,3 @@ def _numpy_type(element: int) -> np.dtype:
     from onnx import helper
 
     return helper.tensor_dtype_to_np_dtype(element)
-
-
-@contextlib.contextmanager
-def _quietly():
-    """ONNX Runtime's tools log advice to the root logger, and print."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

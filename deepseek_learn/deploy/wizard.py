@@ -158,6 +158,12 @@ class DeploymentWizard:
         kit.write_common()
         return kit
 
+    def page(self, folder: str | Path = "deployed"):
+        """The questions as widgets, and a button that calls `to` (ipywidgets)."""
+        from .page import WizardPage
+
+        return WizardPage(self, folder)
+
     @functools.cached_property
     def proto(self):
         """The exported model, in float32."""
