@@ -357,3 +357,27 @@ def test_without_vnni_there_is_no_promise_of_four_times(deploy_cpu, monkeypatch)
     what = "net: INT8 (OpenVINO) over PyTorch eager float32, one thread"
     assert rows[what, "ours"]["target"] is None
     assert rows[what, "guide"]["target"] == 3.0
+
+
+def test_kits_count_what_passed_and_say_what_did_not(scripts_path, tmp_path):
+    kits = script("deploy_kits")
+    proofs = kits.Proofs("kits that pass")
+    proofs.add("one", "")
+    proofs.add("two", "stopped elsewhere")
+    row = proofs.row("without a wheel: amd")
+    assert (row["measured"], row["target"], row["n"]) == (1, 2, 2)
+    assert row["note"] == "without a wheel: amd; two: stopped elsewhere"
+    nothing = kits.Proofs("nothing").row("no wheel")
+    assert (nothing["measured"], nothing["target"]) == (None, None)
+    losses = kits.loss_rows("net", {"fp16 for TensorRT": (90.0, 89.8)})
+    assert [row["target"] for row in losses] == [1.0, 0.1]
+    assert losses[0]["measured"] == pytest.approx(0.2)
+    write_result("deploy_kits", [row, nothing, *losses], "run", directory=tmp_path)
+
+
+def test_kits_name_the_library_that_is_missing(scripts_path):
+    kits = script("deploy_kits")
+    said = "Failed to load x.so: libmigraphx_c.so.3: cannot open shared object file"
+    assert kits.missing_of(said) == "libmigraphx_c.so.3"
+    assert kits.re.search(kits.VENDORS["amd-mi300"][1], said)
+    assert not kits.re.search(kits.VENDORS["ascend-910b"][1], said)

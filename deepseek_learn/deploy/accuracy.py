@@ -1,8 +1,8 @@
 """The accuracy guard: what INT8 costs on held-out data, and which layers to spare.
 
-A layer's sensitivity is the error of the whole network when that layer alone is
-quantised. The most sensitive layers are left in float, as few as bring the loss down to
-the `aim`; a model that still loses `LIMIT` points is refused.
+A layer's sensitivity is the error of the whole network, on held-out inputs, when that
+layer alone is quantised. The most sensitive layers are left in float, as few as bring the
+loss down to the `aim`; a model that still loses `LIMIT` points is refused.
 """
 
 import math
@@ -125,7 +125,8 @@ def guard(
         ValueError: for an `aim` out of range, or a metric that is not in points.
     """
     check_aim(aim)
-    whole = points(metric, quantiser.proto, run)
+    asked: list = []  # the held-out inputs, as the metric gives them
+    whole = points(metric, quantiser.proto, run, asked.append)
     if whole <= 1:
         raise ValueError(
             f"metric must give points of 100 (87.5, not 0.875); the float model got "
@@ -142,7 +143,7 @@ def guard(
         return losses[count]
 
     if lost(0) > aim:
-        errors = quantiser.errors(progress=lambda part: progress(0.8 * part))
+        errors = quantiser.errors(asked, progress=lambda part: progress(0.8 * part))
         _search(lost, aim, int(MOST_IN_FLOAT * len(quantiser.layers)))
     progress(1.0)
     count = _best(losses, aim)
@@ -168,11 +169,21 @@ def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
 
 
-def points(metric: Metric, proto, run: Runner = runner) -> float:
-    """What the metric says of an exported model."""
+def points(
+    metric: Metric,
+    proto,
+    run: Runner = runner,
+    watch: Callable[[Any], None] = lambda x: None,
+) -> float:
+    """What the metric says of an exported model.
+
+    Args:
+        watch: is shown each input that the metric asks about.
+    """
     answer = run(proto, threads=torch.get_num_threads())
 
     def predict(x):
+        watch(x)
         answers = tuple(torch.from_numpy(y) for y in answer(x))
         return answers if len(answers) > 1 else answers[0]
 

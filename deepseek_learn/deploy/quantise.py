@@ -7,7 +7,7 @@ activations has one scale, from the smallest and largest value seen in calibrati
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,19 +110,29 @@ class Quantiser:
             quantizer.quantize_model()
         return _sorted(quantizer.model.model)
 
-    def errors(self, samples: int = 16, progress=lambda part: None) -> dict[str, float]:
+    def errors(
+        self,
+        inputs: Iterable | None = None,
+        samples: int = 16,
+        progress: Callable[[float], None] = lambda part: None,
+    ) -> dict[str, float]:
         """What one quantised layer alone does to the model's answer, layer by layer.
 
-        The normalised mean squared error |y_q - y|² / |y|² of the outputs for up to
-        `samples` calibration inputs.
+        The normalised mean squared error |y_q - y|² / |y|² of the outputs.
 
         Args:
+            inputs: batches like the example; by default those of the calibration, which
+                cannot show what its ranges cut off.
+            samples: so many of the inputs, rounded up to whole batches.
             progress: called with the part done, 0..1.
         """
-        inputs = self._first(samples)
-        wanted, found = self._answers(self.proto, inputs), {}
+        given = self.batches
+        if inputs is not None:
+            given = [feed(self.proto, batch, at) for at, batch in enumerate(inputs)]
+        some = _first(given, samples)
+        wanted, found = self._answers(self.proto, some), {}
         for at, layer in enumerate(self.layers):
-            answers = self._answers(self.int8(only=[layer]), inputs)
+            answers = self._answers(self.int8(only=[layer]), some)
             found[layer] = normalised_error(answers, wanted)
             progress((at + 1) / len(self.layers))
         return found
@@ -146,18 +156,19 @@ class Quantiser:
             calibrator.collect_data(_Reader(self.batches))
             return calibrator.compute_data()
 
-    def _first(self, samples: int) -> list[dict[str, np.ndarray]]:
-        """Whole batches with `samples` inputs or a few more."""
-        found, count = [], 0
-        for batch in self.batches:
-            if count < samples:
-                found.append(batch)
-            count += len(next(iter(batch.values()))) if batch else 1
-        return found
-
     def _answers(self, proto, inputs) -> list[list[np.ndarray]]:
         opened = session(proto)
         return [opened.run(None, each) for each in inputs]
+
+
+def _first(batches, samples: int) -> list[dict[str, np.ndarray]]:
+    """Whole batches with `samples` inputs or a few more."""
+    found, count = [], 0
+    for batch in batches:
+        if count < samples:
+            found.append(batch)
+        count += len(next(iter(batch.values())))
+    return found
 
 
 class _Reader:

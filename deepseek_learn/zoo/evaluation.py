@@ -20,7 +20,7 @@ from ..training import accuracy
 from .metrics import iou
 from .models import load, zoo
 
-BATCH, SEED = 16, 0
+BATCH, SEED = 4, 0
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Fake:
     layers = tuple("abcdefghij")
     proto = frozenset(layers)
 
-    def errors(self, progress):
+    def errors(self, inputs, progress):
         return {layer: 1 / (1 + at) for at, layer in enumerate(self.layers)}
 
     def int8(self, in_float=()):

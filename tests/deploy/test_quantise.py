@@ -152,6 +152,16 @@ def test_sensitivity_finds_the_layer_that_hurts():
     assert told == [0.5, 1.0]
 
 
+def test_only_other_inputs_show_what_calibration_cut_off(net):
+    _, x, proto = net
+    narrow = Quantiser(proto, [0.1 * x])
+    seen, unseen = narrow.errors(), narrow.errors([x])
+    assert unseen["stem.0"] > 20 * seen["stem.0"]
+    assert len(narrow.errors([x, x], samples=4)) == len(seen)
+    with pytest.raises(ValueError, match="batch 0 must be float32"):
+        narrow.errors([x[0]])
+
+
 def test_several_inputs_and_openvino():
     torch.manual_seed(0)
     model, batch = TwoInputs().eval(), ((torch.randn(8, 4),), {"y": torch.randn(8, 3)})
