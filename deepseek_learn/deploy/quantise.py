@@ -118,7 +118,7 @@ class Quantiser:
     ) -> dict[str, float]:
         """What one quantised layer alone does to the model's answer, layer by layer.
 
-        The normalised mean squared error |y_q - y|² / |y|² of the outputs.
+        The normalised mean squared error `|y_q - y|² / |y|²` of the outputs.
 
         Args:
             inputs: batches like the example; by default those of the calibration, which
