@@ -35,6 +35,7 @@ class WizardPage(ipywidgets.VBox):
         self.batch = _asked(ipywidgets.BoundedIntText, "batch", **sizes)
         self.folder = _asked(ipywidgets.Text, "folder", value=str(folder))
         self.overwrite = _asked(ipywidgets.Checkbox, "overwrite", value=False)
+        self.overwrite.layout.width = "48em"  # its words stand on the right
         self.button = ipywidgets.Button(
             description=text("deploy.page_go"), button_style="primary"
         )

@@ -117,6 +117,9 @@ class Deployment(Report):
             said += " " + text("deploy.open", what=what)
         return said
 
+    def _repr_html_(self) -> str:
+        return super()._repr_html_().replace("<td>NaN</td>", "<td></td>")
+
     def save(self, path: Path) -> None:
         """The report as JSON."""
         facts = {

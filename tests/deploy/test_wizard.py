@@ -327,6 +327,7 @@ def test_what_it_shows(deployed):
         (done["size_before"], done["size"]),
     ]
     assert "measured here" in done._repr_html_()
+    assert "NaN" not in deployed["amd-mi300"]._repr_html_()
     assert done["no such line"] is None
 
 
