@@ -202,12 +202,10 @@ def rows_of(name: str, found: dict) -> list[dict]:
     others = {
         way: ratio(found, EAGER, way)
         for way in found["ms"]
-        if way != EAGER and best not in way
+        if way not in (EAGER, f"{best} INT8")
     }
-    peer = max(
-        (way for way in others if "engine" not in way),
-        key=lambda w: others[w]["measured"],
-    )
+    peers = [w for w in others if "engine" not in w and not w.startswith(best)]
+    peer = max(peers, key=lambda way: others[way]["measured"])
     speed |= {"peer": peer, "peer_measured": others[peer]["measured"]}
     base = {"claim": "C12", "better": "higher", "unit": "x"}
     what = f"{name}: INT8 ({best}) over PyTorch eager float32, one thread"
@@ -280,6 +278,7 @@ def engine_rows(name: str, found: dict) -> list[dict]:
         | {"what": f"{name}: INT8 model file", "unit": "MB"}
         | {"target": 30.0 if large else None}
         | whole
+        | {"note": f"{size * MB / 2**20:.2f} MiB"}
     )
     if large:
         best = f"{best_int8(found)} INT8"

@@ -300,6 +300,7 @@ def a_network(deploy_cpu, **changed):
         "torch.compile": 80.0,
         "ONNX Runtime fp32": 70.0,
         "ONNX Runtime INT8": 25.0,
+        "OpenVINO fp32": 72.0,
         "OpenVINO INT8": 20.0,
         "our engine, ONNX Runtime fp32": 70.7,
         "our engine, ONNX Runtime INT8": 26.0,
@@ -345,6 +346,8 @@ def test_deployment_rows_know_the_engines_cost(deploy_cpu):
     assert rows[f"{key}, INT8", "ours"]["measured"] == pytest.approx(4.0)
     assert rows["net: start of our engine, INT8", "ours"]["measured"] == 60.0
     assert rows["net: INT8 model file", "ours"]["target"] is None
+    assert ("net: OpenVINO fp32 over PyTorch eager", "ours") in rows
+    assert ("net: OpenVINO INT8 over PyTorch eager", "ours") not in rows
     large = found_rows(deploy_cpu, "U-Net-64, 256 x 256")
     assert large["U-Net-64, 256 x 256: INT8 model file", "ours"]["target"] == 30.0
     one = large["U-Net-64, 256 x 256: one picture, one core, OpenVINO INT8", "ours"]

@@ -369,9 +369,10 @@ def test_a_folder_that_is_not_empty(fashion, tmp_path):
     assert (taken / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_interruption_leaves_what_was_there(fashion, tmp_path):
+@pytest.mark.parametrize("at", ["compiling the engine", "measuring"])
+def test_an_interruption_leaves_what_was_there(fashion, tmp_path, at):
     def stop(step, part):
-        if step == "measuring":
+        if step == at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
