@@ -18,7 +18,7 @@ from . import hub, measuring, native
 from .accuracy import AIM, LIMIT, Metric, check_aim, guard, points
 from .destinations import Target, targets
 from .kit import TOLERANCE, Kit
-from .quantise import Quantiser, feed, half_precision
+from .quantise import Quantiser, Scheme, feed, half_precision
 from .result import MEASURED, Deployment, Line
 from .runtimes import runner_for
 
@@ -73,6 +73,7 @@ class DeploymentWizard:
         self.calibration = None if calibration is None else list(calibration)
         self.dynamic_batch = dynamic_batch
         self._prepare = {"mean": mean, "std": std}
+        self._quantisers: dict[Scheme, Quantiser] = {}
         self._made: dict[tuple, tuple] = {}
 
     def to(
@@ -177,10 +178,12 @@ class DeploymentWizard:
         inputs = [self.example, *(self.calibration or [])[:1]]
         return hub.verify(self.proto, self.model, inputs)
 
-    @functools.cache  # noqa: B019 - a wizard lives as long as what it calibrated
-    def quantiser(self, scheme) -> Quantiser:
-        """The exported model, calibrated for INT8 of this form."""
-        return Quantiser(self.proto, self.calibration or [], scheme)
+    def quantiser(self, scheme: Scheme) -> Quantiser:
+        """The exported model, calibrated (once) for INT8 of this form."""
+        if scheme not in self._quantisers:
+            made = Quantiser(self.proto, self.calibration or [], scheme)
+            self._quantisers[scheme] = made
+        return self._quantisers[scheme]
 
     def _checked(self, goal: Target, precision, loss, batch) -> str:
         """The precision to take; refuses before anything is done."""
