@@ -42,7 +42,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     What was there before is replaced in that moment. A crash, a full disk or an exception
     inside the block leaves it as it was.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()  # behind a link: the folder itself is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -51,12 +51,13 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)  # mkdtemp's 0700 would follow the folder
         before = Path(f"{temporary}.before")
-        if path.exists():
-            os.replace(path, before)
         try:
+            if path.exists():
+                os.replace(path, before)
             os.replace(temporary, path)
-        except OSError:
-            os.replace(before, path)
+        except BaseException:  # an interruption, too
+            if before.exists() and not path.exists():
+                os.replace(before, path)
             raise
         shutil.rmtree(before, ignore_errors=True)
     finally:

@@ -113,7 +113,8 @@ def guard(
 
     Args:
         metric: `metric(predict)` gives points (0..100, higher is better) on held-out
-            data, where `predict(x)` answers like the model. Choosing layers by it is
+            data, where `predict(x)` gives the model's output tensor, or a tuple of them
+            in order where it has several. Choosing layers by it is
             learning from that data: keep further data for the final figure.
         aim: in points, at least 0 and below 1. Where half of the layers in float do not
             reach it, the attempt that lost least is taken.
@@ -126,12 +127,7 @@ def guard(
     """
     check_aim(aim)
     asked: list = []  # the held-out inputs, as the metric gives them
-    whole = points(metric, quantiser.proto, run, asked.append)
-    if whole <= 1:
-        raise ValueError(
-            f"metric must give points of 100 (87.5, not 0.875); the float model got "
-            f"{whole:g}."
-        )
+    whole = float_points(metric, quantiser.proto, run, asked.append)
     losses: dict[int, float] = {}
     errors: dict[str, float] = {}
 
@@ -167,6 +163,17 @@ def guard(
 def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
     """The `count` layers whose quantisation changes the answer most."""
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
+
+
+def float_points(metric: Metric, proto, run: Runner = runner, *watch) -> float:
+    """The points of the float model; refuses a metric that gives a share of 1."""
+    whole = points(metric, proto, run, *watch)
+    if whole <= 1:
+        raise ValueError(
+            f"metric must give points of 100 (87.5, not 0.875); the float model got "
+            f"{whole:g}."
+        )
+    return whole
 
 
 def points(

@@ -34,6 +34,10 @@ class Target:
     scheme: Scheme = field(default_factory=Scheme)
     fixed_batch: bool = False
 
+    def computes(self, precision: str) -> str:
+        """In which precision the target may compute what is asked for."""
+        return "fp16" if self.provider == "cann" and precision == "fp32" else precision
+
     def told(self, precision: str) -> str:
         """What the engine is told of a model's precision; mostly the file says it all."""
         if self.provider == "tensorrt" or precision == "bf16":

@@ -32,7 +32,8 @@ def lines(
 
     Args:
         engine: the compiled engine; None: `refusal` says why there is none.
-        model: PyTorch's, timed in turn with the engine on `x`, one thread each.
+        model: PyTorch's, in evaluation mode, on the CPU; timed in turn with the engine on
+            `x`, one thread each.
     """
     found = [
         Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
@@ -49,8 +50,8 @@ def lines(
     )
     difference = check["selfcheck"]["relative_difference"]
     found.append(Line("check", MEASURED, difference, note=check["runtime"]))
-    found.append(Line("start", MEASURED, check["load_ms"], "ms"))
     if goal.provider == "cpu":
+        found.append(Line("start", MEASURED, check["load_ms"], "ms"))
         return found + _speed(run, model, x)
     program.unlink()  # it is to be compiled on the target
     found.append(Line("engine", COMPILED))
@@ -103,12 +104,10 @@ def _speed(run: _Engine, model: nn.Module, x: Any) -> list[Line]:
 
 
 def _eager_ms(model: nn.Module, x: Any) -> float:
-    """Median of PyTorch's passes over about `SECONDS`, in evaluation mode, one thread."""
+    """Median of PyTorch's passes over about `SECONDS`, one thread."""
     args, kwargs = arguments(x)
-    threads, training = torch.get_num_threads(), model.training
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    if training:
-        model.eval()
     try:
         with torch.inference_mode():
             model(*args, **kwargs)
@@ -119,8 +118,6 @@ def _eager_ms(model: nn.Module, x: Any) -> float:
                 times.append(1e3 * (time.perf_counter() - start))
     finally:
         torch.set_num_threads(threads)
-        if training:
-            model.train()
     return statistics.median(times)
 
 

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from ..errors import UnknownNameError, require
 from .hub import copy_of, quietly, weighted
-from .runtimes import arguments, session
+from .runtimes import ordered, session
 
 # layers, and what joins them: a sum or a pooling in between stays in integers
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -53,8 +51,8 @@ class Quantiser:
         batches: calibration inputs, each like the `example` of `to_onnx`.
 
     Raises:
-        ValueError: without a batch, or for one of another type or shape than the model
-            takes.
+        ValueError: without a batch, for one of another type or shape than the model
+            takes, and for a model without a layer that can be INT8.
         MissingPackageError: without the packages of the extra `deploy`.
     """
 
@@ -71,6 +69,10 @@ class Quantiser:
         self.layers = [
             node.name for node in weighted(proto) if node.op_type in scheme.operators
         ]
+        if not self.layers:
+            raise ValueError(
+                "the model has no layer with a weight that could be INT8: take float32."
+            )
         with quietly():
             self._ranges = self._calibrate()
 
@@ -84,6 +86,8 @@ class Quantiser:
         unknown = {*in_float, *(only or ())} - {*self.layers}
         if unknown:
             raise UnknownNameError("layer", min(unknown), self.layers)
+        if only is not None and not only:
+            return copy_of(self.proto)
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -202,16 +206,16 @@ def _sorted(proto):
 
 def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:
     """A calibration batch by the names of the model's inputs, checked against them."""
-    tensors = [t for t in tree_leaves(arguments(batch)) if isinstance(t, Tensor)]
     given = list(proto.graph.input)
+    tensors = ordered(batch, [port.name for port in given])
     if len(tensors) != len(given):
         raise ValueError(
             f"calibration batch {at} must hold {len(given)} tensors, like the example; "
             f"got {len(tensors)}."
         )
     found = {}
-    for port, tensor in zip(given, tensors, strict=True):
-        array, kind = tensor.numpy(force=True), port.type.tensor_type
+    for port, array in zip(given, tensors, strict=True):
+        kind = port.type.tensor_type
         sizes = [d.dim_value or None for d in kind.shape.dim]  # None: any size
         fits = array.ndim == len(sizes) and all(
             size in (None, n) for size, n in zip(sizes, array.shape, strict=True)

@@ -28,6 +28,18 @@ def arrays(example: Any) -> list[np.ndarray]:
     return [t.numpy(force=True) for t in leaves if isinstance(t, Tensor)]
 
 
+def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
+    """The tensors in the order of the model's inputs: by name where they have names."""
+    if isinstance(example, dict) and len(names) == len(example):
+        if {*names} == {*example}:
+            return arrays(tuple(example[name] for name in names))
+        if all(isinstance(value, Tensor) for value in example.values()):
+            raise ValueError(
+                f"the model takes {', '.join(names)}; got {', '.join(example)}."
+            )
+    return arrays(example)
+
+
 def session(proto, threads: int = 1):
     """ONNX Runtime's session for `proto`: a `ModelProto`, its bytes, or a file."""
     purpose = "running an exported model"
@@ -42,7 +54,7 @@ def runner(proto, threads: int = 1) -> Answer:
     """Example → list of arrays, by ONNX Runtime."""
     opened = session(proto, threads)
     names = [given.name for given in opened.get_inputs()]
-    return lambda x: opened.run(None, dict(zip(names, arrays(x), strict=True)))
+    return lambda x: opened.run(None, dict(zip(names, ordered(x, names), strict=True)))
 
 
 def openvino_runner(proto, threads: int = 1, precision: str = "fp32") -> Answer:
@@ -60,8 +72,9 @@ def openvino_runner(proto, threads: int = 1, precision: str = "fp32") -> Answer:
     }
     core = openvino.Core()
     model = core.read_model(_bytes(proto))
+    names = [port.get_any_name() for port in model.inputs]
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    return lambda x: [np.array(y) for y in request.infer(arrays(x)).values()]
+    return lambda x: [np.array(y) for y in request.infer(ordered(x, names)).values()]
 
 
 def runner_for(runtime: str, precision: str) -> Runner:

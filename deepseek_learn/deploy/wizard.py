@@ -1,6 +1,9 @@
 """One call from a trained model to a folder that runs it, with what was measured."""
 
+import copy
+import dataclasses
 import functools
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,14 +18,15 @@ from ..catalogue import text
 from ..errors import DeepSeekLearnError
 from ..files import whole_folder
 from . import hub, measuring, native
-from .accuracy import AIM, LIMIT, Metric, check_aim, guard, points
+from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
 from .destinations import Target, targets
 from .kit import TOLERANCE, Kit
 from .quantise import Quantiser, Scheme, feed, half_precision
-from .result import MEASURED, Deployment, Line
-from .runtimes import runner_for
+from .result import MEASURED, UNVERIFIED, Deployment, Line
+from .runtimes import runner, runner_for
 
 SAMPLES = 8  # whose answers are stored
+READ = (torch.float32, torch.uint8, torch.int64, torch.int32)  # by the engine
 Progress = Callable[[str, float], None]
 
 
@@ -30,19 +34,20 @@ class DeploymentWizard:
     """Takes a trained model to any target: exported, verified, quantised, guarded, built.
 
     Args:
-        model: is not changed.
+        model: is copied as it is now, and never changed.
         example: an input: one tensor; a tuple: several arguments; a dict: named ones.
         calibration: batches like the example, of the data that the model will see; from
             them INT8 takes its ranges. Some dozens of samples will do.
         metric: `metric(predict)` gives points (0..100, higher is better) on held-out
-            data, where `predict(x)` answers like the model; INT8 is guarded by it.
+            data; INT8 is guarded by it. `predict(x)` gives the model's output tensor, or
+            a tuple of them in order where it has several.
         mean, std: a channel each; the engine prepares a picture as (x - mean) / std of
             values in 0..1. By default pictures stay in 0..1.
         dynamic_batch: False for a model that takes the example's batch and no other.
 
     Raises:
         TypeError: for a model that is no `torch.nn.Module`.
-        ValueError: for an example without a batch.
+        ValueError: for an example without a batch, or of a type the engine cannot read.
 
     >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
     >>> wizard.to("cpp-cpu", "deployed").why()                      # doctest: +SKIP
@@ -63,16 +68,13 @@ class DeploymentWizard:
             raise TypeError(
                 f"model must be a torch.nn.Module; got {type(model).__name__}."
             )
-        scalars = [t for t in measuring.tensors(example) if t.dim() == 0]
-        if scalars or not measuring.tensors(example):
-            raise ValueError(
-                "example must hold tensors whose first axis is the batch; got "
-                f"{'one without axes' if scalars else 'no tensor'}."
-            )
-        self.model, self.example, self.metric = model, example, metric
-        self.calibration = None if calibration is None else list(calibration)
+        check_example(example)
+        self.model = copy.deepcopy(model).cpu().eval()
+        self.example, self.metric = tree_map(_on_cpu, example), metric
+        given = None if calibration is None else list(calibration)
+        self.calibration = given and [_like(example, batch) for batch in given]
         self.dynamic_batch = dynamic_batch
-        self._prepare = {"mean": mean, "std": std}
+        self._prepare = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
         self._quantisers: dict[Scheme, Quantiser] = {}
         self._made: dict[tuple, tuple] = {}
 
@@ -133,6 +135,7 @@ class DeploymentWizard:
                 )
                 kit.write_readme(done)
                 done.save(temporary / "report.json")
+                done = dataclasses.replace(done, files=_files(temporary))
             tell("done", 1.0)
         return done
 
@@ -151,7 +154,7 @@ class DeploymentWizard:
             "PROVIDER": goal.provider,
             "PRECISION": goal.told(precision),
             "BATCH": batch,
-            "TOLERANCE": TOLERANCE[precision],
+            "TOLERANCE": TOLERANCE[goal.computes(precision)],
         }
         kit = Kit(folder, goal.name, proto, precision, settings)
         run = runner_for(goal.runtime, precision)
@@ -176,7 +179,14 @@ class DeploymentWizard:
         for at, batch in enumerate(self.calibration or []):
             feed(self.proto, batch, at)  # refuses another shape
         inputs = [self.example, *(self.calibration or [])[:1]]
-        return hub.verify(self.proto, self.model, inputs)
+        apart = hub.verify(self.proto, self.model, inputs)
+        for at, y in enumerate(runner(self.proto)(self.example)):
+            if y.ndim == 0 or len(y) != self._own_batch():
+                raise ValueError(
+                    f"output {at} of the model must have the batch as its first axis; it "
+                    f"is {list(y.shape)} for a batch of {self._own_batch()}."
+                )
+        return apart
 
     def quantiser(self, scheme: Scheme) -> Quantiser:
         """The exported model, calibrated (once) for INT8 of this form."""
@@ -245,17 +255,25 @@ class DeploymentWizard:
         if guarded:
             before, after = guarded.float_metric, guarded.metric
         else:
-            before = points(self.metric, self.proto)
-            run = runner_for(goal.runtime, precision)
-            after = before if precision == "fp32" else points(self.metric, proto, run)
+            before = after = float_points(self.metric, self.proto)
+            if precision != "fp32" or goal.runtime != "onnxruntime":
+                run = runner_for(goal.runtime, precision)
+                after = points(self.metric, proto, run)
         if before - after >= LIMIT:
             raise DeepSeekLearnError(
                 f"{precision} loses {before - after:.2f} points ({before:.2f} to "
                 f"{after:.2f}), and {LIMIT:g} or more is refused."
             )
-        found = {"metric_before": before, "metric": after, "loss": before - after}
-        unit = text("deploy.points")
-        return [Line(what, MEASURED, value, unit) for what, value in found.items()]
+        unit, status, note = text("deploy.points"), MEASURED, ""
+        if (
+            precision == "fp16"
+        ):  # a processor rounds the weights, and computes in float32
+            status, note = UNVERIFIED, text("deploy.half_here")
+        return [
+            Line("metric_before", MEASURED, before, unit),
+            Line("metric", status, after, unit, note),
+            Line("loss", status, before - after, unit, note),
+        ]
 
     def _samples(self, batch: int) -> Any:
         """Inputs whose answers are stored: whole batches, `SAMPLES` or a few more."""
@@ -294,7 +312,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"out must be a folder; {folder} is a file.")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not (folder / "report.json").exists():
+    if not is_deployment(folder):
         raise FileExistsError(
             f"out must be a new or empty folder; {folder} holds files that are no "
             f"deployment, and they are never replaced."
@@ -304,6 +322,50 @@ def check_folder(folder: Path, overwrite: bool) -> None:
             f"out must be a new or empty folder; {folder} holds a deployment: give "
             f"overwrite=True to replace it."
         )
+
+
+def is_deployment(folder: Path) -> bool:
+    """Whether the wizard wrote the folder: it holds its report and its model."""
+    try:
+        report = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
+        return False
+    ours = isinstance(report, dict) and {"target", "lines", "files"} <= {*report}
+    return ours and (folder / "model.onnx").exists()
+
+
+def check_example(example: Any) -> None:
+    """Refuse what the engine cannot read.
+
+    Raises:
+        ValueError: for tensors without a batch or of another type, or no tensor.
+    """
+    found = measuring.tensors(example)
+    if not found or any(t.dim() == 0 for t in found):
+        raise ValueError(
+            "example must hold tensors whose first axis is the batch; got "
+            f"{'one without axes' if found else 'no tensor'}."
+        )
+    for tensor in found:
+        if tensor.dtype not in READ:
+            raise ValueError(
+                f"example must hold float32, uint8, int64 or int32 tensors; got "
+                f"{tensor.dtype}."
+            )
+
+
+def _like(example: Any, batch: Any) -> Any:
+    """A batch in the form of the example: a loader gives lists where that is a tuple."""
+    if isinstance(example, tuple) and isinstance(batch, list):
+        batch = tuple(batch)
+    named = isinstance(example, dict) and isinstance(batch, dict)
+    if named and {*batch} == {*example}:
+        batch = {name: batch[name] for name in example}
+    return tree_map(_on_cpu, batch)
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
 class _Told:

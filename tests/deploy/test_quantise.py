@@ -123,6 +123,9 @@ def test_without_a_layer_in_int8_nothing_changes(net):
     _, x, proto = net
     quantiser = Quantiser(proto, [x], Scheme(operators=("Conv", "Gemm")))
     same = quantiser.int8(in_float=quantiser.layers)
+    assert not any(
+        n.op_type.endswith("Linear") for n in quantiser.int8(only=[]).graph.node
+    )
     assert np.array_equal(runner(same)(x)[0], runner(proto)(x)[0])
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from deepseek_learn import DeploymentWizard, catalogue, cli, zoo
 from deepseek_learn.deploy import destinations, native, target, targets, wizard
 from deepseek_learn.deploy.result import COMPILED, MEASURED, UNVERIFIED
+from deepseek_learn.deploy.runtimes import runner
 from deepseek_learn.errors import MissingPackageError, UnknownNameError
 from tests.services import absent
 
@@ -166,7 +167,9 @@ def test_a_vendors_kit_claims_nothing(deployed, name):
     status = {line.what: line.status for line in done.lines}
     assert status["on_target"] == UNVERIFIED
     assert status["engine"] == COMPILED
-    assert status["check"] == status["metric"] == MEASURED
+    assert status["check"] == status["metric_before"] == MEASURED
+    assert status["metric"] == status["loss"] == UNVERIFIED  # computed in float32 here
+    assert "start" not in status
     assert "latency" not in status
     assert "Not verified here" in done.why()
     note = next(line.note for line in done.lines if line.what == "on_target")
@@ -255,7 +258,8 @@ class Pair(nn.Module):
 
 def test_several_inputs_and_a_batch_that_cannot_change(tmp_path):
     x = {"a": torch.rand(3, 4), "b": torch.rand(3, 4)}
-    one = DeploymentWizard(Pair(), x, dynamic_batch=False)
+    given = Pair()
+    one = DeploymentWizard(given, x, dynamic_batch=False)
     with pytest.raises(ValueError, match="batch must be 3, the example's"):
         one.to("cpp-cpu", tmp_path / "pair", precision="fp32", progress=False)
     done = one.to(
@@ -264,7 +268,7 @@ def test_several_inputs_and_a_batch_that_cannot_change(tmp_path):
     assert (done.folder / "check" / "output_1.npy").exists()
     assert done["metric"] is None
     assert script(done.folder, "verify.sh").returncode == 0
-    assert one.model.training  # as it was given
+    assert given.training  # as it was
 
 
 def test_pictures_are_prepared_as_the_wizard_was_told(tmp_path):
@@ -496,7 +500,114 @@ def test_requests_that_are_refused(given, options, error, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Shapes(nn.Module):
+    def __init__(self, say):
+        super().__init__()
+        self.line, self.say = nn.Linear(4, 2), say
+
+    def forward(self, x):
+        return self.say(self.line(x))
+
+
+@pytest.mark.parametrize(
+    ("say", "shape"), [(lambda y: (y, y.mean()), "[]"), (lambda y: y.T, "[2, 3]")]
+)
+def test_outputs_without_a_batch(say, shape, tmp_path):
+    made = DeploymentWizard(Shapes(say), torch.rand(3, 4))
+    with pytest.raises(
+        ValueError, match="must have the batch as its first axis"
+    ) as error:
+        made.to("amd-mi300", tmp_path / "out", progress=False)
+    assert shape in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_none_is_none_of_the_outputs(tmp_path):
+    made = DeploymentWizard(Shapes(lambda y: (y, None)), torch.rand(3, 4))
+    done = made.to("amd-mi300", tmp_path / "out", progress=False)
+    assert not (done.folder / "check" / "output_1.npy").exists()
+
+
+def test_a_share_of_one_is_no_metric_in_any_precision(tmp_path):
+    made = DeploymentWizard(nn.Linear(4, 2), torch.rand(3, 4), metric=lambda p: 0.9)
+    with pytest.raises(ValueError, match="points of 100"):
+        made.to("amd-mi300", tmp_path / "out", progress=False)
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, left, right):
+        return self.a(left) + 10 * self.b(right)
+
+
+def test_named_inputs_are_taken_by_name(tmp_path):
+    torch.manual_seed(0)
+    model, left, right = Named(), torch.rand(16, 4), -torch.rand(16, 4)
+    with torch.no_grad():
+        truth = model(left, right)
+
+    def metric(predict):
+        return (
+            100 - (predict({"right": right, "left": left}) - truth).abs().mean().item()
+        )
+
+    batches = [{"right": right, "left": left}]
+    made = DeploymentWizard(model, {"left": left, "right": right}, batches, metric)
+    done = made.to("cpp-cpu", tmp_path / "out", loss=0.9, progress=False)
+    assert done["metric_before"] > 99.99
+    assert done["loss"] < 0.2
+    with pytest.raises(
+        ValueError, match="the model takes left, right; got left, wrong"
+    ):
+        runner(made.proto)({"left": left, "wrong": right})
+
+
+def test_a_loaders_lists_are_taken_for_tuples(tmp_path):
+    model, left, right = Named(), torch.rand(16, 4), torch.rand(16, 4)
+    given = (left, right), [[left, right]], lambda p: 90.0
+    done = DeploymentWizard(model, *given).to(
+        "cpp-cpu", tmp_path / "out", progress=False
+    )
+    assert script(done.folder, "verify.sh").returncode == 0
+
+
+def test_what_was_given_is_copied(tmp_path):
+    model, x = nn.Linear(4, 2), torch.rand(3, 4)
+    made = DeploymentWizard(model, x, mean=np.array([0.5]))
+    with torch.no_grad():
+        wanted = model(x).clone()
+        model.weight.zero_()
+    done = made.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
+    stored = np.load(done.folder / "check" / "output_0.npy")
+    assert np.abs(stored - wanted.numpy()).max() < 1e-5
+
+
+def test_a_report_of_another_program_is_no_deployment(tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "thesis.tex").write_text("years of work")
+    made = DeploymentWizard(nn.Linear(4, 2), torch.rand(3, 4))
+    with pytest.raises(FileExistsError, match="never replaced"):
+        made.to("amd-mi300", tmp_path, overwrite=True, progress=False)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_the_scripts_mind_no_cdpath(deployed):
+    said = script(deployed["cpp-cpu"].folder, "verify.sh", env={"CDPATH": ".:/tmp"})
+    assert said.returncode == 0, said.stderr
+
+
+def test_nothing_to_quantise(tmp_path):
+    made = DeploymentWizard(nn.ReLU(), torch.rand(3, 4), [torch.rand(3, 4)], points)
+    with pytest.raises(ValueError, match="no layer with a weight that could be INT8"):
+        made.to("cpp-cpu", tmp_path / "out", progress=False)
+
+
 def test_what_is_no_model_and_no_example():
+    with pytest.raises(ValueError, match=r"int64 or int32 tensors; got torch\.bool"):
+        DeploymentWizard(nn.ReLU(), torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module; got str"):
         DeploymentWizard("resnet", X)
     with pytest.raises(

@@ -2,7 +2,7 @@
 # Compiles the engine on this machine, into ./engine.
 #   ./build.sh [options for cmake, such as -DORT_INCLUDE=/opt/onnxruntime/include]
 set -euo pipefail
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null
 source "$here/settings.sh"
 

@@ -2,7 +2,7 @@
 # Runs the model: ./run.sh --input PICTURE_OR_NPY [other options, see ./engine --help]
 # ORT_LIBRARY=FILE names ONNX Runtime's library, PROVIDER=cpu another execution provider.
 set -euo pipefail
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null
 source "$here/settings.sh"
 

@@ -2,7 +2,7 @@
 # The same model through Huawei's own compiler: model.om. SOC is the name of the chip that
 # `npu-smi info` prints: Ascend910B1 to Ascend910B4.
 set -euo pipefail
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 if [ -z "${SOC:-}" ]; then
   echo "atc.sh: set SOC to the chip's name, such as SOC=Ascend910B3 (see: npu-smi info)." >&2
   exit 2
