@@ -169,10 +169,14 @@ def test_zoo_models_equal_the_count_of_their_layers(name):
         nonlocal total
         if isinstance(layer, DPGLayer):
             total += output.numel() * layer.matrix.columns
+        elif isinstance(
+            layer, nn.ConvTranspose2d
+        ):  # each input goes to C_out k k places
+            total += inputs[0].numel() * layer.weight[0].numel()
         else:
             total += output.numel() * layer.weight[0].numel()
 
-    kinds = (nn.Conv2d, nn.Linear, DPGLayer)
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, DPGLayer)
     hooks = [
         m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)
     ]
