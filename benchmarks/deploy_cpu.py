@@ -111,9 +111,7 @@ def ways(
         f"{OPENVINO} fp32": lambda: backends.openvino(proto, x),
         f"{OPENVINO} bf16": lambda: backends.openvino(proto, x, "bf16"),
         f"{OPENVINO} INT8": lambda: backends.openvino(int8[OPENVINO]["proto"], x),
-        f"our engine, {ORT} fp32": lambda: Engine(
-            programs[ORT], proto, x, folder, *words[ORT]
-        ),
+        f"our engine, {ORT} fp32": lambda: engine(ORT, proto),
     }
     for name in RUNTIMES:
         makers[f"our engine, {name} INT8"] = lambda name=name: engine(
@@ -133,9 +131,12 @@ def ways(
         try:
             found[name] = make()
         except Exception as error:  # a peer may fail in any way
-            failed[name] = str(error).strip().split("\n")[0][:200]
-            print(f"{name}: {failed[name]}", flush=True)
+            failed[name] = first_line(error)
     return found, failed
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]
 
 
 def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
@@ -145,7 +146,7 @@ def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
         try:
             first[way] = run(2)
         except Exception as error:  # a peer may fail in any way
-            failed[way] = str(error).strip().split("\n")[0][:200]
+            failed[way] = first_line(error)
             del sides[way]
     return first
 
@@ -183,10 +184,15 @@ def measured(name: str, quick: bool) -> dict:
 
 def ratio(found: dict, over: str, under: str) -> dict:
     """Median and quartiles of `over`'s time to `under`'s."""
-    each = [a / b for a, b in zip(found["ms"][over], found["ms"][under], strict=True)]
-    low, middle, high = np.percentile(each, [25, 50, 75])
+    pairs = zip(found["ms"][over], found["ms"][under], strict=True)
+    return quartiles([a / b for a, b in pairs])
+
+
+def quartiles(readings: list[float]) -> dict:
+    """A row's median, with the quartiles as its interval."""
+    low, middle, high = np.percentile(readings, [25, 50, 75])
     facts = {"measured": float(middle), "low": float(low), "high": float(high)}
-    return facts | {"interval": "quartiles", "n": len(each)}
+    return facts | {"interval": "quartiles", "n": len(readings)}
 
 
 def best_int8(found: dict) -> str:
@@ -261,13 +267,10 @@ def engine_rows(name: str, found: dict) -> list[dict]:
         percent = {key: 100 * (cost[key] - 1) for key in ("measured", "low", "high")}
         what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
         rows.append(base | {"what": what, "unit": "%", "target": 3.0} | cost | percent)
-    starts = found["start_ms"]
-    low, middle, high = np.percentile(starts, [25, 50, 75])
     rows.append(
         base
         | {"what": f"{name}: start of our engine, INT8", "unit": "ms", "target": 100.0}
-        | {"measured": float(middle), "low": float(low), "high": float(high)}
-        | {"interval": "quartiles", "n": len(starts)}
+        | quartiles(found["start_ms"])
     )
     size = min(found["size_mb"][r] for r in RUNTIMES)
     whole = {"measured": size, "peer": "its float32 weights"}
@@ -282,13 +285,11 @@ def engine_rows(name: str, found: dict) -> list[dict]:
     )
     if large:
         best = f"{best_int8(found)} INT8"
-        ms = found["ms"][best]
-        low, middle, high = np.percentile(ms, [25, 50, 75])
         rows.append(
             base
             | {"what": f"{name}: one picture, one core, {best}", "unit": "s"}
-            | {"target": 0.3, "measured": middle / 1e3, "low": low / 1e3}
-            | {"high": high / 1e3, "interval": "quartiles", "n": len(ms)}
+            | {"target": 0.3}
+            | quartiles([ms / 1e3 for ms in found["ms"][best]])
         )
     return rows
 

@@ -23,6 +23,29 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
         ValueError: for another form of `name` or `shape`, or an example that is missing.
         DeepSeekLearnError: when the module or the callable is not there.
     """
+    return _named(name, shape)[:2]
+
+
+def deployable(name: str, shape: str = "") -> tuple[nn.Module, Any, Any, Any]:
+    """What a wizard is made of: model, example, calibration batches, metric.
+
+    Args:
+        name: as for `model_and_example`; a callable may also give all four. Where it
+            does not, the last two are None.
+
+    Raises:
+        ValueError, DeepSeekLearnError: as `model_and_example`.
+    """
+    model, example, calibration, metric = _named(name, shape)
+    if name.startswith("zoo:"):
+        from . import zoo
+
+        known = zoo.evaluation(name.removeprefix("zoo:"))
+        calibration, metric = known.calibration.split(8), known.metric
+    return model, example, calibration, metric
+
+
+def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
         raise ValueError(
@@ -31,9 +54,9 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
     if module == "zoo":
         from . import zoo
 
-        model, example = zoo.load(attribute), zoo.example(attribute)
+        model, example, *more = zoo.load(attribute), zoo.example(attribute), None, None
     else:
-        model, example = _pair(name, _look_up(module, attribute))
+        model, example, *more = _parts(name, _look_up(module, attribute))
     if shape:
         example = torch.rand(_sizes(shape), generator=torch.Generator().manual_seed(0))
     if example is None:
@@ -41,43 +64,18 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
             f"{name} gives a model without an example: add --shape, such as "
             f"--shape 1,3,224,224."
         )
-    return model, example
+    return model, example, *more
 
 
-def deployable(name: str, shape: str = "") -> tuple:
-    """What a wizard is made of: model, example, calibration batches, metric.
-
-    Args:
-        name: `zoo:NAME`; or `module:callable` where the callable gives these four, or
-            what `model_and_example` takes: then there is neither calibration nor metric.
-
-    Raises:
-        ValueError, DeepSeekLearnError: as `model_and_example`.
-    """
-    module, _, attribute = name.partition(":")
-    if module == "zoo":
-        from . import zoo
-
-        model, example = model_and_example(name, shape)
-        known = zoo.evaluation(attribute)
-        return model, example, known.calibration.split(8), known.metric
-    made = _look_up(module, attribute) if module and attribute else None
-    made = made() if callable(made) and not isinstance(made, nn.Module) else made
-    if isinstance(made, tuple) and len(made) == 4:
-        return made
-    return *model_and_example(name, shape), None, None
-
-
-def _pair(name: str, found: Any) -> tuple[nn.Module, Any]:
-    """A model, or what gives one, or one with its example."""
+def _parts(name: str, found: Any) -> tuple[nn.Module, Any, Any, Any]:
+    """A model, or what gives one, alone or with what belongs to it."""
     made = found if isinstance(found, nn.Module) or not callable(found) else found()
-    if isinstance(made, nn.Module):
-        return made, None
-    if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
-        return made
+    parts = made if isinstance(made, tuple) else (made,)
+    if len(parts) in (1, 2, 4) and isinstance(parts[0], nn.Module):
+        return *parts, *(None,) * (4 - len(parts))
     raise ValueError(
-        f"{name} must give a torch.nn.Module, or a pair of one and an example; got "
-        f"{type(made).__name__}."
+        f"{name} must give a torch.nn.Module, or four with calibration batches and a "
+        f"metric, or a pair of one and an example; got {type(made).__name__}."
     )
 
 

@@ -68,7 +68,29 @@ class Guarded(Report):
 
     def plot(self):
         """The sensitivities in the order of the model, a cell a layer (plotly)."""
-        return sensitivity_map(self.to_frame())
+        import numpy as np
+        import plotly.graph_objects as go
+
+        frame = self.to_frame()
+        errors = np.maximum(frame["error"].to_numpy(float), 1e-12)
+        heat = go.Heatmap(
+            z=np.log10(errors)[None],
+            x=list(frame.index),
+            y=[""],
+            text=[[f"{n}: {e:.2g}, {k}" for n, e, k in frame.itertuples()]],
+            hoverinfo="text",
+            colorscale="YlOrRd",
+            colorbar={"title": text("deploy.error_axis")},
+        )
+        figure = go.Figure(heat).update_layout(template="plotly_white", height=320)
+        return figure.add_scatter(
+            x=self.in_float,
+            y=[""] * len(self.in_float),
+            mode="markers",
+            marker={"symbol": "x", "color": "black", "size": 9},
+            hoverinfo="skip",
+            showlegend=False,
+        )
 
     def why(self) -> str:
         said = text(
@@ -114,8 +136,8 @@ def guard(
     Args:
         metric: `metric(predict)` gives points (0..100, higher is better) on held-out
             data, where `predict(x)` gives the model's output tensor, or a tuple of them
-            in order where it has several. Choosing layers by it is
-            learning from that data: keep further data for the final figure.
+            in order where it has several. Choosing layers by it is learning from that
+            data: keep further data for the final figure.
         aim: in points, at least 0 and below 1. Where half of the layers in float do not
             reach it, the attempt that lost least is taken.
         run: what answers: the runtime of the target.
@@ -165,9 +187,14 @@ def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
 
 
-def float_points(metric: Metric, proto, run: Runner = runner, *watch) -> float:
-    """The points of the float model; refuses a metric that gives a share of 1."""
-    whole = points(metric, proto, run, *watch)
+def float_points(
+    metric: Metric,
+    proto,
+    run: Runner = runner,
+    watch: Callable[[Any], None] = lambda x: None,
+) -> float:
+    """The `points` of the float model; refuses a metric that gives a share of 1."""
+    whole = points(metric, proto, run, watch)
     if whole <= 1:
         raise ValueError(
             f"metric must give points of 100 (87.5, not 0.875); the float model got "
@@ -201,40 +228,11 @@ def points(
 
 
 def check_aim(aim: float) -> None:
+    """Refuse a tolerated loss that is not in 0 <= aim < 1 point (`ValueError`)."""
     if not 0 <= aim < LIMIT:
         raise ValueError(
             f"the tolerated loss must be at least 0 and below {LIMIT:g} point; got {aim:g}."
         )
-
-
-def sensitivity_map(frame: pd.DataFrame):
-    """A heat map of `error` by layer, from a frame with `error` and `kept_as`."""
-    import numpy as np
-    import plotly.graph_objects as go
-
-    errors = frame["error"].to_numpy(float)
-    shown = np.log10(np.maximum(errors, 1e-12))[None]
-    hover = [[f"{n}: {e:.2g}, {k}" for n, e, k in frame.itertuples()]]
-    heat = go.Heatmap(
-        z=shown,
-        x=list(frame.index),
-        y=[""],
-        text=hover,
-        hoverinfo="text",
-        colorscale="YlOrRd",
-        colorbar={"title": text("deploy.error_axis")},
-    )
-    figure = go.Figure(heat).update_layout(template="plotly_white", height=320)
-    spared = [n for n, k in frame["kept_as"].items() if k == "float"]
-    figure.add_scatter(
-        x=spared,
-        y=[""] * len(spared),
-        mode="markers",
-        marker={"symbol": "x", "color": "black", "size": 9},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    return figure
 
 
 def _search(lost: Callable[[int], float], aim: float, most: int) -> None:

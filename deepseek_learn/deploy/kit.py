@@ -18,7 +18,7 @@ from .result import Deployment, Line, markdown
 from .runtimes import Runner, arrays
 
 FILES = Path(__file__).with_name("kit")  # scripts and texts; a folder a target
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # of `verify.sh`
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # of `verify.sh`
 
 
 @dataclass

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from . import native
 from .kit import Kit
@@ -18,11 +17,6 @@ from .runtimes import arguments, arrays
 
 ROUNDS, SECONDS = 5, 0.4  # of each side in turn; about so long a round
 MB = 1e6
-
-
-def tensors(example: Any) -> list[Tensor]:
-    """The tensors of an example, in the order of the model's inputs."""
-    return [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
 
 
 def lines(
@@ -34,6 +28,9 @@ def lines(
         engine: the compiled engine; None: `refusal` says why there is none.
         model: PyTorch's, in evaluation mode, on the CPU; timed in turn with the engine on
             `x`, one thread each.
+
+    Raises:
+        EngineError: where its answers on this processor are not the stored ones.
     """
     found = [
         Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
@@ -45,9 +42,7 @@ def lines(
     program.write_bytes(engine)
     program.chmod(0o755)
     run = _Engine(kit, program, "cpu")
-    check = run.answer(
-        "--selfcheck", kit.folder / "check", "--repeat", 1, "--tolerance", 10
-    )
+    check = run.answer(*_selfcheck(kit), "--repeat", 1)
     difference = check["selfcheck"]["relative_difference"]
     found.append(Line("check", MEASURED, difference, note=check["runtime"]))
     if goal.provider == "cpu":
@@ -74,6 +69,11 @@ class _Engine:
         return native.run(
             self.program, self.kit.folder / "model.onnx", *self.words, *words
         )
+
+
+def _selfcheck(kit: Kit) -> list[Any]:
+    check, tolerance = kit.folder / "check", kit.settings["TOLERANCE"]
+    return ["--selfcheck", check, "--tolerance", tolerance]
 
 
 def _speed(run: _Engine, model: nn.Module, x: Any) -> list[Line]:
@@ -126,13 +126,7 @@ def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
     program = kit.folder / ".engine"
     program.write_bytes(engine)
     program.chmod(0o755)
-    words = [
-        "--selfcheck",
-        kit.folder / "check",
-        "--tolerance",
-        kit.settings["TOLERANCE"],
-    ]
-    words += ["--repeat", 50]
+    words = [*_selfcheck(kit), "--repeat", 50]
     try:
         answer = _Engine(kit, program, goal.provider).answer(*words)
     except native.EngineError as error:

@@ -1,5 +1,6 @@
 """The C++ engine from Python: build it with cmake, run it, read its answer."""
 
+import functools
 import json
 import os
 import re
@@ -58,6 +59,13 @@ def build(
             shutil.copyfile(Path(folder) / "engine", temporary)
     Path(target).chmod(0o755)
     return Path(target)
+
+
+@functools.cache
+def compiled(runtime: str) -> bytes:
+    """The engine for `runtime`, compiled once in this process (see `build`)."""
+    with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+        return build(Path(folder) / "engine", runtime).read_bytes()
 
 
 def run(engine: str | Path, model: str | Path, *words: Any) -> dict:

@@ -22,10 +22,14 @@ def arguments(example: Any) -> tuple[tuple, dict]:
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
-def arrays(example: Any) -> list[np.ndarray]:
+def tensors(example: Any) -> list[Tensor]:
     """The tensors of an example, in the order of the exported model's inputs."""
-    leaves = tree_leaves(arguments(example))
-    return [t.numpy(force=True) for t in leaves if isinstance(t, Tensor)]
+    return [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
+
+
+def arrays(example: Any) -> list[np.ndarray]:
+    """The `tensors` of an example, in NumPy."""
+    return [tensor.numpy(force=True) for tensor in tensors(example)]
 
 
 def ordered(example: Any, names: list[str]) -> list[np.ndarray]:

@@ -3,8 +3,6 @@
 import copy
 import dataclasses
 import functools
-import json
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,15 @@ from ..bar import Bar
 from ..catalogue import text
 from ..errors import DeepSeekLearnError
 from ..files import whole_folder
-from . import hub, measuring, native
+from . import checks, hub, measuring, native
 from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
 from .destinations import Target, targets
-from .kit import TOLERANCE, Kit
+from .kit import TOLERANCES, Kit
 from .quantise import Quantiser, Scheme, feed, half_precision
 from .result import MEASURED, UNVERIFIED, Deployment, Line
-from .runtimes import runner, runner_for
+from .runtimes import runner, runner_for, tensors
 
 SAMPLES = 8  # whose answers are stored
-READ = (torch.float32, torch.uint8, torch.int64, torch.int32)  # by the engine
 Progress = Callable[[str, float], None]
 
 
@@ -68,7 +65,7 @@ class DeploymentWizard:
             raise TypeError(
                 f"model must be a torch.nn.Module; got {type(model).__name__}."
             )
-        check_example(example)
+        checks.example(example)
         self.model = copy.deepcopy(model).cpu().eval()
         self.example, self.metric = tree_map(_on_cpu, example), metric
         given = None if calibration is None else list(calibration)
@@ -109,7 +106,7 @@ class DeploymentWizard:
         """
         goal, folder = targets[target], Path(out)
         precision = self._checked(goal, precision, loss, batch)
-        check_folder(folder, overwrite)
+        checks.folder(folder, overwrite)
         with _Told(progress) as tell:
             tell("export", 0.0)
             same = Line("same", MEASURED, self.same)
@@ -154,7 +151,7 @@ class DeploymentWizard:
             "PROVIDER": goal.provider,
             "PRECISION": goal.told(precision),
             "BATCH": batch,
-            "TOLERANCE": TOLERANCE[goal.computes(precision)],
+            "TOLERANCE": TOLERANCES[goal.computes(precision)],
         }
         kit = Kit(folder, goal.name, proto, precision, settings)
         run = runner_for(goal.runtime, precision)
@@ -179,14 +176,8 @@ class DeploymentWizard:
         for at, batch in enumerate(self.calibration or []):
             feed(self.proto, batch, at)  # refuses another shape
         inputs = [self.example, *(self.calibration or [])[:1]]
-        apart = hub.verify(self.proto, self.model, inputs)
-        for at, y in enumerate(runner(self.proto)(self.example)):
-            if y.ndim == 0 or len(y) != self._own_batch():
-                raise ValueError(
-                    f"output {at} of the model must have the batch as its first axis; it "
-                    f"is {list(y.shape)} for a batch of {self._own_batch()}."
-                )
-        return apart
+        checks.outputs(runner(self.proto)(self.example), self._own_batch())
+        return hub.verify(self.proto, self.model, inputs)
 
     def quantiser(self, scheme: Scheme) -> Quantiser:
         """The exported model, calibrated (once) for INT8 of this form."""
@@ -197,36 +188,13 @@ class DeploymentWizard:
 
     def _checked(self, goal: Target, precision, loss, batch) -> str:
         """The precision to take; refuses before anything is done."""
-        precision = precision or goal.precisions[0]
-        if precision not in goal.precisions:
-            known = ", ".join(goal.precisions)
-            raise ValueError(
-                f"precision must be one of {known} for {goal.name}; got {precision!r}."
-            )
         check_aim(loss)
-        if not isinstance(batch, int) or batch < 1:
-            raise ValueError(f"batch must be a whole number from 1; got {batch!r}.")
-        if not self.dynamic_batch and batch != (own := self._own_batch()):
-            raise ValueError(
-                f"batch must be {own}, the example's, with dynamic_batch=False; got "
-                f"{batch}."
-            )
-        missing = [
-            name
-            for name in ("calibration", "metric")
-            if precision == "int8" and getattr(self, name) is None
-        ]
-        if missing:
-            other = next((p for p in goal.precisions if p != "int8"), None)
-            instead = f', or precision="{other}"' if other else ""
-            raise ValueError(
-                f"int8 needs {' and '.join(missing)}, which the wizard was not given: "
-                f"batches to calibrate with, and points on held-out data{instead}."
-            )
-        return precision
+        checks.batch(batch, None if self.dynamic_batch else self._own_batch())
+        given = {"calibration": self.calibration, "metric": self.metric}
+        return checks.precision(precision, goal, given)
 
     def _own_batch(self) -> int:
-        return len(measuring.tensors(self.example)[0])
+        return len(tensors(self.example)[0])
 
     def _at(self, goal: Target, precision: str, loss: float, tell):
         """The model at that precision, how it was guarded, and the lines on its metric."""
@@ -265,9 +233,7 @@ class DeploymentWizard:
                 f"{after:.2f}), and {LIMIT:g} or more is refused."
             )
         unit, status, note = text("deploy.points"), MEASURED, ""
-        if (
-            precision == "fp16"
-        ):  # a processor rounds the weights, and computes in float32
+        if precision == "fp16":  # here only the weights are rounded
             status, note = UNVERIFIED, text("deploy.half_here")
         return [
             Line("metric_before", MEASURED, before, unit),
@@ -280,7 +246,7 @@ class DeploymentWizard:
         wanted = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
         given, count = [], 0
         for each in (self.example, *(self.calibration or [])):
-            given.append(measuring.tensors(each))
+            given.append(tensors(each))
             count += len(given[-1][0])
             if count >= wanted:
                 break
@@ -300,58 +266,6 @@ class DeploymentWizard:
             return value[torch.arange(batch) % len(value)]
 
         return tree_map(sized, self.example)
-
-
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that is not empty, unless it is a deployment to be replaced.
-
-    Raises:
-        FileExistsError: saying what to do.
-    """
-    if folder.is_file():
-        raise FileExistsError(f"out must be a folder; {folder} is a file.")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not is_deployment(folder):
-        raise FileExistsError(
-            f"out must be a new or empty folder; {folder} holds files that are no "
-            f"deployment, and they are never replaced."
-        )
-    if not overwrite:
-        raise FileExistsError(
-            f"out must be a new or empty folder; {folder} holds a deployment: give "
-            f"overwrite=True to replace it."
-        )
-
-
-def is_deployment(folder: Path) -> bool:
-    """Whether the wizard wrote the folder: it holds its report and its model."""
-    try:
-        report = json.loads((folder / "report.json").read_text())
-    except (OSError, ValueError):
-        return False
-    ours = isinstance(report, dict) and {"target", "lines", "files"} <= {*report}
-    return ours and (folder / "model.onnx").exists()
-
-
-def check_example(example: Any) -> None:
-    """Refuse what the engine cannot read.
-
-    Raises:
-        ValueError: for tensors without a batch or of another type, or no tensor.
-    """
-    found = measuring.tensors(example)
-    if not found or any(t.dim() == 0 for t in found):
-        raise ValueError(
-            "example must hold tensors whose first axis is the batch; got "
-            f"{'one without axes' if found else 'no tensor'}."
-        )
-    for tensor in found:
-        if tensor.dtype not in READ:
-            raise ValueError(
-                f"example must hold float32, uint8, int64 or int32 tensors; got "
-                f"{tensor.dtype}."
-            )
 
 
 def _like(example: Any, batch: Any) -> Any:
@@ -394,17 +308,11 @@ class _Told:
 def _engine(goal: Target) -> tuple[bytes | None, str]:
     """The compiled engine; where it need not run here, None and why not."""
     try:
-        return _built(goal.runtime), ""
+        return native.compiled(goal.runtime), ""
     except native.BuildError as error:
         if goal.provider == "cpu":
             raise
         return None, str(error)
-
-
-@functools.cache
-def _built(runtime: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
-        return native.build(Path(folder) / "engine", runtime).read_bytes()
 
 
 def _files(folder: Path) -> dict[str, int]:

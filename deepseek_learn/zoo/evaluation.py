@@ -44,6 +44,7 @@ class Evaluation:
         return self.points(predict, self.held_out)
 
     def points(self, predict: Callable[[Tensor], Tensor], part: ImageDataset) -> float:
+        """Points (0..100) of what `predict` answers on the pictures of `part`."""
         rows = torch.arange(len(part)).split(BATCH)
         with torch.inference_mode():
             answers = torch.cat([predict(part.batch(some)[0]) for some in rows])

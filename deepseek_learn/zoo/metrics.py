@@ -41,7 +41,14 @@ def iou(logits: Tensor, labels: Tensor) -> float:
 
 
 def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """The `iou` with its 95 % bootstrap interval, pictures drawn: `{"iou": {...}}`."""
+    """The `iou` with its 95 % bootstrap interval, whole pictures drawn.
+
+    Args:
+        logits: `[N, 2, H, W]`; `labels`: `[N, H, W]`, masks of 0 and 1.
+
+    Returns:
+        `{"iou": {"value", "low", "high", "n"}}`, 0..1.
+    """
     answered, wanted = logits[:, 1] > logits[:, 0], labels == 1  # [N, H, W]
     both = (answered & wanted).flatten(1).sum(1).numpy()  # [N]
     either = (answered | wanted).flatten(1).sum(1).numpy()

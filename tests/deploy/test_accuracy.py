@@ -1,7 +1,6 @@
 """The guard: it spares few layers, those that hurt, and refuses what loses a point."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -139,4 +138,3 @@ def test_what_is_no_metric_and_no_aim(metric, options, said):
 
 def test_most_sensitive_first():
     assert most_sensitive({"a": 1.0, "b": 3.0, "c": 2.0}, 2) == ["b", "c"]
-    assert isinstance(guarded(2, set(), aim=0.9)[0].tried, pd.DataFrame)

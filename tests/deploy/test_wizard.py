@@ -17,7 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from deepseek_learn import DeploymentWizard, catalogue, cli, zoo
-from deepseek_learn.deploy import destinations, native, target, targets, wizard
+from deepseek_learn.deploy import destinations, native, target, targets
 from deepseek_learn.deploy.result import COMPILED, MEASURED, UNVERIFIED
 from deepseek_learn.deploy.runtimes import runner
 from deepseek_learn.errors import MissingPackageError, UnknownNameError
@@ -41,7 +41,7 @@ def make(name="fashion_net"):
 @pytest.fixture(scope="module", autouse=True)
 def compiler():
     try:
-        wizard._built("onnxruntime")
+        native.compiled("onnxruntime")
     except native.BuildError as error:
         absent(str(error))
 
@@ -435,7 +435,7 @@ def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
 
 def test_without_a_compiler(fashion, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    wizard._built.cache_clear()
+    native.compiled.cache_clear()
     with pytest.raises(
         native.BuildError, match="needs cmake, which is not on the PATH"
     ):

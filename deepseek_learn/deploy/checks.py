@@ -1,0 +1,120 @@
+"""What the wizard refuses, before any work is done where that can be."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .destinations import Target
+from .runtimes import tensors
+
+READ = (torch.float32, torch.uint8, torch.int64, torch.int32)  # by the engine
+
+
+def folder(path: Path, overwrite: bool) -> None:
+    """Refuse a folder that is not empty, unless it is a deployment to be replaced.
+
+    Raises:
+        FileExistsError: saying what to do.
+    """
+    if path.is_file():
+        raise FileExistsError(f"out must be a folder; {path} is a file.")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not is_deployment(path):
+        raise FileExistsError(
+            f"out must be a new or empty folder; {path} holds files that are no "
+            f"deployment, and they are never replaced."
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"out must be a new or empty folder; {path} holds a deployment: give "
+            f"overwrite=True to replace it."
+        )
+
+
+def is_deployment(folder: Path) -> bool:
+    """Whether the wizard wrote the folder: it holds its report and its model."""
+    try:
+        report = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
+        return False
+    ours = isinstance(report, dict) and {"target", "lines", "files"} <= {*report}
+    return ours and (folder / "model.onnx").exists()
+
+
+def example(given: Any) -> None:
+    """Refuse what the engine cannot read.
+
+    Raises:
+        ValueError: for tensors without a batch or of another type, or no tensor.
+    """
+    found = tensors(given)
+    if not found or any(t.dim() == 0 for t in found):
+        raise ValueError(
+            "example must hold tensors whose first axis is the batch; got "
+            f"{'one without axes' if found else 'no tensor'}."
+        )
+    for tensor in found:
+        if tensor.dtype not in READ:
+            raise ValueError(
+                f"example must hold float32, uint8, int64 or int32 tensors; got "
+                f"{tensor.dtype}."
+            )
+
+
+def batch(given: Any, own: int | None) -> None:
+    """Refuse a batch that is no whole number from 1, or not the model's `own`, if fixed.
+
+    Raises:
+        ValueError: saying which is taken.
+    """
+    if not isinstance(given, int) or given < 1:
+        raise ValueError(f"batch must be a whole number from 1; got {given!r}.")
+    if own is not None and given != own:
+        raise ValueError(
+            f"batch must be {own}, the example's, with dynamic_batch=False; got {given}."
+        )
+
+
+def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
+    """The precision to take: the one asked for, or the target's first.
+
+    Args:
+        given: what INT8 needs, by name; None where the wizard has none.
+
+    Raises:
+        ValueError: for another precision, or INT8 without what it needs.
+    """
+    taken = asked or target.precisions[0]
+    if taken not in target.precisions:
+        known = ", ".join(target.precisions)
+        raise ValueError(
+            f"precision must be one of {known} for {target.name}; got {taken!r}."
+        )
+    missing = [name for name, value in given.items() if value is None]
+    if taken != "int8" or not missing:
+        return taken
+    other = next((p for p in target.precisions if p != "int8"), None)
+    instead = f', or precision="{other}"' if other else ""
+    raise ValueError(
+        f"int8 needs {' and '.join(missing)}, which the wizard was not given: batches to "
+        f"calibrate with, and points on held-out data{instead}."
+    )
+
+
+def outputs(answers: Sequence[np.ndarray], size: int) -> None:
+    """Refuse a model whose outputs do not have the batch of `size` as first axis.
+
+    Raises:
+        ValueError: naming the output.
+    """
+    for at, y in enumerate(answers):
+        if y.ndim == 0 or len(y) != size:
+            raise ValueError(
+                f"output {at} of the model must have the batch as its first axis; it is "
+                f"{list(y.shape)} for a batch of {size}."
+            )
