@@ -17,7 +17,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from deepseek_learn import DeploymentWizard, catalogue, cli, zoo
-from deepseek_learn.deploy import destinations, native, target, targets
+from deepseek_learn.deploy import destinations, kit, native, target, targets
 from deepseek_learn.deploy.result import COMPILED, MEASURED, UNVERIFIED
 from deepseek_learn.deploy.runtimes import runner
 from deepseek_learn.errors import MissingPackageError, UnknownNameError
@@ -431,6 +431,18 @@ def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
     done = in_a_process(tmp_path / "out", progress=kill)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_that_answers_otherwise_is_not_handed_over(
+    fashion, tmp_path, monkeypatch
+):
+    right = kit.Kit._answers
+    monkeypatch.setattr(
+        kit.Kit, "_answers", lambda *given: [y + 10 for y in right(*given)]
+    )
+    with pytest.raises(native.EngineError, match="the self-check failed"):
+        fashion.to("cpp-cpu", tmp_path / "out", loss=0.9, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_compiler(fashion, tmp_path, monkeypatch):
