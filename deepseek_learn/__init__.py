@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "AutoTuner": "tuner",
+    "DeepOpt": "optim",
     "DeploymentWizard": "deploy",
     "DynamicParameterGroup": "dpg",
     "ModelProfiler": "profiler",
@@ -21,6 +22,7 @@ _MODULES = (
     "deploy",
     "dpg",
     "lm",
+    "optim",
     "profiler",
     "training",
     "tuner",

@@ -2,6 +2,7 @@
 
 import platform
 from pathlib import Path
+from typing import Any
 
 
 def processor() -> str:
@@ -14,3 +15,20 @@ def processor() -> str:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def multiplies_bfloat16(device: Any = "cpu") -> bool:
+    """Does the device multiply matrices of bfloat16 faster than such of float32?
+
+    On a processor that takes instructions of its own (AVX512-BF16 or AMX); without
+    them, PyTorch computes bfloat16 by way of float32, and more slowly.
+    """
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if kind != "cpu":
+        return False
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in tests)

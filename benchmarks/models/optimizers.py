@@ -1,0 +1,205 @@
+"""The optimizers that are compared: how each is built, and the grids it is tuned over.
+
+Every one gets the model of a task and a configuration, one value of each of its axes.
+All axes are grids, fixed beforehand; the value a search starts from is named.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_learn.optim import DeepOpt
+
+WARM_UP = 10  # steps in which the learning rate rises, of every optimizer
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An optimizer.
+
+    Attributes:
+        build: `(model, configuration, steps)` → the optimizers that step together.
+        axes: name → the values on its grid, in order.
+        start: the configuration from which a search starts.
+    """
+
+    name: str
+    title: str
+    build: Callable[[nn.Module, dict[str, Any], int], list]
+    axes: dict[str, tuple]
+    start: dict[str, Any]
+
+
+def powers(low: float, count: int) -> tuple[float, ...]:
+    """`count` values, each twice the one before."""
+    return tuple(low * 2**i for i in range(count))
+
+
+RATES = powers(6.25e-5, 12)  # 6.25e-5 to 0.128
+DECAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+FIRST = (0.6, 0.7, 0.8, 0.9, 0.95)
+SECOND = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+SCHEDULES = ("cosine", "linear", "wsd")
+
+
+def share(schedule: str, step: int, steps: int) -> float:
+    """The share of the learning rate in a step, counted from 0; the last one's is small.
+
+    "wsd" is constant for the first half and falls in a line over the second; "constant"
+    falls not at all.
+    """
+    rising, progress = min((step + 1) / WARM_UP, 1.0), step / steps
+    falling = {
+        "constant": 1.0,
+        "linear": 1 - progress,
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        "wsd": min(1.0, 2 * (1 - progress)),
+    }
+    return rising * falling[schedule]
+
+
+def adamw(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """PyTorch's AdamW, fused; no decay of vectors."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1]},
+        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0},
+    ]
+    betas = c["beta1"], c["beta2"]
+    return [
+        torch.optim.AdamW(
+            groups, lr=c["lr"], betas=betas, weight_decay=c["decay"], fused=True
+        )
+    ]
+
+
+def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
+    """`DeepOpt` with its defaults but for the axes."""
+    betas = c["beta1"], c["beta2"]
+    return [DeepOpt(model, c["lr"], betas=betas, weight_decay=c["decay"], **options)]
+
+
+class FlatMuon(torch.optim.Muon):
+    """PyTorch's Muon, which takes matrices only, on kernels seen as `[out, in * k]`."""
+
+    def __init__(self, parameters: list[Tensor], **options):
+        self.pairs = [(p, p.detach().flatten(1)) for p in parameters]  # shared storage
+        super().__init__([flat for _, flat in self.pairs], **options)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for p, _ in self.pairs:
+            p.grad = None
+
+    def step(self, closure=None):
+        for p, flat in self.pairs:
+            flat.grad = p.grad.flatten(1)
+        return super().step()
+
+
+def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """PyTorch's Muon on the parameters that DeepOpt calls matrices, AdamW on the rest."""
+    groups = {g["role"]: g["params"] for g in DeepOpt(model).param_groups}
+    options = {"momentum": c["beta1"], "weight_decay": c["decay"]}
+    return [
+        FlatMuon(
+            groups["matrix"], lr=c["lr"], adjust_lr_fn="match_rms_adamw", **options
+        ),
+        torch.optim.AdamW(
+            groups["adamw"],
+            lr=c["lr"],
+            betas=(c["adamw_beta1"], 0.95),
+            weight_decay=0.0,
+            fused=True,
+        ),
+    ]
+
+
+def soap(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """SOAP of `pytorch-optimizer`: kernels axis by axis, no axis longer than 2048."""
+    from pytorch_optimizer import SOAP
+
+    betas = c["beta1"], c["beta2"]
+    return [
+        SOAP(
+            model.parameters(),
+            lr=c["lr"],
+            betas=betas,
+            weight_decay=c["decay"],
+            max_precondition_dim=2048,
+        )
+    ]
+
+
+def schedule_free(model: nn.Module, c: dict[str, Any], steps: int) -> list:
+    """Schedule-Free AdamW of `pytorch-optimizer`; it replaces the schedule."""
+    from pytorch_optimizer import ScheduleFreeAdamW
+
+    return [
+        ScheduleFreeAdamW(
+            model.parameters(),
+            lr=c["lr"],
+            betas=(c["beta1"], c["beta2"]),
+            weight_decay=c["decay"],
+            warmup_steps=round(c["warm-up"] * steps),
+        )
+    ]
+
+
+SHARED = {"lr": RATES, "beta1": FIRST, "schedule": SCHEDULES, "decay": DECAYS}
+CONTESTANTS = {
+    c.name: c
+    for c in (
+        Contestant(
+            "adamw",
+            "AdamW",
+            adamw,
+            SHARED | {"beta2": SECOND},
+            {"lr": 4e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "beta2": 0.95},
+        ),
+        Contestant(
+            "deepopt",
+            "DeepOpt",
+            deepopt,
+            SHARED | {"beta2": SECOND},
+            {"lr": 16e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "beta2": 0.95},
+        ),
+        Contestant(
+            "muon",
+            "torch Muon + AdamW",
+            muon,
+            SHARED | {"adamw_beta1": FIRST},
+            {"lr": 16e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "adamw_beta1": 0.9},
+        ),
+        Contestant(
+            "soap",
+            "SOAP",
+            soap,
+            SHARED | {"beta2": SECOND},
+            {"lr": 4e-3, "beta1": 0.9, "schedule": "linear"}
+            | {"decay": 0.1, "beta2": 0.95},
+        ),
+        Contestant(
+            "free",
+            "Schedule-Free AdamW",
+            schedule_free,
+            {"lr": RATES, "beta1": (*FIRST[2:], 0.98), "decay": DECAYS}
+            | {"warm-up": (0.02, 0.05, 0.1, 0.2), "beta2": SECOND},
+            {"lr": 8e-3, "beta1": 0.9, "warm-up": 0.05, "decay": 0.1, "beta2": 0.99},
+        ),
+    )
+}
+_deepopt = CONTESTANTS["deepopt"]
+VARIANTS = {
+    name: replace(_deepopt, name=name, title=title, build=partial(deepopt, **options))
+    for name, title, options in (
+        ("int8", "DeepOpt, int8 state", {"state": "int8"}),
+        ("rows", "DeepOpt, rarely active rows", {"rarely_active": True}),
+    )
+}

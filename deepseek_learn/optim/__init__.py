@@ -1,0 +1,13 @@
+"""DeepOpt: orthogonalised momentum for matrices, AdamW for the rest, little state."""
+
+from .. import lazy
+
+_LAZY = {
+    "DeepOpt": "deepopt",
+    "balance": "orthogonal",
+    "orthogonalise": "orthogonal",
+}
+
+__all__ = [*_LAZY]
+
+__getattr__, __dir__ = lazy.attach(__name__, _LAZY, ())

@@ -1,0 +1,266 @@
+r"""DeepOpt: orthogonalised momentum for matrices, AdamW for what is no matrix.
+
+For a matrix `W` with gradient `G` (a convolution's kernel is seen as `[out, in * k]`):
+
+.. math::
+    M &\leftarrow \mu M + (1 - \mu) G, \qquad U = (1 - \mu) G + \mu M \\
+    O &= \mathrm{balance}(\mathrm{orthogonalise}(U)) \\
+    W &\leftarrow W - \eta \lambda\, W \odot [O \odot W > 0]
+                 - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
+
+The factor makes the root mean square of an update 0.2 of the learning rate, as AdamW's
+usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable",
+arXiv 2502.16982). The decay acts only where it agrees with the update (Chen et al. 2025,
+"Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises from 0.8 while the run is
+young. One average a weight is all that is kept, in two bytes by default.
+Lesson: `notebooks/basic/06_deepopt.ipynb`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .moments import KINDS
+from .roles import divide, listed
+from .rules import move_adamw, move_matrices, move_rows
+from .sharded import agreed, local
+
+RULES = {"matrix": move_matrices, "adamw": move_adamw, "rows": move_rows}
+
+
+class DeepOpt(torch.optim.Optimizer):
+    """An optimizer for deep networks that needs few steps and little memory.
+
+    Args:
+        params: the model (best: its modules say what is an embedding and what the
+            head), its `named_parameters()`, or a list of groups `{"params": ..., "lr":
+            ...}`. Bare parameters work, with a warning. Each group is divided by role:
+            `plan()` shows how, `roles` overrules it.
+        lr: the learning rate of matrices.
+        weight_decay: of matrices.
+        momentum, momentum_warmup: the momentum rises in a line from 0.8 to `momentum`
+            over the first `momentum_warmup` steps.
+        beta2: of the average by which neurons are balanced.
+        adamw_lr: the learning rate of all else, as a multiple of `lr`.
+        betas, eps, adamw_weight_decay: AdamW's.
+        state: how averages are stored, "fp32", "bf16" or "int8"; the arithmetic is in
+            float32. A vector is never int8; variances, few of them, are float32.
+        nonfinite: what to do when a gradient is not finite: "raise", or "skip": leave
+            everything as it is and count the step in `skipped`.
+        roles: pattern of names → "matrix", "adamw" or "rows", before everything else.
+        rarely_active: True, or the `Groups` of a `DynamicParameterGroup`: rows of
+            embeddings, and of layers whose neurons are mostly in the group "low", are
+            updated only in steps in which they have a gradient, without a momentum. It
+            saves memory. Needs the model as `params`.
+        compiled: compile the update of matrices (needs a C++ compiler, or a GPU).
+
+    Raises:
+        ValueError: for a number out of range, no parameter or one given twice, a
+            complex one; in `step`, for a gradient that is sparse or (see `nonfinite`)
+            not finite; in `load_state_dict`, for the state of another optimizer or of
+            parameters of other shapes, before anything is changed.
+
+    Parameters without a gradient are left alone. Of sharded parameters (FSDP2) a matrix
+    is gathered for its update; averages stay sharded.
+    """
+
+    def __init__(
+        self,
+        params: nn.Module | Iterable,
+        lr: float = 0.02,
+        *,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        momentum_warmup: int = 1000,
+        beta2: float = 0.95,
+        adamw_lr: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        adamw_weight_decay: float = 0.0,
+        state: str = "bf16",
+        nonfinite: str = "raise",
+        roles: Mapping[str, str] | None = None,
+        rarely_active: Any = None,
+        compiled: bool = False,
+    ):
+        _check_positive(lr=lr, adamw_lr=adamw_lr, eps=eps)
+        _check_share(momentum=momentum, beta2=beta2, beta_1=betas[0], beta_2=betas[1])
+        _check_not_negative(
+            weight_decay=weight_decay,
+            adamw_weight_decay=adamw_weight_decay,
+            momentum_warmup=momentum_warmup,
+        )
+        _check_choice("state", state, tuple(KINDS))
+        _check_choice("nonfinite", nonfinite, ("raise", "skip"))
+        if rarely_active and not isinstance(params, nn.Module):
+            raise ValueError(
+                f"rarely_active needs the model as params: only its modules say which "
+                f"rows are looked up; got a {type(params).__name__}."
+            )
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        defaults |= {"momentum_warmup": momentum_warmup, "beta2": beta2}
+        defaults |= {"adamw_lr": adamw_lr, "betas": tuple(betas), "eps": eps}
+        defaults |= {"adamw_weight_decay": adamw_weight_decay, "state": state}
+        defaults |= {"nonfinite": nonfinite, "roles": dict(roles or {})}
+        defaults |= {"compiled": compiled, "step": 0, "skipped": 0}
+        super().__init__(listed(params, rarely_active), defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, divided by role; its "params" with names, if the others have."""
+        asked = param_group.get("roles", self.defaults["roles"])
+        seen = {p for group in self.param_groups for p in group["params"]}
+        for part in divide(listed([param_group])[0], asked, seen):
+            if part["role"] != "matrix":
+                part["lr"] = part.get("lr", self.defaults["lr"])
+                part["lr"] *= part.get("adamw_lr", self.defaults["adamw_lr"])
+            super().add_param_group(part)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Update every parameter that has a gradient; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if not self._usable():
+            return loss
+        for group in self.param_groups:
+            group["step"] += 1
+            pairs = zip(group["params"], group["shapes"], strict=True)
+            active = [(p, shape) for p, shape in pairs if p.grad is not None]
+            RULES[group["role"]](group, active, self.state)
+        return loss
+
+    @property
+    def skipped(self) -> int:
+        """Steps left out because a gradient was not finite."""
+        return self.param_groups[0]["skipped"]
+
+    def state_bytes(self) -> int:
+        """Bytes of all averages that are kept, here if they are sharded."""
+        return sum(self._bytes(p) for g in self.param_groups for p in g["params"])
+
+    def plan(self) -> pd.DataFrame:
+        """One row a parameter: role, the reason, the matrices it is seen as, bytes."""
+        rows = []
+        for group in self.param_groups:
+            names = group.get("param_names", [""] * len(group["params"]))
+            columns = names, group["params"], group["shapes"], group["reasons"]
+            for name, p, shape, reason in zip(*columns, strict=True):
+                matrices = "{} x [{}, {}]".format(*shape) if p.dim() > 1 else ""
+                row = {"parameter": name, "role": group["role"], "reason": reason}
+                row |= {"matrices": matrices, "weights": p.numel()}
+                rows.append(row | {"state_bytes": self._bytes(p)})
+        return pd.DataFrame(rows)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state, bit for bit, whatever the parameters' dtype is."""
+        self._check_saved(state_dict.get("param_groups", [{}]))
+        saved = state_dict["param_groups"]
+        super().load_state_dict(state_dict)
+        # torch has cast every average to its parameter's dtype: put back what was saved
+        for old, group in zip(saved, self.param_groups, strict=True):
+            for key, p in zip(old["params"], group["params"], strict=True):
+                for name, value in state_dict["state"].get(key, {}).items():
+                    if isinstance(value, Tensor):
+                        device = local(p).device
+                        self.state[p][name] = value.to(device, copy=True)
+
+    def _check_saved(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        for group in saved:
+            if "role" not in group or "shapes" not in group:
+                raise ValueError(
+                    f"state_dict must be one of DeepOpt; got groups with "
+                    f"{sorted(set(group) - {'params'})}."
+                )
+        mine = [group["role"] for group in self.param_groups]
+        theirs = [group["role"] for group in saved]
+        if mine != theirs:
+            raise ValueError(
+                f"state_dict must have groups of the roles {mine}; got {theirs}."
+            )
+        for group, old in zip(self.param_groups, saved, strict=True):
+            if list(map(tuple, group["shapes"])) != list(map(tuple, old["shapes"])):
+                raise ValueError(
+                    f"state_dict must be of parameters of the same shapes; the group "
+                    f"{group['role']!r} has {_first_other(group, old)}."
+                )
+
+    def _usable(self) -> bool:
+        """Are all gradients finite? Counts or raises where they are not."""
+        named = [
+            (name, local(p.grad))
+            for group in self.param_groups
+            for name, p in zip(_names(group), group["params"], strict=True)
+            if p.grad is not None
+        ]
+        for name, gradient in named:
+            if gradient.is_sparse:
+                raise ValueError(
+                    f"gradients must be dense; {name}'s is sparse: make the embedding "
+                    f"with sparse=False."
+                )
+        parameters = [p for g in self.param_groups for p in g["params"]]
+        norms = torch._foreach_norm([g for _, g in named]) if named else []
+        fine = not norms or bool(
+            torch.stack([n.float() for n in norms]).isfinite().all()
+        )
+        if agreed(fine, parameters):
+            return True
+        if self.param_groups[0]["nonfinite"] == "raise":
+            bad = [
+                x for (x, _), n in zip(named, norms, strict=True) if not n.isfinite()
+            ]
+            raise ValueError(
+                f"gradients must be finite; not so: {', '.join(bad[:3]) or 'elsewhere'}. "
+                f"Lower the learning rate, or leave such steps out with "
+                f'nonfinite="skip".'
+            )
+        for group in self.param_groups:
+            group["skipped"] += 1
+        return False
+
+    def _bytes(self, p: Tensor) -> int:
+        kept = [x for x in self.state.get(p, {}).values() if isinstance(x, Tensor)]
+        return sum(local(x).numel() * x.element_size() for x in kept)
+
+
+def _names(group: Mapping[str, Any]) -> list[str]:
+    return group.get("param_names") or ["a parameter"] * len(group["params"])
+
+
+def _first_other(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    """The first parameter whose shape is another one in `old`, in words."""
+    if len(group["shapes"]) != len(old["shapes"]):
+        return f"{len(group['shapes'])} parameters, not {len(old['shapes'])}"
+    columns = _names(group), group["shapes"], old["shapes"]
+    for name, mine, theirs in zip(*columns, strict=True):
+        if tuple(mine) != tuple(theirs):
+            return f"{name} of {list(mine)}, not {list(theirs)} (matrices, m, n)"
+    return "no other shapes"
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not (isinstance(number, int | float) and 0 < number < float("inf")):
+            raise ValueError(f"{name} must be a number above 0; got {number!r}.")
+
+
+def _check_share(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not (isinstance(number, int | float) and 0 <= number < 1):
+            raise ValueError(f"{name} must be at least 0 and below 1; got {number!r}.")
+
+
+def _check_not_negative(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not (isinstance(number, int | float) and 0 <= number < float("inf")):
+            raise ValueError(f"{name} must be at least 0; got {number!r}.")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {known}; got {value!r}.")

@@ -1,0 +1,53 @@
+"""How a moving average is kept between steps: float32, bfloat16, or int8 with scales.
+
+All arithmetic is in float32; what differs is what is stored. In int8 each row of a
+matrix has one scale, its largest magnitude / 127, so that an entry is off by at most half
+a scale (Gupta et al. 2025, "8-bit Muon", arXiv 2509.23106: nothing is lost by it).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+
+
+def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
+    """An average of zeros, of the shape of `like`; a vector is never kept in int8."""
+    if kind == "int8" and like.dim() > 1:
+        rows = (*like.shape[:-1], 1)
+        state[f"{key}_scale"] = like.new_zeros(rows, dtype=torch.float32)
+    elif kind == "int8":
+        kind = "bf16"
+    state[key] = torch.zeros_like(like, dtype=KINDS[kind])
+
+
+def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
+    """The averages of that name in float32; such as are stored so are not copied."""
+    return [
+        s[key].float().mul_(s[f"{key}_scale"])
+        if s[key].dtype == torch.int8
+        else s[key].float()
+        for s in states
+    ]
+
+
+def read_batch(states: Sequence[dict[str, Any]], key: str) -> Tensor:
+    """Averages of one shape and storage as a new float32 tensor, `[K, ...]`."""
+    values = torch.stack([s[key] for s in states])
+    if values.dtype == torch.int8:
+        return values.float().mul_(torch.stack([s[f"{key}_scale"] for s in states]))
+    return values.float()  # the stack is already a copy
+
+
+def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) -> None:
+    """Store `values`, float32, as the states keep them."""
+    values = list(values)
+    for i, (state, value) in enumerate(zip(states, values, strict=True)):
+        if state[key].dtype == torch.int8:
+            scale = state[f"{key}_scale"]
+            torch.amax(value.abs(), -1, keepdim=True, out=scale).div_(127)
+            values[i] = value.div(scale.clamp_min(1e-30)).round_()
+    torch._foreach_copy_([s[key] for s in states], values)

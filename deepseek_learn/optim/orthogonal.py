@@ -1,0 +1,80 @@
+"""The update of a matrix: its momentum, all singular values brought to about one.
+
+For :math:`M = U S V^T` the nearest semi-orthogonal matrix is :math:`U V^T`: every
+direction that the gradients agree on moves equally far, the weak ones too. An odd
+polynomial of :math:`M` acts on the singular values alone, so that a few of them in turn,
+matrix products and nothing else, bring each value near one (Newton-Schulz; Jordan et al.
+2024, "Muon"). Lesson: `notebooks/basic/06_deepopt.ipynb`.
+"""
+
+import torch
+from torch import Tensor
+
+# p(s) = a s + b s^3 + c s^5, each the best against what the one before it left over: the
+# second to fifth of Amsel, Persson, Musco & Gower 2025, "The Polar Express",
+# arXiv 2505.16932, which are for values up to TOP. The first only lifts values that the
+# Frobenius norm has made tiny; a norm nearer to the largest value does without it.
+POLAR_EXPRESS = (
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+TOP = 1.93  # 1.97 less what rounding in bfloat16 may add
+
+
+def orthogonalise(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    r"""The matrices `[..., m, n]` with their singular values brought to about one.
+
+    They are scaled by the norm :math:`(\sum_i s_i^4)^{1/4}`, the root of the Frobenius
+    norm of :math:`X X^T`, which the first polynomial needs anyway: unlike the Frobenius
+    norm of `X` it is near the largest singular value, which it never falls short of.
+
+    Args:
+        x: finite; a matrix of zeros stays zeros.
+        dtype: in which it computes; `torch.bfloat16` is faster where the processor
+            multiplies it, and good enough for a direction.
+
+    Returns:
+        `[..., m, n]` in `dtype`: singular values of 0.84 to 1.16 for those above 0.0042
+        of that norm, smaller ones in proportion.
+    """
+    norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
+    tall, shape = x.shape[-2] > x.shape[-1], x.shape
+    x = (x / norm).to(dtype).reshape(-1, *shape[-2:])  # [K, m, n]
+    x = x.mT.contiguous() if tall else x  # the products are of the shorter side
+    gram = torch.bmm(x, x.mT)  # [K, m, m]
+    size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
+    size = size.clamp_min(1e-20)
+    x, gram = x * (TOP / size.sqrt()), gram * (TOP**2 / size)
+    for i, (a, b, c) in enumerate(POLAR_EXPRESS):
+        gram = torch.bmm(x, x.mT) if i else gram
+        gram = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, gram, x, beta=a)  # a X + b X X^T X + c (X X^T)^2 X
+    return (x.mT if tall else x).reshape(shape)
+
+
+def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    r"""Give each neuron the same share of the update, as it was over the last steps.
+
+    .. math:: v \leftarrow \beta v + (1 - \beta)\,\mathrm{mean}(O^2), \quad
+              O \leftarrow c\,O / \sqrt{v}
+
+    with the mean along the longer side and `c` such that the Frobenius norm stays
+    (NorMuon; Li et al. 2025, arXiv 2510.05491).
+
+    Args:
+        update: :math:`O`, `[..., m, n]` float32.
+        square: :math:`v`, `[..., m, 1]` where `m >= n`, else `[..., 1, n]`.
+
+    Returns:
+        the update and the new `square`.
+    """
+    longer = -1 if update.shape[-2] >= update.shape[-1] else -2
+    # squared lengths of the neurons [..., m, 1] or [..., 1, n]; all norms follow
+    lengths = update.square().sum(longer, keepdim=True)
+    square = square.lerp(lengths / update.shape[longer], 1 - beta)
+    inverse = square.clamp_min(1e-10).reciprocal()
+    before, after = lengths.sum((-2, -1)), (lengths * inverse).sum((-2, -1))
+    share = (before / after.clamp_min(1e-20))[..., None, None]
+    return update * (share * inverse).sqrt(), square

@@ -1,0 +1,174 @@
+"""Which rule updates a parameter: chosen by its shape and by what it does in the model.
+
+A matrix that carries activations from one layer to the next is orthogonalised. An
+embedding is a table of rows, a head's outputs are classes and a norm's weights are
+vectors: for those AdamW is the rule, and no shape tells an embedding from a matrix. So a
+model is asked for its modules, named parameters for their names.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from .sharded import check_layout
+
+ROLES = ("matrix", "adamw", "rows")
+ROWS = ("rarely active rows", "rarely active neurons")
+# names that speak of an embedding or a head, wherever they stand
+TELLING = re.compile(
+    r"(^|[._])(emb\w*|wte|wpe|pos|position\w*|\w*token\w*|\w*head|classifier)([._]|$)"
+)
+FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
+
+
+def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
+    """What `DeepOpt` takes as groups: "params" a list, "facts" what modules say.
+
+    Raises:
+        ValueError: when there is nothing in it.
+        TypeError: for a tensor, or a set, whose order is not the same twice.
+    """
+    if isinstance(params, Tensor | set):
+        raise TypeError(
+            f"params must be a model, its named_parameters() or a list of groups; "
+            f"got a {type(params).__name__}."
+        )
+    if isinstance(params, nn.Module):
+        facts = facts_of(params, rarely_active)
+        entries = [{"params": list(params.named_parameters()), "facts": facts}]
+    else:
+        entries = list(params)
+        if entries and not isinstance(entries[0], dict):
+            entries = [{"params": entries}]
+    if not any(len(group["params"]) for group in map(_with_list, entries)):
+        raise ValueError("params must hold at least one parameter; got none.")
+    return [_with_list(group) for group in entries]
+
+
+def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The group with its parameters as a list, whatever they were given as."""
+    params = group["params"]
+    if isinstance(params, Tensor):
+        params = [params]
+    group = dict(group)
+    group["params"] = params if isinstance(params, list) else list(params)
+    return group
+
+
+def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
+    """Parameter → what its module says about it.
+
+    The head is the last linear layer or convolution in the order of registration.
+
+    Args:
+        rarely_active: None, True or `dpg.Groups`: see `DeepOpt`.
+    """
+    facts: dict[Tensor, str] = {}
+    low = getattr(rarely_active, "group", {})
+    head = None
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            facts[module.weight] = ROWS[0] if rarely_active else "embedding"
+        elif isinstance(module, _ConvNd):
+            facts[module.weight] = "grouped kernel" if module.groups > 1 else "kernel"
+            head = module.weight
+        elif isinstance(module, nn.Linear):
+            head = module.weight
+        if name in low and (low[name] == 2).double().mean() > 0.5:
+            facts[module.weight] = ROWS[1]
+    if head is not None and facts.get(head, "kernel") == "kernel":
+        facts[head] = "head"
+    return facts
+
+
+def divide(
+    group: Mapping[str, Any], asked: Mapping[str, str], seen: set[Tensor]
+) -> list[dict[str, Any]]:
+    """A group as one for each role in it, with the `shapes` of its matrices.
+
+    Args:
+        group: "params", perhaps "facts" and the user's options for them.
+        asked: pattern of names → role.
+        seen: the parameters that are in other groups; these are added.
+
+    Raises:
+        ValueError: for a parameter given twice or complex, an unknown role.
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    options = {k: v for k, v in group.items() if k not in ("params", "facts")}
+    _warn_of_bare(group["params"])
+    for entry in group["params"]:
+        name, p = entry if isinstance(entry, tuple) else ("a parameter", entry)
+        if not isinstance(p, Tensor):
+            raise TypeError(f"params must hold tensors; got a {type(p).__name__}.")
+        if p in seen:
+            raise ValueError(f"params must hold each parameter once; {name} is twice.")
+        if p.is_complex():
+            raise ValueError(
+                f"params must be real; {name} is {p.dtype}: give torch.view_as_real of "
+                f"it."
+            )
+        seen.add(p)
+        role, shape, reason = place(name, p, group.get("facts", {}), asked)
+        check_layout(name, p, role)
+        empty = {"role": role, "params": [], "shapes": [], "reasons": []}
+        part = parts.setdefault(role, options | empty)
+        part["params"].append(entry)
+        part["shapes"].append(shape)
+        part["reasons"].append(reason)
+    return list(parts.values())
+
+
+def _warn_of_bare(entries: list) -> None:
+    if any(isinstance(p, Tensor) and p.dim() > 1 for p in entries):
+        warnings.warn(
+            "DeepOpt got parameters without names: it cannot tell embeddings and the "
+            "head from other matrices, and orthogonalises them all. Give it the model, "
+            "or model.named_parameters().",
+            stacklevel=6,
+        )
+
+
+def place(
+    name: str, p: Tensor, facts: Mapping[Tensor, str], asked: Mapping[str, str]
+) -> tuple[str, tuple[int, int, int], str]:
+    """Role, `(matrices, m, n)` and the reason in a word or two, of one parameter."""
+    fact = facts.get(p, "")
+    shape = matrices(name, p, fact)
+    for pattern, role in asked.items():
+        if fnmatch(name, pattern):
+            if role not in ROLES or (role != "adamw" and p.dim() < 2):
+                raise ValueError(
+                    f"roles must give one of {ROLES} for a pattern of names, and adamw "
+                    f"for a vector; got {role!r} for {name}."
+                )
+            return role, shape, "as asked"
+    if p.dim() < 2 or min(shape[1:]) < 2:
+        return "adamw", shape, "vector"
+    if fact not in ("", "kernel"):
+        return ("rows" if fact in ROWS else "adamw"), shape, fact
+    if TELLING.search(name):
+        return "adamw", shape, "name"
+    return "matrix", shape, fact or "matrix"
+
+
+def matrices(name: str, p: Tensor, fact: str = "") -> tuple[int, int, int]:
+    """How a parameter is seen: so many matrices `[m, n]` one above the other.
+
+    A kernel `[out, in, ...]` is one matrix `[out, in * ...]`; a fused projection of
+    queries, keys and values is three; a parameter of three axes that is no kernel as
+    far as is known is a batch of matrices (experts).
+    """
+    if p.dim() < 2:
+        return 1, 1, p.numel()
+    if p.dim() == 3 and "kernel" not in fact and fact != "head":
+        return tuple(p.shape)
+    rows, columns = p.shape[0], p.shape[1:].numel()
+    if FUSED.search(name) and rows == 3 * columns:
+        return 3, columns, columns
+    return 1, rows, columns

@@ -1,0 +1,417 @@
+"""DeepOpt: the rule against a plain reference, what is kept, what is refused."""
+
+import copy
+import io
+import math
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn import DeepOpt
+from deepseek_learn.dpg import DynamicParameterGroup
+from deepseek_learn.optim import orthogonalise
+from deepseek_learn.optim.rules import momentum_at
+
+from .conftest import Net, batches, learn
+
+STATES = ("fp32", "bf16", "int8")
+
+
+def roles(optimizer):
+    return dict(optimizer.plan()[["parameter", "role"]].itertuples(index=False))
+
+
+def test_it_learns_in_every_storage(net):
+    for state in STATES:
+        model = copy.deepcopy(net)
+        losses = learn(model, DeepOpt(model, lr=0.02, state=state), batches(60))
+        assert losses[-1] < 0.2 * losses[0], state
+
+
+def test_roles_follow_shape_and_module(net):
+    plan = DeepOpt(net).plan().set_index("parameter")
+    matrices = {"qkv.weight", "mix.weight", "more.weight", "conv.weight"}
+    assert set(plan.index[plan["role"] == "matrix"]) == matrices
+    assert plan["matrices"]["qkv.weight"] == "3 x [8, 8]"
+    assert plan["matrices"]["conv.weight"] == "1 x [6, 72]"
+    assert plan["reason"]["token.weight"] == "embedding"
+    assert plan["reason"]["head.weight"] == "head"
+    assert plan["reason"]["norm.weight"] == "vector"
+
+
+def test_names_do_where_there_is_no_model(net):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        by_name = roles(DeepOpt(net.named_parameters()))
+    assert by_name == roles(DeepOpt(net))
+
+
+def test_bare_parameters_warn_and_still_work(net):
+    with pytest.warns(UserWarning, match="cannot tell embeddings"):
+        optimizer = DeepOpt(net.parameters())
+    assert learn(net, optimizer, batches(40))[-1] < 1.0
+
+
+def test_depthwise_kernels_and_tied_weights():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(9, 4)
+            self.inner = nn.Linear(4, 4)
+            self.out = nn.Linear(4, 9, bias=False)
+            self.out.weight = self.table.weight
+            self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
+            self.last = nn.Conv2d(4, 2, 1)
+
+    plan = DeepOpt(Tied()).plan().set_index("parameter")
+    assert plan["reason"]["table.weight"] == "embedding"
+    assert "out.weight" not in plan.index
+    assert plan["role"]["inner.weight"] == "matrix"
+    assert plan["reason"]["depthwise.weight"] == "grouped kernel"
+    assert plan["reason"]["last.weight"] == "head"
+
+
+def test_experts_are_a_batch_of_matrices():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = nn.Parameter(torch.randn(3, 4, 6))
+
+    model = Experts()
+    optimizer = DeepOpt(model, lr=1.0, weight_decay=0.0, state="fp32")
+    before, gradient = model.up.detach().clone(), torch.randn(3, 4, 6)
+    model.up.grad = gradient.clone()
+    optimizer.step()
+    alone = nn.Linear(6, 4, bias=False)
+    alone.weight.data.copy_(before[1])
+    other = DeepOpt([("x", alone.weight)], lr=1.0, weight_decay=0.0, state="fp32")
+    alone.weight.grad = gradient[1].clone()
+    other.step()
+    torch.testing.assert_close(model.up[1], alone.weight)
+
+
+def test_roles_can_be_asked_for(net):
+    optimizer = DeepOpt(net, roles={"mix*": "adamw", "head.weight": "matrix"})
+    assert roles(optimizer)["mix.weight"] == "adamw"
+    assert roles(optimizer)["head.weight"] == "matrix"
+    for bad in ({"mix*": "sgd"}, {"norm.weight": "matrix"}):
+        with pytest.raises(ValueError, match="roles must give one of"):
+            DeepOpt(net, roles=bad)
+
+
+def test_the_step_of_a_matrix_is_the_documented_one():
+    """Two steps of a matrix against the docstring's equations, in float64."""
+    torch.manual_seed(0)
+    layer, lr, decay, beta2 = nn.Linear(9, 5, bias=False), 0.3, 0.7, 0.95
+    w = layer.weight.detach().double().clone()
+    optimizer = DeepOpt(
+        [("x", layer.weight)],
+        lr=lr,
+        weight_decay=decay,
+        state="fp32",
+        momentum_warmup=4,
+    )
+    momentum, square = torch.zeros_like(w), torch.zeros(1, 9, dtype=w.dtype)
+    for t in (1, 2):
+        g = torch.randn(5, 9)
+        layer.weight.grad = g.clone()
+        optimizer.step()
+        g, mu = g.double(), momentum_at(t, 0.95, 4)
+        momentum = mu * momentum + (1 - mu) * g
+        o = orthogonalise((1 - mu) * g + mu * momentum, torch.float64)
+        square = beta2 * square + (1 - beta2) * o.square().mean(0, keepdim=True)
+        balanced = o / square.sqrt()
+        o = balanced * o.norm() / balanced.norm()
+        w = w - lr * decay * w * (o * w > 0) - lr * 0.2 * math.sqrt(9) * o
+    # bfloat16 in the orthogonalisation, where the processor has it, rounds to 2^-8
+    torch.testing.assert_close(layer.weight.double(), w, atol=0.02, rtol=0.02)
+
+
+def test_vectors_are_updated_as_by_torchs_adamw():
+    ours = nn.Parameter(torch.randn(20))
+    theirs = nn.Parameter(ours.detach().clone())
+    settings = {"betas": (0.8, 0.9), "eps": 1e-8}
+    mine = DeepOpt(
+        [("v", ours)], lr=0.1, state="fp32", adamw_weight_decay=0.3, **settings
+    )
+    peer = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.3, **settings)
+    for _ in range(5):
+        ours.grad = torch.randn(20)
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        peer.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_momentum_rises_in_a_line():
+    assert momentum_at(1, 0.95, 1000) == pytest.approx(0.80015)
+    assert momentum_at(500, 0.95, 1000) == pytest.approx(0.875)
+    assert momentum_at(9999, 0.95, 1000) == momentum_at(1, 0.95, 0) == 0.95
+    assert momentum_at(1, 0.5, 1000) == 0.5
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rarely", [None, True])
+def test_a_saved_run_goes_on_bit_for_bit(net, state, dtype, rarely):
+    net.to(dtype)
+    options = {"lr": 0.02, "state": state, "rarely_active": rarely}
+    optimizer = DeepOpt(net, **options)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    learn(net, optimizer, batches(4), scheduler)
+    file = io.BytesIO()
+    parts = net, optimizer, scheduler
+    torch.save([part.state_dict() for part in parts], file)
+    learn(net, optimizer, batches(5, seed=1), scheduler)
+
+    torch.manual_seed(99)
+    other = Net().to(dtype)
+    again = DeepOpt(other, **options)
+    later = torch.optim.lr_scheduler.CosineAnnealingLR(again, 20)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    for part, content in zip((other, again, later), saved, strict=True):
+        part.load_state_dict(content)
+    learn(other, again, batches(5, seed=1), later)
+    for a, b in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(optimizer.state.values(), again.state.values(), strict=True):
+        assert a.keys() == b.keys()
+        for x, y in zip(a.values(), b.values(), strict=True):
+            same = torch.equal(x, y) if torch.is_tensor(x) else x == y
+            assert same
+            assert getattr(x, "dtype", None) == getattr(y, "dtype", None)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_state_bytes_are_what_the_plan_adds_up_to(net, state):
+    optimizer = DeepOpt(net, state=state)
+    assert optimizer.state_bytes() == 0
+    learn(net, optimizer, batches(1))
+    assert optimizer.state_bytes() == optimizer.plan()["state_bytes"].sum()
+    kept = optimizer.state[net.mix.weight]  # [8, 24]
+    each = {"fp32": 4, "bf16": 2, "int8": 1}[state]
+    assert kept["momentum"].element_size() == each
+    scales = 8 * 4 if state == "int8" else 0
+    row = optimizer.plan().set_index("parameter").loc["mix.weight"]
+    assert row["state_bytes"] == 8 * 24 * each + scales + 24 * 4
+
+
+def test_int8_is_off_by_half_a_scale_at_most():
+    from deepseek_learn.optim import moments
+
+    kept, value = {}, torch.randn(6, 50) * torch.logspace(-6, 3, 6)[:, None]
+    moments.allocate(kept, "m", value, "int8")
+    moments.write([kept], "m", [value])
+    (back,) = moments.read([kept], "m")
+    bound = value.abs().amax(1, keepdim=True) / 127 / 2
+    assert ((back - value).abs() <= bound * 1.001).all()
+    torch.testing.assert_close(moments.read_batch([kept], "m")[0], back)
+
+
+def test_a_copy_and_a_pickle_go_on_alike(net):
+    optimizer = DeepOpt(net)
+    learn(net, optimizer, batches(2))
+    pickle.loads(pickle.dumps(optimizer))
+    twin_net, twin = copy.deepcopy((net, optimizer))
+    learn(net, optimizer, batches(2, seed=3))
+    learn(twin_net, twin, batches(2, seed=3))
+    assert torch.equal(net.mix.weight, twin_net.mix.weight)
+
+
+def test_missing_zero_and_frozen_gradients(net):
+    net.mix.weight.requires_grad_(False)
+    optimizer = DeepOpt(net)
+    before = copy.deepcopy(net.state_dict())
+    x, y = next(batches(1))
+    nn.functional.cross_entropy(net(x).flatten(0, 1), y.flatten()).backward()
+    net.more.weight.grad = None
+    net.conv.weight.grad.zero_()
+    optimizer.step()
+    for name in ("mix.weight", "more.weight", "conv.weight"):
+        assert torch.equal(net.state_dict()[name], before[name]), name
+    assert not torch.equal(net.head.weight, before["head.weight"])
+    assert all(p.isfinite().all() for p in net.parameters())
+    optimizer.zero_grad()
+    optimizer.step()  # no gradient at all
+
+
+def test_closures_clipping_and_mixed_precision(net):
+    optimizer = DeepOpt(net)
+    x, y = next(batches(1))
+
+    def closure():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = nn.functional.cross_entropy(net(x).flatten(0, 1), y.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 0.1)
+        return loss
+
+    first = optimizer.step(closure)
+    for _ in range(30):
+        last = optimizer.step(closure)
+    assert last < 0.5 * first
+    assert net.mix.weight.dtype == torch.float32
+
+
+def test_with_a_gradient_scaler(net):
+    optimizer, scaler = DeepOpt(net), torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for x, y in batches(30):
+        loss = nn.functional.cross_entropy(net(x).flatten(0, 1), y.flatten())
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+    assert loss < 1.0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_gradients_that_are_not_finite(net, bad):
+    for choice in ("raise", "skip"):
+        optimizer = DeepOpt(net, nonfinite=choice)
+        learn(net, optimizer, batches(1))
+        before = copy.deepcopy(net.state_dict())
+        kept = copy.deepcopy(list(optimizer.state.values()))
+        net.mix.weight.grad[0, 0] = bad
+        if choice == "raise":
+            with pytest.raises(
+                ValueError, match=r"must be finite; not so: mix\.weight"
+            ):
+                optimizer.step()
+        else:
+            optimizer.step()
+            assert optimizer.skipped == 1
+        assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+        for old, new in zip(kept, optimizer.state.values(), strict=True):
+            assert all(torch.equal(old[k], v) for k, v in new.items() if k != "updates")
+            assert old.get("updates") == new.get("updates")
+
+
+def test_only_active_rows_move_and_little_is_kept(net):
+    optimizer = DeepOpt(net, rarely_active=True)
+    before = net.token.weight.detach().clone()
+    x = torch.tensor([[1, 2, 1]])
+    learn(net, optimizer, [(x, x % 5)])
+    moved = (net.token.weight != before).any(1).nonzero()[:, 0].tolist()
+    assert moved == [1, 2]
+    assert set(optimizer.state[net.token.weight]) == {"square"}
+    assert optimizer.state[net.token.weight]["square"].shape == (11, 1)
+    assert learn(net, optimizer, batches(60))[-1] < 0.4
+
+
+def test_groups_of_a_monitor_choose_layers():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(6, 30), nn.ReLU(), nn.Linear(30, 8), nn.Linear(8, 3)
+    )
+    model[0].bias.data.fill_(-4)  # its neurons are rarely active
+    with DynamicParameterGroup(model) as watch:
+        model(torch.randn(200, 6))
+    plan = DeepOpt(model, rarely_active=watch.groups()).plan().set_index("parameter")
+    assert plan["reason"]["0.weight"] == "rarely active neurons"
+    assert plan["role"]["2.weight"] == "matrix"
+    with pytest.raises(ValueError, match="rarely_active needs the model"):
+        DeepOpt(model.named_parameters(), rarely_active=True)
+
+
+def test_groups_have_their_own_options(net):
+    first = {"params": list(net.qkv.named_parameters()), "lr": 0.5}
+    rest = [(n, p) for n, p in net.named_parameters() if not n.startswith("qkv")]
+    optimizer = DeepOpt([first, {"params": rest}], lr=0.1, adamw_lr=0.2)
+    found = {(g["role"], round(g["lr"], 6)) for g in optimizer.param_groups}
+    assert found == {("matrix", 0.5), ("adamw", 0.1), ("matrix", 0.1), ("adamw", 0.02)}
+    extra = nn.Linear(3, 3)
+    optimizer.add_param_group({"params": list(extra.named_parameters())})
+    assert roles(optimizer)["weight"] == "matrix"
+
+
+@pytest.mark.skipif(
+    not __import__("shutil").which("g++"), reason="no C++ compiler here"
+)
+def test_the_compiled_rule_does_the_same(net):
+    twin = copy.deepcopy(net)
+    for x, y in batches(3):
+        learn(net, DeepOpt(net, state="fp32"), [(x, y)])
+        learn(twin, DeepOpt(twin, state="fp32", compiled=True), [(x, y)])
+    # bfloat16 products in another order
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("state", STATES)
+def test_on_a_gpu(net, state):
+    net.cuda()
+    pairs = [(x.cuda(), y.cuda()) for x, y in batches(60)]
+    assert learn(net, DeepOpt(net, state=state), pairs)[-1] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lr": 0}, "lr must be a number above 0; got 0"),
+        ({"lr": -1.0}, "lr must be a number above 0"),
+        ({"lr": float("nan")}, "lr must be a number above 0"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
+        ({"betas": (0.9, 1.5)}, "beta_2 must be at least 0"),
+        ({"weight_decay": -1}, "weight_decay must be at least 0"),
+        ({"state": "fp8"}, "state must be one of"),
+        ({"nonfinite": "ignore"}, "nonfinite must be one of"),
+    ],
+)
+def test_bad_numbers_are_refused(net, options, words):
+    with pytest.raises(ValueError, match=words):
+        DeepOpt(net, **options)
+
+
+def test_bad_parameters_are_refused(net):
+    with pytest.raises(ValueError, match="params must hold at least one parameter"):
+        DeepOpt([])
+    with pytest.raises(ValueError, match="params must hold at least one parameter"):
+        DeepOpt(nn.ReLU())
+    with pytest.raises(ValueError, match=r"each parameter once; mix\.weight is twice"):
+        DeepOpt([*net.named_parameters(), ("mix.weight", net.mix.weight)])
+    with pytest.raises(TypeError, match="got a Parameter"):
+        DeepOpt(net.mix.weight)
+    with pytest.raises(TypeError, match="params must hold tensors; got a float"):
+        DeepOpt([1.0])
+    table = nn.Parameter(torch.randn(3, 3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"must be real; w is torch.complex64"):
+        DeepOpt([("w", table)])
+    sparse = nn.Embedding(5, 3, sparse=True)
+    optimizer = DeepOpt(sparse)
+    sparse(torch.tensor([1])).sum().backward()
+    with pytest.raises(ValueError, match="gradients must be dense; weight's is sparse"):
+        optimizer.step()
+
+
+def test_states_of_others_are_refused_before_anything_changes(net):
+    optimizer = DeepOpt(net)
+    learn(net, optimizer, batches(1))
+    kept = copy.deepcopy(optimizer.state_dict())
+    adamw = torch.optim.AdamW(net.parameters()).state_dict()
+    with pytest.raises(ValueError, match="state_dict must be one of DeepOpt"):
+        optimizer.load_state_dict(adamw)
+    wider = Net()
+    wider.mix = nn.Linear(24, 9, bias=False)
+    with pytest.raises(
+        ValueError, match=r"mix\.weight of \[1, 8, 24\], not \[1, 9, 24\]"
+    ):
+        optimizer.load_state_dict(DeepOpt(wider).state_dict())
+    fewer = DeepOpt([("a", net.mix.weight)])
+    with pytest.raises(ValueError, match=r"groups of the roles \['adamw', 'matrix'\]"):
+        optimizer.load_state_dict(fewer.state_dict())
+    with pytest.raises(ValueError, match="state_dict must be one of DeepOpt"):
+        optimizer.load_state_dict({"weights": 1})
+    for old, new in zip(
+        kept["state"].values(), optimizer.state_dict()["state"].values(), strict=True
+    ):
+        assert all(
+            torch.equal(old[k], v) if torch.is_tensor(v) else old[k] == v
+            for k, v in new.items()
+        )
