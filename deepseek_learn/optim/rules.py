@@ -146,14 +146,16 @@ def move_adamw(
     torch._foreach_lerp_(mean, gradients, 1 - beta1)
     torch._foreach_lerp_(square, [_square(g) for g in gradients], 1 - beta2)
     moments.write(states, "mean", mean)
-    times = [kept["updates"] for kept in states]
-    root = torch._foreach_sqrt(square)
-    torch._foreach_div_(root, [math.sqrt(1 - beta2**t) for t in times])
-    torch._foreach_add_(root, group["eps"])
-    step = torch._foreach_div(mean, [1 - beta1**t for t in times])
-    torch._foreach_div_(step, root)
     if group["adamw_weight_decay"]:
         torch._foreach_mul_(weights, 1 - group["lr"] * group["adamw_weight_decay"])
+    # both corrections in one factor, sqrt(r) / (1 - beta1^t) with r = 1 - beta2^t
+    times = [kept["updates"] for kept in states]
+    corrections = [math.sqrt(1 - beta2**t) for t in times]
+    root = torch._foreach_sqrt(square)
+    torch._foreach_add_(root, [group["eps"] * r for r in corrections])
+    scales = zip(corrections, times, strict=True)
+    step = torch._foreach_mul(mean, [r / (1 - beta1**t) for r, t in scales])
+    torch._foreach_div_(step, root)
     _subtract(weights, step, group["lr"])
 
 

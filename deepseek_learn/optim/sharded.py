@@ -51,7 +51,7 @@ def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
 
 def check_layout(name: str, p: Tensor, role: str) -> None:
     """Refuse what cannot be updated rightly: flattened shards, rows cut in pieces."""
-    if type(p).__name__ == "FlatParameter":
+    if getattr(p, "_is_flat_param", False):
         raise ValueError(
             f"params must keep their shapes; {name} is flattened by "
             f"FullyShardedDataParallel: use torch.distributed.fsdp.fully_shard."

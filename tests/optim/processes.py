@@ -1,0 +1,114 @@
+"""Functions that tests run in two real processes, connected by gloo."""
+
+import os
+import socket
+import sys
+import traceback
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from deepseek_learn import DeepOpt
+
+from .conftest import Net, batches, learn
+
+
+def in_two(function, *arguments):
+    """What `function(rank, *arguments)` returns in each of two processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = mp.get_context("spawn")
+    answers = context.Queue()
+    workers = [
+        context.Process(target=_work, args=(r, port, answers, function, arguments))
+        for r in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    found = dict(answers.get(timeout=300) for _ in workers)
+    for worker in workers:
+        worker.join(60)
+    problems = [answer for answer in found.values() if isinstance(answer, str)]
+    assert not problems, problems[0]
+    return [found[rank] for rank in range(2)]
+
+
+def _work(rank, port, answers, function, arguments):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    try:
+        dist.init_process_group("gloo", rank=rank, world_size=2)
+        answers.put((rank, function(rank, *arguments)))
+    except BaseException:
+        answers.put((rank, traceback.format_exc()))
+    finally:
+        dist.destroy_process_group()
+        sys.stdout.flush()
+
+
+def halves(rank, count):
+    """Each rank's half of every batch."""
+    for x, y in batches(count):
+        yield x[2 * rank : 2 * rank + 2], y[2 * rank : 2 * rank + 2]
+
+
+def weights(model):
+    full = [getattr(p, "full_tensor", lambda p=p: p)() for p in model.parameters()]
+    return [p.detach().clone().numpy() for p in full]
+
+
+def parallel(rank, state):
+    """Data-parallel training: the weights, and the loss on this half."""
+    torch.manual_seed(0)
+    model = Net()
+    copy = torch.nn.parallel.DistributedDataParallel(model)
+    losses = learn(copy, DeepOpt(model, state=state), halves(rank, 6))
+    return weights(model), losses[-1]
+
+
+def sharded(rank, state):
+    """FSDP2: the whole weights, the shapes of what this process keeps."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    model = Net()
+    mesh = init_device_mesh("cpu", (2,))
+    for part in (model.qkv, model.conv, model):
+        fully_shard(part, mesh=mesh)
+    optimizer = DeepOpt(model, state=state)
+    learn(model, optimizer, halves(rank, 6))
+    kept = optimizer.state[model.more.weight]["momentum"].shape
+    return weights(model), tuple(kept)
+
+
+def sharded_not_finite(rank):
+    """A gradient that is not finite on one process only: every process skips."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    model = Net()
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    optimizer = DeepOpt(model, nonfinite="skip")
+    learn(model, optimizer, halves(rank, 1))
+    before = weights(model)
+    if rank == 1:
+        model.mix.weight.grad.to_local().fill_(float("nan"))
+    optimizer.step()
+    same = all((a == b).all() for a, b in zip(before, weights(model), strict=True))
+    return optimizer.skipped, same
+
+
+def flattened(rank):
+    """The old FullyShardedDataParallel flattens: refused."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    model = FullyShardedDataParallel(Net(), device_id=torch.device("cpu"))
+    try:
+        DeepOpt(model)
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": ""}

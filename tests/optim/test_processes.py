@@ -1,0 +1,53 @@
+"""DeepOpt in two real processes: data-parallel (DDP) and sharded (FSDP2), on gloo."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from deepseek_learn import DeepOpt
+
+from . import processes
+from .conftest import batches, learn
+
+
+@pytest.fixture
+def alone(net):
+    """The same training in this process."""
+
+    def train(state):
+        model = copy.deepcopy(net)
+        learn(model, DeepOpt(model, state=state), batches(6))
+        return [p.detach().numpy() for p in model.parameters()]
+
+    return train
+
+
+@pytest.mark.parametrize("state", ["bf16", "int8"])
+def test_data_parallel_processes_stay_identical(alone, state):
+    (first, _), (second, _) = processes.in_two(processes.parallel, state)
+    for a, b, c in zip(first, second, alone(state), strict=True):
+        assert np.array_equal(a, b)
+        # the mean of two halves' gradients rounds otherwise than the whole batch's
+        np.testing.assert_allclose(a, c, atol=2e-3)
+
+
+@pytest.mark.parametrize("state", ["fp32", "int8"])
+def test_sharded_parameters_are_gathered_for_their_update(alone, state):
+    (first, kept), (second, _) = processes.in_two(processes.sharded, state)
+    assert kept == (12, 8)  # half of [24, 8]
+    for a, b, c in zip(first, second, alone(state), strict=True):
+        assert np.array_equal(a, b)
+        np.testing.assert_allclose(a, c, atol=2e-3)
+
+
+def test_all_processes_skip_what_one_cannot_use():
+    for skipped, same in processes.in_two(processes.sharded_not_finite):
+        assert skipped == 1
+        assert same
+
+
+def test_flattened_shards_are_refused():
+    for answer in processes.in_two(processes.flattened):
+        assert "params must keep their shapes" in answer["message"]
+        assert "fully_shard" in answer["message"]
