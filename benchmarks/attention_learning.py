@@ -95,7 +95,7 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
     """Train one network and measure it on the test part, in one thread."""
     import torch
 
-    from deepseek_learn.training import accuracy, fit, predict
+    from deepseek_learn.training import accuracy, cosine, fit, predict
     from deepseek_learn.zoo.metrics import auroc
     from deepseek_learn.zoo.train.fashion_net import augment
 
@@ -110,6 +110,8 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
         optimizer,
         epochs=epochs,
         batch_size=BATCH,
+        schedule=cosine,
+        autocast=None,
         augment=augment,
         seed=seed,
         progress=False,

@@ -1,4 +1,8 @@
-"""One small training loop, used by every lesson, zoo script and benchmark."""
+"""One small training loop, used by every lesson, zoo script and benchmark.
+
+The recipe, where nothing else is asked for: `DeepOpt`, a learning rate that warms up,
+stays and decays (`wsd`), and a forward pass in bfloat16 where the processor has it.
+"""
 
 import math
 import time
@@ -17,6 +21,9 @@ from .catalogue import text
 from .data.dataset import ImageDataset
 from .errors import DamagedFileError
 from .files import whole
+from .machine import multiplies_bfloat16
+from .optim import DeepOpt
+from .processes import Team
 from .report import Report
 
 
@@ -68,6 +75,16 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
     return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1)))
 
 
+def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
+    """Learning-rate factor: up in a line over `warmup`, then 1, down over `decay`.
+
+    Up to the decay it does not depend on where the run will end (warm-up, stable, decay;
+    Hu et al. 2024, "MiniCPM", arXiv 2404.06395).
+    """
+    steps = max(steps, 1)
+    return max(min((step + 1) / (warmup * steps), 1.0, (1 - step / steps) / decay), 0.0)
+
+
 def constant(step: int, steps: int) -> float:
     """Learning-rate factor 1."""
     return 1.0
@@ -81,16 +98,16 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 def fit(
     model: nn.Module,
     train: ImageDataset,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None = None,
     *,
     epochs: int,
     batch_size: int = 64,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     validation: ImageDataset | None = None,
     metric: Callable[[Tensor, Tensor], float] = accuracy,
-    schedule: Callable[[int, int], float] = cosine,
+    schedule: Callable[[int, int], float] = wsd,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-    autocast: torch.dtype | None = None,
+    autocast: torch.dtype | str | None = "auto",
     patience: int | None = None,
     seconds: float | None = None,
     checkpoint: str | Path | None = None,
@@ -99,15 +116,20 @@ def fit(
 ) -> Fit:
     """Train `model` in place; afterwards it holds the best epoch's weights.
 
+    Under `torchrun` each process takes its part of every batch, and all end with the
+    same weights; the first one writes the checkpoint.
+
     Args:
         train, validation: datasets with `batch(index)`. Without `validation` the last
             epoch is kept.
-        optimizer: over the model's parameters. Its learning rates are multiplied by
-            `schedule(step, steps)`, steps counted from 0 over all epochs.
+        optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
+            rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
+            all epochs.
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
         metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
         augment: `(images [B, C, H, W], generator) -> images`, drawn from the generator.
-        autocast: `torch.bfloat16` runs the forward pass in mixed precision.
+        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
+            where the device multiplies bfloat16 faster than float32, None never.
         patience: stop after so many epochs without a better metric.
         seconds: stop after the epoch in which so many seconds of training had passed.
         checkpoint: a file written whole after each epoch; a run that finds it goes on
@@ -117,7 +139,8 @@ def fit(
     Raises:
         DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
             is then unchanged.
-        ValueError: for a loss that is not finite, naming the step.
+        ValueError: for a loss that is not finite, naming the step; for a number that is
+            out of range.
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(
@@ -125,28 +148,35 @@ def fit(
         )
     if patience and validation is None:
         raise ValueError(f"patience={patience} needs a validation set; got None.")
+    optimizer = DeepOpt(model) if optimizer is None else optimizer
     run = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     run |= {"examples": len(train), "optimizer": type(optimizer).__name__}
     run["learning rates"] = [group["lr"] for group in optimizer.param_groups]
     per_epoch = max(len(train) // batch_size, 1)
     scheduler = LambdaLR(optimizer, lambda step: schedule(step, epochs * per_epoch))
     state = _State(model, optimizer, scheduler, run)
+    autocast = _chosen(autocast, model)
     path = Path(checkpoint) if checkpoint else None
-    if path and path.exists():
-        state.load(path)
-    stopped = state.stop(epochs, patience, seconds)
-    with Bar(epochs * per_epoch, progress, "training") as bar:
+    with (
+        Team(model) as team,
+        Bar(epochs * per_epoch, progress and not team.rank, "training") as bar,
+    ):
+        team.check(batch_size)
+        if path and path.exists():
+            state.load(path)
+        learner = team.wrapped()
+        stopped = team.first(state.stop(epochs, patience, seconds))
         bar.advance(len(state.history) * per_epoch)
         while not stopped:
             epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-            torch.manual_seed(seed * 100_003 + epoch)  # dropout
+            torch.manual_seed(seed * 100_003 + epoch + 7 * team.rank)  # dropout
             lr, total = optimizer.param_groups[0]["lr"], 0.0
-            model.train()
+            learner.train()
             batches = _batches(train, batch_size, generator, augment)
-            for i, (images, labels) in enumerate(batches):
-                value = _step(model, optimizer, loss, images, labels, autocast)
+            for i, batch in enumerate(batches):
+                value = _step(learner, optimizer, loss, batch, autocast, team)
                 if not math.isfinite(value):
                     raise ValueError(
                         f"loss became {value} in epoch {epoch}, step {i}: lower the "
@@ -155,14 +185,15 @@ def fit(
                 scheduler.step()
                 total += value
                 bar.advance(1)
+            team.share_buffers()
             row = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
                 row["metric"] = metric(*predict(model, validation, autocast=autocast))
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
-            if path:
+            if path and not team.rank:
                 state.save(path)
-            stopped = state.stop(epochs, patience, seconds)
+            stopped = team.first(state.stop(epochs, patience, seconds))
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
@@ -177,16 +208,18 @@ def _batches(train: ImageDataset, batch_size: int, generator, augment):
         yield (augment(images, generator) if augment else images), labels
 
 
-def _step(model, optimizer, loss, images, labels, autocast) -> float:
+def _step(learner, optimizer, loss, batch, autocast, team: Team) -> float:
     """One update of the weights, unless the loss is not finite."""
-    device = next(model.parameters()).device
-    with _autocast(device, autocast):
-        value = loss(model(images.to(device)).float(), labels.to(device))
-    if math.isfinite(value.item()):
+    images, labels = (x.to(team.device) for x in team.part(*batch))
+    with _autocast(team.device, autocast):
+        answers = learner(images).float()
+    value = loss(answers, labels)
+    mean = team.mean(value)
+    if math.isfinite(mean):
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
-    return value.item()
+    return mean
 
 
 def predict(
@@ -194,10 +227,10 @@ def predict(
     dataset: ImageDataset,
     *,
     batch_size: int = 100,
-    autocast: torch.dtype | None = None,
+    autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Answers of `model` in evaluation mode: logits `[N, K]` float, labels `[N]`."""
-    device = next(model.parameters()).device
+    device, autocast = next(model.parameters()).device, _chosen(autocast, model)
     model.eval()
     logits, labels = [], []
     with torch.inference_mode(), _autocast(device, autocast):
@@ -279,9 +312,19 @@ class _State:
                     f"checkpoint {path} is of another run, with other {key}{values}; "
                     f"move it away to start anew."
                 )
-        for name, part in self.parts.items():
-            part.load_state_dict(states[name])
+        for name in ("optimizer", "scheduler", "model"):  # an optimizer may refuse
+            self.parts[name].load_state_dict(states[name])
         self.history, self.best_epoch, self.best, self.cpu_seconds = kept
+
+
+def _chosen(autocast: torch.dtype | str | None, model: nn.Module):
+    """The dtype that "auto" stands for on the model's device."""
+    if autocast == "auto":
+        worth = multiplies_bfloat16(next(model.parameters()).device)
+        return torch.bfloat16 if worth else None
+    if isinstance(autocast, str):
+        raise ValueError(f'autocast must be a dtype, "auto" or None; got {autocast!r}.')
+    return autocast
 
 
 def _autocast(device: torch.device, dtype: torch.dtype | None):

@@ -5,20 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import catalogue
-from deepseek_learn.data import ImageDataset
+from deepseek_learn import catalogue, training
 from deepseek_learn.errors import DamagedFileError
-from deepseek_learn.training import Fit, constant, cosine, fit, predict
+from deepseek_learn.training import Fit, constant, cosine, fit, predict, wsd
 
-
-def blobs(n: int, seed: int) -> ImageDataset:
-    """Bright left half: class 1; bright right half: class 0."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) % 2
-    images = torch.randint(0, 90, (n, 1, 8, 8), generator=generator)
-    images[labels == 1, :, :, :4] += 120
-    images[labels == 0, :, :, 4:] += 120
-    return ImageDataset(images.byte(), labels, pd.DataFrame({"n": range(n)}))
+from .training_run import blobs
 
 
 def network() -> nn.Module:
@@ -135,6 +126,27 @@ def test_stops_when_nothing_improves_and_when_time_is_up():
     assert (run.stopped, len(run.history)) == ("seconds", 1)
 
 
+def test_the_recipe_learns():
+    """Nothing asked for: DeepOpt, warm-up, stable, decay, bfloat16 where it is fast."""
+    model = network()
+    fit(model, blobs(96, 0), epochs=4, batch_size=16, progress=False)
+    logits, labels = predict(model, blobs(64, 2), autocast="auto")
+    assert (logits.argmax(1) == labels).float().mean() > 0.95
+
+
+def test_mixed_precision_is_chosen_by_the_processor(monkeypatch):
+    seen = []
+    model = network()
+    model[0].register_forward_hook(lambda m, x, y: seen.append(y.dtype))
+    for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(training, "multiplies_bfloat16", lambda device, f=fast: f)
+        train(model, epochs=1)
+        assert set(seen) == {dtype}
+        seen.clear()
+    with pytest.raises(ValueError, match='autocast must be a dtype, "auto" or None'):
+        train(model, autocast="bf16")
+
+
 def test_mixed_precision_trains():
     model = network()
     train(model, autocast=torch.bfloat16)
@@ -226,4 +238,8 @@ def test_schedules():
     assert values.index(max(values)) in (9, 10)  # warm-up over a tenth
     assert values[0] == pytest.approx(0.1)
     assert values[-1] == pytest.approx(0, abs=1e-12)
-    assert constant(5, 100) == 1
+    values = [wsd(step, 100) for step in range(100)]
+    assert values[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert set(values[4:51]) == {1.0}
+    assert values[51:] == pytest.approx([(100 - step) / 50 for step in range(51, 100)])
+    assert wsd(0, 1) == constant(5, 100) == 1

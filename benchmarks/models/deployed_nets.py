@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from deepseek_learn import data, zoo
-from deepseek_learn.training import fit
+from deepseek_learn.training import cosine, fit
 from deepseek_learn.zoo.evaluation import Evaluation
 from deepseek_learn.zoo.unet import UNet
 
@@ -72,7 +72,8 @@ def resnet(name: str) -> Net:
     else:
         train = data.fashion_mnist().train
         optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.05)
-        fit(model, train, optimizer, epochs=EPOCHS, batch_size=BATCH, progress=False)
+        options = {"schedule": cosine, "autocast": None, "progress": False}
+        fit(model, train, optimizer, epochs=EPOCHS, batch_size=BATCH, **options)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), path)
     small = list(known.calibration[:128].split(8))

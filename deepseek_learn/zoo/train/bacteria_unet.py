@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ... import data
 from ...data.dataset import ImageDataset
-from ...training import fit, predict
+from ...training import cosine, fit, predict
 from .. import storage
 from ..metrics import iou, overlap_metrics
 from ..unet import bacteria_unet
@@ -74,6 +74,8 @@ def main() -> None:
         epochs=EPOCHS,
         batch_size=BATCH,
         validation=splits.validation,
+        schedule=cosine,
+        autocast=None,
         loss=loss,
         metric=iou,
         augment=augment,

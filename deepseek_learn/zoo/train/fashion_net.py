@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import data
-from ...training import fit, predict
+from ...training import cosine, fit, predict
 from .. import storage
 from ..fashion_net import fashion_net
 from ..metrics import multiclass_metrics
@@ -51,6 +51,8 @@ def main() -> None:
         epochs=EPOCHS,
         batch_size=BATCH,
         validation=splits.validation,
+        schedule=cosine,
+        autocast=None,
         loss=lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
         augment=augment,
         checkpoint=checkpoint,

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from ... import data
 from ...data.dataset import ImageDataset
-from ...training import Fit, fit, predict
+from ...training import Fit, cosine, fit, predict
 from .. import storage
 from ..efficientnet_lite import EfficientNetLite, load_reference_weights
 from ..imagenet import reference_weights
@@ -132,6 +132,8 @@ def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
         torch.optim.AdamW(groups, lr=LR, weight_decay=0.02),
         epochs=EPOCHS,
         batch_size=BATCH,
+        schedule=cosine,
+        autocast=None,
         loss=loss,
         augment=augment,
         checkpoint=checkpoint,

@@ -1,0 +1,77 @@
+"""Training in several processes, as `torchrun` starts them: one model, divided batches."""
+
+import os
+from collections.abc import Sequence
+
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Team:
+    """The processes that train together; alone, everything is as without it.
+
+    Under `torchrun` (`WORLD_SIZE` above 1) entering joins a group, unless the caller has:
+    gloo, or NCCL for a model on a GPU. Each process takes every `size`-th example of a
+    batch; gradients are averaged, so that all keep the same weights.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model, self._joined = model, False
+        self.size = int(os.environ.get("WORLD_SIZE", 1))
+        if dist.is_available() and dist.is_initialized():
+            self.size = dist.get_world_size()
+        self.rank = 0
+
+    def __enter__(self) -> "Team":
+        self.device = next(self.model.parameters()).device
+        if self.size > 1:
+            if not dist.is_initialized():
+                dist.init_process_group(
+                    "nccl" if self.device.type == "cuda" else "gloo"
+                )
+                self._joined = True
+            self.rank = dist.get_rank()
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self._joined:
+            dist.destroy_process_group()
+
+    def wrapped(self) -> nn.Module:
+        """The model whose backward pass averages the gradients."""
+        return DistributedDataParallel(self.model) if self.size > 1 else self.model
+
+    def check(self, batch_size: int) -> None:
+        """Refuse a batch that cannot be divided evenly."""
+        if batch_size % self.size:
+            raise ValueError(
+                f"batch_size must be a multiple of the {self.size} processes; got "
+                f"{batch_size}."
+            )
+
+    def part(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """This process's examples of a batch."""
+        return [x[self.rank :: self.size] for x in tensors]
+
+    def mean(self, value: Tensor) -> float:
+        """The mean of a number over the processes."""
+        value = value.detach().float()
+        if self.size > 1:
+            value = value / self.size
+            dist.all_reduce(value)
+        return value.item()
+
+    def first(self, value):
+        """What the first process says; it alone decides what depends on its clock."""
+        if self.size > 1:
+            said = [value]
+            dist.broadcast_object_list(said, device=self.device)
+            return said[0]
+        return value
+
+    def share_buffers(self) -> None:
+        """The first process's running statistics become everyone's."""
+        if self.size > 1:
+            for buffer in self.model.buffers():
+                dist.broadcast(buffer, 0)

@@ -1,0 +1,73 @@
+"""The training loop in real processes: killed and started again, and two together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepseek_learn.processes import Team
+
+from .training_run import network
+
+RUN = [str(Path(__file__).with_name("training_run.py"))]
+PAIR = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def finish(folder: Path, *arguments: str, pair: bool = False) -> list[dict]:
+    """Run to the end; what each process ended with."""
+    folder.mkdir(exist_ok=True)
+    program = [sys.executable, *(PAIR if pair else []), *RUN, str(folder), *arguments]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(path) for path in sorted(folder.glob("end_*.pt"))]
+
+
+def equal(one: dict, other: dict) -> bool:
+    same = (torch.equal(v, other["weights"][k]) for k, v in one["weights"].items())
+    return all(same) and one["loss"] == other["loss"]
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_killed_run_ends_as_the_uninterrupted_one(tmp_path, pair):
+    """SIGKILL after the first checkpoint, with DeepOpt, its schedule and bfloat16."""
+    whole = finish(tmp_path / "whole", "--norm", pair=pair)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    program = [sys.executable, *(PAIR if pair else []), *RUN, str(folder), "--norm"]
+    run = subprocess.Popen(
+        [*program, "--wait", "0.1"],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    limit = time.monotonic() + 120
+    while not (folder / "run.checkpoint").exists():
+        assert run.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not list(folder.glob("end_*.pt"))
+    again = finish(folder, "--norm", pair=pair)
+    assert len(again) == len(whole) == 1 + pair
+    assert all(equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_two_processes_agree_and_do_as_one_does(tmp_path):
+    (alone,) = finish(tmp_path / "one")
+    first, second = finish(tmp_path / "two", pair=True)
+    assert equal(first, second)
+    # the same batches, but gradients summed in another order, and bfloat16
+    assert first["loss"] == pytest.approx(alone["loss"], rel=0.02)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    team = Team(network())
+    team.size = 2
+    with pytest.raises(ValueError, match="a multiple of the 2 processes; got 15"):
+        team.check(15)

@@ -1,0 +1,67 @@
+"""A program that trains by the recipe, for tests to kill and to start under torchrun.
+
+python tests/training_run.py FOLDER [--norm] [--seconds-a-step S]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from deepseek_learn.data import ImageDataset
+from deepseek_learn.processes import Team
+from deepseek_learn.training import fit
+
+
+def blobs(n: int, seed: int) -> ImageDataset:
+    """Bright left half: class 1; bright right half: class 0."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    images = torch.randint(0, 90, (n, 1, 8, 8), generator=generator)
+    images[labels == 1, :, :, :4] += 120
+    images[labels == 0, :, :, 4:] += 120
+    return ImageDataset(images.byte(), labels, pd.DataFrame({"n": range(n)}))
+
+
+def network(norm: bool = True) -> nn.Module:
+    """A small convolutional network, with or without what mixes a batch's examples."""
+    torch.manual_seed(0)
+    extra = [nn.BatchNorm2d(4), nn.Dropout(0.2)] if norm else []
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), *extra, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 8),
+        nn.ReLU(), nn.Linear(8, 2),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--norm", action="store_true")
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds a step")
+    arguments = parser.parse_args()
+
+    def augment(images, generator):
+        time.sleep(arguments.wait)
+        return images.roll(int(torch.randint(3, (1,), generator=generator)), dims=3)
+
+    model = network(arguments.norm)
+    with Team(model) as team:
+        run = fit(
+            model,
+            blobs(96, 0),
+            epochs=5,
+            batch_size=16,
+            validation=blobs(64, 1),
+            augment=augment,
+            checkpoint=arguments.folder / "run.checkpoint",
+            progress=False,
+        )
+        content = {"weights": model.state_dict(), "loss": list(run.history["loss"])}
+        torch.save(content, arguments.folder / f"end_{team.rank}.pt")
+
+
+if __name__ == "__main__":
+    main()
