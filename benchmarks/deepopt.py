@@ -60,7 +60,6 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,7 @@ from models.optimizers import CONTESTANTS, VARIANTS
 from models.runs import Runs
 
 from deepseek_learn.course.results import write_result
+from deepseek_learn.optim import steps_to, tune
 
 RESULTS = Path(__file__).parent / "results"
 LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.72, 0.86, 1.0, 1.2)
@@ -113,10 +113,9 @@ class Bench:
             return self.loss(task, name, c, steps, 0, "validation")
 
         def found() -> dict:
-            best, tried, interior = race.search(
-                contestant.axes, contestant.start, loss, most
-            )
-            return {"best": best, "tried": tried, "interior": interior}
+            tuned = tune(contestant.axes, contestant.start, loss, most)
+            tried = len(tuned.tried)
+            return {"best": tuned.best, "tried": tried, "interior": tuned.interior}
 
         return self.runs.once({"task": task.name, "search": name}, found)
 
@@ -213,17 +212,6 @@ def curve(bench: Bench, task, name: str) -> dict[int, list[float]]:
     return {b: [whole[b][s] for s in bench.seeds] for b in sorted(whole)}
 
 
-def crossing(losses: dict[int, float], target: float, most: float) -> float:
-    """Steps at which the loss first meets the target; `most` where it never does."""
-    steps = list(losses)
-    if losses[steps[0]] <= target:
-        return steps[0]
-    for a, b in pairwise(steps):
-        if losses[b] <= target:
-            return race.steps_to(target, (a, losses[a]), (b, losses[b]))
-    return most
-
-
 def steps_ratio(
     adamw: list[float], found: dict[int, list[float]], steps: int
 ) -> tuple[float, np.ndarray]:
@@ -232,7 +220,8 @@ def steps_ratio(
 
     def ratio(chosen: np.ndarray) -> float:
         losses = {b: float(np.mean(np.take(v, chosen))) for b, v in found.items()}
-        return crossing(losses, float(np.mean(np.take(adamw, chosen))), most) / steps
+        target = float(np.mean(np.take(adamw, chosen)))
+        return (steps_to(target, losses) or most) / steps
 
     count = len(adamw)
     again = [ratio(rng.integers(count, size=count)) for _ in range(RESAMPLINGS)]

@@ -1,4 +1,4 @@
-"""One run of one optimizer on one task, the search for its settings, steps to a target."""
+"""One run of one optimizer on one task, and the budgets that are worth a run."""
 
 import math
 import time
@@ -75,44 +75,6 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     return sum(walk(kept) for kept in optimizer.state.values())
 
 
-def search(
-    axes: dict[str, tuple],
-    start: dict[str, Any],
-    evaluate: Callable[[dict[str, Any]], float],
-    budget: int,
-) -> tuple[dict[str, Any], int, bool]:
-    """Walk along each axis in turn to a better neighbour, until there is none.
-
-    Returns:
-        the best configuration, how many were tried, and whether it is interior: each
-        neighbour on each axis was tried and is no better (the end of an axis has none).
-    """
-    losses: dict[tuple, float] = {}
-
-    def loss(c: dict[str, Any]) -> float:
-        key = tuple(c[name] for name in axes)
-        if key not in losses:
-            losses[key] = evaluate(c) if len(losses) < budget else math.inf
-        return losses[key]
-
-    best, moved = dict(start), True
-    loss(best)
-    while moved:
-        moved = False
-        for name, values in axes.items():
-            for direction in (1, -1):
-                while True:
-                    i = values.index(best[name]) + direction
-                    if not 0 <= i < len(values):
-                        break
-                    neighbour = best | {name: values[i]}
-                    if loss(neighbour) >= loss(best):
-                        break
-                    best, moved = neighbour, True
-    tried = sum(math.isfinite(v) for v in losses.values())
-    return best, tried, tried == len(losses)
-
-
 def bracket(
     budgets: list[int], target: float, loss_at: Callable[[int], float], first: int
 ) -> tuple[int | None, int | None]:
@@ -138,12 +100,3 @@ def bracket(
             if loss_at(budgets[i + 1]) <= target:
                 return budgets[i], budgets[i + 1]
             i += 1
-
-
-def steps_to(
-    target: float, missed: tuple[int, float], reached: tuple[int, float]
-) -> float:
-    """Where the loss, in a line over the logarithm of the steps, meets the target."""
-    (a, loss_a), (b, loss_b) = missed, reached
-    along = (loss_a - target) / (loss_a - loss_b)
-    return math.exp(math.log(a) + min(max(along, 0.0), 1.0) * math.log(b / a))

@@ -4,8 +4,11 @@ from .. import lazy
 
 _LAZY = {
     "DeepOpt": "deepopt",
+    "Tuned": "protocol",
     "balance": "orthogonal",
     "orthogonalise": "orthogonal",
+    "steps_to": "protocol",
+    "tune": "protocol",
 }
 
 __all__ = [*_LAZY]

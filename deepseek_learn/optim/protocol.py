@@ -1,0 +1,144 @@
+"""Comparing optimizers fairly: each tuned alike, then the steps to one loss.
+
+An untuned rival makes any optimizer look good. So settings are searched the same way for
+all, until the best is *interior*: better than its neighbours on every axis. Then one
+tuned optimizer's loss is the target, and each other is run at several budgets, a run of
+its own with its own schedule for each: a loss in the middle of a run whose learning rate
+is still high says little. Lesson: `notebooks/basic/06_deepopt.ipynb`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from ..catalogue import text
+from ..report import Report
+
+
+@dataclass(frozen=True)
+class Tuned(Report):
+    """What a search found.
+
+    Attributes:
+        best: the settings with the least loss.
+        loss: that loss.
+        tried: one row a configuration, in the order tried: its settings and `loss`.
+        interior: every neighbour of `best` on every axis was tried, and is no better.
+            At the end of an axis there is none.
+    """
+
+    best: dict[str, Any]
+    loss: float
+    tried: pd.DataFrame
+    interior: bool
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.tried
+
+    def plot(self):
+        """The loss of each configuration, in the order tried (plotly)."""
+        import plotly.graph_objects as go
+
+        settings = self.tried.drop(columns="loss").astype(str).agg(" · ".join, axis=1)
+        loss = self.tried["loss"]
+        figure = go.Figure(go.Scatter(y=loss, hovertext=settings, mode="markers"))
+        figure.add_scatter(y=loss.cummin(), mode="lines", line_shape="hv")
+        figure.update_xaxes(title=text("tuned.order"))
+        figure.update_yaxes(title=text("tuned.loss"))
+        return figure.update_layout(template="plotly_white", showlegend=False)
+
+    def why(self) -> str:
+        best = ", ".join(f"{name} {value}" for name, value in self.best.items())
+        state = "interior" if self.interior else "open"
+        facts = {"count": len(self.tried), "loss": self.loss, "best": best}
+        return text(f"tuned.{state}", **facts)
+
+
+def tune(
+    axes: Mapping[str, Sequence],
+    start: Mapping[str, Any],
+    evaluate: Callable[[dict[str, Any]], float],
+    budget: int,
+) -> Tuned:
+    """Walk along each axis in turn to a better neighbour, until there is none.
+
+    Args:
+        axes: name → its values in order.
+        start: one value of each axis.
+        evaluate: settings → loss, lower is better; infinity where a run diverged.
+        budget: the most configurations that are evaluated, at least 1.
+
+    Raises:
+        ValueError: for a start that is not on the axes, or a budget below 1.
+    """
+    for name, values in axes.items():
+        if start.get(name) not in values:
+            raise ValueError(
+                f"start must name a value of each axis; {name!r} is "
+                f"{start.get(name)!r}, not one of {list(values)}."
+            )
+    if budget < 1:
+        raise ValueError(f"budget must be at least 1; got {budget}.")
+    losses: dict[tuple, float] = {}
+    left_out: set[tuple] = set()
+
+    def loss(settings: dict[str, Any]) -> float:
+        key = tuple(settings[name] for name in axes)
+        if key not in losses and len(losses) == budget:
+            left_out.add(key)
+            return math.inf
+        if key not in losses:
+            losses[key] = evaluate(settings)
+        return losses[key]
+
+    best, moved = {name: start[name] for name in axes}, True
+    loss(best)
+    while moved:
+        moved = False
+        for name, values in axes.items():
+            for direction in (1, -1):
+                while neighbour := _neighbour(best, name, values, direction):
+                    if not loss(neighbour) < loss(best):
+                        break
+                    best, moved = neighbour, True
+    tried = pd.DataFrame([dict(zip(axes, key, strict=True)) for key in losses])
+    tried = tried.assign(loss=list(losses.values()))
+    return Tuned(best, loss(best), tried, not left_out)
+
+
+def _neighbour(settings: dict, name: str, values: Sequence, direction: int):
+    """The settings one step along an axis, None beyond its end."""
+    i = list(values).index(settings[name]) + direction
+    return settings | {name: values[i]} if 0 <= i < len(values) else None
+
+
+def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
+    """The steps that a loss of `target` takes, from full runs of several lengths.
+
+    Between the first budget that reaches the target and the one before it, the loss is
+    taken for a line over the logarithm of the steps.
+
+    Args:
+        losses: steps of a run → the loss at its end.
+
+    Returns:
+        steps; where the shortest run reaches it, that run's, which is an upper bound;
+        None where no run does.
+
+    Raises:
+        ValueError: for no runs.
+    """
+    if not losses:
+        raise ValueError("losses must hold at least one run; got none.")
+    budgets = sorted(losses)
+    if losses[budgets[0]] <= target:
+        return float(budgets[0])
+    for a, b in pairwise(budgets):
+        if losses[b] <= target:
+            along = (losses[a] - target) / (losses[a] - losses[b])
+            return a * (b / a) ** min(max(along, 0.0), 1.0)
+    return None

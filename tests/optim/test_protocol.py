@@ -1,0 +1,68 @@
+"""The protocol of comparisons: the search, and steps to a target."""
+
+import math
+
+import pytest
+
+from deepseek_learn import catalogue
+from deepseek_learn.optim import steps_to, tune
+
+AXES = {"lr": (1, 2, 4, 8, 16), "schedule": ("linear", "cosine"), "decay": (0, 1, 2)}
+START = {"lr": 2, "schedule": "linear", "decay": 0}
+
+
+def bowl(c):
+    """The least, 1, is at lr 8, cosine, decay 1."""
+    loss = 1 + (math.log2(c["lr"]) - 3) ** 2 + (c["decay"] - 1) ** 2
+    return loss + (c["schedule"] == "linear")
+
+
+def test_the_search_finds_an_interior_optimum_and_tries_nothing_twice():
+    calls = []
+    found = tune(AXES, START, lambda c: calls.append(dict(c)) or bowl(c), 20)
+    assert found.best == {"lr": 8, "schedule": "cosine", "decay": 1}
+    assert found.loss == 1
+    assert found.interior
+    assert len(found.to_frame()) == len(calls) < 20
+    assert len({tuple(c.values()) for c in calls}) == len(calls)
+    for name, values in AXES.items():  # every neighbour was tried
+        i = values.index(found.best[name])
+        for j in {i - 1, i + 1} & set(range(len(values))):
+            assert found.best | {name: values[j]} in calls
+
+
+def test_a_search_that_is_cut_off_says_so(monkeypatch):
+    found = tune(AXES, START, bowl, 3)
+    assert len(found.tried) == 3
+    assert not found.interior
+    assert found.loss == found.tried["loss"].min()
+    assert "before all its neighbours were tried" in found.why()
+    assert "no better neighbour" in tune(AXES, START, bowl, 30).why()
+    assert len(found.plot().data) == 2
+    monkeypatch.setattr(catalogue, "_current", "zh")
+    assert "预算用完" in found.why()
+
+
+def test_a_run_that_diverged_is_never_the_best():
+    diverges = lambda c: math.inf if c["lr"] > 2 else bowl(c)  # noqa: E731
+    assert tune(AXES, START, diverges, 30).best["lr"] == 2
+
+
+def test_steps_are_read_off_a_line_over_the_logarithm():
+    losses = {400: 0.0, 100: 2.0, 200: 1.0}
+    assert steps_to(1.5, losses) == pytest.approx(100 * 2**0.5)
+    assert steps_to(1.0, losses) == pytest.approx(200)
+    assert steps_to(0.5, losses) == pytest.approx(200 * 2**0.5)
+    assert steps_to(3.0, losses) == 100  # an upper bound
+    assert steps_to(-1.0, losses) is None
+    # the first budget that reaches it counts, though a longer one fell back
+    assert steps_to(1.2, {100: 2.0, 200: 1.0, 400: 1.5}) < 200
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="'lr' is 3, not one of"):
+        tune(AXES, START | {"lr": 3}, bowl, 5)
+    with pytest.raises(ValueError, match="budget must be at least 1; got 0"):
+        tune(AXES, START, bowl, 0)
+    with pytest.raises(ValueError, match="at least one run"):
+        steps_to(1.0, {})
