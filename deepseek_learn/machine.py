@@ -1,6 +1,7 @@
 """What the numbers of a measurement depend on."""
 
 import platform
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,13 @@ def multiplies_bfloat16(device: Any = "cpu") -> bool:
     """
     import torch
 
-    kind = torch.device(device).type
+    return _kind_multiplies_bfloat16(torch.device(device).type)
+
+
+@cache
+def _kind_multiplies_bfloat16(kind: str) -> bool:
+    import torch
+
     if kind == "cuda":
         return torch.cuda.is_bf16_supported()
     if kind != "cpu":

@@ -52,6 +52,10 @@ def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
 
 def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
     """The group with its parameters as a list, whatever they were given as."""
+    if not isinstance(group, Mapping) or "params" not in group:
+        raise ValueError(
+            f'params: a group must be a dict with "params"; got {group!r}.'
+        )
     params = group["params"]
     if isinstance(params, Tensor):
         params = [params]

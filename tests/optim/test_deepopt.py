@@ -258,6 +258,33 @@ def test_closures_clipping_and_mixed_precision(net):
     assert net.mix.weight.dtype == torch.float32
 
 
+SCHEDULERS = {
+    "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 40),
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.03, total_steps=41),
+    "lambda": lambda o: torch.optim.lr_scheduler.LambdaLR(
+        o, lambda t: 1 / (1 + t / 40)
+    ),
+    "warm-up, then linear": lambda o: torch.optim.lr_scheduler.SequentialLR(
+        o,
+        [
+            torch.optim.lr_scheduler.LinearLR(o, 0.1, 1.0, 5),
+            torch.optim.lr_scheduler.LinearLR(o, 1.0, 0.0, 35),
+        ],
+        milestones=[5],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers_drive_every_group(net, name):
+    optimizer = DeepOpt(net, lr=0.02, adamw_lr=0.5)
+    scheduler = SCHEDULERS[name](optimizer)
+    before = [group["lr"] for group in optimizer.param_groups]
+    assert learn(net, optimizer, batches(40), scheduler)[-1] < 0.8
+    after = [group["lr"] for group in optimizer.param_groups]
+    assert all(a < b for a, b in zip(after, before, strict=True)) or name == "one cycle"
+
+
 def test_with_a_gradient_scaler(net):
     optimizer, scaler = DeepOpt(net), torch.amp.GradScaler("cpu", init_scale=2.0**10)
     for x, y in batches(30):
@@ -376,6 +403,8 @@ def test_bad_parameters_are_refused(net):
         DeepOpt(nn.ReLU())
     with pytest.raises(ValueError, match=r"each parameter once; mix\.weight is twice"):
         DeepOpt([*net.named_parameters(), ("mix.weight", net.mix.weight)])
+    with pytest.raises(ValueError, match='a group must be a dict with "params"'):
+        DeepOpt([{"lr": 0.1}])
     with pytest.raises(TypeError, match="got a Parameter"):
         DeepOpt(net.mix.weight)
     with pytest.raises(TypeError, match="params must hold tensors; got a float"):
