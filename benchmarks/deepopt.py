@@ -20,15 +20,17 @@ falling; Muon: the other beta instead of the second; Schedule-Free: the warm-up)
 starts from the same kind of middle for each, walks along one axis after another to a
 better neighbour, and ends when no neighbour on any axis is better, or after 14
 configurations. AdamW's goes on, up to 28, until its optimum is interior, which is to its
-favour. AdamW is tuned at T steps, the others at T / 2.
+favour. AdamW is tuned at T steps, the others at T / 2. A control shows how far such a
+search can be trusted: AdamW once more, tuned and raced as the others are; it should come
+out near 1.
 
 Final, on seeds 1 to 5 and the test part, which decided nothing before. The target is
 AdamW's mean loss at T. Each other contestant is run at budgets on the ladder 0.2, 0.25,
 0.3, 0.36, 0.43, 0.5, 0.6, 0.72, 0.86, 1, 1.2 T, each a run of its own with its own
-schedule: from 0.5 T down while the target is reached, else up. Steps to the target: a line
-in the loss over the logarithm of the steps, between the two neighbours. Intervals and
-standard errors: 2,000 resamplings of the seeds, the same for both sides. Where 1.2 T does
-not reach, 1.2 stands as the least it can be.
+schedule: from 0.5 T (control: T) down while the target is reached, else up. Steps to the
+target: a line in the loss over the logarithm of the steps, between the two neighbours.
+Intervals and standard errors: 2,000 resamplings of the seeds, the same for both sides.
+Where 1.2 T does not reach, 1.2 stands as the least it can be.
 
 Time. A step of each contestant in turn, 25 rounds in one process with nothing beside it,
 processor time; ratios within a round, medians. Time to the target = ratio of steps x
@@ -76,6 +78,7 @@ from deepseek_learn.optim import steps_to, tune
 RESULTS = Path(__file__).parent / "results"
 LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.72, 0.86, 1.0, 1.2)
 PEERS = ("muon", "soap", "free")
+OTHERS = ("deepopt", *PEERS, "control")
 SEEDS, CONFIGURATIONS, MOST = 5, 14, 28
 ROUNDS, RESAMPLINGS = 25, 2000
 STEPS, MEAN_STEPS, TIME, SLOW_MS = 0.60, 0.5, 0.67, 25.0
@@ -133,7 +136,7 @@ class Bench:
             budgets(task),
             target,
             lambda steps: self.mean(task, name, c, steps),
-            LADDER.index(0.5),
+            LADDER.index(1.0 if name == "control" else 0.5),
         )
 
 
@@ -164,7 +167,7 @@ def everything(bench: Bench) -> list[list[tuple[str, str, str]]]:
     finals = [
         ("final", task, name)
         for task in bench.tasks
-        for name in ("deepopt", *PEERS, *variants(task))
+        for name in (*OTHERS, *variants(task))
     ]
     return [searches, adamw, finals]
 
@@ -173,7 +176,7 @@ def speed(task) -> dict[str, Any]:
     """Processor ms of a step and of the optimizer alone, contestants in turn."""
     racers = {}
     for name, contestant in (CONTESTANTS | VARIANTS).items():
-        if name in CONTESTANTS or name in variants(task.name):
+        if name not in VARIANTS or name in variants(task.name):
             model = task.model(0)
             start = contestant.start
             racers[name] = model, contestant.build(model, start, task.steps)
@@ -246,7 +249,7 @@ def interval(again: np.ndarray) -> dict:
 def task_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
     """Steps, time and bytes on one task; fills `ratios` name → (point, resamplings)."""
     adamw = curve(bench, task, "adamw")[task.steps]
-    names = ["deepopt", *PEERS, *variants(task.name)]
+    names = [*OTHERS, *variants(task.name)]
     for name in names:
         ratios[name] = steps_ratio(adamw, curve(bench, task, name), task.steps)
     best = min(PEERS, key=lambda name: ratios[name][0])
@@ -283,16 +286,20 @@ def note(bench: Bench, task, name: str, point: float) -> str:
     target = statistics.mean(curve(bench, task, "adamw")[task.steps])
     words = f"batch {task.batch}; AdamW {target:.4f} at {task.steps} steps; "
     words += ", ".join(f"{loss:.4f} at {b}" for b, loss in losses.items())
-    words += f"; settings {short(found['best'])} of {found['tried']} tried"
-    words += ", interior" if found["interior"] else ", not proved interior"
-    adamw = bench.tuned(task, "adamw")
-    words += f"; AdamW's {short(adamw['best'])} of {adamw['tried']}"
-    words += ", interior" if adamw["interior"] else ", not proved interior"
+    words += f"; settings {found_in_words(searched, found)}"
+    words += f"; AdamW's {found_in_words('adamw', bench.tuned(task, 'adamw'))}"
     return words + ("; never reached: at least" if point >= LADDER[-1] else "")
 
 
-def short(c: dict) -> str:
-    return " ".join(f"{k} {v:.3g}" if k != "schedule" else v for k, v in c.items())
+def found_in_words(name: str, found: dict) -> str:
+    """The settings of a search, how many were tried, whether any lies at an end."""
+    best, axes = found["best"], CONTESTANTS[name].axes
+    words = " ".join(f"{k} {v:.3g}" if k != "schedule" else v for k, v in best.items())
+    words += f" of {found['tried']} tried, "
+    words += "interior" if found["interior"] else "not proved interior"
+    ordered = {k: v for k, v in axes.items() if k != "schedule"}
+    ends = [k for k, values in ordered.items() if best[k] in (values[0], values[-1])]
+    return words + (f" but at the end of {', '.join(ends)}" if ends else "")
 
 
 def pace_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
@@ -301,7 +308,7 @@ def pace_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
     adamw_ms = statistics.median(r["adamw"] for r in pace["step_ms"])
     slow = adamw_ms >= SLOW_MS
     cost = f"AdamW's step takes {adamw_ms:.1f} ms"
-    for name in ("deepopt", *PEERS, *variants(task.name)):
+    for name in (*OTHERS[:-1], *variants(task.name)):
         title = (CONTESTANTS.get(name) or VARIANTS[name]).title
         per_step = median_ratio(pace["step_ms"], name, "adamw")
         point, again = ratios[name][0] * per_step, ratios[name][1] * per_step

@@ -63,7 +63,7 @@ def test_steps_ratio_is_of_the_mean_and_its_interval_of_seeds(bench):
 
 
 NEEDED = {"adamw": 600, "deepopt": 240, "muon": 300, "soap": 420, "free": 900}
-NEEDED |= {"int8": 240, "rows": 230}
+NEEDED |= {"int8": 240, "rows": 230, "control": 610}
 
 
 def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
@@ -94,6 +94,10 @@ def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
     free = rows["flights: Schedule-Free AdamW, steps to AdamW's loss over AdamW's"]
     assert free["measured"] == 1.2
     assert "never reached" in free["note"]
+    control = rows[
+        "flights: AdamW, tuned and raced as the others, steps to AdamW's loss over AdamW's"
+    ]
+    assert control["measured"] == pytest.approx(1.02, abs=0.02)
     time = rows["flights: DeepOpt, time to AdamW's loss over AdamW's"]
     assert time["measured"] == pytest.approx(0.4 * 1.1, abs=0.01)
     assert time["target"] == bench.TIME  # AdamW's step takes 30 ms

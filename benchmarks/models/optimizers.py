@@ -195,6 +195,9 @@ CONTESTANTS = {
         ),
     )
 }
+CONTESTANTS["control"] = replace(
+    CONTESTANTS["adamw"], name="control", title="AdamW, tuned and raced as the others"
+)
 _deepopt = CONTESTANTS["deepopt"]
 VARIANTS = {
     name: replace(_deepopt, name=name, title=title, build=partial(deepopt, **options))

@@ -16,6 +16,7 @@ young. One average a weight is all that is kept, in two bytes by default.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ class DeepOpt(torch.optim.Optimizer):
         lr: the learning rate of matrices.
         weight_decay: of matrices.
         momentum, momentum_warmup: the momentum rises in a line from 0.8 to `momentum`
-            over the first `momentum_warmup` steps.
+            over the first `momentum_warmup` steps; in a run of a few hundred it stays
+            near 0.8, which is meant so: there a momentum of 0.95 costs steps.
         beta2: of the average by which neurons are balanced.
         adamw_lr: the learning rate of all else, as a multiple of `lr`.
         betas, eps, adamw_weight_decay: AdamW's.
@@ -64,7 +66,8 @@ class DeepOpt(torch.optim.Optimizer):
             parameters of other shapes, before anything is changed.
 
     Parameters without a gradient are left alone. Of sharded parameters (FSDP2) a matrix
-    is gathered for its update; averages stay sharded.
+    is gathered for its update; averages stay sharded, so that each process saves and
+    loads a `state_dict` of its own.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class DeepOpt(torch.optim.Optimizer):
         """Add a group, divided by role; its "params" with names, if the others have."""
         asked = param_group.get("roles", self.defaults["roles"])
         seen = {p for group in self.param_groups for p in group["params"]}
+        _check_positive(lr=param_group.get("lr", self.defaults["lr"]))
         for part in divide(listed([param_group])[0], asked, seen):
             if part["role"] != "matrix":
                 part["lr"] = part.get("lr", self.defaults["lr"])
@@ -203,17 +207,16 @@ class DeepOpt(torch.optim.Optimizer):
                     f"gradients must be dense; {name}'s is sparse: make the embedding "
                     f"with sparse=False."
                 )
+        named = [(name, gradient) for name, gradient in named if gradient.numel()]
+        # the largest magnitude, not the length: squares of large numbers overflow
+        largest = torch._foreach_norm([g for _, g in named], math.inf) if named else []
+        finite = [x.isfinite().cpu() for x in _joined(largest)]
         parameters = [p for g in self.param_groups for p in g["params"]]
-        norms = torch._foreach_norm([g for _, g in named]) if named else []
-        fine = not norms or bool(
-            torch.stack([n.float() for n in norms]).isfinite().all()
-        )
-        if agreed(fine, parameters):
+        if agreed(all(x.all() for x in finite), parameters):
             return True
         if self.param_groups[0]["nonfinite"] == "raise":
-            bad = [
-                x for (x, _), n in zip(named, norms, strict=True) if not n.isfinite()
-            ]
+            pairs = zip(named, largest, strict=True)
+            bad = [name for (name, _), x in pairs if not x.isfinite()]
             raise ValueError(
                 f"gradients must be finite; not so: {', '.join(bad[:3]) or 'elsewhere'}. "
                 f"Lower the learning rate, or leave such steps out with "
@@ -226,6 +229,12 @@ class DeepOpt(torch.optim.Optimizer):
     def _bytes(self, p: Tensor) -> int:
         kept = [x for x in self.state.get(p, {}).values() if isinstance(x, Tensor)]
         return sum(local(x).numel() * x.element_size() for x in kept)
+
+
+def _joined(numbers: Sequence[Tensor]) -> list[Tensor]:
+    """Scalars as one tensor a device: what is asked of them is asked once."""
+    devices = {x.device for x in numbers}
+    return [torch.stack([x.float() for x in numbers if x.device == d]) for d in devices]
 
 
 def _names(group: Mapping[str, Any]) -> list[str]:

@@ -28,13 +28,15 @@ class Tuned(Report):
         loss: that loss.
         tried: one row a configuration, in the order tried: its settings and `loss`.
         interior: every neighbour of `best` on every axis was tried, and is no better.
-            At the end of an axis there is none.
+            At the end of an axis there is none: see `edges`.
+        edges: the axes at whose end `best` lies; beyond it nothing was tried.
     """
 
     best: dict[str, Any]
     loss: float
     tried: pd.DataFrame
     interior: bool
+    edges: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         return self.tried
@@ -55,7 +57,10 @@ class Tuned(Report):
         best = ", ".join(f"{name} {value}" for name, value in self.best.items())
         state = "interior" if self.interior else "open"
         facts = {"count": len(self.tried), "loss": self.loss, "best": best}
-        return text(f"tuned.{state}", **facts)
+        sentence = text(f"tuned.{state}", **facts)
+        if not self.edges:
+            return sentence
+        return sentence + text("tuned.edges", axes=", ".join(self.edges))
 
 
 def tune(
@@ -107,7 +112,8 @@ def tune(
                     best, moved = neighbour, True
     tried = pd.DataFrame([dict(zip(axes, key, strict=True)) for key in losses])
     tried = tried.assign(loss=list(losses.values()))
-    return Tuned(best, loss(best), tried, not left_out)
+    edges = [n for n, values in axes.items() if best[n] in (values[0], values[-1])]
+    return Tuned(best, loss(best), tried, not left_out, tuple(edges))
 
 
 def _neighbour(settings: dict, name: str, values: Sequence, direction: int):
@@ -123,7 +129,7 @@ def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
     taken for a line over the logarithm of the steps.
 
     Args:
-        losses: steps of a run → the loss at its end.
+        losses: steps of a run → the loss at its end; infinity or NaN if it diverged.
 
     Returns:
         steps; where the shortest run reaches it, that run's, which is an upper bound;
@@ -139,6 +145,8 @@ def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
         return float(budgets[0])
     for a, b in pairwise(budgets):
         if losses[b] <= target:
+            if not math.isfinite(losses[a]):
+                return float(b)  # a run that diverged gives no line
             along = (losses[a] - target) / (losses[a] - losses[b])
             return a * (b / a) ** min(max(along, 0.0), 1.0)
     return None

@@ -83,6 +83,10 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             head = module.weight
         elif isinstance(module, nn.Linear):
             head = module.weight
+        elif (
+            isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None
+        ):
+            facts[module.weight] = "norm"  # of two axes, perhaps, but no matrix
         if name in low and (low[name] == 2).double().mean() > 0.5:
             facts[module.weight] = ROWS[1]
     if head is not None and facts.get(head, "kernel") == "kernel":

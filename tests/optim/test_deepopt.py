@@ -55,7 +55,7 @@ def test_bare_parameters_warn_and_still_work(net):
     assert learn(net, optimizer, batches(40))[-1] < 1.0
 
 
-def test_depthwise_kernels_and_tied_weights():
+def test_depthwise_kernels_tied_weights_and_norms_of_two_axes():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
@@ -64,6 +64,7 @@ def test_depthwise_kernels_and_tied_weights():
             self.out = nn.Linear(4, 9, bias=False)
             self.out.weight = self.table.weight
             self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
+            self.norm = nn.LayerNorm((3, 5))
             self.last = nn.Conv2d(4, 2, 1)
 
     plan = DeepOpt(Tied()).plan().set_index("parameter")
@@ -72,6 +73,7 @@ def test_depthwise_kernels_and_tied_weights():
     assert plan["role"]["inner.weight"] == "matrix"
     assert plan["reason"]["depthwise.weight"] == "grouped kernel"
     assert plan["reason"]["last.weight"] == "head"
+    assert plan["role"]["norm.weight"] == "adamw"
 
 
 def test_experts_are_a_batch_of_matrices():
@@ -297,6 +299,14 @@ def test_with_a_gradient_scaler(net):
     assert loss < 1.0
 
 
+def test_large_gradients_are_not_taken_for_infinite(net):
+    optimizer = DeepOpt(net)
+    learn(net, optimizer, batches(1))
+    net.mix.weight.grad.fill_(1e25)  # its square is infinite in float32
+    optimizer.step()
+    assert net.mix.weight.isfinite().all()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_gradients_that_are_not_finite(net, bad):
     for choice in ("raise", "skip"):
@@ -405,6 +415,8 @@ def test_bad_parameters_are_refused(net):
         DeepOpt([*net.named_parameters(), ("mix.weight", net.mix.weight)])
     with pytest.raises(ValueError, match='a group must be a dict with "params"'):
         DeepOpt([{"lr": 0.1}])
+    with pytest.raises(ValueError, match="lr must be a number above 0; got -1"):
+        DeepOpt([{"params": list(net.named_parameters()), "lr": -1}])
     with pytest.raises(TypeError, match="got a Parameter"):
         DeepOpt(net.mix.weight)
     with pytest.raises(TypeError, match="params must hold tensors; got a float"):

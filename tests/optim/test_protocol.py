@@ -23,6 +23,8 @@ def test_the_search_finds_an_interior_optimum_and_tries_nothing_twice():
     assert found.best == {"lr": 8, "schedule": "cosine", "decay": 1}
     assert found.loss == 1
     assert found.interior
+    assert found.edges == ("schedule",)
+    assert "at the end of schedule: beyond that nothing was tried" in found.why()
     assert len(found.to_frame()) == len(calls) < 20
     assert len({tuple(c.values()) for c in calls}) == len(calls)
     for name, values in AXES.items():  # every neighbour was tried
@@ -55,6 +57,9 @@ def test_steps_are_read_off_a_line_over_the_logarithm():
     assert steps_to(0.5, losses) == pytest.approx(200 * 2**0.5)
     assert steps_to(3.0, losses) == 100  # an upper bound
     assert steps_to(-1.0, losses) is None
+    for diverged in (math.inf, math.nan):
+        assert steps_to(1.0, {100: diverged, 200: 0.5}) == 200
+        assert steps_to(1.0, {100: diverged}) is None
     # the first budget that reaches it counts, though a longer one fell back
     assert steps_to(1.2, {100: 2.0, 200: 1.0, 400: 1.5}) < 200
 
