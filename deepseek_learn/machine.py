@@ -1,6 +1,7 @@
 """What the numbers of a measurement depend on."""
 
 import platform
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,19 @@ def processor() -> str:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+@contextmanager
+def one_thread():
+    """On thousands of tiny operations a second thread only makes the first one wait."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def multiplies_bfloat16(device: Any = "cpu") -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import dpg
+from ...machine import one_thread
 from ...zoo.metrics import divergence
 from .. import expect
 from ..problem import Failed, Problem
@@ -103,17 +104,6 @@ def checked(got, layer: dpg.Layer) -> Tensor:
     if not (torch.isfinite(values) & (values >= 0)).all():
         raise Failed("beat_frequency.values", layer=layer.name)
     return values
-
-
-@contextmanager
-def one_thread():
-    """Rounding is thousands of tiny operations, on which two threads only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 HEAD = """import torch

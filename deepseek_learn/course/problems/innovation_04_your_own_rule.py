@@ -2,7 +2,6 @@
 """An update rule of one's own for weight matrices, against AdamW tuned alike."""
 
 import math
-from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ... import data
 from ...errors import MissingPackageError
+from ...machine import one_thread
 from .. import expect
 from ..problem import Failed, Problem
 
@@ -122,17 +122,6 @@ def asked(answer, g: Tensor, state: dict, t: int) -> Tensor:
     if not torch.isfinite(size):
         raise Failed("your_own_rule.values", step=t)
     return (values / size.clamp_min(1e-30)).float()
-
-
-@contextmanager
-def one_thread():
-    """A small network is thousands of tiny operations, on which two threads only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 START = "import torch\n\nfrom deepseek_learn import optim\n\n\n"
