@@ -42,7 +42,7 @@ test: $(DEV)  ## set up, then run everything that is tested
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
 
-bench: $(DEV)  ## run the benchmarks (a day), writing benchmarks/results; ARGS=--quick: an hour or so
+bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; ARGS=--quick: a short look
 	@for script in benchmarks/*.py; do echo "$$script $(ARGS)"; $(BIN)/python $$script $(ARGS) || exit 1; done
 
 lint: $(DEV)  ## ruff
