@@ -40,16 +40,17 @@ def multiplies_bfloat16(device: Any = "cpu") -> bool:
     """
     import torch
 
-    return _kind_multiplies_bfloat16(torch.device(device).type)
+    return _multiplies_bfloat16(str(torch.device(device)))
 
 
 @cache
-def _kind_multiplies_bfloat16(kind: str) -> bool:
+def _multiplies_bfloat16(device: str) -> bool:
     import torch
 
-    if kind == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if kind != "cpu":
+    if device.startswith("cuda"):
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
         return False
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in tests)

@@ -1,5 +1,6 @@
 """Training in several processes, as `torchrun` starts them: one model, divided batches."""
 
+import atexit
 import os
 from collections.abc import Sequence
 
@@ -11,13 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 class Team:
     """The processes that train together; alone, everything is as without it.
 
-    Under `torchrun` (`WORLD_SIZE` above 1) entering joins a group, unless the caller has:
-    gloo, or NCCL for a model on a GPU. Each process takes every `size`-th example of a
-    batch; gradients are averaged, so that all keep the same weights.
+    Under `torchrun` (`WORLD_SIZE` above 1) entering joins a group, unless there is one:
+    gloo, or NCCL for a model on a GPU; it is left when the program ends, for a second
+    training cannot join anew. Each process takes every `size`-th example of a batch;
+    gradients are averaged, so that all keep the same weights.
     """
 
     def __init__(self, model: nn.Module):
-        self.model, self._joined = model, False
+        self.model = model
         self.size = int(os.environ.get("WORLD_SIZE", 1))
         if dist.is_available() and dist.is_initialized():
             self.size = dist.get_world_size()
@@ -30,13 +32,12 @@ class Team:
                 dist.init_process_group(
                     "nccl" if self.device.type == "cuda" else "gloo"
                 )
-                self._joined = True
+                atexit.register(_leave)
             self.rank = dist.get_rank()
         return self
 
     def __exit__(self, *error) -> None:
-        if self._joined:
-            dist.destroy_process_group()
+        pass
 
     def wrapped(self) -> nn.Module:
         """The model whose backward pass averages the gradients."""
@@ -75,3 +76,8 @@ class Team:
         if self.size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -78,8 +78,7 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
     """Learning-rate factor: up in a line over `warmup`, then 1, down over `decay`.
 
-    Up to the decay it does not depend on where the run will end (warm-up, stable, decay;
-    Hu et al. 2024, "MiniCPM", arXiv 2404.06395).
+    Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
     """
     steps = max(steps, 1)
     return max(min((step + 1) / (warmup * steps), 1.0, (1 - step / steps) / decay), 0.0)
@@ -162,8 +161,9 @@ def fit(
         Bar(epochs * per_epoch, progress and not team.rank, "training") as bar,
     ):
         team.check(batch_size)
-        if path and path.exists():
-            state.load(path)
+        content = state.read(path) if path and not team.rank else None
+        if content := team.first(content):  # the first process's file is everyone's
+            state.take_up(content, path)
         learner = team.wrapped()
         stopped = team.first(state.stop(epochs, patience, seconds))
         bar.advance(len(state.history) * per_epoch)
@@ -171,7 +171,7 @@ def fit(
             epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-            torch.manual_seed(seed * 100_003 + epoch + 7 * team.rank)  # dropout
+            torch.manual_seed(seed * 100_003 + epoch + 10**9 * team.rank)  # dropout
             lr, total = optimizer.param_groups[0]["lr"], 0.0
             learner.train()
             batches = _batches(train, batch_size, generator, augment)
@@ -188,7 +188,10 @@ def fit(
             team.share_buffers()
             row = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
-                row["metric"] = metric(*predict(model, validation, autocast=autocast))
+                score = None
+                if not team.rank:
+                    score = metric(*predict(model, validation, autocast=autocast))
+                row["metric"] = team.first(score)
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
             if path and not team.rank:
@@ -291,20 +294,25 @@ class _State:
         with whole(path) as temporary:
             torch.save(content, temporary)
 
-    def load(self, path: Path) -> None:
-        """Take up a run; a file of another one is refused before anything changes."""
+    KEPT = ("history", "best_epoch", "best", "cpu_seconds")
+
+    def read(self, path: Path) -> dict | None:
+        """A checkpoint's content, None where there is no file."""
+        if not path.exists():
+            return None
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            theirs = dict(content["run"])
-            kept = [
-                content[k] for k in ("history", "best_epoch", "best", "cpu_seconds")
-            ]
-            states = {name: content[name] for name in self.parts}
+            parts = {k: content[k] for k in (*self.KEPT, *self.parts)}
+            return parts | {"run": dict(content["run"])}
         except Exception as error:  # whatever a file of another kind leads to
             raise DamagedFileError(
                 f"checkpoint {path} is not a whole checkpoint of `fit` "
                 f"({type(error).__name__}); move it away to start anew."
             ) from error
+
+    def take_up(self, content: dict, path: Path) -> None:
+        """Go on from there; another run's content is refused before anything changes."""
+        theirs = content["run"]
         for key, ours in self.run.items():
             if theirs.get(key) != ours:
                 values = "" if key == "weights" else f" ({theirs.get(key)}, not {ours})"
@@ -313,8 +321,9 @@ class _State:
                     f"move it away to start anew."
                 )
         for name in ("optimizer", "scheduler", "model"):  # an optimizer may refuse
-            self.parts[name].load_state_dict(states[name])
-        self.history, self.best_epoch, self.best, self.cpu_seconds = kept
+            self.parts[name].load_state_dict(content[name])
+        for name in self.KEPT:
+            setattr(self, name, content[name])
 
 
 def _chosen(autocast: torch.dtype | str | None, model: nn.Module):

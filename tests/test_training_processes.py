@@ -66,6 +66,23 @@ def test_two_processes_agree_and_do_as_one_does(tmp_path):
     assert first["loss"] == pytest.approx(alone["loss"], rel=0.02)
 
 
+def test_two_trainings_follow_each_other_in_one_program(tmp_path):
+    first, second = finish(tmp_path / "two", "--twice", pair=True)
+    assert equal(first, second)
+    assert equal(first, finish(tmp_path / "plain", pair=True)[0])
+
+
+def test_the_first_processs_checkpoint_is_everyones(tmp_path):
+    """As on machines with disks of their own: only the first has written one."""
+    folder = tmp_path / "apart"
+    whole = finish(folder, "--apart", pair=True)
+    assert not (folder / "1" / "run.checkpoint").exists()
+    for path in folder.glob("end_*.pt"):
+        path.unlink()
+    again = finish(folder, "--apart", pair=True)  # a finished run, taken up
+    assert all(equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
 def test_a_batch_that_cannot_be_divided_is_refused():
     team = Team(network())
     team.size = 2

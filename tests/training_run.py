@@ -1,9 +1,10 @@
 """A program that trains by the recipe, for tests to kill and to start under torchrun.
 
-python tests/training_run.py FOLDER [--norm] [--seconds-a-step S]
+python tests/training_run.py FOLDER [--norm] [--twice] [--apart] [--wait SECONDS]
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--norm", action="store_true")
+    parser.add_argument("--apart", action="store_true", help="a folder a process")
+    parser.add_argument("--twice", action="store_true", help="a training before it")
     parser.add_argument("--wait", type=float, default=0.0, help="seconds a step")
     arguments = parser.parse_args()
 
@@ -47,7 +50,12 @@ def main() -> None:
         time.sleep(arguments.wait)
         return images.roll(int(torch.randint(3, (1,), generator=generator)), dims=3)
 
+    if arguments.twice:
+        fit(network(), blobs(96, 3), epochs=1, batch_size=16, progress=False)
     model = network(arguments.norm)
+    own = arguments.folder / os.environ.get("RANK", "0") / "run.checkpoint"
+    checkpoint = own if arguments.apart else arguments.folder / "run.checkpoint"
+    checkpoint.parent.mkdir(exist_ok=True)
     with Team(model) as team:
         run = fit(
             model,
@@ -56,7 +64,7 @@ def main() -> None:
             batch_size=16,
             validation=blobs(64, 1),
             augment=augment,
-            checkpoint=arguments.folder / "run.checkpoint",
+            checkpoint=checkpoint,
             progress=False,
         )
         content = {"weights": model.state_dict(), "loss": list(run.history["loss"])}

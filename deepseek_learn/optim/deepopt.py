@@ -45,11 +45,12 @@ class DeepOpt(torch.optim.Optimizer):
         momentum, momentum_warmup: the momentum rises in a line from 0.8 to `momentum`
             over the first `momentum_warmup` steps; in a run of a few hundred it stays
             near 0.8, which is meant so: there a momentum of 0.95 costs steps.
-        beta2: of the average by which neurons are balanced.
+        beta2: of the average by which rows, or columns, are balanced.
         adamw_lr: the learning rate of all else, as a multiple of `lr`.
         betas, eps, adamw_weight_decay: AdamW's.
         state: how averages are stored, "fp32", "bf16" or "int8"; the arithmetic is in
-            float32. A vector is never int8; variances, few of them, are float32.
+            float32. Rows of less than 5 entries are never int8; variances, few of
+            them, are float32.
         nonfinite: what to do when a gradient is not finite: "raise", or "skip": leave
             everything as it is and count the step in `skipped`.
         roles: pattern of names → "matrix", "adamw" or "rows", before everything else.
@@ -67,7 +68,8 @@ class DeepOpt(torch.optim.Optimizer):
 
     Parameters without a gradient are left alone. Of sharded parameters (FSDP2) a matrix
     is gathered for its update; averages stay sharded, so that each process saves and
-    loads a `state_dict` of its own.
+    loads a `state_dict` of its own (`torch.distributed.checkpoint` would take them for
+    alike on all processes: do not use it for this optimizer).
     """
 
     def __init__(
@@ -89,15 +91,6 @@ class DeepOpt(torch.optim.Optimizer):
         rarely_active: Any = None,
         compiled: bool = False,
     ):
-        _check_positive(lr=lr, adamw_lr=adamw_lr, eps=eps)
-        _check_share(momentum=momentum, beta2=beta2, beta_1=betas[0], beta_2=betas[1])
-        _check_not_negative(
-            weight_decay=weight_decay,
-            adamw_weight_decay=adamw_weight_decay,
-            momentum_warmup=momentum_warmup,
-        )
-        _check_choice("state", state, tuple(KINDS))
-        _check_choice("nonfinite", nonfinite, ("raise", "skip"))
         if rarely_active and not isinstance(params, nn.Module):
             raise ValueError(
                 f"rarely_active needs the model as params: only its modules say which "
@@ -115,7 +108,7 @@ class DeepOpt(torch.optim.Optimizer):
         """Add a group, divided by role; its "params" with names, if the others have."""
         asked = param_group.get("roles", self.defaults["roles"])
         seen = {p for group in self.param_groups for p in group["params"]}
-        _check_positive(lr=param_group.get("lr", self.defaults["lr"]))
+        _check_options(self.defaults | param_group)
         for part in divide(listed([param_group])[0], asked, seen):
             if part["role"] != "matrix":
                 part["lr"] = part.get("lr", self.defaults["lr"])
@@ -162,7 +155,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state, bit for bit, whatever the parameters' dtype is."""
-        self._check_saved(state_dict.get("param_groups", [{}]))
+        self._check_saved(state_dict.get("param_groups", [{}]), state_dict)
         saved = state_dict["param_groups"]
         super().load_state_dict(state_dict)
         # torch has cast every average to its parameter's dtype: put back what was saved
@@ -173,7 +166,9 @@ class DeepOpt(torch.optim.Optimizer):
                         device = local(p).device
                         self.state[p][name] = value.to(device, copy=True)
 
-    def _check_saved(self, saved: Sequence[Mapping[str, Any]]) -> None:
+    def _check_saved(
+        self, saved: Sequence[Mapping[str, Any]], state_dict: dict
+    ) -> None:
         for group in saved:
             if "role" not in group or "shapes" not in group:
                 raise ValueError(
@@ -192,6 +187,16 @@ class DeepOpt(torch.optim.Optimizer):
                     f"state_dict must be of parameters of the same shapes; the group "
                     f"{group['role']!r} has {_first_other(group, old)}."
                 )
+            for name, p, key in zip(
+                _names(group), group["params"], old["params"], strict=True
+            ):
+                kept = state_dict["state"].get(key, {})
+                average = kept.get("momentum", kept.get("mean"))
+                if average is not None and average.numel() != local(p).numel():
+                    raise ValueError(
+                        f"state_dict must be of this process's part of {name}, "
+                        f"{list(local(p).shape)}; got {list(average.shape)}."
+                    )
 
     def _usable(self) -> bool:
         """Are all gradients finite? Counts or raises where they are not."""
@@ -250,6 +255,17 @@ def _first_other(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
         if tuple(mine) != tuple(theirs):
             return f"{name} of {list(mine)}, not {list(theirs)} (matrices, m, n)"
     return "no other shapes"
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse the options of a group of which one is out of range."""
+    _check_positive(**{k: options[k] for k in ("lr", "adamw_lr", "eps")})
+    shares = {k: options[k] for k in ("momentum", "beta2")}
+    _check_share(**shares, beta_1=options["betas"][0], beta_2=options["betas"][1])
+    names = ("weight_decay", "adamw_weight_decay", "momentum_warmup")
+    _check_not_negative(**{k: options[k] for k in names})
+    _check_choice("state", options["state"], tuple(KINDS))
+    _check_choice("nonfinite", options["nonfinite"], ("raise", "skip"))
 
 
 def _check_positive(**numbers: float) -> None:

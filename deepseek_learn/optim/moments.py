@@ -1,8 +1,9 @@
 """How a moving average is kept between steps: float32, bfloat16, or int8 with scales.
 
-All arithmetic is in float32; what differs is what is stored. In int8 each row of a
-matrix has one scale, its largest magnitude / 127, so that an entry is off by at most half
-a scale (Gupta et al. 2025, "8-bit Muon", arXiv 2509.23106: nothing is lost by it).
+All arithmetic is in float32; what differs is what is stored. In int8 each row (all that
+belongs to one entry of the first axis) has one scale, its largest magnitude / 127, so
+that an entry is off by at most half a scale (Gupta et al. 2025, "8-bit Muon",
+arXiv 2509.23106: nothing is lost by it).
 """
 
 from collections.abc import Sequence
@@ -11,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SHORT = 5  # entries in a row
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
-    """An average of zeros, of the shape of `like`; a vector is never kept in int8."""
-    if kind == "int8" and like.dim() > 1:
-        rows = (*like.shape[:-1], 1)
+    """An average of zeros, of the shape of `like`; short rows are never kept in int8."""
+    if kind == "int8" and like.dim() > 1 and like.shape[1:].numel() >= SHORT:
+        rows = (len(like), *[1] * (like.dim() - 1))
         state[f"{key}_scale"] = like.new_zeros(rows, dtype=torch.float32)
     elif kind == "int8":
-        kind = "bf16"
+        kind = "bf16"  # a scale of four bytes would cost more than it saves
     state[key] = torch.zeros_like(like, dtype=KINDS[kind])
 
 
@@ -48,6 +50,7 @@ def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) 
     for i, (state, value) in enumerate(zip(states, values, strict=True)):
         if state[key].dtype == torch.int8:
             scale = state[f"{key}_scale"]
-            torch.amax(value.abs(), -1, keepdim=True, out=scale).div_(127)
+            largest = value.abs().amax(tuple(range(1, value.dim())), keepdim=True)
+            scale.copy_(largest).div_(127)
             values[i] = value.div(scale.clamp_min(1e-30)).round_()
     torch._foreach_copy_([s[key] for s in states], values)

@@ -55,13 +55,14 @@ def orthogonalise(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    r"""Give each neuron the same share of the update, as it was over the last steps.
+    r"""Give each row of a tall matrix, each column of a wide one, the same share.
 
     .. math:: v \leftarrow \beta v + (1 - \beta)\,\mathrm{mean}(O^2), \quad
               O \leftarrow c\,O / \sqrt{v}
 
-    with the mean along the longer side and `c` such that the Frobenius norm stays
-    (NorMuon; Li et al. 2025, arXiv 2510.05491).
+    with the mean along the shorter side and `c` such that the Frobenius norm stays
+    (NorMuon; Li et al. 2025, arXiv 2510.05491). The share is that over the last steps:
+    `v` is an average.
 
     Args:
         update: :math:`O`, `[..., m, n]` float32.
@@ -70,10 +71,10 @@ def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor
     Returns:
         the update and the new `square`.
     """
-    longer = -1 if update.shape[-2] >= update.shape[-1] else -2
-    # squared lengths of the neurons [..., m, 1] or [..., 1, n]; all norms follow
-    lengths = update.square().sum(longer, keepdim=True)
-    square = square.lerp(lengths / update.shape[longer], 1 - beta)
+    shorter = -1 if update.shape[-2] >= update.shape[-1] else -2
+    # squared lengths [..., m, 1] or [..., 1, n]; all norms follow from them
+    lengths = update.square().sum(shorter, keepdim=True)
+    square = square.lerp(lengths / update.shape[shorter], 1 - beta)
     inverse = square.clamp_min(1e-10).reciprocal()
     before, after = lengths.sum((-2, -1)), (lengths * inverse).sum((-2, -1))
     share = (before / after.clamp_min(1e-20))[..., None, None]

@@ -19,10 +19,9 @@ from .sharded import check_layout
 
 ROLES = ("matrix", "adamw", "rows")
 ROWS = ("rarely active rows", "rarely active neurons")
-# names that speak of an embedding or a head, wherever they stand
-TELLING = re.compile(
-    r"(^|[._])(emb\w*|wte|wpe|pos|position\w*|\w*token\w*|\w*head|classifier)([._]|$)"
-)
+# what a layer's or a bare parameter's own name says, if no module says more
+HEAD = re.compile(r"\w*head|classifier")
+TABLE = re.compile(r"\w*emb\w*|wte|wpe|tokens?|\w+_tokens?|pos|positions?")
 FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 
 
@@ -82,6 +81,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts[module.weight] = "grouped kernel" if module.groups > 1 else "kernel"
             head = module.weight
         elif isinstance(module, nn.Linear):
+            facts.setdefault(module.weight, "layer")  # an embedding, if tied
             head = module.weight
         elif (
             isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None
@@ -89,7 +89,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts[module.weight] = "norm"  # of two axes, perhaps, but no matrix
         if name in low and (low[name] == 2).double().mean() > 0.5:
             facts[module.weight] = ROWS[1]
-    if head is not None and facts.get(head, "kernel") == "kernel":
+    if head is not None and facts[head] in ("kernel", "layer"):
         facts[head] = "head"
     return facts
 
@@ -123,7 +123,7 @@ def divide(
             )
         seen.add(p)
         role, shape, reason = place(name, p, group.get("facts", {}), asked)
-        check_layout(name, p, role)
+        check_layout(name, p)
         empty = {"role": role, "params": [], "shapes": [], "reasons": []}
         part = parts.setdefault(role, options | empty)
         part["params"].append(entry)
@@ -158,9 +158,10 @@ def place(
             return role, shape, "as asked"
     if p.dim() < 2 or min(shape[1:]) < 2:
         return "adamw", shape, "vector"
-    if fact not in ("", "kernel"):
+    if fact not in ("", "kernel", "layer"):
         return ("rows" if fact in ROWS else "adamw"), shape, fact
-    if TELLING.search(name):
+    own = name.removesuffix(".weight").rpartition(".")[2]
+    if HEAD.fullmatch(own) or (not fact and TABLE.fullmatch(own)):
         return "adamw", shape, "name"
     return "matrix", shape, fact or "matrix"
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..machine import multiplies_bfloat16
 from . import moments
 from .orthogonal import balance, orthogonalise
-from .sharded import local, own_part, whole
+from .sharded import layout, local, own_part, whole
 
 RMS = 0.2  # of AdamW's updates, about
 FIRST_MOMENTUM = 0.8
@@ -35,8 +35,8 @@ def move_matrices(
     """Orthogonalised momentum; all matrices of one shape are computed together."""
     alike = defaultdict(list)
     for p, shape in parameters:
-        alike[tuple(shape), p.dtype, p.device].append(p)
-    for (shape, _, _), members in alike.items():
+        alike[tuple(shape), p.dtype, p.device, layout(p)].append(p)
+    for (shape, *_), members in alike.items():
         count = max(BATCH // math.prod(shape), 1)
         for i in range(0, len(members), count):
             _move_alike(group, shape, members[i : i + count], state)
@@ -110,7 +110,7 @@ def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
 
 @cache
 def _compiled():
-    return torch.compile(direction, dynamic=False)
+    return torch.compile(direction, dynamic=True)
 
 
 def momentum_at(step: int, momentum: float, warmup: int) -> float:
@@ -178,12 +178,8 @@ def move_rows(
     a row that is rarely active, a momentum would have grown old.
     """
     beta2 = group["betas"][1]
-    for p, shape in parameters:
-        w, gradient, kept = (
-            _flat(local(p), shape),
-            _flat(local(p.grad), shape),
-            state[p],
-        )
+    for p, _ in parameters:
+        w, gradient, kept = local(p), local(p.grad).flatten(1), state[p]
         if not kept:
             kept["square"] = w.new_zeros(len(w), 1, dtype=torch.float32)
         rows = gradient.abs().amax(1).nonzero()[:, 0]
@@ -192,7 +188,8 @@ def move_rows(
         square = torch.where(square == 0, now, square.lerp(now, 1 - beta2))
         kept["square"][rows] = square
         step = g / (square.sqrt() + group["eps"])
-        w.index_add_(0, rows, step.to(w.dtype), alpha=-group["lr"])
+        step = step.view(-1, *w.shape[1:]).to(w.dtype)
+        w.index_add_(0, rows, step, alpha=-group["lr"])
 
 
 def _subtract(weights: list[Tensor], steps: list[Tensor], lr: float) -> None:

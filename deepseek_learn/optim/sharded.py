@@ -40,6 +40,11 @@ def own_part(full: Tensor, p: Tensor) -> Tensor:
     return spread.redistribute(placements=p.placements).to_local()
 
 
+def layout(p: Tensor) -> tuple:
+    """What tells apart how parameters are spread; empty for whole ones."""
+    return tuple(p.placements) if isinstance(p, DTensor) else ()
+
+
 def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
     """`fine` if it is so on every process that holds a part of the parameters."""
     if not any(isinstance(p, DTensor) for p in parameters):
@@ -49,17 +54,17 @@ def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
     return bool(flag)
 
 
-def check_layout(name: str, p: Tensor, role: str) -> None:
+def check_layout(name: str, p: Tensor) -> None:
     """Refuse what cannot be updated rightly: flattened shards, rows cut in pieces."""
     if getattr(p, "_is_flat_param", False):
         raise ValueError(
             f"params must keep their shapes; {name} is flattened by "
             f"FullyShardedDataParallel: use torch.distributed.fsdp.fully_shard."
         )
-    if role == "rows" and isinstance(p, DTensor):
+    if isinstance(p, DTensor):
         cut = [s for s in p.placements if isinstance(s, Shard) and s.dim > 0]
         if cut:
             raise ValueError(
-                f"rarely_active needs whole rows on each process; {name} is sharded "
-                f"along axis {cut[0].dim}: shard along 0."
+                f"params must keep whole rows on each process; {name} is sharded along "
+                f"axis {cut[0].dim}: shard along 0."
             )

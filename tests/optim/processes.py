@@ -84,6 +84,50 @@ def sharded(rank, state):
     return weights(model), tuple(kept)
 
 
+def uneven(rank, state):
+    """FSDP2 where shards differ in size, saved and taken up again half way."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    found = []
+    for halfway in (False, True):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 7),
+            torch.nn.Tanh(), torch.nn.Linear(7, 3),
+        )  # fmt: skip
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+        optimizer = DeepOpt(model, state=state)
+        for step in range(6):
+            if halfway and step == 3:
+                saved = optimizer.state_dict()
+                optimizer = DeepOpt(model, lr=0.5, state=state)
+                optimizer.load_state_dict(saved)
+            generator = torch.Generator().manual_seed(step)
+            x = torch.randn(4, 6, generator=generator)[2 * rank : 2 * rank + 2]
+            model(x).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        found.append(weights(model))
+    return found
+
+
+def cut_in_columns(rank):
+    """Shards along the second axis are refused."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Shard
+
+    layer = torch.nn.Linear(8, 6, bias=False)
+    mesh = init_device_mesh("cpu", (2,))
+    fully_shard(layer, mesh=mesh, shard_placement_fn=lambda p: Shard(1))
+    try:
+        DeepOpt(layer, roles={"weight": "matrix"})
+    except ValueError as error:
+        return {"message": str(error)}
+    return {"message": ""}
+
+
 def sharded_not_finite(rank):
     """A gradient that is not finite on one process only: every process skips."""
     from torch.distributed.device_mesh import init_device_mesh

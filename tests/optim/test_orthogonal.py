@@ -8,7 +8,7 @@ from deepseek_learn.optim.orthogonal import POLAR_EXPRESS, TOP
 
 
 def composed(s: torch.Tensor) -> torch.Tensor:
-    """What the five polynomials in turn make of singular values."""
+    """What the polynomials in turn make of singular values."""
     for a, b, c in POLAR_EXPRESS:
         s = a * s + b * s**3 + c * s**5
     return s
@@ -52,7 +52,7 @@ def test_zeros_stay_zeros_and_a_batch_is_its_matrices():
         torch.testing.assert_close(orthogonalise(one), both)
 
 
-def test_balance_gives_each_neuron_the_same_share():
+def test_balance_gives_each_row_or_column_the_same_share():
     o = torch.randn(12, 5, generator=torch.Generator().manual_seed(3))
     o[0] *= 50
     balanced, square = balance(o, torch.zeros(12, 1), beta=0.9)
@@ -60,7 +60,7 @@ def test_balance_gives_each_neuron_the_same_share():
     torch.testing.assert_close(share, share.mean().expand(12))
     torch.testing.assert_close(balanced.norm(), o.norm())
     torch.testing.assert_close(square, 0.1 * o.square().mean(1, keepdim=True))
-    # along the longer side: of a wide matrix the columns
+    # of a wide matrix the columns
     balanced, square = balance(o.T.contiguous(), torch.zeros(1, 12), beta=0.9)
     assert square.shape == (1, 12)
     torch.testing.assert_close(balanced.square().mean(0).var(), torch.tensor(0.0))

@@ -41,6 +41,19 @@ def test_sharded_parameters_are_gathered_for_their_update(alone, state):
         np.testing.assert_allclose(a, c, atol=2e-3)
 
 
+@pytest.mark.parametrize("state", ["bf16", "int8"])
+def test_uneven_shards_go_on_bit_for_bit(state):
+    (whole, halfway), (other, _) = processes.in_two(processes.uneven, state)
+    for a, b, c in zip(whole, halfway, other, strict=True):
+        assert np.array_equal(a, b)
+        assert np.array_equal(a, c)
+
+
+def test_shards_of_columns_are_refused():
+    for answer in processes.in_two(processes.cut_in_columns):
+        assert "must keep whole rows on each process; weight" in answer["message"]
+
+
 def test_all_processes_skip_what_one_cannot_use():
     for skipped, same in processes.in_two(processes.sharded_not_finite):
         assert skipped == 1
