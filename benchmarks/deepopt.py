@@ -11,8 +11,8 @@ the defect classifier on frozen ImageNet features, 1.02 M, T 100, 64; bacteria, 
 norms' statistics are taken anew before a loss is measured. One thread.
 
 Contestants (`models/optimizers.py`): AdamW (PyTorch's, fused), DeepOpt (defaults but for
-what is tuned), PyTorch's Muon on the same matrices, kernels flattened, with AdamW on the
-rest, SOAP and Schedule-Free AdamW (both of pytorch-optimizer).
+what is tuned), PyTorch's Muon on the same matrices as DeepOpt, with AdamW on the rest,
+SOAP and Schedule-Free AdamW (both of pytorch-optimizer). Vectors are not decayed.
 
 Tuning, on seed 0 and the validation part. Each contestant has five axes: learning rate in
 steps of 2, first and second beta, weight decay, schedule (cosine, linear, constant then
@@ -26,17 +26,19 @@ out near 1.
 
 Final, on seeds 1 to 5 and the test part, which decided nothing before. The target is
 AdamW's mean loss at T. Each other contestant is run at budgets on the ladder 0.2, 0.25,
-0.3, 0.36, 0.43, 0.5, 0.6, 0.72, 0.86, 1, 1.2 T, each a run of its own with its own
-schedule: from 0.5 T (control: T) down while the target is reached, else up. Steps to the
-target: a line in the loss over the logarithm of the steps, between the two neighbours.
-Intervals and standard errors: 2,000 resamplings of the seeds, the same for both sides.
-Where 1.2 T does not reach, 1.2 stands as the least it can be.
+0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2 T, each a run of its own with its own schedule:
+from 0.5 T (control: 0.95 T) down while the target is reached, else up, until it lies
+between two neighbours; DeepOpt at one more on either side. Steps to the target: a line in
+the loss over the logarithm of the steps. Where 1.2 T does not reach, 1.2 stands as the
+least it can be. Standard errors: of the logarithm, from 2,000 resamplings of the seeds,
+the same for both sides; outside the budgets run the last line is continued. Intervals:
+Student's, 95 %.
 
-Time. A step of each contestant in turn, 25 rounds in one process with nothing beside it,
-processor time; ratios within a round, medians. Time to the target = ratio of steps x
-ratio of step times. Bytes are those of the tensors in the optimizer's state after a step.
-Variants of DeepOpt, with its settings: int8 state on every task, `rarely_active` on
-flights and poems.
+Time. A step of each contestant in turn, 50 rounds in one process with nothing beside it,
+processor time; ratios of sums over 10 rounds (SOAP's costly step comes every tenth),
+medians. Time to the target = ratio of steps x ratio of step times. Bytes are those of the
+tensors in the optimizer's state after a step. Variants of DeepOpt, with its settings: int8
+state on every task, `rarely_active` on flights and poems.
 
 Targets, stated before the run. Steps at most 0.60 of AdamW's on every task, geometric
 mean at most 0.5; time at most 0.67 where AdamW's step takes 25 ms or more; state at most
@@ -73,14 +75,14 @@ from models.optimizers import CONTESTANTS, VARIANTS
 from models.runs import Runs
 
 from deepseek_learn.course.results import write_result
-from deepseek_learn.optim import steps_to, tune
+from deepseek_learn.optim import tune
 
 RESULTS = Path(__file__).parent / "results"
-LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.72, 0.86, 1.0, 1.2)
+LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2)
 PEERS = ("muon", "soap", "free")
 OTHERS = ("deepopt", *PEERS, "control")
 SEEDS, CONFIGURATIONS, MOST = 5, 14, 28
-ROUNDS, RESAMPLINGS = 25, 2000
+ROUNDS, BLOCK = 50, 10
 STEPS, MEAN_STEPS, TIME, SLOW_MS = 0.60, 0.5, 0.67, 25.0
 BYTES, INT8_BYTES, GUIDE = 2.7, 1.9, 1.4
 
@@ -132,12 +134,15 @@ class Bench:
         target_settings = self.tuned(task, "adamw")["best"]
         target = self.mean(task, "adamw", target_settings, task.steps)
         c = self.tuned(task, like or name)["best"]
-        race.bracket(
-            budgets(task),
-            target,
-            lambda steps: self.mean(task, name, c, steps),
-            LADDER.index(1.0 if name == "control" else 0.5),
-        )
+        ladder, first = budgets(task), 0.95 if name == "control" else 0.5
+
+        def loss(steps: int) -> float:
+            return self.mean(task, name, c, steps)
+
+        missed, reached = race.bracket(ladder, target, loss, LADDER.index(first))
+        if name == "deepopt":  # one more on each side makes the interval surer
+            for i in {missed - 1, reached + 1} & set(range(len(ladder))):
+                loss(ladder[i])
 
 
 def budgets(task) -> list[int]:
@@ -215,24 +220,11 @@ def curve(bench: Bench, task, name: str) -> dict[int, list[float]]:
     return {b: [whole[b][s] for s in bench.seeds] for b in sorted(whole)}
 
 
-def steps_ratio(
-    adamw: list[float], found: dict[int, list[float]], steps: int
-) -> tuple[float, np.ndarray]:
-    """Steps to AdamW's mean loss over AdamW's steps, and the same of the resamplings."""
-    most, rng = LADDER[-1] * steps, np.random.default_rng(0)
-
-    def ratio(chosen: np.ndarray) -> float:
-        losses = {b: float(np.mean(np.take(v, chosen))) for b, v in found.items()}
-        target = float(np.mean(np.take(adamw, chosen)))
-        return (steps_to(target, losses) or most) / steps
-
-    count = len(adamw)
-    again = [ratio(rng.integers(count, size=count)) for _ in range(RESAMPLINGS)]
-    return ratio(np.arange(count)), np.array(again)
-
-
-def median_ratio(rounds: list[dict], over: str, under: str) -> float:
-    return statistics.median(r[over] / r[under] for r in rounds)
+def block_ratio(rounds: list[dict], over: str, under: str) -> float:
+    """Median over blocks of `BLOCK` rounds of the ratio of their sums."""
+    blocks = [rounds[i : i + BLOCK] for i in range(0, len(rounds), BLOCK)]
+    sums = [[sum(r[name] for r in block) for name in (over, under)] for block in blocks]
+    return statistics.median(a / b for a, b in sums)
 
 
 def row(claim: str, what: str, measured: float | None, **facts) -> dict:
@@ -241,17 +233,14 @@ def row(claim: str, what: str, measured: float | None, **facts) -> dict:
     return empty | {"claim": claim, "what": what, "measured": measured} | facts
 
 
-def interval(again: np.ndarray) -> dict:
-    low, high = np.quantile(again, [0.025, 0.975])
-    return {"low": float(low), "high": float(high), "interval": "95 % bootstrap"}
-
-
 def task_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
     """Steps, time and bytes on one task; fills `ratios` name → (point, resamplings)."""
     adamw = curve(bench, task, "adamw")[task.steps]
     names = [*OTHERS, *variants(task.name)]
     for name in names:
-        ratios[name] = steps_ratio(adamw, curve(bench, task, name), task.steps)
+        found = curve(bench, task, name)
+        facts = task.steps, LADDER[-1], task.name
+        ratios[name] = race.steps_ratio(adamw, found, *facts)
     best = min(PEERS, key=lambda name: ratios[name][0])
     at, n = f"{task.name}: ", len(bench.seeds)
     rows = []
@@ -262,14 +251,15 @@ def task_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
         peer = {"peer": CONTESTANTS[best].title, "peer_measured": ratios[best][0]}
         rows.append(
             row("C8", f"{at}{title}, steps to AdamW's loss over AdamW's", point)
-            | interval(again)
+            | race.interval(point, again, n)
             | own
             | (peer if name == "deepopt" else {})
             | {"note": note(bench, task, name, point)}
         )
     point, again = ratios["deepopt"]
     gap = np.log(again) - np.log(ratios[best][1])
-    behind = (math.log(point) - math.log(ratios[best][0])) / max(gap.std(), 1e-9)
+    error = max(race.error_of(np.exp(gap), n), 1e-9)
+    behind = (math.log(point) - math.log(ratios[best][0])) / error
     rows.append(
         row("C8", f"{at}steps above the best peer's, in standard errors", behind)
         | {"target": 1.0, "unit": "standard errors", "n": n}
@@ -310,12 +300,13 @@ def pace_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
     cost = f"AdamW's step takes {adamw_ms:.1f} ms"
     for name in (*OTHERS[:-1], *variants(task.name)):
         title = (CONTESTANTS.get(name) or VARIANTS[name]).title
-        per_step = median_ratio(pace["step_ms"], name, "adamw")
-        point, again = ratios[name][0] * per_step, ratios[name][1] * per_step
+        per_step = block_ratio(pace["step_ms"], name, "adamw")
+        point, again = ratios[name][0] * per_step, ratios[name][1]
         target = TIME if name == "deepopt" and slow else None
         what = f"{at}{title}, time to AdamW's loss over AdamW's"
         words = f"{cost}, {title}'s {per_step:.2f} times as long"
-        facts = {"target": target, "n": ROUNDS, "note": words} | interval(again)
+        facts = {"target": target, "n": len(bench.seeds), "note": words}
+        facts |= race.interval(point, again, len(bench.seeds))
         rows.append(row("C8", what, point) | facts)
         limit = {"deepopt": BYTES, "int8": INT8_BYTES}.get(name)
         what = f"{at}{title}, state"
@@ -323,28 +314,26 @@ def pace_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
         facts |= {"peer": "AdamW", "peer_measured": pace["bytes"]["adamw"]}
         rows.append(row("C8", what, pace["bytes"][name]) | facts)
     what = f"{at}DeepOpt's own time a step over Muon's with AdamW"
-    own = median_ratio(pace["own_ms"], "deepopt", "muon")
+    own = block_ratio(pace["own_ms"], "deepopt", "muon")
     rows.append(row("C8", what, own, target=1.0, n=ROUNDS))
-    return rows + guide_rows(task, ratios, pace)
+    return rows + guide_rows(bench, task, ratios, pace)
 
 
-def guide_rows(task, ratios: dict, pace: dict) -> list[dict]:
+def guide_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
     """The guide's 40 %, as AdamW's time over ours to one loss."""
+    n = len(bench.seeds)
     guide = {"source": "guide", "target": GUIDE, "better": "higher"}
-    per_step = median_ratio(pace["step_ms"], "deepopt", "adamw")
+    per_step = block_ratio(pace["step_ms"], "deepopt", "adamw")
     point, again = ratios["deepopt"]
     what = f"{task.name}: AdamW's time to its loss over DeepOpt's"
-    rows = [
-        row("C3", what, 1 / (point * per_step))
-        | guide
-        | interval(1 / (again * per_step))
-    ]
+    gain = 1 / (point * per_step)
+    rows = [row("C3", what, gain) | guide | race.interval(gain, again, n)]
     if "rows" in ratios:
-        beside = median_ratio(pace["step_ms"], "deepopt", "rows")
+        beside = block_ratio(pace["step_ms"], "deepopt", "rows")
         gain = ratios["deepopt"][0] / ratios["rows"][0] * beside
-        many = ratios["deepopt"][1] / ratios["rows"][1] * beside
+        many = ratios["deepopt"][1] / ratios["rows"][1]
         what = f"{task.name}: what grouping by activity adds, time to one loss"
-        rows.append(row("C3", what, gain) | guide | interval(many))
+        rows.append(row("C3", what, gain) | guide | race.interval(gain, many, n))
     return rows
 
 
@@ -359,7 +348,8 @@ def summarise(bench: Bench, paces: dict[str, dict]) -> list[dict]:
     together = np.exp(np.mean(resampled, axis=0))
     what = "geometric mean over the tasks, DeepOpt's steps over AdamW's"
     mean = statistics.geometric_mean(points)
-    return [row("C8", what, mean, target=MEAN_STEPS) | interval(together), *rows]
+    bounds = race.interval(mean, together, len(bench.seeds))
+    return [row("C8", what, mean, target=MEAN_STEPS, **bounds), *rows]
 
 
 def in_processes(work: Callable, jobs: list[tuple]) -> None:

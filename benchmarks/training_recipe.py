@@ -3,13 +3,14 @@
     python benchmarks/training_recipe.py [--quick] [--anew]
 
 Protocol. `training.fit` as it comes (DeepOpt, warm-up - stable - decay, bfloat16 where
-the processor multiplies it) against `fit` with PyTorch's fused AdamW, a half cosine and
-float32. Tasks: fashion, a residual network of 78 k parameters on 8,000 pictures in
-batches of 128, by accuracy; bacteria, a U-Net of 272 k on 247 tiles of 56 x 56, shown
-eight times an epoch in batches of 16, by the overlap (IoU). One thread.
+the processor multiplies it) against `fit` with PyTorch's fused AdamW and float32. Tasks:
+fashion, a residual network of 78 k parameters on 8,000 pictures in batches of 128, by
+accuracy; bacteria, a U-Net of 272 k on the training tiles of 56 x 56 that show any, turned
+and mirrored in all eight ways, in batches of 16, by the overlap (IoU). One thread.
 
 Both are tuned the same way (`optim.tune`) by the validation score of seed 0: learning
-rate in steps of 2 and first beta, at most 9 configurations. AdamW is tuned and run for
+rate in steps of 2 and first beta, for AdamW also the schedule (a half cosine, or that of
+the recipe), at most 12 configurations. AdamW is tuned and run for
 EPOCHS epochs (fashion 8, bacteria 6), the recipe tuned at half of them. Then seeds 1 to 5
 and the test part, on which nothing was chosen: the target is AdamW's mean score after all
 its epochs. The recipe is run for 1, 2, 3, ... epochs, each a run of its own, from half of
@@ -34,27 +35,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from models import race
 from models.optimizer_tasks import Bacteria, Fashion
+from models.optimizers import decayed
 from models.runs import Runs
 from torch import nn
 
 from deepseek_learn import DeepOpt
 from deepseek_learn.course.results import write_result
 from deepseek_learn.data import ImageDataset
-from deepseek_learn.optim import steps_to, tune
-from deepseek_learn.training import accuracy, cosine, fit, predict
+from deepseek_learn.optim import tune
+from deepseek_learn.training import accuracy, cosine, fit, predict, wsd
 from deepseek_learn.zoo.metrics import iou
 from deepseek_learn.zoo.train import bacteria_unet, fashion_net
 
 RESULTS = Path(__file__).parent / "results"
-GUIDE, ROUNDS, RESAMPLINGS = 1.4, 5, 2000
+GUIDE, ROUNDS = 1.4, 5
 EPOCHS = {"fashion": 8, "bacteria": 6}
 RATES = {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 16e-3), "recipe": (0.01, 0.02, 0.04, 0.08)}
-START = {"adamw": {"lr": 4e-3, "beta1": 0.9}, "recipe": {"lr": 0.02, "beta1": 0.9}}
-BETAS = (0.7, 0.8, 0.9, 0.95)
-PLAIN = {"schedule": cosine, "autocast": None}
+BETAS, SCHEDULES = (0.7, 0.8, 0.9, 0.95), {"cosine": cosine, "wsd": wsd}
+AXES = {way: {"lr": rates, "beta1": BETAS} for way, rates in RATES.items()}
+AXES["adamw"] |= {"schedule": tuple(SCHEDULES)}
+START = {"adamw": {"lr": 4e-3, "beta1": 0.9, "schedule": "cosine"}}
+START["recipe"] = {"lr": 0.02, "beta1": 0.9}
 
 
 class Job:
@@ -76,7 +80,8 @@ class Job:
         """A model trained anew in one of the two ways."""
         model = self.task.model(seed)
         optimizer = make(way, model, c)
-        options = self.options | (PLAIN if way == "adamw" else {}) | change
+        plain = {"autocast": None, "schedule": SCHEDULES[c.get("schedule", "wsd")]}
+        options = self.options | (plain if way == "adamw" else {}) | change
         torch.manual_seed(seed)
         facts = {"epochs": epochs, "seed": seed, "progress": False}
         fit(model, self.train, optimizer, **facts, **options)
@@ -92,13 +97,8 @@ def make(way: str, model: nn.Module, c: dict) -> torch.optim.Optimizer:
     betas = c["beta1"], 0.95
     if way == "recipe":
         return DeepOpt(model, lr=c["lr"], betas=betas)
-    groups = [
-        {"params": [p for p in model.parameters() if p.dim() > 1]},
-        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0},
-    ]
-    return torch.optim.AdamW(
-        groups, lr=c["lr"], betas=betas, weight_decay=0.1, fused=True
-    )
+    facts = {"lr": c["lr"], "betas": betas, "weight_decay": 0.1, "fused": True}
+    return torch.optim.AdamW(decayed(model), **facts)
 
 
 def turned(part: ImageDataset) -> ImageDataset:
@@ -138,11 +138,9 @@ class Bench:
         def loss(c: dict) -> float:
             return -self.score(job, way, c, epochs, 0)["validation"]
 
-        axes = {"lr": RATES[way], "beta1": BETAS}
-        found = tune(axes, START[way], loss, 2 if self.quick else 9)
-        return {"best": found.best, "tried": len(found.tried)} | {
-            "interior": found.interior
-        }
+        found = tune(AXES[way], START[way], loss, 2 if self.quick else 12)
+        facts = {"tried": len(found.tried), "interior": found.interior}
+        return facts | {"best": found.best}
 
     def tests(self, job: Job, way: str, c: dict, epochs: int) -> list[float]:
         return [self.score(job, way, c, epochs, seed)["test"] for seed in self.seeds]
@@ -155,19 +153,6 @@ class Bench:
             found[epochs] = self.tests(job, "recipe", c, epochs)
             epochs += -1 if statistics.mean(found[epochs]) >= target else 1
         return dict(sorted(found.items()))
-
-
-def ratio(adamw: list[float], curve: dict[int, list[float]], epochs: int):
-    """AdamW's epochs over the recipe's to one score: the point, and resamplings."""
-
-    def one(chosen: np.ndarray) -> float:
-        losses = {e: -float(np.take(v, chosen).mean()) for e, v in curve.items()}
-        target = -float(np.take(adamw, chosen).mean())
-        return epochs / (steps_to(target, losses) or 2 * epochs)
-
-    rng, count = np.random.default_rng(0), len(adamw)
-    again = [one(rng.integers(count, size=count)) for _ in range(RESAMPLINGS)]
-    return one(np.arange(count)), np.quantile(again, [0.025, 0.975])
 
 
 def pace(job: Job) -> dict[str, list[float]]:
@@ -189,7 +174,10 @@ def rows_of(bench: Bench, job: Job) -> list[dict]:
     reference = bench.tests(job, "adamw", adamw["best"], epochs)
     target = statistics.mean(reference)
     curve = bench.curve(job, recipe["best"], target)
-    point, (low, high) = ratio(reference, curve, epochs)
+    lost = {e: [-score for score in scores] for e, scores in curve.items()}
+    facts = epochs, 2.0, job.name
+    steps, again = race.steps_ratio([-v for v in reference], lost, *facts)
+    point = 1 / steps
     spent = bench.runs.once({"task": job.name, "pace": ROUNDS}, lambda: pace(job))
     pairs = zip(spent["adamw"], spent["recipe"], strict=True)
     dearer = statistics.median(a / b for a, b in pairs)
@@ -204,7 +192,7 @@ def rows_of(bench: Bench, job: Job) -> list[dict]:
     if target > max(means.values()):
         note += "; never reached: at most"
     empty = {"claim": "C3", "better": "higher", "unit": "ratio", "n": len(reference)}
-    bounds = {"low": low * dearer, "high": high * dearer, "interval": "95 % bootstrap"}
+    bounds = race.interval(point * dearer, again, len(reference))
     whole = {"source": "guide", "target": GUIDE, "measured": point * dearer}
     whole |= {"what": f"{job.name}: AdamW's time to its score over the recipe's"}
     alone = {"source": "ours", "target": None, "measured": bf16, "n": ROUNDS}

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deepseek_learn.optim import DeepOpt
 
@@ -51,11 +51,12 @@ def share(schedule: str, step: int, steps: int) -> float:
     """The share of the learning rate in a step, counted from 0; the last one's is small.
 
     "wsd" is constant for the first half and falls in a line over the second; "constant"
-    falls not at all.
+    is 1 throughout, for an optimizer that warms up itself.
     """
+    if schedule == "constant":
+        return 1.0
     rising, progress = min((step + 1) / WARM_UP, 1.0), step / steps
     falling = {
-        "constant": 1.0,
         "linear": 1 - progress,
         "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
         "wsd": min(1.0, 2 * (1 - progress)),
@@ -63,16 +64,19 @@ def share(schedule: str, step: int, steps: int) -> float:
     return rising * falling[schedule]
 
 
+def decayed(model: nn.Module) -> list[dict[str, Any]]:
+    """All parameters, vectors without weight decay."""
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    others = [p for p in model.parameters() if p.dim() > 1]
+    return [{"params": others}, {"params": vectors, "weight_decay": 0.0}]
+
+
 def adamw(model: nn.Module, c: dict[str, Any], steps: int) -> list:
     """PyTorch's AdamW, fused; no decay of vectors."""
-    groups = [
-        {"params": [p for p in model.parameters() if p.dim() > 1]},
-        {"params": [p for p in model.parameters() if p.dim() <= 1], "weight_decay": 0},
-    ]
     betas = c["beta1"], c["beta2"]
     return [
         torch.optim.AdamW(
-            groups, lr=c["lr"], betas=betas, weight_decay=c["decay"], fused=True
+            decayed(model), lr=c["lr"], betas=betas, weight_decay=c["decay"], fused=True
         )
     ]
 
@@ -84,32 +88,40 @@ def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
 
 
 class FlatMuon(torch.optim.Muon):
-    """PyTorch's Muon, which takes matrices only, on kernels seen as `[out, in * k]`."""
+    """PyTorch's Muon, which takes matrices only, on the matrices that DeepOpt sees.
 
-    def __init__(self, parameters: list[Tensor], **options):
-        self.pairs = [(p, p.detach().flatten(1)) for p in parameters]  # shared storage
-        super().__init__([flat for _, flat in self.pairs], **options)
+    Args:
+        group: DeepOpt's of the role "matrix": "params" and their "shapes".
+    """
+
+    def __init__(self, group: dict[str, Any], **options):
+        pairs = zip(group["params"], group["shapes"], strict=True)
+        # p → views of its matrices [m, n], on the same storage
+        self.views = [(p, list(p.detach().view(shape))) for p, shape in pairs]
+        super().__init__([m for _, views in self.views for m in views], **options)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for p, _ in self.pairs:
+        for p, _ in self.views:
             p.grad = None
 
     def step(self, closure=None):
-        for p, flat in self.pairs:
-            flat.grad = p.grad.flatten(1)
+        for p, views in self.views:
+            shape = len(views), *views[0].shape
+            for view, gradient in zip(views, p.grad.view(shape), strict=True):
+                view.grad = gradient
         return super().step()
 
 
 def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
-    """PyTorch's Muon on the parameters that DeepOpt calls matrices, AdamW on the rest."""
-    groups = {g["role"]: g["params"] for g in DeepOpt(model).param_groups}
+    """PyTorch's Muon on the matrices that DeepOpt sees, AdamW on the rest."""
+    groups = {g["role"]: g for g in DeepOpt(model).param_groups}
     options = {"momentum": c["beta1"], "weight_decay": c["decay"]}
     return [
         FlatMuon(
             groups["matrix"], lr=c["lr"], adjust_lr_fn="match_rms_adamw", **options
         ),
         torch.optim.AdamW(
-            groups["adamw"],
+            groups["adamw"]["params"],
             lr=c["lr"],
             betas=(c["adamw_beta1"], 0.95),
             weight_decay=0.0,
@@ -125,7 +137,7 @@ def soap(model: nn.Module, c: dict[str, Any], steps: int) -> list:
     betas = c["beta1"], c["beta2"]
     return [
         SOAP(
-            model.parameters(),
+            decayed(model),
             lr=c["lr"],
             betas=betas,
             weight_decay=c["decay"],
@@ -140,7 +152,7 @@ def schedule_free(model: nn.Module, c: dict[str, Any], steps: int) -> list:
 
     return [
         ScheduleFreeAdamW(
-            model.parameters(),
+            decayed(model),
             lr=c["lr"],
             betas=(c["beta1"], c["beta2"]),
             weight_decay=c["decay"],
@@ -196,7 +208,7 @@ CONTESTANTS = {
     )
 }
 CONTESTANTS["control"] = replace(
-    CONTESTANTS["adamw"], name="control", title="AdamW, tuned and raced as the others"
+    CONTESTANTS["adamw"], name="control", title="AdamW, tuned as the others"
 )
 _deepopt = CONTESTANTS["deepopt"]
 VARIANTS = {

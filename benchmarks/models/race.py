@@ -2,14 +2,20 @@
 
 import math
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import stats
+
+from deepseek_learn.optim import steps_to
 
 from .optimizer_tasks import Task
 from .optimizers import Contestant, share
 
+RESAMPLINGS = 2000
 LOST = 99.0  # the loss of a run that diverged
 
 
@@ -77,26 +83,81 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
 
 def bracket(
     budgets: list[int], target: float, loss_at: Callable[[int], float], first: int
-) -> tuple[int | None, int | None]:
-    """The neighbours on the ladder between which the target is reached.
+) -> tuple[int, int]:
+    """Run budgets until the target lies between two neighbours on the ladder.
 
     Starts at `budgets[first]` and goes a step down while the target is reached, else up.
 
     Returns:
-        the longest budget tried that misses and the shortest that reaches, `None` where
-        even the shortest reaches, or even the longest misses.
+        the places on the ladder of the longest budget that misses and the shortest that
+        reaches; -1, or the ladder's length, where even its end reaches, or misses.
     """
     i = first
     while True:
         if loss_at(budgets[i]) <= target:
-            if i == 0:
-                return None, budgets[0]
-            if loss_at(budgets[i - 1]) > target:
-                return budgets[i - 1], budgets[i]
+            if i == 0 or loss_at(budgets[i - 1]) > target:
+                return i - 1, i
             i -= 1
         else:
-            if i + 1 == len(budgets):
-                return budgets[i], None
-            if loss_at(budgets[i + 1]) <= target:
-                return budgets[i], budgets[i + 1]
+            if i + 1 == len(budgets) or loss_at(budgets[i + 1]) <= target:
+                return i, i + 1
             i += 1
+
+
+def steps_ratio(
+    reference: list[float],
+    curve: dict[int, list[float]],
+    steps: int,
+    most: float,
+    name: str,
+) -> tuple[float, np.ndarray]:
+    """Steps to the reference's mean loss over its steps, and that of resampled seeds.
+
+    A resampling draws seeds with replacement, the same for both sides. Where it puts the
+    crossing outside the budgets that were run, the line of the two at that end is
+    continued, to twice or half of the end at most.
+
+    Args:
+        reference: losses by seed after `steps`.
+        curve: budget → losses by the same seeds.
+        most: what stands where no budget reaches, as a share of `steps`.
+        name: decides the draws; another one for each task, so that tasks are drawn apart.
+    """
+
+    def losses(chosen: np.ndarray) -> tuple[float, dict[int, float]]:
+        target = float(np.take(reference, chosen).mean())
+        return target, {b: float(np.take(v, chosen).mean()) for b, v in curve.items()}
+
+    count, rng = len(reference), np.random.default_rng(zlib.crc32(name.encode()))
+    target, means = losses(np.arange(count))
+    point = (steps_to(target, means) or most * steps) / steps
+    draws = rng.integers(count, size=(RESAMPLINGS, count))
+    again = [_continued(*losses(chosen), most * steps) / steps for chosen in draws]
+    return point, np.array(again)
+
+
+def _continued(target: float, losses: dict[int, float], most: float) -> float:
+    budgets = sorted(losses)
+    found = steps_to(target, losses)
+    if found is not None and not (found == budgets[0] and losses[budgets[0]] < target):
+        return found
+    end = budgets[0] if found is not None else budgets[-1]
+    if len(budgets) == 1:
+        return end if found is not None else most
+    a, b = budgets[:2] if found is not None else budgets[-2:]
+    slope = (losses[b] - losses[a]) / math.log(b / a)
+    far = math.log(0.5 if found is not None else 2.0)
+    along = (target - losses[end]) / slope if slope < 0 else far
+    return end * math.exp(max(min(along, math.log(2.0)), math.log(0.5)))
+
+
+def error_of(again: np.ndarray, count: int) -> float:
+    """Standard error of the logarithm, from resamplings of `count` seeds."""
+    return float(np.log(again).std() * math.sqrt(count / (count - 1)))
+
+
+def interval(point: float, again: np.ndarray, count: int) -> dict[str, Any]:
+    """The 95 % t interval of a ratio: few seeds make a wide one."""
+    half = stats.t.ppf(0.975, count - 1) * error_of(again, count)
+    bounds = {"low": point * math.exp(-half), "high": point * math.exp(half)}
+    return bounds | {"interval": "95 % t, resampled"}
