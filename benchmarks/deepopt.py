@@ -180,11 +180,10 @@ def everything(bench: Bench) -> list[list[tuple[str, str, str]]]:
 def speed(task) -> dict[str, Any]:
     """Processor ms of a step and of the optimizer alone, contestants in turn."""
     racers = {}
-    for name, contestant in (CONTESTANTS | VARIANTS).items():
-        if name not in VARIANTS or name in variants(task.name):
-            model = task.model(0)
-            start = contestant.start
-            racers[name] = model, contestant.build(model, start, task.steps)
+    for name in ("adamw", "deepopt", *PEERS, *variants(task.name)):
+        contestant, model = CONTESTANTS.get(name) or VARIANTS[name], task.model(0)
+        optimizers = contestant.build(model, contestant.start, task.steps)
+        racers[name] = model, optimizers
     stream, whole, own = task.batches(0), [], []
     for turn in range(ROUNDS + 3):
         batch, step, alone = next(stream), {}, {}
@@ -298,7 +297,7 @@ def pace_rows(bench: Bench, task, ratios: dict, pace: dict) -> list[dict]:
     adamw_ms = statistics.median(r["adamw"] for r in pace["step_ms"])
     slow = adamw_ms >= SLOW_MS
     cost = f"AdamW's step takes {adamw_ms:.1f} ms"
-    for name in (*OTHERS[:-1], *variants(task.name)):
+    for name in ("deepopt", *PEERS, *variants(task.name)):
         title = (CONTESTANTS.get(name) or VARIANTS[name]).title
         per_step = block_ratio(pace["step_ms"], name, "adamw")
         point, again = ratios[name][0] * per_step, ratios[name][1]

@@ -12,32 +12,21 @@ from torch.nn.parallel import DistributedDataParallel
 class Team:
     """The processes that train together; alone, everything is as without it.
 
-    Under `torchrun` (`WORLD_SIZE` above 1) entering joins a group, unless there is one:
-    gloo, or NCCL for a model on a GPU; it is left when the program ends, for a second
-    training cannot join anew. Each process takes every `size`-th example of a batch;
+    Under `torchrun` (`WORLD_SIZE` above 1) it joins a group, unless there is one: gloo, or
+    NCCL for a model on a GPU; it is left when the program ends, for a second training
+    cannot join anew. Each process takes every `size`-th example of a batch;
     gradients are averaged, so that all keep the same weights.
     """
 
     def __init__(self, model: nn.Module):
-        self.model = model
-        self.size = int(os.environ.get("WORLD_SIZE", 1))
-        if dist.is_available() and dist.is_initialized():
-            self.size = dist.get_world_size()
-        self.rank = 0
-
-    def __enter__(self) -> "Team":
-        self.device = next(self.model.parameters()).device
-        if self.size > 1:
-            if not dist.is_initialized():
-                dist.init_process_group(
-                    "nccl" if self.device.type == "cuda" else "gloo"
-                )
-                atexit.register(_leave)
-            self.rank = dist.get_rank()
-        return self
-
-    def __exit__(self, *error) -> None:
-        pass
+        self.model, self.device = model, next(model.parameters()).device
+        self.size, self.rank = int(os.environ.get("WORLD_SIZE", 1)), 0
+        joined = dist.is_available() and dist.is_initialized()
+        if self.size > 1 and not joined:
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            atexit.register(_leave)
+        if self.size > 1 or joined:
+            self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
     def wrapped(self) -> nn.Module:
         """The model whose backward pass averages the gradients."""

@@ -156,11 +156,9 @@ def fit(
     state = _State(model, optimizer, scheduler, run)
     autocast = _chosen(autocast, model)
     path = Path(checkpoint) if checkpoint else None
-    with (
-        Team(model) as team,
-        Bar(epochs * per_epoch, progress and not team.rank, "training") as bar,
-    ):
-        team.check(batch_size)
+    team = Team(model)
+    team.check(batch_size)
+    with Bar(epochs * per_epoch, progress and not team.rank, "training") as bar:
         content = state.read(path) if path and not team.rank else None
         if content := team.first(content):  # the first process's file is everyone's
             state.take_up(content, path)

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from deepseek_learn.data import ImageDataset
-from deepseek_learn.processes import Team
 from deepseek_learn.training import fit
 
 
@@ -56,19 +55,18 @@ def main() -> None:
     own = arguments.folder / os.environ.get("RANK", "0") / "run.checkpoint"
     checkpoint = own if arguments.apart else arguments.folder / "run.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
-    with Team(model) as team:
-        run = fit(
-            model,
-            blobs(96, 0),
-            epochs=5,
-            batch_size=16,
-            validation=blobs(64, 1),
-            augment=augment,
-            checkpoint=checkpoint,
-            progress=False,
-        )
-        content = {"weights": model.state_dict(), "loss": list(run.history["loss"])}
-        torch.save(content, arguments.folder / f"end_{team.rank}.pt")
+    run = fit(
+        model,
+        blobs(96, 0),
+        epochs=5,
+        batch_size=16,
+        validation=blobs(64, 1),
+        augment=augment,
+        checkpoint=checkpoint,
+        progress=False,
+    )
+    content = {"weights": model.state_dict(), "loss": list(run.history["loss"])}
+    torch.save(content, arguments.folder / f"end_{os.environ.get('RANK', '0')}.pt")
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state, bit for bit, whatever the parameters' dtype is."""
-        self._check_saved(state_dict.get("param_groups", [{}]), state_dict)
+        self._check_saved(state_dict)
         saved = state_dict["param_groups"]
         super().load_state_dict(state_dict)
         # torch has cast every average to its parameter's dtype: put back what was saved
@@ -166,9 +166,8 @@ class DeepOpt(torch.optim.Optimizer):
                         device = local(p).device
                         self.state[p][name] = value.to(device, copy=True)
 
-    def _check_saved(
-        self, saved: Sequence[Mapping[str, Any]], state_dict: dict
-    ) -> None:
+    def _check_saved(self, state_dict: Mapping[str, Any]) -> None:
+        saved = state_dict.get("param_groups", [{}])
         for group in saved:
             if "role" not in group or "shapes" not in group:
                 raise ValueError(

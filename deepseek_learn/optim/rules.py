@@ -20,9 +20,8 @@ from .sharded import layout, local, own_part, whole
 
 RMS = 0.2  # of AdamW's updates, about
 FIRST_MOMENTUM = 0.8
-SMALL = (
-    2**19
-)  # multiplications below which bfloat16's conversions cost more than it saves
+# multiplications m * m * n below which bfloat16's conversions cost more than it saves
+SMALL = 2**19
 BATCH = 2**24  # elements orthogonalised together: bounds the memory in between
 
 Shape = tuple[int, int, int]  # matrices, m, n
