@@ -82,9 +82,9 @@ def adamw(model: nn.Module, c: dict[str, Any], steps: int) -> list:
 
 
 def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
-    """`DeepOpt` with its defaults but for the axes."""
-    betas = c["beta1"], c["beta2"]
-    return [DeepOpt(model, c["lr"], betas=betas, weight_decay=c["decay"], **options)]
+    """`DeepOpt` with its defaults but for the axes; its momentum starts at beta1."""
+    options |= {"first_momentum": c["beta1"], "betas": (c["adamw_beta1"], 0.95)}
+    return [DeepOpt(model, c["lr"], weight_decay=c["decay"], **options)]
 
 
 class FlatMuon(torch.optim.Muon):
@@ -177,9 +177,9 @@ CONTESTANTS = {
             "deepopt",
             "DeepOpt",
             deepopt,
-            SHARED | {"beta2": SECOND},
+            SHARED | {"adamw_beta1": FIRST},
             {"lr": 16e-3, "beta1": 0.9, "schedule": "linear"}
-            | {"decay": 0.1, "beta2": 0.95},
+            | {"decay": 0.1, "adamw_beta1": 0.9},
         ),
         Contestant(
             "muon",

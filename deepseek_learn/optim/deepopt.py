@@ -9,10 +9,10 @@ For a matrix `W` with gradient `G` (a convolution's kernel is seen as `[out, in 
                  - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
 
 The factor makes the root mean square of an update 0.2 of the learning rate, as AdamW's
-usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable",
-arXiv 2502.16982). The decay acts only where it agrees with the update (Chen et al. 2025,
-"Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises from 0.8 while the run is
-young. One average a weight is all that is kept, in two bytes by default.
+usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable", arXiv
+2502.16982). The decay acts only where it agrees with the update (Chen et al. 2025,
+"Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises while the run is young. One
+average a weight is all that is kept, in two bytes by default.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
@@ -42,9 +42,10 @@ class DeepOpt(torch.optim.Optimizer):
             `plan()` shows how, `roles` overrules it.
         lr: the learning rate of matrices.
         weight_decay: of matrices.
-        momentum, momentum_warmup: the momentum rises in a line from 0.8 to `momentum`
-            over the first `momentum_warmup` steps; in a run of a few hundred it stays
-            near 0.8, which is meant so: there a momentum of 0.95 costs steps.
+        momentum, first_momentum, momentum_warmup: the momentum rises in a line from
+            `first_momentum`, or from `momentum` if that is less, to `momentum` over the
+            first `momentum_warmup` steps; in a run of a few hundred it stays near the
+            first, which is meant so: there a momentum of 0.95 costs steps.
         beta2: of the average by which rows, or columns, are balanced.
         adamw_lr: the learning rate of all else, as a multiple of `lr`.
         betas, eps, adamw_weight_decay: AdamW's.
@@ -79,6 +80,7 @@ class DeepOpt(torch.optim.Optimizer):
         *,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
+        first_momentum: float = 0.8,
         momentum_warmup: int = 1000,
         beta2: float = 0.95,
         adamw_lr: float = 1.0,
@@ -97,7 +99,8 @@ class DeepOpt(torch.optim.Optimizer):
                 f"rows are looked up; got a {type(params).__name__}."
             )
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
-        defaults |= {"momentum_warmup": momentum_warmup, "beta2": beta2}
+        defaults |= {"first_momentum": first_momentum, "beta2": beta2}
+        defaults |= {"momentum_warmup": momentum_warmup}
         defaults |= {"adamw_lr": adamw_lr, "betas": tuple(betas), "eps": eps}
         defaults |= {"adamw_weight_decay": adamw_weight_decay, "state": state}
         defaults |= {"nonfinite": nonfinite, "roles": dict(roles or {})}
@@ -259,7 +262,7 @@ def _first_other(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
 def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse the options of a group of which one is out of range."""
     _check_positive(**{k: options[k] for k in ("lr", "adamw_lr", "eps")})
-    shares = {k: options[k] for k in ("momentum", "beta2")}
+    shares = {k: options[k] for k in ("momentum", "first_momentum", "beta2")}
     _check_share(**shares, beta_1=options["betas"][0], beta_2=options["betas"][1])
     names = ("weight_decay", "adamw_weight_decay", "momentum_warmup")
     _check_not_negative(**{k: options[k] for k in names})

@@ -19,7 +19,6 @@ from .orthogonal import balance, orthogonalise
 from .sharded import layout, local, own_part, whole
 
 RMS = 0.2  # of AdamW's updates, about
-FIRST_MOMENTUM = 0.8
 # multiplications m * m * n below which bfloat16's conversions cost more than it saves
 SMALL = 2**19
 BATCH = 2**24  # elements orthogonalised together: bounds the memory in between
@@ -47,7 +46,7 @@ def _move_alike(group, shape: Shape, parameters: list[Tensor], state: State) -> 
     for kept, w in zip(states, weights, strict=True):
         if not kept:
             _allocate_matrix(kept, w, shape, group["state"])
-    mu = momentum_at(group["step"], group["momentum"], group["momentum_warmup"])
+    mu = momentum_at(group["step"], group)
     g = _stack([_flat(local(p.grad), shape) for p in parameters]).float()
     momentum = moments.read_batch(states, "momentum").lerp_(g, 1 - mu)  # [K, rows, n]
     moments.write(states, "momentum", momentum)
@@ -112,10 +111,11 @@ def _compiled():
     return torch.compile(direction, dynamic=True)
 
 
-def momentum_at(step: int, momentum: float, warmup: int) -> float:
+def momentum_at(step: int, group: Mapping[str, Any]) -> float:
     """The momentum of a step, counted from 1: rising in a line, then constant."""
-    first = min(FIRST_MOMENTUM, momentum)
-    return first + (momentum - first) * min(step / max(warmup, 1), 1.0)
+    last, warmup = group["momentum"], group["momentum_warmup"]
+    first = min(group["first_momentum"], last)
+    return first + (last - first) * min(step / max(warmup, 1), 1.0)
 
 
 def move_adamw(

@@ -140,7 +140,7 @@ def test_the_step_of_a_matrix_is_the_documented_one():
         g = torch.randn(5, 9)
         layer.weight.grad = g.clone()
         optimizer.step()
-        g, mu = g.double(), momentum_at(t, 0.95, 4)
+        g, mu = g.double(), 0.8 + 0.15 * t / 4
         momentum = mu * momentum + (1 - mu) * g
         o = orthogonalise((1 - mu) * g + mu * momentum, torch.float64)
         square = beta2 * square + (1 - beta2) * o.square().mean(0, keepdim=True)
@@ -184,10 +184,15 @@ def test_vectors_are_updated_as_by_torchs_adamw():
 
 
 def test_momentum_rises_in_a_line():
-    assert momentum_at(1, 0.95, 1000) == pytest.approx(0.80015)
-    assert momentum_at(500, 0.95, 1000) == pytest.approx(0.875)
-    assert momentum_at(9999, 0.95, 1000) == momentum_at(1, 0.95, 0) == 0.95
-    assert momentum_at(1, 0.5, 1000) == 0.5
+    def at(step: int, **options) -> float:
+        optimizer = DeepOpt([("x", nn.Linear(2, 2).weight)], **options)
+        return momentum_at(step, optimizer.param_groups[0])
+
+    assert at(1) == pytest.approx(0.80015)
+    assert at(500) == pytest.approx(0.875)
+    assert at(9999) == at(1, momentum_warmup=0) == 0.95
+    assert at(1, momentum=0.5) == 0.5
+    assert at(500, first_momentum=0.6) == pytest.approx(0.775)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -455,6 +460,7 @@ def test_on_a_gpu(net, state):
         ({"lr": -1.0}, "lr must be a number above 0"),
         ({"lr": float("nan")}, "lr must be a number above 0"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
+        ({"first_momentum": -1}, "first_momentum must be at least 0 and below 1"),
         ({"betas": (0.9, 1.5)}, "beta_2 must be at least 0"),
         ({"weight_decay": -1}, "weight_decay must be at least 0"),
         ({"state": "fp8"}, "state must be one of"),
