@@ -218,3 +218,10 @@ VARIANTS = {
         ("rows", "DeepOpt, rarely active rows", {"rarely_active": True}),
     )
 }
+PEERS = ("muon", "soap", "free")
+OTHERS = ("deepopt", *PEERS, "control")
+
+
+def variants(task_name: str) -> list[str]:
+    """The variants of DeepOpt that a task is run with."""
+    return ["int8", *(["rows"] if task_name in ("flights", "poems") else [])]

@@ -15,6 +15,7 @@ from deepseek_learn.optim import steps_to
 from .optimizer_tasks import Task
 from .optimizers import Contestant, share
 
+LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2)  # budgets over AdamW's
 RESAMPLINGS = 2000
 LOST = 99.0  # the loss of a run that diverged
 
