@@ -9,14 +9,14 @@ accuracy; bacteria, a U-Net of 272 k on the training tiles of 56 x 56 that show 
 and mirrored in all eight ways, in batches of 16, by the overlap (IoU). One thread.
 
 Both are tuned the same way (`optim.tune`) by the validation score of seed 0: learning
-rate in steps of 2 and first beta, for AdamW also the schedule (a half cosine, or that of
-the recipe), at most 12 configurations. AdamW is tuned and run for
-EPOCHS epochs (fashion 8, bacteria 6), the recipe tuned at half of them. Then seeds 1 to 5
-and the test part, on which nothing was chosen: the target is AdamW's mean score after all
-its epochs. The recipe is run for 1, 2, 3, ... epochs, each a run of its own, from half of
-AdamW's down while it reaches the target, else up, to twice as many. Epochs to the target:
-a line in the score over the logarithm of the epochs. No epoch's weights are chosen: the
-last one's count.
+rate in steps of 2 and first beta (the recipe's: the momentum that DeepOpt starts with),
+for AdamW also the schedule (a half cosine, or that of the recipe), at most 12
+configurations. AdamW is tuned and run for EPOCHS epochs (fashion 8, bacteria 6), the
+recipe tuned at half of them. Then seeds 1 to 5 and the test part, on which nothing was
+chosen: the target is AdamW's mean score after all its epochs. The recipe is run for 1,
+2, 3, ... epochs, each a run of its own, from half of AdamW's down while it reaches the
+target, else up, to twice as many. Epochs to the target: a line in the score over the
+logarithm of the epochs. No epoch's weights are chosen: the last one's count.
 
 Time. An epoch of each in turn, 5 rounds in one process, processor time, medians of the
 ratios within a round. Time to the score = ratio of epochs x ratio of an epoch's time.
@@ -94,10 +94,10 @@ class Job:
 
 
 def make(way: str, model: nn.Module, c: dict) -> torch.optim.Optimizer:
-    betas = c["beta1"], 0.95
     if way == "recipe":
-        return DeepOpt(model, lr=c["lr"], betas=betas)
-    facts = {"lr": c["lr"], "betas": betas, "weight_decay": 0.1, "fused": True}
+        return DeepOpt(model, lr=c["lr"], first_momentum=c["beta1"])
+    facts = {"lr": c["lr"], "betas": (c["beta1"], 0.95), "weight_decay": 0.1}
+    facts |= {"fused": True}
     return torch.optim.AdamW(decayed(model), **facts)
 
 
