@@ -41,8 +41,8 @@ def powers(low: float, count: int) -> tuple[float, ...]:
 
 
 RATES = powers(6.25e-5, 12)  # 6.25e-5 to 0.128
-DECAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
-FIRST = (0.6, 0.7, 0.8, 0.9, 0.95)
+DECAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+FIRST = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 SECOND = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 SCHEDULES = ("cosine", "linear", "wsd")
 
@@ -201,7 +201,7 @@ CONTESTANTS = {
             "free",
             "Schedule-Free AdamW",
             schedule_free,
-            {"lr": RATES, "beta1": (*FIRST[2:], 0.98), "decay": DECAYS}
+            {"lr": RATES, "beta1": (0.8, 0.9, 0.95, 0.98), "decay": DECAYS}
             | {"warm-up": (0.02, 0.05, 0.1, 0.2), "beta2": SECOND},
             {"lr": 8e-3, "beta1": 0.9, "warm-up": 0.05, "decay": 0.1, "beta2": 0.99},
         ),
