@@ -201,7 +201,7 @@ CONTESTANTS = {
             "free",
             "Schedule-Free AdamW",
             schedule_free,
-            {"lr": RATES, "beta1": (0.8, 0.9, 0.95, 0.98), "decay": DECAYS}
+            {"lr": RATES, "beta1": (*FIRST[2:], 0.98), "decay": DECAYS}
             | {"warm-up": (0.02, 0.05, 0.1, 0.2), "beta2": SECOND},
             {"lr": 8e-3, "beta1": 0.9, "warm-up": 0.05, "decay": 0.1, "beta2": 0.99},
         ),
