@@ -215,14 +215,14 @@ class DeepOpt(torch.optim.Optimizer):
                     f"with sparse=False."
                 )
         named = [(name, gradient) for name, gradient in named if gradient.numel()]
-        # the largest magnitude, not the length: squares of large numbers overflow
-        largest = torch._foreach_norm([g for _, g in named], math.inf) if named else []
-        finite = [x.isfinite().cpu() for x in _joined(largest)]
+        # a sum over what is not finite is not finite: cheap, but large numbers overflow
+        fine = _all_finite([gradient.sum() for _, gradient in named])
+        largest = None if fine else torch._foreach_norm([g for _, g in named], math.inf)
         parameters = [p for g in self.param_groups for p in g["params"]]
-        if agreed(all(x.all() for x in finite), parameters):
+        if agreed(fine or _all_finite(largest), parameters):
             return True
         if self.param_groups[0]["nonfinite"] == "raise":
-            pairs = zip(named, largest, strict=True)
+            pairs = zip(named, largest or [], strict=False)  # [] if it is elsewhere
             bad = [name for (name, _), x in pairs if not x.isfinite()]
             raise ValueError(
                 f"gradients must be finite; not so: {', '.join(bad[:3]) or 'elsewhere'}. "
@@ -238,10 +238,13 @@ class DeepOpt(torch.optim.Optimizer):
         return sum(local(x).numel() * x.element_size() for x in kept)
 
 
-def _joined(numbers: Sequence[Tensor]) -> list[Tensor]:
-    """Scalars as one tensor a device: what is asked of them is asked once."""
+def _all_finite(numbers: Sequence[Tensor]) -> bool:
+    """Of scalars, those of one device asked at once."""
     devices = {x.device for x in numbers}
-    return [torch.stack([x.float() for x in numbers if x.device == d]) for d in devices]
+    joined = [
+        torch.stack([x.float() for x in numbers if x.device == d]) for d in devices
+    ]
+    return all(bool(x.isfinite().all()) for x in joined)
 
 
 def _names(group: Mapping[str, Any]) -> list[str]:

@@ -36,14 +36,6 @@ def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
     ]
 
 
-def read_batch(states: Sequence[dict[str, Any]], key: str) -> Tensor:
-    """Averages of one shape and storage as a new float32 tensor, `[K, ...]`."""
-    values = torch.stack([s[key] for s in states])
-    if values.dtype == torch.int8:
-        return values.float().mul_(torch.stack([s[f"{key}_scale"] for s in states]))
-    return values.float()  # the stack is already a copy
-
-
 def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) -> None:
     """Store `values`, float32, as the states keep them."""
     values = list(values)

@@ -21,6 +21,7 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 TOP = 1.93  # 1.97 less what rounding in bfloat16 may add
+WIDE = 2  # longer over shorter side from which products of the shorter one alone pay
 
 
 def orthogonalise(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -45,13 +46,32 @@ def orthogonalise(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     x = x.mT.contiguous() if tall else x  # the products are of the shorter side
     gram = torch.bmm(x, x.mT)  # [K, m, m]
     size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
-    size = size.clamp_min(1e-20)
-    x, gram = x * (TOP / size.sqrt()), gram * (TOP**2 / size)
-    for i, (a, b, c) in enumerate(POLAR_EXPRESS):
-        gram = torch.bmm(x, x.mT) if i else gram
-        gram = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, gram, x, beta=a)  # a X + b X X^T X + c (X X^T)^2 X
+    scale = size.clamp_min(1e-20).reciprocal() * TOP**2
+    x, gram = x.mul_(scale.sqrt()), gram.mul_(scale)
+    if x.shape[2] >= WIDE * x.shape[1] and dtype != torch.bfloat16:
+        x = torch.bmm(_factor(gram), x)
+    else:
+        for i, (a, b, c) in enumerate(POLAR_EXPRESS):
+            gram = torch.bmm(x, x.mT) if i else gram
+            p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+            x = torch.baddbmm(x, p, x, beta=a)  # a X + b X X^T X + c (X X^T)^2 X
     return (x.mT if tall else x).reshape(shape)
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """`Q [K, m, m]` such that `Q X` is what the polynomials make of `X`, from `X X^T`.
+
+    No product is of the longer side (Amsel et al. 2025, the appendix on rectangular
+    matrices). Rounding of the small singular values' squares asks for float32.
+    """
+    q = None
+    for i, (a, b, c) in enumerate(POLAR_EXPRESS):
+        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        p.diagonal(dim1=-2, dim2=-1).add_(a)  # a I + b X X^T + c (X X^T)^2
+        q = p if q is None else torch.bmm(p, q)
+        if i + 1 < len(POLAR_EXPRESS):
+            gram = torch.bmm(p, torch.bmm(p, gram))
+    return q
 
 
 def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,14 @@ from torch import Tensor
 from ..machine import multiplies_bfloat16
 from . import moments
 from .orthogonal import balance, orthogonalise
-from .sharded import layout, local, own_part, whole
+from .sharded import local, own_part, whole
 
 RMS = 0.2  # of AdamW's updates, about
-# multiplications m * m * n below which bfloat16's conversions cost more than it saves
+# multiplications m * m * n below which bfloat16's conversions cost more than it saves,
 SMALL = 2**19
+LONG = (
+    4  # and n / m from which, on a processor, float32's shorter way is the faster one
+)
 BATCH = 2**24  # elements orthogonalised together: bounds the memory in between
 
 Shape = tuple[int, int, int]  # matrices, m, n
@@ -31,42 +34,39 @@ def move_matrices(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
     """Orthogonalised momentum; all matrices of one shape are computed together."""
-    alike = defaultdict(list)
-    for p, shape in parameters:
-        alike[tuple(shape), p.dtype, p.device, layout(p)].append(p)
-    for (shape, *_), members in alike.items():
-        count = max(BATCH // math.prod(shape), 1)
-        for i in range(0, len(members), count):
-            _move_alike(group, shape, members[i : i + count], state)
+    # no more than BATCH at a time; the sort is stable, so it is alike on every process
+    batch, size = [], 0
+    for p, shape in sorted(parameters, key=lambda pair: tuple(pair[1])):
+        if batch and size + p.numel() > BATCH:
+            _move_batch(group, batch, state)
+            batch, size = [], 0
+        batch.append((p, tuple(shape)))
+        size += p.numel()
+    if batch:
+        _move_batch(group, batch, state)
 
 
-def _move_alike(group, shape: Shape, parameters: list[Tensor], state: State) -> None:
-    weights = [local(p) for p in parameters]
-    states = [state[p] for p in parameters]
-    for kept, w in zip(states, weights, strict=True):
+def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
+    weights, states = [local(p) for p, _ in batch], [state[p] for p, _ in batch]
+    shapes = [shape for _, shape in batch]
+    for kept, w, shape in zip(states, weights, shapes, strict=True):
         if not kept:
             _allocate_matrix(kept, w, shape, group["state"])
     mu = momentum_at(group["step"], group)
-    g = _stack([_flat(local(p.grad), shape) for p in parameters]).float()
-    momentum = moments.read_batch(states, "momentum").lerp_(g, 1 - mu)  # [K, rows, n]
+    g = [_flat(local(p.grad), shape).float() for p, shape in batch]  # each [rows, n]
+    momentum = moments.read(states, "momentum")
+    torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
-    u = _gathered(torch.lerp(g, momentum, mu), weights, parameters, shape)
-    squares = [kept["square"] for kept in states]
-    rule = _compiled() if group["compiled"] else direction
-    o, square = rule(u, torch.cat(squares), group["beta2"])  # [K * matrices, m, n]
-    torch._foreach_copy_(squares, square.split(shape[0]))
-    o = _own(o, weights, parameters, shape)  # [K, rows, n]
-    w = _stack([_flat(w, shape) for w in weights]).float()
-    agree = (o * w).gt_(0)  # 1 where the decay and the update pull the same way
-    step = o.mul_(RMS * math.sqrt(max(shape[1:])))
-    step.addcmul_(w, agree, value=group["weight_decay"])
-    steps = [x.view(p.shape) for x, p in zip(step, weights, strict=True)]
-    _subtract(weights, steps, group["lr"])
-
-
-def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """`[K, ...]`, of a single tensor a view."""
-    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
+    u = torch._foreach_lerp(g, momentum, mu)
+    step = _directions(group, batch, weights, u, states)
+    w = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
+    agree = torch._foreach_mul(step, w)
+    for x in agree:
+        x.gt_(0)  # 1 where the decay and the update pull the same way
+    torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
+    torch._foreach_addcmul_(step, w, agree, value=group["weight_decay"])
+    step = [x.view(w.shape) for x, w in zip(step, weights, strict=True)]
+    _subtract(weights, step, group["lr"])
 
 
 def _allocate_matrix(kept: dict, w: Tensor, shape: Shape, kind: str) -> None:
@@ -81,28 +81,33 @@ def _flat(x: Tensor, shape: Shape) -> Tensor:
     return x.reshape(-1, shape[2])
 
 
-def _gathered(u: Tensor, weights, parameters, shape: Shape) -> Tensor:
-    """`[K, rows, n]` → the whole matrices `[K * matrices, m, n]`."""
-    if weights[0] is not parameters[0]:
-        parts = zip(u, weights, parameters, strict=True)
-        u = torch.stack([whole(x.view(w.shape), p) for x, w, p in parts])
-    return u.reshape(-1, *shape[1:])
-
-
-def _own(o: Tensor, weights, parameters, shape: Shape) -> Tensor:
-    """`[K * matrices, m, n]` → `[K, rows, n]`, the rows that are here."""
-    if weights[0] is parameters[0]:
-        return o.reshape(len(weights), -1, shape[2])
-    each = o.reshape(len(weights), *parameters[0].shape)
-    parts = zip(each, parameters, strict=True)
-    return torch.stack([_flat(own_part(x, p), shape) for x, p in parts])
+def _directions(group, batch, weights, u: list[Tensor], states) -> list[Tensor]:
+    """What `direction` makes of each `u`; shards are gathered for it."""
+    alike = defaultdict(list)
+    for i, (p, shape) in enumerate(batch):
+        alike[shape, p.device].append(i)
+    found = list(u)
+    for (shape, _), places in alike.items():
+        parts = [whole(u[i].view(weights[i].shape), batch[i][0]) for i in places]
+        squares = [states[i]["square"] for i in places]
+        many = len(places) > 1
+        x = torch.stack(parts) if many else parts[0]
+        square = torch.cat(squares) if many else squares[0]
+        rule = _compiled() if group["compiled"] else direction
+        o, square = rule(x.reshape(-1, *shape[1:]), square, group["beta2"])
+        torch._foreach_copy_(squares, square.split(shape[0]))
+        for i, x in zip(places, o.split(shape[0]), strict=True):
+            p = batch[i][0]
+            found[i] = _flat(own_part(x.reshape(p.shape), p), shape)
+    return found
 
 
 def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
     """Matrices `[K, m, n]` orthogonalised and balanced, float32, and the new square."""
     short, long = sorted(u.shape[1:])
-    worth = short * short * long >= SMALL and multiplies_bfloat16(u.device)
-    dtype = torch.bfloat16 if worth else torch.float32
+    worth = u.is_cuda or (long < LONG * short and short * short * long >= SMALL)
+    half = worth and multiplies_bfloat16(u.device)
+    dtype = torch.bfloat16 if half else torch.float32
     return balance(orthogonalise(u, dtype).float(), square, beta2)
 
 
@@ -147,15 +152,18 @@ def move_adamw(
     moments.write(states, "mean", mean)
     if group["adamw_weight_decay"]:
         torch._foreach_mul_(weights, 1 - group["lr"] * group["adamw_weight_decay"])
-    # both corrections in one factor, sqrt(r) / (1 - beta1^t) with r = 1 - beta2^t
+    # both corrections in the root: with r = sqrt(1 - beta2^t), that of the variance,
+    # (sqrt(v) + eps r) (1 - beta1^t) / r
     times = [kept["updates"] for kept in states]
     corrections = [math.sqrt(1 - beta2**t) for t in times]
     root = torch._foreach_sqrt(square)
     torch._foreach_add_(root, [group["eps"] * r for r in corrections])
-    scales = zip(corrections, times, strict=True)
-    step = torch._foreach_mul(mean, [r / (1 - beta1**t) for r, t in scales])
-    torch._foreach_div_(step, root)
-    _subtract(weights, step, group["lr"])
+    both = zip(corrections, times, strict=True)
+    torch._foreach_mul_(root, [(1 - beta1**t) / r for r, t in both])
+    if all(w.dtype == torch.float32 for w in weights):
+        torch._foreach_addcdiv_(weights, mean, root, value=-group["lr"])
+    else:
+        _subtract(weights, torch._foreach_div(mean, root), group["lr"])
 
 
 def _square(g: Tensor) -> Tensor:

@@ -40,11 +40,6 @@ def own_part(full: Tensor, p: Tensor) -> Tensor:
     return spread.redistribute(placements=p.placements).to_local()
 
 
-def layout(p: Tensor) -> tuple:
-    """What tells apart how parameters are spread; empty for whole ones."""
-    return tuple(p.placements) if isinstance(p, DTensor) else ()
-
-
 def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
     """`fine` if it is so on every process that holds a part of the parameters."""
     if not any(isinstance(p, DTensor) for p in parameters):

@@ -263,7 +263,7 @@ def test_int8_is_off_by_half_a_scale_at_most():
     (back,) = moments.read([kept], "m")
     bound = value.abs().amax(1, keepdim=True) / 127 / 2
     assert ((back - value).abs() <= bound * 1.001).all()
-    torch.testing.assert_close(moments.read_batch([kept], "m")[0], back)
+    torch.testing.assert_close(moments.read([kept], "m")[0], back)
 
 
 def test_a_copy_and_a_pickle_go_on_alike(net):
