@@ -167,6 +167,17 @@ def test_a_large_matrix_is_orthogonalised_in_bfloat16_where_that_is_fast(monkeyp
     assert off < 0.05  # a direction rounded to 2^-8, some products long
 
 
+def test_a_long_matrix_is_left_in_float32(monkeypatch):
+    """There products of its shorter side alone are faster than bfloat16."""
+    u, dtypes = torch.randn(1, 64, 64 * rules.LONG), []
+    monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device: True)
+    made = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
+    monkeypatch.setattr(rules, "orthogonalise", made)
+    rules.direction(u, torch.zeros(1, 1, u.shape[2]), 0.95)
+    rules.direction(u[..., :-1], torch.zeros(1, 1, u.shape[2] - 1), 0.95)
+    assert dtypes == [torch.float32, torch.bfloat16]
+
+
 def test_vectors_are_updated_as_by_torchs_adamw():
     ours = nn.Parameter(torch.randn(20))
     theirs = nn.Parameter(ours.detach().clone())

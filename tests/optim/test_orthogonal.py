@@ -37,6 +37,18 @@ def test_it_is_the_polynomial_of_the_singular_values(shape, dtype):
     assert torch.linalg.matrix_norm(error, 2).max() < slack
 
 
+def test_a_wide_matrix_with_tiny_singular_values_stays_near_its_polynomial():
+    """What is computed from `X X^T` sees squares: of 1e-6 nothing is left in float32."""
+    generator = torch.Generator().manual_seed(0)
+    u = torch.linalg.qr(torch.randn(16, 16, generator=generator).double())[0]
+    v = torch.linalg.qr(torch.randn(144, 16, generator=generator).double())[0]
+    s = torch.logspace(0, -6, 16, dtype=torch.float64)
+    wanted = u * composed(TOP * s / s.pow(4).sum() ** 0.25) @ v.mT
+    x = ((u * s) @ v.mT).float()
+    for found in (orthogonalise(x), orthogonalise(x.mT).mT):
+        assert torch.linalg.matrix_norm(found.double() - wanted, 2) < 2e-3
+
+
 def test_the_scale_of_the_input_does_not_matter():
     x = torch.randn(6, 9, generator=torch.Generator().manual_seed(1))
     expected = orthogonalise(x)
