@@ -20,7 +20,7 @@ then falling; Schedule-Free: the warm-up). DeepOpt and Muon, which have two firs
 the matrices' and the rest's, have both instead of the second. A search starts from the
 same kind of middle for each, walks along one axis after another to a better neighbour,
 and ends when no neighbour on any axis is better, or after 14 configurations. AdamW's
-goes on, up to 28, until its optimum is interior, which is to its favour. AdamW is tuned
+goes on, up to 40, until its optimum is interior, which is to its favour. AdamW is tuned
 at T steps, the others at T / 2. A control shows how far such a search can be trusted:
 AdamW once more, tuned and raced as the others are; it should come out near 1.
 
@@ -81,7 +81,7 @@ from deepseek_learn.course.results import write_result
 from deepseek_learn.optim import tune
 
 RESULTS = Path(__file__).parent / "results"
-SEEDS, CONFIGURATIONS, MOST = 5, 14, 28
+SEEDS, CONFIGURATIONS, MOST = 5, 14, 40
 ROUNDS = 50
 
 

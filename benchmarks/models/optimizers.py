@@ -43,7 +43,7 @@ def powers(low: float, count: int) -> tuple[float, ...]:
 RATES = powers(6.25e-5, 12)  # 6.25e-5 to 0.128
 DECAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FIRST = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-SECOND = (0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+SECOND = (0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 SCHEDULES = ("cosine", "linear", "wsd")
 
 
