@@ -54,7 +54,9 @@ polynomials instead of five were chosen on poems, flights and bacteria; solar's 
 down from 200, where AdamW overfitted, and its views up from 4. Flights was also seen in
 a try of `--quick`. DeepOpt's first momentum became an axis, as it is Muon's, after the
 searches on poems: its second beta was one before, and its loss there 2.246, Muon's
-2.239 (validation, T / 2).
+2.239 (validation, T / 2). Axes were made longer where a search ended at their end (first
+beta, decay, on flights the second beta), and AdamW's limit was 28 before flights asked
+for more; final runs began after that, but for AdamW's on poems and fashion.
 
 Finished runs are lines in `results/deepopt.jsonl`; two processes run them. `--quick`:
 flights alone, 8 configurations, seeds 1 to 3.

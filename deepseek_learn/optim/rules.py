@@ -52,7 +52,7 @@ def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
     for kept, w, shape in zip(states, weights, shapes, strict=True):
         if not kept:
             _allocate_matrix(kept, w, shape, group["state"])
-    mu = momentum_at(group["step"], group)
+    mu = momentum_at(group)
     g = [_flat(local(p.grad), shape).float() for p, shape in batch]  # each [rows, n]
     momentum = moments.read(states, "momentum")
     torch._foreach_lerp_(momentum, g, 1 - mu)
@@ -116,11 +116,11 @@ def _compiled():
     return torch.compile(direction, dynamic=True)
 
 
-def momentum_at(step: int, group: Mapping[str, Any]) -> float:
-    """The momentum of a step, counted from 1: rising in a line, then constant."""
+def momentum_at(group: Mapping[str, Any]) -> float:
+    """The momentum of the group's step, from 1 on: rising in a line, then constant."""
     last, warmup = group["momentum"], group["momentum_warmup"]
     first = min(group["first_momentum"], last)
-    return first + (last - first) * min(step / max(warmup, 1), 1.0)
+    return first + (last - first) * min(group["step"] / max(warmup, 1), 1.0)
 
 
 def move_adamw(

