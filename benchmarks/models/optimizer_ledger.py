@@ -11,7 +11,7 @@ import numpy as np
 
 from . import race
 from .optimizer_tasks import TASKS
-from .optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, variants
+from .optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, variants
 from .race import LADDER
 
 BLOCK = 10  # rounds: SOAP's costly step comes every tenth
@@ -86,14 +86,15 @@ def note(bench, task, name: str, point: float) -> str:
     target = statistics.mean(curve(bench, task, "adamw")[task.steps])
     words = f"batch {task.batch}; AdamW {target:.4f} at {task.steps} steps; "
     words += ", ".join(f"{loss:.4f} at {b}" for b, loss in losses.items())
-    words += f"; settings {found_in_words(searched, found)}"
-    words += f"; AdamW's {found_in_words('adamw', bench.tuned(task, 'adamw'))}"
+    words += f"; settings {found_in_words(found, axes_of(task, searched)[0])}"
+    theirs = bench.tuned(task, "adamw"), axes_of(task, "adamw")[0]
+    words += f"; AdamW's {found_in_words(*theirs)}"
     return words + ("; never reached: at least" if point >= LADDER[-1] else "")
 
 
-def found_in_words(name: str, found: dict) -> str:
+def found_in_words(found: dict, axes: dict[str, tuple]) -> str:
     """The settings of a search, how many were tried, whether any lies at an end."""
-    best, axes = found["best"], CONTESTANTS[name].axes
+    best = found["best"]
     words = " ".join(f"{k} {v:.3g}" if k != "schedule" else v for k, v in best.items())
     words += f" of {found['tried']} tried, "
     words += "interior" if found["interior"] else "not proved interior"

@@ -4,11 +4,12 @@ All randomness comes from the seed: two optimizers with one seed start from the 
 weights and see the same batches in the same order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +28,14 @@ class Task:
         name, title: short, and for people.
         batch: examples a step (for the text: windows).
         steps: of AdamW's runs.
+        axes: what is tuned on this task alone; a search starts in the middle.
     """
 
     name: str
     title: str
     batch: int
     steps: int
+    axes: Mapping[str, tuple] = MappingProxyType({})
 
     def model(self, seed: int) -> nn.Module:
         """A new model in training mode, its weights from the seed."""
@@ -156,11 +159,14 @@ class Solar(Task):
     """The last stage and the head of the solar-cell defect classifier, fine-tuned.
 
     Stages 0 to 5 keep their ImageNet weights; what they answer to each cell, turned and
-    mirrored in all eight ways, at 160 x 160, is computed once and kept.
+    mirrored in all eight ways, at 160 x 160, is computed once and kept. The axis "rest"
+    is the learning rate of what is no matrix, the new head and the norms, over that of
+    the matrices, which come with their ImageNet weights.
     """
 
     name, title = "solar", "defect classifier's last stage and head, solar cells"
     batch, steps, size = 64, 100, 160
+    axes = MappingProxyType({"rest": (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)})
 
     def build(self) -> nn.Module:
         from deepseek_learn.zoo.efficientnet_lite import (

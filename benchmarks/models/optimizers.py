@@ -24,7 +24,7 @@ class Contestant:
 
     Attributes:
         build: `(model, configuration, steps)` → the optimizers that step together.
-        axes: name → the values on its grid, in order.
+        axes: name → the values on its grid, in order; a task may add its own.
         start: the configuration from which a search starts.
     """
 
@@ -71,19 +71,30 @@ def decayed(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": others}, {"params": vectors, "weight_decay": 0.0}]
 
 
+def apart(model: nn.Module, c: dict[str, Any]) -> list[dict[str, Any]]:
+    """As `decayed`; where "rest" is an axis, what is no matrix has a rate of its own."""
+    if "rest" not in c:
+        return decayed(model)
+    rates = {"matrix": c["lr"], "adamw": c["lr"] * c["rest"]}
+    return [
+        {"params": [p], "lr": rates[group["role"]]}
+        | ({} if p.dim() > 1 else {"weight_decay": 0.0})
+        for group in DeepOpt(model).param_groups
+        for p in group["params"]
+    ]
+
+
 def adamw(model: nn.Module, c: dict[str, Any], steps: int) -> list:
     """PyTorch's AdamW, fused; no decay of vectors."""
     betas = c["beta1"], c["beta2"]
-    return [
-        torch.optim.AdamW(
-            decayed(model), lr=c["lr"], betas=betas, weight_decay=c["decay"], fused=True
-        )
-    ]
+    options = {"lr": c["lr"], "betas": betas, "weight_decay": c["decay"]}
+    return [torch.optim.AdamW(apart(model, c), fused=True, **options)]
 
 
 def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
     """`DeepOpt` with its defaults but for the axes; its momentum starts at beta1."""
     options |= {"first_momentum": c["beta1"], "betas": (c["adamw_beta1"], 0.95)}
+    options |= {"adamw_lr": c.get("rest", 1.0)}
     return [DeepOpt(model, c["lr"], weight_decay=c["decay"], **options)]
 
 
@@ -122,7 +133,7 @@ def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
         ),
         torch.optim.AdamW(
             groups["adamw"]["params"],
-            lr=c["lr"],
+            lr=c["lr"] * c.get("rest", 1.0),
             betas=(c["adamw_beta1"], 0.95),
             weight_decay=0.0,
             fused=True,
@@ -137,7 +148,7 @@ def soap(model: nn.Module, c: dict[str, Any], steps: int) -> list:
     betas = c["beta1"], c["beta2"]
     return [
         SOAP(
-            decayed(model),
+            apart(model, c),
             lr=c["lr"],
             betas=betas,
             weight_decay=c["decay"],
@@ -152,7 +163,7 @@ def schedule_free(model: nn.Module, c: dict[str, Any], steps: int) -> list:
 
     return [
         ScheduleFreeAdamW(
-            decayed(model),
+            apart(model, c),
             lr=c["lr"],
             betas=(c["beta1"], c["beta2"]),
             weight_decay=c["decay"],
@@ -225,3 +236,13 @@ OTHERS = ("deepopt", *PEERS, "control")
 def variants(task_name: str) -> list[str]:
     """The variants of DeepOpt that a task is run with."""
     return ["int8", *(["rows"] if task_name in ("flights", "poems") else [])]
+
+
+def axes_of(task, name: str) -> tuple[dict[str, tuple], dict[str, Any]]:
+    """What a contestant is tuned over on a task, with the task's own axes, and the start.
+
+    The rates come first: a search that ends early has tried them.
+    """
+    own = CONTESTANTS[name]
+    middles = {axis: values[len(values) // 2] for axis, values in task.axes.items()}
+    return {"lr": own.axes["lr"], **task.axes, **own.axes}, own.start | middles
