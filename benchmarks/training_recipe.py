@@ -37,6 +37,7 @@ from typing import Any
 
 import torch
 from models import race
+from models.optimizer_ledger import found_in_words
 from models.optimizer_tasks import Bacteria, Fashion
 from models.optimizers import decayed
 from models.runs import Runs
@@ -88,8 +89,11 @@ class Job:
         return model
 
     def scores(self, way: str, c: dict, epochs: int, seed: int) -> dict[str, float]:
-        model = self.fitted(way, c, epochs, seed)
         parts = ("validation", "test")
+        try:
+            model = self.fitted(way, c, epochs, seed)
+        except ValueError:  # the loss, or a gradient, became infinite
+            return dict.fromkeys(parts, 0.0)
         return {p: self.score(*predict(model, getattr(self.splits, p))) for p in parts}
 
 
@@ -139,8 +143,8 @@ class Bench:
             return -self.score(job, way, c, epochs, 0)["validation"]
 
         found = tune(AXES[way], START[way], loss, 2 if self.quick else 12)
-        facts = {"tried": len(found.tried), "interior": found.interior}
-        return facts | {"best": found.best}
+        tried = len(found.tried)
+        return {"best": found.best, "tried": tried, "interior": found.interior}
 
     def tests(self, job: Job, way: str, c: dict, epochs: int) -> list[float]:
         return [self.score(job, way, c, epochs, seed)["test"] for seed in self.seeds]
@@ -184,13 +188,18 @@ def rows_of(bench: Bench, job: Job) -> list[dict]:
     pairs = zip(spent["float32"], spent["recipe"], strict=True)
     bf16 = statistics.median(a / b for a, b in pairs)
     means = {e: statistics.mean(v) for e, v in curve.items()}
-    note = f"AdamW {target:.4f} after {epochs} epochs ({adamw['best']}, "
-    note += f"{adamw['tried']} tried, {'' if adamw['interior'] else 'not '}interior); "
+    words = [
+        found_in_words(found, AXES[way])
+        for way, found in (("adamw", adamw), ("recipe", recipe))
+    ]
+    note = f"AdamW {target:.4f} after {epochs} epochs (settings {words[0]}); "
     note += ", ".join(f"{score:.4f} after {e}" for e, score in means.items())
-    note += f" ({recipe['best']}, {recipe['tried']} tried); epochs {point:.2f} times "
-    note += f"fewer, AdamW's epoch takes {dearer:.2f} of the recipe's time"
+    note += f" (settings {words[1]}); epochs {point:.2f} times fewer, AdamW's epoch "
+    note += f"takes {dearer:.2f} of the recipe's time"
     if target > max(means.values()):
         note += "; never reached: at most"
+    elif means[min(means)] >= target:
+        note += "; reached by the shortest run: at least"
     empty = {"claim": "C3", "better": "higher", "unit": "ratio", "n": len(reference)}
     bounds = race.interval(point * dearer, again, len(reference))
     whole = {"source": "guide", "target": GUIDE, "measured": point * dearer}

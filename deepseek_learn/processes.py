@@ -36,8 +36,8 @@ class Team:
         """Refuse a batch that cannot be divided evenly."""
         if batch_size % self.size:
             raise ValueError(
-                f"batch_size must be a multiple of the {self.size} processes; got "
-                f"{batch_size}."
+                f"batch_size, or the training set if that is smaller, must be a multiple "
+                f"of the {self.size} processes; got {batch_size}."
             )
 
     def part(self, *tensors: Tensor) -> Sequence[Tensor]:

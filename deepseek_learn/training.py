@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -70,8 +72,8 @@ class Fit(Report):
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
     """Learning-rate factor: linear warm-up over `warmup`, then a half cosine to 0."""
     progress = (step + 1) / max(steps, 1)
-    if progress < warmup:
-        return progress / warmup
+    if progress < warmup or warmup >= 1:
+        return min(progress / warmup, 1.0)
     return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1)))
 
 
@@ -81,7 +83,9 @@ def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> floa
     Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
     """
     steps = max(steps, 1)
-    return max(min((step + 1) / (warmup * steps), 1.0, (1 - step / steps) / decay), 0.0)
+    up = (step + 1) / (warmup * steps) if warmup else 1.0
+    down = (1 - step / steps) / decay if decay else 1.0
+    return max(min(up, 1.0, down), 0.0)
 
 
 def constant(step: int, steps: int) -> float:
@@ -141,24 +145,20 @@ def fit(
         ValueError: for a loss that is not finite, naming the step; for a number that is
             out of range.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(
-            f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
-        )
-    if patience and validation is None:
-        raise ValueError(f"patience={patience} needs a validation set; got None.")
+    _check_numbers(epochs, batch_size, patience, seconds, validation)
     optimizer = DeepOpt(model) if optimizer is None else optimizer
-    run = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    run |= {"examples": len(train), "optimizer": type(optimizer).__name__}
-    run["learning rates"] = [group["lr"] for group in optimizer.param_groups]
     per_epoch = max(len(train) // batch_size, 1)
-    scheduler = LambdaLR(optimizer, lambda step: schedule(step, epochs * per_epoch))
+    steps = epochs * per_epoch
+    run = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    run |= {"examples": len(train)} | _facts(optimizer, schedule, steps)
+    # torch asks for one more step than there are
+    scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), steps))
     state = _State(model, optimizer, scheduler, run)
     autocast = _chosen(autocast, model)
     path = Path(checkpoint) if checkpoint else None
     team = Team(model)
-    team.check(batch_size)
-    with Bar(epochs * per_epoch, progress and not team.rank, "training") as bar:
+    team.check(min(batch_size, len(train)))
+    with Bar(steps, progress and not team.rank, "training") as bar:
         content = state.read(path) if path and not team.rank else None
         if content := team.first(content):  # the first process's file is everyone's
             state.take_up(content, path)
@@ -199,6 +199,33 @@ def fit(
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
     return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
+
+
+def _check_numbers(epochs, batch_size, patience, seconds, validation) -> None:
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(
+            f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
+        )
+    for name, limit in (("patience", patience), ("seconds", seconds)):
+        if limit is not None and not limit > 0:
+            raise ValueError(f"{name} must be above 0, or None; got {limit}.")
+    if patience and validation is None:
+        raise ValueError(f"patience={patience} needs a validation set; got None.")
+
+
+def _facts(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was cut."""
+    plain = bool | int | float | str | tuple | list
+    defaults = optimizer.defaults.items()
+    some = range(0, steps, max(steps // 100, 1))
+    # an interrupted run has left its last rate in "lr"
+    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    return {
+        "optimizer": type(optimizer).__name__,
+        "learning rates": rates,
+        "options": {key: value for key, value in defaults if isinstance(value, plain)},
+        "schedule": [schedule(step, steps) for step in some],
+    }
 
 
 def _batches(train: ImageDataset, batch_size: int, generator, augment):
@@ -247,7 +274,7 @@ class _State:
 
     def __init__(self, model, optimizer, scheduler, run: dict):
         shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
-        self.run = run | {"weights": shapes}
+        self.run = _plain(run | {"weights": shapes})
         self.parts = {
             "model": model,
             "optimizer": optimizer,
@@ -290,7 +317,7 @@ class _State:
             "cpu_seconds": self.cpu_seconds,
         }
         with whole(path) as temporary:
-            torch.save(content, temporary)
+            torch.save(_plain(content), temporary)
 
     KEPT = ("history", "best_epoch", "best", "cpu_seconds")
 
@@ -313,15 +340,31 @@ class _State:
         theirs = content["run"]
         for key, ours in self.run.items():
             if theirs.get(key) != ours:
-                values = "" if key == "weights" else f" ({theirs.get(key)}, not {ours})"
+                long = key in ("weights", "schedule", "options")
+                values = "" if long else f" ({theirs.get(key)}, not {ours})"
                 raise DamagedFileError(
                     f"checkpoint {path} is of another run, with other {key}{values}; "
                     f"move it away to start anew."
                 )
-        for name in ("optimizer", "scheduler", "model"):  # an optimizer may refuse
+        try:
+            self.parts["optimizer"].load_state_dict(content["optimizer"])
+        except ValueError as error:  # before anything is changed
+            raise DamagedFileError(
+                f"checkpoint {path} is of another run: {error} Move it away to start anew."
+            ) from error
+        for name in ("scheduler", "model"):
             self.parts[name].load_state_dict(content[name])
         for name in self.KEPT:
             setattr(self, name, content[name])
+
+
+def _plain(value: Any) -> Any:
+    """The same with Python's numbers for NumPy's, which a checkpoint may not hold."""
+    if type(value) is dict:  # a model's state is another mapping, and plain
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _chosen(autocast: torch.dtype | str | None, model: nn.Module):

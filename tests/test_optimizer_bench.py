@@ -1,4 +1,4 @@
-"""The optimizers' benchmark: what it computes from runs, and that its peers are fair."""
+"""The benchmarks of optimizer and recipe: what they make of runs, and fair peers."""
 
 import importlib.util
 import math
@@ -17,18 +17,27 @@ from .services import absent, need
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def bench(tmp_path, monkeypatch):
-    """The script, its results in a folder of its own."""
+def loaded(name: str, tmp_path, monkeypatch):
+    """A script, its results in a folder of its own."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     spec = importlib.util.spec_from_file_location(
-        "bench_deepopt", SCRIPTS / "deepopt.py"
+        f"bench_{name}", SCRIPTS / f"{name}.py"
     )
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     return module
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    return loaded("deepopt", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    return loaded("training_recipe", tmp_path, monkeypatch)
 
 
 def test_budgets_are_tried_until_the_target_lies_between_two(bench):
@@ -127,6 +136,39 @@ def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
     claim = rows["flights: AdamW's time to its loss over DeepOpt's"]
     assert claim["measured"] == pytest.approx(1 / 0.44, abs=0.05)
     assert claim["claim"] == "C3"
+
+
+class MadeUp:
+    """A job whose score rises with the logarithm of the epochs, faster by the recipe."""
+
+    name = "fashion"
+
+    def __init__(self, faster: float):
+        self.faster = faster
+
+    def scores(self, way, c, epochs, seed):
+        off = abs(math.log2(c["lr"] / {"adamw": 4e-3, "recipe": 0.04}[way]))
+        score = 0.5 + 0.1 * math.log2(epochs * (self.faster if way == "recipe" else 1))
+        score += seed / 1000 - off / 100
+        return {"validation": score, "test": score}
+
+
+@pytest.mark.parametrize(
+    ("faster", "word"),
+    [(2.0, ""), (0.2, "never reached: at most"), (9.0, "the shortest run: at least")],
+)
+def test_the_recipes_rows_come_out_of_runs(recipe, tmp_path, monkeypatch, faster, word):
+    spent = {"adamw": [3.0, 3.3], "recipe": [2.0, 2.2], "float32": [3.0, 3.3]}
+    monkeypatch.setattr(recipe, "pace", lambda job: spent)
+    one = recipe.Bench(quick=False, anew=False)
+    rows = recipe.rows_of(one, MadeUp(faster))
+    write_result("training_recipe", rows, "run", directory=tmp_path / "out")
+    whole, alone = rows
+    assert alone["measured"] == pytest.approx(1.5)
+    fewer = min(max(faster, 0.5), 8)  # epochs from 1 to twice AdamW's 8
+    assert whole["measured"] == pytest.approx(1.5 * fewer, rel=0.02)
+    assert "lr 0.04" in whole["note"]
+    assert whole["note"].endswith(word)
 
 
 def test_muon_moves_the_matrices_that_deepopt_sees(bench):

@@ -1,11 +1,12 @@
 """The training loop: it learns, resumes to the same end, and refuses in a sentence."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import catalogue, training
+from deepseek_learn import DeepOpt, catalogue, training
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.training import Fit, constant, cosine, fit, predict, wsd
 
@@ -186,6 +187,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
         ({"seed": 1}, "seed"),
         ({"optimizer": "SGD"}, "optimizer"),
         ({"lr": 1e-3}, "learning rates"),
+        ({"weight_decay": 0.5}, "options"),
+        ({"schedule": constant}, "schedule"),
         ({"model": "other"}, "weights"),
     ],
 )
@@ -197,12 +200,56 @@ def test_another_runs_checkpoint_is_refused_and_nothing_changes(tmp_path, change
     if options.pop("model", None):
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     kind = getattr(torch.optim, options.pop("optimizer", "AdamW"))
-    optimizer = kind(model.parameters(), lr=options.pop("lr", 1e-2))
+    own = {k: options.pop(k) for k in ("lr", "weight_decay") if k in options}
+    optimizer = kind(model.parameters(), **({"lr": 1e-2} | own))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(DamagedFileError, match=f"of another run, with other {word}"):
         fit(model, blobs(96, 0), optimizer, checkpoint=path, progress=False, **options)
     assert path.read_bytes() == content
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_an_optimizers_refusal_names_the_checkpoint(tmp_path):
+    path, options = tmp_path / "run.checkpoint", {"epochs": 1, "progress": False}
+    fit(network(), blobs(96, 0), checkpoint=path, **options)
+    model = network()
+    other = DeepOpt(model, roles={"5.weight": "matrix"})
+    with pytest.raises(DamagedFileError, match="of another run: state_dict must be of"):
+        fit(model, blobs(96, 0), other, checkpoint=path, **options)
+
+
+def test_numbers_of_numpy_are_kept(tmp_path):
+    """A metric, a rate and a schedule of NumPy's, as they come out of its functions."""
+    model, path = network(), tmp_path / "run.checkpoint"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=np.geomspace(1e-3, 1e-1, 3)[1])
+    options = {"metric": lambda z, y: (z.argmax(1) == y).double().numpy().mean()}
+    options |= {"schedule": lambda step, steps: np.cos(step / steps)}
+    options |= {"validation": blobs(64, 1), "epochs": 2, "batch_size": 16}
+    options |= {"checkpoint": path, "progress": False}
+    first = fit(model, blobs(96, 0), optimizer, **options)
+    again = fit(model, blobs(96, 0), optimizer, **options)  # the finished run
+    assert first.history.equals(again.history)
+
+
+def test_a_cell_that_was_interrupted_is_run_again(tmp_path):
+    """With the same optimizer, which the first time has left at a low rate."""
+    model, path = network(), tmp_path / "run.checkpoint"
+    optimizer, calls = DeepOpt(model), []
+
+    def interrupted(images, generator):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return images
+
+    options = {"epochs": 4, "batch_size": 16, "checkpoint": path, "progress": False}
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, blobs(96, 0), optimizer, augment=interrupted, **options)
+    run = fit(model, blobs(96, 0), optimizer, augment=interrupted, **options)
+    twin = network()
+    whole = fit(twin, blobs(96, 0), **(options | {"checkpoint": None}))
+    assert list(run.history["loss"]) == list(whole.history["loss"])
+    assert all(map(torch.equal, model.parameters(), twin.parameters()))
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -228,6 +275,11 @@ def test_refusals():
         train(network(), epochs=0)
     with pytest.raises(ValueError, match="patience=2 needs a validation set; got None"):
         train(network(), patience=2)
+    for name in ("patience", "seconds"):
+        with pytest.raises(
+            ValueError, match=f"{name} must be above 0, or None; got -1"
+        ):
+            train(network(), **{name: -1})
     with pytest.raises(ValueError, match=r"loss became nan in epoch 1, step 0"):
         train(network(), loss=lambda z, y: z.sum() * float("nan"))
 
@@ -243,3 +295,9 @@ def test_schedules():
     assert set(values[4:51]) == {1.0}
     assert values[51:] == pytest.approx([(100 - step) / 50 for step in range(51, 100)])
     assert wsd(0, 1) == constant(5, 100) == 1
+    assert [wsd(s, 4, warmup=0, decay=0) for s in range(4)] == [1.0] * 4
+    assert cosine(0, 4, warmup=0) < 1
+    assert [cosine(s, 4, warmup=1.0) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    table = [0.5, 1.0, 0.1] * 8  # one for each step, and none beyond
+    assert len(table) == 4 * (96 // 16)
+    train(network(), schedule=lambda step, steps: table[step])

@@ -49,10 +49,12 @@ def main() -> None:
         time.sleep(arguments.wait)
         return images.roll(int(torch.randint(3, (1,), generator=generator)), dims=3)
 
+    rank = os.environ.get("RANK", "0")
+    (arguments.folder / f"process_{rank}").write_text(str(os.getpid()))
     if arguments.twice:
         fit(network(), blobs(96, 3), epochs=1, batch_size=16, progress=False)
     model = network(arguments.norm)
-    own = arguments.folder / os.environ.get("RANK", "0") / "run.checkpoint"
+    own = arguments.folder / rank / "run.checkpoint"
     checkpoint = own if arguments.apart else arguments.folder / "run.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
     run = fit(
@@ -66,7 +68,7 @@ def main() -> None:
         progress=False,
     )
     content = {"weights": model.state_dict(), "loss": list(run.history["loss"])}
-    torch.save(content, arguments.folder / f"end_{os.environ.get('RANK', '0')}.pt")
+    torch.save(content, arguments.folder / f"end_{rank}.pt")
 
 
 if __name__ == "__main__":

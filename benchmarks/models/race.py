@@ -46,8 +46,11 @@ def run(
         middle = time.process_time()
         if not math.isfinite(loss.item()):
             break
-        for optimizer in optimizers:
-            optimizer.step()
+        try:
+            for optimizer in optimizers:
+                optimizer.step()
+        except ValueError:  # DeepOpt refuses gradients that are not finite
+            break
         end = time.process_time()
         whole_step.append(end - start)
         own.append(end - middle)

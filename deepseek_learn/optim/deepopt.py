@@ -29,6 +29,7 @@ from .roles import divide, listed
 from .rules import move_adamw, move_matrices, move_rows
 from .sharded import agreed, local
 
+HUGE = 1e15  # whose square float32 holds, and the sum of many such squares
 RULES = {"matrix": move_matrices, "adamw": move_adamw, "rows": move_rows}
 
 
@@ -70,7 +71,10 @@ class DeepOpt(torch.optim.Optimizer):
     Parameters without a gradient are left alone. Of sharded parameters (FSDP2) a matrix
     is gathered for its update; averages stay sharded, so that each process saves and
     loads a `state_dict` of its own (`torch.distributed.checkpoint` would take them for
-    alike on all processes: do not use it for this optimizer).
+    alike on all processes: do not use it for this optimizer). Entries of gradients
+    beyond 1e15 are cut to it: the squares of much larger ones are infinite in float32.
+    Weights in bfloat16 lose what of an update is below 1/256 of them: better keep them in
+    float32, and use autocast.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class DeepOpt(torch.optim.Optimizer):
         momentum_warmup: int = 1000,
         beta2: float = 0.95,
         adamw_lr: float = 1.0,
-        betas: tuple[float, float] = (0.9, 0.95),
+        betas: Sequence[float] = (0.9, 0.95),
         eps: float = 1e-8,
         adamw_weight_decay: float = 0.0,
         state: str = "bf16",
@@ -101,7 +105,7 @@ class DeepOpt(torch.optim.Optimizer):
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         defaults |= {"first_momentum": first_momentum, "beta2": beta2}
         defaults |= {"momentum_warmup": momentum_warmup}
-        defaults |= {"adamw_lr": adamw_lr, "betas": tuple(betas), "eps": eps}
+        defaults |= {"adamw_lr": adamw_lr, "betas": betas, "eps": eps}
         defaults |= {"adamw_weight_decay": adamw_weight_decay, "state": state}
         defaults |= {"nonfinite": nonfinite, "roles": dict(roles or {})}
         defaults |= {"compiled": compiled, "step": 0, "skipped": 0}
@@ -111,6 +115,8 @@ class DeepOpt(torch.optim.Optimizer):
         """Add a group, divided by role; its "params" with names, if the others have."""
         asked = param_group.get("roles", self.defaults["roles"])
         seen = {p for group in self.param_groups for p in group["params"]}
+        if "nonfinite" in param_group:
+            raise ValueError("nonfinite must be the optimizer's; got it in a group.")
         _check_options(self.defaults | param_group)
         for part in divide(listed([param_group])[0], asked, seen):
             if part["role"] != "matrix":
@@ -193,15 +199,19 @@ class DeepOpt(torch.optim.Optimizer):
                 _names(group), group["params"], old["params"], strict=True
             ):
                 kept = state_dict["state"].get(key, {})
-                average = kept.get("momentum", kept.get("mean"))
-                if average is not None and average.numel() != local(p).numel():
+                mean, momentum = kept.get("mean"), kept.get("momentum")  # [rows, n]
+                other = mean is not None and mean.shape != local(p).shape
+                if other or (
+                    momentum is not None and momentum.numel() != local(p).numel()
+                ):
+                    got = momentum if mean is None else mean
                     raise ValueError(
                         f"state_dict must be of this process's part of {name}, "
-                        f"{list(local(p).shape)}; got {list(average.shape)}."
+                        f"{list(local(p).shape)}; got {list(got.shape)}."
                     )
 
     def _usable(self) -> bool:
-        """Are all gradients finite? Counts or raises where they are not."""
+        """Are all gradients finite? Counts or raises where not; cuts what is huge."""
         named = [
             (name, local(p.grad))
             for group in self.param_groups
@@ -215,14 +225,21 @@ class DeepOpt(torch.optim.Optimizer):
                     f"with sparse=False."
                 )
         named = [(name, gradient) for name, gradient in named if gradient.numel()]
-        # a sum over what is not finite is not finite: cheap, but large numbers overflow
-        fine = _all_finite([gradient.sum() for _, gradient in named])
-        largest = None if fine else torch._foreach_norm([g for _, g in named], math.inf)
+        # a sum over what is not finite is not finite either, and cheap; one over what is
+        # huge is huge: only then each entry is looked at
+        fine = _all_below(HUGE, [gradient.sum() for _, gradient in named])
+        largest = []  # so it stays where nothing is huge
+        if not fine:
+            largest = torch._foreach_norm([g for _, g in named], math.inf)
+            fine = _all_below(math.inf, largest)
         parameters = [p for g in self.param_groups for p in g["params"]]
-        if agreed(fine or _all_finite(largest), parameters):
+        if agreed(fine, parameters):
+            for (_, gradient), size in zip(named, largest, strict=False):
+                if size > HUGE:
+                    gradient.clamp_(-HUGE, HUGE)
             return True
-        if self.param_groups[0]["nonfinite"] == "raise":
-            pairs = zip(named, largest or [], strict=False)  # [] if it is elsewhere
+        if self.defaults["nonfinite"] == "raise":
+            pairs = zip(named, largest, strict=False)
             bad = [name for (name, _), x in pairs if not x.isfinite()]
             raise ValueError(
                 f"gradients must be finite; not so: {', '.join(bad[:3]) or 'elsewhere'}. "
@@ -238,13 +255,13 @@ class DeepOpt(torch.optim.Optimizer):
         return sum(local(x).numel() * x.element_size() for x in kept)
 
 
-def _all_finite(numbers: Sequence[Tensor]) -> bool:
-    """Of scalars, those of one device asked at once."""
+def _all_below(limit: float, numbers: Sequence[Tensor]) -> bool:
+    """Are all scalars less than `limit` from 0? Those of one device are asked at once."""
     devices = {x.device for x in numbers}
     joined = [
         torch.stack([x.float() for x in numbers if x.device == d]) for d in devices
     ]
-    return all(bool(x.isfinite().all()) for x in joined)
+    return all(bool((x.abs() < limit).all()) for x in joined)
 
 
 def _names(group: Mapping[str, Any]) -> list[str]:
@@ -265,8 +282,11 @@ def _first_other(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
 def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse the options of a group of which one is out of range."""
     _check_positive(**{k: options[k] for k in ("lr", "adamw_lr", "eps")})
+    betas = options["betas"]
+    if not (isinstance(betas, tuple | list) and len(betas) == 2):
+        raise ValueError(f"betas must be two numbers; got {betas!r}.")
     shares = {k: options[k] for k in ("momentum", "first_momentum", "beta2")}
-    _check_share(**shares, beta_1=options["betas"][0], beta_2=options["betas"][1])
+    _check_share(**shares, beta_1=betas[0], beta_2=betas[1])
     names = ("weight_decay", "adamw_weight_decay", "momentum_warmup")
     _check_not_negative(**{k: options[k] for k in names})
     _check_choice("state", options["state"], tuple(KINDS))

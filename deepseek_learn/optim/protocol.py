@@ -74,7 +74,7 @@ def tune(
     Args:
         axes: name → its values in order.
         start: one value of each axis.
-        evaluate: settings → loss, lower is better; infinity where a run diverged.
+        evaluate: settings → loss, lower is better; infinity or NaN where a run diverged.
         budget: the most configurations that are evaluated, at least 1.
 
     Raises:
@@ -97,7 +97,8 @@ def tune(
             left_out.add(key)
             return math.inf
         if key not in losses:
-            losses[key] = evaluate(settings)
+            found = evaluate(settings)
+            losses[key] = math.inf if math.isnan(found) else found
         return losses[key]
 
     best, moved = {name: start[name] for name in axes}, True

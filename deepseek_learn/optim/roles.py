@@ -75,23 +75,38 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
     low = getattr(rarely_active, "group", {})
     head = None
     for name, module in model.named_modules():
+        weight = _weight(module)
+        if weight is None:
+            continue
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            facts[module.weight] = ROWS[0] if rarely_active else "embedding"
+            facts[weight] = ROWS[0] if rarely_active else "embedding"
         elif isinstance(module, _ConvNd):
-            facts[module.weight] = "grouped kernel" if module.groups > 1 else "kernel"
-            head = module.weight
+            facts[weight] = "grouped kernel" if module.groups > 1 else "kernel"
+            head = weight
         elif isinstance(module, nn.Linear):
-            facts.setdefault(module.weight, "layer")  # an embedding, if tied
-            head = module.weight
-        elif (
-            isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.weight is not None
-        ):
-            facts[module.weight] = "norm"  # of two axes, perhaps, but no matrix
+            facts.setdefault(weight, "layer")  # an embedding, if tied
+            head = weight
+        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            facts[weight] = "norm"  # of two axes, perhaps, but no matrix
         if name in low and (low[name] == 2).double().mean() > 0.5:
-            facts[module.weight] = ROWS[1]
+            facts[weight] = ROWS[1]
     if head is not None and facts[head] in ("kernel", "layer"):
         facts[head] = "head"
     return facts
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    """The parameter that is `module.weight`, or from which it is computed.
+
+    Pruned, weight-normed and otherwise parametrised layers make their weight anew at
+    each access; what is trained has another name.
+    """
+    own = dict(module.named_parameters(recurse=False))
+    if "weight" in getattr(module, "parametrizations", ()):
+        source = module.parametrizations["weight"]
+        own |= dict(source.named_parameters(recurse=False))
+    names = ("weight", "weight_orig", "weight_v", "original", "original1")
+    return next((own[name] for name in names if name in own), None)
 
 
 def divide(
@@ -147,7 +162,9 @@ def place(
 ) -> tuple[str, tuple[int, int, int], str]:
     """Role, `(matrices, m, n)` and the reason in a word or two, of one parameter."""
     fact = facts.get(p, "")
-    shape = matrices(name, p, fact)
+    # by names alone: a layer's weight of three axes is most likely of a Conv1d
+    guess = "" if facts or not f".{name}".endswith(".weight") else "kernel"
+    shape = matrices(name, p, fact or guess)
     for pattern, role in asked.items():
         if fnmatch(name, pattern):
             if role not in ROLES or (role != "adamw" and p.dim() < 2):

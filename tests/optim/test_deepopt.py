@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from deepseek_learn import DeepOpt
 from deepseek_learn.dpg import DynamicParameterGroup
@@ -45,8 +46,9 @@ def test_roles_follow_shape_and_module(net):
 def test_names_do_where_there_is_no_model(net):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        by_name = roles(DeepOpt(net.named_parameters()))
-    assert by_name == roles(DeepOpt(net))
+        by_name = DeepOpt(net.named_parameters()).plan()
+    columns = ["parameter", "role", "matrices"]
+    assert by_name[columns].equals(DeepOpt(net).plan()[columns])
 
 
 def test_bare_parameters_warn_and_still_work(net):
@@ -74,6 +76,23 @@ def test_depthwise_kernels_tied_weights_and_norms_of_two_axes():
     assert plan["reason"]["depthwise.weight"] == "grouped kernel"
     assert plan["reason"]["last.weight"] == "head"
     assert plan["role"]["norm.weight"] == "adamw"
+
+
+@pytest.mark.parametrize("way", ["weight_norm", "spectral_norm", "orthogonal", "prune"])
+def test_a_layer_that_computes_its_weight_keeps_its_role(way):
+    def changed(layer):
+        if way == "prune":
+            return prune.l1_unstructured(layer, "weight", 0.3)
+        return getattr(nn.utils.parametrizations, way)(layer)
+
+    model = nn.Sequential(
+        changed(nn.Conv1d(4, 5, 3)), nn.Flatten(), changed(nn.Linear(5, 3))
+    )
+    before = copy.deepcopy(model.state_dict())
+    plan = DeepOpt(model).plan()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    found = plan.set_index("reason")["matrices"].drop("vector")
+    assert dict(found) == {"kernel": "1 x [5, 12]", "head": "1 x [3, 5]"}
 
 
 def test_a_layers_own_name_counts_only_if_it_speaks_of_a_head():
@@ -362,11 +381,28 @@ def test_with_a_gradient_scaler(net):
 
 
 def test_large_gradients_are_not_taken_for_infinite(net):
-    optimizer = DeepOpt(net)
-    learn(net, optimizer, batches(1))
-    net.mix.weight.grad.fill_(1e25)  # its square is infinite in float32
+    for optimizer in (DeepOpt(net), DeepOpt(net, rarely_active=True)):
+        learn(net, optimizer, batches(1))
+        for p in net.parameters():
+            p.grad.flatten()[0] = 1e25  # its square is infinite in float32
+        optimizer.step()
+        learn(net, optimizer, batches(3))
+        for name, p in net.named_parameters():
+            assert p.isfinite().all(), name
+    half = nn.Parameter(torch.zeros(100, dtype=torch.float16))
+    optimizer = DeepOpt([("v", half)])
+    half.grad = torch.full_like(half, 6e4)  # their sum is infinite in float16
     optimizer.step()
-    assert net.mix.weight.isfinite().all()
+    assert (half < 0).all()
+
+
+def test_matrices_are_computed_in_batches_of_bounded_size(net, monkeypatch):
+    twin = copy.deepcopy(net)
+    learn(net, DeepOpt(net, state="fp32"), batches(3))
+    monkeypatch.setattr(rules, "BATCH", 8 * 24)
+    learn(twin, DeepOpt(twin, state="fp32"), batches(3))
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -472,6 +508,8 @@ def test_on_a_gpu(net, state):
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"first_momentum": -1}, "first_momentum must be at least 0 and below 1"),
         ({"betas": (0.9, 1.5)}, "beta_2 must be at least 0"),
+        ({"betas": (0.9,)}, r"betas must be two numbers; got \(0.9,\)"),
+        ({"betas": 0.9}, "betas must be two numbers; got 0.9"),
         ({"weight_decay": -1}, "weight_decay must be at least 0"),
         ({"state": "fp8"}, "state must be one of"),
         ({"nonfinite": "ignore"}, "nonfinite must be one of"),
@@ -495,6 +533,8 @@ def test_bad_parameters_are_refused(net):
         DeepOpt([{"params": list(net.named_parameters()), "lr": -1}])
     with pytest.raises(ValueError, match="state must be one of"):
         DeepOpt([{"params": list(net.named_parameters()), "state": "fp8"}])
+    with pytest.raises(ValueError, match="nonfinite must be the optimizer's"):
+        DeepOpt([{"params": list(net.named_parameters()), "nonfinite": "skip"}])
     with pytest.raises(TypeError, match="got a Parameter"):
         DeepOpt(net.mix.weight)
     with pytest.raises(TypeError, match="params must hold tensors; got a float"):
@@ -527,6 +567,14 @@ def test_states_of_others_are_refused_before_anything_changes(net):
         optimizer.load_state_dict(fewer.state_dict())
     with pytest.raises(ValueError, match="state_dict must be one of DeepOpt"):
         optimizer.load_state_dict({"weights": 1})
+    kernel, linear = nn.Conv2d(4, 5, 3), nn.Linear(36, 5)
+    donor = DeepOpt(kernel)
+    kernel(torch.randn(1, 4, 3, 3)).sum().backward()
+    donor.step()
+    with pytest.raises(
+        ValueError, match=r"part of weight, \[5, 36\]; got \[5, 4, 3, 3"
+    ):
+        DeepOpt(linear).load_state_dict(donor.state_dict())
     for old, new in zip(
         kept["state"].values(), optimizer.state_dict()["state"].values(), strict=True
     ):

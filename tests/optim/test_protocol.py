@@ -48,6 +48,8 @@ def test_a_search_that_is_cut_off_says_so(monkeypatch):
 def test_a_run_that_diverged_is_never_the_best():
     diverges = lambda c: math.inf if c["lr"] > 2 else bowl(c)  # noqa: E731
     assert tune(AXES, START, diverges, 30).best["lr"] == 2
+    unknown = lambda c: math.nan if c["lr"] < 4 else bowl(c)  # noqa: E731
+    assert tune(AXES, START, unknown, 30).loss == 1  # it begins where there is no loss
 
 
 def test_steps_are_read_off_a_line_over_the_logarithm():
