@@ -225,12 +225,12 @@ class DeepOpt(torch.optim.Optimizer):
                     f"with sparse=False."
                 )
         named = [(name, gradient) for name, gradient in named if gradient.numel()]
-        # a sum over what is not finite is not finite either, and cheap; one over what is
-        # huge is huge: only then each entry is looked at
-        fine = _all_below(HUGE, [gradient.sum() for _, gradient in named])
+        # the norm shows both NaN and what is huge, and is cheaper than the largest entry
+        gradients = [gradient for _, gradient in named]
+        fine = not gradients or _all_below(HUGE, torch._foreach_norm(gradients))
         largest = []  # so it stays where nothing is huge
         if not fine:
-            largest = torch._foreach_norm([g for _, g in named], math.inf)
+            largest = torch._foreach_norm(gradients, math.inf)
             fine = _all_below(math.inf, largest)
         parameters = [p for g in self.param_groups for p in g["params"]]
         if agreed(fine, parameters):
