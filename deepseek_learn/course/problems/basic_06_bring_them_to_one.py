@@ -114,7 +114,7 @@ Write `orthogonalise(x, coefficients)` for a float32 matrix `x` `[m, n]`, which 
 
 $$ X \\leftarrow a X + b\\, X X^\\top X + c\\, (X X^\\top)^2 X. $$
 
-Use matrix products only. (If `x` is tall, transpose it first and back at the end: the products are then of the shorter side.
+Use matrix products only; this is not checked. (If `x` is tall, transpose it first and back at the end: the products are then of the shorter side.
 That is cheaper, but not checked.)""",
         "zh": """设 $X = U S V^\\top$，则 $X X^\\top X = U S^3 V^\\top$：矩阵的**奇次**多项式只作用在奇异值上，方向不变。所以不必计算 SVD，也能把所有奇异值都变到接近一。
 
@@ -125,7 +125,7 @@ That is cheaper, but not checked.)""",
 
 $$ X \\leftarrow a X + b\\, X X^\\top X + c\\, (X X^\\top)^2 X. $$
 
-只用矩阵乘法。（如果 `x` 是高的，可以先转置，最后再转回来：这样乘法都在较短的一边上进行，更省，但不检查这一点。）""",
+只用矩阵乘法；这一点不检查。（如果 `x` 是高的，可以先转置，最后再转回来：这样乘法都在较短的一边上进行，更省，但不检查这一点。）""",
     },
     starter=HEAD + "    ...\n",
     answer="orthogonalise",

@@ -46,10 +46,15 @@ def compare(kept, m) -> None:
     expect.tensor(scale, "kept.scale")
     if scale.numel() == 1:
         raise Failed("one_byte_a_weight.one_scale", rows=len(m))
+    dtypes = {"kept.scale": scale.dtype}
     scale = expect.shape(scale, (len(m), 1), "kept.scale")
     got = expect.call(lambda: kept.load())
     expect.tensor(got, "kept.load()")
+    dtypes["kept.load()"] = got.dtype
     got = expect.shape(got, m.shape, "kept.load()")
+    for what, dtype in dtypes.items():
+        if dtype != torch.float32:
+            raise Failed("one_byte_a_weight.float", what=what, got=str(dtype))
     if not np.isfinite(got).all():
         raise Failed("one_byte_a_weight.zeros")
     step = np.abs(m).max(1, keepdims=True) / 127
@@ -61,6 +66,8 @@ def compare(kept, m) -> None:
             raise Failed(
                 "expect.element", what="kept.scale", where=[int(row), 0], **facts
             )
+        if (np.abs(got - values * scale) > 1e-3 * step).any():
+            raise Failed("one_byte_a_weight.apart")
         return
     if len(np.unique(scale)) == 1 and scale.any():
         raise Failed("one_byte_a_weight.one_scale", rows=len(m))
@@ -102,7 +109,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="one_byte_a_weight",
-    version=1,
+    version=2,
     lesson="deepopt",
     stage="basic",
     title={"en": "One byte a weight", "zh": "每个权重一个字节"},
@@ -175,6 +182,15 @@ zeros, which comes back as zeros. `store` may be called again; `load` gives what
         "the input divided in place": changed(
             "m / self.scale.clamp_min(1e-30)", "m.div_(self.scale.clamp_min(1e-30))"
         ),
+        "the matrix itself beside codes of zeros": stored(
+            "self.m = m.clone()"
+            + NEXT
+            + SCALE
+            + NEXT
+            + "self.codes = torch.zeros_like(m, dtype=torch.int8)",
+            "return self.m",
+        ),
+        "a scale of eight bytes": changed("m.abs()", "m.double().abs()"),
         "stored once": stored(
             'if hasattr(self, "codes"):\n            return'
             + NEXT

@@ -11,7 +11,8 @@ from ..problem import Failed, Problem
 
 def check(answer, rng) -> None:
     expect.function(answer, "steps_to")
-    for kind in ("between", "bumpy", "exact", "first", "never", "between", "bumpy"):
+    kinds = ("between", "bumpy", "exact", "first", "level", "never", "rising", "bumpy")
+    for kind in kinds:
         for _ in range(4):
             target, losses = draw(rng, kind)
             call = f"steps_to({target}, {losses})"
@@ -26,16 +27,21 @@ def draw(rng, kind: str) -> tuple[float, dict[int, float]]:
     ordered = sorted(int(b) for b in budgets)
     falls = rng.uniform(0.05, 0.3, count)
     values = dict(zip(ordered, (3 - falls.cumsum()).round(3).tolist(), strict=True))
-    if kind == "first":
-        target = values[ordered[0]] + 0.02
+    if kind in ("first", "level"):
+        target = values[ordered[0]] + 0.02 * (kind == "first")
     elif kind == "never":
         target = values[ordered[-1]] - 0.02
     else:
         i = count - 1 if kind == "exact" else int(rng.integers(1, count - 2))
+        i += kind == "rising"
         high, low = values[ordered[i - 1]], values[ordered[i]]
         target = low if kind == "exact" else low + rng.uniform(0.2, 0.8) * (high - low)
         if kind == "bumpy":  # a longer run misses it, the next one does not
             values[ordered[i + 1]] = round(target + 0.04, 3)
+        if (
+            kind == "rising"
+        ):  # the last run that misses it was worse than the one before
+            values[ordered[i - 1]] = round(values[ordered[i - 2]] + 0.04, 3)
     shuffled = {int(b): values[int(b)] for b in budgets}
     return round(float(target), 4), shuffled
 
@@ -111,7 +117,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="steps_to_the_target",
-    version=1,
+    version=2,
     lesson="deepopt",
     stage="basic",
     title={"en": "Steps to the target", "zh": "多少步达到目标"},
@@ -190,6 +196,11 @@ Write `steps_to(target, losses)`; `losses` is a dict from the steps of a run to 
     return a * (b / a) ** share
 """,
         "must be strictly below": changed("losses[b] <= target", "losses[b] < target"),
+        "from the best run so far": changed(
+            "            share = (losses[a]",
+            "            a = min(budgets[: budgets.index(b)], key=losses.get)\n"
+            "            share = (losses[a]",
+        ),
     },
     points=2,
     minutes=15,
