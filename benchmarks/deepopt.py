@@ -61,10 +61,10 @@ beta, decay, on flights the second beta), and AdamW's limit was 28 before flight
 for more; final runs began after that, but for AdamW's on poems and fashion.
 
 Solar was run a second time. The first, without its sixth axis, was a miss: with 1.2 T
-DeepOpt did not reach the target. Tries on validation, seeds 100 to 103, showed why: with
-a smaller rate for the head it reached AdamW's loss at 0.6 T (0.4598 against 0.4599), but
-AdamW too gained by one (0.4563). So the axis was given to all, and everything on solar
-was tuned and raced anew; the first run's lines are in the file's history.
+DeepOpt did not reach the target. Tries on validation, seeds 100 to 103, about 130 runs,
+showed why: with a smaller rate for the head it did within 0.6 T, but AdamW gained as much
+by one. So the axis was given to all, and everything on solar was tuned and raced anew;
+the first run's lines are in the file's history.
 
 Finished runs are lines in `results/deepopt.jsonl`; two processes run them. `--quick`:
 flights alone, 8 configurations, seeds 1 to 3.
