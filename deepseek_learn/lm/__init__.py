@@ -1,8 +1,21 @@
-"""Language models on bytes. The names below are imported when first used."""
+"""DeepSeek's language model, readable and exact. Names are imported when first used."""
 
 from .. import lazy
 
-_LAZY = {"Cache": "decoder", "Decoder": "decoder"}
+_LAZY = {
+    "Cache": "cache",
+    "Config": "config",
+    "HybridAttention": "hybrid",
+    "LanguageModel": "model",
+    "LatentAttention": "latent",
+    "MixtureOfExperts": "experts",
+    "MultiTokenPrediction": "model",
+    "SparseAttention": "latent",
+    "generate": "generation",
+    "load": "checkpoint",
+    "stream": "generation",
+    "Decoder": "decoder",
+}
 _MODULES = ("decoder",)
 
 __all__ = [*_LAZY, *_MODULES]

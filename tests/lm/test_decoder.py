@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepseek_learn.lm import Cache, Decoder
+from deepseek_learn.lm.decoder import Cache, Decoder
 
 SMALL = {"vocab": 11, "dim": 16, "layers": 2, "heads": 4, "context": 12}
 

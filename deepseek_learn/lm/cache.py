@@ -1,0 +1,99 @@
+"""What a language model keeps of the tokens it has read, and where."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+class Slots:
+    """Vectors of a sequence, that of position p in slot p mod `size`: `[B, size, D]`.
+
+    What shall not be kept, such as padding, goes to one slot more, at the end.
+    """
+
+    def __init__(self, like: Tensor, size: int):
+        self.size = size
+        self.values = like.new_zeros(like.shape[0], size + 1, like.shape[2])
+
+    def put(self, positions: Tensor, values: Tensor, real: Tensor) -> None:
+        """Values `[B, T, D]` at positions `[B, T]`, where `real` `[B, T]` holds."""
+        last = positions.masked_fill(~real, -1).amax(1, keepdim=True)
+        kept = real & (positions > last - self.size)  # of a lap, the last
+        slot = torch.where(kept, positions % self.size, self.size)
+        rows = torch.arange(len(slot), device=slot.device)[:, None]
+        self.values[rows, slot] = values
+
+    def held(self, start: Tensor) -> Tensor:
+        """Position in each slot before `start` `[B, 1]`: `[B, size]`, below 0: none."""
+        last = start - 1
+        return last - (last - torch.arange(self.size, device=start.device)) % self.size
+
+
+class Cache:
+    """Room for the tokens of `batch` sequences of one model, of at most `capacity`.
+
+    A token that is read again at its position replaces what was kept of it, so that
+    `lengths` may be set back: a rejected draft needs no other undoing, as long as it is
+    no longer than `ahead`.
+
+    Attributes:
+        lengths: `[B]` int64, tokens read.
+        end: the largest of the lengths that there were.
+    """
+
+    def __init__(self, model: nn.Module, batch: int, capacity: int, ahead: int = 1):
+        most = model.config.max_position_embeddings
+        if not 1 <= capacity <= most:
+            raise ValueError(
+                f"capacity must be from 1 to max_position_embeddings ({most}); "
+                f"got {capacity}."
+            )
+        self.model, self.capacity, self.ahead = model, capacity, ahead
+        device = model.lm_head.weight.device
+        self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.end = 0
+        self._slots: dict[tuple[int, str], Slots] = {}
+
+    def slots(self, layer: int, name: str, like: Tensor, size: int) -> Slots:
+        """The place of that name, made for vectors like `like` when first asked for."""
+        if (layer, name) not in self._slots:
+            self._slots[layer, name] = Slots(like, size)
+        return self._slots[layer, name]
+
+    def append(self, layer: int, name: str, values: Tensor, step: "Step") -> Tensor:
+        """Keep all tokens: new `[B, T, D]` → those read up to now `[B, S, D]`."""
+        slots = self.slots(layer, name, values, self.capacity)
+        slots.put(step.positions, values, step.real)
+        return slots.values[:, : self.end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch only."""
+        self.lengths = self.lengths[rows]
+        for slots in self._slots.values():
+            slots.values = slots.values[rows]
+
+    def bytes(self) -> int:
+        """Memory taken by what is kept."""
+        return sum(slots.values.nbytes for slots in self._slots.values())
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a layer must know of the tokens it is given, besides their vectors.
+
+    Attributes:
+        ids, positions: `[B, T]` int64.
+        real: `[B, T]`, False for padding at the end.
+        turns: kind of rotary embedding → cosines and sines `[B, T, d/2]`.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    real: Tensor
+    turns: dict[str, tuple[Tensor, Tensor]]
+    cache: Cache | None = None
+
+    def causal(self, keys: int) -> Tensor:
+        """Which of the keys 0 .. S-1 a token may see: `[B, T, S]`."""
+        return torch.arange(keys, device=self.ids.device) <= self.positions[..., None]

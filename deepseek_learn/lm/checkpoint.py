@@ -1,0 +1,128 @@
+"""Reading a checkpoint in the public reference's format: config.json and safetensors."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ..errors import DamagedFileError
+from .config import Config
+from .model import LanguageModel
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+LAYER = re.compile(r"model\.layers\.(\d+)")
+EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
+COPIES = re.compile(r"\.(embed_tokens|shared_head\.head)\.weight")
+
+
+def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
+    """The model in `folder`, in evaluation mode, every weight of it from the checkpoint.
+
+    Args:
+        folder: holds config.json, and model.safetensors or the shards that
+            model.safetensors.index.json lists. Experts may be stacked or one by one.
+        dtype: of the model's weights; the routers' are kept in float32.
+
+    Raises:
+        FileNotFoundError: for a folder without one of these files.
+        DamagedFileError: for a file that is cut, weights that are missing or too many,
+            and a shape or dtype that is not the model's.
+        ValueError: for a model that is not built here.
+    """
+    folder = Path(folder)
+    content = _json(folder / "config.json")
+    config = Config.from_reference(content)
+    weights = {}
+    for path in _shards(folder):
+        weights |= _read(path, config)
+    found = [match for name in weights if (match := LAYER.match(name))]
+    more = max((int(m[1]) + 1 for m in found), default=0) - config.num_hidden_layers
+    config = dataclasses.replace(config, num_nextn_predict_layers=max(more, 0))
+    with torch.device("meta"):  # no memory for weights that are about to be replaced
+        model = LanguageModel(config)
+    _fill(model, _stacked(weights), dtype, folder)
+    return model.eval()
+
+
+def _json(path: Path) -> dict:
+    _need(path)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _need(path: Path) -> None:
+    if not path.exists():
+        said = f"folder must hold {path.name}; {path.parent} does not."
+        raise FileNotFoundError(said)
+
+
+def _shards(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        listed = _json(index)["weight_map"]
+        return [folder / name for name in sorted(set(listed.values()))]
+    return [folder / "model.safetensors"]
+
+
+def _read(path: Path, config: Config) -> dict[str, Tensor]:
+    """A shard's tensors, mapped from the file, under this library's names."""
+    _need(path)
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            found = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        said = f"{path} is not a whole safetensors file: {error}"
+        raise DamagedFileError(said) from error
+    weights = {}
+    for name, tensor in found.items():
+        if tensor.is_floating_point() and tensor.dtype not in DTYPES:
+            raise DamagedFileError(
+                f"{name} in {path.name} must be float32, bfloat16 or float16; got "
+                f"{tensor.dtype}: convert the checkpoint first."
+            )
+        layer = LAYER.match(name)
+        predicts = layer and int(layer[1]) >= config.num_hidden_layers
+        if not (predicts and COPIES.search(name)):  # the model's own, stored again
+            weights[name] = tensor
+    return weights
+
+
+def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Experts that are stored one by one, put together as `Experts` has them."""
+    alone: dict[str, dict[str, dict[int, Tensor]]] = {}
+    for name in list(weights):
+        if match := EXPERT.fullmatch(name):
+            parts = alone.setdefault(match[1], {"gate": {}, "up": {}, "down": {}})
+            parts[match[3]][int(match[2])] = weights.pop(name)
+    for name, parts in alone.items():
+        gate, up, down = ([part[i] for i in sorted(part)] for part in parts.values())
+        both = [torch.cat(pair) for pair in zip(gate, up, strict=True)]
+        weights[f"{name}.gate_up_proj"] = torch.stack(both)
+        weights[f"{name}.down_proj"] = torch.stack(down)
+    return weights
+
+
+def _fill(model: nn.Module, weights: dict[str, Tensor], dtype, folder: Path) -> None:
+    wanted = model.state_dict()
+    for what, names in (
+        ("lacks", wanted.keys() - weights.keys()),
+        ("has unknown", weights.keys() - wanted.keys()),
+    ):
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            raise DamagedFileError(f"{folder} {what} weights ({len(names)}): {some}.")
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            raise DamagedFileError(
+                f"{name} in {folder} must be {list(wanted[name].shape)} by config.json; "
+                f"got {list(tensor.shape)}."
+            )
+        if tensor.is_floating_point():
+            kept = torch.float32 if ".gate." in name else dtype
+            weights[name] = tensor.to(kept)
+    model.load_state_dict(weights, assign=True)

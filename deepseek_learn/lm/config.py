@@ -1,0 +1,137 @@
+"""The sizes of a DeepSeek model, in the names of the public reference's config.json."""
+
+from dataclasses import dataclass, field, fields
+
+LATENT = "latent_attention"  # V2 and V3
+SPARSE = "sparse_attention"  # V3.2
+SLIDING = "sliding_attention"  # this and what follows: V4
+COMPRESSED_SPARSE = "compressed_sparse_attention"
+HEAVILY_COMPRESSED = "heavily_compressed_attention"
+ATTENTION = (LATENT, SPARSE, SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
+
+# what a reference of each type means without saying it
+REFERENCES = {
+    "deepseek_v2": {"scoring_func": "softmax", "norm_topk_prob": False},
+    "deepseek_v3": {"topk_method": "noaux_tc"},
+    "deepseek_v32": {"topk_method": "noaux_tc"},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a `LanguageModel` is built from; names and meaning are the reference's.
+
+    Attributes:
+        layer_types: the attention of each layer, of `ATTENTION`; () is latent everywhere.
+        first_k_dense_replace: so many layers have one network, the rest a mixture.
+        topk_method: `"noaux_tc"` has the bias that balances (V3), `"greedy"` and
+            `"group_limited_greedy"` have none (V2).
+        rope_parameters: `rope_theta`, and for YaRN `rope_type`, `factor` and the rest;
+            V4 has two such dictionaries, `"main"` and `"compress"`.
+
+    Raises:
+        ValueError: for sizes that do not fit together, naming both.
+    """
+
+    vocab_size: int = 256
+    hidden_size: int = 128
+    intermediate_size: int = 512
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    max_position_embeddings: int = 512
+    rms_norm_eps: float = 1e-6
+    rope_parameters: dict = field(default_factory=lambda: {"rope_theta": 10_000.0})
+    layer_types: tuple[str, ...] = ()
+    num_nextn_predict_layers: int = 0
+    # latent attention, and the indexer of sparse attention
+    q_lora_rank: int | None = None
+    kv_lora_rank: int = 64
+    qk_nope_head_dim: int = 32
+    qk_rope_head_dim: int = 16
+    v_head_dim: int = 32
+    index_n_heads: int = 8
+    index_head_dim: int = 32
+    index_topk: int = 64
+    # hybrid attention
+    head_dim: int = 64
+    sliding_window: int = 64
+    compress_rates: dict = field(
+        default_factory=lambda: {COMPRESSED_SPARSE: 4, HEAVILY_COMPRESSED: 32}
+    )
+    o_groups: int = 2
+    o_lora_rank: int = 64
+    # mixture of experts
+    first_k_dense_replace: int = 1
+    n_routed_experts: int = 16
+    n_shared_experts: int = 1
+    num_experts_per_tok: int = 2
+    moe_intermediate_size: int = 128
+    n_group: int = 1
+    topk_group: int = 1
+    topk_method: str = "noaux_tc"
+    scoring_func: str = "sigmoid"
+    norm_topk_prob: bool = True
+    routed_scaling_factor: float = 1.0
+
+    def __post_init__(self):
+        kinds = tuple(self.layer_types) or (LATENT,) * self.num_hidden_layers
+        object.__setattr__(self, "layer_types", kinds)
+        if set(kinds) - {*ATTENTION} or len(kinds) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types must be {self.num_hidden_layers} of "
+                f"{', '.join(ATTENTION)}; got {list(kinds)}."
+            )
+        if set(kinds) != {LATENT} and not self.q_lora_rank:
+            raise ValueError("q_lora_rank must be set for all but latent attention.")
+        for name, by in (
+            ("num_attention_heads", "o_groups"),
+            ("n_routed_experts", "n_group"),
+            ("qk_rope_head_dim", 2),
+        ):
+            got, of = getattr(self, name), getattr(self, str(by), by)
+            if of < 1 or got % of:
+                raise ValueError(
+                    f"{name} must be a multiple of {by}; got {got} and {of}."
+                )
+        experts = self.topk_group * self.n_routed_experts // self.n_group
+        for name, most in (
+            ("topk_group", self.n_group),
+            ("num_experts_per_tok", experts),
+            ("qk_rope_head_dim", min(self.head_dim, self.index_head_dim)),
+        ):
+            if not 1 <= getattr(self, name) <= most:
+                got = getattr(self, name)
+                raise ValueError(f"{name} must be from 1 to {most}; got {got}.")
+
+    def attention(self, layer: int) -> str:
+        """The kind of a layer's attention; blocks past the last are like it."""
+        return self.layer_types[min(layer, self.num_hidden_layers - 1)]
+
+    def rope(self, kind: str) -> dict:
+        """Rotary parameters for `"main"` or `"compress"`."""
+        return self.rope_parameters.get(kind, self.rope_parameters)
+
+    @classmethod
+    def from_reference(cls, content: dict) -> "Config":
+        """From the content of a config.json of `deepseek_v2`, `_v3` or `_v32`.
+
+        Raises:
+            ValueError: for another kind of model, or an option that is not built here.
+        """
+        kind = content.get("model_type")
+        if kind not in REFERENCES:
+            known = ", ".join(REFERENCES)
+            raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
+        for name, only in (("hidden_act", "silu"), ("attention_bias", False)):
+            if content.get(name, only) != only:
+                raise ValueError(f"{name} must be {only!r}; got {content[name]!r}.")
+        known = {each.name for each in fields(cls)} - {"layer_types"}
+        made = {k: v for k, v in content.items() if k in known and v is not None}
+        # what older files call rope_scaling, with its base beside it
+        rope = content.get("rope_parameters") or content.get("rope_scaling") or {}
+        named = {"rope_type": rope.get("type", "default")}
+        base = {"rope_theta": content.get("rope_theta", 10_000.0)}
+        made["rope_parameters"] = named | base | rope
+        if kind == "deepseek_v32":
+            made["layer_types"] = (SPARSE,) * content["num_hidden_layers"]
+        return cls(**REFERENCES[kind] | made)

@@ -1,0 +1,147 @@
+r"""Mixture of experts: each token is worked on by few of many small networks.
+
+.. math:: y = S(x) + \sum_{e \in \mathrm{top}_k(s + b)} g_e E_e(x), \quad
+          s = \sigma(W x), \quad g_e = \lambda\, s_e / \sum_{chosen} s
+
+with shared experts :math:`S` that see every token (DeepSeekMoE, arXiv 2401.06066). The
+bias :math:`b` steers the choice and nothing else: an expert that had more than its part
+of a batch is lowered by a small step, one that had less is raised, so that the load
+evens out without a loss that fights the language's (arXiv 2408.15664; DeepSeek-V3, arXiv
+2412.19437, §2.1.2).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import Config
+from .latent import linear
+
+SCORES = {
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda logits: logits.softmax(-1),
+    "sqrtsoftplus": lambda logits: F.softplus(logits).sqrt(),
+}
+
+
+class MLP(nn.Module):
+    """A network of one hidden layer with a gate: `[..., hidden_size]` → same."""
+
+    def __init__(self, config: Config, hidden: int):
+        super().__init__()
+        self.gate_proj = linear(config.hidden_size, hidden)
+        self.up_proj = linear(config.hidden_size, hidden)
+        self.down_proj = linear(hidden, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Router(nn.Module):
+    """Which experts a token goes to, and with what weight.
+
+    Attributes:
+        load: `[E]` tokens that each expert was given since the last `balance`, counted
+            in training.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        experts = config.n_routed_experts
+        if config.scoring_func not in SCORES:
+            raise ValueError(
+                f"scoring_func must be one of {[*SCORES]}; got {config.scoring_func!r}."
+            )
+        self.weight = nn.Parameter(torch.randn(experts, config.hidden_size) * 0.02)
+        self.balanced = config.topk_method == "noaux_tc"
+        if self.balanced:
+            self.register_buffer("e_score_correction_bias", torch.zeros(experts))
+        self.load: Tensor | int = 0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens `[N, d]` → experts `[N, k]`, weights `[N, k]` float32.
+
+        In float32 whatever the model's dtype: in bfloat16 near ties fall either way.
+        """
+        c = self.config
+        with torch.autocast(x.device.type, enabled=False):
+            scores = SCORES[c.scoring_func](F.linear(x.float(), self.weight.float()))
+        steered = scores + self.e_score_correction_bias if self.balanced else scores
+        chosen = self._best(steered.detach())
+        weights = scores.gather(1, chosen)
+        if c.norm_topk_prob:
+            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        if self.training:
+            counts = chosen.flatten().bincount(minlength=c.n_routed_experts)
+            self.load = self.load + counts
+        return chosen, weights * c.routed_scaling_factor
+
+    def _best(self, scores: Tensor) -> Tensor:
+        """The best experts `[N, k]`, all of them in the best `topk_group` groups."""
+        c = self.config
+        if c.topk_group < c.n_group and c.topk_method != "greedy":
+            groups = scores.unflatten(1, (c.n_group, -1))  # [N, G, E/G]
+            # V3 adds up a group's two best, V2 takes the one
+            best = 2 if self.balanced else 1
+            value = groups.topk(min(best, groups.shape[2]), -1).values.sum(-1)
+            kept = value.topk(c.topk_group, -1).indices
+            left_out = torch.ones_like(value, dtype=torch.bool).scatter(1, kept, False)
+            scores = groups.masked_fill(left_out[..., None], float("-inf")).flatten(1)
+        return scores.topk(c.num_experts_per_tok, -1).indices
+
+    @torch.no_grad()
+    def balance(self, rate: float = 1e-3) -> None:
+        """Move the bias of each expert by `rate` towards an even load; count anew."""
+        if self.balanced and isinstance(self.load, Tensor):
+            load = self.load.float()
+            self.e_score_correction_bias += rate * torch.sign(load.mean() - load)
+        self.load = 0
+
+
+class Experts(nn.Module):
+    """E networks, their weights stacked: gate and up `[E, 2f, d]`, down `[E, d, f]`."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        experts, hidden = config.n_routed_experts, config.moe_intermediate_size
+        sizes = (experts, 2 * hidden, config.hidden_size)
+        self.gate_up_proj = nn.Parameter(torch.randn(sizes) * 0.02)
+        sizes = (experts, config.hidden_size, hidden)
+        self.down_proj = nn.Parameter(torch.randn(sizes) * 0.02)
+
+    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
+
+        The pairs are sorted by expert, so that each expert that has any reads its
+        tokens as one block and its weights once.
+        """
+        order = chosen.flatten().argsort(stable=True)  # [N k]
+        token = order // chosen.shape[1]
+        sizes = chosen.flatten().bincount(minlength=len(self.down_proj)).tolist()
+        blocks = x[token].split(sizes)
+        used = [e for e, size in enumerate(sizes) if size]
+        done = torch.cat([self.expert(e, blocks[e]) for e in used])
+        done = done * weights.flatten()[order, None].to(done)
+        return torch.zeros_like(x).index_add_(0, token, done.to(x))
+
+    def expert(self, index: int, x: Tensor) -> Tensor:
+        """One expert alone: `[N, d]` → `[N, d]`."""
+        gate, up = F.linear(x, self.gate_up_proj[index]).chunk(2, -1)
+        return F.linear(F.silu(gate) * up, self.down_proj[index])
+
+
+class MixtureOfExperts(nn.Module):
+    """Vectors `[B, T, hidden_size]` → same; taught in `basic/08_mixture_of_experts`."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.gate = Router(config)
+        self.experts = Experts(config)
+        shared = config.n_shared_experts * config.moe_intermediate_size
+        self.shared_experts = MLP(config, shared)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(0, 1)  # [N, d]
+        routed = self.experts(flat, *self.gate(flat))
+        return routed.view_as(x) + self.shared_experts(x)

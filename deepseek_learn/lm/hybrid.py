@@ -1,0 +1,191 @@
+r"""DeepSeek-V4's hybrid attention: a window of recent tokens, and the rest compressed.
+
+Every layer sees the last `sliding_window` tokens as they are. Of what is older it sees
+entries, one for every `rate` tokens, each a weighted mean, channel by channel,
+
+.. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
+          \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x
+
+(arXiv 2606.19348, §2.3). *Heavily compressed* layers see all entries of a large rate.
+*Compressed sparse* ones have a small rate, windows that overlap by half, and an indexer
+that picks the `index_topk` entries for each token. One vector is both key and value, for
+all heads; a rotary turn of the value is undone on the way out.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .cache import Step
+from .config import COMPRESSED_SPARSE, SLIDING, Config
+from .latent import index_scores, linear
+from .rotary import angles, rotate
+
+
+def turn_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
+    """Rotate the last channels, as many as there are angles for; `back`: undo it."""
+    cos, sin = turn
+    plain, rope = x.split([x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]], -1)
+    return torch.cat([plain, rotate(rope, (cos, -sin if back else sin))], -1)
+
+
+class Compressor(nn.Module):
+    """Tokens `[B, T, hidden_size]` → entries of the windows so far `[B, W, dim]`.
+
+    With `overlap` a window also reads the one before it, through channels of its own.
+    """
+
+    def __init__(self, config: Config, layer: int, kind: str, dim: int, name: str):
+        super().__init__()
+        self.config, self.layer, self.dim, self.name = config, layer, dim, name
+        self.rate = config.compress_rates[kind]
+        self.overlap = int(kind == COMPRESSED_SPARSE)
+        width = dim * (1 + self.overlap)
+        self.kv_proj = linear(config.hidden_size, width)
+        self.gate_proj = linear(config.hidden_size, width)
+        self.position_bias = nn.Parameter(torch.zeros(self.rate, width))
+        self.kv_norm = nn.RMSNorm(dim, eps=config.rms_norm_eps)
+
+    def entries(self, x: Tensor, step: Step) -> Tensor:
+        """All entries up to now, those of windows that are not full included."""
+        both = torch.cat([self.kv_proj(x), self.gate_proj(x)], -1)
+        rows, first = self._rows(both, step)  # [B, n (+ 1), rate, 2 width]
+        content, gate = rows.chunk(2, -1)
+        gate = gate + self.position_bias
+        if self.overlap:  # from the window before, then its own: [B, n, 2 rate, dim]
+            content, gate = (
+                torch.cat([x[:, :-1, :, : self.dim], x[:, 1:, :, self.dim :]], 2)
+                for x in (content, gate)
+            )
+            before = first[:, :, None, None] == 0  # nothing is before the first window
+            early = torch.arange(2 * self.rate, device=x.device) < self.rate
+            gate = gate.masked_fill(before & early[:, None], float("-inf"))
+        shares = gate.float().softmax(2).to(content)
+        made = self.kv_norm((content * shares).sum(2))  # [B, n, dim]
+        rope = self.config.rope("compress")
+        turn = angles(first * self.rate, self.config.qk_rope_head_dim, rope)
+        made = turn_tail(made, turn)
+        if step.cache is None:
+            return made
+        size = step.cache.capacity // self.rate + 1
+        slots = step.cache.slots(self.layer, self.name + " entries", made, size)
+        slots.put(first, made, first < size)
+        return slots.values[:, : step.cache.end // self.rate]
+
+    def _rows(self, both: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Tokens by window `[B, n + overlap, rate, C]`, the windows' numbers `[B, n]`."""
+        batch, new, start = *both.shape[:2], step.positions[:, :1]
+        if step.cache is None:
+            count, early = -(-new // self.rate), self.overlap * self.rate
+            rows = F.pad(both, (0, 0, early, count * self.rate - new))
+            first = torch.arange(count, device=both.device).expand(batch, -1)
+            return rows.unflatten(1, (-1, self.rate)), first
+        # with a cache the first window may have begun before these tokens
+        count = (new - 1) // self.rate + 2
+        first = start // self.rate + torch.arange(count, device=both.device)
+        size = 2 * self.rate + step.cache.ahead
+        slots = step.cache.slots(self.layer, self.name + " tokens", both, size)
+        length = (count + self.overlap) * self.rate
+        wanted = (first[:, :1] - self.overlap) * self.rate
+        wanted = wanted + torch.arange(length, device=both.device)  # [B, L]
+        place = torch.where(wanted < start, wanted % size, size + 1 + wanted - start)
+        known = torch.cat([slots.values, both], 1)
+        place = place.clamp(max=known.shape[1] - 1)[..., None]
+        rows = known.gather(1, place.expand(-1, -1, both.shape[2]))
+        slots.put(step.positions, both, step.real)
+        return rows.unflatten(1, (-1, self.rate)), first
+
+    def full(self, entries: Tensor, step: Step) -> Tensor:
+        """Which windows are full, and so may be seen, at each token: `[B, T, W]`."""
+        numbers = torch.arange(entries.shape[1], device=entries.device)
+        return numbers < (step.positions[..., None] + 1) // self.rate
+
+    def forward(self, x: Tensor, low: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Entries `[B, W, dim]`, and which of them each token sees `[B, T, W]`."""
+        entries = self.entries(x, step)
+        if self.overlap:
+            return entries, self.indexer(x, low, step)
+        return entries, self.full(entries, step)
+
+
+class EntryIndexer(Compressor):
+    """Scores a compressor's entries by smaller entries of its own."""
+
+    def __init__(self, config: Config, layer: int, kind: str):
+        super().__init__(config, layer, kind, config.index_head_dim, "index")
+        heads = config.index_n_heads * config.index_head_dim
+        self.q_b_proj = linear(config.q_lora_rank, heads)
+        weights = linear(config.hidden_size, config.index_n_heads)
+        self.scorer = nn.ModuleDict({"weights_proj": weights})  # the reference's name
+
+    def forward(self, x: Tensor, low: Tensor, step: Step) -> Tensor:
+        """The `index_topk` best entries of each token, as a mask `[B, T, W]`."""
+        entries = self.entries(x, step)
+        q = self.q_b_proj(low).unflatten(2, (self.config.index_n_heads, -1))
+        q = turn_tail(q, step.turns["compress"])
+        scores = index_scores(q, entries, self.scorer["weights_proj"](x))
+        full = self.full(entries, step)
+        scores = scores.masked_fill(~full, float("-inf"))
+        best = scores.topk(min(self.config.index_topk, scores.shape[2]), -1).indices
+        return full & torch.zeros_like(full).scatter(2, best, True)
+
+
+class HybridAttention(nn.Module):
+    """Vectors `[B, T, hidden_size]` → same; taught in `innovation/03_hybrid_attention`."""
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__()
+        self.config, self.layer = config, layer
+        c, heads, kind = config, config.num_attention_heads, config.attention(layer)
+        self.turn = "main" if kind == SLIDING else "compress"
+        self.q_a_proj = linear(c.hidden_size, c.q_lora_rank)
+        self.q_a_norm = nn.RMSNorm(c.q_lora_rank, eps=c.rms_norm_eps)
+        self.q_b_proj = linear(c.q_lora_rank, heads * c.head_dim)
+        self.kv_proj = linear(c.hidden_size, c.head_dim)
+        self.kv_norm = nn.RMSNorm(c.head_dim, eps=c.rms_norm_eps)
+        group = heads * c.head_dim // c.o_groups
+        self.o_a_proj = linear(
+            group, c.o_groups * c.o_lora_rank
+        )  # for each group its own
+        self.o_b_proj = linear(c.o_groups * c.o_lora_rank, c.hidden_size)
+        self.sinks = nn.Parameter(torch.zeros(heads))
+        if kind != SLIDING:
+            self.compressor = Compressor(c, layer, kind, c.head_dim, "window")
+        if kind == COMPRESSED_SPARSE:
+            self.compressor.indexer = EntryIndexer(c, layer, kind)
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        c, turn = self.config, step.turns[self.turn]
+        low = self.q_a_norm(self.q_a_proj(x))
+        q = self.q_b_proj(low).unflatten(2, (c.num_attention_heads, -1))
+        q = turn_tail(F.rms_norm(q, q.shape[-1:], eps=c.rms_norm_eps), turn)
+        kv = turn_tail(self.kv_norm(self.kv_proj(x)), turn)  # [B, T, head_dim]
+        keys, seen = self._window(kv, step)
+        if self.turn == "compress":
+            entries, visible = self.compressor(x, low, step)
+            keys = torch.cat([keys, entries], 1)
+            seen = torch.cat([seen, visible], 2)
+        scores = q.flatten(1, 2) @ keys.mT * c.head_dim**-0.5  # [B, T H, K]
+        scores = scores.unflatten(1, q.shape[1:3]).float()
+        scores = scores.masked_fill(~seen[:, :, None], float("-inf"))
+        # a sink takes part of a head's attention to nothing
+        sinks = self.sinks.float()[:, None].expand(*scores.shape[:3], 1)
+        shares = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1].to(keys)
+        read = (shares.flatten(1, 2) @ keys).unflatten(1, q.shape[1:3])  # [B, T, H, d]
+        groups = turn_tail(read, turn, back=True).flatten(2)
+        groups = groups.unflatten(2, (c.o_groups, -1))  # [B, T, G, H d / G]
+        weight = self.o_a_proj.weight.unflatten(0, (c.o_groups, -1))
+        return self.o_b_proj(torch.einsum("btgi,goi->btgo", groups, weight).flatten(2))
+
+    def _window(self, new: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """The recent tokens' vectors `[B, K, d]`, and who sees them `[B, T, K]`."""
+        keys, positions, start = new, step.positions, step.positions[:, :1]
+        if step.cache is not None:
+            size = self.config.sliding_window - 1 + step.cache.ahead
+            slots = step.cache.slots(self.layer, "recent", new, size)
+            keys = torch.cat([slots.values[:, :size], new], 1)
+            positions = torch.cat([slots.held(start), positions], 1)
+            slots.put(step.positions, new, step.real)
+        distance = step.positions[..., None] - positions[:, None]  # [B, T, K]
+        seen = (distance >= 0) & (distance < self.config.sliding_window)
+        return keys, seen & (positions >= 0)[:, None]

@@ -1,0 +1,179 @@
+r"""Multi-head latent attention, and sparse attention on top of it.
+
+A token is kept as one small vector: a latent :math:`c` for all heads' keys and values,
+and one rotary key :math:`r` that the heads share (DeepSeek-V2, arXiv 2405.04434, §2.1)
+
+.. math:: c = \mathrm{norm}(W_{DKV}\,x), \quad k_h = [W^K_h c;\, r], \quad v_h = W^V_h c.
+
+The matrices that expand it can be absorbed into the query and the output,
+
+.. math:: q_h^\top W^K_h c = (W^{K\top}_h q_h)^\top c, \quad
+          \sum_s p_s W^V_h c_s = W^V_h \sum_s p_s c_s,
+
+so that one new token is compared with the kept vectors as they are: keys and values are
+never made. Sparse attention (DeepSeek-V3.2, arXiv 2512.02556) lets a light indexer choose
+the `index_topk` tokens that are worth the comparison.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .cache import Step
+from .config import Config
+from .rotary import mscale, rotate
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, bias=False)
+
+
+class LatentAttention(nn.Module):
+    """Vectors `[B, T, hidden_size]` → same; taught in `basic/07_latent_attention`."""
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__()
+        self.config, self.layer = config, layer
+        c, heads = config, config.num_attention_heads
+        query = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim)
+        if c.q_lora_rank:
+            self.q_a_proj = linear(c.hidden_size, c.q_lora_rank)
+            self.q_a_layernorm = nn.RMSNorm(c.q_lora_rank, eps=1e-6)
+            self.q_b_proj = linear(c.q_lora_rank, query)
+        else:
+            self.q_proj = linear(c.hidden_size, query)
+        kept = c.kv_lora_rank + c.qk_rope_head_dim
+        self.kv_a_proj_with_mqa = linear(c.hidden_size, kept)
+        self.kv_a_layernorm = nn.RMSNorm(c.kv_lora_rank, eps=1e-6)
+        expanded = heads * (c.qk_nope_head_dim + c.v_head_dim)
+        self.kv_b_proj = linear(c.kv_lora_rank, expanded)
+        self.o_proj = linear(heads * c.v_head_dim, c.hidden_size)
+        rope, self.scale = c.rope("main"), (query // heads) ** -0.5
+        if rope.get("rope_type", "default") != "default" and rope.get("mscale_all_dim"):
+            self.scale *= mscale(rope["factor"], rope["mscale_all_dim"]) ** 2
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        c = self.config
+        low = self.q_a_layernorm(self.q_a_proj(x)) if c.q_lora_rank else x
+        q = (self.q_b_proj if c.q_lora_rank else self.q_proj)(low)
+        q = q.unflatten(2, (c.num_attention_heads, -1))  # [B, T, H, nope + rope]
+        nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], -1)
+        rope = rotate(rope, step.turns["main"])
+        kept = self.kept(x, step)  # [B, S, rank + rope]
+        chosen = self.choose(x, low, step)  # [B, T, k] of S
+        read = self.read_latents if self.absorbs(x, kept) else self.read_expanded
+        return self.o_proj(read(nope, rope, kept, chosen, step).flatten(2))
+
+    def kept(self, x: Tensor, step: Step) -> Tensor:
+        """What is kept of each token, with those read before: `[B, S, rank + rope]`."""
+        c = self.config
+        both = self.kv_a_proj_with_mqa(x)
+        latent, rope = both.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
+        turned = rotate(rope, step.turns["main"])
+        new = torch.cat([self.kv_a_layernorm(latent), turned], -1)
+        if step.cache is None:
+            return new
+        return step.cache.append(self.layer, "latent", new, step)
+
+    def choose(self, x: Tensor, low: Tensor, step: Step) -> Tensor | None:
+        """Which tokens to read; None: all of the past."""
+        return None
+
+    def absorbs(self, x: Tensor, kept: Tensor) -> bool:
+        """Whether reading the latents multiplies less than expanding them first."""
+        c, new, seen = self.config, x.shape[1], kept.shape[1]
+        heads_dim = c.qk_nope_head_dim + c.v_head_dim
+        expand = seen * c.kv_lora_rank * heads_dim + new * seen * heads_dim
+        absorb = new * c.kv_lora_rank * heads_dim + new * seen * 2 * c.kv_lora_rank
+        return absorb < expand
+
+    def expansion(self) -> tuple[Tensor, Tensor]:
+        """:math:`W^K` `[H, nope, rank]` and :math:`W^V` `[H, v, rank]`."""
+        c = self.config
+        weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
+        return weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
+
+    def read_expanded(self, nope, rope, kept, chosen, step: Step) -> Tensor:
+        """Keys and values of each head are made from the latents: `[B, T, H, v]`."""
+        c, seen = self.config, kept.shape[1]
+        latent, shared = kept.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
+        both = self.kv_b_proj(latent).unflatten(2, (c.num_attention_heads, -1))
+        key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
+        shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
+        mask = None
+        if step.cache is not None or chosen is not None:
+            mask = step.causal(seen)
+            if chosen is not None:
+                mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
+            mask = mask[:, None]  # [B, 1, T, S]
+        q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, value))
+        out = F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=mask is None, scale=self.scale
+        )
+        return out.transpose(1, 2)
+
+    def read_latents(self, nope, rope, kept, chosen, step: Step) -> Tensor:
+        """The heads share the latents, as keys and as values: `[B, T, H, v]`."""
+        key_up, value_up = self.expansion()
+        q = torch.cat([torch.einsum("bthn,hnr->bthr", nope, key_up), rope], -1)
+        mask = step.causal(kept.shape[1])
+        if chosen is not None and q.shape[1] == 1:  # read the chosen ones only
+            kept = kept.gather(1, chosen[:, 0, :, None].expand(-1, -1, kept.shape[2]))
+            mask = mask.gather(2, chosen)
+        elif chosen is not None:
+            mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
+        scores = q.flatten(1, 2) @ kept.mT * self.scale  # [B, T H, S]
+        scores = scores.unflatten(1, q.shape[1:3]).float()
+        shares = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1).to(q)
+        read = shares.flatten(1, 2) @ kept[..., : self.config.kv_lora_rank]
+        read = read.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
+        return torch.einsum("bthr,hvr->bthv", read, value_up)
+
+
+class Indexer(nn.Module):
+    r"""Scores of past tokens :math:`I_{ts} = \sum_j w_{tj}\,\mathrm{relu}(q_{tj} k_s)`."""
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__()
+        self.config, self.layer = config, layer
+        heads, dim = config.index_n_heads, config.index_head_dim
+        self.wq_b = linear(config.q_lora_rank, heads * dim)
+        self.wk = linear(config.hidden_size, dim)
+        self.k_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.weights_proj = linear(config.hidden_size, heads)
+
+    def forward(self, x: Tensor, low: Tensor, step: Step) -> Tensor:
+        """The `index_topk` best of the past for each token: `[B, T, k]` int64."""
+        c = self.config
+        q = self._turn(self.wq_b(low).unflatten(2, (c.index_n_heads, -1)), step)
+        k = self._turn(self.k_norm(self.wk(x)), step)
+        if step.cache is not None:
+            k = step.cache.append(self.layer, "index", k, step)  # [B, S, d]
+        scores = index_scores(q, k, self.weights_proj(x))  # [B, T, S]
+        scores = scores.masked_fill(~step.causal(k.shape[1]), float("-inf"))
+        return scores.topk(min(c.index_topk, k.shape[1]), -1).indices
+
+    def _turn(self, x: Tensor, step: Step) -> Tensor:
+        rope = self.config.qk_rope_head_dim
+        turned = rotate(x[..., :rope], step.turns["main"], interleaved=False)
+        return torch.cat([turned, x[..., rope:]], -1)
+
+
+def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
+    """Queries `[B, T, H, d]`, keys `[B, S, d]`, weights `[B, T, H]` → `[B, T, S]`."""
+    heads, dim = q.shape[2:]
+    products = F.relu(q.float().flatten(1, 2) @ k.float().mT)  # [B, T H, S]
+    products = products.unflatten(1, q.shape[1:3]) * dim**-0.5
+    return (weights.float()[:, :, None] * heads**-0.5 @ products).squeeze(2)
+
+
+class SparseAttention(LatentAttention):
+    """Latent attention to the tokens that an `Indexer` chose (DeepSeek-V3.2)."""
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__(config, layer)
+        self.indexer = Indexer(config, layer)
+
+    def choose(self, x: Tensor, low: Tensor, step: Step) -> Tensor | None:
+        return self.indexer(x, low, step)

@@ -1,0 +1,160 @@
+"""The whole language model: blocks of attention and experts on the residual."""
+
+import torch
+from torch import Tensor, nn
+
+from .cache import Cache, Step
+from .config import LATENT, SPARSE, Config
+from .experts import MLP, MixtureOfExperts, Router
+from .hybrid import HybridAttention
+from .latent import LatentAttention, SparseAttention, linear
+from .rotary import angles
+
+
+class Block(nn.Module):
+    """Attention, then experts or one network, each added to the residual."""
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__()
+        attention = {LATENT: LatentAttention, SPARSE: SparseAttention}
+        attention = attention.get(config.attention(layer), HybridAttention)
+        self.self_attn = attention(config, layer)
+        routed = layer >= config.first_k_dense_replace
+        width = config.intermediate_size
+        self.mlp = MixtureOfExperts(config) if routed else MLP(config, width)
+        size, eps = config.hidden_size, config.rms_norm_eps
+        self.input_layernorm = nn.RMSNorm(size, eps=eps)
+        self.post_attention_layernorm = nn.RMSNorm(size, eps=eps)
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), step)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class MultiTokenPrediction(Block):
+    r"""A block that predicts one token further (DeepSeek-V3, arXiv 2412.19437, §2.2).
+
+    .. math:: h'_i = \mathrm{norm}(\mathrm{block}(M\,[\mathrm{norm}(e(t_{i+k}));
+              \mathrm{norm}(h_i)]))
+
+    from a hidden state that predicts :math:`t_{i+k}` and that token comes one that
+    predicts :math:`t_{i+k+1}`. In training it is a second lesson from the same text, in
+    generation a draft that the model then checks.
+    """
+
+    def __init__(self, config: Config, layer: int):
+        super().__init__(config, layer)
+        size, eps = config.hidden_size, config.rms_norm_eps
+        self.enorm, self.hnorm = nn.RMSNorm(size, eps=eps), nn.RMSNorm(size, eps=eps)
+        self.eh_proj = linear(2 * size, size)
+        self.shared_head = nn.ModuleDict({"norm": nn.RMSNorm(size, eps=eps)})
+
+    def forward(self, hidden: Tensor, embedded: Tensor, step: Step) -> Tensor:
+        """Hidden states and the following tokens' embeddings `[B, T, d]` → `[B, T, d]`."""
+        x = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], -1))
+        return self.shared_head["norm"](super().forward(x, step))
+
+
+class _Body(nn.Module):
+    """Embedding, layers and last norm, under the reference's name."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        layers = config.num_hidden_layers
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, i) for i in range(layers))
+        for ahead in range(config.num_nextn_predict_layers):
+            self.layers.append(MultiTokenPrediction(config, layers + ahead))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class LanguageModel(nn.Module):
+    """Tokens `[B, T]` → logits `[B, T, vocab_size]` of the token that follows each.
+
+    The names of its parameters are those of the public reference's `DeepseekV2`, `V3`
+    and `V32ForCausalLM`, whose checkpoints `lm.load` reads.
+
+    Raises:
+        ValueError: for tokens that do not fit, with what it got.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.model = _Body(config)
+        self.lm_head = linear(config.hidden_size, config.vocab_size)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2 and not name.endswith("position_bias"):
+                nn.init.normal_(parameter, std=0.02)
+
+    def forward(
+        self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """`[B, T]` int64 → `[B, T, vocab_size]`; with a `cache`, they follow its own.
+
+        Args:
+            lengths: `[B]`, of each row only so many tokens are real, the rest is padding
+                at the end, whose logits mean nothing.
+        """
+        return self.lm_head(self.hidden(self.step(ids, cache, lengths)))
+
+    def hidden(self, step: Step) -> Tensor:
+        """What the head is given: `[B, T, hidden_size]`."""
+        x = self.model.embed_tokens(step.ids)
+        for block in self.model.layers[: self.config.num_hidden_layers]:
+            x = block(x, step)
+        return self.model.norm(x)
+
+    def ahead(self, hidden: Tensor, following: Tensor, depth: int, step: Step):
+        """Hidden states that predict the tokens `following` → those one token further.
+
+        Args:
+            hidden: `[B, T, hidden_size]`, the model's, or of depth - 1.
+            following: `[B, T]`.
+            depth: from 0, which `MultiTokenPrediction`.
+        """
+        block = self.model.layers[self.config.num_hidden_layers + depth]
+        return block(hidden, self.model.embed_tokens(following), step)
+
+    def step(
+        self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
+    ) -> Step:
+        """Positions and rotary angles for the tokens, and the cache made ready."""
+        if ids.dtype != torch.int64 or ids.dim() != 2 or not ids.numel():
+            got = f"{ids.dtype} {list(ids.shape)}"
+            raise ValueError(f"ids must be int64 [B, T] with T at least 1; got {got}.")
+        new, c = ids.shape[1], self.config
+        positions = torch.arange(new, device=ids.device).expand(len(ids), -1)
+        past = 0
+        if cache is not None:
+            if cache.model is not self:
+                raise ValueError("cache must be of this model; got another model's.")
+            if len(cache.lengths) != len(ids):
+                raise ValueError(
+                    f"ids must have the cache's {len(cache.lengths)} rows; got {len(ids)}."
+                )
+            past = int(cache.lengths.max())
+            positions = positions + cache.lengths[:, None]
+        most = c.max_position_embeddings if cache is None else cache.capacity
+        if past + new > most:
+            raise ValueError(
+                f"ids must leave a sequence within {most} tokens; got {past} read before "
+                f"and {new} new."
+            )
+        dim, kinds = c.qk_rope_head_dim, ("main", "compress")
+        turns = {kind: angles(positions, dim, c.rope(kind)) for kind in kinds}
+        counts = torch.full_like(positions[:, 0], new) if lengths is None else lengths
+        real = torch.arange(new, device=ids.device) < counts[:, None]
+        if cache is not None:
+            cache.end = past + new
+            cache.lengths = cache.lengths + counts
+        return Step(ids, positions, real, turns, cache)
+
+    def routers(self) -> list[Router]:
+        """The routers of its mixtures, in the order of the layers."""
+        return [module for module in self.modules() if isinstance(module, Router)]
+
+    def balance(self, rate: float = 1e-3) -> None:
+        """After each step of training: every router's `balance`."""
+        for router in self.routers():
+            router.balance(rate)

@@ -1,0 +1,114 @@
+"""Checkpoints in the reference's format, as the reference writes them."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from deepseek_learn import lm
+from deepseek_learn.errors import DamagedFileError
+
+from .references import reference, tokens
+
+SMALL_SHARDS = {"max_shard_size": "60KB"}
+
+
+@pytest.mark.parametrize("case", ["V2", "V3 YaRN", "V3.2"])
+@pytest.mark.parametrize("shards", [{}, SMALL_SHARDS], ids=["one file", "shards"])
+@torch.no_grad()
+def test_a_saved_model_is_read_whole(case, shards, tmp_path):
+    theirs = reference(case)
+    theirs.save_pretrained(tmp_path, **shards)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1 or shards
+    made = lm.load(tmp_path)
+    ids = tokens(2, 40)
+    assert (made(ids) - theirs(ids).logits).abs().max() < 5e-5
+    assert not made.training
+
+
+@pytest.fixture
+def saved(tmp_path):
+    reference("V3").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def rewrite(folder, change):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+
+
+def test_prediction_blocks_come_with_their_copies_of_the_embedding(saved):
+    def add(weights):
+        for name in list(weights):
+            if "layers.2." in name:
+                weights[name.replace("layers.2.", "layers.3.")] = weights[name].clone()
+        for name in ("enorm", "hnorm", "shared_head.norm"):
+            weights[f"model.layers.3.{name}.weight"] = torch.ones(48)
+        weights["model.layers.3.eh_proj.weight"] = torch.ones(48, 96)
+        weights["model.layers.3.embed_tokens.weight"] = torch.ones(97, 48)
+        weights["model.layers.3.shared_head.head.weight"] = torch.ones(97, 48)
+
+    rewrite(saved, add)
+    made = lm.load(saved)
+    assert made.config.num_nextn_predict_layers == 1
+    assert lm.generate(made, [[1, 2]], speculative=True) == lm.generate(made, [[1, 2]])
+
+
+def test_weights_are_of_the_dtype_asked_for_and_the_router_s_float32(saved):
+    made = lm.load(saved, torch.bfloat16)
+    assert made.lm_head.weight.dtype == torch.bfloat16
+    assert made.model.layers[1].mlp.gate.weight.dtype == torch.float32
+    assert torch.isfinite(made(tokens(1, 9))).all()
+
+
+def test_each_fault_has_its_sentence(saved):
+    name = "model.layers.0.self_attn.o_proj.weight"
+    kept = load_file(saved / "model.safetensors")
+    for change, said in (
+        (lambda w: w.pop(name), rf"lacks weights \(1\): {name}"),
+        (lambda w: w.update(more=torch.ones(1)), r"has unknown weights \(1\): more"),
+        (
+            lambda w: w.update({name: w[name].T.contiguous()}),
+            rf"{name} in .* must be \[48, 40\] by config.json; got \[40, 48\]",
+        ),
+        (
+            lambda w: w.update({name: w[name].to(torch.float8_e4m3fn)}),
+            "must be float32, bfloat16 or float16; got torch.float8_e4m3fn",
+        ),
+    ):
+        rewrite(saved, change)
+        with pytest.raises(DamagedFileError, match=said):
+            lm.load(saved)
+        save_file(kept, saved / "model.safetensors")
+
+
+def test_a_cut_or_missing_file(saved):
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DamagedFileError, match="is not a whole safetensors file"):
+        lm.load(saved)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"must hold model\.safetensors"):
+        lm.load(saved)
+    (saved / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"must hold config\.json"):
+        lm.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "llama"}, "model_type must be one of .*; got 'llama'"),
+        ({"hidden_act": "gelu"}, "hidden_act must be 'silu'; got 'gelu'"),
+        ({"n_group": 3}, "n_routed_experts must be a multiple of n_group; got 8 and 3"),
+        ({"scoring_func": "tanh"}, "scoring_func must be one of .*; got 'tanh'"),
+    ],
+)
+def test_models_that_are_not_built_here(saved, change, said):
+    path = saved / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=said):
+        lm.load(saved)

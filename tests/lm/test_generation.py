@@ -1,0 +1,180 @@
+"""Writing on: drafts change nothing but the pace, options do what they say."""
+
+import pytest
+import torch
+
+from deepseek_learn.lm import Cache, Config, LanguageModel, generate, stream
+from deepseek_learn.lm.config import (
+    COMPRESSED_SPARSE,
+    HEAVILY_COMPRESSED,
+    LATENT,
+    SPARSE,
+)
+from deepseek_learn.lm.generation import accepted, shares
+
+from .references import scatter
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+    "q_lora_rank": 16,
+    "max_position_embeddings": 64,
+    "sliding_window": 6,
+    "compress_rates": {COMPRESSED_SPARSE: 2, HEAVILY_COMPRESSED: 5},
+    "index_topk": 3,
+    "num_nextn_predict_layers": 1,
+}
+
+
+def model(vocab=5, attention=LATENT, **changes):
+    torch.manual_seed(0)
+    options = SMALL | {"vocab_size": vocab, "layer_types": [attention] * 2} | changes
+    made = LanguageModel(Config(**options)).eval()
+    scatter(made)
+    return made
+
+
+PROMPTS = [[1, 2, 3, 4, 0, 1, 1], [3], [2, 2, 4]]
+KINDS = [LATENT, SPARSE, COMPRESSED_SPARSE, HEAVILY_COMPRESSED]
+
+
+@pytest.mark.parametrize("attention", KINDS)
+def test_drafts_do_not_change_what_is_written(attention):
+    """Of five tokens a draft is often right and often wrong, at each phase."""
+    made = model(attention=attention)
+    plain = generate(made, PROMPTS, max_new_tokens=50)
+    steps = list(stream(made, PROMPTS, max_new_tokens=50, speculative=True))
+    rows = zip(*steps, strict=True)
+    assert [[token for new in row for token in new] for row in rows] == plain
+    pace = {len(new) for news in steps for new in news}
+    assert {1, 2} <= pace <= {0, 1, 2}
+    assert len(steps) < 50
+
+
+def test_drafts_do_not_change_the_distribution():
+    """Two written tokens: their frequencies with drafts are the exact probabilities."""
+    made = model(vocab=3)
+    prompts, options = [[1, 0]] * 4000, {"temperature": 0.7, "seed": 0}
+    written = generate(made, prompts, max_new_tokens=3, speculative=True, **options)
+    with torch.no_grad():
+        exact = torch.zeros(3, 3, 3)
+        for i in range(9):
+            a, b = i // 3, i % 3
+            p = shares(made(torch.tensor([[1, 0, a, b]]))[0, 1:], 0.7)
+            exact[a, b] = p[0, a] * p[1, b] * p[2]
+    counts = torch.zeros(3, 3, 3)
+    for row in written:
+        counts[tuple(row)] += 1
+    bound = 4.5 * (exact * (1 - exact) / 4000).sqrt() + 1e-6
+    assert ((counts / 4000 - exact).abs() < bound).all()
+
+
+def test_an_accepted_or_replaced_draft_is_distributed_as_the_model():
+    generator = torch.Generator().manual_seed(0)
+    p, q = (torch.rand(2, 6, generator=generator) ** 3).softmax(-1)
+    rows, p_rows, q_rows = 40_000, p.expand(40_000, 6), q.expand(40_000, 6)
+    guess = q_rows.multinomial(1, generator=generator)
+    held = accepted(guess, q_rows, p_rows, generator)
+    other = (p_rows - q_rows).clamp_min(0).multinomial(1, generator=generator)
+    final = torch.where(held, guess, other).flatten().bincount(minlength=6) / rows
+    assert ((final - p).abs() < 4.5 * (p * (1 - p) / rows).sqrt()).all()
+
+
+def test_temperature_and_top_p():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    assert shares(logits, 0.0).tolist() == [1, 0, 0, 0]
+    torch.testing.assert_close(shares(logits), logits.exp())
+    sharper = shares(logits, 0.5)
+    torch.testing.assert_close(sharper, logits.exp() ** 2 / (logits.exp() ** 2).sum())
+    torch.testing.assert_close(
+        shares(logits, 1.0, 0.7), torch.tensor([0.625, 0.375, 0, 0])
+    )
+    assert shares(logits, 1.0, 1e-9).tolist() == [1, 0, 0, 0]
+
+
+def test_a_seed_repeats_and_another_differs():
+    made = model(vocab=50)
+    options = {"temperature": 1.0, "max_new_tokens": 20}
+    first = generate(made, PROMPTS, seed=1, **options)
+    assert first == generate(made, PROMPTS, seed=1, **options)
+    assert first != generate(made, PROMPTS, seed=2, **options)
+
+
+@pytest.mark.parametrize("speculative", [False, True])
+def test_a_stop_token_ends_its_row_alone(speculative):
+    made = model()
+    whole = generate(made, PROMPTS, max_new_tokens=40)
+    stop = whole[0][7]
+    options = {"stop": [stop], "speculative": speculative}
+    ended = generate(made, PROMPTS, max_new_tokens=40, **options)
+    for row, short in zip(whole, ended, strict=True):
+        end = row.index(stop) + 1 if stop in row else len(row)
+        assert short == row[:end]
+
+
+def test_streaming_gives_tokens_before_all_are_written():
+    news = stream(model(), [[1]], max_new_tokens=60)
+    assert len(next(news)[0]) == 1
+    assert len(next(news)[0]) == 1
+
+
+def test_a_sequence_may_fill_the_context_and_no_more():
+    made = model()
+    for speculative in (False, True):
+        options = {"max_new_tokens": 61, "speculative": speculative}
+        assert len(generate(made, [[1, 2, 3]], **options)[0]) == 61
+    with pytest.raises(ValueError, match="64 tokens; got 62 after a prompt of 3"):
+        generate(made, [[1, 2, 3]], max_new_tokens=62)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "said"),
+    [
+        ([], {}, "prompts must be at least one"),
+        ([[1], []], {}, r"of one or more tokens, each from 0 to 4; prompt 1 is \[\]"),
+        ([[1, 5]], {}, r"each from 0 to 4; prompt 0 is \[1, 5\]"),
+        ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be at least 1; got 0"),
+        ([[1]], {"temperature": -1}, "temperature must be 0 or more; got -1"),
+        ([[1]], {"top_p": 0}, "top_p must be above 0 and at most 1; got 0"),
+    ],
+)
+def test_what_is_refused(prompts, options, said):
+    with pytest.raises(ValueError, match=said):
+        generate(model(), prompts, **options)
+
+
+def test_drafts_need_a_block_for_them():
+    with pytest.raises(ValueError, match="speculative must be False for a model"):
+        generate(model(num_nextn_predict_layers=0), [[1]], 9, speculative=True)
+
+
+def test_logits_that_are_not_finite_are_refused():
+    made = model()
+    with torch.no_grad():
+        made.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="logits must be finite; got NaN"):
+        generate(made, [[1]], 9)
+
+
+def test_a_cache_is_of_one_model_and_one_batch():
+    made, other = model(), model()
+    cache = Cache(made, 2, 10)
+    with pytest.raises(ValueError, match="cache must be of this model"):
+        other(torch.ones(2, 3, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match="ids must have the cache's 2 rows; got 3"):
+        made(torch.ones(3, 3, dtype=torch.int64), cache)
+    made(torch.ones(2, 8, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match="10 tokens; got 8 read before and 3 new"):
+        made(torch.ones(2, 3, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match=r"from 1 to .*\(64\); got 65"):
+        Cache(made, 1, 65)
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.ones(3, dtype=torch.int64), torch.ones(1, 3), torch.ones(2, 0).long()]
+)
+def test_tokens_of_another_shape_or_dtype_are_refused(ids):
+    with pytest.raises(ValueError, match="ids must be int64"):
+        model()(ids)
