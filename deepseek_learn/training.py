@@ -105,6 +105,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 64,
+    epoch_batches: int | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     validation: ImageDataset | None = None,
     metric: Callable[[Tensor, Tensor], float] = accuracy,
@@ -125,6 +126,8 @@ def fit(
     Args:
         train, validation: datasets with `batch(index)`. Without `validation` the last
             epoch is kept.
+        epoch_batches: batches an epoch, a new random part of `train` each time; by
+            default all of it. A checkpoint is written after each.
         optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
             rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
             all epochs.
@@ -145,9 +148,9 @@ def fit(
         ValueError: for a loss that is not finite, naming the step; for a number that is
             out of range.
     """
-    _check_numbers(epochs, batch_size, patience, seconds, validation)
+    _check_numbers(epochs, batch_size, epoch_batches, patience, seconds, validation)
     optimizer = DeepOpt(model) if optimizer is None else optimizer
-    per_epoch = max(len(train) // batch_size, 1)
+    per_epoch = min(max(len(train) // batch_size, 1), epoch_batches or len(train))
     steps = epochs * per_epoch
     run = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     run |= {"examples": len(train)} | _facts(optimizer, schedule, steps)
@@ -172,7 +175,7 @@ def fit(
             torch.manual_seed(seed * 100_003 + epoch + 10**9 * team.rank)  # dropout
             lr, total = optimizer.param_groups[0]["lr"], 0.0
             learner.train()
-            batches = _batches(train, batch_size, generator, augment)
+            batches = _batches(train, batch_size, per_epoch, generator, augment)
             for i, batch in enumerate(batches):
                 value = _step(learner, optimizer, loss, batch, autocast, team)
                 if not math.isfinite(value):
@@ -201,12 +204,13 @@ def fit(
     return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
 
 
-def _check_numbers(epochs, batch_size, patience, seconds, validation) -> None:
+def _check_numbers(epochs, batch_size, batches, patience, seconds, validation) -> None:
     if epochs < 1 or batch_size < 1:
         raise ValueError(
             f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
         )
-    for name, limit in (("patience", patience), ("seconds", seconds)):
+    limits = {"epoch_batches": batches, "patience": patience, "seconds": seconds}
+    for name, limit in limits.items():
         if limit is not None and not limit > 0:
             raise ValueError(f"{name} must be above 0, or None; got {limit}.")
     if patience and validation is None:
@@ -228,10 +232,10 @@ def _facts(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, 
     }
 
 
-def _batches(train: ImageDataset, batch_size: int, generator, augment):
+def _batches(train: ImageDataset, batch_size: int, count: int, generator, augment):
     """One epoch's batches in a random order; what is left over at the end is dropped."""
     order = torch.randperm(len(train), generator=generator)
-    for rows in order.split(batch_size)[: max(len(train) // batch_size, 1)]:
+    for rows in order.split(batch_size)[:count]:
         images, labels = train.batch(rows)
         yield (augment(images, generator) if augment else images), labels
 

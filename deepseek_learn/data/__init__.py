@@ -4,6 +4,7 @@ from .bacteria import bacteria
 from .dataset import DataCard, ImageDataset, Splits, TextSplits, datasets, windows
 from .digits import digits
 from .elpv import elpv, elpv_sample
+from .english_verses import english_verses
 from .fashion_mnist import fashion_mnist
 from .tang_poems import tang_poems
 
@@ -16,6 +17,7 @@ __all__ = [
     "digits",
     "elpv",
     "elpv_sample",
+    "english_verses",
     "fashion_mnist",
     "load",
     "names",

@@ -1,6 +1,6 @@
 """What every loader returns: three datasets with a fixed split, and a card."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +129,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class TextSplits:
-    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem a line."""
+    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem or passage a line."""
 
     train: Tensor
     validation: Tensor
@@ -153,6 +153,22 @@ class TextSplits:
             for name, part in parts.items()
         }
         return pd.DataFrame(counts).T.rename_axis("part")
+
+
+ROUND = 20  # units of a text: 18 of train, then one of validation, then one of test
+
+
+def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
+    """A text in three parts, by the number of the unit that each line belongs to."""
+    parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
+    for unit, line in zip(units, lines, strict=True):
+        part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
+        parts[part].append(line)
+    tensors = {
+        part: torch.frombuffer(bytearray(b"".join(lines)), dtype=torch.uint8)
+        for part, lines in parts.items()
+    }
+    return TextSplits(**tensors, card=card)
 
 
 def windows(

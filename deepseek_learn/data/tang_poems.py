@@ -22,14 +22,11 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-import torch
-
 from ..catalogue import spoken
 from ..files import whole
-from .dataset import DataCard, TextSplits, datasets
+from .dataset import DataCard, TextSplits, datasets, text_splits
 
 EVERY = 3  # of the poems kept, one in so many is in the file
-ROUND = 20  # lines: 18 of train, then one of validation, then one of test
 CLEAN = re.compile(r"(?:[\u3400-\u9fff]+[，。？！])+")
 VERSE = re.compile(r"[^。？！]+[。？！]?")
 
@@ -83,15 +80,7 @@ def tang_poems() -> TextSplits:
     """The committed subset: three parts, uint8 `[N]` of UTF-8 text, one poem a line."""
     path = files("deepseek_learn.data") / "files" / "tang_poems.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
-    parts = {"train": [], "validation": [], "test": []}
-    for i, line in enumerate(lines):
-        part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(i % ROUND, "train")
-        parts[part].append(line)
-    tensors = {
-        part: torch.frombuffer(bytearray(b"".join(lines)), dtype=torch.uint8)
-        for part, lines in parts.items()
-    }
-    return TextSplits(**tensors, card=spoken(CARD))
+    return text_splits(lines, range(len(lines)), spoken(CARD))
 
 
 def select(folder: str | Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The sizes of a DeepSeek model, in the names of the public reference's config.json."""
 
+import math
 from dataclasses import dataclass, field, fields
 
 LATENT = "latent_attention"  # V2 and V3
@@ -97,11 +98,17 @@ class Config:
         for name, most in (
             ("topk_group", self.n_group),
             ("num_experts_per_tok", experts),
-            ("qk_rope_head_dim", min(self.head_dim, self.index_head_dim)),
+            ("qk_rope_head_dim", self._smallest_head()),
         ):
             if not 1 <= getattr(self, name) <= most:
                 got = getattr(self, name)
                 raise ValueError(f"{name} must be from 1 to {most}; got {got}.")
+
+    def _smallest_head(self) -> int:
+        """Channels of the smallest head that has rotary ones among its own."""
+        kinds = {*self.layer_types}
+        index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf
+        return min(index, self.head_dim if kinds - {LATENT, SPARSE} else math.inf)
 
     def attention(self, layer: int) -> str:
         """The kind of a layer's attention; blocks past the last are like it."""

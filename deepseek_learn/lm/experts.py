@@ -24,6 +24,9 @@ SCORES = {
 }
 
 
+BLOCK = 32  # tokens an expert; a larger block fills the cores by itself
+
+
 class MLP(nn.Module):
     """A network of one hidden layer with a gate: `[..., hidden_size]` → same."""
 
@@ -113,22 +116,35 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
 
-        The pairs are sorted by expert, so that each expert that has any reads its
-        tokens as one block and its weights once.
+        The pairs of token and expert are sorted by expert. Few tokens for each of many
+        experts are one batched product, blocks of zeros where an expert has fewer; of
+        large blocks each is worked on by itself.
         """
         order = chosen.flatten().argsort(stable=True)  # [N k]
-        token = order // chosen.shape[1]
-        sizes = chosen.flatten().bincount(minlength=len(self.down_proj)).tolist()
-        blocks = x[token].split(sizes)
-        used = [e for e, size in enumerate(sizes) if size]
-        done = torch.cat([self.expert(e, blocks[e]) for e in used])
-        done = done * weights.flatten()[order, None].to(done)
-        return torch.zeros_like(x).index_add_(0, token, done.to(x))
-
-    def expert(self, index: int, x: Tensor) -> Tensor:
-        """One expert alone: `[N, d]` → `[N, d]`."""
-        gate, up = F.linear(x, self.gate_up_proj[index]).chunk(2, -1)
-        return F.linear(F.silu(gate) * up, self.down_proj[index])
+        token, weight = order // chosen.shape[1], weights.flatten()[order, None].to(x)
+        counts = chosen.flatten().bincount(minlength=len(self.down_proj))
+        most = int(counts.max())
+        if most <= BLOCK and len(counts) * most <= 4 * len(order):
+            expert = chosen.flatten()[order]
+            place = torch.arange(len(order), device=x.device)
+            place = place - (counts.cumsum(0) - counts)[expert]  # within its block
+            blocks = x.new_zeros(len(counts), most, x.shape[1])
+            blocks = blocks.index_put((expert, place), x[token])  # [E, most, d]
+            gate, up = (blocks @ self.gate_up_proj.mT).chunk(2, -1)
+            done = (F.silu(gate) * up @ self.down_proj.mT)[expert, place]
+            return torch.zeros_like(x).index_add_(0, token, (done * weight).to(x))
+        result, sizes = torch.zeros_like(x), counts.tolist()
+        rows = zip(
+            *(self.gate_up_proj, self.down_proj),  # unbound: a gradient for each
+            *(token.split(sizes), weight.split(sizes)),
+            strict=True,
+        )
+        for gate_up, down, each, scale in rows:
+            if len(each):
+                gate, up = F.linear(x[each], gate_up).chunk(2, -1)
+                done = F.linear(F.silu(gate) * up, down)
+                result.index_add_(0, each, (done * scale).to(x))
+        return result
 
 
 class MixtureOfExperts(nn.Module):

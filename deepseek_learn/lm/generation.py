@@ -144,6 +144,12 @@ def accepted(guess: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
 
 def _check(model, prompts, max_new_tokens, temperature, top_p, speculative) -> None:
     most, vocab = model.config.max_position_embeddings, model.config.vocab_size
+    for i, prompt in enumerate(prompts):
+        if not len(prompt) or not 0 <= min(prompt) <= max(prompt) < vocab:
+            raise ValueError(
+                f"prompts must be of one or more tokens, each from 0 to {vocab - 1}; "
+                f"prompt {i} is {list(prompt)[:9]}."
+            )
     longest = max((len(prompt) for prompt in prompts), default=0)
     for name, value, fits, wanted in (
         ("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "at least 1"),
@@ -165,9 +171,3 @@ def _check(model, prompts, max_new_tokens, temperature, top_p, speculative) -> N
     ):
         if not fits:
             raise ValueError(f"{name} must be {wanted}; got {value}.")
-    for i, prompt in enumerate(prompts):
-        if not len(prompt) or not 0 <= min(prompt) <= max(prompt) < vocab:
-            raise ValueError(
-                f"prompts must be of one or more tokens, each from 0 to {vocab - 1}; "
-                f"prompt {i} is {list(prompt)[:9]}."
-            )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .cache import Step
 from .config import COMPRESSED_SPARSE, SLIDING, Config
-from .latent import index_scores, linear
+from .latent import Learner, RMSNorm, index_scores, linear
 from .rotary import angles, rotate
 
 
@@ -44,7 +44,7 @@ class Compressor(nn.Module):
         self.kv_proj = linear(config.hidden_size, width)
         self.gate_proj = linear(config.hidden_size, width)
         self.position_bias = nn.Parameter(torch.zeros(self.rate, width))
-        self.kv_norm = nn.RMSNorm(dim, eps=config.rms_norm_eps)
+        self.kv_norm = RMSNorm(dim, eps=config.rms_norm_eps)
 
     def entries(self, x: Tensor, step: Step) -> Tensor:
         """All entries up to now, those of windows that are not full included."""
@@ -108,7 +108,7 @@ class Compressor(nn.Module):
         return entries, self.full(entries, step)
 
 
-class EntryIndexer(Compressor):
+class EntryIndexer(Compressor, Learner):
     """Scores a compressor's entries by smaller entries of its own."""
 
     def __init__(self, config: Config, layer: int, kind: str):
@@ -120,12 +120,14 @@ class EntryIndexer(Compressor):
 
     def forward(self, x: Tensor, low: Tensor, step: Step) -> Tensor:
         """The `index_topk` best entries of each token, as a mask `[B, T, W]`."""
+        x, low = x.detach(), low.detach()
         entries = self.entries(x, step)
         q = self.q_b_proj(low).unflatten(2, (self.config.index_n_heads, -1))
         q = turn_tail(q, step.turns["compress"])
         scores = index_scores(q, entries, self.scorer["weights_proj"](x))
         full = self.full(entries, step)
         scores = scores.masked_fill(~full, float("-inf"))
+        self.keep(scores)
         best = scores.topk(min(self.config.index_topk, scores.shape[2]), -1).indices
         return full & torch.zeros_like(full).scatter(2, best, True)
 
@@ -139,10 +141,10 @@ class HybridAttention(nn.Module):
         c, heads, kind = config, config.num_attention_heads, config.attention(layer)
         self.turn = "main" if kind == SLIDING else "compress"
         self.q_a_proj = linear(c.hidden_size, c.q_lora_rank)
-        self.q_a_norm = nn.RMSNorm(c.q_lora_rank, eps=c.rms_norm_eps)
+        self.q_a_norm = RMSNorm(c.q_lora_rank, eps=c.rms_norm_eps)
         self.q_b_proj = linear(c.q_lora_rank, heads * c.head_dim)
         self.kv_proj = linear(c.hidden_size, c.head_dim)
-        self.kv_norm = nn.RMSNorm(c.head_dim, eps=c.rms_norm_eps)
+        self.kv_norm = RMSNorm(c.head_dim, eps=c.rms_norm_eps)
         group = heads * c.head_dim // c.o_groups
         self.o_a_proj = linear(
             group, c.o_groups * c.o_lora_rank
@@ -151,7 +153,8 @@ class HybridAttention(nn.Module):
         self.sinks = nn.Parameter(torch.zeros(heads))
         if kind != SLIDING:
             self.compressor = Compressor(c, layer, kind, c.head_dim, "window")
-        if kind == COMPRESSED_SPARSE:
+        self.indexed = kind == COMPRESSED_SPARSE
+        if self.indexed:
             self.compressor.indexer = EntryIndexer(c, layer, kind)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
@@ -171,6 +174,9 @@ class HybridAttention(nn.Module):
         # a sink takes part of a head's attention to nothing
         sinks = self.sinks.float()[:, None].expand(*scores.shape[:3], 1)
         shares = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1].to(keys)
+        if self.training and self.indexed:
+            window = keys.shape[1] - visible.shape[2]
+            self.compressor.indexer.learn(shares[..., window:], visible)
         read = (shares.flatten(1, 2) @ keys).unflatten(1, q.shape[1:3])  # [B, T, H, d]
         groups = turn_tail(read, turn, back=True).flatten(2)
         groups = groups.unflatten(2, (c.o_groups, -1))  # [B, T, G, H d / G]

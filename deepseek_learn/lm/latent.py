@@ -20,12 +20,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cache import Step
-from .config import Config
+from .config import SPARSE, Config
 from .rotary import mscale, rotate
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias=False)
+
+
+class RMSNorm(nn.RMSNorm):
+    """`x / sqrt(mean(x^2) + eps) * weight`, in the dtype of `x` also under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class LatentAttention(nn.Module):
@@ -34,17 +41,18 @@ class LatentAttention(nn.Module):
     def __init__(self, config: Config, layer: int):
         super().__init__()
         self.config, self.layer = config, layer
+        self.sparse = config.attention(layer) == SPARSE
         c, heads = config, config.num_attention_heads
         query = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim)
         if c.q_lora_rank:
             self.q_a_proj = linear(c.hidden_size, c.q_lora_rank)
-            self.q_a_layernorm = nn.RMSNorm(c.q_lora_rank, eps=1e-6)
+            self.q_a_layernorm = RMSNorm(c.q_lora_rank, eps=1e-6)
             self.q_b_proj = linear(c.q_lora_rank, query)
         else:
             self.q_proj = linear(c.hidden_size, query)
         kept = c.kv_lora_rank + c.qk_rope_head_dim
         self.kv_a_proj_with_mqa = linear(c.hidden_size, kept)
-        self.kv_a_layernorm = nn.RMSNorm(c.kv_lora_rank, eps=1e-6)
+        self.kv_a_layernorm = RMSNorm(c.kv_lora_rank, eps=1e-6)
         expanded = heads * (c.qk_nope_head_dim + c.v_head_dim)
         self.kv_b_proj = linear(c.kv_lora_rank, expanded)
         self.o_proj = linear(heads * c.v_head_dim, c.hidden_size)
@@ -81,6 +89,8 @@ class LatentAttention(nn.Module):
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
         """Whether reading the latents multiplies less than expanding them first."""
+        if self.training and self.sparse:
+            return True  # the indexer learns from the attention, which that one has
         c, new, seen = self.config, x.shape[1], kept.shape[1]
         heads_dim = c.qk_nope_head_dim + c.v_head_dim
         expand = seen * c.kv_lora_rank * heads_dim + new * seen * heads_dim
@@ -126,12 +136,39 @@ class LatentAttention(nn.Module):
         scores = q.flatten(1, 2) @ kept.mT * self.scale  # [B, T H, S]
         scores = scores.unflatten(1, q.shape[1:3]).float()
         shares = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1).to(q)
+        if self.training and self.sparse:
+            self.indexer.learn(shares, mask)
         read = shares.flatten(1, 2) @ kept[..., : self.config.kv_lora_rank]
         read = read.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
         return torch.einsum("bthr,hvr->bthv", read, value_up)
 
 
-class Indexer(nn.Module):
+class Learner(nn.Module):
+    r"""What an indexer learns from: the choice has no gradient, its scores have a loss.
+
+    .. math:: L = D_{KL}(p_t \,\|\, \mathrm{softmax}(I_t)) \quad \text{on what was chosen}
+
+    with :math:`p` the attention summed over the heads (DeepSeek-V3.2, §2.1).
+
+    Attributes:
+        loss: that of the last forward pass in training, else 0.
+    """
+
+    loss: Tensor | float = 0.0
+
+    def keep(self, scores: Tensor) -> None:
+        self.scores = scores if self.training else None
+
+    def learn(self, shares: Tensor, chosen: Tensor) -> None:
+        """Attention `[B, T, H, S]` to what was `chosen` `[B, T, S]` of the scored."""
+        target = shares.detach().float().sum(2)
+        target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
+        kept = self.scores.masked_fill(~chosen, -1e9).log_softmax(-1)
+        self.loss = F.kl_div(kept, target, reduction="sum") / target[..., 0].numel()
+        self.scores = None
+
+
+class Indexer(Learner):
     r"""Scores of past tokens :math:`I_{ts} = \sum_j w_{tj}\,\mathrm{relu}(q_{tj} k_s)`."""
 
     def __init__(self, config: Config, layer: int):
@@ -145,13 +182,14 @@ class Indexer(nn.Module):
 
     def forward(self, x: Tensor, low: Tensor, step: Step) -> Tensor:
         """The `index_topk` best of the past for each token: `[B, T, k]` int64."""
-        c = self.config
+        c, x, low = self.config, x.detach(), low.detach()
         q = self._turn(self.wq_b(low).unflatten(2, (c.index_n_heads, -1)), step)
         k = self._turn(self.k_norm(self.wk(x)), step)
         if step.cache is not None:
             k = step.cache.append(self.layer, "index", k, step)  # [B, S, d]
         scores = index_scores(q, k, self.weights_proj(x))  # [B, T, S]
         scores = scores.masked_fill(~step.causal(k.shape[1]), float("-inf"))
+        self.keep(scores)
         return scores.topk(min(c.index_topk, k.shape[1]), -1).indices
 
     def _turn(self, x: Tensor, step: Step) -> Tensor:

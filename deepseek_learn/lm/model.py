@@ -7,7 +7,7 @@ from .cache import Cache, Step
 from .config import LATENT, SPARSE, Config
 from .experts import MLP, MixtureOfExperts, Router
 from .hybrid import HybridAttention
-from .latent import LatentAttention, SparseAttention, linear
+from .latent import LatentAttention, Learner, RMSNorm, SparseAttention, linear
 from .rotary import angles
 
 
@@ -23,8 +23,8 @@ class Block(nn.Module):
         width = config.intermediate_size
         self.mlp = MixtureOfExperts(config) if routed else MLP(config, width)
         size, eps = config.hidden_size, config.rms_norm_eps
-        self.input_layernorm = nn.RMSNorm(size, eps=eps)
-        self.post_attention_layernorm = nn.RMSNorm(size, eps=eps)
+        self.input_layernorm = RMSNorm(size, eps=eps)
+        self.post_attention_layernorm = RMSNorm(size, eps=eps)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), step)
@@ -45,9 +45,9 @@ class MultiTokenPrediction(Block):
     def __init__(self, config: Config, layer: int):
         super().__init__(config, layer)
         size, eps = config.hidden_size, config.rms_norm_eps
-        self.enorm, self.hnorm = nn.RMSNorm(size, eps=eps), nn.RMSNorm(size, eps=eps)
+        self.enorm, self.hnorm = RMSNorm(size, eps=eps), RMSNorm(size, eps=eps)
         self.eh_proj = linear(2 * size, size)
-        self.shared_head = nn.ModuleDict({"norm": nn.RMSNorm(size, eps=eps)})
+        self.shared_head = nn.ModuleDict({"norm": RMSNorm(size, eps=eps)})
 
     def forward(self, hidden: Tensor, embedded: Tensor, step: Step) -> Tensor:
         """Hidden states and the following tokens' embeddings `[B, T, d]` → `[B, T, d]`."""
@@ -65,7 +65,7 @@ class _Body(nn.Module):
         self.layers = nn.ModuleList(Block(config, i) for i in range(layers))
         for ahead in range(config.num_nextn_predict_layers):
             self.layers.append(MultiTokenPrediction(config, layers + ahead))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 
 class LanguageModel(nn.Module):
@@ -149,6 +149,10 @@ class LanguageModel(nn.Module):
             cache.end = past + new
             cache.lengths = cache.lengths + counts
         return Step(ids, positions, real, turns, cache)
+
+    def index_loss(self) -> Tensor | float:
+        """What the indexers have to learn from the last pass, to add to the loss."""
+        return sum(m.loss for m in self.modules() if isinstance(m, Learner))
 
     def routers(self) -> list[Router]:
         """The routers of its mixtures, in the order of the layers."""

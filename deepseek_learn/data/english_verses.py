@@ -1,0 +1,101 @@
+"""English verse: the poetic books of the King James Bible, one passage a line.
+
+The file `files/english_verses.txt.xz` holds passages of up to four verses, a tab and the
+number of its chapter before each. It was made, and can be made again, from the text in
+Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of the package
+5b5acbab20b8ea6927a6bcfd9718cad7c1ae8530c393e6319e2179cc25a84fbb) with
+
+    apt-get install bible-kjv
+    echo 'Gen1:1-Rev22:21' | bible -f > kjv.txt
+    python -c "from deepseek_learn.data.english_verses import make; \
+        make('kjv.txt', 'english_verses.txt.xz')"
+
+Rule: the books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
+Lamentations, chapter by chapter; a verse that was in an earlier chapter is left out; of
+what remains of a chapter every four verses are a passage. Chapters 19, 39, 59, ... of
+all are validation, 20, 40, 60, ... test, the rest is train.
+"""
+
+import lzma
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from ..catalogue import spoken
+from ..files import whole
+from .dataset import DataCard, TextSplits, datasets, text_splits
+
+BOOKS = ("Job", "Psa", "Prv", "Eccl", "SSol", "Isa", "Lam")
+PASSAGE = 4  # verses
+LINE = re.compile(r"(\d?[A-Z][A-Za-z]*)(\d+):(\d+) (.+)")
+
+CARD = DataCard(
+    name="english_verses",
+    title={
+        "en": "English verse: poetic books of the King James Bible",
+        "zh": "英文诗节：英王钦定本圣经的诗歌书卷",
+    },
+    origin={
+        "en": "the translation of 1611 in the spelling of 1769, as Debian's package "
+        "bible-kjv-text 4.39 holds it",
+        "zh": "1611 年译本（1769 年拼写），取自 Debian 软件包 bible-kjv-text 4.39",
+    },
+    licence={"en": "public domain (expired copyright)", "zh": "公有领域（版权已过期）"},
+    citation="bible-kjv-text 4.39 (Debian); King James Version",
+    size={
+        "en": "1,673 passages of 314 chapters, 650,500 bytes of ASCII, one passage a line",
+        "zh": "314 章中的 1,673 段，ASCII 编码 650,500 字节，每行一段",
+    },
+    split={
+        "en": "of every 20 chapters 18 are train, one is validation and one test; no "
+        "verse occurs twice",
+        "zh": "每 20 章中 18 章用于训练，1 章用于验证，1 章用于测试；没有重复的诗节",
+    },
+    traps=(
+        {
+            "en": "Psalms repeat each other in all but a word or two: such near copies "
+            "may be in two parts.",
+            "zh": "诗篇之间常有仅差一两个词的重复：这样的近似副本可能分在不同部分。",
+        },
+        {
+            "en": "English of the seventeenth century, of one translation: figures say "
+            "nothing of today's.",
+            "zh": "十七世纪的英语，且只有一种译本：数字不能说明现代英语的情况。",
+        },
+    ),
+)
+
+
+@datasets.register("english_verses")
+def english_verses() -> TextSplits:
+    """Three parts, uint8 `[N]` of ASCII text, one passage a line."""
+    path = files("deepseek_learn.data") / "files" / "english_verses.txt.xz"
+    lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
+    chapters, passages = zip(*(line.split(b"\t", 1) for line in lines), strict=True)
+    return text_splits(list(passages), map(int, chapters), spoken(CARD))
+
+
+def verses(path: str | Path) -> Iterator[tuple[str, int, str]]:
+    """Book, chapter and text of each verse in what `bible -f` printed."""
+    for line in Path(path).read_text(encoding="ascii").splitlines():
+        if match := LINE.fullmatch(line):
+            yield match[1], int(match[2]), match[4].strip()
+
+
+def make(source: str | Path, target: str | Path) -> None:
+    """Write the passages anew: the text of the whole Bible → `target`, xz."""
+    chapters: dict[tuple[str, int], list[str]] = {}
+    seen: set[str] = set()
+    for book, chapter, verse in verses(source):
+        if book in BOOKS and verse not in seen:
+            seen.add(verse)
+            chapters.setdefault((book, chapter), []).append(verse)
+    lines = [
+        f"{number}\t{' '.join(kept[i : i + PASSAGE])}\n"
+        for number, kept in enumerate(chapters.values())
+        for i in range(0, len(kept), PASSAGE)
+    ]
+    with whole(target) as temporary:
+        content = "".join(lines).encode("ascii")
+        temporary.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))

@@ -1,0 +1,55 @@
+"""A small DeepSeek of hybrid attention and experts that writes verse in two languages."""
+
+from dataclasses import replace
+
+from ..lm import Config, LanguageModel
+from ..lm.config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING
+
+CONFIG = Config(
+    vocab_size=4096,
+    hidden_size=192,
+    intermediate_size=512,
+    num_hidden_layers=5,
+    num_attention_heads=6,
+    max_position_embeddings=256,
+    layer_types=(
+        SLIDING,
+        COMPRESSED_SPARSE,
+        HEAVILY_COMPRESSED,
+        COMPRESSED_SPARSE,
+        HEAVILY_COMPRESSED,
+    ),
+    num_nextn_predict_layers=1,
+    q_lora_rank=96,
+    qk_rope_head_dim=16,
+    index_n_heads=8,
+    index_head_dim=32,
+    index_topk=16,
+    head_dim=32,
+    sliding_window=32,
+    compress_rates={COMPRESSED_SPARSE: 4, HEAVILY_COMPRESSED: 16},
+    o_groups=2,
+    o_lora_rank=48,
+    n_routed_experts=16,
+    num_experts_per_tok=2,
+    moe_intermediate_size=96,
+)
+# the same without experts: as many parameters at work on a token, or as many in all
+EXPERTS = CONFIG.n_routed_experts + CONFIG.n_shared_experts
+AT_WORK = CONFIG.num_experts_per_tok + CONFIG.n_shared_experts
+DENSE = {
+    name: replace(
+        CONFIG,
+        first_k_dense_replace=CONFIG.num_hidden_layers + 1,
+        intermediate_size=experts * CONFIG.moe_intermediate_size,
+    )
+    for name, experts in (
+        ("dense, equal active", AT_WORK),
+        ("dense, equal total", EXPERTS),
+    )
+}
+
+
+def small_deepseek() -> LanguageModel:
+    """Tokens `[B, T]` of 4,096 → logits `[B, T, 4096]`."""
+    return LanguageModel(CONFIG)

