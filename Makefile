@@ -24,12 +24,12 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV). To download: about 0.6 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
-	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,deploy]' -c constraints.txt
+	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,language,deploy]' -c constraints.txt
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(LAB)
 	@echo "Adding the tools for tests to $(VENV) (about 0.4 GB)."
-	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,deploy,classroom,dev]' \
+	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,language,deploy,classroom,dev]' \
 	  -c constraints.txt
 	@touch $@
 

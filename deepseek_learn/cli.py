@@ -47,6 +47,37 @@ def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
         typer.echo(f"  {fact}: {value}")
 
 
+@app.command()
+def chat(
+    what: Annotated[str, typer.Argument(help="zoo:NAME of a language model")],
+    prompt: Annotated[str, typer.Option(help="write on from this, then end")] = "",
+    kind: Annotated[str, typer.Option(help="poem, verse, prose or manual")] = "",
+    tokens: Annotated[int | None, typer.Option(help="at most so many")] = None,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest")] = 0.8,
+    top_p: Annotated[float, typer.Option(help="share of the likeliest")] = 0.95,
+    seed: Annotated[int | None, typer.Option(help="the same again")] = None,
+    drafts: Annotated[bool, typer.Option(help="speculative decoding")] = False,
+) -> None:
+    """Let a language model write on: from --prompt, or from each line that is typed."""
+    from . import zoo
+
+    source, _, name = what.partition(":")
+    if source != "zoo":
+        raise ValueError(f"the model must be zoo:NAME; got {what!r}.")
+    writer = zoo.writer(name)
+    options = {"max_new_tokens": tokens, "temperature": temperature, "top_p": top_p}
+    options |= {"seed": seed, "speculative": drafts}
+    for line in [prompt] if prompt else sys.stdin:
+        if not line.strip() and not prompt:
+            continue
+        begun = line.rstrip("\n")
+        typer.echo(begun, nl=False)
+        for piece in writer.stream(begun, kind or None, **options):
+            typer.echo(piece, nl=False)
+            sys.stdout.flush()
+        typer.echo()
+
+
 @app.command("data")
 def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
     """List the datasets, or show one card and its split."""

@@ -2,7 +2,8 @@
 
 `list()` names them, `card(name)` says what one is and what it measured, `load(name)`
 gives it ready to use, `example(name)` an input for it, `evaluation(name)` the pictures it
-is measured on. No network is needed.
+is measured on; `writer(name)` gives a language model with its tokenizer. No network is
+needed.
 """
 
 import builtins
@@ -12,17 +13,20 @@ from torch import Tensor
 
 from .evaluation import Evaluation, evaluation
 from .models import Card, Model, card, load, register, zoo
+from .writer import Writer, writer
 
 __all__ = [
     "Card",
     "Evaluation",
     "Model",
+    "Writer",
     "card",
     "evaluation",
     "example",
     "list",
     "load",
     "register",
+    "writer",
 ]
 
 
@@ -34,8 +38,12 @@ def list() -> builtins.list[str]:
 def example(name: str, batch: int = 1) -> Tensor:
     """An input that the model `name` takes: `[batch, ...]`, uniform in 0..1, seed 0.
 
+    For a language model: tokens `[batch, T]`, each as likely as the others.
+
     Raises:
         UnknownNameError: naming the models there are.
     """
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand((batch, *zoo[name].shape), generator=generator)
+    generator, size = torch.Generator().manual_seed(0), (batch, *zoo[name].shape)
+    if zoo[name].vocabulary:
+        return torch.randint(zoo[name].vocabulary, size, generator=generator)
+    return torch.rand(size, generator=generator)

@@ -16,6 +16,7 @@ from ..registry import Registry
 from .storage import WEIGHTS, check_weights, load_into, read_runs
 
 zoo = Registry("zoo model")
+TOKENS = ("vocabulary", "tokenizer", "tokenizer_sha256")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Model:
         shape: of one input, without the batch.
         split: the record's run whose weights are shipped.
         original: the model that this one is the DPG-compressed sibling of.
+        vocabulary: of a language model, whose input is tokens: how many there are.
+        tokenizer, tokenizer_sha256: its file beside the weights, and the checksum.
     """
 
     name: str
@@ -46,6 +49,9 @@ class Model:
     split: str | None = None
     weights: str | None = None
     original: str | None = None
+    vocabulary: int | None = None
+    tokenizer: str | None = None
+    tokenizer_sha256: str | None = None
 
     def resolve(self, target: str) -> Callable:
         module, _, attribute = target.partition(":")
@@ -92,7 +98,7 @@ class Card:
 
     def to_frame(self) -> pd.DataFrame:
         """The facts, one a row."""
-        hidden = ("title", "build", "weights", "split", "original", "shape")
+        hidden = ("title", "build", "weights", "split", "original", "shape", *TOKENS)
         facts = {
             text(f"card.{field}"): value
             for field, value in vars(self.model).items()

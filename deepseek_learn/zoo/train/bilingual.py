@@ -29,7 +29,6 @@ from ... import data
 from ...data.english_verses import PASSAGE, verses
 from ...data.tang_poems import CLEAN, VERSE
 
-KINDS = ("poem", "verse", "prose", "manual")  # each begins its documents with a token
 BRACKETS = str.maketrans({"`": "", "{": "", "}": ""})
 SENTENCES = 12  # of prose a document
 

@@ -31,12 +31,12 @@ from ...optim import DeepOpt
 from ...training import Fit, fit, wsd
 from .. import storage
 from ..small_deepseek import small_deepseek
-from .bilingual import KINDS, documents
+from ..writer import END, KINDS, document
+from .bilingual import documents
 
 NAME, SEED = "small_deepseek", 0
 LENGTH, BATCH, STEPS, EPOCH = 256, 16, 4000, 200  # steps an epoch, then a checkpoint
 LR, OTHER_LR, AHEAD, BALANCE = 5e-3, 2e-3, 0.3, 1e-3
-END = "<|end|>"
 
 
 def learn_tokenizer(texts: list[str], vocab: int):
@@ -56,12 +56,6 @@ def learn_tokenizer(texts: list[str], vocab: int):
     return tokenizer
 
 
-def encode(tokenizer, kind: str, text: str) -> list[int]:
-    """A document: its kind's token, the text, the end token."""
-    ends = tokenizer.token_to_id(f"<|{kind}|>"), tokenizer.token_to_id(END)
-    return [ends[0], *tokenizer.encode(text).ids, ends[1]]
-
-
 def prepare(corpus: Path, out: Path, vocab: int = 4096):
     """Tokenizer and tokens `[N]`, made once and kept in `out`."""
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
@@ -70,7 +64,7 @@ def prepare(corpus: Path, out: Path, vocab: int = 4096):
         found = list(documents(corpus))
         tokenizer = learn_tokenizer([text for _, text in found], vocab)
         order = np.random.default_rng(SEED).permutation(len(found))
-        tokens = [token for i in order for token in encode(tokenizer, *found[i])]
+        tokens = [token for i in order for token in document(tokenizer, *found[i])]
         with whole(kept) as temporary, temporary.open("wb") as file:
             np.save(file, np.array(tokens, dtype=np.uint16))
         with whole(path) as temporary:
@@ -118,8 +112,9 @@ class Lesson(nn.Module):
         return torch.stack(losses, 1)
 
     def nats(self, hidden: Tensor, wanted: Tensor) -> Tensor:
-        logits = self.model.lm_head(hidden).float().mT  # [B, V, T]
-        return F.cross_entropy(logits, wanted, reduction="none").mean(1)
+        logits = self.model.lm_head(hidden).float().flatten(0, 1)  # [B T, V]
+        nats = F.cross_entropy(logits, wanted.flatten(), reduction="none")
+        return nats.view_as(wanted).mean(1)
 
 
 def train(model: LanguageModel, tokens: Tensor, checkpoint: Path, **options) -> Fit:
@@ -156,7 +151,7 @@ def bits_per_byte(
     most, rows = model.config.max_position_embeddings, []
     begin = tokenizer.token_to_id(f"<|{kind}|>")
     for line in bytes(part.numpy()).decode().splitlines():
-        tokens = encode(tokenizer, kind, line)[1:]
+        tokens = document(tokenizer, kind, line)[1:]
         nats = 0.0
         for i in range(0, len(tokens), most):
             piece = tokens[i : i + most]

@@ -1,0 +1,302 @@
+"""The language model's pace against the public reference, and what a token's memory costs.
+
+    python benchmarks/lm_speed.py [--quick]
+
+Protocol. Both sides have the same random weights (pace does not depend on them) in
+float32, their answers are compared before anything is timed, and they are timed in one
+process, round by round in turn; a ratio is the median over the rounds of the ratio within
+a round, with the quartiles as interval. The reference is `transformers`' DeepseekV3 as it
+comes: attention by PyTorch's fused kernel, experts "eager".
+
+Part A, one new token after 256, 1,024 and 4,096: one block of 16 heads, width 1,024, a
+latent of 512 + 64, processor time of one thread. The reference expands the latents of
+the whole past for each token, ours reads them as they are. Targets: 8 times as fast at
+1,024 tokens, 10 times at 4,096.
+
+Part B, a mixture of experts at 64 tokens at once, as 64 sequences being written have
+them: time by the clock, on all cores and in one thread. Target: twice as fast as the
+reference, in both, at 64 experts of 128 neurons, 6 for a token, width 512; other sizes
+are information.
+
+Part C, bytes a token adds to the cache in bfloat16, by arithmetic and measured on one
+layer of each kind, its growth from 256 to 512 tokens, times the layers: keys and values
+for each of DeepSeek-V3's 128 heads (128 + 64 and 128 numbers in 61 layers); for 8 heads
+shared by all (128 and 128); V3's latent; V3.2's with the indexer's key; V4-Flash's hybrid
+attention (20 compressed sparse layers of rate 4, 23 heavily compressed of rate 128, heads
+of 512, indexer of 128), whose windows besides do not grow. The first two are measured on
+the reference. Target: arithmetic and measurement agree to the byte.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+
+# large tensors come from and go back to the process, not the system, at each call:
+# otherwise page faults are timed instead of arithmetic
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "10000000000",
+}
+CONTEXTS = {256: None, 1024: 8.0, 4096: 10.0}
+# width, neurons, experts, experts a token: the first is the target's
+MIXTURES = ((512, 128, 64, 6), (256, 64, 64, 6), (256, 128, 32, 4), (1024, 256, 64, 6))
+BATCH, LIMIT = 64, 5e-5
+
+
+def ratios(theirs, ours, clock, rounds: int) -> list[float]:
+    """Their time over ours, a number a round; the first round warms up."""
+    found = []
+    for i in range(rounds + 1):
+        times = []
+        for call in (theirs, ours):
+            start = clock()
+            call()
+            times.append(clock() - start)
+        if i:
+            found.append(times[0] / times[1])
+    return found
+
+
+def row(what: str, found: list[float], target: float | None, note: str) -> dict:
+    low, median, high = statistics.quantiles(found, n=4)
+    print(f"{what}: {median:.2f} ({note})", flush=True)
+    return {
+        "claim": "C7",
+        "source": "ours",
+        "what": what,
+        "unit": "ratio",
+        "target": target,
+        "better": "higher",
+        "measured": median,
+        "low": low,
+        "high": high,
+        "n": len(found),
+        "note": note,
+    }
+
+
+def decode(rounds: int) -> list[dict]:
+    """Part A."""
+    import torch
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache
+
+    from deepseek_learn.lm import Cache, Config, LanguageModel
+
+    torch.set_num_threads(1)
+    config = DeepseekV3Config(
+        vocab_size=512,
+        hidden_size=1024,
+        intermediate_size=1024,
+        num_hidden_layers=1,
+        first_k_dense_replace=1,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        kv_lora_rank=512,
+        q_lora_rank=384,
+        qk_rope_head_dim=64,
+        qk_nope_head_dim=128,
+        v_head_dim=128,
+        num_mtp_layers=0,
+        max_position_embeddings=8192,
+        attn_implementation="sdpa",
+    )
+    torch.manual_seed(0)
+    theirs = DeepseekV3ForCausalLM(config).eval()
+    ours = LanguageModel(Config.from_reference(config.to_dict())).eval()
+    ours.load_state_dict(theirs.state_dict())
+    rows = []
+    for context, target in CONTEXTS.items():
+        ids = torch.randint(512, (1, context + 1))
+        past, cache = DynamicCache(config=config), Cache(ours, 1, context + 1)
+        theirs(ids[:, :context], cache=past, use_cache=True)
+        ours(ids[:, :context], cache)
+        place = torch.tensor([[context]])
+
+        def next_of_theirs(ids=ids, past=past, place=place):
+            last = ids[:, -1:]
+            out = theirs(last, cache=past, use_cache=True, position_ids=place)
+            past.crop(-1)
+            return out.logits
+
+        def next_of_ours(ids=ids, cache=cache):
+            out = ours(ids[:, -1:], cache)
+            cache.lengths = cache.lengths - 1
+            return out
+
+        difference = (next_of_theirs() - next_of_ours()).abs().max().item()
+        if difference > LIMIT:
+            raise ValueError(f"the answers differ by {difference}")
+        found = ratios(next_of_theirs, next_of_ours, time.process_time, rounds)
+        what = f"one token after {context}: the reference's time over ours"
+        rows.append(row(what, found, target, f"answers differ by {difference:.0e}"))
+    return rows
+
+
+def dispatch(rounds: int) -> list[dict]:
+    """Part B."""
+    import torch
+    from transformers import DeepseekV3Config
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
+
+    from deepseek_learn.lm import Config, MixtureOfExperts
+
+    rows = []
+    for threads in (os.cpu_count(), 1):
+        torch.set_num_threads(threads)
+        for width, neurons, experts, top in MIXTURES:
+            sizes = {
+                "hidden_size": width,
+                "moe_intermediate_size": neurons,
+                "n_routed_experts": experts,
+                "num_experts_per_tok": top,
+                "routed_scaling_factor": 2.5,
+                "n_group": 1,
+                "topk_group": 1,
+            }
+            torch.manual_seed(0)
+            config = DeepseekV3Config(**sizes, experts_implementation="eager")
+            theirs, ours = DeepseekV3MoE(config), MixtureOfExperts(Config(**sizes))
+            for parameter in theirs.parameters():
+                torch.nn.init.normal_(parameter, std=0.05)
+            ours.load_state_dict(theirs.state_dict())
+            theirs, ours, x = theirs.eval(), ours.eval(), torch.randn(BATCH, 1, width)
+            difference = (theirs(x) - ours(x)).abs().max().item()
+            if difference > LIMIT:
+                raise ValueError(f"the answers differ by {difference}")
+            calls = (lambda m=theirs, x=x: m(x)), (lambda m=ours, x=x: m(x))
+            found = ratios(*calls, time.perf_counter, 4 * rounds)
+            size = f"{experts} experts of {neurons}, {top} a token, width {width}"
+            where = f"{threads} threads" if threads > 1 else "one thread"
+            what = f"{BATCH} tokens through {size}, {where}: the reference's time over ours"
+            target = 2.0 if (width, neurons, experts, top) == MIXTURES[0] else None
+            rows.append(row(what, found, target, f"answers differ by {difference:.0e}"))
+    return rows
+
+
+def bytes_of(attention: str, layers: int, **sizes) -> float:
+    """Growth of our cache by one token, measured on one layer, in all `layers`."""
+    import torch
+
+    from deepseek_learn.lm import Cache, Config, LanguageModel
+
+    config = Config(
+        vocab_size=8,
+        num_hidden_layers=1,
+        intermediate_size=8,
+        max_position_embeddings=512,
+        layer_types=(attention,),
+        **sizes,
+    )
+    model = LanguageModel(config).bfloat16().eval()
+    taken = []
+    for capacity in (256, 512):
+        cache = Cache(model, 1, capacity)
+        model(torch.zeros(1, 256, dtype=torch.int64), cache)
+        taken.append(cache.bytes())
+    return (taken[1] - taken[0]) / 256 * layers
+
+
+def bytes_of_heads(heads: int, key: int, value: int, layers: int) -> float:
+    """Growth of the reference's cache of keys and values, as it keeps any such layer's."""
+    import torch
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for _ in range(2):
+        cache.update(
+            torch.zeros(1, heads, 256, key, dtype=torch.bfloat16),
+            torch.zeros(1, heads, 256, value, dtype=torch.bfloat16),
+            0,
+        )
+    kept = cache.layers[0]
+    return (kept.keys.nbytes + kept.values.nbytes) / 512 * layers
+
+
+def memory() -> list[dict]:
+    """Part C."""
+    from deepseek_learn.lm.config import (
+        COMPRESSED_SPARSE,
+        HEAVILY_COMPRESSED,
+        LATENT,
+        SPARSE,
+    )
+
+    v3 = {
+        "hidden_size": 64,  # what is kept does not depend on it, nor on the heads
+        "num_attention_heads": 2,
+        "q_lora_rank": 64,
+        "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "index_head_dim": 128,
+    }
+    rates = {COMPRESSED_SPARSE: 4, HEAVILY_COMPRESSED: 128}
+    v4 = v3 | {"head_dim": 512, "compress_rates": rates}
+    hybrid = bytes_of(COMPRESSED_SPARSE, 20, **v4)
+    hybrid += bytes_of(HEAVILY_COMPRESSED, 23, **v4)
+    kinds = (
+        (
+            "keys and values of 128 heads",
+            2 * 61 * 128 * (192 + 128),
+            bytes_of_heads(128, 192, 128, 61),
+        ),
+        (
+            "keys and values of 8 shared heads",
+            2 * 61 * 8 * (128 + 128),
+            bytes_of_heads(8, 128, 128, 61),
+        ),
+        ("V3's latent", 2 * 61 * (512 + 64), bytes_of(LATENT, 61, **v3)),
+        (
+            "V3.2's latent and index key",
+            2 * 61 * (512 + 64 + 128),
+            bytes_of(SPARSE, 61, **v3),
+        ),
+        (
+            "V4-Flash's hybrid attention",
+            2 * (20 * (512 + 128) / 4 + 23 * 512 / 128),
+            hybrid,
+        ),
+    )
+    rows = []
+    for name, formula, measured in kinds:
+        print(f"{name}: {measured:,.0f} bytes a token, by arithmetic {formula:,.0f}")
+        rows.append(
+            {
+                "claim": "C7",
+                "source": "ours",
+                "what": f"cache of one token in bfloat16, {name}",
+                "unit": "bytes",
+                "target": formula,
+                "better": "lower",
+                "measured": measured,
+                "n": 1,
+                "note": f"by arithmetic {formula:,.0f}",
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    arguments = parser.parse_args()
+    if any(os.environ.get(name) != value for name, value in MALLOC.items()):
+        command = [sys.executable, __file__, *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | MALLOC)
+    import torch
+    import transformers
+
+    from deepseek_learn.course.results import write_result
+
+    transformers.logging.set_verbosity_error()
+    rounds = 5 if arguments.quick else 21
+    with torch.inference_mode():
+        rows = memory() + decode(rounds) + dispatch(rounds)
+    mode = "quick" if arguments.quick else "full"
+    command = "python benchmarks/lm_speed.py"
+    print(write_result("lm_speed", rows, command, mode, protocol=__doc__))
+
+
+if __name__ == "__main__":
+    main()
