@@ -1,4 +1,4 @@
-"""The language model's pace against the public reference, and what a token's memory costs.
+"""The language model against the public reference: answers, pace, memory of a token.
 
     python benchmarks/lm_speed.py [--quick]
 
@@ -25,6 +25,11 @@ shared by all (128 and 128); V3's latent; V3.2's with the indexer's key; V4-Flas
 attention (20 compressed sparse layers of rate 4, 23 heavily compressed of rate 128, heads
 of 512, indexer of 128), whose windows besides do not grow. The first two are measured on
 the reference. Target: arithmetic and measurement agree to the byte.
+
+Part D, exactness: small models of the reference's DeepseekV2, V3 and V32 (3 layers, width
+48, 8 experts in 4 groups, 8 index heads) with large random weights, so that logits have a
+standard deviation of about 2; 2 texts of 70 tokens, read whole, and in pieces with a
+cache. Target: no logit differs by more than 5e-5.
 """
 
 import argparse
@@ -277,6 +282,76 @@ def memory() -> list[dict]:
     return rows
 
 
+def exactness() -> list[dict]:
+    """Part D."""
+    import torch
+    import transformers
+
+    from deepseek_learn.lm import Cache, Config, LanguageModel
+
+    torch.set_num_threads(1)
+    sizes = {
+        "vocab_size": 97,
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "moe_intermediate_size": 24,
+        "num_hidden_layers": 3,
+        "first_k_dense_replace": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 8,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 3,
+        "n_group": 4,
+        "topk_group": 2,
+        "kv_lora_rank": 16,
+        "q_lora_rank": 20,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 12,
+        "v_head_dim": 10,
+        "max_position_embeddings": 128,
+        "attn_implementation": "eager",
+    }
+    indexer = {"index_topk": 8, "index_head_dim": 16, "index_n_heads": 8}
+    kinds = {
+        "DeepseekV2": {"topk_method": "group_limited_greedy"},
+        "DeepseekV3": {"num_mtp_layers": 0},
+        "DeepseekV32": indexer,
+    }
+    rows, ids = [], torch.randint(97, (2, 70))
+    for name, more in kinds.items():
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{name}Config")(**sizes, **more)
+        theirs = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+        for parameter in theirs.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+        ours = LanguageModel(Config.from_reference(config.to_dict())).eval()
+        ours.load_state_dict(theirs.state_dict(), strict=True)
+        wanted, cache = theirs(ids).logits, Cache(ours, 2, 70)
+        pieces = ids.split([25, *[1] * 20, 25], 1)
+        for how, got in (
+            ("read whole", ours(ids)),
+            ("in pieces, cached", torch.cat([ours(p, cache) for p in pieces], 1)),
+        ):
+            largest = (got - wanted).abs().max().item()
+            print(f"{name}, {how}: logits differ by at most {largest:.1e}")
+            rows.append(
+                {
+                    "claim": "C7",
+                    "source": "ours",
+                    "what": f"largest difference of a logit from {name}'s, {how}",
+                    "unit": "logit",
+                    "target": LIMIT,
+                    "better": "lower",
+                    "measured": largest,
+                    "n": got.numel(),
+                    "note": f"standard deviation of the logits {wanted.std():.2f}",
+                }
+            )
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
@@ -292,7 +367,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     rounds = 5 if arguments.quick else 21
     with torch.inference_mode():
-        rows = memory() + decode(rounds) + dispatch(rounds)
+        rows = exactness() + memory() + decode(rounds) + dispatch(rounds)
     mode = "quick" if arguments.quick else "full"
     command = "python benchmarks/lm_speed.py"
     print(write_result("lm_speed", rows, command, mode, protocol=__doc__))

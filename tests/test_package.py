@@ -133,7 +133,8 @@ def test_environment_yml_has_the_extras():
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     extras = PROJECT["optional-dependencies"]
     wanted = {*PROJECT["dependencies"], "-e ."}
-    wanted |= {p for e in ("course", "vision", "tuner", "deploy") for p in extras[e]}
+    chosen = ("course", "vision", "tuner", "language", "deploy")
+    wanted |= {package for extra in chosen for package in extras[extra]}
     assert set(pip) == wanted
 
 

@@ -92,6 +92,34 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(
     pd.testing.assert_frame_equal(run.history[columns], expected.history[columns])
 
 
+def test_an_epoch_may_be_a_random_part_of_the_data():
+    seen = []
+
+    class Watched:
+        def __init__(self, images):
+            self.images = images
+
+        def __len__(self):
+            return len(self.images)
+
+        def batch(self, index):
+            seen.append(index.tolist())
+            return self.images.batch(index)
+
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    options = {"epochs": 3, "batch_size": 16, "progress": False}
+    run = fit(model, Watched(blobs(96, 0)), optimizer, epoch_batches=2, **options)
+    assert len(seen) == 3 * 2
+    epochs = [{*a, *b} for a, b in zip(seen[::2], seen[1::2], strict=True)]
+    assert all(len(epoch) == 32 for epoch in epochs)
+    assert len(set.union(*epochs)) > 48  # another part each time
+    assert run.history["lr"].iloc[-1] < run.history["lr"].iloc[0]
+    seen.clear()
+    fit(network(), Watched(blobs(96, 0)), epoch_batches=99, **options)
+    assert len(seen) == 3 * 6
+
+
 def test_keeps_the_best_epochs_weights():
     seen = []
     metrics = iter([0.1, 0.9, 0.3, 0.2])
@@ -275,7 +303,7 @@ def test_refusals():
         train(network(), epochs=0)
     with pytest.raises(ValueError, match="patience=2 needs a validation set; got None"):
         train(network(), patience=2)
-    for name in ("patience", "seconds"):
+    for name in ("patience", "seconds", "epoch_batches"):
         with pytest.raises(
             ValueError, match=f"{name} must be above 0, or None; got -1"
         ):

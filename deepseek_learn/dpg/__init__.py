@@ -21,6 +21,7 @@ _LAZY = {
     "FrozenModelError": "layers",
     "Groups": "monitor",
     "Layer": "criteria",
+    "MappedExperts": "mapped",
     "PackedMatrix": "packed",
     "Statistics": "calibration",
     "Threshold": "cascade",
@@ -42,6 +43,7 @@ _LAZY = {
     "simulate": "compression",
     "uniform": "allocation",
     "use_backend": "kernels",
+    "write_experts": "mapped",
 }
 
 __all__ = [*_LAZY]

@@ -11,6 +11,7 @@ import builtins
 import torch
 from torch import Tensor
 
+from ..errors import UnknownNameError
 from .evaluation import Evaluation, evaluation
 from .models import Card, Model, card, load, register, zoo
 from .writer import Writer, writer
@@ -30,9 +31,19 @@ __all__ = [
 ]
 
 
-def list() -> builtins.list[str]:
-    """The names of the models."""
-    return builtins.list(zoo)
+KINDS = ("picture", "text")
+
+
+def list(kind: str | None = None) -> builtins.list[str]:
+    """The names of the models, or of those that take a "picture", or "text".
+
+    Raises:
+        UnknownNameError: for another kind, naming those there are.
+    """
+    if kind is not None and kind not in KINDS:
+        raise UnknownNameError("kind of model", kind, KINDS)
+    kinds = {name: KINDS[zoo[name].vocabulary is not None] for name in zoo}
+    return [name for name in kinds if kind in (None, kinds[name])]
 
 
 def example(name: str, batch: int = 1) -> Tensor:

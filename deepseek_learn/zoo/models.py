@@ -317,6 +317,50 @@ register(
     )
 )
 
+register(
+    Model(
+        name="small_deepseek",
+        title={
+            "en": "Small DeepSeek of hybrid attention and experts, verse in two languages",
+            "zh": "混合注意力与混合专家的小型 DeepSeek，用两种语言写诗",
+        },
+        build=".small_deepseek:small_deepseek",
+        input={
+            "en": "[B, T] tokens of 4,096 (byte-level BPE), T up to 256",
+            "zh": "[B, T]，词元共 4,096 种（字节级 BPE），T 最大 256",
+        },
+        output={
+            "en": "[B, T, 4096] logits of the token that follows each",
+            "zh": "[B, T, 4096]，每个词元之后那个词元的 logits",
+        },
+        data={
+            "en": "Tang poems (MIT), the King James Bible (public domain), the Brown corpus, "
+            "the Debian handbook in English and Chinese: 20 MB of text",
+            "zh": "唐诗（MIT）、英王钦定本圣经（公有领域）、Brown 语料库、Debian 手册的英文和中文：共 20 MB 文本",
+        },
+        licence={
+            "en": "Apache-2.0 (weights); among the texts it learned from, the Debian "
+            "handbook is GPL-2+ / CC BY-SA 3.0, and the Brown corpus may be "
+            "redistributed",
+            "zh": "Apache-2.0（权重）；训练所用文本中，Debian 手册为 GPL-2+ / CC BY-SA 3.0，Brown 语料库允许再分发",
+        },
+        command="python -m deepseek_learn.zoo.train.small_deepseek CORPUS --ship",
+        limits={
+            "en": "It writes what looks like verse and means little. It knows traditional "
+            "characters (simplified ones from the handbook only), seventeenth-century "
+            "English, and no facts; it answers no questions. It may repeat lines of "
+            "what it read.",
+            "zh": "它写出的东西看起来像诗，却没有多少含义。它认得的是繁体字（简体字只来自手册）和十七世纪的英语，"
+            "不懂任何事实，也不会回答问题。它可能会重复读过的句子。",
+        },
+        shape=(64,),
+        split="fixed",
+        vocabulary=4096,
+        tokenizer="small_deepseek_tokenizer.json",
+        tokenizer_sha256="1b52076f7f2590d202fab6fa9914e87f0e92eb9aedd0f1feee2509cd1157eabb",
+    )
+)
+
 
 def register_sibling(original: str, measured: dict, limits: dict, split: str) -> None:
     """The DPG-compressed sibling of a model: its entry with what differs replaced.

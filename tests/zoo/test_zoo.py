@@ -24,13 +24,25 @@ from deepseek_learn.zoo.metrics import (
     multiclass_metrics,
 )
 
-OWN = ("fashion_net", "solar_defects", "bacteria_unet")
+OWN = ("fashion_net", "solar_defects", "bacteria_unet", "small_deepseek")
 SIBLINGS = [name for name in zoo.list() if name.endswith("_dpg")]
 ORIGINALS = [name for name in zoo.list() if name not in SIBLINGS]
 
 
-def test_every_model_has_a_compressed_sibling():
-    assert [f"{name}_dpg" for name in ORIGINALS] == SIBLINGS
+def test_every_model_of_pictures_has_a_compressed_sibling():
+    pictures = [name for name in ORIGINALS if name in zoo.list("picture")]
+    assert [f"{name}_dpg" for name in pictures] == SIBLINGS
+
+
+def test_models_are_listed_by_kind():
+    assert zoo.list("text") == ["small_deepseek"]
+    assert {*zoo.list("text"), *zoo.list("picture")} == {*zoo.list()}
+    with pytest.raises(UnknownNameError, match="kind of model 'sound' is not known"):
+        zoo.list("sound")
+    tokens = zoo.example("small_deepseek", 3)
+    assert tokens.dtype == torch.int64
+    assert tokens.shape == (3, 64)
+    assert tokens.max() < 4096
 
 
 @pytest.mark.parametrize("name", SIBLINGS)

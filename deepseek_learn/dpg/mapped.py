@@ -1,0 +1,175 @@
+"""Experts on disk: of many networks few are at work, so only those are in memory.
+
+A file holds each expert's two matrices as packed planes, beginning on a page of memory,
+all alike. The file is mapped: an expert's pages are read when a token is first sent to
+it, and given back when it has not been used for longest. Lesson:
+`notebooks/practical/09_train_a_small_deepseek.ipynb`.
+"""
+
+import json
+import mmap
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import DamagedFileError
+from ..files import whole
+from .kernels import multiply
+from .packed import PackedMatrix, Segment, pack_matrix
+from .rounding import quantise
+
+MAGIC, PAGE = b"deepseek_learn.experts 1\n", mmap.PAGESIZE
+
+
+def write_experts(
+    path: str | Path,
+    experts: Iterable[tuple[Tensor, Tensor]],
+    bits: int = 4,
+    group_size: int = 64,
+) -> Path:
+    """Round experts one after another and write them, whole or not at all.
+
+    Args:
+        experts: of each, gate and up one above the other `[2 f, d]`, and down `[d, f]`;
+            all of the same sizes.
+
+    Raises:
+        ValueError: for experts of different sizes, or none.
+    """
+    path, facts, count = Path(path), None, 0
+    with whole(path) as temporary, temporary.open("wb") as file:
+        file.write(b"\0" * PAGE)  # the header's place
+        for gate_up, down in experts:
+            matrices = [
+                pack_matrix(quantise(weight, bits, group_size), weight)
+                for weight in (gate_up, down)
+            ]
+            found = [_facts(matrix) for matrix in matrices]
+            if facts not in (None, found):
+                raise ValueError(f"experts must have one size; number {count} differs.")
+            facts, count = found, count + 1
+            for matrix in matrices:
+                for tensor in matrix.state_dict().values():
+                    file.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+            file.write(b"\0" * (-file.tell() % PAGE))
+        if facts is None:
+            raise ValueError("experts must hold at least one; got none.")
+        header = json.dumps({"count": count, "matrices": facts}).encode()
+        file.seek(0)
+        file.write(MAGIC + header + b"\n")
+    return path
+
+
+def _facts(matrix: PackedMatrix) -> list:
+    segments = [[s.term, s.bits, s.first, s.rows] for s in matrix.segments]
+    return [matrix.rows, matrix.columns, matrix.group_size, segments]
+
+
+class MappedExperts(nn.Module):
+    """Tokens `[N, d]`, experts and weights `[N, k]` → `[N, d]`, as `lm`'s `Experts`.
+
+    Args:
+        path: a file that `write_experts` wrote.
+        resident: so many experts stay in memory, those used last.
+        cold: ask the system to drop what is given back from its own cache of files too,
+            as it does by itself where memory is short. For measurements.
+
+    Attributes:
+        used, read: how often an expert was wanted, and how often it was not in memory.
+
+    Raises:
+        FileNotFoundError, DamagedFileError: when there is no such file, or it is cut or
+            of another kind.
+        ValueError: for `resident` below 1.
+    """
+
+    def __init__(self, path: str | Path, resident: int, cold: bool = False):
+        super().__init__()
+        if resident < 1:
+            raise ValueError(f"resident must be at least 1; got {resident}.")
+        if cold and not hasattr(os, "posix_fadvise"):
+            raise ValueError(
+                "cold must be False on this system: it has no posix_fadvise."
+            )
+        self.path, self.resident, self.cold = Path(path), resident, cold
+        self.used = self.read = 0
+        self._file = self.path.open("rb")
+        self.count, self._layout = _header(self._file, self.path)
+        self._bytes = sum(size for _, matrix in self._layout for *_, size in matrix)
+        self._bytes += -self._bytes % PAGE
+        size = os.fstat(self._file.fileno()).st_size
+        if size < PAGE + self.count * self._bytes:
+            raise DamagedFileError(f"{path} is cut: it lacks some of its experts.")
+        self._area = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._held: OrderedDict[int, list[PackedMatrix]] = OrderedDict()
+
+    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        result, rows = torch.zeros_like(x), x.float()
+        for index in chosen.unique().tolist():
+            if not 0 <= index < self.count:
+                raise ValueError(f"chosen must be 0 to {self.count - 1}; got {index}.")
+            token, slot = (chosen == index).nonzero(as_tuple=True)
+            gate_up, down = self.expert(index)
+            gate, up = multiply(gate_up, rows[token], None).chunk(2, -1)
+            done = multiply(down, F.silu(gate) * up, None)
+            result.index_add_(0, token, (done * weights[token, slot, None]).to(x))
+        return result
+
+    def expert(self, index: int) -> list[PackedMatrix]:
+        """The two matrices of an expert, read if they are not in memory."""
+        self.used += 1
+        if index in self._held:
+            self._held.move_to_end(index)
+            return self._held[index]
+        while len(self._held) >= self.resident:
+            self._give_back(self._held.popitem(last=False)[0])
+        self.read += 1
+        place, matrices = PAGE + index * self._bytes, []
+        for (rows, columns, group_size, segments), tensors in self._layout:
+            with torch.device("meta"):
+                matrix = PackedMatrix(rows, columns, group_size, segments)
+            for name, shape, dtype, size in tensors:
+                count = size // dtype.itemsize
+                part = torch.frombuffer(
+                    self._area, dtype=dtype, count=count, offset=place
+                )
+                setattr(matrix, name, part.view(shape))
+                place += size
+            matrices.append(matrix)
+        self._held[index] = matrices
+        return matrices
+
+    def _give_back(self, index: int) -> None:
+        place = PAGE + index * self._bytes
+        self._area.madvise(mmap.MADV_DONTNEED, place, self._bytes)
+        if self.cold:
+            advice = os.POSIX_FADV_DONTNEED
+            os.posix_fadvise(self._file.fileno(), place, self._bytes, advice)
+
+    def extra_repr(self) -> str:
+        size = f"{self.count} experts of {self._bytes / 2**20:.2f} MiB"
+        return f"{size} in {self.path.name}, {self.resident} in memory"
+
+
+def _header(file, path: Path) -> tuple[int, list]:
+    """Number of experts; of each matrix its sizes and its tensors, in their order."""
+    first = file.read(PAGE)
+    if not first.startswith(MAGIC):
+        raise DamagedFileError(f"{path} is no file of experts.")
+    facts = json.loads(first[len(MAGIC) :].split(b"\n", 1)[0])
+    layout = []
+    for rows, columns, group_size, segments in facts["matrices"]:
+        segments = tuple(Segment(*segment) for segment in segments)
+        with torch.device("meta"):
+            matrix = PackedMatrix(rows, columns, group_size, segments)
+        tensors = [
+            (name, list(tensor.shape), tensor.dtype, tensor.nbytes)
+            for name, tensor in matrix.state_dict().items()
+        ]
+        layout.append(((rows, columns, group_size, segments), tensors))
+    return facts["count"], layout
