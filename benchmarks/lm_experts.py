@@ -1,0 +1,199 @@
+"""Do experts pay? A mixture against dense models of equal active and equal total size.
+
+    python benchmarks/lm_experts.py [--quick]
+
+Protocol. The zoo's `small_deepseek` without its block for drafts, and the same with one
+network in place of the experts: as wide as the three experts at work on a token (two
+routed, one shared), or as all seventeen. Text that is in this repository: the train parts
+of `data.tang_poems` and `data.english_verses`, line by line in a random order, in the
+zoo's tokens. 600 steps of 16 windows of 256 tokens (2.5 million tokens, 2.2 times what
+there are), training as `zoo.train.small_deepseek` does it: same learning rate for all
+three, which was chosen for the mixture. Seeds 0, 1, 2 decide the initial weights and the
+windows. Measured: bits a byte on both test parts (each line alone, the end included), by
+their bytes together; the processor time of a step; for the mixture the largest load over
+the mean load, less 1, of each layer on the test parts.
+
+A row is the mean over the seeds of the difference to the mixture, with Student's 95 %
+interval. Targets, stated before the run: the mixture needs fewer bits than the dense
+model of equal active size, and at most 0.02 more than that of equal total size, with less
+processor time a step than the latter; its violation is at most 1 in each layer.
+
+`--quick`: 30 steps, one seed. Each finished run is one line of
+results/lm_experts.jsonl; an interrupted script goes on.
+"""
+
+import argparse
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from models.runs import Runs
+
+from deepseek_learn.course.results import write_result
+
+RESULTS = Path(__file__).parent / "results"
+STEPS, SEEDS = 600, (0, 1, 2)
+STUDENT = {2: 12.706, 3: 4.303}  # 97.5 % quantile of t for so many seeds less one
+MIXTURE = "mixture"
+
+
+def contestants() -> dict:
+    from deepseek_learn.zoo.small_deepseek import CONFIG, DENSE
+
+    configs = {MIXTURE: CONFIG} | DENSE
+    return {n: replace(c, num_nextn_predict_layers=0) for n, c in configs.items()}
+
+
+def tokens_of(writer):
+    """The train parts' lines in a random order, as tokens `[N]`."""
+    import numpy as np
+    import torch
+
+    from deepseek_learn import data
+    from deepseek_learn.zoo.writer import document
+
+    found = []
+    for name, kind in (("tang_poems", "poem"), ("english_verses", "verse")):
+        text = bytes(data.load(name).train.numpy()).decode()
+        found += [(kind, line) for line in text.splitlines()]
+    order = np.random.default_rng(0).permutation(len(found))
+    tokens = [t for i in order for t in document(writer.tokenizer, *found[i])]
+    return torch.tensor(tokens)
+
+
+def run(name: str, seed: int, steps: int) -> dict:
+    """Train one model and measure it."""
+    import torch
+
+    from deepseek_learn import data, zoo
+    from deepseek_learn.lm import LanguageModel
+    from deepseek_learn.zoo.train.small_deepseek import bits_per_byte, train
+
+    writer = zoo.writer("small_deepseek")
+    torch.manual_seed(seed)
+    model = LanguageModel(contestants()[name])
+    start = time.process_time()
+    options = {"steps": steps, "seed": seed, "progress": False}
+    train(model, tokens_of(writer), None, **options)
+    seconds = (time.process_time() - start) / steps
+    bits = size = 0.0
+    model.eval()
+    loads = [0] * len(model.routers())
+    hooks = [
+        router.register_forward_hook(
+            lambda module, given, out, i=i: count(loads, i, out)
+        )
+        for i, router in enumerate(model.routers())
+    ]
+    found = {}
+    for text, kind in (("tang_poems", "poem"), ("english_verses", "verse")):
+        part = data.load(text).test
+        frame = bits_per_byte(model, writer.tokenizer, kind, part)
+        found[text] = float(frame["bits"].sum() / frame["bytes"].sum())
+        bits, size = bits + frame["bits"].sum(), size + frame["bytes"].sum()
+    for hook in hooks:
+        hook.remove()
+    uneven = [float(load.max() / load.float().mean() - 1) for load in loads]
+    return {
+        "bits": float(bits / size),
+        **found,
+        "cpu_seconds": seconds,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "violation": uneven,
+    }
+
+
+def count(loads: list, layer: int, out: tuple) -> None:
+    loads[layer] = loads[layer] + out[0].flatten().bincount(minlength=16)
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean and Student's 95 % interval."""
+    n, mean = len(values), sum(values) / len(values)
+    if n < 2:
+        return mean, mean, mean
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+    half = STUDENT[n] * deviation / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def summarise(found: dict[str, list[dict]]) -> list[dict]:
+    rows, mixture = [], found[MIXTURE]
+    limits = {"dense, equal active": 0.0, "dense, equal total": 0.02}
+    for name, limit in limits.items():
+        pairs = list(zip(mixture, found[name], strict=True))
+        gain = interval([m["bits"] - d["bits"] for m, d in pairs])
+        ratio = interval([m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs])
+        ours, theirs = (each["parameters"] for each in pairs[0])
+        sizes = f"{ours:,} parameters against {theirs:,}"
+        said = ", ".join(f"{m['bits']:.4f} against {d['bits']:.4f}" for m, d in pairs)
+        target = 1.0 if limit else None  # the smaller dense model may well be faster
+        for what, unit, (mean, low, high), goal, note in (
+            ("bits a byte less those of", "bits", gain, limit, f"{said}; {sizes}"),
+            ("processor time of a step over that of", "ratio", ratio, target, sizes),
+        ):
+            rows.append(
+                {
+                    "claim": "C7",
+                    "source": "ours",
+                    "what": f"mixture of experts, {what} {name}",
+                    "unit": unit,
+                    "target": goal,
+                    "better": "lower",
+                    "measured": mean,
+                    "low": low,
+                    "high": high,
+                    "n": len(pairs),
+                    "note": note,
+                }
+            )
+    worst = [max(m["violation"]) for m in mixture]
+    mean, low, high = interval(worst)
+    rows.append(
+        {
+            "claim": "C7",
+            "source": "ours",
+            "what": "mixture of experts, largest load over the mean less 1, worst layer",
+            "unit": "violation",
+            "target": 1.0,
+            "better": "lower",
+            "measured": mean,
+            "low": low,
+            "high": high,
+            "n": len(worst),
+            "note": "; ".join(
+                ", ".join(f"{v:.2f}" for v in m["violation"]) for m in mixture
+            ),
+        }
+    )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="30 steps, one seed")
+    arguments = parser.parse_args()
+    steps, seeds = (30, SEEDS[:1]) if arguments.quick else (STEPS, SEEDS)
+    folder = RESULTS / "quick" if arguments.quick else RESULTS
+    runs = Runs(folder / "lm_experts.jsonl", __doc__, anew=arguments.quick)
+    found = {
+        name: [
+            runs.once(
+                {"contestant": name, "seed": seed, "steps": steps},
+                lambda name=name, seed=seed: run(name, seed, steps),
+            )
+            for seed in seeds
+        ]
+        for name in contestants()
+    }
+    rows = summarise(found)
+    for row in rows:
+        print(f"{row['what']}: {row['measured']:.4g} {row['unit']} ({row['note']})")
+    mode = "quick" if arguments.quick else "full"
+    command = "python benchmarks/lm_experts.py"
+    print(write_result("lm_experts", rows, command, mode, protocol=__doc__))
+
+
+if __name__ == "__main__":
+    main()
