@@ -13,6 +13,7 @@ _LAZY = {
     "SparseAttention": "latent",
     "generate": "generation",
     "load": "checkpoint",
+    "separate": "experts",
     "stream": "generation",
     "Decoder": "decoder",
 }

@@ -10,6 +10,10 @@ evens out without a loss that fights the language's (arXiv 2408.15664; DeepSeek-
 2412.19437, §2.1.2).
 """
 
+import copy
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,6 +106,28 @@ class Router(nn.Module):
         self.load = 0
 
 
+def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """Tokens `[..., n, d]` through one expert, or a batch of them."""
+    gate, up = (x @ gate_up.mT).chunk(2, -1)
+    return F.silu(gate) * up @ down.mT
+
+
+def by_expert(x: Tensor, chosen: Tensor, weights: Tensor, experts: Sequence) -> Tensor:
+    """Each expert is called once, with all of its tokens; one without any is not.
+
+    Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
+    """
+    order = chosen.flatten().argsort(stable=True)  # pairs of token and expert [N k]
+    sizes = chosen.flatten().bincount(minlength=len(experts)).tolist()
+    token, weight = order // chosen.shape[1], weights.flatten()[order, None]
+    result = torch.zeros_like(x)
+    blocks = zip(experts, token.split(sizes), weight.split(sizes), strict=True)
+    for expert, each, scale in blocks:
+        if len(each):
+            result.index_add_(0, each, (expert(x[each]) * scale).to(x))
+    return result
+
+
 class Experts(nn.Module):
     """E networks, their weights stacked: gate and up `[E, 2f, d]`, down `[E, d, f]`."""
 
@@ -114,37 +140,62 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.randn(sizes) * 0.02)
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
+        """As `by_expert`; few tokens for each of many experts in one batched product.
 
-        The pairs of token and expert are sorted by expert. Few tokens for each of many
-        experts are one batched product, blocks of zeros where an expert has fewer; of
-        large blocks each is worked on by itself.
+        Their blocks are filled up with zeros to the size of the largest.
         """
-        order = chosen.flatten().argsort(stable=True)  # [N k]
-        token, weight = order // chosen.shape[1], weights.flatten()[order, None].to(x)
-        counts = chosen.flatten().bincount(minlength=len(self.down_proj))
-        most = int(counts.max())
-        if most <= BLOCK and len(counts) * most <= 4 * len(order):
-            expert = chosen.flatten()[order]
-            place = torch.arange(len(order), device=x.device)
-            place = place - (counts.cumsum(0) - counts)[expert]  # within its block
-            blocks = x.new_zeros(len(counts), most, x.shape[1])
-            blocks = blocks.index_put((expert, place), x[token])  # [E, most, d]
-            gate, up = (blocks @ self.gate_up_proj.mT).chunk(2, -1)
-            done = (F.silu(gate) * up @ self.down_proj.mT)[expert, place]
-            return torch.zeros_like(x).index_add_(0, token, (done * weight).to(x))
-        result, sizes = torch.zeros_like(x), counts.tolist()
-        rows = zip(
-            *(self.gate_up_proj, self.down_proj),  # unbound: a gradient for each
-            *(token.split(sizes), weight.split(sizes)),
-            strict=True,
-        )
-        for gate_up, down, each, scale in rows:
-            if len(each):
-                gate, up = F.linear(x[each], gate_up).chunk(2, -1)
-                done = F.linear(F.silu(gate) * up, down)
-                result.index_add_(0, each, (done * scale).to(x))
-        return result
+        expert, count = chosen.flatten(), len(self.down_proj)
+        load = expert.bincount(minlength=count)
+        most = int(load.max())
+        if most > BLOCK or count * most > 4 * len(expert):
+            # unbound, each has a gradient of its own size
+            pairs = zip(
+                self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True
+            )
+            networks = [partial(feed, gate_up=g, down=d) for g, d in pairs]
+            return by_expert(x, chosen, weights, networks)
+        order = expert.argsort(stable=True)  # [N k]
+        token, expert = order // chosen.shape[1], expert[order]
+        place = torch.arange(len(order), device=x.device)
+        place = place - (load.cumsum(0) - load)[expert]  # within its expert's block
+        blocks = x.new_zeros(count, most, x.shape[1])
+        blocks = blocks.index_put((expert, place), x[token])  # [E, most, d]
+        done = feed(blocks, self.gate_up_proj, self.down_proj)[expert, place]
+        done = done * weights.flatten()[order, None]
+        return torch.zeros_like(x).index_add_(0, token, done.to(x))
+
+
+class Expert(nn.Module):
+    """One network with layers of its own: `[n, d]` → `[n, d]`."""
+
+    def __init__(self, gate_up: Tensor, down: Tensor):
+        super().__init__()
+        self.gate_up_proj = linear(gate_up.shape[1], gate_up.shape[0])
+        self.down_proj = linear(down.shape[1], down.shape[0])
+        self.gate_up_proj.weight.data = gate_up.detach().clone()
+        self.down_proj.weight.data = down.detach().clone()
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up_proj(x).chunk(2, -1)
+        return self.down_proj(F.silu(gate) * up)
+
+
+class SeparateExperts(nn.ModuleList):
+    """The same as `Experts`, for tools that look for linear layers: see `separate`."""
+
+    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        return by_expert(x, chosen, weights, self)
+
+
+def separate(model: nn.Module) -> nn.Module:
+    """A copy whose experts are layers each, as compression and the profiler count them."""
+    model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        if isinstance(getattr(module, "experts", None), Experts):
+            stacked = module.experts
+            pairs = zip(stacked.gate_up_proj, stacked.down_proj, strict=True)
+            module.experts = SeparateExperts(Expert(*pair) for pair in pairs)
+    return model
 
 
 class MixtureOfExperts(nn.Module):

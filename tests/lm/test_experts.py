@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepseek_learn.lm import Config, MixtureOfExperts
+from deepseek_learn.lm import Config, MixtureOfExperts, separate
 from deepseek_learn.lm import experts as module
 from deepseek_learn.lm.experts import Experts, Router
 
@@ -51,6 +51,18 @@ def test_grouped_dispatch_is_the_sum_over_experts_with_its_gradients(
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_separate_experts_answer_the_same_and_are_linear_layers():
+    torch.manual_seed(0)
+    mixture = MixtureOfExperts(config()).eval()
+    apart = separate(torch.nn.ModuleList([mixture]))[0]
+    x = torch.randn(2, 9, 16)
+    torch.testing.assert_close(apart(x), mixture(x))
+    layers = [m for m in apart.experts.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(layers) == 2 * 12
+    layers[0].weight.data.zero_()  # a copy
+    assert mixture.experts.gate_up_proj[0].abs().max() > 0
 
 
 def test_an_expert_that_no_token_chose_is_not_read():
