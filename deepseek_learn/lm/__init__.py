@@ -7,6 +7,7 @@ _LAZY = {
     "Config": "config",
     "HybridAttention": "hybrid",
     "LanguageModel": "model",
+    "attentions": "hybrid",
     "LatentAttention": "latent",
     "MixtureOfExperts": "experts",
     "MultiTokenPrediction": "model",

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields
 
 LATENT = "latent_attention"  # V2 and V3
 SPARSE = "sparse_attention"  # V3.2
-SLIDING = "sliding_attention"  # this and what follows: V4
+SLIDING = "sliding_attention"  # this and the next two: V4
 COMPRESSED_SPARSE = "compressed_sparse_attention"
 HEAVILY_COMPRESSED = "heavily_compressed_attention"
-ATTENTION = (LATENT, SPARSE, SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
+HYBRID = (SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
 
 # what a reference of each type means without saying it
 REFERENCES = {
@@ -23,7 +23,8 @@ class Config:
     """What a `LanguageModel` is built from; names and meaning are the reference's.
 
     Attributes:
-        layer_types: the attention of each layer, of `ATTENTION`; () is latent everywhere.
+        layer_types: the attention of each layer, a name in `lm.attentions`; () is latent
+            attention everywhere.
         first_k_dense_replace: so many layers have one network, the rest a mixture.
         topk_method: `"noaux_tc"` has the bias that balances (V3), `"greedy"` and
             `"group_limited_greedy"` have none (V2).
@@ -77,13 +78,14 @@ class Config:
     def __post_init__(self):
         kinds = tuple(self.layer_types) or (LATENT,) * self.num_hidden_layers
         object.__setattr__(self, "layer_types", kinds)
-        if set(kinds) - {*ATTENTION} or len(kinds) != self.num_hidden_layers:
+        if len(kinds) != self.num_hidden_layers:
             raise ValueError(
-                f"layer_types must be {self.num_hidden_layers} of "
-                f"{', '.join(ATTENTION)}; got {list(kinds)}."
+                f"layer_types must name num_hidden_layers={self.num_hidden_layers} "
+                f"kinds of attention; got {list(kinds)}."
             )
-        if set(kinds) != {LATENT} and not self.q_lora_rank:
-            raise ValueError("q_lora_rank must be set for all but latent attention.")
+        if {*kinds} & {SPARSE, *HYBRID} and not self.q_lora_rank:
+            names = ", ".join(sorted({*kinds} - {LATENT}))
+            raise ValueError(f"q_lora_rank must be set for {names}; got None.")
         for name, by in (
             ("num_attention_heads", "o_groups"),
             ("n_routed_experts", "n_group"),
@@ -108,7 +110,7 @@ class Config:
         """Channels of the smallest head that has rotary ones among its own."""
         kinds = {*self.layer_types}
         index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf
-        return min(index, self.head_dim if kinds - {LATENT, SPARSE} else math.inf)
+        return min(index, self.head_dim if kinds & {*HYBRID} else math.inf)
 
     def attention(self, layer: int) -> str:
         """The kind of a layer's attention; blocks past the last are like it."""

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cache import Step
-from .config import COMPRESSED_SPARSE, SLIDING, Config
-from .latent import Learner, RMSNorm, index_scores, linear
+from .config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING, Config
+from .latent import Learner, RMSNorm, attentions, index_scores, linear
 from .rotary import angles, rotate
 
 
@@ -132,6 +132,9 @@ class EntryIndexer(Compressor, Learner):
         return full & torch.zeros_like(full).scatter(2, best, True)
 
 
+@attentions.register(SLIDING)
+@attentions.register(COMPRESSED_SPARSE)
+@attentions.register(HEAVILY_COMPRESSED)
 class HybridAttention(nn.Module):
     """Vectors `[B, T, hidden_size]` → same; taught in `innovation/03_hybrid_attention`."""
 

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..registry import Registry
 from .cache import Step
-from .config import SPARSE, Config
+from .config import LATENT, SPARSE, Config
 from .rotary import mscale, rotate
 
 
@@ -35,6 +36,11 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
+# name → class: `made = kind(config, layer)`, then `made(x, step)` is `[B, T, hidden_size]`
+attentions = Registry("attention of a language model")
+
+
+@attentions.register(LATENT)
 class LatentAttention(nn.Module):
     """Vectors `[B, T, hidden_size]` → same; taught in `basic/07_latent_attention`."""
 
@@ -206,6 +212,7 @@ def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
     return (weights.float()[:, :, None] * heads**-0.5 @ products).squeeze(2)
 
 
+@attentions.register(SPARSE)
 class SparseAttention(LatentAttention):
     """Latent attention to the tokens that an `Indexer` chose (DeepSeek-V3.2)."""
 

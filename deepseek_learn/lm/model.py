@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from .cache import Cache, Step
-from .config import LATENT, SPARSE, Config
+from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
-from .hybrid import HybridAttention
-from .latent import LatentAttention, Learner, RMSNorm, SparseAttention, linear
+from .hybrid import attentions  # with V4's, which that module adds
+from .latent import Learner, RMSNorm, linear
 from .rotary import angles
 
 
@@ -16,9 +16,7 @@ class Block(nn.Module):
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
-        attention = {LATENT: LatentAttention, SPARSE: SparseAttention}
-        attention = attention.get(config.attention(layer), HybridAttention)
-        self.self_attn = attention(config, layer)
+        self.self_attn = attentions[config.attention(layer)](config, layer)
         routed = layer >= config.first_k_dense_replace
         width = config.intermediate_size
         self.mlp = MixtureOfExperts(config) if routed else MLP(config, width)

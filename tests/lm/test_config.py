@@ -1,0 +1,72 @@
+"""Sizes that do not fit are refused; an attention of one's own takes part by its name."""
+
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn.errors import UnknownNameError
+from deepseek_learn.lm import Config, LanguageModel, attentions, generate
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        (
+            {"n_group": 3},
+            "n_routed_experts must be a multiple of n_group; got 16 and 3",
+        ),
+        ({"o_groups": 0}, "num_attention_heads must be a multiple of o_groups; got 4"),
+        ({"qk_rope_head_dim": 9}, "qk_rope_head_dim must be a multiple of 2; got 9"),
+        ({"topk_group": 2}, "topk_group must be from 1 to 1; got 2"),
+        (
+            {"num_experts_per_tok": 17},
+            "num_experts_per_tok must be from 1 to 16; got 17",
+        ),
+        ({"layer_types": ("latent_attention",)}, "num_hidden_layers=4 kinds"),
+        (
+            {"layer_types": ("sparse_attention",) * 4},
+            "q_lora_rank must be set for sparse_attention; got None",
+        ),
+        (
+            {
+                "layer_types": ("sliding_attention",) * 4,
+                "q_lora_rank": 8,
+                "head_dim": 8,
+            },
+            "qk_rope_head_dim must be from 1 to 8; got 16",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit(sizes, said):
+    with pytest.raises(ValueError, match=said):
+        Config(**sizes)
+
+
+def test_an_attention_that_is_not_known_is_named():
+    with pytest.raises(UnknownNameError, match="'mine' is not known; known are: compr"):
+        LanguageModel(Config(layer_types=("mine",) * 4))
+
+
+def test_an_attention_of_one_s_own():
+    @attentions.register("mean_of_the_past")
+    class Mean(nn.Module):
+        def __init__(self, config, layer):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x, step):
+            if step.cache is not None:
+                x = step.cache.append(self.layer, "seen", x, step)
+            seen = step.causal(x.shape[1]).float()
+            return seen / seen.sum(-1, keepdim=True) @ x
+
+    try:
+        torch.manual_seed(0)
+        kinds = ("mean_of_the_past", "latent_attention")
+        model = LanguageModel(Config(num_hidden_layers=2, layer_types=kinds)).eval()
+        (whole,) = generate(model, [[1, 2, 3]], 9)
+        with torch.no_grad():
+            again = model(torch.tensor([[1, 2, 3, *whole]]))[0, 2:-1].argmax(-1)
+        assert again.tolist() == whole
+    finally:
+        attentions.unregister("mean_of_the_past")
