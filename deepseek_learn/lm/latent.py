@@ -117,17 +117,23 @@ class LatentAttention(nn.Module):
         key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
         shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
         mask = None
-        if step.cache is not None or chosen is not None:
+        if chosen is not None or nope.shape[1] < seen:
             mask = step.causal(seen)
             if chosen is not None:
                 mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
             mask = mask[:, None]  # [B, 1, T, S]
         q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
-        q, k, v = (x.transpose(1, 2) for x in (q, k, value))
+        # of one size all three, and each in one piece: else the whole matrix of scores
+        # is written, and memory grows with the square of the length
+        size = max(q.shape[-1], value.shape[-1])
+        q, k, v = (
+            F.pad(x, (0, size - x.shape[-1])).transpose(1, 2).contiguous()
+            for x in (q, k, value)
+        )
         out = F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, scale=self.scale
         )
-        return out.transpose(1, 2)
+        return out.transpose(1, 2)[..., : value.shape[-1]]
 
     def read_latents(self, nope, rope, kept, chosen, step: Step) -> Tensor:
         """The heads share the latents, as keys and as values: `[B, T, H, v]`."""

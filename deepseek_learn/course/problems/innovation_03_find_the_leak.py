@@ -56,13 +56,33 @@ def first_sees_last(x):
     return y
 
 
+def third_sees_fourth(x):
+    y = x.clone()
+    y[2] = y[2] + x[3]
+    return y
+
+
+def last_but_one_sees_last(x):
+    y = x.clone()
+    y[-2] = y[-2] + x[-1]
+    return y
+
+
 def faint(x):
     """A thousandth of the token after the next."""
     return window(x) + 1e-3 * torch.cat([x[2:], x[-2:]])
 
 
 SOUND = (mean_of_the_past, window, entries, gate_of_the_past, last_sees_first)
-LEAKY = (lambda x: entries(x, late=0), gate_of_all, next_token, first_sees_last, faint)
+LEAKY = (
+    lambda x: entries(x, late=0),
+    gate_of_all,
+    next_token,
+    first_sees_last,
+    third_sees_fourth,
+    last_but_one_sees_last,
+    faint,
+)
 
 
 def check(answer, rng) -> None:
