@@ -178,3 +178,11 @@ def test_a_cache_is_of_one_model_and_one_batch():
 def test_tokens_of_another_shape_or_dtype_are_refused(ids):
     with pytest.raises(ValueError, match="ids must be int64"):
         model()(ids)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("attention", KINDS)
+def test_a_gpu_writes_the_same(attention):
+    made = model(attention=attention)
+    here = generate(made, PROMPTS, 50, speculative=True)
+    assert generate(made.cuda(), PROMPTS, 50, speculative=True) == here
