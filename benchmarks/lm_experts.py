@@ -3,8 +3,8 @@
     python benchmarks/lm_experts.py [--quick]
 
 Protocol. The zoo's `small_deepseek` without its block for drafts, and the same with one
-network in place of the experts: as wide as the three experts at work on a token (two
-routed, one shared), or as all seventeen. Text that is in this repository: the train parts
+network in each layer in place of the experts: together as many neurons as the mixture
+has at work on a token (two routed experts and a shared one), or in all (seventeen). Text that is in this repository: the train parts
 of `data.tang_poems` and `data.english_verses`, line by line in a random order, in the
 zoo's tokens. 600 steps of 16 windows of 256 tokens (2.5 million tokens, 2.2 times what
 there are), training as `zoo.train.small_deepseek` does it: same learning rate for all

@@ -131,7 +131,8 @@ class Config:
         if kind not in REFERENCES:
             known = ", ".join(REFERENCES)
             raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
-        for name, only in (("hidden_act", "silu"), ("attention_bias", False)):
+        built = {"hidden_act": "silu", "attention_bias": False, "rope_interleave": True}
+        for name, only in built.items():
             if content.get(name, only) != only:
                 raise ValueError(f"{name} must be {only!r}; got {content[name]!r}.")
         known = {each.name for each in fields(cls)} - {"layer_types"}

@@ -34,19 +34,19 @@ CONFIG = Config(
     num_experts_per_tok=2,
     moe_intermediate_size=96,
 )
-# the same without experts: as many parameters at work on a token, or as many in all
-EXPERTS = CONFIG.n_routed_experts + CONFIG.n_shared_experts
-AT_WORK = CONFIG.num_experts_per_tok + CONFIG.n_shared_experts
+LAYERS = CONFIG.num_hidden_layers
+
+
+def dense(experts: int) -> Config:
+    """The same without experts: as many neurons as so many of them have, and layer 1."""
+    neurons = (LAYERS - 1) * experts * CONFIG.moe_intermediate_size
+    each = round((CONFIG.intermediate_size + neurons) / LAYERS)
+    return replace(CONFIG, first_k_dense_replace=LAYERS + 1, intermediate_size=each)
+
+
 DENSE = {
-    name: replace(
-        CONFIG,
-        first_k_dense_replace=CONFIG.num_hidden_layers + 1,
-        intermediate_size=experts * CONFIG.moe_intermediate_size,
-    )
-    for name, experts in (
-        ("dense, equal active", AT_WORK),
-        ("dense, equal total", EXPERTS),
-    )
+    "dense, equal active": dense(CONFIG.num_experts_per_tok + CONFIG.n_shared_experts),
+    "dense, equal total": dense(CONFIG.n_routed_experts + CONFIG.n_shared_experts),
 }
 
 
