@@ -4,14 +4,15 @@
 
 Protocol. The zoo's `small_deepseek` without its block for drafts, and the same with one
 network in each layer in place of the experts: together as many neurons as the mixture
-has at work on a token (two routed experts and a shared one), or in all (seventeen). Text that is in this repository: the train parts
-of `data.tang_poems` and `data.english_verses`, line by line in a random order, in the
-zoo's tokens. 600 steps of 16 windows of 256 tokens (2.5 million tokens, 2.2 times what
-there are), training as `zoo.train.small_deepseek` does it: same learning rate for all
-three, which was chosen for the mixture. Seeds 0, 1, 2 decide the initial weights and the
-windows. Measured: bits a byte on both test parts (each line alone, the end included), by
-their bytes together; the processor time of a step; for the mixture the largest load over
-the mean load, less 1, of each layer on the test parts.
+has at work on a token (two routed experts and a shared one), or in all (seventeen). Text
+that is in this repository: the train parts of `data.tang_poems` and
+`data.english_verses`, line by line in a random order, in the zoo's tokens. 600 steps of
+16 windows of 256 tokens (2.5 million tokens, 2.2 times what there are), training as
+`zoo.train.small_deepseek` does it: same learning rate for all three, which was chosen for
+the mixture. Seeds 0, 1, 2 decide the initial weights and the windows. Measured: bits a
+byte on both test parts (each line alone, the end included), by their bytes together; the
+processor time of a step; for the mixture the largest load over the mean load, less 1, of
+each layer on the test parts.
 
 A row is the mean over the seeds of the difference to the mixture, with Student's 95 %
 interval. Targets, stated before the run: the mixture needs fewer bits than the dense
