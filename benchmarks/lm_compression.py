@@ -35,7 +35,7 @@ def windows(writer, part: str, count: int):
     import torch
 
     from deepseek_learn import data
-    from deepseek_learn.zoo.writer import document
+    from deepseek_learn.zoo.writing import document
 
     found = []
     for name, kind in TEXTS:

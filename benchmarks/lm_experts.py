@@ -52,7 +52,7 @@ def tokens_of(writer):
     import torch
 
     from deepseek_learn import data
-    from deepseek_learn.zoo.writer import document
+    from deepseek_learn.zoo.writing import document
 
     found = []
     for name, kind in (("tang_poems", "poem"), ("english_verses", "verse")):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UnknownNameError
 from .evaluation import Evaluation, evaluation
 from .models import Card, Model, card, load, register, zoo
-from .writer import Writer, writer
+from .writing import Writer, writer
 
 __all__ = [
     "Card",

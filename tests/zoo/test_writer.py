@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import cli, zoo
 from deepseek_learn.errors import DamagedFileError, UnknownNameError
-from deepseek_learn.zoo import writer as module
+from deepseek_learn.zoo import writing as module
 from deepseek_learn.zoo.train.small_deepseek import measured
 
 POEM, VERSE = "白日依山盡，", "The LORD is "

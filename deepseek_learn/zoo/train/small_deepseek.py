@@ -34,7 +34,7 @@ from ...optim import DeepOpt
 from ...training import Fit, fit, wsd
 from .. import storage
 from ..small_deepseek import small_deepseek
-from ..writer import END, KINDS, document
+from ..writing import END, KINDS, document
 from .bilingual import documents
 
 NAME, SEED = "small_deepseek", 0
@@ -176,9 +176,9 @@ def measured(model: LanguageModel, tokenizer, part: str = "test") -> dict:
         bits, size = frame["bits"].to_numpy(), frame["bytes"].to_numpy()
         low, high = np.quantile(bits[draws].sum(1) / size[draws].sum(1), (0.025, 0.975))
         value = bits.sum() / size.sum()
-        numbers = {"value": value, "low": low, "high": high, "n": len(frame)}
-        key = f"{name}: bits a byte"
-        found[key] = {k: round(float(v), 4) for k, v in numbers.items()}
+        numbers = {"value": value, "low": low, "high": high}
+        numbers = {k: round(float(v), 4) for k, v in numbers.items()}
+        found[f"{name}: bits a byte"] = numbers | {"n": len(frame)}
     return {"all": found}
 
 
