@@ -2,7 +2,9 @@
 
     python benchmarks/lm_compression.py [--quick]
 
-Protocol. `small_deepseek` with its experts as layers each (`lm.separate`), compressed by
+Protocol. `small_deepseek` without its block for drafts (which takes no part in these
+answers, so that nothing of it could be measured), its experts as layers each
+(`lm.separate`), compressed by
 `dpg.compress` at 3, 4 and 5 bits a weight on average, as it comes, really packed and run
 by the kernel that `dpg.backend()` names. "gptq" beside it is the same storage, rounding
 and kernel with so many bits in every row. Calibration: 48 windows of 256 tokens of the
@@ -89,6 +91,7 @@ def main() -> None:
     calibration_count, count = (16, 32) if quick else (CALIBRATION, TEST)
     writer = zoo.writer("small_deepseek")
     model = lm.separate(writer.model)
+    del model.model.layers[model.config.num_hidden_layers :]
     rows = windows(writer, "test", count)
     calibration = windows(writer, "train", calibration_count)[:, :-1].split(BATCH)
     wanted, reference = rows[:, 1:].flatten(), answers(model, rows)
@@ -140,6 +143,7 @@ def main() -> None:
                 f"{bits} bits, {mine['accuracy']:.2f} % of the accuracy",
                 "guide",
             )
+    print("in float:", ", ".join(f"{n} ({why})" for n, why in small.in_float.items()))
     result += [guide] if guide else []
     for each in result:
         print(f"{each['what']}: {each['measured']:.4g} {each['unit']} ({each['note']})")
