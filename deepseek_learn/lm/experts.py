@@ -26,8 +26,6 @@ SCORES = {
     "softmax": lambda logits: logits.softmax(-1),
     "sqrtsoftplus": lambda logits: F.softplus(logits).sqrt(),
 }
-
-
 BLOCK = 32  # tokens an expert; a larger block fills the cores by itself
 
 

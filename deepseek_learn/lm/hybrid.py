@@ -149,9 +149,7 @@ class HybridAttention(nn.Module):
         self.kv_proj = linear(c.hidden_size, c.head_dim)
         self.kv_norm = RMSNorm(c.head_dim, eps=c.rms_norm_eps)
         group = heads * c.head_dim // c.o_groups
-        self.o_a_proj = linear(
-            group, c.o_groups * c.o_lora_rank
-        )  # for each group its own
+        self.o_a_proj = linear(group, c.o_groups * c.o_lora_rank)  # each its own
         self.o_b_proj = linear(c.o_groups * c.o_lora_rank, c.hidden_size)
         self.sinks = nn.Parameter(torch.zeros(heads))
         if kind != SLIDING:

@@ -47,7 +47,6 @@ class LatentAttention(nn.Module):
     def __init__(self, config: Config, layer: int):
         super().__init__()
         self.config, self.layer = config, layer
-        self.sparse = config.attention(layer) == SPARSE
         c, heads = config, config.num_attention_heads
         query = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim)
         if c.q_lora_rank:
@@ -95,13 +94,14 @@ class LatentAttention(nn.Module):
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
         """Whether reading the latents multiplies less than expanding them first."""
-        if self.training and self.sparse:
-            return True  # the indexer learns from the attention, which that one has
         c, new, seen = self.config, x.shape[1], kept.shape[1]
         heads_dim = c.qk_nope_head_dim + c.v_head_dim
         expand = seen * c.kv_lora_rank * heads_dim + new * seen * heads_dim
         absorb = new * c.kv_lora_rank * heads_dim + new * seen * 2 * c.kv_lora_rank
         return absorb < expand
+
+    def learn(self, shares: Tensor, mask: Tensor) -> None:
+        """What is to be learnt from the attention itself: nothing, if all is read."""
 
     def expansion(self) -> tuple[Tensor, Tensor]:
         """:math:`W^K` `[H, nope, rank]` and :math:`W^V` `[H, v, rank]`."""
@@ -148,8 +148,7 @@ class LatentAttention(nn.Module):
         scores = q.flatten(1, 2) @ kept.mT * self.scale  # [B, T H, S]
         scores = scores.unflatten(1, q.shape[1:3]).float()
         shares = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1).to(q)
-        if self.training and self.sparse:
-            self.indexer.learn(shares, mask)
+        self.learn(shares, mask)
         read = shares.flatten(1, 2) @ kept[..., : self.config.kv_lora_rank]
         read = read.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
         return torch.einsum("bthr,hvr->bthv", read, value_up)
@@ -228,3 +227,11 @@ class SparseAttention(LatentAttention):
 
     def choose(self, x: Tensor, low: Tensor, step: Step) -> Tensor | None:
         return self.indexer(x, low, step)
+
+    def absorbs(self, x: Tensor, kept: Tensor) -> bool:
+        """In training always: the indexer learns from the attention, made that way."""
+        return self.training or super().absorbs(x, kept)
+
+    def learn(self, shares: Tensor, mask: Tensor) -> None:
+        if self.training:
+            self.indexer.learn(shares, mask)

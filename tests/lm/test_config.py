@@ -70,3 +70,32 @@ def test_an_attention_of_one_s_own():
         assert again.tolist() == whole
     finally:
         attentions.unregister("mean_of_the_past")
+
+
+@pytest.mark.parametrize("kind", ["sparse_attention", "compressed_sparse_attention"])
+def test_an_indexer_learns_from_the_attention_it_serves_and_teaches_nobody(kind):
+    """Its loss falls by its own weights alone, which the language's loss never moves."""
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": 1, "q_lora_rank": 32, "index_topk": 4}
+    sizes |= {"compress_rates": {"compressed_sparse_attention": 2}}
+    model = LanguageModel(Config(layer_types=(kind,), **sizes))
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.2)
+    own = {n: p for n, p in model.named_parameters() if ".indexer." in n}
+    rest = [p for n, p in model.named_parameters() if n not in own]
+    ids = torch.randint(256, (4, 40), generator=torch.Generator().manual_seed(1))
+    model(ids).square().sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in own.values())
+    model.zero_grad()
+    optimizer = torch.optim.Adam(own.values(), lr=1e-2)
+    losses = []
+    for _ in range(40):
+        model(ids)
+        loss = model.index_loss()
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is None or not p.grad.any() for p in rest)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]

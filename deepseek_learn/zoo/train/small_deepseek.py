@@ -13,7 +13,7 @@ on the test parts of `data.tang_poems` and `data.english_verses`, each line alon
 included. No target: what it reaches is held against dense models by a benchmark.
 
 Before it, five pairs of rates (of matrices and of the rest) were tried for 120 steps;
-the training loss was lowest at 0.005 and 0.005 (6.626), highest at 0.02 and 0.005 (6.822).
+the training loss was lowest near the rates taken, highest where matrices had 0.02.
 """
 
 import argparse
