@@ -31,8 +31,8 @@ Part D, exactness: small models of the reference's DeepseekV2, V3 and V32 (3 lay
 a standard deviation of about 2; 2 texts of 70 tokens, read whole, and in pieces with a
 cache. Target: no logit differs by more than 5e-5. (With 8 index heads one of these tokens
 scores several others exactly 0, each head's product being negative; which of them are
-read then depends on the order in which a sort finds them, and a logit differed by 0.4 in
-pieces. The reference has the same ties.)
+read then depends on the order in which a sort finds them, and logits in pieces differ
+visibly. The reference has the same ties.)
 """
 
 import argparse
