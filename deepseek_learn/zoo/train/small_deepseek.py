@@ -120,11 +120,18 @@ class Lesson(nn.Module):
         return nats.view_as(wanted).mean(1)
 
 
-def train(model: LanguageModel, tokens: Tensor, checkpoint: Path, **options) -> Fit:
-    """One run as the protocol says; it goes on from `checkpoint` where that exists."""
+def train(
+    model: LanguageModel, tokens: Tensor, checkpoint: Path | None = None, **options
+) -> Fit:
+    """One run as the protocol says; it goes on from `checkpoint` where that exists.
+
+    Args:
+        options: of `training.fit`, and `steps` and `lr` where the protocol's are not
+            wanted.
+    """
     lesson = Lesson(model)
     roles = {"*.gate.weight": "adamw", "*.position_bias": "adamw"}
-    optimizer = DeepOpt(lesson, lr=LR, roles=roles)
+    optimizer = DeepOpt(lesson, lr=options.pop("lr", LR), roles=roles)
     optimizer.register_step_post_hook(lambda *_: model.balance(BALANCE))
     weights = torch.tensor([1.0, AHEAD, 1.0])
     steps = options.pop("steps", STEPS)
