@@ -100,12 +100,13 @@ def load() -> tuple[LanguageModel, Any]:
     path = Path(found.origin).parent / FILE
     check_weights(path, SHA256)
     reader = gguf.GGUFReader(path)
-    config = _config(reader)
+    config, tokenizer = _config(reader), _tokenizer(reader)
+    reader.fields.clear()  # an object for each token: as much memory as the file
     with torch.device("meta"):  # no memory for what is about to be replaced
         model = LanguageModel(config)
     model.load_state_dict(_weights(reader, config), assign=True)
     model.lm_head.weight = model.model.embed_tokens.weight  # one table for both
-    return model.eval(), _tokenizer(reader)
+    return model.eval(), tokenizer
 
 
 def latent_cache(
