@@ -1,9 +1,9 @@
 """Experts on disk: of many networks few are at work, so only those are in memory.
 
-A file holds each expert's two matrices as packed planes, beginning on a page of memory,
-all alike. The file is mapped: an expert's pages are read when a token is first sent to
-it, and given back when it has not been used for longest. Lesson:
-`notebooks/practical/09_train_a_small_deepseek.ipynb`.
+A file holds each expert's two matrices as packed planes, beginning on a page of memory
+of the machine that wrote it, all alike. The file is mapped: an expert's pages are read
+when a token is first sent to it, and given back when it has not been used for longest.
+Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """
 
 import json
@@ -59,9 +59,9 @@ def write_experts(
             file.write(b"\0" * (-file.tell() % PAGE))
         if facts is None:
             raise ValueError("experts must hold at least one; got none.")
-        header = json.dumps({"count": count, "matrices": facts}).encode()
+        header = {"count": count, "page": PAGE, "matrices": facts}
         file.seek(0)
-        file.write(MAGIC + header + b"\n")
+        file.write(MAGIC + json.dumps(header).encode() + b"\n")
     return path
 
 
@@ -99,11 +99,11 @@ class MappedExperts(nn.Module):
         self.path, self.resident, self.cold = Path(path), resident, cold
         self.used = self.read = 0
         self._file = self.path.open("rb")
-        self.count, self._layout = _header(self._file, self.path)
+        self.count, self._page, self._layout = _header(self._file, self.path)
         self._bytes = sum(size for _, matrix in self._layout for *_, size in matrix)
-        self._bytes += -self._bytes % PAGE
+        self._bytes += -self._bytes % self._page
         size = os.fstat(self._file.fileno()).st_size
-        if size < PAGE + self.count * self._bytes:
+        if size < self._page + self.count * self._bytes:
             raise DamagedFileError(f"{path} is cut: it lacks some of its experts.")
         self._area = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._held: OrderedDict[int, list[PackedMatrix]] = OrderedDict()
@@ -129,7 +129,7 @@ class MappedExperts(nn.Module):
         while len(self._held) >= self.resident:
             self._give_back(self._held.popitem(last=False)[0])
         self.read += 1
-        place, matrices = PAGE + index * self._bytes, []
+        place, matrices = self._page + index * self._bytes, []
         for (rows, columns, group_size, segments), tensors in self._layout:
             with torch.device("meta"):
                 matrix = PackedMatrix(rows, columns, group_size, segments)
@@ -145,7 +145,7 @@ class MappedExperts(nn.Module):
         return matrices
 
     def _give_back(self, index: int) -> None:
-        place = PAGE + index * self._bytes
+        place = self._page + index * self._bytes
         self._area.madvise(mmap.MADV_DONTNEED, place, self._bytes)
         if self.cold:
             advice = os.POSIX_FADV_DONTNEED
@@ -156,13 +156,19 @@ class MappedExperts(nn.Module):
         return f"{size} in {self.path.name}, {self.resident} in memory"
 
 
-def _header(file, path: Path) -> tuple[int, list]:
-    """Number of experts; of each matrix its sizes and its tensors, in their order."""
-    first = file.read(PAGE)
-    if not first.startswith(MAGIC):
-        raise DamagedFileError(f"{path} is no file of experts.")
-    facts = json.loads(first[len(MAGIC) :].split(b"\n", 1)[0])
-    layout = []
+def _header(file, path: Path) -> tuple[int, int, list]:
+    """Number of experts, page; of each matrix its sizes and its tensors, in order."""
+    first, layout = file.read(PAGE), []
+    try:
+        magic, facts = first[: len(MAGIC)], first[len(MAGIC) :].split(b"\n", 1)[0]
+        facts = json.loads(facts if magic == MAGIC else "")
+        count, page = facts["count"], facts["page"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path} is no file of experts.") from error
+    if page % PAGE:
+        raise DamagedFileError(
+            f"{path} is for pages of {page} bytes; this machine has {PAGE}: write it here."
+        )
     for rows, columns, group_size, segments in facts["matrices"]:
         segments = tuple(Segment(*segment) for segment in segments)
         with torch.device("meta"):
@@ -172,4 +178,4 @@ def _header(file, path: Path) -> tuple[int, list]:
             for name, tensor in matrix.state_dict().items()
         ]
         layout.append(((rows, columns, group_size, segments), tensors))
-    return facts["count"], layout
+    return count, page, layout

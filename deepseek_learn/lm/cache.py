@@ -33,13 +33,12 @@ class Slots:
 class Cache:
     """Room for the tokens of `batch` sequences of one model, of at most `capacity`.
 
-    A token that is read again at its position replaces what was kept of it, so that
-    `lengths` may be set back: a rejected draft needs no other undoing, as long as it is
-    no longer than `ahead`.
+    A token that is read again at its position replaces what was kept of it: `rewind`
+    takes back a rejected draft, of up to `ahead` tokens.
 
     Attributes:
         lengths: `[B]` int64, tokens read.
-        end: the largest of the lengths that there were.
+        end: the largest of them after the last step, padding counted.
     """
 
     def __init__(self, model: nn.Module, batch: int, capacity: int, ahead: int = 1):
@@ -66,6 +65,14 @@ class Cache:
         slots = self.slots(layer, name, values, self.capacity)
         slots.put(step.positions, values, step.real)
         return slots.values[:, : self.end]
+
+    def rewind(self, tokens: Tensor | int) -> None:
+        """Forget the last of each row: so many, or `[B]`, at most `ahead`."""
+        if (torch.as_tensor(tokens) > self.ahead).any():
+            raise ValueError(
+                f"tokens must be at most {self.ahead} (ahead); got {tokens}."
+            )
+        self.lengths = self.lengths - tokens
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows of the batch only."""

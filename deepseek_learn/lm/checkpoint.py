@@ -50,27 +50,22 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
 
 
 def _json(path: Path) -> dict:
-    _need(path)
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _need(path: Path) -> None:
-    if not path.exists():
-        said = f"folder must hold {path.name}; {path.parent} does not."
-        raise FileNotFoundError(said)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is not whole JSON: {error}") from error
 
 
 def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        listed = _json(index)["weight_map"]
+        listed = _json(index).get("weight_map", {})
         return [folder / name for name in sorted(set(listed.values()))]
     return [folder / "model.safetensors"]
 
 
 def _read(path: Path, config: Config) -> dict[str, Tensor]:
     """A shard's tensors, mapped from the file, under this library's names."""
-    _need(path)
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
@@ -80,7 +75,7 @@ def _read(path: Path, config: Config) -> dict[str, Tensor]:
         raise DamagedFileError(said) from error
     weights = {}
     for name, tensor in found.items():
-        if tensor.is_floating_point() and tensor.dtype not in DTYPES:
+        if tensor.dtype not in DTYPES:
             raise DamagedFileError(
                 f"{name} in {path.name} must be float32, bfloat16 or float16; got "
                 f"{tensor.dtype}: convert the checkpoint first."
@@ -100,6 +95,10 @@ def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             parts = alone.setdefault(match[1], {"gate": {}, "up": {}, "down": {}})
             parts[match[3]][int(match[2])] = weights.pop(name)
     for name, parts in alone.items():
+        wanted = range(len(parts["down"]))
+        if any(sorted(part) != [*wanted] for part in parts.values()):
+            found = {kind: sorted(part) for kind, part in parts.items()}
+            raise DamagedFileError(f"{name} must be of {wanted}; got {found}.")
         gate, up, down = ([part[i] for i in sorted(part)] for part in parts.values())
         both = [torch.cat(pair) for pair in zip(gate, up, strict=True)]
         weights[f"{name}.gate_up_proj"] = torch.stack(both)
@@ -122,7 +121,5 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], dtype, folder: Path) -> 
                 f"{name} in {folder} must be {list(wanted[name].shape)} by config.json; "
                 f"got {list(tensor.shape)}."
             )
-        if tensor.is_floating_point():
-            kept = torch.float32 if ".gate." in name else dtype
-            weights[name] = tensor.to(kept)
+        weights[name] = tensor.to(torch.float32 if ".gate." in name else dtype)
     model.load_state_dict(weights, assign=True)

@@ -11,10 +11,32 @@ HEAVILY_COMPRESSED = "heavily_compressed_attention"
 HYBRID = (SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
 
 # what a reference of each type means without saying it
+V3 = {"topk_method": "noaux_tc", "routed_scaling_factor": 2.5}
 REFERENCES = {
-    "deepseek_v2": {"scoring_func": "softmax", "norm_topk_prob": False},
-    "deepseek_v3": {"topk_method": "noaux_tc"},
-    "deepseek_v32": {"topk_method": "noaux_tc"},
+    "deepseek_v2": {
+        "scoring_func": "softmax",
+        "topk_method": "greedy",
+        "norm_topk_prob": False,
+    },
+    "deepseek_v3": V3,
+    "deepseek_v32": V3,
+}
+TRAINED = "original_max_position_embeddings"
+# the options of a reference's config.json that are built here
+ALL = {
+    "hidden_act": ("silu",),
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "moe_layer_freq": (1,),
+    "rope_interleave": (True,),
+    "rope_type": ("default", "yarn"),
+    "truncate": (True,),
+}
+V2 = {"norm_topk_prob": (False,), "topk_method": ("greedy", "group_limited_greedy")}
+BUILT = {
+    "deepseek_v2": ALL | V2,
+    "deepseek_v3": ALL | {"topk_method": ("noaux_tc",)},
+    "deepseek_v32": ALL | {"topk_method": ("noaux_tc",)},
 }
 
 
@@ -96,7 +118,8 @@ class Config:
                 raise ValueError(
                     f"{name} must be a multiple of {by}; got {got} and {of}."
                 )
-        experts = self.topk_group * self.n_routed_experts // self.n_group
+        groups = self.n_group if self.topk_method == "greedy" else self.topk_group
+        experts = groups * self.n_routed_experts // self.n_group
         for name, most in (
             ("topk_group", self.n_group),
             ("num_experts_per_tok", experts),
@@ -131,17 +154,21 @@ class Config:
         if kind not in REFERENCES:
             known = ", ".join(REFERENCES)
             raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
-        built = {"hidden_act": "silu", "attention_bias": False, "rope_interleave": True}
-        for name, only in built.items():
-            if content.get(name, only) != only:
-                raise ValueError(f"{name} must be {only!r}; got {content[name]!r}.")
-        known = {each.name for each in fields(cls)} - {"layer_types"}
-        made = {k: v for k, v in content.items() if k in known and v is not None}
         # what older files call rope_scaling, with its base beside it
         rope = content.get("rope_parameters") or content.get("rope_scaling") or {}
-        named = {"rope_type": rope.get("type", "default")}
         base = {"rope_theta": content.get("rope_theta", 10_000.0)}
-        made["rope_parameters"] = named | base | rope
+        rope = {"rope_type": rope.get("type", "default")} | base | rope
+        for name, built in BUILT[kind].items():
+            if (got := (content | rope).get(name, built[0])) not in built:
+                said = " or ".join(map(repr, built))
+                raise ValueError(f"{name} must be {said} for {kind}; got {got!r}.")
+        if rope["rope_type"] == "yarn" and not rope.get(TRAINED):
+            raise ValueError(
+                f"rope_parameters must have {TRAINED} for yarn; got {rope}."
+            )
+        known = {each.name for each in fields(cls)} - {"layer_types"}
+        made = {k: v for k, v in content.items() if k in known and v is not None}
+        made["rope_parameters"] = rope
         if kind == "deepseek_v32":
             made["layer_types"] = (SPARSE,) * content["num_hidden_layers"]
         return cls(**REFERENCES[kind] | made)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Config
-from .latent import linear
+from .latent import learning, linear
 
 SCORES = {
     "sigmoid": torch.sigmoid,
@@ -77,7 +77,7 @@ class Router(nn.Module):
         weights = scores.gather(1, chosen)
         if c.norm_topk_prob:
             weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
-        if self.training:
+        if learning(self):
             counts = chosen.flatten().bincount(minlength=c.n_routed_experts)
             self.load = self.load + counts
         return chosen, weights * c.routed_scaling_factor
@@ -110,20 +110,27 @@ def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     return F.silu(gate) * up @ down.mT
 
 
-def by_expert(x: Tensor, chosen: Tensor, weights: Tensor, experts: Sequence) -> Tensor:
-    """Each expert is called once, with all of its tokens; one without any is not.
+def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Tensor:
+    """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
 
-    Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
+    Args:
+        run: `(tokens sorted by expert [N k, d], their experts, load [count]) → [N k, d]`.
     """
-    order = chosen.flatten().argsort(stable=True)  # pairs of token and expert [N k]
-    sizes = chosen.flatten().bincount(minlength=len(experts)).tolist()
-    token, weight = order // chosen.shape[1], weights.flatten()[order, None]
-    result = torch.zeros_like(x)
-    blocks = zip(experts, token.split(sizes), weight.split(sizes), strict=True)
-    for expert, each, scale in blocks:
-        if len(each):
-            result.index_add_(0, each, (expert(x[each]) * scale).to(x))
-    return result
+    expert = chosen.flatten()
+    order = expert.argsort(stable=True)  # pairs of token and expert
+    token, load = order // chosen.shape[1], expert.bincount(minlength=count)
+    done = run(x[token], expert[order], load) * weights.flatten()[order, None]
+    return torch.zeros_like(x).index_add_(0, token, done.to(x))
+
+
+def one_by_one(experts: Sequence):
+    """Each expert is called once, with all of its tokens; one without any is not."""
+
+    def run(x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
+        blocks = zip(experts, x.split(load.tolist()), strict=True)
+        return torch.cat([each(block) for each, block in blocks if len(block)])
+
+    return run
 
 
 class Experts(nn.Module):
@@ -138,29 +145,26 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.randn(sizes) * 0.02)
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        """As `by_expert`; few tokens for each of many experts in one batched product.
+        return dispatch(x, chosen, weights, len(self.down_proj), self._run)
+
+    def pairs(self):
+        """Each expert's two matrices: unbound, each has a gradient of its own size."""
+        return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
+
+    def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
+        """Few tokens for each of many experts in one batched product.
 
         Their blocks are filled up with zeros to the size of the largest.
         """
-        expert, count = chosen.flatten(), len(self.down_proj)
-        load = expert.bincount(minlength=count)
         most = int(load.max())
-        if most > BLOCK or count * most > 4 * len(expert):
-            # unbound, each has a gradient of its own size
-            pairs = zip(
-                self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True
-            )
-            networks = [partial(feed, gate_up=g, down=d) for g, d in pairs]
-            return by_expert(x, chosen, weights, networks)
-        order = expert.argsort(stable=True)  # [N k]
-        token, expert = order // chosen.shape[1], expert[order]
-        place = torch.arange(len(order), device=x.device)
-        place = place - (load.cumsum(0) - load)[expert]  # within its expert's block
-        blocks = x.new_zeros(count, most, x.shape[1])
-        blocks = blocks.index_put((expert, place), x[token])  # [E, most, d]
-        done = feed(blocks, self.gate_up_proj, self.down_proj)[expert, place]
-        done = done * weights.flatten()[order, None]
-        return torch.zeros_like(x).index_add_(0, token, done.to(x))
+        if most > BLOCK or len(load) * most > 4 * len(x):
+            networks = [partial(feed, gate_up=g, down=d) for g, d in self.pairs()]
+            return one_by_one(networks)(x, expert, load)
+        first = load.cumsum(0) - load
+        place = torch.arange(len(x), device=x.device) - first[expert]
+        blocks = x.new_zeros(len(load), most, x.shape[1])
+        blocks = blocks.index_put((expert, place), x)  # [E, most, d]
+        return feed(blocks, self.gate_up_proj, self.down_proj)[expert, place]
 
 
 class Expert(nn.Module):
@@ -182,7 +186,7 @@ class SeparateExperts(nn.ModuleList):
     """The same as `Experts`, for tools that look for linear layers: see `separate`."""
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        return by_expert(x, chosen, weights, self)
+        return dispatch(x, chosen, weights, len(self), one_by_one(self))
 
 
 def separate(model: nn.Module) -> nn.Module:
@@ -190,8 +194,7 @@ def separate(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         if isinstance(getattr(module, "experts", None), Experts):
-            stacked = module.experts
-            pairs = zip(stacked.gate_up_proj, stacked.down_proj, strict=True)
+            pairs = module.experts.pairs()
             module.experts = SeparateExperts(Expert(*pair) for pair in pairs)
     return model
 

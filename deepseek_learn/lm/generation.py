@@ -20,7 +20,9 @@ def shares(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tens
     """
     if not temperature:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    p = (logits.float() / temperature).softmax(-1)
+    # the largest first becomes 0: a temperature near 0 then overflows to -inf alone
+    logits = logits.float() - logits.amax(-1, keepdim=True).float()
+    p = (logits / temperature).softmax(-1)
     if top_p < 1:
         ordered, index = p.sort(-1, descending=True)
         beyond = ordered.cumsum(-1) - ordered >= top_p  # the first is always kept
@@ -58,6 +60,7 @@ def stream(
     Args:
         temperature, top_p: see `shares`; temperature 0 is greedy.
         stop: tokens that end a row; they are given out too.
+        seed: of the draws; without one each call draws anew.
         speculative: the model's `MultiTokenPrediction` drafts the token after the next,
             and the model reads both at once (Leviathan et al. 2023, arXiv 2211.17192):
             the distribution of what is written stays what it is without.
@@ -75,7 +78,9 @@ def stream(
     def distribution(hidden: Tensor) -> Tensor:
         logits = model.lm_head(hidden)
         if not torch.isfinite(logits).all():
-            raise ValueError("logits must be finite; got NaN: are the weights whole?")
+            raise ValueError(
+                "logits must be finite; got NaN or infinity: are the weights whole?"
+            )
         return shares(logits, temperature, top_p)
 
     def draw(p: Tensor) -> Tensor:
@@ -127,7 +132,7 @@ def stream(
         token = draw(torch.where(held, p[:, 1], (p[:, 0] - q).clamp_min(0) + 1e-30))
         pairs = torch.cat([guess, token], 1).tolist()
         news = [pair if h else pair[1:] for pair, h in zip(pairs, held, strict=True)]
-        cache.lengths = cache.lengths - (~held[:, 0]).long()
+        cache.rewind((~held[:, 0]).long())
         following = torch.cat([torch.where(held, guess, token), token], 1)
         guess, q = draft(hidden, following, held[:, 0].long(), step)
 
@@ -143,31 +148,29 @@ def accepted(guess: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
 
 
 def _check(model, prompts, max_new_tokens, temperature, top_p, speculative) -> None:
-    most, vocab = model.config.max_position_embeddings, model.config.vocab_size
+    c = model.config
     for i, prompt in enumerate(prompts):
-        if not len(prompt) or not 0 <= min(prompt) <= max(prompt) < vocab:
+        wrong = [token for token in prompt if not 0 <= token < c.vocab_size]
+        if wrong or not len(prompt):
             raise ValueError(
-                f"prompts must be of one or more tokens, each from 0 to {vocab - 1}; "
-                f"prompt {i} is {list(prompt)[:9]}."
+                f"prompts must be of one or more tokens, each from 0 to "
+                f"{c.vocab_size - 1}; prompt {i} has {wrong[:9] or 'none'}."
             )
-    longest = max((len(prompt) for prompt in prompts), default=0)
-    for name, value, fits, wanted in (
-        ("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "at least 1"),
-        ("temperature", temperature, temperature >= 0, "0 or more"),
-        ("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
-        ("prompts", "none", len(prompts) > 0, "at least one"),
+    longest = max(map(len, prompts), default=0)
+    room = c.max_position_embeddings - longest
+    for fits, said in (
+        (len(prompts), "prompts must be at least one; got none"),
+        (temperature >= 0, f"temperature must be 0 or more; got {temperature}"),
+        (0 < top_p <= 1, f"top_p must be above 0 and at most 1; got {top_p}"),
+        (room > 0, f"prompts must be below {longest + room} tokens; got {longest}"),
         (
-            "max_new_tokens",
-            f"{max_new_tokens} after a prompt of {longest}",
-            longest + max_new_tokens <= most,
-            f"such that a sequence stays within {most} tokens",
+            1 <= max_new_tokens <= room,
+            f"max_new_tokens must be from 1 to {room}; got {max_new_tokens}",
         ),
         (
-            "speculative",
-            speculative,
-            model.config.num_nextn_predict_layers or not speculative,
-            "False for a model without MultiTokenPrediction",
+            c.num_nextn_predict_layers or not speculative,
+            "speculative must be False for a model without MultiTokenPrediction",
         ),
     ):
         if not fits:
-            raise ValueError(f"{name} must be {wanted}; got {value}.")
+            raise ValueError(f"{said}.")

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from .cache import Step
 from .config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING, Config
-from .latent import Learner, RMSNorm, attentions, index_scores, linear
+from .latent import (
+    Learner,
+    RMSNorm,
+    attention,
+    attentions,
+    index_scores,
+    learning,
+    linear,
+)
 from .rotary import angles, rotate
 
 
@@ -54,8 +62,8 @@ class Compressor(nn.Module):
         gate = gate + self.position_bias
         if self.overlap:  # from the window before, then its own: [B, n, 2 rate, dim]
             content, gate = (
-                torch.cat([x[:, :-1, :, : self.dim], x[:, 1:, :, self.dim :]], 2)
-                for x in (content, gate)
+                torch.cat([row[:, :-1, :, : self.dim], row[:, 1:, :, self.dim :]], 2)
+                for row in (content, gate)
             )
             before = first[:, :, None, None] == 0  # nothing is before the first window
             early = torch.arange(2 * self.rate, device=x.device) < self.rate
@@ -169,13 +177,8 @@ class HybridAttention(nn.Module):
             entries, visible = self.compressor(x, low, step)
             keys = torch.cat([keys, entries], 1)
             seen = torch.cat([seen, visible], 2)
-        scores = q.flatten(1, 2) @ keys.mT * c.head_dim**-0.5  # [B, T H, K]
-        scores = scores.unflatten(1, q.shape[1:3]).float()
-        scores = scores.masked_fill(~seen[:, :, None], float("-inf"))
-        # a sink takes part of a head's attention to nothing
-        sinks = self.sinks.float()[:, None].expand(*scores.shape[:3], 1)
-        shares = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1].to(keys)
-        if self.training and self.indexed:
+        shares = attention(q, keys, seen, c.head_dim**-0.5, self.sinks)  # [B, T, H, K]
+        if self.indexed and learning(self):
             window = keys.shape[1] - visible.shape[2]
             self.compressor.indexer.learn(shares[..., window:], visible)
         read = (shares.flatten(1, 2) @ keys).unflatten(1, q.shape[1:3])  # [B, T, H, d]

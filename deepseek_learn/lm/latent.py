@@ -73,9 +73,15 @@ class LatentAttention(nn.Module):
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], -1)
         rope = rotate(rope, step.turns["main"])
         kept = self.kept(x, step)  # [B, S, rank + rope]
-        chosen = self.choose(x, low, step)  # [B, T, k] of S
+        chosen, mask = self.choose(x, low, step), step.causal(kept.shape[1])
+        if chosen is not None and x.shape[1] == 1 and not self.learns():
+            mask = mask.gather(2, chosen)  # those alone are read
+            kept = kept.gather(1, chosen.mT.expand(-1, -1, kept.shape[2]))
+        elif chosen is not None:
+            mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
         read = self.read_latents if self.absorbs(x, kept) else self.read_expanded
-        return self.o_proj(read(nope, rope, kept, chosen, step).flatten(2))
+        plain = chosen is None and x.shape[1] == kept.shape[1]
+        return self.o_proj(read(nope, rope, kept, mask, plain).flatten(2))
 
     def kept(self, x: Tensor, step: Step) -> Tensor:
         """What is kept of each token, with those read before: `[B, S, rank + rope]`."""
@@ -100,28 +106,13 @@ class LatentAttention(nn.Module):
         absorb = new * c.kv_lora_rank * heads_dim + new * seen * 2 * c.kv_lora_rank
         return absorb < expand
 
-    def learn(self, shares: Tensor, mask: Tensor) -> None:
-        """What is to be learnt from the attention itself: nothing, if all is read."""
-
-    def expansion(self) -> tuple[Tensor, Tensor]:
-        """:math:`W^K` `[H, nope, rank]` and :math:`W^V` `[H, v, rank]`."""
-        c = self.config
-        weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
-        return weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
-
-    def read_expanded(self, nope, rope, kept, chosen, step: Step) -> Tensor:
+    def read_expanded(self, nope, rope, kept, mask, plain: bool) -> Tensor:
         """Keys and values of each head are made from the latents: `[B, T, H, v]`."""
-        c, seen = self.config, kept.shape[1]
+        c = self.config
         latent, shared = kept.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
         both = self.kv_b_proj(latent).unflatten(2, (c.num_attention_heads, -1))
         key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
         shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
-        mask = None
-        if chosen is not None or nope.shape[1] < seen:
-            mask = step.causal(seen)
-            if chosen is not None:
-                mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
-            mask = mask[:, None]  # [B, 1, T, S]
         q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
         # of one size all three, and each in one piece: else the whole matrix of scores
         # is written, and memory grows with the square of the length
@@ -130,28 +121,46 @@ class LatentAttention(nn.Module):
             F.pad(x, (0, size - x.shape[-1])).transpose(1, 2).contiguous()
             for x in (q, k, value)
         )
+        mask = None if plain else mask[:, None]  # [B, 1, T, S]
         out = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=mask is None, scale=self.scale
+            q, k, v, mask, is_causal=plain, scale=self.scale
         )
         return out.transpose(1, 2)[..., : value.shape[-1]]
 
-    def read_latents(self, nope, rope, kept, chosen, step: Step) -> Tensor:
+    def read_latents(self, nope, rope, kept, mask, plain: bool) -> Tensor:
         """The heads share the latents, as keys and as values: `[B, T, H, v]`."""
-        key_up, value_up = self.expansion()
+        c = self.config
+        weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
+        key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
         q = torch.cat([torch.einsum("bthn,hnr->bthr", nope, key_up), rope], -1)
-        mask = step.causal(kept.shape[1])
-        if chosen is not None and q.shape[1] == 1:  # read the chosen ones only
-            kept = kept.gather(1, chosen[:, 0, :, None].expand(-1, -1, kept.shape[2]))
-            mask = mask.gather(2, chosen)
-        elif chosen is not None:
-            mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
-        scores = q.flatten(1, 2) @ kept.mT * self.scale  # [B, T H, S]
-        scores = scores.unflatten(1, q.shape[1:3]).float()
-        shares = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1).to(q)
-        self.learn(shares, mask)
-        read = shares.flatten(1, 2) @ kept[..., : self.config.kv_lora_rank]
+        shares = attention(q, kept, mask, self.scale)
+        if self.learns():
+            self.indexer.learn(shares, mask)
+        read = shares.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
         read = read.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
         return torch.einsum("bthr,hvr->bthv", read, value_up)
+
+    def learns(self) -> bool:
+        """Whether there is something to learn from the attention itself."""
+        return False
+
+
+def attention(q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks=None):
+    """Of heads that share `keys` `[B, S, d]`, in float32: `[B, T, H, S]`.
+
+    A sink takes part of a head's attention to nothing.
+    """
+    scores = (q.flatten(1, 2) @ keys.mT * scale).unflatten(1, q.shape[1:3]).float()
+    scores = scores.masked_fill(~mask[:, :, None], float("-inf"))
+    if sinks is not None:
+        sinks = sinks.float()[:, None].expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], -1)
+    return scores.softmax(-1)[..., : keys.shape[1]].to(q)
+
+
+def learning(module: nn.Module) -> bool:
+    """In training, and not only asked for an answer meanwhile."""
+    return module.training and torch.is_grad_enabled()
 
 
 class Learner(nn.Module):
@@ -162,13 +171,13 @@ class Learner(nn.Module):
     with :math:`p` the attention summed over the heads (DeepSeek-V3.2, §2.1).
 
     Attributes:
-        loss: that of the last forward pass in training, else 0.
+        loss: that of the last forward pass in training; 0 after it was asked for.
     """
 
     loss: Tensor | float = 0.0
 
     def keep(self, scores: Tensor) -> None:
-        self.scores = scores if self.training else None
+        self.scores, self.loss = scores if learning(self) else None, 0.0
 
     def learn(self, shares: Tensor, chosen: Tensor) -> None:
         """Attention `[B, T, H, S]` to what was `chosen` `[B, T, S]` of the scored."""
@@ -212,9 +221,10 @@ class Indexer(Learner):
 def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
     """Queries `[B, T, H, d]`, keys `[B, S, d]`, weights `[B, T, H]` → `[B, T, S]`."""
     heads, dim = q.shape[2:]
-    products = F.relu(q.float().flatten(1, 2) @ k.float().mT)  # [B, T H, S]
-    products = products.unflatten(1, q.shape[1:3]) * dim**-0.5
-    return (weights.float()[:, :, None] * heads**-0.5 @ products).squeeze(2)
+    with torch.autocast(q.device.type, enabled=False):
+        products = F.relu(q.float().flatten(1, 2) @ k.float().mT)  # [B, T H, S]
+        products = products.unflatten(1, q.shape[1:3]) * dim**-0.5
+        return (weights.float()[:, :, None] * heads**-0.5 @ products).squeeze(2)
 
 
 @attentions.register(SPARSE)
@@ -230,8 +240,7 @@ class SparseAttention(LatentAttention):
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
         """In training always: the indexer learns from the attention, made that way."""
-        return self.training or super().absorbs(x, kept)
+        return self.learns() or super().absorbs(x, kept)
 
-    def learn(self, shares: Tensor, mask: Tensor) -> None:
-        if self.training:
-            self.indexer.learn(shares, mask)
+    def learns(self) -> bool:
+        return learning(self)

@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
     and `V32ForCausalLM`, whose checkpoints `lm.load` reads.
 
     Raises:
-        ValueError: for tokens that do not fit, with what it got.
+        ValueError: for tokens of another shape or dtype, or more than there is room for.
     """
 
     def __init__(self, config: Config):
@@ -142,6 +142,10 @@ class LanguageModel(nn.Module):
         dim, kinds = c.qk_rope_head_dim, ("main", "compress")
         turns = {kind: angles(positions, dim, c.rope(kind)) for kind in kinds}
         counts = torch.full_like(positions[:, 0], new) if lengths is None else lengths
+        if counts.shape != (len(ids),) or ((counts < 0) | (counts > new)).any():
+            raise ValueError(
+                f"lengths must be [B], from 0 to {new}; got {counts.tolist()}."
+            )
         real = torch.arange(new, device=ids.device) < counts[:, None]
         if cache is not None:
             cache.end = past + new
@@ -149,8 +153,12 @@ class LanguageModel(nn.Module):
         return Step(ids, positions, real, turns, cache)
 
     def index_loss(self) -> Tensor | float:
-        """What the indexers have to learn from the last pass, to add to the loss."""
-        return sum(m.loss for m in self.modules() if isinstance(m, Learner))
+        """What the indexers have to learn from the last pass, to add to the loss; once."""
+        learners = [m for m in self.modules() if isinstance(m, Learner)]
+        total = sum(learner.loss for learner in learners)
+        for learner in learners:
+            learner.loss = 0.0  # it holds the pass's graph
+        return total
 
     def routers(self) -> list[Router]:
         """The routers of its mixtures, in the order of the layers."""

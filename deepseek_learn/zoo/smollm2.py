@@ -117,6 +117,8 @@ def latent_cache(
 ) -> LanguageModel:
     """A copy that keeps `rank` numbers of a token in a layer, in place of 384.
 
+    All other weights are the model's own, not copies.
+
     Args:
         moments: of each layer :math:`E[y y^T]` `[384, 384]`, see `moments`; without
             them the decomposition is the weights' alone.
@@ -124,9 +126,12 @@ def latent_cache(
             before the components are taken, and back: large keys would have them all.
 
     Raises:
-        ValueError: for a rank that is not from 1 to 384.
+        ValueError: for a rank that is not from 1 to 384, and a model that is such a copy.
     """
-    full = model.model.layers[0].self_attn.kv_proj.out_features
+    first = model.model.layers[0].self_attn
+    full = first.kv_proj.out_features
+    if not isinstance(first.up, nn.Identity):
+        raise ValueError(f"model must keep its keys and values whole; it keeps {full}.")
     if not 1 <= rank <= full:
         raise ValueError(f"rank must be from 1 to {full}; got {rank}.")
     model = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # all shared
@@ -134,7 +139,7 @@ def latent_cache(
         attention = block.self_attn
         weight = attention.kv_proj.weight.detach()
         moment = weight @ weight.T if moments is None else moments[i]
-        scale = torch.ones(full)
+        scale = weight.new_ones(full)
         if balanced and moments is not None:
             keys, values = moment.diagonal().chunk(2)
             scale[: full // 2] = (values.sum() / keys.sum()).sqrt()
@@ -154,10 +159,11 @@ def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
     hooks = []
     for block in model.model.layers:
         kept = block.self_attn.kv_proj
-        sums.append(torch.zeros(kept.out_features, kept.out_features))
+        sums.append(kept.weight.new_zeros(kept.out_features, kept.out_features).float())
 
         def add(module, inputs, y, total=sums[-1]):
-            total += y.flatten(0, 1).T @ y.flatten(0, 1)
+            rows = y.flatten(0, 1).float()
+            total += rows.T @ rows
 
         hooks.append(kept.register_forward_hook(add))
     for window in windows:

@@ -121,6 +121,11 @@ def test_a_cut_or_another_file_is_refused(path):
     path.write_bytes(content[: -2 * mmap.PAGESIZE])
     with pytest.raises(DamagedFileError, match="is cut: it lacks some of its experts"):
         dpg.MappedExperts(path, 1)
+    path.write_bytes(content.replace(b'"page": ', b'"page": 1'))
+    with pytest.raises(
+        DamagedFileError, match=r"is for pages of 1\d+ bytes; this mach"
+    ):
+        dpg.MappedExperts(path, 1)
     path.write_bytes(b"x" * 9000)
     with pytest.raises(DamagedFileError, match="is no file of experts"):
         dpg.MappedExperts(path, 1)

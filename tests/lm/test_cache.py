@@ -73,3 +73,22 @@ def test_rows_that_ended_are_let_go():
         got = model(ids[[2, 0], 37:], cache)
         wanted = model(ids[[2, 0]])[:, 37:]
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+def test_more_than_was_foreseen_is_not_taken_back():
+    model = LanguageModel(Config(layer_types=(SLIDING,), **SIZES))
+    cache = Cache(model, 1, 20, ahead=2)
+    model(torch.zeros(1, 9, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match=r"tokens must be at most 2 \(ahead\); got 3"):
+        cache.rewind(3)
+    cache.rewind(2)
+    assert cache.lengths.tolist() == [7]
+
+
+@pytest.mark.parametrize("lengths", [[10, 12], [-1, 3], [5]])
+def test_lengths_past_the_tokens_are_refused(lengths):
+    model = LanguageModel(Config(layer_types=(SLIDING,), **SIZES))
+    cache = Cache(model, 2, 20)
+    with pytest.raises(ValueError, match=r"lengths must be \[B\], from 0 to 10; got"):
+        model(torch.zeros(2, 10).long(), cache, torch.tensor(lengths))
+    assert cache.lengths.tolist() == [0, 0]

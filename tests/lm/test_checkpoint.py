@@ -91,10 +91,24 @@ def test_a_cut_or_missing_file(saved):
     with pytest.raises(DamagedFileError, match="is not a whole safetensors file"):
         lm.load(saved)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"must hold model\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"No such file.*model\.safetensors"):
         lm.load(saved)
     (saved / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"must hold config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"No such file.*config\.json"):
+        lm.load(saved)
+
+
+def test_a_cut_config_and_a_lost_expert(saved):
+    path = saved / "config.json"
+    whole = path.read_text()
+    path.write_text(whole[:-9])
+    with pytest.raises(DamagedFileError, match="is not whole JSON"):
+        lm.load(saved)
+    path.write_text(whole)
+    rewrite(saved, lambda kept: kept.pop("model.layers.1.mlp.experts.3.up_proj.weight"))
+    with pytest.raises(
+        DamagedFileError, match=r"experts must be of range.*'up': \[0, 1"
+    ):
         lm.load(saved)
 
 
@@ -102,7 +116,21 @@ def test_a_cut_or_missing_file(saved):
     ("change", "said"),
     [
         ({"model_type": "llama"}, "model_type must be one of .*; got 'llama'"),
-        ({"hidden_act": "gelu"}, "hidden_act must be 'silu'; got 'gelu'"),
+        ({"hidden_act": "gelu"}, "hidden_act must be 'silu' for .*; got 'gelu'"),
+        ({"mlp_bias": True}, "mlp_bias must be False for .*; got True"),
+        ({"moe_layer_freq": 2}, "moe_layer_freq must be 1 for .*; got 2"),
+        (
+            {"topk_method": "greedy"},
+            "topk_method must be 'noaux_tc' for .*; got 'greedy'",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 2.0}},
+            "rope_type must be 'default' or 'yarn' for .*; got 'linear'",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
+            "rope_parameters must have original_max_position_embeddings for yarn",
+        ),
         ({"n_group": 3}, "n_routed_experts must be a multiple of n_group; got 8 and 3"),
         ({"scoring_func": "tanh"}, "scoring_func must be one of .*; got 'tanh'"),
     ],

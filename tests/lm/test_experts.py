@@ -156,3 +156,22 @@ def test_shared_experts_see_every_token():
 def test_a_score_that_is_not_known():
     with pytest.raises(ValueError, match=r"scoring_func must be one of .*; got 'tanh'"):
         Router(config(scoring_func="tanh"))
+
+
+def test_each_score_is_its_formula():
+    """`greedy` choice of all experts leaves the scores themselves as weights."""
+    x = torch.randn(5, 16)
+    options = {
+        "topk_method": "greedy",
+        "norm_topk_prob": False,
+        "num_experts_per_tok": 12,
+    }
+    for name, formula in {
+        "sigmoid": lambda z: 1 / (1 + (-z).exp()),
+        "softmax": lambda z: z.exp() / z.exp().sum(-1, keepdim=True),
+        "sqrtsoftplus": lambda z: (1 + z.exp()).log().sqrt(),
+    }.items():
+        router = Router(config(scoring_func=name, **options))
+        chosen, weights = router(x)
+        wanted = formula(x @ router.weight.T).gather(1, chosen)
+        torch.testing.assert_close(weights, wanted)

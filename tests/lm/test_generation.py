@@ -1,5 +1,7 @@
 """Writing on: drafts change nothing but the pace, options do what they say."""
 
+import copy
+
 import pytest
 import torch
 
@@ -94,6 +96,29 @@ def test_temperature_and_top_p():
     assert shares(logits, 1.0, 1e-9).tolist() == [1, 0, 0, 0]
 
 
+def test_a_temperature_near_zero_is_greedy():
+    logits = torch.tensor([[1.0, 3.0, 2.9]])
+    assert shares(logits, 1e-40).tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize("attention", [SPARSE, COMPRESSED_SPARSE])
+def test_a_model_in_training_writes_learns_and_can_be_copied(attention):
+    """Writing meanwhile neither counts nor teaches; the loss leaves no graph behind."""
+    made = model(attention=attention)
+    wanted = generate(made, [[1, 2, 3]], max_new_tokens=20)
+    made.train()
+    made(torch.tensor([[1, 2, 3, 4] * 8])).sum().backward()
+    counted = [torch.as_tensor(router.load).tolist() for router in made.routers()]
+    assert generate(made, [[1, 2, 3]], max_new_tokens=20) == wanted
+    after = [torch.as_tensor(router.load).tolist() for router in made.routers()]
+    assert after == counted
+    assert max(max(load) for load in counted[:1]) > 0
+    made(torch.tensor([[1, 2, 3, 4] * 8]))
+    assert made.index_loss().requires_grad
+    assert made.index_loss() == 0
+    copy.deepcopy(made)
+
+
 def test_a_seed_repeats_and_another_differs():
     made = model(vocab=50)
     options = {"temperature": 1.0, "max_new_tokens": 20}
@@ -125,7 +150,7 @@ def test_a_sequence_may_fill_the_context_and_no_more():
     for speculative in (False, True):
         options = {"max_new_tokens": 61, "speculative": speculative}
         assert len(generate(made, [[1, 2, 3]], **options)[0]) == 61
-    with pytest.raises(ValueError, match="64 tokens; got 62 after a prompt of 3"):
+    with pytest.raises(ValueError, match="max_new_tokens must be from 1 to 61; got 62"):
         generate(made, [[1, 2, 3]], max_new_tokens=62)
 
 
@@ -133,9 +158,10 @@ def test_a_sequence_may_fill_the_context_and_no_more():
     ("prompts", "options", "said"),
     [
         ([], {}, "prompts must be at least one"),
-        ([[1], []], {}, r"of one or more tokens, each from 0 to 4; prompt 1 is \[\]"),
-        ([[1, 5]], {}, r"each from 0 to 4; prompt 0 is \[1, 5\]"),
-        ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be at least 1; got 0"),
+        ([[1], []], {}, r"of one or more tokens, each from 0 to 4; prompt 1 has none"),
+        ([[1, 5]], {}, r"each from 0 to 4; prompt 0 has \[5\]"),
+        ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be from 1 to 63; got 0"),
+        ([[1] * 64], {}, "prompts must be below 64 tokens; got 64"),
         ([[1]], {"temperature": -1}, "temperature must be 0 or more; got -1"),
         ([[1]], {"top_p": 0}, "top_p must be above 0 and at most 1; got 0"),
     ],

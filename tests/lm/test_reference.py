@@ -76,7 +76,7 @@ def test_a_rejected_draft_leaves_no_trace(pair):
     got = []
     for t in range(70):
         mine(tokens(1, 3, seed=t), cache)
-        cache.lengths = cache.lengths - 3
+        cache.rewind(3)
         got.append(mine(ids[:, t : t + 1], cache))
     # each is within LIMIT of the reference
     assert (torch.cat(got, 1) - wanted).abs().max() < 2 * LIMIT
@@ -119,7 +119,7 @@ def test_hybrid_attention_in_pieces_gives_the_same(hybrid):
         cache, got = Cache(mine, 2, 73, ahead=3), []
         for piece in pieces:
             block.self_attn(torch.randn(2, 3, 48), mine.step(ids[:, :3], cache))
-            cache.lengths = cache.lengths - 3
+            cache.rewind(3)
             step = mine.step(ids[:, piece], cache)
             got.append(block.self_attn(x[:, piece], step))
         assert (torch.cat(got, 1) - wanted).abs().max() < LIMIT
