@@ -135,6 +135,8 @@ def train(
     optimizer.register_step_post_hook(lambda *_: model.balance(BALANCE))
     weights = torch.tensor([1.0, AHEAD, 1.0])
     steps = options.pop("steps", STEPS)
+    if steps > EPOCH and steps % EPOCH:
+        raise ValueError(f"steps must be below or a multiple of {EPOCH}; got {steps}.")
     return fit(
         lesson,
         Windows(tokens),
@@ -142,7 +144,7 @@ def train(
         epochs=max(steps // EPOCH, 1),
         epoch_batches=min(steps, EPOCH),
         batch_size=BATCH,
-        loss=lambda losses, _: (losses @ weights).mean(),
+        loss=lambda losses, _: (losses @ weights.to(losses)).mean(),
         schedule=wsd,
         checkpoint=checkpoint,
         **{"seed": SEED, **options},
