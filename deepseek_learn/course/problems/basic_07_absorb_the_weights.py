@@ -4,6 +4,7 @@
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .. import expect
 from ..problem import Failed, Problem
@@ -15,8 +16,8 @@ def check(answer, rng) -> None:
     expect.function(answer, "attend")
     for _ in range(4):
         heads, seen = int(rng.integers(2, 6)), int(rng.integers(40, 70))
-        nope, rope, value = (int(n) for n in rng.integers(9, 14, size=3))
-        rank = int(rng.integers(5, 8))
+        nope, rope, value = (int(n) for n in rng.integers(24, 33, size=3))
+        rank = int(rng.integers(3, 5))
         sizes = {
             "q": (heads, nope),
             "r": (heads, rope),
@@ -26,26 +27,30 @@ def check(answer, rng) -> None:
             "value_up": (heads, value, rank),
         }
         given = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes.values()]
-        with Largest() as largest:
+        with Made() as made:
             got = expect.call(answer, *[x.clone() for x in given])
         compare(got, [x.double().numpy() for x in given])
-        # a key of each head for each token would be larger than all that is needed
-        if largest.numbers >= heads * seen * min(nope, value):
-            raise Failed(
-                "absorb_the_weights.expanded", got=largest.numbers, scores=heads * seen
-            )
+        # keys, or values, of all heads and tokens are more than all that is needed
+        if made.numbers >= heads * seen * min(nope, value):
+            facts = {"got": made.numbers, "scores": heads * seen}
+            raise Failed("absorb_the_weights.expanded", **facts)
 
 
-class Largest(TorchDispatchMode):
-    """The most numbers that one result of an operation had."""
+def tensors(tree) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+class Made(TorchDispatchMode):
+    """How many numbers all results of operations had together."""
 
     numbers = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **kwargs or {})
-        for each in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(each, torch.Tensor) and not each._is_view():
-                self.numbers = max(self.numbers, each.numel())
+        given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
+        for each in tensors(made):
+            if each.untyped_storage().data_ptr() not in given:  # else it is a view
+                self.numbers += each.numel()
         return made
 
 
@@ -86,7 +91,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="absorb_the_weights",
-    version=1,
+    version=2,
     lesson="latent_attention",
     stage="basic",
     title={"en": "Absorb the weights", "zh": "吸收权重"},
@@ -101,8 +106,8 @@ Write `attend(...)`, which returns `[H, v]`: for each head the softmax over the 
 
 $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
 
-times the values. The catch: **no key and no value may be made**. Move $W^K$ to the query and $W^V$ behind the sum. The check looks at the size of
-every result on the way; the scores, `H * S` numbers, are the largest that is needed.""",
+times the values. The catch: **no key and no value may be made**. Move $W^K$ to the query and $W^V$ behind the sum. The check adds up the sizes
+of all results on the way; the scores, `H * S` numbers, are the largest that is needed (a few times).""",
         "zh": """一个新词元要关注 `S` 个词元，而它们只留下了潜在向量。设有 $H$ 个头：
 
 - `q` `[H, n]` 是不带位置的查询，`r` `[H, e]` 是它的旋转部分（已经旋转过）；
@@ -113,7 +118,7 @@ every result on the way; the scores, `H * S` numbers, are the largest that is ne
 
 $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
 
-取 softmax，再乘以值并求和。要求是：**不许把键和值算出来**。把 $W^K$ 移到查询一边，把 $W^V$ 移到求和之后。检查会看中间每个结果的大小；所需的最大结果是得分，共 `H * S` 个数。""",
+取 softmax，再乘以值并求和。要求是：**不许把键和值算出来**。把 $W^K$ 移到查询一边，把 $W^V$ 移到求和之后。检查会把中间所有结果的大小加起来；所需的最大结果是得分，共 `H * S` 个数（会用到几次）。""",
     },
     starter=HEAD + "    ...\n",
     answer="attend",
@@ -132,6 +137,15 @@ $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
     check=check,
     solution=HEAD + BODY,
     wrong={
+        "keys and values made, head by head": HEAD
+        + """    rows = []
+    for h in range(len(q)):
+        keys, values = latents @ key_up[h].T, latents @ value_up[h].T
+        scores = keys @ q[h] + shared @ r[h]
+        shares = (scores / (q.shape[1] + r.shape[1]) ** 0.5).softmax(0)
+        rows.append(shares @ values)
+    return torch.stack(rows)
+""",
         "keys and values made": HEAD
         + """    keys = torch.einsum("sc,hnc->hsn", latents, key_up)
     values = torch.einsum("sc,hvc->hsv", latents, value_up)

@@ -50,6 +50,8 @@ def compare(got, want, free, layers, sizes, number_bytes) -> None:
     }
     if "rank" in sizes:
         guesses["twice"] = free // (2 * token)
+    else:
+        guesses["one"] = free // (token // sizes["heads"])
     if value != want:
         for key, guess in guesses.items():
             if value == guess:
@@ -74,7 +76,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="how_long_a_context",
-    version=1,
+    version=2,
     lesson="latent_attention",
     stage="basic",
     title={"en": "How long a context?", "zh": "上下文能有多长？"},

@@ -22,7 +22,9 @@ def check(answer, rng) -> None:
         compare(got, given[0].double().numpy(), positions, rope)
 
 
-def reference(k, positions, rope, pairs="halves", first=True, back=False, all_of=False):
+def reference(
+    k, positions, rope, pairs="halves", first=True, back=False, all_of=False, cat=False
+):
     """The same with a choice of mistakes."""
     size = k.shape[1] - k.shape[1] % 2 if all_of else rope
     start = 0 if first or all_of else k.shape[1] - rope
@@ -37,11 +39,14 @@ def reference(k, positions, rope, pairs="halves", first=True, back=False, all_of
     done = k.copy()
     done[:, start + places[0]] = a * np.cos(turn) - b * np.sin(turn)
     done[:, start + places[1]] = b * np.cos(turn) + a * np.sin(turn)
+    if cat:  # the turned pairs are not put back where they were
+        done[:, start : start + size] = done[:, start + places.ravel()]
     return done
 
 
 GUESSES = {
     "neighbours": {"pairs": "neighbours"},
+    "joined": {"pairs": "neighbours", "cat": True},
     "last": {"first": False},
     "back": {"back": True},
     "all": {"all_of": True},
@@ -83,12 +88,12 @@ SHIPPED = changed(
 
 problem = Problem(
     id="which_pairs_turn",
-    version=1,
+    version=2,
     lesson="latent_attention",
     stage="basic",
     title={"en": "Which pairs turn?", "zh": "哪些通道成对旋转？"},
     prompt={
-        "en": """The public demonstration of DeepSeek-V3.2 came with this line in its indexer (until November 2025):
+        "en": """The public demonstration of DeepSeek-V3.2 did in its indexer (until November 2025) what this line does:
 
 ```python
 a, b = k[:, 0:rope:2], k[:, 1:rope:2]  # neighbours turn together
@@ -103,7 +108,7 @@ $(k_i, k_{i + rope/2})$ becomes
 $$ (k_i \\cos p\\theta_i - k_{i+rope/2} \\sin p\\theta_i,\\;\\; k_{i+rope/2} \\cos p\\theta_i + k_i \\sin p\\theta_i), \\quad \\theta_i = 10000^{-2i/rope}, $$
 
 each at its own place; the other channels stay. Return float32 `[T, d]`.""",
-        "zh": """DeepSeek-V3.2 公开的演示代码，在索引器里曾有这样一行（直到 2025 年 11 月）：
+        "zh": """DeepSeek-V3.2 公开的演示代码，在索引器里的做法曾相当于这样一行（直到 2025 年 11 月）：
 
 ```python
 a, b = k[:, 0:rope:2], k[:, 1:rope:2]  # 相邻的两个通道一起旋转
@@ -134,6 +139,10 @@ $$ (k_i \\cos p\\theta_i - k_{i+rope/2} \\sin p\\theta_i,\\;\\; k_{i+rope/2} \\c
     solution=HEAD + BODY,
     wrong={
         "as it was shipped": SHIPPED,
+        "neighbours, put together as halves": changed(
+            "a, b = k[:, : rope // 2], k[:, rope // 2 : rope]",
+            "a, b = k[:, 0:rope:2], k[:, 1:rope:2]",
+        ),
         "the last channels": HEAD
         + """    plain, k = k[:, :-rope], k[:, -rope:]
 """

@@ -29,19 +29,24 @@ def check(answer, rng) -> None:
         used = len(np.unique(chosen))
         if sum(calls) > used or max(calls) > 1:
             raise Failed("read_each_expert_once.calls", calls=sum(calls), used=used)
+        for e, each in enumerate(experts):
+            if each.rows != (wanted := int((chosen == e).sum())):
+                facts = {"expert": e, "got": each.rows, "wanted": wanted}
+                raise Failed("read_each_expert_once.rows", **facts)
 
 
 class Expert:
-    """A network `[n, d]` → `[n, d]` that counts its calls."""
+    """A network `[n, d]` → `[n, d]` that counts its calls and what it was given."""
 
     def __init__(self, rng, width: int):
         self.weight = rng.normal(size=(width, width))
-        self.calls = 0
+        self.calls = self.rows = 0
 
     def __call__(self, x):
         self.calls += 1
         if x.dim() != 2:
             raise ValueError(f"an expert takes [n, d]; got {list(x.shape)}")
+        self.rows += len(x)
         return torch.tanh(x.double() @ torch.from_numpy(self.weight)).to(x.dtype)
 
 
@@ -76,14 +81,14 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="read_each_expert_once",
-    version=1,
+    version=2,
     lesson="mixture_of_experts",
     stage="basic",
     title={"en": "Read each expert once", "zh": "每个专家只读一次"},
     prompt={
         "en": """An expert's weights are megabytes; a token is a few hundred numbers. So a token-by-token loop reads the same weights again and again.
 
-Write `dispatch(x, chosen, weights, experts)`, which **calls each expert at most once**, with all of its tokens together:
+Write `dispatch(x, chosen, weights, experts)`, which **calls each expert at most once**, with all of its tokens together and no others:
 
 - `x` float32 `[N, d]`; `chosen` int64 `[N, k]`, the experts of each token (all different); `weights` float32 `[N, k]`;
 - `experts` is a list of functions `[n, d]` → `[n, d]`. One that no token chose must not be called.
@@ -91,7 +96,7 @@ Write `dispatch(x, chosen, weights, experts)`, which **calls each expert at most
 Return float32 `[N, d]`: for each token the weighted sum of its experts' answers.""",
         "zh": """一个专家的权重有几兆字节，而一个词元只有几百个数。所以逐个词元循环，会把同样的权重读了一遍又一遍。
 
-请编写 `dispatch(x, chosen, weights, experts)`，**每个专家最多调用一次**，把分给它的词元一起交给它：
+请编写 `dispatch(x, chosen, weights, experts)`，**每个专家最多调用一次**，把分给它的词元（不多也不少）一起交给它：
 
 - `x` float32 `[N, d]`；`chosen` int64 `[N, k]`，每个词元的专家（互不相同）；`weights` float32 `[N, k]`；
 - `experts` 是一列函数，`[n, d]` → `[n, d]`。没有词元选中的专家不许调用。
@@ -135,6 +140,12 @@ Return float32 `[N, d]`: for each token the weighted sum of its experts' answers
         "every expert, used or not": changed(
             "chosen.unique().tolist()", "range(len(experts))"
         ),
+        "all tokens to each": HEAD
+        + """    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        result += experts[e](x) * (weights * (chosen == e)).sum(1, keepdim=True)
+    return result
+""",
         "not weighted": changed(" * weights[token, slot, None]", ""),
         "the first weight for all": changed(
             "weights[token, slot, None]", "weights[token, :1]"

@@ -13,18 +13,25 @@ CALL = "route(scores, bias, groups, top_groups, top_k)"
 def check(answer, rng) -> None:
     expect.function(answer, "route")
     for i in range(6):
-        groups, each = int(rng.integers(2, 5)), int(rng.integers(3, 6))
-        top_groups = groups if i == 0 else int(rng.integers(1, groups + 1))
-        top_k = int(rng.integers(1, min(4, top_groups * each) + 1))
-        scores = rng.uniform(0.05, 1, size=(int(rng.integers(3, 9)), groups * each))
-        bias = 0.0 * scores[0] if i == 1 else rng.normal(0, 0.5, size=groups * each)
-        if i == 2:  # all steered scores are negative
-            bias, top_groups, top_k = bias - 4, groups - 1, 2
+        scores, bias, options = draw(rng, i)
+        while i == 3 and alike(scores, bias, *options):
+            scores, bias, options = draw(rng, i)
         given = torch.from_numpy(scores).float(), torch.from_numpy(bias).float()
-        options = groups, top_groups, top_k
         got = expect.call(answer, *(x.clone() for x in given), *options)
         chosen, weights = expect.parts(got, 2, CALL)
         compare(chosen, weights, *(x.double().numpy() for x in given), *options)
+
+
+def draw(rng, i: int) -> tuple:
+    """Scores, bias, and the three options of case `i`."""
+    groups, each = int(rng.integers(2, 5)), int(rng.integers(3, 6))
+    top_groups = groups if i == 0 else int(rng.integers(1, groups + 1))
+    top_k = int(rng.integers(1, min(4, top_groups * each) + 1))
+    scores = rng.uniform(0.05, 1, size=(int(rng.integers(3, 9)), groups * each))
+    bias = 0.0 * scores[0] if i == 1 else rng.normal(0, 0.5, size=groups * each)
+    if i == 2:  # all steered scores are negative
+        bias, top_groups, top_k = bias - 4, groups - 1, 2
+    return scores, bias, (groups, top_groups, top_k)
 
 
 def reference(scores, bias, groups, top_groups, top_k, *, best=2, steered=True):
@@ -41,6 +48,22 @@ def reference(scores, bias, groups, top_groups, top_k, *, best=2, steered=True):
     return mask
 
 
+CHANGES = {"steered": {"steered": False}, "one": {"best": 1}, "groups": {}}
+
+
+def guess(key: str, scores, bias, groups, top_groups, top_k):
+    """What a mistake chooses."""
+    kept = groups if key == "groups" else top_groups
+    return reference(scores, bias, groups, kept, top_k, **CHANGES[key])
+
+
+def alike(scores, bias, *options) -> bool:
+    """Whether a mistake is not to be told from the right answer, or from another."""
+    found = [guess(key, scores, bias, *options) for key in CHANGES]
+    found.append(reference(scores, bias, *options))
+    return len({each.tobytes() for each in found}) < len(found)
+
+
 def compare(chosen, weights, scores, bias, *options) -> None:
     expect.tensor(chosen, CALL + "[0]")
     expect.tensor(weights, CALL + "[1]")
@@ -55,24 +78,23 @@ def compare(chosen, weights, scores, bias, *options) -> None:
     mask = np.zeros_like(scores)
     np.put_along_axis(mask, places, 1.0, 1)
     if (mask != reference(scores, bias, *options)).any():
-        for key, changes in (("steered", {"steered": False}), ("one", {"best": 1})):
-            if (mask == reference(scores, bias, *options, **changes)).all():
-                raise Failed(f"route_the_tokens.{key}")
-        free = options[0], options[0], options[2]
-        if (mask == reference(scores, bias, *free)).all():
-            raise Failed("route_the_tokens.groups")
+        made = [
+            key for key in CHANGES if (mask == guess(key, scores, bias, *options)).all()
+        ]
+        if len(made) == 1:  # else it may be either
+            raise Failed(f"route_the_tokens.{made[0]}")
         row = int((mask != reference(scores, bias, *options)).any(1).argmax())
         right = np.flatnonzero(reference(scores, bias, *options)[row]).tolist()
         got = sorted(places[row].tolist())
         raise Failed("route_the_tokens.other", row=row, got=got, want=right)
     biased = np.take_along_axis(scores + bias, places, 1)
     plain = np.take_along_axis(scores, places, 1)
-    for key, guess in (
+    for key, wrong in (
         ("biased", biased / biased.sum(1, keepdims=True)),
         ("sum", plain),
     ):
         right = plain / plain.sum(1, keepdims=True)
-        if np.allclose(shares, guess, atol=1e-4) and not np.allclose(guess, right):
+        if np.allclose(shares, wrong, atol=1e-4) and not np.allclose(wrong, right):
             raise Failed(f"route_the_tokens.{key}")
     want = torch.from_numpy(plain / plain.sum(1, keepdims=True))
     expect.close(weights, want, CALL + "[1]", 1e-4)
@@ -97,7 +119,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="route_the_tokens",
-    version=1,
+    version=2,
     lesson="mixture_of_experts",
     stage="basic",
     title={"en": "Route the tokens", "zh": "给词元选专家"},

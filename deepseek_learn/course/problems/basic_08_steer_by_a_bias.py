@@ -42,6 +42,7 @@ def compare(new, violation, bias, chosen, rate) -> None:
         "up": bias - rate * np.sign(gap),
         "amount": bias + rate * gap,
         "share": bias + rate * gap / load.sum(),
+        "mean": bias + rate * np.sign(len(chosen) / len(bias) - load),
     }
     if not np.allclose(values, bias + rate * np.sign(gap), atol=1e-5):
         for key, guess in guesses.items():
@@ -69,7 +70,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="steer_by_a_bias",
-    version=1,
+    version=2,
     lesson="mixture_of_experts",
     stage="basic",
     title={"en": "Steer by a bias", "zh": "用偏置来调节"},

@@ -62,6 +62,24 @@ def third_sees_fourth(x):
     return y
 
 
+def second_sees_third(x):
+    y = x.clone()
+    y[1] = y[1] + x[2]
+    return y
+
+
+def one_sees_the_next(share):
+    """At one place only, somewhere."""
+
+    def attend(x):
+        place, y = 1 + int(share * (len(x) - 1)), x.clone()
+        y[place - 1] = y[place - 1] + x[place]
+        return y
+
+    attend.__name__ = "one_sees_the_next"
+    return attend
+
+
 def last_but_one_sees_last(x):
     y = x.clone()
     y[-2] = y[-2] + x[-1]
@@ -79,6 +97,7 @@ LEAKY = (
     gate_of_all,
     next_token,
     first_sees_last,
+    second_sees_third,
     third_sees_fourth,
     last_but_one_sees_last,
     faint,
@@ -87,7 +106,8 @@ LEAKY = (
 
 def check(answer, rng) -> None:
     expect.function(answer, "leaks")
-    kinds = [(kind, False) for kind in SOUND] + [(kind, True) for kind in LEAKY]
+    leaky = [*LEAKY, *(one_sees_the_next(share) for share in rng.uniform(size=2))]
+    kinds = [(kind, False) for kind in SOUND] + [(kind, True) for kind in leaky]
     for place in rng.permutation(len(kinds)):
         kind, leaky = kinds[place]
         tokens, width = 4 * int(rng.integers(3, 7)), int(rng.integers(3, 9))
@@ -139,7 +159,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="find_the_leak",
-    version=1,
+    version=2,
     lesson="hybrid_attention",
     stage="innovation",
     title={"en": "Find the leak", "zh": "找出偷看未来的地方"},
@@ -149,10 +169,10 @@ one of your own, test it.
 
 Write `leaks(attend, tokens, width)`. `attend` takes float32 `[tokens, width]`, the text, and returns as many vectors, one a token. Return `True` if the answer
 at *any* place depends on what stands *later* (even by a thousandth), else `False`. Answers at different places may differ in any other way; `attend` always gives the same
-answer to the same text.""",
+answer to the same text. Use finite numbers: where an attention masks by multiplying with 0, NaN and infinity leak without being seen.""",
         "zh": """只要能看到一点点未来，一种注意力的损失就会好得出奇，写出来的却是废话：写的时候并没有未来。在测量自己的注意力之前，先检验它。
 
-请编写 `leaks(attend, tokens, width)`。`attend` 接受 float32 `[tokens, width]`，即文本，并返回同样多的向量，每个词元一个。如果*任何*位置的答案取决于*后面*的内容（哪怕只有千分之一），返回 `True`，否则返回 `False`。其他方面，各位置的答案可以任意不同；对同样的文本，`attend` 总给出同样的答案。""",
+请编写 `leaks(attend, tokens, width)`。`attend` 接受 float32 `[tokens, width]`，即文本，并返回同样多的向量，每个词元一个。如果*任何*位置的答案取决于*后面*的内容（哪怕只有千分之一），返回 `True`，否则返回 `False`。其他方面，各位置的答案可以任意不同；对同样的文本，`attend` 总给出同样的答案。请用有限的数：有的注意力用乘以 0 来遮住未来，NaN 和无穷大会因此漏过来，却并不是看见了未来。""",
     },
     starter=HEAD + "    ...\n",
     answer="leaks",
@@ -170,6 +190,7 @@ answer to the same text.""",
     solution=HEAD + BODY,
     wrong={
         "only the middle": changed("range(1, tokens)", "[tokens // 2]"),
+        "every other border": changed("range(1, tokens)", "range(1, tokens, 2)"),
         "a coarse comparison": changed("atol=1e-6", "atol=0.1"),
         "any change is a leak": changed("[:t], before[:t]", ", before"),
         "only the last token is changed": changed("range(1, tokens)", "[tokens - 1]"),

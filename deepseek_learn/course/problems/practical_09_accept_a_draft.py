@@ -85,16 +85,16 @@ thrown away, the text would not be the model's any more. This rule keeps it so *
 
 (Why: a token comes out with $\\min(p, q)$ by being accepted, and with $\\max(p - q, 0)$ otherwise; both add up to `p`.)
 
-Write `judge(p, q, draft, u)`, where `u`, drawn evenly from 0 to 1, decides: accept if `u` is below the probability. Return a `bool`, whether the draft stands,
+Write `judge(p, q, draft, u)`, where `u`, drawn evenly from 0 to 1, decides: accept if `u` is below the probability. (`p` and `q` differ.) Return a `bool`, whether the draft stands,
 and the distribution to draw from if it does not, float32 `[V]` (return it in any case).""",
-        "zh": """一个便宜的模块从自己的分布 `q` 中抽出了词元 `draft`；而模型本应从 `p` 中抽取（两者都是 float32 `[V]`）。如果只是把错的草稿扔掉，写出的文本就不再是这个模型的了。下面的规则能*严格*保持不变：
+        "zh": """一个开销小的模块从自己的分布 `q` 中抽出了词元 `draft`；而模型本应从 `p` 中抽取（两者都是 float32 `[V]`）。如果只是把错的草稿扔掉，写出的文本就不再是这个模型的了。下面的规则能*严格*保持不变：
 
 - 以概率 $\\min(1,\\; p_{draft} / q_{draft})$ 采用草稿；
 - 如果不采用，就从 `p` 比 `q` 多出的部分中抽取：$\\max(p - q, 0)$ 除以它的和。
 
 （原因：一个词元因草稿被采用而出现的概率是 $\\min(p, q)$，否则是 $\\max(p - q, 0)$；两者相加正是 `p`。）
 
-请编写 `judge(p, q, draft, u)`，其中 `u` 从 0 到 1 均匀抽取，由它决定：`u` 小于该概率就采用。返回一个 `bool`，表示草稿是否采用，以及不采用时抽取所用的分布，float32 `[V]`（无论采用与否都要返回）。""",
+请编写 `judge(p, q, draft, u)`，其中 `u` 从 0 到 1 均匀抽取，由它决定：`u` 小于该概率就采用。（`p` 与 `q` 不同。）返回一个 `bool`，表示草稿是否采用，以及不采用时抽取所用的分布，float32 `[V]`（无论采用与否都要返回）。""",
     },
     starter=HEAD + "    ...\n",
     answer="judge",
