@@ -22,8 +22,8 @@ Part C, bytes a token adds to the cache in bfloat16, by arithmetic and measured 
 layer of each kind, its growth from 256 to 512 tokens, times the layers: keys and values
 for each of DeepSeek-V3's 128 heads (128 + 64 and 128 numbers in 61 layers); for 8 heads
 shared by all (128 and 128); V3's latent; V3.2's with the indexer's key; V4-Flash's hybrid
-attention (20 compressed sparse layers of rate 4, 23 heavily compressed of rate 128, heads
-of 512, indexer of 128), whose windows besides do not grow. The first two are measured on
+attention (of 43 layers 2 have windows alone, 21 are compressed sparse of rate 4, 20 heavily
+compressed of rate 128; heads of 512, indexer of 128), whose windows do not grow. The first two are measured on
 the reference. Target: arithmetic and measurement agree to the byte.
 
 Part D, exactness: small models of the reference's DeepseekV2, V3 and V32 (3 layers, width
@@ -241,8 +241,8 @@ def memory() -> list[dict]:
     }
     rates = {COMPRESSED_SPARSE: 4, HEAVILY_COMPRESSED: 128}
     v4 = v3 | {"head_dim": 512, "compress_rates": rates}
-    hybrid = bytes_of(COMPRESSED_SPARSE, 20, **v4)
-    hybrid += bytes_of(HEAVILY_COMPRESSED, 23, **v4)
+    hybrid = bytes_of(COMPRESSED_SPARSE, 21, **v4)
+    hybrid += bytes_of(HEAVILY_COMPRESSED, 20, **v4)
     kinds = (
         (
             "keys and values of 128 heads",
@@ -262,7 +262,7 @@ def memory() -> list[dict]:
         ),
         (
             "V4-Flash's hybrid attention",
-            2 * (20 * (512 + 128) / 4 + 23 * 512 / 128),
+            2 * (21 * (512 + 128) / 4 + 20 * 512 / 128),
             hybrid,
         ),
     )
