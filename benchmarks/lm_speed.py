@@ -23,8 +23,9 @@ layer of each kind, its growth from 256 to 512 tokens, times the layers: keys an
 for each of DeepSeek-V3's 128 heads (128 + 64 and 128 numbers in 61 layers); for 8 heads
 shared by all (128 and 128); V3's latent; V3.2's with the indexer's key; V4-Flash's hybrid
 attention (of 43 layers 2 have windows alone, 21 are compressed sparse of rate 4, 20 heavily
-compressed of rate 128; heads of 512, indexer of 128), whose windows do not grow. The first two are measured on
-the reference. Target: arithmetic and measurement agree to the byte.
+compressed of rate 128; heads of 512, indexer of 128), whose windows do not grow. The
+first two are measured on the reference. Target: arithmetic and measurement agree to the
+byte.
 
 Part D, exactness: small models of the reference's DeepseekV2, V3 and V32 (3 layers, width
 48, 8 experts in 4 groups, 16 index heads) with large random weights, so that logits have

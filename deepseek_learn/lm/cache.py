@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Slots:
+class RingBuffer:
     """Vectors of a sequence, that of position p in slot p mod `size`: `[B, size, D]`.
 
     What shall not be kept, such as padding, goes to one slot more, at the end.
@@ -52,19 +52,19 @@ class Cache:
         device = model.lm_head.weight.device
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         self.end = 0
-        self._slots: dict[tuple[int, str], Slots] = {}
+        self._buffers: dict[tuple[int, str], RingBuffer] = {}
 
-    def slots(self, layer: int, name: str, like: Tensor, size: int) -> Slots:
+    def buffer(self, layer: int, name: str, like: Tensor, size: int) -> RingBuffer:
         """The place of that name, made for vectors like `like` when first asked for."""
-        if (layer, name) not in self._slots:
-            self._slots[layer, name] = Slots(like, size)
-        return self._slots[layer, name]
+        if (layer, name) not in self._buffers:
+            self._buffers[layer, name] = RingBuffer(like, size)
+        return self._buffers[layer, name]
 
     def append(self, layer: int, name: str, values: Tensor, step: "Step") -> Tensor:
         """Keep all tokens: new `[B, T, D]` → those read up to now `[B, S, D]`."""
-        slots = self.slots(layer, name, values, self.capacity)
-        slots.put(step.positions, values, step.real)
-        return slots.values[:, : self.end]
+        buffer = self.buffer(layer, name, values, self.capacity)
+        buffer.put(step.positions, values, step.real)
+        return buffer.values[:, : self.end]
 
     def rewind(self, tokens: Tensor | int) -> None:
         """Forget the last of each row: so many, or `[B]`, at most `ahead`."""
@@ -77,12 +77,12 @@ class Cache:
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows of the batch only."""
         self.lengths = self.lengths[rows]
-        for slots in self._slots.values():
-            slots.values = slots.values[rows]
+        for buffer in self._buffers.values():
+            buffer.values = buffer.values[rows]
 
     def bytes(self) -> int:
         """Memory taken by what is kept."""
-        return sum(slots.values.nbytes for slots in self._slots.values())
+        return sum(buffer.values.nbytes for buffer in self._buffers.values())
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Step:
     Attributes:
         ids, positions: `[B, T]` int64.
         real: `[B, T]`, False for padding at the end.
-        turns: kind of rotary embedding → cosines and sines `[B, T, d/2]`.
+        rotary: kind of rotary embedding → cosines and sines `[B, T, d/2]`.
     """
 
     ids: Tensor
     positions: Tensor
     real: Tensor
-    turns: dict[str, tuple[Tensor, Tensor]]
+    rotary: dict[str, tuple[Tensor, Tensor]]
     cache: Cache | None = None
 
     def causal(self, keys: int) -> Tensor:

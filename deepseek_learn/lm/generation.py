@@ -10,7 +10,9 @@ from .cache import Cache, Step
 from .model import LanguageModel
 
 
-def shares(logits: Tensor, temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
+def probabilities(
+    logits: Tensor, temperature: float = 1.0, top_p: float = 1.0
+) -> Tensor:
     """Logits `[..., V]` → the distribution that the next token is drawn from.
 
     Args:
@@ -58,7 +60,7 @@ def stream(
     comes next is written over the padding.
 
     Args:
-        temperature, top_p: see `shares`; temperature 0 is greedy.
+        temperature, top_p: see `probabilities`; temperature 0 is greedy.
         stop: tokens that end a row; they are given out too.
         seed: of the draws; without one each call draws anew.
         speculative: the model's `MultiTokenPrediction` drafts the token after the next,
@@ -81,12 +83,12 @@ def stream(
             raise ValueError(
                 "logits must be finite; got NaN or infinity: are the weights whole?"
             )
-        return shares(logits, temperature, top_p)
+        return probabilities(logits, temperature, top_p)
 
     def draw(p: Tensor) -> Tensor:
         return p.multinomial(1, generator=generator)  # [B, 1]
 
-    def draft(hidden: Tensor, following: Tensor, at: Tensor, step: Step) -> tuple:
+    def propose(hidden: Tensor, following: Tensor, at: Tensor, step: Step) -> tuple:
         """The token after the next, and the distribution it is drawn from."""
         ahead = model.ahead(hidden, following, 0, step)
         q = distribution(ahead[torch.arange(len(at), device=device), at])
@@ -102,7 +104,7 @@ def stream(
     token = draw(distribution(hidden[torch.arange(len(prompts), device=device), last]))
     if speculative:
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)
-        guess, q = draft(hidden, following, last, step)
+        draft, q = propose(hidden, following, last, step)
     news, active = token.tolist(), list(range(len(prompts)))
     left = [max_new_tokens] * len(prompts)
     while True:
@@ -119,8 +121,8 @@ def stream(
             active = [active[i] for i in going]
             cache.keep(torch.tensor(going, device=device))
             token = token[going]
-            guess, q = (guess[going], q[going]) if speculative else (None, None)
-        read = torch.cat([token, guess], 1) if speculative else token
+            draft, q = (draft[going], q[going]) if speculative else (None, None)
+        read = torch.cat([token, draft], 1) if speculative else token
         step = model.step(read, cache)
         hidden = model.hidden(step)
         p = distribution(hidden)  # [B, 1 or 2, V]
@@ -128,22 +130,22 @@ def stream(
             token = draw(p[:, 0])
             news = token.tolist()
             continue
-        held = accepted(guess, q, p[:, 0], generator)  # [B, 1]
+        held = accepted(draft, q, p[:, 0], generator)  # [B, 1]
         token = draw(torch.where(held, p[:, 1], (p[:, 0] - q).clamp_min(0) + 1e-30))
-        pairs = torch.cat([guess, token], 1).tolist()
+        pairs = torch.cat([draft, token], 1).tolist()
         news = [pair if h else pair[1:] for pair, h in zip(pairs, held, strict=True)]
         cache.rewind((~held[:, 0]).long())
-        following = torch.cat([torch.where(held, guess, token), token], 1)
-        guess, q = draft(hidden, following, held[:, 0].long(), step)
+        following = torch.cat([torch.where(held, draft, token), token], 1)
+        draft, q = propose(hidden, following, held[:, 0].long(), step)
 
 
-def accepted(guess: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
+def accepted(draft: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
     """Whether drafts `[B, 1]` drawn from `q` `[B, V]` may stand for draws from `p`.
 
     With probability min(1, p/q); whoever is refused is drawn from the rest of p, and
     then both together are distributed as p.
     """
-    ratio = p.gather(1, guess) / q.gather(1, guess).clamp_min(1e-30)
+    ratio = p.gather(1, draft) / q.gather(1, draft).clamp_min(1e-30)
     return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio
 
 

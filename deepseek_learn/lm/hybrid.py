@@ -30,7 +30,7 @@ from .latent import (
 from .rotary import angles, rotate
 
 
-def turn_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
+def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
     """Rotate the last channels, as many as there are angles for; `back`: undo it."""
     cos, sin = turn
     plain, rope = x.split([x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]], -1)
@@ -68,17 +68,17 @@ class Compressor(nn.Module):
             before = first[:, :, None, None] == 0  # nothing is before the first window
             early = torch.arange(2 * self.rate, device=x.device) < self.rate
             gate = gate.masked_fill(before & early[:, None], float("-inf"))
-        shares = gate.float().softmax(2).to(content)
-        made = self.kv_norm((content * shares).sum(2))  # [B, n, dim]
+        weights = gate.float().softmax(2).to(content)
+        made = self.kv_norm((content * weights).sum(2))  # [B, n, dim]
         rope = self.config.rope("compress")
         turn = angles(first * self.rate, self.config.qk_rope_head_dim, rope)
-        made = turn_tail(made, turn)
+        made = rotate_tail(made, turn)
         if step.cache is None:
             return made
         size = step.cache.capacity // self.rate + 1
-        slots = step.cache.slots(self.layer, self.name + " entries", made, size)
-        slots.put(first, made, first < size)
-        return slots.values[:, : step.cache.end // self.rate]
+        buffer = step.cache.buffer(self.layer, self.name + " entries", made, size)
+        buffer.put(first, made, first < size)
+        return buffer.values[:, : step.cache.end // self.rate]
 
     def _rows(self, both: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Tokens by window `[B, n + overlap, rate, C]`, the windows' numbers `[B, n]`."""
@@ -92,15 +92,15 @@ class Compressor(nn.Module):
         count = (new - 1) // self.rate + 2
         first = start // self.rate + torch.arange(count, device=both.device)
         size = 2 * self.rate + step.cache.ahead
-        slots = step.cache.slots(self.layer, self.name + " tokens", both, size)
+        buffer = step.cache.buffer(self.layer, self.name + " tokens", both, size)
         length = (count + self.overlap) * self.rate
         wanted = (first[:, :1] - self.overlap) * self.rate
         wanted = wanted + torch.arange(length, device=both.device)  # [B, L]
         place = torch.where(wanted < start, wanted % size, size + 1 + wanted - start)
-        known = torch.cat([slots.values, both], 1)
+        known = torch.cat([buffer.values, both], 1)
         place = place.clamp(max=known.shape[1] - 1)[..., None]
         rows = known.gather(1, place.expand(-1, -1, both.shape[2]))
-        slots.put(step.positions, both, step.real)
+        buffer.put(step.positions, both, step.real)
         return rows.unflatten(1, (-1, self.rate)), first
 
     def full(self, entries: Tensor, step: Step) -> Tensor:
@@ -108,11 +108,11 @@ class Compressor(nn.Module):
         numbers = torch.arange(entries.shape[1], device=entries.device)
         return numbers < (step.positions[..., None] + 1) // self.rate
 
-    def forward(self, x: Tensor, low: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Entries `[B, W, dim]`, and which of them each token sees `[B, T, W]`."""
         entries = self.entries(x, step)
         if self.overlap:
-            return entries, self.indexer(x, low, step)
+            return entries, self.indexer(x, q_latent, step)
         return entries, self.full(entries, step)
 
 
@@ -126,12 +126,12 @@ class EntryIndexer(Compressor, Learner):
         weights = linear(config.hidden_size, config.index_n_heads)
         self.scorer = nn.ModuleDict({"weights_proj": weights})  # the reference's name
 
-    def forward(self, x: Tensor, low: Tensor, step: Step) -> Tensor:
+    def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
         """The `index_topk` best entries of each token, as a mask `[B, T, W]`."""
-        x, low = x.detach(), low.detach()
+        x, q_latent = x.detach(), q_latent.detach()
         entries = self.entries(x, step)
-        q = self.q_b_proj(low).unflatten(2, (self.config.index_n_heads, -1))
-        q = turn_tail(q, step.turns["compress"])
+        q = self.q_b_proj(q_latent).unflatten(2, (self.config.index_n_heads, -1))
+        q = rotate_tail(q, step.rotary["compress"])
         scores = index_scores(q, entries, self.scorer["weights_proj"](x))
         full = self.full(entries, step)
         scores = scores.masked_fill(~full, float("-inf"))
@@ -167,22 +167,22 @@ class HybridAttention(nn.Module):
             self.compressor.indexer = EntryIndexer(c, layer, kind)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        c, turn = self.config, step.turns[self.turn]
-        low = self.q_a_norm(self.q_a_proj(x))
-        q = self.q_b_proj(low).unflatten(2, (c.num_attention_heads, -1))
-        q = turn_tail(F.rms_norm(q, q.shape[-1:], eps=c.rms_norm_eps), turn)
-        kv = turn_tail(self.kv_norm(self.kv_proj(x)), turn)  # [B, T, head_dim]
+        c, turn = self.config, step.rotary[self.turn]
+        q_latent = self.q_a_norm(self.q_a_proj(x))
+        q = self.q_b_proj(q_latent).unflatten(2, (c.num_attention_heads, -1))
+        q = rotate_tail(F.rms_norm(q, q.shape[-1:], eps=c.rms_norm_eps), turn)
+        kv = rotate_tail(self.kv_norm(self.kv_proj(x)), turn)  # [B, T, head_dim]
         keys, seen = self._window(kv, step)
         if self.turn == "compress":
-            entries, visible = self.compressor(x, low, step)
+            entries, visible = self.compressor(x, q_latent, step)
             keys = torch.cat([keys, entries], 1)
             seen = torch.cat([seen, visible], 2)
-        shares = attention(q, keys, seen, c.head_dim**-0.5, self.sinks)  # [B, T, H, K]
+        weights = attention(q, keys, seen, c.head_dim**-0.5, self.sinks)  # [B, T, H, K]
         if self.indexed and learning(self):
             window = keys.shape[1] - visible.shape[2]
-            self.compressor.indexer.learn(shares[..., window:], visible)
-        read = (shares.flatten(1, 2) @ keys).unflatten(1, q.shape[1:3])  # [B, T, H, d]
-        groups = turn_tail(read, turn, back=True).flatten(2)
+            self.compressor.indexer.learn(weights[..., window:], visible)
+        read = (weights.flatten(1, 2) @ keys).unflatten(1, q.shape[1:3])  # [B, T, H, d]
+        groups = rotate_tail(read, turn, back=True).flatten(2)
         groups = groups.unflatten(2, (c.o_groups, -1))  # [B, T, G, H d / G]
         weight = self.o_a_proj.weight.unflatten(0, (c.o_groups, -1))
         return self.o_b_proj(torch.einsum("btgi,goi->btgo", groups, weight).flatten(2))
@@ -192,10 +192,10 @@ class HybridAttention(nn.Module):
         keys, positions, start = new, step.positions, step.positions[:, :1]
         if step.cache is not None:
             size = self.config.sliding_window - 1 + step.cache.ahead
-            slots = step.cache.slots(self.layer, "recent", new, size)
-            keys = torch.cat([slots.values[:, :size], new], 1)
-            positions = torch.cat([slots.held(start), positions], 1)
-            slots.put(step.positions, new, step.real)
+            buffer = step.cache.buffer(self.layer, "recent", new, size)
+            keys = torch.cat([buffer.values[:, :size], new], 1)
+            positions = torch.cat([buffer.held(start), positions], 1)
+            buffer.put(step.positions, new, step.real)
         distance = step.positions[..., None] - positions[:, None]  # [B, T, K]
         seen = (distance >= 0) & (distance < self.config.sliding_window)
         return keys, seen & (positions >= 0)[:, None]

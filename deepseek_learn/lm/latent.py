@@ -67,13 +67,13 @@ class LatentAttention(nn.Module):
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         c = self.config
-        low = self.q_a_layernorm(self.q_a_proj(x)) if c.q_lora_rank else x
-        q = (self.q_b_proj if c.q_lora_rank else self.q_proj)(low)
+        q_latent = self.q_a_layernorm(self.q_a_proj(x)) if c.q_lora_rank else x
+        q = (self.q_b_proj if c.q_lora_rank else self.q_proj)(q_latent)
         q = q.unflatten(2, (c.num_attention_heads, -1))  # [B, T, H, nope + rope]
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], -1)
-        rope = rotate(rope, step.turns["main"])
+        rope = rotate(rope, step.rotary["main"])
         kept = self.kept(x, step)  # [B, S, rank + rope]
-        chosen, mask = self.choose(x, low, step), step.causal(kept.shape[1])
+        chosen, mask = self.choose(x, q_latent, step), step.causal(kept.shape[1])
         if chosen is not None and x.shape[1] == 1 and not self.learns():
             mask = mask.gather(2, chosen)  # those alone are read
             kept = kept.gather(1, chosen.mT.expand(-1, -1, kept.shape[2]))
@@ -88,13 +88,13 @@ class LatentAttention(nn.Module):
         c = self.config
         both = self.kv_a_proj_with_mqa(x)
         latent, rope = both.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
-        turned = rotate(rope, step.turns["main"])
+        turned = rotate(rope, step.rotary["main"])
         new = torch.cat([self.kv_a_layernorm(latent), turned], -1)
         if step.cache is None:
             return new
         return step.cache.append(self.layer, "latent", new, step)
 
-    def choose(self, x: Tensor, low: Tensor, step: Step) -> Tensor | None:
+    def choose(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor | None:
         """Which tokens to read; None: all of the past."""
         return None
 
@@ -133,10 +133,10 @@ class LatentAttention(nn.Module):
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
         key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
         q = torch.cat([torch.einsum("bthn,hnr->bthr", nope, key_up), rope], -1)
-        shares = attention(q, kept, mask, self.scale)
+        weights = attention(q, kept, mask, self.scale)
         if self.learns():
-            self.indexer.learn(shares, mask)
-        read = shares.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
+            self.indexer.learn(weights, mask)
+        read = weights.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
         read = read.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
         return torch.einsum("bthr,hvr->bthv", read, value_up)
 
@@ -179,9 +179,9 @@ class Learner(nn.Module):
     def keep(self, scores: Tensor) -> None:
         self.scores, self.loss = scores if learning(self) else None, 0.0
 
-    def learn(self, shares: Tensor, chosen: Tensor) -> None:
+    def learn(self, weights: Tensor, chosen: Tensor) -> None:
         """Attention `[B, T, H, S]` to what was `chosen` `[B, T, S]` of the scored."""
-        target = shares.detach().float().sum(2)
+        target = weights.detach().float().sum(2)
         target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
         kept = self.scores.masked_fill(~chosen, -1e9).log_softmax(-1)
         self.loss = F.kl_div(kept, target, reduction="sum") / target[..., 0].numel()
@@ -200,10 +200,10 @@ class Indexer(Learner):
         self.k_norm = nn.LayerNorm(dim, eps=1e-6)
         self.weights_proj = linear(config.hidden_size, heads)
 
-    def forward(self, x: Tensor, low: Tensor, step: Step) -> Tensor:
+    def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
         """The `index_topk` best of the past for each token: `[B, T, k]` int64."""
-        c, x, low = self.config, x.detach(), low.detach()
-        q = self._turn(self.wq_b(low).unflatten(2, (c.index_n_heads, -1)), step)
+        c, x, q_latent = self.config, x.detach(), q_latent.detach()
+        q = self._turn(self.wq_b(q_latent).unflatten(2, (c.index_n_heads, -1)), step)
         k = self._turn(self.k_norm(self.wk(x)), step)
         if step.cache is not None:
             k = step.cache.append(self.layer, "index", k, step)  # [B, S, d]
@@ -214,7 +214,7 @@ class Indexer(Learner):
 
     def _turn(self, x: Tensor, step: Step) -> Tensor:
         rope = self.config.qk_rope_head_dim
-        turned = rotate(x[..., :rope], step.turns["main"], interleaved=False)
+        turned = rotate(x[..., :rope], step.rotary["main"], interleaved=False)
         return torch.cat([turned, x[..., rope:]], -1)
 
 
@@ -235,8 +235,8 @@ class SparseAttention(LatentAttention):
         super().__init__(config, layer)
         self.indexer = Indexer(config, layer)
 
-    def choose(self, x: Tensor, low: Tensor, step: Step) -> Tensor | None:
-        return self.indexer(x, low, step)
+    def choose(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor | None:
+        return self.indexer(x, q_latent, step)
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
         """In training always: the indexer learns from the attention, made that way."""

@@ -140,7 +140,7 @@ class LanguageModel(nn.Module):
                 f"and {new} new."
             )
         dim, kinds = c.qk_rope_head_dim, ("main", "compress")
-        turns = {kind: angles(positions, dim, c.rope(kind)) for kind in kinds}
+        rotary = {kind: angles(positions, dim, c.rope(kind)) for kind in kinds}
         counts = torch.full_like(positions[:, 0], new) if lengths is None else lengths
         if counts.shape != (len(ids),) or ((counts < 0) | (counts > new)).any():
             raise ValueError(
@@ -150,7 +150,7 @@ class LanguageModel(nn.Module):
         if cache is not None:
             cache.end = past + new
             cache.lengths = cache.lengths + counts
-        return Step(ids, positions, real, turns, cache)
+        return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:
         """What the indexers have to learn from the last pass, to add to the loss; once."""

@@ -72,7 +72,7 @@ class GroupedQueryAttention(nn.Module):
         key, value = self.up(kept).unflatten(2, (2, -1, c.head_dim)).unbind(2)
         seen = torch.arange(kept.shape[1], device=x.device)[None]
         key = rotate(key, angles(seen, c.head_dim, c.rope("main")))
-        q = rotate(self.q_proj(x).unflatten(2, (-1, c.head_dim)), step.turns["main"])
+        q = rotate(self.q_proj(x).unflatten(2, (-1, c.head_dim)), step.rotary["main"])
         q, key, value = (each.transpose(1, 2) for each in (q, key, value))
         whole = x.shape[1] == kept.shape[1]
         mask = None if whole else step.causal(kept.shape[1])[:, None]

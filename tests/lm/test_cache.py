@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepseek_learn.lm import Cache, Config, LanguageModel
-from deepseek_learn.lm.cache import Slots
+from deepseek_learn.lm.cache import RingBuffer
 from deepseek_learn.lm.config import (
     COMPRESSED_SPARSE,
     HEAVILY_COMPRESSED,
@@ -53,14 +53,14 @@ def test_hybrid_attention_keeps_entries_and_a_window_that_does_not_grow(
 
 
 def test_slots_hold_the_last_lap():
-    slots = Slots(torch.zeros(2, 1, 1), 5)
+    buffer = RingBuffer(torch.zeros(2, 1, 1), 5)
     positions = torch.arange(8).expand(2, -1)
     real = positions < torch.tensor([[8], [3]])
-    slots.put(positions, positions[..., None].float() + 1, real)
-    held = slots.held(torch.tensor([[8], [3]]))
+    buffer.put(positions, positions[..., None].float() + 1, real)
+    held = buffer.held(torch.tensor([[8], [3]]))
     assert held.tolist() == [[5, 6, 7, 3, 4], [0, 1, 2, -2, -1]]
-    assert slots.values[0, :5, 0].tolist() == [6, 7, 8, 4, 5]
-    assert slots.values[1, :3, 0].tolist() == [1, 2, 3]
+    assert buffer.values[0, :5, 0].tolist() == [6, 7, 8, 4, 5]
+    assert buffer.values[1, :3, 0].tolist() == [1, 2, 3]
 
 
 def test_rows_that_ended_are_let_go():

@@ -12,7 +12,7 @@ from deepseek_learn.lm.config import (
     LATENT,
     SPARSE,
 )
-from deepseek_learn.lm.generation import accepted, shares
+from deepseek_learn.lm.generation import accepted, probabilities
 
 from .references import scatter
 
@@ -64,7 +64,7 @@ def test_drafts_do_not_change_the_distribution():
         exact = torch.zeros(3, 3, 3)
         for i in range(9):
             a, b = i // 3, i % 3
-            p = shares(made(torch.tensor([[1, 0, a, b]]))[0, 1:], 0.7)
+            p = probabilities(made(torch.tensor([[1, 0, a, b]]))[0, 1:], 0.7)
             exact[a, b] = p[0, a] * p[1, b] * p[2]
     counts = torch.zeros(3, 3, 3)
     for row in written:
@@ -86,19 +86,19 @@ def test_an_accepted_or_replaced_draft_is_distributed_as_the_model():
 
 def test_temperature_and_top_p():
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    assert shares(logits, 0.0).tolist() == [1, 0, 0, 0]
-    torch.testing.assert_close(shares(logits), logits.exp())
-    sharper = shares(logits, 0.5)
+    assert probabilities(logits, 0.0).tolist() == [1, 0, 0, 0]
+    torch.testing.assert_close(probabilities(logits), logits.exp())
+    sharper = probabilities(logits, 0.5)
     torch.testing.assert_close(sharper, logits.exp() ** 2 / (logits.exp() ** 2).sum())
     torch.testing.assert_close(
-        shares(logits, 1.0, 0.7), torch.tensor([0.625, 0.375, 0, 0])
+        probabilities(logits, 1.0, 0.7), torch.tensor([0.625, 0.375, 0, 0])
     )
-    assert shares(logits, 1.0, 1e-9).tolist() == [1, 0, 0, 0]
+    assert probabilities(logits, 1.0, 1e-9).tolist() == [1, 0, 0, 0]
 
 
 def test_a_temperature_near_zero_is_greedy():
     logits = torch.tensor([[1.0, 3.0, 2.9]])
-    assert shares(logits, 1e-40).tolist() == [[0, 1, 0]]
+    assert probabilities(logits, 1e-40).tolist() == [[0, 1, 0]]
 
 
 @pytest.mark.parametrize("attention", [SPARSE, COMPRESSED_SPARSE])
