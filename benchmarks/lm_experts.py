@@ -25,12 +25,13 @@ results/lm_experts.jsonl; an interrupted script goes on.
 """
 
 import argparse
-import math
+import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from models.runs import Runs
+from scipy import stats
 
 from deepseek_learn.course.results import write_result
 
@@ -38,7 +39,6 @@ RESULTS = Path(__file__).parent / "results"
 STEPS, SEEDS = 600, (0, 1, 2)
 SEARCH, SEARCH_SEED, RATES = 200, 100, (0.003, 0.006, 0.012)
 QUICK_RATE = 0.006
-STUDENT = {2: 12.706, 3: 4.303}  # 97.5 % quantile of t for so many seeds less one
 MIXTURE = "mixture"
 TEXTS = {"tang_poems": "poem", "english_verses": "verse"}
 
@@ -135,11 +135,11 @@ def search(runs: Runs, name: str) -> float:
 
 def interval(values: list[float]) -> tuple[float, float, float]:
     """Mean and Student's 95 % interval."""
-    n, mean = len(values), sum(values) / len(values)
-    if n < 2:
+    mean = statistics.fmean(values)
+    if len(values) < 2:
         return mean, mean, mean
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
-    half = STUDENT[n] * deviation / math.sqrt(n)
+    error = statistics.stdev(values) / len(values) ** 0.5
+    half = stats.t.ppf(0.975, len(values) - 1) * error
     return mean, mean - half, mean + half
 
 

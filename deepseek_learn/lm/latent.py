@@ -73,15 +73,19 @@ class LatentAttention(nn.Module):
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], -1)
         rope = rotate(rope, step.rotary["main"])
         kept = self.kept(x, step)  # [B, S, rank + rope]
-        chosen, mask = self.choose(x, q_latent, step), step.causal(kept.shape[1])
-        if chosen is not None and x.shape[1] == 1 and not self.learns():
-            mask = mask.gather(2, chosen)  # those alone are read
+        new, seen, mask = x.shape[1], kept.shape[1], None
+        chosen = self.choose(x, q_latent, step)  # [B, T, k] of S
+        if chosen is not None and new == 1 and not self.learns():  # read those alone
+            mask = step.causal(seen).gather(2, chosen)
             kept = kept.gather(1, chosen.mT.expand(-1, -1, kept.shape[2]))
         elif chosen is not None:
+            mask = step.causal(seen)
             mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
-        read = self.read_latents if self.absorbs(x, kept) else self.read_expanded
-        plain = chosen is None and x.shape[1] == kept.shape[1]
-        return self.o_proj(read(nope, rope, kept, mask, plain).flatten(2))
+        absorbs = self.absorbs(x, kept)
+        if mask is None and (absorbs or new < seen):  # else the kernel's own will do
+            mask = step.causal(seen)
+        read = self.read_latents if absorbs else self.read_expanded
+        return self.o_proj(read(nope, rope, kept, mask).flatten(2))
 
     def kept(self, x: Tensor, step: Step) -> Tensor:
         """What is kept of each token, with those read before: `[B, S, rank + rope]`."""
@@ -106,7 +110,7 @@ class LatentAttention(nn.Module):
         absorb = new * c.kv_lora_rank * heads_dim + new * seen * 2 * c.kv_lora_rank
         return absorb < expand
 
-    def read_expanded(self, nope, rope, kept, mask, plain: bool) -> Tensor:
+    def read_expanded(self, nope, rope, kept, mask) -> Tensor:
         """Keys and values of each head are made from the latents: `[B, T, H, v]`."""
         c = self.config
         latent, shared = kept.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
@@ -121,13 +125,13 @@ class LatentAttention(nn.Module):
             F.pad(x, (0, size - x.shape[-1])).transpose(1, 2).contiguous()
             for x in (q, k, value)
         )
-        mask = None if plain else mask[:, None]  # [B, 1, T, S]
+        mask = None if mask is None else mask[:, None]  # [B, 1, T, S]
         out = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=plain, scale=self.scale
+            q, k, v, mask, is_causal=mask is None, scale=self.scale
         )
         return out.transpose(1, 2)[..., : value.shape[-1]]
 
-    def read_latents(self, nope, rope, kept, mask, plain: bool) -> Tensor:
+    def read_latents(self, nope, rope, kept, mask) -> Tensor:
         """The heads share the latents, as keys and as values: `[B, T, H, v]`."""
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))

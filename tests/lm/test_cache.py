@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from deepseek_learn.lm import Cache, Config, LanguageModel
 from deepseek_learn.lm.cache import RingBuffer
@@ -92,3 +94,25 @@ def test_lengths_past_the_tokens_are_refused(lengths):
     with pytest.raises(ValueError, match=r"lengths must be \[B\], from 0 to 10; got"):
         model(torch.zeros(2, 10).long(), cache, torch.tensor(lengths))
     assert cache.lengths.tolist() == [0, 0]
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers that one result of an operation had."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **kwargs or {})
+        for each in tree_leaves(made):
+            if isinstance(each, torch.Tensor):
+                self.numbers = max(self.numbers, each.numel())
+        return made
+
+
+def test_a_long_text_read_whole_needs_no_square_of_its_length():
+    sizes = SIZES | {"max_position_embeddings": 2000, "vocab_size": 64}
+    sizes |= {"kv_lora_rank": 64}  # larger than half a head: expanding pays
+    model = LanguageModel(Config(**sizes, num_attention_heads=2)).eval()
+    with torch.inference_mode(), Largest() as largest:
+        model(torch.zeros(1, 2000, dtype=torch.int64))
+    assert largest.numbers < 2000**2 / 4
