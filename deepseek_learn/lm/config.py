@@ -32,11 +32,12 @@ ALL = {
     "rope_type": ("default", "yarn"),
     "truncate": (True,),
 }
-V2 = {"norm_topk_prob": (False,), "topk_method": ("greedy", "group_limited_greedy")}
+METHODS = ("noaux_tc", "greedy", "group_limited_greedy")
+V2 = {"norm_topk_prob": (False,), "topk_method": METHODS[1:]}
 BUILT = {
     "deepseek_v2": ALL | V2,
-    "deepseek_v3": ALL | {"topk_method": ("noaux_tc",)},
-    "deepseek_v32": ALL | {"topk_method": ("noaux_tc",)},
+    "deepseek_v3": ALL | {"topk_method": METHODS[:1]},
+    "deepseek_v32": ALL | {"topk_method": METHODS[:1]},
 }
 
 
@@ -118,6 +119,11 @@ class Config:
                 raise ValueError(
                     f"{name} must be a multiple of {by}; got {got} and {of}."
                 )
+        if self.topk_method not in METHODS:
+            said = ", ".join(METHODS)
+            raise ValueError(
+                f"topk_method must be of {said}; got {self.topk_method!r}."
+            )
         groups = self.n_group if self.topk_method == "greedy" else self.topk_group
         experts = groups * self.n_routed_experts // self.n_group
         for name, most in (

@@ -112,6 +112,10 @@ def test_a_smaller_cache_holds_less_shares_the_weights_and_generates(loaded, tok
         sizes.append(cache.bytes())
     assert sizes[0] * 2 == sizes[1]
     assert len(generate(small, [[1, 2, 3]], 4)[0]) == 4
+    with pytest.raises(
+        ValueError, match="model must keep its keys and values whole; it"
+    ):
+        smollm2.latent_cache(small, 128)
 
 
 @pytest.mark.parametrize("rank", [0, 385])
