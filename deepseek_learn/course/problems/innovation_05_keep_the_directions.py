@@ -73,18 +73,18 @@ problem = Problem(
     minutes=20,
     title={"en": "Keep the directions that tokens use", "zh": "保留词元真正用到的方向"},
     prompt={
-        "en": """A layer gives each token a vector $y$ of keys and values, `D` numbers; kept are only its products with $r$ directions, the columns of $U$.
+        "en": """A layer gives each token a vector $y$ of keys and values, `D` numbers; only its products with $r$ directions, the columns of $U$, are kept.
 
 Write `keep(y, share)` with `y` float32 `[N, D]`, one row a token, and `share` between 0 and 1. Return $U$, float32 `[D, r]`, with orthonormal columns, such that
 
-$$ \\sum_n \\|U^\\top y_n\\|^2 \\ge share \\cdot \\sum_n \\|y_n\\|^2 $$
+$$ \\sum_n \\|U^\\top y_n\\|^2 \\ge \\mathrm{share} \\cdot \\sum_n \\|y_n\\|^2 $$
 
 and with the **fewest** columns with which that is possible. It is $y$ itself that is kept, not its distance from the mean.""",
-        "zh": """一层给每个词元一个键和值的向量 $y$（`D` 个数）；只保留它与 $r$ 个方向（$U$ 的各列）的乘积。
+        "zh": """某一层为每个词元给出由键和值组成的向量 $y$（`D` 个数），但只保留它在 $r$ 个方向（$U$ 的各列）上的投影。
 
-请编写 `keep(y, share)`：`y` 是 float32 `[N, D]`，每行一个词元；`share` 在 0 与 1 之间。返回 $U$，float32 `[D, r]`，各列正交归一，满足
+请编写 `keep(y, share)`：`y` 是 float32 `[N, D]`，每行一个词元；`share` 在 0 与 1 之间。返回 $U$，float32 `[D, r]`，各列标准正交，满足
 
-$$ \\sum_n \\|U^\\top y_n\\|^2 \\ge share \\cdot \\sum_n \\|y_n\\|^2 $$
+$$ \\sum_n \\|U^\\top y_n\\|^2 \\ge \\mathrm{share} \\cdot \\sum_n \\|y_n\\|^2 $$
 
 并且列数是能做到这一点的**最少**列数。要保留的是 $y$ 本身，而不是它与均值的差。""",
     },
