@@ -20,7 +20,10 @@ A row is the mean over the seeds of the difference to the mixture, with Student'
 interval. Targets, stated before the run: the mixture needs fewer bits than the dense
 model of equal active size, and at most 0.02 more than that of equal total size, with less
 processor time a step than the latter; its violation is at most 1 in each layer, with each
-seed.
+seed ("with each seed" was added during the run; it is the harder reading).
+
+The full run was made by two processes at a time, partly beside other work: compare its
+processor times with one another only.
 
 `--quick`: 30 steps, one seed, the zoo's rate. Each finished run is one line of
 results/lm_experts.jsonl; an interrupted script goes on.

@@ -67,7 +67,14 @@ class Cache:
         return buffer.values[:, : self.end]
 
     def rewind(self, tokens: Tensor | int) -> None:
-        """Forget the last of each row: so many, or `[B]`, at most `ahead`."""
+        """Forget the last tokens of each row.
+
+        Args:
+            tokens: how many, of all rows or of each `[B]`.
+
+        Raises:
+            ValueError: for more than `ahead`.
+        """
         if (torch.as_tensor(tokens) > self.ahead).any():
             raise ValueError(
                 f"tokens must be at most {self.ahead} (ahead); got {tokens}."

@@ -114,6 +114,7 @@ def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Ten
     """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
 
     Args:
+        count: how many experts there are.
         run: `(tokens sorted by expert [N k, d], their experts, load [count]) → [N k, d]`.
     """
     expert = chosen.flatten()

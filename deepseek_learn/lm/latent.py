@@ -150,9 +150,13 @@ class LatentAttention(nn.Module):
 
 
 def attention(q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks=None):
-    """Of heads that share `keys` `[B, S, d]`, in float32: `[B, T, H, S]`.
+    """Attention weights `[B, T, H, S]` of heads that share their keys; in float32.
 
-    A sink takes part of a head's attention to nothing.
+    Args:
+        q, keys: `[B, T, H, d]` and `[B, S, d]`.
+        mask: `[B, T, S]`, True where a token may look.
+        scale: of the products.
+        sinks: `[H]`, a score of each head that takes part of its attention to nothing.
     """
     scores = (q.flatten(1, 2) @ keys.mT * scale).unflatten(1, q.shape[1:3]).float()
     scores = scores.masked_fill(~mask[:, :, None], float("-inf"))

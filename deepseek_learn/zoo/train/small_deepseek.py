@@ -126,8 +126,13 @@ def train(
     """One run as the protocol says; it goes on from `checkpoint` where that exists.
 
     Args:
+        tokens: `[N]` int64, see `prepare`.
+        checkpoint: a file; None: a run that is cut off is lost.
         options: of `training.fit`, and `steps` and `lr` where the protocol's are not
             wanted.
+
+    Raises:
+        ValueError: for steps that are no whole number of epochs.
     """
     lesson = Lesson(model)
     roles = {"*.gate.weight": "adamw", "*.position_bias": "adamw"}
