@@ -32,7 +32,6 @@ from deepseek_learn.course.results import write_result
 
 LENGTH, CALIBRATION, TEST, BATCH = 256, 48, 96, 8
 GUIDE_ACCURACY, GUIDE_MEMORY, ACCURACY, DIVERGENCE = 98.0, 35.0, 99.0, 0.7
-TEXTS = (("tang_poems", "poem"), ("english_verses", "verse"))
 
 
 def windows(writer, part: str, count: int):
@@ -41,10 +40,11 @@ def windows(writer, part: str, count: int):
     import torch
 
     from deepseek_learn import data
+    from deepseek_learn.zoo.small_deepseek import TEXTS
     from deepseek_learn.zoo.writing import document
 
     found = []
-    for name, kind in TEXTS:
+    for name, kind in TEXTS.items():
         text = bytes(getattr(data.load(name), part).numpy()).decode().splitlines()
         order = np.random.default_rng(0).permutation(len(text))
         tokens = [t for i in order for t in document(writer.tokenizer, kind, text[i])]

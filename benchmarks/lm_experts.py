@@ -45,7 +45,6 @@ STEPS, SEEDS = 600, (0, 1, 2)
 SEARCH, SEARCH_SEED, RATES = 200, 100, (0.003, 0.006, 0.012)
 QUICK_RATE = 0.006
 MIXTURE = "mixture"
-TEXTS = {"tang_poems": "poem", "english_verses": "verse"}
 
 
 def contestants() -> dict:
@@ -61,6 +60,7 @@ def tokens_of(writer):
     import torch
 
     from deepseek_learn import data
+    from deepseek_learn.zoo.small_deepseek import TEXTS
     from deepseek_learn.zoo.writing import document
 
     found = []
@@ -97,6 +97,7 @@ def run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict
 def bits(model, tokenizer, part: str) -> dict:
     """Bits a byte of both texts together and of each; how uneven the loads were."""
     from deepseek_learn import data
+    from deepseek_learn.zoo.small_deepseek import TEXTS
     from deepseek_learn.zoo.train.small_deepseek import bits_per_byte
 
     routers = model.routers()

@@ -64,6 +64,14 @@ class Router(nn.Module):
             self.register_buffer("e_score_correction_bias", torch.zeros(experts))
         self.load: Tensor | int = 0
 
+    def _apply(self, fn, recurse=True):
+        """The bias stays float32 in a model of any dtype: it moves by small steps."""
+        exact = getattr(self, "e_score_correction_bias", None)
+        super()._apply(fn, recurse)
+        if exact is not None and self.e_score_correction_bias.dtype != exact.dtype:
+            self.e_score_correction_bias = exact.to(self.e_score_correction_bias.device)
+        return self
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens `[N, d]` → experts `[N, k]`, weights `[N, k]` float32.
 

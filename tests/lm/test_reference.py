@@ -169,6 +169,20 @@ def test_the_router_is_float32_in_a_bfloat16_model():
     assert weights.dtype == torch.float32
 
 
+def test_the_bias_that_balances_moves_by_small_steps_in_a_bfloat16_model():
+    model = LanguageModel(Config(num_hidden_layers=2))
+    router = model.model.layers[1].mlp.gate
+    router.e_score_correction_bias.fill_(1.003)  # 1 in bfloat16
+    model.bfloat16().train()
+    assert router.weight.dtype == torch.bfloat16
+    model(torch.zeros(1, 8, dtype=torch.int64))  # the same experts for all of them
+    model.balance(rate=1e-3)
+    assert sorted({round(b, 3) for b in router.e_score_correction_bias.tolist()}) == [
+        1.002,
+        1.004,
+    ]
+
+
 def test_reference_sizes_are_read_whole():
     config = Config.from_reference(reference("V3").config.to_dict())
     for name, value in LATENT.items():

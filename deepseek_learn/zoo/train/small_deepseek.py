@@ -33,7 +33,7 @@ from ...lm import LanguageModel
 from ...optim import DeepOpt
 from ...training import Fit, fit, wsd
 from .. import storage
-from ..small_deepseek import small_deepseek
+from ..small_deepseek import TEXTS, small_deepseek
 from ..writing import END, KINDS, document
 from .bilingual import documents
 
@@ -182,7 +182,7 @@ def bits_per_byte(
 def measured(model: LanguageModel, tokenizer, part: str = "test") -> dict:
     """Bits a byte on both languages, with a 95 % interval over lines (bootstrap)."""
     found = {}
-    for name, kind in (("tang_poems", "poem"), ("english_verses", "verse")):
+    for name, kind in TEXTS.items():
         text = getattr(data.load(name), part)
         frame = bits_per_byte(model, tokenizer, kind, text)
         rng = np.random.default_rng(0)
