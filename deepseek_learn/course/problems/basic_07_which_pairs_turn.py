@@ -93,7 +93,7 @@ problem = Problem(
     stage="basic",
     title={"en": "Which pairs turn?", "zh": "哪些通道成对旋转？"},
     prompt={
-        "en": """The public demonstration of DeepSeek-V3.2 did in its indexer (until November 2025) what this line does:
+        "en": """The public demonstration of DeepSeek-V3.2-Exp did in its indexer (until November 2025) what this line does:
 
 ```python
 a, b = k[:, 0:rope:2], k[:, 1:rope:2]  # neighbours turn together
@@ -108,7 +108,7 @@ $(k_i, k_{i + rope/2})$ becomes
 $$ (k_i \\cos p\\theta_i - k_{i+rope/2} \\sin p\\theta_i,\\;\\; k_{i+rope/2} \\cos p\\theta_i + k_i \\sin p\\theta_i), \\quad \\theta_i = 10000^{-2i/rope}, $$
 
 each at its own place; the other channels stay. Return float32 `[T, d]`.""",
-        "zh": """DeepSeek-V3.2 公开的演示代码，在索引器里的做法曾相当于这样一行（直到 2025 年 11 月）：
+        "zh": """DeepSeek-V3.2-Exp 公开的演示代码，在索引器里的做法曾相当于这样一行（直到 2025 年 11 月）：
 
 ```python
 a, b = k[:, 0:rope:2], k[:, 1:rope:2]  # 相邻的两个通道一起旋转
