@@ -43,7 +43,9 @@ EPOCHS, BATCH, LR, SEEDS = 8, 64, 3e-3, 5
 SETS = ("solar", "clutter")
 MODULES = ("se", "cbam", "eca", "sc")
 GUIDE_GAIN = 2.1  # points, the guide's claim for ImageNet
-RUNS = Path(__file__).parent / "results" / "attention_learning.jsonl"
+RESULTS = Path(__file__).parent / "results"
+RUNS = RESULTS / "attention_learning.jsonl"
+QUICK = RESULTS / "quick" / RUNS.name  # of quick runs; they take over full ones too
 
 
 def build(variant: str, classes: int):
@@ -167,18 +169,19 @@ def conditions() -> dict:
     return {"protocol": protocol, "cpu": facts["cpu"], "torch": facts["torch"]}
 
 
-def finished() -> list[dict]:
+def finished(*paths: Path) -> list[dict]:
     """Lines written under these conditions; one cut off by a kill is left out."""
     rows, here = [], conditions()
-    for line in RUNS.read_text().splitlines() if RUNS.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+    for path in paths:
+        for line in path.read_text().splitlines() if path.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
     return [row for row in rows if here.items() <= row.items()]
 
 
-def append(row: dict) -> None:
+def append(row: dict, path: Path) -> None:
     stamped = row | conditions() | {"date": date.today().isoformat()}
-    with RUNS.open("a") as file:
+    with path.open("a") as file:
         file.write("\n" + json.dumps(stamped))
 
 
@@ -294,12 +297,13 @@ def main() -> None:
 
     from deepseek_learn.course.results import write_result
 
-    RUNS.parent.mkdir(exist_ok=True)
-    rows = finished()
+    paths = (RUNS, QUICK) if arguments.quick else (RUNS,)
+    paths[-1].parent.mkdir(parents=True, exist_ok=True)
+    rows = finished(*paths)
     ratios = next((r["ratios"] for r in rows if "ratios" in r), None)
     if ratios is None:
         ratios = step_ratios()
-        append({"ratios": ratios})
+        append({"ratios": ratios}, paths[-1])
     rows = [r for r in rows if "ratios" not in r]
     print("time of a training step over plain's:", ratios)
     equal_time = epochs_of(ratios)
@@ -322,12 +326,12 @@ def main() -> None:
         for future in as_completed([pool.submit(run, *w) for w in todo]):
             row = future.result()
             rows.append(row)
-            append(row)
+            append(row, paths[-1])
             print(len(rows), row, flush=True)
     result = summarise(rows, ratios, seeds)
     command = "python benchmarks/attention_learning.py"
     mode = "quick" if arguments.quick else "full"
-    last = {"date": max(row["date"] for row in finished())}
+    last = {"date": max(row["date"] for row in finished(*paths))}
     facts = {"protocol": __doc__, "of_the_machine": False}
     torch.set_num_threads(1)  # as every run had
     result = [row | last for row in result]

@@ -66,13 +66,16 @@ def test_learning_rows_are_paired_differences_the_ledger_takes(learning, tmp_pat
 
 def test_learning_goes_on_from_whole_lines_of_the_same_protocol(learning, monkeypatch):
     run = {"task": "solar", "variant": "sc", "seed": 0, "epochs": 8, "score": 0.9}
-    learning.append(run)
-    with learning.RUNS.open("a") as file:
+    whole, quick = learning.RUNS, learning.RUNS.with_name("quick.jsonl")
+    learning.append(run, whole)
+    with whole.open("a") as file:
         file.write('\n{"task": "solar", "vari')  # a kill
-    learning.append(run | {"seed": 1})
-    assert [row["seed"] for row in learning.finished()] == [0, 1]
+    learning.append(run | {"seed": 1}, whole)
+    learning.append(run | {"seed": 2}, quick)
+    assert [row["seed"] for row in learning.finished(whole)] == [0, 1]
+    assert [row["seed"] for row in learning.finished(whole, quick)] == [0, 1, 2]
     monkeypatch.setattr(learning, "__doc__", "another protocol")
-    assert learning.finished() == []
+    assert learning.finished(whole, quick) == []
 
 
 def test_cost_ratios_are_taken_within_a_round():
