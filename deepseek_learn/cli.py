@@ -50,7 +50,9 @@ def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
 @app.command()
 def chat(
     what: Annotated[str, typer.Argument(help="zoo:NAME of a language model")],
-    prompt: Annotated[str, typer.Option(help="write on from this, then end")] = "",
+    prompt: Annotated[
+        str | None, typer.Option(help="write on from this, then end")
+    ] = None,
     kind: Annotated[str, typer.Option(help="poem, verse, prose or manual")] = "",
     tokens: Annotated[int | None, typer.Option(help="at most so many")] = None,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest")] = 0.8,
@@ -67,8 +69,8 @@ def chat(
     writer = zoo.writer(name)
     options = {"max_new_tokens": tokens, "temperature": temperature, "top_p": top_p}
     options |= {"seed": seed, "speculative": drafts}
-    for line in [prompt] if prompt else sys.stdin:
-        if not line.strip() and not prompt:
+    for line in sys.stdin if prompt is None else [prompt]:
+        if prompt is None and not line.strip():
             continue
         begun = line.rstrip("\n")
         typer.echo(begun, nl=False)

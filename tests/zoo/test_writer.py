@@ -119,6 +119,7 @@ def test_the_command_line_reads_lines():
         (["zoo:fashion_net"], "'fashion_net' is none"),
         (["zoo:gpt"], "zoo model 'gpt' is not known"),
         ([f"zoo:{NAME}", "--prompt", " "], "text must have at least one character"),
+        ([f"zoo:{NAME}", "--prompt", ""], "text must have at least one character"),
         ([f"zoo:{NAME}", "--prompt", "a", "--top-p", "2"], "top_p must be above 0"),
     ],
 )
