@@ -1,4 +1,4 @@
-"""A picture with sliders: live in JupyterLab and Colab, a still picture elsewhere."""
+"""A picture or text with sliders: live in JupyterLab and Colab, still elsewhere."""
 
 import asyncio
 import base64
@@ -16,20 +16,21 @@ SETTLE_S = 0.02
 
 
 class Explore(ipywidgets.VBox):
-    """Sliders over the picture that `draw` makes of their values.
+    """Sliders over the picture, or the text, that `draw` makes of their values.
 
-    Where no kernel answers (the book, GitHub), the notebook shows the picture as it
-    was last drawn: the widget's output carries an `image/png` beside the live view.
-    While a slider is dragged only the newest values are drawn.
+    Where no kernel answers (the book, GitHub), the notebook shows it as it was last
+    drawn: the output carries an `image/png` or `text/html` beside the live view. While
+    a slider is dragged only the newest values are drawn.
 
     Args:
-        draw: `draw(**values)` returns a matplotlib figure; it is closed afterwards.
+        draw: `draw(**values)` returns a matplotlib figure, which is closed afterwards,
+            or a text.
         labels: name → label, a string or `{"en": ..., "zh": ...}`.
         sliders: name → `(low, high, step)` or `(low, high, step, start)`: a slider;
             a list: a choice; or an ipywidgets widget with a `value`.
 
     Raises:
-        TypeError: for a slider that is none of these, or a `draw` without a figure.
+        TypeError: for a slider that is none of these, or a `draw` that gives neither.
 
     >>> Explore(draw, temperature=(0.5, 4.0, 0.5))                  # doctest: +SKIP
     """
@@ -45,9 +46,13 @@ class Explore(ipywidgets.VBox):
         self.sliders = {
             name: _slider(name, spec, named[name]) for name, spec in sliders.items()
         }
-        self.picture = ipywidgets.Image(format="png")
+        drawn = self._drawn()  # a mistake in `draw` is raised here
+        self.picture = (
+            ipywidgets.HTML(drawn)
+            if isinstance(drawn, str)
+            else ipywidgets.Image(value=drawn, format="png")
+        )
         self.problem = ipywidgets.HTML()
-        self.picture.value = self._png()  # a mistake in `draw` is raised here
         super().__init__([*self.sliders.values(), self.picture, self.problem])
         for slider in self.sliders.values():
             slider.observe(self._changed, "value")
@@ -71,31 +76,37 @@ class Explore(ipywidgets.VBox):
     def _redraw(self) -> None:
         self._pending = False  # before drawing: a change meanwhile is drawn next
         try:
-            self.picture.value = self._png()
+            self.picture.value = self._drawn()
             self.problem.value = ""
         except Exception as error:  # nobody would see it raised from the event loop
             said = text("widget.failed", kind=type(error).__name__, error=str(error))
             self.problem.value = html.escape(said)
 
-    def _png(self) -> bytes:
+    def _drawn(self) -> bytes | str:
+        """A PNG, or HTML for a text."""
         import matplotlib.pyplot as plt
 
-        figure = self._draw(**self.values)
-        if not hasattr(figure, "savefig"):
+        found = self._draw(**self.values)
+        if isinstance(found, str):
+            return f'<p style="white-space: pre-wrap">{html.escape(found)}</p>'
+        if not hasattr(found, "savefig"):
             raise TypeError(
-                f"draw must return a matplotlib figure; it returned a "
-                f"{type(figure).__name__}."
+                f"draw must return a matplotlib figure or a text; it returned a "
+                f"{type(found).__name__}."
             )
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
-        plt.close(figure)  # or the notebook would show it a second time
+        found.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
+        plt.close(found)  # or the notebook would show it a second time
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         # ipywidgets 7 (Colab) shows itself by other means and never asks for this
         parent = getattr(super(), "_repr_mimebundle_", None)
         bundle = (parent(**kwargs) if parent else None) or {}
-        return bundle | {"image/png": base64.b64encode(self.picture.value).decode()}
+        still = self.picture.value
+        if isinstance(still, str):
+            return bundle | {"text/html": still}
+        return bundle | {"image/png": base64.b64encode(still).decode()}
 
 
 def _label(name: str, labels: Mapping[str, Any]) -> str:

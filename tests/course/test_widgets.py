@@ -36,6 +36,15 @@ def test_moving_the_slider_changes_picture_and_still():
     assert still == explore.picture.value
 
 
+def test_a_text_is_shown_as_it_is_live_and_still():
+    explore = Explore(lambda t: f"{t} < 1\n& more", t=(0, 3, 1))
+    assert "0 &lt; 1\n&amp; more" in explore.picture.value
+    explore.sliders["t"].value = 2
+    still = explore._repr_mimebundle_()["text/html"]
+    assert still == explore.picture.value
+    assert "2 &lt; 1\n&amp; more" in still
+
+
 def test_only_the_newest_value_is_drawn_when_events_pile_up():
     drawn = []
 
@@ -82,7 +91,7 @@ def test_slider_of_no_known_kind_is_refused(spec):
 
 
 def test_draw_without_a_figure_is_refused():
-    with pytest.raises(TypeError, match="matplotlib figure; it returned a NoneType"):
+    with pytest.raises(TypeError, match="figure or a text; it returned a NoneType"):
         Explore(lambda t: None, t=(0, 1, 1))
 
 
