@@ -291,7 +291,9 @@ def peer_row(rows, task: str, peer: str, seeds: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two seeds only")
+    parser.add_argument(
+        "--quick", action="store_true", help="two seeds only, kept in results/quick/"
+    )
     arguments = parser.parse_args()
     import torch
 
@@ -304,7 +306,8 @@ def main() -> None:
     if ratios is None:
         ratios = step_ratios()
         append({"ratios": ratios}, paths[-1])
-    rows = [r for r in rows if "ratios" not in r]
+    # of a run that stands in both files the full run's
+    rows = list({key(r): r for r in reversed(rows) if "ratios" not in r}.values())
     print("time of a training step over plain's:", ratios)
     equal_time = epochs_of(ratios)
     seeds = 2 if arguments.quick else SEEDS

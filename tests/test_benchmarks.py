@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def script(name):
 def learning(tmp_path, monkeypatch):
     module = script("attention_learning")
     monkeypatch.setattr(module, "RUNS", tmp_path / "runs.jsonl")
+    monkeypatch.setattr(module, "QUICK", tmp_path / "quick" / "runs.jsonl")
     return module
 
 
@@ -66,7 +68,8 @@ def test_learning_rows_are_paired_differences_the_ledger_takes(learning, tmp_pat
 
 def test_learning_goes_on_from_whole_lines_of_the_same_protocol(learning, monkeypatch):
     run = {"task": "solar", "variant": "sc", "seed": 0, "epochs": 8, "score": 0.9}
-    whole, quick = learning.RUNS, learning.RUNS.with_name("quick.jsonl")
+    whole, quick = learning.RUNS, learning.QUICK
+    quick.parent.mkdir()
     learning.append(run, whole)
     with whole.open("a") as file:
         file.write('\n{"task": "solar", "vari')  # a kill
@@ -76,6 +79,44 @@ def test_learning_goes_on_from_whole_lines_of_the_same_protocol(learning, monkey
     assert [row["seed"] for row in learning.finished(whole, quick)] == [0, 1, 2]
     monkeypatch.setattr(learning, "__doc__", "another protocol")
     assert learning.finished(whole, quick) == []
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_learning_keeps_quick_runs_apart(learning, monkeypatch, quick):
+    """A quick run takes over full ones and writes beside them; never the other way."""
+    rows = list(scores(learning))
+    missing = next(row for row in rows if (row["variant"], row["seed"]) == ("sc", 1))
+    learning.append({"ratios": RATIOS}, learning.RUNS)
+    for row in rows:
+        if row is not missing:
+            learning.append(row, learning.RUNS)
+    learning.QUICK.parent.mkdir()
+    learning.append(rows[0] | {"score": 0.1}, learning.QUICK)  # stands in both
+    files, ran, written = (learning.RUNS, learning.QUICK), [], {}
+    before = [file.read_bytes() for file in files]
+
+    def run(*wanted):
+        ran.append(wanted)
+        names = ("task", "variant", "seed", "epochs")
+        return dict(zip(names, wanted, strict=True)) | {"score": 0.5}
+
+    def write(name, result, *more, **facts):
+        written.update({row["what"]: row for row in result})
+
+    arguments = ["attention_learning.py", *(["--quick"] if quick else [])]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(learning, "run", run)
+    pool = lambda count, mp_context: ThreadPoolExecutor(1)  # noqa: E731
+    monkeypatch.setattr(learning, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr("deepseek_learn.course.results.write_result", write)
+    learning.main()
+    assert ran == [learning.key(missing)]
+    same = [file.read_bytes() == old for file, old in zip(files, before, strict=True)]
+    assert same == [quick, not quick]
+    row = written["solar: plain, AUROC, mean over seeds"]
+    assert row["n"] == (2 if quick else 5)
+    assert row["measured"] == pytest.approx(50.5 if quick else 52)
 
 
 def test_cost_ratios_are_taken_within_a_round():

@@ -1,4 +1,4 @@
-"""A picture or text with sliders: live in JupyterLab and Colab, still elsewhere."""
+"""A picture or text with sliders: live in JupyterLab and Colab, a still one elsewhere."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ class Explore(ipywidgets.VBox):
 
     Args:
         draw: `draw(**values)` returns a matplotlib figure, which is closed afterwards,
-            or a text.
+            or a text; for all values the same of the two.
         labels: name → label, a string or `{"en": ..., "zh": ...}`.
         sliders: name → `(low, high, step)` or `(low, high, step, start)`: a slider;
             a list: a choice; or an ipywidgets widget with a `value`.
@@ -47,11 +47,10 @@ class Explore(ipywidgets.VBox):
             name: _slider(name, spec, named[name]) for name, spec in sliders.items()
         }
         drawn = self._drawn()  # a mistake in `draw` is raised here
-        self.picture = (
-            ipywidgets.HTML(drawn)
-            if isinstance(drawn, str)
-            else ipywidgets.Image(value=drawn, format="png")
-        )
+        if isinstance(drawn, str):
+            self.picture = ipywidgets.HTML(drawn)
+        else:
+            self.picture = ipywidgets.Image(value=drawn, format="png")
         self.problem = ipywidgets.HTML()
         super().__init__([*self.sliders.values(), self.picture, self.problem])
         for slider in self.sliders.values():
@@ -76,7 +75,10 @@ class Explore(ipywidgets.VBox):
     def _redraw(self) -> None:
         self._pending = False  # before drawing: a change meanwhile is drawn next
         try:
-            self.picture.value = self._drawn()
+            drawn = self._drawn()
+            if isinstance(drawn, str) != isinstance(self.picture, ipywidgets.HTML):
+                raise TypeError("draw must return always a figure, or always a text.")
+            self.picture.value = drawn
             self.problem.value = ""
         except Exception as error:  # nobody would see it raised from the event loop
             said = text("widget.failed", kind=type(error).__name__, error=str(error))

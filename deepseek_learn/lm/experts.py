@@ -61,15 +61,18 @@ class Router(nn.Module):
         self.weight = nn.Parameter(torch.randn(experts, config.hidden_size) * 0.02)
         self.balanced = config.topk_method == "noaux_tc"
         if self.balanced:
-            self.register_buffer("e_score_correction_bias", torch.zeros(experts))
+            self.register_buffer(
+                "e_score_correction_bias", torch.zeros(experts, dtype=torch.float32)
+            )
         self.load: Tensor | int = 0
 
     def _apply(self, fn, recurse=True):
         """The bias stays float32 in a model of any dtype: it moves by small steps."""
         exact = getattr(self, "e_score_correction_bias", None)
         super()._apply(fn, recurse)
-        if exact is not None and self.e_score_correction_bias.dtype != exact.dtype:
-            self.e_score_correction_bias = exact.to(self.e_score_correction_bias.device)
+        if exact is not None and self.e_score_correction_bias.dtype != torch.float32:
+            device = self.e_score_correction_bias.device
+            self.e_score_correction_bias = exact.to(device, torch.float32)
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

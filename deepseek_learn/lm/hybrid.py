@@ -1,8 +1,8 @@
 r"""DeepSeek-V4's hybrid attention: a window of recent tokens, and the rest compressed.
 
-Every layer sees the last `sliding_window` tokens as they are. Of the whole past, those
-included, most see entries, one for every `rate` tokens, each a weighted mean, channel by
-channel,
+Every layer sees the last `sliding_window` tokens as they are. Most layers also see entries
+made of the whole past, the window's tokens included: one for every `rate` tokens, each a
+weighted mean, channel by channel,
 
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
           \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x

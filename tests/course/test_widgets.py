@@ -95,6 +95,15 @@ def test_draw_without_a_figure_is_refused():
         Explore(lambda t: None, t=(0, 1, 1))
 
 
+@pytest.mark.parametrize("kinds", [("text", "figure"), ("figure", "text")])
+def test_a_text_now_and_a_figure_then_is_refused(kinds):
+    explore = Explore(lambda t: "a" if kinds[t] == "text" else draw(), t=(0, 1, 1))
+    before = explore.picture.value
+    explore.sliders["t"].value = 1
+    assert "always a figure, or always a text" in explore.problem.value
+    assert explore.picture.value == before
+
+
 def test_error_while_dragging_is_shown_and_goes_away():
     def fussy(t):
         return draw(t=1 / (t - 2))

@@ -169,6 +169,25 @@ def test_the_router_is_float32_in_a_bfloat16_model():
     assert weights.dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_bias_that_balances_is_float32_in_a_model_of_any_dtype(dtype):
+    model = LanguageModel(Config(num_hidden_layers=2)).to(dtype)
+    assert bias_of(model).dtype == torch.float32
+    with torch.device("meta"):
+        model = LanguageModel(Config(num_hidden_layers=2)).to(dtype)
+    assert bias_of(model.to_empty(device="cpu")).dtype == torch.float32
+    torch.set_default_dtype(dtype)
+    try:
+        model = LanguageModel(Config(num_hidden_layers=2))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert bias_of(model).dtype == torch.float32
+
+
+def bias_of(model):
+    return model.routers()[0].e_score_correction_bias
+
+
 def test_the_bias_that_balances_moves_by_small_steps_in_a_bfloat16_model():
     model = LanguageModel(Config(num_hidden_layers=2))
     router = model.model.layers[1].mlp.gate

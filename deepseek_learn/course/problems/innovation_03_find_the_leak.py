@@ -172,7 +172,7 @@ at *any* place depends on what stands *later* (even by a thousandth), else `Fals
 answer to the same text. Use finite numbers: where an attention masks by multiplying with 0, NaN and infinity come through (0 · NaN is NaN): it looks like a leak though nothing of the future was used.""",
         "zh": """只要能看到一点点未来，一种注意力的损失就会好得出奇，写出来的却是废话：写的时候并没有未来。在测量自己的注意力之前，先检验它。
 
-请编写 `leaks(attend, tokens, width)`。`attend` 接受 float32 `[tokens, width]`，即文本，并返回同样多的向量，每个词元一个。如果*任何*位置的答案取决于*后面*的内容（哪怕只有千分之一），返回 `True`，否则返回 `False`。其他方面，各位置的答案可以任意不同；对同样的文本，`attend` 总给出同样的答案。请用有限的数：有的注意力用乘以 0 来遮住未来，NaN 和无穷大会因此漏过来，却并不是看见了未来。""",
+请编写 `leaks(attend, tokens, width)`。`attend` 接受 float32 `[tokens, width]`，即文本，并返回同样多的向量，每个词元一个。如果*任何*位置的答案取决于*后面*的内容（哪怕只有千分之一），返回 `True`，否则返回 `False`。其他方面，各位置的答案可以任意不同；对同样的文本，`attend` 总给出同样的答案。请用有限的数：有的注意力用乘以 0 来遮住未来，NaN 和无穷大会因此传过来（0 · NaN 仍是 NaN）：看起来像泄漏，其实并没有用到未来。""",
     },
     starter=HEAD + "    ...\n",
     answer="leaks",
