@@ -1,5 +1,6 @@
 """The errors of the library: one sentence each, naming what it got and what it takes."""
 
+import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
@@ -10,11 +11,14 @@ class DeepSeekLearnError(Exception):
 
 
 class UnknownNameError(DeepSeekLearnError, KeyError):
-    """A name that no registry, zoo or loader knows."""
+    """A name that no registry, zoo or loader knows; it says which may be meant."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
-        names = ", ".join(sorted(known)) or "none"
-        super().__init__(f"{kind} {name!r} is not known; known are: {names}.")
+        known = sorted(known)
+        meant = _closest(str(name), known)
+        guess = f"did you mean {meant!r}? Known" if meant else "known"
+        names = ", ".join(known) or "none"
+        super().__init__(f"{kind} {name!r} is not known; {guess} are: {names}.")
 
     def __str__(self) -> str:  # KeyError would show the repr, in quotes
         return self.args[0]
@@ -26,6 +30,14 @@ class MissingPackageError(DeepSeekLearnError, ImportError):
 
 class DamagedFileError(DeepSeekLearnError):
     """A file is not what it should be: wrong checksum, truncated, not the format."""
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` may be a slip of; case and hyphens do not count."""
+    plain = {each.lower().replace("-", "_"): each for each in known}
+    wanted = name.lower().replace("-", "_").replace(" ", "_")
+    found = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.7)
+    return plain[found[0]] if found else None
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

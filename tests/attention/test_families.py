@@ -191,7 +191,8 @@ def test_attach_by_name_and_maps():
 
 def test_refusals():
     with pytest.raises(
-        UnknownNameError, match=r"'sce' is not known; known are: cbam, "
+        UnknownNameError,
+        match=r"'sce' is not known; did you mean 'scse'\? Known are: cbam, ",
     ):
         attention.create("sce", 8)
     with pytest.raises(
