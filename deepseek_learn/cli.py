@@ -187,11 +187,13 @@ def exercises() -> None:
 
 
 @author.command()
-def assignment(out: Path, lesson: str | None = None, lang: str = "en") -> None:
-    """Write the nbgrader assignments into the folder OUT."""
+def assignment(
+    out: Path, stage: str = "basic", lesson: str | None = None, lang: str = "en"
+) -> None:
+    """Write the nbgrader assignments of a stage into the folder OUT."""
     from .course.classroom import assignment as write
 
-    _list(write(out, lesson=lesson, lang=lang))
+    _list(write(out, stage, lesson, lang))
 
 
 @author.command()

@@ -11,10 +11,10 @@ _LAZY = {
     "Explore": "widgets",
     "Outcome": "checking",
     "check": "checking",
-    "hint": "checking",
+    "hint": "hints",
     "ledger": "claims",
     "progress": "record",
-    "solution": "checking",
+    "solution": "hints",
     "start": "opening",
     "write_result": "results",
 }

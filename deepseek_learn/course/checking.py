@@ -1,4 +1,4 @@
-"""`check`, `hint`, `solution`: what a learner calls in a notebook.
+"""`check`: what a learner calls in a notebook on an answer.
 
 >>> from deepseek_learn import course                               # doctest: +SKIP
 >>> course.check("shift_sum", shift_sum)                            # doctest: +SKIP
@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..catalogue import choose, text
+from ..catalogue import text
 from ..errors import DeepSeekLearnError
 from . import problems
+from .display import card, inline
 from .expect import AnswerRaised
 from .problem import Failed, Problem
 from .source_code import is_untouched
@@ -29,7 +30,6 @@ COLOURS = {
     "raised": "#d9534f",
     "not attempted": "#8a8a8a",
 }
-_hints_given: dict[str, int] = {}
 
 
 class CheckError(DeepSeekLearnError):
@@ -72,25 +72,10 @@ class Outcome:
 
     def _repr_html_(self) -> str:
         note = f"<br><small>{html.escape(self.note)}</small>" if self.note else ""
-        return _card(
+        return card(
             COLOURS[self.status],
-            f"<b>{html.escape(self.heading)}</b><br>{_lines(self.message)}{note}",
+            f"<b>{html.escape(self.heading)}</b><br>{inline(self.message)}{note}",
         )
-
-
-@dataclass(frozen=True)
-class Words:
-    """Text for the learner, with code or without."""
-
-    words: str
-    code: str = ""
-
-    def __repr__(self) -> str:
-        return f"{self.words}\n\n{self.code}" if self.code else self.words
-
-    def _repr_html_(self) -> str:
-        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
-        return _card("#3b82c4", _lines(self.words) + code)
 
 
 def check(
@@ -119,27 +104,6 @@ def check(
         note = remember(problem, status, seed, answer)
     found = (id, problem.version, status, message, seed, points, problem.points, note)
     return Outcome(*found)
-
-
-def hint(id: str) -> Words:
-    """The next hint to the problem `id`, and how many are left."""
-    problem = problems.get(id)
-    given = _hints_given.get(id, 0)
-    _hints_given[id] = min(given + 1, len(problem.hints))
-    if given >= len(problem.hints):
-        last = choose(problem.hints[-1])
-        return Words(text("hint.none_left", count=given) + "\n" + last)
-    left = len(problem.hints) - given - 1
-    head = text("hint.head", number=given + 1, count=len(problem.hints), left=left)
-    return Words(head + "\n" + choose(problem.hints[given]))
-
-
-def solution(id: str) -> Words:
-    """A solution of the problem `id`; a graded problem has none to show."""
-    problem = problems.get(id)
-    if problem.kind == "graded":
-        return Words(text("solution.graded", problem=id))
-    return Words(text("solution.head", problem=id), problem.solution.strip())
 
 
 def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
@@ -175,13 +139,3 @@ def _is_learners(frame: traceback.FrameSummary) -> bool:
     package = str(Path(__file__).resolve().parents[1])
     installed = ("site-packages", "dist-packages", os.path.dirname(os.__file__))
     return not any(part in frame.filename for part in (package, *installed))
-
-
-def _card(colour: str, content: str) -> str:
-    """A coloured edge; text and ground are the theme's, so dark mode stays legible."""
-    style = f"border-left:4px solid {colour};padding:.3em .8em;margin:.3em 0"
-    return f'<div style="{style}">{content}</div>'
-
-
-def _lines(words: str) -> str:
-    return html.escape(words).replace("\n", "<br>")

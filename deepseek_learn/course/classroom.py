@@ -20,12 +20,16 @@ CONFIG = '''"""Settings of nbgrader for these assignments."""
 
 from pathlib import Path
 
+from deepseek_learn.course.autograde import preprocessors
+
 c = get_config()  # noqa: F821 - given by nbgrader
 c.CourseDirectory.course_id = "deepseek_learn"
 # nbgrader wants an absolute folder: the one that it is called in
 c.CourseDirectory.root = str(Path.cwd())
 c.ClearSolutions.code_stub = {"python": "# the answer goes in place of the ... above"}
 c.ExecutePreprocessor.timeout = 120
+# a submission that ends its kernel or never ends is graded, as are all others
+c.Autograde.autograde_preprocessors = preprocessors()
 '''
 
 

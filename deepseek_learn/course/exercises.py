@@ -84,13 +84,18 @@ def start_source(slug: str, lang: str) -> str:
 
 
 def problem_cells(problem: Problem, number: int, lang: str) -> list:
-    """Task, starter, check, hint and solution of one exercise."""
+    """Task, starter, check, hint and solution of one exercise, a cell each.
+
+    A graded problem has no solution to show.
+    """
     id, answer = problem.id, problem.answer
+    shown = f'# course.solution("{id}")'
     return [
         markdown(f"{id}-prompt", prompt_source(problem, number, lang)),
         code(f"{id}-answer", problem.starter.strip()),
         code(f"{id}-check", f'course.check("{id}", {answer})'),
-        code(f"{id}-help", f'# course.hint("{id}")\n# course.solution("{id}")'),
+        code(f"{id}-hint", f'# course.hint("{id}")'),
+        *([code(f"{id}-solution", shown)] if problem.kind == "practice" else []),
     ]
 
 
@@ -98,6 +103,7 @@ def prompt_source(problem: Problem, number: int, lang: str) -> str:
     """The task in one language, under its numbered title."""
     facts = {"points": problem.points, "minutes": problem.minutes}
     meta = text("exercises.meta", lang, **facts)
+    meta += text("exercises.graded", lang) if problem.kind == "graded" else ""
     title = choose(problem.title, lang)
     return f"## {number}. {title}\n\n*{meta}*\n\n{choose(problem.prompt, lang).strip()}"
 

@@ -1,12 +1,12 @@
 import pytest
 
-from deepseek_learn.course import checking, record
+from deepseek_learn.course import hints, record
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
     """No test reads or writes the progress of whoever runs it."""
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(checking, "_hints_given", {})
+    monkeypatch.setattr(hints, "_given", {})
     monkeypatch.setattr(record, "_notes_given", set())
     return tmp_path / "home"

@@ -9,7 +9,6 @@ from deepseek_learn import catalogue, course
 from deepseek_learn.course import problems
 from deepseek_learn.course.problem import define
 from deepseek_learn.course.source_code import is_untouched
-from deepseek_learn.errors import UnknownNameError
 
 ID = "shift_sum"
 
@@ -96,34 +95,6 @@ def test_broken_check_is_not_blamed_on_the_learner(monkeypatch):
         course.check(ID, lambda taps: 1, seed=7)
 
 
-@pytest.mark.parametrize("verb", [course.hint, course.solution])
-def test_unknown_problem_is_one_sentence(verb):
-    with pytest.raises(UnknownNameError, match="known are"):
-        verb("nope")
-
-
-def test_each_call_gives_one_more_hint():
-    hints = problems.get(ID).hints
-    assert repr(course.hint(ID)).startswith("Hint 1 of 2 (1 left)")
-    second = repr(course.hint(ID))
-    assert second.startswith("Hint 2 of 2 (0 left)")
-    assert hints[1]["en"] in second
-    assert hints[1]["en"] in repr(course.hint(ID))
-
-
-def test_solution_is_the_reference():
-    assert "padded" in repr(course.solution(ID))
-    assert "<pre>" in course.solution(ID)._repr_html_()
-
-
-def test_graded_problem_shows_no_solution(monkeypatch):
-    problem = dataclasses.replace(problems.get(ID), kind="graded", solution=None)
-    monkeypatch.setattr(problems, "get", lambda id: problem)
-    shown = course.solution(ID)
-    assert "is graded" in shown.words
-    assert shown.code == ""
-
-
 def test_html_is_escaped_and_leaves_colours_to_the_theme():
     shown = check("def shift_sum(taps): raise ValueError('<b>')")._repr_html_()
     assert "&lt;b&gt;" in shown
@@ -131,7 +102,12 @@ def test_html_is_escaped_and_leaves_colours_to_the_theme():
     assert not re.search(r"[;\"]color:", shown)
 
 
+def test_code_in_a_message_is_shown_as_code():
+    shown = check("def shift_sum(taps): ...")._repr_html_()
+    assert "<code>shift_sum</code>" in shown
+    assert "`" not in shown
+
+
 def test_chinese():
     catalogue.set_language("zh")
     assert "通过" in repr(check(problems.get(ID).solution))
-    assert "提示 1/2" in repr(course.hint(ID))

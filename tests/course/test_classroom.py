@@ -11,11 +11,21 @@ import nbformat
 import pytest
 
 from deepseek_learn.course import classroom, problems
-from deepseek_learn.course.problem import define
+from deepseek_learn.course.lessons import STAGES
+from deepseek_learn.course.problem import REPOSITORY, define
 from deepseek_learn.errors import DeepSeekLearnError
 
 LESSON = "spatial_channel_attention"
 NAME = f"basic_01_{LESSON}"
+# Code after a right answer that makes each call of it write to stderr and show a number.
+WARNING = """
+import sys
+quiet = fold_gate
+def fold_gate(*args):
+    print("slow", file=sys.stderr)
+    sys.displayhook(1e9)
+    return quiet(*args)
+"""
 
 
 @pytest.fixture
@@ -76,6 +86,11 @@ def test_grades_follow_the_answers(tmp_path, nbgrader):
     hand_in(tmp_path, "half", wrong | {first.id: right[first.id]})
     hand_in(tmp_path, "wrong", wrong)
     hand_in(tmp_path, "empty", {})
+    last = all_problems[-1]
+    hand_in(
+        tmp_path, "ends", right | {last.id: right[last.id] + "\nimport os; os._exit(0)"}
+    )
+    hand_in(tmp_path, "warns", right | {last.id: right[last.id] + WARNING})
     run(tmp_path, "autograde", NAME)
     run(tmp_path, "export", "--to=grades.csv")
 
@@ -84,9 +99,33 @@ def test_grades_follow_the_answers(tmp_path, nbgrader):
     possible = sum(p.points for p in all_problems)
     assert {float(row["max_score"]) for row in rows.values()} == {possible}
     scores = {student: float(row["score"]) for student, row in rows.items()}
-    assert scores == {"right": possible, "half": first.points, "wrong": 0, "empty": 0}
+    expected = {"right": possible, "half": first.points, "wrong": 0, "empty": 0}
+    # an ended kernel costs the problem it ended in; output changes nothing
+    expected |= {"ends": possible - last.points, "warns": possible}
+    assert scores == expected
     # grading must not write into the teacher's own progress
     assert not (tmp_path / "home" / "progress.json").exists()
+
+
+@pytest.mark.parametrize(
+    "end", ["import os; os._exit(0)", "import itertools; sum(itertools.count())"]
+)
+def test_a_lost_kernel_fails_every_later_cell(nbgrader, end):
+    """Also one that a loop in C keeps from hearing the interruption."""
+    from nbgrader.utils import determine_grade
+
+    from deepseek_learn.course.autograde import ExecuteWhole
+
+    cells = [nbformat.v4.new_code_cell(source) for source in ("1", end, "", "2")]
+    for number in (0, 2, 3):
+        facts = {"grade": True, "solution": False, "points": 1}
+        cells[number].metadata["nbgrader"] = facts | {"grade_id": f"c{number}"}
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    steps = ExecuteWhole(timeout=3, kernel_name="python3")
+    done, _ = steps.preprocess(notebook, {"metadata": {}})
+    grades = [determine_grade(done.cells[number])[0] for number in (0, 2, 3)]
+    assert grades == [1, 0, 0]
+    assert "kernel was lost in cell 2" in done.cells[3].outputs[0].evalue
 
 
 def test_source_notebook_carries_the_reference_and_the_points(tmp_path):
@@ -95,6 +134,21 @@ def test_source_notebook_carries_the_reference_and_the_points(tmp_path):
     for problem in problems.load(LESSON):
         assert cells[f"{problem.id}-tests"].metadata.nbgrader.points == problem.points
         define(cells[f"{problem.id}-answer"].source, problem.answer)  # it runs
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stages_example_has_one_graded_problem(tmp_path, stage):
+    command = [sys.executable, "-m", "deepseek_learn", "author", "assignment"]
+    command += [str(tmp_path), "--stage", stage]
+    subprocess.run(command, check=True, env=os.environ, capture_output=True)
+    graded = [p for p in problems.load() if (p.stage, p.kind) == (stage, "graded")]
+    assert len(graded) == 1
+    (path,) = tmp_path.glob(f"source/{stage}_*_{graded[0].lesson}/*.ipynb")
+    cells = {cell.id: cell.source for cell in nbformat.read(path, 4).cells}
+    kept_back = (REPOSITORY / "exercises" / "graded" / f"{graded[0].id}.py").read_text()
+    assert kept_back.strip() in cells[f"{graded[0].id}-answer"]
+    package = Path(problems.__file__).parent
+    assert not any(kept_back in file.read_text() for file in package.glob("*.py"))
 
 
 def test_another_seed_makes_other_hidden_tests(tmp_path):

@@ -47,6 +47,20 @@ def test_each_problem_has_its_cells_and_no_solution():
     assert notebook.cells[-1].source == "course.progress()"
 
 
+@pytest.mark.parametrize("problem", problems.load(), ids=lambda p: p.id)
+def test_hint_and_solution_have_a_cell_each(problem):
+    cells = exercises.problem_cells(problem, 1, "en")
+    sources = {cell.id.removeprefix(problem.id): cell.source for cell in cells}
+    expected = {"-hint": f'# course.hint("{problem.id}")'}
+    if problem.kind == "practice":  # a graded one has none to show
+        expected["-solution"] = f'# course.solution("{problem.id}")'
+    help = {id: code for id, code in sources.items() if code.startswith("# course.")}
+    assert help == expected
+    assert ("graded" in sources["-prompt"].split("\n\n")[1]) == (
+        problem.kind == "graded"
+    )
+
+
 def test_generate_writes_and_check_only_looks(tmp_path):
     stale = exercises.generate(tmp_path, check=True)
     assert len(stale) == 2 * len(WITH_PROBLEMS)
@@ -87,7 +101,9 @@ def test_start_fixes_the_seeds():
 
 
 def test_start_of_an_unknown_lesson_changes_nothing():
-    with pytest.raises(UnknownNameError, match="lesson 'tuor' is not known; known are"):
+    with pytest.raises(
+        UnknownNameError, match="'tuor' is not known; did you mean 'tour'"
+    ):
         course.start("tuor", lang="zh")
     assert catalogue.language() == "en"
 

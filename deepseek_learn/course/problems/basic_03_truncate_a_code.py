@@ -76,10 +76,7 @@ is too high as often as it is too low.""",
         },
     ),
     check=check,
-    solution=HEAD
-    + """    high = (codes >> 4).float()
-    return scale * (16 * high + 7.5 - 128)
-""",
+    kind="graded",
     wrong={
         "without the half step": HEAD
         + "    return scale * (16 * (codes >> 4).float() - 128)\n",

@@ -150,7 +150,7 @@ the KL divergence on fresh inputs: yours must be at most **0.6 times** frequency
         },
     ),
     check=check,
-    solution=HEAD + "    return layer.statistics.gradient * layer.errors\n",
+    kind="graded",
     wrong={
         "frequency": HEAD + "    return layer.statistics.frequency\n",
         "the least active first": HEAD + "    return 1 - layer.statistics.frequency\n",

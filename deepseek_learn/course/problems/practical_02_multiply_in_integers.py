@@ -82,9 +82,7 @@ imported as `np`.""",
         },
     ),
     check=check,
-    solution="import numpy as np\n\n\n"
-    + HEAD
-    + "    total = (q.astype(np.int32) - z) @ w.astype(np.int32).T\n    return s_x * total * s_w\n",
+    kind="graded",
     wrong={
         "no zero point": HEAD
         + "    return s_x * (q.astype('int32') @ w.astype('int32').T) * s_w\n",
