@@ -53,6 +53,15 @@ def test_is_committed_executed_without_errors(path):
 
 
 @pytest.mark.parametrize("path", **NAME)
+def test_shows_nobodys_progress(path):
+    for cell in cells(path):
+        for output in cell["outputs"]:
+            assert execute.PERSONAL not in output.get("metadata", {})
+            page = "".join(output.get("data", {}).get("text/html", ""))
+            assert not page.startswith("<progress "), f"{path.name}: {cell['id']}"
+
+
+@pytest.mark.parametrize("path", **NAME)
 def test_kept_within_what_its_head_promises_when_it_was_executed(path):
     notebook = json.loads(path.read_text())
     cost, head = notebook["metadata"]["cost"], "".join(notebook["cells"][0]["source"])

@@ -1,11 +1,14 @@
 """Run the notebooks and keep their outputs: they are committed executed."""
 
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DeepSeekLearnError, require
 from ..files import whole
+from .record import PERSONAL
 
 # What every lesson promises in its head, on two cores.
 LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
@@ -16,6 +19,8 @@ print(peak / (2**20 if sys.platform == "darwin" else 2**10))"""
 
 def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
     """Run each notebook in place, in its own folder and a fresh kernel.
+
+    The kernel sees an empty progress file, not the author's, and writes to none.
 
     Yields:
         (path, cost) as each is done and written; the cost, `{"seconds", "peak_mib"}` of
@@ -31,15 +36,17 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
-        start = time.perf_counter()
-        nbclient.NotebookClient(
+        client = nbclient.NotebookClient(
             notebook,
             timeout=LIMIT_S,  # a cell
             kernel_name="python3",
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,
             store_widget_state=False,
-        ).execute()
+        )
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as home:
+            client.execute(env={**os.environ, "DEEPSEEK_LEARN_HOME": home})
         seconds = time.perf_counter() - start
         peak = float(notebook.cells.pop().outputs[-1].text)
         if seconds > LIMIT_S or peak > LIMIT_MIB:
@@ -56,15 +63,19 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
 
 
 def tidy(notebook) -> None:
-    """Drop what differs from machine to machine and shows nothing."""
+    """Drop what differs from machine to machine or is the author's own."""
     notebook.metadata.pop("widgets", None)
     language = notebook.metadata.get("language_info", {})
     notebook.metadata["language_info"] = {"name": language.get("name", "python")}
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = [o for o in cell.outputs if not _is_private(o)]
             for output in cell.outputs:
                 if (
                     output.output_type == "error"
                 ):  # its sentence, not this machine's paths
                     output.traceback = output.traceback[-1:]
+
+
+def _is_private(output) -> bool:
+    return output.get("name") == "stderr" or PERSONAL in output.get("metadata", {})

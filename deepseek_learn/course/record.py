@@ -4,6 +4,7 @@ A record says which problem and version was answered, with what outcome, under w
 seed, library version and hash of the answer's code, and when.
 """
 
+import errno
 import html
 import json
 import os
@@ -26,8 +27,12 @@ from .lessons import lessons
 from .problem import Problem
 from .source_code import code_hash
 
+FORMAT = 1
 FIELDS = {"problem": str, "version": int, "status": str, "seed": int, "library": str}
-FIELDS |= {"time": str}  # and "code": a hash, or null
+FIELDS |= {"time": str, "code": str | None}  # a hash, or null
+LONGEST = 200  # characters of a field
+MOST = 1000  # records
+PERSONAL = "personal"  # the mark of a notebook's output that is the learner's own
 _notes_given: set[str] = set()
 
 
@@ -68,7 +73,8 @@ def progress(
         FileNotFoundError: when there is no file `import_`.
         IsADirectoryError: when `export` or `import_` is a folder; nothing is changed.
         OSError: when a file cannot be read or written, naming it and the reason.
-        DamagedFileError: when a file is not a progress file; nothing is changed.
+        DamagedFileError: when a file is not a progress file, or one in a newer format;
+            nothing is changed.
     """
     if export is not None and Path(export).is_dir():
         raise IsADirectoryError(text("progress.export_folder", path=str(export)))
@@ -162,6 +168,10 @@ class Progress(Report):
         )
         return f"{bar} {html.escape(self.why())}<table>{cells}</table>"
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        """No other form, but a mark: this output must not be published."""
+        return {}, {PERSONAL: True}
+
     def _rows(self) -> list[dict]:
         return [
             self._row(lesson.slug, problems.get(id))
@@ -199,46 +209,60 @@ def _add(records: list[dict]) -> None:
 
 
 def _condense(records: list[dict]) -> list[dict]:
-    """Each different pass, and a problem's latest other outcome: bounded in size."""
+    """Of each problem and version the first pass and the latest other outcome.
+
+    At most `MOST` of them: what this course doesn't know goes first, then failures.
+    """
     kept: dict[tuple, dict] = {}
     for record in sorted(records, key=lambda r: r["time"]):
         key = (record["problem"], record["version"])
         if record["status"] == "passed":
-            kept.setdefault((*key, record.get("code")), record)
+            kept.setdefault((*key, "passed"), record)
         else:
             kept[key] = record
-    return sorted(kept.values(), key=lambda r: r["time"])
+    ours = set(problems.names())
+
+    def worth(record: dict) -> tuple:
+        passed = record["status"] == "passed"
+        return record["problem"] in ours, passed, record["time"]
+
+    most = sorted(kept.values(), key=worth)[-MOST:]
+    return sorted(most, key=lambda r: r["time"])
 
 
 def _read(path: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))["records"]
-        good = isinstance(records, list) and all(_is_record(r) for r in records)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DamagedFileError(_not_progress(path)) from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content["format"]
+        if isinstance(found, int) and found > FORMAT:
+            newer = {"path": str(path), "found": found, "known": FORMAT}
+            raise DamagedFileError(text("progress.newer", **newer))
+        records = content["records"]
+        good = found == FORMAT and isinstance(records, list)
+        good = good and all(_is_record(record) for record in records)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise DamagedFileError(text("progress.not_a_file", path=str(path))) from error
     if not good:
-        raise DamagedFileError(_not_progress(path))
-    return records
+        raise DamagedFileError(text("progress.not_a_file", path=str(path)))
+    return [{field: record.get(field) for field in FIELDS} for record in records]
 
 
 def _is_record(record: Any) -> bool:
     return isinstance(record, dict) and all(
-        isinstance(record.get(field), kind) for field, kind in FIELDS.items()
+        isinstance(record.get(field), kind) and len(str(record.get(field))) <= LONGEST
+        for field, kind in FIELDS.items()
     )
 
 
-def _not_progress(path: Path) -> str:
-    return text("progress.not_a_file", path=str(path))
-
-
 def _write(path: Path, records: list[dict]) -> None:
-    content = {"format": 1, "records": records}
+    content = {"format": FORMAT, "records": records}
+    if path.exists() and not path.stat().st_mode & 0o222:
+        # A rename needs no right to write the file itself, but that is what was meant.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     with whole(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -252,6 +276,8 @@ def _alone(path: Path) -> Iterator[None]:
         return
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in path.parent.glob(f".{path.name}.*"):  # a killed kernel's
+            left.unlink(missing_ok=True)
         yield
 
 

@@ -55,6 +55,39 @@ def test_many_attempts_do_not_pile_up(own_home):
     assert sorted(row["status"] for row in kept(own_home)) == ["failed", "passed"]
 
 
+def test_many_right_answers_do_not_pile_up_either(own_home):
+    for number in range(5):
+        answer(f"{RIGHT}\n# {number}\n")
+        first = kept(own_home)[0]
+    assert kept(own_home) == [first]
+
+
+def test_size_is_bounded_and_what_goes_first_is_foreign(own_home):
+    answer(RIGHT)
+    own = kept(own_home)[0]
+    row = {"version": 1, "seed": 2**31, "library": "L" * 200, "code": "c" * 200}
+    row |= {"time": "9999" + "😀" * 196, "more": "m" * 10_000}
+    foreign = [
+        row | {"problem": f"p{number}", "status": status}
+        for number in range(3 * record.MOST)
+        for status in ("failed", "passed")
+    ]
+    record._add(foreign)
+    rows = kept(own_home)
+    assert len(rows) == record.MOST
+    assert own in rows
+    assert {r["status"] for r in rows} == {"passed"}
+    longest = len(record.FIELDS) * (12 * record.LONGEST + 40)  # 12 bytes a character
+    assert (own_home / "progress.json").stat().st_size < record.MOST * longest
+
+
+def test_characters_that_no_file_can_hold_do_no_harm(own_home, tmp_path):
+    (tmp_path / "odd.json").write_text(a_file({"library": "\ud800"}))
+    assert course.progress(import_=tmp_path / "odd.json").passed == [ID]
+    answer(WRONG)
+    assert len(kept(own_home)) == 2
+
+
 def test_pass_of_an_older_version_does_not_count(own_home):
     answer(RIGHT)
     content = json.loads((own_home / "progress.json").read_text())
@@ -86,10 +119,26 @@ def test_export_and_import_lose_no_pass(own_home, tmp_path, monkeypatch):
     assert again.records == merged.records
 
 
+def a_file(record=None, **changes) -> str:
+    """A progress file of one pass, some of its record's or its own values changed."""
+    row = {"problem": ID, "version": 1, "status": "passed", "seed": 0, "code": None}
+    row |= {"library": "0", "time": "2026-01-01T00:00:00+00:00"} | (record or {})
+    return json.dumps({"format": 1, "records": [row]} | changes)
+
+
 NOT_PROGRESS = ["{", "[]", '{"records": 3}', '{"records": [{"problem": "x"}]}', "3", ""]
+NOT_PROGRESS += ["[" * 100_000, '{"format":' * 100_000]
+NOT_PROGRESS += [a_file(format=wrong) for wrong in (0, -1, "1", None, [1])]
+NOT_PROGRESS += [a_file(records=wrong) for wrong in ("", {}, None, [[]])]
+NOT_PROGRESS += [
+    a_file({"code": [1]}),  # a key that can't be hashed
+    a_file({"problem": "x" * 201}),
+    a_file({"seed": 10**300}),
+]
+NAMES = [f"{number}: {content[:30]}" for number, content in enumerate(NOT_PROGRESS)]
 
 
-@pytest.mark.parametrize("content", NOT_PROGRESS)
+@pytest.mark.parametrize("content", NOT_PROGRESS, ids=NAMES)
 def test_import_of_something_else_is_refused_and_changes_nothing(
     own_home, tmp_path, content
 ):
@@ -152,7 +201,7 @@ def test_import_below_a_file_is_one_sentence(tmp_path):
         course.progress(import_=tmp_path / "file" / "a.json")
 
 
-@pytest.mark.parametrize("content", NOT_PROGRESS)
+@pytest.mark.parametrize("content", NOT_PROGRESS, ids=NAMES)
 def test_damaged_progress_is_kept_and_checks_still_answer(own_home, content):
     own_home.mkdir()
     (own_home / "progress.json").write_text(content)
@@ -164,6 +213,33 @@ def test_damaged_progress_is_kept_and_checks_still_answer(own_home, content):
     assert (own_home / "progress.json").read_text() == content
     with pytest.raises(DamagedFileError):
         course.progress()
+
+
+@pytest.mark.parametrize("content", [a_file(format=2), '{"format": 3, "rows": []}'])
+def test_a_newer_format_is_refused_and_left_untouched(own_home, tmp_path, content):
+    own_home.mkdir()
+    (own_home / "progress.json").write_text(content)
+    outcome = answer(RIGHT)
+    assert outcome.passed
+    assert "newer version of this course" in outcome.note
+    assert (own_home / "progress.json").read_text() == content
+    with pytest.raises(DamagedFileError, match=r"format \d; this version reads 1"):
+        course.progress(import_=own_home / "progress.json")
+    assert (own_home / "progress.json").read_text() == content
+
+
+def test_a_read_only_file_is_said_and_left_untouched(own_home):
+    answer(WRONG)
+    file = own_home / "progress.json"
+    before = file.read_text()
+    file.chmod(0o444)  # root may write it all the same, and must not
+    outcome = answer(RIGHT)
+    assert outcome.passed
+    assert "could not be recorded" in outcome.note
+    assert "Permission denied" in outcome.note
+    assert file.read_text() == before
+    assert file.stat().st_mode & 0o777 == 0o444
+    assert course.progress().passed == []
 
 
 def test_home_that_cannot_be_written_is_said_once(tmp_path, monkeypatch):
@@ -203,8 +279,10 @@ record._add([{"problem": "x", "version": 1, "status": "passed", "seed": 0,
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == 9
     assert (own_home / "progress.json").read_text() == before
+    assert len(list(own_home.glob(".progress.json.*"))) == 1  # what it had begun
     answer(WRONG)
     assert len(kept(own_home)) == 2
+    assert list(own_home.glob(".*")) == []
 
 
 def test_two_notebooks_at_once_lose_nothing(own_home):

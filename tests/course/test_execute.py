@@ -1,0 +1,35 @@
+"""What the author's run keeps of a lesson, and what it does not."""
+
+import nbformat
+import pytest
+
+from deepseek_learn import course
+from deepseek_learn.course import execute, problems
+from deepseek_learn.course.problem import define
+
+pytest.importorskip("nbclient", reason="nbclient comes with jupyterlab")
+
+SOLVED = problems.get("shift_sum").solution
+CELLS = [
+    "from deepseek_learn import course\ncourse.progress()",
+    f"{SOLVED}\nprint(course.check('shift_sum', shift_sum).note)",
+    "from IPython.display import display\ndisplay(course.progress())\n1 + 1",
+    "print(course.progress().passed)",
+]
+
+
+def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_home):
+    course.check("shift_sum", define(SOLVED, "shift_sum"))
+    before = (own_home / "progress.json").read_bytes()
+    path = tmp_path / "lesson.ipynb"
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+    assert len(list(execute.execute([path]))) == 1
+
+    done = nbformat.read(path, as_version=4).cells
+    assert done[0].outputs == []
+    assert [o.data["text/plain"] for o in done[2].outputs] == ["2"]
+    # the kernel's progress was its own, which began empty
+    assert done[3].outputs[0].text == "['shift_sum']\n"
+    assert (own_home / "progress.json").read_bytes() == before
