@@ -5,6 +5,7 @@ import random
 import numpy as np
 
 from ..catalogue import choose, set_language, text
+from ..errors import DeepSeekLearnError
 from .lessons import lesson
 
 
@@ -12,7 +13,8 @@ def start(slug: str, lang: str = "en") -> None:
     """Open a lesson: choose the language, fix the seeds, say where we are.
 
     Seeds of `random`, numpy's old global generator and torch are set to 0, so that a
-    notebook shows the same numbers twice.
+    notebook shows the same numbers twice. From here on an error that this library raises
+    on purpose is shown as its sentence; `%tb` in the next cell shows where it came from.
 
     Raises:
         UnknownNameError: naming the lessons there are.
@@ -26,6 +28,7 @@ def start(slug: str, lang: str = "en") -> None:
     np.random.seed(0)  # noqa: NPY002 - learners' code may use the old generator
     torch.manual_seed(0)
     _prepare_display()
+    _shorten_errors()
     print(
         text("start.line", title=choose(opened.title), threads=torch.get_num_threads())
     )
@@ -44,3 +47,18 @@ def _prepare_display() -> None:
     shell = get_ipython()
     if shell is not None:
         select_figure_formats(shell, {"png"})
+
+
+def _shorten_errors() -> None:
+    """A notebook shows a `DeepSeekLearnError` as one sentence, and names `%tb`."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return
+    shell = get_ipython()
+    if shell is not None:
+        shell.set_custom_exc((DeepSeekLearnError,), _show_sentence)
+
+
+def _show_sentence(shell, kind, error, trace, tb_offset=None) -> None:
+    shell.showtraceback((kind, error, trace), exception_only=True)
