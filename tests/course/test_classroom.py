@@ -149,6 +149,8 @@ def test_each_stages_example_has_one_graded_problem(tmp_path, stage):
     assert kept_back.strip() in cells[f"{graded[0].id}-answer"]
     package = Path(problems.__file__).parent
     assert not any(kept_back in file.read_text() for file in package.glob("*.py"))
+    page = (REPOSITORY / "book" / "for_teachers.md").read_text()
+    assert f"`{graded[0].id}`" in page
 
 
 def test_another_seed_makes_other_hidden_tests(tmp_path):
