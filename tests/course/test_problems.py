@@ -41,12 +41,14 @@ def seeds(count, seconds=20.0):
 
 
 @pytest.mark.parametrize("problem", ALL, ids=by_id)
-def test_reference_passes_with_every_seed(problem):
-    answer = define(problem.reference(), problem.answer)
+def test_right_answers_pass_with_every_seed(problem):
+    sources = {"reference": problem.reference(), **problem.right}
+    answers = {name: define(s, problem.answer) for name, s in sources.items()}
     for seed in seeds(200):
-        outcome = checking.check(problem.id, answer, seed=seed, record=False)
-        assert outcome.passed, outcome
-        assert outcome.points == problem.points
+        for name, answer in answers.items():
+            outcome = checking.check(problem.id, answer, seed=seed, record=False)
+            assert outcome.passed, (name, outcome)
+            assert outcome.points == problem.points
 
 
 @pytest.mark.parametrize("problem", ALL, ids=by_id)
