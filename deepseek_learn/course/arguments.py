@@ -65,7 +65,7 @@ def copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: copied(each) for key, each in value.items()}
     if is_tensor(value):
-        return value.detach().clone()
+        return value if value.is_meta else value.detach().clone()
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -92,7 +92,7 @@ def same_bits(tensor: Any, copy: Any) -> bool:
     """Compared as whole numbers of the same size: NaN equals itself."""
     import torch
 
-    if tensor.shape != copy.shape or tensor.is_sparse:
+    if tensor.shape != copy.shape or tensor.is_sparse or tensor.is_meta:
         return tensor.shape == copy.shape
     sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     bits = sizes.get(tensor.element_size(), tensor.dtype)
@@ -104,9 +104,11 @@ def same_bits(tensor: Any, copy: Any) -> bool:
 def shown(value: Any) -> str:
     """One line for a learner: small values whole, large ones by shape and corners."""
     if is_tensor(value):
-        array = value.float() if value.dtype.itemsize < 4 else value
         dtype = str(value.dtype).removeprefix("torch.")
-        return f"tensor({numbers(array.numpy())}, {dtype}{size(value.shape)})"
+        if value.is_meta or value.is_sparse:
+            return f"tensor({dtype}, shape {list(value.shape)})"
+        array = (value.float() if dtype == "bfloat16" else value).detach().numpy()
+        return f"tensor({numbers(array)}, {dtype}{size(value.shape)})"
     if isinstance(value, np.ndarray):
         return f"array({numbers(value)}, {value.dtype}{size(value.shape)})"
     if isinstance(value, (list, tuple)) and any(map(holds_numbers, value)):

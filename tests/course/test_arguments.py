@@ -91,6 +91,8 @@ def test_input_is_shown_as_it_was_before_the_call():
         (torch.zeros(100), "tensor([0., 0., ..., 0., 0.], float32, shape [100])"),
         ([torch.ones(1)] * 5, "[tensor([1.], float32), "),
         (torch.ones(1, dtype=torch.bfloat16), "tensor([1.], bfloat16)"),
+        (torch.empty(2, 3, device="meta"), "tensor(float32, shape [2, 3])"),
+        (nn.Parameter(torch.ones(1)), "tensor([1.], float32)"),
         (abs, "abs"),
         (nn.Linear, "Linear"),
         (object(), "<object>"),
