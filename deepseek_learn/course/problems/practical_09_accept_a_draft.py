@@ -10,10 +10,11 @@ from ..problem import Failed, Problem
 CALL = "judge(p, q, draft, u)"
 
 
-# p, q, u where `u` is just the probability, or the draft is none of the model's
+# p, q, u where `u` is just the probability, between p and p / q, or p is 0
 EDGES = (
     ([0.25, 0.5, 0.25], [0.5, 0.25, 0.25], 0.5),
     ([0.125, 0.875], [0.5, 0.5], 0.25),
+    ([0.25, 0.75], [0.5, 0.5], 0.375),
     ([0.0, 0.5, 0.5], [0.25, 0.5, 0.25], 0.0),
     ([0.25, 0.75], [0.75, 0.25], 0.0),
 )
