@@ -19,7 +19,8 @@ from ..catalogue import text
 from ..errors import DeepSeekLearnError
 from . import problems
 from .display import card, inline
-from .expect import AnswerRaised
+from .expect import AnswerRaised, last_input
+from .limits import MEMORY, SECONDS, GaveUp, limits
 from .problem import Failed, Problem
 from .source_code import is_untouched
 
@@ -44,6 +45,8 @@ class Outcome:
         status: "passed", "failed", "raised" (the answer's code raised) or
             "not attempted".
         message: the sentence that says what differed.
+        again: of an answer that is not right, the input at which it failed and the call
+            that repeats the check; or empty.
         seed: repeats this very check: `check(problem, answer, seed=seed)`.
         note: why the progress could not be recorded, or empty.
     """
@@ -55,6 +58,7 @@ class Outcome:
     seed: int
     points: int
     possible: int
+    again: str = ""
     note: str = ""
 
     @property
@@ -67,15 +71,15 @@ class Outcome:
         return f"{MARKS[self.status]} {self.problem}: {status}"
 
     def __repr__(self) -> str:
-        lines = [self.heading, self.message, self.note]
-        return "\n  ".join(line for line in lines if line)
+        lines = [self.heading, self.message, self.again, self.note]
+        return "\n  ".join("\n".join(filter(None, lines)).splitlines())
 
     def _repr_html_(self) -> str:
-        note = f"<br><small>{html.escape(self.note)}</small>" if self.note else ""
-        return card(
-            COLOURS[self.status],
-            f"<b>{html.escape(self.heading)}</b><br>{inline(self.message)}{note}",
-        )
+        small = [
+            f"<br><small>{inline(t)}</small>" for t in (self.again, self.note) if t
+        ]
+        words = f"<b>{html.escape(self.heading)}</b><br>{inline(self.message)}"
+        return card(COLOURS[self.status], words + "".join(small))
 
 
 def check(
@@ -95,44 +99,66 @@ def check(
     """
     problem = problems.get(id)
     seed = secrets.randbelow(2**31) if seed is None else int(seed)
+    last_input()  # of an earlier check
     status, message = _examine(problem, answer, seed)
+    again = _again(problem, seed) if status in ("failed", "raised") else ""
     points = problem.points if status == "passed" else 0
     note = ""
     if record and "NBGRADER_EXECUTION" not in os.environ:
         from .record import remember
 
         note = remember(problem, status, seed, answer)
-    found = (id, problem.version, status, message, seed, points, problem.points, note)
-    return Outcome(*found)
+    found = (id, problem.version, status, message, seed, points, problem.points)
+    return Outcome(*found, again, note)
 
 
 def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     if is_untouched(answer, problem.untouched):
         return "not attempted", text("outcome.not_attempted", name=problem.answer)
     try:
-        problem.check(answer, np.random.default_rng(seed))
+        with limits(SECONDS, MEMORY):
+            problem.check(answer, np.random.default_rng(seed))
     except Failed as failed:
         return "failed", text(failed.key, **failed.values)
     except AnswerRaised as raised:
         return "raised", _where(raised.__cause__)
+    except GaveUp as late:
+        words = text("outcome.gave_up", seconds=f"{SECONDS:g}")
+        return "failed", "\n".join(filter(None, [words, _line(late)]))
     except Exception as error:
         raise CheckError(
             f"the check of {problem.id!r} itself failed with {type(error).__name__}: "
             f"{error}. That is a bug of the course, not of your answer; please report "
             f"it with seed={seed}."
         ) from error
+    except BaseException as error:  # raised by an object of the answer, never by us
+        return "raised", _where(error)
     return "passed", text("outcome.passed", points=problem.points)
+
+
+def _again(problem: Problem, seed: int) -> str:
+    given = last_input()
+    lines = [text("outcome.input", given=given)] if given else []
+    again = {"problem": problem.id, "answer": problem.answer, "seed": seed}
+    return "\n".join([*lines, text("outcome.again", **again)])
 
 
 def _where(error: BaseException) -> str:
     """The exception, and the last line of the learner's code on its way."""
-    kind = type(error).__name__
+    facts = {"kind": type(error).__name__, "error": str(error)}
+    if line := _line(error):
+        return text("outcome.raised", **facts) + "\n" + line
+    return text("outcome.raised_call", **facts)  # the call itself: wrong arguments
+
+
+def _line(error: BaseException) -> str:
+    """The last line of the learner's code that the traceback names, or nothing."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f)]
-    if not frames:  # it failed in the call itself: wrong arguments
-        return text("outcome.raised_call", kind=kind, error=str(error))
+    if not frames:
+        return ""
     line, file = frames[-1].lineno, frames[-1].filename
     code = linecache.getline(file, line).strip()
-    return text("outcome.raised", kind=kind, error=str(error), line=line, code=code)
+    return text("outcome.line", line=line, code=code)
 
 
 def _is_learners(frame: traceback.FrameSummary) -> bool:

@@ -5,11 +5,17 @@ needs no translation.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from .arguments import Call, MayChange
+from .limits import GaveUp
 from .problem import Failed
+
+MOST_PARTS = 1000  # of an answer's values; a generator may have no end
+_last: list[Call] = []  # the last call with arguments, for the words of a failed check
 
 
 class AnswerRaised(Exception):
@@ -17,11 +23,38 @@ class AnswerRaised(Exception):
 
 
 def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Call the learner's code, so that what it raises is not taken for our own bug."""
+    """Call the learner's code, so that what it raises is not taken for our own bug.
+
+    Arguments that hold data (tensors, arrays, lists, dictionaries) must be as before
+    afterwards; one that the answer is meant to change is given as `may_change(value)`.
+
+    Raises:
+        AnswerRaised: whatever the answer raised, `SystemExit` too, is its cause.
+        Failed: naming the argument that the answer changed in place.
+    """
+    made = Call.of(answer, args, kwargs)
+    if made.values:
+        _last[:] = [made]
+    plain = [a.value if isinstance(a, MayChange) else a for a in args]
     try:
-        return answer(*args, **kwargs)
-    except (Exception, SystemExit) as error:
+        result = answer(*plain, **kwargs)
+    except (Failed, GaveUp):  # a function that the check handed over; time is up
+        raise
+    except BaseException as error:
         raise AnswerRaised from error
+    if name := made.changed():
+        raise Failed("expect.in_place", argument=name)
+    return result
+
+
+def may_change(value: Any) -> MayChange:
+    """Mark an argument of `call` that the answer is meant to change."""
+    return MayChange(value)
+
+
+def last_input() -> str:
+    """The arguments of the last call in one line, and forget them."""
+    return str(_last.pop()) if _last else ""
 
 
 def function(answer: Any, what: str) -> None:
@@ -69,10 +102,31 @@ def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
     return got
 
 
-def tensor(got: Any, what: str) -> None:
-    """The answer is a tensor (told without importing torch)."""
+def tensor(got: Any, what: str, dtype: Any = None) -> None:
+    """The answer is a tensor (told without importing torch), of `dtype` if given."""
     if not hasattr(got, "detach"):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="Tensor")
+    if dtype not in (None, got.dtype):
+        raise Failed("expect.dtype", what=what, got=str(got.dtype), want=str(dtype))
+
+
+def truth(got: Any, what: str) -> bool:
+    """The answer as True or False; NumPy's count, a tensor or a number does not."""
+    if not isinstance(got, (bool, np.bool_)):
+        raise Failed("expect.type", what=what, got=type(got).__name__, want="bool")
+    return bool(got)
+
+
+def whole(got: Any, what: str) -> int:
+    """The answer as a whole number: int, or one integer of NumPy or PyTorch.
+
+    A float is refused, even one without a fraction; so are True and False.
+    """
+    value = shape(got, (), what)
+    dtype = str(getattr(got, "dtype", type(got).__name__)).removeprefix("torch.")
+    if "int" not in dtype:
+        raise Failed("expect.type", what=what, got=dtype, want="int")
+    return int(got) if isinstance(got, int) else int(value)
 
 
 def parts(got: Any, count: int, what: str) -> tuple:
@@ -83,7 +137,7 @@ def parts(got: Any, count: int, what: str) -> tuple:
         raise Failed(
             "expect.parts", what=what, got=type(got).__name__, count=count
         ) from None
-    got = call(tuple, values)  # a generator runs the learner's code only here
+    got = call(lambda: tuple(islice(values, MOST_PARTS)))  # a generator runs here
     if len(got) != count:
         raise Failed("expect.count", what=what, got=len(got), count=count)
     return got

@@ -1,7 +1,7 @@
 """One exercise: the one source of the notebook, the classroom and the tests."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Problem:
             its solution is read from `exercises/graded/<id>.py` of a teacher's
             checkout and is not in the package.
         wrong: what is wrong → code of an answer that must fail.
+        right: what is special about it → code of another answer that must pass.
         needs: extras of the package without which it cannot be done, such as "vision".
         kind: "practice" or "graded".
 
@@ -56,6 +57,7 @@ class Problem:
     wrong: dict[str, str]
     points: int
     minutes: int
+    right: dict[str, str] = field(default_factory=dict)
     solution: str | None = None
     needs: tuple[str, ...] = ()
     kind: str = "practice"

@@ -1,8 +1,10 @@
 """What can be told of an answer from its code: is it still the starter, its hash."""
 
+import ast
 import dis
 import hashlib
 import inspect
+import textwrap
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -10,18 +12,27 @@ from typing import Any
 def is_untouched(answer: Any, starter: Any) -> bool:
     """Whether `answer` is still `...`, has only `...` for a body, or is the starter.
 
-    Compared by bytecode: comments, docstrings and spacing make no difference, and no
-    source file is needed.
+    Compared by bytecode: comments, docstrings and spacing make no difference. A body of
+    `return None` is an answer, as is a class that inherits from another.
     """
     if answer is ...:
         return True
     if isinstance(answer, FunctionType):
-        return _code(answer) in (_code(_empty), _code(starter))
+        return _is_empty(answer) or _is_starter(answer, starter)
     if isinstance(answer, type):
-        methods = _methods(answer)
-        given = _methods(starter) if isinstance(starter, type) else {}
-        return all(code in (_code(_empty), given.get(k)) for k, code in methods.items())
+        return _is_untouched_class(answer, starter)
     return False
+
+
+def _is_untouched_class(answer: type, starter: Any) -> bool:
+    begun = starter if isinstance(starter, type) else type("Empty", (), {})
+    if [b.__name__ for b in answer.__bases__] != [b.__name__ for b in begun.__bases__]:
+        return False
+    given = _methods(begun)
+    return all(
+        _is_empty(method) or _is_starter(method, given.get(name))
+        for name, method in _methods(answer).items()
+    )
 
 
 def code_hash(answer: Any) -> str | None:
@@ -36,9 +47,24 @@ def code_hash(answer: Any) -> str | None:
 def _empty(): ...
 
 
-def _methods(cls: type) -> dict[str, tuple]:
-    found = {k: v for k, v in vars(cls).items() if isinstance(v, FunctionType)}
-    return {name: _code(method) for name, method in found.items()}
+def _is_empty(function: FunctionType) -> bool:
+    """A body of `...`, `pass` or a docstring; `return None` has the same bytecode."""
+    if _code(function) != _code(_empty):
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError):  # no source: the likelier of the two
+        return True
+    return not any(isinstance(n, (ast.Return, ast.Lambda)) for n in ast.walk(tree))
+
+
+def _is_starter(function: FunctionType, starter: Any) -> bool:
+    code = _code(function)
+    return code == _code(starter) and code != _code(_empty)
+
+
+def _methods(cls: type) -> dict[str, FunctionType]:
+    return {k: v for k, v in vars(cls).items() if isinstance(v, FunctionType)}
 
 
 def _code(function: Any) -> tuple | None:

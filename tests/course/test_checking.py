@@ -2,11 +2,14 @@
 
 import dataclasses
 import re
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from deepseek_learn import catalogue, course
-from deepseek_learn.course import problems
+from deepseek_learn.course import checking, problems
 from deepseek_learn.course.problem import define
 from deepseek_learn.course.source_code import is_untouched
 
@@ -76,6 +79,117 @@ def test_class_with_given_methods_is_untouched_until_one_changes():
     starter = define(body + "...", "A")
     assert is_untouched(define(body + "...  # hm", "A"), starter)
     assert not is_untouched(define(body + "return 1", "A"), starter)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def shift_sum(taps): return None",
+        "class Base:\n    def forward(self): return 1\nclass shift_sum(Base): pass",
+        "shift_sum = lambda taps: None",
+    ],
+)
+def test_an_answer_that_looks_empty_is_attempted(source):
+    assert check(source).status in ("failed", "raised")
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "GeneratorExit", "KeyboardInterrupt"])
+def test_whatever_an_answer_raises_is_its_own(kind):
+    outcome = check(f"def shift_sum(taps):\n    raise {kind}('mine')\n")
+    assert outcome.status == "raised"
+    assert f"{kind}: mine" in outcome.message
+    assert "line 2 of your code" in outcome.message
+
+
+def test_an_exception_of_its_own_kind_is_the_answers_too():
+    source = "class Odd(BaseException): pass\ndef shift_sum(taps): raise Odd\n"
+    assert check(source).status == "raised"
+
+
+def test_object_that_raises_when_it_is_read_is_not_our_bug():
+    source = """
+class Odd:
+    def __array__(self, *_, **__):
+        raise SystemExit(3)
+
+def shift_sum(taps):
+    return Odd()
+"""
+    assert check(source).status in ("failed", "raised")
+
+
+ENDLESS = {
+    "a loop": "while True: pass",
+    "a loop that catches": "while True:\n        try: 1 / 0\n        except Exception: 1",
+    "a loop that catches all": "while True:\n        try: 1 / 0\n        except: 1",
+    "a sleep": "import time; time.sleep(1e6)",
+    "a generator": "return sum(1 for _ in iter(int, 1))",
+}
+
+
+@pytest.mark.parametrize("body", ENDLESS.values(), ids=ENDLESS)
+def test_check_gives_up_with_a_sentence(body, monkeypatch):
+    monkeypatch.setattr(checking, "SECONDS", 0.2)
+    outcome = check(f"def shift_sum(taps):\n    {body}\n")
+    assert outcome.status == "failed"
+    assert "gave up after 0.2 s" in outcome.message
+    assert "of your code" in outcome.message
+
+
+def test_endless_iterator_given_for_a_pair_is_cut():
+    source = "import itertools\ndef fold_gate(*_): return itertools.count()\n"
+    outcome = course.check("fold_the_gate", define(source, "fold_gate"))
+    assert "must give 2 values" in outcome.message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits address space")
+def test_endless_iterator_in_c_does_not_exhaust_memory(monkeypatch):
+    monkeypatch.setattr(checking, "MEMORY", 2**28)
+    outcome = check("import itertools\ndef shift_sum(x): list(itertools.repeat(1))\n")
+    assert outcome.status == "raised"
+    assert "MemoryError" in outcome.message
+
+
+def test_limits_leave_the_alarm_of_others_as_it_was():
+    rang = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rang.append(1))
+    outer = signal.setitimer(signal.ITIMER_REAL, 30)
+    try:
+        check(problems.get(ID).solution)
+        left, _ = signal.setitimer(signal.ITIMER_REAL, *outer)
+        assert 20 < left <= 30
+        assert signal.getsignal(signal.SIGALRM)(0, None) is None
+        assert rang == [1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_thread_that_is_not_the_main_one_can_check():
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(check, problems.get(ID).solution).result()
+    assert outcome.passed
+
+
+def test_failed_check_shows_input_and_seed():
+    outcome = check("def shift_sum(taps): return taps", seed=11)
+    assert re.search(r"Input: taps = tensor\(\[.*float32, shape \[", outcome.again)
+    assert 'check("shift_sum", shift_sum, seed=11)' in outcome.again
+    assert outcome.again in repr(outcome).replace("\n  ", "\n")
+    assert "seed=11" in outcome._repr_html_()
+
+
+def test_right_answer_needs_no_second_look():
+    assert check(problems.get(ID).solution).again == ""
+
+
+def test_changing_an_argument_in_place_fails_even_with_the_right_result():
+    source = problems.get(ID).solution + (
+        "\ninner = shift_sum\ndef shift_sum(taps):\n"
+        "    got = inner(taps)\n    taps.zero_()\n    return got\n"
+    )
+    outcome = check(source)
+    assert outcome.status == "failed"
+    assert "changed its argument `taps` in place" in outcome.message
 
 
 def test_seed_repeats_a_check():

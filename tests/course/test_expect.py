@@ -123,3 +123,44 @@ def test_other_width_between_the_layers_still_passes():
     problem = problems.get("mend_the_broadcast")
     outcome = check(problem.id, problem.solution.replace("// 8", "// 4"))
     assert outcome.passed, outcome
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
+def test_close_allows_its_tolerance_and_no_more(size):
+    want = np.array([0.0, size])
+    bound = 1e-5 * max(1.0, size)
+    expect.close(want + 0.99 * bound, want, "f(x)")
+    assert "at position [0]" in refused(
+        expect.close, want + np.array([1.01 * bound, 0]), want, "f(x)"
+    )
+    assert refused(expect.close, want - np.array([0, 1.01 * bound]), want, "f(x)")
+
+
+@pytest.mark.parametrize("got", [True, False, np.True_])
+def test_truth(got):
+    assert expect.truth(got, "f(x)") is bool(got)
+
+
+@pytest.mark.parametrize("got", [1, 0.0, None, torch.tensor(True), np.array([True])])
+def test_what_only_counts_as_true_is_no_truth(got):
+    assert "must give a bool" in refused(expect.truth, got, "f(x)")
+
+
+@pytest.mark.parametrize("got", [3, np.int32(3), torch.tensor(3), np.array(3)])
+def test_whole(got):
+    assert expect.whole(got, "f(x)") == 3
+
+
+def test_a_whole_number_is_exact():
+    assert expect.whole(2**60 + 1, "f(x)") == 2**60 + 1
+
+
+@pytest.mark.parametrize("got", [3.0, True, torch.tensor(3.0), np.float64(3), "3"])
+def test_what_is_not_whole(got):
+    assert refused(expect.whole, got, "f(x)")
+
+
+def test_dtype_that_the_task_names():
+    sentence = refused(expect.tensor, torch.ones(2).int(), "f(x)", torch.int64)
+    assert sentence == "`f(x)` must be of dtype torch.int64; it is torch.int32."
+    expect.tensor(torch.ones(2).long(), "f(x)", torch.int64)

@@ -1,8 +1,12 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Attention of one new token to kept latents, without ever making keys or values."""
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -14,8 +18,8 @@ CALL = "attend(q, r, latents, shared, key_up, value_up)"
 
 def check(answer, rng) -> None:
     expect.function(answer, "attend")
-    for _ in range(4):
-        heads, seen = int(rng.integers(2, 6)), int(rng.integers(40, 70))
+    for trial in range(4):
+        heads, seen = int(rng.integers(4, 8)), int(rng.integers(80, 120))
         nope, rope, value = (int(n) for n in rng.integers(24, 33, size=3))
         rank = int(rng.integers(3, 5))
         sizes = {
@@ -26,9 +30,11 @@ def check(answer, rng) -> None:
             "key_up": (heads, nope, rank),
             "value_up": (heads, value, rank),
         }
+        if trial == 1:
+            sizes["q"], sizes["key_up"] = (heads, 2 * nope), (heads, 2 * nope, rank)
         given = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes.values()]
-        with Made() as made:
-            got = expect.call(answer, *[x.clone() for x in given])
+        made = Made()
+        got = expect.call(made.counting(answer), *given)
         compare(got, [x.double().numpy() for x in given])
         # keys, or values, of all heads and tokens are more than all that is needed
         if made.numbers >= heads * seen * min(nope, value):
@@ -41,9 +47,17 @@ def tensors(tree) -> list[torch.Tensor]:
 
 
 class Made(TorchDispatchMode):
-    """How many numbers all results of operations had together."""
+    """How many numbers all results of the answer's operations had together."""
 
     numbers = 0
+
+    def counting(self, answer: Callable) -> Callable:
+        @functools.wraps(answer)
+        def counted(*args):
+            with self, OnlyTorch():
+                return answer(*args)
+
+        return counted
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **kwargs or {})
@@ -52,6 +66,17 @@ class Made(TorchDispatchMode):
             if each.untyped_storage().data_ptr() not in given:  # else it is a view
                 self.numbers += each.numel()
         return made
+
+
+class OnlyTorch(TorchFunctionMode):
+    """Refuses the ways out of PyTorch, on which nothing can be counted."""
+
+    WAYS = (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in self.WAYS:
+            raise Failed("absorb_the_weights.left", name=function.__name__)
+        return function(*args, **kwargs or {})
 
 
 def reference(q, r, latents, shared, key_up, value_up, *, scale=True, turned=True):
@@ -91,7 +116,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="absorb_the_weights",
-    version=2,
+    version=3,
     lesson="latent_attention",
     stage="basic",
     title={"en": "Absorb the weights", "zh": "吸收权重"},
@@ -107,7 +132,7 @@ Write `attend(...)`, which returns `[H, v]`: for each head the softmax over the 
 $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
 
 times the values. The catch: **no key and no value may be made**. Move $W^K$ to the query and $W^V$ behind the sum. The check adds up the sizes
-of all results on the way; the scores, `H * S` numbers, are the largest that is needed (a few times).""",
+of all results of PyTorch's operations on the way (so stay in PyTorch); the scores, `H * S` numbers, are the largest that is needed (a few times).""",
         "zh": """一个新词元要关注 `S` 个词元，而它们只留下了潜在向量。设有 $H$ 个头：
 
 - `q` `[H, n]` 是不带位置的查询，`r` `[H, e]` 是它的旋转部分（已经旋转过）；
@@ -118,7 +143,7 @@ of all results on the way; the scores, `H * S` numbers, are the largest that is 
 
 $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
 
-取 softmax，再乘以值并求和。要求是：**不许把键和值算出来**。把 $W^K$ 移到查询一边，把 $W^V$ 移到求和之后。检查会把中间所有结果的大小加起来；所需的最大结果是得分，共 `H * S` 个数（会用到几次）。""",
+取 softmax，再乘以值并求和。要求是：**不许把键和值算出来**。把 $W^K$ 移到查询一边，把 $W^V$ 移到求和之后。检查会把 PyTorch 运算的中间结果的大小全部加起来（所以请只用 PyTorch）；所需的最大结果是得分，共 `H * S` 个数（会用到几次）。""",
     },
     starter=HEAD + "    ...\n",
     answer="attend",
@@ -153,6 +178,16 @@ $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
     shares = (scores / (q.shape[1] + r.shape[1]) ** 0.5).softmax(1)
     return torch.einsum("hs,hsv->hv", shares, values)
 """,
+        "keys and values made in NumPy": HEAD
+        + """    import numpy as np
+
+    latents, key_up, value_up = latents.numpy(), key_up.numpy(), value_up.numpy()
+    keys = torch.from_numpy(np.einsum("sc,hnc->hsn", latents, key_up))
+    values = torch.from_numpy(np.einsum("sc,hvc->hsv", latents, value_up))
+    scores = torch.einsum("hn,hsn->hs", q, keys) + r @ shared.T
+    shares = (scores / (q.shape[1] + r.shape[1]) ** 0.5).softmax(1)
+    return torch.einsum("hs,hsv->hv", shares, values)
+""",
         "values made": HEAD
         + BODY.replace(
             "    read = scores.softmax(1) @ latents\n",
@@ -172,6 +207,17 @@ $$ \\frac{q_h^\\top W^K_h c_s + r_h^\\top k^R_s}{\\sqrt{n + e}} $$
         "the latents averaged, not expanded": changed(
             'torch.einsum("hc,hvc->hv", read, value_up)', "read"
         ),
+    },
+    right={
+        "head by head, in float64": HEAD
+        + """    q, r, latents, shared = q.double(), r.double(), latents.double(), shared.double()
+    rows = []
+    for h in range(len(q)):
+        scores = latents @ (key_up[h].double().T @ q[h]) + shared @ r[h]
+        shares = torch.softmax(scores / (q.shape[1] + r.shape[1]) ** 0.5, 0)
+        rows.append(value_up[h].double() @ (shares @ latents))
+    return torch.stack(rows)
+""",
     },
     points=3,
     minutes=25,

@@ -17,8 +17,11 @@ def check(answer, rng) -> None:
         sizes = draw(rng, KINDS[i % 3])
         want = int(rng.integers(10, 5000))
         token = layers * numbers(sizes) * number_bytes
-        free = token * want + int(rng.integers(0, token))  # the last does not fit whole
-        got = expect.call(answer, free, layers, dict(sizes), number_bytes)
+        if i == 3:
+            want = 0  # not even one
+        rest = int(rng.integers(0, token))  # the last does not fit whole
+        free = token * want + (0, token - 1, rest)[i // 3]
+        got = expect.call(answer, free, layers, sizes, number_bytes)
         compare(got, want, free, layers, sizes, number_bytes)
 
 
@@ -41,7 +44,7 @@ def numbers(sizes: dict) -> int:
 
 
 def compare(got, want, free, layers, sizes, number_bytes) -> None:
-    value = float(expect.shape(got, (), CALL))
+    value = expect.whole(got, CALL)
     token = layers * numbers(sizes) * number_bytes
     guesses = {
         "layers": free // (token // layers),
@@ -57,7 +60,7 @@ def compare(got, want, free, layers, sizes, number_bytes) -> None:
             if value == guess:
                 raise Failed(f"how_long_a_context.{key}")
     if value != want:
-        raise Failed("expect.value", what=CALL, got=value, want=float(want))
+        raise Failed("expect.value", what=CALL, got=value, want=want)
 
 
 HEAD = "def longest_context(free, layers, sizes, number_bytes):\n"
@@ -76,7 +79,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="how_long_a_context",
-    version=2,
+    version=3,
     lesson="latent_attention",
     stage="basic",
     title={"en": "How long a context?", "zh": "上下文能有多长？"},
@@ -119,7 +122,20 @@ can be kept, an `int`.
             'sizes["rank"] + sizes["rope"]', '2 * (sizes["rank"] + sizes["rope"])'
         ),
         "keys only": changed('(sizes["key"] + sizes["value"])', '2 * sizes["key"]'),
+        "a float": changed("free // (", "free // 1.0 // ("),
+        "at least one": changed("return free // (", "return max(1, free // (").replace(
+            "number_bytes)\n", "number_bytes))\n"
+        ),
+        "less than all of it": changed("free //", "(free - 1) //"),
         "one head": changed('sizes["heads"] * ', ""),
+    },
+    right={
+        "by a sum over layers": "import math\n\n\n"
+        + HEAD
+        + """    kept = sizes.get("heads", 1) * sum(v for k, v in sizes.items() if k != "heads")
+    token = sum(kept * number_bytes for _ in range(layers))
+    return math.floor(free / token)
+""",
     },
     points=1,
     minutes=10,

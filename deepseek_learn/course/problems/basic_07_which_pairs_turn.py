@@ -12,13 +12,17 @@ CALL = "index_key(k, positions, rope)"
 
 def check(answer, rng) -> None:
     expect.function(answer, "index_key")
-    for _ in range(5):
+    for trial in range(6):
         tokens, rope = int(rng.integers(2, 7)), 2 * int(rng.integers(2, 6))
-        dim = rope + int(rng.integers(3, 9))
+        dim = rope + int(rng.integers(3, 9)) * (trial != 4)  # once all channels turn
+        if trial == 5:
+            tokens, rope = 1, 2
         k = rng.normal(size=(tokens, dim))
         positions = np.sort(rng.choice(500, size=tokens, replace=False)) + 1
+        if trial == 3:  # as in a batch that is put together: in any order, from 0 on
+            positions = rng.permutation(tokens)
         given = torch.from_numpy(k).float(), torch.from_numpy(positions)
-        got = expect.call(answer, given[0].clone(), given[1].clone(), rope)
+        got = expect.call(answer, *given, rope)
         compare(got, given[0].double().numpy(), positions, rope)
 
 
@@ -55,7 +59,7 @@ GUESSES = {
 
 def compare(got, k, positions, rope) -> None:
     want = reference(k, positions, rope)
-    expect.tensor(got, CALL)
+    expect.tensor(got, CALL, torch.float32)
     values = expect.shape(got, want.shape, CALL)
     if not np.allclose(values, want, atol=1e-3):
         for key, changes in GUESSES.items():
@@ -88,7 +92,7 @@ SHIPPED = changed(
 
 problem = Problem(
     id="which_pairs_turn",
-    version=2,
+    version=3,
     lesson="latent_attention",
     stage="basic",
     title={"en": "Which pairs turn?", "zh": "哪些通道成对旋转？"},
@@ -157,11 +161,22 @@ $$ (k_i \\cos p\\theta_i - k_{i+rope/2} \\sin p\\theta_i,\\;\\; k_{i+rope/2} \\c
         "a frequency too many": changed(
             "torch.arange(0, rope, 2) / rope", "torch.arange(0, rope // 2) / rope"
         ),
-        "neighbours in, halves out": changed(
-            "a, b = k[:, : rope // 2], k[:, rope // 2 : rope]",
-            "a, b = k[:, 0:rope:2], k[:, 1:rope:2]",
+        "the tokens' order for their positions": changed(
+            "positions[:, None]", "torch.arange(len(k))[:, None]"
         ),
+        "in float64": changed("k[:, rope:]], 1)", "k[:, rope:]], 1).double()"),
         "not turned": HEAD + "    return k\n",
+    },
+    right={
+        "as complex numbers": HEAD
+        + """    half = rope // 2
+    theta = 10_000.0 ** (-2 * torch.arange(half, dtype=torch.float64) / rope)
+    turn = torch.polar(torch.ones(len(k), half).double(), positions[:, None] * theta)
+    pair = torch.complex(k[:, :half].double(), k[:, half:rope].double()) * turn
+    done = k.clone()
+    done[:, :half], done[:, half:rope] = pair.real, pair.imag
+    return done
+""",
     },
     points=2,
     minutes=20,

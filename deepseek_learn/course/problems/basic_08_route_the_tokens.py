@@ -17,7 +17,7 @@ def check(answer, rng) -> None:
         while i == 3 and alike(scores, bias, *options):
             scores, bias, options = draw(rng, i)
         given = torch.from_numpy(scores).float(), torch.from_numpy(bias).float()
-        got = expect.call(answer, *(x.clone() for x in given), *options)
+        got = expect.call(answer, *given, *options)
         chosen, weights = expect.parts(got, 2, CALL)
         compare(chosen, weights, *(x.double().numpy() for x in given), *options)
 
@@ -48,7 +48,12 @@ def reference(scores, bias, groups, top_groups, top_k, *, best=2, steered=True):
     return mask
 
 
-CHANGES = {"steered": {"steered": False}, "one": {"best": 1}, "groups": {}}
+CHANGES = {
+    "steered": {"steered": False},
+    "one": {"best": 1},
+    "all": {"best": 10**6},
+    "groups": {},
+}
 
 
 def guess(key: str, scores, bias, groups, top_groups, top_k):
@@ -65,8 +70,8 @@ def alike(scores, bias, *options) -> bool:
 
 
 def compare(chosen, weights, scores, bias, *options) -> None:
-    expect.tensor(chosen, CALL + "[0]")
-    expect.tensor(weights, CALL + "[1]")
+    expect.tensor(chosen, CALL + "[0]", torch.int64)
+    expect.tensor(weights, CALL + "[1]", torch.float32)
     size = (len(scores), options[-1])
     places = expect.shape(chosen, size, CALL + "[0]")
     shares = expect.shape(weights, size, CALL + "[1]")
@@ -119,7 +124,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="route_the_tokens",
-    version=2,
+    version=3,
     lesson="mixture_of_experts",
     stage="basic",
     title={"en": "Route the tokens", "zh": "给词元选专家"},
@@ -166,6 +171,8 @@ Return the experts, int64 `[N, k]`, and the weights, float32 `[N, k]`, in the sa
         ),
         "no bias in the choice": changed("(scores + bias)", "scores"),
         "a group's best one": changed("topk(2)", "topk(1)"),
+        "all of a group": changed("topk(2).values.sum(2)", "sum(2)"),
+        "experts in int32": changed("return chosen,", "return chosen.int(),"),
         "all groups": changed("value.topk(top_groups)", "value.topk(groups)"),
         "weights that do not add up": changed(" / weights.sum(1, keepdim=True)", ""),
         "left-out groups at zero": changed('float("-inf")', "0.0"),
@@ -176,6 +183,22 @@ Return the experts, int64 `[N, k]`, and the weights, float32 `[N, k]`, in the sa
         "softmax of the weights": changed(
             "weights / weights.sum(1, keepdim=True)", "weights.softmax(1)"
         ),
+    },
+    right={
+        "token by token": HEAD
+        + """    chosen, weights = [], []
+    for row in scores:
+        steered = row + bias
+        parts = steered.chunk(groups)
+        worth = [sum(sorted(part.tolist())[-2:]) for part in parts]
+        best = sorted(range(groups), key=lambda g: -worth[g])[:top_groups]
+        size = len(row) // groups
+        among = [g * size + e for g in best for e in range(size)]
+        among.sort(key=lambda e: -steered[e].item())
+        chosen.append(among[:top_k][::-1])
+        weights.append(row[chosen[-1]] / row[chosen[-1]].sum())
+    return [torch.tensor(chosen), torch.stack(weights)]
+""",
     },
     points=3,
     minutes=25,

@@ -26,9 +26,14 @@ def check(answer, rng) -> None:
             chosen = np.arange(tokens)[:, None] % experts
         if i == 1:
             chosen = np.minimum(chosen, experts - 2)
+        if i == 2:  # one below the mean, one above, the others exactly at it
+            chosen = np.arange(tokens)[:, None] % experts
+            chosen[0] = 1
+        if i == 3:  # a mean that is not whole, just above most loads
+            chosen = np.arange(experts + 1)[:, None] % experts
         bias, rate = rng.normal(size=experts), float(rng.uniform(0.001, 0.1))
         given = torch.from_numpy(bias).float(), torch.from_numpy(chosen)
-        got = expect.call(answer, given[0].clone(), given[1].clone(), rate)
+        got = expect.call(answer, *given, rate)
         new, violation = expect.parts(got, 2, CALL)
         compare(new, violation, given[0].double().numpy(), chosen, rate)
 
@@ -36,7 +41,7 @@ def check(answer, rng) -> None:
 def compare(new, violation, bias, chosen, rate) -> None:
     load = np.bincount(chosen.ravel(), minlength=len(bias)).astype(float)
     gap = load.mean() - load
-    expect.tensor(new, CALL + "[0]")
+    expect.tensor(new, CALL + "[0]", torch.float32)
     values = expect.shape(new, bias.shape, CALL + "[0]")
     guesses = {
         "up": bias - rate * np.sign(gap),
@@ -70,7 +75,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="steer_by_a_bias",
-    version=2,
+    version=3,
     lesson="mixture_of_experts",
     stage="basic",
     title={"en": "Steer by a bias", "zh": "用偏置来调节"},
@@ -121,7 +126,26 @@ An expert that nobody chose has load 0, and counts.""",
             ".bincount(minlength=len(bias)).float()",
             ".bincount(minlength=len(bias)).float()\n    load = load.where(load > 0, load[load > 0].mean())",
         ),
+        "one at the mean goes down": changed(
+            "torch.sign(load.mean() - load)", "((load < load.mean()) * 2.0 - 1)"
+        ),
+        "the mean rounded down": changed(
+            "torch.sign(load.mean() - load)",
+            "torch.sign(load.sum() // len(bias) - load)",
+        ),
+        "in place": HEAD
+        + BODY.replace("return bias + rate *", "bias += rate *").replace(
+            ", float(violation)", "\n    return bias, float(violation)"
+        ),
         "the median": changed("load.mean() - load", "load.median() - load"),
+    },
+    right={
+        "expert by expert": HEAD
+        + """    load = [int((chosen == e).sum()) for e in range(len(bias))]
+    mean = chosen.numel() / len(bias)
+    steps = [rate if n < mean else -rate if n > mean else 0.0 for n in load]
+    return bias + torch.tensor(steps), torch.tensor(max(load) / mean - 1)
+""",
     },
     points=2,
     minutes=15,

@@ -16,8 +16,14 @@ def check(answer, rng) -> None:
         points = rng.uniform(0, 1.2, (int(rng.integers(2, 12)), 2))
         points = np.vstack([points, points[:1], [2.0, 0.01]])  # a twin, one outside
         reference = rng.uniform(0.8, 1.1, 2) * (1 if trial % 3 else 1.5)
+        if trial % 4 == 0:  # the goals may be negative, and so may the reference
+            points, reference = points - 2, reference - 2
+        if trial == 1:
+            points = points[-1:]  # nothing is dominated
+        if trial == 2:  # one point, and one just at the reference's edge
+            points = np.array([points[0] / 2, [0.0, reference[1]]])
         want = area(points, reference)
-        got = expect.call(answer, points.copy(), reference.copy())
+        got = expect.call(answer, points, reference)
         value = float(expect.shape(got, (), "hypervolume(points, reference)"))
         boxes = sum(
             max(reference[0] - x, 0) * max(reference[1] - y, 0) for x, y in points
@@ -60,7 +66,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="area_under_the_front",
-    version=1,
+    version=2,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "The area that a front dominates", "zh": "前沿支配的面积"},
@@ -68,11 +74,11 @@ problem = Problem(
         "en": """Two goals, both better when smaller. Each point dominates the rectangle from itself up to the reference; the
 **hypervolume** is the area of all these rectangles together, where several overlap counted **once**.
 
-Write `hypervolume(points, reference)` for `points` `[N, 2]` and `reference` `[2]` (numpy): return that area, exactly. Among the
+Write `hypervolume(points, reference)` for `points` `[N, 2]` and `reference` `[2]` (numpy): return that area in float64. Among the
 points are dominated ones, equal ones, and some that lie beyond the reference: those add nothing.""",
         "zh": """两个目标，都是越小越好。每个点支配从它自己到参考点之间的矩形；**超体积**就是所有这些矩形合起来的面积，重叠的部分只算**一次**。
 
-请编写 `hypervolume(points, reference)`，其中 `points` 形状为 `[N, 2]`，`reference` 形状为 `[2]`（numpy 数组）：精确地返回这个面积。点中有被支配的、有重复的，也有超出参考点的：它们都不增加面积。""",
+请编写 `hypervolume(points, reference)`，其中 `points` 形状为 `[N, 2]`，`reference` 形状为 `[2]`（numpy 数组）：以 float64 返回这个面积。点中有被支配的、有重复的，也有超出参考点的：它们都不增加面积。""",
     },
     starter=HEAD + "    ...\n",
     answer="hypervolume",
@@ -97,7 +103,20 @@ points are dominated ones, equal ones, and some that lie beyond the reference: t
         "the floor never falls": changed("            floor = y\n", ""),
         "the largest rectangle only": HEAD
         + "    sides = np.clip(reference - points, 0, None)\n    return sides.prod(1).max()\n",
+        "nothing below zero": changed(
+            "area, floor", "points = np.clip(points, 0, None)\n    area, floor"
+        ),
         "not sorted": changed("sorted(points.tolist())", "points.tolist()"),
+    },
+    right={
+        "cell by cell": HEAD
+        + """    xs = np.unique(np.append(np.minimum(points[:, 0], reference[0]), reference[0]))
+    area = 0.0
+    for left, right in zip(xs[:-1], xs[1:]):
+        lowest = points[points[:, 0] <= left, 1].min()
+        area += (right - left) * max(reference[1] - lowest, 0)
+    return area
+""",
     },
     points=2,
     minutes=15,

@@ -12,25 +12,31 @@ def check(answer, rng) -> None:
     done = 0
     while done < 16:
         size, goals = int(rng.integers(5, 12)), int(rng.integers(2, 4))
-        points = front_and_more(rng, size, goals) * 10.0 ** rng.uniform(-3, 3, goals)
-        if done % 4 == 0:
-            points[:, -1] = points[0, -1]  # a goal in which all are alike
-        weights = rng.uniform(0.1, 1, goals)
+        alike = done % 4 == 0
+        points = front_and_more(rng, size, goals, alike)
+        points = points * 10.0 ** rng.uniform(-3, 3, points.shape[1])
+        weights = rng.uniform(0.1, 1, points.shape[1])
         want, clear = reference(points, weights)
-        if not clear:
-            continue  # a rounding error would decide
+        if not clear or (alike and want == on_front(points)[0]):
+            continue  # a rounding error, or 0 / 0, would decide
         done += 1
-        got = expect.call(answer, points.copy(), weights.copy())
-        index = float(expect.shape(got, (), "choose(points, weights)"))
+        got = expect.call(answer, points, weights)
+        index = expect.whole(got, "choose(points, weights)")
         compare(index, want, points, weights)
 
 
-def front_and_more(rng, size: int, goals: int) -> np.ndarray:
-    """A bulging front, and a few far behind it, which must not set the scale."""
+def front_and_more(rng, size: int, goals: int, alike: bool) -> np.ndarray:
+    """A bulging front, and a few far behind it, which must not set the scale.
+
+    With `alike`, one more goal, in which the whole front is the same.
+    """
     sphere = np.abs(rng.normal(size=(size, goals)))
     front = 1 - sphere / np.linalg.norm(sphere, axis=1)[:, None]
     behind = rng.uniform(2, 30, (3, goals))
-    return rng.permutation(np.vstack([front, behind]))
+    points = np.vstack([front, behind])
+    if alike:
+        points = np.column_stack([points, [1.0] * size + [2.0, 3.0, 4.0]])
+    return rng.permutation(points)
 
 
 def on_front(points: np.ndarray) -> np.ndarray:
@@ -65,10 +71,10 @@ def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
     return int(front[np.argmin(total)]), clear
 
 
-def compare(index: float, want: int, points: np.ndarray, weights: np.ndarray) -> None:
+def compare(index: int, want: int, points: np.ndarray, weights: np.ndarray) -> None:
     if index == want:
         return
-    facts = {"got": int(index) if np.isfinite(index) else -1, "want": want}
+    facts = {"got": index, "want": want}
     if index == np.argmin(points @ weights):
         raise Failed("choose_by_weights.unscaled", **facts)
     if index == np.argmin(sums(points, weights, points)):
@@ -94,7 +100,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="choose_by_weights",
-    version=1,
+    version=2,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "Choose by weights", "zh": "按权重选择"},
@@ -134,8 +140,32 @@ adds nothing.""",
             "int(front[np.argmin(scaled @ weights)])",
             "int(np.argmin(scaled @ weights))",
         ),
+        "nothing divided by nothing": changed(
+            "span = np.where(high > low, high - low, 1)", "span = high - low"
+        ),
         "the largest sum": changed("np.argmin", "np.argmax"),
         "weights forgotten": changed("scaled @ weights", "scaled.sum(1)"),
+    },
+    right={
+        "goal by goal": HEAD
+        + """    rows = points.tolist()
+    front = [
+        i for i, row in enumerate(rows)
+        if not any(
+            all(a <= b for a, b in zip(other, row)) and other != row for other in rows
+        )
+    ]
+    best, chosen = float("inf"), None
+    for i in front:
+        total = 0.0
+        for m, weight in enumerate(weights):
+            column = [rows[j][m] for j in front]
+            if max(column) > min(column):
+                total += weight * (rows[i][m] - min(column)) / (max(column) - min(column))
+        if total < best:
+            best, chosen = total, i
+    return chosen
+""",
     },
     points=2,
     minutes=15,

@@ -6,18 +6,38 @@ import numpy as np
 from .. import expect
 from ..problem import Failed, Problem
 
+CALL = "on_front(points)"
+CASES = (
+    [[0.5, 0.25]],
+    [[0.5], [0.25], [0.25]],
+    [
+        [0.0, 0.5],
+        [0.0, 0.75],
+        [0.5, 0.0],
+        [0.75, 0.0],
+    ],  # better in one, equal in the other
+    [[0.5, 0.5]] * 3,
+    [[-1.0, 0.0], [0.0, -1.0], [-0.5, -0.5], [0.0, 0.0]],
+)
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "on_front")
+    cases = [np.array(points) for points in CASES]
     for trial in range(16):
         size, goals = int(rng.integers(4, 14)), int(rng.integers(1, 5))
         levels = 4 if trial % 2 else 1000  # few levels: many ties
         points = rng.integers(0, levels, (size, goals)) / levels
         points[-1] = points[int(rng.integers(size))]  # twins do not dominate
+        cases.append(points)
+    for points in cases:
         want = reference(points.tolist())
-        got = expect.call(answer, points.copy())
-        values = expect.shape(got, (size,), "on_front(points)") != 0
-        compare(values, want, points)
+        got = expect.call(answer, points)
+        expect.shape(got, want.shape, CALL)
+        dtype = np.asarray(got).dtype
+        if dtype.kind != "b":
+            raise Failed("expect.dtype", what=CALL, got=str(dtype), want="bool")
+        compare(np.asarray(got), want, points)
 
 
 def reference(rows: list[list[float]]) -> np.ndarray:
@@ -54,7 +74,7 @@ def body(nowhere_worse: str, somewhere_better: str) -> str:
 
 problem = Problem(
     id="find_the_front",
-    version=1,
+    version=2,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "Find the front", "zh": "找出前沿"},
@@ -93,10 +113,24 @@ other: both stay.""",
         "the wrong way round": HEAD + body("(a >= b).all(-1)", "(a > b).any(-1)"),
         "the best of each goal only": HEAD
         + "    return (points == points.min(0)).any(1)\n",
+        "numbers instead of True and False": HEAD
+        + body("(a <= b).all(-1)", "(a < b).any(-1)").replace(
+            "~beats.any(0)", "1.0 - beats.any(0)"
+        ),
         "indices instead of a mask": HEAD
         + """    a, b = points[:, None], points[None]
     beats = (a <= b).all(-1) & (a < b).any(-1)
     return np.flatnonzero(~beats.any(0))
+""",
+    },
+    right={
+        "a list of bools": HEAD
+        + """    rows = points.tolist()
+
+    def beats(a, b):
+        return a != b and all(x <= y for x, y in zip(a, b))
+
+    return [not any(beats(a, b) for a in rows) for b in rows]
 """,
     },
     points=1,

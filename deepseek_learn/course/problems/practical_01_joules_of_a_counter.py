@@ -1,12 +1,30 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Energy from a counter that starts again at zero."""
 
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
 from .. import expect
 from ..problem import Failed, Problem
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "joules")
+    for readings, wraps_at in draw(rng):
+        total = sum((b - a) % wraps_at for a, b in pairwise(readings))
+        got = expect.call(answer, readings, wraps_at)
+        compare(got, total / 1e6, readings, wraps_at)
+
+
+def draw(rng) -> Iterator[tuple[list[int], int]]:
+    """Readings, and where the counter wraps; first the edges of what is allowed."""
+    last = int(rng.integers(10**6, 10**9))
+    yield [last - 1, 0], last  # one step, over the end
+    yield [5, 4, 3], last  # nearly a whole turn, twice
+    yield [7, 7, 7, 9], last  # it stood still: no turn
+    yield [last // 2], last  # nothing has passed
     for trial in range(12):
         wraps_at = int(rng.integers(10**6, 10**9))
         size = int(rng.integers(2, 30))
@@ -14,13 +32,7 @@ def check(answer, rng) -> None:
         if trial % 3 == 0:
             steps = steps // (4 * size)  # seldom wraps
         start = int(rng.integers(0, wraps_at))
-        total, readings = start, [start]
-        for step in steps.tolist():
-            total += step
-            readings.append(total % wraps_at)
-        want = (total - start) / 1e6
-        got = expect.call(answer, list(readings), wraps_at)
-        compare(got, want, readings, wraps_at)
+        yield [int(n) for n in (start + np.cumsum([0, *steps])) % wraps_at], wraps_at
 
 
 def compare(got, want: float, readings: list[int], wraps_at: int) -> None:
@@ -54,7 +66,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="joules_of_a_counter",
-    version=1,
+    version=2,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "Joules of a counter that wraps", "zh": "会归零的能量计数器"},
@@ -92,8 +104,18 @@ Over the whole list it may have wrapped many times.""",
         "negative steps left out": changed(
             "(now - before) % wraps_at", "max(now - before, 0)"
         ),
+        "the end is counted as a step": changed("% wraps_at", "% (wraps_at - 1)"),
+        "a turn where it stood still": changed(
+            "total += (now - before) % wraps_at",
+            "total += now - before + wraps_at * (now <= before)",
+        ),
         "the sign dropped": changed("(now - before) % wraps_at", "abs(now - before)"),
         "still microjoules": changed("total / 1e6", "total"),
+    },
+    right={
+        "in NumPy": "import numpy as np\n\n\n"
+        + HEAD
+        + "    return (np.diff(readings) % wraps_at).sum() / 1e6\n",
     },
     points=1,
     minutes=10,

@@ -6,9 +6,22 @@ import math
 from .. import expect
 from ..problem import Failed, Problem
 
+# (value, low, high, log, whole, step): ends, below zero, no step, a step too far
+CASES = (
+    (-5, -20, -1, False, True, 0.07),
+    (-5, -20, -1, False, True, -0.07),
+    (0.0, -1.0, 1.0, False, False, 0.25),
+    (0.25, 0.0, 1.0, False, False, -0.5),
+    (0.001, 0.001, 0.1, True, False, 0.0),
+    (0.1, 0.001, 0.1, True, False, 0.3),
+    (1, 1, 64, True, True, 1.5),
+    (64, 1, 64, True, True, -0.5),
+)
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "mutate")
+    cases = list(CASES)
     for trial in range(24):
         log, whole = bool(trial % 2), trial % 4 >= 2
         if whole:
@@ -19,10 +32,11 @@ def check(answer, rng) -> None:
             low, high = float(low), float(high)
             value = float(low * (high / low) ** rng.random())
         step = float(rng.normal(0, 0.5 if trial % 3 == 0 else 0.1))
-        want, near_tie = reference(value, low, high, log, whole, step)
+        cases.append((value, low, high, log, whole, step))
+    for case in cases:
+        want, near_tie = reference(*case)
         if not near_tie:
-            got = expect.call(answer, value, low, high, log, whole, step)
-            compare(got, want, (value, low, high, log, whole, step))
+            compare(expect.call(answer, *case), want, case)
 
 
 def reference(value, low, high, log: bool, whole: bool, step: float):
@@ -40,13 +54,14 @@ def compare(got, want, arguments: tuple) -> None:
     value, low, high, log, whole, step = arguments
     call = f"mutate({value:.6g}, {low:.6g}, {high:.6g}, {log}, {whole}, {step:.3f})"
     number = float(expect.shape(got, (), call))
-    if not low - 1e-12 <= number <= high * (1 + 1e-12):
+    size = abs(want) if log else high - low
+    if not low - 1e-9 * size <= number <= high + 1e-9 * size:
         raise Failed("move_on_its_scale.outside", call=call, got=number)
     if whole and number != round(number):
         raise Failed("move_on_its_scale.whole", call=call, got=number)
-    if abs(number - want) > 1e-9 * abs(want):
-        other = reference(value, low, high, not log, whole, step)[0]
-        if abs(number - other) <= 1e-9 * abs(other):
+    if abs(number - want) > 1e-9 * size:
+        other = low > 0 and reference(value, low, high, not log, whole, step)[0]
+        if other and abs(number - other) <= 1e-9 * abs(other):
             kind = "logarithmic" if log else "linear"
             raise Failed(f"move_on_its_scale.{kind}", call=call, got=number, want=want)
         raise Failed("expect.value", what=call, got=number, want=want)
@@ -70,7 +85,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="move_on_its_scale",
-    version=1,
+    version=2,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "Move on its own scale", "zh": "在各自的尺度上移动"},
@@ -108,11 +123,27 @@ end). With `whole=True` it is rounded to the nearest whole number, **after** it 
         "whole numbers not rounded": changed(
             "round(moved) if whole else moved", "moved"
         ),
+        "a half added, then cut off": changed("round(moved)", "int(moved + 0.5)"),
+        "the logarithm rounded": changed(
+            "moved = math.exp(moved) if log else moved",
+            "moved = math.exp(round(moved)) if log else round(moved)",
+        ),
+        "the other way where the step is negative": changed("+ step", "+ abs(step)"),
         "rounded down": changed("round(moved)", "int(moved)"),
         "the step added to the logarithm itself": changed(
             "(scale(value) - a) / (b - a) + step",
             "(scale(value) + step - a) / (b - a)",
         ),
+    },
+    right={
+        "by a power of the range": HEAD
+        + """    if log:
+        moved = value * (high / low) ** step
+    else:
+        moved = value + step * (high - low)
+    moved = min(max(moved, low), high)
+    return math.floor(moved + 0.5) if whole else moved
+""",
     },
     points=2,
     minutes=15,

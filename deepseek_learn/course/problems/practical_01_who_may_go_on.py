@@ -1,6 +1,8 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Successive halving with several goals: by how many dominate a trial."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .. import expect
@@ -9,23 +11,62 @@ from ..problem import Failed, Problem
 
 def check(answer, rng) -> None:
     expect.function(answer, "go_on")
-    for trial in range(20):
+    left = dict.fromkeys(EDGES, 2)
+    drawn = 0
+    while drawn < 16 or max(left.values()) > 0:
         goals, startup = int(rng.integers(2, 4)), int(rng.integers(3, 9))
-        size = int(rng.integers(startup, 16)) if trial % 4 else startup - 2
+        size = startup + int(rng.integers(-2, 7)) - 1
         others = rng.integers(0, 9, (size, goals)) / 8
         mine = rng.integers(0, 9, goals) / 8
         keep = float(rng.choice([0.25, 0.5, 0.75]))
-        got = expect.call(answer, mine.copy(), others.copy(), keep, startup)
-        value = float(expect.shape(got, (), "go_on(mine, others, keep, startup)"))
+        edges = [e for e in edges_of(mine, others, keep, startup) if left[e] > 0]
+        if drawn >= 16 and not edges:
+            continue
+        drawn += 1
+        left.update({edge: left[edge] - 1 for edge in edges})
+        got = expect.call(answer, mine, others, keep, startup)
+        value = expect.truth(got, "go_on(mine, others, keep, startup)")
         compare(value, mine, others, keep, startup)
 
 
-def compare(value: float, mine, others, keep: float, startup: int) -> None:
+EDGES = (
+    "one too few",
+    "just enough",
+    "at the quantile",
+    "the others' quantile differs",
+    "the sum of the goals differs",
+    "dominated, and goes on",
+)
+
+
+def edges_of(mine, others, keep: float, startup: int) -> Iterator[str]:
+    """Which of the edges decides in this case."""
+    count = counts([mine.tolist(), *others.tolist()])
+    quantile = np.quantile(count, keep)
+    if count[0] > quantile and len(count) == startup - 1:
+        yield "one too few"
+    if len(count) < startup:
+        return
+    if count[0] > quantile and len(count) == startup:
+        yield "just enough"
+    if count[0] == quantile:
+        yield "at the quantile"
+    goes_on = count[0] <= quantile
+    if goes_on != (count[0] <= np.quantile(count[1:], keep)):
+        yield "the others' quantile differs"
+    total = np.append(mine.sum(), others.sum(1))
+    if goes_on != (total[0] <= np.quantile(total, keep)):
+        yield "the sum of the goals differs"
+    if goes_on and count[0] > 0:
+        yield "dominated, and goes on"
+
+
+def compare(value: bool, mine, others, keep: float, startup: int) -> None:
     every = [mine.tolist(), *others.tolist()]
     count = counts(every)
     early = len(every) < startup
     want = early or count[0] <= np.quantile(count, keep)
-    if value == float(want):
+    if value == want:
         return
     if early:
         facts = {"size": len(every), "startup": startup}
@@ -64,7 +105,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="who_may_go_on",
-    version=1,
+    version=2,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "Who may go on?", "zh": "谁可以继续？"},
@@ -97,11 +138,30 @@ With fewer than `startup` trials in all, too few to judge, return True.""",
         "counts whom it dominates": changed("beats.sum(0)", "beats.sum(1)"),
         "must be strictly below the quantile": changed("count[0] <=", "count[0] <"),
         "judged before there are enough": changed("len(every) < startup", "False"),
+        "only the others count for startup": changed("len(every) <", "len(others) <"),
+        "judged only when there is one more": changed(
+            "len(every) < startup", "len(every) <= startup"
+        ),
+        "the quantile of the others": changed("(count, keep)", "(count[1:], keep)"),
+        "a number for True and False": changed("bool(count", "float(count"),
         "only the front goes on": changed("np.quantile(count, keep)", "0"),
         "by the sum of the goals": changed(
             "count = beats.sum(0)", "count = every.sum(1)"
         ),
         "always": HEAD + "    return True\n",
+    },
+    right={
+        "pair by pair": HEAD
+        + """    every = [list(mine)] + [list(row) for row in others]
+    if len(every) < startup:
+        return True
+
+    def dominates(a, b):
+        return all(x <= y for x, y in zip(a, b)) and any(x < y for x, y in zip(a, b))
+
+    count = [sum(dominates(a, b) for a in every) for b in every]
+    return count[0] <= np.quantile(count, keep)
+""",
     },
     points=2,
     minutes=15,

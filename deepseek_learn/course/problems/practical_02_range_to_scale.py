@@ -6,7 +6,16 @@ import numpy as np
 from .. import expect
 from ..problem import Failed, Problem
 
-RANGES = ((0.0, 6.0), (-1.0, 3.0), (0.5, 2.0), (-4.0, -1.0), (-0.3, 0.0), (0.0, 0.0))
+RANGES = (
+    (0.0, 6.0),
+    (-1.0, 3.0),
+    (0.5, 2.0),
+    (-4.0, -1.0),
+    (-0.3, 0.0),
+    (2.0, 2.0),
+    (-3.0, -3.0),
+    (0.0, 0.0),
+)
 
 
 def check(answer, rng) -> None:
@@ -22,7 +31,7 @@ def check(answer, rng) -> None:
 
 
 def compare(scale, zero, low, high, given, call: str) -> None:
-    if zero != round(zero):
+    if not np.isfinite(zero) or zero != round(zero):
         raise Failed("range_to_scale.whole", call=call, zero=zero)
     if low == high:
         if not (np.isfinite(scale) and scale > 0):
@@ -91,6 +100,16 @@ $\\hat x = \\text{scale} \\cdot (q - \\text{zero})$。
         + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 255 or 1.0\n    return scale, round(high / scale)\n",
         "a scale of 0": HEAD
         + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 255\n    return scale, round(-low / scale) if scale else 0\n",
+    },
+    right={
+        "in NumPy, float32": "import numpy as np\n\n\n"
+        + HEAD
+        + """    ends = np.array([min(low, 0), max(high, 0)], "float32")
+    scale = np.float32((ends[1] - ends[0]) / 255)
+    if scale == 0:
+        return np.float32(1), np.int64(0)
+    return scale, np.rint(-ends[0] / scale).astype(int)
+""",
     },
     points=1,
     minutes=10,

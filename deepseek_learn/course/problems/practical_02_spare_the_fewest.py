@@ -3,6 +3,8 @@
 
 import math
 
+import numpy as np
+
 from .. import expect
 from ..problem import Failed, Problem
 
@@ -12,17 +14,20 @@ HEAD = "def fewest(lost, most, aim):\n"
 class Measured:
     """A falling loss that counts how often it is asked."""
 
-    def __init__(self, needed: int, most: int, rng):
-        self.needed, self.most, self.calls = needed, most, []
-        self.steps = rng.uniform(0.1, 1.0, most + 1)
+    def __init__(self, needed: int, most: int, aim: float, just: bool, rng):
+        self.needed, self.most, self.calls = needed, most, 0
+        steps = rng.uniform(0.001, 1.0, most + 1)
+        self.losses = aim + np.cumsum(steps[::-1])[::-1]  # falling, all above the aim
+        below = np.cumsum(steps) if just else steps[0] + np.cumsum(steps)
+        self.losses[needed:] = aim - (below - steps[0] * just)[: most + 1 - needed]
 
     def __call__(self, count):
-        self.calls.append(count)
-        count = int(count)
-        if not 0 <= count <= self.most:
+        self.calls += 1
+        if count not in range(self.most + 1):
             raise Failed("spare_the_fewest.range", count=count, most=self.most)
-        above = float(self.steps[count:].sum())
-        return 0.5 + above if count < self.needed else 0.4 - 1e-3 * count
+        return float(self.losses[int(count)])
+
+    __name__ = "lost"
 
 
 def check(answer, rng) -> None:
@@ -30,10 +35,12 @@ def check(answer, rng) -> None:
     for trial in range(24):
         most = int(rng.integers(1, 200)) if trial else 64
         needed = int(rng.integers(0, most + 2))  # most + 1: none is enough
-        needed = {0: 0, 1: most + 1, 2: most, 3: 1}.get(trial, needed)
-        lost = Measured(needed, most, rng)
-        call = f"fewest(lost, most={most}, aim=0.5)"
-        got = expect.call(answer, lost, most, 0.5)
+        needed = {0: 0, 2: most + 1, 3: most, 5: 1, 7: 0}.get(trial, needed)
+        aim = float(rng.choice([0.25, 0.5, 1.0]))
+        # in every second trial the loss at the answer is just the aim
+        lost = Measured(needed, most, aim, trial % 2 == 1, rng)
+        call = f"fewest(lost, most={most}, aim={aim})"
+        got = expect.call(answer, lost, most, aim)
         compare(got, lost, call)
 
 
@@ -45,17 +52,15 @@ def compare(got, lost: Measured, call: str) -> None:
     elif got is None:
         raise Failed("spare_the_fewest.missed", call=call, want=lost.needed)
     else:
-        value = float(expect.shape(got, (), call))
+        value = expect.whole(got, call)
         if value != lost.needed:
             key = "many" if value > lost.needed else "few"
             raise Failed(
                 f"spare_the_fewest.{key}", call=call, got=value, want=lost.needed
             )
     allowed = 3 + 2 * math.ceil(math.log2(lost.most + 2))
-    if len(lost.calls) > allowed:
-        raise Failed(
-            "spare_the_fewest.calls", call=call, got=len(lost.calls), want=allowed
-        )
+    if lost.calls > allowed:
+        raise Failed("spare_the_fewest.calls", call=call, got=lost.calls, want=allowed)
 
 
 BODY = """    if lost(0) <= aim:
@@ -80,7 +85,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="spare_the_fewest",
-    version=1,
+    version=2,
     lesson="deploy",
     stage="practical",
     title={"en": "Spare the fewest", "zh": "留下最少的浮点层"},
@@ -116,6 +121,14 @@ enough. Do not ask for every count: at most about $2 \\log_2$ of `most` measurem
         + "    for count in range(most + 1):\n        if lost(count) <= aim:\n            return count\n    return None\n",
         "stops at the power of two": HEAD
         + "    if lost(0) <= aim:\n        return 0\n    count = 1\n    while count < most and lost(count) > aim:\n        count *= 2\n    count = min(count, most)\n    return count if lost(count) <= aim else None\n",
+        "just the aim is not enough": changed(
+            "lost(middle) <= aim", "lost(middle) < aim"
+        )
+        .replace("lost(high) > aim", "lost(high) >= aim")
+        .replace("lost(0) <= aim", "lost(0) < aim"),
+        "just the aim is not enough at the end": changed(
+            "lost(middle) <= aim", "lost(middle) < aim"
+        ),
         "asks beyond most": changed("    high = min(high, most)\n", ""),
         "most where nothing is enough": changed(
             "        return None", "        return most"
@@ -124,6 +137,20 @@ enough. Do not ask for every count: at most about $2 \\log_2$ of `most` measurem
         "forgets none at all": changed(
             "    if lost(0) <= aim:\n        return 0\n", ""
         ),
+    },
+    right={
+        "halves from the start": HEAD
+        + """    if lost(most) > aim:
+        return None
+    low, high = -1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if lost(middle) <= aim:
+            high = middle
+        else:
+            low = middle
+    return high
+""",
     },
     points=2,
     minutes=20,

@@ -10,6 +10,16 @@ from ..problem import Failed, Problem
 CALL = "judge(p, q, draft, u)"
 
 
+# p, q, u where `u` is just the probability, between p and p / q, or p is 0
+EDGES = (
+    ([0.25, 0.5, 0.25], [0.5, 0.25, 0.25], 0.5),
+    ([0.125, 0.875], [0.5, 0.5], 0.25),
+    ([0.25, 0.75], [0.5, 0.5], 0.375),
+    ([0.0, 0.5, 0.5], [0.25, 0.5, 0.25], 0.0),
+    ([0.25, 0.75], [0.75, 0.25], 0.0),
+)
+
+
 def check(answer, rng) -> None:
     expect.function(answer, "judge")
     for i in range(24):
@@ -23,23 +33,25 @@ def check(answer, rng) -> None:
             u = 0.5 * min(ratio, 1)
         if i % 3 == 0 and ratio > 1:  # likelier for the model: it always stands
             u = 0.999
-        got = expect.call(answer, p.clone(), q.clone(), draft, u)
+        if i < len(EDGES):
+            p, q, draft, u = (
+                torch.tensor(EDGES[i][0]),
+                torch.tensor(EDGES[i][1]),
+                0,
+                EDGES[i][2],
+            )
+        got = expect.call(answer, p, q, draft, u)
         stands, rest = expect.parts(got, 2, CALL)
         compare(stands, rest, p, q, draft, u)
 
 
 def compare(stands, rest, p, q, draft, u) -> None:
-    try:
-        stands = bool(stands)
-    except Exception:
-        raise Failed(
-            "expect.type", what=CALL + "[0]", got=type(stands).__name__, want="bool"
-        ) from None
+    stands = expect.truth(stands, CALL + "[0]")
     ratio = float(p[draft] / q[draft])
     if stands != (u < ratio):
         key = "refused" if u < ratio else "stood"
         raise Failed(f"accept_a_draft.{key}", u=u, p=float(p[draft]), q=float(q[draft]))
-    expect.tensor(rest, CALL + "[1]")
+    expect.tensor(rest, CALL + "[1]", torch.float32)
     p, q = p.double().numpy(), q.double().numpy()
     left = np.maximum(p - q, 0)
     want = left / left.sum()
@@ -55,7 +67,7 @@ def compare(stands, rest, p, q, draft, u) -> None:
         for key, guess in guesses.items():
             if np.allclose(values, guess, atol=1e-4):
                 raise Failed(f"accept_a_draft.{key}")
-    expect.close(rest, torch.from_numpy(want), CALL + "[1]", 1e-4)
+    expect.close(rest, torch.from_numpy(want), CALL + "[1]", 1e-5)
 
 
 HEAD = "import torch\n\n\ndef judge(p, q, draft, u):\n"
@@ -72,7 +84,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="accept_a_draft",
-    version=1,
+    version=2,
     lesson="train_a_small_deepseek",
     stage="practical",
     title={"en": "Accept a draft", "zh": "要不要采用草稿"},
@@ -118,6 +130,9 @@ and the distribution to draw from if it does not, float32 `[V]` (return it in an
             "p[draft] / q[draft]", "q[draft] / p[draft]"
         ),
         "the model's probability alone": changed("p[draft] / q[draft]", "p[draft]"),
+        "just the probability is enough": changed("u < p", "u <= p"),
+        "a tensor for a bool": changed("bool(stands)", "stands"),
+        "in float64": changed("rest / rest.sum()", "(rest / rest.sum()).double()"),
         "drawn anew from the whole": changed("(p - q).clamp_min(0)", "p"),
         "the draft struck out": HEAD
         + BODY.replace(
@@ -127,6 +142,13 @@ and the distribution to draw from if it does not, float32 `[V]` (return it in an
         "the difference either way": changed("(p - q).clamp_min(0)", "(p - q).abs()"),
         "what is left, not divided": changed("rest / rest.sum()", "rest"),
         "always": changed("bool(stands)", "True"),
+    },
+    right={
+        "with the minimum, token by token": HEAD
+        + """    chance = min(1.0, p[draft].item() / q[draft].item())
+    rest = torch.tensor([max(a - b, 0.0) for a, b in zip(p.tolist(), q.tolist())])
+    return [u < chance, rest / rest.sum()]
+""",
     },
     points=2,
     minutes=20,

@@ -22,11 +22,13 @@ WORDS = (
 
 def check(answer, rng) -> None:
     expect.function(answer, "bits_per_byte")
-    for _ in range(6):
+    for i in range(6):
         words = rng.choice(WORDS, size=int(rng.integers(3, 9)))
         nats = rng.uniform(0.1, 6, size=int(rng.integers(4, 20))).tolist()
         text = "山" + "".join(words)
-        got = expect.call(answer, list(nats), text)
+        if i == 0:
+            nats = nats[:1]  # one token for the whole text
+        got = expect.call(answer, nats, text)
         compare(float(expect.shape(got, (), CALL)), np.array(nats), text)
 
 
@@ -94,6 +96,13 @@ Return the bits for the whole text over its bytes in UTF-8.""",
         ),
         "times instead of over ln 2": changed("/ math.log(2)", "* math.log(2)"),
         "UTF-16": changed("text.encode()", 'text.encode("utf-16-le")'),
+    },
+    right={
+        "in PyTorch, float32": "import torch\n\n\n"
+        + HEAD
+        + """    bits = torch.tensor(nats) * torch.log2(torch.tensor(torch.e))
+    return bits.sum() / len(bytes(text, "utf-8"))
+""",
     },
     points=1,
     minutes=10,

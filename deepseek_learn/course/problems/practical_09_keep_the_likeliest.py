@@ -23,9 +23,16 @@ def check(answer, rng) -> None:
             p, top = np.array([0.125, 0.5, 0.125, 0.25]), 0.75
         if i == 2:
             top = 1.0
+        if i == 3:
+            p, top = np.array([1.0]), 0.5  # the only token
+        if i == 4:
+            top = 1e-3  # the likeliest is always kept
         given = torch.from_numpy(p).float()
-        got = expect.call(answer, given.clone(), top)
-        expect.tensor(got, CALL)
+        total = np.cumsum(np.sort(given.double().numpy())[::-1])
+        if np.abs(total - top + 1e-6).min() < 5e-7:
+            continue  # a rounding error would decide
+        got = expect.call(answer, given, top)
+        expect.tensor(got, CALL, torch.float32)
         values = expect.shape(got, p.shape, CALL)
         if not np.isfinite(values).all():
             raise Failed("keep_the_likeliest.none")
@@ -69,7 +76,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="keep_the_likeliest",
-    version=2,
+    version=3,
     lesson="train_a_small_deepseek",
     stage="practical",
     title={"en": "Keep the likeliest", "zh": "只留最可能的"},
@@ -103,6 +110,7 @@ always kept. Return float32 `[V]`, each token at its place. (No two probabilitie
             "before >= top - 1e-6", "before + ordered >= top - 1e-6"
         ),
         "not divided": changed("kept / kept.sum()", "kept"),
+        "in float64": changed("kept / kept.sum()", "(kept / kept.sum()).double()"),
         "tokens that have the share each": HEAD
         + """    kept = torch.where(p >= top, p, torch.zeros_like(p))
     return kept / kept.sum()
@@ -113,6 +121,17 @@ always kept. Return float32 `[V]`, each token at its place. (No two probabilitie
         "the least likely": changed("p.sort(descending=True)", "p.sort()"),
         "one too many": changed("before >= top - 1e-6", "before - ordered >= top"),
         "softmax of what is left": changed("kept / kept.sum()", "kept.softmax(0)"),
+    },
+    right={
+        "token by token": HEAD
+        + """    kept, total = torch.zeros_like(p), 0.0
+    for i in p.argsort(descending=True).tolist():
+        kept[i] = p[i]
+        total += p[i].item()
+        if total >= top - 1e-6:
+            break
+    return kept / kept.sum()
+""",
     },
     points=2,
     minutes=15,

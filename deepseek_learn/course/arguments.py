@@ -1,0 +1,144 @@
+"""What a check hands to an answer: has the answer changed it, and how to show it."""
+
+import inspect
+import reprlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SHOWN = reprlib.Repr()
+SHOWN.maxstring = SHOWN.maxother = 80
+SHOWN.maxlist = SHOWN.maxtuple = SHOWN.maxdict = 12
+ARRAY = {"precision": 6, "threshold": 16, "edgeitems": 2, "separator": ", "}
+
+
+@dataclass(frozen=True)
+class MayChange:
+    """An argument that the answer is meant to change, such as an optimizer's state."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an answer: its arguments by name, and a copy made before it."""
+
+    values: dict[str, Any]
+    copies: dict[str, Any]
+
+    @classmethod
+    def of(cls, answer: Callable, args: tuple, kwargs: dict[str, Any]) -> "Call":
+        values = named(answer, args, kwargs)
+        return cls(values, {name: copied(value) for name, value in values.items()})
+
+    def changed(self) -> str | None:
+        """The name of the first argument that is no longer what it was."""
+        for name, value in self.values.items():
+            if not isinstance(value, MayChange) and not same(value, self.copies[name]):
+                return name
+        return None
+
+    def __str__(self) -> str:
+        pairs = self.copies.items()
+        return ", ".join(f"{name} = {shown(value)}" for name, value in pairs)
+
+
+def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments under the names that the answer gives them."""
+    try:
+        signature = inspect.signature(getattr(answer, "forward", answer))
+        return dict(signature.bind(*args, **kwargs).arguments)
+    except (TypeError, ValueError):  # wrong arguments, or a callable without signature
+        return {str(place): value for place, value in enumerate(args, 1)} | kwargs
+
+
+def copied(value: Any) -> Any:
+    """A copy of what holds data; any other object stands for itself."""
+    if isinstance(value, MayChange):
+        return copied(value.value)
+    if isinstance(value, tuple):
+        return tuple(copied(each) for each in value)
+    if isinstance(value, (list, set)):
+        return [copied(each) for each in value]
+    if isinstance(value, dict):
+        return {key: copied(each) for key, each in value.items()}
+    if is_tensor(value):
+        return value if value.is_meta else value.detach().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def same(value: Any, copy: Any) -> bool:
+    """Whether `value` still holds what its copy holds, NaN included."""
+    if isinstance(value, (list, tuple, set)):
+        pairs = zip(value, copy, strict=False)
+        return len(value) == len(copy) and all(same(a, b) for a, b in pairs)
+    if isinstance(value, dict):
+        pairs = zip(value.items(), copy.items(), strict=False)
+        return len(value) == len(copy) and all(
+            a[0] == b[0] and same(a[1], b[1]) for a, b in pairs
+        )
+    if is_tensor(value):
+        return value.dtype == copy.dtype and same_bits(value, copy)
+    if isinstance(value, np.ndarray):
+        return value.dtype == copy.dtype and value.shape == copy.shape and (
+            value.tobytes() == copy.tobytes()
+        )  # fmt: skip
+    return value is copy or bool(value == copy)
+
+
+def same_bits(tensor: Any, copy: Any) -> bool:
+    """Compared as whole numbers of the same size: NaN equals itself."""
+    import torch
+
+    if tensor.shape != copy.shape or tensor.is_sparse or tensor.is_meta:
+        return tensor.shape == copy.shape
+    sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits = sizes.get(tensor.element_size(), tensor.dtype)
+    return torch.equal(
+        tensor.detach().contiguous().view(bits), copy.contiguous().view(bits)
+    )
+
+
+def shown(value: Any) -> str:
+    """One line for a learner: small values whole, large ones by shape and corners."""
+    if is_tensor(value):
+        dtype = str(value.dtype).removeprefix("torch.")
+        if value.is_meta or value.is_sparse:
+            return f"tensor({dtype}, shape {list(value.shape)})"
+        array = (value.float() if dtype == "bfloat16" else value).detach().numpy()
+        return f"tensor({numbers(array)}, {dtype}{size(value.shape)})"
+    if isinstance(value, np.ndarray):
+        return f"array({numbers(value)}, {value.dtype}{size(value.shape)})"
+    if isinstance(value, (list, tuple)) and any(map(holds_numbers, value)):
+        return f"[{', '.join(each_shown(value))}]"
+    if inspect.isroutine(value) or isinstance(value, type):
+        return value.__name__
+    if type(value).__repr__ is object.__repr__:
+        return f"<{type(value).__name__}>"
+    return " ".join(SHOWN.repr(value).split())
+
+
+def each_shown(values: list) -> Iterator[str]:
+    yield from (shown(value) for value in values[:3])
+    if len(values) > 3:
+        yield f"... ({len(values)})"
+
+
+def numbers(array: np.ndarray) -> str:
+    return " ".join(np.array2string(array, **ARRAY).split())
+
+
+def size(shape: tuple[int, ...]) -> str:
+    """The shape, where the numbers do not show it."""
+    return f", shape {list(shape)}" if np.prod(shape) > ARRAY["threshold"] else ""
+
+
+def holds_numbers(value: Any) -> bool:
+    return is_tensor(value) or isinstance(value, np.ndarray)
+
+
+def is_tensor(value: Any) -> bool:
+    """Told without importing torch."""
+    return hasattr(value, "detach") and hasattr(value, "untyped_storage")
