@@ -16,11 +16,13 @@ def check(answer, rng) -> None:
         weight = rng.normal(size=(rows, columns))
         step = rng.uniform(0.2, 0.8)
         rounded = np.round(weight / step) * step
+        if rows > 1:
+            rounded[-1] = weight[-1]  # a row that rounding leaves as it is
         inputs = rng.normal(size=(20, columns)) @ rng.normal(size=(columns, columns))
         inputs += rng.normal(size=columns)  # neither independent nor around zero
         H = inputs.T @ inputs / len(inputs)
         gradient = rng.lognormal(0, 1.5, size=rows)
-        given = [torch.from_numpy(a.copy()) for a in (weight, rounded, H, gradient)]
+        given = [torch.from_numpy(a) for a in (weight, rounded, H, gradient)]
         got = expect.call(answer, *given)
         want = torch.tensor(reference(weight, rounded, inputs, gradient))
         recognise(got, weight - rounded, H, gradient, want)
@@ -118,6 +120,15 @@ $$ \\mathrm{damage}_j = g_j^2 \\; \\delta_j H \\delta_j^\\top, \\qquad H = E[x x
         "the weight instead of its change": changed("weight - rounded", "weight"),
         "added up over the layer": changed("gradient * error", "gradient @ error"),
         "the error's root": changed("gradient * error", "gradient * error.sqrt()"),
+    },
+    right={
+        "row by row, in float32": HEAD
+        + """    damage = []
+    for w, r, g in zip(weight.float(), rounded.float(), gradient.float()):
+        change = w - r
+        damage.append(g * torch.einsum("k,kl,l->", change, second_moment.float(), change))
+    return torch.stack(damage)
+""",
     },
     points=2,
     minutes=15,

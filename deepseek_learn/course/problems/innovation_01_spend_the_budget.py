@@ -27,6 +27,8 @@ def check(answer, rng) -> None:
         count = int(rng.integers(4, 12))
         # whole bits in all, so that the last of them may fit a small step only
         total = int(rng.integers(levels[0] * count + 1, levels[-1] * count))
+        if trial < 2:  # nothing to spend, and more than can be spent
+            total = (levels[0] * count, levels[-1] * count + 1)[trial]
         compare(answer, draw(rng, levels, count), levels, total)
 
 
@@ -40,7 +42,7 @@ def draw(rng, levels: tuple[int, ...], blocks: int) -> torch.Tensor:
 
 def compare(answer, damage, levels: tuple[int, ...], total: int) -> None:
     blocks = damage.shape[1]
-    got = expect.call(answer, damage.clone(), levels, total / blocks)
+    got = expect.call(answer, damage, levels, total / blocks)
     values = expect.shape(got, (blocks,), "spend_the_budget(...)")
     for value in values:
         if value not in levels:
@@ -166,10 +168,29 @@ a list or a tensor `[blocks]`.""",
     given[order[:core]] = levels[-1]
     return given
 """,
+        "spends when there is nothing to spend": changed(
+            "* len(level) + 1e-6", "* len(level) + 1.0"
+        ),
         "levels instead of bits": changed("[levels[at] for at in level]", "level"),
         "the lowest bits forgotten in the budget": changed(
             "(bits - levels[0]) * len(level)", "bits * len(level)"
         ),
+    },
+    right={
+        "all steps sorted once, as a tensor": "import torch\n\n\n"
+        + HEAD
+        + """    steps = []
+    for b in range(damage.shape[1]):
+        for i in range(len(levels) - 1):
+            cost = levels[i + 1] - levels[i]
+            steps.append(((damage[i, b] - damage[i + 1, b]).item() / cost, b, i, cost))
+    at = [0] * damage.shape[1]
+    left = round((bits - levels[0]) * len(at))
+    for _, b, i, cost in sorted(steps, reverse=True):
+        if at[b] == i and cost <= left:
+            at[b], left = i + 1, left - cost
+    return torch.tensor([levels[i] for i in at])
+""",
     },
     points=3,
     minutes=25,

@@ -32,7 +32,7 @@ def check(answer, rng) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as place:
             wizard = DeploymentWizard(model, x)
-            done = wizard.to(NAME, Path(place) / "kit", progress=False)
+            done = wizard.to(NAME, Path(place) / "my kit", progress=False)
             if made:
                 raise made[0]
             inspect(done.folder, rng)
@@ -54,11 +54,11 @@ def inspect(folder: Path, rng) -> None:
     board = f"pi@line-{rng.integers(1000)}"
     done = run(script, folder.parent, BOARD=board)
     sent = (folder.parent / "sent").read_text() if done.returncode == 0 else ""
-    if f"-r {folder} {board}:model" not in sent:
-        raise Failed(
-            "a_board_of_your_own.copies",
-            sent=sent.strip() or done.stderr.strip()[-200:],
-        )
+    flag, source, to = ([*sent.splitlines()] + [""] * 3)[:3]
+    right = os.path.realpath(source) == os.path.realpath(folder)
+    if (flag, to, right) != ("-r", f"{board}:model", True):
+        said = " ".join(sent.splitlines()) or done.stderr.strip()[-200:]
+        raise Failed("a_board_of_your_own.copies", sent=said)
 
 
 def run(script: Path, place: Path, **environment) -> subprocess.CompletedProcess:
@@ -67,7 +67,7 @@ def run(script: Path, place: Path, **environment) -> subprocess.CompletedProcess
     tools.mkdir(exist_ok=True)
     (place / "sent").unlink(missing_ok=True)
     fake = tools / "scp"
-    fake.write_text(f'#!/bin/sh\necho "$@" > "{place}/sent"\n')
+    fake.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{place}/sent'\n")
     fake.chmod(0o755)
     path = {"PATH": f"{tools}:/usr/bin:/bin"}
     return subprocess.run(
@@ -101,7 +101,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="a_board_of_your_own",
-    version=1,
+    version=2,
     lesson="engine_and_targets",
     stage="innovation",
     title={"en": "A board of your own", "zh": "你自己的开发板"},
@@ -109,14 +109,14 @@ problem = Problem(
         "en": """Write `my_board(kit)`, the function of a target: it completes the folder that the wizard has begun. It
 
 - adds a script `install.sh` (`kit.script(name, text)`) that copies the *whole folder* to a board with `scp -r FOLDER "$BOARD:model"`,
-  wherever it is called from;
+  wherever it is called from, and also if its path has a space in it;
 - refuses with one sentence on stderr that names `BOARD`, and exit status 2, when that variable is not set;
 - tells the reader of the README about it (`kit.notes.append(...)`, with the name `install.sh`).
 
 The check runs the script, with a `scp` that only writes down what it was told.""",
         "zh": """请编写 `my_board(kit)`，即一个目标的函数：它补全向导已经开了头的文件夹。它要
 
-- 添加脚本 `install.sh`（用 `kit.script(name, text)`），无论从哪里调用，都用 `scp -r 文件夹 "$BOARD:model"` 把*整个文件夹*复制到开发板；
+- 添加脚本 `install.sh`（用 `kit.script(name, text)`），无论从哪里调用、路径里有没有空格，都用 `scp -r 文件夹 "$BOARD:model"` 把*整个文件夹*复制到开发板；
 - 变量 `BOARD` 未设置时，在 stderr 上用一句话拒绝并提到 `BOARD`，退出码为 2；
 - 在 README 里告诉读者（`kit.notes.append(...)`，写出 `install.sh` 这个名字）。
 
@@ -138,6 +138,7 @@ The check runs the script, with a `scp` that only writes down what it was told."
     solution=HEAD + BODY,
     wrong={
         "copies where it is called from": changed('scp -r "$here"', 'scp -r "$PWD"'),
+        "lost at a space": changed('scp -r "$here"', "scp -r $here"),
         "does not refuse": changed("  exit 2\n", ""),
         "refuses without a word": changed(
             '  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2\n', ""
@@ -147,6 +148,16 @@ The check runs the script, with a `scp` that only writes down what it was told."
         ),
         "cannot be run": HEAD
         + '    kit.notes.append("install.sh")\n    (kit.folder / "install.sh").write_text("scp")\n',
+    },
+    right={
+        "in sh, by readlink": HEAD
+        + '''    kit.script("install.sh", """#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+test -n "$BOARD" || { echo "BOARD is not set" >&2; exit 2; }
+exec scp -r "$here" "$BOARD:model"
+""")
+    kit.notes.append("install.sh copies the folder to the BOARD.")
+''',
     },
     points=2,
     minutes=20,

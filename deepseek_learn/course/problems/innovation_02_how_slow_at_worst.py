@@ -12,15 +12,11 @@ HEAD = "def percentile(ms, part):\n"
 def check(answer, rng) -> None:
     expect.function(answer, "percentile")
     for size in (1, 2, 3, 10, 20, 99, 100, 101, *rng.integers(4, 400, 8).tolist()):
-        ms = rng.lognormal(1, 1, size).tolist()
+        ms = rng.lognormal(1, 1, size).round(1).tolist()  # some twice
         for part in (0.5, 0.9, 0.99, 1.0):
             call = f"percentile({size} readings, {part})"
-            got = expect.call(answer, list(ms), part)
+            got = expect.call(answer, ms, part)
             compare(float(expect.shape(got, (), call)), ms, part, call)
-    given = [3.0, 1.0, 2.0]
-    expect.call(answer, given, 0.5)
-    if given != [3.0, 1.0, 2.0]:
-        raise Failed("how_slow_at_worst.changed")
 
 
 def rank(size: int, part: float) -> int:
@@ -87,6 +83,16 @@ Write `percentile(ms, part)` for a list of milliseconds in any order and a `part
         "the order of the runs": START
         + HEAD
         + "    return ms[math.ceil(part * len(ms)) - 1]\n",
+    },
+    right={
+        "by counting": HEAD
+        + """    for value in sorted(ms):
+        if sum(other <= value for other in ms) / len(ms) >= part:
+            return value
+""",
+        "in NumPy": "import numpy as np\n\n\n"
+        + HEAD
+        + '    return np.quantile(ms, part, method="inverted_cdf")\n',
     },
     points=1,
     minutes=10,

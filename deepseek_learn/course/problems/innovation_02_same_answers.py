@@ -30,7 +30,13 @@ def check(answer, rng) -> None:
             compare(answer, one, both, "the same infinity")
         longer = np.concatenate([moved, moved])
         compare(answer, longer, stored, "another shape")
+        compare(answer, stored[None], stored, "the same numbers in another shape")
         compare(answer, np.abs(stored), np.zeros_like(stored), "stored zeros")
+        compare(answer, stored, stored, "the very same")
+        ends = np.full_like(stored, np.inf)
+        compare(answer, -ends, ends, "the other infinity")
+        compare(answer, stored, ends, "infinity in the stored answer alone")
+        compare(answer, ends, ends, "nothing but the same infinity")
 
 
 def reference(answer: np.ndarray, stored: np.ndarray) -> float:
@@ -46,7 +52,7 @@ def reference(answer: np.ndarray, stored: np.ndarray) -> float:
 
 def compare(answer, y, r, what: str) -> None:
     want = reference(y, r)
-    got = expect.call(answer, y.copy(), r.copy())
+    got = expect.call(answer, y, r)
     value = float(expect.shape(got, (), f"difference(...), {what}"))
     if want == value or np.isclose(value, want, rtol=1e-4):
         return
@@ -78,7 +84,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="same_answers",
-    version=1,
+    version=2,
     lesson="engine_and_targets",
     stage="innovation",
     title={"en": "Are these the same answers?", "zh": "这是同样的答案吗？"},
@@ -123,8 +129,30 @@ Return a float. NumPy is imported as `np`.""",
             "    stored = stored[:1]\n    answer = answer[:1]\n",
         ),
         "infinity is large": changed("r[np.isfinite(r)]", "r[~np.isnan(r)]"),
+        "size for shape": changed(
+            "answer.shape != stored.shape", "answer.size != stored.size"
+        ),
+        "any two infinities are the same": changed(
+            "(y == r) |", "(y == r) | (np.isinf(y) & np.isinf(r)) |"
+        ),
         "absolute": changed("apart / max(largest, 1e-12)", "apart"),
         "both NaN differ": changed(" | (np.isnan(y) & np.isnan(r))", ""),
+    },
+    right={
+        "number by number": "import math\n\n\n"
+        + HEAD
+        + """    if answer.shape != stored.shape:
+        return math.inf
+    largest, apart = 1e-12, 0.0
+    for y, r in zip(answer.ravel().tolist(), stored.ravel().tolist()):
+        if math.isfinite(r):
+            largest = max(largest, abs(r))
+        if y == r or (math.isnan(y) and math.isnan(r)):
+            continue
+        gap = abs(y - r)
+        apart = math.inf if math.isnan(gap) else max(apart, gap)
+    return apart / largest
+""",
     },
     points=2,
     minutes=15,

@@ -124,12 +124,7 @@ def check(answer, rng) -> None:
 
         torch.manual_seed(int(rng.integers(2**31)))
         got = expect.call(answer, attend, tokens, width)
-        try:
-            got = bool(got)
-        except Exception:
-            raise Failed(
-                "expect.type", what=CALL, got=type(got).__name__, want="bool"
-            ) from None
+        got = expect.truth(got, CALL)
         if not called:
             raise Failed("find_the_leak.not_called")
         if got != leaky:
@@ -159,7 +154,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="find_the_leak",
-    version=2,
+    version=3,
     lesson="hybrid_attention",
     stage="innovation",
     title={"en": "Find the leak", "zh": "找出偷看未来的地方"},
@@ -198,8 +193,17 @@ answer to the same text. Use finite numbers: where an attention masks by multipl
             "torch.randn(tokens, width)\n    before",
             "torch.zeros(tokens, width)\n    before",
         ).replace("torch.randn(tokens - t, width)", "torch.zeros(tokens - t, width)"),
+        "a tensor for a bool": changed("return True", "return torch.tensor(True)"),
         "always": HEAD + "    attend(torch.randn(tokens, width))\n    return True\n",
         "never": HEAD + "    attend(torch.randn(tokens, width))\n    return False\n",
+    },
+    right={
+        "by derivatives": HEAD
+        + """    x = torch.randn(tokens, width)
+    slope = torch.autograd.functional.jacobian(attend, x)  # [T, d, T, d]
+    later = torch.ones(tokens, tokens).triu(1).bool()
+    return bool((slope.abs().amax((1, 3)) > 0)[later].any())
+""",
     },
     points=3,
     minutes=25,

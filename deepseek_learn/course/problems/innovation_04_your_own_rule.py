@@ -115,7 +115,7 @@ def network(parameters) -> nn.Sequential:
 
 def asked(answer, g: Tensor, state: dict, t: int) -> Tensor:
     """The learner's direction with a root mean square of one; zeros stay zeros."""
-    got = expect.call(answer, g.clone(), state, t)
+    got = expect.call(answer, g, expect.may_change(state), t)
     expect.tensor(got, CALL)
     values = torch.from_numpy(expect.shape(got, g.shape, CALL))
     size = values.square().mean().sqrt()
@@ -188,6 +188,9 @@ compared: your loss must be at most **0.6 times** AdamW's (geometric mean over t
     square.lerp_(g.square(), 0.05)
     return momentum / (1 - 0.8**t) / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
 """,
+        "in place": HEAD
+        + MOMENTUM
+        + "    return optim.orthogonalise(g.lerp_(momentum, 0.8))\n",
         "uphill": HEAD + AHEAD + "    return -optim.orthogonalise(ahead)\n",
         "random": HEAD + "    return optim.orthogonalise(torch.randn_like(g))\n",
         "zeros": HEAD + "    return torch.zeros_like(g)\n",

@@ -12,12 +12,14 @@ CALL = "keep(y, share)"
 
 def check(answer, rng) -> None:
     expect.function(answer, "keep")
-    for _ in range(6):
+    for trial in range(8):
         size = int(rng.integers(5, 10))
         y = tokens(rng, size)
-        shares = np.cumsum(np.linalg.svd(y, compute_uv=False) ** 2) / (y**2).sum()
-        wanted = int(rng.integers(2, size - 1))
-        share = float(shares[wanted - 2] + shares[wanted - 1]) / 2
+        wanted = {0: 1, 1: size}.get(trial, int(rng.integers(2, size - 1)))
+        if trial == 2:
+            y, wanted = y[:4], 2  # fewer tokens than numbers
+        held = np.cumsum(np.linalg.svd(y, compute_uv=False) ** 2) / (y**2).sum()
+        share = float(np.append(0, held)[wanted - 1] + held[wanted - 1]) / 2
         got = expect.call(answer, torch.from_numpy(y).float(), share)
         compare(got, y, share, wanted)
 
@@ -30,7 +32,7 @@ def tokens(rng, size: int) -> np.ndarray:
 
 
 def compare(got, y, share, wanted) -> None:
-    expect.tensor(got, CALL)
+    expect.tensor(got, CALL, torch.float32)
     size, shape = y.shape[1], tuple(got.shape)
     if len(shape) != 2 or shape[0] != size:
         raise Failed("keep_the_directions.shape", got=shape, size=size)
@@ -40,7 +42,7 @@ def compare(got, y, share, wanted) -> None:
     kept = float(((y @ u) ** 2).sum() / (y**2).sum())
     facts = {"got": count, "kept": 100 * kept, "share": 100 * share}
     centred = np.linalg.eigh(np.cov(y.T))[1][:, size - count :]
-    if count != size and np.allclose(u @ u.T, centred @ centred.T, atol=1e-3):
+    if 0 < count < size and np.allclose(u @ u.T, centred @ centred.T, atol=1e-3):
         raise Failed("keep_the_directions.mean")
     if kept < share and count >= wanted:
         raise Failed("keep_the_directions.other", wanted=wanted, **facts)
@@ -66,11 +68,21 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="keep_the_directions",
-    version=1,
+    version=2,
     lesson="latent_cache",
     stage="innovation",
     points=2,
     minutes=20,
+    right={
+        "by singular values, in float64": HEAD
+        + """    s, v = torch.linalg.svd(y.double())[1:]
+    held, total = 0.0, (y.double() ** 2).sum().item()
+    for count, value in enumerate(s.tolist(), 1):
+        held += value**2
+        if held >= share * total:
+            return v[:count].T.float()
+""",
+    },
     title={"en": "Keep the directions that tokens use", "zh": "保留词元真正用到的方向"},
     prompt={
         "en": """A layer gives each token a vector $y$ of keys and values, `D` numbers; only its products with $r$ directions, the columns of $U$, are kept.
@@ -109,6 +121,10 @@ $$ \\sum_n \\|U^\\top y_n\\|^2 \\ge \\mathrm{share} \\cdot \\sum_n \\|y_n\\|^2 $
         "the smallest directions": changed("vectors.flip(1)", "vectors"),
         "one too few": changed(".sum()) + 1", ".sum())"),
         "one too many": changed(".sum()) + 1", ".sum()) + 2"),
+        "never all of them": changed(
+            "[:, :count]", "[:, : min(count, len(values) - 1)]"
+        ),
+        "never one alone": changed("[:, :count]", "[:, : max(count, 2)]"),
         "shares of the roots": changed(
             "held = values.cumsum(0) / values.sum()",
             "held = values.clamp_min(0).sqrt().cumsum(0) / values.clamp_min(0).sqrt().sum()",

@@ -93,13 +93,6 @@ imported as `np`.""",
         "sums in 16 bits": HEAD
         + "    return s_x * ((q.astype('int16') - z) @ w.astype('int16').T) * s_w\n",
     },
-    right={
-        "the zero point taken out of the sum, scaled in float32": HEAD
-        + """    q, w = q.astype("int32"), w.astype("int32")
-    total = q @ w.T - z * w.sum(1)
-    return (s_x * s_w).astype("float32") * total.astype("float32")
-""",
-    },
     points=2,
     minutes=15,
 )
