@@ -14,13 +14,10 @@ def check(answer, rng) -> None:
     expect.function(answer, "adamw_step")
     for t in (*TIMES, *TIMES):
         arrays, options = draw(rng, t)
-        given = [torch.from_numpy(a.copy()) for a in arrays]
+        given = [torch.from_numpy(a) for a in arrays]
         got = expect.call(answer, *given, t, *options)
         call = f"adamw_step(..., t={t})"
         found = expect.parts(got, 3, call)
-        for name, before, now in zip("pgmv", arrays, given, strict=True):
-            if not np.array_equal(before, now.numpy()):
-                raise Failed("adamw_by_hand.changed", name=name)
         compare(found, [a.astype(float) for a in arrays], t, options, call)
 
 
@@ -168,6 +165,19 @@ $$ p \\leftarrow (1 - \\eta\\lambda)\\, p - \\eta\\, \\frac{m / (1 - \\beta_1^t)
             "p *= 1 - lr * decay\n    p -= lr",
         ),
         "no root": changed("square.sqrt()", "square"),
+    },
+    right={
+        "with the operations that torch.optim uses": "import torch\n\n\n"
+        + HEAD
+        + """    m = torch.lerp(m, g, 1 - beta1)
+    v = (v * beta2).addcmul_(g, g, value=1 - beta2)
+    root = v.sqrt() / (1 - beta2**t) ** 0.5
+    p = (p * (1 - lr * decay)).addcdiv_(m, root + eps, value=-lr / (1 - beta1**t))
+    return [p, m, v]
+""",
+        "in float64": HEAD
+        + "    p, g, m, v = (x.double() for x in (p, g, m, v))\n"
+        + BODY,
     },
     points=2,
     minutes=15,

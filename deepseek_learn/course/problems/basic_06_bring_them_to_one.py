@@ -33,7 +33,7 @@ def draw(rng, rounds: int) -> tuple:
 
 
 def compare(answer, x, coefficients) -> None:
-    got = expect.call(answer, torch.from_numpy(x.copy()), coefficients)
+    got = expect.call(answer, torch.from_numpy(x), coefficients)
     x = x.astype(float)
     want = torch.tensor(reference(x, coefficients, np.linalg.norm(x)))
     if isinstance(got, torch.Tensor) and got.shape == want.shape:
@@ -177,6 +177,23 @@ $$ X \\leftarrow a X + b\\, X X^\\top X + c\\, (X X^\\top)^2 X. $$
         "all exactly one": HEAD
         + """    u, s, v = torch.linalg.svd(x, full_matrices=False)
     return u @ v
+""",
+    },
+    right={
+        "never transposed": HEAD
+        + """    norm = x.norm()
+    x = x / norm if norm > 0 else x.clone()
+    for a, b, c in coefficients:
+        cube = x @ (x.T @ x)
+        x = a * x + b * cube + c * cube @ (x.T @ x)
+    return x
+""",
+        "by singular values": HEAD
+        + """    u, s, v = torch.linalg.svd(x.double(), full_matrices=False)
+    s = s / max(s.square().sum().sqrt().item(), 1e-30)
+    for a, b, c in coefficients:
+        s = a * s + b * s**3 + c * s**5
+    return u * s @ v
 """,
     },
     points=2,

@@ -14,10 +14,7 @@ def check(answer, rng) -> None:
         rows, columns = int(rng.integers(2, 10)), int(rng.integers(3, 40))
         kept = expect.call(answer)
         for m in (draw(rng, rows, columns, trial), draw(rng, rows, columns, 1)):
-            given = torch.from_numpy(m.copy())
-            expect.call(lambda kept=kept, given=given: kept.store(given))
-            if not np.array_equal(given.numpy(), m):
-                raise Failed("one_byte_a_weight.changed")
+            expect.call(lambda m, kept=kept: kept.store(m), torch.from_numpy(m))
             compare(kept, m.astype(float))
 
 
@@ -198,6 +195,24 @@ zeros, which comes back as zeros. `store` may be called again; `load` gives what
             + NEXT
             + CODES
         ),
+    },
+    right={
+        "a class that inherits, row by row": """import torch
+
+
+class Rows:
+    def store(self, m):
+        self.scale = torch.stack([row.abs().max() for row in m])[:, None] / 127
+        safe = torch.where(self.scale > 0, self.scale, torch.ones_like(self.scale))
+        self.codes = torch.round(m / safe).clamp(-127, 127).char()
+
+    def load(self):
+        return self.scale.mul(self.codes)
+
+
+class OneByte(Rows):
+    pass
+""",
     },
     points=2,
     minutes=15,

@@ -16,7 +16,7 @@ def check(answer, rng) -> None:
         for _ in range(4):
             target, losses = draw(rng, kind)
             call = f"steps_to({target}, {losses})"
-            got = expect.call(answer, target, dict(losses))
+            got = expect.call(answer, target, losses)
             compare(got, target, losses, call)
 
 
