@@ -52,6 +52,42 @@ def test_a_second_attention_in_a_model_of_the_zoo():
     assert model.stages[2].attention.module.fc1.in_channels == 40
 
 
+OTHERS = """
+timm efficientnet_b0, timm efficientnetv2_rw_t, timm mobilenetv3_small_050,
+timm regnety_002, timm convnext_atto, timm coatnet_0_rw_224, timm xcit_nano_12_p16_224,
+timm repvit_m0_9, timm ghostnet_050, timm mambaout_femto, timm vgg11,
+torchvision efficientnet_b0, torchvision efficientnet_v2_s,
+torchvision mobilenet_v3_small, torchvision regnet_y_400mf, torchvision convnext_tiny,
+torchvision shufflenet_v2_x0_5, torchvision densenet121
+"""
+OTHERS = [tuple(pair.split()) for pair in OTHERS.split(",")]
+
+
+@pytest.mark.parametrize(("library", "name"), OTHERS)
+@pytest.mark.parametrize("where", ["auto", "double_conv"])
+def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
+    library, name, where
+):
+    """Squeeze-and-excitation, MLPs, depthwise blocks and stems are pairs too."""
+    with torch.device("cpu" if name == "regnet_y_400mf" else "meta"):
+        if library == "timm":
+            model = timm.create_model(name)
+        else:
+            model = torchvision.models.get_model(name, weights=None)
+    with pytest.raises(ValueError, match=f"where='{where}' fits no module of "):
+        attach(model, "sc", where)
+
+
+def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution():
+    pair = [nn.Conv3d(2, 4, (1, 3, 3)), nn.ReLU(), nn.Conv3d(4, 6, (1, 3, 3))]
+    model = attach(nn.Sequential(nn.Sequential(*pair)), "sc")
+    assert model[0].attention.channels == 6
+    for other in ((3, 1, 1), (1, 1, 1)):
+        pair[2] = nn.Conv3d(4, 6, other)
+        with pytest.raises(ValueError, match="fits no module of Sequential"):
+            attach(nn.Sequential(nn.Sequential(*pair)), "sc")
+
+
 def test_a_module_that_ends_in_spatial_channel_attention():
     stage = nn.Sequential(nn.Conv2d(3, 8, 1), SpatialChannelAttention(8))
     model = attach(nn.Sequential(stage), "sc", where="0")
