@@ -116,7 +116,8 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
     found = []
     for name, module in modules.items():
         children = {child for child, _ in module.named_children()}
-        if {"conv1", "bn1", "conv2", "bn2"} <= children:
+        runs_through = isinstance(module, nn.Sequential)  # a stem: nothing is added
+        if {"conv1", "bn1", "conv2", "bn2"} <= children and not runs_through:
             last = "bn3" if "bn3" in children else "bn2"
             found.append(f"{name}.{last}")
     return found

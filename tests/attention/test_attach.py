@@ -1,5 +1,7 @@
 """Attaching where attention is already, all or nothing, and what `where` refuses."""
 
+from collections import OrderedDict
+
 import pytest
 import timm
 import torch
@@ -76,6 +78,16 @@ def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
             model = torchvision.models.get_model(name, weights=None)
     with pytest.raises(ValueError, match=f"where='{where}' fits no module of "):
         attach(model, "sc", where)
+
+
+def test_a_stem_with_the_names_of_a_block_is_none():
+    """SENet's stem runs through: there is no addition that the attention could precede."""
+    layers = {"conv1": nn.Conv2d(3, 8, 3), "bn1": nn.BatchNorm2d(8)}
+    layers |= {"conv2": nn.Conv2d(8, 64, 3), "bn2": nn.BatchNorm2d(64)}
+    model = nn.Sequential(nn.Sequential(OrderedDict(layers)), small_resnet().layer1)
+    attach(model, "sc")
+    attended = [n for n, m in model.named_modules() if isinstance(m, Attended)]
+    assert attended == ["1.0.bn2"]
 
 
 def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution():
