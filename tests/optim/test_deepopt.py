@@ -214,6 +214,49 @@ def test_vectors_are_updated_as_by_torchs_adamw():
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("eps", [1e-8, 0.3])
+def test_a_table_is_updated_with_one_variance_per_row(eps):
+    """Three steps against the docstring's equation, in float64."""
+    torch.manual_seed(0)
+    table = nn.Parameter(torch.randn(5, 3, 4))
+    lr, beta1, beta2, decay = 0.1, 0.8, 0.9, 0.3
+    optimizer = DeepOpt(
+        [("emb", table)], lr=lr, roles={"*": "adamw"}, state="fp32", eps=eps,
+        betas=(beta1, beta2), adamw_weight_decay=decay,
+    )  # fmt: skip
+    p, scales = table.detach().double(), torch.tensor([1e-3, 0.1, 1, 10, 0]).double()
+    m, v = torch.zeros_like(p), torch.zeros(5, 1, 1).double()
+    for t in (1, 2, 3):
+        table.grad = torch.randn(5, 3, 4) * scales[:, None, None].float()
+        g = table.grad.double()
+        optimizer.step()
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g.square().mean((1, 2), keepdim=True)
+        step = (m / (1 - beta1**t)) / ((v / (1 - beta2**t)).sqrt() + eps)
+        p = (1 - lr * decay) * p - lr * step
+    torch.testing.assert_close(table.double(), p, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 0.3])
+def test_an_active_row_begins_with_its_first_square(eps):
+    """Steps against the docstring's equation; a row that rests keeps its average."""
+    torch.manual_seed(0)
+    table = nn.Parameter(torch.randn(4, 6))
+    options = {"roles": {"*": "rows"}, "lr": 0.1, "betas": (0.5, 0.9), "eps": eps}
+    optimizer = DeepOpt([("emb", table)], **options)
+    p, v = table.detach().double(), [None] * 4
+    for active in ([0, 1], [1, 2], [0, 1]):  # row 3 never
+        table.grad = torch.zeros(4, 6)
+        table.grad[active] = torch.randn(2, 6) * torch.tensor([[0.01], [3.0]])
+        optimizer.step()
+        for row in active:
+            g = table.grad[row].double()
+            now = g.square().mean()
+            v[row] = now if v[row] is None else 0.9 * v[row] + (1 - 0.9) * now
+            p[row] -= 0.1 * g / (v[row].sqrt() + eps)
+    torch.testing.assert_close(table.double(), p, atol=1e-5, rtol=1e-5)
+
+
 def test_momentum_rises_in_a_line():
     def at(step: int, **options) -> float:
         optimizer = DeepOpt([("x", nn.Linear(2, 2).weight)], **options)
