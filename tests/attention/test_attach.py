@@ -100,6 +100,25 @@ def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution()
             attach(nn.Sequential(nn.Sequential(*pair)), "sc")
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_the_width_is_that_of_the_last_convolution_or_norm(dims, transposed, norm):
+    conv = getattr(nn, f"Conv{'Transpose' * transposed}{dims}d")
+    layers = [conv(3, 8, 1), conv(8, 6, 1)]
+    layers += {
+        "batch": [getattr(nn, f"BatchNorm{dims}d")(6)],
+        "group": [nn.GroupNorm(2, 6)],
+        "none": [],
+    }[norm]
+    layers += [nn.ReLU()]
+    # the first layer tells whether the network is of pictures or of volumes
+    stem = getattr(nn, f"Conv{dims}d")(3, 3, 1)
+    model = attach(nn.Sequential(stem, nn.Sequential(*layers)), "sc", where="1")
+    assert model[1].attention.channels == 6
+    assert model(torch.rand(2, 3, *(4,) * dims)).shape == (2, 6, *(4,) * dims)
+
+
 def test_a_module_that_ends_in_spatial_channel_attention():
     stage = nn.Sequential(nn.Conv2d(3, 8, 1), SpatialChannelAttention(8))
     model = attach(nn.Sequential(stage), "sc", where="0")
