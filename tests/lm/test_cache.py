@@ -131,6 +131,18 @@ def test_what_was_written_over_is_not_taken_back_in_two_steps(attention):
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("options", "ahead"), [({}, 1), ({"ahead": 0}, 0)])
+def test_one_token_is_taken_back_unless_more_or_none_were_foreseen(options, ahead):
+    cache = Cache(
+        LanguageModel(Config(layer_types=(SLIDING,), **SIZES)), 1, 20, **options
+    )
+    cache.model(torch.zeros(1, 9, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match=rf"0 to \[{ahead}\] \(ahead={ahead}\); got"):
+        cache.rewind(ahead + 1)
+    cache.rewind(ahead)
+    assert cache.lengths.tolist() == [9 - ahead]
+
+
 def test_room_for_fewer_than_no_drafts_is_refused():
     with pytest.raises(ValueError, match="ahead must be at least 0; got -1"):
         Cache(LanguageModel(Config(**SIZES)), 1, 20, ahead=-1)

@@ -523,8 +523,17 @@ def test_large_gradients_are_not_taken_for_infinite(net):
 def test_matrices_are_computed_in_batches_of_bounded_size(net, monkeypatch):
     twin = copy.deepcopy(net)
     learn(net, DeepOpt(net, state="fp32"), batches(3))
-    monkeypatch.setattr(rules, "BATCH", 8 * 24)
+    sizes, move = [], rules._move_batch
+
+    def watched(group, batch, state):
+        sizes.append([p.numel() for p, _ in batch])
+        move(group, batch, state)
+
+    monkeypatch.setattr(rules, "BATCH", 3 * 8 * 8 + 8 * 24)
+    monkeypatch.setattr(rules, "_move_batch", watched)
     learn(twin, DeepOpt(twin, state="fp32"), batches(3))
+    # mix, more and the three of qkv have 192 entries each, the kernel 432
+    assert sorted(sizes[: len(sizes) // 3]) == [[192], [192, 192], [432]]
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
