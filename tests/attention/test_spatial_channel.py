@@ -71,6 +71,8 @@ def test_unit_scale_starts_near_one():
     x = torch.randn(8, 64, 14, 14)
     factor = (SpatialChannelAttention(64)(x) / x).mean().item()
     assert 0.9 < factor < 1.1  # two sigmoids of small random numbers: 0.5 + 0.5
+    module = SpatialChannelAttention(64)
+    assert not torch.equal(module(x), x)  # an identity start only where it is asked for
 
 
 def test_identity_start_learns():
