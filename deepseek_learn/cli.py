@@ -1,6 +1,7 @@
 """`deepseek-learn`: each verb calls one public function."""
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -73,8 +74,10 @@ def chat(
         if prompt is None and not line.strip():
             continue
         begun = line.rstrip("\n")
+        pieces = writer.stream(begun, kind or None, **options)
+        first = next(pieces, "")  # a refusal comes before anything is shown
         typer.echo(begun, nl=False)
-        for piece in writer.stream(begun, kind or None, **options):
+        for piece in chain([first], pieces):
             typer.echo(piece, nl=False)
             sys.stdout.flush()
         typer.echo()

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Iterable
+from numbers import Integral
 from types import ModuleType
 
 
@@ -53,3 +54,14 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs the package {module.split('.')[0]!r}, which is not "
             f'installed: run  pip install "deepseek-learn[{extra}]"'
         ) from error
+
+
+def check_count(name: str, count: int) -> None:
+    """Refuse a `count` that is no whole number of at least 1."""
+    if not isinstance(count, Integral) or isinstance(count, bool):
+        raise TypeError(
+            f"{name} must be a whole number of at least 1; got {count!r}, a "
+            f"{type(count).__name__}."
+        )
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1; got {count}.")

@@ -32,9 +32,14 @@ class Team:
         """The model whose backward pass averages the gradients."""
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
-    def check(self, batch_size: int) -> None:
-        """Refuse a batch that cannot be divided evenly."""
-        if batch_size % self.size:
+    def check(self, batch_size: int | None) -> None:
+        """Refuse a batch that cannot be divided evenly; None: a loader's own batches."""
+        if self.size > 1 and batch_size is None:
+            raise ValueError(
+                f"train must be a dataset in {self.size} processes, which divide its "
+                f"batches; got a DataLoader, whose order may be another in each."
+            )
+        if self.size > 1 and batch_size % self.size:
             raise ValueError(
                 f"batch_size, or the training set if that is smaller, must be a multiple "
                 f"of the {self.size} processes; got {batch_size}."

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
 
 from .bar import Bar
+from .batching import Indexed, Loaded, batched
 from .catalogue import text
-from .data.dataset import ImageDataset
-from .errors import DamagedFileError
+from .errors import DamagedFileError, check_count
 from .files import whole
 from .machine import multiplies_bfloat16
 from .optim import DeepOpt
@@ -100,14 +102,14 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 def fit(
     model: nn.Module,
-    train: ImageDataset,
+    train: Dataset | DataLoader,
     optimizer: torch.optim.Optimizer | None = None,
     *,
     epochs: int,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     epoch_batches: int | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    validation: ImageDataset | None = None,
+    validation: Dataset | DataLoader | None = None,
     metric: Callable[[Tensor, Tensor], float] = accuracy,
     schedule: Callable[[int, int], float] = wsd,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
@@ -124,10 +126,13 @@ def fit(
     same weights; the first one writes the checkpoint.
 
     Args:
-        train, validation: datasets with `batch(index)`. Without `validation` the last
-            epoch is kept.
-        epoch_batches: batches an epoch, a new random part of `train` each time; by
-            default all of it. A checkpoint is written after each.
+        train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
+            of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
+            read in its own order. Without `validation` the last epoch is kept.
+        batch_size: of a dataset's batches, by default 64; a loader has its own.
+        epoch_batches: batches an epoch, a new random part of `train` each time (of a
+            loader, its first ones); by default all of it. A checkpoint is written after
+            each.
         optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
             rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
             all epochs.
@@ -146,21 +151,26 @@ def fit(
         DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
             is then unchanged.
         ValueError: for a loss that is not finite, naming the step; for a number that is
-            out of range.
+            out of range; for no examples; for a loader under `torchrun`.
+        TypeError: for a number that is not whole where it must be; for data that are
+            no pairs, or without a length.
     """
-    _check_numbers(epochs, batch_size, epoch_batches, patience, seconds, validation)
+    _check_numbers(epochs, epoch_batches, patience, seconds, seed, validation)
+    source = batched(train, "train", batch_size, usual=64)
+    if validation is not None:
+        held_out = batched(validation, "validation", None, usual=100)
     optimizer = DeepOpt(model) if optimizer is None else optimizer
-    per_epoch = min(max(len(train) // batch_size, 1), epoch_batches or len(train))
+    per_epoch = min(source.per_epoch, epoch_batches or source.per_epoch)
     steps = epochs * per_epoch
-    run = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    run |= {"examples": len(train)} | _facts(optimizer, schedule, steps)
+    run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
+    run |= {"examples": source.examples} | _facts(optimizer, schedule, steps)
     # torch asks for one more step than there are
     scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), steps))
     state = _State(model, optimizer, scheduler, run)
     autocast = _chosen(autocast, model)
     path = Path(checkpoint) if checkpoint else None
     team = Team(model)
-    team.check(min(batch_size, len(train)))
+    team.check(None if isinstance(source, Loaded) else source.batch_size)
     with Bar(steps, progress and not team.rank, "training") as bar:
         content = state.read(path) if path and not team.rank else None
         if content := team.first(content):  # the first process's file is everyone's
@@ -173,10 +183,12 @@ def fit(
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
             torch.manual_seed(seed * 100_003 + epoch + 10**9 * team.rank)  # dropout
-            lr, total = optimizer.param_groups[0]["lr"], 0.0
+            lr, total = float(optimizer.param_groups[0]["lr"]), 0.0
             learner.train()
-            batches = _batches(train, batch_size, per_epoch, generator, augment)
-            for i, batch in enumerate(batches):
+            batches = source.shuffled(per_epoch, generator)
+            for i, (images, labels) in enumerate(batches):
+                images = augment(images, generator) if augment else images
+                batch = images, labels
                 value = _step(learner, optimizer, loss, batch, autocast, team)
                 if not math.isfinite(value):
                     raise ValueError(
@@ -191,7 +203,7 @@ def fit(
             if validation is not None:
                 score = None
                 if not team.rank:
-                    score = metric(*predict(model, validation, autocast=autocast))
+                    score = metric(*_predicted(model, held_out, autocast))
                 row["metric"] = team.first(score)
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
@@ -204,15 +216,16 @@ def fit(
     return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
 
 
-def _check_numbers(epochs, batch_size, batches, patience, seconds, validation) -> None:
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(
-            f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}."
-        )
+def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None:
+    check_count("epochs", epochs)
+    if not isinstance(seed, Integral):
+        raise TypeError(f"seed must be a whole number; got {seed!r}.")
     limits = {"epoch_batches": batches, "patience": patience, "seconds": seconds}
     for name, limit in limits.items():
         if limit is not None and not limit > 0:
             raise ValueError(f"{name} must be above 0, or None; got {limit}.")
+        if limit is not None and name != "seconds":
+            check_count(name, limit)
     if patience and validation is None:
         raise ValueError(f"patience={patience} needs a validation set; got None.")
 
@@ -232,14 +245,6 @@ def _facts(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, 
     }
 
 
-def _batches(train: ImageDataset, batch_size: int, count: int, generator, augment):
-    """One epoch's batches in a random order; what is left over at the end is dropped."""
-    order = torch.randperm(len(train), generator=generator)
-    for rows in order.split(batch_size)[:count]:
-        images, labels = train.batch(rows)
-        yield (augment(images, generator) if augment else images), labels
-
-
 def _step(learner, optimizer, loss, batch, autocast, team: Team) -> float:
     """One update of the weights, unless the loss is not finite."""
     images, labels = (x.to(team.device) for x in team.part(*batch))
@@ -256,18 +261,26 @@ def _step(learner, optimizer, loss, batch, autocast, team: Team) -> float:
 
 def predict(
     model: nn.Module,
-    dataset: ImageDataset,
+    dataset: Dataset | DataLoader,
     *,
-    batch_size: int = 100,
+    batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Answers of `model` in evaluation mode: logits `[N, K]` float, labels `[N]`."""
-    device, autocast = next(model.parameters()).device, _chosen(autocast, model)
+    """Answers of `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
+
+    Args:
+        dataset, batch_size: as `train` and its batch size of `fit`; 100 by default.
+    """
+    source = batched(dataset, "dataset", batch_size, usual=100)
+    return _predicted(model, source, _chosen(autocast, model))
+
+
+def _predicted(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
+    device = next(model.parameters()).device
     model.eval()
     logits, labels = [], []
     with torch.inference_mode(), _autocast(device, autocast):
-        for i in range(0, len(dataset), batch_size):
-            x, y = dataset.batch(slice(i, i + batch_size))
+        for x, y in source.ordered():
             logits.append(model(x.to(device)).float().cpu())
             labels.append(y)
     return torch.cat(logits).clone(), torch.cat(labels)

@@ -135,6 +135,34 @@ def test_keeps_the_best_epochs_weights():
         assert torch.equal(value, seen[1][key])
 
 
+def test_the_history_is_of_the_losses_and_rates_there_were():
+    """The mean loss of an epoch's steps, the rate at its first, the time it took."""
+    losses, scores = [], iter([0.25, 0.5])
+
+    def loss(logits, labels):
+        losses.append(torch.nn.functional.cross_entropy(logits, labels))
+        return losses[-1]
+
+    options = {"epochs": 2, "schedule": lambda step, steps: 1 - step / steps}
+    options |= {"metric": lambda z, y: next(scores), "validation": blobs(16, 1)}
+    history = train(network(), loss=loss, **options).history
+    values = [value.item() for value in losses]
+    means = [sum(values[:6]) / 6, sum(values[6:]) / 6]
+    assert list(history["loss"]) == pytest.approx(means, rel=1e-6)
+    assert list(history["lr"]) == pytest.approx([1e-2, 0.5e-2])
+    assert list(history["metric"]) == [0.25, 0.5]
+    assert list(history.index) == [1, 2]
+
+
+def test_a_rate_in_a_tensor_is_noted_as_the_number_it_was():
+    model = network()
+    optimizer = DeepOpt(model, lr=torch.tensor(0.02))
+    options = {"epochs": 2, "batch_size": 16, "progress": False}
+    options |= {"schedule": lambda step, steps: 1 - step / steps}
+    history = fit(model, blobs(96, 0), optimizer, **options).history
+    assert list(history["lr"]) == pytest.approx([0.02, 0.01])
+
+
 def test_a_metric_that_is_not_a_number_is_never_the_best():
     metrics = iter([float("nan"), 0.5, float("nan"), 0.4])
     run = train(network(), validation=blobs(16, 1), metric=lambda z, y: next(metrics))
@@ -299,8 +327,16 @@ def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="at least 1; got 0 and 16"):
-        train(network(), epochs=0)
+    for name in ("epochs", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
+            train(network(), **{name: 0})
+    for name in ("epochs", "batch_size", "epoch_batches", "patience"):
+        with pytest.raises(
+            TypeError, match=f"{name} must be a whole number .* got 1.5"
+        ):
+            train(network(), validation=blobs(16, 1), **{name: 1.5})
+    with pytest.raises(TypeError, match=r"seed must be a whole number; got 0\.5"):
+        train(network(), seed=0.5)
     with pytest.raises(ValueError, match="patience=2 needs a validation set; got None"):
         train(network(), patience=2)
     for name in ("patience", "seconds", "epoch_batches"):

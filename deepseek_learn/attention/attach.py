@@ -36,7 +36,8 @@ def attach(
         model: a ResNet (torchvision or timm), a U-Net, or any network.
         name: a name of the registry, see `attention.names()`.
         where: `"residual"`: before each addition of a ResNet's block, as SE does;
-            `"double_conv"`: after each pair of convolutions, the unit of a U-Net;
+            `"double_conv"`: after each pair of spatial convolutions (no 1x1, depthwise
+            or strided ones), the unit of a U-Net;
             `"auto"`: the first of these that the model has; or names of modules, shell
             wildcards allowed: `["stages.2", "stages.4"]`, `["up*.conv"]`.
         scale, identity: as in `attention.create`. `identity=True` leaves the outputs
@@ -115,20 +116,33 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
     found = []
     for name, module in modules.items():
         children = {child for child, _ in module.named_children()}
-        if {"conv1", "bn1", "conv2", "bn2"} <= children:
+        runs_through = isinstance(module, nn.Sequential)  # a stem: nothing is added
+        if {"conv1", "bn1", "conv2", "bn2"} <= children and not runs_through:
             last = "bn3" if "bn3" in children else "bn2"
             found.append(f"{name}.{last}")
     return found
 
 
 def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
-    """Modules whose direct children hold exactly two convolutions, one after another."""
+    """Modules whose direct children hold exactly two convolutions, one after another.
+
+    Both see a neighborhood and keep the size. The 1x1 pairs of squeeze-and-excitation
+    and of MLPs, depthwise ones and the strided ones of stems are no U-Net's.
+    """
 
     def is_pair(module: nn.Module) -> bool:
         convs = [c for c in module.children() if isinstance(c, CONVS)]
-        return len(convs) == 2 and convs[0].out_channels == convs[1].in_channels
+        joined = len(convs) == 2 and convs[0].out_channels == convs[1].in_channels
+        return joined and all(map(_sees_a_neighborhood, convs))
 
     return [name for name, module in modules.items() if is_pair(module)]
+
+
+def _sees_a_neighborhood(conv: nn.Module) -> bool:
+    """Whether it mixes channels and at least two axes, at every position."""
+    axes = sum(size > 1 for size in conv.kernel_size)
+    whole = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
+    return whole and axes > 1
 
 
 def out_channels(module: nn.Module) -> int:

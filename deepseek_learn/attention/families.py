@@ -15,14 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import require
+from ..errors import check_count, require
 from ..registry import Registry
-from .spatial_channel import (
-    CONV,
-    SpatialChannelAttention,
-    check_count,
-    resolve_scale,
-)
+from .spatial_channel import CONV, SpatialChannelAttention, resolve_scale
 
 attention = Registry("attention module")
 Factory = Callable[..., nn.Module]

@@ -13,11 +13,13 @@ instead of a 1x1 spatial squeeze; its 3-D relative is Project & Excite (Rickmann
 
 from itertools import product
 from math import inf
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..errors import check_count
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 POINTWISE = {2: F.conv2d, 3: F.conv3d}
@@ -152,17 +154,6 @@ def combine(x: Tensor, spatial: Tensor, channel: Tensor, gain: float = 1.0) -> T
         return torch.addcmul(x * channel, x, spatial)
     # `out` keeps channels-last: a plain sum of two broadcast gates would lose it
     return torch.add(spatial, channel, out=torch.empty_like(x)).mul_(x)
-
-
-def check_count(name: str, count: int) -> None:
-    """Refuse a `count` that is no whole number of at least 1."""
-    if not isinstance(count, Integral) or isinstance(count, bool):
-        raise TypeError(
-            f"{name} must be a whole number of at least 1; got {count!r}, a "
-            f"{type(count).__name__}."
-        )
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1; got {count}.")
 
 
 def resolve_scale(scale: float | str) -> float:

@@ -38,6 +38,7 @@ class Cache:
 
     Attributes:
         lengths: `[B]` int64, tokens read.
+        longest: `[B]` int64, the largest that each length has been.
         end: the largest of them after the last step, padding counted.
     """
 
@@ -48,9 +49,12 @@ class Cache:
                 f"capacity must be from 1 to max_position_embeddings ({most}); "
                 f"got {capacity}."
             )
+        if ahead < 0:
+            raise ValueError(f"ahead must be at least 0; got {ahead}.")
         self.model, self.capacity, self.ahead = model, capacity, ahead
         device = model.lm_head.weight.device
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.longest = self.lengths
         self.end = 0
         self._buffers: dict[tuple[int, str], RingBuffer] = {}
 
@@ -66,6 +70,11 @@ class Cache:
         buffer.put(step.positions, values, step.real)
         return buffer.values[:, : self.end]
 
+    def advance(self, tokens: Tensor) -> None:
+        """Count so many new tokens `[B]`."""
+        self.lengths = self.lengths + tokens
+        self.longest = torch.maximum(self.longest, self.lengths)
+
     def rewind(self, tokens: Tensor | int) -> None:
         """Forget the last tokens of each row.
 
@@ -73,17 +82,23 @@ class Cache:
             tokens: how many, of all rows or of each `[B]`.
 
         Raises:
-            ValueError: for more than `ahead`.
+            ValueError: for more than were read, or a length more than `ahead` below the
+                longest: what a window held then has been written over.
         """
-        if (torch.as_tensor(tokens) > self.ahead).any():
+        count = torch.as_tensor(tokens, device=self.lengths.device)
+        most = self.lengths - (self.longest - self.ahead).clamp_min(0)  # [B]
+        whole = not (count.is_floating_point() or count.dtype == torch.bool)
+        fits = count.shape in ((), most.shape)
+        if not (whole and fits and ((count >= 0) & (count <= most)).all()):
             raise ValueError(
-                f"tokens must be at most {self.ahead} (ahead); got {tokens}."
+                f"tokens must be a whole number, or one per row, from 0 to "
+                f"{most.tolist()} (ahead={self.ahead}); got {tokens}."
             )
-        self.lengths = self.lengths - tokens
+        self.lengths = self.lengths - count
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows of the batch only."""
-        self.lengths = self.lengths[rows]
+        self.lengths, self.longest = self.lengths[rows], self.longest[rows]
         for buffer in self._buffers.values():
             buffer.values = buffer.values[rows]
 

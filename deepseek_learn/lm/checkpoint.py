@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import DamagedFileError
 from .config import Config
@@ -18,6 +18,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LAYER = re.compile(r"model\.layers\.(\d+)")
 EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
 COPIES = re.compile(r"\.(embed_tokens|shared_head\.head)\.weight")
+# what files of older libraries store and config.json says already
+DERIVED = re.compile(r".*\.rotary_emb\.(\w*inv_freq|cos_cached|sin_cached)")
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
@@ -45,6 +48,8 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     config = dataclasses.replace(config, num_nextn_predict_layers=max(more, 0))
     with torch.device("meta"):  # no memory for weights that are about to be replaced
         model = LanguageModel(config)
+    if config.tie_word_embeddings:
+        _tie(weights, folder)
     _fill(model, _stacked(weights), dtype, folder)
     return model.eval()
 
@@ -69,7 +74,8 @@ def _read(path: Path, config: Config) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
-            found = {name: file.get_tensor(name) for name in names}
+            stored = [name for name in names if not DERIVED.fullmatch(name)]
+            found = {name: file.get_tensor(name) for name in stored}
     except SafetensorError as error:
         said = f"{path} is not a whole safetensors file: {error}"
         raise DamagedFileError(said) from error
@@ -106,7 +112,20 @@ def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _fill(model: nn.Module, weights: dict[str, Tensor], dtype, folder: Path) -> None:
+def _tie(weights: dict[str, Tensor], folder: Path) -> None:
+    """The head's weight, which files of tied models mostly leave out."""
+    embedding = weights.get(EMBEDDING, weights.get(HEAD))
+    if embedding is None:
+        return  # and `_fill` names what is missing
+    weights.setdefault(EMBEDDING, embedding)
+    if not torch.equal(weights.setdefault(HEAD, embedding), embedding):
+        raise DamagedFileError(
+            f"{HEAD} in {folder} must equal {EMBEDDING} by config.json "
+            f"(tie_word_embeddings is true); got another."
+        )
+
+
+def _fill(model: LanguageModel, weights: dict, dtype, folder: Path) -> None:
     wanted = model.state_dict()
     for what, names in (
         ("lacks", wanted.keys() - weights.keys()),
@@ -123,3 +142,4 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], dtype, folder: Path) -> 
             )
         weights[name] = tensor.to(torch.float32 if ".gate." in name else dtype)
     model.load_state_dict(weights, assign=True)
+    model.tie()  # the assignment has made two parameters of one

@@ -49,6 +49,7 @@ class Config:
         layer_types: the attention of each layer, a name in `lm.attentions`; () is latent
             attention everywhere.
         first_k_dense_replace: so many layers have one network, the rest a mixture.
+        tie_word_embeddings: the head's weight is the embedding's.
         topk_method: `"noaux_tc"` has the bias that balances (V3), `"greedy"` and
             `"group_limited_greedy"` have none (V2).
         rope_parameters: `rope_theta`, and for YaRN `rope_type`, `factor` and the rest;
@@ -68,6 +69,7 @@ class Config:
     rope_parameters: dict = field(default_factory=lambda: {"rope_theta": 10_000.0})
     layer_types: tuple[str, ...] = ()
     num_nextn_predict_layers: int = 0
+    tie_word_embeddings: bool = False
     # latent attention, and the indexer of sparse attention
     q_lora_rank: int | None = None
     kv_lora_rank: int = 64
@@ -109,13 +111,16 @@ class Config:
         if {*kinds} & {SPARSE, *HYBRID} and not self.q_lora_rank:
             names = ", ".join(sorted({*kinds} - {LATENT}))
             raise ValueError(f"q_lora_rank must be set for {names}; got None.")
-        for name, by in (
-            ("num_attention_heads", "o_groups"),
-            ("n_routed_experts", "n_group"),
-            ("qk_rope_head_dim", 2),
+        hybrid = {*kinds} & {*HYBRID}  # what no layer reads may be of any size
+        blocks = self.num_hidden_layers + self.num_nextn_predict_layers
+        routed = self.first_k_dense_replace < blocks
+        for name, by, read in (
+            ("num_attention_heads", "o_groups", hybrid),
+            ("n_routed_experts", "n_group", routed),
+            ("qk_rope_head_dim", 2, True),
         ):
             got, of = getattr(self, name), getattr(self, str(by), by)
-            if of < 1 or got % of:
+            if read and (of < 1 or got % of):
                 raise ValueError(
                     f"{name} must be a multiple of {by}; got {got} and {of}."
                 )
@@ -125,13 +130,13 @@ class Config:
                 f"topk_method must be of {said}; got {self.topk_method!r}."
             )
         groups = self.n_group if self.topk_method == "greedy" else self.topk_group
-        experts = groups * self.n_routed_experts // self.n_group
-        for name, most in (
-            ("topk_group", self.n_group),
-            ("num_experts_per_tok", experts),
-            ("qk_rope_head_dim", self._smallest_head()),
+        experts = groups * self.n_routed_experts // max(self.n_group, 1)
+        for name, most, read in (
+            ("topk_group", self.n_group, routed),
+            ("num_experts_per_tok", experts, routed),
+            ("qk_rope_head_dim", self._smallest_head(), True),
         ):
-            if not 1 <= getattr(self, name) <= most:
+            if read and not 1 <= getattr(self, name) <= most:
                 got = getattr(self, name)
                 raise ValueError(f"{name} must be from 1 to {most}; got {got}.")
 

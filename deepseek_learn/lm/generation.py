@@ -1,5 +1,6 @@
 """Writing on: token after token, a batch of prompts at once, with drafts where it pays."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -72,7 +73,7 @@ def stream(
             range, logits that are not finite, and drafts where the model has no block
             for them.
     """
-    _check(model, prompts, max_new_tokens, temperature, top_p, speculative)
+    _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
     device = model.lm_head.weight.device
     generator = torch.Generator(device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
@@ -149,7 +150,7 @@ def accepted(draft: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
     return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio
 
 
-def _check(model, prompts, max_new_tokens, temperature, top_p, speculative) -> None:
+def _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative):
     c = model.config
     for i, prompt in enumerate(prompts):
         wrong = [token for token in prompt if not 0 <= token < c.vocab_size]
@@ -162,8 +163,15 @@ def _check(model, prompts, max_new_tokens, temperature, top_p, speculative) -> N
     room = c.max_position_embeddings - longest
     for fits, said in (
         (len(prompts), "prompts must be at least one; got none"),
-        (temperature >= 0, f"temperature must be 0 or more; got {temperature}"),
+        (
+            0 <= temperature < math.inf,
+            f"temperature must be 0 or more, and finite; got {temperature}",
+        ),
         (0 < top_p <= 1, f"top_p must be above 0 and at most 1; got {top_p}"),
+        (
+            seed is None or -(2**63) <= seed < 2**64,
+            f"seed must be from -2**63 to 2**64 - 1, or None; got {seed}",
+        ),
         (room > 0, f"prompts must be below {longest + room} tokens; got {longest}"),
         (
             1 <= max_new_tokens <= room,

@@ -24,6 +24,7 @@ from .latent import (
     RMSNorm,
     attention,
     attentions,
+    best,
     index_scores,
     learning,
     linear,
@@ -137,8 +138,8 @@ class EntryIndexer(Compressor, Learner):
         full = self.full(entries, step)
         scores = scores.masked_fill(~full, float("-inf"))
         self.keep(scores)
-        best = scores.topk(min(self.config.index_topk, scores.shape[2]), -1).indices
-        return full & torch.zeros_like(full).scatter(2, best, True)
+        chosen = best(scores, self.config.index_topk)
+        return full & torch.zeros_like(full).scatter(2, chosen, True)
 
 
 @attentions.register(SLIDING)

@@ -218,7 +218,7 @@ class Indexer(Learner):
         scores = index_scores(q, k, self.weights_proj(x))  # [B, T, S]
         scores = scores.masked_fill(~step.causal(k.shape[1]), float("-inf"))
         self.keep(scores)
-        return scores.topk(min(c.index_topk, k.shape[1]), -1).indices
+        return best(scores, c.index_topk)
 
     def _turn(self, x: Tensor, step: Step) -> Tensor:
         rope = self.config.qk_rope_head_dim
@@ -233,6 +233,15 @@ def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
         products = F.relu(q.float().flatten(1, 2) @ k.float().mT)  # [B, T H, S]
         products = products.unflatten(1, q.shape[1:3]) * dim**-0.5
         return (weights.float()[:, :, None] * heads**-0.5 @ products).squeeze(2)
+
+
+def best(scores: Tensor, count: int) -> Tensor:
+    """Where the `count` largest of `[..., S]` are, or all of fewer: `[..., count]`.
+
+    Of equal scores, and relu makes many that are 0, the earlier are taken. `topk` takes
+    any, others in a batch than in a row alone.
+    """
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
 @attentions.register(SPARSE)

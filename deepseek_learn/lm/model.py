@@ -81,9 +81,15 @@ class LanguageModel(nn.Module):
         self.config = config
         self.model = _Body(config)
         self.lm_head = linear(config.hidden_size, config.vocab_size)
+        self.tie()
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2 and not name.endswith("position_bias"):
                 nn.init.normal_(parameter, std=0.02)
+
+    def tie(self) -> None:
+        """Make the head's weight the embedding's, where the configuration says so."""
+        if self.config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
 
     def forward(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
@@ -149,7 +155,7 @@ class LanguageModel(nn.Module):
         real = torch.arange(new, device=ids.device) < counts[:, None]
         if cache is not None:
             cache.end = past + new
-            cache.lengths = cache.lengths + counts
+            cache.advance(counts)
         return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:

@@ -18,6 +18,7 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -44,12 +45,14 @@ class DeepOpt(torch.optim.Optimizer):
             head), its `named_parameters()`, or a list of groups `{"params": ..., "lr":
             ...}`. Bare parameters work, with a warning. Each group is divided by role:
             `plan()` shows how, `roles` overrules it.
-        lr: the learning rate of matrices.
+        lr: the learning rate of matrices, a number or a tensor of one.
         weight_decay: of matrices.
         momentum, first_momentum, momentum_warmup: the momentum rises in a line from
             `first_momentum`, or from `momentum` if that is less, to `momentum` over the
             first `momentum_warmup` steps; in a run of a few hundred it stays near the
-            first, which is meant so: there a momentum of 0.95 costs steps.
+            first, which is meant so: there a momentum of 0.95 costs steps. Under
+            `OneCycleLR` and `CyclicLR` it is theirs, as AdamW's first beta is; they
+            leave both alone with `cycle_momentum=False`.
         beta2: of the average by which rows, or columns, are balanced.
         adamw_lr: the learning rate of all else, as a multiple of `lr`. A new head on
             pretrained layers was best at 1/16.
@@ -64,7 +67,9 @@ class DeepOpt(torch.optim.Optimizer):
             embeddings, and of layers whose neurons are mostly in the group "low", are
             updated only in steps in which they have a gradient, without a momentum. It
             saves memory. Needs the model as `params`.
-        compiled: compile the update of matrices (needs a C++ compiler, or a GPU).
+        maximize: go up the gradient instead of down; the decay stays a decay.
+        compiled: compile the update of matrices (needs a C++ compiler, or a GPU); where
+            that fails, it warns once and computes as without.
 
     Raises:
         ValueError: for a number out of range, no parameter or one given twice, a
@@ -99,6 +104,7 @@ class DeepOpt(torch.optim.Optimizer):
         nonfinite: str = "raise",
         roles: Mapping[str, str] | None = None,
         rarely_active: Any = None,
+        maximize: bool = False,
         compiled: bool = False,
     ):
         if rarely_active and not isinstance(params, nn.Module):
@@ -112,7 +118,8 @@ class DeepOpt(torch.optim.Optimizer):
         defaults |= {"adamw_lr": adamw_lr, "betas": betas, "eps": eps}
         defaults |= {"adamw_weight_decay": adamw_weight_decay, "state": state}
         defaults |= {"nonfinite": nonfinite, "roles": dict(roles or {})}
-        defaults |= {"compiled": compiled, "step": 0, "skipped": 0}
+        defaults |= {"maximize": maximize, "compiled": compiled}
+        defaults |= {"step": 0, "skipped": 0}
         super().__init__(listed(params, rarely_active), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -123,10 +130,15 @@ class DeepOpt(torch.optim.Optimizer):
             raise ValueError("nonfinite must be the optimizer's; got it in a group.")
         _check_options(self.defaults | param_group)
         for part in divide(listed([param_group])[0], asked, seen):
-            if part["role"] != "matrix":
-                part["lr"] = part.get("lr", self.defaults["lr"])
-                part["lr"] *= part.get("adamw_lr", self.defaults["adamw_lr"])
+            options = self.defaults | part
+            ratio = 1.0 if part["role"] == "matrix" else options["adamw_lr"]
+            part["lr"] = options["lr"] * ratio  # of a tensor, one of its own
             super().add_param_group(part)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # a state of before there was this option
+            group.setdefault("maximize", self.defaults.get("maximize", False))
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -285,7 +297,9 @@ def _first_other(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
 
 def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse the options of a group of which one is out of range."""
-    _check_positive(**{k: options[k] for k in ("lr", "adamw_lr", "eps")})
+    lr = options["lr"]
+    lr = lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr
+    _check_positive(lr=lr, adamw_lr=options["adamw_lr"], eps=options["eps"])
     betas = options["betas"]
     if not (isinstance(betas, tuple | list) and len(betas) == 2):
         raise ValueError(f"betas must be two numbers; got {betas!r}.")
@@ -299,19 +313,19 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def _check_positive(**numbers: float) -> None:
     for name, number in numbers.items():
-        if not (isinstance(number, int | float) and 0 < number < float("inf")):
+        if not (isinstance(number, Real) and 0 < number < float("inf")):
             raise ValueError(f"{name} must be a number above 0; got {number!r}.")
 
 
 def _check_share(**numbers: float) -> None:
     for name, number in numbers.items():
-        if not (isinstance(number, int | float) and 0 <= number < 1):
+        if not (isinstance(number, Real) and 0 <= number < 1):
             raise ValueError(f"{name} must be at least 0 and below 1; got {number!r}.")
 
 
 def _check_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
-        if not (isinstance(number, int | float) and 0 <= number < float("inf")):
+        if not (isinstance(number, Real) and 0 <= number < float("inf")):
             raise ValueError(f"{name} must be at least 0; got {number!r}.")
 
 

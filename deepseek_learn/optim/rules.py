@@ -5,9 +5,11 @@ are seen as, and the optimizer's state, in which it keeps its averages.
 """
 
 import math
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,7 +55,7 @@ def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
         if not kept:
             _allocate_matrix(kept, w, shape, group["state"])
     mu = momentum_at(group)
-    g = [_flat(local(p.grad), shape).float() for p, shape in batch]  # each [rows, n]
+    g = [_flat(_downhill(local(p.grad), group), s) for p, s in batch]  # each [rows, n]
     momentum = moments.read(states, "momentum")
     torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
@@ -66,7 +68,13 @@ def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
     torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
     torch._foreach_addcmul_(step, w, agree, value=group["weight_decay"])
     step = [x.view(w.shape) for x, w in zip(step, weights, strict=True)]
-    _subtract(weights, step, group["lr"])
+    _subtract(weights, step, float(group["lr"]))
+
+
+def _downhill(gradient: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """The gradient in float32 of what is minimized: the negative loss to maximize it."""
+    g = gradient.float()
+    return -g if group["maximize"] else g
 
 
 def _allocate_matrix(kept: dict, w: Tensor, shape: Shape, kind: str) -> None:
@@ -112,12 +120,42 @@ def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _compiled():
-    return torch.compile(direction, dynamic=True)
+def _compiled() -> Callable:
+    """`direction` compiled; as it is from the first failure to compile on."""
+    compiled, failed = None, False
+
+    def rule(*arguments):
+        nonlocal compiled, failed
+        if not failed:
+            try:
+                compiled = compiled or torch.compile(direction, dynamic=True)
+                return compiled(*arguments)
+            except RuntimeError as error:  # as all of torch's compilation errors are
+                failed = True
+                _warn_of_failure(error)
+        return direction(*arguments)
+
+    return rule
+
+
+def _warn_of_failure(error: Exception) -> None:
+    reason = str(error).strip().partition("\n")[0]
+    warnings.warn(
+        f"compiled=True: torch.compile failed ({reason}), so matrices are updated "
+        f"without it, to the same result. It needs a C++ compiler, and PyTorch in a "
+        f"folder whose path has no space; PyTorch's is {Path(torch.__file__).parent}.",
+        stacklevel=2,
+    )
 
 
 def momentum_at(group: Mapping[str, Any]) -> float:
-    """The momentum of the group's step, from 1 on: rising in a line, then constant."""
+    """The momentum of the group's step, from 1 on: rising in a line, then constant.
+
+    Schedulers that cycle the momentum write it where AdamW has its first beta, in all
+    groups, and leave their bounds beside it.
+    """
+    if "max_momentum" in group:
+        return group["betas"][0]
     last, warmup = group["momentum"], group["momentum_warmup"]
     first = min(group["first_momentum"], last)
     return first + (last - first) * min(group["step"] / max(warmup, 1), 1.0)
@@ -137,9 +175,9 @@ def move_adamw(
     if not parameters:
         return
     weights = [local(p) for p, _ in parameters]
-    gradients = [local(p.grad).float() for p, _ in parameters]
+    gradients = [_downhill(local(p.grad), group) for p, _ in parameters]
     states = [state[p] for p, _ in parameters]
-    beta1, beta2 = group["betas"]
+    lr, (beta1, beta2) = float(group["lr"]), group["betas"]
     for kept, w in zip(states, weights, strict=True):
         if not kept:
             moments.allocate(kept, "mean", w, group["state"])
@@ -151,7 +189,7 @@ def move_adamw(
     torch._foreach_lerp_(square, [_square(g) for g in gradients], 1 - beta2)
     moments.write(states, "mean", mean)
     if group["adamw_weight_decay"]:
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["adamw_weight_decay"])
+        torch._foreach_mul_(weights, 1 - lr * group["adamw_weight_decay"])
     # both corrections in the root: with r = sqrt(1 - beta2^t), that of the variance,
     # (sqrt(v) + eps r) (1 - beta1^t) / r
     times = [kept["updates"] for kept in states]
@@ -161,9 +199,9 @@ def move_adamw(
     both = zip(corrections, times, strict=True)
     torch._foreach_mul_(root, [(1 - beta1**t) / r for r, t in both])
     if all(w.dtype == torch.float32 for w in weights):
-        torch._foreach_addcdiv_(weights, mean, root, value=-group["lr"])
+        torch._foreach_addcdiv_(weights, mean, root, value=-lr)
     else:
-        _subtract(weights, torch._foreach_div(mean, root), group["lr"])
+        _subtract(weights, torch._foreach_div(mean, root), lr)
 
 
 def _square(g: Tensor) -> Tensor:
@@ -190,13 +228,13 @@ def move_rows(
         if not kept:
             kept["square"] = w.new_zeros(len(w), 1, dtype=torch.float32)
         rows = gradient.abs().amax(1).nonzero()[:, 0]
-        g = gradient[rows].float()  # [R, n]
+        g = _downhill(gradient[rows], group)  # [R, n]
         now, square = g.square().mean(1, keepdim=True), kept["square"][rows]
         square = torch.where(square == 0, now, square.lerp(now, 1 - beta2))
         kept["square"][rows] = square
         step = g / (square.sqrt() + group["eps"])
         step = step.view(-1, *w.shape[1:]).to(w.dtype)
-        w.index_add_(0, rows, step, alpha=-group["lr"])
+        w.index_add_(0, rows, step, alpha=-float(group["lr"]))
 
 
 def _subtract(weights: list[Tensor], steps: list[Tensor], lr: float) -> None:

@@ -32,11 +32,13 @@ class Writer:
             kind: one of `KINDS`; by default "poem" for Chinese, else "verse".
 
         Raises:
-            ValueError: for an empty text.
+            ValueError: for an empty text, or one that is not whole Unicode.
             UnknownNameError: for another kind, naming those there are.
         """
         if not text.strip():
             raise ValueError(f"text must have at least one character; got {text!r}.")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):  # bytes of no letter
+            raise ValueError(f"text must be in UTF-8; got {text!r}.")
         kind = kind or ("poem" if CHINESE.search(text) else "verse")
         if kind not in KINDS:
             raise UnknownNameError("kind of text", kind, KINDS)

@@ -1,5 +1,7 @@
 """Attaching where attention is already, all or nothing, and what `where` refuses."""
 
+from collections import OrderedDict
+
 import pytest
 import timm
 import torch
@@ -50,6 +52,71 @@ def test_a_second_attention_in_a_model_of_the_zoo():
     attach(model, "se", ["stages.2"], identity=True)
     torch.testing.assert_close(model(x), before)
     assert model.stages[2].attention.module.fc1.in_channels == 40
+
+
+OTHERS = """
+timm efficientnet_b0, timm efficientnetv2_rw_t, timm mobilenetv3_small_050,
+timm regnety_002, timm convnext_atto, timm coatnet_0_rw_224, timm xcit_nano_12_p16_224,
+timm repvit_m0_9, timm ghostnet_050, timm mambaout_femto, timm vgg11,
+torchvision efficientnet_b0, torchvision efficientnet_v2_s,
+torchvision mobilenet_v3_small, torchvision regnet_y_400mf, torchvision convnext_tiny,
+torchvision shufflenet_v2_x0_5, torchvision densenet121
+"""
+OTHERS = [tuple(pair.split()) for pair in OTHERS.split(",")]
+
+
+@pytest.mark.parametrize(("library", "name"), OTHERS)
+@pytest.mark.parametrize("where", ["auto", "double_conv"])
+def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
+    library, name, where
+):
+    """Squeeze-and-excitation, MLPs, depthwise blocks and stems are pairs too."""
+    with torch.device("cpu" if name == "regnet_y_400mf" else "meta"):
+        if library == "timm":
+            model = timm.create_model(name)
+        else:
+            model = torchvision.models.get_model(name, weights=None)
+    with pytest.raises(ValueError, match=f"where='{where}' fits no module of "):
+        attach(model, "sc", where)
+
+
+def test_a_stem_with_the_names_of_a_block_is_none():
+    """SENet's stem runs through: there is no addition that the attention could precede."""
+    layers = {"conv1": nn.Conv2d(3, 8, 3), "bn1": nn.BatchNorm2d(8)}
+    layers |= {"conv2": nn.Conv2d(8, 64, 3), "bn2": nn.BatchNorm2d(64)}
+    model = nn.Sequential(nn.Sequential(OrderedDict(layers)), small_resnet().layer1)
+    attach(model, "sc")
+    attended = [n for n, m in model.named_modules() if isinstance(m, Attended)]
+    assert attended == ["1.0.bn2"]
+
+
+def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution():
+    pair = [nn.Conv3d(2, 4, (1, 3, 3)), nn.ReLU(), nn.Conv3d(4, 6, (1, 3, 3))]
+    model = attach(nn.Sequential(nn.Sequential(*pair)), "sc")
+    assert model[0].attention.channels == 6
+    for other in ((3, 1, 1), (1, 1, 1)):
+        pair[2] = nn.Conv3d(4, 6, other)
+        with pytest.raises(ValueError, match="fits no module of Sequential"):
+            attach(nn.Sequential(nn.Sequential(*pair)), "sc")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_the_width_is_that_of_the_last_convolution_or_norm(dims, transposed, norm):
+    conv = getattr(nn, f"Conv{'Transpose' * transposed}{dims}d")
+    layers = [conv(3, 8, 1), conv(8, 6, 1)]
+    layers += {
+        "batch": [getattr(nn, f"BatchNorm{dims}d")(6)],
+        "group": [nn.GroupNorm(2, 6)],
+        "none": [],
+    }[norm]
+    layers += [nn.ReLU()]
+    # the first layer tells whether the network is of pictures or of volumes
+    stem = getattr(nn, f"Conv{dims}d")(3, 3, 1)
+    model = attach(nn.Sequential(stem, nn.Sequential(*layers)), "sc", where="1")
+    assert model[1].attention.channels == 6
+    assert model(torch.rand(2, 3, *(4,) * dims)).shape == (2, 6, *(4,) * dims)
 
 
 def test_a_module_that_ends_in_spatial_channel_attention():

@@ -1,6 +1,7 @@
 """The registry of attention modules, attaching them, folding them."""
 
 import math
+from itertools import product
 
 import pytest
 import timm
@@ -109,6 +110,28 @@ def test_self_attention_fused_equals_written_out():
     fused = module(x)
     module.fused = False
     torch.testing.assert_close(fused, module(x))
+
+
+def test_project_and_excite_adds_the_means_along_each_axis():
+    """Equation 3 of Rickmann et al., one position at a time."""
+    torch.manual_seed(0)
+    module = attention.create("project_excite", 4, dims=3, scale="native").double()
+    x = torch.randn(2, 4, 3, 5, 7, dtype=torch.float64)
+    x += torch.arange(7.0) + 10 * torch.arange(5.0)[:, None]  # no two axes are alike
+    wanted = torch.empty_like(x)
+    squeeze, excite = (
+        layer.weight.flatten(1) for layer in (module.squeeze, module.excite)
+    )
+    for d, h, w in product(range(3), range(5), range(7)):
+        z = (
+            x[:, :, d].mean((2, 3))
+            + x[:, :, :, h].mean((2, 3))
+            + x[..., w].mean((2, 3))
+        )
+        hidden = torch.relu(z @ squeeze.T + module.squeeze.bias)
+        gate = torch.sigmoid(hidden @ excite.T + module.excite.bias)
+        wanted[:, :, d, h, w] = x[:, :, d, h, w] * gate
+    torch.testing.assert_close(module(x), wanted)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -71,6 +71,8 @@ def test_unit_scale_starts_near_one():
     x = torch.randn(8, 64, 14, 14)
     factor = (SpatialChannelAttention(64)(x) / x).mean().item()
     assert 0.9 < factor < 1.1  # two sigmoids of small random numbers: 0.5 + 0.5
+    module = SpatialChannelAttention(64)
+    assert not torch.equal(module(x), x)  # an identity start only where it is asked for
 
 
 def test_identity_start_learns():
@@ -116,6 +118,20 @@ def test_vmap_equals_one_after_another(gradients, of):
             )(weights)
             expected = [module(x[0]) for module in modules]
     torch.testing.assert_close(answers, torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    ("channels", "options", "hidden"),
+    [(24, {}, 3), (24, {"reduction": 5}, 4), (4, {}, 1), (8, {"reduction": 1}, 8)],
+)
+def test_the_bottleneck_is_as_wide_as_documented(channels, options, hidden):
+    module = SpatialChannelAttention(channels, **options)
+    assert module.squeeze.weight.shape == (hidden, channels)
+    assert module.excite.weight.shape == (channels, hidden)
+    assert module.spatial.weight.shape == (1, channels, 3, 3)
+    assert repr(module).startswith(
+        f"SpatialChannelAttention(\n  channels={channels}, dims=2, gain=1\n"
+    )
 
 
 def test_half_precision_module():
@@ -168,7 +184,9 @@ def test_gpu_equals_cpu(dtype):
     [(2, (2, 16, 5)), (2, (2, 16, 5, 5, 5)), (2, (2, 8, 5, 5)), (3, (2, 16, 5, 5))],
 )
 def test_wrong_input_is_refused_in_a_sentence(dims, shape):
-    with pytest.raises(ValueError, match=r"x must be \[B, 16, .*got shape \[2, "):
+    axes = {2: "H, W", 3: "D, H, W"}[dims]
+    said = rf"x must be \[B, 16, {axes}\] \({dims}-D .*got shape \[2, "
+    with pytest.raises(ValueError, match=said):
         SpatialChannelAttention(16, dims=dims)(torch.zeros(shape))
 
 
@@ -177,6 +195,8 @@ def test_wrong_input_is_refused_in_a_sentence(dims, shape):
     [
         {"dims": 1},
         {"kernel_size": 2},
+        {"kernel_size": 0},
+        {"kernel_size": -1},
         {"scale": "big"},
         {"scale": 0},
         {"scale": -1.0},

@@ -59,7 +59,7 @@ HYBRID = SIZES | {
     "partial_rotary_factor": 0.25,
     "num_nextn_predict_layers": 0,
 }
-# fewer than 8 heads of the indexer tie at zero, and a tie may fall either way
+# fewer than 8 heads of the indexer tie at zero, which the reference breaks either way
 INDEXED = {"index_topk": 8, "index_head_dim": 16, "index_n_heads": 8}
 
 CASES = {

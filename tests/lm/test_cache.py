@@ -81,10 +81,71 @@ def test_more_than_was_foreseen_is_not_taken_back():
     model = LanguageModel(Config(layer_types=(SLIDING,), **SIZES))
     cache = Cache(model, 1, 20, ahead=2)
     model(torch.zeros(1, 9, dtype=torch.int64), cache)
-    with pytest.raises(ValueError, match=r"tokens must be at most 2 \(ahead\); got 3"):
+    with pytest.raises(ValueError, match=r"0 to \[2\] \(ahead=2\); got 3"):
         cache.rewind(3)
     cache.rewind(2)
     assert cache.lengths.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    "tokens", [-1, 0.5, True, torch.tensor([1, -1]), torch.tensor([0, 1, 0]), [[1, 1]]]
+)
+def test_what_is_no_number_of_tokens_is_not_taken_back(tokens):
+    cache = Cache(LanguageModel(Config(layer_types=(SLIDING,), **SIZES)), 2, 20)
+    cache.model(torch.zeros(2, 9, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match="tokens must be a whole number, or one per"):
+        cache.rewind(torch.tensor(tokens) if isinstance(tokens, list) else tokens)
+    assert cache.lengths.tolist() == [9, 9]
+
+
+def test_nothing_is_taken_back_of_what_was_not_read():
+    cache = Cache(LanguageModel(Config(**SIZES)), 2, 20, ahead=5)
+    cache.model(torch.zeros(2, 3).long(), cache, torch.tensor([3, 1]))
+    with pytest.raises(ValueError, match=r"0 to \[3, 1\] \(ahead=5\); got 2"):
+        cache.rewind(2)
+    cache.rewind(torch.tensor([3, 1]))
+    assert cache.lengths.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("attention", [SLIDING, COMPRESSED_SPARSE])
+def test_what_was_written_over_is_not_taken_back_in_two_steps(attention):
+    """The longest length of each row bounds it, whatever was taken back before."""
+    torch.manual_seed(0)
+    model = LanguageModel(Config(layer_types=(attention,), **SIZES)).eval()
+    ids, cache = torch.randint(256, (2, 200)), Cache(model, 2, 210, ahead=3)
+    with torch.no_grad():
+        model(ids[:, :193], cache)
+        cache.rewind(torch.tensor([2, 3]))
+        with pytest.raises(ValueError, match=r"0 to \[1, 0\] \(ahead=3\); got 2"):
+            cache.rewind(2)
+        cache.rewind(torch.tensor([1, 0]))
+        model(ids[:, 190:191], cache)  # still two below the longest
+        with pytest.raises(ValueError, match=r"0 to \[1, 1\] \(ahead=3\); got 3"):
+            cache.rewind(3)
+        cache.keep(torch.tensor([1]))
+        with pytest.raises(ValueError, match=r"0 to \[1\] \(ahead=3\); got 2"):
+            cache.rewind(2)
+        cache.rewind(1)
+        got = model(ids[1:, 190:], cache)
+        wanted = model(ids[1:])[:, 190:]
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("options", "ahead"), [({}, 1), ({"ahead": 0}, 0)])
+def test_one_token_is_taken_back_unless_more_or_none_were_foreseen(options, ahead):
+    cache = Cache(
+        LanguageModel(Config(layer_types=(SLIDING,), **SIZES)), 1, 20, **options
+    )
+    cache.model(torch.zeros(1, 9, dtype=torch.int64), cache)
+    with pytest.raises(ValueError, match=rf"0 to \[{ahead}\] \(ahead={ahead}\); got"):
+        cache.rewind(ahead + 1)
+    cache.rewind(ahead)
+    assert cache.lengths.tolist() == [9 - ahead]
+
+
+def test_room_for_fewer_than_no_drafts_is_refused():
+    with pytest.raises(ValueError, match="ahead must be at least 0; got -1"):
+        Cache(LanguageModel(Config(**SIZES)), 1, 20, ahead=-1)
 
 
 @pytest.mark.parametrize("lengths", [[10, 12], [-1, 3], [5]])

@@ -57,6 +57,63 @@ def test_prediction_blocks_come_with_their_copies_of_the_embedding(saved):
     assert lm.generate(made, [[1, 2]], speculative=True) == lm.generate(made, [[1, 2]])
 
 
+@pytest.mark.parametrize("case", ["V2", "V3"])
+@torch.no_grad()
+def test_an_odd_number_of_heads_is_read(case, tmp_path):
+    """V4's `o_groups`, which these models do not have, divides none of theirs."""
+    theirs = reference(case, num_attention_heads=3, num_key_value_heads=3)
+    theirs.save_pretrained(tmp_path)
+    ids = tokens(2, 40)
+    assert (lm.load(tmp_path)(ids) - theirs(ids).logits).abs().max() < 5e-5
+
+
+@pytest.mark.parametrize("stored", ["the embedding", "the head", "both"])
+@torch.no_grad()
+def test_tied_embeddings_are_one_weight(stored, tmp_path):
+    theirs = reference("V3", tie_word_embeddings=True)
+    theirs.save_pretrained(tmp_path)
+
+    def change(weights):
+        assert "lm_head.weight" not in weights
+        if stored != "the embedding":
+            embedding = weights["model.embed_tokens.weight"].clone()
+            weights["lm_head.weight"] = embedding
+        if stored == "the head":
+            del weights["model.embed_tokens.weight"]
+
+    rewrite(tmp_path, change)
+    made, ids = lm.load(tmp_path), tokens(2, 40)
+    assert (made(ids) - theirs(ids).logits).abs().max() < 5e-5
+    assert made.lm_head.weight is made.model.embed_tokens.weight
+    assert lm.LanguageModel(made.config).lm_head.weight.shape == (97, 48)
+    names = [name for name, _ in made.named_parameters()]
+    assert "lm_head.weight" not in names
+
+
+def test_a_tied_head_of_another_value_is_refused(tmp_path):
+    reference("V3", tie_word_embeddings=True).save_pretrained(tmp_path)
+    rewrite(tmp_path, lambda w: w.update({"lm_head.weight": torch.ones(97, 48)}))
+    with pytest.raises(DamagedFileError, match=r"lm_head.weight in .* must equal"):
+        lm.load(tmp_path)
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        rewrite(tmp_path, lambda w, name=name: w.pop(name))
+    with pytest.raises(DamagedFileError, match=r"lacks weights \(2\): lm_head"):
+        lm.load(tmp_path)
+
+
+def test_rotary_angles_that_older_files_store_are_passed_over(saved):
+    wanted = lm.load(saved)(tokens(1, 9))
+
+    def add(weights):
+        weights["model.rotary_emb.inv_freq"] = torch.ones(4)
+        for name in ("inv_freq", "cos_cached", "sin_cached"):
+            key = f"model.layers.1.self_attn.rotary_emb.{name}"
+            weights[key] = torch.ones(4, dtype=torch.float64)
+
+    rewrite(saved, add)
+    assert torch.equal(lm.load(saved)(tokens(1, 9)), wanted)
+
+
 def test_weights_are_of_the_dtype_asked_for_and_the_router_s_float32(saved):
     made = lm.load(saved, torch.bfloat16)
     assert made.lm_head.weight.dtype == torch.bfloat16

@@ -15,7 +15,26 @@ from deepseek_learn.lm import Config, LanguageModel, attentions, generate
             {"n_group": 3},
             "n_routed_experts must be a multiple of n_group; got 16 and 3",
         ),
-        ({"o_groups": 0}, "num_attention_heads must be a multiple of o_groups; got 4"),
+        (
+            {
+                "layer_types": ("sliding_attention",) * 4,
+                "q_lora_rank": 8,
+                "o_groups": 0,
+            },
+            "num_attention_heads must be a multiple of o_groups; got 4",
+        ),
+        (
+            {
+                "layer_types": ("latent_attention",) * 3 + ("sliding_attention",),
+                "num_attention_heads": 5,
+                "q_lora_rank": 8,
+            },
+            "num_attention_heads must be a multiple of o_groups; got 5 and 2",
+        ),
+        (
+            {"first_k_dense_replace": 4, "num_nextn_predict_layers": 1, "n_group": 3},
+            "n_routed_experts must be a multiple of n_group; got 16 and 3",
+        ),
         ({"qk_rope_head_dim": 9}, "qk_rope_head_dim must be a multiple of 2; got 9"),
         ({"topk_group": 2}, "topk_group must be from 1 to 1; got 2"),
         ({"topk_method": "noaux"}, "topk_method must be of noaux_tc, .*; got 'noaux'"),
@@ -41,6 +60,21 @@ from deepseek_learn.lm import Config, LanguageModel, attentions, generate
 def test_sizes_that_do_not_fit(sizes, said):
     with pytest.raises(ValueError, match=said):
         Config(**sizes)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_attention_heads": 5},
+        {"o_groups": 0},
+        {"first_k_dense_replace": 4, "n_group": 3},
+        {"first_k_dense_replace": 4, "n_group": 0},
+        {"first_k_dense_replace": 4, "num_experts_per_tok": 17},
+    ],
+)
+def test_a_size_that_no_layer_reads_is_not_looked_at(sizes):
+    model = LanguageModel(Config(**sizes))
+    assert model(torch.zeros(1, 3, dtype=torch.int64)).shape == (1, 3, 256)
 
 
 def test_an_attention_that_is_not_known_is_named():

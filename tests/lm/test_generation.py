@@ -1,6 +1,7 @@
 """Writing on: drafts change nothing but the pace, options do what they say."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -162,7 +163,10 @@ def test_a_sequence_may_fill_the_context_and_no_more():
         ([[1, 5]], {}, r"each from 0 to 4; prompt 0 has \[5\]"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be from 1 to 63; got 0"),
         ([[1] * 64], {}, "prompts must be below 64 tokens; got 64"),
-        ([[1]], {"temperature": -1}, "temperature must be 0 or more; got -1"),
+        ([[1]], {"temperature": -1}, "temperature must be 0 or more, .*; got -1"),
+        ([[1]], {"temperature": math.inf}, "temperature must be .* finite; got inf"),
+        ([[1]], {"temperature": math.nan}, "temperature must be .* finite; got nan"),
+        ([[1]], {"seed": 2**64}, "seed must be from .*, or None; got 18446744073709"),
         ([[1]], {"top_p": 0}, "top_p must be above 0 and at most 1; got 0"),
     ],
 )

@@ -7,6 +7,8 @@ import torch
 from transformers.modeling_layers import MtpModel
 
 from deepseek_learn.lm import Cache, Config, LanguageModel, generate
+from deepseek_learn.lm.config import COMPRESSED_SPARSE, SPARSE
+from deepseek_learn.lm.latent import best
 
 from .references import (
     CASES,
@@ -64,6 +66,31 @@ def test_rows_of_different_lengths_are_as_each_alone(pair):
     prompts = [tokens(n, seed=n).tolist() for n in (31, 5, 18)]
     together = generate(mine, prompts, max_new_tokens=30)
     assert together == [generate(mine, [p], max_new_tokens=30)[0] for p in prompts]
+
+
+@pytest.mark.parametrize("attention", [SPARSE, COMPRESSED_SPARSE])
+@torch.no_grad()
+def test_scores_that_tie_at_zero_fall_alike_in_a_batch_and_alone(attention):
+    """With one head of the indexer every other score is relu's 0."""
+    torch.manual_seed(0)
+    sizes = {"index_n_heads": 1, "index_topk": 8, "q_lora_rank": 20, "hidden_size": 48}
+    sizes |= {"compress_rates": {COMPRESSED_SPARSE: 2}, "vocab_size": VOCAB}
+    config = Config(layer_types=(attention,) * 2, num_hidden_layers=2, **sizes)
+    mine = LanguageModel(config).eval()
+    scatter(mine)
+    prompts = [tokens(n, seed=n).tolist() for n in (200, 90, 143)]
+    together = generate(mine, prompts, max_new_tokens=30)
+    assert together == [generate(mine, [p], max_new_tokens=30)[0] for p in prompts]
+
+
+def test_of_equal_scores_the_earlier_are_taken():
+    scores = torch.zeros(2, 3, 500)
+    scores[0, 1, 400], scores[1, 2, :7] = 1.0, -1.0
+    wanted = torch.arange(5).expand(2, 3, 5).clone()
+    wanted[0, 1] = torch.tensor([400, 0, 1, 2, 3])
+    wanted[1, 2] = torch.arange(7, 12)
+    assert torch.equal(best(scores, 5), wanted)
+    assert best(scores[..., :3], 5).shape == (2, 3, 3)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """DeepOpt: the rule against a plain reference, what is kept, what is refused."""
 
 import copy
+import functools
 import io
 import math
 import pickle
@@ -213,6 +214,49 @@ def test_vectors_are_updated_as_by_torchs_adamw():
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("eps", [1e-8, 0.3])
+def test_a_table_is_updated_with_one_variance_per_row(eps):
+    """Three steps against the docstring's equation, in float64."""
+    torch.manual_seed(0)
+    table = nn.Parameter(torch.randn(5, 3, 4))
+    lr, beta1, beta2, decay = 0.1, 0.8, 0.9, 0.3
+    optimizer = DeepOpt(
+        [("emb", table)], lr=lr, roles={"*": "adamw"}, state="fp32", eps=eps,
+        betas=(beta1, beta2), adamw_weight_decay=decay,
+    )  # fmt: skip
+    p, scales = table.detach().double(), torch.tensor([1e-3, 0.1, 1, 10, 0]).double()
+    m, v = torch.zeros_like(p), torch.zeros(5, 1, 1).double()
+    for t in (1, 2, 3):
+        table.grad = torch.randn(5, 3, 4) * scales[:, None, None].float()
+        g = table.grad.double()
+        optimizer.step()
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g.square().mean((1, 2), keepdim=True)
+        step = (m / (1 - beta1**t)) / ((v / (1 - beta2**t)).sqrt() + eps)
+        p = (1 - lr * decay) * p - lr * step
+    torch.testing.assert_close(table.double(), p, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 0.3])
+def test_an_active_row_begins_with_its_first_square(eps):
+    """Steps against the docstring's equation; a row that rests keeps its average."""
+    torch.manual_seed(0)
+    table = nn.Parameter(torch.randn(4, 6))
+    options = {"roles": {"*": "rows"}, "lr": 0.1, "betas": (0.5, 0.9), "eps": eps}
+    optimizer = DeepOpt([("emb", table)], **options)
+    p, v = table.detach().double(), [None] * 4
+    for active in ([0, 1], [1, 2], [0, 1]):  # row 3 never
+        table.grad = torch.zeros(4, 6)
+        table.grad[active] = torch.randn(2, 6) * torch.tensor([[0.01], [3.0]])
+        optimizer.step()
+        for row in active:
+            g = table.grad[row].double()
+            now = g.square().mean()
+            v[row] = now if v[row] is None else 0.9 * v[row] + (1 - 0.9) * now
+            p[row] -= 0.1 * g / (v[row].sqrt() + eps)
+    torch.testing.assert_close(table.double(), p, atol=1e-5, rtol=1e-5)
+
+
 def test_momentum_rises_in_a_line():
     def at(step: int, **options) -> float:
         optimizer = DeepOpt([("x", nn.Linear(2, 2).weight)], **options)
@@ -368,6 +412,86 @@ def test_schedulers_drive_every_group(net, name):
     assert all(a < b for a, b in zip(after, before, strict=True)) or name == "one cycle"
 
 
+CYCLES = {
+    "one cycle": lambda o, **k: torch.optim.lr_scheduler.OneCycleLR(
+        o, 0.03, total_steps=20, **k
+    ),
+    "cyclic": lambda o, **k: torch.optim.lr_scheduler.CyclicLR(
+        o, 0.01, 0.03, step_size_up=5, **k
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_a_cycled_momentum_is_that_of_matrices_too(net, name):
+    """From the upper bound to the lower and back, as for the first beta of AdamW."""
+    optimizer, cycled = DeepOpt(net), {"base_momentum": 0.5, "max_momentum": 0.9}
+    scheduler, seen = CYCLES[name](optimizer, **cycled), []
+    for _ in range(10):
+        seen.append([momentum_at(group) for group in optimizer.param_groups])
+        learn(net, optimizer, batches(1), scheduler)
+        betas = {group["betas"][0] for group in optimizer.param_groups}
+        assert {momentum_at(group) for group in optimizer.param_groups} == betas
+    assert seen[0] == [0.9] * len(optimizer.param_groups)
+    assert min(map(min, seen)) == pytest.approx(0.5, abs=0.01)
+    again = DeepOpt(net)
+    again.load_state_dict(optimizer.state_dict())
+    assert momentum_at(again.param_groups[0]) == momentum_at(optimizer.param_groups[0])
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_a_scheduler_that_leaves_momentum_alone(net, name):
+    optimizer = DeepOpt(net)
+    CYCLES[name](optimizer, cycle_momentum=False)
+    group = optimizer.param_groups[0] | {"step": 500}
+    assert momentum_at(group) == pytest.approx(0.875)
+
+
+@pytest.mark.parametrize("rarely", [None, True])
+def test_maximizing_is_minimizing_the_negative(net, rarely):
+    """Each rule, its decay included, which pulls towards 0 either way."""
+    twin = copy.deepcopy(net)
+    options = {"adamw_weight_decay": 0.3, "rarely_active": rarely, "state": "fp32"}
+    up, down = DeepOpt(net, maximize=True, **options), DeepOpt(twin, **options)
+    for x, y in batches(3):
+        for model, optimizer, sign in ((net, up, -1), (twin, down, 1)):
+            loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
+            optimizer.zero_grad()
+            (sign * loss).backward()
+            optimizer.step()
+    assert all(map(torch.equal, net.parameters(), twin.parameters()))
+    groups = [{"params": list(net.named_parameters()), "maximize": True}]
+    assert all(group["maximize"] for group in DeepOpt(groups).param_groups)
+
+
+def test_a_state_of_before_there_was_maximize_is_taken_up(net):
+    optimizer = DeepOpt(net)
+    learn(net, optimizer, batches(1))
+    saved = optimizer.state_dict()
+    for group in saved["param_groups"]:
+        del group["maximize"]
+    again = DeepOpt(net, maximize=True)
+    again.load_state_dict(saved)
+    assert all(group["maximize"] for group in again.param_groups)
+    learn(net, again, batches(1))
+
+
+@pytest.mark.parametrize("rarely", [None, True])
+def test_a_learning_rate_in_a_tensor_is_the_number(net, rarely):
+    twin, lr = copy.deepcopy(net), torch.tensor(0.05)
+    options = {"adamw_lr": 0.5, "adamw_weight_decay": 0.1, "rarely_active": rarely}
+    ours, theirs = DeepOpt(net, lr, **options), DeepOpt(twin, lr.item(), **options)
+    for model, optimizer in ((net, ours), (twin, theirs)):
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        learn(model, optimizer, batches(3), scheduler)
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert lr.item() == pytest.approx(0.05)  # the user's own stays as it is
+    rates = [group["lr"] for group in ours.param_groups]
+    assert all(isinstance(rate, torch.Tensor) for rate in rates)
+    assert len({id(rate) for rate in rates}) == len(rates)
+
+
 def test_with_a_gradient_scaler(net):
     optimizer, scaler = DeepOpt(net), torch.amp.GradScaler("cpu", init_scale=2.0**10)
     for x, y in batches(30):
@@ -399,8 +523,17 @@ def test_large_gradients_are_not_taken_for_infinite(net):
 def test_matrices_are_computed_in_batches_of_bounded_size(net, monkeypatch):
     twin = copy.deepcopy(net)
     learn(net, DeepOpt(net, state="fp32"), batches(3))
-    monkeypatch.setattr(rules, "BATCH", 8 * 24)
+    sizes, move = [], rules._move_batch
+
+    def watched(group, batch, state):
+        sizes.append([p.numel() for p, _ in batch])
+        move(group, batch, state)
+
+    monkeypatch.setattr(rules, "BATCH", 3 * 8 * 8 + 8 * 24)
+    monkeypatch.setattr(rules, "_move_batch", watched)
     learn(twin, DeepOpt(twin, state="fp32"), batches(3))
+    # mix, more and the three of qkv have 192 entries each, the kernel 432
+    assert sorted(sizes[: len(sizes) // 3]) == [[192], [192, 192], [432]]
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
@@ -483,12 +616,57 @@ def test_groups_have_their_own_options(net):
 )
 def test_the_compiled_rule_does_the_same(net):
     twin = copy.deepcopy(net)
-    for x, y in batches(3):
-        learn(net, DeepOpt(net, state="fp32"), [(x, y)])
-        learn(twin, DeepOpt(twin, state="fp32", compiled=True), [(x, y)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        for x, y in batches(3):
+            learn(net, DeepOpt(net, state="fp32"), [(x, y)])
+            learn(twin, DeepOpt(twin, state="fp32", compiled=True), [(x, y)])
+    failed = [w for w in caught if "torch.compile failed" in str(w.message)]
+    assert len(failed) == (" " in torch.__file__)  # there PyTorch compiles nothing
     # bfloat16 products in another order
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-2)
+
+
+@pytest.mark.parametrize("when", ["at once", "at the call"])
+def test_where_nothing_can_be_compiled_a_sentence_says_so_once(net, monkeypatch, when):
+    """As where PyTorch's folder has a space in its path, or there is no compiler."""
+
+    def fails(*arguments, **options):
+        raise RuntimeError("C++ compile error\n\ncommand: g++ -I/a folder/include")
+
+    made = fails if when == "at once" else lambda rule, dynamic: fails
+    monkeypatch.setattr(torch, "compile", made)
+    monkeypatch.setattr(
+        rules, "_compiled", functools.cache(rules._compiled.__wrapped__)
+    )
+    twin = copy.deepcopy(net)
+    learn(twin, DeepOpt(twin), batches(3))
+    optimizer = DeepOpt(net, compiled=True)
+    with pytest.warns(
+        UserWarning, match=r"compile failed \(C\+\+ compile error\)"
+    ) as w:
+        learn(net, optimizer, batches(3))
+    assert len(w) == 1
+    assert all(map(torch.equal, net.parameters(), twin.parameters()))
+
+
+def test_an_error_of_the_update_itself_is_not_taken_for_one_of_the_compiler(
+    net, monkeypatch
+):
+    def fails(*arguments):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda rule, dynamic: fails)
+    monkeypatch.setattr(
+        rules, "_compiled", functools.cache(rules._compiled.__wrapped__)
+    )
+    monkeypatch.setattr(rules, "direction", fails)
+    with (
+        pytest.warns(UserWarning, match="compile failed"),
+        pytest.raises(RuntimeError, match="out of memory"),
+    ):
+        learn(net, DeepOpt(net, compiled=True), batches(1))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -505,6 +683,10 @@ def test_on_a_gpu(net, state):
         ({"lr": 0}, "lr must be a number above 0; got 0"),
         ({"lr": -1.0}, "lr must be a number above 0"),
         ({"lr": float("nan")}, "lr must be a number above 0"),
+        ({"lr": "0.1"}, "lr must be a number above 0; got '0.1'"),
+        ({"lr": torch.tensor(0.0)}, "lr must be a number above 0; got 0.0"),
+        ({"lr": torch.ones(2)}, "lr must be a number above 0; got tensor"),
+        ({"lr": torch.ones(1)[:0]}, "lr must be a number above 0; got tensor"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"first_momentum": -1}, "first_momentum must be at least 0 and below 1"),
         ({"betas": (0.9, 1.5)}, "beta_2 must be at least 0"),

@@ -121,9 +121,22 @@ def test_the_command_line_reads_lines():
         ([f"zoo:{NAME}", "--prompt", " "], "text must have at least one character"),
         ([f"zoo:{NAME}", "--prompt", ""], "text must have at least one character"),
         ([f"zoo:{NAME}", "--prompt", "a", "--top-p", "2"], "top_p must be above 0"),
+        (
+            [f"zoo:{NAME}", "--prompt", "a", "--temperature", "-1"],
+            "temperature must be",
+        ),
+        ([f"zoo:{NAME}", "--prompt", "a", "--seed", f"{2**70}"], "seed must be from"),
+        ([f"zoo:{NAME}", "--prompt", "a", "--tokens", "0"], "max_new_tokens must be"),
+        ([f"zoo:{NAME}", "--prompt", "a", "--kind", "song"], "'song' is not known"),
+        ([f"zoo:{NAME}", "--prompt", "a\udcff"], "text must be in UTF-8; got 'a"),
     ],
 )
-def test_the_command_line_refuses(arguments, said):
-    done = chat(*arguments)
-    assert done.exit_code != 0
-    assert said in str(done.exception)
+def test_the_command_line_refuses(arguments, said, monkeypatch, capsys):
+    """In one line, before anything of the text is shown."""
+    monkeypatch.setattr("sys.argv", ["deepseek-learn", "chat", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert not shown.out

@@ -1,0 +1,103 @@
+"""The batches that `training` reads: cut from a dataset, or a `DataLoader`'s own."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset, default_collate
+
+from .errors import check_count
+
+Pair = tuple[Tensor, Tensor]
+
+
+def batched(data: Any, name: str, batch_size: int | None, usual: int):
+    """`data` as something that gives batches.
+
+    Args:
+        data: what has `batch(index)`, PyTorch's map-style datasets, or a `DataLoader`.
+        name: of the argument, for refusals.
+        batch_size: None: a loader's own, else `usual`.
+
+    Raises:
+        TypeError: for what is none of these, or has no length.
+        ValueError: for nothing in it, or a `batch_size` beside a loader's own.
+    """
+    loads = isinstance(data, DataLoader)
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+    if loads and batch_size is not None:
+        raise ValueError(
+            f"batch_size must be left out where {name} is a DataLoader, which has its "
+            f"own; got {batch_size}."
+        )
+    try:
+        length = len(data)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be a dataset or a DataLoader of a known length; got a "
+            f"{type(data).__name__} without one."
+        ) from error
+    if not length:
+        what = "batch" if loads else "example"
+        raise ValueError(f"{name} must hold at least one {what}; got an empty one.")
+    return Loaded(data, name) if loads else Indexed(data, name, batch_size or usual)
+
+
+class Indexed:
+    """A dataset, cut into batches here.
+
+    Attributes:
+        examples: how many it has.
+        batch_size: of a batch in training.
+        per_epoch: batches in one pass; what is left over at the end is dropped.
+    """
+
+    def __init__(self, data: Any, name: str, batch_size: int):
+        self.data, self.name, self.examples = data, name, len(data)
+        self.batch_size = min(batch_size, self.examples)
+        self.per_epoch = self.examples // self.batch_size
+
+    def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
+        """The first `count` batches of a random order."""
+        order = torch.randperm(self.examples, generator=generator)
+        return map(self._batch, order.split(self.batch_size)[:count])
+
+    def ordered(self) -> Iterator[Pair]:
+        """All examples, in their order."""
+        for start in range(0, self.examples, self.batch_size):
+            yield self._batch(slice(start, start + self.batch_size))
+
+    def _batch(self, index: Tensor | slice) -> Pair:
+        if hasattr(self.data, "batch"):
+            return self.data.batch(index)
+        if isinstance(self.data, TensorDataset):
+            return _pair(self.data[index], self.name)
+        rows = torch.arange(self.examples)[index].tolist()
+        return _pair(default_collate([self.data[row] for row in rows]), self.name)
+
+
+class Loaded:
+    """A `DataLoader`: its batches, in its order. Attributes: see `Indexed`."""
+
+    def __init__(self, loader: DataLoader, name: str):
+        self.loader, self.name, self.batch_size = loader, name, loader.batch_size
+        self.per_epoch = len(loader)
+        self.examples = len(loader.dataset)
+
+    def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
+        """The first `count` batches; a loader without a generator uses torch's own."""
+        return islice(self.ordered(), count)
+
+    def ordered(self) -> Iterator[Pair]:
+        """All batches."""
+        return (_pair(batch, self.name) for batch in self.loader)
+
+
+def _pair(batch: Any, name: str) -> Pair:
+    if not (isinstance(batch, tuple | list) and len(batch) == 2):
+        got = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch)
+        raise TypeError(f"{name} must give pairs (inputs, labels); got {got}.")
+    return tuple(batch)
