@@ -173,9 +173,9 @@ def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tens
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width, rows)
     scale = part.scale if rows is None else part.scale[:, rows]
-    groups = codes.float().view(len(codes), -1, group_size)
+    groups = codes.float().unflatten(1, (-1, group_size))
     values = (groups - part.zero) * (scale.float() * part.step).T[:, :, None]
-    return values.reshape(len(codes), -1)
+    return values.flatten(1)
 
 
 def pack_matrix(

@@ -52,7 +52,7 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
         lanes = lanes[rows // ROWS, :, rows % ROWS]
     each = 8 // width
     parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(each)]
-    return torch.stack(parts, 2).view(len(lanes), -1)  # from [rows, kb, P, 4]
+    return torch.stack(parts, 2).flatten(1)  # from [rows, kb, P, 4]
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ class Cache:
                 f"got {capacity}."
             )
         self.model, self.capacity, self.ahead = model, capacity, ahead
-        device = model.lm_head.weight.device
+        device = model.model.norm.weight.device  # a packed head unpacks its own
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         self.end = 0
         self._buffers: dict[tuple[int, str], RingBuffer] = {}
