@@ -17,7 +17,7 @@ squared gradients (of mean 1) and :math:`g_j^2 = E[\sum_{p: t_p = j} \text{mean}
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -135,7 +135,8 @@ def calibrate(
         logits: `logits(model, batch)`, where the model's answer is something else.
         seed: of the sampled labels and patches.
         correlations: False: only the diagonal of each second moment, which takes less
-            time; weights are then rounded to nearest, not by GPTQ.
+            time; weights are then rounded to nearest, not by GPTQ. The model's own
+            products are then computed in bfloat16 where the processor does these faster.
         filter: `filter(name, layer)` says which layers to calibrate.
 
     Raises:
@@ -154,7 +155,8 @@ def calibrate(
     sums = {name: _sums(name, model.get_submodule(name), state) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0
-    with _prepared(model), _watched(sums), watch:
+    products = nullcontext() if correlations else _quick_products()
+    with _prepared(model), products, _watched(sums), watch:
         for batch in batches:
             batch = input_of(batch)
             scores, count = _scores(model, batch, logits, state)
@@ -394,6 +396,17 @@ def _watched(sums: dict[str, _Sums]):
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _quick_products():
+    """PyTorch's "medium" precision, for all threads of the process while it lasts."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
