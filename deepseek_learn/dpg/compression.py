@@ -75,11 +75,11 @@ class Compression(Report):
         first = {id(packed[name].matrix): name for name in self.allocation.bits}
         for name, layer in packed.items():
             same = first[id(layer.matrix)]
-            kept = "dpg.planes" if same == name else "dpg.planes_tied"
+            tied = text("dpg.planes_tied", name=same)
             rows[name] = {
                 "average_bits": self.allocation.bits[same].double().mean().item(),
                 "stored_bytes": bytes_of(layer) if same == name else own_bytes(layer),
-                "kept_as": text(kept, name=same),
+                "kept_as": text("dpg.planes") if same == name else tied,
             }
         for name, reason in self.in_float.items():
             rows[name] = {
