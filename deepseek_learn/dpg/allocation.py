@@ -6,6 +6,8 @@ budget is spent (along each block's lower convex hull, so that greedy is optimal
 the last step).
 """
 
+import fnmatch
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -19,10 +21,12 @@ from .calibration import Calibration, check_calibration
 from .criteria import Layer, damage
 from .matrix import (
     ROWS,
+    Filter,
     bytes_of,
     group_size_for,
     matching_layers,
     named_layers,
+    tied_layers,
     weight_matrix,
 )
 from .monitor import Groups
@@ -134,6 +138,8 @@ def allocate(
     criterion: str = "sensitivity",
     group_size: int = 64,
     levels: tuple[int, ...] = BITS,
+    layer_bits: Mapping[str, int] | None = None,
+    progress: Callable[[float], None] = lambda part: None,
 ) -> Allocation:
     """Give bits to blocks of 16 rows under a budget of `bits` a stored weight.
 
@@ -142,36 +148,55 @@ def allocate(
         criterion: a name in `dpg.grouping`, or "uniform".
         group_size: 32, 64 or 128; a layer for which 32 pads less gets 32.
         levels: the numbers of bits that may be given.
+        layer_bits: names of layers, or patterns such as "*.attention.*" → the bits of
+            all their rows. The first that fits counts; the budget is for the others.
+        progress: called with the part done, 0..1.
 
     Raises:
-        ValueError: for a budget outside of the levels, or a calibration of another
-            model.
+        ValueError: for a budget outside of the levels, a calibration of another model,
+            bits of a layer that are no level, or a pattern that fits no layer.
         UnknownNameError: naming the criteria there are.
     """
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
     if criterion == "uniform":
-        return uniform(model, bits, group_size)
+        return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
-    blocks, sizes, columns = [], {}, {}
+    fixed = _fixed(model, layers, layer_bits)
+    free, given, total = [], {}, {}
+    columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
+    sizes = {n: group_size_for(columns[n], group_size) for n in layers}
+    weights, done = sum(layer.weight.numel() for layer in layers.values()), 0
     for name, layer in layers.items():
+        of_layer = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()
-        columns[name] = weight.shape[1]
-        sizes[name] = group_size_for(columns[name], group_size)
-        facts = Layer(name, weight, calibration.layers[name], levels, sizes[name])
-        blocks += _blocks(name, damage(criterion, facts), weight.shape[1], sizes[name])
-    chosen = _greedy(blocks, levels, bits)
-    given = {n: torch.empty(len(layers[n].weight), dtype=torch.int64) for n in layers}
-    total = dict.fromkeys(layers, 0.0)
-    for block, level in zip(blocks, chosen, strict=True):
+        facts = Layer(name, weight, calibration.layers[name], of_layer, sizes[name])
+        costs = damage(criterion, facts)
+        given[name] = torch.full((len(weight),), of_layer[0])
+        total[name] = costs[0].sum().item() if name in fixed else 0.0
+        if name not in fixed:
+            free += _blocks(name, costs, columns[name], sizes[name])
+        done += weight.numel()
+        progress(done / weights)
+    for block, level in zip(free, _greedy(free, levels, bits), strict=True):
         given[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
     return Allocation(given, sizes, columns, total, criterion, _bytes(model, layers))
 
 
-def uniform(model: nn.Module, bits: int, group_size: int = 64) -> Allocation:
+def uniform(
+    model: nn.Module,
+    bits: int,
+    group_size: int = 64,
+    layer_bits: Mapping[str, int] | None = None,
+    filter: Filter | None = None,
+) -> Allocation:
     """The same bits for every row.
+
+    Args:
+        layer_bits: other bits for some layers, see `allocate`.
+        filter: `filter(name, layer)` says which layers; the others stay in float.
 
     Raises:
         ValueError: for bits that are none of 2, 3, 4, 5, 6, 8.
@@ -179,16 +204,37 @@ def uniform(model: nn.Module, bits: int, group_size: int = 64) -> Allocation:
     if bits not in BITS:
         raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
     check_group_size(group_size)
-    layers = named_layers(model)
+    layers = named_layers(model, filter)
+    fixed = _fixed(model, layers, layer_bits)
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     return Allocation(
-        {n: torch.full((len(layer.weight),), int(bits)) for n, layer in layers.items()},
+        {
+            n: torch.full((len(layer.weight),), int(fixed.get(n, bits)))
+            for n, layer in layers.items()
+        },
         {n: group_size_for(columns[n], group_size) for n in layers},
         columns,
         dict.fromkeys(layers, float("nan")),
         "uniform",
         _bytes(model, layers),
     )
+
+
+def _fixed(model, layers, layer_bits: Mapping[str, int] | None) -> dict[str, int]:
+    """Layer → its bits, for those that `layer_bits` names."""
+    fixed: dict[str, int] = {}
+    for pattern, bits in (layer_bits or {}).items():
+        if isinstance(bits, bool) or bits not in BITS:
+            raise ValueError(f"layer_bits must be of {BITS}; {pattern!r} has {bits!r}.")
+        names = {n: n for n in layers} | tied_layers(model)
+        fitting = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
+        if not fitting:
+            raise ValueError(
+                f"layer_bits must name layers of the model; {pattern!r} fits none of "
+                f"{len(layers)}, such as {next(iter(layers))!r}."
+            )
+        fixed = dict.fromkeys(fitting, bits) | fixed
+    return fixed
 
 
 def by_groups(

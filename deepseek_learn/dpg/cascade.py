@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..catalogue import text
 from ..errors import DeepSeekLearnError
 from ..report import Report
-from .calibration import input_of
+from .calibration import check_batches, input_of
 from .layers import packed_layers
 
 
@@ -176,9 +176,15 @@ class Cascade(nn.Module):
     @torch.inference_mode()
     def _compare(self, batches, reference) -> tuple[Tensor, Tensor, Tensor]:
         """Base margin, and whether base and refined answer as the reference, `[n]`."""
+        check_batches(batches)
         found = []
         for batch in batches:
             x = input_of(batch)
+            if not isinstance(x, Tensor):  # only rows of a tensor can be refined
+                raise TypeError(
+                    f"batches must hold tensors, or tuples that begin with one; got a "
+                    f"{type(x).__name__}."
+                )
             base, refined = self._answer(x, False), self._answer(x, True)
             wanted = (refined if reference is None else reference(x)).argmax(1)
             same = (logits.argmax(1) == wanted for logits in (base, refined))

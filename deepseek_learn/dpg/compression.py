@@ -1,27 +1,49 @@
 """Calibrate, allocate, convert: from a trained model to one that stores planes."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..bar import Bar
 from ..catalogue import text
 from ..report import Report
-from .allocation import FLOAT, Allocation, allocate, check_budget, check_group_size
-from .calibration import Calibration, calibrate, check_calibration
-from .layers import DPGConv2d, DPGLayer, DPGLinear, packed_layers, refuse_training
+from .allocation import (
+    FLOAT,
+    Allocation,
+    allocate,
+    check_budget,
+    check_group_size,
+    uniform,
+)
+from .calibration import Calibration, calibrate, check_batches, check_calibration
+from .layers import (
+    DPGLayer,
+    packed_layer,
+    packed_layers,
+    refuse_training,
+    share_matrix,
+)
 from .matrix import (
+    Filter,
     bytes_of,
     layer_weight,
     left_in_float,
     matching_layers,
+    named_layers,
+    own_bytes,
+    tied_layers,
     weight_matrix,
 )
-from .packed import PackedMatrix, pack_matrix
+from .packed import pack_matrix
 from .rounding import Codes, quantise
+
+ROUNDINGS = ("gptq", "nearest")
+SHOW_BAR_PARAMETERS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -49,17 +71,20 @@ class Compression(Report):
     def to_frame(self) -> pd.DataFrame:
         """One row a module with a matrix: average bits, stored bytes, what it is."""
         rows = {}
-        for name, layer in packed_layers(self.model).items():
+        packed = packed_layers(self.model)
+        first = {id(packed[name].matrix): name for name in self.allocation.bits}
+        for name, layer in packed.items():
+            same = first[id(layer.matrix)]
+            tied = text("dpg.planes_tied", name=same)
             rows[name] = {
-                "average_bits": self.allocation.bits[name].double().mean().item(),
-                "stored_bytes": bytes_of(layer),
-                "kept_as": text("dpg.planes"),
+                "average_bits": self.allocation.bits[same].double().mean().item(),
+                "stored_bytes": bytes_of(layer) if same == name else own_bytes(layer),
+                "kept_as": text("dpg.planes") if same == name else tied,
             }
         for name, reason in self.in_float.items():
-            module = self.model.get_submodule(name)
             rows[name] = {
                 "average_bits": float("nan"),
-                "stored_bytes": bytes_of(module),
+                "stored_bytes": own_bytes(self.model.get_submodule(name)),
                 "kept_as": text(f"dpg.float_{reason}"),
             }
         return pd.DataFrame(rows).T.rename_axis("module")
@@ -82,9 +107,26 @@ class Compression(Report):
         )
         said = f"{said} {self.allocation.why()}"
         if self.in_float:
-            left = text("dpg.left", count=len(self.in_float), name=min(self.in_float))
-            said = f"{said} {left}"
+            said = f"{said} {self._left()}"
         return said
+
+    def _left(self) -> str:
+        """How much stays in float, and the largest of it with its reason."""
+        get = self.model.get_submodule
+        sizes = {name: own_bytes(get(name)) for name in self.in_float}
+        largest = max(sizes, key=sizes.get)
+        tensors = {
+            id(t): t.nbytes
+            for name in self.in_float
+            for t in get(name).parameters(recurse=False)
+        }
+        return text(
+            "dpg.left",
+            count=len(sizes),
+            share=f"{sum(tensors.values()) / self.stored_bytes:.1%}",
+            name=largest or type(self.model).__name__,
+            reason=text(f"dpg.float_{self.in_float[largest]}"),
+        )
 
 
 def compress(
@@ -94,7 +136,11 @@ def compress(
     criterion: str = "sensitivity",
     group_size: int = 64,
     refine: bool = False,
-    logits: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    logits: Callable[[nn.Module, Any], Tensor] | None = None,
+    rounding: str = "gptq",
+    filter: Filter | None = None,
+    layer_bits: Mapping[str, int] | None = None,
+    progress: bool | None = None,
 ) -> Compression:
     """Compress a trained model in one call; the model itself stays as it is.
 
@@ -103,25 +149,71 @@ def compress(
         bits: the budget a weight, 2 to 8, without scales (see `allocate`).
         criterion: a name in `dpg.grouping`.
         refine: also keep a refine term (see `Cascade`).
+        logits: `logits(model, batch)`, where the model's answer is something else.
+        rounding: "gptq"; or "nearest", which takes a fraction of the time and loses more
+            at 4 bits and below.
+        filter: `filter(name, layer)` says which layers to compress; the others stay in
+            float.
+        layer_bits: names of layers, or patterns → bits (see `allocate`).
+        progress: whether to show a bar; None: for more than 10 million parameters.
 
     Raises:
-        ValueError: as `calibrate` and `allocate`.
+        ValueError: as `calibrate` and `allocate`, and for a rounding that is neither.
 
     >>> small = compress(model, batches, bits=4)                    # doctest: +SKIP
     >>> small.why(), small.ratio                                    # doctest: +SKIP
     """
     check_budget(bits)
     check_group_size(group_size)
-    calibration = calibrate(model, batches, logits)
-    allocation = allocate(model, calibration, bits, criterion, group_size)
-    small = convert(model, allocation, calibration, refine)
-    return Compression(
-        small,
-        allocation,
-        bytes_of(small),
-        bytes_of(model),
-        left_in_float(model, allocation.bits),
-    )
+    check_batches(batches)
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
+    left = named_layers(model).keys() - named_layers(model, filter).keys()
+    size = sum(p.numel() for p in model.parameters())
+    shown = size > SHOW_BAR_PARAMETERS if progress is None else progress
+    with Bar(100, shown, text("dpg.bar")) as bar:
+        counted = _counted(batches, _part(bar, 40))
+        calibration = calibrate(
+            model, counted, logits, correlations=rounding == "gptq", filter=filter
+        )
+        if criterion == "uniform":
+            allocation = uniform(model, bits, group_size, layer_bits, filter)
+        else:
+            allocation = allocate(
+                model,
+                calibration,
+                bits,
+                criterion,
+                group_size,
+                layer_bits=layer_bits,
+                progress=_part(bar, 40),
+            )
+        small = convert(model, allocation, calibration, refine, _part(bar, 20))
+    in_float = left_in_float(model, allocation.bits)
+    for name, first in ({n: n for n in left} | tied_layers(model)).items():
+        if first in left:
+            in_float[name] = "filtered"
+    return Compression(small, allocation, bytes_of(small), bytes_of(model), in_float)
+
+
+def _part(bar: Bar, width: float) -> Callable[[float], None]:
+    """Called with the part done, 0..1, moves the bar by so much of `width`."""
+    done = 0.0
+
+    def tell(part: float) -> None:
+        nonlocal done
+        bar.advance(width * (part - done))
+        done = part
+
+    return tell
+
+
+def _counted(batches: Iterable, tell: Callable[[float], None]) -> Iterator:
+    count = len(batches) if isinstance(batches, Sized) else 0
+    for i, batch in enumerate(batches):
+        yield batch
+        tell((i + 1) / max(count, i + 1) if count else 0.0)
+    tell(1.0)
 
 
 def convert(
@@ -129,6 +221,7 @@ def convert(
     allocation: Allocation,
     calibration: Calibration | None = None,
     refine: bool = False,
+    progress: Callable[[float], None] = lambda part: None,
 ) -> nn.Module:
     """A copy of the model with packed layers, in evaluation mode.
 
@@ -136,18 +229,26 @@ def convert(
         allocation: bits of every row, from `allocate` or `uniform`.
         calibration: rounds by GPTQ; None, or a layer that it has not seen: to nearest.
         refine: add a 4-bit term that holds the base's rounding error.
+        progress: called with the part done, 0..1.
 
     Raises:
         ValueError: for an allocation or a calibration of another model, and for rows of
             32 bits, which planes do not hold.
     """
-    layers = _matching(model, allocation, calibration)
-    new = {}
+    layers, new = _matching(model, allocation, calibration), {}
+    weights, done = sum(layer.weight.numel() for layer in layers.values()), 0
     for name, layer in layers.items():
         codes = _codes(name, layer, allocation, calibration, allocation.bits[name])
         moment = _second_moment(name, calibration)
         matrix = pack_matrix(codes, weight_matrix(layer).cpu(), refine, moment)
         new[name] = packed_layer(layer, matrix).to(layer.weight.device)
+        done += layer.weight.numel()
+        progress(done / weights)
+    for name, first in tied_layers(model).items():
+        if first in new:
+            tied = packed_layer(model.get_submodule(name), new[first].matrix)
+            share_matrix(tied, new[first])
+            new[name] = tied
     return assemble(model, new)
 
 
@@ -168,14 +269,6 @@ def simulate(
         with torch.no_grad():
             result.get_submodule(name).weight.copy_(layer_weight(rounded, layer))
     return result
-
-
-def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:
-    """The compressed layer that takes the place of `layer`."""
-    if isinstance(layer, nn.Conv2d):
-        geometry = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        return DPGConv2d(matrix, layer.bias, *geometry)
-    return DPGLinear(matrix, layer.bias)
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:

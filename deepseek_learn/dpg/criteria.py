@@ -23,7 +23,7 @@ from torch import Tensor
 from ..registry import Registry
 from .calibration import Statistics
 from .matrix import ROWS
-from .rounding import output_error, quantise
+from .rounding import output_errors
 
 grouping = Registry("grouping strategy")
 
@@ -35,7 +35,7 @@ class Layer:
     Attributes:
         name: the layer's name in the model.
         weight: float32 `[N, K]`.
-        statistics: second moment `[K, K]`, gradient `[N]`, frequency `[N]`.
+        statistics: second moment `[K, K]` or `[K]`, gradient `[N]`, frequency `[N]`.
         levels: the bits that may be given, ascending.
         group_size: weights that share a scale.
     """
@@ -56,14 +56,9 @@ class Layer:
 
     @cached_property
     def errors(self) -> Tensor:
-        """E[((w - ŵ)·x)²] of each row at each level after GPTQ, `[levels, N]`."""
-        rows = len(self.weight)
-        # rows are rounded independently of each other: all levels in one run
-        weight = self.weight.repeat(len(self.levels), 1)
-        bits = torch.tensor(self.levels).repeat_interleave(rows)
-        H = self.statistics.second_moment
-        codes = quantise(weight, bits, self.group_size, H)
-        return output_error(codes, weight, H).view(len(self.levels), rows)
+        """E[((w - ŵ)·x)²] of each row at each level once rounded, `[levels, N]`."""
+        moment = self.statistics.second_moment
+        return output_errors(self.weight, self.levels, self.group_size, moment)
 
 
 def damage(criterion: str, layer: Layer) -> Tensor:

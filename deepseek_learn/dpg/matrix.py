@@ -1,91 +1,97 @@
 """A layer as a matrix product: what calibration, rounding and packed layers share.
 
-Linear: :math:`y = W x`, rows of x are tokens. Convolution (ungrouped): the same with
-patches as rows, :math:`W` `[N, K]` with K = kernel height x kernel width x channels in
-this order, so that a patch of a channels-last picture is copied in runs.
+Linear: :math:`y = W x`, rows of x are tokens. Convolution (ungrouped, in 1, 2 or 3
+dimensions): the same with patches as rows, :math:`W` `[N, K]` with K = kernel positions x
+channels in this order, so that a patch of a channels-last picture is copied in runs.
+Embedding: the rows of :math:`W` `[N, K]` are looked up, not multiplied. One matrix may
+belong to several layers (a language model's embedding and its tied head).
 """
 
-from collections.abc import Iterable
-from math import ceil
+from collections.abc import Callable, Iterable
+from math import ceil, prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS = 16  # rows that share their bits: one vector register of the kernels
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Filter = Callable[[str, nn.Module], bool]
 
 
 def is_supported(layer: nn.Module) -> bool:
-    """A linear layer, or a 2-D convolution without groups and with plain padding.
+    """A linear layer, an embedding, or a convolution, ungrouped and with plain padding.
 
     Subclasses compute something else, as far as anybody knows: they are left alone.
-    So are layers whose weight a hook computes at each call (pruned, weight-normed).
+    So are layers whose weight a hook computes at each call (pruned, weight-normed), and
+    embeddings that rescale their rows (`max_norm`).
     """
     if "weight" not in layer._parameters:
         return False
-    if type(layer) is nn.Conv2d:
+    if type(layer) in CONVOLUTIONS:
         plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return layer.groups == 1 and plain
+    if type(layer) is nn.Embedding:
+        return layer.max_norm is None
     return type(layer) is nn.Linear
 
 
 def weight_matrix(layer: nn.Module) -> Tensor:
     """The layer's weight as float32 `[N, K]`."""
-    weight = layer.weight.detach().float()
-    if weight.dim() == 4:  # [N, C, kh, kw] -> [N, kh, kw, C]
-        weight = weight.permute(0, 2, 3, 1)
-    return weight.reshape(len(weight), -1)
+    weight = layer.weight.detach().float()  # a convolution's is [N, C, *kernel]
+    return weight.movedim(1, -1).reshape(len(weight), -1)
 
 
 def layer_weight(matrix: Tensor, layer: nn.Module) -> Tensor:
     """`[N, K]` in the shape and dtype of the layer's weight."""
     weight = layer.weight
-    if weight.dim() == 4:
-        n, c, kh, kw = weight.shape
-        matrix = matrix.reshape(n, kh, kw, c).permute(0, 3, 1, 2)
-    return matrix.reshape(weight.shape).to(weight.dtype)
+    shape = (len(weight), *weight.shape[2:], weight.shape[1])  # [N, *kernel, C]
+    return matrix.reshape(shape).movedim(-1, 1).to(weight.dtype)
 
 
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
-    """The input `[..., K]` or `[B, C, H, W]` as the rows `[M, K]` that meet W."""
-    if not isinstance(layer, nn.Conv2d):
+    """The input `[..., K]` or `[B, C, *size]` as the rows `[M, K]` that meet W."""
+    if not isinstance(layer, CONVOLUTIONS):
         return x.reshape(-1, x.shape[-1])
     return patches(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
 
 
 def output_rows(layer: nn.Module, y: Tensor) -> Tensor:
-    """The output `[..., N]` or `[B, N, H, W]` as rows `[M, N]`."""
-    if isinstance(layer, nn.Conv2d):
-        y = y.permute(0, 2, 3, 1)
+    """The output `[..., N]` or `[B, N, *size]` as rows `[M, N]`."""
+    if isinstance(layer, CONVOLUTIONS):
+        y = y.movedim(1, -1)
     return y.reshape(-1, y.shape[-1])
 
 
 def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
-    """The patches of `[B, C, H, W]` as `[B * H' * W', kh * kw * C]`, one copy."""
-    if x.dim() != 4:
+    """The patches of `[B, C, *size]` as `[B * prod(size'), prod(kernel) * C]`, one copy."""
+    axes = len(kernel_size)
+    if x.dim() != axes + 2:
+        size = ("L", "H, W", "D, H, W")[axes - 1]
         raise ValueError(
-            f"a convolution's input must be [B, C, H, W]; got {list(x.shape)}."
+            f"a convolution's input must be [B, C, {size}]; got {list(x.shape)}."
         )
     if any(padding):
-        x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    x = x.permute(0, 2, 3, 1)  # [B, H, W, C]
-    batch, height, width, channels = x.shape
-    high, wide = output_size((height, width), kernel_size, stride, (0, 0), dilation)
-    sb, sh, sw, sc = x.stride()
-    windows = x.as_strided(  # [B, H', W', kh, kw, C], nothing copied yet
-        (batch, high, wide, *kernel_size, channels),
-        (sb, sh * stride[0], sw * stride[1], sh * dilation[0], sw * dilation[1], sc),
+        x = F.pad(x, [p for p in reversed(padding) for _ in range(2)])
+    x = x.movedim(1, -1)  # [B, *size, C]
+    batch, *size, channels = x.shape
+    size = output_size(size, kernel_size, stride, (0,) * axes, dilation)
+    first, *steps, last = x.stride()
+    moves = [step * s for step, s in zip(steps, stride, strict=True)]
+    inside = [step * d for step, d in zip(steps, dilation, strict=True)]
+    windows = x.as_strided(  # [B, *size', *kernel, C], nothing copied yet
+        (batch, *size, *kernel_size, channels), (first, *moves, *inside, last)
     )
-    columns = kernel_size[0] * kernel_size[1] * channels
-    return windows.reshape(batch * high * wide, columns)
+    return windows.reshape(batch * prod(size), prod(kernel_size) * channels)
 
 
-def output_size(size, kernel_size, stride, padding, dilation) -> tuple[int, int]:
-    """Height and width after a convolution."""
+def output_size(size, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
+    """Size of the output of a convolution, along each of its axes."""
     return tuple(
-        (size[i] + 2 * padding[i] - dilation[i] * (kernel_size[i] - 1) - 1) // stride[i]
-        + 1
-        for i in range(2)
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(
+            size, kernel_size, stride, padding, dilation, strict=True
+        )
     )
 
 
@@ -99,31 +105,70 @@ def pad_columns(matrix: Tensor, group_size: int) -> Tensor:
     return F.pad(matrix, (0, -matrix.shape[1] % group_size))
 
 
-def named_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Name → supported layer, each once.
+def named_layers(
+    model: nn.Module, filter: Filter | None = None
+) -> dict[str, nn.Module]:
+    """Name → supported layer, one for each matrix.
 
-    Left out are layers whose weight another module uses too (tied weights: storing one
-    of the two packed would store it twice); `left_in_float` says so.
+    Of layers that share their weight, the one that multiplies with it (a tied head, not
+    its embedding), else the first; `tied_layers` has the others. A weight that a module
+    of another kind uses too is left out; `left_in_float` says so.
+
+    Args:
+        filter: `filter(name, layer)` says which of them are wanted.
 
     Raises:
         TypeError: when `model` is no module.
-        ValueError: when it has no layer to compress.
+        ValueError: when it has no layer to compress, or is compressed already.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got a {type(model).__name__}.")
-    shared = _shared(model)
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if is_supported(module) and id(module.weight) not in shared
-    }
-    if not found:
+    _refuse_compressed(model)
+    layers = {names[0]: model.get_submodule(names[0]) for names in _matrices(model)}
+    if not layers:
         raise ValueError(
             f"model has no layer to compress: {type(model).__name__} holds no linear "
-            f"layer and no 2-D convolution (groups=1, zero padding) with a weight of "
-            f"its own."
+            f"layer, no embedding and no convolution (groups=1, zero padding) with a "
+            f"weight that only such layers use."
         )
-    return found
+    if filter is None:
+        return layers
+    chosen = {name: layer for name, layer in layers.items() if filter(name, layer)}
+    if not chosen:
+        raise ValueError(f"filter must leave a layer; it left none of {len(layers)}.")
+    return chosen
+
+
+def tied_layers(model: nn.Module) -> dict[str, str]:
+    """Name → the layer of `named_layers` whose matrix it uses too."""
+    return {name: first for first, *others in _matrices(model) for name in others}
+
+
+def _matrices(model: nn.Module) -> list[list[str]]:
+    """The names of the layers of each matrix that can be packed."""
+    modules, users = dict(model.named_modules()), {}  # users: parameter → their names
+    for name, module in modules.items():
+        for parameter in module._parameters.values():
+            users.setdefault(id(parameter), []).append(name)
+    return [
+        sorted(names, key=lambda name: isinstance(modules[name], nn.Embedding))
+        for key, names in users.items()
+        if all(_holds(modules[name], key) for name in names)
+    ]
+
+
+def _holds(module: nn.Module, key: int) -> bool:
+    return is_supported(module) and id(module.weight) == key
+
+
+def _refuse_compressed(model: nn.Module) -> None:
+    from .layers import DPGLayer  # which needs this module
+
+    if any(isinstance(module, DPGLayer) for module in model.modules()):
+        raise ValueError(
+            f"model must be the float model; this {type(model).__name__} is "
+            f"DPG-compressed already. Give the one that it was made from."
+        )
 
 
 def matching_layers(
@@ -153,22 +198,41 @@ def left_in_float(
 ) -> dict[str, str]:
     """Name → why, for each module with a matrix of weights that stays as it is.
 
+    Whatever the parameter is called: an attention's `in_proj_weight`, an LSTM's
+    `weight_hh_l0`, a table of positions.
+
     Args:
         packed: the names of the layers that are compressed; None: all that can be.
     """
+    tied, layers = tied_layers(model), named_layers(model)
+    packed = layers.keys() if packed is None else set(packed)
     shared, reasons = _shared(model), {}
-    if packed is not None:
-        left = named_layers(model).keys() - set(packed)
-        reasons = dict.fromkeys(sorted(left), "unused")
     for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if not isinstance(weight, Tensor) or weight.dim() < 2:
+        first = tied.get(name, name)
+        if first in packed:
             continue
-        if id(weight) in shared:
-            reasons[name] = "tied"
-        elif not is_supported(module):
-            reasons[name] = "grouped" if isinstance(module, nn.Conv2d) else "kind"
+        if first in layers:
+            reasons[name] = "unused"
+        elif any(map(_is_matrix, module.parameters(recurse=False))):
+            reasons[name] = _reason(module, shared)
     return reasons
+
+
+def own_bytes(module: nn.Module) -> int:
+    """Bytes of a module's own parameters and buffers, without its submodules'."""
+    tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    return sum(size > 1 for size in weight.shape) >= 2
+
+
+def _reason(module: nn.Module, shared: set[int]) -> str:
+    own = filter(_is_matrix, module.parameters(recurse=False))
+    if any(id(weight) in shared for weight in own):
+        return "tied"
+    return "grouped" if isinstance(module, CONVOLUTIONS) else "kind"
 
 
 def _shared(model: nn.Module) -> set[int]:

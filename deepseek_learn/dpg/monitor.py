@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ..catalogue import text
 from ..report import Report
 from .kernels import count_active
-from .matrix import named_layers
+from .matrix import CONVOLUTIONS, Filter, named_layers
 
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 GROUPS = ("core", "medium", "low")
 
 
@@ -84,7 +84,7 @@ class DynamicParameterGroup:
     """Watches a model while it runs, and groups its neurons by activation frequency.
 
     Args:
-        model: any module with linear layers or 2-D convolutions.
+        model: any module with linear layers or convolutions.
         activation_threshold: above it a neuron is core (the guide: 0.7).
         low_threshold: below it a neuron is low (the guide: 0.3).
         core_ratio: instead of thresholds, the most active share of each layer is core,
@@ -93,6 +93,7 @@ class DynamicParameterGroup:
         every: watch only every so many calls of the model. Counting reads each output
             once more, which costs several per cent of a forward (the ledger has the
             figures, claim C1); the counts of the calls watched stay exact.
+        filter: `filter(name, layer)` says which layers to watch.
 
     It watches inside `with`, or between `attach()` and `detach()`:
 
@@ -108,6 +109,7 @@ class DynamicParameterGroup:
         low_threshold: float = 0.3,
         core_ratio: float | None = None,
         every: int = 1,
+        filter: Filter | None = None,
     ):
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(
@@ -122,7 +124,10 @@ class DynamicParameterGroup:
             raise ValueError(
                 f"core_ratio must be above 0 and at most 0.5; got {core_ratio!r}."
             )
-        self.model, self.layers = model, named_layers(model)
+        self.model, self.layers = model, named_layers(model, filter)
+        for name, layer in list(self.layers.items()):
+            if isinstance(layer, nn.Embedding):  # its rows are no neurons
+                del self.layers[name]
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
         self._normed: set[str] = set()  # layers that a norm follows
@@ -216,7 +221,7 @@ class DynamicParameterGroup:
             return
         counted = None
         if name not in self._normed:
-            counted = active(output, isinstance(layer, nn.Conv2d))
+            counted = active(output, isinstance(layer, CONVOLUTIONS))
             self._add(name, *counted)
         # a norm may follow: then its output counts instead (see `_after_norm`)
         self._last[name] = weakref.ref(output), counted
@@ -233,7 +238,7 @@ class DynamicParameterGroup:
             self._add(name, -counted[0], -counted[1])
             self._last[name] = seen, None
             self._normed.add(name)
-        self._add(name, *active(output, isinstance(norm, nn.BatchNorm2d)))
+        self._add(name, *active(output, isinstance(norm, NORMS) and output.dim() > 2))
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
         self._active[name] = self._active[name] + counts
@@ -244,11 +249,15 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
     """Positions at which each neuron is above zero, int64 `[N]`, and how many there are.
 
     Args:
-        y: `[B, N, H, W]` if `channels_first`, else `[..., N]`.
+        y: `[B, N, *size]` if `channels_first`, else `[..., N]`.
     """
     neurons = y.shape[1] if channels_first else y.shape[-1]
     places = y.numel() // neurons
-    if channels_first and y.is_contiguous(memory_format=torch.channels_last):
+    if (
+        channels_first
+        and y.dim() == 4
+        and y.is_contiguous(memory_format=torch.channels_last)
+    ):
         y, channels_first = y.permute(0, 2, 3, 1), False
     y = y.detach().contiguous()
     outer = len(y) if channels_first else places

@@ -49,6 +49,7 @@ class Part:
         order: int32 `[rows]`, the output of each stored row, -1 for padding.
         step, zero: value = step * (code - zero) * scale.
         accumulate: add to the output instead of setting it.
+        first: the stored row with which it begins.
     """
 
     planes: tuple[Tensor, ...]
@@ -58,6 +59,7 @@ class Part:
     step: float
     zero: float
     accumulate: bool
+    first: int
 
 
 class PackedMatrix(nn.Module):
@@ -78,6 +80,7 @@ class PackedMatrix(nn.Module):
         self.padded = ceil(columns / group_size) * group_size
         self.segments = segments
         self.max_bits, self.refined, self.wide, self.generation = 8, True, False, 0
+        self._inverse: tuple[int, Tensor] | None = None
         for segment in segments:
             for name, shape, dtype in self.tensors_of(segment):
                 self.register_buffer(name, torch.empty(shape, dtype=dtype))
@@ -115,10 +118,32 @@ class PackedMatrix(nn.Module):
             planes = tuple(getattr(self, f"{prefix}{i}") for i in range(len(widths)))
             order = self.order[segment.first : segment.first + segment.rows]
             step, zero = step_and_zero(segment.bits, sum(widths))
-            found.append(
-                Part(planes, widths, self.scale_of(segment), order, step, zero, refine)
-            )
+            scale, first = self.scale_of(segment), segment.first
+            found.append(Part(planes, widths, scale, order, step, zero, refine, first))
         return found
+
+    def lookup(self, index: Tensor) -> Tensor:
+        """Rows of the matrix in use, int64 `[...]` → float32 `[..., K]`.
+
+        Only they are unpacked.
+        """
+        place = self._places()[index.flatten()]
+        found = self.order.new_zeros(len(place), self.padded, dtype=torch.float32)
+        for part in self.parts():
+            inside = (place >= part.first) & (place < part.first + len(part.order))
+            rows = place[inside] - part.first
+            found[inside] += part_values(part, self.group_size, rows)
+        return found[:, : self.columns].view(*index.shape, self.columns)
+
+    def _places(self) -> Tensor:
+        """The stored row of each row, int64 `[N]`; made once until tensors move."""
+        if self._inverse is None or self._inverse[0] != self.generation:
+            rows = torch.arange(len(self.order), device=self.order.device)
+            real = self.order >= 0
+            inverse = rows.new_empty(self.rows)
+            inverse[self.order[real].long()] = rows[real]
+            self._inverse = self.generation, inverse
+        return self._inverse[1]
 
     def dequantise(self) -> Tensor:
         """The matrix in use, float32 `[N, K]`."""
@@ -142,14 +167,15 @@ class PackedMatrix(nn.Module):
         return f"[{self.rows}, {self.columns}], G={self.group_size}: {terms}"
 
 
-def part_values(part: Part, group_size: int) -> Tensor:
-    """The weights of a part, float32 `[rows, K']`."""
+def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
+    """The weights of a part, float32 `[rows, K']`, or of some of its `rows` only."""
     codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
     for plane, width in zip(part.planes, part.widths, strict=True):
-        codes = (codes << width) | unpack(plane, width)
-    groups = codes.float().view(len(codes), -1, group_size)
-    values = (groups - part.zero) * (part.scale.float() * part.step).T[:, :, None]
-    return values.reshape(len(codes), -1)
+        codes = (codes << width) | unpack(plane, width, rows)
+    scale = part.scale if rows is None else part.scale[:, rows]
+    groups = codes.float().unflatten(1, (-1, group_size))
+    values = (groups - part.zero) * (scale.float() * part.step).T[:, :, None]
+    return values.flatten(1)
 
 
 def pack_matrix(

@@ -43,13 +43,16 @@ def pack(codes: Tensor, width: int) -> Tensor:
     return packed.transpose(1, 2).reshape(rows // ROWS, -1, 64).contiguous()
 
 
-def unpack(plane: Tensor, width: int) -> Tensor:
-    """The codes `[rows, K]` of a packed plane: the inverse of `pack`."""
-    each = 8 // width
+def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
+    """The codes `[rows, K]` of a packed plane, or of some of its `rows` (int64 `[n]`)."""
     lanes = plane.view(len(plane), -1, ROWS, 4)  # [nb, kb, 16, 4]
+    if rows is None:
+        lanes = lanes.transpose(1, 2).flatten(0, 1)  # [rows, kb, 4]
+    else:
+        lanes = lanes[rows // ROWS, :, rows % ROWS]
+    each = 8 // width
     parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(each)]
-    codes = torch.stack(parts, 3)  # [nb, kb, 16, P, 4]
-    return codes.transpose(1, 2).reshape(len(plane) * ROWS, -1)
+    return torch.stack(parts, 2).flatten(1)  # from [rows, kb, P, 4]
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:

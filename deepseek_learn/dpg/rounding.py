@@ -19,6 +19,8 @@ from .matrix import check_finite, pad_columns
 
 BITS = (2, 3, 4, 5, 6, 8)
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.72, 0.64, 0.56)  # of a group's largest weight
+ROWS_AT_ONCE = 4096  # a group of so many rows stays in the processor's cache
+COLUMNS_AT_ONCE = 16  # of GPTQ: then their errors go to the rest of the group
 
 
 @dataclass(frozen=True)
@@ -63,34 +65,22 @@ def quantise(
         weight: `[N, K]`.
         bits: one of 2, 3, 4, 5, 6, 8 for all rows, or one a row `[N]`.
         group_size: weights that share a scale.
-        second_moment: `[K, K]`, E[x xᵀ] of the layer's inputs. None: round to nearest.
+        second_moment: `[K, K]`, E[x xᵀ] of the layer's inputs. Its diagonal alone `[K]`:
+            round to nearest, the scales chosen by it. None: all inputs count alike.
         damp: share of the mean diagonal that is added to it (GPTQ).
 
     Raises:
         ValueError: for a weight that is no finite matrix, bits that are none of these,
             no group size, or a second moment of another size or not finite.
     """
-    if weight.dim() != 2 or not weight.numel():
-        raise ValueError(f"weight must be a matrix [N, K]; got {list(weight.shape)}.")
-    if not isinstance(group_size, int) or group_size < 1:
-        raise ValueError(f"group_size must be a number of weights; got {group_size!r}.")
-    check_finite(weight, "weight")
-    bits = _bits_a_row(bits, len(weight))
-    columns = weight.shape[1]
-    weight = pad_columns(weight.detach().float(), group_size)
-    if second_moment is None:
-        importance = torch.ones(weight.shape[1])
-        codes, scale = _nearest(weight, bits, group_size, importance)
-    else:
-        if second_moment.shape != (columns, columns):
-            raise ValueError(
-                f"second_moment must be [K, K] with K = {columns}; got "
-                f"{list(second_moment.shape)}."
-            )
-        check_finite(second_moment, "second_moment")
-        factor, importance = _factor(second_moment, weight.shape[1], damp)
-        codes, scale = _gptq(weight, bits, group_size, factor, importance)
-    return Codes(codes, scale, bits, columns)
+    facts = _checked(weight, group_size, second_moment, damp)
+    bits, parts = _bits_a_row(bits, len(weight)), []
+    for some, of_some in zip(
+        weight.split(ROWS_AT_ONCE), bits.split(ROWS_AT_ONCE), strict=True
+    ):
+        parts.append(_rounded(some, of_some, facts)[:2])
+    codes, scales = (list(part) for part in zip(*parts, strict=True))
+    return Codes(torch.cat(codes), torch.cat(scales, 1), bits, weight.shape[1])
 
 
 def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> Tensor:
@@ -98,7 +88,33 @@ def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> 
     difference = weight.float() - codes.dequantise()
     if second_moment is None:
         return difference.square().sum(1)
+    if second_moment.dim() == 1:  # the inputs are taken to be uncorrelated
+        return difference.square() @ second_moment
     return ((difference @ second_moment) * difference).sum(1).clamp(min=0)
+
+
+def output_errors(
+    weight: Tensor,
+    levels: tuple[int, ...],
+    group_size: int,
+    second_moment: Tensor | None,
+    damp: float = 0.01,
+) -> Tensor:
+    r"""`output_error` of each row at each of `levels` bits, `[levels, N]`.
+
+    It comes for nothing with GPTQ: its error e_k at each column, divided by
+    :math:`U_{kk}`, gives :math:`W - \hat W = E U`, and with the damped
+    :math:`H + \lambda I = (U^\top U)^{-1}`
+
+    .. math:: \delta H \delta^\top = \sum_k e_k^2 - \lambda \sum_k \delta_k^2.
+    """
+    facts, parts = _checked(weight, group_size, second_moment, damp), []
+    # rows are rounded independently of each other: all levels in one run
+    for some in weight.split(max(1, ROWS_AT_ONCE // len(levels))):
+        bits = torch.tensor(levels).repeat_interleave(len(some))
+        error = _rounded(some.repeat(len(levels), 1), bits, facts)[2]
+        parts.append(error.view(len(levels), len(some)))
+    return torch.cat(parts, 1).clamp(min=0)
 
 
 def _bits_a_row(bits: int | Tensor, rows: int) -> Tensor:
@@ -121,13 +137,13 @@ def search_scale(group: Tensor, bits: Tensor, importance: Tensor) -> Tensor:
     each weight counted by `importance` `[G]`. Scales are bfloat16 values.
     """
     half = 2.0 ** (bits - 1)
+    low, high = -half[:, None], half[:, None] - 1
     largest = group.abs().amax(1).clamp(min=1e-9)
     best = best_error = None
     for clip in CLIPS:
         scale = (largest * clip / (half - 0.5)).bfloat16().float()
-        rounded = round_to(group, scale[:, None], half[:, None])
-        error = ((rounded - half[:, None]) * scale[:, None] - group).square()
-        error = (error * importance).sum(1)
+        error = (group / scale[:, None]).round_().clamp_(low, high)
+        error = error.mul_(scale[:, None]).sub_(group).square_() @ importance
         better = error < best_error if best is not None else None
         best = scale if best is None else torch.where(better, scale, best)
         best_error = error if better is None else torch.minimum(error, best_error)
@@ -135,47 +151,113 @@ def search_scale(group: Tensor, bits: Tensor, importance: Tensor) -> Tensor:
 
 
 def round_to(weight: Tensor, scale: Tensor, half: Tensor) -> Tensor:
-    """The nearest code, as a float: `clamp(round(w / s + 2^(b-1)), 0, 2^b - 1)`."""
-    codes = (weight / scale + half).round()
-    return torch.minimum(codes.clamp(min=0), 2 * half - 1)
+    """The nearest code, as a float: w / s rounded, from -2^(b-1) on, plus 2^(b-1)."""
+    return (weight / scale).round().clamp(-half, half - 1) + half
 
 
-def _nearest(weight, bits, group_size, importance):
-    half = 2.0 ** (bits - 1)
-    codes, scales = torch.empty(weight.shape, dtype=torch.uint8), []
-    for start in range(0, weight.shape[1], group_size):
-        columns = slice(start, start + group_size)
-        scale = search_scale(weight[:, columns], bits, importance[columns])
-        codes[:, columns] = round_to(weight[:, columns], scale[:, None], half[:, None])
-        scales.append(scale.bfloat16())
-    return codes, torch.stack(scales)
+@dataclass(frozen=True)
+class _Facts:
+    """What rounding a matrix needs beside its rows.
+
+    Attributes:
+        importance: `[K']` of each column.
+        factor: GPTQ's upper Cholesky factor U `[K', K']` of H⁻¹, or None.
+        ridge: λ, what was added to H.
+    """
+
+    group_size: int
+    importance: Tensor
+    factor: Tensor | None = None
+    ridge: float = 0.0
 
 
-def _factor(second_moment: Tensor, padded: int, damp: float) -> tuple[Tensor, Tensor]:
-    """GPTQ's upper Cholesky factor of H⁻¹, and H's diagonal; padding as unit inputs."""
+def _checked(weight, group_size, second_moment, damp) -> _Facts:
+    if weight.dim() != 2 or not weight.numel():
+        raise ValueError(f"weight must be a matrix [N, K]; got {list(weight.shape)}.")
+    if not isinstance(group_size, int) or group_size < 1:
+        raise ValueError(f"group_size must be a number of weights; got {group_size!r}.")
+    check_finite(weight, "weight")
+    columns = weight.shape[1]
+    padded = columns + -columns % group_size
+    if second_moment is None:
+        return _Facts(group_size, torch.ones(padded))
+    if second_moment.shape not in ((columns, columns), (columns,)):
+        raise ValueError(
+            f"second_moment must be [K, K] with K = {columns}, or its diagonal [K]; got "
+            f"{list(second_moment.shape)}."
+        )
+    check_finite(second_moment, "second_moment")
+    if second_moment.dim() == 1:
+        return _Facts(group_size, pad_columns(second_moment[None], group_size)[0])
+    return _Facts(group_size, *_factor(second_moment, padded, damp))
+
+
+def _factor(second_moment: Tensor, padded: int, damp: float) -> tuple:
+    """H's diagonal, GPTQ's upper Cholesky factor of H⁻¹, λ; padding as unit inputs."""
     H = torch.eye(padded, dtype=torch.float64)
     columns = len(second_moment)
     H[:columns, :columns] = second_moment.double()
     diagonal = H.diagonal()
-    diagonal[:columns] += damp * diagonal[:columns].mean() + 1e-9
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(H))
-    factor = torch.linalg.cholesky(inverse, upper=True)
-    return factor.float(), diagonal.float()
+    ridge = damp * diagonal[:columns].mean().item() + 1e-9
+    diagonal[:columns] += ridge
+    # with rows and columns in reverse order, H = L Lᵀ makes U = L⁻¹ in that order
+    reverse = torch.linalg.cholesky(H.flip(0, 1))
+    eye = torch.eye(padded, dtype=torch.float64)
+    factor = torch.linalg.solve_triangular(reverse, eye, upper=False).flip(0, 1)
+    return diagonal.float(), factor.float(), ridge
 
 
-def _gptq(weight, bits, group_size, factor, importance):
-    weight, half = weight.clone(), 2.0 ** (bits - 1)
-    codes, scales = torch.empty(weight.shape, dtype=torch.uint8), []
-    for start in range(0, weight.shape[1], group_size):
-        end = start + group_size
-        scale = search_scale(weight[:, start:end], bits, importance[start:end])
-        scales.append(scale.bfloat16())
-        errors = weight.new_empty(len(weight), group_size)
-        for k in range(start, end):
-            code = round_to(weight[:, k], scale, half)
-            codes[:, k] = code
-            error = (weight[:, k] - (code - half) * scale) / factor[k, k]
-            weight[:, k + 1 : end] -= error[:, None] * factor[k, k + 1 : end]
-            errors[:, k - start] = error
-        weight[:, end:] -= errors @ factor[start:end, end:]
-    return codes, torch.stack(scales)
+def _rounded(weight: Tensor, bits: Tensor, facts: _Facts) -> tuple:
+    """Codes `[N, K']`, scales `[K' / G, N]` and the outputs' errors `[N]` of some rows."""
+    exact = pad_columns(weight.detach().float(), facts.group_size)
+    columns = exact.T.clone(memory_format=torch.contiguous_format)  # [K', N]
+    half = 2.0 ** (bits - 1)
+    if facts.factor is None:
+        scales, error = _nearest(columns, half, bits, facts)
+    else:
+        scales, error = _gptq(columns, half, bits, facts)
+    if facts.ridge:
+        width, scale = facts.group_size, torch.stack(scales)[:, None]
+        rounded = (columns.view(len(scales), width, -1) * scale).view_as(columns)
+        error -= facts.ridge * (rounded - exact.T).square_().sum(0)
+    codes = columns.add_(half).to(torch.uint8).T.contiguous()
+    return codes, torch.stack(scales).bfloat16(), error
+
+
+def _nearest(W, half, bits, facts):
+    """`W` `[K', N]` becomes its codes, zero in the middle; scales and errors."""
+    scales, total = [], W.new_zeros(W.shape[1])
+    for start in range(0, len(W), facts.group_size):
+        group = W[start : start + facts.group_size]
+        importance = facts.importance[start : start + facts.group_size]
+        scale = search_scale(group.T, bits, importance)
+        codes = (group / scale).round_().clamp_(-half, half - 1)
+        total += importance @ (codes * scale).sub_(group).square_()
+        group.copy_(codes)
+        scales.append(scale)
+    return scales, total
+
+
+def _gptq(W, half, bits, facts):
+    """`W` `[K', N]` becomes its codes, zero in the middle; scales and errors."""
+    U, size, scales = facts.factor, facts.group_size, []
+    steps, total = U.diagonal().tolist(), W.new_zeros(W.shape[1])
+    errors = W.new_empty(size, W.shape[1])
+    for start in range(0, len(W), size):
+        end = start + size
+        scale = search_scale(W[start:end].T, bits, facts.importance[start:end])
+        scales.append(scale)
+        for first in range(start, end, COLUMNS_AT_ONCE):
+            last = min(first + COLUMNS_AT_ONCE, end)
+            for k in range(first, last):
+                code = (W[k] / scale).round_().clamp_(-half, half - 1)
+                error = errors[k - start]
+                torch.addcmul(W[k], code, scale, value=-1, out=error)
+                error /= steps[k]
+                W[k + 1 : last].addr_(U[k, k + 1 : last], error, alpha=-1)
+                W[k] = code
+            of_block = errors[first - start : last - start]
+            W[last:end].addmm_(U[first:last, last:end].T, of_block, alpha=-1)
+        W[end:].addmm_(U[start:end, end:].T, errors, alpha=-1)
+        total += errors.square().sum(0)
+    return scales, total

@@ -20,9 +20,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import DamagedFileError
 from ..files import whole
-from .compression import assemble, packed_layer
-from .layers import DPGConv2d, packed_layers
-from .matrix import named_layers
+from .compression import assemble
+from .layers import DPGConv, DPGEmbedding, packed_layer, packed_layers, share_matrix
+from .matrix import CONVOLUTIONS, named_layers, tied_layers
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
@@ -38,7 +38,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
             at `path` is then unchanged.
     """
     path = Path(path)
-    layers = {name: _facts(layer) for name, layer in packed_layers(model).items()}
+    packed = packed_layers(model)
+    layers = {name: _facts(layer) for name, layer in packed.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     # one storage under two names (a layer used twice) is written once
     first = {t.data_ptr(): k for k, t in reversed(tensors.items()) if t.numel()}
@@ -46,6 +47,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     aliases = {k: v for k, v in same.items() if k != v}
     tensors = {k: v for k, v in tensors.items() if k not in aliases}
     manifest = {"model": type(model).__name__, "layers": layers, "aliases": aliases}
+    if tied := _tied(packed):
+        manifest["tied"] = tied
     header = json.dumps(manifest, sort_keys=True)
     metadata = {"format": FORMAT, "version": str(VERSION), "manifest": header}
     metadata["sha256"] = _digest(tensors, header)
@@ -63,7 +66,7 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     Args:
         path: a file that `save` wrote.
         model: the same network as the one compressed, with any weights, or made under
-            `torch.device("meta")` with none.
+            `torch.device("meta")` with none (then without buffers that no file holds).
         map_refinement: leave refine planes in the file and map them into memory;
             `drop_refinement` gives the memory back.
 
@@ -71,6 +74,8 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
         FileNotFoundError: when there is no such file.
         DamagedFileError: for a file that is no such model, is damaged, is of a newer
             version, or is of another network. `model` is never changed.
+        ValueError: for a model on the meta device that has buffers outside of its
+            state dict (`persistent=False`): nothing could fill them.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,6 +86,7 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     if map_refinement:
         refine = tuple(f"{name}.matrix.refine".lstrip(".") for name in new)
         tensors |= _mapped(file, [k for k in tensors if k.startswith(refine)])
+    _refuse_meta(model)
     names = result.state_dict().keys()
     tensors |= {k: tensors[v] for k, v in file.manifest["aliases"].items()}
     if names != tensors.keys():
@@ -91,9 +97,21 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     return _filled(result, tensors, path)
 
 
+def _refuse_meta(model: nn.Module) -> None:
+    """Refuse buffers on the meta device that no file holds."""
+    stored = model.state_dict().keys()
+    empty = [n for n, b in model.named_buffers() if b.is_meta and n not in stored]
+    if empty:
+        raise ValueError(
+            f"model has buffers on the meta device that are in no file "
+            f"(persistent=False): {', '.join(empty)}. Make it on the CPU instead."
+        )
+
+
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """The model with empty packed layers, and these by name."""
     layers = named_layers(model)
+    layers |= {name: model.get_submodule(name) for name in tied_layers(model)}
     shapes = {name: _shape(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(
@@ -106,6 +124,8 @@ def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dic
             segments = tuple(Segment(**segment) for segment in facts["segments"])
             matrix = PackedMatrix(*facts["matrix"], segments)
             new[name] = packed_layer(layers[name], matrix)
+        for name, first in manifest.get("tied", {}).items():
+            share_matrix(new[name], new[first])
         return assemble(model, new), new
 
 
@@ -126,6 +146,14 @@ def drop_refinement(model: nn.Module) -> int:
     return sum(length for _, length in mapped)
 
 
+def _tied(packed: dict) -> dict[str, str]:
+    """Name → the layer that has the same packed matrix."""
+    first: dict[int, str] = {}
+    embeddings_last = sorted(packed, key=lambda n: isinstance(packed[n], DPGEmbedding))
+    names = {n: first.setdefault(id(packed[n].matrix), n) for n in embeddings_last}
+    return {name: other for name, other in names.items() if name != other}
+
+
 def _facts(layer) -> dict:
     matrix = layer.matrix
     return {
@@ -137,7 +165,9 @@ def _facts(layer) -> dict:
 
 def _shape(layer: nn.Module) -> list:
     """What must be equal for a packed weight to fit: sizes, geometry, bias."""
-    if isinstance(layer, nn.Conv2d | DPGConv2d):
+    if isinstance(layer, nn.Embedding | DPGEmbedding):
+        return ["embedding", layer.num_embeddings, layer.embedding_dim]
+    if isinstance(layer, (*CONVOLUTIONS, DPGConv)):
         sizes = [layer.out_channels, layer.in_channels]
         for each in (layer.kernel_size, layer.stride, layer.padding, layer.dilation):
             sizes += list(each)

@@ -52,7 +52,7 @@ class Cache:
         if ahead < 0:
             raise ValueError(f"ahead must be at least 0; got {ahead}.")
         self.model, self.capacity, self.ahead = model, capacity, ahead
-        device = model.lm_head.weight.device
+        device = model.model.norm.weight.device  # a packed head unpacks its own
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         self.longest = self.lengths
         self.end = 0

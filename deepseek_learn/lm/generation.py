@@ -74,7 +74,7 @@ def stream(
             for them.
     """
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
-    device = model.lm_head.weight.device
+    device = model.model.norm.weight.device  # a packed head unpacks its own
     generator = torch.Generator(device)
     generator.manual_seed(seed) if seed is not None else generator.seed()
 

@@ -97,3 +97,27 @@ class Twice(nn.Module):
 def twice(seed: int = 0) -> Twice:
     torch.manual_seed(seed)
     return Twice().eval()
+
+
+class Waves(nn.Module):
+    """`[B, 3, H, W]` → 4 classes, by convolutions in one and in three dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv1d(3, 10, 5, 2, 2, 2)
+        self.three = nn.Conv3d(2, 6, (3, 2, 1), (2, 1, 1), (1, 0, 1), bias=False)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.one(x.flatten(2)))  # [B, 10, L]
+        y = self.three(y.view(len(x), 2, 5, -1, 2))
+        return self.head(y.mean((2, 3, 4)))
+
+
+def waves(seed: int = 0) -> Waves:
+    torch.manual_seed(seed)
+    return Waves().eval()
+
+
+def waveforms(count: int = 6) -> Tensor:
+    return pictures(count, size=(8, 8))

@@ -364,7 +364,53 @@ def test_groups_of_another_model():
             dpg.by_groups(other, groups)
 
 
-@pytest.mark.parametrize("model", [nn.ReLU(), nn.Embedding(3, 2)])
+def test_bits_by_name_come_before_the_budget_and_are_not_of_it():
+    model, calibration = made("net")
+    free = dpg.allocate(model, calibration, 3)
+    fixed = dpg.allocate(model, calibration, 3, layer_bits={"conv*": 8, "conv2": 2})
+    assert set(fixed.bits["conv1"].tolist()) == set(fixed.bits["conv2"].tolist()) == {8}
+    fixed = dpg.allocate(model, calibration, 3, layer_bits={"conv2": 2, "conv*": 8})
+    assert set(fixed.bits["conv1"].tolist()) == {8}
+    assert set(fixed.bits["conv2"].tolist()) == {2}  # the first that fits counts
+    rest = {n: c for n, c in calibration.layers.items() if "conv" not in n}
+    alone = dpg.allocate(model, dpg.Calibration(rest, 6), 3)
+    for name, bits in alone.bits.items():
+        assert torch.equal(bits, fixed.bits[name])
+    assert fixed.damage["conv1"] < free.damage["conv1"]
+    assert fixed.damage["conv2"] > free.damage["conv2"]
+    same = dpg.uniform(model, 3, layer_bits={"head": 6})
+    assert {n: set(b.tolist()) for n, b in same.bits.items()} == {
+        n: {6 if n == "head" else 3} for n in free.bits
+    }
+    every = dpg.allocate(model, calibration, 3, layer_bits={"*": 5})
+    assert all(set(b.tolist()) == {5} for b in every.bits.values())
+
+
+@pytest.mark.parametrize(
+    ("layer_bits", "sentence"),
+    [
+        ({"body": 4}, r"'body' fits none of 4, such as 'conv1'"),
+        ({"head": 7}, r"layer_bits must be of \(2, 3, 4, 5, 6, 8\); 'head' has 7"),
+        ({"head": True}, r"'head' has True"),
+        ({"norm1": 4}, r"'norm1' fits none"),
+    ],
+)
+def test_bits_by_name_that_are_refused(layer_bits, sentence):
+    model, calibration = made("net")
+    for call in (
+        lambda: dpg.allocate(model, calibration, layer_bits=layer_bits),
+        lambda: dpg.uniform(model, 4, layer_bits=layer_bits),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+
+
+def test_uniform_bits_of_chosen_layers():
+    chosen = dpg.uniform(net(), 4, filter=lambda name, layer: "conv" in name)
+    assert list(chosen.bits) == ["conv1", "conv2"]
+
+
+@pytest.mark.parametrize("model", [nn.ReLU(), nn.LSTM(3, 2)])
 def test_a_model_with_nothing_to_compress(model):
     with pytest.raises(ValueError, match="model has no layer to compress"):
         dpg.uniform(model, 4)

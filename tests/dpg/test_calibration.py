@@ -1,6 +1,8 @@
 """Calibration: exact moments, Fisher information, and a model that stays as it was."""
 
 import copy
+from collections import UserDict
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,16 +10,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepseek_learn import catalogue, dpg
-from deepseek_learn.dpg.calibration import check_calibration, input_of
+from deepseek_learn.dpg.calibration import check_calibration, drawn_labels, input_of
 from deepseek_learn.dpg.matrix import input_rows, named_layers, output_rows
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
 
 
+def products(model):
+    """The layers that multiply: all but embeddings."""
+    layers = named_layers(model).items()
+    return {n: m for n, m in layers if not isinstance(m, nn.Embedding)}
+
+
 def seen(model, x):
     """Layer → (input rows, output rows) of one forward, float64, by hooks of our own."""
     found, handles = {}, []
-    for name, layer in named_layers(model).items():
+    for name, layer in products(model).items():
 
         def hook(layer, inputs, output, name=name):
             rows = input_rows(layer, inputs[0].double()), output_rows(layer, output)
@@ -85,7 +93,7 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
         scores = model(x)
     scores = scores.reshape(-1, scores.shape[-1])
     generator = torch.Generator().manual_seed(3)
-    labels = torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
+    labels = drawn_labels(scores, generator)
     # an offset of zero behind each layer: its gradient is the output's
     offsets, handles = {}, []
 
@@ -97,7 +105,7 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
 
         return hook
 
-    for name, layer in named_layers(model).items():
+    for name, layer in products(model).items():
         handles.append(layer.register_forward_hook(add(name)))
     scores = model(x)
     scores = scores.reshape(-1, scores.shape[-1])
@@ -110,6 +118,155 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
         torch.testing.assert_close(
             measured[name].gradient.double(), wanted, rtol=1e-4, atol=1e-9
         )
+
+
+def test_labels_are_drawn_by_their_probability():
+    scores = torch.tensor([[0.0, 1.0, -1e9, 2.0], [-1e9, 5.0, -1e9, -1e9]])
+    rows = scores.repeat_interleave(20_000, 0)
+    labels = drawn_labels(rows, torch.Generator().manual_seed(0)).view(2, -1)
+    p = scores.double().softmax(1)
+    share = torch.stack([(labels == k).double().mean(1) for k in range(4)], 1)
+    assert ((share - p).abs() <= 5 * (p * (1 - p) / 20_000).sqrt()).all()
+    assert labels.dtype == torch.int64
+
+
+class Looked(nn.Module):
+    """Tokens `[B, T]` → logits `[B, T, 5]`: an embedding, a bend, a head."""
+
+    def __init__(self, tied=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.head = nn.Embedding(5, 8), nn.Linear(8, 5, bias=False)
+        if tied:
+            self.head.weight = self.table.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.table(x)))
+
+
+def gradients_of_the_table(model, x, labels):
+    """Squared gradients of each looked-up row, float64 `[M, K]`."""
+    looked_up = model.table(x).detach().requires_grad_()
+    scores = F.linear(torch.tanh(looked_up), model.head.weight).flatten(0, 1)
+    F.cross_entropy(scores, labels, reduction="sum").backward()
+    return looked_up.grad.flatten(0, 1).double().square(), scores.detach()
+
+
+def test_an_embedding_has_frequencies_and_gradients_of_its_tokens():
+    model, x = Looked(), torch.tensor([[0, 0, 1], [2, 0, 1]])  # 3 and 4 never occur
+    facts = dpg.calibrate(model, [x[:1], x[1:]], seed=3).layers["table"]
+    assert facts.frequency.tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6, 0, 0])
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        labels = [drawn_labels(model(some)[0], generator) for some in x.split(1)]
+    squares, _ = gradients_of_the_table(model, x, torch.cat(labels))
+    sums = torch.zeros(5, dtype=torch.float64)
+    sums.index_add_(0, x.flatten(), squares.mean(1))
+    # Laplace: every token once more than it occurred, with the mean gradient
+    wanted = (sums + sums.sum() / 6) * 6 / (6 + 5) / 2
+    torch.testing.assert_close(facts.gradient.double(), wanted, rtol=1e-4, atol=0)
+    relative = squares.mean(0) / squares.mean()
+    torch.testing.assert_close(
+        facts.second_moment.double(), relative, rtol=1e-4, atol=0
+    )
+
+
+def test_a_tied_matrix_bears_the_damage_of_both_its_uses():
+    tied, x = Looked(tied=True), torch.tensor([[0, 0, 1], [2, 0, 1]])
+    calibration = dpg.calibrate(tied, [x])
+    assert list(calibration.layers) == ["head"]
+    facts, apart = calibration.layers["head"], Looked()
+    apart.load_state_dict(tied.state_dict())  # the same numbers, twice
+    both = dpg.calibrate(apart, [x]).layers
+
+    def at_stake(seen):
+        moment = seen.second_moment.double()
+        moment = moment.diagonal() if moment.dim() == 2 else moment
+        return seen.gradient.double() * moment.mean()
+
+    wanted = at_stake(both["head"]) + at_stake(both["table"])
+    torch.testing.assert_close(at_stake(facts), wanted, rtol=1e-5, atol=0)
+    weights = [at_stake(both[name]).sum() / wanted.sum() for name in ("head", "table")]
+    H, D = (both[name].second_moment.double() for name in ("head", "table"))
+    moment = weights[0] * H + weights[1] * torch.diag(D) * H.diagonal().mean()
+    torch.testing.assert_close(
+        facts.second_moment.double(), moment, rtol=1e-5, atol=1e-8
+    )
+    assert torch.equal(facts.frequency, both["head"].frequency)
+
+
+def test_without_correlations_moments_are_the_diagonals():
+    model, x, seen = net(), pictures(), []
+    model.register_forward_pre_hook(
+        lambda *_: seen.append(torch.get_float32_matmul_precision())
+    )
+    full, diagonal = (
+        dpg.calibrate(model, [x], correlations=c).layers for c in (True, False)
+    )
+    for name, facts in full.items():
+        # the factors of a product may be bfloat16's: each is off by 2^-9 at most, and
+        # a square by twice that; a few layers add theirs up
+        torch.testing.assert_close(
+            diagonal[name].second_moment,
+            facts.second_moment.diagonal(),
+            rtol=2**-4,
+            atol=1e-3,
+        )
+        assert diagonal[name].gradient.shape == facts.gradient.shape
+    assert seen == ["highest", "medium"]
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_filter_says_which_layers_are_calibrated():
+    chosen = dpg.calibrate(mlp(), [features()], filter=lambda name, m: name == "3")
+    assert list(chosen.layers) == ["3"]
+    linear = dpg.calibrate(
+        net(), [pictures()], filter=lambda name, m: isinstance(m, nn.Linear)
+    )
+    assert list(linear.layers) == ["head"]
+    with pytest.raises(
+        ValueError, match="filter must leave a layer; it left none of 2"
+    ):
+        dpg.calibrate(mlp(), [features()], filter=lambda name, m: False)
+
+
+class Named(Looked):
+    """As Hugging Face's models: arguments by name, an answer with logits."""
+
+    def forward(self, input_ids, attention_mask=None):
+        if attention_mask is not None:
+            assert attention_mask.shape == input_ids.shape
+        return SimpleNamespace(logits=super().forward(input_ids))
+
+
+def test_mappings_are_arguments_and_masked_positions_do_not_count():
+    model, x = Named(), torch.tensor([[0, 0, 1], [2, 4, 4]])
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    batch = UserDict(input_ids=x, attention_mask=mask)  # as a tokenizer gives it
+    masked = dpg.calibrate(model, [batch])
+    assert masked.samples == 2
+    alone = dpg.calibrate(model, [{"input_ids": x[:1]}, {"input_ids": x[1:, :1]}])
+    assert alone.samples == 2
+    for name, facts in alone.layers.items():
+        mine = masked.layers[name]
+        # labels are drawn for the same four positions in the same order
+        torch.testing.assert_close(mine.gradient, facts.gradient)
+        torch.testing.assert_close(mine.second_moment, facts.second_moment)
+    assert masked.layers["table"].frequency.tolist() == [0.5, 0.25, 0.25, 0, 0]
+
+
+def test_an_answer_that_is_no_tensor():
+    model = mlp()
+    model.forward = lambda x: [1]
+    with pytest.raises(TypeError, match=r"answer with logits, a tensor; got a list"):
+        dpg.calibrate(model, [features()])
+
+
+@pytest.mark.parametrize("batches", [features(), {"input_ids": tokens()}])
+def test_one_batch_in_place_of_a_list(batches):
+    for call in (dpg.calibrate, dpg.compress):
+        with pytest.raises(TypeError, match=r"list of batches, .*: write \[batch\]"):
+            call(mlp(), batches)
 
 
 def test_an_output_of_zero_is_not_active():
@@ -321,9 +478,7 @@ def test_a_layer_that_takes_no_part():
         dpg.calibrate(model, [torch.ones(2, 3)])
 
 
-@pytest.mark.parametrize(
-    "batch", ["picture.png", {"x": torch.ones(2, 20)}, (), [3], None]
-)
+@pytest.mark.parametrize("batch", ["picture.png", {"x": [1.0]}, {}, (), [3], None])
 def test_batches_that_hold_no_tensor(batch):
     with pytest.raises(
         TypeError, match="batches must hold tensors, or tuples that begin"

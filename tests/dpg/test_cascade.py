@@ -276,6 +276,10 @@ def test_calibration_inputs_that_are_none():
         cascade.calibrate([], 0.9)
     with pytest.raises(TypeError, match="batches must hold tensors"):
         cascade.calibrate(["x"], 0.9)
+    with pytest.raises(TypeError, match=r"batches must hold tensors, .*; got a dict"):
+        cascade.calibrate([{"x": torch.ones(2, 20)}], 0.9)
+    with pytest.raises(TypeError, match=r"list of batches, .*: write \[batch\]"):
+        cascade.calibrate(torch.ones(2, 20), 0.9)
 
 
 def test_refine_terms_of_all_layers_are_switched():

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from deepseek_learn import catalogue, dpg, zoo
-from deepseek_learn.dpg import FrozenModelError
+from deepseek_learn.dpg import FrozenModelError, compression
 from deepseek_learn.dpg.layers import DPGLayer, packed_layers
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
 from deepseek_learn.dpg.rounding import BITS
@@ -25,6 +25,8 @@ from tests.dpg.small_models import (
     resnet,
     tokens,
     twice,
+    waveforms,
+    waves,
 )
 
 
@@ -44,6 +46,7 @@ def sequences(count=6):
 
 
 NETWORKS = {
+    "waves": (waves, waveforms),
     "mlp": (mlp, features),
     "net": (net, pictures),
     "decoder": (decoder, tokens),
@@ -164,16 +167,152 @@ def test_a_layer_used_twice_becomes_one_layer():
     assert dpg.bytes_of(small) == once
 
 
-def test_tied_weights_stay_in_float_and_the_report_says_so():
+def test_a_tied_embedding_and_head_are_one_packed_matrix():
     model, x = decoder(tied=True), tokens()
-    result = dpg.compress(model, [x])
-    assert result.in_float == {"token": "tied", "position": "kind", "head": "tied"}
+    result = dpg.compress(model, [x], bits=8)
+    small = result.model
+    assert result.in_float == {}
+    assert small.head.matrix is small.token.matrix
+    names = "position", "token", "head"
+    assert set(names) <= packed_layers(small).keys()
+    assert [type(small.get_submodule(n)).__name__ for n in names] == [
+        *("DPGEmbedding", "DPGEmbedding", "DPGLinear")
+    ]
+    # stored once: 16 padded rows of 32 codes, scales, order
+    assert dpg.bytes_of(small.head) == 16 * (32 + 2 + 4)
+    assert dpg.bytes_of(small) == result.stored_bytes == result.allocation.stored_bytes
+    frame = result.to_frame()
+    assert frame.loc["token", "stored_bytes"] == 0
+    assert frame.loc["head", "stored_bytes"] == 16 * (32 + 2 + 4)
+    assert frame.loc["token", "average_bits"] == frame.loc["head", "average_bits"]
+    assert "the same as head" in frame.loc["token", "kept_as"]
+    with torch.no_grad():
+        assert (small(x) - model(x)).norm() < 0.05 * model(x).norm()
+
+
+def test_weights_of_other_names_stay_in_float_and_the_report_says_how_much():
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+            self.recurrent = nn.LSTM(16, 16, batch_first=True)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            x = self.attention(x, x, x)[0]
+            return self.head(self.recurrent(x)[0][:, -1])
+
+    result = dpg.compress(Net().eval(), [sequences()], bits=8)
+    assert result.in_float == {
+        "attention": "kind",
+        "attention.out_proj": "kind",
+        "recurrent": "kind",
+    }
+    frame = result.to_frame()
+    own = {"attention": 3 * 16 * 17, "attention.out_proj": 16 * 17}
+    own["recurrent"] = 2 * 4 * 16 * 17
+    assert {n: frame.loc[n, "stored_bytes"] for n in own} == {
+        name: 4 * count for name, count in own.items()
+    }
+    share = 4 * sum(own.values()) / result.stored_bytes
+    assert f"3 module(s) stay in float and take {share:.1%}" in result.why()
+    assert "most of all recurrent (float: not a plain linear layer" in result.why()
+
+
+def test_a_filter_and_bits_by_name():
+    model, x = decoder(tied=True), tokens(12)
+    result = dpg.compress(
+        model,
+        [x],
+        bits=3,
+        filter=lambda name, layer: not name.startswith("blocks.0."),
+        layer_bits={"token": 8, "blocks.?.attention.*": 6, "blocks.1.*": 2},
+        progress=False,
+    )
+    bits = {n: set(b.tolist()) for n, b in result.allocation.bits.items()}
+    assert bits.pop("position") <= {2, 3, 4, 5, 6, 8}  # what the budget is left for
+    assert bits == {
+        "head": {8},  # it has the token's matrix
+        "blocks.1.attention.qkv": {6},
+        "blocks.1.attention.out": {6},
+        "blocks.1.up": {2},
+        "blocks.1.down": {2},
+    }
+    assert set(result.in_float.values()) == {"filtered"}
+    assert result.in_float.keys() == {
+        n for n in named_layers(model) if n.startswith("blocks.0.")
+    }
+    assert type(result.model.blocks[0].up) is nn.Linear
+    assert "left out by `filter`" in result.to_frame().loc["blocks.0.up", "kept_as"]
+
+
+@pytest.mark.parametrize("criterion", ["sensitivity", "uniform"])
+def test_a_filtered_tied_matrix_stays_in_float_under_both_names(criterion):
+    model = decoder(tied=True)
+    result = dpg.compress(
+        model, [tokens()], criterion=criterion, filter=lambda name, m: name != "head"
+    )
+    assert result.in_float == {"head": "filtered", "token": "filtered"}
     assert result.model.head.weight is result.model.token.weight
-    assert torch.equal(result.model.head.weight, model.head.weight)
-    assert "3 module(s) stay in float, such as head" in result.why()
-    kept = result.to_frame()["kept_as"]
-    assert "another module uses this weight too" in kept["head"] == kept["token"]
-    assert "neither a linear layer" in kept["position"]
+
+
+def test_rounding_to_nearest_takes_no_correlations(monkeypatch):
+    model, x = mlp(width=64), features(200)
+    small = dpg.compress(model, [x], bits=3, rounding="nearest").model
+    calibration = dpg.calibrate(model, [x], correlations=False)
+    allocation = dpg.allocate(model, calibration, 3)
+    for name, packed in packed_layers(small).items():
+        weight = weight_matrix(named_layers(model)[name])
+        diagonal = calibration.layers[name].second_moment
+        codes = dpg.quantise(weight, allocation.bits[name], 64, diagonal)
+        group = allocation.group_sizes[name]
+        codes = dpg.quantise(weight, allocation.bits[name], group, diagonal)
+        assert torch.equal(packed.matrix.dequantise(), codes.dequantise())
+    lost = [
+        (dpg.compress(model, [x], bits=3, rounding=r).model(x) - model(x)).norm()
+        for r in ("gptq", "nearest")
+    ]
+    assert lost[0] < lost[1]
+    with pytest.raises(
+        ValueError, match=r"rounding must be one of .*'gptq', 'nearest'"
+    ):
+        dpg.compress(model, [x], rounding="up")
+
+
+class Steps:
+    """In place of the bar: what it was told."""
+
+    made: list = []
+
+    def __init__(self, total, show, label):
+        self.total, self.show, self.done = total, show, 0.0
+        Steps.made.append(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def advance(self, steps):
+        assert steps >= 0
+        self.done += steps
+
+
+@pytest.mark.parametrize("batches", [list, iter])
+def test_a_bar_shows_how_far_it_is(monkeypatch, batches):
+    Steps.made = []
+    monkeypatch.setattr(compression, "Bar", Steps)
+    x = features()
+    dpg.compress(mlp(), batches([x, x]))
+    dpg.compress(mlp(), batches([x, x]), progress=True)
+    monkeypatch.setattr(compression, "SHOW_BAR_PARAMETERS", 1000)
+    dpg.compress(mlp(), batches([x]))
+    assert [bar.show for bar in Steps.made] == [False, True, True]
+    for bar in Steps.made:
+        assert bar.done == pytest.approx(bar.total)
 
 
 def test_grouped_and_reflected_convolutions_stay_in_float():
@@ -317,8 +456,8 @@ def test_what_compress_refuses():
     with pytest.raises(ValueError, match="layer '0': its inputs hold NaN"):
         dpg.compress(mlp(), [x])
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
-    with pytest.raises(ValueError, match="model has no layer to compress"):
-        dpg.compress(small, [features()])  # it is compressed already
+    with pytest.raises(ValueError, match=r"is DPG-compressed already\. Give the one"):
+        dpg.compress(small, [features()])
 
 
 def test_fashion_net():
@@ -378,8 +517,10 @@ def test_compression_report(name, language):
     check_report(result, language)
     frame = result.to_frame()
     assert set(frame.index) == {*packed_layers(result.model), *result.in_float}
-    for layer, packed in packed_layers(result.model).items():
+    for layer in result.allocation.bits:
+        packed = result.model.get_submodule(layer)
         assert frame.loc[layer, "stored_bytes"] == dpg.bytes_of(packed)
+    assert frame["stored_bytes"].sum() <= result.stored_bytes
     assert f"{result.ratio:.1%}" in result.why()
     assert result.allocation.why() in result.why()
     if name == "mlp":  # nothing stays in float

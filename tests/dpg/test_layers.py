@@ -8,10 +8,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepseek_learn import dpg
-from deepseek_learn.dpg import DPGConv2d, DPGLinear, FrozenModelError, layers
+from deepseek_learn.dpg import (
+    DPGConv1d,
+    DPGConv2d,
+    DPGConv3d,
+    DPGEmbedding,
+    DPGLinear,
+    FrozenModelError,
+    layers,
+)
 from deepseek_learn.dpg.layers import packed_layers, refuse_training
 from tests.dpg.reference import BFLOAT16, FLOAT16, FLOAT32, packed
-from tests.dpg.small_models import features, mlp, net, pictures
+from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens
 
 
 @pytest.fixture(autouse=True)
@@ -322,3 +330,85 @@ def test_a_precision_that_is_none(bits):
         dpg.set_precision(small, bits)
     with pytest.raises(ValueError, match="model must be DPG-compressed"):
         dpg.set_precision(mlp(), 4)
+
+
+INDICES = torch.tensor([[0, 36], [5, 5]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("index", [torch.int32, torch.int64])
+def test_an_embedding_looks_up_the_rows_of_its_weight(dtype, index):
+    layer = DPGEmbedding(packed()[0], dtype)
+    wanted = layer.weight[INDICES].to(dtype)
+    assert torch.equal(layer(INDICES.to(index)), wanted)
+    assert layer(INDICES[:0]).shape == (0, 2, 70)
+    plain = layer.plain()
+    assert torch.equal(plain(INDICES).to(dtype), wanted)
+    layer.half()
+    assert torch.equal(layer(INDICES), layer.weight[INDICES].half())
+    with torch.device("meta"):
+        assert layer(torch.zeros(3, 4, dtype=torch.int64)).shape == (3, 4, 70)
+
+
+def test_what_an_embedding_refuses():
+    layer = DPGEmbedding(packed()[0])
+    for x in (torch.ones(2), torch.ones(2, dtype=torch.bool)):
+        with pytest.raises(TypeError, match="x must hold integers; got"):
+            layer(x)
+    for low, high in ((-1, 3), (0, 37)):
+        with pytest.raises(IndexError, match=f"rows 0 to 36; got {low} to {high}"):
+            layer(torch.tensor([low, high]))
+
+
+def test_a_traced_embedding_and_head_of_one_matrix():
+    model = decoder(tied=True)
+    small = dpg.convert(model, dpg.uniform(model, 4))
+    program = torch.export.export(small, (tokens(),))
+    torch.testing.assert_close(program.module()(tokens()), small(tokens()))
+
+
+CONVOLUTIONS = {
+    "1-D": (DPGConv1d, nn.Conv1d, (5,), (2,), (3,), (2,), (2, 3, 17)),
+    "3-D": (
+        *(DPGConv3d, nn.Conv3d),
+        *((2, 3, 1), (1, 2, 1), (1, 0, 2), (2, 1, 1), (2, 3, 5, 7, 4)),
+    ),
+}
+
+
+@pytest.mark.parametrize("float_rows", [0, 10**9])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_in_other_dimensions(name, float_rows, monkeypatch):
+    monkeypatch.setattr(layers, "FLOAT_ROWS", float_rows)
+    kind, theirs, *geometry, shape = CONVOLUTIONS[name]
+    columns = 3 * torch.tensor(geometry[0]).prod().item()
+    layer = kind(packed(columns=columns)[0], torch.randn(37), *geometry)
+    x = torch.randn(shape)
+    plain = layer.plain().double()
+    assert type(plain) is theirs
+    with torch.no_grad():
+        wanted = plain(x.double())
+        plain.weight.data, plain.bias.data = plain.weight.abs(), plain.bias.abs()
+        magnitude = plain(x.double().abs())
+    assert_near(layer(x), wanted, magnitude, layer.matrix.padded)
+    size = {"1-D": "L", "3-D": "D, H, W"}[name]
+    with pytest.raises(ValueError, match=rf"x must be \[B, 3, {size}\]"):
+        layer(x[0])
+    with pytest.raises(ValueError, match="x is smaller than the kernel"):
+        layer(x[:, :, :0])
+
+
+def test_a_tied_layer_counts_only_what_is_its_own():
+    model = decoder(tied=True)
+    small = dpg.convert(model, dpg.uniform(model, 8))
+    x, y = tokens(), small.token(tokens())
+    looked_up = layers.embedding_cost(small.token, (x,), y)
+    assert (looked_up.parameters, looked_up.parameter_bytes) == (0, 0)
+    stored = dpg.bytes_of(small.head)
+    assert looked_up.flops == 0
+    assert looked_up.bytes_read == x.numel() * stored // 11 + x.nbytes
+    head = layers.layer_cost(small.head, (y,), small.head(y))
+    assert (head.parameters, head.parameter_bytes) == (11 * 16, stored)
+    position = layers.embedding_cost(small.position, (x,), y)
+    assert position.parameters == 12 * 16
+    assert position.parameter_bytes == dpg.bytes_of(small.position)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from deepseek_learn import dpg
 from deepseek_learn.dpg.matrix import (
     bytes_of,
     check_finite,
@@ -18,8 +19,10 @@ from deepseek_learn.dpg.matrix import (
     named_layers,
     output_rows,
     output_size,
+    own_bytes,
     pad_columns,
     patches,
+    tied_layers,
     weight_matrix,
 )
 from tests.dpg.small_models import decoder, mlp, net, twice
@@ -33,6 +36,11 @@ LAYERS = {
     "strided": (lambda: nn.Conv2d(3, 5, 3, stride=(2, 3), padding=1), (2, 3, 8, 9)),
     "dilated": (lambda: nn.Conv2d(3, 5, 3, dilation=(2, 1)), (2, 3, 8, 9)),
     "oblong": (lambda: nn.Conv2d(2, 5, (5, 2), (1, 2), (2, 0), (1, 3)), (2, 2, 9, 8)),
+    "1-D": (lambda: nn.Conv1d(3, 5, 4, 2, 3, 2), (2, 3, 19)),
+    "3-D": (
+        lambda: nn.Conv3d(2, 5, (2, 3, 1), (1, 2, 1), (1, 0, 2), (2, 1, 1)),
+        (2, 2, 5, 7, 4),
+    ),
     "none": (lambda: nn.Conv2d(3, 5, 3, padding=1), (0, 3, 8, 9)),
 }
 
@@ -108,6 +116,9 @@ SUPPORTED = {
     "linear": nn.Linear(3, 2),
     "convolution": nn.Conv2d(3, 2, 3, 2, 1, 2),
     "no bias": nn.Conv2d(3, 2, 1, bias=False),
+    "1-D": nn.Conv1d(3, 2, 3),
+    "3-D": nn.Conv3d(3, 2, 3),
+    "embedding": nn.Embedding(5, 3, padding_idx=0),
 }
 LEFT = {
     "grouped": nn.Conv2d(4, 4, 3, groups=2),
@@ -115,10 +126,11 @@ LEFT = {
     "reflected": nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"),
     "circular": nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"),
     "same": nn.Conv2d(3, 2, 3, padding="same"),
-    "1-D": nn.Conv1d(3, 2, 3),
-    "3-D": nn.Conv3d(3, 2, 3),
     "transposed": nn.ConvTranspose2d(3, 2, 3),
-    "embedding": nn.Embedding(5, 3),
+    "rescaled embedding": nn.Embedding(5, 3, max_norm=1.0),
+    "bag": nn.EmbeddingBag(5, 3),
+    "attention": nn.MultiheadAttention(4, 2),
+    "recurrent": nn.LSTM(3, 2),
     "bilinear": nn.Bilinear(2, 3, 4),
     "lazy": nn.LazyLinear(3),
     "subclass": type("Mine", (nn.Linear,), {})(3, 2),
@@ -142,12 +154,29 @@ def test_layers_by_name_each_once():
     assert list(named_layers(nn.Linear(3, 2))) == [""]
 
 
-def test_tied_weights_are_left_out_and_named():
+def test_tied_layers_are_one_matrix_under_the_name_of_the_one_that_multiplies():
     model = decoder(tied=True)
-    assert not {"token", "head"} & named_layers(model).keys()
-    assert "head" in named_layers(decoder())
-    assert left_in_float(model) == {"token": "tied", "position": "kind", "head": "tied"}
-    assert left_in_float(decoder()) == {"token": "kind", "position": "kind"}
+    assert "token" not in named_layers(model)
+    assert named_layers(model)["head"] is model.head
+    assert tied_layers(model) == {"token": "head"}
+    assert left_in_float(model) == {}
+    assert left_in_float(model, named_layers(model).keys() - {"head"}) == {
+        "token": "unused",
+        "head": "unused",
+    }
+    assert {"token", "head"} <= named_layers(decoder()).keys()
+    assert tied_layers(decoder()) == {}
+
+
+def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named():
+    model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+    model["odd"] = nn.Module()
+    model["odd"].table = model["a"].weight
+    assert list(named_layers(model)) == ["b"]
+    assert left_in_float(model) == {"a": "tied", "odd": "tied"}
+    del model["odd"].table
+    model["odd"].bias = model["b"].bias  # a bias alone is stored with each
+    assert list(named_layers(model)) == ["a", "b"]
 
 
 def test_layers_that_a_calibration_is_about():
@@ -169,8 +198,9 @@ def test_layers_that_a_calibration_is_about():
 def test_two_linear_layers_with_one_weight():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     model[1].weight = model[0].weight
-    assert list(named_layers(model)) == ["2"]
-    assert left_in_float(model) == {"0": "tied", "1": "tied"}
+    assert list(named_layers(model)) == ["0", "2"]
+    assert tied_layers(model) == {"1": "0"}
+    assert left_in_float(model) == {}
     model[1].weight = nn.Parameter(torch.ones(4, 4))
     model[1].bias = model[0].bias  # a bias alone is stored with each
     assert list(named_layers(model)) == ["0", "1", "2"]
@@ -186,14 +216,26 @@ def test_what_stays_in_float_and_why():
     assert left_in_float(model, packed=[]) == reasons | {"linear": "unused"}
     for name in ("grouped", "depthwise", "reflected", "circular", "same"):
         assert reasons[name] == "grouped"
-    for name in ("transposed", "embedding", "bilinear", "subclass", "pruned"):
+    for name in ("transposed", "bag", "bilinear", "subclass", "pruned"):
         assert reasons[name] == "kind"
+    # weights that are not called `weight`
+    assert reasons["attention"] == reasons["recurrent"] == "kind"
+    assert reasons["rescaled embedding"] == "kind"
     assert not {"norm", "relu"} & reasons.keys()
+
+
+def test_a_table_that_a_module_holds_itself_stays_in_float():
+    model = nn.Module()
+    model.positions = nn.Parameter(torch.ones(1, 5, 3))
+    model.scale = nn.Parameter(torch.ones(1, 5, 1))  # no matrix
+    model.head = nn.Linear(3, 2)
+    assert left_in_float(model) == {"": "kind"}
+    assert own_bytes(model) == (15 + 5) * 4
 
 
 @pytest.mark.parametrize(
     "model",
-    [nn.ReLU(), nn.Sequential(), nn.Embedding(3, 3), nn.Conv2d(4, 4, 3, groups=4)],
+    [nn.ReLU(), nn.Sequential(), nn.LSTM(3, 3), nn.Conv2d(4, 4, 3, groups=4)],
     ids=str,
 )
 def test_a_model_with_nothing_to_compress(model):
@@ -216,6 +258,14 @@ def test_bytes_count_each_tensor_once():
     assert bytes_of(norm) == 4 * 6 * 4 + 8
     tied = decoder(tied=True)
     assert bytes_of(decoder()) - bytes_of(tied) == 11 * 16 * 4
+
+
+def test_a_model_that_is_compressed_already():
+    small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
+    small.add_module("new", nn.Linear(5, 5))
+    for call in (named_layers, left_in_float, dpg.DynamicParameterGroup):
+        with pytest.raises(ValueError, match="Sequential is DPG-compressed already"):
+            call(small)
 
 
 def test_check_finite():

@@ -211,3 +211,22 @@ def test_input_rows_are_padded_with_zeros():
     assert rows.shape == (3, 96)
     assert torch.equal(rows[:, :70], x)
     assert (rows[:, 70:] == 0).all()
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("max_bits", [2, 4, 8])
+def test_rows_that_are_looked_up_are_those_of_the_whole(max_bits, refined):
+    matrix, _ = packed(refine=True)  # 37 rows of all numbers of bits
+    matrix.max_bits, matrix.refined = max_bits, refined
+    whole, index = matrix.dequantise(), torch.tensor([[36, 0, 7], [7, 20, 5]])
+    assert torch.equal(matrix.lookup(index), whole[index])
+    assert torch.equal(matrix.lookup(torch.arange(37)), whole)
+    assert matrix.lookup(torch.empty(2, 0, dtype=torch.int64)).shape == (2, 0, 70)
+
+
+def test_a_lookup_after_another_state_was_loaded_finds_the_new_rows():
+    matrix, other = (packed(bits=b, seed=b)[0] for b in (4, 4))
+    other.order.copy_(other.order.flip(0))
+    matrix.lookup(torch.tensor([3]))
+    matrix.load_state_dict(other.state_dict())
+    assert torch.equal(matrix.lookup(torch.arange(37)), other.dequantise())

@@ -37,6 +37,9 @@ def test_each_code_lies_where_the_layout_says(width):
 @pytest.mark.parametrize("width", [1, 2, 4])
 def test_unpacking_gives_back_what_was_packed(width):
     assert torch.equal(unpack(pack(codes(width), width), width), codes(width))
+    rows = torch.tensor([31, 0, 16, 0])
+    some = unpack(pack(codes(width), width), width, rows)
+    assert torch.equal(some, codes(width)[rows])
 
 
 @pytest.mark.parametrize("bits", WIDTHS)

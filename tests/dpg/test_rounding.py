@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepseek_learn.dpg import output_error, quantise
-from deepseek_learn.dpg.rounding import BITS, round_to, search_scale
+from deepseek_learn.dpg.rounding import BITS, output_errors, round_to, search_scale
 from tests.dpg.small_models import features
 
 
@@ -155,6 +155,33 @@ def test_output_error_is_the_mean_square_of_what_the_outputs_lose():
     assert (output_error(codes, codes.dequantise(), moment(x)) == 0).all()
 
 
+@pytest.mark.parametrize("rows", [24, 900])  # 900 rows at three levels: two runs
+@pytest.mark.parametrize("kind", ["full", "diagonal", "none"])
+def test_output_errors_are_those_of_the_codes(kind, rows):
+    """The error that GPTQ finds on its way is the one of the codes that come out."""
+    weight, H = weights(rows), moment(features(200, columns=70))
+    H = {"full": H, "diagonal": H.diagonal(), "none": None}[kind]
+    errors = output_errors(weight, (2, 4, 8), 32, H)
+    assert errors.shape == (3, rows)
+    for bits, error in zip((2, 4, 8), errors, strict=True):
+        wanted = output_error(quantise(weight, bits, 32, H), weight, H)
+        if rows == 24:
+            torch.testing.assert_close(error, wanted, rtol=1e-3, atol=0)
+        # other sizes of a matrix product: a code may tip over, and some after it
+        torch.testing.assert_close(error.sum(), wanted.sum(), rtol=1e-2, atol=0)
+
+
+def test_a_diagonal_weighs_the_columns_when_a_scale_is_chosen():
+    """By the error that it states, no plain rounding is better."""
+    weight, diagonal = weights(columns=64), torch.linspace(0.01, 4, 64) ** 3
+    plain, weighed = (quantise(weight, 2, 64, d) for d in (None, diagonal))
+    lost = [output_error(codes, weight, diagonal) for codes in (weighed, plain)]
+    assert (lost[0] <= lost[1] * (1 + 1e-5)).all()
+    assert lost[0].sum() < lost[1].sum()
+    exact = (weight - weighed.dequantise()).double().square() @ diagonal.double()
+    torch.testing.assert_close(lost[0].double(), exact, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("H", [None, torch.zeros(40, 40), torch.ones(40, 40)])
 def test_rows_of_zeros_and_inputs_that_never_occur(H):
     weight = weights(columns=40)
@@ -208,7 +235,7 @@ def test_numbers_that_are_not_finite(bad):
         quantise(weights(), 4, second_moment=H)
 
 
-@pytest.mark.parametrize("shape", [(69, 69), (70,), (70, 71), (96, 96)])
+@pytest.mark.parametrize("shape", [(69, 69), (69,), (70, 71), (96, 96)])
 def test_a_second_moment_of_another_size(shape):
     with pytest.raises(ValueError, match=r"second_moment must be \[K, K\] with K = 70"):
         quantise(weights(), 4, second_moment=torch.zeros(shape))

@@ -19,7 +19,17 @@ from deepseek_learn import dpg
 from deepseek_learn.dpg import storage
 from deepseek_learn.dpg.layers import packed_layers
 from deepseek_learn.errors import DamagedFileError
-from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
+from tests.dpg.small_models import (
+    decoder,
+    features,
+    mlp,
+    net,
+    pictures,
+    tokens,
+    twice,
+    waveforms,
+    waves,
+)
 
 ROOT = Path(__file__).parents[2]
 NETWORKS = {
@@ -28,6 +38,7 @@ NETWORKS = {
     "decoder": (decoder, tokens),
     "tied": (lambda seed=0: decoder(seed, tied=True), tokens),
     "twice": (twice, features),
+    "waves": (waves, waveforms),
     "linear": (lambda seed=0: nn.Linear(20, 7).eval(), features),
 }
 
@@ -109,14 +120,72 @@ def test_one_layer_under_two_names_is_saved_once(tmp_path):
     )
 
 
-def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
-    _, path = saved(tmp_path, "tied")
+def test_tied_layers_are_saved_once_and_stay_tied(tmp_path):
+    model, path = saved(tmp_path, "tied")
     stored = load_file(path)
-    assert ("token.weight" in stored) != ("head.weight" in stored)
-    loaded = dpg.load(path, decoder(tied=True))
-    assert loaded.token.weight is loaded.head.weight
+    names = [key for key in stored if key.startswith(("token.matrix", "head.matrix"))]
+    assert len({key.split(".")[0] for key in names}) == 1
+    size = sum(tensor.nbytes for tensor in stored.values())
+    assert size == dpg.bytes_of(model)
+    for frame in (decoder(tied=True), decoder()):  # the file knows what is tied
+        loaded = dpg.load(path, frame)
+        assert loaded.token.matrix is loaded.head.matrix
+        assert dpg.bytes_of(loaded) == size
+        loaded.double()  # they stay one when tensors move
+        assert loaded.token.matrix is loaded.head.matrix
     again = load_file(dpg.save(loaded, tmp_path / "again"))
     assert again.keys() == stored.keys()
+
+
+def test_float_weights_that_stay_tied_are_saved_once(tmp_path):
+    model = decoder(tied=True)
+    allocation = dpg.uniform(model, 4, filter=lambda name, m: name != "head")
+    small = dpg.convert(model, allocation)
+    stored = load_file(dpg.save(small, tmp_path / "x"))
+    assert ("token.weight" in stored) != ("head.weight" in stored)
+    loaded = dpg.load(tmp_path / "x", decoder(tied=True))
+    assert loaded.token.weight is loaded.head.weight
+    assert torch.equal(loaded(tokens()), small(tokens()))
+
+
+def test_what_was_apart_stays_apart_in_a_frame_that_is_tied(tmp_path):
+    model, path = saved(tmp_path, "decoder")
+    loaded = dpg.load(path, decoder(tied=True))
+    assert loaded.token.matrix is not loaded.head.matrix
+    assert torch.equal(loaded(tokens()), model(tokens()))
+
+
+def test_a_meta_frame_with_buffers_that_no_file_holds(tmp_path):
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(20, 4)
+            self.layer.register_buffer("angles", torch.ones(20), persistent=False)
+
+        def forward(self, x):
+            return self.layer(x * self.layer.angles)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.turned = nn.Linear(20, 20), Turned()
+            self.register_buffer("inv_freq", torch.ones(3), persistent=False)
+            self.register_buffer("kept", torch.ones(3))
+
+        def forward(self, x):
+            return self.turned(self.first(x))
+
+    model = Net()
+    path = dpg.save(dpg.convert(model, dpg.uniform(model, 4)), tmp_path / "x")
+    with torch.device("meta"):
+        frame = Net()
+    with pytest.raises(
+        ValueError, match=r"in no file .*: inv_freq, turned\.layer\.angles"
+    ):
+        dpg.load(path, frame)
+    frame = Net()
+    frame.first.to("meta")  # its own tensors are all in the file
+    assert dpg.load(path, frame).inv_freq.tolist() == [1, 1, 1]
 
 
 def test_a_model_in_half_precision_is_saved_as_it_is(tmp_path):
@@ -391,8 +460,9 @@ def test_a_network_that_differs_only_in_what_is_not_packed(tmp_path):
     other.conv2.stride = (1, 1)
     assert "with other layers than this Net" in refused(path, other)
     _, path = saved(tmp_path, "decoder")
-    tied = decoder(tied=True)
-    assert "with other layers than this Decoder" in refused(path, tied)
+    other = decoder()
+    other.token = nn.Linear(16, 11, bias=False)  # the same sizes, another kind
+    assert "with other layers than this Decoder" in refused(path, other)
 
 
 def test_layers_that_were_not_packed_are_loaded_in_float(tmp_path):
