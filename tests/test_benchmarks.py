@@ -1,6 +1,8 @@
 """The benchmark scripts: what they compute from measurements, and how they resume."""
 
+import ast
 import importlib.util
+import json
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,10 @@ import pytest
 import torch
 
 from deepseek_learn.course import write_result
+from deepseek_learn.course.results import read_result
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
+RESULTS = sorted((SCRIPTS / "results").glob("*.json"))
 
 
 def script(name):
@@ -22,6 +26,20 @@ def script(name):
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_was_measured_by_the_protocol_that_its_script_states(path):
+    """A script whose protocol changed has to be run again, in full."""
+    source = (SCRIPTS / path.name).with_suffix(".py").read_text(encoding="utf-8")
+    stated = ast.get_docstring(ast.parse(source), clean=False)
+    assert read_result(path)["protocol"] == stated.strip()
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_file_says_what_its_numbers_say(path):
+    """Whoever reads a file without us reads the verdicts that we compute."""
+    assert json.loads(path.read_text(encoding="utf-8")) == read_result(path)
 
 
 @pytest.fixture

@@ -38,6 +38,25 @@ def test_verdict_of_a_row(target, better, measured, wanted):
     assert verdict({"target": target, "better": better, "measured": measured}) == wanted
 
 
+@pytest.mark.parametrize(
+    ("better", "measured", "low", "high", "wanted"),
+    [
+        ("lower", 1.0, 0.9, 1.2, "met"),  # the worse end just reaches it
+        ("lower", 1.0, 0.9, 1.21, "on the mean only"),
+        ("lower", 1.3, 1.1, 1.4, "missed"),  # the better end alone is not enough
+        ("higher", 1.3, 1.2, 1.4, "met"),
+        ("higher", 1.3, 1.19, 1.4, "on the mean only"),
+        ("higher", 1.1, 0.9, 1.3, "missed"),
+        ("higher", 1.3, None, 1.4, "met"),
+    ],
+)
+def test_verdict_looks_at_the_worse_end_of_the_interval(
+    better, measured, low, high, wanted
+):
+    facts = {"target": 1.2, "better": better, "measured": measured}
+    assert verdict(facts | {"low": low, "high": high}) == wanted
+
+
 def test_typed_verdict_is_not_believed(tmp_path):
     path = write_result("cost", [row(measured=9)], "run", directory=tmp_path)
     content = json.loads(path.read_text())
@@ -58,6 +77,12 @@ def test_verdict_of_a_claim(tmp_path):
     assert verdict_of(tmp_path, unmeasured) == "untestable here"
     assert verdict_of(tmp_path, row(target=None)) == "not run"
     assert verdict_of(tmp_path, good, name="C6") == "not run"
+    barely = row(low=0.9, high=1.3)
+    assert verdict_of(tmp_path, barely) == "on the mean only"
+    assert verdict_of(tmp_path, good, barely) == "on the mean only"
+    assert verdict_of(tmp_path, barely, bad) == "partly"
+    assert verdict_of(tmp_path, barely, unmeasured) == "partly"
+    assert verdict_of(tmp_path, good, barely, bad) == "partly"
 
 
 def test_where_the_guide_has_a_number_it_decides(tmp_path):
@@ -172,12 +197,11 @@ def test_page_shows_all_that_was_promised(tmp_path):
 
 def test_page_shows_the_protocol_and_what_an_interval_is(tmp_path):
     facts = {"low": 0.9, "high": 1.3, "interval": "quartiles"}
-    write_result(
-        "cost", [row(**facts)], "run", protocol="Each in turn.\n", directory=tmp_path
-    )
+    rows = [row(**facts), row(**facts | {"measured": 1.25})]
+    write_result("cost", rows, "run", protocol="Each in turn.\n", directory=tmp_path)
     page = ledger(tmp_path).to_markdown("en")
-    assert "| 1 [0.9, 1.3] quartiles |" in page
-    assert "| the interval holds the target |" in page
+    assert "| 1 [0.9, 1.3] quartiles | 1 | **on the mean only** | – | – |  |" in page
+    assert "**missed** | – | – | the interval holds the target |" in page
     assert ":class: dropdown\nEach in turn.\n````" in page
 
 
