@@ -35,6 +35,7 @@ from pathlib import Path
 
 from models.runs import Runs
 
+from deepseek_learn.course.readings import now
 from deepseek_learn.course.results import write_result
 
 RESULTS = Path(__file__).parent / "results"
@@ -197,7 +198,8 @@ def main() -> None:
     low, middle, high = statistics.quantiles(ratios)
     what = f"time of a token after {PAST}, 192 kept, over the whole's"
     found = middle, low, high
-    rows.append(row(what, found, interval="quartiles", note=note, n=ROUNDS))
+    facts = row(what, found, interval="quartiles", note=note, n=ROUNDS)
+    rows.append(facts | {"time": now()})
     for each in rows:
         print(f"{each['what']}: {each['measured']:.4g} ({each['note']})")
     mode, command = "quick" if quick else "full", "python benchmarks/latent_cache.py"

@@ -35,7 +35,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from models.runs import Runs
+from models.runs import Runs, taken
 from scipy import stats
 
 from deepseek_learn.course.results import write_result
@@ -168,7 +168,8 @@ def summarise(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dic
         rows.append(row(what, "bits", gain, most_bits, len(pairs), f"{bits}; {said}"))
         ratio = interval([m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs])
         what = f"mixture of experts, processor time of a step over that of {name}"
-        rows.append(row(what, "ratio", ratio, most_time, len(pairs), said))
+        facts = row(what, "ratio", ratio, most_time, len(pairs), said)
+        rows.append(facts | {"time": taken(*mixture, *found[name])})
     worst = max(max(m["violation"]) for m in mixture)
     what = "mixture of experts, largest load over the mean less 1, worst layer and seed"
     each = "; ".join(", ".join(f"{v:.2f}" for v in m["violation"]) for m in mixture)

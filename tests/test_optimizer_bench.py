@@ -74,6 +74,16 @@ def test_steps_ratio_is_of_the_mean_and_its_error_of_seeds(bench):
     assert race.error_of(race.steps_ratio(adamw, other, *facts)[1], 3) > 0
 
 
+def test_a_difference_is_as_sure_as_its_seeds(bench):
+    race = sys.modules["models.race"]
+    again = np.array([-0.1, 0.1] * 1000)  # resamplings of five seeds: deviation 0.1
+    found = race.difference(-0.05, again, 5)
+    half = 2.7764 * 0.1 * math.sqrt(5 / 4)  # Student's for four degrees of freedom
+    assert found["low"] == pytest.approx(-0.05 - half, rel=1e-3)
+    assert found["high"] == pytest.approx(-0.05 + half, rel=1e-3)
+    assert race.difference(-0.05, np.zeros(9), 5)["high"] == -0.05
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
     """A ratio known to be 0.4, five seeds, only the budgets around it run."""
     race = sys.modules["models.race"]
@@ -129,8 +139,10 @@ def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
     time = rows["flights: DeepOpt, time to AdamW's loss over AdamW's"]
     assert time["measured"] == pytest.approx(0.4 * 1.1, abs=0.01)
     assert time["target"] == 0.67  # AdamW's step takes 30 ms
-    behind = rows["flights: steps above the best peer's, in standard errors"]
-    assert behind["measured"] < 0
+    behind = rows["flights: DeepOpt's steps less the best peer's"]
+    assert behind["measured"] == pytest.approx(0.4 - 0.5, abs=0.01)
+    assert behind["low"] <= behind["measured"] <= behind["high"]
+    assert (behind["target"], behind["better"]) == (0.0, "lower")
     own = rows["flights: DeepOpt's own time a step over Muon's with AdamW"]
     assert own["measured"] == pytest.approx(0.75)
     claim = rows["flights: AdamW's time to its loss over DeepOpt's"]
