@@ -243,6 +243,8 @@ def main() -> None:
         for jobs in everything(bench):
             in_processes(job, [(arguments.quick, *what) for what in jobs])
         bench.reload()
+    elif not bench.runs.rows:
+        raise SystemExit("the full run comes first: benchmarks/deepopt.py")
     paces, read = {}, bench.runs.again if arguments.speed else bench.runs.once
     for name in bench.tasks:
         task = TASKS[name]
