@@ -534,3 +534,72 @@ def test_kits_name_the_library_that_is_missing(scripts_path):
     assert kits.missing_of(said) == "libmigraphx_c.so.3"
     assert kits.re.search(kits.VENDORS["amd-mi300"][1], said)
     assert not kits.re.search(kits.VENDORS["ascend-910b"][1], said)
+
+
+@pytest.fixture
+def explained(scripts_path):
+    module = importlib.import_module("models.explained")
+    module.in_english()
+    return module
+
+
+def test_a_planted_channel_changes_no_answer(explained):
+    parts = explained.digits()
+    model = explained.network(0, parts)
+    x = parts["held out"][0]
+    for seed in range(4):
+        before = model(x)
+        explained.plant(model, seed)
+        assert torch.allclose(model(x), before, rtol=1e-3, atol=1e-3)
+
+
+def test_dpgs_reason_is_held_against_each_layer_rounded_alone(explained, monkeypatch):
+    harms = {"0": 1.0, "2": 2.0, "5": 3.0, "7": 4.0, "9": 5.0}
+
+    class Small:
+        class allocation:  # noqa: N801
+            bits = harms
+
+        def why(self):
+            return "most in 9 (8.0), where it matters, fewest in 2 (3.0)."
+
+    monkeypatch.setattr(explained, "network", lambda seed, parts: None)
+    monkeypatch.setattr(explained.dpg, "compress", lambda model, batches: Small())
+    monkeypatch.setattr(explained, "harm_of", lambda model, name, x: harms[name])
+    assert [right for right, _ in explained.of_dpg(1)] == [True, False]
+
+
+def test_harm_is_that_of_one_layer_alone(explained):
+    parts = explained.digits()
+    model, x = explained.network(1, parts), parts["held out"][0][:64]
+    torch.nn.init.zeros_(
+        model[9].weight
+    )  # whatever came before, the answer is the bias
+    assert explained.harm_of(model, "2", x) == pytest.approx(0, abs=1e-12)
+    model = explained.network(1, parts)
+    assert explained.harm_of(model, "9", x) > 0
+
+
+def test_deepopts_kinds_are_those_of_the_models(explained):
+    torchvision = pytest.importorskip("torchvision")
+    with torch.device("meta"):
+        model = torchvision.models.mobilenet_v2()
+    kinds = {p: explained.kind_of(model, p, "classifier.1") for p in (
+        "classifier.1.weight", "classifier.1.bias", "features.0.0.weight",
+        "features.1.conv.0.0.weight", "features.0.1.weight",
+    )}  # fmt: skip
+    assert list(kinds.values()) == ["head", "vector", "matrix", "vector", "vector"]
+
+
+def test_a_searchs_sentence_is_held_against_the_table(explained):
+    class Table:
+        def lookup(self, settings):
+            return {"errors": [abs(settings["lr"] - 3) + abs(settings["width"] - 1)]}
+
+    axes = {"lr": [1, 2, 3, 4], "width": [1, 2, 3]}
+    found = list(explained.of_search(Table(), axes, 8))
+    assert all(right for right, _ in found)
+    assert found[-1][1].endswith("{'lr': 3, 'width': 1}")
+    assert list(explained.neighbours({"lr": 3, "width": 1}, axes)) == [
+        {"lr": 2, "width": 1}, {"lr": 4, "width": 1}, {"lr": 3, "width": 2}
+    ]  # fmt: skip
