@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepseek_learn.catalogue import language, set_language
 from deepseek_learn.course import write_result
 from deepseek_learn.course.results import read_result
 
@@ -538,9 +539,10 @@ def test_kits_name_the_library_that_is_missing(scripts_path):
 
 @pytest.fixture
 def explained(scripts_path):
-    module = importlib.import_module("models.explained")
+    module, before = importlib.import_module("models.explained"), language()
     module.in_english()
-    return module
+    yield module
+    set_language(before)
 
 
 def test_a_planted_channel_changes_no_answer(explained):
@@ -557,7 +559,7 @@ def test_dpgs_reason_is_held_against_each_layer_rounded_alone(explained, monkeyp
     harms = {"0": 1.0, "2": 2.0, "5": 3.0, "7": 4.0, "9": 5.0}
 
     class Small:
-        class allocation:  # noqa: N801
+        class allocation:
             bits = harms
 
         def why(self):
@@ -603,3 +605,96 @@ def test_a_searchs_sentence_is_held_against_the_table(explained):
     assert list(explained.neighbours({"lr": 3, "width": 1}, axes)) == [
         {"lr": 2, "width": 1}, {"lr": 4, "width": 1}, {"lr": 3, "width": 2}
     ]  # fmt: skip
+
+
+@pytest.fixture
+def lm_compression(scripts_path):
+    return script("lm_compression")
+
+
+def point(share, kl, bits=4, **more):
+    return {
+        "bytes": share,
+        "kl": kl,
+        "bits": bits,
+        "accuracy": 99.5,
+        "token": 5.5,
+    } | more
+
+
+def test_divergences_are_compared_at_equal_bytes(lm_compression):
+    # a line in the logarithm: from 0.4 at 24 % to 0.1 at 26 %, so 0.2 at 25 %
+    points = [
+        point(26.0, [0.1, 0.1]),
+        point(24.0, [0.4, 0.4]),
+        point(30.0, [0.01, 0.01]),
+    ]
+    assert lm_compression.at_bytes(points, 25.6) == pytest.approx(0.4 * 4 ** (-0.8))
+    assert lm_compression.at_bytes(points, 24.0) == pytest.approx(0.4)
+    found = lm_compression.equal_bytes(points, point(24.4, [0.1, 0.1]))
+    assert found["measured"] == pytest.approx(4 * 4 ** (-0.2))
+    assert (found["low"], found["high"]) == pytest.approx((found["measured"],) * 2)
+    with pytest.raises(ValueError, match="no points around"):
+        lm_compression.at_bytes(points, 28.0)  # 28 lies more than 2 % from either
+    with pytest.raises(ValueError, match="no points around"):
+        lm_compression.at_bytes(points, 23.9)  # near one, but beyond it
+
+
+def test_the_interval_at_equal_bytes_is_of_the_windows(lm_compression):
+    generator = random.Random(0)
+    kl = [generator.uniform(0.5, 1.5) for _ in range(50)]
+    points = [point(24.0, [0.2 * v for v in kl]), point(26.0, [0.1 * v for v in kl])]
+    same = lm_compression.equal_bytes(points, point(24.0, kl))
+    assert (same["low"], same["high"]) == pytest.approx((0.2, 0.2))  # windows cancel
+    other = [generator.uniform(0.5, 1.5) for _ in range(50)]
+    apart = lm_compression.equal_bytes(points, point(24.0, other))
+    assert apart["low"] < apart["measured"] < apart["high"]
+
+
+def test_the_guides_memory_is_of_the_smallest_budget_that_keeps_98(lm_compression):
+    points = [point(28.0, [0.0], 5), point(24.7, [0.0], 3, accuracy=97.9)]
+    points += [point(27.4, [0.0], 4, accuracy=98.1), point(24.0, [0.0], 3.5)]
+    *rows, guide = lm_compression.accuracy_rows(points)
+    assert (guide["source"], guide["measured"], guide["target"]) == (
+        "guide",
+        27.4,
+        35.0,
+    )
+    assert [row["target"] for row in rows] == [None, None, 99.0, None]
+
+
+@pytest.fixture
+def one_model(scripts_path):
+    return script("dpg_one_model")
+
+
+def budget(bits, accuracy, memory):
+    found = {"bits": bits, "accuracy": accuracy, "memory": memory, "stored": 15.0}
+    return found | {"after": {}, "before": {}, "mib": 30.0, "float32_mib": 100.0}
+
+
+def test_memory_and_accuracy_are_of_the_same_budget(one_model, tmp_path):
+    budgets = [budget(5, 99.9, [33.0]), budget(3, 97.0, [26.0])]
+    budgets.append(budget(4, 98.0, [30.0, 29.0, 36.0]))
+    row = one_model.row("fashion_net", budgets)
+    assert (row["measured"], row["low"], row["high"]) == (30.0, 29.0, 36.0)
+    assert row["note"].startswith("at 4 bits; 3 bits: 97.00 % of the accuracy, 26.0 %")
+    path = write_result("dpg_one_model", [row], "run", directory=tmp_path)
+    assert read_result(path)["rows"][0]["verdict"] == "on the mean only"
+
+
+def test_where_no_budget_keeps_the_accuracy_the_memory_is_all_of_it(one_model):
+    row = one_model.row("fashion_net", [budget(4, 97.9, [20.0])])
+    assert row["measured"] == 100.0
+    assert row["note"].startswith("no budget keeps it")
+
+
+def test_peak_memory_holds_the_weights_and_grows_with_the_work(one_model, monkeypatch):
+    """In a process of its own; a model of 0.3 MB whose batch takes far more."""
+    import os
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    peak = one_model.peak_bytes("fashion_net", None)
+    # the largest pair of activations of the batch, at least one of them
+    assert peak > one_model.BATCHES["fashion_net"] * 28 * 28 * 8 * 4
+    assert peak < 200 * 2**20

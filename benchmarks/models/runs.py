@@ -72,4 +72,6 @@ def taken(*runs: dict) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 12:
+        return f"[{len(value)} values]"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
