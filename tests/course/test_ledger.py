@@ -217,3 +217,51 @@ def test_shown_in_a_notebook_and_plotted(tmp_path):
     shown = ledger(tmp_path)
     assert "<b>met</b>" in shown._repr_html_()
     assert list(shown.plot().data[0].y) == [shown.count(v) for v in VERDICTS]
+
+
+@pytest.mark.parametrize("field", ["name", "command", "date"])
+def test_a_result_says_who_made_it_and_when(tmp_path, field):
+    path = write_result("cost", [row()], "run", directory=tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: 3}))
+    with pytest.raises(DamagedFileError, match=f"'{field}' is not a text"):
+        read_result(path)
+
+
+@pytest.mark.parametrize(
+    "field", ["target", "measured", "low", "high", "peer_measured", "n"]
+)
+def test_numbers_are_numbers(tmp_path, field):
+    for wrong in (True, "1", float("inf")):
+        with pytest.raises(ValueError, match=f"'{field}' is not a finite number"):
+            write_result("cost", [row(**{field: wrong})], "run", directory=tmp_path)
+
+
+@pytest.mark.parametrize("field", ["claim", "what", "unit", "peer", "note", "interval"])
+def test_texts_are_texts(tmp_path, field):
+    with pytest.raises(ValueError, match=f"'?{field}'? is not a text"):
+        write_result("cost", [row(**{field: 3})], "run", directory=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["cpu", "cores", "gpu", "torch", "threads"])
+def test_a_machine_is_named_whole(tmp_path, key):
+    less = {k: v for k, v in results.machine().items() if k != key}
+    with pytest.raises(ValueError, match=f"'machine' lacks one of .*{key}"):
+        write_result("cost", [row()], "run", where=less, directory=tmp_path)
+
+
+def test_the_same_machine_is_the_same_hardware():
+    here = results.machine()
+    for key, other in (("cpu", "another"), ("cores", 99), ("gpu", "a card")):
+        assert not results.same_machine(here, here | {key: other})
+    assert results.same_machine(here, here | {"torch": "9.9", "threads": 99})
+
+
+def test_only_full_results_are_rows_of_the_ledger(tmp_path):
+    path = write_result("cost", [row()], "run", protocol="So.", directory=tmp_path)
+    (read,) = results.read_results(tmp_path)
+    facts = {"name": "cost", "command": "run", "protocol": "So."}
+    assert {key: read[key] for key in facts} == facts
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mode": "quick"}))
+    assert results.read_results(tmp_path) == []
+    with pytest.raises(ValueError, match="mode must be"):
+        write_result("cost", [row()], "run", "half", directory=tmp_path)
