@@ -9,9 +9,9 @@ LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
 TOUR   := notebooks/basic/00_tour.ipynb
 
-.PHONY: help lab test book bench lint clean
+.PHONY: help lab test book bench bench-speed lint clean
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -46,6 +46,15 @@ book: $(LAB)  ## build the book in both languages into _build/html
 
 bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; ARGS=--quick: a short look
 	@for script in benchmarks/*.py; do echo "$$script $(ARGS)"; $(BIN)/python $$script $(ARGS) || exit 1; done
+
+# A speed row needs three readings of different hours; none is ever overwritten.
+SPEED := attention_cost.py dpg_memory.py lm_speed.py dpg_monitor.py \
+         deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
+         deepopt.py+--speed training_recipe.py+--speed
+bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a quiet machine); again an hour later
+	@failed=; for each in $(SPEED); do set -- $$(echo $$each | tr + ' '); echo "benchmarks/$$*"; \
+	  $(BIN)/python benchmarks/$$* || failed="$$failed $$each"; done; \
+	[ -z "$$failed" ] || { echo "no reading of$$failed"; exit 1; }
 
 lint: $(DEV)  ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -30,6 +30,8 @@ import sys
 import time
 from pathlib import Path
 
+from deepseek_learn.course.readings import now
+
 # large tensors come from and go back to the process, not the system, at each call:
 # otherwise page faults are timed instead of arithmetic
 MALLOC = {
@@ -131,6 +133,8 @@ def growth(quick: bool) -> list[dict]:
                 + ", ".join(f"{v:.3g}" for v in values)
                 + (" ms" if what == "time" else " MiB"),
             }
+            if what == "time":
+                row["time"] = now()
             if name == "self_attention" and what == "peak memory":
                 # the fused kernel never writes the N x N matrix: nothing is claimed
                 row["target"] = None
@@ -238,6 +242,7 @@ def compared(times, batch: int, over, under, what, target, source) -> dict:
         "interval": "quartiles",
         "n": len(ratios),
         "note": "the same trunk; the guide's 18 %" if source == "guide" else "",
+        "time": now(),
     }
 
 

@@ -28,6 +28,12 @@ look at the zoo's two networks: 4.2 to 4.8 times.
 
 Finished networks are lines in `results/deploy_cpu.jsonl`; `--quick` takes the zoo's U-Net
 alone, 3 rounds, without AOTInductor and ExecuTorch.
+
+Added later: "the faster of the two runtimes" is chosen in each reading, and its row no
+longer bears the runtime's name, so that readings of one row can be compared. `--speed`
+takes one more reading of the speed rows: the ResNets untrained, for time does not depend
+on the weights, INT8 with the layers in float that the guard chose in the full run, and
+without torch.compile, AOTInductor and ExecuTorch.
 """
 
 import argparse
@@ -41,7 +47,7 @@ import torch
 from models import backends
 from models.backends import Engine, ExecuTorch, Timed
 from models.deployed_nets import NETS, Net
-from models.runs import Runs
+from models.runs import Runs, taken
 
 from deepseek_learn.course.results import write_result
 from deepseek_learn.deploy import Quantiser, guard, native, to_onnx
@@ -89,8 +95,18 @@ def _predict(answer):
     return lambda x: torch.from_numpy(answer(x)[0])
 
 
+def requantised(net: Net, chosen: dict[str, dict]) -> dict[str, dict]:
+    """As `quantised`, with the layers in float that were chosen before."""
+    timed = Quantiser(to_onnx(net.model, net.x), net.calibration)
+    layers = {name: chosen[name]["in_float"] for name in RUNTIMES}
+    return {
+        name: {"proto": timed.int8(in_float=spared), "in_float": spared}
+        for name, spared in layers.items()
+    }
+
+
 def ways(
-    net: Net, int8: dict, folder: Path, quick: bool
+    net: Net, int8: dict, folder: Path, extent: str
 ) -> tuple[dict[str, Timed], dict]:
     """Every way that works here, and why the others do not."""
     model, x, proto = net.model, net.x, to_onnx(net.model, net.x)
@@ -105,7 +121,6 @@ def ways(
 
     found, failed = backends.eager(model, x), {}
     makers: dict[str, Callable[[], Timed]] = {
-        "torch.compile": lambda: backends.compiled(model, x),
         f"{ORT} fp32": lambda: backends.onnx_runtime(proto, x),
         f"{ORT} INT8": lambda: backends.onnx_runtime(int8[ORT]["proto"], x),
         f"{OPENVINO} fp32": lambda: backends.openvino(proto, x),
@@ -117,7 +132,9 @@ def ways(
         makers[f"our engine, {name} INT8"] = lambda name=name: engine(
             name, int8[name]["proto"]
         )
-    if not quick:
+    if extent != "speed":
+        makers["torch.compile"] = lambda: backends.compiled(model, x)
+    if extent == "full":
         makers["AOTInductor"] = lambda: backends.aot_inductor(model, x, folder)
         for precision in ("fp32", "int8"):
             makers[f"ExecuTorch {precision}"] = lambda precision=precision: ExecuTorch(
@@ -151,12 +168,17 @@ def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
     return first
 
 
-def measured(name: str, quick: bool) -> dict:
-    """All of one network: latencies, sizes, losses."""
-    net, rounds = NETS[name](), 3 if quick else ROUNDS
-    int8 = quantised(net)
+def measured(name: str, extent: str, before: dict | None = None) -> dict:
+    """All of one network: latencies, sizes, losses; "speed": latencies alone.
+
+    Args:
+        extent: "full", "quick" or "speed".
+        before: for "speed", what a full run found.
+    """
+    net, rounds = NETS[name](extent != "speed"), 3 if extent == "quick" else ROUNDS
+    int8 = quantised(net) if before is None else requantised(net, before["int8"])
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
-        sides, failed = ways(net, int8, Path(place), quick)
+        sides, failed = ways(net, int8, Path(place), extent)
         first = tried(sides, failed)
         repeats = {way: max(1, round(1e3 * SECONDS / ms)) for way, ms in first.items()}
         turns = [
@@ -205,16 +227,12 @@ def best_int8(found: dict) -> str:
 def rows_of(name: str, found: dict) -> list[dict]:
     best = best_int8(found)
     speed = ratio(found, EAGER, f"{best} INT8")
-    others = {
-        way: ratio(found, EAGER, way)
-        for way in found["ms"]
-        if way not in (EAGER, f"{best} INT8")
-    }
+    others = {way: ratio(found, EAGER, way) for way in found["ms"] if way != EAGER}
     peers = [w for w in others if "engine" not in w and not w.startswith(best)]
     peer = max(peers, key=lambda way: others[way]["measured"])
     speed |= {"peer": peer, "peer_measured": others[peer]["measured"]}
-    base = {"claim": "C12", "better": "higher", "unit": "x"}
-    what = f"{name}: INT8 ({best}) over PyTorch eager float32, one thread"
+    base = {"claim": "C12", "better": "higher", "unit": "x", "time": taken(found)}
+    what = f"{name}: INT8 over PyTorch eager float32, one thread"
     rows = [
         base | {"source": "guide", "what": what, "target": 3.0} | speed,
         base
@@ -231,7 +249,7 @@ def rows_of(name: str, found: dict) -> list[dict]:
             | {"target": None, "note": note}
             | facts
         )
-    rows[0]["note"] = f"{statistics.median(found['ms'][f'{best} INT8']):.4g} ms"
+    rows[0]["note"] = f"{best}, {statistics.median(found['ms'][f'{best} INT8']):.4g} ms"
     if found["failed"]:
         rows[0]["note"] += "; not run: " + "; ".join(
             f"{way} ({why})" for way, why in found["failed"].items()
@@ -261,14 +279,14 @@ def loss_rows(name: str, best: str, found: dict) -> list[dict]:
 
 def engine_rows(name: str, found: dict) -> list[dict]:
     base = {"claim": "C12", "source": "ours", "better": "lower"}
-    rows = []
+    read, rows = base | {"time": taken(found)}, []
     for precision in ("fp32", "INT8"):
         cost = ratio(found, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
         percent = {key: 100 * (cost[key] - 1) for key in ("measured", "low", "high")}
         what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
-        rows.append(base | {"what": what, "unit": "%", "target": 3.0} | cost | percent)
+        rows.append(read | {"what": what, "unit": "%", "target": 3.0} | cost | percent)
     rows.append(
-        base
+        read
         | {"what": f"{name}: start of our engine, INT8", "unit": "ms", "target": 100.0}
         | quartiles(found["start_ms"])
     )
@@ -286,9 +304,9 @@ def engine_rows(name: str, found: dict) -> list[dict]:
     if large:
         best = f"{best_int8(found)} INT8"
         rows.append(
-            base
-            | {"what": f"{name}: one picture, one core, {best}", "unit": "s"}
-            | {"target": 0.3}
+            read
+            | {"what": f"{name}: one picture, one core, INT8", "unit": "s"}
+            | {"target": 0.3, "note": best_int8(found)}
             | quartiles([ms / 1e3 for ms in found["ms"][best]])
         )
     return rows
@@ -298,17 +316,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the zoo's U-Net only")
     parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument(
+        "--speed", action="store_true", help="one more reading of speed"
+    )
     arguments = parser.parse_args()
-    quick = arguments.quick
+    quick, again = arguments.quick, arguments.speed
     path = HERE / "results" / ("quick" if quick else "") / "deploy_cpu.jsonl"
     torch.set_num_threads(1)
-    runs, rows = Runs(path, __doc__, arguments.anew or quick), []
+    mode = "quick" if quick else "full"
+    runs = Runs(path, __doc__, arguments.anew or quick, anywhere=again)
+    rows = []
     for name in ["bacteria_unet, 224 x 224"] if quick else NETS:
-        found = runs.once({"net": name}, lambda name=name: measured(name, quick))
+        if again:
+            found = reread(runs, name)
+        else:
+            found = runs.once({"net": name}, lambda name=name: measured(name, mode))
         rows += rows_of(name, found)
     command = "python benchmarks/deploy_cpu.py" + (" --quick" if quick else "")
-    mode = "quick" if quick else "full"
-    print(write_result("deploy_cpu", rows, command, mode, protocol=__doc__))
+    facts = {"protocol": __doc__, "only_speed": again}
+    print(write_result("deploy_cpu", rows, command, mode, **facts))
+
+
+def reread(runs: Runs, name: str) -> dict:
+    """One more reading of a network whose full run is there, on whatever machine.
+
+    Raises:
+        SystemExit: when there is none.
+    """
+    before = [row for row in runs.rows if row.get("net") == name]
+    if not before:
+        raise SystemExit(f"no full run of {name}: run benchmarks/deploy_cpu.py first")
+    key = {"speed of": name}
+    return runs.again(key, lambda: measured(name, "speed", before[0]))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ import onnx
 from onnx import numpy_helper
 
 from deepseek_learn import DeploymentWizard, zoo
+from deepseek_learn.course.readings import now
 from deepseek_learn.course.results import write_result
 from deepseek_learn.deploy import Deployment
 from deepseek_learn.deploy.accuracy import points
@@ -210,6 +211,7 @@ class All:
         row["measured"] = statistics.median(found) if found else None
         if found:
             row |= {"low": min(found), "high": max(found), "n": len(found)}
+            row["time"] = now()
         return [*rows, row | {"interval": "range", "note": without}]
 
 

@@ -33,7 +33,7 @@ import time
 from pathlib import Path
 
 import torch
-from models.runs import Runs
+from models.runs import Runs, taken
 from torch import nn
 
 from deepseek_learn import data, dpg, zoo
@@ -150,6 +150,8 @@ def summarise(rows: list[dict]) -> list[dict]:
                 f"{row['cascade_ms']:.0f} ms"
                 for row in mlps
             )
+        if field == "faster":
+            shared["time"] = taken(*rows)
         result.append(
             shared
             | {"what": f"cascade, perceptrons: {what}", "target": target}

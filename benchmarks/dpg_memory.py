@@ -37,6 +37,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from deepseek_learn.course.readings import now
+
 SIZE = {"dim": 1024, "layers": 8, "heads": 16, "context": 192}
 PREFILL = 64
 VARIANTS = ("float32", "torch int8", "torchao int8", "torchao int4", "nf4", "dpg")
@@ -264,6 +266,7 @@ def summarise(rounds: list[dict[str, dict]]) -> list[dict]:
                 "low": min(ratios),
                 "high": max(ratios),
                 "interval": "range over rounds",
+                "time": now() if peer else None,  # memory is no reading of speed
                 "n": len(ratios),
                 "note": f"medians in {'ms' if peer else '%'}: {said}; "
                 + rounds[0]["dpg"]["backend"],

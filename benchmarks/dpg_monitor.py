@@ -22,6 +22,7 @@ import torch
 from models import tang_lm
 
 from deepseek_learn import DynamicParameterGroup, zoo
+from deepseek_learn.course.readings import now
 from deepseek_learn.course.results import write_result
 
 
@@ -85,6 +86,7 @@ def main() -> None:
                 "high": high,
                 "interval": "quartiles",
                 "n": len(added),
+                "time": now(),
             }
         )
         print(f"{rows[-1]['what']}: {rows[-1]['measured']:.2f} %", flush=True)

@@ -25,6 +25,8 @@ perplexity at rank 192, ten times by plain decomposition): balanced, at most 1.0
 decomposition and of the pace no target.
 
 `--quick`: rank 192 only, 2 windows of each text to calibrate and to measure.
+
+Added later: `--speed` takes one more reading of the pace alone.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from pathlib import Path
 
 from models.runs import Runs
 
+from deepseek_learn.course.readings import now
 from deepseek_learn.course.results import write_result
 
 RESULTS = Path(__file__).parent / "results"
@@ -127,6 +130,20 @@ def pace(models: dict) -> dict[str, list[float]]:
     return times
 
 
+def pace_row(half, whole) -> dict:
+    """A reading of the pace, the smaller cache's over the whole's."""
+    times = pace({"half": half, "whole": whole})
+    note = "{:.1f} against {:.1f} ms".format(
+        *(1e3 * statistics.median(found) for found in times.values())
+    )
+    ratios = [ours / theirs for ours, theirs in zip(*times.values(), strict=True)]
+    low, middle, high = statistics.quantiles(ratios)
+    what = f"time of a token after {PAST}, 192 kept, over the whole's"
+    found = middle, low, high
+    facts = row(what, found, interval="quartiles", note=note, n=ROUNDS)
+    return facts | {"time": now()}
+
+
 def row(what: str, found, target=None, interval="95 % bootstrap", note="", n=1) -> dict:
     measured, low, high = found
     facts = {
@@ -147,7 +164,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="rank 192, few windows")
-    quick = parser.parse_args().quick
+    parser.add_argument(
+        "--speed", action="store_true", help="one more reading of speed"
+    )
+    arguments = parser.parse_args()
+    quick, command = arguments.quick, "python benchmarks/latent_cache.py"
     torch.set_num_threads(1)
     runs = Runs(
         (RESULTS / "quick" if quick else RESULTS) / "latent_cache.jsonl", __doc__, quick
@@ -165,6 +186,11 @@ def main() -> None:
     def measure(key: dict, make) -> list[float]:
         return runs.once(key, lambda: {"nats": losses(make(), texts)})["nats"]
 
+    if arguments.speed:
+        facts = {"protocol": __doc__, "only_speed": True}
+        rows = [pace_row(small(192, "balanced"), model)]
+        print(write_result("latent_cache", rows, command, **facts))
+        return
     base = measure({"rank": 384, "method": "whole", "text": ""}, lambda: model)
     n, prose, rows = len(base), len(texts["prose"]["test"]), []
     for rank in (192,) if quick else RANKS:
@@ -189,18 +215,10 @@ def main() -> None:
     note = f"{kept[0]:,.0f} against {kept[1]:,.0f} bytes a token"
     what = "cache of SmolLM2, 192 of 384 kept, bytes a token over the whole's"
     rows.append(row(what, (kept[0] / kept[1], None, None), interval=None, note=note))
-    times = pace({"half": half, "whole": model})
-    note = "{:.1f} against {:.1f} ms".format(
-        *(1e3 * statistics.median(found) for found in times.values())
-    )
-    ratios = [ours / theirs for ours, theirs in zip(*times.values(), strict=True)]
-    low, middle, high = statistics.quantiles(ratios)
-    what = f"time of a token after {PAST}, 192 kept, over the whole's"
-    found = middle, low, high
-    rows.append(row(what, found, interval="quartiles", note=note, n=ROUNDS))
+    rows.append(pace_row(half, model))
     for each in rows:
         print(f"{each['what']}: {each['measured']:.4g} ({each['note']})")
-    mode, command = "quick" if quick else "full", "python benchmarks/latent_cache.py"
+    mode = "quick" if quick else "full"
     print(write_result("latent_cache", rows, command, mode, protocol=__doc__))
 
 

@@ -27,6 +27,9 @@ processor times with one another only.
 
 `--quick`: 30 steps, one seed, the zoo's rate. Each finished run is one line of
 results/lm_experts.jsonl; an interrupted script goes on.
+
+Added later: `--speed` takes one more reading of the processor times: 20 steps of each
+contestant in turn, with each seed, without making the tokens.
 """
 
 import argparse
@@ -35,14 +38,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from models.runs import Runs
+from models.runs import Runs, taken
 from scipy import stats
 
+from deepseek_learn.course.readings import now
 from deepseek_learn.course.results import write_result
 
 RESULTS = Path(__file__).parent / "results"
 STEPS, SEEDS = 600, (0, 1, 2)
 SEARCH, SEARCH_SEED, RATES = 200, 100, (0.003, 0.006, 0.012)
+PACE_STEPS = 20
 QUICK_RATE = 0.006
 MIXTURE = "mixture"
 
@@ -72,26 +77,56 @@ def tokens_of(writer):
     return torch.tensor(tokens)
 
 
-def run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict:
-    """Train one model and measure it."""
+def trained(name: str, seed: int, steps: int, lr: float, tokens):
+    """One model of a contestant after so many steps."""
     import torch
 
-    from deepseek_learn import zoo
     from deepseek_learn.lm import LanguageModel
     from deepseek_learn.zoo.train.small_deepseek import train
 
-    writer = zoo.writer("small_deepseek")
     torch.manual_seed(seed)
     model = LanguageModel(contestants()[name])
+    train(model, tokens, steps=steps, seed=seed, lr=lr, progress=False)
+    return model
+
+
+def run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict:
+    """Train one model and measure it."""
+    from deepseek_learn import zoo
+
+    writer = zoo.writer("small_deepseek")
     start = time.process_time()
-    options = {"steps": steps, "seed": seed, "lr": lr, "progress": False}
-    train(model, tokens_of(writer), **options)
+    model = trained(name, seed, steps, lr, tokens_of(writer))
     seconds = (time.process_time() - start) / steps
     return {
         **bits(model.eval(), writer.tokenizer, part),
         "cpu_seconds": seconds,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def pace() -> dict[str, list[dict]]:
+    """Contestant → by seed the processor seconds of a step, in turn."""
+    from deepseek_learn import zoo
+
+    tokens, found = tokens_of(zoo.writer("small_deepseek")), {}
+    for seed in SEEDS:
+        for name in contestants():
+            start = time.process_time()
+            trained(name, seed, PACE_STEPS, QUICK_RATE, tokens)
+            seconds = (time.process_time() - start) / PACE_STEPS
+            found.setdefault(name, []).append({"cpu_seconds": seconds, "time": now()})
+    return found
+
+
+def time_row(name: str, found: dict[str, list[dict]], note: str) -> dict:
+    """The mixture's step over that of a dense model: a reading of speed."""
+    pairs = zip(found[MIXTURE], found[name], strict=True)
+    ratios = [m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs]
+    what = f"mixture of experts, processor time of a step over that of {name}"
+    limit = LIMITS[name][1]
+    facts = row(what, "ratio", interval(ratios), limit, len(ratios), note)
+    return facts | {"time": taken(*found[MIXTURE], *found[name])}
 
 
 def bits(model, tokenizer, part: str) -> dict:
@@ -155,7 +190,7 @@ LIMITS = {"dense, equal active": (0.0, None), "dense, equal total": (0.02, 1.0)}
 
 def summarise(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
     rows, mixture = [], found[MIXTURE]
-    for name, (most_bits, most_time) in LIMITS.items():
+    for name, (most_bits, _) in LIMITS.items():
         pairs = list(zip(mixture, found[name], strict=True))
         ours, theirs = (each["parameters"] for each in pairs[0])
         said = (
@@ -166,9 +201,7 @@ def summarise(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dic
         gain = interval([m["bits"] - d["bits"] for m, d in pairs])
         what = f"mixture of experts, bits a byte less those of {name}"
         rows.append(row(what, "bits", gain, most_bits, len(pairs), f"{bits}; {said}"))
-        ratio = interval([m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs])
-        what = f"mixture of experts, processor time of a step over that of {name}"
-        rows.append(row(what, "ratio", ratio, most_time, len(pairs), said))
+        rows.append(time_row(name, found, said))
     worst = max(max(m["violation"]) for m in mixture)
     what = "mixture of experts, largest load over the mean less 1, worst layer and seed"
     each = "; ".join(", ".join(f"{v:.2f}" for v in m["violation"]) for m in mixture)
@@ -189,7 +222,18 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="30 steps, one seed")
+    parser.add_argument(
+        "--speed", action="store_true", help="one more reading of speed"
+    )
     arguments = parser.parse_args()
+    command = "python benchmarks/lm_experts.py"
+    if arguments.speed:
+        torch.set_num_threads(1)
+        found, note = pace(), f"{PACE_STEPS} steps of each in turn"
+        rows = [time_row(name, found, note) for name in LIMITS]
+        facts = {"protocol": __doc__, "only_speed": True}
+        print(write_result("lm_experts", rows, command, **facts))
+        return
     steps, seeds = (30, SEEDS[:1]) if arguments.quick else (STEPS, SEEDS)
     torch.set_num_threads(1)
     folder = RESULTS / "quick" if arguments.quick else RESULTS
@@ -212,7 +256,6 @@ def main() -> None:
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']} ({row['note']})")
     mode = "quick" if arguments.quick else "full"
-    command = "python benchmarks/lm_experts.py"
     print(write_result("lm_experts", rows, command, mode, protocol=__doc__))
 
 

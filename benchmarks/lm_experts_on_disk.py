@@ -31,6 +31,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from deepseek_learn.course.readings import now
+
 CAP_GB, FILES_GB = 1.0, 3.0
 WIDTH, LAYERS, EXPERTS, NEURONS, TOP, VOCAB = 1024, 24, 64, 1216, 4, 32_000
 PROMPT, NEW = 8, 32
@@ -175,6 +177,7 @@ def rows_of(folder: Path, layers: int, new: int, total: int) -> list[dict]:
                 "better": "higher",
                 "measured": 1 / seconds,
                 "note": note,
+                "time": now(),
             }
         )
     return rows

@@ -34,6 +34,13 @@ cache. Target: no logit differs by more than 5e-5. (With 8 index heads one of th
 scores several others exactly 0, each head's product being negative; which of them are
 read then depends on the order in which a sort finds them, and logits in pieces differ
 visibly. The reference has the same ties.)
+
+Added later. What a run of parts A, B and E gives is one reading of its rows. Part E, where
+the gain of part A comes from: the same block with 4, 64 and 128 heads, after 256, 1,024
+and 4,096 tokens, and a tiny one (width 128, 4 heads of 32, a latent of 64 + 16), in 5
+rounds, compared and timed as in part A. The reference's cost grows with heads x past, ours
+hardly with the heads, so with few heads there is little to gain, and on the tiny block
+perhaps nothing. For information: no target.
 """
 
 import argparse
@@ -42,30 +49,22 @@ import statistics
 import sys
 import time
 
+from models.decode_pace import BLOCK, LIMIT, TINY, paces, ratios
+
+from deepseek_learn.course.readings import now
+
 # large tensors come from and go back to the process, not the system, at each call:
 # otherwise page faults are timed instead of arithmetic
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
     "MALLOC_TRIM_THRESHOLD_": "10000000000",
 }
-CONTEXTS = {256: None, 1024: 8.0, 4096: 10.0}
+TARGETS = {1024: 8.0, 4096: 10.0}  # tokens before → target
+HEADS, TABLE_ROUNDS = (4, 64, 128), 5
 # width, neurons, experts, experts a token: the first is the target's
 MIXTURES = ((512, 128, 64, 6), (256, 64, 64, 6), (256, 128, 32, 4), (1024, 256, 64, 6))
-BATCH, LIMIT = 64, 5e-5
-
-
-def ratios(theirs, ours, clock, rounds: int) -> list[float]:
-    """Their time over ours, a number a round; the first round warms up."""
-    found = []
-    for i in range(rounds + 1):
-        times = []
-        for call in (theirs, ours):
-            start = clock()
-            call()
-            times.append(clock() - start)
-        if i:
-            found.append(times[0] / times[1])
-    return found
+BATCH = 64
+OVER = "the reference's time over ours"
 
 
 def row(what: str, found: list[float], target: float | None, note: str) -> dict:
@@ -83,63 +82,26 @@ def row(what: str, found: list[float], target: float | None, note: str) -> dict:
         "high": high,
         "n": len(found),
         "note": note,
+        "time": now(),
     }
 
 
 def decode(rounds: int) -> list[dict]:
     """Part A."""
-    import torch
-    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache
+    return [
+        row(f"one token after {context}: {OVER}", found, TARGETS.get(context), note)
+        for context, found, note in paces(BLOCK, 16, rounds)
+    ]
 
-    from deepseek_learn.lm import Cache, Config, LanguageModel
 
-    torch.set_num_threads(1)
-    config = DeepseekV3Config(
-        vocab_size=512,
-        hidden_size=1024,
-        intermediate_size=1024,
-        num_hidden_layers=1,
-        first_k_dense_replace=1,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        kv_lora_rank=512,
-        q_lora_rank=384,
-        qk_rope_head_dim=64,
-        qk_nope_head_dim=128,
-        v_head_dim=128,
-        num_mtp_layers=0,
-        max_position_embeddings=8192,
-        attn_implementation="sdpa",
-    )
-    torch.manual_seed(0)
-    theirs = DeepseekV3ForCausalLM(config).eval()
-    ours = LanguageModel(Config.from_reference(config.to_dict())).eval()
-    ours.load_state_dict(theirs.state_dict())
+def table(rounds: int) -> list[dict]:
+    """Part E."""
+    blocks = [(f"{heads} heads", BLOCK, heads) for heads in HEADS]
     rows = []
-    for context, target in CONTEXTS.items():
-        ids = torch.randint(512, (1, context + 1))
-        past, cache = DynamicCache(config=config), Cache(ours, 1, context + 1)
-        theirs(ids[:, :context], cache=past, use_cache=True)
-        ours(ids[:, :context], cache)
-        place = torch.tensor([[context]])
-
-        def next_of_theirs(ids=ids, past=past, place=place):
-            last = ids[:, -1:]
-            out = theirs(last, cache=past, use_cache=True, position_ids=place)
-            past.crop(-1)
-            return out.logits
-
-        def next_of_ours(ids=ids, cache=cache):
-            out = ours(ids[:, -1:], cache)
-            cache.lengths = cache.lengths - 1
-            return out
-
-        difference = (next_of_theirs() - next_of_ours()).abs().max().item()
-        if difference > LIMIT:
-            raise ValueError(f"the answers differ by {difference}")
-        found = ratios(next_of_theirs, next_of_ours, time.process_time, rounds)
-        what = f"one token after {context}: the reference's time over ours"
-        rows.append(row(what, found, target, f"answers differ by {difference:.0e}"))
+    for name, sizes, heads in [*blocks, ("tiny block, 4 heads", TINY, 4)]:
+        for context, found, note in paces(sizes, heads, rounds):
+            what = f"{name}, one token after {context}: {OVER}"
+            rows.append(row(what, found, None, note))
     return rows
 
 
@@ -178,7 +140,7 @@ def dispatch(rounds: int) -> list[dict]:
             found = ratios(*calls, time.perf_counter, 4 * rounds)
             size = f"{experts} experts of {neurons}, {top} a token, width {width}"
             where = f"{threads} threads" if threads > 1 else "one thread"
-            what = f"{BATCH} tokens through {size}, {where}: the reference's time over ours"
+            what = f"{BATCH} tokens through {size}, {where}: {OVER}"
             target = 2.0 if (width, neurons, experts, top) == MIXTURES[0] else None
             rows.append(row(what, found, target, f"answers differ by {difference:.0e}"))
     return rows
@@ -372,6 +334,7 @@ def main() -> None:
     rounds = 5 if arguments.quick else 21
     with torch.inference_mode():
         rows = exactness() + memory() + decode(rounds) + dispatch(rounds)
+        rows += table(2 if arguments.quick else TABLE_ROUNDS)
     mode = "quick" if arguments.quick else "full"
     command = "python benchmarks/lm_speed.py"
     print(write_result("lm_speed", rows, command, mode, protocol=__doc__))

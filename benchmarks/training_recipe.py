@@ -27,6 +27,12 @@ in an epoch's time.
 
 Finished runs are lines in `results/training_recipe.jsonl`. `--quick`: fashion, 2 epochs
 of AdamW, 2 configurations, 2 seeds.
+
+Added later, before any run of it: AdamW in bfloat16 beside AdamW in float32, so that what
+the data type gains is not credited to the recipe. It is tuned, run and raced as the other
+is, with its own settings, score and epoch's time; the same target, 1.4, on each task.
+Where the processor does not multiply bfloat16 it is untestable. `--speed` reads the times
+of an epoch once more, with the runs that are there, as one reading of the rows.
 """
 
 import argparse
@@ -40,12 +46,13 @@ from models import race
 from models.optimizer_ledger import found_in_words
 from models.optimizer_tasks import Bacteria, Fashion
 from models.optimizers import decayed
-from models.runs import Runs
+from models.runs import Runs, taken
 from torch import nn
 
 from deepseek_learn import DeepOpt
 from deepseek_learn.course.results import write_result
 from deepseek_learn.data import ImageDataset
+from deepseek_learn.machine import multiplies_bfloat16
 from deepseek_learn.optim import tune
 from deepseek_learn.training import accuracy, cosine, fit, predict, wsd
 from deepseek_learn.zoo.metrics import iou
@@ -60,6 +67,10 @@ AXES = {way: {"lr": rates, "beta1": BETAS} for way, rates in RATES.items()}
 AXES["adamw"] |= {"schedule": tuple(SCHEDULES)}
 START = {"adamw": {"lr": 4e-3, "beta1": 0.9, "schedule": "cosine"}}
 START["recipe"] = {"lr": 0.02, "beta1": 0.9}
+BFLOAT16 = "adamw, bfloat16"
+AXES[BFLOAT16], START[BFLOAT16] = AXES["adamw"], START["adamw"]
+AUTOCAST = {"adamw": None, BFLOAT16: torch.bfloat16}  # the recipe: as `fit` comes
+TITLES = {"adamw": "AdamW", BFLOAT16: "AdamW in bfloat16"}
 
 
 class Job:
@@ -81,8 +92,9 @@ class Job:
         """A model trained anew in one of the two ways."""
         model = self.task.model(seed)
         optimizer = make(way, model, c)
-        plain = {"autocast": None, "schedule": SCHEDULES[c.get("schedule", "wsd")]}
-        options = self.options | (plain if way == "adamw" else {}) | change
+        options = self.options | change
+        if way != "recipe":
+            options |= {"autocast": AUTOCAST[way], "schedule": SCHEDULES[c["schedule"]]}
         torch.manual_seed(seed)
         facts = {"epochs": epochs, "seed": seed, "progress": False}
         fit(model, self.train, optimizer, **facts, **options)
@@ -121,12 +133,12 @@ def turned(part: ImageDataset) -> ImageDataset:
 class Bench:
     """The runs of one mode."""
 
-    def __init__(self, quick: bool, anew: bool):
+    def __init__(self, quick: bool, anew: bool, anywhere: bool = False):
         self.quick = quick
         self.names = ("fashion",) if quick else tuple(EPOCHS)
         self.seeds = range(1, 3 if quick else 6)
         path = RESULTS / ("quick" if quick else "") / "training_recipe.jsonl"
-        self.runs = Runs(path, __doc__, anew)
+        self.runs = Runs(path, __doc__, anew, anywhere)
 
     def epochs(self, name: str) -> int:
         return 2 if self.quick else EPOCHS[name]
@@ -137,7 +149,7 @@ class Bench:
         return self.runs.once(key | {"settings": c}, made)
 
     def tuned(self, job: Job, way: str) -> dict:
-        epochs = self.epochs(job.name) // (1 if way == "adamw" else 2)
+        epochs = self.epochs(job.name) // (2 if way == "recipe" else 1)
 
         def loss(c: dict) -> float:
             return -self.score(job, way, c, epochs, 0)["validation"]
@@ -163,6 +175,8 @@ def pace(job: Job) -> dict[str, list[float]]:
     """Processor seconds of an epoch, each way in turn."""
     ways = {"adamw": ("adamw", {}), "recipe": ("recipe", {})}
     ways["float32"] = ("recipe", {"autocast": None})
+    if multiplies_bfloat16():
+        ways[BFLOAT16] = (BFLOAT16, {})
     spent = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):
         for name, (way, change) in ways.items():
@@ -172,27 +186,48 @@ def pace(job: Job) -> dict[str, list[float]]:
     return {name: seconds[1:] for name, seconds in spent.items()}
 
 
-def rows_of(bench: Bench, job: Job) -> list[dict]:
-    adamw, recipe = bench.tuned(job, "adamw"), bench.tuned(job, "recipe")
+def rows_of(bench: Bench, job: Job, spent: dict[str, list[float]]) -> list[dict]:
+    """The recipe against AdamW in either data type, and what the data type gains."""
+    rows = [against(bench, job, "adamw", spent)]
+    if BFLOAT16 in spent:
+        rows.append(against(bench, job, BFLOAT16, spent))
+    else:
+        note = "this processor does not multiply bfloat16"
+        rows.append(claim_row(job, BFLOAT16) | {"measured": None, "note": note})
+    bf16 = ratio(spent, "float32", "recipe")
+    alone = {"claim": "C3", "source": "ours", "target": None, "better": "higher"}
+    alone |= {"measured": bf16, "n": ROUNDS, "unit": "ratio", "time": taken(spent)}
+    what = f"{job.name}: an epoch in float32 over one in bfloat16, time"
+    return [*rows, alone | {"what": what}]
+
+
+def claim_row(job: Job, way: str) -> dict:
+    """A row of the guide's 40 %, with nothing measured yet."""
+    what = f"{job.name}: {TITLES[way]}'s time to its score over the recipe's"
+    facts = {"claim": "C3", "source": "guide", "target": GUIDE, "what": what}
+    return facts | {"better": "higher", "unit": "ratio"}
+
+
+def ratio(spent: dict[str, list[float]], over: str, under: str) -> float:
+    """Of an epoch's time, the median of the ratios within a round."""
+    pairs = zip(spent[over], spent[under], strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> dict:
+    """Time to the mean score of `way` after all its epochs, over the recipe's."""
+    adamw, recipe = bench.tuned(job, way), bench.tuned(job, "recipe")
     epochs = bench.epochs(job.name)
-    reference = bench.tests(job, "adamw", adamw["best"], epochs)
+    reference = bench.tests(job, way, adamw["best"], epochs)
     target = statistics.mean(reference)
     curve = bench.curve(job, recipe["best"], target)
     lost = {e: [-score for score in scores] for e, scores in curve.items()}
     facts = epochs, 2.0, job.name
     steps, again = race.steps_ratio([-v for v in reference], lost, *facts)
-    point = 1 / steps
-    spent = bench.runs.once({"task": job.name, "pace": ROUNDS}, lambda: pace(job))
-    pairs = zip(spent["adamw"], spent["recipe"], strict=True)
-    dearer = statistics.median(a / b for a, b in pairs)
-    pairs = zip(spent["float32"], spent["recipe"], strict=True)
-    bf16 = statistics.median(a / b for a, b in pairs)
+    point, dearer = 1 / steps, ratio(spent, way, "recipe")
     means = {e: statistics.mean(v) for e, v in curve.items()}
-    words = [
-        found_in_words(found, AXES[way])
-        for way, found in (("adamw", adamw), ("recipe", recipe))
-    ]
-    note = f"AdamW {target:.4f} after {epochs} epochs (settings {words[0]}); "
+    words = [found_in_words(f, AXES[w]) for w, f in ((way, adamw), ("recipe", recipe))]
+    note = f"{TITLES[way]} {target:.4f} after {epochs} epochs (settings {words[0]}); "
     note += ", ".join(f"{score:.4f} after {e}" for e, score in means.items())
     note += f" (settings {words[1]}); epochs {point:.2f} times fewer, AdamW's epoch "
     note += f"takes {dearer:.2f} of the recipe's time"
@@ -200,28 +235,33 @@ def rows_of(bench: Bench, job: Job) -> list[dict]:
         note += "; never reached: at most"
     elif means[min(means)] >= target:
         note += "; reached by the shortest run: at least"
-    empty = {"claim": "C3", "better": "higher", "unit": "ratio", "n": len(reference)}
     bounds = race.interval(point * dearer, again, len(reference))
-    whole = {"source": "guide", "target": GUIDE, "measured": point * dearer}
-    whole |= {"what": f"{job.name}: AdamW's time to its score over the recipe's"}
-    alone = {"source": "ours", "target": None, "measured": bf16, "n": ROUNDS}
-    alone |= {"what": f"{job.name}: an epoch in float32 over one in bfloat16, time"}
-    return [empty | whole | bounds | {"note": note}, empty | alone]
+    facts = {"measured": point * dearer, "n": len(reference), "time": taken(spent)}
+    return claim_row(job, way) | facts | bounds | {"note": note}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one task, few runs")
     parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument(
+        "--speed", action="store_true", help="one more reading of speed"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(arguments.quick, arguments.anew)
-    rows = [row for name in bench.names for row in rows_of(bench, Job(name))]
+    bench = Bench(arguments.quick, arguments.anew, anywhere=arguments.speed)
+    if arguments.speed and not any(r.get("way") == BFLOAT16 for r in bench.runs.rows):
+        raise SystemExit("the full run comes first: benchmarks/training_recipe.py")
+    read, rows = bench.runs.again if arguments.speed else bench.runs.once, []
+    for job in map(Job, bench.names):
+        key = {"task": job.name, "pace": ROUNDS, "with": BFLOAT16}
+        rows += rows_of(bench, job, read(key, lambda job=job: pace(job)))
     command = "python benchmarks/training_recipe.py"
     mode = "quick" if arguments.quick else "full"
-    write_result("training_recipe", rows, command, mode, protocol=__doc__)
+    facts = {"protocol": __doc__, "only_speed": arguments.speed}
+    write_result("training_recipe", rows, command, mode, **facts)
     for row in rows:
-        print(f"{row['what']}: {row['measured']:.2f}")
+        print(row["what"], row["measured"] and f"{row['measured']:.2f}")
 
 
 if __name__ == "__main__":

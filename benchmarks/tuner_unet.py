@@ -52,7 +52,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from models.runs import Runs
+from models.runs import Runs, taken
 from torch.optim.lr_scheduler import LambdaLR
 
 from deepseek_learn import data
@@ -296,7 +296,7 @@ def best_row(base: dict, best: dict, peer: float) -> dict:
 def time_row(base: dict, found: dict) -> dict:
     states = ", ".join(f"{n} {state}" for state, n in found["states"].items())
     facts = {"what": "time of the search", "unit": "min", "better": "lower", "n": None}
-    facts |= {"measured": found["seconds"] / 60}
+    facts |= {"measured": found["seconds"] / 60, "time": taken(found)}
     return base | facts | {"note": f"{states}; {len(found['front'])} on the front"}
 
 

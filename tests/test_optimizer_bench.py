@@ -74,6 +74,16 @@ def test_steps_ratio_is_of_the_mean_and_its_error_of_seeds(bench):
     assert race.error_of(race.steps_ratio(adamw, other, *facts)[1], 3) > 0
 
 
+def test_a_difference_is_as_sure_as_its_seeds(bench):
+    race = sys.modules["models.race"]
+    again = np.array([-0.1, 0.1] * 1000)  # resamplings of five seeds: deviation 0.1
+    found = race.difference(-0.05, again, 5)
+    half = 2.7764 * 0.1 * math.sqrt(5 / 4)  # Student's for four degrees of freedom
+    assert found["low"] == pytest.approx(-0.05 - half, rel=1e-3)
+    assert found["high"] == pytest.approx(-0.05 + half, rel=1e-3)
+    assert race.difference(-0.05, np.zeros(9), 5)["high"] == -0.05
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
     """A ratio known to be 0.4, five seeds, only the budgets around it run."""
     race = sys.modules["models.race"]
@@ -129,8 +139,10 @@ def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
     time = rows["flights: DeepOpt, time to AdamW's loss over AdamW's"]
     assert time["measured"] == pytest.approx(0.4 * 1.1, abs=0.01)
     assert time["target"] == 0.67  # AdamW's step takes 30 ms
-    behind = rows["flights: steps above the best peer's, in standard errors"]
-    assert behind["measured"] < 0
+    behind = rows["flights: DeepOpt's steps less the best peer's"]
+    assert behind["measured"] == pytest.approx(0.4 - 0.5, abs=0.01)
+    assert behind["low"] <= behind["measured"] <= behind["high"]
+    assert (behind["target"], behind["better"]) == (0.0, "lower")
     own = rows["flights: DeepOpt's own time a step over Muon's with AdamW"]
     assert own["measured"] == pytest.approx(0.75)
     claim = rows["flights: AdamW's time to its loss over DeepOpt's"]
@@ -147,7 +159,7 @@ class MadeUp:
         self.faster = faster
 
     def scores(self, way, c, epochs, seed):
-        off = abs(math.log2(c["lr"] / {"adamw": 4e-3, "recipe": 0.04}[way]))
+        off = abs(math.log2(c["lr"] / (0.04 if way == "recipe" else 4e-3)))
         score = 0.5 + 0.1 * math.log2(epochs * (self.faster if way == "recipe" else 1))
         score += seed / 1000 - off / 100
         return {"validation": score, "test": score}
@@ -157,18 +169,32 @@ class MadeUp:
     ("faster", "word"),
     [(2.0, ""), (0.2, "never reached: at most"), (9.0, "the shortest run: at least")],
 )
-def test_the_recipes_rows_come_out_of_runs(recipe, tmp_path, monkeypatch, faster, word):
+def test_the_recipes_rows_come_out_of_runs(recipe, tmp_path, faster, word):
     spent = {"adamw": [3.0, 3.3], "recipe": [2.0, 2.2], "float32": [3.0, 3.3]}
-    monkeypatch.setattr(recipe, "pace", lambda job: spent)
+    spent |= {recipe.BFLOAT16: [1.0, 1.1]}
     one = recipe.Bench(quick=False, anew=False)
-    rows = recipe.rows_of(one, MadeUp(faster))
+    rows = recipe.rows_of(one, MadeUp(faster), spent)
     write_result("training_recipe", rows, "run", directory=tmp_path / "out")
-    whole, alone = rows
+    whole, bfloat16, alone = rows
+    # as good a score in a third of the time: what the data type gains is not ours
+    assert bfloat16["measured"] == pytest.approx(whole["measured"] / 3)
+    assert bfloat16["what"] == "fashion: AdamW in bfloat16's time to its score " + (
+        "over the recipe's"
+    )
+    assert bfloat16["target"] == whole["target"] == 1.4
     assert alone["measured"] == pytest.approx(1.5)
     fewer = min(max(faster, 0.5), 8)  # epochs from 1 to twice AdamW's 8
     assert whole["measured"] == pytest.approx(1.5 * fewer, rel=0.02)
     assert "lr 0.04" in whole["note"]
     assert whole["note"].endswith(word)
+
+
+def test_without_bfloat16_the_recipe_is_not_judged_by_it(recipe):
+    spent = {"adamw": [3.0], "recipe": [2.0], "float32": [3.0]}
+    one = recipe.Bench(quick=False, anew=False)
+    _, bfloat16, _ = recipe.rows_of(one, MadeUp(2.0), spent)
+    assert bfloat16["measured"] is None
+    assert "does not multiply bfloat16" in bfloat16["note"]
 
 
 def test_muon_moves_the_matrices_that_deepopt_sees(bench):

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,13 +38,14 @@ class Net:
     small: tuple[Tensor, list[Tensor]] | None = None
 
 
-def zoo_net(name: str) -> Net:
+def zoo_net(name: str, trained: bool) -> Net:
+    """A model of the zoo is trained in any case."""
     known = zoo.evaluation(name)
     batches = list(known.calibration[:128].split(8))
     return Net(zoo.load(name), batches[0][:1], batches, known)
 
 
-def u_net_64() -> Net:
+def u_net_64(trained: bool) -> Net:
     """Random weights: for its time and size only."""
     torch.manual_seed(0)
     x = torch.rand(4, 1, 256, 256)
@@ -61,7 +63,7 @@ class Colour(nn.Module):
         return self.net(x.expand(-1, 3, -1, -1))
 
 
-def resnet(name: str) -> Net:
+def resnet(name: str, trained: bool) -> Net:
     """Trained here on Fashion-MNIST's 28 x 28; timed on the same pictures at 224 x 224."""
     known = zoo.evaluation("fashion_net")
     torch.manual_seed(0)
@@ -69,7 +71,7 @@ def resnet(name: str) -> Net:
     path = WEIGHTS / f"deployed_{name}.pt"
     if path.exists():
         model.load_state_dict(torch.load(path))
-    else:
+    elif trained:
         train = data.fashion_mnist().train
         optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.05)
         options = {"schedule": cosine, "autocast": None, "progress": False}
@@ -81,12 +83,13 @@ def resnet(name: str) -> Net:
     return Net(model.eval(), large[0][:1], large, known, (small[0][:1], small))
 
 
-NETS: dict[str, Callable[[], Net]] = {
-    "ResNet-18, 224 x 224": lambda: resnet("resnet18"),
-    "ResNet-50, 224 x 224": lambda: resnet("resnet50"),
+# name → a function of whether it has to be trained
+NETS: dict[str, Callable[[bool], Net]] = {
+    "ResNet-18, 224 x 224": partial(resnet, "resnet18"),
+    "ResNet-50, 224 x 224": partial(resnet, "resnet50"),
     "U-Net-64, 256 x 256": u_net_64,
-    "bacteria_unet, 224 x 224": lambda: zoo_net("bacteria_unet"),
-    "solar_defects, 288 x 288": lambda: zoo_net("solar_defects"),
+    "bacteria_unet, 224 x 224": partial(zoo_net, "bacteria_unet"),
+    "solar_defects, 288 x 288": partial(zoo_net, "solar_defects"),
 }
 
 

@@ -4,7 +4,6 @@
 contestant the steps to AdamW's loss over AdamW's, and those of the resampled seeds.
 """
 
-import math
 import statistics
 
 import numpy as np
@@ -13,6 +12,7 @@ from . import race
 from .optimizer_tasks import TASKS
 from .optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, variants
 from .race import LADDER
+from .runs import taken
 
 BLOCK = 10  # rounds: SOAP's costly step comes every tenth
 STEPS, MEAN_STEPS, TIME, SLOW_MS = 0.60, 0.5, 0.67, 25.0
@@ -67,13 +67,12 @@ def task_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
             | {"note": note(bench, task, name, point)}
         )
     point, again = ratios["deepopt"]
-    gap = np.log(again) - np.log(ratios[best][1])
-    error = max(race.error_of(np.exp(gap), n), 1e-9)
-    behind = (math.log(point) - math.log(ratios[best][0])) / error
+    facts = race.difference(point - ratios[best][0], again - ratios[best][1], n)
     rows.append(
-        row("C8", f"{at}steps above the best peer's, in standard errors", behind)
-        | {"target": 1.0, "unit": "standard errors", "n": n}
-        | {"peer": CONTESTANTS[best].title, "peer_measured": 0.0}
+        row("C8", f"{at}DeepOpt's steps less the best peer's", facts.pop("measured"))
+        | {"target": 0.0, "unit": "of AdamW's steps", "n": n}
+        | {"peer": CONTESTANTS[best].title, "peer_measured": ratios[best][0]}
+        | facts
     )
     return rows + pace_rows(bench, task, ratios, pace)
 
@@ -117,6 +116,7 @@ def pace_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
         what = f"{at}{title}, time to AdamW's loss over AdamW's"
         words = f"{cost}, {title}'s {per_step:.2f} times as long"
         facts = {"target": target, "n": len(bench.seeds), "note": words}
+        facts |= {"time": taken(pace)}
         facts |= race.interval(point, again, len(bench.seeds))
         rows.append(row("C8", what, point) | facts)
         limit = {"deepopt": BYTES, "int8": INT8_BYTES}.get(name)
@@ -126,7 +126,8 @@ def pace_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
         rows.append(row("C8", what, pace["bytes"][name]) | facts)
     what = f"{at}DeepOpt's own time a step over Muon's with AdamW"
     own = block_ratio(pace["own_ms"], "deepopt", "muon")
-    rows.append(row("C8", what, own, target=1.0, n=len(pace["own_ms"])))
+    facts = {"target": 1.0, "n": len(pace["own_ms"]), "time": taken(pace)}
+    rows.append(row("C8", what, own) | facts)
     return rows + guide_rows(bench, task, ratios, pace)
 
 
@@ -134,6 +135,7 @@ def guide_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
     """The guide's 40 %, as AdamW's time over ours to one loss."""
     n = len(bench.seeds)
     guide = {"source": "guide", "target": GUIDE, "better": "higher"}
+    guide |= {"n": n, "time": taken(pace)}
     per_step = block_ratio(pace["step_ms"], "deepopt", "adamw")
     point, again = ratios["deepopt"]
     what = f"{task.name}: AdamW's time to its loss over DeepOpt's"

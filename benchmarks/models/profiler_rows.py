@@ -4,6 +4,7 @@ import statistics
 
 from models import profiled_nets, recording_cost
 from models.flop_counters import OURS
+from models.runs import taken
 
 RIGHT, NEARLY = 0.1, 1.0  # per cent off
 EXACT, MEMORY, COST = 1e-4, 2, 1.35  # targets: per cent, per cent, times
@@ -145,8 +146,9 @@ def cost_rows(found: dict[tuple, dict]) -> list[dict]:
             f"a plain pass {1e3 * plain:.3g} ms; of it readings of the roof {roof:.2f}"
         )
         row = BASE | {"what": what, "target": target, "note": note, "better": "lower"}
-        rows.append(row | _spread(case["rounds"], "profile"))
-        rows.append(_recording_row(case["rounds"], f"{net}, {doing}"))
+        time = {"time": taken(case)}
+        rows.append(row | _spread(case["rounds"], "profile") | time)
+        rows.append(_recording_row(case["rounds"], f"{net}, {doing}") | time)
     return [*rows, _order_row(found)]
 
 

@@ -160,6 +160,14 @@ def error_of(again: np.ndarray, count: int) -> float:
     return float(np.log(again).std() * math.sqrt(count / (count - 1)))
 
 
+def difference(value: float, again: np.ndarray, count: int) -> dict[str, Any]:
+    """A difference of two ratios of the same seeds, with its 95 % t interval."""
+    error = float(again.std()) * math.sqrt(count / (count - 1))
+    half = stats.t.ppf(0.975, count - 1) * error
+    bounds = {"low": value - half, "high": value + half}
+    return {"measured": value} | bounds | {"interval": "95 % t, resampled"}
+
+
 def interval(point: float, again: np.ndarray, count: int) -> dict[str, Any]:
     """The 95 % t interval of a ratio: few seeds make a wide one."""
     half = stats.t.ppf(0.975, count - 1) * error_of(again, count)

@@ -7,7 +7,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from deepseek_learn.course.readings import now
 from deepseek_learn.course.results import machine, same_machine
+
+LATER = "\nAdded later"  # what follows changes no run, so that finished ones count on
 
 
 class Runs:
@@ -16,12 +19,17 @@ class Runs:
     Args:
         path: the file; its folder is made.
         protocol: the script's docstring: a changed one makes old lines count no more.
+            What stands from a paragraph "Added later" on is no part of it.
         anew: take nothing over.
+        anywhere: lines of any machine count: what they hold does not depend on it.
     """
 
-    def __init__(self, path: Path, protocol: str, anew: bool = False):
-        self.path, self.machine = path, machine()
-        self.protocol = hashlib.sha256(protocol.encode()).hexdigest()[:12]
+    def __init__(
+        self, path: Path, protocol: str, anew: bool = False, anywhere: bool = False
+    ):
+        self.path, self.machine, self.anywhere = path, machine(), anywhere
+        stated = protocol.partition(LATER)[0]
+        self.protocol = hashlib.sha256(stated.encode()).hexdigest()[:12]
         path.parent.mkdir(parents=True, exist_ok=True)
         if anew:
             path.unlink(missing_ok=True)
@@ -33,15 +41,18 @@ class Runs:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
         row = key | measure() | {"protocol": self.protocol, "machine": self.machine}
-        row |= {"date": date.today().isoformat()}
+        row |= {"date": date.today().isoformat(), "time": now()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)
-        shown = {
-            k: v for k, v in row.items() if k not in ("protocol", "machine", "date")
-        }
+        hidden = ("protocol", "machine", "date", "time")
+        shown = {k: v for k, v in row.items() if k not in hidden}
         print(", ".join(f"{k} {_short(v)}" for k, v in shown.items()), flush=True)
         return row
+
+    def again(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
+        """What `measure` gives now, beside what it gave before: a reading of speed."""
+        return self.once(key | {"reading": now()}, measure)
 
     def _lines(self):
         for line in self.path.read_text().splitlines() if self.path.exists() else ():
@@ -52,8 +63,15 @@ class Runs:
 
     def _counts(self, row: dict) -> bool:
         mine = row.get("protocol") == self.protocol
-        return mine and same_machine(row["machine"], self.machine)
+        return mine and (self.anywhere or same_machine(row["machine"], self.machine))
+
+
+def taken(*runs: dict) -> str:
+    """When the last of these runs ended; of an early line only the day is known."""
+    return max(run.get("time") or run.get("date") or now() for run in runs)
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 12:
+        return f"[{len(value)} values]"
     return f"{value:.5g}" if isinstance(value, float) else str(value)

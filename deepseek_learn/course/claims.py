@@ -10,12 +10,14 @@ import pandas as pd
 from ..catalogue import choose, text
 from ..errors import UnknownNameError
 from ..report import Report
+from . import readings as speed
 from .results import known_claims, read_results
 
-VERDICTS = ("met", "partly", "missed", "untestable here", "not run")
+MET, BARELY = "met", "on the mean only"
+VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
 COLUMNS = ("claim", "source", "what", "unit", "target", "better", "measured", "low")
-COLUMNS += ("high", "interval", "peer", "peer_measured", "n", "verdict", "date")
-COLUMNS += ("note", "command")
+COLUMNS += ("high", "interval", "peer", "peer_measured", "n", "readings", "verdict")
+COLUMNS += ("date", "note", "command")
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
@@ -56,7 +58,11 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`, from the verdicts of the deciding rows."""
+        """One of `VERDICTS`, from the verdicts of the deciding rows.
+
+        It is that of its rows where they agree, "on the mean only" where each row's value
+        reaches its target but not each row's interval, "partly" where some values do.
+        """
         found = {
             row["verdict"]
             for row in self.rows
@@ -67,7 +73,9 @@ class Claim:
             return "not run"
         if len(found) == 1:
             return found.pop()
-        return "partly" if "met" in found else "missed"
+        if found == {MET, BARELY}:
+            return BARELY
+        return "partly" if found & {MET, BARELY} else "missed"
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,8 @@ class Ledger(Report):
         for claim in self.claims:
             for row in claim.rows:
                 kept = {key: row.get(key) for key in COLUMNS} | _machine(row)
+                if row.get("readings"):
+                    kept["readings"] = len(row["readings"])
                 rows.append(kept | {"claim_verdict": claim.verdict})
             if not claim.rows:
                 rows.append({"claim": claim.name, "claim_verdict": claim.verdict})
@@ -100,6 +110,8 @@ class Ledger(Report):
         frame = self.to_frame().loc[[claim]].reset_index(drop=True)
         frame = frame[frame["command"].fillna("").str.contains(benchmark, regex=False)]
         shown = ["what", "unit", "target", "measured", "low", "high", "verdict"]
+        if frame["readings"].notna().any():
+            shown.append("readings")
         if frame["machine"].nunique() > 1:
             frame["machine"] = frame["machine"].str.split(",").str[0]
             shown.append("machine")
@@ -186,12 +198,27 @@ def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
 
 
 def _note(row: dict[str, Any], lang: str | None) -> str:
-    """The row's note, and a warning where the interval holds the target."""
+    """The row's note, its readings, and a warning where the interval holds the target."""
     notes = [row["note"]] if row["note"] else []
+    notes += _readings(row, lang)
     bounds = row["low"], row["target"], row["high"]
-    if None not in bounds and bounds[0] < bounds[1] < bounds[2]:
+    crosses = None not in bounds and bounds[0] < bounds[1] < bounds[2]
+    if crosses and row["verdict"] == "missed":  # else the verdict says so
         notes.append(text("ledger.crosses", lang))
     return "; ".join(notes)
+
+
+def _readings(row: dict[str, Any], lang: str | None) -> list[str]:
+    """Each reading of a speed row with its time, and whether they are enough."""
+    if not row.get("readings"):
+        return []
+    each = [f"{_number(r['measured'])} ({r['time'][:16]})" for r in row["readings"]]
+    said = [text("ledger.readings", lang, readings=", ".join(each))]
+    count = speed.hours(row["readings"])
+    if count < speed.HOURS:
+        facts = {"count": count, "needed": speed.HOURS}
+        said.append(text("ledger.few_readings", lang, **facts))
+    return said
 
 
 def _measured(row: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Benchmark results: one JSON file a script, read and written here and nowhere else.
 
-A row's verdict is always computed from `target`, `better` and `measured`, never
-trusted; rows of other machines are kept beside this machine's.
+A row's verdict is always computed from its target, value and interval, never trusted;
+rows of other machines are kept beside this machine's, and a speed row keeps all its
+readings (`readings.py`).
 """
 
 import json
@@ -16,6 +17,7 @@ from ..catalogue import text
 from ..errors import DamagedFileError
 from ..files import whole
 from ..machine import processor
+from . import readings as speed
 from .problem import REPOSITORY
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel carries them
@@ -25,17 +27,28 @@ MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """What the numbers say: a bound that is just reached is met.
+    """What the numbers say: a bound that is just reached is reached.
 
+    "met": the value reaches the target, and so does the worse end of its interval, where
+    there is one; "on the mean only": the value does, but not the worse end, or the row is
+    one of speed with readings of fewer than `readings.HOURS` hours; else "missed".
     A row without target is "information"; without measurement, "untestable here".
     """
     if row["target"] is None:
         return "information"
     if row["measured"] is None:
         return "untestable here"
-    if row["better"] == "lower":
-        return "met" if row["measured"] <= row["target"] else "missed"
-    return "met" if row["measured"] >= row["target"] else "missed"
+    worse = row.get("high" if row["better"] == "lower" else "low")
+    if not _reaches(row, row["measured"]):
+        return "missed"
+    steady = not row.get("readings") or speed.hours(row["readings"]) >= speed.HOURS
+    sure = worse is None or _reaches(row, worse)
+    return "met" if sure and steady else "on the mean only"
+
+
+def _reaches(row: Mapping[str, Any], value: float) -> bool:
+    lower = row["better"] == "lower"
+    return value <= row["target"] if lower else value >= row["target"]
 
 
 def folder() -> Path:
@@ -94,6 +107,8 @@ def write_result(
     *,
     protocol: str = "",
     of_the_machine: bool = True,
+    only_speed: bool = False,
+    where: Mapping[str, Any] | None = None,
     directory: str | Path | None = None,
 ) -> Path:
     """Write `NAME.json`, or `quick/NAME.json` for a quick run; a script's last line.
@@ -104,13 +119,17 @@ def write_result(
             ("lower" or "higher"), "target" (None: for information) and "measured"
             (None: untestable here, with a "note" why); where there are any, "low",
             "high" and "interval" (what the two bound: "quartiles", "95 % bootstrap"),
-            "peer", "peer_measured", "n", "note", and a "date" before today. Machine,
-            date and verdict are added here.
+            "peer", "peer_measured", "n", "note", and a "date" before today. A row with
+            a "time" (`readings.now()`) is one of speed: its figures join the readings
+            that the row has on this machine. Machine, date and verdict are added here.
         command: what runs it again.
         mode: "full" or "quick"; a quick run never touches a full result.
         protocol: how it was measured and against what: the script's docstring.
         of_the_machine: True keeps the rows of other machines beside the new ones;
-            False replaces them: accuracy belongs to weights and seeds.
+            False replaces them: accuracy belongs to weights and seeds. A row with
+            readings is never removed.
+        only_speed: add these readings and leave all else in the file as it is.
+        where: the machine that measured, as `machine()` says it; by default this one.
         directory: by default the checkout's `benchmarks/results`.
 
     Raises:
@@ -121,24 +140,68 @@ def write_result(
         raise ValueError(f'mode must be "full" or "quick"; got {mode!r}.')
     base = Path(directory) if directory else REPOSITORY / "benchmarks" / "results"
     path = base / f"{name}.json" if mode == "full" else base / "quick" / f"{name}.json"
-    here, today = machine(), date.today().isoformat()
-    empty = dict.fromkeys(("low", "high", "interval", "peer", "peer_measured", "n"))
-    empty |= {"note": None, "date": today}
+    here, today = dict(where or machine()), date.today().isoformat()
     try:
-        new = [
-            _row(empty | dict(row) | {"machine": here}, path, f"row {i}")
-            for i, row in enumerate(rows)
-        ]
+        new = [_new(row, here, today, path, f"row {i}") for i, row in enumerate(rows)]
     except DamagedFileError as error:
         raise ValueError(str(error)) from error
-    old = read_result(path)["rows"] if path.exists() else []
-    others = [r for r in old if of_the_machine and not same_machine(r["machine"], here)]
     result = {"name": name, "command": command, "mode": mode, "date": today}
-    result |= {"protocol": protocol.strip(), "rows": others + new}
+    result |= {"protocol": protocol.strip(), "rows": []}
+    there = read_result(path) if path.exists() else result
+    if only_speed:
+        new, result = [row for row in new if row.get("readings")], there
+    merged = _merged(there["rows"], new, here, of_the_machine, only_speed)
+    save_result(path, result | {"rows": merged})
+    return path
+
+
+def save_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result as `read_result` gave it, whole or not at all."""
     with whole(path) as temporary:
         content = json.dumps(result, ensure_ascii=False, indent=1)
         temporary.write_text(content + "\n", encoding="utf-8")
-    return path
+
+
+def _new(row: Mapping[str, Any], here: dict, today: str, path: Path, where: str):
+    """A row of a run that has just ended, with what every row has."""
+    empty = dict.fromkeys(("low", "high", "interval", "peer", "peer_measured", "n"))
+    row = empty | {"note": None, "date": today} | dict(row) | {"machine": here}
+    time = row.pop("time", None)
+    if time is not None and row.get("measured") is not None:
+        row["readings"] = [speed.reading(row, time)]
+    return _row(row, path, where)
+
+
+def _merged(
+    old: list[dict], new: list[dict], here: dict, of_the_machine: bool, only_speed: bool
+) -> list[dict]:
+    """The file's rows after a run: what it read anew, and what it must not lose."""
+    ours = {_identity(r): r for r in old if same_machine(r["machine"], here)}
+    new = [_joined(row, ours.get(_identity(row))) for row in new]
+    read = {_identity(row): row for row in new if row.get("readings")}
+    if only_speed:
+        there = lambda row: same_machine(row["machine"], here)  # noqa: E731
+        rows = [read.pop(_identity(r), r) if there(r) else r for r in old]
+        return rows + list(read.values())
+    others = [row for row in old if not same_machine(row["machine"], here)]
+    stay = [row for row in others if of_the_machine or row.get("readings")]
+    lost = [r for i, r in ours.items() if r.get("readings") and i not in read]
+    return stay + new + lost
+
+
+def _joined(row: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """A speed row with the readings that it had before; any other row as it is."""
+    if not row.get("readings"):
+        return row
+    earlier = (before or {}).get("readings") or []
+    readings = speed.appended(earlier, row["readings"][0])
+    row = row | {"readings": readings} | speed.summary(readings)
+    return row | {"verdict": verdict(row)}
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a row is of, on its machine: change how it is measured, and rename it."""
+    return row["claim"], row["source"], row["what"]
 
 
 def machine() -> dict[str, Any]:
@@ -190,7 +253,31 @@ def _row(row: Any, path: str | Path, where: str) -> dict[str, Any]:
     _require(
         not unexplained, path, f"{where}: nothing is measured and no 'note' says why"
     )
+    if row.get("readings") is not None:
+        _require_readings(row["readings"], path, where)
+        row = row | speed.summary(row["readings"])
     return row | {"verdict": verdict(row)}
+
+
+def _require_readings(readings: Any, path: str | Path, where: str) -> None:
+    """A list of dictionaries, each with its time, its machine and its number."""
+    good = isinstance(readings, list) and readings != []
+    _require(good, path, f"{where}: 'readings' is not a list of readings")
+    for i, each in enumerate(readings):
+        good = isinstance(each, dict) and set(speed.FIELDS) <= set(each)
+        _require(good, path, f"{where}: reading {i} lacks a field")
+        good = each["measured"] is not None and all(
+            _number_or_none(each[field]) for field in ("measured", "low", "high")
+        )
+        _require(good, path, f"{where}: reading {i} has no finite number")
+        _require(_is_time(each["time"]), path, f"{where}: reading {i} has no time")
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and speed.moment(value) is not None
+    except ValueError:
+        return False
 
 
 def known_claims() -> dict[str, Any]:

@@ -38,6 +38,25 @@ def test_verdict_of_a_row(target, better, measured, wanted):
     assert verdict({"target": target, "better": better, "measured": measured}) == wanted
 
 
+@pytest.mark.parametrize(
+    ("better", "measured", "low", "high", "wanted"),
+    [
+        ("lower", 1.0, 0.9, 1.2, "met"),  # the worse end just reaches it
+        ("lower", 1.0, 0.9, 1.21, "on the mean only"),
+        ("lower", 1.3, 1.1, 1.4, "missed"),  # the better end alone is not enough
+        ("higher", 1.3, 1.2, 1.4, "met"),
+        ("higher", 1.3, 1.19, 1.4, "on the mean only"),
+        ("higher", 1.1, 0.9, 1.3, "missed"),
+        ("higher", 1.3, None, 1.4, "met"),
+    ],
+)
+def test_verdict_looks_at_the_worse_end_of_the_interval(
+    better, measured, low, high, wanted
+):
+    facts = {"target": 1.2, "better": better, "measured": measured}
+    assert verdict(facts | {"low": low, "high": high}) == wanted
+
+
 def test_typed_verdict_is_not_believed(tmp_path):
     path = write_result("cost", [row(measured=9)], "run", directory=tmp_path)
     content = json.loads(path.read_text())
@@ -58,6 +77,12 @@ def test_verdict_of_a_claim(tmp_path):
     assert verdict_of(tmp_path, unmeasured) == "untestable here"
     assert verdict_of(tmp_path, row(target=None)) == "not run"
     assert verdict_of(tmp_path, good, name="C6") == "not run"
+    barely = row(low=0.9, high=1.3)
+    assert verdict_of(tmp_path, barely) == "on the mean only"
+    assert verdict_of(tmp_path, good, barely) == "on the mean only"
+    assert verdict_of(tmp_path, barely, bad) == "partly"
+    assert verdict_of(tmp_path, barely, unmeasured) == "partly"
+    assert verdict_of(tmp_path, good, barely, bad) == "partly"
 
 
 def test_where_the_guide_has_a_number_it_decides(tmp_path):
@@ -172,12 +197,11 @@ def test_page_shows_all_that_was_promised(tmp_path):
 
 def test_page_shows_the_protocol_and_what_an_interval_is(tmp_path):
     facts = {"low": 0.9, "high": 1.3, "interval": "quartiles"}
-    write_result(
-        "cost", [row(**facts)], "run", protocol="Each in turn.\n", directory=tmp_path
-    )
+    rows = [row(**facts), row(**facts | {"measured": 1.25})]
+    write_result("cost", rows, "run", protocol="Each in turn.\n", directory=tmp_path)
     page = ledger(tmp_path).to_markdown("en")
-    assert "| 1 [0.9, 1.3] quartiles |" in page
-    assert "| the interval holds the target |" in page
+    assert "| 1 [0.9, 1.3] quartiles | 1 | **on the mean only** | – | – |  |" in page
+    assert "**missed** | – | – | the interval holds the target |" in page
     assert ":class: dropdown\nEach in turn.\n````" in page
 
 
@@ -193,3 +217,51 @@ def test_shown_in_a_notebook_and_plotted(tmp_path):
     shown = ledger(tmp_path)
     assert "<b>met</b>" in shown._repr_html_()
     assert list(shown.plot().data[0].y) == [shown.count(v) for v in VERDICTS]
+
+
+@pytest.mark.parametrize("field", ["name", "command", "date"])
+def test_a_result_says_who_made_it_and_when(tmp_path, field):
+    path = write_result("cost", [row()], "run", directory=tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: 3}))
+    with pytest.raises(DamagedFileError, match=f"'{field}' is not a text"):
+        read_result(path)
+
+
+@pytest.mark.parametrize(
+    "field", ["target", "measured", "low", "high", "peer_measured", "n"]
+)
+def test_numbers_are_numbers(tmp_path, field):
+    for wrong in (True, "1", float("inf")):
+        with pytest.raises(ValueError, match=f"'{field}' is not a finite number"):
+            write_result("cost", [row(**{field: wrong})], "run", directory=tmp_path)
+
+
+@pytest.mark.parametrize("field", ["claim", "what", "unit", "peer", "note", "interval"])
+def test_texts_are_texts(tmp_path, field):
+    with pytest.raises(ValueError, match=f"'?{field}'? is not a text"):
+        write_result("cost", [row(**{field: 3})], "run", directory=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["cpu", "cores", "gpu", "torch", "threads"])
+def test_a_machine_is_named_whole(tmp_path, key):
+    less = {k: v for k, v in results.machine().items() if k != key}
+    with pytest.raises(ValueError, match=f"'machine' lacks one of .*{key}"):
+        write_result("cost", [row()], "run", where=less, directory=tmp_path)
+
+
+def test_the_same_machine_is_the_same_hardware():
+    here = results.machine()
+    for key, other in (("cpu", "another"), ("cores", 99), ("gpu", "a card")):
+        assert not results.same_machine(here, here | {key: other})
+    assert results.same_machine(here, here | {"torch": "9.9", "threads": 99})
+
+
+def test_only_full_results_are_rows_of_the_ledger(tmp_path):
+    path = write_result("cost", [row()], "run", protocol="So.", directory=tmp_path)
+    (read,) = results.read_results(tmp_path)
+    facts = {"name": "cost", "command": "run", "protocol": "So."}
+    assert {key: read[key] for key in facts} == facts
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mode": "quick"}))
+    assert results.read_results(tmp_path) == []
+    with pytest.raises(ValueError, match="mode must be"):
+        write_result("cost", [row()], "run", "half", directory=tmp_path)

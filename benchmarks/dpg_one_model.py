@@ -1,0 +1,273 @@
+"""The guide's sentence on one model: 98 % of the accuracy at 35 % of the memory.
+
+    python benchmarks/dpg_one_model.py [--quick] [--anew]
+
+Protocol. The accuracy and the peak memory of inference of one and the same trained model,
+compressed by `dpg.compress` as it comes at 3, 4 and 5 bits a weight and at 8. Models:
+SmolLM2-135M (`zoo.smollm2`, 135 M parameters) and the zoo's classifiers fashion_net and
+solar_defects.
+
+Accuracy, over the float32 model's: of SmolLM2 the next token's, on the windows of 256
+tokens that `latent_cache.py` measures on (19 of prose, 39 of verse; 32 others calibrate),
+the perplexity beside it; of the classifiers that of the test part. Memory: a fresh process
+on one thread imports everything, reads its resident memory, loads the model (the
+compressed one from the file that `dpg.save` wrote, so that the float32 weights are never
+there), then has the system's high-water mark reset and works: SmolLM2 reads a prompt of 64
+tokens and writes 64, a classifier answers a batch (64 pictures, 8 photographs), twice. The
+figure is how far the mark then lies above the first reading, weights and activations
+together, in per cent of the float32 model's, the median of 3 processes, with their range.
+
+Target, stated before any run. The guide's: at most 35 % of the memory, at the smallest of
+the budgets that keeps 98 % of the accuracy; where none keeps it, the float32 model's own
+memory, 100 %, is what keeping it takes.
+
+Finished budgets are lines in `results/dpg_one_model.jsonl`. `--quick`: fashion_net at 4
+bits, one process.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import math
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from models.runs import Runs
+
+from deepseek_learn.course.results import write_result
+
+RESULTS = Path(__file__).parent / "results"
+SMOLLM2, BATCHES = "SmolLM2-135M", {"fashion_net": 64, "solar_defects": 8}
+BUDGETS, ACCURACY, MEMORY, PROCESSES = (3, 4, 5, 8), 98.0, 35.0, 3
+PROMPT = NEW = 64
+MALLOC = {  # what is freed goes back to the system at once: resident is in use
+    "MALLOC_MMAP_THRESHOLD_": "16384",
+    "MALLOC_TRIM_THRESHOLD_": "0",
+    "MALLOC_TOP_PAD_": "0",
+}
+
+
+def compressed(name: str, bits: float, folder: Path) -> dict:
+    """Compress, write the file, and measure what is kept of the accuracy."""
+    import torch
+
+    from deepseek_learn import dpg
+
+    torch.manual_seed(0)
+    model, batches, score = subject(name)
+    small = dpg.compress(model, batches, bits=bits)
+    dpg.save(small.model, folder / "model.safetensors")
+    if name == SMOLLM2:
+        (folder / "config.pickle").write_bytes(pickle.dumps(model.config))
+    before, after = score(model), score(small.model)
+    return {
+        "accuracy": 100 * after["accuracy"] / before["accuracy"],
+        "stored": 100 * small.ratio,
+        "before": before,
+        "after": after,
+    }
+
+
+def subject(name: str):
+    """The model in float32, its calibration batches, and what scores an answer."""
+    if name == SMOLLM2:
+        return language_model()
+    from deepseek_learn import zoo
+
+    known = zoo.evaluation(name)
+    score: Callable = lambda model: {"accuracy": known.points(model, known.test)}  # noqa: E731
+    return zoo.load(name), known.calibration[:256].split(BATCHES[name]), score
+
+
+def language_model():
+    import torch
+    from latent_cache import windows
+
+    from deepseek_learn.zoo import smollm2
+
+    model, tokenizer = smollm2.load()
+    texts = windows(tokenizer, None)
+    train = torch.cat([text["train"] for text in texts.values()])
+    test = torch.cat([text["test"] for text in texts.values()])
+
+    @torch.inference_mode()
+    def score(model) -> dict[str, float]:
+        right, nats = 0, 0.0
+        for window in test:
+            answer, wanted = model(window[None, :-1])[0], window[1:]
+            right += int((answer.argmax(1) == wanted).sum())
+            nats += torch.nn.functional.cross_entropy(answer, wanted).item()
+        answers = test.numel() - len(test)
+        perplexity = math.exp(nats / len(test))
+        return {"accuracy": 100 * right / answers, "perplexity": perplexity}
+
+    return model, list(train.split(1)), score
+
+
+def peak_bytes(name: str, folder: Path | None) -> int:
+    """In a process of its own; without a folder, of the float32 model."""
+    command = [sys.executable, __file__, "--peak", name, str(folder or "")]
+    done = subprocess.run(
+        command, env=os.environ | MALLOC, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    return int(done.stdout.splitlines()[-1])
+
+
+def print_peak(name: str, folder: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    warm_up()
+    before = resident()
+    model = loaded(name, Path(folder) if folder else None)
+    work = task(name, model)
+    trim()
+    Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is resident
+    work()
+    work()
+    print(status("VmHWM") - before)
+
+
+def warm_up() -> None:
+    """A tiny network through everything, so that its set-up is not counted."""
+    import torch
+
+    from deepseek_learn import dpg, zoo  # noqa: F401
+    from deepseek_learn.zoo import smollm2  # noqa: F401
+
+    small = torch.nn.Sequential(torch.nn.Conv2d(1, 64, 3), torch.nn.Flatten()).eval()
+    x = torch.rand(2, 1, 8, 8)
+    small(x), dpg.convert(small, dpg.uniform(small, 4))(x)
+
+
+def loaded(name: str, folder: Path | None):
+    import torch
+
+    from deepseek_learn import dpg, zoo
+    from deepseek_learn.lm import LanguageModel
+    from deepseek_learn.zoo import smollm2
+
+    if folder is None:
+        return smollm2.load()[0] if name == SMOLLM2 else zoo.load(name)
+    if name != SMOLLM2:
+        return dpg.load(folder / "model.safetensors", zoo.load(name))
+    config = pickle.loads((folder / "config.pickle").read_bytes())
+    with torch.device("meta"):
+        frame = LanguageModel(config)
+    frame.lm_head.weight = frame.model.embed_tokens.weight  # one table for both
+    return dpg.load(folder / "model.safetensors", frame).eval()
+
+
+def task(name: str, model) -> Callable[[], object]:
+    """What the model has to do while its memory is watched."""
+    import torch
+
+    from deepseek_learn import lm, zoo
+
+    if name == SMOLLM2:
+        prompt = torch.arange(1, PROMPT + 1).tolist()
+        return lambda: lm.generate(model, [prompt], NEW)
+    example = zoo.example(name)
+    pictures = example[:1].expand(BATCHES[name], *example.shape[1:]).contiguous()
+    return lambda: model(pictures)
+
+
+def trim() -> None:
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def resident() -> int:
+    trim()
+    return status("VmRSS")
+
+
+def status(field: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text()
+    return int(lines.split(f"{field}:")[1].split()[0]) * 1024
+
+
+def measured(name: str, bits: float, processes: int) -> dict:
+    """Both figures of one compressed model."""
+    with tempfile.TemporaryDirectory() as place:
+        found = compressed(name, bits, Path(place))
+        pairs = [
+            (peak_bytes(name, None), peak_bytes(name, Path(place)))
+            for _ in range(processes)
+        ]
+    shares = [100 * ours / theirs for theirs, ours in pairs]
+    medians = [statistics.median(side) / 2**20 for side in zip(*pairs, strict=True)]
+    return found | {"memory": shares, "float32_mib": medians[0], "mib": medians[1]}
+
+
+def row(name: str, budgets: list[dict]) -> dict:
+    """The guide's row: the memory of the smallest budget that keeps the accuracy."""
+    found = sorted(budgets, key=lambda run: run["bits"])
+    kept = [run for run in found if run["accuracy"] >= ACCURACY]
+    note = "; ".join(map(words, found))
+    doing = "generating" if name == SMOLLM2 else f"a batch of {BATCHES[name]}"
+    empty = {"claim": "C2", "source": "guide", "unit": "% of float32"}
+    empty |= {"target": MEMORY, "better": "lower", "note": note}
+    empty["what"] = (
+        f"{name}: peak memory of inference ({doing}) with 98 % of the accuracy"
+    )
+    if not kept:
+        return empty | {"measured": 100.0, "note": f"no budget keeps it; {note}"}
+    shares = kept[0]["memory"]
+    facts = {"measured": statistics.median(shares), "n": len(shares)}
+    bounds = {"low": min(shares), "high": max(shares), "interval": "range"}
+    return empty | facts | bounds | {"note": f"at {kept[0]['bits']} bits; {note}"}
+
+
+def words(run: dict) -> str:
+    said = f"{run['bits']} bits: {run['accuracy']:.2f} % of the accuracy, "
+    if "perplexity" in run["after"]:
+        pair = [run[side]["perplexity"] for side in ("after", "before")]
+        said += "perplexity {:.2f} against {:.2f}, ".format(*pair)
+    memory = statistics.median(run["memory"])
+    said += f"{memory:.1f} % of the memory ({run['mib']:.1f} of "
+    return said + f"{run['float32_mib']:.1f} MiB), file {run['stored']:.1f} %"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fashion_net at 4 bits")
+    parser.add_argument("--anew", action="store_true", help="take nothing over")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peak:
+        print_peak(*arguments.peak)
+        return
+    quick = arguments.quick
+    path = RESULTS / ("quick" if quick else "") / "dpg_one_model.jsonl"
+    runs, rows = Runs(path, __doc__, arguments.anew or quick), []
+    names, budgets = (SMOLLM2, *BATCHES), BUDGETS
+    if quick:
+        names, budgets = ("fashion_net",), (4,)
+    for name in names:
+        found = [
+            runs.once(
+                {"model": name, "bits": bits},
+                lambda n=name, b=bits: measured(n, b, 1 if quick else PROCESSES),
+            )
+            for bits in budgets
+        ]
+        rows.append(row(name, found))
+        print(json.dumps(rows[-1], indent=1, ensure_ascii=False), flush=True)
+    mode, command = "quick" if quick else "full", "python benchmarks/dpg_one_model.py"
+    print(write_result("dpg_one_model", rows, command, mode, protocol=__doc__))
+
+
+if __name__ == "__main__":
+    main()

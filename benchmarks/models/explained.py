@@ -1,0 +1,231 @@
+"""Small networks whose truth is measured, and what DPG, DeepOpt and the wizard say of them.
+
+Each function yields `(right, what was said)`, one for a statement. Truth comes from
+trying it out: one layer rounded at a time, one layer left in float at a time, or the kind
+of a parameter as it was made.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from itertools import combinations, count
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepseek_learn import DeepOpt, dpg
+from deepseek_learn.catalogue import set_language
+from deepseek_learn.deploy import Quantiser, guard, to_onnx
+from deepseek_learn.deploy.accuracy import AccuracyError
+from deepseek_learn.deploy.runtimes import runner
+from deepseek_learn.optim import tune
+
+Statement = tuple[bool, str]
+STEPS, ALONE, OUTLIER = 150, 3, 100.0
+
+
+def digits() -> dict[str, tuple[Tensor, Tensor]]:
+    """Part → pictures `[N, 1, 8, 8]` and labels of scikit-learn's digits."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
+    labels = torch.tensor(found.target)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    places = {"train": order[:1200], "held out": order[1200:]}
+    return {part: (images[place], labels[place]) for part, place in places.items()}
+
+
+def network(seed: int, parts: dict) -> nn.Module:
+    """Two convolutions and three linear layers of random widths, trained briefly."""
+    torch.manual_seed(seed)
+    a, b, c, d = (int(w) for w in torch.randint(1, 5, (4,)) * 16)
+    model = nn.Sequential(
+        *(nn.Conv2d(1, a, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(16 * b, c), nn.ReLU(), nn.Linear(c, d), nn.ReLU()),
+        nn.Linear(d, 10),
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    x, y = parts["train"]
+    for _ in range(STEPS):
+        some = torch.randint(len(x), (128,))
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[some]), y[some]).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def of_dpg(networks: int) -> Iterator[Statement]:
+    """Where do the bits go? Right: that layer, rounded alone, does most (least) harm.
+
+    Harm: the divergence from the float32 answer on held-out pictures, over the layer's
+    weights, with `ALONE` bits in this layer and none of the others rounded.
+    """
+    parts = digits()
+    x = parts["held out"][0]
+    for seed in range(networks):
+        model = network(seed, parts)
+        small = dpg.compress(model, parts["train"][0][:256].split(32))
+        harm = {name: harm_of(model, name, x) for name in small.allocation.bits}
+        said = small.why()
+        for word, pick in (("most", max), ("fewest", min)):
+            named = re.search(rf"{word} in (\S+) \(", said)[1]
+            yield named == pick(harm, key=harm.get), f"{seed}: {word} in {named}"
+
+
+@torch.inference_mode()
+def harm_of(model: nn.Module, name: str, x: Tensor) -> float:
+    """Divergence a weight when this layer alone is rounded to the nearest."""
+    low = dpg.uniform(model, ALONE)
+    bits = {n: b if n == name else b.new_full(b.shape, 32) for n, b in low.bits.items()}
+    rounded = dpg.simulate(model, dataclasses.replace(low, bits=bits))
+    exact, found = (m(x).double().log_softmax(1) for m in (model, rounded))
+    divergence = (exact.exp() * (exact - found)).sum(1).mean().item()
+    return divergence / model.get_submodule(name).weight.numel()
+
+
+def of_wizard(networks: int) -> Iterator[Statement]:
+    """Which layers stay in float? Right: no others, as many, would save more.
+
+    In each network one hidden channel is made `OUTLIER` times as large and what reads it
+    as much smaller: the answer is the same, and INT8 loses. Truth: for every choice of
+    as many layers the probability of the right answer with these in float and all others
+    in INT8, on the same pictures. Networks of which nothing is spared say nothing; others
+    take their place.
+    """
+    parts = digits()
+    x, y = parts["held out"]
+    calibration = list(parts["train"][0][:256].split(32))
+
+    def metric(predict) -> float:
+        return 100 * predict(x).softmax(1)[torch.arange(len(y)), y].mean().item()
+
+    said = 0
+    for seed in count():
+        model = network(seed, parts)
+        plant(model, seed)
+        quantiser = Quantiser(to_onnx(model, x[:1]), calibration)
+        guarded = guarded_by(quantiser, metric)
+        if said == networks:
+            return
+        if guarded.in_float:
+            named = re.search(r"stay in float: (.*?)\. ", guarded.why() + " ")[1]
+            spared = tuple(named.split(", "))
+            saved = {
+                choice: metric(answer_of(quantiser.int8(in_float=choice)))
+                for choice in combinations(guarded.layers, len(spared))
+            }
+            right = set(max(saved, key=saved.get)) == set(spared)
+            yield right, f"{seed}: {named} in float"
+            said += 1
+
+
+def guarded_by(quantiser: Quantiser, metric):
+    """What the guard says, also where it refuses what it found."""
+    try:
+        return guard(quantiser, metric, 0.1, runner)
+    except AccuracyError as error:
+        return error.guarded
+
+
+def answer_of(proto):
+    run = runner(proto)
+    return lambda x: torch.from_numpy(run(x)[0])
+
+
+@torch.no_grad()
+def plant(model: nn.Sequential, seed: int) -> None:
+    """Make one hidden channel large, and small what reads it; the answer stays."""
+    layers = [m for m in model if isinstance(m, nn.Conv2d | nn.Linear)]
+    place = seed % (len(layers) - 1)
+    writer, reader = layers[place : place + 2]
+    channel = seed % len(writer.weight)
+    writer.weight[channel] *= OUTLIER
+    writer.bias[channel] *= OUTLIER
+    width = reader.weight.shape[1] // len(writer.weight)  # of a flattened channel
+    reader.weight[:, channel * width : (channel + 1) * width] /= OUTLIER
+
+
+# torchvision's models, and the parameters that are their heads
+HEADS = {
+    "resnet18": "fc", "resnet50": "fc", "vgg11": "classifier.6",
+    "alexnet": "classifier.6", "densenet121": "classifier",
+    "mobilenet_v2": "classifier.1", "mobilenet_v3_small": "classifier.3",
+    "efficientnet_b0": "classifier.1", "regnet_y_400mf": "fc",
+    "shufflenet_v2_x0_5": "fc", "squeezenet1_0": "classifier.1", "mnasnet0_5":
+    "classifier.1", "convnext_tiny": "classifier.2", "vit_b_32": "heads.head",
+    "swin_t": "head", "swin_v2_t": "head", "maxvit_t": "classifier.5",
+    "googlenet": "fc", "inception_v3": "fc", "resnext50_32x4d": "fc",
+}  # fmt: skip
+TABLES = ("pos_embedding", "class_token", "relative_position_bias_table")
+RULES = {"head": "adamw", "table": "adamw", "vector": "adamw", "matrix": "matrix"}
+
+
+def of_deepopt() -> Iterator[Statement]:
+    """Which rule for which parameter? Right: all of a kind in a real model as they are.
+
+    Kinds: the head, tables of positions and the like, vectors and grouped kernels
+    (AdamW's); all other kernels and matrices are orthogonalized.
+    """
+    import torchvision
+
+    for name, head in HEADS.items():
+        aux = {"aux_logits": False, "init_weights": False}
+        options = aux if name in ("googlenet", "inception_v3") else {}
+        model = getattr(torchvision.models, name)(**options)
+        truth = {p: kind_of(model, p, head) for p, _ in model.named_parameters()}
+        roles = DeepOpt(model).plan().set_index("parameter")["role"]
+        for kind, rule in RULES.items():
+            own = [p for p, found in truth.items() if found == kind]
+            wrong = [p for p in own if roles[p] != rule]
+            if own:
+                yield not wrong, f"{name}: {kind}" + f", not {wrong[:2]}" * bool(wrong)
+
+
+def kind_of(model: nn.Module, parameter: str, head: str) -> str:
+    place, _, own = parameter.rpartition(".")
+    module, value = model.get_submodule(place), model.get_parameter(parameter)
+    if own in TABLES:
+        return "table"
+    if value.dim() < 2 or value[0].numel() < 2 or getattr(module, "groups", 1) > 1:
+        return "vector"
+    return "head" if place == head else "matrix"
+
+
+def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
+    """Is there a better neighbour? Right: as the table of trained networks has it."""
+    generator = torch.Generator().manual_seed(0)
+    for seed in range(searches):
+        start = {
+            name: values[int(torch.randint(len(values), (), generator=generator))]
+            for name, values in axes.items()
+        }
+
+        def loss(settings) -> float:
+            return table.lookup(settings)["errors"][-1]
+
+        found = tune(axes, start, loss, 6 + seed)
+        beside = list(neighbours(found.best, axes))
+        if "no better neighbour" in found.why():
+            right = all(loss(settings) >= found.loss for settings in beside)
+        else:
+            tried = found.tried.drop(columns="loss").to_dict("records")
+            right = any(settings not in tried for settings in beside)
+        ends = [n for n, v in axes.items() if found.best[n] in (v[0], v[-1])]
+        said = re.search(r"at the end of (.*):", found.why())
+        right &= (said[1].split(", ") if said else []) == ends
+        yield right, f"{seed}: {found.best}"
+
+
+def neighbours(best: dict, axes: dict) -> Iterator[dict]:
+    for name, values in axes.items():
+        i = values.index(best[name])
+        for value in [*values[max(i - 1, 0) : i], *values[i + 1 : i + 2]]:
+            yield best | {name: value}
+
+
+def in_english() -> None:
+    """The sentences that are read here are the English ones."""
+    set_language("en")
