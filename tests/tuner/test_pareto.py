@@ -1,5 +1,7 @@
 """Pareto dominance and hypervolume, against their definitions and Optuna's own."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,20 @@ def test_the_knee_is_nearest_to_the_ideal_in_the_fronts_own_scale():
     x = [[0.0, 1000.0], [0.2, 300.0], [0.3, 400.0], [1.0, 0.0]]
     assert knee(x) == 1
     assert knee([[5.0, 1.0]]) == 0
+
+
+@pytest.mark.parametrize("scale", [2.0**1022, 2.0**-1000])
+def test_values_near_the_ends_of_float64_are_no_trouble(scale):
+    x = 4 * cloud(9, 3, 5) - 2  # up to the largest float
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        far = x * scale * (0.999 if scale > 1 else 1)
+        assert crowding_distance(far) == pytest.approx(crowding_distance(x), rel=1e-9)
+        assert knee(far) == knee(x)
+        sizes = np.array([scale, 2**-5, 2**-5])  # so that the volume is a float64
+        volume = hypervolume(x * sizes, [1, 2, 2] * sizes)
+        assert volume / sizes.prod() == pytest.approx(hypervolume(x, [1, 2, 2]))
+        assert hypervolume([[-1e308] * 2], [1e308] * 2) == np.inf  # beyond float64
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_study_in_which_nothing_keeps_the_limits():
 
 
 def test_an_empty_study_says_so():
-    study = AutoTuner(lambda trial: {}, {"a": [1]}, ("error",)).study
+    study = AutoTuner(lambda trial: {}, {"a": [1]}, ("error",)).snapshot()
     assert len(study.to_frame()) == 0
     assert len(study.failures()) == 0
     assert study.history().empty
