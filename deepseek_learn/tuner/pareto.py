@@ -152,9 +152,7 @@ def _front(x: np.ndarray) -> np.ndarray:
 
 
 def _volume(front: np.ndarray, r: np.ndarray) -> float:
-    """Hypervolume of a front: sorted, without duplicates, all better than `r`."""
-    if not len(front):
-        return 0.0
+    """Hypervolume of a front: not empty, sorted, distinct, all better than `r`."""
     if len(r) == 1:
         return r[0] - front[0, 0]
     if len(r) == 2:  # sorted by the first objective, so the second falls

@@ -133,8 +133,16 @@ def test_expectations_stay_finite_near_the_largest_float():
             pruner.report(trial, 1, [told])
             some.tell(trial, state=PRUNED)
         expected = expected_values(some.trials)
+        down = study(1)
+        for told, result in ((large, -large), (0.0, None)):
+            trial = down.ask()
+            pruner.report(trial, 1, [told])
+            state = None if result else PRUNED
+            down.tell(trial, result, state=state)
+        lowest = expected_values(down.trials)[1]
     largest = np.finfo(float).max
     assert expected[2:] == [[large], [largest], [largest]]
+    assert lowest == [-largest]
 
 
 def test_finished_trials_that_broke_a_limit_stop_nobody():
