@@ -667,6 +667,11 @@ def test_enqueue_minds_the_steps():
     tuner.enqueue({"x": 0.75})
     with pytest.raises(ValueError, match=r"config\['x'\] must be in"):
         tuner.enqueue({"x": 0.1})
+    thirds = optuna.distributions.IntDistribution(1, 7, step=3)
+    tuner = AutoTuner(lambda trial: {"a": trial["x"]}, {"x": thirds}, ("a",))
+    tuner.enqueue({"x": 4})
+    with pytest.raises(ValueError, match=r"config\['x'\] must be in"):
+        tuner.enqueue({"x": 3})
 
 
 def test_a_missing_limit_is_a_missing_result():
@@ -747,7 +752,10 @@ def test_optuna_is_quiet_and_left_as_it_was(capfd):
         ({"act": ("relu", "gelu")}, "must be a list of choices"),
         ({"lr": (1, 2, "lin")}, "must be a list of choices"),
         ({"lr": (1, 2, 3)}, "must be a list of choices"),
+        ({"lr": (1, "x")}, "must be a list of choices"),
         ({"lr": (2, 1)}, "must have low < high"),
+        ({"lr": (2, 2)}, "must have low < high"),
+        ({"lr": (-1.7e308, 1.7e308)}, "both finite and their difference too"),
         ({"lr": (0, 1, "log")}, 'low above 0 with "log"'),
         ({"lr": (0, float("inf"))}, "both finite"),
         ({"lr": (float("nan"), 1)}, "low < high"),

@@ -56,6 +56,15 @@ def test_ranks_are_fronts_and_then_the_share_by_which_limits_are_broken():
     assert ranks.tolist() == [0, 1, 6 + 2, 6 + 0, 6 + 1, 0]
     other_units = history([[0, 0]] * 6, losses, np.array(broken) * [1e3, 1e-3])
     assert (other_units.ranks() == ranks).all()
+    # shares 0.1, 0.5, 1 and 0.2 + 0.9, where the excesses themselves are 10, 1, 100, 21.8
+    broken = [[10, 0], [0, 1], [100, 0], [20, 1.8], [0, -2]]
+    assert history([[0, 0]] * 5, [[0, 0]] * 5, broken).ranks().tolist() == [
+        5,
+        6,
+        7,
+        8,
+        0,
+    ]
     free = cloud()
     assert (free.ranks() == nondominated_rank(free.losses)).all()
     none = history([[0, 0]] * 3, [[1, 1]] * 3, [[3.0], [1.0], [2.0]])
@@ -90,6 +99,7 @@ def test_models_pass_through_the_data_and_see_limits_where_they_are_broken():
     assert models.excess_at(some.points) == pytest.approx(excess, abs=0.02)
     probe = np.array([[0.99, 0.01]])
     assert (models.losses_at(probe, 2.0) < models.losses_at(probe)).all()
+    assert (models.losses_at(probe, 0.0) == models.losses_at(probe)).all()
     free = Models(SQUARE, cloud(30), [EXACT] * 2)
     assert free.excess_at(some.points).tolist() == [0] * 30
 
@@ -126,15 +136,17 @@ def test_gains_are_those_in_hypervolume(m, monkeypatch):
     sphere = {1: 1, 2: np.pi / 2, 3: np.pi / 2}[m] / m * np.prod(reference - low)
     assert gain * sphere == pytest.approx(np.array(true), rel=0.05, abs=0.01 * before)
     assert ((reach > 0) == (points < reference).all(1)).all()
+    assert (reach == promise.reach(points).max(1)).all()
 
 
-def test_a_front_beyond_the_reference_counts_as_nothing():
+def test_a_front_beyond_the_reference_counts_as_nothing(monkeypatch):
+    monkeypatch.setattr(screening, "DIRECTIONS", 40_000)
     rng = np.random.default_rng(0)
     far = Promise(np.array([[5.0, 5.0]]), np.ones(2), np.zeros(2), rng)
     gain, reach = far.gain(np.array([[3.0, 0.5], [0.0, 0.0]]))
     assert gain[0] == 0
     assert reach[0] < 0
-    assert gain[1] > 0
+    assert gain[1] * np.pi / 4 == pytest.approx(1, rel=0.02)  # the whole square
 
 
 def test_an_objective_that_is_even_does_no_harm():
@@ -151,6 +163,7 @@ def test_a_front_has_stalled_when_five_trials_bring_less_than_two_percent(
     # from `before` is before / 1.1 of the hypervolume
     losses = np.array([[1.0], [before], [1], [1], [0], [1], [1]])
     assert screening._stalled(losses, np.arange(7)) == stalled
+    assert screening._stalled(7 * losses - 3, np.arange(7)) == stalled
     early = np.array([[0.0], [1.0], [1], [1], [1], [1], [1]])
     assert screening._stalled(early, np.arange(7))
     # among the last five: the fifth from the end counts, the sixth does not
@@ -169,6 +182,9 @@ def test_stalling_counts_areas_with_two_objectives():
     losses = np.array([[0, 1.0], *[[1, 1]] * 4, [1.0, 0]])
     assert not screening._stalled(losses, np.arange(6))
     assert screening._stalled(losses[[0, 5, 1, 2, 3, 4, 4]], np.arange(7))
+    for before, stalled in ((0.0105, True), (0.0115, False)):  # 1 - b / 1.1, squared
+        line = np.array([1, before, 1, 1, 0, 1, 1])
+        assert screening._stalled(np.stack([line, line], 1), np.arange(7)) == stalled
 
 
 @pytest.mark.parametrize("where", ["points", "pending"])
@@ -305,6 +321,22 @@ def test_a_proposal_gains_and_is_new():
     assert worse.sum() >= np.median([(a <= some.losses).all(1).sum() for a in
                                      some.losses])  # fmt: skip
     assert y < np.median(some.points[:, 1])  # less of it is better in everything
+
+
+def test_the_best_that_is_new_is_proposed(monkeypatch):
+    some = cloud(8)
+    known, new = some.points[:1], np.array([[0.11, 0.02], [0.93, 0.04], [0.51, 0.01]])
+    bred = np.vstack([known, new])
+
+    def told(*looks):
+        monkeypatch.setattr(screening, "_breed", lambda *_: (bred, looks))
+        return propose(some).tolist()
+
+    flat, rising = np.zeros(4), np.array([9.0, 1, 2, 3])
+    assert told(flat, rising, flat) == new[2].tolist()
+    assert told(flat, flat, rising) == new[2].tolist()
+    assert told(rising, rising, rising) == new[0].tolist()
+    assert told(flat, rising, -rising) == new[2].tolist()
 
 
 def test_a_proposal_keeps_the_limits():
