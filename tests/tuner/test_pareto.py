@@ -122,7 +122,7 @@ def test_the_knees_distance_is_euclidean():
     assert knee(x) == 3
 
 
-@pytest.mark.parametrize("scale", [2.0**1022, 2.0**-1000])
+@pytest.mark.parametrize("scale", [2.0**1023, 2.0**-1000])
 def test_values_near_the_ends_of_float64_are_no_trouble(scale):
     x = 4 * cloud(9, 3, 5) - 2  # up to the largest float
     with warnings.catch_warnings():

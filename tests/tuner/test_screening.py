@@ -264,6 +264,7 @@ def test_children_spread_wide_first_and_near_later(monkeypatch):
 
     def crossing(first, second, categories, rng, eta):
         seen.append(eta)
+        assert (first != second).any()  # two parents, not one twice
         return crossover(first, second, categories, rng, eta)
 
     def mutating(points, categories, rng, probability, eta):
