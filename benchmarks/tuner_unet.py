@@ -164,7 +164,9 @@ def search(task: Task, ms: dict[str, float], journal: Path, trials: int, epochs:
     goals = ("error", "latency_ms", "energy_j")
     tuner = AutoTuner(objective, SPACE, goals, storage=journal, pruner=pruner)
     missing = trials - len(tuner.snapshot().trials)
-    study = tuner.run(trials=missing, progress=False) if missing > 0 else tuner.snapshot()
+    study = (
+        tuner.run(trials=missing, progress=False) if missing > 0 else tuner.snapshot()
+    )
     states = study.to_frame()["state"].value_counts().to_dict()
     seconds = float(study.to_frame()["seconds"].sum())
     front = [solution(s) for s in study.front]

@@ -89,6 +89,12 @@ def test_history_grows_to_the_hypervolume(table):
     assert history.iloc[-1] == pytest.approx(table.hypervolume())
 
 
+def test_history_is_zero_before_a_trial_keeps_the_limits():
+    history = tabled(TABLE, limits={"latency_ms": 5}).history()
+    assert history.tolist()[:2] == [0, 0]
+    assert history[2] > 0
+
+
 @pytest.mark.parametrize(
     ("corners", "said"),
     [
