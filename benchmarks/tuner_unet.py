@@ -161,9 +161,12 @@ def search(task: Task, ms: dict[str, float], journal: Path, trials: int, epochs:
 
     journal.parent.mkdir(parents=True, exist_ok=True)
     pruner = DominationPruner(rungs=RUNGS)
-    tuner = AutoTuner(objective, SPACE, storage=journal, pruner=pruner)
-    missing = trials - len(tuner.study.trials)
-    study = tuner.run(trials=missing, progress=False) if missing > 0 else tuner.study
+    goals = ("error", "latency_ms", "energy_j")
+    tuner = AutoTuner(objective, SPACE, goals, storage=journal, pruner=pruner)
+    missing = trials - len(tuner.snapshot().trials)
+    study = (
+        tuner.run(trials=missing, progress=False) if missing > 0 else tuner.snapshot()
+    )
     states = study.to_frame()["state"].value_counts().to_dict()
     seconds = float(study.to_frame()["seconds"].sum())
     front = [solution(s) for s in study.front]

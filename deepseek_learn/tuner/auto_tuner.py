@@ -3,13 +3,17 @@
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
-import time
+import itertools
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from ..catalogue import text
+from .counts import check_run
+from .deadline import TimedOut, deadline
+from .ending import Ending
 from .engine import optuna, quiet
 from .errors import ObjectiveError, TunerError
 from .goals import not_finite, read_goals, read_returned
@@ -18,10 +22,9 @@ from .space import check_config, read_space, suggest
 from .storage import Storage, answering, open_storage, open_study
 from .study import Study
 from .trial import NotFinite, Trial
-from .workers import fail_own, identity, rescue
+from .workers import identity, stop_own
 
-State = optuna.trial.TrialState
-HOPELESS = 3  # that many first trials that crash at the same line end a search
+LARGEST = sys.float_info.max
 TRACEBACK = 8000  # characters kept: some databases cut longer texts
 
 
@@ -35,13 +38,13 @@ class AutoTuner:
             error=…, …)` lets a pruner stop it.
         space: name → `[choices]`, `(low, high)` (whole numbers when both are),
             `(low, high, "log")`, or an Optuna distribution.
-        minimise, maximise: the objectives.
+        minimise, maximise: the objectives, at least one.
         limits: name → upper bound of a returned number. Configurations within the
             limits come first, and only they are on the front.
         sampler: an Optuna sampler; by default `GeneticSampler`. One of your own keeps
             its own seed: give each worker another.
-        pruner: `DominationPruner()`, or another with its `report`; None stops no trial
-            early.
+        pruner: `DominationPruner()`, or another with its `report`; with one objective
+            also any of Optuna's. None stops no trial early.
         seed: of the default sampler. One worker repeats its search exactly; each
             further worker, and each resumed search, draws from a stream of its own.
         storage: None keeps the study in memory, a path in a Journal file, a URL in a
@@ -65,6 +68,13 @@ class AutoTuner:
     configuration queued again, at most twice, when a worker on the same machine starts
     or begins a trial; with a database, by any worker after 90 s.
 
+    Attributes:
+        study: the Optuna study itself, for its callbacks, dashboard, plots, and ask and
+            tell: `trial = tuner.study.ask(tuner.space)`, then `tuner.study.tell(trial,
+            values)` with the objectives as `minimise` and then `maximise` name them.
+            Tell limits by `trial.set_constraint(name, value - bound)`; a trial without
+            one counts as beyond it.
+
     Raises:
         ValueError: for an empty space, a bad entry, a name twice, no objective.
         TypeError: for an objective, sampler, pruner or storage that is none.
@@ -81,7 +91,7 @@ class AutoTuner:
         self,
         objective: Callable[[Trial], Mapping[str, Any]],
         space: Mapping[str, Any],
-        minimise: Iterable[str] = ("error", "latency_ms", "energy_j"),
+        minimise: Iterable[str] = (),
         maximise: Iterable[str] = (),
         limits: Mapping[str, float] | None = None,
         sampler: "optuna.samplers.BaseSampler | None" = None,
@@ -92,18 +102,19 @@ class AutoTuner:
     ):
         if not callable(objective):
             raise TypeError(f"objective must be a function; got {objective!r}.")
-        _check_parts(sampler, pruner)
         self.objective, self.pruner = objective, pruner
         self.space = read_space(space)
         self.goals = read_goals(minimise, maximise, limits, self.space)
+        _check_parts(sampler, pruner, len(self.goals.names))
         self.sampler = sampler or SeededByPlace(_default_sampler, seed)
         kept_in = open_storage(storage)
-        self._study = open_study(kept_in, name, self.goals, self.space, self.sampler)
+        self.study = open_study(kept_in, name, self.goals, self.space, self.sampler)
+        if isinstance(pruner, optuna.pruners.BasePruner):
+            self.study.pruner = pruner
 
-    @property
-    def study(self) -> Study:
+    def snapshot(self) -> Study:
         """What has been tried so far, other workers' trials too."""
-        return self._snapshot(interrupted=False)
+        return self._snapshot(ended="")
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
         """Try this configuration next, such as one known to be good.
@@ -116,77 +127,97 @@ class AutoTuner:
         """
         with quiet(), answering("the study"):
             fixed = check_config(self.space, config)
-            self._study.enqueue_trial(fixed, skip_if_exists=True)
+            self.study.enqueue_trial(fixed, skip_if_exists=True)
 
     def run(
         self,
         trials: int | None = None,
         seconds: float | None = None,
         progress: bool = True,
+        *,
+        patience: int | None = None,
+        timeout: float | None = None,
+        n_jobs: int = 1,
+        callbacks: Iterable[Callable[["optuna.Study", Any], None]] = (),
     ) -> Study:
-        """Try `trials` further configurations, or go on until `seconds` have passed.
+        """Try `trials` further configurations, or go on until something else ends it.
 
-        The trial that runs when the time is over is finished. Ctrl-C ends the search
-        too: finished trials are kept, the running one is failed, and the study says so.
+        A run is also over when every configuration of a finite space was tried. Ctrl-C
+        ends it too: finished trials are kept, the running one is failed and its
+        configuration queued again. `Study.why` says which it was.
+
+        Args:
+            seconds: after which no further trial begins; the running one is finished.
+            patience: trials in a row that may leave the front as it is.
+            timeout: seconds after which a trial is failed.
+            n_jobs: trials at a time, in threads of this process, as Optuna's; -1: one
+                per core. They share the GPU, and after Ctrl-C they are all finished.
+                Which trial sees which result depends on their speed, so that a search
+                does not repeat exactly.
+            callbacks: called as `callback(tuner.study, trial)` after each trial, with
+                Optuna's record of it; `study.stop()` in one ends the run.
 
         Raises:
-            ValueError: when neither `trials` nor `seconds` is given, or one is no
-                number above 0.
+            ValueError: when neither `trials`, `seconds` nor `patience` is given, or a
+                number is not above 0.
             ObjectiveError: when the first results lack an objective.
             TunerError: when the first three trials crash at the same line.
             StorageError: when the storage stops answering; finished trials are kept.
         """
-        _check_end(trials, seconds)
-        until = None if seconds is None else time.monotonic() + seconds
-        interrupted = False
+        trials, patience, n_jobs = check_run(trials, seconds, patience, timeout, n_jobs)
+        ended = ""
         with quiet(), answering("the study"), _bar(trials, progress) as bar:
+            shown = [self._shown(bar)] if bar else []
+            ending = Ending(self.space, seconds, patience, [*shown, *callbacks])
             try:
-                self._search(trials, until, bar)
+                self._search(ending, trials, timeout, n_jobs)
+                ended = ending.reason
             except KeyboardInterrupt:
-                interrupted = True
-                fail_own(self._study)
-        return self._snapshot(interrupted)
+                ended = "interrupted"
+                stop_own(self.study, ending.begun)
+        return self._snapshot(ended)
 
-    def _search(self, trials: int | None, until: float | None, bar: Any) -> None:
-        tried: list[int] = []
-        while trials is None or len(tried) < trials:
-            if until is not None and time.monotonic() >= until:
-                return
-            rescue(self._study)
-            self._one(tried)
-            self._stop_if_hopeless(tried)
-            if bar:
-                study = self._snapshot(interrupted=False)
-                bar.update(0, completed=len(tried), facts=_facts(study))
-
-    def _one(self, tried: list[int]) -> None:
-        """One trial, by Optuna's own loop: it sends the heartbeats."""
+    def _search(
+        self, ending: Ending, trials: int | None, timeout: float | None, n_jobs: int
+    ) -> None:
+        """Optuna's own loop; it sends the heartbeats."""
 
         def evaluate(running: "optuna.Trial") -> list[float]:
-            tried.append(running.number)
-            return self._evaluate(running)
+            ending.begun.append(running.number)
+            return self._evaluate(running, timeout)
 
-        before = len(tried)
-        try:
-            self._study.optimize(evaluate, n_trials=1, catch=(_Failed,))
-        except (ValueError, AssertionError):
-            # Optuna refuses the result of a trial that another worker took for dead
-            taken = len(tried) > before and self._state(tried[-1]) == State.FAIL
-            if not taken:
-                raise
+        over = ending.is_over(self.study)
+        while not over:
+            left = None if trials is None else trials - len(ending.begun)
+            try:
+                self.study.optimize(
+                    evaluate, left, n_jobs=n_jobs, catch=(_Failed,), callbacks=[ending]
+                )
+                over = True
+            except (ValueError, AssertionError):
+                # Optuna refuses the result of a trial that another worker took for dead
+                if not ending.lost_one(self.study):
+                    raise
+                over = ending.is_over(self.study) or len(ending.begun) == trials
+        if ending.error:
+            raise ending.error
 
-    def _evaluate(self, running: "optuna.Trial") -> list[float]:
+    def _evaluate(self, running: "optuna.Trial", timeout: float | None) -> list[float]:
         running.set_user_attr("worker", identity())
         config = self._propose(running)
         trial = Trial(running, config, self.goals, self.pruner)
         try:
-            returned = self.objective(trial)
-            results = read_returned(self.goals, returned, self.space)
+            with deadline(timeout):
+                returned = self.objective(trial)
+            results = read_returned(self.goals, returned, trial)
         except optuna.TrialPruned:
             raise
         except KeyboardInterrupt:
             _note(running, "interrupted", "Ctrl-C")
             raise
+        except TimedOut:
+            reason = f"it took longer than {timeout:g} s"
+            raise _note(running, "timeout", reason) from None
         except NotFinite as error:
             raise _note(running, "not finite", str(error)) from None
         except (Exception, SystemExit) as error:
@@ -196,7 +227,8 @@ class AutoTuner:
         if bad := not_finite(self.goals, results):
             raise _note(running, "not finite", str(NotFinite(bad)))
         for name, bound in self.goals.limits.items():
-            running.set_constraint(name, results[name].value - bound)
+            excess = results[name].value - bound
+            running.set_constraint(name, max(-LARGEST, min(excess, LARGEST)))
         return [results[name].value for name in self.goals.names]
 
     def _propose(self, running: "optuna.Trial") -> dict[str, Any]:
@@ -208,49 +240,39 @@ class AutoTuner:
         ) as error:  # not to be taken for a lost worker
             raise TunerError(f"the sampler failed: {error}") from error
 
-    def _stop_if_hopeless(self, tried: list[int]) -> None:
-        """A search that cannot give results ends with a sentence, not after hours."""
-        if len(tried) > HOPELESS:
-            return
-        every = self._study.get_trials(deepcopy=False)
-        notes = [every[number].user_attrs.get("failure", {}) for number in tried]
-        if any(trial.state == State.COMPLETE for trial in every):
-            return
-        if notes[-1].get("kind") == "wrong result":
-            raise ObjectiveError(notes[-1]["reason"])
-        places = {note.get("where") for note in notes}
-        if len(notes) == HOPELESS and len(places) == 1 and None not in places:
-            raise TunerError(
-                f"the first {HOPELESS} trials all crashed at {places.pop()}: "
-                f"{notes[-1]['reason']}"
-            )
+    def _shown(self, bar: Any) -> Callable:
+        """A callback that moves the progress bar."""
+        finished = itertools.count(1)
 
-    def _state(self, number: int) -> "optuna.trial.TrialState":
-        return self._study.get_trials(deepcopy=False)[number].state
+        def show(study: "optuna.Study", trial: Any) -> None:
+            facts = _facts(Study.of(study))
+            bar.update(0, completed=next(finished), facts=facts)
 
-    def _snapshot(self, interrupted: bool) -> Study:
+        return show
+
+    def _snapshot(self, ended: str) -> Study:
         with answering("the study"):
-            return Study.of(self._study, interrupted)
+            return Study.of(self.study, ended)
 
 
-def _check_parts(sampler: Any, pruner: Any) -> None:
+def _check_parts(sampler: Any, pruner: Any, objectives: int) -> None:
     if sampler is not None and not isinstance(sampler, optuna.samplers.BaseSampler):
         raise TypeError(f"sampler must be an Optuna sampler; got {sampler!r}.")
-    if pruner is not None and not callable(getattr(pruner, "report", None)):
+    optunas = isinstance(pruner, optuna.pruners.BasePruner)
+    if optunas and objectives > 1:
         raise TypeError(
-            f"pruner must have report(trial, step, values), as DominationPruner has; "
+            f"pruner must be DominationPruner() or None with {objectives} objectives: "
             f"Optuna's own pruners take one objective only; got {pruner!r}."
         )
-
-
-def _check_end(trials: int | None, seconds: float | None) -> None:
-    if trials is None and seconds is None:
-        raise ValueError("trials or seconds must be given; got neither.")
-    whole = isinstance(trials, int) and not isinstance(trials, bool)
-    if trials is not None and not (whole and trials > 0):
-        raise ValueError(f"trials must be a whole number above 0; got {trials!r}.")
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"seconds must be above 0; got {seconds!r}.")
+    if (
+        not optunas
+        and pruner is not None
+        and not callable(getattr(pruner, "report", None))
+    ):
+        raise TypeError(
+            f"pruner must be an Optuna pruner, or have report(trial, step, values), as "
+            f"DominationPruner has; got {pruner!r}."
+        )
 
 
 class _Failed(Exception):

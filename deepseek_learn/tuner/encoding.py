@@ -104,9 +104,15 @@ class Encoding:
         self.owner = np.repeat(np.arange(len(space)), np.maximum(self.categories, 1))
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
-        """The point of a trial's hyperparameters, float `[D]`."""
+        """The point of a trial's hyperparameters, float `[D]`.
+
+        One that it does not have lies in the middle, so that trials without it are at
+        no distance along its axis.
+        """
         pairs = zip(self.names, self.axes, strict=True)
-        return np.array([axis.encode(params[name]) for name, axis in pairs])
+        return np.array(
+            [axis.encode(params[n]) if n in params else 0.5 for n, axis in pairs]
+        )
 
     def decode(self, point: np.ndarray) -> dict[str, Any]:
         """The hyperparameters at a point `[D]` of the unit cube."""

@@ -1,5 +1,6 @@
 """A study in words: what it found, what bought what, what mattered, what to doubt."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,8 @@ STEADY = 1.0
 def why(study: Any) -> str:
     """The sentences of `Study.why`."""
     said = [_counts(study)]
-    if study.interrupted:
-        said.insert(0, text("tuner.interrupted"))
+    if study.ended:
+        said.insert(0, text(f"tuner.ended_{study.ended}"))
     if study.complete and not study.front:
         said.append(_nothing_within(study))
     if study.front:
@@ -47,9 +48,10 @@ def _nothing_within(study: Any) -> str:
     """The trial that missed the limits by least, as a share of each."""
 
     def excess(solution: Any) -> float:
-        limits = study.goals.limits.items()
-        over = [(solution.results[n].value - b) / (abs(b) or 1) for n, b in limits]
-        return max(over)
+        known, limits = solution.results, study.goals.limits.items()
+        if not set(study.goals.limits) <= set(known):
+            return math.inf
+        return max((known[n].value - b) / (abs(b) or 1) for n, b in limits)
 
     nearest = min(study.complete, key=excess)
     limits = ", ".join(f"{n} ≤ {b:g}" for n, b in study.goals.limits.items())
@@ -88,10 +90,11 @@ def _trade(study: Any, x: str, y: str, a: Any, b: Any) -> str:
     """From the best x to the best y: what it costs, what it buys, what changed."""
     if a.number == b.number:
         return text("tuner.no_trade", x=x, y=y, number=a.number)
+    pairs = {
+        n: (a.config.get(n, "–"), b.config.get(n, "–")) for n in a.config | b.config
+    }
     changed = [
-        f"{name} {_short(a.config[name])} → {_short(b.config[name])}"
-        for name in a.config
-        if a.config[name] != b.config.get(name)
+        f"{n} {_short(x)} → {_short(y)}" for n, (x, y) in pairs.items() if x != y
     ]
     facts = {
         "from_x": _short(a.results[x].value),
@@ -134,7 +137,8 @@ def _source(study: Any, name: str) -> str:
 
 
 def _values(solution: Any, names: Any) -> str:
-    return ", ".join(f"{name} {solution.results[name]}" for name in names)
+    known = solution.results
+    return ", ".join(f"{name} {known[name]}" for name in names if name in known)
 
 
 def _config(config: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from .encoding import Encoding
 from .engine import optuna, quiet
+from .pareto import scaled
 
 EVALUATORS = ("fanova", "ped_anova")
 FEWEST = 4
@@ -73,9 +74,10 @@ def _main_effects(study: Any, trials: list, place: int, trees: int) -> dict:
 
     encoding, rng = Encoding(study.space), np.random.default_rng(0)
     points = np.array([encoding.encode(trial.params) for trial in trials])
-    values = [trial.values[place] for trial in trials]
+    values = np.array([trial.values[place] for trial in trials])
     if min(values) == max(values):
         return dict.fromkeys(encoding.names, 0.0)
+    values = scaled(values[:, None])[0][:, 0]  # shares of the variance stay the same
     forest = ExtraTreesRegressor(trees, random_state=0, min_samples_leaf=2)
     forest.fit(encoding.features(points), values)
     around = encoding.snap(rng.random((AROUND, len(encoding.names))))

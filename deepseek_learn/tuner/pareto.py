@@ -61,7 +61,7 @@ def crowding_distance(points: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: for values that are not finite.
     """
-    x = _points(points, finite=True)
+    x, _ = scaled(_points(points, finite=True))
     distance = np.zeros(len(x))
     for column in x.T:
         order = np.argsort(column, kind="stable")
@@ -92,7 +92,12 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
             f"{reference!r}."
         )
     x = x[(x < r).all(1)]
-    return float(_volume(_front(x), r)) if len(x) else 0.0
+    if not len(x):
+        return 0.0
+    both, exponents = scaled(np.vstack([x, r]))
+    with np.errstate(over="ignore"):  # a volume beyond float64 is inf
+        volume = _volume(_front(both[:-1]), both[-1])
+        return float(np.ldexp(volume, int(exponents.sum())))
 
 
 def knee(points: ArrayLike) -> int:
@@ -106,13 +111,24 @@ def knee(points: ArrayLike) -> int:
     Raises:
         ValueError: when there is no point, or values are not finite.
     """
-    x = _points(points, finite=True)
+    x, _ = scaled(_points(points, finite=True))
     if not len(x):
         raise ValueError("points must hold at least one point; got none.")
     front = np.flatnonzero(domination_count(x) == 0)
     low, span = x[front].min(0), np.ptp(x[front], axis=0)
-    scaled = (x[front] - low) / np.where(span > 0, span, 1)
-    return int(front[np.argmin((scaled**2).sum(1))])
+    shares = (x[front] - low) / np.where(span > 0, span, 1)
+    return int(front[np.argmin((shares**2).sum(1))])
+
+
+def scaled(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each column `[N, M]` over a power of two, within -1..1; and the exponents `[M]`.
+
+    So sums and differences of values near float64's largest stay finite, and no digit
+    is lost, since a power of two only moves the exponent. What is not finite stays.
+    """
+    finite = np.where(np.isfinite(columns), np.abs(columns), 0)
+    exponents = np.frexp(finite.max(0, initial=0))[1]
+    return np.ldexp(columns, -exponents), exponents
 
 
 def _points(points: ArrayLike, finite: bool = False) -> np.ndarray:
@@ -136,9 +152,7 @@ def _front(x: np.ndarray) -> np.ndarray:
 
 
 def _volume(front: np.ndarray, r: np.ndarray) -> float:
-    """Hypervolume of a front: sorted, without duplicates, all better than `r`."""
-    if not len(front):
-        return 0.0
+    """Hypervolume of a front: not empty, sorted, distinct, all better than `r`."""
     if len(r) == 1:
         return r[0] - front[0, 0]
     if len(r) == 2:  # sorted by the first objective, so the second falls

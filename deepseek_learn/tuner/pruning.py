@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from .counts import whole_number
 from .engine import optuna
 from .pareto import domination_count
 
+LARGEST = np.finfo(float).max
 REPORTS = "reports"  # user attribute: [[epoch, [values]], ...]
 
 
@@ -40,19 +42,15 @@ class DominationPruner:
     def __init__(
         self, rungs: Sequence[int] = (1, 3), keep: float = 0.5, startup: int = 8
     ):
-        rungs = tuple(rungs)
-        whole = all(isinstance(r, int) and r >= 1 for r in rungs)
-        if not rungs or not whole or list(rungs) != sorted(set(rungs)):
+        rungs = tuple(whole_number("each of rungs", rung, 1) for rung in rungs)
+        if not rungs or list(rungs) != sorted(set(rungs)):
             raise ValueError(
                 f"rungs must be rising whole numbers from 1 on; got {rungs!r}."
             )
         if not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1; got {keep!r}.")
-        if not isinstance(startup, int) or startup < 1:
-            raise ValueError(
-                f"startup must be a whole number of at least 1; got {startup!r}."
-            )
-        self.rungs, self.keep, self.startup = rungs, keep, startup
+        self.rungs, self.keep = rungs, keep
+        self.startup = whole_number("startup", startup, 1)
 
     def report(self, trial: "optuna.Trial", step: int, values: Sequence[float]) -> bool:
         """Keep the objectives' values at `step`; True when the trial should stop.
@@ -76,8 +74,8 @@ class DominationPruner:
                 f"got {list(values)!r}."
             )
         step = operator.index(step)
-        reports = [*trial.user_attrs.get(REPORTS, ()), [step, mine]]
-        trial.set_user_attr(REPORTS, reports)
+        kept = trial.user_attrs.get(REPORTS, ())
+        trial.set_user_attr(REPORTS, [*kept, [step, mine]])
         if step not in self.rungs:
             return False
         others = [
@@ -101,6 +99,15 @@ class DominationPruner:
         return bool(counts[0] > np.quantile(counts, self.keep))
 
 
+def reports(trial: Any) -> list[tuple[int, list[float]]]:
+    """What a trial reported, epoch by epoch; to Optuna itself, with one objective."""
+    if kept := trial.user_attrs.get(REPORTS):
+        return kept
+    return [
+        (step, [value]) for step, value in sorted(trial.intermediate_values.items())
+    ]
+
+
 def values_at(trial: Any, step: int) -> list[float] | None:
     """What a trial reported at an epoch; None when it did not come so far."""
     for epoch, values in trial.user_attrs.get(REPORTS, ()):
@@ -122,17 +129,23 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
     done = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     moved: dict[int, np.ndarray] = {}
     for trial in done:
-        for step, values in trial.user_attrs.get(REPORTS, ()):
-            moved.setdefault(step, []).append(np.subtract(trial.values, values))
+        for step, values in reports(trial):
+            moved.setdefault(step, []).append(_quarter(trial.values) - _quarter(values))
     drift = {step: np.median(changes, axis=0) for step, changes in moved.items()}
     expected = []
     for trial in trials:
-        reports = trial.user_attrs.get(REPORTS)
+        told = reports(trial)
         if trial.state == optuna.trial.TrialState.COMPLETE:
             expected.append(trial.values)
-        elif trial.state == optuna.trial.TrialState.PRUNED and reports:
-            step, values = reports[-1]
-            expected.append(list(np.add(values, drift.get(step, 0.0))))
+        elif trial.state == optuna.trial.TrialState.PRUNED and told:
+            step, values = told[-1]
+            moved_on = _quarter(values) + drift.get(step, 0.0)
+            expected.append(list(4 * np.clip(moved_on, -LARGEST / 4, LARGEST / 4)))
         else:
             expected.append(None)
     return expected
+
+
+def _quarter(values: Sequence[float]) -> np.ndarray:
+    """Exact; a sum of two differences, as in a median, is then finite."""
+    return np.multiply(values, 0.25)

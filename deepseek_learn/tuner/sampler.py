@@ -7,15 +7,19 @@ chance, ours without the surrogate worse. Figures: the ledger, claim C11. Lesson
 `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .counts import whole_number
 from .encoding import Encoding
 from .engine import optuna
 from .genetic import crossover, mutate, select
+from .pareto import scaled
 from .pruning import expected_values
 from .screening import MOST, History, last_refit, lengths, propose
+from .workers import tells
 
 State = optuna.trial.TrialState
 Distributions = dict[str, optuna.distributions.BaseDistribution]
@@ -58,22 +62,11 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         given = {"population_size": population_size, "startup": startup}
         given |= {"children": children, "generations": generations}
         for name, value in given.items():
-            if not isinstance(value, int) or value < least[name]:
-                raise ValueError(
-                    f"{name} must be a whole number of at least {least[name]}; got "
-                    f"{value!r}."
-                )
-        if seed is not None and (not isinstance(seed, int) or seed < 0):
-            raise ValueError(
-                f"seed must be a whole number of at least 0, or None; got {seed!r}."
-            )
-        self.population_size, self.startup = population_size, startup
-        self.children, self.generations = children, generations
+            setattr(self, name, whole_number(name, value, least[name]))
         self.surrogate = surrogate
         self.reseed_rng()
         if seed is not None:
-            self._seed = seed
-        self._space = optuna.search_space.IntersectionSearchSpace(include_pruned=True)
+            self._seed = whole_number("seed", seed, 0)
         self._lengths: tuple | None = None
         self._encoded: tuple = ((), {})  # a space, and trial → its point there
 
@@ -81,8 +74,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         self._seed = int(np.random.SeedSequence().generate_state(1)[0])
 
     def infer_relative_search_space(self, study, trial) -> Distributions:
-        every = self._space.calculate(study)
-        return {name: d for name, d in every.items() if not d.single()}
+        return common_space(study.get_trials(deepcopy=False))
 
     def sample_relative(self, study, trial, search_space: Distributions) -> dict:
         if not search_space:
@@ -113,19 +105,20 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _history(self, study, encoding: Encoding, space: Distributions) -> History:
         signs = [1 if d.name == "MINIMIZE" else -1 for d in study.directions]
         key = study.study_name, *space.items()
-        if self._encoded[0] != key:
-            self._encoded = key, {}
-        known = self._encoded[1]
+        encoded = self._encoded if self._encoded[0] == key else (key, {})
+        known = encoded[1]  # its own, whatever another thread puts there meanwhile
+        self._encoded = encoded
         points, losses, limits, pending = [], [], [], []
         trials = study.get_trials(deepcopy=False)
         for trial, values in zip(trials, expected_values(trials), strict=True):
-            if any(name not in trial.params for name in space):
+            if not space.keys() & trial.params.keys():
                 continue
             if trial.state == State.RUNNING:
                 pending.append(encoding.encode(trial.params))
                 continue
             failed = values is None or not np.isfinite(values).all()
-            if failed and not _at_fault(trial):
+            # pruned before its first report it tells nothing
+            if failed and (trial.state == State.PRUNED or not tells(trial)):
                 continue
             if trial.number not in known:
                 known[trial.number] = encoding.encode(trial.params)
@@ -137,10 +130,11 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         names = sorted({name for some in limits for name in some})
         # a pruned trial did not come to its limits: unknown counts as kept
         broken = [[some.get(name, 0.0) for name in names] for some in limits]
+        broken = np.array(broken, dtype=float).reshape(len(points), len(names))
         return History(
             np.array(points).reshape(-1, len(space)),
-            np.array(losses).reshape(-1, len(signs)),
-            np.array(broken, dtype=float).reshape(len(points), len(names)),
+            scaled(np.array(losses).reshape(-1, len(signs)))[0],
+            scaled(broken)[0],
             np.array(pending).reshape(-1, len(space)),
         )
 
@@ -164,10 +158,26 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         """The models' lengths, of the first trials, so that resuming changes nothing."""
         count = last_refit(min(len(history), MOST), self.startup)
         limits = history.violations.shape[1]
-        if self._lengths is None or self._lengths[0] != (count, space, limits):
+        known = self._lengths
+        if known is None or known[0] != (count, space, limits):
             fitted = lengths(encoding, history.first(count).filled())
-            self._lengths = (count, space, limits), fitted
-        return self._lengths[1]
+            self._lengths = known = (count, space, limits), fitted
+        return known[1]
+
+
+def common_space(trials: Sequence) -> Distributions:
+    """What the trials that gave something drew, by name.
+
+    Hyperparameters that only some have are in it, those whose range changed are not.
+    """
+    space, changed = {}, set()
+    for trial in trials:
+        if trial.state in (State.COMPLETE, State.PRUNED):
+            for name, distribution in trial.distributions.items():
+                if space.setdefault(name, distribution) != distribution:
+                    changed.add(name)
+    names = sorted(name for name in space if name not in changed)
+    return {name: space[name] for name in names if not space[name].single()}
 
 
 def _most_telling(history: History) -> History:
@@ -177,12 +187,3 @@ def _most_telling(history: History) -> History:
     chosen = np.sort(np.concatenate([best, rest]))
     parts = history.points, history.losses, history.violations
     return History(*(part[chosen] for part in parts), history.pending)
-
-
-def _at_fault(trial: Any) -> bool:
-    """Whether its configuration is why a trial failed, as far as anybody knows."""
-    if trial.state not in (State.FAIL, State.COMPLETE):
-        return False  # waiting, or pruned before its first report
-    if note := trial.user_attrs.get("failure"):
-        return note["kind"] != "interrupted"
-    return "worker" not in trial.user_attrs  # its worker ended before it could say

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .counts import whole_number
 from .engine import optuna
 
 
@@ -17,11 +18,7 @@ class SeededByPlace(optuna.samplers.BaseSampler):
     """
 
     def __init__(self, make: Callable[[int], Any], seed: int):
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ValueError(
-                f"seed must be a whole number of at least 0; got {seed!r}."
-            )
-        self._make, self._seed = make, seed
+        self._make, self._seed = make, whole_number("seed", seed, 0)
         self.own: optuna.samplers.BaseSampler | None = None
 
     def before_trial(self, study, trial) -> None:

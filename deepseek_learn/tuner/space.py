@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from .engine import optuna
 
 Distribution = optuna.distributions.BaseDistribution
@@ -24,7 +26,7 @@ def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
             f"space must be a dictionary of at least one hyperparameter, each {ACCEPTED}; "
             f"got {space!r}."
         )
-    return {name: _entry(name, entry) for name, entry in space.items()}
+    return {name: read_entry(name, entry) for name, entry in space.items()}
 
 
 def check_config(
@@ -37,6 +39,7 @@ def check_config(
     """
     if not config:
         raise ValueError("config must hold at least one hyperparameter; got none.")
+    config = {name: _plain(value) for name, value in config.items()}
     for name, value in config.items():
         if name not in space:
             raise ValueError(
@@ -46,7 +49,20 @@ def check_config(
             raise ValueError(
                 f"config[{name!r}] must be in {space[name]}; got {value!r}."
             )
-    return dict(config)
+    return config
+
+
+def configurations(space: Mapping[str, Distribution]) -> float:
+    """How many different ones there are; inf when a number is continuous."""
+    return math.prod(_values(distribution) for distribution in space.values())
+
+
+def _values(distribution: Distribution) -> float:
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return len(distribution.choices)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    # Optuna has moved a stepped number's high to its last step
+    return math.inf if step is None else round((high - low) / step) + 1
 
 
 def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
@@ -67,7 +83,8 @@ def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
     return draw(name, *ends, step=distribution.step, log=distribution.log)
 
 
-def _entry(name: Any, entry: Any) -> Distribution:
+def read_entry(name: Any, entry: Any) -> Distribution:
+    """One hyperparameter's distribution, of what the user wrote."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"space's names must be texts; got {name!r}.")
     kinds = optuna.distributions
@@ -79,7 +96,7 @@ def _entry(name: Any, entry: Any) -> Distribution:
     if isinstance(entry, known):
         return entry
     if isinstance(entry, list):
-        return kinds.CategoricalDistribution(_choices(name, entry))
+        return kinds.CategoricalDistribution(_choices(name, [*map(_plain, entry)]))
     if isinstance(entry, tuple):
         return _range(name, entry)
     raise ValueError(f"space[{name!r}] must be {ACCEPTED}; got {entry!r}.")
@@ -113,12 +130,17 @@ def _range(name: str, entry: tuple) -> Distribution:
     above_zero = low > 0 or not log
     if not (low < high and above_zero and (whole or math.isfinite(high - low))):
         raise ValueError(
-            f"space[{name!r}] must have low < high, both finite, and low above 0 with "
-            f'"log"; got {entry!r}.'
+            f"space[{name!r}] must have low < high, both finite and their difference "
+            f'too, and low above 0 with "log"; got {entry!r}.'
         )
     if whole:
         return optuna.distributions.IntDistribution(int(low), int(high), log=log)
     return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, which a storage can keep."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_number(value: Any) -> bool:

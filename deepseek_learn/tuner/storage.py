@@ -65,6 +65,7 @@ def open_study(
             study_name=name,
             directions=goals.directions,
             sampler=sampler,
+            pruner=optuna.pruners.NopPruner(),  # Optuna's default would stop trials
             load_if_exists=True,
         )
         kept = study.user_attrs

@@ -18,7 +18,7 @@ from .export import write_config
 from .goals import Goals
 from .importance import importances, steadiness
 from .measuring import Measured
-from .pareto import knee, nondominated_rank
+from .pareto import knee, nondominated_rank, scaled
 from .space import Distribution
 from .storage import Storage, answering, open_storage
 
@@ -50,24 +50,25 @@ class Study(Report):
         goals: its objectives and limits.
         space: hyperparameter → Optuna distribution.
         trials: Optuna's records of the finished trials, by number.
-        interrupted: whether Ctrl-C ended the search.
+        ended: why the search was over before its time: "interrupted" by Ctrl-C,
+            "exhausted" (every configuration was tried), "stalled" (`patience`); or "".
     """
 
     name: str
     goals: Goals
     space: dict[str, Distribution]
     trials: tuple["optuna.trial.FrozenTrial", ...]
-    interrupted: bool = False
+    ended: str = ""
 
     @classmethod
-    def of(cls, study: "optuna.Study", interrupted: bool = False) -> "Study":
+    def of(cls, study: "optuna.Study", ended: str = "") -> "Study":
         """The finished trials of an Optuna study that AutoTuner began."""
         kept = study.user_attrs
         read = optuna.distributions.json_to_distribution
         space = {name: read(entry) for name, entry in kept["space"].items()}
         trials = study.get_trials(deepcopy=False, states=tuple(tables.STATES))
         goals = Goals.of(kept["goals"])
-        return cls(study.study_name, goals, space, tuple(trials), interrupted)
+        return cls(study.study_name, goals, space, tuple(trials), ended)
 
     @classmethod
     def load(cls, storage: Storage, name: str = "study") -> "Study":
@@ -97,15 +98,13 @@ class Study(Report):
     def complete(self) -> tuple[Solution, ...]:
         """Every trial that gave a result, by number."""
         done = [t for t in self.trials if t.state == State.COMPLETE]
-        return tuple(_solution(trial) for trial in done)
+        finite = [t for t in done if np.isfinite(t.values).all()]
+        return tuple(_solution(trial, self.goals) for trial in finite)
 
     @cached_property
     def feasible(self) -> tuple[Solution, ...]:
         """Those of `complete` that kept every limit."""
-        limits = self.goals.limits.items()
-        return tuple(
-            s for s in self.complete if all(s.results[n].value <= b for n, b in limits)
-        )
+        return tuple(s for s in self.complete if self._keeps_limits(s))
 
     @cached_property
     def front(self) -> tuple[Solution, ...]:
@@ -212,10 +211,10 @@ class Study(Report):
             raise ValueError(
                 f"weights must not be negative, and one above 0; got {weights!r}."
             )
-        losses = self.losses(self.front)
+        losses, _ = scaled(self.losses(self.front))
         span = np.ptp(losses, axis=0)
-        scaled = (losses - losses.min(0)) / np.where(span > 0, span, 1)
-        return self.front[int(np.argmin(scaled @ w))]
+        shares = (losses - losses.min(0)) / np.where(span > 0, span, 1)
+        return self.front[int(np.argmin(shares @ (w / w.max())))]
 
     def export(self, path: str | Path, solution: Solution | None = None) -> Path:
         """Write a configuration and what it gave to a .json or .toml file, whole.
@@ -283,10 +282,15 @@ class Study(Report):
             )
         return chosen
 
+    def _keeps_limits(self, solution: Solution) -> bool:
+        known = solution.results  # without a limit's value: one told to Optuna's study
+        limits = self.goals.limits.items()
+        return all(name in known and known[name] <= bound for name, bound in limits)
+
     def _need_front(self) -> None:
         if not self.front:
             raise TunerError(f"study {self.name!r} has no solution: {self.why()}")
 
 
-def _solution(trial: "optuna.trial.FrozenTrial") -> Solution:
-    return Solution(trial.number, dict(trial.params), tables.results(trial))
+def _solution(trial: "optuna.trial.FrozenTrial", goals: Goals) -> Solution:
+    return Solution(trial.number, dict(trial.params), tables.results(trial, goals))

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from .engine import optuna
+from .goals import Goals
 from .measuring import Measured
 
 State = optuna.trial.TrialState
@@ -18,7 +19,7 @@ def trials(study: Any) -> pd.DataFrame:
     within = {s.number for s in study.feasible}
     rows = {}
     for trial in study.trials:
-        row = dict(trial.params) | _cells(results(trial))
+        row = dict(trial.params) | _cells(results(trial, study.goals))
         row |= {"state": STATES[trial.state], "on_front": trial.number in front}
         if study.goals.limits:
             row["feasible"] = trial.number in within
@@ -41,10 +42,16 @@ def failures(study: Any) -> pd.DataFrame:
     return frame.rename_axis("number")
 
 
-def results(trial: "optuna.trial.FrozenTrial") -> dict[str, Measured]:
-    """What its objective returned."""
-    kept = trial.user_attrs.get("results", {})
-    return {name: Measured(**fields) for name, fields in kept.items()}
+def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measured]:
+    """What its objective returned, or what Optuna's `study.tell` was told."""
+    if kept := trial.user_attrs.get("results"):
+        return {name: Measured(**fields) for name, fields in kept.items()}
+    if trial.state != State.COMPLETE:
+        return {}
+    told = dict(zip(goals.names, trial.values, strict=True))
+    excess = trial.constraints
+    within = {n: bound + excess[n] for n, bound in goals.limits.items() if n in excess}
+    return {name: Measured(value) for name, value in (within | told).items()}
 
 
 def source(name: str, number: Measured) -> str:

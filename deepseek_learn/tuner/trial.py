@@ -6,21 +6,28 @@ from typing import Any
 
 from .engine import optuna
 from .errors import ObjectiveError
-from .goals import Goals, not_finite
+from .goals import RESERVED, Goals, not_finite
 from .measuring import Measured
+from .space import read_entry, suggest
 
 
 class Trial(Mapping):
-    """One configuration to be tried, read-only: `trial["lr"]`, `**trial`.
+    """One configuration to be tried: `trial["lr"]`, `**trial`. It cannot be assigned to.
 
     Attributes:
         number: counted from 0, unique in the study whoever works on it.
     """
 
-    def __init__(self, running: Any, config: dict[str, Any], goals: Goals, pruner: Any):
+    def __init__(
+        self,
+        running: "optuna.Trial",
+        config: dict[str, Any],
+        goals: Goals,
+        pruner: Any,
+    ):
         self.number: int = running.number
         self._running, self._config = running, config
-        self._goals, self._pruner = goals, pruner
+        self._space, self._goals, self._pruner = tuple(config), goals, pruner
 
     def __getitem__(self, name: str) -> Any:
         return self._config[name]
@@ -55,12 +62,34 @@ class Trial(Mapping):
         numbers = {n: Measured(float(values[n])) for n in self._goals.names}
         if bad := not_finite(self._goals, numbers):
             raise NotFinite(bad, epoch)
-        if self._pruner is None:
-            return
-        told = [number.value for number in numbers.values()]
-        if self._pruner.report(self._running, epoch, told):
+        if self._is_hopeless(epoch, [number.value for number in numbers.values()]):
             self._running.set_user_attr("pruned_at", epoch)
             raise optuna.TrialPruned(f"pruned at epoch {epoch}")
+
+    def suggest(self, name: str, entry: Any) -> Any:
+        """Draw a hyperparameter that only some configurations have; it joins this one.
+
+        `if trial["optimizer"] == "sgd": trial.suggest("momentum", (0.5, 0.99))`
+
+        Args:
+            name: one that neither the space nor an objective has.
+            entry: as in the space of `AutoTuner`, and the same in each trial.
+
+        Raises:
+            ValueError: for another name or a bad entry.
+        """
+        distribution = read_entry(name, entry)
+        if name in {*self._space, *self._goals.names, *self._goals.limits, *RESERVED}:
+            raise ValueError(f"suggest needs a name that is not taken; got {name!r}.")
+        self._config[name] = suggest(self._running, name, distribution)
+        return self._config[name]
+
+    def _is_hopeless(self, epoch: int, told: list[float]) -> bool:
+        if len(told) == 1:  # all that Optuna's own reports, and pruners, can take
+            self._running.report(told[0], epoch)
+        if isinstance(self._pruner, optuna.pruners.BasePruner):
+            return self._running.should_prune()
+        return bool(self._pruner and self._pruner.report(self._running, epoch, told))
 
 
 class NotFinite(Exception):

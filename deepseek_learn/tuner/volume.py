@@ -8,6 +8,8 @@ import pandas as pd
 
 from .pareto import hypervolume
 
+LARGEST = np.finfo(float).max
+
 
 def share(study: Any, reference: Mapping | None, ideal: Mapping | None) -> float:
     """See `Study.hypervolume`."""
@@ -42,8 +44,9 @@ def box(
     """Its corners, ideal and reference, each float `[M]`, to be minimised."""
     losses = study.losses(study.feasible)
     best, worst = losses.min(0), losses.max(0)
-    span = np.where(worst > best, worst - best, 1.0)
-    worst = _corner(study, "reference", reference, worst + 0.1 * span)
+    span = np.where(worst > best, worst / 2 - best / 2, 0.5)  # halves do not overflow
+    further = 2 * np.minimum(worst / 2 + 0.1 * span, LARGEST / 2)
+    worst = _corner(study, "reference", reference, further)
     best = _corner(study, "ideal", ideal, best)
     if not (best < worst).all():
         raise ValueError(
@@ -66,4 +69,5 @@ def _corner(study: Any, argument: str, given: Mapping | None, default: np.ndarra
 
 def _scaled(study: Any, solutions: Any, best: np.ndarray, worst: np.ndarray):
     """In a box of 1, since values of 1e-6 J would lose digits; 0 is the ideal."""
-    return np.maximum((study.losses(solutions) - best) / (worst - best), 0)
+    losses, best, worst = study.losses(solutions) / 2, best / 2, worst / 2
+    return np.maximum((losses - best) / (worst - best), 0)

@@ -9,6 +9,7 @@ a worker starts or goes on on the machine that lost it.
 
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,22 +68,45 @@ def fail(study: "optuna.Study", number: int) -> bool:
     return True
 
 
-def fail_own(study: "optuna.Study") -> None:
-    """Fail what this process left running."""
-    me = identity()
-    for trial in study.get_trials(deepcopy=False, states=(State.RUNNING,)):
-        if trial.user_attrs.get("worker") == me:
+def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
+    """After Ctrl-C: fail what this process left running, queue what was interrupted.
+
+    Args:
+        numbers: the trials of the run that was interrupted.
+    """
+    me, mine = identity(), set(numbers)
+    for trial in study.get_trials(deepcopy=False):
+        running = trial.state == State.RUNNING and trial.user_attrs.get("worker") == me
+        note = trial.user_attrs.get("failure", {})
+        if running:
             fail(study, trial.number)
+        if running or (trial.number in mine and note.get("kind") == "interrupted"):
+            requeue(study, trial, lost=False)
 
 
-def requeue(study: "optuna.Study", trial: Any) -> None:
-    """Queue a lost trial's configuration, unless it was lost `TRIES` times."""
-    tries = trial.user_attrs.get("tries", 1)
+def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
+    """Queue a trial's configuration again, unless it was lost `TRIES` times.
+
+    Args:
+        lost: whether its worker died; Ctrl-C does not count.
+    """
+    tries = trial.user_attrs.get("tries", 1) + lost
     config = trial.system_attrs.get("fixed_params", {}) | trial.params
-    if config and tries < TRIES:
+    if config and tries <= TRIES:
         first = trial.user_attrs.get("retry_of", trial.number)
-        notes = {"tries": tries + 1, "retry_of": first}
-        study.enqueue_trial(config, user_attrs=notes)
+        study.enqueue_trial(config, user_attrs={"tries": tries, "retry_of": first})
+
+
+def tells(trial: Any) -> bool:
+    """Whether a trial's end says anything of its configuration, as far as anybody knows.
+
+    Not when its worker died, or Ctrl-C came.
+    """
+    if trial.state != State.FAIL:
+        return trial.state in (State.COMPLETE, State.PRUNED)
+    if note := trial.user_attrs.get("failure"):
+        return note["kind"] != "interrupted"
+    return "worker" not in trial.user_attrs  # its worker ended before it could say
 
 
 def _began(pid: int) -> str | None:

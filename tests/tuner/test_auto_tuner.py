@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -17,11 +18,13 @@ import deepseek_learn
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.tuner import (
     AutoTuner,
+    DominationPruner,
     Measured,
     ObjectiveError,
     StorageError,
     Study,
     TunerError,
+    knee,
 )
 
 SPACE = {"width": [8, 16, 32], "lr": (1e-4, 1e-1, "log"), "depth": (1, 4)}
@@ -60,7 +63,7 @@ def test_a_search_ends_in_a_study():
     study = run(trials=6)
     assert isinstance(study, Study)
     assert [trial.number for trial in study.trials] == [*range(6)]
-    assert not study.interrupted
+    assert study.ended == ""
     assert study.front
 
 
@@ -186,7 +189,7 @@ def test_run_refuses_other_counts(trials):
 
 
 def test_run_must_know_when_to_end():
-    with pytest.raises(ValueError, match="trials or seconds must be given"):
+    with pytest.raises(ValueError, match="trials, seconds or patience must be given"):
         search().run()
 
 
@@ -194,7 +197,7 @@ def test_a_second_run_goes_on():
     tuner = search()
     tuner.run(3, progress=False)
     assert len(tuner.run(2, progress=False).trials) == 5
-    assert len(tuner.study.trials) == 5
+    assert len(tuner.snapshot().trials) == 5
 
 
 def test_limits_are_told_to_optuna_and_keep_the_front():
@@ -230,8 +233,281 @@ def test_measured_results_keep_interval_and_source():
         energy = Measured(2.0, 1.5, 2.5, "J", "rapl")
         return trade(trial) | {"energy_j": energy}
 
-    study = AutoTuner(objective, SPACE).run(2, progress=False)
+    goals = ("error", "latency_ms", "energy_j")
+    study = AutoTuner(objective, SPACE, goals).run(2, progress=False)
     assert study.complete[1].results["energy_j"] == Measured(2, 1.5, 2.5, "J", "rapl")
+
+
+def fail_at(number, error=KeyboardInterrupt):
+    def objective(trial):
+        if trial.number == number:
+            raise error
+        return trade(trial)
+
+    return objective
+
+
+def test_a_configuration_that_was_queued_and_interrupted_is_queued_whole():
+    tuner = search(fail_at(0))
+    tuner.enqueue({"width": 16, "lr": 0.01})
+    lost = tuner.run(1, progress=False).trials[0].params
+    assert tuner.run(1, progress=False).complete[0].config == lost
+    assert (lost["width"], lost["lr"]) == (16, 0.01)
+
+
+def test_ctrl_c_is_no_try_of_three():
+    """Unlike a worker's death, it says nothing against the configuration."""
+    stops = iter([True] * 5)
+
+    def objective(trial):
+        if next(stops, False):
+            raise KeyboardInterrupt
+        return trade(trial)
+
+    tuner = search(objective)
+    for _ in range(5):
+        tuner.run(1, progress=False)
+    study = tuner.run(1, progress=False)
+    assert len({tuple(t.params.values()) for t in study.trials}) == 1
+    assert [t.state.name for t in study.trials] == ["FAIL"] * 5 + ["COMPLETE"]
+
+
+def test_the_optuna_study_is_public():
+    tuner = search(limits={"error": 0.1})
+    assert isinstance(tuner.study, optuna.Study)
+    trial = tuner.study.ask(tuner.space)
+    assert set(trial.params) == set(SPACE)
+    trial.set_constraint("error", 0.05 - 0.1)
+    tuner.study.tell(trial, (0.05, 7.0))
+    silent, infinite = tuner.study.ask(tuner.space), tuner.study.ask(tuner.space)
+    tuner.study.tell(silent, (0.01, 9.0))
+    tuner.study.tell(infinite, (0.01, float("inf")))
+    study = tuner.run(3, progress=False)
+    assert study.trials[0].state.name == "COMPLETE"
+    assert study.complete[0].config == trial.params
+    assert study.complete[0].results == {"error": Measured(0.05)} | {
+        "latency_ms": Measured(7)
+    }
+    assert [s.number for s in study.complete] == [0, 1, 3, 4, 5]
+    assert 0 in [s.number for s in study.front]
+    # `error` is an objective, so that its limit is known of the silent one too
+    assert 1 in [s.number for s in study.front]
+    assert study.to_frame().loc[0, "latency_ms"] == 7
+
+
+def test_a_limit_that_nobody_told_counts_as_broken():
+    tuner = search(limits={"size": 10})
+    known = {"far": 30.0, "near": 12.0, "kept": 9.0}
+    for size in [*known.values(), None]:
+        trial = tuner.study.ask(tuner.space)
+        if size is not None:
+            trial.set_constraint("size", size - 10)
+        tuner.study.tell(trial, (0.5, 5.0))
+        if size == 12:
+            assert "trial 1 came nearest, with size 12" in tuner.snapshot().why()
+    study = tuner.snapshot()
+    assert [s.number for s in study.feasible] == [2]
+    assert study.complete[0].results["size"] == Measured(30)
+    assert "size" not in study.complete[3].results
+
+
+def test_callbacks_are_optunas_and_can_stop_a_run():
+    seen = []
+
+    def callback(study, trial):
+        seen.append(trial.number)
+        assert study is tuner.study
+        assert trial.state.is_finished()
+        if trial.number == 2:
+            study.stop()
+
+    tuner = search()
+    assert len(tuner.run(9, progress=False, callbacks=[callback]).trials) == 3
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_in_a_callback_is_raised(n_jobs):
+    def callback(study, trial):
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        search().run(2, progress=False, callbacks=[callback], n_jobs=n_jobs)
+
+
+def test_n_jobs_runs_trials_at_a_time():
+    both = threading.Barrier(2)
+
+    def objective(trial):
+        both.wait(timeout=60)  # broken, an error, when the other one never comes
+        return trade(trial)
+
+    study = search(objective).run(8, progress=False, n_jobs=2)
+    assert len(study.complete) == 8
+    assert len({tuple(s.config.values()) for s in study.complete}) == 8
+    assert len(search().run(3, progress=False, n_jobs=-1).complete) == 3
+    for n_jobs in (0, -2, 1.5, True):
+        with pytest.raises(ValueError, match="n_jobs must be a whole number above 0"):
+            search().run(3, n_jobs=n_jobs)
+
+
+def test_an_objective_that_cannot_work_ends_threads_too():
+    with pytest.raises(ObjectiveError, match="are missing"):
+        search(lambda trial: {"error": 1}).run(2, progress=False, n_jobs=2)
+
+
+def test_a_trial_that_takes_too_long_is_failed_and_the_search_goes_on():
+    def objective(trial):
+        if trial.number == 1:
+            time.sleep(60)
+        return trade(trial)
+
+    began = time.monotonic()
+    study = search(objective).run(3, progress=False, timeout=0.2)
+    assert time.monotonic() - began < 50
+    assert study.failures()["kind"].to_dict() == {1: "timeout"}
+    assert study.failures()["reason"].to_dict() == {1: "it took longer than 0.2 s"}
+    assert len(study.complete) == 2
+    with pytest.raises(ValueError, match="timeout must be above 0; got 0"):
+        search().run(3, timeout=0)
+
+
+def test_optunas_own_pruners_work_with_one_objective():
+    def objective(trial):
+        value = trial["x"]
+        for epoch in (1, 2, 3):
+            trial.report(epoch, error=value)
+        return {"error": value}
+
+    space = {"x": optuna.distributions.FloatDistribution(0, 9)}
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=2)
+    tuner = AutoTuner(objective, space, ("error",), pruner=pruner)
+    for x in (1, 2, 3, 9, 0):
+        tuner.enqueue({"x": x})
+    study = tuner.run(5, progress=False)
+    states = [t.state.name for t in study.trials]
+    assert states == ["COMPLETE"] * 3 + ["PRUNED", "COMPLETE"]
+    assert study.trials[3].user_attrs["pruned_at"] == 2
+    assert study.trials[0].intermediate_values == {1: 1, 2: 1, 3: 1}
+    for other in (
+        optuna.pruners.HyperbandPruner(1, 3),
+        optuna.pruners.SuccessiveHalvingPruner(),
+        optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(), 1),
+    ):
+        tuner = AutoTuner(objective, space, ("error",), pruner=other)
+        study = tuner.run(14, progress=False)
+        assert len(study.trials) == 14
+        assert len(study.failures()) == 0
+
+
+def test_without_a_pruner_nothing_is_pruned():
+    """Optuna's default would be its median pruner."""
+
+    def objective(trial):
+        trial.report(1, error=trial.number)
+        return {"error": trial.number}
+
+    study = AutoTuner(objective, SPACE, ("error",)).run(12, progress=False)
+    assert len(study.complete) == 12
+
+
+def test_conditional_hyperparameters():
+    def objective(trial):
+        assert len(trial) == 2
+        if trial["kind"] == "sgd":
+            momentum = trial.suggest("momentum", (0.5, 0.9))
+            assert 0.5 <= momentum <= 0.9
+            assert trial.suggest("momentum", (0.5, 0.9)) == momentum
+            assert trial["momentum"] == momentum
+            assert dict(trial)["momentum"] == momentum
+        return {"error": trial.get("momentum", 0.7), "cost": trial["lr"]}
+
+    space = {"kind": ["sgd", "adam"], "lr": (0.1, 1.0)}
+    tuner = AutoTuner(objective, space, ("error", "cost"))
+    for kind in ("sgd", "adam"):
+        tuner.enqueue({"kind": kind})
+    study = tuner.run(20, progress=False)
+    assert len(study.complete) == 20
+    for solution in study.complete:
+        assert ("momentum" in solution.config) == (solution.config["kind"] == "sgd")
+    frame = study.to_frame()
+    assert (frame["momentum"].isna() == (frame["kind"] == "adam")).all()
+    study.why(), study.plot(), study.importances()
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "said"),
+    [
+        ("lr", (0.1, 1.0), "a name that is not taken; got 'lr'"),
+        ("error", (0.1, 1.0), "a name that is not taken; got 'error'"),
+        ("size", (0.1, 1.0), "a name that is not taken; got 'size'"),
+        ("state", (0.1, 1.0), "a name that is not taken; got 'state'"),
+        ("momentum", 0.9, r"space\['momentum'\] must be a list of choices"),
+    ],
+)
+def test_suggest_refuses_names_that_are_taken_and_bad_entries(name, entry, said):
+    def objective(trial):
+        with pytest.raises(ValueError, match=said):
+            trial.suggest(name, entry)
+        return trade(trial) | {"size": 1}
+
+    assert len(run(objective, trials=1, limits={"size": 2}).complete) == 1
+
+
+def test_a_result_may_not_have_the_name_of_a_conditional_hyperparameter():
+    def objective(trial):
+        return trade(trial) | {"momentum": trial.suggest("momentum", (0.1, 0.9))}
+
+    with pytest.raises(ObjectiveError, match="'momentum' is a hyperparameter"):
+        run(objective, trials=1)
+
+
+def test_numpys_numbers_are_numbers(tmp_path):
+    space = {"width": [*np.array([8, 16])], "depth": tuple(np.arange(1, 3))}
+    space |= {"lr": (np.float64(0.1), np.float32(1)), "bias": [np.bool_(True)]}
+    tuner = search(
+        space=space, seed=np.int64(3), storage=tmp_path / "s.journal",
+        limits={"error": np.float32(1)},
+    )  # fmt: skip
+    tuner.enqueue({"width": np.int64(16), "depth": np.int32(2), "lr": np.float32(0.5)})
+    study = tuner.run(np.int64(3), progress=False, n_jobs=np.int8(1))
+    assert study.complete[0].config == {
+        "width": 16, "depth": 2, "lr": 0.5, "bias": True
+    }  # fmt: skip
+    assert len(tuner.run(patience=np.int64(1), trials=1, progress=False).trials) == 4
+    plain = search(space=space, seed=3).run(1, progress=False)
+    assert (
+        search(space=space, seed=np.int64(3)).run(1, progress=False).complete[0].config
+        == plain.complete[0].config
+    )
+
+
+LARGE = 1.7e308
+
+
+def test_values_near_the_largest_float_are_no_trouble():
+    def objective(trial):
+        error = (2 * trial["x"] - 1) * LARGE
+        for epoch in (1, 2):
+            trial.report(epoch, error=-error, latency_ms=-LARGE * trial["x"])
+        sign = 1 if trial["x"] < 0.2 else -1
+        return {"error": error, "latency_ms": -error * trial["y"], "size": sign * LARGE}
+
+    space = {"x": (0.0, 1.0), "y": (0.5, 1.0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        pruner = DominationPruner(rungs=(2,))
+        study = search(
+            objective, space, pruner=pruner, limits={"size": -LARGE / 2}
+        ).run(25, progress=False)
+        assert len(study.failures()) == 0
+        assert len(study.front) > 1
+        assert 0 < study.hypervolume() <= 1
+        assert study.history().iloc[-1] == pytest.approx(study.hypervolume())
+        assert np.isfinite(list(study.importances()["error"].values())).all()
+        small = np.ldexp(study.losses(study.front), -1000)  # exact
+        assert study.front.index(study.knee()) == knee(small)
+        assert study.best({"error": LARGE}) == study.front[0]
 
 
 class StopAt:
@@ -391,6 +667,11 @@ def test_enqueue_minds_the_steps():
     tuner.enqueue({"x": 0.75})
     with pytest.raises(ValueError, match=r"config\['x'\] must be in"):
         tuner.enqueue({"x": 0.1})
+    thirds = optuna.distributions.IntDistribution(1, 7, step=3)
+    tuner = AutoTuner(lambda trial: {"a": trial["x"]}, {"x": thirds}, ("a",))
+    tuner.enqueue({"x": 4})
+    with pytest.raises(ValueError, match=r"config\['x'\] must be in"):
+        tuner.enqueue({"x": 3})
 
 
 def test_a_missing_limit_is_a_missing_result():
@@ -409,13 +690,16 @@ def test_ctrl_c_keeps_what_had_finished(tmp_path):
 
     tuner = search(objective, storage=path)
     study = tuner.run(trials=9, progress=False)
-    assert study.interrupted
+    assert study.ended == "interrupted"
     assert len(study.complete) == 3
     assert study.failures()["kind"].to_dict() == {3: "interrupted"}
     assert study.why().startswith("The search was interrupted")
     again = search(storage=path).run(trials=2, progress=False)
     assert len(again.complete) == 5
-    assert not again.interrupted
+    assert again.ended == ""
+    assert again.trials[4].params == study.trials[3].params  # queued again
+    assert again.trials[4].user_attrs["retry_of"] == 3
+    assert again.trials[5].params != study.trials[3].params  # once
 
 
 def test_ctrl_c_between_trials_leaves_nothing_running(monkeypatch):
@@ -429,7 +713,7 @@ def test_ctrl_c_between_trials_leaves_nothing_running(monkeypatch):
     monkeypatch.setattr(tuner.sampler, "sample_independent", sample)
     monkeypatch.setattr(tuner.sampler, "infer_relative_search_space", sample)
     study = tuner.run(5, progress=False)
-    assert study.interrupted
+    assert study.ended == "interrupted"
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL"]
 
 
@@ -468,7 +752,10 @@ def test_optuna_is_quiet_and_left_as_it_was(capfd):
         ({"act": ("relu", "gelu")}, "must be a list of choices"),
         ({"lr": (1, 2, "lin")}, "must be a list of choices"),
         ({"lr": (1, 2, 3)}, "must be a list of choices"),
+        ({"lr": (1, "x")}, "must be a list of choices"),
         ({"lr": (2, 1)}, "must have low < high"),
+        ({"lr": (2, 2)}, "must have low < high"),
+        ({"lr": (-1.7e308, 1.7e308)}, "both finite and their difference too"),
         ({"lr": (0, 1, "log")}, 'low above 0 with "log"'),
         ({"lr": (0, float("inf"))}, "both finite"),
         ({"lr": (float("nan"), 1)}, "low < high"),
@@ -484,6 +771,7 @@ def test_a_bad_space_is_refused(space, said):
     ("options", "said"),
     [
         ({"minimise": ()}, "at least one objective; got none"),
+        ({"seed": 1.0}, "seed must be a whole number of at least 0; got 1.0"),
         ({"minimise": "error"}, "minimise must be a tuple of names; got 'error'"),
         ({"minimise": (1,)}, r"minimise must be a tuple of names; got \(1,\)"),
         ({"minimise": ("a", "b", "a")}, r"got \['a'\] twice"),
@@ -506,6 +794,13 @@ def test_bad_goals_are_refused(options, said):
         search(**options)
 
 
+def test_the_objectives_have_no_default():
+    with pytest.raises(ValueError, match="must name at least one objective"):
+        AutoTuner(trade, SPACE)
+    tuner = AutoTuner(trade, SPACE, maximise=("error",))
+    assert tuner.goals.names == ("error",)
+
+
 def test_parts_must_be_what_they_are_called():
     with pytest.raises(TypeError, match="objective must be a function; got None"):
         search(None)
@@ -513,6 +808,8 @@ def test_parts_must_be_what_they_are_called():
         search(sampler="ga")
     with pytest.raises(TypeError, match="Optuna's own pruners take one objective only"):
         search(pruner=optuna.pruners.MedianPruner())
+    with pytest.raises(TypeError, match="pruner must be an Optuna pruner, or have rep"):
+        search(pruner="median")
 
 
 @pytest.mark.parametrize("url", [False, True])

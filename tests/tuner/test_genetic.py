@@ -71,6 +71,32 @@ def test_different_categories_are_at_distance_one():
     assert encoding.owner.tolist() == [0, 0, 0]
 
 
+def test_a_number_with_one_value_lies_in_the_middle():
+    axis = Axis(FloatDistribution(2, 2))
+    assert axis.encode(2) == 0.5
+    assert axis.decode(0.5) == 2
+    assert axis.snap(np.array([0.1, 0.9])).tolist() == [0.5, 0.5]
+    encoding = Encoding(SPACE)
+    missing = {"lr": 1e-3}  # as other trials that have no such hyperparameter
+    assert encoding.encode(missing).tolist() == [0.5] * 6
+    assert encoding.encode({"lr": 1e-1}).tolist() == [1] + [0.5] * 5
+
+
+def test_what_lies_outside_is_drawn_to_the_edge():
+    axis = Axis(FloatDistribution(0, 1))
+    assert [axis.encode(v) for v in (-1, 2)] == [0, 1]
+    assert axis.snap(np.array([-0.5, 1.5])).tolist() == [0, 1]
+    choice = Axis(SPACE["activation"])
+    assert choice.snap(np.array([0.0, 1.0])) == pytest.approx([1 / 6, 5 / 6])
+    assert choice.decode(1.0) is None
+
+
+def test_each_column_of_features_knows_its_hyperparameter():
+    encoding = Encoding(SPACE)
+    assert encoding.owner.tolist() == [0, 1, 2, 3, 4, 5, 5, 5]
+    assert encoding.features(np.full((1, 6), 0.5)).shape == (1, 8)
+
+
 def test_an_unknown_distribution_is_refused():
     with pytest.raises(TypeError, match="distribution"):
         Axis("uniform")
@@ -99,6 +125,46 @@ def test_crossing_keeps_the_pairs_mean_and_spreads_around_it():
     assert (spread < 1).mean() == pytest.approx(0.5, abs=0.02)
     # E b = (eta + 1) / (eta + 2) / 2 + (eta + 1) / eta / 2
     assert spread.mean() == pytest.approx(16 / 17 / 2 + 16 / 15 / 2, abs=0.01)
+
+
+def test_crossing_and_mutation_have_debs_usual_width():
+    rng, x = np.random.default_rng(9), np.full((40_000, 1), 0.5)
+    number = np.zeros(1, int)
+    child = crossover(x, x + 0.1, number, rng, share=1.0)
+    spread = (0.55 - child) / 0.05
+    # E |b - 1| = 1 / (2 (eta + 2)) + 1 / (2 eta), with eta = 15
+    assert np.abs(spread - 1).mean() == pytest.approx(1 / 34 + 1 / 30, rel=0.05)
+    moved = mutate(x, number, rng, 1.0) - 0.5
+    # E |d| = 1 / (eta + 2), as often up as down, with eta = 20
+    assert np.abs(moved).mean() == pytest.approx(1 / 22, rel=0.05)
+    assert (moved > 0).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_half_of_the_columns_are_crossed_and_the_others_are_the_firsts():
+    rng = np.random.default_rng(10)
+    x, y = rng.uniform(0.2, 0.8, (2, 4000, 5))
+    child = crossover(x, y, np.array([0, 0, 0, 3, 3]), rng)
+    assert (child != x).mean() == pytest.approx(0.5, abs=0.02)
+    assert (child != x)[:, 3:].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_children_of_parents_at_the_edge_stay_in_the_cube():
+    rng, number = np.random.default_rng(11), np.zeros(1, int)
+    low, high = np.zeros((500, 1)), np.ones((500, 1))
+    for first, second in ((low, low + 0.1), (high, high - 0.1), (low, high)):
+        child = crossover(first, second, number, rng, share=1.0)
+        assert child.min() >= 0
+        assert child.max() <= 1
+        assert child.min() == 0 or child.max() == 1  # some would have left it
+    assert mutate(low, number, rng, 1.0).min() == 0
+    assert mutate(high, number, rng, 1.0).max() == 1
+
+
+def test_a_rank_of_ones_own_decides_before_the_front_does():
+    values = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.5], [0.5, 2.0]])
+    assert select(values, 4, np.array([1, 0, 0, 0]))[-1] == 0
+    assert select(values, 2).tolist()[0] == 0
+    assert len(select(values, 9)) == 4
 
 
 def test_a_category_comes_from_one_of_the_parents_or_is_drawn_anew():

@@ -1,5 +1,7 @@
 """Pareto dominance and hypervolume, against their definitions and Optuna's own."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,22 @@ def test_hypervolume_is_the_share_of_random_points_that_are_dominated(m):
     assert abs(hypervolume(x, np.ones(m)) - hit) < 4 * error
 
 
+def test_each_objective_has_its_own_reference():
+    # 3 x 1 and 2 x 3, with 2 x 1 in common
+    assert hypervolume([[1, 2], [2, 0]], [4, 3]) == pytest.approx(3 + 6 - 2)
+
+
+def test_infinite_values_can_be_compared():
+    x = [[np.inf, 1.0], [0.0, 0.0], [-np.inf, 2.0]]
+    assert nondominated_rank(x).tolist() == [1, 0, 0]
+    assert hypervolume([[0.0, 0.0], [np.inf, -1.0]], [2, 2]) == pytest.approx(4)
+
+
+def test_no_points_have_no_crowding_and_no_volume():
+    assert crowding_distance(np.empty((0, 2))).shape == (0,)
+    assert hypervolume(np.empty((0, 2)), [1, 1]) == 0
+
+
 def test_points_beyond_the_reference_add_nothing():
     x = cloud(10, 3)
     outside = np.vstack([x, [[-9, -9, 1.0]], [[0, 0, 2.0]]])
@@ -91,6 +109,32 @@ def test_the_knee_is_nearest_to_the_ideal_in_the_fronts_own_scale():
     x = [[0.0, 1000.0], [0.2, 300.0], [0.3, 400.0], [1.0, 0.0]]
     assert knee(x) == 1
     assert knee([[5.0, 1.0]]) == 0
+    # far from zero, and one objective that is constant: neither changes anything
+    shares = np.array([[0.0, 1.0], [0.5, 0.1], [1.0, 0.0]])
+    far = np.array([0, 100])
+    assert knee(shares) == knee(shares + far) == knee(shares - far[::-1]) == 1
+    assert knee(np.hstack([shares, np.full((3, 1), 7.0)])) == 1
+
+
+def test_the_knees_distance_is_euclidean():
+    # the sum of the shares would choose index 1, that of their cubes 2
+    x = [[0, 1], [0.01, 0.78], [0.45, 0.45], [0.6, 0.2], [1, 0]]
+    assert knee(x) == 3
+
+
+@pytest.mark.parametrize("scale", [2.0**1023, 2.0**-1000])
+def test_values_near_the_ends_of_float64_are_no_trouble(scale):
+    x = 4 * cloud(9, 3, 5) - 2  # up to the largest float
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        x[:3] = [[-1.99, 1.99, 1.9], [1.99, -1.99, 1.9], [1.9, 1.9, -1.99]]
+        far = x * scale
+        assert crowding_distance(far) == pytest.approx(crowding_distance(x), rel=1e-9)
+        assert knee(far) == knee(x)
+        sizes = np.array([scale, 2**-5, 2**-5])  # so that the volume is a float64
+        volume = hypervolume(x * sizes, [1, 2, 2] * sizes)
+        assert volume / sizes.prod() == pytest.approx(hypervolume(x, [1, 2, 2]))
+        assert hypervolume([[-1e308] * 2], [1e308] * 2) == np.inf  # beyond float64
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Pruning with several objectives: who is stopped, and where the reports are."""
 
 import json
+import warnings
 
 import numpy as np
 import optuna
@@ -105,6 +106,45 @@ def test_a_pruned_trial_is_expected_to_go_on_as_others_did():
     assert expected[3] == [7 - 2, 8]  # the median gain
 
 
+def test_reports_to_optuna_itself_count_as_well():
+    some = optuna.create_study()
+    for gain in (1, 2, 9):
+        trial = some.ask()
+        trial.report(7, 3)
+        trial.report(5, 1)
+        some.tell(trial, 5 - gain)
+    stopped = some.ask()
+    stopped.report(6, 1)
+    stopped.report(8, 3)  # the others went on from 7 to 5 - gain: by -4, the median
+    some.tell(stopped, state=PRUNED)
+    assert expected_values(some.trials)[3] == [8 - 4]
+
+
+def test_expectations_stay_finite_near_the_largest_float():
+    some, pruner, large = study(1), DominationPruner(rungs=(9,)), 1.7e308
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for _ in range(2):
+            trial = some.ask()
+            pruner.report(trial, 1, [-large])
+            some.tell(trial, large)
+        for told in (-large, 0.0, large):
+            trial = some.ask()
+            pruner.report(trial, 1, [told])
+            some.tell(trial, state=PRUNED)
+        expected = expected_values(some.trials)
+        down = study(1)
+        for told, result in ((large, -large), (0.0, None)):
+            trial = down.ask()
+            pruner.report(trial, 1, [told])
+            state = None if result else PRUNED
+            down.tell(trial, result, state=state)
+        lowest = expected_values(down.trials)[1]
+    largest = np.finfo(float).max
+    assert expected[2:] == [[large], [largest], [largest]]
+    assert lowest == [-largest]
+
+
 def test_finished_trials_that_broke_a_limit_stop_nobody():
     for broken, stops in ((0.0, True), (0.1, False)):
         some, pruner = study(), DominationPruner(rungs=(1,), startup=2)
@@ -141,10 +181,15 @@ def test_a_report_without_a_number_for_each_objective_is_refused(values, word):
         reports(DominationPruner(), study(), values)
 
 
+def test_numpys_integers_are_settings_too():
+    pruner = DominationPruner(np.array([1, 3]), 0.5, np.int64(4))
+    assert json.dumps([pruner.rungs, pruner.startup]) == "[[1, 3], 4]"
+
+
 @pytest.mark.parametrize(
     "given",
-    [{"rungs": ()}, {"rungs": (3, 1)}, {"rungs": (0,)}, {"keep": 0}, {"keep": 1.5},
-     {"startup": 0}],
+    [{"rungs": ()}, {"rungs": (3, 1)}, {"rungs": (0,)}, {"rungs": (1, 1)}, {"keep": 0},
+     {"keep": 1.5}, {"startup": 0}, {"startup": True}],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(given):
     with pytest.raises(ValueError, match=next(iter(given))):

@@ -1,5 +1,7 @@
 """The genetic sampler on Optuna studies of every kind."""
 
+import warnings
+
 import numpy as np
 import optuna
 import pytest
@@ -11,6 +13,7 @@ from optuna.distributions import (
 
 from deepseek_learn.tuner import DominationPruner, GeneticSampler
 from deepseek_learn.tuner.encoding import Encoding
+from deepseek_learn.tuner.sampler import common_space
 
 PRUNED, RUNNING = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.RUNNING
 CUBE = {f"x{i}": FloatDistribution(0, 1) for i in range(4)}
@@ -207,7 +210,28 @@ def test_it_waits_for_a_first_result_when_all_fail():
     assert len({tuple(t.params.values()) for t in some.trials}) == 18
 
 
-def test_hyperparameters_that_only_some_trials_have_are_drawn_at_random():
+def conditional(trial):
+    """Each optimizer has two hyperparameters of its own; the least value is 0."""
+    kind = trial.suggest_categorical("optimizer", ("sgd", "adam"))
+    rate = np.log10(trial.suggest_float("lr", 1e-4, 1, log=True))
+    own = {"sgd": ("momentum", "dampening"), "adam": ("beta1", "beta2")}[kind]
+    first, second = (trial.suggest_float(name, 0, 1) for name in own)
+    far = 0.3 * (rate + (1 if kind == "sgd" else 3)) ** 2
+    return far + 4 * (first - 0.9) ** 2 + 2 * (second - 0.1) ** 2
+
+
+def test_hyperparameters_that_only_some_trials_have_are_searched_too():
+    def best(sampler):
+        some = optuna.create_study(sampler=sampler)
+        some.optimize(conditional, n_trials=40)
+        return some.best_value
+
+    ours = [best(GeneticSampler(seed=seed)) for seed in range(3)]
+    chance = [best(optuna.samplers.RandomSampler(seed=seed)) for seed in range(20)]
+    assert np.median(ours) < np.quantile(chance, 0.05)
+
+
+def test_hyperparameters_that_only_some_trials_have_do_no_harm():
     def objective(trial):
         kind = trial.suggest_categorical("optimizer", ("sgd", "adam"))
         lr = trial.suggest_float("lr", 1e-4, 1, log=True)
@@ -219,6 +243,52 @@ def test_hyperparameters_that_only_some_trials_have_are_drawn_at_random():
     some.optimize(objective, n_trials=30)
     assert len(some.trials) == 30
     assert {"momentum", "beta"} <= {name for t in some.trials for name in t.params}
+
+
+def test_a_hyperparameter_whose_range_changes_is_drawn_at_random():
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        y = trial.suggest_float("y", 0, 1 + trial.number % 3)
+        assert y <= 1 + trial.number % 3
+        return x + y
+
+    some = optuna.create_study(sampler=GeneticSampler(seed=0))
+    some.optimize(objective, n_trials=20)
+    finished = some.get_trials(deepcopy=False)
+    assert set(common_space(finished)) == {"x"}
+
+
+def test_values_near_the_largest_float_are_searched_like_small_ones():
+    large = 1.7e308
+
+    def found(scale):
+        some = study()
+        return run(some, 20, objective=lambda p: [s * scale for s in signed(p)])
+
+    def signed(params):
+        return [2 * params["x0"] - 1, 1 - 2 * params["x0"] * params["x1"]]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        # a power of two changes no digit
+        assert found(2.0**1023) == found(1.0)
+        some = study(1)
+        run(some, 20, objective=lambda p: [large * (2 * p["x0"] - 1)])
+    assert min(t.value for t in some.trials) < -0.9 * large
+
+
+def test_pruned_trials_of_optunas_own_pruners_count_too():
+    """They have reported to Optuna, not to a pruner of ours."""
+
+    def proposal(worse):
+        some = study(1)
+        run(some, 12, objective=lambda p: bowl(p, 1))
+        trial = some.ask(CUBE)
+        trial.report(bowl(trial.params, 1)[0] + worse, 1)
+        some.tell(trial, state=PRUNED)
+        return some.ask(CUBE).params
+
+    assert proposal(0.0) != proposal(5.0)
 
 
 def test_constant_and_infinite_values_do_no_harm():

@@ -89,6 +89,12 @@ def test_history_grows_to_the_hypervolume(table):
     assert history.iloc[-1] == pytest.approx(table.hypervolume())
 
 
+def test_history_is_zero_before_a_trial_keeps_the_limits():
+    history = tabled(TABLE, limits={"latency_ms": 5}).history()
+    assert history.tolist()[:2] == [0, 0]
+    assert history[2] > 0
+
+
 @pytest.mark.parametrize(
     ("corners", "said"),
     [
@@ -163,7 +169,7 @@ def test_a_study_in_which_nothing_keeps_the_limits():
 
 
 def test_an_empty_study_says_so():
-    study = AutoTuner(lambda trial: {}, {"a": [1]}, ("error",)).study
+    study = AutoTuner(lambda trial: {}, {"a": [1]}, ("error",)).snapshot()
     assert len(study.to_frame()) == 0
     assert len(study.failures()) == 0
     assert study.history().empty

@@ -56,6 +56,48 @@ def test_the_gradient_is_the_losses_slope():
     assert _loss(at, squares, y, 0.0)[1] == pytest.approx(slope, rel=1e-3, abs=1e-4)
 
 
+def test_the_loss_is_the_likelihood_and_the_prior():
+    from sklearn.gaussian_process.kernels import Matern
+
+    from deepseek_learn.tuner.surrogate import _loss
+
+    x, y = data(15)
+    squares = np.stack([((c[:, None] - c) ** 2).ravel() for c in x.T])
+    lengths, noise, usual = np.array([0.4, 0.9, 2.0]), 0.03, np.log(0.7)
+    kernel = Matern(lengths, nu=2.5)(x) + (noise + 1e-8) * np.eye(15)
+    # normal density with the variance that makes it largest, without constants
+    variance = y @ np.linalg.solve(kernel, y) / 15
+    likelihood = 15 / 2 * np.log(variance) + np.linalg.slogdet(kernel)[1] / 2
+    # log lengths vary by 1 about the usual one, the log noise by 2 about 1e-3
+    prior = ((np.log(lengths) - usual) ** 2).sum() / 2
+    prior += (np.log(noise) - np.log(1e-3)) ** 2 / 2**2 / 2
+    found, _ = _loss(np.log([*lengths, noise]), squares, y, usual)
+    assert found == pytest.approx(likelihood + prior, rel=1e-6)
+
+
+def test_lengths_are_sought_within_bounds_from_the_priors_middle(monkeypatch):
+    from deepseek_learn.tuner import surrogate
+
+    seen, minimize = {}, surrogate.minimize
+
+    def watched(loss, start, **options):
+        seen.update(options, start=start)
+        return minimize(loss, start, **options)
+
+    monkeypatch.setattr(surrogate, "minimize", watched)
+    x, y = data(20)
+    # two columns of one hyperparameter share a length
+    logs = fit_lengths(x, y, np.array([0, 1, 1]))
+    assert logs.shape == (3,)
+    low, high = np.exp(seen["bounds"]).T
+    assert low == pytest.approx([0.05, 0.05, 1e-6])
+    assert high == pytest.approx([50, 50, 1])
+    assert np.exp(seen["start"][:2]) == pytest.approx([0.6 * np.sqrt(2)] * 2)
+    assert seen["args"][2] == pytest.approx(np.log(0.6 * np.sqrt(2)))
+    assert (low <= np.exp(logs) * (1 + 1e-9)).all()
+    assert (np.exp(logs) <= high * (1 + 1e-9)).all()
+
+
 @pytest.mark.parametrize("case", ["constant", "duplicates", "two trials"])
 def test_awkward_data_gives_finite_predictions(case):
     x, y = data(12)
@@ -77,3 +119,11 @@ def test_softening_keeps_the_order_and_the_good_half():
     assert (soft[good] == y[good]).all()
     assert soft[-1] < 1
     assert (soften(np.ones(5)) == 1).all()
+
+
+def test_softening_is_logarithmic_above_the_median():
+    # the scale is from the least to the median: 2
+    soft = soften(np.array([1.0, 2, 3, 5, 9]))
+    assert soft == pytest.approx([1, 2, 3, 3 + 2 * np.log(2), 3 + 2 * np.log(4)])
+    level = np.array([1.0, 1, 1, 5])  # no scale to be had
+    assert (soften(level) == level).all()

@@ -141,7 +141,7 @@ def test_a_trial_taken_from_a_living_worker_is_dropped_and_it_goes_on():
 
     def objective(trial):
         if trial.number == 1:  # what a rescuer does that takes us for dead
-            assert workers.fail(tuner._study, trial.number)
+            assert workers.fail(tuner.study, trial.number)
         return {"error": trial["x"], "latency_ms": trial["y"]}
 
     tuner = AutoTuner(objective, SPACE, MINIMISE)
