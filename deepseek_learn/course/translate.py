@@ -26,6 +26,7 @@ from nbformat import NotebookNode
 
 from ..errors import DeepSeekLearnError
 from ..files import whole
+from .links import without_address
 
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STAMP = re.compile(r"\n*<!-- translates ([0-9a-f]*) -->\s*\Z")
@@ -125,8 +126,9 @@ def declared(root: str | Path) -> list[Pair]:
 
 
 def digest(text: str) -> str:
-    """The hash that stands for an English text, whatever its line ends."""
-    return hashlib.sha256("\n".join(text.split("\n")).strip().encode()).hexdigest()[:12]
+    """The hash that stands for an English text, wherever it is published."""
+    said = without_address("\n".join(text.split("\n"))).strip()
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def same_code(english: str, chinese: str, *, start: bool = False) -> bool:
