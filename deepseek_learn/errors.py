@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
+from .installation import install_command
+
 
 class DeepSeekLearnError(Exception):
     """Base class of every error this library raises on purpose."""
@@ -39,5 +41,5 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise MissingPackageError(
             f"{purpose} needs the package {module.split('.')[0]!r}, which is not "
-            f'installed: run  pip install "deepseek-learn[{extra}]"'
+            f"installed: run  {install_command(extra)}"
         ) from error
