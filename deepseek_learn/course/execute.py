@@ -25,24 +25,30 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         the kernel, also stands in the notebook's metadata.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: at the first cell that fails.
-        DeepSeekLearnError: when a notebook takes more than lessons promise.
-        In both cases that notebook is left as it was.
+        DeepSeekLearnError: for a file that is no notebook, at the first cell that fails,
+            and when a notebook takes more than lessons promise. Then that notebook is
+            left as it was.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")
     for path in paths:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read(path)
         notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
         start = time.perf_counter()
-        nbclient.NotebookClient(
+        client = nbclient.NotebookClient(
             notebook,
             timeout=LIMIT_S,  # a cell
             kernel_name="python3",
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,
             store_widget_state=False,
-        ).execute()
+        )
+        try:
+            client.execute()
+        except nbclient.exceptions.CellExecutionError as error:
+            raise DeepSeekLearnError(
+                f"{path} stopped: a cell raised {error.ename}: {error.evalue}"
+            ) from error
         seconds = time.perf_counter() - start
         peak = float(notebook.cells.pop().outputs[-1].text)
         if seconds > LIMIT_S or peak > LIMIT_MIB:
@@ -57,6 +63,25 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         with whole(path) as temporary:
             temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         yield path, cost
+
+
+def read(path: Path):
+    """The notebook in `path`; nbformat alone says neither which file nor, for some, why.
+
+    Raises:
+        DeepSeekLearnError: when it is none.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except OSError:
+        raise
+    except Exception as error:  # of JSON, of text, of its versions, of its schema
+        first = next(iter(str(error).splitlines()), "")
+        raise DeepSeekLearnError(f"{path} is not a notebook: {first}") from error
+    return notebook
 
 
 def tidy(notebook) -> None:
