@@ -1,5 +1,6 @@
 """`deepseek-learn`: each verb calls one public function."""
 
+import os
 import sys
 from itertools import chain
 from pathlib import Path
@@ -58,7 +59,9 @@ def chat(
     tokens: Annotated[int | None, typer.Option(help="at most so many")] = None,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest")] = 0.8,
     top_p: Annotated[float, typer.Option(help="share of the likeliest")] = 0.95,
-    seed: Annotated[int | None, typer.Option(help="the same again")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="the same again", min=0, max=2**63 - 1)
+    ] = None,
     drafts: Annotated[bool, typer.Option(help="speculative decoding")] = False,
 ) -> None:
     """Let a language model write on: from --prompt, or from each line that is typed."""
@@ -241,7 +244,7 @@ def check() -> None:
     stale += [str(path) for path in links.write(root, check=True)]
     stale += translate.check(root)
     _list(stale)
-    raise typer.Exit(bool(stale))
+    raise typer.Exit(1 if stale else 0)
 
 
 def _root() -> Path:
@@ -258,9 +261,28 @@ def _list(items) -> None:
 
 
 def main() -> None:
-    """Run the command line; a refusal is one sentence and exit code 1."""
+    """Run the command line; a refusal is one sentence and exit code 1.
+
+    So is what nobody foresaw, unless DEEPSEEK_LEARN_TRACEBACK=1 asks where it happened.
+    """
     try:
         app()
-    except (DeepSeekLearnError, ValueError, OSError) as error:
-        typer.echo(f"deepseek-learn: {error}", err=True)
+    except Exception as error:
+        if os.environ.get("DEEPSEEK_LEARN_TRACEBACK") == "1":
+            raise
+        typer.echo(f"deepseek-learn: {sentence(error)}", err=True)
         sys.exit(1)
+
+
+def sentence(error: Exception) -> str:
+    """What to say about it: our own errors are sentences, others become one."""
+    if isinstance(error, DeepSeekLearnError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}." if place else f"{error.strerror}."
+    first = next(iter(str(error).strip().splitlines()), "")
+    if first and isinstance(error, ValueError | OSError):
+        return first
+    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"{said} (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"

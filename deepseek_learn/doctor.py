@@ -2,7 +2,11 @@
 
 import os
 import platform
+import re
+import shlex
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +15,28 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from packaging.requirements import Requirement
-
 from . import __version__
 from .errors import DeepSeekLearnError
+from .installation import install_command, is_installed, requirements_by_extra
 
 TOUR = "notebooks/basic/00_tour.ipynb"
+ENGINE = Path(__file__).parent / "deploy" / "engine"
+COMPILERS = ("c++", "g++", "clang++")
+COMPILER = {
+    "apt": "sudo apt-get install g++",
+    "Darwin": "xcode-select --install",
+    "elsewhere": "install g++ or clang++ with your system's packages",
+}
+CMAKE = {
+    "apt": "sudo apt-get install cmake",
+    "Darwin": "brew install cmake",
+    "elsewhere": "install cmake with your system's packages, or pip install cmake",
+}
+HEADERS = {
+    "apt": "sudo apt-get install libonnxruntime-dev",
+    "Darwin": "brew install onnxruntime",
+    "elsewhere": "unpack ONNX Runtime's release and set CMAKE_PREFIX_PATH to its folder",
+}
 
 
 def examine() -> Iterator[str]:
@@ -25,15 +45,8 @@ def examine() -> Iterator[str]:
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     )
     yield device_line()
-    for extra, requirements in requirements_by_extra().items():
-        missing = [r for r in requirements if not is_installed(r)]
-        label = f"extra {extra!r}" if extra else "base packages"
-        if not missing:
-            yield f"  ok       {label}"
-            continue
-        names = ", ".join(str(r.name) for r in missing)
-        target = f"deepseek-learn[{extra}]" if extra else "deepseek-learn"
-        yield f'  missing  {label}: {names}   →   pip install "{target}"'
+    yield from packages()
+    yield from build_tools()
     root = course_root()
     yield (
         f"  course   {root}"
@@ -44,10 +57,27 @@ def examine() -> Iterator[str]:
     )
 
 
+def packages() -> Iterator[str]:
+    """A line for each extra: what is missing, and the command that brings it."""
+    try:
+        groups = requirements_by_extra()
+    except metadata.PackageNotFoundError:
+        yield f"  missing  the package deepseek-learn   →   {install_command()}"
+        return
+    for extra, requirements in groups.items():
+        missing = [r for r in requirements if not is_installed(r)]
+        label = f"extra {extra!r}" if extra else "base packages"
+        if not missing:
+            yield f"  ok       {label}"
+            continue
+        names = ", ".join(str(r.name) for r in missing)
+        yield f"  missing  {label}: {names}   →   {install_command(extra)}"
+
+
 def device_line() -> str:
     """Whether PyTorch is there and which devices it sees."""
     if find_spec("torch") is None:
-        return 'PyTorch is missing   →   pip install "deepseek-learn"'
+        return f"PyTorch is missing   →   {install_command()}"
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -56,33 +86,41 @@ def device_line() -> str:
     )
 
 
-def requirements_by_extra() -> dict[str, list[Requirement]]:
-    """`""` (the base) and each extra → what it needs on this platform."""
-    groups: dict[str, list[Requirement]] = {"": []}
-    distribution = metadata.distribution("deepseek-learn")
-    extras = distribution.metadata.get_all("Provides-Extra") or []
-    requirements = [Requirement(r) for r in distribution.requires or []]
-    for requirement in requirements:
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            groups[""].append(requirement)
-    for extra in extras:
-        groups[extra] = [
-            r
-            for r in requirements
-            if r not in groups[""]
-            and r.marker is not None
-            and r.marker.evaluate({"extra": extra})
-        ]
-    return groups
+def build_tools() -> Iterator[str]:
+    """What compiles: the kernels of DPG take a compiler, the C++ engine all three."""
+    compiler = find_compiler()
+    yield tool_line("C++ compiler", compiler, COMPILER)
+    cmake = shutil.which("cmake")
+    yield tool_line("cmake", cmake, CMAKE)
+    if not compiler or not cmake:  # without them nobody can say where headers lie
+        return
+    yield tool_line("ONNX Runtime's headers", find_headers(cmake), HEADERS)
 
 
-def is_installed(requirement: Requirement) -> bool:
-    """Whether a version that `requirement` accepts is installed."""
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        return False
-    return requirement.specifier.contains(version, prereleases=True)
+def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
+    """One tool: where it is, or what brings it on this system."""
+    if place:
+        return f"  ok       {name}: {place}"
+    system = "apt" if shutil.which("apt-get") else platform.system()
+    return f"  missing  {name}   →   {advice.get(system, advice['elsewhere'])}"
+
+
+def find_compiler() -> str | None:
+    """The compiler that `CXX` names, else the system's."""
+    chosen = shlex.split(os.environ.get("CXX", ""))[:1]
+    return next(filter(None, map(shutil.which, chosen or COMPILERS)), None)
+
+
+def find_headers(cmake: str) -> str | None:
+    """Where cmake finds ONNX Runtime's headers for the engine; None if it does not."""
+    with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
+        command = [cmake, "-S", str(ENGINE), "-B", folder]
+        done = subprocess.run(command, capture_output=True)
+        cache = Path(folder) / "CMakeCache.txt"
+        if done.returncode or not cache.exists():
+            return None
+        found = re.search(r"^ORT_INCLUDE:PATH=(.*)$", cache.read_text(), re.MULTILINE)
+    return found[1] if found else None
 
 
 def course_root() -> Path | None:
@@ -111,7 +149,7 @@ def open_lab(port: int, browser: str) -> NoReturn:
         )
     if find_spec("jupyterlab") is None:
         raise DeepSeekLearnError(
-            'JupyterLab is not installed: run  pip install "deepseek-learn[course]"'
+            f"JupyterLab is not installed: run  {install_command('course')}"
         )
     if not 0 < port < 65536:
         raise DeepSeekLearnError(f"PORT must be 1 to 65535; got {port}.")

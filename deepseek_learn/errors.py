@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from numbers import Integral
 from types import ModuleType
 
+from .installation import install_command
+
 
 class DeepSeekLearnError(Exception):
     """Base class of every error this library raises on purpose."""
@@ -52,7 +54,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise MissingPackageError(
             f"{purpose} needs the package {module.split('.')[0]!r}, which is not "
-            f'installed: run  pip install "deepseek-learn[{extra}]"'
+            f"installed: run  {install_command(extra)}"
         ) from error
 
 

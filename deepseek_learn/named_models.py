@@ -1,6 +1,7 @@
 """A model by name, as the command line takes it: `zoo:NAME` or `module:callable`."""
 
 import importlib
+import math
 import os
 import sys
 from typing import Any
@@ -58,7 +59,7 @@ def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
     else:
         model, example, *more = _parts(name, _look_up(module, attribute))
     if shape:
-        example = torch.rand(_sizes(shape), generator=torch.Generator().manual_seed(0))
+        example = _random(shape)
     if example is None:
         raise ValueError(
             f"{name} gives a model without an example: add --shape, such as "
@@ -69,7 +70,11 @@ def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
 
 def _parts(name: str, found: Any) -> tuple[nn.Module, Any, Any, Any]:
     """A model, or what gives one, alone or with what belongs to it."""
-    made = found if isinstance(found, nn.Module) or not callable(found) else found()
+    made = found if isinstance(found, nn.Module) or not callable(found) else None
+    try:
+        made = found() if made is None else made
+    except Exception as error:  # whatever the user's own code raises
+        raise DeepSeekLearnError(f"{name} raised {_said(error)}") from error
     parts = made if isinstance(made, tuple) else (made,)
     if len(parts) in (1, 2, 4) and isinstance(parts[0], nn.Module):
         return *parts, *(None,) * (4 - len(parts))
@@ -89,6 +94,24 @@ def _look_up(module: str, attribute: str):
         raise DeepSeekLearnError(
             f"{module}:{attribute} is not there: {error}."
         ) from error
+    except Exception as error:  # a module that cannot be imported, or no module's name
+        raise DeepSeekLearnError(f"importing {module} raised {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or ["nothing more"])[0]
+    return f"{type(error).__name__}: {first}"
+
+
+def _random(shape: str) -> torch.Tensor:
+    sizes = _sizes(shape)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 4 * math.prod(sizes) > memory:
+        raise ValueError(
+            f"shape must fit into this computer's memory of {memory / 2**30:.0f} GiB; "
+            f"got {shape!r}."
+        )
+    return torch.rand(sizes, generator=torch.Generator().manual_seed(0))
 
 
 def _sizes(shape: str) -> list[int]:

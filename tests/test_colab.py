@@ -6,14 +6,17 @@ What stays untested here: Colab's own page, its GPUs, and pip's download from Gi
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from deepseek_learn.course.links import pip_spec, repository
 from tests.services import absent, need
 
 TOUR = "notebooks/basic/00_tour.ipynb"
@@ -113,6 +116,18 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
         "XDG_DATA_HOME": home / "user",
     }
     return kept | {name: str(path) for name, path in folders.items()} | more
+
+
+def test_the_wheels_metadata_shows_an_address_only_if_there_is_one(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        metadata = archive.read(names[0]).decode()
+    assert ("Project-URL: Repository" in metadata) == bool(repository())
+    if not repository():
+        assert "Home-page" not in metadata
+        assert not re.search(r"github(\.com)?/[\w.-]+/deepseek_learn\b", metadata)
+    # what the notebooks install where there is no address
+    assert repository() or pip_spec() == wheel.name
 
 
 def test_the_tour_runs_from_the_wheel(wheel, colab_python, tmp_path, request):

@@ -63,7 +63,8 @@ def test_doctor_names_what_is_missing_and_the_command(monkeypatch):
     monkeypatch.setattr(doctor, "requirements_by_extra", lambda: groups)
     text = "\n".join(doctor.examine())
     assert "missing  extra 'vision': no-such-package" in text
-    assert 'pip install "deepseek-learn[vision]"' in text
+    assert 'install -e "' in text
+    assert '[vision]"' in text
     assert "ok       base packages" in text
     assert str(ROOT) in text
 

@@ -67,11 +67,22 @@ def install_plotly_mime() -> None:
 
 
 def set_repository(app, config) -> None:
-    """The buttons' address: pyproject's, and the folder that this edition lies in."""
+    """The buttons' address: pyproject's, and the folder that this edition lies in.
+
+    Without one, the buttons that would lead there are left out.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository", "")
+    if not address:
+        config.html_theme_options |= {
+            "repository_url": "",
+            "use_repository_button": False,
+            "launch_buttons": {},
+        }
+        return
     folder = Path(app.srcdir).resolve().relative_to(ROOT).as_posix()
     config.html_theme_options |= {
-        "repository_url": project["urls"]["Repository"],
+        "repository_url": address,
         "repository_branch": "main",
         "path_to_docs": "" if folder == "." else folder,
     }

@@ -176,12 +176,27 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, module)
 
 
-def attention_maps(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+def attention_maps(
+    model: nn.Module, x: Tensor, batch_size: int | None = None
+) -> dict[str, Tensor]:
     """The spatial gates of every spatial-channel module while `model` reads `x`.
+
+    Args:
+        batch_size: samples of `x` that `model` reads at a time; None means all at once.
 
     Returns:
         module name → spatial gate `[B, 1, H, W]` (`[B, 1, D, H, W]`), values in 0..1.
+
+    Raises:
+        ValueError: for a `batch_size` below 1.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be None or 1 or more; got {batch_size}.")
+    parts = [_maps_of(model, part) for part in x.split(batch_size or max(len(x), 1))]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _maps_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     maps: dict[str, Tensor] = {}
     hooks = []
     for name, module in model.named_modules():

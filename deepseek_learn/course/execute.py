@@ -12,6 +12,9 @@ from .record import PERSONAL
 
 # What every lesson promises in its head, on two cores.
 LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
+# A CUDA build of PyTorch takes this much more, also where there is no GPU: 350 MiB of
+# its libraries' pages and 130 MiB that they write to while they are loaded.
+CUDA_MIB = 510
 PEAK = """import resource, sys
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(peak / (2**20 if sys.platform == "darwin" else 2**10))"""
@@ -27,15 +30,16 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         the kernel, also stands in the notebook's metadata.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: at the first cell that fails.
-        DeepSeekLearnError: when a notebook takes more than lessons promise.
-        In both cases that notebook is left as it was.
+        DeepSeekLearnError: for a file that is no notebook, at the first cell that fails,
+            and when a notebook takes more than lessons promise. Then that notebook is
+            left as it was.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")
     for path in paths:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read(path)
         notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
+        start = time.perf_counter()
         client = nbclient.NotebookClient(
             notebook,
             timeout=LIMIT_S,  # a cell
@@ -44,15 +48,20 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
             record_timing=False,
             store_widget_state=False,
         )
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory() as home:
-            client.execute(env={**os.environ, "DEEPSEEK_LEARN_HOME": home})
+        try:
+            with tempfile.TemporaryDirectory() as home:
+                client.execute(env={**os.environ, "DEEPSEEK_LEARN_HOME": home})
+        except nbclient.exceptions.CellExecutionError as error:
+            raise DeepSeekLearnError(
+                f"{path} stopped: a cell raised {error.ename}: {error.evalue}"
+            ) from error
         seconds = time.perf_counter() - start
         peak = float(notebook.cells.pop().outputs[-1].text)
         if seconds > LIMIT_S or peak > LIMIT_MIB:
             raise DeepSeekLearnError(
                 f"{path} took {seconds:.0f} s and {peak:.0f} MiB; lessons promise at "
-                f"most {LIMIT_S} s and {LIMIT_MIB} MiB."
+                f"most {LIMIT_S} s and {LIMIT_MIB} MiB (a CUDA build of PyTorch takes "
+                f"about {CUDA_MIB} MiB more: run lessons with a CPU build)."
             )
         cost = {"seconds": round(seconds), "peak_mib": round(peak)}
         notebook.metadata["cost"] = cost
@@ -60,6 +69,25 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         with whole(path) as temporary:
             temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         yield path, cost
+
+
+def read(path: Path):
+    """The notebook in `path`; nbformat alone says neither which file nor, for some, why.
+
+    Raises:
+        DeepSeekLearnError: when it is none.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except OSError:
+        raise
+    except Exception as error:  # of JSON, of text, of its versions, of its schema
+        first = next(iter(str(error).splitlines()), "")
+        raise DeepSeekLearnError(f"{path} is not a notebook: {first}") from error
+    return notebook
 
 
 def tidy(notebook) -> None:

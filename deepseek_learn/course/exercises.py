@@ -53,14 +53,15 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
 
 
 def opening_cells(lesson: Lesson, lang: str) -> list:
-    """Title and Colab badge, then the two cells that install and open the course."""
+    """Title and link to Colab, then the two cells that install and open the course."""
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
-    badge = f"[{text('exercises.colab', lang)}]({colab(path_of(lesson, lang))})"
+    link = colab(path_of(lesson, lang))
+    badge = f"[{text('exercises.colab', lang)}]({link})\n\n" if link else ""
     how = text("exercises.how", lang)
     if lang == "zh" and not (REPOSITORY / "zh" / "notebooks" / lesson.file).exists():
         how += text("exercises.lesson_in_english", lang, lesson=lesson.file)
     return [
-        markdown("heading", f"# {heading}\n\n{badge}\n\n{how}"),
+        markdown("heading", f"# {heading}\n\n{badge}{how}"),
         code("setup", setup_source(), tags=["setup"]),
         code("start", start_source(lesson.slug, lang), tags=["start"]),
     ]

@@ -1,68 +1,144 @@
-"""Where the course lives: the address stands in pyproject.toml's `[project.urls]`."""
+"""Where the course is published: one setting, `Repository` in pyproject.toml.
+
+While pyproject.toml's `[project.urls]` names no `Repository`, nothing shows an address:
+no badge, no button, no link, no metadata. Once it does, `write` puts them all in.
+"""
 
 import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
+from .. import __version__
+from ..catalogue import text
+from ..errors import DeepSeekLearnError
 from ..files import whole
 from .problem import REPOSITORY
 
-COLAB = "https://colab.research.google.com/github"
+COLAB = "https://colab.research.google.com"
+BADGE = re.compile(r"\n\n\[!\[[^\]]*\]\([^)]*badge[^)]*\)\]\([^)]*\)")
+# what depends on whether there is an address, in a page: it stands between two comments
+BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- /published -->)", re.DOTALL)
+SPEC = re.compile(r"deepseek-learn @ git\+[^\"\s]+|deepseek_learn-[^\"\s]+\.whl")
+CITED = re.compile(r"^repository-code:.*\n", re.MULTILINE)
 
 
-def repository() -> str:
-    """The public address, from our checkout or else the installed package."""
+def repository() -> str | None:
+    """The public address, from our checkout or else the installed package.
+
+    Raises:
+        DeepSeekLearnError: for one that is not `https://github.com/OWNER/NAME`, which
+            is all that Colab opens.
+    """
     pyproject = REPOSITORY / "pyproject.toml"
-    if pyproject.exists():
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-        return project["urls"]["Repository"]
-    for line in metadata.metadata("deepseek-learn").get_all("Project-URL") or []:
-        label, _, address = line.partition(", ")
-        if label == "Repository":
-            return address
-    raise LookupError("the package deepseek-learn names no Repository in its metadata.")
+    address = _declared(pyproject) if pyproject.exists() else _installed()
+    if address and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
+        raise DeepSeekLearnError(
+            "Repository in pyproject.toml must be https://github.com/ with an owner and "
+            f"a name; got {address!r}."
+        )
+    return address
 
 
-def shown_in(root: Path) -> list[Path]:
-    """The files that show the address, other than the generated exercises."""
-    patterns = ("*.md", "*.yml", "CITATION.cff", "zh/_config.yml")
-    patterns += ("notebooks/*/*.ipynb", "zh/notebooks/*/*.ipynb", "book/*.md")
-    patterns += ("zh/book/*.md",)
-    return sorted(path for pattern in patterns for path in root.glob(pattern))
+def pip_spec() -> str:
+    """What pip installs on Colab: the address, or the wheel that lies beside."""
+    if address := repository():
+        return f"deepseek-learn @ git+{address}@main"
+    return f"deepseek_learn-{__version__}-py3-none-any.whl"
+
+
+def colab(path: str) -> str | None:
+    """The address that opens the notebook `path` of the repository in Colab."""
+    if address := repository():
+        place = address.removeprefix("https://github.com/")
+        return f"{COLAB}/github/{place}/blob/main/{path}"
+    return None
 
 
 def write(root: str | Path, check: bool = False) -> list[Path]:
-    """Bring every file that shows the repository's address in step with pyproject.toml.
+    """Bring every file that may show the address in step with the setting.
 
-    An address is known by its repository name after any owner, also inside a Colab
-    link (`github/OWNER/NAME/`) and a pip requirement.
+    The generated exercises are not among them: `exercises.generate` writes those.
 
     Returns:
         The files that were (`check`: are) out of step.
     """
-    path = repository().removeprefix("https://github.com/")
-    name = path.partition("/")[2]
-    # an address of GitHub or Colab with this repository's name, whoever owns it
-    known = re.compile(rf"(github(?:\.com)?/)[\w.-]+/{re.escape(name)}(?![\w-])")
-    stale = []
-    for file in shown_in(Path(root)):
-        text = file.read_text(encoding="utf-8")
-        wanted = known.sub(rf"\g<1>{path}", text)
-        if wanted != text:
-            stale.append(file)
+    root, stale = Path(root), []
+    for path in _files(root):
+        before = path.read_text(encoding="utf-8")
+        after = _in_step(before, path.relative_to(root).as_posix())
+        if after != before:
+            stale.append(path)
             if not check:
-                with whole(file) as temporary:
-                    temporary.write_text(wanted, encoding="utf-8")
+                with whole(path) as temporary:
+                    temporary.write_text(after, encoding="utf-8")
     return stale
 
 
-def pip_spec() -> str:
-    """What pip installs the course from, on Colab."""
-    return f"deepseek-learn @ git+{repository()}@main"
+def without_address(source: str) -> str:
+    """A page or a cell without what `write` puts into it."""
+    return BLOCK.sub(r"\1\3", BADGE.sub("", source))
 
 
-def colab(path: str) -> str:
-    """The address that opens the notebook `path` of the repository in Colab."""
-    owner_and_name = repository().removeprefix("https://github.com/")
-    return f"{COLAB}/{owner_and_name}/blob/main/{path}"
+def _declared(pyproject: Path) -> str | None:
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    return project.get("urls", {}).get("Repository")
+
+
+def _installed() -> str | None:
+    for line in metadata.metadata("deepseek-learn").get_all("Project-URL") or []:
+        label, _, address = line.partition(", ")
+        if label == "Repository":
+            return address
+    return None
+
+
+def _files(root: Path) -> list[Path]:
+    patterns = ("README*.md", "CITATION.cff", "book/*.md", "notebooks/*/*.ipynb")
+    patterns += ("zh/book/*.md", "zh/notebooks/*/*.ipynb")
+    return sorted(path for pattern in patterns for path in root.glob(pattern))
+
+
+def _in_step(source: str, path: str) -> str:
+    if path.endswith(".ipynb"):
+        return _notebook(source, path)
+    if path.endswith(".cff"):
+        cited = f'repository-code: "{repository()}"\n' if repository() else ""
+        return CITED.sub("", source) + cited
+    return BLOCK.sub(lambda block: _block(block, path), source)
+
+
+def _lang(path: str) -> str:
+    return "zh" if path.startswith("zh/") or ".zh." in path else "en"
+
+
+def _block(block: re.Match, path: str) -> str:
+    """The words between the comments: where Colab opens the tour, or what to upload."""
+    start, name, end = block.groups()
+    lang = _lang(path)
+    tour = ("zh/" if lang == "zh" else "") + "notebooks/basic/00_tour.ipynb"
+    badge = _badge(tour, lang)
+    key = f"published.{name}" if badge else f"unpublished.{name}"
+    return f"{start}{text(key, lang, badge=badge, wheel=pip_spec())}\n{end}"
+
+
+def _badge(path: str, lang: str) -> str:
+    if not (link := colab(path)):
+        return ""
+    picture = f"{COLAB}/assets/colab-badge.svg"
+    return f"[![{text('exercises.colab', lang)}]({picture})]({link})"
+
+
+def _notebook(source: str, path: str) -> str:
+    """The badge under the title, and what the first code cell installs on Colab."""
+    import nbformat
+
+    notebook = nbformat.reads(source, as_version=4)
+    heading = notebook.cells[0]
+    badge = _badge(path, _lang(path))
+    title, *rest = BADGE.sub("", heading.source).split("\n", 1)
+    heading.source = "\n".join([f"{title}\n\n{badge}" if badge else title, *rest])
+    for cell in notebook.cells:
+        if "setup" in cell.metadata.get("tags", ()):
+            cell.source = SPEC.sub(pip_spec(), cell.source)
+    return nbformat.writes(notebook) + "\n"

@@ -26,6 +26,7 @@ from nbformat import NotebookNode
 
 from ..errors import DeepSeekLearnError
 from ..files import whole
+from .links import without_address
 
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STAMP = re.compile(r"\n*<!-- translates ([0-9a-f]*) -->\s*\Z")
@@ -87,6 +88,9 @@ def accept(root: str | Path, name: str, cells: Iterable[str] = ()) -> None:
         root: the repository.
         name: a declared page or notebook, such as `"book/intro.md"`.
         cells: for a notebook, the ids of the text cells; none means all.
+
+    Raises:
+        TranslationError: for a name that is not declared, or an id that is no text cell's.
     """
     pairs = {pair.name: pair for pair in declared(root)}
     if name not in pairs:
@@ -95,16 +99,27 @@ def accept(root: str | Path, name: str, cells: Iterable[str] = ()) -> None:
             f"{name!r} is not declared translated; declared: {known}."
         )
     pair = pairs[name]
-    english = pair.english.read_text("utf-8")
+    english, wanted = pair.english.read_text("utf-8"), set(cells)
     if pair.english.suffix != ".ipynb":
+        _refuse_unknown(name, wanted, [])
         _write(pair.chinese, _stamped(pair.chinese.read_text("utf-8"), digest(english)))
         return
-    sources = {cell.id: cell.source for cell in _read(pair.english).cells}
-    notebook, wanted = _read(pair.chinese), set(cells)
+    texts = [c for c in _read(pair.english).cells if c.cell_type != "code"]
+    sources = {cell.id: cell.source for cell in texts}
+    _refuse_unknown(name, wanted, sources)
+    notebook = _read(pair.chinese)
     for cell in notebook.cells:
-        if cell.cell_type != "code" and cell.id in (wanted or sources):
+        if cell.id in (wanted or sources):
             cell.metadata["i18n"] = {"of": digest(sources[cell.id])}
     _write(pair.chinese, nbformat.writes(notebook) + "\n")
+
+
+def _refuse_unknown(name: str, wanted: set[str], known: Iterable[str]) -> None:
+    if unknown := sorted(wanted - set(known)):
+        there = ", ".join(known) or "none: it is a page"
+        raise TranslationError(
+            f"{name} has no text cell {', '.join(unknown)}; there are {there}."
+        )
 
 
 def declared(root: str | Path) -> list[Pair]:
@@ -125,8 +140,9 @@ def declared(root: str | Path) -> list[Pair]:
 
 
 def digest(text: str) -> str:
-    """The hash that stands for an English text, whatever its line ends."""
-    return hashlib.sha256("\n".join(text.split("\n")).strip().encode()).hexdigest()[:12]
+    """The hash that stands for an English text, wherever it is published."""
+    said = without_address("\n".join(text.split("\n"))).strip()
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def same_code(english: str, chinese: str, *, start: bool = False) -> bool:

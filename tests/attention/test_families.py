@@ -212,6 +212,19 @@ def test_attach_by_name_and_maps():
     assert all(0 < m.min() <= m.max() < 1 for m in maps.values())
 
 
+def test_maps_in_small_batches_are_those_of_one_batch():
+    model, x = UNet().eval(), torch.rand(5, 1, 16, 16)
+    attach(model, "sc", where=["merge"])
+    sizes = []
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    whole = attention_maps(model, x)
+    parts = attention_maps(model, x, batch_size=2)
+    assert sizes == [5, 2, 2, 1]
+    torch.testing.assert_close(parts["merge.attention"], whole["merge.attention"])
+    with pytest.raises(ValueError, match="batch_size must be None or 1 or more; got 0"):
+        attention_maps(model, x, batch_size=0)
+
+
 def test_refusals():
     with pytest.raises(
         UnknownNameError,

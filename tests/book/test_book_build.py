@@ -1,19 +1,29 @@
 """The book builds, holds its pages, and loads nothing from elsewhere."""
 
+import importlib.util
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from deepseek_learn.course.book import BookError, build
+from deepseek_learn.course.links import colab, repository
 from deepseek_learn.errors import MissingPackageError
+from tests.services import need
 
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["'](?:https?:)?//"""
     r"""|<link\b(?=[^>]*\brel=["'](?:stylesheet|preload|modulepreload))"""
     r"""[^>]*\bhref=["'](?:https?:)?//"""
+)
+# an address of the course, and the one that Jupyter Book shows where none is given
+DEAD = re.compile(
+    r"github(?:\.com)?/[\w.-]+/deepseek_learn\b|github\.com/executablebooks/jupyter-book"
+    r"|https://colab\.research\.google\.com/\w"
 )
 BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims")
 
@@ -84,18 +94,39 @@ def test_no_link_inside_the_book_is_dead(book):
     assert dead == set()
 
 
-def test_buttons_lead_to_the_address_in_pyproject(book, request):
-    import tomllib
-
-    text = (request.config.rootpath / "pyproject.toml").read_text("utf-8")
-    address = tomllib.loads(text)["project"]["urls"]["Repository"]
-    place = address.removeprefix("https://github.com/")
+def test_buttons_lead_to_the_address_or_are_not_there(book):
+    if (address := repository()) is None:
+        pages = {path: path.read_text("utf-8") for path in book.rglob("*.html")}
+        assert {
+            p.name: found for p, t in pages.items() if (found := DEAD.findall(t))
+        } == {}
     for edition in ("", "zh/"):
-        page = (book / edition / "notebooks/basic/00_tour.html").read_text()
-        colab = f"https://colab.research.google.com/github/{place}/blob/main/{edition}"
-        assert f"{colab}notebooks/basic/00_tour.ipynb" in page
-        assert f'href="{address}"' in page
+        path = f"{edition}notebooks/basic/00_tour"
+        page = (book / f"{path}.html").read_text()
         assert "00_tour.ipynb" in re.findall(r'href="[^"]*_sources/[^"]*"', page)[0]
+        if address:
+            assert colab(f"{path}.ipynb") in page
+            assert f'href="{address}"' in page
+
+
+def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
+    need("myst_nb")
+    path = Path(__file__).parents[2] / "book" / "_ext" / "offline_book.py"
+    spec = importlib.util.spec_from_file_location("offline_book", path)
+    spec.loader.exec_module(extension := importlib.util.module_from_spec(spec))
+    monkeypatch.setattr(extension, "ROOT", tmp_path)
+    (tmp_path / "zh").mkdir()
+    for text in ("", '[project.urls]\nRepository = "https://github.com/me/it"\n'):
+        (tmp_path / "pyproject.toml").write_text(f"[project]\n{text}")
+        colab = {"colab_url": "https://colab.research.google.com"}
+        options = {"use_repository_button": True, "launch_buttons": colab}
+        config = SimpleNamespace(html_theme_options=options)
+        extension.set_repository(SimpleNamespace(srcdir=tmp_path / "zh"), config)
+        chosen = config.html_theme_options
+        assert bool(chosen["launch_buttons"]) == bool(text)
+        assert chosen["use_repository_button"] == bool(text)
+        address = "https://github.com/me/it" if text else ""
+        assert chosen["repository_url"] == address
 
 
 def test_the_api_reference_has_the_library(book):

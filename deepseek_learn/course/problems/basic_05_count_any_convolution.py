@@ -3,7 +3,6 @@
 
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import conv_flop_count
 
 from .. import expect
 from ..problem import Failed, Problem
@@ -41,6 +40,9 @@ def shapes(x, weight, stride, padding, transposed, groups) -> tuple:
 
 
 def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None:
+    # imported where it is used: it brings Triton along, some 80 MiB
+    from torch.utils.flop_counter import conv_flop_count
+
     want = conv_flop_count(x, weight, y, transposed=transposed)
     value = float(expect.shape(got, (), call))
     outputs = conv_flop_count(x, weight, y, transposed=False)

@@ -1,0 +1,241 @@
+"""Every command × bad arguments: one sentence and exit code 1 or 2, never a traceback."""
+
+import os
+import sys
+
+import pytest
+import typer
+
+from deepseek_learn import cli
+from deepseek_learn.course import execute
+from deepseek_learn.errors import DeepSeekLearnError
+
+HUGE = "9" * 400
+SOURCE = """import torch
+
+linear = torch.nn.Linear(3, 2)
+
+
+def boom():
+    raise RuntimeError("boom")
+
+
+def asks(a):
+    return a
+
+
+def words():
+    return "words"
+"""
+BAD = f"""
+nothing
+--nothing
+author nothing
+zoo nothing
+zoo ../etc
+zoo {HUGE}
+zoo fashion_net two
+data nothing
+data /
+chat
+chat small_deepseek
+chat zoo:
+chat zoo:nothing
+chat zoo:fashion_net --prompt a
+chat zoo:small_deepseek --prompt a --tokens x
+chat zoo:small_deepseek --prompt a --tokens {HUGE}
+chat zoo:small_deepseek --prompt a --seed -1
+chat zoo:small_deepseek --prompt a --seed {HUGE}
+chat zoo:small_deepseek --prompt a --top-p nan
+chat zoo:small_deepseek --prompt a --kind novel
+profile
+profile linear
+profile :
+profile zoo:nothing
+profile nothing:model
+profile .:model
+profile os:nothing
+profile os:getcwd
+profile broken:model
+profile raises:model
+profile gives:boom
+profile gives:asks
+profile gives:words
+profile gives:linear
+profile gives:linear --shape 1,x
+profile gives:linear --shape 1,-3
+profile gives:linear --shape {HUGE}
+profile gives:linear --shape 1,99999999999999
+profile gives:linear --shape 1,3 --by nothing
+profile gives:linear --shape 1,3 --html folder
+profile gives:linear --shape 1,3 --html file/page.html
+deploy gives:linear
+deploy linear --target cpp-cpu --out new
+deploy zoo:nothing --target cpp-cpu --out new
+deploy gives:boom --target cpp-cpu --out new
+deploy gives:linear --target nothing --out new --shape 1,3
+deploy gives:linear --target cpp-cpu --out new --shape 1,3 --precision int3
+deploy gives:linear --target cpp-cpu --out new --shape 1,3 --loss nan
+deploy gives:linear --target cpp-cpu --out new --shape 1,3 --loss x
+deploy gives:linear --target cpp-cpu --out new --shape 1,3 --batch 0
+deploy gives:linear --target cpp-cpu --out new --shape 1,3 --batch {HUGE}
+deploy gives:linear --target cpp-cpu --out file --shape 1,3 --precision fp32
+deploy gives:linear --target cpp-cpu --out file/new --shape 1,3 --precision fp32
+lab --port x
+lab --port 0
+lab --port {HUGE}
+progress two
+progress --import nothing.json
+progress --import folder
+progress --import file
+progress --import bytes
+progress --export folder
+progress --export file/progress.json
+author run
+author run nothing.ipynb
+author run folder
+author run file
+author run bytes
+author run list.ipynb
+author run newer.ipynb
+author assignment
+author assignment file
+author assignment new --lesson nothing
+author assignment new --lang fr
+author accept
+author accept nothing
+author accept README.md --cell nothing
+author accept notebooks/basic/00_tour.ipynb --cell nothing
+""".strip().splitlines()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with what a command may be pointed at by mistake."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("{")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00\x80" * 10)
+    (tmp_path / "list.ipynb").write_text("[1]")
+    (tmp_path / "newer.ipynb").write_text('{"nbformat": 9, "cells": []}')
+    (tmp_path / "broken.py").write_text("def model(:\n")
+    (tmp_path / "raises.py").write_text("1 / 0\n")
+    (tmp_path / "gives.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
+    for name in ("broken", "raises", "gives"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def answer(here, monkeypatch, capsys):
+    """The exit code and what was said, for one command line."""
+
+    def run(line: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["deepseek-learn", *line.split()])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+def commands() -> dict[str, typer.models.CommandInfo]:
+    """Every command by what is typed for it."""
+    groups = {"": cli.app, "author ": cli.author}
+    return {
+        prefix + (info.name or info.callback.__name__): info
+        for prefix, group in groups.items()
+        for info in group.registered_commands
+    }
+
+
+ALONE = [
+    name
+    for name, info in commands().items()
+    if not info.callback.__annotations__.keys() - {"return"}
+]
+
+
+@pytest.mark.parametrize("line", BAD + [f"{name} unasked" for name in ALONE])
+def test_bad_input_gets_one_sentence(answer, line):
+    code, said = answer(line)
+    assert code in (1, 2)
+    assert "Traceback" not in said
+    assert "DEEPSEEK_LEARN_TRACEBACK" not in said, "nobody foresaw this"
+    if code == 1:
+        assert said.startswith("deepseek-learn: ")
+        assert len(said.strip().splitlines()) == 1
+    else:
+        assert "Usage" in said or "Error" in said
+
+
+def test_the_walk_goes_through_every_command():
+    walked = {
+        name
+        for name in commands()
+        if any(f"{line} ".startswith(f"{name} ") for line in BAD)
+    }
+    assert walked | set(ALONE) == set(commands())
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
+@pytest.mark.parametrize(
+    "line", ["progress --import file", "author run file", "author assignment folder"]
+)
+def test_what_may_not_be_read_or_written_gets_one_sentence(answer, here, line):
+    (here / "file").chmod(0)
+    (here / "folder").chmod(0o500)
+    code, said = answer(line)
+    assert (code, len(said.strip().splitlines())) == (1, 1)
+    assert "ermission denied" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "a.txt"),
+            "a.txt: Permission denied.",
+        ),
+        (
+            IsADirectoryError(21, "Is a directory", ".a.tmp", None, "a"),
+            "a: Is a directory.",
+        ),
+        (FileExistsError("out must be a folder."), "out must be a folder."),
+        (ValueError("x must be 1.\nmore"), "x must be 1."),
+        (DeepSeekLearnError("one\ntwo"), "one\ntwo"),
+        (KeyError("x"), "KeyError: 'x' (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"),
+        (RuntimeError(), "RuntimeError (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"),
+    ],
+)
+def test_what_nobody_foresaw_is_a_sentence_too(answer, monkeypatch, error, said):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("deepseek_learn.doctor.examine", fail)
+    assert answer("doctor") == (1, f"deepseek-learn: {said}\n")
+    monkeypatch.setenv("DEEPSEEK_LEARN_TRACEBACK", "1")
+    monkeypatch.setattr(sys, "argv", ["deepseek-learn", "doctor"])
+    with pytest.raises(type(error)):
+        cli.main()
+
+
+def test_a_cell_that_fails_is_named_in_one_sentence(answer, here, monkeypatch):
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), here / "a.ipynb")
+    before = (here / "a.ipynb").read_bytes()
+    code, said = answer("author run a.ipynb")
+    assert code == 1
+    assert said.splitlines()[-1] == (
+        "deepseek-learn: a.ipynb stopped: a cell raised ZeroDivisionError: "
+        "division by zero"
+    )
+    assert (here / "a.ipynb").read_bytes() == before
+    with pytest.raises(DeepSeekLearnError, match=r"a\.ipynb stopped"):
+        next(execute.execute([here / "a.ipynb"]))
