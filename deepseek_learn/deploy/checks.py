@@ -167,6 +167,19 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
     )
 
 
+def no_sequence_axis(given: Any) -> None:
+    """Refuse a sequence axis for an .onnx file.
+
+    Raises:
+        ValueError: saying what decides.
+    """
+    if given is not None:
+        raise ValueError(
+            "sequence_axis is of PyTorch models; an .onnx file says by itself which axes "
+            "may have any size."
+        )
+
+
 def outputs(answers: Sequence[np.ndarray], size: int) -> None:
     """Refuse a model whose outputs do not have the batch of `size` as first axis.
 

@@ -108,11 +108,6 @@ class OnnxFile:
 
     def export(self, example: Any, dynamic_batch: bool, sequence_axis: Axes):
         """The model, its layers named; its axes are free where the file has them so."""
-        if sequence_axis is not None:
-            raise ValueError(
-                "sequence_axis is of PyTorch models; an .onnx file says by itself which "
-                "axes may have any size."
-            )
         return hub.with_named_layers(self._proto)
 
     @property

@@ -77,6 +77,7 @@ class DeploymentWizard:
         self.dynamic_batch, self.sequence_axis = dynamic_batch, sequence_axis
         if isinstance(self.source, OnnxFile):
             self.dynamic_batch = dynamic_batch and self.source.free_batch
+            checks.no_sequence_axis(sequence_axis)
         self._prepare = checks.preparation(mean, std, tensors(example))
         self._quantisers: dict[tuple[Scheme, str], Quantiser] = {}
         self._made: dict[tuple, tuple] = {}
