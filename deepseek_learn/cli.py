@@ -127,11 +127,14 @@ def profile(
 
 @app.command()
 def deploy(
-    what: Annotated[str, typer.Argument(help="zoo:NAME or module:callable")],
+    what: Annotated[
+        str, typer.Argument(help="zoo:NAME, module:callable or an .onnx file")
+    ],
     target: Annotated[str, typer.Option(help="such as cpp-cpu or nvidia-a100")],
     out: Annotated[Path, typer.Option(help="a new folder")],
     precision: Annotated[str | None, typer.Option(help="int8, fp16, ...")] = None,
     loss: Annotated[float, typer.Option(help="points INT8 may lose")] = 0.1,
+    ranges: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
     batch: Annotated[int, typer.Option(help="samples at once")] = 1,
     overwrite: Annotated[bool, typer.Option(help="replace a deployment")] = False,
     shape: Annotated[str, typer.Option(help="of the input, such as 1,3,224,224")] = "",
@@ -149,6 +152,7 @@ def deploy(
         out,
         precision=precision,
         loss=loss,
+        ranges=ranges,
         batch=batch,
         overwrite=overwrite,
         progress=sys.stderr.isatty(),

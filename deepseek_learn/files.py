@@ -1,7 +1,6 @@
 """Files are written whole or not at all."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,32 +32,3 @@ def whole(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
-
-
-@contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; it takes that name when the block ends well.
-
-    What was there before is replaced in that moment. A crash, a full disk or an exception
-    inside the block leaves it as it was.
-    """
-    path = Path(path).resolve()  # behind a link: the folder itself is replaced
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)  # mkdtemp's 0700 would follow the folder
-        before = Path(f"{temporary}.before")
-        try:
-            if path.exists():
-                os.replace(path, before)
-            os.replace(temporary, path)
-        except BaseException:  # an interruption, too
-            if before.exists() and not path.exists():
-                os.replace(before, path)
-            raise
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -27,23 +27,66 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
     return _named(name, shape)[:2]
 
 
-def deployable(name: str, shape: str = "") -> tuple[nn.Module, Any, Any, Any]:
+def deployable(name: str, shape: str = "") -> tuple[nn.Module | str, Any, Any, Any]:
     """What a wizard is made of: model, example, calibration batches, metric.
 
     Args:
         name: as for `model_and_example`; a callable may also give all four. Where it
-            does not, the last two are None.
+            does not, the last two are None. Or an .onnx file, with the `shape` of its
+            one input.
 
     Raises:
-        ValueError, DeepSeekLearnError: as `model_and_example`.
+        ValueError, DeepSeekLearnError: as `model_and_example`, and for a model of the zoo
+            that no target takes, or a model that does not run on its example.
     """
+    if name.endswith(".onnx"):
+        return name, _example_for_file(name, shape), None, None
+    _refuse_language_model(name)
     model, example, calibration, metric = _named(name, shape)
+    _run_once(name, model, example)
     if name.startswith("zoo:"):
         from . import zoo
 
         known = zoo.evaluation(name.removeprefix("zoo:"))
         calibration, metric = known.calibration.split(8), known.metric
     return model, example, calibration, metric
+
+
+def _example_for_file(path: str, shape: str) -> Any:
+    from .deploy.source import example_for
+
+    if not shape:
+        raise ValueError(
+            f"{path} needs an input: add --shape, such as --shape 1,3,8,8."
+        )
+    return example_for(path, _sizes(shape))
+
+
+def _refuse_language_model(name: str) -> None:
+    from . import zoo
+
+    kind, _, known = name.partition(":")
+    if kind == "zoo" and known in zoo.list("text"):
+        raise DeepSeekLearnError(
+            f"{name} is a language model: it writes token by token and keeps a cache, "
+            f"which no target takes; deepseek-learn chat {name} runs it."
+        )
+
+
+def _run_once(name: str, model: nn.Module, example: Any) -> None:
+    """Refuse in one sentence what the export would raise from within the model."""
+    from .deploy.runtimes import arguments
+
+    args, kwargs = arguments(example)
+    before = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(*args, **kwargs)
+    except Exception as error:
+        said = str(error).strip().split("\n")[0]
+        raise DeepSeekLearnError(f"{name} does not run on its input: {said}") from error
+    finally:
+        model.train(before)
 
 
 def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:

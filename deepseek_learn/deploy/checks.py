@@ -11,7 +11,9 @@ import torch
 from .destinations import Target
 from .runtimes import tensors
 
-READ = (torch.float32, torch.uint8, torch.int64, torch.int32)  # by the engine
+# what the engine reads
+READ = (torch.float32, torch.uint8, torch.int64, torch.int32, torch.bool)
+TYPES = "float32, uint8, int64, int32 or bool"
 
 
 def folder(path: Path, overwrite: bool) -> None:
@@ -60,9 +62,68 @@ def example(given: Any) -> None:
         )
     for tensor in found:
         if tensor.dtype not in READ:
+            raise ValueError(f"example must hold {TYPES} tensors; got {tensor.dtype}.")
+
+
+def preparation(
+    mean: Sequence[float], std: Sequence[float], given: Sequence[torch.Tensor]
+) -> dict[str, list[float]]:
+    """What the engine subtracts from a picture and divides it by, where that is given.
+
+    Raises:
+        ValueError: for what is no number, a `std` that is not above 0 in float32, another
+            count than one or one per channel, or an example without a picture.
+    """
+    found = {"mean": _numbers("mean", mean), "std": _numbers("std", std)}
+    found = {name: values for name, values in found.items() if values}
+    if any(value <= 0 for value in found.get("std", ())):
+        raise ValueError(f"std must be above 0; got {found['std']}.")
+    pictures = [t.shape for t in given if t.dim() == 4 and t.dtype == torch.float32]
+    channels = next((shape[1] for shape in pictures if shape[1] in (1, 3)), None)
+    for name, values in found.items():
+        if channels is None:
             raise ValueError(
-                f"example must hold float32, uint8, int64 or int32 tensors; got "
-                f"{tensor.dtype}."
+                f"{name} is for float32 pictures [N, C, H, W] of 1 or 3 channels, and "
+                f"the example holds none."
+            )
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f"{name} must be one number, or {channels}, one per channel; got "
+                f"{len(values)}."
+            )
+    return found
+
+
+def _numbers(name: str, given: Sequence[float]) -> list[float]:
+    """As the engine will read them: rounded to float32."""
+    try:
+        with np.errstate(over="ignore"):
+            values = [float(np.float32(value)) for value in given]
+    except (TypeError, ValueError):
+        values = [float("nan")]
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{name} must be a sequence of finite numbers, one per channel; got {given!r}."
+        )
+    return values
+
+
+def ports(proto) -> None:
+    """Refuse a model with an input or output that the engine cannot read.
+
+    Raises:
+        ValueError: naming it.
+    """
+    from onnx import helper
+
+    read = [str(dtype).removeprefix("torch.") for dtype in READ]
+    for port in (*proto.graph.input, *proto.graph.output):
+        kind = port.type.tensor_type.elem_type
+        name = str(helper.tensor_dtype_to_np_dtype(kind)) if kind else "no tensor"
+        if name not in read:
+            raise ValueError(
+                f"inputs and outputs of the model must be {TYPES} tensors; {port.name} "
+                f"is {name}."
             )
 
 
@@ -104,6 +165,19 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
         f"int8 needs {' and '.join(missing)}, which the wizard was not given: batches to "
         f"calibrate with, and points on held-out data{instead}."
     )
+
+
+def no_sequence_axis(given: Any) -> None:
+    """Refuse a sequence axis for an .onnx file.
+
+    Raises:
+        ValueError: saying what decides.
+    """
+    if given is not None:
+        raise ValueError(
+            "sequence_axis is of PyTorch models; an .onnx file says by itself which axes "
+            "may have any size."
+        )
 
 
 def outputs(answers: Sequence[np.ndarray], size: int) -> None:

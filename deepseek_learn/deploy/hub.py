@@ -13,7 +13,7 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,12 @@ class NotTheSameError(DeepSeekLearnError):
     """An exported model answers otherwise than the original."""
 
 
-def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
+def to_onnx(
+    model: nn.Module,
+    example: Any,
+    dynamic_batch: bool = True,
+    sequence_axis: int | dict[str, int] | None = None,
+):
     """`model` in evaluation mode as an `onnx.ModelProto` of opset 18, weights inside.
 
     Layers that have a method `plain()` (compressed ones, whose kernels no exporter sees
@@ -47,8 +52,12 @@ def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
         example: one tensor; a tuple: several arguments; a dict: named arguments.
         dynamic_batch: leave the first axis of every tensor free; False: all sizes are
             the example's.
+        sequence_axis: a further axis that may have any size, such as 1 for tokens
+            `[B, T]`: of every argument that has it; a dict: argument → axis. The example
+            must be at least 2 long there.
 
     Raises:
+        ValueError: for a `sequence_axis` that is none, or of no argument.
         ExportError: naming the line of the model at which it fails.
         MissingPackageError: without the packages of the extra `deploy`.
     """
@@ -60,7 +69,7 @@ def to_onnx(model: nn.Module, example: Any, dynamic_batch: bool = True):
     with torch.no_grad():
         plain(*args, **kwargs)  # what the model itself raises is passed on as it is
     with quietly(), torch.no_grad():
-        shapes = _free_batch(plain, args, kwargs) if dynamic_batch else None
+        shapes = _free_axes(plain, args, kwargs, dynamic_batch, sequence_axis)
         try:
             program = torch.export.export(plain, args, kwargs, dynamic_shapes=shapes)
         except Exception as error:
@@ -148,15 +157,27 @@ def copy_of(proto):
     return copied
 
 
-def fix_batch(proto, batch: int) -> None:
-    """Let the model take this batch and no other (in place)."""
-    graph = proto.graph
-    first = [port.type.tensor_type.shape.dim[0] for port in graph.input]
-    free = {size.dim_param for size in first} - {""}
-    for port in (*graph.input, *graph.output, *graph.value_info):
+def fix_sizes(proto, shapes: Iterable[Sequence[int]]) -> None:
+    """Let the model take inputs of these shapes and no others (in place)."""
+    graph, fixed = proto.graph, {}
+    for port, shape in zip(graph.input, shapes, strict=True):
+        for size, n in zip(port.type.tensor_type.shape.dim, shape, strict=True):
+            if not size.dim_value:
+                fixed[size.dim_param] = n
+                size.dim_value = n
+    for port in (*graph.output, *graph.value_info):
         for size in port.type.tensor_type.shape.dim:
-            if size.dim_param in free:
-                size.dim_value = batch
+            if size.dim_param and size.dim_param in fixed:
+                size.dim_value = fixed[size.dim_param]
+
+
+def describe(proto, facts: dict[str, Sequence[float]]) -> None:
+    """Write numbers into the metadata, in place of what stands there by these names."""
+    others = [e for e in proto.metadata_props if e.key not in facts]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
+    for key, values in facts.items():
+        proto.metadata_props.add(key=key, value=",".join(map(str, values)))
 
 
 def weighted(proto) -> list:
@@ -166,13 +187,19 @@ def weighted(proto) -> list:
     return [n for n in proto.graph.node if n.op_type in kinds and fixed & {*n.input}]
 
 
-def _tidied(proto):
-    """Layers named as in the model; nothing of the folder that it was made in."""
-    taken: dict[str, int] = {}
-    for node in weighted(proto):
-        name = _module_name(node)
+def with_named_layers(proto):
+    """A copy in which each layer has a name of its own, after its weight where it can."""
+    named, taken = copy_of(proto), {}
+    for node in weighted(named):
+        name = _module_name(node) or node.op_type
         taken[name] = taken.get(name, 0) + 1  # a module may be called twice
         node.name = name if taken[name] == 1 else f"{name}#{taken[name]}"
+    return named
+
+
+def _tidied(exported):
+    """Layers named as in the model; nothing of the folder that it was made in."""
+    proto = with_named_layers(exported)
     graph = proto.graph
     parts = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)
     for each in (graph, *(each for part in parts for each in part)):
@@ -197,15 +224,44 @@ def _pair(value: Any) -> Any:
     return torch.cat([value, value]) if alone else value
 
 
-def _free_batch(model: nn.Module, args: tuple, kwargs: dict) -> dict:
-    """For `torch.export`: the first axis of each tensor may have any size."""
+def _free_axes(
+    model: nn.Module,
+    args: tuple,
+    kwargs: dict,
+    dynamic_batch: bool,
+    sequence_axis: int | dict[str, int] | None,
+) -> dict:
+    """For `torch.export`: the axes of each argument that may have any size."""
+    bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+    further = sequence_axes(bound, sequence_axis)
 
-    def free(value):
-        scalar = not isinstance(value, Tensor) or value.dim() == 0
-        return None if scalar else {0: torch.export.Dim.DYNAMIC}
+    def free(value: Any, axes: list) -> dict | None:
+        sizes = value.dim() if isinstance(value, Tensor) else 0
+        return {axis: torch.export.Dim.DYNAMIC for axis in axes if axis < sizes} or None
 
-    bound = inspect.signature(model.forward).bind(*args, **kwargs)
-    return {name: tree_map(free, value) for name, value in bound.arguments.items()}
+    shapes = {}
+    for name, value in bound.items():
+        axes = [0] if dynamic_batch else []
+        axes += [further[name]] if name in further else []
+        shapes[name] = tree_map(lambda v, axes=axes: free(v, axes), value)
+    return shapes
+
+
+def sequence_axes(bound: dict, asked: int | dict[str, int] | None) -> dict[str, int]:
+    """Argument → its sequence axis; `asked` may be one for all.
+
+    Raises:
+        ValueError: for what is no axis, or an argument that is not there.
+    """
+    axes = asked if isinstance(asked, dict) else dict.fromkeys(bound, asked)
+    axes = {} if asked is None else axes
+    wrong = any(type(axis) is not int or axis < 1 for axis in axes.values())
+    if wrong or {*axes} - {*bound}:
+        raise ValueError(
+            f"sequence_axis must be a whole number from 1, or a dict of such for "
+            f"{', '.join(bound)}; got {asked!r}."
+        )
+    return axes
 
 
 def _why_no_trace(model: nn.Module, error: Exception) -> str:
@@ -214,6 +270,12 @@ def _why_no_trace(model: nn.Module, error: Exception) -> str:
         "conflicts between user-specified" in message
         or "Constraints violated" in message
     ):
+        axes = set(re.findall(r"(?:size\(\)|shape)\[(\d+)\]", message))
+        if axes and "0" not in axes:
+            return (
+                f"{name} takes no other length than the example's along sequence_axis "
+                f"{', '.join(sorted(axes))}, or the example is shorter than 2 there."
+            )
         return (
             f"{name} takes no other batch than the example's: give one sample a batch, "
             f"or dynamic_batch=False."

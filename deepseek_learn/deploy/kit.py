@@ -1,5 +1,6 @@
 """The folder that a target gets: model, engine, scripts, stored answers, README."""
 
+import hashlib
 import math
 import platform
 import shutil
@@ -68,7 +69,10 @@ class Kit:
 
     def write_common(self) -> None:
         """What every folder has: the model, the engine's source, the scripts."""
-        (self.folder / "model.onnx").write_bytes(self.proto.SerializeToString())
+        model = self.proto.SerializeToString()
+        (self.folder / "model.onnx").write_bytes(model)
+        checksum = f"{hashlib.sha256(model).hexdigest()}  model.onnx\n"
+        (self.folder / "model.onnx.sha256").write_text(checksum)
         shutil.copytree(native.ENGINE, self.folder / "source")
         for name in ("build.sh", "run.sh", "verify.sh"):
             self.script(name, (FILES / name).read_text())
@@ -114,8 +118,9 @@ class Kit:
             inputs=", ".join(map(_port, self.proto.graph.input)),
             outputs=", ".join(map(_port, self.proto.graph.output)),
             notes="\n".join(self.notes).strip(),
-            table=markdown(deployment.to_frame()),
+            table=markdown(deployment.lines),
             machine=f"{processor()}, {platform.system()}",
+            headers=catalogue.text(f"deploy.headers_{self.settings['RUNTIME']}"),
             tolerance=self.settings["TOLERANCE"],
         )
         (self.folder / "README.md").write_text(said)

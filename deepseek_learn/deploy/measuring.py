@@ -2,39 +2,37 @@
 
 import re
 import statistics
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from . import native
 from .kit import Kit
 from .result import COMPILED, MEASURED, UNVERIFIED, Line
-from .runtimes import arguments, arrays
+from .runtimes import arrays
+from .source import Source
 
 ROUNDS, SECONDS = 5, 0.4  # of each side in turn; about so long a round
 MB = 1e6
 
 
 def lines(
-    kit: Kit, goal, engine: bytes | None, refusal: str, model: nn.Module, x: Any
+    kit: Kit, goal, engine: bytes | None, refusal: str, source: Source, x: Any
 ) -> list[Line]:
     """Size, start, speed and self-check, each with what is known of it.
 
     Args:
         engine: the compiled engine; None: `refusal` says why there is none.
-        model: PyTorch's, in evaluation mode, on the CPU; timed in turn with the engine on
-            `x`, one thread each.
+        source: the original; timed in turn with the engine on `x`, one thread each.
 
     Raises:
         EngineError: where its answers on this processor are not the stored ones.
     """
     found = [
         Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
-        Line("size_before", MEASURED, _bytes(model) / MB, "MB"),
+        Line("size_before", MEASURED, source.bytes() / MB, "MB", source=source.label),
     ]
     if engine is None:
         return [*found, Line("engine", UNVERIFIED, note=refusal), _on_target(refusal)]
@@ -47,7 +45,7 @@ def lines(
     found.append(Line("check", MEASURED, difference, note=check["runtime"]))
     if goal.provider == "cpu":
         found.append(Line("start", MEASURED, check["load_ms"], "ms"))
-        return found + _speed(run, model, x)
+        return found + _speed(run, source, x)
     program.unlink()  # it is to be compiled on the target
     found.append(Line("engine", COMPILED))
     return [*found, *_try_target(kit, goal, engine)]
@@ -76,8 +74,10 @@ def _selfcheck(kit: Kit) -> list[Any]:
     return ["--selfcheck", check, "--tolerance", tolerance]
 
 
-def _speed(run: _Engine, model: nn.Module, x: Any) -> list[Line]:
-    """PyTorch and the engine in turn, medians of `ROUNDS` medians, one thread."""
+def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
+    """The original and the engine in turn, one thread: medians of `ROUNDS` medians, the
+    smallest and the largest of them. A ratio is of one round.
+    """
     files = []
     for index, array in enumerate(arrays(x)):
         path = run.kit.folder / f".timed_{index}.npy"
@@ -86,39 +86,34 @@ def _speed(run: _Engine, model: nn.Module, x: Any) -> list[Line]:
     try:
         first = run.answer(*files, "--repeat", 3)["latency_ms"]["median"]
         repeats = max(3, int(1e3 * SECONDS / first))
-        pairs = [
-            (_eager_ms(model, x), run.answer(*files, "--repeat", repeats)["latency_ms"])
-            for _ in range(ROUNDS)
-        ]
+        pairs = []
+        for _ in range(ROUNDS):
+            before = source.milliseconds(x, SECONDS)
+            after = run.answer(*files, "--repeat", repeats)["latency_ms"]["median"]
+            pairs.append((before, after))
     finally:
         for path in files[1::2]:
             path.unlink()
-    eager = statistics.median(a for a, _ in pairs)
-    ours = statistics.median(b["median"] for _, b in pairs)
-    ratio = statistics.median(a / b["median"] for a, b in pairs)
+    befores, afters = zip(*pairs, strict=True)
+    ratios = [before / after for before, after in pairs]
     return [
-        Line("latency_eager", MEASURED, eager, "ms"),
-        Line("latency", MEASURED, ours, "ms"),
-        Line("speedup", MEASURED, ratio, "×"),
+        _spread("latency_eager", befores, "ms", source),
+        _spread("latency", afters, "ms", source),
+        _spread("speedup", ratios, "×", source),
     ]
 
 
-def _eager_ms(model: nn.Module, x: Any) -> float:
-    """Median of PyTorch's passes over about `SECONDS`, one thread."""
-    args, kwargs = arguments(x)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            model(*args, **kwargs)
-            times, begun = [], time.perf_counter()
-            while len(times) < 3 or time.perf_counter() - begun < SECONDS:
-                start = time.perf_counter()
-                model(*args, **kwargs)
-                times.append(1e3 * (time.perf_counter() - start))
-    finally:
-        torch.set_num_threads(threads)
-    return statistics.median(times)
+def _spread(what: str, readings: Sequence[float], unit: str, source: Source) -> Line:
+    """The median of the readings, with the smallest and the largest."""
+    return Line(
+        what,
+        MEASURED,
+        statistics.median(readings),
+        unit,
+        low=min(readings),
+        high=max(readings),
+        source=source.label,
+    )
 
 
 def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
@@ -143,13 +138,3 @@ def _on_target(why: str) -> Line:
     """The reason without the places of this machine, and of the one that built it."""
     reason = re.sub(r"^.* : FAIL : ", "", why)
     return Line("on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason))
-
-
-def _bytes(model: nn.Module) -> int:
-    """Of parameters and buffers, as a checkpoint holds them."""
-    held = {
-        t.data_ptr(): t.nbytes
-        for t in model.state_dict().values()
-        if isinstance(t, Tensor)
-    }
-    return sum(held.values())

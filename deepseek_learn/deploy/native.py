@@ -17,6 +17,14 @@ from ..files import whole
 
 ENGINE = Path(__file__).with_name("engine")  # its source; a kit holds a copy
 RUNTIMES = ("onnxruntime", "openvino")
+# what cmake says → what it misses, and what brings that
+MISSING = {
+    "CMAKE_MAKE_PROGRAM": "make or ninja: apt-get install make, or pip install ninja and "
+    "set the environment variable CMAKE_GENERATOR to Ninja",
+    "CMAKE_CXX_COMPILER": "a C++ compiler, and there is none by the name "
+    "{compiler}: apt-get install g++, or xcode-select --install on macOS; the environment "
+    "variable CXX names another",
+}
 
 
 class BuildError(DeepSeekLearnError):
@@ -122,10 +130,19 @@ def _run(command: list[str]) -> None:
     )
     if done.returncode == 0:
         return
-    lines = (done.stderr + done.stdout).splitlines()
-    told = [line for line in lines if "error" in line.lower()] or lines or ["no word"]
-    at = lines.index(told[0]) if told[0] in lines else 0
-    # cmake says what it misses in the lines below "CMake Error at ..."
-    sentence = " ".join(line.strip() for line in lines[at : at + 4] if line.strip())
+    raise BuildError(_why(done.stderr + done.stdout))
+
+
+def _why(told: str) -> str:
+    """What is missing and what brings it; else the first error in cmake's own words."""
+    for sign, missing in MISSING.items():
+        if sign in told:
+            compiler = os.environ.get("CXX", "c++")
+            return f"Building the engine needs {missing.format(compiler=compiler)}."
+    lines = told.splitlines() or ["no word"]
+    at = next((i for i, line in enumerate(lines) if "error" in line.lower()), 0)
+    # cmake says what it misses in the paragraph below "CMake Error at ..."
+    ends = (i for i in range(at + 2, len(lines)) if not lines[i].strip())
+    sentence = " ".join(line.strip() for line in lines[at : next(ends, at + 4)])
     sentence = re.sub(r"^CMake Error at \S+ \(message\): *", "", sentence)
-    raise BuildError(f"The engine cannot be built: {sentence}")
+    return f"The engine cannot be built: {sentence}"

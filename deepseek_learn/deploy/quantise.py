@@ -3,7 +3,7 @@
 A tensor x becomes q = clip(round(x / s) + z), and s (q - z) is what the next operator
 sees; the runtime melts the pairs into integer kernels (Jacob et al. 2018,
 arXiv 1712.05877). Weights have one scale an output channel and z = 0; a tensor of
-activations has one scale, from the smallest and largest value seen in calibration.
+activations has one scale, from the range of the values seen in calibration (`ranges`).
 """
 
 import tempfile
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import UnknownNameError, require
 from .hub import copy_of, quietly, weighted
+from .ranges import histograms, rules
 from .runtimes import ordered, session
 
 # layers, and what joins them: a sum or a pooling in between stays in integers
@@ -49,17 +50,26 @@ class Quantiser:
     Args:
         proto: from `to_onnx`.
         batches: calibration inputs, each like the `example` of `to_onnx`.
+        ranges: what an activation's steps cover: "minmax", all values seen; "percentile",
+            all but the outermost 0.01 %; "mse", what rounds them with the least error.
 
     Raises:
+        UnknownNameError: for other `ranges`.
         ValueError: without a batch, for one of another type or shape than the model
             takes, and for a model without a layer that can be INT8.
         MissingPackageError: without the packages of the extra `deploy`.
     """
 
-    def __init__(self, proto, batches: Iterable, scheme: Scheme | None = None):
+    def __init__(
+        self,
+        proto,
+        batches: Iterable,
+        scheme: Scheme | None = None,
+        ranges: str = "minmax",
+    ):
         onnx = require("onnx", extra="deploy", purpose="quantising")
         require("onnxruntime", extra="deploy", purpose="quantising")
-        self.scheme = scheme = scheme or Scheme()
+        self.scheme, rule = (scheme := scheme or Scheme()), rules[ranges]
         self.batches = [feed(proto, batch, at) for at, batch in enumerate(batches)]
         if not self.batches:
             raise ValueError(
@@ -75,6 +85,8 @@ class Quantiser:
             )
         with quietly():
             self._ranges = self._calibrate()
+            if rule is not rules["minmax"]:
+                self._narrow(rule)
 
     def int8(self, in_float: Sequence[str] = (), only: Sequence[str] | None = None):
         """The model with INT8 layers, as a `ModelProto`.
@@ -159,6 +171,22 @@ class Quantiser:
             )
             calibrator.collect_data(_Reader(self.batches))
             return calibrator.compute_data()
+
+    def _narrow(self, rule: Callable) -> None:
+        """Let the rule choose within the ranges seen."""
+        from onnxruntime.quantization.calibrate import TensorData
+
+        seen = {
+            name: tuple(np.asarray(end).item() for end in data.range_value)
+            for name, data in self._ranges.items()
+        }
+        for name, histogram in histograms(self.proto, self.batches, seen).items():
+            if histogram.counts.any():
+                low, high = rule(histogram, self.scheme.symmetric)
+                self._ranges[name] = TensorData(
+                    lowest=np.array([low], np.float32),
+                    highest=np.array([high], np.float32),
+                )
 
     def _answers(self, proto, inputs) -> list[list[np.ndarray]]:
         opened = session(proto)

@@ -1,6 +1,7 @@
 """What the wizard answers with: the folder it wrote, and what is known of it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class Line:
     Attributes:
         what: key of its words in the catalogue, `deploy.line_...`.
         status: `MEASURED` here, `COMPILED` only, or `UNVERIFIED`.
+        low, high: smallest and largest of the readings of which `value` is the median.
+        source: what it is compared with: "PyTorch", or the name of an .onnx file.
     """
 
     what: str
@@ -27,12 +30,27 @@ class Line:
     value: float | None = None
     unit: str = ""
     note: str = ""
+    low: float | None = None
+    high: float | None = None
+    source: str = "PyTorch"
+
+    @property
+    def words(self) -> str:
+        """What the line is about."""
+        return text(f"deploy.line_{self.what}", source=self.source)
+
+    @property
+    def quantity(self) -> str:
+        """The value with its unit and spread; empty without a value."""
+        if self.value is None:
+            return ""
+        spread = "" if self.low is None else f" ({self.low:.4g}–{self.high:.4g})"
+        return f"{self.value:.4g} {self.unit}".rstrip() + spread
 
     def __str__(self) -> str:
-        value = "" if self.value is None else f": {self.value:.4g} {self.unit}".rstrip()
+        value = f": {self.quantity}" if self.quantity else ""
         note = f" ({self.note})" if self.note else ""
-        status = text(f"deploy.{self.status}")
-        return f"{text(f'deploy.line_{self.what}')}{value} [{status}]{note}"
+        return f"{self.words}{value} [{text(f'deploy.{self.status}')}]{note}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +58,7 @@ class Deployment(Report):
     """A model, ready to run on `target`, in `folder`.
 
     Attributes:
-        model: class of the model that it was.
+        model: class of the model that it was, or the name of its file.
         lines: what was measured here, only compiled, or not verified.
         guarded: how INT8 was guarded; None for another precision.
         files: file in the folder → bytes.
@@ -57,24 +75,37 @@ class Deployment(Report):
 
     def __getitem__(self, what: str) -> float | None:
         """The value of a line, such as `deployment["speedup"]`; None if there is none."""
-        return next((line.value for line in self.lines if line.what == what), None)
+        line = self.line(what)
+        return line and line.value
+
+    def line(self, what: str) -> Line | None:
+        """The line, such as `deployment.line("speedup")`; None if there is none."""
+        return next((line for line in self.lines if line.what == what), None)
+
+    @property
+    def source(self) -> str:
+        """What it is compared with: "PyTorch", or the name of an .onnx file."""
+        return self.line("size_before").source
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a line: value, unit, status, note."""
+        """One row per line: value, its spread where there is one, unit, status, note."""
         rows = [
             {
                 "value": line.value,
+                "low": line.low,
+                "high": line.high,
                 "unit": line.unit,
                 "status": text(f"deploy.{line.status}"),
                 "note": line.note,
             }
             for line in self.lines
         ]
-        index = pd.Index([text(f"deploy.line_{line.what}") for line in self.lines])
-        return pd.DataFrame(rows, index=index.rename(self.target))
+        index = pd.Index([line.words for line in self.lines])
+        frame = pd.DataFrame(rows, index=index.rename(self.target))
+        return frame.astype({"value": float, "low": float, "high": float})
 
     def plot(self):
-        """Latency and size beside PyTorch's (plotly)."""
+        """Latency and size beside the original's (plotly)."""
         from plotly.subplots import make_subplots
 
         pairs = {
@@ -82,7 +113,7 @@ class Deployment(Report):
             text("deploy.size_axis"): ("size_before", "size"),
         }
         figure = make_subplots(1, 2, subplot_titles=list(pairs))
-        names = ["PyTorch", f"{self.target} {self.precision}"]
+        names = [self.source, f"{self.target} {self.precision}"]
         for column, (before, after) in enumerate(pairs.values(), 1):
             values = [self[before], self[after]]
             colours = ["#9ecae9", "#4c78a8"]
@@ -106,14 +137,21 @@ class Deployment(Report):
             precision=self.precision,
             size=self["size"],
             before=self["size_before"],
+            source=self.source,
         )
-        if self["speedup"] is not None:
-            said += " " + text("deploy.faster", ratio=self["speedup"])
+        if speedup := self.line("speedup"):
+            said += " " + text(
+                "deploy.faster",
+                ratio=speedup.value,
+                low=speedup.low,
+                high=speedup.high,
+                source=self.source,
+            )
         if self.guarded:
             said += " " + self.guarded.why()
-        unproven = [line.what for line in self.lines if line.status == UNVERIFIED]
+        unproven = [line.words for line in self.lines if line.status == UNVERIFIED]
         if unproven:
-            what = "; ".join(text(f"deploy.line_{each}") for each in unproven)
+            what = "; ".join(unproven)
             said += " " + text("deploy.open", what=what)
         return said
 
@@ -135,11 +173,10 @@ class Deployment(Report):
         path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
-def markdown(frame: pd.DataFrame) -> str:
+def markdown(lines: Iterable[Line]) -> str:
     """The report's table for a README."""
     rows = ["| | | | |", "|---|---|---|---|"]
-    for what, row in frame.iterrows():
-        value = "" if pd.isna(row["value"]) else f"{row['value']:.4g} {row['unit']}"
-        cells = (what, value.strip(), row["status"], row["note"])
-        rows.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    for line in lines:
+        cells = (line.words, line.quantity, text(f"deploy.{line.status}"), line.note)
+        rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)

@@ -1,6 +1,5 @@
 """One call from a trained model to a folder that runs it, with what was measured."""
 
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -14,14 +13,16 @@ from torch.utils._pytree import tree_map
 from ..bar import Bar
 from ..catalogue import text
 from ..errors import DeepSeekLearnError
-from ..files import whole_folder
 from . import checks, hub, measuring, native
 from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
 from .destinations import Target, targets
+from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
 from .quantise import Quantiser, Scheme, feed, half_precision
+from .ranges import rules
 from .result import MEASURED, UNVERIFIED, Deployment, Line
 from .runtimes import runner, runner_for, tensors
+from .source import OnnxFile, source_of
 
 SAMPLES = 8  # whose answers are stored
 Progress = Callable[[str, float], None]
@@ -31,20 +32,26 @@ class DeploymentWizard:
     """Takes a trained model to any target: exported, verified, quantised, guarded, built.
 
     Args:
-        model: is copied as it is now, and never changed.
+        model: is copied as it is now, and never changed; or the path of an .onnx file.
         example: an input: one tensor; a tuple: several arguments; a dict: named ones.
         calibration: batches like the example, of the data that the model will see; from
             them INT8 takes its ranges. Some dozens of samples will do.
         metric: `metric(predict)` gives points (0..100, higher is better) on held-out
             data; INT8 is guarded by it. `predict(x)` gives the model's output tensor, or
             a tuple of them in order where it has several.
-        mean, std: a channel each; the engine prepares a picture as (x - mean) / std of
-            values in 0..1. By default pictures stay in 0..1.
-        dynamic_batch: False for a model that takes the example's batch and no other.
+        mean, std: one per channel, or one for all; the engine prepares a picture as
+            (x - mean) / std of values in 0..1. By default pictures stay in 0..1.
+        dynamic_batch: False for a model that takes the example's batch and no other. An
+            .onnx file says so by itself.
+        sequence_axis: a further axis that may have any size, such as 1 for tokens
+            `[B, T]`: of every input that has it, or a dict, argument → axis. Targets that
+            want a fixed batch get the example's length, too.
 
     Raises:
-        TypeError: for a model that is no `torch.nn.Module`.
-        ValueError: for an example without a batch, or of a type the engine cannot read.
+        TypeError: for a model that is no `torch.nn.Module` and no path.
+        ValueError: for an example without a batch, or of a type the engine cannot read,
+            and for a `mean` or `std` that no picture can be prepared with.
+        FileNotFoundError, DamagedFileError, ExportError: see `source.OnnxFile`.
 
     >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
     >>> wizard.to("cpp-cpu", "deployed").why()                      # doctest: +SKIP
@@ -52,7 +59,7 @@ class DeploymentWizard:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | str | Path,
         example: Any,
         calibration: Iterable | None = None,
         metric: Metric | None = None,
@@ -60,19 +67,19 @@ class DeploymentWizard:
         mean: Sequence[float] = (),
         std: Sequence[float] = (),
         dynamic_batch: bool = True,
+        sequence_axis: int | dict[str, int] | None = None,
     ):
-        if not isinstance(model, nn.Module):
-            raise TypeError(
-                f"model must be a torch.nn.Module; got {type(model).__name__}."
-            )
+        self.source = source_of(model)
         checks.example(example)
-        self.model = copy.deepcopy(model).cpu().eval()
         self.example, self.metric = tree_map(_on_cpu, example), metric
         given = None if calibration is None else list(calibration)
         self.calibration = given and [_like(example, batch) for batch in given]
-        self.dynamic_batch = dynamic_batch
-        self._prepare = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-        self._quantisers: dict[Scheme, Quantiser] = {}
+        self.dynamic_batch, self.sequence_axis = dynamic_batch, sequence_axis
+        if isinstance(self.source, OnnxFile):
+            self.dynamic_batch = dynamic_batch and self.source.free_batch
+            checks.no_sequence_axis(sequence_axis)
+        self._prepare = checks.preparation(mean, std, tensors(example))
+        self._quantisers: dict[tuple[Scheme, str], Quantiser] = {}
         self._made: dict[tuple, tuple] = {}
 
     def to(
@@ -82,6 +89,7 @@ class DeploymentWizard:
         *,
         precision: str | None = None,
         loss: float = AIM,
+        ranges: str = "minmax",
         batch: int = 1,
         overwrite: bool = False,
         progress: bool | Progress = True,
@@ -92,6 +100,8 @@ class DeploymentWizard:
             target: a name in `deploy.targets`.
             precision: one that the target offers; by default its first.
             loss: points of the metric that INT8 may lose; 1 or more is always refused.
+            ranges: how INT8 takes the ranges of its activations from the calibration:
+                "minmax", "percentile" or "mse" (see `Quantiser`).
             batch: of the measurement; targets that want a fixed batch get this one.
             overwrite: replace an earlier deployment in `out`.
             progress: True shows a bar; or a function that is called with the step in
@@ -101,28 +111,31 @@ class DeploymentWizard:
             AccuracyError: with the table, when 1 point or more would be lost.
             ExportError, NotTheSameError: see `to_onnx` and `verify`.
             BuildError: where the engine has to run here and cannot be compiled.
-            FileExistsError: for an `out` that is not empty.
+            FileExistsError: for an `out` that is not empty, or that another process is
+                writing.
             ValueError, UnknownNameError: for an argument that is not taken.
         """
         goal, folder = targets[target], Path(out)
         precision = self._checked(goal, precision, loss, batch)
-        checks.folder(folder, overwrite)
+        rules[ranges]  # refuses what is none
         with _Told(progress) as tell:
-            tell("export", 0.0)
-            same = Line("same", MEASURED, self.same)
-            tell("build", 0.2)
-            engine, refusal = _engine(goal)
-            tell("quantise", 0.3)
-            proto, guarded, about_metric = self._at(goal, precision, loss, tell)
-            with whole_folder(folder) as temporary:
+            with exclusive_folder(folder) as temporary:
+                checks.folder(folder, overwrite)
+                tell("export", 0.0)
+                same = Line("same", MEASURED, self.same, source=self.source.label)
+                tell("build", 0.2)
+                engine, refusal = _engine(goal)
+                tell("quantise", 0.3)
+                made = self._at(goal, precision, loss, ranges, tell)
+                proto, guarded, about_metric = made
                 kit = self._kit(temporary, goal, proto, precision, batch)
                 goal.complete(kit)
                 tell("measure", 0.9)
                 x = self._input(batch)
-                found = measuring.lines(kit, goal, engine, refusal, self.model, x)
+                found = measuring.lines(kit, goal, engine, refusal, self.source, x)
                 done = Deployment(
                     target,
-                    type(self.model).__name__,
+                    self.source.name,
                     folder,
                     precision,
                     batch,
@@ -142,10 +155,8 @@ class DeploymentWizard:
         """The folder with what every target gets."""
         proto = hub.copy_of(proto)
         if goal.fixed_batch:
-            hub.fix_batch(proto, batch)
-        for key, values in self._prepare.items():
-            if values:
-                proto.metadata_props.add(key=key, value=",".join(map(str, values)))
+            hub.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
+        hub.describe(proto, self._prepare)
         settings = {
             "RUNTIME": goal.runtime,
             "PROVIDER": goal.provider,
@@ -168,23 +179,28 @@ class DeploymentWizard:
     @functools.cached_property
     def proto(self):
         """The exported model, in float32."""
-        return hub.to_onnx(self.model, self.example, self.dynamic_batch)
+        made = self.source.export(self.example, self.dynamic_batch, self.sequence_axis)
+        checks.ports(made)
+        return made
 
     @functools.cached_property
     def same(self) -> float:
-        """Largest difference to PyTorch's answers over their largest value."""
+        """Largest difference to the original's answers over their largest value."""
         for at, batch in enumerate(self.calibration or []):
             feed(self.proto, batch, at)  # refuses another shape
         inputs = [self.example, *(self.calibration or [])[:1]]
+        if self.sequence_axis is not None:
+            inputs.append(self.source.shorter(self.example, self.sequence_axis))
         checks.outputs(runner(self.proto)(self.example), self._own_batch())
-        return hub.verify(self.proto, self.model, inputs)
+        return self.source.difference(self.proto, inputs)
 
-    def quantiser(self, scheme: Scheme) -> Quantiser:
+    def quantiser(self, scheme: Scheme, ranges: str = "minmax") -> Quantiser:
         """The exported model, calibrated (once) for INT8 of this form."""
-        if scheme not in self._quantisers:
-            made = Quantiser(self.proto, self.calibration or [], scheme)
-            self._quantisers[scheme] = made
-        return self._quantisers[scheme]
+        key = scheme, ranges
+        if key not in self._quantisers:
+            made = Quantiser(self.proto, self.calibration or [], scheme, ranges)
+            self._quantisers[key] = made
+        return self._quantisers[key]
 
     def _checked(self, goal: Target, precision, loss, batch) -> str:
         """The precision to take; refuses before anything is done."""
@@ -196,19 +212,19 @@ class DeploymentWizard:
     def _own_batch(self) -> int:
         return len(tensors(self.example)[0])
 
-    def _at(self, goal: Target, precision: str, loss: float, tell):
+    def _at(self, goal: Target, precision: str, loss: float, ranges: str, tell):
         """The model at that precision, how it was guarded, and the lines on its metric."""
-        key = (goal.scheme, goal.runtime, precision, loss)
+        key = (goal.scheme, goal.runtime, precision, loss, ranges)
         if key not in self._made:
-            proto, guarded = self._make(goal, precision, loss, tell)
+            proto, guarded = self._make(goal, precision, loss, ranges, tell)
             said = self._metric_lines(goal, precision, proto, guarded)
             self._made[key] = proto, guarded, said
         return self._made[key]
 
-    def _make(self, goal: Target, precision: str, loss: float, tell):
+    def _make(self, goal: Target, precision: str, loss: float, ranges: str, tell):
         if precision == "int8":
             guarded = guard(
-                self.quantiser(goal.scheme),
+                self.quantiser(goal.scheme, ranges),
                 self.metric,
                 loss,
                 runner_for(goal.runtime, precision),
@@ -245,7 +261,10 @@ class DeploymentWizard:
         """Inputs whose answers are stored: whole batches, `SAMPLES` or a few more."""
         wanted = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
         given, count = [], 0
+        sizes = [t.shape[1:] for t in tensors(self.example)]
         for each in (self.example, *(self.calibration or [])):
+            if [t.shape[1:] for t in tensors(each)] != sizes:
+                continue  # of another length
             given.append(tensors(each))
             count += len(given[-1][0])
             if count >= wanted:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import data
 from ..data.dataset import ImageDataset
-from ..errors import require
+from ..errors import UnknownNameError, require
 from ..training import accuracy
 from .metrics import iou
 from .models import load, zoo
@@ -62,7 +62,10 @@ def evaluation(name: str) -> Evaluation:
         UnknownNameError: naming the models there are.
         MissingPackageError: when the pictures come in a package that is not installed.
     """
-    return SOURCES[zoo[name].original or name]()
+    original = zoo[name].original or name
+    if original not in SOURCES:
+        raise UnknownNameError("model with pictures to judge it by", name, SOURCES)
+    return SOURCES[original]()
 
 
 def fashion_net() -> Evaluation:

@@ -118,6 +118,34 @@ def test_the_best_attempt_where_the_aim_is_out_of_reach():
     assert "No more than 0.1 was to be lost" in found.why()
 
 
+@pytest.mark.parametrize("lost", [LIMIT, LIMIT - 2**-20])
+def test_a_whole_point_is_too_much_and_a_little_less_is_not(lost):
+    """90 - 89 is 1 exactly: the limit itself is refused."""
+
+    def metric(predict):
+        return 90.0 if predict(None).item() == len(Fake.layers) else 90.0 - lost
+
+    if lost < LIMIT:
+        assert guard(Fake(), metric, run=fake_run).loss == lost
+        return
+    with pytest.raises(AccuracyError) as error:
+        guard(Fake(), metric, run=fake_run)
+    assert error.value.guarded.loss == LIMIT
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.5])
+def test_a_loss_of_just_the_aim_reaches_it(lost):
+    def metric(predict):
+        return {10: 90.0, 0: 85.0}.get(predict(None).item(), 90.0 - lost)
+
+    found = guard(Fake(), metric, aim=lost, run=fake_run)
+    assert (len(found.in_float), found.loss) == (1, lost)
+    everything = guard(Fake(), lambda p: min(90.0, 90.0 - lost), aim=lost, run=fake_run)
+    assert everything.in_float == ()  # and no layer was tried for it
+    assert list(everything.tried.index) == [0]
+    assert "was to be lost" not in found.why()
+
+
 @pytest.mark.parametrize(
     ("metric", "options", "said"),
     [

@@ -191,7 +191,7 @@ def test_half_precision_keeps_the_ports_in_float32(net):
 def test_the_batch_can_be_fixed(net):
     _, x, proto = net
     fixed = hub.copy_of(proto)
-    hub.fix_batch(fixed, 2)
+    hub.fix_sizes(fixed, [(2, 3, 12, 12)])
     assert runner(fixed)(x[:2])[0].shape == (2, 5)
     with pytest.raises(Exception, match="Expected: 2"):
         runner(fixed)(x)

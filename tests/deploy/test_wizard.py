@@ -20,7 +20,11 @@ from deepseek_learn import DeploymentWizard, catalogue, cli, zoo
 from deepseek_learn.deploy import destinations, kit, native, target, targets
 from deepseek_learn.deploy.result import COMPILED, MEASURED, UNVERIFIED
 from deepseek_learn.deploy.runtimes import runner
-from deepseek_learn.errors import MissingPackageError, UnknownNameError
+from deepseek_learn.errors import (
+    DeepSeekLearnError,
+    MissingPackageError,
+    UnknownNameError,
+)
 from tests.services import absent
 
 VENDORS = {"nvidia-a100": "tensorrt", "ascend-910b": "cann", "amd-mi300": "migraphx"}
@@ -84,6 +88,7 @@ def test_every_folder_is_complete(deployed, name):
     done = deployed[name]
     files = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*")}
     wanted = {"README.md", "report.json", "model.onnx", "settings.sh", "build.sh"}
+    wanted |= {"model.onnx.sha256", "source/sha256.h"}
     wanted |= {"run.sh", "verify.sh", "source/engine.cpp", "source/CMakeLists.txt"}
     wanted |= {
         "source/third_party/stb_image.h",
@@ -99,7 +104,7 @@ def test_every_folder_is_complete(deployed, name):
     assert len(report["lines"]) == len(done.lines) == len(done.to_frame())
     readme = (done.folder / "README.md").read_text()
     for line in done.lines:
-        assert catalogue.text(f"deploy.line_{line.what}") in readme
+        assert line.words in readme
         assert line.status in (MEASURED, COMPILED, UNVERIFIED)
     assert "{" not in readme.replace("${", "")
     onnx.checker.check_model(onnx.load(done.folder / "model.onnx"), full_check=True)
@@ -324,7 +329,20 @@ def test_in_chinese(fashion, tmp_path, monkeypatch):
 
 def test_what_it_shows(deployed):
     done = deployed["cpp-cpu"]
-    assert f"{done['speedup']:.2f} times as fast as PyTorch" in done.why()
+    speed = done.line("speedup")
+    assert f"{speed.value:.2f} times as fast as PyTorch (between" in done.why()
+    readings = [done.line(what) for what in ("latency_eager", "latency", "speedup")]
+    for line in readings:  # five rounds: they differ, and a median lies between
+        assert line.low < line.value < line.high
+        spread = f"{line.value:.4g} {line.unit} ({line.low:.4g}–{line.high:.4g})"
+        assert spread in str(line)
+        assert spread in (done.folder / "README.md").read_text()
+        row = done.to_frame().loc[line.words]
+        assert (row["low"], row["high"]) == (line.low, line.high)
+    assert f"between {speed.low:.2f} and {speed.high:.2f}" in done.why()
+    before, after, ratio = readings  # a ratio is of one round: between the extremes
+    assert before.low / after.high <= ratio.low
+    assert ratio.high <= before.high / after.low
     bars = done.plot().data
     assert [tuple(bar.y) for bar in bars] == [
         (done["latency_eager"], done["latency"]),
@@ -431,6 +449,42 @@ def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
     done = in_a_process(tmp_path / "out", progress=kill)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
+    assert list(tmp_path.iterdir())  # what it had begun
+    after = in_a_process(tmp_path / "out")
+    assert after.returncode == 0, after.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks there")
+@pytest.mark.parametrize("at", ["compiling the engine", "measuring"])
+def test_a_second_wizard_on_the_same_folder_is_refused(fashion, tmp_path, at):
+    refused = []
+
+    def second(step, part):
+        if step == at:
+            with pytest.raises(FileExistsError, match="being written by another") as no:
+                fashion.to("amd-mi300", tmp_path / "out", progress=False)
+            refused.append(no)
+
+    done = fashion.to("amd-mi300", tmp_path / "out", progress=second)
+    assert len(refused) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert done.files.keys() >= {"model.onnx", "README.md"}
+
+
+@pytest.mark.parametrize("lost", [1.0, 1.0 - 2**-20])
+def test_a_whole_point_is_too_much_in_float16_too(tmp_path, lost):
+    answers = iter([90.0, 90.0 - lost])  # float32, then float16
+    made = DeploymentWizard(
+        nn.Linear(4, 2), torch.rand(3, 4), metric=lambda p: next(answers)
+    )
+    if lost < 1:
+        done = made.to("amd-mi300", tmp_path / "out", progress=False)
+        assert done["loss"] == lost
+        return
+    with pytest.raises(DeepSeekLearnError, match=r"fp16 loses 1\.00 points"):
+        made.to("amd-mi300", tmp_path / "out", progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_engine_that_answers_otherwise_is_not_handed_over(
@@ -587,7 +641,7 @@ def test_a_loaders_lists_are_taken_for_tuples(tmp_path):
 
 
 def test_what_was_given_is_copied(tmp_path):
-    model, x = nn.Linear(4, 2), torch.rand(3, 4)
+    model, x = nn.Conv2d(1, 2, 1), torch.rand(3, 1, 4, 4)
     made = DeploymentWizard(model, x, mean=np.array([0.5]))
     with torch.no_grad():
         wanted = model(x).clone()
@@ -618,9 +672,9 @@ def test_nothing_to_quantise(tmp_path):
 
 
 def test_what_is_no_model_and_no_example():
-    with pytest.raises(ValueError, match=r"int64 or int32 tensors; got torch\.bool"):
-        DeploymentWizard(nn.ReLU(), torch.ones(2, 2, dtype=torch.bool))
-    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module; got str"):
+    with pytest.raises(ValueError, match=r"int32 or bool tensors; got torch\.float64"):
+        DeploymentWizard(nn.ReLU(), torch.ones(2, 2, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"Module or an \.onnx file; got 'resnet'"):
         DeploymentWizard("resnet", X)
     with pytest.raises(
         ValueError, match="first axis is the batch; got one without axes"

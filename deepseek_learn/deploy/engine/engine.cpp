@@ -43,6 +43,8 @@
 #define STBI_NO_LINEAR
 #include "stb_image.h"
 
+#include "sha256.h"
+
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using Shape = std::vector<int64_t>;
@@ -86,7 +88,7 @@ std::string text(const Shape& shape) {
 
 // ---------------------------------------------------------------- tensors and .npy
 
-enum class Type { f32, u8, i64, i32 };
+enum class Type { f32, u8, i64, i32, b8 };
 
 struct TypeFacts {
   Type type;
@@ -97,7 +99,8 @@ struct TypeFacts {
 constexpr TypeFacts kTypes[] = {{Type::f32, "float32", "<f4", 4},
                                 {Type::u8, "uint8", "|u1", 1},
                                 {Type::i64, "int64", "<i8", 8},
-                                {Type::i32, "int32", "<i4", 4}};
+                                {Type::i32, "int32", "<i4", 4},
+                                {Type::b8, "bool", "|b1", 1}};
 
 const TypeFacts& facts(Type type) { return kTypes[static_cast<int>(type)]; }
 
@@ -107,10 +110,19 @@ struct Tensor {
   std::vector<unsigned char> bytes;
 
   float* f32() { return reinterpret_cast<float*>(bytes.data()); }
+  // The runtimes want an address for a tensor without elements, too.
+  void* data() {
+    static uint64_t nothing = 0;
+    return bytes.empty() ? static_cast<void*>(&nothing) : bytes.data();
+  }
+  void fill(const void* from) {
+    if (!bytes.empty()) std::memcpy(bytes.data(), from, bytes.size());
+  }
   double at(int64_t i) const {
     const unsigned char* p = bytes.data() + i * facts(type).bytes;
     switch (type) {
-      case Type::u8: return *p;
+      case Type::u8:
+      case Type::b8: return *p;
       case Type::f32: { float v; std::memcpy(&v, p, 4); return v; }
       case Type::i64: { int64_t v; std::memcpy(&v, p, 8); return double(v); }
       case Type::i32: { int32_t v; std::memcpy(&v, p, 4); return v; }
@@ -118,6 +130,8 @@ struct Tensor {
     return 0;
   }
 };
+
+std::string text(Type type, const Shape& shape) { return std::string(facts(type).name) + " " + text(shape); }
 
 Tensor make_tensor(Type type, Shape shape, const std::string& whose) {
   Tensor made{type, std::move(shape), {}};
@@ -162,7 +176,7 @@ Tensor read_npy(const fs::path& path) {
   const auto found = std::find_if(std::begin(kTypes), std::end(kTypes),
                                   [&](const TypeFacts& t) { return kind == t.npy; });
   if (found == std::end(kTypes))
-    fail(whose, " holds ", kind, "; the engine reads float32, uint8, int64 and int32.");
+    fail(whose, " holds ", kind, "; the engine reads float32, uint8, int64, int32 and bool.");
   if (header.find("'fortran_order': False") == std::string::npos)
     fail(whose, " must be in C order (numpy.ascontiguousarray).");
   Shape shape;
@@ -179,6 +193,8 @@ Tensor read_npy(const fs::path& path) {
          content.size() - start - length, ".");
   Tensor tensor = make_tensor(found->type, shape, whose);
   std::copy(content.begin() + long(start + length), content.end(), tensor.bytes.begin());
+  if (tensor.type == Type::b8)  // the runtime takes a byte above 1 for neither
+    for (unsigned char& byte : tensor.bytes) byte = byte != 0;
   return tensor;
 }
 
@@ -227,8 +243,33 @@ Picture read_picture(const fs::path& path) {
 
 // What the exporter wrote into the model's metadata, for pictures.
 struct Preparation {
-  std::vector<float> mean{0.0f}, std{1.0f};  // a channel each, of values in [0, 1]
+  std::vector<float> mean{0.0f}, std{1.0f};  // one per channel, or one for all; of values in [0, 1]
 };
+
+// Numbers with commas between them, at least one.
+std::vector<float> numbers(const std::string& list, const std::string& whose) {
+  std::vector<float> found;
+  for (size_t begin = 0; begin != std::string::npos;) {
+    const size_t comma = list.find(',', begin);
+    const std::string part = list.substr(begin, comma == std::string::npos ? comma : comma - begin);
+    char* end = nullptr;
+    found.push_back(std::strtof(part.c_str(), &end));
+    if (part.empty() || *end || !std::isfinite(found.back()))
+      fail(whose, " must be numbers with commas between them; got \"", list, "\".");
+    begin = comma == std::string::npos ? comma : comma + 1;
+  }
+  return found;
+}
+
+// `value(key)` gives what the model's metadata hold, if they do.
+template <class Value>
+Preparation read_preparation(const Value& value) {
+  Preparation how;
+  if (const auto mean = value("mean")) how.mean = numbers(*mean, "the model's mean");
+  if (const auto std = value("std")) how.std = numbers(*std, "the model's std");
+  if (*std::min_element(how.std.begin(), how.std.end()) <= 0) fail("the model's std must be above 0.");
+  return how;
+}
 
 // One picture → float32 [1, C, H, W]: bilinear (half-pixel centres), [0, 1], (x - mean) / std.
 Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& how, const std::string& whose) {
@@ -236,6 +277,9 @@ Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& h
     fail("the model takes ", text(wanted), ", which is no picture; give .npy files.");
   const int64_t C = wanted[1], H = wanted[2] < 0 ? picture.height : wanted[2],
                 W = wanted[3] < 0 ? picture.width : wanted[3];
+  for (const auto& [name, each] : {std::pair{"mean", &how.mean}, std::pair{"std", &how.std}})
+    if (each->size() != 1 && int64_t(each->size()) != C)
+      fail("the model's ", name, " holds ", each->size(), " numbers; it takes pictures of ", C, " channels.");
   if (picture.channels < C) fail(whose, " is grey; the model takes ", C, " channels.");
   Tensor made = make_tensor(Type::f32, {1, C, H, W}, whose);
   const auto place = [](int64_t i, int64_t to, int64_t from, int64_t& low, int64_t& high, float& part) {
@@ -277,17 +321,6 @@ struct Options {
   int threads = 1, device = 0;
 };
 
-std::vector<float> numbers(const std::string& list) {
-  std::vector<float> found;
-  std::stringstream parts(list);
-  for (std::string part; std::getline(parts, part, ',');) {
-    char* end = nullptr;
-    found.push_back(std::strtof(part.c_str(), &end));
-    if (part.empty() || *end || !std::isfinite(found.back())) fail("\"", list, "\" is no list of numbers.");
-  }
-  return found;
-}
-
 #ifdef ENGINE_OPENVINO
 
 class Session {
@@ -300,7 +333,10 @@ class Session {
     if (options.provider != "cpu") fail("--provider must be cpu for OpenVINO; got ", options.provider, ".");
     if (options.precision != "fp32" && options.precision != "bf16") fail("--precision must be fp32 or bf16 for OpenVINO; got ", options.precision, ".");
     const auto model = core_.read_model(options.model.string());
-    read_metadata(*model);
+    preparation = read_preparation([&](const char* key) {
+      const std::vector<std::string> path{"framework", key};
+      return model->has_rt_info(path) ? std::optional(model->get_rt_info<std::string>(path)) : std::nullopt;
+    });
     const ov::element::Type precision = options.precision == "bf16" ? ov::element::bf16 : ov::element::f32;
     const ov::AnyMap wanted{{ov::inference_num_threads.name(), options.threads},
                             {ov::hint::inference_precision.name(), precision},
@@ -314,7 +350,7 @@ class Session {
   std::vector<Tensor> run(std::vector<Tensor>& given) {
     for (size_t i = 0; i < given.size(); ++i) {
       const ov::Shape shape(given[i].shape.begin(), given[i].shape.end());
-      request_.set_input_tensor(i, ov::Tensor(element(given[i].type), shape, given[i].bytes.data()));
+      request_.set_input_tensor(i, ov::Tensor(element(given[i].type), shape, given[i].data()));
     }
     request_.infer();
     std::vector<Tensor> found;
@@ -322,7 +358,7 @@ class Session {
       const ov::Tensor value = request_.get_output_tensor(i);
       const auto shape = value.get_shape();
       found.push_back(make_tensor(outputs[i].type, Shape(shape.begin(), shape.end()), outputs[i].name));
-      std::memcpy(found.back().bytes.data(), value.data(), found.back().bytes.size());
+      found.back().fill(value.data());
     }
     return found;
   }
@@ -334,7 +370,8 @@ class Session {
 
   static ov::element::Type element(Type type) {
     return std::map<Type, ov::element::Type>{{Type::f32, ov::element::f32}, {Type::u8, ov::element::u8},
-                                             {Type::i64, ov::element::i64}, {Type::i32, ov::element::i32}}.at(type);
+                                             {Type::i64, ov::element::i64}, {Type::i32, ov::element::i32},
+                                             {Type::b8, ov::element::boolean}}.at(type);
   }
 
   static Port described(const ov::Output<const ov::Node>& port) {
@@ -344,11 +381,6 @@ class Session {
       if (element(known.type) == port.get_element_type())
         return {port.get_names().empty() ? "" : port.get_any_name(), known.type, shape};
     fail("the model's ", port.get_any_name(), " is of type ", port.get_element_type().get_type_name(), ", which the engine does not read.");
-  }
-
-  void read_metadata(const ov::Model& model) {
-    for (const auto& [key, target] : {std::pair{"mean", &preparation.mean}, std::pair{"std", &preparation.std}})
-      if (model.has_rt_info({"framework", key})) *target = numbers(model.get_rt_info<std::string>({"framework", key}));
   }
 };
 
@@ -400,12 +432,13 @@ class Session {
   explicit Session(const Options& options) {
     if (options.precision != "fp32" && options.provider != "tensorrt")
       fail("--precision must be fp32 for ONNX Runtime's ", options.provider, ": the model itself says more.");
-    runtime = "ONNX Runtime " + open_library(options.library);
+    const std::string version = open_library(options.library);
+    runtime = "ONNX Runtime " + version;
     env_.emplace(ORT_LOGGING_LEVEL_ERROR, "engine");
     Ort::SessionOptions settings;
     settings.SetIntraOpNumThreads(options.threads);
     settings.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
-    add_provider(settings, options);
+    add_provider(settings, options, version);
     {
       // Debian's build prints a thousand lines here; a vendor's build may say what is wrong
       std::optional<Silence> silence;
@@ -418,8 +451,10 @@ class Session {
     for (size_t i = 0; i < session_->GetOutputCount(); ++i)
       outputs.push_back(described(session_->GetOutputNameAllocated(i, allocator).get(), session_->GetOutputTypeInfo(i)));
     const auto metadata = session_->GetModelMetadata();
-    for (const auto& [key, target] : {std::pair{"mean", &preparation.mean}, std::pair{"std", &preparation.std}})
-      if (const auto value = metadata.LookupCustomMetadataMapAllocated(key, allocator)) *target = numbers(value.get());
+    preparation = read_preparation([&](const char* key) {
+      const auto value = metadata.LookupCustomMetadataMapAllocated(key, allocator);
+      return value ? std::optional<std::string>(value.get()) : std::nullopt;
+    });
   }
 
   std::vector<Tensor> run(std::vector<Tensor>& given) {
@@ -427,7 +462,7 @@ class Session {
     std::vector<Ort::Value> values;
     std::vector<const char*> in, out;
     for (size_t i = 0; i < given.size(); ++i) {
-      values.push_back(Ort::Value::CreateTensor(memory, given[i].bytes.data(), given[i].bytes.size(),
+      values.push_back(Ort::Value::CreateTensor(memory, given[i].data(), given[i].bytes.size(),
                                                 given[i].shape.data(), given[i].shape.size(), element(given[i].type)));
       in.push_back(inputs[i].name.c_str());
     }
@@ -437,7 +472,7 @@ class Session {
     for (size_t i = 0; i < answers.size(); ++i) {
       const Shape shape = answers[i].GetTensorTypeAndShapeInfo().GetShape();
       found.push_back(make_tensor(outputs[i].type, shape, outputs[i].name));
-      std::memcpy(found.back().bytes.data(), answers[i].GetTensorRawData(), found.back().bytes.size());
+      found.back().fill(answers[i].GetTensorRawData());
     }
     return found;
   }
@@ -452,6 +487,7 @@ class Session {
       case Type::u8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
       case Type::i64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
       case Type::i32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+      case Type::b8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
     }
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   }
@@ -464,8 +500,25 @@ class Session {
     fail("the model's ", name, " is of a type that the engine does not read (ONNX type ", int(tensor.GetElementType()), ").");
   }
 
+  // By string keys. Libraries that do not know the name yet take a struct, whose size differs
+  // between versions: it is passed only to the version whose headers this was compiled with.
+  static void add_migraphx(Ort::SessionOptions& settings, int device, const std::string& version) {
+    try {
+      return void(settings.AppendExecutionProvider("MIGraphX", {{"device_id", std::to_string(device)}}));
+    } catch (const Ort::Exception& error) {
+      if (!std::strstr(error.what(), "Unknown provider name")) throw;
+    }
+    const std::string own = "1." + std::to_string(ORT_API_VERSION) + ".";
+    if (version.compare(0, own.size(), own))
+      fail("ONNX Runtime ", version, " takes MIGraphX's options in the layout of its own headers; this engine was compiled with those of ",
+           own, "x: build it with the headers of ", version, " (ORT_INCLUDE names their folder).");
+    OrtMIGraphXProviderOptions facts{};
+    facts.device_id = device;
+    settings.AppendExecutionProvider_MIGraphX(facts);
+  }
+
   // The vendors' libraries are opened by ONNX Runtime here; a missing one is named in the error.
-  static void add_provider(Ort::SessionOptions& settings, const Options& options) {
+  static void add_provider(Ort::SessionOptions& settings, const Options& options, const std::string& version) {
     const OrtApi& api = Ort::GetApi();
     const std::string device = std::to_string(options.device);
     if (options.provider == "cpu") return;
@@ -480,9 +533,13 @@ class Session {
       Ort::ThrowOnError(api.UpdateTensorRTProviderOptions(facts, keys, values, 5));
       settings.AppendExecutionProvider_TensorRT_V2(*facts);
     } else if (options.provider == "cuda") {
-      OrtCUDAProviderOptions facts{};
-      facts.device_id = options.device;
-      settings.AppendExecutionProvider_CUDA(facts);
+      OrtCUDAProviderOptionsV2* facts = nullptr;
+      Ort::ThrowOnError(api.CreateCUDAProviderOptions(&facts));
+      const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(facts, api.ReleaseCUDAProviderOptions);
+      const char* keys[] = {"device_id"};
+      const char* values[] = {device.c_str()};
+      Ort::ThrowOnError(api.UpdateCUDAProviderOptions(facts, keys, values, 1));
+      settings.AppendExecutionProvider_CUDA_V2(*facts);
     } else if (options.provider == "cann") {
       OrtCANNProviderOptions* facts = nullptr;
       Ort::ThrowOnError(api.CreateCANNProviderOptions(&facts));
@@ -492,9 +549,7 @@ class Session {
       Ort::ThrowOnError(api.UpdateCANNProviderOptions(facts, keys, values, 3));
       settings.AppendExecutionProvider_CANN(*facts);
     } else if (options.provider == "migraphx") {
-      OrtMIGraphXProviderOptions facts{};
-      facts.device_id = options.device;
-      settings.AppendExecutionProvider_MIGraphX(facts);
+      add_migraphx(settings, options.device, version);
     } else {
       fail("--provider must be cpu, cuda, tensorrt, cann or migraphx; got ", options.provider, ".");
     }
@@ -514,12 +569,12 @@ bool fits(const Shape& shape, const Shape& wanted) {
 
 void check(const Tensor& tensor, const Port& port, const std::string& whose) {
   if (tensor.type != port.type || !fits(tensor.shape, port.shape))
-    fail(whose, " is ", facts(tensor.type).name, " ", text(tensor.shape), "; the model's ", port.name, " takes ",
-         facts(port.type).name, " ", text(port.shape), ".");
+    fail(whose, " is ", text(tensor.type, tensor.shape), "; the model's ", port.name, " takes ", text(port.type, port.shape), ".");
 }
 
-// Samples [first, last) along the batch axis.
+// Samples [first, last) along the batch axis; a single number belongs to every sample.
 Tensor rows(const Tensor& all, int64_t first, int64_t last) {
+  if (all.shape.empty()) return all;
   const size_t each = all.bytes.size() / size_t(all.shape[0]);
   Tensor part{all.type, all.shape, {}};
   part.shape[0] = last - first;
@@ -528,9 +583,9 @@ Tensor rows(const Tensor& all, int64_t first, int64_t last) {
 }
 
 void append(Tensor& all, const Tensor& more, const std::string& whose) {
-  if (all.bytes.empty()) { all = more; return; }
-  if (Shape(all.shape.begin() + 1, all.shape.end()) != Shape(more.shape.begin() + 1, more.shape.end()))
-    fail(whose, " has the shape ", text(more.shape), ", which does not join ", text(all.shape), ".");
+  const bool alike = all.type == more.type && !all.shape.empty() && all.shape.size() == more.shape.size() &&
+                     std::equal(all.shape.begin() + 1, all.shape.end(), more.shape.begin() + 1);
+  if (!alike) fail(whose, " is ", text(more.type, more.shape), ", which does not join ", text(all.type, all.shape), " to a batch.");
   all.bytes.insert(all.bytes.end(), more.bytes.begin(), more.bytes.end());
   all.shape[0] += more.shape[0];
 }
@@ -545,8 +600,9 @@ std::vector<Tensor> read_inputs(const std::vector<std::string>& files, const Ses
     const bool npy = fs::path(files[i]).extension() == ".npy";
     const Tensor one = npy ? read_npy(files[i])
                            : prepare(read_picture(files[i]), port.shape, session.preparation, files[i]);
-    if (one.shape.empty() || !one.shape[0]) fail(files[i], " holds no sample: its shape is ", text(one.shape), ".");
-    append(found[i % session.inputs.size()], one, files[i]);
+    if (!one.shape.empty() && !one.shape[0]) fail(files[i], " holds no sample: its shape is ", text(one.shape), ".");
+    if (i < found.size()) found[i] = one;
+    else append(found[i % found.size()], one, files[i]);
   }
   for (size_t i = 0; i < found.size(); ++i) check(found[i], session.inputs[i], "--input");
   return found;
@@ -577,7 +633,7 @@ std::vector<Tensor> stored(const Session& session, const fs::path& folder, int64
     const Tensor all = read_npy(folder / ("input_" + std::to_string(i) + ".npy"));
     const Shape& wanted = session.inputs[i].shape;
     const int64_t fixed = wanted.empty() || wanted[0] < 0 ? batch : wanted[0];
-    found.push_back(rows(all, 0, std::min(fixed, all.shape[0])));
+    found.push_back(rows(all, 0, all.shape.empty() ? 1 : std::min(fixed, all.shape[0])));
   }
   return found;
 }
@@ -611,13 +667,18 @@ Difference selfcheck(Session& session, const fs::path& folder) {
   for (size_t i = 0; i < session.outputs.size(); ++i)
     wanted.push_back(read_npy(folder / ("output_" + std::to_string(i) + ".npy")));
   Difference found;
+  int64_t batch = 1;
   for (const auto* all : {&given, &wanted})
-    for (const Tensor& tensor : *all) {
-      if (tensor.shape.empty() || !tensor.shape[0]) fail("a tensor in ", folder.string(), " holds no sample.");
-      if (tensor.shape[0] != given[0].shape[0]) fail("the tensors in ", folder.string(), " differ in their number of samples.");
+    for (size_t i = 0; i < all->size(); ++i) {
+      const Shape& shape = (*all)[i].shape;
+      if (shape.empty() && all == &given) continue;  // a single number goes with every sample
+      if (shape.empty() || !shape[0]) fail("a tensor in ", folder.string(), " holds no sample.");
+      if (!found.samples) {
+        const Shape& port = (all == &given ? session.inputs : session.outputs)[i].shape;
+        found.samples = shape[0], batch = port.empty() ? 1 : std::max<int64_t>(port[0], 1);
+      }
+      if (shape[0] != found.samples) fail("the tensors in ", folder.string(), " differ in their number of samples.");
     }
-  found.samples = given[0].shape[0];
-  const int64_t batch = session.inputs[0].shape.empty() ? 1 : std::max<int64_t>(session.inputs[0].shape[0], 1);
   if (found.samples % batch) fail("the model takes ", batch, " samples at once; ", folder.string(), " holds ", found.samples, ".");
   std::vector<Largest> largest(wanted.size());
   for (int64_t first = 0; first < found.samples; first += batch) {
@@ -702,6 +763,7 @@ const char* const kHelp =
     "  --library FILE     of ONNX Runtime (else ORT_LIBRARY, else the system's)\n"
     "  --precision NAME   OpenVINO: fp32 or bf16, of what is not int8; TensorRT: fp16 or int8,\n"
     "                     as the model has it (fp32)\n"
+    "  --checksum check|skip  compare MODEL with MODEL.sha256, where there is one (check)\n"
     "  --threads N        (1)      --device N   which accelerator (0)\n"
     "  --batch N          of the inputs that are made up, or taken from the self-check's (1)\n"
     "  --warmup N         runs before the timed ones (3)      --repeat N   timed runs (20)\n";
@@ -711,6 +773,7 @@ struct Command {
   std::vector<std::string> inputs;
   std::string output, check;
   double tolerance = 1e-3;
+  bool checksum = true;
   int64_t batch = 1, warmup = 3, repeat = 20;
 };
 
@@ -719,6 +782,17 @@ int64_t whole(const std::string& option, const std::string& value, int64_t least
   const long long n = std::strtoll(value.c_str(), &end, 10);
   if (value.empty() || *end || n < least || n > 1000000) fail(option, " must be a whole number from ", least, "; got \"", value, "\".");
   return n;
+}
+
+double tolerance(const std::string& value) {
+  const auto found = numbers(value, "--tolerance");
+  if (found.size() != 1 || found[0] < 0) fail("--tolerance must be one number from 0; got \"", value, "\".");
+  return found[0];
+}
+
+bool checked(const std::string& value) {
+  if (value != "check" && value != "skip") fail("--checksum must be check or skip; got \"", value, "\".");
+  return value == "check";
 }
 
 Command parse(const std::vector<std::string>& words) {
@@ -735,7 +809,8 @@ Command parse(const std::vector<std::string>& words) {
     if (word == "--input") command.inputs.push_back(value);
     else if (word == "--output") command.output = value;
     else if (word == "--selfcheck") command.check = value;
-    else if (word == "--tolerance") command.tolerance = numbers(value).at(0);
+    else if (word == "--tolerance") command.tolerance = tolerance(value);
+    else if (word == "--checksum") command.checksum = checked(value);
     else if (word == "--provider") command.options.provider = value;
     else if (word == "--library") command.options.library = value;
     else if (word == "--precision") command.options.precision = value;
@@ -755,14 +830,31 @@ Command parse(const std::vector<std::string>& words) {
   return command;
 }
 
+// Whether MODEL is what MODEL.sha256 says ("HEX  NAME", as sha256sum writes it): in a word.
+std::string verified(const fs::path& model) {
+  const fs::path file = model.string() + ".sha256";
+  std::error_code error;
+  if (!fs::exists(file, error)) return "none";
+  const std::string wanted = read_file(file).substr(0, 64), found = sha256(model.string());
+  if (wanted.size() < 64 || wanted.find_first_not_of("0123456789abcdef") != std::string::npos)
+    fail(file.string(), " holds no SHA-256.");
+  if (found != wanted)
+    fail(model.string(), " is not the file that was deployed: its SHA-256 begins with ", found.substr(0, 8), ", ",
+         file.filename().string(), " says ", wanted.substr(0, 8), ". Copy it again, or give --checksum skip.");
+  return "verified";
+}
+
 int run(const Command& command) {
   const auto begun = Clock::now();
+  const std::string checksum = command.checksum ? verified(command.options.model) : "skipped";
   Session session(command.options);
+  if (session.inputs.empty() || session.outputs.empty())
+    fail(command.options.model.string(), " has no ", session.inputs.empty() ? "input" : "output", ".");
   const double load_ms = milliseconds(begun);
   std::ostringstream out;
   out << "{\"model\": " << quoted(command.options.model.string()) << ", \"runtime\": " << quoted(session.runtime)
       << ", \"provider\": " << quoted(command.options.provider) << ", \"threads\": " << command.options.threads
-      << ", \"load_ms\": " << number(load_ms);
+      << ", \"checksum\": \"" << checksum << "\", \"load_ms\": " << number(load_ms);
   bool same = true;
   if (!command.check.empty()) {
     const Difference found = selfcheck(session, command.check);

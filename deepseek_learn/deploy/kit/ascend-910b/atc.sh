@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The same model through Huawei's own compiler: model.om. SOC is the name of the chip that
-# `npu-smi info` prints: Ascend910B1 to Ascend910B4.
+# The same model through Huawei's own compiler: model.om. SOC is "Ascend" and the name of the
+# chip that `npu-smi info` prints: 910B3 there is Ascend910B3 here. The bare name does, too.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 if [ -z "${SOC:-}" ]; then
-  echo "atc.sh: set SOC to the chip's name, such as SOC=Ascend910B3 (see: npu-smi info)." >&2
+  echo "atc.sh: set SOC to Ascend and the chip's name in npu-smi info: SOC=Ascend910B3 for 910B3." >&2
   exit 2
 fi
+SOC="Ascend${SOC#Ascend}"
 exec atc --framework=5 --model="$here/model.onnx" --output="$here/model" \
   --soc_version="$SOC" --precision_mode=allow_fp32_to_fp16 --log=error "$@"
