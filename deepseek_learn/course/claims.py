@@ -11,7 +11,7 @@ from ..catalogue import choose, text
 from ..errors import UnknownNameError
 from ..report import Report
 from . import readings as speed
-from .results import known_claims, read_results
+from .results import OUTDATED, known_claims, read_results
 
 MET, BARELY = "met", "on the mean only"
 VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
@@ -66,7 +66,7 @@ class Claim:
         found = {
             row["verdict"]
             for row in self.rows
-            if row["verdict"] != "information"
+            if row["verdict"] not in ("information", OUTDATED)
             and self.decided_by in ("all", row["source"])
         }
         if not found:

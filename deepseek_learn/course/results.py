@@ -21,6 +21,7 @@ from . import readings as speed
 from .problem import REPOSITORY
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel carries them
+OUTDATED = "outdated"  # measured by an earlier protocol
 NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
 TEXTS = ("peer", "note", "interval")
 MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
@@ -60,6 +61,9 @@ def folder() -> Path:
 def read_results(directory: str | Path | None = None) -> list[dict[str, Any]]:
     """The rows of every full result in a folder, with `name`, `command` and `date`.
 
+    Rows of a result that says why it is `outdated` have that verdict: they show what was
+    measured, and decide nothing until the script has run again.
+
     Raises:
         DamagedFileError: naming the file and what is wrong with it.
         NotADirectoryError: when `directory` is no folder.
@@ -74,6 +78,9 @@ def read_results(directory: str | Path | None = None) -> list[dict[str, Any]]:
         if result["mode"] == "full":
             facts = {key: result[key] for key in ("name", "command", "date")}
             facts["protocol"] = result.get("protocol", "")
+            if result.get("outdated"):
+                facts["protocol"] = f"{result['outdated']}\n\n{facts['protocol']}"
+                result["rows"] = [r | {"verdict": OUTDATED} for r in result["rows"]]
             rows += [facts | row for row in result["rows"]]
     return rows
 
@@ -148,6 +155,8 @@ def write_result(
     result = {"name": name, "command": command, "mode": mode, "date": today}
     result |= {"protocol": protocol.strip(), "rows": []}
     there = read_result(path) if path.exists() else result
+    if only_speed and there.get("outdated"):
+        raise ValueError(f"{path} is outdated: {name} has to run in full first.")
     if only_speed:
         new, result = [row for row in new if row.get("readings")], there
     merged = _merged(there["rows"], new, here, of_the_machine, only_speed)

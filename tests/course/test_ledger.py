@@ -66,6 +66,19 @@ def test_typed_verdict_is_not_believed(tmp_path):
     assert read_result(path)["rows"][0]["verdict"] == "missed"
 
 
+def test_outdated_result_decides_nothing_until_it_is_run_again(tmp_path):
+    path = write_result("cost", [row()], "run", directory=tmp_path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"outdated": "Another protocol."}))
+    claim = next(c for c in ledger(tmp_path).claims if c.name == "C5")
+    assert claim.verdict == "not run"
+    assert [r["verdict"] for r in claim.rows] == ["outdated"]
+    assert "Another protocol." in ledger(tmp_path).to_markdown()
+    with pytest.raises(ValueError, match="cost has to run in full first"):
+        write_result("cost", [row()], "run", only_speed=True, directory=tmp_path)
+    assert verdict_of(tmp_path, row()) == "met"
+
+
 def test_verdict_of_a_claim(tmp_path):
     good, bad = row(), row(measured=9)
     unmeasured = row(measured=None, note="needs a GPU")

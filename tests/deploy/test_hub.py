@@ -85,10 +85,11 @@ def test_a_fixed_batch_is_kept():
         (Svd(), r"svd, called at .*test_hub.py, line \d+ \(.*the operator\)"),
     ],
 )
-def test_what_cannot_be_exported_is_named_with_its_line(model, words):
+def test_what_cannot_be_exported_is_named_with_its_line(model, words, capfd):
     with pytest.raises(ExportError, match=words) as caught:
         to_onnx(model, torch.rand(2, 4))
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # the exporter's own account of it
 
 
 def test_an_error_of_the_model_itself_is_passed_on():
@@ -138,5 +139,5 @@ def test_a_plain_form_has_no_packed_layer_and_nearly_the_same_answers():
 
 def test_without_the_packages_it_says_how_to_get_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(MissingPackageError, match=r"deepseek-learn\[deploy\]"):
+    with pytest.raises(MissingPackageError, match=r"\[deploy\]"):
         to_onnx(nn.Linear(2, 2), torch.rand(1, 2))

@@ -518,7 +518,7 @@ def test_without_onnx_runtime(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fresh = DeploymentWizard(nn.Linear(3, 2), torch.rand(1, 3))
     with pytest.raises(
-        MissingPackageError, match=r'pip install "deepseek-learn\[deploy\]"'
+        MissingPackageError, match=r'pip install .*\[deploy\]'
     ):
         fresh.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
     assert not list(tmp_path.iterdir())
