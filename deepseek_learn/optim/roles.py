@@ -21,7 +21,7 @@ ROLES = ("matrix", "adamw", "rows")
 ROWS = ("rarely active rows", "rarely active neurons")
 # what a layer's or a bare parameter's own name says, if no module says more
 HEAD = re.compile(r"\w*head|classifier")
-TABLE = re.compile(r"\w*emb\w*|wte|wpe|tokens?|\w+_tokens?|pos|positions?")
+TABLE = re.compile(r"\w*emb\w*|\w*table|wte|wpe|tokens?|\w+_tokens?|pos|positions?")
 FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 
 

@@ -79,6 +79,16 @@ def test_depthwise_kernels_tied_weights_and_norms_of_two_axes():
     assert plan["role"]["norm.weight"] == "adamw"
 
 
+def test_a_table_of_position_biases_is_no_matrix():
+    timm = pytest.importorskip("timm")
+    options = {"img_size": 64, "depths": (1,), "num_heads": (2,), "embed_dim": 8}
+    swin = timm.models.SwinTransformer(window_size=4, num_classes=3, **options)
+    found = roles(DeepOpt(swin))
+    tables = [name for name in found if name.endswith("bias_table")]
+    assert tables
+    assert {found[name] for name in tables} == {"adamw"}
+
+
 @pytest.mark.parametrize("way", ["weight_norm", "spectral_norm", "orthogonal", "prune"])
 def test_a_layer_that_computes_its_weight_keeps_its_role(way):
     def changed(layer):
