@@ -87,7 +87,9 @@ evaluation mode, and return the one number `gain` for which the mean over all el
         "the mode left as it is": HEAD
         + MEASURE.replace("    module.eval()\n", "")
         + "    return 1 / (y / x).mean().item()\n",
-        "the mean of the inverse": HEAD + MEASURE + "    return (x / y).mean().item()\n",
+        "the mean of the inverse": HEAD
+        + MEASURE
+        + "    return (x / y).mean().item()\n",
         "the median": HEAD + MEASURE + "    return 1 / (y / x).median().item()\n",
         "divided in place": HEAD
         + MEASURE
