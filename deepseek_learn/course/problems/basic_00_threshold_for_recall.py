@@ -131,7 +131,7 @@ one length.""",
         "equal scores counted once": changed(
             "np.sort(probability[label == 1])", "np.unique(probability[label == 1])"
         ),
-        "sorts its argument": changed(
+        "the scores of the others overwritten": changed(
             "positive =", "probability[label != 1] = -1\n    positive ="
         ),
     },
