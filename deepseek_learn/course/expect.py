@@ -83,7 +83,8 @@ def numbers(got: Any, what: str) -> np.ndarray:
         if hasattr(got, "detach"):
             return got.detach().cpu().double().numpy()
         if got is not None:  # which numpy would read as NaN
-            return np.asarray(got, dtype=float)
+            # a copy, since torch takes no array with negative strides, such as x[::-1]
+            return np.array(got, dtype=float, order="C")
     except Exception:
         pass
     raise Failed("expect.number", what=what, got=type(got).__name__)

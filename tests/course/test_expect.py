@@ -68,6 +68,11 @@ def test_what_cannot_become_numbers_is_the_answers_fault(answer):
     assert refused(expect.numbers, answer, "f(x)") == sentence
 
 
+def test_array_seen_backwards_can_become_a_tensor():
+    got = expect.numbers(np.arange(3.0)[::-1], "f(x)")
+    assert torch.from_numpy(got).tolist() == [2, 1, 0]
+
+
 def test_tensor_is_asked_for_where_one_is_compared():
     sentence = "`f(x)` must give a Tensor; what it gave is of type ndarray."
     assert refused(expect.close, np.ones(2), torch.ones(2), "f(x)") == sentence
@@ -85,7 +90,12 @@ def test_generator_that_raises_is_the_learners_error():
 @pytest.mark.parametrize(
     ("id", "description", "words"),
     [
-        ("fold_the_gate", "no bias at all", r"\[1\]` must give a Tensor; .* NoneType"),
+        ("fold_the_gate", "no bias at all", r"\[1\]` must give numbers; .* NoneType"),
+        (
+            "inspect_your_pictures",
+            "capital suffixes left out",
+            r"pictures gate\.JPG.* lists lawn\.jpg, roof\.v2\.png, wall\.jpg\.",
+        ),
         ("match_the_scale", "not a number", "your gain nan the mean .* should be 1"),
         ("match_the_scale", "rounded to bfloat16", r"your gain \d.* should be 1"),
         (

@@ -17,24 +17,27 @@ SIDE = 288
 
 def check(answer, rng) -> None:
     expect.function(answer, "inspect")
-    for _ in range(2):
+    for pictures in (PICTURES, PICTURES, PICTURES[:1]):
         model = random_model(rng)
         with tempfile.TemporaryDirectory() as folder:
-            pictures = dict(draw_pictures(Path(folder), rng))
+            pictures = dict(draw_pictures(Path(folder), pictures, rng))
             want = {name: reference(x, model) for name, x in pictures.items()}
             model.train()  # as a model is that has just been trained
             given = record_inputs(model)
             table = expect.call(answer, folder, model)
+            compare_files(table, sorted(pictures))
             compare_pixels(given, pictures)
             compare(table, want)
 
 
-def record_inputs(model: nn.Module) -> list:
-    """A list that fills with what the model is given."""
+def record_inputs(model: nn.Sequential) -> list:
+    """A list that fills with what the model is given, by `forward` too.
+
+    Copies: an answer may use one tensor for all pictures.
+    """
     given = []
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: given.extend([*args, *kwargs.values()]),
-        with_kwargs=True,
+    model[0].register_forward_pre_hook(
+        lambda _, args: given.append(args[0].detach().clone())
     )
     return given
 
@@ -51,19 +54,22 @@ def random_model(rng) -> nn.Module:
         return nn.Sequential(nn.Conv2d(1, 4, 7, stride=4), norm, nn.ReLU(), *pool, head)
 
 
-def draw_pictures(folder: Path, rng):
+PICTURES = [
+    ("roof.v2.png", "L"),
+    ("wall.jpg", "L"),
+    ("lawn.jpg", "RGB"),
+    ("pond.PNG", "RGB"),
+    ("gate.JPG", "RGB"),
+]
+
+
+def draw_pictures(folder: Path, pictures: list[tuple[str, str]], rng):
     """Odd sizes, grey and colour, both suffixes; and a file that is no picture.
 
     Noise at full resolution: every other way to resize it, or to turn it to grey, shows.
     """
-    (folder / "notes.txt").write_text("not a picture")
-    for name, mode in [
-        ("roof.png", "L"),
-        ("wall.jpg", "L"),
-        ("lawn.jpg", "RGB"),
-        ("pond.png", "RGB"),
-        ("gate.JPG", "RGB"),
-    ]:
+    (folder / "notes.png.txt").write_text("not a picture")
+    for name, mode in pictures:
         height, width = (int(n) for n in rng.integers(40, 400, size=2))
         noise = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
         noise = (noise * rng.uniform(0.2, 1, size=3)).astype(np.uint8)
@@ -95,20 +101,23 @@ def compare_pixels(given: list, pictures: dict[str, torch.Tensor]) -> None:
             raise Failed("inspect_your_pictures.pixels", file=file)
 
 
-def compare(table, want: dict[str, float]) -> None:
+def compare_files(table, want: list[str]) -> None:
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
         raise Failed("inspect_your_pictures.frame", got=type(table).__name__)
-    if list(table.columns) != ["file", "probability"]:
+    if sorted(map(str, table.columns)) != ["file", "probability"]:
         got = ", ".join(map(str, table.columns))
         raise Failed("inspect_your_pictures.columns", got=got)
-    files = [str(file) for file in table["file"]]
-    if sorted(files) != sorted(want):
-        listed = {"want": ", ".join(sorted(want)), "got": ", ".join(sorted(files))}
+    files = sorted(str(file) for file in table["file"])
+    if files != want:
+        listed = {"want": ", ".join(want), "got": ", ".join(files)}
         raise Failed("inspect_your_pictures.files", **listed)
-    values = expect.numbers(table["probability"], "table['probability']")
-    for file, got in zip(files, values, strict=True):
+
+
+def compare(table, want: dict[str, float]) -> None:
+    values = expect.shape(table["probability"], [len(want)], "table['probability']")
+    for file, got in zip(map(str, table["file"]), values, strict=True):
         if not abs(got - want[file]) < 5e-3:
             facts = {"file": file, "got": float(got), "want": want[file]}
             raise Failed("inspect_your_pictures.probability", **facts)
@@ -148,7 +157,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="inspect_your_pictures",
-    version=2,
+    version=3,
     lesson="tour",
     stage="basic",
     title={"en": "Your own pictures", "zh": "检查你自己的照片"},
@@ -211,6 +220,44 @@ cells say of a cat, and how sure is it?""",
             '        grey = Image.fromarray(np.array(grey).mean(2).astype("uint8"))',
         ),
         "capital suffixes left out": changed("path.suffix.lower()", "path.suffix"),
+        "capitals in .JPG only": changed(
+            'path.suffix.lower() not in (".png", ".jpg")',
+            'path.suffix not in (".png", ".jpg", ".JPG")',
+        ),
+        "what follows the first point for the suffix": changed(
+            "path.suffix.lower()", '"." + path.name.lower().split(".")[1]'
+        ),
+        "every file with a suffix in its name": changed(
+            'path.suffix.lower() not in (".png", ".jpg")',
+            'not {"png", "jpg"} & set(path.name.lower().split("."))',
+        ),
+        "a sigmoid of the second logit": changed(
+            "torch.softmax(model(x), dim=1)", "torch.sigmoid(model(x))"
+        ),
+        "the path for the name": changed("path.name,", "str(path),"),
+    },
+    right={
+        "all in one batch, grey after resizing": HEAD
+        + """    names, pictures = [], []
+    for path in sorted(Path(folder).glob("*.*")):
+        if str(path).lower().endswith((".png", ".jpg")):
+            small = Image.open(path).resize((288, 288), Image.BILINEAR).convert("L")
+            names.append(path.name)
+            pictures.append(np.asarray(small, dtype=np.float32)[None] / 255)
+    with torch.inference_mode():
+        p = model.eval()(torch.tensor(np.stack(pictures))).softmax(1)[:, 1].numpy()
+    table = pd.DataFrame({"probability": p, "file": names})
+    return table.sort_values("probability", ascending=False, ignore_index=True)
+""",
+        "one tensor for all pictures, sorted by hand": changed(
+            "    rows = []\n", "    rows, x = [], torch.empty(1, 1, 288, 288)\n"
+        )
+        .replace("x = torch.from_numpy(", "x[:] = torch.from_numpy(")
+        .replace("model(x)", "model.forward(x)")
+        .replace(
+            'pd.DataFrame(rows).sort_values("probability", ascending=False)',
+            'pd.DataFrame(sorted(rows, key=lambda row: -row["probability"]))',
+        ),
     },
     points=3,
     minutes=25,

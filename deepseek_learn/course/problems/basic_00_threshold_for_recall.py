@@ -7,27 +7,30 @@ from .. import expect
 from ..problem import Failed, Problem
 
 RECALLS = [0.5, 0.8, 0.9, 0.95, 1.0]
+# how many are defective, and the recall: first the two cases in which counting misses
+# goes wrong by rounding, then a single one, one of two, no miss allowed, no sound cell
+FIRST = [(5, 0.8), (10, 0.9), (1, 0.5), (2, 0.5), (8, 1.0), (200, 0.95)]
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "threshold_for_recall")
     for i in range(30):
-        # at first the two cases in which counting misses goes wrong by rounding
-        few = {0: (5, 0.8), 1: (10, 0.9)}.get(i)
-        probability, label, recall = draw(rng, *few) if few else draw(rng)
+        few = FIRST[i] if i < len(FIRST) else (None, None)
+        # many ties in the second half; all scores are exact in float32
+        probability, label, recall = draw(rng, *few, steps=1024 if i < 15 else 16)
         best = reference(probability, label, recall)
-        got = expect.call(answer, probability.copy(), label.copy(), recall)
+        got = expect.call(answer, probability, label, recall)
         got = expect.shape(got, (), "threshold_for_recall(...)")  # one number
         compare(float(got), best, probability[label == 1], recall)
 
 
-def draw(rng, defective: int | None = None, recall: float | None = None):
+def draw(rng, defective: int | None, recall: float | None, steps: int):
     n = int(rng.integers(20, 200))
     label = (rng.random(n) < 0.3).astype(int)
     label[:3], label[3:6] = 1, 0  # both classes are there
     if defective:
         label = (rng.permutation(n) < defective).astype(int)
-    probability = np.round(rng.beta(1 + 2 * label, 3 - label), 3)  # with ties
+    probability = np.round(rng.beta(1 + 2 * label, 3 - label) * steps) / steps
     return probability, label, recall or float(rng.choice(RECALLS))
 
 
@@ -57,10 +60,20 @@ HEAD = """import numpy as np
 
 def threshold_for_recall(probability, label, recall):
 """
+BODY = """    positive = np.sort(probability[label == 1])[::-1]
+    needed = int(np.ceil(recall * len(positive) - 1e-9))
+    return positive[needed - 1]
+"""
+
+
+def changed(old: str, new: str) -> str:
+    assert old in BODY
+    return HEAD + BODY.replace(old, new)
+
 
 problem = Problem(
     id="threshold_for_recall",
-    version=2,
+    version=3,
     lesson="tour",
     stage="basic",
     title={"en": "A threshold for a wanted recall", "zh": "按召回率选阈值"},
@@ -97,24 +110,42 @@ one length.""",
         },
     ),
     check=check,
-    solution=HEAD
-    + """    positive = np.sort(probability[label == 1])[::-1]
-    needed = int(np.ceil(recall * len(positive) - 1e-9))
-    return positive[needed - 1]
-""",
+    solution=HEAD + BODY,
     wrong={
         "one half, by habit": HEAD + "    return 0.5\n",
         "an interpolated quantile": HEAD
         + "    return np.quantile(probability[label == 1], 1 - recall)\n",
-        "all cells instead of the defective ones": HEAD
-        + """    ranked = np.sort(probability)[::-1]
-    return ranked[int(np.ceil(recall * len(ranked) - 1e-9)) - 1]
-""",
+        "all cells instead of the defective ones": changed("[label == 1]", ""),
         "the misses allowed, rounded down without care": HEAD
         + """    missed = int((1 - recall) * label.sum())
     return np.sort(probability[label == 1])[missed]
 """,
         "the lowest threshold": HEAD + "    return probability[label == 1].min()\n",
+        "more than the share": changed(
+            "np.ceil(recall * len(positive) - 1e-9)",
+            "min(recall * len(positive) + 1 + 1e-9, len(positive))",
+        ),
+        "those above the threshold, not at it": changed(
+            "needed - 1", "min(needed, len(positive) - 1)"
+        ),
+        "equal scores counted once": changed(
+            "np.sort(probability[label == 1])", "np.unique(probability[label == 1])"
+        ),
+        "the scores of the others overwritten": changed(
+            "positive =", "probability[label != 1] = -1\n    positive ="
+        ),
+    },
+    right={
+        "tries every score": HEAD
+        + """    found = probability[label == 1]
+    return max(t for t in probability if (found >= t).mean() >= recall)
+""",
+        "PyTorch in float32": "import math\n\nimport torch\n"
+        + HEAD
+        + """    p = torch.tensor(probability, dtype=torch.float32)
+    p = p[torch.tensor(label == 1)].sort(descending=True).values
+    return p[math.ceil(recall * len(p)) - 1]
+""",
     },
     points=2,
     minutes=15,

@@ -8,23 +8,31 @@ from ...attention import shift_sum
 from .. import expect
 from ..problem import Failed, Problem
 
+TOLERANCE = 1e-4  # the answer may compute in float32: some 500 products of size 1
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "fold_gate")
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.from_numpy(rng.normal(size=shape))  # float64
+        return torch.from_numpy(rng.normal(size=shape)).float()
 
-    for _ in range(4):
+    for trial in range(5):
         inner, outer = int(rng.integers(1, 6)), int(rng.integers(2, 12))
+        if trial == 2:
+            inner = outer = 1
         height, width = (int(n) for n in rng.integers(3, 8, size=2))
         x = draw(2, inner, height, width)
-        weight, bias, kernel = draw(outer, inner), draw(outer), draw(1, outer, 3, 3)
-        wide = F.conv2d(x, weight[:, :, None, None], bias)  # [B, M, H, W]
-        want = F.conv2d(wide, kernel, padding=1)  # [B, 1, H, W]
-        arguments = (weight.clone(), bias.clone(), kernel.clone())
-        folded = expect.parts(expect.call(answer, *arguments), 2, "fold_gate(...)")
-        compare(*folded, x, want)
+        given = draw(outer, inner), draw(outer), draw(1, outer, 3, 3)
+        want = reference(x, *given)
+        folded = expect.parts(expect.call(answer, *given), 2, "fold_gate(...)")
+        compare(*folded, x.double(), want)
+
+
+def reference(x, weight, bias, kernel) -> torch.Tensor:
+    """First the 1x1 convolution, then the gate, in float64; `[B, 1, H, W]`."""
+    wide = F.conv2d(x.double(), weight.double()[:, :, None, None], bias.double())
+    return F.conv2d(wide, kernel.double(), padding=1)
 
 
 def compare(tap_weight, tap_bias, x: torch.Tensor, want: torch.Tensor) -> None:
@@ -35,13 +43,13 @@ def compare(tap_weight, tap_bias, x: torch.Tensor, want: torch.Tensor) -> None:
     got = shift_sum(taps)
     error = (got - want).abs()
     inside = error[:, :, 1:-1, 1:-1].max().item()
-    if inside < 1e-6 < error.max().item():
+    rounding = TOLERANCE * max(1.0, want.abs().max().item())
+    if inside <= rounding < error.max().item():
         raise Failed("fold_the_gate.border", error=error.max().item())
-    expect.close(got, want, "shift_sum(taps)", 1e-6)
+    expect.close(got, want, "shift_sum(taps)", TOLERANCE)
 
 
 def read(got, shape: tuple[int, ...], what: str) -> torch.Tensor:
-    expect.tensor(got, what)
     return torch.from_numpy(expect.shape(got, shape, what))
 
 
@@ -50,7 +58,7 @@ TAPS = "    K = kernel[0].flatten(1).T  # [9, M]\n"
 
 problem = Problem(
     id="fold_the_gate",
-    version=1,
+    version=2,
     lesson="spatial_channel_attention",
     stage="basic",
     title={"en": "Fold the gate", "zh": "折叠空间门控"},
@@ -98,6 +106,32 @@ convolution from $x$ to nine taps, such that `shift_sum(taps)` equals $K * y$
         "the kernel transposed": HEAD
         + TAPS.replace("kernel[0]", "kernel[0].transpose(1, 2)")
         + "    return K @ weight, K @ bias\n",
+        "the taps backwards": HEAD
+        + TAPS
+        + "    return (K @ weight).flip(0), (K @ bias).flip(0)\n",
+        "an equal share of the bias for each tap": HEAD
+        + TAPS
+        + "    return K @ weight, (K @ bias).mean().expand(9)\n",
+        "the bias itself in each tap": HEAD
+        + TAPS
+        + "    return K @ weight, bias.sum().expand(9)\n",
+    },
+    right={
+        "in float64": HEAD
+        + TAPS
+        + "    return K.double() @ weight.double(), K.double() @ bias.double()\n",
+        "in float32, tap by tap": HEAD
+        + """    taps = [kernel[0, :, t // 3, t % 3].float() for t in range(9)]
+    rows = [sum(k[m] * weight[m] for m in range(len(k))) for k in taps]
+    return [torch.stack(rows), torch.stack([k.dot(bias) for k in taps])]
+""",
+        "in NumPy, with negative strides": HEAD
+        + """    K = kernel[0].flatten(1).numpy().T[::-1]
+    return (K @ weight.numpy())[::-1], (K @ bias.numpy())[::-1]
+""",
+        "a parameter": HEAD
+        + TAPS
+        + "    return torch.nn.Parameter(K @ weight), torch.einsum('tm,m->t', K, bias)\n",
     },
     points=3,
     minutes=25,

@@ -39,13 +39,19 @@ def other_layers(old: str, new: str) -> str:
 
 def check(answer, rng) -> None:
     expect.function(answer, "SpatialChannelAttention")
-    for _ in range(3):
-        batch, channels = int(rng.integers(2, 5)), 8 * int(rng.integers(1, 4))
+    for trial in range(4):
+        batch, channels = int(rng.integers(2, 5)), int(rng.integers(8, 32))
         height, width = (int(n) for n in rng.integers(3, 9, size=2))
-        module = expect.call(answer, channels)
+        if trial == 1:  # axes of length one
+            batch, height, width = 1, 1, 1
+        if trial == 2:  # a gate's axis fits in more places than one
+            batch = height = width = channels = 8
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            module = expect.call(answer, channels)
         x = torch.from_numpy(rng.normal(size=(batch, channels, height, width))).float()
         want = reference(module, x)
-        expect.close(expect.call(module, x.clone()), want, "module(x)")
+        expect.close(expect.call(module, x), want, "module(x)")
 
 
 @torch.no_grad()
@@ -79,7 +85,7 @@ KEYS = [f"{layer}.{kind}" for layer in LAYER_NAMES for kind in ("weight", "bias"
 
 problem = Problem(
     id="mend_the_broadcast",
-    version=1,
+    version=2,
     lesson="spatial_channel_attention",
     stage="basic",
     title={"en": "Mend the broadcast", "zh": "修好广播"},
@@ -93,7 +99,8 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
 `channel_weights` already has the shape `[B, C, 1, 1]`. Two more axes raise no error: the
 product silently becomes `[B, C, B, C, H, W]`. Write a `forward` that returns
 `x * spatial gate + x * channel gate` in the shape of `x`, `[B, C, H, W]`; the spatial
-gate is the sigmoid of `spatial_attn`.""",
+gate is the sigmoid of `spatial_attn`. Keep the layers of `__init__` as they are: the check
+reads their weights.""",
         "zh": """指南中的 `forward` 以这一行结尾：
 
 ```python
@@ -102,7 +109,7 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
 
 可是 `channel_weights` 的形状已经是 `[B, C, 1, 1]`。再加两个轴并不会报错：乘积会悄悄变成
 `[B, C, B, C, H, W]`。请写出 `forward`，返回 `x * 空间门控 + x * 通道门控`，形状与 `x` 相同，即
-`[B, C, H, W]`；空间门控是 `spatial_attn` 输出的 sigmoid。""",
+`[B, C, H, W]`；空间门控是 `spatial_attn` 输出的 sigmoid。`__init__` 里的各层请保持不变：检查要读取它们的权重。""",
     },
     starter=forward("..."),
     answer="SpatialChannelAttention",
@@ -137,6 +144,18 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
         "no sigmoid on the spatial gate": forward(
             "return x * self.spatial_attn(x) + x * self.channel_attn(x)"
         ),
+        "the spatial gate of what the channel gate leaves": forward(
+            "y = x * self.channel_attn(x)",
+            "return x * torch.sigmoid(self.spatial_attn(y)) + y",
+        ),
+        "the gates squeezed": forward(
+            "channel = self.channel_attn(x).squeeze()",
+            "return x * (torch.sigmoid(self.spatial_attn(x)) + channel)",
+        ),
+        "written over x": forward(
+            "gates = torch.sigmoid(self.spatial_attn(x)) + self.channel_attn(x)",
+            "return x.mul_(gates.detach())",
+        ),
         "a 5x5 kernel": forward(
             "return x * torch.sigmoid(self.spatial_attn(x)) + x * self.channel_attn(x)",
             layers=other_layers("kernel_size=3, padding=1", "kernel_size=5, padding=2"),
@@ -147,6 +166,17 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
                 "nn.Conv2d(in_channels, in_channels // 8, kernel_size=1)",
                 "nn.Linear(1, in_channels // 8)",
             ),
+        ),
+    },
+    right={
+        "the gates added first": forward(
+            "spatial, channel = self.spatial_attn(x), self.channel_attn(x)",
+            "return (channel + spatial.sigmoid()) * x",
+        ),
+        "stretched by hand, in float64": forward(
+            "spatial = 1 / (1 + torch.exp(-self.spatial_attn(x))).expand_as(x)",
+            "channel = self.channel_attn(x).flatten(1)[:, :, None, None].double()",
+            "return x * spatial + torch.einsum('bcij,bchw->bchw', channel, x.double())",
         ),
     },
     points=1,

@@ -21,14 +21,16 @@ class Gate(nn.Module):
 
 def check(answer, rng) -> None:
     expect.function(answer, "unit_gain")
-    for _ in range(10):
+    for trial in range(10):
         module = Gate(float(rng.uniform(-4, -2)), float(rng.uniform(-1, 3)))
-        x = torch.from_numpy(rng.uniform(0.2, 2.0, size=(4, 8, 6, 6))).float()
+        module.train(trial % 3 < 2)  # as it comes, or in evaluation mode already
+        size = (1, 1, 1, 1) if trial == 3 else rng.integers(2, 9, size=4)
+        x = torch.from_numpy(rng.uniform(0.2, 2.0, size=size)).float()
         gate = torch.sigmoid(module.slope * x.double() + module.bias)
-        got = expect.call(answer, module, x.clone())
+        got = expect.call(answer, module, x)
         gain = expect.shape(got, (), "unit_gain(module, x)")  # one number
         factor = float(gain) * gate.mean().item()
-        if not abs(factor - 1) < 1e-3:
+        if not abs(factor - 1) < 1e-4:
             facts = {"gain": float(gain), "got": factor}
             raise Failed("match_the_scale.mean_factor", **facts)
 
@@ -38,7 +40,7 @@ MEASURE = "    module.eval()\n    with torch.no_grad():\n        y = module(x)\n
 
 problem = Problem(
     id="match_the_scale",
-    version=1,
+    version=2,
     lesson="attention_families",
     stage="basic",
     title={"en": "Match the scale", "zh": "对齐初始尺度"},
@@ -82,6 +84,29 @@ evaluation mode, and return the one number `gain` for which the mean over all el
         "measured in training mode": HEAD
         + MEASURE.replace("eval", "train")
         + "    return 1 / (y / x).mean().item()\n",
+        "the mode left as it is": HEAD
+        + MEASURE.replace("    module.eval()\n", "")
+        + "    return 1 / (y / x).mean().item()\n",
+        "the mean of the inverse": HEAD
+        + MEASURE
+        + "    return (x / y).mean().item()\n",
+        "the median": HEAD + MEASURE + "    return 1 / (y / x).median().item()\n",
+        "divided in place": HEAD
+        + MEASURE
+        + "    return 1 / x.reciprocal_().mul_(y).mean().item()\n",
+    },
+    right={
+        "in float64, with its gradient": HEAD
+        + """    module.train(False)
+    x = x.double().requires_grad_()
+    return (module(x) / x).mean() ** -1
+""",
+        "in NumPy, sample by sample": HEAD
+        + """    module.eval()
+    with torch.inference_mode():
+        ratios = [(module(each[None]) / each).numpy().mean() for each in x]
+    return len(x) / sum(ratios)
+""",
     },
     points=1,
     minutes=10,

@@ -16,15 +16,19 @@ T_975 = {
 def check(answer, rng) -> None:
     expect.function(answer, "paired_difference")
     names = ("mean", "low", "high")
-    for _ in range(10):
-        n = int(rng.integers(4, 11))
+    for trial in range(10):
+        n = {1: 3, 2: 13}.get(trial, int(rng.integers(4, 13)))  # the table's two ends
         seed_effect = rng.normal(0.9, 0.05, size=n)  # shared: why pairing pays
-        a = seed_effect + rng.normal(0.01, 0.01, size=n)
+        a = seed_effect + rng.normal(-0.01 if trial % 2 else 0.01, 0.01, size=n)
         b = seed_effect + rng.normal(0, 0.01, size=n)
-        got = expect.call(answer, a.copy(), b.copy())
+        if trial == 3:  # always the same difference: no width
+            b = a - 1 / 64
+        want = reference(a, b)
+        got = expect.call(answer, a, b)
         got = expect.parts(got, 3, "paired_difference(a, b)")
-        for name, value, want in zip(names, got, reference(a, b), strict=True):
-            expect.close(value, want, name, 1e-6)  # differences are about 0.01
+        for name, value, right in zip(names, got, want, strict=True):
+            # differences are about 0.01; the table and float32 are good to 1e-6
+            expect.close(value, right, name, 1e-5)
 
 
 def reference(a, b) -> tuple[float, float, float]:
@@ -59,7 +63,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="paired_difference",
-    version=1,
+    version=2,
     lesson="attention_families",
     stage="basic",
     title={"en": "Is it really better?", "zh": "真的更好吗？"},
@@ -106,6 +110,25 @@ $$\\bar d \\pm t_{0.975,\\,n-1}\\; s_d / \\sqrt n,$$
         "the population's standard deviation": changed("ddof=1", "ddof=0"),
         "n degrees of freedom": changed("T_975[n - 1]", "T_975[n]"),
         "the wrong way round": changed("a - b", "b - a"),
+        "the sizes of the differences": changed("a - b", "np.abs(a - b)"),
+        "the spread of one seed": changed(" / np.sqrt(n)", ""),
+        "divided by n": changed("np.sqrt(n)", "n"),
+        "subtracted in place": changed("d = a - b", "a -= b\n    d = a"),
+    },
+    right={
+        "in plain Python": "import statistics\n"
+        + HEAD
+        + """    d = [float(x) - float(y) for x, y in zip(a, b)]
+    mean = statistics.fmean(d)
+    half = T_975[len(d) - 1] * statistics.stdev(d) / len(d) ** 0.5
+    return [mean, mean - half, mean + half]
+""",
+        "PyTorch in float32": "import torch\n"
+        + HEAD
+        + """    d = torch.tensor(a).float() - torch.tensor(b).float()
+    half = T_975[len(d) - 1] * d.std() / len(d) ** 0.5
+    return d.mean() + half * torch.tensor([0.0, -1.0, 1.0])
+""",
     },
     points=2,
     minutes=15,

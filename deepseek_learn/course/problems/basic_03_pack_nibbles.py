@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Two 4-bit codes in one byte."""
 
+import numpy as np
 import torch
 
 from .. import expect
@@ -11,29 +12,38 @@ CALL = "pack(codes)"
 
 def check(answer, rng) -> None:
     expect.function(answer, "pack")
-    for _ in range(6):
-        rows, pairs = int(rng.integers(2, 9)), int(rng.integers(3, 12))
+    sizes = [(int(n), int(m)) for n, m in rng.integers(3, 12, size=(6, 2))]
+    sizes[1:3] = (16, 16), (1, 1)  # every pair of codes; a single byte
+    for rows, pairs in sizes:
         codes = rng.integers(0, 16, size=(rows, 2 * pairs)).astype("uint8")
-        got = expect.call(answer, torch.from_numpy(codes.copy()))
-        expect.tensor(got, CALL)
-        values = expect.shape(got, (rows, pairs), CALL)
-        wide = codes.astype(int)
-        low, high = wide[:, 0::2], wide[:, 1::2]
-        if (values == 16 * low + high).all():
+        if pairs == 16:
+            codes = np.stack(np.indices((16, 16)), 2).astype("uint8").reshape(16, 32)
+        got = expect.call(answer, torch.from_numpy(codes))
+        compare(got, codes.astype(int))
+
+
+def compare(got, codes: np.ndarray) -> None:
+    low, high = codes[:, 0::2], codes[:, 1::2]
+    want = low + 16 * high
+    expect.tensor(got, CALL)
+    values = expect.shape(got, want.shape, CALL)
+    left, right = np.hsplit(codes, 2)
+    if (values != want).any():  # a single byte cannot tell the mistakes apart
+        if (values == 16 * low + high).all() and want.size > 1:
             raise Failed("pack_nibbles.high_first")
-        if (values == wide[:, :pairs] + 16 * wide[:, pairs:]).all():
+        if (values == left + 16 * right).all():
             raise Failed("pack_nibbles.halves")
-        expect.close(values, low + 16 * high, CALL, 1e-9)
-        if got.dtype != torch.uint8:
-            size = got.element_size()
-            raise Failed("pack_nibbles.dtype", got=str(got.dtype), size=size)
+    expect.close(values, want, CALL, 1e-9)
+    if got.dtype != torch.uint8:
+        size = got.element_size()
+        raise Failed("pack_nibbles.dtype", got=str(got.dtype), size=size)
 
 
 HEAD = "import torch\n\n\ndef pack(codes):\n"
 
 problem = Problem(
     id="pack_nibbles",
-    version=1,
+    version=2,
     lesson="quantisation",
     stage="basic",
     title={"en": "Two codes a byte", "zh": "一个字节装两个编码"},
@@ -41,12 +51,12 @@ problem = Problem(
         "en": """The smallest number that PyTorch can store has 8 bits. A 4-bit code (a *nibble*) that lies in
 a byte of its own wastes half of it, and half of the memory you meant to save.
 
-Write `pack(codes)`: from uint8 codes below 16, `[N, K]` with even `K`, make uint8
-`[N, K / 2]`. Byte $j$ holds the neighbours $2j$ and $2j + 1$, the first of them in the
+Write `pack(codes)`: from a uint8 tensor of codes below 16, `[N, K]` with even `K`, make a
+uint8 tensor `[N, K / 2]`. Byte $j$ holds the neighbours $2j$ and $2j + 1$, the first of them in the
 **low** four bits.""",
         "zh": """PyTorch 能存储的最小的数有 8 位。如果每个 4 位编码（半字节，nibble）各占一个字节，就浪费了一半的位，也就浪费了一半本来想省下的内存。
 
-请编写 `pack(codes)`：输入是小于 16 的 uint8 编码，形状 `[N, K]`，`K` 为偶数；返回 uint8，形状 `[N, K / 2]`。第 $j$ 个字节装相邻的第 $2j$ 个和第 $2j + 1$ 个编码，前一个放在**低**四位。""",
+请编写 `pack(codes)`：输入是由小于 16 的编码组成的 uint8 张量，形状 `[N, K]`，`K` 为偶数；返回 uint8 张量，形状 `[N, K / 2]`。第 $j$ 个字节装相邻的第 $2j$ 个和第 $2j + 1$ 个编码，前一个放在**低**四位。""",
     },
     starter=HEAD + "    ...\n",
     answer="pack",
@@ -77,6 +87,30 @@ Write `pack(codes)`: from uint8 codes below 16, `[N, K]` with even `K`, make uin
         + "    return codes[:, 0::2] | (codes[:, 1::2] << 3)\n",
         "not shifted": HEAD + "    return codes[:, 0::2] | codes[:, 1::2]\n",
         "pairs of rows": HEAD + "    return (codes[0::2] | (codes[1::2] << 4))\n",
+        "in eight signed bits": HEAD
+        + "    return (codes[:, 0::2] | (codes[:, 1::2] << 4)).view(torch.int8)\n",
+        "fifteen for the high one": HEAD
+        + "    return codes[:, 0::2] + 15 * codes[:, 1::2]\n",
+        "packed in place": HEAD
+        + "    codes[:, 0::2] |= codes[:, 1::2] << 4\n"
+        + "    return codes[:, 0::2]\n",
+        "a list": HEAD
+        + "    return (codes[:, 0::2] | (codes[:, 1::2] << 4)).tolist()\n",
+    },
+    right={
+        "pair by pair": HEAD
+        + """    rows = codes.tolist()
+    packed = [[a + 16 * b for a, b in zip(r[::2], r[1::2])] for r in rows]
+    return torch.tensor(packed, dtype=torch.uint8)
+""",
+        "a product with 1 and 16": HEAD
+        + """    pairs = codes.view(len(codes), -1, 2).float()
+    return (pairs @ torch.tensor([1.0, 16.0])).byte()
+""",
+        "in NumPy, not contiguous": HEAD
+        + """    low, high = codes.numpy()[:, 0::2].T, codes.numpy()[:, 1::2].T
+    return torch.from_numpy(low + (high << 4)).T
+""",
     },
     points=1,
     minutes=10,

@@ -12,13 +12,17 @@ CALL = "quantise(weight, bits, group_size)"
 
 def check(answer, rng) -> None:
     expect.function(answer, "quantise")
-    for bits in rng.permutation((2, 3, 4, 8)).tolist():
+    for trial, bits in enumerate(rng.permutation((1, 2, 3, 4, 5, 8)).tolist()):
         rows, groups = (int(n) for n in rng.integers(3, 8, size=2))
-        size = int(rng.choice([8, 16, 32]))
+        size = int(rng.choice([5, 8, 16, 32]))
+        if trial == 1:  # the smallest: one row of one group
+            rows, groups = 1, 1
+        if trial == 2:  # every weight is the largest of its group
+            size = 1
         spread = rng.uniform(0.2, 4.0, size=(rows, groups, 1))  # no two groups alike
         weight = torch.from_numpy(rng.normal(size=(rows, groups, size)) * spread)
         weight = weight.reshape(rows, -1).float()
-        got = expect.call(answer, weight.clone(), bits, size)
+        got = expect.call(answer, weight, bits, size)
         codes, scales = expect.parts(got, 2, CALL)
         compare(codes, scales, weight.double().numpy(), bits, size)
 
@@ -30,9 +34,14 @@ def compare(codes, scales, weight: np.ndarray, bits: int, size: int) -> None:
     half = 2 ** (bits - 1)
     q = expect.shape(codes, weight.shape, f"{CALL}[0]")
     s = expect.shape(scales, largest.shape, f"{CALL}[1]")
-    if np.ptp(s, axis=1).max() < 1e-6:
+    want = largest / (half - 0.5)
+    if s.shape[1] > 1 and (s == s[:, :1]).all():
         raise Failed("rounding_with_groups.shared")
-    expect.close(s, largest / (half - 0.5), f"{CALL}[1]", 1e-5)
+    if (wrong := ~(np.abs(s - want) <= 1e-5 * want)).any():
+        place = tuple(np.argwhere(wrong)[0])
+        facts = {"got": float(s[place]), "want": float(want[place])}
+        where = [int(i) for i in place]
+        raise Failed("expect.element", what=f"{CALL}[1]", where=where, **facts)
     odd = ~((q == np.floor(q)) & (q >= 0) & (q < 2 * half))
     if odd.any():
         facts = {"got": float(q[odd][0]), "bits": bits, "top": 2 * half - 1}
@@ -43,9 +52,8 @@ def compare(codes, scales, weight: np.ndarray, bits: int, size: int) -> None:
         row, column = (int(i) for i in np.unravel_index(moved.argmax(), moved.shape))
         facts = {"where": [row, column], "moved": float(moved.max()), "bits": bits}
         raise Failed("rounding_with_groups.bound", **facts)
-    if codes.dtype != torch.uint8:
-        facts = {"got": str(codes.dtype), "want": "torch.uint8"}
-        raise Failed("expect.type", what=f"{CALL}[0]", **facts)
+    expect.tensor(codes, f"{CALL}[0]", torch.uint8)
+    expect.tensor(scales, f"{CALL}[1]", torch.float32)
 
 
 HEAD = "import torch\n\n\ndef quantise(weight, bits, group_size):\n"
@@ -65,7 +73,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="rounding_with_groups",
-    version=1,
+    version=2,
     lesson="quantisation",
     stage="basic",
     title={"en": "Round with one scale a group", "zh": "分组取尺度的舍入"},
@@ -132,6 +140,37 @@ that **every** weight keeps the bound $|w - \\hat w| \\le s/2$, the largest one 
         "the largest value, not the largest absolute one": changed(
             "groups.abs().amax", "groups.amax"
         ),
+        "groups of every other weight": changed(
+            "weight.view(N, K // group_size, group_size)",
+            "weight.view(N, group_size, K // group_size).transpose(1, 2)",
+        ).replace(".view(N, K), scale", ".reshape(N, K), scale"),
+        "scales in float64": changed("scale[:, :, 0]", "scale[:, :, 0].double()"),
+        "scales with an axis too many": changed("scale[:, :, 0]", "scale"),
+        "codes in int64": changed("torch.uint8", "torch.int64"),
+        "divided in place": changed(
+            "groups / scale + half", "groups.div_(scale) + half"
+        ),
+        "the codes' range for the scale": changed("(half - 0.5)", "(2 * half - 1)"),
+    },
+    right={
+        "group by group, halves up": HEAD
+        + """    half, codes, scales = 2 ** (bits - 1), [], []
+    for row in weight:
+        for group in row.split(group_size):
+            scales.append(max(abs(w) for w in group.tolist()) / (half - 0.5))
+            q = torch.floor(group / scales[-1] + half + 0.5)
+            codes.append(torch.minimum(q, torch.tensor(2.0**bits - 1)))
+    codes = torch.cat(codes).to(torch.uint8).view_as(weight)
+    return codes, torch.tensor(scales).view(len(weight), -1)
+""",
+        "in NumPy and float64": "import numpy as np\n"
+        + HEAD
+        + """    groups = weight.double().numpy().reshape(len(weight), -1, group_size)
+    scale = np.abs(groups).max(2, keepdims=True) / (2 ** (bits - 1) - 0.5)
+    q = np.clip(np.rint(groups / scale) + 2 ** (bits - 1), 0, 2**bits - 1)
+    codes = torch.tensor(q.reshape(weight.shape), dtype=torch.uint8)
+    return [codes, torch.tensor(scale[..., 0]).float()]
+""",
     },
     points=2,
     minutes=20,
