@@ -48,7 +48,8 @@ def test_from_an_index_the_package_is_named(monkeypatch, tmp_path):
 
 def test_the_pip_is_that_of_this_interpreter(monkeypatch, tmp_path):
     """`make lab` activates nothing: a bare pip would be the system's."""
-    python = Path(sys.executable)
+    python = Path("/opt/venv/bin/python")
+    monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(
         installation.shutil, "which", lambda name: str(python.parent / name)
     )
