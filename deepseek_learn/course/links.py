@@ -118,8 +118,11 @@ def _block(block: re.Match, path: str) -> str:
     lang = _lang(path)
     tour = ("zh/" if lang == "zh" else "") + "notebooks/basic/00_tour.ipynb"
     badge = _badge(tour, lang)
-    key = f"published.{name}" if badge else f"unpublished.{name}"
-    return f"{start}{text(key, lang, badge=badge, wheel=pip_spec())}\n{end}"
+    if badge:
+        words = text(f"published.{name}", lang, badge=badge, wheel=pip_spec())
+    else:
+        words = text(f"unpublished.{name}", lang, badge=badge, wheel=pip_spec())
+    return f"{start}{words}\n{end}"
 
 
 def _badge(path: str, lang: str) -> str:
