@@ -32,7 +32,8 @@ def script(name):
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_was_measured_by_the_protocol_that_its_script_states(path):
     """A script whose protocol changed has to be run again, in full; until then its rows
-    say that they are outdated."""
+    say that they are outdated.
+    """
     source = (SCRIPTS / path.name).with_suffix(".py").read_text(encoding="utf-8")
     stated = ast.get_docstring(ast.parse(source), clean=False)
     result = read_result(path)

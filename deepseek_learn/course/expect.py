@@ -80,9 +80,9 @@ def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
 def numbers(got: Any, what: str) -> np.ndarray:
     """The answer as an array of numbers; a tensor may be of any dtype."""
     try:  # the answer may be any object, so its conversion may raise anything
-        if hasattr(got, "detach"):
+        if hasattr(got, "detach") and not got.is_complex():
             return got.detach().cpu().double().numpy()
-        if got is not None:  # which numpy would read as NaN
+        if got is not None and not np.iscomplexobj(got):  # None would be read as NaN
             # a copy, since torch takes no array with negative strides, such as x[::-1]
             return np.array(got, dtype=float, order="C")
     except Exception:

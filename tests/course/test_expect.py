@@ -55,6 +55,8 @@ class Raises:
     [
         None,
         "text",
+        torch.ones(2, dtype=torch.complex64),
+        np.ones(2, dtype=complex),
         10**400,
         [[1], [2, 3]],
         torch.ones(2).to_sparse(),
@@ -74,7 +76,7 @@ def test_array_seen_backwards_can_become_a_tensor():
 
 
 def test_tensor_is_asked_for_where_one_is_compared():
-    sentence = "`f(x)` must give a Tensor; what it gave is of type ndarray."
+    sentence = "`f(x)` must be of type Tensor; it is of type ndarray."
     assert refused(expect.close, np.ones(2), torch.ones(2), "f(x)") == sentence
 
 
@@ -153,7 +155,7 @@ def test_truth(got):
 
 @pytest.mark.parametrize("got", [1, 0.0, None, torch.tensor(True), np.array([True])])
 def test_what_only_counts_as_true_is_no_truth(got):
-    assert "must give a bool" in refused(expect.truth, got, "f(x)")
+    assert "must be of type bool" in refused(expect.truth, got, "f(x)")
 
 
 @pytest.mark.parametrize("got", [3, np.int32(3), torch.tensor(3), np.array(3)])

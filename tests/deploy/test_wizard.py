@@ -517,9 +517,7 @@ def test_without_a_compiler(fashion, tmp_path, monkeypatch):
 def test_without_onnx_runtime(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fresh = DeploymentWizard(nn.Linear(3, 2), torch.rand(1, 3))
-    with pytest.raises(
-        MissingPackageError, match=r'pip install .*\[deploy\]'
-    ):
+    with pytest.raises(MissingPackageError, match=r"pip install .*\[deploy\]"):
         fresh.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
     assert not list(tmp_path.iterdir())
 
