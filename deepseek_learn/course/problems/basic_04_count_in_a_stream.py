@@ -79,7 +79,6 @@ def keeps_nothing(answer, rng) -> None:
     for count, y in enumerate(batches.unbind(), 1):
         update(counter, y.clone())
         if count in (FIRST, FIRST + MORE):
-            frequency(counter)
             held.append(expect.call(lambda: sum(map(size, reached(counter, learners)))))
     if held[1] - held[0] > 4 * MORE:  # a list grows by 8 bytes an entry
         facts = {"first": FIRST, "all": FIRST + MORE, "more": held[1] - held[0]}
@@ -163,8 +162,8 @@ Write the class `ActivityCount`:
 
 - `update(y)` takes activations `y` `[B, C, H, W]`; `C` stays the same;
 - `frequency()` returns a float64 tensor `[C]`: over **all** positions of all pictures seen so far,
-  the share at which the channel is above zero. Zero itself is not active. It may be asked at any time;
-  the counting goes on.
+  the share at which the channel is above zero. Zero itself is not active. It may be
+  called at any time; counting goes on afterwards.
 
 The answer must be exact: the same as if all pictures had come in one batch.""",
         "zh": """激活值一批一批地到来，而且各批并不一样大：图片数不同，高和宽也不同。除了累加的总数，什么都不许保存。
@@ -203,6 +202,17 @@ The answer must be exact: the same as if all pictures had come in one batch.""",
             "self.batches.append(y.transpose(0, 1).flatten(1))",
             "return (torch.cat(self.batches, 1) > 0).double().mean(1)",
             "self.batches = []",
+        ),
+        "batches kept until asked": counter(
+            "self.batches.append(y.clone())",
+            "self.active = self.active + sum((y > 0).sum((0, 2, 3)) for y in self.batches)"
+            + NEXT
+            + "self.positions += sum(y.numel() // y.shape[1] for y in self.batches)"
+            + NEXT
+            + "self.batches.clear()"
+            + NEXT
+            + DIVIDE,
+            "self.active, self.positions, self.batches = 0, 0, []",
         ),
         "all batches kept by the class": counter(
             "ActivityCount.batches.append((self, y.tolist()))",

@@ -24,6 +24,9 @@ def check(answer, rng) -> None:
         group = int(rng.choice([16, 32, 64, 128]))
         target = core + (1 - core) * (FEWEST + SCALE / group) / FLOAT
         compare(expect.call(answer, core, target, group), FEWEST, core, target, group)
+        for near in (target - 1e-4, target + 1e-4):
+            bits = reference(core, near, group)
+            compare(expect.call(answer, core, near, group), bits, core, near, group)
 
 
 def kind(bits: float, core: float) -> str:
@@ -40,7 +43,7 @@ def reference(core: float, target: float, group: int) -> float:
 
 
 def compare(got, bits: float, core: float, target: float, group: int) -> None:
-    call = f"bits_left({core:g}, {target:g}, {group})"
+    call = f"bits_left({core}, {target}, {group})"
     if got is None:
         if bits >= FEWEST:
             raise Failed("what_a_float_core_costs.possible", call=call, bits=bits)
@@ -53,10 +56,8 @@ def compare(got, bits: float, core: float, target: float, group: int) -> None:
         raise Failed("what_a_float_core_costs.impossible", **facts)
     if abs(value - bits - SCALE / group) < CLOSE:
         raise Failed("what_a_float_core_costs.scales", call=call, scale=SCALE / group)
-    if (
-        core
-        and abs(value - (bits + SCALE / group) * (1 - core) + SCALE / group) < CLOSE
-    ):
+    unshared = (bits + SCALE / group) * (1 - core) - SCALE / group
+    if core and abs(value - unshared) < CLOSE:
         raise Failed("what_a_float_core_costs.share", call=call, rest=1 - core)
     raise Failed("expect.value", what=call, got=value, want=bits)
 
@@ -134,6 +135,10 @@ Then ask it `bits_left(0.3, 0.35, 64)`, the guide's figures, and `bits_left(0, 0
         "None only below 0": HEAD
         + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
     return bits if bits >= 0 else None
+""",
+        "None only below 1.99": HEAD
+        + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
+    return bits if bits >= 1.99 else None
 """,
         "None at exactly 2": HEAD
         + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size

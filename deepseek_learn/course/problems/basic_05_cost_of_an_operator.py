@@ -27,9 +27,11 @@ def check(answer, rng) -> None:
 
 def draw(rng, case: int) -> tuple[int, ...]:
     """Batch, heads of the keys, heads of the query for each, T, E, E_v and window."""
-    batch, heads, width, value = (int(n) for n in rng.integers(1, 6, size=4))
-    shared, length = int(rng.integers(1, 4)), int(rng.integers(6, 20))
-    window = int(rng.integers(2, length))
+    batch, heads, shared = (int(n) for n in rng.integers(1, 6, size=3))
+    width, value, length = (int(n) for n in rng.integers(7, 40, size=3))
+    window = int(rng.integers(2, length // 2 + 1))
+    if case < 3:  # no two mistakes together give what a third one gives
+        batch, heads, shared = rng.permutation([3, 5, 7]).tolist()
     edges = {3: 1, 4: length - 1, 5: length, 6: length + 1, 7: 3 * length}
     if case == 8:
         length = 1
@@ -38,16 +40,17 @@ def draw(rng, case: int) -> tuple[int, ...]:
     return batch, heads, shared, length, width, value, edges.get(case, window)
 
 
-def flops(batch, heads, shared, length, width, value, window) -> int:
+def flops(batch, heads, shared, length, width, value, window, least=0) -> int:
     places = torch.arange(length)
     back = places[:, None] - places  # how far a key lies behind its query
-    pairs = int(((back >= 0) & (back < window)).sum())
+    pairs = int(((back >= least) & (back < window)).sum())
     return 2 * batch * heads * shared * pairs * (width + value)
 
 
 def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int]:
     """What mistakes give."""
-    want = flops(batch, heads, shared, length, width, value, window)
+    sizes = batch, heads, shared, length, width, value
+    want = flops(*sizes, window)
     every = 2 * batch * heads * shared * length * (width + value)
     return {
         "macs": want // 2,
@@ -56,6 +59,10 @@ def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int
         "start": every * window,
         "value": want // (width + value) * 2 * width,
         "scores": want // (width + value) * width,
+        "wide": flops(*sizes, window + 1),
+        "own": flops(*sizes, window + 1, least=1),
+        "batch": want // batch,
+        "heads": want // (heads * shared),
     }
 
 

@@ -37,10 +37,8 @@ def edges(rng, transposed: bool) -> list[tuple]:
 
 
 def ask(answer, x, weight, groups, *options, **named) -> None:
-    given = (
-        dict(zip(("stride", "padding", "transposed"), options, strict=False)) | named
-    )
-    sizes = {"stride": 1, "padding": 0, "transposed": False} | given
+    sizes = {"stride": 1, "padding": 0, "transposed": False}
+    sizes |= dict(zip(sizes, options, strict=False)) | named
     y = shapes(x, weight, groups=groups, **sizes)
     words = [f"{key}={value}" for key, value in named.items()]
     call = f"conv_flops({', '.join(map(str, [x, weight, *options, *words]))})"
@@ -50,7 +48,7 @@ def ask(answer, x, weight, groups, *options, **named) -> None:
 
 def draw(rng) -> tuple:
     """Shapes of the input and of the weight as PyTorch keeps it, stride, padding, transposed, groups."""
-    batch, size, kernel = (int(rng.integers(*r)) for r in ((3, 6), (7, 20), (2, 5)))
+    batch, size, kernel = (int(rng.integers(*r)) for r in ((3, 6), (7, 20), (3, 6)))
     c_in, c_out = (int(rng.choice([4, 6, 8])) for _ in range(2))
     transposed, groups = bool(rng.integers(2)), int(rng.choice([1, 2]))
     stride, padding = int(rng.integers(1, 4)), int(rng.integers(0, 2))

@@ -2,6 +2,7 @@
 """Amdahl's law: the layer whose way to its roof gives the whole model the most."""
 
 from .. import expect
+from ..arguments import shown
 from ..problem import Failed, Problem
 
 CLOSE = 1e-5  # float32 is near enough
@@ -56,9 +57,9 @@ def compare(answer, layers: dict) -> None:
     whole, (time, floor) = sum(t for t, _ in layers.values()), layers[want]
     if not gains[want]:
         if name is not None:
-            raise Failed("where_to_begin.none", got=str(name))
+            raise Failed("where_to_begin.none", got=shown(name))
     elif not isinstance(name, str) or name not in layers:
-        raise Failed("where_to_begin.name", got=str(name))
+        raise Failed("where_to_begin.name", got=shown(name))
     elif name != want:
         facts = {"got": name, "ms": gains[name], "want": want, "most": gains[want]}
         raise Failed("where_to_begin.layer", **facts)
