@@ -1,41 +1,55 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Three groups as indices: each neuron in exactly one, the boundaries stated."""
 
+import numpy as np
 import torch
 
 from .. import expect
 from ..problem import Failed, Problem
 
 NAMES = ("core", "medium", "low")
+NEAR = 1e-9  # beside a boundary; float32 cannot tell it apart
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "split_neurons")
-    for _ in range(8):
-        neurons, positions = int(rng.integers(5, 40)), int(rng.integers(6, 25))
-        counts = torch.from_numpy(rng.integers(0, positions + 1, size=neurons))
-        low, high = sorted(int(c) for c in rng.integers(1, positions, size=2))
-        counts[:2] = torch.tensor([low, high])  # both boundaries occur
-        counts = counts[torch.from_numpy(rng.permutation(neurons))]
-        compare(answer, counts, positions, high, low)
+    for trial in range(10):
+        compare(answer, *draw(rng, trial))
 
 
-def compare(answer, counts: torch.Tensor, positions: int, high: int, low: int) -> None:
-    frequency = counts.double() / positions
-    arguments = frequency.clone(), high / positions, low / positions
-    groups = expect.parts(expect.call(answer, *arguments), 3, "split_neurons(...)")
-    got: list[int | None] = [None] * len(counts)
+def draw(rng, trial: int) -> tuple[torch.Tensor, float, float]:
+    """Frequencies, `high` and `low`; both occur, as do values only just beside them."""
+    neurons, positions = int(rng.integers(8, 40)), int(rng.integers(6, 25))
+    low, high = np.sort(rng.choice(np.arange(1, positions), 2, replace=False))
+    if trial == 1:
+        low = high
+    if trial == 2:  # all are medium
+        low, high = 0, positions
+    frequency = rng.integers(0, positions + 1, size=neurons) / positions
+    high, low = float(high / positions), float(low / positions)
+    edges = [low, high, low - NEAR, low + NEAR, high - NEAR, high + NEAR, 0.0, 1.0]
+    frequency[: len(edges)] = np.clip(edges, 0, 1)
+    frequency = rng.permutation(frequency)
+    if trial > 6:  # one neuron alone: in the core, low, medium
+        frequency = np.array([(high + NEAR, low - NEAR, high)[trial - 7]])
+    return torch.from_numpy(frequency), high, low
+
+
+def compare(answer, frequency: torch.Tensor, high: float, low: float) -> None:
+    values = frequency.tolist()
+    groups = expect.call(answer, frequency, high, low)
+    groups = expect.parts(groups, 3, "split_neurons(...)")
+    got: list[int | None] = [None] * len(values)
     for number, group in enumerate(groups):
-        for neuron in indices(group, f"split_neurons(...)[{number}]", len(counts)):
+        for neuron in indices(group, f"split_neurons(...)[{number}]", len(values)):
             if got[neuron] is not None:
                 names = {"first": NAMES[got[neuron]], "second": NAMES[number]}
                 raise Failed("mend_the_groups.twice", neuron=neuron, **names)
             got[neuron] = number
-    for neuron, count in enumerate(counts.tolist()):
-        want = 0 if count > high else 2 if count < low else 1
+    for neuron, value in enumerate(values):
+        want = 0 if value > high else 2 if value < low else 1
         if got[neuron] != want:
-            facts = {"neuron": neuron, "frequency": frequency[neuron].item()}
-            facts |= {"high": high / positions, "low": low / positions}
+            facts = {"neuron": neuron, "frequency": value, "high": high, "low": low}
             facts |= {"want": NAMES[want]}
             if got[neuron] is None:
                 raise Failed("mend_the_groups.lost", **facts)
@@ -44,9 +58,9 @@ def compare(answer, counts: torch.Tensor, positions: int, high: int, low: int) -
 
 def indices(group, what: str, neurons: int) -> list[int]:
     expect.tensor(group, what)
-    whole = not (group.is_floating_point() or group.is_complex())
-    if not whole or group.dtype == torch.bool or group.dim() != 1:
-        raise Failed("mend_the_groups.not_indices", what=what, got=str(group.dtype))
+    if group.dtype != torch.int64 or group.dim() != 1:
+        facts = {"got": str(group.dtype), "shape": list(group.shape)}
+        raise Failed("mend_the_groups.not_indices", what=what, **facts)
     numbers = [int(n) for n in expect.numbers(group, what)]
     outside = [n for n in numbers if not 0 <= n < neurons]
     if outside:
@@ -61,7 +75,7 @@ CORE_AND_LOW += "    low_ones = (frequency < low).nonzero()[:, 0]\n"
 
 problem = Problem(
     id="mend_the_groups",
-    version=1,
+    version=2,
     lesson="dynamic_parameter_groups",
     stage="basic",
     title={"en": "Mend the groups", "zh": "修好分组"},
@@ -134,6 +148,52 @@ A group may be empty. The order within a group does not matter.""",
         + CORE_AND_LOW.replace(">", ">=")
         + """    between = (low <= frequency) & (frequency < high)
     return core, between.nonzero()[:, 0], low_ones
+""",
+        "the lower boundary in low": HEAD
+        + CORE_AND_LOW.replace("<", "<=")
+        + """    between = (low < frequency) & (frequency <= high)
+    return core, between.nonzero()[:, 0], low_ones
+""",
+        "in float32": HEAD
+        + "    frequency = frequency.float()\n"
+        + CORE_AND_LOW
+        + """    between = (low <= frequency) & (frequency <= high)
+    return core, between.nonzero()[:, 0], low_ones
+""",
+        "indices in int32": HEAD
+        + CORE_AND_LOW
+        + """    between = (low <= frequency) & (frequency <= high)
+    return core.int(), between.nonzero()[:, 0].int(), low_ones.int()
+""",
+        "two axes": HEAD
+        + """    between = (low <= frequency) & (frequency <= high)
+    return (frequency > high).nonzero(), between.nonzero(), (frequency < low).nonzero()
+""",
+        "one index squeezed away": HEAD
+        + """    between = (low <= frequency) & (frequency <= high)
+    masks = frequency > high, between, frequency < low
+    return [mask.nonzero().squeeze() for mask in masks]
+""",
+        "sorted in place": HEAD
+        + """    order = frequency.argsort()
+    frequency.copy_(frequency[order])
+    between = (low <= frequency) & (frequency <= high)
+    masks = frequency > high, between, frequency < low
+    return [order[mask] for mask in masks]
+""",
+    },
+    right={
+        "neuron by neuron, in a list": HEAD
+        + """    groups = [[], [], []]
+    for neuron, value in enumerate(frequency.tolist()):
+        groups[0 if value > high else 2 if value < low else 1].append(neuron)
+    return [torch.tensor(group[::-1], dtype=torch.int64) for group in groups]
+""",
+        "cut out of the sorted order": HEAD
+        + """    values, order = frequency.sort()
+    start = torch.searchsorted(values, torch.tensor(low, dtype=torch.float64))
+    end = torch.searchsorted(values, torch.tensor(high, dtype=torch.float64), right=True)
+    return order[end:], order[start:end], order[:start]
 """,
     },
     points=1,

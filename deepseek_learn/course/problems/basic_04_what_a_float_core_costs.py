@@ -5,21 +5,34 @@ from .. import expect
 from ..problem import Failed, Problem
 
 FLOAT, SCALE, FEWEST = 32, 16, 2  # bits
+CLOSE = 1e-5  # float32 is near enough
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "bits_left")
-    seen = {True: 0, False: 0}
-    while min(seen.values()) < 8:
+    left = {"less than none": 4, "too few": 4, "enough": 6, "enough, no core": 2}
+    while max(left.values()) > 0:
         core = float(rng.choice([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5]))
         target = round(float(rng.uniform(0.05, 0.9)), 3)
-        group = int(rng.choice([16, 32, 64, 128]))
+        group = int(rng.choice([16, 32, 48, 64, 128]))
         bits = reference(core, target, group)
-        if abs(bits - FEWEST) < 0.01:
+        if abs(bits - FEWEST) < 0.01 or left[kind(bits, core)] == 0:
             continue  # a rounding error would decide
-        seen[bits >= FEWEST] += 1
-        got = expect.call(answer, core, target, group)
-        compare(got, bits, core, target, group)
+        left[kind(bits, core)] -= 1
+        compare(expect.call(answer, core, target, group), bits, core, target, group)
+    for core in (0, 0.5):  # exactly 2 bits, without any rounding
+        group = int(rng.choice([16, 32, 64, 128]))
+        target = core + (1 - core) * (FEWEST + SCALE / group) / FLOAT
+        compare(expect.call(answer, core, target, group), FEWEST, core, target, group)
+        for near in (target - 1e-4, target + 1e-4):
+            bits = reference(core, near, group)
+            compare(expect.call(answer, core, near, group), bits, core, near, group)
+
+
+def kind(bits: float, core: float) -> str:
+    if bits < FEWEST:
+        return "less than none" if bits < 0 else "too few"
+    return "enough" if core else "enough, no core"
 
 
 def reference(core: float, target: float, group: int) -> float:
@@ -30,27 +43,30 @@ def reference(core: float, target: float, group: int) -> float:
 
 
 def compare(got, bits: float, core: float, target: float, group: int) -> None:
-    call = f"bits_left({core:g}, {target:g}, {group})"
+    call = f"bits_left({core}, {target}, {group})"
     if got is None:
         if bits >= FEWEST:
             raise Failed("what_a_float_core_costs.possible", call=call, bits=bits)
         return
     value = float(expect.shape(got, (), call))
+    if bits >= FEWEST and abs(value - bits) <= CLOSE * bits:
+        return
     if bits < FEWEST:
         facts = {"call": call, "got": value, "bits": bits, "fewest": FEWEST}
         raise Failed("what_a_float_core_costs.impossible", **facts)
-    if abs(value - bits - SCALE / group) < 1e-6:
+    if abs(value - bits - SCALE / group) < CLOSE:
         raise Failed("what_a_float_core_costs.scales", call=call, scale=SCALE / group)
-    if core and abs(value - (bits + SCALE / group) * (1 - core) + SCALE / group) < 1e-6:
+    unshared = (bits + SCALE / group) * (1 - core) - SCALE / group
+    if core and abs(value - unshared) < CLOSE:
         raise Failed("what_a_float_core_costs.share", call=call, rest=1 - core)
-    expect.close(value, bits, call, 1e-6)
+    raise Failed("expect.value", what=call, got=value, want=bits)
 
 
 HEAD = "def bits_left(core, target, group_size):\n"
 
 problem = Problem(
     id="what_a_float_core_costs",
-    version=1,
+    version=2,
     lesson="dynamic_parameter_groups",
     stage="basic",
     title={"en": "What a float core costs", "zh": "浮点核心组的代价"},
@@ -111,6 +127,41 @@ Then ask it `bits_left(0.3, 0.35, 64)`, the guide's figures, and `bits_left(0, 0
         "rounded down": HEAD
         + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
     return int(bits) if bits >= 2 else None
+""",
+        "rounded to three decimals": HEAD
+        + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
+    return round(bits, 3) if bits >= 2 else None
+""",
+        "None only below 0": HEAD
+        + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
+    return bits if bits >= 0 else None
+""",
+        "None only below 1.99": HEAD
+        + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
+    return bits if bits >= 1.99 else None
+""",
+        "None at exactly 2": HEAD
+        + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
+    return bits if bits > 2 else None
+""",
+        "None without a core": HEAD
+        + """    bits = 32 * (target - core) / (1 - core) - 16 / group_size
+    return bits if core and bits >= 2 else None
+""",
+    },
+    right={
+        "in float32": "import numpy as np\n\n\n"
+        + HEAD
+        + """    core, target, group_size = np.float32([core, target, group_size])
+    bits = np.float32(32) * (target - core) / (1 - core) - 16 / group_size
+    if bits < 2:
+        return None
+    return np.array(bits)
+""",
+        "of a million weights": HEAD
+        + """    rest = 1e6 - 1e6 * core
+    codes = 1e6 * target * 32 - 1e6 * core * 32 - rest / group_size * 16
+    return None if codes / rest < 2 else codes / rest
 """,
     },
     points=1,

@@ -9,36 +9,71 @@ from ..problem import Failed, Problem
 
 def check(answer, rng) -> None:
     expect.function(answer, "local_attention_flops")
-    for case in range(8):
-        shared = case % 2 + 1  # heads of the query that share one of the keys
-        batch, heads, width, value = (int(n) for n in rng.integers(1, 6, size=4))
-        length = int(rng.integers(6, 20))
-        window = int(rng.integers(2, length)) if case % 4 else length + case
-        sizes = (heads * shared, width), (heads, width), (heads, value)
-        q, k, v = (torch.zeros(batch, h, length, w) for h, w in sizes)
+    for case in range(10):
+        while True:
+            sizes = draw(rng, case)
+            found = [flops(*sizes), *guesses(*sizes).values()]
+            if case > 2 or len(set(found)) == len(found):
+                break  # in the first cases each mistake has a number of its own
+        batch, heads, shared, length, width, value, window = sizes
+        shapes = (heads * shared, width), (heads, width), (heads, value)
+        q, k, v = (torch.zeros(batch, h, length, w) for h, w in shapes)
         out = torch.zeros(batch, heads * shared, length, value)
         got = expect.call(answer, q, k, v, window, out=out)
-        compare(got, q, k, v, window)
+        shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
+        call = f"local_attention_flops({shapes}, window={window}, out=...)"
+        compare(got, call, sizes)
 
 
-def compare(got, q, k, v, window: int) -> None:
-    (batch, heads, length, width), value = q.shape, v.shape[-1]
+def draw(rng, case: int) -> tuple[int, ...]:
+    """Batch, heads of the keys, heads of the query for each, T, E, E_v and window."""
+    batch, heads, shared = (int(n) for n in rng.integers(1, 6, size=3))
+    width, value, length = (int(n) for n in rng.integers(7, 40, size=3))
+    window = int(rng.integers(2, length // 2 + 1))
+    if case < 3:  # no two mistakes together give what a third one gives
+        batch, heads, shared = rng.permutation([3, 5, 7]).tolist()
+    edges = {3: 1, 4: length - 1, 5: length, 6: length + 1, 7: 3 * length}
+    if case == 8:
+        length = 1
+    if case == 9:
+        batch = heads = shared = width = value = 1
+    return batch, heads, shared, length, width, value, edges.get(case, window)
+
+
+def flops(batch, heads, shared, length, width, value, window, least=0) -> int:
     places = torch.arange(length)
     back = places[:, None] - places  # how far a key lies behind its query
-    pairs = int(((back >= 0) & (back < window)).sum())
-    want = 2 * batch * heads * pairs * (width + value)
-    call = f"local_attention_flops(q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}, window={window}, out=...)"
-    answered = float(expect.shape(got, (), call))
-    guesses = {"macs": want // 2, "keys": want * k.shape[1] // heads}
-    guesses |= {"all": 2 * batch * heads * length**2 * (width + value)}
-    guesses |= {"start": 2 * batch * heads * length * window * (width + value)}
-    guesses |= {"value": 2 * batch * heads * pairs * 2 * width}
-    guesses |= {"scores": 2 * batch * heads * pairs * width}
-    if answered != want:
-        for name, guess in guesses.items():
-            if answered == guess:
-                raise Failed(f"cost_of_an_operator.{name}", call=call)
-    expect.close(answered, want, call, 0)
+    pairs = int(((back >= least) & (back < window)).sum())
+    return 2 * batch * heads * shared * pairs * (width + value)
+
+
+def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int]:
+    """What mistakes give."""
+    sizes = batch, heads, shared, length, width, value
+    want = flops(*sizes, window)
+    every = 2 * batch * heads * shared * length * (width + value)
+    return {
+        "macs": want // 2,
+        "keys": want // shared,
+        "all": every * length,
+        "start": every * window,
+        "value": want // (width + value) * 2 * width,
+        "scores": want // (width + value) * width,
+        "wide": flops(*sizes, window + 1),
+        "own": flops(*sizes, window + 1, least=1),
+        "batch": want // batch,
+        "heads": want // (heads * shared),
+    }
+
+
+def compare(got, call: str, sizes: tuple[int, ...]) -> None:
+    want, answered = flops(*sizes), float(expect.shape(got, (), call))
+    if answered == want:
+        return
+    made = [name for name, guess in guesses(*sizes).items() if answered == guess]
+    if len(made) == 1:  # else it may be either
+        raise Failed(f"cost_of_an_operator.{made[0]}", call=call)
+    raise Failed("expect.value", what=call, got=answered, want=want)
 
 
 HEAD = "def local_attention_flops(q, k, v, window, *, out):\n"
@@ -48,7 +83,7 @@ PAIRS = """    B, heads, T, E = q.shape
 
 problem = Problem(
     id="cost_of_an_operator",
-    version=1,
+    version=2,
     lesson="profiler",
     stage="basic",
     title={"en": "The cost of an operator", "zh": "一个算子的开销"},
@@ -100,6 +135,39 @@ Return the FLOPs (1 MAC = 2 FLOPs) of both products: scores, and scores times va
         + PAIRS
         + "    return 2 * B * heads * pairs * 2 * E\n",
         "the scores only": HEAD + PAIRS + "    return 2 * B * heads * pairs * E\n",
+        "one key too many": HEAD
+        + PAIRS.replace("window)", "window + 1)")
+        + "    return 2 * B * heads * pairs * (E + v.shape[-1])\n",
+        "not the query's own place": HEAD
+        + PAIRS.replace("i + 1", "i")
+        + "    return 2 * B * heads * pairs * (E + v.shape[-1])\n",
+        "the window is taken to be shorter than the tokens": HEAD
+        + """    B, heads, T, E = q.shape
+    pairs = T * window - window * (window - 1) // 2
+    return 2 * B * heads * pairs * (E + v.shape[-1])
+""",
+        "the window is taken to be at least 2": HEAD
+        + PAIRS.replace("window)", "max(window, 2))")
+        + "    return 2 * B * heads * pairs * (E + v.shape[-1])\n",
+        "one of the batch": HEAD
+        + PAIRS
+        + "    return 2 * heads * pairs * (E + v.shape[-1])\n",
+        "changes what the operator returned": HEAD
+        + PAIRS
+        + "    out += 1\n    return 2 * B * heads * pairs * (E + out.shape[-1])\n",
+    },
+    right={
+        "a mask, counted": "import torch\n\n\n"
+        + HEAD
+        + """    seen = torch.ones(q.shape[-2], k.shape[-2]).tril().triu(1 - window)
+    return 2 * seen.sum() * (q[..., 0, :].numel() + out[..., 0, :].numel())
+""",
+        "by a formula": HEAD
+        + """    B, heads, T, E = q.shape
+    full = min(window, T)
+    pairs = T * full - full * (full - 1) / 2
+    return 2.0 * B * heads * pairs * (E + out.shape[-1])
+""",
     },
     points=2,
     minutes=15,

@@ -13,16 +13,41 @@ def check(answer, rng) -> None:
     seen = set()
     while len(seen) < 8:  # each of transposed, grouped and strided, and not
         x, weight, stride, padding, transposed, groups = draw(rng)
-        positions = shapes(x, weight, stride, padding, transposed, groups)
         seen.add((transposed, groups > 1, stride > 1))
-        got = expect.call(answer, x, weight, stride, padding, transposed)
-        call = f"conv_flops({x}, {weight}, {stride}, {padding}, {transposed})"
-        compare(got, call, x, weight, positions, transposed, groups)
+        ask(answer, x, weight, groups, stride, padding, transposed)
+    for transposed in (False, True):
+        for case in edges(rng, transposed):
+            ask(answer, *case, transposed=transposed)
+    ask(answer, (2, 4, 7, 9), (6, 4, 3, 3), 1)  # what is not given is as in the task
+
+
+def edges(rng, transposed: bool) -> list[tuple]:
+    """Input, weight, groups, stride, padding: where a formula is easily one off."""
+    n, c = int(rng.integers(4, 9)), 2 * int(rng.integers(2, 5))
+    rows = (c, c + 1) if transposed else (c + 1, c)
+    return [
+        ((3, c, 2 * n, 2 * n + 1), (*rows, 3, 3), 1, 2, 0),  # one side has a rest
+        ((1, c, n, n), (*rows, n, n), 1, 1, 0),  # one position
+        ((3, c, n, n + 1), (*rows, 1, 1), 1, 2, 0),
+        ((3, c, n, n + 1), (*rows, 2, 2), 1, 1, 2),
+        ((3, c, 2 * n, n), (c, 1, 3, 3), c, 2, 1),  # depthwise
+        ((1, 1, n, n), (1, 1, 3, 3), 1, 1, 1),
+    ]
+
+
+def ask(answer, x, weight, groups, *options, **named) -> None:
+    sizes = {"stride": 1, "padding": 0, "transposed": False}
+    sizes |= dict(zip(sizes, options, strict=False)) | named
+    y = shapes(x, weight, groups=groups, **sizes)
+    words = [f"{key}={value}" for key, value in named.items()]
+    call = f"conv_flops({', '.join(map(str, [x, weight, *options, *words]))})"
+    got = expect.call(answer, x, weight, *options, **named)
+    compare(got, call, x, weight, y, sizes["transposed"], groups)
 
 
 def draw(rng) -> tuple:
     """Shapes of the input and of the weight as PyTorch keeps it, stride, padding, transposed, groups."""
-    batch, size, kernel = (int(rng.integers(*r)) for r in ((1, 5), (7, 20), (2, 5)))
+    batch, size, kernel = (int(rng.integers(*r)) for r in ((3, 6), (7, 20), (3, 6)))
     c_in, c_out = (int(rng.choice([4, 6, 8])) for _ in range(2))
     transposed, groups = bool(rng.integers(2)), int(rng.choice([1, 2]))
     stride, padding = int(rng.integers(1, 4)), int(rng.integers(0, 2))
@@ -44,16 +69,17 @@ def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None
     from torch.utils.flop_counter import conv_flop_count
 
     want = conv_flop_count(x, weight, y, transposed=transposed)
-    value = float(expect.shape(got, (), call))
+    value = expect.whole(got, call)
+    if value == want:
+        return
     outputs = conv_flop_count(x, weight, y, transposed=False)
     guesses = {"macs": want / 2, "groups": want * groups}
     guesses |= {"input": conv_flop_count(x, weight, y, transposed=True)}
     guesses |= {"output": outputs, "picture": want / x[0]}
-    if value != want:
-        for name, guess in guesses.items():
-            if value == guess:
-                raise Failed(f"count_any_convolution.{name}", call=call)
-    expect.close(value, want, call, 0)
+    made = [name for name, guess in guesses.items() if value == guess]
+    if len(made) == 1:  # else it may be either
+        raise Failed(f"count_any_convolution.{made[0]}", call=call)
+    raise Failed("expect.value", what=call, got=value, want=want)
 
 
 HEAD = """from math import prod
@@ -70,7 +96,7 @@ COUNT = "    positions = x[0] * (x[2] * x[3] if transposed else height * width)\
 
 problem = Problem(
     id="count_any_convolution",
-    version=1,
+    version=2,
     lesson="profiler",
     stage="basic",
     title={"en": "Count any convolution", "zh": "给任意卷积计数"},
@@ -130,11 +156,49 @@ Return a whole number. There may be groups: you are not told how many, and need 
         + SIZES
         + COUNT
         + "    return 2 * prod(weight) * positions // x[0]\n",
+        "a float": HEAD + SIZES + COUNT + "    return 2.0 * prod(weight) * positions\n",
+        "rounded up": HEAD
+        + SIZES.replace("(n + 2 * padding - k)", "-(-(n + 2 * padding - k)").replace(
+            "// stride", "// stride)"
+        )
+        + COUNT
+        + "    return 2 * prod(weight) * positions\n",
+        "padding on one side": HEAD
+        + SIZES.replace("2 * padding", "padding")
+        + COUNT
+        + "    return 2 * prod(weight) * positions\n",
+        "a square picture": HEAD
+        + SIZES
+        + COUNT.replace("x[2] * x[3]", "x[2] ** 2").replace("* width", "* height")
+        + "    return 2 * prod(weight) * positions\n",
+        "another default": HEAD.replace("stride=1", "stride=2")
+        + SIZES
+        + COUNT
+        + "    return 2 * prod(weight) * positions\n",
         "groups ignored": HEAD
         + SIZES
         + COUNT
         + "    c_out = weight[1] if transposed else weight[0]\n"
         + "    return 2 * c_out * x[1] * weight[2] * weight[3] * positions\n",
+    },
+    right={
+        "over all positions": HEAD
+        + """    sizes = x[2:]
+    if not transposed:
+        sizes = [len(range(0, n + 2 * padding - weight[2] + 1, stride)) for n in sizes]
+    done = 2
+    for number in (x[0], *sizes, *weight):
+        done *= number
+    return done
+""",
+        "counted by PyTorch": "import torch\n\n\n"
+        + HEAD.split("\n", 3)[3]
+        + """    given, kernel = torch.empty(x, device="meta"), torch.empty(weight, device="meta")
+    if not transposed:
+        groups = x[1] // weight[1]
+        given = torch.conv2d(given, kernel, None, stride, padding, 1, groups)
+    return torch.tensor(2 * kernel.numel() * given[:, 0].numel())
+""",
     },
     points=2,
     minutes=15,

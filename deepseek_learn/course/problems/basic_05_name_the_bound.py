@@ -7,24 +7,33 @@ from ..problem import Failed, Problem
 BOUNDS = ("compute", "memory", "overhead")
 
 
+TIMES = (0.5, 0.9, 1.0, 1.5, 4.0)  # what is measured, in floors; below 1 is suspect
+CLOSE = 1e-5  # float32 is near enough
+
+
 def check(answer, rng) -> None:
     expect.function(answer, "judge")
-    seen = dict.fromkeys(BOUNDS, 0)
-    while min(seen.values()) < 3:
+    for bound in BOUNDS:
+        for times in TIMES:
+            given, least = draw(rng, bound, times)
+            got = expect.parts(expect.call(answer, *given), 3, "judge(...)")
+            compare(got, given, least, bound)
+
+
+def draw(rng, bound: str, times: float) -> tuple[tuple, dict[str, float]]:
+    """A layer on a machine, and its floors; `bound` is the highest by far."""
+    while True:
         flops, moved = (int(10 ** rng.uniform(3, 10)) for _ in range(2))
+        if times == 1:  # a layer that only moves, or one that only counts
+            flops, moved = (flops, 0) if bound == "compute" else (0, moved)
         calls = int(rng.integers(1, 60))
         peak, bandwidth, call_us = (
             round(float(rng.uniform(*r)), 1) for r in ((40, 900), (5, 90), (1, 9))
         )
         least = floors(flops, moved, calls, peak, bandwidth, call_us)
-        bound = max(least, key=least.get)
-        if least[bound] < 1.2 * sorted(least.values())[1]:
-            continue  # too near to another
-        measured = least[bound] * float(rng.uniform(0.8, 5))
-        seen[bound] += 1
-        given = flops, moved, calls, measured, peak, bandwidth, call_us
-        got = expect.parts(expect.call(answer, *given), 3, "judge(...)")
-        compare(got, given, least, bound)
+        if all(1.2 * least[o] < least[bound] for o in BOUNDS if o != bound):
+            measured = least[bound] * times
+            return (flops, moved, calls, measured, peak, bandwidth, call_us), least
 
 
 def floors(flops, moved, calls, peak, bandwidth, call_us) -> dict[str, float]:
@@ -35,22 +44,31 @@ def floors(flops, moved, calls, peak, bandwidth, call_us) -> dict[str, float]:
 
 def compare(got, given: tuple, least: dict[str, float], bound: str) -> None:
     call = "judge(" + ", ".join(f"{number:.6g}" for number in given) + ")"
-    name, floor, of_roof = got
+    name, highest, of_roof = got
     facts = {"call": call} | {key: f"{value:.4g}" for key, value in least.items()}
     if not isinstance(name, str) or name not in BOUNDS:
         raise Failed("name_the_bound.name", call=call, got=str(name))
     if name != bound:
         raise Failed("name_the_bound.bound", got=name, want=bound, **facts)
-    value = float(expect.shape(floor, (), f"{call}[1]"))
-    if any(abs(value / least[bound] / unit - 1) < 1e-6 for unit in (1e-3, 1e3, 1e-6)):
-        raise Failed("name_the_bound.unit", call=call, got=value, want=least[bound])
-    if abs(value / sum(least.values()) - 1) < 1e-6:
-        raise Failed("name_the_bound.sum", call=call)
-    expect.close(value, least[bound], f"{call}[1]", 1e-6 * min(1, least[bound]))
-    share = float(expect.shape(of_roof, (), f"{call}[2]"))
-    if abs(share * least[bound] / given[3] - 1) < 1e-6:
-        raise Failed("name_the_bound.inverse", call=call)
-    expect.close(share, least[bound] / given[3], f"{call}[2]", 1e-6)
+    value = float(expect.shape(highest, (), f"{call}[1]"))
+    floor = least[bound]
+    if not same(value, floor):
+        if any(same(value, floor * unit) for unit in (1e-6, 1e-3, 1e3, 1e6)):
+            raise Failed("name_the_bound.unit", call=call, got=value, want=floor)
+        if same(value, sum(least.values())):
+            raise Failed("name_the_bound.sum", call=call)
+        raise Failed("expect.value", what=f"{call}[1]", got=value, want=floor)
+    want, share = floor / given[3], float(expect.shape(of_roof, (), f"{call}[2]"))
+    if not same(share, want):
+        if same(share, 1 / want):
+            raise Failed("name_the_bound.inverse", call=call)
+        if share == 1 < want:
+            raise Failed("name_the_bound.clipped", call=call, want=want)
+        raise Failed("expect.value", what=f"{call}[2]", got=share, want=want)
+
+
+def same(got: float, want: float) -> bool:
+    return abs(got - want) <= CLOSE * want
 
 
 HEAD = "def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):\n"
@@ -64,7 +82,7 @@ HIGHEST = "    bound = max(floors, key=floors.get)\n"
 
 problem = Problem(
     id="name_the_bound",
-    version=1,
+    version=2,
     lesson="profiler",
     stage="basic",
     title={"en": "Name the bound", "zh": "说出受什么限制"},
@@ -131,7 +149,29 @@ Write `judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us)`: `move
         "never above the roof": HEAD
         + FLOORS
         + HIGHEST
-        + "    return bound, floors[bound], min(floors[bound] / measured_ms, 0.5)\n",
+        + "    return bound, floors[bound], min(floors[bound] / measured_ms, 1)\n",
+        "per cent": HEAD
+        + FLOORS
+        + HIGHEST
+        + "    return bound, floors[bound], 100 * floors[bound] / measured_ms\n",
+        "a GB of 2^30 bytes": HEAD
+        + FLOORS.replace("bandwidth / 1e6", "bandwidth / 2**30 * 1e3")
+        + HIGHEST
+        + "    return bound, floors[bound], floors[bound] / measured_ms\n",
+        "no calls counted": HEAD
+        + FLOORS
+        + HIGHEST.replace("floors, key", "list(floors)[:2], key")
+        + "    return bound, floors[bound], floors[bound] / measured_ms\n",
+    },
+    right={
+        "in float32, an array": "import numpy as np\n\n\n"
+        + HEAD
+        + """    work = np.array([flops, moved, calls], np.float32)
+    floors = work / np.array([peak * 1e6, bandwidth * 1e6, 1e3 / call_us], np.float32)
+    best = floors.argmax()
+    names = np.array(["compute", "memory", "overhead"])
+    return [names[best], floors[best], floors[best] / np.float32(measured_ms)]
+""",
     },
     points=1,
     minutes=10,

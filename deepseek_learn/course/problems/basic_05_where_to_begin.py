@@ -2,7 +2,10 @@
 """Amdahl's law: the layer whose way to its roof gives the whole model the most."""
 
 from .. import expect
+from ..arguments import shown
 from ..problem import Failed, Problem
+
+CLOSE = 1e-5  # float32 is near enough
 
 
 def check(answer, rng) -> None:
@@ -10,58 +13,65 @@ def check(answer, rng) -> None:
     cases = hidden = 0
     while cases < 8 or hidden < 3:
         layers = draw(rng)
-        saved = {name: time - floor for name, (time, floor) in layers.items()}
-        best, second = sorted(saved.values(), reverse=True)[:2]
+        gains = gain(layers)
+        best, second = sorted(gains.values(), reverse=True)[:2]
         if best - second < 1e-3:
             continue
         slowest = max(layers, key=lambda name: layers[name][0])
         farthest = min(layers, key=lambda name: layers[name][1] / layers[name][0])
-        hidden += max(saved, key=saved.get) not in (slowest, farthest)
+        hidden += max(gains, key=gains.get) not in (slowest, farthest)
         cases += 1
-        compare(ask(answer, layers), layers, saved)
-    done = {name: (time, time * 1.1) for name, (time, _) in layers.items()}
-    name, speed_up = ask(answer, done)
-    if name is not None:
-        raise Failed("where_to_begin.none", got=str(name))
-    expect.close(speed_up, 1.0, "where_to_begin(layers)[1]", 1e-6)
-
-
-def ask(answer, layers: dict) -> tuple:
-    got = expect.call(answer, dict(layers))
-    return expect.parts(got, 2, "where_to_begin(layers)")
+        compare(answer, layers)
+    time = round(float(rng.uniform(1, 5)), 3)
+    compare(answer, {"alone": (time, time / 2)})
+    compare(answer, {"done": (time, time), "open": (time, time / 4)})
+    times = [time for time, _ in layers.values()]
+    for over in (1.1, 1.0):  # above the time everywhere; just reached everywhere
+        compare(answer, {f"layer{i}": (t, t * over) for i, t in enumerate(times)})
+    compare(answer, {"suspect": (time, 2 * time), "done": (time, time)})
 
 
 def draw(rng) -> dict[str, tuple[float, float]]:
-    """Layer → (milliseconds, floor in milliseconds); one of them over its roof."""
+    """Layer → (milliseconds, floor in milliseconds); one of them far over its roof."""
     count = int(rng.integers(4, 9))
     times = rng.uniform(0.2, 6, size=count).round(3)
     reached = rng.uniform(0.1, 1.0, size=count)
     reached[times.argmax()] = rng.uniform(0.75, 1.0)  # the slowest is well made
     reached[times.argmin()] = rng.uniform(0.01, 0.1)  # the quickest is not
-    reached[times.argsort()[count // 2]] = rng.uniform(1.1, 2.5)
-    floors = (times * reached).round(3)
-    pairs = zip(times.tolist(), floors.tolist(), strict=True)
+    floors, middle = times * reached, times.argsort()[count // 2]
+    floors[middle] = times[middle] + rng.uniform(1.1, 2) * (times - floors).max()
+    pairs = zip(times.tolist(), floors.round(3).tolist(), strict=True)
     return {f"layer{i}": pair for i, pair in enumerate(pairs)}
 
 
-def compare(got: tuple, layers: dict, saved: dict[str, float]) -> None:
-    name, speed_up = got
-    want = max(saved, key=saved.get)
-    if not isinstance(name, str) or name not in layers:
-        raise Failed("where_to_begin.name", got=str(name))
-    if name != want:
-        facts = {"got": name, "ms": saved[name], "want": want, "most": saved[want]}
-        raise Failed("where_to_begin.layer", **facts)
+def gain(layers: dict) -> dict[str, float]:
+    """Milliseconds that each layer can give back."""
+    return {name: max(time - floor, 0.0) for name, (time, floor) in layers.items()}
+
+
+def compare(answer, layers: dict) -> None:
+    call = "where_to_begin(layers)"
+    name, speed_up = expect.parts(expect.call(answer, layers), 2, call)
+    gains = gain(layers)
+    want = max(gains, key=gains.get)
     whole, (time, floor) = sum(t for t, _ in layers.values()), layers[want]
-    value = float(expect.shape(speed_up, (), "where_to_begin(layers)[1]"))
-    if abs(value - time / floor) < 1e-6:
-        raise Failed("where_to_begin.whole", layer=want, got=value)
-    all_roof = whole / sum(min(pair) for pair in layers.values())
-    if abs(value - all_roof) < 1e-6:
-        raise Failed("where_to_begin.all", layer=want, got=value)
-    expect.close(
-        value, whole / (whole - saved[want]), "where_to_begin(layers)[1]", 1e-6
-    )
+    if not gains[want]:
+        if name is not None:
+            raise Failed("where_to_begin.none", got=shown(name))
+    elif not isinstance(name, str) or name not in layers:
+        raise Failed("where_to_begin.name", got=shown(name))
+    elif name != want:
+        facts = {"got": name, "ms": gains[name], "want": want, "most": gains[want]}
+        raise Failed("where_to_begin.layer", **facts)
+    value = float(expect.shape(speed_up, (), f"{call}[1]"))
+    right = whole / (whole - gains[want])
+    guesses = {"whole": time / floor, "all": whole / (whole - sum(gains.values()))}
+    if abs(value - right) <= CLOSE * right:
+        return
+    near = [key for key, g in guesses.items() if abs(value - g) <= CLOSE * g]
+    if len(near) == 1 and gains[want]:  # else it may be either
+        raise Failed(f"where_to_begin.{near[0]}", layer=want, got=value)
+    raise Failed("expect.value", what=f"{call}[1]", got=value, want=right)
 
 
 HEAD = "def where_to_begin(layers):\n"
@@ -76,7 +86,7 @@ END = "    return best, whole / (whole - saved[best])\n"
 
 problem = Problem(
     id="where_to_begin",
-    version=1,
+    version=2,
     lesson="profiler",
     stage="basic",
     title={"en": "Where to begin", "zh": "从哪里下手"},
@@ -131,10 +141,55 @@ Some floors are above the time: a suspect reading, nothing can be gained there. 
         + NONE
         + "    return best, whole / (whole - sum(saved.values()))\n",
         "a layer where nothing is to be had": HEAD + SAVED + END,
+        "a suspect reading taken for a gain": HEAD
+        + SAVED.replace("max(time - floor, 0)", "abs(time - floor)")
+        + NONE
+        + END,
+        "no gain only where floors are above the times": HEAD
+        + SAVED.replace("max(time - floor, 0)", "time - floor")
+        + NONE.replace("not saved[best]", "saved[best] < 0")
+        + END,
+        "no gain only where floors are just reached": HEAD
+        + SAVED.replace("max(time - floor, 0)", "time - floor")
+        + NONE
+        + END,
+        "nothing to gain where one floor is above the time": HEAD
+        + SAVED
+        + NONE.replace("not saved[best]", "any(f > t for t, f in layers.values())")
+        + END,
+        "suspect layers are not part of the whole": HEAD
+        + SAVED.replace("layers.values())\n", "layers.values() if time >= _)\n")
+        + NONE
+        + END,
+        "0 for no speed-up": HEAD + SAVED + NONE.replace("1.0", "0.0") + END,
+        "caps the floors in place": HEAD
+        + """    for name, (time, floor) in layers.items():
+        layers[name] = time, min(time, floor)
+"""
+        + SAVED
+        + NONE
+        + END,
         "upside down": HEAD
         + SAVED
         + NONE
         + "    return best, (whole - saved[best]) / whole\n",
+    },
+    right={
+        "in float32, an array": "import numpy as np\n\n\n"
+        + HEAD
+        + """    times, floors = np.array(list(layers.values()), np.float32).T
+    after = times.sum() - (times - np.minimum(times, floors))
+    best = after.argmin()
+    name = np.array(list(layers))[best] if times[best] > floors[best] else None
+    return [name, times.sum() / after[best]]
+""",
+        "by trying each": HEAD
+        + """    def whole(improved=None):
+        return sum(min(t, f) if n == improved else t for n, (t, f) in layers.items())
+
+    best = min([None, *layers], key=whole)
+    return best, whole() / whole(best)
+""",
     },
     points=2,
     minutes=15,
