@@ -80,8 +80,8 @@ class Profile(Report):
         """The table, units in the names of the columns.
 
         Args:
-            by: "layer": a row a module in the order of the tree; "operator": a row a
-                kind of operator, the slowest first.
+            by: "layer": a row a module in the order of the tree, with the shape of what
+                it returns; "operator": a row a kind of operator, the slowest first.
             inclusive: a module's figures contain those of the modules in it.
 
         Raises:
@@ -102,6 +102,7 @@ class Profile(Report):
         if inclusive:
             figures = _inclusive(figures)
         figures.insert(0, "type", self.layers["type"])
+        figures.insert(1, "output_shape", self.layers["output_shape"])
         return figures.astype({"calls": int, "parameters": int})
 
     def _figures(self, by: str) -> pd.DataFrame:
