@@ -115,7 +115,7 @@ _ELEMENT = set(
     _upsample_nearest_exact2d adaptive_max_pool2d_backward adaptive_max_pool3d
     _weight_norm_interface _weight_norm_interface_backward dequantize
     quantize_per_tensor fake_quantize_per_tensor_affine_cachemask polar complex renorm
-    rrelu_with_noise isin""".split()  # noqa: SIM905
+    rrelu_with_noise isin floor_divide""".split()  # noqa: SIM905
 )
 # Copies, gathers and new tensors: bytes, no arithmetic.
 _MOVE = set(
@@ -157,11 +157,11 @@ def kind_of(func) -> str:
     reduction = getattr(torch.Tag, "reduction", None)  # newer than our floor
     if torch.Tag.pointwise in func.tags or (reduction and reduction in func.tags):
         return "element"
-    # what writes in place is not always tagged as its twin is
-    twin = name if name.startswith("_") else name.rstrip("_")
-    if name in _ELEMENT or twin in _ELEMENT or _is_pointwise(twin):
-        return "element"
-    return "uncounted"
+    # what writes in place, and a gradient, is not always tagged as its twin is
+    twin = name.rstrip("_")
+    twins = (name, twin, twin.removesuffix("_backward"))
+    known = any(n in _ELEMENT or _is_pointwise(n) for n in twins)
+    return "element" if known else "uncounted"
 
 
 def _is_pointwise(name: str) -> bool:

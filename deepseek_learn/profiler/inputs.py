@@ -12,11 +12,11 @@ def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
     Raises:
         ValueError: for what is neither a shape nor several.
     """
-    alone = not any(isinstance(size, Sequence) for size in input_size)
-    sizes = [input_size] if alone else list(input_size)
-    if not sizes or not all(_is_shape(size) for size in sizes):
+    sizes = [input_size] if _is_shape(input_size) else input_size
+    several = isinstance(sizes, Sequence) and not isinstance(sizes, str)
+    if not several or not sizes or not all(_is_shape(size) for size in sizes):
         raise ValueError(
-            f"input_size must be a shape of whole numbers from 0, such as "
+            f"input_size must be a shape of whole numbers from 1, such as "
             f"(1, 3, 224, 224), or several; got {input_size!r}."
         )
     weights = [p for p in model.parameters() if p.is_floating_point()]
@@ -27,6 +27,9 @@ def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
 
 
 def _is_shape(size: object) -> bool:
-    return isinstance(size, Sequence) and all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in size
+    return (
+        isinstance(size, Sequence)
+        and not isinstance(size, str)
+        and len(size) > 0
+        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
     )

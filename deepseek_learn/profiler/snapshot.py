@@ -70,7 +70,6 @@ class Snapshot:
             self._known[id(item)] = item
             if issubclass(type(item), Tensor):
                 waiting += self._add_tensor(item)
-                continue
             for remember in _ways(item):
                 undo, inside = remember(item)
                 self._undo.append(undo)
@@ -114,7 +113,7 @@ def _ways(item: Any) -> Iterator[Callable[[Any], Memory]]:
 def _may_enter(kind: type) -> bool:
     package, _, rest = kind.__module__.partition(".")
     if package == "torch":  # a compiled module is one of `torch._dynamo`'s
-        return issubclass(kind, nn.Module) or not rest.startswith("_")
+        return issubclass(kind, nn.Module | Tensor) or not rest.startswith("_")
     return package not in sys.stdlib_module_names or package in _STANDARD
 
 
