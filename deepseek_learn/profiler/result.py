@@ -87,8 +87,7 @@ class Profile(Report):
         Raises:
             ValueError: for another `by`.
         """
-        if by not in ("layer", "operator"):
-            raise ValueError(f'by must be "layer" or "operator"; got {by!r}.')
+        check_by(by)
         figures = self._figures(by)
         if by == "operator":
             return figures.sort_values("latency_ms", ascending=False)
@@ -195,6 +194,12 @@ class Profile(Report):
         from .page import write
 
         return write(self, Path(path))
+
+
+def check_by(by: str) -> None:
+    """Refuse what no table has a row for."""
+    if by not in ("layer", "operator"):
+        raise ValueError(f'by must be "layer" or "operator"; got {by!r}.')
 
 
 def _places(paths: pd.Series) -> str:
