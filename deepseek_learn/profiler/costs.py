@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from ..registry import Registry
-from .tensor_state import has_storage
+from .tensor_state import within
 
 # "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours come before
 # PyTorch's own table (`torch.utils.flop_counter`), which misses these.
@@ -177,9 +177,8 @@ def tensors(tree: Any) -> list[Tensor]:
 
 def traffic(some: list[Tensor]) -> int:
     """Bytes that reading or writing these tensors once moves; an expanded one is small."""
-    return sum(
-        min(t.nbytes, t.untyped_storage().nbytes()) for t in some if has_storage(t)
-    )
+    plain = [part for tensor in some for part in within(tensor)]
+    return sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in plain)
 
 
 def _real(out: Any) -> int:

@@ -87,6 +87,13 @@ def _same_place(one: Tensor, two: Tensor) -> bool:
     )
 
 
+def within(tensor: Tensor) -> list[Tensor]:
+    """The tensors with storages that it consists of: most often itself alone."""
+    if has_storage(tensor):
+        return [tensor]
+    return [inner for part in parts(tensor) for inner in within(part)]
+
+
 def parts(tensor: Tensor) -> list[Tensor]:
     """The tensors inside a sparse, nested or wrapping one; none in a plain one."""
     if hasattr(tensor, "__tensor_flatten__"):

@@ -156,42 +156,6 @@ def test_a_lazy_model_stays_lazy(train):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("inplace", [False, True])
-@pytest.mark.parametrize(
-    "kind", [nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Mish, nn.SiLU, nn.ReLU6]
-)
-def test_activations_are_elements_in_place_too(kind, inplace, train):
-    found = plain(nn.Sequential(nn.Linear(4, 4), kind(inplace=inplace)), X, train)
-    assert not len(found.uncounted)
-
-
-def test_a_complex_multiply_add_is_four_real_ones():
-    model = nn.Linear(4, 4, dtype=torch.complex64)
-    x = torch.randn(2, 4, dtype=torch.complex64)
-    assert plain(model, x).macs == 4 * ONE
-    assert plain(model, x, train=True).macs == 2 * 4 * ONE
-    products = {
-        lambda self, x: x @ x[0]: 2 * 4,
-        lambda self, x: torch.dot(x[0], x[1]): 4,
-        lambda self, x: torch.vdot(x[0], x[1]): 4,
-        lambda self, x: torch.outer(x[0], x[1]).addr(x[0], x[1]): 16,
-        lambda self, x: torch.addmv(x[:, 0], x, x[0]): 2 * 4,
-        lambda self, x: x[None] @ x.T[None]: 2 * 2 * 4,
-        lambda self, x: torch.addbmm(x[:, :2], x[None], x.T[None]): 2 * 2 * 4,
-    }
-    for function, macs in products.items():
-        assert plain(Model(function), x).macs == 4 * macs
-
-
-def test_a_complex_convolution():
-    model = nn.Conv1d(2, 3, 3, dtype=torch.complex64)
-    x = torch.randn(1, 2, 7, dtype=torch.complex64)
-    one = 5 * 3 * 2 * 3
-    # PyTorch makes three real ones of it (Gauss), or calls one of complex numbers
-    assert plain(model, x).macs in (3 * one, 4 * one)
-
-
 def test_sparse_and_nested_inputs():
     sparse = torch.eye(4).to_sparse()
     found = plain(Model(lambda self, x: torch.sparse.mm(x, self.layer.weight)), sparse)
