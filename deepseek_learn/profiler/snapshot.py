@@ -12,12 +12,13 @@ import dis
 import functools
 import io
 import itertools
+import operator
 import random
 import sys
 import sysconfig
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ _ATOMS = (
     types.TracebackType, torch.dtype, torch.device, torch.layout, torch.memory_format,
     weakref.ref, *weakref.ProxyTypes, io.IOBase, Enum,
 )  # fmt: skip
+_CLEARABLE = {dict, collections.OrderedDict, list, set, collections.deque}
 # of the standard library's classes only these hold what a model may keep
 _STANDARD = ("builtins", "collections", "dataclasses", "functools", "types", "argparse")
 _INSTALLED = [
@@ -56,6 +58,7 @@ class Snapshot:
     def __init__(self, *roots: Any):
         self.tensors: list[TensorState] = []
         self._known: dict[int, Any] = {}  # kept alive: an id must stay one object's
+        self._empty: list[Any] = []
         self._undo: list[Callable[[], str | None]] = []
         self.add(*roots)
 
@@ -70,13 +73,20 @@ class Snapshot:
             self._known[id(item)] = item
             if issubclass(type(item), Tensor):
                 waiting += self._add_tensor(item)
+            # hundreds of hook tables: these are quickly looked through
+            if type(item) in _CLEARABLE and not item:
+                self._empty.append(item)
+                continue
             for remember in _ways(item):
                 undo, inside = remember(item)
-                self._undo.append(undo)
+                if undo is not _nothing:
+                    self._undo.append(undo)
                 waiting += inside
 
     def put_back(self) -> list[str]:
         """Write back whatever differs; returns what nothing can bring back."""
+        for container in [c for c in self._empty if c]:
+            container.clear()
         problems = [undo() for undo in self._undo]
         problems += [state.put_back() for state in self.tensors]
         return [problem for problem in problems if problem]
@@ -88,26 +98,25 @@ class Snapshot:
         return parts(tensor)
 
 
-def _ways(item: Any) -> Iterator[Callable[[Any], Memory]]:
+def _ways(item: Any) -> list[Callable[[Any], Memory]]:
     """The functions that remember the object: its contents, and its attributes."""
-    kind = type(item)
-    if issubclass(kind, type):
-        if _is_users(item):
-            yield _class
-        return
+    if issubclass(type(item), type):
+        return [_class] if _is_users(item) else []
+    return _ways_of(type(item))
+
+
+@functools.cache
+def _ways_of(kind: type) -> list[Callable[[Any], Memory]]:
     if kind is types.FunctionType:
-        yield _function
-        return
-    for kinds, remember in _CONTENTS:
-        if issubclass(kind, kinds):
-            yield remember
+        return [_function]
+    found = [remember for kinds, remember in _CONTENTS if issubclass(kind, kinds)]
     if _may_enter(kind):
-        if type(getattr(item, "__dict__", None)) is dict:
-            yield _attributes
+        found.append(_attributes)
         if any("__slots__" in vars(base) for base in kind.__mro__):
-            yield _slots
+            found.append(_slots)
         if any(_is_users(base) for base in kind.__mro__):
-            yield lambda _: (_nothing, kind.__mro__)
+            found.append(lambda _: (_nothing, kind.__mro__))
+    return found
 
 
 def _may_enter(kind: type) -> bool:
@@ -136,15 +145,15 @@ def _dict(item: dict) -> Memory:
     kind = (
         collections.OrderedDict if isinstance(item, collections.OrderedDict) else dict
     )
-    saved = list(dict.items(item))
+    keys, values = list(dict.keys(item)), list(dict.values(item))
 
     def undo() -> None:
-        if not _same(_flat(dict.items(item)), _flat(saved)):
+        if not (_same(dict.keys(item), keys) and _same(dict.values(item), values)):
             kind.clear(item)
-            for key, value in saved:
+            for key, value in zip(keys, values, strict=True):
                 kind.__setitem__(item, key, value)
 
-    return undo, _flat(saved)
+    return undo, keys + values
 
 
 def _list(item: list) -> Memory:
@@ -204,16 +213,8 @@ def _array(item: np.ndarray) -> Memory:
 
 
 def _attributes(item: Any) -> Memory:
-    """`vars(item)`, and the class: a lazy module changes its own."""
-    kind = type(item)
-    undo_dict, inside = _dict(vars(item))
-
-    def undo() -> None:
-        if type(item) is not kind:
-            item.__class__ = kind
-        undo_dict()
-
-    return undo, inside
+    space = getattr(item, "__dict__", None)
+    return _nothing, [space] if type(space) is dict else ()
 
 
 def _slots(item: Any) -> Memory:
@@ -363,14 +364,9 @@ def _bit_generator(item: np.random.BitGenerator) -> Memory:
     return undo, ()
 
 
-def _same(one: Iterable, two: Iterable) -> bool:
+def _same(one: Collection, two: list) -> bool:
     """Whether both hold the same objects in the same order."""
-    one, two = list(one), list(two)
-    return len(one) == len(two) and all(a is b for a, b in zip(one, two, strict=True))
-
-
-def _flat(pairs: Iterable[tuple]) -> list:
-    return list(itertools.chain.from_iterable(pairs))
+    return len(one) == len(two) and all(map(operator.is_, one, two))
 
 
 _BUILT_IN_ITERATORS = (
