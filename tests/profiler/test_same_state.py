@@ -107,7 +107,8 @@ class Counts(Lin):
         type(self).calls += 1
         self.number += 1
         self.items.append(self.number)
-        self.table["new"] = self.table.pop("old", 0)
+        self.table.move_to_end("old")
+        self.table["new"] = self.number
         self.values += 1
         self.names.add(self.number)
         self.queue.append(self.number)
