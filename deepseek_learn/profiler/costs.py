@@ -290,10 +290,9 @@ def _packed_product(x, weight, *args, out, **kwargs) -> int:
 
 @operator_costs.register("aten._grouped_mm")
 def _grouped_product(x, weight, *args, out, **kwargs) -> int:
-    """Each token times its expert's `[K, N]`; or, both 2-D, an outer product a group."""
-    if x.dim() == weight.dim() == 2:
-        return 2 * x.numel() * weight.shape[-1]
-    return 2 * x.numel() * out.shape[-1]
+    """Each token times its expert's `[K, N]`; one group's part where x alone is 3-D."""
+    part = x[0] if x.dim() > weight.dim() else x
+    return 2 * part.numel() * out.shape[-1]
 
 
 @operator_costs.register("aten.convolution_backward")

@@ -10,6 +10,7 @@ from deepseek_learn import zoo
 from deepseek_learn.dpg.layers import DPGLayer
 from deepseek_learn.profiler import Cost, layer_costs, operator_costs, profile
 from deepseek_learn.profiler.costs import (
+    KINDS,
     has_formula,
     kind_of,
     operator_flops,
@@ -280,9 +281,24 @@ FORMULAS = {
     "experts' gradients": (  # an outer product a group: 4 x 9 times 9 x 5 in all
         aten._grouped_mm.default, (empty(4, 9), empty(9, 5)), empty(2, 4, 5), 4 * 9 * 5,
     ),
+    "each expert's columns": (  # 3 x 4 times its own share of the 4 x 9
+        aten._grouped_mm.default, (empty(2, 3, 4), empty(4, 9)), empty(3, 9), 3 * 4 * 9,
+    ),
+    "experts of equal size": (
+        aten._grouped_mm.default,
+        (empty(2, 3, 4), empty(2, 4, 5)), empty(2, 3, 5), 2 * 3 * 4 * 5,
+    ),
     "convolution of oneDNN": (
         torch.ops.mkldnn._convolution_pointwise.default,
         (empty(2, 3, 10, 10), empty(8, 3, 3, 3)), empty(2, 8, 8, 8), 2 * 64 * 8 * 27,
+    ),
+    "convolution of oneDNN's own tensors": (
+        aten.mkldnn_convolution.default,
+        (empty(2, 3, 10, 10), empty(8, 3, 3, 3)), empty(2, 8, 8, 8), 2 * 64 * 8 * 27,
+    ),
+    "linear of oneDNN's own tensors": (
+        aten.mkldnn_linear.default,
+        (empty(2, 3, 4), empty(5, 4)), empty(2, 3, 5), 2 * 3 * 4 * 5,
     ),
     "linear of oneDNN": (
         torch.ops.mkldnn._linear_pointwise.default,
@@ -331,12 +347,26 @@ KINDS_OF = {
 }  # fmt: skip
 
 
+def test_there_are_no_other_kinds():
+    assert set(KINDS) == {*KINDS_OF, "product"}
+
+
 @pytest.mark.parametrize("kind", KINDS_OF)
 def test_kinds_of_operators(kind):
     for name in KINDS_OF[kind]:
         packet = getattr(aten, name)
         overloads = [getattr(packet, o) for o in packet.overloads()]
         assert kind in {kind_of(o) for o in overloads}, name
+
+
+def test_an_operator_that_calls_functions_has_no_kind_of_its_own():
+    assert kind_of(torch.ops.higher_order.cond) == "uncounted"
+
+
+def test_a_tag_is_enough_to_be_a_reduction():
+    tag = getattr(torch.Tag, "reduction", None)
+    tagged = [o for o in (aten.nansum.default, aten.aminmax.default) if tag in o.tags]
+    assert all(kind_of(o) == "element" for o in tagged)
 
 
 def test_traffic_is_each_tensors_bytes_and_an_expanded_ones_once():
