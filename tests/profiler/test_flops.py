@@ -1,5 +1,7 @@
 """FLOPs equal the count by hand, however an operation is called."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -330,6 +332,25 @@ def test_a_fourier_transform_costs_5_n_log_n():
         assert operator_flops(operator, args, {}, out) == by_hand
 
 
+def test_a_convolutions_backward_counts_the_gradients_that_are_asked_for():
+    grad, x, weight = empty(2, 8, 8, 8), empty(2, 3, 10, 10), empty(8, 3, 3, 3)
+    one = 2 * 2 * 64 * 8 * 27
+    for wanted in ((True, True, True), (True, False, True), (False, True, False)):
+        args = (grad, x, weight, [8], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted)
+        found = operator_flops(aten.convolution_backward.default, args, {}, (x, weight))
+        assert found == one * sum(wanted[:2])  # the bias has no product
+
+
+def test_an_answer_given_beforehand_is_no_argument_of_the_formula():
+    a, b, out = empty(3, 4), empty(4, 5), empty(3, 5)
+    assert operator_flops(aten.mm.out, (a, b), {"out": out}, out) == 2 * 60
+
+
+def test_a_cost_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Cost(1, 2, 3).flops = 4
+
+
 def test_no_formula_no_number():
     x = torch.ones(2)
     assert operator_flops(aten.relu.default, (x,), {}, x) is None
@@ -361,6 +382,7 @@ def test_kinds_of_operators(kind):
 
 def test_an_operator_that_calls_functions_has_no_kind_of_its_own():
     assert kind_of(torch.ops.higher_order.cond) == "uncounted"
+    assert kind_of(torch.ops.prim.layout.default) == "view"  # it only asks
 
 
 def test_a_tag_is_enough_to_be_a_reduction():
