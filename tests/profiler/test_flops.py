@@ -344,6 +344,8 @@ def test_a_convolutions_backward_counts_the_gradients_that_are_asked_for():
 def test_an_answer_given_beforehand_is_no_argument_of_the_formula():
     a, b, out = empty(3, 4), empty(4, 5), empty(3, 5)
     assert operator_flops(aten.mm.out, (a, b), {"out": out}, out) == 2 * 60
+    y, x = empty(3), empty(4)
+    assert operator_flops(aten.mv.out, (a, x), {"out": y}, y) == 2 * 12
 
 
 def test_a_cost_cannot_be_changed():
@@ -383,6 +385,16 @@ def test_kinds_of_operators(kind):
 def test_an_operator_that_calls_functions_has_no_kind_of_its_own():
     assert kind_of(torch.ops.higher_order.cond) == "uncounted"
     assert kind_of(torch.ops.prim.layout.default) == "view"  # it only asks
+
+
+def test_a_tag_is_enough_to_be_pointwise():
+    @torch.library.custom_op(
+        "profiled::negative", mutates_args=(), tags=(torch.Tag.pointwise,)
+    )
+    def negative(x: torch.Tensor) -> torch.Tensor:
+        return -x
+
+    assert kind_of(torch.ops.profiled.negative.default) == "element"
 
 
 def test_a_tag_is_enough_to_be_a_reduction():
