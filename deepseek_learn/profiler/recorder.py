@@ -45,7 +45,7 @@ class Operator:
     bytes_read: int
     bytes_written: int
     out_bytes: int
-    output_shape: tuple
+    output_shape: tuple = ()
 
 
 @dataclass(frozen=True)
