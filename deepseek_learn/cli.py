@@ -113,8 +113,20 @@ def profile(
     """
     from .named_models import model_and_example
     from .profiler import profile as run
+    from .profiler.result import check_by
 
-    found = run(*model_and_example(what, shape), train=train)
+    check_by(by)  # not after a minute of profiling
+    if html and html.is_dir():
+        raise ValueError(f"html must be a file to write; got the folder {html}.")
+    model, example = model_and_example(what, shape)
+    try:
+        found = run(model, example, train=train)
+    except (DeepSeekLearnError, ValueError):
+        raise
+    except Exception as error:  # whatever a model raises about its input
+        on = f"an input of shape {shape}" if shape else "its example"
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DeepSeekLearnError(f"{what} does not run on {on}: {first}") from error
     typer.echo(
         found.to_frame(by, inclusive=True).to_string(float_format="{:.4g}".format)
     )

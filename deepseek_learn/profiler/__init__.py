@@ -13,6 +13,7 @@ _LAZY = {
     "ModelProfiler": "model_profiler",
     "Profile": "result",
     "Roof": "roof",
+    "UnsteadyModelError": "restoring",
     "Verdict": "verdicts",
     "layer_costs": "costs",
     "measure": "roof",

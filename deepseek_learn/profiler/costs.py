@@ -1,6 +1,7 @@
 """What an operator costs: multiply-adds by formula, bytes by its tensors.
 
-A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs. Counted are the
+A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs; one of complex
+numbers is four of real ones. Counted are the
 products: matrix products, convolutions, attention, recurrent layers. Element-wise work,
 norms and reductions are counted as `element_ops`, apart from the FLOPs, as the field
 does. An attention's causal mask is not discounted. What no rule knows is *uncounted*,
@@ -14,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from ..registry import Registry
+from .tensor_state import within
 
 # "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours come before
 # PyTorch's own table (`torch.utils.flop_counter`), which misses these.
@@ -48,15 +51,26 @@ class Cost:
 
 
 def operator_flops(func, args: tuple, kwargs: dict, out: Any) -> float | None:
-    """FLOPs of one call of the ATen operator `func`; None where no formula knows it."""
-    packet = func._overloadpacket
+    """FLOPs of one call of the operator `func`; None where no formula knows it."""
+    packet = packet_of(func)
     name = str(packet)
     given = {key: value for key, value in kwargs.items() if key != "out"}
     if name in operator_costs:
         return operator_costs[name](*args, out=out, **given)
     if packet in flop_registry:
-        return flop_registry[packet](*args, **given, out_val=out)
+        return flop_registry[packet](*args, **given, out_val=out) * _real(out)
     return None
+
+
+def has_formula(func) -> bool:
+    """Whether `operator_flops` knows the operator."""
+    packet = packet_of(func)
+    return str(packet) in operator_costs or packet in flop_registry
+
+
+def packet_of(func):
+    """An operator without its overload; one that calls functions has none."""
+    return getattr(func, "_overloadpacket", func)
 
 
 def layer_cost(layer: nn.Module):
@@ -92,7 +106,16 @@ _ELEMENT = set(
     binary_cross_entropy_with_logits cumsum cumprod sum mean var var_mean std amax amin
     max min argmax argmin topk sort norm linalg_vector_norm prod any all
     _foreach_norm gelu_backward glu glu_backward _thnn_fused_lstm_cell
-    _thnn_fused_gru_cell histc bincount multinomial unique_dim _unique2""".split()  # noqa: SIM905
+    _thnn_fused_gru_cell histc bincount multinomial unique_dim _unique2 hardswish
+    hardswish_backward smooth_l1_loss smooth_l1_loss_backward huber_loss
+    huber_loss_backward log_sigmoid_forward log_sigmoid_backward _prelu_kernel
+    _prelu_kernel_backward _safe_softmax std_mean count_nonzero cummax cummin
+    logcumsumexp grid_sampler_2d grid_sampler_2d_backward grid_sampler_3d
+    grid_sampler_3d_backward upsample_nearest1d upsample_linear1d
+    _upsample_nearest_exact2d adaptive_max_pool2d_backward adaptive_max_pool3d
+    _weight_norm_interface _weight_norm_interface_backward dequantize
+    quantize_per_tensor fake_quantize_per_tensor_affine_cachemask polar complex renorm
+    rrelu_with_noise isin floor_divide""".split()  # noqa: SIM905
 )
 # Copies, gathers and new tensors: bytes, no arithmetic.
 _MOVE = set(
@@ -107,7 +130,10 @@ _MOVE = set(
     col2im pixel_shuffle pixel_unshuffle slice_backward select_backward unfold_backward
     slice_scatter select_scatter split_with_sizes_copy convert_element_type
     _local_scalar_dense is_nonzero equal channel_shuffle contiguous one_hot
-    lift_fresh_copy""".split()  # noqa: SIM905
+    lift_fresh_copy reflection_pad1d reflection_pad3d replication_pad1d
+    replication_pad3d reflection_pad2d_backward replication_pad2d_backward index_fill
+    index_fill_ diag_embed diagonal_scatter diagonal_backward take tril_ triu_
+    tril_indices triu_indices block_diag""".split()  # noqa: SIM905
 )
 # They neither read nor write what the tensors hold.
 _VIEW = set(
@@ -121,17 +147,27 @@ _VIEW = set(
 @cache
 def kind_of(func) -> str:
     """Which of `KINDS` the operator is, if no formula counts it: never "product"."""
+    if not isinstance(func, OpOverload):  # an operator that calls functions
+        return "uncounted"
     name = func._overloadpacket.__name__
-    if func.is_view or name in _VIEW:
+    if func.is_view or name in _VIEW or func.namespace == "prim":
         return "view"
     if name in _MOVE:
         return "move"
     reduction = getattr(torch.Tag, "reduction", None)  # newer than our floor
     if torch.Tag.pointwise in func.tags or (reduction and reduction in func.tags):
         return "element"
-    return (
-        "element" if name in _ELEMENT or name.rstrip("_") in _ELEMENT else "uncounted"
-    )
+    # what writes in place, and a gradient, is not always tagged as its twin is
+    twin = name.rstrip("_")
+    twins = (name, twin, twin.removesuffix("_backward"))
+    known = any(n in _ELEMENT or _is_pointwise(n) for n in twins)
+    return "element" if known else "uncounted"
+
+
+def _is_pointwise(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = packet.overloads() if packet else ()
+    return any(torch.Tag.pointwise in getattr(packet, o).tags for o in overloads)
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -141,11 +177,13 @@ def tensors(tree: Any) -> list[Tensor]:
 
 def traffic(some: list[Tensor]) -> int:
     """Bytes that reading or writing these tensors once moves; an expanded one is small."""
-    return sum(
-        min(t.nbytes, t.untyped_storage().nbytes())
-        for t in some
-        if t.layout is torch.strided and not t.is_nested
-    )
+    plain = [part for tensor in some for part in within(tensor)]
+    return sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in plain)
+
+
+def _real(out: Any) -> int:
+    """Real multiply-adds in one of the answer's: a complex one is four."""
+    return 4 if any(t.is_complex() for t in tensors(out)) else 1
 
 
 # --- formulas that PyTorch's table misses -------------------------------------------
@@ -216,29 +254,29 @@ def _cudnn_rnn(x, weight, *args, out, **kwargs) -> int:
 @operator_costs.register("aten.dot")
 @operator_costs.register("aten.vdot")
 def _dot(a, b, *, out, **kwargs) -> int:
-    return 2 * a.numel()
+    return 2 * a.numel() * _real(out)
 
 
 @operator_costs.register("aten.mv")
 def _mv(matrix, vector, *, out, **kwargs) -> int:
-    return 2 * matrix.numel()
+    return 2 * matrix.numel() * _real(out)
 
 
 @operator_costs.register("aten.addmv")
 @operator_costs.register("aten.addmv_")
 def _addmv(y, matrix, vector, *, out, **kwargs) -> int:
-    return 2 * matrix.numel()
+    return 2 * matrix.numel() * _real(out)
 
 
 @operator_costs.register("aten.addr")
 def _addr(y, a, b, *, out, **kwargs) -> int:
-    return 2 * a.numel() * b.numel()
+    return 2 * a.numel() * b.numel() * _real(out)
 
 
 @operator_costs.register("aten.addbmm")
 @operator_costs.register("aten.addbmm_")
 def _addbmm(y, a, b, *, out, **kwargs) -> int:
-    return 2 * a.numel() * b.shape[-1]
+    return 2 * a.numel() * b.shape[-1] * _real(out)
 
 
 @operator_costs.register("aten._int_mm")
@@ -252,10 +290,9 @@ def _packed_product(x, weight, *args, out, **kwargs) -> int:
 
 @operator_costs.register("aten._grouped_mm")
 def _grouped_product(x, weight, *args, out, **kwargs) -> int:
-    """Each token times its expert's `[K, N]`; or, both 2-D, an outer product a group."""
-    if x.dim() == weight.dim() == 2:
-        return 2 * x.numel() * weight.shape[-1]
-    return 2 * x.numel() * out.shape[-1]
+    """Each token times its expert's `[K, N]`; one group's part where x alone is 3-D."""
+    part = x[0] if x.dim() > weight.dim() else x
+    return 2 * part.numel() * out.shape[-1]
 
 
 @operator_costs.register("aten.convolution_backward")
@@ -263,7 +300,7 @@ def _convolution_backward(grad, x, weight, *args, out, **kwargs) -> int:
     """Each gradient costs a forward. PyTorch's table has it wrong for grouped ones."""
     transposed, mask = args[4], args[7]
     forward = conv_flop_count(x.shape, weight.shape, grad.shape, transposed)
-    return forward * (mask[0] + mask[1])
+    return forward * (mask[0] + mask[1]) * _real(out)
 
 
 @operator_costs.register("aten.mkldnn_convolution")
@@ -276,7 +313,7 @@ def _mkldnn_convolution(x, weight, *args, out, **kwargs) -> int:
 @operator_costs.register("aten.mkldnn_linear")
 @operator_costs.register("aten.linear")
 def _linear(x, weight, *args, out, **kwargs) -> int:
-    return 2 * x.numel() * out.shape[-1]
+    return 2 * x.numel() * out.shape[-1] * _real(out)
 
 
 @operator_costs.register("aten._fft_r2c")

@@ -1,29 +1,31 @@
 """Profile a model: count once, time several times in turn with plain passes, once for
-the allocator. The model, its gradients, buffers, mode and hooks are left as they were.
+the allocator. All passes start from the same state, and all is left as it was found.
 """
 
-import dataclasses
 import statistics
 import time
 from collections import Counter as Multiset
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from ..bar import Bar
 from ..catalogue import text
-from .costs import Cost, tensors
+from .control_flow import in_python
+from .costs import tensors
+from .inputs import random_inputs
 from .memory import live, peak_bytes
 from .module_paths import ModulePaths
 from .recorder import Counter, Operator, Timer
-from .restoring import as_it_was, on
+from .restoring import UnsteadyModelError, as_it_was, materialized, on
 from .result import Profile
 from .roof import measure
+from .shapes import in_words, leaves
 from .weights import distribution
 
 Loss = Callable[[Any], Tensor]
@@ -34,17 +36,25 @@ SHOW_BAR_S = 2.0  # a profile that takes longer shows a progress bar
 
 def profile(
     model: nn.Module,
-    example: Any,
+    example: Any = None,
     train: bool = False,
     *,
+    input_size: Sequence | None = None,
     loss: Loss | None = None,
     repeats: int = 5,
     progress: bool | None = None,
 ) -> Profile:
     """What one forward pass of `model` on `example`, or one training step, costs.
 
+    Every pass starts from the same state, and model, arguments (a cache among them) and
+    random number generators are as before at the end. What a call keeps for the next one,
+    such as a table that it makes when it is first needed, is thus made in every pass: call
+    the model once beforehand to profile a later call.
+
     Args:
         example: one tensor; a tuple: several arguments; a dict: named arguments.
+        input_size: in place of an example the shape of one, such as (1, 3, 224, 224), or
+            shapes of several arguments; they are filled at random in the model's dtype.
         train: forward in training mode and backward; else forward in evaluation mode,
             without gradients.
         loss: the answer → a scalar to differentiate; by default the sum of all
@@ -54,13 +64,21 @@ def profile(
 
     Raises:
         TypeError: for a model that is no module.
-        ValueError: for `repeats` below 1, or nothing to differentiate.
+        ValueError: for `repeats` below 1, nothing to differentiate, or not exactly one of
+            `example` and `input_size`.
+        UnsteadyModelError: when passes differ though they start alike as far as can be
+            told, or when a pass changes what nothing can bring back.
         Exception: what the model raises is passed on as it is.
     """
-    args, kwargs = _arguments(example)
-    return ModelProfiler(
+    profiler = ModelProfiler(
         model, train=train, loss=loss, repeats=repeats, progress=progress
-    )(*args, **kwargs)
+    )
+    if (example is None) == (input_size is None):
+        raise ValueError("profile takes either an example or input_size.")
+    if input_size is not None:
+        example = random_inputs(model, input_size)
+    args, kwargs = _arguments(example)
+    return profiler(*args, **kwargs)
 
 
 class ModelProfiler:
@@ -101,22 +119,26 @@ class ModelProfiler:
             notes.append(text("profiler.note_scripted"))
         given = tensors((args, kwargs))
         device = _device(model, given)
-        kept = as_it_was(model, given, device, self.train)
-        with kept as start, _uncompiled(), on(device):
-            step = _Step(model, args, kwargs, self.train, self.loss, start)
-            return self._profile(model, step, given, device, notes)
+        if device.type == "meta":
+            notes.append(text("profiler.note_meta"))
+        with _uncompiled(), on(device):
+            model = materialized(model, args, kwargs)
+            with as_it_was(model, self.train, args, kwargs, self.loss) as start:
+                step = _Step(model, args, kwargs, self.train, self.loss, start)
+                return self._profile(model, step, given, device, notes)
 
     def _profile(self, model, step, given, device, notes) -> Profile:
-        first = _seconds(step, device)  # warms up, and raises what the model raises
+        first = _seconds(step, device, step.first)  # raises what the model raises
         dtype = _dtype(model, given)
-        measure(device, dtype, spent=0)  # where nothing is known yet
+        machine = torch.device("cpu") if device.type == "meta" else device
+        measure(machine, dtype, spent=0)  # where nothing is known yet
         begun = time.perf_counter()
         paths = ModulePaths(model)
         total = 2 + 2 * self.repeats
         show = first * total > SHOW_BAR_S if self.progress is None else self.progress
         with Bar(total, show, text("profiler.bar")) as bar:
-            counter = Counter(paths, [*model.parameters(), *model.buffers(), *given])
             step.prepare()
+            counter = Counter(paths, step.start.tensors)
             with counter:
                 step()
             operators, allocations = counter.operators, list(counter.allocations)
@@ -130,13 +152,11 @@ class ModelProfiler:
             for _ in range(self.repeats):
                 plain.append(_seconds(step, device))
                 bar.advance(1)
-                timed.append(_timed(step, paths, device))
+                timed.append(_timed(step, paths, device, operators))
                 bar.advance(1)
-        names = [operator.name for operator in operators]
-        agreeing = [t.seconds for t in timed if t.names == names]
-        if len(agreeing) < len(timed):
-            notes.append(text("profiler.note_varies", n=len(timed) - len(agreeing)))
-        frame = _operator_frame(operators, agreeing)
+        if device.type == "meta":  # nothing is computed
+            plain, timed = [float("nan")], []
+        frame = _operator_frame(operators, timed)
         low, median, high = _quartiles(plain)
         return Profile(
             model=type(model).__name__,
@@ -148,9 +168,9 @@ class ModelProfiler:
             latency_low_ms=1e3 * low,
             latency_high_ms=1e3 * high,
             operators=frame,
-            layers=_layer_frame(paths, calls, counter.costs),
+            layers=_layer_frame(paths, calls, counter),
             memory=live(operators, allocations, peak),
-            roof=measure(device, dtype, spent=time.perf_counter() - begun),
+            roof=measure(machine, dtype, spent=time.perf_counter() - begun),
             weights=distribution(model),
             notes=tuple(notes),
         )
@@ -164,19 +184,25 @@ class _Step:
         self.train, self.loss, self.start = train, loss or _sum, start
 
     def prepare(self) -> None:
-        """No gradients, the same random numbers, and inputs that no pass has changed."""
+        """No gradients, the same random numbers, and nothing that a pass has changed."""
         self.start.again()
+
+    def first(self) -> None:
+        """The pass that shows what passes write over."""
+        self.start.first(self)
 
     def __call__(self) -> None:
         with torch.set_grad_enabled(self.train):
             answer = self.model(*self.args, **self.kwargs)
             if self.train:
-                self.loss(answer).backward()
+                loss = self.loss(answer)
+                self.start.check_graph(loss)
+                loss.backward()
 
 
 def _sum(answer: Any) -> Tensor:
     """All that can be differentiated, in one number."""
-    parts = [leaf.sum() for leaf in _leaves(answer) if leaf.requires_grad]
+    parts = [_real(leaf).sum() for leaf in leaves(answer) if leaf.requires_grad]
     if not parts:
         raise ValueError(
             "train=True needs an answer that depends on parameters with "
@@ -185,17 +211,8 @@ def _sum(answer: Any) -> Tensor:
     return sum(parts[1:], parts[0])
 
 
-def _leaves(answer: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists, mappings and dataclasses."""
-    if isinstance(answer, Mapping):
-        answer = list(answer.values())
-    elif dataclasses.is_dataclass(answer):
-        answer = list(vars(answer).values())
-    for leaf in tree_leaves(answer):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif isinstance(leaf, Mapping) or dataclasses.is_dataclass(leaf):
-            yield from _leaves(leaf)
+def _real(answer: Tensor) -> Tensor:
+    return torch.view_as_real(answer) if answer.is_complex() else answer
 
 
 def _arguments(example: Any) -> tuple[tuple, dict]:
@@ -208,26 +225,43 @@ def _arguments(example: Any) -> tuple[tuple, dict]:
 @contextmanager
 def _uncompiled() -> Iterator[None]:
     """Compiled parts of the model run as the Python they were made of."""
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), in_python():
         yield
 
 
-def _seconds(step: _Step, device: torch.device) -> float:
+def _seconds(step: _Step, device: torch.device, run=None) -> float:
     step.prepare()
     start = time.perf_counter()
-    step()
+    (run or step)()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
-def _timed(step: _Step, paths: ModulePaths, device: torch.device) -> Timer:
+def _timed(step: _Step, paths: ModulePaths, device, operators) -> list[float]:
+    """Seconds of each operator, in one pass that calls the same as were counted."""
     timer = Timer(paths, device)
     step.prepare()
     with timer:
         step()
     timer.close()
-    return timer
+    calls = zip_longest(((o.name, o.output_shape) for o in operators), timer.calls)
+    for index, (counted, called) in enumerate(calls):
+        if counted != called:
+            raise UnsteadyModelError(_difference(step.model, index, counted, called))
+    return timer.seconds
+
+
+def _difference(model: nn.Module, index: int, counted, called) -> str:
+    one, two = (
+        "no operator" if c is None else f"{c[0]} {in_words(c[1])}"
+        for c in (counted, called)
+    )
+    return (
+        f"two passes of {type(model).__name__} differ though they start alike: call "
+        f"{index} was {one}, then {two}; the model depends on something that cannot be "
+        f"brought back, such as a file, the time, or state of a compiled extension."
+    )
 
 
 def _device(model: nn.Module, given: list[Tensor]) -> torch.device:
@@ -252,12 +286,13 @@ def _operator_frame(operators: list[Operator], passes: list[list[float]]):
     frame = frame.rename(columns={"path": "layer", "name": "operator"})
     times = [_quartiles(seconds) for seconds in zip(*passes, strict=True)]
     times = times or [(float("nan"),) * 3] * len(operators)
+    frame["output_shape"] = [in_words(o.output_shape) for o in operators]
     frame["latency_ms"] = [1e3 * median for _, median, _ in times]
     frame["iqr_ms"] = [1e3 * (high - low) for low, _, high in times]
     return frame
 
 
-def _layer_frame(paths: ModulePaths, calls: dict[str, int], costs: dict[str, Cost]):
+def _layer_frame(paths: ModulePaths, calls: dict[str, int], counter: Counter):
     """One row a module; a parameter that several share counts where it comes first."""
     seen: dict[int, str] = {}
     rows = {}
@@ -266,10 +301,11 @@ def _layer_frame(paths: ModulePaths, calls: dict[str, int], costs: dict[str, Cos
         shared = sorted({seen[i] for i in own if i in seen})
         new = [p for i, p in own.items() if i not in seen]
         seen |= {i: path for i in own if i not in seen}
-        packed = costs.get(path)
+        packed = counter.costs.get(path)
         rows[path] = {
             "type": type(module).__name__,
             "calls": calls.get(path, 0),
+            "output_shape": counter.output_shapes.get(path, ""),
             "parameters": sum(p.numel() for p in new)
             + ((packed and packed.parameters) or 0),
             "parameter_bytes": sum(p.nbytes for p in new)

@@ -34,7 +34,7 @@ class ModulePaths:
         }
         self._stack, self.calls = [""], {}
         self._of_sequence: dict[int, str] = {}
-        self._on_layer = None
+        self._on_layer = self._on_output = None
 
     @property
     def path(self) -> str:
@@ -44,15 +44,17 @@ class ModulePaths:
         return self._stack[-1]
 
     @contextmanager
-    def follow(self, on_layer=None):
+    def follow(self, on_layer=None, on_output=None):
         """Inside, hooks follow this thread's calls; they are gone whatever happens.
 
         Args:
             on_layer: called as `(path, layer, inputs)` before a layer that has a cost
                 formula, and `(path, layer, inputs, output)` after it.
+            on_output: called as `(path, output)` after each module.
         """
         self._stack, self.calls, self._of_sequence = [""], {}, {}
-        self._on_layer, self._thread = on_layer, threading.get_ident()
+        self._on_layer, self._on_output = on_layer, on_output
+        self._thread = threading.get_ident()
         handles = [
             hooks.register_module_forward_pre_hook(self._enter),
             hooks.register_module_forward_hook(self._leave, always_call=True),
@@ -62,7 +64,7 @@ class ModulePaths:
         finally:
             for handle in handles:
                 handle.remove()
-            self._on_layer = None
+            self._on_layer = self._on_output = None
 
     def note_autograd(self) -> None:
         """Remember that the newest autograd node belongs to the running module."""
@@ -89,6 +91,8 @@ class ModulePaths:
             return
         if self._on_layer and layer_cost(module):
             self._on_layer(self._stack[-1], module, inputs, output)
+        if self._on_output:
+            self._on_output(self._stack[-1], output)
         self.note_autograd()  # a function of the user's own may call no operator
         self._stack.pop()
 

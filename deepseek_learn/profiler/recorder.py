@@ -8,17 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .costs import (
     Cost,
     kind_of,
     layer_cost,
     operator_flops,
+    packet_of,
     tensors,
     traffic,
 )
+from .dispatch import EveryOperator
 from .module_paths import ModulePaths
+from .shapes import all_shapes, in_words, shapes
+from .tensor_state import has_storage
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Operator:
         phase: "forward" or "backward".
         kind: one of `costs.KINDS`; "covered" inside a layer that has a cost formula.
         out_bytes: what it newly allocated and returned.
+        output_shape: the shape of each tensor it returned.
     """
 
     path: str
@@ -41,6 +45,7 @@ class Operator:
     bytes_read: int
     bytes_written: int
     out_bytes: int
+    output_shape: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -53,36 +58,22 @@ class Allocation:
     path: str
 
 
-class _Pass(TorchDispatchMode):
-    """What both passes share: they follow modules, and see inside composite operators."""
+class _Pass(EveryOperator):
+    """What both passes share: they follow the modules that call the operators."""
 
     def __init__(self, paths: ModulePaths):
         super().__init__()
         self.paths, self._inside = paths, ExitStack()
 
+    on_output = None  # nobody looks at what the modules return
+
     def __enter__(self):
-        self._inside.enter_context(self.paths.follow(self.on_layer))
+        self._inside.enter_context(self.paths.follow(self.on_layer, self.on_output))
         return super().__enter__()
 
     def __exit__(self, *error):
         self._inside.close()
         return super().__exit__(*error)
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if torch.is_inference_mode_enabled():  # composite operators arrive whole
-            out = self._decompose(func, args, kwargs)
-            if out is not NotImplemented:
-                return out
-        return self.run(func, args, kwargs)
-
-    def _decompose(self, func, args, kwargs):
-        """In this mode again, but without following the modules a second time."""
-        TorchDispatchMode.__enter__(self)
-        try:
-            return func.decompose(*args, **kwargs)
-        finally:
-            TorchDispatchMode.__exit__(self, None, None, None)
 
 
 class Counter(_Pass):
@@ -92,15 +83,17 @@ class Counter(_Pass):
         operators: in order of their calls.
         allocations: in order; storages that were there before the pass do not count.
         costs: path → what a layer's formula said of it.
+        output_shapes: path → the shapes that the module returned, in words.
     """
 
     def __init__(self, paths: ModulePaths, known: list[Tensor]):
         super().__init__(paths)
         self.operators: list[Operator] = []
         self.allocations: list[Allocation] = []
-        self._alive = {t.untyped_storage()._cdata: -1 for t in known if _plain(t)}
+        self._alive = {t.untyped_storage()._cdata: -1 for t in known if has_storage(t)}
         self._finalizers: list[weakref.finalize] = []
         self.costs: dict[str, Cost] = {}
+        self.output_shapes: dict[str, str] = {}
         self._covered = 0  # how many layers with a formula are running
         self._asking = False  # a formula's own operators are not the model's
 
@@ -122,6 +115,7 @@ class Counter(_Pass):
         row = Operator(
             path, _name(func), phase, kind, flops, elements,
             traffic(given) if moved else 0, traffic(returned) if moved else 0, new,
+            shapes(out),
         )  # fmt: skip
         self.operators.append(row)
         return out
@@ -139,9 +133,15 @@ class Counter(_Pass):
         self.costs[path] = cost
         row = Operator(
             path, type(layer).__name__, "forward", "product", cost.flops, 0,
-            cost.bytes_read, cost.bytes_written, 0,
+            cost.bytes_read, cost.bytes_written, 0, shapes(output[0]),
         )  # fmt: skip
         self.operators.append(row)
+
+    def on_output(self, path: str, output: Any) -> None:
+        found = in_words(all_shapes(output))
+        known = self.output_shapes.setdefault(path, found)
+        if found not in known.split(" | "):  # called again with another shape
+            self.output_shapes[path] = f"{known} | {found}"
 
     def close(self) -> None:
         """Stop to follow what is still alive."""
@@ -165,7 +165,7 @@ class Counter(_Pass):
 
     def _meet(self, tensor: Tensor) -> None:
         """A tensor that no operator made, such as a constant, is not an activation."""
-        if not _plain(tensor):
+        if not has_storage(tensor):
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._alive:
@@ -176,7 +176,7 @@ class Counter(_Pass):
 
     def _track(self, tensor: Tensor, path: str) -> int:
         """Follow the tensor's storage until it is freed; its bytes if it is new."""
-        if not _plain(tensor):
+        if not has_storage(tensor):
             return 0
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -204,13 +204,13 @@ class Timer(_Pass):
     On a GPU by events on the stream, elsewhere by the clock.
 
     Attributes:
-        names: the operators in order, to compare with the counter's.
+        calls: name and output shape of each, in order, to compare with the counter's.
         seconds: of each, after `close()`.
     """
 
     def __init__(self, paths: ModulePaths, device: torch.device):
         super().__init__(paths)
-        self.names: list[str] = []
+        self.calls: list[tuple] = []
         self.seconds: list[Any] = []
         self._cuda = device.type == "cuda"
         self._layers: list[tuple] = []
@@ -219,7 +219,7 @@ class Timer(_Pass):
         start = self._now()
         out = func(*args, **kwargs)
         self.seconds.append((start, self._now()))
-        self.names.append(_name(func))
+        self.calls.append((_name(func), shapes(out)))
         return out
 
     def on_layer(self, path: str, layer: nn.Module, inputs, *output) -> None:
@@ -229,7 +229,7 @@ class Timer(_Pass):
         start, first = self._layers.pop()
         if not self._layers:
             self.seconds.append((start, self._now(), slice(first, len(self.seconds))))
-            self.names.append(type(layer).__name__)
+            self.calls.append((type(layer).__name__, shapes(output[0])))
 
     def close(self) -> None:
         """Turn moments into seconds; a layer's are those its operators do not explain."""
@@ -251,9 +251,4 @@ class Timer(_Pass):
 
 
 def _name(func) -> str:
-    return str(func._overloadpacket).removeprefix("aten.")
-
-
-def _plain(tensor: Tensor) -> bool:
-    """Whether it has one storage of its own to follow."""
-    return tensor.layout is torch.strided and not tensor.is_nested
+    return str(packet_of(func)).removeprefix("aten.")

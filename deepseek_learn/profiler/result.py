@@ -80,15 +80,14 @@ class Profile(Report):
         """The table, units in the names of the columns.
 
         Args:
-            by: "layer": a row a module in the order of the tree; "operator": a row a
-                kind of operator, the slowest first.
+            by: "layer": a row a module in the order of the tree, with the shape of what
+                it returns; "operator": a row a kind of operator, the slowest first.
             inclusive: a module's figures contain those of the modules in it.
 
         Raises:
             ValueError: for another `by`.
         """
-        if by not in ("layer", "operator"):
-            raise ValueError(f'by must be "layer" or "operator"; got {by!r}.')
+        check_by(by)
         figures = self._figures(by)
         if by == "operator":
             return figures.sort_values("latency_ms", ascending=False)
@@ -102,6 +101,7 @@ class Profile(Report):
         if inclusive:
             figures = _inclusive(figures)
         figures.insert(0, "type", self.layers["type"])
+        figures.insert(1, "output_shape", self.layers["output_shape"])
         return figures.astype({"calls": int, "parameters": int})
 
     def _figures(self, by: str) -> pd.DataFrame:
@@ -194,6 +194,12 @@ class Profile(Report):
         from .page import write
 
         return write(self, Path(path))
+
+
+def check_by(by: str) -> None:
+    """Refuse what no table has a row for."""
+    if by not in ("layer", "operator"):
+        raise ValueError(f'by must be "layer" or "operator"; got {by!r}.')
 
 
 def _places(paths: pd.Series) -> str:

@@ -4,6 +4,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .costs import layer_cost
+
 BINS = 60
 MOST = 2**17  # of a larger parameter every n-th value is looked at, evenly
 
@@ -20,13 +22,17 @@ def distribution(model: nn.Module) -> dict[str, pd.Series]:
     found = dict(model.named_parameters())
     for name, module in model.named_modules():
         weight = f"{name}.weight".strip(".")
-        if hasattr(module, "matrix") and weight not in found:
-            found[weight] = module.weight
+        if layer_cost(module) and weight not in found:
+            value = getattr(module, "weight", None)
+            if isinstance(value, Tensor):
+                found[weight] = value
     return {name: _describe(value.detach()) for name, value in found.items()}
 
 
 def _describe(values: Tensor) -> pd.Series:
     count = values.numel()
+    if values.is_meta:  # it has no values
+        return pd.Series({"count": count, "bins": []})
     if values.is_complex():
         values = torch.view_as_real(values)
     elif values.is_floating_point() and values.element_size() == 1:

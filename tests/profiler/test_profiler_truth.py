@@ -187,18 +187,15 @@ def test_cost_ratios_are_over_the_passes_that_were_run(bench):
     assert ratios["plain"] == 2.0
 
 
-def test_a_profile_runs_as_many_passes_as_the_ratio_says(bench):
+def test_a_profile_runs_as_many_passes_as_the_ratio_says(bench, monkeypatch):
     from deepseek_learn.profiler import profile
+    from deepseek_learn.profiler.model_profiler import _Step
 
-    calls = []
-
-    class Counted(nn.Linear):
-        def forward(self, x):
-            calls.append(1)
-            return super().forward(x)
-
+    calls, run = [], _Step.__call__  # what the model itself notes is put back
+    monkeypatch.setattr(_Step, "__call__", lambda step: (calls.append(1), run(step)))
     cost = bench("recording_cost")
-    profile(Counted(2, 2), torch.zeros(1, 2), repeats=cost.REPEATS, progress=False)
+    model = nn.Linear(2, 2)
+    profile(model, torch.zeros(1, 2), repeats=cost.REPEATS, progress=False)
     assert len(calls) == cost.PASSES
 
 

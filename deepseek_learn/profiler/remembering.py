@@ -1,0 +1,345 @@
+"""How each kind of mutable object remembers its own contents, for `snapshot`.
+
+A function of an object returns how to put back what it holds now, and the objects that it
+holds, which remember their contents themselves.
+"""
+
+import collections
+import dis
+import functools
+import itertools
+import operator
+import os
+import random
+import site
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# One object: how to put it back, and what it holds. Putting back says what it cannot.
+Memory = tuple[Callable[[], str | None], Iterable[Any]]
+
+# of the standard library's classes only these hold what a model may keep
+_STANDARD = ("builtins", "collections", "dataclasses", "functools", "types", "argparse")
+_FOLDERS = (
+    *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
+    *site.getsitepackages(),
+    site.getusersitepackages(),
+    Path(__file__).parents[1],  # this package
+)
+_INSTALLED = ("<frozen", *(f"{folder}{os.sep}" for folder in _FOLDERS))
+
+
+def ways(item: Any) -> list[Callable[[Any], Memory]]:
+    """The functions that remember the object: its contents, and its attributes."""
+    if issubclass(type(item), type):
+        return [_class] if _is_users(item) else []
+    return _ways_of(type(item))
+
+
+@functools.cache
+def _ways_of(kind: type) -> list[Callable[[Any], Memory]]:
+    if kind is types.FunctionType:
+        return [_function]
+    found = [remember for kinds, remember in _CONTENTS if issubclass(kind, kinds)]
+    if _may_enter(kind):
+        found.append(_attributes)
+        if any("__slots__" in vars(base) for base in kind.__mro__):
+            found.append(_slots)
+        if any(_is_users(base) for base in kind.__mro__):
+            found.append(lambda _: (nothing, kind.__mro__))
+    return found
+
+
+def _may_enter(kind: type) -> bool:
+    package, _, rest = kind.__module__.partition(".")
+    if package == "torch":  # a compiled module is one of `torch._dynamo`'s
+        return issubclass(kind, nn.Module | Tensor) or not rest.startswith("_")
+    return package not in sys.stdlib_module_names or package in _STANDARD
+
+
+def _is_users(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    if module is None or kind.__module__.partition(".")[0] in sys.builtin_module_names:
+        return False
+    return not _installed(getattr(module, "__file__", None) or "")
+
+
+def _installed(path: str) -> bool:
+    return path.startswith(_INSTALLED)
+
+
+def nothing() -> None:
+    """There is nothing to put back."""
+
+
+def _dict(item: dict) -> Memory:
+    # not the class's own methods: those may do more than a dictionary's
+    ordered = isinstance(item, collections.OrderedDict)
+    kind = collections.OrderedDict if ordered else dict
+    keys, values = list(kind.keys(item)), list(kind.values(item))
+
+    def undo() -> None:
+        if not (_same(kind.keys(item), keys) and _same(kind.values(item), values)):
+            kind.clear(item)
+            for key, value in zip(keys, values, strict=True):
+                kind.__setitem__(item, key, value)
+
+    return undo, keys + values
+
+
+def _list(item: list) -> Memory:
+    saved = list(item)
+
+    def undo() -> None:
+        if not _same(item, saved):
+            item[:] = saved
+
+    return undo, saved
+
+
+def _deque(item: collections.deque) -> Memory:
+    saved = list(item)
+
+    def undo() -> None:
+        if not _same(item, saved):
+            item.clear()
+            item.extend(saved)
+
+    return undo, saved
+
+
+def _set(item: set) -> Memory:
+    saved = set(item)
+
+    def undo() -> None:
+        if item != saved:
+            set.clear(item)
+            set.update(item, saved)
+
+    return undo, saved
+
+
+def _bytearray(item: bytearray) -> Memory:
+    saved = bytes(item)
+
+    def undo() -> None:
+        if item != saved:
+            item[:] = saved
+
+    return undo, ()
+
+
+def _frozen(item: Iterable) -> Memory:
+    return nothing, list(item)
+
+
+def _array(item: np.ndarray) -> Memory:
+    saved = item.copy()
+
+    def undo() -> None:
+        if item.flags.writeable and item.tobytes() != saved.tobytes():
+            np.copyto(item, saved)
+
+    return undo, list(item.flat) if item.dtype.hasobject else ()
+
+
+def _attributes(item: Any) -> Memory:
+    space = getattr(item, "__dict__", None)
+    return nothing, [space] if type(space) is dict else ()
+
+
+def _slots(item: Any) -> Memory:
+    places = [
+        place
+        for base in type(item).__mro__
+        if "__slots__" in vars(base)
+        for place in vars(base).values()
+        if isinstance(place, types.MemberDescriptorType)
+    ]
+    saved = [
+        (place, value) for place in places if (value := _slot(place, item)) != _NONE
+    ]
+
+    def undo() -> None:
+        for place, value in saved:
+            if _slot(place, item)[0] is not value[0]:
+                place.__set__(item, value[0])
+
+    return undo, [value[0] for _, value in saved]
+
+
+_NONE = ()
+
+
+def _slot(place: types.MemberDescriptorType, item: Any) -> tuple:
+    try:
+        return (place.__get__(item),)
+    except AttributeError:
+        return _NONE
+
+
+def _function(item: types.FunctionType) -> Memory:
+    """Its closure and default values; of the user's own also the globals it names."""
+    cells = [
+        (cell, cell.cell_contents) for cell in item.__closure__ or () if _full(cell)
+    ]
+    space = item.__globals__
+    names = () if _installed(item.__code__.co_filename) else _names(item.__code__)
+    saved = [(name, space[name]) for name in names if name in space]
+    missing = [name for name in names if name not in space]
+
+    def undo() -> None:
+        for cell, value in cells:
+            if not _full(cell) or cell.cell_contents is not value:
+                cell.cell_contents = value
+        for name, value in saved:
+            if name not in space or space[name] is not value:
+                space[name] = value
+        for name in missing:
+            space.pop(name, None)
+
+    inside = [value for _, value in cells + saved]
+    inside += [item.__defaults__, item.__kwdefaults__, vars(item)]
+    return undo, inside
+
+
+def _full(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+@functools.cache
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """The globals that the code, and the functions in it, read or write."""
+    names = {
+        step.argval for step in dis.get_instructions(code) if "GLOBAL" in step.opname
+    }
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return tuple(sorted(names.union(*map(_names, inner))))
+
+
+def _class(item: type) -> Memory:
+    """What the user's class holds for all its objects, and what its methods reach."""
+    saved = dict(vars(item))
+
+    def undo() -> None:
+        now = {n: v for n, v in vars(item).items() if not n.startswith("__")}
+        for name in now.keys() - saved.keys():
+            type.__delattr__(item, name)
+        for name, value in saved.items():
+            if not name.startswith("__") and now.get(name, undo) is not value:
+                type.__setattr__(item, name, value)
+
+    return undo, saved.values()
+
+
+def _wrapper(item: Any) -> Memory:
+    """What a method, a property or a partial function is made of."""
+    names = ("__func__", "__self__", "fget", "fset", "func", "args", "keywords")
+    return nothing, [getattr(item, name, None) for name in names]
+
+
+def _generator(item: types.GeneratorType) -> Memory:
+    def mark() -> tuple:
+        frame = item.gi_frame
+        if frame is None:
+            return ()
+        return frame.f_lasti, *((k, id(v)) for k, v in frame.f_locals.items())
+
+    return _advances(item, mark), ()
+
+
+def _iterator(item: Iterator) -> Memory:
+    def mark() -> str:
+        try:
+            return repr(item.__reduce__()[1:])
+        except Exception:  # it does not say where it stands
+            return ""
+
+    return _advances(item, mark), ()
+
+
+def _advances(item: Iterator, mark: Callable[[], Any]) -> Callable[[], str | None]:
+    before = mark()
+    kind = type(item).__name__
+    return lambda: None if mark() == before else f"a {kind}, which cannot be rewound"
+
+
+def _random_state(get: str, put: str) -> Callable[[Any], Memory]:
+    def remember(item: Any) -> Memory:
+        saved = getattr(item, get)()
+
+        def undo() -> None:
+            getattr(item, put)(saved)
+
+        return undo, ()
+
+    return remember
+
+
+def _python_random(item: random.Random) -> Memory:
+    if isinstance(item, random.SystemRandom):  # it has no state
+        return nothing, ()
+    return _random_state("getstate", "setstate")(item)
+
+
+def _bit_generator(item: np.random.BitGenerator) -> Memory:
+    saved = item.state
+
+    def undo() -> None:
+        item.state = saved
+
+    return undo, ()
+
+
+def _same(one: Collection, two: list) -> bool:
+    """Whether both hold the same objects in the same order."""
+    return len(one) == len(two) and all(map(operator.is_, one, two))
+
+
+_BUILT_IN_ITERATORS = (
+    *{type(iter(x)) for x in ([], (), "", b"", set(), {}, range(0), range(1 << 65))},
+    type(reversed([])), enumerate, zip, map, filter, itertools.count, itertools.cycle,
+    itertools.chain, itertools.repeat, itertools.islice,
+)  # fmt: skip
+
+_CONTENTS: tuple[tuple[Any, Callable[[Any], Memory]], ...] = (
+    (dict, _dict),
+    (list, _list),
+    (collections.deque, _deque),
+    (set, _set),
+    (bytearray, _bytearray),
+    ((tuple, frozenset), _frozen),
+    (types.MappingProxyType, lambda item: _frozen(item.values())),
+    (np.ndarray, _array),
+    (torch.Generator, _random_state("get_state", "set_state")),
+    (random.Random, _python_random),
+    (np.random.RandomState, _random_state("get_state", "set_state")),
+    (np.random.BitGenerator, _bit_generator),
+    (np.random.Generator, lambda item: (nothing, [item.bit_generator])),
+    (types.GeneratorType, _generator),
+    (_BUILT_IN_ITERATORS, _iterator),
+    (
+        (
+            types.MethodType,
+            types.BuiltinFunctionType,
+            types.MethodWrapperType,
+            staticmethod,
+            classmethod,
+            property,
+            functools.partial,
+        ),
+        _wrapper,
+    ),
+)

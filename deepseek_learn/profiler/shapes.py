@@ -1,0 +1,45 @@
+"""The shapes of what operators and modules return."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+MOST = 4  # tensors of one answer whose shapes are told
+
+
+def leaves(answer: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists, mappings and dataclasses."""
+    if isinstance(answer, Mapping):
+        answer = list(answer.values())
+    elif dataclasses.is_dataclass(answer):
+        answer = list(vars(answer).values())
+    for leaf in tree_leaves(answer):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif isinstance(leaf, Mapping) or dataclasses.is_dataclass(leaf):
+            yield from leaves(leaf)
+
+
+def shapes(out: Any) -> tuple:
+    """The shape of each tensor that an operator returns."""
+    if isinstance(out, Tensor):
+        return (_shape(out),)
+    return tuple(_shape(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+
+
+def all_shapes(answer: Any) -> tuple:
+    """The shape of each tensor that a module returns."""
+    return tuple(_shape(leaf) for leaf in leaves(answer))
+
+
+def in_words(some: tuple) -> str:
+    """Such as "[2, 3], [4]"; of many tensors the first few."""
+    words = ["[?]" if shape is None else str(list(shape)) for shape in some[:MOST]]
+    return ", ".join(words + ["..."] * (len(some) > MOST))
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...] | None:
+    return None if tensor.is_nested else tuple(tensor.shape)

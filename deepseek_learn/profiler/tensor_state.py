@@ -1,0 +1,109 @@
+"""What a tensor is and holds, and how to bring it back, bit for bit."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Undo = Callable[[], None]
+
+
+class TensorState:
+    """One tensor: its gradient, its place and geometry, and the bytes it shows.
+
+    The bytes are kept, not the values: NaN equals itself then, and an expanded tensor can
+    be written. Of a parameter no bytes are kept, since that would double the memory of
+    a large model: `BeforeWriting` keeps
+    what a pass really writes over.
+    """
+
+    def __init__(self, tensor: Tensor):
+        self.tensor, self.leaf = tensor, tensor.is_leaf
+        self.gradient = tensor.grad if self.leaf else None
+        self.requires_grad = tensor.requires_grad
+        self.alias = tensor.detach() if has_storage(tensor) else None
+        self._bytes = None
+        if not isinstance(tensor, nn.Parameter):
+            window = bytes_of(self.alias)
+            self._bytes = None if window is None else (window, window.clone())
+
+    @property
+    def is_copied(self) -> bool:
+        return self._bytes is not None
+
+    def put_back(self) -> str | None:
+        """Whatever differs; returns what could not be brought back."""
+        tensor = self.tensor
+        if self.alias is not None and not _same_place(tensor, self.alias):
+            tensor.data = self.alias
+        if self._bytes is not None and not torch.equal(*self._bytes):
+            self._bytes[0].copy_(self._bytes[1])
+        attached = self.leaf and not tensor.is_leaf  # written in place with a gradient
+        if attached and tensor._is_view():
+            return "a view that became part of an autograd graph"
+        if attached:
+            tensor.detach_()
+        if self.leaf and tensor.requires_grad != self.requires_grad:
+            tensor.requires_grad_(self.requires_grad)
+        return None
+
+    def drop_gradient(self) -> None:
+        if self.leaf and self.tensor.is_leaf and self.tensor.grad is not None:
+            self.tensor.grad = None
+
+    def put_gradient_back(self) -> None:
+        if self.leaf and self.tensor.grad is not self.gradient:
+            self.tensor.grad = self.gradient
+
+
+def has_storage(tensor: Tensor) -> bool:
+    """Whether it has one storage of its own."""
+    wraps = hasattr(tensor, "__tensor_flatten__")
+    return tensor.layout is torch.strided and not tensor.is_nested and not wraps
+
+
+def bytes_of(tensor: Tensor | None) -> Tensor | None:
+    """The part of the storage that `tensor` looks at, as uint8; None: it has no data."""
+    if tensor is None or not tensor.numel():
+        return None
+    storage = tensor.untyped_storage()
+    if storage.device.type == "meta" or not storage.nbytes():
+        return None
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = sum((size - 1) * stride for size, stride in steps)
+    start = tensor.storage_offset() * tensor.element_size()
+    window = torch.empty(0, dtype=torch.uint8, device=storage.device)
+    return window.set_(storage, start, ((last + 1) * tensor.element_size(),))
+
+
+def _same_place(one: Tensor, two: Tensor) -> bool:
+    return (
+        one.layout is two.layout
+        and one.dtype is two.dtype
+        and one.shape == two.shape
+        and one.stride() == two.stride()
+        and one.storage_offset() == two.storage_offset()
+        and one.untyped_storage()._cdata == two.untyped_storage()._cdata
+    )
+
+
+def within(tensor: Tensor) -> list[Tensor]:
+    """The tensors with storages that it consists of: most often itself alone."""
+    if has_storage(tensor):
+        return [tensor]
+    return [inner for part in parts(tensor) for inner in within(part)]
+
+
+def parts(tensor: Tensor) -> list[Tensor]:
+    """The tensors inside a sparse, nested or wrapping one; none in a plain one."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    if tensor.is_nested:
+        return [tensor.values()]
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return []
