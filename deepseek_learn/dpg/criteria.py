@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ..registry import Registry
-from .calibration import Statistics
 from .matrix import ROWS
 from .rounding import output_errors
+from .statistics import Statistics
 
 grouping = Registry("grouping strategy")
 
