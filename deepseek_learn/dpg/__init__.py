@@ -26,7 +26,7 @@ _LAZY = {
     "Layer": "criteria",
     "MappedExperts": "mapped",
     "PackedMatrix": "packed",
-    "Statistics": "calibration",
+    "Statistics": "statistics",
     "Threshold": "cascade",
     "allocate": "allocation",
     "backend": "kernels",

@@ -16,7 +16,7 @@ squared gradients (of mean 1) and :math:`g_j^2 = E[\sum_{p: t_p = j} \text{mean}
 `notebooks/innovation/01_grouping_strategies.ipynb`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,37 +24,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..catalogue import text
 from ..report import Report
-from .matrix import (
-    Filter,
-    input_rows,
-    matching_layers,
-    named_layers,
-    output_rows,
-    tied_layers,
-)
+from .batches import check_batches, input_of, scores_of
+from .matrix import Filter, matching_layers, named_layers, tied_layers
 from .monitor import DynamicParameterGroup
-
-ROWS_A_BATCH = 4096  # patches of one batch that enter H; all enter the gradient
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What calibration saw of one layer.
-
-    Attributes:
-        second_moment: float32 `[K, K]`, or its diagonal alone `[K]`.
-        gradient: float32 `[N]`, squared, a sample.
-        frequency: float32 `[N]`, 0..1; of an embedding, the share of each token.
-    """
-
-    second_moment: Tensor
-    gradient: Tensor
-    frequency: Tensor
+from .statistics import Shared, Statistics, Sums, merged, sums_of
 
 
 @dataclass(frozen=True)
@@ -151,23 +128,22 @@ def calibrate(
     for name, first in tied_layers(model).items():
         uses.get(first, []).append(name)
     names = [name for users in uses.values() for name in users]
-    state = _State(torch.Generator().manual_seed(seed), correlations)
-    sums = {name: _sums(name, model.get_submodule(name), state) for name in names}
+    shared = Shared(torch.Generator().manual_seed(seed), correlations)
+    sums = {name: sums_of(name, model.get_submodule(name), shared) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0
     products = nullcontext() if correlations else _quick_products()
     with _prepared(model), products, _watched(sums), watch:
         for batch in batches:
             batch = input_of(batch)
-            scores, count = _scores(model, batch, logits, state)
+            scores, count = scores_of(model, batch, logits, shared)
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
                 raise ValueError(
                     f"the model's answer is not finite, after {samples} inputs that were "
                     f"fine: calibration needs finite inputs and weights."
                 )
-            labels = drawn_labels(scores.detach(), state.generator)
             if scores.requires_grad:  # some layer took part
-                F.cross_entropy(scores, labels, reduction="sum").backward()
+                scores.backward(drawn_gradient(scores.detach(), shared.generator))
             samples += count
     if samples == 0:
         raise ValueError("batches must hold at least one input; it was empty.")
@@ -176,7 +152,7 @@ def calibrate(
         found = [sums[user].finish(samples) for user in users if sums[user].took_part]
         if found:
             frequency = sums[name].frequency(watch)
-            seen[name] = Statistics(*_merged(found), frequency.float())
+            seen[name] = Statistics(*merged(found), frequency.float())
     if not seen:
         raise ValueError(
             "no layer took part in the model's answer to any batch: there is nothing "
@@ -194,189 +170,28 @@ def check_calibration(calibration: Calibration, model: nn.Module) -> dict:
     return matching_layers(model, sizes, "calibration is")
 
 
-def check_batches(batches: Iterable) -> None:
-    """Refuse one batch in place of several: it would be taken apart along its rows."""
-    if isinstance(batches, Tensor | Mapping):
-        kind = type(batches).__name__
-        raise TypeError(
-            f"batches must be a list of batches, or a loader; got one {kind}: "
-            f"write [batch]."
-        )
+def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
+    """The gradient of -log p(label), with labels drawn from p: p - onehot, `[M, classes]`.
+
+    No log-softmax and no backward pass of it are needed.
+    """
+    gradient = scores.softmax(-1)
+    labels = drawn_labels(gradient, generator)
+    gradient[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return gradient
 
 
-def input_of(batch) -> Tensor | Mapping:
-    """The input of a batch: what the model is called with."""
-    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
-    held = list(first.values()) if isinstance(first, Mapping) else [first]
-    if not any(isinstance(each, Tensor) for each in held):
-        raise TypeError(
-            f"batches must hold tensors, or tuples that begin with one, or mappings "
-            f"of arguments; got a {type(first).__name__}."
-        )
-    return first
-
-
-def _scores(model, batch, logits, state: "_State") -> tuple[Tensor, int]:
-    """Logits `[positions, classes]` in float32, and how many samples they are of."""
-    named = isinstance(batch, Mapping)
-    first = next(x for x in batch.values() if isinstance(x, Tensor)) if named else batch
-    mask = batch.get("attention_mask") if named else None
-    state.mask = None if mask is None else mask.bool()
-    if logits is not None:
-        answer = logits(model, batch)
-    else:
-        answer = model(**batch) if named else model(batch)
-        answer = getattr(answer, "logits", answer)
-    if not isinstance(answer, Tensor):
-        raise TypeError(
-            f"model must answer with logits, a tensor; got a {type(answer).__name__}. "
-            f"Say how to come by them with logits=."
-        )
-    if state.mask is not None and state.mask.shape == answer.shape[:-1]:
-        answer = answer[state.mask]
-    return answer.reshape(-1, answer.shape[-1]).float(), len(first)
-
-
-def drawn_labels(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """A label for each row of logits, drawn from the model's own answer, int64 `[M]`."""
-    reached = scores.softmax(-1).cumsum_(-1)  # [M, classes]
-    place = torch.rand(len(scores), 1, generator=generator).to(scores.device)
+def drawn_labels(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """A label for each row of probabilities `[M, classes]`, int64 `[M]`."""
+    reached = probabilities.cumsum(-1)  # [M, classes]
+    place = torch.rand(len(reached), 1, generator=generator).to(reached.device)
     labels = torch.searchsorted(reached, place * reached[:, -1:], right=True)
-    return labels[:, 0].clamp(max=scores.shape[-1] - 1)
-
-
-@dataclass
-class _State:
-    """What all layers' sums share."""
-
-    generator: torch.Generator
-    correlations: bool
-    mask: Tensor | None = None  # bool, positions of the batch that count
-
-    def select(self, x: Tensor, axes: int = 1) -> Tensor:
-        """The positions of `[*positions, ...]` that count, if there is a mask of them."""
-        mask = self.mask
-        if mask is None or mask.shape != x.shape[: x.dim() - axes]:
-            return x
-        return x[mask.to(x.device)]
-
-
-class _Sums:
-    """Running sums of one layer, on the CPU."""
-
-    def __init__(self, name: str, layer: nn.Module, state: _State):
-        self.name, self.layer, self.state = name, layer, state
-        self.second_moment, self.gradient, self.sampled = 0.0, 0.0, 0
-
-    def problem(self, what: str) -> str:
-        return f"layer {self.name!r}: its {what} hold NaN or infinity."
-
-    @property
-    def took_part(self) -> bool:
-        return isinstance(self.gradient, Tensor)
-
-    def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple:
-        """Both in float32, or the sentence that says which is not finite."""
-        facts = {"squared inputs": second_moment, "squared gradients": gradient}
-        for what, total in facts.items():
-            if not torch.isfinite(total.float()).all():
-                raise ValueError(self.problem(what))
-        return second_moment.float(), gradient.float()
-
-
-class _Product(_Sums):
-    """A linear layer or a convolution."""
-
-    def forward(self, x: Tensor) -> None:
-        if isinstance(self.layer, nn.Linear):
-            x = self.state.select(x)
-        rows = input_rows(self.layer, x.detach()).float()
-        # the sum is quick to look at; it overflows at worst
-        if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
-            raise ValueError(self.problem("inputs"))
-        if len(rows) > ROWS_A_BATCH:
-            drawn = torch.randperm(len(rows), generator=self.state.generator)
-            rows = rows[drawn[:ROWS_A_BATCH].to(rows.device)]
-        if self.state.correlations:
-            self.second_moment += (rows.T @ rows).cpu()
-        else:
-            self.second_moment += rows.square().sum(0).cpu()
-        self.sampled += len(rows)
-
-    def backward(self, gradient: Tensor) -> None:
-        rows = output_rows(self.layer, gradient.detach()).float()
-        self.gradient += rows.square().sum(0, dtype=torch.float64).cpu()
-
-    def finish(self, samples: int) -> tuple[Tensor, Tensor]:
-        return self.checked(self.second_moment / self.sampled, self.gradient / samples)
-
-    def frequency(self, watch: DynamicParameterGroup) -> Tensor:
-        return watch.frequency(self.name)
-
-
-class _Lookup(_Sums):
-    """An embedding.
-
-    A token that calibration never saw will be seen one day: each counts once more than
-    it occurred, with the mean gradient of all (Laplace's rule of succession).
-    """
-
-    def forward(self, x: Tensor) -> None:
-        self.tokens = self.state.select(x, axes=0).flatten().cpu()
-        self.counts = getattr(self, "counts", 0) + torch.bincount(
-            self.tokens, minlength=self.layer.num_embeddings
-        )
-
-    def backward(self, gradient: Tensor) -> None:
-        rows = self.state.select(gradient.detach()).float().cpu()
-        squares = rows.reshape(len(self.tokens), -1).square()  # [M, K]
-        self.second_moment += squares.sum(0, dtype=torch.float64)
-        total = torch.zeros(self.layer.num_embeddings, dtype=torch.float64)
-        self.gradient += total.index_add_(0, self.tokens, squares.double().mean(1))
-
-    def finish(self, samples: int) -> tuple[Tensor, Tensor]:
-        seen, rows = self.counts.sum(), len(self.counts)
-        mean = self.gradient.sum() / seen
-        gradient = (self.gradient + mean) * seen / (seen + rows) / samples
-        relative = self.second_moment / self.second_moment.mean().clamp(min=1e-30)
-        return self.checked(relative, gradient)
-
-    def frequency(self, watch: DynamicParameterGroup) -> Tensor:
-        return self.counts / self.counts.sum()
-
-
-def _sums(name: str, layer: nn.Module, state: _State) -> _Sums:
-    kind = _Lookup if isinstance(layer, nn.Embedding) else _Product
-    return kind(name, layer, state)
-
-
-def _merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Second moment and gradient of a matrix that several layers use.
-
-    Each row's damage is the sum of those of its uses; the direction that counts is taken
-    to be the same for all rows, a mean of the uses' moments by what each has at stake.
-    """
-    if len(uses) == 1:
-        return uses[0]
-    sizes = [_mean_square(moment) for moment, _ in uses]
-    stakes = [gradient * size for (_, gradient), size in zip(uses, sizes, strict=True)]
-    whole = sum(stake.sum() for stake in stakes)
-    full = any(moment.dim() == 2 for moment, _ in uses)
-    moment = 0.0
-    for (own, _), size, stake in zip(uses, sizes, stakes, strict=True):
-        own = torch.diag(own) if full and own.dim() == 1 else own
-        moment = moment + own * (stake.sum() / whole * sizes[0] / size)
-    return moment, sum(stakes) / sizes[0]
-
-
-def _mean_square(moment: Tensor) -> Tensor:
-    diagonal = moment.diagonal() if moment.dim() == 2 else moment
-    return diagonal.mean().clamp(min=1e-30)
+    return labels[:, 0].clamp(max=reached.shape[-1] - 1)
 
 
 @contextmanager
-def _watched(sums: dict[str, _Sums]):
-    def after(of_layer: _Sums, layer, inputs, output):
+def _watched(sums: dict[str, Sums]):
+    def after(of_layer: Sums, layer, inputs, output):
         of_layer.forward(inputs[0])
         if not torch.is_grad_enabled():  # the model itself stops gradients
             return None

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..catalogue import text
 from ..errors import DeepSeekLearnError
 from ..report import Report
-from .calibration import check_batches, input_of
+from .batches import check_batches, input_of
 from .layers import packed_layers
 
 

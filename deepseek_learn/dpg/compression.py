@@ -20,7 +20,8 @@ from .allocation import (
     check_group_size,
     uniform,
 )
-from .calibration import Calibration, calibrate, check_batches, check_calibration
+from .batches import check_batches
+from .calibration import Calibration, calibrate, check_calibration
 from .layers import (
     DPGLayer,
     packed_layer,

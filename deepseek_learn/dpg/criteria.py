@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ..registry import Registry
-from .calibration import Statistics
 from .matrix import ROWS
 from .rounding import output_errors
+from .statistics import Statistics
 
 grouping = Registry("grouping strategy")
 
@@ -56,7 +56,10 @@ class Layer:
 
     @cached_property
     def errors(self) -> Tensor:
-        """E[((w - ŵ)·x)²] of each row at each level once rounded, `[levels, N]`."""
+        """E[((w - ŵ)·x)²] to expect of each row at each level, `[levels, N]`.
+
+        See `rounding.output_errors`: with correlated inputs it is an estimate.
+        """
         moment = self.statistics.second_moment
         return output_errors(self.weight, self.levels, self.group_size, moment)
 

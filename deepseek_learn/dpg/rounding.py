@@ -18,7 +18,14 @@ from torch import Tensor
 from .matrix import check_finite, pad_columns
 
 BITS = (2, 3, 4, 5, 6, 8)
-CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.72, 0.64, 0.56)  # of a group's largest weight
+CLIPS = {  # bits → ranges tried, as shares of a group's largest weight
+    2: (1.0, 0.78, 0.68, 0.6, 0.52),
+    3: (1.0, 0.92, 0.85, 0.78, 0.7),
+    4: (1.0, 0.95, 0.9, 0.85, 0.78),
+    5: (1.0, 0.95, 0.9),
+    6: (1.0, 0.95),
+    8: (1.0,),  # steps are fine: clipping only harms
+}
 ROWS_AT_ONCE = 4096  # a group of so many rows stays in the processor's cache
 COLUMNS_AT_ONCE = 16  # of GPTQ: then their errors go to the rest of the group
 
@@ -75,10 +82,11 @@ def quantise(
     """
     facts = _checked(weight, group_size, second_moment, damp)
     bits, parts = _bits_a_row(bits, len(weight)), []
+    factor = None if facts.lower is None else _inverse(facts.lower)
     for some, of_some in zip(
         weight.split(ROWS_AT_ONCE), bits.split(ROWS_AT_ONCE), strict=True
     ):
-        parts.append(_rounded(some, of_some, facts)[:2])
+        parts.append(_rounded(some, of_some, facts, factor))
     codes, scales = (list(part) for part in zip(*parts, strict=True))
     return Codes(torch.cat(codes), torch.cat(scales, 1), bits, weight.shape[1])
 
@@ -100,21 +108,29 @@ def output_errors(
     second_moment: Tensor | None,
     damp: float = 0.01,
 ) -> Tensor:
-    r"""`output_error` of each row at each of `levels` bits, `[levels, N]`.
+    r"""`output_error` to expect of each row at each of `levels` bits, `[levels, N]`.
 
-    It comes for nothing with GPTQ: its error e_k at each column, divided by
-    :math:`U_{kk}`, gives :math:`W - \hat W = E U`, and with the damped
-    :math:`H + \lambda I = (U^\top U)^{-1}`
+    It is that of rounding to nearest. With correlations, it estimates GPTQ's: what a
+    column's error costs once the later columns have made up for it is the variance
+    :math:`1 / U_{kk}^2` of its input given theirs, and so
 
-    .. math:: \delta H \delta^\top = \sum_k e_k^2 - \lambda \sum_k \delta_k^2.
+    .. math:: \delta H \delta^\top \approx \sum_k \delta_k^2 / U_{kk}^2
+
+    with the errors of rounding to nearest, as if weights did not move meanwhile. At 2
+    bits, where the moved weights are clipped more often, it is somewhat too low.
     """
-    facts, parts = _checked(weight, group_size, second_moment, damp), []
-    # rows are rounded independently of each other: all levels in one run
-    for some in weight.split(max(1, ROWS_AT_ONCE // len(levels))):
-        bits = torch.tensor(levels).repeat_interleave(len(some))
-        error = _rounded(some.repeat(len(levels), 1), bits, facts)[2]
-        parts.append(error.view(len(levels), len(some)))
-    return torch.cat(parts, 1).clamp(min=0)
+    facts = _checked(weight, group_size, second_moment, damp)
+    total = torch.zeros(len(levels), len(weight))
+    for rows in torch.arange(len(weight)).split(ROWS_AT_ONCE):
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        columns = _columns(weight[first:last], group_size)
+        for start in range(0, len(columns), group_size):
+            group = columns[start : start + group_size].T
+            importance = facts.importance[start : start + group_size]
+            for bits, errors in zip(levels, total, strict=True):
+                given = torch.full((last - first,), bits)
+                errors[first:last] += _search(group, given, importance)[1]
+    return total
 
 
 def _bits_a_row(bits: int | Tensor, rows: int) -> Tensor:
@@ -136,18 +152,33 @@ def search_scale(group: Tensor, bits: Tensor, importance: Tensor) -> Tensor:
     Tried are the shares `CLIPS` of a group's largest weight as its range, the error of
     each weight counted by `importance` `[G]`. Scales are bfloat16 values.
     """
+    return _search(group, bits, importance)[0]
+
+
+def _search(group: Tensor, bits: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
+    """The scales, and the error that each leaves, `[N]`."""
     half = 2.0 ** (bits - 1)
     low, high = -half[:, None], half[:, None] - 1
     largest = group.abs().amax(1).clamp(min=1e-9)
     best = best_error = None
-    for clip in CLIPS:
+    for clip in _clips(bits):
         scale = (largest * clip / (half - 0.5)).bfloat16().float()
         error = (group / scale[:, None]).round_().clamp_(low, high)
         error = error.mul_(scale[:, None]).sub_(group).square_() @ importance
         better = error < best_error if best is not None else None
         best = scale if best is None else torch.where(better, scale, best)
         best_error = error if better is None else torch.minimum(error, best_error)
-    return best
+    return best, best_error
+
+
+def _clips(bits: Tensor) -> Tensor:
+    """The shares that each row tries, `[tries, N]`; shorter lists begin again."""
+    present, which = bits.unique(return_inverse=True)
+    lists = [CLIPS[b] for b in present.tolist()]
+    tries = range(max(map(len, lists)))
+    return torch.tensor([[each[i % len(each)] for each in lists] for i in tries])[
+        :, which
+    ]
 
 
 def round_to(weight: Tensor, scale: Tensor, half: Tensor) -> Tensor:
@@ -160,15 +191,14 @@ class _Facts:
     """What rounding a matrix needs beside its rows.
 
     Attributes:
-        importance: `[K']` of each column.
-        factor: GPTQ's upper Cholesky factor U `[K', K']` of H⁻¹, or None.
-        ridge: λ, what was added to H.
+        importance: `[K']`, what a square error of each column costs.
+        lower: the Cholesky factor L `[K', K']` of the damped H with rows and columns in
+            reverse order, or None: round to nearest.
     """
 
     group_size: int
     importance: Tensor
-    factor: Tensor | None = None
-    ridge: float = 0.0
+    lower: Tensor | None = None
 
 
 def _checked(weight, group_size, second_moment, damp) -> _Facts:
@@ -189,59 +219,60 @@ def _checked(weight, group_size, second_moment, damp) -> _Facts:
     check_finite(second_moment, "second_moment")
     if second_moment.dim() == 1:
         return _Facts(group_size, pad_columns(second_moment[None], group_size)[0])
-    return _Facts(group_size, *_factor(second_moment, padded, damp))
+    lower = _lower(second_moment, padded, damp)
+    return _Facts(group_size, lower.diagonal().flip(0).square().float(), lower)
 
 
-def _factor(second_moment: Tensor, padded: int, damp: float) -> tuple:
-    """H's diagonal, GPTQ's upper Cholesky factor of H⁻¹, λ; padding as unit inputs."""
+def _lower(second_moment: Tensor, padded: int, damp: float) -> Tensor:
+    """L of the damped H in reverse order, float64; padding counts as unit inputs."""
     H = torch.eye(padded, dtype=torch.float64)
     columns = len(second_moment)
     H[:columns, :columns] = second_moment.double()
     diagonal = H.diagonal()
-    ridge = damp * diagonal[:columns].mean().item() + 1e-9
-    diagonal[:columns] += ridge
-    # with rows and columns in reverse order, H = L Lᵀ makes U = L⁻¹ in that order
-    reverse = torch.linalg.cholesky(H.flip(0, 1))
-    eye = torch.eye(padded, dtype=torch.float64)
-    factor = torch.linalg.solve_triangular(reverse, eye, upper=False).flip(0, 1)
-    return diagonal.float(), factor.float(), ridge
+    diagonal[:columns] += damp * diagonal[:columns].mean().item() + 1e-9
+    return torch.linalg.cholesky(H.flip(0, 1))
 
 
-def _rounded(weight: Tensor, bits: Tensor, facts: _Facts) -> tuple:
-    """Codes `[N, K']`, scales `[K' / G, N]` and the outputs' errors `[N]` of some rows."""
-    exact = pad_columns(weight.detach().float(), facts.group_size)
-    columns = exact.T.clone(memory_format=torch.contiguous_format)  # [K', N]
-    half = 2.0 ** (bits - 1)
-    if facts.factor is None:
-        scales, error = _nearest(columns, half, bits, facts)
+def _inverse(lower: Tensor) -> Tensor:
+    """GPTQ's upper factor U of H⁻¹ = Uᵀ U, float32: with H = L Lᵀ reversed, U = L⁻¹.
+
+    Damping keeps L's condition below about √(K / damp), a few hundred: float32 will do.
+    """
+    eye = torch.eye(len(lower))
+    return torch.linalg.solve_triangular(lower.float(), eye, upper=False).flip(0, 1)
+
+
+def _columns(weight: Tensor, group_size: int) -> Tensor:
+    """`[N, K]` padded, and turned for speed: a copy `[K', N]`."""
+    exact = pad_columns(weight.detach().float(), group_size)
+    return exact.T.clone(memory_format=torch.contiguous_format)
+
+
+def _rounded(weight: Tensor, bits: Tensor, facts: _Facts, factor: Tensor | None):
+    """Codes `[N, K']` and scales `[K' / G, N]` of some rows."""
+    columns, half = _columns(weight, facts.group_size), 2.0 ** (bits - 1)
+    if factor is None:
+        scales = _nearest(columns, half, bits, facts)
     else:
-        scales, error = _gptq(columns, half, bits, facts)
-    if facts.ridge:
-        width, scale = facts.group_size, torch.stack(scales)[:, None]
-        rounded = (columns.view(len(scales), width, -1) * scale).view_as(columns)
-        error -= facts.ridge * (rounded - exact.T).square_().sum(0)
+        scales = _gptq(columns, half, bits, facts, factor)
     codes = columns.add_(half).to(torch.uint8).T.contiguous()
-    return codes, torch.stack(scales).bfloat16(), error
+    return codes, torch.stack(scales).bfloat16()
 
 
-def _nearest(W, half, bits, facts):
-    """`W` `[K', N]` becomes its codes, zero in the middle; scales and errors."""
-    scales, total = [], W.new_zeros(W.shape[1])
+def _nearest(W: Tensor, half: Tensor, bits: Tensor, facts: _Facts) -> list[Tensor]:
+    """`W` `[K', N]` becomes its codes, zero in the middle; returns the scales."""
+    scales = []
     for start in range(0, len(W), facts.group_size):
         group = W[start : start + facts.group_size]
         importance = facts.importance[start : start + facts.group_size]
-        scale = search_scale(group.T, bits, importance)
-        codes = (group / scale).round_().clamp_(-half, half - 1)
-        total += importance @ (codes * scale).sub_(group).square_()
-        group.copy_(codes)
-        scales.append(scale)
-    return scales, total
+        scales.append(search_scale(group.T, bits, importance))
+        group.div_(scales[-1]).round_().clamp_(-half, half - 1)
+    return scales
 
 
-def _gptq(W, half, bits, facts):
-    """`W` `[K', N]` becomes its codes, zero in the middle; scales and errors."""
-    U, size, scales = facts.factor, facts.group_size, []
-    steps, total = U.diagonal().tolist(), W.new_zeros(W.shape[1])
+def _gptq(W: Tensor, half: Tensor, bits: Tensor, facts: _Facts, U: Tensor):
+    """`W` `[K', N]` becomes its codes, zero in the middle; returns the scales."""
+    size, steps, scales = facts.group_size, U.diagonal().tolist(), []
     errors = W.new_empty(size, W.shape[1])
     for start in range(0, len(W), size):
         end = start + size
@@ -259,5 +290,4 @@ def _gptq(W, half, bits, facts):
             of_block = errors[first - start : last - start]
             W[last:end].addmm_(U[first:last, last:end].T, of_block, alpha=-1)
         W[end:].addmm_(U[start:end, end:].T, errors, alpha=-1)
-        total += errors.square().sum(0)
-    return scales, total
+    return scales

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepseek_learn import catalogue, dpg
-from deepseek_learn.dpg.calibration import check_calibration, drawn_labels, input_of
+from deepseek_learn.dpg.batches import input_of
+from deepseek_learn.dpg.calibration import check_calibration, drawn_labels
 from deepseek_learn.dpg.matrix import input_rows, named_layers, output_rows
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice
@@ -93,7 +94,7 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
         scores = model(x)
     scores = scores.reshape(-1, scores.shape[-1])
     generator = torch.Generator().manual_seed(3)
-    labels = drawn_labels(scores, generator)
+    labels = drawn_labels(scores.softmax(-1), generator)
     # an offset of zero behind each layer: its gradient is the output's
     offsets, handles = {}, []
 
@@ -123,7 +124,9 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
 def test_labels_are_drawn_by_their_probability():
     scores = torch.tensor([[0.0, 1.0, -1e9, 2.0], [-1e9, 5.0, -1e9, -1e9]])
     rows = scores.repeat_interleave(20_000, 0)
-    labels = drawn_labels(rows, torch.Generator().manual_seed(0)).view(2, -1)
+    labels = drawn_labels(rows.softmax(-1), torch.Generator().manual_seed(0)).view(
+        2, -1
+    )
     p = scores.double().softmax(1)
     share = torch.stack([(labels == k).double().mean(1) for k in range(4)], 1)
     assert ((share - p).abs() <= 5 * (p * (1 - p) / 20_000).sqrt()).all()
@@ -158,7 +161,9 @@ def test_an_embedding_has_frequencies_and_gradients_of_its_tokens():
     assert facts.frequency.tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6, 0, 0])
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        labels = [drawn_labels(model(some)[0], generator) for some in x.split(1)]
+        labels = [
+            drawn_labels(model(some)[0].softmax(-1), generator) for some in x.split(1)
+        ]
     squares, _ = gradients_of_the_table(model, x, torch.cat(labels))
     sums = torch.zeros(5, dtype=torch.float64)
     sums.index_add_(0, x.flatten(), squares.mean(1))

@@ -1,0 +1,155 @@
+"""Running sums of one layer's inputs and gradients, while calibration goes on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .matrix import input_rows, output_rows
+from .monitor import DynamicParameterGroup
+
+ROWS_A_BATCH = 4096  # patches of one batch that enter H; all enter the gradient
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration saw of one layer.
+
+    Attributes:
+        second_moment: float32 `[K, K]`, or its diagonal alone `[K]`.
+        gradient: float32 `[N]`, squared, a sample.
+        frequency: float32 `[N]`, 0..1; of an embedding, the share of each token.
+    """
+
+    second_moment: Tensor
+    gradient: Tensor
+    frequency: Tensor
+
+
+@dataclass
+class Shared:
+    """What all layers' sums share."""
+
+    generator: torch.Generator
+    correlations: bool
+    mask: Tensor | None = None  # bool, positions of the batch that count
+
+    def select(self, x: Tensor, axes: int = 1) -> Tensor:
+        """The positions of `[*positions, ...]` that count, if there is a mask of them."""
+        mask = self.mask
+        if mask is None or mask.shape != x.shape[: x.dim() - axes]:
+            return x
+        return x[mask.to(x.device)]
+
+
+class Sums:
+    """Running sums of one layer, on the CPU."""
+
+    def __init__(self, name: str, layer: nn.Module, state: Shared):
+        self.name, self.layer, self.state = name, layer, state
+        self.second_moment, self.gradient, self.sampled = 0.0, 0.0, 0
+
+    def problem(self, what: str) -> str:
+        return f"layer {self.name!r}: its {what} hold NaN or infinity."
+
+    @property
+    def took_part(self) -> bool:
+        return isinstance(self.gradient, Tensor)
+
+    def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple:
+        """Both in float32, or the sentence that says which is not finite."""
+        facts = {"squared inputs": second_moment, "squared gradients": gradient}
+        for what, total in facts.items():
+            if not torch.isfinite(total.float()).all():
+                raise ValueError(self.problem(what))
+        return second_moment.float(), gradient.float()
+
+
+class _Product(Sums):
+    """A linear layer or a convolution."""
+
+    def forward(self, x: Tensor) -> None:
+        if isinstance(self.layer, nn.Linear):
+            x = self.state.select(x)
+        rows = input_rows(self.layer, x.detach()).float()
+        # the sum is quick to look at; it overflows at worst
+        if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
+            raise ValueError(self.problem("inputs"))
+        if len(rows) > ROWS_A_BATCH:
+            drawn = torch.randperm(len(rows), generator=self.state.generator)
+            rows = rows[drawn[:ROWS_A_BATCH].to(rows.device)]
+        if self.state.correlations:
+            self.second_moment += (rows.T @ rows).cpu()
+        else:
+            self.second_moment += rows.square().sum(0).cpu()
+        self.sampled += len(rows)
+
+    def backward(self, gradient: Tensor) -> None:
+        rows = output_rows(self.layer, gradient.detach()).float()
+        self.gradient += rows.square().sum(0).cpu().double()
+
+    def finish(self, samples: int) -> tuple[Tensor, Tensor]:
+        return self.checked(self.second_moment / self.sampled, self.gradient / samples)
+
+    def frequency(self, watch: DynamicParameterGroup) -> Tensor:
+        return watch.frequency(self.name)
+
+
+class _Lookup(Sums):
+    """An embedding.
+
+    A token that calibration never saw will be seen one day: each counts once more than
+    it occurred, with the mean gradient of all (Laplace's rule of succession).
+    """
+
+    def forward(self, x: Tensor) -> None:
+        self.tokens = self.state.select(x, axes=0).flatten().cpu()
+        self.counts = getattr(self, "counts", 0) + torch.bincount(
+            self.tokens, minlength=self.layer.num_embeddings
+        )
+
+    def backward(self, gradient: Tensor) -> None:
+        rows = self.state.select(gradient.detach()).float().cpu()
+        squares = rows.reshape(len(self.tokens), -1).square()  # [M, K]
+        self.second_moment += squares.sum(0, dtype=torch.float64)
+        total = torch.zeros(self.layer.num_embeddings, dtype=torch.float64)
+        self.gradient += total.index_add_(0, self.tokens, squares.double().mean(1))
+
+    def finish(self, samples: int) -> tuple[Tensor, Tensor]:
+        seen, rows = self.counts.sum(), len(self.counts)
+        mean = self.gradient.sum() / seen
+        gradient = (self.gradient + mean) * seen / (seen + rows) / samples
+        relative = self.second_moment / self.second_moment.mean().clamp(min=1e-30)
+        return self.checked(relative, gradient)
+
+    def frequency(self, watch: DynamicParameterGroup) -> Tensor:
+        return self.counts / self.counts.sum()
+
+
+def sums_of(name: str, layer: nn.Module, state: Shared) -> Sums:
+    kind = _Lookup if isinstance(layer, nn.Embedding) else _Product
+    return kind(name, layer, state)
+
+
+def merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Second moment and gradient of a matrix that several layers use.
+
+    Each row's damage is the sum of those of its uses; the direction that counts is taken
+    to be the same for all rows, a mean of the uses' moments by what each has at stake.
+    """
+    if len(uses) == 1:
+        return uses[0]
+    sizes = [_mean_square(moment) for moment, _ in uses]
+    stakes = [gradient * size for (_, gradient), size in zip(uses, sizes, strict=True)]
+    whole = sum(stake.sum() for stake in stakes)
+    full = any(moment.dim() == 2 for moment, _ in uses)
+    moment = 0.0
+    for (own, _), size, stake in zip(uses, sizes, stakes, strict=True):
+        own = torch.diag(own) if full and own.dim() == 1 else own
+        moment = moment + own * (stake.sum() / whole * sizes[0] / size)
+    return moment, sum(stakes) / sizes[0]
+
+
+def _mean_square(moment: Tensor) -> Tensor:
+    diagonal = moment.diagonal() if moment.dim() == 2 else moment
+    return diagonal.mean().clamp(min=1e-30)
