@@ -204,6 +204,57 @@ class ChangesItsInput(Block):
         return self.relu(self.residual(x) + shortcut)
 
 
+class TwoStepsInTheShortcut(Block):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
+
+    def forward(self, x):
+        return self.relu(self.residual(x) + self.second(self.first(x)))
+
+
+class ReluInTheShortcut(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) + F.relu(x))
+
+
+class BeginsLater(Block):
+    def forward(self, x):
+        x = x * 2
+        return self.relu(self.residual(x) + x)
+
+
+class ShortcutOfAnother(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) + 2 * x)
+
+
+class AddsTheOtherWayRound(Block):
+    def forward(self, x):
+        return self.relu(x + self.residual(x))
+
+
+class AddsWithAFactor(Block):
+    def forward(self, x):
+        return self.relu(torch.add(self.residual(x), x, alpha=2))
+
+
+class AddsANumber(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) + 1.5)
+
+
+class Multiplies(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) * x)
+
+
+class UsesTheSumTwice(Block):
+    def forward(self, x):
+        y = self.residual(x) + x
+        return self.relu(y) + y
+
+
 class UsesStatisticsBeside(Block):
     def forward(self, x):
         return super().forward(x) + self.bn1.running_mean.mean()
@@ -297,6 +348,15 @@ BLOCKS = {
     UsesStatisticsBeside: (False, 3),
     ChangesBesides: (False, 0),
     ChangesItsInput: (False, 0),
+    TwoStepsInTheShortcut: (False, 0),
+    ReluInTheShortcut: (False, 0),
+    BeginsLater: (False, 0),
+    ShortcutOfAnother: (False, 0),
+    AddsTheOtherWayRound: (True, 0),
+    AddsWithAFactor: (False, 0),
+    AddsANumber: (False, 0),
+    Multiplies: (False, 0),
+    UsesTheSumTwice: (False, 0),
     BranchesOnType: (False, 3),
     BranchesOnShape: (False, 3),
     OptionalArgument: (False, 3),
