@@ -1,5 +1,7 @@
 """What a search wants, what an objective returns, and what either is refused for."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,8 @@ def test_names_directions_and_signs_have_one_order():
     assert GOALS.directions == ["minimize", "minimize", "maximize"]
     assert GOALS.signs.tolist() == [1.0, 1.0, -1.0]
     assert Goals.of(GOALS.to_dict()) == GOALS
+    with pytest.raises(FrozenInstanceError):
+        GOALS.minimise = ()
 
 
 def test_goals_are_read_as_they_were_written():
@@ -46,6 +50,20 @@ def test_hyperparameters_and_columns_are_names_already_taken(name):
 def test_a_limit_is_a_finite_number(bound):
     with pytest.raises(ValueError, match=r"limits\['size'\] must be a finite number"):
         read_goals(("error",), (), {"size": bound}, ())
+
+
+@pytest.mark.parametrize(
+    ("minimise", "maximise"),
+    [(("a", "a"), ()), ((), ("a", "b", "a")), (("a",), ("a",))],
+)
+def test_an_objective_is_named_once(minimise, maximise):
+    with pytest.raises(ValueError, match=r"each objective once; got \['a'\] twice"):
+        read_goals(minimise, maximise, None, ())
+
+
+def test_there_is_an_objective():
+    with pytest.raises(ValueError, match="at least one objective; got none"):
+        read_goals((), (), {"size": 1}, ())
 
 
 @pytest.mark.parametrize("argument", ["minimise", "maximise"])
