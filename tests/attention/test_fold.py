@@ -403,6 +403,36 @@ def test_hooks_go_on_working(place):
     assert_exact(model, torch.randn(2, 16, 8, 8))
 
 
+class Halves(nn.Module):
+    def forward(self, x):
+        return x / 2
+
+
+# what a timm norm with an activation has besides → how many norms must stay
+NORM_ACTS = {
+    "nothing": ({}, 0),
+    "a drop layer that acts": ({"drop_layer": Halves}, 1),
+    "no statistics": ({"track_running_stats": False}, 1),
+    "a hook": ({}, 1),
+}
+
+
+@pytest.mark.parametrize("what", NORM_ACTS)
+def test_a_norm_with_an_activation_is_folded_where_nothing_is_lost(what):
+    options, left = NORM_ACTS[what]
+    norm = timm.layers.BatchNormAct2d(16, act_layer=nn.SiLU, **options)
+    if what == "a hook":
+        norm.register_forward_hook(lambda module, inputs, y: 2 * y)
+    other = nn.Sequential(nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16))  # to be folded
+    model = nn.Sequential(nn.Conv2d(16, 16, 1), norm, other)
+    assert count(assert_exact(model, torch.randn(2, 16, 8, 8)), NORMS) == left
+
+
+def test_a_pair_that_is_left_as_it_was_does_not_count_as_folded():
+    with pytest.raises(ValueError, match="Sequential has nothing to fold"):
+        fold(nn.Sequential(HeldInAList()))
+
+
 def test_a_block_alone_and_one_run_twice():
     assert isinstance(assert_exact(Block(), torch.randn(2, 16, 8, 8)), FoldedBottleneck)
     block = Block()
