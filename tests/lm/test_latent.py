@@ -33,6 +33,8 @@ def test_norm_divides_by_the_root_mean_square():
     torch.nn.init.normal_(norm.weight)
     expected = x / (x.square().mean(1, keepdim=True) + 0.1).sqrt() * norm.weight
     torch.testing.assert_close(norm(x), expected)
+    layer = LatentAttention(CONFIG, 0)  # the reference's, whatever rms_norm_eps is
+    assert layer.q_a_layernorm.eps == layer.kv_a_layernorm.eps == 1e-6
 
 
 @pytest.mark.parametrize("sinks", [None, [0.5, -1.0]])
