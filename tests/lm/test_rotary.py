@@ -70,6 +70,7 @@ def ramp_of_yarn(dim: int, base: float, trained: int, fast: float, slow: float):
         (16, BASE, 64),
         (8, 10.0, 4096),
         (8, 3.0, 300),
+        (128, 10.0, 400),
     ],
 )
 def test_yarn_slows_the_slow_pairs_down(dim, base, trained, betas):
