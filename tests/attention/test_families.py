@@ -128,7 +128,8 @@ def test_self_attention_is_the_equation():
         y, module.project.weight, module.project.bias
     )
     torch.testing.assert_close(module(x), expected)
-    assert attention.SelfAttention(6).width == 64
+    plain = attention.SelfAttention(6)
+    assert (plain.width, plain.fused) == (64, True)
 
 
 @pytest.mark.parametrize("name", ["scse", "project_excite"])
