@@ -1,6 +1,7 @@
 """The training loop: it learns, resumes to the same end, and refuses in a sentence."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -156,6 +157,29 @@ def test_the_history_is_of_the_losses_and_rates_there_were():
     assert list(history["lr"]) == pytest.approx([1e-2, 0.5e-2])
     assert list(history["metric"]) == [0.25, 0.5]
     assert list(history.index) == [1, 2]
+
+
+def test_each_step_has_its_own_rate_and_the_run_its_own_time():
+    model, rates = network(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    options = {"epochs": 2, "batch_size": 48, "progress": False}
+    options |= {"schedule": lambda step, steps: (step + 1) / (8 * steps)}
+    begun = time.process_time()
+    run = fit(model, blobs(96, 0), optimizer, **options)
+    assert rates == pytest.approx([0.5 * step / 32 for step in (1, 2, 3, 4)])
+    assert 0 < run.cpu_seconds <= time.process_time() - begun
+
+
+def test_a_schedule_that_differs_in_one_step_is_another_run(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    train(network(), epochs=1, checkpoint=path)
+    for step in range(6):
+        other = lambda at, steps, off=step: wsd(at, steps) + (at == off) / 8  # noqa: E731
+        with pytest.raises(DamagedFileError, match="with other schedule"):
+            train(network(), epochs=1, checkpoint=path, schedule=other)
 
 
 def test_a_rate_in_a_tensor_is_noted_as_the_number_it_was():
