@@ -1,5 +1,8 @@
 """The training loop: it learns, resumes to the same end, and refuses in a sentence."""
 
+import math
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,13 +46,15 @@ def test_learns_and_reports():
 @pytest.mark.parametrize("stopped", ["epochs", "patience", "seconds"])
 @pytest.mark.parametrize("columns", [["loss"], ["loss", "metric"]])
 def test_reason_is_given_in_both_languages(monkeypatch, stopped, columns):
-    history = pd.DataFrame(0.5, index=[1, 2], columns=columns)
+    history = pd.DataFrame(0.5, index=[1, 2, 3], columns=columns)
+    history["loss"] = [0.75, 0.5, 0.25]
     run = Fit(history, best_epoch=1, stopped=stopped, cpu_seconds=1.0)
     english = run.why()
-    assert english.startswith("Stopped after 2 epochs because ")
+    assert english.startswith("Stopped after 3 epochs because ")
+    assert "0.25" in english  # the last epoch's loss
     assert ("kept epoch 1, metric 0.5000" in english) == ("metric" in columns)
     monkeypatch.setattr(catalogue, "_current", "zh")
-    assert run.why().startswith("训练 2 轮后停止，因为")
+    assert run.why().startswith("训练 3 轮后停止，因为")
     assert ("保留了第 1 轮" in run.why()) == ("metric" in columns)
 
 
@@ -152,6 +157,29 @@ def test_the_history_is_of_the_losses_and_rates_there_were():
     assert list(history["lr"]) == pytest.approx([1e-2, 0.5e-2])
     assert list(history["metric"]) == [0.25, 0.5]
     assert list(history.index) == [1, 2]
+
+
+def test_each_step_has_its_own_rate_and_the_run_its_own_time():
+    model, rates = network(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    options = {"epochs": 2, "batch_size": 48, "progress": False}
+    options |= {"schedule": lambda step, steps: (step + 1) / (8 * steps)}
+    begun = time.process_time()
+    run = fit(model, blobs(96, 0), optimizer, **options)
+    assert rates == pytest.approx([0.5 * step / 32 for step in (1, 2, 3, 4)])
+    assert 0 < run.cpu_seconds <= time.process_time() - begun
+
+
+def test_a_schedule_that_differs_in_one_step_is_another_run(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    train(network(), epochs=1, checkpoint=path)
+    for step in range(6):
+        other = lambda at, steps, off=step: wsd(at, steps) + (at == off) / 8  # noqa: E731
+        with pytest.raises(DamagedFileError, match="with other schedule"):
+            train(network(), epochs=1, checkpoint=path, schedule=other)
 
 
 def test_a_rate_in_a_tensor_is_noted_as_the_number_it_was():
@@ -361,6 +389,14 @@ def test_schedules():
     assert wsd(0, 1) == constant(5, 100) == 1
     assert [wsd(s, 4, warmup=0, decay=0) for s in range(4)] == [1.0] * 4
     assert cosine(0, 4, warmup=0) < 1
+    half = [math.cos(math.pi * (step - 9) / 90) for step in range(9, 100)]
+    assert [cosine(s, 100) for s in range(9, 100)] == pytest.approx(
+        [0.5 + 0.5 * c for c in half], abs=1e-12
+    )
+    # past the end nothing rises again
+    assert [cosine(s, 4) for s in (4, 5, 9)] == pytest.approx([0, 0, 0], abs=1e-12)
+    assert [cosine(s, 4, warmup=1.0) for s in (4, 9)] == [1, 1]
+    assert [wsd(s, 4) for s in (4, 5, 9)] == [0, 0, 0]
     assert [cosine(s, 4, warmup=1.0) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
     table = [0.5, 1.0, 0.1] * 8  # one for each step, and none beyond
     assert len(table) == 4 * (96 // 16)

@@ -80,6 +80,48 @@ def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
         attach(model, "sc", where)
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        nn.Conv2d(8, 8, 3, stride=2, padding=1),
+        nn.Conv2d(8, 8, 3, padding=1, groups=2),
+        nn.ConvTranspose2d(8, 8, 3, padding=1),
+        nn.Conv2d(8, 8, (1, 3), padding=(0, 1)),
+        nn.Conv2d(6, 8, 3, padding=1),
+    ],
+    ids=["strided", "grouped", "transposed", "along one axis", "of other channels"],
+)
+def test_a_second_convolution_of_another_kind_makes_no_pair(second):
+    first = nn.Conv2d(3, 8, 3, padding=1)
+    with pytest.raises(ValueError, match="where='double_conv' fits no module"):
+        attach(nn.Sequential(nn.Sequential(first, second)), "sc", "double_conv")
+    plain = nn.Conv2d(8, 8, 3, padding=1)
+    model = attach(nn.Sequential(nn.Sequential(first, plain)), "sc", "double_conv")
+    assert isinstance(model[0], Attended)
+
+
+def test_a_block_of_two_convolutions_and_norms_alone_is_residual():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4)
+            self.conv2, self.bn2 = nn.Conv2d(4, 4, 3, 1, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            y = torch.relu(self.bn1(self.conv1(x)))
+            return torch.relu(self.bn2(self.conv2(y)) + x)
+
+    model = attach(nn.Sequential(Block()), "sc", "residual")
+    assert isinstance(model[0].bn2, Attended)
+
+
+def test_an_identity_start_is_only_for_those_who_ask():
+    attended = attach(small_resnet(), "sc").layer1[0].bn2.attention
+    assert attended.excite.weight.abs().max() > 0
+    attended = attach(small_resnet(), "sc", identity=True).layer1[0].bn2.attention
+    assert attended.excite.weight.abs().max() == 0
+
+
 def test_a_stem_with_the_names_of_a_block_is_none():
     """SENet's stem runs through: there is no addition that the attention could precede."""
     layers = {"conv1": nn.Conv2d(3, 8, 3), "bn1": nn.BatchNorm2d(8)}

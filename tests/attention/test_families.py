@@ -112,6 +112,40 @@ def test_self_attention_fused_equals_written_out():
     torch.testing.assert_close(fused, module(x))
 
 
+def test_self_attention_is_the_equation():
+    """Wang et al.'s embedded Gaussian, one query at a time, at a width of its own."""
+    torch.manual_seed(0)
+    module = attention.SelfAttention(6, width=5).double()
+    x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    weights = module.qkv.weight.flatten(1).split(5)
+    q, k, v = (torch.einsum("oc,bchw->bhwo", w, x).flatten(1, 2) for w in weights)
+    rows = []
+    for i in range(12):
+        share = ((q[:, i, None] * k).sum(2) / math.sqrt(5)).softmax(1)
+        rows.append((share[..., None] * v).sum(1))
+    y = torch.stack(rows, 2).reshape(2, 5, 3, 4)
+    expected = x + torch.nn.functional.conv2d(
+        y, module.project.weight, module.project.bias
+    )
+    torch.testing.assert_close(module(x), expected)
+    plain = attention.SelfAttention(6)
+    assert (plain.width, plain.fused) == (64, True)
+
+
+@pytest.mark.parametrize("name", ["scse", "project_excite"])
+def test_the_published_bottleneck_halves_the_channels(name):
+    """Roy et al. and Rickmann et al. both take a reduction of 2, and one at least."""
+    for channels, hidden in ((12, 6), (2, 1), (1, 1)):
+        module = attention.create(name, channels, dims=3)
+        module = getattr(module, "module", module)
+        assert module.squeeze.weight.shape[:2] == (hidden, channels)
+        assert module.excite.weight.shape[:2] == (channels, hidden)
+
+
+def test_scse_has_a_pointwise_spatial_squeeze_and_takes_pictures_by_default():
+    assert attention.families.SCSE(8).spatial.weight.shape == (1, 8, 1, 1)
+
+
 def test_project_and_excite_adds_the_means_along_each_axis():
     """Equation 3 of Rickmann et al., one position at a time."""
     torch.manual_seed(0)
@@ -271,6 +305,17 @@ def test_a_registration_without_its_facts_is_refused_at_once():
         with pytest.raises(ValueError, match="native_scale must be a positive number"):
             attention.register("half", dims=(2,), native_scale=scale)
     assert "half" not in attention.names()
+
+
+@pytest.mark.parametrize("dims", [(2,), (3,), (2, 3), (3, 2)])
+def test_every_documented_set_of_dimensions_is_accepted(dims):
+    attention.register("half", dims=dims, native_scale=0.5)(lambda *a, **k: nn.ReLU())
+    try:
+        for d in (2, 3):
+            assert ("half" in attention.names(d)) == (d in dims)
+        assert attention.names() == attention.names(2)
+    finally:
+        attention.families.attention.unregister("half")
 
 
 def test_a_learners_module_joins_the_registry():

@@ -204,6 +204,57 @@ class ChangesItsInput(Block):
         return self.relu(self.residual(x) + shortcut)
 
 
+class TwoStepsInTheShortcut(Block):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1)
+
+    def forward(self, x):
+        return self.relu(self.residual(x) + self.second(self.first(x)))
+
+
+class ReluInTheShortcut(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) + F.relu(x))
+
+
+class BeginsLater(Block):
+    def forward(self, x):
+        x = x * 2
+        return self.relu(self.residual(x) + x)
+
+
+class ShortcutOfAnother(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) + 2 * x)
+
+
+class AddsTheOtherWayRound(Block):
+    def forward(self, x):
+        return self.relu(x + self.residual(x))
+
+
+class AddsWithAFactor(Block):
+    def forward(self, x):
+        return self.relu(torch.add(self.residual(x), x, alpha=2))
+
+
+class AddsANumber(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) + 1.5)
+
+
+class Multiplies(Block):
+    def forward(self, x):
+        return self.relu(self.residual(x) * x)
+
+
+class UsesTheSumTwice(Block):
+    def forward(self, x):
+        y = self.residual(x) + x
+        return self.relu(y) + y
+
+
 class UsesStatisticsBeside(Block):
     def forward(self, x):
         return super().forward(x) + self.bn1.running_mean.mean()
@@ -297,6 +348,15 @@ BLOCKS = {
     UsesStatisticsBeside: (False, 3),
     ChangesBesides: (False, 0),
     ChangesItsInput: (False, 0),
+    TwoStepsInTheShortcut: (False, 0),
+    ReluInTheShortcut: (False, 0),
+    BeginsLater: (False, 0),
+    ShortcutOfAnother: (False, 0),
+    AddsTheOtherWayRound: (True, 0),
+    AddsWithAFactor: (False, 0),
+    AddsANumber: (False, 0),
+    Multiplies: (False, 0),
+    UsesTheSumTwice: (False, 0),
     BranchesOnType: (False, 3),
     BranchesOnShape: (False, 3),
     OptionalArgument: (False, 3),
@@ -341,6 +401,36 @@ def test_hooks_go_on_working(place):
     hooked = model.get_submodule(place)
     hooked.register_forward_hook(lambda module, inputs, y: y.abs() + 1)
     assert_exact(model, torch.randn(2, 16, 8, 8))
+
+
+class Halves(nn.Module):
+    def forward(self, x):
+        return x / 2
+
+
+# what a timm norm with an activation has besides → how many norms must stay
+NORM_ACTS = {
+    "nothing": ({}, 0),
+    "a drop layer that acts": ({"drop_layer": Halves}, 1),
+    "no statistics": ({"track_running_stats": False}, 1),
+    "a hook": ({}, 1),
+}
+
+
+@pytest.mark.parametrize("what", NORM_ACTS)
+def test_a_norm_with_an_activation_is_folded_where_nothing_is_lost(what):
+    options, left = NORM_ACTS[what]
+    norm = timm.layers.BatchNormAct2d(16, act_layer=nn.SiLU, **options)
+    if what == "a hook":
+        norm.register_forward_hook(lambda module, inputs, y: 2 * y)
+    other = nn.Sequential(nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16))  # to be folded
+    model = nn.Sequential(nn.Conv2d(16, 16, 1), norm, other)
+    assert count(assert_exact(model, torch.randn(2, 16, 8, 8)), NORMS) == left
+
+
+def test_a_pair_that_is_left_as_it_was_does_not_count_as_folded():
+    with pytest.raises(ValueError, match="Sequential has nothing to fold"):
+        fold(nn.Sequential(HeldInAList()))
 
 
 def test_a_block_alone_and_one_run_twice():

@@ -65,6 +65,23 @@ def test_slots_hold_the_last_lap():
     assert buffer.values[1, :3, 0].tolist() == [1, 2, 3]
 
 
+def test_a_window_of_one_keeps_the_last_of_the_real_tokens():
+    buffer = RingBuffer(torch.zeros(3, 1, 1), 1)
+    positions = torch.arange(3).expand(3, -1)
+    real = positions < torch.tensor([[1], [3], [0]])
+    buffer.put(positions, positions[..., None].float() + 1, real)
+    assert buffer.values[:, 0, 0].tolist() == [1, 3, 0]
+
+
+def test_a_cache_of_one_token_and_of_the_longest_text():
+    model = LanguageModel(Config(layer_types=(SLIDING,), **SIZES))
+    most = model.config.max_position_embeddings
+    assert [Cache(model, 1, size).capacity for size in (1, most)] == [1, most]
+    for size in (0, most + 1):
+        with pytest.raises(ValueError, match=rf"capacity must be from 1 .*got {size}"):
+            Cache(model, 1, size)
+
+
 def test_rows_that_ended_are_let_go():
     model = LanguageModel(Config(layer_types=(COMPRESSED_SPARSE,), **SIZES)).eval()
     ids = torch.randint(256, (3, 40))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from deepseek_learn.errors import UnknownNameError
-from deepseek_learn.lm import Config, LanguageModel, attentions, generate
+from deepseek_learn.lm import Config, LanguageModel, attentions, config, generate
 
 
 @pytest.mark.parametrize(
@@ -134,3 +134,8 @@ def test_an_indexer_learns_from_the_attention_it_serves_and_teaches_nobody(kind)
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_what_a_v3_file_means_without_saying_it_is_the_references():
+    reference = pytest.importorskip("transformers").DeepseekV3Config()
+    assert config.V3["routed_scaling_factor"] == reference.routed_scaling_factor

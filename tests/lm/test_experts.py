@@ -95,6 +95,42 @@ def test_the_chosen_are_of_the_best_groups():
     assert ((groups[:, :, None] == best[:, None]).any(2)).all()
 
 
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("method", ["noaux_tc", "greedy", "group_limited_greedy"])
+def test_each_method_chooses_and_weighs_as_its_paper_says(method, normalized):
+    """V3 adds up a group's two best, V2 takes the one; greedy knows no groups."""
+    torch.manual_seed(0)
+    sizes = {"n_group": 4, "topk_group": 2, "routed_scaling_factor": 2.5}
+    sizes |= {"topk_method": method, "norm_topk_prob": normalized}
+    router = Router(config(**sizes)).eval()
+    x = torch.randn(200, 16) * 20
+    chosen, weights = router(x)
+    for scores, some, shares in zip(
+        torch.sigmoid(x.double() @ router.weight.T.double()).tolist(),
+        chosen.tolist(),
+        weights.tolist(),
+        strict=True,
+    ):
+        groups = [sorted(scores[3 * g : 3 * g + 3], reverse=True) for g in range(4)]
+        worth = [sum(g[:2]) if method == "noaux_tc" else g[0] for g in groups]
+        allowed = sorted(range(4), key=lambda g: -worth[g])
+        allowed = allowed if method == "greedy" else allowed[:2]
+        experts = [e for g in allowed for e in range(3 * g, 3 * g + 3)]
+        expected = sorted(experts, key=lambda e: -scores[e])[:3]
+        assert sorted(some) == sorted(expected)
+        whole = sum(scores[e] for e in expected) if normalized else 1
+        expected = [2.5 * scores[e] / whole for e in some]
+        assert shares == pytest.approx(expected, rel=1e-4)
+
+
+def test_weights_start_at_a_standard_deviation_of_one_fiftieth():
+    torch.manual_seed(0)
+    experts = Experts(config(hidden_size=64, moe_intermediate_size=64))
+    for weight in (experts.gate_up_proj, experts.down_proj):
+        # of 49,152 draws or more the deviation is known to 1 / sqrt(2 n) = 0.3 %
+        assert weight.std().item() == pytest.approx(0.02, rel=0.02)
+
+
 def skewed(tokens=512):
     """Tokens that mostly point one way: a router without steering overloads some."""
     generator = torch.Generator().manual_seed(0)

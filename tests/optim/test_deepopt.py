@@ -486,6 +486,15 @@ def test_a_state_of_before_there_was_maximize_is_taken_up(net):
     learn(net, again, batches(1))
 
 
+def test_an_optimizer_of_before_there_was_maximize_minimizes(net):
+    optimizer = DeepOpt(net)
+    state = pickle.loads(pickle.dumps(optimizer.__getstate__()))
+    for options in (state["defaults"], *state["param_groups"]):
+        options.pop("maximize")
+    optimizer.__setstate__(state)
+    assert not any(group["maximize"] for group in optimizer.param_groups)
+
+
 @pytest.mark.parametrize("rarely", [None, True])
 def test_a_learning_rate_in_a_tensor_is_the_number(net, rarely):
     twin, lr = copy.deepcopy(net), torch.tensor(0.05)

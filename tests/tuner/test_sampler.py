@@ -325,8 +325,21 @@ def test_without_surrogate_it_is_the_plain_genetic_algorithm():
 
 
 @pytest.mark.parametrize(
-    "given", [{"population_size": 1}, {"startup": 0}, {"children": 0}, {"seed": -1}]
+    ("name", "least"),
+    [
+        ("population_size", 2),
+        ("startup", 2),
+        ("children", 4),
+        ("generations", 1),
+        ("seed", 0),
+    ],
 )
-def test_settings_that_are_too_small_are_refused(given):
-    with pytest.raises(ValueError, match=next(iter(given))):
-        GeneticSampler(**given)
+def test_settings_that_are_too_small_are_refused(name, least):
+    GeneticSampler(**{name: least})
+    with pytest.raises(ValueError, match=f"{name} must be a whole number .* got"):
+        GeneticSampler(**{name: least - 1})
+
+
+def test_the_smallest_settings_search():
+    some = study(population_size=2, startup=2, children=4, generations=1)
+    assert len({tuple(p.values()) for p in run(some, 6)}) == 6
