@@ -39,7 +39,8 @@ lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none
 	@$(BIN)/deepseek-learn lab --port $(PORT) --browser "$(BROWSER)"
 
 test: $(DEV)  ## set up, then run everything that is tested
-	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+	@# two files at a time, one thread each: threads of two processes would fight for two cores
+	@PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book

@@ -41,7 +41,8 @@ class Problem:
         kind: "practice" or "graded".
 
     Raises:
-        ValueError: for a practice problem without solution, or a graded one with.
+        ValueError: for a practice problem without solution, or a graded one with a
+            solution or right answers.
     """
 
     id: str
@@ -65,6 +66,10 @@ class Problem:
     def __post_init__(self):
         if self.kind not in ("practice", "graded"):
             raise ValueError(f'kind must be "practice" or "graded"; got {self.kind!r}.')
+        if self.kind == "graded" and self.right:
+            raise ValueError(
+                f"problem {self.id!r} is graded: `right` would give its solution away."
+            )
         if (self.kind == "graded") != (self.solution is None):
             raise ValueError(
                 f"problem {self.id!r} is {self.kind}: a practice problem carries its "

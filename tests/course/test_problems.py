@@ -125,7 +125,8 @@ def test_rounding_that_the_hint_warns_of_really_happens():
 
 
 def graded(**changes) -> Problem:
-    kept = {"solution": None, "kind": "graded", "id": "kept_back"} | changes
+    kept = {"solution": None, "right": {}, "kind": "graded", "id": "kept_back"}
+    kept |= changes
     return dataclasses.replace(problems.get("shift_sum"), **kept)
 
 
@@ -136,6 +137,11 @@ def test_graded_solution_comes_from_the_checkout_only(tmp_path):
     folder.mkdir(parents=True)
     (folder / "kept_back.py").write_text("def shift_sum(taps): return 1\n")
     assert "return 1" in problem.reference(tmp_path)
+
+
+def test_graded_problem_with_right_answers_is_refused():
+    with pytest.raises(ValueError, match="would give its solution away"):
+        graded(right={"in NumPy": "def shift_sum(taps): return 1"})
 
 
 def test_graded_problem_with_a_solution_is_refused():
