@@ -15,9 +15,13 @@ LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
 # A CUDA build of PyTorch takes this much more, also where there is no GPU: 350 MiB of
 # its libraries' pages and 130 MiB that they write to while they are loaded.
 CUDA_MIB = 510
-PEAK = """import resource, sys
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(peak / (2**20 if sys.platform == "darwin" else 2**10))"""
+# getrusage also counts what the process was before its exec: a copy of a large parent
+PEAK = """import pathlib, re, resource
+status = pathlib.Path("/proc/self/status")
+if status.exists():
+    print(int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) / 2**10)
+else:  # macOS, in bytes
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"""
 
 
 def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:

@@ -135,7 +135,7 @@ class DPGConv(DPGLayer):
     """
 
     float_layer: type[nn.Module]
-    convolve: Callable
+    _convolve: Callable
     size: str  # the names of the axes, for error messages
 
     def __init__(
@@ -185,7 +185,7 @@ class DPGConv(DPGLayer):
             )
         if len(x) * prod(size) > FLOAT_ROWS:
             bias = None if self.bias is None else self.bias.float()
-            y = self.convolve(x.float(), self.weight, bias, *self.geometry[1:])
+            y = self._convolve(x.float(), self.weight, bias, *self.geometry[1:])
             return y.to(x.dtype)
         y = self._multiply(patches(x, *self.geometry))  # [B * prod(size'), N]
         y = y.view(len(x), *size, self.out_channels).movedim(-1, 1)
@@ -195,19 +195,19 @@ class DPGConv(DPGLayer):
 class DPGConv1d(DPGConv):
     """`[B, C, L]` → `[B, N, L']`, see `DPGConv`."""
 
-    float_layer, convolve, size = nn.Conv1d, staticmethod(F.conv1d), "L"
+    float_layer, _convolve, size = nn.Conv1d, staticmethod(F.conv1d), "L"
 
 
 class DPGConv2d(DPGConv):
     """`[B, C, H, W]` → `[B, N, H', W']`, see `DPGConv`."""
 
-    float_layer, convolve, size = nn.Conv2d, staticmethod(F.conv2d), "H, W"
+    float_layer, _convolve, size = nn.Conv2d, staticmethod(F.conv2d), "H, W"
 
 
 class DPGConv3d(DPGConv):
     """`[B, C, D, H, W]` → `[B, N, D', H', W']`, see `DPGConv`."""
 
-    float_layer, convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
+    float_layer, _convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
 
 
 def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:

@@ -14,6 +14,7 @@ from deepseek_learn.errors import DamagedFileError
 
 ID = "shift_sum"
 RIGHT = problems.get(ID).solution
+VERSION = problems.get(ID).version
 WRONG = problems.get(ID).wrong["added without shifting"]
 
 
@@ -33,7 +34,7 @@ def test_record_holds_what_repeats_a_grade(own_home):
     assert len(row.pop("code")) == 64
     assert row == {
         "problem": ID,
-        "version": 1,
+        "version": VERSION,
         "status": "passed",
         "seed": outcome.seed,
         "library": __version__,
@@ -122,7 +123,13 @@ def test_export_and_import_lose_no_pass(own_home, tmp_path, monkeypatch):
 
 def a_file(record=None, **changes) -> str:
     """A progress file of one pass, some of its record's or its own values changed."""
-    row = {"problem": ID, "version": 1, "status": "passed", "seed": 0, "code": None}
+    row = {
+        "problem": ID,
+        "version": VERSION,
+        "status": "passed",
+        "seed": 0,
+        "code": None,
+    }
     row |= {"library": "0", "time": "2026-01-01T00:00:00+00:00"} | (record or {})
     return json.dumps({"format": 1, "records": [row]} | changes)
 
@@ -287,7 +294,13 @@ record._add([{"problem": "x", "version": 1, "status": "passed", "seed": 0,
 
 
 def test_two_notebooks_at_once_lose_nothing(own_home):
-    base = {"version": 1, "status": "passed", "seed": 0, "library": "0", "time": "2000"}
+    base = {
+        "version": VERSION,
+        "status": "passed",
+        "seed": 0,
+        "library": "0",
+        "time": "2000",
+    }
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: record._add([base | {"problem": f"p{i}"}]), range(40)))
     assert {row["problem"] for row in kept(own_home)} == {f"p{i}" for i in range(40)}
