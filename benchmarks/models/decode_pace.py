@@ -24,7 +24,7 @@ TINY |= {"qk_nope_head_dim": 32, "v_head_dim": 32}
 
 
 def ratios(theirs, ours, clock, rounds: int) -> list[float]:
-    """Their time over ours, a number a round; the first round warms up."""
+    """Their time over ours, one number per round; the first round warms up."""
     found = []
     for i in range(rounds + 1):
         times = []

@@ -61,15 +61,16 @@ class Claim:
         """One of `VERDICTS`, from the verdicts of the deciding rows.
 
         It is that of its rows where they agree, "on the mean only" where each row's value
-        reaches its target but not each row's interval, "partly" where some values do.
+        reaches its target but not each row's interval, "partly" where some values do,
+        or where all do and other rows are outdated: those wait for a new run.
         """
         found = {
             row["verdict"]
             for row in self.rows
-            if row["verdict"] not in ("information", OUTDATED)
+            if row["verdict"] != "information"
             and self.decided_by in ("all", row["source"])
         }
-        if not found:
+        if not found - {OUTDATED}:
             return "not run"
         if len(found) == 1:
             return found.pop()

@@ -74,6 +74,10 @@ def test_outdated_result_decides_nothing_until_it_is_run_again(tmp_path):
     assert claim.verdict == "not run"
     assert [r["verdict"] for r in claim.rows] == ["outdated"]
     assert "Another protocol." in ledger(tmp_path).to_markdown()
+    write_result("other", [row()], "run", directory=tmp_path)
+    claim = next(c for c in ledger(tmp_path).claims if c.name == "C5")
+    assert claim.verdict == "partly"  # met, but not by all that is to decide
+    (tmp_path / "other.json").unlink()
     with pytest.raises(ValueError, match="cost has to run in full first"):
         write_result("cost", [row()], "run", only_speed=True, directory=tmp_path)
     assert verdict_of(tmp_path, row()) == "met"
