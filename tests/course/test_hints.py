@@ -55,7 +55,9 @@ def test_solution_is_the_reference(shown):
 
 
 def test_graded_problem_shows_no_solution(shown, monkeypatch):
-    problem = dataclasses.replace(problems.get(ID), kind="graded", solution=None, right={})
+    problem = dataclasses.replace(
+        problems.get(ID), kind="graded", solution=None, right={}
+    )
     monkeypatch.setattr(problems, "get", lambda id: problem)
     assert "is graded" in shown(course.solution, ID)
 

@@ -5,14 +5,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from deepseek_learn.dpg import output_error, quantise
-from deepseek_learn.dpg.rounding import BITS, output_errors, round_to, search_scale
+from deepseek_learn.dpg import output_error, quantise, rounding
+from deepseek_learn.dpg.rounding import BITS, output_errors, round_to
 from tests.dpg.small_models import features
 
 
 def weights(rows=24, columns=70, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(rows, columns, generator=generator) * 0.3
+
+
+def scale_of(group, bits, importance):
+    return quantise(group, bits, group.shape[1], importance).scale[0].float()
 
 
 def moment(x):
@@ -75,7 +79,7 @@ def test_clipping_is_never_worse_than_the_full_range():
             return (left.square() * importance).sum(1)
 
         given = torch.full((24,), bits)
-        chosen = search_scale(group, given, importance)
+        chosen = scale_of(group, given, importance)
         full = (group.abs().amax(1) / (half - 0.5)).bfloat16().float()
         assert torch.equal(chosen, chosen.bfloat16().float())
         assert (error(chosen) <= error(full)).all()
@@ -133,7 +137,7 @@ def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
         if k % 32 == 0:
             group = left[:, k : k + 32].float()
             bits = torch.full((8,), 4)
-            scale = search_scale(group, bits, variance[k : k + 32].float()).double()
+            scale = scale_of(group, bits, variance[k : k + 32].float()).double()
         wanted[:, k] = round_to(left[:, k], scale, half)
         inverse = torch.linalg.inv(H[k:, k:])
         error = (left[:, k] - (wanted[:, k] - half) * scale) / inverse[0, 0]
@@ -159,17 +163,27 @@ def test_output_error_is_the_mean_square_of_what_the_outputs_lose():
 
 @pytest.mark.parametrize("rows", [24, 5000])  # 5000: two runs
 @pytest.mark.parametrize("kind", ["diagonal", "none"])
-def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(kind, rows):
+def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(
+    kind, rows, monkeypatch
+):
+    """Were the codes chosen from as few ranges; from more, they can only lose less."""
     weight, H = weights(rows), moment(features(200, columns=70))
     H = H.diagonal() if kind == "diagonal" else None
     errors = output_errors(weight, BITS, 32, H)
     assert errors.shape == (len(BITS), rows)
     for bits, error in zip(BITS, errors, strict=True):
+        least = output_error(quantise(weight, bits, 32, H), weight, H)
+        assert (least <= error * (1 + 1e-4) + 1e-9).all()
+    monkeypatch.setattr(rounding, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
+    for bits, error in zip(BITS, errors, strict=True):
         wanted = output_error(quantise(weight, bits, 32, H), weight, H)
         torch.testing.assert_close(error, wanted, rtol=1e-4, atol=1e-9)
 
 
-def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo():
+def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo(
+    monkeypatch,
+):
+    monkeypatch.setattr(rounding, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
     weight, H = weights(40), moment(features(200, columns=70))
     damped = H.double() + 0.01 * H.diagonal().mean() * torch.eye(70)
     inverses = [torch.linalg.inv(damped[k:, k:]) for k in range(70)]
@@ -202,7 +216,7 @@ def test_no_one_range_for_all_groups_beats_those_tried(bits):
     largest = group.abs().amax(1)
     every = [error(largest * c / (half - 0.5)) for c in torch.linspace(0.3, 1, 36)]
     # the scales that are searched are bfloat16: off by up to 2^-9
-    assert error(search_scale(group, given, importance)) < 1.01 * min(every)
+    assert error(scale_of(group, given, importance)) < 1.01 * min(every)
 
 
 def test_a_diagonal_weighs_the_columns_when_a_scale_is_chosen():
