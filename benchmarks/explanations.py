@@ -21,8 +21,9 @@ functional ANOVA is the default since, and the same rule was kept.)
 Protocol, DPG. Forty networks of five layers, trained briefly on scikit-learn's digits
 (`models/explained.py`), `dpg.compress` as it comes. The sentence names the layer with
 most bits, "where a rounding error would change the answer most for its bytes", and the
-one with fewest. Right: with each layer alone rounded to 3 bits, the divergence from the
-float32 answer on held-out pictures, over the layer's weights, is largest (least) for it.
+one with fewest; where several have as many, all of them. Right: with each layer alone
+rounded to 3 bits, the divergence from the float32 answer on held-out pictures, over the
+layer's weights, is largest (least) for it, or for one of those named.
 
 Protocol, DeepOpt. `plan()` says for each parameter by which rule it is moved, and why.
 Twenty models of torchvision; of each model every kind of parameter that it has: the head
@@ -40,8 +41,8 @@ Targets, stated before the run: the profiler right in 12 of 12; of the tuner's s
 statements at least 90 % right; of DPG's, DeepOpt's, the search's and the wizard's, which
 are made as sure, too. Of the tuner's unsure statements more than half right: that target
 was set after a first run, in which 70 % were. Seen before, with three to six networks:
-DPG wrong where several layers have 8 bits and the first of them is named; DeepOpt wrong
-on the tables of two models.
+DPG wrong where several layers have 8 bits and the first of them is named (since then the
+sentence names all of them); DeepOpt wrong on the tables of two models.
 """
 
 import argparse

@@ -118,17 +118,24 @@ class Allocation(Report):
 
     def why(self) -> str:
         means = {n: b.double().mean().item() for n, b in self.bits.items()}
-        most, least = max(means, key=means.get), min(means, key=means.get)
+        most, least = max(means.values()), min(means.values())
         kind = "sensitivity" if self.criterion == "sensitivity" else "other"
         return text(
             f"dpg.allocation_{kind}",
             criterion=self.criterion,
             average=self.average_bits,
-            most=most,
-            most_bits=means[most],
-            least=least,
-            least_bits=means[least],
+            most=_with(most, means),
+            most_bits=most,
+            least=_with(least, means),
+            least_bits=least,
         )
+
+
+def _with(bits: float, means: Mapping[str, float]) -> str:
+    """The layers that have so many bits: the first three, and how many more."""
+    names = [name for name, mean in means.items() if mean == bits]
+    more = f" (+{len(names) - 3})" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def allocate(

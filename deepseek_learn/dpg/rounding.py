@@ -29,8 +29,8 @@ CLIPS = {  # bits → ranges tried, as shares of a group's largest weight
 CLIPS_TO_ESTIMATE = {  # those that `output_errors` tries: half of the work
     2: (0.78, 0.6),
     3: (0.92, 0.78),
-    4: (1.0, 0.85),
-    5: (1.0, 0.9),
+    4: (1.0, 0.9),
+    5: (1.0, 0.95),
     6: (1.0,),
     8: (1.0,),
 }

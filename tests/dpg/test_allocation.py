@@ -439,3 +439,16 @@ def test_allocation_report(kind, language):
     assert f"{allocation.average_bits:.2f}" in allocation.why()
     shares = [sum(bar.y[i] for bar in allocation.plot().data) for i in range(4)]
     assert shares == pytest.approx([1] * 4)
+
+
+def test_why_names_all_the_layers_that_share_the_most_bits():
+    bits = dict(zip("abcde", (8, 2, 8, 2, 4), strict=True))
+    rows = {name: torch.full((16,), of_layer) for name, of_layer in bits.items()}
+    sizes, damage = dict.fromkeys(bits, 64), dict.fromkeys(bits, 0.0)
+    shared = dpg.Allocation(rows, sizes, sizes, damage, "sensitivity", 1)
+    assert "most in a, c (8.0)" in shared.why()
+    assert "fewest in b, d (2.0)" in shared.why()
+    equal = dpg.Allocation(
+        dict.fromkeys(bits, rows["a"]), sizes, sizes, damage, "uniform", 1
+    )
+    assert "most in a, b, c (+2) (8.0)" in equal.why()
