@@ -3,7 +3,7 @@
 Rows are sorted by damage and cut into blocks of 16. All blocks begin at the fewest
 bits; then the step that removes most damage a byte is taken, again and again, until the
 budget is spent (along each block's lower convex hull, so that greedy is optimal up to
-the last step).
+the last step). Where the same bits for all would do less damage, all get the same.
 """
 
 import fnmatch
@@ -332,7 +332,13 @@ def _greedy(blocks: list[_Block], levels: tuple[int, ...], bits: float) -> list[
         cost = (levels[level] - levels[chosen[i]]) * blocks[i].weights
         if cost <= left:
             chosen[i], left = level, left - cost
-    return chosen
+    # what is left of the budget may be worth more than all that greedy gained
+    even = [max(i for i, b in enumerate(levels) if b <= bits)] * len(blocks)
+    return min(chosen, even, key=lambda choice: _damage(blocks, choice))
+
+
+def _damage(blocks: list[_Block], choice: list[int]) -> float:
+    return sum(b.damage[level].item() for b, level in zip(blocks, choice, strict=True))
 
 
 def _hull(block: _Block, levels: tuple[int, ...]):
