@@ -19,6 +19,7 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
         name: `zoo:NAME`, or `module:callable` where the callable gives a model, or a
             model and an example; the module is also looked for in the current folder.
         shape: of the input, such as "1,3,224,224"; needed where no example is given.
+            Where one of whole numbers is (tokens), they are drawn from its range.
 
     Raises:
         ValueError: for another form of `name` or `shape`, or an example that is missing.
@@ -102,7 +103,7 @@ def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
     else:
         model, example, *more = _parts(name, _look_up(module, attribute))
     if shape:
-        example = _random(shape)
+        example = _random(shape, example)
     if example is None:
         raise ValueError(
             f"{name} gives a model without an example: add --shape, such as "
@@ -146,7 +147,7 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {first}"
 
 
-def _random(shape: str) -> torch.Tensor:
+def _random(shape: str, like: Any) -> torch.Tensor:
     sizes = _sizes(shape)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 4 * math.prod(sizes) > memory:
@@ -154,7 +155,11 @@ def _random(shape: str) -> torch.Tensor:
             f"shape must fit into this computer's memory of {memory / 2**30:.0f} GiB; "
             f"got {shape!r}."
         )
-    return torch.rand(sizes, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(like, torch.Tensor) and like.dtype in (torch.int32, torch.int64):
+        highest = int(like.max()) + 1
+        return torch.randint(highest, sizes, generator=generator, dtype=like.dtype)
+    return torch.rand(sizes, generator=generator)
 
 
 def _sizes(shape: str) -> list[int]:

@@ -79,3 +79,11 @@ def test_the_command_line_profiles_and_writes_a_page(here):
     run = subprocess.run([*command, "zoo:nothing"], capture_output=True, text=True)
     assert run.returncode == 1
     assert run.stderr.startswith("deepseek-learn: zoo model 'nothing' is not known")
+
+
+def test_a_shape_for_a_language_model_is_one_of_tokens():
+    model, example = model_and_example("zoo:small_deepseek", "2,5")
+    assert example.shape == (2, 5)
+    assert example.dtype == torch.int64
+    with torch.inference_mode():
+        assert model(example).shape[:2] == (2, 5)
