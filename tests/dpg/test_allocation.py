@@ -118,11 +118,12 @@ def drawn():
     dpg.grouping.unregister("drawn")
 
 
+@pytest.mark.parametrize("name", ["net", "wide", "decoder"])  # blocks alike, and not
 @pytest.mark.parametrize("seed", range(8))
-def test_greedy_is_the_best_but_for_the_last_step(drawn, seed):
+def test_greedy_is_the_best_but_for_the_last_step(drawn, seed, name):
     """The fractional optimum is known for convex damage: steps in order of their gain."""
     drawn(seed)
-    model, calibration = made("net")
+    model, calibration = made(name)
     low = dpg.allocate(model, calibration, 2, "drawn")
     steps, largest = [], 0.0
     for name, of_level in damages(model, calibration, "drawn", low.group_sizes).items():
@@ -442,7 +443,7 @@ def test_allocation_report(kind, language):
 
 
 def test_why_names_all_the_layers_that_share_the_most_bits():
-    bits = dict(zip("abcde", (8, 2, 8, 2, 4), strict=True))
+    bits = dict(zip("abcd", (8, 2, 8, 2), strict=True))
     rows = {name: torch.full((16,), of_layer) for name, of_layer in bits.items()}
     sizes, damage = dict.fromkeys(bits, 64), dict.fromkeys(bits, 0.0)
     shared = dpg.Allocation(rows, sizes, sizes, damage, "sensitivity", 1)
@@ -451,4 +452,4 @@ def test_why_names_all_the_layers_that_share_the_most_bits():
     equal = dpg.Allocation(
         dict.fromkeys(bits, rows["a"]), sizes, sizes, damage, "uniform", 1
     )
-    assert "most in a, b, c (+2) (8.0)" in equal.why()
+    assert "most in a, b, c (+1) (8.0)" in equal.why()

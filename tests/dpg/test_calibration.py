@@ -456,6 +456,12 @@ def test_an_answer_that_is_not_finite():
         dpg.calibrate(model, [features()])
 
 
+def test_an_answer_whose_sum_alone_is_not_finite():
+    model = nn.Sequential(nn.Linear(20, 4))
+    nn.init.constant_(model[0].bias, 3e38)
+    assert dpg.calibrate(model, [features()]).samples == len(features())
+
+
 def test_weights_that_are_not_finite():
     model = mlp()
     with torch.no_grad():

@@ -270,6 +270,7 @@ def test_a_model_that_is_compressed_already():
 
 def test_check_finite():
     check_finite(torch.ones(3), "x")
+    check_finite(torch.full((3,), 3e38), "x")  # though their sum is not finite
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="x must be finite numbers"):
             check_finite(torch.tensor([1, bad]), "x")
