@@ -238,7 +238,7 @@ class DynamicParameterGroup:
             self._add(name, -counted[0], -counted[1])
             self._last[name] = seen, None
             self._normed.add(name)
-        self._add(name, *active(output, isinstance(norm, NORMS) and output.dim() > 2))
+        self._add(name, *active(output, output.dim() > 2))
 
     def _add(self, name: str, counts: Tensor, positions: int) -> None:
         self._active[name] = self._active[name] + counts

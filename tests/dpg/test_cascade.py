@@ -74,6 +74,7 @@ def test_the_margin_is_that_of_the_two_largest_probabilities():
     torch.testing.assert_close(margins(logits), wanted, rtol=1e-12, atol=1e-12)
     assert margins(logits).dtype == torch.float64
     assert margins(torch.empty(0, 4)).shape == (0,)
+    torch.testing.assert_close(margins(logits[1:2, :2]), wanted[1:2])  # two classes
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 1), (2, 4, 5), (3, 0)])

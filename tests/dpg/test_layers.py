@@ -321,6 +321,11 @@ def test_precision_is_set_for_all_layers():
     assert torch.equal(small(x), whole)
     dpg.set_precision(small, 2)  # a code's first plane is always read
     assert torch.equal(small(x), half)
+    dpg.set_precision(small, 8, wide=True)
+    dpg.set_precision(small, 8)
+    assert {m.matrix.wide for m in packed_layers(small).values()} == {True}
+    dpg.set_precision(small, 8, wide=False)
+    assert {m.matrix.wide for m in packed_layers(small).values()} == {False}
 
 
 @pytest.mark.parametrize("bits", [1, 0, 9, -4, float("nan")])
@@ -408,6 +413,9 @@ def test_a_tied_layer_counts_only_what_is_its_own():
     assert looked_up.flops == 0
     assert looked_up.bytes_read == x.numel() * stored // 11 + x.nbytes
     head = layers.layer_cost(small.head, (y,), small.head(y))
+    matrix = small.head.matrix
+    held = sum(p.nbytes for part in matrix.parts() for p in (*part.planes, part.scale))
+    assert head.bytes_read == held + y.nbytes
     assert (head.parameters, head.parameter_bytes) == (11 * 16, stored)
     position = layers.embedding_cost(small.position, (x,), y)
     assert position.parameters == 12 * 16
