@@ -52,7 +52,8 @@ def rows(rounding: str, seconds: list[float], lost: float) -> list[dict]:
     spread = {"low": min(seconds), "high": max(seconds), "interval": "range"}
     took = {"what": f"{what}: time", "unit": "s", "target": TARGETS[rounding]}
     took |= {"measured": statistics.median(seconds), "n": len(seconds), "time": now()}
-    kept = {"what": f"{what}: perplexity", "unit": "of float32", "measured": lost}
+    kept = {"what": f"{what}: perplexity", "unit": "of float32", "target": None}
+    kept |= {"measured": lost}
     return [common | took | spread, common | kept]
 
 

@@ -167,12 +167,33 @@ def test_a_sequence_may_fill_the_context_and_no_more():
         ([[1]], {"temperature": math.inf}, "temperature must be .* finite; got inf"),
         ([[1]], {"temperature": math.nan}, "temperature must be .* finite; got nan"),
         ([[1]], {"seed": 2**64}, "seed must be from .*, or None; got 18446744073709"),
+        ([[1]], {"seed": -(2**63) - 1}, "seed must be from .*, or None; got -9223372"),
+        ([[1]], {"top_p": 1.01}, "top_p must be above 0 and at most 1; got 1.01"),
         ([[1]], {"top_p": 0}, "top_p must be above 0 and at most 1; got 0"),
     ],
 )
 def test_what_is_refused(prompts, options, said):
     with pytest.raises(ValueError, match=said):
         generate(model(), prompts, **options)
+
+
+@pytest.mark.parametrize("seed", [-(2**63), 2**64 - 1])
+def test_the_seeds_at_both_ends(seed):
+    assert len(generate(model(), [[1]], 4, temperature=1.0, seed=seed)[0]) == 4
+
+
+def test_the_first_draft_reads_each_prompt_one_token_on(monkeypatch):
+    made, read = model(), []
+    ahead = type(made).ahead
+
+    def watched(self, hidden, following, depth, step):
+        read.append(following.tolist())
+        return ahead(self, hidden, following, depth, step)
+
+    monkeypatch.setattr(type(made), "ahead", watched)
+    first = [row[0] for row in generate(made, [[1, 2, 3], [4, 2]], 9, speculative=True)]
+    assert read[0][0] == [2, 3, first[0]]
+    assert read[0][1][:2] == [2, first[1]]
 
 
 def test_drafts_need_a_block_for_them():
