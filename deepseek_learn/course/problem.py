@@ -1,5 +1,6 @@
 """One exercise: the one source of the notebook, the classroom and the tests."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,20 @@ class Failed(Exception):
     def __init__(self, key: str, **values: Any):
         super().__init__(key)
         self.key, self.values = key, values
+        if key in ("expect.element", "expect.value"):
+            self.values |= told_apart(values["got"], values["want"])
+
+
+def told_apart(got: float, want: float) -> dict[str, str]:
+    """Both numbers with six digits, or as many as it takes to see that they differ.
+
+    Whole numbers that are exact in float64 are told in full.
+    """
+    if all(abs(x) < 2**53 and x == int(x) for x in (got, want) if math.isfinite(x)):
+        return {"got": f"{got:.0f}", "want": f"{want:.0f}"}
+    digits = (d for d in range(6, 18) if f"{got:.{d}g}" != f"{want:.{d}g}")
+    digits = next(digits, 6)
+    return {"got": f"{got:.{digits}g}", "want": f"{want:.{digits}g}"}
 
 
 @dataclass(frozen=True, kw_only=True)

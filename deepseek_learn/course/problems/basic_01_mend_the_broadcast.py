@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """The guide's forward line makes six axes out of four; the learner mends it."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -42,6 +43,8 @@ def check(answer, rng) -> None:
     for trial in range(4):
         batch, channels = int(rng.integers(2, 5)), int(rng.integers(8, 32))
         height, width = (int(n) for n in rng.integers(3, 9, size=2))
+        if trial == 0:  # so many hidden channels that some are alive: gates differ
+            batch, channels = 4, 128
         if trial == 1:  # axes of length one
             batch, height, width = 1, 1, 1
         if trial == 2:  # a gate's axis fits in more places than one
@@ -49,7 +52,12 @@ def check(answer, rng) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
             module = expect.call(answer, channels)
-        x = torch.from_numpy(rng.normal(size=(batch, channels, height, width))).float()
+        size = (
+            rng.normal(size=(batch, 1, 1, 1))
+            + 2 * np.arange(batch)[:, None, None, None]
+        )
+        x = rng.normal(size=(batch, channels, height, width)) + size
+        x = torch.from_numpy(x).float()
         want = reference(module, x)
         expect.close(expect.call(module, x), want, "module(x)")
 
@@ -155,6 +163,14 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
         "written over x": forward(
             "gates = torch.sigmoid(self.spatial_attn(x)) + self.channel_attn(x)",
             "return x.mul_(gates.detach())",
+        ),
+        "the first picture's gate for all": forward(
+            "channel = self.channel_attn(x)[:1]",
+            "return x * (torch.sigmoid(self.spatial_attn(x)) + channel)",
+        ),
+        "the gate of the mean picture": forward(
+            "channel = self.channel_attn(x.mean(0, keepdim=True))",
+            "return x * (torch.sigmoid(self.spatial_attn(x)) + channel)",
         ),
         "a 5x5 kernel": forward(
             "return x * torch.sigmoid(self.spatial_attn(x)) + x * self.channel_attn(x)",

@@ -17,6 +17,9 @@ def check(answer, rng) -> None:
     expect.function(answer, "orthogonalise")
     short, long = int(rng.integers(2, 7)), int(rng.integers(8, 20))
     sizes = (short, short), (short, long), (long, short), (1, long), (long, 1)
+    for size in sizes[:3]:  # so small that anything added to the norm shows
+        tiny = 1e-7 * rng.normal(size=size)
+        compare(answer, tiny.astype("float32"), FIVE)
     for rounds in (1, 2, POLAR_EXPRESS, FIVE):
         for size in sizes:
             x = 10 ** rng.uniform(-3, 2) * rng.normal(size=size)
@@ -99,7 +102,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="bring_them_to_one",
-    version=1,
+    version=2,
     lesson="deepopt",
     stage="basic",
     title={"en": "Bring them to one", "zh": "把奇异值都变成一"},
@@ -109,7 +112,7 @@ and leaves the directions alone. So nobody needs to compute an SVD to bring them
 
 Write `orthogonalise(x, coefficients)` for a float32 matrix `x` `[m, n]`, which may be square, wide or tall:
 
-1. divide it by its Frobenius norm, so that no singular value is above one (a matrix of zeros stays zeros);
+1. divide it by its Frobenius norm, however small, so that no singular value is above one (a matrix of zeros stays zeros);
 2. for each `(a, b, c)` of `coefficients`, in order, apply $p(s) = a s + b s^3 + c s^5$ to all singular values:
 
 $$ X \\leftarrow a X + b\\, X X^\\top X + c\\, (X X^\\top)^2 X. $$
@@ -120,7 +123,7 @@ That is cheaper, but not checked.)""",
 
 请编写 `orthogonalise(x, coefficients)`，其中 `x` 是 float32 矩阵 `[m, n]`，可以是方的、宽的或高的：
 
-1. 除以它的 Frobenius 范数，使所有奇异值都不大于一（全零矩阵仍为全零）；
+1. 除以它的 Frobenius 范数（无论多小），使所有奇异值都不大于一（全零矩阵仍为全零）；
 2. 对 `coefficients` 中的每一组 `(a, b, c)`，依次把 $p(s) = a s + b s^3 + c s^5$ 作用到所有奇异值上：
 
 $$ X \\leftarrow a X + b\\, X X^\\top X + c\\, (X X^\\top)^2 X. $$
@@ -153,6 +156,9 @@ $$ X \\leftarrow a X + b\\, X X^\\top X + c\\, (X X^\\top)^2 X. $$
         "not scaled": changed("    x = x / x.norm().clamp_min(1e-20)\n", ""),
         "scaled by the largest singular value": changed(
             "x.norm()", "torch.linalg.matrix_norm(x, 2)"
+        ),
+        "a small number added to the norm": changed(
+            "x.norm().clamp_min(1e-20)", "(x.norm() + 1e-7)"
         ),
         "b and c swapped": changed("b * gram + c *", "c * gram + b *"),
         "a matrix of zeros": changed(".clamp_min(1e-20)", ""),

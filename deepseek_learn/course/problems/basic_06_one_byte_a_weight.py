@@ -14,8 +14,31 @@ def check(answer, rng) -> None:
         rows, columns = int(rng.integers(2, 10)), int(rng.integers(3, 40))
         kept = expect.call(answer)
         for m in (draw(rng, rows, columns, trial), draw(rng, rows, columns, 1)):
-            expect.call(lambda m, kept=kept: kept.store(m), torch.from_numpy(m))
+            store(kept, m)
             compare(kept, m.astype(float))
+            again(answer, kept, m)
+
+
+def store(kept, m: np.ndarray) -> None:
+    expect.call(lambda m: kept.store(m), torch.from_numpy(m))
+
+
+def load(kept) -> np.ndarray:
+    return expect.numbers(expect.call(lambda: kept.load()), "kept.load()")
+
+
+def again(answer, kept, m) -> None:
+    """Reading changes nothing, nor does another one that stores; nothing else is kept."""
+    before = load(kept)
+    if not np.array_equal(load(kept), before):
+        raise Failed("one_byte_a_weight.again")
+    store(expect.call(answer), np.ones_like(m) - m)
+    if not np.array_equal(load(kept), before):
+        raise Failed("one_byte_a_weight.shared")
+    for name, value in vars(kept).items():
+        size = getattr(value, "nbytes", 0)
+        if name not in ("codes", "scale") and size >= m.size:
+            raise Failed("one_byte_a_weight.more", name=name, size=size)
 
 
 def draw(rng, rows: int, columns: int, trial: int) -> np.ndarray:
@@ -106,7 +129,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="one_byte_a_weight",
-    version=2,
+    version=3,
     lesson="deepopt",
     stage="basic",
     title={"en": "One byte a weight", "zh": "每个权重一个字节"},
@@ -117,7 +140,7 @@ Write the class `OneByte`:
 
 - `store(m)` takes a float32 matrix `[rows, columns]` and keeps it as `self.codes`, int8 `[rows, columns]`, and `self.scale`,
   float32 `[rows, 1]`: each row's largest magnitude divided by 127. Leave `m` as it is;
-- `load()` returns the matrix in float32, each entry at most **half a scale** from what it was.
+- `load()` returns the matrix in float32, each entry at most **half a scale** from what it was. Nothing else of `m` may be kept.
 
 The codes run from -127 to 127. In one matrix there may be a row of magnitude 1000, one of 0.00000001 and one of nothing but
 zeros, which comes back as zeros. `store` may be called again; `load` gives what was stored last.""",
@@ -126,7 +149,7 @@ zeros, which comes back as zeros. `store` may be called again; `load` gives what
 请编写类 `OneByte`：
 
 - `store(m)` 接收 float32 矩阵 `[rows, columns]`，把它保存为 `self.codes`（int8，`[rows, columns]`）和 `self.scale`（float32，`[rows, 1]`）：后者是每一行的最大绝对值除以 127。不要改动 `m`；
-- `load()` 返回 float32 矩阵，每个元素与原值最多相差**半个缩放系数**。
+- `load()` 返回 float32 矩阵，每个元素与原值最多相差**半个缩放系数**。除此之外，不能再保存 `m` 的任何内容。
 
 编码取 -127 到 127。同一个矩阵里，可能有一行的量级是 1000，一行是 0.00000001，还有一行全是零：全零的行取回时仍是零。`store` 可以多次调用；`load` 返回最近一次存入的矩阵。""",
     },
@@ -186,6 +209,20 @@ zeros, which comes back as zeros. `store` may be called again; `load` gives what
             + NEXT
             + "self.codes = torch.zeros_like(m, dtype=torch.int8)",
             "return self.m",
+        ),
+        "spoiled by reading": stored(
+            SCALE + NEXT + CODES,
+            "m = self.codes * self.scale"
+            + NEXT
+            + "self.scale.mul_(2)"
+            + NEXT
+            + "return m",
+        ),
+        "kept by the class": stored(
+            (SCALE + NEXT + CODES).replace("self.", "OneByte."),
+        ),
+        "a copy beside it": stored(
+            "self.copy = m.clone()" + NEXT + SCALE + NEXT + CODES
         ),
         "a scale of eight bytes": changed("m.abs()", "m.double().abs()"),
         "stored once": stored(

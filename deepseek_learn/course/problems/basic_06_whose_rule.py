@@ -52,6 +52,9 @@ def table(m: int, n: int) -> list[tuple]:
     add("adamw", "vector", nn.Linear, m, n, name="bias", head=True)
     add("adamw", "vector", nn.Linear, m, 1)
     add("adamw", "vector", nn.Linear, 1, n)
+    add("adamw", "vector", nn.Linear, 1, n + 3)
+    add("matrix", "matrix", nn.Linear, 2, n)
+    add("matrix", "matrix", nn.Linear, m, 2)
     add("matrix", "matrix", nn.Conv1d, m, n, 3)
     add("matrix", "matrix", nn.Conv2d, m, n, 3)
     add("matrix", "matrix", nn.Conv2d, m, n, 1)
@@ -153,6 +156,11 @@ A parameter is seen as a matrix: its first axis by all others, so that a kernel 
             'getattr(module, "groups", 1) == getattr(module, "in_channels", 0)',
         ),
         "a matrix of one row": changed(" or min(parameter.flatten(1).shape) < 2", ""),
+        "a side of two": changed("(1).shape) < 2", "(1).shape) < 3"),
+        "rows and number of weights": changed(
+            "min(parameter.flatten(1).shape) < 2",
+            "parameter.shape[0] < 2 or parameter.numel() < 4",
+        ),
         "the sides of the kernel": changed(
             "min(parameter.flatten(1).shape)", "min(parameter.shape)"
         ),

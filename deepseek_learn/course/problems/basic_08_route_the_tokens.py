@@ -34,11 +34,15 @@ def draw(rng, i: int) -> tuple:
     return scores, bias, (groups, top_groups, top_k)
 
 
-def reference(scores, bias, groups, top_groups, top_k, *, best=2, steered=True):
+def reference(
+    scores, bias, groups, top_groups, top_k, *, best=2, steered=True, whole=False
+):
     """Which experts, as a 0/1 matrix `[N, E]`."""
     pick = scores + bias * steered
     grouped = pick.reshape(len(pick), groups, -1)
     value = np.sort(grouped, 2)[:, :, -best:].sum(2)
+    if whole:  # one choice of groups for the batch
+        value = np.broadcast_to(value.sum(0), value.shape)
     kept = np.argsort(-value, 1)[:, :top_groups]
     allowed = np.zeros_like(value, dtype=bool)
     np.put_along_axis(allowed, kept, True, 1)
@@ -52,6 +56,8 @@ CHANGES = {
     "steered": {"steered": False},
     "one": {"best": 1},
     "all": {"best": 10**6},
+    "three": {"best": 3},
+    "batch": {"whole": True},
     "groups": {},
 }
 
@@ -168,6 +174,11 @@ Return the experts, int64 `[N, k]`, and the weights, float32 `[N, k]`, in the sa
     wrong={
         "the bias in the weights": changed(
             "scores.gather(1, chosen)", "(scores + bias).gather(1, chosen)"
+        ),
+        "a group's three best": changed("topk(2)", "topk(3)"),
+        "the groups of the whole batch": changed(
+            "value.topk(top_groups).indices",
+            "value.sum(0).topk(top_groups).indices.expand(len(value), -1)",
         ),
         "no bias in the choice": changed("(scores + bias)", "scores"),
         "a group's best one": changed("topk(2)", "topk(1)"),
