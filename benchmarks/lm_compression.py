@@ -234,7 +234,8 @@ def main() -> None:
         print(f"{each['what']}: {each['measured']:.4g} {each['unit']} ({each['note']})")
     mode = "quick" if quick else "full"
     command = "python benchmarks/lm_compression.py"
-    print(write_result("lm_compression", rows, command, mode, protocol=__doc__))
+    facts = {"protocol": __doc__, "of_the_machine": False}
+    print(write_result("lm_compression", rows, command, mode, **facts))
 
 
 if __name__ == "__main__":

@@ -132,9 +132,9 @@ def write_result(
         command: what runs it again.
         mode: "full" or "quick"; a quick run never touches a full result.
         protocol: how it was measured and against what: the script's docstring.
-        of_the_machine: True keeps the rows of other machines beside the new ones;
-            False replaces them: accuracy belongs to weights and seeds. A row with
-            readings is never removed.
+        of_the_machine: True keeps the rows of other machines beside the new ones, if
+            they were measured by the same protocol; False replaces them: accuracy
+            belongs to weights and seeds. A row with readings is never removed.
         only_speed: add these readings and leave all else in the file as it is.
         where: the machine that measured, as `machine()` says it; by default this one.
         directory: by default the checkout's `benchmarks/results`.
@@ -159,7 +159,8 @@ def write_result(
         raise ValueError(f"{path} is outdated: {name} has to run in full first.")
     if only_speed:
         new, result = [row for row in new if row.get("readings")], there
-    merged = _merged(there["rows"], new, here, of_the_machine, only_speed)
+    same = not there.get("outdated") and there.get("protocol", "") == result["protocol"]
+    merged = _merged(there["rows"], new, here, of_the_machine and same, only_speed)
     save_result(path, result | {"rows": merged})
     return path
 

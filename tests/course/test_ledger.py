@@ -117,6 +117,19 @@ def test_rows_of_another_machine_are_kept(tmp_path, monkeypatch):
     assert [r["what"] for r in read_result(path)["rows"]] == ["there", "here, new"]
 
 
+@pytest.mark.parametrize("marked", [False, True])
+def test_rows_of_another_protocol_are_not_kept(tmp_path, monkeypatch, marked):
+    here, options = results.machine(), {"directory": tmp_path}
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(results, "machine", lambda: here | {"cpu": "another"})
+        path = write_result("cost", [row(what="a")], "run", protocol="old", **options)
+    if marked:
+        content = json.loads(path.read_text()) | {"outdated": "!", "protocol": "new"}
+        path.write_text(json.dumps(content))
+    write_result("cost", [row(what="b")], "run", protocol="new", **options)
+    assert [r["what"] for r in read_result(path)["rows"]] == ["b"]
+
+
 def test_accuracy_replaces_the_rows_of_every_machine(tmp_path, monkeypatch):
     here = results.machine()
     with monkeypatch.context() as elsewhere:
