@@ -108,7 +108,7 @@ def test_generator_that_raises_is_the_learners_error():
         (
             "mend_the_broadcast",
             "a linear layer in place of a convolution",
-            r"`channel_attn\.1\.weight` must have the shape .*; it has \[\d, 1\]",
+            r"`channel_attn\.1\.weight` must have the shape .*; it has \[\d+, 1\]",
         ),
     ],
 )
