@@ -148,6 +148,16 @@ def test_verification_that_waits_is_ended_with_a_sentence(tmp_path, monkeypatch)
         deploy.run(folder)
 
 
+@pytest.mark.parametrize("name", ["weight", "errors", "statistics.frequency"])
+def test_criterion_that_changes_its_layer_is_told(name):
+    problem = problems.get("beat_frequency")
+    change = f"def criterion(layer):\n    layer.{name}.mul_(0.5)\n"
+    source = problem.reference().replace("def criterion(layer):\n", change)
+    outcome = check(problem, source, 0)
+    assert outcome.status == "failed"
+    assert f"changed its argument `layer.{name}`" in outcome.message
+
+
 def graded(**changes) -> Problem:
     kept = {"solution": None, "right": {}, "kind": "graded", "id": "kept_back"}
     kept |= changes
