@@ -115,15 +115,16 @@ def check(
 def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     if is_untouched(answer, problem.untouched):
         return "not attempted", text("outcome.not_attempted", name=problem.answer)
+    seconds = problem.seconds or SECONDS
     try:
-        with limits(SECONDS, MEMORY):
+        with limits(seconds, MEMORY):
             problem.check(answer, np.random.default_rng(seed))
     except Failed as failed:
         return "failed", text(failed.key, **failed.values)
     except AnswerRaised as raised:
         return "raised", _where(raised.__cause__)
     except GaveUp as late:
-        words = text("outcome.gave_up", seconds=f"{SECONDS:g}")
+        words = text("outcome.gave_up", seconds=f"{seconds:g}")
         return "failed", "\n".join(filter(None, [words, _line(late)]))
     except Exception as error:
         raise CheckError(

@@ -54,6 +54,8 @@ class Problem:
         right: what is special about it → code of another answer that must pass.
         needs: extras of the package without which it cannot be done, such as "vision".
         kind: "practice" or "graded".
+        seconds: after which the check gives up; more than a minute for one that runs
+            compilers and other programs, which a busy machine slows down most.
 
     Raises:
         ValueError: for a practice problem without solution, or a graded one with a
@@ -77,6 +79,7 @@ class Problem:
     solution: str | None = None
     needs: tuple[str, ...] = ()
     kind: str = "practice"
+    seconds: float | None = None
 
     def __post_init__(self):
         if self.kind not in ("practice", "graded"):

@@ -136,6 +136,15 @@ def test_check_gives_up_with_a_sentence(body, monkeypatch):
     assert "of your code" in outcome.message
 
 
+def test_problem_that_runs_programs_has_longer(monkeypatch):
+    slow = dataclasses.replace(problems.get(ID), seconds=0.4)
+    monkeypatch.setattr(checking.problems, "get", lambda id: slow)
+    monkeypatch.setattr(checking, "SECONDS", 0.01)
+    answer = define("def shift_sum(taps):\n    while True: pass\n", "shift_sum")
+    outcome = checking.check(ID, answer, record=False)
+    assert "gave up after 0.4 s" in outcome.message
+
+
 def test_endless_iterator_given_for_a_pair_is_cut():
     source = "import itertools\ndef fold_gate(*_): return itertools.count()\n"
     outcome = course.check("fold_the_gate", define(source, "fold_gate"))

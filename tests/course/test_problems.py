@@ -13,8 +13,12 @@ from torch import nn
 from deepseek_learn.catalogue import LANGUAGES
 from deepseek_learn.course import checking, problems
 from deepseek_learn.course.lessons import STAGES, lessons
-from deepseek_learn.course.problem import Problem, define
-from deepseek_learn.course.problems import basic_02_paired_difference
+from deepseek_learn.course.problem import Failed, Problem, define
+from deepseek_learn.course.problems import (
+    basic_02_paired_difference,
+    innovation_02_a_board_of_your_own,
+    practical_02_deploy_your_own,
+)
 from deepseek_learn.errors import UnknownNameError
 
 ALL = problems.load()
@@ -122,6 +126,36 @@ def test_rounding_that_the_hint_warns_of_really_happens():
     hint = problems.get("threshold_for_recall").hints[2]
     assert all("`(1 - 0.8) * 5`" in hint[lang] for lang in LANGUAGES)
     assert all(str((1 - 0.8) * 5) in hint[lang] for lang in LANGUAGES)
+
+
+def test_script_that_waits_is_ended_with_a_sentence(tmp_path, monkeypatch):
+    board = innovation_02_a_board_of_your_own
+    monkeypatch.setattr(board, "SECONDS", 0.3)
+    script = tmp_path / "install.sh"
+    script.write_text("#!/bin/sh\nexec sleep 100\n")
+    script.chmod(0o755)
+    with pytest.raises(Failed, match=r"a_board_of_your_own\.hangs"):
+        board.run(script, tmp_path)
+
+
+def test_verification_that_waits_is_ended_with_a_sentence(tmp_path, monkeypatch):
+    deploy = practical_02_deploy_your_own
+    monkeypatch.setattr(deploy, "SECONDS", 0.3)
+    folder = tmp_path / "deployed"
+    folder.mkdir()
+    (folder / "verify.sh").write_text("exec sleep 100\n")
+    with pytest.raises(Failed, match=r"deploy_your_own\.slow"):
+        deploy.run(folder)
+
+
+@pytest.mark.parametrize("name", ["weight", "errors", "statistics.frequency"])
+def test_criterion_that_changes_its_layer_is_told(name):
+    problem = problems.get("beat_frequency")
+    change = f"def criterion(layer):\n    layer.{name}.mul_(0.5)\n"
+    source = problem.reference().replace("def criterion(layer):\n", change)
+    outcome = check(problem, source, 0)
+    assert outcome.status == "failed"
+    assert f"changed its argument `layer.{name}`" in outcome.message
 
 
 def graded(**changes) -> Problem:

@@ -12,6 +12,7 @@ from ... import dpg
 from ...machine import one_thread
 from ...zoo.metrics import divergence
 from .. import expect
+from ..arguments import copied, same
 from ..problem import Failed, Problem
 
 NAME = "beat_frequency: the learner's"  # in the registry, while it is measured
@@ -85,13 +86,26 @@ def registered(answer):
     """The answer under NAME in `dpg.grouping`, its values checked."""
 
     def judged(layer: dpg.Layer) -> Tensor:
-        return checked(expect.call(answer, layer), layer)
+        before = copied(tensors(layer))
+        got = expect.call(answer, layer)
+        for name, value in tensors(layer).items():
+            if not same(value, before[name]):
+                raise Failed("expect.in_place", argument=f"layer.{name}")
+        return checked(got, layer)
 
     dpg.grouping.register(NAME)(judged)
     try:
         yield
     finally:
         dpg.grouping.unregister(NAME)
+
+
+def tensors(layer: dpg.Layer) -> dict[str, Tensor]:
+    """What the answer may read and not change."""
+    seen = layer.statistics
+    statistics = {f"statistics.{name}": value for name, value in vars(seen).items()}
+    found = {"weight": layer.weight, "errors": layer.errors} | statistics
+    return {name: each for name, each in found.items() if isinstance(each, Tensor)}
 
 
 def checked(got, layer: dpg.Layer) -> Tensor:
@@ -116,7 +130,7 @@ def criterion(layer):
 
 problem = Problem(
     id="beat_frequency",
-    version=1,
+    version=2,
     lesson="grouping_strategies",
     stage="innovation",
     title={"en": "Beat frequency", "zh": "胜过激活频率"},
@@ -124,13 +138,13 @@ problem = Problem(
         "en": """Invent a grouping strategy. Write `criterion(layer)`; it gets what the library's own criteria
 get: `layer.weight` `[N, K]`, `layer.statistics.second_moment` `[K, K]`,
 `layer.statistics.gradient` `[N]` (squared), `layer.statistics.frequency` `[N]`, `layer.levels`
-and `layer.errors` `[levels, N]`, the rounding error of each row at each level. Return numbers
-of at least 0: an importance of each row `[N]`, or the damage at each level `[levels, N]`.
+and `layer.errors` `[levels, N]`, the rounding error of each row at each level. Return a
+tensor of numbers of at least 0: an importance of each row `[N]`, or the damage at each level `[levels, N]`.
 
 The check makes four fresh random networks whose neurons count unequally, lets
 `dpg.allocate` spend 3 bits a weight by your criterion and by `"frequency"`, and compares
 the KL divergence on fresh inputs: yours must be at most **0.6 times** frequency's.""",
-        "zh": """请发明一种分组策略。编写 `criterion(layer)`，它得到的信息与库内置准则相同：`layer.weight` `[N, K]`、`layer.statistics.second_moment` `[K, K]`、`layer.statistics.gradient` `[N]`（已平方）、`layer.statistics.frequency` `[N]`、`layer.levels`，以及 `layer.errors` `[levels, N]`，即每一行在每种位数下的舍入误差。返回不小于 0 的数：每一行的重要性 `[N]`，或每种位数下的损害 `[levels, N]`。
+        "zh": """请发明一种分组策略。编写 `criterion(layer)`，它得到的信息与库内置准则相同：`layer.weight` `[N, K]`、`layer.statistics.second_moment` `[K, K]`、`layer.statistics.gradient` `[N]`（已平方）、`layer.statistics.frequency` `[N]`、`layer.levels`，以及 `layer.errors` `[levels, N]`，即每一行在每种位数下的舍入误差。返回一个张量，其中的数都不小于 0：每一行的重要性 `[N]`，或每种位数下的损害 `[levels, N]`。
 
 检查会生成四个全新的随机网络，其中各神经元的重要程度不同；再让 `dpg.allocate` 分别按你的准则和 `"frequency"` 分配平均每个权重 3 位，并在全新的输入上比较 KL 散度：你的结果最多只能是激活频率的 **0.6 倍**。""",
     },
@@ -160,6 +174,7 @@ the KL divergence on fresh inputs: yours must be at most **0.6 times** frequency
         "the error without the gradient": HEAD + "    return layer.errors\n",
         "the importance of the rarely read": HEAD
         + "    return layer.errors / (layer.statistics.gradient + 1e-9)\n",
+        "a list": HEAD + "    return layer.statistics.frequency.tolist()\n",
         "one number for the layer": HEAD
         + "    return layer.statistics.gradient.sum()\n",
         "not a number": HEAD + "    return (-layer.statistics.gradient).sqrt()\n",

@@ -4,12 +4,25 @@
 import os
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import expect
 from ..problem import Failed, Problem
 
 NAME = "board_of_an_exercise"
+SECONDS = 20.0  # for a script that copies nothing
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a script did: where it was called, how it ended, what it sent."""
+
+    where: str
+    code: int
+    stdout: str
+    stderr: str
+    sent: list[list[str]]
 
 
 def check(answer, rng) -> None:
@@ -48,36 +61,77 @@ def inspect(folder: Path, rng) -> None:
         raise Failed("a_board_of_your_own.executable")
     if "install.sh" not in (folder / "README.md").read_text():
         raise Failed("a_board_of_your_own.note")
-    without = run(script, folder.parent)
-    if without.returncode != 2 or "BOARD" not in without.stderr:
-        raise Failed("a_board_of_your_own.refuses", code=without.returncode)
+    refuses(run(script, folder.parent))
     board = f"pi@line-{rng.integers(1000)}"
-    done = run(script, folder.parent, BOARD=board)
-    sent = (folder.parent / "sent").read_text() if done.returncode == 0 else ""
-    flag, source, to = ([*sent.splitlines()] + [""] * 3)[:3]
-    right = os.path.realpath(source) == os.path.realpath(folder)
-    if (flag, to, right) != ("-r", f"{board}:model", True):
-        said = " ".join(sent.splitlines()) or done.stderr.strip()[-200:]
-        raise Failed("a_board_of_your_own.copies", sent=said)
+    for where in ("/", folder.parent, folder):  # from afar, from beside, from within
+        path = script.relative_to(where) if where != "/" else script
+        done = run(path, folder.parent, where, BOARD=board)
+        copies(done, folder, f"{board}:model")
 
 
-def run(script: Path, place: Path, **environment) -> subprocess.CompletedProcess:
-    """The script, from another folder, with a `scp` that only notes what it is told."""
-    tools = place / "tools"
+def refuses(done: Run) -> None:
+    """Without BOARD: no copy, exit status 2, one line on stderr that names it."""
+    if done.sent:
+        raise Failed("a_board_of_your_own.sent_anyway", sent=" ".join(done.sent[0]))
+    if done.code != 2:
+        raise Failed("a_board_of_your_own.code", code=done.code)
+    if "BOARD" not in done.stderr:
+        key = "stdout" if "BOARD" in done.stdout else "unnamed"
+        raise Failed(f"a_board_of_your_own.{key}", said=done.stderr.strip()[-200:])
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    if len(lines) > 1:
+        raise Failed("a_board_of_your_own.sentence", lines=len(lines))
+
+
+def copies(done: Run, folder: Path, to: str) -> None:
+    if len(done.sent) > 1:
+        raise Failed("a_board_of_your_own.twice", times=len(done.sent))
+    place, *given = done.sent[0] if done.sent else [""]
+    if len(given) == 3 and done.code == 0:
+        flag, source, target = given
+        there = os.path.realpath(os.path.join(place, source))
+        if (flag, there, target) == ("-r", os.path.realpath(folder), to):
+            return
+    said = " ".join(given) or done.stderr.strip()[-200:]
+    raise Failed("a_board_of_your_own.copies", sent=said, where=done.where)
+
+
+def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Run:
+    """The script, called in `where`, with a `scp` that only notes what it is told."""
+    tools, note = place / "tools", place / "sent"
     tools.mkdir(exist_ok=True)
-    (place / "sent").unlink(missing_ok=True)
+    note.unlink(missing_ok=True)
     fake = tools / "scp"
-    fake.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{place}/sent'\n")
+    fake.write_text(f"#!/bin/sh\nprintf '%s\\n' $# \"$PWD\" \"$@\" >> '{note}'\n")
     fake.chmod(0o755)
-    path = {"PATH": f"{tools}:/usr/bin:/bin"}
-    return subprocess.run(
-        [str(script)],
-        capture_output=True,
-        text=True,
-        env=path | environment,
-        cwd="/",
-        timeout=20,
-    )
+    try:
+        done = subprocess.run(
+            [os.path.join(".", script)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={"PATH": f"{tools}:/usr/bin:/bin"} | environment,
+            cwd=where,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed("a_board_of_your_own.hangs", seconds=f"{SECONDS:g}") from None
+    except OSError as error:  # the system does not know what runs it
+        first = (Path(where) / script).read_text(errors="replace").partition("\n")[0]
+        facts = {"first": first[:80], "error": error.strerror}
+        raise Failed("a_board_of_your_own.first_line", **facts) from None
+    said = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
+    return Run(str(where), done.returncode, *said, calls(note))
+
+
+def calls(note: Path) -> list[list[str]]:
+    """Of each `scp`: the folder it was called in, and its arguments."""
+    lines = note.read_text(errors="replace").splitlines() if note.exists() else []
+    found = []
+    while lines:
+        end = int(lines[0]) + 2
+        found.append(lines[1:end])
+        del lines[:end]
+    return found
 
 
 HEAD = "def my_board(kit):\n"
@@ -101,7 +155,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="a_board_of_your_own",
-    version=2,
+    version=3,
     lesson="engine_and_targets",
     stage="innovation",
     title={"en": "A board of your own", "zh": "你自己的开发板"},
@@ -110,14 +164,14 @@ problem = Problem(
 
 - adds a script `install.sh` (`kit.script(name, text)`) that copies the *whole folder* to a board with `scp -r FOLDER "$BOARD:model"`,
   wherever it is called from, and also if its path has a space in it;
-- refuses with one sentence on stderr that names `BOARD`, and exit status 2, when that variable is not set;
+- refuses with one sentence, on one line of stderr, that names `BOARD`, and exit status 2, when that variable is not set: then it does not copy;
 - tells the reader of the README about it (`kit.notes.append(...)`, with the name `install.sh`).
 
 The check runs the script, with a `scp` that only writes down what it was told.""",
         "zh": """请编写 `my_board(kit)`，即一个目标的函数：它补全向导已经开了头的文件夹。它要
 
 - 添加脚本 `install.sh`（用 `kit.script(name, text)`），无论从哪里调用、路径里有没有空格，都用 `scp -r 文件夹 "$BOARD:model"` 把*整个文件夹*复制到开发板；
-- 变量 `BOARD` 未设置时，在 stderr 上用一句话拒绝并提到 `BOARD`，退出码为 2；
+- 变量 `BOARD` 未设置时，在 stderr 上用一句话（一行）拒绝并提到 `BOARD`，退出码为 2，并且不复制；
 - 在 README 里告诉读者（`kit.notes.append(...)`，写出 `install.sh` 这个名字）。
 
 检查会真的运行这个脚本，所用的 `scp` 只记录收到的参数。""",
@@ -146,6 +200,25 @@ The check runs the script, with a `scp` that only writes down what it was told."
         "no word in the README": changed(
             'kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")', "pass"
         ),
+        "no first line": changed("#!/usr/bin/env bash\n", ""),
+        "a program that there is not": changed("/usr/bin/env bash", "/no/such/shell"),
+        "asks at the keyboard": changed(
+            'if [ -z "${BOARD:-}" ]; then\n',
+            'if [ -z "${BOARD:-}" ]; then read BOARD\n',
+        ),
+        "refuses on stdout": changed(" >&2", ""),
+        "refuses without the name": changed("set BOARD, such as BOARD=", "say "),
+        "refuses in two lines": changed(
+            'echo "install.sh: ', 'echo "Sorry." >&2; echo "install.sh: '
+        ),
+        "copies before it refuses": changed(
+            'if [ -z "${BOARD:-}" ]', 'scp -r "$here" ":model"\nif [ -z "${BOARD:-}" ]'
+        ),
+        "copies twice": changed(
+            'scp -r "$here" "$BOARD:model"\n', 'scp -r "$here" "$BOARD:model"\n' * 2
+        ),
+        "goes elsewhere before it looks where it lies": changed("here=", "cd /; here="),
+        "does nothing": changed('scp -r "$here" "$BOARD:model"\n', ""),
         "cannot be run": HEAD
         + '    kit.notes.append("install.sh")\n    (kit.folder / "install.sh").write_text("scp")\n',
     },
@@ -158,8 +231,17 @@ exec scp -r "$here" "$BOARD:model"
 """)
     kit.notes.append("install.sh copies the folder to the BOARD.")
 ''',
+        "from within the folder": HEAD
+        + '''    kit.script("install.sh", """#!/bin/bash
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+[[ -v BOARD ]] || { >&2 echo "Which board? Set BOARD."; exit 2; }
+scp -r . "$BOARD:model"
+""")
+    kit.notes.append("Run install.sh.")
+''',
     },
     points=2,
     minutes=20,
     needs=("deploy",),
+    seconds=300,  # imports, and programs
 )

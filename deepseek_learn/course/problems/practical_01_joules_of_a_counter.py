@@ -21,12 +21,15 @@ def check(answer, rng) -> None:
 def draw(rng) -> Iterator[tuple[list[int], int]]:
     """Readings, and where the counter wraps; first the edges of what is allowed."""
     last = int(rng.integers(10**6, 10**9))
+    far = int(rng.integers(2**33, 2**38))  # real counters end beyond 32 bits
+    yield [0, far // 3, 2 * far // 3, far // 5, far // 2], far
+    yield [last - 7, 3], last  # over the end
     yield [last - 1, 0], last  # one step, over the end
     yield [5, 4, 3], last  # nearly a whole turn, twice
     yield [7, 7, 7, 9], last  # it stood still: no turn
     yield [last // 2], last  # nothing has passed
     for trial in range(12):
-        wraps_at = int(rng.integers(10**6, 10**9))
+        wraps_at = int(rng.integers(10**6, 2**38 if trial % 2 else 10**9))
         size = int(rng.integers(2, 30))
         steps = rng.integers(0, wraps_at, size, endpoint=False)
         if trial % 3 == 0:
@@ -38,17 +41,31 @@ def draw(rng) -> Iterator[tuple[list[int], int]]:
 def compare(got, want: float, readings: list[int], wraps_at: int) -> None:
     what = "joules(readings, wraps_at)"
     value = float(expect.shape(got, (), what))
-    ends = (readings[-1] - readings[0]) / 1e6
-    tolerance = 1e-9 * max(want, 1)
-    if abs(value - want) <= tolerance:
+    if same(value, want):
         return
-    if abs(value - want * 1e6) <= tolerance * 1e6:
-        raise Failed("joules_of_a_counter.unit", got=value, want=want)
-    if abs(value - ends) <= tolerance or abs(value - ends % (wraps_at / 1e6)) <= 1e-6:
-        raise Failed("joules_of_a_counter.ends", got=value, want=want)
+    fits = [k for k, guess in mistakes(readings, wraps_at) if same(value, guess / 1e6)]
+    if len(fits) == 1:
+        raise Failed(f"joules_of_a_counter.{fits[0]}", got=value, want=want)
     if value < 0:
         raise Failed("joules_of_a_counter.negative", got=value, want=want)
     raise Failed("expect.value", what=what, got=value, want=want)
+
+
+def mistakes(readings: list[int], wraps_at: int) -> Iterator[tuple[str, float]]:
+    """Known mistakes, and the microjoules that each gives."""
+    steps = [b - a for a, b in pairwise(readings)]
+    ends = readings[-1] - readings[0]
+    yield "unit", 1e6 * sum(step % wraps_at for step in steps)
+    for guess in {ends, ends % wraps_at}:
+        yield "ends", guess
+    yield "dropped", sum(max(step, 0) for step in steps)
+    yield "restarted", sum(b if b < a else b - a for a, b in pairwise(readings))
+    yield "short", sum(s + (wraps_at - 1) * (s < 0) for s in steps)
+    yield "whole", 1e6 * (sum(step % wraps_at for step in steps) // 10**6)
+
+
+def same(value: float, guess: float) -> bool:
+    return abs(value - guess) <= 1e-9 * max(abs(guess), 1)
 
 
 HEAD = "def joules(readings, wraps_at):\n"
@@ -66,7 +83,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="joules_of_a_counter",
-    version=2,
+    version=3,
     lesson="auto_tuner",
     stage="practical",
     title={"en": "Joules of a counter that wraps", "zh": "会归零的能量计数器"},
@@ -104,6 +121,20 @@ Over the whole list it may have wrapped many times.""",
         "negative steps left out": changed(
             "(now - before) % wraps_at", "max(now - before, 0)"
         ),
+        "a turn is one too short": changed(
+            "(now - before) % wraps_at",
+            "now - before + (wraps_at - 1) * (now < before)",
+        ),
+        "the counter restarted from zero": changed(
+            "(now - before) % wraps_at", "now if now < before else now - before"
+        ),
+        "whole joules only": changed("total / 1e6", "total // 10**6"),
+        "steps in float32": "import numpy as np\n\n\n"
+        + HEAD
+        + "    steps = np.diff(readings) % wraps_at\n    return steps.astype(np.float32).sum() / 1e6\n",
+        "steps in 32 bits": "import numpy as np\n\n\n"
+        + HEAD
+        + "    steps = np.diff(readings) % wraps_at\n    return steps.astype(np.int32).sum() / 1e6\n",
         "the end is counted as a step": changed("% wraps_at", "% (wraps_at - 1)"),
         "a turn where it stood still": changed(
             "total += (now - before) % wraps_at",

@@ -34,15 +34,15 @@ def compare(got, given, call: str) -> None:
         "zero": s_x * (q.astype(np.int64) @ w.astype(np.int64).T) * s_w,
         "scale": s_x * exact,
         "rows": s_x * exact * s_w[:1],
+        "mean": s_x * exact * s_w.mean(),
     }
-    near = {name: np.allclose(got, guess, rtol=1e-6) for name, guess in guesses.items()}
+    short = (q.astype(np.int16) - np.int16(z)) @ w.astype(np.int16).T
+    guesses |= {"wrapped": s_x * short * s_w}
+    near = [key for key, x in guesses.items() if np.allclose(got, x, rtol=1e-6)]
     if np.allclose(got, want, rtol=1e-6, atol=1e-9):
         return
-    for name, found in near.items():
-        if found:
-            raise Failed(f"multiply_in_integers.{name}", call=call)
-    if np.abs(got).max(initial=0) < np.abs(want).max() / 2:
-        raise Failed("multiply_in_integers.wrapped", call=call)
+    if len(near) == 1:
+        raise Failed(f"multiply_in_integers.{near[0]}", call=call)
     expect.close(got, want, call, 1e-6)
 
 
@@ -90,6 +90,8 @@ imported as `np`.""",
         + "    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T)\n",
         "one scale for all rows": HEAD
         + "    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T) * s_w[0]\n",
+        "the mean scale for all rows": HEAD
+        + "    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T) * s_w.mean()\n",
         "sums in 16 bits": HEAD
         + "    return s_x * ((q.astype('int16') - z) @ w.astype('int16').T) * s_w\n",
     },

@@ -17,12 +17,17 @@ EDGES = (
     ([0.25, 0.75], [0.5, 0.5], 0.375),
     ([0.0, 0.5, 0.5], [0.25, 0.5, 0.25], 0.0),
     ([0.25, 0.75], [0.75, 0.25], 0.0),
+    # just below the probability, however small the draft's own is
+    ([0.0078125, 0.9921875], [0.015625, 0.984375], 0.49),
+    ([0.125, 0.875], [0.25, 0.75], 0.499),
+    # a `u` of one's own would decide otherwise in one of these
+    *[([0.25, 0.75], [0.5, 0.5], u) for u in (0.499, 0.501) * 20],
 )
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "judge")
-    for i in range(24):
+    for i in range(len(EDGES) + 19):
         size = int(rng.integers(4, 9))
         p, q = (rng.dirichlet(np.full(size, 0.7)) for _ in range(2))
         p, q = (torch.from_numpy(x).float() for x in (p, q))
@@ -84,7 +89,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="accept_a_draft",
-    version=2,
+    version=3,
     lesson="train_a_small_deepseek",
     stage="practical",
     title={"en": "Accept a draft", "zh": "要不要采用草稿"},
@@ -123,6 +128,10 @@ and the distribution to draw from if it does not, float32 `[V]` (return it in an
     check=check,
     solution=HEAD + BODY,
     wrong={
+        "a little more than the draft's probability": changed(
+            "p[draft] / q[draft]", "p[draft] / (q[draft] + 0.01)"
+        ),
+        "a u of its own": changed("u < p", "torch.rand(()) < p"),
         "only if it is the likeliest": changed(
             "u < p[draft] / q[draft]", "draft == p.argmax()"
         ),

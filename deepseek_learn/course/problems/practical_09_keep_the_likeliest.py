@@ -23,6 +23,11 @@ def check(answer, rng) -> None:
             p, top = np.array([0.125, 0.5, 0.125, 0.25]), 0.75
         if i == 2:
             top = 1.0
+        if i == 5:  # a share between what one and two have, which neither has alone
+            p, top = (
+                rng.permutation([0.4, 0.3, 0.2, 0.1]),
+                float(rng.uniform(0.45, 0.65)),
+            )
         if i == 3:
             p, top = np.array([1.0]), 0.5  # the only token
         if i == 4:
@@ -76,7 +81,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="keep_the_likeliest",
-    version=3,
+    version=4,
     lesson="train_a_small_deepseek",
     stage="practical",
     title={"en": "Keep the likeliest", "zh": "只留最可能的"},
@@ -117,6 +122,9 @@ always kept. Return float32 `[V]`, each token at its place. (No two probabilitie
 """,
         "in the order of size": changed(
             "torch.zeros_like(p).scatter(0, index, ordered)", "ordered"
+        ),
+        "those within the share, and the first": changed(
+            "before >= top - 1e-6", "(before + ordered > top) & (before > 0)"
         ),
         "the least likely": changed("p.sort(descending=True)", "p.sort()"),
         "one too many": changed("before >= top - 1e-6", "before - ordered >= top"),
