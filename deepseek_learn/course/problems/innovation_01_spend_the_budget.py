@@ -17,12 +17,16 @@ TRAPS = (
 )
 
 
+# Of 11 blocks at 2 bits or more: total / 11 * 11 is a little less than the total.
+SHORT = (49, 60)
+
+
 def check(answer, rng) -> None:
     expect.function(answer, "spend_the_budget")
     for blocks, total in TRAPS:
         blocks = torch.tensor(rng.permutation(blocks)).double().T
         compare(answer, blocks * rng.lognormal(0, 1), (2, 4, 8), total)
-    for trial in range(32):
+    for trial in range(24):
         levels = LEVELS[trial % len(LEVELS)]
         count = int(rng.integers(4, 12))
         # whole bits in all, so that the last of them may fit a small step only
@@ -30,6 +34,12 @@ def check(answer, rng) -> None:
         if trial < 2:  # nothing to spend, and more than can be spent
             total = (levels[0] * count, levels[-1] * count + 1)[trial]
         compare(answer, draw(rng, levels, count), levels, total)
+    for total in SHORT:
+        compare(answer, draw(rng, LEVELS[0], 11), LEVELS[0], total)
+    for _ in range(2):
+        count = int(rng.integers(4, 12))
+        total = int(rng.integers(3 * count, 5 * count)) + rng.uniform(0.55, 0.95)
+        compare(answer, draw(rng, LEVELS[0], count), LEVELS[0], round(total, 2))
 
 
 def draw(rng, levels: tuple[int, ...], blocks: int) -> torch.Tensor:
@@ -40,21 +50,20 @@ def draw(rng, levels: tuple[int, ...], blocks: int) -> torch.Tensor:
     return importance * rate**-bits
 
 
-def compare(answer, damage, levels: tuple[int, ...], total: int) -> None:
+def compare(answer, damage, levels: tuple[int, ...], total: float) -> None:
     blocks = damage.shape[1]
     got = expect.call(answer, damage, levels, total / blocks)
     values = expect.shape(got, (blocks,), "spend_the_budget(...)")
     for value in values:
         if value not in levels:
             raise Failed("spend_the_budget.levels", got=float(value), levels=levels)
+    sums = {"spent": int(values.sum()), "total": f"{total:g}"}
     if values.sum() > total:
-        spent = int(values.sum())
-        raise Failed("spend_the_budget.too_much", spent=spent, total=total)
+        raise Failed("spend_the_budget.too_much", **sums)
     best = reference(damage, levels, total)
     left, want = (left_over(damage, levels, bits) for bits in (values.tolist(), best))
     if left > want * (1 + 1e-9):
-        spent = {"spent": int(values.sum()), "total": total}
-        raise Failed("spend_the_budget.damage", got=left, want=want, **spent)
+        raise Failed("spend_the_budget.damage", got=left, want=want, **sums)
 
 
 def left_over(damage, levels: tuple[int, ...], bits: list) -> float:
@@ -63,7 +72,7 @@ def left_over(damage, levels: tuple[int, ...], bits: list) -> float:
     )
 
 
-def reference(damage, levels: tuple[int, ...], total: int) -> list[int]:
+def reference(damage, levels: tuple[int, ...], total: float) -> list[int]:
     """All steps sorted once: where damage is convex, each block's come in order."""
     steps = sorted(
         (-(low - high) / (up - b), block, b, up)
@@ -107,7 +116,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="spend_the_budget",
-    version=1,
+    version=2,
     lesson="grouping_strategies",
     stage="innovation",
     title={"en": "Spend the budget", "zh": "用好预算"},
@@ -171,6 +180,20 @@ a list or a tensor `[blocks]`.""",
         "spends when there is nothing to spend": changed(
             "* len(level) + 1e-6", "* len(level) + 1.0"
         ),
+        "half a bit too much": changed("+ 1e-6", "+ 0.5"),
+        "rounded to whole bits": changed(
+            "(bits - levels[0]) * len(level) + 1e-6",
+            "round((bits - levels[0]) * len(level))",
+        ),
+        "the budget rounded up": changed(
+            "(bits - levels[0]) * len(level) + 1e-6",
+            "-(-(bits - levels[0]) * len(level) // 1)",
+        ),
+        "the budget cut off": changed(
+            "(bits - levels[0]) * len(level) + 1e-6",
+            "int(bits * len(level)) - levels[0] * len(level)",
+        ),
+        "nothing added for rounding": changed(" + 1e-6", ""),
         "levels instead of bits": changed("[levels[at] for at in level]", "level"),
         "the lowest bits forgotten in the budget": changed(
             "(bits - levels[0]) * len(level)", "bits * len(level)"
@@ -185,7 +208,7 @@ a list or a tensor `[blocks]`.""",
             cost = levels[i + 1] - levels[i]
             steps.append(((damage[i, b] - damage[i + 1, b]).item() / cost, b, i, cost))
     at = [0] * damage.shape[1]
-    left = round((bits - levels[0]) * len(at))
+    left = int((bits - levels[0]) * len(at) + 1e-6)
     for _, b, i, cost in sorted(steps, reverse=True):
         if at[b] == i and cost <= left:
             at[b], left = i + 1, left - cost

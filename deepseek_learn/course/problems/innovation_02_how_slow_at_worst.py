@@ -13,10 +13,16 @@ def check(answer, rng) -> None:
     expect.function(answer, "percentile")
     for size in (1, 2, 3, 10, 20, 99, 100, 101, *rng.integers(4, 400, 8).tolist()):
         ms = rng.lognormal(1, 1, size).round(1).tolist()  # some twice
-        for part in (0.5, 0.9, 0.99, 1.0):
+        for part in (0.5, 0.9, 0.99, 1.0, *between_ranks(rng, size)):
             call = f"percentile({size} readings, {part})"
             got = expect.call(answer, ms, part)
             compare(float(expect.shape(got, (), call)), ms, part, call)
+
+
+def between_ranks(rng, size: int) -> list[float]:
+    """Parts such as 0.137 at which rounding in part * size cannot decide."""
+    parts = (rng.integers(1, 1000, 12) / 1000).tolist()
+    return [p for p in parts if abs(p * size - round(p * size)) > 1e-6][:2]
 
 
 def rank(size: int, part: float) -> int:
@@ -74,6 +80,11 @@ Write `percentile(ms, part)` for a list of milliseconds in any order and a `part
         + "    return sorted(ms)[max(int(part * len(ms)) - 1, 0)]\n",
         "one too far": HEAD
         + "    return sorted(ms)[min(int(part * len(ms)), len(ms) - 1)]\n",
+        "three known parts, and else the slowest": START
+        + HEAD
+        + """    part = part if part in (0.5, 0.9, 0.99) else 1.0
+    return sorted(ms)[math.ceil(part * len(ms)) - 1]
+""",
         "between two": "import numpy as np\n\n\n"
         + HEAD
         + "    return float(np.percentile(ms, 100 * part))\n",

@@ -16,8 +16,9 @@ def check(answer, rng) -> None:
         rate, dim = int(rng.integers(2, 6)), int(rng.integers(2, 6))
         if i == 1:
             rate, dim = 1, 1
-        tokens = rate * int(rng.integers(2, 6)) + int(rng.integers(0, rate))
-        tokens += -tokens % rate if i == 0 else 0  # the last window is full, too
+        # the last window is full, too, or it is only begun
+        begun = 0 if i < 2 else int(rng.integers(1, rate))
+        tokens = rate * int(rng.integers(2, 6)) + begun
         sizes = (tokens, dim), (tokens, dim), (rate, dim)
         given = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes]
         got = expect.call(answer, *given)
@@ -131,6 +132,22 @@ $$ e_w = \\sum_{j=0}^{rate-1} \\mathrm{softmax}_j(z_{w \\cdot rate + j} + b_j) \
             "numbers < (tokens[:, None] + 1) // rate",
             "numbers * rate <= tokens[:, None]",
         ),
+        "the last windows, not the first": changed(
+            "content[: count * rate]", "content[len(content) - count * rate :]"
+        ).replace("gate[: count * rate]", "gate[len(gate) - count * rate :]"),
+        "the last entry only where a window has begun": changed(
+            "numbers < (tokens[:, None] + 1) // rate",
+            """(numbers < (tokens[:, None] + 1) // rate) & ~(
+        (tokens[:, None] == count * rate - 1) & (numbers == count - 1)
+        & (len(content) % rate > 0)
+    )""",
+        ),
+        "zeros fill the last window": HEAD
+        + """    short = -len(content) % len(bias)
+    content = torch.cat([content, content.new_zeros(short, content.shape[1])])
+    gate = torch.cat([gate, gate.new_zeros(short, gate.shape[1])])
+"""
+        + BODY,
         "one token too late": changed(
             "(tokens[:, None] + 1) // rate", "tokens[:, None] // rate"
         ),

@@ -56,33 +56,33 @@ def first_sees_last(x):
     return y
 
 
-def third_sees_fourth(x):
-    y = x.clone()
-    y[2] = y[2] + x[3]
-    return y
-
-
-def second_sees_third(x):
-    y = x.clone()
-    y[1] = y[1] + x[2]
-    return y
-
-
-def one_sees_the_next(share):
-    """At one place only, somewhere."""
+def sees_the_next(place, source, target):
+    """At one place only, and from one channel to another."""
 
     def attend(x):
-        place, y = 1 + int(share * (len(x) - 1)), x.clone()
-        y[place - 1] = y[place - 1] + x[place]
+        y = x.clone()
+        y[place, target] = y[place, target] + x[place + 1, source]
         return y
 
-    attend.__name__ = "one_sees_the_next"
+    attend.__name__ = f"place_{place}_sees_place_{place + 1}"
     return attend
 
 
-def last_but_one_sees_last(x):
+def from_channel_to_channel(source, target):
+    def attend(x):
+        y = x.clone()
+        y[:-1, target] = y[:-1, target] + x[1:, source]
+        return y
+
+    attend.__name__ = f"channel_{target}_sees_channel_{source}_of_the_next_token"
+    return attend
+
+
+def there_and_taken_away(x):
+    """What one channel gains, another loses: their mean shows nothing."""
     y = x.clone()
-    y[-2] = y[-2] + x[-1]
+    y[:-1, 0] = y[:-1, 0] + x[1:, 1]
+    y[:-1, 1] = y[:-1, 1] - x[1:, 1]
     return y
 
 
@@ -97,20 +97,26 @@ LEAKY = (
     gate_of_all,
     next_token,
     first_sees_last,
-    second_sees_third,
-    third_sees_fourth,
-    last_but_one_sees_last,
+    from_channel_to_channel(0, -1),
+    from_channel_to_channel(-1, 0),
+    there_and_taken_away,
     faint,
 )
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "leaks")
-    leaky = [*LEAKY, *(one_sees_the_next(share) for share in rng.uniform(size=2))]
-    kinds = [(kind, False) for kind in SOUND] + [(kind, True) for kind in leaky]
-    for place in rng.permutation(len(kinds)):
-        kind, leaky = kinds[place]
-        tokens, width = 4 * int(rng.integers(3, 7)), int(rng.integers(3, 9))
+    cases = [
+        (kind, leaky, 4 * int(rng.integers(3, 7)), int(rng.integers(3, 9)))
+        for kinds, leaky in ((SOUND, False), (LEAKY, True))
+        for kind in kinds
+    ]
+    tokens, width = int(rng.integers(14, 18)), 2
+    for place in range(tokens - 1):
+        source, target = rng.integers(0, width, 2).tolist()
+        cases.append((sees_the_next(place, source, target), True, tokens, width))
+    for index in rng.permutation(len(cases)):
+        kind, leaky, tokens, width = cases[index]
         called = 0
 
         def attend(x, kind=kind, tokens=tokens, width=width):
@@ -186,6 +192,26 @@ answer to the same text. Use finite numbers: where an attention masks by multipl
     wrong={
         "only the middle": changed("range(1, tokens)", "[tokens // 2]"),
         "every other border": changed("range(1, tokens)", "range(1, tokens, 2)"),
+        "the first and the last places only": changed(
+            "range(1, tokens)", "[1, 2, 3, 4, *range(tokens - 4, tokens)]"
+        ),
+        "one channel of the answer compared": changed(
+            "[:t], before[:t]", "[:t, 0], before[:t, 0]"
+        ),
+        "one channel of the text changed": changed(
+            "other[t:] = torch.randn(tokens - t, width)",
+            "other[t:, 0] = torch.randn(tokens - t)",
+        ),
+        "the last channel of text and answer only": changed(
+            "[:t], before[:t]", "[:t, -1], before[:t, -1]"
+        ).replace(
+            "other[t:] = torch.randn(tokens - t, width)",
+            "other[t:, -1] = torch.randn(tokens - t)",
+        ),
+        "the mean of the signed differences": changed(
+            "not torch.allclose(attend(other)[:t], before[:t], atol=1e-6)",
+            "(attend(other)[:t] - before[:t]).mean() > 1e-5",
+        ),
         "a coarse comparison": changed("atol=1e-6", "atol=0.1"),
         "any change is a leak": changed("[:t], before[:t]", ", before"),
         "only the last token is changed": changed("range(1, tokens)", "[tokens - 1]"),

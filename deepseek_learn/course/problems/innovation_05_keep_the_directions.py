@@ -22,6 +22,15 @@ def check(answer, rng) -> None:
         share = float(np.append(0, held)[wanted - 1] + held[wanted - 1]) / 2
         got = expect.call(answer, torch.from_numpy(y).float(), share)
         compare(got, y, share, wanted)
+    y = just_half(rng)
+    got = expect.call(answer, torch.from_numpy(y).float(), 0.5)
+    compare(got, y, 0.5, 1)
+
+
+def just_half(rng) -> np.ndarray:
+    """`[5, 5]`, one direction of which holds exactly half, free of rounding."""
+    y = np.diag([2.0, 1, 1, 1, 1] * rng.choice([-1, 1], 5))
+    return rng.permutation(rng.permutation(y).T)
 
 
 def tokens(rng, size: int) -> np.ndarray:
@@ -121,6 +130,7 @@ $$ \\sum_n \\|U^\\top y_n\\|^2 \\ge \\mathrm{share} \\cdot \\sum_n \\|y_n\\|^2 $
         "the smallest directions": changed("vectors.flip(1)", "vectors"),
         "one too few": changed(".sum()) + 1", ".sum())"),
         "one too many": changed(".sum()) + 1", ".sum()) + 2"),
+        "exactly the share is not enough": changed("held < share", "held <= share"),
         "never all of them": changed(
             "[:, :count]", "[:, : min(count, len(values) - 1)]"
         ),

@@ -16,6 +16,9 @@ CASES = (
     (0.1, 0.001, 0.1, True, False, 0.3),
     (1, 1, 64, True, True, 1.5),
     (64, 1, 64, True, True, -0.5),
+    (10, 1, 20, False, True, 0.01),  # less than half a number: it stays
+    (30, 1, 64, True, True, -0.002),
+    (9, 1, 20, False, True, 0.0),
 )
 
 
@@ -124,6 +127,11 @@ end). With `whole=True` it is rounded to the nearest whole number, **after** it 
             "round(moved) if whole else moved", "moved"
         ),
         "a half added, then cut off": changed("round(moved)", "int(moved + 0.5)"),
+        "at least one further": changed(
+            "round(moved) if whole else moved",
+            "(round(moved) if round(moved) != value else "
+            "min(max(value + (1 if step > 0 else -1), low), high)) if whole else moved",
+        ),
         "the logarithm rounded": changed(
             "moved = math.exp(moved) if log else moved",
             "moved = math.exp(round(moved)) if log else round(moved)",

@@ -16,10 +16,12 @@ def check(answer, rng) -> None:
     while drawn < 16 or max(left.values()) > 0:
         goals, startup = int(rng.integers(2, 4)), int(rng.integers(3, 9))
         size = startup + int(rng.integers(-2, 7)) - 1
-        others = rng.integers(0, 9, (size, goals)) / 8
-        mine = rng.integers(0, 9, goals) / 8
+        levels = int(rng.choice([3, 9]))  # with few there are twins
+        others = rng.integers(0, levels, (size, goals)) / 8
+        mine = rng.integers(0, levels, goals) / 8
         keep = float(rng.choice([0.25, 0.5, 0.75]))
-        edges = [e for e in edges_of(mine, others, keep, startup) if left[e] > 0]
+        wanted = {edge for edge, times in left.items() if times > 0}
+        edges = wanted.intersection(edges_of(mine, others, keep, startup, wanted))
         if drawn >= 16 and not edges:
             continue
         drawn += 1
@@ -29,18 +31,43 @@ def check(answer, rng) -> None:
         compare(value, mine, others, keep, startup)
 
 
+def weakly(every) -> np.ndarray:
+    """By how many each is nowhere beaten: by itself and its twins, too."""
+    return (every[:, None] <= every).all(-1).sum(0)
+
+
+def strictly(every) -> np.ndarray:
+    return (every[:, None] < every).all(-1).sum(0)
+
+
+def within(values, keep: float) -> bool:
+    return values[0] <= np.quantile(values, keep)
+
+
+# Of all trials, mine first, and their counts: what answers decide that are not right.
+MISTAKES = {
+    "the others' quantile": lambda every, count, keep: (
+        count[0] <= np.quantile(count[1:], keep)
+    ),
+    "the sum of the goals": lambda every, count, keep: within(every.sum(1), keep),
+    "the front only": lambda every, count, keep: count[0] == 0,
+    "itself and twins dominate": lambda every, count, keep: within(weakly(every), keep),
+    "better everywhere": lambda every, count, keep: within(strictly(every), keep),
+    "the median": lambda every, count, keep: within(count, 0.5),
+    "the rank below": lambda every, count, keep: (
+        count[0] <= np.sort(count)[int(keep * len(count)) - 1]
+    ),
+}
 EDGES = (
     "one too few",
     "just enough",
     "at the quantile",
-    "the others' quantile differs",
-    "the sum of the goals differs",
-    "dominated, and goes on",
+    *MISTAKES,
 )
 
 
-def edges_of(mine, others, keep: float, startup: int) -> Iterator[str]:
-    """Which of the edges decides in this case."""
+def edges_of(mine, others, keep: float, startup: int, wanted: set) -> Iterator[str]:
+    """Which of the edges decides in this case; of the mistakes only those wanted."""
     count = counts([mine.tolist(), *others.tolist()])
     quantile = np.quantile(count, keep)
     if count[0] > quantile and len(count) == startup - 1:
@@ -52,13 +79,10 @@ def edges_of(mine, others, keep: float, startup: int) -> Iterator[str]:
     if count[0] == quantile:
         yield "at the quantile"
     goes_on = count[0] <= quantile
-    if goes_on != (count[0] <= np.quantile(count[1:], keep)):
-        yield "the others' quantile differs"
-    total = np.append(mine.sum(), others.sum(1))
-    if goes_on != (total[0] <= np.quantile(total, keep)):
-        yield "the sum of the goals differs"
-    if goes_on and count[0] > 0:
-        yield "dominated, and goes on"
+    every = np.vstack([mine, others])
+    for name in wanted.intersection(MISTAKES):
+        if goes_on != MISTAKES[name](every, np.array(count), keep):
+            yield name
 
 
 def compare(value: bool, mine, others, keep: float, startup: int) -> None:
@@ -71,8 +95,14 @@ def compare(value: bool, mine, others, keep: float, startup: int) -> None:
     if early:
         facts = {"size": len(every), "startup": startup}
         raise Failed("who_may_go_on.early", **facts)
-    kind = "kept" if want else "stopped"
-    facts = {"mine": count[0], "counts": sorted(count), "keep": keep}
+    stopped = "enough" if len(every) == startup else "stopped"
+    kind = "kept" if want else stopped
+    facts = {
+        "startup": startup,
+        "mine": count[0],
+        "counts": sorted(count),
+        "keep": keep,
+    }
     raise Failed(f"who_may_go_on.{kind}", **facts)
 
 
@@ -143,6 +173,12 @@ With fewer than `startup` trials in all, too few to judge, return True.""",
             "len(every) < startup", "len(every) <= startup"
         ),
         "the quantile of the others": changed("(count, keep)", "(count[1:], keep)"),
+        "itself and its twins dominate it": changed(" & (a < b).any(-1)", ""),
+        "dominates only where better everywhere": changed("(a <= b)", "(a < b)"),
+        "the median, whatever is kept": changed("(count, keep)", "(count, 0.5)"),
+        "the rank below the quantile": changed(
+            "np.quantile(count, keep)", "np.sort(count)[int(keep * len(count)) - 1]"
+        ),
         "a number for True and False": changed("bool(count", "float(count"),
         "only the front goes on": changed("np.quantile(count, keep)", "0"),
         "by the sum of the goals": changed(

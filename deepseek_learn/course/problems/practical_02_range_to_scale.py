@@ -33,29 +33,30 @@ def check(answer, rng) -> None:
 def compare(scale, zero, low, high, given, call: str) -> None:
     if not np.isfinite(zero) or zero != round(zero):
         raise Failed("range_to_scale.whole", call=call, zero=zero)
-    if low == high:
-        if not (np.isfinite(scale) and scale > 0):
-            raise Failed("range_to_scale.empty", call=call, scale=scale)
-        return
-    want = (high - low) / 255
-    if not np.isclose(scale, want, rtol=1e-6):
-        narrow = (given[1] - given[0]) / 255
-        if np.isclose(scale, narrow, rtol=1e-6):
+    width = high - low
+    if width == 0 and not (np.isfinite(scale) and scale > 0):
+        raise Failed("range_to_scale.empty", call=call, scale=scale)
+    if width > 0 and not near(scale, width / 255):
+        if near(scale, (given[1] - given[0]) / 255):
             raise Failed("range_to_scale.contain", call=call)
-        if np.isclose(scale, (high - low) / 256, rtol=1e-6):
+        if near(scale, width / 256):
             raise Failed("range_to_scale.steps", call=call)
-        expect.close(scale, want, f"{call}[0]", 1e-6)
+        raise Failed("expect.value", what=f"{call}[0]", got=scale, want=width / 255)
     if not 0 <= zero <= 255:
         raise Failed("range_to_scale.code", call=call, zero=zero)
-    if abs(zero - (-low / want)) > 0.5001:
+    if width > 0 and abs(zero - (-low / width * 255)) > 0.5001:
         raise Failed("range_to_scale.zero", call=call, zero=zero, low=low)
+
+
+def near(scale: float, want: float) -> bool:
+    return bool(np.isclose(scale, want, rtol=1e-6, atol=0))
 
 
 HEAD = "def scale_and_zero(low, high):\n"
 
 problem = Problem(
     id="range_to_scale",
-    version=1,
+    version=2,
     lesson="deploy",
     stage="practical",
     title={"en": "From a range to a scale", "zh": "从取值范围到缩放系数"},
@@ -64,11 +65,12 @@ problem = Problem(
 `(scale, zero)` for codes $q$ from 0 to 255, so that $\\hat x = \\text{scale} \\cdot (q - \\text{zero})$.
 
 The real number 0.0 must have a code of its own, exactly: a ReLU and a convolution's padding are full of zeros. So widen the range
-until it contains 0, and make `zero` a whole number from 0 to 255. For a range of nothing but 0, any positive scale will do.""",
+until it contains 0, let the codes from 0 to 255 span exactly its width, and make `zero` a whole number from 0 to 255.
+For a range of nothing but 0, any positive scale will do.""",
         "zh": """校准得到了一个张量的最小值和最大值。请编写 `scale_and_zero(low, high)`，返回 `(scale, zero)`，编码 $q$ 取 0 到 255，使得
 $\\hat x = \\text{scale} \\cdot (q - \\text{zero})$。
 
-实数 0.0 必须恰好有自己的编码：ReLU 的输出和卷积的填充里到处是零。因此要先把范围扩大到包含 0，再让 `zero` 为 0 到 255 的整数。
+实数 0.0 必须恰好有自己的编码：ReLU 的输出和卷积的填充里到处是零。因此要先把范围扩大到包含 0，让编码 0 到 255 恰好跨满它的宽度，再让 `zero` 为 0 到 255 的整数。
 如果范围里只有 0，任何正的缩放系数都可以。""",
     },
     starter=HEAD + "    ...\n",
@@ -98,6 +100,10 @@ $\\hat x = \\text{scale} \\cdot (q - \\text{zero})$。
         + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 255 or 1.0\n    return scale, -low / scale\n",
         "the other sign": HEAD
         + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 255 or 1.0\n    return scale, round(high / scale)\n",
+        "a step to spare at each end": HEAD
+        + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 253 or 1.0\n    return scale, 1 + round(-low / scale)\n",
+        "no code for nothing but 0": HEAD
+        + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 255\n    return (scale, round(-low / scale)) if scale else (1.0, 300)\n",
         "a scale of 0": HEAD
         + "    low, high = min(low, 0.0), max(high, 0.0)\n    scale = (high - low) / 255\n    return scale, round(-low / scale) if scale else 0\n",
     },

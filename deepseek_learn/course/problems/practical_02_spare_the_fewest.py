@@ -30,12 +30,18 @@ class Measured:
     __name__ = "lost"
 
 
+FAR = {9: 1500, 10: 1400, 11: 1, 12: 2}  # trial -> what is needed
+
+
 def check(answer, rng) -> None:
     expect.function(answer, "fewest")
     for trial in range(24):
         most = int(rng.integers(1, 200)) if trial else 64
         needed = int(rng.integers(0, most + 2))  # most + 1: none is enough
         needed = {0: 0, 2: most + 1, 3: most, 5: 1, 7: 0}.get(trial, needed)
+        if trial in FAR:  # so many that halving, or steps of √most, takes too long
+            most = int(rng.integers(1500, 2000))
+            needed = FAR[trial]
         aim = float(rng.choice([0.25, 0.5, 1.0]))
         # in every second trial the loss at the answer is just the aim
         lost = Measured(needed, most, aim, trial % 2 == 1, rng)
@@ -58,7 +64,7 @@ def compare(got, lost: Measured, call: str) -> None:
             raise Failed(
                 f"spare_the_fewest.{key}", call=call, got=value, want=lost.needed
             )
-    allowed = 3 + 2 * math.ceil(math.log2(lost.most + 2))
+    allowed = 4 + 2 * math.ceil(math.log2(max(1, min(lost.needed, lost.most))))
     if lost.calls > allowed:
         raise Failed("spare_the_fewest.calls", call=call, got=lost.calls, want=allowed)
 
@@ -85,7 +91,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="spare_the_fewest",
-    version=2,
+    version=3,
     lesson="deploy",
     stage="practical",
     title={"en": "Spare the fewest", "zh": "留下最少的浮点层"},
@@ -94,12 +100,13 @@ problem = Problem(
 measures how many points it loses: seconds each time. The more are spared, the less is lost.
 
 Write `fewest(lost, most, aim)`: the smallest `count` from 0 to `most` with `lost(count) <= aim`, or `None` if even `most` is not
-enough. Do not ask for every count: at most about $2 \\log_2$ of `most` measurements (an answer of few layers should need few).""",
+enough. Do not ask for every count: an answer $c$ may take at most $4 + 2 \\lceil\\log_2 c\\rceil$ measurements (0 as many as 1, `None` as many
+as `most`), so that few layers need few, however many there are.""",
         "zh": """各层已按敏感度排好序。`lost(count)` 会构建“最敏感的 `count` 层保持浮点”的模型，并测量损失多少分，每次要几秒。
 留下的层越多，损失越小。
 
 请编写 `fewest(lost, most, aim)`：返回 0 到 `most` 中满足 `lost(count) <= aim` 的最小 `count`；如果连 `most` 都不够，返回 `None`。
-不要逐个去试：测量次数大约不超过 $2 \\log_2$ `most`（答案很小时，也应只需很少几次）。""",
+不要逐个去试：答案为 $c$ 时，最多测量 $4 + 2 \\lceil\\log_2 c\\rceil$ 次（0 与 1 相同，`None` 与 `most` 相同）；这样，不论总共有多少层，答案很小时都只需很少几次。""",
     },
     starter=HEAD + "    ...\n",
     answer="fewest",
@@ -119,6 +126,24 @@ enough. Do not ask for every count: at most about $2 \\log_2$ of `most` measurem
     wrong={
         "one by one": HEAD
         + "    for count in range(most + 1):\n        if lost(count) <= aim:\n            return count\n    return None\n",
+        "halves from the start": HEAD
+        + """    if lost(most) > aim:
+        return None
+    low, high = -1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if lost(middle) <= aim else (middle, high)
+    return high
+""",
+        "in steps of the root": HEAD
+        + """    step, high = max(1, int(most**0.5)), 0
+    while high < most and lost(high) > aim:
+        high = min(high + step, most)
+    for count in range(max(0, high - step + 1), high + 1):
+        if lost(count) <= aim:
+            return count
+    return None
+""",
         "stops at the power of two": HEAD
         + "    if lost(0) <= aim:\n        return 0\n    count = 1\n    while count < most and lost(count) > aim:\n        count *= 2\n    count = min(count, most)\n    return count if lost(count) <= aim else None\n",
         "just the aim is not enough": changed(
@@ -139,16 +164,15 @@ enough. Do not ask for every count: at most about $2 \\log_2$ of `most` measurem
         ),
     },
     right={
-        "halves from the start": HEAD
+        "most first, and 1, 3, 7, ...": HEAD
         + """    if lost(most) > aim:
         return None
-    low, high = -1, most
+    low, high, step = -1, 0, 1
+    while high < most and lost(high) > aim:
+        low, high, step = high, min(high + step, most), 2 * step
     while high - low > 1:
         middle = (low + high) // 2
-        if lost(middle) <= aim:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if lost(middle) <= aim else (middle, high)
     return high
 """,
     },
