@@ -31,13 +31,8 @@ WORDS = {"gptq": "by default", "nearest": "to nearest"}
 ROUNDS, WINDOWS, BATCH = 3, 8, 4
 
 
-@torch.inference_mode()
 def perplexity(model, tests: torch.Tensor) -> float:
-    nats = [
-        torch.nn.functional.cross_entropy(model(window[None, :-1])[0], window[1:])
-        for window in tests
-    ]
-    return math.exp(torch.stack(nats).mean().item())
+    return math.exp(smollm2.nats(model, tests).mean().item())
 
 
 def measured(model, batches: list, rounding: str) -> tuple[float, torch.nn.Module]:
@@ -50,11 +45,11 @@ def rows(rounding: str, seconds: list[float], lost: float) -> list[dict]:
     common = {"claim": "C2", "source": "ours", "better": "lower"}
     what = f"SmolLM2-135M to 4 bits {WORDS[rounding]}"
     spread = {"low": min(seconds), "high": max(seconds), "interval": "range"}
-    took = {"what": f"{what}: time", "unit": "s", "target": TARGETS[rounding]}
-    took |= {"measured": statistics.median(seconds), "n": len(seconds), "time": now()}
-    kept = {"what": f"{what}: perplexity", "unit": "of float32", "target": None}
-    kept |= {"measured": lost}
-    return [common | took | spread, common | kept]
+    pace = {"what": f"{what}: time", "unit": "s", "target": TARGETS[rounding]}
+    pace |= {"measured": statistics.median(seconds), "n": len(seconds), "time": now()}
+    quality = {"what": f"{what}: perplexity", "unit": "of float32", "target": None}
+    quality |= {"measured": lost}
+    return [common | pace | spread, common | quality]
 
 
 def main() -> None:

@@ -126,8 +126,8 @@ def output_errors(
 
     with the errors of rounding to nearest, as if weights did not move meanwhile. At 2
     bits, where the moved weights are clipped more often, it is somewhat too low. Fewer
-    shares are tried than in rounding (`CLIPS_TO_ESTIMATE`), so that errors come out a
-    few per cent too large, most of all for rows with outliers.
+    shares are tried than in rounding (`CLIPS_TO_ESTIMATE`), so that errors come out
+    somewhat too large, most of all for rows with outliers.
     """
     facts = _checked(weight, group_size, second_moment, damp)
     total = torch.zeros(len(levels), len(weight))

@@ -176,3 +176,19 @@ def test_dtype_that_the_task_names():
     sentence = refused(expect.tensor, torch.ones(2).int(), "f(x)", torch.int64)
     assert sentence == "`f(x)` must be of dtype torch.int64; it is torch.int32."
     expect.tensor(torch.ones(2).long(), "f(x)", torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "shown"),
+    [
+        (1164240, 1164242, ("1164240", "1164242")),
+        (0.5, 0.25, ("0.5", "0.25")),
+        (1.664710001, 1.66471, ("1.664710001", "1.66471")),
+        (float("nan"), 3.0, ("nan", "3")),
+        (float("inf"), 0.1, ("inf", "0.1")),
+        (1e300, 2.0, ("1e+300", "2")),
+    ],
+)
+def test_two_numbers_are_told_apart(got, want, shown):
+    values = Failed("expect.value", what="f(x)", got=got, want=want).values
+    assert (values["got"], values["want"]) == shown

@@ -456,6 +456,18 @@ def test_an_answer_that_is_not_finite():
         dpg.calibrate(model, [features()])
 
 
+def test_without_correlations_every_second_batch_is_passed_over():
+    batches = features(60).split(12)
+    options = {"correlations": False}
+    every = dpg.calibrate(mlp(), iter(batches), **options)
+    wanted = dpg.calibrate(mlp(), [b for x in batches[::2] for b in (x, x)], **options)
+    assert every.samples == wanted.samples == 36
+    for name, seen in every.layers.items():
+        for fact in ("second_moment", "gradient", "frequency"):
+            value = getattr(wanted.layers[name], fact)
+            torch.testing.assert_close(getattr(seen, fact), value)
+
+
 def test_an_answer_whose_sum_alone_is_not_finite():
     model = nn.Sequential(nn.Linear(20, 4))
     nn.init.constant_(model[0].bias, 3e38)
