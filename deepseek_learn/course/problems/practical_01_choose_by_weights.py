@@ -15,7 +15,11 @@ def check(answer, rng) -> None:
     for index, (points, weights, found) in zip(got, cases, strict=True):
         if index != found["want"]:
             expect.call(answer, points, weights)  # so that this input is shown
-            raise Failed(explained(got, cases), got=index, want=found["want"])
+            raise Failed(
+                f"choose_by_weights.{mistake(got, cases)}",
+                got=index,
+                want=found["want"],
+            )
 
 
 def draw(rng) -> list[tuple]:
@@ -90,15 +94,14 @@ def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
     return int(front[np.argmin(total)]), clear
 
 
-def explained(got: list[int], cases: list[tuple]) -> str:
-    """The sentence of the one mistake that explains every answer."""
+def mistake(got: list[int], cases: list[tuple]) -> str:
+    """The one mistake that explains every answer; "other" without one."""
     fits = [
         name
         for name in MISTAKES
         if all(i == found[name] for i, (*_, found) in zip(got, cases, strict=True))
     ]
-    known = len(fits) == 1 and fits[0] in TOLD
-    return f"choose_by_weights.{fits[0] if known else 'other'}"
+    return fits[0] if len(fits) == 1 and fits[0] in TOLD else "other"
 
 
 def strict_front(points) -> np.ndarray:
