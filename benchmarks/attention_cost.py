@@ -30,7 +30,7 @@ import sys
 import time
 from pathlib import Path
 
-from deepseek_learn.course.readings import now
+from deepseek_learn.ledger.readings import now
 
 # large tensors come from and go back to the process, not the system, at each call:
 # otherwise page faults are timed instead of arithmetic
@@ -258,7 +258,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)
     import torch
 
-    from deepseek_learn.course.results import write_result
+    from deepseek_learn.ledger.results import write_result
 
     torch.manual_seed(0)
     torch.set_num_threads(1)

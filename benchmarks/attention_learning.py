@@ -162,7 +162,7 @@ def epochs_of(ratios: dict[str, float]) -> dict[str, int]:
 
 def conditions() -> dict:
     """What a kept run must share with this one to be taken over."""
-    from deepseek_learn.course.results import machine
+    from deepseek_learn.ledger.results import machine
 
     facts = machine()
     protocol = hashlib.sha256(__doc__.encode()).hexdigest()[:12]
@@ -297,7 +297,7 @@ def main() -> None:
     arguments = parser.parse_args()
     import torch
 
-    from deepseek_learn.course.results import write_result
+    from deepseek_learn.ledger.results import write_result
 
     paths = (RUNS, QUICK) if arguments.quick else (RUNS,)
     paths[-1].parent.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ from models.optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, var
 from models.race import LADDER
 from models.runs import Runs
 
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.optim import tune
 
 RESULTS = Path(__file__).parent / "results"

@@ -49,7 +49,7 @@ from models.backends import Engine, ExecuTorch, Timed
 from models.deployed_nets import NETS, Net
 from models.runs import Runs, taken
 
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.deploy import Quantiser, guard, native, to_onnx
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 

@@ -45,8 +45,8 @@ import onnx
 from onnx import numpy_helper
 
 from deepseek_learn import DeploymentWizard, zoo
-from deepseek_learn.course.readings import now
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.deploy import Deployment
 from deepseek_learn.deploy.accuracy import points
 

@@ -37,7 +37,7 @@ from models.runs import Runs, taken
 from torch import nn
 
 from deepseek_learn import data, dpg, zoo
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.training import cosine, fit
 
 RESULTS = Path(__file__).parent / "results"

@@ -37,7 +37,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepseek_learn.course.readings import now
+from deepseek_learn.ledger.readings import now
 
 SIZE = {"dim": 1024, "layers": 8, "heads": 16, "context": 192}
 PREFILL = 64
@@ -289,7 +289,7 @@ def main() -> None:
     if arguments.variant:
         print(json.dumps(measure(arguments.variant, json.load(sys.stdin))))
         return
-    from deepseek_learn.course.results import write_result
+    from deepseek_learn.ledger.results import write_result
 
     shares, rounds = mixture(), []
     for i in range(1 if arguments.quick else 5):

@@ -22,8 +22,8 @@ import torch
 from models import tang_lm
 
 from deepseek_learn import DynamicParameterGroup, zoo
-from deepseek_learn.course.readings import now
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import write_result
 
 
 def networks():

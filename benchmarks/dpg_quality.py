@@ -34,7 +34,7 @@ from models import peers, tang_lm
 from models.runs import Runs
 
 from deepseek_learn import data, dpg, zoo
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.training import predict
 from deepseek_learn.zoo.metrics import divergence
 

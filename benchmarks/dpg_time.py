@@ -22,8 +22,8 @@ import torch
 from latent_cache import windows
 
 from deepseek_learn import dpg
-from deepseek_learn.course.readings import now
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.zoo import smollm2
 
 TARGETS = {"gptq": 60, "nearest": 15}

@@ -54,7 +54,7 @@ import torch
 from models import digits_table, explained
 from torch import nn
 
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.profiler import profile
 from deepseek_learn.tuner import AutoTuner, measured_error
 from deepseek_learn.tuner.explaining import STEADY

@@ -37,8 +37,8 @@ from pathlib import Path
 
 from models.runs import Runs
 
-from deepseek_learn.course.readings import now
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import write_result
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH, CALIBRATION, PAST, ROUNDS = 256, 16, 1024, 9

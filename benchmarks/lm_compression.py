@@ -41,7 +41,7 @@ from pathlib import Path
 
 from models.runs import Runs
 
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH, CALIBRATION, TEST, BATCH = 256, 48, 96, 8

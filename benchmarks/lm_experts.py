@@ -41,8 +41,8 @@ from pathlib import Path
 from models.runs import Runs, taken
 from scipy import stats
 
-from deepseek_learn.course.readings import now
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import write_result
 
 RESULTS = Path(__file__).parent / "results"
 STEPS, SEEDS = 600, (0, 1, 2)

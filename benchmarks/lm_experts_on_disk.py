@@ -31,7 +31,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepseek_learn.course.readings import now
+from deepseek_learn.ledger.readings import now
 
 CAP_GB, FILES_GB = 1.0, 3.0
 WIDTH, LAYERS, EXPERTS, NEURONS, TOP, VOCAB = 1024, 24, 64, 1216, 4, 32_000
@@ -224,7 +224,7 @@ def main() -> None:
         folder, *numbers = arguments.run
         run(Path(folder), *map(int, numbers))
         return
-    from deepseek_learn.course.results import write_result
+    from deepseek_learn.ledger.results import write_result
 
     layers, new = (4, 8) if arguments.quick else (LAYERS, NEW)
     rows = plan_rows()

@@ -51,7 +51,7 @@ import time
 
 from models.decode_pace import BLOCK, LIMIT, TINY, paces, ratios
 
-from deepseek_learn.course.readings import now
+from deepseek_learn.ledger.readings import now
 
 # large tensors come from and go back to the process, not the system, at each call:
 # otherwise page faults are timed instead of arithmetic
@@ -328,7 +328,7 @@ def main() -> None:
     import torch
     import transformers
 
-    from deepseek_learn.course.results import write_result
+    from deepseek_learn.ledger.results import write_result
 
     transformers.logging.set_verbosity_error()
     rounds = 5 if arguments.quick else 21

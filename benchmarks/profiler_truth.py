@@ -52,7 +52,7 @@ from models.profiler_rows import cost_rows, flop_rows, memory_rows
 from models.runs import Runs
 
 from deepseek_learn import profiler
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 
 HERE, OURS = Path(__file__).parent, flop_counters.OURS
 PARTS = ("flops", "memory", "cost")

@@ -50,7 +50,7 @@ from models.runs import Runs, taken
 from torch import nn
 
 from deepseek_learn import DeepOpt
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.data import ImageDataset
 from deepseek_learn.machine import multiplies_bfloat16
 from deepseek_learn.optim import tune

@@ -36,7 +36,7 @@ from models import digits_table
 from models.runs import Runs
 from scipy import stats
 
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.tuner import DominationPruner, GeneticSampler, hypervolume
 
 RESULTS = Path(__file__).parent / "results"

@@ -49,7 +49,7 @@ from optuna.distributions import (
 )
 from scipy import stats
 
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.tuner import GeneticSampler, hypervolume
 
 RESULTS = Path(__file__).parent / "results"

@@ -56,7 +56,7 @@ from models.runs import Runs, taken
 from torch.optim.lr_scheduler import LambdaLR
 
 from deepseek_learn import data
-from deepseek_learn.course.results import write_result
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.training import cosine, predict
 from deepseek_learn.tuner import (
     AutoTuner,

@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one model only")
     arguments = parser.parse_args()
     from deepseek_learn import zoo
-    from deepseek_learn.course.results import write_result
+    from deepseek_learn.ledger.results import write_result
 
     names = zoo.list()
     offline = [name for name in names if loads_offline(name)]

@@ -194,7 +194,7 @@ def progress(
 @author.command("run")
 def run_notebooks(paths: list[Path]) -> None:
     """Run notebooks and keep their outputs."""
-    from .course.execute import execute
+    from .course.authoring.execute import execute
 
     for path, cost in execute(paths):
         typer.echo(f"{cost['seconds']:4d} s  {cost['peak_mib']:5d} MiB  {path}")
@@ -203,7 +203,7 @@ def run_notebooks(paths: list[Path]) -> None:
 @author.command()
 def exercises() -> None:
     """Write the exercise notebooks anew from the problems."""
-    from .course.exercises import generate
+    from .course.authoring.exercises import generate
 
     _list(generate(_root()))
 
@@ -213,7 +213,7 @@ def assignment(
     out: Path, stage: str = "basic", lesson: str | None = None, lang: str = "en"
 ) -> None:
     """Write the nbgrader assignments of a stage into the folder OUT."""
-    from .course.classroom import assignment as write
+    from .course.authoring.classroom import assignment as write
 
     _list(write(out, stage, lesson, lang))
 
@@ -221,7 +221,7 @@ def assignment(
 @author.command()
 def translate() -> None:
     """Bring the code of the Chinese edition in step; mark stale paragraphs."""
-    from .course.translate import sync
+    from .course.authoring.translate import sync
 
     _list(sync(_root()))
 
@@ -229,7 +229,7 @@ def translate() -> None:
 @author.command()
 def accept(name: str, cell: Annotated[list[str] | None, typer.Option()] = None) -> None:
     """Note that the translation of NAME says what the English says now."""
-    from .course.translate import accept as note
+    from .course.authoring.translate import accept as note
 
     note(_root(), name, cell or ())
 
@@ -237,7 +237,7 @@ def accept(name: str, cell: Annotated[list[str] | None, typer.Option()] = None) 
 @author.command()
 def links() -> None:
     """Write the repository's address into everything that shows it."""
-    from .course.links import write
+    from .course.authoring.links import write
 
     _list(write(_root()))
 
@@ -245,7 +245,7 @@ def links() -> None:
 @author.command()
 def book() -> None:
     """Build the book in both languages into _build/html."""
-    from .course.book import build
+    from .course.authoring.book import build
 
     typer.echo(build(_root()))
 
@@ -253,7 +253,7 @@ def book() -> None:
 @author.command()
 def check() -> None:
     """Say which generated or translated files are out of step; exit code 1 if any."""
-    from .course import exercises, links, translate
+    from .course.authoring import exercises, links, translate
 
     root = _root()
     stale = [str(path) for path in exercises.generate(root, check=True)]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[1]  # where this is a checkout
+
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ import torch
 
 from deepseek_learn.catalogue import language, set_language
 from deepseek_learn.course import write_result
-from deepseek_learn.course.results import read_result
+from deepseek_learn.ledger.results import read_result
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 RESULTS = sorted((SCRIPTS / "results").glob("*.json"))
@@ -148,7 +148,7 @@ def test_learning_keeps_quick_runs_apart(learning, monkeypatch, quick):
     monkeypatch.setattr(learning, "run", run)
     pool = lambda count, mp_context: ThreadPoolExecutor(1)  # noqa: E731
     monkeypatch.setattr(learning, "ProcessPoolExecutor", pool)
-    monkeypatch.setattr("deepseek_learn.course.results.write_result", write)
+    monkeypatch.setattr("deepseek_learn.ledger.results.write_result", write)
     learning.main()
     assert ran == [learning.key(missing)]
     same = [file.read_bytes() == old for file, old in zip(files, before, strict=True)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_learn.course.links import pip_spec, repository
+from deepseek_learn.course.authoring.links import pip_spec, repository
 from tests.services import absent, need
 
 TOUR = "notebooks/basic/00_tour.ipynb"

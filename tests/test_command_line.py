@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from deepseek_learn import cli
-from deepseek_learn.course import execute
+from deepseek_learn.course.authoring import execute
 from deepseek_learn.errors import DeepSeekLearnError
 
 HUGE = "9" * 400

@@ -116,7 +116,7 @@ def one_thread():
 def test_cells_trained_again_give_the_same_errors(
     digits_table, table, one_thread, optimizer
 ):
-    from deepseek_learn.course.results import machine
+    from deepseek_learn.ledger.results import machine
 
     made, here = table.facts["machine"], machine()
     for fact in ("torch", "cpu"):

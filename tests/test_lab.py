@@ -16,7 +16,7 @@ import urllib.request
 
 import pytest
 
-from deepseek_learn.course.links import repository
+from deepseek_learn.course.authoring.links import repository
 from tests.services import need
 
 # The one thing from elsewhere, once the course has a public address: a picture in the

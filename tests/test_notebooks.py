@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_learn.course import execute
+from deepseek_learn.course.authoring import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
@@ -84,7 +84,7 @@ def test_the_head_says_so_where_cuda_takes_more_than_that(path):
 
 RUN = """import json, sys
 from pathlib import Path
-from deepseek_learn.course import execute
+from deepseek_learn.course.authoring import execute
 execute.LIMIT_S = 600  # the machine may be busy; what is looked at is the memory
 ((path, cost),) = execute.execute([Path(sys.argv[1])])
 print(json.dumps(cost))

@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from deepseek_learn.course.readings import now
-from deepseek_learn.course.results import machine, same_machine
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import machine, same_machine
 
 LATER = "\nAdded later"  # what follows changes no run, so that finished ones count on
 

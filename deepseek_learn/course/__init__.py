@@ -12,11 +12,11 @@ _LAZY = {
     "Outcome": "checking",
     "check": "checking",
     "hint": "hints",
-    "ledger": "claims",
+    "ledger": ".ledger.claims",
     "progress": "record",
     "solution": "hints",
     "start": "opening",
-    "write_result": "results",
+    "write_result": ".ledger.results",
 }
 _MODULES = ("problems",)
 

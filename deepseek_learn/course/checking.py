@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalogue import text
+from ..catalogue import choose, text
 from ..errors import DeepSeekLearnError
 from . import problems
 from .display import card, inline
@@ -120,7 +120,7 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
         with limits(seconds, MEMORY):
             problem.check(answer, np.random.default_rng(seed))
     except Failed as failed:
-        return "failed", text(failed.key, **failed.values)
+        return "failed", _sentence(problem, failed)
     except AnswerRaised as raised:
         return "raised", _where(raised.__cause__)
     except GaveUp as late:
@@ -135,6 +135,12 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     except BaseException as error:  # raised by an object of the answer, never by us
         return "raised", _where(error)
     return "passed", text("outcome.passed", points=problem.points)
+
+
+def _sentence(problem: Problem, failed: Failed) -> str:
+    if failed.key in problem.sentences:
+        return choose(problem.sentences[failed.key]).format(**failed.values)
+    return text(failed.key, **failed.values)
 
 
 def _again(problem: Problem, seed: int) -> str:

@@ -29,13 +29,8 @@ class Lesson:
 @cache
 def lessons() -> tuple[Lesson, ...]:
     """All lessons, in teaching order."""
-    rows = tomllib.loads(read_data("lessons.toml"))["lesson"]
+    rows = tomllib.loads((files(__package__) / "lessons.toml").read_text(encoding="utf-8"))["lesson"]
     return tuple(Lesson(**row | {"problems": tuple(row["problems"])}) for row in rows)
-
-
-def read_data(name: str) -> str:
-    """The text of a data file of this package, `lessons.toml` or `claims.toml`."""
-    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def lesson(slug: str) -> Lesson:

@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from ..files import REPOSITORY
+
 Text = dict[str, str]  # {"en": ..., "zh": ...}
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Failed(Exception):
-    """The learner's answer is wrong; `key` names the sentence in the catalogue."""
+    """The learner's answer is wrong.
+
+    `key` names a sentence of the exercise's own words, or of the catalogue, such as
+    `"expect.value"`.
+    """
 
     def __init__(self, key: str, **values: Any):
         super().__init__(key)
@@ -52,6 +57,7 @@ class Problem:
             checkout and is not in the package.
         wrong: what is wrong → code of an answer that must fail.
         right: what is special about it → code of another answer that must pass.
+        sentences: name → what a failed check says.
         needs: extras of the package without which it cannot be done, such as "vision".
         kind: "practice" or "graded".
         seconds: after which the check gives up; more than a minute for one that runs
@@ -76,6 +82,7 @@ class Problem:
     points: int
     minutes: int
     right: dict[str, str] = field(default_factory=dict)
+    sentences: dict[str, Text] = field(default_factory=dict)
     solution: str | None = None
     needs: tuple[str, ...] = ()
     kind: str = "practice"

@@ -12,7 +12,7 @@ def book(request, tmp_path_factory) -> Path:
     """The folder of the built pages."""
     for package in ("jupyter_book", "sphinx"):
         need(package)
-    from deepseek_learn.course.book import build
+    from deepseek_learn.course.authoring.book import build
 
     out = tmp_path_factory.mktemp("book") / "html"
     build(request.config.rootpath, out)

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from deepseek_learn.course.book import BookError, build
-from deepseek_learn.course.links import colab, repository
+from deepseek_learn.course.authoring.book import BookError, build
+from deepseek_learn.course.authoring.links import colab, repository
 from deepseek_learn.errors import MissingPackageError
 from tests.services import need
 
@@ -159,6 +159,6 @@ def test_a_missing_builder_gets_a_sentence(monkeypatch, tmp_path):
 
 
 def test_importing_the_builder_is_light():
-    code = "import sys, deepseek_learn.course.book as b; print('sphinx' in sys.modules)"
+    code = "import sys, deepseek_learn.course.authoring.book as b; print('sphinx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

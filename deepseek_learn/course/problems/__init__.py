@@ -1,13 +1,24 @@
-"""The exercises, one module each: `<stage>_<lesson's number>_<id>.py`.
+"""The exercises, one folder each: `<stage>_<lesson's number>_<lesson>/<id>/`.
 
-Each module holds one `problem = Problem(...)`; `lessons.toml` says in which order.
+- `words.en.md`, `words.zh.md`: what the learner reads (`words.py` says how);
+- `answers.py`: the starter, the solution, other right answers and wrong ones, a cell each;
+- `check.py`: `check(answer, rng)`.
+
+`lessons.toml` says in which order they are taught.
 """
 
 import importlib
+import re
+from functools import cache
+from pathlib import Path
 
 from ...errors import UnknownNameError
-from ..lessons import lessons
+from ..lessons import Lesson, lessons
 from ..problem import Problem
+from ..words import read_words
+
+FOLDER = Path(__file__).parent
+CELL = re.compile(r"^# %% (.+)\n", re.MULTILINE)
 
 
 def names(lesson: str | None = None) -> list[str]:
@@ -17,6 +28,7 @@ def names(lesson: str | None = None) -> list[str]:
     ]
 
 
+@cache
 def get(id: str) -> Problem:
     """The exercise `id`.
 
@@ -25,11 +37,39 @@ def get(id: str) -> Problem:
     """
     for lesson in lessons():
         if id in lesson.problems:
-            module = f".{lesson.stage}_{lesson.number}_{id}"
-            return importlib.import_module(module, __name__).problem
+            return _read(lesson, id)
     raise UnknownNameError("problem", id, names())
 
 
 def load(lesson: str | None = None) -> list[Problem]:
     """All exercises, or one lesson's, in teaching order."""
     return [get(id) for id in names(lesson)]
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """The cells of a percent-format file: heading → code."""
+    _, *parts = CELL.split(path.read_text(encoding="utf-8"))
+    codes = (code.strip("\n") + "\n" for code in parts[1::2])
+    return dict(zip(parts[::2], codes, strict=True))
+
+
+def _read(lesson: Lesson, id: str) -> Problem:
+    name = f"{lesson.stage}_{lesson.number}_{lesson.slug}"
+    facts, words = read_words(FOLDER / name / id)
+    cells = read_answers(FOLDER / name / id / "answers.py")
+    return Problem(
+        id=id,
+        lesson=lesson.slug,
+        stage=lesson.stage,
+        starter=cells.pop("starter"),
+        solution=cells.pop("solution", None),
+        right=_starting(cells, "right: "),
+        wrong=_starting(cells, "wrong: "),
+        check=importlib.import_module(f".{name}.{id}.check", __name__).check,
+        **words,
+        **facts,
+    )
+
+
+def _starting(cells: dict[str, str], start: str) -> dict[str, str]:
+    return {k.removeprefix(start): v for k, v in cells.items() if k.startswith(start)}

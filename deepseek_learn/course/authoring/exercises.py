@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from ..catalogue import LANGUAGES, choose, text
-from ..files import whole
-from . import problems
-from .lessons import Lesson, lessons
+from ...catalogue import LANGUAGES, choose, text
+from ...files import REPOSITORY, whole
+from .. import problems
+from ..lessons import Lesson, lessons
 from .links import colab, pip_spec
-from .problem import REPOSITORY, Problem
+from ..problem import Problem
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 

@@ -8,19 +8,20 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ..catalogue import choose, text
-from ..errors import DeepSeekLearnError
-from ..files import whole
-from . import exercises, problems
-from .lessons import Lesson, lessons
-from .problem import REPOSITORY, Problem
+from ...catalogue import choose, text
+from ...errors import DeepSeekLearnError
+from ...files import REPOSITORY, whole
+from .. import problems
+from . import exercises
+from ..lessons import Lesson, lessons
+from ..problem import Problem
 
 # An empty stub: the starter above it is what the student fills in.
 CONFIG = '''"""Settings of nbgrader for these assignments."""
 
 from pathlib import Path
 
-from deepseek_learn.course.autograde import preprocessors
+from deepseek_learn.course.authoring.autograde import preprocessors
 
 c = get_config()  # noqa: F821 - given by nbgrader
 c.CourseDirectory.course_id = "deepseek_learn"

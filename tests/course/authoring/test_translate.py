@@ -4,8 +4,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from deepseek_learn.course import translate
-from deepseek_learn.course.translate import TranslationError, accept, check, sync
+from deepseek_learn.course.authoring import translate
+from deepseek_learn.course.authoring.translate import TranslationError, accept, check, sync
 
 TOUR = "notebooks/basic/00_tour.ipynb"
 START = """# set up

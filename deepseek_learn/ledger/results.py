@@ -8,6 +8,7 @@ readings (`readings.py`).
 import json
 import math
 import os
+import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 
 from ..catalogue import text
 from ..errors import DamagedFileError
-from ..files import whole
+from ..files import REPOSITORY, whole
 from ..machine import processor
 from . import readings as speed
-from .problem import REPOSITORY
 
 PACKAGED = Path(__file__).parent / "results"  # where the wheel carries them
+CLAIMS = Path(__file__).parent / "claims.toml"
 OUTDATED = "outdated"  # measured by an earlier protocol
 NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
 TEXTS = ("peer", "note", "interval")
@@ -292,11 +293,7 @@ def _is_time(value: Any) -> bool:
 
 def known_claims() -> dict[str, Any]:
     """`claims.toml`: claim → `{"en", "zh", "rows"}`."""
-    import tomllib
-
-    from .lessons import read_data
-
-    return tomllib.loads(read_data("claims.toml"))
+    return tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
 
 
 def _number_or_none(value: Any) -> bool:

@@ -10,9 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from deepseek_learn.course import classroom, problems
+from deepseek_learn.course import problems
+from deepseek_learn.course.authoring import classroom
 from deepseek_learn.course.lessons import STAGES
-from deepseek_learn.course.problem import REPOSITORY, define
+from deepseek_learn.course.problem import define
+from deepseek_learn.files import REPOSITORY
 from deepseek_learn.errors import DeepSeekLearnError
 
 LESSON = "spatial_channel_attention"
@@ -114,7 +116,7 @@ def test_a_lost_kernel_fails_every_later_cell(nbgrader, end):
     """Also one that a loop in C keeps from hearing the interruption."""
     from nbgrader.utils import determine_grade
 
-    from deepseek_learn.course.autograde import ExecuteWhole
+    from deepseek_learn.course.authoring.autograde import ExecuteWhole
 
     cells = [nbformat.v4.new_code_cell(source) for source in ("1", end, "", "2")]
     for number in (0, 2, 3):

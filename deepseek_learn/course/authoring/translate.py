@@ -24,8 +24,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from ..errors import DeepSeekLearnError
-from ..files import whole
+from ...errors import DeepSeekLearnError
+from ...files import whole
 from .links import without_address
 
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_learn.course import links, translate
+from deepseek_learn.course.authoring import links, translate
 from deepseek_learn.errors import DeepSeekLearnError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ADDRESS = re.compile(
     r"github(?:\.com)?/[\w.-]+/deepseek_learn\b|colab-badge|colab\.research\.google\.com/github/"
 )

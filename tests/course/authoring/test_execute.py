@@ -4,7 +4,8 @@ import nbformat
 import pytest
 
 from deepseek_learn import course
-from deepseek_learn.course import execute, problems
+from deepseek_learn.course import problems
+from deepseek_learn.course.authoring import execute
 from deepseek_learn.course.problem import define
 
 pytest.importorskip("nbclient", reason="nbclient comes with jupyterlab")

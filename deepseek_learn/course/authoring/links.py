@@ -9,11 +9,10 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from .. import __version__
-from ..catalogue import text
-from ..errors import DeepSeekLearnError
-from ..files import whole
-from .problem import REPOSITORY
+from ... import __version__
+from ...catalogue import text
+from ...errors import DeepSeekLearnError
+from ...files import REPOSITORY, whole
 
 COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\n\n\[!\[[^\]]*\]\([^)]*badge[^)]*\)\]\([^)]*\)")

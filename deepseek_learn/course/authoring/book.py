@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..errors import DeepSeekLearnError, require
+from ...errors import DeepSeekLearnError, require
 
 BUILD = "from jupyter_book.cli.main import main; main()"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

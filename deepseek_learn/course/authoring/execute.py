@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DeepSeekLearnError, require
-from ..files import whole
-from .record import PERSONAL
+from ...errors import DeepSeekLearnError, require
+from ...files import whole
+from ..record import PERSONAL
 
 # What every lesson promises in its head, on two cores.
 LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB

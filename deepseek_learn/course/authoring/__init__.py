@@ -1,0 +1,1 @@
+"""What an author touches: exercise notebooks, translations, links, the book, a class."""

@@ -1,0 +1,66 @@
+"""An exercise's words: `words.en.md` and `words.zh.md`, with the same sections.
+
+    +++
+    version = 3                    (only in English: TOML, what else `Problem` is told)
+    +++
+
+    # The title
+
+    The prompt.
+
+    ## hint 1
+
+    A hint; further ones follow.
+
+    ## failed sum
+
+    The sentence that a check's `Failed("sum", got=…)` shows, its `{got}` filled in.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ..catalogue import LANGUAGES, Text
+
+SECTION = re.compile(r"^## (hint|failed) (\w+)\n", re.MULTILINE)
+
+
+def read_words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts, and title, prompt, hints and sentences in each language.
+
+    Raises:
+        ValueError: when the two files have different sections.
+    """
+    facts: dict[str, Any] = {}
+    parts: dict[str, dict[str, str]] = {}
+    for lang in LANGUAGES:
+        head, parts[lang] = _parse((folder / f"words.{lang}.md").read_text("utf-8"))
+        facts |= head
+    first, *others = parts.values()
+    if any(list(other) != list(first) for other in others):
+        raise ValueError(f"{folder.name}: the languages have different sections.")
+    texts = {key: {lang: parts[lang][key] for lang in LANGUAGES} for key in first}
+    return facts, {
+        "title": texts["title"],
+        "prompt": texts["prompt"],
+        "hints": tuple(text for _, text in _starting(texts, "hint ")),
+        "sentences": dict(_starting(texts, "failed ")),
+    }
+
+
+def _parse(content: str) -> tuple[dict[str, Any], dict[str, str]]:
+    facts: dict[str, Any] = {}
+    if content.startswith("+++\n"):
+        head, _, content = content.removeprefix("+++\n").partition("\n+++\n")
+        facts = tomllib.loads(head)
+    task, *rest = SECTION.split(content)
+    title, _, prompt = task.strip().removeprefix("# ").partition("\n")
+    keys = (f"{kind} {name}" for kind, name in zip(rest[::3], rest[1::3], strict=True))
+    sections = dict(zip(keys, (text.strip() for text in rest[2::3]), strict=True))
+    return facts, {"title": title, "prompt": prompt.strip(), **sections}
+
+
+def _starting(texts: dict[str, Text], start: str) -> list[tuple[str, Text]]:
+    return [(k.removeprefix(start), v) for k, v in texts.items() if k.startswith(start)]
