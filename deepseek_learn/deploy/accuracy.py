@@ -129,6 +129,7 @@ def guard(
     metric: Metric,
     aim: float = AIM,
     run: Runner = runner,
+    samples: int = 16,
     progress: Callable[[float], None] = lambda part: None,
 ) -> Guarded:
     """The INT8 model with as few layers in float as lose no more than `aim` points.
@@ -141,6 +142,8 @@ def guard(
         aim: in points, at least 0 and below 1. Where half of the layers in float do not
             reach it, the attempt that lost least is taken.
         run: what answers: the runtime of the target.
+        samples: so many held-out inputs, rounded up to whole batches, tell how
+            sensitive each layer is; fewer take less time.
         progress: called with the part done, 0..1.
 
     Raises:
@@ -161,7 +164,7 @@ def guard(
         return losses[count]
 
     if lost(0) > aim:
-        errors = quantiser.errors(asked, progress=lambda part: progress(0.8 * part))
+        errors = quantiser.errors(asked, samples, lambda part: progress(0.8 * part))
         _search(lost, aim, int(MOST_IN_FLOAT * len(quantiser.layers)))
     progress(1.0)
     count = _best(losses, aim)

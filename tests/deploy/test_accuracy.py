@@ -85,7 +85,10 @@ class Fake:
     layers = tuple("abcdefghij")
     proto = frozenset(layers)
 
-    def errors(self, inputs, progress):
+    samples = None
+
+    def errors(self, inputs, samples, progress):
+        self.samples = samples
         return {layer: 1 / (1 + at) for at, layer in enumerate(self.layers)}
 
     def int8(self, in_float=()):
@@ -106,6 +109,13 @@ def test_as_few_as_reach_the_aim(needed):
     assert found.loss == 0
     assert len(found.tried) <= 6
     assert found.tried.index.is_monotonic_increasing
+
+
+def test_sensitivity_takes_as_many_inputs_as_asked():
+    for options, samples in (({}, 16), ({"samples": 4}, 4)):
+        fake = Fake()
+        guard(fake, lambda p: 90.0 if p(None).item() else 85.0, run=fake_run, **options)
+        assert fake.samples == samples
 
 
 def test_the_best_attempt_where_the_aim_is_out_of_reach():

@@ -59,7 +59,10 @@ def check(answer, rng) -> None:
         x = rng.normal(size=(batch, channels, height, width)) + size
         x = torch.from_numpy(x).float()
         want = reference(module, x)
-        expect.close(expect.call(module, x), want, "module(x)")
+        got = expect.call(module, x)
+        expect.close(got, want, "module(x)")
+        if not learns(module, got):
+            raise Failed("mend_the_broadcast.gradient")
 
 
 @torch.no_grad()
@@ -73,6 +76,16 @@ def reference(module, x: torch.Tensor) -> torch.Tensor:
     hidden = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), *layers[:2]))
     channel = torch.sigmoid(F.conv2d(hidden, *layers[2:]))  # [B, C, 1, 1]
     return x * (spatial + channel)
+
+
+def learns(module: nn.Module, got: torch.Tensor) -> bool:
+    """Each of the six parameters gets a gradient."""
+    found = dict(module.named_parameters())
+    parameters = [found[key] for key in KEYS if key in found]
+    if len(parameters) < len(KEYS) or not got.requires_grad:
+        return False
+    gradients = torch.autograd.grad(got.sum(), parameters, allow_unused=True)
+    return all(gradient is not None for gradient in gradients)
 
 
 def read(weights: dict, channels: int) -> list[torch.Tensor]:
@@ -93,7 +106,7 @@ KEYS = [f"{layer}.{kind}" for layer in LAYER_NAMES for kind in ("weight", "bias"
 
 problem = Problem(
     id="mend_the_broadcast",
-    version=2,
+    version=3,
     lesson="spatial_channel_attention",
     stage="basic",
     title={"en": "Mend the broadcast", "zh": "修好广播"},
@@ -108,7 +121,7 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
 product silently becomes `[B, C, B, C, H, W]`. Write a `forward` that returns
 `x * spatial gate + x * channel gate` in the shape of `x`, `[B, C, H, W]`; the spatial
 gate is the sigmoid of `spatial_attn`. Keep the layers of `__init__` as they are: the check
-reads their weights.""",
+reads their weights. They are to be trained, so each must get its gradient.""",
         "zh": """指南中的 `forward` 以这一行结尾：
 
 ```python
@@ -117,7 +130,7 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
 
 可是 `channel_weights` 的形状已经是 `[B, C, 1, 1]`。再加两个轴并不会报错：乘积会悄悄变成
 `[B, C, B, C, H, W]`。请写出 `forward`，返回 `x * 空间门控 + x * 通道门控`，形状与 `x` 相同，即
-`[B, C, H, W]`；空间门控是 `spatial_attn` 输出的 sigmoid。`__init__` 里的各层请保持不变：检查要读取它们的权重。""",
+`[B, C, H, W]`；空间门控是 `spatial_attn` 输出的 sigmoid。`__init__` 里的各层请保持不变：检查要读取它们的权重。这些层还要训练，所以每一层都必须得到梯度。""",
     },
     starter=forward("..."),
     answer="SpatialChannelAttention",
@@ -155,6 +168,15 @@ return x * spatial_weights + x * channel_weights.unsqueeze(-1).unsqueeze(-1)
         "the spatial gate of what the channel gate leaves": forward(
             "y = x * self.channel_attn(x)",
             "return x * torch.sigmoid(self.spatial_attn(y)) + y",
+        ),
+        "without gradients": forward(
+            "with torch.no_grad():",
+            "    gates = torch.sigmoid(self.spatial_attn(x)) + self.channel_attn(x)",
+            "return x * gates",
+        ),
+        "one gate without its gradient": forward(
+            "spatial = torch.sigmoid(self.spatial_attn(x))",
+            "return x * (spatial + self.channel_attn(x).detach())",
         ),
         "the gates squeezed": forward(
             "channel = self.channel_attn(x).squeeze()",

@@ -22,10 +22,13 @@ def check(answer, rng) -> None:
         experts = [Expert(rng, width) for _ in range(count)]
         among = count - 1 if i % 2 else count  # sometimes the last is not chosen
         chosen = np.stack([rng.permutation(among)[:top] for _ in range(tokens)])
+        weights = rng.uniform(0.1, 1, size=chosen.shape)
+        weights[rng.random(chosen.shape) < 0.2] = 1e-6  # little is not nothing
+        weights[-1, -1] = 1e-6
         given = [
             torch.from_numpy(rng.normal(size=(tokens, width))).float(),
             torch.from_numpy(chosen),
-            torch.from_numpy(rng.uniform(0.1, 1, size=chosen.shape)).float(),
+            torch.from_numpy(weights).float(),
         ]
         got = expect.call(answer, *given, experts)
         calls = [each.calls for each in experts]
@@ -85,7 +88,7 @@ def changed(old: str, new: str) -> str:
 
 problem = Problem(
     id="read_each_expert_once",
-    version=3,
+    version=4,
     lesson="mixture_of_experts",
     stage="basic",
     title={"en": "Read each expert once", "zh": "每个专家只读一次"},
@@ -156,6 +159,9 @@ Return float32 `[N, d]`: for each token the weighted sum of its experts' answers
         ).replace("token, done)", "token, done.double())"),
         "the first weight for all": changed(
             "weights[token, slot, None]", "weights[token, :1]"
+        ),
+        "what counts little left out": changed(
+            "chosen == e)", "(chosen == e) & (weights > 1e-4))"
         ),
         "the last expert wins": changed(
             "result.index_add_(0, token, done)", "result[token] = done"
