@@ -1,0 +1,226 @@
+"""Answers to rounding_with_groups: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import torch
+
+
+def quantise(weight, bits, group_size):
+    ...
+
+# %% solution
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% right: group by group, halves up
+import torch
+
+
+def quantise(weight, bits, group_size):
+    half, codes, scales = 2 ** (bits - 1), [], []
+    for row in weight:
+        for group in row.split(group_size):
+            scales.append(max(abs(w) for w in group.tolist()) / (half - 0.5))
+            q = torch.floor(group / scales[-1] + half + 0.5)
+            codes.append(torch.minimum(q, torch.tensor(2.0**bits - 1)))
+    codes = torch.cat(codes).to(torch.uint8).view_as(weight)
+    return codes, torch.tensor(scales).view(len(weight), -1)
+
+# %% right: in NumPy and float64
+import numpy as np
+import torch
+
+
+def quantise(weight, bits, group_size):
+    groups = weight.double().numpy().reshape(len(weight), -1, group_size)
+    scale = np.abs(groups).max(2, keepdims=True) / (2 ** (bits - 1) - 0.5)
+    q = np.clip(np.rint(groups / scale) + 2 ** (bits - 1), 0, 2**bits - 1)
+    codes = torch.tensor(q.reshape(weight.shape), dtype=torch.uint8)
+    return [codes, torch.tensor(scale[..., 0]).float()]
+
+# %% wrong: one scale for the whole row
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax((1, 2), keepdim=True).expand(N, K // group_size, 1) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: one scale for the whole matrix
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax().expand(N, K // group_size, 1) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: the scale of a range that leaves out the largest
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: without clipping
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round()
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: clipped one code too low
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 2)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: cut off instead of rounded
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).floor().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: signed codes
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale).round().clamp(-half, half - 1)
+    return codes.to(torch.int8).view(N, K), scale[:, :, 0]
+
+# %% wrong: codes left as floats
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.view(N, K), scale[:, :, 0]
+
+# %% wrong: the largest value, not the largest absolute one
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: groups of every other weight
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, group_size, K // group_size).transpose(1, 2)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).reshape(N, K), scale[:, :, 0]
+
+# %% wrong: scales in float64
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0].double()
+
+# %% wrong: scales with an axis too many
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale
+
+# %% wrong: codes in int64
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.int64).view(N, K), scale[:, :, 0]
+
+# %% wrong: divided in place
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (half - 0.5)  # [N, K / G, 1]
+    codes = (groups.div_(scale) + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
+
+# %% wrong: the codes' range for the scale
+import torch
+
+
+def quantise(weight, bits, group_size):
+    N, K = weight.shape
+    half = 2 ** (bits - 1)
+    groups = weight.view(N, K // group_size, group_size)
+    scale = groups.abs().amax(2, keepdim=True) / (2 * half - 1)  # [N, K / G, 1]
+    codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
+    return codes.to(torch.uint8).view(N, K), scale[:, :, 0]

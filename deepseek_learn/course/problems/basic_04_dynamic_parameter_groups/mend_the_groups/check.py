@@ -1,0 +1,68 @@
+"""Three groups as indices: each neuron in exactly one, the boundaries stated."""
+
+import numpy as np
+import torch
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+
+NAMES = ("core", "medium", "low")
+NEAR = 1e-9  # beside a boundary; float32 cannot tell it apart
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "split_neurons")
+    for trial in range(10):
+        compare(answer, *draw(rng, trial))
+
+
+def draw(rng, trial: int) -> tuple[torch.Tensor, float, float]:
+    """Frequencies, `high` and `low`; both occur, as do values only just beside them."""
+    neurons, positions = int(rng.integers(8, 40)), int(rng.integers(6, 25))
+    low, high = np.sort(rng.choice(np.arange(1, positions), 2, replace=False))
+    if trial == 1:
+        low = high
+    if trial == 2:  # all are medium
+        low, high = 0, positions
+    frequency = rng.integers(0, positions + 1, size=neurons) / positions
+    high, low = float(high / positions), float(low / positions)
+    edges = [low, high, low - NEAR, low + NEAR, high - NEAR, high + NEAR, 0.0, 1.0]
+    frequency[: len(edges)] = np.clip(edges, 0, 1)
+    frequency = rng.permutation(frequency)
+    if trial > 6:  # one neuron alone: in the core, low, medium
+        frequency = np.array([(high + NEAR, low - NEAR, high)[trial - 7]])
+    return torch.from_numpy(frequency), high, low
+
+
+def compare(answer, frequency: torch.Tensor, high: float, low: float) -> None:
+    values = frequency.tolist()
+    groups = expect.call(answer, frequency, high, low)
+    groups = expect.parts(groups, 3, "split_neurons(...)")
+    got: list[int | None] = [None] * len(values)
+    for number, group in enumerate(groups):
+        for neuron in indices(group, f"split_neurons(...)[{number}]", len(values)):
+            if got[neuron] is not None:
+                names = {"first": NAMES[got[neuron]], "second": NAMES[number]}
+                raise Failed("twice", neuron=neuron, **names)
+            got[neuron] = number
+    for neuron, value in enumerate(values):
+        want = 0 if value > high else 2 if value < low else 1
+        if got[neuron] != want:
+            facts = {"neuron": neuron, "frequency": value, "high": high, "low": low}
+            facts |= {"want": NAMES[want]}
+            if got[neuron] is None:
+                raise Failed("lost", **facts)
+            raise Failed("group", got=NAMES[got[neuron]], **facts)
+
+
+def indices(group, what: str, neurons: int) -> list[int]:
+    expect.tensor(group, what)
+    if group.dtype != torch.int64 or group.dim() != 1:
+        facts = {"got": str(group.dtype), "shape": list(group.shape)}
+        raise Failed("not_indices", what=what, **facts)
+    numbers = [int(n) for n in expect.numbers(group, what)]
+    outside = [n for n in numbers if not 0 <= n < neurons]
+    if outside:
+        facts = {"got": outside[0], "last": neurons - 1}
+        raise Failed("outside", what=what, **facts)
+    return numbers

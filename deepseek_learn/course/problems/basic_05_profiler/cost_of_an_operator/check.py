@@ -1,0 +1,75 @@
+"""A formula as `operator_costs` takes it: attention within a window, shared heads."""
+
+import torch
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "local_attention_flops")
+    for case in range(10):
+        while True:
+            sizes = draw(rng, case)
+            found = [flops(*sizes), *guesses(*sizes).values()]
+            if case > 2 or len(set(found)) == len(found):
+                break  # in the first cases each mistake has a number of its own
+        batch, heads, shared, length, width, value, window = sizes
+        shapes = (heads * shared, width), (heads, width), (heads, value)
+        q, k, v = (torch.zeros(batch, h, length, w) for h, w in shapes)
+        out = torch.zeros(batch, heads * shared, length, value)
+        got = expect.call(answer, q, k, v, window, out=out)
+        shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
+        call = f"local_attention_flops({shapes}, window={window}, out=...)"
+        compare(got, call, sizes)
+
+
+def draw(rng, case: int) -> tuple[int, ...]:
+    """Batch, heads of the keys, heads of the query for each, T, E, E_v and window."""
+    batch, heads, shared = (int(n) for n in rng.integers(1, 6, size=3))
+    width, value, length = (int(n) for n in rng.integers(7, 40, size=3))
+    window = int(rng.integers(2, length // 2 + 1))
+    if case < 3:  # no two mistakes together give what a third one gives
+        batch, heads, shared = rng.permutation([3, 5, 7]).tolist()
+    edges = {3: 1, 4: length - 1, 5: length, 6: length + 1, 7: 3 * length}
+    if case == 8:
+        length = 1
+    if case == 9:
+        batch = heads = shared = width = value = 1
+    return batch, heads, shared, length, width, value, edges.get(case, window)
+
+
+def flops(batch, heads, shared, length, width, value, window, least=0) -> int:
+    places = torch.arange(length)
+    back = places[:, None] - places  # how far a key lies behind its query
+    pairs = int(((back >= least) & (back < window)).sum())
+    return 2 * batch * heads * shared * pairs * (width + value)
+
+
+def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int]:
+    """What mistakes give."""
+    sizes = batch, heads, shared, length, width, value
+    want = flops(*sizes, window)
+    every = 2 * batch * heads * shared * length * (width + value)
+    return {
+        "macs": want // 2,
+        "keys": want // shared,
+        "all": every * length,
+        "start": every * window,
+        "value": want // (width + value) * 2 * width,
+        "scores": want // (width + value) * width,
+        "wide": flops(*sizes, window + 1),
+        "own": flops(*sizes, window + 1, least=1),
+        "batch": want // batch,
+        "heads": want // (heads * shared),
+    }
+
+
+def compare(got, call: str, sizes: tuple[int, ...]) -> None:
+    want, answered = flops(*sizes), float(expect.shape(got, (), call))
+    if answered == want:
+        return
+    made = [name for name, guess in guesses(*sizes).items() if answered == guess]
+    if len(made) == 1:  # else it may be either
+        raise Failed(f"{made[0]}", call=call)
+    raise Failed("expect.value", what=call, got=answered, want=want)

@@ -1,0 +1,164 @@
+"""Answers to count_any_convolution: what learners begin with, and what must pass or fail."""
+
+# %% starter
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    ...
+
+# %% solution
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return 2 * prod(weight) * positions
+
+# %% right: over all positions
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    sizes = x[2:]
+    if not transposed:
+        sizes = [len(range(0, n + 2 * padding - weight[2] + 1, stride)) for n in sizes]
+    done = 2
+    for number in (x[0], *sizes, *weight):
+        done *= number
+    return done
+
+# %% right: counted by PyTorch
+import torch
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    given, kernel = torch.empty(x, device="meta"), torch.empty(weight, device="meta")
+    if not transposed:
+        groups = x[1] // weight[1]
+        given = torch.conv2d(given, kernel, None, stride, padding, 1, groups)
+    return torch.tensor(2 * kernel.numel() * given[:, 0].numel())
+
+# %% wrong: MACs
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return prod(weight) * positions
+
+# %% wrong: output positions for all
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    if transposed:
+        height, width = (
+            (n - 1) * stride - 2 * padding + k
+            for n, k in zip(x[2:], weight[2:], strict=True)
+        )
+    return 2 * prod(weight) * x[0] * height * width
+
+# %% wrong: input positions for all
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    return 2 * prod(weight) * x[0] * x[2] * x[3]
+
+# %% wrong: one picture
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return 2 * prod(weight) * positions // x[0]
+
+# %% wrong: a float
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return 2.0 * prod(weight) * positions
+
+# %% wrong: rounded up
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        -(-(n + 2 * padding - k) // stride) + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return 2 * prod(weight) * positions
+
+# %% wrong: padding on one side
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return 2 * prod(weight) * positions
+
+# %% wrong: a square picture
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] ** 2 if transposed else height * height)
+    return 2 * prod(weight) * positions
+
+# %% wrong: another default
+from math import prod
+
+
+def conv_flops(x, weight, stride=2, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    return 2 * prod(weight) * positions
+
+# %% wrong: groups ignored
+from math import prod
+
+
+def conv_flops(x, weight, stride=1, padding=0, transposed=False):
+    height, width = (
+        (n + 2 * padding - k) // stride + 1
+        for n, k in zip(x[2:], weight[2:], strict=True)
+    )
+    positions = x[0] * (x[2] * x[3] if transposed else height * width)
+    c_out = weight[1] if transposed else weight[0]
+    return 2 * c_out * x[1] * weight[2] * weight[3] * positions

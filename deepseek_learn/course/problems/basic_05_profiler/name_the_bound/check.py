@@ -1,0 +1,70 @@
+"""Three floors under a layer's time, the highest of them, and how near it is."""
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+
+BOUNDS = ("compute", "memory", "overhead")
+
+
+TIMES = (0.5, 0.9, 1.0, 1.5, 4.0)  # what is measured, in floors; below 1 is suspect
+CLOSE = 1e-5  # float32 is near enough
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "judge")
+    for bound in BOUNDS:
+        for times in TIMES:
+            given, least = draw(rng, bound, times)
+            got = expect.parts(expect.call(answer, *given), 3, "judge(...)")
+            compare(got, given, least, bound)
+
+
+def draw(rng, bound: str, times: float) -> tuple[tuple, dict[str, float]]:
+    """A layer on a machine, and its floors; `bound` is the highest by far."""
+    while True:
+        flops, moved = (int(10 ** rng.uniform(3, 10)) for _ in range(2))
+        if times == 1:  # a layer that only moves, or one that only counts
+            flops, moved = (flops, 0) if bound == "compute" else (0, moved)
+        calls = int(rng.integers(1, 60))
+        peak, bandwidth, call_us = (
+            round(float(rng.uniform(*r)), 1) for r in ((40, 900), (5, 90), (1, 9))
+        )
+        least = floors(flops, moved, calls, peak, bandwidth, call_us)
+        if all(1.2 * least[o] < least[bound] for o in BOUNDS if o != bound):
+            measured = least[bound] * times
+            return (flops, moved, calls, measured, peak, bandwidth, call_us), least
+
+
+def floors(flops, moved, calls, peak, bandwidth, call_us) -> dict[str, float]:
+    """Milliseconds, from seconds."""
+    seconds = flops / (peak * 1e9), moved / (bandwidth * 1e9), calls * call_us * 1e-6
+    return dict(zip(BOUNDS, (1e3 * s for s in seconds), strict=True))
+
+
+def compare(got, given: tuple, least: dict[str, float], bound: str) -> None:
+    call = "judge(" + ", ".join(f"{number:.6g}" for number in given) + ")"
+    name, highest, of_roof = got
+    facts = {"call": call} | {key: f"{value:.4g}" for key, value in least.items()}
+    if not isinstance(name, str) or name not in BOUNDS:
+        raise Failed("name", call=call, got=str(name))
+    if name != bound:
+        raise Failed("bound", got=name, want=bound, **facts)
+    value = float(expect.shape(highest, (), f"{call}[1]"))
+    floor = least[bound]
+    if not same(value, floor):
+        if any(same(value, floor * unit) for unit in (1e-6, 1e-3, 1e3, 1e6)):
+            raise Failed("unit", call=call, got=value, want=floor)
+        if same(value, sum(least.values())):
+            raise Failed("sum", call=call)
+        raise Failed("expect.value", what=f"{call}[1]", got=value, want=floor)
+    want, share = floor / given[3], float(expect.shape(of_roof, (), f"{call}[2]"))
+    if not same(share, want):
+        if same(share, 1 / want):
+            raise Failed("inverse", call=call)
+        if share == 1 < want:
+            raise Failed("clipped", call=call, want=want)
+        raise Failed("expect.value", what=f"{call}[2]", got=share, want=want)
+
+
+def same(got: float, want: float) -> bool:
+    return abs(got - want) <= CLOSE * want

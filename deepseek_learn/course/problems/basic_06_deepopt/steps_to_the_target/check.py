@@ -1,0 +1,99 @@
+"""How many steps a loss takes, from full runs of several lengths."""
+
+import math
+from itertools import pairwise
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+from deepseek_learn.optim import steps_to
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "steps_to")
+    kinds = ("between", "bumpy", "exact", "first", "level", "never", "rising", "bumpy")
+    for kind in kinds:
+        for _ in range(4):
+            target, losses = draw(rng, kind)
+            call = f"steps_to({target}, {losses})"
+            got = expect.call(answer, target, losses)
+            compare(got, target, losses, call)
+
+
+def draw(rng, kind: str) -> tuple[float, dict[int, float]]:
+    """A target and losses in any order of the budgets."""
+    count = int(rng.integers(4, 7))
+    budgets = rng.integers(20, 200) * 2 ** rng.permutation(8)[:count]
+    ordered = sorted(int(b) for b in budgets)
+    falls = rng.uniform(0.05, 0.3, count)
+    values = dict(zip(ordered, (3 - falls.cumsum()).round(3).tolist(), strict=True))
+    if kind in ("first", "level"):
+        target = values[ordered[0]] + 0.02 * (kind == "first")
+    elif kind == "never":
+        target = values[ordered[-1]] - 0.02
+    else:
+        i = count - 1 if kind == "exact" else int(rng.integers(1, count - 2))
+        i += kind == "rising"
+        high, low = values[ordered[i - 1]], values[ordered[i]]
+        target = low if kind == "exact" else low + rng.uniform(0.2, 0.8) * (high - low)
+        if kind == "bumpy":  # a longer run misses it, the next one does not
+            values[ordered[i + 1]] = round(target + 0.04, 3)
+        if (
+            kind == "rising"
+        ):  # the last run that misses it was worse than the one before
+            values[ordered[i - 1]] = round(values[ordered[i - 2]] + 0.04, 3)
+    shuffled = {int(b): values[int(b)] for b in budgets}
+    return round(float(target), 4), shuffled
+
+
+def compare(got, target: float, losses: dict[int, float], call: str) -> None:
+    want = steps_to(target, losses)
+    if want is None:
+        if got is not None:
+            raise Failed("never", call=call)
+        return
+    if got is None:
+        raise Failed("missed", call=call)
+    value = float(expect.shape(got, (), call))
+    if math.isclose(value, want, rel_tol=1e-6):
+        return
+    found = guesses(target, losses)
+    made = {name for name, steps in found if math.isclose(value, steps, rel_tol=1e-6)}
+    if len(made) == 1 and "best" not in made:  # else it may be either
+        raise Failed(f"{made.pop()}", call=call, want=want)
+    raise Failed("expect.value", what=call, got=value, want=want)
+
+
+def guesses(target: float, losses: dict[int, float]):
+    """Known mistakes: name, steps."""
+    budgets = sorted(losses)
+    reached = [b for b in budgets if losses[b] <= target]
+    if reached[0] == budgets[0]:
+        ends = budgets[:2]
+        yield "shorter", line(target, losses, *ends, log=True)
+        yield "shorter", line(target, losses, *ends, log=False)
+        return
+    before = budgets[budgets.index(reached[0]) - 1]
+    first = next(iter(losses))
+    if losses[first] <= target and first != reached[0]:
+        yield "order", first
+    yield "budget", reached[0]
+    yield "budget", before
+    best = min(budgets[: budgets.index(reached[0])], key=losses.get)
+    yield "best", line(target, losses, best, reached[0], log=True)
+    yield "linear", line(target, losses, before, reached[0], log=False)
+    for a, b in pairwise(budgets):
+        if losses[b] <= target < losses[a]:  # the last one that stays
+            last = line(target, losses, a, b, log=True)
+    yield "last", last
+    for a, b in pairwise(losses):
+        if losses[b] <= target < losses[a]:
+            yield "order", line(target, losses, a, b, log=True)
+    yield "ends", line(target, losses, budgets[0], budgets[-1], log=True)
+
+
+def line(target: float, losses, a: int, b: int, log: bool) -> float:
+    """Where the line through the runs a and b meets the target."""
+    if losses[a] == losses[b]:
+        return math.nan
+    along = (losses[a] - target) / (losses[a] - losses[b])
+    return a * (b / a) ** along if log else a + along * (b - a)

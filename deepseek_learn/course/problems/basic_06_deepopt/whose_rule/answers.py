@@ -1,0 +1,192 @@
+"""Answers to whose_rule: what learners begin with, and what must pass or fail."""
+
+# %% starter
+from torch import nn
+
+
+def role(parameter, module, head):
+    ...
+
+# %% solution
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: by shape alone
+from torch import nn
+
+
+def role(parameter, module, head):
+    return "matrix" if parameter.dim() > 1 else "adamw"
+
+# %% wrong: the head forgotten
+from torch import nn
+
+
+def role(parameter, module, head):
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: embeddings forgotten
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head:
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: bags of embeddings forgotten
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, nn.Embedding):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: groups forgotten
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if False:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: depthwise only
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) == getattr(module, "in_channels", 0):
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: a matrix of one row
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: a side of two
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 3:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: rows and number of weights
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or parameter.shape[0] < 2 or parameter.numel() < 4:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: the sides of the kernel
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: the input's channels for a side
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.shape[:2]) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: linear layers only
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if not isinstance(module, nn.Linear):
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    return "matrix"
+
+# %% wrong: linear layers and convolutions only
+from torch import nn
+
+
+def role(parameter, module, head):
+    if head or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return "adamw"
+    if getattr(module, "groups", 1) > 1:
+        return "adamw"
+    if parameter.dim() < 2 or min(parameter.flatten(1).shape) < 2:
+        return "adamw"
+    kinds = nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d
+    return "matrix" if isinstance(module, kinds) else "adamw"
+
+# %% wrong: the answer as True
+from torch import nn
+
+
+def role(parameter, module, head):
+    return parameter.dim() > 1

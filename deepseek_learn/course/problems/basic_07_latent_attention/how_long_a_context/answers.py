@@ -1,0 +1,94 @@
+"""Answers to how_long_a_context: what learners begin with, and what must pass or fail."""
+
+# %% starter
+def longest_context(free, layers, sizes, number_bytes):
+    ...
+
+# %% solution
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return free // (layers * numbers * number_bytes)
+
+# %% right: by a sum over layers
+import math
+
+
+def longest_context(free, layers, sizes, number_bytes):
+    kept = sizes.get("heads", 1) * sum(v for k, v in sizes.items() if k != "heads")
+    token = sum(kept * number_bytes for _ in range(layers))
+    return math.floor(free / token)
+
+# %% wrong: one layer
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return free // (numbers * number_bytes)
+
+# %% wrong: one more than fits
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return -(-free // (layers * numbers * number_bytes))
+
+# %% wrong: a byte a number
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return free // (layers * numbers)
+
+# %% wrong: key and value of a latent
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = 2 * (sizes["rank"] + sizes["rope"])
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return free // (layers * numbers * number_bytes)
+
+# %% wrong: keys only
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * 2 * sizes["key"]
+    return free // (layers * numbers * number_bytes)
+
+# %% wrong: a float
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return free // 1.0 // (layers * numbers * number_bytes)
+
+# %% wrong: at least one
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return max(1, free // (layers * numbers * number_bytes))
+
+# %% wrong: less than all of it
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
+    return (free - 1) // (layers * numbers * number_bytes)
+
+# %% wrong: one head
+def longest_context(free, layers, sizes, number_bytes):
+    if "rank" in sizes:
+        numbers = sizes["rank"] + sizes["rope"]
+    else:
+        numbers = (sizes["key"] + sizes["value"])
+    return free // (layers * numbers * number_bytes)

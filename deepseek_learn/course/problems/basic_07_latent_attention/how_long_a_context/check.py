@@ -1,0 +1,62 @@
+"""How many tokens fit beside the weights, for three ways of keeping them."""
+
+import numpy as np
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+
+CALL = "longest_context(free, layers, sizes, number_bytes)"
+KINDS = ("heads", "shared", "latent")
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "longest_context")
+    for i in range(9):
+        layers, number_bytes = int(rng.integers(4, 80)), int(rng.choice([1, 2, 4]))
+        sizes = draw(rng, KINDS[i % 3])
+        want = int(rng.integers(10, 5000))
+        token = layers * numbers(sizes) * number_bytes
+        if i == 3:
+            want = 0  # not even one
+        rest = int(rng.integers(0, token))  # the last does not fit whole
+        free = token * want + (0, token - 1, rest)[i // 3]
+        got = expect.call(answer, free, layers, sizes, number_bytes)
+        compare(got, want, free, layers, sizes, number_bytes)
+
+
+def draw(rng, kind: str) -> dict:
+    if kind == "latent":
+        return {"rank": int(rng.integers(64, 600)), "rope": int(rng.integers(8, 70))}
+    heads = int(rng.integers(2, 129))
+    return {
+        "heads": heads,
+        "key": int(rng.integers(16, 200)),
+        "value": int(rng.integers(16, 200)),
+    }
+
+
+def numbers(sizes: dict) -> int:
+    """What one layer keeps of one token."""
+    if "rank" in sizes:
+        return sizes["rank"] + sizes["rope"]
+    return sizes["heads"] * (sizes["key"] + sizes["value"])
+
+
+def compare(got, want, free, layers, sizes, number_bytes) -> None:
+    value = expect.whole(got, CALL)
+    token = layers * numbers(sizes) * number_bytes
+    guesses = {
+        "layers": free // (token // layers),
+        "rounded": np.ceil(free / token),
+        "bytes": free // (token // number_bytes),
+    }
+    if "rank" in sizes:
+        guesses["twice"] = free // (2 * token)
+    else:
+        guesses["one"] = free // (token // sizes["heads"])
+    if value != want:
+        for key, guess in guesses.items():
+            if value == guess:
+                raise Failed(f"{key}")
+    if value != want:
+        raise Failed("expect.value", what=CALL, got=value, want=want)

@@ -1,0 +1,141 @@
+"""Answers to read_each_expert_once: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    ...
+
+# %% solution
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        token, slot = (chosen == e).nonzero(as_tuple=True)
+        done = experts[e](x[token]) * weights[token, slot, None]
+        result.index_add_(0, token, done)
+    return result
+
+# %% right: sorted by expert, a share for each
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    flat = chosen.flatten()
+    order = flat.argsort()
+    token = order // chosen.shape[1]
+    sizes = flat.bincount(minlength=len(experts)).tolist()
+    done = [
+        expert(part)
+        for expert, part in zip(experts, x[token].split(sizes))
+        if len(part)
+    ]
+    done = torch.cat(done) * weights.flatten()[order, None]
+    return torch.stack([done[token == n].sum(0) for n in range(len(x))])
+
+# %% wrong: token by token
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    rows = []
+    for token, some, shares in zip(x, chosen.tolist(), weights):
+        rows.append(sum(w * experts[e](token[None])[0] for e, w in zip(some, shares)))
+    return torch.stack(rows)
+
+# %% wrong: once for each place
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for slot in range(chosen.shape[1]):
+        for e in chosen[:, slot].unique().tolist():
+            token = (chosen[:, slot] == e).nonzero()[:, 0]
+            result[token] += experts[e](x[token]) * weights[token, slot, None]
+    return result
+
+# %% wrong: every expert, used or not
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in range(len(experts)):
+        token, slot = (chosen == e).nonzero(as_tuple=True)
+        done = experts[e](x[token]) * weights[token, slot, None]
+        result.index_add_(0, token, done)
+    return result
+
+# %% wrong: all tokens to each
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        result += experts[e](x) * (weights * (chosen == e)).sum(1, keepdim=True)
+    return result
+
+# %% wrong: not weighted
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        token, slot = (chosen == e).nonzero(as_tuple=True)
+        done = experts[e](x[token])
+        result.index_add_(0, token, done)
+    return result
+
+# %% wrong: in float64
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x).double()
+    for e in chosen.unique().tolist():
+        token, slot = (chosen == e).nonzero(as_tuple=True)
+        done = experts[e](x[token]) * weights[token, slot, None]
+        result.index_add_(0, token, done.double())
+    return result
+
+# %% wrong: the first weight for all
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        token, slot = (chosen == e).nonzero(as_tuple=True)
+        done = experts[e](x[token]) * weights[token, :1]
+        result.index_add_(0, token, done)
+    return result
+
+# %% wrong: what counts little left out
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        token, slot = ((chosen == e) & (weights > 1e-4)).nonzero(as_tuple=True)
+        done = experts[e](x[token]) * weights[token, slot, None]
+        result.index_add_(0, token, done)
+    return result
+
+# %% wrong: the last expert wins
+import torch
+
+
+def dispatch(x, chosen, weights, experts):
+    result = torch.zeros_like(x)
+    for e in chosen.unique().tolist():
+        token, slot = (chosen == e).nonzero(as_tuple=True)
+        done = experts[e](x[token]) * weights[token, slot, None]
+        result[token] = done
+    return result

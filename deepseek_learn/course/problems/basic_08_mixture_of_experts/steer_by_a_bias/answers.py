@@ -1,0 +1,128 @@
+"""Answers to steer_by_a_bias: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import torch
+
+
+def steer(bias, chosen, rate):
+    ...
+
+# %% solution
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * torch.sign(load.mean() - load), float(violation)
+
+# %% right: expert by expert
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = [int((chosen == e).sum()) for e in range(len(bias))]
+    mean = chosen.numel() / len(bias)
+    steps = [rate if n < mean else -rate if n > mean else 0.0 for n in load]
+    return bias + torch.tensor(steps), torch.tensor(max(load) / mean - 1)
+
+# %% wrong: the wrong way
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias - rate * torch.sign(load.mean() - load), float(violation)
+
+# %% wrong: in proportion to the gap
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * (load.mean() - load), float(violation)
+
+# %% wrong: in proportion to the share
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * (load.mean() - load) / load.sum(), float(violation)
+
+# %% wrong: the ratio
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean()
+    return bias + rate * torch.sign(load.mean() - load), float(violation)
+
+# %% wrong: the largest deviation
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = (load - load.mean()).abs().max() / load.mean()
+    return bias + rate * torch.sign(load.mean() - load), float(violation)
+
+# %% wrong: largest less least
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = (load.max() - load.min()) / load.mean()
+    return bias + rate * torch.sign(load.mean() - load), float(violation)
+
+# %% wrong: those that nobody chose left out
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    load = load.where(load > 0, load[load > 0].mean())
+    violation = load.max() / load.mean() - 1
+    return bias + rate * torch.sign(load.mean() - load), float(violation)
+
+# %% wrong: one at the mean goes down
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * ((load < load.mean()) * 2.0 - 1), float(violation)
+
+# %% wrong: the mean rounded down
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * torch.sign(load.sum() // len(bias) - load), float(violation)
+
+# %% wrong: in place
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    bias += rate * torch.sign(load.mean() - load)
+    return bias, float(violation)
+
+# %% wrong: the median
+import torch
+
+
+def steer(bias, chosen, rate):
+    load = chosen.flatten().bincount(minlength=len(bias)).float()
+    violation = load.max() / load.mean() - 1
+    return bias + rate * torch.sign(load.median() - load), float(violation)

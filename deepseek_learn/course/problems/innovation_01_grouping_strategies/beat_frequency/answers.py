@@ -1,0 +1,100 @@
+"""Answers to beat_frequency: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    ...
+
+# %% wrong: frequency
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return layer.statistics.frequency
+
+# %% wrong: the least active first
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return 1 - layer.statistics.frequency
+
+# %% wrong: random
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return torch.rand(len(layer.weight))
+
+# %% wrong: constant
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return torch.ones(len(layer.weight))
+
+# %% wrong: magnitude
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return layer.weight.square().mean(1)
+
+# %% wrong: the error without the gradient
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return layer.errors
+
+# %% wrong: the importance of the rarely read
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return layer.errors / (layer.statistics.gradient + 1e-9)
+
+# %% wrong: a list
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return layer.statistics.frequency.tolist()
+
+# %% wrong: one number for the layer
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return layer.statistics.gradient.sum()
+
+# %% wrong: not a number
+import torch
+
+from deepseek_learn import dpg
+
+
+def criterion(layer):
+    return (-layer.statistics.gradient).sqrt()

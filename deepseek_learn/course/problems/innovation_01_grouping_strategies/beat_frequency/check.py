@@ -1,0 +1,119 @@
+"""A criterion of one's own, measured on fresh networks against frequency."""
+
+import copy
+import math
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_learn import dpg
+from deepseek_learn.course import expect
+from deepseek_learn.course.arguments import copied, same
+from deepseek_learn.course.problem import Failed
+from deepseek_learn.machine import one_thread
+from deepseek_learn.zoo.metrics import divergence
+
+NAME = "beat_frequency: the learner's"  # in the registry, while it is measured
+WANTED = 0.6  # of frequency's KL
+BITS = 3.0
+NETWORKS = 4
+WIDTH, INPUTS, CLASSES = 96, 32, 10
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "criterion")
+    with one_thread():
+        pairs = [measure(answer, rng) for _ in range(NETWORKS)]
+    # the geometric mean: no single network decides
+    mine, frequency = (
+        math.exp(sum(map(math.log, kls)) / NETWORKS) for kls in zip(*pairs, strict=True)
+    )
+    if not mine <= WANTED * frequency:
+        share = {"share": mine / frequency, "wanted": WANTED}
+        raise Failed("not_better", got=mine, want=frequency, **share)
+
+
+def measure(answer, rng) -> tuple[float, float]:
+    """KL at equal bytes by the learner's criterion and by frequency, on one network."""
+    network, calibration_inputs, inputs = teacher(rng)
+    calibration = dpg.calibrate(network, calibration_inputs.split(64))
+    with torch.inference_mode():
+        reference = network(inputs)
+    found = []
+    for name in (NAME, "frequency"):
+        with registered(answer):
+            # copies: whatever the answer does to its layer, the network stays
+            allocation = dpg.allocate(
+                copy.deepcopy(network), copy.deepcopy(calibration), BITS, name
+            )
+        rounded = dpg.simulate(network, allocation, calibration)
+        with torch.inference_mode():
+            found.append(divergence(rounded(inputs), reference).mean().item())
+    return found[0], found[1]
+
+
+def teacher(rng) -> tuple[nn.Module, Tensor, Tensor]:
+    """A random network whose neurons count unequally, and inputs for it."""
+
+    def draw(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.normal(size=shape)).float()
+
+    network = nn.Sequential(
+        nn.Linear(INPUTS, WIDTH),
+        nn.ReLU(),
+        nn.Linear(WIDTH, WIDTH),
+        nn.ReLU(),
+        nn.Linear(WIDTH, CLASSES),
+    )
+    with torch.no_grad():
+        for layer in network[::2]:
+            columns = layer.in_features
+            scale = 1.4 / math.sqrt(columns)
+            layer.weight.copy_(scale * draw(layer.out_features, columns))
+            layer.bias.copy_(0.5 * draw(layer.out_features))
+        for reader in network[2::2]:  # how strongly each neuron is read
+            strength = draw(WIDTH).exp()
+            reader.weight.mul_(strength / strength.square().mean().sqrt())
+        network[-1].weight.mul_(2.0)
+    inputs = draw(1024, INPUTS)
+    return network, inputs[:256], inputs[256:]
+
+
+@contextmanager
+def registered(answer):
+    """The answer under NAME in `dpg.grouping`, its values checked."""
+
+    def judged(layer: dpg.Layer) -> Tensor:
+        before = copied(tensors(layer))
+        got = expect.call(answer, layer)
+        for name, value in tensors(layer).items():
+            if not same(value, before[name]):
+                raise Failed("expect.in_place", argument=f"layer.{name}")
+        return checked(got, layer)
+
+    dpg.grouping.register(NAME)(judged)
+    try:
+        yield
+    finally:
+        dpg.grouping.unregister(NAME)
+
+
+def tensors(layer: dpg.Layer) -> dict[str, Tensor]:
+    """What the answer may read and not change."""
+    seen = layer.statistics
+    statistics = {f"statistics.{name}": value for name, value in vars(seen).items()}
+    found = {"weight": layer.weight, "errors": layer.errors} | statistics
+    return {name: each for name, each in found.items() if isinstance(each, Tensor)}
+
+
+def checked(got, layer: dpg.Layer) -> Tensor:
+    expect.tensor(got, "criterion(layer)")
+    values = torch.from_numpy(expect.numbers(got, "criterion(layer)"))
+    rows, levels = len(layer.weight), len(layer.levels)
+    shape = list(values.shape)
+    if shape not in ([rows], [levels, rows]):
+        raise Failed("shape", got=shape, rows=rows, levels=levels)
+    if not (torch.isfinite(values) & (values >= 0)).all():
+        raise Failed("values", layer=layer.name)
+    return values

@@ -1,0 +1,234 @@
+"""Answers to a_board_of_your_own: what learners begin with, and what must pass or fail."""
+
+# %% starter
+def my_board(kit):
+    ...
+
+# %% solution
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% right: in sh, by readlink
+def my_board(kit):
+    kit.script("install.sh", """#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+test -n "$BOARD" || { echo "BOARD is not set" >&2; exit 2; }
+exec scp -r "$here" "$BOARD:model"
+""")
+    kit.notes.append("install.sh copies the folder to the BOARD.")
+
+# %% right: from within the folder
+def my_board(kit):
+    kit.script("install.sh", """#!/bin/bash
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+[[ -v BOARD ]] || { >&2 echo "Which board? Set BOARD."; exit 2; }
+scp -r . "$BOARD:model"
+""")
+    kit.notes.append("Run install.sh.")
+
+# %% wrong: copies where it is called from
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$PWD" "$BOARD:model"
+""")
+
+# %% wrong: lost at a space
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r $here "$BOARD:model"
+""")
+
+# %% wrong: does not refuse
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: refuses without a word
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: no word in the README
+def my_board(kit):
+    pass
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: no first line
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: a program that there is not
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/no/such/shell
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: asks at the keyboard
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then read BOARD
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: refuses on stdout
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host."
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: refuses without the name
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: say pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: refuses in two lines
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "Sorry." >&2; echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: copies before it refuses
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+scp -r "$here" ":model"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: copies twice
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: goes elsewhere before it looks where it lies
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+cd /; here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+scp -r "$here" "$BOARD:model"
+""")
+
+# %% wrong: does nothing
+def my_board(kit):
+    kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
+    kit.script("install.sh", """#!/usr/bin/env bash
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+if [ -z "${BOARD:-}" ]; then
+  echo "install.sh: set BOARD, such as BOARD=pi@host." >&2
+  exit 2
+fi
+""")
+
+# %% wrong: cannot be run
+def my_board(kit):
+    kit.notes.append("install.sh")
+    (kit.folder / "install.sh").write_text("scp")

@@ -1,0 +1,82 @@
+"""Answers to find_the_front: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import numpy as np
+
+
+def on_front(points):
+    ...
+
+# %% solution
+import numpy as np
+
+
+def on_front(points):
+    a, b = points[:, None], points[None]
+    beats = (a <= b).all(-1) & (a < b).any(-1)
+    return ~beats.any(0)
+
+# %% right: a list of bools
+import numpy as np
+
+
+def on_front(points):
+    rows = points.tolist()
+
+    def beats(a, b):
+        return a != b and all(x <= y for x, y in zip(a, b))
+
+    return [not any(beats(a, b) for a in rows) for b in rows]
+
+# %% wrong: better everywhere
+import numpy as np
+
+
+def on_front(points):
+    a, b = points[:, None], points[None]
+    beats = (a < b).all(-1) & (a < b).any(-1)
+    return ~beats.any(0)
+
+# %% wrong: twins dominate each other
+import numpy as np
+
+
+def on_front(points):
+    a, b = points[:, None], points[None]
+    beats = (a <= b).all(-1)
+    np.fill_diagonal(beats, False)
+    return ~beats.any(0)
+
+# %% wrong: the wrong way round
+import numpy as np
+
+
+def on_front(points):
+    a, b = points[:, None], points[None]
+    beats = (a >= b).all(-1) & (a > b).any(-1)
+    return ~beats.any(0)
+
+# %% wrong: the best of each goal only
+import numpy as np
+
+
+def on_front(points):
+    return (points == points.min(0)).any(1)
+
+# %% wrong: numbers instead of True and False
+import numpy as np
+
+
+def on_front(points):
+    a, b = points[:, None], points[None]
+    beats = (a <= b).all(-1) & (a < b).any(-1)
+    return 1.0 - beats.any(0)
+
+# %% wrong: indices instead of a mask
+import numpy as np
+
+
+def on_front(points):
+    a, b = points[:, None], points[None]
+    beats = (a <= b).all(-1) & (a < b).any(-1)
+    return np.flatnonzero(~beats.any(0))

@@ -1,0 +1,28 @@
+"""Answers to multiply_in_integers: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import numpy as np
+
+
+def linear_int8(q, s_x, z, w, s_w):
+    ...
+
+# %% wrong: no zero point
+def linear_int8(q, s_x, z, w, s_w):
+    return s_x * (q.astype('int32') @ w.astype('int32').T) * s_w
+
+# %% wrong: no scale of the weight
+def linear_int8(q, s_x, z, w, s_w):
+    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T)
+
+# %% wrong: one scale for all rows
+def linear_int8(q, s_x, z, w, s_w):
+    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T) * s_w[0]
+
+# %% wrong: the mean scale for all rows
+def linear_int8(q, s_x, z, w, s_w):
+    return s_x * ((q.astype('int32') - z) @ w.astype('int32').T) * s_w.mean()
+
+# %% wrong: sums in 16 bits
+def linear_int8(q, s_x, z, w, s_w):
+    return s_x * ((q.astype('int16') - z) @ w.astype('int16').T) * s_w

@@ -1,0 +1,82 @@
+"""Answers to bits_per_byte: what learners begin with, and what must pass or fail."""
+
+# %% starter
+import math
+
+
+def bits_per_byte(nats, text):
+    ...
+
+# %% solution
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / math.log(2) / len(text.encode())
+
+# %% right: in PyTorch, float32
+import torch
+
+
+import math
+
+
+def bits_per_byte(nats, text):
+    bits = torch.tensor(nats) * torch.log2(torch.tensor(torch.e))
+    return bits.sum() / len(bytes(text, "utf-8"))
+
+# %% wrong: nats a byte
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / len(text.encode())
+
+# %% wrong: bits a character
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / math.log(2) / len(text)
+
+# %% wrong: bits a token
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / math.log(2) / len(nats)
+
+# %% wrong: the mean token's bits over the bytes
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / len(nats) / math.log(2) / len(text.encode())
+
+# %% wrong: times instead of over ln 2
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) * math.log(2) / len(text.encode())
+
+# %% wrong: not divided
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / math.log(2)
+
+# %% wrong: blanks at the ends not counted
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / math.log(2) / len(text.strip().encode())
+
+# %% wrong: UTF-16
+import math
+
+
+def bits_per_byte(nats, text):
+    return sum(nats) / math.log(2) / len(text.encode("utf-16-le"))

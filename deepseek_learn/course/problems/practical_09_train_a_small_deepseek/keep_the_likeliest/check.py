@@ -1,0 +1,64 @@
+"""Nucleus sampling: the likeliest tokens that together have a share p."""
+
+import numpy as np
+import torch
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+
+CALL = "nucleus(p, top)"
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "nucleus")
+    for i in range(7):
+        size = int(rng.integers(5, 20))
+        p = rng.dirichlet(np.full(size, 0.5))
+        top = float(rng.uniform(0.3, 0.95))
+        if i == 0:  # the likeliest alone has more than the share
+            p = np.array([0.1, 0.7, 0.15, 0.05])
+            top = 0.5
+        if i == 1:  # two have just the share
+            p, top = np.array([0.125, 0.5, 0.125, 0.25]), 0.75
+        if i == 2:
+            top = 1.0
+        if i == 5:  # a share between what one and two have, which neither has alone
+            p, top = (
+                rng.permutation([0.4, 0.3, 0.2, 0.1]),
+                float(rng.uniform(0.45, 0.65)),
+            )
+        if i == 3:
+            p, top = np.array([1.0]), 0.5  # the only token
+        if i == 4:
+            top = 1e-3  # the likeliest is always kept
+        given = torch.from_numpy(p).float()
+        total = np.cumsum(np.sort(given.double().numpy())[::-1])
+        if np.abs(total - top + 1e-6).min() < 5e-7:
+            continue  # a rounding error would decide
+        got = expect.call(answer, given, top)
+        expect.tensor(got, CALL, torch.float32)
+        values = expect.shape(got, p.shape, CALL)
+        if not np.isfinite(values).all():
+            raise Failed("none")
+        compare(values, given.double().numpy(), top, got)
+
+
+def kept(p: np.ndarray, count: int) -> np.ndarray:
+    mask = np.zeros_like(p)
+    mask[np.argsort(-p)[:count]] = 1
+    return p * mask
+
+
+def compare(values, p, top, got) -> None:
+    total = np.cumsum(np.sort(p)[::-1])
+    count = min(int((total < top - 1e-6).sum()) + 1, len(p))
+    want = kept(p, count) / kept(p, count).sum()
+    guesses = {"sum": kept(p, count)}
+    if count > 1:
+        guesses["short"] = kept(p, count - 1) / kept(p, count - 1).sum()
+    guesses["each"] = np.where(p >= top, p, 0) / max(p[p >= top].sum(), 1e-9)
+    if not np.allclose(values, want, atol=1e-5):
+        for key, guess in guesses.items():
+            if np.allclose(values, guess, atol=1e-5):
+                raise Failed(f"{key}")
+    expect.close(got, torch.from_numpy(want), CALL, 1e-5)
