@@ -1,7 +1,9 @@
 """The audit: references pass, the empty starter earns nothing, wrong answers fail."""
 
 import dataclasses
+import inspect
 import math
+import re
 import secrets
 import time
 from pathlib import Path
@@ -10,16 +12,21 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.catalogue import LANGUAGES
+from deepseek_learn.catalogue import LANGUAGES, messages
 from deepseek_learn.course import checking, problems
 from deepseek_learn.course.lessons import STAGES, lessons
 from deepseek_learn.course.problem import Failed, Problem, define
-from deepseek_learn.course.problems import (
-    basic_02_paired_difference,
-    innovation_02_a_board_of_your_own,
-    practical_02_deploy_your_own,
+from deepseek_learn.course.problems.basic_02_attention_families.paired_difference import (
+    check as paired_difference,
+)
+from deepseek_learn.course.problems.innovation_02_engine_and_targets.a_board_of_your_own import (  # noqa: E501
+    check as a_board_of_your_own,
+)
+from deepseek_learn.course.problems.practical_02_deploy.deploy_your_own import (
+    check as deploy_your_own,
 )
 from deepseek_learn.errors import UnknownNameError
+from tests.test_catalogue import placeholders
 
 ALL = problems.load()
 
@@ -94,17 +101,29 @@ def test_problem_is_complete(problem):
     assert problem.stage in STAGES
 
 
-def test_every_module_stands_in_the_list_of_lessons():
+def test_every_folder_stands_in_the_list_of_lessons():
     folder = Path(problems.__file__).parent
-    files = {path.stem for path in folder.glob("[a-z]*_*.py")}
+    folders = {str(path.parent.relative_to(folder)) for path in folder.rglob("check.py")}
     listed = {
-        f"{each.stage}_{each.number}_{id}" for each in lessons() for id in each.problems
+        f"{each.stage}_{each.number}_{each.slug}/{id}"
+        for each in lessons()
+        for id in each.problems
     }
-    assert files == listed
+    assert folders == listed
     for each in lessons():
         for problem in problems.load(each.slug):
             assert (problem.lesson, problem.stage) == (each.slug, each.stage)
             assert problem.id in each.problems
+
+
+@pytest.mark.parametrize("problem", ALL, ids=by_id)
+def test_a_checks_sentences_are_those_of_its_words(problem):
+    source = inspect.getsource(inspect.getmodule(problem.check))
+    keys = set(re.findall(r'Failed\(\s*"([\w.]+)"', source))
+    assert keys <= {*problem.sentences, *messages()}
+    for name, words in problem.sentences.items():
+        assert re.search(rf"\b{name}\b", source), f"no check says {name!r}"
+        assert placeholders(words["en"]) == placeholders(words["zh"])
 
 
 def test_unknown_problem_is_one_sentence():
@@ -117,7 +136,7 @@ def test_unknown_problem_is_one_sentence():
 def test_points_of_students_t_are_right():
     stats = pytest.importorskip("scipy.stats", reason="scipy comes with scikit-learn")
     table = define(problems.get("paired_difference").starter, "T_975")
-    assert table == basic_02_paired_difference.T_975
+    assert table == paired_difference.T_975
     for df, point in table.items():
         assert point == pytest.approx(stats.t.ppf(0.975, df), abs=5e-5)
 
@@ -129,23 +148,21 @@ def test_rounding_that_the_hint_warns_of_really_happens():
 
 
 def test_script_that_waits_is_ended_with_a_sentence(tmp_path, monkeypatch):
-    board = innovation_02_a_board_of_your_own
-    monkeypatch.setattr(board, "SECONDS", 0.3)
+    monkeypatch.setattr(a_board_of_your_own, "SECONDS", 0.3)
     script = tmp_path / "install.sh"
     script.write_text("#!/bin/sh\nexec sleep 100\n")
     script.chmod(0o755)
-    with pytest.raises(Failed, match=r"a_board_of_your_own\.hangs"):
-        board.run(script, tmp_path)
+    with pytest.raises(Failed, match="hangs"):
+        a_board_of_your_own.run(script, tmp_path)
 
 
 def test_verification_that_waits_is_ended_with_a_sentence(tmp_path, monkeypatch):
-    deploy = practical_02_deploy_your_own
-    monkeypatch.setattr(deploy, "SECONDS", 0.3)
+    monkeypatch.setattr(deploy_your_own, "SECONDS", 0.3)
     folder = tmp_path / "deployed"
     folder.mkdir()
     (folder / "verify.sh").write_text("exec sleep 100\n")
-    with pytest.raises(Failed, match=r"deploy_your_own\.slow"):
-        deploy.run(folder)
+    with pytest.raises(Failed, match="slow"):
+        deploy_your_own.run(folder)
 
 
 @pytest.mark.parametrize("name", ["weight", "errors", "statistics.frequency"])

@@ -150,7 +150,7 @@ def test_each_stages_example_has_one_graded_problem(tmp_path, stage):
     kept_back = (REPOSITORY / "exercises" / "graded" / f"{graded[0].id}.py").read_text()
     assert kept_back.strip() in cells[f"{graded[0].id}-answer"]
     package = Path(problems.__file__).parent
-    assert not any(kept_back in file.read_text() for file in package.glob("*.py"))
+    assert not any(kept_back in file.read_text() for file in package.rglob("*.py"))
     page = (REPOSITORY / "book" / "for_teachers.md").read_text()
     assert f"`{graded[0].id}`" in page
 

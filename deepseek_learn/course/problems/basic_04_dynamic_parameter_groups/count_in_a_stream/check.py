@@ -69,7 +69,7 @@ def compare(got, batches: list[torch.Tensor]) -> None:
     guesses |= {"pictures": pictures, "last": (rows[-1] > 0).double().mean(1)}
     near = {key: (values - guess).abs().max() < 1e-6 for key, guess in guesses.items()}
     if sum(near.values()) == 1:  # else it may be either
-        raise Failed(f"{max(near, key=near.get)}")
+        raise Failed(max(near, key=near.get))
     expect.close(got, want, WHAT, TOLERANCE)
 
 

@@ -71,5 +71,5 @@ def compare(got, call: str, sizes: tuple[int, ...]) -> None:
         return
     made = [name for name, guess in guesses(*sizes).items() if answered == guess]
     if len(made) == 1:  # else it may be either
-        raise Failed(f"{made[0]}", call=call)
+        raise Failed(made[0], call=call)
     raise Failed("expect.value", what=call, got=answered, want=want)

@@ -77,5 +77,5 @@ def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None
     guesses |= {"output": outputs, "picture": want / x[0]}
     made = [name for name, guess in guesses.items() if value == guess]
     if len(made) == 1:  # else it may be either
-        raise Failed(f"{made[0]}", call=call)
+        raise Failed(made[0], call=call)
     raise Failed("expect.value", what=call, got=value, want=want)

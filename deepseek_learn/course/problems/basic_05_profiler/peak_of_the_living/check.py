@@ -77,7 +77,7 @@ def compare(got, tensors: list[tuple]) -> None:
     if value != most:
         near = [name for name, guess in guesses(tensors).items() if value in guess]
         if len(near) == 1:  # else it may be either
-            raise Failed(f"{near[0]}", got=value, want=most)
+            raise Failed(near[0], got=value, want=most)
         raise Failed("expect.value", what="peak(tensors)[0]", got=value, want=most)
     alive = names(got[1])
     if alive != want:

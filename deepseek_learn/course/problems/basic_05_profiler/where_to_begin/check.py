@@ -69,5 +69,5 @@ def compare(answer, layers: dict) -> None:
         return
     near = [key for key, g in guesses.items() if abs(value - g) <= CLOSE * g]
     if len(near) == 1 and gains[want]:  # else it may be either
-        raise Failed(f"{near[0]}", layer=want, got=value)
+        raise Failed(near[0], layer=want, got=value)
     raise Failed("expect.value", what=f"{call}[1]", got=value, want=right)

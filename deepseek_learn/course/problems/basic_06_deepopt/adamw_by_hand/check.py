@@ -73,4 +73,4 @@ def name(got, want, guesses: dict) -> None:
         return
     for key, guess in guesses.items():
         if np.allclose(values, guess, **close):
-            raise Failed(f"{key}")
+            raise Failed(key)

@@ -80,4 +80,4 @@ def name(values, want, x, coefficients) -> None:
     }
     for key, guess in guesses.items():
         if alike(guess):
-            raise Failed(f"{key}")
+            raise Failed(key)

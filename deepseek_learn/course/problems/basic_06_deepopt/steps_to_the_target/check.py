@@ -59,7 +59,7 @@ def compare(got, target: float, losses: dict[int, float], call: str) -> None:
     found = guesses(target, losses)
     made = {name for name, steps in found if math.isclose(value, steps, rel_tol=1e-6)}
     if len(made) == 1 and "best" not in made:  # else it may be either
-        raise Failed(f"{made.pop()}", call=call, want=want)
+        raise Failed(made.pop(), call=call, want=want)
     raise Failed("expect.value", what=call, got=value, want=want)
 
 

@@ -30,7 +30,7 @@ def check(answer, rng) -> None:
             said = repr(got) if isinstance(got, str) else type(got).__name__
             raise Failed("name", got=said, what=what)
         if got != want:
-            raise Failed(f"{why}", what=what)
+            raise Failed(why, what=what)
 
 
 def table(m: int, n: int) -> list[tuple]:

@@ -95,5 +95,5 @@ def compare(got, given) -> None:
     values = expect.shape(got, want.shape, CALL)
     for key, changes in (("scale", {"scale": False}), ("turned", {"turned": False})):
         if np.allclose(values, reference(*given, **changes), atol=1e-4):
-            raise Failed(f"{key}")
+            raise Failed(key)
     expect.close(got, torch.from_numpy(want), CALL, 1e-4)

@@ -57,6 +57,6 @@ def compare(got, want, free, layers, sizes, number_bytes) -> None:
     if value != want:
         for key, guess in guesses.items():
             if value == guess:
-                raise Failed(f"{key}")
+                raise Failed(key)
     if value != want:
         raise Failed("expect.value", what=CALL, got=value, want=want)

@@ -63,5 +63,5 @@ def compare(got, k, positions, rope) -> None:
     if not np.allclose(values, want, atol=1e-3):
         for key, changes in GUESSES.items():
             if np.allclose(values, reference(k, positions, rope, **changes), atol=1e-3):
-                raise Failed(f"{key}")
+                raise Failed(key)
     expect.close(got, torch.from_numpy(want), CALL, 1e-3)

@@ -92,7 +92,7 @@ def compare(chosen, weights, scores, bias, *options) -> None:
             key for key in CHANGES if (mask == guess(key, scores, bias, *options)).all()
         ]
         if len(made) == 1:  # else it may be either
-            raise Failed(f"{made[0]}")
+            raise Failed(made[0])
         row = int((mask != reference(scores, bias, *options)).any(1).argmax())
         right = np.flatnonzero(reference(scores, bias, *options)[row]).tolist()
         got = sorted(places[row].tolist())
@@ -105,6 +105,6 @@ def compare(chosen, weights, scores, bias, *options) -> None:
     ):
         right = plain / plain.sum(1, keepdims=True)
         if np.allclose(shares, wrong, atol=1e-4) and not np.allclose(wrong, right):
-            raise Failed(f"{key}")
+            raise Failed(key)
     want = torch.from_numpy(plain / plain.sum(1, keepdims=True))
     expect.close(weights, want, CALL + "[1]", 1e-4)

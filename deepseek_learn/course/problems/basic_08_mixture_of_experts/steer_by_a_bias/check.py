@@ -51,7 +51,7 @@ def compare(new, violation, bias, chosen, rate) -> None:
     if not np.allclose(values, bias + rate * np.sign(gap), atol=1e-5):
         for key, guess in guesses.items():
             if np.allclose(values, guess, atol=1e-5):
-                raise Failed(f"{key}")
+                raise Failed(key)
     expect.close(new, torch.from_numpy(bias + rate * np.sign(gap)), CALL + "[0]", 1e-5)
     got = float(expect.shape(violation, (), CALL + "[1]"))
     want = load.max() / load.mean() - 1

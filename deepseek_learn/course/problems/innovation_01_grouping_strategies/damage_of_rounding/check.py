@@ -52,4 +52,4 @@ def recognise(got, change, H, gradient, want) -> None:
         return
     for name, mistake in mistakes.items():
         if np.allclose(values, mistake, rtol=1e-6):
-            raise Failed(f"{name}")
+            raise Failed(name)

@@ -76,7 +76,7 @@ def refuses(done: Run) -> None:
         raise Failed("code", code=done.code)
     if "BOARD" not in done.stderr:
         key = "stdout" if "BOARD" in done.stdout else "unnamed"
-        raise Failed(f"{key}", said=done.stderr.strip()[-200:])
+        raise Failed(key, said=done.stderr.strip()[-200:])
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     if len(lines) > 1:
         raise Failed("sentence", lines=len(lines))

@@ -50,7 +50,7 @@ def compare(entries, seen, content, gate, bias) -> None:
     if not np.allclose(values, want, atol=1e-4):
         for key, guess in guesses.items():
             if np.allclose(values, guess, atol=1e-4):
-                raise Failed(f"{key}")
+                raise Failed(key)
     expect.close(entries, torch.from_numpy(want), CALL + "[0]", 1e-4)
     expect.tensor(seen, CALL + "[1]", torch.bool)
     mask = expect.shape(seen, (len(content), count), CALL + "[1]") != 0

@@ -137,4 +137,4 @@ def check(answer, rng) -> None:
             names = {"lambda": "an entry that its own window's tokens see"}
             key = "missed" if leaky else "blamed"
             said = names.get(name, name.replace("_", " "))
-            raise Failed(f"{key}", attention=said)
+            raise Failed(key, attention=said)

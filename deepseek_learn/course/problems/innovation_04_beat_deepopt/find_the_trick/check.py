@@ -173,7 +173,7 @@ def compare(got, table: Table) -> None:
         found = (*tricks(table), *slips(table), *mixed_up(table, want))
         fits = {name for name, other in found if same(value, other)}
         if len(fits) == 1:
-            raise Failed(f"{fits.pop()}", got=value)
+            raise Failed(fits.pop(), got=value)
         if fits:
             rates = {o: tuned(table, o) for o in "ab"}
             raise Failed("several", got=value, **rates)

@@ -15,7 +15,7 @@ def check(answer, rng) -> None:
         if index != found["want"]:
             expect.call(answer, points, weights)  # so that this input is shown
             raise Failed(
-                f"{mistake(got, cases)}",
+                mistake(got, cases),
                 got=index,
                 want=found["want"],
             )

@@ -58,4 +58,4 @@ def compare(got: np.ndarray, want: np.ndarray, points: np.ndarray) -> None:
     twins = (points == points[where]).all(1).sum() > 1
     kind = "twin" if want[where] and twins else "in" if want[where] else "out"
     facts = {"row": where, "points": np.round(points, 3).tolist()}
-    raise Failed(f"{kind}", **facts)
+    raise Failed(kind, **facts)

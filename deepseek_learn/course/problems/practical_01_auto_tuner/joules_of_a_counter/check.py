@@ -44,7 +44,7 @@ def compare(got, want: float, readings: list[int], wraps_at: int) -> None:
         return
     fits = [k for k, guess in mistakes(readings, wraps_at) if same(value, guess / 1e6)]
     if len(fits) == 1:
-        raise Failed(f"{fits[0]}", got=value, want=want)
+        raise Failed(fits[0], got=value, want=want)
     if value < 0:
         raise Failed("negative", got=value, want=want)
     raise Failed("expect.value", what=what, got=value, want=want)

@@ -65,5 +65,5 @@ def compare(got, want, arguments: tuple) -> None:
         other = low > 0 and reference(value, low, high, not log, whole, step)[0]
         if other and abs(number - other) <= 1e-9 * abs(other):
             kind = "logarithmic" if log else "linear"
-            raise Failed(f"{kind}", call=call, got=number, want=want)
+            raise Failed(kind, call=call, got=number, want=want)
         raise Failed("expect.value", what=call, got=number, want=want)

@@ -102,7 +102,7 @@ def compare(value: bool, mine, others, keep: float, startup: int) -> None:
         "counts": sorted(count),
         "keep": keep,
     }
-    raise Failed(f"{kind}", **facts)
+    raise Failed(kind, **facts)
 
 
 def counts(rows: list[list[float]]) -> list[int]:

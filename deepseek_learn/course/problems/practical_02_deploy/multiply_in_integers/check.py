@@ -39,5 +39,5 @@ def compare(got, given, call: str) -> None:
     if np.allclose(got, want, rtol=1e-6, atol=1e-9):
         return
     if len(near) == 1:
-        raise Failed(f"{near[0]}", call=call)
+        raise Failed(near[0], call=call)
     expect.close(got, want, call, 1e-6)

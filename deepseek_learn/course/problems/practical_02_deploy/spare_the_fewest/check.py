@@ -58,7 +58,7 @@ def compare(got, lost: Measured, call: str) -> None:
         value = expect.whole(got, call)
         if value != lost.needed:
             key = "many" if value > lost.needed else "few"
-            raise Failed(f"{key}", call=call, got=value, want=lost.needed)
+            raise Failed(key, call=call, got=value, want=lost.needed)
     allowed = 4 + 2 * math.ceil(math.log2(max(1, min(lost.needed, lost.most))))
     if lost.calls > allowed:
         raise Failed("calls", call=call, got=lost.calls, want=allowed)

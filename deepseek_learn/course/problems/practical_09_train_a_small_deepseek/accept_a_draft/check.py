@@ -54,7 +54,7 @@ def compare(stands, rest, p, q, draft, u) -> None:
     ratio = float(p[draft] / q[draft])
     if stands != (u < ratio):
         key = "refused" if u < ratio else "stood"
-        raise Failed(f"{key}", u=u, p=float(p[draft]), q=float(q[draft]))
+        raise Failed(key, u=u, p=float(p[draft]), q=float(q[draft]))
     expect.tensor(rest, CALL + "[1]", torch.float32)
     p, q = p.double().numpy(), q.double().numpy()
     left = np.maximum(p - q, 0)
@@ -70,5 +70,5 @@ def compare(stands, rest, p, q, draft, u) -> None:
     if not np.allclose(values, want, atol=1e-4):
         for key, guess in guesses.items():
             if np.allclose(values, guess, atol=1e-4):
-                raise Failed(f"{key}")
+                raise Failed(key)
     expect.close(rest, torch.from_numpy(want), CALL + "[1]", 1e-5)

@@ -46,5 +46,5 @@ def compare(got: float, nats: np.ndarray, text: str) -> None:
     if not np.isclose(got, want):
         fits = [key for key, guess in guesses.items() if np.isclose(got, guess)]
         if len(fits) == 1:
-            raise Failed(f"{fits[0]}")
+            raise Failed(fits[0])
     expect.close(got, want, CALL, 1e-6)

@@ -60,5 +60,5 @@ def compare(values, p, top, got) -> None:
     if not np.allclose(values, want, atol=1e-5):
         for key, guess in guesses.items():
             if np.allclose(values, guess, atol=1e-5):
-                raise Failed(f"{key}")
+                raise Failed(key)
     expect.close(got, torch.from_numpy(want), CALL, 1e-5)
