@@ -51,7 +51,7 @@ QUICK = RESULTS / "quick" / RUNS.name  # of quick runs; they take over full ones
 def build(variant: str, classes: int):
     """A network by the variant's name: plain, slim or the name of a module."""
     from deepseek_learn.attention import attach
-    from deepseek_learn.zoo.fashion_net import SmallResNet
+    from deepseek_learn.zoo.nets.fashion_net import SmallResNet
 
     widths = (8, 16, 32) if variant == "slim" else (12, 24, 48)
     model = SmallResNet(classes, widths=widths, pool=2)

@@ -58,7 +58,7 @@ def windows(writer, part: str, count: int):
     import torch
 
     from deepseek_learn import data
-    from deepseek_learn.zoo.small_deepseek import TEXTS
+    from deepseek_learn.zoo.nets.small_deepseek import TEXTS
     from deepseek_learn.zoo.writing import document
 
     found = []

@@ -53,7 +53,7 @@ MIXTURE = "mixture"
 
 
 def contestants() -> dict:
-    from deepseek_learn.zoo.small_deepseek import CONFIG, DENSE
+    from deepseek_learn.zoo.nets.small_deepseek import CONFIG, DENSE
 
     configs = {MIXTURE: CONFIG} | DENSE
     return {n: replace(c, num_nextn_predict_layers=0) for n, c in configs.items()}
@@ -65,7 +65,7 @@ def tokens_of(writer):
     import torch
 
     from deepseek_learn import data
-    from deepseek_learn.zoo.small_deepseek import TEXTS
+    from deepseek_learn.zoo.nets.small_deepseek import TEXTS
     from deepseek_learn.zoo.writing import document
 
     found = []
@@ -132,7 +132,7 @@ def time_row(name: str, found: dict[str, list[dict]], note: str) -> dict:
 def bits(model, tokenizer, part: str) -> dict:
     """Bits a byte of both texts together and of each; how uneven the loads were."""
     from deepseek_learn import data
-    from deepseek_learn.zoo.small_deepseek import TEXTS
+    from deepseek_learn.zoo.nets.small_deepseek import TEXTS
     from deepseek_learn.zoo.train.small_deepseek import bits_per_byte
 
     routers = model.routers()

@@ -3,7 +3,7 @@
     python benchmarks/tuner_unet.py [--quick]
 
 Task. `data.bacteria`: bright-field pictures of E. coli with the masks that came with
-them; a U-Net (`zoo.unet`, depth 2) whose learning rate (1e-4 to 0.1), batch size (4 to
+them; a U-Net (`zoo.nets.unet`, depth 2) whose learning rate (1e-4 to 0.1), batch size (4 to
 64) and width (4 to 16) are to be tuned. Trained on tiles of 56 x 56 of the 25 training
 fields: all that show bacteria and every fifth of the others, 204 tiles, 20 epochs, Adam,
 warm-up and cosine. Measured on whole fields of 224 x 224.
@@ -66,7 +66,7 @@ from deepseek_learn.tuner import (
     latency,
 )
 from deepseek_learn.zoo.metrics import iou
-from deepseek_learn.zoo.unet import UNet
+from deepseek_learn.zoo.nets.unet import UNet
 
 HERE = Path(__file__).parent
 SPACE = {

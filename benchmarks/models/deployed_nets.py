@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deepseek_learn import data, zoo
 from deepseek_learn.training import cosine, fit
 from deepseek_learn.zoo.evaluation import Evaluation
-from deepseek_learn.zoo.unet import UNet
+from deepseek_learn.zoo.nets.unet import UNet
 
 WEIGHTS = Path(__file__).parents[1] / "tables" / "runs"  # not in git
 EPOCHS, BATCH, LR = 4, 64, 1e-3

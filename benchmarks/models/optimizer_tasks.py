@@ -130,7 +130,7 @@ class Fashion(Task):
     batch, steps = 128, 250
 
     def build(self) -> nn.Module:
-        from deepseek_learn.zoo.fashion_net import SmallResNet
+        from deepseek_learn.zoo.nets.fashion_net import SmallResNet
 
         return SmallResNet(widths=(16, 32, 64))
 
@@ -169,11 +169,11 @@ class Solar(Task):
     axes = MappingProxyType({"rest": (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)})
 
     def build(self) -> nn.Module:
-        from deepseek_learn.zoo.efficientnet_lite import (
+        from deepseek_learn.zoo.nets.efficientnet_lite import (
             EfficientNetLite,
             load_reference_weights,
         )
-        from deepseek_learn.zoo.imagenet import reference_weights
+        from deepseek_learn.zoo.nets.imagenet import reference_weights
 
         net = load_reference_weights(EfficientNetLite(2, 1), reference_weights())
         self.trunk = nn.Sequential(net.stem, *net.stages[:6])
@@ -238,7 +238,7 @@ class Bacteria(Task):
     batch, steps, tile = 16, 200, 56
 
     def build(self) -> nn.Module:
-        from deepseek_learn.zoo.unet import UNet
+        from deepseek_learn.zoo.nets.unet import UNet
 
         return UNet(width=12, depth=3)
 

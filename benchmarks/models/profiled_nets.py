@@ -211,7 +211,7 @@ def _vision(name: str, *shape: int, flops: int | None = None) -> Net:
 
 
 def _unet() -> nn.Module:
-    from deepseek_learn.zoo.unet import UNet
+    from deepseek_learn.zoo.nets.unet import UNet
 
     return UNet(in_channels=3, out_channels=2, width=64, depth=4)
 

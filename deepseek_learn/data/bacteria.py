@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Bacteria in bright field, each picture with a mask: a task for segmentation.
 
 The file `files/bacteria.npz` holds 41 fields of view of E. coli with their masks, made
@@ -28,7 +27,7 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from ..files import whole
-from .dataset import DataCard, ImageDataset, Splits, datasets, split_by
+from .dataset import ImageDataset, Splits, datasets, read_card, split_by
 
 CLASSES = ("background", "bacterium")
 SIZE, MARGIN = 224, 32  # pixels of a field as kept; cut off of the original's edges
@@ -41,68 +40,7 @@ SOURCES = (
     ("test/test_data/ds2/brightfield", "test/test_data/ds2/binary"),
 )
 
-CARD = DataCard(
-    name="bacteria",
-    title={
-        "en": "E. coli in bright-field microscopy, with masks",
-        "zh": "明场显微镜下的大肠杆菌，附掩膜",
-    },
-    origin={
-        "en": "J. H. Smit, Y. Li and others; example and test images in the source package of "
-        "ColiCoords 0.1.5 (PyPI)",
-        "zh": "J. H. Smit、Y. Li 等；取自 ColiCoords 0.1.5（PyPI）源码包中的示例和测试图像",
-    },
-    licence="MIT, Copyright 2018 Jochem Smit",
-    citation=(
-        "Smit, Li, Warszawik, Herrmann & Cordes 2019, ColiCoords: A Python package for "
-        "the analysis of bacterial fluorescence microscopy data, PLOS ONE 14, e0217524"
-    ),
-    size={
-        "en": "41 grey fields of view of 224 x 224 pixels (512 x 512 before the edges were "
-        "cut off and 2 x 2 pixels joined), about 2 % of the pixels bacteria; as tiles of "
-        "56: 656",
-        "zh": "41 个灰度视野，224 × 224 像素（原图 512 × 512，切去边缘后每 2 × 2 像素合并），"
-        "约 2 % 的像素是细菌；切成边长 56 的小块则有 656 块",
-    },
-    split={
-        "en": "by field of view: of every five the fourth is validation, the fifth test "
-        "(25 / 8 / 8 fields); no two fields show the same bacteria",
-        "zh": "按视野划分：每五个视野中第四个作验证，第五个作测试（25 / 8 / 8 个视野）；"
-        "没有两个视野拍到相同的细菌",
-    },
-    traps=(
-        {
-            "en": "The package does not say how the masks were made. Its guide calls them "
-            "segmented from the bright-field pictures, and the names of some files "
-            "(Probabilities_filtered) point to a trained pixel classifier whose answers "
-            "were filtered: a perfect score agrees with that, not with nature.",
-            "zh": "软件包没有说明掩膜是怎么做出来的。它的说明称掩膜由明场图像分割而来，而部分文件名（Probabilities_filtered）"
-            "表明是训练过的像素分类器给出的、再经筛选的结果：满分只说明与它一致，并不说明与真实一致。",
-        },
-        {
-            "en": "Some bacteria, mostly such as touch others, are missing from the masks: a "
-            "network that finds them is marked wrong.",
-            "zh": "有些细菌没有收入掩膜，多是彼此相接的：网络若把它们找出来，反而算错。",
-        },
-        {
-            "en": "Two looks: the nine fields of data/06 are grey and grainy, the others "
-            "nearly white. Both are in all parts, so the figures say nothing of a new "
-            "microscope.",
-            "zh": "有两种外观：data/06 的九个视野偏灰、有颗粒感，其余近于白色。两种在三个部分里都有，"
-            "所以数字不能说明换一台显微镜会怎样。",
-        },
-        {
-            "en": "A speck of dust on the camera stands at one place in every field of "
-            "data/02: as dark as a bacterium, and in no mask.",
-            "zh": "data/02 的每个视野里，同一位置都有一粒相机上的灰尘：和细菌一样暗，却不在任何掩膜里。",
-        },
-        {
-            "en": "98 % of the pixels are background: accuracy flatters, use intersection "
-            "over union of the bacteria.",
-            "zh": "98 % 的像素是背景：准确率虚高，应当用细菌的交并比。",
-        },
-    ),
-)
+CARD = read_card("bacteria")
 
 
 @datasets.register("bacteria")

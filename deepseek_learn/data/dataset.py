@@ -1,7 +1,9 @@
 """What every loader returns: three datasets with a fixed split, and a card."""
 
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,6 +42,13 @@ class DataCard:
     def _repr_html_(self) -> str:
         html = self.to_frame().to_html(header=False, escape=True)
         return html.replace("\\n", "<br>")
+
+
+def read_card(name: str) -> DataCard:
+    """The card in `cards/NAME.toml`."""
+    content = (Path(__file__).parent / "cards" / f"{name}.toml").read_text("utf-8")
+    facts = tomllib.loads(content)
+    return DataCard(name=name, **facts | {"traps": tuple(facts["traps"])})
 
 
 class ImageDataset(Dataset):

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - prose in two languages; a Chinese character counts as two
 """Solar cells photographed by electroluminescence: 2,624 real cells, good or defective.
 
 A forward current makes a cell glow; cracks and dead regions stay dark. From the PyPI
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..errors import require
-from .dataset import DataCard, ImageDataset, Splits, datasets, random_parts, split_by
+from .dataset import ImageDataset, Splits, datasets, random_parts, read_card, split_by
 
 CLASSES = ("functional", "defective")
 
@@ -37,72 +36,7 @@ RUNS = [
     (2445, 2624, "poly", "test"),
 ]
 
-CARD = DataCard(
-    name="elpv",
-    title={
-        "en": "Electroluminescence photographs of solar cells (ELPV)",
-        "zh": "太阳能电池的电致发光照片（ELPV）",
-    },
-    origin={
-        "en": "ZAE Bayern; PyPI package elpv-dataset 1.0.0.post1",
-        "zh": "ZAE Bayern；PyPI 包 elpv-dataset 1.0.0.post1",
-    },
-    licence={
-        "en": "CC BY-NC-SA 4.0 (pictures, and weights trained on them)",
-        "zh": "CC BY-NC-SA 4.0（照片，以及用照片训练出的权重）",
-    },
-    citation=(
-        "Deitsch et al. 2019, Automatic classification of defective photovoltaic module "
-        "cells in electroluminescence images, Solar Energy 185 (arXiv 1807.02894); "
-        "Buerhop-Lutz et al. 2018, A benchmark for visual identification of defective "
-        "solar cells in electroluminescence imagery"
-    ),
-    size={
-        "en": "2,624 grey pictures of 300 x 300 pixels, from 18 mono- and 26 "
-        "polycrystalline modules",
-        "zh": "2,624 张 300 × 300 像素的灰度照片，来自 18 块单晶组件和 26 块多晶组件",
-    },
-    split={
-        "en": '"random" (default): 25 % test drawn within label and cell type, as '
-        "in Deitsch et al. 2019; the rest 90 / 10 train / validation. "
-        '"source": whole runs of file numbers, so that no module of the test part is '
-        "in another; this is inferred from the order of the files, not known.",
-        "zh": "“random”（默认）：按标签和电池类型分层随机抽取 25 % 作测试集，与 Deitsch et al. 2019 相同；"
-        "其余按 90 / 10 分为训练集和验证集。“source”：按文件编号成段划分，使测试集中的组件不出现在另外两部分；"
-        "这一点是从文件顺序推断的，并不确知。",
-    },
-    traps=(
-        {
-            "en": "The label is an expert's defect probability (0, 1/3, 2/3, 1). We call "
-            "a cell defective from 2/3 on; 401 of 2,624 labels are the uncertain middle "
-            "ones.",
-            "zh": "标签是专家给出的缺陷概率（0、1/3、2/3、1）。从 2/3 起，我们就算作有缺陷；2,624 个标签中，"
-            "有 401 个是居中的、不确定的值。",
-        },
-        {
-            "en": "labels.csv does not say which module a cell came from. The file "
-            "numbers are in module order as far as one can tell (the cell type changes "
-            "nine times in 2,624 files, mostly after multiples of 60 and 72 cells); the "
-            "source split rests on it.",
-            "zh": "labels.csv 没有说明电池来自哪块组件。就目前所能看出的，文件是按组件顺序编号的（2,624 个文件中，"
-            "电池类型只变了九次，多在 60 或 72 片的整数倍处）；按来源划分（source）就以此为依据。",
-        },
-        {
-            "en": "Figures on a random split may be flattered, because cells of one "
-            "module are on both sides.",
-            "zh": "随机划分得出的数字可能偏高，因为同一块组件的电池两边都有。",
-        },
-        {
-            "en": "The two cell types look different: report them apart.",
-            "zh": "两种电池外观不同：请分开报告。",
-        },
-        {
-            "en": "Non-commercial, share-alike: a model trained on it inherits the "
-            "licence.",
-            "zh": "非商业性使用、相同方式共享：用它训练出的模型沿用这一许可。",
-        },
-    ),
-)
+CARD = read_card("elpv")
 
 
 @datasets.register("elpv")

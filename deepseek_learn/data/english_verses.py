@@ -24,47 +24,13 @@ from pathlib import Path
 
 from ..catalogue import spoken
 from ..files import whole
-from .dataset import DataCard, TextSplits, datasets, text_splits
+from .dataset import TextSplits, datasets, read_card, text_splits
 
 BOOKS = ("Job", "Psa", "Prv", "Eccl", "SSol", "Isa", "Lam")
 PASSAGE = 4  # verses
 LINE = re.compile(r"(\d?[A-Z][A-Za-z]*)(\d+):(\d+) (.+)")
 
-CARD = DataCard(
-    name="english_verses",
-    title={
-        "en": "English verse: poetic books of the King James Bible",
-        "zh": "英文诗节：英王钦定本圣经的诗歌书卷",
-    },
-    origin={
-        "en": "the translation of 1611 in the spelling of 1769, as Debian's package "
-        "bible-kjv-text 4.39 holds it",
-        "zh": "1611 年译本（1769 年拼写），取自 Debian 软件包 bible-kjv-text 4.39",
-    },
-    licence={"en": "public domain (expired copyright)", "zh": "公有领域（版权已过期）"},
-    citation="bible-kjv-text 4.39 (Debian); King James Version",
-    size={
-        "en": "1,673 passages of 314 chapters, 650,500 bytes of ASCII, one passage a line",
-        "zh": "314 章中的 1,673 段，ASCII 编码 650,500 字节，每行一段",
-    },
-    split={
-        "en": "of every 20 chapters 18 are train, one is validation and one test; no "
-        "verse occurs twice",
-        "zh": "每 20 章中 18 章用于训练，1 章用于验证，1 章用于测试；没有重复的诗节",
-    },
-    traps=(
-        {
-            "en": "Psalms repeat each other in all but a word or two: such near copies "
-            "may be in two parts.",
-            "zh": "诗篇之间常有仅差一两个词的重复：这样的近似副本可能分在不同部分。",
-        },
-        {
-            "en": "English of the seventeenth century, of one translation: figures say "
-            "nothing of today's.",
-            "zh": "十七世纪的英语，且只有一种译本：数字不能说明现代英语的情况。",
-        },
-    ),
-)
+CARD = read_card("english_verses")
 
 
 @datasets.register("english_verses")

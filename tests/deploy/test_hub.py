@@ -10,7 +10,7 @@ from torch import nn
 from deepseek_learn import zoo
 from deepseek_learn.deploy import ExportError, NotTheSameError, hub, to_onnx, verify
 from deepseek_learn.errors import MissingPackageError
-from deepseek_learn.zoo.unet import UNet
+from deepseek_learn.zoo.nets.unet import UNet
 
 
 class Branch(nn.Module):

@@ -23,7 +23,7 @@ def convolutions():
 
 
 def unet():
-    from deepseek_learn.zoo.unet import UNet
+    from deepseek_learn.zoo.nets.unet import UNet
 
     return UNet(in_channels=1, out_channels=2, width=24), torch.randn(1, 1, 256, 256)
 

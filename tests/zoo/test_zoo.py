@@ -201,11 +201,11 @@ def test_efficientnet_answers_as_timms_with_the_same_weights(size):
 
 
 def test_grey_stem_equals_the_colour_stem_on_grey_pictures():
-    from deepseek_learn.zoo.efficientnet_lite import (
+    from deepseek_learn.zoo.nets.efficientnet_lite import (
         EfficientNetLite,
         load_reference_weights,
     )
-    from deepseek_learn.zoo.imagenet import reference_weights
+    from deepseek_learn.zoo.nets.imagenet import reference_weights
 
     grey = load_reference_weights(EfficientNetLite(1000, 1), reference_weights()).eval()
     x = torch.rand(1, 1, 64, 64)

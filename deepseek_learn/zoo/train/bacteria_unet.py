@@ -25,7 +25,7 @@ from ...data.dataset import ImageDataset
 from ...training import cosine, fit, predict
 from .. import storage
 from ..metrics import iou, overlap_metrics
-from ..unet import bacteria_unet
+from ..nets.unet import bacteria_unet
 
 EPOCHS, BATCH, LR, SEED, TILE = 40, 16, 2e-3, 0, 112
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ... import data
 from ...training import cosine, fit, predict
 from .. import storage
-from ..fashion_net import fashion_net
+from ..nets.fashion_net import fashion_net
 from ..metrics import multiclass_metrics
 
 EPOCHS, BATCH, LR, SEED = 16, 64, 3e-3, 0

@@ -33,7 +33,7 @@ from ...lm import LanguageModel
 from ...optim import DeepOpt
 from ...training import Fit, fit, wsd
 from .. import storage
-from ..small_deepseek import TEXTS, small_deepseek
+from ..nets.small_deepseek import TEXTS, small_deepseek
 from ..writing import END, KINDS, document
 from .bilingual import documents
 

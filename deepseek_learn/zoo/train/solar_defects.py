@@ -36,11 +36,11 @@ from ... import data
 from ...data.dataset import ImageDataset
 from ...training import Fit, cosine, fit, predict
 from .. import storage
-from ..efficientnet_lite import EfficientNetLite, load_reference_weights
-from ..imagenet import reference_weights
+from ..nets.efficientnet_lite import EfficientNetLite, load_reference_weights
+from ..nets.imagenet import reference_weights
 from ..metrics import binary_metrics
 from ..models import zoo
-from ..solar_defects import solar_defects
+from ..nets.solar_defects import solar_defects
 
 SIZE, EPOCHS, BATCH, LR, SEED = 288, 20, 32, 6e-4, 0
 FROZEN = ("stem.", "stages.0.", "stages.1.")

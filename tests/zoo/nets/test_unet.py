@@ -8,7 +8,7 @@ import torch
 from deepseek_learn import data
 from deepseek_learn.training import fit, predict
 from deepseek_learn.zoo.metrics import iou
-from deepseek_learn.zoo.unet import UNet
+from deepseek_learn.zoo.nets.unet import UNet
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..attention import attach
+from ...attention import attach
 from .efficientnet_lite import EfficientNetLite
 
 # after the stages at stride 8, 16 and 32 (40, 112 and 320 channels)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import require
+from ...errors import require
 from .efficientnet_lite import EfficientNetLite, load_reference_weights
 
 

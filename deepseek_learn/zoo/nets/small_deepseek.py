@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from ..lm import Config, LanguageModel
-from ..lm.config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING
+from ...lm import Config, LanguageModel
+from ...lm.config import COMPRESSED_SPARSE, HEAVILY_COMPRESSED, SLIDING
 
 CONFIG = Config(
     vocab_size=4096,
