@@ -227,11 +227,13 @@ def translate() -> None:
 
 
 @author.command()
-def accept(name: str, cell: Annotated[list[str] | None, typer.Option()] = None) -> None:
-    """Note that the translation of NAME says what the English says now."""
-    from .course.authoring.translate import accept as note
+def accept(
+    names: Annotated[list[str], typer.Argument(help="a text, a file of texts, or all")],
+) -> None:
+    """Note that the translations of NAMES say what the English says now."""
+    from .course.authoring.lock import accept as note
 
-    note(_root(), name, cell or ())
+    typer.echo(f"{note(_root(), names)} noted")
 
 
 @author.command()

@@ -3,46 +3,25 @@
 `zh/translated.toml` declares the pages and notebooks that are translated. Each keeps
 its path below `zh/` (README.md becomes README.zh.md beside it). Code is shared: code
 cells are equal, by cell id, as syntax trees (so comments may be translated); only a
-cell tagged `start` may differ, in `lang=`. Text is translated by hand, and bears the
-hash of the English text that it translates, so that a change of the English shows:
+cell tagged `start` may differ, in `lang=`. Text is translated by hand; `lock.py` knows
+which English it was translated from.
 
-- a notebook's text cell in its metadata, `i18n.of`;
-- a page in a comment on its last line.
-
-`sync` copies what machines can copy, `check` lists what people have to do, and `accept`
-says that they have done it.
+`sync` copies what machines can copy, `check` lists what people have to do.
 """
 
 import ast
-import hashlib
 import re
-import tomllib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from ...errors import DeepSeekLearnError
 from ...files import whole
-from .links import without_address
+from . import lock
+from .declared import Pair, declared
 
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-STAMP = re.compile(r"\n*<!-- translates ([0-9a-f]*) -->\s*\Z")
-
-
-class TranslationError(DeepSeekLearnError):
-    """The declaration of what is translated is missing, or names what is not there."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One declared page or notebook: its name and where its two editions lie."""
-
-    name: str
-    english: Path
-    chinese: Path
 
 
 def sync(root: str | Path = ".") -> list[Path]:
@@ -60,7 +39,7 @@ def sync(root: str | Path = ".") -> list[Path]:
         if pair.english.suffix == ".ipynb":
             new = _synced_notebook(pair)
         else:  # no code to copy: a page starts as a copy, then is the translator's
-            new = old or _stamped(pair.english.read_text("utf-8"), "")
+            new = old or pair.english.read_text("utf-8")
         if new != old:
             _write(pair.chinese, new)
             changed.append(pair.chinese)
@@ -78,71 +57,7 @@ def check(root: str | Path = ".") -> list[str]:
             problems += _notebook_problems(pair)
         else:
             problems += _page_problems(pair)
-    return problems
-
-
-def accept(root: str | Path, name: str, cells: Iterable[str] = ()) -> None:
-    """Note that the translation of `name` now says what the English says.
-
-    Args:
-        root: the repository.
-        name: a declared page or notebook, such as `"book/intro.md"`.
-        cells: for a notebook, the ids of the text cells; none means all.
-
-    Raises:
-        TranslationError: for a name that is not declared, or an id that is no text cell's.
-    """
-    pairs = {pair.name: pair for pair in declared(root)}
-    if name not in pairs:
-        known = ", ".join(pairs)
-        raise TranslationError(
-            f"{name!r} is not declared translated; declared: {known}."
-        )
-    pair = pairs[name]
-    english, wanted = pair.english.read_text("utf-8"), set(cells)
-    if pair.english.suffix != ".ipynb":
-        _refuse_unknown(name, wanted, [])
-        _write(pair.chinese, _stamped(pair.chinese.read_text("utf-8"), digest(english)))
-        return
-    texts = [c for c in _read(pair.english).cells if c.cell_type != "code"]
-    sources = {cell.id: cell.source for cell in texts}
-    _refuse_unknown(name, wanted, sources)
-    notebook = _read(pair.chinese)
-    for cell in notebook.cells:
-        if cell.id in (wanted or sources):
-            cell.metadata["i18n"] = {"of": digest(sources[cell.id])}
-    _write(pair.chinese, nbformat.writes(notebook) + "\n")
-
-
-def _refuse_unknown(name: str, wanted: set[str], known: Iterable[str]) -> None:
-    if unknown := sorted(wanted - set(known)):
-        there = ", ".join(known) or "none: it is a page"
-        raise TranslationError(
-            f"{name} has no text cell {', '.join(unknown)}; there are {there}."
-        )
-
-
-def declared(root: str | Path) -> list[Pair]:
-    """What `zh/translated.toml` declares; a name without an English file is refused."""
-    root = Path(root)
-    path = root / "zh" / "translated.toml"
-    if not path.is_file():
-        raise TranslationError(f"{path} is missing: it declares what is translated.")
-    lists = tomllib.loads(path.read_text("utf-8"))
-    pairs = []
-    for name in [*lists.get("pages", []), *lists.get("notebooks", [])]:
-        beside = name == "README.md"
-        chinese = root / "README.zh.md" if beside else root / "zh" / name
-        pairs.append(Pair(name, root / name, chinese))
-        if not pairs[-1].english.is_file():
-            raise TranslationError(f"{path} declares {name!r}, which does not exist.")
-    return pairs
-
-
-def digest(text: str) -> str:
-    """The hash that stands for an English text, wherever it is published."""
-    said = without_address("\n".join(text.split("\n"))).strip()
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    return problems + lock.check(root)
 
 
 def same_code(english: str, chinese: str, *, start: bool = False) -> bool:
@@ -189,12 +104,8 @@ def _synced_notebook(pair: Pair) -> str:
         if cell.cell_type == "code":
             _sync_code(cell, before)
         else:
-            cell.metadata["i18n"] = {"of": ""}
-            if before is not None and "i18n" in before.metadata:
-                cell.source, cell.metadata["i18n"] = (
-                    before.source,
-                    before.metadata["i18n"],
-                )
+            if before is not None:
+                cell.source = before.source
     return nbformat.writes(notebook) + "\n"
 
 
@@ -219,20 +130,14 @@ def _notebook_problems(pair: Pair) -> Iterator[str]:
         where = f"{pair.name}, cell {ours.id!r}"
         if ours.cell_type != theirs.cell_type:
             yield f"{where}: its type differs."
-        elif ours.cell_type != "code":
-            of = theirs.metadata.get("i18n", {}).get("of", "")
-            if not of:
-                yield f"{where}: not translated yet."
-            elif of != digest(ours.source):
-                yield f"{where}: the translation is behind its English text."
-        elif not same_code(ours.source, theirs.source, start=_is_start(ours)):
+        elif ours.cell_type == "code" and not same_code(
+            ours.source, theirs.source, start=_is_start(ours)
+        ):
             yield f"{where}: the code differs."
 
 
 def _page_problems(pair: Pair) -> Iterator[str]:
     english, chinese = (p.read_text("utf-8") for p in (pair.english, pair.chinese))
-    if _stamp_of(pair.chinese) != digest(english):
-        yield f"{pair.name}: the translation is behind its English text."
     blocks = [PYTHON_BLOCK.findall(text) for text in (english, chinese)]
     if len(blocks[0]) != len(blocks[1]) or not all(map(same_code, *blocks)):
         yield f"{pair.name}: the Python code differs from the English page's."
@@ -248,15 +153,6 @@ def _undeclared(root: Path, pairs: list[Pair]) -> Iterator[str]:
             if path.suffix in (".md", ".ipynb") and path not in known and not hidden:
                 name = path.relative_to(root).as_posix()
                 yield f"{name}: not declared in zh/translated.toml."
-
-
-def _stamp_of(page: Path) -> str:
-    found = STAMP.search(page.read_text("utf-8"))
-    return found[1] if found else ""
-
-
-def _stamped(text: str, of: str) -> str:
-    return f"{STAMP.sub('', text).rstrip()}\n\n<!-- translates {of} -->\n"
 
 
 def _read(path: Path) -> NotebookNode:

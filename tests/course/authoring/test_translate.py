@@ -5,7 +5,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from deepseek_learn.course.authoring import translate
-from deepseek_learn.course.authoring.translate import TranslationError, accept, check, sync
+from deepseek_learn.course.authoring.declared import TranslationError
+from deepseek_learn.course.authoring.lock import accept
+from deepseek_learn.course.authoring.translate import check, sync
+from deepseek_learn.errors import DeepSeekLearnError
 
 TOUR = "notebooks/basic/00_tour.ipynb"
 START = """# set up
@@ -41,8 +44,7 @@ def tree(tmp_path):
     ]
     write(tmp_path / TOUR, cells)
     sync(tmp_path)
-    for name in ("README.md", "book/intro.md", TOUR):
-        accept(tmp_path, name)
+    accept(tmp_path, ["all"])
     return tmp_path
 
 
@@ -104,12 +106,12 @@ def test_outputs_are_not_copied_but_kept_while_the_code_is_the_same(tree):
 def test_stale_text_cell_is_told_until_accepted(tree):
     edit(tree / "zh" / TOUR, "title", "# 导览")
     edit(tree / TOUR, "title", "# The long tour")
-    told = [f"{TOUR}, cell 'title': the translation is behind its English text."]
+    told = [f"{TOUR}:title: the translation is behind its English text."]
     assert check(tree) == told
     sync(tree)  # cannot translate, and must not lose the translation
     assert check(tree) == told
     assert read(tree / "zh" / TOUR).cells[0].source == "# 导览"
-    accept(tree, TOUR, ["title"])
+    accept(tree, [f"{TOUR}:title"])
     assert check(tree) == []
 
 
@@ -119,7 +121,7 @@ def test_missing_and_new_cells_are_told(tree):
     nbformat.write(notebook, tree / TOUR)
     assert check(tree) == [f"{TOUR}: the editions differ in their cells (more)."]
     sync(tree)
-    assert check(tree) == [f"{TOUR}, cell 'more': not translated yet."]
+    assert check(tree) == [f"{TOUR}:more: not translated yet."]
 
 
 @pytest.mark.parametrize("name", ["README.md", "book/intro.md"])
@@ -129,17 +131,17 @@ def test_stale_page_is_told_until_accepted(tree, name):
     assert check(tree) == told
     sync(tree)
     assert check(tree) == told
-    accept(tree, name)
+    accept(tree, [name])
     assert check(tree) == []
 
 
 def test_missing_edition_is_told(tree):
     (tree / "README.zh.md").unlink()
     (tree / "zh" / TOUR).unlink()
-    assert len(check(tree)) == 2
-    sync(tree)
-    assert all("not translated" in p or "behind" in p for p in check(tree))
-    assert len(check(tree)) == 2
+    assert [told for told in check(tree) if "there is no Chinese edition" in told] == [
+        "README.md: there is no Chinese edition.",
+        f"{TOUR}: there is no Chinese edition.",
+    ]
 
 
 def test_undeclared_page_is_told(tree):
@@ -148,8 +150,8 @@ def test_undeclared_page_is_told(tree):
 
 
 def test_bad_declaration_gets_a_sentence(tree):
-    with pytest.raises(TranslationError, match=r"'book/none.md' is not declared"):
-        accept(tree, "book/none.md")
+    with pytest.raises(DeepSeekLearnError, match=r"'book/none.md' is no text"):
+        accept(tree, ["book/none.md"])
     (tree / "book" / "intro.md").unlink()
     with pytest.raises(TranslationError, match=r"declares 'book/intro.md', which"):
         check(tree)
@@ -168,7 +170,7 @@ def test_changed_code_in_a_page_is_told(tree):
     block = "\n```python\nf(1)  # one\ng(2)\n```\n"
     english.write_text(english.read_text() + block)
     chinese.write_text(english.read_text().replace("# one", "# 一"))
-    accept(tree, "book/intro.md")
+    accept(tree, ["book/intro.md"])
     assert check(tree) == []
     # a call swallowed by the comment before it
     chinese.write_text(chinese.read_text().replace("# 一\n", "# 一 "))

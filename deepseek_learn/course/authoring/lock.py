@@ -1,0 +1,140 @@
+"""One lock for every pair of texts: which English each translation was made from.
+
+`zh/translations.lock` holds, for each text, the hash of the English that its Chinese
+translates. When the English changes, `check` says so until the translation is brought up
+to date and `accept` notes that it is. Texts are named by where they stand:
+
+- `deepseek_learn/messages.toml:ledger.readings`: a table `{en, zh}` in a TOML file of
+  the library (messages, claims, lessons, cards);
+- `problem:shift_sum:hint 1`: a section of an exercise;
+- `book/intro.md`: a page;
+- `notebooks/basic/00_tour.ipynb:title`: a text cell of a notebook.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from ...catalogue import LANGUAGES
+from ...errors import DeepSeekLearnError
+from ...files import whole
+from ..words import read_words
+from .declared import Pair, declared
+from .links import without_address
+
+LOCK = Path("zh") / "translations.lock"
+
+
+def check(root: str | Path) -> list[str]:
+    """One sentence for each text whose translation is missing or behind."""
+    texts, locked = english(root), _read(root)
+    found = [
+        f"{key}: not translated yet."
+        if key not in locked
+        else f"{key}: the translation is behind its English text."
+        for key, of in texts.items()
+        if locked.get(key) != of
+    ]
+    return found + [f"{key}: locked, but gone." for key in locked.keys() - texts.keys()]
+
+
+def accept(root: str | Path, names: Iterable[str]) -> int:
+    """Note that the translations of `names` say what the English says now.
+
+    Args:
+        names: keys of texts, or what keys begin with, such as a page or a notebook;
+            `"all"` stands for every one.
+
+    Returns:
+        How many entries of the lock changed.
+
+    Raises:
+        DeepSeekLearnError: for a name that no text has; nothing is noted then.
+    """
+    texts, locked, names = english(root), _read(root), list(names)
+    keys = [*texts, *(locked.keys() - texts.keys())]
+    for name in names:
+        if not any(_named(key, name) for key in keys):
+            raise DeepSeekLearnError(
+                f"{name!r} is no text that is translated; texts are named by their "
+                f"file, as in {next(iter(texts), 'book/intro.md')!r}."
+            )
+    chosen = [key for key in keys if any(_named(key, name) for name in names)]
+    new = {k: of for k, of in locked.items() if k not in chosen}
+    new |= {key: texts[key] for key in chosen if key in texts}
+    changed = sum(locked.get(key) != new.get(key) for key in chosen)
+    if changed:
+        with whole(Path(root) / LOCK) as temporary:
+            content = json.dumps(dict(sorted(new.items())), indent=0, ensure_ascii=False)
+            temporary.write_text(content + "\n", encoding="utf-8")
+    return changed
+
+
+def english(root: str | Path) -> dict[str, str]:
+    """Key → hash of the English, of every text that has a translation."""
+    root = Path(root)
+    texts = [*_tables(root), *_problems(root)]
+    for pair in declared(root):
+        if pair.chinese.exists():
+            texts += _cells(pair) if pair.english.suffix == ".ipynb" else _page(pair)
+    return {key: digest(text) for key, text in texts}
+
+
+def digest(text: str) -> str:
+    """The hash that stands for an English text, wherever it is published."""
+    plain = without_address("\n".join(text.split("\n"))).strip()
+    return hashlib.sha256(plain.encode()).hexdigest()[:12]
+
+
+def _named(key: str, name: str) -> bool:
+    return name == "all" or key == name or key.startswith(f"{name}:")
+
+
+def _tables(root: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted((root / "deepseek_learn").rglob("*.toml")):
+        place = path.relative_to(root).as_posix()
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        yield from ((f"{place}:{key}", text) for key, text in _walk(tables))
+
+
+def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Each `{en, zh}` below a value of TOML, with its dotted path."""
+    if isinstance(value, dict) and set(LANGUAGES) <= set(value):
+        yield key, value["en"]
+    elif isinstance(value, dict | list):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, part in parts:
+            name = part.get("slug", name) if isinstance(part, dict) else name
+            yield from _walk(part, f"{key}.{name}" if key else str(name))
+
+
+def _problems(root: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(root.glob("deepseek_learn/course/problems/*/*/words.en.md")):
+        _, words = read_words(path.parent)
+        key = f"problem:{path.parent.name}"
+        yield f"{key}:title", words["title"]["en"]
+        yield f"{key}:prompt", words["prompt"]["en"]
+        for number, hint in enumerate(words["hints"], start=1):
+            yield f"{key}:hint {number}", hint["en"]
+        for name, sentence in words["sentences"].items():
+            yield f"{key}:failed {name}", sentence["en"]
+
+
+def _page(pair: Pair) -> Iterator[tuple[str, str]]:
+    yield pair.name, pair.english.read_text(encoding="utf-8")
+
+
+def _cells(pair: Pair) -> Iterator[tuple[str, str]]:
+    for cell in nbformat.read(pair.english, as_version=4).cells:
+        if cell.cell_type != "code":
+            yield f"{pair.name}:{cell.id}", cell.source
+
+
+def _read(root: str | Path) -> dict[str, str]:
+    path = Path(root) / LOCK
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
