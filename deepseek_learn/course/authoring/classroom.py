@@ -12,9 +12,9 @@ from ...catalogue import choose, text
 from ...errors import DeepSeekLearnError
 from ...files import REPOSITORY, whole
 from .. import problems
-from . import exercises
 from ..lessons import Lesson, lessons
 from ..problem import Problem
+from . import exercises
 
 # An empty stub: the starter above it is what the student fills in.
 CONFIG = '''"""Settings of nbgrader for these assignments."""

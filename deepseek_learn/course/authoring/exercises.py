@@ -7,8 +7,8 @@ from ...catalogue import LANGUAGES, choose, text
 from ...files import REPOSITORY, whole
 from .. import problems
 from ..lessons import Lesson, lessons
-from .links import colab, pip_spec
 from ..problem import Problem
+from .links import colab, pip_spec
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from ... import data
 from ...training import cosine, fit, predict
 from .. import storage
-from ..nets.fashion_net import fashion_net
 from ..metrics import multiclass_metrics
+from ..nets.fashion_net import fashion_net
 
 EPOCHS, BATCH, LR, SEED = 16, 64, 3e-3, 0
 

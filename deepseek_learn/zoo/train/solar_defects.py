@@ -36,10 +36,10 @@ from ... import data
 from ...data.dataset import ImageDataset
 from ...training import Fit, cosine, fit, predict
 from .. import storage
-from ..nets.efficientnet_lite import EfficientNetLite, load_reference_weights
-from ..nets.imagenet import reference_weights
 from ..metrics import binary_metrics
 from ..models import zoo
+from ..nets.efficientnet_lite import EfficientNetLite, load_reference_weights
+from ..nets.imagenet import reference_weights
 from ..nets.solar_defects import solar_defects
 
 SIZE, EPOCHS, BATCH, LR, SEED = 288, 20, 32, 6e-4, 0

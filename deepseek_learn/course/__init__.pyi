@@ -1,0 +1,11 @@
+from ..ledger.claims import ledger as ledger
+from ..ledger.results import write_result as write_result
+from . import problems as problems
+from .checking import CheckError as CheckError
+from .checking import Outcome as Outcome
+from .checking import check as check
+from .hints import hint as hint
+from .hints import solution as solution
+from .opening import start as start
+from .record import progress as progress
+from .widgets import Explore as Explore

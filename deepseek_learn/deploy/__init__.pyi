@@ -1,0 +1,15 @@
+from .accuracy import AccuracyError as AccuracyError
+from .accuracy import Guarded as Guarded
+from .accuracy import guard as guard
+from .destinations import target as target
+from .destinations import targets as targets
+from .hub import ExportError as ExportError
+from .hub import NotTheSameError as NotTheSameError
+from .hub import to_onnx as to_onnx
+from .hub import verify as verify
+from .native import BuildError as BuildError
+from .native import EngineError as EngineError
+from .quantise import Quantiser as Quantiser
+from .quantise import Scheme as Scheme
+from .result import Deployment as Deployment
+from .wizard import DeploymentWizard as DeploymentWizard

@@ -1,0 +1,2 @@
+from .claims import ledger as ledger
+from .results import write_result as write_result

@@ -1,0 +1,15 @@
+from . import decoder as decoder
+from .cache import Cache as Cache
+from .checkpoint import load as load
+from .config import Config as Config
+from .decoder import Decoder as Decoder
+from .experts import MixtureOfExperts as MixtureOfExperts
+from .experts import separate as separate
+from .generation import generate as generate
+from .generation import stream as stream
+from .hybrid import HybridAttention as HybridAttention
+from .hybrid import attentions as attentions
+from .latent import LatentAttention as LatentAttention
+from .latent import SparseAttention as SparseAttention
+from .model import LanguageModel as LanguageModel
+from .model import MultiTokenPrediction as MultiTokenPrediction

@@ -1,0 +1,12 @@
+from .comparison import Comparison as Comparison
+from .costs import Cost as Cost
+from .costs import layer_costs as layer_costs
+from .costs import operator_costs as operator_costs
+from .memory import Memory as Memory
+from .model_profiler import ModelProfiler as ModelProfiler
+from .model_profiler import profile as profile
+from .restoring import UnsteadyModelError as UnsteadyModelError
+from .result import Profile as Profile
+from .roof import Roof as Roof
+from .roof import measure as measure
+from .verdicts import Verdict as Verdict
