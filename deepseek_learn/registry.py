@@ -1,15 +1,18 @@
 """One plug-in idea for everything that learners may add to: a name and a callable."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .errors import UnknownNameError
 
+Entry = TypeVar("Entry")  # what a registry holds
+Added = TypeVar("Added")
 
-class Registry:
+
+class Registry(Generic[Entry]):
     """Names of plain functions or classes of one `kind`.
 
-    >>> grouping = Registry("grouping strategy")
+    >>> grouping: Registry[Callable] = Registry("grouping strategy")
     >>> @grouping.register("random")
     ... def random_groups(): ...
     >>> grouping["random"] is random_groups
@@ -20,12 +23,12 @@ class Registry:
 
     def __init__(self, kind: str):
         self.kind = kind
-        self._entries: dict[str, tuple[Callable, dict[str, Any]]] = {}
+        self._entries: dict[str, tuple[Entry, dict[str, Any]]] = {}
 
-    def register(self, name: str, **facts: Any) -> Callable[[Callable], Callable]:
+    def register(self, name: str, **facts: Any) -> Callable[[Added], Added]:
         """Decorator: keep the callable under `name`; an existing name is refused."""
 
-        def keep(entry: Callable) -> Callable:
+        def keep(entry: Added) -> Added:
             if name in self._entries and self._entries[name][0] is not entry:
                 raise ValueError(
                     f"{self.kind} {name!r} is already registered; choose another name "
@@ -44,7 +47,7 @@ class Registry:
         self[name]
         return self._entries[name][1]
 
-    def __getitem__(self, name: str) -> Callable:
+    def __getitem__(self, name: str) -> Entry:
         if name not in self._entries:
             raise UnknownNameError(self.kind, name, self._entries)
         return self._entries[name][0]
