@@ -12,11 +12,11 @@ _LAZY = {
     "Memory": "memory",
     "ModelProfiler": "model_profiler",
     "Profile": "result",
-    "Roof": "roof",
+    "Roof": ".measure.roof",
     "UnsteadyModelError": "restoring",
     "Verdict": "verdicts",
     "layer_costs": "costs",
-    "measure": "roof",
+    "measure": ".measure.roof",
     "operator_costs": "costs",
     "profile": "model_profiler",
 }

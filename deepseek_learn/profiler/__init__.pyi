@@ -1,3 +1,5 @@
+from ..measure.roof import Roof as Roof
+from ..measure.roof import measure as measure
 from .comparison import Comparison as Comparison
 from .costs import Cost as Cost
 from .costs import layer_costs as layer_costs
@@ -7,6 +9,4 @@ from .model_profiler import ModelProfiler as ModelProfiler
 from .model_profiler import profile as profile
 from .restoring import UnsteadyModelError as UnsteadyModelError
 from .result import Profile as Profile
-from .roof import Roof as Roof
-from .roof import measure as measure
 from .verdicts import Verdict as Verdict

@@ -24,7 +24,7 @@ from .module_paths import ModulePaths
 from .recorder import Counter, Operator, Timer
 from .restoring import UnsteadyModelError, as_it_was, materialized, on
 from .result import Profile
-from .roof import measure
+from ..measure.roof import measure
 from .shapes import in_words, leaves
 from .weights import distribution
 

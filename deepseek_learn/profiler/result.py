@@ -8,7 +8,7 @@ import pandas as pd
 from ..catalogue import text
 from ..report import Report
 from .memory import MIB, Memory
-from .roof import Roof
+from ..measure.roof import Roof
 from .verdicts import Verdict, judge
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..catalogue import text
-from .roof import Roof
+from ..measure.roof import Roof
 
 BOUNDS = ("compute", "memory", "overhead")
 FAR = 0.3  # under this share of the roof none of the three explains the time

@@ -5,10 +5,10 @@ from .. import lazy
 _LAZY = {
     "AutoTuner": "auto_tuner",
     "DominationPruner": "pruning",
-    "EnergyMeter": "energy",
+    "EnergyMeter": ".measure.energy",
     "GeneticSampler": "sampler",
-    "Latency": "timing",
-    "Measured": "measuring",
+    "Latency": ".measure.timing",
+    "Measured": ".measure.measured",
     "ObjectiveError": "errors",
     "Solution": "study",
     "StorageError": "errors",
@@ -20,10 +20,10 @@ _LAZY = {
     "domination_count": "pareto",
     "hypervolume": "pareto",
     "knee": "pareto",
-    "latency": "timing",
-    "measured_energy": "energy",
-    "measured_error": "measuring",
-    "measured_median": "measuring",
+    "latency": ".measure.timing",
+    "measured_energy": ".measure.energy",
+    "measured_error": ".measure.measured",
+    "measured_median": ".measure.measured",
     "nondominated_rank": "pareto",
 }
 

@@ -1,12 +1,14 @@
+from ..measure.energy import EnergyMeter as EnergyMeter
+from ..measure.energy import measured_energy as measured_energy
+from ..measure.measured import Measured as Measured
+from ..measure.measured import measured_error as measured_error
+from ..measure.measured import measured_median as measured_median
+from ..measure.timing import Latency as Latency
+from ..measure.timing import latency as latency
 from .auto_tuner import AutoTuner as AutoTuner
-from .energy import EnergyMeter as EnergyMeter
-from .energy import measured_energy as measured_energy
 from .errors import ObjectiveError as ObjectiveError
 from .errors import StorageError as StorageError
 from .errors import TunerError as TunerError
-from .measuring import Measured as Measured
-from .measuring import measured_error as measured_error
-from .measuring import measured_median as measured_median
 from .pareto import crowding_distance as crowding_distance
 from .pareto import dominates as dominates
 from .pareto import domination_count as domination_count
@@ -17,6 +19,4 @@ from .pruning import DominationPruner as DominationPruner
 from .sampler import GeneticSampler as GeneticSampler
 from .study import Solution as Solution
 from .study import Study as Study
-from .timing import Latency as Latency
-from .timing import latency as latency
 from .trial import Trial as Trial

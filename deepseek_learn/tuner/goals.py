@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ObjectiveError
-from .measuring import Measured
+from ..measure.measured import Measured
 
 RESERVED = ("number", "state", "on_front", "feasible", "seconds")
 

@@ -17,7 +17,7 @@ from .errors import TunerError
 from .export import write_config
 from .goals import Goals
 from .importance import importances, steadiness
-from .measuring import Measured
+from ..measure.measured import Measured
 from .pareto import knee, nondominated_rank, scaled
 from .space import Distribution
 from .storage import Storage, answering, open_storage

@@ -6,7 +6,7 @@ import pandas as pd
 
 from .engine import optuna
 from .goals import Goals
-from .measuring import Measured
+from ..measure.measured import Measured
 
 State = optuna.trial.TrialState
 STATES = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed"}

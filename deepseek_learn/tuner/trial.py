@@ -7,7 +7,7 @@ from typing import Any
 from .engine import optuna
 from .errors import ObjectiveError
 from .goals import RESERVED, Goals, not_finite
-from .measuring import Measured
+from ..measure.measured import Measured
 from .space import read_entry, suggest
 
 

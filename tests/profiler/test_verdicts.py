@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from deepseek_learn.profiler import Roof, measure, roof
+from deepseek_learn.measure import roof
+from deepseek_learn.profiler import Roof, measure
 from deepseek_learn.profiler.verdicts import floors, judge
 
 ROOF = Roof(gemm_gflops=100, conv_gflops=50, bandwidth_gbs=10, overhead_us=5)

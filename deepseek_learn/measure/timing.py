@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..catalogue import text
 from ..report import Report
-from .measuring import Measured, measured_median
+from .measured import Measured, measured_median
 
 SAMPLE_S = 1e-3  # a sample lasts at least as long: the clock is then no matter
 

@@ -15,13 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..catalogue import text
-from .errors import TunerError
-from .measuring import Measured, measured_median
+from ..errors import DeepSeekLearnError
+from .measured import Measured, measured_median
 
 POWERCAP = Path("/sys/class/powercap")
 WATTS_PER_CORE = 5.0
 # A 262 kJ counter wraps after 20 min at 200 W: it must be read more often than that.
 READ_EVERY_S = 60.0
+
+
+class MeterError(DeepSeekLearnError):
+    """The energy counter that was asked for cannot be read, or has not been yet."""
 
 
 class EnergyMeter:
@@ -38,7 +42,7 @@ class EnergyMeter:
             compare estimates with one another, never with counters.
 
     Raises:
-        TunerError: when the GPU asked for has no counter that can be read.
+        MeterError: when the GPU asked for has no counter that can be read.
         ValueError: for another `device`, or `watts_per_core` not above 0.
 
     >>> with EnergyMeter() as meter:                                # doctest: +SKIP
@@ -69,10 +73,10 @@ class EnergyMeter:
         """Energy of the last block, in J.
 
         Raises:
-            TunerError: when no block has ended yet.
+            MeterError: when no block has ended yet.
         """
         if self._joules is None:
-            raise TunerError(
+            raise MeterError(
                 "energy_j is known when the block ends: read it after `with`."
             )
         return Measured(self._joules, unit="J", source=self.source)
@@ -216,7 +220,7 @@ def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
             return Nvml(index), ()
         except Exception as error:  # pynvml has errors of its own, or is not there
             if kind == "cuda":
-                raise TunerError(
+                raise MeterError(
                     f"device 'cuda:{index}' has no energy counter that can be read "
                     f"({type(error).__name__}: {error}); NVIDIA GPUs since Volta have "
                     "one, and reading it needs the package nvidia-ml-py."

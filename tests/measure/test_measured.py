@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.tuner import (
+from deepseek_learn.measure import (
     Measured,
     latency,
     measured_error,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_learn.tuner import EnergyMeter, TunerError, energy, measured_energy
+from deepseek_learn.measure import EnergyMeter, MeterError, energy, measured_energy
 
 RANGE = 262_143_328_850  # µJ, of a real processor
 
@@ -171,10 +171,10 @@ def test_gpu_asked_for_is_never_estimated(nvml, monkeypatch):
         raise RuntimeError("Not Supported")
 
     nvml.nvmlDeviceGetTotalEnergyConsumption = unsupported
-    with pytest.raises(TunerError, match=r"'cuda:0' has no energy counter.*Not Supp"):
+    with pytest.raises(MeterError, match=r"'cuda:0' has no energy counter.*Not Supp"):
         EnergyMeter("cuda")
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(TunerError, match="nvidia-ml-py"):
+    with pytest.raises(MeterError, match="nvidia-ml-py"):
         EnergyMeter("cuda:1")
 
 
@@ -197,7 +197,7 @@ def test_energy_refuses():
         EnergyMeter("tpu")
     with pytest.raises(ValueError, match="watts_per_core must be above 0; got 0"):
         EnergyMeter(watts_per_core=0)
-    with pytest.raises(TunerError, match="read it after `with`"):
+    with pytest.raises(MeterError, match="read it after `with`"):
         _ = EnergyMeter("cpu").energy_j
     with pytest.raises(ValueError, match="seconds must be above 0"):
         measured_energy(lambda: None, seconds=0)

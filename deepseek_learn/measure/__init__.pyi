@@ -1,0 +1,9 @@
+from .energy import EnergyMeter as EnergyMeter
+from .energy import MeterError as MeterError
+from .energy import measured_energy as measured_energy
+from .measured import Measured as Measured
+from .measured import measured_error as measured_error
+from .measured import measured_median as measured_median
+from .roof import Roof as Roof
+from .timing import Latency as Latency
+from .timing import latency as latency
