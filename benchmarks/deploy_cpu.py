@@ -49,9 +49,9 @@ from models.backends import Engine, ExecuTorch, Timed
 from models.deployed_nets import NETS, Net
 from models.runs import Runs, taken
 
-from deepseek_learn.ledger.results import write_result
 from deepseek_learn.deploy import Quantiser, guard, native, to_onnx
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
+from deepseek_learn.ledger.results import write_result
 
 HERE = Path(__file__).parent
 PEERS = HERE / ".venv" / "deploy_peers"

@@ -45,10 +45,10 @@ import onnx
 from onnx import numpy_helper
 
 from deepseek_learn import DeploymentWizard, zoo
-from deepseek_learn.ledger.readings import now
-from deepseek_learn.ledger.results import write_result
 from deepseek_learn.deploy import Deployment
 from deepseek_learn.deploy.accuracy import points
+from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.results import write_result
 
 HERE = Path(__file__).parent
 WHEELS = HERE / ".venv" / "vendor_runtimes"

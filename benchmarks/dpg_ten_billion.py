@@ -31,9 +31,9 @@ from pathlib import Path
 import torch
 
 from deepseek_learn import dpg
-from deepseek_learn.ledger.results import write_result
 from deepseek_learn.dpg.compression import packed_layer
 from deepseek_learn.dpg.packed import PackedMatrix, Segment
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.lm import Decoder
 from deepseek_learn.lm.decoder import Cache
 

@@ -50,8 +50,8 @@ from models.runs import Runs, taken
 from torch import nn
 
 from deepseek_learn import DeepOpt
-from deepseek_learn.ledger.results import write_result
 from deepseek_learn.data import ImageDataset
+from deepseek_learn.ledger.results import write_result
 from deepseek_learn.machine import multiplies_bfloat16
 from deepseek_learn.optim import tune
 from deepseek_learn.training import accuracy, cosine, fit, predict, wsd

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from deepseek_learn import doctor, installation
+from deepseek_learn import installation
+from deepseek_learn.cli import doctor
 from deepseek_learn.errors import MissingPackageError, require
 
 ROOT = Path(__file__).resolve().parents[1]

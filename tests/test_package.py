@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 import deepseek_learn
-from deepseek_learn import cli, doctor
+from deepseek_learn import cli
+from deepseek_learn.cli import doctor, lab
 from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.files import whole
 
@@ -96,15 +97,15 @@ def test_lab_refuses_a_port_in_use_and_offers_another(monkeypatch):
         with pytest.raises(
             DeepSeekLearnError, match=rf"port {port} is in use.*PORT=\d+"
         ):
-            doctor.open_lab(port, "none")
+            lab.open_lab(port, "none")
     with pytest.raises(DeepSeekLearnError, match="PORT must be 1 to 65535; got 99999"):
-        doctor.open_lab(99999, "none")
+        lab.open_lab(99999, "none")
 
 
 def test_lab_goes_on_when_the_home_folder_is_read_only(monkeypatch, capsys):
-    assert doctor.jupyter_folders() == {}
-    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
-    folders = doctor.jupyter_folders()
+    assert lab.jupyter_folders() == {}
+    monkeypatch.setattr(lab.os, "access", lambda path, mode: False)
+    folders = lab.jupyter_folders()
     assert set(folders) >= {"JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"}
     assert str(Path.home()) in capsys.readouterr().out
     for folder in folders.values():

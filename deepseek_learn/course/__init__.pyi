@@ -1,6 +1,6 @@
-from . import problems as problems
 from ..ledger.claims import ledger as ledger
 from ..ledger.results import write_result as write_result
+from . import problems as problems
 from .checking import CheckError as CheckError
 from .checking import Outcome as Outcome
 from .checking import check as check

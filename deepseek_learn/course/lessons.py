@@ -29,7 +29,9 @@ class Lesson:
 @cache
 def lessons() -> tuple[Lesson, ...]:
     """All lessons, in teaching order."""
-    rows = tomllib.loads((files(__package__) / "lessons.toml").read_text(encoding="utf-8"))["lesson"]
+    rows = tomllib.loads(
+        (files(__package__) / "lessons.toml").read_text(encoding="utf-8")
+    )["lesson"]
     return tuple(Lesson(**row | {"problems": tuple(row["problems"])}) for row in rows)
 
 

@@ -1,20 +1,20 @@
 """An exercise's words: `words.en.md` and `words.zh.md`, with the same sections.
 
-    +++
-    version = 3                    (only in English: TOML, what else `Problem` is told)
-    +++
++++
+version = 3                    (only in English: TOML, what else `Problem` is told)
++++
 
-    # The title
+# The title
 
-    The prompt.
+The prompt.
 
-    ## hint 1
+## hint 1
 
-    A hint; further ones follow.
+A hint; further ones follow.
 
-    ## failed sum
+## failed sum
 
-    The sentence that a check's `Failed("sum", got=…)` shows, its `{got}` filled in.
+The sentence that a check's `Failed("sum", got=…)` shows, its `{got}` filled in.
 """
 
 import re

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..bar import Bar
 from ..catalogue import text
+from ..measure.roof import measure
 from .control_flow import in_python
 from .costs import tensors
 from .inputs import random_inputs
@@ -24,7 +25,6 @@ from .module_paths import ModulePaths
 from .recorder import Counter, Operator, Timer
 from .restoring import UnsteadyModelError, as_it_was, materialized, on
 from .result import Profile
-from ..measure.roof import measure
 from .shapes import in_words, leaves
 from .weights import distribution
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..catalogue import text
+from ..measure.roof import Roof
 from ..report import Report
 from .memory import MIB, Memory
-from ..measure.roof import Roof
 from .verdicts import Verdict, judge
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ObjectiveError
 from ..measure.measured import Measured
+from .errors import ObjectiveError
 
 RESERVED = ("number", "state", "on_front", "feasible", "seconds")
 

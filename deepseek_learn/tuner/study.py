@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..measure.measured import Measured
 from ..report import Report
 from . import explaining, plots, tables, volume
 from .engine import optuna, quiet
@@ -17,7 +18,6 @@ from .errors import TunerError
 from .export import write_config
 from .goals import Goals
 from .importance import importances, steadiness
-from ..measure.measured import Measured
 from .pareto import knee, nondominated_rank, scaled
 from .space import Distribution
 from .storage import Storage, answering, open_storage

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..measure.measured import Measured
 from .engine import optuna
 from .goals import Goals
-from ..measure.measured import Measured
 
 State = optuna.trial.TrialState
 STATES = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed"}

@@ -4,10 +4,10 @@ import operator
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..measure.measured import Measured
 from .engine import optuna
 from .errors import ObjectiveError
 from .goals import RESERVED, Goals, not_finite
-from ..measure.measured import Measured
 from .space import read_entry, suggest
 
 

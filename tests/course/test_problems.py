@@ -103,7 +103,9 @@ def test_problem_is_complete(problem):
 
 def test_every_folder_stands_in_the_list_of_lessons():
     folder = Path(problems.__file__).parent
-    folders = {str(path.parent.relative_to(folder)) for path in folder.rglob("check.py")}
+    folders = {
+        str(path.parent.relative_to(folder)) for path in folder.rglob("check.py")
+    }
     listed = {
         f"{each.stage}_{each.number}_{each.slug}/{id}"
         for each in lessons()

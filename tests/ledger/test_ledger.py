@@ -6,10 +6,10 @@ import json
 import pytest
 
 from deepseek_learn.course import ledger, write_result
+from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.ledger import results
 from deepseek_learn.ledger.claims import VERDICTS
 from deepseek_learn.ledger.results import read_result, verdict
-from deepseek_learn.errors import DamagedFileError
 
 ROW = {"claim": "C5", "source": "ours", "what": "exponent", "unit": "1"}
 ROW |= {"better": "lower", "target": 1.2, "measured": 1.0}

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from deepseek_learn.course import ledger, write_result
+from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.ledger import results
 from deepseek_learn.ledger.readings import appended, hours, now, summary
 from deepseek_learn.ledger.results import read_result, verdict
-from deepseek_learn.errors import DamagedFileError
 
 ROW = {"claim": "C7", "source": "ours", "what": "pace", "unit": "x", "target": 2.0}
 ROW |= {"better": "higher"}

@@ -70,7 +70,9 @@ def accept(root: str | Path, names: Iterable[str]) -> int:
     changed = sum(locked.get(key) != new.get(key) for key in chosen)
     if changed:
         with whole(Path(root) / LOCK) as temporary:
-            content = json.dumps(dict(sorted(new.items())), indent=0, ensure_ascii=False)
+            content = json.dumps(
+                dict(sorted(new.items())), indent=0, ensure_ascii=False
+            )
             temporary.write_text(content + "\n", encoding="utf-8")
     return changed
 

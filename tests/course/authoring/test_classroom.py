@@ -14,8 +14,8 @@ from deepseek_learn.course import problems
 from deepseek_learn.course.authoring import classroom
 from deepseek_learn.course.lessons import STAGES
 from deepseek_learn.course.problem import define
-from deepseek_learn.files import REPOSITORY
 from deepseek_learn.errors import DeepSeekLearnError
+from deepseek_learn.files import REPOSITORY
 
 LESSON = "spatial_channel_attention"
 NAME = f"basic_01_{LESSON}"

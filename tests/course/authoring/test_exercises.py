@@ -12,8 +12,8 @@ from deepseek_learn import catalogue, course
 from deepseek_learn.course import problems
 from deepseek_learn.course.authoring import exercises, links
 from deepseek_learn.course.lessons import lesson, lessons
-from deepseek_learn.files import REPOSITORY
 from deepseek_learn.errors import UnknownNameError
+from deepseek_learn.files import REPOSITORY
 
 WITH_PROBLEMS = [each for each in lessons() if each.problems]
 

@@ -24,7 +24,7 @@ KINDS = {
     "prompt": (f"{PROBLEM}/words.en.md", "Write ", "problem:shift_sum:prompt"),
     "hint": (f"{PROBLEM}/words.en.md", "## hint 1\n\n", "problem:shift_sum:hint 1"),
     "page": ("book/intro.md", "\n\n", "book/intro.md"),
-    "cell": ("notebooks/basic/00_tour.ipynb", "\"# ", None),
+    "cell": ("notebooks/basic/00_tour.ipynb", '"# ', None),
 }
 
 

@@ -187,7 +187,6 @@ def inspect(folder, model):
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
         grey = Image.open(path).convert("L")
-        pass
         x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()

@@ -1,56 +1,48 @@
 """Answers to truncate_a_code: what learners begin with, and what must pass or fail."""
 
 # %% starter
-import torch
 
 
 def read_high(codes, scale):
     ...
 
 # %% wrong: without the half step
-import torch
 
 
 def read_high(codes, scale):
     return scale * (16 * (codes >> 4).float() - 128)
 
 # %% wrong: eight instead of seven and a half
-import torch
 
 
 def read_high(codes, scale):
     return scale * (16 * (codes >> 4).float() + 8 - 128)
 
 # %% wrong: a code of four bits at the old scale
-import torch
 
 
 def read_high(codes, scale):
     return scale * ((codes >> 4).float() + 7.5 / 16 - 8)
 
 # %% wrong: all eight bits
-import torch
 
 
 def read_high(codes, scale):
     return scale * (codes.float() - 128)
 
 # %% wrong: the low four bits
-import torch
 
 
 def read_high(codes, scale):
     return scale * (16 * (codes & 15).float() + 7.5 - 128)
 
 # %% wrong: subtracted in uint8
-import torch
 
 
 def read_high(codes, scale):
     return scale * ((16 * (codes >> 4) - 128) + 7.5)
 
 # %% wrong: rounded to the nearest code of four bits
-import torch
 
 
 def read_high(codes, scale):
@@ -58,7 +50,6 @@ def read_high(codes, scale):
     return scale * (16 * high - 128)
 
 # %% wrong: in float64
-import torch
 
 
 def read_high(codes, scale):
@@ -66,14 +57,12 @@ def read_high(codes, scale):
     return scale.double() * (16 * high + 7.5 - 128)
 
 # %% wrong: one scale for all rows
-import torch
 
 
 def read_high(codes, scale):
     return scale[0] * (16 * (codes >> 4).float() + 7.5 - 128)
 
 # %% wrong: shifted in place
-import torch
 
 
 def read_high(codes, scale):

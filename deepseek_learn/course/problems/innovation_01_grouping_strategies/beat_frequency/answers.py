@@ -3,7 +3,6 @@
 # %% starter
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -12,7 +11,6 @@ def criterion(layer):
 # %% wrong: frequency
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -21,7 +19,6 @@ def criterion(layer):
 # %% wrong: the least active first
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -30,7 +27,6 @@ def criterion(layer):
 # %% wrong: random
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -39,7 +35,6 @@ def criterion(layer):
 # %% wrong: constant
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -48,7 +43,6 @@ def criterion(layer):
 # %% wrong: magnitude
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -57,7 +51,6 @@ def criterion(layer):
 # %% wrong: the error without the gradient
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -66,7 +59,6 @@ def criterion(layer):
 # %% wrong: the importance of the rarely read
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -75,7 +67,6 @@ def criterion(layer):
 # %% wrong: a list
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -84,7 +75,6 @@ def criterion(layer):
 # %% wrong: one number for the layer
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):
@@ -93,7 +83,6 @@ def criterion(layer):
 # %% wrong: not a number
 import torch
 
-from deepseek_learn import dpg
 
 
 def criterion(layer):

@@ -87,7 +87,6 @@ scp -r "$here" "$BOARD:model"
 
 # %% wrong: no word in the README
 def my_board(kit):
-    pass
     kit.script("install.sh", """#!/usr/bin/env bash
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"

@@ -1,7 +1,6 @@
 """Answers to multiply_in_integers: what learners begin with, and what must pass or fail."""
 
 # %% starter
-import numpy as np
 
 
 def linear_int8(q, s_x, z, w, s_w):

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
+from deepseek_learn.cli.named_models import model_and_example
 from deepseek_learn.errors import DeepSeekLearnError, UnknownNameError
-from deepseek_learn.named_models import model_and_example
 
 MODULE = """
 import torch

@@ -216,7 +216,7 @@ def test_what_nobody_foresaw_is_a_sentence_too(answer, monkeypatch, error, said)
     def fail():
         raise error
 
-    monkeypatch.setattr("deepseek_learn.doctor.examine", fail)
+    monkeypatch.setattr("deepseek_learn.cli.doctor.examine", fail)
     assert answer("doctor") == (1, f"deepseek-learn: {said}\n")
     monkeypatch.setenv("DEEPSEEK_LEARN_TRACEBACK", "1")
     monkeypatch.setattr(sys, "argv", ["deepseek-learn", "doctor"])

@@ -1,6 +1,5 @@
-"""`deepseek-learn`: each verb calls one public function."""
+"""`deepseek-learn …`: each verb calls one public function."""
 
-import os
 import sys
 from itertools import chain
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .errors import DeepSeekLearnError
+from ..errors import DeepSeekLearnError
+from .author import author
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-author = typer.Typer(no_args_is_help=True, help="For those who write the course.")
 app.add_typer(author, name="author")
 
 
@@ -30,7 +29,7 @@ def lab(
     browser: Annotated[str, typer.Option(help="a browser's name, or none")] = "",
 ) -> None:
     """Open JupyterLab on the tour."""
-    from .doctor import open_lab
+    from .lab import open_lab
 
     open_lab(port, browser)
 
@@ -38,7 +37,7 @@ def lab(
 @app.command("zoo")
 def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
     """List the zoo's models, or show one card."""
-    from . import zoo
+    from .. import zoo
 
     if not name:
         typer.echo("\n".join(zoo.list()))
@@ -65,7 +64,7 @@ def chat(
     drafts: Annotated[bool, typer.Option(help="speculative decoding")] = False,
 ) -> None:
     """Let a language model write on: from --prompt, or from each line that is typed."""
-    from . import zoo
+    from .. import zoo
 
     source, _, name = what.partition(":")
     if source != "zoo":
@@ -89,7 +88,7 @@ def chat(
 @app.command("data")
 def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
     """List the datasets, or show one card and its split."""
-    from . import data
+    from .. import data
 
     if not name:
         typer.echo("\n".join(data.names()))
@@ -111,9 +110,9 @@ def profile(
 
     `module:callable` gives a model, or a model and an example of its input.
     """
+    from ..profiler import profile as run
+    from ..profiler.result import check_by
     from .named_models import model_and_example
-    from .profiler import profile as run
-    from .profiler.result import check_by
 
     check_by(by)  # not after a minute of profiling
     if html and html.is_dir():
@@ -156,7 +155,7 @@ def deploy(
     `module:callable` gives a model, an example, calibration batches and a metric; or the
     first two only, which do for every precision but int8.
     """
-    from .deploy import DeploymentWizard
+    from ..deploy import DeploymentWizard
     from .named_models import deployable
 
     done = DeploymentWizard(*deployable(what, shape)).to(
@@ -175,7 +174,7 @@ def deploy(
 @app.command()
 def ledger() -> None:
     """Show the claims: what the guide says, what was measured, the verdict."""
-    from .course import ledger as read
+    from ..course import ledger as read
 
     typer.echo(read().to_frame().to_string())
 
@@ -186,121 +185,6 @@ def progress(
     merge: Annotated[Path | None, typer.Option("--import", help="add a file")] = None,
 ) -> None:
     """Show your progress in the exercises; move it to or from another computer."""
-    from .course import progress as show
+    from ..course import progress as show
 
     typer.echo(show(export=export, import_=merge))
-
-
-@author.command("run")
-def run_notebooks(paths: list[Path]) -> None:
-    """Run notebooks and keep their outputs."""
-    from .course.authoring.execute import execute
-
-    for path, cost in execute(paths):
-        typer.echo(f"{cost['seconds']:4d} s  {cost['peak_mib']:5d} MiB  {path}")
-
-
-@author.command()
-def exercises() -> None:
-    """Write the exercise notebooks anew from the problems."""
-    from .course.authoring.exercises import generate
-
-    _list(generate(_root()))
-
-
-@author.command()
-def assignment(
-    out: Path, stage: str = "basic", lesson: str | None = None, lang: str = "en"
-) -> None:
-    """Write the nbgrader assignments of a stage into the folder OUT."""
-    from .course.authoring.classroom import assignment as write
-
-    _list(write(out, stage, lesson, lang))
-
-
-@author.command()
-def translate() -> None:
-    """Bring the code of the Chinese edition in step; mark stale paragraphs."""
-    from .course.authoring.translate import sync
-
-    _list(sync(_root()))
-
-
-@author.command()
-def accept(
-    names: Annotated[list[str], typer.Argument(help="a text, a file of texts, or all")],
-) -> None:
-    """Note that the translations of NAMES say what the English says now."""
-    from .course.authoring.lock import accept as note
-
-    typer.echo(f"{note(_root(), names)} noted")
-
-
-@author.command()
-def links() -> None:
-    """Write the repository's address into everything that shows it."""
-    from .course.authoring.links import write
-
-    _list(write(_root()))
-
-
-@author.command()
-def book() -> None:
-    """Build the book in both languages into _build/html."""
-    from .course.authoring.book import build
-
-    typer.echo(build(_root()))
-
-
-@author.command()
-def check() -> None:
-    """Say which generated or translated files are out of step; exit code 1 if any."""
-    from .course.authoring import exercises, links, translate
-
-    root = _root()
-    stale = [str(path) for path in exercises.generate(root, check=True)]
-    stale += [str(path) for path in links.write(root, check=True)]
-    stale += translate.check(root)
-    _list(stale)
-    raise typer.Exit(1 if stale else 0)
-
-
-def _root() -> Path:
-    from .doctor import course_root
-
-    root = course_root()
-    if root is None:
-        raise DeepSeekLearnError("run this in a clone of the repository.")
-    return root
-
-
-def _list(items) -> None:
-    typer.echo("\n".join(map(str, items)) or "nothing to do")
-
-
-def main() -> None:
-    """Run the command line; a refusal is one sentence and exit code 1.
-
-    So is what nobody foresaw, unless DEEPSEEK_LEARN_TRACEBACK=1 asks where it happened.
-    """
-    try:
-        app()
-    except Exception as error:
-        if os.environ.get("DEEPSEEK_LEARN_TRACEBACK") == "1":
-            raise
-        typer.echo(f"deepseek-learn: {sentence(error)}", err=True)
-        sys.exit(1)
-
-
-def sentence(error: Exception) -> str:
-    """What to say about it: our own errors are sentences, others become one."""
-    if isinstance(error, DeepSeekLearnError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        place = error.filename2 or error.filename
-        return f"{place}: {error.strerror}." if place else f"{error.strerror}."
-    first = next(iter(str(error).strip().splitlines()), "")
-    if first and isinstance(error, ValueError | OSError):
-        return first
-    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return f"{said} (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"

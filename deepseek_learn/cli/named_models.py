@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import DeepSeekLearnError
+from ..errors import DeepSeekLearnError
 
 
 def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
@@ -46,7 +46,7 @@ def deployable(name: str, shape: str = "") -> tuple[nn.Module | str, Any, Any, A
     model, example, calibration, metric = _named(name, shape)
     _run_once(name, model, example)
     if name.startswith("zoo:"):
-        from . import zoo
+        from .. import zoo
 
         known = zoo.evaluation(name.removeprefix("zoo:"))
         calibration, metric = known.calibration.split(8), known.metric
@@ -54,7 +54,7 @@ def deployable(name: str, shape: str = "") -> tuple[nn.Module | str, Any, Any, A
 
 
 def _example_for_file(path: str, shape: str) -> Any:
-    from .deploy.source import example_for
+    from ..deploy.source import example_for
 
     if not shape:
         raise ValueError(
@@ -64,7 +64,7 @@ def _example_for_file(path: str, shape: str) -> Any:
 
 
 def _refuse_language_model(name: str) -> None:
-    from . import zoo
+    from .. import zoo
 
     kind, _, known = name.partition(":")
     if kind == "zoo" and known in zoo.list("text"):
@@ -76,7 +76,7 @@ def _refuse_language_model(name: str) -> None:
 
 def _run_once(name: str, model: nn.Module, example: Any) -> None:
     """Refuse in one sentence what the export would raise from within the model."""
-    from .deploy.runtimes import arguments
+    from ..deploy.runtimes import arguments
 
     args, kwargs = arguments(example)
     before = model.training
@@ -97,7 +97,7 @@ def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
             f"the model must be zoo:NAME or module:callable; got {name!r}."
         )
     if module == "zoo":
-        from . import zoo
+        from .. import zoo
 
         model, example, *more = zoo.load(attribute), zoo.example(attribute), None, None
     else:

@@ -1,0 +1,37 @@
+"""`deepseek-learn`, the command line: thin commands over public functions."""
+
+import os
+import sys
+
+import typer
+
+from ..errors import DeepSeekLearnError
+from .commands import app
+
+
+def main() -> None:
+    """Run the command line; a refusal is one sentence and exit code 1.
+
+    So is what nobody foresaw, unless DEEPSEEK_LEARN_TRACEBACK=1 asks where it happened.
+    """
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("DEEPSEEK_LEARN_TRACEBACK") == "1":
+            raise
+        typer.echo(f"deepseek-learn: {sentence(error)}", err=True)
+        sys.exit(1)
+
+
+def sentence(error: Exception) -> str:
+    """What to say about it: our own errors are sentences, others become one."""
+    if isinstance(error, DeepSeekLearnError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}." if place else f"{error.strerror}."
+    first = next(iter(str(error).strip().splitlines()), "")
+    if first and isinstance(error, ValueError | OSError):
+        return first
+    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"{said} (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"

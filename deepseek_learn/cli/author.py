@@ -1,0 +1,96 @@
+"""`deepseek-learn author …`: what those who write the course run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import DeepSeekLearnError
+from .doctor import course_root
+
+author = typer.Typer(no_args_is_help=True, help="For those who write the course.")
+
+
+@author.command("run")
+def run_notebooks(paths: list[Path]) -> None:
+    """Run notebooks and keep their outputs."""
+    from ..course.authoring.execute import execute
+
+    for path, cost in execute(paths):
+        typer.echo(f"{cost['seconds']:4d} s  {cost['peak_mib']:5d} MiB  {path}")
+
+
+@author.command()
+def exercises() -> None:
+    """Write the exercise notebooks anew from the problems."""
+    from ..course.authoring.exercises import generate
+
+    _list(generate(_root()))
+
+
+@author.command()
+def assignment(
+    out: Path, stage: str = "basic", lesson: str | None = None, lang: str = "en"
+) -> None:
+    """Write the nbgrader assignments of a stage into the folder OUT."""
+    from ..course.authoring.classroom import assignment as write
+
+    _list(write(out, stage, lesson, lang))
+
+
+@author.command()
+def translate() -> None:
+    """Bring the code of the Chinese edition in step; mark stale paragraphs."""
+    from ..course.authoring.translate import sync
+
+    _list(sync(_root()))
+
+
+@author.command()
+def accept(
+    names: Annotated[list[str], typer.Argument(help="a text, a file of texts, or all")],
+) -> None:
+    """Note that the translations of NAMES say what the English says now."""
+    from ..course.authoring.lock import accept as note
+
+    typer.echo(f"{note(_root(), names)} noted")
+
+
+@author.command()
+def links() -> None:
+    """Write the repository's address into everything that shows it."""
+    from ..course.authoring.links import write
+
+    _list(write(_root()))
+
+
+@author.command()
+def book() -> None:
+    """Build the book in both languages into _build/html."""
+    from ..course.authoring.book import build
+
+    typer.echo(build(_root()))
+
+
+@author.command()
+def check() -> None:
+    """Say which generated or translated files are out of step; exit code 1 if any."""
+    from ..course.authoring import exercises, links, translate
+
+    root = _root()
+    stale = [str(path) for path in exercises.generate(root, check=True)]
+    stale += [str(path) for path in links.write(root, check=True)]
+    stale += translate.check(root)
+    _list(stale)
+    raise typer.Exit(1 if stale else 0)
+
+
+def _root() -> Path:
+    root = course_root()
+    if root is None:
+        raise DeepSeekLearnError("run this in a clone of the repository.")
+    return root
+
+
+def _list(items) -> None:
+    typer.echo("\n".join(map(str, items)) or "nothing to do")

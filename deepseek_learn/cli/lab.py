@@ -1,0 +1,84 @@
+"""`deepseek-learn lab`: JupyterLab, opened on the tour."""
+
+import os
+import socket
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import DeepSeekLearnError
+from ..installation import install_command
+from .doctor import TOUR, course_root
+
+
+def open_lab(port: int, browser: str) -> NoReturn:
+    """Become JupyterLab, opened on the tour: this process is its server from then on.
+
+    Args:
+        port: where to serve; refused when something listens there already.
+        browser: `"none"` opens none, `""` the default one, else one by name.
+
+    Raises:
+        DeepSeekLearnError: when the course, JupyterLab or the port is not to be had.
+    """
+    root = course_root()
+    if root is None:
+        raise DeepSeekLearnError(
+            "the notebooks are not here: clone the repository and run `make lab` in it."
+        )
+    if find_spec("jupyterlab") is None:
+        raise DeepSeekLearnError(
+            f"JupyterLab is not installed: run  {install_command('course')}"
+        )
+    if not 0 < port < 65536:
+        raise DeepSeekLearnError(f"PORT must be 1 to 65535; got {port}.")
+    if in_use(port):
+        raise DeepSeekLearnError(
+            f"port {port} is in use; name another one: make lab PORT={free_port()}"
+        )
+    command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
+    command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
+    command.append(f"--LabApp.default_url=/lab/tree/{TOUR}")  # in the printed link too
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # containers and classroom machines
+    if browser.lower() == "none":
+        command.append("--no-browser")
+    elif browser:
+        command.append(f"--browser={browser}")
+    settings = os.environ | jupyter_folders()
+    os.chdir(root)
+    os.execve(sys.executable, command, settings)
+
+
+def jupyter_folders() -> dict[str, str]:
+    """Where Jupyter keeps its own files if the home folder is read-only, else {}."""
+    from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
+
+    wanted = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]
+    present = [next(f for f in (w, *w.parents) if f.exists()) for w in wanted]
+    if all(os.access(folder, os.W_OK) for folder in present):
+        return {}
+    instead = tempfile.mkdtemp(prefix="deepseek_learn-")
+    print(
+        f"{Path.home()} cannot be written: Jupyter's settings go to {instead} this time.",
+        flush=True,
+    )
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
+    return {name: f"{instead}/{name.lower()}" for name in names} | {
+        "JUPYTER_RUNTIME_DIR": f"{instead}/runtime"
+    }
+
+
+def in_use(port: int) -> bool:
+    """Whether a server listens on this port of the local address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
