@@ -1,4 +1,4 @@
-"""Answers to inspect_your_pictures: what learners begin with, and what must pass or fail."""
+"""Answers to `inspect_your_pictures`: the starter, right ones and wrong ones."""
 
 # %% starter
 from pathlib import Path

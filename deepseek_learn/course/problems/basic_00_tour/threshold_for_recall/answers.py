@@ -1,4 +1,4 @@
-"""Answers to threshold_for_recall: what learners begin with, and what must pass or fail."""
+"""Answers to `threshold_for_recall`: the starter, right ones and wrong ones."""
 
 # %% starter
 import numpy as np

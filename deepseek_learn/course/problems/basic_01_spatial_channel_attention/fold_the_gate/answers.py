@@ -1,4 +1,4 @@
-"""Answers to fold_the_gate: what learners begin with, and what must pass or fail."""
+"""Answers to `fold_the_gate`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

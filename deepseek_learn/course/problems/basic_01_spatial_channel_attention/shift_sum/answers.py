@@ -1,4 +1,4 @@
-"""Answers to shift_sum: what learners begin with, and what must pass or fail."""
+"""Answers to `shift_sum`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to count_the_cost: what learners begin with, and what must pass or fail."""
+"""Answers to `count_the_cost`: the starter, right ones and wrong ones."""
 
 # %% starter
 def cost(C, N, d):

@@ -1,4 +1,4 @@
-"""Answers to match_the_scale: what learners begin with, and what must pass or fail."""
+"""Answers to `match_the_scale`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to paired_difference: what learners begin with, and what must pass or fail."""
+"""Answers to `paired_difference`: the starter, right ones and wrong ones."""
 
 # %% starter
 import numpy as np

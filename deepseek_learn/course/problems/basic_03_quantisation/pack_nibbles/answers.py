@@ -1,4 +1,4 @@
-"""Answers to pack_nibbles: what learners begin with, and what must pass or fail."""
+"""Answers to `pack_nibbles`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

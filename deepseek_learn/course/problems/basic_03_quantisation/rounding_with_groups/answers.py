@@ -1,4 +1,4 @@
-"""Answers to rounding_with_groups: what learners begin with, and what must pass or fail."""
+"""Answers to `rounding_with_groups`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch
@@ -53,7 +53,8 @@ def quantise(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
-    scale = groups.abs().amax((1, 2), keepdim=True).expand(N, K // group_size, 1) / (half - 0.5)  # [N, K / G, 1]
+    scale = groups.abs().amax((1, 2), keepdim=True) / (half - 0.5)
+    scale = scale.expand(N, K // group_size, 1)  # [N, K / G, 1]
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 
@@ -65,7 +66,8 @@ def quantise(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
-    scale = groups.abs().amax().expand(N, K // group_size, 1) / (half - 0.5)  # [N, K / G, 1]
+    scale = groups.abs().amax() / (half - 0.5)
+    scale = scale.expand(N, K // group_size, 1)  # [N, K / G, 1]
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 

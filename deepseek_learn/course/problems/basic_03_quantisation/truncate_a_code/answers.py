@@ -1,4 +1,4 @@
-"""Answers to truncate_a_code: what learners begin with, and what must pass or fail."""
+"""Answers to `truncate_a_code`: the starter, right ones and wrong ones."""
 
 # %% starter
 

@@ -1,4 +1,4 @@
-"""Answers to count_in_a_stream: what learners begin with, and what must pass or fail."""
+"""Answers to `count_in_a_stream`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch
@@ -57,7 +57,8 @@ class ActivityCount:
     def update(self, y):
         rows = y.transpose(0, 1).flatten(1).tolist()
         new = [[v > 0 for v in row] for row in rows]
-        self.active = [sum(row) + old for row, old in zip(new, self.active or [0] * len(new))]
+        active = self.active or [0] * len(new)
+        self.active = [sum(row) + old for row, old in zip(new, active)]
         self.positions += len(new[0])
 
     def frequency(self):

@@ -1,4 +1,4 @@
-"""Answers to mend_the_groups: what learners begin with, and what must pass or fail."""
+"""Answers to `mend_the_groups`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to what_a_float_core_costs: what learners begin with, and what must pass or fail."""
+"""Answers to `what_a_float_core_costs`: the starter, right ones and wrong ones."""
 
 # %% starter
 def bits_left(core, target, group_size):

@@ -1,4 +1,4 @@
-"""Answers to cost_of_an_operator: what learners begin with, and what must pass or fail."""
+"""Answers to `cost_of_an_operator`: the starter, right ones and wrong ones."""
 
 # %% starter
 def local_attention_flops(q, k, v, window, *, out):

@@ -1,4 +1,4 @@
-"""Answers to count_any_convolution: what learners begin with, and what must pass or fail."""
+"""Answers to `count_any_convolution`: the starter, right ones and wrong ones."""
 
 # %% starter
 from math import prod

@@ -45,7 +45,7 @@ def ask(answer, x, weight, groups, *options, **named) -> None:
 
 
 def draw(rng) -> tuple:
-    """Shapes of the input and of the weight as PyTorch keeps it, stride, padding, transposed, groups."""
+    """Shapes of the input and of PyTorch's weight, stride, padding, transposed, groups."""
     batch, size, kernel = (int(rng.integers(*r)) for r in ((3, 6), (7, 20), (3, 6)))
     c_in, c_out = (int(rng.choice([4, 6, 8])) for _ in range(2))
     transposed, groups = bool(rng.integers(2)), int(rng.choice([1, 2]))

@@ -1,4 +1,4 @@
-"""Answers to name_the_bound: what learners begin with, and what must pass or fail."""
+"""Answers to `name_the_bound`: the starter, right ones and wrong ones."""
 
 # %% starter
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):

@@ -1,4 +1,4 @@
-"""Answers to peak_of_the_living: what learners begin with, and what must pass or fail."""
+"""Answers to `peak_of_the_living`: the starter, right ones and wrong ones."""
 
 # %% starter
 def peak(tensors):

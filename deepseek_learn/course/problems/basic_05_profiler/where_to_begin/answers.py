@@ -1,4 +1,4 @@
-"""Answers to where_to_begin: what learners begin with, and what must pass or fail."""
+"""Answers to `where_to_begin`: the starter, right ones and wrong ones."""
 
 # %% starter
 def where_to_begin(layers):

@@ -1,4 +1,4 @@
-"""Answers to adamw_by_hand: what learners begin with, and what must pass or fail."""
+"""Answers to `adamw_by_hand`: the starter, right ones and wrong ones."""
 
 # %% starter
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):

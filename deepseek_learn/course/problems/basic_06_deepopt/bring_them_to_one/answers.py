@@ -1,4 +1,4 @@
-"""Answers to bring_them_to_one: what learners begin with, and what must pass or fail."""
+"""Answers to `bring_them_to_one`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to one_byte_a_weight: what learners begin with, and what must pass or fail."""
+"""Answers to `one_byte_a_weight`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch
@@ -155,7 +155,8 @@ import torch
 class OneByte:
     def store(self, m):
         self.scale = m.abs().amax(1, keepdim=True) / 128
-        self.codes = (m / self.scale.clamp_min(1e-30)).round().clamp(-128, 127).to(torch.int8)
+        codes = (m / self.scale.clamp_min(1e-30)).round().clamp(-128, 127)
+        self.codes = codes.to(torch.int8)
 
     def load(self):
         return self.codes * self.scale

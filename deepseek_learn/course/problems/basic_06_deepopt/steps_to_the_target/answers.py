@@ -1,4 +1,4 @@
-"""Answers to steps_to_the_target: what learners begin with, and what must pass or fail."""
+"""Answers to `steps_to_the_target`: the starter, right ones and wrong ones."""
 
 # %% starter
 import math

@@ -1,4 +1,4 @@
-"""Answers to whose_rule: what learners begin with, and what must pass or fail."""
+"""Answers to `whose_rule`: the starter, right ones and wrong ones."""
 
 # %% starter
 from torch import nn

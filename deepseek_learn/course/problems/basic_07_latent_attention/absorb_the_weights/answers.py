@@ -1,4 +1,4 @@
-"""Answers to absorb_the_weights: what learners begin with, and what must pass or fail."""
+"""Answers to `absorb_the_weights`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to how_long_a_context: what learners begin with, and what must pass or fail."""
+"""Answers to `how_long_a_context`: the starter, right ones and wrong ones."""
 
 # %% starter
 def longest_context(free, layers, sizes, number_bytes):

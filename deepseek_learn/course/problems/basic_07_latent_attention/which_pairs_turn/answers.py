@@ -1,4 +1,4 @@
-"""Answers to which_pairs_turn: what learners begin with, and what must pass or fail."""
+"""Answers to `which_pairs_turn`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch
@@ -40,7 +40,8 @@ def index_key(k, positions, rope):
     turn = positions[:, None] * theta
     cos, sin = turn.cos(), turn.sin()
     a, b = k[:, 0:rope:2], k[:, 1:rope:2]
-    return torch.cat([torch.stack([a * cos - b * sin, b * cos + a * sin], 2).flatten(1), k[:, rope:]], 1)
+    turned = torch.stack([a * cos - b * sin, b * cos + a * sin], 2).flatten(1)
+    return torch.cat([turned, k[:, rope:]], 1)
 
 # %% wrong: neighbours, put together as halves
 import torch

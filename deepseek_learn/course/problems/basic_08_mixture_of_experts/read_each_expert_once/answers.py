@@ -1,4 +1,4 @@
-"""Answers to read_each_expert_once: what learners begin with, and what must pass or fail."""
+"""Answers to `read_each_expert_once`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

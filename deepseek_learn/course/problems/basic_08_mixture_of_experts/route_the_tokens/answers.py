@@ -1,4 +1,4 @@
-"""Answers to route_the_tokens: what learners begin with, and what must pass or fail."""
+"""Answers to `route_the_tokens`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

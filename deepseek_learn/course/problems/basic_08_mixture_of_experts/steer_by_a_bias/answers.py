@@ -1,4 +1,4 @@
-"""Answers to steer_by_a_bias: what learners begin with, and what must pass or fail."""
+"""Answers to `steer_by_a_bias`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to beat_frequency: what learners begin with, and what must pass or fail."""
+"""Answers to `beat_frequency`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to damage_of_rounding: what learners begin with, and what must pass or fail."""
+"""Answers to `damage_of_rounding`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

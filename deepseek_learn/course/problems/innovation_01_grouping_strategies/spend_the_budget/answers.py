@@ -1,4 +1,4 @@
-"""Answers to spend_the_budget: what learners begin with, and what must pass or fail."""
+"""Answers to `spend_the_budget`: the starter, right ones and wrong ones."""
 
 # %% starter
 def spend_the_budget(damage, levels, bits):

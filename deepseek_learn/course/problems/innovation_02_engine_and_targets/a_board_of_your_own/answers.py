@@ -1,4 +1,4 @@
-"""Answers to a_board_of_your_own: what learners begin with, and what must pass or fail."""
+"""Answers to `a_board_of_your_own`: the starter, right ones and wrong ones."""
 
 # %% starter
 def my_board(kit):

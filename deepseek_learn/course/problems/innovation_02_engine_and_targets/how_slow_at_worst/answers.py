@@ -1,4 +1,4 @@
-"""Answers to how_slow_at_worst: what learners begin with, and what must pass or fail."""
+"""Answers to `how_slow_at_worst`: the starter, right ones and wrong ones."""
 
 # %% starter
 import math

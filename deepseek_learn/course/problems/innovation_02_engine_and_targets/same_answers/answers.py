@@ -1,4 +1,4 @@
-"""Answers to same_answers: what learners begin with, and what must pass or fail."""
+"""Answers to `same_answers`: the starter, right ones and wrong ones."""
 
 # %% starter
 import numpy as np

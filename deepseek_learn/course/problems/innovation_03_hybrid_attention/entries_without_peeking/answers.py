@@ -1,4 +1,4 @@
-"""Answers to entries_without_peeking: what learners begin with, and what must pass or fail."""
+"""Answers to `entries_without_peeking`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to find_the_leak: what learners begin with, and what must pass or fail."""
+"""Answers to `find_the_leak`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

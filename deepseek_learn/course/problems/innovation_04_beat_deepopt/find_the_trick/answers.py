@@ -1,4 +1,4 @@
-"""Answers to find_the_trick: what learners begin with, and what must pass or fail."""
+"""Answers to `find_the_trick`: the starter, right ones and wrong ones."""
 
 # %% starter
 from statistics import fmean
@@ -244,7 +244,8 @@ def honest(runs):
         own = [r for r in runs if r["optimizer"] == optimizer]
         longest = max(r["steps"] for r in own)
         tuning = [r for r in own if r["seed"] == 0 and r["part"] == "validation"]
-        best = min((r for r in tuning if r["steps"] == min(o["steps"] for o in own)), key=lambda r: r["loss"])
+        least = min(o["steps"] for o in own)
+        best = min((r for r in tuning if r["steps"] == least), key=lambda r: r["loss"])
         return best["lr"], longest
 
     def mean(*wanted):
@@ -325,7 +326,8 @@ from deepseek_learn.optim import steps_to
 
 def honest(runs):
     def mean(optimizer, lr, steps):
-        rows = [r for r in runs if (r["optimizer"], r["lr"], r["steps"]) == (optimizer, lr, steps)]
+        wanted = (optimizer, lr, steps)
+        rows = [r for r in runs if (r["optimizer"], r["lr"], r["steps"]) == wanted]
         return fmean(r["loss"] for r in rows if r["seed"] and r["part"] == "test")
 
     rates = {r["lr"] for r in runs}

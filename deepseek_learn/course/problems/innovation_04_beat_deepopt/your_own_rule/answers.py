@@ -1,4 +1,4 @@
-"""Answers to your_own_rule: what learners begin with, and what must pass or fail."""
+"""Answers to `your_own_rule`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

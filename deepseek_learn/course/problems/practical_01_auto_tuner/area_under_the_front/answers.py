@@ -1,4 +1,4 @@
-"""Answers to area_under_the_front: what learners begin with, and what must pass or fail."""
+"""Answers to `area_under_the_front`: the starter, right ones and wrong ones."""
 
 # %% starter
 import numpy as np

@@ -1,4 +1,4 @@
-"""Answers to choose_by_weights: what learners begin with, and what must pass or fail."""
+"""Answers to `choose_by_weights`: the starter, right ones and wrong ones."""
 
 # %% starter
 import numpy as np

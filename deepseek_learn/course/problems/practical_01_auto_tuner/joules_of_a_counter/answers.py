@@ -1,4 +1,4 @@
-"""Answers to joules_of_a_counter: what learners begin with, and what must pass or fail."""
+"""Answers to `joules_of_a_counter`: the starter, right ones and wrong ones."""
 
 # %% starter
 def joules(readings, wraps_at):

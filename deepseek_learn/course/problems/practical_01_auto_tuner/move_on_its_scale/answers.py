@@ -1,4 +1,4 @@
-"""Answers to move_on_its_scale: what learners begin with, and what must pass or fail."""
+"""Answers to `move_on_its_scale`: the starter, right ones and wrong ones."""
 
 # %% starter
 import math
@@ -94,7 +94,11 @@ def mutate(value, low, high, log, whole, step):
     moved = a + min(max(place, 0), 1) * (b - a)
     moved = math.exp(moved) if log else moved
     moved = min(max(moved, low), high)
-    return (round(moved) if round(moved) != value else min(max(value + (1 if step > 0 else -1), low), high)) if whole else moved
+    if not whole:
+        return moved
+    if round(moved) != value:
+        return round(moved)
+    return min(max(value + (1 if step > 0 else -1), low), high)
 
 # %% wrong: the logarithm rounded
 import math

@@ -1,4 +1,4 @@
-"""Answers to who_may_go_on: what learners begin with, and what must pass or fail."""
+"""Answers to `who_may_go_on`: the starter, right ones and wrong ones."""
 
 # %% starter
 import numpy as np

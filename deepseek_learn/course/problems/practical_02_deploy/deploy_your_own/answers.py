@@ -1,4 +1,4 @@
-"""Answers to deploy_your_own: what learners begin with, and what must pass or fail."""
+"""Answers to `deploy_your_own`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch
@@ -225,55 +225,52 @@ def deploy(folder):
             print(reason)
 
 # %% wrong: nothing but a report
-import torch
-from torch import nn
-
-from deepseek_learn import DeploymentWizard, data
-from deepseek_learn.deploy import BuildError
+import json
 
 
 def deploy(folder):
     folder.mkdir()
-    (folder / 'report.json').write_text('{"target": "cpp-cpu", "precision": "int8", "lines": [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}, {"what": "metric", "value": 90}]}')
+    sizes = [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}]
+    facts = {"target": "cpp-cpu", "precision": "int8"}
+    facts["lines"] = [*sizes, {"what": "metric", "value": 90}]
+    (folder / "report.json").write_text(json.dumps(facts))
 
 # %% wrong: a check that checks nothing
-import torch
-from torch import nn
-
-from deepseek_learn import DeploymentWizard, data
-from deepseek_learn.deploy import BuildError
+import json
 
 
 def deploy(folder):
     folder.mkdir()
-    (folder / 'report.json').write_text('{"target": "cpp-cpu", "precision": "int8", "lines": [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}, {"what": "metric", "value": 90}]}')
-    (folder / 'verify.sh').write_text('exit 0')
+    sizes = [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}]
+    facts = {"target": "cpp-cpu", "precision": "int8"}
+    facts["lines"] = [*sizes, {"what": "metric", "value": 90}]
+    (folder / "report.json").write_text(json.dumps(facts))
+    (folder / "verify.sh").write_text("exit 0")
 
 # %% wrong: a check that prints something else
-import torch
-from torch import nn
-
-from deepseek_learn import DeploymentWizard, data
-from deepseek_learn.deploy import BuildError
+import json
 
 
 def deploy(folder):
     folder.mkdir()
-    (folder / 'report.json').write_text('{"target": "cpp-cpu", "precision": "int8", "lines": [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}, {"what": "metric", "value": 90}]}')
-    (folder / 'verify.sh').write_text("echo '[]'")
+    sizes = [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}]
+    facts = {"target": "cpp-cpu", "precision": "int8"}
+    facts["lines"] = [*sizes, {"what": "metric", "value": 90}]
+    (folder / "report.json").write_text(json.dumps(facts))
+    (folder / "verify.sh").write_text("echo '[]'")
 
 # %% wrong: one answer
-import torch
-from torch import nn
-
-from deepseek_learn import DeploymentWizard, data
-from deepseek_learn.deploy import BuildError
+import json
 
 
 def deploy(folder):
     folder.mkdir()
-    (folder / 'report.json').write_text('{"target": "cpp-cpu", "precision": "int8", "lines": [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}, {"what": "metric", "value": 90}]}')
-    (folder / 'verify.sh').write_text('echo \'{"selfcheck": {"passed": true, "samples": 1}}\'')
+    sizes = [{"what": "size", "value": 1}, {"what": "size_before", "value": 9}]
+    facts = {"target": "cpp-cpu", "precision": "int8"}
+    facts["lines"] = [*sizes, {"what": "metric", "value": 90}]
+    (folder / "report.json").write_text(json.dumps(facts))
+    said = json.dumps({"selfcheck": {"passed": True, "samples": 1}})
+    (folder / "verify.sh").write_text(f"echo '{said}'")
 
 # %% wrong: a report of one's own
 import torch

@@ -1,4 +1,4 @@
-"""Answers to multiply_in_integers: what learners begin with, and what must pass or fail."""
+"""Answers to `multiply_in_integers`: the starter, right ones and wrong ones."""
 
 # %% starter
 

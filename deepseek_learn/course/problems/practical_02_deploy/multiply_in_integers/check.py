@@ -17,7 +17,8 @@ def check(answer, rng) -> None:
         z = (0, 255, 128)[trial] if trial < 3 else int(rng.integers(0, 256))
         if trial == 0:
             q[:], w[:] = 255, 127
-        call = f"linear_int8(q {list(q.shape)}, s_x, z={z}, w {list(w.shape)}, s_w {list(s_w.shape)})"
+        sizes = f"w {list(w.shape)}, s_w {list(s_w.shape)}"
+        call = f"linear_int8(q {list(q.shape)}, s_x, z={z}, {sizes})"
         got = expect.call(answer, q, s_x, z, w, s_w)
         compare(got, (q, s_x, z, w, s_w), call)
 

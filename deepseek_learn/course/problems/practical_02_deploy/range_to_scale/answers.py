@@ -1,4 +1,4 @@
-"""Answers to range_to_scale: what learners begin with, and what must pass or fail."""
+"""Answers to `range_to_scale`: the starter, right ones and wrong ones."""
 
 # %% starter
 def scale_and_zero(low, high):

@@ -1,4 +1,4 @@
-"""Answers to spare_the_fewest: what learners begin with, and what must pass or fail."""
+"""Answers to `spare_the_fewest`: the starter, right ones and wrong ones."""
 
 # %% starter
 def fewest(lost, most, aim):

@@ -1,4 +1,4 @@
-"""Answers to accept_a_draft: what learners begin with, and what must pass or fail."""
+"""Answers to `accept_a_draft`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch

@@ -1,4 +1,4 @@
-"""Answers to bits_per_byte: what learners begin with, and what must pass or fail."""
+"""Answers to `bits_per_byte`: the starter, right ones and wrong ones."""
 
 # %% starter
 import math

@@ -1,4 +1,4 @@
-"""Answers to keep_the_likeliest: what learners begin with, and what must pass or fail."""
+"""Answers to `keep_the_likeliest`: the starter, right ones and wrong ones."""
 
 # %% starter
 import torch
