@@ -217,7 +217,7 @@ UNTESTABLE = {
 }
 
 
-def summarise(rows: list[dict], ratios: dict[str, float], seeds: int) -> list[dict]:
+def summarize(rows: list[dict], ratios: dict[str, float], seeds: int) -> list[dict]:
     """The ledger's rows: scores, and paired differences both ways."""
     result = [UNTESTABLE]
     for task in SETS:
@@ -331,7 +331,7 @@ def main() -> None:
             rows.append(row)
             append(row, paths[-1])
             print(len(rows), row, flush=True)
-    result = summarise(rows, ratios, seeds)
+    result = summarize(rows, ratios, seeds)
     command = "python benchmarks/attention_learning.py"
     mode = "quick" if arguments.quick else "full"
     last = {"date": max(row["date"] for row in finished(*paths))}

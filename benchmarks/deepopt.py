@@ -20,9 +20,9 @@ then falling; Schedule-Free: the warm-up). DeepOpt and Muon, which have two firs
 the matrices' and the rest's, have both instead of the second. On solar, where a new head
 joins layers that are trained already, all have a sixth: the learning rate of what is no
 matrix over that of the matrices, in steps of 4. A search starts from the same kind of
-middle for each, walks along one axis after another to a better neighbour, and ends when
-no neighbour on any axis is better, or after 14 configurations. AdamW's goes on, up to 40,
-until its optimum is interior, which is to its favour. AdamW is tuned at T steps, the
+middle for each, walks along one axis after another to a better neighbor, and ends when
+no neighbor on any axis is better, or after 14 configurations. AdamW's goes on, up to 40,
+until its optimum is interior, which is to its favor. AdamW is tuned at T steps, the
 others at T / 2. A control shows how far such a search can be trusted: AdamW once more,
 tuned and raced as the others are; it should come out near 1.
 
@@ -30,7 +30,7 @@ Final, on seeds 1 to 5 and the test part, which decided nothing before. The targ
 AdamW's mean loss at T. Each other contestant is run at budgets on the ladder 0.2, 0.25,
 0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2 T, each a run of its own with its own schedule:
 from 0.5 T (control: 0.95 T) down while the target is reached, else up, until it lies
-between two neighbours; DeepOpt at one more on either side. Steps to the target: a line in
+between two neighbors; DeepOpt at one more on either side. Steps to the target: a line in
 the loss over the logarithm of the steps. Where 1.2 T does not reach, 1.2 stands as the
 least it can be. Standard errors: of the logarithm, from 2,000 resamplings of the seeds,
 the same for both sides; outside the budgets run the last line is continued. Intervals:
@@ -89,7 +89,7 @@ from typing import Any
 
 import torch
 from models import race
-from models.optimizer_ledger import summarise
+from models.optimizer_ledger import summarize
 from models.optimizer_tasks import TASKS
 from models.optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, variants
 from models.race import LADDER
@@ -253,7 +253,7 @@ def main() -> None:
     command = "python benchmarks/deepopt.py"
     mode = "quick" if arguments.quick else "full"
     dated = {"date": max(run["date"] for run in bench.runs.rows)}
-    rows = [dated | row for row in summarise(bench, paces)]
+    rows = [dated | row for row in summarize(bench, paces)]
     facts = {"protocol": __doc__, "only_speed": arguments.speed}
     facts["where"] = next(iter(paces.values()))["machine"]
     write_result("deepopt", rows, command, mode, **facts)

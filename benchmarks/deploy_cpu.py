@@ -49,7 +49,7 @@ from models.backends import Engine, ExecuTorch, Timed
 from models.deployed_nets import NETS, Net
 from models.runs import Runs, taken
 
-from deepseek_learn.deploy import Quantiser, guard, native, to_onnx
+from deepseek_learn.deploy import Quantizer, guard, native, to_onnx
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 from deepseek_learn.ledger.results import write_result
 
@@ -67,14 +67,14 @@ def vnni() -> bool:
     return "vnni" in info.read_text() if info.exists() else False
 
 
-def quantised(net: Net) -> dict[str, dict]:
+def quantized(net: Net) -> dict[str, dict]:
     """Runtime → its INT8 model for the timed size, and what the metric says of it."""
     proto = to_onnx(net.model, net.x)
-    timed = Quantiser(proto, net.calibration)
+    timed = Quantizer(proto, net.calibration)
     if net.evaluation is None:
         return {name: {"proto": timed.int8(), "in_float": []} for name in RUNTIMES}
     small = to_onnx(net.model, net.small[0]) if net.small else proto
-    judged = Quantiser(small, net.small[1]) if net.small else timed
+    judged = Quantizer(small, net.small[1]) if net.small else timed
     test, points, found = net.evaluation.test, net.evaluation.points, {}
     for name, run in RUNTIMES.items():
         chosen = guard(judged, net.evaluation.metric, AIM, run)
@@ -95,9 +95,9 @@ def _predict(answer):
     return lambda x: torch.from_numpy(answer(x)[0])
 
 
-def requantised(net: Net, chosen: dict[str, dict]) -> dict[str, dict]:
-    """As `quantised`, with the layers in float that were chosen before."""
-    timed = Quantiser(to_onnx(net.model, net.x), net.calibration)
+def requantized(net: Net, chosen: dict[str, dict]) -> dict[str, dict]:
+    """As `quantized`, with the layers in float that were chosen before."""
+    timed = Quantizer(to_onnx(net.model, net.x), net.calibration)
     layers = {name: chosen[name]["in_float"] for name in RUNTIMES}
     return {
         name: {"proto": timed.int8(in_float=spared), "in_float": spared}
@@ -176,7 +176,7 @@ def measured(name: str, extent: str, before: dict | None = None) -> dict:
         before: for "speed", what a full run found.
     """
     net, rounds = NETS[name](extent != "speed"), 3 if extent == "quick" else ROUNDS
-    int8 = quantised(net) if before is None else requantised(net, before["int8"])
+    int8 = quantized(net) if before is None else requantized(net, before["int8"])
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
         sides, failed = ways(net, int8, Path(place), extent)
         first = tried(sides, failed)

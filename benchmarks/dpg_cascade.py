@@ -124,7 +124,7 @@ def timed(cascade, small, original, parts, count: int) -> dict:
     return {"faster": statistics.median(faster), "low": low, "high": high} | medians
 
 
-def summarise(rows: list[dict]) -> list[dict]:
+def summarize(rows: list[dict]) -> list[dict]:
     """The ledger's rows: means over the perceptrons, and the CNN for information."""
     mlps = [row for row in rows if row["model"].startswith("perceptron")]
     [cnn] = [row for row in rows if row["model"] == "fashion_net"]
@@ -190,7 +190,7 @@ def main() -> None:
         {"model": "fashion_net"},
         lambda: measure(cnn, splits, 0, validation, AGREEMENT_CNN, 3),
     )
-    rows = summarise(runs.rows)
+    rows = summarize(runs.rows)
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
     mode, command = "quick" if quick else "full", "python benchmarks/dpg_cascade.py"

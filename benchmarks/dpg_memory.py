@@ -140,13 +140,13 @@ def build(variant: str, shares: dict[str, float]):
         return dpg.convert(model, chosen)
     if variant == "dpg 4+4":
         return dpg.convert(model, dpg.uniform(model, 4), refine=True)
-    quantise = {
+    quantize = {
         "torch int8": peers.torch_int8,
         "torchao int8": peers.torchao_int8,
         "torchao int4": lambda m: peers.torchao_int4(m, group_size=64),
         "nf4": peers.bitsandbytes_nf4,
     }
-    return quantise[variant](model)
+    return quantize[variant](model)
 
 
 def measure(variant: str, shares: dict[str, float]) -> dict:
@@ -239,7 +239,7 @@ def in_a_process(variant: str, shares: dict[str, float]) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def summarise(rounds: list[dict[str, dict]]) -> list[dict]:
+def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
     """The ledger's rows: a ratio within a round, the median over rounds."""
     rows = []
     for source, what, variant, peer, field, target, better in TARGETS:
@@ -300,7 +300,7 @@ def main() -> None:
                 f"{found['decode']:7.2f} ms, prefill {found['prefill']:7.2f} ms",
                 flush=True,
             )
-    rows = summarise(rounds)
+    rows = summarize(rounds)
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
     mode = "quick" if arguments.quick else "full"

@@ -1,4 +1,4 @@
-"""DPG's answers against the best plain quantisation, at equal bytes.
+"""DPG's answers against the best plain quantization, at equal bytes.
 
     python benchmarks/dpg_quality.py [--quick] [--anew]
 
@@ -10,7 +10,7 @@ pictures). KL is the mean divergence from the float32 model's answer, in nats; r
 accuracy is accuracy over the float32 model's. DPG is the library's default,
 `dpg.compress(model, batches)`: 4 bits a weight and a 16-bit scale for 64, really packed
 and run by the kernel that `dpg.backend()` names. "gptq4" is the same storage, kernel
-and rounding with 4 bits in every row. torchao and bitsandbytes quantise the linear
+and rounding with 4 bits in every row. torchao and bitsandbytes quantize the linear
 layers of the language models; their bytes a weight are counted from what they keep.
 Criteria are compared at 3 and 4 bits with exact activations (`dpg.simulate`), random
 with five draws.
@@ -132,8 +132,8 @@ def packed(of, allocation, calibration) -> dict:
     return measure(of, small, dpg.bytes_of(small), packed_bits(small))
 
 
-def peer(of, quantise) -> dict:
-    model = quantise(of.model)
+def peer(of, quantize) -> dict:
+    model = quantize(of.model)
     return measure(of, model, bits=peer_bits(model, of.model))
 
 
@@ -173,8 +173,8 @@ def run(of, name: str, runs: Runs, language: bool) -> None:
     once("float32", lambda: measure(of, of.model, dpg.bytes_of(of.model), 32))
     once("dpg", lambda: packed(of, allocated(4.0), calibrated()))
     once("gptq4", lambda: packed(of, dpg.uniform(of.model, 4), calibrated()))
-    for peer_name, quantise in PEERS.items() if language else ():
-        once(peer_name, lambda q=quantise: peer(of, q))
+    for peer_name, quantize in PEERS.items() if language else ():
+        once(peer_name, lambda q=quantize: peer(of, q))
     if name == "solar_defects":  # a pass takes a minute: no comparison of criteria
         return
     for bits in (3.0, 4.0):
@@ -204,7 +204,7 @@ def ratio(rows, models, left: dict, right: dict) -> dict:
     return {"measured": statistics.mean(ratios), "n": len(ratios)} | bounds
 
 
-def summarise(
+def summarize(
     rows: list[dict], languages: list[str], pictures: list[str]
 ) -> list[dict]:
     """The ledger's rows."""
@@ -285,7 +285,7 @@ def main() -> None:
         run(Language(seed, quick), name, runs, language=True)
     for name in pictures:
         run(Pictures(name, quick), name, runs, language=False)
-    rows = summarise(runs.rows, list(languages), pictures)
+    rows = summarize(runs.rows, list(languages), pictures)
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
     mode = "quick" if quick else "full"

@@ -29,7 +29,7 @@ Protocol, DeepOpt. `plan()` says for each parameter by which rule it is moved, a
 Twenty models of torchvision; of each model every kind of parameter that it has: the head
 (listed by hand), tables of positions, vectors and grouped kernels, and the matrices.
 Right: all of the kind have the rule that is meant for it. And `optim.tune`, forty
-searches with random starts in the table of trained networks: its sentence on neighbours
+searches with random starts in the table of trained networks: its sentence on neighbors
 that are no better, or not tried, and on ends of axes, held against the table.
 
 Protocol, wizard. Forty networks as for DPG with one hidden channel made 100 times as
@@ -142,7 +142,7 @@ def statements(table, trials: int, seeds: int):
         tuner = AutoTuner(
             lambda trial: results(table, trial),
             table.space,
-            minimise=OBJECTIVES,
+            minimize=OBJECTIVES,
             seed=seed,
         )
         study = tuner.run(trials=trials, progress=False)
@@ -175,7 +175,7 @@ def tool_rows(table, count: int) -> list[dict]:
     said = {
         "DPG: the layers with most and with fewest bits": explained.of_dpg(count),
         "DeepOpt: the rule for a kind of parameter": explained.of_deepopt(),
-        "search: better neighbours and ends": explained.of_search(table, axes, count),
+        "search: better neighbors and ends": explained.of_search(table, axes, count),
         "wizard: the layers left in float": explained.of_wizard(count),
     }
     rows = []

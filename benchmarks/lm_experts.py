@@ -188,7 +188,7 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 LIMITS = {"dense, equal active": (0.0, None), "dense, equal total": (0.02, 1.0)}
 
 
-def summarise(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
+def summarize(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
     rows, mixture = [], found[MIXTURE]
     for name, (most_bits, _) in LIMITS.items():
         pairs = list(zip(mixture, found[name], strict=True))
@@ -252,7 +252,7 @@ def main() -> None:
         ]
         for name, lr in rates.items()
     }
-    rows = summarise(found, rates)
+    rows = summarize(found, rates)
     for row in rows:
         print(f"{row['what']}: {row['measured']:.4g} {row['unit']} ({row['note']})")
     mode = "quick" if arguments.quick else "full"

@@ -4,7 +4,7 @@
 
 Protocol. Hypervolume of all that was tried, after so many trials, in-memory storage,
 one thread; seeds 0 to 19 for the problems with a target, 0 to 9 for the others, the same
-for every sampler. All is minimised. Problems and references:
+for every sampler. All is minimized. Problems and references:
 
 - ZDT1, ZDT2, ZDT3 (Zitzler, Deb & Thiele 2000): 10 dimensions, 2 objectives, (1.1, 1.1);
 - DTLZ2, DTLZ7 (Deb et al. 2005): 10 dimensions, 3 objectives, (1.1, 1.1, 1.1) and

@@ -8,7 +8,7 @@ them; a U-Net (`zoo.nets.unet`, depth 2) whose learning rate (1e-4 to 0.1), batc
 fields: all that show bacteria and every fifth of the others, 204 tiles, 20 epochs, Adam,
 warm-up and cosine. Measured on whole fields of 224 x 224.
 
-Objectives, all minimised. `error`: 1 - intersection over union of the bacteria, pooled
+Objectives, all minimized. `error`: 1 - intersection over union of the bacteria, pooled
 over the fields of a part. `latency_ms`: of one field, one thread, measured once a width,
 each beside the network of width 8. `energy_j`: of the training, without validation, as
 `EnergyMeter` counts or estimates it; the rows name the source.
@@ -207,7 +207,7 @@ def threshold(task: Task) -> float:
 
 
 def marked(part, level, side: int):
-    """Logits `[N, 2, H, W]` that mark what lies above, or below, a grey level."""
+    """Logits `[N, 2, H, W]` that mark what lies above, or below, a gray level."""
     far = side * (part.batch()[0][:, 0] - level)
     return torch.stack([-far, far], 1)
 
@@ -246,7 +246,7 @@ def answers(guides: list[dict], found: list[dict]) -> list[dict | None]:
     return [min(c, key=lambda c: c["validation"], default=None) for c in as_cheap_as]
 
 
-def summarise(guides, found, search_row, peer: float, source: str) -> list[dict]:
+def summarize(guides, found, search_row, peer: float, source: str) -> list[dict]:
     """The rows of the ledger."""
     margin, mine = noise([*guides, *found]), answers(guides, found)
     pairs = list(zip(guides, mine, strict=True))
@@ -338,7 +338,7 @@ def main() -> None:
     ]
     facts = [[means(rows, config, ms) for config in group] for group in (guides, mine)]
     source = rows[0]["energy"]
-    result = summarise(*facts, found, threshold(task), source)
+    result = summarize(*facts, found, threshold(task), source)
     for row in result:
         print(f"{row['what']}: {row['measured']} {row['unit']} ({row['note']})")
     command, mode = "python benchmarks/tuner_unet.py", "quick" if quick else "full"

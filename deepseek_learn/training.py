@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .bar import Bar
 from .batching import Indexed, Loaded, batched
-from .catalogue import text
+from .catalog import text
 from .errors import DamagedFileError, check_count
 from .files import whole
 from .machine import multiplies_bfloat16

@@ -2,13 +2,13 @@
 
 import pytest
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from tests.services import chromium_path, need
 
 
 @pytest.fixture(autouse=True)
 def english(monkeypatch):
-    monkeypatch.setattr(catalogue, "_current", "en")
+    monkeypatch.setattr(catalog, "_current", "en")
 
 
 # By module: while it is open, Playwright keeps an event loop running in this thread,

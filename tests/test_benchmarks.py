@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_learn.catalogue import language, set_language
+from deepseek_learn.catalog import language, set_language
 from deepseek_learn.course import write_result
 from deepseek_learn.ledger.results import read_result
 
@@ -90,7 +90,7 @@ def scores(learning, plain=0.5, other=0.6):
 
 
 def test_learning_rows_are_paired_differences_the_ledger_takes(learning, tmp_path):
-    rows = learning.summarise(list(scores(learning)), RATIOS, 5)
+    rows = learning.summarize(list(scores(learning)), RATIOS, 5)
     gains = {row["what"]: row for row in rows}
     gain = gains["solar: sc minus plain at equal time, AUROC"]
     assert gain["measured"] == pytest.approx(10)  # points, the same for each seed
@@ -293,7 +293,7 @@ def test_quality_rows_are_ratios_the_ledger_takes(scripts_path, tmp_path):
     quality = script("dpg_quality")
     languages, pictures = ["tang_lm_0", "tang_lm_1"], ["fashion_net"]
     runs = list(quality_runs(quality, [*languages, *pictures]))
-    rows = {r["what"]: r for r in quality.summarise(runs, languages, pictures)}
+    rows = {r["what"]: r for r in quality.summarize(runs, languages, pictures)}
     torchao = rows["language models: KL of dpg over torchao int4's (group 32)"]
     assert torchao["measured"] == pytest.approx(0.1)
     assert torchao["target"] == pytest.approx(1 / 3)
@@ -315,7 +315,7 @@ def test_memory_ratios_are_taken_within_a_round(scripts_path, tmp_path):
                 for v, t in times.items()
             }
         )
-    rows = memory.summarise(rounds)
+    rows = memory.summarize(rounds)
     place = memory.VARIANTS.index
     faster = next(r for r in rows if "decode against torchao int4" in r["what"])
     expected = (1 + place("torchao int4")) / (1 + place("dpg"))
@@ -379,7 +379,7 @@ def test_unet_rows_follow_the_stated_rule(scripts_path, tmp_path):
         "seconds": 600.0,
         "front": found,
     }
-    rows = unet.summarise(guides, found, search, peer=0.6, source="estimate")
+    rows = unet.summarize(guides, found, search, peer=0.6, source="estimate")
     measured = {row["what"]: row["measured"] for row in rows}
     on_front, as_good, *gains = measured.values()
     assert (on_front, as_good) == (2, 2)
@@ -398,7 +398,7 @@ def test_unet_has_no_answer_where_nothing_is_as_cheap(scripts_path, tmp_path):
     guides = [unet_config(4, 0.4, [0.3, 0.4])]
     found = [unet_config(5, 0.3, [0.1, 0.2])]
     search = {"states": {"complete": 1}, "seconds": 6.0, "front": found}
-    rows = unet.summarise(guides, found, search, peer=0.6, source="rapl")
+    rows = unet.summarize(guides, found, search, peer=0.6, source="rapl")
     assert [row["measured"] for row in rows[:3]] == [1, 0, None]
     assert rows[2]["note"] == "the front had none as cheap"
     write_result("tuner_unet", rows, "run", directory=tmp_path)
@@ -605,7 +605,7 @@ def test_a_searchs_sentence_is_held_against_the_table(explained):
     found = list(explained.of_search(Table(), axes, 8))
     assert all(right for right, _ in found)
     assert found[-1][1].endswith("{'lr': 3, 'width': 1}")
-    assert list(explained.neighbours({"lr": 3, "width": 1}, axes)) == [
+    assert list(explained.neighbors({"lr": 3, "width": 1}, axes)) == [
         {"lr": 2, "width": 1}, {"lr": 4, "width": 1}, {"lr": 3, "width": 2}
     ]  # fmt: skip
 

@@ -122,7 +122,7 @@ def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
     own = dict.fromkeys(NEEDED, 4.0) | {"deepopt": 3.0}
     pace = {"step_ms": [step] * 3, "own_ms": [own] * 3}
     pace["bytes"] = dict.fromkeys(NEEDED, 8.0) | {"deepopt": 2.2, "int8": 1.2}
-    rows = {r["what"]: r for r in bench.summarise(one, {"flights": pace})}
+    rows = {r["what"]: r for r in bench.summarize(one, {"flights": pace})}
     write_result("deepopt", rows.values(), "run", directory=tmp_path / "out")
     what = "flights: DeepOpt, steps to AdamW's loss over AdamW's"
     assert rows[what]["measured"] == pytest.approx(0.4, abs=0.01)

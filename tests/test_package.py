@@ -43,7 +43,7 @@ def test_public_names_resolve_and_others_do_not():
 
 
 def test_arrows_run_downwards():
-    """cli → course → zoo → {attention, training} → {registry, errors, catalogue}."""
+    """cli → course → zoo → {attention, training} → {registry, errors, catalog}."""
     level = {"cli": 5, "__main__": 6, "doctor": 4, "course": 4, "zoo": 3}
     level |= {"named_models": 4}
     level |= {"attention": 2, "training": 2, "optim": 1, "data": 1}

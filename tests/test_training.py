@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import DeepOpt, catalogue, training
+from deepseek_learn import DeepOpt, catalog, training
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.training import Fit, constant, cosine, fit, predict, wsd
 
@@ -53,7 +53,7 @@ def test_reason_is_given_in_both_languages(monkeypatch, stopped, columns):
     assert english.startswith("Stopped after 3 epochs because ")
     assert "0.25" in english  # the last epoch's loss
     assert ("kept epoch 1, metric 0.5000" in english) == ("metric" in columns)
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     assert run.why().startswith("训练 3 轮后停止，因为")
     assert ("保留了第 1 轮" in run.why()) == ("metric" in columns)
 

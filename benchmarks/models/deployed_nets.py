@@ -52,8 +52,8 @@ def u_net_64(trained: bool) -> Net:
     return Net(UNet(width=64, depth=4).eval(), x[:1], list(x.split(1)))
 
 
-class Colour(nn.Module):
-    """Grey pictures for a network that takes three channels."""
+class Color(nn.Module):
+    """Gray pictures for a network that takes three channels."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -67,7 +67,7 @@ def resnet(name: str, trained: bool) -> Net:
     """Trained here on Fashion-MNIST's 28 x 28; timed on the same pictures at 224 x 224."""
     known = zoo.evaluation("fashion_net")
     torch.manual_seed(0)
-    model = Colour(getattr(torchvision.models, name)(num_classes=10))
+    model = Color(getattr(torchvision.models, name)(num_classes=10))
     path = WEIGHTS / f"deployed_{name}.pt"
     if path.exists():
         model.load_state_dict(torch.load(path))

@@ -3,11 +3,11 @@
     python benchmarks/models/digits_table.py [--latency]
 
 Protocol, fixed before the runs. 1,152 small convolutional networks on `data.digits`, a
-full grid: learning rate 1e-4 to 0.3 in 8 values with one ratio between neighbours, batch
+full grid: learning rate 1e-4 to 0.3 in 8 values with one ratio between neighbors, batch
 size 16, 32, 64, width 4, 8, 16, 32, depth 1, 2, 3, optimizer SGD (momentum 0.9) or Adam,
 activation ReLU or tanh. A network is `depth` convolutions of 3 x 3 with `width` channels
 and the activation; the first two are followed by a max pool of 2; then one linear layer.
-No normalisation, no weight decay, no augmentation, a constant learning rate: the error
+No normalization, no weight decay, no augmentation, a constant learning rate: the error
 after an epoch does not depend on how many were planned. 8 epochs over the 1,078 training
 pictures in batches of a random order, what is left over dropped; seed 0 decides the
 initial weights and the orders, the same in every cell. After each epoch: the share of

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_learn import DeepOpt, dpg
-from deepseek_learn.catalogue import set_language
-from deepseek_learn.deploy import Quantiser, guard, to_onnx
+from deepseek_learn.catalog import set_language
+from deepseek_learn.deploy import Quantizer, guard, to_onnx
 from deepseek_learn.deploy.accuracy import AccuracyError
 from deepseek_learn.deploy.runtimes import runner
 from deepseek_learn.optim import tune
@@ -109,15 +109,15 @@ def of_wizard(networks: int) -> Iterator[Statement]:
     for seed in count():
         model = network(seed, parts)
         plant(model, seed)
-        quantiser = Quantiser(to_onnx(model, x[:1]), calibration)
-        guarded = guarded_by(quantiser, metric)
+        quantizer = Quantizer(to_onnx(model, x[:1]), calibration)
+        guarded = guarded_by(quantizer, metric)
         if said == networks:
             return
         if guarded.in_float:
             named = re.search(r"stay in float: (.*?)\. ", guarded.why() + " ")[1]
             spared = tuple(named.split(", "))
             saved = {
-                choice: metric(answer_of(quantiser.int8(in_float=choice)))
+                choice: metric(answer_of(quantizer.int8(in_float=choice)))
                 for choice in combinations(guarded.layers, len(spared))
             }
             right = set(max(saved, key=saved.get)) == set(spared)
@@ -125,10 +125,10 @@ def of_wizard(networks: int) -> Iterator[Statement]:
             said += 1
 
 
-def guarded_by(quantiser: Quantiser, metric):
+def guarded_by(quantizer: Quantizer, metric):
     """What the guard says, also where it refuses what it found."""
     try:
-        return guard(quantiser, metric, 0.1, runner)
+        return guard(quantizer, metric, 0.1, runner)
     except AccuracyError as error:
         return error.guarded
 
@@ -198,7 +198,7 @@ def kind_of(model: nn.Module, parameter: str, head: str) -> str:
 
 
 def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
-    """Is there a better neighbour? Right: as the table of trained networks has it."""
+    """Is there a better neighbor? Right: as the table of trained networks has it."""
     generator = torch.Generator().manual_seed(0)
     for seed in range(searches):
         start = {
@@ -210,8 +210,8 @@ def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
             return table.lookup(settings)["errors"][-1]
 
         found = tune(axes, start, loss, 6 + seed)
-        beside = list(neighbours(found.best, axes))
-        if "no better neighbour" in found.why():
+        beside = list(neighbors(found.best, axes))
+        if "no better neighbor" in found.why():
             right = all(loss(settings) >= found.loss for settings in beside)
         else:
             tried = found.tried.drop(columns="loss").to_dict("records")
@@ -222,7 +222,7 @@ def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
         yield right, f"{seed}: {found.best}"
 
 
-def neighbours(best: dict, axes: dict) -> Iterator[dict]:
+def neighbors(best: dict, axes: dict) -> Iterator[dict]:
     for name, values in axes.items():
         i = values.index(best[name])
         for value in [*values[max(i - 1, 0) : i], *values[i + 1 : i + 2]]:

@@ -150,7 +150,7 @@ def guide_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
     return rows
 
 
-def summarise(bench, paces: dict[str, dict]) -> list[dict]:
+def summarize(bench, paces: dict[str, dict]) -> list[dict]:
     """All rows of the ledger."""
     rows, points, resampled = [], [], []
     for name in bench.tasks:

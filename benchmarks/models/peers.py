@@ -1,6 +1,6 @@
-"""The other ways of quantising, as their libraries do it: peers of the DPG benchmarks.
+"""The other ways of quantizing, as their libraries do it: peers of the DPG benchmarks.
 
-Each `quantise` below takes a float32 model and gives a quantised copy; `weight_bytes`
+Each `quantize` below takes a float32 model and gives a quantized copy; `weight_bytes`
 counts what it keeps for one layer's weight. They are development dependencies only.
 """
 
@@ -44,7 +44,7 @@ def _torchao(model: nn.Module, quantize_, config) -> nn.Module:
 
 
 def torch_int8(model: nn.Module) -> nn.Module:
-    """torch's dynamic int8: int8 weights, int8 activations quantised at each call."""
+    """torch's dynamic int8: int8 weights, int8 activations quantized at each call."""
     from torch.ao.quantization import quantize_dynamic
 
     return quantize_dynamic(copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8)

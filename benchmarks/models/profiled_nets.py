@@ -140,7 +140,7 @@ def efficientnet_lite0_flops(side: int = 224, c_image: int = 3, classes: int = 1
 
 
 def solar_defects_flops(side: int = 288) -> int:
-    """EfficientNet-Lite0 on grey pictures, two classes, and three attention modules."""
+    """EfficientNet-Lite0 on gray pictures, two classes, and three attention modules."""
     total = efficientnet_lite0_flops(side, c_image=1, classes=2)
     for channels, stride in ((40, 8), (112, 16), (320, 32)):
         total += convolution(channels, 1, 9, (side // stride) ** 2)

@@ -88,7 +88,7 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
 def bracket(
     budgets: list[int], target: float, loss_at: Callable[[int], float], first: int
 ) -> tuple[int, int]:
-    """Run budgets until the target lies between two neighbours on the ladder.
+    """Run budgets until the target lies between two neighbors on the ladder.
 
     Starts at `budgets[first]` and goes a step down while the target is reached, else up.
 

@@ -1,4 +1,4 @@
-"""A ResNet's bottleneck: recognised by what it computes, and folded for inference."""
+"""A ResNet's bottleneck: recognized by what it computes, and folded for inference."""
 
 import operator
 from collections import Counter

@@ -35,7 +35,7 @@ def register(
     Args:
         dims: `(2,)` for pictures, `(3,)` for volumes; with `(2, 3)` the module is built
             as `module(channels, dims=...)`, with one of them as `module(channels)`.
-        native_scale: mean factor on the input at initialisation: 0.5 for one sigmoid.
+        native_scale: mean factor on the input at initialization: 0.5 for one sigmoid.
         last: module → its last layers; zeroed, they make its gates constant. Without
             it, the module has no identity start.
 
@@ -70,7 +70,7 @@ def create(
     Args:
         name: one of `names(dims)`, or one you registered with `@attention.register`.
         channels: C of the features `[B, C, H, W]` (`[B, C, D, H, W]` for `dims=3`).
-        scale: mean factor on the input at initialisation: `"unit"` (1), a positive
+        scale: mean factor on the input at initialization: `"unit"` (1), a positive
             number, or `"native"` (as the module's paper has it).
         identity: start as exactly `scale * x`, by zeroing the module's last layers.
 

@@ -64,7 +64,7 @@ def _fold_pairs(model: nn.Module) -> int:
     uses, count = count_uses(certain), 0
     for forward in certain:
         parent = forward.module
-        for conv, norm in _neighbours(forward.graph):
+        for conv, norm in _neighbors(forward.graph):
             norm, layers = _innermost(parent, norm)
             conv_layer = parent.get_submodule(conv)
             once = all(uses[id(m)] == 1 for m in [conv_layer, *layers])
@@ -73,7 +73,7 @@ def _fold_pairs(model: nn.Module) -> int:
     return count
 
 
-def _neighbours(graph: fx.Graph) -> list[tuple[str, str]]:
+def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
     """Names of two modules of which the second, and nothing else, reads the first."""
     return [
         (node.target, user.target)

@@ -63,7 +63,7 @@ class SpatialChannelAttention(nn.Module):
         reduction: the channel gate's bottleneck has `max(channels // reduction, 1)`.
         kernel_size: side of the spatial gate's kernel, odd.
         dims: 2 for pictures, 3 for volumes.
-        scale: mean of the factor on `x` at initialisation. The two gates start near
+        scale: mean of the factor on `x` at initialization. The two gates start near
             0.5 each, so their sum starts near 1: `"unit"` (the default) keeps that, a
             number rescales it by the constant :math:`g`. Compare modules at equal
             scale: measured, most of what one seems to win over another is this factor.

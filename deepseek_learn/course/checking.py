@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalogue import choose, text
+from ..catalog import choose, text
 from ..errors import DeepSeekLearnError
 from . import problems
 from .display import card, inline
@@ -25,7 +25,7 @@ from .problem import Failed, Problem
 from .source_code import is_untouched
 
 MARKS = {"passed": "✓", "failed": "✗", "raised": "!", "not attempted": "…"}
-COLOURS = {
+COLORS = {
     "passed": "#2e9d5b",
     "failed": "#d9534f",
     "raised": "#d9534f",
@@ -79,7 +79,7 @@ class Outcome:
             f"<br><small>{inline(t)}</small>" for t in (self.again, self.note) if t
         ]
         words = f"<b>{html.escape(self.heading)}</b><br>{inline(self.message)}"
-        return card(COLOURS[self.status], words + "".join(small))
+        return card(COLORS[self.status], words + "".join(small))
 
 
 def check(

@@ -1,6 +1,6 @@
 """`hint` and `solution`: help that shows itself, also in the middle of a cell."""
 
-from ..catalogue import choose, text
+from ..catalog import choose, text
 from . import problems
 from .display import Words, show
 from .problem import Problem

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 
-from ..catalogue import choose, set_language, text
+from ..catalog import choose, set_language, text
 from ..errors import DeepSeekLearnError
 from .lessons import lesson
 

@@ -17,7 +17,7 @@ Text = dict[str, str]  # {"en": ..., "zh": ...}
 class Failed(Exception):
     """The learner's answer is wrong.
 
-    `key` names a sentence of the exercise's own words, or of the catalogue, such as
+    `key` names a sentence of the exercise's own words, or of the catalog, such as
     `"expect.value"`.
     """
 

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from .. import __version__
-from ..catalogue import choose, text
+from ..catalog import choose, text
 from ..errors import DamagedFileError
 from ..files import whole
 from ..report import Report

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets
 
-from ..catalogue import choose, text
+from ..catalog import choose, text
 
 # Long enough for a burst of slider events to arrive, too short to be seen.
 SETTLE_S = 0.02

@@ -22,7 +22,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ..catalogue import LANGUAGES, Text
+from ..catalog import LANGUAGES, Text
 
 SECTION = re.compile(r"^## (hint|failed) (\w+)\n", re.MULTILINE)
 

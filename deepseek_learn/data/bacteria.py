@@ -128,5 +128,5 @@ def to_bytes(images: np.ndarray) -> np.ndarray:
     """`[N, H, W]`, each over its median; the 0.1 and 99.9 percentile are 0 and 255."""
     images = images / np.median(images, axis=(1, 2), keepdims=True)
     low, high = np.percentile(images, [0.1, 99.9])
-    grey = np.clip((images - low) / (high - low), 0, 1) * 255
-    return np.round(grey).astype(np.uint8)
+    gray = np.clip((images - low) / (high - low), 0, 1) * 255
+    return np.round(gray).astype(np.uint8)

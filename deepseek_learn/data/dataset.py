@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..catalogue import Text, spoken, text
+from ..catalog import Text, spoken, text
 from ..registry import Registry
 
 datasets = Registry("dataset")
@@ -27,7 +27,7 @@ class DataCard:
     name: str
     title: Text
     origin: Text
-    licence: Text
+    license: Text
     citation: str
     size: Text
     split: Text

@@ -62,7 +62,7 @@ def elpv(split: str = "random", size: int = 300) -> Splits:
     frame = pd.read_csv(
         folder / "labels.csv", sep=r"\s+", names=["file", "probability", "type"]
     )
-    images = np.stack([read_grey(folder / name, size) for name in frame["file"]])
+    images = np.stack([read_gray(folder / name, size) for name in frame["file"]])
     if split == "source":
         parts = source_parts(frame)
     else:
@@ -89,7 +89,7 @@ def source_parts(frame: pd.DataFrame) -> np.ndarray:
 def elpv_sample(size: int = 300) -> ImageDataset:
     """32 of the photographs, 16 a class, drawn from the random split's test part.
 
-    They travel with this package (CC BY-NC-SA 4.0, see their `LICENCE.txt`), so that
+    They travel with this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`), so that
     the tour runs without the dataset package. This is not the first draw: an earlier
     one, from pictures in the test part of both splits, was replaced after the tour had
     missed its target on it (brightness alone ranked those 32 nearly as well as the
@@ -97,11 +97,11 @@ def elpv_sample(size: int = 300) -> ImageDataset:
     """
     folder = files("deepseek_learn.data") / "files" / "elpv_sample"
     frame = pd.DataFrame(json.loads((folder / "labels.json").read_text()))
-    images = np.stack([read_grey(folder / name, size) for name in frame["file"]])
+    images = np.stack([read_gray(folder / name, size) for name in frame["file"]])
     return _dataset(images, frame)
 
 
-def read_grey(path, size: int = 300) -> np.ndarray:
+def read_gray(path, size: int = 300) -> np.ndarray:
     """A picture file as uint8 `[size, size]`."""
     with path.open("rb") as file, Image.open(file) as image:
         image = image.convert("L")

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28 x 28 grey pictures of clothes, a committed subset of the real set."""
+"""Fashion-MNIST: 28 x 28 gray pictures of clothes, a committed subset of the real set."""
 
 from importlib.resources import files
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..catalogue import spoken
+from ..catalog import spoken
 from .dataset import ImageDataset, Splits, datasets, read_card
 
 CLASSES = (

@@ -22,7 +22,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from ..catalogue import spoken
+from ..catalog import spoken
 from ..files import whole
 from .dataset import TextSplits, datasets, read_card, text_splits
 

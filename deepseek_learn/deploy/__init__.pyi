@@ -9,7 +9,7 @@ from .hub import to_onnx as to_onnx
 from .hub import verify as verify
 from .native import BuildError as BuildError
 from .native import EngineError as EngineError
-from .quantise import Quantiser as Quantiser
-from .quantise import Scheme as Scheme
+from .quantize import Quantizer as Quantizer
+from .quantize import Scheme as Scheme
 from .result import Deployment as Deployment
 from .wizard import DeploymentWizard as DeploymentWizard

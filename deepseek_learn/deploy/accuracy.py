@@ -1,7 +1,7 @@
 """The accuracy guard: what INT8 costs on held-out data, and which layers to spare.
 
 A layer's sensitivity is the error of the whole network, on held-out inputs, when that
-layer alone is quantised. The most sensitive layers are left in float, as few as bring the
+layer alone is quantized. The most sensitive layers are left in float, as few as bring the
 loss down to the `aim`; a model that still loses `LIMIT` points is refused.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ..catalogue import text
+from ..catalog import text
 from ..errors import DeepSeekLearnError
 from ..report import Report
-from .quantise import Quantiser
+from .quantize import Quantizer
 from .runtimes import Runner, runner
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
@@ -35,7 +35,7 @@ class Guarded(Report):
         in_float: the layers that were left in float.
         tried: layers in float → `metric`, and `loss` in points.
         errors: layer → its sensitivity; empty where nothing had to be spared.
-        layers: all that could be quantised.
+        layers: all that could be quantized.
         aim: points that may be lost.
     """
 
@@ -125,7 +125,7 @@ class AccuracyError(DeepSeekLearnError):
 
 
 def guard(
-    quantiser: Quantiser,
+    quantizer: Quantizer,
     metric: Metric,
     aim: float = AIM,
     run: Runner = runner,
@@ -152,32 +152,32 @@ def guard(
     """
     check_aim(aim)
     asked: list = []  # the held-out inputs, as the metric gives them
-    whole = float_points(metric, quantiser.proto, run, asked.append)
+    whole = float_points(metric, quantizer.proto, run, asked.append)
     losses: dict[int, float] = {}
     errors: dict[str, float] = {}
 
     def lost(count: int) -> float:
         if count not in losses:
             spared = most_sensitive(errors, count)
-            proto = quantiser.int8(in_float=spared)
+            proto = quantizer.int8(in_float=spared)
             losses[count] = whole - points(metric, proto, run)
         return losses[count]
 
     if lost(0) > aim:
-        errors = quantiser.errors(asked, samples, lambda part: progress(0.8 * part))
-        _search(lost, aim, int(MOST_IN_FLOAT * len(quantiser.layers)))
+        errors = quantizer.errors(asked, samples, lambda part: progress(0.8 * part))
+        _search(lost, aim, int(MOST_IN_FLOAT * len(quantizer.layers)))
     progress(1.0)
     count = _best(losses, aim)
     spared = most_sensitive(errors, count)
     frame = pd.DataFrame({"loss": losses}).sort_index().rename_axis("layers in float")
     frame.insert(0, "metric", whole - frame["loss"])
     found = Guarded(
-        quantiser.int8(in_float=spared),
+        quantizer.int8(in_float=spared),
         whole,
         tuple(spared),
         frame,
         errors,
-        tuple(quantiser.layers),
+        tuple(quantizer.layers),
         aim,
     )
     if found.loss >= LIMIT:
@@ -186,7 +186,7 @@ def guard(
 
 
 def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
-    """The `count` layers whose quantisation changes the answer most."""
+    """The `count` layers whose quantization changes the answer most."""
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
 
 

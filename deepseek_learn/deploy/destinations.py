@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..registry import Registry
 from .kit import FILES, Kit
-from .quantise import Scheme
+from .quantize import Scheme
 from .result import UNVERIFIED, Line
 
 targets = Registry("target")

@@ -85,7 +85,7 @@ def to_onnx(
 
 @contextlib.contextmanager
 def quietly():
-    """The exporter's and the quantiser's advice, warnings and prints are not for users."""
+    """The exporter's and the quantizer's advice, warnings and prints are not for users."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -185,7 +185,7 @@ def describe(proto, facts: dict[str, Sequence[float]]) -> None:
 
 
 def weighted(proto) -> list:
-    """The nodes that multiply by a weight: what is quantised, layer by layer."""
+    """The nodes that multiply by a weight: what is quantized, layer by layer."""
     fixed = {tensor.name for tensor in proto.graph.initializer}
     kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
     return [n for n in proto.graph.node if n.op_type in kinds and fixed & {*n.input}]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import catalogue
+from .. import catalog
 from ..machine import processor
 from . import native
 from .hub import relative_difference
@@ -55,10 +55,10 @@ class Kit:
         own = FILES / self.target
         for path in sorted(own.glob("*.sh")):
             self.script(path.name, path.read_text())
-        self.notes.append((own / f"notes.{catalogue.language()}.md").read_text())
+        self.notes.append((own / f"notes.{catalog.language()}.md").read_text())
 
     def bundle_library(self) -> None:
-        """Copy ONNX Runtime's library with its licence: nothing else is then needed."""
+        """Copy ONNX Runtime's library with its license: nothing else is then needed."""
         lib = self.folder / "lib"
         lib.mkdir()
         shutil.copy(native.library(), lib)
@@ -109,7 +109,7 @@ class Kit:
         return [np.concatenate(each) for each in pieces]
 
     def write_readme(self, deployment: Deployment) -> None:
-        template = (FILES / f"README.{catalogue.language()}.md").read_text()
+        template = (FILES / f"README.{catalog.language()}.md").read_text()
         said = template.format(
             model=deployment.model,
             target=self.target,
@@ -120,7 +120,7 @@ class Kit:
             notes="\n".join(self.notes).strip(),
             table=markdown(deployment.lines),
             machine=f"{processor()}, {platform.system()}",
-            headers=catalogue.text(f"deploy.headers_{self.settings['RUNTIME']}"),
+            headers=catalog.text(f"deploy.headers_{self.settings['RUNTIME']}"),
             tolerance=self.settings["TOLERANCE"],
         )
         (self.folder / "README.md").write_text(said)

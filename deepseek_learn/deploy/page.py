@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets
 
-from ..catalogue import text
+from ..catalog import text
 from ..errors import DeepSeekLearnError
 from .accuracy import AIM
 from .destinations import targets

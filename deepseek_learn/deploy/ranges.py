@@ -49,7 +49,7 @@ def histograms(
     """Of every tensor in `reach`, over all batches.
 
     Args:
-        batches: input name → array, as `quantise.feed` gives them.
+        batches: input name → array, as `quantize.feed` gives them.
         reach: tensor → smallest and largest value.
     """
     from onnx import ValueInfoProto

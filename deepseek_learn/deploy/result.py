@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .accuracy import Guarded
 
@@ -19,7 +19,7 @@ class Line:
     """One line of the report.
 
     Attributes:
-        what: key of its words in the catalogue, `deploy.line_...`.
+        what: key of its words in the catalog, `deploy.line_...`.
         status: `MEASURED` here, `COMPILED` only, or `UNVERIFIED`.
         low, high: smallest and largest of the readings of which `value` is the median.
         source: what it is compared with: "PyTorch", or the name of an .onnx file.
@@ -116,11 +116,11 @@ class Deployment(Report):
         names = [self.source, f"{self.target} {self.precision}"]
         for column, (before, after) in enumerate(pairs.values(), 1):
             values = [self[before], self[after]]
-            colours = ["#9ecae9", "#4c78a8"]
+            colors = ["#9ecae9", "#4c78a8"]
             figure.add_bar(
                 x=names,
                 y=values,
-                marker_color=colours,
+                marker_color=colors,
                 text=[f"{v:.3g}" if v is not None else "" for v in values],
                 row=1,
                 col=column,

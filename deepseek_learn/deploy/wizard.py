@@ -11,14 +11,14 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from ..bar import Bar
-from ..catalogue import text
+from ..catalog import text
 from ..errors import DeepSeekLearnError
 from . import checks, hub, measuring, native
 from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
 from .destinations import Target, targets
 from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
-from .quantise import Quantiser, Scheme, feed, half_precision
+from .quantize import Quantizer, Scheme, feed, half_precision
 from .ranges import rules
 from .result import MEASURED, UNVERIFIED, Deployment, Line
 from .runtimes import runner, runner_for, tensors
@@ -29,7 +29,7 @@ Progress = Callable[[str, float], None]
 
 
 class DeploymentWizard:
-    """Takes a trained model to any target: exported, verified, quantised, guarded, built.
+    """Takes a trained model to any target: exported, verified, quantized, guarded, built.
 
     Args:
         model: is copied as it is now, and never changed; or the path of an .onnx file.
@@ -79,7 +79,7 @@ class DeploymentWizard:
             self.dynamic_batch = dynamic_batch and self.source.free_batch
             checks.no_sequence_axis(sequence_axis)
         self._prepare = checks.preparation(mean, std, tensors(example))
-        self._quantisers: dict[tuple[Scheme, str], Quantiser] = {}
+        self._quantizers: dict[tuple[Scheme, str], Quantizer] = {}
         self._made: dict[tuple, tuple] = {}
 
     def to(
@@ -101,7 +101,7 @@ class DeploymentWizard:
             precision: one that the target offers; by default its first.
             loss: points of the metric that INT8 may lose; 1 or more is always refused.
             ranges: how INT8 takes the ranges of its activations from the calibration:
-                "minmax", "percentile" or "mse" (see `Quantiser`).
+                "minmax", "percentile" or "mse" (see `Quantizer`).
             batch: of the measurement; targets that want a fixed batch get this one.
             overwrite: replace an earlier deployment in `out`.
             progress: True shows a bar; or a function that is called with the step in
@@ -125,7 +125,7 @@ class DeploymentWizard:
                 same = Line("same", MEASURED, self.same, source=self.source.label)
                 tell("build", 0.2)
                 engine, refusal = _engine(goal)
-                tell("quantise", 0.3)
+                tell("quantize", 0.3)
                 made = self._at(goal, precision, loss, ranges, tell)
                 proto, guarded, about_metric = made
                 kit = self._kit(temporary, goal, proto, precision, batch)
@@ -194,13 +194,13 @@ class DeploymentWizard:
         checks.outputs(runner(self.proto)(self.example), self._own_batch())
         return self.source.difference(self.proto, inputs)
 
-    def quantiser(self, scheme: Scheme, ranges: str = "minmax") -> Quantiser:
+    def quantizer(self, scheme: Scheme, ranges: str = "minmax") -> Quantizer:
         """The exported model, calibrated (once) for INT8 of this form."""
         key = scheme, ranges
-        if key not in self._quantisers:
-            made = Quantiser(self.proto, self.calibration or [], scheme, ranges)
-            self._quantisers[key] = made
-        return self._quantisers[key]
+        if key not in self._quantizers:
+            made = Quantizer(self.proto, self.calibration or [], scheme, ranges)
+            self._quantizers[key] = made
+        return self._quantizers[key]
 
     def _checked(self, goal: Target, precision, loss, batch) -> str:
         """The precision to take; refuses before anything is done."""
@@ -224,11 +224,11 @@ class DeploymentWizard:
     def _make(self, goal: Target, precision: str, loss: float, ranges: str, tell):
         if precision == "int8":
             guarded = guard(
-                self.quantiser(goal.scheme, ranges),
+                self.quantizer(goal.scheme, ranges),
                 self.metric,
                 loss,
                 runner_for(goal.runtime, precision),
-                lambda part: tell("quantise", 0.3 + 0.6 * part),
+                lambda part: tell("quantize", 0.3 + 0.6 * part),
             )
             return guarded.proto, guarded
         return (half_precision(self.proto) if precision == "fp16" else self.proto), None

@@ -40,7 +40,7 @@ _LAZY = {
     "load": "storage",
     "output_error": "rounding",
     "pack_matrix": "packed",
-    "quantise": "rounding",
+    "quantize": "rounding",
     "save": "storage",
     "set_precision": "layers",
     "simulate": "compression",

@@ -32,7 +32,7 @@ from .packed import PackedMatrix as PackedMatrix
 from .packed import pack_matrix as pack_matrix
 from .rounding import Codes as Codes
 from .rounding import output_error as output_error
-from .rounding import quantise as quantise
+from .rounding import quantize as quantize
 from .statistics import Statistics as Statistics
 from .storage import drop_refinement as drop_refinement
 from .storage import load as load

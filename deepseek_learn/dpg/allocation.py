@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .calibration import Calibration, check_calibration
 from .criteria import Layer, damage
@@ -105,13 +105,13 @@ class Allocation(Report):
         import plotly.graph_objects as go
 
         shares = self.counts().div(self.counts().sum(axis=1), axis=0)
-        colours = ("#f2e9d8", "#d9c6a0", "#9fc2c9", "#5b9aa8", "#2b6c80", "#12394a")
+        colors = ("#f2e9d8", "#d9c6a0", "#9fc2c9", "#5b9aa8", "#2b6c80", "#12394a")
         figure = go.Figure()
         for bits in shares:
             name = text("dpg.bits", bits=bits)
-            colour = colours[BITS.index(bits)] if bits in BITS else "#000000"
+            color = colors[BITS.index(bits)] if bits in BITS else "#000000"
             figure.add_bar(
-                x=shares.index, y=shares[bits], name=name, marker_color=colour
+                x=shares.index, y=shares[bits], name=name, marker_color=color
             )
         figure.update_yaxes(title=text("dpg.share_of_rows"), tickformat=".0%")
         return figure.update_layout(barmode="stack", template="plotly_white")

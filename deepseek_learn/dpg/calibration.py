@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .batches import check_batches, input_of, scores_of
 from .matrix import Filter, matching_layers, named_layers, tied_layers

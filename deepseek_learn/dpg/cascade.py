@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..catalogue import text
+from ..catalog import text
 from ..errors import DeepSeekLearnError
 from ..report import Report
 from .batches import check_batches, input_of

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bar import Bar
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .allocation import (
     FLOAT,
@@ -41,7 +41,7 @@ from .matrix import (
     weight_matrix,
 )
 from .packed import pack_matrix
-from .rounding import Codes, quantise
+from .rounding import Codes, quantize
 
 ROUNDINGS = ("gptq", "nearest")
 SHOW_BAR_PARAMETERS = 10_000_000
@@ -265,7 +265,7 @@ def simulate(
     for name, layer in _matching(model, allocation, calibration).items():
         kept = allocation.bits[name] == FLOAT
         bits = allocation.bits[name].masked_fill(kept, 8)
-        rounded = _codes(name, layer, allocation, calibration, bits).dequantise()
+        rounded = _codes(name, layer, allocation, calibration, bits).dequantize()
         rounded[kept] = weight_matrix(layer).cpu()[kept]
         with torch.no_grad():
             result.get_submodule(name).weight.copy_(layer_weight(rounded, layer))
@@ -306,7 +306,7 @@ def _matching(model: nn.Module, allocation, calibration) -> dict[str, nn.Module]
 
 def _codes(name: str, layer: nn.Module, allocation, calibration, bits) -> Codes:
     group_size, moment = allocation.group_sizes[name], _second_moment(name, calibration)
-    return quantise(weight_matrix(layer).cpu(), bits, group_size, moment)
+    return quantize(weight_matrix(layer).cpu(), bits, group_size, moment)
 
 
 def _second_moment(name: str, calibration: Calibration | None) -> Tensor | None:

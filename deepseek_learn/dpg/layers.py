@@ -79,7 +79,7 @@ class DPGLinear(DPGLayer):
     @property
     def weight(self) -> Tensor:
         """The weight in use, unpacked at each access, float32 `[N, K]`."""
-        return self.matrix.dequantise()
+        return self.matrix.dequantize()
 
     def plain(self) -> nn.Linear:
         """The float layer with the weight in use, for exporting."""
@@ -105,7 +105,7 @@ class DPGEmbedding(DPGLayer):
     @property
     def weight(self) -> Tensor:
         """The table in use, unpacked at each access, float32 `[N, K]`."""
-        return self.matrix.dequantise()
+        return self.matrix.dequantize()
 
     def plain(self) -> nn.Embedding:
         """The float layer with the table in use, for exporting."""
@@ -163,7 +163,7 @@ class DPGConv(DPGLayer):
     @property
     def weight(self) -> Tensor:
         """The weight in use, unpacked at each access, float32 `[N, C, *kernel]`."""
-        matrix = self.matrix.dequantise()
+        matrix = self.matrix.dequantize()
         shape = (self.out_channels, *self.kernel_size, self.in_channels)
         return matrix.view(shape).movedim(-1, 1)
 

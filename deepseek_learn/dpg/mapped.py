@@ -21,7 +21,7 @@ from ..errors import DamagedFileError
 from ..files import whole
 from .kernels import multiply
 from .packed import PackedMatrix, Segment, pack_matrix
-from .rounding import quantise
+from .rounding import quantize
 
 MAGIC, PAGE = b"deepseek_learn.experts 1\n", mmap.PAGESIZE
 
@@ -46,7 +46,7 @@ def write_experts(
         file.write(b"\0" * PAGE)  # the header's place
         for gate_up, down in experts:
             matrices = [
-                pack_matrix(quantise(weight, bits, group_size), weight)
+                pack_matrix(quantize(weight, bits, group_size), weight)
                 for weight in (gate_up, down)
             ]
             found = [_facts(matrix) for matrix in matrices]

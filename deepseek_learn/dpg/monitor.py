@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .kernels import count_active
 from .matrix import CONVOLUTIONS, Filter, named_layers
@@ -232,7 +232,7 @@ class DynamicParameterGroup:
             return
         name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)
         if name is None:
-            return  # what it normalises is no layer's output
+            return  # what it normalizes is no layer's output
         seen, counted = self._last[name]
         if counted is not None:
             self._add(name, -counted[0], -counted[1])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .matrix import ROWS, pad_columns
 from .planes import WIDTHS, split, step_and_zero, unpack, used_widths
-from .rounding import Codes, quantise
+from .rounding import Codes, quantize
 
 REFINE_BITS = 4
 
@@ -145,7 +145,7 @@ class PackedMatrix(nn.Module):
             self._inverse = self.generation, inverse
         return self._inverse[1]
 
-    def dequantise(self) -> Tensor:
+    def dequantize(self) -> Tensor:
         """The matrix in use, float32 `[N, K]`."""
         shape, place = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=place)
@@ -194,8 +194,8 @@ def pack_matrix(
     order, base = _sorted_rows(codes.bits)
     terms = [(codes, base)]
     if refine:
-        residual = weight.float() - codes.dequantise()
-        rest = quantise(residual, REFINE_BITS, codes.group_size, second_moment)
+        residual = weight.float() - codes.dequantize()
+        rest = quantize(residual, REFINE_BITS, codes.group_size, second_moment)
         terms.append((rest, (Segment("refine", REFINE_BITS, 0, len(order)),)))
     segments = tuple(segment for _, its_own in terms for segment in its_own)
     matrix = PackedMatrix(rows, codes.columns, codes.group_size, segments)

@@ -7,7 +7,7 @@ A row is cut into groups of G weights. A code :math:`q \in [0, 2^b - 1]` stands 
 with a bfloat16 scale s a group. Rounding to nearest errs by at most s/2 inside the
 range. GPTQ (Frantar et al. 2022, arXiv 2210.17323) rounds column by column and spreads
 each column's error over those not yet rounded, so that :math:`\|(W - \hat W) X\|` is
-small instead of :math:`\|W - \hat W\|`. Lesson: `notebooks/basic/03_quantisation.ipynb`.
+small instead of :math:`\|W - \hat W\|`. Lesson: `notebooks/basic/03_quantization.ipynb`.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Codes:
     def group_size(self) -> int:
         return self.codes.shape[1] // len(self.scale)
 
-    def dequantise(self) -> Tensor:
+    def dequantize(self) -> Tensor:
         """The matrix that the codes stand for, float32 `[N, K]`."""
         n, padded = self.codes.shape
         zero = (2.0 ** (self.bits - 1))[:, None, None]
@@ -67,7 +67,7 @@ class Codes:
         return matrix.reshape(n, padded)[:, : self.columns]
 
 
-def quantise(
+def quantize(
     weight: Tensor,
     bits: int | Tensor,
     group_size: int = 64,
@@ -101,7 +101,7 @@ def quantise(
 
 def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> Tensor:
     """E[((w - ŵ)·x)²] of each row, `[N]`: what rounding does to a neuron's output."""
-    difference = weight.float() - codes.dequantise()
+    difference = weight.float() - codes.dequantize()
     if second_moment is None:
         return difference.square().sum(1)
     if second_moment.dim() == 1:  # the inputs are taken to be uncorrelated

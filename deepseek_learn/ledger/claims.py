@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..catalogue import choose, text
+from ..catalog import choose, text
 from ..errors import UnknownNameError
 from ..report import Report
 from . import readings as speed

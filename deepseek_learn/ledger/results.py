@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..catalogue import text
+from ..catalog import text
 from ..errors import DamagedFileError
 from ..files import REPOSITORY, whole
 from ..machine import processor

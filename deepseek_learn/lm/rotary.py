@@ -55,7 +55,7 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor], interleaved: bool = True) -> 
     """Turn the pairs of `x` `[B, T, ..., dim]` by angles of `[B, T, dim/2]`.
 
     Args:
-        interleaved: pairs are neighbours, (0, 1), (2, 3), ...; otherwise i and i + dim/2.
+        interleaved: pairs are neighbors, (0, 1), (2, 3), ...; otherwise i and i + dim/2.
             DeepSeek's attention has the first, the indexer of V3.2 the second: its first
             public demonstration mixed them up, and no shape told.
     """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..catalogue import text
+from ..catalog import text
 from ..errors import DeepSeekLearnError
 from .measured import Measured, measured_median
 

@@ -88,7 +88,7 @@ class Measured:
 def measured_error(wrong: int, n: int) -> Measured:
     """Error rate of a classifier on `n` samples, with Wilson's 95 % interval.
 
-    centre = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
+    center = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
     (1 + z²/n), p = wrong / n. It stays inside 0..1 and is right for small counts, where
     p ± z sqrt(p(1 - p)/n) is not (Wilson, "Probable inference, the law of succession,
     and statistical inference", JASA 22, 1927).
@@ -101,10 +101,10 @@ def measured_error(wrong: int, n: int) -> Measured:
             f"wrong must be between 0 and n, and n at least 1; got {wrong} and {n}."
         )
     z, p = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), wrong / n
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     # at 0 and n the interval ends at p exactly; rounding may miss it by an ulp
-    low, high = min(max(centre - half, 0), p), max(min(centre + half, 1), p)
+    low, high = min(max(center - half, 0), p), max(min(center + half, 1), p)
     return Measured(p, low, high, source=f"{n} samples")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .measured import Measured, measured_median
 
@@ -117,15 +117,15 @@ def _rounds(timed: dict[str, Callable], inputs: tuple, rounds: int, warmup: int)
 
 def _sample(call: Callable, inputs: tuple, calls: int) -> float:
     """Seconds a call, over so many calls."""
-    _synchronise(inputs)
+    _synchronize(inputs)
     start = time.perf_counter()
     for _ in range(calls):
         call(*inputs)
-    _synchronise(inputs)
+    _synchronize(inputs)
     return (time.perf_counter() - start) / calls
 
 
-def _synchronise(inputs: tuple) -> None:
+def _synchronize(inputs: tuple) -> None:
     for device in {x.device for x in inputs if isinstance(x, Tensor)}:
         if device.type != "cpu":
             torch.accelerator.synchronize(device)

@@ -1,4 +1,4 @@
-"""DeepOpt: orthogonalised momentum for matrices, AdamW for the rest, little state."""
+"""DeepOpt: orthogonalized momentum for matrices, AdamW for the rest, little state."""
 
 from .. import lazy
 
@@ -6,7 +6,7 @@ _LAZY = {
     "DeepOpt": "deepopt",
     "Tuned": "protocol",
     "balance": "orthogonal",
-    "orthogonalise": "orthogonal",
+    "orthogonalize": "orthogonal",
     "steps_to": "protocol",
     "tune": "protocol",
 }

@@ -1,10 +1,10 @@
-r"""DeepOpt: orthogonalised momentum for matrices, AdamW for what is no matrix.
+r"""DeepOpt: orthogonalized momentum for matrices, AdamW for what is no matrix.
 
 For a matrix `W` with gradient `G` (a convolution's kernel is seen as `[out, in * k]`):
 
 .. math::
     M &\leftarrow \mu M + (1 - \mu) G, \qquad U = (1 - \mu) G + \mu M \\
-    O &= \mathrm{balance}(\mathrm{orthogonalise}(U)) \\
+    O &= \mathrm{balance}(\mathrm{orthogonalize}(U)) \\
     W &\leftarrow W - \eta \lambda\, W \odot [O \odot W > 0]
                  - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
 

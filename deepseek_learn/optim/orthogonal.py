@@ -24,7 +24,7 @@ TOP = 1.93  # 1.97 less what rounding in bfloat16 may add
 WIDE = 2  # longer over shorter side from which products of the shorter one alone pay
 
 
-def orthogonalise(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     r"""The matrices `[..., m, n]` with their singular values brought to about one.
 
     They are scaled by the norm :math:`(\sum_i s_i^4)^{1/4}`, the root of the Frobenius

@@ -1,7 +1,7 @@
 """Comparing optimizers fairly: each tuned alike, then the steps to one loss.
 
 An untuned rival makes any optimizer look good. So settings are searched the same way for
-all, until the best is *interior*: better than its neighbours on every axis. Then one
+all, until the best is *interior*: better than its neighbors on every axis. Then one
 tuned optimizer's loss is the target, and each other is run at several budgets, a run of
 its own with its own schedule for each: a loss in the middle of a run whose learning rate
 is still high says little. Lesson: `notebooks/basic/06_deepopt.ipynb`.
@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 
 
@@ -27,7 +27,7 @@ class Tuned(Report):
         best: the settings with the least loss.
         loss: that loss.
         tried: one row a configuration, in the order tried: its settings and `loss`.
-        interior: every neighbour of `best` on every axis was tried, and is no better.
+        interior: every neighbor of `best` on every axis was tried, and is no better.
             At the end of an axis there is none: see `edges`.
         edges: the axes at whose end `best` lies; beyond it nothing was tried.
     """
@@ -69,7 +69,7 @@ def tune(
     evaluate: Callable[[dict[str, Any]], float],
     budget: int,
 ) -> Tuned:
-    """Walk along each axis in turn to a better neighbour, until there is none.
+    """Walk along each axis in turn to a better neighbor, until there is none.
 
     Args:
         axes: name → its values in order.
@@ -107,17 +107,17 @@ def tune(
         moved = False
         for name, values in axes.items():
             for direction in (1, -1):
-                while neighbour := _neighbour(best, name, values, direction):
-                    if not loss(neighbour) < loss(best):
+                while neighbor := _neighbor(best, name, values, direction):
+                    if not loss(neighbor) < loss(best):
                         break
-                    best, moved = neighbour, True
+                    best, moved = neighbor, True
     tried = pd.DataFrame([dict(zip(axes, key, strict=True)) for key in losses])
     tried = tried.assign(loss=list(losses.values()))
     edges = [n for n, values in axes.items() if best[n] in (values[0], values[-1])]
     return Tuned(best, loss(best), tried, not left_out, tuple(edges))
 
 
-def _neighbour(settings: dict, name: str, values: Sequence, direction: int):
+def _neighbor(settings: dict, name: str, values: Sequence, direction: int):
     """The settings one step along an axis, None beyond its end."""
     i = list(values).index(settings[name]) + direction
     return settings | {name: values[i]} if 0 <= i < len(values) else None

@@ -1,6 +1,6 @@
 """Which rule updates a parameter: chosen by its shape and by what it does in the model.
 
-A matrix that carries activations from one layer to the next is orthogonalised. An
+A matrix that carries activations from one layer to the next is orthogonalized. An
 embedding is a table of rows, a head's outputs are classes and a norm's weights are
 vectors: for those AdamW is the rule, and no shape tells an embedding from a matrix. So a
 model is asked for its modules, named parameters for their names.
@@ -98,7 +98,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
 def _weight(module: nn.Module) -> Tensor | None:
     """The parameter that is `module.weight`, or from which it is computed.
 
-    Pruned, weight-normed and otherwise parametrised layers make their weight anew at
+    Pruned, weight-normed and otherwise parametrized layers make their weight anew at
     each access; what is trained has another name.
     """
     own = dict(module.named_parameters(recurse=False))
@@ -151,7 +151,7 @@ def _warn_of_bare(entries: list) -> None:
     if any(isinstance(p, Tensor) and p.dim() > 1 for p in entries):
         warnings.warn(
             "DeepOpt got parameters without names: it cannot tell embeddings and the "
-            "head from other matrices, and orthogonalises them all. Give it the model, "
+            "head from other matrices, and orthogonalizes them all. Give it the model, "
             "or model.named_parameters().",
             stacklevel=6,
         )

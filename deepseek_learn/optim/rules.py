@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..machine import multiplies_bfloat16
 from . import moments
-from .orthogonal import balance, orthogonalise
+from .orthogonal import balance, orthogonalize
 from .sharded import local, own_part, whole
 
 RMS = 0.2  # of AdamW's updates, about
@@ -26,7 +26,7 @@ SMALL = 2**19
 LONG = (
     4  # and n / m from which, on a processor, float32's shorter way is the faster one
 )
-BATCH = 2**24  # elements orthogonalised together: bounds the memory in between
+BATCH = 2**24  # elements orthogonalized together: bounds the memory in between
 
 Shape = tuple[int, int, int]  # matrices, m, n
 State = MutableMapping[Tensor, dict[str, Any]]
@@ -35,7 +35,7 @@ State = MutableMapping[Tensor, dict[str, Any]]
 def move_matrices(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    """Orthogonalised momentum; all matrices of one shape are computed together."""
+    """Orthogonalized momentum; all matrices of one shape are computed together."""
     # no more than BATCH at a time; the sort is stable, so it is alike on every process
     batch, size = [], 0
     for p, shape in sorted(parameters, key=lambda pair: tuple(pair[1])):
@@ -111,12 +111,12 @@ def _directions(group, batch, weights, u: list[Tensor], states) -> list[Tensor]:
 
 
 def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
-    """Matrices `[K, m, n]` orthogonalised and balanced, float32, and the new square."""
+    """Matrices `[K, m, n]` orthogonalized and balanced, float32, and the new square."""
     short, long = sorted(u.shape[1:])
     worth = u.is_cuda or (long < LONG * short and short * short * long >= SMALL)
     half = worth and multiplies_bfloat16(u.device)
     dtype = torch.bfloat16 if half else torch.float32
-    return balance(orthogonalise(u, dtype).float(), square, beta2)
+    return balance(orthogonalize(u, dtype).float(), square, beta2)
 
 
 @cache

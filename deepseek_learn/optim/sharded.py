@@ -1,7 +1,7 @@
 """Parameters that are spread over processes (FSDP2): gathered for what needs them whole.
 
 An average and AdamW's update are element by element: each process does its own shard.
-A matrix can be orthogonalised only as a whole, so its update is gathered, computed by
+A matrix can be orthogonalized only as a whole, so its update is gathered, computed by
 every process alike, and each keeps its part.
 """
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..catalogue import text
+from ..catalog import text
 from ..report import Report
 from .memory import MIB
 from .result import Profile
@@ -55,13 +55,13 @@ class Comparison(Report):
         times = times.loc[[path for path in times.index if path in order]]
         figure = go.Figure()
         pairs = zip("ab", self.names, ("#9ecae9", "#4c78a8"), strict=True)
-        for key, name, colour in pairs:
+        for key, name, color in pairs:
             figure.add_bar(
                 y=[path or "(model)" for path in times.index],
                 x=times[key],
                 orientation="h",
                 name=f"{key}: {name}",
-                marker_color=colour,
+                marker_color=color,
             )
         figure.update_yaxes(autorange="reversed")
         figure.update_xaxes(title=text("profiler.metric_latency", unit="ms"))

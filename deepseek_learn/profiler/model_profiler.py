@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bar import Bar
-from ..catalogue import text
+from ..catalog import text
 from ..measure.roof import measure
 from .control_flow import in_python
 from .costs import tensors

@@ -3,7 +3,7 @@
 import html
 from pathlib import Path
 
-from ..catalogue import language, text
+from ..catalog import language, text
 from ..files import whole
 from .result import Profile
 

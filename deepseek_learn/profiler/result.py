@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..catalogue import text
+from ..catalog import text
 from ..measure.roof import Roof
 from ..report import Report
 from .memory import MIB, Memory

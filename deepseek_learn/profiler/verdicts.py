@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..catalogue import text
+from ..catalog import text
 from ..measure.roof import Roof
 
 BOUNDS = ("compute", "memory", "overhead")

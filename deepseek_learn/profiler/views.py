@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..catalogue import text
+from ..catalog import text
 from .verdicts import BOUNDS, judge
 
 # metric → column of the table, unit
@@ -14,7 +14,7 @@ METRICS = {
     "activation": ("alive_mib", "MiB"),
     "latency": ("latency_ms", "ms"),
 }
-COLOURS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
+COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 
 
 def tree(profile, metric: str, kind: str) -> go.Figure:
@@ -51,13 +51,13 @@ def tree(profile, metric: str, kind: str) -> go.Figure:
                 + unit
                 + ", %{percentRoot:.1%}<br>%{customdata}<extra></extra>"
             ),
-            marker={"colors": [_colour(bounds.get(path)) for path in frame.index]},
+            marker={"colors": [_color(bounds.get(path)) for path in frame.index]},
         )
     )
     title = text(f"profiler.metric_{metric}", unit=unit)
     legend = ", ".join(
-        f"<span style='color:{colour}'>■</span> {text(f'profiler.bound_{bound}')}"
-        for bound, colour in COLOURS.items()
+        f"<span style='color:{color}'>■</span> {text(f'profiler.bound_{bound}')}"
+        for bound, color in COLORS.items()
     )
     return figure.update_layout(
         title=f"{title}<br><sup>{legend}</sup>",
@@ -66,9 +66,9 @@ def tree(profile, metric: str, kind: str) -> go.Figure:
     )
 
 
-def _colour(verdict) -> str:
-    """By what bounds the module's own operators; grey where it has none."""
-    return COLOURS[verdict.bound] if verdict else "#d9d9d9"
+def _color(verdict) -> str:
+    """By what bounds the module's own operators; gray where it has none."""
+    return COLORS[verdict.bound] if verdict else "#d9d9d9"
 
 
 def _said(verdict) -> str:
@@ -141,7 +141,7 @@ def roofline(profile) -> go.Figure:
             mode="markers",
             name=text(f"profiler.bound_{bound}"),
             marker={
-                "color": COLOURS[bound],
+                "color": COLORS[bound],
                 "size": [8 + 60 * v.share**0.5 for v in some],
                 "opacity": 0.6,
             },
@@ -185,9 +185,9 @@ def histograms(profile, top: int) -> go.Figure:
     figure = make_subplots(rows, columns, subplot_titles=titles)
     for place, (name, w) in enumerate(shown):
         width = (w["max"] - w["min"]) / len(w["bins"]) or 1
-        centres = [w["min"] + (i + 0.5) * width for i in range(len(w["bins"]))]
+        centers = [w["min"] + (i + 0.5) * width for i in range(len(w["bins"]))]
         figure.add_bar(
-            x=centres, y=w["bins"], width=width, name=name, marker_color="#4c78a8",
+            x=centers, y=w["bins"], width=width, name=name, marker_color="#4c78a8",
             row=place // columns + 1, col=place % columns + 1,
         )  # fmt: skip
     figure.update_annotations(font_size=11)

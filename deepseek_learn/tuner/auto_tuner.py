@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from ..catalogue import text
+from ..catalog import text
 from .counts import check_run
 from .deadline import TimedOut, deadline
 from .ending import Ending
@@ -33,12 +33,12 @@ class AutoTuner:
 
     Args:
         objective: `objective(trial) -> {name: number or Measured}`, with every
-            objective and limit. Further names are notes: kept and shown, not optimised.
+            objective and limit. Further names are notes: kept and shown, not optimized.
             `trial` is the configuration (`trial["lr"]`, `**trial`); `trial.report(epoch,
             error=…, …)` lets a pruner stop it.
         space: name → `[choices]`, `(low, high)` (whole numbers when both are),
             `(low, high, "log")`, or an Optuna distribution.
-        minimise, maximise: the objectives, at least one.
+        minimize, maximize: the objectives, at least one.
         limits: name → upper bound of a returned number. Configurations within the
             limits come first, and only they are on the front.
         sampler: an Optuna sampler; by default `GeneticSampler`. One of your own keeps
@@ -71,7 +71,7 @@ class AutoTuner:
     Attributes:
         study: the Optuna study itself, for its callbacks, dashboard, plots, and ask and
             tell: `trial = tuner.study.ask(tuner.space)`, then `tuner.study.tell(trial,
-            values)` with the objectives as `minimise` and then `maximise` name them.
+            values)` with the objectives as `minimize` and then `maximize` name them.
             Tell limits by `trial.set_constraint(name, value - bound)`; a trial without
             one counts as beyond it.
 
@@ -82,7 +82,7 @@ class AutoTuner:
         StorageError: when the storage cannot be opened or written.
 
     >>> tuner = AutoTuner(objective, {"lr": (1e-4, 1e-1, "log"), "width": [16, 32, 64]},
-    ...     minimise=("error", "latency_ms"))                       # doctest: +SKIP
+    ...     minimize=("error", "latency_ms"))                       # doctest: +SKIP
     >>> study = tuner.run(trials=60)                                # doctest: +SKIP
     >>> study.why(), study.plot(), study.knee().config              # doctest: +SKIP
     """
@@ -91,8 +91,8 @@ class AutoTuner:
         self,
         objective: Callable[[Trial], Mapping[str, Any]],
         space: Mapping[str, Any],
-        minimise: Iterable[str] = (),
-        maximise: Iterable[str] = (),
+        minimize: Iterable[str] = (),
+        maximize: Iterable[str] = (),
         limits: Mapping[str, float] | None = None,
         sampler: "optuna.samplers.BaseSampler | None" = None,
         pruner: Any = None,
@@ -104,7 +104,7 @@ class AutoTuner:
             raise TypeError(f"objective must be a function; got {objective!r}.")
         self.objective, self.pruner = objective, pruner
         self.space = read_space(space)
-        self.goals = read_goals(minimise, maximise, limits, self.space)
+        self.goals = read_goals(minimize, maximize, limits, self.space)
         _check_parts(sampler, pruner, len(self.goals.names))
         self.sampler = sampler or SeededByPlace(_default_sampler, seed)
         kept_in = open_storage(storage)

@@ -2,7 +2,7 @@
 
 A number lies in 0..1 by its value, or by its logarithm where its distribution says so.
 Whole and stepped numbers own cells of equal width (the ends too: the cube's edge is half
-a step beyond them), a category owns a cell of 1/K; `snap` moves a point to the centres
+a step beyond them), a category owns a cell of 1/K; `snap` moves a point to the centers
 of its cells. What a surrogate sees instead (`features`) has one column a category.
 """
 
@@ -70,7 +70,7 @@ class Axis:
         return int(value) if isinstance(self.distribution, IntDistribution) else value
 
     def snap(self, units: np.ndarray) -> np.ndarray:
-        """The centres of the cells in which `units` lie; what is continuous stays."""
+        """The centers of the cells in which `units` lie; what is continuous stays."""
         if not self.categories and self.high == self.low:
             return np.full_like(units, 0.5)
         if self.continuous:

@@ -18,7 +18,7 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             kind = optuna.exceptions.ExperimentalWarning
             warnings.simplefilter("ignore", kind)
-            # it reminds of minimising, which `Study.importances` sees to
+            # it reminds of minimizing, which `Study.importances` sees to
             warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
             yield
     finally:

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from ..catalogue import text
+from ..catalog import text
 from .importance import ENOUGH, FEWEST
 
 # The share of random halves that must agree. With 0.8, tried first, too many sentences
@@ -78,7 +78,7 @@ def _end(study: Any, name: str, other: str) -> Any:
     """The front's best in `name`; among equals the best in `other`."""
 
     def losses(solution: Any) -> list[float]:
-        small = study.goals.minimise
+        small = study.goals.minimize
         return [
             solution.results[n].value * (1 if n in small else -1) for n in (name, other)
         ]

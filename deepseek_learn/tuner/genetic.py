@@ -16,7 +16,7 @@ def select(values: np.ndarray, size: int, rank: np.ndarray | None = None) -> np.
     """Indices of the `size` best: front by front, the last by crowding distance.
 
     Args:
-        values: `[N, M]`, minimised.
+        values: `[N, M]`, minimized.
         rank: `[N]`, when it is not the front's number that should decide.
 
     Returns:

@@ -19,44 +19,44 @@ class Goals:
     """Names of the objectives and limits.
 
     Attributes:
-        minimise, maximise: the objectives, in this order everywhere.
+        minimize, maximize: the objectives, in this order everywhere.
         limits: name → upper bound; a name may be an objective too.
     """
 
-    minimise: tuple[str, ...]
-    maximise: tuple[str, ...]
+    minimize: tuple[str, ...]
+    maximize: tuple[str, ...]
     limits: dict[str, float]
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.minimise + self.maximise
+        return self.minimize + self.maximize
 
     @property
     def directions(self) -> list[str]:
         """As Optuna spells them."""
-        small, large = len(self.minimise), len(self.maximise)
+        small, large = len(self.minimize), len(self.maximize)
         return ["minimize"] * small + ["maximize"] * large
 
     @property
     def signs(self) -> np.ndarray:
-        """float `[M]`: 1 minimised, -1 maximised."""
-        return np.array([1.0] * len(self.minimise) + [-1.0] * len(self.maximise))
+        """float `[M]`: 1 minimized, -1 maximized."""
+        return np.array([1.0] * len(self.minimize) + [-1.0] * len(self.maximize))
 
     def to_dict(self) -> dict[str, Any]:
         """As a storage keeps it; `Goals.of` reads it back."""
-        return {"minimise": [*self.minimise], "maximise": [*self.maximise]} | {
+        return {"minimize": [*self.minimize], "maximize": [*self.maximize]} | {
             "limits": self.limits
         }
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Goals":
-        small, large = tuple(kept["minimise"]), tuple(kept["maximise"])
+        small, large = tuple(kept["minimize"]), tuple(kept["maximize"])
         return cls(small, large, dict(kept["limits"]))
 
 
 def read_goals(
-    minimise: Iterable[str],
-    maximise: Iterable[str],
+    minimize: Iterable[str],
+    maximize: Iterable[str],
     limits: Mapping[str, float] | None,
     hyperparameters: Iterable[str],
 ) -> Goals:
@@ -66,19 +66,19 @@ def read_goals(
         ValueError: for no objective, a name twice, a name that is a hyperparameter's or
             a column's of `Study.to_frame`, or a limit that is no number.
     """
-    for argument, names in (("minimise", minimise), ("maximise", maximise)):
+    for argument, names in (("minimize", minimize), ("maximize", maximize)):
         if isinstance(names, str) or not all(isinstance(n, str) for n in names):
             raise ValueError(f"{argument} must be a tuple of names; got {names!r}.")
     bounds = {name: _bound(name, bound) for name, bound in (limits or {}).items()}
-    goals = Goals(tuple(minimise), tuple(maximise), bounds)
+    goals = Goals(tuple(minimize), tuple(maximize), bounds)
     if not goals.names:
         raise ValueError(
-            "minimise and maximise must name at least one objective; got none."
+            "minimize and maximize must name at least one objective; got none."
         )
     twice = sorted({n for n in goals.names if goals.names.count(n) > 1})
     if twice:
         raise ValueError(
-            f"minimise and maximise must name each objective once; got {twice} twice."
+            f"minimize and maximize must name each objective once; got {twice} twice."
         )
     taken = {*hyperparameters, *RESERVED} & {*goals.names, *goals.limits}
     if taken:
@@ -97,7 +97,7 @@ def read_returned(
     Raises:
         ObjectiveError: when it is not a mapping of names to numbers, or one of the
             objectives or limits is missing. Other names are notes: kept, shown in the
-            table, not optimised; they may not be a hyperparameter's.
+            table, not optimized; they may not be a hyperparameter's.
     """
     wanted = dict.fromkeys((*goals.names, *goals.limits))
     if not isinstance(returned, Mapping):

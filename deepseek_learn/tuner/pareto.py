@@ -1,6 +1,6 @@
 """Several objectives at once: who dominates whom, and how good a front is.
 
-Everything is for minimisation; `points` is float `[N, M]`, one row a trial, one column
+Everything is for minimization; `points` is float `[N, M]`, one row a trial, one column
 an objective. A point dominates another when it is nowhere worse and somewhere better:
 x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m. The points that none dominates are
 the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
@@ -55,7 +55,7 @@ def nondominated_rank(points: ArrayLike) -> np.ndarray:
 def crowding_distance(points: ArrayLike) -> np.ndarray:
     """How much room each point of a front has, float `[N]`; inf at the ends.
 
-    d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbours along
+    d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbors along
     each objective (NSGA-II, section III-B). An objective that is constant adds nothing.
 
     Raises:

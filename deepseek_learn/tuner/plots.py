@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalogue import text
+from ..catalog import text
 
 FRONT, KNEE, OTHER, OUTSIDE = "#1f5fa8", "#d9730d", "#b5b5b5", "#c98a8a"
 PALETTE = ("#1f5fa8", "#d9730d", "#3a8f5c", "#8a5fb0", "#a0522d", "#666666")
@@ -38,7 +38,7 @@ def history(study: Any):
 
 
 def importances(shares: dict[str, dict[str, float]], evaluator: str):
-    """Bars: hyperparameters, one colour an objective."""
+    """Bars: hyperparameters, one color an objective."""
     import plotly.graph_objects as go
 
     total: dict[str, float] = {}
@@ -47,9 +47,9 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str):
             total[name] = total.get(name, 0) + share
     order = sorted(total, key=total.get)  # plotly draws the first at the bottom
     figure = go.Figure()
-    for (objective, of_one), colour in zip(shares.items(), PALETTE * 9, strict=False):
+    for (objective, of_one), color in zip(shares.items(), PALETTE * 9, strict=False):
         values = [of_one.get(name, 0) for name in order]
-        bar = {"marker_color": colour, "orientation": "h", "name": objective}
+        bar = {"marker_color": color, "orientation": "h", "name": objective}
         figure.add_bar(x=values, y=order, **bar)
     label = text("tuner.importance_axis", evaluator=_evaluator(evaluator))
     figure.update_xaxes(title=label, tickformat=".0%", range=[0, 1])
@@ -110,7 +110,7 @@ def _stairs(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     """The border of what the front dominates."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
-    shape = "hv" if names[0] in study.goals.minimise else "vh"
+    shape = "hv" if names[0] in study.goals.minimize else "vh"
     line = {"shape": shape, "color": FRONT, "width": 1}
     skip = {"hoverinfo": "skip", "showlegend": False}
     figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)

@@ -89,7 +89,7 @@ class DominationPruner:
         return self.hopeless(np.multiply([mine, *others], signs))
 
     def hopeless(self, values: np.ndarray) -> bool:
-        """Whether the first of these trials `[N, M]`, minimised, is not worth going on.
+        """Whether the first of these trials `[N, M]`, minimized, is not worth going on.
 
         It stops when its domination count is above the `keep` quantile of all counts.
         """

@@ -33,7 +33,7 @@ class History:
 
     Attributes:
         points: `[N, D]` in the unit cube.
-        losses: `[N, M]`, to be minimised; NaN in the rows of trials that failed.
+        losses: `[N, M]`, to be minimized; NaN in the rows of trials that failed.
         violations: `[N, K]`, at most 0 where a limit is kept; K may be 0.
         pending: `[P, D]`, trials that other workers are at.
     """
@@ -80,7 +80,7 @@ class Models:
     """A Gaussian process for each objective and each limit.
 
     Attributes:
-        losses: `[N, M]` of the history, softened and standardised.
+        losses: `[N, M]` of the history, softened and standardized.
     """
 
     def __init__(self, encoding: Encoding, history: History, logs: list[np.ndarray]):

@@ -117,7 +117,7 @@ class Study(Report):
         return tuple(self.feasible[i] for i in ordered)
 
     def losses(self, solutions: tuple[Solution, ...]) -> np.ndarray:
-        """Their objectives, float `[N, M]`, all to be minimised."""
+        """Their objectives, float `[N, M]`, all to be minimized."""
         names = self.goals.names
         rows = [[s.results[name].value for name in names] for s in solutions]
         return np.array(rows, dtype=float).reshape(-1, len(names)) * self.goals.signs

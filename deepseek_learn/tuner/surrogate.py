@@ -5,7 +5,7 @@ A radial-basis model with fitted widths (kriging). With the Matern kernel of ord
     k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2,
 
 values are thought of as drawn from a normal distribution whose covariance is k, plus
-noise; the lengths l_d, one a hyperparameter, and the noise maximise the likelihood of
+noise; the lengths l_d, one a hyperparameter, and the noise maximize the likelihood of
 the data, held near plain values by a prior, so that ten trials do not mislead them.
 Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
 """
@@ -35,7 +35,7 @@ def soften(values: np.ndarray) -> np.ndarray:
 
 
 class GaussianProcess:
-    """A model of one standardised objective.
+    """A model of one standardized objective.
 
     Args:
         features: `[N, F]`, see `Encoding.features`.

@@ -41,7 +41,7 @@ def history(study: Any) -> pd.Series:
 def box(
     study: Any, reference: Mapping | None = None, ideal: Mapping | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Its corners, ideal and reference, each float `[M]`, to be minimised."""
+    """Its corners, ideal and reference, each float `[M]`, to be minimized."""
     losses = study.losses(study.feasible)
     best, worst = losses.min(0), losses.max(0)
     span = np.where(worst > best, worst / 2 - best / 2, 0.5)  # halves do not overflow

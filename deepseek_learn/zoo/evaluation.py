@@ -54,7 +54,7 @@ class Evaluation:
 def evaluation(name: str) -> Evaluation:
     """The pictures for the model `name`; a compressed sibling has its original's.
 
-    For EfficientNet-Lite0, which was trained on ImageNet, there are no labelled pictures:
+    For EfficientNet-Lite0, which was trained on ImageNet, there are no labeled pictures:
     crops of two photographs calibrate it, and the score on crops of a third, held out and
     tested alike, is how often it agrees with the model in float.
 

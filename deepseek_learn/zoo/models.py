@@ -14,7 +14,7 @@ import pandas as pd
 from torch import nn
 
 from .. import dpg
-from ..catalogue import LANGUAGES, Text, choose, spoken, text
+from ..catalog import LANGUAGES, Text, choose, spoken, text
 from ..errors import UnknownNameError
 from ..registry import Registry
 from .storage import WEIGHTS, check_weights, load_into, read_runs
@@ -47,7 +47,7 @@ class Model:
     input: Text
     output: Text
     data: Text
-    licence: Text
+    license: Text
     command: Text
     limits: Text
     shape: tuple[int, ...]
@@ -155,7 +155,7 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
     """The model `name` in evaluation mode, with its trained weights.
 
     Args:
-        pretrained: False gives the same network, newly initialised, in training mode.
+        pretrained: False gives the same network, newly initialized, in training mode.
 
     Raises:
         UnknownNameError: naming the models there are.

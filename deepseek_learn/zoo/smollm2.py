@@ -222,7 +222,7 @@ def _config(reader) -> Config:
 def _weights(reader, config: Config) -> dict[str, Tensor]:
     """The file's tensors in float32, under our names.
 
-    Its rows of queries and keys are in the order that makes rotary pairs neighbours.
+    Its rows of queries and keys are in the order that makes rotary pairs neighbors.
     """
     from gguf.quants import dequantize
 

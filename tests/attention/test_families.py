@@ -45,7 +45,7 @@ class UNet(nn.Module):
         return self.out(self.merge(torch.cat([a, b], 1)))
 
 
-def randomise_norms(model: nn.Module) -> nn.Module:
+def randomize_norms(model: nn.Module) -> nn.Module:
     """Batch statistics that folding must get right."""
     for m in model.modules():
         if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)):
@@ -171,7 +171,7 @@ def test_project_and_excite_adds_the_means_along_each_axis():
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", attention.names())
 def test_attach_with_identity_changes_nothing(backbone, name):
-    model = randomise_norms(BACKBONES[backbone]())
+    model = randomize_norms(BACKBONES[backbone]())
     x = picture(model)
     before, count = model(x), len(model.state_dict())
     attach(model, name, identity=True)
@@ -185,7 +185,7 @@ def test_fold_is_exact(backbone, name):
     model = BACKBONES[backbone]()
     if name:
         attach(model, name)
-    model = randomise_norms(model)
+    model = randomize_norms(model)
     x = picture(model)
     folded = fold(model)
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -219,7 +219,7 @@ class Bottleneck3d(nn.Module):
 
 def test_fold_is_exact_in_3d_and_reads_the_narrow_tensor():
     model = nn.Sequential(Bottleneck3d(), Bottleneck3d())
-    model = randomise_norms(attach(model, "sc", where="residual"))
+    model = randomize_norms(attach(model, "sc", where="residual"))
     folded = fold(model)
     x = torch.randn(2, 16, 4, 5, 6, dtype=torch.float64)
     with torch.inference_mode():

@@ -14,7 +14,7 @@ from deepseek_learn.attention.bottleneck import FoldedBottleneck, NarrowGates
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def randomise(model: nn.Module) -> nn.Module:
+def randomize(model: nn.Module) -> nn.Module:
     """Statistics and weights that hide nothing (zeroed last norms would)."""
     torch.manual_seed(0)
     for m in model.modules():
@@ -33,7 +33,7 @@ def count(model: nn.Module, kind) -> int:
 
 def assert_exact(model: nn.Module, x: torch.Tensor | None = None) -> nn.Module:
     """`fold(model)` equals `model` in float64; returns it."""
-    randomise(model)
+    randomize(model)
     x = torch.randn(2, 3, 64, 64) if x is None else x
     x = x.double()
     folded = fold(model)
@@ -53,7 +53,7 @@ def with_attention(build, name="sc"):
     return lambda: attach(build(), name)
 
 
-# network → how many of its blocks are recognised as bottlenecks
+# network → how many of its blocks are recognized as bottlenecks
 NETWORKS = {
     "seresnet50 + sc": (with_attention(create("seresnet50")), 0),
     "ecaresnet26t + sc": (with_attention(create("ecaresnet26t")), 0),
@@ -91,7 +91,7 @@ def test_gates_are_read_early_in_every_bottleneck_of_a_resnet():
 
 def test_a_network_without_batch_norm_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match="ResNet has nothing to fold"):
-        fold(randomise(create("resnet50_gn")()))
+        fold(randomize(create("resnet50_gn")()))
 
 
 def test_a_traced_network():
@@ -454,7 +454,7 @@ def test_a_layer_that_an_outer_module_also_runs():
 
 
 def test_folding_leaves_the_model_as_it_was():
-    model = randomise(nn.Sequential(Block()))
+    model = randomize(nn.Sequential(Block()))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fold(model)
     assert type(model[0]) is Block

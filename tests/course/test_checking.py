@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deepseek_learn import catalogue, course
+from deepseek_learn import catalog, course
 from deepseek_learn.course import checking, problems
 from deepseek_learn.course.problem import define
 from deepseek_learn.course.source_code import is_untouched
@@ -218,7 +218,7 @@ def test_broken_check_is_not_blamed_on_the_learner(monkeypatch):
         course.check(ID, lambda taps: 1, seed=7)
 
 
-def test_html_is_escaped_and_leaves_colours_to_the_theme():
+def test_html_is_escaped_and_leaves_colors_to_the_theme():
     shown = check("def shift_sum(taps): raise ValueError('<b>')")._repr_html_()
     assert "&lt;b&gt;" in shown
     assert "background" not in shown
@@ -232,5 +232,5 @@ def test_code_in_a_message_is_shown_as_code():
 
 
 def test_chinese():
-    catalogue.set_language("zh")
+    catalog.set_language("zh")
     assert "通过" in repr(check(problems.get(ID).solution))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from deepseek_learn.course import checking, expect, problems
 from deepseek_learn.course.expect import AnswerRaised
 from deepseek_learn.course.problem import Failed, define
@@ -21,7 +21,7 @@ def check(id, source):
 def refused(call, *arguments):
     with pytest.raises(Failed) as found:
         call(*arguments)
-    return catalogue.text(found.value.key, **found.value.values)
+    return catalog.text(found.value.key, **found.value.values)
 
 
 @pytest.mark.parametrize(

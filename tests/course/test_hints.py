@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from deepseek_learn import catalogue, course
+from deepseek_learn import catalog, course
 from deepseek_learn.course import display, problems
 from deepseek_learn.course.problem import define
 from deepseek_learn.errors import UnknownNameError
@@ -82,7 +82,7 @@ def test_what_resembles_no_name_gets_no_guess(name):
 
 
 def test_chinese(shown):
-    catalogue.set_language("zh")
+    catalog.set_language("zh")
     assert shown(course.hint, ID).startswith("提示 1/2")
 
 

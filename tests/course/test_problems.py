@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.catalogue import LANGUAGES, messages
+from deepseek_learn.catalog import LANGUAGES, messages
 from deepseek_learn.course import checking, problems
 from deepseek_learn.course.lessons import STAGES, lessons
 from deepseek_learn.course.problem import Failed, Problem, define
@@ -26,7 +26,7 @@ from deepseek_learn.course.problems.practical_02_deploy.deploy_your_own import (
     check as deploy_your_own,
 )
 from deepseek_learn.errors import UnknownNameError
-from tests.test_catalogue import placeholders
+from tests.test_catalog import placeholders
 
 ALL = problems.load()
 

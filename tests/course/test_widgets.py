@@ -8,7 +8,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from deepseek_learn.course import Explore, widgets
 
 matplotlib.use("Agg")
@@ -77,7 +77,7 @@ def test_kinds_of_sliders():
 
 
 def test_labels_follow_the_language():
-    catalogue.set_language("zh")
+    catalog.set_language("zh")
     words = {"t": {"en": "temperature", "zh": "温度"}}
     explore = Explore(draw, labels=words, t=(0, 3, 1), top_k=(1, 3, 1))
     assert explore.sliders["t"].description == "温度"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deepseek_learn import catalogue, data
+from deepseek_learn import catalog, data
 from deepseek_learn.data.bacteria import SIZE, SOURCES, cut, make
 
 PARTS = ("train", "validation", "test")
@@ -97,7 +97,7 @@ def test_the_card_speaks_both_languages(splits, monkeypatch):
     card = splits.card
     assert all(getattr(card, field) for field in vars(card))
     assert "MIT" in card._repr_html_()
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     chinese = data.load("bacteria").card
     assert chinese.title != card.title
     assert len(chinese.traps) == len(card.traps)

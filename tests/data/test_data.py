@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepseek_learn import catalogue, data
+from deepseek_learn import catalog, data
 from deepseek_learn.data.elpv import RUNS, source_parts
 from deepseek_learn.errors import MissingPackageError, UnknownNameError
 
@@ -55,14 +55,14 @@ def test_items_are_in_0_to_1(splits):
 def test_the_card_is_complete(splits):
     card = splits.card
     assert all(getattr(card, field) for field in vars(card))
-    assert card.licence in card._repr_html_()
+    assert card.license in card._repr_html_()
 
 
 def test_the_card_speaks_chinese(monkeypatch):
     english = data.load("elpv", size=32).card
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     card = data.load("elpv", size=32).card
-    assert card.licence == "CC BY-NC-SA 4.0（照片，以及用照片训练出的权重）"
+    assert card.license == "CC BY-NC-SA 4.0（照片，以及用照片训练出的权重）"
     assert len(card.traps) == len(english.traps)
     assert all(isinstance(trap, str) for trap in card.traps)
     shown = card.to_frame()[""]

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from deepseek_learn import catalogue, cli, data
+from deepseek_learn import catalog, cli, data
 from deepseek_learn.data.tang_poems import VERSE, make
 
 PARTS = ("train", "validation", "test")
@@ -65,12 +65,12 @@ def test_frame_counts_what_is_there(splits):
 
 def test_the_card_states_the_size_in_both_languages(splits, monkeypatch):
     english, total = splits.card, splits.to_frame().sum()
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     chinese = data.tang_poems().card
     for card in (english, chinese):
         assert all(getattr(card, field) for field in vars(card))
         assert all(f"{total[c]:,}" in card.size for c in total.index)
-    assert english.licence == "MIT, Copyright 2016 JackeyGao"
+    assert english.license == "MIT, Copyright 2016 JackeyGao"
     assert len(chinese.traps) == len(english.traps)
     assert all(re.search(r"[\u4e00-\u9fff]", trap) for trap in chinese.traps)
     assert "唐诗子集" in chinese._repr_html_()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.deploy import AccuracyError, Quantiser, guard, to_onnx
+from deepseek_learn.deploy import AccuracyError, Quantizer, guard, to_onnx
 from deepseek_learn.deploy.accuracy import LIMIT, most_sensitive, points
 
 
@@ -41,7 +41,7 @@ def guarded(depth: int, hurt: set[int], **options):
     def metric(predict):
         return 100 * (predict(x).argmax(1) == truth).float().mean().item()
 
-    return guard(Quantiser(to_onnx(model, x), [x]), metric, **options), metric
+    return guard(Quantizer(to_onnx(model, x), [x]), metric, **options), metric
 
 
 def test_where_nothing_is_lost_nothing_is_spared():
@@ -80,7 +80,7 @@ def test_a_model_that_loses_a_point_is_refused_with_the_table():
 
 
 class Fake:
-    """A quantiser of ten layers whose model is what was left in float."""
+    """A quantizer of ten layers whose model is what was left in float."""
 
     layers = tuple("abcdefghij")
     proto = frozenset(layers)

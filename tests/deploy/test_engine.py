@@ -155,7 +155,7 @@ def test_every_type_and_several_inputs_and_outputs(engine, tmp_path):
 
 @pytest.mark.parametrize("kind", ["png", "bmp", "ppm", "jpg"])
 @pytest.mark.parametrize("size", [(8, 6), (16, 12), (5, 11)])
-def test_a_picture_is_resized_and_normalised(engine, tmp_path, kind, size):
+def test_a_picture_is_resized_and_normalized(engine, tmp_path, kind, size):
     mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
     facts = {"mean": "0.4,0.5,0.6", "std": "0.2,0.3,0.4"}
     file = saved(tmp_path, Picture(), torch.rand(2, 3, 6, 8), **facts)
@@ -172,7 +172,7 @@ def test_a_picture_is_resized_and_normalised(engine, tmp_path, kind, size):
     assert np.abs(y - x.numpy()).max() < (0.06 if kind == "jpg" else 1e-5)
 
 
-def test_a_colour_picture_for_a_grey_model(engine, tmp_path):
+def test_a_color_picture_for_a_gray_model(engine, tmp_path):
     file = saved(tmp_path, Mean(), torch.rand(2, 1, 4, 4))
     Image.new("RGB", (4, 4), (255, 0, 51)).save(tmp_path / "p.png")
     answer = run(engine, file, "--input", tmp_path / "p.png")

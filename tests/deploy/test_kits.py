@@ -182,7 +182,7 @@ def test_the_advice_about_headers_can_be_followed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_kit_says_where_the_headers_come_from(language, runtime):
-    from deepseek_learn.catalogue import text
+    from deepseek_learn.catalog import text
 
     words = text(f"deploy.headers_{runtime}", language)
     names = ["pip install openvino"]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from deepseek_learn.deploy import AccuracyError, Guarded, targets
 from deepseek_learn.deploy.page import WizardPage
 
@@ -86,5 +86,5 @@ def test_where_no_kernel_answers_it_is_a_table_in_either_language(monkeypatch):
     shown = page()._repr_mimebundle_()["text/html"]
     assert "<td>Where to?</td><td>cpp-cpu</td>" in shown
     assert "<td>Into which folder?</td><td>there</td>" in shown
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     assert "部署到哪里？" in page()._repr_mimebundle_()["text/html"]

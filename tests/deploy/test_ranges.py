@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.deploy import Quantiser, Scheme, to_onnx
-from deepseek_learn.deploy.quantise import normalised_error
+from deepseek_learn.deploy import Quantizer, Scheme, to_onnx
+from deepseek_learn.deploy.quantize import normalized_error
 from deepseek_learn.deploy.ranges import (
     BINS,
     PERCENTILE,
@@ -129,8 +129,8 @@ def test_one_outlier_costs_all_values_their_steps_only_with_minmax(scheme, rule,
     with torch.no_grad():
         wanted = [[model(usual).numpy()]]
     errors = {
-        name: normalised_error(
-            [runner(Quantiser(proto, x.split(500), scheme, name).int8())(usual)], wanted
+        name: normalized_error(
+            [runner(Quantizer(proto, x.split(500), scheme, name).int8())(usual)], wanted
         )
         for name in ("minmax", rule)
     }
@@ -141,7 +141,7 @@ def test_one_outlier_costs_all_values_their_steps_only_with_minmax(scheme, rule,
 def test_unknown_ranges_are_named():
     _, x, proto = outliers()
     with pytest.raises(UnknownNameError, match="known are: minmax, mse, percentile"):
-        Quantiser(proto, [x], ranges="entropy")
+        Quantizer(proto, [x], ranges="entropy")
 
 
 class Halves(nn.Module):
@@ -158,7 +158,7 @@ class Halves(nn.Module):
 @pytest.mark.parametrize("rule", ["percentile", "mse"])
 def test_constant_activations_and_inputs(rule):
     model, x = Halves().eval(), torch.randn(64, 4)
-    small = Quantiser(to_onnx(model, x), [x], ranges=rule).int8()
+    small = Quantizer(to_onnx(model, x), [x], ranges=rule).int8()
     with torch.no_grad():
         wanted = [[model(x).numpy()]]
-    assert normalised_error([runner(small)(x)], wanted) < 1e-2
+    assert normalized_error([runner(small)(x)], wanted) < 1e-2

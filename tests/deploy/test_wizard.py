@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from deepseek_learn import DeploymentWizard, catalogue, cli, zoo
+from deepseek_learn import DeploymentWizard, catalog, cli, zoo
 from deepseek_learn.deploy import destinations, kit, native, target, targets
 from deepseek_learn.deploy.result import COMPILED, MEASURED, UNVERIFIED
 from deepseek_learn.deploy.runtimes import runner
@@ -319,7 +319,7 @@ def test_a_target_of_ones_own(fashion, tmp_path):
 
 
 def test_in_chinese(fashion, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     done = fashion.to("amd-mi300", tmp_path / "zh", progress=False)
     readme = (done.folder / "README.md").read_text()
     assert "未验证" in readme
@@ -663,7 +663,7 @@ def test_the_scripts_mind_no_cdpath(deployed):
     assert said.returncode == 0, said.stderr
 
 
-def test_nothing_to_quantise(tmp_path):
+def test_nothing_to_quantize(tmp_path):
     made = DeploymentWizard(nn.ReLU(), torch.rand(3, 4), [torch.rand(3, 4)], points)
     with pytest.raises(ValueError, match="no layer with a weight that could be INT8"):
         made.to("cpp-cpu", tmp_path / "out", progress=False)

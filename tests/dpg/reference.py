@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from deepseek_learn.dpg import PackedMatrix, pack_matrix, quantise
+from deepseek_learn.dpg import PackedMatrix, pack_matrix, quantize
 from deepseek_learn.dpg.rounding import BITS
 
 FLOAT32, FLOAT16, BFLOAT16 = 2.0**-24, 2.0**-11, 2.0**-8  # unit roundoff
@@ -22,7 +22,7 @@ def packed(
     weight = torch.randn(rows, columns, generator=generator)
     weight *= torch.rand(rows, 1, generator=generator) + 0.1
     given = bits or torch.tensor(BITS)[torch.arange(rows) % len(BITS)]
-    return pack_matrix(quantise(weight, given, group_size), weight, refine), weight
+    return pack_matrix(quantize(weight, given, group_size), weight, refine), weight
 
 
 def inputs(rows: int, columns: int, seed: int = 1) -> Tensor:
@@ -32,7 +32,7 @@ def inputs(rows: int, columns: int, seed: int = 1) -> Tensor:
 
 def product(matrix: PackedMatrix, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """`[M, K]` x `[N, K]` → float64 `[M, N]`."""
-    y = x.double() @ matrix.dequantise().double().T
+    y = x.double() @ matrix.dequantize().double().T
     return y if bias is None else y + bias.double()
 
 
@@ -49,7 +49,7 @@ def bound(name: str, matrix: PackedMatrix, x: Tensor, bias=None) -> Tensor:
         error = error + 4 * BFLOAT16 * size
     if name == "cpp":  # activations in steps of max |x| / 127
         step = x.amax(1, keepdim=True) / 127
-        error = error + step / 2 * matrix.dequantise().double().abs().sum(1)
+        error = error + step / 2 * matrix.dequantize().double().abs().sum(1)
     return error
 
 

@@ -5,7 +5,7 @@ import html
 import plotly.graph_objects as go
 from plotly.utils import PlotlyJSONEncoder
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from deepseek_learn.report import Report
 
 
@@ -15,7 +15,7 @@ def chinese(said: str) -> bool:
 
 def check_report(report: Report, language: str) -> None:
     """Sentence, table, picture and page of `report`, made while `language` was set."""
-    assert catalogue.language() == language
+    assert catalog.language() == language
     said = report.why()
     assert said == str(report)
     assert chinese(said) == (language == "zh")

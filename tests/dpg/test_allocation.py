@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import catalogue, dpg
+from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg import Layer, criteria
 from deepseek_learn.dpg.allocation import FLOAT, check_budget, check_group_size
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
@@ -420,7 +420,7 @@ def test_a_model_with_nothing_to_compress(model):
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("kind", ["allocate", "uniform", "groups"])
 def test_allocation_report(kind, language):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     model, calibration = made("net")
     allocation = {
         "allocate": lambda: dpg.allocate(model, calibration, 4),

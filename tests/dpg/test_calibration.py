@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepseek_learn import catalogue, dpg
+from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg.batches import input_of
 from deepseek_learn.dpg.calibration import check_calibration, drawn_labels
 from deepseek_learn.dpg.matrix import input_rows, named_layers, output_rows
@@ -533,7 +533,7 @@ def test_the_statistics_of_another_model_are_refused():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_calibration_report(language):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     calibration = dpg.calibrate(net(), [pictures(12)])
     check_report(calibration, language)
     frame = calibration.to_frame()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import catalogue, dpg
+from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg import CascadeError, DPGLinear, FrozenModelError, pack_matrix
 from deepseek_learn.dpg.cascade import margins, refine
 from deepseek_learn.dpg.layers import packed_layers
@@ -122,7 +122,7 @@ class Toy(nn.Module):
     def __init__(self):
         super().__init__()
         eye = torch.eye(32)
-        self.layer = DPGLinear(pack_matrix(dpg.quantise(eye, 4), eye, True), None)
+        self.layer = DPGLinear(pack_matrix(dpg.quantize(eye, 4), eye, True), None)
 
     def forward(self, x):
         return x[:, 3:6] if self.layer.matrix.refined else x[:, :3]
@@ -294,7 +294,7 @@ def test_refine_terms_of_all_layers_are_switched():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_threshold_report(language):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     found = dpg.Cascade(small()).calibrate([features(200)], 0.95)
     check_report(found, language)
     assert found.to_frame()["value"].to_dict() == vars(found)

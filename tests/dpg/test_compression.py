@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torch.nn.utils import prune
 
-from deepseek_learn import catalogue, dpg, zoo
+from deepseek_learn import catalog, dpg, zoo
 from deepseek_learn.dpg import FrozenModelError, compression
 from deepseek_learn.dpg.layers import DPGLayer, packed_layers
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
@@ -84,8 +84,8 @@ def test_without_a_calibration_weights_are_rounded_to_nearest():
     small = dpg.convert(model, dpg.uniform(model, 5, 32))
     for name, packed in packed_layers(small).items():
         weight = weight_matrix(named_layers(model)[name])
-        wanted = dpg.quantise(weight, 5, 32).dequantise()
-        assert torch.equal(packed.matrix.dequantise(), wanted)
+        wanted = dpg.quantize(weight, 5, 32).dequantize()
+        assert torch.equal(packed.matrix.dequantize(), wanted)
 
 
 def test_calibrated_rounding_is_used_where_there_is_a_calibration():
@@ -266,10 +266,10 @@ def test_rounding_to_nearest_takes_no_correlations(monkeypatch):
     for name, packed in packed_layers(small).items():
         weight = weight_matrix(named_layers(model)[name])
         diagonal = calibration.layers[name].second_moment
-        codes = dpg.quantise(weight, allocation.bits[name], 64, diagonal)
+        codes = dpg.quantize(weight, allocation.bits[name], 64, diagonal)
         group = allocation.group_sizes[name]
-        codes = dpg.quantise(weight, allocation.bits[name], group, diagonal)
-        assert torch.equal(packed.matrix.dequantise(), codes.dequantise())
+        codes = dpg.quantize(weight, allocation.bits[name], group, diagonal)
+        assert torch.equal(packed.matrix.dequantize(), codes.dequantize())
     lost = [
         (dpg.compress(model, [x], bits=3, rounding=r).model(x) - model(x)).norm()
         for r in ("gptq", "nearest")
@@ -510,7 +510,7 @@ def test_a_stack_of_transformer_layers():
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", ["mlp", "net", "tied"])
 def test_compression_report(name, language):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     build, inputs = NETWORKS[name]
     model = build()
     result = dpg.compress(model, [inputs(12)])

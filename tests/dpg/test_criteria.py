@@ -172,8 +172,8 @@ def test_answers_that_are_no_damage(own, bad, levels):
 
 
 def test_an_error_inside_a_criterion_is_the_learners(own):
-    own(lambda layer: layer.colour)
-    with pytest.raises(AttributeError, match="colour"):
+    own(lambda layer: layer.color)
+    with pytest.raises(AttributeError, match="color"):
         damage("own", layer())
 
 

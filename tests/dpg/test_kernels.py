@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_learn import catalogue, dpg
+from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg import kernels
 from deepseek_learn.dpg.kernels import multiply
 from deepseek_learn.dpg.rounding import BITS
@@ -67,7 +67,7 @@ def test_each_weight_alone(name, bits):
     matrix, _ = packed(bits=bits, group_size=64)
     for matrix.max_bits in (2, 4, 8):
         y = multiply(matrix, torch.eye(70), None).T
-        weight = matrix.dequantise()
+        weight = matrix.dequantize()
         step = torch.full((38, 128), torch.inf)
         for part in matrix.parts():
             scale = (part.scale.float() * part.step).T.repeat_interleave(64, 1)
@@ -85,7 +85,7 @@ def test_a_row_does_not_depend_on_the_others(name):
         alone = multiply(matrix, x[i : i + 1], None)[0]
         slack = bound("torch", matrix, x)[i]  # sums may be taken in another order
         assert ((together[i] - alone).double().abs() <= 2 * slack).all()
-    x[3] = 1e6  # a large neighbour
+    x[3] = 1e6  # a large neighbor
     changed = multiply(matrix, x, None)
     others = [i for i in range(20) if i != 3]
     torch.testing.assert_close(changed[others], together[others], rtol=1e-6, atol=1e-6)
@@ -149,7 +149,7 @@ def test_backends_agree_on_a_whole_network(name):
     # the first layer's error passes through the second, which adds its own
     first, second = (small[i].matrix for i in (0, 3))
     hidden = small[0](x)
-    passed = bound(name, first, x, small[0].bias) @ second.dequantise().double().abs().T
+    passed = bound(name, first, x, small[0].bias) @ second.dequantize().double().abs().T
     slack = 3 * (passed + bound(name, second, hidden.relu(), small[3].bias))
     assert ((y - exact).double().abs() <= slack).all()
 
@@ -227,7 +227,7 @@ def test_other_devices():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_reason_is_said_in_the_language_in_use(language, name):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     assert chinese(dpg.backend().reason) == (language == "zh")
     with dpg.use_backend(None):
         assert chinese(dpg.backend().reason) == (language == "zh")

@@ -31,7 +31,7 @@ def routed(tokens=20, count=COUNT):
 
 
 def rounded(gate_up, down):
-    return [dpg.quantise(weight, 4, 64).dequantise() for weight in (gate_up, down)]
+    return [dpg.quantize(weight, 4, 64).dequantize() for weight in (gate_up, down)]
 
 
 def test_answers_are_those_of_the_rounded_experts(path):

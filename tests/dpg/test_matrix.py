@@ -134,7 +134,7 @@ LEFT = {
     "bilinear": nn.Bilinear(2, 3, 4),
     "lazy": nn.LazyLinear(3),
     "subclass": type("Mine", (nn.Linear,), {})(3, 2),
-    "parametrised": parametrizations.weight_norm(nn.Linear(3, 2)),
+    "parametrized": parametrizations.weight_norm(nn.Linear(3, 2)),
     # its weight is computed anew by a hook before each call
     "pruned": prune.l1_unstructured(nn.Linear(3, 2), "weight", 0.5),
     "norm": nn.BatchNorm2d(3),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import catalogue, dpg, zoo
+from deepseek_learn import catalog, dpg, zoo
 from deepseek_learn.dpg.monitor import GROUPS, active
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import features, mlp, net, pictures, resnet, twice
@@ -374,7 +374,7 @@ def test_models_that_it_cannot_watch():
 @pytest.mark.parametrize("ratio", [None, 0.3])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_groups_report(language, ratio):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     model = mlp()
     with Monitor(model, core_ratio=ratio) as watch:
         model(features(60))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepseek_learn import dpg
-from deepseek_learn.dpg import pack_matrix, quantise
+from deepseek_learn.dpg import pack_matrix, quantize
 from deepseek_learn.dpg.matrix import pad_columns
 from deepseek_learn.dpg.packed import PackedMatrix, pad_input
 from deepseek_learn.dpg.planes import used_widths
@@ -24,14 +24,14 @@ SHAPES = [(37, 70), (16, 32), (5, 33), (1, 1), (64, 128)]
 def rounded(rows, columns, bits=None):
     weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
     given = bits or torch.tensor(BITS)[torch.arange(rows) % len(BITS)]
-    return quantise(weight, given, 32), weight
+    return quantize(weight, given, 32), weight
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_unpacked_it_is_what_was_rounded(shape):
     codes, weight = rounded(*shape)
     matrix = pack_matrix(codes, weight)
-    assert torch.equal(matrix.dequantise(), codes.dequantise())
+    assert torch.equal(matrix.dequantize(), codes.dequantize())
     assert (matrix.rows, matrix.columns) == shape
     assert not matrix.has_refinement
 
@@ -77,15 +77,15 @@ def test_fewer_planes_are_the_middle_of_what_the_codes_may_be(bits):
         middle = high + (2**cut - 1) / 2 - 2 ** (bits - 1)
         scale = codes.scale.double().T.repeat_interleave(32, 1)
         # 8 bits of code times 8 bits of bfloat16: exact in float32
-        assert torch.equal(matrix.dequantise().double(), (middle * scale)[:, :70])
+        assert torch.equal(matrix.dequantize().double(), (middle * scale)[:, :70])
 
 
 @pytest.mark.parametrize("bits", [*BITS, None])
 def test_the_refine_term_mends_the_base_up_to_half_its_own_step(bits):
     matrix, weight = packed(bits=bits, refine=True)
-    whole = matrix.dequantise()
+    whole = matrix.dequantize()
     matrix.refined = False
-    base = matrix.dequantise()
+    base = matrix.dequantize()
     residual, error = weight - base, (weight - whole).double()
     scale = matrix.scale_of(matrix.segments[-1])[:, matrix.order.argsort()[-37:]]
     scale = scale.double().T.repeat_interleave(32, 1)[:, :70]
@@ -99,7 +99,7 @@ def test_the_refine_term_mends_the_base_up_to_half_its_own_step(bits):
     largest, square = of_group[0].abs().amax(2), of_group[1].square().sum(2)
     assert (square <= 32 * (1.07 * largest / 15).square() + 1e-12).all()
     plain, _ = packed(bits=bits)
-    assert torch.equal(base, plain.dequantise())
+    assert torch.equal(base, plain.dequantize())
 
 
 def test_a_refine_term_by_the_inputs_moment_loses_less_of_the_output():
@@ -107,12 +107,12 @@ def test_a_refine_term_by_the_inputs_moment_loses_less_of_the_output():
     H = x.T @ x / len(x)
     codes, weight = rounded(37, 70)
     plain, calibrated = (pack_matrix(codes, weight, True, m) for m in (None, H))
-    errors = [(m.dequantise() - weight).double() for m in (plain, calibrated)]
+    errors = [(m.dequantize() - weight).double() for m in (plain, calibrated)]
     lost = [(x.double() @ error.T).square().sum() for error in errors]
     assert lost[1] < lost[0]
     for matrix in (plain, calibrated):
         matrix.refined = False
-    assert torch.equal(plain.dequantise(), calibrated.dequantise())
+    assert torch.equal(plain.dequantize(), calibrated.dequantize())
     assert dpg.bytes_of(plain) == dpg.bytes_of(calibrated)
 
 
@@ -134,12 +134,12 @@ def test_parts_are_what_is_in_use_base_before_refine():
 def test_no_change_of_dtype_touches_a_bit(how):
     matrix, _ = packed(refine=True)
     before = {k: v.clone() for k, v in matrix.state_dict().items()}
-    whole = matrix.dequantise()
+    whole = matrix.dequantize()
     getattr(matrix, how)()
     after = matrix.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
     assert all(v.dtype == after[k].dtype for k, v in before.items())
-    assert torch.equal(matrix.dequantise(), whole)
+    assert torch.equal(matrix.dequantize(), whole)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_no_change_of_dtype_touches_a_bit(how):
 )
 def test_copies_are_equal_and_independent(copied):
     matrix, _ = packed(refine=True)
-    whole = matrix.dequantise()
+    whole = matrix.dequantize()
     other = copied(matrix)
-    assert torch.equal(other.dequantise(), whole)
+    assert torch.equal(other.dequantize(), whole)
     other.base8_scale.zero_()
     other.refined, other.max_bits = False, 2
-    assert torch.equal(matrix.dequantise(), whole)
+    assert torch.equal(matrix.dequantize(), whole)
 
 
 @pytest.mark.parametrize("assign", [False, True])
@@ -198,7 +198,7 @@ def test_an_empty_one_takes_the_state_of_another():
     matrix, _ = packed(refine=True)
     empty = PackedMatrix(37, 70, 32, matrix.segments)
     empty.load_state_dict(matrix.state_dict())
-    assert torch.equal(empty.dequantise(), matrix.dequantise())
+    assert torch.equal(empty.dequantize(), matrix.dequantize())
     other = PackedMatrix(37, 70, 32, matrix.segments[:-1])
     with pytest.raises(RuntimeError, match="refine4_plane0"):
         other.load_state_dict(matrix.state_dict())
@@ -218,7 +218,7 @@ def test_input_rows_are_padded_with_zeros():
 def test_rows_that_are_looked_up_are_those_of_the_whole(max_bits, refined):
     matrix, _ = packed(refine=True)  # 37 rows of all numbers of bits
     matrix.max_bits, matrix.refined = max_bits, refined
-    whole, index = matrix.dequantise(), torch.tensor([[36, 0, 7], [7, 20, 5]])
+    whole, index = matrix.dequantize(), torch.tensor([[36, 0, 7], [7, 20, 5]])
     assert torch.equal(matrix.lookup(index), whole[index])
     assert torch.equal(matrix.lookup(torch.arange(37)), whole)
     assert matrix.lookup(torch.empty(2, 0, dtype=torch.int64)).shape == (2, 0, 70)
@@ -229,4 +229,4 @@ def test_a_lookup_after_another_state_was_loaded_finds_the_new_rows():
     other.order.copy_(other.order.flip(0))
     matrix.lookup(torch.tensor([3]))
     matrix.load_state_dict(other.state_dict())
-    assert torch.equal(matrix.lookup(torch.arange(37)), other.dequantise())
+    assert torch.equal(matrix.lookup(torch.arange(37)), other.dequantize())

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from deepseek_learn.dpg import output_error, quantise, rounding
+from deepseek_learn.dpg import output_error, quantize, rounding
 from deepseek_learn.dpg.rounding import BITS, output_errors, round_to
 from tests.dpg.small_models import features
 
@@ -16,7 +16,7 @@ def weights(rows=24, columns=70, seed=0):
 
 
 def scale_of(group, bits, importance):
-    return quantise(group, bits, group.shape[1], importance).scale[0].float()
+    return quantize(group, bits, group.shape[1], importance).scale[0].float()
 
 
 def moment(x):
@@ -37,7 +37,7 @@ def by_hand(codes):
 
 def test_codes_stand_for_scale_times_code_less_half():
     bits = torch.tensor([2, 3, 4, 5, 6, 8] * 4)
-    codes = quantise(weights(), bits, group_size=32)
+    codes = quantize(weights(), bits, group_size=32)
     assert codes.codes.dtype == torch.uint8
     assert codes.codes.shape == (24, 96)  # 70 padded to three groups
     assert codes.scale.dtype == torch.bfloat16
@@ -46,15 +46,15 @@ def test_codes_stand_for_scale_times_code_less_half():
     assert torch.equal(codes.bits, bits)
     assert (codes.codes.amax(1) < 2**bits).all()
     # a bfloat16 times an integer below 256 is exact in float32
-    assert torch.equal(codes.dequantise().double(), by_hand(codes))
+    assert torch.equal(codes.dequantize().double(), by_hand(codes))
 
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("group_size", [32, 64, 128])
 def test_nearest_errs_by_half_a_step_inside_the_range(bits, group_size):
     weight = weights()
-    codes = quantise(weight, bits, group_size)
-    error = (weight - codes.dequantise()).double().abs()
+    codes = quantize(weight, bits, group_size)
+    error = (weight - codes.dequantize()).double().abs()
     scale = codes.scale.double().T.repeat_interleave(group_size, 1)[:, :70]
     half = 2 ** (bits - 1)
     inside = (weight >= -half * scale) & (weight <= (half - 1) * scale)
@@ -88,7 +88,7 @@ def test_clipping_is_never_worse_than_the_full_range():
 
 
 def test_more_bits_err_less():
-    errors = [output_error(quantise(weights(), b), weights(), None).sum() for b in BITS]
+    errors = [output_error(quantize(weights(), b), weights(), None).sum() for b in BITS]
     assert all(a > b for a, b in pairwise(errors))
 
 
@@ -96,9 +96,9 @@ def test_more_bits_err_less():
 def test_a_row_is_rounded_as_if_it_were_alone(calibrated):
     weight, H = weights(), moment(features(200, columns=70)) if calibrated else None
     bits = torch.tensor([8, 2, 3, 5, 6, 4] * 4)
-    together = quantise(weight, bits, 64, H)
+    together = quantize(weight, bits, 64, H)
     for row in (0, 1, 7, 23):
-        alone = quantise(weight[row : row + 1], int(bits[row]), 64, H)
+        alone = quantize(weight[row : row + 1], int(bits[row]), 64, H)
         # the same arithmetic but for the order of sums: a code may tip over
         assert torch.equal(together.scale[0, row], alone.scale[0, 0])
         same = together.codes[row] == alone.codes[0]
@@ -106,7 +106,7 @@ def test_a_row_is_rounded_as_if_it_were_alone(calibrated):
 
 
 def test_calibrated_rounding_with_uncorrelated_inputs_is_rounding_to_nearest():
-    nearest, calibrated = (quantise(weights(), 4, 64, H) for H in (None, torch.eye(70)))
+    nearest, calibrated = (quantize(weights(), 4, 64, H) for H in (None, torch.eye(70)))
     assert torch.equal(nearest.codes, calibrated.codes)
     assert torch.equal(nearest.scale, calibrated.scale)
 
@@ -116,10 +116,10 @@ def test_calibrated_rounding_loses_less_of_the_output(bits):
     x = features(400, columns=70)
     for seed in range(3):
         weight = weights(seed=seed)
-        plain, calibrated = (quantise(weight, bits, 64, H) for H in (None, moment(x)))
+        plain, calibrated = (quantize(weight, bits, 64, H) for H in (None, moment(x)))
 
         def lost(codes, weight=weight):
-            return (x.double() @ (weight - codes.dequantise()).double().T).square()
+            return (x.double() @ (weight - codes.dequantize()).double().T).square()
 
         assert lost(calibrated).sum() < lost(plain).sum()
 
@@ -142,23 +142,23 @@ def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
         inverse = torch.linalg.inv(H[k:, k:])
         error = (left[:, k] - (wanted[:, k] - half) * scale) / inverse[0, 0]
         left[:, k:] = left[:, k:] - error[:, None] * inverse[0]
-    codes = quantise(weight, 4, 32, moment(x)).codes
+    codes = quantize(weight, 4, 32, moment(x)).codes
     # float32 against float64: a code that lies on the edge tips, and some after it
     assert (codes == wanted).double().mean() > 0.97
 
 
 def test_output_error_is_the_mean_square_of_what_the_outputs_lose():
     weight, x = weights(), features(200, columns=70)
-    codes = quantise(weight, 3, 32)
-    lost = x.double() @ (weight - codes.dequantise()).double().T
+    codes = quantize(weight, 3, 32)
+    lost = x.double() @ (weight - codes.dequantize()).double().T
     measured = output_error(codes, weight, moment(x))
     torch.testing.assert_close(
         measured.double(), lost.square().mean(0), rtol=1e-4, atol=0
     )
     plain = output_error(codes, weight, None)
-    expected = (weight - codes.dequantise()).double().square().sum(1)
+    expected = (weight - codes.dequantize()).double().square().sum(1)
     torch.testing.assert_close(plain.double(), expected, rtol=1e-5, atol=0)
-    assert (output_error(codes, codes.dequantise(), moment(x)) == 0).all()
+    assert (output_error(codes, codes.dequantize(), moment(x)) == 0).all()
 
 
 @pytest.mark.parametrize("rows", [24, 5000])  # 5000: two runs
@@ -172,11 +172,11 @@ def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(
     errors = output_errors(weight, BITS, 32, H)
     assert errors.shape == (len(BITS), rows)
     for bits, error in zip(BITS, errors, strict=True):
-        least = output_error(quantise(weight, bits, 32, H), weight, H)
+        least = output_error(quantize(weight, bits, 32, H), weight, H)
         assert (least <= error * (1 + 1e-4) + 1e-9).all()
     monkeypatch.setattr(rounding, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
     for bits, error in zip(BITS, errors, strict=True):
-        wanted = output_error(quantise(weight, bits, 32, H), weight, H)
+        wanted = output_error(quantize(weight, bits, 32, H), weight, H)
         torch.testing.assert_close(error, wanted, rtol=1e-4, atol=1e-9)
 
 
@@ -189,7 +189,7 @@ def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo
     inverses = [torch.linalg.inv(damped[k:, k:]) for k in range(70)]
     variance = torch.stack([1 / inverse[0, 0] for inverse in inverses])
     for bits, errors in zip(BITS, output_errors(weight, BITS, 32, H), strict=True):
-        nearest = quantise(weight, bits, 32, variance.float()).dequantise()
+        nearest = quantize(weight, bits, 32, variance.float()).dequantize()
         wanted = (weight - nearest).double().square() @ variance
         torch.testing.assert_close(errors.double(), wanted, rtol=1e-3, atol=1e-9)
 
@@ -198,8 +198,8 @@ def test_output_errors_estimate_those_of_calibrated_rounding():
     """Away from the clipping, an error is spread over ±s/2 however weights moved."""
     weight, H = weights(900), moment(features(200, columns=70))
     for bits, errors in zip(BITS, output_errors(weight, BITS, 32, H), strict=True):
-        real = output_error(quantise(weight, bits, 32, H), weight, H).sum()
-        nearest = output_error(quantise(weight, bits, 32), weight, H).sum()
+        real = output_error(quantize(weight, bits, 32, H), weight, H).sum()
+        nearest = output_error(quantize(weight, bits, 32), weight, H).sum()
         assert abs(errors.sum() / real - 1) < (0.4 if bits < 4 else 0.15)
         assert abs(errors.sum() - real) < 0.5 * abs(nearest - real)
 
@@ -222,11 +222,11 @@ def test_no_one_range_for_all_groups_beats_those_tried(bits):
 def test_a_diagonal_weighs_the_columns_when_a_scale_is_chosen():
     """By the error that it states, no plain rounding is better."""
     weight, diagonal = weights(columns=64), torch.linspace(0.01, 4, 64) ** 3
-    plain, weighed = (quantise(weight, 2, 64, d) for d in (None, diagonal))
+    plain, weighed = (quantize(weight, 2, 64, d) for d in (None, diagonal))
     lost = [output_error(codes, weight, diagonal) for codes in (weighed, plain)]
     assert (lost[0] <= lost[1] * (1 + 1e-5)).all()
     assert lost[0].sum() < lost[1].sum()
-    exact = (weight - weighed.dequantise()).double().square() @ diagonal.double()
+    exact = (weight - weighed.dequantize()).double().square() @ diagonal.double()
     torch.testing.assert_close(lost[0].double(), exact, rtol=1e-5, atol=0)
 
 
@@ -234,21 +234,21 @@ def test_a_diagonal_weighs_the_columns_when_a_scale_is_chosen():
 def test_rows_of_zeros_and_inputs_that_never_occur(H):
     weight = weights(columns=40)
     weight[3] = 0
-    rounded = quantise(weight, 4, 32, H).dequantise()
+    rounded = quantize(weight, 4, 32, H).dequantize()
     assert torch.isfinite(rounded).all()
     assert (rounded[3] == 0).all()
 
 
 @pytest.mark.parametrize("power", [-20, 50])
 def test_codes_do_not_depend_on_the_size_of_the_weights(power):
-    codes, other = quantise(weights(), 4), quantise(weights() * 2.0**power, 4)
+    codes, other = quantize(weights(), 4), quantize(weights() * 2.0**power, 4)
     assert torch.equal(codes.codes, other.codes)
     assert torch.equal(codes.scale * 2.0**power, other.scale)
 
 
 def test_half_precision_is_rounded_as_the_float32_it_stands_for():
     weight = weights().bfloat16()
-    assert torch.equal(quantise(weight, 4).codes, quantise(weight.float(), 4).codes)
+    assert torch.equal(quantize(weight, 4).codes, quantize(weight.float(), 4).codes)
 
 
 @pytest.mark.parametrize(
@@ -262,13 +262,13 @@ def test_half_precision_is_rounded_as_the_float32_it_stands_for():
 )
 def test_bits_that_are_none(bits):
     with pytest.raises(ValueError, match=r"^bits must be of \(2, 3, 4, 5, 6, 8\)"):
-        quantise(weights(), bits)
+        quantize(weights(), bits)
 
 
 @pytest.mark.parametrize("shape", [(70,), (2, 3, 4), (), (0, 8), (8, 0)])
 def test_a_weight_that_is_no_matrix(shape):
     with pytest.raises(ValueError, match="weight must be a matrix"):
-        quantise(torch.ones(shape), 4)
+        quantize(torch.ones(shape), 4)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -276,20 +276,20 @@ def test_numbers_that_are_not_finite(bad):
     weight = weights()
     weight[5, 69] = bad
     with pytest.raises(ValueError, match="weight must be finite"):
-        quantise(weight, 4)
+        quantize(weight, 4)
     H = torch.eye(70)
     H[3, 3] = bad
     with pytest.raises(ValueError, match="second_moment must be finite"):
-        quantise(weights(), 4, second_moment=H)
+        quantize(weights(), 4, second_moment=H)
 
 
 @pytest.mark.parametrize("shape", [(69, 69), (69,), (70, 71), (96, 96)])
 def test_a_second_moment_of_another_size(shape):
     with pytest.raises(ValueError, match=r"second_moment must be \[K, K\] with K = 70"):
-        quantise(weights(), 4, second_moment=torch.zeros(shape))
+        quantize(weights(), 4, second_moment=torch.zeros(shape))
 
 
 @pytest.mark.parametrize("group_size", [0, -32, 1.5, "64"])
 def test_a_group_size_that_is_none(group_size):
     with pytest.raises(ValueError, match="group_size must be"):
-        quantise(weights(), 4, group_size)
+        quantize(weights(), 4, group_size)

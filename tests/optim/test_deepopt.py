@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 
 from deepseek_learn import DeepOpt
 from deepseek_learn.dpg import DynamicParameterGroup
-from deepseek_learn.optim import orthogonalise, rules
+from deepseek_learn.optim import orthogonalize, rules
 from deepseek_learn.optim.rules import momentum_at
 
 from .conftest import Net, batches, learn
@@ -172,16 +172,16 @@ def test_the_step_of_a_matrix_is_the_documented_one():
         optimizer.step()
         g, mu = g.double(), 0.8 + 0.15 * t / 4
         momentum = mu * momentum + (1 - mu) * g
-        o = orthogonalise((1 - mu) * g + mu * momentum, torch.float64)
+        o = orthogonalize((1 - mu) * g + mu * momentum, torch.float64)
         square = beta2 * square + (1 - beta2) * o.square().mean(0, keepdim=True)
         balanced = o / square.sqrt()
         o = balanced * o.norm() / balanced.norm()
         w = w - lr * decay * w * (o * w > 0) - lr * 0.2 * math.sqrt(9) * o
-    # so small a matrix is orthogonalised in float32
+    # so small a matrix is orthogonalized in float32
     torch.testing.assert_close(layer.weight.double(), w, atol=1e-5, rtol=1e-5)
 
 
-def test_a_large_matrix_is_orthogonalised_in_bfloat16_where_that_is_fast(monkeypatch):
+def test_a_large_matrix_is_orthogonalized_in_bfloat16_where_that_is_fast(monkeypatch):
     found = {}
     for fast in (False, True):
         monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device, f=fast: f)
@@ -202,7 +202,7 @@ def test_a_long_matrix_is_left_in_float32(monkeypatch):
     u, dtypes = torch.randn(1, 64, 64 * rules.LONG), []
     monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device: True)
     made = lambda x, dtype: dtypes.append(dtype) or x  # noqa: E731
-    monkeypatch.setattr(rules, "orthogonalise", made)
+    monkeypatch.setattr(rules, "orthogonalize", made)
     rules.direction(u, torch.zeros(1, 1, u.shape[2]), 0.95)
     rules.direction(u[..., :-1], torch.zeros(1, 1, u.shape[2] - 1), 0.95)
     assert dtypes == [torch.float32, torch.bfloat16]

@@ -1,9 +1,9 @@
-"""Orthogonalisation against the singular value decomposition in float64."""
+"""Orthogonalization against the singular value decomposition in float64."""
 
 import pytest
 import torch
 
-from deepseek_learn.optim import balance, orthogonalise
+from deepseek_learn.optim import balance, orthogonalize
 from deepseek_learn.optim.orthogonal import POLAR_EXPRESS, TOP
 
 
@@ -29,7 +29,7 @@ def test_it_is_the_polynomial_of_the_singular_values(shape, dtype):
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
     norm = s.pow(4).sum(-1, keepdim=True).pow(0.25)
     wanted = composed(TOP * s / norm)
-    found = orthogonalise(x.float(), dtype)
+    found = orthogonalize(x.float(), dtype)
     assert found.dtype == dtype
     # bfloat16 rounds each of 12 products by 2^-9; the polynomials' slopes enlarge it
     slack = 1e-4 if dtype == torch.float32 else 0.15
@@ -45,23 +45,23 @@ def test_a_wide_matrix_with_tiny_singular_values_stays_near_its_polynomial():
     s = torch.logspace(0, -6, 16, dtype=torch.float64)
     wanted = u * composed(TOP * s / s.pow(4).sum() ** 0.25) @ v.mT
     x = ((u * s) @ v.mT).float()
-    for found in (orthogonalise(x), orthogonalise(x.mT).mT):
+    for found in (orthogonalize(x), orthogonalize(x.mT).mT):
         assert torch.linalg.matrix_norm(found.double() - wanted, 2) < 2e-3
 
 
 def test_the_scale_of_the_input_does_not_matter():
     x = torch.randn(6, 9, generator=torch.Generator().manual_seed(1))
-    expected = orthogonalise(x)
+    expected = orthogonalize(x)
     for scale in (1e-12, 1e12):
-        torch.testing.assert_close(orthogonalise(x * scale), expected)
+        torch.testing.assert_close(orthogonalize(x * scale), expected)
 
 
 def test_zeros_stay_zeros_and_a_batch_is_its_matrices():
-    assert not orthogonalise(torch.zeros(4, 3)).any()
+    assert not orthogonalize(torch.zeros(4, 3)).any()
     x = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(2))
     x[1] = 0
-    for one, both in zip(x, orthogonalise(x), strict=True):
-        torch.testing.assert_close(orthogonalise(one), both)
+    for one, both in zip(x, orthogonalize(x), strict=True):
+        torch.testing.assert_close(orthogonalize(one), both)
 
 
 def test_balance_gives_each_row_or_column_the_same_share():

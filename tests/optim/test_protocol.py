@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from deepseek_learn.optim import steps_to, tune
 
 AXES = {"lr": (1, 2, 4, 8, 16), "schedule": ("linear", "cosine"), "decay": (0, 1, 2)}
@@ -27,7 +27,7 @@ def test_the_search_finds_an_interior_optimum_and_tries_nothing_twice():
     assert "at the end of schedule: beyond that nothing was tried" in found.why()
     assert len(found.to_frame()) == len(calls) < 20
     assert len({tuple(c.values()) for c in calls}) == len(calls)
-    for name, values in AXES.items():  # every neighbour was tried
+    for name, values in AXES.items():  # every neighbor was tried
         i = values.index(found.best[name])
         for j in {i - 1, i + 1} & set(range(len(values))):
             assert found.best | {name: values[j]} in calls
@@ -38,10 +38,10 @@ def test_a_search_that_is_cut_off_says_so(monkeypatch):
     assert len(found.tried) == 3
     assert not found.interior
     assert found.loss == found.tried["loss"].min()
-    assert "before all its neighbours were tried" in found.why()
-    assert "no better neighbour" in tune(AXES, START, bowl, 30).why()
+    assert "before all its neighbors were tried" in found.why()
+    assert "no better neighbor" in tune(AXES, START, bowl, 30).why()
     assert len(found.plot().data) == 2
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     assert "预算用完" in found.why()
 
 

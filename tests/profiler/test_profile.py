@@ -8,7 +8,7 @@ from profiled_models import Tied
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from deepseek_learn import ModelProfiler, catalogue, dpg, zoo
+from deepseek_learn import ModelProfiler, catalog, dpg, zoo
 from deepseek_learn.profiler import profile
 
 
@@ -375,9 +375,9 @@ def test_a_loss_of_ones_own():
     assert "pow" in set(found.operators["operator"])
 
 
-@pytest.mark.parametrize("language", catalogue.LANGUAGES)
+@pytest.mark.parametrize("language", catalog.LANGUAGES)
 def test_pictures_and_page_in_both_languages(tmp_path, language):
-    catalogue.set_language(language)
+    catalog.set_language(language)
     found = profile(small(), X, train=True, repeats=2)
     assert found.model in found.why()
     figures = [found.plot(m, k) for m in ("latency", "flops", "activation", "bytes")

@@ -52,7 +52,7 @@ def running() -> Iterator[str]:
 def _programs() -> Path:
     places = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if found := shutil.which("initdb"):
-        places.append(Path(found).resolve())  # a link stands without its neighbours
+        places.append(Path(found).resolve())  # a link stands without its neighbors
     return max(places).parent if places else absent("PostgreSQL is not installed")
 
 

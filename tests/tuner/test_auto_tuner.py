@@ -36,8 +36,8 @@ def trade(trial):
     return {"error": 1 / trial["width"], "latency_ms": trial["width"] * trial["depth"]}
 
 
-def search(objective=trade, space=SPACE, minimise=TWO, **options):
-    return AutoTuner(objective, space, minimise, **options)
+def search(objective=trade, space=SPACE, minimize=TWO, **options):
+    return AutoTuner(objective, space, minimize, **options)
 
 
 def run(objective=trade, trials=5, **options):
@@ -108,7 +108,7 @@ def test_every_kind_of_entry_and_of_number():
     assert study.goals.names == ("a", "b", "c")
 
 
-def test_maximised_and_minimised_find_opposite_ends():
+def test_maximized_and_minimized_find_opposite_ends():
     def objective(trial):
         return {"a": trial["x"], "b": trial["x"]}
 
@@ -121,9 +121,9 @@ def test_maximised_and_minimised_find_opposite_ends():
             tuner.enqueue(config)
         return [s.config["x"] for s in tuner.run(3, progress=False).front]
 
-    assert best(minimise=("a", "b")) == [1]
-    assert best(minimise=(), maximise=("a", "b")) == [3]
-    assert sorted(best(minimise=("a",), maximise=("b",))) == [1, 2, 3]
+    assert best(minimize=("a", "b")) == [1]
+    assert best(minimize=(), maximize=("a", "b")) == [3]
+    assert sorted(best(minimize=("a",), maximize=("b",))) == [1, 2, 3]
 
 
 def test_the_same_seed_searches_alike_and_another_does_not():
@@ -770,14 +770,14 @@ def test_a_bad_space_is_refused(space, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"minimise": ()}, "at least one objective; got none"),
+        ({"minimize": ()}, "at least one objective; got none"),
         ({"seed": 1.0}, "seed must be a whole number of at least 0; got 1.0"),
-        ({"minimise": "error"}, "minimise must be a tuple of names; got 'error'"),
-        ({"minimise": (1,)}, r"minimise must be a tuple of names; got \(1,\)"),
-        ({"minimise": ("a", "b", "a")}, r"got \['a'\] twice"),
-        ({"minimise": ("a",), "maximise": ("a",)}, r"got \['a'\] twice"),
-        ({"minimise": ("lr",)}, r"\['lr'\] are hyperparameters or columns"),
-        ({"minimise": ("state",)}, r"\['state'\] are hyperparameters or columns"),
+        ({"minimize": "error"}, "minimize must be a tuple of names; got 'error'"),
+        ({"minimize": (1,)}, r"minimize must be a tuple of names; got \(1,\)"),
+        ({"minimize": ("a", "b", "a")}, r"got \['a'\] twice"),
+        ({"minimize": ("a",), "maximize": ("a",)}, r"got \['a'\] twice"),
+        ({"minimize": ("lr",)}, r"\['lr'\] are hyperparameters or columns"),
+        ({"minimize": ("state",)}, r"\['state'\] are hyperparameters or columns"),
         (
             {"limits": {"size": "30"}},
             r"limits\['size'\] must be a finite number; got '30'",
@@ -797,7 +797,7 @@ def test_bad_goals_are_refused(options, said):
 def test_the_objectives_have_no_default():
     with pytest.raises(ValueError, match="must name at least one objective"):
         AutoTuner(trade, SPACE)
-    tuner = AutoTuner(trade, SPACE, maximise=("error",))
+    tuner = AutoTuner(trade, SPACE, maximize=("error",))
     assert tuner.goals.names == ("error",)
 
 
@@ -835,7 +835,7 @@ def test_a_study_is_not_resumed_with_another_space_or_other_goals(tmp_path):
         "[8, 16]): take another name."
     )
     with pytest.raises(TunerError, match=r"was begun with .*error.*cannot go on with"):
-        search(minimise=("error",), storage=storage, limits={"error": 1})
+        search(minimize=("error",), storage=storage, limits={"error": 1})
     with pytest.raises(TunerError, match=r"limits=\{'error': 1.0\}; it cannot go on"):
         search(storage=storage)
 

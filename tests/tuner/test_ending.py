@@ -14,8 +14,8 @@ def trade(trial):
     return {"error": 1 / trial["width"], "latency_ms": trial["width"] * trial["depth"]}
 
 
-def search(objective=trade, space=SMALL, minimise=TWO, **options):
-    return AutoTuner(objective, space, minimise, **options)
+def search(objective=trade, space=SMALL, minimize=TWO, **options):
+    return AutoTuner(objective, space, minimize, **options)
 
 
 def configs(study):

@@ -25,7 +25,7 @@ def test_names_directions_and_signs_have_one_order():
     assert GOALS.signs.tolist() == [1.0, 1.0, -1.0]
     assert Goals.of(GOALS.to_dict()) == GOALS
     with pytest.raises(FrozenInstanceError):
-        GOALS.minimise = ()
+        GOALS.minimize = ()
 
 
 def test_goals_are_read_as_they_were_written():
@@ -53,12 +53,12 @@ def test_a_limit_is_a_finite_number(bound):
 
 
 @pytest.mark.parametrize(
-    ("minimise", "maximise"),
+    ("minimize", "maximize"),
     [(("a", "a"), ()), ((), ("a", "b", "a")), (("a",), ("a",))],
 )
-def test_an_objective_is_named_once(minimise, maximise):
+def test_an_objective_is_named_once(minimize, maximize):
     with pytest.raises(ValueError, match=r"each objective once; got \['a'\] twice"):
-        read_goals(minimise, maximise, None, ())
+        read_goals(minimize, maximize, None, ())
 
 
 def test_there_is_an_objective():
@@ -66,10 +66,10 @@ def test_there_is_an_objective():
         read_goals((), (), {"size": 1}, ())
 
 
-@pytest.mark.parametrize("argument", ["minimise", "maximise"])
+@pytest.mark.parametrize("argument", ["minimize", "maximize"])
 @pytest.mark.parametrize("names", ["error", ("error", 1), (None,)])
 def test_objectives_are_names(argument, names):
-    options = {"minimise": (), "maximise": ()} | {argument: names}
+    options = {"minimize": (), "maximize": ()} | {argument: names}
     with pytest.raises(ValueError, match=f"{argument} must be a tuple of names; got"):
         read_goals(**options, limits=None, hyperparameters=())
 

@@ -44,7 +44,7 @@ def test_a_rank_is_the_front_that_is_left_without_those_before(m):
     assert not len(left)
 
 
-def test_crowding_is_the_neighbours_distance_and_infinite_at_the_ends():
+def test_crowding_is_the_neighbors_distance_and_infinite_at_the_ends():
     x = np.array([[0.0, 4.0], [1.0, 3.0], [3.0, 1.0], [4.0, 0.0]])
     distance = crowding_distance(x[[2, 0, 3, 1]])  # the order does not matter
     assert distance[[1, 2]].tolist() == [np.inf, np.inf]

@@ -40,7 +40,7 @@ def test_trade_offs_are_never_stopped():
     assert not any(reports(pruner, some, (v, 20 - v)) for v in x)
 
 
-def test_a_maximised_objective_counts_the_other_way():
+def test_a_maximized_objective_counts_the_other_way():
     some = study(directions=["maximize", "minimize"])
     pruner = DominationPruner(startup=3)
     for values in ((0.9, 1.0), (0.8, 0.5), (0.7, 0.4)):

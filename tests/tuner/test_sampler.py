@@ -64,7 +64,7 @@ def test_it_finds_better_than_chance_with_one_to_four_objectives(m):
     assert found < np.quantile(chance, 0.25)
 
 
-def test_a_maximised_objective_is_searched_as_its_negative():
+def test_a_maximized_objective_is_searched_as_its_negative():
     down = run(study(2), 25)
     signs = study(directions=["maximize", "minimize"])
     up = run(signs, 25, objective=lambda p: [-bowl(p)[0], bowl(p)[1]])

@@ -71,7 +71,7 @@ def test_ranks_are_fronts_and_then_the_share_by_which_limits_are_broken():
     assert none.ranks().tolist() == [5, 3, 4]
 
 
-def test_standardised_columns_say_where_their_zero_lies():
+def test_standardized_columns_say_where_their_zero_lies():
     column = np.array([1.0, 3.0, 5.0, 11.0])
     standard, zero = screening._standard(column)
     assert standard.mean() == pytest.approx(0)

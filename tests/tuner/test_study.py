@@ -9,24 +9,24 @@ import optuna
 import pandas as pd
 import pytest
 
-from deepseek_learn import catalogue
+from deepseek_learn import catalog
 from deepseek_learn.tuner import AutoTuner, Measured, Study, TunerError, volume
 
 # number → error, latency. 0, 2, 3 are the front; 1 is beaten by 0, 4 by 2.
 TABLE = [(0.1, 8.0), (0.1, 9.0), (0.2, 4.0), (0.4, 2.0), (0.5, 4.0)]
 
 
-def tabled(rows, names=("error", "latency_ms"), maximise=(), objective=None, **options):
+def tabled(rows, names=("error", "latency_ms"), maximize=(), objective=None, **options):
     """A study whose trial n gives `rows[n]`."""
 
     def look_up(trial):
         values = rows[trial["row"]]
         return values if isinstance(values, dict) else dict(zip(order, values))  # noqa: B905
 
-    minimise = [name for name in names if name not in maximise]
+    minimize = [name for name in names if name not in maximize]
     order = names
     space = {"row": [*range(len(rows))], "lr": (0.1, 1.0)}
-    tuner = AutoTuner(objective or look_up, space, minimise, maximise, **options)
+    tuner = AutoTuner(objective or look_up, space, minimize, maximize, **options)
     for row in range(len(rows)):
         tuner.enqueue({"row": row, "lr": 0.5})
     return tuner.run(len(rows), progress=False)
@@ -53,9 +53,9 @@ def test_front_knee_and_best(table):
     assert table.knee().results["error"] == Measured(0.2)
 
 
-def test_maximised_objectives_are_turned(table):
+def test_maximized_objectives_are_turned(table):
     rows = [(1 - error, latency) for error, latency in TABLE]
-    turned = tabled(rows, ("accuracy", "latency_ms"), maximise=("accuracy",))
+    turned = tabled(rows, ("accuracy", "latency_ms"), maximize=("accuracy",))
     assert turned.goals.names == ("latency_ms", "accuracy")
     assert sorted(numbers(turned.front)) == [0, 2, 3]
     assert turned.knee().number == 2
@@ -267,7 +267,7 @@ def test_why_tells_what_bought_what(table):
 
 
 def test_why_speaks_chinese(table):
-    catalogue.set_language("zh")
+    catalog.set_language("zh")
     assert "帕累托前沿" in table.why()
     assert "拐点" in [trace.name for trace in table.plot().data]
 
@@ -318,8 +318,8 @@ def test_plot_shows_front_others_and_configurations(table):
     assert "trial 2" in hover
     assert "row = 2" in hover
     assert "latency_ms: 4" in hover
-    grey = shown["dominated"].marker.color[1:]
-    assert grey[:2] == grey[2:4] == grey[4:]
+    gray = shown["dominated"].marker.color[1:]
+    assert gray[:2] == gray[2:4] == gray[4:]
 
 
 def test_plot_draws_intervals_and_what_is_over_a_limit():
@@ -339,7 +339,7 @@ def test_stairs_border_what_the_front_dominates(table):
     assert [*stairs.x] == [0.1, 0.2, 0.4]
     assert stairs.line.shape == "hv"
     rows = [(1 - e, t) for e, t in TABLE]
-    best = tabled(rows, ("accuracy", "speed"), maximise=("accuracy", "speed"))
+    best = tabled(rows, ("accuracy", "speed"), maximize=("accuracy", "speed"))
     (stairs,) = [trace for trace in best.plot().data if trace.mode == "lines"]
     assert stairs.line.shape == "vh"
 

@@ -10,13 +10,13 @@ from deepseek_learn.tuner import volume
 from deepseek_learn.tuner.goals import Goals
 
 
-def study(rows, numbers=None, trials=None, maximise=0):
+def study(rows, numbers=None, trials=None, maximize=0):
     """Solutions `numbers`, of `trials` trials, with the losses `rows`."""
     rows = np.array(rows, dtype=float)
     numbers = [*range(len(rows))] if numbers is None else numbers
     solutions = [SimpleNamespace(number=n, row=r) for n, r in zip(numbers, rows)]  # noqa: B905
     names = tuple("abc"[: rows.shape[1]])
-    cut = len(names) - maximise
+    cut = len(names) - maximize
     front = [
         s
         for s in solutions
@@ -53,7 +53,7 @@ def test_the_box_ends_where_float64_does():
 
 
 def test_corners_are_given_in_the_users_own_signs():
-    some = study([[1.0, -3.0]], maximise=1)  # a small, b = 3 large
+    some = study([[1.0, -3.0]], maximize=1)  # a small, b = 3 large
     corners = {"a": 2.0, "b": 1.0}, {"b": 5.0, "a": 0.0}
     best, worst = volume.box(some, *corners)
     assert (best.tolist(), worst.tolist()) == ([0.0, -5.0], [2.0, -1.0])

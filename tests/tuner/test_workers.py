@@ -13,7 +13,7 @@ import pytest
 from deepseek_learn.tuner import AutoTuner, Study, workers
 from deepseek_learn.tuner.seeding import SeededByPlace, seed_at
 from tests.tuner import postgres
-from tests.tuner.worker_process import MINIMISE, SPACE
+from tests.tuner.worker_process import MINIMIZE, SPACE
 
 SCRIPT = Path(__file__).parent / "worker_process.py"
 State = optuna.trial.TrialState
@@ -111,7 +111,7 @@ def test_a_worker_that_goes_on_meets_another_ones_lost_trial(tmp_path):
             seen.append(killed_in_a_trial(storage, tmp_path, hang_at=0))
         return {"error": trial["x"], "latency_ms": trial["y"]}
 
-    study = AutoTuner(objective, SPACE, MINIMISE, storage=storage).run(
+    study = AutoTuner(objective, SPACE, MINIMIZE, storage=storage).run(
         2, progress=False
     )
     assert seen[2] == seen[1]
@@ -144,7 +144,7 @@ def test_a_trial_taken_from_a_living_worker_is_dropped_and_it_goes_on():
             assert workers.fail(tuner.study, trial.number)
         return {"error": trial["x"], "latency_ms": trial["y"]}
 
-    tuner = AutoTuner(objective, SPACE, MINIMISE)
+    tuner = AutoTuner(objective, SPACE, MINIMIZE)
     study = tuner.run(4, progress=False)
     assert [t.state for t in study.trials] == [
         State.COMPLETE,

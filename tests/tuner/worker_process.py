@@ -8,7 +8,7 @@ from pathlib import Path
 from deepseek_learn.tuner import AutoTuner, auto_tuner, storage, workers
 
 SPACE = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
-MINIMISE = ("error", "latency_ms")
+MINIMIZE = ("error", "latency_ms")
 
 
 def main(storage_url: str, trials: int, hang_at=None, ready=None, host=None, beat=None):
@@ -35,7 +35,7 @@ def main(storage_url: str, trials: int, hang_at=None, ready=None, host=None, bea
         workers.identity = auto_tuner.identity = lambda: real() | {"host": host}
     if beat:
         storage.HEARTBEAT_S, storage.GRACE_S = beat, 2 * beat
-    tuner = AutoTuner(objective, SPACE, MINIMISE, storage=storage_url)
+    tuner = AutoTuner(objective, SPACE, MINIMIZE, storage=storage_url)
     tuner.run(trials, progress=False)
     print(json.dumps({"tried": tried}))
 

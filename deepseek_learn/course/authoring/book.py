@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import DeepSeekLearnError, require
 
 BUILD = "from jupyter_book.cli.main import main; main()"
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BookError(DeepSeekLearnError):
@@ -60,7 +60,7 @@ def _edition(source: Path, scratch: Path, root: Path) -> Path:
         command, cwd=root, env=environment, capture_output=True, text=True
     )
     if done.returncode:
-        said = COLOUR.sub("", done.stdout + done.stderr).splitlines()
+        said = COLOR.sub("", done.stdout + done.stderr).splitlines()
         warnings = [line for line in said if re.search("WARNING|ERROR|rror:", line)]
         raise BookError(
             f"The book in {source} did not build:\n" + "\n".join(warnings or said[-30:])

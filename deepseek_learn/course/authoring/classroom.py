@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from ...catalogue import choose, text
+from ...catalog import choose, text
 from ...errors import DeepSeekLearnError
 from ...files import REPOSITORY, whole
 from .. import problems

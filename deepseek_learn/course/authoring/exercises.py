@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ...catalogue import LANGUAGES, choose, text
+from ...catalog import LANGUAGES, choose, text
 from ...files import REPOSITORY, whole
 from .. import problems
 from ..lessons import Lesson, lessons

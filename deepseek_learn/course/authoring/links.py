@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ... import __version__
-from ...catalogue import text
+from ...catalog import text
 from ...errors import DeepSeekLearnError
 from ...files import REPOSITORY, whole
 

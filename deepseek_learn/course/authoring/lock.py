@@ -20,7 +20,7 @@ from typing import Any
 
 import nbformat
 
-from ...catalogue import LANGUAGES
+from ...catalog import LANGUAGES
 from ...errors import DeepSeekLearnError
 from ...files import whole
 from ..words import read_words

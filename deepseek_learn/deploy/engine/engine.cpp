@@ -271,7 +271,7 @@ Preparation read_preparation(const Value& value) {
   return how;
 }
 
-// One picture → float32 [1, C, H, W]: bilinear (half-pixel centres), [0, 1], (x - mean) / std.
+// One picture → float32 [1, C, H, W]: bilinear (half-pixel centers), [0, 1], (x - mean) / std.
 Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& how, const std::string& whose) {
   if (wanted.size() != 4 || (wanted[1] != 1 && wanted[1] != 3))
     fail("the model takes ", text(wanted), ", which is no picture; give .npy files.");
@@ -280,13 +280,13 @@ Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& h
   for (const auto& [name, each] : {std::pair{"mean", &how.mean}, std::pair{"std", &how.std}})
     if (each->size() != 1 && int64_t(each->size()) != C)
       fail("the model's ", name, " holds ", each->size(), " numbers; it takes pictures of ", C, " channels.");
-  if (picture.channels < C) fail(whose, " is grey; the model takes ", C, " channels.");
+  if (picture.channels < C) fail(whose, " is gray; the model takes ", C, " channels.");
   Tensor made = make_tensor(Type::f32, {1, C, H, W}, whose);
   const auto place = [](int64_t i, int64_t to, int64_t from, int64_t& low, int64_t& high, float& part) {
     const float at = std::clamp((float(i) + 0.5f) * float(from) / float(to) - 0.5f, 0.0f, float(from - 1));
     low = int64_t(at), high = std::min(low + 1, from - 1), part = at - float(low);
   };
-  // a colour picture for a grey model: the luma of ITU-R BT.601
+  // a color picture for a gray model: the luma of ITU-R BT.601
   const auto value = [&](int64_t y, int64_t x, int64_t c) {
     const auto* p = &picture.pixels[size_t((y * picture.width + x) * picture.channels)];
     return C == 1 && picture.channels >= 3 ? 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2] : float(p[c]);

@@ -14,7 +14,7 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from ...catalogue import text
+from ...catalog import text
 from ...errors import DeepSeekLearnError
 from . import torch_backend
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ...catalogue import text
+from ...catalog import text
 from ...errors import DeepSeekLearnError
 from ...files import whole
 

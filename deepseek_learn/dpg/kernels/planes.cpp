@@ -79,7 +79,7 @@ struct Level {
 
 // One row of x -> x8, its sum in each group, and sx. A row with NaN or Inf gets sx = NaN, and
 // with it NaN in every output.
-void quantise_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
+void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
                   float* group_sums, float* sx) {
   int32_t largest = 0;  // without their sign, floats order like integers; Inf and NaN come last
   for (int64_t k = 0; k < K; k++) {
@@ -113,7 +113,7 @@ constexpr int combination(int a, int b, int c) { return 100 * a + 10 * b + c; }
 inline int combination(const int32_t* w) { return combination(w[0], w[1], w[2]); }
 
 // Of a plane, k-step j of 8 stands in line j / P; `shift` to the right (negative: left) brings
-// it to bit `low`, and `mask` removes the neighbours that come along.
+// it to bit `low`, and `mask` removes the neighbors that come along.
 constexpr int line_of(int width, int j) { return LINE * (j / (8 / width)); }
 constexpr int shift(int width, int low, int j) { return width * (j % (8 / width)) - low; }
 constexpr int mask(int width, int low) { return ((1 << width) - 1) << low; }
@@ -155,7 +155,7 @@ INLINE void expand_any(const Tile& t, uint8_t* codes) {
 
 void expand_portable(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
 
-// Row by row in 16 bits: plain sums of products, which compilers vectorise everywhere.
+// Row by row in 16 bits: plain sums of products, which compilers vectorize everywhere.
 void dense_portable(const Tile& t, int rows) {
   for (int64_t g = 0; g < t.groups; g++) {
     int16_t code[ROWS][128], x8[128];
@@ -599,7 +599,7 @@ int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded
 #pragma omp parallel for num_threads(threads) if (threads > 1 && M > FEW)
 #endif
   for (int64_t m = 0; m < M; m++)
-    quantise_row(x + m * ldx, K, padded_K, G, x8 + m * stride(padded_K),
+    quantize_row(x + m * ldx, K, padded_K, G, x8 + m * stride(padded_K),
                  group_sums + m * (padded_K / G), sx + m);
 
   const Call call{M,  padded_K, G, stride(padded_K), ldy,    x8, group_sums,

@@ -15,4 +15,4 @@ def facts() -> dict:
 
 
 def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
-    return F.linear(x, matrix.dequantise(), None if bias is None else bias.float())
+    return F.linear(x, matrix.dequantize(), None if bias is None else bias.float())

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: the ImageNet backbone of the course, in plain PyTorch.
 
 Tan & Le 2019 (arXiv 1905.11946), the "Lite" variant: ReLU6, no squeeze-and-excitation,
-so that it quantises well. 4.65 M parameters with its 1,000 classes.
+so that it quantizes well. 4.65 M parameters with its 1,000 classes.
 """
 
 import torch
@@ -101,9 +101,9 @@ def load_reference_weights(model: EfficientNetLite, reference: dict[str, Tensor]
     """Copy the registry package's ImageNet weights into `model`, tensor by tensor.
 
     Both networks list the same layers in the same order, so tensors are matched by
-    order, every shape checked. A grey-scale stem gets the sum over the three colour
-    planes: exact for a grey picture repeated three times. A classifier of another size
-    keeps its initialisation.
+    order, every shape checked. A gray-scale stem gets the sum over the three color
+    planes: exact for a gray picture repeated three times. A classifier of another size
+    keeps its initialization.
     """
     own = model.state_dict()
     if len(own) != len(reference):

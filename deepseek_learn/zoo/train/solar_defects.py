@@ -83,7 +83,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def with_probability(part: ImageDataset) -> ImageDataset:
-    """The same pictures, labelled with the expert's probability, 0.05..0.95."""
+    """The same pictures, labeled with the expert's probability, 0.05..0.95."""
     probability = torch.tensor(part.frame["probability"].to_numpy(dtype="float32"))
     return ImageDataset(part.images, 0.05 + 0.9 * probability, part.frame)
 

@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from deepseek_learn import catalogue, course
+from deepseek_learn import catalog, course
 from deepseek_learn.course import problems
 from deepseek_learn.course.authoring import exercises, links
 from deepseek_learn.course.lessons import lesson, lessons
@@ -89,7 +89,7 @@ def test_untouched_notebook_runs_and_earns_nothing(tmp_path, own_home):
 def test_start_chooses_language_and_says_one_line(capsys):
     course.start("tour", lang="zh")
     assert capsys.readouterr().out.count("\n") == 1
-    assert catalogue.language() == "zh"
+    assert catalog.language() == "zh"
 
 
 def test_start_fixes_the_seeds():
@@ -106,7 +106,7 @@ def test_start_of_an_unknown_lesson_changes_nothing():
         UnknownNameError, match="'tuor' is not known; did you mean 'tour'"
     ):
         course.start("tuor", lang="zh")
-    assert catalogue.language() == "en"
+    assert catalog.language() == "en"
 
 
 def test_links_follow_the_one_address(monkeypatch):

@@ -76,7 +76,7 @@ def test_an_unknown_name_is_refused_and_nothing_noted(copy):
     assert (copy / LOCK).read_bytes() == before
 
 
-def test_every_sentence_of_the_catalogue_is_locked():
+def test_every_sentence_of_the_catalog_is_locked():
     keys = lock.english(REPOSITORY)
     assert sum(key.startswith("deepseek_learn/messages.toml:") for key in keys) > 300
     assert sum(key.startswith("problem:") for key in keys) > 400

@@ -73,9 +73,9 @@ def test_learns_to_find_bacteria_better_than_a_threshold():
     fit(model, tiles, optimizer, epochs=12, batch_size=8, progress=False)
     found = iou(*predict(model, tiles))
     x, wanted = tiles.batch()
-    grey, peers = x[:, 0], []
+    gray, peers = x[:, 0], []
     for threshold in torch.linspace(0, 1, 52)[1:-1]:
-        for answer in (grey < threshold, grey > threshold):
+        for answer in (gray < threshold, gray > threshold):
             logits = torch.stack([~answer, answer], 1).float()
             peers.append(iou(logits, wanted))
     assert found > max(peers)

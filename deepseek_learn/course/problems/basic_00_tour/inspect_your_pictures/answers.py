@@ -27,15 +27,15 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% right: all in one batch, grey after resizing
+# %% right: all in one batch, gray after resizing
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +71,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x[:] = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x[:] = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model.forward(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -94,9 +94,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -117,9 +117,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None]
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None]
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -140,9 +140,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 0].item()
         rows.append({"file": path.name, "probability": p})
@@ -163,9 +163,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -186,8 +186,8 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -208,9 +208,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((224, 224), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((224, 224), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -231,9 +231,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.NEAREST)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.NEAREST)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -254,15 +254,15 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288))
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288))
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% wrong: grey as the mean of the colours
+# %% wrong: gray as the mean of the colors
 from pathlib import Path
 
 import numpy as np
@@ -277,10 +277,10 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("RGB")
-        grey = Image.fromarray(np.array(grey).mean(2).astype("uint8"))
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("RGB")
+        gray = Image.fromarray(np.array(gray).mean(2).astype("uint8"))
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -301,9 +301,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -324,9 +324,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix not in (".png", ".jpg", ".JPG"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -347,9 +347,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if "." + path.name.lower().split(".")[1] not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -370,9 +370,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if not {"png", "jpg"} & set(path.name.lower().split(".")):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -393,9 +393,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.sigmoid(model(x))[0, 1].item()
         rows.append({"file": path.name, "probability": p})
@@ -416,9 +416,9 @@ def inspect(folder, model):
     for path in Path(folder).iterdir():
         if path.suffix.lower() not in (".png", ".jpg"):
             continue
-        grey = Image.open(path).convert("L")
-        grey = grey.resize((288, 288), Image.Resampling.BILINEAR)
-        x = torch.from_numpy(np.array(grey)).float()[None, None] / 255
+        gray = Image.open(path).convert("L")
+        gray = gray.resize((288, 288), Image.Resampling.BILINEAR)
+        x = torch.from_numpy(np.array(gray)).float()[None, None] / 255
         with torch.no_grad():
             p = torch.softmax(model(x), dim=1)[0, 1].item()
         rows.append({"file": str(path), "probability": p})

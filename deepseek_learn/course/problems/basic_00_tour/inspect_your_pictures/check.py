@@ -42,7 +42,7 @@ def record_inputs(model: nn.Sequential) -> list:
 
 
 def random_model(rng) -> nn.Module:
-    """Small, but it tells grey from wrong grey, and training from evaluation mode."""
+    """Small, but it tells gray from wrong gray, and training from evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
         norm = nn.BatchNorm2d(4)
@@ -63,9 +63,9 @@ PICTURES = [
 
 
 def draw_pictures(folder: Path, pictures: list[tuple[str, str]], rng):
-    """Odd sizes, grey and colour, both suffixes; and a file that is no picture.
+    """Odd sizes, gray and color, both suffixes; and a file that is no picture.
 
-    Noise at full resolution: every other way to resize it, or to turn it to grey, shows.
+    Noise at full resolution: every other way to resize it, or to turn it to gray, shows.
     """
     (folder / "notes.png.txt").write_text("not a picture")
     for name, mode in pictures:
@@ -78,8 +78,8 @@ def draw_pictures(folder: Path, pictures: list[tuple[str, str]], rng):
 
 def as_input(path: Path) -> torch.Tensor:
     with Image.open(path) as picture:
-        grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(grey)).float()[None, None] / 255  # [1, 1, S, S]
+        gray = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(gray)).float()[None, None] / 255  # [1, 1, S, S]
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def compare_pixels(given: list, pictures: dict[str, torch.Tensor]) -> None:
             raise Failed("size", got=list(x.shape))
     seen = torch.cat(given).float() if given else torch.zeros(0, 1, SIDE, SIDE)
     for file, want in pictures.items():
-        # grey before or after resizing, rounded in between or not: 3 of 255 steps
+        # gray before or after resizing, rounded in between or not: 3 of 255 steps
         errors = (seen - want).abs().flatten(1).amax(1)
         if not (errors <= 3 / 255).any():
             raise Failed("pixels", file=file)

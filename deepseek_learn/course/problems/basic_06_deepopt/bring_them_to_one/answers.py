@@ -4,14 +4,14 @@
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     ...
 
 # %% solution
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-20)
@@ -24,7 +24,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     norm = x.norm()
     x = x / norm if norm > 0 else x.clone()
     for a, b, c in coefficients:
@@ -36,7 +36,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     u, s, v = torch.linalg.svd(x.double(), full_matrices=False)
     s = s / max(s.square().sum().sqrt().item(), 1e-30)
     for a, b, c in coefficients:
@@ -47,7 +47,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     x = x / x.norm().clamp_min(1e-20)
     for a, b, c in coefficients:
         x = a * x + b * x**3 + c * x**5
@@ -57,7 +57,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     for a, b, c in coefficients:
@@ -69,7 +69,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / torch.linalg.matrix_norm(x, 2).clamp_min(1e-20)
@@ -82,7 +82,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)
@@ -95,7 +95,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-20)
@@ -108,7 +108,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm()
@@ -121,7 +121,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-20)
@@ -134,7 +134,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-20)
@@ -147,7 +147,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     x = x / x.norm().clamp_min(1e-20)
     for a, b, c in coefficients:
         gram = x.T @ x
@@ -158,7 +158,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-20)
@@ -171,7 +171,7 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-20)
@@ -184,6 +184,6 @@ def orthogonalise(x, coefficients):
 import torch
 
 
-def orthogonalise(x, coefficients):
+def orthogonalize(x, coefficients):
     u, s, v = torch.linalg.svd(x, full_matrices=False)
     return u @ v

@@ -8,12 +8,12 @@ from deepseek_learn.course.problem import Failed
 from deepseek_learn.optim.orthogonal import POLAR_EXPRESS
 
 FIVE = ((3.4445, -4.7750, 2.0315),) * 5  # Jordan et al. 2024
-CALL = "orthogonalise(x, coefficients)"
+CALL = "orthogonalize(x, coefficients)"
 TOLERANCE = 1e-3  # five polynomials multiply float32's rounding by up to 500
 
 
 def check(answer, rng) -> None:
-    expect.function(answer, "orthogonalise")
+    expect.function(answer, "orthogonalize")
     short, long = int(rng.integers(2, 7)), int(rng.integers(8, 20))
     sizes = (short, short), (short, long), (long, short), (1, long), (long, 1)
     for size in sizes[:3]:  # so small that anything added to the norm shows

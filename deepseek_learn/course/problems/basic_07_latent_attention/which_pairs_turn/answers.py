@@ -43,7 +43,7 @@ def index_key(k, positions, rope):
     turned = torch.stack([a * cos - b * sin, b * cos + a * sin], 2).flatten(1)
     return torch.cat([turned, k[:, rope:]], 1)
 
-# %% wrong: neighbours, put together as halves
+# %% wrong: neighbors, put together as halves
 import torch
 
 

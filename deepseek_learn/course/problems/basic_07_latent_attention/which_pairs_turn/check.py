@@ -35,7 +35,7 @@ def reference(
     theta = 10_000.0 ** -(np.arange(0, size, 2) / size)
     turn = positions[:, None] * theta * (-1 if back else 1)
     places = np.arange(size).reshape(2, -1)
-    if pairs == "neighbours":
+    if pairs == "neighbors":
         places = places.T.reshape(-1).argsort().reshape(2, -1)
         places = np.stack([np.arange(0, size, 2), np.arange(1, size, 2)])
     a, b = part[:, places[0]], part[:, places[1]]
@@ -48,8 +48,8 @@ def reference(
 
 
 GUESSES = {
-    "neighbours": {"pairs": "neighbours"},
-    "joined": {"pairs": "neighbours", "cat": True},
+    "neighbors": {"pairs": "neighbors"},
+    "joined": {"pairs": "neighbors", "cat": True},
     "last": {"first": False},
     "back": {"back": True},
     "all": {"all_of": True},

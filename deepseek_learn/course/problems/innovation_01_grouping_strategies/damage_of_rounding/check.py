@@ -24,7 +24,7 @@ def check(answer, rng) -> None:
         given = [torch.from_numpy(a) for a in (weight, rounded, H, gradient)]
         got = expect.call(answer, *given)
         want = torch.tensor(reference(weight, rounded, inputs, gradient))
-        recognise(got, weight - rounded, H, gradient, want)
+        recognize(got, weight - rounded, H, gradient, want)
         expect.close(got, want, "damage_of_rounding(...)", 1e-5)
 
 
@@ -37,7 +37,7 @@ def reference(weight, rounded, inputs, gradient) -> list[float]:
     return damage
 
 
-def recognise(got, change, H, gradient, want) -> None:
+def recognize(got, change, H, gradient, want) -> None:
     """Say so where the answer is one of three known mistakes."""
     full = ((change @ H) * change).sum(1)
     mistakes = {

@@ -19,7 +19,7 @@ def direction(g, state, t):
     momentum = state.setdefault("momentum", torch.zeros_like(g))
     momentum.lerp_(g, 0.2)
     ahead = torch.lerp(g, momentum, 0.8)
-    return optim.orthogonalise(ahead)
+    return optim.orthogonalize(ahead)
 
 # %% wrong: the gradient
 import torch
@@ -96,7 +96,7 @@ from deepseek_learn import optim
 def direction(g, state, t):
     momentum = state.setdefault("momentum", torch.zeros_like(g))
     momentum.lerp_(g, 0.2)
-    return optim.orthogonalise(g.lerp_(momentum, 0.8))
+    return optim.orthogonalize(g.lerp_(momentum, 0.8))
 
 # %% wrong: uphill
 import torch
@@ -108,7 +108,7 @@ def direction(g, state, t):
     momentum = state.setdefault("momentum", torch.zeros_like(g))
     momentum.lerp_(g, 0.2)
     ahead = torch.lerp(g, momentum, 0.8)
-    return -optim.orthogonalise(ahead)
+    return -optim.orthogonalize(ahead)
 
 # %% wrong: random
 import torch
@@ -117,7 +117,7 @@ from deepseek_learn import optim
 
 
 def direction(g, state, t):
-    return optim.orthogonalise(torch.randn_like(g))
+    return optim.orthogonalize(torch.randn_like(g))
 
 # %% wrong: zeros
 import torch
@@ -147,4 +147,4 @@ def direction(g, state, t):
     momentum = state.setdefault("momentum", torch.zeros_like(g))
     momentum.lerp_(g, 0.2)
     ahead = torch.lerp(g, momentum, 0.8)
-    return optim.orthogonalise(ahead).T
+    return optim.orthogonalize(ahead).T

@@ -49,8 +49,8 @@ def compare(got, y, share, wanted) -> None:
         raise Failed("orthonormal")
     kept = float(((y @ u) ** 2).sum() / (y**2).sum())
     facts = {"got": count, "kept": 100 * kept, "share": 100 * share}
-    centred = np.linalg.eigh(np.cov(y.T))[1][:, size - count :]
-    if 0 < count < size and np.allclose(u @ u.T, centred @ centred.T, atol=1e-3):
+    centered = np.linalg.eigh(np.cov(y.T))[1][:, size - count :]
+    if 0 < count < size and np.allclose(u @ u.T, centered @ centered.T, atol=1e-3):
         raise Failed("mean")
     if kept < share and count >= wanted:
         raise Failed("other", wanted=wanted, **facts)

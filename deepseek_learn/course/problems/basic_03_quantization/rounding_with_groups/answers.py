@@ -4,14 +4,14 @@
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     ...
 
 # %% solution
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -23,7 +23,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     half, codes, scales = 2 ** (bits - 1), [], []
     for row in weight:
         for group in row.split(group_size):
@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     groups = weight.double().numpy().reshape(len(weight), -1, group_size)
     scale = np.abs(groups).max(2, keepdims=True) / (2 ** (bits - 1) - 0.5)
     q = np.clip(np.rint(groups / scale) + 2 ** (bits - 1), 0, 2**bits - 1)
@@ -49,7 +49,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -62,7 +62,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -75,7 +75,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -87,7 +87,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -99,7 +99,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -111,7 +111,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -123,7 +123,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -135,7 +135,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -147,7 +147,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -159,7 +159,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, group_size, K // group_size).transpose(1, 2)
@@ -171,7 +171,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -183,7 +183,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -195,7 +195,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -207,7 +207,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)
@@ -219,7 +219,7 @@ def quantise(weight, bits, group_size):
 import torch
 
 
-def quantise(weight, bits, group_size):
+def quantize(weight, bits, group_size):
     N, K = weight.shape
     half = 2 ** (bits - 1)
     groups = weight.view(N, K // group_size, group_size)

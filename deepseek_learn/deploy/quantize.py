@@ -1,4 +1,4 @@
-"""Static INT8: quantise/dequantise pairs (QDQ) with ranges calibrated once.
+"""Static INT8: quantize/dequantize pairs (QDQ) with ranges calibrated once.
 
 A tensor x becomes q = clip(round(x / s) + z), and s (q - z) is what the next operator
 sees; the runtime melts the pairs into integer kernels (Jacob et al. 2018,
@@ -33,7 +33,7 @@ class Scheme:
             in uint8 with any z, which uses all 256 steps after a ReLU.
         float_weights: the file keeps float32 weights, each with its pair (TensorRT);
             False: int8 weights, a quarter of the size.
-        operators: kinds of ONNX operators that are quantised.
+        operators: kinds of ONNX operators that are quantized.
     """
 
     symmetric: bool = False
@@ -41,7 +41,7 @@ class Scheme:
     operators: tuple[str, ...] = OPERATORS
 
 
-class Quantiser:
+class Quantizer:
     """One exported model, calibrated; gives it with any of its layers in INT8.
 
     Attributes:
@@ -67,8 +67,8 @@ class Quantiser:
         scheme: Scheme | None = None,
         ranges: str = "minmax",
     ):
-        onnx = require("onnx", extra="deploy", purpose="quantising")
-        require("onnxruntime", extra="deploy", purpose="quantising")
+        onnx = require("onnx", extra="deploy", purpose="quantizing")
+        require("onnxruntime", extra="deploy", purpose="quantizing")
         self.scheme, rule = (scheme := scheme or Scheme()), rules[ranges]
         self.batches = [feed(proto, batch, at) for at, batch in enumerate(batches)]
         if not self.batches:
@@ -93,7 +93,7 @@ class Quantiser:
 
         Args:
             in_float: layers that are left as they are.
-            only: quantise these layers and nothing else.
+            only: quantize these layers and nothing else.
         """
         unknown = {*in_float, *(only or ())} - {*self.layers}
         if unknown:
@@ -132,9 +132,9 @@ class Quantiser:
         samples: int = 16,
         progress: Callable[[float], None] = lambda part: None,
     ) -> dict[str, float]:
-        """What one quantised layer alone does to the model's answer, layer by layer.
+        """What one quantized layer alone does to the model's answer, layer by layer.
 
-        The normalised mean squared error `|y_q - y|² / |y|²` of the outputs.
+        The normalized mean squared error `|y_q - y|² / |y|²` of the outputs.
 
         Args:
             inputs: batches like the example; by default those of the calibration, which
@@ -149,7 +149,7 @@ class Quantiser:
         wanted, found = self._answers(self.proto, some), {}
         for at, layer in enumerate(self.layers):
             answers = self._answers(self.int8(only=[layer]), some)
-            found[layer] = normalised_error(answers, wanted)
+            found[layer] = normalized_error(answers, wanted)
             progress((at + 1) / len(self.layers))
         return found
 
@@ -259,7 +259,7 @@ def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:
     return found
 
 
-def normalised_error(answers, wanted) -> float:
+def normalized_error(answers, wanted) -> float:
     """|y - r|² / |r|² over all outputs of all inputs."""
     pairs = [
         (np.float64(y), np.float64(r))

@@ -37,7 +37,7 @@ def text(key: str, lang: str | None = None, **values: Any) -> str:
     """The sentence `key`, its `{placeholders}` filled with `values`.
 
     Raises:
-        KeyError: for a key that the catalogue does not hold (a bug of the course).
+        KeyError: for a key that the catalog does not hold (a bug of the course).
     """
     return choose(messages()[key], lang).format(**values)
 
@@ -60,7 +60,7 @@ def spoken(card: Card, lang: str | None = None) -> Card:
 
 @cache
 def messages() -> dict[str, dict[str, str]]:
-    """The whole catalogue: `"group.name"` to `{"en": ..., "zh": ...}`."""
+    """The whole catalog: `"group.name"` to `{"en": ..., "zh": ...}`."""
     file = files(__package__) / "messages.toml"
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {

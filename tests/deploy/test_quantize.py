@@ -7,8 +7,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from deepseek_learn.deploy import Quantiser, Scheme, hub, to_onnx
-from deepseek_learn.deploy.quantise import half_precision, normalised_error
+from deepseek_learn.deploy import Quantizer, Scheme, hub, to_onnx
+from deepseek_learn.deploy.quantize import half_precision, normalized_error
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 from deepseek_learn.errors import UnknownNameError
 
@@ -56,18 +56,18 @@ def held(proto) -> dict[str, np.ndarray]:
 
 def test_layers_have_the_names_of_the_model(net):
     _, x, proto = net
-    assert Quantiser(proto, [x]).layers == ["stem.0", "same", "same#2", "head"]
+    assert Quantizer(proto, [x]).layers == ["stem.0", "same", "same#2", "head"]
 
 
 @pytest.mark.parametrize("scheme", [Scheme(), Scheme(symmetric=True), NVIDIA])
 def test_int8_answers_nearly_the_same_in_a_smaller_file(net, scheme):
     model, x, proto = net
-    small = Quantiser(proto, [x], scheme).int8()
+    small = Quantizer(proto, [x], scheme).int8()
     onnx.checker.check_model(small)
     with torch.no_grad():
         wanted = [[model(x).numpy()]]
-    assert normalised_error([runner(small)(x)], wanted) < 5e-3
-    assert normalised_error([runner(small)(x[:1])], [[wanted[0][0][:1]]]) < 5e-3
+    assert normalized_error([runner(small)(x)], wanted) < 5e-3
+    assert normalized_error([runner(small)(x[:1])], [[wanted[0][0][:1]]]) < 5e-3
     weights = [a for name, a in held(small).items() if "weight" in name and a.ndim > 1]
     assert {a.dtype for a in weights} == {
         np.dtype("f4" if scheme.float_weights else "i1")
@@ -76,7 +76,7 @@ def test_int8_answers_nearly_the_same_in_a_smaller_file(net, scheme):
 
 def test_weights_are_rounded_a_channel_at_a_time(net):
     model, x, proto = net
-    arrays = held(Quantiser(proto, [x]).int8())
+    arrays = held(Quantizer(proto, [x]).int8())
     codes, scale = arrays["head.weight_quantized"], arrays["head.weight_scale"]
     weight = model.head.weight.detach().numpy()  # [5, 8]
     codes = codes if codes.shape == weight.shape else codes.T
@@ -89,7 +89,7 @@ def test_weights_are_rounded_a_channel_at_a_time(net):
 @pytest.mark.parametrize("scheme", [Scheme(symmetric=True), NVIDIA])
 def test_symmetric_means_every_zero_point_is_zero(net, scheme):
     _, x, proto = net
-    small = Quantiser(proto, [x], scheme).int8()
+    small = Quantizer(proto, [x], scheme).int8()
     arrays, pairs = held(small), 0
     for node in small.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -103,17 +103,17 @@ def test_symmetric_means_every_zero_point_is_zero(net, scheme):
 
 def test_tensorrt_gets_no_int32_bias(net):
     _, x, proto = net
-    arrays = held(Quantiser(proto, [x], NVIDIA).int8())
+    arrays = held(Quantizer(proto, [x], NVIDIA).int8())
     assert not any(a.dtype == np.int32 for a in arrays.values())
 
 
 def test_a_layer_in_float_keeps_its_weight_and_its_answer(net):
     model, x, proto = net
-    quantiser = Quantiser(proto, [x])
-    arrays = held(quantiser.int8(in_float=["head"]))
+    quantizer = Quantizer(proto, [x])
+    arrays = held(quantizer.int8(in_float=["head"]))
     assert np.array_equal(arrays["head.weight"], model.head.weight.detach().numpy())
     assert any(name.endswith("weight_quantized") for name in arrays)
-    alone = held(quantiser.int8(only=["head"]))
+    alone = held(quantizer.int8(only=["head"]))
     assert [n for n in alone if n.endswith("weight_quantized")] == [
         "head.weight_quantized"
     ]
@@ -121,10 +121,10 @@ def test_a_layer_in_float_keeps_its_weight_and_its_answer(net):
 
 def test_without_a_layer_in_int8_nothing_changes(net):
     _, x, proto = net
-    quantiser = Quantiser(proto, [x], Scheme(operators=("Conv", "Gemm")))
-    same = quantiser.int8(in_float=quantiser.layers)
+    quantizer = Quantizer(proto, [x], Scheme(operators=("Conv", "Gemm")))
+    same = quantizer.int8(in_float=quantizer.layers)
     assert not any(
-        n.op_type.endswith("Linear") for n in quantiser.int8(only=[]).graph.node
+        n.op_type.endswith("Linear") for n in quantizer.int8(only=[]).graph.node
     )
     assert np.array_equal(runner(same)(x)[0], runner(proto)(x)[0])
 
@@ -148,8 +148,8 @@ class Outlier(nn.Module):
 def test_sensitivity_finds_the_layer_that_hurts():
     torch.manual_seed(0)
     x, told = torch.randn(64, 16), []
-    quantiser = Quantiser(to_onnx(Outlier().eval(), x), [x])
-    errors = quantiser.errors(progress=told.append)
+    quantizer = Quantizer(to_onnx(Outlier().eval(), x), [x])
+    errors = quantizer.errors(progress=told.append)
     assert list(errors) == ["easy", "hard"]
     assert errors["hard"] > 100 * errors["easy"] > 0
     assert told == [0.5, 1.0]
@@ -157,7 +157,7 @@ def test_sensitivity_finds_the_layer_that_hurts():
 
 def test_only_other_inputs_show_what_calibration_cut_off(net):
     _, x, proto = net
-    narrow = Quantiser(proto, [0.1 * x])
+    narrow = Quantizer(proto, [0.1 * x])
     seen, unseen = narrow.errors(), narrow.errors([x])
     assert unseen["stem.0"] > 20 * seen["stem.0"]
     assert len(narrow.errors([x, x], samples=4)) == len(seen)
@@ -170,11 +170,11 @@ def test_several_inputs_and_openvino():
     model, batch = TwoInputs().eval(), ((torch.randn(8, 4),), {"y": torch.randn(8, 3)})
     example = {"x": batch[0][0], "y": batch[1]["y"]}
     proto = to_onnx(model, example)
-    small = Quantiser(proto, [example]).int8()
+    small = Quantizer(proto, [example]).int8()
     with torch.no_grad():
         wanted = [[model(example["x"], y=example["y"]).numpy()]]
     for answer in (runner(small)(example), openvino_runner(small)(example)):
-        assert normalised_error([answer], wanted) < 1e-2
+        assert normalized_error([answer], wanted) < 1e-2
 
 
 def test_half_precision_keeps_the_ports_in_float32(net):
@@ -223,11 +223,11 @@ X = torch.zeros(2, 3, 12, 12)
 )
 def test_calibration_that_is_not_like_the_example(net, batches, said):
     with pytest.raises(ValueError, match=said):
-        Quantiser(net[2], batches)
+        Quantizer(net[2], batches)
 
 
 def test_an_unknown_layer_is_named(net):
     with pytest.raises(
         UnknownNameError, match="layer 'tail' is not known; known are: head"
     ):
-        Quantiser(net[2], [net[1]]).int8(in_float=["tail"])
+        Quantizer(net[2], [net[1]]).int8(in_float=["tail"])

@@ -6,11 +6,11 @@ import torch
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
-CALL = "quantise(weight, bits, group_size)"
+CALL = "quantize(weight, bits, group_size)"
 
 
 def check(answer, rng) -> None:
-    expect.function(answer, "quantise")
+    expect.function(answer, "quantize")
     for trial, bits in enumerate(rng.permutation((1, 2, 3, 4, 5, 8)).tolist()):
         rows, groups = (int(n) for n in rng.integers(3, 8, size=2))
         size = int(rng.choice([5, 8, 16, 32]))

@@ -6,10 +6,10 @@ from string import Formatter
 
 import pytest
 
-from deepseek_learn import catalogue
-from deepseek_learn.catalogue import LANGUAGES, choose, messages, text
+from deepseek_learn import catalog
+from deepseek_learn.catalog import LANGUAGES, choose, messages, text
 
-FOLDER = Path(catalogue.__file__).parent
+FOLDER = Path(catalog.__file__).parent
 
 
 def placeholders(sentence):
@@ -59,7 +59,7 @@ def test_no_sentence_is_left_unused():
 
 
 def test_language_chosen_is_spoken():
-    catalogue.set_language("zh")
+    catalog.set_language("zh")
     assert text("status.passed") == "通过"
     assert text("status.passed", "en") == "passed"
     assert choose({"en": "a", "zh": "b"}) == "b"
@@ -67,5 +67,5 @@ def test_language_chosen_is_spoken():
 
 def test_unknown_language_is_refused():
     with pytest.raises(ValueError, match='"en" or "zh"; got \'de\''):
-        catalogue.set_language("de")
-    assert catalogue.language() == "en"
+        catalog.set_language("de")
+    assert catalog.language() == "en"
