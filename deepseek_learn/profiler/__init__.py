@@ -1,6 +1,6 @@
-"""The Model Profiler: what a model computes, moves, holds and how long it takes, and why.
+"""The Model Profiler: a model's FLOPs, memory traffic, memory and time, and why.
 
-`ModelProfiler(model)(example)` or `profile(model, example)` gives a `Profile`. Lesson:
+`ModelProfiler(model)(example)` or `profile(model, example)` returns a `Profile`. Lesson:
 `notebooks/basic/05_profiler.ipynb`.
 """
 

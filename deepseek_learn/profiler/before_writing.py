@@ -1,4 +1,4 @@
-"""Keeps what a pass writes over, of tensors that nobody copied beforehand."""
+"""Backs up what a pass overwrites in tensors that were not copied beforehand."""
 
 import torch
 from torch import Tensor
@@ -9,47 +9,47 @@ from .tensor_state import bytes_of, has_storage
 
 
 class BeforeWriting(EveryOperator):
-    """While entered, copies the bytes that an operator is about to write over.
+    """While active, copies the bytes that an operator is about to overwrite.
 
-    Left out are tensors that were made inside, and those whose storages are `copied`.
+    Tensors created inside the block, and those whose storage is in `copied`, are skipped.
     So a parameter that no pass changes is never copied, and a tensor that only a global
-    of some package holds is brought back all the same. An operator must declare what it
-    writes, as PyTorch's do.
+    of some package holds is restored as well. An operator must declare what it writes,
+    as PyTorch's do.
     """
 
     def __init__(self, copied: list[Tensor]):
         super().__init__()
         self._skip = {_storage(tensor) for tensor in copied}
-        self._made: set[int] = set()
+        self._created: set[int] = set()
         self._saved: list[tuple[Tensor, Tensor]] = []
 
     def run(self, func, args, kwargs):
-        given = tensors((args, kwargs))
+        inputs = tensors((args, kwargs))
         schema = getattr(func, "_schema", None)
         if schema and schema.is_mutable:
             for tensor in tensors(_written(schema, args, kwargs)):
-                self._keep(tensor)
+                self._back_up(tensor)
         out = func(*args, **kwargs)
-        old = {_storage(tensor) for tensor in given} - self._made
-        self._made |= {_storage(tensor) for tensor in tensors(out)} - old
+        existing = {_storage(tensor) for tensor in inputs} - self._created
+        self._created |= {_storage(tensor) for tensor in tensors(out)} - existing
         return out
 
     def put_back(self) -> None:
-        """The last first, since an earlier copy may be part of a later one."""
+        """Restore the latest copy first: it may overlap an earlier one."""
         for window, saved in reversed(self._saved):
             if not torch.equal(window, saved):
                 window.copy_(saved)
 
-    def _keep(self, tensor: Tensor) -> None:
+    def _back_up(self, tensor: Tensor) -> None:
         key = _storage(tensor)
-        if key is None or key in self._made or key in self._skip:
+        if key is None or key in self._created or key in self._skip:
             return
         if (window := bytes_of(tensor)) is not None:
             self._saved.append((window, window.clone()))
 
 
 def _written(schema, args: tuple, kwargs: dict) -> list:
-    """The arguments that the operator says it writes to."""
+    """The arguments that the operator's schema marks as written."""
     named = dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
     return [
         named.get(argument.name)

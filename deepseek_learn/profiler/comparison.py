@@ -14,9 +14,9 @@ MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_
 
 @dataclass(frozen=True)
 class Comparison(Report):
-    """Profiles `a` and `b`, called `names`: of two models, or of two forms of one.
+    """Profiles `a` and `b`, labeled `names`: of two models, or of two forms of one.
 
-    Layers are matched by their path; one that only one model has stands alone.
+    Layers are matched by path; a layer that only one model has gets a row of its own.
     """
 
     a: Profile
@@ -24,7 +24,7 @@ class Comparison(Report):
     names: tuple[str, str]
 
     def totals(self) -> pd.DataFrame:
-        """The models' figures and their ratio b / a."""
+        """The totals of both models and their ratio b / a."""
         rows = {
             name: {"a": value(self.a), "b": value(self.b)}
             for name, value in _TOTALS.items()
@@ -34,7 +34,7 @@ class Comparison(Report):
         return frame
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a layer of either model: figures of a and of b, and how time changed."""
+        """One row per layer of either model: a's and b's figures and the change in time."""
         pair = {"a": self.a.to_frame(), "b": self.b.to_frame()}
         frame = pd.concat(
             {key: table[["type", *MODULES]] for key, table in pair.items()}, axis=1

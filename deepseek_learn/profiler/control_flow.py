@@ -1,8 +1,8 @@
-"""`torch.cond` and its kind as the Python they stand for.
+"""`torch.cond` and similar operators as plain Python control flow.
 
-PyTorch makes one operator of a condition or a loop by compiling what is in it. Uncompiled,
-that operator would hide the parameters its functions use from autograd; as Python it
-calls the operators that a profile is about, and autograd follows them as ever.
+PyTorch turns a condition or a loop into one operator by compiling its body. Uncompiled,
+that operator would hide the parameters that its functions use from autograd; as Python it
+calls the operators that the profiler counts, and autograd records them as usual.
 """
 
 from collections.abc import Iterator
@@ -16,26 +16,26 @@ def _cond(condition, true_function, false_function, operands):
     return (true_function if condition else false_function)(*operands)
 
 
-def _while_loop(condition, body, carried, others):
-    while condition(*carried, *others):
-        carried = body(*carried, *others)
-    return carried
+def _while_loop(condition, body, carry, others):
+    while condition(*carry, *others):
+        carry = body(*carry, *others)
+    return carry
 
 
 def _map(function, inputs, others):
-    """The function of each row of the inputs; what it returns is stacked."""
+    """Apply the function to each row of the inputs and stack the results."""
     rows = zip(*(x.unbind() for x in inputs), strict=True)
     return _stacked([function(*row, *others) for row in rows])
 
 
-def _scan(function, carried, inputs, others):
-    """As `_map`, but each call gets the first results of the one before."""
-    outputs, count = [], len(carried)
+def _scan(function, carry, inputs, others):
+    """Like `_map`, but each call gets the carry of the previous one."""
+    outputs, count = [], len(carry)
     for row in zip(*(x.unbind() for x in inputs), strict=True):
-        results = function(*carried, *row, *others)
-        carried, output = results[:count], results[count:]
+        results = function(*carry, *row, *others)
+        carry, output = results[:count], results[count:]
         outputs.append(output)
-    return [*carried, *_stacked(outputs)]
+    return [*carry, *_stacked(outputs)]
 
 
 def _stacked(rows: list) -> list:
@@ -47,9 +47,9 @@ _IN_PYTHON = {"cond": _cond, "while_loop": _while_loop, "map_impl": _map, "scan"
 
 @contextmanager
 def in_python() -> Iterator[None]:
-    """Inside, these operators are Python; after it they are what they were."""
-    found = {n: getattr(torch.ops.higher_order, n, None) for n in _IN_PYTHON}
-    operators = {name: op for name, op in found.items() if op is not None}
+    """Run these operators as Python inside the block; restore them afterwards."""
+    candidates = {n: getattr(torch.ops.higher_order, n, None) for n in _IN_PYTHON}
+    operators = {name: op for name, op in candidates.items() if op is not None}
     kernels = {name: dict(op.py_kernels) for name, op in operators.items()}
     try:
         for name, operator in operators.items():

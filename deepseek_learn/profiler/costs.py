@@ -1,11 +1,11 @@
-"""What an operator costs: multiply-adds by formula, bytes by its tensors.
+"""What an operator costs: multiply-adds by formula, bytes from its tensors.
 
-A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs; one of complex
-numbers is four of real ones. Counted are the
-products: matrix products, convolutions, attention, recurrent layers. Element-wise work,
-norms and reductions are counted as `element_ops`, apart from the FLOPs, as the field
-does. An attention's causal mask is not discounted. What no rule knows is *uncounted*,
-and said so. Lesson: `notebooks/basic/05_profiler.ipynb`.
+A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs; a complex one is
+four real ones. FLOPs cover the products: matrix products, convolutions, attention,
+recurrent layers. Element-wise work, norms and reductions are counted separately as
+`element_ops`, as is customary. Attention's causal mask is not discounted. An operator
+that no rule covers is reported as *uncounted*. Lesson:
+`notebooks/basic/05_profiler.ipynb`.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 from ..registry import Registry
 from .tensor_state import within
 
-# "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours come before
-# PyTorch's own table (`torch.utils.flop_counter`), which misses these.
+# "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours take
+# precedence over PyTorch's table (`torch.utils.flop_counter`), which lacks these.
 operator_costs = Registry("operator cost")
 # "module.Class" of a layer → formula(layer, inputs, output) → `Cost`: for layers whose
-# work no operator shows, such as a kernel of their own. Counts for its subclasses too.
+# work no operator shows, such as a custom kernel. Applies to subclasses too.
 layer_costs = Registry("layer cost")
 
 KINDS = ("product", "element", "move", "view", "uncounted")
@@ -38,9 +38,9 @@ class Cost:
 
     Attributes:
         flops: 2 x multiply-adds.
-        bytes_read, bytes_written: each tensor's bytes once: a lower bound of the traffic.
-        parameters: weights that the layer holds beside its parameters; None: none.
-        parameter_bytes: how many bytes those take.
+        bytes_read, bytes_written: each tensor's bytes once: a lower bound on traffic.
+        parameters: weights that the layer holds besides its parameters; None: none.
+        parameter_bytes: the size of those weights.
     """
 
     flops: float
@@ -51,30 +51,30 @@ class Cost:
 
 
 def operator_flops(func, args: tuple, kwargs: dict, out: Any) -> float | None:
-    """FLOPs of one call of the operator `func`; None where no formula knows it."""
+    """FLOPs of one call of the operator `func`; None if no formula covers it."""
     packet = packet_of(func)
     name = str(packet)
-    given = {key: value for key, value in kwargs.items() if key != "out"}
+    options = {key: value for key, value in kwargs.items() if key != "out"}
     if name in operator_costs:
-        return operator_costs[name](*args, out=out, **given)
+        return operator_costs[name](*args, out=out, **options)
     if packet in flop_registry:
-        return flop_registry[packet](*args, **given, out_val=out) * _real(out)
+        return flop_registry[packet](*args, **options, out_val=out) * _real(out)
     return None
 
 
 def has_formula(func) -> bool:
-    """Whether `operator_flops` knows the operator."""
+    """Whether `operator_flops` covers the operator."""
     packet = packet_of(func)
     return str(packet) in operator_costs or packet in flop_registry
 
 
 def packet_of(func):
-    """An operator without its overload; one that calls functions has none."""
+    """The operator without its overload; higher-order operators have no overload."""
     return getattr(func, "_overloadpacket", func)
 
 
 def layer_cost(layer: nn.Module):
-    """The formula registered for the layer's class or a base of it; None: there is none."""
+    """The formula registered for the layer's class or a base class, or None."""
     return _formula_of(type(layer))
 
 
@@ -87,7 +87,7 @@ def _formula_of(kind: type):
     return None
 
 
-# Reductions, norms and pools that no tag of PyTorch's marks: one operation an element.
+# Reductions, norms and pools without a PyTorch tag: one operation per element.
 _ELEMENT = set(
     """_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data logsumexp
     native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
@@ -135,7 +135,7 @@ _MOVE = set(
     index_fill_ diag_embed diagonal_scatter diagonal_backward take tril_ triu_
     tril_indices triu_indices block_diag""".split()  # noqa: SIM905
 )
-# They neither read nor write what the tensors hold.
+# They neither read nor write the tensors' data.
 _VIEW = set(
     """_unsafe_view empty empty_like new_empty empty_strided new_empty_strided set_
     resize_ alias detach_ lift_fresh lift unsafe_split unsafe_split_with_sizes
@@ -146,22 +146,22 @@ _VIEW = set(
 
 @cache
 def kind_of(func) -> str:
-    """Which of `KINDS` the operator is, if no formula counts it: never "product"."""
-    if not isinstance(func, OpOverload):  # an operator that calls functions
+    """Which of `KINDS` an operator without a formula belongs to: never "product"."""
+    if not isinstance(func, OpOverload):  # a higher-order operator
         return "uncounted"
     name = func._overloadpacket.__name__
     if func.is_view or name in _VIEW or func.namespace == "prim":
         return "view"
     if name in _MOVE:
         return "move"
-    reduction = getattr(torch.Tag, "reduction", None)  # newer than our floor
+    reduction = getattr(torch.Tag, "reduction", None)  # missing in older PyTorch
     if torch.Tag.pointwise in func.tags or (reduction and reduction in func.tags):
         return "element"
-    # what writes in place, and a gradient, is not always tagged as its twin is
-    twin = name.rstrip("_")
-    twins = (name, twin, twin.removesuffix("_backward"))
-    known = any(n in _ELEMENT or _is_pointwise(n) for n in twins)
-    return "element" if known else "uncounted"
+    # in-place and backward variants are not always tagged like the base operator
+    base = name.rstrip("_")
+    variants = (name, base, base.removesuffix("_backward"))
+    is_element = any(n in _ELEMENT or _is_pointwise(n) for n in variants)
+    return "element" if is_element else "uncounted"
 
 
 def _is_pointwise(name: str) -> bool:
@@ -176,55 +176,55 @@ def tensors(tree: Any) -> list[Tensor]:
 
 
 def traffic(some: list[Tensor]) -> int:
-    """Bytes that reading or writing these tensors once moves; an expanded one is small."""
+    """Bytes of each tensor once; an expanded tensor counts only its storage."""
     plain = [part for tensor in some for part in within(tensor)]
     return sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in plain)
 
 
 def _real(out: Any) -> int:
-    """Real multiply-adds in one of the answer's: a complex one is four."""
+    """Real multiply-adds per multiply-add of the output: four if it is complex."""
     return 4 if any(t.is_complex() for t in tensors(out)) else 1
 
 
-# --- formulas that PyTorch's table misses -------------------------------------------
+# --- formulas that PyTorch's table lacks -------------------------------------------
 
 
 def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
-    """`products` of shape [L, S, E] and [L, S, Ev] a head; the heads are the query's."""
+    """`products`: the number of [L, S, E] and of [L, S, Ev] products per query head."""
     *batch, length, width = q
-    once, value = products
-    return 2 * prod(batch) * length * k[-2] * (once * width + value * v[-1])
+    of_keys, of_values = products
+    return 2 * prod(batch) * length * k[-2] * (of_keys * width + of_values * v[-1])
 
 
 @operator_costs.register("aten._scaled_dot_product_flash_attention_for_cpu")
 @operator_costs.register("aten._scaled_dot_product_fused_attention_overrideable")
 def _flash(q, k, v, *args, out, **kwargs) -> int:
-    """Scores QK' and their product with V."""
+    """The scores QK' and their product with V."""
     return _attention(q.shape, k.shape, v.shape, (1, 1))
 
 
 @operator_costs.register("aten._scaled_dot_product_flash_attention_for_cpu_backward")
 def _flash_backward(grad, q, k, v, *args, out, **kwargs) -> int:
-    """QK' again, dQ and dK; dV and the scores' gradient."""
+    """QK' recomputed, dQ and dK; dV and the gradient of the scores."""
     return _attention(q.shape, k.shape, v.shape, (3, 2))
 
 
 def _lengths(x: Tensor) -> tuple[int, int]:
-    """Tokens in a batch of sequences, and the sum of squared lengths."""
+    """The number of tokens in a batch of sequences, and the sum of squared lengths."""
     sizes = [len(row) for row in x.unbind()] if x.is_nested else [x.shape[1]] * len(x)
     return sum(sizes), sum(n * n for n in sizes)
 
 
 @operator_costs.register("aten._native_multi_head_attention")
 def _fused_mha(query, key, value, embed_dim, *args, out, **kwargs) -> int:
-    """Four projections E x E, scores and their product with the values."""
+    """Four E x E projections, the scores and their product with the values."""
     tokens, pairs = _lengths(query)
     return 2 * tokens * 4 * embed_dim**2 + 4 * pairs * embed_dim
 
 
 @operator_costs.register("aten._transformer_encoder_layer_fwd")
 def _encoder(src, embed_dim, *args, out, **kwargs) -> int:
-    """Fused attention and the two products of the feed-forward part."""
+    """Fused attention and the two products of the feed-forward block."""
     hidden = args[12].shape[0]  # ffn_weight_1 [hidden, E]
     tokens, pairs = _lengths(src)
     dense = 4 * embed_dim**2 + 2 * embed_dim * hidden
@@ -233,22 +233,22 @@ def _encoder(src, embed_dim, *args, out, **kwargs) -> int:
 
 @operator_costs.register("aten.mkldnn_rnn_layer")
 def _rnn_layer(x, w_input, w_hidden, *args, out, **kwargs) -> int:
-    """One direction of one layer: both weights at each step; x is `[T, B, I]`."""
+    """One direction of one layer: both weights at every step; x is `[T, B, I]`."""
     return 2 * x.shape[0] * x.shape[1] * (w_input.numel() + w_hidden.numel())
 
 
 @operator_costs.register("aten.mkldnn_rnn_layer_backward")
 def _rnn_layer_backward(*args, out, **kwargs) -> int:
-    """The gradients of input and of weights cost a forward each."""
+    """The gradients of input and weights cost one forward pass each."""
     return 2 * _rnn_layer(*args, out=out)
 
 
 @operator_costs.register("aten._cudnn_rnn")
 def _cudnn_rnn(x, weight, *args, out, **kwargs) -> int:
     """All layers at once; biases are the one-dimensional weights."""
-    used = sum(w.numel() for w in weight if w.dim() == 2)
+    weights = sum(w.numel() for w in weight if w.dim() == 2)
     steps = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]  # 2-D: packed
-    return 2 * steps * used
+    return 2 * steps * weights
 
 
 @operator_costs.register("aten.dot")
@@ -284,20 +284,20 @@ def _addbmm(y, a, b, *, out, **kwargs) -> int:
 @operator_costs.register("aten._weight_int4pack_mm")
 @operator_costs.register("aten._weight_int4pack_mm_for_cpu")
 def _packed_product(x, weight, *args, out, **kwargs) -> int:
-    """`[M, K]` times a packed weight whose layout varies: N is the answer's."""
+    """`[M, K]` times a packed weight whose layout varies: N comes from the output."""
     return 2 * x.numel() * out.shape[-1]
 
 
 @operator_costs.register("aten._grouped_mm")
 def _grouped_product(x, weight, *args, out, **kwargs) -> int:
-    """Each token times its expert's `[K, N]`; one group's part where x alone is 3-D."""
-    part = x[0] if x.dim() > weight.dim() else x
-    return 2 * part.numel() * out.shape[-1]
+    """Each token times its expert's `[K, N]`; one group of x where only x is 3-D."""
+    rows = x[0] if x.dim() > weight.dim() else x
+    return 2 * rows.numel() * out.shape[-1]
 
 
 @operator_costs.register("aten.convolution_backward")
 def _convolution_backward(grad, x, weight, *args, out, **kwargs) -> int:
-    """Each gradient costs a forward. PyTorch's table has it wrong for grouped ones."""
+    """Each gradient costs one forward pass. PyTorch's table is wrong for grouped ones."""
     transposed, mask = args[4], args[7]
     forward = conv_flop_count(x.shape, weight.shape, grad.shape, transposed)
     return forward * (mask[0] + mask[1]) * _real(out)
@@ -320,7 +320,7 @@ def _linear(x, weight, *args, out, **kwargs) -> int:
 @operator_costs.register("aten._fft_c2c")
 @operator_costs.register("aten._fft_c2r")
 def _fft(x, dim, *args, out, **kwargs) -> int:
-    """5 N log2 N, the usual count of a fast Fourier transform (half for a real one)."""
-    whole = max(x.numel(), out.numel())
+    """5 N log2 N, the usual count for a fast Fourier transform (half for a real one)."""
+    total = max(x.numel(), out.numel())
     length = prod(max(x.shape[d], out.shape[d]) for d in dim)
-    return int(5 * whole * log2(max(length, 2)) / (1 if x.dtype == out.dtype else 2))
+    return int(5 * total * log2(max(length, 2)) / (1 if x.dtype == out.dtype else 2))

@@ -1,4 +1,4 @@
-"""A dispatch mode that meets every operator, those inside composite ones included."""
+"""A dispatch mode that intercepts every operator, including those in composite ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,53 +12,53 @@ from .costs import has_formula
 
 
 class EveryOperator(TorchDispatchMode):
-    """Calls `run(func, args, kwargs)` for each operator in place of the operator.
+    """Calls `run(func, args, kwargs)` in place of each operator.
 
-    `torch.cond`, `while_loop` and their kind are operators that call functions: what those
-    call is met like all else. One with a formula (flex attention) is met whole.
+    `torch.cond`, `while_loop` and similar operators call functions: the operators inside
+    are intercepted too. One with a formula (flex attention) is intercepted as a whole.
     """
 
     supports_higher_order_operators = True
 
     def run(self, func, args: tuple, kwargs: dict) -> Any:
-        """Call the operator, and take note of it."""
+        """Call the operator and record it."""
         raise NotImplementedError
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if isinstance(func, HigherOrderOperator) and not has_formula(func):
             return self._functions_inside(func, args, kwargs)
-        # in inference mode composite operators arrive whole
+        # in inference mode composite operators arrive undecomposed
         if torch.is_inference_mode_enabled() and isinstance(func, OpOverload):
-            out = self._again(func.decompose, args, kwargs)
+            out = self._call_inside(func.decompose, args, kwargs)
             if out is not NotImplemented:
                 return out
         return self.run(func, args, kwargs)
 
     def _functions_inside(self, func, args, kwargs):
-        """Meet what the operator's functions call; the operator itself if none is."""
-        entered = []
+        """Intercept what the operator's functions call; the operator if it calls none."""
+        calls = []
 
-        def meet(leaf):
+        def wrap(leaf):
             if not callable(leaf) or isinstance(leaf, torch.Tensor):
                 return leaf
 
-            def called(*args, **kwargs):
-                entered.append(leaf)
-                return self._again(leaf, args, kwargs)
+            def wrapper(*args, **kwargs):
+                calls.append(leaf)
+                return self._call_inside(leaf, args, kwargs)
 
-            return called
+            return wrapper
 
         leaves, tree = tree_flatten((args, kwargs))
-        seen = [meet(leaf) for leaf in leaves]
-        if all(one is other for one, other in zip(leaves, seen, strict=True)):
+        wrapped = [wrap(leaf) for leaf in leaves]
+        if all(one is other for one, other in zip(leaves, wrapped, strict=True)):
             return self.run(func, args, kwargs)
-        args_seen, kwargs_seen = tree_unflatten(seen, tree)
-        out = func(*args_seen, **kwargs_seen)
-        return out if entered else self.run(func, args, kwargs)
+        wrapped_args, wrapped_kwargs = tree_unflatten(wrapped, tree)
+        out = func(*wrapped_args, **wrapped_kwargs)
+        return out if calls else self.run(func, args, kwargs)
 
-    def _again(self, function: Callable, args: tuple, kwargs: dict):
-        """In this mode, which is off while it handles an operator."""
+    def _call_inside(self, function: Callable, args: tuple, kwargs: dict):
+        """Call it in this mode, which is disabled while it handles an operator."""
         TorchDispatchMode.__enter__(self)
         try:
             return function(*args, **kwargs)

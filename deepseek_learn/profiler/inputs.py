@@ -1,4 +1,4 @@
-"""What a model is called with."""
+"""Random inputs for a model."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,23 @@ from torch import Tensor, nn
 
 
 def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
-    """A tensor of that shape, or one for each of several shapes, all from [0, 1).
+    """A tensor of that shape, or one per shape, with values inputs from [0, 1).
 
     Raises:
-        ValueError: for what is neither a shape nor several.
+        ValueError: if `input_size` is neither a shape nor a sequence of shapes.
     """
     sizes = [input_size] if _is_shape(input_size) else input_size
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str)
     if not several or not sizes or not all(_is_shape(size) for size in sizes):
         raise ValueError(
-            f"input_size must be a shape of whole numbers from 1, such as "
-            f"(1, 3, 224, 224), or several; got {input_size!r}."
+            f"input_size must be a shape of positive whole numbers, such as "
+            f"(1, 3, 224, 224), or several shapes; got {input_size!r}."
         )
     weights = [p for p in model.parameters() if p.is_floating_point()]
-    like = next((p for p in weights if p.element_size() > 1), torch.empty(0))
+    reference = next((p for p in weights if p.element_size() > 1), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    drawn = [torch.rand(tuple(size), generator=generator) for size in sizes]
-    return tuple(x.to(like.device, like.dtype) for x in drawn)
+    inputs = [torch.rand(tuple(size), generator=generator) for size in sizes]
+    return tuple(x.to(reference.device, reference.dtype) for x in inputs)
 
 
 def _is_shape(size: object) -> bool:

@@ -1,11 +1,11 @@
-"""Activation memory: which tensors live when, and the allocator's own high-water mark.
+"""Activation memory: which tensors are alive when, and the allocator's high-water mark.
 
-Two readings, since neither is enough: storages, followed from birth to death, tell
-whose memory it is; the allocator's events tell the true peak, in which the scratch
-memory of kernels (a convolution's workspace) stands too. The difference is workspace.
-Weights, buffers and inputs, there before the pass, are not activations. Memory that a
-kernel asks for and never touches (oneDNN's recurrent layers do) stands in the peak,
-though the operating system need not provide it.
+Neither reading alone is enough: storages, tracked from allocation to release, show which
+layer owns the memory; the allocator's events show the true peak, which includes the
+scratch memory of kernels (a convolution's workspace). The difference is workspace.
+Weights, buffers and inputs exist before the pass and are not activations. Memory that a
+kernel requests and never touches (as oneDNN's recurrent layers do) counts toward the
+peak, though the operating system need not provide it.
 """
 
 import os
@@ -23,15 +23,15 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of one pass, in MiB above what was there before it.
+    """The memory of one pass, in MiB above the level before it.
 
     Attributes:
         peak_mib: the allocator's high-water mark.
-        tensors_mib: the most that tensors take at one time.
-        workspace_mib: how much more the allocator gave: kernels' scratch memory.
-        at: the operator at which tensors take the most, and its module.
-        timeline: a row an operator: `live_mib` after it, its `layer`.
-        alive: layer → MiB of its tensors alive at that moment.
+        tensors_mib: the peak of the tensors alone.
+        workspace_mib: what the allocator handed out beyond that: kernels' scratch memory.
+        at: the operator at the tensors' peak, and its module.
+        timeline: one row per operator: `live_mib` after it, its `layer`.
+        alive: layer → MiB of its tensors alive at that peak.
     """
 
     peak_mib: float
@@ -43,27 +43,27 @@ class Memory:
 
 
 def live(operators: list[Operator], allocations: list[Allocation], peak: int) -> Memory:
-    """What the allocations of a counting pass, and the allocator's `peak`, amount to."""
+    """The memory of a pass from its allocations and the allocator's `peak` in bytes."""
     births = {a.storage: a for a in allocations if a.size > 0}
-    living: dict[int, int] = {}
-    now = most = index = 0
+    sizes: dict[int, int] = {}
+    level = highest = index = 0
     at_peak: dict[int, int] = {}
-    levels: dict[int, int] = {}  # operator → the level after it; others change nothing
+    levels: dict[int, int] = {}  # operator → live bytes after it, where it changes them
     for change in allocations:
-        now += change.size
+        level += change.size
         if change.size > 0:
-            living[change.storage] = change.size
+            sizes[change.storage] = change.size
         else:
-            del living[change.storage]
-        if now > most:
-            most, index, at_peak = now, change.index, dict(living)
-        levels[change.index] = now
+            del sizes[change.storage]
+        if level > highest:
+            highest, index, at_peak = level, change.index, dict(sizes)
+        levels[change.index] = level
     timeline = pd.Series(levels, dtype=float).reindex(range(len(operators)))
     alive: dict[str, float] = {}
     for storage, size in at_peak.items():
         path = births[storage].path
         alive[path] = alive.get(path, 0) + size / MIB
-    culprit = operators[min(index, len(operators) - 1)] if operators else None
+    peak_op = operators[min(index, len(operators) - 1)] if operators else None
     frame = pd.DataFrame(
         {
             "operator": pd.Series([o.name for o in operators], dtype=str),
@@ -73,17 +73,17 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
         }
     )
     return Memory(
-        peak_mib=max(peak, most) / MIB,
-        tensors_mib=most / MIB,
-        workspace_mib=max(peak - most, 0) / MIB,
-        at=f"{culprit.path or '(model)'}: {culprit.name}" if culprit else "",
+        peak_mib=max(peak, highest) / MIB,
+        tensors_mib=highest / MIB,
+        workspace_mib=max(peak - highest, 0) / MIB,
+        at=f"{peak_op.path or '(model)'}: {peak_op.name}" if peak_op else "",
         timeline=frame,
         alive=dict(sorted(alive.items(), key=lambda item: -item[1])),
     )
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """How far above its start the allocator goes while `run()` runs, in bytes."""
+    """The allocator's peak during `run()` above the level at its start, in bytes."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -91,8 +91,8 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    # PyTorch 2.13 writes "profiler_start" to the terminal under level 6; it reads the
-    # level when the process first profiles
+    # PyTorch 2.13 prints "profiler_start" below level 6; it reads the level when the
+    # process first profiles
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with autograd_profiler.profile(use_kineto=False, profile_memory=True) as trace:
         run()
@@ -101,8 +101,8 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         for event in trace.kineto_results.events()
         if event.name() == "[memory]"
     ]
-    now = most = 0
+    level = highest = 0
     for _, size in sorted(changes, key=lambda change: change[0]):
-        now += size
-        most = max(most, now)
-    return most
+        level += size
+        highest = max(highest, level)
+    return highest

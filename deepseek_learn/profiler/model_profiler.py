@@ -1,5 +1,6 @@
-"""Profile a model: count once, time several times in turn with plain passes, once for
-the allocator. All passes start from the same state, and all is left as it was found.
+"""Profile a model: one counting pass, one pass for the allocator, and several timed
+passes that alternate with plain ones. All passes start from the same state, which is
+restored at the end.
 """
 
 import statistics
@@ -29,9 +30,9 @@ from .shapes import in_words, leaves
 from .weights import distribution
 
 Loss = Callable[[Any], Tensor]
-# dtypes whose roof can be measured; for others float32's is taken
+# dtypes whose roof can be measured; others use float32's
 MULTIPLIED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-SHOW_BAR_S = 2.0  # a profile that takes longer shows a progress bar
+SHOW_BAR_S = 2.0  # a longer profile shows a progress bar
 
 
 def profile(
@@ -44,31 +45,31 @@ def profile(
     repeats: int = 5,
     progress: bool | None = None,
 ) -> Profile:
-    """What one forward pass of `model` on `example`, or one training step, costs.
+    """The cost of one forward pass of `model` on `example`, or of one training step.
 
-    Every pass starts from the same state, and model, arguments (a cache among them) and
-    random number generators are as before at the end. What a call keeps for the next one,
-    such as a table that it makes when it is first needed, is thus made in every pass: call
+    Every pass starts from the same state, and the model, its arguments (including caches)
+    and the random number generators are restored at the end. State that a call saves for
+    the next one, such as a lazily built table, is therefore rebuilt in every pass: call
     the model once beforehand to profile a later call.
 
     Args:
         example: one tensor; a tuple: several arguments; a dict: named arguments.
-        input_size: in place of an example the shape of one, such as (1, 3, 224, 224), or
+        input_size: instead of an example, its shape, such as (1, 3, 224, 224), or the
             shapes of several arguments; they are filled at random in the model's dtype.
-        train: forward in training mode and backward; else forward in evaluation mode,
+        train: forward in training mode and backward; otherwise forward in evaluation mode,
             without gradients.
-        loss: the answer → a scalar to differentiate; by default the sum of all
-            floating-point tensors of the answer.
-        repeats: timed passes; each in turn with a plain one.
-        progress: whether to show a bar; None: when it takes more than two seconds.
+        loss: output → a scalar to differentiate; by default the sum of all output tensors
+            that require gradients.
+        repeats: number of timed passes, each paired with a plain one.
+        progress: whether to show a bar; None: if it takes more than two seconds.
 
     Raises:
-        TypeError: for a model that is no module.
+        TypeError: if `model` is not a module.
         ValueError: for `repeats` below 1, nothing to differentiate, or not exactly one of
             `example` and `input_size`.
-        UnsteadyModelError: when passes differ though they start alike as far as can be
-            told, or when a pass changes what nothing can bring back.
-        Exception: what the model raises is passed on as it is.
+        UnsteadyModelError: if passes differ although their start state looks the same, or
+            if a pass changes something that cannot be restored.
+        Exception: errors of the model are passed on unchanged.
     """
     profiler = ModelProfiler(
         model, train=train, loss=loss, repeats=repeats, progress=progress
@@ -82,11 +83,11 @@ def profile(
 
 
 class ModelProfiler:
-    """`ModelProfiler(model)(example)`: the arguments of the call are the model's own.
+    """`ModelProfiler(model)(example)`: call it with the model's own arguments.
 
     The options are those of `profile`.
 
-    >>> ModelProfiler(resnet)(pictures).why()                       # doctest: +SKIP
+    >>> ModelProfiler(resnet)(images).why()                       # doctest: +SKIP
     """
 
     def __init__(
@@ -112,27 +113,27 @@ class ModelProfiler:
     def __call__(self, *args: Any, **kwargs: Any) -> Profile:
         notes = []
         model = self.model
-        if hasattr(model, "_orig_mod"):  # torch.compile hides the modules
+        if hasattr(model, "_orig_mod"):  # torch.compile wraps the modules
             model = model._orig_mod
             notes.append(text("profiler.note_compiled"))
         if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
             notes.append(text("profiler.note_scripted"))
-        given = tensors((args, kwargs))
-        device = _device(model, given)
+        inputs = tensors((args, kwargs))
+        device = _device(model, inputs)
         if device.type == "meta":
             notes.append(text("profiler.note_meta"))
         with _uncompiled(), on(device):
             model = materialized(model, args, kwargs)
             with as_it_was(model, self.train, args, kwargs, self.loss) as start:
                 step = _Step(model, args, kwargs, self.train, self.loss, start)
-                return self._profile(model, step, given, device, notes)
+                return self._profile(model, step, inputs, device, notes)
 
-    def _profile(self, model, step, given, device, notes) -> Profile:
+    def _profile(self, model, step, inputs, device, notes) -> Profile:
         first = _seconds(step, device, step.first)  # raises what the model raises
-        dtype = _dtype(model, given)
+        dtype = _dtype(model, inputs)
         machine = torch.device("cpu") if device.type == "meta" else device
-        measure(machine, dtype, spent=0)  # where nothing is known yet
-        begun = time.perf_counter()
+        measure(machine, dtype, spent=0)  # measures only if not measured yet
+        start = time.perf_counter()
         paths = ModulePaths(model)
         total = 2 + 2 * self.repeats
         show = first * total > SHOW_BAR_S if self.progress is None else self.progress
@@ -154,7 +155,7 @@ class ModelProfiler:
                 bar.advance(1)
                 timed.append(_timed(step, paths, device, operators))
                 bar.advance(1)
-        if device.type == "meta":  # nothing is computed
+        if device.type == "meta":  # meta tensors compute nothing
             plain, timed = [float("nan")], []
         frame = _operator_frame(operators, timed)
         low, median, high = _quartiles(plain)
@@ -170,7 +171,7 @@ class ModelProfiler:
             operators=frame,
             layers=_layer_frame(paths, calls, counter),
             memory=live(operators, allocations, peak),
-            roof=measure(machine, dtype, spent=time.perf_counter() - begun),
+            roof=measure(machine, dtype, spent=time.perf_counter() - start),
             weights=distribution(model),
             notes=tuple(notes),
         )
@@ -184,11 +185,11 @@ class _Step:
         self.train, self.loss, self.start = train, loss or _sum, start
 
     def prepare(self) -> None:
-        """No gradients, the same random numbers, and nothing that a pass has changed."""
+        """Restore the start state: no gradients, same random numbers, nothing changed."""
         self.start.again()
 
     def first(self) -> None:
-        """The pass that shows what passes write over."""
+        """The pass that records what passes overwrite."""
         self.start.first(self)
 
     def __call__(self) -> None:
@@ -201,11 +202,11 @@ class _Step:
 
 
 def _sum(answer: Any) -> Tensor:
-    """All that can be differentiated, in one number."""
+    """The sum of all output tensors that require gradients."""
     parts = [_real(leaf).sum() for leaf in leaves(answer) if leaf.requires_grad]
     if not parts:
         raise ValueError(
-            "train=True needs an answer that depends on parameters with "
+            "train=True needs an output that depends on parameters with "
             "requires_grad=True; got none (pass loss=, or train=False)."
         )
     return sum(parts[1:], parts[0])
@@ -224,7 +225,7 @@ def _arguments(example: Any) -> tuple[tuple, dict]:
 
 @contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Compiled parts of the model run as the Python they were made of."""
+    """Run compiled parts of the model as their original Python."""
     with torch.compiler.set_stance("force_eager"), in_python():
         yield
 
@@ -239,7 +240,7 @@ def _seconds(step: _Step, device: torch.device, run=None) -> float:
 
 
 def _timed(step: _Step, paths: ModulePaths, device, operators) -> list[float]:
-    """Seconds of each operator, in one pass that calls the same as were counted."""
+    """Seconds of each operator in one pass, which must repeat the counted calls."""
     timer = Timer(paths, device)
     step.prepare()
     with timer:
@@ -258,29 +259,31 @@ def _difference(model: nn.Module, index: int, counted, called) -> str:
         for c in (counted, called)
     )
     return (
-        f"two passes of {type(model).__name__} differ though they start alike: call "
+        f"two passes of {type(model).__name__} differ from the same start state: call "
         f"{index} was {one}, then {two}; the model depends on something that cannot be "
-        f"brought back, such as a file, the time, or state of a compiled extension."
+        f"restored, such as a file, the time, or state of a compiled extension."
     )
 
 
-def _device(model: nn.Module, given: list[Tensor]) -> torch.device:
-    some = [*model.parameters(), *model.buffers(), *given]
-    return next((t.device for t in some if t.device.type != "cpu"), torch.device("cpu"))
+def _device(model: nn.Module, inputs: list[Tensor]) -> torch.device:
+    candidates = [*model.parameters(), *model.buffers(), *inputs]
+    return next(
+        (t.device for t in candidates if t.device.type != "cpu"), torch.device("cpu")
+    )
 
 
-def _dtype(model: nn.Module, given: list[Tensor]) -> torch.dtype:
-    """The floating type that most of the weights, or of the inputs, have."""
-    some = [t for t in model.parameters() if t.dtype in MULTIPLIED]
-    some = some or [t for t in given if t.dtype in MULTIPLIED]
+def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
+    """The floating-point dtype of most of the weights, or else of the inputs."""
+    floating = [t for t in model.parameters() if t.dtype in MULTIPLIED]
+    floating = floating or [t for t in inputs if t.dtype in MULTIPLIED]
     sizes: Multiset = Multiset()
-    for tensor in some:
+    for tensor in floating:
         sizes[tensor.dtype] += tensor.numel()
     return sizes.most_common(1)[0][0] if sizes else torch.float32
 
 
 def _operator_frame(operators: list[Operator], passes: list[list[float]]):
-    """One row a call; times are medians and interquartile ranges over the passes."""
+    """One row per call; times are medians and interquartile ranges over the passes."""
     columns = list(Operator.__dataclass_fields__)
     frame = pd.DataFrame([vars(o) for o in operators], columns=columns)
     frame = frame.rename(columns={"path": "layer", "name": "operator"})
@@ -293,7 +296,7 @@ def _operator_frame(operators: list[Operator], passes: list[list[float]]):
 
 
 def _layer_frame(paths: ModulePaths, calls: dict[str, int], counter: Counter):
-    """One row a module; a parameter that several share counts where it comes first."""
+    """One row per module; a shared parameter counts for the first module that has it."""
     seen: dict[int, str] = {}
     rows = {}
     for path, module in paths.modules.items():

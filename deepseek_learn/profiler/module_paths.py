@@ -1,7 +1,7 @@
-"""Which module is running: the path of names from the model down, kept by global hooks.
+"""Which module is running: the path of names from the model down, tracked by global hooks.
 
-Global hooks, not hooks on the modules: those would be part of the model (a fused encoder
-layer takes its slow path when it sees them), and these leave nothing behind.
+The hooks are global, not on the modules: those would change the model (a fused encoder
+layer takes its slow path when it has hooks), and global ones leave nothing behind.
 """
 
 import threading
@@ -15,13 +15,13 @@ from .costs import layer_cost
 
 
 class ModulePaths:
-    """Follows the calls of `model`'s modules while it is entered.
+    """Follows the calls of `model`'s modules inside `follow()`.
 
-    A module that stands in several places is known by the name it is called through.
+    A module registered in several places goes by the name through which it is called.
 
     Attributes:
         path: the running module, such as "layer1.0.conv1"; "" is the model itself.
-        calls: path → how often it was called.
+        calls: path → number of calls.
     """
 
     def __init__(self, model: nn.Module):
@@ -33,26 +33,26 @@ class ModulePaths:
             id(p): name.rpartition(".")[0] for name, p in model.named_parameters()
         }
         self._stack, self.calls = [""], {}
-        self._of_sequence: dict[int, str] = {}
+        self._path_of_sequence: dict[int, str] = {}
         self._on_layer = self._on_output = None
 
     @property
     def path(self) -> str:
-        """The running module; in a backward pass the one whose gradient is computed."""
+        """The running module; in a backward pass, the one whose gradient is computed."""
         if len(self._stack) == 1 and (node := torch._C._current_autograd_node()):
-            return self._of_node(node)
+            return self._path_of_node(node)
         return self._stack[-1]
 
     @contextmanager
     def follow(self, on_layer=None, on_output=None):
-        """Inside, hooks follow this thread's calls; they are gone whatever happens.
+        """Follow this thread's calls by hooks, which are removed even on an exception.
 
         Args:
             on_layer: called as `(path, layer, inputs)` before a layer that has a cost
                 formula, and `(path, layer, inputs, output)` after it.
             on_output: called as `(path, output)` after each module.
         """
-        self._stack, self.calls, self._of_sequence = [""], {}, {}
+        self._stack, self.calls, self._path_of_sequence = [""], {}, {}
         self._on_layer, self._on_output = on_layer, on_output
         self._thread = threading.get_ident()
         handles = [
@@ -69,13 +69,13 @@ class ModulePaths:
     def note_autograd(self) -> None:
         """Remember that the newest autograd node belongs to the running module."""
         newest = torch._C._autograd._get_sequence_nr() - 1
-        self._of_sequence.setdefault(newest, self._stack[-1])
+        self._path_of_sequence.setdefault(newest, self._stack[-1])
 
-    def _of_node(self, node) -> str:
+    def _path_of_node(self, node) -> str:
         variable = getattr(node, "variable", None)  # of an AccumulateGrad
         if variable is not None:
             return self._parameters.get(id(variable), "")
-        return self._of_sequence.get(node._sequence_nr(), "")
+        return self._path_of_sequence.get(node._sequence_nr(), "")
 
     def _enter(self, module: nn.Module, inputs: tuple) -> None:
         if threading.get_ident() != self._thread:
@@ -93,14 +93,14 @@ class ModulePaths:
             self._on_layer(self._stack[-1], module, inputs, output)
         if self._on_output:
             self._on_output(self._stack[-1], output)
-        self.note_autograd()  # a function of the user's own may call no operator
+        self.note_autograd()  # a custom autograd function may call no operator
         self._stack.pop()
 
     def _name(self, module: nn.Module) -> str:
-        """The name under the running module, if the module has one there."""
-        above = self._stack[-1]
+        """The module's name descendants the running module, if it has one there."""
+        parent = self._stack[-1]
         names = self.names.get(id(module))
-        if names is None:  # made during the call: its work is its maker's
-            return above
-        below = [n for n in names if n.startswith(f"{above}.") or not above]
-        return (below or names)[0]
+        if names is None:  # created during the call: its work belongs to the caller
+            return parent
+        descendants = [n for n in names if n.startswith(f"{parent}.") or not parent]
+        return (descendants or names)[0]

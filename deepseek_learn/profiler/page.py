@@ -19,24 +19,24 @@ thead th { position: sticky; top: 0; background: #fff; }
 
 
 def write(profile: Profile, path: Path) -> Path:
-    """Write verdicts, pictures and tables to `path`; returns it."""
-    figures = [
+    """Write verdicts, figures and tables to `path`; returns it."""
+    plots = [
         profile.plot("latency"),
         profile.plot("flops"),
         profile.plot_memory(),
         profile.plot_roofline(),
         profile.plot_parameters(),
     ]
-    pictures = [
-        figure.to_html(full_html=False, include_plotlyjs=(i == 0))
-        for i, figure in enumerate(figures)
+    figures = [
+        plot.to_html(full_html=False, include_plotlyjs=(i == 0))
+        for i, plot in enumerate(plots)
     ]
-    said = "".join(f"<li>{html.escape(str(v))}</li>" for v in profile.verdicts())
+    verdicts = "".join(f"<li>{html.escape(str(v))}</li>" for v in profile.verdicts())
     title = html.escape(f"{profile.model} · {text('profiler.title')}")
     parts = [
         f"<h1>{title}</h1><p>{html.escape(profile.why())}</p>",
-        f"<h2>{text('profiler.verdicts')}</h2><ol>{said}</ol>",
-        *pictures,
+        f"<h2>{text('profiler.verdicts')}</h2><ol>{verdicts}</ol>",
+        *figures,
         f"<h2>{text('profiler.layers')}</h2>{_table(profile.to_frame())}",
         f"<h2>{text('profiler.operators')}</h2>{_table(profile.to_frame('operator'))}",
         f"<h2>{text('profiler.uncounted')}</h2>{_uncounted(profile)}",

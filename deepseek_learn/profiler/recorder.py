@@ -1,4 +1,4 @@
-"""One pass over the operators: what each costs, how long it takes, what stays in memory."""
+"""One pass over the operators: their costs, times and live memory."""
 
 import time
 import weakref
@@ -32,8 +32,8 @@ class Operator:
         path: the module that called it.
         phase: "forward" or "backward".
         kind: one of `costs.KINDS`; "covered" inside a layer that has a cost formula.
-        out_bytes: what it newly allocated and returned.
-        output_shape: the shape of each tensor it returned.
+        out_bytes: bytes of returned tensors that it newly allocated.
+        output_shape: the shape of each returned tensor.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Allocation:
-    """A storage that came (`size` > 0) or went (`size` < 0) after the operator `index`."""
+    """A storage allocated (`size` > 0) or freed (`size` < 0) after the operator `index`."""
 
     index: int
     storage: int
@@ -59,13 +59,13 @@ class Allocation:
 
 
 class _Pass(EveryOperator):
-    """What both passes share: they follow the modules that call the operators."""
+    """What both passes share: tracking which module calls each operator."""
 
     def __init__(self, paths: ModulePaths):
         super().__init__()
         self.paths, self._inside = paths, ExitStack()
 
-    on_output = None  # nobody looks at what the modules return
+    on_output = None  # module outputs are ignored by default
 
     def __enter__(self):
         self._inside.enter_context(self.paths.follow(self.on_layer, self.on_output))
@@ -77,13 +77,13 @@ class _Pass(EveryOperator):
 
 
 class Counter(_Pass):
-    """Counts: FLOPs, bytes and live storages of every operator. It is not timed.
+    """Counts FLOPs, bytes and live storages of every operator, without timing.
 
     Attributes:
-        operators: in order of their calls.
-        allocations: in order; storages that were there before the pass do not count.
-        costs: path → what a layer's formula said of it.
-        output_shapes: path → the shapes that the module returned, in words.
+        operators: in call order.
+        allocations: in order; storages that existed before the pass do not count.
+        costs: path → the cost from the layer's formula.
+        output_shapes: path → the shapes that the module returned, as text.
     """
 
     def __init__(self, paths: ModulePaths, known: list[Tensor]):
@@ -95,26 +95,26 @@ class Counter(_Pass):
         self.costs: dict[str, Cost] = {}
         self.output_shapes: dict[str, str] = {}
         self._covered = 0  # how many layers with a formula are running
-        self._asking = False  # a formula's own operators are not the model's
+        self._in_formula = False  # a formula's own operators are not the model's
 
     def run(self, func, args, kwargs):
-        if self._asking:
+        if self._in_formula:
             return func(*args, **kwargs)
-        given = tensors((args, kwargs))
-        for tensor in given:
-            self._meet(tensor)
+        inputs = tensors((args, kwargs))
+        for tensor in inputs:
+            self._exclude(tensor)
         out = func(*args, **kwargs)
-        returned = tensors(out)
+        outputs = tensors(out)
         path, phase = self._place()
         flops, kind = self._flops(func, args, kwargs, out)
         moved = kind not in ("view", "covered")
         elements = 0
         if kind == "element":
-            elements = max((t.numel() for t in given + returned), default=0)
-        new = sum(self._track(tensor, path) for tensor in returned)
+            elements = max((t.numel() for t in inputs + outputs), default=0)
+        new = sum(self._track(tensor, path) for tensor in outputs)
         row = Operator(
             path, _name(func), phase, kind, flops, elements,
-            traffic(given) if moved else 0, traffic(returned) if moved else 0, new,
+            traffic(inputs) if moved else 0, traffic(outputs) if moved else 0, new,
             shapes(out),
         )  # fmt: skip
         self.operators.append(row)
@@ -125,11 +125,11 @@ class Counter(_Pass):
             self._covered += 1
             return
         self._covered -= 1
-        if self._covered:  # a formula counts what is inside, formulas included
+        if self._covered:  # the outer formula already counts the layers inside
             return
-        self._asking = True
+        self._in_formula = True
         cost: Cost = layer_cost(layer)(layer, inputs, output[0])
-        self._asking = False
+        self._in_formula = False
         self.costs[path] = cost
         row = Operator(
             path, type(layer).__name__, "forward", "product", cost.flops, 0,
@@ -138,13 +138,13 @@ class Counter(_Pass):
         self.operators.append(row)
 
     def on_output(self, path: str, output: Any) -> None:
-        found = in_words(all_shapes(output))
-        known = self.output_shapes.setdefault(path, found)
-        if found not in known.split(" | "):  # called again with another shape
-            self.output_shapes[path] = f"{known} | {found}"
+        shape = in_words(all_shapes(output))
+        previous = self.output_shapes.setdefault(path, shape)
+        if shape not in previous.split(" | "):  # called again with another shape
+            self.output_shapes[path] = f"{previous} | {shape}"
 
     def close(self) -> None:
-        """Stop to follow what is still alive."""
+        """Stop tracking storages that are still alive."""
         for finalizer in self._finalizers:
             finalizer.detach()
 
@@ -159,23 +159,23 @@ class Counter(_Pass):
             return 0, "view" if kind_of(func) == "view" else "covered"
         try:
             flops = operator_flops(func, args, kwargs, out)
-        except Exception:  # shapes that a formula does not foresee, nested ones say
+        except Exception:  # shapes that a formula does not handle, such as nested ones
             return 0, "uncounted"
         return (0, kind_of(func)) if flops is None else (flops, "product")
 
-    def _meet(self, tensor: Tensor) -> None:
-        """A tensor that no operator made, such as a constant, is not an activation."""
+    def _exclude(self, tensor: Tensor) -> None:
+        """Exclude a tensor that no operator created, such as a constant."""
         if not has_storage(tensor):
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._alive:
             self._alive[storage._cdata] = -1
-            # its address may be the next tensor's
-            gone = weakref.finalize(storage, self._alive.pop, storage._cdata, None)
-            self._finalizers.append(gone)
+            # its address may be reused by the next tensor
+            finalizer = weakref.finalize(storage, self._alive.pop, storage._cdata, None)
+            self._finalizers.append(finalizer)
 
     def _track(self, tensor: Tensor, path: str) -> int:
-        """Follow the tensor's storage until it is freed; its bytes if it is new."""
+        """Track the tensor's storage until it is freed; returns its bytes if it is new."""
         if not has_storage(tensor):
             return 0
         storage = tensor.untyped_storage()
@@ -189,23 +189,23 @@ class Counter(_Pass):
         index = len(self.operators)
         self.allocations.append(Allocation(index, number, size, path))
 
-        def gone() -> None:
+        def on_free() -> None:
             self._alive.pop(key, None)
             index = len(self.operators)
             self.allocations.append(Allocation(index, number, -size, path))
 
-        self._finalizers.append(weakref.finalize(storage, gone))
+        self._finalizers.append(weakref.finalize(storage, on_free))
         return size
 
 
 class Timer(_Pass):
-    """Times each operator, and each layer that has a cost formula. It counts nothing.
+    """Times each operator and each layer that has a cost formula, without counting.
 
-    On a GPU by events on the stream, elsewhere by the clock.
+    On a GPU it uses events on the stream, elsewhere the clock.
 
     Attributes:
-        calls: name and output shape of each, in order, to compare with the counter's.
-        seconds: of each, after `close()`.
+        calls: name and output shape of each call, in order, to compare with the counter's.
+        seconds: of each call, after `close()`.
     """
 
     def __init__(self, paths: ModulePaths, device: torch.device):
@@ -232,15 +232,15 @@ class Timer(_Pass):
             self.calls.append((type(layer).__name__, shapes(output[0])))
 
     def close(self) -> None:
-        """Turn moments into seconds; a layer's are those its operators do not explain."""
+        """Convert timestamps to seconds; a layer's exclude those of its operators."""
         if self._cuda:
             torch.cuda.synchronize()
-        moments, self.seconds = self.seconds, []
-        for start, end, *inside in moments:
-            spent = start.elapsed_time(end) / 1e3 if self._cuda else end - start
-            for part in inside:
-                spent -= sum(self.seconds[part])
-            self.seconds.append(max(spent, 0.0))
+        timestamps, self.seconds = self.seconds, []
+        for start, end, *layer_calls in timestamps:
+            elapsed = start.elapsed_time(end) / 1e3 if self._cuda else end - start
+            for calls in layer_calls:
+                elapsed -= sum(self.seconds[calls])
+            self.seconds.append(max(elapsed, 0.0))
 
     def _now(self):
         if not self._cuda:

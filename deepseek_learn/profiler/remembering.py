@@ -1,7 +1,7 @@
-"""How each kind of mutable object remembers its own contents, for `snapshot`.
+"""How to save and restore each kind of mutable object, for `snapshot`.
 
-A function of an object returns how to put back what it holds now, and the objects that it
-holds, which remember their contents themselves.
+A saver takes an object and returns an undo function that restores its present contents,
+and the objects that it contains, which are saved in turn.
 """
 
 import collections
@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# One object: how to put it back, and what it holds. Putting back says what it cannot.
-Memory = tuple[Callable[[], str | None], Iterable[Any]]
+# The undo function and the contents of one object. Undo describes what it cannot restore.
+Saved = tuple[Callable[[], str | None], Iterable[Any]]
 
-# of the standard library's classes only these hold what a model may keep
+# the only standard-library modules whose classes may hold a model's state
 _STANDARD = ("builtins", "collections", "dataclasses", "functools", "types", "argparse")
 _FOLDERS = (
     *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -37,35 +37,35 @@ _FOLDERS = (
 _INSTALLED = ("<frozen", *(f"{folder}{os.sep}" for folder in _FOLDERS))
 
 
-def ways(item: Any) -> list[Callable[[Any], Memory]]:
-    """The functions that remember the object: its contents, and its attributes."""
+def ways(item: Any) -> list[Callable[[Any], Saved]]:
+    """The savers of the object: of its contents and of its attributes."""
     if issubclass(type(item), type):
-        return [_class] if _is_users(item) else []
-    return _ways_of(type(item))
+        return [_class] if _is_user_class(item) else []
+    return _savers_of(type(item))
 
 
 @functools.cache
-def _ways_of(kind: type) -> list[Callable[[Any], Memory]]:
+def _savers_of(kind: type) -> list[Callable[[Any], Saved]]:
     if kind is types.FunctionType:
         return [_function]
-    found = [remember for kinds, remember in _CONTENTS if issubclass(kind, kinds)]
+    savers = [saver for kinds, saver in _CONTENTS if issubclass(kind, kinds)]
     if _may_enter(kind):
-        found.append(_attributes)
+        savers.append(_attributes)
         if any("__slots__" in vars(base) for base in kind.__mro__):
-            found.append(_slots)
-        if any(_is_users(base) for base in kind.__mro__):
-            found.append(lambda _: (nothing, kind.__mro__))
-    return found
+            savers.append(_slots)
+        if any(_is_user_class(base) for base in kind.__mro__):
+            savers.append(lambda _: (nothing, kind.__mro__))
+    return savers
 
 
 def _may_enter(kind: type) -> bool:
     package, _, rest = kind.__module__.partition(".")
-    if package == "torch":  # a compiled module is one of `torch._dynamo`'s
+    if package == "torch":  # a compiled module is of a class in `torch._dynamo`
         return issubclass(kind, nn.Module | Tensor) or not rest.startswith("_")
     return package not in sys.stdlib_module_names or package in _STANDARD
 
 
-def _is_users(kind: type) -> bool:
+def _is_user_class(kind: type) -> bool:
     module = sys.modules.get(kind.__module__)
     if module is None or kind.__module__.partition(".")[0] in sys.builtin_module_names:
         return False
@@ -77,11 +77,11 @@ def _installed(path: str) -> bool:
 
 
 def nothing() -> None:
-    """There is nothing to put back."""
+    """There is nothing to restore."""
 
 
-def _dict(item: dict) -> Memory:
-    # not the class's own methods: those may do more than a dictionary's
+def _dict(item: dict) -> Saved:
+    # not the subclass's methods: those may have side effects
     ordered = isinstance(item, collections.OrderedDict)
     kind = collections.OrderedDict if ordered else dict
     keys, values = list(kind.keys(item)), list(kind.values(item))
@@ -95,7 +95,7 @@ def _dict(item: dict) -> Memory:
     return undo, keys + values
 
 
-def _list(item: list) -> Memory:
+def _list(item: list) -> Saved:
     saved = list(item)
 
     def undo() -> None:
@@ -105,7 +105,7 @@ def _list(item: list) -> Memory:
     return undo, saved
 
 
-def _deque(item: collections.deque) -> Memory:
+def _deque(item: collections.deque) -> Saved:
     saved = list(item)
 
     def undo() -> None:
@@ -116,7 +116,7 @@ def _deque(item: collections.deque) -> Memory:
     return undo, saved
 
 
-def _set(item: set) -> Memory:
+def _set(item: set) -> Saved:
     saved = set(item)
 
     def undo() -> None:
@@ -127,7 +127,7 @@ def _set(item: set) -> Memory:
     return undo, saved
 
 
-def _bytearray(item: bytearray) -> Memory:
+def _bytearray(item: bytearray) -> Saved:
     saved = bytes(item)
 
     def undo() -> None:
@@ -137,11 +137,11 @@ def _bytearray(item: bytearray) -> Memory:
     return undo, ()
 
 
-def _frozen(item: Iterable) -> Memory:
+def _frozen(item: Iterable) -> Saved:
     return nothing, list(item)
 
 
-def _array(item: np.ndarray) -> Memory:
+def _array(item: np.ndarray) -> Saved:
     saved = item.copy()
 
     def undo() -> None:
@@ -151,27 +151,27 @@ def _array(item: np.ndarray) -> Memory:
     return undo, list(item.flat) if item.dtype.hasobject else ()
 
 
-def _attributes(item: Any) -> Memory:
+def _attributes(item: Any) -> Saved:
     space = getattr(item, "__dict__", None)
     return nothing, [space] if type(space) is dict else ()
 
 
-def _slots(item: Any) -> Memory:
-    places = [
-        place
+def _slots(item: Any) -> Saved:
+    slots = [
+        slot
         for base in type(item).__mro__
         if "__slots__" in vars(base)
-        for place in vars(base).values()
-        if isinstance(place, types.MemberDescriptorType)
+        for slot in vars(base).values()
+        if isinstance(slot, types.MemberDescriptorType)
     ]
     saved = [
-        (place, value) for place in places if (value := _slot(place, item)) != _NONE
+        (slot, value) for slot in slots if (value := _slot_value(slot, item)) != _NONE
     ]
 
     def undo() -> None:
-        for place, value in saved:
-            if _slot(place, item)[0] is not value[0]:
-                place.__set__(item, value[0])
+        for slot, value in saved:
+            if _slot_value(slot, item)[0] is not value[0]:
+                slot.__set__(item, value[0])
 
     return undo, [value[0] for _, value in saved]
 
@@ -179,17 +179,19 @@ def _slots(item: Any) -> Memory:
 _NONE = ()
 
 
-def _slot(place: types.MemberDescriptorType, item: Any) -> tuple:
+def _slot_value(slot: types.MemberDescriptorType, item: Any) -> tuple:
     try:
-        return (place.__get__(item),)
+        return (slot.__get__(item),)
     except AttributeError:
         return _NONE
 
 
-def _function(item: types.FunctionType) -> Memory:
-    """Its closure and default values; of the user's own also the globals it names."""
+def _function(item: types.FunctionType) -> Saved:
+    """Its closure and defaults; for the user's functions also the globals they use."""
     cells = [
-        (cell, cell.cell_contents) for cell in item.__closure__ or () if _full(cell)
+        (cell, cell.cell_contents)
+        for cell in item.__closure__ or ()
+        if _is_filled(cell)
     ]
     space = item.__globals__
     names = () if _installed(item.__code__.co_filename) else _names(item.__code__)
@@ -198,7 +200,7 @@ def _function(item: types.FunctionType) -> Memory:
 
     def undo() -> None:
         for cell, value in cells:
-            if not _full(cell) or cell.cell_contents is not value:
+            if not _is_filled(cell) or cell.cell_contents is not value:
                 cell.cell_contents = value
         for name, value in saved:
             if name not in space or space[name] is not value:
@@ -206,12 +208,12 @@ def _function(item: types.FunctionType) -> Memory:
         for name in missing:
             space.pop(name, None)
 
-    inside = [value for _, value in cells + saved]
-    inside += [item.__defaults__, item.__kwdefaults__, vars(item)]
-    return undo, inside
+    contents = [value for _, value in cells + saved]
+    contents += [item.__defaults__, item.__kwdefaults__, vars(item)]
+    return undo, contents
 
 
-def _full(cell: types.CellType) -> bool:
+def _is_filled(cell: types.CellType) -> bool:
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:
@@ -221,7 +223,7 @@ def _full(cell: types.CellType) -> bool:
 
 @functools.cache
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """The globals that the code, and the functions in it, read or write."""
+    """The globals that the code and its inner functions read or write."""
     names = {
         step.argval for step in dis.get_instructions(code) if "GLOBAL" in step.opname
     }
@@ -229,55 +231,57 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(sorted(names.union(*map(_names, inner))))
 
 
-def _class(item: type) -> Memory:
-    """What the user's class holds for all its objects, and what its methods reach."""
+def _class(item: type) -> Saved:
+    """The class attributes of a user's class, and what its methods can reach."""
     saved = dict(vars(item))
 
     def undo() -> None:
-        now = {n: v for n, v in vars(item).items() if not n.startswith("__")}
-        for name in now.keys() - saved.keys():
+        current = {n: v for n, v in vars(item).items() if not n.startswith("__")}
+        for name in current.keys() - saved.keys():
             type.__delattr__(item, name)
         for name, value in saved.items():
-            if not name.startswith("__") and now.get(name, undo) is not value:
+            if not name.startswith("__") and current.get(name, undo) is not value:
                 type.__setattr__(item, name, value)
 
     return undo, saved.values()
 
 
-def _wrapper(item: Any) -> Memory:
-    """What a method, a property or a partial function is made of."""
+def _wrapper(item: Any) -> Saved:
+    """The parts of a method, a property or a partial function."""
     names = ("__func__", "__self__", "fget", "fset", "func", "args", "keywords")
     return nothing, [getattr(item, name, None) for name in names]
 
 
-def _generator(item: types.GeneratorType) -> Memory:
+def _generator(item: types.GeneratorType) -> Saved:
     def mark() -> tuple:
         frame = item.gi_frame
         if frame is None:
             return ()
         return frame.f_lasti, *((k, id(v)) for k, v in frame.f_locals.items())
 
-    return _advances(item, mark), ()
+    return _position_check(item, mark), ()
 
 
-def _iterator(item: Iterator) -> Memory:
+def _iterator(item: Iterator) -> Saved:
     def mark() -> str:
         try:
             return repr(item.__reduce__()[1:])
-        except Exception:  # it does not say where it stands
+        except Exception:  # its position cannot be read
             return ""
 
-    return _advances(item, mark), ()
+    return _position_check(item, mark), ()
 
 
-def _advances(item: Iterator, mark: Callable[[], Any]) -> Callable[[], str | None]:
+def _position_check(
+    item: Iterator, mark: Callable[[], Any]
+) -> Callable[[], str | None]:
     before = mark()
     kind = type(item).__name__
     return lambda: None if mark() == before else f"a {kind}, which cannot be rewound"
 
 
-def _random_state(get: str, put: str) -> Callable[[Any], Memory]:
-    def remember(item: Any) -> Memory:
+def _random_state(get: str, put: str) -> Callable[[Any], Saved]:
+    def save(item: Any) -> Saved:
         saved = getattr(item, get)()
 
         def undo() -> None:
@@ -285,16 +289,16 @@ def _random_state(get: str, put: str) -> Callable[[Any], Memory]:
 
         return undo, ()
 
-    return remember
+    return save
 
 
-def _python_random(item: random.Random) -> Memory:
+def _python_random(item: random.Random) -> Saved:
     if isinstance(item, random.SystemRandom):  # it has no state
         return nothing, ()
     return _random_state("getstate", "setstate")(item)
 
 
-def _bit_generator(item: np.random.BitGenerator) -> Memory:
+def _bit_generator(item: np.random.BitGenerator) -> Saved:
     saved = item.state
 
     def undo() -> None:
@@ -314,7 +318,7 @@ _BUILT_IN_ITERATORS = (
     itertools.chain, itertools.repeat, itertools.islice,
 )  # fmt: skip
 
-_CONTENTS: tuple[tuple[Any, Callable[[Any], Memory]], ...] = (
+_CONTENTS: tuple[tuple[Any, Callable[[Any], Saved]], ...] = (
     (dict, _dict),
     (list, _list),
     (collections.deque, _deque),

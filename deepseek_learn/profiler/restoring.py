@@ -1,4 +1,4 @@
-"""Every pass starts alike, and afterwards all that the user owns is as it was before."""
+"""Start every pass from the same state, and restore the user's objects afterwards."""
 
 import copy
 import random
@@ -17,75 +17,78 @@ from .snapshot import Snapshot
 
 
 class UnsteadyModelError(DeepSeekLearnError):
-    """No two passes of the model start alike, so there is nothing to measure."""
+    """The model's passes cannot start from the same state, so none can be measured."""
 
 
 class Start:
-    """What a pass starts from: no gradients, and everything else as it was found.
+    """The start state of a pass: no gradients, and everything else unchanged.
 
     Args:
-        model: and whatever else a pass may change: arguments, a loss.
+        others: whatever else a pass may change: arguments, a loss.
     """
 
     def __init__(self, model: nn.Module, train: bool, *others: Any):
         self.model, self.train = model, train
         self._modes = [(module, module.training) for module in model.modules()]
-        # a scripted module does not show its tensors as attributes
-        held = [*model.parameters(), *model.buffers()]
-        self._snapshot = Snapshot(model, held, *others, *_generators())
+        # a scripted module does not expose its tensors as attributes
+        state = [*model.parameters(), *model.buffers()]
+        self._snapshot = Snapshot(model, state, *others, *_generators())
         copied = [s.tensor for s in self._snapshot.tensors if s.is_copied]
         self._written = BeforeWriting(copied)
         self._graphs = {t.grad_fn for t in self.tensors if t.grad_fn is not None}
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that were there before the pass."""
+        """All tensors that existed before the pass."""
         return [state.tensor for state in self._snapshot.tensors]
 
     def again(self) -> None:
-        """Go back to it, in the mode of the pass.
+        """Restore the start state, in the mode of the pass.
 
         Raises:
-            UnsteadyModelError: when something cannot be brought back.
+            UnsteadyModelError: if something cannot be restored.
         """
         if problems := self._put_back():
             raise UnsteadyModelError(
                 f"a pass of {type(self.model).__name__} changes {problems[0]}: the next "
-                f"pass would start from another state, so it cannot be profiled."
+                f"pass would start from a different state, so it cannot be profiled."
             )
         for state in self._snapshot.tensors:
             state.drop_gradient()
-        # a module that was told to evaluate in a model that trains keeps doing so
+        # a submodule in evaluation mode inside a training model stays in that mode
         if self.train != self.model.training:
             self.model.train(self.train)
         elif not self.train:
             self.model.eval()
 
     def first(self, run: Callable[[], object]) -> None:
-        """The first pass, in which everything that it writes over is kept."""
+        """Run the first pass, which backs up everything that it overwrites."""
         with self._written:
             run()
 
     def check_graph(self, loss: Tensor) -> None:
-        """Refuse a backward pass into a graph that was there before the pass.
+        """Refuse a backward pass into a graph that existed before the pass.
 
-        It would free that graph, and leave gradients with whatever it leads to.
+        It would free that graph and leave gradients on its leaves.
+
+        Raises:
+            UnsteadyModelError: if it would.
         """
-        waiting, seen = [loss.grad_fn], set()
-        while self._graphs and waiting:
-            node = waiting.pop()
+        stack, visited = [loss.grad_fn], set()
+        while self._graphs and stack:
+            node = stack.pop()
             if node in self._graphs:
                 raise UnsteadyModelError(
-                    "the backward pass would run into a graph that an argument or the "
-                    "model's state holds from before: detach() that tensor first."
+                    "the backward pass would run into an earlier graph that an argument or "
+                    "the model's state holds: detach() that tensor first."
                 )
-            if node is not None and node not in seen:
-                seen.add(node)
-                waiting += [below for below, _ in node.next_functions]
-        self._graphs = set()  # all passes are alike
+            if node is not None and node not in visited:
+                visited.add(node)
+                stack += [child for child, _ in node.next_functions]
+        self._graphs = set()  # all passes are the same: check only once
 
     def leave(self) -> None:
-        """Bring back what the user had, gradients included."""
+        """Restore the user's state, including gradients."""
         self._put_back()
         for state in self._snapshot.tensors:
             state.put_gradient_back()
@@ -101,10 +104,10 @@ class Start:
 
 @contextmanager
 def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
-    """At the end all that the model and the `others` reach is as it was before.
+    """Restore everything reachable from the model and the `others` at the end.
 
-    Modes, gradients, buffers, attributes, hooks, inputs, cache objects, and the random
-    numbers of PyTorch, NumPy and Python.
+    That is modes, gradients, buffers, attributes, hooks, inputs, cache objects, and the
+    random number generators of PyTorch, NumPy and Python.
     """
     start = Start(model, train, *others)
     try:
@@ -114,7 +117,7 @@ def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
 
 
 def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
-    """The model, or a copy that a first call has given its lazy parameters."""
+    """The model, or a copy whose lazy parameters a first call has materialized."""
     lazy = [t for t in [*model.parameters(), *model.buffers()] if is_lazy(t)]
     if not lazy:
         return model
@@ -134,12 +137,12 @@ def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
 
 @contextmanager
 def on(device: torch.device) -> Iterator[None]:
-    """Events and waiting belong to the model's GPU, not to the current one."""
+    """Create events and synchronize on the model's GPU, not on the current one."""
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         yield
 
 
 def _generators() -> list:
-    """Where PyTorch, NumPy and Python take the random numbers that belong to nobody."""
+    """The global random number generators of PyTorch, NumPy and Python."""
     gpu = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     return [torch.default_generator, *gpu, random._inst, np.random.mtrand._rand]

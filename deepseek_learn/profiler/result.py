@@ -1,4 +1,4 @@
-"""What the profiler answers with: tables, verdicts, pictures, a page."""
+"""What the profiler returns: tables, verdicts, figures and an HTML page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,20 @@ from .verdicts import Verdict, judge
 class Profile(Report):
     """What one forward pass, or one training step, of a model costs.
 
-    1 MAC (multiply-add) = 2 FLOPs; both are given.
+    1 MAC (multiply-add) = 2 FLOPs; both are available.
 
     Attributes:
-        model: the class of the model.
-        train: whether a backward pass is in it.
-        device, dtype, threads: on what and with how many threads it ran.
-        latency_ms: the median of whole passes without any instrument, and quartiles.
-        operators: a row an operator call, in order.
-        layers: a row a module; index: its path, "" the model itself.
-        memory: activations: peak, what is alive then, over time.
-        roof: the peaks of this machine.
-        weights: parameter → how its values are distributed.
-        notes: what a reader must know, such as that a compiled model ran uncompiled.
+        model: the model's class name.
+        train: whether a backward pass is included.
+        device, dtype, threads: where and with how many threads the model ran.
+        latency_ms: the median of uninstrumented passes; `latency_low_ms` and
+            `latency_high_ms` are the quartiles.
+        operators: one row per operator call, in order.
+        layers: one row per module; index: its path, "" for the model itself.
+        memory: activations: the peak, the tensors alive at the peak, the timeline.
+        roof: this machine's measured peaks.
+        weights: parameter → the distribution of its values.
+        notes: caveats, such as that a compiled model ran uncompiled.
     """
 
     model: str
@@ -58,7 +59,7 @@ class Profile(Report):
 
     @property
     def parameters(self) -> int:
-        """Each parameter once, however many modules share it."""
+        """Each parameter counted once, however many modules share it."""
         return int(self.layers["parameters"].sum())
 
     @property
@@ -68,30 +69,30 @@ class Profile(Report):
 
     @property
     def uncounted(self) -> pd.DataFrame:
-        """Operators that no rule knows: calls, milliseconds, the modules they are in."""
-        some = self.operators[self.operators["kind"] == "uncounted"]
-        groups = some.groupby("operator")
-        where = groups["layer"].agg(_places)
-        frame = pd.DataFrame({"calls": groups.size(), "layers": where})
+        """Operators that no rule covers: calls, milliseconds and calling modules."""
+        rows = self.operators[self.operators["kind"] == "uncounted"]
+        groups = rows.groupby("operator")
+        modules = groups["layer"].agg(_places)
+        frame = pd.DataFrame({"calls": groups.size(), "layers": modules})
         frame["latency_ms"] = groups["latency_ms"].sum()
         return frame
 
     def to_frame(self, by: str = "layer", inclusive: bool = False) -> pd.DataFrame:
-        """The table, units in the names of the columns.
+        """The table, with units in the column names.
 
         Args:
-            by: "layer": a row a module in the order of the tree, with the shape of what
-                it returns; "operator": a row a kind of operator, the slowest first.
-            inclusive: a module's figures contain those of the modules in it.
+            by: "layer": one row per module in tree order, with its output shape;
+                "operator": one row per operator type, slowest first.
+            inclusive: include each module's submodules in its figures.
 
         Raises:
-            ValueError: for another `by`.
+            ValueError: for any other `by`.
         """
         check_by(by)
         figures = self._figures(by)
         if by == "operator":
             return figures.sort_values("latency_ms", ascending=False)
-        # a container that is never called, and holds nothing itself, says nothing
+        # skip containers that are never called and have no parameters of their own
         used = (self.layers["calls"] > 0) | (self.layers["parameters"] > 0)
         figures = figures.reindex(self.layers.index[used]).fillna(0)
         figures.insert(0, "calls", self.layers["calls"])
@@ -105,7 +106,7 @@ class Profile(Report):
         return figures.astype({"calls": int, "parameters": int})
 
     def _figures(self, by: str) -> pd.DataFrame:
-        rows, whole = self.operators, self.operators["latency_ms"].sum()
+        rows, total = self.operators, self.operators["latency_ms"].sum()
         sums = rows.groupby(by)[
             [
                 "flops",
@@ -125,7 +126,7 @@ class Profile(Report):
                 "output_mib": sums["out_bytes"] / MIB,
                 "latency_ms": sums["latency_ms"],
                 "spread_ms": sums["iqr_ms"],
-                "share_%": 100 * sums["latency_ms"] / (whole or 1),
+                "share_%": 100 * sums["latency_ms"] / (total or 1),
             }
         )
         if by == "operator":
@@ -133,11 +134,11 @@ class Profile(Report):
         return frame
 
     def verdicts(self, top: int | None = 5) -> list[Verdict]:
-        """What bounds the slowest layers, and what to do about it; None: all layers."""
+        """What limits the `top` slowest layers, and what to do about it; None: all."""
         return judge(self.layers, self.operators, self.roof)[:top]
 
     def why(self) -> str:
-        said = text(
+        summary = text(
             f"profiler.why_{'step' if self.train else 'forward'}",
             model=self.model,
             latency=self.latency_ms,
@@ -148,10 +149,10 @@ class Profile(Report):
             at=self.memory.at or "-",
         )
         slowest = [str(verdict) for verdict in self.verdicts(1)]
-        return " ".join([said, *slowest, *self.notes])
+        return " ".join([summary, *slowest, *self.notes])
 
     def plot(self, metric: str = "latency", kind: str = "icicle"):
-        """The module tree, areas by `metric` (plotly).
+        """The module tree, with areas proportional to `metric` (plotly).
 
         Args:
             metric: "flops", "parameters", "bytes", "activation" or "latency".
@@ -162,19 +163,19 @@ class Profile(Report):
         return tree(self, metric, kind)
 
     def plot_memory(self):
-        """Live tensors over the operators, and the allocator's peak (plotly)."""
+        """Live tensors after each operator, and the allocator's peak (plotly)."""
         from .views import timeline
 
         return timeline(self)
 
     def plot_roofline(self):
-        """Each layer's FLOP/s over its FLOP/byte, under this machine's roof (plotly)."""
+        """Each layer's FLOP/s against its FLOP/byte, with this machine's roof (plotly)."""
         from .views import roofline
 
         return roofline(self)
 
     def plot_parameters(self, top: int = 12):
-        """How the weights of the `top` largest parameters are distributed (plotly)."""
+        """Histograms of the `top` largest parameters (plotly)."""
         from .views import histograms
 
         return histograms(self, top)
@@ -183,37 +184,39 @@ class Profile(Report):
         """This model (a) and another (b) side by side: a `Comparison`.
 
         Args:
-            names: what to call the two; by default their classes.
+            names: labels of the two; by default their class names.
         """
         from .comparison import Comparison
 
         return Comparison(self, other, names or (self.model, other.model))
 
     def save(self, path: str | Path) -> Path:
-        """Everything as one self-contained HTML page that needs no network."""
+        """Write everything to one self-contained HTML page that needs no network."""
         from .page import write
 
         return write(self, Path(path))
 
 
 def check_by(by: str) -> None:
-    """Refuse what no table has a row for."""
+    """Raise `ValueError` unless `by` is "layer" or "operator"."""
     if by not in ("layer", "operator"):
         raise ValueError(f'by must be "layer" or "operator"; got {by!r}.')
 
 
 def _places(paths: pd.Series) -> str:
-    """The first three modules of those in which something is."""
+    """The first three of these modules, as one string."""
     return ", ".join(path or "(model)" for path in sorted(set(paths))[:3])
 
 
 def _inclusive(own: pd.DataFrame) -> pd.DataFrame:
-    """Sums over each module and those in it; how often it is called stays its own."""
+    """Sums over each module and its submodules; `calls` stays the module's own count."""
     paths = list(own.index)
     rows = {}
     for path in paths:
-        inside = [p for p in paths if p == path or p.startswith(f"{path}.") or not path]
-        rows[path] = own.loc[inside].sum()
+        subtree = [
+            p for p in paths if p == path or p.startswith(f"{path}.") or not path
+        ]
+        rows[path] = own.loc[subtree].sum()
     frame = pd.DataFrame(rows).T
     frame["calls"] = own["calls"]
     return frame.rename_axis(own.index.name)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-MOST = 4  # tensors of one answer whose shapes are told
+MOST = 4  # tensors per output whose shapes are shown
 
 
 def leaves(answer: Any) -> Iterator[Tensor]:
@@ -36,7 +36,7 @@ def all_shapes(answer: Any) -> tuple:
 
 
 def in_words(some: tuple) -> str:
-    """Such as "[2, 3], [4]"; of many tensors the first few."""
+    """Such as "[2, 3], [4]"; only the first few of many tensors."""
     words = ["[?]" if shape is None else str(list(shape)) for shape in some[:MOST]]
     return ", ".join(words + ["..."] * (len(some) > MOST))
 

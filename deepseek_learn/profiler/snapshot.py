@@ -1,10 +1,10 @@
-"""Everything that can be reached from some objects, as it is now, and the way back.
+"""A snapshot of everything reachable from some objects, and how to restore it.
 
-A pass may leave its mark anywhere: in a buffer, a cache object among the arguments, an
+A pass may change state anywhere: a buffer, a cache object among the arguments, an
 attribute, a list in a closure, a global of the user's module, a random number generator.
-So the graph of objects is walked once, each mutable one remembers its own contents, and
-`put_back` writes back whatever differs. Not entered are modules, threads and files, nor
-the globals and class attributes of installed packages: those belong to nobody's model.
+So the object graph is walked once, the contents of each mutable object are saved, and
+`put_back` writes back whatever differs. The walk skips modules, threads and files, and
+the globals and class attributes of installed packages: those are not part of the model.
 """
 
 import collections
@@ -32,42 +32,44 @@ _CLEARABLE = {dict, collections.OrderedDict, list, set, collections.deque}
 
 
 class Snapshot:
-    """The state of all that `roots` reach.
+    """The state of everything reachable from `roots`.
 
     Attributes:
-        tensors: of every tensor met, its state.
+        tensors: the state of every tensor found.
     """
 
     def __init__(self, *roots: Any):
         self.tensors: list[TensorState] = []
-        self._known: dict[int, Any] = {}  # kept alive: an id must stay one object's
+        self._known: dict[
+            int, Any
+        ] = {}  # keeps the objects alive, so that ids stay unique
         self._empty: list[Any] = []
         self._undo: list[Callable[[], str | None]] = []
         self.add(*roots)
 
     def add(self, *roots: Any) -> None:
-        """Remember these and what they reach, as far as it is not known yet."""
+        """Save the roots and everything reachable from them that is not saved yet."""
         waiting = list(roots)
         while waiting:
             item = waiting.pop()
-            # never isinstance: a proxy would answer for what it stands for
+            # never isinstance: a proxy would answer for its referent
             if issubclass(type(item), _ATOMS) or id(item) in self._known:
                 continue
             self._known[id(item)] = item
             if issubclass(type(item), Tensor):
                 waiting += self._add_tensor(item)
-            # hundreds of hook tables: these are quickly looked through
+            # hundreds of empty hook tables: skip the full treatment
             if type(item) in _CLEARABLE and not item:
                 self._empty.append(item)
                 continue
-            for remember in ways(item):
-                undo, inside = remember(item)
+            for save in ways(item):
+                undo, children = save(item)
                 if undo is not nothing:
                     self._undo.append(undo)
-                waiting += inside
+                waiting += children
 
     def put_back(self) -> list[str]:
-        """Write back whatever differs; returns what nothing can bring back."""
+        """Write back whatever differs; returns descriptions of what cannot be restored."""
         for container in [c for c in self._empty if c]:
             container.clear()
         problems = [undo() for undo in self._undo]

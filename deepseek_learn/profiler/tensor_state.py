@@ -1,4 +1,4 @@
-"""What a tensor is and holds, and how to bring it back, bit for bit."""
+"""The full state of a tensor, and how to restore it bit for bit."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,11 @@ Undo = Callable[[], None]
 
 
 class TensorState:
-    """One tensor: its gradient, its place and geometry, and the bytes it shows.
+    """One tensor: its gradient, its storage and strides, and the bytes it views.
 
-    The bytes are kept, not the values: NaN equals itself then, and an expanded tensor can
-    be written. Of a parameter no bytes are kept, since that would double the memory of
-    a large model: `BeforeWriting` keeps
-    what a pass really writes over.
+    Bytes are saved, not values, so that NaN compares equal to itself and an expanded
+    tensor can be written back. A parameter's bytes are not saved, since that would double
+    the memory of a large model: `BeforeWriting` saves what a pass actually overwrites.
     """
 
     def __init__(self, tensor: Tensor):
@@ -32,13 +31,15 @@ class TensorState:
         return self._bytes is not None
 
     def put_back(self) -> str | None:
-        """Whatever differs; returns what could not be brought back."""
+        """Restore whatever differs; returns a description of what cannot be restored."""
         tensor = self.tensor
-        if self.alias is not None and not _same_place(tensor, self.alias):
+        if self.alias is not None and not _same_view(tensor, self.alias):
             tensor.data = self.alias
         if self._bytes is not None and not torch.equal(*self._bytes):
             self._bytes[0].copy_(self._bytes[1])
-        attached = self.leaf and not tensor.is_leaf  # written in place with a gradient
+        attached = (
+            self.leaf and not tensor.is_leaf
+        )  # written in place by an operation that needs gradients
         if attached and tensor._is_view():
             return "a view that became part of an autograd graph"
         if attached:
@@ -57,13 +58,13 @@ class TensorState:
 
 
 def has_storage(tensor: Tensor) -> bool:
-    """Whether it has one storage of its own."""
+    """Whether the tensor is backed by a single storage."""
     wraps = hasattr(tensor, "__tensor_flatten__")
     return tensor.layout is torch.strided and not tensor.is_nested and not wraps
 
 
 def bytes_of(tensor: Tensor | None) -> Tensor | None:
-    """The part of the storage that `tensor` looks at, as uint8; None: it has no data."""
+    """The part of the storage that `tensor` views, as uint8; None if it has no data."""
     if tensor is None or not tensor.numel():
         return None
     storage = tensor.untyped_storage()
@@ -76,7 +77,7 @@ def bytes_of(tensor: Tensor | None) -> Tensor | None:
     return window.set_(storage, start, ((last + 1) * tensor.element_size(),))
 
 
-def _same_place(one: Tensor, two: Tensor) -> bool:
+def _same_view(one: Tensor, two: Tensor) -> bool:
     return (
         one.layout is two.layout
         and one.dtype is two.dtype
@@ -88,14 +89,14 @@ def _same_place(one: Tensor, two: Tensor) -> bool:
 
 
 def within(tensor: Tensor) -> list[Tensor]:
-    """The tensors with storages that it consists of: most often itself alone."""
+    """The storage-backed tensors that it consists of: usually just itself."""
     if has_storage(tensor):
         return [tensor]
     return [inner for part in parts(tensor) for inner in within(part)]
 
 
 def parts(tensor: Tensor) -> list[Tensor]:
-    """The tensors inside a sparse, nested or wrapping one; none in a plain one."""
+    """The inner tensors of a sparse, nested or wrapper tensor; none for a plain one."""
     if hasattr(tensor, "__tensor_flatten__"):
         return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
     if tensor.is_nested:

@@ -1,12 +1,12 @@
-"""Why a layer takes its time: arithmetic, memory traffic, or the calling itself.
+"""What limits a layer's speed: arithmetic, memory traffic, or call overhead.
 
-Three floors under the time of a layer, from what it does and the machine's roof:
+Three lower bounds on a layer's time, its floors, follow from its work and the roof:
 
-    compute   FLOPs / peak,   memory   bytes / bandwidth,   overhead   calls x cost of one
+    compute   FLOPs / peak,  memory   bytes / bandwidth,  overhead   calls x cost per call
 
-The highest names the bound; its share of the measured time is how much of the roof is
-reached. Over 100 % something is off, and said so: bytes that stay in a cache, or an
-algorithm (Winograd, a fast Fourier transform) that does with fewer multiplications.
+The highest floor names the bound; floor / measured time is the fraction of the roof
+reached. Over 100 % the verdict is marked as suspect: bytes may stay in a cache, or an
+algorithm (Winograd, a fast Fourier transform) may need fewer multiplications.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ..catalog import text
 from ..measure.roof import Roof
 
 BOUNDS = ("compute", "memory", "overhead")
-FAR = 0.3  # under this share of the roof none of the three explains the time
+FAR = 0.3  # below this fraction of the roof, none of the three explains the time
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Verdict:
     """What limits one layer.
 
     Attributes:
-        share: of the operators' time of the whole model.
+        share: fraction of the operators' time of the whole model.
         of_roof: highest floor over measured time.
-        intensity: FLOP/byte.
-        speed_up: of the whole model, were this layer at its roof.
-        suspect: over the roof: the reading or the model of it is wrong.
+        intensity: arithmetic intensity, FLOP/byte.
+        speed_up: of the whole model, if this layer ran at its roof.
+        suspect: above the roof: the measurement or the cost model is wrong.
     """
 
     layer: str
@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def advice(self) -> str:
-        """What to do about it, in words."""
+        """What to do about it, as a sentence."""
         if self.suspect:
             return text("profiler.advice_suspect")
         if self.of_roof < FAR:
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
-    """Milliseconds that each operator takes at the least, for each of `BOUNDS`."""
+    """Lower bounds on each operator's time in milliseconds, one column per `BOUNDS`."""
     conv = operators["operator"].str.contains("conv")
     peak = conv.map({True: roof.conv_gflops, False: roof.gemm_gflops})
     moved = operators["bytes_read"] + operators["bytes_written"]
@@ -81,27 +81,27 @@ def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
 
 
 def judge(layers: pd.DataFrame, operators: pd.DataFrame, roof: Roof) -> list[Verdict]:
-    """A verdict on each layer that runs operators itself, the slowest first."""
-    whole = operators["latency_ms"].sum()
+    """A verdict on each layer that runs operators itself, slowest first."""
+    total = operators["latency_ms"].sum()
     floor = floors(operators, roof).groupby(operators["layer"]).sum()
     time = operators.groupby("layer")["latency_ms"].sum()
     work = operators.groupby("layer")[["flops", "bytes_read", "bytes_written"]].sum()
     verdicts = []
-    for layer, spent in time.sort_values(ascending=False).items():
-        if not spent > 0:
+    for layer, latency in time.sort_values(ascending=False).items():
+        if not latency > 0:
             continue
         bound = floor.loc[layer].idxmax()
-        least = floor.loc[layer, bound]
+        minimum = floor.loc[layer, bound]
         flops, *moved = work.loc[layer]
         verdicts.append(
             Verdict(
                 layer=layer,
                 type=layers.loc[layer, "type"],
                 bound=bound,
-                share=spent / whole,
-                of_roof=least / spent,
+                share=latency / total,
+                of_roof=minimum / latency,
                 intensity=flops / max(sum(moved), 1),
-                speed_up=whole / (whole - max(spent - least, 0)),
+                speed_up=total / (total - max(latency - minimum, 0)),
             )
         )
     return verdicts

@@ -1,4 +1,4 @@
-"""The profiler's pictures (plotly)."""
+"""The profiler's figures (plotly)."""
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -18,7 +18,7 @@ COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 
 
 def tree(profile, metric: str, kind: str) -> go.Figure:
-    """Icicle or treemap of the modules; what a module does itself is its own part."""
+    """Icicle or treemap of the modules; a module's own work is the uncovered area."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {tuple(METRICS)}; got {metric!r}.")
     if kind not in ("icicle", "treemap"):
@@ -45,7 +45,7 @@ def tree(profile, metric: str, kind: str) -> go.Figure:
             branchvalues="total",
             text=frame["type"],
             texttemplate="%{label}<br>%{percentRoot:.1%}",
-            customdata=[_said(bounds.get(path)) for path in frame.index],
+            customdata=[_hover_text(bounds.get(path)) for path in frame.index],
             hovertemplate=(
                 "%{id} (%{text})<br>%{value:.4g} "
                 + unit
@@ -67,28 +67,28 @@ def tree(profile, metric: str, kind: str) -> go.Figure:
 
 
 def _color(verdict) -> str:
-    """By what bounds the module's own operators; gray where it has none."""
+    """The color of the bound on the module's own operators; gray if it has none."""
     return COLORS[verdict.bound] if verdict else "#d9d9d9"
 
 
-def _said(verdict) -> str:
+def _hover_text(verdict) -> str:
     if verdict is None:
         return ""
     return f"{text(f'profiler.bound_{verdict.bound}')}, {verdict.of_roof:.0%}"
 
 
-def _parent(path: str, known) -> str:
-    """The nearest module above that is shown; nothing above the model."""
+def _parent(path: str, paths) -> str:
+    """The nearest ancestor that is shown; "" for the model itself."""
     if not path:
         return ""
-    above = path.rpartition(".")[0]
-    while above and above not in known:
-        above = above.rpartition(".")[0]
-    return above or "/"
+    parent = path.rpartition(".")[0]
+    while parent and parent not in paths:
+        parent = parent.rpartition(".")[0]
+    return parent or "/"
 
 
 def timeline(profile) -> go.Figure:
-    """Live activations after each operator; the peaks as lines."""
+    """Live activations after each operator, with the peak as a line."""
     memory = profile.memory
     rows = memory.timeline
     figure = go.Figure(
@@ -103,10 +103,10 @@ def timeline(profile) -> go.Figure:
         )
     )
     if (rows["phase"] == "backward").any():
-        turn = int((rows["phase"] == "backward").idxmax())
-        figure.add_vline(x=turn, line_dash="dot", line_color="#888888")
+        start = int((rows["phase"] == "backward").idxmax())
+        figure.add_vline(x=start, line_dash="dot", line_color="#888888")
         figure.add_annotation(
-            x=turn, y=0, yref="paper", showarrow=False, xanchor="left", yanchor="bottom",
+            x=start, y=0, yref="paper", showarrow=False, xanchor="left", yanchor="bottom",
             text=text("profiler.backward"),
         )  # fmt: skip
     figure.add_hline(
@@ -124,33 +124,33 @@ def timeline(profile) -> go.Figure:
 
 
 def roofline(profile) -> go.Figure:
-    """One point a layer, its size the share of the time; the roof as lines."""
+    """One point per layer, sized by its share of the time; the roof as lines."""
     roof, figure = profile.roof, go.Figure()
     work = profile.operators.groupby("layer")[["flops", "latency_ms"]].sum()
     verdicts = judge(profile.layers, profile.operators, roof)
     verdicts = [v for v in verdicts if v.intensity > 0]
     for bound in BOUNDS:
-        some = [v for v in verdicts if v.bound == bound]
+        group = [v for v in verdicts if v.bound == bound]
         rates = [
             work.loc[v.layer, "flops"] / work.loc[v.layer, "latency_ms"] / 1e6
-            for v in some
+            for v in group
         ]
         figure.add_scatter(
-            x=[v.intensity for v in some],
+            x=[v.intensity for v in group],
             y=rates,
             mode="markers",
             name=text(f"profiler.bound_{bound}"),
             marker={
                 "color": COLORS[bound],
-                "size": [8 + 60 * v.share**0.5 for v in some],
+                "size": [8 + 60 * v.share**0.5 for v in group],
                 "opacity": 0.6,
             },
-            text=[f"{v.layer or profile.model} ({v.type})" for v in some],
-            customdata=[[100 * v.share, 100 * v.of_roof] for v in some],
+            text=[f"{v.layer or profile.model} ({v.type})" for v in group],
+            customdata=[[100 * v.share, 100 * v.of_roof] for v in group],
             hovertemplate=text("profiler.roof_hover") + "<extra></extra>",
         )
-    reach = [v.intensity for v in verdicts] or [1.0]
-    low, high = min(*reach, 0.1) / 2, max(*reach, roof.ridge) * 4
+    intensities = [v.intensity for v in verdicts] or [1.0]
+    low, high = min(*intensities, 0.1) / 2, max(*intensities, roof.ridge) * 4
     peaks = {"GEMM": roof.gemm_gflops, text("profiler.conv"): roof.conv_gflops}
     for (name, peak), dash in zip(peaks.items(), ("solid", "dash"), strict=True):
         ridge = peak / roof.bandwidth_gbs
@@ -173,22 +173,22 @@ def roofline(profile) -> go.Figure:
 
 
 def histograms(profile, top: int) -> go.Figure:
-    """Histograms of the largest parameters, in order of the model."""
+    """Histograms of the largest parameters, in model order."""
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top must be a whole number of at least 1; got {top!r}.")
-    shown = [(n, w) for n, w in profile.weights.items() if len(w["bins"])]
-    largest = sorted(shown, key=lambda item: -item[1]["count"])[:top]
-    shown = [item for item in shown if item in largest]
+    parameters = [(n, w) for n, w in profile.weights.items() if len(w["bins"])]
+    largest = sorted(parameters, key=lambda item: -item[1]["count"])[:top]
+    parameters = [item for item in parameters if item in largest]
     columns = 3
-    rows = max(-(-len(shown) // columns), 1)
-    titles = [f"{name}<br>{int(w['count']):,}" for name, w in shown]
+    rows = max(-(-len(parameters) // columns), 1)
+    titles = [f"{name}<br>{int(w['count']):,}" for name, w in parameters]
     figure = make_subplots(rows, columns, subplot_titles=titles)
-    for place, (name, w) in enumerate(shown):
+    for index, (name, w) in enumerate(parameters):
         width = (w["max"] - w["min"]) / len(w["bins"]) or 1
         centers = [w["min"] + (i + 0.5) * width for i in range(len(w["bins"]))]
         figure.add_bar(
             x=centers, y=w["bins"], width=width, name=name, marker_color="#4c78a8",
-            row=place // columns + 1, col=place % columns + 1,
+            row=index // columns + 1, col=index % columns + 1,
         )  # fmt: skip
     figure.update_annotations(font_size=11)
     return figure.update_layout(

@@ -7,26 +7,26 @@ from torch import Tensor, nn
 from .costs import layer_cost
 
 BINS = 60
-MOST = 2**17  # of a larger parameter every n-th value is looked at, evenly
+MOST = 2**17  # a larger parameter is subsampled with a constant stride
 
 
 def distribution(model: nn.Module) -> dict[str, pd.Series]:
-    """Parameter → its values' mean, spread, extremes and histogram.
+    """Parameter → mean, standard deviation, extremes and histogram of its values.
 
     The series holds `count`, `min`, `max` (of all values), `mean`, `std`, `zeros` (a
-    share) and `bins` (60 counts between min and max; these of at most 131,072 values).
-    Weights that a layer holds packed are looked at through its `weight`. Values that are
-    not finite are left out and counted (`nans`, a share). Of complex values the real and
-    the imaginary parts are looked at together.
+    fraction) and `bins` (60 counts between min and max); the last four are computed from
+    at most 131,072 values. Packed weights of a layer are read through its `weight`.
+    Non-finite values are excluded, and `nans` is their fraction. The real and imaginary
+    parts of complex values are pooled.
     """
-    found = dict(model.named_parameters())
+    weights = dict(model.named_parameters())
     for name, module in model.named_modules():
         weight = f"{name}.weight".strip(".")
-        if layer_cost(module) and weight not in found:
+        if layer_cost(module) and weight not in weights:
             value = getattr(module, "weight", None)
             if isinstance(value, Tensor):
-                found[weight] = value
-    return {name: _describe(value.detach()) for name, value in found.items()}
+                weights[weight] = value
+    return {name: _describe(value.detach()) for name, value in weights.items()}
 
 
 def _describe(values: Tensor) -> pd.Series:
@@ -36,25 +36,25 @@ def _describe(values: Tensor) -> pd.Series:
     if values.is_complex():
         values = torch.view_as_real(values)
     elif values.is_floating_point() and values.element_size() == 1:
-        values = values.float()  # float8 has few operations
-    some = values.flatten()[:: values.numel() // MOST + 1].float().cpu()
-    finite, low, high = some, *(values.aminmax() if count else (None, None))
+        values = values.float()  # float8 supports few operations
+    sample = values.flatten()[:: values.numel() // MOST + 1].float().cpu()
+    finite, low, high = sample, *(values.aminmax() if count else (None, None))
     if count and not (low.isfinite() and high.isfinite()):
-        finite = some[some.isfinite()]
+        finite = sample[sample.isfinite()]
         low, high = finite.aminmax() if len(finite) else (None, None)
     if low is None:
         return pd.Series({"count": count, "nans": float(count > 0), "bins": []})
     low, high = low.item(), high.item()
-    spread, mean = torch.std_mean(finite, correction=0)
+    std, mean = torch.std_mean(finite, correction=0)
     return pd.Series(
         {
             "count": count,
             "mean": mean.item(),
-            "std": spread.item(),
+            "std": std.item(),
             "min": low,
             "max": high,
             "zeros": 1 - finite.count_nonzero().item() / len(finite),
-            "nans": 1 - len(finite) / len(some),
+            "nans": 1 - len(finite) / len(sample),
             "bins": _bins(finite, low, high),
         }
     )

@@ -236,7 +236,7 @@ def test_input_size_in_place_of_an_example():
     profile(model, input_size=(2, 1, 8, 8), repeats=1)
     assert torch.equal(torch.get_rng_state(), before)
     for wrong in ((), (2, -1), (2, 1.5), ((2, 4), 3), "2,4", 3):
-        with pytest.raises(ValueError, match="input_size must be a shape of whole"):
+        with pytest.raises(ValueError, match="input_size must be a shape of positive"):
             profile(two, input_size=wrong)
     for options in ({}, {"example": X, "input_size": (2, 1, 8, 8)}):
         with pytest.raises(ValueError, match="takes either an example or input_size"):
@@ -360,7 +360,7 @@ def test_refusals():
         with pytest.raises(ValueError, match="repeats must be a whole number"):
             profile(small(), X, repeats=repeats)
     frozen = small().requires_grad_(False)
-    with pytest.raises(ValueError, match="needs an answer that depends on parameters"):
+    with pytest.raises(ValueError, match="needs an output that depends on parameters"):
         profile(frozen, X, train=True)
     with pytest.raises(ValueError, match="metric must be one of"):
         profile(small(), X, repeats=1).plot("watts")
