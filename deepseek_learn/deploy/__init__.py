@@ -1,4 +1,4 @@
-"""Deployment: a trained model becomes files that run, verified, on a chosen target."""
+"""Deployment: turn a trained model into verified files that run on a chosen target."""
 
 from .. import lazy
 

@@ -1,8 +1,8 @@
-"""The accuracy guard: what INT8 costs on held-out data, and which layers to spare.
+"""The accuracy guard: what INT8 costs on held-out data, and which layers stay in float.
 
-A layer's sensitivity is the error of the whole network, on held-out inputs, when that
-layer alone is quantized. The most sensitive layers are left in float, as few as bring the
-loss down to the `aim`; a model that still loses `LIMIT` points is refused.
+A layer's sensitivity is the error of the whole network, on held-out inputs, when only that
+layer is quantized. The most sensitive layers stay in float, as few as bring the loss down
+to the `aim`; a model that still loses `LIMIT` points is refused.
 """
 
 import math
@@ -20,22 +20,22 @@ from .quantize import Quantizer
 from .runtimes import Runner, runner
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
-MOST_IN_FLOAT = 0.5  # of the layers: more would be no INT8 model
+MOST_IN_FLOAT = 0.5  # fraction of the layers: with more, the model is hardly INT8
 
 Metric = Callable[[Callable], float]
 
 
 @dataclass(frozen=True)
 class Guarded(Report):
-    """An INT8 model and what the metric said on the way to it.
+    """An INT8 model and the metric of every attempt.
 
     Attributes:
-        proto: the model chosen, a `ModelProto`.
-        float_metric: of the original, in points (0..100, higher is better).
-        in_float: the layers that were left in float.
-        tried: layers in float → `metric`, and `loss` in points.
-        errors: layer → its sensitivity; empty where nothing had to be spared.
-        layers: all that could be quantized.
+        proto: the selected model, a `ModelProto`.
+        float_metric: the original's metric, in points (0..100, higher is better).
+        in_float: the layers left in float.
+        tried: number of layers in float → `metric`, and `loss` in points.
+        errors: layer → its sensitivity; empty if all layers could be quantized.
+        layers: all quantizable layers.
         aim: points that may be lost.
     """
 
@@ -49,25 +49,27 @@ class Guarded(Report):
 
     @property
     def metric(self) -> float:
-        """Of the model chosen."""
+        """The metric of the selected model."""
         return float(self.tried["metric"][len(self.in_float)])
 
     @property
     def loss(self) -> float:
-        """Points lost; below 0 where INT8 happens to be better."""
+        """Points lost; negative if INT8 happens to be better."""
         return self.float_metric - self.metric
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a layer: its sensitivity, and what it was kept as."""
-        kept = ["float" if layer in self.in_float else "int8" for layer in self.layers]
+        """One row per layer: its sensitivity and its precision."""
+        precisions = [
+            "float" if layer in self.in_float else "int8" for layer in self.layers
+        ]
         frame = pd.DataFrame(
-            {"kept_as": kept}, index=pd.Index(self.layers, name="layer")
+            {"kept_as": precisions}, index=pd.Index(self.layers, name="layer")
         )
         frame.insert(0, "error", pd.Series(self.errors, dtype=float))
         return frame
 
     def plot(self):
-        """The sensitivities in the order of the model, a cell a layer (plotly)."""
+        """The sensitivities in model order, one cell per layer (plotly)."""
         import numpy as np
         import plotly.graph_objects as go
 
@@ -93,7 +95,7 @@ class Guarded(Report):
         )
 
     def why(self) -> str:
-        said = text(
+        summary = text(
             "deploy.guarded",
             before=self.float_metric,
             after=self.metric,
@@ -104,16 +106,16 @@ class Guarded(Report):
             names = ", ".join(self.in_float[:3])
             names += ", ..." if len(self.in_float) > 3 else ""
             all_int8 = float(self.tried["loss"][0])
-            said += " " + text(
+            summary += " " + text(
                 "deploy.spared", count=len(self.in_float), names=names, loss=all_int8
             )
         if self.loss > self.aim:
-            said += " " + text("deploy.aim_missed", aim=self.aim)
-        return said
+            summary += " " + text("deploy.aim_missed", aim=self.aim)
+        return summary
 
 
 class AccuracyError(DeepSeekLearnError):
-    """INT8 loses too much. `guarded` holds what was measured."""
+    """INT8 loses too much. `guarded` holds the measurements."""
 
     def __init__(self, guarded: Guarded):
         self.guarded = guarded
@@ -132,61 +134,61 @@ def guard(
     samples: int = 16,
     progress: Callable[[float], None] = lambda part: None,
 ) -> Guarded:
-    """The INT8 model with as few layers in float as lose no more than `aim` points.
+    """The INT8 model with the fewest layers in float that loses at most `aim` points.
 
     Args:
-        metric: `metric(predict)` gives points (0..100, higher is better) on held-out
-            data, where `predict(x)` gives the model's output tensor, or a tuple of them
-            in order where it has several. Choosing layers by it is learning from that
-            data: keep further data for the final figure.
-        aim: in points, at least 0 and below 1. Where half of the layers in float do not
-            reach it, the attempt that lost least is taken.
-        run: what answers: the runtime of the target.
-        samples: so many held-out inputs, rounded up to whole batches, tell how
-            sensitive each layer is; fewer take less time.
-        progress: called with the part done, 0..1.
+        metric: `metric(predict)` returns points (0..100, higher is better) on held-out
+            data, where `predict(x)` returns the model's output tensor, or a tuple of them
+            in order if it has several. Selecting layers by the metric fits to that data:
+            keep separate data for the final figure.
+        aim: in points, at least 0 and below 1. If half of the layers in float do not
+            reach it, the attempt with the smallest loss is returned.
+        run: the runner of the target's runtime.
+        samples: number of held-out inputs for the sensitivities, rounded up to whole
+            batches; fewer take less time.
+        progress: called with the fraction completed, 0..1.
 
     Raises:
-        AccuracyError: with the table, when every attempt loses 1 point or more.
+        AccuracyError: with the table, if every attempt loses 1 point or more.
         ValueError: for an `aim` out of range, or a metric that is not in points.
     """
     check_aim(aim)
-    asked: list = []  # the held-out inputs, as the metric gives them
-    whole = float_points(metric, quantizer.proto, run, asked.append)
+    inputs: list = []  # the held-out inputs that the metric passes to predict
+    float_metric = float_points(metric, quantizer.proto, run, inputs.append)
     losses: dict[int, float] = {}
     errors: dict[str, float] = {}
 
-    def lost(count: int) -> float:
+    def loss_at(count: int) -> float:
         if count not in losses:
-            spared = most_sensitive(errors, count)
-            proto = quantizer.int8(in_float=spared)
-            losses[count] = whole - points(metric, proto, run)
+            layers = most_sensitive(errors, count)
+            proto = quantizer.int8(in_float=layers)
+            losses[count] = float_metric - points(metric, proto, run)
         return losses[count]
 
-    if lost(0) > aim:
-        errors = quantizer.errors(asked, samples, lambda part: progress(0.8 * part))
-        _search(lost, aim, int(MOST_IN_FLOAT * len(quantizer.layers)))
+    if loss_at(0) > aim:
+        errors = quantizer.errors(inputs, samples, lambda part: progress(0.8 * part))
+        _search(loss_at, aim, int(MOST_IN_FLOAT * len(quantizer.layers)))
     progress(1.0)
     count = _best(losses, aim)
-    spared = most_sensitive(errors, count)
+    layers = most_sensitive(errors, count)
     frame = pd.DataFrame({"loss": losses}).sort_index().rename_axis("layers in float")
-    frame.insert(0, "metric", whole - frame["loss"])
-    found = Guarded(
-        quantizer.int8(in_float=spared),
-        whole,
-        tuple(spared),
+    frame.insert(0, "metric", float_metric - frame["loss"])
+    guarded = Guarded(
+        quantizer.int8(in_float=layers),
+        float_metric,
+        tuple(layers),
         frame,
         errors,
         tuple(quantizer.layers),
         aim,
     )
-    if found.loss >= LIMIT:
-        raise AccuracyError(found)
-    return found
+    if guarded.loss >= LIMIT:
+        raise AccuracyError(guarded)
+    return guarded
 
 
 def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
-    """The `count` layers whose quantization changes the answer most."""
+    """The `count` layers whose quantization changes the output most."""
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
 
 
@@ -196,14 +198,14 @@ def float_points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """The `points` of the float model; refuses a metric that gives a share of 1."""
-    whole = points(metric, proto, run, watch)
-    if whole <= 1:
+    """The `points` of the float model; refuses a metric on a scale of 0..1."""
+    value = points(metric, proto, run, watch)
+    if value <= 1:
         raise ValueError(
             f"metric must give points of 100 (87.5, not 0.875); the float model got "
-            f"{whole:g}."
+            f"{value:g}."
         )
-    return whole
+    return value
 
 
 def points(
@@ -212,10 +214,10 @@ def points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """What the metric says of an exported model.
+    """The metric of an exported model.
 
     Args:
-        watch: is shown each input that the metric asks about.
+        watch: called with each input that the metric passes to `predict`.
     """
     answer = run(proto, threads=torch.get_num_threads())
 
@@ -231,27 +233,27 @@ def points(
 
 
 def check_aim(aim: float) -> None:
-    """Refuse a tolerated loss that is not in 0 <= aim < 1 point (`ValueError`)."""
+    """Raise `ValueError` unless 0 <= aim < 1 point."""
     if not 0 <= aim < LIMIT:
         raise ValueError(
             f"the tolerated loss must be at least 0 and below {LIMIT:g} point; got {aim:g}."
         )
 
 
-def _search(lost: Callable[[int], float], aim: float, most: int) -> None:
-    """Doubles until the aim is reached, then halves the interval: about 2 log2(most)."""
+def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
+    """Doubling until the aim is reached, then bisection: about 2 log2(most) attempts."""
     low, high = 0, 1
-    while high < most and lost(high) > aim:
+    while high < most and loss_at(high) > aim:
         low, high = high, 2 * high
     high = min(high, most)
-    if high < 1 or lost(high) > aim:
+    if high < 1 or loss_at(high) > aim:
         return
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if lost(middle) <= aim else (middle, high)
+        low, high = (low, middle) if loss_at(middle) <= aim else (middle, high)
 
 
 def _best(losses: dict[int, float], aim: float) -> int:
-    """Fewest layers in float within the aim, else the smallest loss."""
+    """The fewest layers in float within the aim, else the count with the smallest loss."""
     within = [count for count, loss in losses.items() if loss <= aim]
     return min(within) if within else min(losses, key=lambda n: (losses[n], n))

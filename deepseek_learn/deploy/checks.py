@@ -1,4 +1,4 @@
-"""What the wizard refuses, before any work is done where that can be."""
+"""The wizard's argument checks, before any work where possible."""
 
 import json
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ import torch
 from .destinations import Target
 from .runtimes import tensors
 
-# what the engine reads
+# dtypes that the engine reads
 READ = (torch.float32, torch.uint8, torch.int64, torch.int32, torch.bool)
 TYPES = "float32, uint8, int64, int32 or bool"
 
 
 def folder(path: Path, overwrite: bool) -> None:
-    """Refuse a folder that is not empty, unless it is a deployment to be replaced.
+    """Refuse a nonempty folder, unless it is a deployment and `overwrite` is set.
 
     Raises:
-        FileExistsError: saying what to do.
+        FileExistsError: with what to do instead.
     """
     if path.is_file():
         raise FileExistsError(f"out must be a folder; {path} is a file.")
@@ -28,8 +28,8 @@ def folder(path: Path, overwrite: bool) -> None:
         return
     if not is_deployment(path):
         raise FileExistsError(
-            f"out must be a new or empty folder; {path} holds files that are no "
-            f"deployment, and they are never replaced."
+            f"out must be a new or empty folder; {path} holds files that are not "
+            f"a deployment, and they are never replaced."
         )
     if not overwrite:
         raise FileExistsError(
@@ -39,28 +39,28 @@ def folder(path: Path, overwrite: bool) -> None:
 
 
 def is_deployment(folder: Path) -> bool:
-    """Whether the wizard wrote the folder: it holds its report and its model."""
+    """Whether the wizard wrote the folder: it has a report and a model."""
     try:
         report = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):
         return False
-    ours = isinstance(report, dict) and {"target", "lines", "files"} <= {*report}
-    return ours and (folder / "model.onnx").exists()
+    is_report = isinstance(report, dict) and {"target", "lines", "files"} <= {*report}
+    return is_report and (folder / "model.onnx").exists()
 
 
 def example(given: Any) -> None:
-    """Refuse what the engine cannot read.
+    """Refuse an example that the engine cannot read.
 
     Raises:
-        ValueError: for tensors without a batch or of another type, or no tensor.
+        ValueError: for no tensor, or tensors without a batch or of an unsupported dtype.
     """
-    found = tensors(given)
-    if not found or any(t.dim() == 0 for t in found):
+    inputs = tensors(given)
+    if not inputs or any(t.dim() == 0 for t in inputs):
         raise ValueError(
             "example must hold tensors whose first axis is the batch; got "
-            f"{'one without axes' if found else 'no tensor'}."
+            f"{'one without axes' if inputs else 'no tensor'}."
         )
-    for tensor in found:
+    for tensor in inputs:
         if tensor.dtype not in READ:
             raise ValueError(f"example must hold {TYPES} tensors; got {tensor.dtype}.")
 
@@ -68,34 +68,35 @@ def example(given: Any) -> None:
 def preparation(
     mean: Sequence[float], std: Sequence[float], given: Sequence[torch.Tensor]
 ) -> dict[str, list[float]]:
-    """What the engine subtracts from a picture and divides it by, where that is given.
+    """The `mean` and `std` with which the engine normalizes images, if given.
 
     Raises:
-        ValueError: for what is no number, a `std` that is not above 0 in float32, another
-            count than one or one per channel, or an example without a picture.
+        ValueError: for a value that is not a number, a `std` that is not above 0 in
+            float32, a count other than one or one per channel, or an example without an
+            image.
     """
-    found = {"mean": _numbers("mean", mean), "std": _numbers("std", std)}
-    found = {name: values for name, values in found.items() if values}
-    if any(value <= 0 for value in found.get("std", ())):
-        raise ValueError(f"std must be above 0; got {found['std']}.")
-    pictures = [t.shape for t in given if t.dim() == 4 and t.dtype == torch.float32]
-    channels = next((shape[1] for shape in pictures if shape[1] in (1, 3)), None)
-    for name, values in found.items():
+    normalization = {"mean": _numbers("mean", mean), "std": _numbers("std", std)}
+    normalization = {name: values for name, values in normalization.items() if values}
+    if any(value <= 0 for value in normalization.get("std", ())):
+        raise ValueError(f"std must be above 0; got {normalization['std']}.")
+    images = [t.shape for t in given if t.dim() == 4 and t.dtype == torch.float32]
+    channels = next((shape[1] for shape in images if shape[1] in (1, 3)), None)
+    for name, values in normalization.items():
         if channels is None:
             raise ValueError(
-                f"{name} is for float32 pictures [N, C, H, W] of 1 or 3 channels, and "
-                f"the example holds none."
+                f"{name} is for float32 images [N, C, H, W] of 1 or 3 channels, and the "
+                f"example holds none."
             )
         if len(values) not in (1, channels):
             raise ValueError(
                 f"{name} must be one number, or {channels}, one per channel; got "
                 f"{len(values)}."
             )
-    return found
+    return normalization
 
 
 def _numbers(name: str, given: Sequence[float]) -> list[float]:
-    """As the engine will read them: rounded to float32."""
+    """The numbers as the engine reads them: rounded to float32."""
     try:
         with np.errstate(over="ignore"):
             values = [float(np.float32(value)) for value in given]
@@ -112,7 +113,7 @@ def ports(proto) -> None:
     """Refuse a model with an input or output that the engine cannot read.
 
     Raises:
-        ValueError: naming it.
+        ValueError: naming the input or output.
     """
     from onnx import helper
 
@@ -128,10 +129,10 @@ def ports(proto) -> None:
 
 
 def batch(given: Any, own: int | None) -> None:
-    """Refuse a batch that is no whole number from 1, or not the model's `own`, if fixed.
+    """Refuse a batch below 1, or other than the model's fixed batch `own`.
 
     Raises:
-        ValueError: saying which is taken.
+        ValueError: saying which batch is accepted.
     """
     if not isinstance(given, int) or given < 1:
         raise ValueError(f"batch must be a whole number from 1; got {given!r}.")
@@ -142,23 +143,23 @@ def batch(given: Any, own: int | None) -> None:
 
 
 def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
-    """The precision to take: the one asked for, or the target's first.
+    """The precision to use: the requested one, or the target's first.
 
     Args:
-        given: what INT8 needs, by name; None where the wizard has none.
+        given: INT8's requirements by name; None if the wizard has none.
 
     Raises:
-        ValueError: for another precision, or INT8 without what it needs.
+        ValueError: for an unsupported precision, or INT8 without its requirements.
     """
-    taken = asked or target.precisions[0]
-    if taken not in target.precisions:
+    choice = asked or target.precisions[0]
+    if choice not in target.precisions:
         known = ", ".join(target.precisions)
         raise ValueError(
-            f"precision must be one of {known} for {target.name}; got {taken!r}."
+            f"precision must be one of {known} for {target.name}; got {choice!r}."
         )
     missing = [name for name, value in given.items() if value is None]
-    if taken != "int8" or not missing:
-        return taken
+    if choice != "int8" or not missing:
+        return choice
     other = next((p for p in target.precisions if p != "int8"), None)
     instead = f', or precision="{other}"' if other else ""
     raise ValueError(
@@ -171,17 +172,17 @@ def no_sequence_axis(given: Any) -> None:
     """Refuse a sequence axis for an .onnx file.
 
     Raises:
-        ValueError: saying what decides.
+        ValueError: for any axis.
     """
     if given is not None:
         raise ValueError(
-            "sequence_axis is of PyTorch models; an .onnx file says by itself which axes "
-            "may have any size."
+            "sequence_axis is only for PyTorch models; an .onnx file itself declares which "
+            "axes are dynamic."
         )
 
 
 def outputs(answers: Sequence[np.ndarray], size: int) -> None:
-    """Refuse a model whose outputs do not have the batch of `size` as first axis.
+    """Refuse a model with an output whose first axis is not the batch of `size`.
 
     Raises:
         ValueError: naming the output.

@@ -1,4 +1,4 @@
-"""Where a model may go. A target is what it wishes for, and a function that completes
+"""Deployment targets. A target is a set of requirements and a function that completes
 its folder; `@target("my-board")` adds one.
 """
 
@@ -15,15 +15,16 @@ targets = Registry("target")
 
 @dataclass(frozen=True)
 class Target:
-    """What a target wishes for.
+    """What a target requires.
 
     Attributes:
-        complete: adds to the folder what only this target needs.
-        runtime: of the engine, "onnxruntime" or "openvino".
-        provider: of ONNX Runtime: "cpu", "tensorrt", "cann" or "migraphx".
-        precisions: that the wizard offers; the first is taken where none is asked for.
-        scheme: how INT8 is to look.
-        fixed_batch: the file is made for one batch size.
+        complete: adds the files that only this target needs.
+        runtime: the engine's runtime, "onnxruntime" or "openvino".
+        provider: ONNX Runtime's execution provider: "cpu", "tensorrt", "cann" or
+            "migraphx".
+        precisions: the precisions that the wizard offers; the first is the default.
+        scheme: the INT8 scheme.
+        fixed_batch: whether the model file is fixed to one batch size.
     """
 
     name: str
@@ -35,47 +36,47 @@ class Target:
     fixed_batch: bool = False
 
     def computes(self, precision: str) -> str:
-        """In which precision the target may compute what is asked for."""
+        """The precision in which the target may actually compute."""
         return "fp16" if self.provider == "cann" and precision == "fp32" else precision
 
     def told(self, precision: str) -> str:
-        """What the engine is told of a model's precision; mostly the file says it all."""
+        """The engine's `--precision` option; for most providers the file determines it."""
         if self.provider == "tensorrt" or precision == "bf16":
             return precision
         return "fp32"
 
 
 def target(name: str, **wishes) -> Callable[[Callable], Callable]:
-    """Decorator: the function completes the folder of the target `name`.
+    """Decorator: register a function that completes the folder of the target `name`.
 
     Args:
         wishes: fields of `Target`.
 
     Raises:
-        ValueError: for a name that is taken.
+        ValueError: if the name is already registered.
 
     >>> @target("my-board", precisions=("fp32",))                   # doctest: +SKIP
     ... def my_board(kit):
     ...     kit.notes.append("Copy the folder to the board and run ./build.sh there.")
     """
 
-    def keep(complete: Callable[[Kit], None]) -> Callable[[Kit], None]:
+    def register(complete: Callable[[Kit], None]) -> Callable[[Kit], None]:
         targets.register(name)(Target(name, complete, **wishes))
         return complete
 
-    return keep
+    return register
 
 
 @target("cpp-cpu")
 def cpp_cpu(kit: Kit) -> None:
-    """A processor, with nothing installed: the library travels along."""
+    """A CPU with nothing installed: the library is bundled."""
     kit.own_files()
     kit.bundle_library()
 
 
 @target("openvino", runtime="openvino", precisions=("int8", "bf16", "fp32"))
 def openvino(kit: Kit) -> None:
-    """A processor, through OpenVINO."""
+    """A CPU, through OpenVINO."""
     kit.own_files()
 
 
@@ -116,9 +117,9 @@ def amd_mi300(kit: Kit) -> None:
     """An AMD Instinct GPU, through MIGraphX."""
     kit.own_files()
     used = {node.op_type for node in kit.proto.graph.node}
-    listed = (FILES / "amd-mi300" / "operators.txt").read_text().splitlines()
-    known = {name for name in listed if not name.startswith("#")}
-    missing = ", ".join(sorted(used - known))
+    lines = (FILES / "amd-mi300" / "operators.txt").read_text().splitlines()
+    supported = {name for name in lines if not name.startswith("#")}
+    missing = ", ".join(sorted(used - supported))
     kit.lines.append(
-        Line("operators", UNVERIFIED, len(used & known), f"/ {len(used)}", missing)
+        Line("operators", UNVERIFIED, len(used & supported), f"/ {len(used)}", missing)
     )

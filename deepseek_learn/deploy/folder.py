@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes, and that appears whole or not at all."""
+"""Atomic write of a folder: one writer at a time, and the folder appears complete."""
 
 import os
 import shutil
@@ -8,34 +8,34 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system
+except ImportError:  # this system has no flock
     fcntl = None
 
 
 @contextmanager
 def exclusive_folder(path: str | Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`; it takes that name when the block ends well.
+    """Yield an empty temporary folder next to `path`, renamed to `path` on success.
 
-    What was there before is replaced in that moment. A crash, a full disk or an exception
-    inside the block leaves it as it was. The folder beside is locked: the system lets go
-    of the lock when the process ends, however it ends, and what a killed one left is
-    removed by the next.
+    The previous folder is replaced at that moment. A crash, a full disk or an exception
+    inside the block leaves it unchanged. The temporary folder is locked: the system
+    releases the lock when the process ends, however it ends, and the next writer removes
+    whatever a killed process left behind.
 
     Raises:
-        FileExistsError: when another process, or another thread, is writing `path`.
+        FileExistsError: if another process, or another thread, is writing `path`.
     """
-    path = Path(path).resolve()  # behind a link: the folder itself is replaced
+    path = Path(path).resolve()  # resolves a link: the folder itself is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.building")
-    before = path.with_name(f".{path.name}.before")
-    lock = _locked(temporary, path)
+    previous = path.with_name(f".{path.name}.before")
+    lock = _acquire(temporary, path)
     try:
         _clear(temporary)
-        _restore(before, path)
+        _restore(previous, path)
         yield temporary
-        _replace(path, temporary, before)
+        _replace(path, temporary, previous)
     except BaseException:
-        # only here it is still ours: renamed, its old name may be another's already
+        # only on failure: after the rename, the old name may belong to another writer
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     finally:
@@ -43,14 +43,14 @@ def exclusive_folder(path: str | Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def _locked(folder: Path, path: Path) -> int | None:
-    """The descriptor that holds the folder until it is closed; None without locks."""
+def _acquire(folder: Path, path: Path) -> int | None:
+    """A descriptor that locks the folder until it is closed; None without locks."""
     if fcntl is None:
         folder.mkdir(exist_ok=True)
         return None
     while True:
         folder.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):  # it was renamed or removed meanwhile: again
+        with suppress(FileNotFoundError):  # renamed or removed meanwhile: retry
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 _lock(descriptor, path)
@@ -67,32 +67,32 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FileExistsError(
-            f"{path} is being written by another process: wait until that has ended, or "
+            f"{path} is being written by another process: wait until it has finished, or "
             f"choose another folder."
         ) from None
-    except OSError:  # a file system that has no locks: as if there were no other
+    except OSError:  # a file system without locks: assume no other writer
         pass
 
 
 def _clear(folder: Path) -> None:
-    for left in folder.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def _restore(before: Path, path: Path) -> None:
-    """The earlier folder, where a process was killed while it replaced that."""
-    if before.exists() and not path.exists():
-        os.replace(before, path)
-    shutil.rmtree(before, ignore_errors=True)
+def _restore(previous: Path, path: Path) -> None:
+    """Restore the previous folder if a process was killed while replacing it."""
+    if previous.exists() and not path.exists():
+        os.replace(previous, path)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
-def _replace(path: Path, temporary: Path, before: Path) -> None:
+def _replace(path: Path, temporary: Path, previous: Path) -> None:
     try:
         if path.exists():
-            os.replace(path, before)
+            os.replace(path, previous)
         os.replace(temporary, path)
-    except BaseException:  # an interruption, too
-        if before.exists() and not path.exists():
-            os.replace(before, path)
+    except BaseException:  # including KeyboardInterrupt
+        if previous.exists() and not path.exists():
+            os.replace(previous, path)
         raise
-    shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)

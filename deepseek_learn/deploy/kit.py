@@ -1,4 +1,4 @@
-"""The folder that a target gets: model, engine, scripts, stored answers, README."""
+"""The folder for a target: model, engine, scripts, reference outputs, README."""
 
 import hashlib
 import math
@@ -18,21 +18,21 @@ from .hub import relative_difference
 from .result import Deployment, Line, markdown
 from .runtimes import Runner, arrays
 
-FILES = Path(__file__).with_name("kit")  # scripts and texts; a folder a target
+FILES = Path(__file__).with_name("kit")  # scripts and texts; one folder per target
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # of `verify.sh`
 
 
 @dataclass
 class Kit:
-    """A folder in the making. A target's function completes it.
+    """A deployment folder under construction; the target's function completes it.
 
     Attributes:
-        folder: where to write; it gets its final name when all is done.
-        proto: the model as it is deployed, an `onnx.ModelProto`.
+        folder: where to write; it is renamed to its final name at the end.
+        proto: the model as deployed, an `onnx.ModelProto`.
         precision: of the model.
-        settings: what the scripts read: RUNTIME, PROVIDER, PRECISION (which the engine
-            is told), BATCH, TOLERANCE.
-        lines: of the report.
+        settings: variables for the scripts: RUNTIME, PROVIDER, PRECISION (passed to the
+            engine), BATCH, TOLERANCE.
+        lines: lines of the report.
         notes: paragraphs of the README.
     """
 
@@ -45,20 +45,20 @@ class Kit:
     notes: list[str] = field(default_factory=list)
 
     def script(self, name: str, text: str) -> None:
-        """Add a script that can be run."""
+        """Add an executable script."""
         path = self.folder / name
         path.write_text(text)
         path.chmod(0o755)
 
     def own_files(self) -> None:
-        """Add what lies in `kit/TARGET`: scripts, and the README's notes."""
+        """Add the contents of `kit/TARGET`: scripts and the README's notes."""
         own = FILES / self.target
         for path in sorted(own.glob("*.sh")):
             self.script(path.name, path.read_text())
         self.notes.append((own / f"notes.{catalog.language()}.md").read_text())
 
     def bundle_library(self) -> None:
-        """Copy ONNX Runtime's library with its license: nothing else is then needed."""
+        """Copy ONNX Runtime's library and its license, so that nothing else is needed."""
         lib = self.folder / "lib"
         lib.mkdir()
         shutil.copy(native.library(), lib)
@@ -68,7 +68,7 @@ class Kit:
                 shutil.copy(package / name, lib)
 
     def write_common(self) -> None:
-        """What every folder has: the model, the engine's source, the scripts."""
+        """Write what every folder has: the model, the engine's source, the scripts."""
         model = self.proto.SerializeToString()
         (self.folder / "model.onnx").write_bytes(model)
         checksum = f"{hashlib.sha256(model).hexdigest()}  model.onnx\n"
@@ -76,41 +76,46 @@ class Kit:
         shutil.copytree(native.ENGINE, self.folder / "source")
         for name in ("build.sh", "run.sh", "verify.sh"):
             self.script(name, (FILES / name).read_text())
-        free = ("PROVIDER", "BATCH", "TOLERANCE")  # the environment may say otherwise
+        overridable = ("PROVIDER", "BATCH", "TOLERANCE")  # by the environment
         lines = [
-            f'{key}="${{{key}:-{value}}}"\n' if key in free else f"{key}={value}\n"
+            f'{key}="${{{key}:-{value}}}"\n'
+            if key in overridable
+            else f"{key}={value}\n"
             for key, value in self.settings.items()
         ]
         (self.folder / "settings.sh").write_text("".join(lines))
 
     def store_answers(self, samples: Any, run: Runner, float_proto) -> None:
-        """`check/`: the inputs `samples`, and what the runtime answers on this processor.
+        """Write `check/`: the inputs `samples` and the runtime's outputs on this CPU.
 
-        Another processor rounds otherwise: an INT8 model for one may differ by as much
-        as INT8 differs from float32 here.
+        Another processor rounds differently: an INT8 model's outputs there may differ by
+        as much as INT8 differs from float32 here.
         """
         check = self.folder / "check"
         check.mkdir()
-        given, found = arrays(samples), self._answers(self.proto, samples, run)
-        for kind, tensors in (("input", given), ("output", found)):
-            for index, array in enumerate(tensors):
+        inputs, outputs = arrays(samples), self._answers(self.proto, samples, run)
+        for kind, values in (("input", inputs), ("output", outputs)):
+            for index, array in enumerate(values):
                 np.save(check / f"{kind}_{index}.npy", array)
         if self.precision == "int8" and self.settings["PROVIDER"] != "cpu":
             exact = self._answers(float_proto, samples, run)
-            apart = max(map(relative_difference, found, exact))
-            limit = max(self.settings["TOLERANCE"], math.ceil(100 * apart) / 100)
+            difference = max(map(relative_difference, outputs, exact))
+            limit = max(self.settings["TOLERANCE"], math.ceil(100 * difference) / 100)
             self.settings["TOLERANCE"] = limit
 
     def _answers(self, proto, samples: Any, run: Runner) -> list[np.ndarray]:
-        """All samples, as many at once as the model takes, one where it takes any."""
+        """Outputs for all samples, in batches of the model's fixed size, or one by one."""
         step = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
-        answer, parts = run(proto), zip(*(t.split(step) for t in samples), strict=True)
-        pieces = zip(*(answer(part) for part in parts), strict=True)
-        return [np.concatenate(each) for each in pieces]
+        answer, batches = (
+            run(proto),
+            zip(*(t.split(step) for t in samples), strict=True),
+        )
+        columns = zip(*(answer(batch) for batch in batches), strict=True)
+        return [np.concatenate(column) for column in columns]
 
     def write_readme(self, deployment: Deployment) -> None:
         template = (FILES / f"README.{catalog.language()}.md").read_text()
-        said = template.format(
+        readme = template.format(
             model=deployment.model,
             target=self.target,
             precision=deployment.precision,
@@ -123,7 +128,7 @@ class Kit:
             headers=catalog.text(f"deploy.headers_{self.settings['RUNTIME']}"),
             tolerance=self.settings["TOLERANCE"],
         )
-        (self.folder / "README.md").write_text(said)
+        (self.folder / "README.md").write_text(readme)
 
 
 def _port(port) -> str:

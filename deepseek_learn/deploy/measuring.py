@@ -1,4 +1,4 @@
-"""What the wizard measures of a folder before it hands it over."""
+"""What the wizard measures before it returns a deployment."""
 
 import re
 import statistics
@@ -14,41 +14,41 @@ from .result import COMPILED, MEASURED, UNVERIFIED, Line
 from .runtimes import arrays
 from .source import Source
 
-ROUNDS, SECONDS = 5, 0.4  # of each side in turn; about so long a round
+ROUNDS, SECONDS = 5, 0.4  # alternating rounds; approximate duration of each
 MB = 1e6
 
 
 def lines(
     kit: Kit, goal, engine: bytes | None, refusal: str, source: Source, x: Any
 ) -> list[Line]:
-    """Size, start, speed and self-check, each with what is known of it.
+    """Size, startup time, speed and self-check, each with its status.
 
     Args:
         engine: the compiled engine; None: `refusal` says why there is none.
-        source: the original; timed in turn with the engine on `x`, one thread each.
+        source: the original, timed alternately with the engine on `x`, one thread each.
 
     Raises:
-        EngineError: where its answers on this processor are not the stored ones.
+        EngineError: if the engine's outputs on this processor differ from the stored ones.
     """
-    found = [
+    report = [
         Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
         Line("size_before", MEASURED, source.bytes() / MB, "MB", source=source.label),
     ]
     if engine is None:
-        return [*found, Line("engine", UNVERIFIED, note=refusal), _on_target(refusal)]
+        return [*report, Line("engine", UNVERIFIED, note=refusal), _on_target(refusal)]
     program = kit.folder / "engine"
     program.write_bytes(engine)
     program.chmod(0o755)
     run = _Engine(kit, program, "cpu")
     check = run.answer(*_selfcheck(kit), "--repeat", 1)
     difference = check["selfcheck"]["relative_difference"]
-    found.append(Line("check", MEASURED, difference, note=check["runtime"]))
+    report.append(Line("check", MEASURED, difference, note=check["runtime"]))
     if goal.provider == "cpu":
-        found.append(Line("start", MEASURED, check["load_ms"], "ms"))
-        return found + _speed(run, source, x)
-    program.unlink()  # it is to be compiled on the target
-    found.append(Line("engine", COMPILED))
-    return [*found, *_try_target(kit, goal, engine)]
+        report.append(Line("start", MEASURED, check["load_ms"], "ms"))
+        return report + _speed(run, source, x)
+    program.unlink()  # it has to be compiled on the target
+    report.append(Line("engine", COMPILED))
+    return [*report, *_try_target(kit, goal, engine)]
 
 
 class _Engine:
@@ -75,8 +75,10 @@ def _selfcheck(kit: Kit) -> list[Any]:
 
 
 def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
-    """The original and the engine in turn, one thread: medians of `ROUNDS` medians, the
-    smallest and the largest of them. A ratio is of one round.
+    """Latencies of the original and the engine, alternating, on one thread.
+
+    Each is the median of `ROUNDS` medians, with their minimum and maximum. Speedups are
+    computed within a round.
     """
     files = []
     for index, array in enumerate(arrays(x)):
@@ -104,7 +106,7 @@ def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
 
 
 def _spread(what: str, readings: Sequence[float], unit: str, source: Source) -> Line:
-    """The median of the readings, with the smallest and the largest."""
+    """The median of the readings, with their minimum and maximum."""
     return Line(
         what,
         MEASURED,
@@ -117,7 +119,7 @@ def _spread(what: str, readings: Sequence[float], unit: str, source: Source) -> 
 
 
 def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
-    """The target's own provider, in case this machine has it."""
+    """The self-check on the target's own provider, if this machine has it."""
     program = kit.folder / ".engine"
     program.write_bytes(engine)
     program.chmod(0o755)
@@ -135,6 +137,6 @@ def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
 
 
 def _on_target(why: str) -> Line:
-    """The reason without the places of this machine, and of the one that built it."""
+    """The reason, without paths of this machine or of the one that built the library."""
     reason = re.sub(r"^.* : FAIL : ", "", why)
     return Line("on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason))

@@ -1,4 +1,4 @@
-"""The C++ engine from Python: build it with cmake, run it, read its answer."""
+"""The C++ engine from Python: build it with cmake, run it, read its output."""
 
 import functools
 import json
@@ -15,24 +15,24 @@ from typing import Any
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..files import whole
 
-ENGINE = Path(__file__).with_name("engine")  # its source; a kit holds a copy
+ENGINE = Path(__file__).with_name("engine")  # its source; every kit contains a copy
 RUNTIMES = ("onnxruntime", "openvino")
-# what cmake says → what it misses, and what brings that
+# text in cmake's output → what is missing, and how to install it
 MISSING = {
     "CMAKE_MAKE_PROGRAM": "make or ninja: apt-get install make, or pip install ninja and "
     "set the environment variable CMAKE_GENERATOR to Ninja",
-    "CMAKE_CXX_COMPILER": "a C++ compiler, and there is none by the name "
+    "CMAKE_CXX_COMPILER": "a C++ compiler, and there is none called "
     "{compiler}: apt-get install g++, or xcode-select --install on macOS; the environment "
     "variable CXX names another",
 }
 
 
 class BuildError(DeepSeekLearnError):
-    """The engine cannot be built here; the sentence says what is missing."""
+    """The engine cannot be built here; the message says what is missing."""
 
 
 class EngineError(DeepSeekLearnError):
-    """The engine refused or failed; the sentence is its own."""
+    """The engine refused its input or failed; the message is the engine's."""
 
 
 def build(
@@ -41,27 +41,27 @@ def build(
     source: Path = ENGINE,
     options: Sequence[str] = (),
 ) -> Path:
-    """Compile the engine to the file `target`, whole or not at all (some seconds).
+    """Compile the engine to the file `target` by an atomic write (takes a few seconds).
 
     Args:
-        runtime: "onnxruntime" needs its headers; "openvino" its package, which brings
-            headers and libraries.
-        options: further ones for cmake, such as `-DORT_INCLUDE=FOLDER`.
+        runtime: "onnxruntime" needs its headers; "openvino" needs its package, which
+            includes headers and libraries.
+        options: additional cmake options, such as `-DORT_INCLUDE=FOLDER`.
 
     Raises:
-        BuildError: without cmake, a compiler or the headers, or when compiling fails.
+        BuildError: if cmake, a compiler or the headers are missing, or compilation fails.
     """
     if runtime not in RUNTIMES:
-        known = " or ".join(RUNTIMES)
-        raise ValueError(f"runtime must be {known}; got {runtime!r}.")
+        names = " or ".join(RUNTIMES)
+        raise ValueError(f"runtime must be {names}; got {runtime!r}.")
     if shutil.which("cmake") is None:
         raise BuildError(
             "Building the engine needs cmake, which is not on the PATH: "
             "apt-get install cmake, brew install cmake, or pip install cmake."
         )
-    wanted = [*options, *(_openvino() if runtime == "openvino" else ())]
+    cmake_options = [*options, *(_openvino() if runtime == "openvino" else ())]
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
-        _run(["cmake", "-S", str(source), "-B", folder, *wanted])
+        _run(["cmake", "-S", str(source), "-B", folder, *cmake_options])
         _run(["cmake", "--build", folder])
         with whole(target) as temporary:
             shutil.copyfile(Path(folder) / "engine", temporary)
@@ -77,31 +77,35 @@ def compiled(runtime: str) -> bytes:
 
 
 def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
-    """Run the engine; what it answers: "latency_ms" (min, median, p90, p99, max over the
-    timed runs), "load_ms", "batch", "outputs" (name, type, shape, and the values of small
-    ones), and "selfcheck" where it was asked for.
+    """Run the engine and return its report.
+
+    The report has "latency_ms" (min, median, p90, p99, max over the timed runs),
+    "load_ms", "batch", "outputs" (name, type, shape, and the values of small ones), and
+    "selfcheck" if requested.
 
     Args:
-        words: its options, such as `"--repeat", 50`; `--help` names them.
+        words: command-line options, such as `"--repeat", 50`; `--help` lists them.
 
     Raises:
-        EngineError: with the engine's sentence.
+        EngineError: with the engine's message.
     """
     command = [str(engine), str(model), *map(str, words)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, encoding="utf-8", errors="replace"
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise EngineError(said[-1].removeprefix("engine: "))
-    return json.loads(done.stdout)
+    if process.returncode:
+        errors = process.stderr.strip().splitlines() or [
+            f"exit status {process.returncode}"
+        ]
+        raise EngineError(errors[-1].removeprefix("engine: "))
+    return json.loads(process.stdout)
 
 
 def library() -> Path:
     """The shared library inside the installed package `onnxruntime`.
 
     Raises:
-        MissingPackageError: when there is none.
+        MissingPackageError: if there is none.
     """
     require("onnxruntime", extra="deploy", purpose="running the engine")
     folder = Path(find_spec("onnxruntime").origin).parent / "capi"
@@ -109,7 +113,7 @@ def library() -> Path:
         for file in sorted(folder.glob(pattern)):
             return file
     raise MissingPackageError(
-        f"the package onnxruntime holds no shared library for this system in {folder}."
+        f"the package onnxruntime has no shared library for this system in {folder}."
     )
 
 
@@ -120,29 +124,29 @@ def _openvino() -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    """Run cmake; it and the compiler answer in English."""
-    done = subprocess.run(
+    """Run cmake in the C locale, so that its and the compiler's messages are English."""
+    process = subprocess.run(
         command,
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         env=os.environ | {"LC_ALL": "C"},
     )
-    if done.returncode == 0:
+    if process.returncode == 0:
         return
-    raise BuildError(_why(done.stderr + done.stdout))
+    raise BuildError(_build_error(process.stderr + process.stdout))
 
 
-def _why(told: str) -> str:
-    """What is missing and what brings it; else the first error in cmake's own words."""
-    for sign, missing in MISSING.items():
-        if sign in told:
+def _build_error(output: str) -> str:
+    """What is missing and how to install it; else cmake's first error."""
+    for pattern, missing in MISSING.items():
+        if pattern in output:
             compiler = os.environ.get("CXX", "c++")
             return f"Building the engine needs {missing.format(compiler=compiler)}."
-    lines = told.splitlines() or ["no word"]
-    at = next((i for i, line in enumerate(lines) if "error" in line.lower()), 0)
-    # cmake says what it misses in the paragraph below "CMake Error at ..."
-    ends = (i for i in range(at + 2, len(lines)) if not lines[i].strip())
-    sentence = " ".join(line.strip() for line in lines[at : next(ends, at + 4)])
+    lines = output.splitlines() or ["cmake printed nothing"]
+    start = next((i for i, line in enumerate(lines) if "error" in line.lower()), 0)
+    # cmake says what is missing in the paragraph below "CMake Error at ..."
+    ends = (i for i in range(start + 2, len(lines)) if not lines[i].strip())
+    sentence = " ".join(line.strip() for line in lines[start : next(ends, start + 4)])
     sentence = re.sub(r"^CMake Error at \S+ \(message\): *", "", sentence)
     return f"The engine cannot be built: {sentence}"

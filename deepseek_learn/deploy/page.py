@@ -1,4 +1,4 @@
-"""The wizard as a page of questions, for a notebook: `DeploymentWizard.page()`."""
+"""The wizard as a form for a notebook: `DeploymentWizard.page()`."""
 
 import html
 from pathlib import Path
@@ -13,52 +13,52 @@ from .destinations import targets
 
 
 class WizardPage(ipywidgets.VBox):
-    """Asks for target, precision, tolerated loss, batch and folder; then deploys.
+    """Asks for target, precision, tolerated loss, batch and folder, then deploys.
 
     Attributes:
-        deployment: what the last press of the button gave; None before, or when it was
-            refused: then the page shows the reason.
+        deployment: the result of the last click on the button; None before the first, or
+            if the request was refused: then the page shows the reason.
 
     Args:
         wizard: a `DeploymentWizard`.
-        folder: where the answer goes, until the learner says otherwise.
+        folder: the initial value of the output folder.
     """
 
     def __init__(self, wizard, folder: str | Path = "deployed"):
         self.wizard, self.deployment = wizard, None
-        self.target = _asked(ipywidgets.Dropdown, "target", options=list(targets))
+        self.target = _widget(ipywidgets.Dropdown, "target", options=list(targets))
         self.target.value = "cpp-cpu"
-        self.precision = _asked(ipywidgets.Dropdown, "precision", options=[])
+        self.precision = _widget(ipywidgets.Dropdown, "precision", options=[])
         scale = {"min": 0.0, "max": 0.9, "step": 0.1, "value": AIM}
-        self.loss = _asked(ipywidgets.FloatSlider, "loss", **scale)
+        self.loss = _widget(ipywidgets.FloatSlider, "loss", **scale)
         sizes = {"min": 1, "max": 4096, "value": 1}
-        self.batch = _asked(ipywidgets.BoundedIntText, "batch", **sizes)
-        self.folder = _asked(ipywidgets.Text, "folder", value=str(folder))
-        self.overwrite = _asked(ipywidgets.Checkbox, "overwrite", value=False)
-        self.overwrite.layout.width = "48em"  # its words stand on the right
+        self.batch = _widget(ipywidgets.BoundedIntText, "batch", **sizes)
+        self.folder = _widget(ipywidgets.Text, "folder", value=str(folder))
+        self.overwrite = _widget(ipywidgets.Checkbox, "overwrite", value=False)
+        self.overwrite.layout.width = "48em"  # its label is on the right
         self.button = ipywidgets.Button(
             description=text("deploy.page_go"), button_style="primary"
         )
         self.bar = ipywidgets.FloatProgress(min=0.0, max=1.0, value=0.0)
         self.step, self.said = ipywidgets.Label(), ipywidgets.HTML()
-        self._offer()
+        self._offer_precisions()
         super().__init__([*self.questions, self.button, self.bar, self.step, self.said])
-        self.target.observe(self._offer, "value")
-        self.precision.observe(self._allow, "value")
+        self.target.observe(self._offer_precisions, "value")
+        self.precision.observe(self._toggle_loss, "value")
         self.button.on_click(self._deploy)
 
     @property
     def questions(self) -> tuple[ipywidgets.Widget, ...]:
-        asked = (self.target, self.precision, self.loss, self.batch)
-        return (*asked, self.folder, self.overwrite)
+        settings = (self.target, self.precision, self.loss, self.batch)
+        return (*settings, self.folder, self.overwrite)
 
-    def _offer(self, change: Any = None) -> None:
-        """The precisions of the target, its own first."""
+    def _offer_precisions(self, change: Any = None) -> None:
+        """Offer the target's precisions, its default first."""
         self.precision.options = targets[self.target.value].precisions
         self.precision.value = self.precision.options[0]
-        self._allow()
+        self._toggle_loss()
 
-    def _allow(self, change: Any = None) -> None:
+    def _toggle_loss(self, change: Any = None) -> None:
         self.loss.disabled = self.precision.value != "int8"
 
     def _deploy(self, button: Any) -> None:
@@ -71,31 +71,31 @@ class WizardPage(ipywidgets.VBox):
                 loss=self.loss.value,
                 batch=self.batch.value,
                 overwrite=self.overwrite.value,
-                progress=self._tell,
+                progress=self._report,
             )
             self.said.value = self.deployment._repr_html_()
-        except Exception as error:  # nobody would see it raised from a callback
+        except Exception as error:  # raised in a callback, it would stay invisible
             self.step.value = ""
-            self.said.value = _refusal(error)
+            self.said.value = _error_html(error)
         finally:
             self.button.disabled = False
 
-    def _tell(self, step: str, part: float) -> None:
-        self.step.value, self.bar.value = step, part
+    def _report(self, step: str, fraction: float) -> None:
+        self.step.value, self.bar.value = step, fraction
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Beside the live page its questions and answers, where no kernel answers."""
+        """Add a static table of questions and answers for viewers without a kernel."""
         parent = getattr(super(), "_repr_mimebundle_", None)
         bundle = (parent(**kwargs) if parent else None) or {}
         rows = "".join(
-            f"<tr><td>{html.escape(asked.description)}</td>"
-            f"<td>{html.escape(str(asked.value))}</td></tr>"
-            for asked in self.questions
+            f"<tr><td>{html.escape(question.description)}</td>"
+            f"<td>{html.escape(str(question.value))}</td></tr>"
+            for question in self.questions
         )
         return bundle | {"text/html": f"<table>{rows}</table>{self.said.value}"}
 
 
-def _asked(kind: type, question: str, **options: Any) -> ipywidgets.Widget:
+def _widget(kind: type, question: str, **options: Any) -> ipywidgets.Widget:
     return kind(
         description=text(f"deploy.page_{question}"),
         style={"description_width": "14em"},
@@ -104,9 +104,9 @@ def _asked(kind: type, question: str, **options: Any) -> ipywidgets.Widget:
     )
 
 
-def _refusal(error: Exception) -> str:
+def _error_html(error: Exception) -> str:
     sentence, _, table = str(error).partition("\n")
     if not isinstance(error, DeepSeekLearnError | ValueError | OSError):
         sentence = f"{type(error).__name__}: {sentence}"
-    shown = f"<pre>{html.escape(table)}</pre>" if table else ""
-    return f"<p><b>{html.escape(sentence)}</b></p>{shown}"
+    details = f"<pre>{html.escape(table)}</pre>" if table else ""
+    return f"<p><b>{html.escape(sentence)}</b></p>{details}"

@@ -1,9 +1,9 @@
 """Static INT8: quantize/dequantize pairs (QDQ) with ranges calibrated once.
 
-A tensor x becomes q = clip(round(x / s) + z), and s (q - z) is what the next operator
-sees; the runtime melts the pairs into integer kernels (Jacob et al. 2018,
-arXiv 1712.05877). Weights have one scale an output channel and z = 0; a tensor of
-activations has one scale, from the range of the values seen in calibration (`ranges`).
+A tensor x becomes q = clip(round(x / s) + z), and the next operator sees s (q - z); the
+runtime fuses the pairs into integer kernels (Jacob et al. 2018, arXiv 1712.05877). Weights
+have one scale per output channel and z = 0; an activation tensor has one scale, from the
+range of its values in calibration (`ranges`).
 """
 
 import tempfile
@@ -19,21 +19,21 @@ from .hub import copy_of, quietly, weighted
 from .ranges import histograms, rules
 from .runtimes import ordered, session
 
-# layers, and what joins them: a sum or a pooling in between stays in integers
+# layers and the operators between them, such as sums and pooling, stay in integers
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 OPERATORS += ("Add", "Clip", "Concat", "MaxPool", "Relu")
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a target wants its integers.
+    """The INT8 scheme of a target.
 
     Attributes:
-        symmetric: activations in int8 with z = 0 (TensorRT takes no other z); False:
-            in uint8 with any z, which uses all 256 steps after a ReLU.
-        float_weights: the file keeps float32 weights, each with its pair (TensorRT);
+        symmetric: activations in int8 with z = 0 (TensorRT requires it); False: in uint8
+            with any z, which uses all 256 levels after a ReLU.
+        float_weights: the file stores float32 weights, each with a QDQ pair (TensorRT);
             False: int8 weights, a quarter of the size.
-        operators: kinds of ONNX operators that are quantized.
+        operators: ONNX operator types to quantize.
     """
 
     symmetric: bool = False
@@ -42,21 +42,22 @@ class Scheme:
 
 
 class Quantizer:
-    """One exported model, calibrated; gives it with any of its layers in INT8.
+    """One calibrated exported model; `int8()` returns it with any of its layers in INT8.
 
     Attributes:
-        layers: names of the layers that can be, in the order of the model.
+        layers: names of the quantizable layers, in model order.
 
     Args:
         proto: from `to_onnx`.
         batches: calibration inputs, each like the `example` of `to_onnx`.
-        ranges: what an activation's steps cover: "minmax", all values seen; "percentile",
-            all but the outermost 0.01 %; "mse", what rounds them with the least error.
+        ranges: the range that an activation's levels cover: "minmax", all values seen;
+            "percentile", all but the outermost 0.01 %; "mse", the range with the least
+            mean squared error.
 
     Raises:
-        UnknownNameError: for other `ranges`.
-        ValueError: without a batch, for one of another type or shape than the model
-            takes, and for a model without a layer that can be INT8.
+        UnknownNameError: for an unknown `ranges`.
+        ValueError: without a batch, for a batch whose type or shape the model does not
+            accept, and for a model without a quantizable layer.
         MissingPackageError: without the packages of the extra `deploy`.
     """
 
@@ -92,7 +93,7 @@ class Quantizer:
         """The model with INT8 layers, as a `ModelProto`.
 
         Args:
-            in_float: layers that are left as they are.
+            in_float: layers to leave in float.
             only: quantize these layers and nothing else.
         """
         unknown = {*in_float, *(only or ())} - {*self.layers}
@@ -132,26 +133,26 @@ class Quantizer:
         samples: int = 16,
         progress: Callable[[float], None] = lambda part: None,
     ) -> dict[str, float]:
-        """What one quantized layer alone does to the model's answer, layer by layer.
+        """Sensitivities: the model's error with only one layer quantized, per layer.
 
         The normalized mean squared error `|y_q - y|² / |y|²` of the outputs.
 
         Args:
-            inputs: batches like the example; by default those of the calibration, which
-                cannot show what its ranges cut off.
-            samples: so many of the inputs, rounded up to whole batches.
-            progress: called with the part done, 0..1.
+            inputs: batches like the example; by default the calibration batches, which
+                cannot show what their own ranges clip.
+            samples: number of inputs to use, rounded up to whole batches.
+            progress: called with the fraction completed, 0..1.
         """
-        given = self.batches
+        batches = self.batches
         if inputs is not None:
-            given = [feed(self.proto, batch, at) for at, batch in enumerate(inputs)]
-        some = _first(given, samples)
-        wanted, found = self._answers(self.proto, some), {}
-        for at, layer in enumerate(self.layers):
-            answers = self._answers(self.int8(only=[layer]), some)
-            found[layer] = normalized_error(answers, wanted)
-            progress((at + 1) / len(self.layers))
-        return found
+            batches = [feed(self.proto, batch, i) for i, batch in enumerate(inputs)]
+        batches = _first(batches, samples)
+        reference, errors = self._answers(self.proto, batches), {}
+        for index, layer in enumerate(self.layers):
+            answers = self._answers(self.int8(only=[layer]), batches)
+            errors[layer] = normalized_error(answers, reference)
+            progress((index + 1) / len(self.layers))
+        return errors
 
     def _calibrate(self):
         from onnxruntime.quantization.calibrate import (
@@ -173,14 +174,14 @@ class Quantizer:
             return calibrator.compute_data()
 
     def _narrow(self, rule: Callable) -> None:
-        """Let the rule choose within the ranges seen."""
+        """Let the rule choose a range within the observed one."""
         from onnxruntime.quantization.calibrate import TensorData
 
-        seen = {
+        observed = {
             name: tuple(np.asarray(end).item() for end in data.range_value)
             for name, data in self._ranges.items()
         }
-        for name, histogram in histograms(self.proto, self.batches, seen).items():
+        for name, histogram in histograms(self.proto, self.batches, observed).items():
             if histogram.counts.any():
                 low, high = rule(histogram, self.scheme.symmetric)
                 self._ranges[name] = TensorData(
@@ -189,32 +190,32 @@ class Quantizer:
                 )
 
     def _answers(self, proto, inputs) -> list[list[np.ndarray]]:
-        opened = session(proto)
-        return [opened.run(None, each) for each in inputs]
+        ort = session(proto)
+        return [ort.run(None, feeds) for feeds in inputs]
 
 
 def _first(batches, samples: int) -> list[dict[str, np.ndarray]]:
-    """Whole batches with `samples` inputs or a few more."""
-    found, count = [], 0
+    """The first `samples` inputs, rounded up to whole batches."""
+    selection, count = [], 0
     for batch in batches:
         if count < samples:
-            found.append(batch)
+            selection.append(batch)
         count += len(next(iter(batch.values())))
-    return found
+    return selection
 
 
 class _Reader:
-    """Batches as ONNX Runtime's calibrator asks for them."""
+    """The calibration batches in the interface of ONNX Runtime's calibrator."""
 
     def __init__(self, batches):
-        self._left = iter(batches)
+        self._batches = iter(batches)
 
     def get_next(self):
-        return next(self._left, None)
+        return next(self._batches, None)
 
 
 def half_precision(proto):
-    """The model in float16, its inputs and outputs still in float32."""
+    """The model in float16, with float32 inputs and outputs."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copied = copy_of(proto)
@@ -224,7 +225,7 @@ def half_precision(proto):
 
 
 def _sorted(proto):
-    """Nodes in the order in which they can run: the standard wants it, the tools do not."""
+    """Topologically sorted nodes, which the standard requires and the tools do not keep."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     model = ONNXModel(proto)
@@ -233,30 +234,30 @@ def _sorted(proto):
 
 
 def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:
-    """A calibration batch by the names of the model's inputs, checked against them."""
-    given = list(proto.graph.input)
-    tensors = ordered(batch, [port.name for port in given])
-    if len(tensors) != len(given):
+    """A calibration batch as input name → array, checked against the model's inputs."""
+    ports = list(proto.graph.input)
+    tensors = ordered(batch, [port.name for port in ports])
+    if len(tensors) != len(ports):
         raise ValueError(
-            f"calibration batch {at} must hold {len(given)} tensors, like the example; "
+            f"calibration batch {at} must hold {len(ports)} tensors, like the example; "
             f"got {len(tensors)}."
         )
-    found = {}
-    for port, array in zip(given, tensors, strict=True):
+    feeds = {}
+    for port, array in zip(ports, tensors, strict=True):
         kind = port.type.tensor_type
         sizes = [d.dim_value or None for d in kind.shape.dim]  # None: any size
         fits = array.ndim == len(sizes) and all(
             size in (None, n) for size, n in zip(sizes, array.shape, strict=True)
         )
-        wanted = _numpy_type(kind.elem_type)
-        if not fits or array.dtype != wanted:
+        dtype = _numpy_type(kind.elem_type)
+        if not fits or array.dtype != dtype:
             shape = ", ".join("any" if size is None else str(size) for size in sizes)
             raise ValueError(
-                f"calibration batch {at} must be {wanted} [{shape}] like the example; "
+                f"calibration batch {at} must be {dtype} [{shape}] like the example; "
                 f"got {array.dtype} {list(array.shape)}."
             )
-        found[port.name] = array
-    return found
+        feeds[port.name] = array
+    return feeds
 
 
 def normalized_error(answers, wanted) -> float:
@@ -266,8 +267,8 @@ def normalized_error(answers, wanted) -> float:
         for ys, rs in zip(answers, wanted, strict=True)
         for y, r in zip(ys, rs, strict=True)
     ]
-    apart = sum(((y - r) ** 2).sum() for y, r in pairs)
-    return float(apart / max(sum((r**2).sum() for _, r in pairs), 1e-30))
+    error = sum(((y - r) ** 2).sum() for y, r in pairs)
+    return float(error / max(sum((r**2).sum() for _, r in pairs), 1e-30))
 
 
 def _numpy_type(element: int) -> np.dtype:

@@ -1,8 +1,8 @@
-"""Which range the 256 steps of an activation cover: all of it, or less with finer steps.
+"""The range that an activation's 256 levels cover: all values, or fewer at finer steps.
 
-A range [low, high] in 255 steps has the step s = (high - low) / 255. A wider one rounds
-every value more coarsely, an error of s² / 12; a narrower one cuts off what lies outside.
-A rule gets the histogram of what calibration saw and answers with the range.
+A range [low, high] of 256 levels has the step s = (high - low) / 255. A wider range rounds
+every value more coarsely, with error s² / 12; a narrower one clips the values outside it.
+A rule maps the histogram of the calibration values to a range.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ from .runtimes import session
 rules = Registry("rule for ranges")
 
 BINS = 2048
-PERCENTILE = 99.99  # of the values are inside, half of the others on each side
-SHRINK = np.geomspace(1.0, 0.01, 100)  # of the full range, what `mse` tries
+PERCENTILE = 99.99  # % of the values are inside, half of the rest on each side
+SHRINK = np.geomspace(1.0, 0.01, 100)  # fractions of the full range that `mse` tries
 
 
 @dataclass
 class Histogram:
-    """How often the values of one tensor fell into each of `BINS` bins of its range."""
+    """The counts of one tensor's values in `BINS` bins of its range."""
 
     low: float
     high: float
@@ -38,7 +38,7 @@ class Histogram:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     def add(self, values: np.ndarray) -> None:
-        # in float64: a float32 edge may fall beyond a value of the very end
+        # in float64: a float32 edge may exclude the extreme values
         inside = np.clip(values.ravel().astype(np.float64), self.low, self.high)
         self.counts += np.histogram(inside, self.edges)[0]
 
@@ -46,28 +46,28 @@ class Histogram:
 def histograms(
     proto, batches: Iterable[dict], reach: dict[str, tuple[float, float]]
 ) -> dict[str, Histogram]:
-    """Of every tensor in `reach`, over all batches.
+    """The histogram of every tensor in `reach`, over all batches.
 
     Args:
-        batches: input name → array, as `quantize.feed` gives them.
-        reach: tensor → smallest and largest value.
+        batches: each input name → array, as returned by `quantize.feed`.
+        reach: tensor name → minimum and maximum.
     """
     from onnx import ValueInfoProto
 
-    watched = copy_of(proto)
-    given = {port.name for port in proto.graph.input}
-    already = {port.name for port in proto.graph.output}
-    inner = [name for name in reach if name not in given | already]
-    watched.graph.output.extend(ValueInfoProto(name=name) for name in inner)
-    opened = session(watched)
-    names = [port.name for port in opened.get_outputs()]
-    found = {name: Histogram(*r, np.zeros(BINS, int)) for name, r in reach.items()}
+    augmented = copy_of(proto)
+    inputs = {port.name for port in proto.graph.input}
+    outputs = {port.name for port in proto.graph.output}
+    inner = [name for name in reach if name not in inputs | outputs]
+    augmented.graph.output.extend(ValueInfoProto(name=name) for name in inner)
+    ort = session(augmented)
+    names = [port.name for port in ort.get_outputs()]
+    results = {name: Histogram(*r, np.zeros(BINS, int)) for name, r in reach.items()}
     for batch in batches:
-        values = dict(zip(names, opened.run(None, batch), strict=True)) | batch
-        for name, histogram in found.items():
-            if histogram.high > histogram.low:  # a constant has nothing to choose
+        values = dict(zip(names, ort.run(None, batch), strict=True)) | batch
+        for name, histogram in results.items():
+            if histogram.high > histogram.low:  # a constant leaves no choice
                 histogram.add(values[name])
-    return found
+    return results
 
 
 @rules.register("minmax")
@@ -78,14 +78,14 @@ def minmax(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 @rules.register("percentile")
 def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """All but the outermost 0.01 %: of |x| where z = 0, else half at each end."""
+    """All but the outermost 0.01 %: of |x| if symmetric (z = 0), else half at each end."""
     outside = (1 - PERCENTILE / 100) * histogram.counts.sum()
     edges, counts = histogram.edges, histogram.counts
     if symmetric:
-        far = np.maximum(np.abs(edges[1:]), np.abs(edges[:-1]))  # of each bin
-        order = np.argsort(far)
-        inside = np.cumsum(counts[order]) >= counts.sum() - outside
-        limit = far[order][inside.argmax()]
+        magnitude = np.maximum(np.abs(edges[1:]), np.abs(edges[:-1]))  # of each bin
+        order = np.argsort(magnitude)
+        is_enough = np.cumsum(counts[order]) >= counts.sum() - outside
+        limit = magnitude[order][is_enough.argmax()]
         return max(histogram.low, -limit), min(histogram.high, limit)
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])
     low = edges[:-1][(below > outside / 2).argmax()]
@@ -95,10 +95,10 @@ def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 @rules.register("mse")
 def mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """The least mean squared error of the values after rounding and cutting off.
+    """The range with the least mean squared error of rounding and clipping.
 
-    Tries to draw in both ends alike, then each alone; never worse than "minmax" on the
-    values of the histogram. After Banner et al. 2019, arXiv 1810.05723, by search.
+    Shrinks both ends together, then each one separately; never worse than "minmax" on the
+    histogram. After Banner et al. 2019, arXiv 1810.05723, but by search.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
 
@@ -118,7 +118,7 @@ def rounding_error(
     reach: tuple[float, float],
     symmetric: bool,
 ) -> float:
-    """Mean of (x - s (q - z))² for 8-bit q whose range is `reach`, widened to hold 0."""
+    """Mean of (x - s (q - z))² for 8-bit q over the range `reach`, widened to contain 0."""
     low, high = min(reach[0], 0.0), max(reach[1], 0.0)
     if symmetric:
         high = max(-low, high)

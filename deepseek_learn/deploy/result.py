@@ -1,4 +1,4 @@
-"""What the wizard answers with: the folder it wrote, and what is known of it."""
+"""What the wizard returns: the folder it wrote, and the report."""
 
 import json
 from collections.abc import Iterable
@@ -19,9 +19,9 @@ class Line:
     """One line of the report.
 
     Attributes:
-        what: key of its words in the catalog, `deploy.line_...`.
+        what: its key in the catalog, `deploy.line_...`.
         status: `MEASURED` here, `COMPILED` only, or `UNVERIFIED`.
-        low, high: smallest and largest of the readings of which `value` is the median.
+        low, high: minimum and maximum of the readings whose median is `value`.
         source: what it is compared with: "PyTorch", or the name of an .onnx file.
     """
 
@@ -36,12 +36,12 @@ class Line:
 
     @property
     def words(self) -> str:
-        """What the line is about."""
+        """The line's label."""
         return text(f"deploy.line_{self.what}", source=self.source)
 
     @property
     def quantity(self) -> str:
-        """The value with its unit and spread; empty without a value."""
+        """The value with its unit and range; empty without a value."""
         if self.value is None:
             return ""
         spread = "" if self.low is None else f" ({self.low:.4g}–{self.high:.4g})"
@@ -58,10 +58,10 @@ class Deployment(Report):
     """A model, ready to run on `target`, in `folder`.
 
     Attributes:
-        model: class of the model that it was, or the name of its file.
-        lines: what was measured here, only compiled, or not verified.
-        guarded: how INT8 was guarded; None for another precision.
-        files: file in the folder → bytes.
+        model: the class name of the original model, or its file name.
+        lines: the report: what was measured here, only compiled, or not verified.
+        guarded: the result of the accuracy guard; None unless the precision is INT8.
+        files: file in the folder → size in bytes.
     """
 
     target: str
@@ -84,11 +84,11 @@ class Deployment(Report):
 
     @property
     def source(self) -> str:
-        """What it is compared with: "PyTorch", or the name of an .onnx file."""
+        """What the deployment is compared with: "PyTorch", or the .onnx file's name."""
         return self.line("size_before").source
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per line: value, its spread where there is one, unit, status, note."""
+        """One row per line: value, its range if there is one, unit, status, note."""
         rows = [
             {
                 "value": line.value,
@@ -105,7 +105,7 @@ class Deployment(Report):
         return frame.astype({"value": float, "low": float, "high": float})
 
     def plot(self):
-        """Latency and size beside the original's (plotly)."""
+        """Latency and size next to the original's (plotly)."""
         from plotly.subplots import make_subplots
 
         pairs = {
@@ -130,7 +130,7 @@ class Deployment(Report):
         )
 
     def why(self) -> str:
-        said = text(
+        summary = text(
             "deploy.done",
             target=self.target,
             model=self.model,
@@ -140,7 +140,7 @@ class Deployment(Report):
             source=self.source,
         )
         if speedup := self.line("speedup"):
-            said += " " + text(
+            summary += " " + text(
                 "deploy.faster",
                 ratio=speedup.value,
                 low=speedup.low,
@@ -148,12 +148,12 @@ class Deployment(Report):
                 source=self.source,
             )
         if self.guarded:
-            said += " " + self.guarded.why()
-        unproven = [line.words for line in self.lines if line.status == UNVERIFIED]
-        if unproven:
-            what = "; ".join(unproven)
-            said += " " + text("deploy.open", what=what)
-        return said
+            summary += " " + self.guarded.why()
+        unverified = [line.words for line in self.lines if line.status == UNVERIFIED]
+        if unverified:
+            labels = "; ".join(unverified)
+            summary += " " + text("deploy.open", what=labels)
+        return summary
 
     def _repr_html_(self) -> str:
         return super()._repr_html_().replace("<td>NaN</td>", "<td></td>")

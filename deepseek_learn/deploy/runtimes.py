@@ -1,4 +1,4 @@
-"""The runtimes from Python: a callable of what an exported model answers on the CPU."""
+"""The runtimes from Python: an exported model as a callable on the CPU."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import require
 
 Answer = Callable[[Any], list[np.ndarray]]
-Runner = Callable[..., Answer]  # runner(proto, threads) → answer
+Runner = Callable[..., Answer]  # runner(proto, threads) → callable
 
 
 def arguments(example: Any) -> tuple[tuple, dict]:
@@ -28,12 +28,12 @@ def tensors(example: Any) -> list[Tensor]:
 
 
 def arrays(example: Any) -> list[np.ndarray]:
-    """The `tensors` of an example, in NumPy."""
+    """The `tensors` of an example as NumPy arrays."""
     return [tensor.numpy(force=True) for tensor in tensors(example)]
 
 
 def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
-    """The tensors in the order of the model's inputs: by name where they have names."""
+    """The arrays in the order of the model's inputs, matched by name if they have names."""
     if isinstance(example, dict) and len(names) == len(example):
         if {*names} == {*example}:
             return arrays(tuple(example[name] for name in names))
@@ -45,7 +45,7 @@ def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
 
 
 def session(proto, threads: int = 1):
-    """ONNX Runtime's session for `proto`: a `ModelProto`, its bytes, or a file."""
+    """An ONNX Runtime session for `proto`: a `ModelProto`, its bytes, or a file."""
     purpose = "running an exported model"
     ort = require("onnxruntime", extra="deploy", purpose=purpose)
     settings = ort.SessionOptions()
@@ -55,17 +55,17 @@ def session(proto, threads: int = 1):
 
 
 def runner(proto, threads: int = 1) -> Answer:
-    """Example → list of arrays, by ONNX Runtime."""
-    opened = session(proto, threads)
-    names = [given.name for given in opened.get_inputs()]
-    return lambda x: opened.run(None, dict(zip(names, ordered(x, names), strict=True)))
+    """A callable, example → list of arrays, that runs ONNX Runtime."""
+    ort = session(proto, threads)
+    names = [port.name for port in ort.get_inputs()]
+    return lambda x: ort.run(None, dict(zip(names, ordered(x, names), strict=True)))
 
 
 def openvino_runner(proto, threads: int = 1, precision: str = "fp32") -> Answer:
-    """Example → list of arrays, by OpenVINO.
+    """A callable, example → list of arrays, that runs OpenVINO.
 
     Args:
-        precision: "fp32" or "bf16", of what is not INT8 in the model.
+        precision: "fp32" or "bf16", for the layers that are not INT8.
     """
     purpose = "running a model on OpenVINO"
     openvino = require("openvino", extra="deploy", purpose=purpose)
@@ -82,10 +82,10 @@ def openvino_runner(proto, threads: int = 1, precision: str = "fp32") -> Answer:
 
 
 def runner_for(runtime: str, precision: str) -> Runner:
-    """The runner of a target's runtime; INT8 models have float32 between the pairs."""
+    """The runner of a target's runtime; INT8 models compute the rest in float32."""
     if runtime == "openvino":
-        between = "bf16" if precision == "bf16" else "fp32"
-        return functools.partial(openvino_runner, precision=between)
+        rest = "bf16" if precision == "bf16" else "fp32"
+        return functools.partial(openvino_runner, precision=rest)
     return runner
 
 

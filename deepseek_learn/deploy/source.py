@@ -1,7 +1,7 @@
-"""What a wizard starts from: a PyTorch model, or an `.onnx` file of any origin.
+"""The wizard's input: a PyTorch model, or an `.onnx` file from any exporter.
 
-Both give the same: an `onnx.ModelProto` with named layers, and the original's answers,
-speed and size, to compare with.
+Both provide an `onnx.ModelProto` with named layers, and the original's outputs, speed and
+size for comparison.
 """
 
 import copy
@@ -25,11 +25,11 @@ Axes = int | dict[str, int] | None
 
 
 class TorchModel:
-    """A model of PyTorch, copied as it is now.
+    """A copy of a PyTorch model in its current state.
 
     Attributes:
-        name: of its class.
-        label: what the report calls it.
+        name: the class name.
+        label: its name in the report.
     """
 
     label = "PyTorch"
@@ -42,7 +42,7 @@ class TorchModel:
         return hub.to_onnx(self.model, example, dynamic_batch, sequence_axis)
 
     def shorter(self, example: Any, sequence_axis: Axes) -> Any:
-        """The example, cut to half its length and one more along that axis."""
+        """The example with length T // 2 + 1 along its sequence axis of length T."""
         args, kwargs = arguments(example)
         bound = inspect.signature(self.model.forward).bind(*args, **kwargs)
         axes = hub.sequence_axes(bound.arguments, sequence_axis)
@@ -58,17 +58,17 @@ class TorchModel:
         return dict(bound.arguments) if isinstance(example, dict) else bound.args
 
     def difference(self, proto, inputs: Iterable) -> float:
-        """Largest difference of the export's answers, over their largest value."""
+        """Largest difference of the export's outputs, relative to their largest value."""
         return hub.verify(proto, self.model, inputs)
 
     def bytes(self) -> int:
-        """Of parameters and buffers, as a checkpoint holds them."""
+        """Size of the parameters and buffers in a checkpoint."""
         state = self.model.state_dict().values()
-        held = {t.data_ptr(): t.nbytes for t in state if isinstance(t, Tensor)}
-        return sum(held.values())
+        sizes = {t.data_ptr(): t.nbytes for t in state if isinstance(t, Tensor)}
+        return sum(sizes.values())
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Median of its passes over about `seconds`, one thread."""
+        """Median time of its passes over about `seconds`, on one thread."""
         args, kwargs = arguments(x)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -80,39 +80,38 @@ class TorchModel:
 
 
 class OnnxFile:
-    """An `.onnx` file, its weights inside or beside it.
+    """An `.onnx` file with its weights inside or in external files.
 
     Attributes:
-        name, label: of the file.
+        name, label: the file name.
 
     Raises:
-        FileNotFoundError, DamagedFileError: for a file that is not there, or no model.
-        ExportError: for one that cannot be brought to `hub.OPSET`, or that ONNX Runtime
-            does not take.
+        FileNotFoundError, DamagedFileError: if there is no such file, or it is not a model.
+        ExportError: if it cannot be converted to `hub.OPSET`, or ONNX Runtime rejects it.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(
-                f"model must be a torch.nn.Module or an .onnx file; {path} is no file."
+                f"model must be a torch.nn.Module or an .onnx file; {path} is not a file."
             )
         self.name = self.label = self.path.name
-        self._given = _loaded(self.path)
-        self._proto = _modern(self._given, self.name)
+        self._original = _load(self.path)
+        self._proto = _convert_opset(self._original, self.name)
         try:
-            self._answer = runner(self._given)
-        except Exception as error:  # any of ONNX Runtime's own
+            self._answer = runner(self._original)
+        except Exception as error:  # any exception of ONNX Runtime
             first = str(error).strip().split("\n")[0]
-            raise hub.ExportError(f"ONNX Runtime refuses {path}: {first}") from error
+            raise hub.ExportError(f"ONNX Runtime rejects {path}: {first}") from error
 
     def export(self, example: Any, dynamic_batch: bool, sequence_axis: Axes):
-        """The model, its layers named; its axes are free where the file has them so."""
+        """The model with named layers; the file determines which axes are dynamic."""
         return hub.with_named_layers(self._proto)
 
     @property
     def free_batch(self) -> bool:
-        """Whether the file leaves the first axis of every input free."""
+        """Whether the first axis of every input is dynamic."""
         return all(
             not port.type.tensor_type.shape.dim[0].dim_value
             for port in self._proto.graph.input
@@ -126,16 +125,16 @@ class OnnxFile:
                 worst = max(worst, hub.relative_difference(y, r))
         if not worst <= hub.TOLERANCE:
             raise hub.NotTheSameError(
-                f"{self.name} answers otherwise in opset {hub.OPSET}: its outputs differ "
-                f"by {worst:.2g} of their largest value."
+                f"{self.name} gives different outputs in opset {hub.OPSET}: they differ by "
+                f"{worst:.2g} of their largest value."
             )
         return worst
 
     def bytes(self) -> int:
-        return self._given.ByteSize()
+        return self._original.ByteSize()
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Median of ONNX Runtime's passes over about `seconds`, one thread."""
+        """Median time of ONNX Runtime's passes over about `seconds`, on one thread."""
         return median_ms(lambda: self._answer(x), seconds)
 
 
@@ -143,10 +142,10 @@ Source = TorchModel | OnnxFile
 
 
 def source_of(model: nn.Module | str | Path) -> Source:
-    """The source that `model` is.
+    """The source for `model`.
 
     Raises:
-        TypeError: for what is neither a module nor the path of a file.
+        TypeError: if `model` is neither a module nor the path of an .onnx file.
     """
     if isinstance(model, nn.Module):
         return TorchModel(model)
@@ -157,10 +156,10 @@ def source_of(model: nn.Module | str | Path) -> Source:
 
 
 def median_ms(call: Callable[[], Any], seconds: float) -> float:
-    """Median time of at least three calls over about `seconds`, after one more."""
+    """Median time of at least three calls over about `seconds`, after a warm-up call."""
     call()
-    times, begun = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - begun < seconds:
+    times, first_start = [], time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - first_start < seconds:
         start = time.perf_counter()
         call()
         times.append(1e3 * (time.perf_counter() - start))
@@ -168,35 +167,35 @@ def median_ms(call: Callable[[], Any], seconds: float) -> float:
 
 
 def example_for(path: str | Path, shape: list[int]) -> Any:
-    """An input of this shape for a file with one input: numbers in 0..1, or zeros.
+    """An input of this shape for a file with one input: random in 0..1, or zeros.
 
     Raises:
-        ValueError: for a file with several inputs.
+        ValueError: if the file has several inputs.
     """
-    ports = _loaded(Path(path)).graph.input
+    ports = _load(Path(path)).graph.input
     if len(ports) != 1:
         names = ", ".join(port.name for port in ports)
         raise ValueError(
-            f"{path} takes {names}: --shape gives one input alone; call "
+            f"{path} takes {names}: --shape gives only one input; call "
             f"DeploymentWizard from Python."
         )
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
     element = ports[0].type.tensor_type.elem_type
     kind = onnx.helper.tensor_dtype_to_np_dtype(element)
     values = np.random.default_rng(0).random(shape)
-    whole = kind.kind in "iub"  # a token, an index: 0 is always one
-    return torch.from_numpy((0 * values if whole else values).astype(kind))
+    is_integer = kind.kind in "iub"  # tokens or indices: 0 is always valid
+    return torch.from_numpy((0 * values if is_integer else values).astype(kind))
 
 
-def _loaded(path: Path):
-    """The model in the file, its weights inside; inputs that are weights are none."""
+def _load(path: Path):
+    """The model with its weights loaded; weights are removed from its inputs."""
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
-    except Exception as error:  # protobuf's, the checker's, the file system's
+    except Exception as error:  # from protobuf, the checker or the file system
         first = str(error).strip().split("\n")[0] or type(error).__name__
-        raise DamagedFileError(f"{path} is no ONNX model: {first}") from error
+        raise DamagedFileError(f"{path} is not an ONNX model: {first}") from error
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [port for port in proto.graph.input if port.name not in weights]
     del proto.graph.input[:]
@@ -204,8 +203,8 @@ def _loaded(path: Path):
     return proto
 
 
-def _modern(proto, name: str):
-    """The model in opset `hub.OPSET`, where it is older; a newer one is left."""
+def _convert_opset(proto, name: str):
+    """The model converted to opset `hub.OPSET`, or unchanged if it is newer."""
     from onnx import version_converter
 
     opset = next((o.version for o in proto.opset_import if not o.domain), hub.OPSET)
@@ -216,5 +215,5 @@ def _modern(proto, name: str):
     except Exception as error:
         first = str(error).strip().split("\n")[0]
         raise hub.ExportError(
-            f"{name} cannot be brought from opset {opset} to {hub.OPSET}: {first}"
+            f"{name} cannot be converted from opset {opset} to {hub.OPSET}: {first}"
         ) from error

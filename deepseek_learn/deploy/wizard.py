@@ -1,4 +1,4 @@
-"""One call from a trained model to a folder that runs it, with what was measured."""
+"""One call from a trained model to a folder that runs it, with measurements."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ from .result import MEASURED, UNVERIFIED, Deployment, Line
 from .runtimes import runner, runner_for, tensors
 from .source import OnnxFile, source_of
 
-SAMPLES = 8  # whose answers are stored
+SAMPLES = 8  # number of samples whose outputs are stored
 Progress = Callable[[str, float], None]
 
 
@@ -32,25 +32,25 @@ class DeploymentWizard:
     """Takes a trained model to any target: exported, verified, quantized, guarded, built.
 
     Args:
-        model: is copied as it is now, and never changed; or the path of an .onnx file.
+        model: a module, which is copied and never changed, or the path of an .onnx file.
         example: an input: one tensor; a tuple: several arguments; a dict: named ones.
-        calibration: batches like the example, of the data that the model will see; from
-            them INT8 takes its ranges. Some dozens of samples will do.
-        metric: `metric(predict)` gives points (0..100, higher is better) on held-out
-            data; INT8 is guarded by it. `predict(x)` gives the model's output tensor, or
-            a tuple of them in order where it has several.
-        mean, std: one per channel, or one for all; the engine prepares a picture as
-            (x - mean) / std of values in 0..1. By default pictures stay in 0..1.
-        dynamic_batch: False for a model that takes the example's batch and no other. An
-            .onnx file says so by itself.
-        sequence_axis: a further axis that may have any size, such as 1 for tokens
-            `[B, T]`: of every input that has it, or a dict, argument → axis. Targets that
-            want a fixed batch get the example's length, too.
+        calibration: batches like the example, from the data that the model will see; INT8
+            takes its ranges from them. A few dozen samples are enough.
+        metric: `metric(predict)` returns points (0..100, higher is better) on held-out
+            data; it guards INT8. `predict(x)` returns the model's output tensor, or a
+            tuple of them in order if it has several.
+        mean, std: one per channel, or one for all; the engine normalizes an image to
+            (x - mean) / std with x in 0..1. By default images stay in 0..1.
+        dynamic_batch: False for a model that only accepts the example's batch size. An
+            .onnx file declares this itself.
+        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`: of
+            every input that has it, or a dict, argument → axis. Targets that require a
+            fixed batch get the example's length, too.
 
     Raises:
-        TypeError: for a model that is no `torch.nn.Module` and no path.
-        ValueError: for an example without a batch, or of a type the engine cannot read,
-            and for a `mean` or `std` that no picture can be prepared with.
+        TypeError: if `model` is neither a `torch.nn.Module` nor a path.
+        ValueError: for an example without a batch or of a type that the engine cannot
+            read, and for an invalid `mean` or `std`.
         FileNotFoundError, DamagedFileError, ExportError: see `source.OnnxFile`.
 
     >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
@@ -72,15 +72,15 @@ class DeploymentWizard:
         self.source = source_of(model)
         checks.example(example)
         self.example, self.metric = tree_map(_on_cpu, example), metric
-        given = None if calibration is None else list(calibration)
-        self.calibration = given and [_like(example, batch) for batch in given]
+        batches = None if calibration is None else list(calibration)
+        self.calibration = batches and [_like(example, batch) for batch in batches]
         self.dynamic_batch, self.sequence_axis = dynamic_batch, sequence_axis
         if isinstance(self.source, OnnxFile):
             self.dynamic_batch = dynamic_batch and self.source.free_batch
             checks.no_sequence_axis(sequence_axis)
         self._prepare = checks.preparation(mean, std, tensors(example))
         self._quantizers: dict[tuple[Scheme, str], Quantizer] = {}
-        self._made: dict[tuple, tuple] = {}
+        self._converted: dict[tuple, tuple] = {}
 
     def to(
         self,
@@ -94,31 +94,31 @@ class DeploymentWizard:
         overwrite: bool = False,
         progress: bool | Progress = True,
     ) -> Deployment:
-        """Write the folder `out`, whole or not at all.
+        """Write the folder `out` atomically.
 
         Args:
             target: a name in `deploy.targets`.
             precision: one that the target offers; by default its first.
             loss: points of the metric that INT8 may lose; 1 or more is always refused.
-            ranges: how INT8 takes the ranges of its activations from the calibration:
-                "minmax", "percentile" or "mse" (see `Quantizer`).
-            batch: of the measurement; targets that want a fixed batch get this one.
+            ranges: how INT8 derives activation ranges from the calibration: "minmax",
+                "percentile" or "mse" (see `Quantizer`).
+            batch: batch size of the measurement; targets with a fixed batch are built
+                for it.
             overwrite: replace an earlier deployment in `out`.
-            progress: True shows a bar; or a function that is called with the step in
-                words and the part done, 0..1.
+            progress: True shows a bar; a function is called with a description of the
+                step and the fraction completed, 0..1.
 
         Raises:
-            AccuracyError: with the table, when 1 point or more would be lost.
+            AccuracyError: with the table, if 1 point or more would be lost.
             ExportError, NotTheSameError: see `to_onnx` and `verify`.
-            BuildError: where the engine has to run here and cannot be compiled.
-            FileExistsError: for an `out` that is not empty, or that another process is
-                writing.
-            ValueError, UnknownNameError: for an argument that is not taken.
+            BuildError: if the engine has to run here and cannot be compiled.
+            FileExistsError: if `out` is not empty, or another process is writing it.
+            ValueError, UnknownNameError: for an invalid argument.
         """
         goal, folder = targets[target], Path(out)
-        precision = self._checked(goal, precision, loss, batch)
-        rules[ranges]  # refuses what is none
-        with _Told(progress) as tell:
+        precision = self._validate(goal, precision, loss, batch)
+        rules[ranges]  # refuses an unknown rule
+        with _ProgressReporter(progress) as tell:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
                 tell("export", 0.0)
@@ -126,33 +126,34 @@ class DeploymentWizard:
                 tell("build", 0.2)
                 engine, refusal = _engine(goal)
                 tell("quantize", 0.3)
-                made = self._at(goal, precision, loss, ranges, tell)
-                proto, guarded, about_metric = made
+                proto, guarded, metric_lines = self._at_precision(
+                    goal, precision, loss, ranges, tell
+                )
                 kit = self._kit(temporary, goal, proto, precision, batch)
                 goal.complete(kit)
                 tell("measure", 0.9)
                 x = self._input(batch)
-                found = measuring.lines(kit, goal, engine, refusal, self.source, x)
-                done = Deployment(
+                measured = measuring.lines(kit, goal, engine, refusal, self.source, x)
+                deployment = Deployment(
                     target,
                     self.source.name,
                     folder,
                     precision,
                     batch,
-                    (same, *about_metric, *found, *kit.lines),
+                    (same, *metric_lines, *measured, *kit.lines),
                     guarded,
                     _files(temporary),
                 )
-                kit.write_readme(done)
-                done.save(temporary / "report.json")
-                done = dataclasses.replace(done, files=_files(temporary))
+                kit.write_readme(deployment)
+                deployment.save(temporary / "report.json")
+                deployment = dataclasses.replace(deployment, files=_files(temporary))
             tell("done", 1.0)
-        return done
+        return deployment
 
     def _kit(
         self, folder: Path, goal: Target, proto, precision: str, batch: int
     ) -> Kit:
-        """The folder with what every target gets."""
+        """The kit with the files that every target gets."""
         proto = hub.copy_of(proto)
         if goal.fixed_batch:
             hub.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
@@ -171,7 +172,7 @@ class DeploymentWizard:
         return kit
 
     def page(self, folder: str | Path = "deployed"):
-        """The questions as widgets, and a button that calls `to` (ipywidgets)."""
+        """A form whose button calls `to` (ipywidgets)."""
         from .page import WizardPage
 
         return WizardPage(self, folder)
@@ -179,49 +180,51 @@ class DeploymentWizard:
     @functools.cached_property
     def proto(self):
         """The exported model, in float32."""
-        made = self.source.export(self.example, self.dynamic_batch, self.sequence_axis)
-        checks.ports(made)
-        return made
+        proto = self.source.export(self.example, self.dynamic_batch, self.sequence_axis)
+        checks.ports(proto)
+        return proto
 
     @functools.cached_property
     def same(self) -> float:
-        """Largest difference to the original's answers over their largest value."""
+        """Largest difference from the original's outputs over their largest value."""
         for at, batch in enumerate(self.calibration or []):
-            feed(self.proto, batch, at)  # refuses another shape
+            feed(self.proto, batch, at)  # refuses a different shape
         inputs = [self.example, *(self.calibration or [])[:1]]
         if self.sequence_axis is not None:
             inputs.append(self.source.shorter(self.example, self.sequence_axis))
-        checks.outputs(runner(self.proto)(self.example), self._own_batch())
+        checks.outputs(runner(self.proto)(self.example), self._example_batch())
         return self.source.difference(self.proto, inputs)
 
     def quantizer(self, scheme: Scheme, ranges: str = "minmax") -> Quantizer:
-        """The exported model, calibrated (once) for INT8 of this form."""
+        """The exported model, calibrated (once) for this INT8 scheme."""
         key = scheme, ranges
         if key not in self._quantizers:
-            made = Quantizer(self.proto, self.calibration or [], scheme, ranges)
-            self._quantizers[key] = made
+            quantizer = Quantizer(self.proto, self.calibration or [], scheme, ranges)
+            self._quantizers[key] = quantizer
         return self._quantizers[key]
 
-    def _checked(self, goal: Target, precision, loss, batch) -> str:
-        """The precision to take; refuses before anything is done."""
+    def _validate(self, goal: Target, precision, loss, batch) -> str:
+        """The precision to use; refuses invalid arguments before any work."""
         check_aim(loss)
-        checks.batch(batch, None if self.dynamic_batch else self._own_batch())
-        given = {"calibration": self.calibration, "metric": self.metric}
-        return checks.precision(precision, goal, given)
+        checks.batch(batch, None if self.dynamic_batch else self._example_batch())
+        requirements = {"calibration": self.calibration, "metric": self.metric}
+        return checks.precision(precision, goal, requirements)
 
-    def _own_batch(self) -> int:
+    def _example_batch(self) -> int:
         return len(tensors(self.example)[0])
 
-    def _at(self, goal: Target, precision: str, loss: float, ranges: str, tell):
-        """The model at that precision, how it was guarded, and the lines on its metric."""
+    def _at_precision(
+        self, goal: Target, precision: str, loss: float, ranges: str, tell
+    ):
+        """The model at that precision, its `Guarded` if INT8, and the metric's lines."""
         key = (goal.scheme, goal.runtime, precision, loss, ranges)
-        if key not in self._made:
-            proto, guarded = self._make(goal, precision, loss, ranges, tell)
-            said = self._metric_lines(goal, precision, proto, guarded)
-            self._made[key] = proto, guarded, said
-        return self._made[key]
+        if key not in self._converted:
+            proto, guarded = self._convert(goal, precision, loss, ranges, tell)
+            lines = self._metric_lines(goal, precision, proto, guarded)
+            self._converted[key] = proto, guarded, lines
+        return self._converted[key]
 
-    def _make(self, goal: Target, precision: str, loss: float, ranges: str, tell):
+    def _convert(self, goal: Target, precision: str, loss: float, ranges: str, tell):
         if precision == "int8":
             guarded = guard(
                 self.quantizer(goal.scheme, ranges),
@@ -249,7 +252,7 @@ class DeploymentWizard:
                 f"{after:.2f}), and {LIMIT:g} or more is refused."
             )
         unit, status, note = text("deploy.points"), MEASURED, ""
-        if precision == "fp16":  # here only the weights are rounded
+        if precision == "fp16":  # on this CPU only the weights are rounded
             status, note = UNVERIFIED, text("deploy.half_here")
         return [
             Line("metric_before", MEASURED, before, unit),
@@ -258,24 +261,24 @@ class DeploymentWizard:
         ]
 
     def _samples(self, batch: int) -> Any:
-        """Inputs whose answers are stored: whole batches, `SAMPLES` or a few more."""
-        wanted = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
-        given, count = [], 0
+        """Inputs whose outputs are stored: about `SAMPLES` samples, in whole batches."""
+        target_count = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
+        batches, count = [], 0
         sizes = [t.shape[1:] for t in tensors(self.example)]
-        for each in (self.example, *(self.calibration or [])):
-            if [t.shape[1:] for t in tensors(each)] != sizes:
-                continue  # of another length
-            given.append(tensors(each))
-            count += len(given[-1][0])
-            if count >= wanted:
+        for candidate in (self.example, *(self.calibration or [])):
+            if [t.shape[1:] for t in tensors(candidate)] != sizes:
+                continue  # a different length
+            batches.append(tensors(candidate))
+            count += len(batches[-1][0])
+            if count >= target_count:
                 break
-        rows = torch.arange(min(wanted, count - count % batch or batch))
-        columns = zip(*given, strict=True)
+        rows = torch.arange(min(target_count, count - count % batch or batch))
+        columns = zip(*batches, strict=True)
         joined = [torch.cat([t.detach().cpu() for t in column]) for column in columns]
         return tuple(t[rows % count] for t in joined)
 
     def _input(self, batch: int) -> Any:
-        """The example with this batch, for timing PyTorch."""
+        """The example repeated to this batch size, for timing PyTorch."""
         if not self.dynamic_batch:
             return self.example
 
@@ -288,7 +291,7 @@ class DeploymentWizard:
 
 
 def _like(example: Any, batch: Any) -> Any:
-    """A batch in the form of the example: a loader gives lists where that is a tuple."""
+    """A batch structured like the example: loaders give lists instead of tuples."""
     if isinstance(example, tuple) and isinstance(batch, list):
         batch = tuple(batch)
     named = isinstance(example, dict) and isinstance(batch, dict)
@@ -301,31 +304,31 @@ def _on_cpu(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
-class _Told:
-    """Says how far it is: with a bar, to a function, or to nobody."""
+class _ProgressReporter:
+    """Reports progress: to a bar, to a function, or not at all."""
 
     def __init__(self, progress: bool | Progress):
         self.to = progress if callable(progress) else None
         self.bar = Bar(1000, progress is True, text("deploy.bar"))
-        self.done = 0
+        self.position = 0
 
     def __enter__(self) -> Progress:
         self.bar.__enter__()
         return self.tell
 
-    def tell(self, step: str, part: float) -> None:
-        now = int(1000 * part)
-        self.bar.advance(now - self.done)
-        self.done = now
+    def tell(self, step: str, fraction: float) -> None:
+        position = int(1000 * fraction)
+        self.bar.advance(position - self.position)
+        self.position = position
         if self.to:
-            self.to(text(f"deploy.step_{step}"), part)
+            self.to(text(f"deploy.step_{step}"), fraction)
 
     def __exit__(self, *error) -> None:
         self.bar.__exit__(*error)
 
 
 def _engine(goal: Target) -> tuple[bytes | None, str]:
-    """The compiled engine; where it need not run here, None and why not."""
+    """The compiled engine; if it need not run here, None and the reason it failed."""
     try:
         return native.compiled(goal.runtime), ""
     except native.BuildError as error:

@@ -97,7 +97,7 @@ class ModulePaths:
         self._stack.pop()
 
     def _name(self, module: nn.Module) -> str:
-        """The module's name descendants the running module, if it has one there."""
+        """The module's name below the running module, if it has one there."""
         parent = self._stack[-1]
         names = self.names.get(id(module))
         if names is None:  # created during the call: its work belongs to the caller

@@ -40,9 +40,7 @@ class Snapshot:
 
     def __init__(self, *roots: Any):
         self.tensors: list[TensorState] = []
-        self._known: dict[
-            int, Any
-        ] = {}  # keeps the objects alive, so that ids stay unique
+        self._known: dict[int, Any] = {}  # keeps objects alive, so that ids are unique
         self._empty: list[Any] = []
         self._undo: list[Callable[[], str | None]] = []
         self.add(*roots)
@@ -58,7 +56,7 @@ class Snapshot:
             self._known[id(item)] = item
             if issubclass(type(item), Tensor):
                 waiting += self._add_tensor(item)
-            # hundreds of empty hook tables: skip the full treatment
+            # hundreds of empty hook tables: restored by clearing them
             if type(item) in _CLEARABLE and not item:
                 self._empty.append(item)
                 continue

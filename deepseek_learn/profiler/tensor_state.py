@@ -37,9 +37,7 @@ class TensorState:
             tensor.data = self.alias
         if self._bytes is not None and not torch.equal(*self._bytes):
             self._bytes[0].copy_(self._bytes[1])
-        attached = (
-            self.leaf and not tensor.is_leaf
-        )  # written in place by an operation that needs gradients
+        attached = self.leaf and not tensor.is_leaf  # by an in-place operation
         if attached and tensor._is_view():
             return "a view that became part of an autograd graph"
         if attached:

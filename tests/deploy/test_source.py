@@ -98,17 +98,17 @@ def test_a_file_with_one_batch_keeps_it(net, tmp_path):
 
 def test_what_is_no_file_of_a_model(net, tmp_path):
     x = torch.rand(1, 1, 8, 8)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.onnx is no file"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.onnx is not a file"):
         DeploymentWizard(tmp_path / "nowhere.onnx", x)
     body = old_file(tmp_path, net).read_bytes()
     for wrong in (b"", b"no model\n" * 20, body[: len(body) // 2]):
         (tmp_path / "wrong.onnx").write_bytes(wrong)
         with pytest.raises(
-            DamagedFileError, match=r"wrong\.onnx is no ONNX model"
+            DamagedFileError, match=r"wrong\.onnx is not an ONNX model"
         ) as error:
             DeploymentWizard(str(tmp_path / "wrong.onnx"), x)
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="sequence_axis is of PyTorch models"):
+    with pytest.raises(ValueError, match="sequence_axis is only for PyTorch models"):
         DeploymentWizard(old_file(tmp_path, net), x, sequence_axis=1)
 
 
@@ -278,7 +278,7 @@ def test_a_model_of_one_length_is_named(axis, said):
 @pytest.mark.parametrize("axis", [0, -1, 1.0, True, {"y": 1}, {"x": 0}, "T"])
 def test_what_is_no_sequence_axis(axis):
     with pytest.raises(
-        ValueError, match="whole number from 1, or a dict of such for input"
+        ValueError, match="whole number from 1, or a dict of them for input"
     ):
         to_onnx(nn.Identity(), torch.rand(2, 3), sequence_axis=axis)
 
@@ -320,7 +320,7 @@ def test_a_file_from_the_command_line(net, tmp_path):
         ("zoo:small_deepseek", [], "is a language model: .* deepseek-learn chat zoo:"),
         ("zoo:fashion_net", ["--shape", "1,9"], "zoo:fashion_net does not run on its"),
         ("zoo:nothing", [], "'nothing' is not known; known are: "),
-        ("nothing.onnx", ["--shape", "1,9"], "nothing.onnx is no ONNX model"),
+        ("nothing.onnx", ["--shape", "1,9"], "nothing.onnx is not an ONNX model"),
         ("nothing.onnx", [], "nothing.onnx needs an input: add --shape"),
         (
             "zoo:fashion_net",

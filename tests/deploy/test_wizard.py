@@ -375,7 +375,7 @@ def test_a_folder_that_is_not_empty(fashion, tmp_path):
     (taken / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(
-            FileExistsError, match="no deployment, and they are never replaced"
+            FileExistsError, match="not a deployment, and they are never replaced"
         ):
             fashion.to("amd-mi300", taken, overwrite=overwrite, progress=False)
     with pytest.raises(FileExistsError, match="must be a folder"):

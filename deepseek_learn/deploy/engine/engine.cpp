@@ -4,11 +4,11 @@
 //
 // The library is opened at run time (dlopen), so the same binary runs with the CPU,
 // TensorRT, CANN and MIGraphX builds; the execution provider is an option. Compiled with
-// ENGINE_OPENVINO it runs OpenVINO instead, linked in the ordinary way.
+// ENGINE_OPENVINO it runs OpenVINO instead, linked as usual.
 //
-// Inputs are .npy files, or pictures (PNG, JPEG, BMP, PGM, PPM, ...) for models that take
-// [N, C, H, W]. The answer on stdout is one JSON object; an error is one sentence on stderr
-// and an exit status that is not 0.
+// Inputs are .npy files, or images (PNG, JPEG, BMP, PGM, PPM, ...) for models that take
+// [N, C, H, W]. The output on stdout is one JSON object; an error is one sentence on stderr
+// and a nonzero exit status.
 
 #include <algorithm>
 #include <chrono>
@@ -62,9 +62,9 @@ template <class... Parts>
   throw Error(text.str());
 }
 
-constexpr int64_t kMostElements = int64_t{1} << 31;  // 8 GiB of float32: a damaged header
+constexpr int64_t kMostElements = int64_t{1} << 31;  // 8 GiB of float32: beyond it, the header is corrupted
 
-// Number of elements; refuses what no tensor here can be.
+// Number of elements; rejects negative and oversized shapes.
 int64_t count(const Shape& shape, const std::string& whose) {
   int64_t n = 1;
   for (int64_t size : shape) {
@@ -93,7 +93,7 @@ enum class Type { f32, u8, i64, i32, b8 };
 struct TypeFacts {
   Type type;
   const char* name;
-  const char* npy;  // as NumPy writes it
+  const char* npy;  // NumPy's dtype string
   size_t bytes;
 };
 constexpr TypeFacts kTypes[] = {{Type::f32, "float32", "<f4", 4},
@@ -110,7 +110,7 @@ struct Tensor {
   std::vector<unsigned char> bytes;
 
   float* f32() { return reinterpret_cast<float*>(bytes.data()); }
-  // The runtimes want an address for a tensor without elements, too.
+  // The runtimes require a non-null address even for a tensor without elements.
   void* data() {
     static uint64_t nothing = 0;
     return bytes.empty() ? static_cast<void*>(&nothing) : bytes.data();
@@ -148,7 +148,7 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-// What stands after 'KEY': in a .npy header, up to `end`.
+// The value after 'KEY': in a .npy header, between `begin` and `end`.
 std::string header_field(const std::string& header, const std::string& key, char begin,
                          char end, const std::string& whose) {
   size_t at = header.find("'" + key + "'");
@@ -158,7 +158,7 @@ std::string header_field(const std::string& header, const std::string& key, char
   return header.substr(at + 1, last - at - 1);
 }
 
-// A .npy file in C order, of one of kTypes. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+// Reads a .npy file in C order whose dtype is one of kTypes. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 Tensor read_npy(const fs::path& path) {
   const std::string whose = path.string(), content = read_file(path);
   if (content.size() < 10 || content.compare(0, 6, "\x93NUMPY") != 0)
@@ -188,17 +188,17 @@ Tensor read_npy(const fs::path& path) {
     if (*end) fail(whose, " has the shape (", sizes.str(), ") in its header.");
   }
   const size_t wanted = size_t(count(shape, whose)) * found->bytes;
-  if (content.size() - start - length != wanted)  // before anything of that size is made
+  if (content.size() - start - length != wanted)  // before allocating anything of that size
     fail(whose, " should hold ", wanted, " bytes for ", text(shape), "; it has ",
          content.size() - start - length, ".");
   Tensor tensor = make_tensor(found->type, shape, whose);
   std::copy(content.begin() + long(start + length), content.end(), tensor.bytes.begin());
-  if (tensor.type == Type::b8)  // the runtime takes a byte above 1 for neither
+  if (tensor.type == Type::b8)  // the runtime treats a byte above 1 as neither true nor false
     for (unsigned char& byte : tensor.bytes) byte = byte != 0;
   return tensor;
 }
 
-// Written to a temporary name and renamed, so that no half file is ever seen.
+// Atomic write: to a temporary file that is then renamed.
 void write_npy(const fs::path& path, const Tensor& tensor) {
   std::ostringstream head;
   head << "{'descr': '" << facts(tensor.type).npy << "', 'fortran_order': False, 'shape': (";
@@ -221,7 +221,7 @@ void write_npy(const fs::path& path, const Tensor& tensor) {
   }
 }
 
-// ---------------------------------------------------------------- pictures
+// ---------------------------------------------------------------- images
 
 struct Picture {
   int64_t height = 0, width = 0, channels = 0;
@@ -241,12 +241,12 @@ Picture read_picture(const fs::path& path) {
   return picture;
 }
 
-// What the exporter wrote into the model's metadata, for pictures.
+// Image normalization from the model's metadata.
 struct Preparation {
   std::vector<float> mean{0.0f}, std{1.0f};  // one per channel, or one for all; of values in [0, 1]
 };
 
-// Numbers with commas between them, at least one.
+// Comma-separated numbers, at least one.
 std::vector<float> numbers(const std::string& list, const std::string& whose) {
   std::vector<float> found;
   for (size_t begin = 0; begin != std::string::npos;) {
@@ -261,7 +261,7 @@ std::vector<float> numbers(const std::string& list, const std::string& whose) {
   return found;
 }
 
-// `value(key)` gives what the model's metadata hold, if they do.
+// `value(key)` returns the model's metadata entry, if it exists.
 template <class Value>
 Preparation read_preparation(const Value& value) {
   Preparation how;
@@ -271,7 +271,7 @@ Preparation read_preparation(const Value& value) {
   return how;
 }
 
-// One picture → float32 [1, C, H, W]: bilinear (half-pixel centers), [0, 1], (x - mean) / std.
+// One image → float32 [1, C, H, W]: bilinear (half-pixel centers), [0, 1], (x - mean) / std.
 Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& how, const std::string& whose) {
   if (wanted.size() != 4 || (wanted[1] != 1 && wanted[1] != 3))
     fail("the model takes ", text(wanted), ", which is no picture; give .npy files.");
@@ -286,7 +286,7 @@ Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& h
     const float at = std::clamp((float(i) + 0.5f) * float(from) / float(to) - 0.5f, 0.0f, float(from - 1));
     low = int64_t(at), high = std::min(low + 1, from - 1), part = at - float(low);
   };
-  // a color picture for a gray model: the luma of ITU-R BT.601
+  // a color image for a grayscale model: ITU-R BT.601 luma
   const auto value = [&](int64_t y, int64_t x, int64_t c) {
     const auto* p = &picture.pixels[size_t((y * picture.width + x) * picture.channels)];
     return C == 1 && picture.channels >= 3 ? 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2] : float(p[c]);
@@ -380,13 +380,13 @@ class Session {
     for (const TypeFacts& known : kTypes)
       if (element(known.type) == port.get_element_type())
         return {port.get_names().empty() ? "" : port.get_any_name(), known.type, shape};
-    fail("the model's ", port.get_any_name(), " is of type ", port.get_element_type().get_type_name(), ", which the engine does not read.");
+    fail("the model's ", port.get_any_name(), " has type ", port.get_element_type().get_type_name(), ", which the engine does not read.");
   }
 };
 
 #else
 
-// Nothing reaches stderr while one lives.
+// Discards stderr during its lifetime.
 struct Silence {
   int kept = dup(2);
   Silence() {
@@ -399,7 +399,7 @@ struct Silence {
   Silence(const Silence&) = delete;
 };
 
-// Opens the library at the API of the headers this was compiled with; gives its version.
+// Opens the library with the API version of the compile-time headers; returns its version.
 std::string open_library(const std::string& chosen) {
   const char* named = chosen.empty() ? std::getenv("ORT_LIBRARY") : chosen.c_str();
 #ifdef __APPLE__
@@ -440,7 +440,7 @@ class Session {
     settings.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
     add_provider(settings, options, version);
     {
-      // Debian's build prints a thousand lines here; a vendor's build may say what is wrong
+      // Debian's build prints a thousand lines here; a vendor's messages may be useful
       std::optional<Silence> silence;
       if (options.provider == "cpu") silence.emplace();
       session_.emplace(*env_, options.model.c_str(), settings);
@@ -478,7 +478,7 @@ class Session {
   }
 
  private:
-  std::optional<Ort::Env> env_;  // made after the library is open
+  std::optional<Ort::Env> env_;  // created after the library is opened
   std::optional<Ort::Session> session_;
 
   static ONNXTensorElementDataType element(Type type) {
@@ -500,8 +500,8 @@ class Session {
     fail("the model's ", name, " is of a type that the engine does not read (ONNX type ", int(tensor.GetElementType()), ").");
   }
 
-  // By string keys. Libraries that do not know the name yet take a struct, whose size differs
-  // between versions: it is passed only to the version whose headers this was compiled with.
+  // Options by string keys. Older libraries take a struct whose size differs between versions:
+  // it is passed only to the version of the compile-time headers.
   static void add_migraphx(Ort::SessionOptions& settings, int device, const std::string& version) {
     try {
       return void(settings.AppendExecutionProvider("MIGraphX", {{"device_id", std::to_string(device)}}));
@@ -517,7 +517,7 @@ class Session {
     settings.AppendExecutionProvider_MIGraphX(facts);
   }
 
-  // The vendors' libraries are opened by ONNX Runtime here; a missing one is named in the error.
+  // ONNX Runtime opens the vendor's libraries here; its error names a missing one.
   static void add_provider(Ort::SessionOptions& settings, const Options& options, const std::string& version) {
     const OrtApi& api = Ort::GetApi();
     const std::string device = std::to_string(options.device);
@@ -526,7 +526,7 @@ class Session {
       OrtTensorRTProviderOptionsV2* facts = nullptr;
       Ort::ThrowOnError(api.CreateTensorRTProviderOptions(&facts));
       const std::unique_ptr<OrtTensorRTProviderOptionsV2, void (*)(OrtTensorRTProviderOptionsV2*)> owner(facts, api.ReleaseTensorRTProviderOptions);
-      // TensorRT 10 asks for leave to use what the model already says; 11 just obeys it
+      // TensorRT 10 needs flags to enable the model's precision; 11 follows the model
       const bool half = options.precision == "fp16", integers = options.precision == "int8";
       const char* keys[] = {"device_id", "trt_engine_cache_enable", "trt_engine_cache_path", "trt_fp16_enable", "trt_int8_enable"};
       const char* values[] = {device.c_str(), "1", "trt_cache", half ? "1" : "0", integers ? "1" : "0"};
@@ -572,7 +572,7 @@ void check(const Tensor& tensor, const Port& port, const std::string& whose) {
     fail(whose, " is ", text(tensor.type, tensor.shape), "; the model's ", port.name, " takes ", text(port.type, port.shape), ".");
 }
 
-// Samples [first, last) along the batch axis; a single number belongs to every sample.
+// Samples [first, last) along the batch axis; a scalar applies to every sample.
 Tensor rows(const Tensor& all, int64_t first, int64_t last) {
   if (all.shape.empty()) return all;
   const size_t each = all.bytes.size() / size_t(all.shape[0]);
@@ -590,7 +590,7 @@ void append(Tensor& all, const Tensor& more, const std::string& whose) {
   all.shape[0] += more.shape[0];
 }
 
-// One call of the model takes one tensor a port; files beyond that are a larger batch.
+// One call of the model takes one tensor per port; further files extend the batch.
 std::vector<Tensor> read_inputs(const std::vector<std::string>& files, const Session& session) {
   if (files.size() % session.inputs.size())
     fail("the model takes ", session.inputs.size(), " inputs; --input was given ", files.size(), " times.");
@@ -608,7 +608,7 @@ std::vector<Tensor> read_inputs(const std::vector<std::string>& files, const Ses
   return found;
 }
 
-// Any numbers will do for timing: no input was given.
+// Synthetic inputs for timing, when no input was given.
 std::vector<Tensor> made_up(const Session& session, int64_t batch) {
   std::vector<Tensor> found;
   for (const Port& port : session.inputs) {
@@ -626,7 +626,7 @@ std::vector<Tensor> made_up(const Session& session, int64_t batch) {
   return found;
 }
 
-// The first of the inputs that a self-check replays: as many as --batch, where there are so many.
+// The first --batch samples of the self-check's inputs, or all if there are fewer.
 std::vector<Tensor> stored(const Session& session, const fs::path& folder, int64_t batch) {
   std::vector<Tensor> found;
   for (size_t i = 0; i < session.inputs.size(); ++i) {
@@ -643,7 +643,7 @@ struct Difference {
   int64_t samples = 0;
 };
 
-// Largest |y - r| (infinite where one alone is NaN) and |r| so far, of one output.
+// Running maximum of |y - r| (infinite if only one is NaN) and of |r|, for one output.
 struct Largest {
   double apart = 0, reference = 0;
 
@@ -659,7 +659,7 @@ struct Largest {
   }
 };
 
-// Replays FOLDER/input_I.npy and compares with FOLDER/output_I.npy, sample by sample.
+// Replays FOLDER/input_I.npy and compares with FOLDER/output_I.npy, batch by batch.
 Difference selfcheck(Session& session, const fs::path& folder) {
   std::vector<Tensor> given, wanted;
   for (size_t i = 0; i < session.inputs.size(); ++i)
@@ -671,7 +671,7 @@ Difference selfcheck(Session& session, const fs::path& folder) {
   for (const auto* all : {&given, &wanted})
     for (size_t i = 0; i < all->size(); ++i) {
       const Shape& shape = (*all)[i].shape;
-      if (shape.empty() && all == &given) continue;  // a single number goes with every sample
+      if (shape.empty() && all == &given) continue;  // a scalar applies to every sample
       if (shape.empty() || !shape[0]) fail("a tensor in ", folder.string(), " holds no sample.");
       if (!found.samples) {
         const Shape& port = (all == &given ? session.inputs : session.outputs)[i].shape;
@@ -700,7 +700,7 @@ Difference selfcheck(Session& session, const fs::path& folder) {
   return found;
 }
 
-// ---------------------------------------------------------------- the answer
+// ---------------------------------------------------------------- the output
 
 std::string quoted(const std::string& words) {
   std::ostringstream out;
@@ -736,7 +736,7 @@ std::string latencies(std::vector<double> ms) {
   return out.str();
 }
 
-constexpr int64_t kShown = 64;  // values of an output that the answer spells out
+constexpr int64_t kShown = 64;  // outputs with at most this many values are printed
 
 std::string described(const Tensor& tensor, const Port& port) {
   std::ostringstream out;
@@ -754,18 +754,18 @@ std::string described(const Tensor& tensor, const Port& port) {
 // ---------------------------------------------------------------- the command line
 
 const char* const kHelp =
-    "engine MODEL [options]: runs an ONNX model and answers in JSON.\n"
-    "  --input FILE       a .npy tensor or a picture; again for more inputs, or a batch\n"
-    "  --output FOLDER    writes output_0.npy, ... there\n"
+    "engine MODEL [options]: runs an ONNX model and prints JSON.\n"
+    "  --input FILE       a .npy tensor or a picture; repeat it for more inputs, or a batch\n"
+    "  --output FOLDER    writes output_0.npy, ... to it\n"
     "  --selfcheck FOLDER replays input_0.npy, ... and compares with output_0.npy, ...\n"
-    "  --tolerance X      of the self-check: largest difference over largest value (1e-3)\n"
+    "  --tolerance X      of the self-check: largest difference / largest value (1e-3)\n"
     "  --provider NAME    cpu, cuda, tensorrt, cann or migraphx (cpu)\n"
     "  --library FILE     of ONNX Runtime (else ORT_LIBRARY, else the system's)\n"
-    "  --precision NAME   OpenVINO: fp32 or bf16, of what is not int8; TensorRT: fp16 or int8,\n"
-    "                     as the model has it (fp32)\n"
-    "  --checksum check|skip  compare MODEL with MODEL.sha256, where there is one (check)\n"
+    "  --precision NAME   OpenVINO: fp32 or bf16, for layers not in int8; TensorRT: fp16 or\n"
+    "                     int8, as in the model (fp32)\n"
+    "  --checksum check|skip  compare MODEL with MODEL.sha256, if it exists (check)\n"
     "  --threads N        (1)      --device N   which accelerator (0)\n"
-    "  --batch N          of the inputs that are made up, or taken from the self-check's (1)\n"
+    "  --batch N          of synthetic inputs, or of those taken from the self-check (1)\n"
     "  --warmup N         runs before the timed ones (3)      --repeat N   timed runs (20)\n";
 
 struct Command {
@@ -830,7 +830,7 @@ Command parse(const std::vector<std::string>& words) {
   return command;
 }
 
-// Whether MODEL is what MODEL.sha256 says ("HEX  NAME", as sha256sum writes it): in a word.
+// Verifies MODEL against MODEL.sha256 ("HEX  NAME", the format of sha256sum).
 std::string verified(const fs::path& model) {
   const fs::path file = model.string() + ".sha256";
   std::error_code error;
@@ -885,13 +885,13 @@ int run(const Command& command) {
   return same ? 0 : 1;
 }
 
-#ifndef ENGINE_NO_MAIN  // the fuzzer has its own
+#ifndef ENGINE_NO_MAIN  // the fuzzer defines its own
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (std::find(words.begin(), words.end(), "--help") != words.end()) return std::fputs(kHelp, stdout) < 0;
   try {
     return run(parse(words));
-  } catch (const std::exception& error) {  // ours, the runtime's, the file system's
+  } catch (const std::exception& error) {  // from the engine, the runtime or the file system
     std::string sentence = error.what();
     std::replace(sentence.begin(), sentence.end(), '\n', ' ');
     std::fprintf(stderr, "engine: %s\n", sentence.c_str());

@@ -1,4 +1,4 @@
-// SHA-256 of a file (FIPS 180-4), so that a model that was damaged on its way is noticed.
+// SHA-256 of a file (FIPS 180-4), to detect a model that was corrupted in transfer.
 #pragma once
 
 #include <array>
@@ -42,7 +42,7 @@ class Sha256 {
   static uint32_t turn(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
   void mix() {
-    // those of the cube roots of the first 64
+    // the fractional parts of the cube roots of the first 64 primes
     static constexpr uint32_t k[64] = {
         0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
         0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -72,7 +72,7 @@ class Sha256 {
   }
 };
 
-// Of the whole file; empty where it cannot be read.
+// The digest of the whole file; empty if it cannot be read.
 inline std::string sha256(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   Sha256 hash;

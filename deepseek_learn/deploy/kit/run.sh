@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the model: ./run.sh --input PICTURE_OR_NPY [other options, see ./engine --help]
-# ORT_LIBRARY=FILE names ONNX Runtime's library, PROVIDER=cpu another execution provider.
+# Runs the model: ./run.sh --input IMAGE_OR_NPY [other options, see ./engine --help]
+# ORT_LIBRARY=FILE selects ONNX Runtime's library, PROVIDER=cpu an execution provider.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null
 source "$here/settings.sh"
 
-# The library of ONNX Runtime: the one named, the one beside the model, or that of the
-# Python package. With none of them the engine asks the system.
+# ONNX Runtime's library: ORT_LIBRARY, the one in lib/, or the Python package's. Without
+# any of them the engine searches the system's library path.
 library() {
   if [ -n "${ORT_LIBRARY:-}" ]; then
     echo "$ORT_LIBRARY"
@@ -22,9 +22,9 @@ library() {
   python3 - <<'PYTHON' 2>/dev/null || true
 import glob, importlib.util, os
 folder = os.path.dirname(importlib.util.find_spec("onnxruntime").origin)
-found = glob.glob(os.path.join(folder, "capi", "libonnxruntime.so.*"))
-found += glob.glob(os.path.join(folder, "capi", "libonnxruntime.*dylib"))
-print(sorted(found)[0])
+paths = glob.glob(os.path.join(folder, "capi", "libonnxruntime.so.*"))
+paths += glob.glob(os.path.join(folder, "capi", "libonnxruntime.*dylib"))
+print(sorted(paths)[0])
 PYTHON
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Replays the stored inputs and compares with the stored answers, and prints the speed.
-# Exit status 0: the same within the tolerance; 1: not the same; 2: it did not run.
+# Replays the stored inputs, compares with the stored outputs, and prints the latency.
+# Exit status 0: equal within the tolerance; 1: different; 2: it did not run.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same model through AMD's own tool: compared with its reference, and its speed.
+# The same model with AMD's own tool: verified against its reference, then timed.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 migraphx-driver verify "$here/model.onnx" --gpu

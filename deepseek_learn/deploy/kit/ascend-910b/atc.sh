@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same model through Huawei's own compiler: model.om. SOC is "Ascend" and the name of the
-# chip that `npu-smi info` prints: 910B3 there is Ascend910B3 here. The bare name does, too.
+# The same model with Huawei's own compiler: model.om. SOC is "Ascend" plus the chip name
+# that `npu-smi info` prints: Ascend910B3 for 910B3. The bare chip name works, too.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 if [ -z "${SOC:-}" ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same model through TensorRT's own tool: model.plan for this very GPU, and its speed.
-# TensorRT 11 has no precision flags, the model says it all; TensorRT 10 is told to obey.
+# The same model with TensorRT's own tool: builds model.plan for this GPU and times it.
+# TensorRT 11 has no precision flags and follows the model; TensorRT 10 needs the flag.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 options=(--onnx="$here/model.onnx" --saveEngine="$here/model.plan")
