@@ -153,9 +153,9 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
     """
     choice = asked or target.precisions[0]
     if choice not in target.precisions:
-        known = ", ".join(target.precisions)
+        names = ", ".join(target.precisions)
         raise ValueError(
-            f"precision must be one of {known} for {target.name}; got {choice!r}."
+            f"precision must be one of {names} for {target.name}; got {choice!r}."
         )
     missing = [name for name, value in given.items() if value is None]
     if choice != "int8" or not missing:

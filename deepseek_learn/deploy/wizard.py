@@ -282,12 +282,12 @@ class DeploymentWizard:
         if not self.dynamic_batch:
             return self.example
 
-        def sized(value):
+        def resize(value):
             if not isinstance(value, torch.Tensor):
                 return value
             return value[torch.arange(batch) % len(value)]
 
-        return tree_map(sized, self.example)
+        return tree_map(resize, self.example)
 
 
 def _like(example: Any, batch: Any) -> Any:

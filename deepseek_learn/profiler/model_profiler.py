@@ -297,13 +297,13 @@ def _operator_frame(operators: list[Operator], passes: list[list[float]]):
 
 def _layer_frame(paths: ModulePaths, calls: dict[str, int], counter: Counter):
     """One row per module; a shared parameter counts for the first module that has it."""
-    seen: dict[int, str] = {}
+    owners: dict[int, str] = {}
     rows = {}
     for path, module in paths.modules.items():
         own = {id(p): p for p in module.parameters(recurse=False)}
-        shared = sorted({seen[i] for i in own if i in seen})
-        new = [p for i, p in own.items() if i not in seen]
-        seen |= {i: path for i in own if i not in seen}
+        shared = sorted({owners[i] for i in own if i in owners})
+        new = [p for i, p in own.items() if i not in owners]
+        owners |= {i: path for i in own if i not in owners}
         packed = counter.costs.get(path)
         rows[path] = {
             "type": type(module).__name__,

@@ -1,4 +1,4 @@
-"""The guard: it spares few layers, those that hurt, and refuses what loses a point."""
+"""The guard keeps the few harmful layers in float and refuses a loss of a point."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from deepseek_learn.deploy.accuracy import LIMIT, most_sensitive, points
 
 
 class Hurt(nn.Module):
-    """Linear layers; what enters those in `hurt` has one channel 300 times too large."""
+    """Linear layers; one input channel of those in `hurt` is 300 times too large."""
 
     def __init__(self, depth: int, hurt: set[int]):
         super().__init__()
@@ -80,7 +80,7 @@ def test_a_model_that_loses_a_point_is_refused_with_the_table():
 
 
 class Fake:
-    """A quantizer of ten layers whose model is what was left in float."""
+    """A quantizer of ten layers whose model is the list of layers in float."""
 
     layers = tuple("abcdefghij")
     proto = frozenset(layers)
@@ -130,7 +130,7 @@ def test_the_best_attempt_where_the_aim_is_out_of_reach():
 
 @pytest.mark.parametrize("lost", [LIMIT, LIMIT - 2**-20])
 def test_a_whole_point_is_too_much_and_a_little_less_is_not(lost):
-    """90 - 89 is 1 exactly: the limit itself is refused."""
+    """90 - 89 is exactly 1: the limit itself is refused."""
 
     def metric(predict):
         return 90.0 if predict(None).item() == len(Fake.layers) else 90.0 - lost

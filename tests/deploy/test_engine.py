@@ -1,4 +1,4 @@
-"""The C++ engine: really built, really run, also on what is broken."""
+"""The C++ engine, built and run, also on broken inputs."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ class Types(nn.Module):
 
 
 class Picture(nn.Module):
-    """Gives back what it got, for a picture of `[C, 6, 8]`."""
+    """Returns its input, for an image of `[C, 6, 8]`."""
 
     def forward(self, x):
         return x * 1.0
@@ -168,7 +168,7 @@ def test_a_picture_is_resized_and_normalized(engine, tmp_path, kind, size):
     x = nn.functional.interpolate(x, (6, 8), mode="bilinear", align_corners=False)
     x = (x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     y = np.load(tmp_path / "output_0.npy")
-    # two JPEG decoders may round a pixel otherwise, by up to two or three of 255
+    # two JPEG decoders may round a pixel differently, by up to two or three of 255
     assert np.abs(y - x.numpy()).max() < (0.06 if kind == "jpg" else 1e-5)
 
 
@@ -215,7 +215,7 @@ def test_the_self_check_compares_with_what_is_stored(engine, small, tmp_path, ch
 
 
 def bad_inputs(folder: Path, good: Path) -> dict[str, tuple[list, str]]:
-    """Name → the words of a call that must fail, and what its sentence must hold."""
+    """Name → the arguments of a call that must fail, and a part of its message."""
     x, data = np.load(good.parent / "input_0.npy"), good.read_bytes()
     content = (good.parent / "input_0.npy").read_bytes()
     files = {
@@ -304,7 +304,7 @@ def test_each_mistake_is_one_sentence(sanitized, small, tmp_path):
 
 
 def test_damaged_files_never_break_it(sanitized, small, tmp_path):
-    """Real files with bytes changed, lost and added: an answer or a sentence."""
+    """Real files with bytes changed, lost and added: an output or an error message."""
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(
         tmp_path / "p.png"
@@ -334,7 +334,7 @@ def test_damaged_files_never_break_it(sanitized, small, tmp_path):
         if done.returncode == 0:
             json.loads(done.stdout)
         seen.add(done.returncode)
-    assert seen == {0, 2}  # both happened, or this showed nothing
+    assert seen == {0, 2}  # both must happen, or the test shows nothing
 
 
 def test_a_build_that_cannot_be_says_why(tmp_path, monkeypatch, engine):

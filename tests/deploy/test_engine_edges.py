@@ -1,4 +1,4 @@
-"""The engine at the edges: mixed types, empty and rank-0 tensors, metadata, checksums."""
+"""Edge cases of the engine: mixed types, empty and rank-0 tensors, metadata, checksums."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from PIL import Image
 from deepseek_learn.deploy import native
 from tests.deploy.test_engine import FOUND, SANITIZED, built
 
-# OpenVINO leaks a little of its own, and its TBB opens a library in a way that the address
-# sanitizer refuses, unless it is told
+# OpenVINO itself leaks a little, and its TBB opens a library in a way that the address
+# sanitizer rejects by default
 OPENVINO = {"TBB_ENABLE_SANITIZERS": "1", "ASAN_OPTIONS": "detect_leaks=0"}
 PEACE = {"onnxruntime": {}, "openvino": OPENVINO}
 FLOAT, LONG, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -23,7 +23,7 @@ FLOAT, LONG, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
 def engine(request, tmp_path_factory):
-    """The engine on each runtime, with sanitizers, as a function of words."""
+    """The engine on each runtime, with sanitizers, as a function of its arguments."""
     runtime = request.param
     program = built(
         tmp_path_factory.mktemp(runtime), runtime=runtime, options=SANITIZED
@@ -72,7 +72,7 @@ def picture_model(folder, channels=3, **metadata):
 
 
 def refused(done, *words):
-    """It ended with one sentence, which holds the words, and no sanitizer spoke."""
+    """It ended with one sentence that contains the words, and no sanitizer report."""
     assert not any(word in done.stderr for word in FOUND), done.stderr
     assert done.returncode == 2, done
     assert done.stderr.startswith("engine: ")
@@ -89,7 +89,7 @@ def answered(done):
 
 @pytest.mark.parametrize("first", ["f4", "u1"])
 def test_files_of_two_types_are_no_batch(engine, tmp_path, first):
-    """The bytes of both would be read as those of the first type."""
+    """Both would be read as the first type."""
     second = {"f4": "u1", "u1": "f4"}[first]
     kind = {"f4": FLOAT, "u1": TensorProto.UINT8}[first]
     ports = [("x", kind, ["N", 1000])], [("y", kind, ["N", 1000])]
@@ -147,7 +147,7 @@ def test_what_is_no_tolerance(engine, tmp_path, value):
 
 
 def test_an_output_without_elements(engine, tmp_path):
-    """The places of what is above 0.5: none, for zeros."""
+    """The indices of values above 0.5: none for zeros."""
     half = helper.make_tensor("half", FLOAT, [], [0.5])
     nodes = [
         helper.make_node("Greater", ["x", "half"], ["above"]),
@@ -174,7 +174,7 @@ def test_an_input_without_elements(engine, tmp_path):
 
 
 def scaled(folder):
-    """y = x * by, and whether it is above 1; `by` is a single number."""
+    """y = x * by, and whether it is above 1; `by` is a scalar."""
     one = helper.make_tensor("one", FLOAT, [], [1.0])
     nodes = [
         helper.make_node("Mul", ["x", "by"], ["y"]),
@@ -207,7 +207,7 @@ def test_a_single_number_as_input_and_booleans_as_output(engine, tmp_path):
     above = np.load(out / "output_1.npy")
     assert above.dtype == bool
     assert above.tolist() == [[False, True], [True, False]]
-    answered(engine(model))  # inputs made up
+    answered(engine(model))  # synthetic inputs
     check = answered(engine(model, "--selfcheck", tmp_path))["selfcheck"]
     assert (check["samples"], check["passed"]) == (2, True)
     wrong = ~np.load(tmp_path / "output_1.npy")
@@ -220,7 +220,7 @@ def test_a_single_number_as_input_and_booleans_as_output(engine, tmp_path):
 
 
 def test_booleans_as_input_are_read_as_numpy_does(engine, tmp_path):
-    """Any byte but 0 is true in a file; a runtime takes 1 alone."""
+    """Any nonzero byte is true in a file; a runtime only accepts 1."""
     ports = [("x", BOOL, ["N"])], [("y", BOOL, ["N"])]
     model = saved(tmp_path, [helper.make_node("Not", ["x"], ["y"])], *ports)
     np.save(tmp_path / "x.npy", np.array([0, 1, 2, 255], "u1").view(bool))
@@ -242,7 +242,7 @@ def test_a_model_without_inputs(engine, tmp_path):
 
 @pytest.mark.parametrize("size", [0, 55, 56, 64, 65, 70_000])
 def test_the_checksum_is_sha_256(engine, tmp_path, size):
-    """At every length at which the padding differs; no such file is a model."""
+    """At every length at which the padding differs; none of the files is a model."""
     model = tmp_path / "model.onnx"
     body = (b"no model\n" * 8_000)[:size]
     model.write_bytes(body)

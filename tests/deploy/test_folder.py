@@ -1,4 +1,4 @@
-"""One writer at a time, whole or not at all, and nothing of a killed one stays."""
+"""Atomic writes, one writer at a time, and nothing of a killed writer remains."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path, writer):
         FileExistsError, match="out is being written by another process"
     ):
         write(out)
-    write(tmp_path / "elsewhere")  # a folder beside is free
+    write(tmp_path / "elsewhere")  # a sibling folder is not locked
     writer.communicate()
     assert names(tmp_path) == ["elsewhere", "out"]
     assert (out / "half").read_text() == "half"
@@ -82,7 +82,7 @@ def test_a_second_thread_is_refused_too(tmp_path):
 
 
 def test_two_writers_in_turn_never_touch_each_others_folder(tmp_path):
-    """While one renames, the next may already be there: never a mixture."""
+    """While one writer renames, the next may already start: never a mixture."""
     out, failures = tmp_path / "out", []
 
     def many(name):
@@ -116,7 +116,7 @@ def test_an_exception_leaves_what_was_there(tmp_path):
 
 @pytest.mark.parametrize("renamed", [False, True])
 def test_killed_between_the_two_renames(tmp_path, renamed):
-    """The earlier folder has its place back, or is removed where the new one has it."""
+    """The previous folder is restored, or removed if the new one is in place."""
     write(tmp_path / "out", "first")
     os.replace(tmp_path / "out", tmp_path / ".out.before")
     if renamed:

@@ -1,4 +1,4 @@
-"""Exporting: the same answers as PyTorch's, and a sentence where it cannot be."""
+"""Export: the same outputs as PyTorch, or one sentence that says why not."""
 
 import sys
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_exported_is_named_with_its_line(model, words, capfd):
     with pytest.raises(ExportError, match=words) as caught:
         to_onnx(model, torch.rand(2, 4))
     assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")  # the exporter's own account of it
+    assert capfd.readouterr() == ("", "")  # the exporter's own messages
 
 
 def test_an_error_of_the_model_itself_is_passed_on():
@@ -121,7 +121,9 @@ def test_a_changed_weight_is_found():
 def test_the_relative_difference():
     r = np.array([1.0, -4.0, np.nan, np.inf])
     assert hub.relative_difference(r, r) == 0
-    assert hub.relative_difference(r + np.eye(4)[0], r) == 0.25  # of the largest, 4
+    assert (
+        hub.relative_difference(r + np.eye(4)[0], r) == 0.25
+    )  # relative to the largest, 4
     for wrong in (np.array([np.nan, -4, np.nan, np.inf]), r[:3]):
         assert hub.relative_difference(wrong, r) == np.inf
     assert hub.relative_difference(np.zeros(4) + np.inf, r) == np.inf

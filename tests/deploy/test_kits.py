@@ -1,4 +1,4 @@
-"""Vendors' kits on a machine that has none of their tools: what the scripts would call."""
+"""Vendor kits without the vendors' tools: what the scripts would call."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.services import absent
 
 
 def atc(tmp_path, **environment):
-    """`atc.sh` beside an `atc` that only says how it was called."""
+    """`atc.sh` with a fake `atc` that only prints its arguments."""
     kit, tools = tmp_path / "kit", tmp_path / "tools"
     kit.mkdir()
     tools.mkdir()
@@ -89,7 +89,7 @@ extern "C" const OrtApiBase* OrtGetApiBase() noexcept {
 
 @pytest.fixture(scope="module")
 def migraphx(tmp_path_factory):
-    """The engine's last words with a library of that answer."""
+    """The engine's error with a fake library."""
     folder = tmp_path_factory.mktemp("migraphx")
     engine = built(folder)
     source, library = folder / "shim.cpp", folder / "libshim.so"
@@ -125,14 +125,14 @@ def test_migraphx_gets_its_options_by_name(migraphx):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the double is made for Linux")
 def test_a_struct_only_of_the_same_version(migraphx):
-    """Its size differs between versions: another library would read past its end."""
+    """Its size differs between versions: a different library would read past its end."""
     assert "by struct, device 3" in migraphx()
     said = migraphx(OTHER_VERSION="1.99.0")
     assert "by struct" not in said
     assert "build it with the headers of 1.99.0" in said
 
 
-# ---------------------------------------------------------------- what a build misses
+# ---------------------------------------------------------------- missing build tools
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_advice_about_headers_can_be_followed(tmp_path, monkeypatch):
     said = str(error.value)
     assert "libonnxruntime-dev" in said
     assert "set the environment variable CMAKE_PREFIX_PATH to its folder" in said
-    # a release as it is unpacked: FOLDER/include/*.h
+    # an unpacked release: FOLDER/include/*.h
     release = tmp_path / "onnxruntime-linux-x64"
     (release / "include").mkdir(parents=True)
     (release / "include" / "onnxruntime_cxx_api.h").write_text(

@@ -1,4 +1,4 @@
-"""The wizard's page of questions: what is asked, passed on and shown."""
+"""The wizard's form: its questions, the request it sends and the result it shows."""
 
 import pandas as pd
 import pytest
@@ -9,7 +9,7 @@ from deepseek_learn.deploy.page import WizardPage
 
 
 class Stub:
-    """Notes what it is asked for; answers, or raises."""
+    """Records requests; returns the answer, or raises it."""
 
     def __init__(self, answer=None):
         self.answer, self.asked = answer, []

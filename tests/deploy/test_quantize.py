@@ -1,4 +1,4 @@
-"""INT8 and half precision: what is in the file, and what it answers."""
+"""INT8 and half precision: the contents of the file and its outputs."""
 
 import numpy as np
 import onnx
@@ -130,7 +130,7 @@ def test_without_a_layer_in_int8_nothing_changes(net):
 
 
 class Outlier(nn.Module):
-    """`hard` gets one channel a thousand times larger, and scales it back."""
+    """`hard` gets one channel that is 1000 times larger, and scales it back."""
 
     def __init__(self):
         super().__init__()
@@ -185,7 +185,7 @@ def test_half_precision_keeps_the_ports_in_float32(net):
     assert half.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert runner(half)(x)[0].dtype == np.float32
     assert hub.relative_difference(runner(half)(x)[0], model(x).detach().numpy()) < 1e-2
-    assert held(proto)["head.weight"].dtype == np.float32  # the original is not touched
+    assert held(proto)["head.weight"].dtype == np.float32  # the original is unchanged
 
 
 def test_the_batch_can_be_fixed(net):

@@ -1,4 +1,4 @@
-"""Ranges of activations, against the data they were counted from and brute force."""
+"""Activation ranges against the histogrammed data and brute force."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_a_range_lies_within_what_was_seen(name, symmetric):
     assert rules["minmax"](found, symmetric) == (found.low, found.high)
     for rule in ("percentile", "mse"):
         low, high = rules[rule](found, symmetric)
-        # 0 is always one of the steps, whether it was seen or not
+        # 0 is always one of the levels, observed or not
         assert min(found.low, 0) <= low < high <= max(found.high, 0)
 
 
@@ -59,7 +59,7 @@ def test_no_more_than_its_share_is_outside_the_percentile(name, symmetric):
     low, high = rules["percentile"](counted(values), symmetric)
     outside = ((values < low) | (values > high)).mean()
     assert outside <= 1 - PERCENTILE / 100
-    inner = (high - low) * 2 / BINS  # a bin less on each side would leave out too many
+    inner = (high - low) * 2 / BINS  # one bin less on each side would exclude too many
     wide = values.max() - values.min()
     tighter = ((values < low + wide / BINS) | (values > high - wide / BINS)).mean()
     assert tighter > (1 - PERCENTILE / 100) / 2 or inner == 0
@@ -68,7 +68,7 @@ def test_no_more_than_its_share_is_outside_the_percentile(name, symmetric):
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("name", DATA)
 def test_least_error_is_no_more_than_that_of_everything(name, symmetric):
-    """Also on the data themselves, up to what a bin hides (s² / 12 with s a bin)."""
+    """Also on the data, up to the error of a bin (s² / 12 for bin width s)."""
     values = DATA[name]
     found = counted(values)
     mine, whole = (rules[rule](found, symmetric) for rule in ("mse", "minmax"))
@@ -83,7 +83,7 @@ def test_least_error_is_no_more_than_that_of_everything(name, symmetric):
 
 
 def test_least_error_against_brute_force():
-    """For one symmetric range there is one number to choose: try them all, in float64."""
+    """A symmetric range has one free number: try them all, in float64."""
     values = DATA["laplace"]
     limits = np.linspace(1, np.abs(values).max(), 300)
     best = min(error(values, (-limit, limit), True) for limit in limits)
@@ -101,7 +101,7 @@ def test_rounding_error_is_s_squared_over_12():
 
 
 class Outliers(nn.Module):
-    """Two layers; what enters the second is normal, but for one value in 20,000."""
+    """Two layers; the second's input is normal, except for one value in 20,000."""
 
     def __init__(self):
         super().__init__()
@@ -134,7 +134,7 @@ def test_one_outlier_costs_all_values_their_steps_only_with_minmax(scheme, rule,
         )
         for name in ("minmax", rule)
     }
-    # a percentile cuts the outlier off; the least error also counts what that costs
+    # a percentile clips the outlier; the least error also counts the cost of that
     assert errors[rule] < share * errors["minmax"]
 
 

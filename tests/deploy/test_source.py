@@ -1,4 +1,4 @@
-"""What a wizard starts from: an .onnx file of any origin, or a text model of any length."""
+"""The wizard's input: an .onnx file from any exporter, or a text model of any length."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ def net():
 
 
 def old_file(folder, net, opset=11, batch="N"):
-    """The network as another program may have written it: an old opset, its weights
-    among the inputs, no names of layers.
+    """The network as another exporter may write it: an old opset, weights among the
+    inputs, unnamed layers.
     """
     weights = [p.detach().numpy() for p in net.parameters()]
     held = [onnx.numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)]
@@ -146,7 +146,7 @@ def test_the_deployments_checksum_is_its_models(net, tmp_path):
     assert "SHA-256" not in said.stderr
 
 
-# ---------------------------------------------------------------- means of pictures
+# ---------------------------------------------------------------- image normalization
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_mean_without_a_picture():
 
 
 class Text(nn.Module):
-    """Token ids and a mask to three classes, through attention."""
+    """Token ids and a mask → three classes, through attention."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The wizard's folders: complete, movable, true to what the report says of them."""
+"""The wizard's folders: complete, relocatable and consistent with their report."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def fashion():
 
 @pytest.fixture(scope="module")
 def deployed(fashion, tmp_path_factory):
-    """target → its deployment in its own precision."""
+    """Target → its deployment in its default precision."""
     folder = tmp_path_factory.mktemp("deployed")
     return {
         name: fashion.to(name, folder / name, loss=0.9, progress=False)
@@ -66,7 +66,7 @@ def deployed(fashion, tmp_path_factory):
 
 
 def script(folder: Path, name: str, *words, env=None) -> subprocess.CompletedProcess:
-    """A script of the folder, from elsewhere, in a process that has little else."""
+    """Run a script of the folder from elsewhere, with a minimal environment."""
     command = ["bash", str(folder / name), *map(str, words)]
     environment = CLEAN if env is None else CLEAN | env
     return subprocess.run(
@@ -231,7 +231,7 @@ def test_a_compressed_model_deploys(tmp_path):
         "cpp-cpu", tmp_path / "dpg", loss=0.9, progress=False
     )
     assert done.precision == "int8"
-    assert done["size_before"] < 0.4  # its own four bits a weight
+    assert done["size_before"] < 0.4  # four bits per weight in the original
     assert abs(done["loss"]) < 1
     assert script(done.folder, "verify.sh").returncode == 0
 
@@ -250,7 +250,7 @@ def test_other_precisions(fashion, tmp_path):
 
 
 class Pair(nn.Module):
-    """Two inputs by name, two outputs; takes a batch of three only."""
+    """Two named inputs, two outputs; only accepts a batch of three."""
 
     def __init__(self):
         super().__init__()
@@ -273,7 +273,7 @@ def test_several_inputs_and_a_batch_that_cannot_change(tmp_path):
     assert (done.folder / "check" / "output_1.npy").exists()
     assert done["metric"] is None
     assert script(done.folder, "verify.sh").returncode == 0
-    assert given.training  # as it was
+    assert given.training  # unchanged
 
 
 def test_pictures_are_prepared_as_the_wizard_was_told(tmp_path):
@@ -332,7 +332,7 @@ def test_what_it_shows(deployed):
     speed = done.line("speedup")
     assert f"{speed.value:.2f} times as fast as PyTorch (between" in done.why()
     readings = [done.line(what) for what in ("latency_eager", "latency", "speedup")]
-    for line in readings:  # five rounds: they differ, and a median lies between
+    for line in readings:  # five rounds: they differ, and the median lies in between
         assert line.low < line.value < line.high
         spread = f"{line.value:.4g} {line.unit} ({line.low:.4g}–{line.high:.4g})"
         assert spread in str(line)
@@ -340,7 +340,7 @@ def test_what_it_shows(deployed):
         row = done.to_frame().loc[line.words]
         assert (row["low"], row["high"]) == (line.low, line.high)
     assert f"between {speed.low:.2f} and {speed.high:.2f}" in done.why()
-    before, after, ratio = readings  # a ratio is of one round: between the extremes
+    before, after, ratio = readings  # each ratio is of one round: between the extremes
     assert before.low / after.high <= ratio.low
     assert ratio.high <= before.high / after.low
     bars = done.plot().data
@@ -366,7 +366,7 @@ def test_steps_are_told_in_order(fashion, tmp_path):
     assert told[-1] == ("done", 1.0)
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refusals
 
 
 def test_a_folder_that_is_not_empty(fashion, tmp_path):
@@ -449,7 +449,7 @@ def test_a_process_that_is_killed_leaves_no_half_folder(tmp_path):
     done = in_a_process(tmp_path / "out", progress=kill)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
-    assert list(tmp_path.iterdir())  # what it had begun
+    assert list(tmp_path.iterdir())  # the unfinished folder
     after = in_a_process(tmp_path / "out")
     assert after.returncode == 0, after.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -507,7 +507,9 @@ def test_without_a_compiler(fashion, tmp_path, monkeypatch):
     ):
         fashion.to("cpp-cpu", tmp_path / "out", loss=0.9, progress=False)
     assert not list(tmp_path.iterdir())
-    kit = fashion.to("amd-mi300", tmp_path / "kit", progress=False)  # is built there
+    kit = fashion.to(
+        "amd-mi300", tmp_path / "kit", progress=False
+    )  # compiled on the target
     status = {line.what: line for line in kit.lines}
     assert status["engine"].status == UNVERIFIED
     assert "needs cmake" in status["engine"].note

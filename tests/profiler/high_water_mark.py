@@ -1,7 +1,7 @@
-"""Prints how many bytes a pass takes at its peak: `MODEL process|profiler [train]`.
+"""Prints the peak memory of a pass in bytes: `MODEL process|profiler [train]`.
 
-"process" is what the system says of this process: the high-water mark of resident
-memory (VmHWM) after its reset, above resident memory (VmRSS) before the pass.
+"process" is the operating system's reading: the high-water mark of resident memory
+(VmHWM) after its reset, minus resident memory (VmRSS) before the pass.
 """
 
 import ctypes

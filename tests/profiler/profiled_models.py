@@ -1,4 +1,4 @@
-"""Networks whose cost is known by hand, for the profiler's tests."""
+"""Networks with hand-counted costs, for the profiler's tests."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import nn
 
 
 class Functional(nn.Module):
-    """Attention in functions alone: no module does anything."""
+    """Attention from functions only, without modules."""
 
     def __init__(self, width: int = 32, heads: int = 4):
         super().__init__()
@@ -32,7 +32,7 @@ class Functional(nn.Module):
 
 
 class Experts(nn.Module):
-    """A mixture of experts: each token goes to one, by its sign."""
+    """A mixture of experts: each token is routed to one of them by its sign."""
 
     def __init__(self, width: int = 8, experts: int = 2):
         super().__init__()

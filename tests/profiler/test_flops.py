@@ -1,4 +1,4 @@
-"""FLOPs equal the count by hand, however an operation is called."""
+"""FLOPs equal the hand count, however an operation is called."""
 
 import dataclasses
 
@@ -28,14 +28,14 @@ def macs(model, *example, train=False):
 
 
 CONVOLUTIONS = {
-    # name: layer, input, multiply-adds by hand: positions x outputs x inputs a position
+    # name: layer, input, multiply-adds by hand: positions x outputs x inputs per position
     "plain": (nn.Conv2d(3, 8, 3, padding=1), (2, 3, 10, 10), 2 * 100 * 8 * 27),
     "strided": (nn.Conv2d(3, 8, 3, 2, 1), (1, 3, 10, 10), 25 * 8 * 27),
     "grouped": (nn.Conv2d(8, 8, 3, groups=4), (1, 8, 6, 6), 16 * 8 * 2 * 9),
     "dilated": (nn.Conv2d(2, 4, 3, dilation=2), (1, 2, 9, 9), 25 * 4 * 18),
     "1-D": (nn.Conv1d(4, 6, 5), (3, 4, 20), 3 * 16 * 6 * 20),
     "3-D": (nn.Conv3d(2, 4, 3), (1, 2, 6, 7, 8), 4 * 5 * 6 * 4 * 54),
-    # each input position meets each weight once
+    # each input position is multiplied by each weight once
     "transposed": (nn.ConvTranspose2d(4, 6, 2, 2), (1, 4, 5, 5), 25 * 4 * 6 * 4),
     "transposed 3-D": (nn.ConvTranspose3d(2, 3, 2, 2), (1, 2, 3, 3, 3), 27 * 2 * 3 * 8),
     "transposed, grouped": (
@@ -122,7 +122,7 @@ def test_padded_sequences_of_an_encoder_count_their_own_lengths():
 
 @pytest.mark.parametrize("heads", [4, 2])
 def test_attention_backward(heads):
-    """Scores again, and a product each for the gradients of q, k, v and the scores."""
+    """Recomputed scores, and one product each for the gradients of q, k, v and scores."""
     model = nn.Module()
     model.forward = lambda q, k: F.scaled_dot_product_attention(
         q, k, k, enable_gqa=heads != 4
@@ -135,7 +135,9 @@ def test_attention_backward(heads):
     assert phases["forward"] == 2 * one
     backward = found.operators.query("phase == 'backward'")["operator"]
     fused = backward.str.startswith("_scaled_dot_product").any()
-    assert phases["backward"] == (5 if fused else 4) * one  # fused: the scores again
+    assert (
+        phases["backward"] == (5 if fused else 4) * one
+    )  # fused: recomputes the scores
 
 
 PRODUCTS = {
@@ -196,7 +198,7 @@ def test_a_complex_convolution():
     model = nn.Conv1d(2, 3, 3, dtype=torch.complex64)
     one = 5 * 3 * 2 * 3
     found = macs(model, torch.randn(1, 2, 7, dtype=torch.complex64))
-    # PyTorch makes three real ones of it (Gauss), or calls one of complex numbers
+    # PyTorch turns it into three real ones (Gauss), or calls a complex one
     assert found in (3 * one, 4 * one)
 
 
@@ -207,8 +209,8 @@ def empty(*shape, dtype=torch.float32):
 aten = torch.ops.aten
 Q, K, V = empty(2, 4, 6, 8), empty(2, 2, 7, 8), empty(2, 2, 7, 5)  # 4 heads share 2
 PAIRS = 2 * 4 * 6 * 7
-# By hand, for operators that this machine, or this version of PyTorch, may not call:
-# the operator, its arguments, its answer, multiply-adds
+# By hand, for operators that this machine or PyTorch version may not call:
+# the operator, its arguments, its output, multiply-adds
 FORMULAS = {
     "attention: QK', and its product with V": (
         aten._scaled_dot_product_flash_attention_for_cpu.default,
@@ -218,7 +220,7 @@ FORMULAS = {
         aten._scaled_dot_product_fused_attention_overrideable.default,
         (Q, K, V), (empty(2, 4, 6, 5),), PAIRS * (8 + 5),
     ),
-    # QK' again, dQ and dK are of width 8; dV and the gradient of the scores of width 5
+    # QK', dQ and dK have width 8; dV and the gradient of the scores have width 5
     "attention backward": (
         aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
         (empty(2, 4, 6, 5), Q, K, V), (Q, K, V), PAIRS * (3 * 8 + 2 * 5),
@@ -280,7 +282,7 @@ FORMULAS = {
     "tokens times their experts": (
         aten._grouped_mm.default, (empty(9, 4), empty(2, 4, 5)), empty(9, 5), 9 * 4 * 5,
     ),
-    "experts' gradients": (  # an outer product a group: 4 x 9 times 9 x 5 in all
+    "experts' gradients": (  # one outer product per group: 4 x 9 times 9 x 5 in total
         aten._grouped_mm.default, (empty(4, 9), empty(9, 5)), empty(2, 4, 5), 4 * 9 * 5,
     ),
     "each expert's columns": (  # 3 x 4 times its own share of the 4 x 9
@@ -317,7 +319,7 @@ def test_formulas_of_operators_that_may_not_run_here(name):
 
 
 def test_a_fourier_transform_costs_5_n_log_n():
-    """Half of it where one side is real; a batch of 3, lengths 16 and 8."""
+    """Half as much if one side is real; a batch of 3, lengths 16 and 8."""
     real, half = empty(3, 16, 8), empty(3, 16, 5, dtype=torch.complex64)
     whole = empty(3, 16, 8, dtype=torch.complex64)
     both = 5 * 3 * 128 * 7
@@ -384,7 +386,7 @@ def test_kinds_of_operators(kind):
 
 def test_an_operator_that_calls_functions_has_no_kind_of_its_own():
     assert kind_of(torch.ops.higher_order.cond) == "uncounted"
-    assert kind_of(torch.ops.prim.layout.default) == "view"  # it only asks
+    assert kind_of(torch.ops.prim.layout.default) == "view"  # it only queries
 
 
 def test_a_tag_is_enough_to_be_pointwise():
@@ -431,7 +433,9 @@ def test_zoo_models_equal_the_count_of_their_layers(name):
         nonlocal total
         if isinstance(layer, DPGLayer):
             total += output.numel() * layer.matrix.columns
-        elif isinstance(layer, nn.ConvTranspose2d):  # an input goes to C_out k k places
+        elif isinstance(
+            layer, nn.ConvTranspose2d
+        ):  # an input contributes to C_out k k outputs
             total += inputs[0].numel() * layer.weight[0].numel()
         else:
             total += output.numel() * layer.weight[0].numel()
@@ -447,7 +451,7 @@ def test_zoo_models_equal_the_count_of_their_layers(name):
         hook.remove()
     found = profile(model, example, repeats=1)
     assert not len(found.uncounted)
-    # the attention between the layers of solar_defects is products of its own
+    # the attention between solar_defects' layers has products of its own
     inside = found.to_frame()
     inside = inside[inside["type"].isin([k.__name__ for k in kinds[:3]] + _DPG)]
     assert inside["gmacs"].sum() * 1e9 == pytest.approx(total, rel=1e-12)
@@ -479,7 +483,7 @@ def test_an_unknown_operator_is_listed_not_hidden():
 
 
 class Kernel(nn.Module):
-    """Stands for a layer whose work no operator shows."""
+    """A stand-in for a layer whose work no operator shows."""
 
     def forward(self, x):
         return x @ x.T

@@ -1,4 +1,4 @@
-"""What a profile holds, what it leaves as it was, and what it refuses."""
+"""What a profile contains, what it leaves unchanged, and what it refuses."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ def state(model):
 
 
 def changed(before, model):
-    """Which parts of the model's state are other than before."""
+    """The parts of the model's state that differ from before."""
     now = state(model)
     parts = [k for k in ("modes", "hooks", "global") if before[k] != now[k]]
     pairs = zip(before["gradients"], now["gradients"], strict=True)
@@ -57,7 +57,7 @@ def test_the_model_is_as_it_was(train):
 
 
 class Changes(nn.Module):
-    """Its buffers in every call, one in place and one replaced, and its input."""
+    """Changes its buffers (one in place, one replaced) and its input in every call."""
 
     def __init__(self):
         super().__init__()

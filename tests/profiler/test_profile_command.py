@@ -1,4 +1,4 @@
-"""`deepseek-learn profile` says in one sentence what it cannot do, and says it early."""
+"""`deepseek-learn profile` refuses early, with a one-sentence error."""
 
 import sys
 import types

@@ -1,4 +1,4 @@
-"""The peak of activations: against the process's own high-water mark, and by hand."""
+"""Peak activation memory: against the process's high-water mark, and by hand."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from deepseek_learn.profiler.recorder import Allocation, Operator
 
 MIB = 2**20
 
-# glibc gives every larger block back at once, so that resident memory follows the tensors
+# glibc returns every larger block at once, so that resident memory follows the tensors
 EXACT = {
     "MALLOC_MMAP_THRESHOLD_": "16384",
     "MALLOC_TRIM_THRESHOLD_": "0",
@@ -40,7 +40,7 @@ def test_the_peak_is_the_process_s_own_high_water_mark(name, train):
         assert run.returncode == 0, run.stderr
         read[tool] = json.loads(run.stdout)
     truth, ours = read["process"]["bytes"], read["profiler"]["bytes"]
-    assert truth > 20 * MIB  # pages and the interpreter are noise against it
+    assert truth > 20 * MIB  # pages and the interpreter are noise in comparison
     assert ours == pytest.approx(truth, rel=0.02)
 
 
@@ -80,7 +80,7 @@ def test_a_constant_the_model_holds_is_no_activation():
 
 def test_a_constant_that_goes_hides_no_tensor_at_its_address():
     def forward(x):
-        t = torch.tensor(2.0)  # made by no operator
+        t = torch.tensor(2.0)  # created by no operator
         y = x.sum() * t
         del t
         return x + y

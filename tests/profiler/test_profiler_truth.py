@@ -1,4 +1,4 @@
-"""The profiler's benchmark: its hand counts, its ratios, and the rows it makes of them."""
+"""The profiler's benchmark: its hand counts, its ratios and the result rows."""
 
 import importlib
 import importlib.util
@@ -35,7 +35,7 @@ def truth_script(bench):
 
 
 def shapes_count(model, x) -> int:
-    """FLOPs of all convolutions and linear layers, from the tensors they meet."""
+    """FLOPs of all convolutions and linear layers, from their tensors' shapes."""
     total = 0
 
     def add(layer, inputs, output) -> None:
@@ -115,7 +115,7 @@ def test_examples_are_the_same_each_time_and_batches_differ_only_in_size(bench):
 
 
 def readings(rows, five, zoo_nets) -> dict:
-    """Made-up answers: ours right, one 13 % over, one that fails, one not installed."""
+    """Synthetic readings: ours correct, one 13 % high, one failing, one not installed."""
     right = {name: net.flops for name, net in (five | zoo_nets).items()}
     first = next(iter(five))
     return {
@@ -191,7 +191,7 @@ def test_a_profile_runs_as_many_passes_as_the_ratio_says(bench, monkeypatch):
     from deepseek_learn.profiler import profile
     from deepseek_learn.profiler.model_profiler import _Step
 
-    calls, run = [], _Step.__call__  # what the model itself notes is put back
+    calls, run = [], _Step.__call__  # counters inside the model would be restored
     monkeypatch.setattr(_Step, "__call__", lambda step: (calls.append(1), run(step)))
     cost = bench("recording_cost")
     model = nn.Linear(2, 2)
@@ -219,7 +219,7 @@ def test_cost_rows_have_no_target_for_the_small_net(bench, tmp_path):
     whole, recording, small, _, order = found
     assert (whole["measured"], whole["target"]) == (1.3, 1.35)
     assert (whole["low"], whole["high"]) == pytest.approx((1.25, 1.6))
-    assert recording["measured"] == 1.3  # the dearest kind
+    assert recording["measured"] == 1.3  # the most expensive instrument
     assert recording["peer_measured"] == 1.25
     assert "DeepSpeed" not in recording["note"]
     assert small["target"] is None
@@ -252,7 +252,7 @@ def test_one_peer_that_cannot_be_installed_stops_no_other(bench, tmp_path, monke
     assert counters.missing("broken") == "no wheel"
     assert counters.missing("good") is None
     assert counters.missing("own") is None
-    counters.install(["broken", "good"])  # what failed is tried again
+    counters.install(["broken", "good"])  # failures are retried
     assert tried == ["broken", "good", "broken"]
 
 

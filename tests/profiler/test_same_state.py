@@ -1,4 +1,4 @@
-"""Every pass starts from the same state, and the user's own is as it was afterwards."""
+"""Every pass starts from the same state, and the user's state is restored afterwards."""
 
 import collections
 import inspect
@@ -24,7 +24,7 @@ def plain(model, example=X, **options):
 
 
 class Lin(nn.Module):
-    """A linear layer of `width` 4, applied to what `rows(x)` makes of the input."""
+    """A linear layer of `width` 4, applied to `rows(x)`."""
 
     def __init__(self, **attributes):
         super().__init__()
@@ -99,7 +99,7 @@ def test_every_kind_of_chance_is_the_same_in_each_pass_and_goes_on_as_before(dra
 
 
 class Counts(Lin):
-    """Everything that a call can write to, once each."""
+    """Writes to everything that a call can change, once each."""
 
     calls = 0
 
@@ -183,7 +183,7 @@ def test_what_a_closure_holds_is_put_back():
 
 
 class Writes(Lin):
-    """Its parameters, as a norm constraint does: one in place and one replaced."""
+    """Writes its parameters, like a norm constraint: one in place, one replaced."""
 
     def rows(self, x):
         with torch.no_grad():
@@ -205,7 +205,7 @@ def test_parameters_that_a_pass_writes_to_are_as_they_were(train):
 
 
 class Trains(Lin):
-    """Adapts itself in each call, with an optimizer of its own."""
+    """Trains itself in each call with its own optimizer."""
 
     def forward(self, x):
         with torch.enable_grad():
@@ -266,7 +266,7 @@ def numbers():
 def test_what_cannot_be_rewound_is_refused_in_one_sentence():
     for kind, iterator in (("generator", numbers()), ("count", itertools.count(1))):
         model = Lin(iterator=iterator)
-        assert plain(model).flops == 2 * ONE  # nobody advances it
+        assert plain(model).flops == 2 * ONE  # nothing advances it
         model.rows = lambda x, it=iterator: x.repeat(next(it), 1)
         with pytest.raises(UnsteadyModelError, match=f"Lin changes a {kind}"):
             plain(model)

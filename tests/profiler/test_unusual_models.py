@@ -1,4 +1,4 @@
-"""What is rare is counted, or listed as uncounted, and never breaks the profiler."""
+"""Rare operators are counted or listed as uncounted, and never break the profiler."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Verdicts follow from floors that can be calculated by hand; a roof only rises."""
+"""Verdicts follow from hand-calculated floors; a roof only rises."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_over_the_roof_is_suspect_and_far_below_is_said():
     over = verdict("mm", 2e9, 0, 0, 10)
     assert over.suspect
     assert "do not trust" in over.advice
-    assert over.speed_up == 1  # nothing to gain where nothing can be
+    assert over.speed_up == 1  # above the roof there is nothing to gain
     far = verdict("mm", 2e9, 0, 0, 200)
     assert not far.suspect
     assert "kernel itself" in far.advice
