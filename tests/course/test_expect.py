@@ -96,7 +96,7 @@ def test_generator_that_raises_is_the_learners_error():
         (
             "inspect_your_pictures",
             "capital suffixes left out",
-            r"pictures gate\.JPG.* lists lawn\.jpg, roof\.v2\.png, wall\.jpg\.",
+            r"images gate\.JPG.* lists lawn\.jpg, roof\.v2\.png, wall\.jpg\.",
         ),
         ("match_the_scale", "not a number", "your gain nan the mean .* should be 1"),
         ("match_the_scale", "rounded to bfloat16", r"your gain \d.* should be 1"),

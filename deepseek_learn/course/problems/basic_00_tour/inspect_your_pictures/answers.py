@@ -35,7 +35,7 @@ def inspect(folder, model):
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% right: all in one batch, gray after resizing
+# %% right: one batch, converted to gray after resizing
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def inspect(folder, model):
     table = pd.DataFrame({"probability": p, "file": names})
     return table.sort_values("probability", ascending=False, ignore_index=True)
 
-# %% right: one tensor for all pictures, sorted by hand
+# %% right: one tensor reused for all images, sorted by hand
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +193,7 @@ def inspect(folder, model):
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% wrong: resized to another size
+# %% wrong: resized to a different size
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +216,7 @@ def inspect(folder, model):
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% wrong: resized by the nearest pixel
+# %% wrong: nearest-neighbor resizing
 from pathlib import Path
 
 import numpy as np
@@ -309,7 +309,7 @@ def inspect(folder, model):
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% wrong: capitals in .JPG only
+# %% wrong: uppercase recognized for .JPG only
 from pathlib import Path
 
 import numpy as np
@@ -332,7 +332,7 @@ def inspect(folder, model):
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% wrong: what follows the first point for the suffix
+# %% wrong: suffix taken from the first dot
 from pathlib import Path
 
 import numpy as np
@@ -401,7 +401,7 @@ def inspect(folder, model):
         rows.append({"file": path.name, "probability": p})
     return pd.DataFrame(rows).sort_values("probability", ascending=False)
 
-# %% wrong: the path for the name
+# %% wrong: full path instead of the file name
 from pathlib import Path
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The learner's own folder of pictures through the defect model."""
+"""Run the defect model on a folder of images."""
 
 import tempfile
 from pathlib import Path
@@ -16,33 +16,33 @@ SIDE = 288
 
 def check(answer, rng) -> None:
     expect.function(answer, "inspect")
-    for pictures in (PICTURES, PICTURES, PICTURES[:1]):
+    for specs in (IMAGES, IMAGES, IMAGES[:1]):
         model = random_model(rng)
         with tempfile.TemporaryDirectory() as folder:
-            pictures = dict(draw_pictures(Path(folder), pictures, rng))
-            want = {name: reference(x, model) for name, x in pictures.items()}
-            model.train()  # as a model is that has just been trained
-            given = record_inputs(model)
+            images = dict(draw_images(Path(folder), specs, rng))
+            want = {name: reference(x, model) for name, x in images.items()}
+            model.train()  # the mode of a freshly trained model
+            inputs = record_inputs(model)
             table = expect.call(answer, folder, model)
-            compare_files(table, sorted(pictures))
-            compare_pixels(given, pictures)
+            compare_files(table, sorted(images))
+            compare_pixels(inputs, images)
             compare(table, want)
 
 
 def record_inputs(model: nn.Sequential) -> list:
-    """A list that fills with what the model is given, by `forward` too.
+    """A list that collects the model's inputs, also when only `forward` is called.
 
-    Copies: an answer may use one tensor for all pictures.
+    It holds copies, because an answer may reuse one tensor for all images.
     """
-    given = []
+    inputs = []
     model[0].register_forward_pre_hook(
-        lambda _, args: given.append(args[0].detach().clone())
+        lambda _, args: inputs.append(args[0].detach().clone())
     )
-    return given
+    return inputs
 
 
 def random_model(rng) -> nn.Module:
-    """Small, but it tells gray from wrong gray, and training from evaluation mode."""
+    """Small, but sensitive to the gray conversion and to training versus eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
         norm = nn.BatchNorm2d(4)
@@ -53,7 +53,7 @@ def random_model(rng) -> nn.Module:
         return nn.Sequential(nn.Conv2d(1, 4, 7, stride=4), norm, nn.ReLU(), *pool, head)
 
 
-PICTURES = [
+IMAGES = [
     ("roof.v2.png", "L"),
     ("wall.jpg", "L"),
     ("lawn.jpg", "RGB"),
@@ -62,13 +62,13 @@ PICTURES = [
 ]
 
 
-def draw_pictures(folder: Path, pictures: list[tuple[str, str]], rng):
-    """Odd sizes, gray and color, both suffixes; and a file that is no picture.
+def draw_images(folder: Path, specs: list[tuple[str, str]], rng):
+    """Odd sizes, gray and color, both suffixes, plus one file that is not an image.
 
-    Noise at full resolution: every other way to resize it, or to turn it to gray, shows.
+    Full-resolution noise reveals any other way of resizing or converting to gray.
     """
-    (folder / "notes.png.txt").write_text("not a picture")
-    for name, mode in pictures:
+    (folder / "notes.png.txt").write_text("not an image")
+    for name, mode in specs:
         height, width = (int(n) for n in rng.integers(40, 400, size=2))
         noise = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
         noise = (noise * rng.uniform(0.2, 1, size=3)).astype(np.uint8)
@@ -77,8 +77,8 @@ def draw_pictures(folder: Path, pictures: list[tuple[str, str]], rng):
 
 
 def as_input(path: Path) -> torch.Tensor:
-    with Image.open(path) as picture:
-        gray = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    with Image.open(path) as image:
+        gray = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(gray)).float()[None, None] / 255  # [1, 1, S, S]
 
 
@@ -87,15 +87,15 @@ def reference(x: torch.Tensor, model: nn.Module) -> float:
     return torch.softmax(model.eval()(x), dim=1)[0, 1].item()
 
 
-def compare_pixels(given: list, pictures: dict[str, torch.Tensor]) -> None:
-    """What the model was given, in whatever order or batches."""
-    for x in given:
+def compare_pixels(inputs: list, images: dict[str, torch.Tensor]) -> None:
+    """Compare the model's inputs, in whatever order or batches they came."""
+    for x in inputs:
         if list(x.shape[1:]) != [1, SIDE, SIDE]:
             raise Failed("size", got=list(x.shape))
-    seen = torch.cat(given).float() if given else torch.zeros(0, 1, SIDE, SIDE)
-    for file, want in pictures.items():
-        # gray before or after resizing, rounded in between or not: 3 of 255 steps
-        errors = (seen - want).abs().flatten(1).amax(1)
+    pixels = torch.cat(inputs).float() if inputs else torch.zeros(0, 1, SIDE, SIDE)
+    for file, want in images.items():
+        # gray before or after resizing, rounded in between or not: at most 3 / 255
+        errors = (pixels - want).abs().flatten(1).amax(1)
         if not (errors <= 3 / 255).any():
             raise Failed("pixels", file=file)
 

@@ -59,7 +59,7 @@ def threshold_for_recall(probability, label, recall):
     needed = int(np.ceil(recall * len(positive) - 1e-9))
     return positive[needed - 1]
 
-# %% wrong: the misses allowed, rounded down without care
+# %% wrong: allowed misses rounded down without tolerance
 import numpy as np
 
 
@@ -83,7 +83,7 @@ def threshold_for_recall(probability, label, recall):
     needed = int(np.ceil(recall * len(positive) - 1e-9))
     return positive[needed - 1] - 1e-10
 
-# %% wrong: more than the share
+# %% wrong: strictly above the recall
 import numpy as np
 
 
@@ -92,7 +92,7 @@ def threshold_for_recall(probability, label, recall):
     needed = int(min(recall * len(positive) + 1 + 1e-9, len(positive)))
     return positive[needed - 1]
 
-# %% wrong: those above the threshold, not at it
+# %% wrong: strictly above the threshold
 import numpy as np
 
 
@@ -110,7 +110,7 @@ def threshold_for_recall(probability, label, recall):
     needed = int(np.ceil(recall * len(positive) - 1e-9))
     return positive[needed - 1]
 
-# %% wrong: the scores of the others overwritten
+# %% wrong: overwrites the scores of sound cells
 import numpy as np
 
 

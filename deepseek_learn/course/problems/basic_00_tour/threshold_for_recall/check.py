@@ -1,4 +1,4 @@
-"""Choose the threshold by what may not be missed."""
+"""Choose the highest threshold that reaches a required recall."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 RECALLS = [0.5, 0.8, 0.9, 0.95, 1.0]
-# how many are defective, and the recall: first the two cases in which counting misses
-# goes wrong by rounding, then a single one, one of two, no miss allowed, no sound cell
+# (number of defective cells, recall): first two cases in which counting misses fails by
+# rounding, then one defective cell, one of two, no miss allowed, no sound cell
 FIRST = [(5, 0.8), (10, 0.9), (1, 0.5), (2, 0.5), (8, 1.0), (200, 0.95)]
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "threshold_for_recall")
     for i in range(30):
-        few = FIRST[i] if i < len(FIRST) else (None, None)
+        case = FIRST[i] if i < len(FIRST) else (None, None)
         # many ties in the second half; all scores are exact in float32
-        probability, label, recall = draw(rng, *few, steps=1024 if i < 15 else 16)
+        probability, label, recall = draw(rng, *case, steps=1024 if i < 15 else 16)
         best = reference(probability, label, recall)
         got = expect.call(answer, probability, label, recall)
         got = expect.shape(got, (), "threshold_for_recall(...)")  # one number
@@ -26,7 +26,7 @@ def check(answer, rng) -> None:
 def draw(rng, defective: int | None, recall: float | None, steps: int):
     n = int(rng.integers(20, 200))
     label = (rng.random(n) < 0.3).astype(int)
-    label[:3], label[3:6] = 1, 0  # both classes are there
+    label[:3], label[3:6] = 1, 0  # both classes occur
     if defective:
         label = (rng.permutation(n) < defective).astype(int)
     probability = np.round(rng.beta(1 + 2 * label, 3 - label) * steps) / steps
@@ -34,7 +34,7 @@ def draw(rng, defective: int | None, recall: float | None, steps: int):
 
 
 def reference(probability, label, recall: float) -> float:
-    """By trying each score of a defective sample, from the highest down."""
+    """Try the score of each defective sample, from the highest down."""
     positive = probability[label == 1]
     for threshold in sorted(set(positive.tolist()), reverse=True):
         if reaches(positive, threshold, recall):

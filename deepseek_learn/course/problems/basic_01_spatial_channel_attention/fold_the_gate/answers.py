@@ -40,7 +40,7 @@ def fold_gate(weight, bias, kernel):
     K = kernel[0].flatten(1).numpy().T[::-1]
     return (K @ weight.numpy())[::-1], (K @ bias.numpy())[::-1]
 
-# %% right: a parameter
+# %% right: returns a parameter
 import torch
 
 
@@ -48,7 +48,7 @@ def fold_gate(weight, bias, kernel):
     K = kernel[0].flatten(1).T  # [9, M]
     return torch.nn.Parameter(K @ weight), torch.einsum('tm,m->t', K, bias)
 
-# %% wrong: the bias forgotten
+# %% wrong: zero bias
 import torch
 
 
@@ -82,7 +82,7 @@ def fold_gate(weight, bias, kernel):
     K = kernel[0].transpose(1, 2).flatten(1).T  # [9, M]
     return K @ weight, K @ bias
 
-# %% wrong: the taps backwards
+# %% wrong: the taps reversed
 import torch
 
 
@@ -98,7 +98,7 @@ def fold_gate(weight, bias, kernel):
     K = kernel[0].flatten(1).T  # [9, M]
     return K @ weight, (K @ bias).mean().expand(9)
 
-# %% wrong: the bias itself in each tap
+# %% wrong: the summed bias in each tap
 import torch
 
 

@@ -1,4 +1,4 @@
-"""A 3x3 gate read through the 1x1 convolution before it, exact at the border."""
+"""Fold a 3x3 gate into the 1x1 convolution before it, exactly at the border too."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from deepseek_learn.attention import shift_sum
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
-TOLERANCE = 1e-4  # the answer may compute in float32: some 500 products of size 1
+TOLERANCE = 1e-4  # the answer may compute in float32: about 500 products of size 1
 
 
 def check(answer, rng) -> None:
@@ -22,9 +22,9 @@ def check(answer, rng) -> None:
             inner = outer = 1
         height, width = (int(n) for n in rng.integers(3, 8, size=2))
         x = draw(2, inner, height, width)
-        given = draw(outer, inner), draw(outer), draw(1, outer, 3, 3)
-        want = reference(x, *given)
-        folded = expect.parts(expect.call(answer, *given), 2, "fold_gate(...)")
+        layers = draw(outer, inner), draw(outer), draw(1, outer, 3, 3)
+        want = reference(x, *layers)
+        folded = expect.parts(expect.call(answer, *layers), 2, "fold_gate(...)")
         compare(*folded, x.double(), want)
 
 

@@ -63,7 +63,7 @@ class SpatialChannelAttention(nn.Module):
         spatial, channel = self.spatial_attn(x), self.channel_attn(x)
         return (channel + spatial.sigmoid()) * x
 
-# %% right: stretched by hand, in float64
+# %% right: expanded explicitly, in float64
 import torch
 from torch import nn
 
@@ -147,7 +147,7 @@ class SpatialChannelAttention(nn.Module):
     def forward(self, x):
         return x * self.spatial_attn(x) + x * self.channel_attn(x)
 
-# %% wrong: the spatial gate of what the channel gate leaves
+# %% wrong: the spatial gate computed from the channel-gated input
 import torch
 from torch import nn
 
@@ -232,7 +232,7 @@ class SpatialChannelAttention(nn.Module):
         channel = self.channel_attn(x).squeeze()
         return x * (torch.sigmoid(self.spatial_attn(x)) + channel)
 
-# %% wrong: written over x
+# %% wrong: overwrites x
 import torch
 from torch import nn
 
@@ -253,7 +253,7 @@ class SpatialChannelAttention(nn.Module):
         gates = torch.sigmoid(self.spatial_attn(x)) + self.channel_attn(x)
         return x.mul_(gates.detach())
 
-# %% wrong: the first picture's gate for all
+# %% wrong: the first image's gate for all
 import torch
 from torch import nn
 
@@ -274,7 +274,7 @@ class SpatialChannelAttention(nn.Module):
         channel = self.channel_attn(x)[:1]
         return x * (torch.sigmoid(self.spatial_attn(x)) + channel)
 
-# %% wrong: the gate of the mean picture
+# %% wrong: the gate of the mean image
 import torch
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""The guide's forward line makes six axes out of four; the learner mends it."""
+"""The guide's `forward` broadcasts four axes to six; the learner fixes it."""
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ def check(answer, rng) -> None:
     for trial in range(4):
         batch, channels = int(rng.integers(2, 5)), int(rng.integers(8, 32))
         height, width = (int(n) for n in rng.integers(3, 9, size=2))
-        if trial == 0:  # so many hidden channels that some are alive: gates differ
+        if trial == 0:  # enough hidden channels that some are active and gates differ
             batch, channels = 4, 128
         if trial == 1:  # axes of length one
             batch, height, width = 1, 1, 1
-        if trial == 2:  # a gate's axis fits in more places than one
+        if trial == 2:  # equal axes: a gate may broadcast along the wrong one
             batch = height = width = channels = 8
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
@@ -38,7 +38,7 @@ def check(answer, rng) -> None:
 
 @torch.no_grad()
 def reference(module, x: torch.Tensor) -> torch.Tensor:
-    """From the learner's weights, by functions: its `forward` does not run."""
+    """Computed from the learner's weights; its `forward` does not run."""
     if not isinstance(module, nn.Module):
         raise Failed("parameters")
     weights = expect.call(lambda: dict(module.state_dict()))
@@ -51,8 +51,8 @@ def reference(module, x: torch.Tensor) -> torch.Tensor:
 
 def learns(module: nn.Module, got: torch.Tensor) -> bool:
     """Each of the six parameters gets a gradient."""
-    found = dict(module.named_parameters())
-    parameters = [found[key] for key in KEYS if key in found]
+    named = dict(module.named_parameters())
+    parameters = [named[key] for key in KEYS if key in named]
     if len(parameters) < len(KEYS) or not got.requires_grad:
         return False
     gradients = torch.autograd.grad(got.sum(), parameters, allow_unused=True)

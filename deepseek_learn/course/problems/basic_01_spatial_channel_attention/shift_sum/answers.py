@@ -38,7 +38,7 @@ def shift_sum(taps):
                     total[:, i, j] += taps[:, t, i + down, j + right]
     return total.unsqueeze(1)
 
-# %% right: NumPy in float64, seen backwards
+# %% right: NumPy in float64, a reversed view
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -81,7 +81,7 @@ def shift_sum(taps):
         total = total + padded[:, t : t + 1, row : row + height, column : column + width]
     return total  # [B, 1, H, W]
 
-# %% wrong: wraps round at the border
+# %% wrong: wraps around at the border
 import torch
 import torch.nn.functional as F
 
@@ -92,7 +92,7 @@ def shift_sum(taps):
         total = total + taps[:, t : t + 1].roll((1 - t // 3, 1 - t % 3), (2, 3))
     return total
 
-# %% wrong: rows for columns
+# %% wrong: rows and columns swapped
 import torch
 import torch.nn.functional as F
 
@@ -106,7 +106,7 @@ def shift_sum(taps):
         total = total + padded[:, t : t + 1, row : row + height, column : column + width]
     return total  # [B, 1, H, W]
 
-# %% wrong: one tap left out
+# %% wrong: one tap missing
 import torch
 import torch.nn.functional as F
 
@@ -120,7 +120,7 @@ def shift_sum(taps):
         total = total + padded[:, t : t + 1, row : row + height, column : column + width]
     return total  # [B, 1, H, W]
 
-# %% wrong: the border repeated
+# %% wrong: border replicated
 import torch
 import torch.nn.functional as F
 
@@ -134,7 +134,7 @@ def shift_sum(taps):
         total = total + padded[:, t : t + 1, row : row + height, column : column + width]
     return total  # [B, 1, H, W]
 
-# %% wrong: added up in the middle tap itself
+# %% wrong: accumulated in place in the middle tap
 import torch
 import torch.nn.functional as F
 

@@ -32,7 +32,7 @@ def cost(C, N, d):
     root = (math.sqrt(b**2 - 4 * a * c) - b) / (2 * a)
     return [sc(N), attention(N), max(math.floor(root) + 1, 1)]
 
-# %% right: NumPy's integers
+# %% right: NumPy integers
 import numpy as np
 
 
@@ -47,7 +47,7 @@ def cost(C, N, d):
     n = np.arange(1, 5000)
     return np.array([sc(N), attention(N), n[attention(n) > sc(n)][0]])
 
-# %% right: a tensor
+# %% right: returns a tensor
 import torch
 
 
@@ -89,7 +89,7 @@ def cost(C, N, d):
         crossing += 1
     return sc(N), attention(N), crossing
 
-# %% wrong: crossing where they are equal, not a whole number
+# %% wrong: fractional crossing, where both costs are equal
 def cost(C, N, d):
     def sc(n):
         return 9 * C * n + 2 * C * (C // 8)
@@ -112,7 +112,7 @@ def cost(C, N, d):
         crossing += 1
     return sc(N), attention(N), crossing
 
-# %% wrong: C / 8, the product rounded
+# %% wrong: C / 8, with the product rounded
 def cost(C, N, d):
     def sc(n):
         return 9 * C * n + round(2 * C * (C / 8))
@@ -125,7 +125,7 @@ def cost(C, N, d):
         crossing += 1
     return sc(N), attention(N), crossing
 
-# %% wrong: crossing where they are equal
+# %% wrong: crossing where both costs are equal
 def cost(C, N, d):
     def sc(n):
         return 9 * C * n + 2 * C * (C // 8)
@@ -164,7 +164,7 @@ def cost(C, N, d):
         crossing += 1
     return sc(N), attention(N), crossing - 1
 
-# %% wrong: the way back to C left out
+# %% wrong: output projection omitted
 def cost(C, N, d):
     def sc(n):
         return 9 * C * n + 2 * C * (C // 8)
@@ -177,7 +177,7 @@ def cost(C, N, d):
         crossing += 1
     return sc(N), attention(N), crossing
 
-# %% wrong: floats
+# %% wrong: returns floats
 def cost(C, N, d):
     def sc(n):
         return 9 * C * n + 2 * C * (C // 8)

@@ -18,10 +18,10 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> Iterator[tuple[int, int, int]]:
-    """C, N and d; first small ones, which show a difference in every digit."""
+    """C, N and d; small values first, which show a difference in every digit."""
     for channels, width in EQUAL:
         yield channels, int(rng.integers(1, 20)), width
-    yield 1, 1, 64  # dearer from the first token on
+    yield 1, 1, 64  # self-attention costs more from the first token on
     yield 7, 2, 1  # C // 8 is 0
     yield 15, 3, 1
     for _ in range(30):
@@ -29,7 +29,7 @@ def draw(rng) -> Iterator[tuple[int, int, int]]:
         yield channels, tokens, int(rng.choice([1, 2, 4, 8, 16, 64]))
 
 
-# C and d for which both cost the same at some number of tokens; of (4, 2) at just one
+# (C, d) for which both cost the same at some number of tokens; for (4, 2) at N = 1
 EQUAL = [(4, 2), (2, 1), (4, 1), (25, 2), (50, 2)]
 
 
@@ -48,5 +48,5 @@ def spatial_channel(channels: int, tokens: int) -> int:
 
 
 def self_attention(channels: int, tokens: int, width: int) -> int:
-    projections = 4 * channels * width * tokens  # q, k, v and the way back
+    projections = 4 * channels * width * tokens  # q, k, v and the output
     return projections + 2 * width * tokens**2  # scores, weighted sum

@@ -73,7 +73,7 @@ import torch
 def unit_gain(module, x):
     return float('nan')
 
-# %% wrong: taken to be one half
+# %% wrong: assumed to be one half
 import torch
 
 
@@ -90,7 +90,7 @@ def unit_gain(module, x):
         y = module(x)
     return 1 / (y / x).mean().item()
 
-# %% wrong: the mode left as it is
+# %% wrong: the mode left unchanged
 import torch
 
 
@@ -119,7 +119,7 @@ def unit_gain(module, x):
         y = module(x)
     return 1 / (y / x).median().item()
 
-# %% wrong: divided in place
+# %% wrong: divides in place
 import torch
 
 

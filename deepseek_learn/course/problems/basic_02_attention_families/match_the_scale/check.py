@@ -1,4 +1,4 @@
-"""The constant that brings a gate's initial mean factor to one."""
+"""The constant that scales a gate's initial mean gain to one."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from deepseek_learn.course.problem import Failed
 
 
 class Gate(nn.Module):
-    """`x * sigmoid(slope * x + bias)`, dropped out: a gate that follows its input."""
+    """`x * dropout(sigmoid(slope * x + bias))`: an input-dependent gate."""
 
     def __init__(self, slope: float, bias: float):
         super().__init__()
@@ -22,7 +22,7 @@ def check(answer, rng) -> None:
     expect.function(answer, "unit_gain")
     for trial in range(10):
         module = Gate(float(rng.uniform(-4, -2)), float(rng.uniform(-1, 3)))
-        module.train(trial % 3 < 2)  # as it comes, or in evaluation mode already
+        module.train(trial % 3 < 2)  # in training mode, or already in evaluation mode
         size = (1, 1, 1, 1) if trial == 3 else rng.integers(2, 9, size=4)
         x = torch.from_numpy(rng.uniform(0.2, 2.0, size=size)).float()
         gate = torch.sigmoid(module.slope * x.double() + module.bias)

@@ -110,7 +110,7 @@ def paired_difference(a, b):
     half = T_975[n] * d.std(ddof=1) / np.sqrt(n)
     return d.mean(), d.mean() - half, d.mean() + half
 
-# %% wrong: the wrong way round
+# %% wrong: b - a instead of a - b
 import numpy as np
 
 # 97.5 % points of Student's t, by degrees of freedom
@@ -124,7 +124,7 @@ def paired_difference(a, b):
     half = T_975[n - 1] * d.std(ddof=1) / np.sqrt(n)
     return d.mean(), d.mean() - half, d.mean() + half
 
-# %% wrong: the sizes of the differences
+# %% wrong: absolute differences
 import numpy as np
 
 # 97.5 % points of Student's t, by degrees of freedom

@@ -15,11 +15,11 @@ def check(answer, rng) -> None:
     expect.function(answer, "paired_difference")
     names = ("mean", "low", "high")
     for trial in range(10):
-        n = {1: 3, 2: 13}.get(trial, int(rng.integers(4, 13)))  # the table's two ends
+        n = {1: 3, 2: 13}.get(trial, int(rng.integers(4, 13)))  # both ends of the table
         seed_effect = rng.normal(0.9, 0.05, size=n)  # shared: why pairing pays
         a = seed_effect + rng.normal(-0.01 if trial % 2 else 0.01, 0.01, size=n)
         b = seed_effect + rng.normal(0, 0.01, size=n)
-        if trial == 3:  # always the same difference: no width
+        if trial == 3:  # a constant difference: zero width
             b = a - 1 / 64
         want = reference(a, b)
         got = expect.call(answer, a, b)

@@ -31,7 +31,7 @@ def pack(codes):
     pairs = codes.view(len(codes), -1, 2).float()
     return (pairs @ torch.tensor([1.0, 16.0])).byte()
 
-# %% right: in NumPy, not contiguous
+# %% right: in NumPy, non-contiguous
 import torch
 
 
@@ -46,7 +46,7 @@ import torch
 def pack(codes):
     return (codes[:, 0::2] << 4) | codes[:, 1::2]
 
-# %% wrong: the first half of the row with the second
+# %% wrong: first half of the row paired with the second
 import torch
 
 
@@ -54,7 +54,7 @@ def pack(codes):
     half = codes.shape[1] // 2
     return codes[:, :half] | (codes[:, half:] << 4)
 
-# %% wrong: in eight bytes instead of one
+# %% wrong: int64 instead of uint8
 import torch
 
 
@@ -83,14 +83,14 @@ import torch
 def pack(codes):
     return (codes[0::2] | (codes[1::2] << 4))
 
-# %% wrong: in eight signed bits
+# %% wrong: int8 instead of uint8
 import torch
 
 
 def pack(codes):
     return (codes[:, 0::2] | (codes[:, 1::2] << 4)).view(torch.int8)
 
-# %% wrong: fifteen for the high one
+# %% wrong: high nibble multiplied by 15
 import torch
 
 
@@ -105,7 +105,7 @@ def pack(codes):
     codes[:, 0::2] |= codes[:, 1::2] << 4
     return codes[:, 0::2]
 
-# %% wrong: a list
+# %% wrong: returns a list
 import torch
 
 

@@ -19,7 +19,7 @@ def quantize(weight, bits, group_size):
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 
-# %% right: group by group, halves up
+# %% right: group by group, ties rounded up
 import torch
 
 
@@ -71,7 +71,7 @@ def quantize(weight, bits, group_size):
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 
-# %% wrong: the scale of a range that leaves out the largest
+# %% wrong: a scale whose range excludes the largest weight
 import torch
 
 
@@ -107,7 +107,7 @@ def quantize(weight, bits, group_size):
     codes = (groups / scale + half).round().clamp(0, 2 * half - 2)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 
-# %% wrong: cut off instead of rounded
+# %% wrong: truncated instead of rounded
 import torch
 
 
@@ -143,7 +143,7 @@ def quantize(weight, bits, group_size):
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.view(N, K), scale[:, :, 0]
 
-# %% wrong: the largest value, not the largest absolute one
+# %% wrong: the largest value instead of the largest magnitude
 import torch
 
 
@@ -155,7 +155,7 @@ def quantize(weight, bits, group_size):
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 
-# %% wrong: groups of every other weight
+# %% wrong: groups of strided weights
 import torch
 
 
@@ -179,7 +179,7 @@ def quantize(weight, bits, group_size):
     codes = (groups / scale + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0].double()
 
-# %% wrong: scales with an axis too many
+# %% wrong: scales with an extra axis
 import torch
 
 
@@ -215,7 +215,7 @@ def quantize(weight, bits, group_size):
     codes = (groups.div_(scale) + half).round().clamp(0, 2 * half - 1)
     return codes.to(torch.uint8).view(N, K), scale[:, :, 0]
 
-# %% wrong: the codes' range for the scale
+# %% wrong: scale from the code range
 import torch
 
 

@@ -1,4 +1,4 @@
-"""Round a matrix to codes of b bits, with one scale a group of weights."""
+"""Round a matrix to codes of b bits, with one scale per group of weights."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def check(answer, rng) -> None:
     for trial, bits in enumerate(rng.permutation((1, 2, 3, 4, 5, 8)).tolist()):
         rows, groups = (int(n) for n in rng.integers(3, 8, size=2))
         size = int(rng.choice([5, 8, 16, 32]))
-        if trial == 1:  # the smallest: one row of one group
+        if trial == 1:  # the smallest case: one row of one group
             rows, groups = 1, 1
         if trial == 2:  # every weight is the largest of its group
             size = 1
@@ -36,20 +36,22 @@ def compare(codes, scales, weight: np.ndarray, bits: int, size: int) -> None:
     want = largest / (half - 0.5)
     if s.shape[1] > 1 and (s == s[:, :1]).all():
         raise Failed("shared")
-    if (wrong := ~(np.abs(s - want) <= 1e-5 * want)).any():
-        place = tuple(np.argwhere(wrong)[0])
+    if (mismatch := ~(np.abs(s - want) <= 1e-5 * want)).any():
+        place = tuple(np.argwhere(mismatch)[0])
         facts = {"got": float(s[place]), "want": float(want[place])}
         where = [int(i) for i in place]
         raise Failed("expect.element", what=f"{CALL}[1]", where=where, **facts)
-    odd = ~((q == np.floor(q)) & (q >= 0) & (q < 2 * half))
-    if odd.any():
-        facts = {"got": float(q[odd][0]), "bits": bits, "top": 2 * half - 1}
+    invalid = ~((q == np.floor(q)) & (q >= 0) & (q < 2 * half))
+    if invalid.any():
+        facts = {"got": float(q[invalid][0]), "bits": bits, "top": 2 * half - 1}
         raise Failed("range", **facts)
     # an exact tie may go either way, and float32 may see one where float64 does not
-    moved = np.abs(q - half - weight / np.repeat(s, size, axis=1))
-    if moved.max() > 0.5 + 1e-4:
-        row, column = (int(i) for i in np.unravel_index(moved.argmax(), moved.shape))
-        facts = {"where": [row, column], "moved": float(moved.max()), "bits": bits}
+    distance = np.abs(q - half - weight / np.repeat(s, size, axis=1))
+    if distance.max() > 0.5 + 1e-4:
+        row, column = (
+            int(i) for i in np.unravel_index(distance.argmax(), distance.shape)
+        )
+        facts = {"where": [row, column], "moved": float(distance.max()), "bits": bits}
         raise Failed("bound", **facts)
     expect.tensor(codes, f"{CALL}[0]", torch.uint8)
     expect.tensor(scales, f"{CALL}[1]", torch.float32)

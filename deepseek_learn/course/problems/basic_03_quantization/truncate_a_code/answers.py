@@ -6,19 +6,19 @@
 def read_high(codes, scale):
     ...
 
-# %% wrong: without the half step
+# %% wrong: without the midpoint offset
 
 
 def read_high(codes, scale):
     return scale * (16 * (codes >> 4).float() - 128)
 
-# %% wrong: eight instead of seven and a half
+# %% wrong: 8 instead of 7.5
 
 
 def read_high(codes, scale):
     return scale * (16 * (codes >> 4).float() + 8 - 128)
 
-# %% wrong: a code of four bits at the old scale
+# %% wrong: a 4-bit code at the old scale
 
 
 def read_high(codes, scale):
@@ -42,7 +42,7 @@ def read_high(codes, scale):
 def read_high(codes, scale):
     return scale * ((16 * (codes >> 4) - 128) + 7.5)
 
-# %% wrong: rounded to the nearest code of four bits
+# %% wrong: rounded to the nearest 4-bit code
 
 
 def read_high(codes, scale):

@@ -16,7 +16,7 @@ def check(answer, rng) -> None:
         codes = rng.integers(0, 256, size=(rows, columns)).astype("uint8")
         if trial == 0:  # every code once
             codes = rng.permutation(256).astype("uint8").reshape(8, 32)
-        if trial == 1:  # one column, and the two ends
+        if trial == 1:  # one column with the two extreme codes
             codes = np.array([[0], [255]], dtype="uint8")
         scale = rng.uniform(0.01, 1.0, size=(len(codes), 1)).astype("float32")
         got = expect.call(answer, torch.from_numpy(codes), torch.from_numpy(scale))

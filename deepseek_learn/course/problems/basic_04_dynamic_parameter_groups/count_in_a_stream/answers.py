@@ -46,7 +46,7 @@ class ActivityCount:
     def frequency(self):
         return self.mean.clone()
 
-# %% right: lists of Python's integers
+# %% right: lists of Python integers
 import torch
 
 
@@ -110,7 +110,7 @@ class ActivityCount:
     def frequency(self):
         return (torch.cat(self.batches, 1) > 0).double().mean(1)
 
-# %% wrong: batches kept until asked
+# %% wrong: batches kept until queried
 import torch
 
 
@@ -180,7 +180,7 @@ class ActivityCount:
     def frequency(self):
         return sum(self.active).double() / self.positions
 
-# %% wrong: starts anew when asked
+# %% wrong: resets when queried
 import torch
 
 
@@ -197,7 +197,7 @@ class ActivityCount:
         self.active, self.positions = 0, 0
         return result
 
-# %% wrong: adds up again when asked
+# %% wrong: accumulates again when queried
 import torch
 
 
@@ -213,7 +213,7 @@ class ActivityCount:
         self.active = self.active.double() / self.positions
         return self.active
 
-# %% wrong: changes the batch
+# %% wrong: modifies the batch
 import torch
 
 
@@ -274,7 +274,7 @@ class ActivityCount:
     def frequency(self):
         return self.active.double() / self.positions
 
-# %% wrong: hardly above zero is not active
+# %% wrong: tiny positive values not active
 import torch
 
 
@@ -304,7 +304,7 @@ class ActivityCount:
     def frequency(self):
         return self.active / self.positions
 
-# %% wrong: a float32 share, called float64
+# %% wrong: a float32 share cast to float64
 import torch
 
 
@@ -319,7 +319,7 @@ class ActivityCount:
     def frequency(self):
         return (self.active / self.positions).double()
 
-# %% wrong: a single position squeezed away
+# %% wrong: a single position squeezed out
 import torch
 
 
@@ -334,7 +334,7 @@ class ActivityCount:
     def frequency(self):
         return self.active.double() / self.positions
 
-# %% wrong: divided by the number of pictures
+# %% wrong: divided by the number of images
 import torch
 
 

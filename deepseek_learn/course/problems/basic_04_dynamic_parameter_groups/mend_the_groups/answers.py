@@ -27,7 +27,7 @@ def split_neurons(frequency, high, low):
         groups[0 if value > high else 2 if value < low else 1].append(neuron)
     return [torch.tensor(group[::-1], dtype=torch.int64) for group in groups]
 
-# %% right: cut out of the sorted order
+# %% right: slices of the sorted order
 import torch
 
 
@@ -131,7 +131,7 @@ def split_neurons(frequency, high, low):
     between = (low <= frequency) & (frequency <= high)
     return (frequency > high).nonzero(), between.nonzero(), (frequency < low).nonzero()
 
-# %% wrong: one index squeezed away
+# %% wrong: a single index squeezed to a scalar
 import torch
 
 

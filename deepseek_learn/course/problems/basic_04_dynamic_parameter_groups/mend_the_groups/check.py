@@ -1,4 +1,4 @@
-"""Three groups as indices: each neuron in exactly one, the boundaries stated."""
+"""Three groups of neuron indices: each neuron in exactly one, boundaries defined."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 NAMES = ("core", "medium", "low")
-NEAR = 1e-9  # beside a boundary; float32 cannot tell it apart
+NEAR = 1e-9  # distance from a boundary that float32 cannot resolve
 
 
 def check(answer, rng) -> None:
@@ -17,7 +17,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, trial: int) -> tuple[torch.Tensor, float, float]:
-    """Frequencies, `high` and `low`; both occur, as do values only just beside them."""
+    """Frequencies, `high` and `low`; both bounds and their close neighbors occur."""
     neurons, positions = int(rng.integers(8, 40)), int(rng.integers(6, 25))
     low, high = np.sort(rng.choice(np.arange(1, positions), 2, replace=False))
     if trial == 1:
@@ -29,7 +29,7 @@ def draw(rng, trial: int) -> tuple[torch.Tensor, float, float]:
     edges = [low, high, low - NEAR, low + NEAR, high - NEAR, high + NEAR, 0.0, 1.0]
     frequency[: len(edges)] = np.clip(edges, 0, 1)
     frequency = rng.permutation(frequency)
-    if trial > 6:  # one neuron alone: in the core, low, medium
+    if trial > 6:  # a single neuron: core, low, medium
         frequency = np.array([(high + NEAR, low - NEAR, high)[trial - 7]])
     return torch.from_numpy(frequency), high, low
 

@@ -21,7 +21,7 @@ def bits_left(core, target, group_size):
         return None
     return np.array(bits)
 
-# %% right: of a million weights
+# %% right: computed for a million weights
 def bits_left(core, target, group_size):
     rest = 1e6 - 1e6 * core
     codes = 1e6 * target * 32 - 1e6 * core * 32 - rest / group_size * 16
@@ -32,16 +32,16 @@ def bits_left(core, target, group_size):
     bits = 32 * (target - core) / (1 - core)
     return bits if bits >= 2 else None
 
-# %% wrong: not spread over the rest
+# %% wrong: not divided by the remaining share
 def bits_left(core, target, group_size):
     bits = 32 * (target - core) - 16 / group_size
     return bits if bits >= 2 else None
 
-# %% wrong: a number where there is none
+# %% wrong: a number instead of None
 def bits_left(core, target, group_size):
     return 32 * (target - core) / (1 - core) - 16 / group_size
 
-# %% wrong: the core is not paid for
+# %% wrong: the core's cost ignored
 def bits_left(core, target, group_size):
     bits = 32 * target - 16 / group_size
     return bits if bits >= 2 else None

@@ -1,44 +1,44 @@
-"""The bits that a core in full precision leaves for all other weights."""
+"""The bits per weight that a full-precision core leaves for all other weights."""
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 FLOAT, SCALE, FEWEST = 32, 16, 2  # bits
-CLOSE = 1e-5  # float32 is near enough
+CLOSE = 1e-5  # float32 is accurate enough
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "bits_left")
-    left = {"less than none": 4, "too few": 4, "enough": 6, "enough, no core": 2}
-    while max(left.values()) > 0:
+    remaining = {"negative": 4, "too few": 4, "enough": 6, "enough, no core": 2}
+    while max(remaining.values()) > 0:
         core = float(rng.choice([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5]))
         target = round(float(rng.uniform(0.05, 0.9)), 3)
         group = int(rng.choice([16, 32, 48, 64, 128]))
         bits = reference(core, target, group)
-        if abs(bits - FEWEST) < 0.01 or left[kind(bits, core)] == 0:
+        if abs(bits - FEWEST) < 0.01 or remaining[kind(bits, core)] == 0:
             continue  # a rounding error would decide
-        left[kind(bits, core)] -= 1
+        remaining[kind(bits, core)] -= 1
         compare(expect.call(answer, core, target, group), bits, core, target, group)
-    for core in (0, 0.5):  # exactly 2 bits, without any rounding
+    for core in (0, 0.5):  # exactly 2 bits, free of rounding
         group = int(rng.choice([16, 32, 64, 128]))
         target = core + (1 - core) * (FEWEST + SCALE / group) / FLOAT
         compare(expect.call(answer, core, target, group), FEWEST, core, target, group)
-        for near in (target - 1e-4, target + 1e-4):
-            bits = reference(core, near, group)
-            compare(expect.call(answer, core, near, group), bits, core, near, group)
+        for nearby in (target - 1e-4, target + 1e-4):
+            bits = reference(core, nearby, group)
+            compare(expect.call(answer, core, nearby, group), bits, core, nearby, group)
 
 
 def kind(bits: float, core: float) -> str:
     if bits < FEWEST:
-        return "less than none" if bits < 0 else "too few"
+        return "negative" if bits < 0 else "too few"
     return "enough" if core else "enough, no core"
 
 
 def reference(core: float, target: float, group: int) -> float:
-    """Bits a weight of the rest, by the bits of 1,000 weights."""
+    """Bits per remaining weight, computed for 1,000 weights."""
     budget = 1000 * target * FLOAT
-    left, weights = budget - 1000 * core * FLOAT, 1000 * (1 - core)
-    return left / weights - SCALE / group
+    rest_bits, weights = budget - 1000 * core * FLOAT, 1000 * (1 - core)
+    return rest_bits / weights - SCALE / group
 
 
 def compare(got, bits: float, core: float, target: float, group: int) -> None:

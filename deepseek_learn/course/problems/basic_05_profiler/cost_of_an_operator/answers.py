@@ -18,7 +18,7 @@ def local_attention_flops(q, k, v, window, *, out):
     seen = torch.ones(q.shape[-2], k.shape[-2]).tril().triu(1 - window)
     return 2 * seen.sum() * (q[..., 0, :].numel() + out[..., 0, :].numel())
 
-# %% right: by a formula
+# %% right: a closed formula
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     full = min(window, T)
@@ -37,7 +37,7 @@ def local_attention_flops(q, k, v, window, *, out):
     pairs = sum(min(i + 1, window) for i in range(T))
     return 2 * B * heads * T * window * (E + v.shape[-1])
 
-# %% wrong: the keys' heads
+# %% wrong: key heads instead of query heads
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     pairs = sum(min(i + 1, window) for i in range(T))
@@ -67,31 +67,31 @@ def local_attention_flops(q, k, v, window, *, out):
     pairs = sum(min(i + 1, window + 1) for i in range(T))
     return 2 * B * heads * pairs * (E + v.shape[-1])
 
-# %% wrong: not the query's own place
+# %% wrong: the query's own position left out
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     pairs = sum(min(i, window) for i in range(T))
     return 2 * B * heads * pairs * (E + v.shape[-1])
 
-# %% wrong: the window is taken to be shorter than the tokens
+# %% wrong: assumes that the window is shorter than the sequence
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     pairs = T * window - window * (window - 1) // 2
     return 2 * B * heads * pairs * (E + v.shape[-1])
 
-# %% wrong: the window is taken to be at least 2
+# %% wrong: assumes a window of at least 2
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     pairs = sum(min(i + 1, max(window, 2)) for i in range(T))
     return 2 * B * heads * pairs * (E + v.shape[-1])
 
-# %% wrong: one of the batch
+# %% wrong: a single batch entry
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     pairs = sum(min(i + 1, window) for i in range(T))
     return 2 * heads * pairs * (E + v.shape[-1])
 
-# %% wrong: changes what the operator returned
+# %% wrong: modifies the operator's output
 def local_attention_flops(q, k, v, window, *, out):
     B, heads, T, E = q.shape
     pairs = sum(min(i + 1, window) for i in range(T))

@@ -1,4 +1,4 @@
-"""A formula as `operator_costs` takes it: attention within a window, shared heads."""
+"""A formula for `operator_costs`: sliding-window attention with shared key heads."""
 
 import torch
 
@@ -11,9 +11,9 @@ def check(answer, rng) -> None:
     for case in range(10):
         while True:
             sizes = draw(rng, case)
-            found = [flops(*sizes), *guesses(*sizes).values()]
-            if case > 2 or len(set(found)) == len(found):
-                break  # in the first cases each mistake has a number of its own
+            counts = [flops(*sizes), *guesses(*sizes).values()]
+            if case > 2 or len(set(counts)) == len(counts):
+                break  # in the first cases each mistake gives a distinct count
         batch, heads, shared, length, width, value, window = sizes
         shapes = (heads * shared, width), (heads, width), (heads, value)
         q, k, v = (torch.zeros(batch, h, length, w) for h, w in shapes)
@@ -25,11 +25,11 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, case: int) -> tuple[int, ...]:
-    """Batch, heads of the keys, heads of the query for each, T, E, E_v and window."""
+    """Batch, key heads, query heads per key head, T, E, E_v and window."""
     batch, heads, shared = (int(n) for n in rng.integers(1, 6, size=3))
     width, value, length = (int(n) for n in rng.integers(7, 40, size=3))
     window = int(rng.integers(2, length // 2 + 1))
-    if case < 3:  # no two mistakes together give what a third one gives
+    if case < 3:  # no two mistakes combined give the count of a third
         batch, heads, shared = rng.permutation([3, 5, 7]).tolist()
     edges = {3: 1, 4: length - 1, 5: length, 6: length + 1, 7: 3 * length}
     if case == 8:
@@ -47,15 +47,15 @@ def flops(batch, heads, shared, length, width, value, window, least=0) -> int:
 
 
 def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int]:
-    """What mistakes give."""
+    """The counts that known mistakes give."""
     sizes = batch, heads, shared, length, width, value
     want = flops(*sizes, window)
-    every = 2 * batch * heads * shared * length * (width + value)
+    per_key = 2 * batch * heads * shared * length * (width + value)
     return {
         "macs": want // 2,
         "keys": want // shared,
-        "all": every * length,
-        "start": every * window,
+        "all": per_key * length,
+        "start": per_key * window,
         "value": want // (width + value) * 2 * width,
         "scores": want // (width + value) * width,
         "wide": flops(*sizes, window + 1),
@@ -66,10 +66,10 @@ def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int
 
 
 def compare(got, call: str, sizes: tuple[int, ...]) -> None:
-    want, answered = flops(*sizes), float(expect.shape(got, (), call))
-    if answered == want:
+    want, count = flops(*sizes), float(expect.shape(got, (), call))
+    if count == want:
         return
-    made = [name for name, guess in guesses(*sizes).items() if answered == guess]
-    if len(made) == 1:  # else it may be either
-        raise Failed(made[0], call=call)
-    raise Failed("expect.value", what=call, got=answered, want=want)
+    matches = [name for name, guess in guesses(*sizes).items() if count == guess]
+    if len(matches) == 1:  # otherwise it is ambiguous
+        raise Failed(matches[0], call=call)
+    raise Failed("expect.value", what=call, got=count, want=want)

@@ -55,7 +55,7 @@ def conv_flops(x, weight, stride=1, padding=0, transposed=False):
     positions = x[0] * (x[2] * x[3] if transposed else height * width)
     return prod(weight) * positions
 
-# %% wrong: output positions for all
+# %% wrong: output positions for transposed, too
 from math import prod
 
 
@@ -71,14 +71,14 @@ def conv_flops(x, weight, stride=1, padding=0, transposed=False):
         )
     return 2 * prod(weight) * x[0] * height * width
 
-# %% wrong: input positions for all
+# %% wrong: input positions for all convolutions
 from math import prod
 
 
 def conv_flops(x, weight, stride=1, padding=0, transposed=False):
     return 2 * prod(weight) * x[0] * x[2] * x[3]
 
-# %% wrong: one picture
+# %% wrong: one image
 from math import prod
 
 
@@ -90,7 +90,7 @@ def conv_flops(x, weight, stride=1, padding=0, transposed=False):
     positions = x[0] * (x[2] * x[3] if transposed else height * width)
     return 2 * prod(weight) * positions // x[0]
 
-# %% wrong: a float
+# %% wrong: returns a float
 from math import prod
 
 
@@ -126,7 +126,7 @@ def conv_flops(x, weight, stride=1, padding=0, transposed=False):
     positions = x[0] * (x[2] * x[3] if transposed else height * width)
     return 2 * prod(weight) * positions
 
-# %% wrong: a square picture
+# %% wrong: assumes a square input
 from math import prod
 
 
@@ -138,7 +138,7 @@ def conv_flops(x, weight, stride=1, padding=0, transposed=False):
     positions = x[0] * (x[2] ** 2 if transposed else height * height)
     return 2 * prod(weight) * positions
 
-# %% wrong: another default
+# %% wrong: a different default
 from math import prod
 
 

@@ -9,24 +9,24 @@ from deepseek_learn.course.problem import Failed
 
 def check(answer, rng) -> None:
     expect.function(answer, "conv_flops")
-    seen = set()
-    while len(seen) < 8:  # each of transposed, grouped and strided, and not
+    kinds = set()
+    while len(kinds) < 8:  # all combinations of transposed, grouped and strided
         x, weight, stride, padding, transposed, groups = draw(rng)
-        seen.add((transposed, groups > 1, stride > 1))
-        ask(answer, x, weight, groups, stride, padding, transposed)
+        kinds.add((transposed, groups > 1, stride > 1))
+        check_case(answer, x, weight, groups, stride, padding, transposed)
     for transposed in (False, True):
         for case in edges(rng, transposed):
-            ask(answer, *case, transposed=transposed)
-    ask(answer, (2, 4, 7, 9), (6, 4, 3, 3), 1)  # what is not given is as in the task
+            check_case(answer, *case, transposed=transposed)
+    check_case(answer, (2, 4, 7, 9), (6, 4, 3, 3), 1)  # the defaults of the task
 
 
 def edges(rng, transposed: bool) -> list[tuple]:
-    """Input, weight, groups, stride, padding: where a formula is easily one off."""
+    """Input, weight, groups, stride, padding: where a formula is easily off by one."""
     n, c = int(rng.integers(4, 9)), 2 * int(rng.integers(2, 5))
     rows = (c, c + 1) if transposed else (c + 1, c)
     return [
-        ((3, c, 2 * n, 2 * n + 1), (*rows, 3, 3), 1, 2, 0),  # one side has a rest
-        ((1, c, n, n), (*rows, n, n), 1, 1, 0),  # one position
+        ((3, c, 2 * n, 2 * n + 1), (*rows, 3, 3), 1, 2, 0),  # a remainder
+        ((1, c, n, n), (*rows, n, n), 1, 1, 0),  # a single position
         ((3, c, n, n + 1), (*rows, 1, 1), 1, 2, 0),
         ((3, c, n, n + 1), (*rows, 2, 2), 1, 1, 2),
         ((3, c, 2 * n, n), (c, 1, 3, 3), c, 2, 1),  # depthwise
@@ -34,13 +34,13 @@ def edges(rng, transposed: bool) -> list[tuple]:
     ]
 
 
-def ask(answer, x, weight, groups, *options, **named) -> None:
+def check_case(answer, x, weight, groups, *options, **keywords) -> None:
     sizes = {"stride": 1, "padding": 0, "transposed": False}
-    sizes |= dict(zip(sizes, options, strict=False)) | named
+    sizes |= dict(zip(sizes, options, strict=False)) | keywords
     y = shapes(x, weight, groups=groups, **sizes)
-    words = [f"{key}={value}" for key, value in named.items()]
+    words = [f"{key}={value}" for key, value in keywords.items()]
     call = f"conv_flops({', '.join(map(str, [x, weight, *options, *words]))})"
-    got = expect.call(answer, x, weight, *options, **named)
+    got = expect.call(answer, x, weight, *options, **keywords)
     compare(got, call, x, weight, y, sizes["transposed"], groups)
 
 
@@ -56,15 +56,15 @@ def draw(rng) -> tuple:
 
 
 def shapes(x, weight, stride, padding, transposed, groups) -> tuple:
-    """The output's shape, by PyTorch itself: on the device "meta" nothing is computed."""
+    """The output's shape from PyTorch, on the "meta" device, where nothing is computed."""
     convolve = F.conv_transpose2d if transposed else F.conv2d
-    given, kernel = (torch.empty(size, device="meta") for size in (x, weight))
-    y = convolve(given, kernel, stride=stride, padding=padding, groups=groups)
+    inputs, kernel = (torch.empty(size, device="meta") for size in (x, weight))
+    y = convolve(inputs, kernel, stride=stride, padding=padding, groups=groups)
     return tuple(y.shape)
 
 
 def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None:
-    # imported where it is used: it brings Triton along, some 80 MiB
+    # imported here because it brings in Triton, about 80 MiB
     from torch.utils.flop_counter import conv_flop_count
 
     want = conv_flop_count(x, weight, y, transposed=transposed)
@@ -75,7 +75,7 @@ def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None
     guesses = {"macs": want / 2, "groups": want * groups}
     guesses |= {"input": conv_flop_count(x, weight, y, transposed=True)}
     guesses |= {"output": outputs, "picture": want / x[0]}
-    made = [name for name, guess in guesses.items() if value == guess]
-    if len(made) == 1:  # else it may be either
-        raise Failed(made[0], call=call)
+    matches = [name for name, guess in guesses.items() if value == guess]
+    if len(matches) == 1:  # otherwise it is ambiguous
+        raise Failed(matches[0], call=call)
     raise Failed("expect.value", what=call, got=value, want=want)

@@ -46,7 +46,7 @@ def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     total = sum(floors.values())
     return bound, total, total / measured_ms
 
-# %% wrong: seconds
+# %% wrong: in seconds
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     floors = {
         "compute": flops / peak / 1e6,
@@ -56,7 +56,7 @@ def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     bound = max(floors, key=floors.get)
     return bound, floors[bound] / 1e3, floors[bound] / measured_ms
 
-# %% wrong: the share upside down
+# %% wrong: the share inverted
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     floors = {
         "compute": flops / peak / 1e6,
@@ -66,7 +66,7 @@ def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     bound = max(floors, key=floors.get)
     return bound, floors[bound], measured_ms / floors[bound]
 
-# %% wrong: one call only
+# %% wrong: a single call
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     floors = {
         "compute": flops / peak / 1e6,
@@ -76,7 +76,7 @@ def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     bound = max(floors, key=floors.get)
     return bound, floors[bound], floors[bound] / measured_ms
 
-# %% wrong: never above the roof
+# %% wrong: share capped at 1
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     floors = {
         "compute": flops / peak / 1e6,
@@ -86,7 +86,7 @@ def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     bound = max(floors, key=floors.get)
     return bound, floors[bound], min(floors[bound] / measured_ms, 1)
 
-# %% wrong: per cent
+# %% wrong: share in percent
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     floors = {
         "compute": flops / peak / 1e6,
@@ -106,7 +106,7 @@ def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     bound = max(floors, key=floors.get)
     return bound, floors[bound], floors[bound] / measured_ms
 
-# %% wrong: no calls counted
+# %% wrong: call overhead ignored
 def judge(flops, moved, calls, measured_ms, peak, bandwidth, call_us):
     floors = {
         "compute": flops / peak / 1e6,

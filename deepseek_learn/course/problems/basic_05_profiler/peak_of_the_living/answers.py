@@ -27,7 +27,7 @@ def peak(tensors):
     now = level.argmax()
     return [level[now], (name for name, made, last, _ in tensors if made <= now <= last)]
 
-# %% right: by a heap
+# %% right: with a heap
 import heapq
 
 
@@ -71,7 +71,7 @@ def peak(tensors):
             most, names = size, [t[0] for t in alive]
     return most, names
 
-# %% wrong: the names of all
+# %% wrong: all names
 def peak(tensors):
     most, names = 0, []
     for now in range(max(last for _, _, last, _ in tensors) + 1):
@@ -91,7 +91,7 @@ def peak(tensors):
             most, names = size, [t[0] for t in alive]
     return most, names
 
-# %% wrong: the output is forgotten
+# %% wrong: the output left out
 def peak(tensors):
     most, names = 0, []
     for now in range(max(last for _, _, last, _ in tensors) + 1):
@@ -101,7 +101,7 @@ def peak(tensors):
             most, names = size, [t[0] for t in alive]
     return most, names
 
-# %% wrong: the names of what is read only
+# %% wrong: only the names of tensors being read
 def peak(tensors):
     most, names = 0, []
     for now in range(max(last for _, _, last, _ in tensors) + 1):
@@ -131,7 +131,7 @@ def peak(tensors):
             most, names = size, [t[0] for t in alive]
     return most, names
 
-# %% wrong: a name twice
+# %% wrong: a duplicate name
 def peak(tensors):
     most, names = 0, []
     for now in range(max(last for _, _, last, _ in tensors) + 1):
@@ -141,7 +141,7 @@ def peak(tensors):
             most, names = size, [t[0] for t in alive]
     return most, [*names, names[0]]
 
-# %% wrong: in the order of the list
+# %% wrong: assumes the list is in order
 def peak(tensors):
     most, names, alive = 0, [], []
     for now, tensor in enumerate(tensors):

@@ -1,11 +1,11 @@
-"""The peak of live memory, from when each tensor is made and last used."""
+"""Peak live memory, from when each tensor is made and last used."""
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.arguments import shown
 from deepseek_learn.course.problem import Failed
 
-# which tensor is so large that the peak is where it lives: made at the first operator
-# and freed there, made at the last, alive all the time
+# case -> (made, last) of a tensor so large that it sets the peak: live at the first
+# operator only, at the last only, or throughout
 LARGE = {6: (0, 0), 7: (-1, -1), 8: (0, -1)}
 
 
@@ -20,7 +20,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, case: int) -> list[tuple]:
-    """(name, made by operator, last used by operator, bytes); some live long."""
+    """(name, operator that makes it, last reader, bytes); some tensors live long."""
     count = 1 if case == 9 else int(rng.integers(5, 12))
     tensors = []
     for made in range(count):
@@ -34,17 +34,17 @@ def draw(rng, case: int) -> list[tuple]:
 
 
 def fit(tensors, case: int) -> bool:
-    """The moment is one; at first each mistake has a number of its own, too."""
+    """The peak is unique; in the first cases each mistake also gives a distinct number."""
     levels = level(tensors)
-    most, end = max(levels), len(levels) - 1
-    found = [{most}, *guesses(tensors).values()]
-    inside = levels.index(most) not in (0, end)
-    clear = inside and len(set.union(*found)) == sum(map(len, found))
-    return levels.count(most) == 1 and (clear or case > 5)
+    highest, end = max(levels), len(levels) - 1
+    numbers = [{highest}, *guesses(tensors).values()]
+    inside = levels.index(highest) not in (0, end)
+    clear = inside and len(set.union(*numbers)) == sum(map(len, numbers))
+    return levels.count(highest) == 1 and (clear or case > 5)
 
 
 def level(tensors) -> list[int]:
-    """Bytes alive while each operator runs: what it reads and what it makes."""
+    """Live bytes while each operator runs, its inputs and its output included."""
     end = max(last for _, _, last, _ in tensors)
     return [
         sum(size for _, made, last, size in tensors if made <= now <= last)
@@ -53,32 +53,32 @@ def level(tensors) -> list[int]:
 
 
 def guesses(tensors) -> dict[str, set[int]]:
-    """What mistakes give."""
+    """The bytes that known mistakes give."""
     sizes = [size for *_, size in tensors]
     steps = [(made, last, size) for _, made, last, size in tensors]
-    freed = [
+    without_last_reads = [
         sum(size for made, last, size in steps if made == now or made <= now < last)
         for now in range(len(tensors))
     ]
-    read = [
+    without_outputs = [
         sum(size for made, last, size in steps if made < now <= last)
         for now in range(len(tensors))
     ]
-    half = {max(freed), max(read)}
+    half = {max(without_last_reads), max(without_outputs)}
     return {"sum": {sum(sizes)}, "half": half, "largest": {max(sizes)}}
 
 
 def compare(got, tensors: list[tuple]) -> None:
     levels = level(tensors)
-    most = max(levels)
-    now = levels.index(most)
+    highest = max(levels)
+    now = levels.index(highest)
     want = sorted(name for name, made, last, _ in tensors if made <= now <= last)
     value = float(expect.shape(got[0], (), "peak(tensors)[0]"))
-    if value != most:
-        near = [name for name, guess in guesses(tensors).items() if value in guess]
-        if len(near) == 1:  # else it may be either
-            raise Failed(near[0], got=value, want=most)
-        raise Failed("expect.value", what="peak(tensors)[0]", got=value, want=most)
+    if value != highest:
+        matches = [name for name, guess in guesses(tensors).items() if value in guess]
+        if len(matches) == 1:  # otherwise it is ambiguous
+            raise Failed(matches[0], got=value, want=highest)
+        raise Failed("expect.value", what="peak(tensors)[0]", got=value, want=highest)
     alive = names(got[1])
     if alive != want:
         raise Failed("alive", got=alive, want=want, now=now)

@@ -24,7 +24,7 @@ def where_to_begin(layers):
     name = np.array(list(layers))[best] if times[best] > floors[best] else None
     return [name, times.sum() / after[best]]
 
-# %% right: by trying each
+# %% right: by trying each layer
 def where_to_begin(layers):
     def whole(improved=None):
         return sum(min(t, f) if n == improved else t for n, (t, f) in layers.items())
@@ -69,14 +69,14 @@ def where_to_begin(layers):
         return None, 1.0
     return best, whole / (whole - sum(saved.values()))
 
-# %% wrong: a layer where nothing is to be had
+# %% wrong: a layer where nothing can be gained
 def where_to_begin(layers):
     whole = sum(time for time, _ in layers.values())
     saved = {name: max(time - floor, 0) for name, (time, floor) in layers.items()}
     best = max(saved, key=saved.get)
     return best, whole / (whole - saved[best])
 
-# %% wrong: a suspect reading taken for a gain
+# %% wrong: a suspect reading counted as a gain
 def where_to_begin(layers):
     whole = sum(time for time, _ in layers.values())
     saved = {name: abs(time - floor) for name, (time, floor) in layers.items()}
@@ -112,7 +112,7 @@ def where_to_begin(layers):
         return None, 1.0
     return best, whole / (whole - saved[best])
 
-# %% wrong: suspect layers are not part of the whole
+# %% wrong: suspect layers left out of the total
 def where_to_begin(layers):
     whole = sum(time for time, _ in layers.values() if time >= _)
     saved = {name: max(time - floor, 0) for name, (time, floor) in layers.items()}
@@ -141,7 +141,7 @@ def where_to_begin(layers):
         return None, 1.0
     return best, whole / (whole - saved[best])
 
-# %% wrong: upside down
+# %% wrong: inverse speed-up
 def where_to_begin(layers):
     whole = sum(time for time, _ in layers.values())
     saved = {name: max(time - floor, 0) for name, (time, floor) in layers.items()}

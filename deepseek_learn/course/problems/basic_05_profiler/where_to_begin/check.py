@@ -1,10 +1,10 @@
-"""Amdahl's law: the layer whose way to its roof gives the whole model the most."""
+"""Amdahl's law: which layer, brought to its roof, speeds up the whole model most."""
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.arguments import shown
 from deepseek_learn.course.problem import Failed
 
-CLOSE = 1e-5  # float32 is near enough
+CLOSE = 1e-5  # float32 is accurate enough
 
 
 def check(answer, rng) -> None:
@@ -25,7 +25,7 @@ def check(answer, rng) -> None:
     compare(answer, {"alone": (time, time / 2)})
     compare(answer, {"done": (time, time), "open": (time, time / 4)})
     times = [time for time, _ in layers.values()]
-    for over in (1.1, 1.0):  # above the time everywhere; just reached everywhere
+    for over in (1.1, 1.0):  # floors above every time; floors reached exactly
         compare(answer, {f"layer{i}": (t, t * over) for i, t in enumerate(times)})
     compare(answer, {"suspect": (time, 2 * time), "done": (time, time)})
 
@@ -34,17 +34,17 @@ def draw(rng) -> dict[str, tuple[float, float]]:
     """Layer → (milliseconds, floor in milliseconds); one of them far over its roof."""
     count = int(rng.integers(4, 9))
     times = rng.uniform(0.2, 6, size=count).round(3)
-    reached = rng.uniform(0.1, 1.0, size=count)
-    reached[times.argmax()] = rng.uniform(0.75, 1.0)  # the slowest is well made
-    reached[times.argmin()] = rng.uniform(0.01, 0.1)  # the quickest is not
-    floors, middle = times * reached, times.argsort()[count // 2]
+    efficiency = rng.uniform(0.1, 1.0, size=count)
+    efficiency[times.argmax()] = rng.uniform(0.75, 1.0)  # the slowest is efficient
+    efficiency[times.argmin()] = rng.uniform(0.01, 0.1)  # the fastest is not
+    floors, middle = times * efficiency, times.argsort()[count // 2]
     floors[middle] = times[middle] + rng.uniform(1.1, 2) * (times - floors).max()
     pairs = zip(times.tolist(), floors.round(3).tolist(), strict=True)
     return {f"layer{i}": pair for i, pair in enumerate(pairs)}
 
 
 def gain(layers: dict) -> dict[str, float]:
-    """Milliseconds that each layer can give back."""
+    """Milliseconds that each layer can save."""
     return {name: max(time - floor, 0.0) for name, (time, floor) in layers.items()}
 
 
@@ -53,7 +53,7 @@ def compare(answer, layers: dict) -> None:
     name, speed_up = expect.parts(expect.call(answer, layers), 2, call)
     gains = gain(layers)
     want = max(gains, key=gains.get)
-    whole, (time, floor) = sum(t for t, _ in layers.values()), layers[want]
+    total, (time, floor) = sum(t for t, _ in layers.values()), layers[want]
     if not gains[want]:
         if name is not None:
             raise Failed("none", got=shown(name))
@@ -63,11 +63,11 @@ def compare(answer, layers: dict) -> None:
         facts = {"got": name, "ms": gains[name], "want": want, "most": gains[want]}
         raise Failed("layer", **facts)
     value = float(expect.shape(speed_up, (), f"{call}[1]"))
-    right = whole / (whole - gains[want])
-    guesses = {"whole": time / floor, "all": whole / (whole - sum(gains.values()))}
-    if abs(value - right) <= CLOSE * right:
+    expected = total / (total - gains[want])
+    guesses = {"whole": time / floor, "all": total / (total - sum(gains.values()))}
+    if abs(value - expected) <= CLOSE * expected:
         return
-    near = [key for key, g in guesses.items() if abs(value - g) <= CLOSE * g]
-    if len(near) == 1 and gains[want]:  # else it may be either
-        raise Failed(near[0], layer=want, got=value)
-    raise Failed("expect.value", what=f"{call}[1]", got=value, want=right)
+    matches = [key for key, g in guesses.items() if abs(value - g) <= CLOSE * g]
+    if len(matches) == 1 and gains[want]:  # otherwise it is ambiguous
+        raise Failed(matches[0], layer=want, got=value)
+    raise Failed("expect.value", what=f"{call}[1]", got=value, want=expected)

@@ -51,7 +51,7 @@ def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     p = p * (1 - lr * decay) - lr * mean / (square.sqrt() + eps)
     return p, m, v
 
-# %% wrong: the decay within the gradient
+# %% wrong: decay added to the gradient
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     g = g + decay * p
     m = beta1 * m + (1 - beta1) * g
@@ -61,7 +61,7 @@ def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     p = p - lr * mean / (square.sqrt() + eps)
     return p, m, v
 
-# %% wrong: the decay without the learning rate
+# %% wrong: decay without the learning rate
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
@@ -79,7 +79,7 @@ def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     p = p - lr * mean / (square.sqrt() + eps)
     return p, m, v
 
-# %% wrong: eps within the root
+# %% wrong: eps inside the root
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2
@@ -88,14 +88,14 @@ def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     p = p * (1 - lr * decay) - lr * mean / (square + eps).sqrt()
     return p, m, v
 
-# %% wrong: the averages updated after their use
+# %% wrong: the averages updated after use
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     mean = m / (1 - beta1**t)
     square = v / (1 - beta2**t)
     p = p * (1 - lr * decay) - lr * mean / (square.sqrt() + eps)
     return p, beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
 
-# %% wrong: the betas the other way round
+# %% wrong: the betas swapped
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     m = beta1 * g + (1 - beta1) * m
     v = beta2 * v + (1 - beta2) * g**2
@@ -132,7 +132,7 @@ def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     p -= lr * mean / (square.sqrt() + eps)
     return p, m, v
 
-# %% wrong: no root
+# %% wrong: no square root
 def adamw_step(p, g, m, v, t, lr, beta1, beta2, eps, decay):
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g**2

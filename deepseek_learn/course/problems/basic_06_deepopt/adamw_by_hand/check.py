@@ -1,4 +1,4 @@
-"""One step of AdamW, element by element: what every rival is measured against."""
+"""One step of AdamW, element by element: the baseline for every rival."""
 
 import numpy as np
 import torch
@@ -13,17 +13,17 @@ def check(answer, rng) -> None:
     expect.function(answer, "adamw_step")
     for t in (*TIMES, *TIMES):
         arrays, options = draw(rng, t)
-        given = [torch.from_numpy(a) for a in arrays]
-        got = expect.call(answer, *given, t, *options)
+        tensors = [torch.from_numpy(a) for a in arrays]
+        got = expect.call(answer, *tensors, t, *options)
         call = f"adamw_step(..., t={t})"
-        found = expect.parts(got, 3, call)
-        compare(found, [a.astype(float) for a in arrays], t, options, call)
+        results = expect.parts(got, 3, call)
+        compare(results, [a.astype(float) for a in arrays], t, options, call)
 
 
 def draw(rng, t: int) -> tuple[list[np.ndarray], list[float]]:
     """p, g, m, v in float32, then lr, beta1, beta2, eps, decay."""
     n = int(rng.integers(3, 9))
-    size = 10 ** rng.uniform(-3, 1)  # of the gradient
+    size = 10 ** rng.uniform(-3, 1)  # magnitude of the gradient
     p, g, m = rng.normal(size=n), size * rng.normal(size=n), size * rng.normal(size=n)
     v = size**2 * rng.uniform(0.2, 2, n)
     if t == 1:
@@ -34,7 +34,7 @@ def draw(rng, t: int) -> tuple[list[np.ndarray], list[float]]:
     return [a.astype("float32") for a in (p, g, m, v)], [float(x) for x in options]
 
 
-def compare(found, arrays, t: int, options, call: str) -> None:
+def compare(results, arrays, t: int, options, call: str) -> None:
     p, g, m, v = arrays
     lr, beta1, beta2, eps, decay = options
     new_m = beta1 * m + (1 - beta1) * g
@@ -42,31 +42,31 @@ def compare(found, arrays, t: int, options, call: str) -> None:
     coupled = beta1 * m + (1 - beta1) * (g + decay * p)
     guesses = {"coupled": coupled, "betas": beta1 * g + (1 - beta1) * m}
     guesses["returned"] = new_m / (1 - beta1**t)
-    name(found[1], new_m, guesses)
-    expect.close(found[1], torch.tensor(new_m), f"{call}[1]")
-    name(found[2], new_v, {"betas": beta2 * g**2 + (1 - beta2) * v})
-    expect.close(found[2], torch.tensor(new_v), f"{call}[2]")
+    name_mistake(results[1], new_m, guesses)
+    expect.close(results[1], torch.tensor(new_m), f"{call}[1]")
+    name_mistake(results[2], new_v, {"betas": beta2 * g**2 + (1 - beta2) * v})
+    expect.close(results[2], torch.tensor(new_v), f"{call}[2]")
 
     first, second = 1 - beta1**t, 1 - beta2**t
-    root, kept = np.sqrt(new_v / second), p * (1 - lr * decay)
+    root, decayed = np.sqrt(new_v / second), p * (1 - lr * decay)
     step = lr * (new_m / first) / (root + eps)
-    old = lr * (m / first) / (np.sqrt(v / second) + eps)
+    stale_step = lr * (m / first) / (np.sqrt(v / second) + eps)
     guesses = {
-        "bias": kept - lr * new_m / (np.sqrt(new_v) + eps),
-        "half": kept - lr * (new_m / first) / (np.sqrt(new_v) + eps),
-        "inside": kept - lr * (new_m / first) / np.sqrt(new_v / second + eps),
-        "old": kept - old,
+        "bias": decayed - lr * new_m / (np.sqrt(new_v) + eps),
+        "half": decayed - lr * (new_m / first) / (np.sqrt(new_v) + eps),
+        "inside": decayed - lr * (new_m / first) / np.sqrt(new_v / second + eps),
+        "old": decayed - stale_step,
         "whole": p * (1 - decay) - step,
         "undecayed": p - step,
     }
-    name(found[0], kept - step, guesses)
-    expect.close(found[0], torch.tensor(kept - step), f"{call}[0]")
+    name_mistake(results[0], decayed - step, guesses)
+    expect.close(results[0], torch.tensor(decayed - step), f"{call}[0]")
 
 
-def name(got, want, guesses: dict) -> None:
-    """Say so where the answer is a known mistake."""
+def name_mistake(got, want, guesses: dict) -> None:
+    """Raise `Failed` where the answer is a known mistake."""
     if not isinstance(got, torch.Tensor) or got.shape != want.shape:
-        return  # `expect.close` says it
+        return  # `expect.close` reports it
     values = expect.numbers(got, "adamw_step(...)")
     close = {"rtol": 1e-5, "atol": 1e-5 * np.abs(want).max()}
     if np.allclose(values, want, **close):

@@ -32,7 +32,7 @@ def orthogonalize(x, coefficients):
         x = a * x + b * cube + c * cube @ (x.T @ x)
     return x
 
-# %% right: by singular values
+# %% right: from the singular values
 import torch
 
 
@@ -43,7 +43,7 @@ def orthogonalize(x, coefficients):
         s = a * s + b * s**3 + c * s**5
     return u * s @ v
 
-# %% wrong: of each element
+# %% wrong: the polynomial of each element
 import torch
 
 
@@ -78,7 +78,7 @@ def orthogonalize(x, coefficients):
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
 
-# %% wrong: a small number added to the norm
+# %% wrong: epsilon added to the norm
 import torch
 
 
@@ -104,7 +104,7 @@ def orthogonalize(x, coefficients):
         x = a * x + (c * gram + b * gram @ gram) @ x
     return x.T if tall else x
 
-# %% wrong: a matrix of zeros
+# %% wrong: NaN for a matrix of zeros
 import torch
 
 
@@ -180,7 +180,7 @@ def orthogonalize(x, coefficients):
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
 
-# %% wrong: all exactly one
+# %% wrong: all singular values exactly one
 import torch
 
 

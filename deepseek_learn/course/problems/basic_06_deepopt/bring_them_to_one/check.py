@@ -9,14 +9,14 @@ from deepseek_learn.optim.orthogonal import POLAR_EXPRESS
 
 FIVE = ((3.4445, -4.7750, 2.0315),) * 5  # Jordan et al. 2024
 CALL = "orthogonalize(x, coefficients)"
-TOLERANCE = 1e-3  # five polynomials multiply float32's rounding by up to 500
+TOLERANCE = 1e-3  # five polynomials amplify float32's rounding up to 500 times
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "orthogonalize")
     short, long = int(rng.integers(2, 7)), int(rng.integers(8, 20))
     sizes = (short, short), (short, long), (long, short), (1, long), (long, 1)
-    for size in sizes[:3]:  # so small that anything added to the norm shows
+    for size in sizes[:3]:  # so small that any epsilon added to the norm shows
         tiny = 1e-7 * rng.normal(size=size)
         compare(answer, tiny.astype("float32"), FIVE)
     for rounds in (1, 2, POLAR_EXPRESS, FIVE):
@@ -29,7 +29,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, rounds: int) -> tuple:
-    """Polynomials whose values stay small for values up to one."""
+    """Polynomials that stay small on [0, 1]."""
     ranges = (1, 2), (-1.5, -0.5), (0.1, 0.4)
     return tuple(tuple(float(rng.uniform(*r)) for r in ranges) for _ in range(rounds))
 
@@ -42,12 +42,12 @@ def compare(answer, x, coefficients) -> None:
         values = expect.numbers(got, CALL)
         if not x.any() and not np.isfinite(values).all():
             raise Failed("zeros")
-        name(values, want.numpy(), x, coefficients)
+        name_mistake(values, want.numpy(), x, coefficients)
     expect.close(got, want, CALL, TOLERANCE)
 
 
 def reference(x, coefficients, norm: float):
-    """By the singular values themselves."""
+    """Computed from the singular values themselves."""
     u, s, v = np.linalg.svd(x / (norm or 1.0), full_matrices=False)
     return u * chain(s, coefficients) @ v
 
@@ -59,14 +59,14 @@ def chain(s, coefficients):
     return s
 
 
-def name(values, want, x, coefficients) -> None:
-    """Say so where the answer is a known mistake."""
+def name_mistake(values, want, x, coefficients) -> None:
+    """Raise `Failed` where the answer is a known mistake."""
 
-    def alike(guess) -> bool:
-        near = TOLERANCE * max(1.0, np.abs(want).max())
-        return bool(np.isfinite(guess).all()) and np.allclose(values, guess, 0, near)
+    def matches(guess) -> bool:
+        atol = TOLERANCE * max(1.0, np.abs(want).max())
+        return bool(np.isfinite(guess).all()) and np.allclose(values, guess, 0, atol)
 
-    if alike(want):
+    if matches(want):
         return
     size, largest = np.linalg.norm(x), np.linalg.norm(x, 2)
     swapped = [(a, c, b) for a, b, c in coefficients]
@@ -79,5 +79,5 @@ def name(values, want, x, coefficients) -> None:
         "first": reference(x, coefficients[:1], size),
     }
     for key, guess in guesses.items():
-        if alike(guess):
+        if matches(guess):
             raise Failed(key)

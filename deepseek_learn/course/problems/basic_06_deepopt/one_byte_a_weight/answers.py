@@ -23,7 +23,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% right: a class that inherits, row by row
+# %% right: a subclass, row by row
 import torch
 
 
@@ -40,7 +40,7 @@ class Rows:
 class OneByte(Rows):
     pass
 
-# %% wrong: one scale for all
+# %% wrong: one scale for the whole matrix
 import torch
 
 
@@ -64,7 +64,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: a scale for each column
+# %% wrong: one scale per column
 import torch
 
 
@@ -76,7 +76,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: cut off, not rounded
+# %% wrong: truncated, not rounded
 import torch
 
 
@@ -112,7 +112,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale**2 / self.scale
 
-# %% wrong: the scale upside down
+# %% wrong: the scale inverted
 import torch
 
 
@@ -173,7 +173,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: not in one byte
+# %% wrong: codes not in one byte
 import torch
 
 
@@ -209,7 +209,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: the matrix itself beside codes of zeros
+# %% wrong: zero codes beside the original matrix
 import torch
 
 
@@ -222,7 +222,7 @@ class OneByte:
     def load(self):
         return self.m
 
-# %% wrong: spoiled by reading
+# %% wrong: loading changes the state
 import torch
 
 
@@ -236,7 +236,7 @@ class OneByte:
         self.scale.mul_(2)
         return m
 
-# %% wrong: kept by the class
+# %% wrong: state kept in the class
 import torch
 
 
@@ -248,7 +248,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: a copy beside it
+# %% wrong: an extra copy
 import torch
 
 
@@ -261,7 +261,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: a scale of eight bytes
+# %% wrong: a float64 scale
 import torch
 
 
@@ -273,7 +273,7 @@ class OneByte:
     def load(self):
         return self.codes * self.scale
 
-# %% wrong: stored once
+# %% wrong: stores only the first time
 import torch
 
 

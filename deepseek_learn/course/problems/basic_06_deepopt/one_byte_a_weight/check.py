@@ -1,4 +1,4 @@
-"""A momentum in one byte a weight: int8 codes, one scale a row."""
+"""Momentum in one byte per weight: int8 codes, one scale per row."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ def check(answer, rng) -> None:
         for m in (draw(rng, rows, columns, trial), draw(rng, rows, columns, 1)):
             store(kept, m)
             compare(kept, m.astype(float))
-            again(answer, kept, m)
+            check_state(answer, kept, m)
 
 
 def store(kept, m: np.ndarray) -> None:
@@ -26,8 +26,8 @@ def load(kept) -> np.ndarray:
     return expect.numbers(expect.call(lambda: kept.load()), "kept.load()")
 
 
-def again(answer, kept, m) -> None:
-    """Reading changes nothing, nor does another one that stores; nothing else is kept."""
+def check_state(answer, kept, m) -> None:
+    """Loading changes nothing, nor does storing in another instance; no extra state."""
     before = load(kept)
     if not np.array_equal(load(kept), before):
         raise Failed("again")
@@ -41,9 +41,9 @@ def again(answer, kept, m) -> None:
 
 
 def draw(rng, rows: int, columns: int, trial: int) -> np.ndarray:
-    """Rows of very different magnitude, one of zeros in every second trial."""
+    """Rows of very different magnitude, one of zeros in every other trial."""
     if trial == 0:
-        return np.zeros((rows, columns), "float32")  # as a momentum begins
+        return np.zeros((rows, columns), "float32")  # the initial momentum
     sizes = 10 ** rng.uniform(-8, 3, (rows, 1))
     sizes[rng.permutation(rows)[:2]] = [[1e-8], [1e3]]
     m = sizes * rng.normal(size=(rows, columns))
@@ -79,8 +79,8 @@ def compare(kept, m) -> None:
     step = np.abs(m).max(1, keepdims=True) / 127
     error, allowed = np.abs(got - m), step * 0.5001
     if (error <= allowed).all():
-        wrong = (np.abs(scale - step) > 1e-3 * step) & (step > 0)
-        for row in np.flatnonzero(wrong):
+        mismatch = (np.abs(scale - step) > 1e-3 * step) & (step > 0)
+        for row in np.flatnonzero(mismatch):
             facts = {"got": float(scale[row, 0]), "want": float(step[row, 0])}
             raise Failed(
                 "expect.element", what="kept.scale", where=[int(row), 0], **facts

@@ -21,7 +21,7 @@ def steps_to(target, losses):
             return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
     return None
 
-# %% wrong: a line over the steps
+# %% wrong: linear in the steps
 import math
 
 
@@ -50,7 +50,7 @@ def steps_to(target, losses):
             found = a * (b / a) ** share
     return found
 
-# %% wrong: not sorted
+# %% wrong: unsorted
 import math
 
 
@@ -132,7 +132,7 @@ def steps_to(target, losses):
             return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
     return None
 
-# %% wrong: a line through all
+# %% wrong: a line through the first and last run
 import math
 
 

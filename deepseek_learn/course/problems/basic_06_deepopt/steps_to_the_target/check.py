@@ -1,4 +1,4 @@
-"""How many steps a loss takes, from full runs of several lengths."""
+"""Steps to a target loss, interpolated from full runs of several lengths."""
 
 import math
 from itertools import pairwise
@@ -20,7 +20,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, kind: str) -> tuple[float, dict[int, float]]:
-    """A target and losses in any order of the budgets."""
+    """A target, and losses with the budgets in random order."""
     count = int(rng.integers(4, 7))
     budgets = rng.integers(20, 200) * 2 ** rng.permutation(8)[:count]
     ordered = sorted(int(b) for b in budgets)
@@ -35,11 +35,9 @@ def draw(rng, kind: str) -> tuple[float, dict[int, float]]:
         i += kind == "rising"
         high, low = values[ordered[i - 1]], values[ordered[i]]
         target = low if kind == "exact" else low + rng.uniform(0.2, 0.8) * (high - low)
-        if kind == "bumpy":  # a longer run misses it, the next one does not
+        if kind == "bumpy":  # the next run misses the target, the one after does not
             values[ordered[i + 1]] = round(target + 0.04, 3)
-        if (
-            kind == "rising"
-        ):  # the last run that misses it was worse than the one before
+        if kind == "rising":  # the last miss is worse than the run before it
             values[ordered[i - 1]] = round(values[ordered[i - 2]] + 0.04, 3)
     shuffled = {int(b): values[int(b)] for b in budgets}
     return round(float(target), 4), shuffled
@@ -56,15 +54,17 @@ def compare(got, target: float, losses: dict[int, float], call: str) -> None:
     value = float(expect.shape(got, (), call))
     if math.isclose(value, want, rel_tol=1e-6):
         return
-    found = guesses(target, losses)
-    made = {name for name, steps in found if math.isclose(value, steps, rel_tol=1e-6)}
-    if len(made) == 1 and "best" not in made:  # else it may be either
-        raise Failed(made.pop(), call=call, want=want)
+    mistakes = guesses(target, losses)
+    matches = {
+        name for name, steps in mistakes if math.isclose(value, steps, rel_tol=1e-6)
+    }
+    if len(matches) == 1 and "best" not in matches:  # otherwise it is ambiguous
+        raise Failed(matches.pop(), call=call, want=want)
     raise Failed("expect.value", what=call, got=value, want=want)
 
 
 def guesses(target: float, losses: dict[int, float]):
-    """Known mistakes: name, steps."""
+    """Known mistakes as (name, steps)."""
     budgets = sorted(losses)
     reached = [b for b in budgets if losses[b] <= target]
     if reached[0] == budgets[0]:
@@ -82,7 +82,7 @@ def guesses(target: float, losses: dict[int, float]):
     yield "best", line(target, losses, best, reached[0], log=True)
     yield "linear", line(target, losses, before, reached[0], log=False)
     for a, b in pairwise(budgets):
-        if losses[b] <= target < losses[a]:  # the last one that stays
+        if losses[b] <= target < losses[a]:  # the last crossing
             last = line(target, losses, a, b, log=True)
     yield "last", last
     for a, b in pairwise(losses):
@@ -95,5 +95,5 @@ def line(target: float, losses, a: int, b: int, log: bool) -> float:
     """Where the line through the runs a and b meets the target."""
     if losses[a] == losses[b]:
         return math.nan
-    along = (losses[a] - target) / (losses[a] - losses[b])
-    return a * (b / a) ** along if log else a + along * (b - a)
+    fraction = (losses[a] - target) / (losses[a] - losses[b])
+    return a * (b / a) ** fraction if log else a + fraction * (b - a)

@@ -53,7 +53,7 @@ def role(parameter, module, head):
         return "adamw"
     return "matrix"
 
-# %% wrong: bags of embeddings forgotten
+# %% wrong: EmbeddingBag forgotten
 from torch import nn
 
 
@@ -66,7 +66,7 @@ def role(parameter, module, head):
         return "adamw"
     return "matrix"
 
-# %% wrong: groups forgotten
+# %% wrong: grouped convolutions forgotten
 from torch import nn
 
 
@@ -105,7 +105,7 @@ def role(parameter, module, head):
         return "adamw"
     return "matrix"
 
-# %% wrong: a side of two
+# %% wrong: a side of two counted as a vector
 from torch import nn
 
 
@@ -144,7 +144,7 @@ def role(parameter, module, head):
         return "adamw"
     return "matrix"
 
-# %% wrong: the input's channels for a side
+# %% wrong: input channels as the matrix side
 from torch import nn
 
 
@@ -184,7 +184,7 @@ def role(parameter, module, head):
     kinds = nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d
     return "matrix" if isinstance(module, kinds) else "adamw"
 
-# %% wrong: the answer as True
+# %% wrong: returns True
 from torch import nn
 
 

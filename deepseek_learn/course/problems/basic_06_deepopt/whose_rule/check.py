@@ -1,4 +1,4 @@
-"""Which parameters are matrices: shape alone does not tell."""
+"""Which parameters count as matrices; shape alone does not decide."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from deepseek_learn.course.problem import Failed
 
 
 class Mixer(nn.Module):
-    """Bare parameters, as many models have them."""
+    """Bare parameters, as in many models."""
 
     def __init__(self, rows: int, columns: int):
         super().__init__()
@@ -18,32 +18,32 @@ class Mixer(nn.Module):
 
 def check(answer, rng) -> None:
     expect.function(answer, "role")
-    with torch.device("meta"):  # shapes are enough; the learner's seed stays as it is
+    with torch.device("meta"):  # shapes are enough; the learner's RNG is untouched
         cases = [case for _ in range(2) for case in table(*rng.integers(2, 9, 2))]
     for i in rng.permutation(len(cases)):
-        want, why, module, made, name, head = cases[i]
+        want, why, module, code, name, head = cases[i]
         parameter = getattr(module, name)
         got = expect.call(answer, parameter, module, head)
-        what = f"{made}.{name} {list(parameter.shape)}"
+        what = f"{code}.{name} {list(parameter.shape)}"
         what += ", head=True" if head else ""
         if not isinstance(got, str) or got not in ("matrix", "adamw"):
-            said = repr(got) if isinstance(got, str) else type(got).__name__
-            raise Failed("name", got=said, what=what)
+            value = repr(got) if isinstance(got, str) else type(got).__name__
+            raise Failed("name", got=value, what=what)
         if got != want:
             raise Failed(why, what=what)
 
 
 def table(m: int, n: int) -> list[tuple]:
-    """Role, reason, module, its code, the parameter's name, is it the head."""
+    """(role, reason, module, its code, parameter's name, whether it is the head)."""
     m, n = int(m), int(n)
     cases = []
 
     def add(role, why, kind, *args, name="weight", head=False, **options) -> None:
-        said = ", ".join(map(str, args)) + "".join(
+        arguments = ", ".join(map(str, args)) + "".join(
             f", {k}={v}" for k, v in options.items()
         )
-        made = f"{'' if kind is Mixer else 'nn.'}{kind.__name__}({said})"
-        cases.append((role, why, kind(*args, **options), made, name, head))
+        code = f"{'' if kind is Mixer else 'nn.'}{kind.__name__}({arguments})"
+        cases.append((role, why, kind(*args, **options), code, name, head))
 
     add("matrix", "matrix", nn.Linear, m, n)
     add("adamw", "vector", nn.Linear, m, n, name="bias")

@@ -31,7 +31,7 @@ def attend(q, r, latents, shared, key_up, value_up):
         rows.append(value_up[h].double() @ (shares @ latents))
     return torch.stack(rows)
 
-# %% wrong: keys and values made, head by head
+# %% wrong: keys and values formed, head by head
 import torch
 
 
@@ -44,7 +44,7 @@ def attend(q, r, latents, shared, key_up, value_up):
         rows.append(shares @ values)
     return torch.stack(rows)
 
-# %% wrong: keys and values made
+# %% wrong: keys and values formed
 import torch
 
 
@@ -55,7 +55,7 @@ def attend(q, r, latents, shared, key_up, value_up):
     shares = (scores / (q.shape[1] + r.shape[1]) ** 0.5).softmax(1)
     return torch.einsum("hs,hsv->hv", shares, values)
 
-# %% wrong: keys and values made in NumPy
+# %% wrong: keys and values formed in NumPy
 import torch
 
 
@@ -69,7 +69,7 @@ def attend(q, r, latents, shared, key_up, value_up):
     shares = (scores / (q.shape[1] + r.shape[1]) ** 0.5).softmax(1)
     return torch.einsum("hs,hsv->hv", shares, values)
 
-# %% wrong: values made
+# %% wrong: values formed
 import torch
 
 

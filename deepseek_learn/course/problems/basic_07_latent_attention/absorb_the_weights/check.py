@@ -1,4 +1,4 @@
-"""Attention of one new token to kept latents, without ever making keys or values."""
+"""Attention of one new token to cached latents, without ever forming keys or values."""
 
 import functools
 from collections.abc import Callable
@@ -18,26 +18,26 @@ CALL = "attend(q, r, latents, shared, key_up, value_up)"
 def check(answer, rng) -> None:
     expect.function(answer, "attend")
     for trial in range(4):
-        heads, seen = int(rng.integers(4, 8)), int(rng.integers(80, 120))
+        heads, tokens = int(rng.integers(4, 8)), int(rng.integers(80, 120))
         nope, rope, value = (int(n) for n in rng.integers(24, 33, size=3))
         rank = int(rng.integers(3, 5))
         sizes = {
             "q": (heads, nope),
             "r": (heads, rope),
-            "latents": (seen, rank),
-            "shared": (seen, rope),
+            "latents": (tokens, rank),
+            "shared": (tokens, rope),
             "key_up": (heads, nope, rank),
             "value_up": (heads, value, rank),
         }
         if trial == 1:
             sizes["q"], sizes["key_up"] = (heads, 2 * nope), (heads, 2 * nope, rank)
-        given = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes.values()]
-        made = Made()
-        got = expect.call(made.counting(answer), *given)
-        compare(got, [x.double().numpy() for x in given])
-        # keys, or values, of all heads and tokens are more than all that is needed
-        if made.numbers >= heads * seen * min(nope, value):
-            facts = {"got": made.numbers, "scores": heads * seen}
+        inputs = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes.values()]
+        counter = ElementCount()
+        got = expect.call(counter.counting(answer), *inputs)
+        compare(got, [x.double().numpy() for x in inputs])
+        # the keys, or the values, of all heads and tokens exceed all that is needed
+        if counter.elements >= heads * tokens * min(nope, value):
+            facts = {"got": counter.elements, "scores": heads * tokens}
             raise Failed("expanded", **facts)
 
 
@@ -45,10 +45,10 @@ def tensors(tree) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-class Made(TorchDispatchMode):
-    """How many numbers all results of the answer's operations had together."""
+class ElementCount(TorchDispatchMode):
+    """Total number of elements in the results of the answer's operations."""
 
-    numbers = 0
+    elements = 0
 
     def counting(self, answer: Callable) -> Callable:
         @functools.wraps(answer)
@@ -59,41 +59,41 @@ class Made(TorchDispatchMode):
         return counted
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **kwargs or {})
-        given = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
-        for each in tensors(made):
-            if each.untyped_storage().data_ptr() not in given:  # else it is a view
-                self.numbers += each.numel()
-        return made
+        results = function(*args, **kwargs or {})
+        storages = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
+        for each in tensors(results):
+            if each.untyped_storage().data_ptr() not in storages:  # else it is a view
+                self.elements += each.numel()
+        return results
 
 
 class OnlyTorch(TorchFunctionMode):
-    """Refuses the ways out of PyTorch, on which nothing can be counted."""
+    """Refuses conversions out of PyTorch, where nothing can be counted."""
 
-    WAYS = (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__)
+    CONVERSIONS = (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in self.WAYS:
+        if function in self.CONVERSIONS:
             raise Failed("left", name=function.__name__)
         return function(*args, **kwargs or {})
 
 
-def reference(q, r, latents, shared, key_up, value_up, *, scale=True, turned=True):
-    """With keys and values of each head."""
+def reference(q, r, latents, shared, key_up, value_up, *, scale=True, rotary=True):
+    """With explicit keys and values for each head."""
     keys = np.einsum("sc,hnc->hsn", latents, key_up)
     values = np.einsum("sc,hvc->hsv", latents, value_up)
     scores = np.einsum("hn,hsn->hs", q, keys)
-    scores = scores + np.einsum("he,se->hs", r, shared) * turned
+    scores = scores + np.einsum("he,se->hs", r, shared) * rotary
     scores = scores / np.sqrt(q.shape[1] + r.shape[1] if scale else 1)
-    shares = np.exp(scores - scores.max(1, keepdims=True))
-    return np.einsum("hs,hsv->hv", shares / shares.sum(1, keepdims=True), values)
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    return np.einsum("hs,hsv->hv", weights / weights.sum(1, keepdims=True), values)
 
 
-def compare(got, given) -> None:
-    want = reference(*given)
+def compare(got, inputs) -> None:
+    want = reference(*inputs)
     expect.tensor(got, CALL)
     values = expect.shape(got, want.shape, CALL)
-    for key, changes in (("scale", {"scale": False}), ("turned", {"turned": False})):
-        if np.allclose(values, reference(*given, **changes), atol=1e-4):
+    for key, changes in (("scale", {"scale": False}), ("turned", {"rotary": False})):
+        if np.allclose(values, reference(*inputs, **changes), atol=1e-4):
             raise Failed(key)
     expect.close(got, torch.from_numpy(want), CALL, 1e-4)

@@ -37,7 +37,7 @@ def longest_context(free, layers, sizes, number_bytes):
         numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
     return -(-free // (layers * numbers * number_bytes))
 
-# %% wrong: a byte a number
+# %% wrong: one byte per number
 def longest_context(free, layers, sizes, number_bytes):
     if "rank" in sizes:
         numbers = sizes["rank"] + sizes["rope"]
@@ -45,7 +45,7 @@ def longest_context(free, layers, sizes, number_bytes):
         numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
     return free // (layers * numbers)
 
-# %% wrong: key and value of a latent
+# %% wrong: key and value counted for a latent
 def longest_context(free, layers, sizes, number_bytes):
     if "rank" in sizes:
         numbers = 2 * (sizes["rank"] + sizes["rope"])
@@ -61,7 +61,7 @@ def longest_context(free, layers, sizes, number_bytes):
         numbers = sizes["heads"] * 2 * sizes["key"]
     return free // (layers * numbers * number_bytes)
 
-# %% wrong: a float
+# %% wrong: returns a float
 def longest_context(free, layers, sizes, number_bytes):
     if "rank" in sizes:
         numbers = sizes["rank"] + sizes["rope"]
@@ -77,7 +77,7 @@ def longest_context(free, layers, sizes, number_bytes):
         numbers = sizes["heads"] * (sizes["key"] + sizes["value"])
     return max(1, free // (layers * numbers * number_bytes))
 
-# %% wrong: less than all of it
+# %% wrong: strictly below the free memory
 def longest_context(free, layers, sizes, number_bytes):
     if "rank" in sizes:
         numbers = sizes["rank"] + sizes["rope"]

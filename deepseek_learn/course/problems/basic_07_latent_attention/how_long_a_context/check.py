@@ -1,4 +1,4 @@
-"""How many tokens fit beside the weights, for three ways of keeping them."""
+"""How many tokens fit beside the weights, for three cache layouts."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ def check(answer, rng) -> None:
         want = int(rng.integers(10, 5000))
         token = layers * numbers(sizes) * number_bytes
         if i == 3:
-            want = 0  # not even one
-        rest = int(rng.integers(0, token))  # the last does not fit whole
-        free = token * want + (0, token - 1, rest)[i // 3]
+            want = 0  # not even one fits
+        remainder = int(rng.integers(0, token))  # the last token does not fit
+        free = token * want + (0, token - 1, remainder)[i // 3]
         got = expect.call(answer, free, layers, sizes, number_bytes)
         compare(got, want, free, layers, sizes, number_bytes)
 
@@ -36,7 +36,7 @@ def draw(rng, kind: str) -> dict:
 
 
 def numbers(sizes: dict) -> int:
-    """What one layer keeps of one token."""
+    """Numbers that one layer caches per token."""
     if "rank" in sizes:
         return sizes["rank"] + sizes["rope"]
     return sizes["heads"] * (sizes["key"] + sizes["value"])

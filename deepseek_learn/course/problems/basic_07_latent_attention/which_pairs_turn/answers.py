@@ -43,7 +43,7 @@ def index_key(k, positions, rope):
     turned = torch.stack([a * cos - b * sin, b * cos + a * sin], 2).flatten(1)
     return torch.cat([turned, k[:, rope:]], 1)
 
-# %% wrong: neighbors, put together as halves
+# %% wrong: neighbors, concatenated as halves
 import torch
 
 
@@ -66,7 +66,7 @@ def index_key(k, positions, rope):
     a, b = k[:, : rope // 2], k[:, rope // 2 : rope]
     return torch.cat([plain, a * cos - b * sin, b * cos + a * sin], 1)
 
-# %% wrong: turned back
+# %% wrong: rotated backward
 import torch
 
 
@@ -89,7 +89,7 @@ def index_key(k, positions, rope):
     a, b = k[:, : rope // 2], k[:, rope // 2 : rope]
     return torch.cat([a * cos - b * sin, b * cos + a * sin, k[:, rope:]], 1)
 
-# %% wrong: a frequency too many
+# %% wrong: one frequency too many
 import torch
 
 
@@ -100,7 +100,7 @@ def index_key(k, positions, rope):
     a, b = k[:, : rope // 2], k[:, rope // 2 : rope]
     return torch.cat([a * cos - b * sin, b * cos + a * sin, k[:, rope:]], 1)
 
-# %% wrong: the tokens' order for their positions
+# %% wrong: token order instead of positions
 import torch
 
 
@@ -122,7 +122,7 @@ def index_key(k, positions, rope):
     a, b = k[:, : rope // 2], k[:, rope // 2 : rope]
     return torch.cat([a * cos - b * sin, b * cos + a * sin, k[:, rope:]], 1).double()
 
-# %% wrong: not turned
+# %% wrong: not rotated
 import torch
 
 

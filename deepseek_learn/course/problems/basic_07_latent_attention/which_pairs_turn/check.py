@@ -1,4 +1,4 @@
-"""The layout of rotary pairs: a mistake that no shape tells and that was really shipped."""
+"""The layout of rotary pairs: a mistake that no shape reveals and that really shipped."""
 
 import numpy as np
 import torch
@@ -13,38 +13,38 @@ def check(answer, rng) -> None:
     expect.function(answer, "index_key")
     for trial in range(6):
         tokens, rope = int(rng.integers(2, 7)), 2 * int(rng.integers(2, 6))
-        dim = rope + int(rng.integers(3, 9)) * (trial != 4)  # once all channels turn
+        dim = rope + int(rng.integers(3, 9)) * (trial != 4)  # once: all rotate
         if trial == 5:
             tokens, rope = 1, 2
         k = rng.normal(size=(tokens, dim))
         positions = np.sort(rng.choice(500, size=tokens, replace=False)) + 1
-        if trial == 3:  # as in a batch that is put together: in any order, from 0 on
+        if trial == 3:  # as in a packed batch: in any order, from 0 on
             positions = rng.permutation(tokens)
-        given = torch.from_numpy(k).float(), torch.from_numpy(positions)
-        got = expect.call(answer, *given, rope)
-        compare(got, given[0].double().numpy(), positions, rope)
+        inputs = torch.from_numpy(k).float(), torch.from_numpy(positions)
+        got = expect.call(answer, *inputs, rope)
+        compare(got, inputs[0].double().numpy(), positions, rope)
 
 
 def reference(
     k, positions, rope, pairs="halves", first=True, back=False, all_of=False, cat=False
 ):
-    """The same with a choice of mistakes."""
+    """The correct key, or the key with the selected mistakes."""
     size = k.shape[1] - k.shape[1] % 2 if all_of else rope
     start = 0 if first or all_of else k.shape[1] - rope
     part = k[:, start : start + size]
     theta = 10_000.0 ** -(np.arange(0, size, 2) / size)
-    turn = positions[:, None] * theta * (-1 if back else 1)
+    angle = positions[:, None] * theta * (-1 if back else 1)
     places = np.arange(size).reshape(2, -1)
     if pairs == "neighbors":
         places = places.T.reshape(-1).argsort().reshape(2, -1)
         places = np.stack([np.arange(0, size, 2), np.arange(1, size, 2)])
     a, b = part[:, places[0]], part[:, places[1]]
-    done = k.copy()
-    done[:, start + places[0]] = a * np.cos(turn) - b * np.sin(turn)
-    done[:, start + places[1]] = b * np.cos(turn) + a * np.sin(turn)
-    if cat:  # the turned pairs are not put back where they were
-        done[:, start : start + size] = done[:, start + places.ravel()]
-    return done
+    result = k.copy()
+    result[:, start + places[0]] = a * np.cos(angle) - b * np.sin(angle)
+    result[:, start + places[1]] = b * np.cos(angle) + a * np.sin(angle)
+    if cat:  # the rotated pairs are concatenated instead of put back
+        result[:, start : start + size] = result[:, start + places.ravel()]
+    return result
 
 
 GUESSES = {

@@ -19,7 +19,7 @@ def dispatch(x, chosen, weights, experts):
         result.index_add_(0, token, done)
     return result
 
-# %% right: sorted by expert, a share for each
+# %% right: sorted by expert, one slice per expert
 import torch
 
 
@@ -46,7 +46,7 @@ def dispatch(x, chosen, weights, experts):
         rows.append(sum(w * experts[e](token[None])[0] for e, w in zip(some, shares)))
     return torch.stack(rows)
 
-# %% wrong: once for each place
+# %% wrong: once per slot
 import torch
 
 
@@ -70,7 +70,7 @@ def dispatch(x, chosen, weights, experts):
         result.index_add_(0, token, done)
     return result
 
-# %% wrong: all tokens to each
+# %% wrong: all tokens to every expert
 import torch
 
 
@@ -80,7 +80,7 @@ def dispatch(x, chosen, weights, experts):
         result += experts[e](x) * (weights * (chosen == e)).sum(1, keepdim=True)
     return result
 
-# %% wrong: not weighted
+# %% wrong: unweighted
 import torch
 
 
@@ -104,7 +104,7 @@ def dispatch(x, chosen, weights, experts):
         result.index_add_(0, token, done.double())
     return result
 
-# %% wrong: the first weight for all
+# %% wrong: the first weight for every slot
 import torch
 
 
@@ -116,7 +116,7 @@ def dispatch(x, chosen, weights, experts):
         result.index_add_(0, token, done)
     return result
 
-# %% wrong: what counts little left out
+# %% wrong: small weights dropped
 import torch
 
 
@@ -128,7 +128,7 @@ def dispatch(x, chosen, weights, experts):
         result.index_add_(0, token, done)
     return result
 
-# %% wrong: the last expert wins
+# %% wrong: the last expert overwrites the others
 import torch
 
 

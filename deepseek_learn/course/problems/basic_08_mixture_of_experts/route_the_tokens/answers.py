@@ -39,7 +39,7 @@ def route(scores, bias, groups, top_groups, top_k):
         weights.append(row[chosen[-1]] / row[chosen[-1]].sum())
     return [torch.tensor(chosen), torch.stack(weights)]
 
-# %% wrong: the bias in the weights
+# %% wrong: the bias included in the weights
 import torch
 
 
@@ -53,7 +53,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = (scores + bias).gather(1, chosen)
     return chosen, weights / weights.sum(1, keepdim=True)
 
-# %% wrong: a group's three best
+# %% wrong: the three best of a group
 import torch
 
 
@@ -67,7 +67,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen, weights / weights.sum(1, keepdim=True)
 
-# %% wrong: the groups of the whole batch
+# %% wrong: one choice of groups for the whole batch
 import torch
 
 
@@ -95,7 +95,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen, weights / weights.sum(1, keepdim=True)
 
-# %% wrong: a group's best one
+# %% wrong: the best one of a group
 import torch
 
 
@@ -109,7 +109,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen, weights / weights.sum(1, keepdim=True)
 
-# %% wrong: all of a group
+# %% wrong: the sum over a whole group
 import torch
 
 
@@ -137,7 +137,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen.int(), weights / weights.sum(1, keepdim=True)
 
-# %% wrong: all groups
+# %% wrong: no group limit
 import torch
 
 
@@ -151,7 +151,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen, weights / weights.sum(1, keepdim=True)
 
-# %% wrong: weights that do not add up
+# %% wrong: unnormalized weights
 import torch
 
 
@@ -165,7 +165,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen, weights
 
-# %% wrong: left-out groups at zero
+# %% wrong: excluded groups masked with zero
 import torch
 
 
@@ -179,7 +179,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen, weights / weights.sum(1, keepdim=True)
 
-# %% wrong: experts counted in their group
+# %% wrong: expert indices within the group
 import torch
 
 
@@ -193,7 +193,7 @@ def route(scores, bias, groups, top_groups, top_k):
     weights = scores.gather(1, chosen)
     return chosen % (scores.shape[1] // groups), weights / weights.sum(1, keepdim=True)
 
-# %% wrong: softmax of the weights
+# %% wrong: weights by softmax
 import torch
 
 

@@ -26,7 +26,7 @@ def steer(bias, chosen, rate):
     steps = [rate if n < mean else -rate if n > mean else 0.0 for n in load]
     return bias + torch.tensor(steps), torch.tensor(max(load) / mean - 1)
 
-# %% wrong: the wrong way
+# %% wrong: the wrong sign
 import torch
 
 
@@ -35,7 +35,7 @@ def steer(bias, chosen, rate):
     violation = load.max() / load.mean() - 1
     return bias - rate * torch.sign(load.mean() - load), float(violation)
 
-# %% wrong: in proportion to the gap
+# %% wrong: step proportional to the gap
 import torch
 
 
@@ -44,7 +44,7 @@ def steer(bias, chosen, rate):
     violation = load.max() / load.mean() - 1
     return bias + rate * (load.mean() - load), float(violation)
 
-# %% wrong: in proportion to the share
+# %% wrong: step proportional to the load share
 import torch
 
 
@@ -53,7 +53,7 @@ def steer(bias, chosen, rate):
     violation = load.max() / load.mean() - 1
     return bias + rate * (load.mean() - load) / load.sum(), float(violation)
 
-# %% wrong: the ratio
+# %% wrong: the ratio without subtracting 1
 import torch
 
 
@@ -71,7 +71,7 @@ def steer(bias, chosen, rate):
     violation = (load - load.mean()).abs().max() / load.mean()
     return bias + rate * torch.sign(load.mean() - load), float(violation)
 
-# %% wrong: largest less least
+# %% wrong: largest minus smallest load
 import torch
 
 
@@ -80,7 +80,7 @@ def steer(bias, chosen, rate):
     violation = (load.max() - load.min()) / load.mean()
     return bias + rate * torch.sign(load.mean() - load), float(violation)
 
-# %% wrong: those that nobody chose left out
+# %% wrong: unused experts left out
 import torch
 
 
@@ -90,7 +90,7 @@ def steer(bias, chosen, rate):
     violation = load.max() / load.mean() - 1
     return bias + rate * torch.sign(load.mean() - load), float(violation)
 
-# %% wrong: one at the mean goes down
+# %% wrong: an expert at the mean goes down
 import torch
 
 

@@ -1,4 +1,4 @@
-"""One step of balancing without a loss, and how far a load is from even."""
+"""One step of balancing without an auxiliary loss, and the violation of the load."""
 
 import numpy as np
 import torch
@@ -23,18 +23,18 @@ def check(answer, rng) -> None:
         )
         if i == 0:  # an even load, and an expert that nobody chose
             chosen = np.arange(tokens)[:, None] % experts
-        if i == 1:  # the one that nobody chose lies farthest from the mean
+        if i == 1:  # the expert that nobody chose is farthest from the mean
             chosen = np.arange(tokens)[:, None] % (experts - 1)
-        if i == 2:  # one below the mean, one above, the others exactly at it
+        if i == 2:  # one expert below the mean, one above, the others exactly at it
             chosen = np.arange(tokens)[:, None] % experts
             chosen[0] = 1
-        if i == 3:  # a mean that is not whole, just above most loads
+        if i == 3:  # a fractional mean, just above most loads
             chosen = np.arange(experts + 1)[:, None] % experts
         bias, rate = rng.normal(size=experts), float(rng.uniform(0.001, 0.1))
-        given = torch.from_numpy(bias).float(), torch.from_numpy(chosen)
-        got = expect.call(answer, *given, rate)
+        inputs = torch.from_numpy(bias).float(), torch.from_numpy(chosen)
+        got = expect.call(answer, *inputs, rate)
         new, violation = expect.parts(got, 2, CALL)
-        compare(new, violation, given[0].double().numpy(), chosen, rate)
+        compare(new, violation, inputs[0].double().numpy(), chosen, rate)
 
 
 def compare(new, violation, bias, chosen, rate) -> None:

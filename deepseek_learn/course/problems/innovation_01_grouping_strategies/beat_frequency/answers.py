@@ -16,7 +16,7 @@ import torch
 def criterion(layer):
     return layer.statistics.frequency
 
-# %% wrong: the least active first
+# %% wrong: least active first
 import torch
 
 
@@ -56,7 +56,7 @@ import torch
 def criterion(layer):
     return layer.errors
 
-# %% wrong: the importance of the rarely read
+# %% wrong: the error divided by the gradient
 import torch
 
 
@@ -64,7 +64,7 @@ import torch
 def criterion(layer):
     return layer.errors / (layer.statistics.gradient + 1e-9)
 
-# %% wrong: a list
+# %% wrong: returns a list
 import torch
 
 
@@ -72,7 +72,7 @@ import torch
 def criterion(layer):
     return layer.statistics.frequency.tolist()
 
-# %% wrong: one number for the layer
+# %% wrong: one value for the whole layer
 import torch
 
 

@@ -1,4 +1,4 @@
-"""A criterion of one's own, measured on fresh networks against frequency."""
+"""The learner's own criterion against frequency, measured on fresh networks."""
 
 import copy
 import math
@@ -14,8 +14,8 @@ from deepseek_learn.course.problem import Failed
 from deepseek_learn.machine import one_thread
 from deepseek_learn.zoo.metrics import divergence
 
-NAME = "beat_frequency: the learner's"  # in the registry, while it is measured
-WANTED = 0.6  # of frequency's KL
+NAME = "beat_frequency: the learner's"  # in the registry during the measurement
+TARGET = 0.6  # as a fraction of frequency's KL
 BITS = 3.0
 NETWORKS = 4
 WIDTH, INPUTS, CLASSES = 96, 32, 10
@@ -26,12 +26,12 @@ def check(answer, rng) -> None:
     with one_thread():
         pairs = [measure(answer, rng) for _ in range(NETWORKS)]
     # the geometric mean: no single network decides
-    mine, frequency = (
+    learner_kl, frequency = (
         math.exp(sum(map(math.log, kls)) / NETWORKS) for kls in zip(*pairs, strict=True)
     )
-    if not mine <= WANTED * frequency:
-        share = {"share": mine / frequency, "wanted": WANTED}
-        raise Failed("not_better", got=mine, want=frequency, **share)
+    if not learner_kl <= TARGET * frequency:
+        share = {"share": learner_kl / frequency, "wanted": TARGET}
+        raise Failed("not_better", got=learner_kl, want=frequency, **share)
 
 
 def measure(answer, rng) -> tuple[float, float]:
@@ -40,21 +40,21 @@ def measure(answer, rng) -> tuple[float, float]:
     calibration = dpg.calibrate(network, calibration_inputs.split(64))
     with torch.inference_mode():
         reference = network(inputs)
-    found = []
+    kls = []
     for name in (NAME, "frequency"):
         with registered(answer):
-            # copies: whatever the answer does to its layer, the network stays
+            # copies, so that the answer cannot change the network
             allocation = dpg.allocate(
                 copy.deepcopy(network), copy.deepcopy(calibration), BITS, name
             )
         rounded = dpg.simulate(network, allocation, calibration)
         with torch.inference_mode():
-            found.append(divergence(rounded(inputs), reference).mean().item())
-    return found[0], found[1]
+            kls.append(divergence(rounded(inputs), reference).mean().item())
+    return kls[0], kls[1]
 
 
 def teacher(rng) -> tuple[nn.Module, Tensor, Tensor]:
-    """A random network whose neurons count unequally, and inputs for it."""
+    """A random network whose neurons matter unequally, and inputs for it."""
 
     def draw(*shape: int) -> Tensor:
         return torch.from_numpy(rng.normal(size=shape)).float()
@@ -82,17 +82,17 @@ def teacher(rng) -> tuple[nn.Module, Tensor, Tensor]:
 
 @contextmanager
 def registered(answer):
-    """The answer under NAME in `dpg.grouping`, its values checked."""
+    """Register the answer as NAME in `dpg.grouping`, with its values checked."""
 
-    def judged(layer: dpg.Layer) -> Tensor:
+    def criterion(layer: dpg.Layer) -> Tensor:
         before = copied(tensors(layer))
         got = expect.call(answer, layer)
         for name, value in tensors(layer).items():
             if not same(value, before[name]):
                 raise Failed("expect.in_place", argument=f"layer.{name}")
-        return checked(got, layer)
+        return check_values(got, layer)
 
-    dpg.grouping.register(NAME)(judged)
+    dpg.grouping.register(NAME)(criterion)
     try:
         yield
     finally:
@@ -100,14 +100,15 @@ def registered(answer):
 
 
 def tensors(layer: dpg.Layer) -> dict[str, Tensor]:
-    """What the answer may read and not change."""
-    seen = layer.statistics
-    statistics = {f"statistics.{name}": value for name, value in vars(seen).items()}
-    found = {"weight": layer.weight, "errors": layer.errors} | statistics
-    return {name: each for name, each in found.items() if isinstance(each, Tensor)}
+    """The tensors that the answer may read but not change."""
+    statistics = {
+        f"statistics.{name}": value for name, value in vars(layer.statistics).items()
+    }
+    values = {"weight": layer.weight, "errors": layer.errors} | statistics
+    return {name: each for name, each in values.items() if isinstance(each, Tensor)}
 
 
-def checked(got, layer: dpg.Layer) -> Tensor:
+def check_values(got, layer: dpg.Layer) -> Tensor:
     expect.tensor(got, "criterion(layer)")
     values = torch.from_numpy(expect.numbers(got, "criterion(layer)"))
     rows, levels = len(layer.weight), len(layer.levels)

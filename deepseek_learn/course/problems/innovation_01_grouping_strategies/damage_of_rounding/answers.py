@@ -27,7 +27,7 @@ def damage_of_rounding(weight, rounded, second_moment, gradient):
         damage.append(g * torch.einsum("k,kl,l->", change, second_moment.float(), change))
     return torch.stack(damage)
 
-# %% wrong: each weight's error counted alone
+# %% wrong: diagonal of the second moment only
 import torch
 
 
@@ -36,7 +36,7 @@ def damage_of_rounding(weight, rounded, second_moment, gradient):
     error = (change**2 * second_moment.diagonal()).sum(1)  # [N]
     return gradient * error
 
-# %% wrong: the gradient squared once more
+# %% wrong: the gradient squared again
 import torch
 
 
@@ -63,7 +63,7 @@ def damage_of_rounding(weight, rounded, second_moment, gradient):
     error = ((change @ second_moment) * change).sum(1)  # [N]
     return gradient * error
 
-# %% wrong: added up over the layer
+# %% wrong: summed over the layer
 import torch
 
 
@@ -72,7 +72,7 @@ def damage_of_rounding(weight, rounded, second_moment, gradient):
     error = ((change @ second_moment) * change).sum(1)  # [N]
     return gradient @ error
 
-# %% wrong: the error's root
+# %% wrong: the root of the error
 import torch
 
 

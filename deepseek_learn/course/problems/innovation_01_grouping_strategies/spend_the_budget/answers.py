@@ -39,7 +39,7 @@ def spend_the_budget(damage, levels, bits):
             at[b], left = i + 1, left - cost
     return torch.tensor([levels[i] for i in at])
 
-# %% wrong: damage a step, whatever it costs
+# %% wrong: damage per step, regardless of cost
 def spend_the_budget(damage, levels, bits):
     level = [0] * damage.shape[1]
     left = (bits - levels[0]) * len(level) + 1e-6
@@ -180,7 +180,7 @@ def spend_the_budget(damage, levels, bits):
         left -= levels[level[best] + 1] - levels[level[best]]
         level[best] += 1
 
-# %% wrong: the budget cut off
+# %% wrong: the budget truncated
 def spend_the_budget(damage, levels, bits):
     level = [0] * damage.shape[1]
     left = int(bits * len(level)) - levels[0] * len(level)
@@ -198,7 +198,7 @@ def spend_the_budget(damage, levels, bits):
         left -= levels[level[best] + 1] - levels[level[best]]
         level[best] += 1
 
-# %% wrong: nothing added for rounding
+# %% wrong: no tolerance for rounding
 def spend_the_budget(damage, levels, bits):
     level = [0] * damage.shape[1]
     left = (bits - levels[0]) * len(level)

@@ -1,4 +1,4 @@
-"""Greedy allocation: the next bits go where they remove most damage a bit."""
+"""Greedy allocation: the next bits go where they remove the most damage per bit."""
 
 import torch
 
@@ -8,15 +8,15 @@ from deepseek_learn.course.problem import Failed
 LEVELS = ((2, 3, 4, 5, 6, 8), (2, 4, 8), (2, 3, 4, 6, 8), (3, 4, 8))
 
 
-# Damage of each block at 2, 4 and 8 bits, and bits in all: where three habits go wrong.
+# Damage of each block at 2, 4 and 8 bits, and total bits: where three shortcuts fail.
 TRAPS = (
-    (((100, 60, 20), (30, 4, 1), (30, 4, 1)), 12),  # a step of 4 bits removes most
+    (((100, 60, 20), (30, 4, 1), (30, 4, 1)), 12),  # a step of 4 bits removes the most
     (((100, 95, 90), (50, 10, 5)), 6),  # the worst block has the least to gain
     (((900, 600, 20), (30, 4, 1)), 8),  # the best step does not fit, a smaller one does
 )
 
 
-# Of 11 blocks at 2 bits or more: total / 11 * 11 is a little less than the total.
+# Total bits of 11 blocks for which total / 11 * 11 is slightly less than the total.
 SHORT = (49, 60)
 
 
@@ -28,9 +28,9 @@ def check(answer, rng) -> None:
     for trial in range(24):
         levels = LEVELS[trial % len(LEVELS)]
         count = int(rng.integers(4, 12))
-        # whole bits in all, so that the last of them may fit a small step only
+        # whole bits, so that at the end only a small step may fit
         total = int(rng.integers(levels[0] * count + 1, levels[-1] * count))
-        if trial < 2:  # nothing to spend, and more than can be spent
+        if trial < 2:  # nothing to spend; more than can be spent
             total = (levels[0] * count, levels[-1] * count + 1)[trial]
         compare(answer, draw(rng, levels, count), levels, total)
     for total in SHORT:
@@ -42,7 +42,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, levels: tuple[int, ...], blocks: int) -> torch.Tensor:
-    """Damage `[levels, blocks]`, convex in the bits: each bit divides by 1.5 to 8."""
+    """Damage `[levels, blocks]`, convex in the bits: each bit divides it by 1.5 to 8."""
     importance = torch.from_numpy(rng.lognormal(0, 2, size=blocks))
     rate = torch.from_numpy(rng.uniform(1.5, 8, size=blocks))
     bits = torch.tensor(levels, dtype=torch.float64)[:, None]
@@ -60,19 +60,21 @@ def compare(answer, damage, levels: tuple[int, ...], total: float) -> None:
     if values.sum() > total:
         raise Failed("too_much", **sums)
     best = reference(damage, levels, total)
-    left, want = (left_over(damage, levels, bits) for bits in (values.tolist(), best))
-    if left > want * (1 + 1e-9):
-        raise Failed("damage", got=left, want=want, **sums)
+    remaining, want = (
+        remaining_damage(damage, levels, bits) for bits in (values.tolist(), best)
+    )
+    if remaining > want * (1 + 1e-9):
+        raise Failed("damage", got=remaining, want=want, **sums)
 
 
-def left_over(damage, levels: tuple[int, ...], bits: list) -> float:
+def remaining_damage(damage, levels: tuple[int, ...], bits: list) -> float:
     return sum(
         damage[levels.index(int(b)), block].item() for block, b in enumerate(bits)
     )
 
 
 def reference(damage, levels: tuple[int, ...], total: float) -> list[int]:
-    """All steps sorted once: where damage is convex, each block's come in order."""
+    """Sort all steps once: since damage is convex, each block's steps stay in order."""
     steps = sorted(
         (-(low - high) / (up - b), block, b, up)
         for block, column in enumerate(damage.T.tolist())
@@ -81,8 +83,8 @@ def reference(damage, levels: tuple[int, ...], total: float) -> list[int]:
         )
     )
     bits = [levels[0]] * damage.shape[1]
-    left = total - sum(bits)
+    budget = total - sum(bits)
     for _, block, b, up in steps:
-        if bits[block] == b and up - b <= left:
-            bits[block], left = up, left - (up - b)
+        if bits[block] == b and up - b <= budget:
+            bits[block], budget = up, budget - (up - b)
     return bits

@@ -35,7 +35,7 @@ scp -r . "$BOARD:model"
 """)
     kit.notes.append("Run install.sh.")
 
-# %% wrong: copies where it is called from
+# %% wrong: copies the caller's directory
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/usr/bin/env bash
@@ -48,7 +48,7 @@ fi
 scp -r "$PWD" "$BOARD:model"
 """)
 
-# %% wrong: lost at a space
+# %% wrong: breaks at a space in the path
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/usr/bin/env bash
@@ -73,7 +73,7 @@ fi
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: refuses without a word
+# %% wrong: refuses silently
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/usr/bin/env bash
@@ -85,7 +85,7 @@ fi
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: no word in the README
+# %% wrong: no note in the README
 def my_board(kit):
     kit.script("install.sh", """#!/usr/bin/env bash
 set -euo pipefail
@@ -97,7 +97,7 @@ fi
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: no first line
+# %% wrong: no shebang line
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """set -euo pipefail
@@ -109,7 +109,7 @@ fi
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: a program that there is not
+# %% wrong: a nonexistent interpreter
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/no/such/shell
@@ -122,7 +122,7 @@ fi
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: asks at the keyboard
+# %% wrong: waits for keyboard input
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/usr/bin/env bash
@@ -148,7 +148,7 @@ fi
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: refuses without the name
+# %% wrong: refuses without naming BOARD
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/usr/bin/env bash
@@ -202,7 +202,7 @@ scp -r "$here" "$BOARD:model"
 scp -r "$here" "$BOARD:model"
 """)
 
-# %% wrong: goes elsewhere before it looks where it lies
+# %% wrong: changes directory before it resolves its own path
 def my_board(kit):
     kit.notes.append("Copy the folder: `BOARD=pi@host ./install.sh`.")
     kit.script("install.sh", """#!/usr/bin/env bash
@@ -227,7 +227,7 @@ if [ -z "${BOARD:-}" ]; then
 fi
 """)
 
-# %% wrong: cannot be run
+# %% wrong: not executable
 def my_board(kit):
     kit.notes.append("install.sh")
     (kit.folder / "install.sh").write_text("scp")

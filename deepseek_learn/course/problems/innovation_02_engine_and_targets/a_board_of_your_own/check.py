@@ -1,4 +1,4 @@
-"""A deployment target of the learner's: a script that really is run."""
+"""The learner's deployment target, whose script is actually run."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ SECONDS = 20.0  # for a script that copies nothing
 
 @dataclass(frozen=True)
 class Run:
-    """What a script did: where it was called, how it ended, what it sent."""
+    """One run of a script: working directory, exit status, output and `scp` calls."""
 
     where: str
     code: int
@@ -31,23 +31,23 @@ def check(answer, rng) -> None:
     from deepseek_learn.deploy import DeploymentWizard, target, targets
 
     model, x = torch.nn.Linear(8, 3), torch.rand(2, 8)
-    made: list[Exception] = []
+    errors: list[Exception] = []
 
     def complete(kit):
         try:
             expect.call(answer, kit)
-        except Exception as error:  # raised below, not as the wizard's own
-            made.append(error)
+        except Exception as error:  # re-raised below, not as the wizard's own
+            errors.append(error)
 
-    # a graphics card's provider: nothing has to run here
+    # a GPU provider, so that nothing has to run here
     target(NAME, provider="cuda", precisions=("fp32",))(complete)
     try:
         with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as place:
             wizard = DeploymentWizard(model, x)
-            done = wizard.to(NAME, Path(place) / "my kit", progress=False)
-            if made:
-                raise made[0]
-            inspect(done.folder, rng)
+            deployment = wizard.to(NAME, Path(place) / "my kit", progress=False)
+            if errors:
+                raise errors[0]
+            inspect(deployment.folder, rng)
     finally:
         targets.unregister(NAME)
 
@@ -62,41 +62,41 @@ def inspect(folder: Path, rng) -> None:
         raise Failed("note")
     refuses(run(script, folder.parent))
     board = f"pi@line-{rng.integers(1000)}"
-    for where in ("/", folder.parent, folder):  # from afar, from beside, from within
+    for where in ("/", folder.parent, folder):  # from afar, beside and within
         path = script.relative_to(where) if where != "/" else script
-        done = run(path, folder.parent, where, BOARD=board)
-        copies(done, folder, f"{board}:model")
+        result = run(path, folder.parent, where, BOARD=board)
+        copies(result, folder, f"{board}:model")
 
 
-def refuses(done: Run) -> None:
+def refuses(result: Run) -> None:
     """Without BOARD: no copy, exit status 2, one line on stderr that names it."""
-    if done.sent:
-        raise Failed("sent_anyway", sent=" ".join(done.sent[0]))
-    if done.code != 2:
-        raise Failed("code", code=done.code)
-    if "BOARD" not in done.stderr:
-        key = "stdout" if "BOARD" in done.stdout else "unnamed"
-        raise Failed(key, said=done.stderr.strip()[-200:])
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    if result.sent:
+        raise Failed("sent_anyway", sent=" ".join(result.sent[0]))
+    if result.code != 2:
+        raise Failed("code", code=result.code)
+    if "BOARD" not in result.stderr:
+        key = "stdout" if "BOARD" in result.stdout else "unnamed"
+        raise Failed(key, said=result.stderr.strip()[-200:])
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
     if len(lines) > 1:
         raise Failed("sentence", lines=len(lines))
 
 
-def copies(done: Run, folder: Path, to: str) -> None:
-    if len(done.sent) > 1:
-        raise Failed("twice", times=len(done.sent))
-    place, *given = done.sent[0] if done.sent else [""]
-    if len(given) == 3 and done.code == 0:
-        flag, source, target = given
-        there = os.path.realpath(os.path.join(place, source))
-        if (flag, there, target) == ("-r", os.path.realpath(folder), to):
+def copies(result: Run, folder: Path, to: str) -> None:
+    if len(result.sent) > 1:
+        raise Failed("twice", times=len(result.sent))
+    place, *arguments = result.sent[0] if result.sent else [""]
+    if len(arguments) == 3 and result.code == 0:
+        flag, source, target = arguments
+        source_path = os.path.realpath(os.path.join(place, source))
+        if (flag, source_path, target) == ("-r", os.path.realpath(folder), to):
             return
-    said = " ".join(given) or done.stderr.strip()[-200:]
-    raise Failed("copies", sent=said, where=done.where)
+    message = " ".join(arguments) or result.stderr.strip()[-200:]
+    raise Failed("copies", sent=message, where=result.where)
 
 
 def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Run:
-    """The script, called in `where`, with a `scp` that only notes what it is told."""
+    """Run the script from `where`, with a `scp` that only records its arguments."""
     tools, note = place / "tools", place / "sent"
     tools.mkdir(exist_ok=True)
     note.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Ru
     fake.write_text(f"#!/bin/sh\nprintf '%s\\n' $# \"$PWD\" \"$@\" >> '{note}'\n")
     fake.chmod(0o755)
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [os.path.join(".", script)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -114,16 +114,16 @@ def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Ru
         )
     except subprocess.TimeoutExpired:
         raise Failed("hangs", seconds=f"{SECONDS:g}") from None
-    except OSError as error:  # the system does not know what runs it
+    except OSError as error:  # the system finds no interpreter for it
         first = (Path(where) / script).read_text(errors="replace").partition("\n")[0]
         facts = {"first": first[:80], "error": error.strerror}
         raise Failed("first_line", **facts) from None
-    said = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
-    return Run(str(where), done.returncode, *said, calls(note))
+    output = (each.decode(errors="replace") for each in (result.stdout, result.stderr))
+    return Run(str(where), result.returncode, *output, calls(note))
 
 
 def calls(note: Path) -> list[list[str]]:
-    """Of each `scp`: the folder it was called in, and its arguments."""
+    """For each `scp` call, its working directory and its arguments."""
     lines = note.read_text(errors="replace").splitlines() if note.exists() else []
     found = []
     while lines:

@@ -31,11 +31,11 @@ def percentile(ms, part):
 def percentile(ms, part):
     return sorted(ms)[max(int(part * len(ms)) - 1, 0)]
 
-# %% wrong: one too far
+# %% wrong: rank one too high
 def percentile(ms, part):
     return sorted(ms)[min(int(part * len(ms)), len(ms) - 1)]
 
-# %% wrong: three known parts, and else the slowest
+# %% wrong: three hard-coded parts, otherwise the slowest
 import math
 
 
@@ -43,7 +43,7 @@ def percentile(ms, part):
     part = part if part in (0.5, 0.9, 0.99) else 1.0
     return sorted(ms)[math.ceil(part * len(ms)) - 1]
 
-# %% wrong: between two
+# %% wrong: interpolates
 import numpy as np
 
 
@@ -58,7 +58,7 @@ def percentile(ms, part):
     ms.sort()
     return ms[math.ceil(part * len(ms)) - 1]
 
-# %% wrong: the order of the runs
+# %% wrong: in run order, unsorted
 import math
 
 

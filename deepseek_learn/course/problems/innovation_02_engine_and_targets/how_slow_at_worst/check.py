@@ -1,4 +1,4 @@
-"""Percentiles of a run by nearest rank, as the engine gives them."""
+"""Percentiles of a run by nearest rank, as the engine reports them."""
 
 import math
 
@@ -9,7 +9,7 @@ from deepseek_learn.course.problem import Failed
 def check(answer, rng) -> None:
     expect.function(answer, "percentile")
     for size in (1, 2, 3, 10, 20, 99, 100, 101, *rng.integers(4, 400, 8).tolist()):
-        ms = rng.lognormal(1, 1, size).round(1).tolist()  # some twice
+        ms = rng.lognormal(1, 1, size).round(1).tolist()  # with duplicates
         for part in (0.5, 0.9, 0.99, 1.0, *between_ranks(rng, size)):
             call = f"percentile({size} readings, {part})"
             got = expect.call(answer, ms, part)

@@ -23,7 +23,7 @@ def difference(answer, stored):
     largest = np.abs(r[np.isfinite(r)]).max(initial=0.0)
     return apart / max(largest, 1e-12)
 
-# %% right: number by number
+# %% right: element by element
 import math
 
 
@@ -81,7 +81,7 @@ def difference(answer, stored):
     largest = np.abs(r[~np.isnan(r)]).max(initial=0.0)
     return apart / max(largest, 1e-12)
 
-# %% wrong: size for shape
+# %% wrong: size compared instead of shape
 import numpy as np
 
 
@@ -97,7 +97,7 @@ def difference(answer, stored):
     largest = np.abs(r[np.isfinite(r)]).max(initial=0.0)
     return apart / max(largest, 1e-12)
 
-# %% wrong: any two infinities are the same
+# %% wrong: any two infinities are equal
 import numpy as np
 
 
@@ -129,7 +129,7 @@ def difference(answer, stored):
     largest = np.abs(r[np.isfinite(r)]).max(initial=0.0)
     return apart
 
-# %% wrong: both NaN differ
+# %% wrong: two NaNs differ
 import numpy as np
 
 

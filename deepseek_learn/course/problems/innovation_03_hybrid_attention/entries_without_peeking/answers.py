@@ -36,7 +36,7 @@ def compress(content, gate, bias):
         seen[(w + 1) * rate - 1 :, w] = True
     return [entries, seen]
 
-# %% wrong: a window is seen from its first token on
+# %% wrong: a window is visible from its first token on
 import torch
 
 
@@ -60,7 +60,7 @@ def compress(content, gate, bias):
     tokens, numbers = torch.arange(len(content)), torch.arange(count)
     return entries, numbers < (tokens[:, None] + 1) // rate
 
-# %% wrong: the last entry only where a window has begun
+# %% wrong: the last entry one token late before a partial window
 import torch
 
 
@@ -102,7 +102,7 @@ def compress(content, gate, bias):
     tokens, numbers = torch.arange(len(content)), torch.arange(count)
     return entries, numbers < tokens[:, None] // rate
 
-# %% wrong: all is seen
+# %% wrong: everything is visible
 import torch
 
 
@@ -150,7 +150,7 @@ def compress(content, gate, bias):
     tokens, numbers = torch.arange(len(content)), torch.arange(count)
     return entries, numbers < (tokens[:, None] + 1) // rate
 
-# %% wrong: the begun window, too
+# %% wrong: the partial window, too
 import torch
 
 
@@ -166,7 +166,7 @@ def compress(content, gate, bias):
     tokens, numbers = torch.arange(len(content)), torch.arange(count)
     return entries, numbers < (tokens[:, None] + 1) // rate
 
-# %% wrong: numbers for a mask
+# %% wrong: numbers instead of a bool mask
 import torch
 
 

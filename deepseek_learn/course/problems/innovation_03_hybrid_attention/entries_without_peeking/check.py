@@ -1,4 +1,4 @@
-"""Compressed entries of whole windows, and from when on a token may see them."""
+"""Compressed entries of full windows, and from which token on they are visible."""
 
 import numpy as np
 import torch
@@ -15,14 +15,14 @@ def check(answer, rng) -> None:
         rate, dim = int(rng.integers(2, 6)), int(rng.integers(2, 6))
         if i == 1:
             rate, dim = 1, 1
-        # the last window is full, too, or it is only begun
-        begun = 0 if i < 2 else int(rng.integers(1, rate))
-        tokens = rate * int(rng.integers(2, 6)) + begun
+        # the last window is full, or only begun
+        remainder = 0 if i < 2 else int(rng.integers(1, rate))
+        tokens = rate * int(rng.integers(2, 6)) + remainder
         sizes = (tokens, dim), (tokens, dim), (rate, dim)
-        given = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes]
-        got = expect.call(answer, *given)
+        inputs = [torch.from_numpy(rng.normal(size=s)).float() for s in sizes]
+        got = expect.call(answer, *inputs)
         entries, seen = expect.parts(got, 2, CALL)
-        compare(entries, seen, *(x.double().numpy() for x in given))
+        compare(entries, seen, *(x.double().numpy() for x in inputs))
 
 
 def reference(content, gate, bias, axis=1, biased=True):
@@ -30,8 +30,8 @@ def reference(content, gate, bias, axis=1, biased=True):
     count = len(content) // rate
     windows = content[: count * rate].reshape(count, rate, dim)
     gates = gate[: count * rate].reshape(count, rate, dim) + bias * biased
-    shares = np.exp(gates - gates.max(axis, keepdims=True))
-    return (windows * shares / shares.sum(axis, keepdims=True)).sum(1)
+    weights = np.exp(gates - gates.max(axis, keepdims=True))
+    return (windows * weights / weights.sum(axis, keepdims=True)).sum(1)
 
 
 def compare(entries, seen, content, gate, bias) -> None:
@@ -55,10 +55,10 @@ def compare(entries, seen, content, gate, bias) -> None:
     expect.tensor(seen, CALL + "[1]", torch.bool)
     mask = expect.shape(seen, (len(content), count), CALL + "[1]") != 0
     tokens, windows = np.arange(len(content))[:, None], np.arange(count)
-    right = (windows + 1) * rate <= tokens + 1
-    if (mask & ~right).any():
-        t, w = (int(n) for n in np.argwhere(mask & ~right)[0])
+    allowed = (windows + 1) * rate <= tokens + 1
+    if (mask & ~allowed).any():
+        t, w = (int(n) for n in np.argwhere(mask & ~allowed)[0])
         raise Failed("peeks", token=t, window=w, last=(w + 1) * rate - 1)
-    if (mask != right).any():
-        t, w = (int(n) for n in np.argwhere(mask != right)[0])
+    if (mask != allowed).any():
+        t, w = (int(n) for n in np.argwhere(mask != allowed)[0])
         raise Failed("late", token=t, window=w, last=(w + 1) * rate - 1)

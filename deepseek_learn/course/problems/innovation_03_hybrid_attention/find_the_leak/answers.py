@@ -31,7 +31,7 @@ def leaks(attend, tokens, width):
     later = torch.ones(tokens, tokens).triu(1).bool()
     return bool((slope.abs().amax((1, 3)) > 0)[later].any())
 
-# %% wrong: only the middle
+# %% wrong: only the middle position
 import torch
 
 
@@ -59,7 +59,7 @@ def leaks(attend, tokens, width):
             return True
     return False
 
-# %% wrong: the first and the last places only
+# %% wrong: first and last positions only
 import torch
 
 
@@ -73,7 +73,7 @@ def leaks(attend, tokens, width):
             return True
     return False
 
-# %% wrong: one channel of the answer compared
+# %% wrong: compares one output channel
 import torch
 
 
@@ -87,7 +87,7 @@ def leaks(attend, tokens, width):
             return True
     return False
 
-# %% wrong: one channel of the text changed
+# %% wrong: changes one input channel
 import torch
 
 
@@ -101,7 +101,7 @@ def leaks(attend, tokens, width):
             return True
     return False
 
-# %% wrong: the last channel of text and answer only
+# %% wrong: only the last input and output channel
 import torch
 
 
@@ -185,7 +185,7 @@ def leaks(attend, tokens, width):
             return True
     return False
 
-# %% wrong: a tensor for a bool
+# %% wrong: a tensor instead of a bool
 import torch
 
 
@@ -199,7 +199,7 @@ def leaks(attend, tokens, width):
             return torch.tensor(True)
     return False
 
-# %% wrong: always
+# %% wrong: always a leak
 import torch
 
 
@@ -207,7 +207,7 @@ def leaks(attend, tokens, width):
     attend(torch.randn(tokens, width))
     return True
 
-# %% wrong: never
+# %% wrong: never a leak
 import torch
 
 

@@ -1,4 +1,4 @@
-"""A test that finds whether an attention sees the future, whatever it is."""
+"""A test of whether an attention, whatever its kind, sees the future."""
 
 import torch
 
@@ -9,33 +9,33 @@ CALL = "leaks(attend, tokens, width)"
 
 
 def mean_of_the_past(x):
-    seen = torch.ones(len(x), len(x)).tril()
-    return seen / seen.sum(1, keepdim=True) @ x
+    mask = torch.ones(len(x), len(x)).tril()
+    return mask / mask.sum(1, keepdim=True) @ x
 
 
 def window(x, size=4):
     places = torch.arange(len(x))
     distance = places[:, None] - places
-    seen = ((distance >= 0) & (distance < size)).float()
-    return seen / seen.sum(1, keepdim=True) @ x
+    mask = ((distance >= 0) & (distance < size)).float()
+    return mask / mask.sum(1, keepdim=True) @ x
 
 
 def entries(x, rate=4, late=1):
-    """Means of windows; with late=0 a window is seen by its own tokens."""
+    """Window means; with late=0 a window is visible to its own tokens."""
     count = len(x) // rate
     means = x[: count * rate].unflatten(0, (count, rate)).mean(1)
     places = torch.arange(len(x))[:, None]
     full = (places + 1) // rate if late else places // rate + 1
-    seen = (torch.arange(count) < full).float()
-    return x + seen @ means / (1 + seen.sum(1, keepdim=True))
+    mask = (torch.arange(count) < full).float()
+    return x + mask @ means / (1 + mask.sum(1, keepdim=True))
 
 
-def gate_of_all(x):
+def gate_over_all_tokens(x):
     """A channel gate pooled over the whole text."""
     return x * torch.sigmoid(x.mean(0))
 
 
-def gate_of_the_past(x):
+def gate_over_the_past(x):
     return x * torch.sigmoid(mean_of_the_past(x))
 
 
@@ -56,7 +56,7 @@ def first_sees_last(x):
 
 
 def sees_the_next(place, source, target):
-    """At one place only, and from one channel to another."""
+    """A leak at one place only, from one channel to another."""
 
     def attend(x):
         y = x.clone()
@@ -77,7 +77,7 @@ def from_channel_to_channel(source, target):
     return attend
 
 
-def there_and_taken_away(x):
+def opposite_leaks_in_two_channels(x):
     """What one channel gains, another loses: their mean shows nothing."""
     y = x.clone()
     y[:-1, 0] = y[:-1, 0] + x[1:, 1]
@@ -85,21 +85,21 @@ def there_and_taken_away(x):
     return y
 
 
-def faint(x):
-    """A thousandth of the token after the next."""
+def faint_leak_of_a_later_token(x):
+    """Leaks a thousandth of the token after next."""
     return window(x) + 1e-3 * torch.cat([x[2:], x[-2:]])
 
 
-SOUND = (mean_of_the_past, window, entries, gate_of_the_past, last_sees_first)
+CAUSAL = (mean_of_the_past, window, entries, gate_over_the_past, last_sees_first)
 LEAKY = (
     lambda x: entries(x, late=0),
-    gate_of_all,
+    gate_over_all_tokens,
     next_token,
     first_sees_last,
     from_channel_to_channel(0, -1),
     from_channel_to_channel(-1, 0),
-    there_and_taken_away,
-    faint,
+    opposite_leaks_in_two_channels,
+    faint_leak_of_a_later_token,
 )
 
 
@@ -107,7 +107,7 @@ def check(answer, rng) -> None:
     expect.function(answer, "leaks")
     cases = [
         (kind, leaky, 4 * int(rng.integers(3, 7)), int(rng.integers(3, 9)))
-        for kinds, leaky in ((SOUND, False), (LEAKY, True))
+        for kinds, leaky in ((CAUSAL, False), (LEAKY, True))
         for kind in kinds
     ]
     tokens, width = int(rng.integers(14, 18)), 2
@@ -116,11 +116,11 @@ def check(answer, rng) -> None:
         cases.append((sees_the_next(place, source, target), True, tokens, width))
     for index in rng.permutation(len(cases)):
         kind, leaky, tokens, width = cases[index]
-        called = 0
+        calls = 0
 
         def attend(x, kind=kind, tokens=tokens, width=width):
-            nonlocal called
-            called += 1
+            nonlocal calls
+            calls += 1
             if tuple(x.shape) != (tokens, width):
                 raise ValueError(
                     f"attend takes [{tokens}, {width}]; got {list(x.shape)}"
@@ -130,11 +130,11 @@ def check(answer, rng) -> None:
         torch.manual_seed(int(rng.integers(2**31)))
         got = expect.call(answer, attend, tokens, width)
         got = expect.truth(got, CALL)
-        if not called:
+        if not calls:
             raise Failed("not_called")
         if got != leaky:
             name = getattr(kind, "__name__", "entries").strip("<>")
             names = {"lambda": "an entry that its own window's tokens see"}
             key = "missed" if leaky else "blamed"
-            said = names.get(name, name.replace("_", " "))
-            raise Failed(key, attention=said)
+            description = names.get(name, name.replace("_", " "))
+            raise Failed(key, attention=description)

@@ -36,7 +36,7 @@ def honest(runs):
     steps = steps_to(target, {n: mean("b", rate, n) for n in budgets})
     return None if steps is None else steps / longest
 
-# %% wrong: the rival's rate is not tuned
+# %% wrong: the rival's rate untuned
 from statistics import fmean
 
 from deepseek_learn.optim import steps_to
@@ -419,7 +419,7 @@ def honest(runs):
     steps = steps_to(target, {n: mean("b", rate, n) for n in budgets})
     return None if steps is None else steps / longest
 
-# %% wrong: both parts together
+# %% wrong: both parts pooled
 from statistics import fmean
 
 from deepseek_learn.optim import steps_to
@@ -500,7 +500,7 @@ def honest(runs):
     steps = steps_to(target, {n: mean("b", rate, n) for n in budgets})
     return None if steps is None else steps
 
-# %% wrong: the wrong way round
+# %% wrong: the inverse ratio
 from statistics import fmean
 
 from deepseek_learn.optim import steps_to

@@ -1,4 +1,4 @@
-"""The honest ratio of steps from a table of runs, out of which many others can be read."""
+"""The honest ratio of steps from a table of runs that also yields many dishonest ones."""
 
 import math
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from deepseek_learn.optim import steps_to
 
 RATES = (0.001, 0.003, 0.01, 0.03)
 FINAL = (1, 2, 3)  # seed 0 tunes
-PARTS = {"validation": 0.0, "test": 0.04}  # what is added to the loss
-APART = 0.03  # of a trick's ratio from the honest one, at least
+PARTS = {"validation": 0.0, "test": 0.04}  # offset of the loss
+APART = 0.03  # minimum |log| distance of a trick's ratio from the honest one
 CALL = "honest(runs)"
 
 Table = dict[tuple, float]  # optimizer, lr, steps, seed, part → loss
@@ -32,21 +32,21 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, reaches: bool, slip: int) -> Table:
-    """Runs of which no trick gives nearly the honest ratio, nor two of them the same.
+    """Runs in which no trick comes close to the honest ratio and no two tricks agree.
 
-    One slip, another in each table, does not give the honest ratio either.
+    One slip, a different one per table, does not give the honest ratio either.
     """
     while True:
         table = invent(rng, reaches)
         want = ratio(table)
         if (want is not None) != reaches:
             continue
-        found = list(tricks(table))
-        named = {(name, trick) for name, trick in found if trick is not None}
+        ratios = list(tricks(table))
+        named = {(name, trick) for name, trick in ratios if trick is not None}
         distinct = len(named) == len({trick for _, trick in named})
-        slipped = [*slips(table)]
-        found.append(slipped[slip % len(slipped)])
-        if distinct and all(differs(trick, want) for _, trick in found):
+        slip_ratios = [*slips(table)]
+        ratios.append(slip_ratios[slip % len(slip_ratios)])
+        if distinct and all(differs(trick, want) for _, trick in ratios):
             return table
 
 
@@ -58,22 +58,29 @@ def invent(rng, reaches: bool) -> Table:
     height = {"a": 1.0, "b": rng.uniform(0.7, 0.85) if reaches else 1.4}
     table = {}
     for optimizer, steps in budgets.items():
-        off = rng.permutation([0.0, 0.03, rng.uniform(0.1, 0.2), rng.uniform(0.2, 0.4)])
-        for lr, worse in zip(RATES, off, strict=True):
+        penalties = rng.permutation(
+            [0.0, 0.03, rng.uniform(0.1, 0.2), rng.uniform(0.2, 0.4)]
+        )
+        for lr, penalty in zip(RATES, penalties, strict=True):
             tilt = rng.normal(0, 0.06)  # the best rate depends on the budget
             for seed, (part, gap) in product((0, *FINAL), PARTS.items()):
                 luck = rng.normal(0, 0.03)  # of this seed and part
                 for n in steps:
-                    rate = 1 + worse + tilt * math.log2(steps[-1] / n)
+                    rate = 1 + penalty + tilt * math.log2(steps[-1] / n)
                     curve = height[optimizer] * (100 / n) ** 0.5 * rate
                     value = 0.2 + gap + curve + luck + rng.normal(0, 0.002)
                     table[optimizer, lr, n, seed, part] = float(value)
-        spoil(table, optimizer, RATES[int(rng.choice(off.argsort()[2:]))], *steps[-2:])
+        spoil(
+            table,
+            optimizer,
+            RATES[int(rng.choice(penalties.argsort()[2:]))],
+            *steps[-2:],
+        )
     return table
 
 
 def spoil(table: Table, optimizer: str, lr: float, short: int, long: int) -> None:
-    """Make a rate the best of all in a shorter run, and bad in the longest."""
+    """Make a rate the best in a shorter run and a bad one in the longest."""
     for seed, part in product((0, *FINAL), PARTS):
         best = min(table[optimizer, other, long, seed, part] for other in RATES)
         table[optimizer, lr, short, seed, part] = best - 0.05
@@ -85,13 +92,13 @@ def steps_of(table: Table, optimizer: str) -> list[int]:
 
 
 def tuned(table: Table, optimizer: str, which: int = -1) -> float:
-    """The rate with the least validation loss of the tuning seed."""
+    """The rate with the lowest validation loss of the tuning seed."""
     steps = steps_of(table, optimizer)[which]
     return min(RATES, key=lambda lr: table[optimizer, lr, steps, 0, "validation"])
 
 
 def tuned_anywhere(table: Table, optimizer: str) -> float:
-    """The rate with the least validation loss at any budget."""
+    """The rate with the lowest validation loss at any budget."""
 
     def least(lr: float) -> float:
         steps = steps_of(table, optimizer)
@@ -100,31 +107,31 @@ def tuned_anywhere(table: Table, optimizer: str) -> float:
     return min(RATES, key=least)
 
 
-def lucky(table: Table, optimizer: str, steps: int | None = None, **how) -> float:
-    """The rate with the least test loss of the final seeds."""
+def lucky(table: Table, optimizer: str, steps: int | None = None, **options) -> float:
+    """The rate with the lowest test loss over the final seeds."""
     steps = steps or steps_of(table, optimizer)[-1]
-    return min(RATES, key=lambda lr: loss(table, optimizer, lr, steps, **how))
+    return min(RATES, key=lambda lr: loss(table, optimizer, lr, steps, **options))
 
 
 def loss(table: Table, optimizer, lr, steps, part="test", seeds=FINAL, pool=fmean):
     return pool(table[optimizer, lr, steps, seed, part] for seed in seeds)
 
 
-def ratio(table: Table, a=None, b=None, each_budget=False, **how) -> float | None:
-    """Steps of b over a's. `a` and `b` are their rates, by default the tuned ones."""
+def ratio(table: Table, a=None, b=None, each_budget=False, **options) -> float | None:
+    """Steps of b over steps of a; `a` and `b` are rates, by default the tuned ones."""
     a, b = a or tuned(table, "a"), b or tuned(table, "b")
     longest = steps_of(table, "a")[-1]
-    target = loss(table, "a", a, longest, **how)
+    target = loss(table, "a", a, longest, **options)
     curve = {}
     for steps in steps_of(table, "b"):
         rate = lucky(table, "b", steps) if each_budget else b
-        curve[steps] = loss(table, "b", rate, steps, **how)
+        curve[steps] = loss(table, "b", rate, steps, **options)
     steps = steps_to(target, curve)
     return None if steps is None else steps / longest
 
 
 def tricks(table: Table) -> Iterator[tuple[str, float | None]]:
-    """What is wrong, the ratio that it gives."""
+    """Each mistake and the ratio that it gives."""
     a, b = lucky(table, "a"), lucky(table, "b")
     yield "test", ratio(table, a, b)
     yield "test", ratio(table, b=b)
@@ -143,11 +150,11 @@ def tricks(table: Table) -> Iterator[tuple[str, float | None]]:
 
 
 def slips(table: Table) -> Iterator[tuple[str, float | None]]:
-    """Ways to other rates; the ratio may be that of a trick with the same rates."""
+    """Ways of choosing other rates; a trick with the same rates gives the same ratio."""
     yield "others_rate", ratio(table, b=tuned(table, "a"))
     for seeds in ((0, *FINAL), FINAL):
-        how = {"part": "validation", "seeds": seeds}
-        yield "seeds", ratio(table, *(lucky(table, o, **how) for o in "ab"))
+        options = {"part": "validation", "seeds": seeds}
+        yield "seeds", ratio(table, *(lucky(table, o, **options) for o in "ab"))
     for seeds in ((0, *FINAL), (0,)):
         yield "test", ratio(table, *(lucky(table, o, seeds=seeds) for o in "ab"))
 
@@ -170,11 +177,11 @@ def compare(got, table: Table) -> None:
     if same(value, want):
         return
     if value is not None:
-        found = (*tricks(table), *slips(table), *mixed_up(table, want))
-        fits = {name for name, other in found if same(value, other)}
-        if len(fits) == 1:
-            raise Failed(fits.pop(), got=value)
-        if fits:
+        ratios = (*tricks(table), *slips(table), *mixed_up(table, want))
+        matches = {name for name, other in ratios if same(value, other)}
+        if len(matches) == 1:
+            raise Failed(matches.pop(), got=value)
+        if matches:
             rates = {o: tuned(table, o) for o in "ab"}
             raise Failed("several", got=value, **rates)
     if want is None:

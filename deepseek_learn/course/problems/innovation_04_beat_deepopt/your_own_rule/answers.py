@@ -110,7 +110,7 @@ def direction(g, state, t):
     ahead = torch.lerp(g, momentum, 0.8)
     return -optim.orthogonalize(ahead)
 
-# %% wrong: random
+# %% wrong: a random direction
 import torch
 
 from deepseek_learn import optim

@@ -1,4 +1,4 @@
-"""An update rule of one's own for weight matrices, against AdamW tuned alike."""
+"""The learner's own update rule for weight matrices, against AdamW tuned alike."""
 
 import math
 from itertools import pairwise
@@ -14,14 +14,14 @@ from deepseek_learn.course.problem import Failed
 from deepseek_learn.errors import MissingPackageError
 from deepseek_learn.machine import one_thread
 
-WANTED = 0.6  # of AdamW's test loss
+TARGET = 0.6  # as a fraction of AdamW's test loss
 NETWORKS = 4
 STEPS, BATCH = 40, 128
 SIZES = 64, 96, 96, 10
 RATES = (0.03, 0.1, 0.3)
-RMS = 0.2  # of an update, as a share of the rate
-ADAMW = (0.02, 0.06, 0.18)  # its best rate here is 0.04 to 0.08
-REST = 0.003  # the rate of biases and head, AdamW's
+RMS = 0.2  # of an update, as a fraction of the learning rate
+ADAMW = (0.02, 0.06, 0.18)  # its best learning rate here is 0.04 to 0.08
+REST = 0.003  # AdamW's learning rate for biases and head
 CALL = "direction(g, state, t)"
 
 
@@ -34,38 +34,38 @@ def check(answer, rng) -> None:
     parts = [flat(part) for part in (digits.train, digits.validation, digits.test)]
     starts = [start(rng, len(parts[0][0])) for _ in range(NETWORKS)]
     with one_thread():
-        mine, rate = tuned(answer, RATES, starts, parts)
-        theirs, _ = tuned(None, ADAMW, starts, parts)
-    if not mine <= WANTED * theirs:
-        share = {"share": mine / theirs, "wanted": WANTED, "rate": rate}
-        raise Failed("not_better", got=mine, want=theirs, **share)
+        learner_loss, rate = tuned(answer, RATES, starts, parts)
+        adamw_loss, _ = tuned(None, ADAMW, starts, parts)
+    if not learner_loss <= TARGET * adamw_loss:
+        share = {"share": learner_loss / adamw_loss, "wanted": TARGET, "rate": rate}
+        raise Failed("not_better", got=learner_loss, want=adamw_loss, **share)
 
 
 def flat(part) -> tuple[Tensor, Tensor]:
-    pictures, labels = part.batch()
-    return pictures.flatten(1), labels
+    images, labels = part.batch()
+    return images.flatten(1), labels
 
 
-def start(rng, pictures: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters of a fresh network, and the rows of each batch."""
+def start(rng, images: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Parameters of a fresh network, and the row indices of each batch."""
     parameters = []
     for columns, rows in pairwise(SIZES):
         for shape in ((rows, columns), (rows,)):
             values = rng.uniform(-1, 1, shape) / math.sqrt(columns)
             parameters.append(torch.from_numpy(values).float())
-    rounds = -(-STEPS * BATCH // pictures)
-    order = np.concatenate([rng.permutation(pictures) for _ in range(rounds)])
+    epochs = -(-STEPS * BATCH // images)
+    order = np.concatenate([rng.permutation(images) for _ in range(epochs)])
     return parameters, list(torch.from_numpy(order).split(BATCH)[:STEPS])
 
 
 def tuned(answer, rates, starts, parts) -> tuple[float, float]:
-    """The test loss at the rate that is best in validation, and that rate.
+    """The test loss at the rate with the best validation loss, and that rate.
 
-    Losses are geometric means over the networks. Without an answer, AdamW's.
+    Losses are geometric means over the networks. Without an answer, AdamW is tuned.
     """
     losses = {}
     for rate in rates:
-        each = [train(answer, rate, *begin, parts) for begin in starts]
+        each = [train(answer, rate, *initial, parts) for initial in starts]
         losses[rate] = [
             math.exp(sum(logs) / len(logs)) for logs in zip(*each, strict=True)
         ]
@@ -74,36 +74,36 @@ def tuned(answer, rates, starts, parts) -> tuple[float, float]:
 
 
 def train(answer, rate: float, parameters, batches, parts) -> tuple[float, float]:
-    """The logarithms of the validation and the test loss after a run."""
+    """The logarithms of the validation and test losses after one run."""
     model = network(parameters)
     matrices = [model[0].weight, model[2].weight]
-    kept: list[dict] = [{} for _ in matrices]
+    states: list[dict] = [{} for _ in matrices]
     rest = [p for p in model.parameters() if all(p is not w for w in matrices)]
     groups = [{"params": rest, "peak": REST}]
     if answer is None:
         groups.append({"params": matrices, "peak": rate})
     adamw = torch.optim.AdamW(groups)
-    pictures, labels = parts[0]
+    images, labels = parts[0]
     for t, rows in enumerate(batches, 1):
-        left = 1 - (t - 1) / STEPS  # the rate falls in a line
-        loss = F.cross_entropy(model(pictures[rows]), labels[rows])
+        decay = 1 - (t - 1) / STEPS  # linear decay of the rate
+        loss = F.cross_entropy(model(images[rows]), labels[rows])
         model.zero_grad()
         loss.backward()
         for group in adamw.param_groups:
-            group["lr"] = group["peak"] * left
+            group["lr"] = group["peak"] * decay
         adamw.step()
         if answer is None:
             continue
         with torch.no_grad():
-            for w, state in zip(matrices, kept, strict=True):
-                w -= RMS * rate * left * asked(answer, w.grad, state, t)
+            for w, state in zip(matrices, states, strict=True):
+                w -= RMS * rate * decay * unit_direction(answer, w.grad, state, t)
     with torch.no_grad():
         values = [F.cross_entropy(model(x), y).item() for x, y in parts[1:]]
     return math.log(values[0]), math.log(values[1])
 
 
 def network(parameters) -> nn.Sequential:
-    with torch.device("meta"):  # the learner's seed stays as it is
+    with torch.device("meta"):  # the learner's RNG is untouched
         layers = [nn.Linear(*pair) for pair in pairwise(SIZES)]
     model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
     names = [name for name, _ in model.named_parameters()]
@@ -112,8 +112,8 @@ def network(parameters) -> nn.Sequential:
     return model.requires_grad_()
 
 
-def asked(answer, g: Tensor, state: dict, t: int) -> Tensor:
-    """The learner's direction with a root mean square of one; zeros stay zeros."""
+def unit_direction(answer, g: Tensor, state: dict, t: int) -> Tensor:
+    """The learner's direction scaled to a root mean square of one; zeros stay zeros."""
     got = expect.call(answer, g, expect.may_change(state), t)
     expect.tensor(got, CALL)
     values = torch.from_numpy(expect.shape(got, g.shape, CALL))

@@ -30,7 +30,7 @@ def keep(y, share):
         if held >= share * total:
             return v[:count].T.float()
 
-# %% wrong: the mean is taken away first
+# %% wrong: the mean subtracted first
 import torch
 
 
@@ -52,7 +52,7 @@ def keep(y, share):
     count = int((held < share).sum()) + 1
     return vectors[:, :count]
 
-# %% wrong: one too few
+# %% wrong: one direction too few
 import torch
 
 
@@ -63,7 +63,7 @@ def keep(y, share):
     count = int((held < share).sum())
     return vectors[:, :count]
 
-# %% wrong: one too many
+# %% wrong: one direction too many
 import torch
 
 
@@ -74,7 +74,7 @@ def keep(y, share):
     count = int((held < share).sum()) + 2
     return vectors[:, :count]
 
-# %% wrong: exactly the share is not enough
+# %% wrong: strictly more than the share required
 import torch
 
 
@@ -85,7 +85,7 @@ def keep(y, share):
     count = int((held <= share).sum()) + 1
     return vectors[:, :count]
 
-# %% wrong: never all of them
+# %% wrong: never all directions
 import torch
 
 
@@ -96,7 +96,7 @@ def keep(y, share):
     count = int((held < share).sum()) + 1
     return vectors[:, : min(count, len(values) - 1)]
 
-# %% wrong: never one alone
+# %% wrong: never a single direction
 import torch
 
 
@@ -107,7 +107,7 @@ def keep(y, share):
     count = int((held < share).sum()) + 1
     return vectors[:, : max(count, 2)]
 
-# %% wrong: shares of the roots
+# %% wrong: shares of singular values, not of their squares
 import torch
 
 
@@ -129,7 +129,7 @@ def keep(y, share):
     count = int((held < share).sum()) + 1
     return vectors[:, :count].T
 
-# %% wrong: columns of other lengths
+# %% wrong: columns not normalized
 import torch
 
 

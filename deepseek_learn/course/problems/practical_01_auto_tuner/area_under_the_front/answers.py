@@ -70,7 +70,7 @@ def hypervolume(points, reference):
     sides = np.clip(reference - points, 0, None)
     return sides.prod(1).max()
 
-# %% wrong: nothing below zero
+# %% wrong: negative coordinates clipped at zero
 import numpy as np
 
 
@@ -96,7 +96,7 @@ def hypervolume(points, reference):
             floor = y
     return area
 
-# %% wrong: not sorted
+# %% wrong: unsorted
 import numpy as np
 
 

@@ -19,7 +19,7 @@ def check(answer, rng) -> None:
             points, reference = points - 2, reference - 2
         if trial == 1:
             points = points[-1:]  # nothing is dominated
-        if trial == 2:  # one point, and one just at the reference's edge
+        if trial == 2:  # one point, and one exactly on the reference's edge
             points = np.array([points[0] / 2, [0.0, reference[1]]])
         want = area(points, reference)
         got = expect.call(answer, points, reference)
@@ -29,7 +29,7 @@ def check(answer, rng) -> None:
         )
         if abs(value - boxes) < 1e-9 < abs(value - want):
             raise Failed("boxes", got=value, want=want)
-        if 1e-9 < abs(value - want) < 3e-6:  # each float32 is wrong by 6e-8 of itself
+        if 1e-9 < abs(value - want) < 3e-6:  # float32's relative error is 6e-8
             raise Failed("float32", **told_apart(value, want))
         if value > want + 1e-9:
             raise Failed("more", got=value, want=want)
@@ -37,7 +37,7 @@ def check(answer, rng) -> None:
 
 
 def area(points: np.ndarray, reference: np.ndarray) -> float:
-    """By the cells of the grid that all coordinates span, each counted once, exactly."""
+    """Exact area: the cells of the grid that all coordinates span, each counted once."""
     pairs = [[Fraction(float(v)) for v in row] for row in points]
     right, top = (Fraction(float(v)) for v in reference)
     xs = sorted({x for x, _ in pairs if x < right} | {right})

@@ -59,7 +59,7 @@ def choose(points, weights):
     scaled = (points - low) / np.where(high > low, high - low, 1)
     return int(np.argmin(scaled @ weights))
 
-# %% wrong: the place on the front, not the row
+# %% wrong: index within the front, not the row
 import numpy as np
 
 
@@ -72,7 +72,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(np.argmin(scaled @ weights))
 
-# %% wrong: nothing divided by nothing
+# %% wrong: 0 / 0
 import numpy as np
 
 
@@ -98,7 +98,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(front[np.argmax(scaled @ weights)])
 
-# %% wrong: beaten only where worse everywhere
+# %% wrong: dominated only if worse everywhere
 import numpy as np
 
 
@@ -111,7 +111,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(front[np.argmin(scaled @ weights)])
 
-# %% wrong: equal points strike each other out
+# %% wrong: equal points eliminate each other
 import numpy as np
 
 
@@ -124,7 +124,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(front[np.argmin(scaled @ weights)])
 
-# %% wrong: divided by the deviation
+# %% wrong: divided by the standard deviation
 import numpy as np
 
 
@@ -137,7 +137,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(front[np.argmin(scaled @ weights)])
 
-# %% wrong: divided by the largest
+# %% wrong: divided by the maximum
 import numpy as np
 
 
@@ -150,7 +150,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(front[np.argmin(scaled @ weights)])
 
-# %% wrong: from 0, not from the lowest
+# %% wrong: scaled from 0, not from the minimum
 import numpy as np
 
 
@@ -163,7 +163,7 @@ def choose(points, weights):
     scaled = (points[front] - low) / span
     return int(front[np.argmin(scaled @ weights)])
 
-# %% wrong: weights forgotten
+# %% wrong: weights ignored
 import numpy as np
 
 

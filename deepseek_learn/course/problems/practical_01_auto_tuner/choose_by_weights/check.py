@@ -1,4 +1,4 @@
-"""The front's smallest weighted sum, every goal on the same scale."""
+"""The front's smallest weighted sum, with every goal on the same scale."""
 
 import numpy as np
 
@@ -11,50 +11,50 @@ def check(answer, rng) -> None:
     cases = draw(rng)
     got = [expect.call(answer, points, weights) for points, weights, _ in cases]
     got = [expect.whole(index, "choose(points, weights)") for index in got]
-    for index, (points, weights, found) in zip(got, cases, strict=True):
-        if index != found["want"]:
+    for index, (points, weights, choices) in zip(got, cases, strict=True):
+        if index != choices["want"]:
             expect.call(answer, points, weights)  # so that this input is shown
             raise Failed(
                 mistake(got, cases),
                 got=index,
-                want=found["want"],
+                want=choices["want"],
             )
 
 
 def draw(rng) -> list[tuple]:
-    """Cases until each mistake has chosen wrongly in two of them, with its choices."""
-    left, cases = dict.fromkeys((*MISTAKES, "alike"), 2), []
-    while len(cases) < 16 or max(left.values()) > 0:
+    """Draw cases until each mistake chooses wrongly in two of them; with its choices."""
+    remaining, cases = dict.fromkeys((*MISTAKES, "alike"), 2), []
+    while len(cases) < 16 or max(remaining.values()) > 0:
         size, goals = int(rng.integers(5, 12)), int(rng.integers(2, 4))
         points = front_and_more(rng, size, goals, alike=rng.random() < 0.25)
         points = points * 10.0 ** rng.uniform(-3, 3, points.shape[1])
         weights = rng.uniform(0.1, 1, points.shape[1])
         want, clear = reference(points, weights)
-        found = {name: how(points, weights) for name, how in MISTAKES.items()}
-        edges = {name for name, index in found.items() if index != want}
+        choices = {name: how(points, weights) for name, how in MISTAKES.items()}
+        edges = {name for name, index in choices.items() if index != want}
         front = on_front(points)
         if (points[front] == points[front[0]]).all(0).any():
             edges.add("alike")
-            clear = clear and want != front[0]  # where 0 / 0 leads
-        if clear and (len(cases) < 16 or any(left[edge] > 0 for edge in edges)):
-            left.update({edge: left[edge] - 1 for edge in edges})
-            cases.append((points, weights, found | {"want": want}))
+            clear = clear and want != front[0]  # the index that 0 / 0 gives
+        if clear and (len(cases) < 16 or any(remaining[edge] > 0 for edge in edges)):
+            remaining.update({edge: remaining[edge] - 1 for edge in edges})
+            cases.append((points, weights, choices | {"want": want}))
     return cases
 
 
 def front_and_more(rng, size: int, goals: int, alike: bool) -> np.ndarray:
-    """A bulging front, and a few far behind it, which must not set the scale.
+    """A convex front, and a few points far behind it, which must not set the scale.
 
-    Each goal begins at another height; the front's best of the first goal has a twin,
-    and the best of the last is as good there as a point that is far worse elsewhere.
-    With `alike`, there is one more goal, in which the whole front is the same.
+    Each goal has its own offset. The front's best point in the first goal has a
+    duplicate; its best value in the last goal is shared by a point far worse elsewhere.
+    With `alike`, there is one more goal, in which the whole front is equal.
     """
     sphere = np.abs(rng.normal(size=(size, goals)))
     front = 1 - sphere / np.linalg.norm(sphere, axis=1)[:, None]
-    beside = rng.uniform(2, 30, goals)
-    beside[-1] = front[:, -1].min()
+    decoy = rng.uniform(2, 30, goals)
+    decoy[-1] = front[:, -1].min()
     twin = front[front[:, 0].argmin()]
-    points = np.vstack([front, twin, rng.uniform(2, 30, (3, goals)), beside])
+    points = np.vstack([front, twin, rng.uniform(2, 30, (3, goals)), decoy])
     points = points + rng.uniform(0, 3, goals)
     if alike:
         points = np.column_stack([points, [1.0] * (size + 1) + [2.0, 3.0, 4.0, 5.0]])
@@ -85,7 +85,7 @@ def sums(points: np.ndarray, weights: np.ndarray, scale_by: np.ndarray) -> np.nd
 
 
 def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
-    """The index, and whether it is first by a margin."""
+    """The index, and whether it wins by a clear margin."""
     front = on_front(points)
     total = sums(points[front], weights, points[front])
     ranked = np.sort(total)
@@ -94,13 +94,13 @@ def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
 
 
 def mistake(got: list[int], cases: list[tuple]) -> str:
-    """The one mistake that explains every answer; "other" without one."""
-    fits = [
+    """The only mistake that explains every answer, otherwise "other"."""
+    matches = [
         name
         for name in MISTAKES
-        if all(i == found[name] for i, (*_, found) in zip(got, cases, strict=True))
+        if all(i == choices[name] for i, (*_, choices) in zip(got, cases, strict=True))
     ]
-    return fits[0] if len(fits) == 1 and fits[0] in TOLD else "other"
+    return matches[0] if len(matches) == 1 and matches[0] in EXPLAINED else "other"
 
 
 def strict_front(points) -> np.ndarray:
@@ -117,19 +117,19 @@ def best(points, weights, front, low, span) -> int:
 
 
 def among(points, weights, front) -> int:
-    """As the reference, but for another front."""
+    """Like the reference, but with another front."""
     low = points[front].min(0)
     return best(points, weights, front, low, points[front].max(0) - low)
 
 
 def divided(points, weights, by) -> int:
-    """Every goal of the front, divided by something of the front."""
+    """Every goal of the front, divided by a statistic of the front."""
     front = on_front(points)
     return best(points, weights, front, points[front].min(0), by(points[front], 0))
 
 
-# What answers choose that are not right; those in TOLD have a sentence of their own.
-TOLD = ("unscaled", "all", "unweighted")
+# What wrong answers choose; those in EXPLAINED have their own sentence.
+EXPLAINED = ("unscaled", "all", "unweighted")
 MISTAKES = {
     "unscaled": lambda points, weights: int(np.argmin(points @ weights)),
     "all": lambda points, weights: int(np.argmin(sums(points, weights, points))),

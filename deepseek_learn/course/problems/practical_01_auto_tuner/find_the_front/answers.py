@@ -28,7 +28,7 @@ def on_front(points):
 
     return [not any(beats(a, b) for a in rows) for b in rows]
 
-# %% wrong: better everywhere
+# %% wrong: dominates only if better everywhere
 import numpy as np
 
 
@@ -37,7 +37,7 @@ def on_front(points):
     beats = (a < b).all(-1) & (a < b).any(-1)
     return ~beats.any(0)
 
-# %% wrong: twins dominate each other
+# %% wrong: duplicates dominate each other
 import numpy as np
 
 
@@ -47,7 +47,7 @@ def on_front(points):
     np.fill_diagonal(beats, False)
     return ~beats.any(0)
 
-# %% wrong: the wrong way round
+# %% wrong: larger is better
 import numpy as np
 
 
@@ -63,7 +63,7 @@ import numpy as np
 def on_front(points):
     return (points == points.min(0)).any(1)
 
-# %% wrong: numbers instead of True and False
+# %% wrong: numbers instead of bools
 import numpy as np
 
 

@@ -1,4 +1,4 @@
-"""Which points nobody dominates, ties and twins among them."""
+"""Which points are non-dominated, with ties and duplicates among them."""
 
 import numpy as np
 
@@ -42,20 +42,20 @@ def check(answer, rng) -> None:
 def reference(rows: list[list[float]]) -> np.ndarray:
     """Pair by pair, in plain Python."""
 
-    def beaten(row: list[float]) -> bool:
+    def dominated(row: list[float]) -> bool:
         return any(
             all(a <= b for a, b in zip(other, row, strict=True)) and other != row
             for other in rows
         )
 
-    return np.array([not beaten(row) for row in rows])
+    return np.array([not dominated(row) for row in rows])
 
 
 def compare(got: np.ndarray, want: np.ndarray, points: np.ndarray) -> None:
     if (got == want).all():
         return
     where = int(np.flatnonzero(got != want)[0])
-    twins = (points == points[where]).all(1).sum() > 1
-    kind = "twin" if want[where] and twins else "in" if want[where] else "out"
+    duplicated = (points == points[where]).all(1).sum() > 1
+    kind = "twin" if want[where] and duplicated else "in" if want[where] else "out"
     facts = {"row": where, "points": np.round(points, 3).tolist()}
     raise Failed(kind, **facts)

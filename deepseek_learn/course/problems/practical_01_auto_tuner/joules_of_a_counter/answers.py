@@ -26,21 +26,21 @@ def joules(readings, wraps_at):
 def joules(readings, wraps_at):
     return (readings[-1] - readings[0]) % wraps_at / 1e6
 
-# %% wrong: wraps not undone
+# %% wrong: wraps not corrected
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):
         total += now - before
     return total / 1e6
 
-# %% wrong: negative steps left out
+# %% wrong: negative steps dropped
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):
         total += max(now - before, 0)
     return total / 1e6
 
-# %% wrong: a turn is one too short
+# %% wrong: wrap length off by one
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):
@@ -77,28 +77,28 @@ def joules(readings, wraps_at):
     steps = np.diff(readings) % wraps_at
     return steps.astype(np.int32).sum() / 1e6
 
-# %% wrong: the end is counted as a step
+# %% wrong: modulo `wraps_at - 1`
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):
         total += (now - before) % (wraps_at - 1)
     return total / 1e6
 
-# %% wrong: a turn where it stood still
+# %% wrong: a full wrap where the counter did not change
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):
         total += now - before + wraps_at * (now <= before)
     return total / 1e6
 
-# %% wrong: the sign dropped
+# %% wrong: absolute differences
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):
         total += abs(now - before)
     return total / 1e6
 
-# %% wrong: still microjoules
+# %% wrong: in microjoules
 def joules(readings, wraps_at):
     total = 0
     for before, now in zip(readings, readings[1:]):

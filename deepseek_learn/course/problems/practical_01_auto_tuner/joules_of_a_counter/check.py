@@ -1,4 +1,4 @@
-"""Energy from a counter that starts again at zero."""
+"""Energy from a counter that wraps to zero."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,21 +18,21 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> Iterator[tuple[list[int], int]]:
-    """Readings, and where the counter wraps; first the edges of what is allowed."""
+    """Readings, and where the counter wraps; edge cases first."""
     last = int(rng.integers(10**6, 10**9))
-    far = int(rng.integers(2**33, 2**38))  # real counters end beyond 32 bits
+    far = int(rng.integers(2**33, 2**38))  # real counters exceed 32 bits
     yield [0, far // 3, 2 * far // 3, far // 5, far // 2], far
-    yield [last - 7, 3], last  # over the end
-    yield [last - 1, 0], last  # one step, over the end
-    yield [5, 4, 3], last  # nearly a whole turn, twice
-    yield [7, 7, 7, 9], last  # it stood still: no turn
-    yield [last // 2], last  # nothing has passed
+    yield [last - 7, 3], last  # across the wrap
+    yield [last - 1, 0], last  # one step, across the wrap
+    yield [5, 4, 3], last  # nearly a full wrap, twice
+    yield [7, 7, 7, 9], last  # no change: no wrap
+    yield [last // 2], last  # a single reading: no energy
     for trial in range(12):
         wraps_at = int(rng.integers(10**6, 2**38 if trial % 2 else 10**9))
         size = int(rng.integers(2, 30))
         steps = rng.integers(0, wraps_at, size, endpoint=False)
         if trial % 3 == 0:
-            steps = steps // (4 * size)  # seldom wraps
+            steps = steps // (4 * size)  # rarely wraps
         start = int(rng.integers(0, wraps_at))
         yield [int(n) for n in (start + np.cumsum([0, *steps])) % wraps_at], wraps_at
 
@@ -42,9 +42,11 @@ def compare(got, want: float, readings: list[int], wraps_at: int) -> None:
     value = float(expect.shape(got, (), what))
     if same(value, want):
         return
-    fits = [k for k, guess in mistakes(readings, wraps_at) if same(value, guess / 1e6)]
-    if len(fits) == 1:
-        raise Failed(fits[0], got=value, want=want)
+    matches = [
+        k for k, guess in mistakes(readings, wraps_at) if same(value, guess / 1e6)
+    ]
+    if len(matches) == 1:
+        raise Failed(matches[0], got=value, want=want)
     if value < 0:
         raise Failed("negative", got=value, want=want)
     raise Failed("expect.value", what=what, got=value, want=want)

@@ -70,7 +70,7 @@ def mutate(value, low, high, log, whole, step):
     moved = min(max(moved, low), high)
     return moved
 
-# %% wrong: a half added, then cut off
+# %% wrong: half added, then truncated
 import math
 
 
@@ -83,7 +83,7 @@ def mutate(value, low, high, log, whole, step):
     moved = min(max(moved, low), high)
     return int(moved + 0.5) if whole else moved
 
-# %% wrong: at least one further
+# %% wrong: moves by at least one
 import math
 
 
@@ -113,7 +113,7 @@ def mutate(value, low, high, log, whole, step):
     moved = min(max(moved, low), high)
     return round(moved) if whole else moved
 
-# %% wrong: the other way where the step is negative
+# %% wrong: wrong direction for negative steps
 import math
 
 

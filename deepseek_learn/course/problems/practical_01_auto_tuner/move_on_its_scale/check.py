@@ -1,11 +1,11 @@
-"""A mutation that knows logarithmic axes and whole numbers."""
+"""A mutation that handles logarithmic axes and integers."""
 
 import math
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
-# (value, low, high, log, whole, step): ends, below zero, no step, a step too far
+# (value, low, high, log, whole, step): bounds, negative values, zero step, overshoot
 CASES = (
     (-5, -20, -1, False, True, 0.07),
     (-5, -20, -1, False, True, -0.07),
@@ -15,7 +15,7 @@ CASES = (
     (0.1, 0.001, 0.1, True, False, 0.3),
     (1, 1, 64, True, True, 1.5),
     (64, 1, 64, True, True, -0.5),
-    (10, 1, 20, False, True, 0.01),  # less than half a number: it stays
+    (10, 1, 20, False, True, 0.01),  # moves by less than 0.5: unchanged
     (30, 1, 64, True, True, -0.002),
     (9, 1, 20, False, True, 0.0),
 )
@@ -46,10 +46,10 @@ def reference(value, low, high, log: bool, whole: bool, step: float):
     scale, back = (math.log, math.exp) if log else (float, float)
     place = (scale(value) - scale(low)) / (scale(high) - scale(low)) + step
     place = min(max(place, 0.0), 1.0)
-    moved = back(scale(low) + place * (scale(high) - scale(low)))
+    result = back(scale(low) + place * (scale(high) - scale(low)))
     if not whole:
-        return moved, False
-    return round(moved), abs(moved - math.floor(moved) - 0.5) < 1e-6
+        return result, False
+    return round(result), abs(result - math.floor(result) - 0.5) < 1e-6
 
 
 def compare(got, want, arguments: tuple) -> None:

@@ -35,7 +35,7 @@ def go_on(mine, others, keep, startup):
     count = [sum(dominates(a, b) for a in every) for b in every]
     return count[0] <= np.quantile(count, keep)
 
-# %% wrong: counts whom it dominates
+# %% wrong: counts the trials it dominates
 import numpy as np
 
 
@@ -61,7 +61,7 @@ def go_on(mine, others, keep, startup):
     count = beats.sum(0)
     return bool(count[0] < np.quantile(count, keep))
 
-# %% wrong: judged before there are enough
+# %% wrong: judged with too few trials
 import numpy as np
 
 
@@ -87,7 +87,7 @@ def go_on(mine, others, keep, startup):
     count = beats.sum(0)
     return bool(count[0] <= np.quantile(count, keep))
 
-# %% wrong: judged only when there is one more
+# %% wrong: judged one trial too late
 import numpy as np
 
 
@@ -113,7 +113,7 @@ def go_on(mine, others, keep, startup):
     count = beats.sum(0)
     return bool(count[0] <= np.quantile(count[1:], keep))
 
-# %% wrong: itself and its twins dominate it
+# %% wrong: counts itself and its duplicates as dominating
 import numpy as np
 
 
@@ -139,7 +139,7 @@ def go_on(mine, others, keep, startup):
     count = beats.sum(0)
     return bool(count[0] <= np.quantile(count, keep))
 
-# %% wrong: the median, whatever is kept
+# %% wrong: always the median
 import numpy as np
 
 
@@ -165,7 +165,7 @@ def go_on(mine, others, keep, startup):
     count = beats.sum(0)
     return bool(count[0] <= np.sort(count)[int(keep * len(count)) - 1])
 
-# %% wrong: a number for True and False
+# %% wrong: an int instead of a bool
 import numpy as np
 
 
@@ -204,7 +204,7 @@ def go_on(mine, others, keep, startup):
     count = every.sum(1)
     return bool(count[0] <= np.quantile(count, keep))
 
-# %% wrong: always
+# %% wrong: always goes on
 import numpy as np
 
 

@@ -1,4 +1,4 @@
-"""Successive halving with several goals: by how many dominate a trial."""
+"""Successive halving with several goals, by domination count."""
 
 from collections.abc import Iterator
 
@@ -10,28 +10,30 @@ from deepseek_learn.course.problem import Failed
 
 def check(answer, rng) -> None:
     expect.function(answer, "go_on")
-    left = dict.fromkeys(EDGES, 2)
+    remaining = dict.fromkeys(EDGES, 2)
     drawn = 0
-    while drawn < 16 or max(left.values()) > 0:
+    while drawn < 16 or max(remaining.values()) > 0:
         goals, startup = int(rng.integers(2, 4)), int(rng.integers(3, 9))
         size = startup + int(rng.integers(-2, 7)) - 1
-        levels = int(rng.choice([3, 9]))  # with few there are twins
+        levels = int(rng.choice([3, 9]))  # few levels give duplicates
         others = rng.integers(0, levels, (size, goals)) / 8
         mine = rng.integers(0, levels, goals) / 8
         keep = float(rng.choice([0.25, 0.5, 0.75]))
-        wanted = {edge for edge, times in left.items() if times > 0}
-        edges = wanted.intersection(edges_of(mine, others, keep, startup, wanted))
+        open_edges = {edge for edge, times in remaining.items() if times > 0}
+        edges = open_edges.intersection(
+            edges_of(mine, others, keep, startup, open_edges)
+        )
         if drawn >= 16 and not edges:
             continue
         drawn += 1
-        left.update({edge: left[edge] - 1 for edge in edges})
+        remaining.update({edge: remaining[edge] - 1 for edge in edges})
         got = expect.call(answer, mine, others, keep, startup)
         value = expect.truth(got, "go_on(mine, others, keep, startup)")
         compare(value, mine, others, keep, startup)
 
 
 def weakly(every) -> np.ndarray:
-    """By how many each is nowhere beaten: by itself and its twins, too."""
+    """How many rows are nowhere worse than each row, itself and its duplicates included."""
     return (every[:, None] <= every).all(-1).sum(0)
 
 
@@ -43,7 +45,7 @@ def within(values, keep: float) -> bool:
     return values[0] <= np.quantile(values, keep)
 
 
-# Of all trials, mine first, and their counts: what answers decide that are not right.
+# What wrong answers decide, from all trials (mine first) and their domination counts.
 MISTAKES = {
     "the others' quantile": lambda every, count, keep: (
         count[0] <= np.quantile(count[1:], keep)
@@ -65,8 +67,8 @@ EDGES = (
 )
 
 
-def edges_of(mine, others, keep: float, startup: int, wanted: set) -> Iterator[str]:
-    """Which of the edges decides in this case; of the mistakes only those wanted."""
+def edges_of(mine, others, keep: float, startup: int, candidates: set) -> Iterator[str]:
+    """The edge cases that decide this draw; mistakes only if in `candidates`."""
     count = counts([mine.tolist(), *others.tolist()])
     quantile = np.quantile(count, keep)
     if count[0] > quantile and len(count) == startup - 1:
@@ -79,7 +81,7 @@ def edges_of(mine, others, keep: float, startup: int, wanted: set) -> Iterator[s
         yield "at the quantile"
     goes_on = count[0] <= quantile
     every = np.vstack([mine, others])
-    for name in wanted.intersection(MISTAKES):
+    for name in candidates.intersection(MISTAKES):
         if goes_on != MISTAKES[name](every, np.array(count), keep):
             yield name
 

@@ -80,7 +80,7 @@ def deploy(folder):
         except BuildError as reason:
             print(reason)
 
-# %% wrong: for a graphics card
+# %% wrong: for a GPU
 import torch
 from torch import nn
 
@@ -224,7 +224,7 @@ def deploy(folder):
         except BuildError as reason:
             print(reason)
 
-# %% wrong: nothing but a report
+# %% wrong: only a report
 import json
 
 
@@ -259,7 +259,7 @@ def deploy(folder):
     (folder / "report.json").write_text(json.dumps(facts))
     (folder / "verify.sh").write_text("echo '[]'")
 
-# %% wrong: one answer
+# %% wrong: a single stored answer
 import json
 
 
@@ -272,7 +272,7 @@ def deploy(folder):
     said = json.dumps({"selfcheck": {"passed": True, "samples": 1}})
     (folder / "verify.sh").write_text(f"echo '{said}'")
 
-# %% wrong: a report of one's own
+# %% wrong: a hand-written report
 import torch
 from torch import nn
 

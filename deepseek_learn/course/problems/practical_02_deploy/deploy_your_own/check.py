@@ -1,4 +1,4 @@
-"""The learner's own model, deployed, and run where nothing of the course is."""
+"""Deploy the learner's own model, and run it outside the course's environment."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 CLEAN = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C"}
-LEAST = 60  # points that a model must have: more than two classes give by chance
+LEAST = 60  # minimum score in points, above chance for two classes
 SECONDS = 120.0  # for `verify.sh`
 
 
@@ -54,24 +54,26 @@ def inspect(facts: dict) -> None:
 
 
 def run(folder: Path) -> None:
-    """`verify.sh`, moved to another place, without this process's environment."""
-    moved = folder.with_name("elsewhere")
-    os.rename(folder, moved)
-    command = ["bash", str(moved / "verify.sh")]
+    """Run `verify.sh` in a moved folder, without this process's environment."""
+    new_folder = folder.with_name("elsewhere")
+    os.rename(folder, new_folder)
+    command = ["bash", str(new_folder / "verify.sh")]
     facts = {"stdin": subprocess.DEVNULL, "capture_output": True, "cwd": "/"}
     try:
-        done = subprocess.run(command, env=CLEAN, timeout=SECONDS, **facts)
+        result = subprocess.run(command, env=CLEAN, timeout=SECONDS, **facts)
     except subprocess.TimeoutExpired:
         raise Failed("slow", seconds=f"{SECONDS:g}") from None
-    said, why = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
-    if done.returncode:
-        why = (why.strip() or "?").splitlines()[-1]
-        raise Failed("run", said=why)
+    stdout, stderr = (
+        each.decode(errors="replace") for each in (result.stdout, result.stderr)
+    )
+    if result.returncode:
+        stderr = (stderr.strip() or "?").splitlines()[-1]
+        raise Failed("run", said=stderr)
     try:
-        selfcheck = json.loads(said)["selfcheck"]
+        selfcheck = json.loads(stdout)["selfcheck"]
         passed, samples = selfcheck["passed"] is True, int(selfcheck["samples"])
     except (ValueError, TypeError, KeyError):
-        said = said.strip()[-200:] or "—"
-        raise Failed("output", said=said) from None
+        stdout = stdout.strip()[-200:] or "—"
+        raise Failed("output", said=stdout) from None
     if not passed or samples < 2:
         raise Failed("check", samples=samples)

@@ -10,7 +10,7 @@ def linear_int8(q, s_x, z, w, s_w):
 def linear_int8(q, s_x, z, w, s_w):
     return s_x * (q.astype('int32') @ w.astype('int32').T) * s_w
 
-# %% wrong: no scale of the weight
+# %% wrong: no weight scale
 def linear_int8(q, s_x, z, w, s_w):
     return s_x * ((q.astype('int32') - z) @ w.astype('int32').T)
 

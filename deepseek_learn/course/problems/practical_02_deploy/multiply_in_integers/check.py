@@ -1,4 +1,4 @@
-"""A matrix product whose inner loop has integers only."""
+"""A matrix product whose inner loop uses integers only."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def check(answer, rng) -> None:
     expect.function(answer, "linear_int8")
     for trial in range(10):
         rows, inner, columns = (int(n) for n in rng.integers(1, 40, 3))
-        inner = 700 if trial == 0 else inner  # a sum that 16 bits do not hold
+        inner = 700 if trial == 0 else inner  # a sum that overflows 16 bits
         q = rng.integers(0, 256, (rows, inner), dtype=np.uint8)
         w = rng.integers(-127, 128, (columns, inner), dtype=np.int8)
         s_x, s_w = float(rng.uniform(0.01, 1)), rng.uniform(0.01, 1, columns)
@@ -23,8 +23,8 @@ def check(answer, rng) -> None:
         compare(got, (q, s_x, z, w, s_w), call)
 
 
-def compare(got, given, call: str) -> None:
-    q, s_x, z, w, s_w = given
+def compare(got, inputs, call: str) -> None:
+    q, s_x, z, w, s_w = inputs
     exact = (q.astype(np.int64) - z) @ w.astype(np.int64).T
     want = s_x * exact * s_w
     got = expect.shape(got, want.shape, call)
@@ -36,9 +36,9 @@ def compare(got, given, call: str) -> None:
     }
     short = (q.astype(np.int16) - np.int16(z)) @ w.astype(np.int16).T
     guesses |= {"wrapped": s_x * short * s_w}
-    near = [key for key, x in guesses.items() if np.allclose(got, x, rtol=1e-6)]
+    matches = [key for key, x in guesses.items() if np.allclose(got, x, rtol=1e-6)]
     if np.allclose(got, want, rtol=1e-6, atol=1e-9):
         return
-    if len(near) == 1:
-        raise Failed(near[0], call=call)
+    if len(matches) == 1:
+        raise Failed(matches[0], call=call)
     expect.close(got, want, call, 1e-6)

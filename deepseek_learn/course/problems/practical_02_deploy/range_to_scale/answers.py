@@ -21,7 +21,7 @@ def scale_and_zero(low, high):
         return np.float32(1), np.int64(0)
     return scale, np.rint(-ends[0] / scale).astype(int)
 
-# %% wrong: zero outside
+# %% wrong: zero outside the range
 def scale_and_zero(low, high):
     scale = (high - low) / 255 or 1.0
     return scale, round(-low / scale)
@@ -32,25 +32,25 @@ def scale_and_zero(low, high):
     scale = (high - low) / 256 or 1.0
     return scale, round(-low / scale)
 
-# %% wrong: no whole number
+# %% wrong: zero point not rounded
 def scale_and_zero(low, high):
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255 or 1.0
     return scale, -low / scale
 
-# %% wrong: the other sign
+# %% wrong: zero point with the wrong sign
 def scale_and_zero(low, high):
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255 or 1.0
     return scale, round(high / scale)
 
-# %% wrong: a step to spare at each end
+# %% wrong: one unused code at each end
 def scale_and_zero(low, high):
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 253 or 1.0
     return scale, 1 + round(-low / scale)
 
-# %% wrong: no code for nothing but 0
+# %% wrong: invalid zero point for an all-zero range
 def scale_and_zero(low, high):
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255

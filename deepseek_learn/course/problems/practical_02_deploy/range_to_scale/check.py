@@ -19,24 +19,24 @@ RANGES = (
 
 def check(answer, rng) -> None:
     expect.function(answer, "scale_and_zero")
-    drawn = [
+    random_ranges = [
         tuple(sorted(rng.normal(0, 10 ** rng.uniform(-2, 2), 2))) for _ in range(8)
     ]
-    for low, high in [*RANGES, *drawn]:
+    for low, high in [*RANGES, *random_ranges]:
         call = f"scale_and_zero({low:.4g}, {high:.4g})"
-        found = expect.parts(expect.call(answer, float(low), float(high)), 2, call)
-        scale, zero = (float(expect.shape(part, (), call)) for part in found)
+        values = expect.parts(expect.call(answer, float(low), float(high)), 2, call)
+        scale, zero = (float(expect.shape(part, (), call)) for part in values)
         compare(scale, zero, min(low, 0.0), max(high, 0.0), (low, high), call)
 
 
-def compare(scale, zero, low, high, given, call: str) -> None:
+def compare(scale, zero, low, high, original, call: str) -> None:
     if not np.isfinite(zero) or zero != round(zero):
         raise Failed("whole", call=call, zero=zero)
     width = high - low
     if width == 0 and not (np.isfinite(scale) and scale > 0):
         raise Failed("empty", call=call, scale=scale)
     if width > 0 and not near(scale, width / 255):
-        if near(scale, (given[1] - given[0]) / 255):
+        if near(scale, (original[1] - original[0]) / 255):
             raise Failed("contain", call=call)
         if near(scale, width / 256):
             raise Failed("steps", call=call)

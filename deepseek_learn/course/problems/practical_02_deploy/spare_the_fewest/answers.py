@@ -19,7 +19,7 @@ def fewest(lost, most, aim):
         low, high = (low, middle) if lost(middle) <= aim else (middle, high)
     return high
 
-# %% right: most first, and 1, 3, 7, ...
+# %% right: tries `most` first, then 1, 3, 7, ...
 def fewest(lost, most, aim):
     if lost(most) > aim:
         return None
@@ -48,7 +48,7 @@ def fewest(lost, most, aim):
         low, high = (low, middle) if lost(middle) <= aim else (middle, high)
     return high
 
-# %% wrong: in steps of the root
+# %% wrong: steps of the square root
 def fewest(lost, most, aim):
     step, high = max(1, int(most**0.5)), 0
     while high < most and lost(high) > aim:
@@ -68,7 +68,7 @@ def fewest(lost, most, aim):
     count = min(count, most)
     return count if lost(count) <= aim else None
 
-# %% wrong: just the aim is not enough
+# %% wrong: strictly below the aim
 def fewest(lost, most, aim):
     if lost(0) < aim:
         return 0
@@ -83,7 +83,7 @@ def fewest(lost, most, aim):
         low, high = (low, middle) if lost(middle) < aim else (middle, high)
     return high
 
-# %% wrong: just the aim is not enough at the end
+# %% wrong: strictly below the aim in the last step
 def fewest(lost, most, aim):
     if lost(0) <= aim:
         return 0
@@ -98,7 +98,7 @@ def fewest(lost, most, aim):
         low, high = (low, middle) if lost(middle) < aim else (middle, high)
     return high
 
-# %% wrong: asks beyond most
+# %% wrong: asks beyond `most`
 def fewest(lost, most, aim):
     if lost(0) <= aim:
         return 0
@@ -112,7 +112,7 @@ def fewest(lost, most, aim):
         low, high = (low, middle) if lost(middle) <= aim else (middle, high)
     return high
 
-# %% wrong: most where nothing is enough
+# %% wrong: `most` where no count is enough
 def fewest(lost, most, aim):
     if lost(0) <= aim:
         return 0
@@ -142,7 +142,7 @@ def fewest(lost, most, aim):
         low, high = (low, middle) if lost(middle) <= aim else (middle, high)
     return low
 
-# %% wrong: forgets none at all
+# %% wrong: never answers 0
 def fewest(lost, most, aim):
     low, high = 0, 1
     while high < most and lost(high) > aim:

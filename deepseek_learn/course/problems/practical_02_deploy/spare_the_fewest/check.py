@@ -1,4 +1,4 @@
-"""The guard's search: the fewest layers in float, in few measurements."""
+"""The guard's search: the fewest layers in float, found in few measurements."""
 
 import math
 
@@ -8,8 +8,8 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 
-class Measured:
-    """A falling loss that counts how often it is asked."""
+class CountedLoss:
+    """A decreasing loss that counts its evaluations."""
 
     def __init__(self, needed: int, most: int, aim: float, just: bool, rng):
         self.needed, self.most, self.calls = needed, most, 0
@@ -27,7 +27,7 @@ class Measured:
     __name__ = "lost"
 
 
-FAR = {9: 1500, 10: 1400, 11: 1, 12: 2}  # trial -> what is needed
+FAR = {9: 1500, 10: 1400, 11: 1, 12: 2}  # trial -> needed count
 
 
 def check(answer, rng) -> None:
@@ -40,14 +40,14 @@ def check(answer, rng) -> None:
             most = int(rng.integers(1500, 2000))
             needed = FAR[trial]
         aim = float(rng.choice([0.25, 0.5, 1.0]))
-        # in every second trial the loss at the answer is just the aim
-        lost = Measured(needed, most, aim, trial % 2 == 1, rng)
+        # in every other trial the loss at the answer equals the aim
+        lost = CountedLoss(needed, most, aim, trial % 2 == 1, rng)
         call = f"fewest(lost, most={most}, aim={aim})"
         got = expect.call(answer, lost, most, aim)
         compare(got, lost, call)
 
 
-def compare(got, lost: Measured, call: str) -> None:
+def compare(got, lost: CountedLoss, call: str) -> None:
     possible = lost.needed <= lost.most
     if not possible:
         if got is not None:

@@ -34,7 +34,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), rest / rest.sum()
 
-# %% wrong: a u of its own
+# %% wrong: draws its own u
 import torch
 
 
@@ -43,7 +43,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), rest / rest.sum()
 
-# %% wrong: only if it is the likeliest
+# %% wrong: only if it is the most likely token
 import torch
 
 
@@ -52,7 +52,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), rest / rest.sum()
 
-# %% wrong: the ratio the other way up
+# %% wrong: the ratio inverted
 import torch
 
 
@@ -70,7 +70,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), rest / rest.sum()
 
-# %% wrong: just the probability is enough
+# %% wrong: accepts at exactly the probability
 import torch
 
 
@@ -79,7 +79,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), rest / rest.sum()
 
-# %% wrong: a tensor for a bool
+# %% wrong: a tensor instead of a bool
 import torch
 
 
@@ -97,7 +97,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), (rest / rest.sum()).double()
 
-# %% wrong: drawn anew from the whole
+# %% wrong: resampled from all of p
 import torch
 
 
@@ -106,7 +106,7 @@ def judge(p, q, draft, u):
     rest = p
     return bool(stands), rest / rest.sum()
 
-# %% wrong: the draft struck out
+# %% wrong: the draft removed from p
 import torch
 
 
@@ -116,7 +116,7 @@ def judge(p, q, draft, u):
     rest[draft] = 0
     return bool(stands), rest / rest.sum()
 
-# %% wrong: the difference either way
+# %% wrong: the absolute difference
 import torch
 
 
@@ -125,7 +125,7 @@ def judge(p, q, draft, u):
     rest = (p - q).abs()
     return bool(stands), rest / rest.sum()
 
-# %% wrong: what is left, not divided
+# %% wrong: residual not normalized
 import torch
 
 
@@ -134,7 +134,7 @@ def judge(p, q, draft, u):
     rest = (p - q).clamp_min(0)
     return bool(stands), rest
 
-# %% wrong: always
+# %% wrong: always accepted
 import torch
 
 

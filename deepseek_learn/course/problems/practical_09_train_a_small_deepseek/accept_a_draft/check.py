@@ -1,4 +1,4 @@
-"""Speculative decoding: when a draft may stand, and what is drawn where it may not."""
+"""Speculative decoding: when a draft is accepted, and the residual distribution."""
 
 import numpy as np
 import torch
@@ -9,17 +9,17 @@ from deepseek_learn.course.problem import Failed
 CALL = "judge(p, q, draft, u)"
 
 
-# p, q, u where `u` is just the probability, between p and p / q, or p is 0
+# (p, q, u): `u` equals the probability, lies between p and p / q, or p is 0
 EDGES = (
     ([0.25, 0.5, 0.25], [0.5, 0.25, 0.25], 0.5),
     ([0.125, 0.875], [0.5, 0.5], 0.25),
     ([0.25, 0.75], [0.5, 0.5], 0.375),
     ([0.0, 0.5, 0.5], [0.25, 0.5, 0.25], 0.0),
     ([0.25, 0.75], [0.75, 0.25], 0.0),
-    # just below the probability, however small the draft's own is
+    # just below the probability, however small the draft's own probability is
     ([0.0078125, 0.9921875], [0.015625, 0.984375], 0.49),
     ([0.125, 0.875], [0.25, 0.75], 0.499),
-    # a `u` of one's own would decide otherwise in one of these
+    # an answer that draws its own `u` decides differently in one of these
     *[([0.25, 0.75], [0.5, 0.5], u) for u in (0.499, 0.501) * 20],
 )
 
@@ -35,7 +35,7 @@ def check(answer, rng) -> None:
         u = float(rng.uniform(0, 1))
         if abs(u - min(ratio, 1)) < 0.02:
             u = 0.5 * min(ratio, 1)
-        if i % 3 == 0 and ratio > 1:  # likelier for the model: it always stands
+        if i % 3 == 0 and ratio > 1:  # likelier under the model: always accepted
             u = 0.999
         if i < len(EDGES):
             p, q, draft, u = (
@@ -45,30 +45,30 @@ def check(answer, rng) -> None:
                 EDGES[i][2],
             )
         got = expect.call(answer, p, q, draft, u)
-        stands, rest = expect.parts(got, 2, CALL)
-        compare(stands, rest, p, q, draft, u)
+        accepted, residual = expect.parts(got, 2, CALL)
+        compare(accepted, residual, p, q, draft, u)
 
 
-def compare(stands, rest, p, q, draft, u) -> None:
-    stands = expect.truth(stands, CALL + "[0]")
+def compare(accepted, residual, p, q, draft, u) -> None:
+    accepted = expect.truth(accepted, CALL + "[0]")
     ratio = float(p[draft] / q[draft])
-    if stands != (u < ratio):
+    if accepted != (u < ratio):
         key = "refused" if u < ratio else "stood"
         raise Failed(key, u=u, p=float(p[draft]), q=float(q[draft]))
-    expect.tensor(rest, CALL + "[1]", torch.float32)
+    expect.tensor(residual, CALL + "[1]", torch.float32)
     p, q = p.double().numpy(), q.double().numpy()
-    left = np.maximum(p - q, 0)
-    want = left / left.sum()
-    values = expect.shape(rest, want.shape, CALL + "[1]")
-    without = np.where(np.arange(len(p)) == draft, 0, p)
+    excess = np.maximum(p - q, 0)
+    want = excess / excess.sum()
+    values = expect.shape(residual, want.shape, CALL + "[1]")
+    without_draft = np.where(np.arange(len(p)) == draft, 0, p)
     guesses = {
         "whole": p,
-        "without": without / without.sum(),
+        "without": without_draft / without_draft.sum(),
         "absolute": np.abs(p - q) / np.abs(p - q).sum(),
-        "sum": left,
+        "sum": excess,
     }
     if not np.allclose(values, want, atol=1e-4):
         for key, guess in guesses.items():
             if np.allclose(values, guess, atol=1e-4):
                 raise Failed(key)
-    expect.close(rest, torch.from_numpy(want), CALL + "[1]", 1e-5)
+    expect.close(residual, torch.from_numpy(want), CALL + "[1]", 1e-5)

@@ -25,21 +25,21 @@ def bits_per_byte(nats, text):
     bits = torch.tensor(nats) * torch.log2(torch.tensor(torch.e))
     return bits.sum() / len(bytes(text, "utf-8"))
 
-# %% wrong: nats a byte
+# %% wrong: nats per byte
 import math
 
 
 def bits_per_byte(nats, text):
     return sum(nats) / len(text.encode())
 
-# %% wrong: bits a character
+# %% wrong: bits per character
 import math
 
 
 def bits_per_byte(nats, text):
     return sum(nats) / math.log(2) / len(text)
 
-# %% wrong: bits a token
+# %% wrong: bits per token
 import math
 
 
@@ -53,28 +53,28 @@ import math
 def bits_per_byte(nats, text):
     return sum(nats) / len(nats) / math.log(2) / len(text.encode())
 
-# %% wrong: times instead of over ln 2
+# %% wrong: multiplied by ln 2
 import math
 
 
 def bits_per_byte(nats, text):
     return sum(nats) * math.log(2) / len(text.encode())
 
-# %% wrong: not divided
+# %% wrong: not divided by the bytes
 import math
 
 
 def bits_per_byte(nats, text):
     return sum(nats) / math.log(2)
 
-# %% wrong: blanks at the ends not counted
+# %% wrong: leading and trailing whitespace stripped
 import math
 
 
 def bits_per_byte(nats, text):
     return sum(nats) / math.log(2) / len(text.strip().encode())
 
-# %% wrong: UTF-16
+# %% wrong: bytes in UTF-16
 import math
 
 

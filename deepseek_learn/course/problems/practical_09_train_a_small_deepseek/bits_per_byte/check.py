@@ -1,4 +1,4 @@
-"""From losses of tokens to bits a byte, which models of other tokens can be held to."""
+"""From token losses to bits per byte, comparable across tokenizers."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def check(answer, rng) -> None:
         words = rng.choice(WORDS, size=int(rng.integers(3, 9)))
         nats = rng.uniform(0.1, 6, size=int(rng.integers(4, 20))).tolist()
         text = "山" + "".join(words)
-        if i == 0:  # blanks and line ends at the ends are bytes, too
+        if i == 0:  # whitespace at both ends counts as bytes, too
             text = " \n" + text + "\t \r\n"
         if i == 1:
             nats = nats[:1]  # one token for the whole text
@@ -44,7 +44,7 @@ def compare(got: float, nats: np.ndarray, text: str) -> None:
         "mean": nats.mean() / np.log(2) / size,
     }
     if not np.isclose(got, want):
-        fits = [key for key, guess in guesses.items() if np.isclose(got, guess)]
-        if len(fits) == 1:
-            raise Failed(fits[0])
+        matches = [key for key, guess in guesses.items() if np.isclose(got, guess)]
+        if len(matches) == 1:
+            raise Failed(matches[0])
     expect.close(got, want, CALL, 1e-6)

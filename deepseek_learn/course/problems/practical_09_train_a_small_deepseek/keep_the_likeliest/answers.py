@@ -31,7 +31,7 @@ def nucleus(p, top):
             break
     return kept / kept.sum()
 
-# %% wrong: one too few
+# %% wrong: one token too few
 import torch
 
 
@@ -42,7 +42,7 @@ def nucleus(p, top):
     kept = torch.zeros_like(p).scatter(0, index, ordered)
     return kept / kept.sum()
 
-# %% wrong: not divided
+# %% wrong: not normalized
 import torch
 
 
@@ -64,7 +64,7 @@ def nucleus(p, top):
     kept = torch.zeros_like(p).scatter(0, index, ordered)
     return (kept / kept.sum()).double()
 
-# %% wrong: tokens that have the share each
+# %% wrong: tokens that each reach the threshold
 import torch
 
 
@@ -72,7 +72,7 @@ def nucleus(p, top):
     kept = torch.where(p >= top, p, torch.zeros_like(p))
     return kept / kept.sum()
 
-# %% wrong: in the order of size
+# %% wrong: in sorted order
 import torch
 
 
@@ -83,7 +83,7 @@ def nucleus(p, top):
     kept = ordered
     return kept / kept.sum()
 
-# %% wrong: those within the share, and the first
+# %% wrong: those within the threshold, and the first
 import torch
 
 
@@ -105,7 +105,7 @@ def nucleus(p, top):
     kept = torch.zeros_like(p).scatter(0, index, ordered)
     return kept / kept.sum()
 
-# %% wrong: one too many
+# %% wrong: one token too many
 import torch
 
 
@@ -116,7 +116,7 @@ def nucleus(p, top):
     kept = torch.zeros_like(p).scatter(0, index, ordered)
     return kept / kept.sum()
 
-# %% wrong: softmax of what is left
+# %% wrong: softmax of the kept probabilities
 import torch
 
 
