@@ -414,7 +414,7 @@ def test_export_refuses_and_leaves_the_old_file(tmp_path, table):
     path.write_text("old")
     tuner = AutoTuner(lambda trial: {"error": 1}, {"act": [None]}, ("error",))
     study = tuner.run(1, progress=False)
-    with pytest.raises(ValueError, match="TOML has no None, which 'act' is"):
+    with pytest.raises(ValueError, match="TOML has no None, the value of 'act'"):
         study.export(path)
     assert path.read_text() == "old"
     assert json.loads(study.export(tmp_path / "c.json").read_text())["config"] == {
