@@ -177,9 +177,11 @@ def _layer(key: str) -> str:
 
 def _source(source: str) -> str:
     """A known source of energy in the current language; others unchanged."""
-    known = ("nvml", "rapl", "estimate", "not stated")
+    translations = ("nvml", "rapl", "estimate", "not stated")
     return (
-        text(f"tuner.source_{source.replace(' ', '_')}") if source in known else source
+        text(f"tuner.source_{source.replace(' ', '_')}")
+        if source in translations
+        else source
     )
 
 

@@ -1,4 +1,4 @@
-"""What a search wants, what an objective returns, and what either is refused for."""
+"""Goals and objective results: what is accepted and what is rejected."""
 
 from dataclasses import FrozenInstanceError
 

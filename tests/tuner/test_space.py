@@ -1,4 +1,4 @@
-"""The search space: what is accepted, what lies inside, how much there is."""
+"""The search space: accepted entries, membership, number of configurations."""
 
 import math
 
