@@ -1,4 +1,4 @@
-"""A private PostgreSQL for a test, with its own folder and port, stopped by its process id."""
+"""A private PostgreSQL for a test: its own folder and port, stopped by process id."""
 
 import os
 import pwd
