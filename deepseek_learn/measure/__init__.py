@@ -1,7 +1,7 @@
-"""How long, how much energy, how sure: a value with interval, unit and source.
+"""Latency and energy measurements: a value with its interval, unit and source.
 
-The profiler, the tuner and the wizard measure with what is here, so that their figures
-are of one protocol: two sides in turn, the median, its 95 % interval.
+The profiler, the tuner and the wizard measure with this package, so that their figures
+follow one protocol: two sides in alternation, the median, its 95 % interval.
 """
 
 from .. import lazy

@@ -1,9 +1,9 @@
-"""How much energy a block of code took: counted where hardware counts, else estimated.
+"""The energy of a block of code: from hardware counters where available, else estimated.
 
-Three sources, and every result says which: "nvml", the counter of an NVIDIA GPU;
-"rapl", that of an Intel or AMD processor; "estimate", processor seconds x watts a core.
+There are three sources, and every result says which: "nvml", the counter of an NVIDIA GPU;
+"rapl", that of an Intel or AMD processor; "estimate", processor seconds x watts per core.
 The counters cover the whole GPU or the whole processor with its memory, other
-programs' work included; an estimate covers this process alone, and no GPU.
+programs' work included; an estimate covers this process only, and no GPU.
 """
 
 import os
@@ -25,28 +25,28 @@ READ_EVERY_S = 60.0
 
 
 class MeterError(DeepSeekLearnError):
-    """The energy counter that was asked for cannot be read, or has not been yet."""
+    """The requested energy counter cannot be read, or has not been read yet."""
 
 
 class EnergyMeter:
-    """Energy of what runs inside `with`, in J, with its source.
+    """Energy of the code inside a `with` block, in J, with its source.
 
     Args:
-        device: "cuda" or "cuda:1": that GPU's counter (NVML), and nothing else will
-            do. "cpu": the processor's (RAPL), or where it is absent or closed to us the
-            estimate. None: the GPU if this process has begun to use one through
+        device: "cuda" or "cuda:1": that GPU's counter (NVML), without a fallback.
+            "cpu": the processor's counter (RAPL), or the estimate if it is absent or
+            not readable. None: the GPU if this process already uses one through
             PyTorch and pynvml can read it, else as "cpu".
-        watts_per_core: of the estimate, W of one busy core. The default, 5, lies
-            between servers (280 W for 64 cores: 4.4) and laptops (28 W for 4: 7); give
-            your processor's rated power over its cores. It is a guess about hardware:
-            compare estimates with one another, never with counters.
+        watts_per_core: for the estimate, W of one busy core. The default, 5, lies
+            between servers (280 W for 64 cores: 4.4) and laptops (28 W for 4: 7); pass
+            your processor's rated power divided by its cores. It is a guess about
+            hardware: compare estimates with one another, never with counters.
 
     Raises:
-        MeterError: when the GPU asked for has no counter that can be read.
+        MeterError: when the requested GPU has no readable counter.
         ValueError: for another `device`, or `watts_per_core` not above 0.
 
     >>> with EnergyMeter() as meter:                                # doctest: +SKIP
-    ...     model(pictures)
+    ...     model(images)
     >>> meter.energy_j, meter.energy_j.source                       # doctest: +SKIP
     """
 
@@ -82,16 +82,18 @@ class EnergyMeter:
         return Measured(self._joules, unit="J", source=self.source)
 
     def why(self) -> str:
-        """Which source, what it covers, and why no better one."""
-        said = text(f"tuner.energy_{self.source}")
-        return " ".join([said, *(text(f"tuner.energy_{key}") for key in self._missing)])
+        """Which source was used, what it covers, and why no better one was available."""
+        coverage = text(f"tuner.energy_{self.source}")
+        return " ".join(
+            [coverage, *(text(f"tuner.energy_{key}") for key in self._missing)]
+        )
 
     def __enter__(self) -> "EnergyMeter":
         self._joules = None
         _wait_for_gpu()
         self._start = self._counter.joules()
         self._stop = threading.Event()
-        self._reader = threading.Thread(target=self._read_on, daemon=True)
+        self._reader = threading.Thread(target=self._poll, daemon=True)
         if self._counter.wraps:
             self._reader.start()
         return self
@@ -103,7 +105,7 @@ class EnergyMeter:
         _wait_for_gpu()
         self._joules = self._counter.joules() - self._start
 
-    def _read_on(self) -> None:
+    def _poll(self) -> None:
         while not self._stop.wait(READ_EVERY_S):
             self._counter.joules()
 
@@ -115,12 +117,12 @@ def measured_energy(
     device: str | None = None,
     watts_per_core: float = WATTS_PER_CORE,
 ) -> Measured:
-    """Energy of one `call()`, in J, median of blocks, with its 95 % interval.
+    """Energy of one `call()`, in J: the median of blocks, with its 95 % interval.
 
     Args:
-        seconds: about how long to measure in all. Counters move in steps of 1 ms (RAPL)
-            to 100 ms (NVML): a block should last 0.3 s or more.
-        blocks: at least 6 for an interval.
+        seconds: approximate total duration. Counters advance in steps of 1 ms (RAPL) to
+            100 ms (NVML): a block should last 0.3 s or more.
+        blocks: number of blocks, at least 6 for an interval.
         device, watts_per_core: see `EnergyMeter`.
 
     Raises:
@@ -131,11 +133,11 @@ def measured_energy(
             f"seconds must be above 0 and blocks at least 1; got {seconds!r} and "
             f"{blocks!r}."
         )
-    call()  # warm
+    call()  # warm-up
     start = time.perf_counter()
     call()
-    once = max(time.perf_counter() - start, 1e-9)
-    calls = max(1, round(seconds / blocks / once))
+    call_seconds = max(time.perf_counter() - start, 1e-9)
+    calls = max(1, round(seconds / blocks / call_seconds))
     meter, joules = EnergyMeter(device, watts_per_core), []
     for _ in range(blocks):
         with meter:
@@ -155,7 +157,7 @@ class Nvml:
 
         self._nvml = pynvml
         pynvml.nvmlInit()
-        entry = _visible(index)
+        entry = _nvml_id(index)
         by_index = entry.isdigit()
         handle = "nvmlDeviceGetHandleByIndex" if by_index else _BY_UUID
         self._gpu = getattr(pynvml, handle)(int(entry) if by_index else entry)
@@ -182,10 +184,10 @@ class Rapl:
         self._files = {zone / "energy_uj": _range(zone) for zone in zones}
         self._last = {file: _number(file) for file in self._files}
         self._microjoules = 0
-        self._lock = threading.Lock()  # the meter's reader reads too
+        self._lock = threading.Lock()  # the meter's reader thread reads too
 
     def joules(self) -> float:
-        """Energy since this object was made, wrapped counters unwrapped."""
+        """Energy in J since this object was created, corrected for counter wraparound."""
         with self._lock:
             for file, wraps_at in self._files.items():
                 now = _number(file)
@@ -196,7 +198,7 @@ class Rapl:
 
 
 class Estimate:
-    """Processor seconds of this process and its ended children x watts a core."""
+    """Processor seconds of this process and its ended children x watts per core."""
 
     source, wraps = "estimate", False
 
@@ -213,12 +215,12 @@ _BY_UUID = "nvmlDeviceGetHandleByUUID"
 
 
 def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
-    """The best counter there is, and the keys of why no better one."""
+    """The best available counter, and text keys for why no better one is."""
     missing = []
     if kind == "cuda" or (not kind and _uses_gpu()):
         try:
             return Nvml(index), ()
-        except Exception as error:  # pynvml has errors of its own, or is not there
+        except Exception as error:  # one of pynvml's own errors, or no pynvml
             if kind == "cuda":
                 raise MeterError(
                     f"device 'cuda:{index}' has no energy counter that can be read "
@@ -245,15 +247,15 @@ def _wait_for_gpu() -> None:
         sys.modules["torch"].cuda.synchronize()
 
 
-def _visible(index: int) -> str:
-    """NVML's number or UUID of PyTorch's GPU `index`."""
+def _nvml_id(index: int) -> str:
+    """NVML's index or UUID of PyTorch's GPU `index`."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
     return entries[index] if entries else str(index)
 
 
 def _counts(zone: Path) -> bool:
-    """Packages, and memory beside them; "psys", "core" and "uncore" would count twice."""
+    """Packages and their memory; "psys", "core" and "uncore" would be counted twice."""
     with suppress(OSError):
         name = (zone / "name").read_text().strip()
         return name.startswith("package") or name == "dram"

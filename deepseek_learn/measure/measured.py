@@ -1,4 +1,4 @@
-"""A number that says how sure it is and where it comes from."""
+"""A number with its uncertainty and its source."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured value; it goes wherever a number goes.
+    """A measured value that can be used wherever a number can.
 
     Attributes:
-        value: the number itself; `float(measured)` is it.
-        low, high: its 95 % interval; None where none is known.
+        value: the number itself, also returned by `float(measured)`.
+        low, high: its 95 % interval; None if unknown.
         unit: such as "ms" or "J".
         source: how it was measured, such as "rapl" or "cpu, 1 thread".
 
@@ -33,7 +33,7 @@ class Measured:
     source: str = ""
 
     def __post_init__(self):
-        for name in ("value", "low", "high"):  # numpy's and torch's numbers too
+        for name in ("value", "low", "high"):  # also from NumPy and PyTorch
             number = getattr(self, name)
             if number is not None:
                 object.__setattr__(self, name, float(number))
@@ -63,7 +63,7 @@ class Measured:
         return self.value >= float(other)
 
     def __mul__(self, factor: float) -> "Measured":
-        """Value and interval times a number that is not negative."""
+        """Value and interval times a nonnegative number."""
         if not float(factor) >= 0:
             raise ValueError(f"factor must not be negative; got {factor!r}.")
         ends = [None if x is None else x * factor for x in (self.low, self.high)]
@@ -75,13 +75,13 @@ class Measured:
         return self * (1 / divisor)
 
     def __str__(self) -> str:
-        said = f"{self.value:.4g} {self.unit}".rstrip()
+        label = f"{self.value:.4g} {self.unit}".rstrip()
         if self.low is None:
-            return said
-        return f"{said} ({self.low:.4g}–{self.high:.4g})"
+            return label
+        return f"{label} ({self.low:.4g}–{self.high:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold: the fields that are known."""
+        """The known fields, which JSON can represent."""
         return {k: v for k, v in asdict(self).items() if v not in (None, "")}
 
 
@@ -89,7 +89,7 @@ def measured_error(wrong: int, n: int) -> Measured:
     """Error rate of a classifier on `n` samples, with Wilson's 95 % interval.
 
     center = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
-    (1 + z²/n), p = wrong / n. It stays inside 0..1 and is right for small counts, where
+    (1 + z²/n), p = wrong / n. It stays inside 0..1 and is correct for small counts, where
     p ± z sqrt(p(1 - p)/n) is not (Wilson, "Probable inference, the law of succession,
     and statistical inference", JASA 22, 1927).
 
@@ -111,10 +111,10 @@ def measured_error(wrong: int, n: int) -> Measured:
 def measured_median(
     values: Sequence[float], unit: str = "", source: str = ""
 ) -> Measured:
-    """Median with a 95 % interval that supposes no distribution.
+    """Median with a distribution-free 95 % interval.
 
     The interval is [x_(k), x_(n+1-k)], the order statistics with the largest k for
-    which P(Binomial(n, 1/2) < k) <= 2.5 %. Five values or fewer have none.
+    which P(Binomial(n, 1/2) < k) <= 2.5 %. Five or fewer values have none.
 
     Raises:
         ValueError: when `values` is empty.

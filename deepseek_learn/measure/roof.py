@@ -1,8 +1,8 @@
-"""The roof of this machine: how fast products can be, and how fast memory is read.
+"""The roofline of this machine: its peak arithmetic throughput and memory bandwidth.
 
 Measured, never looked up: a matrix product, a convolution, a copy, and an operator on
-one number (what calling costs). The best of several readings counts, since a machine
-can be slower than its roof and never faster.
+one number (the call overhead). The best of several readings counts, since a machine can
+run below its roof but never above it.
 Williams et al. 2009, Roofline: an insightful visual performance model.
 """
 
@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 
 READINGS = 10
-# channels and side of 3 x 3 convolutions: the better one counts
+# (channels, side) of 3 x 3 convolutions: the better one counts
 CONVOLUTIONS = ((64, 56), (128, 28))
-# A GPU is done with the CPU's sizes before it is called again: side of the matrix
-# product, batch of the convolutions, calls timed together.
+# Side of the matrix product, batch of the convolutions, calls timed together. With the
+# CPU's sizes, a GPU would finish before its next call.
 CPU, GPU = (1024, 1, 1), (8192, 64, 20)
-ROOF_SHARE = 0.05  # of a profile's time, which one more reading may take
+ROOF_SHARE = 0.05  # fraction of a profile's time that one more reading may take
 _known: dict[tuple, "Roof"] = {}
 _took: dict[tuple, float] = {}  # seconds of one reading
 
@@ -30,8 +30,8 @@ class Roof:
     """Peaks of one device, one dtype and one number of threads.
 
     Attributes:
-        gemm_gflops: of a square matrix product (1024; on a GPU 8192), in 10^9 FLOP/s.
-        conv_gflops: of the better of two 3 x 3 convolutions, 64 to 64 channels on
+        gemm_gflops: a square matrix product (side 1024; on a GPU 8192), in 10^9 FLOP/s.
+        conv_gflops: the better of two 3 x 3 convolutions, 64 to 64 channels on
             56 x 56 and 128 to 128 on 28 x 28.
         bandwidth_gbs: bytes read plus written by a copy of 128 MiB, in 10^9 byte/s.
         overhead_us: one operator on one number, in microseconds.
@@ -44,18 +44,18 @@ class Roof:
 
     @property
     def ridge(self) -> float:
-        """FLOP/byte from which on the arithmetic, not the memory, is the limit."""
+        """FLOP/byte above which arithmetic, not memory, is the limit."""
         return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
 
 
 def measure(
     device: torch.device, dtype: torch.dtype = torch.float32, spent: float = math.inf
 ) -> Roof:
-    """The roof as known so far, bettered by one more reading (ten the first time).
+    """The best roof so far, improved by one more reading (ten the first time).
 
     Args:
-        spent: seconds; a further reading that takes more than a twentieth of them is
-            left out.
+        spent: seconds; another reading is skipped if it takes more than a twentieth of
+            them.
     """
     key = str(device), dtype, torch.get_num_threads()
     if key in _known and _took[key] > ROOF_SHARE * spent:
@@ -100,7 +100,7 @@ def _conv_gflops(channels: int, side: int, batch: int, device, dtype, calls) -> 
 
 
 def _seconds(run: Callable[[], object], device: torch.device, calls: int) -> float:
-    """Of one call; the first may compile, or touch new memory, and does not count."""
+    """Seconds per call, without a first one, which may compile or touch new memory."""
     run()
     _wait(device)
     start = time.perf_counter()

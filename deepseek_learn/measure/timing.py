@@ -1,4 +1,4 @@
-"""How long a model takes, beside another one in the same process."""
+"""The latency of a model, next to a baseline in the same process."""
 
 import time
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from ..catalog import text
 from ..report import Report
 from .measured import Measured, measured_median
 
-SAMPLE_S = 1e-3  # a sample lasts at least as long: the clock is then no matter
+SAMPLE_S = 1e-3  # minimum duration of a sample: the clock's resolution is negligible
 
 
 @dataclass(frozen=True)
 class Latency(Report):
-    """How long one call takes.
+    """The latency of one call.
 
     Attributes:
         ms: median of one call of the model, in ms.
-        baseline_ms: the baseline's, measured in turn with it; None without one.
-        ratio: the model's time over the baseline's, median of the rounds' ratios:
-            below 1 the model is faster.
+        baseline_ms: the same for the baseline, measured in alternation; None without one.
+        ratio: the model's time over the baseline's, median of the ratios per
+            round: below 1 the model is faster.
         samples_ms: every sample, "model" and "baseline", by round.
     """
 
@@ -36,11 +36,11 @@ class Latency(Report):
     def to_frame(self) -> pd.DataFrame:
         """One row each for model, baseline and ratio: value, low, high, unit, source."""
         rows = {"model": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
-        known = {name: vars(m) for name, m in rows.items() if m is not None}
-        return pd.DataFrame.from_dict(known, orient="index")
+        fields = {name: vars(m) for name, m in rows.items() if m is not None}
+        return pd.DataFrame.from_dict(fields, orient="index")
 
     def plot(self):
-        """Every sample, model beside baseline (plotly)."""
+        """Every sample, model next to baseline (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -54,10 +54,10 @@ class Latency(Report):
     def why(self) -> str:
         if self.ratio is None:
             return text("tuner.latency", ms=self.ms, source=self.ms.source)
-        side = "slower" if self.ratio.low > 1 else "even"
-        side = "faster" if self.ratio.high < 1 else side
+        verdict = "slower" if self.ratio.low > 1 else "even"
+        verdict = "faster" if self.ratio.high < 1 else verdict
         facts = {"ms": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
-        return text(f"tuner.latency_{side}", source=self.ms.source, **facts)
+        return text(f"tuner.latency_{verdict}", source=self.ms.source, **facts)
 
 
 def latency(
@@ -67,15 +67,15 @@ def latency(
     rounds: int = 30,
     warmup: int = 3,
 ) -> Latency:
-    """Time one call of `model`, and of `baseline` in turn with it.
+    """Time one call of `model`, in alternation with `baseline`.
 
     In each round both are timed once, in alternating order, so that whatever slows the
-    machine meanwhile slows both: trust the ratio, not the milliseconds. Modules are
-    measured in evaluation mode, without gradients, and put back as they were.
+    machine slows both: trust the ratio, not the milliseconds. Modules are measured in
+    evaluation mode, without gradients, and their mode is restored afterwards.
 
     Args:
         model, baseline: modules, or any callables.
-        example: the input, or a tuple of inputs. On a GPU each sample waits for it.
+        example: the input, or a tuple of inputs. On a GPU, each sample is synchronized.
         rounds: samples of each, at least 6 (fewer have no 95 % interval).
 
     Raises:
@@ -87,36 +87,36 @@ def latency(
             f"{warmup}."
         )
     inputs = example if isinstance(example, tuple) else (example,)
-    timed = {"model": model} | ({"baseline": baseline} if baseline else {})
-    modes = {m: m.training for m in timed.values() if isinstance(m, nn.Module)}
+    callables = {"model": model} | ({"baseline": baseline} if baseline else {})
+    modes = {m: m.training for m in callables.values() if isinstance(m, nn.Module)}
     try:
         for module in modes:
             module.eval()
         with torch.inference_mode():
-            samples = _rounds(timed, inputs, rounds, warmup)
+            samples = _rounds(callables, inputs, rounds, warmup)
     finally:
         for module, training in modes.items():
             module.train(training)
     return _summary(samples, _place(inputs))
 
 
-def _rounds(timed: dict[str, Callable], inputs: tuple, rounds: int, warmup: int):
+def _rounds(callables: dict[str, Callable], inputs: tuple, rounds: int, warmup: int):
     calls = {}
-    for name, call in timed.items():
+    for name, call in callables.items():
         for _ in range(warmup):
             call(*inputs)
-        once = _sample(call, inputs, 1)
-        calls[name] = max(1, round(SAMPLE_S / max(once, 1e-9)))
-    samples: dict[str, list[float]] = {name: [] for name in timed}
+        call_seconds = _sample(call, inputs, 1)
+        calls[name] = max(1, round(SAMPLE_S / max(call_seconds, 1e-9)))
+    samples: dict[str, list[float]] = {name: [] for name in callables}
     for i in range(rounds):
-        for name in list(timed)[:: 1 if i % 2 else -1]:
-            seconds = _sample(timed[name], inputs, calls[name])
+        for name in list(callables)[:: 1 if i % 2 else -1]:
+            seconds = _sample(callables[name], inputs, calls[name])
             samples[name].append(1e3 * seconds)
     return samples
 
 
 def _sample(call: Callable, inputs: tuple, calls: int) -> float:
-    """Seconds a call, over so many calls."""
+    """Seconds per call, averaged over `calls` calls."""
     _synchronize(inputs)
     start = time.perf_counter()
     for _ in range(calls):
@@ -139,11 +139,13 @@ def _place(inputs: tuple) -> str:
     return f"cpu, {threads} thread{'s' * (threads > 1)}"
 
 
-def _summary(samples: dict[str, list[float]], place: str) -> Latency:
-    kept = {name: tuple(values) for name, values in samples.items()}
-    ms = measured_median(samples["model"], "ms", place)
+def _summary(samples: dict[str, list[float]], source: str) -> Latency:
+    samples_ms = {name: tuple(values) for name, values in samples.items()}
+    ms = measured_median(samples["model"], "ms", source)
     if "baseline" not in samples:
-        return Latency(ms, None, None, kept)
+        return Latency(ms, None, None, samples_ms)
     pairs = zip(samples["model"], samples["baseline"], strict=True)
-    ratio = measured_median([a / b for a, b in pairs], source=place)
-    return Latency(ms, measured_median(samples["baseline"], "ms", place), ratio, kept)
+    ratio = measured_median([a / b for a, b in pairs], source=source)
+    return Latency(
+        ms, measured_median(samples["baseline"], "ms", source), ratio, samples_ms
+    )

@@ -25,60 +25,62 @@ from .trial import NotFinite, Trial
 from .workers import identity, stop_own
 
 LARGEST = sys.float_info.max
-TRACEBACK = 8000  # characters kept: some databases cut longer texts
+TRACEBACK = 8000  # characters: some databases truncate longer strings
 
 
 class AutoTuner:
-    """Finds the configurations that no other beats in every objective.
+    """Searches for the Pareto front: the configurations that no other dominates.
 
     Args:
         objective: `objective(trial) -> {name: number or Measured}`, with every
-            objective and limit. Further names are notes: kept and shown, not optimized.
-            `trial` is the configuration (`trial["lr"]`, `**trial`); `trial.report(epoch,
-            error=…, …)` lets a pruner stop it.
-        space: name → `[choices]`, `(low, high)` (whole numbers when both are),
+            objective and limit. Other names are notes: stored and shown, but not
+            optimized. `trial` is the configuration (`trial["lr"]`, `**trial`);
+            `trial.report(epoch, error=…, …)` lets a pruner stop it.
+        space: name → `[choices]`, `(low, high)` (integers if both are),
             `(low, high, "log")`, or an Optuna distribution.
         minimize, maximize: the objectives, at least one.
-        limits: name → upper bound of a returned number. Configurations within the
-            limits come first, and only they are on the front.
-        sampler: an Optuna sampler; by default `GeneticSampler`. One of your own keeps
-            its own seed: give each worker another.
-        pruner: `DominationPruner()`, or another with its `report`; with one objective
-            also any of Optuna's. None stops no trial early.
-        seed: of the default sampler. One worker repeats its search exactly; each
-            further worker, and each resumed search, draws from a stream of its own.
+        limits: name → upper bound of a returned number. Configurations that meet the
+            limits rank first, and only they can be on the front.
+        sampler: an Optuna sampler; by default `GeneticSampler`. A sampler that you pass
+            keeps its own seed: give each worker a different one.
+        pruner: `DominationPruner()`, or any object with its `report` method; with one
+            objective, any Optuna pruner too. None never stops a trial early.
+        seed: for the default sampler. The search of a single worker is exactly
+            reproducible; each additional worker, and each resumed search, has a random
+            stream of its own.
         storage: None keeps the study in memory, a path in a Journal file, a URL in a
             database (`postgresql+psycopg://user@host/name`, `sqlite:///file`); an Optuna
-            storage is taken as it is. An existing study of that `name` is resumed.
-        name: of the study in the storage.
+            storage is used as is. An existing study with that `name` is resumed.
+        name: the study's name in the storage.
 
     Several workers: run the same script several times with the same `storage` and
-    `name`. On one machine a path will do; on several, take a database that all reach,
-    or, when only one machine reaches it, Optuna's gRPC proxy before it:
+    `name`. On one machine, a path is enough; on several, use a database that all of them
+    can reach or, if only one of them can, Optuna's gRPC proxy in front of it:
 
     >>> from optuna.storages import GrpcStorageProxy                # doctest: +SKIP
     >>> proxy = GrpcStorageProxy(host="head-node", port=13000)      # doctest: +SKIP
     >>> AutoTuner(objective, space, storage=proxy).run(trials=50)   # doctest: +SKIP
 
-    (on the machine that has the database: `optuna.storages.run_grpc_proxy_server(
-    RDBStorage(url), host="0.0.0.0", port=13000)`; the proxy passes no heartbeats, so
-    that a worker lost on another machine is found only by a worker on that machine).
+    (on the machine with the database: `optuna.storages.run_grpc_proxy_server(
+    RDBStorage(url), host="0.0.0.0", port=13000)`; the proxy does not forward heartbeats,
+    so a lost worker is detected only by another worker on the same machine).
 
-    A worker that was killed loses nothing but time: its trial is failed and its
-    configuration queued again, at most twice, when a worker on the same machine starts
-    or begins a trial; with a database, by any worker after 90 s.
+    A killed worker costs only time: its trial is marked as failed and its configuration
+    requeued, at most twice, when a worker on the same machine starts or begins a trial;
+    with a database, by any worker after 90 s.
 
     Attributes:
         study: the Optuna study itself, for its callbacks, dashboard, plots, and ask and
             tell: `trial = tuner.study.ask(tuner.space)`, then `tuner.study.tell(trial,
-            values)` with the objectives as `minimize` and then `maximize` name them.
-            Tell limits by `trial.set_constraint(name, value - bound)`; a trial without
-            one counts as beyond it.
+            values)` with the objectives in the order of `minimize`, then `maximize`.
+            Pass limits with `trial.set_constraint(name, value - bound)`; a trial without
+            one counts as exceeding it.
 
     Raises:
-        ValueError: for an empty space, a bad entry, a name twice, no objective.
-        TypeError: for an objective, sampler, pruner or storage that is none.
-        TunerError: when the stored study has another space or other objectives.
+        ValueError: for an empty space, an invalid entry, a duplicate name, or no
+            objective.
+        TypeError: for an objective, sampler, pruner or storage of the wrong type.
+        TunerError: when the stored study has a different space or other objectives.
         StorageError: when the storage cannot be opened or written.
 
     >>> tuner = AutoTuner(objective, {"lr": (1e-4, 1e-1, "log"), "width": [16, 32, 64]},
@@ -107,20 +109,20 @@ class AutoTuner:
         self.goals = read_goals(minimize, maximize, limits, self.space)
         _check_parts(sampler, pruner, len(self.goals.names))
         self.sampler = sampler or SeededByPlace(_default_sampler, seed)
-        kept_in = open_storage(storage)
-        self.study = open_study(kept_in, name, self.goals, self.space, self.sampler)
+        backend = open_storage(storage)
+        self.study = open_study(backend, name, self.goals, self.space, self.sampler)
         if isinstance(pruner, optuna.pruners.BasePruner):
             self.study.pruner = pruner
 
     def snapshot(self) -> Study:
-        """What has been tried so far, other workers' trials too."""
+        """The study so far, including the trials of other workers."""
         return self._snapshot(ended="")
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
         """Try this configuration next, such as one known to be good.
 
-        Hyperparameters that it leaves out are drawn. One that was tried or queued
-        already is not queued again.
+        Hyperparameters that it omits are sampled. A configuration that was already
+        tried or queued is not queued again.
 
         Raises:
             ValueError: for a value outside the space.
@@ -140,108 +142,115 @@ class AutoTuner:
         n_jobs: int = 1,
         callbacks: Iterable[Callable[["optuna.Study", Any], None]] = (),
     ) -> Study:
-        """Try `trials` further configurations, or go on until something else ends it.
+        """Try `trials` more configurations, or run until another stopping criterion.
 
-        A run is also over when every configuration of a finite space was tried. Ctrl-C
-        ends it too: finished trials are kept, the running one is failed and its
-        configuration queued again. `Study.why` says which it was.
+        A run also ends when every configuration of a finite space has been tried, or on
+        Ctrl-C: finished trials are kept, the running one is marked as failed and its
+        configuration requeued. `Study.why` says why the run ended.
 
         Args:
-            seconds: after which no further trial begins; the running one is finished.
-            patience: trials in a row that may leave the front as it is.
-            timeout: seconds after which a trial is failed.
-            n_jobs: trials at a time, in threads of this process, as Optuna's; -1: one
-                per core. They share the GPU, and after Ctrl-C they are all finished.
-                Which trial sees which result depends on their speed, so that a search
-                does not repeat exactly.
+            seconds: time after which no new trial starts; the running one finishes.
+            patience: number of trials without a change of the front that ends the run.
+            timeout: seconds after which a trial is aborted and marked as failed.
+            n_jobs: concurrent trials, in threads of this process, as in Optuna; -1: one
+                per core. They share the GPU, and after Ctrl-C they all run to the end.
+                Which results a trial sees depends on timing, so a search is not exactly
+                reproducible.
             callbacks: called as `callback(tuner.study, trial)` after each trial, with
-                Optuna's record of it; `study.stop()` in one ends the run.
+                Optuna's record of it; calling `study.stop()` ends the run.
 
         Raises:
-            ValueError: when neither `trials`, `seconds` nor `patience` is given, or a
+            ValueError: when none of `trials`, `seconds` and `patience` is given, or a
                 number is not above 0.
             ObjectiveError: when the first results lack an objective.
             TunerError: when the first three trials crash at the same line.
-            StorageError: when the storage stops answering; finished trials are kept.
+            StorageError: when the storage stops responding; finished trials are kept.
         """
         trials, patience, n_jobs = check_run(trials, seconds, patience, timeout, n_jobs)
-        ended = ""
+        reason = ""
         with quiet(), answering("the study"), _bar(trials, progress) as bar:
-            shown = [self._shown(bar)] if bar else []
-            ending = Ending(self.space, seconds, patience, [*shown, *callbacks])
+            progress_callbacks = [self._progress_callback(bar)] if bar else []
+            every_callback = [*progress_callbacks, *callbacks]
+            ending = Ending(self.space, seconds, patience, every_callback)
             try:
                 self._search(ending, trials, timeout, n_jobs)
-                ended = ending.reason
+                reason = ending.reason
             except KeyboardInterrupt:
-                ended = "interrupted"
+                reason = "interrupted"
                 stop_own(self.study, ending.begun)
-        return self._snapshot(ended)
+        return self._snapshot(reason)
 
     def _search(
         self, ending: Ending, trials: int | None, timeout: float | None, n_jobs: int
     ) -> None:
-        """Optuna's own loop; it sends the heartbeats."""
+        """Run Optuna's own loop, which sends the heartbeats."""
 
-        def evaluate(running: "optuna.Trial") -> list[float]:
-            ending.begun.append(running.number)
-            return self._evaluate(running, timeout)
+        def evaluate(optuna_trial: "optuna.Trial") -> list[float]:
+            ending.begun.append(optuna_trial.number)
+            return self._evaluate(optuna_trial, timeout)
 
         over = ending.is_over(self.study)
         while not over:
-            left = None if trials is None else trials - len(ending.begun)
+            remaining = None if trials is None else trials - len(ending.begun)
             try:
                 self.study.optimize(
-                    evaluate, left, n_jobs=n_jobs, catch=(_Failed,), callbacks=[ending]
+                    evaluate,
+                    remaining,
+                    n_jobs=n_jobs,
+                    catch=(_TrialFailed,),
+                    callbacks=[ending],
                 )
                 over = True
             except (ValueError, AssertionError):
-                # Optuna refuses the result of a trial that another worker took for dead
+                # Optuna rejects the result of a trial that another worker presumed dead
                 if not ending.lost_one(self.study):
                     raise
                 over = ending.is_over(self.study) or len(ending.begun) == trials
         if ending.error:
             raise ending.error
 
-    def _evaluate(self, running: "optuna.Trial", timeout: float | None) -> list[float]:
-        running.set_user_attr("worker", identity())
-        config = self._propose(running)
-        trial = Trial(running, config, self.goals, self.pruner)
+    def _evaluate(
+        self, optuna_trial: "optuna.Trial", timeout: float | None
+    ) -> list[float]:
+        optuna_trial.set_user_attr("worker", identity())
+        config = self._propose(optuna_trial)
+        trial = Trial(optuna_trial, config, self.goals, self.pruner)
         try:
             with deadline(timeout):
-                returned = self.objective(trial)
-            results = read_returned(self.goals, returned, trial)
+                output = self.objective(trial)
+            results = read_returned(self.goals, output, trial)
         except optuna.TrialPruned:
             raise
         except KeyboardInterrupt:
-            _note(running, "interrupted", "Ctrl-C")
+            _note(optuna_trial, "interrupted", "Ctrl-C")
             raise
         except TimedOut:
             reason = f"it took longer than {timeout:g} s"
-            raise _note(running, "timeout", reason) from None
+            raise _note(optuna_trial, "timeout", reason) from None
         except NotFinite as error:
-            raise _note(running, "not finite", str(error)) from None
+            raise _note(optuna_trial, "not finite", str(error)) from None
         except (Exception, SystemExit) as error:
-            raise _note_crash(running, error) from None
-        kept = {name: number.to_dict() for name, number in results.items()}
-        running.set_user_attr("results", kept)
+            raise _note_crash(optuna_trial, error) from None
+        records = {name: number.to_dict() for name, number in results.items()}
+        optuna_trial.set_user_attr("results", records)
         if bad := not_finite(self.goals, results):
-            raise _note(running, "not finite", str(NotFinite(bad)))
+            raise _note(optuna_trial, "not finite", str(NotFinite(bad)))
         for name, bound in self.goals.limits.items():
             excess = results[name].value - bound
-            running.set_constraint(name, max(-LARGEST, min(excess, LARGEST)))
+            optuna_trial.set_constraint(name, max(-LARGEST, min(excess, LARGEST)))
         return [results[name].value for name in self.goals.names]
 
-    def _propose(self, running: "optuna.Trial") -> dict[str, Any]:
+    def _propose(self, optuna_trial: "optuna.Trial") -> dict[str, Any]:
         try:
-            return {n: suggest(running, n, entry) for n, entry in self.space.items()}
-        except (
-            ValueError,
-            AssertionError,
-        ) as error:  # not to be taken for a lost worker
+            return {
+                n: suggest(optuna_trial, n, entry) for n, entry in self.space.items()
+            }
+        except (ValueError, AssertionError) as error:
+            # `_search` would mistake these for a lost worker
             raise TunerError(f"the sampler failed: {error}") from error
 
-    def _shown(self, bar: Any) -> Callable:
-        """A callback that moves the progress bar."""
+    def _progress_callback(self, bar: Any) -> Callable:
+        """A callback that advances the progress bar."""
         finished = itertools.count(1)
 
         def show(study: "optuna.Study", trial: Any) -> None:
@@ -258,40 +267,40 @@ class AutoTuner:
 def _check_parts(sampler: Any, pruner: Any, objectives: int) -> None:
     if sampler is not None and not isinstance(sampler, optuna.samplers.BaseSampler):
         raise TypeError(f"sampler must be an Optuna sampler; got {sampler!r}.")
-    optunas = isinstance(pruner, optuna.pruners.BasePruner)
-    if optunas and objectives > 1:
+    is_optuna_pruner = isinstance(pruner, optuna.pruners.BasePruner)
+    if is_optuna_pruner and objectives > 1:
         raise TypeError(
             f"pruner must be DominationPruner() or None with {objectives} objectives: "
             f"Optuna's own pruners take one objective only; got {pruner!r}."
         )
     if (
-        not optunas
+        not is_optuna_pruner
         and pruner is not None
         and not callable(getattr(pruner, "report", None))
     ):
         raise TypeError(
             f"pruner must be an Optuna pruner, or have report(trial, step, values), as "
-            f"DominationPruner has; got {pruner!r}."
+            f"DominationPruner does; got {pruner!r}."
         )
 
 
-class _Failed(Exception):
-    """The one exception that lets a search go on: its trial's note says what was."""
+class _TrialFailed(Exception):
+    """The only exception that a search survives; the trial's note holds the reason."""
 
 
-def _note(running: Any, kind: str, reason: str, **more: str) -> _Failed:
-    running.set_user_attr("failure", {"kind": kind, "reason": reason} | more)
-    return _Failed(reason)
+def _note(optuna_trial: Any, kind: str, reason: str, **more: str) -> _TrialFailed:
+    optuna_trial.set_user_attr("failure", {"kind": kind, "reason": reason} | more)
+    return _TrialFailed(reason)
 
 
-def _note_crash(running: Any, error: BaseException) -> _Failed:
+def _note_crash(optuna_trial: Any, error: BaseException) -> _TrialFailed:
     if isinstance(error, ObjectiveError):
-        return _note(running, "wrong result", str(error))
+        return _note(optuna_trial, "wrong result", str(error))
     frame = traceback.extract_tb(error.__traceback__)[-1]
     lines = "".join(traceback.format_exception(error))
-    facts = {"where": f"{frame.filename}:{frame.lineno}"}
-    facts["traceback"] = lines[-TRACEBACK:]
-    return _note(running, "crash", f"{type(error).__name__}: {error}", **facts)
+    details = {"where": f"{frame.filename}:{frame.lineno}"}
+    details["traceback"] = lines[-TRACEBACK:]
+    return _note(optuna_trial, "crash", f"{type(error).__name__}: {error}", **details)
 
 
 def _default_sampler(seed: int) -> "optuna.samplers.BaseSampler":

@@ -1,8 +1,8 @@
-"""A block of code that must end after so many seconds, whatever it is doing.
+"""A time limit for a block of code, whatever it is doing.
 
-In the main thread the system's alarm interrupts it, also while it sleeps or waits. In
-other threads, and where there is no such alarm (Windows), Python raises the exception
-between two of its instructions: a call into C ends first.
+In the main thread, the system's alarm interrupts the block even while it sleeps or waits.
+In other threads, and on systems without such an alarm (Windows), Python raises the
+exception between two bytecode instructions, so a call into C finishes first.
 """
 
 import ctypes
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 
 
 class TimedOut(BaseException):
-    """The block ran out of time. No `Exception`, so that a broad `except` misses it."""
+    """The block ran out of time. Not an `Exception`: a broad `except` must not catch it."""
 
 
 @contextmanager
 def deadline(seconds: float | None) -> Iterator[None]:
-    """Raise `TimedOut` in the block after so many seconds; None: never."""
+    """Raise `TimedOut` in the block after `seconds`; None sets no limit."""
     in_main = threading.current_thread() is threading.main_thread()
     if seconds is None:
         yield
@@ -36,11 +36,11 @@ def _alarm(seconds: float) -> Iterator[None]:
         raise TimedOut
 
     handler = signal.signal(signal.SIGALRM, ring)
-    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, left)  # another's alarm, such as a test's
+        signal.setitimer(signal.ITIMER_REAL, remaining)  # an outer alarm
         signal.signal(signal.SIGALRM, handler)
 
 
@@ -62,5 +62,5 @@ def _injected(seconds: float) -> Iterator[None]:
     finally:
         with lock:
             over.set()
-            inject(ctypes.c_ulong(ident), None)  # one on its way is called back
+            inject(ctypes.c_ulong(ident), None)  # cancel a pending exception
         timer.cancel()

@@ -1,9 +1,10 @@
-"""Hyperparameters of every kind as points of the unit cube, and back.
+"""Map hyperparameters of every kind to points of the unit cube, and back.
 
-A number lies in 0..1 by its value, or by its logarithm where its distribution says so.
-Whole and stepped numbers own cells of equal width (the ends too: the cube's edge is half
-a step beyond them), a category owns a cell of 1/K; `snap` moves a point to the centers
-of its cells. What a surrogate sees instead (`features`) has one column a category.
+A number is scaled to 0..1 by its value, or by its logarithm if its distribution is
+logarithmic. Integers and stepped numbers own cells of equal width (including the ends:
+the cube's edge is half a step beyond them), a category owns a cell of width 1/K; `snap`
+moves a point to the centers of its cells. The inputs of a surrogate (`features`) instead
+have one column per category.
 """
 
 import math
@@ -20,10 +21,10 @@ from optuna.distributions import (
 
 
 class Axis:
-    """One hyperparameter's way between its values and 0..1.
+    """Maps one hyperparameter's values to 0..1, and back.
 
     Attributes:
-        categories: how many choices; 0 for a number.
+        categories: the number of choices; 0 for a number.
     """
 
     def __init__(self, distribution: BaseDistribution):
@@ -33,24 +34,24 @@ class Axis:
             return
         if not isinstance(distribution, FloatDistribution | IntDistribution):
             raise TypeError(
-                "a distribution must be Optuna's float, int or categorical one; got "
+                "a distribution must be an Optuna float, int or categorical one; got "
                 f"{type(distribution).__name__}."
             )
-        half = 0.5 * (distribution.step or 0)
+        half_step = 0.5 * (distribution.step or 0)
         self.log = distribution.log
-        ends = distribution.low - half, distribution.high + half
+        ends = distribution.low - half_step, distribution.high + half_step
         self.low, self.high = map(math.log, ends) if self.log else ends
 
     @property
     def continuous(self) -> bool:
-        """Whether every point of 0..1 is a value of its own."""
+        """Whether every point of 0..1 is a distinct value."""
         return not self.categories and self.distribution.step is None
 
     def encode(self, value: Any) -> float:
         if self.categories:
             index = self.distribution.to_internal_repr(value)
             return (index + 0.5) / self.categories
-        if self.high == self.low:  # one value only
+        if self.high == self.low:  # a single value
             return 0.5
         scaled = math.log(value) if self.log else value
         return min(max((scaled - self.low) / (self.high - self.low), 0.0), 1.0)
@@ -70,7 +71,7 @@ class Axis:
         return int(value) if isinstance(self.distribution, IntDistribution) else value
 
     def snap(self, units: np.ndarray) -> np.ndarray:
-        """The centers of the cells in which `units` lie; what is continuous stays."""
+        """The centers of the cells that contain `units`; continuous values are kept."""
         if not self.categories and self.high == self.low:
             return np.full_like(units, 0.5)
         if self.continuous:
@@ -106,8 +107,8 @@ class Encoding:
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
         """The point of a trial's hyperparameters, float `[D]`.
 
-        One that it does not have lies in the middle, so that trials without it are at
-        no distance along its axis.
+        A missing hyperparameter is placed in the middle, so that trials without it are
+        at distance 0 along its axis.
         """
         pairs = zip(self.names, self.axes, strict=True)
         return np.array(
@@ -120,13 +121,13 @@ class Encoding:
         return {name: axis.decode(float(unit)) for name, axis, unit in triples}
 
     def snap(self, points: np.ndarray) -> np.ndarray:
-        """The points `[N, D]` that `decode` can tell apart."""
+        """The points `[N, D]`, each moved to the center of its cell."""
         columns = [a.snap(c) for a, c in zip(self.axes, points.T, strict=True)]
         return np.stack(columns, axis=1)
 
     def features(self, points: np.ndarray) -> np.ndarray:
-        """What a surrogate sees, float `[N, F]`: numbers as they are, categories
-        one-hot, scaled so that two different ones are at distance 1.
+        """The inputs of a surrogate, float `[N, F]`: numbers unchanged, categories
+        one-hot and scaled so that two different ones are at distance 1.
         """
         columns = []
         for axis, column in zip(self.axes, points.T, strict=True):

@@ -1,8 +1,8 @@
-"""When a run of the tuner is over: after so many seconds, when nothing is left or gained.
+"""Stopping criteria of a run: a time limit, an exhausted space, a stalled front.
 
-Optuna stops by itself after a number of trials, and whenever a callback says
-`study.stop()`. `Ending` is the tuner's callback: it also notes why the run ended, since
-an exception in one of Optuna's threads may reach nobody.
+Optuna stops by itself after a number of trials, and whenever a callback calls
+`study.stop()`. `Ending` is the tuner's callback: it also records why the run ended, since
+an exception in one of Optuna's threads may not propagate.
 """
 
 import math
@@ -17,16 +17,16 @@ from .study import Study
 from .workers import rescue, tells
 
 State = optuna.trial.TrialState
-HOPELESS = 3  # that many first trials that crash at the same line end a search
+HOPELESS = 3  # a search ends if its first 3 trials crash at the same line
 
 
 class Ending:
     """Optuna's callback after each trial of one run.
 
     Attributes:
-        begun, finished: the numbers of this run's trials.
-        reason: "exhausted" or "stalled" when that ended the run, else "".
-        error: what the run should raise; None when all is well.
+        begun, finished: the numbers of the trials that this run started and finished.
+        reason: "exhausted" or "stalled" if that ended the run, else "".
+        error: the exception that the run should raise, or None.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Ending:
             study.stop()
 
     def is_over(self, study: "optuna.Study") -> bool:
-        """Whether no further trial should begin; lost ones are rescued before."""
+        """Whether no new trial should start; lost trials are rescued first."""
         rescue(study)
         if exhausted(study, self._space):
             self.reason = "exhausted"
@@ -65,56 +65,57 @@ class Ending:
         return bool(self.reason) or time.monotonic() >= self._until
 
     def lost_one(self, study: "optuna.Study") -> bool:
-        """Whether another worker took one of our trials for dead, and failed it."""
-        every = study.get_trials(deepcopy=False)
+        """Whether another worker presumed one of our trials dead and failed it."""
+        trials = study.get_trials(deepcopy=False)
         lost = set(self.begun) - set(self.finished)
-        return any(every[number].state == State.FAIL for number in lost)
+        return any(trials[number].state == State.FAIL for number in lost)
 
 
 def exhausted(study: "optuna.Study", space: dict[str, Distribution]) -> bool:
-    """Whether every configuration of a finite space was tried.
+    """Whether every configuration of a finite space has been tried.
 
-    Hyperparameters that an objective draws itself (`Trial.suggest`) make it unknown.
+    False if the objective samples further hyperparameters (`Trial.suggest`): their
+    number is unknown.
     """
     size, trials = configurations(space), study.get_trials(deepcopy=False)
     if len(trials) < size or any(t.state == State.WAITING for t in trials):
         return False
-    told = [trial.params for trial in trials if tells(trial)]
-    if any(set(params) - set(space) for params in told):
+    configs = [trial.params for trial in trials if tells(trial)]
+    if any(set(params) - set(space) for params in configs):
         return False
-    whole = [params for params in told if set(params) == set(space)]
-    return len({tuple(params[n] for n in space) for params in whole}) >= size
+    full_configs = [params for params in configs if set(params) == set(space)]
+    return len({tuple(params[n] for n in space) for params in full_configs}) >= size
 
 
 def stalled(study: "optuna.Study", finished: list[int], patience: int) -> bool:
     """Whether this run has finished `patience` trials since the front last changed."""
     if len(finished) < patience:
         return False
-    so_far = Study.of(study)
-    rows = zip(so_far.front, map(tuple, so_far.losses(so_far.front)), strict=True)
+    snapshot = Study.of(study)
+    rows = zip(snapshot.front, map(tuple, snapshot.losses(snapshot.front)), strict=True)
     seen, newest = set(), -1
     for solution, row in sorted(rows, key=lambda pair: pair[0].number):
-        newest = newest if row in seen else solution.number  # a copy is no gain
+        newest = newest if row in seen else solution.number  # a duplicate is no gain
         seen.add(row)
     return sum(number > newest for number in finished) >= patience
 
 
 def stop_if_hopeless(study: "optuna.Study", finished: list[int]) -> None:
-    """A search that cannot give results ends with a sentence, not after hours.
+    """Raise an early error in a search that cannot produce results.
 
     Raises:
-        ObjectiveError: when the last of the first results was no result.
+        ObjectiveError: when the latest of the first results is invalid.
         TunerError: when the first three trials crashed at the same line.
     """
-    every = study.get_trials(deepcopy=False)
-    if len(finished) > HOPELESS or any(t.state == State.COMPLETE for t in every):
+    trials = study.get_trials(deepcopy=False)
+    if len(finished) > HOPELESS or any(t.state == State.COMPLETE for t in trials):
         return
-    notes = [every[number].user_attrs.get("failure", {}) for number in finished]
+    notes = [trials[number].user_attrs.get("failure", {}) for number in finished]
     if notes[-1].get("kind") == "wrong result":
         raise ObjectiveError(notes[-1]["reason"])
-    places = {note.get("where") for note in notes}
-    if len(notes) == HOPELESS and len(places) == 1 and None not in places:
+    locations = {note.get("where") for note in notes}
+    if len(notes) == HOPELESS and len(locations) == 1 and None not in locations:
         raise TunerError(
-            f"the first {HOPELESS} trials all crashed at {places.pop()}: "
+            f"the first {HOPELESS} trials all crashed at {locations.pop()}: "
             f"{notes[-1]['reason']}"
         )

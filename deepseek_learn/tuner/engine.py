@@ -1,4 +1,4 @@
-"""Optuna, or a sentence that says how to install it; and Optuna without its chatter."""
+"""Import Optuna, or say how to install it; silence its log messages."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ optuna = require("optuna", extra="tuner", purpose="the tuner")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log below errors, and its warnings of experimental features."""
-    before = optuna.logging.get_verbosity()
+    """Silence Optuna's log messages below errors and its experimental warnings."""
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
-            kind = optuna.exceptions.ExperimentalWarning
-            warnings.simplefilter("ignore", kind)
-            # it reminds of minimizing, which `Study.importances` sees to
+            category = optuna.exceptions.ExperimentalWarning
+            warnings.simplefilter("ignore", category)
+            # a reminder to minimize, which `Study.importances` does
             warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
             yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)

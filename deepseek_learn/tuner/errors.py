@@ -1,10 +1,10 @@
-"""What goes wrong in a search, one sentence each."""
+"""Exceptions of the tuner."""
 
 from ..errors import DeepSeekLearnError
 
 
 class TunerError(DeepSeekLearnError):
-    """A search that cannot begin or cannot go on; the message says why."""
+    """A search cannot start or continue; the message says why."""
 
 
 class StorageError(TunerError):
@@ -12,4 +12,4 @@ class StorageError(TunerError):
 
 
 class ObjectiveError(TunerError):
-    """The objective answered with something other than what it was asked for."""
+    """The objective returned or reported something other than the required numbers."""

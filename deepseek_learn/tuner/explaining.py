@@ -1,4 +1,4 @@
-"""A study in words: what it found, what bought what, what mattered, what to doubt."""
+"""A study explained in sentences: results, trade-offs, importances, caveats."""
 
 import math
 from itertools import pairwise
@@ -7,30 +7,32 @@ from typing import Any
 from ..catalog import text
 from .importance import ENOUGH, FEWEST
 
-# The share of random halves that must agree. With 0.8, tried first, too many sentences
-# given as sure were wrong (`benchmarks/explanations.py` counts them).
+# Fraction of random halves that must agree. With 0.8, tried first, too many sentences
+# stated as certain were wrong (`benchmarks/explanations.py` counts them).
 STEADY = 1.0
 
 
 def why(study: Any) -> str:
     """The sentences of `Study.why`."""
-    said = [_counts(study)]
+    sentences = [_counts(study)]
     if study.ended:
-        said.insert(0, text(f"tuner.ended_{study.ended}"))
+        sentences.insert(0, text(f"tuner.ended_{study.ended}"))
     if study.complete and not study.front:
-        said.append(_nothing_within(study))
+        sentences.append(_nothing_within(study))
     if study.front:
-        said += _front(study)
+        sentences += _front(study)
     if len(study.complete) >= FEWEST and len(study.space) > 1:
-        said += _importances(study)
-    said += [_source(study, n) for n in study.goals.names if n.startswith("energy")]
-    return " ".join(sentence for sentence in said if sentence)
+        sentences += _importances(study)
+    sentences += [
+        _source(study, n) for n in study.goals.names if n.startswith("energy")
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _counts(study: Any) -> str:
     failures = study.failures()
     pruned = len(study.trials) - len(study.complete) - len(failures)
-    said = text(
+    summary = text(
         "tuner.counts",
         finished=len(study.trials),
         complete=len(study.complete),
@@ -40,18 +42,18 @@ def _counts(study: Any) -> str:
     )
     if len(failures):
         reason, count = failures["reason"].value_counts().iloc[:1].items().__next__()
-        said += " " + text("tuner.failed", reason=reason, count=count)
-    return said
+        summary += " " + text("tuner.failed", reason=reason, count=count)
+    return summary
 
 
 def _nothing_within(study: Any) -> str:
-    """The trial that missed the limits by least, as a share of each."""
+    """The trial with the smallest excess over the limits, relative to each limit."""
 
     def excess(solution: Any) -> float:
-        known, limits = solution.results, study.goals.limits.items()
-        if not set(study.goals.limits) <= set(known):
+        results, limits = solution.results, study.goals.limits.items()
+        if not set(study.goals.limits) <= set(results):
             return math.inf
-        return max((known[n].value - b) / (abs(b) or 1) for n, b in limits)
+        return max((results[n].value - b) / (abs(b) or 1) for n, b in limits)
 
     nearest = min(study.complete, key=excess)
     limits = ", ".join(f"{n} ≤ {b:g}" for n, b in study.goals.limits.items())
@@ -64,36 +66,39 @@ def _nothing_within(study: Any) -> str:
 def _front(study: Any) -> list[str]:
     names = study.goals.names
     if len(study.front) == 1:
-        (only,) = study.front
-        facts = {"values": _values(only, names), "config": _config(only.config)}
-        return [text("tuner.one_best", number=only.number, **facts)]
+        (solution,) = study.front
+        facts = {"values": _values(solution, names), "config": _config(solution.config)}
+        return [text("tuner.one_best", number=solution.number, **facts)]
     pairs = pairwise(names)
-    said = [_trade(study, x, y, _end(study, x, y), _end(study, y, x)) for x, y in pairs]
-    chosen = study.knee()
-    facts = {"values": _values(chosen, names), "config": _config(chosen.config)}
-    return [*said, text("tuner.knee", number=chosen.number, **facts)]
+    sentences = [
+        _trade(study, x, y, _end(study, x, y), _end(study, y, x)) for x, y in pairs
+    ]
+    knee = study.knee()
+    facts = {"values": _values(knee, names), "config": _config(knee.config)}
+    return [*sentences, text("tuner.knee", number=knee.number, **facts)]
 
 
 def _end(study: Any, name: str, other: str) -> Any:
-    """The front's best in `name`; among equals the best in `other`."""
+    """The best of the front in `name`; ties are broken by `other`."""
 
     def losses(solution: Any) -> list[float]:
-        small = study.goals.minimize
+        minimized = study.goals.minimize
         return [
-            solution.results[n].value * (1 if n in small else -1) for n in (name, other)
+            solution.results[n].value * (1 if n in minimized else -1)
+            for n in (name, other)
         ]
 
     return min(study.front, key=losses)
 
 
 def _trade(study: Any, x: str, y: str, a: Any, b: Any) -> str:
-    """From the best x to the best y: what it costs, what it buys, what changed."""
+    """The trade-off from the best x to the best y: cost, gain, and what changes_."""
     if a.number == b.number:
         return text("tuner.no_trade", x=x, y=y, number=a.number)
     pairs = {
         n: (a.config.get(n, "–"), b.config.get(n, "–")) for n in a.config | b.config
     }
-    changed = [
+    differences = [
         f"{n} {_short(x)} → {_short(y)}" for n, (x, y) in pairs.items() if x != y
     ]
     facts = {
@@ -103,25 +108,25 @@ def _trade(study: Any, x: str, y: str, a: Any, b: Any) -> str:
         "to_y": _short(b.results[y].value),
     }
     place = {"first": a.number, "second": b.number, "x": x, "y": y}
-    return text("tuner.trade", changes=", ".join(changed), **place, **facts)
+    return text("tuner.trade", changes=", ".join(differences), **place, **facts)
 
 
 def _importances(study: Any) -> list[str]:
     count = len(study.complete)
-    said = []
+    sentences = []
     for objective, shares in study.importances().items():
         name = next(iter(shares))
         if not shares[name] > 0:
-            said.append(text("tuner.nothing_matters", objective=objective))
+            sentences.append(text("tuner.nothing_matters", objective=objective))
             continue
         steady = study.steadiness[objective]
         facts = {"objective": objective, "name": name}
         facts |= {"share": f"{shares[name]:.0%}", "steady": f"{steady:.0%}"}
-        sure = "sure" if steady >= STEADY else "unsure"
-        said.append(text(f"tuner.matters_{sure}", **facts))
+        certainty = "sure" if steady >= STEADY else "unsure"
+        sentences.append(text(f"tuner.matters_{certainty}", **facts))
     if count < ENOUGH:
-        said.append(text("tuner.too_few", count=count, enough=ENOUGH))
-    return said
+        sentences.append(text("tuner.too_few", count=count, enough=ENOUGH))
+    return sentences
 
 
 def _source(study: Any, name: str) -> str:
@@ -137,8 +142,8 @@ def _source(study: Any, name: str) -> str:
 
 
 def _values(solution: Any, names: Any) -> str:
-    known = solution.results
-    return ", ".join(f"{name} {known[name]}" for name in names if name in known)
+    results = solution.results
+    return ", ".join(f"{name} {results[name]}" for name in names if name in results)
 
 
 def _config(config: dict[str, Any]) -> str:

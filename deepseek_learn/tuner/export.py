@@ -1,4 +1,4 @@
-"""A chosen configuration as a file that programs read: JSON or TOML."""
+"""Export a configuration to a machine-readable file: JSON or TOML."""
 
 import json
 from pathlib import Path
@@ -8,34 +8,34 @@ from ..files import whole
 
 
 def write_config(path: Path, study: str, solution: Any) -> Path:
-    """Write `{study, trial, config: {...}, results: {name: {...}}}`, whole.
+    """Write `{study, trial, config: {...}, results: {name: {...}}}` atomically.
 
     Raises:
         ValueError: when the file's name ends in neither .json nor .toml, or a value is
-            None, which TOML cannot hold.
+            None, which TOML cannot represent.
     """
     facts = {"study": study, "trial": solution.number, "config": solution.config}
     facts["results"] = {n: m.to_dict() for n, m in solution.results.items()}
     if path.suffix == ".json":
-        words = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        content = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     elif path.suffix == ".toml":
-        words = "\n".join(_tables(facts)) + "\n"
+        content = "\n".join(_tables(facts)) + "\n"
     else:
         raise ValueError(f"path must end in .json or .toml; got {str(path)!r}.")
     with whole(path) as temporary:
-        temporary.write_text(words, encoding="utf-8")
+        temporary.write_text(content, encoding="utf-8")
     return path
 
 
 def _tables(table: dict[str, Any], place: tuple[str, ...] = ()) -> list[str]:
-    """A table's own values first, as TOML asks, then the tables in it."""
-    inner = {k: v for k, v in table.items() if isinstance(v, dict)}
-    named = place and len(inner) < len(table)
-    lines = [f"\n[{'.'.join(place)}]"] if named else []
+    """A table's own values first, as TOML requires, then its subtables."""
+    subtables = {k: v for k, v in table.items() if isinstance(v, dict)}
+    has_header = place and len(subtables) < len(table)
+    lines = [f"\n[{'.'.join(place)}]"] if has_header else []
     for key, value in table.items():
-        if key not in inner:
+        if key not in subtables:
             lines.append(f"{_quoted(key)} = {_value(key, value)}")
-    for key, value in inner.items():
+    for key, value in subtables.items():
         lines += _tables(value, (*place, _quoted(key)))
     return lines
 
@@ -47,10 +47,12 @@ def _quoted(key: str) -> str:
 
 def _value(key: str, value: Any) -> str:
     if value is None:
-        raise ValueError(f"path must end in .json: TOML has no None, which {key!r} is.")
+        raise ValueError(
+            f"path must end in .json: TOML has no None, the value of {key!r}."
+        )
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _text(value: str) -> str:
-    # JSON's escapes are TOML's too, but for DEL, which JSON leaves as it is
+    # JSON's escapes are also TOML's, except for DEL, which JSON does not escape
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,10 +1,10 @@
 """Genetic operators on the unit cube, for numbers and categories together.
 
-Parents are chosen as NSGA-II does, children by simulated binary crossover and
+Parents are selected as in NSGA-II, and children made by simulated binary crossover and
 polynomial mutation (Deb & Agrawal, "Simulated binary crossover for continuous search
 space", Complex Systems 9, 1995; Deb & Goyal, "A combined genetic adaptive search
 (GeneAS) for engineering design", Computer Science and Informatics 26, 1996); categories
-are inherited from either parent and drawn anew. Numbers are points of `encoding.py`.
+are inherited from either parent and resampled. Numbers are encoded by `encoding.py`.
 """
 
 import numpy as np
@@ -13,21 +13,21 @@ from .pareto import crowding_distance, nondominated_rank
 
 
 def select(values: np.ndarray, size: int, rank: np.ndarray | None = None) -> np.ndarray:
-    """Indices of the `size` best: front by front, the last by crowding distance.
+    """Indices of the `size` best: front by front, the last one by crowding distance.
 
     Args:
         values: `[N, M]`, minimized.
-        rank: `[N]`, when it is not the front's number that should decide.
+        rank: `[N]`, to be used in place of the front's index.
 
     Returns:
         int64 `[min(size, N)]`, best first.
     """
     rank = nondominated_rank(values) if rank is None else rank
-    room = np.zeros(len(values))
+    crowding = np.zeros(len(values))
     for front in np.unique(rank):
         members = np.flatnonzero(rank == front)
-        room[members] = crowding_distance(values[members])
-    return np.lexsort((-room, rank))[:size]
+        crowding[members] = crowding_distance(values[members])
+    return np.lexsort((-crowding, rank))[:size]
 
 
 def crossover(
@@ -40,21 +40,22 @@ def crossover(
 ) -> np.ndarray:
     """One child of each pair of parents, float `[N, D]` in 0..1.
 
-    A number: c = ((1 + b) x + (1 - b) y) / 2 with b of the distribution that makes
-    children spread as a binary crossover's would, tight for a large `eta`. A category:
-    one parent's.
+    A number becomes c = ((1 + b) x + (1 - b) y) / 2, with b from the distribution that
+    spreads children as binary crossover does, more narrowly for a larger `eta`. A
+    category is inherited from the second parent.
 
     Args:
         first, second: the parents, `[N, D]`.
         categories: int `[D]`, 0 where the column is a number.
-        share: of the columns that are crossed; the others are the first parent's.
+        share: fraction of the columns that are crossed; the others keep the first
+            parent's value.
     """
     u = rng.random(first.shape)
     spread = np.where(u < 0.5, 2 * u, 0.5 / np.maximum(1 - u, 1e-12)) ** (1 / (eta + 1))
     blend = 0.5 * ((1 + spread) * first + (1 - spread) * second)
-    mixed = np.where(categories > 0, second, blend)
-    crossed = rng.random(first.shape) < share
-    return np.clip(np.where(crossed, mixed, first), 0, 1)
+    offspring = np.where(categories > 0, second, blend)
+    cross_mask = rng.random(first.shape) < share
+    return np.clip(np.where(cross_mask, offspring, first), 0, 1)
 
 
 def mutate(
@@ -64,18 +65,18 @@ def mutate(
     probability: float | None = None,
     eta: float = 20.0,
 ) -> np.ndarray:
-    """The points with some columns changed, float `[N, D]` in 0..1.
+    """The points with some columns mutated, float `[N, D]` in 0..1.
 
-    A number moves by polynomial mutation, near for a large `eta`; a category is drawn
-    anew among all.
+    A number moves by polynomial mutation, in smaller steps for a larger `eta`; a
+    category is resampled among all.
 
     Args:
-        probability: of a column to change; 1 / D unless given.
+        probability: that a column changes; 1 / D by default.
     """
     probability = 1 / points.shape[1] if probability is None else probability
     u = rng.random(points.shape)
     low, high = 2 * u, 2 * (1 - u)
     step = np.where(u < 0.5, low ** (1 / (eta + 1)) - 1, 1 - high ** (1 / (eta + 1)))
-    moved = np.where(categories > 0, rng.random(points.shape), points + step)
-    chosen = rng.random(points.shape) < probability
-    return np.clip(np.where(chosen, moved, points), 0, 1)
+    mutants = np.where(categories > 0, rng.random(points.shape), points + step)
+    mutation_mask = rng.random(points.shape) < probability
+    return np.clip(np.where(mutation_mask, mutants, points), 0, 1)

@@ -1,4 +1,4 @@
-"""What a search wants: which numbers small, which large, which within a limit."""
+"""The goals of a search: which numbers to minimize, to maximize, and to limit."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -33,17 +33,17 @@ class Goals:
 
     @property
     def directions(self) -> list[str]:
-        """As Optuna spells them."""
+        """The directions in Optuna's spelling."""
         small, large = len(self.minimize), len(self.maximize)
         return ["minimize"] * small + ["maximize"] * large
 
     @property
     def signs(self) -> np.ndarray:
-        """float `[M]`: 1 minimized, -1 maximized."""
+        """float `[M]`: 1 where minimized, -1 where maximized."""
         return np.array([1.0] * len(self.minimize) + [-1.0] * len(self.maximize))
 
     def to_dict(self) -> dict[str, Any]:
-        """As a storage keeps it; `Goals.of` reads it back."""
+        """The form kept in a storage; `Goals.of` reads it back."""
         return {"minimize": [*self.minimize], "maximize": [*self.maximize]} | {
             "limits": self.limits
         }
@@ -60,11 +60,11 @@ def read_goals(
     limits: Mapping[str, float] | None,
     hyperparameters: Iterable[str],
 ) -> Goals:
-    """The arguments of `AutoTuner`, checked.
+    """Check the goals passed to `AutoTuner`.
 
     Raises:
-        ValueError: for no objective, a name twice, a name that is a hyperparameter's or
-            a column's of `Study.to_frame`, or a limit that is no number.
+        ValueError: for no objective, a duplicate name, the name of a hyperparameter or
+            of a column of `Study.to_frame`, or a limit that is not a finite number.
     """
     for argument, names in (("minimize", minimize), ("maximize", maximize)):
         if isinstance(names, str) or not all(isinstance(n, str) for n in names):
@@ -75,15 +75,15 @@ def read_goals(
         raise ValueError(
             "minimize and maximize must name at least one objective; got none."
         )
-    twice = sorted({n for n in goals.names if goals.names.count(n) > 1})
-    if twice:
+    duplicates = sorted({n for n in goals.names if goals.names.count(n) > 1})
+    if duplicates:
         raise ValueError(
-            f"minimize and maximize must name each objective once; got {twice} twice."
+            f"minimize and maximize must name each objective once; got {duplicates} twice."
         )
-    taken = {*hyperparameters, *RESERVED} & {*goals.names, *goals.limits}
-    if taken:
+    conflicts = {*hyperparameters, *RESERVED} & {*goals.names, *goals.limits}
+    if conflicts:
         raise ValueError(
-            f"objectives and limits need names of their own; {sorted(taken)} are "
+            f"objectives and limits need unused names; {sorted(conflicts)} are "
             f"hyperparameters or columns of the study's table."
         )
     return goals
@@ -92,38 +92,38 @@ def read_goals(
 def read_returned(
     goals: Goals, returned: Any, hyperparameters: Iterable[str] = ()
 ) -> dict[str, Measured]:
-    """What an objective returned, each number as `Measured`, objectives first.
+    """Check what an objective returned: each number as `Measured`, objectives first.
 
     Raises:
         ObjectiveError: when it is not a mapping of names to numbers, or one of the
-            objectives or limits is missing. Other names are notes: kept, shown in the
-            table, not optimized; they may not be a hyperparameter's.
+            objectives or limits is missing. Other names are notes: stored and shown in
+            the table, but not optimized; a hyperparameter's name is not allowed.
     """
-    wanted = dict.fromkeys((*goals.names, *goals.limits))
+    names = dict.fromkeys((*goals.names, *goals.limits))
     if not isinstance(returned, Mapping):
         raise ObjectiveError(
-            f"the objective must return a dictionary with {sorted(wanted)}; got "
+            f"the objective must return a dictionary with {sorted(names)}; got "
             f"{_short(returned)}."
         )
-    missing = sorted(set(wanted) - set(returned))
+    missing = sorted(set(names) - set(returned))
     if missing:
         raise ObjectiveError(
-            f"the objective must return {sorted(wanted)}; {missing} are missing from "
+            f"the objective must return {sorted(names)}; {missing} are missing from "
             f"{sorted(map(str, returned))}."
         )
     for name in {*hyperparameters, *RESERVED} & set(returned):
         raise ObjectiveError(
-            f"the objective must return names of its own; {name!r} is a hyperparameter "
+            f"the objective must return unused names; {name!r} is a hyperparameter "
             f"or a column of the study's table."
         )
-    ordered = [*wanted, *(name for name in returned if name not in wanted)]
+    ordered = [*names, *(name for name in returned if name not in names)]
     return {str(name): _measured(name, returned[name]) for name in ordered}
 
 
 def not_finite(goals: Goals, results: Mapping[str, Measured]) -> dict[str, float]:
-    """The objectives and limits that are NaN or infinite; notes may be."""
-    wanted = {*goals.names, *goals.limits} & set(results)
-    values = {n: results[n].value for n in results if n in wanted}
+    """The objectives and limits that are NaN or infinite; notes are not checked."""
+    names = {*goals.names, *goals.limits} & set(results)
+    values = {n: results[n].value for n in results if n in names}
     return {n: value for n, value in values.items() if not math.isfinite(value)}
 
 
@@ -146,11 +146,11 @@ def _measured(name: str, value: Any) -> Measured:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, str):  # float("3") would do
-        raise TypeError(f"a number is needed; got {value!r}")
+    if isinstance(value, str):  # float("3") would accept it
+        raise TypeError(f"value must be a number; got {value!r}")
     return float(value)
 
 
 def _short(value: Any) -> str:
-    said = repr(value)
-    return said if len(said) <= 60 else said[:57] + "..."
+    representation = repr(value)
+    return representation if len(representation) <= 60 else representation[:57] + "..."

@@ -1,4 +1,4 @@
-"""Which hyperparameters matter, and whether so few trials can tell."""
+"""Hyperparameter importances, and how reliable they are with few trials."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .pareto import scaled
 
 EVALUATORS = ("fanova", "ped_anova")
 FEWEST = 4
-# With fewer, the share that is right falls (`benchmarks/explanations.py`).
+# With fewer trials, importances are correct less often (`benchmarks/explanations.py`).
 ENOUGH = 50
 TREES, HALVES, HALF_TREES = 64, 10, 16
 AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at each
@@ -31,22 +31,22 @@ def importances(
 
 
 def steadiness(study: Any, objective: str) -> float:
-    """In what share of random halves of the trials the same hyperparameter comes first.
+    """Fraction of random halves of the trials in which the same hyperparameter is first.
 
-    A name that stands out by chance in all trials rarely does so in each half.
+    One that is first by chance on all trials is rarely so on every half.
     """
     trials, rng = _complete(study), np.random.default_rng(0)
     shares = _shares(study, trials, objective, "fanova")
     first = next(iter(shares))
     if not shares[first] > 0:
         return 0.0
-    same = 0
+    agreements = 0
     for _ in range(HALVES):
         half = rng.permutation(len(trials))[: (len(trials) + 1) // 2]
-        some = [trials[i] for i in half]
-        drawn = _shares(study, some, objective, "fanova", HALF_TREES)
-        same += next(iter(drawn)) == first
-    return same / HALVES
+        sample = [trials[i] for i in half]
+        half_shares = _shares(study, sample, objective, "fanova", HALF_TREES)
+        agreements += next(iter(half_shares)) == first
+    return agreements / HALVES
 
 
 def _complete(study: Any) -> list:
@@ -57,57 +57,58 @@ def _complete(study: Any) -> list:
 def _shares(
     study: Any, trials: list, objective: str, evaluator: str, trees: int = TREES
 ) -> dict[str, float]:
-    ask = _main_effects if evaluator == "fanova" else _ped_anova
-    place = study.goals.names.index(objective)
-    shares = ask(study, trials, place, trees)
+    evaluate = _main_effects if evaluator == "fanova" else _ped_anova
+    index = study.goals.names.index(objective)
+    shares = evaluate(study, trials, index, trees)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _main_effects(study: Any, trials: list, place: int, trees: int) -> dict:
+def _main_effects(study: Any, trials: list, index: int, trees: int) -> dict:
     r"""Functional ANOVA: :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`.
 
-    f is a forest grown on the trials; the expectations over the whole space are means
-    over random points. (Optuna's evaluator integrates exactly; its time
-    grows with the square of the trials.)
+    f is a forest fitted to the trials; the expectations over the whole space are means
+    over random points. (Optuna's evaluator integrates exactly, in time quadratic in the
+    number of trials.)
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
     encoding, rng = Encoding(study.space), np.random.default_rng(0)
     points = np.array([encoding.encode(trial.params) for trial in trials])
-    values = np.array([trial.values[place] for trial in trials])
+    values = np.array([trial.values[index] for trial in trials])
     if min(values) == max(values):
         return dict.fromkeys(encoding.names, 0.0)
-    values = scaled(values[:, None])[0][:, 0]  # shares of the variance stay the same
+    values = scaled(values[:, None])[0][:, 0]  # scaling keeps shares of the variance
     forest = ExtraTreesRegressor(trees, random_state=0, min_samples_leaf=2)
     forest.fit(encoding.features(points), values)
-    around = encoding.snap(rng.random((AROUND, len(encoding.names))))
+    base_points = encoding.snap(rng.random((AROUND, len(encoding.names))))
     shares = {}
     for axis, name in enumerate(encoding.names):
         count = encoding.categories[axis] or STEPS
-        moved = np.repeat(around[None], count, axis=0)  # [steps, AROUND, D]
-        moved[:, :, axis] = ((np.arange(count) + 0.5) / count)[:, None]
-        moved = encoding.snap(moved.reshape(-1, len(encoding.names)))
-        answers = forest.predict(encoding.features(moved)).reshape(count, -1)
-        whole = answers.var()
-        shares[name] = float(answers.mean(1).var() / whole) if whole > 0 else 0.0
+        grid = np.repeat(base_points[None], count, axis=0)  # [steps, AROUND, D]
+        grid[:, :, axis] = ((np.arange(count) + 0.5) / count)[:, None]
+        grid = encoding.snap(grid.reshape(-1, len(encoding.names)))
+        predictions = forest.predict(encoding.features(grid)).reshape(count, -1)
+        variance = predictions.var()
+        effect = predictions.mean(1).var()
+        shares[name] = float(effect / variance) if variance > 0 else 0.0
     return shares
 
 
-def _ped_anova(study: Any, trials: list, place: int, trees: int) -> dict:
-    kinds = optuna.importance
-    sign = study.goals.signs[place]
+def _ped_anova(study: Any, trials: list, index: int, trees: int) -> dict:
+    importance = optuna.importance
+    sign = study.goals.signs[index]
     with quiet():
-        kept = _Records(trials)
-        copy = optuna.create_study(storage=kept, directions=study.goals.directions)
-        target = lambda trial: sign * trial.values[place]  # noqa: E731
-        shares = kinds.get_param_importances(
-            copy, evaluator=kinds.PedAnovaImportanceEvaluator(), target=target
+        storage = _TrialStorage(trials)
+        copy = optuna.create_study(storage=storage, directions=study.goals.directions)
+        target = lambda trial: sign * trial.values[index]  # noqa: E731
+        shares = importance.get_param_importances(
+            copy, evaluator=importance.PedAnovaImportanceEvaluator(), target=target
         )
     return {name: float(share) for name, share in shares.items()}
 
 
-class _Records(optuna.storages.InMemoryStorage):
-    """Trials as they are: `Study.add_trials` would copy each, most of the time here."""
+class _TrialStorage(optuna.storages.InMemoryStorage):
+    """Trials without copies: `Study.add_trials` would spend most of the time copying."""
 
     def __init__(self, trials: list):
         super().__init__()

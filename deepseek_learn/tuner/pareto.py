@@ -1,9 +1,9 @@
-"""Several objectives at once: who dominates whom, and how good a front is.
+"""Several objectives at once: Pareto dominance, and the quality of a front.
 
-Everything is for minimization; `points` is float `[N, M]`, one row a trial, one column
-an objective. A point dominates another when it is nowhere worse and somewhere better:
-x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m. The points that none dominates are
-the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+All objectives are minimized; `points` is float `[N, M]`, one row per trial, one column
+per objective. A point dominates another if it is no worse in any objective and better in
+at least one: x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m. The points that no other
+dominates are the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
 import numpy as np
@@ -19,14 +19,14 @@ def dominates(points: ArrayLike) -> np.ndarray:
     x = _points(points)
     no_worse = np.ones((len(x), len(x)), dtype=bool)
     better = np.zeros_like(no_worse)
-    for column in x.T:  # M passes over [N, N] are quicker than one over [N, N, M]
+    for column in x.T:  # M passes over [N, N] are faster than one over [N, N, M]
         no_worse &= column[:, None] <= column[None]
         better |= column[:, None] < column[None]
     return no_worse & better
 
 
 def domination_count(points: ArrayLike) -> np.ndarray:
-    """How many points dominate each one, int64 `[N]`; 0 on the front.
+    """The number of points that dominate each one, int64 `[N]`; 0 on the front.
 
     Fonseca & Fleming, "Genetic algorithms for multiobjective optimization", ICGA 1993.
     """
@@ -34,29 +34,29 @@ def domination_count(points: ArrayLike) -> np.ndarray:
 
 
 def nondominated_rank(points: ArrayLike) -> np.ndarray:
-    """Which front each point is on, int64 `[N]`: 0 the Pareto front, 1 what would be
-    the front without it, and so on.
+    """The front that each point is on, int64 `[N]`: 0 is the Pareto front, 1 the front
+    of the points without it, and so on.
 
     Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
     Transactions on Evolutionary Computation 6(2), 2002, section III-A.
     """
-    dominating = dominates(points)
-    rank = np.full(len(dominating), -1)
-    dominated_by = dominating.sum(0)
+    dominance = dominates(points)
+    rank = np.full(len(dominance), -1)
+    dominated_by = dominance.sum(0)
     front = 0
     while (rank < 0).any():
-        now = (dominated_by == 0) & (rank < 0)
-        rank[now] = front
-        dominated_by = dominated_by - dominating[now].sum(0)
+        members = (dominated_by == 0) & (rank < 0)
+        rank[members] = front
+        dominated_by = dominated_by - dominance[members].sum(0)
         front += 1
     return rank
 
 
 def crowding_distance(points: ArrayLike) -> np.ndarray:
-    """How much room each point of a front has, float `[N]`; inf at the ends.
+    """The crowding distance of each point of a front, float `[N]`; inf at the ends.
 
     d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbors along
-    each objective (NSGA-II, section III-B). An objective that is constant adds nothing.
+    each objective (NSGA-II, section III-B). A constant objective adds nothing.
 
     Raises:
         ValueError: for values that are not finite.
@@ -80,23 +80,23 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     than the reference in every objective add nothing. Exact: by sweeping one objective
     for two, by the WFG recursion for more (While, Bradstreet & Barone, "A fast way of
     calculating exact hypervolumes", IEEE Transactions on Evolutionary Computation
-    16(1), 2012): each point adds its box less what the points after it cover of it.
+    16(1), 2012): each point adds the part of its box that later points do not cover.
 
     Raises:
-        ValueError: when `reference` does not have one finite number an objective.
+        ValueError: when `reference` does not have one finite number per objective.
     """
     x, r = _points(points), np.asarray(reference, dtype=float)
     if r.shape != x.shape[1:] or not np.isfinite(r).all():
         raise ValueError(
-            f"reference must be {x.shape[1]} finite numbers, one an objective; got "
+            f"reference must be {x.shape[1]} finite numbers, one per objective; got "
             f"{reference!r}."
         )
     x = x[(x < r).all(1)]
     if not len(x):
         return 0.0
-    both, exponents = scaled(np.vstack([x, r]))
+    corners, exponents = scaled(np.vstack([x, r]))
     with np.errstate(over="ignore"):  # a volume beyond float64 is inf
-        volume = _volume(_front(both[:-1]), both[-1])
+        volume = _volume(_front(corners[:-1]), corners[-1])
         return float(np.ldexp(volume, int(exponents.sum())))
 
 
@@ -116,15 +116,15 @@ def knee(points: ArrayLike) -> int:
         raise ValueError("points must hold at least one point; got none.")
     front = np.flatnonzero(domination_count(x) == 0)
     low, span = x[front].min(0), np.ptp(x[front], axis=0)
-    shares = (x[front] - low) / np.where(span > 0, span, 1)
-    return int(front[np.argmin((shares**2).sum(1))])
+    normalized = (x[front] - low) / np.where(span > 0, span, 1)
+    return int(front[np.argmin((normalized**2).sum(1))])
 
 
 def scaled(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each column `[N, M]` over a power of two, within -1..1; and the exponents `[M]`.
+    """The columns `[N, M]`, each divided by a power of two into -1..1; the exponents `[M]`.
 
-    So sums and differences of values near float64's largest stay finite, and no digit
-    is lost, since a power of two only moves the exponent. What is not finite stays.
+    Sums and differences of values near float64's largest then stay finite, and no
+    precision is lost: a power of two changes only the exponent. Non-finite values stay.
     """
     finite = np.where(np.isfinite(columns), np.abs(columns), 0)
     exponents = np.frexp(finite.max(0, initial=0))[1]
@@ -135,8 +135,8 @@ def _points(points: ArrayLike, finite: bool = False) -> np.ndarray:
     x = np.asarray(points, dtype=float)
     if x.ndim != 2:
         raise ValueError(
-            f"points must be [N, M], a row a point and a column an objective; got an "
-            f"array of shape {list(x.shape)}."
+            f"points must be [N, M], one row per point and one column per objective; "
+            f"got an array of shape {list(x.shape)}."
         )
     if np.isnan(x).any():
         raise ValueError("points must hold numbers; got NaN.")
@@ -146,13 +146,13 @@ def _points(points: ArrayLike, finite: bool = False) -> np.ndarray:
 
 
 def _front(x: np.ndarray) -> np.ndarray:
-    """The distinct points that none dominates, sorted by the first objective."""
+    """The distinct nondominated points, sorted by the first objective."""
     x = np.unique(x, axis=0)
     return x[domination_count(x) == 0] if len(x) > 1 else x
 
 
 def _volume(front: np.ndarray, r: np.ndarray) -> float:
-    """Hypervolume of a front: not empty, sorted, distinct, all better than `r`."""
+    """Hypervolume of a front: nonempty, sorted, distinct, all better than `r`."""
     if len(r) == 1:
         return r[0] - front[0, 0]
     if len(r) == 2:  # sorted by the first objective, so the second falls

@@ -1,4 +1,4 @@
-"""A study's pictures (plotly)."""
+"""Plots of a study (plotly)."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..catalog import text
 
 FRONT, KNEE, OTHER, OUTSIDE = "#1f5fa8", "#d9730d", "#b5b5b5", "#c98a8a"
 PALETTE = ("#1f5fa8", "#d9730d", "#3a8f5c", "#8a5fb0", "#a0522d", "#666666")
-LOG_ABOVE = 20  # an axis is logarithmic when its values span more than so many times
+LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
 def front(study: Any, names: tuple[str, ...]):
@@ -16,7 +16,7 @@ def front(study: Any, names: tuple[str, ...]):
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    draw = {1: _by_number, 2: _flat, 3: _in_space}[len(names)]
+    draw = {1: _by_number, 2: _scatter_2d, 3: _scatter_3d}[len(names)]
     draw(figure, study, names)
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     margin = {"l": 70, "r": 20, "t": 50, "b": 60}
@@ -38,17 +38,19 @@ def history(study: Any):
 
 
 def importances(shares: dict[str, dict[str, float]], evaluator: str):
-    """Bars: hyperparameters, one color an objective."""
+    """Bars for the hyperparameters, one color per objective."""
     import plotly.graph_objects as go
 
     total: dict[str, float] = {}
-    for of_one in shares.values():
-        for name, share in of_one.items():
+    for objective_shares in shares.values():
+        for name, share in objective_shares.items():
             total[name] = total.get(name, 0) + share
     order = sorted(total, key=total.get)  # plotly draws the first at the bottom
     figure = go.Figure()
-    for (objective, of_one), color in zip(shares.items(), PALETTE * 9, strict=False):
-        values = [of_one.get(name, 0) for name in order]
+    for (objective, objective_shares), color in zip(
+        shares.items(), PALETTE * 9, strict=False
+    ):
+        values = [objective_shares.get(name, 0) for name in order]
         bar = {"marker_color": color, "orientation": "h", "name": objective}
         figure.add_bar(x=values, y=order, **bar)
     label = text("tuner.importance_axis", evaluator=_evaluator(evaluator))
@@ -63,33 +65,33 @@ def axis_title(study: Any, name: str, gap: str = " ") -> str:
     title = f"{name}, {unit}" if unit else name
     if not sources:
         return title
-    said = ", ".join(_source(source) for source in sources[:3])
-    return f"{title}{gap}({said}{', …' * (len(sources) > 3)})"
+    labels = ", ".join(_source(source) for source in sources[:3])
+    return f"{title}{gap}({labels}{', …' * (len(sources) > 3)})"
 
 
 def configuration(solution: Any, names: tuple[str, ...] = ()) -> str:
-    """What hovering shows: the trial, its results, its configuration."""
-    said = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
-    said += [f"{n}: {solution.results[n]}" for n in names]
-    said += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
-    return "<br>".join(said)
+    """The hover text: the trial, its results, its configuration."""
+    lines = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
+    lines += [f"{n}: {solution.results[n]}" for n in names]
+    lines += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
+    return "<br>".join(lines)
 
 
 def _layers(study: Any):
-    """(key, its solutions, marker): what lies behind is drawn first."""
-    on_front = {s.number for s in study.front}
-    within = {s.number for s in study.feasible}
-    behind = tuple(s for s in study.feasible if s.number not in on_front)
-    outside = tuple(s for s in study.complete if s.number not in within)
-    yield "outside", outside, {"color": OUTSIDE, "symbol": "x", "size": 6}
-    yield "dominated", behind, {"color": OTHER, "size": 6}
+    """Yield (key, solutions, marker), from back to front."""
+    front_numbers = {s.number for s in study.front}
+    feasible_numbers = {s.number for s in study.feasible}
+    dominated = tuple(s for s in study.feasible if s.number not in front_numbers)
+    infeasible = tuple(s for s in study.complete if s.number not in feasible_numbers)
+    yield "outside", infeasible, {"color": OUTSIDE, "symbol": "x", "size": 6}
+    yield "dominated", dominated, {"color": OTHER, "size": 6}
     yield "front", study.front, {"color": FRONT, "size": 9}
     if len(study.front) > 1:
         marker = {"color": KNEE, "symbol": "diamond", "size": 13}
         yield "knee", (study.knee(),), marker
 
 
-def _flat(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+def _scatter_2d(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     if len(study.goals.names) == 2:
         _stairs(figure, study, names)
     for key, solutions, marker in _layers(study):
@@ -107,7 +109,7 @@ def _flat(figure: Any, study: Any, names: tuple[str, ...]) -> None:
 
 
 def _stairs(figure: Any, study: Any, names: tuple[str, ...]) -> None:
-    """The border of what the front dominates."""
+    """The boundary of the region that the front dominates."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
     shape = "hv" if names[0] in study.goals.minimize else "vh"
@@ -116,17 +118,17 @@ def _stairs(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)
 
 
-def _in_space(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+def _scatter_3d(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     for key, solutions, marker in _layers(study):
         axes = [[s.results[name].value for s in solutions] for name in names]
-        small = marker | {"size": max(marker["size"] * 0.6, 4)}
+        style = marker | {"size": max(marker["size"] * 0.6, 4)}
         if key == "outside":
-            small |= {"symbol": "circle-open"}  # plotly leaves out a small 3-D "x"
+            style |= {"symbol": "circle-open"}  # plotly does not draw a small 3-D "x"
         hover = [configuration(s, names) for s in solutions]
         options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
         if solutions:
-            place = dict(zip("xyz", axes, strict=True))
-            figure.add_scatter3d(**place, name=_layer(key), marker=small, **options)
+            options |= dict(zip("xyz", axes, strict=True))
+            figure.add_scatter3d(name=_layer(key), marker=style, **options)
     scene = {
         f"{axis}axis": {"title": axis_title(study, name, "<br>"), **_scale(study, name)}
         for axis, name in zip("xyz", names, strict=True)
@@ -155,8 +157,8 @@ def _errors(solutions: Any, name: str) -> dict[str, Any] | None:
         return None
     above = [0 if m.low is None else m.high - m.value for m in numbers]
     below = [0 if m.low is None else m.value - m.low for m in numbers]
-    thin = {"thickness": 1, "width": 2, "color": "rgba(31,95,168,0.4)"}
-    return {"array": above, "arrayminus": below, "symmetric": False, **thin}
+    style = {"thickness": 1, "width": 2, "color": "rgba(31,95,168,0.4)"}
+    return {"array": above, "arrayminus": below, "symmetric": False, **style}
 
 
 def _scale(study: Any, name: str) -> dict[str, Any]:
@@ -174,10 +176,12 @@ def _layer(key: str) -> str:
 
 
 def _source(source: str) -> str:
-    """The three sources of energy in the language in use; others as they are."""
-    known = ("nvml", "rapl", "estimate", "not stated")
+    """A known source of energy in the current language; others unchanged."""
+    translations = ("nvml", "rapl", "estimate", "not stated")
     return (
-        text(f"tuner.source_{source.replace(' ', '_')}") if source in known else source
+        text(f"tuner.source_{source.replace(' ', '_')}")
+        if source in translations
+        else source
     )
 
 

@@ -1,10 +1,10 @@
-"""A genetic algorithm whose children are screened by a surrogate, for Optuna.
+"""An Optuna sampler: a genetic algorithm with a surrogate model.
 
-NSGA-II breeds (`genetic.py`); a model of the objectives (`surrogate.py`) tells which of
-hundreds of children deserves a training (`screening.py`). A plain genetic algorithm
-spends most trials before it has learnt anything: below a hundred it was no better than
-chance, ours without the surrogate worse. Figures: the ledger, claim C11. Lesson:
-`notebooks/practical/01_auto_tuner.ipynb`.
+NSGA-II breeds children (`genetic.py`); a surrogate of the objectives (`surrogate.py`)
+selects the one of hundreds that is worth a training run (`screening.py`). A plain genetic
+algorithm spends most trials before it has learned anything: with fewer than a hundred it
+was no better than random search, and ours without the surrogate was worse. Figures: the
+ledger, claim C11. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
 from collections.abc import Sequence
@@ -28,21 +28,21 @@ Distributions = dict[str, optuna.distributions.BaseDistribution]
 class GeneticSampler(optuna.samplers.BaseSampler):
     """Proposes configurations for one or several objectives, with limits.
 
-    Numbers (also whole, stepped and logarithmic ones) and categories are searched
-    together. Trials that keep the limits (`trial.set_constraint`) come first. A pruned
-    trial counts with what it was likely to give, one that failed (NaN, a crash) as bad
-    as the worst. What other workers are at is not proposed again, but for workers that
-    propose within the same milliseconds. Hyperparameters that only some trials have are
-    drawn at random.
+    Numbers (including integer, stepped and logarithmic ones) and categories are searched
+    together. Trials that meet the limits (`trial.set_constraint`) rank first. A pruned
+    trial counts with its expected result, a failed one (NaN, a crash) with the worst
+    results. A configuration that another worker is running is not proposed again, unless
+    both propose within the same milliseconds. Hyperparameters that only some trials have
+    are sampled at random.
 
     Args:
-        population_size: parents, as in NSGA-II.
-        startup: first trials, spread evenly (Sobol). The very first is drawn at random,
-            since Optuna does not know the space before it.
-        children: bred in each generation on the surrogate.
-        generations: bred for each trial.
-        surrogate: whether children are screened; False: plain NSGA-II.
-        seed: the same seed gives the same trials, for one worker; None: a new one.
+        population_size: number of parents, as in NSGA-II.
+        startup: number of initial trials, spread evenly (Sobol). The very first is
+            sampled at random, since Optuna does not know the space before it.
+        children: number of children per generation, evaluated on the surrogate.
+        generations: number of generations per trial.
+        surrogate: whether a surrogate selects the child; False: plain NSGA-II.
+        seed: the same seed gives the same trials, for one worker; None: a random seed.
 
     Raises:
         ValueError: for a number that is too small.
@@ -58,17 +58,17 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         surrogate: bool = True,
         seed: int | None = None,
     ):
-        least = {"population_size": 2, "startup": 2, "children": 4, "generations": 1}
-        given = {"population_size": population_size, "startup": startup}
-        given |= {"children": children, "generations": generations}
-        for name, value in given.items():
-            setattr(self, name, whole_number(name, value, least[name]))
+        minimums = {"population_size": 2, "startup": 2, "children": 4, "generations": 1}
+        settings = {"population_size": population_size, "startup": startup}
+        settings |= {"children": children, "generations": generations}
+        for name, value in settings.items():
+            setattr(self, name, whole_number(name, value, minimums[name]))
         self.surrogate = surrogate
         self.reseed_rng()
         if seed is not None:
             self._seed = whole_number("seed", seed, 0)
-        self._lengths: tuple | None = None
-        self._encoded: tuple = ((), {})  # a space, and trial → its point there
+        self._length_cache: tuple | None = None
+        self._point_cache: tuple = ((), {})  # a space, and trial number → its point
 
     def reseed_rng(self) -> None:
         self._seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -83,13 +83,13 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         rng = np.random.default_rng([self._seed, trial.number])
         history = self._history(study, encoding, search_space)
         if len(history) < self.startup or np.isnan(history.losses).all():
-            return encoding.decode(self._spread(encoding, trial.number))
+            return encoding.decode(self._sobol_point(encoding, trial.number))
         if not self.surrogate:
             return encoding.decode(self._child(encoding, history.filled(), rng))
-        logs = self._fitted(encoding, history, tuple(search_space.items()))
+        logs = self._length_scales(encoding, history, tuple(search_space.items()))
         history = history.filled()
         if len(history) > MOST:
-            history = _most_telling(history)
+            history = _subset(history)
         point = propose(
             encoding, history, logs, rng,
             self.population_size, self.generations, self.children,
@@ -105,9 +105,9 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _history(self, study, encoding: Encoding, space: Distributions) -> History:
         signs = [1 if d.name == "MINIMIZE" else -1 for d in study.directions]
         key = study.study_name, *space.items()
-        encoded = self._encoded if self._encoded[0] == key else (key, {})
-        known = encoded[1]  # its own, whatever another thread puts there meanwhile
-        self._encoded = encoded
+        cache = self._point_cache if self._point_cache[0] == key else (key, {})
+        cached_points = cache[1]  # another thread may replace the attribute
+        self._point_cache = cache
         points, losses, limits, pending = [], [], [], []
         trials = study.get_trials(deepcopy=False)
         for trial, values in zip(trials, expected_values(trials), strict=True):
@@ -117,33 +117,35 @@ class GeneticSampler(optuna.samplers.BaseSampler):
                 pending.append(encoding.encode(trial.params))
                 continue
             failed = values is None or not np.isfinite(values).all()
-            # pruned before its first report it tells nothing
+            # a trial pruned before its first report is uninformative
             if failed and (trial.state == State.PRUNED or not tells(trial)):
                 continue
-            if trial.number not in known:
-                known[trial.number] = encoding.encode(trial.params)
-            points.append(known[trial.number])
+            if trial.number not in cached_points:
+                cached_points[trial.number] = encoding.encode(trial.params)
+            points.append(cached_points[trial.number])
             losses.append(
                 [np.nan] * len(signs) if failed else np.multiply(values, signs)
             )
             limits.append(trial.constraints)
-        names = sorted({name for some in limits for name in some})
-        # a pruned trial did not come to its limits: unknown counts as kept
-        broken = [[some.get(name, 0.0) for name in names] for some in limits]
-        broken = np.array(broken, dtype=float).reshape(len(points), len(names))
+        names = sorted({name for constraints in limits for name in constraints})
+        # a pruned trial has no values for its limits: unknown counts as met
+        violations = [
+            [constraints.get(name, 0.0) for name in names] for constraints in limits
+        ]
+        violations = np.array(violations, dtype=float).reshape(len(points), len(names))
         return History(
             np.array(points).reshape(-1, len(space)),
             scaled(np.array(losses).reshape(-1, len(signs)))[0],
-            scaled(broken)[0],
+            scaled(violations)[0],
             np.array(pending).reshape(-1, len(space)),
         )
 
-    def _spread(self, encoding: Encoding, number: int) -> np.ndarray:
+    def _sobol_point(self, encoding: Encoding, number: int) -> np.ndarray:
         """A point of the Sobol sequence, scrambled by the seed."""
         from scipy.stats import qmc
 
         engine = qmc.Sobol(len(encoding.names), rng=self._seed)
-        size = 1 << number.bit_length()  # whole powers of two keep it balanced
+        size = 1 << number.bit_length()  # the sequence is balanced at powers of two
         return encoding.snap(engine.random(size)[number][None])[0]
 
     def _child(self, encoding: Encoding, history: History, rng) -> np.ndarray:
@@ -154,21 +156,23 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         child = crossover(pair[0], pair[1], encoding.categories, rng)
         return encoding.snap(mutate(child, encoding.categories, rng))[0]
 
-    def _fitted(self, encoding: Encoding, history: History, space: tuple) -> list:
-        """The models' lengths, of the first trials, so that resuming changes nothing."""
+    def _length_scales(
+        self, encoding: Encoding, history: History, space: tuple
+    ) -> list:
+        """The length scales, fitted to the first trials, so that resuming keeps them."""
         count = last_refit(min(len(history), MOST), self.startup)
         limits = history.violations.shape[1]
-        known = self._lengths
-        if known is None or known[0] != (count, space, limits):
-            fitted = lengths(encoding, history.first(count).filled())
-            self._lengths = known = (count, space, limits), fitted
-        return known[1]
+        cache = self._length_cache
+        if cache is None or cache[0] != (count, space, limits):
+            logs = lengths(encoding, history.first(count).filled())
+            self._length_cache = cache = (count, space, limits), logs
+        return cache[1]
 
 
 def common_space(trials: Sequence) -> Distributions:
-    """What the trials that gave something drew, by name.
+    """The hyperparameters of completed and pruned trials, by name.
 
-    Hyperparameters that only some have are in it, those whose range changed are not.
+    Those that only some trials have are included, those whose range changed are not.
     """
     space, changed = {}, set()
     for trial in trials:
@@ -180,10 +184,10 @@ def common_space(trials: Sequence) -> Distributions:
     return {name: space[name] for name in names if not space[name].single()}
 
 
-def _most_telling(history: History) -> History:
-    """Half of them the best, half the latest."""
+def _subset(history: History) -> History:
+    """The `MOST` trials to fit: half the best, half the latest."""
     best = select(history.losses, MOST // 2, history.ranks())
     rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
-    chosen = np.sort(np.concatenate([best, rest]))
+    indices = np.sort(np.concatenate([best, rest]))
     parts = history.points, history.losses, history.violations
-    return History(*(part[chosen] for part in parts), history.pending)
+    return History(*(part[indices] for part in parts), history.pending)

@@ -1,12 +1,12 @@
-"""Choose the next trial: children are bred on the surrogate, and the one that promises
-the largest gain in hypervolume is tried.
+"""The acquisition: children are bred on the surrogate, and the one with the largest
+predicted gain in hypervolume is tried next.
 
-Gains are estimated along directions: for weights w drawn over the positive sphere, a
+Gains are estimated along directions: for weights w drawn from the positive unit sphere, a
 point x reaches t(x) = min_m (r_m - x_m) / w_m from the reference r, and the hypervolume
-of a set is, but for a constant, the mean over w of (max over the set of t)^M
+of a set is, up to a constant, the mean over w of (max over the set of t)^M
 (Deng & Zhang 2019, Approximating hypervolume and hypervolume contributions using polar
-coordinate, IEEE Transactions on Evolutionary Computation 23(5)). That costs little
-enough to look at hundreds of children for each trial.
+coordinate, IEEE Transactions on Evolutionary Computation 23(5)). This is cheap
+enough to evaluate hundreds of children per trial.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,22 @@ from .pareto import nondominated_rank
 from .surrogate import GaussianProcess, fit_lengths, soften
 
 DIRECTIONS = 200
-NEAREST = 0.02  # a child nearer to a trial, a hyperparameter, is no new one
-LAST, STALLED = 5, 0.02  # the last 5 trials brought less than 2 % of hypervolume
-REFIT = 1.25  # lengths are fitted anew whenever there are so many times the trials
-MOST = 300  # trials that a model is made of
-TRUSTED = 4  # trials, a hyperparameter, before the whole space is looked at
+NEAREST = 0.02  # a child within this distance per hyperparameter is a duplicate
+LAST, STALLED = 5, 0.02  # the last 5 trials added less than 2 % of hypervolume
+REFIT = 1.25  # length scales are refitted at so many times the trials
+MOST = 300  # trials that a model is fitted to, at most
+TRUSTED = 4  # trials per hyperparameter before the whole space is searched
 
 
 @dataclass(frozen=True)
 class History:
-    """What is known.
+    """The trials so far.
 
     Attributes:
         points: `[N, D]` in the unit cube.
         losses: `[N, M]`, to be minimized; NaN in the rows of trials that failed.
-        violations: `[N, K]`, at most 0 where a limit is kept; K may be 0.
-        pending: `[P, D]`, trials that other workers are at.
+        violations: `[N, K]`, at most 0 where a limit is met; K may be 0.
+        pending: `[P, D]`, trials that other workers are running.
     """
 
     points: np.ndarray
@@ -51,9 +51,9 @@ class History:
         return History(*(part[:count] for part in parts), self.pending)
 
     def filled(self) -> "History":
-        """With the worst of the others' losses for those that failed.
+        """A copy in which failed trials have the worst losses of the others.
 
-        They are no gap in the knowledge: where trainings diverge, they will again.
+        Failed trials are informative: where training diverges, it will do so again.
         """
         failed = np.isnan(self.losses).any(1)
         others = self.losses[~failed]
@@ -62,17 +62,17 @@ class History:
         return History(self.points, losses, self.violations, self.pending)
 
     def ranks(self) -> np.ndarray:
-        """`[N]`: fronts of those that keep the limits, then the others by excess.
+        """`[N]`: the fronts of the trials that meet the limits, then the others by excess.
 
-        Each limit's excess counts by its share of the largest: units differ.
+        Each limit's excess is divided by its largest value, since units differ.
         """
         largest = np.maximum(np.abs(self.violations).max(0), 1e-12)
         excess = (np.maximum(self.violations, 0) / largest).sum(1)
         ranks = np.empty(len(self), dtype=float)
-        kept = excess == 0
-        if kept.any():
-            ranks[kept] = nondominated_rank(self.losses[kept])
-        ranks[~kept] = len(self) + np.argsort(np.argsort(excess[~kept]))
+        feasible = excess == 0
+        if feasible.any():
+            ranks[feasible] = nondominated_rank(self.losses[feasible])
+        ranks[~feasible] = len(self) + np.argsort(np.argsort(excess[~feasible]))
         return ranks
 
 
@@ -90,23 +90,23 @@ class Models:
         scaled = [_standard(column) for column in columns]
         self.losses = np.stack([column for column, _ in scaled], axis=1)
         limits = [_standard(column) for column in history.violations.T]
-        # a limit's zero, in the scale of its model
+        # a limit's zero, on the scale of its model
         self._zeros = np.array([zero for _, zero in limits])
-        every = [*self.losses.T, *(column for column, _ in limits)]
+        targets = [*self.losses.T, *(column for column, _ in limits)]
         self._processes = [
             GaussianProcess(features, column, encoding.owner, log)
-            for column, log in zip(every, logs, strict=True)
+            for column, log in zip(targets, logs, strict=True)
         ]
 
     def losses_at(self, points: np.ndarray, spreads: float = 0.0) -> np.ndarray:
-        """`[N, M]`, less so many standard deviations."""
+        """Predicted losses `[N, M]`, minus `spreads` standard deviations."""
         features = self._encoding.features(points)
         count = self.losses.shape[1]
-        some = self._processes[:count]
-        return np.stack([p.optimistic(features, spreads) for p in some], axis=1)
+        processes = self._processes[:count]
+        return np.stack([p.optimistic(features, spreads) for p in processes], axis=1)
 
     def excess_at(self, points: np.ndarray) -> np.ndarray:
-        """By how much the limits are likely broken, `[N]`; 0 where they are kept."""
+        """The predicted excess over the limits, `[N]`; 0 where they are met."""
         limits = self._processes[self.losses.shape[1] :]
         if not limits:
             return np.zeros(len(points))
@@ -116,7 +116,7 @@ class Models:
 
 
 def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
-    """`fit_lengths` of each objective and limit."""
+    """`fit_lengths` for each objective and limit."""
     features = encoding.features(history.points)
     columns = [soften(c) for c in history.losses.T] + [*history.violations.T]
     scaled = [_standard(column)[0] for column in columns]
@@ -124,7 +124,7 @@ def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
 
 
 def last_refit(trials: int, startup: int) -> int:
-    """With how many of the first `trials` the lengths are fitted."""
+    """The number of initial trials to which the length scales are fitted."""
     count = startup
     while int(np.ceil(count * REFIT)) <= trials:
         count = int(np.ceil(count * REFIT))
@@ -132,12 +132,12 @@ def last_refit(trials: int, startup: int) -> int:
 
 
 class Promise:
-    """How much a point with these losses would gain, against a front.
+    """The acquisition function: the gain in hypervolume over a front.
 
     Args:
-        front: `[N, M]`, what is there, also what other workers are expected to find.
-        reference: `[M]`, from which hypervolume is counted.
-        low: `[M]`, the best of each objective: it scales the directions.
+        front: `[N, M]`, the losses so far, and those predicted for pending trials.
+        reference: `[M]`, the corner from which hypervolume is measured.
+        low: `[M]`, the best value of each objective; it scales the directions.
     """
 
     def __init__(self, front, reference, low, rng: np.random.Generator):
@@ -151,10 +151,10 @@ class Promise:
     def reach(self, losses: np.ndarray) -> np.ndarray:
         """t of each point along each direction, `[N, directions]`."""
         gaps = (self._reference - losses).T[:, :, None] / self._weights.T[:, None, :]
-        return gaps.min(0)  # [M, N, directions]: the short axis first is much quicker
+        return gaps.min(0)  # [M, N, directions]: the short axis first is much faster
 
     def gain(self, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gain of each point, and how far it reaches at best (below 0: not at all)."""
+        """The gain of each point, and its largest reach (below 0: it has none)."""
         reach = self.reach(losses)
         larger = np.maximum(reach, self._best) ** self._power
         return (larger - self._best**self._power).mean(1), reach.max(1)
@@ -171,42 +171,47 @@ def propose(
 ) -> np.ndarray:
     """The next trial's point `[D]`.
 
-    While the front moves, the surrogate's mean is trusted, and the reference is drawn
-    anew each time, so that now the middle of the front and now its ends are sought.
-    With few trials it is the middle, and only the parents' children are looked at: far
-    from the trials the surrogate knows too little. When the front has stalled, every
-    second trial looks where the surrogate is unsure.
+    While the front improves, the surrogate's mean is trusted, and the reference is
+    sampled for each trial, so that the search varies between the middle and the ends of
+    the front. With few trials it stays in the middle, and all children descend from the
+    parents: far from the trials the surrogate is unreliable. Once the front has stalled,
+    every second trial, on average, explores where the surrogate is uncertain.
     """
+    # 1. fit the models, and decide whether to exploit their mean or to explore
     trust = min(1.0, len(history) / (TRUSTED * history.points.shape[1]))
     models = Models(encoding, history, logs)
     parents = select(models.losses, population, history.ranks())
     explore = _stalled(models.losses, parents) and rng.random() < 0.5
     spreads, generations = (2.0, 1) if explore else (0.0, generations)
     ranks = history.ranks()
-    # where no trial keeps the limits, the one that is nearest to them
+    # 2. the front to improve on; if no trial meets the limits, the closest to them
     front = models.losses[ranks == ranks.min()]
     if len(history.pending):
         front = np.vstack([front, models.losses_at(history.pending)])
+    # 3. the reference: near the best values, only the middle of the front counts
     low = front.min(0)
     if explore:
-        # by turns beyond the front's ends: from the worst of all trials they count most
-        some = front if rng.random() < 0.5 else models.losses
-        span = np.maximum(np.ptp(some, axis=0), 1e-3)
-        reference = some.max(0) + 0.1 * span
+        # half of the time from the worst of all trials, where the ends count most
+        extent = front if rng.random() < 0.5 else models.losses
+        span = np.maximum(np.ptp(extent, axis=0), 1e-3)
+        reference = extent.max(0) + 0.1 * span
     else:
         worst = models.losses[parents].max(0)
         reference = low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
-    promise = Promise(front, reference, low, rng)
+    acquisition = Promise(front, reference, low, rng)
 
-    def look(points: np.ndarray) -> tuple[np.ndarray, ...]:
-        gain, reach = promise.gain(models.losses_at(points, spreads))
+    def score(points: np.ndarray) -> tuple[np.ndarray, ...]:
+        gain, reach = acquisition.gain(models.losses_at(points, spreads))
         return models.excess_at(points), gain, reach
 
-    strangers = children // 4 if trust == 1 and not explore else 0
+    # 4. breed, and take the best child that is new
+    immigrants = children // 4 if trust == 1 and not explore else 0
     mates = history.points[parents]
-    bred, found = _breed(encoding, mates, look, rng, generations, children, strangers)
-    excess, gain, reach = found
-    order = np.lexsort((-reach, -gain, excess))
+    bred, scores = _breed(
+        encoding, mates, score, rng, generations, children, immigrants
+    )  # [generations x children, D]
+    excess, gain, reach = scores
+    order = np.lexsort((-reach, -gain, excess))  # limits first, then gain, then reach
     fresh = _fresh(encoding, bred[order], history)
     return bred[order][fresh][0]
 
@@ -214,67 +219,70 @@ def propose(
 def _breed(
     encoding: Encoding,
     parents: np.ndarray,
-    look: Callable,
+    score: Callable,
     rng: np.random.Generator,
     generations: int,
     children: int,
-    strangers: int,
+    immigrants: int,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """All children of some generations, each of the best of those before it.
+    """All children of several generations, each bred from the best so far.
 
     Args:
-        strangers: how many of the first generation have no parents.
+        score: points `[N, D]` → their excess, gain and reach, each `[N]`.
+        immigrants: number of random children in the first generation.
 
     Returns:
-        `[N, D]`, and what `look` tells of them.
+        The children `[N, D]`, and their scores.
     """
-    bred, told, size, found = [], [], len(parents), look(parents)
+    bred, scores, size, best_scores = [], [], len(parents), score(parents)
     for generation in range(generations):
         pairs = rng.integers(len(parents), size=(2, children))
         eta = (5, 5) if generation == 0 else (15, 20)  # wide first, then near
-        young = crossover(
+        offspring = crossover(
             parents[pairs[0]], parents[pairs[1]], encoding.categories, rng, eta[0]
         )
-        young = mutate(
-            young, encoding.categories, rng, 1.5 / young.shape[1], eta=eta[1]
+        offspring = mutate(
+            offspring, encoding.categories, rng, 1.5 / offspring.shape[1], eta=eta[1]
         )
         if generation == 0:
-            young[:strangers] = rng.random((strangers, young.shape[1]))
-        young = encoding.snap(young)
-        bred.append(young)
-        told.append(look(young))
-        together = np.vstack([parents, young])
-        found = [np.append(a, b) for a, b in zip(found, told[-1], strict=True)]
-        excess, gain, reach = found
+            offspring[:immigrants] = rng.random((immigrants, offspring.shape[1]))
+        offspring = encoding.snap(offspring)
+        bred.append(offspring)
+        scores.append(score(offspring))
+        candidates = np.vstack([parents, offspring])
+        pairs_of_scores = zip(best_scores, scores[-1], strict=True)
+        excess, gain, reach = merged = [np.append(a, b) for a, b in pairs_of_scores]
         best = np.lexsort((-reach, -gain, excess))[:size]
-        parents, found = together[best], [part[best] for part in found]
-    every = (np.concatenate(part) for part in zip(*told, strict=True))
-    return np.vstack(bred), tuple(every)
+        parents, best_scores = candidates[best], [part[best] for part in merged]
+    columns = (np.concatenate(part) for part in zip(*scores, strict=True))
+    return np.vstack(bred), tuple(columns)
 
 
 def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarray:
-    """Bool `[N]`: those that are not, or nearly, trials already; all where none is new."""
-    known = encoding.features(np.vstack([history.points, history.pending]))
-    some = encoding.features(points)
-    squares = (some**2).sum(1)[:, None] + (known**2).sum(1) - 2 * some @ known.T
+    """Bool `[N]`: points that are not duplicates of trials; all if every point is one."""
+    trials = encoding.features(np.vstack([history.points, history.pending]))
+    candidates = encoding.features(points)
+    squares = (
+        (candidates**2).sum(1)[:, None] + (trials**2).sum(1) - 2 * candidates @ trials.T
+    )
     new = squares.min(1) >= NEAREST**2 * points.shape[1]
     return new if new.any() else ~new
 
 
 def _stalled(losses: np.ndarray, parents: np.ndarray) -> bool:
-    """Whether the last trials added next to nothing to the hypervolume."""
+    """Whether the last trials added almost nothing to the hypervolume."""
     if len(losses) <= LAST:
         return False
     low, worst = losses.min(0), losses[parents].max(0)
     reference = worst + 0.1 * (worst - low)
-    same = np.random.default_rng(0)  # the same directions for both
-    promise = Promise(losses[:1], reference, low, same)
-    reach = np.maximum(promise.reach(losses), 0) ** losses.shape[1]
+    rng = np.random.default_rng(0)
+    acquisition = Promise(losses[:1], reference, low, rng)
+    reach = np.maximum(acquisition.reach(losses), 0) ** losses.shape[1]
     now, before = reach.max(0).mean(), reach[:-LAST].max(0).mean()
     return now - before < STALLED * now
 
 
 def _standard(column: np.ndarray) -> tuple[np.ndarray, float]:
-    """Mean 0, spread 1; and where 0 came to lie."""
+    """The column with mean 0 and spread 1; and its original 0 on the new scale."""
     mean, spread = column.mean(), max(column.std(), 1e-12)
     return (column - mean) / spread, -mean / spread

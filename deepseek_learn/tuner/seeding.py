@@ -1,4 +1,4 @@
-"""One seed for several workers, and yet no two of them draw the same."""
+"""One seed for several workers, each with a random stream of its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ from .engine import optuna
 
 
 class SeededByPlace(optuna.samplers.BaseSampler):
-    """A sampler that is made when its first trial is known, with a seed of that place.
+    """A sampler that is created at its first trial, with a seed for that trial's number.
 
-    Trial numbers are unique in a study, whoever takes them. So the worker that has trial
-    0 draws with `seed` itself, and can be repeated; a worker whose first trial is number
-    n > 0, a second one or a resumed search, draws with a seed mixed from `seed` and n.
+    Trial numbers are unique in a study across all workers. The worker with trial 0 uses
+    `seed` itself and is reproducible; a worker whose first trial is number n > 0 (a
+    second worker, or a resumed search) uses a seed derived from `seed` and n.
     """
 
     def __init__(self, make: Callable[[int], Any], seed: int):
@@ -33,11 +33,13 @@ class SeededByPlace(optuna.samplers.BaseSampler):
         return self.own.sample_relative(study, trial, search_space)
 
     def sample_independent(self, study, trial, param_name, param_distribution) -> Any:
-        drawn = study, trial, param_name, param_distribution
-        return self.own.sample_independent(*drawn)
+        arguments = study, trial, param_name, param_distribution
+        return self.own.sample_independent(*arguments)
 
     def after_trial(self, study, trial, state, values) -> None:
-        if self.own is not None:  # None: it fails a dead worker's trial before its own
+        if (
+            self.own is not None
+        ):  # None: it failed a dead worker's trial before its first own
             self.own.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:

@@ -1,4 +1,4 @@
-"""The search space: what the user writes, as Optuna's distributions."""
+"""The search space: the user's entries as Optuna distributions."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
     """Name → distribution.
 
     Raises:
-        ValueError: naming the entry, what it is and what is accepted.
+        ValueError: with the entry, its value and what is accepted.
     """
     if not isinstance(space, Mapping) or not space:
         raise ValueError(
@@ -32,10 +32,10 @@ def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
 def check_config(
     space: Mapping[str, Distribution], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`config` as a plain dictionary, when each value lies in the space.
+    """Check that each value of `config` lies in the space; returns a plain dictionary.
 
     Raises:
-        ValueError: naming the hyperparameter that does not.
+        ValueError: with the hyperparameter that does not.
     """
     if not config:
         raise ValueError("config must hold at least one hyperparameter; got none.")
@@ -53,7 +53,7 @@ def check_config(
 
 
 def configurations(space: Mapping[str, Distribution]) -> float:
-    """How many different ones there are; inf when a number is continuous."""
+    """The number of distinct configurations; inf if a number is continuous."""
     return math.prod(_values(distribution) for distribution in space.values())
 
 
@@ -61,12 +61,12 @@ def _values(distribution: Distribution) -> float:
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return len(distribution.choices)
     low, high, step = distribution.low, distribution.high, distribution.step
-    # Optuna has moved a stepped number's high to its last step
+    # Optuna has already lowered a stepped number's `high` to its last step
     return math.inf if step is None else round((high - low) / step) + 1
 
 
 def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
-    """The space as JSON texts, to compare it with another one."""
+    """The space as JSON strings, for comparison with another one."""
     return {
         name: optuna.distributions.distribution_to_json(distribution)
         for name, distribution in space.items()
@@ -74,7 +74,7 @@ def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
 
 
 def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
-    """One hyperparameter of an Optuna trial."""
+    """Sample one hyperparameter of an Optuna trial."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     is_int = isinstance(distribution, optuna.distributions.IntDistribution)
@@ -84,16 +84,16 @@ def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
 
 
 def read_entry(name: Any, entry: Any) -> Distribution:
-    """One hyperparameter's distribution, of what the user wrote."""
+    """The distribution of one hyperparameter, from the user's entry."""
     if not isinstance(name, str) or not name:
-        raise ValueError(f"space's names must be texts; got {name!r}.")
+        raise ValueError(f"names in space must be nonempty strings; got {name!r}.")
     kinds = optuna.distributions
-    known = (
+    classes = (
         kinds.CategoricalDistribution,
         kinds.FloatDistribution,
         kinds.IntDistribution,
     )
-    if isinstance(entry, known):
+    if isinstance(entry, classes):
         return entry
     if isinstance(entry, list):
         return kinds.CategoricalDistribution(_choices(name, [*map(_plain, entry)]))
@@ -107,15 +107,15 @@ def _choices(name: str, entry: list) -> list:
     for choice in entry:
         if not isinstance(choice, plain):
             raise ValueError(
-                f"space[{name!r}] has the choice {choice!r}: choices must be texts, "
-                f"numbers, True, False or None, which a storage can keep; give names "
-                f"and look the objects up in the objective."
+                f"space[{name!r}] has the choice {choice!r}: choices must be strings, "
+                f"numbers, True, False or None, which a storage can hold; use names "
+                f"and look up the objects in the objective."
             )
-    # 1 and True, equal in Python, would be one choice to Optuna
+    # Optuna would merge 1 and True, which are equal in Python, into one choice
     if not entry or len(set(entry)) < len(entry):
         raise ValueError(
-            f"space[{name!r}] must be a list of choices, at least one and none equal to "
-            f"another; got {entry!r}."
+            f"space[{name!r}] must be a list of choices, at least one and without "
+            f"duplicates; got {entry!r}."
         )
     return entry
 
@@ -126,20 +126,20 @@ def _range(name: str, entry: tuple) -> Distribution:
     if not numbers or len(entry) > 2 + log:
         raise ValueError(f"space[{name!r}] must be {ACCEPTED}; got {entry!r}.")
     low, high = ends
-    whole = isinstance(low, Integral) and isinstance(high, Integral)
+    integers = isinstance(low, Integral) and isinstance(high, Integral)
     above_zero = low > 0 or not log
-    if not (low < high and above_zero and (whole or math.isfinite(high - low))):
+    if not (low < high and above_zero and (integers or math.isfinite(high - low))):
         raise ValueError(
-            f"space[{name!r}] must have low < high, both finite and their difference "
-            f'too, and low above 0 with "log"; got {entry!r}.'
+            f"space[{name!r}] must have low < high, both finite with a finite "
+            f'difference, and low above 0 with "log"; got {entry!r}.'
         )
-    if whole:
+    if integers:
         return optuna.distributions.IntDistribution(int(low), int(high), log=log)
     return optuna.distributions.FloatDistribution(float(low), float(high), log=log)
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, which a storage can keep."""
+    """NumPy scalars as Python numbers, which a storage can hold."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -148,11 +148,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _inside(distribution: Distribution, value: Any) -> bool:
-    """Optuna's own check is private; a value's inner form is a number, or it raises."""
+    """Whether a distribution contains a value (Optuna's own check is private)."""
     kinds = optuna.distributions
     if isinstance(distribution, kinds.CategoricalDistribution):
-        same = (type(value), value)
-        return any(same == (type(choice), choice) for choice in distribution.choices)
+        typed_value = (type(value), value)
+        return any(
+            typed_value == (type(choice), choice) for choice in distribution.choices
+        )
     if not _is_number(value):
         return False
     if isinstance(distribution, kinds.IntDistribution) and value != int(value):

@@ -1,4 +1,4 @@
-"""Where a study is kept: memory, a Journal file, a database, or any Optuna storage."""
+"""Where a study is stored: memory, a Journal file, a database, or any Optuna storage."""
 
 import json
 import time
@@ -17,20 +17,20 @@ from .workers import requeue
 
 Storage = str | Path | optuna.storages.BaseStorage | None
 
-# A worker writes a line in milliseconds: a lock that old was left by one that died.
+# A worker writes a line in milliseconds: a lock that old was left by a dead one.
 LOCK_GRACE_S = 10
-# Of databases: a worker tells every HEARTBEAT_S that it lives, and counts as dead after
-# GRACE_S without.
+# For databases: a worker sends a heartbeat every HEARTBEAT_S, and is presumed dead after
+# GRACE_S without one.
 HEARTBEAT_S, GRACE_S = 20, 90
 ATTEMPTS = 5
 
 
 def open_storage(storage: Storage, write: bool = True) -> "optuna.storages.BaseStorage":
-    """The storage that `storage` names; `write=False` leaves a file as it is.
+    """The storage that `storage` names; `write=False` leaves a file unchanged.
 
     Raises:
-        StorageError: when it cannot be opened, saying what to do.
-        DamagedFileError: for a file that is no Journal.
+        StorageError: when it cannot be opened; the message says what to do.
+        DamagedFileError: for a file that is not a Journal.
         TypeError: for anything but None, a path, a URL or an Optuna storage.
     """
     if storage is None:
@@ -54,10 +54,10 @@ def open_study(
     space: dict[str, Distribution],
     sampler: Any,
 ) -> "optuna.Study":
-    """The study `name`, begun or resumed.
+    """Create or resume the study `name`.
 
     Raises:
-        TunerError: when it was begun with another space or other objectives.
+        TunerError: when it was created with a different space or other objectives.
         StorageError: when it cannot be written.
     """
     with quiet(), answering(f"study {name!r}"):
@@ -69,28 +69,29 @@ def open_study(
             pruner=optuna.pruners.NopPruner(),  # Optuna's default would stop trials
             load_if_exists=True,
         )
-        kept = study.user_attrs
-        if "goals" not in kept and study.get_trials(deepcopy=False):
+        attributes = study.user_attrs
+        if "goals" not in attributes and study.get_trials(deepcopy=False):
             raise TunerError(
-                f"study {name!r} was not begun by AutoTuner: take another name."
+                f"study {name!r} was not created by AutoTuner: choose another name."
             )
-        if "goals" not in kept:
+        if "goals" not in attributes:
             study.set_metric_names([*goals.names])
             study.set_user_attr("space", write_space(space))
-            study.set_user_attr("goals", goals.to_dict())  # last: it says "complete"
+            # last: its presence says that the study is complete
+            study.set_user_attr("goals", goals.to_dict())
         else:
-            _same_goals(name, Goals.of(kept["goals"]), goals)
-            _same_space(name, kept["space"], write_space(space))
+            _same_goals(name, Goals.of(attributes["goals"]), goals)
+            _same_space(name, attributes["space"], write_space(space))
     return study
 
 
 @contextmanager
 def answering(what: str) -> Iterator[None]:
-    """Turn what a storage raises into one sentence."""
+    """Raise a storage's error as a `StorageError` of one sentence."""
     try:
         yield
     except Exception as error:
-        cause = _of_storage(error)
+        cause = _storage_error(error)
         if cause is None:
             raise
         raise StorageError(f"{what} cannot be used: {_first_line(cause)}") from error
@@ -98,17 +99,17 @@ def answering(what: str) -> Iterator[None]:
 
 def _journal(path: Path, write: bool) -> "optuna.storages.JournalStorage":
     if path.is_dir():
-        raise StorageError(f"storage must be a file's path; {path} is a folder.")
+        raise StorageError(f"storage must be the path of a file; {path} is a folder.")
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     with answering(f"storage {str(path)!r}"), quiet():
         lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_S)
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()  # nobody writes now: a torn line is torn for ever
+            lock.acquire()  # no one else writes now: a torn line stays torn
         try:
             with path.open("ab" if write else "rb"):
-                pass  # a file that cannot be written is refused now
+                pass  # raise now if the file cannot be written
             _check_lines(path, write)
         finally:
             if write:
@@ -118,9 +119,9 @@ def _journal(path: Path, write: bool) -> "optuna.storages.JournalStorage":
 
 
 def _check_lines(path: Path, write: bool) -> None:
-    """Optuna would take a torn last line and make the file unreadable by going on.
+    """Optuna would accept a torn last line, and its next line would corrupt the file.
 
-    To a reader it may be one that a worker is writing.
+    For a reader, it may be a line that a worker is still writing.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -146,7 +147,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 def _database(url: str) -> "_Database":
-    """Workers that start together may all make the tables: who was late tries again."""
+    """Workers that start together may all create the tables; the late ones retry."""
     for attempt in range(ATTEMPTS):
         try:
             with quiet():
@@ -160,34 +161,36 @@ def _database(url: str) -> "_Database":
             late = type(error).__name__ in ("IntegrityError", "ProgrammingError")
             late |= "already exists" in str(error)
             if not late or attempt == ATTEMPTS - 1:
-                raise _refused(url, error) from error
+                raise _opening_error(url, error) from error
             time.sleep(0.2 * (attempt + 1))
     raise AssertionError("the last attempt returns or raises")
 
 
 class _Database(optuna.storages.RDBStorage):
-    """A heartbeat that fails once must not end the trial's thread of heartbeats."""
+    """One failed heartbeat must not end the trial's heartbeat thread."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(optuna.exceptions.StorageInternalError):
             super().record_heartbeat(trial_id)
 
 
-def _refused(url: str, error: Exception) -> Exception:
-    shown = hide_password(url)
+def _opening_error(url: str, error: Exception) -> Exception:
+    safe_url = hide_password(url)
     if isinstance(error, ImportError):
         return StorageError(
-            f"storage {shown!r} needs a database driver that is not installed; for "
+            f"storage {safe_url!r} needs a database driver that is not installed; for "
             f'PostgreSQL run  {pip()} install "psycopg[binary]"  and write '
             f"postgresql+psycopg://…"
         )
-    if _of_driver(error) or isinstance(error, RuntimeError):
-        return StorageError(f"storage {shown!r} cannot be opened: {_first_line(error)}")
+    if _is_driver_error(error) or isinstance(error, RuntimeError):
+        return StorageError(
+            f"storage {safe_url!r} cannot be opened: {_first_line(error)}"
+        )
     return error
 
 
 def hide_password(url: str) -> str:
-    """The URL with *** for its password."""
+    """The URL with *** in place of its password."""
     import sqlalchemy
 
     try:
@@ -200,8 +203,8 @@ def hide_password(url: str) -> str:
 def _same_goals(name: str, old: Goals, new: Goals) -> None:
     if old != new:
         raise TunerError(
-            f"study {name!r} was begun with {_said(old)}; it cannot go on with "
-            f"{_said(new)}: take another name."
+            f"study {name!r} was created with {_summary(old)}; it cannot be resumed "
+            f"with {_summary(new)}: choose another name."
         )
 
 
@@ -209,10 +212,12 @@ def _same_space(name: str, old: dict[str, str], new: dict[str, str]) -> None:
     if old == new:
         return
     changed = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
-    said = [f"{n} was {_short(old.get(n))}, is {_short(new.get(n))}" for n in changed]
+    differences = [
+        f"{n} was {_short(old.get(n))}, is {_short(new.get(n))}" for n in changed
+    ]
     raise TunerError(
-        f"study {name!r} was begun with another space ({'; '.join(said)}): take "
-        f"another name."
+        f"study {name!r} was created with another space ({'; '.join(differences)}): "
+        f"choose another name."
     )
 
 
@@ -226,30 +231,30 @@ def _short(entry: str | None) -> str:
     return f"({low}, {high}, 'log')" if log else f"({low}, {high})"
 
 
-def _said(goals: Goals) -> str:
-    kept = goals.to_dict()
-    return ", ".join(f"{key}={value}" for key, value in kept.items() if value)
+def _summary(goals: Goals) -> str:
+    fields = goals.to_dict()
+    return ", ".join(f"{key}={value}" for key, value in fields.items() if value)
 
 
-def _of_storage(error: BaseException) -> BaseException | None:
-    """What the storage raised, if it was the storage.
+def _storage_error(error: BaseException) -> BaseException | None:
+    """The storage's own error behind `error`, or None if it has another cause.
 
-    Optuna wraps it, and where it fails to tell a result, trips over its own variables.
+    Optuna wraps it; where it fails to store a result, it raises `UnboundLocalError`.
     """
     wrappers = (optuna.exceptions.StorageInternalError, UnboundLocalError)
     cause = error
     while isinstance(cause, wrappers) and (cause.__cause__ or cause.__context__):
         cause = cause.__cause__ or cause.__context__
-    known = (OSError, optuna.exceptions.StorageInternalError)
-    return cause if isinstance(cause, known) or _of_driver(cause) else None
+    classes = (OSError, optuna.exceptions.StorageInternalError)
+    return cause if isinstance(cause, classes) or _is_driver_error(cause) else None
 
 
-def _of_driver(error: BaseException) -> bool:
+def _is_driver_error(error: BaseException) -> bool:
     return type(error).__module__.startswith(("sqlalchemy.", "grpc."))
 
 
 def _first_line(error: BaseException) -> str:
-    """The driver's own words, without SQLAlchemy's statement and link."""
+    """The driver's own message, without SQLAlchemy's statement and link."""
     cause: Any = getattr(error, "orig", None) or getattr(error, "strerror", None)
     if callable(details := getattr(error, "details", None)):  # gRPC's
         cause = details()

@@ -1,4 +1,4 @@
-"""What a search found: the front, what bought what, and what mattered."""
+"""The result of a search: its front, trade-offs and importances."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ from .space import Distribution
 from .storage import Storage, answering, open_storage
 
 State = optuna.trial.TrialState
-SHOWN = 20  # rows in a notebook
+SHOWN = 20  # rows displayed in a notebook
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A configuration and what it gave.
+    """A configuration and its results.
 
     Attributes:
-        number: of its trial.
+        number: the number of its trial.
         config: hyperparameter → value; `**solution.config` builds the model.
         results: objective, limit or note → `Measured`.
     """
@@ -46,12 +46,12 @@ class Study(Report):
     """The finished trials of a search.
 
     Attributes:
-        name: of the study in its storage.
+        name: the study's name in its storage.
         goals: its objectives and limits.
         space: hyperparameter → Optuna distribution.
         trials: Optuna's records of the finished trials, by number.
-        ended: why the search was over before its time: "interrupted" by Ctrl-C,
-            "exhausted" (every configuration was tried), "stalled" (`patience`); or "".
+        ended: why the search ended early: "interrupted" by Ctrl-C,
+            "exhausted" (every configuration was tried), "stalled" (`patience`); else "".
     """
 
     name: str
@@ -62,53 +62,53 @@ class Study(Report):
 
     @classmethod
     def of(cls, study: "optuna.Study", ended: str = "") -> "Study":
-        """The finished trials of an Optuna study that AutoTuner began."""
-        kept = study.user_attrs
+        """The finished trials of an Optuna study that AutoTuner created."""
+        attributes = study.user_attrs
         read = optuna.distributions.json_to_distribution
-        space = {name: read(entry) for name, entry in kept["space"].items()}
+        space = {name: read(entry) for name, entry in attributes["space"].items()}
         trials = study.get_trials(deepcopy=False, states=tuple(tables.STATES))
-        goals = Goals.of(kept["goals"])
+        goals = Goals.of(attributes["goals"])
         return cls(study.study_name, goals, space, tuple(trials), ended)
 
     @classmethod
     def load(cls, storage: Storage, name: str = "study") -> "Study":
-        """A study from its storage (see `AutoTuner`), also while workers go on.
+        """Load a study from its storage (see `AutoTuner`), even while workers run.
 
         Raises:
-            TunerError: when the storage has no study of that name; it names those it has.
+            TunerError: when the storage has no study of that name; the message lists all.
             StorageError: when the storage cannot be opened.
         """
         is_path = isinstance(storage, str | Path) and "://" not in str(storage)
         if is_path and not Path(storage).exists():
             raise TunerError(f"storage must exist; there is no file {storage}.")
-        opened = open_storage(storage, write=False)
+        backend = open_storage(storage, write=False)
         with quiet(), answering("the storage"):
-            known = optuna.get_all_study_names(opened)
-            if name not in known:
-                names = ", ".join(sorted(known)) or "none"
+            study_names = optuna.get_all_study_names(backend)
+            if name not in study_names:
+                names = ", ".join(sorted(study_names)) or "none"
                 raise TunerError(
                     f"the storage has no study {name!r}; its studies are: {names}."
                 )
-            study = optuna.load_study(study_name=name, storage=opened)
+            study = optuna.load_study(study_name=name, storage=backend)
             if "goals" not in study.user_attrs:
-                raise TunerError(f"study {name!r} was not begun by AutoTuner.")
+                raise TunerError(f"study {name!r} was not created by AutoTuner.")
             return cls.of(study)
 
     @cached_property
     def complete(self) -> tuple[Solution, ...]:
-        """Every trial that gave a result, by number."""
-        done = [t for t in self.trials if t.state == State.COMPLETE]
-        finite = [t for t in done if np.isfinite(t.values).all()]
+        """Every trial with a result, by number."""
+        completed = [t for t in self.trials if t.state == State.COMPLETE]
+        finite = [t for t in completed if np.isfinite(t.values).all()]
         return tuple(_solution(trial, self.goals) for trial in finite)
 
     @cached_property
     def feasible(self) -> tuple[Solution, ...]:
-        """Those of `complete` that kept every limit."""
-        return tuple(s for s in self.complete if self._keeps_limits(s))
+        """Those of `complete` that meet every limit."""
+        return tuple(s for s in self.complete if self._meets_limits(s))
 
     @cached_property
     def front(self) -> tuple[Solution, ...]:
-        """Those of `feasible` that no other beats, best first objective first."""
+        """The nondominated ones of `feasible`, sorted by the first objective."""
         if not self.feasible:
             return ()
         losses = self.losses(self.feasible)
@@ -117,22 +117,22 @@ class Study(Report):
         return tuple(self.feasible[i] for i in ordered)
 
     def losses(self, solutions: tuple[Solution, ...]) -> np.ndarray:
-        """Their objectives, float `[N, M]`, all to be minimized."""
+        """The objectives of solutions, float `[N, M]`, all to be minimized."""
         names = self.goals.names
         rows = [[s.results[name].value for name in names] for s in solutions]
         return np.array(rows, dtype=float).reshape(-1, len(names)) * self.goals.signs
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a trial: configuration, results, state; by trial number.
+        """One row per trial: configuration, results, state; by trial number.
 
         A result with an interval has columns `…_low` and `…_high`; one with a unit or a
         source `…_unit`, `…_source`. Energy always has a source: "not stated" when the
-        objective gave a bare number.
+        objective returned a bare number.
         """
         return tables.trials(self)
 
     def failures(self) -> pd.DataFrame:
-        """One row a failed trial: kind, reason, traceback, and its configuration."""
+        """One row per failed trial: kind, reason, traceback, and its configuration."""
         return tables.failures(self)
 
     def hypervolume(
@@ -140,15 +140,15 @@ class Study(Report):
         reference: Mapping[str, float] | None = None,
         ideal: Mapping[str, float] | None = None,
     ) -> float:
-        """Share of the box between `ideal` and `reference` that the front dominates.
+        """Fraction of the box between `ideal` and `reference` that the front dominates.
 
         0 without a front, 1 when one trial reaches the ideal. By default the box spans
-        from the best to the worst values of the feasible trials and a tenth further;
-        to compare two studies give both the same `reference` and `ideal`, each a value
-        an objective.
+        from the best to the worst values of the feasible trials, plus a tenth; to
+        compare two studies, give both the same `reference` and `ideal`, each with one
+        value per objective.
 
         Raises:
-            ValueError: when a corner lacks an objective, or ideal is not the better one.
+            ValueError: when a corner lacks an objective, or `ideal` is not better.
         """
         return volume.share(self, reference, ideal)
 
@@ -159,12 +159,12 @@ class Study(Report):
     def importances(self, evaluator: str = "fanova") -> dict[str, dict[str, float]]:
         """Objective → hyperparameter → its share of the importance, largest first.
 
-        "fanova": how much of the objective's variance over the whole space each
-        explains, by a forest grown on the trials (Hutter, Hoos & Leyton-Brown, ICML
-        2014). "ped_anova": in which hyperparameters the best tenth of the trials differ
-        (Watanabe, Bansal & Hutter, IJCAI 2023); after a search that drew near to the
-        best it says little, since all trials there are alike. Both
-        mislead with few trials: `why()` says whether to trust them.
+        "fanova": the share of the objective's variance over the whole space that each
+        explains, by a forest fitted to the trials (Hutter, Hoos & Leyton-Brown, ICML
+        2014). "ped_anova": the hyperparameters in which the best tenth of the trials
+        differ (Watanabe, Bansal & Hutter, IJCAI 2023); after a search that has
+        converged it says little, since its trials are all alike. Both are misleading
+        with few trials: `why()` says whether to trust them.
 
         Raises:
             ValueError: with fewer than 4 results, or for another `evaluator`.
@@ -173,13 +173,13 @@ class Study(Report):
 
     @cached_property
     def steadiness(self) -> dict[str, float]:
-        """Objective → in what share of random halves of the trials the hyperparameter
-        that matters most stays the same; low: `importances` is chance.
+        """Objective → fraction of random halves of the trials in which the most
+        important hyperparameter stays the same; if low, `importances` is chance.
         """
         return {name: steadiness(self, name) for name in self.goals.names}
 
     def knee(self) -> Solution:
-        """The front's compromise: nearest to the best of everything (see `knee`).
+        """The front's compromise: nearest to the ideal point (see `knee`).
 
         Raises:
             TunerError: when the front is empty.
@@ -188,14 +188,14 @@ class Study(Report):
         return self.front[knee(self.losses(self.front))]
 
     def best(self, weights: Mapping[str, float] | None = None) -> Solution:
-        """The front's smallest weighted sum, objectives scaled so that it spans 0..1.
+        """The smallest weighted sum, with objectives scaled so that the front spans 0..1.
 
         Args:
-            weights: objective → how much it counts; absent ones do not count. None: all
-                alike. A weighted sum never picks a point where the front is hollow.
+            weights: objective → its weight; others have weight 0. None: equal weights.
+                A weighted sum never selects a point where the front is not convex.
 
         Raises:
-            ValueError: for a name that is no objective, or weights that are negative or
+            ValueError: for a name that is not an objective, or weights that are negative or
                 all 0.
             TunerError: when the front is empty.
         """
@@ -209,7 +209,8 @@ class Study(Report):
         w = np.array([float(weights.get(name, 0)) for name in names])
         if not (np.isfinite(w) & (w >= 0)).all() or not w.any():
             raise ValueError(
-                f"weights must not be negative, and one above 0; got {weights!r}."
+                f"weights must not be negative, and at least one above 0; got "
+                f"{weights!r}."
             )
         losses, _ = scaled(self.losses(self.front))
         span = np.ptp(losses, axis=0)
@@ -217,25 +218,25 @@ class Study(Report):
         return self.front[int(np.argmin(shares @ (w / w.max())))]
 
     def export(self, path: str | Path, solution: Solution | None = None) -> Path:
-        """Write a configuration and what it gave to a .json or .toml file, whole.
+        """Write a configuration and its results to a .json or .toml file, atomically.
 
         Args:
             solution: from `best`, `knee` or `front`; by default the knee.
 
         Raises:
-            ValueError: for another kind of file, or None in a TOML one.
+            ValueError: for another file type, or for None in a TOML file.
             TunerError: when there is no solution.
         """
         return write_config(Path(path), self.name, solution or self.knee())
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """Where the results `name` come from, the most frequent first.
+        """The sources of the results `name`, the most frequent first.
 
         Energy without a source counts as "not stated".
         """
-        known = [s.results[name] for s in self.complete if name in s.results]
-        found = Counter(tables.source(name, number) for number in known)
-        return tuple(source for source, _ in found.most_common() if source)
+        results = [s.results[name] for s in self.complete if name in s.results]
+        counts = Counter(tables.source(name, number) for number in results)
+        return tuple(source for source, _ in counts.most_common() if source)
 
     def units(self, name: str) -> str:
         """The unit of the results `name`; "" when they have none."""
@@ -243,17 +244,17 @@ class Study(Report):
         return units.pop() if len(units) == 1 else ""
 
     def plot(self, objectives: tuple[str, ...] | None = None):
-        """The front before all other trials; hovering shows the configuration (plotly).
+        """The front over all other trials; hovering shows the configuration (plotly).
 
-        Two objectives are drawn flat, three in space; `objectives` chooses among more.
+        Two objectives are plotted in 2-D, three in 3-D; `objectives` selects from more.
 
         Raises:
-            ValueError: when it names something else, or more than three.
+            ValueError: for a name that is not an objective, or more than three.
         """
-        return plots.front(self, self._chosen(objectives))
+        return plots.front(self, self._plot_names(objectives))
 
     def plot_history(self):
-        """Hypervolume against the trials (plotly)."""
+        """Hypervolume over the trials (plotly)."""
         return plots.history(self)
 
     def plot_importances(self, evaluator: str = "fanova"):
@@ -272,20 +273,20 @@ class Study(Report):
         table = frame.to_html(float_format=lambda x: f"{x:.4g}")
         return f"<p>{html.escape(self.why())}</p>{table}"
 
-    def _chosen(self, objectives: tuple[str, ...] | None) -> tuple[str, ...]:
+    def _plot_names(self, objectives: tuple[str, ...] | None) -> tuple[str, ...]:
         names = self.goals.names
         chosen = tuple(objectives) if objectives is not None else names[:3]
-        known = set(chosen) <= set(names) and len(set(chosen)) == len(chosen)
-        if not known or not 1 <= len(chosen) <= 3:
+        valid = set(chosen) <= set(names) and len(set(chosen)) == len(chosen)
+        if not valid or not 1 <= len(chosen) <= 3:
             raise ValueError(
                 f"objectives must be one to three of {list(names)}; got {objectives!r}."
             )
         return chosen
 
-    def _keeps_limits(self, solution: Solution) -> bool:
-        known = solution.results  # without a limit's value: one told to Optuna's study
+    def _meets_limits(self, solution: Solution) -> bool:
+        results = solution.results  # lacks a limit's value if told to Optuna's study
         limits = self.goals.limits.items()
-        return all(name in known and known[name] <= bound for name, bound in limits)
+        return all(name in results and results[name] <= bound for name, bound in limits)
 
     def _need_front(self) -> None:
         if not self.front:

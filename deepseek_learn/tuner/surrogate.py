@@ -1,12 +1,12 @@
-r"""What a trial would give, guessed from those there were: one Gaussian process each.
+r"""The surrogate of a trial's results: one Gaussian process per objective or limit.
 
 A radial-basis model with fitted widths (kriging). With the Matern kernel of order 5/2,
 
     k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2,
 
-values are thought of as drawn from a normal distribution whose covariance is k, plus
-noise; the lengths l_d, one a hyperparameter, and the noise maximize the likelihood of
-the data, held near plain values by a prior, so that ten trials do not mislead them.
+values are modeled as draws from a normal distribution with covariance k, plus noise; the
+length scales l_d, one per hyperparameter, and the noise maximize the likelihood of the
+data times a prior around usual values, so that ten trials do not mislead them.
 Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
 """
 
@@ -21,17 +21,17 @@ ITERATIONS = 20
 
 
 def soften(values: np.ndarray) -> np.ndarray:
-    """One objective with its bad half drawn together: linear up to the median,
+    """One objective with its worse half compressed: linear up to the median,
     logarithmic above it.
 
-    A diverged training's error must not hide what lies between the good ones.
+    The error of a diverged training run must not hide the differences of good ones.
     """
-    middle = np.median(values)
-    scale = middle - values.min()
+    median = np.median(values)
+    scale = median - values.min()
     if not scale > 0:
         return values
-    above = np.maximum(values - middle, 0) / scale
-    return np.where(values > middle, middle + scale * np.log1p(above), values)
+    above = np.maximum(values - median, 0) / scale
+    return np.where(values > median, median + scale * np.log1p(above), values)
 
 
 class GaussianProcess:
@@ -39,9 +39,9 @@ class GaussianProcess:
 
     Args:
         features: `[N, F]`, see `Encoding.features`.
-        values: `[N]`, of mean about 0 and spread about 1.
+        values: `[N]`, with mean about 0 and spread about 1.
         owner: int `[F]`, the hyperparameter that each column belongs to.
-        logs: log lengths `[D]` and log noise, from `fit_lengths`.
+        logs: log length scales `[D]` and log noise, from `fit_lengths`.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class GaussianProcess:
         self._variance = max(values @ self._weights / len(values), 1e-12)
 
     def mean(self, features: np.ndarray) -> np.ndarray:
-        """What is to be expected at `[N, F]`: `[N]`."""
+        """The posterior mean at `[N, F]`: `[N]`."""
         return self._kernel(features * self._scale) @ self._weights
 
     def optimistic(self, features: np.ndarray, spreads: float) -> np.ndarray:
-        """The mean less so many standard deviations, `[N]`."""
+        """The mean minus `spreads` standard deviations, `[N]`."""
         if not spreads:
             return self.mean(features)
         kernel = self._kernel(features * self._scale)
@@ -82,7 +82,7 @@ class GaussianProcess:
 def fit_lengths(
     features: np.ndarray, values: np.ndarray, owner: np.ndarray
 ) -> np.ndarray:
-    """Log lengths, one a hyperparameter, and log noise: float `[D + 1]`."""
+    """Log length scales, one per hyperparameter, and log noise: float `[D + 1]`."""
     dimensions = owner.max() + 1
     squares = np.zeros((dimensions, len(features), len(features)))
     for column, hyperparameter in zip(features.T, owner, strict=True):
@@ -90,7 +90,7 @@ def fit_lengths(
     squares = squares.reshape(dimensions, -1)
     usual = np.log(0.6 * np.sqrt(dimensions))
     start = np.append(np.full(dimensions, usual), np.log(1e-2))
-    found = minimize(
+    result = minimize(
         _loss,
         start,
         args=(squares, values, usual),
@@ -99,7 +99,7 @@ def fit_lengths(
         options={"maxiter": ITERATIONS},
         bounds=[LENGTHS] * dimensions + [NOISES],
     )
-    return found.x
+    return result.x
 
 
 def _loss(logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float):
@@ -108,25 +108,25 @@ def _loss(logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: floa
     inverse_squares = np.exp(-2 * logs[:-1])
     r = np.sqrt(5 * (inverse_squares @ squares)).reshape(n, n)
     decay = np.exp(-r)
-    kernel = (1 + r + r * r / 3) * decay
+    kernel = (1 + r + r * r / 3) * decay  # [n, n]
     kernel[np.diag_indices(n)] += noise + NUGGET
     try:
         factor = cho_factor(kernel, lower=True)
     except np.linalg.LinAlgError:
         return 1e10, np.zeros_like(logs)
     weights = cho_solve(factor, values)
-    variance = max(values @ weights / n, 1e-12)  # 0 where all values are the same
+    variance = max(values @ weights / n, 1e-12)  # 0 where all values are equal
     loss = 0.5 * n * np.log(variance) + np.log(np.diag(factor[0])).sum()
     inverse = cho_solve(factor, np.eye(n))
-    slope = (
-        inverse - np.outer(weights, weights) / variance
-    )  # of the loss, by kernel / 2
+    # twice the derivative of the loss by the kernel, [n, n]
+    slope = inverse - np.outer(weights, weights) / variance
     by_square = -(5 / 6) * (1 + r) * decay
     gradient = np.empty_like(logs)
     gradient[:-1] = -(squares @ (slope * by_square).ravel()) * inverse_squares
     gradient[-1] = 0.5 * np.trace(slope) * noise
-    off, noise_off = logs[:-1] - usual, (logs[-1] - USUAL_NOISE) / NOISE_SPREAD
-    loss += 0.5 * (off @ off) + 0.5 * noise_off**2
-    gradient[:-1] += off
-    gradient[-1] += noise_off / NOISE_SPREAD
+    # the prior: normal in the logs
+    offset, noise_offset = logs[:-1] - usual, (logs[-1] - USUAL_NOISE) / NOISE_SPREAD
+    loss += 0.5 * (offset @ offset) + 0.5 * noise_offset**2
+    gradient[:-1] += offset
+    gradient[-1] += noise_offset / NOISE_SPREAD
     return loss, gradient

@@ -1,4 +1,4 @@
-"""A study's trials as tables, and what Optuna's record of one holds."""
+"""A study's trials as tables, and the results in Optuna's record of a trial."""
 
 from typing import Any
 
@@ -15,19 +15,19 @@ LAST = ("state", "on_front", "feasible", "seconds")
 
 def trials(study: Any) -> pd.DataFrame:
     """See `Study.to_frame`."""
-    front = {s.number for s in study.front}
-    within = {s.number for s in study.feasible}
+    front_numbers = {s.number for s in study.front}
+    feasible_numbers = {s.number for s in study.feasible}
     rows = {}
     for trial in study.trials:
         row = dict(trial.params) | _cells(results(trial, study.goals))
-        row |= {"state": STATES[trial.state], "on_front": trial.number in front}
+        row |= {"state": STATES[trial.state], "on_front": trial.number in front_numbers}
         if study.goals.limits:
-            row["feasible"] = trial.number in within
+            row["feasible"] = trial.number in feasible_numbers
         row["seconds"] = trial.duration.total_seconds() if trial.duration else None
         rows[trial.number] = row
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("number")
-    first = [column for column in frame.columns if column not in LAST]
-    return frame[first + [column for column in LAST if column in frame]]
+    columns = [column for column in frame.columns if column not in LAST]
+    return frame[columns + [column for column in LAST if column in frame]]
 
 
 def failures(study: Any) -> pd.DataFrame:
@@ -43,19 +43,19 @@ def failures(study: Any) -> pd.DataFrame:
 
 
 def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measured]:
-    """What its objective returned, or what Optuna's `study.tell` was told."""
-    if kept := trial.user_attrs.get("results"):
-        return {name: Measured(**fields) for name, fields in kept.items()}
+    """What a trial's objective returned, or what `study.tell` received."""
+    if records := trial.user_attrs.get("results"):
+        return {name: Measured(**fields) for name, fields in records.items()}
     if trial.state != State.COMPLETE:
         return {}
-    told = dict(zip(goals.names, trial.values, strict=True))
+    objectives = dict(zip(goals.names, trial.values, strict=True))
     excess = trial.constraints
-    within = {n: bound + excess[n] for n, bound in goals.limits.items() if n in excess}
-    return {name: Measured(value) for name, value in (within | told).items()}
+    limits = {n: bound + excess[n] for n, bound in goals.limits.items() if n in excess}
+    return {name: Measured(value) for name, value in (limits | objectives).items()}
 
 
 def source(name: str, number: Measured) -> str:
-    """Where a result comes from; energy without a source has "not stated"."""
+    """The source of a result; "not stated" for energy without one."""
     if not number.source and name.startswith("energy"):
         return "not stated"
     return number.source
@@ -69,15 +69,15 @@ def _cells(numbers: dict[str, Measured]) -> dict[str, Any]:
             cells |= {f"{name}_low": number.low, f"{name}_high": number.high}
         if number.unit:
             cells[f"{name}_unit"] = number.unit
-        if said := source(name, number):
-            cells[f"{name}_source"] = said
+        if origin := source(name, number):
+            cells[f"{name}_source"] = origin
     return cells
 
 
 def _failure(trial: "optuna.trial.FrozenTrial") -> dict[str, str]:
-    """Its note; a worker that died could leave none."""
+    """A failed trial's note; a worker that died could not leave one."""
     if note := trial.user_attrs.get("failure"):
         return note
     worker = trial.user_attrs.get("worker", {})
-    who = "process {pid} on {host}".format(**worker) if worker else "unknown"
-    return {"kind": "lost", "reason": f"its worker ended before it did ({who})"}
+    process = "process {pid} on {host}".format(**worker) if worker else "unknown"
+    return {"kind": "lost", "reason": f"its worker ended before it did ({process})"}

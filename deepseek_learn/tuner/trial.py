@@ -1,4 +1,4 @@
-"""What an objective sees of a trial: its configuration, and a way to report epochs."""
+"""An objective's view of a trial: its configuration, and a way to report epochs."""
 
 import operator
 from collections.abc import Iterator, Mapping
@@ -12,10 +12,10 @@ from .space import read_entry, suggest
 
 
 class Trial(Mapping):
-    """One configuration to be tried: `trial["lr"]`, `**trial`. It cannot be assigned to.
+    """One configuration to be tried: `trial["lr"]`, `**trial`. It is read-only.
 
     Attributes:
-        number: counted from 0, unique in the study whoever works on it.
+        number: counted from 0, unique in the study across all workers.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Trial(Mapping):
         pruner: Any,
     ):
         self.number: int = running.number
-        self._running, self._config = running, config
+        self._optuna_trial, self._config = running, config
         self._space, self._goals, self._pruner = tuple(config), goals, pruner
 
     def __getitem__(self, name: str) -> Any:
@@ -42,18 +42,18 @@ class Trial(Mapping):
         return f"Trial({self.number}, {self._config})"
 
     def report(self, epoch: int, **values: float | Measured) -> None:
-        """Say how the trial stands after an epoch; a hopeless one ends here.
+        """Report the objectives after an epoch; an unpromising trial ends here.
 
         Args:
             epoch: counted from 1.
-            values: every objective, by name, as it is now. What does not change over
-                epochs, such as the latency, is reported too. NaN fails the trial.
+            values: the current value of every objective, by name, including those that
+                do not change over epochs, such as latency. NaN fails the trial.
 
         Raises:
-            optuna.TrialPruned: when the tuner's pruner says stop: let it pass.
+            optuna.TrialPruned: when the tuner's pruner stops the trial: do not catch it.
             ObjectiveError: when an objective is missing, or unknown.
         """
-        epoch = operator.index(epoch)  # numpy's whole numbers too, which JSON refuses
+        epoch = operator.index(epoch)  # JSON does not accept NumPy's integers
         if set(values) != set(self._goals.names):
             raise ObjectiveError(
                 f"report must name every objective, {sorted(self._goals.names)}; got "
@@ -63,38 +63,40 @@ class Trial(Mapping):
         if bad := not_finite(self._goals, numbers):
             raise NotFinite(bad, epoch)
         if self._is_hopeless(epoch, [number.value for number in numbers.values()]):
-            self._running.set_user_attr("pruned_at", epoch)
+            self._optuna_trial.set_user_attr("pruned_at", epoch)
             raise optuna.TrialPruned(f"pruned at epoch {epoch}")
 
     def suggest(self, name: str, entry: Any) -> Any:
-        """Draw a hyperparameter that only some configurations have; it joins this one.
+        """Sample a hyperparameter that only some configurations have, and add it.
 
         `if trial["optimizer"] == "sgd": trial.suggest("momentum", (0.5, 0.99))`
 
         Args:
-            name: one that neither the space nor an objective has.
+            name: a name that neither the space nor an objective has.
             entry: as in the space of `AutoTuner`, and the same in each trial.
 
         Raises:
-            ValueError: for another name or a bad entry.
+            ValueError: for a name in use or an invalid entry.
         """
         distribution = read_entry(name, entry)
         if name in {*self._space, *self._goals.names, *self._goals.limits, *RESERVED}:
-            raise ValueError(f"suggest needs a name that is not taken; got {name!r}.")
-        self._config[name] = suggest(self._running, name, distribution)
+            raise ValueError(f"suggest needs an unused name; got {name!r}.")
+        self._config[name] = suggest(self._optuna_trial, name, distribution)
         return self._config[name]
 
-    def _is_hopeless(self, epoch: int, told: list[float]) -> bool:
-        if len(told) == 1:  # all that Optuna's own reports, and pruners, can take
-            self._running.report(told[0], epoch)
+    def _is_hopeless(self, epoch: int, values: list[float]) -> bool:
+        if len(values) == 1:  # Optuna's own reports and pruners take only one
+            self._optuna_trial.report(values[0], epoch)
         if isinstance(self._pruner, optuna.pruners.BasePruner):
-            return self._running.should_prune()
-        return bool(self._pruner and self._pruner.report(self._running, epoch, told))
+            return self._optuna_trial.should_prune()
+        return bool(
+            self._pruner and self._pruner.report(self._optuna_trial, epoch, values)
+        )
 
 
 class NotFinite(Exception):
-    """Numbers that no search can compare: NaN or infinite."""
+    """Numbers that a search cannot compare: NaN or infinite."""
 
     def __init__(self, values: dict[str, float], epoch: int | None = None):
-        said = ", ".join(f"{name} is {value}" for name, value in values.items())
-        super().__init__(said if epoch is None else f"{said} at epoch {epoch}")
+        message = ", ".join(f"{name} is {value}" for name, value in values.items())
+        super().__init__(message if epoch is None else f"{message} at epoch {epoch}")

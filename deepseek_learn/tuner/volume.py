@@ -1,4 +1,4 @@
-"""How much of the box between the best and the worst values a study's front dominates."""
+"""The fraction of the box from best to worst values that a study's front dominates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,27 +26,27 @@ def history(study: Any) -> pd.Series:
         return pd.Series(dtype=float)
     best, worst = box(study)
     scaled = _scaled(study, study.feasible, best, worst)
-    place = {s.number: i for i, s in enumerate(study.feasible)}
-    shares, front, so_far = {}, np.empty((0, len(best))), 0.0
+    row_by_number = {s.number: i for i, s in enumerate(study.feasible)}
+    shares, front, volume = {}, np.empty((0, len(best))), 0.0
     for trial in study.trials:
-        if trial.number in place:
-            point = scaled[place[trial.number]]
-            if not (front <= point).all(1).any():  # it is on the front of its time
+        if trial.number in row_by_number:
+            point = scaled[row_by_number[trial.number]]
+            if not (front <= point).all(1).any():  # it is on the front so far
                 front = np.vstack([front[~(point <= front).all(1)], point])
-                so_far = hypervolume(front, np.ones(len(best)))
-        shares[trial.number] = so_far
+                volume = hypervolume(front, np.ones(len(best)))
+        shares[trial.number] = volume
     return pd.Series(shares).rename_axis("number")
 
 
 def box(
     study: Any, reference: Mapping | None = None, ideal: Mapping | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Its corners, ideal and reference, each float `[M]`, to be minimized."""
+    """The box's corners, ideal and reference, each float `[M]`, to be minimized."""
     losses = study.losses(study.feasible)
     best, worst = losses.min(0), losses.max(0)
     span = np.where(worst > best, worst / 2 - best / 2, 0.5)  # halves do not overflow
-    further = 2 * np.minimum(worst / 2 + 0.1 * span, LARGEST / 2)
-    worst = _corner(study, "reference", reference, further)
+    extended_worst = 2 * np.minimum(worst / 2 + 0.1 * span, LARGEST / 2)
+    worst = _corner(study, "reference", reference, extended_worst)
     best = _corner(study, "ideal", ideal, best)
     if not (best < worst).all():
         raise ValueError(
@@ -56,18 +56,18 @@ def box(
     return best, worst
 
 
-def _corner(study: Any, argument: str, given: Mapping | None, default: np.ndarray):
-    if given is None:
+def _corner(study: Any, argument: str, values: Mapping | None, default: np.ndarray):
+    if values is None:
         return default
     names = study.goals.names
-    if set(given) != set(names):
+    if set(values) != set(names):
         raise ValueError(
-            f"{argument} must have a value for each of {list(names)}; got {given!r}."
+            f"{argument} must have a value for each of {list(names)}; got {values!r}."
         )
-    return np.array([float(given[name]) for name in names]) * study.goals.signs
+    return np.array([float(values[name]) for name in names]) * study.goals.signs
 
 
 def _scaled(study: Any, solutions: Any, best: np.ndarray, worst: np.ndarray):
-    """In a box of 1, since values of 1e-6 J would lose digits; 0 is the ideal."""
+    """Losses in a unit box, since values of 1e-6 J would lose digits; 0 is the ideal."""
     losses, best, worst = study.losses(solutions) / 2, best / 2, worst / 2
     return np.maximum((losses - best) / (worst - best), 0)

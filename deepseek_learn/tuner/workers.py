@@ -1,10 +1,10 @@
-"""Trials whose worker died: found, failed, and their configurations queued again.
+"""Rescue of trials whose worker died: detect and fail them, and requeue them.
 
-A worker notes in each of its trials who it is: machine, boot, process, and when that
-process began. Any worker on the same machine can tell from it whether the process still
-runs. Between machines nobody can, so a database has Optuna's heartbeat besides
-(`storage.py`); a Journal file on a shared folder has not: there a trial is rescued when
-a worker starts or goes on on the machine that lost it.
+A worker records its identity in each of its trials: machine, boot, process, and the start
+time of that process. Any worker on the same machine can tell from it whether the process
+is still running. Across machines this is impossible, so a database also has Optuna's
+heartbeat (`storage.py`); a Journal file on a shared folder has none: there a trial is
+rescued when a worker on the machine that lost it starts or begins its next trial.
 """
 
 import os
@@ -17,50 +17,50 @@ from typing import Any
 from .engine import optuna
 
 # A configuration that kills its worker each time (out of memory) must not come back
-# for ever.
+# forever.
 TRIES = 3
 
 State = optuna.trial.TrialState
 
 
 def identity() -> dict[str, Any]:
-    """Who this process is, for `is_dead`."""
+    """The identity of this process, for `is_dead`."""
     return {
         "host": socket.gethostname(),
         "machine": _read("/etc/machine-id"),
         "boot": _read("/proc/sys/kernel/random/boot_id"),
         "namespace": _namespace(),
         "pid": os.getpid(),
-        "began": _began(os.getpid()),
+        "began": _start_time(os.getpid()),
     }
 
 
 def is_dead(worker: dict[str, Any]) -> bool:
-    """True when this process can be sure that `worker` runs no more."""
-    here = identity()
-    if any(worker.get(key) != here[key] for key in ("host", "machine")):
+    """True if this process can be sure that `worker` is no longer running."""
+    current = identity()
+    if any(worker.get(key) != current[key] for key in ("host", "machine")):
         return False
-    if worker.get("boot") != here["boot"]:
+    if worker.get("boot") != current["boot"]:
         return True
-    if worker.get("namespace") != here["namespace"]:
-        return False  # a container's processes are not ours to see
-    began = _began(worker["pid"])
-    return began is None or began != worker.get("began")
+    if worker.get("namespace") != current["namespace"]:
+        return False  # another container's processes are not visible
+    start_time = _start_time(worker["pid"])
+    return start_time is None or start_time != worker.get("began")
 
 
 def rescue(study: "optuna.Study") -> list[int]:
-    """Fail the dead workers' trials, queue their configurations; the trials' numbers."""
-    rescued = []
+    """Fail dead workers' trials and requeue them; returns the trials' numbers."""
+    numbers = []
     for trial in study.get_trials(deepcopy=False, states=(State.RUNNING,)):
         worker = trial.user_attrs.get("worker")
         if worker and is_dead(worker) and fail(study, trial.number):
             requeue(study, trial)
-            rescued.append(trial.number)
-    return rescued
+            numbers.append(trial.number)
+    return numbers
 
 
 def fail(study: "optuna.Study", number: int) -> bool:
-    """Fail a running trial; False when another worker was quicker."""
+    """Fail a running trial; False if another worker was faster."""
     try:
         study.tell(number, state=State.FAIL)
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
@@ -69,23 +69,27 @@ def fail(study: "optuna.Study", number: int) -> bool:
 
 
 def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
-    """After Ctrl-C: fail what this process left running, queue what was interrupted.
+    """After Ctrl-C: fail this process's running trials, requeue the interrupted ones.
 
     Args:
         numbers: the trials of the run that was interrupted.
     """
-    me, mine = identity(), set(numbers)
+    worker, own_numbers = identity(), set(numbers)
     for trial in study.get_trials(deepcopy=False):
-        running = trial.state == State.RUNNING and trial.user_attrs.get("worker") == me
+        running = (
+            trial.state == State.RUNNING and trial.user_attrs.get("worker") == worker
+        )
         note = trial.user_attrs.get("failure", {})
         if running:
             fail(study, trial.number)
-        if running or (trial.number in mine and note.get("kind") == "interrupted"):
+        if running or (
+            trial.number in own_numbers and note.get("kind") == "interrupted"
+        ):
             requeue(study, trial, lost=False)
 
 
 def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
-    """Queue a trial's configuration again, unless it was lost `TRIES` times.
+    """Requeue a trial's configuration, unless it was lost `TRIES` times.
 
     Args:
         lost: whether its worker died; Ctrl-C does not count.
@@ -98,25 +102,27 @@ def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
 
 
 def tells(trial: Any) -> bool:
-    """Whether a trial's end says anything of its configuration, as far as anybody knows.
+    """Whether a trial's outcome is known to say something about its configuration.
 
-    Not when its worker died, or Ctrl-C came.
+    Not if its worker died, or after Ctrl-C.
     """
     if trial.state != State.FAIL:
         return trial.state in (State.COMPLETE, State.PRUNED)
     if note := trial.user_attrs.get("failure"):
         return note["kind"] != "interrupted"
-    return "worker" not in trial.user_attrs  # its worker ended before it could say
+    return (
+        "worker" not in trial.user_attrs
+    )  # its worker died before it could leave a note
 
 
-def _began(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot; None when it does not run.
+def _start_time(pid: int) -> str | None:
+    """The start time of a process, in clock ticks since boot; None if it is not running.
 
-    Without /proc: "" for one that runs.
+    Without /proc: "" for a running process.
     """
     if Path("/proc/self/stat").exists():
         with suppress(OSError):
-            # the name, in brackets, may hold blanks
+            # the name, in parentheses, may contain spaces
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             return None if fields[0] in "ZX" else fields[19]
         return None

@@ -1,4 +1,4 @@
-"""The energy meter on made-up hardware: counters, wrapping, closed files."""
+"""The energy meter on simulated hardware: counters, wraparound, unreadable files."""
 
 import sys
 import types
@@ -12,7 +12,7 @@ RANGE = 262_143_328_850  # µJ, of a real processor
 
 
 class Powercap:
-    """A sysfs folder of made-up counters."""
+    """A sysfs folder of simulated counters."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -42,7 +42,7 @@ def no_gpu_used(monkeypatch):
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """A made-up pynvml whose GPUs count what the test says."""
+    """A fake pynvml whose counters are set by the test."""
     module = types.ModuleType("pynvml")
     module.millijoules = {0: 5_000, 1: 70_000, "GPU-abc": 900}
     module.nvmlInit = lambda: None
@@ -62,9 +62,9 @@ def test_rapl_adds_packages_and_memory(powercap, no_gpu_used):
     with EnergyMeter() as meter:
         powercap.set("0", 3_000_100)
         powercap.set("1", 500_100)
-        powercap.set("0:0", 9_000_000)  # in package-0 already
+        powercap.set("0:0", 9_000_000)  # already part of package-0
         powercap.set("0:1", 250_100)
-        powercap.set("2", 9_000_000)  # all of it once more
+        powercap.set("2", 9_000_000)  # everything a second time
     assert meter.energy_j.value == pytest.approx(3.75)
     assert (meter.energy_j.unit, meter.energy_j.source) == ("J", "rapl")
     assert "RAPL" in meter.why()
@@ -78,14 +78,14 @@ def test_rapl_unwraps(powercap, no_gpu_used):
 
 
 def test_rapl_is_read_often_enough_to_unwrap_twice(powercap, no_gpu_used, monkeypatch):
-    """A long block wraps more than once; only reading in between can tell."""
+    """A long block wraps more than once, which only intermediate reads can detect."""
     monkeypatch.setattr(energy, "READ_EVERY_S", 0.001)
     powercap.zone("0", "package-0", 0, wraps_at=1_000_000)
     with EnergyMeter("cpu") as meter:
         for microjoules in (900_000, 800_000, 700_000):  # 0.9 + 0.9 + 0.9 J
             before = meter._counter._last.copy()
             file = powercap.folder / "intel-rapl:0" / "energy_uj"
-            # written whole, so that the reader meets no empty file
+            # an atomic write, so that the reader never sees an empty file
             (powercap.folder / "next").write_text(str(microjoules))
             (powercap.folder / "next").rename(file)
             while meter._counter._last == before:
@@ -128,7 +128,7 @@ def test_estimate_is_processor_seconds_times_watts(powercap, no_gpu_used, monkey
     with EnergyMeter(watts_per_core=4) as meter:
         pass
     assert meter.energy_j.value == pytest.approx(10, abs=1e-9)
-    assert meter.energy_j.low is None  # nobody knows how wrong it is
+    assert meter.energy_j.low is None  # its error is unknown
 
 
 def test_nvml_counts_millijoules_of_the_gpu_named(nvml):

@@ -1,4 +1,4 @@
-"""Numbers with intervals, and latency beside a baseline."""
+"""Numbers with intervals, and latency next to a baseline."""
 
 import math
 from statistics import NormalDist
@@ -51,7 +51,7 @@ def test_measured_refuses_an_interval_that_is_none():
 
 @pytest.mark.parametrize(("wrong", "n"), [(0, 10), (3, 10), (10, 10), (70, 2000)])
 def test_wilson_interval_solves_its_equation(wrong, n):
-    """Its ends are the p0 for which p lies z standard errors away (score test)."""
+    """Its ends are the p0 from which p is z standard errors away (score test)."""
     error = measured_error(wrong, n)
     z = NormalDist().inv_cdf(0.975)
     assert error.value == wrong / n
@@ -86,7 +86,7 @@ def test_median_of_few_or_none():
 
 
 class Clock:
-    """Time that passes only when a model runs."""
+    """A clock that advances only while a model runs."""
 
     def __init__(self, monkeypatch):
         self.now, self.order = 0.0, []
@@ -115,12 +115,12 @@ def test_latency_is_the_median_of_one_call(monkeypatch):
 def test_short_calls_are_repeated_within_a_sample(monkeypatch):
     clock = Clock(monkeypatch)
     found = latency(clock.model("a", 1e-5), torch.ones(1), rounds=6, warmup=0)
-    assert len(clock.order) == 1 + 6 * 100  # 1 ms a sample
+    assert len(clock.order) == 1 + 6 * 100  # 1 ms per sample
     assert found.ms.value == pytest.approx(0.01)
 
 
 def test_model_and_baseline_take_turns(monkeypatch):
-    """A machine that slows down all the time does not move the ratio."""
+    """A machine that keeps slowing down does not change the ratio."""
     clock = Clock(monkeypatch)
     models = clock.model("a", 0.2, drift=0.01), clock.model("b", 0.4, drift=0.01)
     found = latency(models[0], torch.ones(1), models[1], rounds=10, warmup=0)

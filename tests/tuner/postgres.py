@@ -1,4 +1,4 @@
-"""A private PostgreSQL for a test: its own folder and port, ended by its process."""
+"""A private PostgreSQL for a test: its own folder and port, stopped by process id."""
 
 import os
 import pwd
@@ -52,7 +52,7 @@ def running() -> Iterator[str]:
 def _programs() -> Path:
     places = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if found := shutil.which("initdb"):
-        places.append(Path(found).resolve())  # a link stands without its neighbors
+        places.append(Path(found).resolve())  # a link is not next to the other programs
     return max(places).parent if places else absent("PostgreSQL is not installed")
 
 

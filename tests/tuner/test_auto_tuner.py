@@ -1,4 +1,4 @@
-"""AutoTuner: what it promises of a search, and what it refuses."""
+"""AutoTuner: searches, and rejected arguments."""
 
 import os
 import signal
@@ -176,7 +176,8 @@ def test_enqueue_refuses_what_is_outside_the_space(config, said):
 def test_seconds_end_a_search(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock) * 10.0)
-    study = search().run(seconds=35, progress=False)  # 10, 20, 30 s; at 40 it is over
+    # trials at 10, 20, 30 s; the run ends at 40 s
+    study = search().run(seconds=35, progress=False)
     assert len(study.trials) == 3
 
 
@@ -256,7 +257,7 @@ def test_a_configuration_that_was_queued_and_interrupted_is_queued_whole():
 
 
 def test_ctrl_c_is_no_try_of_three():
-    """Unlike a worker's death, it says nothing against the configuration."""
+    """Unlike a worker's death, Ctrl-C says nothing against the configuration."""
     stops = iter([True] * 5)
 
     def objective(trial):
@@ -290,7 +291,7 @@ def test_the_optuna_study_is_public():
     }
     assert [s.number for s in study.complete] == [0, 1, 3, 4, 5]
     assert 0 in [s.number for s in study.front]
-    # `error` is an objective, so that its limit is known of the silent one too
+    # `error` is an objective, so its limit is known for the silent trial too
     assert 1 in [s.number for s in study.front]
     assert study.to_frame().loc[0, "latency_ms"] == 7
 
@@ -339,7 +340,7 @@ def test_n_jobs_runs_trials_at_a_time():
     both = threading.Barrier(2)
 
     def objective(trial):
-        both.wait(timeout=60)  # broken, an error, when the other one never comes
+        both.wait(timeout=60)  # raises BrokenBarrierError if the other never arrives
         return trade(trial)
 
     study = search(objective).run(8, progress=False, n_jobs=2)
@@ -401,7 +402,7 @@ def test_optunas_own_pruners_work_with_one_objective():
 
 
 def test_without_a_pruner_nothing_is_pruned():
-    """Optuna's default would be its median pruner."""
+    """Optuna's own default is its median pruner."""
 
     def objective(trial):
         trial.report(1, error=trial.number)
@@ -438,10 +439,10 @@ def test_conditional_hyperparameters():
 @pytest.mark.parametrize(
     ("name", "entry", "said"),
     [
-        ("lr", (0.1, 1.0), "a name that is not taken; got 'lr'"),
-        ("error", (0.1, 1.0), "a name that is not taken; got 'error'"),
-        ("size", (0.1, 1.0), "a name that is not taken; got 'size'"),
-        ("state", (0.1, 1.0), "a name that is not taken; got 'state'"),
+        ("lr", (0.1, 1.0), "needs an unused name; got 'lr'"),
+        ("error", (0.1, 1.0), "needs an unused name; got 'error'"),
+        ("size", (0.1, 1.0), "needs an unused name; got 'size'"),
+        ("state", (0.1, 1.0), "needs an unused name; got 'state'"),
         ("momentum", 0.9, r"space\['momentum'\] must be a list of choices"),
     ],
 )
@@ -511,7 +512,7 @@ def test_values_near_the_largest_float_are_no_trouble():
 
 
 class StopAt:
-    """A pruner that stops every trial at one epoch, and keeps what it was told."""
+    """A pruner that stops every trial at one epoch, and records the reports."""
 
     def __init__(self, epoch):
         self.epoch, self.told = epoch, []
@@ -744,10 +745,10 @@ def test_optuna_is_quiet_and_left_as_it_was(capfd):
         ({}, "at least one hyperparameter"),
         (None, "at least one hyperparameter"),
         ({"lr": 0.1}, r"space\['lr'\] must be a list of choices, .*; got 0.1"),
-        ({"lr": []}, "at least one and none equal"),
-        ({"lr": [1, 2, 1]}, "none equal to another"),
-        ({"lr": [1, True]}, "none equal to another"),
-        ({"act": [torch.relu]}, "choices must be texts, numbers"),
+        ({"lr": []}, "at least one and without"),
+        ({"lr": [1, 2, 1]}, "without duplicates"),
+        ({"lr": [1, True]}, "without duplicates"),
+        ({"act": [torch.relu]}, "choices must be strings, numbers"),
         ({"lr": (1,)}, "must be a list of choices"),
         ({"act": ("relu", "gelu")}, "must be a list of choices"),
         ({"lr": (1, 2, "lin")}, "must be a list of choices"),
@@ -755,11 +756,11 @@ def test_optuna_is_quiet_and_left_as_it_was(capfd):
         ({"lr": (1, "x")}, "must be a list of choices"),
         ({"lr": (2, 1)}, "must have low < high"),
         ({"lr": (2, 2)}, "must have low < high"),
-        ({"lr": (-1.7e308, 1.7e308)}, "both finite and their difference too"),
+        ({"lr": (-1.7e308, 1.7e308)}, "both finite with a finite difference"),
         ({"lr": (0, 1, "log")}, 'low above 0 with "log"'),
         ({"lr": (0, float("inf"))}, "both finite"),
         ({"lr": (float("nan"), 1)}, "low < high"),
-        ({3: [1]}, "names must be texts; got 3"),
+        ({3: [1]}, "must be nonempty strings; got 3"),
     ],
 )
 def test_a_bad_space_is_refused(space, said):
@@ -820,7 +821,7 @@ def test_a_study_is_resumed_by_its_name(tmp_path, url):
     assert [t.number for t in resumed.trials] == [*range(5)]
     assert len(run(storage=storage, trials=1, name="other").trials) == 1
     configs = [s.config for s in resumed.complete]
-    assert configs[0] not in configs[2:]  # the stream does not begin anew
+    assert configs[0] not in configs[2:]  # the random stream does not restart
 
 
 def test_a_study_is_not_resumed_with_another_space_or_other_goals(tmp_path):
@@ -830,13 +831,13 @@ def test_a_study_is_not_resumed_with_another_space_or_other_goals(tmp_path):
     with pytest.raises(TunerError, match="another space") as refused:
         search(space=wider, storage=storage, limits={"error": 1})
     assert str(refused.value) == (
-        "study 'study' was begun with another space (act was absent, is ['relu']; lr "
+        "study 'study' was created with another space (act was absent, is ['relu']; lr "
         "was (0.0001, 0.1, 'log'), is (1e-05, 0.1, 'log'); width was [8, 16, 32], is "
-        "[8, 16]): take another name."
+        "[8, 16]): choose another name."
     )
-    with pytest.raises(TunerError, match=r"was begun with .*error.*cannot go on with"):
+    with pytest.raises(TunerError, match=r"was created with .*error.*be resumed with"):
         search(minimize=("error",), storage=storage, limits={"error": 1})
-    with pytest.raises(TunerError, match=r"limits=\{'error': 1.0\}; it cannot go on"):
+    with pytest.raises(TunerError, match=r"limits=\{'error': 1.0\}; it cannot be"):
         search(storage=storage)
 
 
@@ -844,7 +845,7 @@ def test_a_study_of_somebody_else_is_refused(tmp_path):
     path = f"sqlite:///{tmp_path}/s.db"
     study = optuna.create_study(storage=path, study_name="study")
     study.add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(TunerError, match="was not begun by AutoTuner"):
+    with pytest.raises(TunerError, match="was not created by AutoTuner"):
         search(storage=path)
 
 

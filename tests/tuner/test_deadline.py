@@ -1,4 +1,4 @@
-"""A block that must end in time: in the main thread, in others, and beside an alarm."""
+"""Time limits: in the main thread, in other threads, and with an outer alarm."""
 
 import contextlib
 import signal
@@ -11,14 +11,14 @@ from deepseek_learn.tuner.deadline import TimedOut, deadline
 
 
 def spin(seconds):
-    """Works, where no instruction of Python takes long."""
+    """Busy work in which every bytecode instruction is short."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pass
 
 
 def in_thread(work):
-    """What `work` raised in a thread of its own, or None."""
+    """The exception that `work` raised in its own thread, or None."""
     raised = []
 
     def run():
@@ -65,7 +65,7 @@ def in_time():
     for _ in range(20):
         with deadline(0.05):
             spin(0.001)
-    spin(0.2)  # none of them rings afterwards
+    spin(0.2)  # no alarm fires afterwards
 
 
 def test_what_ends_in_time_is_left_alone():

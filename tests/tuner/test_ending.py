@@ -1,4 +1,4 @@
-"""When a run of the tuner is over before its time, and that it says so."""
+"""Runs of the tuner that end early, and say why."""
 
 import optuna
 import pytest
@@ -96,7 +96,7 @@ def test_a_continuous_or_conditional_space_is_not_exhausted():
 
 
 def best_at(numbers):
-    """Each of these trials is better than all before it, the others are worse."""
+    """An objective: these trials improve on all earlier ones, the others are worse."""
 
     def objective(trial):
         return {"error": -trial.number if trial.number in numbers else 1.0}

@@ -77,7 +77,7 @@ def test_a_number_with_one_value_lies_in_the_middle():
     assert axis.decode(0.5) == 2
     assert axis.snap(np.array([0.1, 0.9])).tolist() == [0.5, 0.5]
     encoding = Encoding(SPACE)
-    missing = {"lr": 1e-3}  # as other trials that have no such hyperparameter
+    missing = {"lr": 1e-3}  # like trials without this hyperparameter
     assert encoding.encode(missing).tolist() == [0.5] * 6
     assert encoding.encode({"lr": 1e-1}).tolist() == [1] + [0.5] * 5
 
@@ -155,7 +155,7 @@ def test_children_of_parents_at_the_edge_stay_in_the_cube():
         child = crossover(first, second, number, rng, share=1.0)
         assert child.min() >= 0
         assert child.max() <= 1
-        assert child.min() == 0 or child.max() == 1  # some would have left it
+        assert child.min() == 0 or child.max() == 1  # clipped at the boundary
     assert mutate(low, number, rng, 1.0).min() == 0
     assert mutate(high, number, rng, 1.0).max() == 1
 

@@ -1,4 +1,4 @@
-"""How steady importances are, by their definition, on shares that are given."""
+"""Steadiness of importances, by its definition, on prescribed shares."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ def study(results):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What shares were asked of, and the answers to give from then on."""
+    """The recorded calls of `_shares`, and the results it will return."""
     calls, answers = [], []
 
     def shares(study, trials, objective, evaluator, trees=importance.TREES):

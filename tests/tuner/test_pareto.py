@@ -58,7 +58,7 @@ def test_an_objective_that_is_constant_adds_no_crowding():
 
 
 def test_hypervolume_of_two_boxes_is_their_union():
-    # 2 x 1 and 1 x 3, with 1 x 1 in common
+    # 2 x 1 and 1 x 3, minus their overlap 1 x 1
     assert hypervolume([[1, 2], [2, 0]], [3, 3]) == pytest.approx(2 + 3 - 1)
 
 
@@ -82,7 +82,7 @@ def test_hypervolume_is_the_share_of_random_points_that_are_dominated(m):
 
 
 def test_each_objective_has_its_own_reference():
-    # 3 x 1 and 2 x 3, with 2 x 1 in common
+    # 3 x 1 and 2 x 3, minus their overlap 2 x 1
     assert hypervolume([[1, 2], [2, 0]], [4, 3]) == pytest.approx(3 + 6 - 2)
 
 
@@ -117,7 +117,7 @@ def test_the_knee_is_nearest_to_the_ideal_in_the_fronts_own_scale():
 
 
 def test_the_knees_distance_is_euclidean():
-    # the sum of the shares would choose index 1, that of their cubes 2
+    # the sum of the scaled values would choose index 1, that of their cubes index 2
     x = [[0, 1], [0.01, 0.78], [0.45, 0.45], [0.6, 0.2], [1, 0]]
     assert knee(x) == 3
 
@@ -131,7 +131,7 @@ def test_values_near_the_ends_of_float64_are_no_trouble(scale):
         far = x * scale
         assert crowding_distance(far) == pytest.approx(crowding_distance(x), rel=1e-9)
         assert knee(far) == knee(x)
-        sizes = np.array([scale, 2**-5, 2**-5])  # so that the volume is a float64
+        sizes = np.array([scale, 2**-5, 2**-5])  # so that the volume fits a float64
         volume = hypervolume(x * sizes, [1, 2, 2] * sizes)
         assert volume / sizes.prod() == pytest.approx(hypervolume(x, [1, 2, 2]))
         assert hypervolume([[-1e308] * 2], [1e308] * 2) == np.inf  # beyond float64

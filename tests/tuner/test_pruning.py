@@ -1,4 +1,4 @@
-"""Pruning with several objectives: who is stopped, and where the reports are."""
+"""Pruning with several objectives: which trials stop, and where reports are stored."""
 
 import json
 import warnings
@@ -22,7 +22,7 @@ def study(m=2, directions=None, storage=None):
 
 
 def reports(pruner, some, values, step=1):
-    """A new trial of the study reports these values: should it stop?"""
+    """Whether a new trial that reports these values should stop."""
     return pruner.report(some.ask(), step, values)
 
 
@@ -53,7 +53,8 @@ def test_with_one_objective_the_worse_half_is_stopped():
     some, pruner = study(1), DominationPruner(startup=10)
     values = np.random.default_rng(1).permutation(200).astype(float)
     stopped = np.array([reports(pruner, some, [v]) for v in values])
-    for i in range(10, 200):  # the rule, by ranks: more than half are better
+    for i in range(10, 200):
+        # the rule, by ranks: a trial stops if more than half are better
         better = (values[:i] < values[i]).sum()
         assert stopped[i] == (better > np.quantile(np.arange(i + 1), 0.5))
     assert stopped[10:].mean() == pytest.approx(0.5, abs=0.12)
@@ -87,9 +88,9 @@ def test_reports_of_pruned_trials_count_too_and_are_kept():
     assert kept.state == PRUNED
     assert values_at(kept, 1) == [1, 2]
     assert values_at(kept, 3) is None
-    assert expected_values(some.trials) == [[0.5, 2]]  # nothing to correct it by
-    assert reports(pruner, some, (3, 3))  # only the pruned one is there to compare
-    assert expected_values(some.trials)[1] is None  # it runs
+    assert expected_values(some.trials) == [[0.5, 2]]  # no trial to correct it by
+    assert reports(pruner, some, (3, 3))  # only the pruned trial to compare with
+    assert expected_values(some.trials)[1] is None  # still running
 
 
 def test_a_pruned_trial_is_expected_to_go_on_as_others_did():
@@ -115,7 +116,7 @@ def test_reports_to_optuna_itself_count_as_well():
         some.tell(trial, 5 - gain)
     stopped = some.ask()
     stopped.report(6, 1)
-    stopped.report(8, 3)  # the others went on from 7 to 5 - gain: by -4, the median
+    stopped.report(8, 3)  # the others went from 7 to 5 - gain: a median change of -4
     some.tell(stopped, state=PRUNED)
     assert expected_values(some.trials)[3] == [8 - 4]
 

@@ -37,7 +37,7 @@ def study(m=2, seed=0, directions=None, storage=None, **settings):
 
 
 def bowl(params, m=2):
-    """Each objective is least at another place."""
+    """Each objective has its minimum at a different point."""
     x = np.array([params[f"x{i}"] for i in range(4)])
     return [float(((x - (j + 1) / (m + 1)) ** 2).sum()) for j in range(m)]
 
@@ -118,7 +118,7 @@ def test_no_point_is_tried_twice_while_others_are_left():
 
     params = run(study(), 40, space, objective)
     distinct = {tuple(p.values()) for p in params}
-    assert len(distinct) >= 36  # startup is spread without looking
+    assert len(distinct) >= 36  # startup does not avoid duplicates
 
 
 def test_what_runs_elsewhere_is_not_proposed_again():
@@ -173,7 +173,7 @@ FAIL = optuna.trial.TrialState.FAIL
 
 @pytest.mark.parametrize("how", ["failed", "infinite"])
 def test_where_trials_fail_is_not_looked_at_for_ever(how):
-    """The best lies beside the region that fails, as with a learning rate."""
+    """The optimum lies next to the failing region, as with a learning rate."""
     some, fails = study(m=1), 0
     for _ in range(40):
         trial = some.ask({"lr": CUBE["x0"], "other": CUBE["x1"]})
@@ -183,7 +183,7 @@ def test_where_trials_fail_is_not_looked_at_for_ever(how):
         fails += 1
         told = {"state": FAIL} if how == "failed" else {"values": float("inf")}
         some.tell(trial, **told)
-    assert fails <= 20  # by chance every second one would
+    assert fails <= 20  # at random: half of them
     assert min(t.value for t in some.trials if t.values) < 0.55
 
 
@@ -211,7 +211,7 @@ def test_it_waits_for_a_first_result_when_all_fail():
 
 
 def conditional(trial):
-    """Each optimizer has two hyperparameters of its own; the least value is 0."""
+    """Each optimizer has two hyperparameters of its own; the minimum is 0."""
     kind = trial.suggest_categorical("optimizer", ("sgd", "adam"))
     rate = np.log10(trial.suggest_float("lr", 1e-4, 1, log=True))
     own = {"sgd": ("momentum", "dampening"), "adam": ("beta1", "beta2")}[kind]
@@ -270,7 +270,7 @@ def test_values_near_the_largest_float_are_searched_like_small_ones():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        # a power of two changes no digit
+        # a power of two loses no precision
         assert found(2.0**1023) == found(1.0)
         some = study(1)
         run(some, 20, objective=lambda p: [large * (2 * p["x0"] - 1)])
@@ -278,7 +278,7 @@ def test_values_near_the_largest_float_are_searched_like_small_ones():
 
 
 def test_pruned_trials_of_optunas_own_pruners_count_too():
-    """They have reported to Optuna, not to a pruner of ours."""
+    """Their reports went to Optuna, not to our pruner."""
 
     def proposal(worse):
         some = study(1)

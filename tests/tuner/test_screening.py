@@ -1,4 +1,4 @@
-"""How the next trial is chosen: what is known, gains in hypervolume, and breeding."""
+"""The acquisition: history, gains in hypervolume, and breeding."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def history(points, losses, violations=None, pending=None):
 
 
 def cloud(n=24, limits=0, pending=None, seed=0):
-    """Trials of two objectives that pull `x` apart; limits ask for a large `y`."""
+    """Trials of two objectives that conflict in `x`; limits require a large `y`."""
     points = np.random.default_rng(seed).random((n, 2))
     x, y = points.T
     losses = np.stack([x + y / 4, 1 - x + y / 4], axis=1)
@@ -51,12 +51,12 @@ def test_the_first_trials_of_a_history():
 def test_ranks_are_fronts_and_then_the_share_by_which_limits_are_broken():
     losses = [[1, 1], [2, 2], [0, 0], [0, 0], [0, 0], [1, 1]]
     broken = [[0, 0], [-1, -5], [10, 0], [0, 1], [4, 2], [-9, 0]]
-    # the others by their shares: 10/10, 1/5, 4/10 + 2/5
+    # the others by their relative excess: 10/10, 1/5, 4/10 + 2/5
     ranks = history([[0, 0]] * 6, losses, broken).ranks()
     assert ranks.tolist() == [0, 1, 6 + 2, 6 + 0, 6 + 1, 0]
     other_units = history([[0, 0]] * 6, losses, np.array(broken) * [1e3, 1e-3])
     assert (other_units.ranks() == ranks).all()
-    # shares 0.1, 0.5, 1 and 0.2 + 0.9, where the excesses themselves are 10, 1, 100, 21.8
+    # relative 0.1, 0.5, 1 and 0.2 + 0.9, where the absolute ones are 10, 1, 100, 21.8
     broken = [[10, 0], [0, 1], [100, 0], [20, 1.8], [0, -2]]
     assert history([[0, 0]] * 5, [[0, 0]] * 5, broken).ranks().tolist() == [
         5,
@@ -81,7 +81,7 @@ def test_standardized_columns_say_where_their_zero_lies():
 
 
 def _line(x, y):
-    """Two points of the line through (x, y), far enough out."""
+    """Two distant points of the line through (x, y)."""
     slope = (y[1] - y[0]) / (x[1] - x[0])
     return [-99, 99], [y[0] + slope * (-99 - x[0]), y[0] + slope * (99 - x[0])]
 
@@ -93,7 +93,7 @@ def test_models_pass_through_the_data_and_see_limits_where_they_are_broken():
     assert models.losses.mean(0) == pytest.approx([0, 0])
     assert models.losses.std(0) == pytest.approx([1, 1])
     assert models.losses_at(some.points) == pytest.approx(models.losses, abs=0.01)
-    # both limits are the same, in units of their own spread
+    # both limits are equal in units of their spread
     spread = some.violations[:, 0].std()
     excess = 2 * np.maximum(some.violations[:, 0], 0) / spread
     assert models.excess_at(some.points) == pytest.approx(excess, abs=0.02)
@@ -109,8 +109,8 @@ def test_lengths_are_fitted_for_each_objective_and_limit():
     found = screening.lengths(SQUARE, some)
     assert [len(logs) for logs in found] == [3, 3, 3]
     first, second = found[0][:2], found[2][:2]
-    assert first[0] < first[1]  # the first objective changes with x most
-    assert second[1] < second[0]  # the limit with y only
+    assert first[0] < first[1]  # the first objective changes mostly with x
+    assert second[1] < second[0]  # the limit changes with y only
 
 
 def test_lengths_are_fitted_anew_at_a_quarter_more_trials():
@@ -159,14 +159,14 @@ def test_an_objective_that_is_even_does_no_harm():
 def test_a_front_has_stalled_when_five_trials_bring_less_than_two_percent(
     before, stalled
 ):
-    # from the reference 1.1, that is a tenth beyond the worst, to the best, 0: a step
+    # from the reference 1.1, a tenth beyond the worst, to the best, 0: a step
     # from `before` is before / 1.1 of the hypervolume
     losses = np.array([[1.0], [before], [1], [1], [0], [1], [1]])
     assert screening._stalled(losses, np.arange(7)) == stalled
     assert screening._stalled(7 * losses - 3, np.arange(7)) == stalled
     early = np.array([[0.0], [1.0], [1], [1], [1], [1], [1]])
     assert screening._stalled(early, np.arange(7))
-    # among the last five: the fifth from the end counts, the sixth does not
+    # the fifth trial from the end is among the last five, the sixth is not
     fifth = np.array([[1.0], [1.0], [0], [1], [1], [1], [1]])
     assert not screening._stalled(fifth, np.arange(7))
     assert screening._stalled(fifth[[0, 2, 1, 3, 4, 5, 6]], np.arange(7))
@@ -178,7 +178,7 @@ def test_no_front_has_stalled_after_five_trials():
 
 
 def test_stalling_counts_areas_with_two_objectives():
-    # two trials share the area: (0, 1) and (1, 0) of a reference (1.1, 1.1)
+    # two trials, (0, 1) and (1, 0), share the area below the reference (1.1, 1.1)
     losses = np.array([[0, 1.0], *[[1, 1]] * 4, [1.0, 0]])
     assert not screening._stalled(losses, np.arange(6))
     assert screening._stalled(losses[[0, 5, 1, 2, 3, 4, 4]], np.arange(7))
@@ -207,7 +207,7 @@ def test_another_category_is_new():
 
 
 def near(target):
-    """A look at children that likes one place; told is excess, gain, reach."""
+    """A score that prefers points near `target`: excess, gain, reach."""
 
     def look(points):
         distance = np.abs(points - target).max(1)
@@ -217,7 +217,7 @@ def near(target):
 
 
 def breed(look, parents, **changed):
-    given = {"generations": 4, "children": 40, "strangers": 0} | changed
+    given = {"generations": 4, "children": 40, "immigrants": 0} | changed
     rng = np.random.default_rng(0)
     return screening._breed(SQUARE, np.array(parents), look, rng, **given)
 
@@ -234,7 +234,7 @@ def test_each_generation_comes_of_the_best_so_far():
     bred, (_, gain, _) = breed(near(0.8), [[0.1, 0.1], [0.3, 0.2]], generations=8)
     by_generation = gain.reshape(8, 40).mean(1)
     assert by_generation[-1] > by_generation[0] + 0.2
-    # of everything that they told, excess comes before gain and gain before reach
+    # excess takes precedence over gain, and gain over reach
     for key, better in ((0, -1), (1, 1), (2, 1)):
 
         def look(points, key=key, better=better):
@@ -250,10 +250,10 @@ def test_each_generation_comes_of_the_best_so_far():
 
 def test_strangers_have_no_parents_and_come_first_only():
     parents = [[0.01, 0.01], [0.02, 0.02]]
-    bred, _ = breed(near(0.0), parents, generations=2, children=400, strangers=200)
-    strangers, young, later = bred[:200], bred[200:400], bred[400:]
+    bred, _ = breed(near(0.0), parents, generations=2, children=400, immigrants=200)
+    immigrants, young, later = bred[:200], bred[200:400], bred[400:]
     # uniform: a mean of 1/2, a variance of 1/12
-    assert abs(strangers.mean() - 0.5) < 4 / np.sqrt(12 * 400)
+    assert abs(immigrants.mean() - 0.5) < 4 / np.sqrt(12 * 400)
     assert young.mean() < 0.1
     assert later.mean() < 0.1
 
@@ -279,17 +279,17 @@ def test_children_spread_wide_first_and_near_later(monkeypatch):
 
 
 class Watch:
-    """What `propose` gives its parts."""
+    """Records what `propose` passes to its parts."""
 
     def __init__(self, monkeypatch, stalled=False):
         self.promises, self.breeds, self.spreads = [], [], []
         breed, promise = screening._breed, screening.Promise
         losses_at = Models.losses_at
 
-        def breeding(encoding, parents, look, rng, generations, children, strangers):
-            self.breeds.append((len(parents), generations, children, strangers))
-            some = rng, generations, children, strangers
-            return breed(encoding, parents, look, *some)
+        def breeding(encoding, parents, score, rng, generations, children, immigrants):
+            self.breeds.append((len(parents), generations, children, immigrants))
+            some = rng, generations, children, immigrants
+            return breed(encoding, parents, score, *some)
 
         def promising(front, reference, low, rng):
             self.promises.append((front, reference, low))
@@ -321,7 +321,7 @@ def test_a_proposal_gains_and_is_new():
     worse = (losses <= some.losses).all(1)
     assert worse.sum() >= np.median([(a <= some.losses).all(1).sum() for a in
                                      some.losses])  # fmt: skip
-    assert y < np.median(some.points[:, 1])  # less of it is better in everything
+    assert y < np.median(some.points[:, 1])  # a smaller y improves every objective
 
 
 def test_the_best_that_is_new_is_proposed(monkeypatch):
@@ -359,20 +359,20 @@ def test_references_lie_between_the_middle_and_the_ends(trials, trust, monkeypat
         share = (reference - low) / (worst - low + 1e-3)
         assert share[0] == pytest.approx(share[1])
         shares.append(share[0])
-    # uniform over 0.2 .. 0.6 + 0.5 trust; 120 of them come near to both ends
+    # uniform over 0.2 .. 0.6 + 0.5 trust; 120 draws come near both ends
     assert 0.2 <= min(shares) < 0.24
     assert 0.6 + 0.5 * trust - 0.06 < max(shares) <= 0.6 + 0.5 * trust
     assert set(watch.spreads) == {0}
 
 
-@pytest.mark.parametrize(("trials", "strangers"), [(7, 0), (8, 3), (24, 3)])
+@pytest.mark.parametrize(("trials", "immigrants"), [(7, 0), (8, 3), (24, 3)])
 def test_the_whole_space_is_looked_at_once_there_are_enough_trials(
-    trials, strangers, monkeypatch
+    trials, immigrants, monkeypatch
 ):
     watch = Watch(monkeypatch)
     propose(cloud(trials))
-    # a quarter of the children, from four trials for each hyperparameter on
-    assert watch.breeds == [(min(trials, 10), 2, 12, strangers)]
+    # a quarter of the children, once there are four trials per hyperparameter
+    assert watch.breeds == [(min(trials, 10), 2, 12, immigrants)]
 
 
 def test_a_front_that_has_stalled_is_explored_every_second_time(monkeypatch):
@@ -394,7 +394,7 @@ def test_a_front_that_has_stalled_is_explored_every_second_time(monkeypatch):
                 (front, models.losses)]  # fmt: skip
         assert any(reference == pytest.approx(end) for end in ends)
         wide += reference == pytest.approx(ends[1])
-    # binomial: 100 and about 50 throws of a coin, within four standard deviations
+    # binomial: 100 and about 50 coin tosses, within four standard deviations
     assert abs(explored - 50) < 20
     assert abs(wide - explored / 2) < 4 * np.sqrt(explored) / 2
 

@@ -1,4 +1,4 @@
-"""What a study says of its trials, against values worked out by hand."""
+"""A study's results, against values worked out by hand."""
 
 import json
 import math
@@ -12,12 +12,12 @@ import pytest
 from deepseek_learn import catalog
 from deepseek_learn.tuner import AutoTuner, Measured, Study, TunerError, volume
 
-# number → error, latency. 0, 2, 3 are the front; 1 is beaten by 0, 4 by 2.
+# number → error, latency. 0, 2, 3 are the front; 1 is dominated by 0, 4 by 2.
 TABLE = [(0.1, 8.0), (0.1, 9.0), (0.2, 4.0), (0.4, 2.0), (0.5, 4.0)]
 
 
 def tabled(rows, names=("error", "latency_ms"), maximize=(), objective=None, **options):
-    """A study whose trial n gives `rows[n]`."""
+    """A study whose trial n has the results `rows[n]`."""
 
     def look_up(trial):
         values = rows[trial["row"]]
@@ -85,7 +85,7 @@ def test_history_grows_to_the_hypervolume(table):
     history = table.history()
     assert history.index.tolist() == [*range(5)]
     assert (history.diff().dropna() >= 0).all()
-    assert history[0] == history[1]  # beaten, adds nothing
+    assert history[0] == history[1]  # dominated, adds nothing
     assert history.iloc[-1] == pytest.approx(table.hypervolume())
 
 
@@ -157,7 +157,7 @@ def test_a_study_in_which_nothing_keeps_the_limits():
     study = tabled(TABLE, limits={"latency_ms": 1, "error": 0.05})
     assert study.front == ()
     assert study.hypervolume() == 0
-    # as shares of the limits: trial 0 exceeds by 7, trial 2 by 3
+    # relative to the limits: trial 0 exceeds by 7, trial 2 by 3
     assert "No trial kept the limits (latency_ms ≤ 1, error ≤ 0.05)" in study.why()
     assert "trial 2 came nearest, with latency_ms 4, error 0.2" in study.why()
     for ask in (study.knee, study.best, lambda: study.export("a.json")):
@@ -165,7 +165,7 @@ def test_a_study_in_which_nothing_keeps_the_limits():
             TunerError, match=r"study 'study' has no solution: .*limits"
         ):
             ask()
-    assert len(study.plot().data) == 2  # no front, but what was tried
+    assert len(study.plot().data) == 2  # no front, but the trials
 
 
 def test_an_empty_study_says_so():
@@ -195,7 +195,7 @@ def test_ties_are_all_on_the_front():
 
 
 def searched(rows=60, noise=0.0, seed=0):
-    """`signal` alone decides the error, `width` alone the latency."""
+    """`signal` alone determines the error, `width` alone the latency."""
     rng = np.random.default_rng(seed)
 
     def objective(trial):
@@ -215,7 +215,7 @@ def test_importances_find_what_decides(evaluator):
     first = {objective: next(iter(of_one)) for objective, of_one in shares.items()}
     assert first == {"error": "signal", "latency_ms": "width", "speed": "signal"}
     for of_one in shares.values():
-        whole = sum(of_one.values())  # main effects leave out what two do together
+        whole = sum(of_one.values())  # main effects exclude interactions
         assert whole == pytest.approx(1, abs=0.1 if evaluator == "fanova" else 1e-9)
         assert set(of_one) == {"signal", "width", "idle"}
         assert [*of_one.values()] == sorted(of_one.values(), reverse=True)
@@ -414,7 +414,7 @@ def test_export_refuses_and_leaves_the_old_file(tmp_path, table):
     path.write_text("old")
     tuner = AutoTuner(lambda trial: {"error": 1}, {"act": [None]}, ("error",))
     study = tuner.run(1, progress=False)
-    with pytest.raises(ValueError, match="TOML has no None, which 'act' is"):
+    with pytest.raises(ValueError, match="TOML has no None, the value of 'act'"):
         study.export(path)
     assert path.read_text() == "old"
     assert json.loads(study.export(tmp_path / "c.json").read_text())["config"] == {
@@ -459,5 +459,5 @@ def test_load_refuses(tmp_path):
     assert list(tmp_path.iterdir()) == []
     url = f"sqlite:///{tmp_path}/s.db"
     optuna.create_study(storage=url, study_name="study")
-    with pytest.raises(TunerError, match="was not begun by AutoTuner"):
+    with pytest.raises(TunerError, match="was not created by AutoTuner"):
         Study.load(url)

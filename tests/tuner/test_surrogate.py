@@ -10,7 +10,7 @@ OWNER = np.arange(3)
 
 def data(n=40, seed=0):
     x = np.random.default_rng(seed).random((n, 3))
-    y = np.sin(5 * x[:, 0]) + x[:, 1] ** 2  # the third does not matter
+    y = np.sin(5 * x[:, 0]) + x[:, 1] ** 2  # the third has no effect
     return x, (y - y.mean()) / y.std()
 
 
@@ -65,10 +65,10 @@ def test_the_loss_is_the_likelihood_and_the_prior():
     squares = np.stack([((c[:, None] - c) ** 2).ravel() for c in x.T])
     lengths, noise, usual = np.array([0.4, 0.9, 2.0]), 0.03, np.log(0.7)
     kernel = Matern(lengths, nu=2.5)(x) + (noise + 1e-8) * np.eye(15)
-    # normal density with the variance that makes it largest, without constants
+    # normal density at its maximizing variance, up to constants
     variance = y @ np.linalg.solve(kernel, y) / 15
     likelihood = 15 / 2 * np.log(variance) + np.linalg.slogdet(kernel)[1] / 2
-    # log lengths vary by 1 about the usual one, the log noise by 2 about 1e-3
+    # prior: log lengths have spread 1 around the usual one, log noise 2 around 1e-3
     prior = ((np.log(lengths) - usual) ** 2).sum() / 2
     prior += (np.log(noise) - np.log(1e-3)) ** 2 / 2**2 / 2
     found, _ = _loss(np.log([*lengths, noise]), squares, y, usual)
@@ -122,8 +122,8 @@ def test_softening_keeps_the_order_and_the_good_half():
 
 
 def test_softening_is_logarithmic_above_the_median():
-    # the scale is from the least to the median: 2
+    # the scale is the median minus the minimum: 2
     soft = soften(np.array([1.0, 2, 3, 5, 9]))
     assert soft == pytest.approx([1, 2, 3, 3 + 2 * np.log(2), 3 + 2 * np.log(4)])
-    level = np.array([1.0, 1, 1, 5])  # no scale to be had
+    level = np.array([1.0, 1, 1, 5])  # its scale is 0
     assert (soften(level) == level).all()

@@ -1,4 +1,4 @@
-"""The share of the box that a front dominates, worked out by hand."""
+"""The fraction of the box that a front dominates, worked out by hand."""
 
 from types import SimpleNamespace
 
@@ -74,7 +74,7 @@ def test_an_ideal_that_is_no_better_is_refused(ideal):
 
 def test_the_history_is_of_the_front_of_its_time():
     # in the box from (0, 0) to (11, 11): of 121, the first holds 1 x 11; the second,
-    # on no front, adds nothing; the last beats all; trials 0, 3, 5, 8 gave no solution
+    # on no front, adds nothing; the last dominates all; trials 0, 3, 5, 8 have no solution
     rows = [[10.0, 0.0], [10.0, 5.0], [5.0, 5.0], [0.0, 10.0], [0.0, 0.0]]
     history = volume.history(study(rows, [1, 2, 4, 6, 7], trials=9))
     areas = [0, 11, 11, 11, 11 + 5 * 6, 41, 41 + 5 * 1, 121, 121]

@@ -1,4 +1,4 @@
-"""Several workers on one study: real processes, killed ones, a real PostgreSQL."""
+"""Several workers on one study: real and killed processes, a real PostgreSQL."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def ended(*processes) -> list[dict]:
 
 
 def killed_in_a_trial(storage, tmp_path, hang_at=2, **options) -> dict:
-    """The configuration that a worker tried when SIGKILL hit it."""
+    """The configuration of a worker that was killed by SIGKILL."""
     ready = tmp_path / f"ready-{time.monotonic_ns()}"
     process = begin(storage, 9, hang_at=hang_at, ready=str(ready), **options)
     while not ready.exists() or not ready.read_text():
@@ -54,7 +54,7 @@ def check_two(storage) -> None:
     assert sorted(first["tried"] + second["tried"]) == [*range(20)]
     study = Study.load(storage)
     configs = {n: s.config for n, s in enumerate(study.complete)}
-    # each drew from a stream of its own, also at its first trial
+    # each has its own random stream, from its first trial on
     assert configs[first["tried"][0]] != configs[second["tried"][0]]
 
 
@@ -79,7 +79,7 @@ def fresh(database: str, name: str) -> str:
 
 
 def test_two_processes_on_an_empty_postgresql(database):
-    """They make the tables at the same time, too."""
+    """They also create the tables at the same time."""
     check_two(fresh(database, "two"))
 
 
@@ -101,7 +101,7 @@ def test_a_killed_workers_configuration_is_tried_again(kind, tmp_path, request):
 
 
 def test_a_worker_that_goes_on_meets_another_ones_lost_trial(tmp_path):
-    """Rescue does not wait for a worker to start."""
+    """Trials are rescued even if no new worker starts."""
     storage = tmp_path / "s.journal"
     seen = []
 
@@ -140,7 +140,7 @@ def test_a_trial_taken_from_a_living_worker_is_dropped_and_it_goes_on():
     tuner = None
 
     def objective(trial):
-        if trial.number == 1:  # what a rescuer does that takes us for dead
+        if trial.number == 1:  # as a rescuer does that presumes us dead
             assert workers.fail(tuner.study, trial.number)
         return {"error": trial["x"], "latency_ms": trial["y"]}
 
@@ -160,18 +160,18 @@ def note(**changed):
 
 def test_who_is_dead():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    began = workers._began(child.pid)
+    began = workers._start_time(child.pid)
     alive = note(pid=child.pid, began=began)
     assert not workers.is_dead(workers.identity())
     assert not workers.is_dead(alive)
-    assert workers.is_dead(alive | {"began": "1"})  # its number was given anew
+    assert workers.is_dead(alive | {"began": "1"})  # its process id was reused
     assert workers.is_dead(note(boot="another"))
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert workers.is_dead(alive)  # not yet waited for: a zombie
     child.communicate()
     assert workers.is_dead(alive)
-    # of these nobody here can tell
+    # undecidable from this process
     assert not workers.is_dead(alive | {"host": "far-away"})
     assert not workers.is_dead(alive | {"machine": "another"})
     assert not workers.is_dead(alive | {"namespace": "another container"})
@@ -180,7 +180,7 @@ def test_who_is_dead():
 def test_a_living_workers_trial_is_left_alone():
     study = optuna.create_study()
     study.ask().set_user_attr("worker", workers.identity())
-    study.ask()  # whose worker has not signed yet
+    study.ask()  # its worker has not recorded its identity yet
     assert workers.rescue(study) == []
     assert [t.state for t in study.trials] == [State.RUNNING] * 2
 

@@ -1,4 +1,4 @@
-"""One worker of a search, as a process of its own: python worker_process.py JSON."""
+"""One worker of a search in its own process: python worker_process.py JSON."""
 
 import json
 import sys
@@ -16,9 +16,9 @@ def main(storage_url: str, trials: int, hang_at=None, ready=None, host=None, bea
 
     Args:
         hang_at: the trial, counted in this process, that never ends; `ready` is a file
-            written when it has begun.
-        host: another name of this machine, so that others cannot look at its processes.
-        beat: heartbeats every so many seconds, dead after twice as many.
+            written when it starts.
+        host: a fake host name, so that other workers cannot check its process.
+        beat: seconds between heartbeats; presumed dead after twice as long.
     """
     tried = []
 
@@ -27,7 +27,7 @@ def main(storage_url: str, trials: int, hang_at=None, ready=None, host=None, bea
         if len(tried) - 1 == hang_at:
             Path(ready).write_text(json.dumps(dict(trial)))
             time.sleep(600)
-        time.sleep(0.02)  # both workers get their share
+        time.sleep(0.02)  # so that both workers get trials
         return {"error": trial["x"], "latency_ms": 1 - trial["x"] + trial["y"]}
 
     if host:
