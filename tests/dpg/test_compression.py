@@ -456,7 +456,7 @@ def test_what_compress_refuses():
     with pytest.raises(ValueError, match="layer '0': its inputs hold NaN"):
         dpg.compress(mlp(), [x])
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
-    with pytest.raises(ValueError, match=r"is DPG-compressed already\. Give the one"):
+    with pytest.raises(ValueError, match=r"is already DPG-compressed\. Pass the"):
         dpg.compress(small, [features()])
 
 

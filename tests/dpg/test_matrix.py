@@ -264,7 +264,7 @@ def test_a_model_that_is_compressed_already():
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
     small.add_module("new", nn.Linear(5, 5))
     for call in (named_layers, left_in_float, dpg.DynamicParameterGroup):
-        with pytest.raises(ValueError, match="Sequential is DPG-compressed already"):
+        with pytest.raises(ValueError, match="Sequential is already DPG-compressed"):
             call(small)
 
 
