@@ -39,8 +39,8 @@ class Threshold(Report):
 
     Attributes:
         margin: inputs with a smaller margin are refined.
-        agreement: agreement with the reference on the calibration inputs, after refining.
-        base_agreement: the same before refining.
+        agreement: with the reference on the calibration inputs, after refining.
+        base_agreement: the same, before refining.
         refined: fraction of the calibration inputs that is refined.
         samples: number of calibration inputs.
         wanted: the requested agreement.
@@ -127,7 +127,7 @@ class Cascade(nn.Module):
         agreement: float = 0.999,
         reference: nn.Module | None = None,
     ) -> Threshold:
-        """Set `margin` so that predictions agree with the reference as often as requested.
+        """Set `margin` to reach the requested agreement with the reference.
 
         Args:
             batches: inputs, or tuples that begin with one, that were not used for
@@ -155,7 +155,7 @@ class Cascade(nn.Module):
         # 3. D when the k inputs with the smallest margins are refined, k = 0..n.
         order = margin.argsort()
         refined_errors = (~refined_same[order]).cumsum(0)
-        # An input that refining would make wrong counts in both terms, because D must be
+        # An input that refining would make wrong counts in both terms: D must be
         # nonincreasing in τ for the guarantee to hold.
         base_errors = (~(base_same & refined_same)[order]).flip(0).cumsum(0).flip(0)
         zero = torch.zeros(1, dtype=torch.int64)
@@ -169,7 +169,7 @@ class Cascade(nn.Module):
             raise CascadeError(
                 f"the refined predictions themselves differ from the reference on "
                 f"{int(refined_errors[-1])} of {n} inputs; agreement={agreement:g} "
-                f"allows {allowed}. Request a lower agreement, or compress with more bits."
+                f"allows {allowed}. Request less, or compress with more bits."
             )
         k = int(candidates[0])
         # 5. The threshold lies just above the k-th smallest margin.
@@ -183,7 +183,7 @@ class Cascade(nn.Module):
 
     @torch.inference_mode()
     def _compare(self, batches, reference) -> tuple[Tensor, Tensor, Tensor]:
-        """Base margins, and whether base and refined agree with the reference, `[n]`."""
+        """Base margins, and whether base and refined match the reference, `[n]`."""
         check_batches(batches)
         results = []
         for batch in batches:

@@ -112,9 +112,7 @@ class DynamicParameterGroup:
         filter: Filter | None = None,
     ):
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ValueError(
-                f"every must be an integer of at least 1; got {every!r}."
-            )
+            raise ValueError(f"every must be an integer of at least 1; got {every!r}.")
         if not 0 <= low_threshold <= activation_threshold <= 1:
             raise ValueError(
                 f"thresholds must be 0 <= low_threshold <= activation_threshold <= 1; "

@@ -230,7 +230,7 @@ BUDGETS = [1.99, 8.01, 0, -4, 16, nan, float("inf"), "4", None, True, False, [4]
 @pytest.mark.parametrize("bits", BUDGETS, ids=str)
 def test_budgets_that_are_none(bits):
     model, calibration = made("mlp")
-    sentence = "bits must be a budget from 2 to 8 bits a weight; got"
+    sentence = "bits must be a budget from 2 to 8 bits per weight; got"
     with pytest.raises(ValueError, match=sentence):
         dpg.allocate(model, calibration, bits)
     with pytest.raises(ValueError, match=sentence):
@@ -253,7 +253,7 @@ def test_budgets_that_are_some(bits):
 def test_levels_that_are_none(levels):
     model, calibration = made("mlp")
     with pytest.raises(
-        ValueError, match=r"levels must be some of \(2, 3, 4, 5, 6, 8\)"
+        ValueError, match=r"levels must be a subset of \(2, 3, 4, 5, 6, 8\)"
     ):
         dpg.allocate(model, calibration, 4, levels=levels)
 
@@ -320,7 +320,7 @@ def test_the_guides_core_group_in_full_precision_is_counted_but_not_converted():
         groups_a_row = columns // allocation.group_sizes["0" if columns == 32 else "3"]
         expected += rows * (columns * bits // 8 + 2 * groups_a_row + 4)
     assert allocation.stored_bytes == expected
-    with pytest.raises(ValueError, match="bits must be of"):
+    with pytest.raises(ValueError, match="must each be one of"):
         dpg.convert(model, allocation)
     simulated = dpg.simulate(model, allocation)
     for name in ("0", "3"):
@@ -354,7 +354,7 @@ def test_all_in_full_precision_costs_what_the_model_costs():
 def test_bits_of_groups_that_are_none(options):
     model = mlp()
     groups = groups_of(model, features())
-    with pytest.raises(ValueError, match="core, medium and low must be of"):
+    with pytest.raises(ValueError, match="core, medium and low must each be one of"):
         dpg.by_groups(model, groups, **options)
 
 
@@ -390,10 +390,10 @@ def test_bits_by_name_come_before_the_budget_and_are_not_of_it():
 @pytest.mark.parametrize(
     ("layer_bits", "sentence"),
     [
-        ({"body": 4}, r"'body' fits none of 4, such as 'conv1'"),
-        ({"head": 7}, r"layer_bits must be of \(2, 3, 4, 5, 6, 8\); 'head' has 7"),
+        ({"body": 4}, r"'body' matches none of its 4 layers, such as 'conv1'"),
+        ({"head": 7}, r"layer_bits must be one of \(2, 3, 4, 5, 6, 8\); 'head' has 7"),
         ({"head": True}, r"'head' has True"),
-        ({"norm1": 4}, r"'norm1' fits none"),
+        ({"norm1": 4}, r"'norm1' matches none"),
     ],
 )
 def test_bits_by_name_that_are_refused(layer_bits, sentence):

@@ -229,9 +229,7 @@ def test_a_filter_says_which_layers_are_calibrated():
         net(), [pictures()], filter=lambda name, m: isinstance(m, nn.Linear)
     )
     assert list(linear.layers) == ["head"]
-    with pytest.raises(
-        ValueError, match="at least one layer; it selected none of 2"
-    ):
+    with pytest.raises(ValueError, match="at least one layer; it selected none of 2"):
         dpg.calibrate(mlp(), [features()], filter=lambda name, m: False)
 
 

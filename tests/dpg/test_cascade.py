@@ -79,9 +79,7 @@ def test_the_margin_is_that_of_the_two_largest_probabilities():
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 1), (2, 4, 5), (3, 0)])
 def test_logits_of_a_wrong_shape(shape):
-    with pytest.raises(
-        ValueError, match=r"return logits \[B, classes\] with at least"
-    ):
+    with pytest.raises(ValueError, match=r"return logits \[B, classes\] with at least"):
         margins(torch.ones(shape))
 
 
@@ -195,7 +193,7 @@ def test_the_smallest_threshold_that_holds_the_bound_is_taken(seed):
     for agreement in (0.5, 0.7, 0.8):
         threshold, reached = smallest(x, cascade, Reference(), agreement)
         if threshold is None:
-            with pytest.raises(CascadeError, match="refined predictions themselves differ"):
+            with pytest.raises(CascadeError, match="refined predictions themselves"):
                 cascade.calibrate([x], agreement, Reference())
             continue
         found = cascade.calibrate([x], agreement, Reference())
@@ -258,7 +256,7 @@ def test_an_agreement_that_cannot_be_reached():
     x = toy([1.0] * 20, [True] * 20, [True] * 15 + [False] * 5)
     x[:, 0], x[:, 1] = 0, 1  # the base is always wrong
     sentence = (
-        r"refined answers themselves differ .* on 5 of 20 .*agreement=0\.9 allows 1"
+        r"refined predictions themselves differ .* on 5 of 20 .*agreement=0\.9 allows 1"
     )
     with pytest.raises(CascadeError, match=sentence):
         cascade.calibrate([x], 0.9, Reference())
