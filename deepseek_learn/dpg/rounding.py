@@ -293,7 +293,7 @@ def _gptq(W: Tensor, half: Tensor, clips: Tensor, settings: _Settings, U: Tensor
 
     `U` is the upper factor of H⁻¹. A column's error is divided by U_kk and, times row k
     of U, subtracted from the later columns: from its block immediately, then from its
-    group, then from the rest. The two delayed updates are matrix products and so faster.
+    group, then from the rest. The delayed updates are matrix products for speed.
     """
     size, diagonal, scales = settings.group_size, U.diagonal().tolist(), []
     errors = W.new_empty(size, W.shape[1])  # [G, N]
