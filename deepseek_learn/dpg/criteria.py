@@ -6,8 +6,8 @@ A criterion states the cost of giving a row few bits. It takes a `Layer` and ret
   each additional bit is assumed to quarter the damage (:math:`4^{-b}`), or
 - `[levels, N]`, the damage of each row at each of the bit widths in `layer.levels`.
 
->>> @grouping.register("mine")                                      # doctest: +SKIP
-... def mine(layer):
+>>> @grouping.register("custom")                                    # doctest: +SKIP
+... def custom(layer):
 ...     return layer.statistics.frequency * layer.errors
 
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.

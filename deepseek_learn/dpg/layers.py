@@ -19,7 +19,7 @@ FLOAT_ROWS = 1024
 
 
 class FrozenModelError(DeepSeekLearnError):
-    """A compressed model was asked to train."""
+    """Raised when a compressed model is switched to training mode."""
 
 
 class DPGLayer(nn.Module):
