@@ -1,8 +1,9 @@
-"""Dynamic parameter grouping: watch, calibrate, allocate, convert; kernels beside it.
+"""Dynamic parameter grouping: monitor, calibrate, allocate, convert; and the kernels.
 
-`DynamicParameterGroup` is the guide's: it counts how often neurons are active. The
-compression that wins is `compress`: bits for blocks of rows by Fisher information x
-rounding error, GPTQ, bit-planes stored once. `Cascade` adapts precision to the input.
+`DynamicParameterGroup` is the guide's method: it counts how often neurons are active.
+`compress` is the method that compresses best: it allocates bits to blocks of rows by
+Fisher information x rounding error, rounds with GPTQ and stores bit-planes once.
+`Cascade` adapts the precision to the input.
 """
 
 from .. import lazy

@@ -1,9 +1,10 @@
-"""Bits for rows: the most precision where it counts, under a budget of bytes.
+"""Bit allocation: the most precision where it matters, under a budget of bytes.
 
-Rows are sorted by damage and cut into blocks of 16. All blocks begin at the fewest
-bits; then the step that removes most damage a byte is taken, again and again, until the
-budget is spent (along each block's lower convex hull, so that greedy is optimal up to
-the last step). Where the same bits for all would do less damage, all get the same.
+Rows are sorted by damage and split into blocks of 16. All blocks start at the fewest
+bits. The algorithm then repeatedly takes the step that removes the most damage per
+byte, until the budget is spent. Steps follow each block's lower convex hull, so the
+greedy choice is optimal up to the last step. If the same bits for all blocks do less
+damage, all blocks get the same bits.
 """
 
 import fnmatch
@@ -32,7 +33,7 @@ from .matrix import (
 from .monitor import Groups
 from .rounding import BITS
 
-FLOAT = 32  # bits of a row that stays as it is
+FLOAT = 32  # bits of a row that stays in float32
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Allocation(Report):
 
     Attributes:
         bits: layer → int64 `[N]`.
-        group_sizes: layer → weights that share a scale.
+        group_sizes: layer → number of weights that share a scale.
         columns: layer → K.
-        damage: layer → what the criterion expects the chosen bits to cost.
-        criterion: the strategy that chose, or "uniform".
-        original_bytes: of the whole model, the weights of these layers in float32.
+        damage: layer → the damage of the chosen bits, as estimated by the criterion.
+        criterion: the criterion's name, or "uniform".
+        original_bytes: bytes of the whole model, with these layers' weights in float32.
     """
 
     bits: dict[str, Tensor]
@@ -57,14 +58,14 @@ class Allocation(Report):
 
     @property
     def average_bits(self) -> float:
-        """Bits a weight, without scales."""
+        """Bits per weight, without scales."""
         weights = {n: len(b) * self.columns[n] for n, b in self.bits.items()}
-        spent = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
-        return spent / sum(weights.values())
+        total = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
+        return total / sum(weights.values())
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the whole model once converted: planes, scales, order, the rest.
+        """Bytes of the whole converted model: planes, scales, row order and the rest.
 
         Rows of 32 bits (the guide's core group) count as float32 rows.
         """
@@ -83,16 +84,16 @@ class Allocation(Report):
         return total
 
     def counts(self) -> pd.DataFrame:
-        """Rows of each layer at each number of bits."""
-        used = sorted({b for bits in self.bits.values() for b in bits.tolist()})
+        """Number of rows of each layer at each bit width."""
+        widths = sorted({b for bits in self.bits.values() for b in bits.tolist()})
         rows = {
-            n: {b: int((bits == b).sum()) for b in used}
+            n: {b: int((bits == b).sum()) for b in widths}
             for n, bits in self.bits.items()
         }
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a layer: its average bits, its rows at each number of bits."""
+        """One row per layer: average bits, number of rows at each bit width, damage."""
         frame = self.counts().add_suffix("_bits")
         frame.insert(
             0, "average", {n: b.double().mean().item() for n, b in self.bits.items()}
@@ -101,7 +102,7 @@ class Allocation(Report):
         return frame
 
     def plot(self):
-        """Share of rows at each number of bits, a bar a layer (plotly)."""
+        """Fraction of rows at each bit width, one bar per layer (plotly)."""
         import plotly.graph_objects as go
 
         shares = self.counts().div(self.counts().sum(axis=1), axis=0)
@@ -124,18 +125,18 @@ class Allocation(Report):
             f"dpg.allocation_{kind}",
             criterion=self.criterion,
             average=self.average_bits,
-            most=_with(most, means),
+            most=_layers_with(most, means),
             most_bits=most,
-            least=_with(least, means),
+            least=_layers_with(least, means),
             least_bits=least,
         )
 
 
-def _with(bits: float, means: Mapping[str, float]) -> str:
-    """The layers that have so many bits: the first three, and how many more."""
+def _layers_with(bits: float, means: Mapping[str, float]) -> str:
+    """The layers with this average of bits: the first three, and how many more."""
     names = [name for name, mean in means.items() if mean == bits]
-    more = f" (+{len(names) - 3})" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    suffix = f" (+{len(names) - 3})" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + suffix
 
 
 def allocate(
@@ -148,21 +149,22 @@ def allocate(
     layer_bits: Mapping[str, int] | None = None,
     progress: Callable[[float], None] = lambda part: None,
 ) -> Allocation:
-    """Give bits to blocks of 16 rows under a budget of `bits` a stored weight.
+    """Allocate bits to blocks of 16 rows under a budget of `bits` per stored weight.
 
     Args:
-        bits: the budget, 2 to 8, without the scales (16 / group_size a weight more).
+        bits: the budget, 2 to 8, without scales (another 16 / group_size per weight).
         criterion: a name in `dpg.grouping`, or "uniform".
-        group_size: 32, 64 or 128; a layer for which 32 pads less gets 32.
-        levels: the numbers of bits that may be given.
-        layer_bits: names of layers, or patterns such as "*.attention.*" → the bits of
-            all their rows. The first that fits counts; the budget is for the others.
-        progress: called with the part done, 0..1.
+        group_size: 32, 64 or 128; layers that need less padding with 32 use 32.
+        levels: the allowed bit widths.
+        layer_bits: layer names, or patterns such as "*.attention.*" → the bits of all
+            rows of these layers. The first match applies; the budget is for the other
+            layers.
+        progress: called with the completed fraction, 0..1.
 
     Raises:
         ValueError: for a budget outside of the levels, a calibration of another model,
-            bits of a layer that are no level, or a pattern that fits no layer.
-        UnknownNameError: naming the criteria there are.
+            unsupported bits in `layer_bits`, or a pattern that matches no layer.
+        UnknownNameError: for an unknown criterion, listing the known ones.
     """
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
@@ -171,25 +173,27 @@ def allocate(
         return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
     fixed = _fixed(model, layers, layer_bits)
-    free, given, total = [], {}, {}
+    blocks, row_bits, total = [], {}, {}
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     sizes = {n: group_size_for(columns[n], group_size) for n in layers}
-    weights, done = sum(layer.weight.numel() for layer in layers.values()), 0
+    weights, scored = sum(layer.weight.numel() for layer in layers.values()), 0
     for name, layer in layers.items():
-        of_layer = (fixed[name],) if name in fixed else levels
+        layer_levels = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()
-        facts = Layer(name, weight, calibration.layers[name], of_layer, sizes[name])
-        costs = damage(criterion, facts)
-        given[name] = torch.full((len(weight),), of_layer[0])
+        statistics = calibration.layers[name]
+        description = Layer(name, weight, statistics, layer_levels, sizes[name])
+        costs = damage(criterion, description)  # [levels, N]
+        row_bits[name] = torch.full((len(weight),), layer_levels[0])
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
-            free += _blocks(name, costs, columns[name], sizes[name])
-        done += weight.numel()
-        progress(done / weights)
-    for block, level in zip(free, _greedy(free, levels, bits), strict=True):
-        given[block.layer][block.rows] = levels[level]
+            blocks += _blocks(name, costs, columns[name], sizes[name])
+        scored += weight.numel()
+        progress(scored / weights)
+    for block, level in zip(blocks, _greedy(blocks, levels, bits), strict=True):
+        row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
-    return Allocation(given, sizes, columns, total, criterion, _bytes(model, layers))
+    original = _bytes(model, layers)
+    return Allocation(row_bits, sizes, columns, total, criterion, original)
 
 
 def uniform(
@@ -203,10 +207,10 @@ def uniform(
 
     Args:
         layer_bits: other bits for some layers, see `allocate`.
-        filter: `filter(name, layer)` says which layers; the others stay in float.
+        filter: `filter(name, layer)` selects layers; the others stay in float.
 
     Raises:
-        ValueError: for bits that are none of 2, 3, 4, 5, 6, 8.
+        ValueError: for bits other than 2, 3, 4, 5, 6 or 8.
     """
     if bits not in BITS:
         raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
@@ -232,15 +236,17 @@ def _fixed(model, layers, layer_bits: Mapping[str, int] | None) -> dict[str, int
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
         if isinstance(bits, bool) or bits not in BITS:
-            raise ValueError(f"layer_bits must be of {BITS}; {pattern!r} has {bits!r}.")
-        names = {n: n for n in layers} | tied_layers(model)
-        fitting = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
-        if not fitting:
             raise ValueError(
-                f"layer_bits must name layers of the model; {pattern!r} fits none of "
-                f"{len(layers)}, such as {next(iter(layers))!r}."
+                f"layer_bits must be one of {BITS}; {pattern!r} has {bits!r}."
             )
-        fixed = dict.fromkeys(fitting, bits) | fixed
+        names = {n: n for n in layers} | tied_layers(model)
+        matches = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
+        if not matches:
+            raise ValueError(
+                f"layer_bits must name layers of the model; {pattern!r} matches none "
+                f"of its {len(layers)} layers, such as {next(iter(layers))!r}."
+            )
+        fixed = dict.fromkeys(matches, bits) | fixed
     return fixed
 
 
@@ -252,26 +258,26 @@ def by_groups(
     low: int = 2,
     group_size: int = 64,
 ) -> Allocation:
-    """The guide's way: each activity group its own bits, core in full precision.
+    """The guide's allocation: bits by activity group, with core in full precision.
 
-    With rows of 32 bits the allocation can be simulated and its bytes counted, but not
-    converted: planes hold at most 8.
+    An allocation with rows of 32 bits can be simulated and its bytes counted, but it
+    cannot be converted, because planes hold at most 8 bits.
 
     Raises:
-        ValueError: for groups of another model, or bits that are none of these.
+        ValueError: for groups of another model, or unsupported bits.
     """
     check_group_size(group_size)
     if {core, medium, low} - {*BITS, FLOAT}:
         raise ValueError(
-            f"core, medium and low must be of {(*BITS, FLOAT)} bits; got "
+            f"core, medium and low must each be one of {(*BITS, FLOAT)} bits; got "
             f"{[core, medium, low]}."
         )
-    chosen = torch.tensor([core, medium, low], dtype=torch.int64)
+    group_bits = torch.tensor([core, medium, low], dtype=torch.int64)
     sizes = {name: (len(group),) for name, group in groups.group.items()}
     layers = matching_layers(model, sizes, "groups are")
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     return Allocation(
-        {name: chosen[group] for name, group in groups.group.items()},
+        {name: group_bits[group] for name, group in groups.group.items()},
         {n: group_size_for(columns[n], group_size) for n in layers},
         columns,
         dict.fromkeys(layers, float("nan")),
@@ -281,24 +287,24 @@ def by_groups(
 
 
 def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
-    """Refuse a budget that no choice of levels reaches."""
+    """Raise ValueError for a budget outside of the levels."""
     if not levels or set(levels) - set(BITS):
-        raise ValueError(f"levels must be some of {BITS}; got {levels}.")
+        raise ValueError(f"levels must be a subset of {BITS}; got {levels}.")
     if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:
         raise ValueError(
-            f"bits must be a budget from {levels[0]} to {levels[-1]} bits a weight; "
+            f"bits must be a budget from {levels[0]} to {levels[-1]} bits per weight; "
             f"got {bits!r}."
         )
 
 
 def check_group_size(group_size: int) -> None:
-    """Refuse a group size that the kernels do not know."""
+    """Raise ValueError for a group size that the kernels do not support."""
     if not isinstance(group_size, int) or group_size not in (32, 64, 128):
         raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
 
 
 def _bytes(model: nn.Module, layers: dict[str, nn.Module]) -> int:
-    """Bytes of the model, with the weights to compress counted as float32."""
+    """Bytes of the model, counting the weights of `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
     return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)
 
@@ -310,7 +316,7 @@ class _Block:
     layer: str
     rows: Tensor  # [<= 16]
     damage: Tensor  # [levels]
-    weights: int  # stored: padding costs bytes too
+    weights: int  # stored weights, including padding
 
 
 def _blocks(name: str, damage: Tensor, columns: int, group_size: int) -> list[_Block]:
@@ -322,19 +328,19 @@ def _blocks(name: str, damage: Tensor, columns: int, group_size: int) -> list[_B
 
 
 def _greedy(blocks: list[_Block], levels: tuple[int, ...], bits: float) -> list[int]:
-    """The level of each block."""
+    """The level index of each block."""
     steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
     steps.sort(key=lambda step: -step[0])
-    chosen = [0] * len(blocks)
+    choice = [0] * len(blocks)
     stored = sum(block.weights for block in blocks)
-    left = (bits - levels[0]) * stored + 1e-6
-    for _, level, i in steps:  # a block's steps come in order: its hull is convex
-        cost = (levels[level] - levels[chosen[i]]) * blocks[i].weights
-        if cost <= left:
-            chosen[i], left = level, left - cost
-    # what is left of the budget may be worth more than all that greedy gained
-    even = [max(i for i, b in enumerate(levels) if b <= bits)] * len(blocks)
-    return min(chosen, even, key=lambda choice: _damage(blocks, choice))
+    budget = (bits - levels[0]) * stored + 1e-6
+    for _, level, i in steps:  # each block's steps are in order: its hull is convex
+        cost = (levels[level] - levels[choice[i]]) * blocks[i].weights
+        if cost <= budget:
+            choice[i], budget = level, budget - cost
+    # The unspent rest of the budget may be worth more than what greedy gained.
+    constant = [max(i for i, b in enumerate(levels) if b <= bits)] * len(blocks)
+    return min(choice, constant, key=lambda levels: _damage(blocks, levels))
 
 
 def _damage(blocks: list[_Block], choice: list[int]) -> float:
@@ -342,7 +348,7 @@ def _damage(blocks: list[_Block], choice: list[int]) -> float:
 
 
 def _hull(block: _Block, levels: tuple[int, ...]):
-    """The steps (damage removed a bit, level) along the lower convex hull."""
+    """The steps (damage removed per stored bit, level) along the lower convex hull."""
     damage, level = block.damage.tolist(), 0
     while level + 1 < len(levels):
         slopes = {
@@ -351,6 +357,6 @@ def _hull(block: _Block, levels: tuple[int, ...]):
             for up in range(level + 1, len(levels))
         }
         level = max(slopes, key=lambda up: (slopes[up], up))
-        if slopes[level] < 0:  # a learner's own criterion may see harm in more bits
+        if slopes[level] < 0:  # under a custom criterion, more bits may do more damage
             return
         yield slopes[level], level

@@ -1,4 +1,4 @@
-"""What a batch of calibration inputs may be, and how a model is called with it."""
+"""Formats of calibration batches, and calling a model with them."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +8,7 @@ from .statistics import Shared
 
 
 def check_batches(batches: Iterable) -> None:
-    """Refuse one batch in place of several: it would be taken apart along its rows."""
+    """Raise TypeError for a single batch, which would be iterated row by row."""
     if isinstance(batches, Tensor | Mapping):
         kind = type(batches).__name__
         raise TypeError(
@@ -18,10 +18,10 @@ def check_batches(batches: Iterable) -> None:
 
 
 def input_of(batch) -> Tensor | Mapping:
-    """The input of a batch: what the model is called with."""
+    """The input of a batch: a tensor, or a mapping of keyword arguments."""
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
-    held = list(first.values()) if isinstance(first, Mapping) else [first]
-    if not any(isinstance(each, Tensor) for each in held):
+    values = list(first.values()) if isinstance(first, Mapping) else [first]
+    if not any(isinstance(value, Tensor) for value in values):
         raise TypeError(
             f"batches must hold tensors, or tuples that begin with one, or mappings "
             f"of arguments; got a {type(first).__name__}."
@@ -30,21 +30,23 @@ def input_of(batch) -> Tensor | Mapping:
 
 
 def scores_of(model, batch, logits, shared: Shared) -> tuple[Tensor, int]:
-    """Logits `[positions, classes]` in float32, and how many samples they are of."""
-    named = isinstance(batch, Mapping)
-    first = next(x for x in batch.values() if isinstance(x, Tensor)) if named else batch
-    mask = batch.get("attention_mask") if named else None
+    """Logits `[positions, classes]` in float32, and the number of samples."""
+    is_mapping = isinstance(batch, Mapping)
+    first = batch
+    if is_mapping:
+        first = next(x for x in batch.values() if isinstance(x, Tensor))
+    mask = batch.get("attention_mask") if is_mapping else None
     shared.mask = None if mask is None else mask.bool()
     if logits is not None:
-        answer = logits(model, batch)
+        scores = logits(model, batch)
     else:
-        answer = model(**batch) if named else model(batch)
-        answer = getattr(answer, "logits", answer)
-    if not isinstance(answer, Tensor):
+        scores = model(**batch) if is_mapping else model(batch)
+        scores = getattr(scores, "logits", scores)
+    if not isinstance(scores, Tensor):
         raise TypeError(
-            f"model must answer with logits, a tensor; got a {type(answer).__name__}. "
-            f"Say how to come by them with logits=."
+            f"model must return logits as a tensor; got a {type(scores).__name__}. "
+            f"Pass logits= to extract them."
         )
-    if shared.mask is not None and shared.mask.shape == answer.shape[:-1]:
-        answer = answer[shared.mask]
-    return answer.reshape(-1, answer.shape[-1]).float(), len(first)
+    if shared.mask is not None and shared.mask.shape == scores.shape[:-1]:
+        scores = scores[shared.mask]
+    return scores.reshape(-1, scores.shape[-1]).float(), len(first)

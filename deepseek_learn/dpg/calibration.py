@@ -1,19 +1,20 @@
-r"""What a model does with real inputs, layer by layer: the facts that bits are given by.
+r"""Per-layer statistics of a model on real inputs, from which bits are allocated.
 
 For each linear layer or convolution y = W x:
 
 - the inputs' second moment :math:`H = E[x x^\top]` `[K, K]`,
 - the squared gradient of each output :math:`g_j^2 = E[\sum_p (\partial L/\partial
   y_{jp})^2]` `[N]`, summed over a sample's positions p, with labels *sampled* from the
-  model's own answer (so that :math:`g^2` is the Fisher information, not the error),
+  model's own prediction (so that :math:`g^2` is the Fisher information, not the error),
 - the activation frequency, as `DynamicParameterGroup` counts it.
 
 A change δ of row j then raises the expected KL divergence by about
 :math:`\tfrac12 g_j^2\, \delta H \delta^\top`. For an embedding, whose row j is an
-output wherever token j stands, the same holds with H the diagonal of its columns'
-squared gradients (of mean 1) and :math:`g_j^2 = E[\sum_{p: t_p = j} \text{mean}_k
-(\partial L/\partial y_{pk})^2]`. Lesson:
-`notebooks/innovation/01_grouping_strategies.ipynb`.
+output wherever token j occurs, the same holds with H the diagonal matrix of its
+columns' squared gradients (normalized to mean 1) and
+:math:`g_j^2 = E[\sum_{p: t_p = j} \text{mean}_k (\partial L/\partial y_{pk})^2]`.
+
+Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,35 +42,37 @@ class Calibration(Report):
 
     Attributes:
         layers: name → `Statistics`.
-        samples: inputs seen.
+        samples: number of calibration inputs.
     """
 
     layers: dict[str, Statistics]
     samples: int
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a layer: sizes, mean frequency, gradient, correlation of the two."""
+        """One row per layer: sizes, mean frequency, gradient, correlation of ranks."""
         rows = {}
-        for name, seen in self.layers.items():
-            ranks = pd.DataFrame({"f": seen.frequency, "g": seen.gradient}).rank()
+        for name, statistics in self.layers.items():
+            ranks = pd.DataFrame(
+                {"f": statistics.frequency, "g": statistics.gradient}
+            ).rank()
             rows[name] = {
-                "outputs": len(seen.gradient),
-                "inputs": len(seen.second_moment),
-                "mean_frequency": seen.frequency.mean().item(),
-                "gradient": seen.gradient.sum().item(),
+                "outputs": len(statistics.gradient),
+                "inputs": len(statistics.second_moment),
+                "mean_frequency": statistics.frequency.mean().item(),
+                "gradient": statistics.gradient.sum().item(),
                 "rank_correlation": ranks["f"].corr(ranks["g"]),
             }
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self):
-        """Frequency against squared gradient, a dot a neuron (plotly)."""
+        """Squared gradient against frequency, one dot per neuron (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
-        for name, seen in self.layers.items():
+        for name, statistics in self.layers.items():
             figure.add_scatter(
-                x=seen.frequency.numpy(),
-                y=seen.gradient.numpy().clip(1e-12),
+                x=statistics.frequency.numpy(),
+                y=statistics.gradient.numpy().clip(1e-12),
                 mode="markers",
                 marker={"size": 4, "opacity": 0.6},
                 name=name,
@@ -98,35 +101,36 @@ def calibrate(
     correlations: bool = True,
     filter: Filter | None = None,
 ) -> Calibration:
-    """Run `batches` through the model, forward and backward; the model stays as it is.
+    """Run `batches` through the model, forward and backward, without changing it.
 
-    Layers that take no part in the answer (never called, because other code reads their
-    weight, or of an unused head) are not in the result and later stay in float.
+    Layers that do not contribute to the output (never called because other code reads
+    their weight, or part of an unused head) are not in the result and later stay in
+    float.
 
     Args:
-        model: gives logits `[B, classes]`, or `[B, T, classes]` for a language model, or
-            an object with such `logits`.
-        batches: inputs, tuples whose first part is the input, or mappings of arguments
-            by name (Hugging Face's `input_ids`, `attention_mask`, ...; positions that
-            the mask leaves out count nowhere). A few hundred samples of the kind that
-            the model will see.
-        logits: `logits(model, batch)`, where the model's answer is something else.
-        seed: of the sampled labels and patches.
-        correlations: False takes a fraction of the time: of each second moment only the
-            diagonal, so that weights are rounded to nearest, not by GPTQ; every second
-            batch is passed over; and the model's own products are computed in bfloat16
-            where the processor does these faster.
-        filter: `filter(name, layer)` says which layers to calibrate.
+        model: returns logits `[B, classes]`, or `[B, T, classes]` for a language model,
+            or an object with such `logits`.
+        batches: inputs, tuples whose first element is the input, or mappings of keyword
+            arguments (Hugging Face's `input_ids`, `attention_mask`, ...; masked
+            positions are ignored). A few hundred samples of the kind that the model
+            will see.
+        logits: `logits(model, batch)`, for a model that returns something else.
+        seed: for sampling labels and patches.
+        correlations: False takes a fraction of the time: only the diagonal of each
+            second moment is computed, so that weights are rounded to nearest, not by
+            GPTQ; every second batch is skipped; and the model's own matrix products run
+            in bfloat16 where the processor is faster at them.
+        filter: `filter(name, layer)` selects the layers to calibrate.
 
     Raises:
-        ValueError: for an empty calibration set, a model with no supported layer, and
+        ValueError: for an empty calibration set, a model with no supported layer, or
             activations or gradients that are not finite, naming the layer.
-        TypeError: for a batch that holds no tensor, and one tensor or mapping in place
-            of a list of batches.
+        TypeError: for a batch that holds no tensor, or a single tensor or mapping in
+            place of a list of batches.
     """
     check_batches(batches)
     layers = named_layers(model, filter)
-    uses = {name: [name] for name in layers}  # of each matrix
+    uses = {name: [name] for name in layers}  # the layers that use each matrix
     for name, first in tied_layers(model).items():
         uses.get(first, []).append(name)
     names = [name for users in uses.values() for name in users]
@@ -136,48 +140,48 @@ def calibrate(
     samples = 0
     products = nullcontext()
     if not correlations:
-        products, batches = _quick_products(), islice(batches, 0, None, 2)
-    with _prepared(model), products, _watched(sums), watch:
+        products, batches = _medium_precision(), islice(batches, 0, None, 2)
+    with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
             batch = input_of(batch)
             scores, count = scores_of(model, batch, logits, shared)
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
                 raise ValueError(
-                    f"the model's answer is not finite, after {samples} inputs that were "
-                    f"fine: calibration needs finite inputs and weights."
+                    f"the model's output is not finite after {samples} valid inputs: "
+                    f"calibration needs finite inputs and weights."
                 )
-            if scores.requires_grad:  # some layer took part
+            if scores.requires_grad:  # some layer contributed to the output
                 scores.backward(drawn_gradient(scores.detach(), shared.generator))
             samples += count
     if samples == 0:
         raise ValueError("batches must hold at least one input; it was empty.")
-    seen = {}
+    statistics = {}
     for name, users in uses.items():
-        found = [sums[user].finish(samples) for user in users if sums[user].took_part]
-        if found:
+        totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
+        if totals:
             frequency = sums[name].frequency(watch)
-            seen[name] = Statistics(*merged(found), frequency.float())
-    if not seen:
+            statistics[name] = Statistics(*merged(totals), frequency.float())
+    if not statistics:
         raise ValueError(
-            "no layer took part in the model's answer to any batch: there is nothing "
-            "to compress."
+            "no layer contributed to the model's output for any batch: there is "
+            "nothing to compress."
         )
-    return Calibration(seen, samples)
+    return Calibration(statistics, samples)
 
 
 def check_calibration(calibration: Calibration, model: nn.Module) -> dict:
-    """The model's calibrated layers; statistics of another model are refused."""
+    """The model's calibrated layers; ValueError for statistics of another model."""
     sizes = {
-        name: (len(seen.gradient), len(seen.second_moment))
-        for name, seen in calibration.layers.items()
+        name: (len(statistics.gradient), len(statistics.second_moment))
+        for name, statistics in calibration.layers.items()
     }
     return matching_layers(model, sizes, "calibration is")
 
 
 def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """The gradient of -log p(label), with labels drawn from p: p - onehot, `[M, classes]`.
+    """Gradient of -log p(label), labels drawn from p: p - onehot, `[M, classes]`.
 
-    No log-softmax and no backward pass of it are needed.
+    In closed form, it needs neither a log-softmax nor its backward pass.
     """
     gradient = scores.softmax(-1)
     labels = drawn_labels(gradient, generator)
@@ -186,29 +190,29 @@ def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def drawn_labels(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """A label for each row of probabilities `[M, classes]`, int64 `[M]`."""
-    reached = probabilities.cumsum(-1)  # [M, classes]
-    place = torch.rand(len(reached), 1, generator=generator).to(reached.device)
-    labels = torch.searchsorted(reached, place * reached[:, -1:], right=True)
-    return labels[:, 0].clamp(max=reached.shape[-1] - 1)
+    """Draw a label for each row of probabilities `[M, classes]`, int64 `[M]`."""
+    cumulative = probabilities.cumsum(-1)  # [M, classes]
+    draw = torch.rand(len(cumulative), 1, generator=generator).to(cumulative.device)
+    labels = torch.searchsorted(cumulative, draw * cumulative[:, -1:], right=True)
+    return labels[:, 0].clamp(max=cumulative.shape[-1] - 1)
 
 
 @contextmanager
-def _watched(sums: dict[str, Sums]):
-    def after(of_layer: Sums, layer, inputs, output):
-        of_layer.forward(inputs[0])
-        if not torch.is_grad_enabled():  # the model itself stops gradients
+def _hooks(sums: dict[str, Sums]):
+    def after(layer_sums: Sums, layer, inputs, output):
+        layer_sums.forward(inputs[0])
+        if not torch.is_grad_enabled():  # the model itself disables gradients
             return None
-        if not output.requires_grad:  # no weight does: here the graph begins
+        if not output.requires_grad:  # weights do not: the graph starts here
             output = output.detach().requires_grad_().clone()
-        # a tensor's own hook: it sees the gradient of this value even if a ReLU after
-        # it works in place, which module hooks do not allow
-        output.register_hook(of_layer.backward)
+        # A tensor hook sees the gradient of this value even if the next ReLU is
+        # in-place; module backward hooks do not support that.
+        output.register_hook(layer_sums.backward)
         return output
 
     handles = [
-        of_layer.layer.register_forward_hook(partial(after, of_layer))
-        for of_layer in sums.values()
+        layer_sums.layer.register_forward_hook(partial(after, layer_sums))
+        for layer_sums in sums.values()
     ]
     try:
         yield
@@ -218,8 +222,8 @@ def _watched(sums: dict[str, Sums]):
 
 
 @contextmanager
-def _quick_products():
-    """PyTorch's "medium" precision, for all threads of the process while it lasts."""
+def _medium_precision():
+    """PyTorch's "medium" matmul precision, for all threads inside the block."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -229,10 +233,10 @@ def _quick_products():
 
 
 @contextmanager
-def _prepared(model: nn.Module):
-    """Evaluation mode, gradients of activations only; afterwards all as it was.
+def _evaluation(model: nn.Module):
+    """Evaluation mode with gradients of activations only; restores the model's state.
 
-    The gradients of weights would take as long as the forward pass, for nothing.
+    Gradients of the weights would cost as much as the forward pass and are not needed.
     """
     modes = {module: module.training for module in model.modules()}
     before = {p: (p.requires_grad, p.grad) for p in model.parameters()}

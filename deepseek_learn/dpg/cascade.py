@@ -1,15 +1,16 @@
-r"""Input-adaptive precision for a whole model: base planes for all, all for the unsure.
+r"""Input-adaptive precision: base planes for all inputs, all planes for uncertain ones.
 
-The margin of an answer is the difference of its two largest probabilities. Inputs whose
-margin at the base precision is below a threshold are answered anew with the refine
+The margin of a prediction is the difference of its two largest probabilities. Inputs
+whose margin at the base precision is below a threshold are run again with the refine
 terms and with activations of about 16 bits instead of 8. The threshold is calibrated by
-conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814): with n calibration
-inputs, of which at a threshold τ the number :math:`D(τ)` answers differently from the
-reference (or, below τ or not, would do so when refined), the smallest τ is taken with
+conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814). Let :math:`D(τ)` be
+the number of the n calibration inputs whose prediction at threshold τ differs from the
+reference (or would differ when refined, whether below τ or not). The threshold is the
+smallest τ with
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 
-so that for new inputs of the same kind the expected disagreement keeps the bound.
+so that the expected disagreement on new inputs of the same distribution is bounded.
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
@@ -29,20 +30,20 @@ from .layers import packed_layers
 
 
 class CascadeError(DeepSeekLearnError):
-    """The agreement asked for cannot be promised."""
+    """The requested agreement cannot be guaranteed."""
 
 
 @dataclass(frozen=True)
 class Threshold(Report):
-    """What calibrating a cascade found.
+    """The result of calibrating a cascade.
 
     Attributes:
-        margin: inputs below it are refined.
-        agreement: with the reference, on the calibration inputs, after refining.
-        base_agreement: before.
-        refined: share of the calibration inputs that is refined.
-        samples: calibration inputs.
-        wanted: the agreement asked for.
+        margin: inputs with a smaller margin are refined.
+        agreement: with the reference on the calibration inputs, after refining.
+        base_agreement: the same, before refining.
+        refined: fraction of the calibration inputs that is refined.
+        samples: number of calibration inputs.
+        wanted: the requested agreement.
     """
 
     margin: float
@@ -80,11 +81,12 @@ class Cascade(nn.Module):
     """`[B, ...]` → logits `[B, classes]`, at the base precision or refined.
 
     Args:
-        model: from `convert(..., refine=True)`; it answers with logits `[B, classes]`.
-        margin: refine answers with a smaller margin, 0 (none) to more than 1 (all).
+        model: from `convert(..., refine=True)`; it returns logits `[B, classes]`.
+        margin: predictions with a smaller margin are refined; from 0 (none) to more
+            than 1 (all).
 
     Attributes:
-        last_refined: share of the last batch that was refined.
+        last_refined: fraction of the last batch that was refined.
     """
 
     def __init__(self, model: nn.Module, margin: float = 0.1):
@@ -100,19 +102,19 @@ class Cascade(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True):
-        self.model.train(mode)  # refuses
+        self.model.train(mode)  # raises FrozenModelError if mode is True
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One thread at a time: the precision is a state of the model's layers."""
-        logits = self._answer(x, refined=False)
-        unsure = (margins(logits) < self.margin).nonzero()[:, 0]
-        self.last_refined = len(unsure) / max(len(logits), 1)
-        if len(unsure):
-            logits[unsure] = self._answer(x[unsure], refined=True)
+        """Not thread-safe: the precision is stored in the model's layers."""
+        logits = self._predict(x, refined=False)
+        uncertain = (margins(logits) < self.margin).nonzero()[:, 0]
+        self.last_refined = len(uncertain) / max(len(logits), 1)
+        if len(uncertain):
+            logits[uncertain] = self._predict(x[uncertain], refined=True)
         return logits
 
-    def _answer(self, x: Tensor, refined: bool) -> Tensor:
+    def _predict(self, x: Tensor, refined: bool) -> Tensor:
         refine(self.model, refined)
         try:
             return self.model(x)
@@ -125,59 +127,65 @@ class Cascade(nn.Module):
         agreement: float = 0.999,
         reference: nn.Module | None = None,
     ) -> Threshold:
-        """Set `margin` so that answers agree with the reference as often as asked.
+        """Set `margin` to reach the requested agreement with the reference.
 
         Args:
-            batches: inputs, or tuples that begin with one, not used to compress; at
-                least `agreement / (1 - agreement)` inputs (999 for 0.999).
-            agreement: share of inputs whose largest logit is the reference's.
-            reference: the original; by default the model with its refine terms.
+            batches: inputs, or tuples that begin with one, that were not used for
+                compression; at least `agreement / (1 - agreement)` inputs (999 for
+                0.999).
+            agreement: fraction of inputs with the same largest logit as the reference.
+            reference: the original model; by default, the model with its refine terms.
 
         Raises:
-            ValueError: for an agreement that is none, or too few inputs for it.
-            CascadeError: when even refining all inputs does not reach it.
+            ValueError: if `agreement` is not between 0 and 1, or for too few inputs.
+            CascadeError: if refining all inputs does not reach the agreement.
         """
         if not 0 < agreement < 1:
             raise ValueError(f"agreement must lie between 0 and 1; got {agreement!r}.")
+        # 1. Compare base and refined predictions with the reference; each is [n].
         margin, base_same, refined_same = self._compare(batches, reference)
         n = len(margin)
-        allowed = int((1 - agreement) * (n + 1) + 1e-9) - 1  # D may be
+        # 2. The largest D that satisfies the bound.
+        allowed = int((1 - agreement) * (n + 1) + 1e-9) - 1
         if allowed < 0:
             raise ValueError(
                 f"agreement={agreement:g} needs at least "
                 f"{ceil(agreement / (1 - agreement) - 1e-6)} calibration inputs; got {n}."
             )
+        # 3. D when the k inputs with the smallest margins are refined, k = 0..n.
         order = margin.argsort()
-        # D with the first k inputs refined, k = 0..n, from the least sure on
-        first = (~refined_same[order]).cumsum(0)
-        # an input that refining would spoil counts in both: D must only fall with τ
-        rest = (~(base_same & refined_same)[order]).flip(0).cumsum(0).flip(0)
+        refined_errors = (~refined_same[order]).cumsum(0)
+        # An input that refining would make wrong counts in both terms: D must be
+        # nonincreasing in τ for the guarantee to hold.
+        base_errors = (~(base_same & refined_same)[order]).flip(0).cumsum(0).flip(0)
         zero = torch.zeros(1, dtype=torch.int64)
-        different = torch.cat([zero, first]) + torch.cat([rest, zero])
-        # a threshold cannot divide inputs of equal margin
-        divides = torch.ones(n + 1, dtype=torch.bool)
-        divides[1:-1] = margin[order].diff() > 0
-        reached = ((different <= allowed) & divides).nonzero()[:, 0]
-        if not len(reached):
+        errors = torch.cat([zero, refined_errors]) + torch.cat([base_errors, zero])
+        # 4. The smallest k that satisfies the bound. A threshold cannot separate inputs
+        # of equal margin.
+        separable = torch.ones(n + 1, dtype=torch.bool)
+        separable[1:-1] = margin[order].diff() > 0
+        candidates = ((errors <= allowed) & separable).nonzero()[:, 0]
+        if not len(candidates):
             raise CascadeError(
-                f"refined answers themselves differ from the reference on "
-                f"{int(first[-1])} of {n} inputs; agreement={agreement:g} allows "
-                f"{allowed}. Ask for less, or compress with more bits."
+                f"the refined predictions themselves differ from the reference on "
+                f"{int(refined_errors[-1])} of {n} inputs; agreement={agreement:g} "
+                f"allows {allowed}. Request less, or compress with more bits."
             )
-        k = int(reached[0])
-        last = margin[order[k - 1]].item() if k else 0.0
-        self.margin = nextafter(last, inf) if k else 0.0
-        taken = margin < self.margin
-        same = torch.where(taken, refined_same, base_same).double().mean().item()
+        k = int(candidates[0])
+        # 5. The threshold lies just above the k-th smallest margin.
+        largest_refined = margin[order[k - 1]].item() if k else 0.0
+        self.margin = nextafter(largest_refined, inf) if k else 0.0
+        mask = margin < self.margin
+        same = torch.where(mask, refined_same, base_same).double().mean().item()
         base = base_same.double().mean().item()
-        share = taken.double().mean().item()
-        return Threshold(self.margin, same, base, share, n, agreement)
+        fraction = mask.double().mean().item()
+        return Threshold(self.margin, same, base, fraction, n, agreement)
 
     @torch.inference_mode()
     def _compare(self, batches, reference) -> tuple[Tensor, Tensor, Tensor]:
-        """Base margin, and whether base and refined answer as the reference, `[n]`."""
+        """Base margins, and whether base and refined match the reference, `[n]`."""
         check_batches(batches)
-        found = []
+        results = []
         for batch in batches:
             x = input_of(batch)
             if not isinstance(x, Tensor):  # only rows of a tensor can be refined
@@ -185,27 +193,27 @@ class Cascade(nn.Module):
                     f"batches must hold tensors, or tuples that begin with one; got a "
                     f"{type(x).__name__}."
                 )
-            base, refined = self._answer(x, False), self._answer(x, True)
-            wanted = (refined if reference is None else reference(x)).argmax(1)
-            same = (logits.argmax(1) == wanted for logits in (base, refined))
-            found.append((margins(base), *same))
-        if not found:
+            base, refined = self._predict(x, False), self._predict(x, True)
+            target = (refined if reference is None else reference(x)).argmax(1)
+            same = (logits.argmax(1) == target for logits in (base, refined))
+            results.append((margins(base), *same))
+        if not results:
             raise ValueError("batches must hold at least one input; it was empty.")
-        return tuple(torch.cat(part).cpu() for part in zip(*found, strict=True))
+        return tuple(torch.cat(part).cpu() for part in zip(*results, strict=True))
 
 
 def margins(logits: Tensor) -> Tensor:
     """Largest minus second largest probability of `[B, classes]`, float64 `[B]`."""
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(
-            f"the model must answer with logits [B, classes], at least two classes; "
-            f"got {list(logits.shape)}."
+            f"the model must return logits [B, classes] with at least two classes; got "
+            f"{list(logits.shape)}."
         )
     top = logits.double().softmax(1).topk(2, 1).values
     return top[:, 0] - top[:, 1]
 
 
 def refine(model: nn.Module, on: bool) -> None:
-    """From now on all planes and wide activations, or the base planes only."""
+    """Switch to all planes and wide activations, or back to the base planes only."""
     for layer in packed_layers(model).values():
         layer.matrix.refined = layer.matrix.wide = on

@@ -1,4 +1,4 @@
-"""Calibrate, allocate, convert: from a trained model to one that stores planes."""
+"""Calibrate, allocate, convert: from a trained model to one with packed planes."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -49,13 +49,14 @@ SHOW_BAR_PARAMETERS = 10_000_000
 
 @dataclass(frozen=True)
 class Compression(Report):
-    """A compressed model and what became of the original.
+    """A compressed model and how it was compressed.
 
     Attributes:
-        model: answers like the original; cannot train.
+        model: a drop-in replacement of the original for inference; cannot train.
         allocation: the bits of every row.
-        stored_bytes: of the compressed model; `original_bytes` of the one before.
-        in_float: module → why its matrix was left as it was.
+        stored_bytes: size of the compressed model.
+        original_bytes: size of the original model.
+        in_float: module → why its matrix was not compressed.
     """
 
     model: nn.Module
@@ -66,21 +67,21 @@ class Compression(Report):
 
     @property
     def ratio(self) -> float:
-        """Stored bytes over original bytes."""
+        """Stored bytes divided by original bytes."""
         return self.stored_bytes / self.original_bytes
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a module with a matrix: average bits, stored bytes, what it is."""
+        """One row per module with a matrix: average bits, stored bytes, how stored."""
         rows = {}
         packed = packed_layers(self.model)
         first = {id(packed[name].matrix): name for name in self.allocation.bits}
         for name, layer in packed.items():
-            same = first[id(layer.matrix)]
-            tied = text("dpg.planes_tied", name=same)
+            owner = first[id(layer.matrix)]
+            tied = text("dpg.planes_tied", name=owner)
             rows[name] = {
-                "average_bits": self.allocation.bits[same].double().mean().item(),
-                "stored_bytes": bytes_of(layer) if same == name else own_bytes(layer),
-                "kept_as": text("dpg.planes") if same == name else tied,
+                "average_bits": self.allocation.bits[owner].double().mean().item(),
+                "stored_bytes": bytes_of(layer) if owner == name else own_bytes(layer),
+                "kept_as": text("dpg.planes") if owner == name else tied,
             }
         for name, reason in self.in_float.items():
             rows[name] = {
@@ -91,7 +92,7 @@ class Compression(Report):
         return pd.DataFrame(rows).T.rename_axis("module")
 
     def plot(self):
-        """Where the stored bytes are, a bar a module (plotly)."""
+        """Stored bytes, one bar per module (plotly)."""
         import plotly.graph_objects as go
 
         frame = self.to_frame()
@@ -100,26 +101,26 @@ class Compression(Report):
         return figure.update_yaxes(title=text("dpg.stored_bytes"))
 
     def why(self) -> str:
-        said = text(
+        summary = text(
             "dpg.compression",
             ratio=f"{self.ratio:.1%}",
             before=f"{self.original_bytes / 2**20:.2f}",
             after=f"{self.stored_bytes / 2**20:.2f}",
         )
-        said = f"{said} {self.allocation.why()}"
+        summary = f"{summary} {self.allocation.why()}"
         if self.in_float:
-            said = f"{said} {self._left()}"
-        return said
+            summary = f"{summary} {self._float_summary()}"
+        return summary
 
-    def _left(self) -> str:
-        """How much stays in float, and the largest of it with its reason."""
-        get = self.model.get_submodule
-        sizes = {name: own_bytes(get(name)) for name in self.in_float}
+    def _float_summary(self) -> str:
+        """How much stays in float, and the largest such module with its reason."""
+        submodule = self.model.get_submodule
+        sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
         largest = max(sizes, key=sizes.get)
         tensors = {
             id(t): t.nbytes
             for name in self.in_float
-            for t in get(name).parameters(recurse=False)
+            for t in submodule(name).parameters(recurse=False)
         }
         return text(
             "dpg.left",
@@ -143,23 +144,24 @@ def compress(
     layer_bits: Mapping[str, int] | None = None,
     progress: bool | None = None,
 ) -> Compression:
-    """Compress a trained model in one call; the model itself stays as it is.
+    """Compress a trained model in one call; `model` itself is not changed.
 
     Args:
         batches: calibration inputs (see `calibrate`).
-        bits: the budget a weight, 2 to 8, without scales (see `allocate`).
-        criterion: a name in `dpg.grouping`.
-        refine: also keep a refine term (see `Cascade`).
-        logits: `logits(model, batch)`, where the model's answer is something else.
-        rounding: "gptq"; or "nearest", which takes a fraction of the time and loses more
-            at 4 bits and below.
-        filter: `filter(name, layer)` says which layers to compress; the others stay in
+        bits: the budget per weight, 2 to 8, without scales (see `allocate`).
+        criterion: a name in `dpg.grouping`, or "uniform".
+        refine: also store a refine term (see `Cascade`).
+        logits: `logits(model, batch)`, for a model that returns something else.
+        rounding: "gptq", or "nearest", which takes a fraction of the time and loses
+            more accuracy at 4 bits and below.
+        filter: `filter(name, layer)` selects the layers to compress; the others stay in
             float.
-        layer_bits: names of layers, or patterns → bits (see `allocate`).
-        progress: whether to show a bar; None: for more than 10 million parameters.
+        layer_bits: layer names or patterns → bits (see `allocate`).
+        progress: whether to show a progress bar; None: only for models with more than
+            10 million parameters.
 
     Raises:
-        ValueError: as `calibrate` and `allocate`, and for a rounding that is neither.
+        ValueError: as for `calibrate` and `allocate`, and for an unknown rounding.
 
     >>> small = compress(model, batches, bits=4)                    # doctest: +SKIP
     >>> small.why(), small.ratio                                    # doctest: +SKIP
@@ -169,13 +171,13 @@ def compress(
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
-    left = named_layers(model).keys() - named_layers(model, filter).keys()
+    excluded = named_layers(model).keys() - named_layers(model, filter).keys()
     size = sum(p.numel() for p in model.parameters())
-    shown = size > SHOW_BAR_PARAMETERS if progress is None else progress
-    with Bar(100, shown, text("dpg.bar")) as bar:
-        counted = _counted(batches, _part(bar, 40))
+    show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
+    with Bar(100, show_bar, text("dpg.bar")) as bar:
+        batches = _with_progress(batches, _bar_section(bar, 40))
         calibration = calibrate(
-            model, counted, logits, correlations=rounding == "gptq", filter=filter
+            model, batches, logits, correlations=rounding == "gptq", filter=filter
         )
         if criterion == "uniform":
             allocation = uniform(model, bits, group_size, layer_bits, filter)
@@ -187,34 +189,34 @@ def compress(
                 criterion,
                 group_size,
                 layer_bits=layer_bits,
-                progress=_part(bar, 40),
+                progress=_bar_section(bar, 40),
             )
-        small = convert(model, allocation, calibration, refine, _part(bar, 20))
+        small = convert(model, allocation, calibration, refine, _bar_section(bar, 20))
     in_float = left_in_float(model, allocation.bits)
-    for name, first in ({n: n for n in left} | tied_layers(model)).items():
-        if first in left:
+    for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
+        if first in excluded:
             in_float[name] = "filtered"
     return Compression(small, allocation, bytes_of(small), bytes_of(model), in_float)
 
 
-def _part(bar: Bar, width: float) -> Callable[[float], None]:
-    """Called with the part done, 0..1, moves the bar by so much of `width`."""
-    done = 0.0
+def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
+    """A callback for the completed fraction, 0..1, of `width` steps of the bar."""
+    previous = 0.0
 
-    def tell(part: float) -> None:
-        nonlocal done
-        bar.advance(width * (part - done))
-        done = part
+    def advance(fraction: float) -> None:
+        nonlocal previous
+        bar.advance(width * (fraction - previous))
+        previous = fraction
 
-    return tell
+    return advance
 
 
-def _counted(batches: Iterable, tell: Callable[[float], None]) -> Iterator:
+def _with_progress(batches: Iterable, progress: Callable[[float], None]) -> Iterator:
     count = len(batches) if isinstance(batches, Sized) else 0
     for i, batch in enumerate(batches):
         yield batch
-        tell((i + 1) / max(count, i + 1) if count else 0.0)
-    tell(1.0)
+        progress((i + 1) / max(count, i + 1) if count else 0.0)
+    progress(1.0)
 
 
 def convert(
@@ -228,23 +230,24 @@ def convert(
 
     Args:
         allocation: bits of every row, from `allocate` or `uniform`.
-        calibration: rounds by GPTQ; None, or a layer that it has not seen: to nearest.
+        calibration: statistics for GPTQ. Without it, and for layers that it does not
+            contain, weights are rounded to nearest.
         refine: add a 4-bit term that holds the base's rounding error.
-        progress: called with the part done, 0..1.
+        progress: called with the completed fraction, 0..1.
 
     Raises:
         ValueError: for an allocation or a calibration of another model, and for rows of
-            32 bits, which planes do not hold.
+            32 bits, which planes cannot hold.
     """
     layers, new = _matching(model, allocation, calibration), {}
-    weights, done = sum(layer.weight.numel() for layer in layers.values()), 0
+    weights, converted = sum(layer.weight.numel() for layer in layers.values()), 0
     for name, layer in layers.items():
         codes = _codes(name, layer, allocation, calibration, allocation.bits[name])
         moment = _second_moment(name, calibration)
         matrix = pack_matrix(codes, weight_matrix(layer).cpu(), refine, moment)
         new[name] = packed_layer(layer, matrix).to(layer.weight.device)
-        done += layer.weight.numel()
-        progress(done / weights)
+        converted += layer.weight.numel()
+        progress(converted / weights)
     for name, first in tied_layers(model).items():
         if first in new:
             tied = packed_layer(model.get_submodule(name), new[first].matrix)
@@ -256,26 +259,26 @@ def convert(
 def simulate(
     model: nn.Module, allocation: Allocation, calibration: Calibration | None = None
 ) -> nn.Module:
-    """A float copy of the model whose weights are rounded as `convert` would.
+    """A float copy of the model, with weights rounded as by `convert`.
 
-    The quick way to compare allocations: no packing, and activations stay exact. Rows
-    of 32 bits stay as they are.
+    This is the fast way to compare allocations: nothing is packed, and activations are
+    not rounded. Rows of 32 bits are unchanged.
     """
     result = copy.deepcopy(model).eval()
     for name, layer in _matching(model, allocation, calibration).items():
-        kept = allocation.bits[name] == FLOAT
-        bits = allocation.bits[name].masked_fill(kept, 8)
-        rounded = _codes(name, layer, allocation, calibration, bits).dequantize()
-        rounded[kept] = weight_matrix(layer).cpu()[kept]
+        float_rows = allocation.bits[name] == FLOAT
+        bits = allocation.bits[name].masked_fill(float_rows, 8)
+        weight = _codes(name, layer, allocation, calibration, bits).dequantize()
+        weight[float_rows] = weight_matrix(layer).cpu()[float_rows]
         with torch.no_grad():
-            result.get_submodule(name).weight.copy_(layer_weight(rounded, layer))
+            result.get_submodule(name).weight.copy_(layer_weight(weight, layer))
     return result
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """A copy of `model` with the layers `new` in their places, all frozen.
+    """A frozen copy of `model` with its layers replaced by those of `new`.
 
-    Their float weights are never copied, and a layer used twice stays one layer.
+    The replaced float weights are never copied, and a layer used twice stays one layer.
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
     result = copy.deepcopy(model, memo)
@@ -284,7 +287,7 @@ def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
 
 
 class _Train:
-    """`model.train` of a compressed model: refuses before anything is changed."""
+    """`model.train` of a compressed model: raises before anything is changed."""
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -310,5 +313,5 @@ def _codes(name: str, layer: nn.Module, allocation, calibration, bits) -> Codes:
 
 
 def _second_moment(name: str, calibration: Calibration | None) -> Tensor | None:
-    seen = calibration.layers.get(name) if calibration else None
-    return None if seen is None else seen.second_moment
+    statistics = calibration.layers.get(name) if calibration else None
+    return None if statistics is None else statistics.second_moment

@@ -1,13 +1,13 @@
-r"""How rows are judged: the registry `grouping`, and the criteria that come with it.
+r"""Criteria that score rows: the registry `grouping`, and the built-in criteria.
 
-A criterion says what it costs to give a row few bits. It gets a `Layer` and returns
+A criterion states the cost of giving a row few bits. It takes a `Layer` and returns
 
-- `[N]`, an importance of each row: rows are ranked by it, whatever their length; each
-  bit more is taken to quarter what is at stake (:math:`4^{-b}`), or
-- `[levels, N]`, the damage of each row at each of `layer.levels` bits.
+- `[N]`, the importance of each row: rows are ranked by it, whatever their length, and
+  each additional bit is assumed to quarter the damage (:math:`4^{-b}`), or
+- `[levels, N]`, the damage of each row at each of the bit widths in `layer.levels`.
 
->>> @grouping.register("mine")                                      # doctest: +SKIP
-... def mine(layer):
+>>> @grouping.register("custom")                                    # doctest: +SKIP
+... def custom(layer):
 ...     return layer.statistics.frequency * layer.errors
 
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
@@ -30,14 +30,14 @@ grouping = Registry("grouping strategy")
 
 @dataclass(frozen=True)
 class Layer:
-    """What a criterion may look at.
+    """The input of a criterion.
 
     Attributes:
         name: the layer's name in the model.
         weight: float32 `[N, K]`.
         statistics: second moment `[K, K]` or `[K]`, gradient `[N]`, frequency `[N]`.
-        levels: the bits that may be given, ascending.
-        group_size: weights that share a scale.
+        levels: the allowed bit widths, ascending.
+        group_size: number of weights that share a scale.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Layer:
 
     @property
     def stored(self) -> int:
-        """Weights that are stored, padding included: what the bits are paid for."""
+        """Number of stored weights, padding included; the budget counts these."""
         rows, columns = self.weight.shape
         return (
             ceil(rows / ROWS) * ROWS * ceil(columns / self.group_size) * self.group_size
@@ -56,56 +56,56 @@ class Layer:
 
     @cached_property
     def errors(self) -> Tensor:
-        """E[((w - ŵ)·x)²] to expect of each row at each level, `[levels, N]`.
+        """Expected E[((w - ŵ)·x)²] of each row at each level, `[levels, N]`.
 
-        See `rounding.output_errors`: with correlated inputs it is an estimate.
+        For correlated inputs this is an estimate, see `rounding.output_errors`.
         """
         moment = self.statistics.second_moment
         return output_errors(self.weight, self.levels, self.group_size, moment)
 
 
 def damage(criterion: str, layer: Layer) -> Tensor:
-    """The criterion's damage of each row at each level, float64 `[levels, N]`.
+    """The damage of each row at each level, by a criterion, float64 `[levels, N]`.
 
     Raises:
-        UnknownNameError: naming the criteria there are.
-        ValueError: for an answer of another shape, or with NaN or negative numbers.
+        UnknownNameError: for an unknown criterion, listing the known ones.
+        ValueError: if it returns another shape, or NaN, infinity or negative numbers.
     """
-    answer = grouping[criterion](layer)
+    scores = grouping[criterion](layer)
     rows, levels = len(layer.weight), len(layer.levels)
-    shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+    shape = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
     if shape not in ([rows], [levels, rows]):
         raise ValueError(
             f"criterion {criterion!r} must return a tensor [{rows}] or [{levels}, "
             f"{rows}] for layer {layer.name!r}; got {shape}."
         )
-    answer = answer.detach().double()
-    if not (torch.isfinite(answer) & (answer >= 0)).all():
+    scores = scores.detach().double()
+    if not (torch.isfinite(scores) & (scores >= 0)).all():
         raise ValueError(
             f"criterion {criterion!r} must return finite numbers of at least 0 for "
             f"layer {layer.name!r}; got NaN, infinity or a negative number."
         )
-    if answer.dim() == 1:
-        falling = 4.0 ** -torch.tensor(layer.levels, dtype=torch.float64)
-        answer = falling[:, None] * answer * layer.stored / rows
-    return answer
+    if scores.dim() == 1:
+        decay = 4.0 ** -torch.tensor(layer.levels, dtype=torch.float64)
+        scores = decay[:, None] * scores * layer.stored / rows  # [levels, N]
+    return scores
 
 
 @grouping.register("sensitivity")
 def sensitivity(layer: Layer) -> Tensor:
-    """Fisher information x rounding error: what the model's answer loses."""
+    """Fisher information x rounding error: expected damage to the model's output."""
     return layer.statistics.gradient * layer.errors
 
 
 @grouping.register("frequency")
 def frequency(layer: Layer) -> Tensor:
-    """The guide's: how often the neuron is above zero."""
+    """The guide's criterion: how often the neuron is above zero."""
     return layer.statistics.frequency
 
 
 @grouping.register("frequency×error")
 def frequency_error(layer: Layer) -> Tensor:
-    """Frequency x rounding error: Fisher's without the gradient."""
+    """Frequency x rounding error: `sensitivity` without the gradient."""
     return layer.statistics.frequency * layer.errors
 
 
@@ -117,7 +117,7 @@ def magnitude(layer: Layer) -> Tensor:
 
 @grouping.register("random")
 def random(layer: Layer) -> Tensor:
-    """A number drawn for each row, the same at each run: what others must beat."""
+    """A reproducible random number for each row: the baseline for other criteria."""
     seed = sum(map(ord, layer.name)) * 1009 + len(layer.weight)
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(layer.weight), generator=generator)

@@ -1,4 +1,4 @@
-"""Layers whose weight is packed planes: what `convert` puts in place of the float ones."""
+"""Layers with packed planes as weights; `convert` replaces the float layers by them."""
 
 from collections.abc import Callable
 from math import prod
@@ -13,20 +13,20 @@ from .kernels import multiply
 from .matrix import output_size, patches
 from .packed import PackedMatrix
 
-# From so many patches on, copying them costs more than unpacking the weight once and
-# convolving in float. A round number: where the two ways cross depends on the layer.
+# Above this number of patches, copying them costs more than unpacking the weight once
+# and convolving in float. A round number: the actual crossover depends on the layer.
 FLOAT_ROWS = 1024
 
 
 class FrozenModelError(DeepSeekLearnError):
-    """A compressed model was asked to train."""
+    """Raised when a compressed model is switched to training mode."""
 
 
 class DPGLayer(nn.Module):
-    """What all kinds share: packed weight, float bias, no training.
+    """Base class of the packed layers: packed weight, float bias, no training.
 
     Attributes:
-        tied: another layer has the same matrix, and is where its bytes count.
+        tied: whether the matrix belongs to another layer, which counts its bytes.
     """
 
     tied = False
@@ -42,7 +42,7 @@ class DPGLayer(nn.Module):
         return super().train(mode)
 
     def _multiply(self, rows: Tensor) -> Tensor:
-        """`[M, K]` → float32 `[M, N]`, the bias added."""
+        """`[M, K]` → float32 `[M, N]`, including the bias."""
         return multiply(self.matrix, rows.float(), self.bias)
 
     def _check(self, x: Tensor, size: int, axis: int, layout: str) -> None:
@@ -50,18 +50,18 @@ class DPGLayer(nn.Module):
             raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
         if not x.is_floating_point():
             raise TypeError(f"x must hold floating-point numbers; got {x.dtype}.")
-        self._check_place(x)
+        self._check_device(x)
 
-    def _check_place(self, x: Tensor) -> None:
+    def _check_device(self, x: Tensor) -> None:
         if x.device != self.matrix.order.device:
             raise ValueError(
                 f"x is on {x.device}, the compressed layer on "
-                f"{self.matrix.order.device}; move one with .to(...)."
+                f"{self.matrix.order.device}; move one of them with .to(...)."
             )
 
 
 def refuse_training(mode: bool) -> None:
-    """Raise if `mode` asks for training."""
+    """Raise FrozenModelError if `mode` is True."""
     if mode:
         raise FrozenModelError(
             "a DPG-compressed model cannot train: its weights are packed integers. "
@@ -70,7 +70,7 @@ def refuse_training(mode: bool) -> None:
 
 
 class DPGLinear(DPGLayer):
-    """`[..., K]` → `[..., N]` with a packed weight; the answer has the dtype of x."""
+    """`[..., K]` → `[..., N]` with a packed weight; the output has the dtype of x."""
 
     def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
         super().__init__(matrix, bias)
@@ -78,11 +78,14 @@ class DPGLinear(DPGLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight in use, unpacked at each access, float32 `[N, K]`."""
+        """The weight, float32 `[N, K]`.
+
+        It has the current precision and is unpacked at each access.
+        """
         return self.matrix.dequantize()
 
     def plain(self) -> nn.Linear:
-        """The float layer with the weight in use, for exporting."""
+        """A float layer with the weight at the current precision, for export."""
         bias = self.bias is not None
         layer = nn.Linear(self.in_features, self.out_features, bias, device="meta")
         return _filled(layer, self)
@@ -99,16 +102,19 @@ class DPGEmbedding(DPGLayer):
     def __init__(self, matrix: PackedMatrix, dtype: torch.dtype = torch.float32):
         super().__init__(matrix, None)
         self.num_embeddings, self.embedding_dim = matrix.rows, matrix.columns
-        # empty: it only remembers in which dtype to answer, also after `model.half()`
+        # empty: it only records the output dtype, which `model.half()` then changes too
         self.register_buffer("answer", torch.empty(0, dtype=dtype))
 
     @property
     def weight(self) -> Tensor:
-        """The table in use, unpacked at each access, float32 `[N, K]`."""
+        """The table, float32 `[N, K]`.
+
+        It has the current precision and is unpacked at each access.
+        """
         return self.matrix.dequantize()
 
     def plain(self) -> nn.Embedding:
-        """The float layer with the table in use, for exporting."""
+        """A float layer with the table at the current precision, for export."""
         sizes = self.num_embeddings, self.embedding_dim
         return _filled(nn.Embedding(*sizes, device="meta"), self)
 
@@ -117,7 +123,7 @@ class DPGEmbedding(DPGLayer):
             return F.embedding(x, self.weight).to(self.answer.dtype)
         if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
             raise TypeError(f"x must hold integers; got {x.dtype}.")
-        self._check_place(x)
+        self._check_device(x)
         low, high = (int(n) for n in x.aminmax()) if x.numel() else (0, 0)
         if low < 0 or high >= self.num_embeddings:
             raise IndexError(
@@ -129,9 +135,9 @@ class DPGEmbedding(DPGLayer):
 class DPGConv(DPGLayer):
     """A convolution `[B, C, *size]` → `[B, N, *size']` with a packed weight.
 
-    Few positions in the batch: a product of packed planes with patches. Many: the weight
-    is unpacked for this call, and dropped again; activations are then not rounded, so
-    that a picture's answer depends a little on the size of its batch.
+    With few positions in the batch, it multiplies packed planes by patches. With many,
+    it unpacks the weight for this call only; activations are then not rounded, so that
+    an image's output depends slightly on the batch size.
     """
 
     float_layer: type[nn.Module]
@@ -162,13 +168,16 @@ class DPGConv(DPGLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight in use, unpacked at each access, float32 `[N, C, *kernel]`."""
+        """The weight, float32 `[N, C, *kernel]`.
+
+        It has the current precision and is unpacked at each access.
+        """
         matrix = self.matrix.dequantize()
         shape = (self.out_channels, *self.kernel_size, self.in_channels)
         return matrix.view(shape).movedim(-1, 1)
 
     def plain(self) -> nn.Module:
-        """The float layer with the weight in use, for exporting."""
+        """A float layer with the weight at the current precision, for export."""
         sizes = self.in_channels, self.out_channels, *self.geometry
         bias = self.bias is not None
         return _filled(self.float_layer(*sizes, bias=bias, device="meta"), self)
@@ -211,7 +220,7 @@ class DPGConv3d(DPGConv):
 
 
 def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:
-    """The compressed layer that takes the place of `layer`."""
+    """The compressed layer that replaces `layer`."""
     if isinstance(layer, nn.Embedding):
         return DPGEmbedding(matrix, layer.weight.dtype)
     for kind in DPGConv.__subclasses__():
@@ -222,7 +231,7 @@ def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:
 
 
 def share_matrix(layer: DPGLayer, first: DPGLayer) -> None:
-    """Let `layer` use the matrix of `first`, stored once."""
+    """Make `layer` share the matrix of `first`, which is stored once."""
     layer.matrix, layer.tied = first.matrix, True
 
 
@@ -235,56 +244,57 @@ def _filled(layer: nn.Module, packed: DPGLayer) -> nn.Module:
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGLayer")
 def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
-    """For the profiler, which cannot see into a kernel: a multiply-add a weight and output.
+    """Cost for the profiler, which cannot see into a kernel.
 
-    Read are the planes and scales in use at the layer's precision, and the input.
+    It counts one multiply-add per weight and output position. The bytes read are the
+    input, and the planes and scales in use at the layer's precision.
     """
     matrix = layer.matrix
-    stored = sum(
+    plane_bytes = sum(
         sum(plane.nbytes for plane in part.planes) + part.scale.nbytes
         for part in matrix.parts()
     )
     bias = 0 if layer.bias is None else layer.bias.nbytes
     return Cost(
         flops=2 * output.numel() * matrix.columns,
-        bytes_read=stored + inputs[0].nbytes + bias,
+        bytes_read=plane_bytes + inputs[0].nbytes + bias,
         bytes_written=output.nbytes,
-        **_held(layer),
+        **_parameters(layer),
     )
 
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGEmbedding")
 def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
-    """A lookup multiplies nothing. Read are the rows looked up, at their mean bytes."""
-    stored, rows = sum(b.nbytes for b in layer.matrix.buffers()), inputs[0].numel()
+    """A lookup has no FLOPs. It reads the rows looked up, at their mean byte size."""
+    total, rows = sum(b.nbytes for b in layer.matrix.buffers()), inputs[0].numel()
     return Cost(
         flops=0,
-        bytes_read=rows * stored // layer.matrix.rows + inputs[0].nbytes,
+        bytes_read=rows * total // layer.matrix.rows + inputs[0].nbytes,
         bytes_written=output.nbytes,
-        **_held(layer),
+        **_parameters(layer),
     )
 
 
-def _held(layer: DPGLayer) -> dict[str, int]:
-    """Weights of the layer and their bytes; a matrix counts with one of its layers."""
+def _parameters(layer: DPGLayer) -> dict[str, int]:
+    """The layer's parameters and their bytes; a shared matrix counts only once."""
     matrix, bias = layer.matrix, 0 if layer.bias is None else len(layer.bias)
     weights = 0 if layer.tied else matrix.rows * matrix.columns
-    held = sum(b.nbytes for b in layer.buffers(recurse=not layer.tied))
-    return {"parameters": weights + bias, "parameter_bytes": held}
+    size = sum(b.nbytes for b in layer.buffers(recurse=not layer.tied))
+    return {"parameters": weights + bias, "parameter_bytes": size}
 
 
 def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
     """Name → compressed layer.
 
     Raises:
-        ValueError: when `model` has none.
+        ValueError: if `model` has none.
     """
-    found = {n: m for n, m in model.named_modules() if isinstance(m, DPGLayer)}
-    if not found:
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, DPGLayer)}
+    if not layers:
         raise ValueError(
             f"model must be DPG-compressed; {type(model).__name__} has no packed layer."
         )
-    return found
+    return layers
 
 
 def set_precision(
@@ -297,8 +307,9 @@ def set_precision(
 
     Args:
         max_bits: 2 to 8. A code's first plane is always read.
-        refined: whether refine terms are added; None leaves that as it is.
-        wide: whether activations count with about 16 bits instead of 8; None likewise.
+        refined: whether refine terms are added; None leaves this unchanged.
+        wide: whether activations have about 16 bits instead of 8; None leaves this
+            unchanged.
     """
     if not isinstance(max_bits, int) or not 2 <= max_bits <= 8:
         raise ValueError(f"max_bits must be from 2 to 8; got {max_bits!r}.")

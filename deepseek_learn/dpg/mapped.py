@@ -1,8 +1,9 @@
-"""Experts on disk: of many networks few are at work, so only those are in memory.
+"""Experts on disk: few of a model's experts are active, so only those are in memory.
 
-A file holds each expert's two matrices as packed planes, beginning on a page of memory
-of the machine that wrote it, all alike. The file is mapped: an expert's pages are read
-when a token is first sent to it, and given back when it has not been used for longest.
+A file holds each expert's two matrices as packed planes. Every expert has the same
+layout and starts at a page boundary of the machine that wrote the file. The file is
+memory-mapped: an expert's pages are read when a token is first routed to it, and
+released when it is the least recently used expert.
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """
 
@@ -32,33 +33,35 @@ def write_experts(
     bits: int = 4,
     group_size: int = 64,
 ) -> Path:
-    """Round experts one after another and write them, whole or not at all.
+    """Round the experts one by one and write them to a file, atomically.
 
     Args:
-        experts: of each, gate and up one above the other `[2 f, d]`, and down `[d, f]`;
-            all of the same sizes.
+        experts: for each, gate and up stacked as `[2 f, d]`, and down `[d, f]`; all
+            experts have the same sizes.
 
     Raises:
-        ValueError: for experts of different sizes, or none.
+        ValueError: if the experts differ in size, or there are none.
     """
     path, facts, count = Path(path), None, 0
     with whole(path) as temporary, temporary.open("wb") as file:
-        file.write(b"\0" * PAGE)  # the header's place
+        file.write(b"\0" * PAGE)  # room for the header
         for gate_up, down in experts:
             matrices = [
                 pack_matrix(quantize(weight, bits, group_size), weight)
                 for weight in (gate_up, down)
             ]
-            found = [_facts(matrix) for matrix in matrices]
-            if facts not in (None, found):
-                raise ValueError(f"experts must have one size; number {count} differs.")
-            facts, count = found, count + 1
+            expert_facts = [_facts(matrix) for matrix in matrices]
+            if facts not in (None, expert_facts):
+                raise ValueError(
+                    f"experts must all have the same sizes; number {count} differs."
+                )
+            facts, count = expert_facts, count + 1
             for matrix in matrices:
                 for tensor in matrix.state_dict().values():
                     file.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
             file.write(b"\0" * (-file.tell() % PAGE))
         if facts is None:
-            raise ValueError("experts must hold at least one; got none.")
+            raise ValueError("experts must hold at least one expert; got none.")
         header = {"count": count, "page": PAGE, "matrices": facts}
         file.seek(0)
         file.write(MAGIC + json.dumps(header).encode() + b"\n")
@@ -71,20 +74,20 @@ def _facts(matrix: PackedMatrix) -> list:
 
 
 class MappedExperts(nn.Module):
-    """Tokens `[N, d]`, experts and weights `[N, k]` → `[N, d]`, as `lm`'s `Experts`.
+    """Tokens `[N, d]`, experts and weights `[N, k]` → `[N, d]`, like `lm`'s `Experts`.
 
     Args:
-        path: a file that `write_experts` wrote.
-        resident: so many experts stay in memory, those used last.
-        cold: ask the system to drop what is given back from its own cache of files too,
-            as it does by itself where memory is short. For measurements.
+        path: a file written by `write_experts`.
+        resident: how many experts stay in memory (the most recently used ones).
+        cold: also ask the system to drop released pages from its page cache, as it does
+            on its own when memory is short. For measurements.
 
     Attributes:
-        used, read: how often an expert was wanted, and how often it was not in memory.
+        used, read: how often an expert was used, and how often it had to be read first.
 
     Raises:
-        FileNotFoundError, DamagedFileError: when there is no such file, or it is cut or
-            of another kind.
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if the file is truncated or of another kind.
         ValueError: for `resident` below 1.
     """
 
@@ -104,9 +107,9 @@ class MappedExperts(nn.Module):
         self._bytes += -self._bytes % self._page
         size = os.fstat(self._file.fileno()).st_size
         if size < self._page + self.count * self._bytes:
-            raise DamagedFileError(f"{path} is cut: it lacks some of its experts.")
+            raise DamagedFileError(f"{path} is truncated: some experts are missing.")
         self._area = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
-        self._held: OrderedDict[int, list[PackedMatrix]] = OrderedDict()
+        self._cache: OrderedDict[int, list[PackedMatrix]] = OrderedDict()
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         result, rows = torch.zeros_like(x), x.float()
@@ -116,40 +119,40 @@ class MappedExperts(nn.Module):
             token, slot = (chosen == index).nonzero(as_tuple=True)
             gate_up, down = self.expert(index)
             gate, up = multiply(gate_up, rows[token], None).chunk(2, -1)
-            done = multiply(down, F.silu(gate) * up, None)
-            result.index_add_(0, token, (done * weights[token, slot, None]).to(x))
+            output = multiply(down, F.silu(gate) * up, None)
+            result.index_add_(0, token, (output * weights[token, slot, None]).to(x))
         return result
 
     def expert(self, index: int) -> list[PackedMatrix]:
-        """The two matrices of an expert, read if they are not in memory."""
+        """The two matrices of an expert, mapped first if they are not in memory."""
         self.used += 1
-        if index in self._held:
-            self._held.move_to_end(index)
-            return self._held[index]
-        while len(self._held) >= self.resident:
-            self._give_back(self._held.popitem(last=False)[0])
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        while len(self._cache) >= self.resident:
+            self._release(self._cache.popitem(last=False)[0])
         self.read += 1
-        place, matrices = self._page + index * self._bytes, []
+        offset, matrices = self._page + index * self._bytes, []
         for (rows, columns, group_size, segments), tensors in self._layout:
             with torch.device("meta"):
                 matrix = PackedMatrix(rows, columns, group_size, segments)
             for name, shape, dtype, size in tensors:
                 count = size // dtype.itemsize
                 part = torch.frombuffer(
-                    self._area, dtype=dtype, count=count, offset=place
+                    self._area, dtype=dtype, count=count, offset=offset
                 )
                 setattr(matrix, name, part.view(shape))
-                place += size
+                offset += size
             matrices.append(matrix)
-        self._held[index] = matrices
+        self._cache[index] = matrices
         return matrices
 
-    def _give_back(self, index: int) -> None:
-        place = self._page + index * self._bytes
-        self._area.madvise(mmap.MADV_DONTNEED, place, self._bytes)
+    def _release(self, index: int) -> None:
+        offset = self._page + index * self._bytes
+        self._area.madvise(mmap.MADV_DONTNEED, offset, self._bytes)
         if self.cold:
             advice = os.POSIX_FADV_DONTNEED
-            os.posix_fadvise(self._file.fileno(), place, self._bytes, advice)
+            os.posix_fadvise(self._file.fileno(), offset, self._bytes, advice)
 
     def extra_repr(self) -> str:
         size = f"{self.count} experts of {self._bytes / 2**20:.2f} MiB"
@@ -157,17 +160,19 @@ class MappedExperts(nn.Module):
 
 
 def _header(file, path: Path) -> tuple[int, int, list]:
-    """Number of experts, page; of each matrix its sizes and its tensors, in order."""
-    first, layout = file.read(PAGE), []
+    """Number of experts, page size, and each matrix's sizes and tensors, in order."""
+    first_page, layout = file.read(PAGE), []
     try:
-        magic, facts = first[: len(MAGIC)], first[len(MAGIC) :].split(b"\n", 1)[0]
+        magic, facts = first_page[: len(MAGIC)], first_page[len(MAGIC) :]
+        facts = facts.split(b"\n", 1)[0]
         facts = json.loads(facts if magic == MAGIC else "")
         count, page = facts["count"], facts["page"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{path} is no file of experts.") from error
+        raise DamagedFileError(f"{path} is not a file of experts.") from error
     if page % PAGE:
         raise DamagedFileError(
-            f"{path} is for pages of {page} bytes; this machine has {PAGE}: write it here."
+            f"{path} has pages of {page} bytes, but this machine has {PAGE}: write the "
+            f"file on this machine."
         )
     for rows, columns, group_size, segments in facts["matrices"]:
         segments = tuple(Segment(*segment) for segment in segments)

@@ -1,10 +1,11 @@
-"""A layer as a matrix product: what calibration, rounding and packed layers share.
+"""Layers as matrix products: shared by calibration, rounding and packed layers.
 
-Linear: :math:`y = W x`, rows of x are tokens. Convolution (ungrouped, in 1, 2 or 3
-dimensions): the same with patches as rows, :math:`W` `[N, K]` with K = kernel positions x
-channels in this order, so that a patch of a channels-last picture is copied in runs.
-Embedding: the rows of :math:`W` `[N, K]` are looked up, not multiplied. One matrix may
-belong to several layers (a language model's embedding and its tied head).
+Linear: :math:`y = W x`; the rows of x are tokens. Convolution (ungrouped, in 1, 2 or 3
+dimensions): the same with patches as rows; :math:`W` is `[N, K]` with K = kernel
+positions x channels in this order, so that a patch of a channels-last image is copied
+in contiguous runs. Embedding: the rows of :math:`W` `[N, K]` are looked up, not
+multiplied. One matrix may belong to several layers (a language model's embedding and
+its tied head).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,10 +21,11 @@ Filter = Callable[[str, nn.Module], bool]
 
 
 def is_supported(layer: nn.Module) -> bool:
-    """A linear layer, an embedding, or a convolution, ungrouped and with plain padding.
+    """Whether `layer` can be compressed.
 
-    Subclasses compute something else, as far as anybody knows: they are left alone.
-    So are layers whose weight a hook computes at each call (pruned, weight-normed), and
+    Supported are linear layers, embeddings and ungrouped, zero-padded convolutions.
+    Subclasses are not supported, because they may compute something else. Neither are
+    layers whose weight a hook computes at each call (pruned, weight-normed), nor
     embeddings that rescale their rows (`max_norm`).
     """
     if "weight" not in layer._parameters:
@@ -50,7 +52,7 @@ def layer_weight(matrix: Tensor, layer: nn.Module) -> Tensor:
 
 
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
-    """The input `[..., K]` or `[B, C, *size]` as the rows `[M, K]` that meet W."""
+    """The input `[..., K]` or `[B, C, *size]` as the rows `[M, K]` of x in W x."""
     if not isinstance(layer, CONVOLUTIONS):
         return x.reshape(-1, x.shape[-1])
     return patches(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
@@ -64,7 +66,7 @@ def output_rows(layer: nn.Module, y: Tensor) -> Tensor:
 
 
 def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
-    """The patches of `[B, C, *size]` as `[B * prod(size'), prod(kernel) * C]`, one copy."""
+    """Patches of `[B, C, *size]` as `[B * prod(size'), prod(kernel) * C]`; one copy."""
     axes = len(kernel_size)
     if x.dim() != axes + 2:
         size = ("L", "H, W", "D, H, W")[axes - 1]
@@ -77,16 +79,17 @@ def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
     batch, *size, channels = x.shape
     size = output_size(size, kernel_size, stride, (0,) * axes, dilation)
     first, *steps, last = x.stride()
-    moves = [step * s for step, s in zip(steps, stride, strict=True)]
-    inside = [step * d for step, d in zip(steps, dilation, strict=True)]
-    windows = x.as_strided(  # [B, *size', *kernel, C], nothing copied yet
-        (batch, *size, *kernel_size, channels), (first, *moves, *inside, last)
+    window_steps = [step * s for step, s in zip(steps, stride, strict=True)]
+    kernel_steps = [step * d for step, d in zip(steps, dilation, strict=True)]
+    windows = x.as_strided(  # [B, *size', *kernel, C], a view: nothing is copied yet
+        (batch, *size, *kernel_size, channels),
+        (first, *window_steps, *kernel_steps, last),
     )
     return windows.reshape(batch * prod(size), prod(kernel_size) * channels)
 
 
 def output_size(size, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
-    """Size of the output of a convolution, along each of its axes."""
+    """Output size of a convolution along each of its axes."""
     return tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(
@@ -96,30 +99,30 @@ def output_size(size, kernel_size, stride, padding, dilation) -> tuple[int, ...]
 
 
 def group_size_for(columns: int, wanted: int) -> int:
-    """`wanted`, or 32 where that pads a row of K = `columns` with fewer zeros."""
+    """`wanted`, or 32 if that pads a row of K = `columns` with fewer zeros."""
     return min((wanted, 32), key=lambda g: (ceil(columns / g) * g, -g))
 
 
 def pad_columns(matrix: Tensor, group_size: int) -> Tensor:
-    """Zeros at the end of each row, up to a multiple of the group size."""
+    """Pad each row with zeros to a multiple of the group size."""
     return F.pad(matrix, (0, -matrix.shape[1] % group_size))
 
 
 def named_layers(
     model: nn.Module, filter: Filter | None = None
 ) -> dict[str, nn.Module]:
-    """Name → supported layer, one for each matrix.
+    """Name → supported layer, one per matrix.
 
-    Of layers that share their weight, the one that multiplies with it (a tied head, not
-    its embedding), else the first; `tied_layers` has the others. A weight that a module
-    of another kind uses too is left out; `left_in_float` says so.
+    Of the layers that share a weight, it has the one that multiplies by it (a tied
+    head, not its embedding), else the first; `tied_layers` has the others. A weight
+    that is also used by an unsupported module is skipped; `left_in_float` reports it.
 
     Args:
-        filter: `filter(name, layer)` says which of them are wanted.
+        filter: `filter(name, layer)` selects layers.
 
     Raises:
-        TypeError: when `model` is no module.
-        ValueError: when it has no layer to compress, or is compressed already.
+        TypeError: if `model` is not a module.
+        ValueError: if it has no layer to compress, or is already compressed.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got a {type(model).__name__}.")
@@ -133,20 +136,22 @@ def named_layers(
         )
     if filter is None:
         return layers
-    chosen = {name: layer for name, layer in layers.items() if filter(name, layer)}
-    if not chosen:
-        raise ValueError(f"filter must leave a layer; it left none of {len(layers)}.")
-    return chosen
+    selection = {name: layer for name, layer in layers.items() if filter(name, layer)}
+    if not selection:
+        raise ValueError(
+            f"filter must select at least one layer; it selected none of {len(layers)}."
+        )
+    return selection
 
 
 def tied_layers(model: nn.Module) -> dict[str, str]:
-    """Name → the layer of `named_layers` whose matrix it uses too."""
+    """Name → the layer of `named_layers` that has the same matrix."""
     return {name: first for first, *others in _matrices(model) for name in others}
 
 
 def _matrices(model: nn.Module) -> list[list[str]]:
-    """The names of the layers of each matrix that can be packed."""
-    modules, users = dict(model.named_modules()), {}  # users: parameter → their names
+    """For each matrix that can be packed, the names of its layers."""
+    modules, users = dict(model.named_modules()), {}  # users: parameter → module names
     for name, module in modules.items():
         for parameter in module._parameters.values():
             users.setdefault(id(parameter), []).append(name)
@@ -162,31 +167,31 @@ def _holds(module: nn.Module, key: int) -> bool:
 
 
 def _refuse_compressed(model: nn.Module) -> None:
-    from .layers import DPGLayer  # which needs this module
+    from .layers import DPGLayer  # here, because `layers` imports this module
 
     if any(isinstance(module, DPGLayer) for module in model.modules()):
         raise ValueError(
-            f"model must be the float model; this {type(model).__name__} is "
-            f"DPG-compressed already. Give the one that it was made from."
+            f"model must be the float model; this {type(model).__name__} is already "
+            f"DPG-compressed. Pass the model that it was compressed from."
         )
 
 
 def matching_layers(
     model: nn.Module, sizes: dict[str, tuple[int, ...]], what: str
 ) -> dict[str, nn.Module]:
-    """The model's layers that a calibration, an allocation or groups are about.
+    """The model's layers that a calibration, an allocation or groups refer to.
 
     Args:
-        sizes: name → N, or N and K, as they know them.
-        what: "calibration is", "groups are": how the refusal begins.
+        sizes: name → N, or N and K, as recorded there.
+        what: "calibration is", "groups are": how the error message begins.
 
     Raises:
-        ValueError: when the model has no such layer, or one of another size.
+        ValueError: if the model lacks one of the layers, or has it in another size.
     """
     layers = named_layers(model)
-    for name, theirs in sizes.items():
-        ours = weight_matrix(layers[name]).shape if name in layers else ()
-        if tuple(theirs) != tuple(ours[: len(theirs)]):
+    for name, size in sizes.items():
+        shape = weight_matrix(layers[name]).shape if name in layers else ()
+        if tuple(size) != tuple(shape[: len(size)]):
             raise ValueError(
                 f"{what} of another model: they differ in the layer {name!r}."
             )
@@ -196,13 +201,13 @@ def matching_layers(
 def left_in_float(
     model: nn.Module, packed: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Name → why, for each module with a matrix of weights that stays as it is.
+    """Name → reason, for each module with a weight matrix that is not compressed.
 
-    Whatever the parameter is called: an attention's `in_proj_weight`, an LSTM's
-    `weight_hh_l0`, a table of positions.
+    The parameter may have any name: an attention's `in_proj_weight`, an LSTM's
+    `weight_hh_l0`, a table of position embeddings.
 
     Args:
-        packed: the names of the layers that are compressed; None: all that can be.
+        packed: the names of the compressed layers; None: all supported layers.
     """
     tied, layers = tied_layers(model), named_layers(model)
     packed = layers.keys() if packed is None else set(packed)
@@ -219,7 +224,7 @@ def left_in_float(
 
 
 def own_bytes(module: nn.Module) -> int:
-    """Bytes of a module's own parameters and buffers, without its submodules'."""
+    """Bytes of a module's own parameters and buffers, excluding its submodules."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     return sum(tensor.nbytes for tensor in tensors)
 
@@ -229,14 +234,14 @@ def _is_matrix(weight: Tensor) -> bool:
 
 
 def _reason(module: nn.Module, shared: set[int]) -> str:
-    own = filter(_is_matrix, module.parameters(recurse=False))
-    if any(id(weight) in shared for weight in own):
+    matrices = filter(_is_matrix, module.parameters(recurse=False))
+    if any(id(weight) in shared for weight in matrices):
         return "tied"
     return "grouped" if isinstance(module, CONVOLUTIONS) else "kind"
 
 
 def _shared(model: nn.Module) -> set[int]:
-    """The ids of weights that more than one module holds."""
+    """The ids of parameters that belong to more than one module."""
     seen, shared = set(), set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
@@ -245,13 +250,13 @@ def _shared(model: nn.Module) -> set[int]:
 
 
 def bytes_of(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers, each storage counted once."""
+    """Bytes of all parameters and buffers, each tensor counted once."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 def check_finite(x: Tensor, what: str) -> None:
-    """Refuse NaN and infinity."""
-    # the sum is quick to look at; it overflows at worst
+    """Raise ValueError for NaN or infinity."""
+    # Summing is a cheap first test; if it overflows, all elements are checked.
     if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
         raise ValueError(f"{what} must be finite numbers; got NaN or infinity.")

@@ -1,9 +1,9 @@
-"""The guide's DPG: watch how often each neuron is active, and divide them in groups.
+"""The guide's DPG: count how often each neuron is active, and sort them into groups.
 
-A neuron is an output of a linear layer or a convolution; where a batch norm follows, the
-neuron's value is what the norm makes of it. It is active where that value is above zero,
-and its activation frequency is the share of positions (pictures, places, tokens) at
-which it is. Counts are exact integers, so that batches add up whatever their size.
+A neuron is an output of a linear layer or a convolution; if a batch norm follows, the
+neuron's value is the norm's output. It is active where that value is above zero, and
+its activation frequency is the fraction of positions (images, pixels, tokens) at which
+it is active. Counts are exact integers, so batches of any size can be added up.
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
@@ -26,13 +26,13 @@ GROUPS = ("core", "medium", "low")
 
 @dataclass(frozen=True)
 class Groups(Report):
-    """Which neurons are in which group.
+    """The group of each neuron.
 
     Attributes:
         frequency: layer → float64 `[N]`, 0..1.
         group: layer → int64 `[N]`, 0 core, 1 medium, 2 low.
-        rule: how they were divided, in words.
-        thresholds: the two frequencies that divide them; None when ranked.
+        rule: how the groups were chosen, in words.
+        thresholds: the two frequencies that separate the groups; None when ranked.
     """
 
     frequency: dict[str, Tensor]
@@ -51,7 +51,7 @@ class Groups(Report):
         return (self.group[layer] == GROUPS.index(group)).nonzero()[:, 0]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a layer: neurons, mean frequency, share of each group."""
+        """One row per layer: neurons, mean frequency, fraction in each group."""
         rows = {}
         for name, group in self.group.items():
             shares = {g: (group == i).double().mean().item() for i, g in _numbered()}
@@ -60,14 +60,14 @@ class Groups(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self):
-        """Each layer's frequencies, sorted, with the dividing lines (plotly)."""
+        """Each layer's frequencies, sorted, with the threshold lines (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
         for name, frequency in self.frequency.items():
             ranked = frequency.sort(descending=True).values
-            place = torch.linspace(0, 1, len(ranked))
-            figure.add_scatter(x=place.numpy(), y=ranked.numpy(), name=name)
+            rank = torch.linspace(0, 1, len(ranked))
+            figure.add_scatter(x=rank.numpy(), y=ranked.numpy(), name=name)
         for line in self.thresholds or ():
             figure.add_hline(y=line, line_dash="dot", line_color="#888888")
         figure.update_xaxes(title=text("dpg.rank_axis"), tickformat=".0%")
@@ -75,30 +75,30 @@ class Groups(Report):
         return figure.update_layout(template="plotly_white")
 
     def why(self) -> str:
-        every = torch.cat(list(self.group.values()))
-        shares = {g: f"{(every == i).double().mean():.1%}" for i, g in _numbered()}
-        return text("dpg.groups", neurons=len(every), rule=self.rule, **shares)
+        groups = torch.cat(list(self.group.values()))
+        shares = {g: f"{(groups == i).double().mean():.1%}" for i, g in _numbered()}
+        return text("dpg.groups", neurons=len(groups), rule=self.rule, **shares)
 
 
 class DynamicParameterGroup:
-    """Watches a model while it runs, and groups its neurons by activation frequency.
+    """Monitors a model while it runs, and groups its neurons by activation frequency.
 
     Args:
         model: any module with linear layers or convolutions.
-        activation_threshold: above it a neuron is core (the guide: 0.7).
-        low_threshold: below it a neuron is low (the guide: 0.3).
-        core_ratio: instead of thresholds, the most active share of each layer is core,
-            the least active share of the same size low. The guide gives 0.3 beside its
-            thresholds; the two cannot both bind.
-        every: watch only every so many calls of the model. Counting reads each output
-            once more, which costs several per cent of a forward (the ledger has the
-            figures, claim C1); the counts of the calls watched stay exact.
-        filter: `filter(name, layer)` says which layers to watch.
+        activation_threshold: neurons above it are core (the guide: 0.7).
+        low_threshold: neurons below it are low (the guide: 0.3).
+        core_ratio: instead of thresholds, the most active fraction of each layer is
+            core, and the least active fraction of the same size is low. The guide gives
+            0.3 along with its thresholds, but both cannot apply at once.
+        every: monitor only every `every`-th call of the model. Counting reads each
+            output once more, which costs several percent of a forward pass (claim C1 of
+            the ledger has the figures); the counts of the monitored calls stay exact.
+        filter: `filter(name, layer)` selects the layers to monitor.
 
-    It watches inside `with`, or between `attach()` and `detach()`:
+    It counts inside `with`, or between `attach()` and `detach()`:
 
     >>> with DynamicParameterGroup(model) as watch:                 # doctest: +SKIP
-    ...     model(pictures)
+    ...     model(images)
     >>> watch.groups().why()                                        # doctest: +SKIP
     """
 
@@ -112,9 +112,7 @@ class DynamicParameterGroup:
         filter: Filter | None = None,
     ):
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ValueError(
-                f"every must be a whole number of at least 1; got {every!r}."
-            )
+            raise ValueError(f"every must be an integer of at least 1; got {every!r}.")
         if not 0 <= low_threshold <= activation_threshold <= 1:
             raise ValueError(
                 f"thresholds must be 0 <= low_threshold <= activation_threshold <= 1; "
@@ -126,7 +124,7 @@ class DynamicParameterGroup:
             )
         self.model, self.layers = model, named_layers(model, filter)
         for name, layer in list(self.layers.items()):
-            if isinstance(layer, nn.Embedding):  # its rows are no neurons
+            if isinstance(layer, nn.Embedding):  # its rows are not neurons
                 del self.layers[name]
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
@@ -135,15 +133,15 @@ class DynamicParameterGroup:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all counts."""
+        """Reset all counts to zero."""
         self._active = dict.fromkeys(self.layers, 0)
         self._positions = dict.fromkeys(self.layers, 0)
         self._calls, self._watching = 0, True
 
     def attach(self) -> "DynamicParameterGroup":
-        """Begin to watch; a second call changes nothing."""
+        """Start counting; a second call has no effect."""
         if not self._handles:
-            self._last: dict[str, tuple] = {}  # layer → its output, what it counted
+            self._last: dict[str, tuple] = {}  # layer → last output, its counts
             if self.every > 1:
                 hook = self.model.register_forward_pre_hook(self._before_call)
                 self._handles.append(hook)
@@ -157,7 +155,7 @@ class DynamicParameterGroup:
         return self
 
     def detach(self) -> None:
-        """Stop watching; counts stay."""
+        """Stop counting; the counts are retained."""
         while self._handles:
             self._handles.pop().remove()
 
@@ -169,14 +167,14 @@ class DynamicParameterGroup:
 
     @property
     def positions(self) -> dict[str, int]:
-        """Layer → at how many positions its neurons were watched."""
+        """Layer → the number of positions at which its neurons were monitored."""
         return dict(self._positions)
 
     def frequency(self, layer: str) -> Tensor:
-        """Share of positions at which each neuron was active, float64 `[N]`.
+        """Fraction of positions at which each neuron was active, float64 `[N]`.
 
         Raises:
-            ValueError: for a layer that is not watched, or has not run.
+            ValueError: for a layer that is not monitored or has not run.
         """
         if layer not in self.layers:
             raise ValueError(
@@ -184,24 +182,24 @@ class DynamicParameterGroup:
             )
         if not self._positions[layer]:
             raise ValueError(
-                f"layer {layer!r} has not run while it was watched: call the model "
+                f"layer {layer!r} has not run while it was monitored: call the model "
                 f"inside `with` first."
             )
         return self._active[layer].double().cpu() / self._positions[layer]
 
     def groups(self) -> Groups:
-        """The groups by what was counted so far, of the layers that have run.
+        """Groups by the counts so far, for the layers that have run.
 
         Raises:
-            ValueError: when none has run yet.
+            ValueError: if none has run yet.
         """
-        ran = [name for name in self.layers if self._positions[name]]
-        if not ran:
+        names = [name for name in self.layers if self._positions[name]]
+        if not names:
             raise ValueError(
-                "no layer has run while it was watched: call the model inside `with` "
+                "no layer has run while it was monitored: call the model inside `with` "
                 "first."
             )
-        frequency = {name: self.frequency(name) for name in ran}
+        frequency = {name: self.frequency(name) for name in names}
         if self.core_ratio is None:
             high, low = self.thresholds
             rule = text("dpg.by_threshold", high=high, low=low)
@@ -219,12 +217,12 @@ class DynamicParameterGroup:
     def _after_layer(self, name: str, layer, inputs, output: Tensor) -> None:
         if not self._watching:
             return
-        counted = None
+        counts = None
         if name not in self._normed:
-            counted = active(output, isinstance(layer, CONVOLUTIONS))
-            self._add(name, *counted)
-        # a norm may follow: then its output counts instead (see `_after_norm`)
-        self._last[name] = weakref.ref(output), counted
+            counts = active(output, isinstance(layer, CONVOLUTIONS))
+            self._add(name, *counts)
+        # If a norm follows, its output counts instead (see `_after_norm`).
+        self._last[name] = weakref.ref(output), counts
 
     @torch.no_grad()
     def _after_norm(self, norm: nn.Module, inputs, output: Tensor) -> None:
@@ -232,11 +230,11 @@ class DynamicParameterGroup:
             return
         name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)
         if name is None:
-            return  # what it normalizes is no layer's output
-        seen, counted = self._last[name]
-        if counted is not None:
-            self._add(name, -counted[0], -counted[1])
-            self._last[name] = seen, None
+            return  # its input is not the output of a monitored layer
+        layer_output, counts = self._last[name]
+        if counts is not None:
+            self._add(name, -counts[0], -counts[1])
+            self._last[name] = layer_output, None
             self._normed.add(name)
         self._add(name, *active(output, output.dim() > 2))
 
@@ -246,13 +244,13 @@ class DynamicParameterGroup:
 
 
 def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
-    """Positions at which each neuron is above zero, int64 `[N]`, and how many there are.
+    """Per neuron, the count of positions above zero, int64 `[N]`; and all positions.
 
     Args:
         y: `[B, N, *size]` if `channels_first`, else `[..., N]`.
     """
     neurons = y.shape[1] if channels_first else y.shape[-1]
-    places = y.numel() // neurons
+    positions = y.numel() // neurons
     if (
         channels_first
         and y.dim() == 4
@@ -260,8 +258,8 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
     ):
         y, channels_first = y.permute(0, 2, 3, 1), False
     y = y.detach().contiguous()
-    outer = len(y) if channels_first else places
-    return count_active(y, outer, neurons, places // max(outer, 1)), places
+    outer = len(y) if channels_first else positions
+    return count_active(y, outer, neurons, positions // max(outer, 1)), positions
 
 
 def _by_threshold(frequency: Tensor, high: float, low: float) -> Tensor:

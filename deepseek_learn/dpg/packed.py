@@ -1,9 +1,9 @@
-"""A matrix kept as packed planes: what a compressed layer holds instead of its weight.
+"""A matrix stored as packed planes: what a compressed layer has instead of a weight.
 
 Rows are sorted by bits into *segments* of equal bits, each padded to blocks of 16 rows.
-The `base` term holds the codes that the allocation asked for. An optional `refine` term
-holds the rounding error of the base, rounded to 4 bits with a scale of its own: base
-alone is a calibrated low precision, both together are about 8 bits.
+The `base` term holds the codes with the allocated bits. An optional `refine` term holds
+the rounding error of the base, rounded to 4 bits with its own scales: the base alone is
+a calibrated low precision; both terms together have about 8 bits.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ REFINE_BITS = 4
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows of equal bits in one term, as the manifest of a saved model states them.
+    """Rows of equal bits in one term, as recorded in a saved model's manifest.
 
     Attributes:
         term: "base" or "refine".
-        bits: of each code.
-        first: stored row with which it begins.
-        rows: how many, a multiple of 16.
+        bits: bits of each code.
+        first: index of its first stored row.
+        rows: number of rows, a multiple of 16.
     """
 
     term: str
@@ -46,10 +46,10 @@ class Part:
         planes: the planes in use, `[rows / 16, K' / (4 P), 64]` each.
         widths: bits of each plane in use.
         scale: bfloat16 `[K' / G, rows]`.
-        order: int32 `[rows]`, the output of each stored row, -1 for padding.
+        order: int32 `[rows]`, the output index of each stored row, -1 for padding.
         step, zero: value = step * (code - zero) * scale.
         accumulate: add to the output instead of setting it.
-        first: the stored row with which it begins.
+        first: index of its first stored row.
     """
 
     planes: tuple[Tensor, ...]
@@ -63,13 +63,13 @@ class Part:
 
 
 class PackedMatrix(nn.Module):
-    """`[N, K]` as planes. Make one with `pack_matrix`, or empty to be filled by `load`.
+    """`[N, K]` as planes. Create one with `pack_matrix`, or empty, for `load` to fill.
 
     Attributes:
-        max_bits: planes beyond so many bits of a code are not read (8: all are).
-        refined: whether the refine term is added, where there is one.
-        wide: whether activations count with about 16 bits, where a kernel rounds them
-            to 8; it then multiplies twice.
+        max_bits: planes beyond this number of bits per code are not read (8: all are).
+        refined: whether the refine term is added, if there is one.
+        wide: whether activations have about 16 bits instead of 8, for kernels that
+            round them; such a kernel then multiplies twice.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PackedMatrix(nn.Module):
         for i, width in enumerate(WIDTHS[segment.bits]):
             shape = (blocks, self.padded * width // 32, 64)
             yield f"{prefix}_plane{i}", shape, torch.uint8
-        # the bits of bfloat16 numbers, as integers: `model.half()` must not round them
+        # bfloat16 scales stored as int16, so that `model.half()` does not round them
         groups = self.padded // self.group_size
         yield f"{prefix}_scale", (groups, segment.rows), torch.int16
 
@@ -106,8 +106,8 @@ class PackedMatrix(nn.Module):
         return any(segment.term == "refine" for segment in self.segments)
 
     def parts(self) -> list[Part]:
-        """What is multiplied at the precision in use, base terms first."""
-        found = []
+        """The segments at the precision in use, base terms first."""
+        parts = []
         for segment in self.segments:
             refine = segment.term == "refine"
             if refine and not self.refined:
@@ -119,43 +119,43 @@ class PackedMatrix(nn.Module):
             order = self.order[segment.first : segment.first + segment.rows]
             step, zero = step_and_zero(segment.bits, sum(widths))
             scale, first = self.scale_of(segment), segment.first
-            found.append(Part(planes, widths, scale, order, step, zero, refine, first))
-        return found
+            parts.append(Part(planes, widths, scale, order, step, zero, refine, first))
+        return parts
 
     def lookup(self, index: Tensor) -> Tensor:
         """Rows of the matrix in use, int64 `[...]` → float32 `[..., K]`.
 
-        Only they are unpacked.
+        Only these rows are unpacked.
         """
-        place = self._places()[index.flatten()]
-        found = self.order.new_zeros(len(place), self.padded, dtype=torch.float32)
+        stored = self._stored_rows()[index.flatten()]
+        values = self.order.new_zeros(len(stored), self.padded, dtype=torch.float32)
         for part in self.parts():
-            inside = (place >= part.first) & (place < part.first + len(part.order))
-            rows = place[inside] - part.first
-            found[inside] += part_values(part, self.group_size, rows)
-        return found[:, : self.columns].view(*index.shape, self.columns)
+            mask = (stored >= part.first) & (stored < part.first + len(part.order))
+            rows = stored[mask] - part.first
+            values[mask] += part_values(part, self.group_size, rows)
+        return values[:, : self.columns].view(*index.shape, self.columns)
 
-    def _places(self) -> Tensor:
-        """The stored row of each row, int64 `[N]`; made once until tensors move."""
+    def _stored_rows(self) -> Tensor:
+        """The stored index of each row, int64 `[N]`; cached until tensors move."""
         if self._inverse is None or self._inverse[0] != self.generation:
             rows = torch.arange(len(self.order), device=self.order.device)
-            real = self.order >= 0
+            mask = self.order >= 0  # False for padding rows
             inverse = rows.new_empty(self.rows)
-            inverse[self.order[real].long()] = rows[real]
+            inverse[self.order[mask].long()] = rows[mask]
             self._inverse = self.generation, inverse
         return self._inverse[1]
 
     def dequantize(self) -> Tensor:
         """The matrix in use, float32 `[N, K]`."""
-        shape, place = (self.rows + 1, self.padded), self.order.device
-        matrix = torch.zeros(shape, dtype=torch.float32, device=place)
+        shape, device = (self.rows + 1, self.padded), self.order.device
+        matrix = torch.zeros(shape, dtype=torch.float32, device=device)
         for part in self.parts():
             values = part_values(part, self.group_size)
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
-        return matrix[: self.rows, : self.columns]  # padding rows fell into the last
+        return matrix[: self.rows, : self.columns]  # the extra row took the padding
 
     def _apply(self, *args, **kwargs):
-        self.generation += 1  # tensors move: kernels must look for them anew
+        self.generation += 1  # tensors move: kernels must drop their cached pointers
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args, **kwargs):
@@ -168,7 +168,7 @@ class PackedMatrix(nn.Module):
 
 
 def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
-    """The weights of a part, float32 `[rows, K']`, or of some of its `rows` only."""
+    """The weights of a part, float32 `[rows, K']`, or only those of `rows`."""
     codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width, rows)
@@ -184,9 +184,9 @@ def pack_matrix(
     refine: bool = False,
     second_moment: Tensor | None = None,
 ) -> PackedMatrix:
-    """Pack rounded rows; with `refine`, also the error against `weight` `[N, K]`.
+    """Pack rounded rows; with `refine`, also their error against `weight` `[N, K]`.
 
-    The refine term corrects what the base really is, so that it also mends what
+    The refine term is the difference from the base as rounded, so it also undoes what
     calibrated rounding moved from one column to another. It is itself rounded to
     nearest, or by GPTQ with the inputs' `second_moment` `[K, K]`.
     """
@@ -195,19 +195,19 @@ def pack_matrix(
     terms = [(codes, base)]
     if refine:
         residual = weight.float() - codes.dequantize()
-        rest = quantize(residual, REFINE_BITS, codes.group_size, second_moment)
-        terms.append((rest, (Segment("refine", REFINE_BITS, 0, len(order)),)))
-    segments = tuple(segment for _, its_own in terms for segment in its_own)
+        correction = quantize(residual, REFINE_BITS, codes.group_size, second_moment)
+        terms.append((correction, (Segment("refine", REFINE_BITS, 0, len(order)),)))
+    segments = tuple(segment for _, group in terms for segment in group)
     matrix = PackedMatrix(rows, codes.columns, codes.group_size, segments)
     matrix.order.copy_(order)
-    for of_term, its_own in terms:
-        for segment in its_own:
-            _fill(matrix, segment, of_term)
+    for term_codes, term_segments in terms:
+        for segment in term_segments:
+            _fill(matrix, segment, term_codes)
     return matrix
 
 
 def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
-    """Stored order of the rows (most bits first, -1 for padding), and the segments."""
+    """Stored order of the rows (most bits first, -1 for padding) and their segments."""
     order, segments, first = [], [], 0
     for b in sorted(set(bits.tolist()), reverse=True):
         rows = (bits == b).nonzero()[:, 0]
@@ -220,12 +220,12 @@ def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
 
 def _fill(matrix: PackedMatrix, segment: Segment, codes: Codes) -> None:
     order = matrix.order[segment.first : segment.first + segment.rows].long()
-    mine = codes.codes[order].clone()
+    rows = codes.codes[order].clone()
     scale = codes.scale[:, order].clone()
     padding = order < 0
-    mine[padding], scale[:, padding] = 2 ** (segment.bits - 1), 0
+    rows[padding], scale[:, padding] = 2 ** (segment.bits - 1), 0
     prefix = f"{segment.term}{segment.bits}"
-    for i, plane in enumerate(split(mine, segment.bits)):
+    for i, plane in enumerate(split(rows, segment.bits)):
         getattr(matrix, f"{prefix}_plane{i}").copy_(plane)
     getattr(matrix, f"{prefix}_scale").copy_(scale.view(torch.int16))
 

@@ -1,9 +1,10 @@
 """Codes as bit-planes, stored once: a prefix of the planes is a lower precision.
 
-Code bits from high to low, 8 = 4 + 4, 6 = 4 + 2, 5 = 4 + 1, 3 = 2 + 1. In memory a plane
-of p bits is `[rows / 16, K / (4 P), 64]` bytes with P = 8 / p: the byte of (row r of 16,
-lane k4 of 4) holds the P codes of columns `4 P kb + 4 j + k4`, j = 0..P-1, at bit p j. So
-64 bytes are what one vector instruction of the kernels takes: 16 rows x 4 columns.
+A code is split from its high bits to its low bits: 8 = 4 + 4, 6 = 4 + 2, 5 = 4 + 1,
+3 = 2 + 1. In memory, a plane of p bits is `[rows / 16, K / (4 P), 64]` bytes with
+P = 8 / p: the byte of (row r of 16, lane k4 of 4) holds the P codes of columns
+`4 P kb + 4 j + k4`, j = 0..P-1, at bit p j. The kernels' vector instructions take
+64 bytes at a time: 16 rows x 4 columns.
 """
 
 import torch
@@ -25,52 +26,52 @@ WIDTHS = {
 
 def split(codes: Tensor, bits: int) -> list[Tensor]:
     """uint8 codes `[rows, K]` of `bits` bits as packed planes, high plane first."""
-    planes, left = [], bits
+    planes, shift = [], bits
     for width in WIDTHS[bits]:
-        left -= width
-        planes.append(pack((codes >> left) & (2**width - 1), width))
+        shift -= width
+        planes.append(pack((codes >> shift) & (2**width - 1), width))
     return planes
 
 
 def pack(codes: Tensor, width: int) -> Tensor:
     """uint8 codes `[rows, K]` below `2**width` as `[rows / 16, K / (4 P), 64]`."""
     rows, columns = codes.shape
-    each = 8 // width
-    lanes = codes.view(rows // ROWS, ROWS, columns // (4 * each), each, 4)
+    per_byte = 8 // width
+    lanes = codes.view(rows // ROWS, ROWS, columns // (4 * per_byte), per_byte, 4)
     packed = torch.zeros_like(lanes[:, :, :, 0])  # [nb, 16, kb, 4]
-    for j in range(each):
+    for j in range(per_byte):
         packed |= lanes[:, :, :, j] << (width * j)
     return packed.transpose(1, 2).reshape(rows // ROWS, -1, 64).contiguous()
 
 
 def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
-    """The codes `[rows, K]` of a packed plane, or of some of its `rows` (int64 `[n]`)."""
+    """The codes `[rows, K]` of a packed plane, or only of `rows` (int64 `[n]`)."""
     lanes = plane.view(len(plane), -1, ROWS, 4)  # [nb, kb, 16, 4]
     if rows is None:
         lanes = lanes.transpose(1, 2).flatten(0, 1)  # [rows, kb, 4]
     else:
         lanes = lanes[rows // ROWS, :, rows % ROWS]
-    each = 8 // width
-    parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(each)]
+    per_byte = 8 // width
+    parts = [(lanes >> (width * j)) & (2**width - 1) for j in range(per_byte)]
     return torch.stack(parts, 2).flatten(1)  # from [rows, kb, P, 4]
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
     """The leading planes that fit into `max_bits`; the first is always used."""
-    used, total = [], 0
+    prefix, total = [], 0
     for width in WIDTHS[bits]:
-        if used and total + width > max_bits:
+        if prefix and total + width > max_bits:
             break
-        used.append(width)
+        prefix.append(width)
         total += width
-    return tuple(used)
+    return tuple(prefix)
 
 
 def step_and_zero(bits: int, used: int) -> tuple[float, float]:
-    """How a truncated code is read: value = step * (code - zero) * scale.
+    """Step and zero point of a truncated code: value = step * (code - zero) * scale.
 
-    The bits cut off are taken to be in the middle of their range, so that truncation
-    does not shift the weights: for 8 bits of which 4 are used, step 16, zero 7.53.
+    The dropped bits are assumed to be at the middle of their range, so that truncation
+    does not bias the weights: 8 bits of which 4 are used give step 16 and zero 7.53.
     """
     low = bits - used
     step = 2.0**low

@@ -1,4 +1,4 @@
-"""Running sums of one layer's inputs and gradients, while calibration goes on."""
+"""Running sums of each layer's inputs and gradients during calibration."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from .matrix import input_rows, output_rows
 from .monitor import DynamicParameterGroup
 
-ROWS_A_BATCH = 4096  # patches of one batch that enter H; all enter the gradient
+ROWS_A_BATCH = 4096  # patches per batch that enter H; all enter the gradient
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What calibration saw of one layer.
+    """The calibration statistics of one layer.
 
     Attributes:
-        second_moment: float32 `[K, K]`, or its diagonal alone `[K]`.
-        gradient: float32 `[N]`, squared, a sample.
-        frequency: float32 `[N]`, 0..1; of an embedding, the share of each token.
+        second_moment: float32 `[K, K]`, or only its diagonal `[K]`.
+        gradient: float32 `[N]`, squared, per sample.
+        frequency: float32 `[N]`, 0..1; for an embedding, the fraction of each token.
     """
 
     second_moment: Tensor
@@ -28,14 +28,14 @@ class Statistics:
 
 @dataclass
 class Shared:
-    """What all layers' sums share."""
+    """State shared by the sums of all layers."""
 
     generator: torch.Generator
     correlations: bool
-    mask: Tensor | None = None  # bool, positions of the batch that count
+    mask: Tensor | None = None  # bool: the positions of the batch to include
 
     def select(self, x: Tensor, axes: int = 1) -> Tensor:
-        """The positions of `[*positions, ...]` that count, if there is a mask of them."""
+        """The unmasked positions of `[*positions, ...]`, if the mask has that shape."""
         mask = self.mask
         if mask is None or mask.shape != x.shape[: x.dim() - axes]:
             return x
@@ -57,9 +57,9 @@ class Sums:
         return isinstance(self.gradient, Tensor)
 
     def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple:
-        """Both in float32, or the sentence that says which is not finite."""
-        facts = {"squared inputs": second_moment, "squared gradients": gradient}
-        for what, total in facts.items():
+        """Both in float32; raises ValueError if one of them is not finite."""
+        sums = {"squared inputs": second_moment, "squared gradients": gradient}
+        for what, total in sums.items():
             if not torch.isfinite(total.float()).all():
                 raise ValueError(self.problem(what))
         return second_moment.float(), gradient.float()
@@ -72,12 +72,12 @@ class _Product(Sums):
         if isinstance(self.layer, nn.Linear):
             x = self.state.select(x)
         rows = input_rows(self.layer, x.detach()).float()
-        # the sum is quick to look at; it overflows at worst
+        # Summing is a cheap first test; if it overflows, all elements are checked.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise ValueError(self.problem("inputs"))
         if len(rows) > ROWS_A_BATCH:
-            drawn = torch.randperm(len(rows), generator=self.state.generator)
-            rows = rows[drawn[:ROWS_A_BATCH].to(rows.device)]
+            order = torch.randperm(len(rows), generator=self.state.generator)
+            rows = rows[order[:ROWS_A_BATCH].to(rows.device)]
         if self.state.correlations:
             self.second_moment += (rows.T @ rows).cpu()
         else:
@@ -98,8 +98,8 @@ class _Product(Sums):
 class _Lookup(Sums):
     """An embedding.
 
-    A token that calibration never saw will be seen one day: each counts once more than
-    it occurred, with the mean gradient of all (Laplace's rule of succession).
+    Tokens missing from the calibration data may still occur later, so each token counts
+    one extra time, with the mean gradient (Laplace's rule of succession).
     """
 
     def forward(self, x: Tensor) -> None:
@@ -116,9 +116,9 @@ class _Lookup(Sums):
         self.gradient += total.index_add_(0, self.tokens, squares.double().mean(1))
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
-        seen, rows = self.counts.sum(), len(self.counts)
-        mean = self.gradient.sum() / seen
-        gradient = (self.gradient + mean) * seen / (seen + rows) / samples
+        count, rows = self.counts.sum(), len(self.counts)
+        mean = self.gradient.sum() / count
+        gradient = (self.gradient + mean) * count / (count + rows) / samples
         relative = self.second_moment / self.second_moment.mean().clamp(min=1e-30)
         return self.checked(relative, gradient)
 
@@ -134,20 +134,20 @@ def sums_of(name: str, layer: nn.Module, state: Shared) -> Sums:
 def merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Second moment and gradient of a matrix that several layers use.
 
-    Each row's damage is the sum of those of its uses; the direction that counts is taken
-    to be the same for all rows, a mean of the uses' moments by what each has at stake.
+    The damage of a row is the sum over its uses. All rows share one second moment: the
+    mean of the uses' moments, weighted by each use's total damage.
     """
     if len(uses) == 1:
         return uses[0]
     sizes = [_mean_square(moment) for moment, _ in uses]
-    stakes = [gradient * size for (_, gradient), size in zip(uses, sizes, strict=True)]
-    whole = sum(stake.sum() for stake in stakes)
+    damages = [gradient * size for (_, gradient), size in zip(uses, sizes, strict=True)]
+    total = sum(damage.sum() for damage in damages)
     full = any(moment.dim() == 2 for moment, _ in uses)
-    moment = 0.0
-    for (own, _), size, stake in zip(uses, sizes, stakes, strict=True):
-        own = torch.diag(own) if full and own.dim() == 1 else own
-        moment = moment + own * (stake.sum() / whole * sizes[0] / size)
-    return moment, sum(stakes) / sizes[0]
+    mean = 0.0
+    for (moment, _), size, damage in zip(uses, sizes, damages, strict=True):
+        moment = torch.diag(moment) if full and moment.dim() == 1 else moment
+        mean = mean + moment * (damage.sum() / total * sizes[0] / size)
+    return mean, sum(damages) / sizes[0]
 
 
 def _mean_square(moment: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""A compressed model in one file: planes, scales, what stayed in float, a manifest.
+"""A compressed model in one file: planes, scales, float tensors and a manifest.
 
-The file is safetensors; the manifest is in its header, so that one rename writes both or
-neither. A SHA-256 over all tensors and the manifest finds any changed bit. The refine
-planes can be memory-mapped: they take memory only while they are used.
+The file is in safetensors format with the manifest in its header, so that one rename
+writes both or neither. A SHA-256 over all tensors and the manifest detects any changed
+bit. The refine planes can be memory-mapped: they take memory only while in use.
 """
 
 import hashlib
@@ -26,22 +26,22 @@ from .matrix import CONVOLUTIONS, named_layers, tied_layers
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
-_areas = WeakTensorKeyDictionary()  # mapped tensor → the mapping of its file, bytes
+_areas = WeakTensorKeyDictionary()  # mapped tensor → its file's mmap, bytes
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a compressed model, whole or not at all.
+    """Write a compressed model to a file, atomically.
 
     Raises:
-        ValueError: when `model` is not DPG-compressed.
-        OSError: when it cannot be written (disk full, no such place); an older file
-            at `path` is then unchanged.
+        ValueError: if `model` is not DPG-compressed.
+        OSError: if the file cannot be written (disk full, no such directory); an
+            existing file at `path` is then unchanged.
     """
     path = Path(path)
     packed = packed_layers(model)
     layers = {name: _facts(layer) for name, layer in packed.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    # one storage under two names (a layer used twice) is written once
+    # a tensor with two names (a layer used twice) is written once
     first = {t.data_ptr(): k for k, t in reversed(tensors.items()) if t.numel()}
     same = {k: first[t.data_ptr()] for k, t in tensors.items() if t.numel()}
     aliases = {k: v for k, v in same.items() if k != v}
@@ -61,21 +61,22 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 
 def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn.Module:
-    """Read a compressed model into the frame of `model`, whose weights are not used.
+    """Read a compressed model into a copy of `model`, whose weights are not used.
 
     Args:
-        path: a file that `save` wrote.
-        model: the same network as the one compressed, with any weights, or made under
-            `torch.device("meta")` with none (then without buffers that no file holds).
-        map_refinement: leave refine planes in the file and map them into memory;
-            `drop_refinement` gives the memory back.
+        path: a file written by `save`.
+        model: the network that was compressed, with any weights, or created without
+            weights under `torch.device("meta")` (then it must not have buffers that are
+            missing from its state dict).
+        map_refinement: leave the refine planes in the file and memory-map them;
+            `drop_refinement` releases the memory.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        DamagedFileError: for a file that is no such model, is damaged, is of a newer
-            version, or is of another network. `model` is never changed.
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if the file is not a compressed model, is damaged, has another
+            format version, or holds another network. `model` is never changed.
         ValueError: for a model on the meta device that has buffers outside of its
-            state dict (`persistent=False`): nothing could fill them.
+            state dict (`persistent=False`), because nothing could fill them.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,33 +91,33 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     names = result.state_dict().keys()
     tensors |= {k: tensors[v] for k, v in file.manifest["aliases"].items()}
     if names != tensors.keys():
-        odd = sorted(names ^ tensors.keys())[0]
+        difference = sorted(names ^ tensors.keys())[0]
         raise DamagedFileError(
-            f"{path} does not fit this model: it differs in {odd!r}."
+            f"{path} does not fit this model: it differs in {difference!r}."
         )
     return _filled(result, tensors, path)
 
 
 def _refuse_meta(model: nn.Module) -> None:
-    """Refuse buffers on the meta device that no file holds."""
-    stored = model.state_dict().keys()
-    empty = [n for n, b in model.named_buffers() if b.is_meta and n not in stored]
+    """Raise ValueError for meta-device buffers that no file can fill."""
+    keys = model.state_dict().keys()
+    empty = [n for n, b in model.named_buffers() if b.is_meta and n not in keys]
     if empty:
         raise ValueError(
             f"model has buffers on the meta device that are in no file "
-            f"(persistent=False): {', '.join(empty)}. Make it on the CPU instead."
+            f"(persistent=False): {', '.join(empty)}. Create it on the CPU instead."
         )
 
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
-    """The model with empty packed layers, and these by name."""
+    """A copy of the model with empty packed layers, and these layers by name."""
     layers = named_layers(model)
     layers |= {name: model.get_submodule(name) for name in tied_layers(model)}
     shapes = {name: _shape(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(
-            f"{path} holds a compressed {manifest['model']} with other layers than "
-            f"this {type(model).__name__}."
+            f"{path} holds a compressed {manifest['model']} whose layers differ from "
+            f"those of this {type(model).__name__}."
         )
     new = {}
     with torch.device("meta"):
@@ -130,9 +131,10 @@ def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dic
 
 
 def drop_refinement(model: nn.Module) -> int:
-    """Give back the memory of mapped refine planes; returns the bytes of the mapping.
+    """Release the memory of mapped refine planes; returns the bytes of the mapping.
 
-    They are read from the file again when next used. Planes that are not mapped stay.
+    They are read from the file again on their next use. Planes that are not mapped
+    stay in memory.
     """
     mapped = [
         _areas[tensor]
@@ -140,14 +142,14 @@ def drop_refinement(model: nn.Module) -> int:
         for tensor in layer.matrix.buffers(recurse=False)
         if tensor in _areas
     ]
-    # the whole file: reading a plane maps pages around it as well
+    # Drop the whole file: reading a plane also maps the pages around it.
     for area in {id(area): area for area, _ in mapped}.values():
         area.madvise(mmap.MADV_DONTNEED)
     return sum(length for _, length in mapped)
 
 
 def _tied(packed: dict) -> dict[str, str]:
-    """Name → the layer that has the same packed matrix."""
+    """Name → the layer that owns the shared packed matrix."""
     first: dict[int, str] = {}
     embeddings_last = sorted(packed, key=lambda n: isinstance(packed[n], DPGEmbedding))
     names = {n: first.setdefault(id(packed[n].matrix), n) for n in embeddings_last}
@@ -164,13 +166,13 @@ def _facts(layer) -> dict:
 
 
 def _shape(layer: nn.Module) -> list:
-    """What must be equal for a packed weight to fit: sizes, geometry, bias."""
+    """What must match for a packed weight to fit: sizes, geometry, bias."""
     if isinstance(layer, nn.Embedding | DPGEmbedding):
         return ["embedding", layer.num_embeddings, layer.embedding_dim]
     if isinstance(layer, (*CONVOLUTIONS, DPGConv)):
         sizes = [layer.out_channels, layer.in_channels]
-        for each in (layer.kernel_size, layer.stride, layer.padding, layer.dilation):
-            sizes += list(each)
+        for setting in (layer.kernel_size, layer.stride, layer.padding, layer.dilation):
+            sizes += list(setting)
     else:
         sizes = [layer.out_features, layer.in_features]
     return [*sizes, layer.bias is not None]
@@ -187,13 +189,13 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """What one opening of a file gave, so that a file replaced meanwhile is no matter."""
+    """What opening a file once read, so that replacing the file later has no effect."""
 
     tensors: dict[str, Tensor]
     manifest: dict
-    header: dict  # of safetensors: where each tensor lies
-    start: int  # of the tensors
-    area: mmap.mmap | None  # the file in memory, if it is mapped
+    header: dict  # the safetensors header: the offsets of each tensor
+    start: int  # offset of the tensor data
+    area: mmap.mmap | None  # the memory map of the file, if requested
 
 
 def _read(path: Path, mapped: bool) -> _File:
@@ -207,43 +209,43 @@ def _read(path: Path, mapped: bool) -> _File:
         header = json.loads(content[8:start])
         metadata = header.get("__metadata__", {})
         if metadata.get("format") != FORMAT:
-            raise DamagedFileError(f"{path} is no DPG-compressed model.")
+            raise DamagedFileError(f"{path} is not a DPG-compressed model.")
         if metadata.get("version") != str(VERSION):
             raise DamagedFileError(
-                f"{path} has version {metadata.get('version')} of the format; this "
-                f"library reads version {VERSION}."
+                f"{path} has format version {metadata.get('version')}; this library "
+                f"reads version {VERSION}."
             )
         tensors = read_tensors(content)
         manifest = json.loads(metadata["manifest"])
     except (SafetensorError, KeyError, ValueError, AttributeError) as error:
         raise DamagedFileError(
-            f"{path} is not a whole safetensors file: {error}"
+            f"{path} is not a complete safetensors file: {error}"
         ) from error
     if _digest(tensors, metadata["manifest"]) != metadata.get("sha256"):
         raise DamagedFileError(
-            f"{path} is damaged: its content does not have the checksum in its header."
+            f"{path} is damaged: its content does not match the checksum in its header."
         )
     return _File(tensors, manifest, header, start, area)
 
 
 def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
     """The tensors `names` as views of the mapped file."""
-    found = {}
+    tensors = {}
     for name in names:
         facts = file.header[name]
-        begin, end = (file.start + at for at in facts["data_offsets"])
+        begin, end = (file.start + offset for offset in facts["data_offsets"])
         bytes_ = torch.frombuffer(
             file.area, dtype=torch.uint8, count=end - begin, offset=begin
         )
         dtype = {"U8": torch.uint8, "I16": torch.int16}[facts["dtype"]]
         tensor = bytes_.view(dtype).view(facts["shape"])
         _areas[tensor] = file.area, end - begin
-        found[name] = tensor
-    return found
+        tensors[name] = tensor
+    return tensors
 
 
 def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Put the tensors into the model, in place of what it has; tied ones stay tied."""
+    """Replace the model's tensors; tied parameters stay tied."""
     parameters: dict[int, nn.Parameter] = {}
     for key, value in model.state_dict(keep_vars=True).items():
         owner, _, name = key.rpartition(".")
@@ -254,8 +256,9 @@ def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Modu
                 f"{list(tensors[key].shape)}, not {list(value.shape)}."
             )
         if name in module._parameters:
-            fresh = nn.Parameter(tensors[key], requires_grad=False)
-            module._parameters[name] = parameters.setdefault(id(tensors[key]), fresh)
+            parameter = nn.Parameter(tensors[key], requires_grad=False)
+            parameter = parameters.setdefault(id(tensors[key]), parameter)
+            module._parameters[name] = parameter
         else:
             module._buffers[name] = tensors[key]
     return model

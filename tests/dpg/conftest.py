@@ -1,4 +1,4 @@
-"""For all tests of `dpg`: one thread, so that two cores serve everybody."""
+"""Run all `dpg` tests in one thread, so that parallel tests share the cores."""
 
 import pytest
 import torch

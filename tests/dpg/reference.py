@@ -1,4 +1,4 @@
-"""The product of packed planes in float64, and how far each backend may be from it."""
+"""The float64 product with packed planes, and each backend's error bound."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def packed(
     refine: bool = False,
     seed: int = 0,
 ) -> tuple[PackedMatrix, Tensor]:
-    """A packed random matrix and the matrix itself; `bits=None`: all kinds of rows."""
+    """A packed random matrix, and the matrix itself; `bits=None`: all bit widths."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(rows, columns, generator=generator)
     weight *= torch.rand(rows, 1, generator=generator) + 0.1
@@ -42,7 +42,7 @@ def bound(name: str, matrix: PackedMatrix, x: Tensor, bias=None) -> Tensor:
     size = x @ _magnitude(matrix).T  # at least sum |x| |w|
     if bias is not None:
         size = size + bias.double().abs()
-    # every sum of K terms in float32, however ordered; two roundings a term more
+    # float32 sums of K terms in any order, and two more roundings per term
     error = (matrix.padded + 8) * FLOAT32 * size
     if name == "int4":
         # x, the table's scale and offset, the unpacked weight, the result: bfloat16
@@ -54,10 +54,10 @@ def bound(name: str, matrix: PackedMatrix, x: Tensor, bias=None) -> Tensor:
 
 
 def _magnitude(matrix: PackedMatrix) -> Tensor:
-    """At least the sum of absolute values that make up each weight, `[N, K]`.
+    """An upper bound of the sum of the absolute terms of each weight, `[N, K]`.
 
-    A backend adds up to two terms a part: for codes of more than 4 bits, int4 takes a
-    high half, up to 8 * low * s, and a low one, 8 * s + |8 + 8 * low - zero| * s.
+    A backend adds up to two terms per part: for codes of more than 4 bits, int4 takes a
+    high half, up to 8 * low * s, and a low half, 8 * s + |8 + 8 * low - zero| * s.
     """
     total = torch.zeros(matrix.rows + 1, matrix.padded, dtype=torch.float64)
     for part in matrix.parts():

@@ -1,4 +1,4 @@
-"""What every report promises, in both languages."""
+"""Checks that apply to every report, in both languages."""
 
 import html
 
@@ -14,7 +14,7 @@ def chinese(said: str) -> bool:
 
 
 def check_report(report: Report, language: str) -> None:
-    """Sentence, table, picture and page of `report`, made while `language` was set."""
+    """Check the sentence, table, plot and HTML of a `report` created in `language`."""
     assert catalog.language() == language
     said = report.why()
     assert said == str(report)

@@ -7,7 +7,7 @@ from deepseek_learn.lm import Decoder
 
 
 def mlp(seed: int = 0, width: int = 40) -> nn.Sequential:
-    """20 features → 5 classes; sizes that are no multiples of blocks or groups."""
+    """20 features → 5 classes; sizes that are not multiples of blocks or groups."""
     torch.manual_seed(seed)
     parts = [nn.Linear(20, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, 5)]
     return nn.Sequential(*parts).eval()
@@ -57,7 +57,7 @@ def pictures(count: int = 6, seed: int = 1, size: tuple[int, int] = (8, 7)) -> T
 
 
 def resnet(seed: int = 0) -> nn.Module:
-    import torchvision  # takes a second, and processes of their own need only the rest
+    import torchvision  # takes a second, and subprocesses need only the rest
 
     torch.manual_seed(seed)
     return torchvision.models.resnet18(num_classes=10).eval()
@@ -100,7 +100,7 @@ def twice(seed: int = 0) -> Twice:
 
 
 class Waves(nn.Module):
-    """`[B, 3, H, W]` → 4 classes, by convolutions in one and in three dimensions."""
+    """`[B, 3, H, W]` → 4 classes, with 1-dimensional and 3-dimensional convolutions."""
 
     def __init__(self):
         super().__init__()

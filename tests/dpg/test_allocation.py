@@ -1,4 +1,4 @@
-"""Allocation: the budget holds, is spent where it counts, and bytes are exact."""
+"""Allocation: the budget is kept and well spent, and byte counts are exact."""
 
 from itertools import pairwise
 from math import ceil, nan
@@ -34,7 +34,7 @@ def made(name):
 
 
 def blocks(allocation):
-    """(bits, stored weights) of each stored block of 16 rows; the order is the stored."""
+    """(bits, stored weights) of each block of 16 rows, in stored order."""
     found = []
     for name, bits in allocation.bits.items():
         size = allocation.group_sizes[name]
@@ -45,13 +45,13 @@ def blocks(allocation):
 
 
 def spent(allocation):
-    """Stored bits, and stored weights."""
+    """Number of stored bits, and of stored weights."""
     found = blocks(allocation)
     return sum(b * w for b, w in found), sum(w for _, w in found)
 
 
 def damages(model, calibration, criterion, sizes):
-    """Layer → what the criterion says, `[levels, N]`."""
+    """Layer → the criterion's damage, `[levels, N]`."""
     found = {}
     for name, layer in named_layers(model).items():
         weight, statistics = weight_matrix(layer), calibration.layers[name]
@@ -61,7 +61,7 @@ def damages(model, calibration, criterion, sizes):
 
 
 def cost_of(allocation, said):
-    """What the allocated bits cost in all, by what a criterion `said` of each layer."""
+    """Total damage of the allocated bits; `said`: layer → damage `[levels, N]`."""
     total = 0.0
     for name, bits in allocation.bits.items():
         level = torch.tensor([BITS.index(b) for b in bits.tolist()])
@@ -76,7 +76,7 @@ def test_the_budget_is_never_exceeded_and_nearly_spent(name, bits):
     allocation = dpg.allocate(model, calibration, bits, "frequency")
     used, weights = spent(allocation)
     assert used <= bits * weights
-    # what is left is too little for the next step of any block not yet at 8 bits
+    # the rest is too small for the next step of any block below 8 bits
     largest = max((8 - b) * w for b, w in blocks(allocation))
     assert bits * weights - used < largest or largest == 0
     assert set(BITS) >= {b for b, _ in blocks(allocation)}
@@ -104,7 +104,7 @@ def test_it_costs_no_more_than_the_same_bytes_spread_evenly(name, criterion):
 
 @pytest.fixture
 def drawn():
-    """Registers a criterion "drawn" that gives each row random damage that is convex."""
+    """Registers a criterion "drawn" that gives each row random, convex damage."""
 
     def register(seed):
         @dpg.grouping.register("drawn")
@@ -118,10 +118,10 @@ def drawn():
     dpg.grouping.unregister("drawn")
 
 
-@pytest.mark.parametrize("name", ["net", "wide", "decoder"])  # blocks alike, and not
+@pytest.mark.parametrize("name", ["net", "wide", "decoder"])  # equal blocks or not
 @pytest.mark.parametrize("seed", range(8))
 def test_greedy_is_the_best_but_for_the_last_step(drawn, seed, name):
-    """The fractional optimum is known for convex damage: steps in order of their gain."""
+    """For convex damage, taking steps by decreasing gain is the fractional optimum."""
     drawn(seed)
     model, calibration = made(name)
     low = dpg.allocate(model, calibration, 2, "drawn")
@@ -162,7 +162,7 @@ def test_more_budget_is_more_bytes_and_less_damage(name):
 
 
 def test_bits_that_would_do_harm_are_not_given():
-    """A learner's own criterion may say so; the budget is then not spent."""
+    """A custom criterion may find harm in more bits; the budget is then not spent."""
 
     @dpg.grouping.register("harm")
     def harm(layer):
@@ -230,7 +230,7 @@ BUDGETS = [1.99, 8.01, 0, -4, 16, nan, float("inf"), "4", None, True, False, [4]
 @pytest.mark.parametrize("bits", BUDGETS, ids=str)
 def test_budgets_that_are_none(bits):
     model, calibration = made("mlp")
-    sentence = "bits must be a budget from 2 to 8 bits a weight; got"
+    sentence = "bits must be a budget from 2 to 8 bits per weight; got"
     with pytest.raises(ValueError, match=sentence):
         dpg.allocate(model, calibration, bits)
     with pytest.raises(ValueError, match=sentence):
@@ -253,7 +253,7 @@ def test_budgets_that_are_some(bits):
 def test_levels_that_are_none(levels):
     model, calibration = made("mlp")
     with pytest.raises(
-        ValueError, match=r"levels must be some of \(2, 3, 4, 5, 6, 8\)"
+        ValueError, match=r"levels must be a subset of \(2, 3, 4, 5, 6, 8\)"
     ):
         dpg.allocate(model, calibration, 4, levels=levels)
 
@@ -320,7 +320,7 @@ def test_the_guides_core_group_in_full_precision_is_counted_but_not_converted():
         groups_a_row = columns // allocation.group_sizes["0" if columns == 32 else "3"]
         expected += rows * (columns * bits // 8 + 2 * groups_a_row + 4)
     assert allocation.stored_bytes == expected
-    with pytest.raises(ValueError, match="bits must be of"):
+    with pytest.raises(ValueError, match="bits must be one of"):
         dpg.convert(model, allocation)
     simulated = dpg.simulate(model, allocation)
     for name in ("0", "3"):
@@ -354,7 +354,7 @@ def test_all_in_full_precision_costs_what_the_model_costs():
 def test_bits_of_groups_that_are_none(options):
     model = mlp()
     groups = groups_of(model, features())
-    with pytest.raises(ValueError, match="core, medium and low must be of"):
+    with pytest.raises(ValueError, match="core, medium and low must each be one of"):
         dpg.by_groups(model, groups, **options)
 
 
@@ -372,7 +372,7 @@ def test_bits_by_name_come_before_the_budget_and_are_not_of_it():
     assert set(high.bits["conv1"].tolist()) == set(high.bits["conv2"].tolist()) == {8}
     fixed = dpg.allocate(model, calibration, 3, layer_bits={"conv2": 2, "conv*": 8})
     assert set(fixed.bits["conv1"].tolist()) == {8}
-    assert set(fixed.bits["conv2"].tolist()) == {2}  # the first that fits counts
+    assert set(fixed.bits["conv2"].tolist()) == {2}  # the first match applies
     rest = {n: c for n, c in calibration.layers.items() if "conv" not in n}
     alone = dpg.allocate(model, dpg.Calibration(rest, 6), 3)
     for name, bits in alone.bits.items():
@@ -390,10 +390,10 @@ def test_bits_by_name_come_before_the_budget_and_are_not_of_it():
 @pytest.mark.parametrize(
     ("layer_bits", "sentence"),
     [
-        ({"body": 4}, r"'body' fits none of 4, such as 'conv1'"),
-        ({"head": 7}, r"layer_bits must be of \(2, 3, 4, 5, 6, 8\); 'head' has 7"),
+        ({"body": 4}, r"'body' matches none of its 4 layers, such as 'conv1'"),
+        ({"head": 7}, r"layer_bits must be one of \(2, 3, 4, 5, 6, 8\); 'head' has 7"),
         ({"head": True}, r"'head' has True"),
-        ({"norm1": 4}, r"'norm1' fits none"),
+        ({"norm1": 4}, r"'norm1' matches none"),
     ],
 )
 def test_bits_by_name_that_are_refused(layer_bits, sentence):

@@ -1,4 +1,4 @@
-"""Calibration: exact moments, Fisher information, and a model that stays as it was."""
+"""Calibration: exact moments, Fisher information, and an unchanged model."""
 
 import copy
 from collections import UserDict
@@ -18,13 +18,13 @@ from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens
 
 
 def products(model):
-    """The layers that multiply: all but embeddings."""
+    """The layers with a matrix product: all but embeddings."""
     layers = named_layers(model).items()
     return {n: m for n, m in layers if not isinstance(m, nn.Embedding)}
 
 
 def seen(model, x):
-    """Layer → (input rows, output rows) of one forward, float64, by hooks of our own."""
+    """Layer → (input rows, output rows) of one forward, float64, by separate hooks."""
     found, handles = {}, []
     for name, layer in products(model).items():
 
@@ -55,17 +55,17 @@ def test_moments_and_frequencies_are_those_of_the_inputs_and_outputs(build, inpu
     for name, (rows, outputs) in seen(model, x).items():
         facts = calibration.layers[name]
         H = rows.T @ rows / len(rows)
-        # sums in float32: each of the sums of M products errs by M roundings at most
+        # float32: each sum of M products has an error of at most M roundings
         slack = (rows.abs().T @ rows.abs()) / len(rows) * (len(rows) + 2) * 2.0**-24
         assert ((facts.second_moment - H).abs() <= slack).all()
-        # where a norm follows, the neuron's value is what the norm makes of it
+        # where a norm follows, the neuron's value is the norm's output
         assert torch.equal(facts.frequency, watch.frequency(name).float())
         assert facts.gradient.shape == (outputs.shape[1],)
         assert (facts.gradient >= 0).all()
 
 
 def fisher_of_logits(probabilities):
-    """Mean and variance of (p - onehot(y))² for labels y drawn from p, `[n, classes]`."""
+    """Mean and variance of (p - onehot(y))² for labels y ~ p, `[n, classes]`."""
     p = probabilities
     mean = p * (1 - p)
     square = p * (1 - p) ** 4 + (1 - p) * p**4
@@ -80,7 +80,7 @@ def test_the_gradient_is_fisher_information_with_sampled_labels():
     measured = dpg.calibrate(model, [x]).layers["3"].gradient
     deviation = variance.sum(0).sqrt() / len(x)
     assert ((measured - mean.mean(0)).abs() <= 5 * deviation).all()
-    # labels of another kind would show: the largest class instead of a drawn one, say
+    # this detects wrong labels, such as the argmax instead of a sampled label
     largest = F.one_hot(probabilities.argmax(1), 5)
     other = (probabilities - largest).square().mean(0)
     assert ((other - mean.mean(0)).abs() > 5 * deviation).all()
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
     scores = scores.reshape(-1, scores.shape[-1])
     generator = torch.Generator().manual_seed(3)
     labels = drawn_labels(scores.softmax(-1), generator)
-    # an offset of zero behind each layer: its gradient is the output's
+    # add zero to each layer's output: the gradient of this zero is the output's
     offsets, handles = {}, []
 
     def add(name):
@@ -134,7 +134,7 @@ def test_labels_are_drawn_by_their_probability():
 
 
 class Looked(nn.Module):
-    """Tokens `[B, T]` → logits `[B, T, 5]`: an embedding, a bend, a head."""
+    """Tokens `[B, T]` → logits `[B, T, 5]`: embedding, nonlinearity, head."""
 
     def __init__(self, tied=False):
         super().__init__()
@@ -167,7 +167,7 @@ def test_an_embedding_has_frequencies_and_gradients_of_its_tokens():
     squares, _ = gradients_of_the_table(model, x, torch.cat(labels))
     sums = torch.zeros(5, dtype=torch.float64)
     sums.index_add_(0, x.flatten(), squares.mean(1))
-    # Laplace: every token once more than it occurred, with the mean gradient
+    # Laplace: each token counts one extra time, with the mean gradient
     wanted = (sums + sums.sum() / 6) * 6 / (6 + 5) / 2
     torch.testing.assert_close(facts.gradient.double(), wanted, rtol=1e-4, atol=0)
     relative = squares.mean(0) / squares.mean()
@@ -181,7 +181,7 @@ def test_a_tied_matrix_bears_the_damage_of_both_its_uses():
     calibration = dpg.calibrate(tied, [x])
     assert list(calibration.layers) == ["head"]
     facts, apart = calibration.layers["head"], Looked()
-    apart.load_state_dict(tied.state_dict())  # the same numbers, twice
+    apart.load_state_dict(tied.state_dict())  # equal values, stored twice
     both = dpg.calibrate(apart, [x]).layers
 
     def at_stake(seen):
@@ -209,8 +209,8 @@ def test_without_correlations_moments_are_the_diagonals():
         dpg.calibrate(model, [x], correlations=c).layers for c in (True, False)
     )
     for name, facts in full.items():
-        # the factors of a product may be bfloat16's: each is off by 2^-9 at most, and
-        # a square by twice that; a few layers add theirs up
+        # the factors of a product may be bfloat16: each is off by at most 2^-9, and
+        # a square by twice that; the errors of a few layers add up
         torch.testing.assert_close(
             diagonal[name].second_moment,
             facts.second_moment.diagonal(),
@@ -229,14 +229,12 @@ def test_a_filter_says_which_layers_are_calibrated():
         net(), [pictures()], filter=lambda name, m: isinstance(m, nn.Linear)
     )
     assert list(linear.layers) == ["head"]
-    with pytest.raises(
-        ValueError, match="filter must leave a layer; it left none of 2"
-    ):
+    with pytest.raises(ValueError, match="at least one layer; it selected none of 2"):
         dpg.calibrate(mlp(), [features()], filter=lambda name, m: False)
 
 
 class Named(Looked):
-    """As Hugging Face's models: arguments by name, an answer with logits."""
+    """Like Hugging Face models: keyword arguments, and an output with logits."""
 
     def forward(self, input_ids, attention_mask=None):
         if attention_mask is not None:
@@ -247,7 +245,7 @@ class Named(Looked):
 def test_mappings_are_arguments_and_masked_positions_do_not_count():
     model, x = Named(), torch.tensor([[0, 0, 1], [2, 4, 4]])
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    batch = UserDict(input_ids=x, attention_mask=mask)  # as a tokenizer gives it
+    batch = UserDict(input_ids=x, attention_mask=mask)  # as a tokenizer returns it
     masked = dpg.calibrate(model, [batch])
     assert masked.samples == 2
     alone = dpg.calibrate(model, [{"input_ids": x[:1]}, {"input_ids": x[1:, :1]}])
@@ -263,7 +261,7 @@ def test_mappings_are_arguments_and_masked_positions_do_not_count():
 def test_an_answer_that_is_no_tensor():
     model = mlp()
     model.forward = lambda x: [1]
-    with pytest.raises(TypeError, match=r"answer with logits, a tensor; got a list"):
+    with pytest.raises(TypeError, match=r"return logits as a tensor; got a list"):
         dpg.calibrate(model, [features()])
 
 
@@ -301,7 +299,7 @@ def test_the_size_of_batches_changes_only_the_order_of_sums(parts):
         assert torch.equal(whole[name].frequency, split[name].frequency)
         for one, other in (
             (whole[name].second_moment, split[name].second_moment),
-            (whole[name].gradient, split[name].gradient),  # the same labels are drawn
+            (whole[name].gradient, split[name].gradient),  # the same sampled labels
         ):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
@@ -310,7 +308,7 @@ def test_many_positions_are_sampled_for_the_moment_only():
     torch.manual_seed(0)
     pool = nn.AdaptiveAvgPool2d(1)
     model = nn.Sequential(nn.Conv2d(1, 4, 1), pool, nn.Flatten(), nn.Linear(4, 2))
-    x = torch.ones(1, 1, 70, 70)  # 4,900 positions of one kind, more than are kept
+    x = torch.ones(1, 1, 70, 70)  # 4,900 equal positions, more than are sampled
     x[0, 0, 0, :7] = -1000
     facts = dpg.calibrate(model, [x]).layers["0"]
     with torch.no_grad():
@@ -318,7 +316,7 @@ def test_many_positions_are_sampled_for_the_moment_only():
     assert torch.equal(facts.frequency, (wanted > 0).float().mean(0))
     x[0, 0, 0, :7] = 1
     facts = dpg.calibrate(model, [x]).layers["0"]
-    assert facts.second_moment.tolist() == [[1.0]]  # whichever were drawn
+    assert facts.second_moment.tolist() == [[1.0]]  # whichever are sampled
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others():
@@ -360,7 +358,7 @@ def test_the_model_stays_as_it_is(fails):
     model(x).sum().backward()
     before, draws = state(model), torch.get_rng_state()
     bad = [x, x.masked_fill(x < 0.01, float("nan"))]
-    with torch.no_grad():  # on purpose: calibration needs gradients all the same
+    with torch.no_grad():  # on purpose: calibration must enable gradients itself
         if fails:
             with pytest.raises(ValueError, match="layer 'conv1'"):
                 dpg.calibrate(model, bad)
@@ -439,7 +437,7 @@ def test_inputs_that_are_not_finite_name_the_first_layer(bad):
 def test_activations_that_are_not_finite_name_the_layer_that_meets_them():
     class Logarithm(nn.Module):
         def forward(self, x):
-            return x.log()  # of negative numbers too
+            return x.log()  # NaN for negative numbers
 
     model = nn.Sequential(
         nn.Linear(20, 8), nn.Linear(8, 8), Logarithm(), nn.Linear(8, 3)
@@ -452,7 +450,7 @@ def test_an_answer_that_is_not_finite():
     model = mlp()
     with torch.no_grad():
         model[3].bias[2] = float("nan")
-    with pytest.raises(ValueError, match="answer is not finite, after 0 inputs"):
+    with pytest.raises(ValueError, match="output is not finite after 0 valid inputs"):
         dpg.calibrate(model, [features()])
 
 
@@ -497,7 +495,7 @@ def test_a_layer_that_takes_no_part():
     assert small.in_float == {"spare": "unused"}
     assert type(small.model.spare) is nn.Linear
     model.forward = lambda x: x @ model.spare.weight
-    with pytest.raises(ValueError, match="no layer took part in the model's answer"):
+    with pytest.raises(ValueError, match="no layer contributed to the model's output"):
         dpg.calibrate(model, [torch.ones(2, 3)])
 
 

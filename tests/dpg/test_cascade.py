@@ -1,4 +1,4 @@
-"""The cascade: base for the sure, refined for the unsure, and a bound that holds."""
+"""The cascade refines only uncertain inputs, and its bound holds."""
 
 from math import ceil, inf, nan, nextafter
 
@@ -53,7 +53,7 @@ def test_between_them_each_input_has_the_precision_that_its_margin_asks_for():
     assert cascade.last_refined == taken.double().mean().item()
     assert 0.3 < cascade.last_refined < 0.6
     assert torch.equal(y[~taken], base[~taken])
-    # fewer rows may be summed in another order
+    # with fewer rows, the order of summation may differ
     torch.testing.assert_close(y[taken], refined[taken], rtol=1e-4, atol=1e-5)
 
 
@@ -79,9 +79,7 @@ def test_the_margin_is_that_of_the_two_largest_probabilities():
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 1), (2, 4, 5), (3, 0)])
 def test_logits_of_a_wrong_shape(shape):
-    with pytest.raises(
-        ValueError, match=r"answer with logits \[B, classes\], at least"
-    ):
+    with pytest.raises(ValueError, match=r"return logits \[B, classes\] with at least"):
         margins(torch.ones(shape))
 
 
@@ -117,7 +115,7 @@ def test_a_cascade_does_not_train():
 
 
 class Toy(nn.Module):
-    """Answers what its input says: columns 0..2 at the base, 3..5 with refine terms."""
+    """Returns its input columns as logits: 0..2 at the base, 3..5 when refined."""
 
     def __init__(self):
         super().__init__()
@@ -134,7 +132,7 @@ class Reference(nn.Module):
 
 
 def toy(gaps, base_same, refined_same=None):
-    """Inputs whose base answer has the logit gap `gaps`; the reference says class 0."""
+    """Inputs whose base logits have the gaps `gaps`; the reference predicts class 0."""
     n = len(gaps)
     x = torch.zeros(n, 9, dtype=torch.float64)
     for i in range(n):
@@ -166,7 +164,7 @@ def test_the_bound_by_hand():
 
 
 def smallest(x, cascade, reference, agreement):
-    """By trying every threshold that differs: the smallest that holds the bound."""
+    """Try every distinct threshold; the smallest one that satisfies the bound."""
     base = precise(cascade.model, x, False)
     refined = precise(cascade.model, x, True)
     wanted = reference(x).argmax(1)
@@ -175,7 +173,7 @@ def smallest(x, cascade, reference, agreement):
         taken = margin < threshold
         answer = torch.where(taken[:, None], refined, base).argmax(1)
         differs = answer != wanted
-        # what refining would spoil counts as well: the count only falls with τ
+        # inputs that refining makes wrong also count, so that D is nonincreasing in τ
         counted = int((differs | (refined.argmax(1) != wanted)).sum())
         if (counted + 1) / (len(x) + 1) <= 1 - agreement + 1e-12:
             return threshold, 1 - int(differs.sum()) / len(x)
@@ -184,7 +182,7 @@ def smallest(x, cascade, reference, agreement):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_smallest_threshold_that_holds_the_bound_is_taken(seed):
-    """Also with equal margins, and with inputs that refining makes wrong."""
+    """Including equal margins and inputs that refining makes wrong."""
     generator = torch.Generator().manual_seed(seed)
     n = int(torch.randint(8, 60, (1,), generator=generator))
     gaps = torch.randint(1, 8 if seed % 2 else 1000, (n,), generator=generator) / 7
@@ -195,7 +193,7 @@ def test_the_smallest_threshold_that_holds_the_bound_is_taken(seed):
     for agreement in (0.5, 0.7, 0.8):
         threshold, reached = smallest(x, cascade, Reference(), agreement)
         if threshold is None:
-            with pytest.raises(CascadeError, match="refined answers themselves differ"):
+            with pytest.raises(CascadeError, match="refined predictions themselves"):
                 cascade.calibrate([x], agreement, Reference())
             continue
         found = cascade.calibrate([x], agreement, Reference())
@@ -205,7 +203,7 @@ def test_the_smallest_threshold_that_holds_the_bound_is_taken(seed):
 
 
 def test_inputs_of_equal_margin_are_refined_together():
-    """Refining three of six equals would do, but refining all six does harm as well."""
+    """Refining three of six equal inputs would do; refining all six also does harm."""
     same = [False] * 3 + [True] * 3
     x = toy(
         [1.0] * 6 + [3.0] * 3, same + [True] * 3, [not s for s in same] + [True] * 3
@@ -226,14 +224,14 @@ def test_on_a_real_model_the_agreement_is_reached():
     same = cascade(x).argmax(1) == precise(model, x, True).argmax(1)
     assert same.double().mean() >= 0.98
     assert same.double().mean().item() == pytest.approx(found.agreement, abs=1 / 400)
-    assert found.base_agreement < 0.98  # it had something to do
+    assert found.base_agreement < 0.98  # so there is something to refine
     assert 0 < found.refined < 1
-    # the original as reference
+    # the original model as the reference
     original = mlp(width=64)
     found = cascade.calibrate([(x, None)], 0.9, original)
     wanted = original(x).argmax(1)
     assert (cascade(x).argmax(1) == wanted).double().mean() >= 0.9
-    # a promise that is kept without refining
+    # an agreement that is reached without refining
     found = cascade.calibrate([x], 0.05)
     assert (found.margin, found.refined) == (0, 0)
 
@@ -258,7 +256,7 @@ def test_an_agreement_that_cannot_be_reached():
     x = toy([1.0] * 20, [True] * 20, [True] * 15 + [False] * 5)
     x[:, 0], x[:, 1] = 0, 1  # the base is always wrong
     sentence = (
-        r"refined answers themselves differ .* on 5 of 20 .*agreement=0\.9 allows 1"
+        r"refined predictions themselves differ .* on 5 of 20 .*agreement=0\.9 allows 1"
     )
     with pytest.raises(CascadeError, match=sentence):
         cascade.calibrate([x], 0.9, Reference())

@@ -1,4 +1,4 @@
-"""From a trained model to a packed one: what stays, what changes, what is refused."""
+"""Compressing a trained model: what is preserved, what changes, and the errors."""
 
 import copy
 import io
@@ -60,7 +60,7 @@ NETWORKS = {
 @pytest.mark.parametrize("refine", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_answers_are_those_of_the_rounded_weights(name, refine):
-    """`simulate` rounds a float copy; packed layers compute the same in another way."""
+    """`simulate` rounds a float copy; packed layers compute the same differently."""
     build, inputs = NETWORKS[name]
     model, x = build(), inputs()
     calibration = dpg.calibrate(model, [x])
@@ -106,7 +106,7 @@ def test_eight_bits_are_near_the_original():
             features(columns=20 if name == "0" else 40),
         )
         rows = weight_matrix(layer)
-        # each weight is off by less than its group's step, at most max |w| / 127
+        # each weight's error is below its group's step, at most max |w| / 127
         step = rows.abs().amax(1) / 127
         limit = x.abs().sum(1, keepdim=True) * step
         with torch.no_grad():
@@ -232,9 +232,9 @@ def test_a_filter_and_bits_by_name():
         progress=False,
     )
     bits = {n: set(b.tolist()) for n, b in result.allocation.bits.items()}
-    assert bits.pop("position") <= {2, 3, 4, 5, 6, 8}  # what the budget is left for
+    assert bits.pop("position") <= {2, 3, 4, 5, 6, 8}  # covered by the budget
     assert bits == {
-        "head": {8},  # it has the token's matrix
+        "head": {8},  # it shares the token embedding's matrix
         "blocks.1.attention.qkv": {6},
         "blocks.1.attention.out": {6},
         "blocks.1.up": {2},
@@ -282,7 +282,7 @@ def test_rounding_to_nearest_takes_no_correlations(monkeypatch):
 
 
 class Steps:
-    """In place of the bar: what it was told."""
+    """A stand-in for the progress bar that records its calls."""
 
     made: list = []
 
@@ -399,7 +399,7 @@ def test_a_model_in_another_dtype_keeps_its_planes(how):
     dtype = small.head.bias.dtype
     with torch.no_grad():
         y = small(x.to(dtype))
-        # the float model's error in that dtype is the measure of ours
+        # the bound is a multiple of the float model's error in that dtype
         theirs = (
             getattr(net(), how)()(x.to(dtype)).double() - net()(x).double()
         ).norm()
@@ -456,7 +456,7 @@ def test_what_compress_refuses():
     with pytest.raises(ValueError, match="layer '0': its inputs hold NaN"):
         dpg.compress(mlp(), [x])
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
-    with pytest.raises(ValueError, match=r"is DPG-compressed already\. Give the one"):
+    with pytest.raises(ValueError, match=r"is already DPG-compressed\. Pass the"):
         dpg.compress(small, [features()])
 
 
@@ -476,7 +476,7 @@ def test_resnet18():
     allocation = dpg.allocate(model, calibration, 4, "frequency")
     small = dpg.convert(
         model, allocation
-    )  # to nearest: large Cholesky factors are slow
+    )  # nearest, because large Cholesky factors are slow
     assert len(packed_layers(small)) == 21
     assert allocation.stored_bytes == dpg.bytes_of(small)
     with torch.no_grad():
@@ -500,7 +500,7 @@ def test_a_stack_of_transformer_layers():
         f"layers.{i}.linear{j}" for i in (0, 1) for j in (1, 2)
     ]
     x = sequences()
-    with torch.no_grad():  # PyTorch's fast path reads weights itself
+    with torch.no_grad():  # PyTorch's fast path reads the weights directly
         fast = small(x)
         slow = small(x.clone().requires_grad_())
         torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)

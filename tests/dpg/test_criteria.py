@@ -1,4 +1,4 @@
-"""Criteria: those that come with the library, and what a learner's own must return."""
+"""Criteria: the built-in ones, and what a custom one must return."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def layer(name="0"):
 
 @pytest.fixture
 def own():
-    """Registers a learner's criterion under the name "own" for the time of a test."""
+    """Registers a custom criterion named "own" for the duration of a test."""
 
     def register(criterion):
         return grouping.register("own")(criterion)
@@ -48,7 +48,7 @@ def test_every_criterion_gives_damage_that_falls_with_bits(name):
         assert torch.isfinite(measured).all()
         assert (measured >= 0).all()
         assert (measured[:-1].sum(1) > measured[1:].sum(1)).all()
-        assert torch.equal(measured, damage(name, layer(which)))  # every time the same
+        assert torch.equal(measured, damage(name, layer(which)))  # reproducible
 
 
 def test_errors_are_those_to_expect_of_rounding_at_each_level():
@@ -57,12 +57,12 @@ def test_errors_are_those_to_expect_of_rounding_at_each_level():
     assert torch.equal(facts.errors, output_errors(facts.weight, LEVELS, 32, H))
 
 
-# what is stored of [40, 20] is [48, 32], a row's share of it:
+# [40, 20] is stored as [48, 32]; the stored weights per row:
 STORED = 48 * 32 / 40
 
 
 def layers_of_sizes():
-    """Facts of layers with and without padding."""
+    """Layers with and without padding."""
     for rows, columns in ((40, 20), (10, 64), (16, 32), (33, 100)):
         seen = dpg.Statistics(
             torch.eye(columns), torch.ones(rows), torch.full((rows,), 0.5)
@@ -73,7 +73,7 @@ def layers_of_sizes():
 def test_what_the_built_in_ones_compute():
     facts = layer()
     seen, errors = facts.statistics, facts.errors.double()
-    # four to the minus b: each bit halves the error; a row pays for its padding
+    # 4^-b: each bit halves the error; a row also pays for its padding
     falling = torch.tensor([[4.0**-b] for b in LEVELS], dtype=torch.float64) * STORED
     wanted = {
         "sensitivity": seen.gradient * errors,
@@ -123,7 +123,7 @@ def test_whole_numbers_and_gradients_are_taken_too(own):
 
 
 def test_importances_rank_rows_whatever_their_padding(own):
-    """Equal importances: the same damage a stored weight in layers of any size."""
+    """Equal importance: the same damage per stored weight in layers of any size."""
     own(lambda layer: torch.ones(len(layer.weight)))
     each = [damage("own", facts)[0].sum() / facts.stored for facts in layers_of_sizes()]
     assert each == pytest.approx([4.0**-2] * len(each))
@@ -184,5 +184,5 @@ def test_unknown_names_and_names_taken():
         damage("entropy", layer())
     with pytest.raises(ValueError, match="'random' is already registered"):
         grouping.register("random")(lambda layer: layer.errors)
-    assert grouping["random"](layer()).shape == (40,)  # still the first
-    grouping.register("random")(grouping["random"])  # the same again is no harm
+    assert grouping["random"](layer()).shape == (40,)  # still the original one
+    grouping.register("random")(grouping["random"])  # the same object: allowed

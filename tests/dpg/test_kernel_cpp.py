@@ -1,4 +1,4 @@
-"""The C++ kernel against float64; its promises to the bit; how it is built and cached.
+"""The C++ kernel: float64 reference, bitwise guarantees, building and caching.
 
 Two bounds. With x8 = round(x / sx), s = sx step and d_g the integer parts of group g (exact
 in float32), the kernel adds `scale_g d_g` in float32 (u = 2^-24): one rounding for each
@@ -30,7 +30,7 @@ OK, BAD_SIZE, BAD_LEVEL, BAD_POINTER, BAD_SEGMENT = range(5)
 
 
 def pack(codes: np.ndarray, bits: int) -> list[np.ndarray]:
-    """Codes [N, K] as planes, byte by byte as the format is written down."""
+    """Codes [N, K] as planes, byte by byte as the format specifies."""
     planes, low = [], bits
     n, k = np.indices(codes.shape)
     for p in PLANES[bits]:
@@ -55,7 +55,7 @@ class Rows:
     used: int
     group: int
     accumulate: bool = False
-    arrays: list = field(default_factory=list)  # what the struct points into
+    arrays: list = field(default_factory=list)  # the arrays that the struct points to
 
     @property
     def step_and_zero(self) -> tuple[float, float]:
@@ -63,7 +63,7 @@ class Rows:
         return step, (2.0 ** (self.bits - 1) - (step - 1) / 2) / step
 
     def weight(self) -> np.ndarray:
-        """float64 [rows, padded K]: what the used planes say."""
+        """The weights by the planes in use, float64 [rows, padded K]."""
         step, zero = self.step_and_zero
         high = (self.codes >> (self.bits - self.used)).astype(np.float64)
         return step * (high - zero) * np.repeat(self.scale, self.group, 0).T
@@ -90,7 +90,7 @@ def random_rows(
     order = np.asarray(order, np.int32)
     codes = rng.integers(0, 2**bits, (len(order), padded), dtype=np.uint8)
     scale = rng.uniform(0.01, 0.1, (padded // group, len(order))).astype(np.float32)
-    scale = (scale.view(np.uint32) & 0xFFFF0000).view(np.float32)  # what bfloat16 holds
+    scale = (scale.view(np.uint32) & 0xFFFF0000).view(np.float32)  # exact in bfloat16
     return Rows(codes, scale, order, bits, used, group, **more)
 
 
@@ -103,7 +103,7 @@ def run(parts, x, columns, *, level, bias=None, y=None, threads=1, guard=64):
     out[:, :columns] = np.nan if y is None else y
     size = library.dpg_scratch_bytes(M, padded, group)
     scratch = np.full(size + guard, 0xA5, np.uint8)
-    wide = np.full((M, K + 5), np.nan, np.float32)  # ldx > K: what follows is not read
+    wide = np.full((M, K + 5), np.nan, np.float32)  # ldx > K: the rest is not read
     wide[:, :K] = x
     code = library.dpg_linear(
         *(wide.ctypes.data, K + 5, M, K, padded, group, segments, len(parts)),
@@ -172,7 +172,7 @@ def test_the_largest_codes_and_activations_do_not_saturate(level, bits):
 
 
 def mixed(rng, padded=1280, group=64):
-    """Every number of bits and truncation, rows shuffled, one padding row in each part."""
+    """Every bit width and truncation, shuffled rows, one padding row in each part."""
     order = rng.permutation(31 * len(USED))
     return [
         random_rows(rng, [*order[31 * i :][:31], -1], padded, group, bits, used)
@@ -203,14 +203,14 @@ def test_segments_fill_their_columns_and_padding_rows_none(level, rng):
         real = part.order >= 0
         y8, _, arithmetic, _ = expected(part, x)
         assert (np.abs(y[:, part.order] - y8) <= arithmetic)[:, real].all()
-    assert np.isnan(y[:, N + 32 :]).all()  # columns of no row are left as they were
+    assert np.isnan(y[:, N + 32 :]).all()  # columns without a row are unchanged
 
 
 def test_a_padding_row_before_column_0_is_no_column(level, rng):
     part = random_rows(rng, range(-1, 15), 64, 64, 4, 4)
     x = rng.standard_normal((2, 64)).astype(np.float32)
     y8, _, arithmetic, _ = expected(part, x)
-    y = run([part], x, 15, level=level)  # sees to it that what lies around y is kept
+    y = run([part], x, 15, level=level)  # checks that the memory around y is unchanged
     assert (np.abs(y - y8[:, 1:]) <= arithmetic[:, 1:]).all()
 
 
@@ -229,7 +229,7 @@ def test_accumulating_segments_add_and_the_bias_counts_once(level, order, rng):
     assert (np.abs(y[:, columns] - total) <= bound).all()
     again = run(
         fine[:1], x, 32, level=level, y=y
-    )  # without a base: adds to what is there
+    )  # without a base term it adds to the existing values
     y8, _, arithmetic, _ = expected(fine[0], x)
     error = np.abs(again - y)[:, columns] - np.abs(y8)
     assert (error <= arithmetic + U * np.abs(again[:, columns])).all()
@@ -240,7 +240,7 @@ def test_nan_or_infinity_spoils_its_row_only(level, rng):
     x = rng.standard_normal((20, 100)).astype(np.float32)
     clean = run([part], x, 30, level=level)
     x[3, 99], x[4, 0], x[18, 50] = np.nan, np.inf, -np.inf
-    x[5, 7] = np.array(0xFFFFFFFF, np.uint32).view(np.float32)  # a NaN with a sign
+    x[5, 7] = np.array(0xFFFFFFFF, np.uint32).view(np.float32)  # a negative NaN
     y = run([part], x, 30, level=level)
     spoilt = [3, 4, 5, 18]
     assert np.isnan(y[spoilt]).all()
@@ -268,7 +268,7 @@ def test_tiny_and_huge_rows_keep_the_bounds(level, rng):
 
 
 def test_activations_round_to_even(level):
-    """Weights that pick one activation each show x8 itself: sx = 1 here."""
+    """Weights that each select one activation reveal x8 itself (here, sx = 1)."""
     x = np.zeros((1, 32), np.float32)
     x[0, :10] = [127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 126.5, -126.5, 0.49999997]
     part = random_rows(np.random.default_rng(0), range(16), 32, 32, 8, 8)
@@ -348,16 +348,16 @@ def fresh_load():
 
 @pytest.fixture(scope="module")
 def binary(tmp_path_factory):
-    """The kernel as the system's compiler builds it, whatever a cache holds."""
+    """The kernel as built by the system's compiler, without any cache."""
     target = tmp_path_factory.mktemp("binary") / "planes.so"
     return build.compiled(build.find_compiler(), target)
 
 
 @pytest.fixture
 def quick_compiler(binary, tmp_path, monkeypatch):
-    """A compiler that hands out `binary` and can be asked how often it was called.
+    """A fake compiler that copies `binary`; calling the fixture returns its call count.
 
-    It knows no -fopenmp, so each build calls it twice.
+    It does not support -fopenmp, so each build calls it twice.
     """
     script, calls = tmp_path / "quick++", tmp_path / "calls"
     script.write_text(
@@ -397,7 +397,7 @@ def test_two_processes_building_at_once(cache, quick_compiler):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert int(out) == build.load().dpg_level()
-    (file,) = cache.iterdir()  # one file, no temporary ones
+    (file,) = cache.iterdir()  # one file, and no temporary files
     assert file.stem.endswith(build.checksum(file))
 
 

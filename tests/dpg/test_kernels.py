@@ -1,4 +1,4 @@
-"""Backends: each near the float64 product, chosen for a reason that is said."""
+"""Backends: each is close to the float64 product, and the choice is explained."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ CPU = ("torch", "int4", "cpp")
 
 @pytest.fixture(params=CPU)
 def name(request):
-    """Each backend for CPUs that works here, chosen for the time of a test."""
+    """Each CPU backend that works here, selected for the duration of a test."""
     with dpg.use_backend(request.param):
         try:
             dpg.backend()
@@ -63,7 +63,7 @@ def test_every_shape_and_group_size(name, shape, group_size):
 
 @pytest.mark.parametrize("bits", [*BITS, None])
 def test_each_weight_alone(name, bits):
-    """One-hot inputs give the weights one by one: no code may be read as another."""
+    """One-hot inputs return single weights: no code may be mistaken for another."""
     matrix, _ = packed(bits=bits, group_size=64)
     for matrix.max_bits in (2, 4, 8):
         y = multiply(matrix, torch.eye(70), None).T
@@ -83,9 +83,9 @@ def test_a_row_does_not_depend_on_the_others(name):
     together = multiply(matrix, x, None)
     for i in (0, 7, 19):
         alone = multiply(matrix, x[i : i + 1], None)[0]
-        slack = bound("torch", matrix, x)[i]  # sums may be taken in another order
+        slack = bound("torch", matrix, x)[i]  # the order of summation may differ
         assert ((together[i] - alone).double().abs() <= 2 * slack).all()
-    x[3] = 1e6  # a large neighbor
+    x[3] = 1e6  # a large neighboring row
     changed = multiply(matrix, x, None)
     others = [i for i in range(20) if i != 3]
     torch.testing.assert_close(changed[others], together[others], rtol=1e-6, atol=1e-6)
@@ -118,7 +118,7 @@ def test_what_is_not_finite_is_not_hidden(name):
 
 
 def test_precision_can_be_changed_again_and_again(name):
-    """Backends prepare a matrix once; they must notice each change."""
+    """Backends cache prepared matrices; they must notice every change."""
     matrix, _ = packed(refine=True)
     x, first = inputs(4, 70), {}
     for _ in range(2):
@@ -146,7 +146,7 @@ def test_backends_agree_on_a_whole_network(name):
     y = small(x)
     with dpg.use_backend("torch"):
         exact = small(x)
-    # the first layer's error passes through the second, which adds its own
+    # the first layer's error propagates through the second, which adds its own
     first, second = (small[i].matrix for i in (0, 3))
     hidden = small[0](x)
     passed = bound(name, first, x, small[0].bias) @ second.dequantize().double().abs().T
@@ -172,7 +172,7 @@ def test_gradients_and_tracing_use_the_exact_product(name):
     assert on_meta.is_meta
 
 
-# ---- which one, and why --------------------------------------------------------------
+# ---- backend selection ---------------------------------------------------------------
 
 
 def test_the_one_in_use_is_the_first_that_works():
@@ -205,7 +205,8 @@ def test_a_backend_by_name_and_back_again():
 def test_a_backend_that_there_is_not(unknown):
     matrix, _ = packed()
     sentence = (
-        rf"DPG backend '{unknown}' is not for cpu; there are \('cpp', 'int4', 'torch'\)"
+        rf"DPG backend '{unknown}' does not support cpu; "
+        r"use one of \('cpp', 'int4', 'torch'\)"
     )
     with dpg.use_backend(unknown):
         with pytest.raises(DeepSeekLearnError, match=sentence):
@@ -220,7 +221,7 @@ def test_other_devices():
         assert dpg.backend("cuda:0").name in ("triton", "torch")
     with (
         dpg.use_backend("int4"),
-        pytest.raises(DeepSeekLearnError, match="'int4' is not for cuda"),
+        pytest.raises(DeepSeekLearnError, match="'int4' does not support cuda"),
     ):
         dpg.backend("cuda")
 
@@ -270,7 +271,7 @@ def test_everything_works_without_a_compiler(tmp_path):
     name, reason, error, refusal = run(WITHOUT_COMPILER, **environment)
     assert name in ("int4", "torch")
     assert "(cpp is not used: The DPG kernel needs a C++ compiler" in reason
-    assert float(error) < 0.02  # some roundings to 2^-8
+    assert float(error) < 0.02  # a few roundings to 2^-8
     assert refusal.startswith(
         "DeepSeekLearnError DPG backend 'cpp': The DPG kernel needs"
     )
@@ -297,7 +298,7 @@ def check(matrix, x, bias=None):
 matrix, _ = packed(rows=20, columns=40, bits=5, refine=True)
 for M in range(1, 20):
     check(matrix, inputs(M, 40), inputs(1, 20)[0] if M % 2 else None)
-matrix, _ = packed(rows=40, columns=33, refine=True)  # all bits in one matrix
+matrix, _ = packed(rows=40, columns=33, refine=True)  # all bit widths in one matrix
 for matrix.max_bits in (2, 4, 5, 6, 8):
     for matrix.refined in (False, True):
         check(matrix, inputs(2, 33))
@@ -334,7 +335,7 @@ def test_on_a_gpu():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("name", ["cpp", "int4", "torch"])
 def test_another_default_dtype_changes_nothing(name, dtype):
-    """A kernel writes float32 whatever new tensors are by default."""
+    """A kernel writes float32 regardless of the default dtype."""
     model = mlp()
     small, x = dpg.convert(model, dpg.uniform(model, 4)), features()
     try:

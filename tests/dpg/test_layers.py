@@ -1,4 +1,4 @@
-"""Packed layers: the product of the weight that they show, in every shape and dtype."""
+"""Packed layers: the product with their `weight`, for every shape and dtype."""
 
 import warnings
 
@@ -57,7 +57,7 @@ def convolution(name, bias=True, channels=3):
 
 
 def assert_near(y, wanted, magnitude, terms, u=FLOAT32):
-    """Each sum of `terms` products in float32 errs by as many roundings at most."""
+    """A float32 sum of `terms` products has an error of at most that many roundings."""
     assert y.shape == wanted.shape
     error = (y.double() - wanted).abs()
     assert (error <= (terms + 8) * FLOAT32 * magnitude + u * wanted.abs()).all()
@@ -172,7 +172,7 @@ def test_the_weight_is_shown_in_the_shape_that_pytorch_has():
     assert linear().weight.shape == (37, 70)
     original = nn.Conv2d(3, 20, (5, 2), bias=False)
     small = dpg.convert(original, dpg.uniform(original, 8))
-    # off by less than a step: nothing is out of its place
+    # errors below one step: no weight is misplaced
     steps = original.weight.abs().amax() / 127
     assert (small.weight - original.weight).abs().amax() < steps
     assert small.bias is None
@@ -182,7 +182,7 @@ def test_gradients_flow_to_the_input():
     layer = linear()
     x = torch.randn(4, 70, requires_grad=True)
     upstream = torch.randn(4, 37)
-    for backend in ("torch", None):  # whichever is chosen: the exact one is taken
+    for backend in ("torch", None):  # the exact backend is used in any case
         with dpg.use_backend(backend):
             (gradient,) = torch.autograd.grad(layer(x), x, upstream)
         wanted = upstream.double() @ layer.weight.double()

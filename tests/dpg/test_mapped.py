@@ -1,4 +1,4 @@
-"""Experts on disk: the same answers as in memory, few in memory, damage refused."""
+"""Experts on disk: the same outputs, few experts in memory, damage is detected."""
 
 import mmap
 import sys
@@ -59,13 +59,13 @@ def test_the_least_recently_used_is_given_back(path):
     experts = dpg.MappedExperts(path, resident=2)
     for index in (0, 1, 0, 2, 0, 1):
         experts.expert(index)
-    assert (experts.used, experts.read) == (6, 4)  # 0, 1, 2 and 1 again
-    assert list(experts._held) == [0, 1]
+    assert (experts.used, experts.read) == (6, 4)  # experts 0, 1, 2, and 1 again
+    assert list(experts._cache) == [0, 1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_expert_given_back_is_no_longer_resident(path):
-    """By what the kernel says of the mapping's pages (Linux)."""
+    """According to the kernel's statistics of the mapping (Linux)."""
     experts = dpg.MappedExperts(path, resident=1)
     for index in range(COUNT):
         [matrix.base4_plane0.sum() for matrix in experts.expert(index)]
@@ -77,7 +77,7 @@ def test_an_expert_given_back_is_no_longer_resident(path):
                 inside = name in line
             elif inside and line.startswith("Rss:"):
                 mapped += int(line.split()[1]) * 1024
-    # the system maps some pages around those that are touched
+    # the system also maps some pages around those that are touched
     assert mapped < experts._bytes + 16 * mmap.PAGESIZE
 
 
@@ -106,12 +106,10 @@ def test_what_is_refused(path, tmp_path):
     x, chosen, shares = routed()
     with pytest.raises(ValueError, match="chosen must be 0 to 5; got 9"):
         dpg.MappedExperts(path, 2)(x, chosen + 9, shares)
-    with pytest.raises(ValueError, match="experts must hold at least one; got none"):
+    with pytest.raises(ValueError, match="at least one expert; got none"):
         dpg.write_experts(tmp_path / "none.bin", [])
     mixed = [*weights(2), *weights(1, width=192)]
-    with pytest.raises(
-        ValueError, match="experts must have one size; number 2 differs"
-    ):
+    with pytest.raises(ValueError, match="all have the same sizes; number 2 differs"):
         dpg.write_experts(tmp_path / "mixed.bin", mixed)
     assert not list(tmp_path.glob("*none*")) + list(tmp_path.glob("*mixed*"))
 
@@ -119,15 +117,15 @@ def test_what_is_refused(path, tmp_path):
 def test_a_cut_or_another_file_is_refused(path):
     content = path.read_bytes()
     path.write_bytes(content[: -2 * mmap.PAGESIZE])
-    with pytest.raises(DamagedFileError, match="is cut: it lacks some of its experts"):
+    with pytest.raises(DamagedFileError, match="is truncated: some experts are"):
         dpg.MappedExperts(path, 1)
     path.write_bytes(content.replace(b'"page": ', b'"page": 1'))
     with pytest.raises(
-        DamagedFileError, match=r"is for pages of 1\d+ bytes; this mach"
+        DamagedFileError, match=r"has pages of 1\d+ bytes, but this mach"
     ):
         dpg.MappedExperts(path, 1)
     path.write_bytes(b"x" * 9000)
-    with pytest.raises(DamagedFileError, match="is no file of experts"):
+    with pytest.raises(DamagedFileError, match="is not a file of experts"):
         dpg.MappedExperts(path, 1)
     with pytest.raises(FileNotFoundError):
         dpg.MappedExperts(path.with_name("absent"), 1)

@@ -1,4 +1,4 @@
-"""Layers as matrix products, and which layers of a model are ones."""
+"""Layers as matrix products, and which layers of a model are supported."""
 
 import pytest
 import torch
@@ -135,7 +135,7 @@ LEFT = {
     "lazy": nn.LazyLinear(3),
     "subclass": type("Mine", (nn.Linear,), {})(3, 2),
     "parametrized": parametrizations.weight_norm(nn.Linear(3, 2)),
-    # its weight is computed anew by a hook before each call
+    # a hook recomputes its weight before each call
     "pruned": prune.l1_unstructured(nn.Linear(3, 2), "weight", 0.5),
     "norm": nn.BatchNorm2d(3),
     "relu": nn.ReLU(),
@@ -175,7 +175,7 @@ def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named()
     assert list(named_layers(model)) == ["b"]
     assert left_in_float(model) == {"a": "tied", "odd": "tied"}
     del model["odd"].table
-    model["odd"].bias = model["b"].bias  # a bias alone is stored with each
+    model["odd"].bias = model["b"].bias  # a shared bias is stored with each layer
     assert list(named_layers(model)) == ["a", "b"]
 
 
@@ -202,13 +202,13 @@ def test_two_linear_layers_with_one_weight():
     assert tied_layers(model) == {"1": "0"}
     assert left_in_float(model) == {}
     model[1].weight = nn.Parameter(torch.ones(4, 4))
-    model[1].bias = model[0].bias  # a bias alone is stored with each
+    model[1].bias = model[0].bias  # a shared bias is stored with each layer
     assert list(named_layers(model)) == ["0", "1", "2"]
 
 
 def test_what_stays_in_float_and_why():
     reasons = left_in_float(net())
-    assert reasons == {"grouped": "grouped"}  # norms hold no matrix
+    assert reasons == {"grouped": "grouped"}  # norms have no matrix
     kinds = {name: module for name, module in LEFT.items() if name != "lazy"}
     model = nn.ModuleDict(kinds | {"linear": nn.Linear(3, 3)})
     reasons = left_in_float(model)
@@ -218,7 +218,7 @@ def test_what_stays_in_float_and_why():
         assert reasons[name] == "grouped"
     for name in ("transposed", "bag", "bilinear", "subclass", "pruned"):
         assert reasons[name] == "kind"
-    # weights that are not called `weight`
+    # weights with names other than `weight`
     assert reasons["attention"] == reasons["recurrent"] == "kind"
     assert reasons["rescaled embedding"] == "kind"
     assert not {"norm", "relu"} & reasons.keys()
@@ -227,7 +227,7 @@ def test_what_stays_in_float_and_why():
 def test_a_table_that_a_module_holds_itself_stays_in_float():
     model = nn.Module()
     model.positions = nn.Parameter(torch.ones(1, 5, 3))
-    model.scale = nn.Parameter(torch.ones(1, 5, 1))  # no matrix
+    model.scale = nn.Parameter(torch.ones(1, 5, 1))  # not a matrix
     model.head = nn.Linear(3, 2)
     assert left_in_float(model) == {"": "kind"}
     assert own_bytes(model) == (15 + 5) * 4
@@ -264,13 +264,13 @@ def test_a_model_that_is_compressed_already():
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
     small.add_module("new", nn.Linear(5, 5))
     for call in (named_layers, left_in_float, dpg.DynamicParameterGroup):
-        with pytest.raises(ValueError, match="Sequential is DPG-compressed already"):
+        with pytest.raises(ValueError, match="Sequential is already DPG-compressed"):
             call(small)
 
 
 def test_check_finite():
     check_finite(torch.ones(3), "x")
-    check_finite(torch.full((3,), 3e38), "x")  # though their sum is not finite
+    check_finite(torch.full((3,), 3e38), "x")  # although their sum is not finite
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="x must be finite numbers"):
             check_finite(torch.tensor([1, bad]), "x")

@@ -1,4 +1,4 @@
-"""The monitor counts exactly what a direct count counts, and leaves nothing behind."""
+"""The monitor agrees exactly with a direct count, and leaves no hooks behind."""
 
 from functools import partial
 from itertools import chain
@@ -69,7 +69,7 @@ def test_counts_of_a_network_with_and_without_norms_in_uneven_batches():
     )
     for name in counted:
         assert torch.equal(together.frequency(name), uneven.frequency(name))
-        # another layout may round another way: single values may change their sign
+        # another layout may round differently: single values may change sign
         assert (together.frequency(name) - last.frequency(name)).abs().amax() < 0.05
 
 
@@ -118,7 +118,7 @@ def test_a_norm_after_an_activation_is_not_the_layers():
 
 
 class Crossed(nn.Module):
-    """Both convolutions run before their norms do; the second has more positions."""
+    """Both convolutions run before their norms; the second has more positions."""
 
     def __init__(self):
         super().__init__()
@@ -138,7 +138,7 @@ def test_norms_that_run_after_both_layers():
 
 
 class Shared(nn.Module):
-    """One norm after two layers, and once after something that is no layer."""
+    """One norm that follows two layers, and once something that is not a layer."""
 
     def __init__(self):
         super().__init__()
@@ -274,7 +274,7 @@ def hooks(model):
 def test_attaching_twice_counts_once_and_detaching_leaves_no_hooks():
     model, x = net(), pictures()
     watch = Monitor(model)
-    model(x)  # not watched
+    model(x)  # not monitored
     assert hooks(model) == 0
     watch.attach()
     once = hooks(model)
@@ -288,7 +288,7 @@ def test_attaching_twice_counts_once_and_detaching_leaves_no_hooks():
     assert hooks(model) == 0
     model(x)
     assert watch.positions == positions
-    with watch:  # counts go on where they stopped
+    with watch:  # counting continues where it stopped
         model(x)
     assert watch.positions == {name: 2 * p for name, p in positions.items()}
     watch.reset()
@@ -313,7 +313,7 @@ def test_two_monitors_of_one_model_do_not_disturb_each_other():
 @pytest.mark.parametrize(
     "options",
     [
-        {"activation_threshold": 0.2},  # below the other one
+        {"activation_threshold": 0.2},  # below low_threshold
         {"low_threshold": 0.8},
         {"low_threshold": -0.1},
         {"activation_threshold": 1.1},
@@ -337,9 +337,9 @@ def test_a_core_ratio_that_is_none(ratio):
 
 def test_asking_before_anything_ran():
     watch = Monitor(mlp())
-    with pytest.raises(ValueError, match="no layer has run while it was watched"):
+    with pytest.raises(ValueError, match="no layer has run while it was monitored"):
         watch.groups()
-    with pytest.raises(ValueError, match="layer '0' has not run while it was watched"):
+    with pytest.raises(ValueError, match="layer '0' has not run while it was"):
         watch.frequency("0")
     with watch:
         watch.model(features())
@@ -406,5 +406,5 @@ def test_watching_one_call_in_so_many_counts_those_exactly():
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "2"])
 def test_watching_so_many_calls_that_are_none(every):
-    with pytest.raises(ValueError, match="every must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match="every must be an integer of at least 1"):
         Monitor(mlp(), every=every)

@@ -1,4 +1,4 @@
-"""A packed matrix: exact, no byte too many, one file of planes for many precisions."""
+"""A packed matrix: exact, of minimal size, the same planes for all precisions."""
 
 import copy
 import pickle
@@ -76,7 +76,7 @@ def test_fewer_planes_are_the_middle_of_what_the_codes_may_be(bits):
         high = codes.codes.double() // 2**cut * 2**cut
         middle = high + (2**cut - 1) / 2 - 2 ** (bits - 1)
         scale = codes.scale.double().T.repeat_interleave(32, 1)
-        # 8 bits of code times 8 bits of bfloat16: exact in float32
+        # an 8-bit code times the 8 bits of a bfloat16 is exact in float32
         assert torch.equal(matrix.dequantize().double(), (middle * scale)[:, :70])
 
 
@@ -93,7 +93,7 @@ def test_the_refine_term_mends_the_base_up_to_half_its_own_step(bits):
     # the two terms are added in float32
     slack = scale * 1e-5 + weight.abs() * 2.0**-22
     assert (error.abs() <= scale / 2 + slack)[inside].all()
-    # a scale that clips is only taken if a group's square error is smaller than with
+    # a clipping scale is chosen only if the group's squared error is smaller than with
     # steps of 2/15 of the range; rounding the scale to 2^-8 adds up to 7 %
     of_group = [pad_columns(e.double(), 32).view(37, -1, 32) for e in (residual, error)]
     largest, square = of_group[0].abs().amax(2), of_group[1].square().sum(2)
@@ -158,7 +158,7 @@ def test_copies_are_equal_and_independent(copied):
 @pytest.mark.parametrize("assign", [False, True])
 @pytest.mark.parametrize("backend", ["torch", "int4", "cpp"])
 def test_a_state_that_is_loaded_is_used_at_once(backend, assign):
-    """Backends keep what they prepared: other planes must not be answered from it."""
+    """Backends cache prepared matrices: the cache must not be used for other planes."""
     first, second = packed(seed=0)[0], packed(seed=1)[0]
     x = torch.randn(3, 70, generator=torch.Generator().manual_seed(0))
     with dpg.use_backend(backend):
@@ -216,7 +216,7 @@ def test_input_rows_are_padded_with_zeros():
 @pytest.mark.parametrize("refined", [False, True])
 @pytest.mark.parametrize("max_bits", [2, 4, 8])
 def test_rows_that_are_looked_up_are_those_of_the_whole(max_bits, refined):
-    matrix, _ = packed(refine=True)  # 37 rows of all numbers of bits
+    matrix, _ = packed(refine=True)  # 37 rows of all bit widths
     matrix.max_bits, matrix.refined = max_bits, refined
     whole, index = matrix.dequantize(), torch.tensor([[36, 0, 7], [7, 20, 5]])
     assert torch.equal(matrix.lookup(index), whole[index])

@@ -1,4 +1,4 @@
-"""Planes: the layout as its docstring states it, and what a prefix of them means."""
+"""Planes: the layout matches its docstring, and a prefix is a lower precision."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_each_code_lies_where_the_layout_says(width):
     plane = pack(given, width)
     assert plane.dtype == torch.uint8
     assert plane.shape == (2, 64 // (4 * each), 64)
-    assert plane.numel() == 32 * 64 * width // 8  # not a bit more than the codes need
+    assert plane.numel() == 32 * 64 * width // 8  # no more bits than the codes need
     for row in range(32):
         for k in range(64):
             line, (j, lane) = k // (4 * each), divmod(k % (4 * each), 4)
@@ -78,7 +78,7 @@ def test_a_truncated_code_is_read_as_the_mean_of_what_it_may_have_been(bits):
         whole = torch.arange(2**bits, dtype=torch.float64) - 2 ** (bits - 1)
         means = whole.view(2**used, -1).mean(1)
         read = step * (torch.arange(2**used, dtype=torch.float64) - zero)
-        # a power of two and halves: exact
+        # powers of two and halves are exact
         assert torch.equal(read, means)
     assert step_and_zero(bits, bits) == (1.0, 2.0 ** (bits - 1))
 

@@ -1,4 +1,4 @@
-"""Rounding: never off by more than half a step, and calibrated rounding is better."""
+"""Rounding: errors of at most half a step, and GPTQ has a smaller output error."""
 
 from itertools import pairwise
 
@@ -58,11 +58,11 @@ def test_nearest_errs_by_half_a_step_inside_the_range(bits, group_size):
     scale = codes.scale.double().T.repeat_interleave(group_size, 1)[:, :70]
     half = 2 ** (bits - 1)
     inside = (weight >= -half * scale) & (weight <= (half - 1) * scale)
-    # w / s + half is computed in float32: a tie may fall to the other side
+    # w / s + half is computed in float32: a tie may be rounded the other way
     slack = 1 + (2 * half + 1) * 2.0**-22
     assert (error <= scale / 2 * slack)[inside].all()
     assert inside.double().mean() > 0.5
-    # outside, too, no code is nearer
+    # outside of the range, too, no code is nearer
     every = torch.arange(2 * half).double() - half
     nearest = (weight[..., None] - scale[..., None] * every).abs().amin(2)
     assert (error <= nearest + scale / 2 * (slack - 1)).all()
@@ -83,7 +83,7 @@ def test_clipping_is_never_worse_than_the_full_range():
         full = (group.abs().amax(1) / (half - 0.5)).bfloat16().float()
         assert torch.equal(chosen, chosen.bfloat16().float())
         assert (error(chosen) <= error(full)).all()
-        if bits == 2:  # and mostly better where steps are coarse
+        if bits == 2:  # and usually better where steps are coarse
             assert (error(chosen) < error(full)).double().mean() > 0.5
 
 
@@ -99,7 +99,7 @@ def test_a_row_is_rounded_as_if_it_were_alone(calibrated):
     together = quantize(weight, bits, 64, H)
     for row in (0, 1, 7, 23):
         alone = quantize(weight[row : row + 1], int(bits[row]), 64, H)
-        # the same arithmetic but for the order of sums: a code may tip over
+        # equal arithmetic except for the order of sums: a code may differ by one
         assert torch.equal(together.scale[0, row], alone.scale[0, 0])
         same = together.codes[row] == alone.codes[0]
         assert same.double().mean() > 0.95
@@ -125,12 +125,12 @@ def test_calibrated_rounding_loses_less_of_the_output(bits):
 
 
 def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
-    """Columns one by one, with the inverse of what is left of H anew at each (OBQ)."""
+    """Column by column, inverting the remaining part of H at each column (OBQ)."""
     weight, x = weights(rows=8, columns=64), features(300, columns=64)
     H = moment(x).double()
     H += 0.01 * H.diagonal().mean() * torch.eye(64)
     left, wanted = weight.double(), torch.empty(8, 64)
-    # a scale is chosen by what errors cost once later columns have made up for them
+    # scales minimize the cost that remains after later columns have compensated
     variance = torch.stack([1 / torch.linalg.inv(H[k:, k:])[0, 0] for k in range(64)])
     half = torch.tensor(8.0)
     for k in range(64):
@@ -143,7 +143,7 @@ def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
         error = (left[:, k] - (wanted[:, k] - half) * scale) / inverse[0, 0]
         left[:, k:] = left[:, k:] - error[:, None] * inverse[0]
     codes = quantize(weight, 4, 32, moment(x)).codes
-    # float32 against float64: a code that lies on the edge tips, and some after it
+    # float32 against float64: a code near a tie may differ, and then some after it
     assert (codes == wanted).double().mean() > 0.97
 
 
@@ -161,12 +161,12 @@ def test_output_error_is_the_mean_square_of_what_the_outputs_lose():
     assert (output_error(codes, codes.dequantize(), moment(x)) == 0).all()
 
 
-@pytest.mark.parametrize("rows", [24, 5000])  # 5000: two runs
+@pytest.mark.parametrize("rows", [24, 5000])  # 5000: two chunks of rows
 @pytest.mark.parametrize("kind", ["diagonal", "none"])
 def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(
     kind, rows, monkeypatch
 ):
-    """Were the codes chosen from as few ranges; from more, they can only lose less."""
+    """Equal if both try the same ranges; trying more can only reduce the error."""
     weight, H = weights(rows), moment(features(200, columns=70))
     H = H.diagonal() if kind == "diagonal" else None
     errors = output_errors(weight, BITS, 32, H)
@@ -195,7 +195,7 @@ def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo
 
 
 def test_output_errors_estimate_those_of_calibrated_rounding():
-    """Away from the clipping, an error is spread over ±s/2 however weights moved."""
+    """Without clipping, errors are uniform in ±s/2 however GPTQ changed the weights."""
     weight, H = weights(900), moment(features(200, columns=70))
     for bits, errors in zip(BITS, output_errors(weight, BITS, 32, H), strict=True):
         real = output_error(quantize(weight, bits, 32, H), weight, H).sum()
@@ -215,12 +215,12 @@ def test_no_one_range_for_all_groups_beats_those_tried(bits):
 
     largest = group.abs().amax(1)
     every = [error(largest * c / (half - 0.5)) for c in torch.linspace(0.3, 1, 36)]
-    # the scales that are searched are bfloat16: off by up to 2^-9
+    # the scales in the search are bfloat16: off by up to 2^-9
     assert error(scale_of(group, given, importance)) < 1.01 * min(every)
 
 
 def test_a_diagonal_weighs_the_columns_when_a_scale_is_chosen():
-    """By the error that it states, no plain rounding is better."""
+    """By the weighted error, no row is better with unweighted rounding."""
     weight, diagonal = weights(columns=64), torch.linspace(0.01, 4, 64) ** 3
     plain, weighed = (quantize(weight, 2, 64, d) for d in (None, diagonal))
     lost = [output_error(codes, weight, diagonal) for codes in (weighed, plain)]
@@ -261,7 +261,7 @@ def test_half_precision_is_rounded_as_the_float32_it_stands_for():
     ids=lambda bits: str(bits)[:12],
 )
 def test_bits_that_are_none(bits):
-    with pytest.raises(ValueError, match=r"^bits must be of \(2, 3, 4, 5, 6, 8\)"):
+    with pytest.raises(ValueError, match=r"^bits must be one of \(2, 3, 4, 5, 6, 8\)"):
         quantize(weights(), bits)
 
 

@@ -1,4 +1,4 @@
-"""One file: whole or not at all, damage is found, the answers are equal bit for bit."""
+"""Storage: atomic writes, damage is detected, outputs are identical bit for bit."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ NETWORKS = {
 def small(name="mlp", refine=True, **options):
     model = NETWORKS[name][0](**options)
     allocation = dpg.uniform(model, 4)
-    for bits in allocation.bits.values():  # all kinds of segments
+    for bits in allocation.bits.values():  # segments of every kind
         bits[: len(bits) // 2] = 8
         bits[:3] = 3
     return dpg.convert(model, allocation, refine=refine)
@@ -86,7 +86,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, name, refine, mapped, meta):
     with pytest.raises(dpg.FrozenModelError):
         loaded.train()
     assert not packed_layers(loaded).keys() ^ packed_layers(model).keys()
-    # the frame is what it was
+    # the template model is unchanged
     assert frame.training != meta
     for key, value in frame.state_dict().items():
         assert value.is_meta if meta else torch.equal(value, before[key])
@@ -131,7 +131,7 @@ def test_tied_layers_are_saved_once_and_stay_tied(tmp_path):
         loaded = dpg.load(path, frame)
         assert loaded.token.matrix is loaded.head.matrix
         assert dpg.bytes_of(loaded) == size
-        loaded.double()  # they stay one when tensors move
+        loaded.double()  # they stay tied when tensors move
         assert loaded.token.matrix is loaded.head.matrix
     again = load_file(dpg.save(loaded, tmp_path / "again"))
     assert again.keys() == stored.keys()
@@ -212,7 +212,7 @@ def test_buffers_that_are_not_saved_come_from_the_frame(tmp_path):
 
 
 class Named(nn.Module):
-    """Modules whose names could be taken for a refine term's."""
+    """Modules whose names could be mistaken for a refine term."""
 
     def __init__(self):
         super().__init__()
@@ -271,14 +271,14 @@ def test_dropping_gives_pages_back(tmp_path):
     used = resident(path)
     dropped = dpg.drop_refinement(loaded)
     assert dropped == 512 * 1024 // 2 + 512 * 16 * 2  # planes and scales
-    assert used >= dropped - 2**13  # all but the ends of it
+    assert used >= dropped - 2**13  # all but its partial first and last pages
     assert resident(path) <= used - dropped + 2**13
     loaded(torch.ones(1, 1024))
     assert resident(path) >= dropped - 2**13
 
 
 def resident(path):
-    """Bytes of `path`'s mappings that are in memory."""
+    """Resident bytes of the mappings of `path`."""
     total, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:
@@ -294,14 +294,14 @@ def test_a_mapped_model_can_be_copied_pickled_and_saved_over_its_own_file(tmp_pa
     wanted, before = model(x), load_file(path)
     for other in (copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
         assert torch.equal(other(x), wanted)
-        assert dpg.drop_refinement(other) == 0  # it lies in memory
+        assert dpg.drop_refinement(other) == 0  # it is in memory, not mapped
     after = load_file(dpg.save(loaded, path))
     assert after.keys() == before.keys()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
     assert torch.equal(loaded(x), wanted)
 
 
-# ---- what is refused ----------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------
 
 
 def test_what_cannot_be_saved(tmp_path):
@@ -320,7 +320,7 @@ def test_no_such_file(tmp_path, name):
 
 
 def refused(path, model=None):
-    """The sentence with which loading is refused; whatever else is raised fails."""
+    """The message of the DamagedFileError raised; any other exception fails."""
     frame = mlp(seed=5) if model is None else model
     before = copy.deepcopy(frame.state_dict())
     with pytest.raises(DamagedFileError) as caught:
@@ -337,9 +337,9 @@ def test_files_that_are_cut_short(tmp_path):
     header = 8 + int.from_bytes(whole[:8], "little")
     for length in (0, 1, 7, 8, 9, header - 1, header, header + 1, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert "is not a whole safetensors file" in refused(path)
+        assert "is not a complete safetensors file" in refused(path)
     path.write_bytes(whole + b"\0")
-    assert "is not a whole safetensors file" in refused(path)
+    assert "is not a complete safetensors file" in refused(path)
 
 
 def flipped(whole, position, bit):
@@ -349,7 +349,7 @@ def flipped(whole, position, bit):
 
 
 def test_every_changed_bit_is_found(tmp_path):
-    """In the length of the header, the header with the manifest, and the data."""
+    """In the header length, the header with the manifest, and the data."""
     _, path = saved(tmp_path)
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -377,11 +377,11 @@ def test_a_changed_bit_in_the_data_is_called_damage(tmp_path):
     _, path = saved(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(flipped(whole, len(whole) - 5, 3))
-    assert "is damaged: its content does not have the checksum" in refused(path)
+    assert "is damaged: its content does not match the" in refused(path)
 
 
 def rewritten(path, tensors=None, **changes):
-    """The same file with other metadata, or other tensors; None leaves a fact out."""
+    """Rewrite the file with other metadata or tensors; None drops a metadata key."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata() | changes
     metadata = {k: v for k, v in metadata.items() if v is not None}
@@ -391,19 +391,19 @@ def rewritten(path, tensors=None, **changes):
 def test_other_formats_and_versions(tmp_path):
     _, path = saved(tmp_path)
     rewritten(path)
-    dpg.load(path, mlp())  # written anew, it is the same
+    dpg.load(path, mlp())  # rewritten unchanged, it still loads
     rewritten(path, version="2")
-    assert "has version 2 of the format; this library reads version 1" in refused(path)
+    assert "has format version 2; this library reads version 1" in refused(path)
     rewritten(path, format="pt")
-    assert "is no DPG-compressed model" in refused(path)
+    assert "is not a DPG-compressed model" in refused(path)
     save_file({"weight": torch.ones(2)}, path)
-    assert "is no DPG-compressed model" in refused(path)
+    assert "is not a DPG-compressed model" in refused(path)
     torch.save(mlp().state_dict(), path)
-    assert "is not a whole safetensors file" in refused(path)
+    assert "is not a complete safetensors file" in refused(path)
     path.write_text("<html>404</html>")
-    assert "is not a whole safetensors file" in refused(path)
+    assert "is not a complete safetensors file" in refused(path)
     os.truncate(path, 0)
-    assert "is not a whole safetensors file" in refused(path)
+    assert "is not a complete safetensors file" in refused(path)
 
 
 def test_a_manifest_or_tensors_that_were_changed(tmp_path):
@@ -445,7 +445,7 @@ def test_a_manifest_or_tensors_that_were_changed(tmp_path):
 def test_a_file_of_another_network(tmp_path, model):
     _, path = saved(tmp_path)
     sentence = refused(path, model)
-    assert "holds a compressed Sequential with other layers than this" in sentence
+    assert "holds a compressed Sequential whose layers differ from" in sentence
 
 
 def test_a_network_that_differs_only_in_what_is_not_packed(tmp_path):
@@ -458,11 +458,11 @@ def test_a_network_that_differs_only_in_what_is_not_packed(tmp_path):
     assert "does not fit this model: 'norm1." in refused(path, other)
     other = net()  # the same sizes, but another stride
     other.conv2.stride = (1, 1)
-    assert "with other layers than this Net" in refused(path, other)
+    assert "whose layers differ from those of this Net" in refused(path, other)
     _, path = saved(tmp_path, "decoder")
     other = decoder()
-    other.token = nn.Linear(16, 11, bias=False)  # the same sizes, another kind
-    assert "with other layers than this Decoder" in refused(path, other)
+    other.token = nn.Linear(16, 11, bias=False)  # the same sizes, another kind of layer
+    assert "whose layers differ from those of this Decoder" in refused(path, other)
 
 
 def test_layers_that_were_not_packed_are_loaded_in_float(tmp_path):
@@ -475,7 +475,7 @@ def test_layers_that_were_not_packed_are_loaded_in_float(tmp_path):
     assert list(packed_layers(loaded)) == ["0", "3"]
     assert torch.equal(loaded[4].weight, model[4].weight)
     assert torch.equal(loaded(features()), compressed(features()))
-    assert "it differs in '4.bias'" in refused(path)  # a frame without that layer
+    assert "it differs in '4.bias'" in refused(path)  # a template without that layer
     _, path = saved(tmp_path)
     deeper = nn.Sequential(*mlp(), nn.Linear(5, 5))
     assert "does not fit this model: it differs in '4.bias'" in refused(path, deeper)
@@ -514,7 +514,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch, error):
 
 
 def process(code, *arguments, **environment):
-    """Start a process of its own in the repository's root."""
+    """Start a separate process in the repository root."""
     return subprocess.Popen(
         [sys.executable, "-c", f"import torch\ntorch.set_num_threads(1)\n{code}"]
         + [str(argument) for argument in arguments],
@@ -576,7 +576,7 @@ def test_two_processes_that_save_to_one_path_at_once(tmp_path):
     both = [process(SAVES, path, seed) for seed in (1, 2)]
     while any(running.poll() is None for running in both):
         if path.exists():
-            seen.append(path.read_bytes())  # of one open file, so of one of the two
+            seen.append(path.read_bytes())  # one open file: one of the two
             time.sleep(0.002)
     for running in both:
         finished(running)

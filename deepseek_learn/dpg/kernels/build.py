@@ -1,8 +1,9 @@
 """Compile `planes.cpp` with the system's compiler on first use, cache it, load it.
 
-The binary chooses its instructions at run time and so runs on every processor of its
-kind: its file is keyed by source, compiler, flags and kind of machine. Its own checksum
-stands in its name too, for loading a truncated library kills the process.
+The binary selects its instruction set at run time, so it runs on every processor of its
+architecture. The cached file is keyed by source, compiler, flags and architecture. Its
+name also contains its own checksum, because loading a truncated library would crash the
+process.
 """
 
 import ctypes
@@ -27,24 +28,24 @@ from ...errors import DeepSeekLearnError
 from ...files import whole
 
 SOURCE = Path(__file__).with_name("planes.cpp")
-# without contraction, all levels of instructions round alike
+# without contraction, all instruction sets round identically
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
-OPTIONS = (("-fopenmp",), ())  # tried in this order: threads, or one thread
+OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
 
 
 class KernelUnavailable(DeepSeekLearnError):
-    """The CPU kernel cannot be built or loaded here; the sentence says why."""
+    """The CPU kernel cannot be built or loaded; the message says why."""
 
 
 class Segment(ctypes.Structure):
-    """`dpg_segment` of `planes.cpp`: rows of one number of bits, as pointers."""
+    """`dpg_segment` of `planes.cpp`: pointers to rows of equal bits."""
 
     _fields_ = [
         ("planes", c_void_p * 3),  # uint8 [rows/16][K/(4P)][16][4], high plane first
         ("scale", c_void_p),  # bfloat16 [K/G][rows]
         ("order", c_void_p),  # int32 [rows]: the output column, or -1 for padding
         ("rows", c_int64),  # a multiple of 16
-        ("widths", c_int32 * 3),  # bits of each plane used; 0: not there or not used
+        ("widths", c_int32 * 3),  # bits of each plane in use; 0: absent or unused
         ("accumulate", c_int32),  # y += instead of y =
         ("step", c_float),  # value = step * (code - zero) * scale
         ("zero", c_float),
@@ -53,14 +54,15 @@ class Segment(ctypes.Structure):
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """The compiled kernel: `dpg_linear` and what goes with it, `dpg_count_active`.
+    """The compiled kernel: `dpg_linear` with its helpers, and `dpg_count_active`.
 
-    Built once (a few seconds, one line on stderr) into `cache_folder()`; where that
-    cannot be written, into a temporary folder, for this process only. A cached file
-    that is damaged or does not load is built again.
+    It is built once (a few seconds, one line on stderr) into `cache_folder()`. If that
+    is not writable, it is built into a temporary folder, for this process only. A
+    cached file that is damaged or does not load is rebuilt.
 
     Raises:
-        KernelUnavailable: no C++ compiler, it fails, or what it built does not load.
+        KernelUnavailable: if there is no C++ compiler, compilation fails, or the binary
+            does not load.
     """
     compiler = find_compiler()
     key = build_key(compiler)
@@ -79,30 +81,30 @@ def load() -> ctypes.CDLL:
 
 
 def find_compiler() -> list[str]:
-    """The command of the C++ compiler: the environment's CXX, else the system's."""
-    chosen = shlex.split(os.environ.get("CXX", ""))
-    for command in [chosen] if chosen else [["c++"], ["g++"], ["clang++"]]:
+    """The C++ compiler command: the environment variable CXX, else the system's."""
+    cxx = shlex.split(os.environ.get("CXX", ""))
+    for command in [cxx] if cxx else [["c++"], ["g++"], ["clang++"]]:
         if path := shutil.which(command[0]):
             return [path, *command[1:]]
-    wanted = repr(chosen[0]) if chosen else "a C++ compiler (c++, g++ or clang++)"
-    raise KernelUnavailable(f"The DPG kernel needs {wanted}, which is not on the PATH.")
+    name = repr(cxx[0]) if cxx else "a C++ compiler (c++, g++ or clang++)"
+    raise KernelUnavailable(f"The DPG kernel needs {name}, which is not on the PATH.")
 
 
 def build_key(compiler: list[str]) -> str:
-    """What the binary depends on, as a short name."""
+    """A short hash of everything that the binary depends on."""
     version = run([*compiler, "--version"]).stdout
-    depends = (compiler, version, FLAGS, OPTIONS, sys.platform, platform.machine())
-    return hashlib.sha256(SOURCE.read_bytes() + repr(depends).encode()).hexdigest()[:24]
+    inputs = (compiler, version, FLAGS, OPTIONS, sys.platform, platform.machine())
+    return hashlib.sha256(SOURCE.read_bytes() + repr(inputs).encode()).hexdigest()[:24]
 
 
 def cache_folder() -> Path:
-    """`kernels` in the user's cache, or in the folder that DEEPSEEK_LEARN_CACHE names."""
-    chosen = os.environ.get("DEEPSEEK_LEARN_CACHE")
-    return Path(chosen or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
+    """`kernels` in the folder DEEPSEEK_LEARN_CACHE, or else in the user's cache."""
+    folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
+    return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
 
 
 def stored(key: str) -> Iterator[Path]:
-    """The cached files of `key` that are what their name says."""
+    """The cached files of `key` whose content matches the checksum in their name."""
     for file in cache_folder().glob(f"planes-{key}-*.so"):
         with suppress(OSError):
             if file.stem.endswith(checksum(file)):
@@ -110,7 +112,7 @@ def stored(key: str) -> Iterator[Path]:
 
 
 def store(built: Path, key: str) -> Path:
-    """Copy a compiled kernel into the cache, whole: another process may do the same."""
+    """Copy a kernel into the cache atomically: another process may do the same."""
     file = cache_folder() / f"planes-{key}-{checksum(built)}.so"
     with whole(file) as temporary:
         shutil.copyfile(built, temporary)
@@ -123,33 +125,33 @@ def checksum(file: Path) -> str:
 
 
 def compiled(compiler: list[str], target: Path) -> Path:
-    """Compile the kernel to `target`, with threads if the compiler knows OpenMP."""
+    """Compile the kernel to `target`, with threads if the compiler supports OpenMP."""
     for options in OPTIONS:
-        done = run([*compiler, *FLAGS, *options, str(SOURCE), "-o", str(target)])
-        if done.returncode == 0:
+        process = run([*compiler, *FLAGS, *options, str(SOURCE), "-o", str(target)])
+        if process.returncode == 0:
             return target
-    lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
-    first = next((line for line in lines if "error" in line), lines[0])
-    raise KernelUnavailable(f"{compiler[0]} cannot compile the DPG kernel: {first}")
+    lines = process.stderr.splitlines() or [f"exit status {process.returncode}"]
+    message = next((line for line in lines if "error" in line), lines[0])
+    raise KernelUnavailable(f"{compiler[0]} cannot compile the DPG kernel: {message}")
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
-    """Run the compiler; it answers in English."""
-    english = os.environ | {"LC_ALL": "C"}
+    """Run the compiler, with messages in English."""
+    environment = os.environ | {"LC_ALL": "C"}
     try:
         return subprocess.run(
             command,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env=english,
+            env=environment,
         )
     except OSError as error:
         raise KernelUnavailable(f"{command[0]} does not run: {error}.") from error
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Give the functions of `planes.cpp` their C types; pointers are plain addresses."""
+    """Declare the C types of the functions in `planes.cpp`; pointers are addresses."""
     size = c_int64
     library.dpg_scratch_bytes.argtypes = [size, size, size]  # M, padded_K, G
     library.dpg_scratch_bytes.restype = size
@@ -157,7 +159,7 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.dpg_linear.argtypes = [
         *(c_void_p, size),  # x [M, K], ldx
         *(size, size, size, size),  # M, K, padded_K, G
-        *(POINTER(Segment), size),  # segments, their number
+        *(POINTER(Segment), size),  # segments, number of segments
         *(c_void_p, c_void_p, size),  # bias [N] or None, y [M, N], ldy
         *(c_void_p, c_int, c_int),  # scratch, level, threads
     ]

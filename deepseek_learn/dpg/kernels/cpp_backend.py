@@ -1,4 +1,4 @@
-"""Our C++ kernel: int8 activations times packed planes, one call a layer."""
+"""The C++ kernel: int8 activations times packed planes, one call per layer."""
 
 import ctypes
 import weakref
@@ -27,7 +27,7 @@ def facts() -> dict:
 
 
 def representable(x: Tensor) -> Tensor:
-    """The nearest rows that the kernel's 8-bit activations hold exactly."""
+    """The nearest rows that the kernel's 8-bit activations represent exactly."""
     step = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
     return (x / step).round() * step
 
@@ -36,12 +36,12 @@ def multiply(
     matrix: PackedMatrix, x: Tensor, bias: Tensor | None, level: int | None = None
 ) -> Tensor:
     library, x, M = load(), x.contiguous(), len(x)
-    segments, count = _described(matrix)
+    segments, count = _segments(matrix)
     y = x.new_empty(M, matrix.rows)
     bias = None if bias is None else bias.float()
     size = _scratch_bytes(M, matrix.padded, matrix.group_size)
     scratch = x.new_empty(size, dtype=torch.uint8)
-    failed = library.dpg_linear(
+    error_code = library.dpg_linear(
         x.data_ptr(),
         matrix.columns,
         M,
@@ -57,13 +57,13 @@ def multiply(
         best_level() if level is None else level,
         torch.get_num_threads(),
     )
-    if failed:
-        raise AssertionError(f"dpg_linear refused its arguments with code {failed}")
+    if error_code:
+        raise AssertionError(f"dpg_linear rejected its arguments: error {error_code}")
     return y
 
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
-    """At how many places float32 `y [outer, neurons, inner]` is above zero, `[neurons]`."""
+    """Count the values above zero in float32 `[outer, neurons, inner]`: `[neurons]`."""
     counts = y.new_zeros(neurons, dtype=torch.int32)
     sizes = outer, neurons, inner
     load().dpg_count_active(y.data_ptr(), *sizes, counts.data_ptr())
@@ -72,7 +72,7 @@ def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
 
 @cache
 def best_level() -> int:
-    """The best instructions that this processor has, an index into `LEVELS`."""
+    """The best instruction set of this processor, an index into `LEVELS`."""
     return load().dpg_level()
 
 
@@ -81,22 +81,23 @@ def _scratch_bytes(M: int, padded: int, group_size: int) -> int:
     return load().dpg_scratch_bytes(M, padded, group_size)
 
 
-def _described(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
-    """The matrix as the kernel's structs, and their number; they point into its tensors.
+def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
+    """The matrix as the kernel's structs, which point to its tensors, and their number.
 
-    One token asks for it in every layer, and a cascade goes to and fro between two
-    precisions: it is made once for each precision, until tensors move.
+    Every layer needs them for every token, and a cascade alternates between two
+    precisions, so they are cached for each precision until tensors move.
     """
-    known = _descriptors.get(matrix)
-    if known is None or known[0] != matrix.generation:
-        known = _descriptors[matrix] = matrix.generation, {}
+    generation, cache = _descriptors.get(matrix, (None, None))
+    if generation != matrix.generation:
+        cache = {}
+        _descriptors[matrix] = matrix.generation, cache
     precision = matrix.max_bits, matrix.refined
-    if precision not in known[1]:
+    if precision not in cache:
         parts = matrix.parts()
         segments = (Segment * len(parts))(*map(_segment, parts))
-        # the parts are kept: the structs point into their tensors
-        known[1][precision] = (segments, len(parts)), parts
-    return known[1][precision][0]
+        # cache the parts as well: the structs point to their tensors
+        cache[precision] = (segments, len(parts)), parts
+    return cache[precision][0]
 
 
 def _segment(part) -> Segment:

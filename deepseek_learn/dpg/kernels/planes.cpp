@@ -2,17 +2,17 @@
 //
 //   y[m, n] = sx[m] step Σ_g scale[g, n] ( Σ_k code[n, k] x8[m, k] - zero Σ_k x8[m, k] )
 //
-// with k over group g. x8 = round(x / sx) are the activations as signed bytes, with
-// sx[m] = max_k |x[m, k]| / 127; the codes are unsigned, of 1 to 8 bits, stored as planes of
-// 4, 2 and 1 bits, the high one first.
+// where k runs over group g. x8 = round(x / sx) are the activations as signed bytes, with
+// sx[m] = max_k |x[m, k]| / 127. The codes are unsigned integers of 1 to 8 bits, stored as
+// planes of 4, 2 and 1 bits, the high plane first.
 //
-// A plane of width p is [N/16][K/(4P)][16][4] bytes, P = 8/p. Its byte of (row, lane) holds at
-// bit p*j the code of k = 4P*line + 4*j + lane: 32 k of 16 rows are p lines of 64 bytes, and
-// one shift and mask of a line give the 16 rows x 4 k of bytes that a dot product takes.
+// A plane of width p is [N/16][K/(4P)][16][4] bytes, P = 8/p. Its byte for (row, lane) holds at
+// bit p*j the code of k = 4P*line + 4*j + lane: 32 k of 16 rows take p lines of 64 bytes, and
+// one shift and mask of a line give the bytes of 16 rows x 4 k, the operand of a dot product.
 //
-// All levels of instructions compute the same integers and add the same floats in the same
-// order: they agree bit for bit, and a row's result depends on nothing but that row. (Compile
-// with -ffp-contract=off: a product and a sum fused by the compiler would round differently.)
+// All instruction sets compute the same integers and add the same floats in the same order:
+// they agree bit for bit, and a row's result depends only on that row. (Compile with
+// -ffp-contract=off: a multiply-add fused by the compiler would round differently.)
 
 #include <algorithm>
 #include <cfloat>
@@ -43,7 +43,7 @@ typedef struct {
   const uint16_t* scale;  // bfloat16, [K/G][rows]
   const int32_t* order;   // output column of each stored row; -1: a padding row
   int64_t rows;           // a multiple of 16
-  int32_t widths[3];      // 4, 2, 1; 0: plane not there, or not used
+  int32_t widths[3];      // 4, 2, 1; 0: plane absent or unused
   int32_t accumulate;     // y += instead of y =
   float step, zero;       // value = step * (code - zero) * scale
 } dpg_segment;
@@ -52,9 +52,9 @@ typedef struct {
 namespace {
 
 constexpr int ROWS = 16, LINE = 64;  // a line of a plane: 16 weight rows, 64 bytes
-constexpr int PANEL = 64;    // activation rows for which codes are expanded once
+constexpr int PANEL = 64;    // activation rows that share one expansion of the codes
 constexpr int CHUNK = 1024;  // k expanded at a time: 16 KiB of codes stay in the L1 cache
-constexpr int FEW = 4;       // up to so many activation rows, codes never leave the registers
+constexpr int FEW = 4;       // up to this many activation rows, codes stay in registers
 
 // 16 weight rows times some activation rows, over some groups of k.
 struct Tile {
@@ -66,7 +66,7 @@ struct Tile {
   const float* group_sums;   // [activation rows][sums_stride], at the first group
   int64_t scale_stride, x8_stride, sums_stride, groups, G;
   float zero;
-  float (*result)[ROWS];  // [activation rows][16], added to: the Σ_g of the equation
+  float (*result)[ROWS];  // [activation rows][16], accumulates the Σ_g of the equation
 };
 
 struct Level {
@@ -77,11 +77,11 @@ struct Level {
 
 // ---- Activations -------------------------------------------------------------------------
 
-// One row of x -> x8, its sum in each group, and sx. A row with NaN or Inf gets sx = NaN, and
-// with it NaN in every output.
+// One row of x -> x8, its sum over each group, and sx. A row with NaN or Inf gets sx = NaN,
+// which makes all of its outputs NaN.
 void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
                   float* group_sums, float* sx) {
-  int32_t largest = 0;  // without their sign, floats order like integers; Inf and NaN come last
+  int32_t largest = 0;  // absolute floats compare like integers; Inf and NaN are the largest
   for (int64_t k = 0; k < K; k++) {
     int32_t bits;
     std::memcpy(&bits, x + k, 4);
@@ -105,15 +105,15 @@ void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t
 
 // ---- Planes -> bytes ---------------------------------------------------------------------
 
-// Every prefix of the stored 3 = 2+1, 5 = 4+1, 7 = 4+2+1 and 8 = 4+4 bits.
+// Every prefix of the stored splits, such as 3 = 2+1, 5 = 4+1, 7 = 4+2+1 and 8 = 4+4 bits.
 #define EACH_COMBINATION(DO) \
   DO(1, 0, 0) DO(2, 0, 0) DO(2, 1, 0) DO(4, 0, 0) DO(4, 1, 0) DO(4, 2, 0) DO(4, 2, 1) DO(4, 4, 0)
 
 constexpr int combination(int a, int b, int c) { return 100 * a + 10 * b + c; }
 inline int combination(const int32_t* w) { return combination(w[0], w[1], w[2]); }
 
-// Of a plane, k-step j of 8 stands in line j / P; `shift` to the right (negative: left) brings
-// it to bit `low`, and `mask` removes the neighbors that come along.
+// Step j (of 8) of k is in line j / P of a plane. A right shift by `shift` (negative: left)
+// moves it to bit `low`, and `mask` removes the neighboring codes.
 constexpr int line_of(int width, int j) { return LINE * (j / (8 / width)); }
 constexpr int shift(int width, int low, int j) { return width * (j % (8 / width)) - low; }
 constexpr int mask(int width, int low) { return ((1 << width) - 1) << low; }
@@ -129,7 +129,7 @@ INLINE uint64_t field(const uint8_t* plane, int j) {  // eight of the line's byt
   return 0;
 }
 
-// Inlined into a function of each level, where the compiler makes that level's vectors of it.
+// Inlined into a function of each level, where the compiler vectorizes it for that level.
 template <int A, int B, int C>
 INLINE void expand_planes(const Tile& t, uint8_t* __restrict codes) {
   const uint8_t *a = t.planes[0], *b = t.planes[1], *c = t.planes[2];
@@ -155,7 +155,7 @@ INLINE void expand_any(const Tile& t, uint8_t* codes) {
 
 void expand_portable(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
 
-// Row by row in 16 bits: plain sums of products, which compilers vectorize everywhere.
+// Row by row in 16 bits: plain sums of products, which compilers vectorize on every target.
 void dense_portable(const Tile& t, int rows) {
   for (int64_t g = 0; g < t.groups; g++) {
     int16_t code[ROWS][128], x8[128];
@@ -173,7 +173,7 @@ void dense_portable(const Tile& t, int rows) {
         const uint32_t bits = uint32_t(t.scale[g * t.scale_stride + r]) << 16;
         float scale;
         std::memcpy(&scale, &bits, 4);
-        t.result[m][r] += scale * (float(sum[r]) - offset);  // an exact difference: < 24 bits
+        t.result[m][r] += scale * (float(sum[r]) - offset);  // the difference is exact: < 24 bits
       }
     }
   }
@@ -191,7 +191,8 @@ inline int32_t four(const int8_t* x8) {
 
 AVX2 void expand_avx2(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
 
-// maddubs adds two products in 16 bits: 2 * 127 * 127 fit; codes of 8 bits go by nibbles.
+// maddubs adds two products in 16 bits: 2 * 127 * 127 fits. Codes of 8 bits are multiplied
+// one nibble at a time.
 template <bool NIBBLES>
 AVX2 inline __m256i dot_avx2(__m256i sum, __m256i code, __m256i x) {
   if constexpr (NIBBLES) {
@@ -270,7 +271,7 @@ VNNI inline __m512i field_vnni(const uint8_t* plane, int j) {
 
 VNNI inline __m512 load_scale(const Tile& t, int64_t g) {
   const uint16_t* bits = t.scale + g * t.scale_stride;
-  // Group by group, scales are far apart: fetch those of the next blocks, one line further on.
+  // The scales of successive groups are far apart: prefetch those of the next blocks.
   __builtin_prefetch(bits + 2 * ROWS, 0, 2);
   const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(packed), 16));
@@ -286,7 +287,7 @@ VNNI inline void add_group(const Tile& t, __m512i sum, __m512 scale, int64_t m, 
 // Planes of widths A, B, C, or expanded codes (A = 8): one dpbusd per 64 codes and row of x.
 template <int A, int B, int C, int M>
 VNNI void tile_vnni(const Tile& t, int first) {
-  constexpr int CHAINS = M <= 2 ? 4 : 2;  // sums independent of each other hide the latency
+  constexpr int CHAINS = M <= 2 ? 4 : 2;  // independent sums hide the latency
   constexpr int AHEAD = 2048;             // bytes
   const uint8_t *a = A == 8 ? t.codes : t.planes[0], *b = t.planes[1], *c = t.planes[2];
   const int8_t* x8 = t.x8 + first * t.x8_stride;
@@ -354,7 +355,7 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// Integer sums [16 m][16 n] of one group; the instructions want their tiles by number.
+// Integer sums [16 m][16 n] of one group. A macro, because tile numbers must be constants.
 #define TILE_GROUP(SUM, X8, CODES, g, to)                                \
   do {                                                                   \
     _tile_zero(SUM);                                                     \
@@ -366,8 +367,8 @@ struct alignas(64) TileConfig {
     _tile_stored(SUM, to, LINE);                                         \
   } while (0)
 
-// 16 activation rows at a time: x8 and the codes lie in memory as tiles take them. While
-// the tiles of one group are multiplied, the sums of the group before are scaled.
+// 16 activation rows at a time: x8 and the codes already have the tiles' memory layout. The
+// sums of one group are scaled while the tiles of the next group are multiplied.
 AMX void dense_amx(const Tile& t, int rows) {
   const int depth = int(std::min<int64_t>(t.G, 64));  // k in a tile
   TileConfig config;
@@ -407,7 +408,7 @@ AMX void dense_amx(const Tile& t, int rows) {
   rows_vnni(t, rows, m);
 }
 
-// Whether the processor has AMX and Linux grants it to this process.
+// Whether the processor has AMX and Linux permits this process to use it.
 bool has_amx() {
   unsigned a, b, c, d;
   constexpr unsigned tile = 1u << 24, int8 = 1u << 25;
@@ -508,12 +509,12 @@ void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t 
   write(c, s, block, m0, rows, result);
 }
 
-// All blocks of those of `count` segments that accumulate, or of those that do not.
+// All blocks of the segments whose `accumulate` flag equals the argument.
 void multiply(const Call& c, const dpg_segment* segments, int64_t count, bool accumulate) {
   int64_t blocks = 0;
   for (int64_t i = 0; i < count; i++)
     if (bool(segments[i].accumulate) == accumulate) blocks += segments[i].rows / ROWS;
-  // Panels outermost: a panel's x8 stays in the L2 cache while the weights stream past.
+  // Panels are the outer loop: a panel's x8 stays in the L2 cache while weights stream by.
   const int64_t tasks = (c.M + PANEL - 1) / PANEL * blocks;
 #if defined(_OPENMP)
   const int64_t share = std::max<int64_t>(1, tasks / (16 * c.threads));
@@ -541,13 +542,13 @@ bool known(const dpg_segment& s) {
 }
 
 int64_t round_up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-int64_t stride(int64_t padded_K) { return padded_K + 64; }  // no power of two: cache sets
+int64_t stride(int64_t padded_K) { return padded_K + 64; }  // no power of two: cache conflicts
 
 enum Error { OK, BAD_SIZE, BAD_LEVEL, BAD_POINTER, BAD_SEGMENT };
 
-// ---- Watching neurons --------------------------------------------------------------------
+// ---- Counting active neurons -------------------------------------------------------------
 
-// The compiler makes vectors of these loops, one version for each level of instructions.
+// The compiler vectorizes these loops, with one version for each instruction set.
 #if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
 #define EACH_LEVEL __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -605,12 +606,12 @@ int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded
   const Call call{M,  padded_K, G, stride(padded_K), ldy,    x8, group_sums,
                   sx, bias,     y, &LEVELS[level],   threads};
   multiply(call, segments, n_segments, false);
-  for (int64_t i = 0; i < n_segments; i++)  // one by one: two may add to the same columns
+  for (int64_t i = 0; i < n_segments; i++)  // in sequence: two may add to the same columns
     if (segments[i].accumulate) multiply(call, segments + i, 1, true);
   return OK;
 }
 
-// counts[n] += at how many places y[outer][neurons][inner] is above zero; fewer than 2^31.
+// counts[n] += the number of values above zero in y[outer][n][inner]; it must be below 2^31.
 void dpg_count_active(const float* y, int64_t outer, int64_t neurons, int64_t inner,
                       int32_t* counts) {
   for (int64_t o = 0; o < outer; o++, y += neurons * inner) {

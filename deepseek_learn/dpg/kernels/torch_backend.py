@@ -1,4 +1,4 @@
-"""Plain PyTorch: unpack the weight at each call, then multiply. Exact, and slow."""
+"""Plain PyTorch: unpack the weight at each call, then multiply. Exact but slow."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,9 +1,9 @@
 r"""A Triton kernel for GPUs: planes are unpacked in registers, never in memory.
 
 One program computes a tile `[16, 32]` of the output. For each group of G columns it
-combines the planes to codes, multiplies them with the activations and scales the sum:
-:math:`y_{mn} \mathrel{+}= s_{gn} \sum_{k \in g} x_{mk} (q_{nk} - z)`. Activations keep
-their precision. Where no GPU is, the tests run it in Triton's interpreter.
+combines the planes into codes, multiplies them by the activations and scales the sum:
+:math:`y_{mn} \mathrel{+}= s_{gn} \sum_{k \in g} x_{mk} (q_{nk} - z)`. Activations are
+not rounded. Without a GPU, the tests run it in Triton's interpreter.
 """
 
 from torch import Tensor
@@ -64,13 +64,13 @@ def _launch(part: Part, x: Tensor, y: Tensor, group_size: int) -> None:
 if triton is not None:
 
     @triton.jit
-    def _plane_codes(plane, rows, k, K, inside, WIDTH: tl.constexpr):
-        """The codes `[rows, k]` of one packed plane (its layout: `planes.py`)."""
-        each: tl.constexpr = 8 // WIDTH
-        line = (rows // 16) * (K // (4 * each)) + k // (4 * each)
-        place = line * 64 + (rows % 16) * 4 + k % 4
-        byte = tl.load(plane + place, mask=inside, other=0).to(tl.int32)
-        return (byte >> (WIDTH * ((k // 4) % each))) & ((1 << WIDTH) - 1)
+    def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):
+        """The codes `[rows, k]` of one packed plane; `planes.py` defines the layout."""
+        per_byte: tl.constexpr = 8 // WIDTH
+        line = (rows // 16) * (K // (4 * per_byte)) + k // (4 * per_byte)
+        offset = line * 64 + (rows % 16) * 4 + k % 4
+        byte = tl.load(plane + offset, mask=mask, other=0).to(tl.int32)
+        return (byte >> (WIDTH * ((k // 4) % per_byte))) & ((1 << WIDTH) - 1)
 
     @triton.jit
     def _planes_times_rows(
@@ -80,17 +80,17 @@ if triton is not None:
     ):  # fmt: skip
         n = tl.program_id(0) * TILE_N + tl.arange(0, TILE_N)
         m = tl.program_id(1) * TILE_M + tl.arange(0, TILE_M)
-        inside = (n < N)[:, None]
+        row_mask = (n < N)[:, None]
         total = tl.zeros((TILE_M, TILE_N), dtype=tl.float32)
         for g in range(K // G):
             k = g * G + tl.arange(0, G)
-            codes = _plane_codes(plane0, n[:, None], k[None, :], K, inside, W0)
+            codes = _plane_codes(plane0, n[:, None], k[None, :], K, row_mask, W0)
             if W1 > 0:
-                more = _plane_codes(plane1, n[:, None], k[None, :], K, inside, W1)
-                codes = (codes << W1) | more
+                low = _plane_codes(plane1, n[:, None], k[None, :], K, row_mask, W1)
+                codes = (codes << W1) | low
             if W2 > 0:
-                more = _plane_codes(plane2, n[:, None], k[None, :], K, inside, W2)
-                codes = (codes << W2) | more
+                low = _plane_codes(plane2, n[:, None], k[None, :], K, row_mask, W2)
+                codes = (codes << W2) | low
             weights = codes.to(tl.float32) - zero  # [TILE_N, G]
             rows = x + m[:, None] * K + k[None, :]
             values = tl.load(rows, mask=(m < M)[:, None], other=0.0)
@@ -98,7 +98,7 @@ if triton is not None:
             factor = tl.load(scale + g * N + n, mask=n < N, other=0.0)
             total += part * (factor.to(tl.float32) * step)[None, :]
         out = tl.load(order + n, mask=n < N, other=-1)
-        place = y + m[:, None] * columns + out[None, :]
+        address = y + m[:, None] * columns + out[None, :]
         mask = (m < M)[:, None] & (out >= 0)[None, :]
-        # a refine term adds to what its base term has written
-        tl.store(place, tl.load(place, mask=mask, other=0.0) + total, mask=mask)
+        # a refine term adds to the output of its base term
+        tl.store(address, tl.load(address, mask=mask, other=0.0) + total, mask=mask)
