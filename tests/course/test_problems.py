@@ -174,7 +174,7 @@ def test_criterion_that_changes_its_layer_is_told(name):
     source = problem.reference().replace("def criterion(layer):\n", change)
     outcome = check(problem, source, 0)
     assert outcome.status == "failed"
-    assert f"changed its argument `layer.{name}`" in outcome.message
+    assert f"modified its argument `layer.{name}`" in outcome.message
 
 
 def graded(**changes) -> Problem:

@@ -190,7 +190,7 @@ def test_import_into_a_home_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(
         NotADirectoryError,
-        match=r"^import_=.*mine\.json could not .*file/home cannot \(",
+        match=r"^import_=.*mine\.json could not .*file/home is not writable \(",
     ):
         course.progress(import_=tmp_path / "mine.json")
     assert course.progress().passed == []

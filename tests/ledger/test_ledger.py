@@ -232,7 +232,7 @@ def test_page_shows_the_protocol_and_what_an_interval_is(tmp_path):
     write_result("cost", rows, "run", protocol="Each in turn.\n", directory=tmp_path)
     page = ledger(tmp_path).to_markdown("en")
     assert "| 1 [0.9, 1.3] quartiles | 1 | **on the mean only** | – | – |  |" in page
-    assert "**missed** | – | – | the interval holds the target |" in page
+    assert "**missed** | – | – | the interval contains the target |" in page
     assert ":class: dropdown\nEach in turn.\n````" in page
 
 
