@@ -214,7 +214,7 @@ def test_broken_check_is_not_blamed_on_the_learner(monkeypatch):
 
     problem = dataclasses.replace(problems.get(ID), check=broken)
     monkeypatch.setattr(problems, "get", lambda id: problem)
-    with pytest.raises(course.CheckError, match=r"bug of the course.*seed=7"):
+    with pytest.raises(course.CheckError, match=r"bug in the course.*seed=7"):
         course.check(ID, lambda taps: 1, seed=7)
 
 
