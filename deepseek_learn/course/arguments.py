@@ -50,7 +50,7 @@ def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, An
     try:
         signature = inspect.signature(getattr(answer, "forward", answer))
         return dict(signature.bind(*args, **kwargs).arguments)
-    except (TypeError, ValueError):  # wrong arguments, or a callable without a signature
+    except (TypeError, ValueError):  # wrong arguments, or a callable with no signature
         return {str(position): value for position, value in enumerate(args, 1)} | kwargs
 
 

@@ -132,7 +132,9 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
             f"{error}. That is a bug in the course, not in your answer; please report "
             f"it with seed={seed}."
         ) from error
-    except BaseException as error:  # raised by the learner's objects, never by the course
+    except (
+        BaseException
+    ) as error:  # raised by the learner's objects, never by the course
         return "raised", _describe(error)
     return "passed", text("outcome.passed", points=problem.points)
 

@@ -45,7 +45,8 @@ def test_a_hint_can_be_read_again_without_taking_the_next(shown):
 @pytest.mark.parametrize("number", [0, 3, -1, "1"])
 def test_a_hint_that_is_not_there_is_one_sentence(number):
     with pytest.raises(
-        ValueError, match=rf"from 1 to 2, the number of hints for “{ID}”; got {number!r}\.$"
+        ValueError,
+        match=rf"from 1 to 2, the number of hints for “{ID}”; got {number!r}\.$",
     ):
         course.hint(ID, number)
 

@@ -100,7 +100,7 @@ def test_a_text_now_and_a_figure_then_is_refused(kinds):
     explore = Explore(lambda t: "a" if kinds[t] == "text" else draw(), t=(0, 1, 1))
     before = explore.picture.value
     explore.sliders["t"].value = 1
-    assert "always a figure, or always a text" in explore.problem.value
+    assert "always return a figure, or always a text" in explore.problem.value
     assert explore.picture.value == before
 
 

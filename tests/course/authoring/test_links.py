@@ -108,9 +108,9 @@ def test_another_address_replaces_the_old_one(copy, monkeypatch):
 def test_a_translation_stays_in_step_when_the_address_changes(monkeypatch):
     publish(monkeypatch, None)
     page = (ROOT / "README.md").read_text("utf-8")
-    without = links._in_step(page, "README.md")
+    without = links._updated(page, "README.md")
     publish(monkeypatch, NEW)
-    assert (with_one := links._in_step(page, "README.md")) != without
+    assert (with_one := links._updated(page, "README.md")) != without
     assert translate.digest(with_one) == translate.digest(without)
     assert translate.digest(f"{without}.") != translate.digest(without)
 

@@ -71,7 +71,7 @@ def test_a_text_that_is_new_or_gone(copy):
 
 def test_an_unknown_name_is_refused_and_nothing_noted(copy):
     before = (copy / LOCK).read_bytes()
-    with pytest.raises(DeepSeekLearnError, match="'nowhere' is no text"):
+    with pytest.raises(DeepSeekLearnError, match="'nowhere' is not a translated text"):
         accept(copy, ["book/intro.md", "nowhere"])
     assert (copy / LOCK).read_bytes() == before
 

@@ -150,7 +150,7 @@ def test_undeclared_page_is_told(tree):
 
 
 def test_bad_declaration_gets_a_sentence(tree):
-    with pytest.raises(DeepSeekLearnError, match=r"'book/none.md' is no text"):
+    with pytest.raises(DeepSeekLearnError, match=r"'book/none.md' is not a translated"):
         accept(tree, ["book/none.md"])
     (tree / "book" / "intro.md").unlink()
     with pytest.raises(TranslationError, match=r"declares 'book/intro.md', which"):
