@@ -102,9 +102,8 @@ def tidy(notebook) -> None:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not _is_private(o)]
             for output in cell.outputs:
-                if (
-                    output.output_type == "error"
-                ):  # its sentence, not this machine's paths
+                # keep the error's sentence, not this machine's paths
+                if output.output_type == "error":
                     output.traceback = output.traceback[-1:]
 
 
