@@ -98,7 +98,7 @@ def test_lab_refuses_a_port_in_use_and_offers_another(monkeypatch):
             DeepSeekLearnError, match=rf"port {port} is in use.*PORT=\d+"
         ):
             lab.open_lab(port, "none")
-    with pytest.raises(DeepSeekLearnError, match="PORT must be 1 to 65535; got 99999"):
+    with pytest.raises(DeepSeekLearnError, match="PORT must be from 1 to 65535; got 99999"):
         lab.open_lab(99999, "none")
 
 

@@ -82,9 +82,8 @@ def numbers(got: Any, what: str) -> np.ndarray:
     try:  # the answer may be any object, so converting it may raise anything
         if hasattr(got, "detach") and not got.is_complex():
             return got.detach().cpu().double().numpy()
-        if got is not None and not np.iscomplexobj(
-            got
-        ):  # NumPy would convert None to NaN
+        # NumPy would convert None to NaN
+        if got is not None and not np.iscomplexobj(got):
             # a copy, since torch rejects negative strides, such as those of x[::-1]
             return np.array(got, dtype=float, order="C")
     except Exception:
