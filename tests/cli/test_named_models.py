@@ -55,11 +55,15 @@ def test_refusals(here):
         model_and_example("resnet")
     with pytest.raises(UnknownNameError, match="known are: bacteria_unet"):
         model_and_example("zoo:resnet")
-    with pytest.raises(DeepSeekLearnError, match=r"no_such:x does not exist: No module"):
+    with pytest.raises(
+        DeepSeekLearnError, match=r"no_such:x does not exist: No module"
+    ):
         model_and_example("no_such:x")
     with pytest.raises(DeepSeekLearnError, match="models_of_mine:x does not exist"):
         model_and_example("models_of_mine:x")
-    with pytest.raises(ValueError, match=r"calibration batches and a metric; got tuple"):
+    with pytest.raises(
+        ValueError, match=r"calibration batches and a metric; got tuple"
+    ):
         model_and_example("models_of_mine:three")
     with pytest.raises(ValueError, match="add --shape"):
         model_and_example("models_of_mine:bare")

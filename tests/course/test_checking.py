@@ -1,4 +1,4 @@
-"""The four outcomes, hints, solutions, and what a learner sees of them."""
+"""The four outcomes of a check, and what a learner sees of them."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Odd answers are told what is odd about them; none is taken for a bug of the course."""
+"""Odd answers get a specific message; none is mistaken for a bug in the course."""
 
 import math
 import re
