@@ -48,7 +48,7 @@ def choose(words: Mapping[str, str], lang: str | None = None) -> str:
 
 
 def spoken(card: Card, lang: str | None = None) -> Card:
-    """A copy of the dataclass `card` with all its texts, tuples included, in one language."""
+    """A copy of the dataclass `card` with its texts, also in tuples, in one language."""
 
     def in_one_language(value: Any) -> Any:
         if isinstance(value, tuple):

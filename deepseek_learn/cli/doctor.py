@@ -121,8 +121,8 @@ def find_headers(cmake: str) -> str | None:
 
 def course_root() -> Path | None:
     """The repository root: the current folder, a parent, or the package's checkout."""
-    here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+    cwd = Path.cwd()
+    for folder in (cwd, *cwd.parents, Path(__file__).resolve().parents[2]):
         if (folder / TOUR).exists() and (folder / "pyproject.toml").exists():
             return folder
     return None

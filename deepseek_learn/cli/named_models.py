@@ -130,9 +130,9 @@ def _parts(name: str, target: Any) -> tuple[nn.Module, Any, Any, Any]:
 
 
 def _look_up(module: str, attribute: str):
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    cwd = os.getcwd()
+    if cwd not in sys.path:
+        sys.path.insert(0, cwd)
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

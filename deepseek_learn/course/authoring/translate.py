@@ -98,22 +98,22 @@ def _synced_notebook(pair: Pair) -> str:
     )
     notebook.metadata.pop("widgets", None)  # the state of English widgets
     for cell in notebook.cells:
-        before = old.get(cell.id)
-        if before is not None and before.cell_type != cell.cell_type:
-            before = None
+        previous = old.get(cell.id)
+        if previous is not None and previous.cell_type != cell.cell_type:
+            previous = None
         if cell.cell_type == "code":
-            _sync_code(cell, before)
+            _sync_code(cell, previous)
         else:
-            if before is not None:
-                cell.source = before.source
+            if previous is not None:
+                cell.source = previous.source
     return nbformat.writes(notebook) + "\n"
 
 
-def _sync_code(cell: NotebookNode, before: NotebookNode | None) -> None:
+def _sync_code(cell: NotebookNode, previous: NotebookNode | None) -> None:
     start = _is_start(cell)
-    if before is not None and same_code(cell.source, before.source, start=start):
-        cell.source, cell.outputs = before.source, before.outputs
-        cell.execution_count = before.execution_count
+    if previous is not None and same_code(cell.source, previous.source, start=start):
+        cell.source, cell.outputs = previous.source, previous.outputs
+        cell.execution_count = previous.execution_count
         return
     cell.source = _in_chinese(cell.source) if start else cell.source
     cell.outputs, cell.execution_count = [], None
