@@ -1,6 +1,6 @@
 """Make deep networks small, fast and understandable, and learn how by doing it.
 
-The names below are imported when first used: `import deepseek_learn` is light.
+The names below are imported on first use, which keeps `import deepseek_learn` light.
 """
 
 from . import lazy

@@ -1,8 +1,8 @@
-"""Every learner-facing word that code says, by key, in English and Chinese.
+"""Every learner-facing sentence in the code, by key, in English and Chinese.
 
-The words stand in `messages.toml`; code holds keys only, so that no sentence exists in
-one language alone. Longer texts (an exercise, a card) stand where they belong, as
-`{"en": ..., "zh": ...}`; `choose` and `spoken` give one language of them.
+The sentences are in `messages.toml`; code holds only keys, so that no sentence exists in
+just one language. Longer texts (an exercise, a card) are kept where they are used, as
+`{"en": ..., "zh": ...}`; `choose` and `spoken` pick one language.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ _current = "en"
 
 
 def set_language(lang: str) -> None:
-    """Choose the language of everything the course says from now on.
+    """Choose the language of all course messages from now on.
 
     Raises:
-        ValueError: naming the languages there are.
+        ValueError: for a language that is not "en" or "zh".
     """
     global _current
-    _current = _known(lang)
+    _current = _check_language(lang)
 
 
 def language() -> str:
-    """The language in use: `"en"` or `"zh"`."""
+    """The current language: `"en"` or `"zh"`."""
     return _current
 
 
@@ -37,25 +37,26 @@ def text(key: str, lang: str | None = None, **values: Any) -> str:
     """The sentence `key`, its `{placeholders}` filled with `values`.
 
     Raises:
-        KeyError: for a key that the catalog does not hold (a bug of the course).
+        KeyError: for a key that is not in the catalog (a bug in the course).
     """
     return choose(messages()[key], lang).format(**values)
 
 
 def choose(words: Mapping[str, str], lang: str | None = None) -> str:
-    """One language of a text `{"en": ..., "zh": ...}`; by default the one in use."""
-    return words[_known(lang or _current)]
+    """One language of a text `{"en": ..., "zh": ...}`; by default the current one."""
+    return words[_check_language(lang or _current)]
 
 
 def spoken(card: Card, lang: str | None = None) -> Card:
-    """A copy of the dataclass `card` whose texts, also those in tuples, are chosen."""
+    """A copy of the dataclass `card` with its texts, also in tuples, in one language."""
 
-    def one(value: Any) -> Any:
+    def in_one_language(value: Any) -> Any:
         if isinstance(value, tuple):
-            return tuple(one(part) for part in value)
+            return tuple(in_one_language(part) for part in value)
         return choose(value, lang) if isinstance(value, Mapping) else value
 
-    return dataclasses.replace(card, **{k: one(v) for k, v in vars(card).items()})
+    fields = {name: in_one_language(value) for name, value in vars(card).items()}
+    return dataclasses.replace(card, **fields)
 
 
 @cache
@@ -64,11 +65,13 @@ def messages() -> dict[str, dict[str, str]]:
     file = files(__package__) / "messages.toml"
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {
-        f"{g}.{n}": words for g, names in tables.items() for n, words in names.items()
+        f"{group}.{name}": words
+        for group, sentences in tables.items()
+        for name, words in sentences.items()
     }
 
 
-def _known(lang: str) -> str:
+def _check_language(lang: str) -> str:
     if lang not in LANGUAGES:
         raise ValueError(f'lang must be "en" or "zh"; got {lang!r}.')
     return lang

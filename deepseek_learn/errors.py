@@ -1,4 +1,4 @@
-"""The errors of the library: one sentence each, naming what it got and what it takes."""
+"""The library's errors: one sentence each, naming what it got and what it accepts."""
 
 import difflib
 import importlib
@@ -14,37 +14,37 @@ class DeepSeekLearnError(Exception):
 
 
 class UnknownNameError(DeepSeekLearnError, KeyError):
-    """A name that no registry, zoo or loader knows; it says which may be meant."""
+    """A name that no registry, zoo or loader knows; the message suggests the closest."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
         known = sorted(known)
-        meant = _closest(str(name), known)
-        guess = f"did you mean {meant!r}? Known" if meant else "known"
+        closest = _closest(str(name), known)
+        lead = f"did you mean {closest!r}? Known" if closest else "known"
         names = ", ".join(known) or "none"
-        super().__init__(f"{kind} {name!r} is not known; {guess} are: {names}.")
+        super().__init__(f"{kind} {name!r} is not known; {lead} are: {names}.")
 
-    def __str__(self) -> str:  # KeyError would show the repr, in quotes
+    def __str__(self) -> str:  # KeyError would show the quoted repr
         return self.args[0]
 
 
 class MissingPackageError(DeepSeekLearnError, ImportError):
-    """An optional package is not installed; the message holds the command."""
+    """An optional package is not installed; the message gives the install command."""
 
 
 class DamagedFileError(DeepSeekLearnError):
-    """A file is not what it should be: wrong checksum, truncated, not the format."""
+    """A file is invalid: wrong checksum, truncated, or in another format."""
 
 
 def _closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` may be a slip of; case and hyphens do not count."""
-    plain = {each.lower().replace("-", "_"): each for each in known}
-    wanted = name.lower().replace("-", "_").replace(" ", "_")
-    found = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.7)
-    return plain[found[0]] if found else None
+    """The known name that `name` may be a typo of, ignoring case and hyphens."""
+    normalized = {each.lower().replace("-", "_"): each for each in known}
+    query = name.lower().replace("-", "_").replace(" ", "_")
+    matches = difflib.get_close_matches(query, normalized, n=1, cutoff=0.7)
+    return normalized[matches[0]] if matches else None
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional `module`, or say in one sentence how to install it.
+    """Import an optional `module`, or explain in one sentence how to install it.
 
     Raises:
         MissingPackageError: naming the `purpose` and the pip command of the `extra`.
@@ -59,7 +59,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 
 def check_count(name: str, count: int) -> None:
-    """Refuse a `count` that is no whole number of at least 1."""
+    """Reject a `count` that is not a whole number of at least 1."""
     if not isinstance(count, Integral) or isinstance(count, bool):
         raise TypeError(
             f"{name} must be a whole number of at least 1; got {count!r}, a "

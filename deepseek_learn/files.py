@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Atomic file writes."""
 
 import os
 import tempfile
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]  # where this is a checkout
+REPOSITORY = Path(__file__).resolve().parents[1]  # when this is a checkout
 
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it to `path` when the block ends well.
+    """Atomic write: yield a temporary path beside `path`, renamed to `path` on success.
 
-    A crash, a full disk or an exception inside the block leaves the old file as it was.
+    A crash, a full disk or an exception inside the block leaves the old file unchanged.
 
     >>> with whole("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
@@ -27,9 +27,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     os.umask(umask)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would follow the file
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~umask)  # or the file would keep mkstemp's 0600
+        with temporary.open("rb") as content:
+            os.fsync(content.fileno())
         os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
-"""How this copy of the library was installed, and so how more of it is.
+"""How this copy of the library was installed, and hence how to add an extra to it.
 
-The package is on no index while it is unpublished, so `pip install "deepseek-learn[x]"`
-works only for those who got it from one. In a clone the way is `pip install -e`; from a
-wheel or a repository, the packages of the extra are named themselves.
+Until the package is published on an index, `pip install "deepseek-learn[x]"` works only
+for those who installed it from one. A clone uses `pip install -e`; after an install from
+a wheel or a repository, the command lists the packages of the extra.
 """
 
 import shutil
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]  # a clone's root, else site-packages
 
 
 def install_command(extra: str = "") -> str:
-    """What to type, where this process runs, to add `extra` to this installation."""
+    """The command that adds `extra` to this installation, from the current folder."""
     suffix = f"[{extra}]" if extra else ""
     if in_a_clone():
         place = "." if Path.cwd() == ROOT else ROOT
@@ -29,10 +29,10 @@ def install_command(extra: str = "") -> str:
 
 
 def pip() -> str:
-    """How to call the pip of this interpreter: `pip` where that is the one on the PATH."""
+    """How to call this interpreter's pip: plain `pip` if that is the one on the PATH."""
     python = Path(sys.executable)
-    found = shutil.which("pip")
-    if found and Path(found).parent == python.parent:
+    on_path = shutil.which("pip")
+    if on_path and Path(on_path).parent == python.parent:
         return "pip"
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
@@ -45,15 +45,15 @@ def in_a_clone() -> bool:
 
 
 def from_an_index() -> bool:
-    """Whether pip fetched the package by its name (PEP 610: then no URL is recorded)."""
+    """Whether pip installed the package by name (PEP 610: then no URL is recorded)."""
     try:
         return metadata.distribution(NAME).read_text("direct_url.json") is None
-    except metadata.PackageNotFoundError:  # a copied folder: the best that can be said
+    except metadata.PackageNotFoundError:  # a copied folder: the best guess
         return True
 
 
 def requirements_by_extra() -> dict[str, list[Requirement]]:
-    """`""` (the base) and each extra → what it needs on this platform.
+    """`""` (the base) and each extra → its requirements on this platform.
 
     Raises:
         importlib.metadata.PackageNotFoundError: when the package is not installed.
@@ -77,7 +77,7 @@ def requirements_by_extra() -> dict[str, list[Requirement]]:
 
 
 def is_installed(requirement: Requirement) -> bool:
-    """Whether a version that `requirement` accepts is installed."""
+    """Whether an installed version satisfies `requirement`."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

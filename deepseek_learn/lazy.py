@@ -1,4 +1,4 @@
-"""Names of a package that are imported when first used (PEP 562)."""
+"""Lazy imports: a package's names are imported on first use (PEP 562)."""
 
 import importlib
 import sys
@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 
 def attach(package: str, names: Mapping[str, str], modules: Sequence[str]) -> tuple:
-    """What a package's `__init__` needs to be light: `__getattr__`, `__dir__`.
+    """The `__getattr__` and `__dir__` of a package with lazy imports.
 
     Args:
-        package: its `__name__`.
-        names: public name → the submodule it is imported from.
-        modules: submodules that are public themselves.
+        package: the package's `__name__`.
+        names: public name → the submodule that defines it.
+        modules: public submodules.
     """
 
     def getattr_(name: str):

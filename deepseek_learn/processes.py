@@ -1,4 +1,4 @@
-"""Training in several processes, as `torchrun` starts them: one model, divided batches."""
+"""Data-parallel training in the processes that `torchrun` starts."""
 
 import atexit
 import os
@@ -10,12 +10,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Team:
-    """The processes that train together; alone, everything is as without it.
+    """The process group of a training run; in a single process it does nothing.
 
-    Under `torchrun` (`WORLD_SIZE` above 1) it joins a group, unless there is one: gloo, or
-    NCCL for a model on a GPU; it is left when the program ends, for a second training
-    cannot join anew. Each process takes every `size`-th example of a batch;
-    gradients are averaged, so that all keep the same weights.
+    Under `torchrun` (`WORLD_SIZE` above 1) it initializes a process group, unless there is
+    one: gloo, or NCCL for a model on a GPU. The group is destroyed only when the program
+    ends, because a second run could not join again. Each process takes every `size`-th
+    example of a batch; gradients are averaged, so that all keep the same weights.
     """
 
     def __init__(self, model: nn.Module):
@@ -29,24 +29,24 @@ class Team:
             self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
     def wrapped(self) -> nn.Module:
-        """The model whose backward pass averages the gradients."""
+        """The model, wrapped so that its backward pass averages the gradients."""
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
     def check(self, batch_size: int | None) -> None:
-        """Refuse a batch that cannot be divided evenly; None: a loader's own batches."""
+        """Reject a batch size that does not divide evenly; None means a `DataLoader`."""
         if self.size > 1 and batch_size is None:
             raise ValueError(
-                f"train must be a dataset in {self.size} processes, which divide its "
-                f"batches; got a DataLoader, whose order may be another in each."
+                f"train must be a dataset in {self.size} processes, which split its "
+                f"batches; got a DataLoader, whose order may differ between them."
             )
         if self.size > 1 and batch_size % self.size:
             raise ValueError(
-                f"batch_size, or the training set if that is smaller, must be a multiple "
-                f"of the {self.size} processes; got {batch_size}."
+                f"batch_size, or the size of the training set if that is smaller, must be "
+                f"a multiple of the {self.size} processes; got {batch_size}."
             )
 
     def part(self, *tensors: Tensor) -> Sequence[Tensor]:
-        """This process's examples of a batch."""
+        """This process's share of a batch."""
         return [x[self.rank :: self.size] for x in tensors]
 
     def mean(self, value: Tensor) -> float:
@@ -58,15 +58,15 @@ class Team:
         return value.item()
 
     def first(self, value):
-        """What the first process says; it alone decides what depends on its clock."""
+        """Broadcast rank 0's value: it alone decides what depends on a clock or a file."""
         if self.size > 1:
-            said = [value]
-            dist.broadcast_object_list(said, device=self.device)
-            return said[0]
+            values = [value]
+            dist.broadcast_object_list(values, device=self.device)
+            return values[0]
         return value
 
     def share_buffers(self) -> None:
-        """The first process's running statistics become everyone's."""
+        """Broadcast rank 0's buffers (running statistics) to all processes."""
         if self.size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""One plug-in idea for everything that learners may add to: a name and a callable."""
+"""One plug-in mechanism for everything learners can extend: a name and a callable."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -6,11 +6,11 @@ from typing import Any, Generic, TypeVar
 from .errors import UnknownNameError
 
 Entry = TypeVar("Entry")  # what a registry holds
-Added = TypeVar("Added")
+Registered = TypeVar("Registered")
 
 
 class Registry(Generic[Entry]):
-    """Names of plain functions or classes of one `kind`.
+    """Plain functions or classes of one `kind`, by name.
 
     >>> grouping: Registry[Callable] = Registry("grouping strategy")
     >>> @grouping.register("random")
@@ -18,17 +18,17 @@ class Registry(Generic[Entry]):
     >>> grouping["random"] is random_groups
     True
 
-    Facts given to `register` by keyword are kept beside the callable: `facts(name)`.
+    Keyword arguments of `register` are stored with the callable: `facts(name)`.
     """
 
     def __init__(self, kind: str):
         self.kind = kind
         self._entries: dict[str, tuple[Entry, dict[str, Any]]] = {}
 
-    def register(self, name: str, **facts: Any) -> Callable[[Added], Added]:
-        """Decorator: keep the callable under `name`; an existing name is refused."""
+    def register(self, name: str, **facts: Any) -> Callable[[Registered], Registered]:
+        """Decorator: register the callable under `name`; a name in use is rejected."""
 
-        def keep(entry: Added) -> Added:
+        def decorator(entry: Registered) -> Registered:
             if name in self._entries and self._entries[name][0] is not entry:
                 raise ValueError(
                     f"{self.kind} {name!r} is already registered; choose another name "
@@ -37,7 +37,7 @@ class Registry(Generic[Entry]):
             self._entries[name] = (entry, facts)
             return entry
 
-        return keep
+        return decorator
 
     def unregister(self, name: str) -> None:
         self[name]

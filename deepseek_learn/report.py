@@ -1,7 +1,7 @@
-"""What every tool answers with: a small frozen dataclass that explains itself.
+"""What every tool returns: a small frozen dataclass that explains itself.
 
-A report has `to_frame()` (pandas), `plot()` (plotly), `why()` (a sentence or two of
-reason) and shows itself in a notebook as its sentence over its table.
+A report has `to_frame()` (pandas), `plot()` (plotly) and `why()` (a sentence or two of
+explanation); a notebook displays it as that sentence above its table.
 """
 
 import html
@@ -11,7 +11,7 @@ import pandas as pd
 
 
 class Report:
-    """Base of the result dataclasses; they fill in `to_frame`, `plot` and `why`."""
+    """Base of the result dataclasses; they implement `to_frame`, `plot` and `why`."""
 
     def to_frame(self) -> pd.DataFrame:
         raise NotImplementedError

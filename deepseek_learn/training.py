@@ -1,7 +1,7 @@
 """One small training loop, used by every lesson, zoo script and benchmark.
 
-The recipe, where nothing else is asked for: `DeepOpt`, a learning rate that warms up,
-stays and decays (`wsd`), and a forward pass in bfloat16 where the processor has it.
+The default recipe: `DeepOpt`, a warmup-stable-decay learning rate (`wsd`), and a forward
+pass in bfloat16 where the processor supports it.
 """
 
 import math
@@ -33,13 +33,13 @@ from .report import Report
 
 @dataclass(frozen=True)
 class Fit(Report):
-    """What a training run did.
+    """The result of a training run.
 
     Attributes:
-        history: one row an epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
-        best_epoch: the epoch (from 1) with the best metric, whose weights the model has.
+        history: one row per epoch: `loss`, `lr`, `seconds`, and the validation `metric`.
+        best_epoch: the epoch (from 1) with the best metric; the model has its weights.
         stopped: why it ended: `"epochs"`, `"patience"` or `"seconds"`.
-        cpu_seconds: processor time of the whole run (all threads), resumed parts too.
+        cpu_seconds: CPU time of the whole run (all threads), including resumed parts.
     """
 
     history: pd.DataFrame
@@ -72,7 +72,7 @@ class Fit(Report):
 
 
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Learning-rate factor: linear warm-up over `warmup`, then a half cosine to 0."""
+    """Learning-rate factor: linear warmup over `warmup`, then a half cosine to 0."""
     progress = (step + 1) / max(steps, 1)
     if progress < warmup or warmup >= 1:
         return min(progress / warmup, 1.0)
@@ -80,9 +80,9 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 
 
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
-    """Learning-rate factor: up in a line over `warmup`, then 1, down over `decay`.
+    """Learning-rate factor: linear warmup over `warmup`, then 1, linear over `decay` to 0.
 
-    Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
+    Warmup-stable-decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
     """
     steps = max(steps, 1)
     up = (step + 1) / (warmup * steps) if warmup else 1.0
@@ -96,7 +96,7 @@ def constant(step: int, steps: int) -> float:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of right answers."""
+    """Fraction of correct predictions."""
     return (logits.argmax(1) == labels).float().mean().item()
 
 
@@ -122,38 +122,39 @@ def fit(
 ) -> Fit:
     """Train `model` in place; afterwards it holds the best epoch's weights.
 
-    Under `torchrun` each process takes its part of every batch, and all end with the
-    same weights; the first one writes the checkpoint.
+    Under `torchrun` each process takes its share of every batch, and all end with the
+    same weights; rank 0 writes the checkpoint.
 
     Args:
-        train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
-            of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
-            read in its own order. Without `validation` the last epoch is kept.
-        batch_size: of a dataset's batches, by default 64; a loader has its own.
-        epoch_batches: batches an epoch, a new random part of `train` each time (of a
-            loader, its first ones); by default all of it. A checkpoint is written after
-            each.
+        train, validation: datasets with `batch(index)`, map-style datasets of pairs
+            (input, label) such as `TensorDataset`, or a `DataLoader`, which is read in
+            its own order. Without `validation` the last epoch's weights are kept.
+        batch_size: batch size for a dataset, by default 64; a loader has its own.
+        epoch_batches: batches per epoch, a new random subset of `train` each time (the
+            first ones of a loader); by default all of it. A checkpoint is written
+            after each epoch.
         optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
-            rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
-            all epochs.
+            rates are multiplied by `schedule(step, steps)`, with steps counted from 0
+            over all epochs.
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
         metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        augment: `(images [B, C, H, W], generator) -> images`, drawn from the generator.
-        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
-            where the device multiplies bfloat16 faster than float32, None never.
-        patience: stop after so many epochs without a better metric.
-        seconds: stop after the epoch in which so many seconds of training had passed.
-        checkpoint: a file written whole after each epoch; a run that finds it goes on
-            from there and ends as the uninterrupted run would have.
-        seed: of the order of the pictures and of `augment` and dropout.
+        augment: `(images [B, C, H, W], generator) -> images`, random numbers from the
+            generator.
+        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does so
+            only where the device multiplies bfloat16 faster than float32, None never.
+        patience: stop after this many epochs without a better metric.
+        seconds: stop after the epoch in which this much training time has passed.
+        checkpoint: a file written atomically after each epoch; a run that finds it
+            resumes there and ends as the uninterrupted run would have.
+        seed: for the order of the examples, `augment` and dropout.
 
     Raises:
         DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
             is then unchanged.
-        ValueError: for a loss that is not finite, naming the step; for a number that is
-            out of range; for no examples; for a loader under `torchrun`.
-        TypeError: for a number that is not whole where it must be; for data that are
-            no pairs, or without a length.
+        ValueError: for a loss that is not finite, naming the step; for a number out of
+            range; for empty data; for a loader under `torchrun`.
+        TypeError: for a number that must be whole and is not; for data that are not
+            pairs, or have no length.
     """
     _check_numbers(epochs, epoch_batches, patience, seconds, seed, validation)
     source = batched(train, "train", batch_size, usual=64)
@@ -164,26 +165,28 @@ def fit(
     steps = epochs * per_epoch
     run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
     run |= {"examples": source.examples} | _facts(optimizer, schedule, steps)
-    # torch asks for one more step than there are
+    # LambdaLR asks for the factor of one step past the last
     scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), steps))
     state = _State(model, optimizer, scheduler, run)
-    autocast = _chosen(autocast, model)
+    autocast = _autocast_dtype(autocast, model)
     path = Path(checkpoint) if checkpoint else None
     team = Team(model)
     team.check(None if isinstance(source, Loaded) else source.batch_size)
     with Bar(steps, progress and not team.rank, "training") as bar:
         content = state.read(path) if path and not team.rank else None
-        if content := team.first(content):  # the first process's file is everyone's
-            state.take_up(content, path)
+        if content := team.first(content):  # rank 0's file counts for all
+            state.resume(content, path)
         learner = team.wrapped()
-        stopped = team.first(state.stop(epochs, patience, seconds))
+        stop_reason = team.first(state.stop(epochs, patience, seconds))
         bar.advance(len(state.history) * per_epoch)
-        while not stopped:
+        while not stop_reason:
+            # 1. Seed the epoch: a resumed run draws what the uninterrupted one would
             epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
             torch.manual_seed(seed * 100_003 + epoch + 10**9 * team.rank)  # dropout
             lr, total = float(optimizer.param_groups[0]["lr"]), 0.0
+            # 2. Train on its batches
             learner.train()
             batches = source.shuffled(per_epoch, generator)
             for i, (images, labels) in enumerate(batches):
@@ -198,22 +201,24 @@ def fit(
                 scheduler.step()
                 total += value
                 bar.advance(1)
+            # 3. Validate on rank 0, with rank 0's running statistics
             team.share_buffers()
             row = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
                 score = None
                 if not team.rank:
-                    score = metric(*_predicted(model, held_out, autocast))
+                    score = metric(*_run_model(model, held_out, autocast))
                 row["metric"] = team.first(score)
+            # 4. Record the epoch, write the checkpoint, decide whether to stop
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
             if path and not team.rank:
                 state.save(path)
-            stopped = team.first(state.stop(epochs, patience, seconds))
+            stop_reason = team.first(state.stop(epochs, patience, seconds))
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
-    return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
+    return Fit(history, state.best_epoch, stop_reason, state.cpu_seconds)
 
 
 def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None:
@@ -231,17 +236,17 @@ def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None
 
 
 def _facts(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was cut."""
+    """What a resumed run must have in common with the interrupted one."""
     plain = bool | int | float | str | tuple | list
     defaults = optimizer.defaults.items()
-    some = range(0, steps, max(steps // 100, 1))
-    # an interrupted run has left its last rate in "lr"
+    samples = range(0, steps, max(steps // 100, 1))
+    # after an interrupted run "lr" holds the last rate, not the initial one
     rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
     return {
         "optimizer": type(optimizer).__name__,
         "learning rates": rates,
         "options": {key: value for key, value in defaults if isinstance(value, plain)},
-        "schedule": [schedule(step, steps) for step in some],
+        "schedule": [schedule(step, steps) for step in samples],
     }
 
 
@@ -249,8 +254,8 @@ def _step(learner, optimizer, loss, batch, autocast, team: Team) -> float:
     """One update of the weights, unless the loss is not finite."""
     images, labels = (x.to(team.device) for x in team.part(*batch))
     with _autocast(team.device, autocast):
-        answers = learner(images).float()
-    value = loss(answers, labels)
+        logits = learner(images).float()
+    value = loss(logits, labels)
     mean = team.mean(value)
     if math.isfinite(mean):
         optimizer.zero_grad(set_to_none=True)
@@ -266,16 +271,16 @@ def predict(
     batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Answers of `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
+    """Predictions of `model` in evaluation mode: float logits `[N, K]`, labels `[N]`.
 
     Args:
-        dataset, batch_size: as `train` and its batch size of `fit`; 100 by default.
+        dataset, batch_size: as `train` and `batch_size` of `fit`; 100 by default.
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
-    return _predicted(model, source, _chosen(autocast, model))
+    return _run_model(model, source, _autocast_dtype(autocast, model))
 
 
-def _predicted(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
+def _run_model(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
     device = next(model.parameters()).device
     model.eval()
     logits, labels = [], []
@@ -287,11 +292,11 @@ def _predicted(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tenso
 
 
 class _State:
-    """All that a run needs to go on: weights, optimizer, schedule, history, the best."""
+    """All that a run needs to resume: weights, optimizer, schedule, history, the best."""
 
     def __init__(self, model, optimizer, scheduler, run: dict):
         shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
-        self.run = _plain(run | {"weights": shapes})
+        self.run = _without_numpy(run | {"weights": shapes})
         self.parts = {
             "model": model,
             "optimizer": optimizer,
@@ -307,14 +312,14 @@ class _State:
         best = math.nan
         if self.best_epoch:
             best = self.history[self.best_epoch - 1].get("metric", math.nan)
-        # the last epoch where nothing is measured; a metric that is nan never wins
+        # without a metric the last epoch is best; a metric that is NaN never wins
         if "metric" not in row or row["metric"] > best or math.isnan(best):
             self.best_epoch = len(self.history)
             weights = self.parts["model"].state_dict()
             self.best = {k: v.detach().clone() for k, v in weights.items()}
 
     def stop(self, epochs: int, patience: int | None, seconds: float | None):
-        """Why the run ends after the last recorded epoch; None: it goes on."""
+        """Why the run ends after the last recorded epoch; None if it continues."""
         if patience and len(self.history) - self.best_epoch >= patience:
             return "patience"
         if seconds and sum(row["seconds"] for row in self.history) >= seconds:
@@ -334,61 +339,62 @@ class _State:
             "cpu_seconds": self.cpu_seconds,
         }
         with whole(path) as temporary:
-            torch.save(_plain(content), temporary)
+            torch.save(_without_numpy(content), temporary)
 
-    KEPT = ("history", "best_epoch", "best", "cpu_seconds")
+    SAVED_FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
     def read(self, path: Path) -> dict | None:
-        """A checkpoint's content, None where there is no file."""
+        """A checkpoint's content; None if there is no file."""
         if not path.exists():
             return None
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            parts = {k: content[k] for k in (*self.KEPT, *self.parts)}
-            return parts | {"run": dict(content["run"])}
-        except Exception as error:  # whatever a file of another kind leads to
+            fields = {k: content[k] for k in (*self.SAVED_FIELDS, *self.parts)}
+            return fields | {"run": dict(content["run"])}
+        except Exception as error:  # any error that a foreign file causes
             raise DamagedFileError(
-                f"checkpoint {path} is not a whole checkpoint of `fit` "
-                f"({type(error).__name__}); move it away to start anew."
+                f"checkpoint {path} is not a complete checkpoint of `fit` "
+                f"({type(error).__name__}); move it away to start over."
             ) from error
 
-    def take_up(self, content: dict, path: Path) -> None:
-        """Go on from there; another run's content is refused before anything changes."""
-        theirs = content["run"]
-        for key, ours in self.run.items():
-            if theirs.get(key) != ours:
+    def resume(self, content: dict, path: Path) -> None:
+        """Resume from `content`; another run's is rejected before anything changes."""
+        saved = content["run"]
+        for key, current in self.run.items():
+            if saved.get(key) != current:
                 long = key in ("weights", "schedule", "options")
-                values = "" if long else f" ({theirs.get(key)}, not {ours})"
+                values = "" if long else f" ({saved.get(key)}, not {current})"
                 raise DamagedFileError(
-                    f"checkpoint {path} is of another run, with other {key}{values}; "
-                    f"move it away to start anew."
+                    f"checkpoint {path} is from another run, with different {key}{values}; "
+                    f"move it away to start over."
                 )
         try:
             self.parts["optimizer"].load_state_dict(content["optimizer"])
-        except ValueError as error:  # before anything is changed
+        except ValueError as error:  # nothing has been changed yet
             raise DamagedFileError(
-                f"checkpoint {path} is of another run: {error} Move it away to start anew."
+                f"checkpoint {path} is from another run: {error} "
+                f"Move it away to start over."
             ) from error
         for name in ("scheduler", "model"):
             self.parts[name].load_state_dict(content[name])
-        for name in self.KEPT:
+        for name in self.SAVED_FIELDS:
             setattr(self, name, content[name])
 
 
-def _plain(value: Any) -> Any:
-    """The same with Python's numbers for NumPy's, which a checkpoint may not hold."""
-    if type(value) is dict:  # a model's state is another mapping, and plain
-        return {key: _plain(each) for key, each in value.items()}
+def _without_numpy(value: Any) -> Any:
+    """The value with NumPy scalars as Python numbers; `weights_only` loading needs that."""
+    if type(value) is dict:  # a model's state is an OrderedDict of tensors
+        return {key: _without_numpy(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value))
+        return type(value)(map(_without_numpy, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _chosen(autocast: torch.dtype | str | None, model: nn.Module):
-    """The dtype that "auto" stands for on the model's device."""
+def _autocast_dtype(autocast: torch.dtype | str | None, model: nn.Module):
+    """The autocast dtype, with "auto" resolved for the model's device."""
     if autocast == "auto":
-        worth = multiplies_bfloat16(next(model.parameters()).device)
-        return torch.bfloat16 if worth else None
+        is_faster = multiplies_bfloat16(next(model.parameters()).device)
+        return torch.bfloat16 if is_faster else None
     if isinstance(autocast, str):
         raise ValueError(f'autocast must be a dtype, "auto" or None; got {autocast!r}.')
     return autocast

@@ -1,4 +1,4 @@
-"""For all tests: one language at the start; a real browser for those who need it."""
+"""For all tests: English at the start, and a real browser for those that need one."""
 
 import pytest
 
@@ -11,11 +11,11 @@ def english(monkeypatch):
     monkeypatch.setattr(catalog, "_current", "en")
 
 
-# By module: while it is open, Playwright keeps an event loop running in this thread,
+# Module scope: while it is open, Playwright keeps an event loop running in this thread,
 # in which neither a second Playwright nor asyncio.run could start.
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, the system's own."""
+    """The system's Chromium, headless."""
     path = chromium_path()
     with need("playwright.sync_api").sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -1,4 +1,4 @@
-"""What a test needs from the machine: absent, it skips; in CI it fails."""
+"""Services a test needs from the machine: if one is missing, it skips; in CI it fails."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ import pytest
 
 
 def absent(what: str) -> None:
-    """Skip because `what` is not there, or fail under `REQUIRE_SERVICES=1`."""
+    """Skip because `what` is missing, or fail under `REQUIRE_SERVICES=1`."""
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(f"REQUIRE_SERVICES=1, but {what}")
     pytest.skip(what)
@@ -23,7 +23,7 @@ def need(module: str):
 
 
 def chromium_path() -> str:
-    """A Chromium of the system."""
+    """The path of the system's Chromium."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path

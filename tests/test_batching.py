@@ -1,4 +1,4 @@
-"""What the training loop reads: datasets here and of PyTorch's, and its loaders."""
+"""What the training loop reads: our datasets, PyTorch's datasets and its loaders."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def tensors(count=96, seed=0):
 
 
 class Items(Dataset):
-    """One example at a time, the label a number of Python's."""
+    """One example at a time, with a Python number as its label."""
 
     def __init__(self, count=96, seed=0):
         self.x, self.y = blobs(count, seed).batch()

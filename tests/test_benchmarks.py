@@ -31,8 +31,8 @@ def script(name):
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_was_measured_by_the_protocol_that_its_script_states(path):
-    """A script whose protocol changed has to be run again, in full; until then its rows
-    say that they are outdated.
+    """A script whose protocol changed must be rerun in full; until then its rows are
+    marked outdated.
     """
     source = (SCRIPTS / path.name).with_suffix(".py").read_text(encoding="utf-8")
     stated = ast.get_docstring(ast.parse(source), clean=False)
@@ -42,12 +42,12 @@ def test_a_result_was_measured_by_the_protocol_that_its_script_states(path):
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_file_says_what_its_numbers_say(path):
-    """Whoever reads a file without us reads the verdicts that we compute."""
+    """The verdicts in a file are the ones that the library computes."""
     assert json.loads(path.read_text(encoding="utf-8")) == read_result(path)
 
 
 def test_one_command_reads_every_speed_once_more():
-    """Each of its scripts exists, takes the option, and the dearest rows are among them."""
+    """Each of its scripts exists and takes the option; the costliest rows are included."""
     makefile = (SCRIPTS.parent / "Makefile").read_text(encoding="utf-8")
     words = makefile.split("SPEED :=")[1].split("bench-speed:")[0]
     commands = [word.split("+") for word in words.replace("\\", "").split()]
@@ -59,7 +59,7 @@ def test_one_command_reads_every_speed_once_more():
     for path in RESULTS:
         rows = [r for r in read_result(path)["rows"] if r.get("readings")]
         promised = claims & {r["claim"] for r in rows if r["target"] is not None}
-        # the kits' compiler is read by the whole script
+        # the kits' compile rows need the whole script
         assert not promised or path.stem in read | {"deploy_kits"}
 
 
@@ -75,7 +75,7 @@ RATIOS = {"plain": 1.0, "se": 1.04, "cbam": 1.5, "eca": 1.0, "sc": 1.25, "slim":
 
 
 def scores(learning, plain=0.5, other=0.6):
-    """Made-up runs: every other variant lies `other - plain` above plain."""
+    """Synthetic runs: every other variant lies `other - plain` above plain."""
     for task in learning.SETS:
         for seed in range(5):
             for variant in RATIOS:
@@ -122,7 +122,7 @@ def test_learning_goes_on_from_whole_lines_of_the_same_protocol(learning, monkey
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_learning_keeps_quick_runs_apart(learning, monkeypatch, quick):
-    """A quick run takes over full ones and writes beside them; never the other way."""
+    """A quick run reuses full ones and writes beside them, never the other way around."""
     rows = list(scores(learning))
     missing = next(row for row in rows if (row["variant"], row["seed"]) == ("sc", 1))
     learning.append({"ratios": RATIOS}, learning.RUNS)
@@ -130,7 +130,7 @@ def test_learning_keeps_quick_runs_apart(learning, monkeypatch, quick):
         if row is not missing:
             learning.append(row, learning.RUNS)
     learning.QUICK.parent.mkdir()
-    learning.append(rows[0] | {"score": 0.1}, learning.QUICK)  # stands in both
+    learning.append(rows[0] | {"score": 0.1}, learning.QUICK)  # is in both files
     files, ran, written = (learning.RUNS, learning.QUICK), [], {}
     before = [file.read_bytes() for file in files]
 
@@ -166,7 +166,7 @@ def test_cost_ratios_are_taken_within_a_round():
     assert row["measured"] == pytest.approx(1.5)
     assert (row["low"], row["high"]) == pytest.approx((1.5, 1.5))
     assert row["better"] == "higher"
-    assert row["time"]  # a reading of speed
+    assert row["time"]  # a speed reading
 
 
 def test_decoding_is_timed_over_heads_and_contexts(scripts_path, monkeypatch, tmp_path):
@@ -200,7 +200,7 @@ def test_zoo_is_checked_in_a_process_without_network():
 
 @pytest.fixture
 def scripts_path(monkeypatch):
-    """As when a script runs: its own folder is on the path."""
+    """As when a script runs: its folder is on the path."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
@@ -273,7 +273,7 @@ def test_finished_runs_are_taken_over_whole_and_of_the_same_protocol(
 
 
 def quality_runs(quality, models):
-    """Made-up runs: DPG's KL is a tenth of every other way's, frequency's as random's."""
+    """Synthetic runs: DPG's KL is a tenth of the others', frequency equals random."""
     for model in models:
         for variant in ("float32", "dpg", "gptq4", *quality.PEERS):
             yield {"model": model, "variant": variant, "answers": 9, "agreement": 99.0} | {
@@ -322,7 +322,7 @@ def test_memory_ratios_are_taken_within_a_round(scripts_path, tmp_path):
     assert faster["measured"] == pytest.approx(expected)
     assert (faster["low"], faster["high"]) == pytest.approx((expected, expected))
     timed = {"speed" in row["unit"]: bool(row["time"]) for row in rows}
-    assert timed == {True: True, False: False}  # memory is no reading of speed
+    assert timed == {True: True, False: False}  # memory is not a speed reading
     write_result("memory", rows, "run", directory=tmp_path)
 
 
@@ -368,8 +368,8 @@ def test_unet_rows_follow_the_stated_rule(scripts_path, tmp_path):
     guides = [unet_config(w, 0.4, [0.29, 0.30, 0.31], lr=1e-3) for w in unet.WIDTHS]
     found = [
         unet_config(4, 0.38, [0.31, 0.32, 0.33]),  # worse: at 4 the guide's stays
-        unet_config(8, 0.30, [0.19, 0.20, 0.21], energy=111.0),  # too dear
-        unet_config(8, 0.35, [0.285, 0.295, 0.305]),  # as good, within the noise
+        unet_config(8, 0.30, [0.19, 0.20, 0.21], energy=111.0),  # too expensive
+        unet_config(8, 0.35, [0.285, 0.295, 0.305]),  # equal within the noise
         unet_config(16, 0.31, [0.19, 0.20, 0.21]),  # beats the guide's at 16
         unet_config(16, 0.32, [0.09, 0.10, 0.11]),  # validation decides, not the test
     ]
@@ -447,7 +447,7 @@ def deploy_cpu(scripts_path):
 
 
 def a_network(deploy_cpu, **changed):
-    """Made-up times in ms: INT8 five times as fast on OpenVINO, four times on the other."""
+    """Synthetic times in ms: INT8 is 5 times as fast on OpenVINO, 4 times on the other."""
     ms = {
         deploy_cpu.EAGER: 100.0,
         "torch.compile": 80.0,
@@ -626,7 +626,7 @@ def point(share, kl, bits=4, **more):
 
 
 def test_divergences_are_compared_at_equal_bytes(lm_compression):
-    # a line in the logarithm: from 0.4 at 24 % to 0.1 at 26 %, so 0.2 at 25 %
+    # log-linear: from 0.4 at 24 % to 0.1 at 26 %, so 0.2 at 25 %
     points = [
         point(26.0, [0.1, 0.1]),
         point(24.0, [0.4, 0.4]),
@@ -638,9 +638,9 @@ def test_divergences_are_compared_at_equal_bytes(lm_compression):
     assert found["measured"] == pytest.approx(4 * 4 ** (-0.2))
     assert (found["low"], found["high"]) == pytest.approx((found["measured"],) * 2)
     with pytest.raises(ValueError, match="no points around"):
-        lm_compression.at_bytes(points, 28.0)  # 28 lies more than 2 % from either
+        lm_compression.at_bytes(points, 28.0)  # 28 is more than 2 % from either
     with pytest.raises(ValueError, match="no points around"):
-        lm_compression.at_bytes(points, 23.9)  # near one, but beyond it
+        lm_compression.at_bytes(points, 23.9)  # near one of them, but beyond it
 
 
 def test_the_interval_at_equal_bytes_is_of_the_windows(lm_compression):
@@ -693,7 +693,7 @@ def test_where_no_budget_keeps_the_accuracy_the_memory_is_all_of_it(one_model):
 
 
 def test_peak_memory_holds_the_weights_and_grows_with_the_work(one_model, monkeypatch):
-    """In a process of its own; a model of 0.3 MB whose batch takes far more."""
+    """In a separate process; a model of 0.3 MB whose batch takes far more."""
     import os
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))

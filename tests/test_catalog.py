@@ -1,4 +1,4 @@
-"""Both languages have every sentence, and code uses no sentence that is not there."""
+"""Both languages have every sentence, and code uses no missing sentence."""
 
 import ast
 from pathlib import Path
@@ -17,14 +17,14 @@ def placeholders(sentence):
 
 
 def literal(node):
-    """The key that a call names: a literal, or an f-string's fixed start."""
+    """The key in a call: a literal, or an f-string's fixed prefix."""
     if isinstance(node, ast.JoinedStr):
         return node.values[0].value, False
     return getattr(node, "value", None), True
 
 
 def used():
-    """(key, is it whole) of each `text(...)` and `Failed(...)` in the library."""
+    """(key, is it complete) of each `text(...)` and `Failed(...)` in the library."""
     for path in FOLDER.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             name = getattr(getattr(node, "func", None), "id", None)

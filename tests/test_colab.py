@@ -1,6 +1,6 @@
 """As on Colab: the wheel, in a clean environment with Colab's versions, runs the tour.
 
-What stays untested here: Colab's own page, its GPUs, and pip's download from GitHub.
+Not tested here: Colab's own page, its GPUs, and pip's download from GitHub.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from deepseek_learn.course.authoring.links import pip_spec, repository
 from tests.services import absent, need
 
 TOUR = "notebooks/basic/00_tour.ipynb"
-# What Colab has where it differs from us: all at or near the floors of pyproject.toml.
+# Colab's versions where they differ from ours: at or near pyproject.toml's minimums.
 COLAB = {
     "ipywidgets": "7.7.1",
     "widgetsnbextension": "3.6.10",
@@ -33,7 +33,7 @@ COLAB = {
     "pandas": "2.2.3",
     "matplotlib": "3.10.0",
 }
-# These ask for the classic notebook server, which running a notebook does not need.
+# These need the classic notebook server, which running a notebook does not.
 WITHOUT_REQUIREMENTS = ("ipywidgets", "widgetsnbextension", "jupyterlab_widgets")
 ALSO = ("ipython_genutils", "setuptools>=77,<81", "nbformat")
 PLANT = """import sys, types
@@ -74,7 +74,7 @@ def wheel(request, tmp_path_factory) -> Path:
 
 
 def link_parent_packages(folder: Path) -> None:
-    """Our environment's packages but our own: torch is large, so it is not fetched."""
+    """Our environment's packages except our own: torch is too large to download."""
     folder.mkdir()
     for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         for entry in Path(place).iterdir():
@@ -87,7 +87,7 @@ def link_parent_packages(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def colab_python(tmp_path_factory) -> Path:
-    """An interpreter whose packages are Colab's where named above, else ours."""
+    """An interpreter with Colab's packages where listed above, else ours."""
     home = tmp_path_factory.mktemp("colab")
     subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
     python = home / "venv" / "bin" / "python"
@@ -107,7 +107,7 @@ def colab_python(tmp_path_factory) -> Path:
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
-    """No path of ours, no folder of the user's."""
+    """An environment without our paths and the user's folders."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JUPY"))}
     folders = {
         "JUPYTER_DATA_DIR": home / "data",
@@ -126,7 +126,7 @@ def test_the_wheels_metadata_shows_an_address_only_if_there_is_one(wheel):
     if not repository():
         assert "Home-page" not in metadata
         assert not re.search(r"github(\.com)?/[\w.-]+/deepseek_learn\b", metadata)
-    # what the notebooks install where there is no address
+    # what the notebooks install if there is no address
     assert repository() or pip_spec() == wheel.name
 
 
@@ -135,7 +135,7 @@ def test_the_tour_runs_from_the_wheel(wheel, colab_python, tmp_path, request):
     (tmp_path / "content").mkdir()
     notebook = tmp_path / "content" / "tour.ipynb"
     shutil.copy(request.config.rootpath / TOUR, notebook)
-    # With no index, pip can only succeed where Colab's versions satisfy our floors.
+    # Without an index, pip succeeds only if Colab's versions satisfy our minimums.
     environment = clean_environment(
         tmp_path, DEEPSEEK_LEARN_SPEC=str(wheel), PIP_NO_INDEX="1"
     )

@@ -1,4 +1,4 @@
-"""The table of trained networks: it snaps, it refuses, and its cells can be repeated."""
+"""The table of trained networks: it snaps and rejects, and its cells are reproducible."""
 
 import importlib
 from itertools import product
@@ -29,7 +29,7 @@ def test_every_cell_of_the_grid_was_trained(digits_table, table):
     assert table.errors.shape == (*shape, digits_table.EPOCHS)
     assert np.prod(shape) == 1152
     assert np.isfinite(table.errors).all()
-    right = table.errors * 719  # shares of 719 pictures
+    right = table.errors * 719  # fractions of 719 images
     assert np.allclose(right, right.round(), atol=1e-9)
     assert (table.errors >= 0).all()
     assert (table.errors <= 1).all()

@@ -1,4 +1,4 @@
-"""The advice to install works where the reader stands."""
+"""The install command works in the reader's current folder."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ WHEEL = (
 
 
 def installed(monkeypatch, direct_url: str | None, tmp_path: Path) -> None:
-    """As if the package lay in site-packages, with this record of where it came from."""
+    """As if the package were in site-packages, with this record of its origin."""
     record = type("Installed", (), {"read_text": lambda self, name: direct_url})
     monkeypatch.setattr(installation, "ROOT", tmp_path)
     groups = {"x": [Requirement('one>=1 ; extra == "x"'), Requirement("two[a]<3")]}
@@ -48,7 +48,7 @@ def test_from_an_index_the_package_is_named(monkeypatch, tmp_path):
 
 
 def test_the_pip_is_that_of_this_interpreter(monkeypatch, tmp_path):
-    """`make lab` activates nothing: a bare pip would be the system's."""
+    """`make lab` activates no environment: a bare pip would be the system's."""
     python = Path("/opt/venv/bin/python")
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(
@@ -71,7 +71,7 @@ def test_messages_take_their_advice_from_there():
 
 
 def test_nobody_else_says_that_the_package_is_on_an_index():
-    """Nor does a page, but for the module that decides."""
+    """No page does either, only the module that decides."""
     named = re.compile(r"""pip install (?:-\w+ )*["']?deepseek[-_]learn(?!-)\b""")
     assert named.search('pip install "deepseek-learn[vision]"')
     files = [*(ROOT / "deepseek_learn").rglob("*"), *ROOT.glob("*.md")]

@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser: the tour runs, a slider changes the picture.
+"""A real JupyterLab in a real browser: the tour runs, a slider changes the image.
 
 Two traps, both silent: "Run All Cells" before the kernel is connected runs nothing, and
 with windowing on, cells off the screen are not in the page.
@@ -19,8 +19,8 @@ import pytest
 from deepseek_learn.course.authoring.links import repository
 from tests.services import need
 
-# The one thing from elsewhere, once the course has a public address: a picture in the
-# lesson's head, for readers on GitHub.
+# The only external resource, once the course has a public address: a badge at the top of
+# the lesson, for readers on GitHub.
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 TOUR = "notebooks/basic/00_tour.ipynb"
 SETTINGS = {
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 def lab_environment(home) -> dict[str, str]:
-    """JupyterLab's own folders below `home`, so that no user's settings play a part."""
+    """JupyterLab's folders below `home`, so that no user settings interfere."""
     for plugin, values in SETTINGS.items():
         file = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def wait_until_up(server, url, log) -> None:
 
 @pytest.fixture
 def lab(tmp_path, request):
-    """The address of the lab that `make lab` opens, over a copy of the tour."""
+    """The URL of the lab that `make lab` opens, on a copy of the tour."""
     need("jupyterlab")
     work, home, port = tmp_path / "work", tmp_path / "home", free_port()
     (work / TOUR).parent.mkdir(parents=True)
@@ -103,7 +103,7 @@ def lab(tmp_path, request):
         assert f"/lab/tree/{TOUR}" in log.read_text()  # what a browser would open
         yield f"{base}/lab/tree/{TOUR}?token={token}&reset"
     finally:
-        server.terminate()  # JupyterLab ends its kernels, then itself
+        server.terminate()  # JupyterLab shuts down its kernels, then itself
         try:
             server.wait(30)
         except subprocess.TimeoutExpired:
@@ -142,7 +142,7 @@ def test_the_tour_runs_and_its_slider_redraws(lab, browser):
     while picture.evaluate(PIXELS) in (None, before):
         assert time.monotonic() < end, "the slider moved, the picture stayed"
         page.wait_for_timeout(100)
-    # and back: the picture follows the slider, it does not merely flicker
+    # and back: the image follows the slider, it does not merely flicker
     page.keyboard.press("ArrowLeft")
     while picture.evaluate(PIXELS) != before:
         assert time.monotonic() < end, "the slider came back, the picture did not"

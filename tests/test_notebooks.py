@@ -1,4 +1,4 @@
-"""Every notebook runs anew (nbval, compared cells marked), and keeps the house's rules."""
+"""Every notebook reruns (nbval compares marked cells) and follows the course's rules."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_kept_within_what_its_head_promises_when_it_was_executed(path):
 
 @pytest.mark.parametrize("path", **NAME)
 def test_the_head_says_so_where_cuda_takes_more_than_that(path):
-    """The cost is of a CPU build; pip's default on Linux is a CUDA build."""
+    """The cost is for a CPU build; pip's default on Linux is a CUDA build."""
     notebook = json.loads(path.read_text())
     cost, head = notebook["metadata"]["cost"], "".join(notebook["cells"][0]["source"])
     if cost["peak_mib"] + execute.CUDA_MIB > execute.LIMIT_MIB:
@@ -97,8 +97,8 @@ WHAT_THE_TOUR_NEEDS = (
 def pythons_with_the_course() -> dict[tuple[int, int], str]:
     """Version → an interpreter that has the lab's packages.
 
-    Beside the one that runs the tests: those on the PATH, and those that
-    DEEPSEEK_LEARN_PYTHONS names, such as `/tmp/venv313/bin/python`.
+    Besides the one that runs the tests: those on the PATH, and those listed in
+    DEEPSEEK_LEARN_PYTHONS, such as `/tmp/venv313/bin/python`.
     """
     named = os.environ.get("DEEPSEEK_LEARN_PYTHONS", "").split(os.pathsep)
     named += [shutil.which(f"python3.{minor}") or "" for minor in range(11, 20)]
@@ -113,7 +113,7 @@ def pythons_with_the_course() -> dict[tuple[int, int], str]:
 
 @pytest.mark.parametrize("which", [min, max], ids=["oldest", "newest"])
 def test_the_tour_keeps_its_promise_on_this_python(which, tmp_path):
-    """Also with a CUDA build: newcomers meet the tour before they meet the advice."""
+    """Also with a CUDA build: newcomers run the tour before they read the advice."""
     found = pythons_with_the_course()
     if which is max and len(found) == 1:
         ours = ".".join(map(str, min(found)))

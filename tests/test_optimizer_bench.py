@@ -1,4 +1,4 @@
-"""The benchmarks of optimizer and recipe: what they make of runs, and fair peers."""
+"""The optimizer and recipe benchmarks: how they evaluate runs, and fair peers."""
 
 import importlib.util
 import math
@@ -18,7 +18,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 def loaded(name: str, tmp_path, monkeypatch):
-    """A script, its results in a folder of its own."""
+    """A script with its results in a temporary folder."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     spec = importlib.util.spec_from_file_location(
         f"bench_{name}", SCRIPTS / f"{name}.py"
@@ -64,12 +64,12 @@ def test_steps_ratio_is_of_the_mean_and_its_error_of_seeds(bench):
     curve = {40: [1.4, 1.5, 1.6], 60: [0.9, 1.0, 1.1], 80: [0.5, 0.6, 0.7]}
     point, again = race.steps_ratio(adamw, curve, *facts)
     assert point == pytest.approx(0.6)
-    # the same seeds on both sides: they differ alike, so the ratio is certain
+    # the same seeds on both sides vary together, so the ratio is certain
     assert race.error_of(again, 3) == pytest.approx(0, abs=1e-9)
     never = {100: [2.0] * 3, 120: [1.5] * 3}
     point, again = race.steps_ratio(adamw, never, *facts)
-    assert point == 1.2  # the least it can be
-    assert (again > 1.2).all()  # the line goes on
+    assert point == 1.2  # the minimum
+    assert (again > 1.2).all()  # the line continues
     other = {40: [1.4, 1.5, 1.6], 60: [1.1, 1.0, 0.9]}
     assert race.error_of(race.steps_ratio(adamw, other, *facts)[1], 3) > 0
 
@@ -85,7 +85,7 @@ def test_a_difference_is_as_sure_as_its_seeds(bench):
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
-    """A ratio known to be 0.4, five seeds, only the budgets around it run."""
+    """A known ratio of 0.4, five seeds; only the budgets around it run."""
     race = sys.modules["models.race"]
     rng, covered = np.random.default_rng(0), 0
     for i in range(60):
@@ -176,7 +176,7 @@ def test_the_recipes_rows_come_out_of_runs(recipe, tmp_path, faster, word):
     rows = recipe.rows_of(one, MadeUp(faster), spent)
     write_result("training_recipe", rows, "run", directory=tmp_path / "out")
     whole, bfloat16, alone = rows
-    # as good a score in a third of the time: what the data type gains is not ours
+    # the same score in a third of the time: the data type's gain is not the recipe's
     assert bfloat16["measured"] == pytest.approx(whole["measured"] / 3)
     assert bfloat16["what"] == "fashion: AdamW in bfloat16's time to its score " + (
         "over the recipe's"

@@ -1,4 +1,4 @@
-"""Set-up: import cost, the doctor, the command line, files that must be in step."""
+"""Setup: import cost, the doctor, the command line, files that must be up to date."""
 
 import ast
 import subprocess
@@ -98,7 +98,9 @@ def test_lab_refuses_a_port_in_use_and_offers_another(monkeypatch):
             DeepSeekLearnError, match=rf"port {port} is in use.*PORT=\d+"
         ):
             lab.open_lab(port, "none")
-    with pytest.raises(DeepSeekLearnError, match="PORT must be 1 to 65535; got 99999"):
+    with pytest.raises(
+        DeepSeekLearnError, match="PORT must be from 1 to 65535; got 99999"
+    ):
         lab.open_lab(99999, "none")
 
 
@@ -109,7 +111,7 @@ def test_lab_goes_on_when_the_home_folder_is_read_only(monkeypatch, capsys):
     assert set(folders) >= {"JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"}
     assert str(Path.home()) in capsys.readouterr().out
     for folder in folders.values():
-        Path(folder).mkdir(parents=True)  # its parent can be written
+        Path(folder).mkdir(parents=True)  # its parent is writable
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -1,4 +1,4 @@
-"""The training loop: it learns, resumes to the same end, and refuses in a sentence."""
+"""The training loop: it learns, resumes exactly, and rejects bad input in a sentence."""
 
 import math
 import time
@@ -37,7 +37,7 @@ def test_learns_and_reports():
     assert (logits.argmax(1) == labels).float().mean() > 0.95
     assert list(run.to_frame().columns) == ["loss", "lr", "metric", "seconds"]
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
-    assert "4 epochs because all epochs were done" in run.why()
+    assert "4 epochs because all epochs were completed" in run.why()
     assert run.cpu_seconds > 0
     assert len(run.plot().data) == 2
     assert run.why() in run._repr_html_()
@@ -118,7 +118,7 @@ def test_an_epoch_may_be_a_random_part_of_the_data():
     assert len(seen) == 3 * 2
     epochs = [{*a, *b} for a, b in zip(seen[::2], seen[1::2], strict=True)]
     assert all(len(epoch) == 32 for epoch in epochs)
-    assert len(set.union(*epochs)) > 48  # another part each time
+    assert len(set.union(*epochs)) > 48  # another subset each time
     assert run.history["lr"].iloc[-1] < run.history["lr"].iloc[0]
     seen.clear()
     fit(network(), Watched(blobs(96, 0)), epoch_batches=99, **options)
@@ -178,7 +178,7 @@ def test_a_schedule_that_differs_in_one_step_is_another_run(tmp_path):
     train(network(), epochs=1, checkpoint=path)
     for step in range(6):
         other = lambda at, steps, off=step: wsd(at, steps) + (at == off) / 8  # noqa: E731
-        with pytest.raises(DamagedFileError, match="with other schedule"):
+        with pytest.raises(DamagedFileError, match="with different schedule"):
             train(network(), epochs=1, checkpoint=path, schedule=other)
 
 
@@ -212,7 +212,7 @@ def test_stops_when_nothing_improves_and_when_time_is_up():
 
 
 def test_the_recipe_learns():
-    """Nothing asked for: DeepOpt, warm-up, stable, decay, bfloat16 where it is fast."""
+    """The defaults: DeepOpt, warmup-stable-decay, bfloat16 where it is fast."""
     model = network()
     fit(model, blobs(96, 0), epochs=4, batch_size=16, progress=False)
     logits, labels = predict(model, blobs(64, 2), autocast="auto")
@@ -250,7 +250,7 @@ def test_trains_on_a_gpu():
 def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "run.checkpoint"
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is not a whole checkpoint of `fit`"):
+    with pytest.raises(DamagedFileError, match="is not a complete checkpoint of `fit`"):
         train(network(), checkpoint=path)
     assert path.read_bytes() == content
 
@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, content):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "run.checkpoint"
     torch.save(content, path)
-    with pytest.raises(DamagedFileError, match="is not a whole checkpoint of `fit`"):
+    with pytest.raises(DamagedFileError, match="is not a complete checkpoint of `fit`"):
         train(network(), checkpoint=path)
 
 
@@ -287,7 +287,9 @@ def test_another_runs_checkpoint_is_refused_and_nothing_changes(tmp_path, change
     own = {k: options.pop(k) for k in ("lr", "weight_decay") if k in options}
     optimizer = kind(model.parameters(), **({"lr": 1e-2} | own))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(DamagedFileError, match=f"of another run, with other {word}"):
+    with pytest.raises(
+        DamagedFileError, match=f"from another run, with different {word}"
+    ):
         fit(model, blobs(96, 0), optimizer, checkpoint=path, progress=False, **options)
     assert path.read_bytes() == content
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -298,12 +300,14 @@ def test_an_optimizers_refusal_names_the_checkpoint(tmp_path):
     fit(network(), blobs(96, 0), checkpoint=path, **options)
     model = network()
     other = DeepOpt(model, roles={"5.weight": "matrix"})
-    with pytest.raises(DamagedFileError, match="of another run: state_dict must be of"):
+    with pytest.raises(
+        DamagedFileError, match="from another run: state_dict must be of"
+    ):
         fit(model, blobs(96, 0), other, checkpoint=path, **options)
 
 
 def test_numbers_of_numpy_are_kept(tmp_path):
-    """A metric, a rate and a schedule of NumPy's, as they come out of its functions."""
+    """A metric, a rate and a schedule that return NumPy scalars."""
     model, path = network(), tmp_path / "run.checkpoint"
     optimizer = torch.optim.AdamW(model.parameters(), lr=np.geomspace(1e-3, 1e-1, 3)[1])
     options = {"metric": lambda z, y: (z.argmax(1) == y).double().numpy().mean()}
@@ -316,7 +320,7 @@ def test_numbers_of_numpy_are_kept(tmp_path):
 
 
 def test_a_cell_that_was_interrupted_is_run_again(tmp_path):
-    """With the same optimizer, which the first time has left at a low rate."""
+    """With the same optimizer, left at a low rate by the first run."""
     model, path = network(), tmp_path / "run.checkpoint"
     optimizer, calls = DeepOpt(model), []
 
@@ -379,7 +383,7 @@ def test_refusals():
 def test_schedules():
     values = [cosine(step, 100) for step in range(100)]
     assert max(values) <= 1
-    assert values.index(max(values)) in (9, 10)  # warm-up over a tenth
+    assert values.index(max(values)) in (9, 10)  # warmup over a tenth
     assert values[0] == pytest.approx(0.1)
     assert values[-1] == pytest.approx(0, abs=1e-12)
     values = [wsd(step, 100) for step in range(100)]
@@ -393,7 +397,7 @@ def test_schedules():
     assert [cosine(s, 100) for s in range(9, 100)] == pytest.approx(
         [0.5 + 0.5 * c for c in half], abs=1e-12
     )
-    # past the end nothing rises again
+    # past the end it does not rise again
     assert [cosine(s, 4) for s in (4, 5, 9)] == pytest.approx([0, 0, 0], abs=1e-12)
     assert [cosine(s, 4, warmup=1.0) for s in (4, 9)] == [1, 1]
     assert [wsd(s, 4) for s in (4, 5, 9)] == [0, 0, 0]

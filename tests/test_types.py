@@ -1,4 +1,4 @@
-"""What editors and type checkers see."""
+"""The stubs that editors and type checkers read."""
 
 import ast
 import importlib

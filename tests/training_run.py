@@ -1,4 +1,4 @@
-"""A program that trains by the recipe, for tests to kill and to start under torchrun.
+"""A program that trains with the recipe, for tests to kill or to run under torchrun.
 
 python tests/training_run.py FOLDER [--norm] [--twice] [--apart] [--wait SECONDS]
 """
@@ -27,7 +27,7 @@ def blobs(n: int, seed: int) -> ImageDataset:
 
 
 def network(norm: bool = True) -> nn.Module:
-    """A small convolutional network, with or without what mixes a batch's examples."""
+    """A small convolutional network, with or without batch normalization."""
     torch.manual_seed(0)
     extra = [nn.BatchNorm2d(4), nn.Dropout(0.2)] if norm else []
     return nn.Sequential(

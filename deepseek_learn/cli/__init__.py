@@ -10,9 +10,9 @@ from .commands import app
 
 
 def main() -> None:
-    """Run the command line; a refusal is one sentence and exit code 1.
+    """Run the command line; an error is one sentence and exit code 1.
 
-    So is what nobody foresaw, unless DEEPSEEK_LEARN_TRACEBACK=1 asks where it happened.
+    So is an unexpected exception, unless DEEPSEEK_LEARN_TRACEBACK=1 asks for a traceback.
     """
     try:
         app()
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What to say about it: our own errors are sentences, others become one."""
+    """The message of an error: ours are sentences, others are turned into one."""
     if isinstance(error, DeepSeekLearnError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -33,5 +33,5 @@ def sentence(error: Exception) -> str:
     first = next(iter(str(error).strip().splitlines()), "")
     if first and isinstance(error, ValueError | OSError):
         return first
-    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return f"{said} (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"
+    message = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"{message} (DEEPSEEK_LEARN_TRACEBACK=1 shows where)"

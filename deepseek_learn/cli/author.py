@@ -1,4 +1,4 @@
-"""`deepseek-learn author …`: what those who write the course run."""
+"""`deepseek-learn author …`: commands for course authors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +8,12 @@ import typer
 from ..errors import DeepSeekLearnError
 from .doctor import course_root
 
-author = typer.Typer(no_args_is_help=True, help="For those who write the course.")
+author = typer.Typer(no_args_is_help=True, help="Commands for course authors.")
 
 
 @author.command("run")
 def run_notebooks(paths: list[Path]) -> None:
-    """Run notebooks and keep their outputs."""
+    """Execute notebooks in place, with their outputs."""
     from ..course.authoring.execute import execute
 
     for path, cost in execute(paths):
@@ -22,7 +22,7 @@ def run_notebooks(paths: list[Path]) -> None:
 
 @author.command()
 def exercises() -> None:
-    """Write the exercise notebooks anew from the problems."""
+    """Regenerate the exercise notebooks from the problems."""
     from ..course.authoring.exercises import generate
 
     _list(generate(_root()))
@@ -40,7 +40,7 @@ def assignment(
 
 @author.command()
 def translate() -> None:
-    """Bring the code of the Chinese edition in step; mark stale paragraphs."""
+    """Copy the code of the English edition into the Chinese one."""
     from ..course.authoring.translate import sync
 
     _list(sync(_root()))
@@ -50,15 +50,15 @@ def translate() -> None:
 def accept(
     names: Annotated[list[str], typer.Argument(help="a text, a file of texts, or all")],
 ) -> None:
-    """Note that the translations of NAMES say what the English says now."""
-    from ..course.authoring.lock import accept as note
+    """Record that the translations of NAMES match the current English."""
+    from ..course.authoring.lock import accept as record
 
-    typer.echo(f"{note(_root(), names)} noted")
+    typer.echo(f"{record(_root(), names)} recorded")
 
 
 @author.command()
 def links() -> None:
-    """Write the repository's address into everything that shows it."""
+    """Write the repository's address into every file that shows it."""
     from ..course.authoring.links import write
 
     _list(write(_root()))
@@ -74,7 +74,7 @@ def book() -> None:
 
 @author.command()
 def check() -> None:
-    """Say which generated or translated files are out of step; exit code 1 if any."""
+    """List the generated or translated files that are stale; exit code 1 if any."""
     from ..course.authoring import exercises, links, translate
 
     root = _root()

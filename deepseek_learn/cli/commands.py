@@ -16,7 +16,7 @@ app.add_typer(author, name="author")
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, which extras are missing and how to get each."""
+    """Show what is installed, which extras are missing and how to install them."""
     from .doctor import examine
 
     for line in examine():
@@ -25,8 +25,8 @@ def doctor() -> None:
 
 @app.command()
 def lab(
-    port: Annotated[int, typer.Option(help="port of the server")] = 8888,
-    browser: Annotated[str, typer.Option(help="a browser's name, or none")] = "",
+    port: Annotated[int, typer.Option(help="server port")] = 8888,
+    browser: Annotated[str, typer.Option(help="browser name, or none")] = "",
 ) -> None:
     """Open JupyterLab on the tour."""
     from .lab import open_lab
@@ -52,18 +52,20 @@ def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
 def chat(
     what: Annotated[str, typer.Argument(help="zoo:NAME of a language model")],
     prompt: Annotated[
-        str | None, typer.Option(help="write on from this, then end")
+        str | None, typer.Option(help="continue this text, then exit")
     ] = None,
     kind: Annotated[str, typer.Option(help="poem, verse, prose or manual")] = "",
-    tokens: Annotated[int | None, typer.Option(help="at most so many")] = None,
-    temperature: Annotated[float, typer.Option(help="0: always the likeliest")] = 0.8,
-    top_p: Annotated[float, typer.Option(help="share of the likeliest")] = 0.95,
+    tokens: Annotated[
+        int | None, typer.Option(help="maximum number of new tokens")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0: greedy")] = 0.8,
+    top_p: Annotated[float, typer.Option(help="nucleus sampling threshold")] = 0.95,
     seed: Annotated[
-        int | None, typer.Option(help="the same again", min=0, max=2**63 - 1)
+        int | None, typer.Option(help="for a reproducible text", min=0, max=2**63 - 1)
     ] = None,
     drafts: Annotated[bool, typer.Option(help="speculative decoding")] = False,
 ) -> None:
-    """Let a language model write on: from --prompt, or from each line that is typed."""
+    """Let a language model continue --prompt, or each line that is typed."""
     from .. import zoo
 
     source, _, name = what.partition(":")
@@ -75,10 +77,10 @@ def chat(
     for line in sys.stdin if prompt is None else [prompt]:
         if prompt is None and not line.strip():
             continue
-        begun = line.rstrip("\n")
-        pieces = writer.stream(begun, kind or None, **options)
-        first = next(pieces, "")  # a refusal comes before anything is shown
-        typer.echo(begun, nl=False)
+        start = line.rstrip("\n")
+        pieces = writer.stream(start, kind or None, **options)
+        first = next(pieces, "")  # an error is raised before anything is printed
+        typer.echo(start, nl=False)
         for piece in chain([first], pieces):
             typer.echo(piece, nl=False)
             sys.stdout.flush()
@@ -101,39 +103,39 @@ def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
 @app.command()
 def profile(
     what: Annotated[str, typer.Argument(help="zoo:NAME or module:callable")],
-    shape: Annotated[str, typer.Option(help="of the input, such as 1,3,224,224")] = "",
-    train: Annotated[bool, typer.Option(help="a training step")] = False,
+    shape: Annotated[str, typer.Option(help="input shape, such as 1,3,224,224")] = "",
+    train: Annotated[bool, typer.Option(help="profile a training step")] = False,
     by: Annotated[str, typer.Option(help="layer or operator")] = "layer",
-    html: Annotated[Path | None, typer.Option(help="write a page here")] = None,
+    html: Annotated[Path | None, typer.Option(help="write an HTML page here")] = None,
 ) -> None:
-    """Say what a model computes, moves and holds, how long it takes, and why.
+    """Show what a model computes, moves and stores, how long it takes, and why.
 
-    `module:callable` gives a model, or a model and an example of its input.
+    `module:callable` returns a model, or a model and an example of its input.
     """
     from ..profiler import profile as run
     from ..profiler.result import check_by
     from .named_models import model_and_example
 
-    check_by(by)  # not after a minute of profiling
+    check_by(by)  # before a minute of profiling
     if html and html.is_dir():
         raise ValueError(f"html must be a file to write; got the folder {html}.")
     model, example = model_and_example(what, shape)
     try:
-        found = run(model, example, train=train)
+        result = run(model, example, train=train)
     except (DeepSeekLearnError, ValueError):
         raise
-    except Exception as error:  # whatever a model raises about its input
-        on = f"an input of shape {shape}" if shape else "its example"
+    except Exception as error:  # any error that a model raises for its input
+        source = f"an input of shape {shape}" if shape else "its example"
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise DeepSeekLearnError(f"{what} does not run on {on}: {first}") from error
+        raise DeepSeekLearnError(f"{what} does not run on {source}: {first}") from error
     typer.echo(
-        found.to_frame(by, inclusive=True).to_string(float_format="{:.4g}".format)
+        result.to_frame(by, inclusive=True).to_string(float_format="{:.4g}".format)
     )
-    if len(found.uncounted):
-        typer.echo(found.uncounted.to_string())
-    typer.echo("\n".join([found.why(), *map(str, found.verdicts()[1:])]))
+    if len(result.uncounted):
+        typer.echo(result.uncounted.to_string())
+    typer.echo("\n".join([result.why(), *map(str, result.verdicts()[1:])]))
     if html:
-        typer.echo(found.save(html))
+        typer.echo(result.save(html))
 
 
 @app.command()
@@ -144,21 +146,23 @@ def deploy(
     target: Annotated[str, typer.Option(help="such as cpp-cpu or nvidia-a100")],
     out: Annotated[Path, typer.Option(help="a new folder")],
     precision: Annotated[str | None, typer.Option(help="int8, fp16, ...")] = None,
-    loss: Annotated[float, typer.Option(help="points INT8 may lose")] = 0.1,
+    loss: Annotated[float, typer.Option(help="maximum INT8 loss in points")] = 0.1,
     ranges: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
-    batch: Annotated[int, typer.Option(help="samples at once")] = 1,
-    overwrite: Annotated[bool, typer.Option(help="replace a deployment")] = False,
-    shape: Annotated[str, typer.Option(help="of the input, such as 1,3,224,224")] = "",
+    batch: Annotated[int, typer.Option(help="batch size")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option(help="replace an existing deployment")
+    ] = False,
+    shape: Annotated[str, typer.Option(help="input shape, such as 1,3,224,224")] = "",
 ) -> None:
-    """Write a folder that runs a model on a target, and say what was measured.
+    """Write a folder that runs a model on a target, and report what was measured.
 
-    `module:callable` gives a model, an example, calibration batches and a metric; or the
-    first two only, which do for every precision but int8.
+    `module:callable` returns a model, an example, calibration batches and a metric; or
+    only the first two, which suffice for every precision except int8.
     """
     from ..deploy import DeploymentWizard
     from .named_models import deployable
 
-    done = DeploymentWizard(*deployable(what, shape)).to(
+    deployment = DeploymentWizard(*deployable(what, shape)).to(
         target,
         out,
         precision=precision,
@@ -168,7 +172,7 @@ def deploy(
         overwrite=overwrite,
         progress=sys.stderr.isatty(),
     )
-    typer.echo("\n".join([*map(str, done.lines), done.why()]))
+    typer.echo("\n".join([*map(str, deployment.lines), deployment.why()]))
 
 
 @app.command()
@@ -181,8 +185,10 @@ def ledger() -> None:
 
 @app.command()
 def progress(
-    export: Annotated[Path | None, typer.Option(help="write it to this file")] = None,
-    merge: Annotated[Path | None, typer.Option("--import", help="add a file")] = None,
+    export: Annotated[Path | None, typer.Option(help="export to this file")] = None,
+    merge: Annotated[
+        Path | None, typer.Option("--import", help="add the records of a file")
+    ] = None,
 ) -> None:
     """Show your progress in the exercises; move it to or from another computer."""
     from ..course import progress as show

@@ -1,4 +1,4 @@
-"""Is everything there? What is installed, what is missing, and what brings it."""
+"""`deepseek-learn doctor`: what is installed, what is missing, and how to install it."""
 
 import os
 import platform
@@ -54,7 +54,7 @@ def examine() -> Iterator[str]:
 
 
 def packages() -> Iterator[str]:
-    """A line for each extra: what is missing, and the command that brings it."""
+    """One line per extra: what is missing, and the command that installs it."""
     try:
         groups = requirements_by_extra()
     except metadata.PackageNotFoundError:
@@ -71,7 +71,7 @@ def packages() -> Iterator[str]:
 
 
 def device_line() -> str:
-    """Whether PyTorch is there and which devices it sees."""
+    """Whether PyTorch is installed, and which devices it sees."""
     if find_spec("torch") is None:
         return f"PyTorch is missing   →   {install_command()}"
     import torch
@@ -83,18 +83,18 @@ def device_line() -> str:
 
 
 def build_tools() -> Iterator[str]:
-    """What compiles: the kernels of DPG take a compiler, the C++ engine all three."""
+    """The build tools: DPG's kernels need a compiler, the C++ engine all three."""
     compiler = find_compiler()
     yield tool_line("C++ compiler", compiler, COMPILER)
     cmake = shutil.which("cmake")
     yield tool_line("cmake", cmake, CMAKE)
-    if not compiler or not cmake:  # without them nobody can say where headers lie
+    if not compiler or not cmake:  # without them the headers cannot be located
         return
     yield tool_line("ONNX Runtime's headers", find_headers(cmake), HEADERS)
 
 
 def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
-    """One tool: where it is, or what brings it on this system."""
+    """One tool: its path, or how to install it on this system."""
     if place:
         return f"  ok       {name}: {place}"
     system = "apt" if shutil.which("apt-get") else platform.system()
@@ -103,26 +103,26 @@ def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
 
 def find_compiler() -> str | None:
     """The compiler that `CXX` names, else the system's."""
-    chosen = shlex.split(os.environ.get("CXX", ""))[:1]
-    return next(filter(None, map(shutil.which, chosen or COMPILERS)), None)
+    requested = shlex.split(os.environ.get("CXX", ""))[:1]
+    return next(filter(None, map(shutil.which, requested or COMPILERS)), None)
 
 
 def find_headers(cmake: str) -> str | None:
-    """Where cmake finds ONNX Runtime's headers for the engine; None if it does not."""
+    """Where cmake finds ONNX Runtime's headers for the engine, or None."""
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
         command = [cmake, "-S", str(ENGINE), "-B", folder]
-        done = subprocess.run(command, capture_output=True)
+        process = subprocess.run(command, capture_output=True)
         cache = Path(folder) / "CMakeCache.txt"
-        if done.returncode or not cache.exists():
+        if process.returncode or not cache.exists():
             return None
-        found = re.search(r"^ORT_INCLUDE:PATH=(.*)$", cache.read_text(), re.MULTILINE)
-    return found[1] if found else None
+        match = re.search(r"^ORT_INCLUDE:PATH=(.*)$", cache.read_text(), re.MULTILINE)
+    return match[1] if match else None
 
 
 def course_root() -> Path | None:
-    """The repository with the notebooks: here, above, or around this package."""
-    here = Path.cwd()
-    for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
+    """The repository root: the current folder, a parent, or the package's checkout."""
+    cwd = Path.cwd()
+    for folder in (cwd, *cwd.parents, Path(__file__).resolve().parents[2]):
         if (folder / TOUR).exists() and (folder / "pyproject.toml").exists():
             return folder
     return None

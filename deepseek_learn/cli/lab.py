@@ -14,14 +14,14 @@ from .doctor import TOUR, course_root
 
 
 def open_lab(port: int, browser: str) -> NoReturn:
-    """Become JupyterLab, opened on the tour: this process is its server from then on.
+    """Replace this process with a JupyterLab server, opened on the tour.
 
     Args:
-        port: where to serve; refused when something listens there already.
+        port: where to serve; rejected if something already listens there.
         browser: `"none"` opens none, `""` the default one, else one by name.
 
     Raises:
-        DeepSeekLearnError: when the course, JupyterLab or the port is not to be had.
+        DeepSeekLearnError: if the course, JupyterLab or the port is unavailable.
     """
     root = course_root()
     if root is None:
@@ -33,10 +33,10 @@ def open_lab(port: int, browser: str) -> NoReturn:
             f"JupyterLab is not installed: run  {install_command('course')}"
         )
     if not 0 < port < 65536:
-        raise DeepSeekLearnError(f"PORT must be 1 to 65535; got {port}.")
+        raise DeepSeekLearnError(f"PORT must be from 1 to 65535; got {port}.")
     if in_use(port):
         raise DeepSeekLearnError(
-            f"port {port} is in use; name another one: make lab PORT={free_port()}"
+            f"port {port} is in use; choose another one: make lab PORT={free_port()}"
         )
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
@@ -53,26 +53,27 @@ def open_lab(port: int, browser: str) -> NoReturn:
 
 
 def jupyter_folders() -> dict[str, str]:
-    """Where Jupyter keeps its own files if the home folder is read-only, else {}."""
+    """Environment variables for Jupyter's folders if home is read-only, else {}."""
     from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
 
-    wanted = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]
-    present = [next(f for f in (w, *w.parents) if f.exists()) for w in wanted]
-    if all(os.access(folder, os.W_OK) for folder in present):
+    folders = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]
+    # a folder that does not exist yet is created in its nearest existing parent
+    existing = [next(p for p in (f, *f.parents) if p.exists()) for f in folders]
+    if all(os.access(folder, os.W_OK) for folder in existing):
         return {}
-    instead = tempfile.mkdtemp(prefix="deepseek_learn-")
+    temporary = tempfile.mkdtemp(prefix="deepseek_learn-")
     print(
-        f"{Path.home()} cannot be written: Jupyter's settings go to {instead} this time.",
+        f"{Path.home()} is not writable: Jupyter's settings go to {temporary} this time.",
         flush=True,
     )
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
-    return {name: f"{instead}/{name.lower()}" for name in names} | {
-        "JUPYTER_RUNTIME_DIR": f"{instead}/runtime"
+    return {name: f"{temporary}/{name.lower()}" for name in names} | {
+        "JUPYTER_RUNTIME_DIR": f"{temporary}/runtime"
     }
 
 
 def in_use(port: int) -> bool:
-    """Whether a server listens on this port of the local address."""
+    """Whether a server listens on this port of localhost."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,4 +1,4 @@
-"""A model by name, as the command line takes it: `zoo:NAME` or `module:callable`."""
+"""Models by name on the command line: `zoo:NAME` or `module:callable`."""
 
 import importlib
 import math
@@ -16,40 +16,39 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
     """The model, and an input for it.
 
     Args:
-        name: `zoo:NAME`, or `module:callable` where the callable gives a model, or a
-            model and an example; the module is also looked for in the current folder.
-        shape: of the input, such as "1,3,224,224"; needed where no example is given.
-            Where one of whole numbers is (tokens), they are drawn from its range.
+        name: `zoo:NAME`, or `module:callable` where the callable returns a model, or a
+            model and an example; the current folder is searched for the module, too.
+        shape: the input's shape, such as "1,3,224,224"; required without an example.
+            If the example holds integers (tokens), the input is drawn from their range.
 
     Raises:
-        ValueError: for another form of `name` or `shape`, or an example that is missing.
-        DeepSeekLearnError: when the module or the callable is not there.
+        ValueError: for an invalid `name` or `shape`, or a missing example.
+        DeepSeekLearnError: if the module or the callable does not exist.
     """
-    return _named(name, shape)[:2]
+    return _resolve(name, shape)[:2]
 
 
 def deployable(name: str, shape: str = "") -> tuple[nn.Module | str, Any, Any, Any]:
-    """What a wizard is made of: model, example, calibration batches, metric.
+    """The arguments of a `DeploymentWizard`: model, example, calibration batches, metric.
 
     Args:
-        name: as for `model_and_example`; a callable may also give all four. Where it
-            does not, the last two are None. Or an .onnx file, with the `shape` of its
-            one input.
+        name: as for `model_and_example`; a callable may also return all four, otherwise
+            the last two are None. Or an .onnx file, with the `shape` of its only input.
 
     Raises:
-        ValueError, DeepSeekLearnError: as `model_and_example`, and for a model of the zoo
-            that no target takes, or a model that does not run on its example.
+        ValueError, DeepSeekLearnError: as `model_and_example`, and for a zoo model that
+            no target supports, or a model that does not run on its example.
     """
     if name.endswith(".onnx"):
         return name, _example_for_file(name, shape), None, None
     _refuse_language_model(name)
-    model, example, calibration, metric = _named(name, shape)
+    model, example, calibration, metric = _resolve(name, shape)
     _run_once(name, model, example)
     if name.startswith("zoo:"):
         from .. import zoo
 
-        known = zoo.evaluation(name.removeprefix("zoo:"))
-        calibration, metric = known.calibration.split(8), known.metric
+        evaluation = zoo.evaluation(name.removeprefix("zoo:"))
+        calibration, metric = evaluation.calibration.split(8), evaluation.metric
     return model, example, calibration, metric
 
 
@@ -66,31 +65,33 @@ def _example_for_file(path: str, shape: str) -> Any:
 def _refuse_language_model(name: str) -> None:
     from .. import zoo
 
-    kind, _, known = name.partition(":")
-    if kind == "zoo" and known in zoo.list("text"):
+    source, _, model = name.partition(":")
+    if source == "zoo" and model in zoo.list("text"):
         raise DeepSeekLearnError(
             f"{name} is a language model: it writes token by token and keeps a cache, "
-            f"which no target takes; deepseek-learn chat {name} runs it."
+            f"which no target supports; deepseek-learn chat {name} runs it."
         )
 
 
 def _run_once(name: str, model: nn.Module, example: Any) -> None:
-    """Refuse in one sentence what the export would raise from within the model."""
+    """Reject in one sentence a model whose forward pass would fail during export."""
     from ..deploy.runtimes import arguments
 
     args, kwargs = arguments(example)
-    before = model.training
+    was_training = model.training
     try:
         with torch.inference_mode():
             model.eval()(*args, **kwargs)
     except Exception as error:
-        said = str(error).strip().split("\n")[0]
-        raise DeepSeekLearnError(f"{name} does not run on its input: {said}") from error
+        first = str(error).strip().split("\n")[0]
+        raise DeepSeekLearnError(
+            f"{name} does not run on its input: {first}"
+        ) from error
     finally:
-        model.train(before)
+        model.train(was_training)
 
 
-def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
+def _resolve(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
         raise ValueError(
@@ -106,44 +107,46 @@ def _named(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
         example = _random(shape, example)
     if example is None:
         raise ValueError(
-            f"{name} gives a model without an example: add --shape, such as "
+            f"{name} returns a model without an example: add --shape, such as "
             f"--shape 1,3,224,224."
         )
     return model, example, *more
 
 
-def _parts(name: str, found: Any) -> tuple[nn.Module, Any, Any, Any]:
-    """A model, or what gives one, alone or with what belongs to it."""
-    made = found if isinstance(found, nn.Module) or not callable(found) else None
+def _parts(name: str, target: Any) -> tuple[nn.Module, Any, Any, Any]:
+    """Model, example, calibration, metric of a model, a tuple, or a function of these."""
     try:
-        made = found() if made is None else made
-    except Exception as error:  # whatever the user's own code raises
-        raise DeepSeekLearnError(f"{name} raised {_said(error)}") from error
-    parts = made if isinstance(made, tuple) else (made,)
+        is_factory = callable(target) and not isinstance(target, nn.Module)
+        result = target() if is_factory else target
+    except Exception as error:  # anything that the user's code raises
+        raise DeepSeekLearnError(f"{name} raised {_summary(error)}") from error
+    parts = result if isinstance(result, tuple) else (result,)
     if len(parts) in (1, 2, 4) and isinstance(parts[0], nn.Module):
         return *parts, *(None,) * (4 - len(parts))
     raise ValueError(
-        f"{name} must give a torch.nn.Module, or four with calibration batches and a "
-        f"metric, or a pair of one and an example; got {type(made).__name__}."
+        f"{name} must return a torch.nn.Module, a pair of one and an example, or both "
+        f"with calibration batches and a metric; got {type(result).__name__}."
     )
 
 
 def _look_up(module: str, attribute: str):
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    cwd = os.getcwd()
+    if cwd not in sys.path:
+        sys.path.insert(0, cwd)
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise DeepSeekLearnError(
-            f"{module}:{attribute} is not there: {error}."
+            f"{module}:{attribute} does not exist: {error}."
         ) from error
-    except Exception as error:  # a module that cannot be imported, or no module's name
-        raise DeepSeekLearnError(f"importing {module} raised {_said(error)}") from error
+    except Exception as error:  # a module that fails to import, or an invalid name
+        raise DeepSeekLearnError(
+            f"importing {module} raised {_summary(error)}"
+        ) from error
 
 
-def _said(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or ["nothing more"])[0]
+def _summary(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or ["no message"])[0]
     return f"{type(error).__name__}: {first}"
 
 
@@ -152,7 +155,7 @@ def _random(shape: str, like: Any) -> torch.Tensor:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 4 * math.prod(sizes) > memory:
         raise ValueError(
-            f"shape must fit into this computer's memory of {memory / 2**30:.0f} GiB; "
+            f"shape must fit in this computer's memory of {memory / 2**30:.0f} GiB; "
             f"got {shape!r}."
         )
     generator = torch.Generator().manual_seed(0)
@@ -169,6 +172,6 @@ def _sizes(shape: str) -> list[int]:
         sizes = [0]
     if min(sizes) < 1:
         raise ValueError(
-            f"shape must be whole numbers with commas, such as 1,3,224,224; got {shape!r}."
+            f"shape must be comma-separated integers, such as 1,3,224,224; got {shape!r}."
         )
     return sizes

@@ -1,7 +1,7 @@
-"""The course: exercises that answer, progress, the claims ledger, widgets.
+"""The course: self-checking exercises, progress, the claims ledger, widgets.
 
-The names below are imported when first used: importing this costs next to nothing.
-No submodule bears the name of a function here, or importing it would hide the function.
+The names below are imported on first use, which keeps importing this package cheap.
+No submodule has the name of a function here: importing it would shadow the function.
 """
 
 from .. import lazy

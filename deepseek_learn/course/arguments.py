@@ -1,4 +1,4 @@
-"""What a check hands to an answer: has the answer changed it, and how to show it."""
+"""The arguments a check passes to an answer: detecting changes, and displaying them."""
 
 import inspect
 import reprlib
@@ -16,14 +16,14 @@ ARRAY = {"precision": 6, "threshold": 16, "edgeitems": 2, "separator": ", "}
 
 @dataclass(frozen=True)
 class MayChange:
-    """An argument that the answer is meant to change, such as an optimizer's state."""
+    """An argument that the answer is meant to modify, such as an optimizer's state."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an answer: its arguments by name, and a copy made before it."""
+    """One call of an answer: its arguments by name, and copies taken before the call."""
 
     values: dict[str, Any]
     copies: dict[str, Any]
@@ -34,7 +34,7 @@ class Call:
         return cls(values, {name: copied(value) for name, value in values.items()})
 
     def changed(self) -> str | None:
-        """The name of the first argument that is no longer what it was."""
+        """The name of the first argument whose value has changed, or None."""
         for name, value in self.values.items():
             if not isinstance(value, MayChange) and not same(value, self.copies[name]):
                 return name
@@ -46,16 +46,16 @@ class Call:
 
 
 def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments under the names that the answer gives them."""
+    """The arguments by the parameter names of the answer."""
     try:
         signature = inspect.signature(getattr(answer, "forward", answer))
         return dict(signature.bind(*args, **kwargs).arguments)
-    except (TypeError, ValueError):  # wrong arguments, or a callable without signature
-        return {str(place): value for place, value in enumerate(args, 1)} | kwargs
+    except (TypeError, ValueError):  # wrong arguments, or a callable with no signature
+        return {str(position): value for position, value in enumerate(args, 1)} | kwargs
 
 
 def copied(value: Any) -> Any:
-    """A copy of what holds data; any other object stands for itself."""
+    """A copy of a data container; any other object is returned as is."""
     if isinstance(value, MayChange):
         return copied(value.value)
     if isinstance(value, tuple):
@@ -70,7 +70,7 @@ def copied(value: Any) -> Any:
 
 
 def same(value: Any, copy: Any) -> bool:
-    """Whether `value` still holds what its copy holds, NaN included."""
+    """Whether `value` still equals its copy, NaN included."""
     if isinstance(value, (list, tuple, set)):
         pairs = zip(value, copy, strict=False)
         return len(value) == len(copy) and all(same(a, b) for a, b in pairs)
@@ -89,7 +89,7 @@ def same(value: Any, copy: Any) -> bool:
 
 
 def same_bits(tensor: Any, copy: Any) -> bool:
-    """Compared as whole numbers of the same size: NaN equals itself."""
+    """Whether two tensors agree bit for bit, so that NaN equals itself."""
     import torch
 
     if tensor.shape != copy.shape or tensor.is_sparse or tensor.is_meta:
@@ -102,7 +102,7 @@ def same_bits(tensor: Any, copy: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """One line for a learner: small values whole, large ones by shape and corners."""
+    """One line for a learner: small values in full, large ones by shape and corners."""
     if is_tensor(value):
         dtype = str(value.dtype).removeprefix("torch.")
         if value.is_meta or value.is_sparse:
@@ -131,7 +131,7 @@ def numbers(array: np.ndarray) -> str:
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """The shape, where the numbers do not show it."""
+    """The shape, if the printed numbers are abbreviated."""
     return f", shape {list(shape)}" if np.prod(shape) > ARRAY["threshold"] else ""
 
 
@@ -140,5 +140,5 @@ def holds_numbers(value: Any) -> bool:
 
 
 def is_tensor(value: Any) -> bool:
-    """Told without importing torch."""
+    """Whether it is a tensor, decided without importing torch."""
     return hasattr(value, "detach") and hasattr(value, "untyped_storage")

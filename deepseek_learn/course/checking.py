@@ -1,4 +1,4 @@
-"""`check`: what a learner calls in a notebook on an answer.
+"""`check`: the function that a learner calls in a notebook to check an answer.
 
 >>> from deepseek_learn import course                               # doctest: +SKIP
 >>> course.check("shift_sum", shift_sum)                            # doctest: +SKIP
@@ -34,20 +34,20 @@ COLORS = {
 
 
 class CheckError(DeepSeekLearnError):
-    """The check itself went wrong: a bug of the course, not of the learner's answer."""
+    """The check itself failed: a bug in the course, not in the learner's answer."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         status: "passed", "failed", "raised" (the answer's code raised) or
             "not attempted".
         message: the sentence that says what differed.
-        again: of an answer that is not right, the input at which it failed and the call
-            that repeats the check; or empty.
-        seed: repeats this very check: `check(problem, answer, seed=seed)`.
+        again: for a wrong answer, the input on which it failed and the call that
+            repeats the check; otherwise empty.
+        seed: repeats this exact check: `check(problem, answer, seed=seed)`.
         note: why the progress could not be recorded, or empty.
     """
 
@@ -75,11 +75,11 @@ class Outcome:
         return "\n  ".join("\n".join(filter(None, lines)).splitlines())
 
     def _repr_html_(self) -> str:
-        small = [
+        footnotes = [
             f"<br><small>{inline(t)}</small>" for t in (self.again, self.note) if t
         ]
         words = f"<b>{html.escape(self.heading)}</b><br>{inline(self.message)}"
-        return card(COLORS[self.status], words + "".join(small))
+        return card(COLORS[self.status], words + "".join(footnotes))
 
 
 def check(
@@ -88,28 +88,28 @@ def check(
     """Check the learner's `answer` to the problem `id` on fresh random inputs.
 
     Args:
-        id: a name of `course.problems.names()`.
+        id: one of `course.problems.names()`.
         answer: the object that the exercise asks for; `...` is "not attempted".
-        seed: repeats an earlier check; by default a new one is drawn and kept.
-        record: keep the outcome in the learner's progress (never when being graded).
+        seed: repeats an earlier check; by default a new one is drawn and recorded.
+        record: add the outcome to the learner's progress (never while being graded).
 
     Raises:
-        UnknownNameError: naming the problems there are.
-        CheckError: when the check itself is broken.
+        UnknownNameError: listing the known problems.
+        CheckError: when the check itself fails.
     """
     problem = problems.get(id)
     seed = secrets.randbelow(2**31) if seed is None else int(seed)
-    last_input()  # of an earlier check
+    last_input()  # discard an earlier check's
     status, message = _examine(problem, answer, seed)
-    again = _again(problem, seed) if status in ("failed", "raised") else ""
+    again = _how_to_repeat(problem, seed) if status in ("failed", "raised") else ""
     points = problem.points if status == "passed" else 0
     note = ""
     if record and "NBGRADER_EXECUTION" not in os.environ:
         from .record import remember
 
         note = remember(problem, status, seed, answer)
-    found = (id, problem.version, status, message, seed, points, problem.points)
-    return Outcome(*found, again, note)
+    result = (id, problem.version, status, message, seed, points, problem.points)
+    return Outcome(*result, again, note)
 
 
 def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
@@ -122,18 +122,20 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     except Failed as failed:
         return "failed", _sentence(problem, failed)
     except AnswerRaised as raised:
-        return "raised", _where(raised.__cause__)
-    except GaveUp as late:
+        return "raised", _describe(raised.__cause__)
+    except GaveUp as timeout:
         words = text("outcome.gave_up", seconds=f"{seconds:g}")
-        return "failed", "\n".join(filter(None, [words, _line(late)]))
+        return "failed", "\n".join(filter(None, [words, _last_line(timeout)]))
     except Exception as error:
         raise CheckError(
             f"the check of {problem.id!r} itself failed with {type(error).__name__}: "
-            f"{error}. That is a bug of the course, not of your answer; please report "
+            f"{error}. That is a bug in the course, not in your answer; please report "
             f"it with seed={seed}."
         ) from error
-    except BaseException as error:  # raised by an object of the answer, never by us
-        return "raised", _where(error)
+    except (
+        BaseException
+    ) as error:  # raised by the learner's objects, never by the course
+        return "raised", _describe(error)
     return "passed", text("outcome.passed", points=problem.points)
 
 
@@ -143,23 +145,23 @@ def _sentence(problem: Problem, failed: Failed) -> str:
     return text(failed.key, **failed.values)
 
 
-def _again(problem: Problem, seed: int) -> str:
-    given = last_input()
-    lines = [text("outcome.input", given=given)] if given else []
-    again = {"problem": problem.id, "answer": problem.answer, "seed": seed}
-    return "\n".join([*lines, text("outcome.again", **again)])
+def _how_to_repeat(problem: Problem, seed: int) -> str:
+    arguments = last_input()
+    lines = [text("outcome.input", given=arguments)] if arguments else []
+    facts = {"problem": problem.id, "answer": problem.answer, "seed": seed}
+    return "\n".join([*lines, text("outcome.again", **facts)])
 
 
-def _where(error: BaseException) -> str:
-    """The exception, and the last line of the learner's code on its way."""
+def _describe(error: BaseException) -> str:
+    """The exception, and the last line of the learner's code in its traceback."""
     facts = {"kind": type(error).__name__, "error": str(error)}
-    if line := _line(error):
+    if line := _last_line(error):
         return text("outcome.raised", **facts) + "\n" + line
-    return text("outcome.raised_call", **facts)  # the call itself: wrong arguments
+    return text("outcome.raised_call", **facts)  # the call failed: wrong arguments
 
 
-def _line(error: BaseException) -> str:
-    """The last line of the learner's code that the traceback names, or nothing."""
+def _last_line(error: BaseException) -> str:
+    """The last line of the learner's code in the traceback, or an empty string."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f)]
     if not frames:
         return ""

@@ -1,6 +1,6 @@
-"""How the course's words look: HTML in a notebook, colors in a terminal, else plain.
+"""How course text is displayed: HTML in a notebook, colors in a terminal, else plain.
 
-The words themselves are plain text, with code between backticks.
+The text itself is plain, with code between backticks.
 """
 
 import html
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 CODE = re.compile(r"`([^`\n]+)`")
 INFO = "#3b82c4"
-# JupyterLab's own editor colors; elsewhere a shade that both white and black carry.
+# JupyterLab's own editor colors; elsewhere a shade that is legible on white and black.
 SYNTAX = {
     "Token.Comment": ("comment", "#6b8a8a"),
     "Token.Keyword": ("keyword", "#2a8a4a"),
@@ -26,7 +26,7 @@ SYNTAX = {
 
 @dataclass(frozen=True)
 class Words:
-    """Text for the learner, with Python code below it or without."""
+    """Text for the learner, optionally with Python code below it."""
 
     words: str
     code: str = ""
@@ -38,7 +38,7 @@ class Words:
         return card(INFO, inline(self.words) + (python(self.code) if self.code else ""))
 
     def in_terminal(self) -> str:
-        """The same with the escape sequences that color a terminal."""
+        """The text with ANSI color escape sequences."""
         from pygments import formatters, highlight, lexers
 
         words = CODE.sub("\x1b[36m\\1\x1b[39m", self.words)
@@ -49,7 +49,7 @@ class Words:
 
 
 def show(words: Words) -> None:
-    """Display `words` at once, wherever in a cell the call stands."""
+    """Display `words` immediately, even in the middle of a cell."""
     if _in_notebook():
         from IPython.display import display
 
@@ -61,18 +61,18 @@ def show(words: Words) -> None:
 
 
 def card(color: str, content: str) -> str:
-    """A colored edge; text and ground are the theme's, so dark mode stays legible."""
+    """A colored left border; the theme sets text and background, so dark mode works."""
     style = f"border-left:4px solid {color};padding:.3em .8em;margin:.3em 0"
     return f'<div style="{style}">{content}</div>'
 
 
 def inline(words: str) -> str:
-    """Words as HTML: escaped, code between backticks as code, lines kept."""
+    """Text as HTML: escaped, backticks as `<code>`, line breaks preserved."""
     return CODE.sub(r"<code>\1</code>", html.escape(words)).replace("\n", "<br>")
 
 
 def python(code: str) -> str:
-    """Python code as HTML, in the colors of the notebook's editor."""
+    """Python code as HTML, in the notebook editor's colors."""
     from pygments.lexers import PythonLexer
 
     tokens = PythonLexer().get_tokens(code)
@@ -89,7 +89,7 @@ def _colored(kind: str, value: str) -> str:
 
 
 def _in_notebook() -> bool:
-    """Whether a kernel runs this; IPython in a terminal has none."""
+    """Whether this runs in a kernel; IPython in a terminal does not."""
     try:
         from IPython import get_ipython
     except ImportError:

@@ -1,7 +1,7 @@
-"""What checks say when an answer is not what was asked for.
+"""Assertions for checks, with the messages a learner sees when an answer is wrong.
 
-`what` is always a piece of the learner's own code, such as `attend(x)`, so that it
-needs no translation.
+`what` is always an expression in the learner's code, such as `attend(x)`, so it needs
+no translation.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from .arguments import Call, MayChange
 from .limits import GaveUp
 from .problem import Failed
 
-MOST_PARTS = 1000  # of an answer's values; a generator may have no end
-_last: list[Call] = []  # the last call with arguments, for the words of a failed check
+MOST_PARTS = 1000  # values of an answer; a generator may be infinite
+_last: list[Call] = []  # the last call with arguments, for a failed check's message
 
 
 class AnswerRaised(Exception):
@@ -23,48 +23,48 @@ class AnswerRaised(Exception):
 
 
 def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Call the learner's code, so that what it raises is not taken for our own bug.
+    """Call the learner's code, so that its exceptions are not mistaken for our own bugs.
 
-    Arguments that hold data (tensors, arrays, lists, dictionaries) must be as before
-    afterwards; one that the answer is meant to change is given as `may_change(value)`.
+    Arguments that hold data (tensors, arrays, lists, dictionaries) must be unchanged
+    afterwards; pass one that the answer is meant to modify as `may_change(value)`.
 
     Raises:
-        AnswerRaised: whatever the answer raised, `SystemExit` too, is its cause.
-        Failed: naming the argument that the answer changed in place.
+        AnswerRaised: its cause is whatever the answer raised, even `SystemExit`.
+        Failed: naming the argument that the answer modified in place.
     """
-    made = Call.of(answer, args, kwargs)
-    if made.values:
-        _last[:] = [made]
+    record = Call.of(answer, args, kwargs)
+    if record.values:
+        _last[:] = [record]
     plain = [a.value if isinstance(a, MayChange) else a for a in args]
     try:
         result = answer(*plain, **kwargs)
-    except (Failed, GaveUp):  # a function that the check handed over; time is up
+    except (Failed, GaveUp):  # from a function that the check passed in; a timeout
         raise
     except BaseException as error:
         raise AnswerRaised from error
-    if name := made.changed():
+    if name := record.changed():
         raise Failed("expect.in_place", argument=name)
     return result
 
 
 def may_change(value: Any) -> MayChange:
-    """Mark an argument of `call` that the answer is meant to change."""
+    """Mark an argument of `call` that the answer is meant to modify."""
     return MayChange(value)
 
 
 def last_input() -> str:
-    """The arguments of the last call in one line, and forget them."""
+    """The arguments of the last call in one line; they are then forgotten."""
     return str(_last.pop()) if _last else ""
 
 
 def function(answer: Any, what: str) -> None:
-    """The answer can be called."""
+    """The answer is callable."""
     if not callable(answer):
         raise Failed("expect.function", what=what, got=type(answer).__name__)
 
 
 def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
-    """Same kind, same shape, same numbers up to `tolerance` of the largest of them."""
+    """Same type, same shape, same numbers up to `tolerance` times the largest one."""
     if hasattr(want, "detach"):
         tensor(got, what)
     want = numbers(want, what)
@@ -78,12 +78,13 @@ def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
 
 
 def numbers(got: Any, what: str) -> np.ndarray:
-    """The answer as an array of numbers; a tensor may be of any dtype."""
-    try:  # the answer may be any object, so its conversion may raise anything
+    """The answer as an array of numbers; a tensor may have any dtype."""
+    try:  # the answer may be any object, so converting it may raise anything
         if hasattr(got, "detach") and not got.is_complex():
             return got.detach().cpu().double().numpy()
-        if got is not None and not np.iscomplexobj(got):  # None would be read as NaN
-            # a copy, since torch takes no array with negative strides, such as x[::-1]
+        # NumPy would convert None to NaN
+        if got is not None and not np.iscomplexobj(got):
+            # a copy, since torch rejects negative strides, such as those of x[::-1]
             return np.array(got, dtype=float, order="C")
     except Exception:
         pass
@@ -93,8 +94,8 @@ def numbers(got: Any, what: str) -> np.ndarray:
 def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
     """The answer as numbers of the shape `want`, `()` for one number.
 
-    What the numbers are does not matter: NaN and infinity pass, so that the check
-    itself can say what is wrong with them.
+    The values do not matter: NaN and infinity pass, so that the check itself can say
+    what is wrong with them.
     """
     got = numbers(got, what)
     if got.shape != tuple(want):
@@ -104,7 +105,7 @@ def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
 
 
 def tensor(got: Any, what: str, dtype: Any = None) -> None:
-    """The answer is a tensor (told without importing torch), of `dtype` if given."""
+    """The answer is a tensor (decided without importing torch), of `dtype` if given."""
     if not hasattr(got, "detach"):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="Tensor")
     if dtype not in (None, got.dtype):
@@ -112,16 +113,16 @@ def tensor(got: Any, what: str, dtype: Any = None) -> None:
 
 
 def truth(got: Any, what: str) -> bool:
-    """The answer as True or False; NumPy's count, a tensor or a number does not."""
+    """The answer as True or False; NumPy's bool is accepted, a tensor or number is not."""
     if not isinstance(got, (bool, np.bool_)):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="bool")
     return bool(got)
 
 
 def whole(got: Any, what: str) -> int:
-    """The answer as a whole number: int, or one integer of NumPy or PyTorch.
+    """The answer as an integer: int, or one integer of NumPy or PyTorch.
 
-    A float is refused, even one without a fraction; so are True and False.
+    A float is rejected, even one without a fraction; so are True and False.
     """
     value = shape(got, (), what)
     dtype = str(getattr(got, "dtype", type(got).__name__)).removeprefix("torch.")

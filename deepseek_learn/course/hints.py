@@ -1,41 +1,41 @@
-"""`hint` and `solution`: help that shows itself, also in the middle of a cell."""
+"""`hint` and `solution`: help that displays itself, even in the middle of a cell."""
 
 from ..catalog import choose, text
 from . import problems
 from .display import Words, show
 from .problem import Problem
 
-_given: dict[str, int] = {}  # problem: how many hints this session has shown
+_hints_shown: dict[str, int] = {}  # problem → hints shown in this session
 
 
 def hint(id: str, number: int | None = None) -> None:
-    """Show the next hint to the problem `id`; when all were shown, all of them again.
+    """Show the next hint for the problem `id`; after the last one, show all of them again.
 
     Args:
-        number: show this hint, from 1 on, again; it does not count as the next one.
+        number: show this hint, counted from 1; it does not count as the next one.
 
     Raises:
-        UnknownNameError: naming the problem that may be meant, and those there are.
-        ValueError: when there is no hint `number`.
+        UnknownNameError: suggesting the closest problem, and listing all.
+        ValueError: if there is no hint `number`.
     """
     problem = problems.get(id)
     if number is not None:
-        show(Words(_hint(problem, _known(problem, number))))
+        show(Words(_hint(problem, _checked_number(problem, number))))
         return
-    given = _given.get(id, 0)
-    if given < len(problem.hints):
-        _given[id] = given + 1
-        show(Words(_hint(problem, given + 1)))
+    count = _hints_shown.get(id, 0)
+    if count < len(problem.hints):
+        _hints_shown[id] = count + 1
+        show(Words(_hint(problem, count + 1)))
         return
-    every = [_hint(problem, each + 1) for each in range(given)]
-    show(Words("\n\n".join([text("hint.all_given", count=given), *every])))
+    hints = [_hint(problem, index + 1) for index in range(count)]
+    show(Words("\n\n".join([text("hint.all_given", count=count), *hints])))
 
 
 def solution(id: str) -> None:
-    """Show a solution of the problem `id`; a graded problem has none to show.
+    """Show a solution to the problem `id`; a graded problem has none to show.
 
     Raises:
-        UnknownNameError: naming the problem that may be meant, and those there are.
+        UnknownNameError: suggesting the closest problem, and listing all.
     """
     problem = problems.get(id)
     if problem.solution is None:
@@ -50,7 +50,7 @@ def _hint(problem: Problem, number: int) -> str:
     return f"{head}\n{choose(problem.hints[number - 1])}"
 
 
-def _known(problem: Problem, number: int) -> int:
+def _checked_number(problem: Problem, number: int) -> int:
     count = len(problem.hints)
     if isinstance(number, int) and 1 <= number <= count:
         return number

@@ -1,4 +1,4 @@
-"""The list of lessons; it stands in `lessons.toml` and nowhere else."""
+"""The list of lessons, whose single source is `lessons.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ STAGES = ("basic", "practical", "innovation")
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson; `title` is `{"en": ..., "zh": ...}`, `problems` are ids, in order."""
+    """One lesson; `title` is `{"en": ..., "zh": ...}`; `problems` are ids in order."""
 
     stage: str
     number: str
@@ -39,9 +39,9 @@ def lesson(slug: str) -> Lesson:
     """The lesson `slug`.
 
     Raises:
-        UnknownNameError: naming the lessons there are.
+        UnknownNameError: listing the known lessons.
     """
-    found = {each.slug: each for each in lessons()}
-    if slug not in found:
-        raise UnknownNameError("lesson", slug, found)
-    return found[slug]
+    by_slug = {each.slug: each for each in lessons()}
+    if slug not in by_slug:
+        raise UnknownNameError("lesson", slug, by_slug)
+    return by_slug[slug]

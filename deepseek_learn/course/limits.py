@@ -1,4 +1,4 @@
-"""A check ends: after a minute, and before an answer has taken all memory."""
+"""Time and memory limits of a check."""
 
 import os
 import signal
@@ -10,20 +10,20 @@ from contextlib import ExitStack, contextmanager
 
 SECONDS = 60.0
 MEMORY = 4 * 2**30  # bytes an answer may add to the process
-THREAD = 160 * 2**20  # address space that one more thread of a library reserves
+THREAD = 160 * 2**20  # address space that one more library thread reserves
 
 
 class GaveUp(BaseException):
-    """Time is up. Not an `Exception`, which an answer may catch."""
+    """The time limit was exceeded. Not an `Exception`, which an answer might catch."""
 
 
 @contextmanager
 def limits(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """Inside, code that does not end raises `GaveUp`, and greedy code `MemoryError`.
+    """In the block, slow code raises `GaveUp` and memory-hungry code `MemoryError`.
 
-    Time is watched by a signal, so in the main thread only; it ends a loop, a sleep and
-    an endless generator, but not a call into C that never comes back to Python, such as
-    `sum(itertools.count())`. Memory is watched on Linux.
+    The time limit uses a signal, so it works in the main thread only. It interrupts a
+    loop, a sleep and an infinite generator, but not a C call that never returns to
+    Python, such as `sum(itertools.count())`. Memory is limited on Linux only.
     """
     with ExitStack() as stack:
         main = threading.current_thread() is threading.main_thread()
@@ -40,22 +40,22 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise GaveUp
 
     start = time.monotonic()
-    before = signal.signal(signal.SIGALRM, give_up)
-    # again and again: an answer with a bare `except:` in its loop catches the first
+    previous_handler = signal.signal(signal.SIGALRM, give_up)
+    # repeatedly: an answer with a bare `except:` in its loop catches the first one
     remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        if remaining:  # somebody else's alarm, such as a test's own limit
-            left = max(remaining - (time.monotonic() - start), 1e-3)
-            signal.setitimer(signal.ITIMER_REAL, left, interval)
+        signal.signal(signal.SIGALRM, previous_handler)
+        if remaining:  # another alarm was running, such as a test's own time limit
+            remaining = max(remaining - (time.monotonic() - start), 1e-3)
+            signal.setitimer(signal.ITIMER_REAL, remaining, interval)
 
 
 @contextmanager
 def memory_limit(memory: int) -> Iterator[None]:
-    """Of address space, the only one that Linux enforces for a process."""
+    """Limit the address space, the only memory limit that Linux enforces per process."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -70,6 +70,6 @@ def memory_limit(memory: int) -> Iterator[None]:
 
 
 def address_space() -> int:
-    """Bytes that the process has mapped."""
+    """Size of the process's address space in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""The first line of every notebook."""
+"""`start`: the first call in every notebook."""
 
 import random
 
@@ -10,32 +10,32 @@ from .lessons import lesson
 
 
 def start(slug: str, lang: str = "en") -> None:
-    """Open a lesson: choose the language, fix the seeds, say where we are.
+    """Open a lesson: choose the language, fix the seeds, print the title.
 
-    Seeds of `random`, numpy's old global generator and torch are set to 0, so that a
-    notebook shows the same numbers twice. From here on an error that this library raises
-    on purpose is shown as its sentence; `%tb` in the next cell shows where it came from.
+    The seeds of `random`, NumPy's legacy global generator and torch are set to 0, so that
+    a notebook is reproducible. From here on, an error that this library raises on purpose
+    is shown as one sentence; `%tb` in the next cell shows its traceback.
 
     Raises:
-        UnknownNameError: naming the lessons there are.
+        UnknownNameError: listing the known lessons.
         ValueError: for a language that is not "en" or "zh".
     """
     import torch
 
-    opened = lesson(slug)
+    current = lesson(slug)
     set_language(lang)
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - learners' code may use the old generator
+    np.random.seed(0)  # noqa: NPY002 - learners' code may use the legacy generator
     torch.manual_seed(0)
     _prepare_display()
     _shorten_errors()
     print(
-        text("start.line", title=choose(opened.title), threads=torch.get_num_threads())
+        text("start.line", title=choose(current.title), threads=torch.get_num_threads())
     )
 
 
 def _prepare_display() -> None:
-    """Show figures that a cell returns, as pyplot's would be, and whole sentences."""
+    """Display a figure that a cell returns, and do not truncate sentences in tables."""
     import pandas as pd
 
     pd.set_option("display.max_colwidth", None)
@@ -50,7 +50,7 @@ def _prepare_display() -> None:
 
 
 def _shorten_errors() -> None:
-    """A notebook shows a `DeepSeekLearnError` as one sentence, and names `%tb`."""
+    """Show a `DeepSeekLearnError` as one sentence, with a pointer to `%tb`."""
     try:
         from IPython import get_ipython
     except ImportError:

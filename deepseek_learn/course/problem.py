@@ -1,4 +1,4 @@
-"""One exercise: the one source of the notebook, the classroom and the tests."""
+"""One exercise: the single source of its notebook, assignment and tests."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Text = dict[str, str]  # {"en": ..., "zh": ...}
 class Failed(Exception):
     """The learner's answer is wrong.
 
-    `key` names a sentence of the exercise's own words, or of the catalog, such as
+    `key` names a sentence of the exercise itself, or of the catalog, such as
     `"expect.value"`.
     """
 
@@ -31,7 +31,7 @@ class Failed(Exception):
 def told_apart(got: float, want: float) -> dict[str, str]:
     """Both numbers with six digits, or as many as it takes to see that they differ.
 
-    Whole numbers that are exact in float64 are told in full.
+    Integers that are exact in float64 are written in full.
     """
     if all(abs(x) < 2**53 and x == int(x) for x in (got, want) if math.isfinite(x)):
         return {"got": f"{got:.0f}", "want": f"{want:.0f}"}
@@ -45,26 +45,26 @@ class Problem:
     """An exercise and everything that is derived from it.
 
     Args:
-        id: the file's slug, never changed once learners have progress under it.
-        version: raised when what counts as right changes.
-        starter: the code the learner begins with; its `...` is to be replaced.
+        id: the folder's slug, never changed once learners have progress under it.
+        version: incremented when the criterion for a right answer changes.
+        starter: the code the learner starts from; its `...` is to be replaced.
         answer: the name that the starter defines and that is checked.
         check: `check(answer, rng)` raises `Failed` for a wrong answer. It draws fresh
             inputs from `rng`, compares with a reference that never calls the learner's
             code, calls that code only through `expect.call`, and takes at most 20 s.
-        solution: code that defines `answer` rightly. A graded problem gives none here:
+        solution: code that defines `answer` correctly. A graded problem has none here:
             its solution is read from `exercises/graded/<id>.py` of a teacher's
             checkout and is not in the package.
-        wrong: what is wrong → code of an answer that must fail.
-        right: what is special about it → code of another answer that must pass.
-        sentences: name → what a failed check says.
-        needs: extras of the package without which it cannot be done, such as "vision".
+        wrong: description of the mistake → code of an answer that must fail.
+        right: description → code of an alternative answer that must pass.
+        sentences: name → the message of a failed check.
+        needs: extras of the package that it requires, such as "vision".
         kind: "practice" or "graded".
-        seconds: after which the check gives up; more than a minute for one that runs
-            compilers and other programs, which a busy machine slows down most.
+        seconds: time limit of the check; more than a minute for one that runs compilers
+            and other programs, which suffer most on a busy machine.
 
     Raises:
-        ValueError: for a practice problem without solution, or a graded one with a
+        ValueError: for a practice problem without a solution, or a graded one with a
             solution or right answers.
     """
 
@@ -102,22 +102,22 @@ class Problem:
             )
 
     def reference(self, repository: Path = REPOSITORY) -> str | None:
-        """The reference's code; None for a graded problem without a checkout."""
+        """The reference solution's code; None for a graded problem without a checkout."""
         if self.solution is not None:
             return self.solution
-        kept = Path(repository) / "exercises" / "graded" / f"{self.id}.py"
-        return kept.read_text(encoding="utf-8") if kept.exists() else None
+        file = Path(repository) / "exercises" / "graded" / f"{self.id}.py"
+        return file.read_text(encoding="utf-8") if file.exists() else None
 
     @cached_property
     def untouched(self) -> Any:
-        """What the starter defines under the name of the answer."""
+        """The object that the starter defines under the answer's name."""
         return define(self.starter, self.answer)
 
 
 def define(source: str, name: str) -> Any:
-    """Run `source` by itself and give what it calls `name`.
+    """Run `source` in its own namespace and return the object it calls `name`.
 
-    The lines are kept where tracebacks look for them, as a notebook's kernel does.
+    The lines go into `linecache`, where tracebacks look for them, as a kernel does it.
     """
     import linecache
 

@@ -1,7 +1,7 @@
 """The learner's progress: a small file in the user's data folder, never sent anywhere.
 
-A record says which problem and version was answered, with what outcome, under which
-seed, library version and hash of the answer's code, and when.
+A record holds the problem and its version, the outcome, the seed, the library version,
+a hash of the answer's code, and the time.
 """
 
 import errno
@@ -30,14 +30,14 @@ from .source_code import code_hash
 FORMAT = 1
 FIELDS = {"problem": str, "version": int, "status": str, "seed": int, "library": str}
 FIELDS |= {"time": str, "code": str | None}  # a hash, or null
-LONGEST = 200  # characters of a field
-MOST = 1000  # records
-PERSONAL = "personal"  # the mark of a notebook's output that is the learner's own
-_notes_given: set[str] = set()
+LONGEST = 200  # maximum characters in a field
+MOST = 1000  # maximum number of records
+PERSONAL = "personal"  # metadata key that marks a notebook output as the learner's own
+_notes_shown: set[str] = set()
 
 
 def home() -> Path:
-    """The folder of the learner's data: $DEEPSEEK_LEARN_HOME, or the user's own."""
+    """The learner's data folder: $DEEPSEEK_LEARN_HOME, or the user data folder."""
     if os.environ.get("DEEPSEEK_LEARN_HOME"):
         return Path(os.environ["DEEPSEEK_LEARN_HOME"])
     import platformdirs
@@ -46,7 +46,7 @@ def home() -> Path:
 
 
 def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
-    """Add one record; gives a sentence, once, when it could not be kept, else ""."""
+    """Add one record; return a sentence, once, if it could not be saved, else ""."""
     record = {"problem": problem.id, "version": problem.version, "status": status}
     record |= {"seed": seed, "library": __version__, "code": code_hash(answer)}
     record["time"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -66,14 +66,14 @@ def progress(
     """The learner's progress as a table and a bar.
 
     Args:
-        export: also write all records to this file, to take them elsewhere.
-        import_: first add the records of such a file; no pass is ever lost by it.
+        export: also write all records to this file, to move them to another computer.
+        import_: first add the records of such a file; a recorded pass is never lost.
 
     Raises:
-        FileNotFoundError: when there is no file `import_`.
-        IsADirectoryError: when `export` or `import_` is a folder; nothing is changed.
-        OSError: when a file cannot be read or written, naming it and the reason.
-        DamagedFileError: when a file is not a progress file, or one in a newer format;
+        FileNotFoundError: if the file `import_` does not exist.
+        IsADirectoryError: if `export` or `import_` is a folder; nothing is changed.
+        OSError: if a file cannot be read or written, naming it and the reason.
+        DamagedFileError: if a file is not a progress file, or has a newer format;
             nothing is changed.
     """
     if export is not None and Path(export).is_dir():
@@ -82,7 +82,7 @@ def progress(
         _import(Path(import_))
     records = _read(home() / "progress.json")
     if export is not None:
-        with _explained("progress.not_exported", path=str(export)):
+        with _explain_os_errors("progress.not_exported", path=str(export)):
             _write(Path(export), records)
     return Progress(tuple(records))
 
@@ -92,15 +92,17 @@ def _import(path: Path) -> None:
         raise IsADirectoryError(text("progress.import_folder", path=str(path)))
     if not path.exists():
         raise FileNotFoundError(text("progress.missing", path=str(path)))
-    with _explained("progress.not_readable", path=str(path)):
+    with _explain_os_errors("progress.not_readable", path=str(path)):
         records = _read(path)
-    with _explained("progress.not_imported", path=str(path), folder=str(home())):
+    with _explain_os_errors(
+        "progress.not_imported", path=str(path), folder=str(home())
+    ):
         _add(records)
 
 
 @contextmanager
-def _explained(key: str, **values: str) -> Iterator[None]:
-    """An error of the file system as the sentence `key`, of the same class."""
+def _explain_os_errors(key: str, **values: str) -> Iterator[None]:
+    """Re-raise a file system error with the sentence `key`, as the same class."""
     try:
         yield
     except OSError as error:
@@ -110,34 +112,34 @@ def _explained(key: str, **values: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Progress(Report):
-    """What has been tried and what has been passed.
+    """The exercises attempted and passed.
 
     Attributes:
-        records: one dictionary a kept outcome, oldest first.
+        records: one dictionary per recorded outcome, oldest first.
     """
 
     records: tuple[dict, ...]
 
     @property
     def passed(self) -> list[str]:
-        """Problems whose present version has been passed."""
+        """Problems whose current version has been passed."""
         return [row["problem"] for row in self._rows() if row["status"] == "passed"]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a problem: lesson, problem, status, points, possible, time."""
+        """One row per problem: lesson, problem, status, points, possible, time."""
         return pd.DataFrame(self._rows()).set_index("problem")
 
     def plot(self):
-        """Points got and possible, a bar a lesson (plotly)."""
+        """Points earned and possible, one bar per lesson (plotly)."""
         import plotly.graph_objects as go
 
         sums = (
             self.to_frame().groupby("lesson", sort=False)[["points", "possible"]].sum()
         )
-        left = sums["possible"] - sums["points"]
+        missing = sums["possible"] - sums["points"]
         bars = [
             go.Bar(y=sums.index, x=sums["points"], orientation="h", name="✓"),
-            go.Bar(y=sums.index, x=left, orientation="h", name="…"),
+            go.Bar(y=sums.index, x=missing, orientation="h", name="…"),
         ]
         return go.Figure(bars, {"barmode": "stack"})
 
@@ -148,18 +150,18 @@ class Progress(Report):
         return text("progress.summary", points=points, possible=possible, **counts)
 
     def __repr__(self) -> str:
-        done = round(20 * len(self.passed) / len(self._rows()))
+        filled = round(20 * len(self.passed) / len(self._rows()))
         lines = [
             f"{row['mark']} {row['problem']}  ({row['title']})" for row in self._rows()
         ]
-        bar = f"[{'█' * done}{'·' * (20 - done)}] {self.why()}"
+        bar = f"[{'█' * filled}{'·' * (20 - filled)}] {self.why()}"
         return "\n".join([bar, *lines])
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        value, most = len(self.passed), len(self._rows())
-        bar = f'<progress value="{value}" max="{most}" style="width:20em"></progress>'
+        value, total = len(self.passed), len(self._rows())
+        bar = f'<progress value="{value}" max="{total}" style="width:20em"></progress>'
         cells = "".join(
             f"<tr><td>{row['mark']}</td><td>{html.escape(row['title'])}</td>"
             f"<td><code>{row['problem']}</code></td>"
@@ -169,7 +171,7 @@ class Progress(Report):
         return f"{bar} {html.escape(self.why())}<table>{cells}</table>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        """No other form, but a mark: this output must not be published."""
+        """No extra format, only metadata: this output must not be published."""
         return {}, {PERSONAL: True}
 
     def _rows(self) -> list[dict]:
@@ -180,13 +182,14 @@ class Progress(Report):
         ]
 
     def _row(self, lesson: str, problem: Problem) -> dict:
-        mine = [
+        attempts = [
             r
             for r in self.records
             if (r["problem"], r["version"]) == (problem.id, problem.version)
         ]
         best = next(
-            (r for r in mine if r["status"] == "passed"), mine[-1] if mine else {}
+            (r for r in attempts if r["status"] == "passed"),
+            attempts[-1] if attempts else {},
         )
         status = best.get("status", "not attempted")
         marks = {"passed": "✓", "not attempted": "…"}
@@ -204,30 +207,30 @@ class Progress(Report):
 
 def _add(records: list[dict]) -> None:
     path = home() / "progress.json"
-    with _alone(path):
+    with _file_lock(path):
         _write(path, _condense(_read(path) + records))
 
 
 def _condense(records: list[dict]) -> list[dict]:
-    """Of each problem and version the first pass and the latest other outcome.
+    """For each problem and version, the first pass and the latest other outcome.
 
-    At most `MOST` of them: what this course doesn't know goes first, then failures.
+    At most `MOST` of them: unknown problems are dropped first, then failures.
     """
-    kept: dict[tuple, dict] = {}
+    latest: dict[tuple, dict] = {}
     for record in sorted(records, key=lambda r: r["time"]):
         key = (record["problem"], record["version"])
         if record["status"] == "passed":
-            kept.setdefault((*key, "passed"), record)
+            latest.setdefault((*key, "passed"), record)
         else:
-            kept[key] = record
-    ours = set(problems.names())
+            latest[key] = record
+    known = set(problems.names())
 
-    def worth(record: dict) -> tuple:
+    def priority(record: dict) -> tuple:
         passed = record["status"] == "passed"
-        return record["problem"] in ours, passed, record["time"]
+        return record["problem"] in known, passed, record["time"]
 
-    most = sorted(kept.values(), key=worth)[-MOST:]
-    return sorted(most, key=lambda r: r["time"])
+    selection = sorted(latest.values(), key=priority)[-MOST:]
+    return sorted(selection, key=lambda r: r["time"])
 
 
 def _read(path: Path) -> list[dict]:
@@ -235,16 +238,16 @@ def _read(path: Path) -> list[dict]:
         return []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = content["format"]
-        if isinstance(found, int) and found > FORMAT:
-            newer = {"path": str(path), "found": found, "known": FORMAT}
-            raise DamagedFileError(text("progress.newer", **newer))
+        version = content["format"]
+        if isinstance(version, int) and version > FORMAT:
+            facts = {"path": str(path), "found": version, "known": FORMAT}
+            raise DamagedFileError(text("progress.newer", **facts))
         records = content["records"]
-        good = found == FORMAT and isinstance(records, list)
-        good = good and all(_is_record(record) for record in records)
+        valid = version == FORMAT and isinstance(records, list)
+        valid = valid and all(_is_record(record) for record in records)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedFileError(text("progress.not_a_file", path=str(path))) from error
-    if not good:
+    if not valid:
         raise DamagedFileError(text("progress.not_a_file", path=str(path)))
     return [{field: record.get(field) for field in FIELDS} for record in records]
 
@@ -259,15 +262,15 @@ def _is_record(record: Any) -> bool:
 def _write(path: Path, records: list[dict]) -> None:
     content = {"format": FORMAT, "records": records}
     if path.exists() and not path.stat().st_mode & 0o222:
-        # A rename needs no right to write the file itself, but that is what was meant.
+        # Renaming over a read-only file would succeed, against its owner's intent.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     with whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Two notebooks may answer at once: the second waits, so that no record is lost."""
+def _file_lock(path: Path) -> Iterator[None]:
+    """Serialize writes of concurrent notebooks, so that no record is lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
@@ -276,14 +279,14 @@ def _alone(path: Path) -> Iterator[None]:
         return
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in path.parent.glob(f".{path.name}.*"):  # a killed kernel's
-            left.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f".{path.name}.*"):  # of a killed kernel
+            leftover.unlink(missing_ok=True)
         yield
 
 
 def _once(sentence: str) -> str:
-    """The sentence at the first check of a session, nothing at the later ones."""
-    if sentence in _notes_given:
+    """The sentence the first time in a session, an empty string after that."""
+    if sentence in _notes_shown:
         return ""
-    _notes_given.add(sentence)
+    _notes_shown.add(sentence)
     return sentence

@@ -1,4 +1,4 @@
-"""What can be told of an answer from its code: is it still the starter, its hash."""
+"""What an answer's code tells: whether it is still the starter, and its hash."""
 
 import ast
 import dis
@@ -12,8 +12,8 @@ from typing import Any
 def is_untouched(answer: Any, starter: Any) -> bool:
     """Whether `answer` is still `...`, has only `...` for a body, or is the starter.
 
-    Compared by bytecode: comments, docstrings and spacing make no difference. A body of
-    `return None` is an answer, as is a class that inherits from another.
+    The bytecode is compared: comments, docstrings and spacing make no difference. A body
+    of `return None` is an answer, as is a class that inherits from another.
     """
     if answer is ...:
         return True
@@ -25,18 +25,19 @@ def is_untouched(answer: Any, starter: Any) -> bool:
 
 
 def _is_untouched_class(answer: type, starter: Any) -> bool:
-    begun = starter if isinstance(starter, type) else type("Empty", (), {})
-    if [b.__name__ for b in answer.__bases__] != [b.__name__ for b in begun.__bases__]:
+    template = starter if isinstance(starter, type) else type("Empty", (), {})
+    bases = [[base.__name__ for base in cls.__bases__] for cls in (answer, template)]
+    if bases[0] != bases[1]:
         return False
-    given = _methods(begun)
+    starter_methods = _methods(template)
     return all(
-        _is_empty(method) or _is_starter(method, given.get(name))
+        _is_empty(method) or _is_starter(method, starter_methods.get(name))
         for name, method in _methods(answer).items()
     )
 
 
 def code_hash(answer: Any) -> str | None:
-    """sha256 of the source of a function or class; None for what has no source."""
+    """SHA-256 of the source of a function or class; None if it has no source."""
     try:
         source = inspect.getsource(answer)
     except (OSError, TypeError):
@@ -53,7 +54,7 @@ def _is_empty(function: FunctionType) -> bool:
         return False
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError):  # no source: the likelier of the two
+    except (OSError, SyntaxError):  # no source: an empty body is the likelier
         return True
     return not any(isinstance(n, (ast.Return, ast.Lambda)) for n in ast.walk(tree))
 

@@ -1,4 +1,4 @@
-"""A picture or text with sliders: live in JupyterLab and Colab, a still one elsewhere."""
+"""A figure or text with sliders: live in JupyterLab and Colab, static elsewhere."""
 
 import asyncio
 import base64
@@ -11,26 +11,26 @@ import ipywidgets
 
 from ..catalog import choose, text
 
-# Long enough for a burst of slider events to arrive, too short to be seen.
+# Long enough for a burst of slider events to arrive, too short to be noticed.
 SETTLE_S = 0.02
 
 
 class Explore(ipywidgets.VBox):
-    """Sliders over the picture, or the text, that `draw` makes of their values.
+    """Sliders above the figure or text that `draw` makes from their values.
 
-    Where no kernel answers (the book, GitHub), the notebook shows it as it was last
-    drawn: the output carries an `image/png` or `text/html` beside the live view. While
-    a slider is dragged only the newest values are drawn.
+    Without a kernel (the book, GitHub) the notebook shows the last rendering: the output
+    carries an `image/png` or `text/html` besides the live view. While a slider is
+    dragged, only the newest values are drawn.
 
     Args:
         draw: `draw(**values)` returns a matplotlib figure, which is closed afterwards,
-            or a text; for all values the same of the two.
+            or a text; always the same type.
         labels: name → label, a string or `{"en": ..., "zh": ...}`.
         sliders: name → `(low, high, step)` or `(low, high, step, start)`: a slider;
             a list: a choice; or an ipywidgets widget with a `value`.
 
     Raises:
-        TypeError: for a slider that is none of these, or a `draw` that gives neither.
+        TypeError: for any other kind of slider, or a `draw` that returns neither.
 
     >>> Explore(draw, temperature=(0.5, 4.0, 0.5))                  # doctest: +SKIP
     """
@@ -42,15 +42,15 @@ class Explore(ipywidgets.VBox):
         **sliders: Any,
     ):
         self._draw, self._pending = draw, False
-        named = {name: _label(name, labels or {}) for name in sliders}
+        captions = {name: _label(name, labels or {}) for name in sliders}
         self.sliders = {
-            name: _slider(name, spec, named[name]) for name, spec in sliders.items()
+            name: _slider(name, spec, captions[name]) for name, spec in sliders.items()
         }
-        drawn = self._drawn()  # a mistake in `draw` is raised here
-        if isinstance(drawn, str):
-            self.picture = ipywidgets.HTML(drawn)
+        content = self._render()  # an error in `draw` is raised here
+        if isinstance(content, str):
+            self.picture = ipywidgets.HTML(content)
         else:
-            self.picture = ipywidgets.Image(value=drawn, format="png")
+            self.picture = ipywidgets.Image(value=content, format="png")
         self.problem = ipywidgets.HTML()
         super().__init__([*self.sliders.values(), self.picture, self.problem])
         for slider in self.sliders.values():
@@ -58,7 +58,7 @@ class Explore(ipywidgets.VBox):
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the sliders stand at."""
+        """The current values of the sliders."""
         return {name: slider.value for name, slider in self.sliders.items()}
 
     def _changed(self, change: Any) -> None:
@@ -66,49 +66,51 @@ class Explore(ipywidgets.VBox):
             return
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # no kernel: nothing can pile up
+        except RuntimeError:  # no kernel, so no events can pile up
             self._redraw()
             return
         self._pending = True
         loop.call_later(SETTLE_S, self._redraw)
 
     def _redraw(self) -> None:
-        self._pending = False  # before drawing: a change meanwhile is drawn next
+        self._pending = (
+            False  # before drawing, so that a change during it is drawn next
+        )
         try:
-            drawn = self._drawn()
-            if isinstance(drawn, str) != isinstance(self.picture, ipywidgets.HTML):
-                raise TypeError("draw must return always a figure, or always a text.")
-            self.picture.value = drawn
+            content = self._render()
+            if isinstance(content, str) != isinstance(self.picture, ipywidgets.HTML):
+                raise TypeError("draw must always return a figure, or always a text.")
+            self.picture.value = content
             self.problem.value = ""
-        except Exception as error:  # nobody would see it raised from the event loop
-            said = text("widget.failed", kind=type(error).__name__, error=str(error))
-            self.problem.value = html.escape(said)
+        except Exception as error:  # raised in the event loop, nobody would see it
+            facts = {"kind": type(error).__name__, "error": str(error)}
+            self.problem.value = html.escape(text("widget.failed", **facts))
 
-    def _drawn(self) -> bytes | str:
+    def _render(self) -> bytes | str:
         """A PNG, or HTML for a text."""
         import matplotlib.pyplot as plt
 
-        found = self._draw(**self.values)
-        if isinstance(found, str):
-            return f'<p style="white-space: pre-wrap">{html.escape(found)}</p>'
-        if not hasattr(found, "savefig"):
+        figure = self._draw(**self.values)
+        if isinstance(figure, str):
+            return f'<p style="white-space: pre-wrap">{html.escape(figure)}</p>'
+        if not hasattr(figure, "savefig"):
             raise TypeError(
                 f"draw must return a matplotlib figure or a text; it returned a "
-                f"{type(found).__name__}."
+                f"{type(figure).__name__}."
             )
         buffer = io.BytesIO()
-        found.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
-        plt.close(found)  # or the notebook would show it a second time
+        figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
+        plt.close(figure)  # or the notebook would show it a second time
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        # ipywidgets 7 (Colab) shows itself by other means and never asks for this
+        # ipywidgets 7 (Colab) displays itself differently and never calls this
         parent = getattr(super(), "_repr_mimebundle_", None)
         bundle = (parent(**kwargs) if parent else None) or {}
-        still = self.picture.value
-        if isinstance(still, str):
-            return bundle | {"text/html": still}
-        return bundle | {"image/png": base64.b64encode(still).decode()}
+        content = self.picture.value
+        if isinstance(content, str):
+            return bundle | {"text/html": content}
+        return bundle | {"image/png": base64.b64encode(content).decode()}
 
 
 def _label(name: str, labels: Mapping[str, Any]) -> str:
@@ -120,15 +122,15 @@ def _slider(name: str, spec: Any, label: str) -> ipywidgets.Widget:
     if isinstance(spec, ipywidgets.Widget) and hasattr(spec, "value"):
         spec.description = spec.description or label
         return spec
-    shown = {"description": label, "style": {"description_width": "initial"}}
+    options = {"description": label, "style": {"description_width": "initial"}}
     if isinstance(spec, list) and spec:
-        return ipywidgets.Dropdown(options=spec, **shown)
+        return ipywidgets.Dropdown(options=spec, **options)
     if isinstance(spec, tuple) and len(spec) in (3, 4):
-        whole = all(isinstance(number, int) for number in spec)
-        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        is_integer = all(isinstance(number, int) for number in spec)
+        kind = ipywidgets.IntSlider if is_integer else ipywidgets.FloatSlider
         low, high, step, *start = spec
         value = start[0] if start else low
-        return kind(min=low, max=high, step=step, value=value, **shown)
+        return kind(min=low, max=high, step=step, value=value, **options)
     raise TypeError(
         f"slider {name!r} must be (low, high, step), (low, high, step, start), a list "
         f"of choices or a widget with a value; got {spec!r}."

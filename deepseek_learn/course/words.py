@@ -1,7 +1,7 @@
-"""An exercise's words: `words.en.md` and `words.zh.md`, with the same sections.
+"""The texts of an exercise: `words.en.md` and `words.zh.md`, with the same sections.
 
 +++
-version = 3                    (only in English: TOML, what else `Problem` is told)
+version = 3                    (only in English: TOML, the other fields of `Problem`)
 +++
 
 # The title
@@ -10,7 +10,7 @@ The prompt.
 
 ## hint 1
 
-A hint; further ones follow.
+A hint; more may follow.
 
 ## failed sum
 
@@ -28,10 +28,10 @@ SECTION = re.compile(r"^## (hint|failed) (\w+)\n", re.MULTILINE)
 
 
 def read_words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The facts, and title, prompt, hints and sentences in each language.
+    """The TOML fields, and the title, prompt, hints and sentences in each language.
 
     Raises:
-        ValueError: when the two files have different sections.
+        ValueError: if the two files have different sections.
     """
     facts: dict[str, Any] = {}
     parts: dict[str, dict[str, str]] = {}
@@ -45,8 +45,8 @@ def read_words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return facts, {
         "title": texts["title"],
         "prompt": texts["prompt"],
-        "hints": tuple(text for _, text in _starting(texts, "hint ")),
-        "sentences": dict(_starting(texts, "failed ")),
+        "hints": tuple(text for _, text in _with_prefix(texts, "hint ")),
+        "sentences": dict(_with_prefix(texts, "failed ")),
     }
 
 
@@ -62,5 +62,9 @@ def _parse(content: str) -> tuple[dict[str, Any], dict[str, str]]:
     return facts, {"title": title, "prompt": prompt.strip(), **sections}
 
 
-def _starting(texts: dict[str, Text], start: str) -> list[tuple[str, Text]]:
-    return [(k.removeprefix(start), v) for k, v in texts.items() if k.startswith(start)]
+def _with_prefix(texts: dict[str, Text], prefix: str) -> list[tuple[str, Text]]:
+    return [
+        (key.removeprefix(prefix), words)
+        for key, words in texts.items()
+        if key.startswith(prefix)
+    ]

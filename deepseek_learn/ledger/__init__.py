@@ -1,6 +1,7 @@
 """The claims ledger: what the guide says, what was measured, and the verdict.
 
-Benchmarks write results here, the course shows them; it imports none of what it judges.
+Benchmarks write results here and the course shows them; this package imports none of the
+modules it judges.
 """
 
 from .. import lazy

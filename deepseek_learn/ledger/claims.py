@@ -21,23 +21,22 @@ COLUMNS += ("date", "note", "command")
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
-    """All claims with the rows measured for them.
+    """All claims with their measured rows.
 
     Args:
         directory: a folder of result files; by default the checkout's
-            `benchmarks/results`, or the results that came with the package.
+            `benchmarks/results`, or the results packaged with the library.
 
     Raises:
-        DamagedFileError: naming a file that is no result, and what is wrong with it.
+        DamagedFileError: naming a file that is not a result, and what is wrong with it.
     """
     rows = read_results(directory)
-    return Ledger(
-        tuple(
-            Claim(name, {k: facts[k] for k in ("en", "zh")}, facts["rows"], mine)
-            for name, facts in known_claims().items()
-            for mine in [tuple(row for row in rows if row["claim"] == name)]
-        )
-    )
+    claims = []
+    for name, facts in known_claims().items():
+        words = {lang: facts[lang] for lang in ("en", "zh")}
+        claim_rows = tuple(row for row in rows if row["claim"] == name)
+        claims.append(Claim(name, words, facts["rows"], claim_rows))
+    return Ledger(tuple(claims))
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Claim:
         name: "C1" to "C19".
         words: what the guide says, `{"en": ..., "zh": ...}`.
         decided_by: which rows decide: "guide", "ours" or "all".
-        rows: what was measured, one dictionary a row.
+        rows: the measurements, one dictionary per row.
     """
 
     name: str
@@ -60,23 +59,23 @@ class Claim:
     def verdict(self) -> str:
         """One of `VERDICTS`, from the verdicts of the deciding rows.
 
-        It is that of its rows where they agree, "on the mean only" where each row's value
-        reaches its target but not each row's interval, "partly" where some values do,
-        or where all do and other rows are outdated: those wait for a new run.
+        If the rows agree, it is theirs. It is "on the mean only" if every row's value
+        reaches its target but not every row's interval, and "partly" if some values do,
+        or if all do and other rows are outdated: those wait for a new run.
         """
-        found = {
+        verdicts = {
             row["verdict"]
             for row in self.rows
             if row["verdict"] != "information"
             and self.decided_by in ("all", row["source"])
         }
-        if not found - {OUTDATED}:
+        if not verdicts - {OUTDATED}:
             return "not run"
-        if len(found) == 1:
-            return found.pop()
-        if found == {MET, BARELY}:
+        if len(verdicts) == 1:
+            return verdicts.pop()
+        if verdicts == {MET, BARELY}:
             return BARELY
-        return "partly" if found & {MET, BARELY} else "missed"
+        return "partly" if verdicts & {MET, BARELY} else "missed"
 
 
 @dataclass(frozen=True)
@@ -86,45 +85,45 @@ class Ledger(Report):
     claims: tuple[Claim, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a measurement, and one for each claim that has none."""
+        """One row per measurement, and one for each claim without any."""
         rows = []
         for claim in self.claims:
             for row in claim.rows:
-                kept = {key: row.get(key) for key in COLUMNS} | _machine(row)
+                values = {key: row.get(key) for key in COLUMNS} | _machine(row)
                 if row.get("readings"):
-                    kept["readings"] = len(row["readings"])
-                rows.append(kept | {"claim_verdict": claim.verdict})
+                    values["readings"] = len(row["readings"])
+                rows.append(values | {"claim_verdict": claim.verdict})
             if not claim.rows:
                 rows.append({"claim": claim.name, "claim_verdict": claim.verdict})
         frame = pd.DataFrame(rows, columns=[*COLUMNS, "machine", "claim_verdict"])
         return frame.set_index("claim")
 
     def rows(self, claim: str, benchmark: str = "") -> pd.DataFrame:
-        """What was measured for one claim, of one benchmark if named; one row each.
+        """The measurements for one claim, optionally of one benchmark; one row each.
 
         Raises:
-            UnknownNameError: naming the claims there are.
+            UnknownNameError: listing the known claims.
         """
         known = [c.name for c in self.claims]
         if claim not in known:
             raise UnknownNameError("claim", claim, known)
         frame = self.to_frame().loc[[claim]].reset_index(drop=True)
         frame = frame[frame["command"].fillna("").str.contains(benchmark, regex=False)]
-        shown = ["what", "unit", "target", "measured", "low", "high", "verdict"]
+        columns = ["what", "unit", "target", "measured", "low", "high", "verdict"]
         if frame["readings"].notna().any():
-            shown.append("readings")
+            columns.append("readings")
         if frame["machine"].nunique() > 1:
             frame["machine"] = frame["machine"].str.split(",").str[0]
-            shown.append("machine")
-        return frame[shown].reset_index(drop=True)
+            columns.append("machine")
+        return frame[columns].reset_index(drop=True)
 
     def verdict(self, claim: str) -> str:
         """One of `VERDICTS`, for one claim."""
-        self.rows(claim)  # refuses an unknown name
+        self.rows(claim)  # raises for an unknown name
         return next(c.verdict for c in self.claims if c.name == claim)
 
     def plot(self):
-        """How many claims have which verdict (plotly)."""
+        """The number of claims per verdict (plotly)."""
         import plotly.graph_objects as go
 
         names = [_verdict_text(verdict) for verdict in VERDICTS]
@@ -138,7 +137,7 @@ class Ledger(Report):
         return text("ledger.summary", count=len(self.claims), **counts)
 
     def count(self, verdict: str) -> int:
-        """How many claims have this verdict."""
+        """The number of claims with this verdict."""
         return sum(claim.verdict == verdict for claim in self.claims)
 
     def to_markdown(self, lang: str | None = None) -> str:
@@ -194,32 +193,32 @@ def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
         _number(row["n"]),
         _note(row, lang),
     ]
-    # a bar or a line's end inside a cell would break the table
+    # a "|" or a newline inside a cell would break the table
     return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
 
 
 def _note(row: dict[str, Any], lang: str | None) -> str:
-    """The row's note, its readings, and a warning where the interval holds the target."""
+    """The row's note, its readings, and a warning if the interval contains the target."""
     notes = [row["note"]] if row["note"] else []
     notes += _readings(row, lang)
     bounds = row["low"], row["target"], row["high"]
     crosses = None not in bounds and bounds[0] < bounds[1] < bounds[2]
-    if crosses and row["verdict"] == "missed":  # else the verdict says so
+    if crosses and row["verdict"] == "missed":  # other verdicts say so
         notes.append(text("ledger.crosses", lang))
     return "; ".join(notes)
 
 
 def _readings(row: dict[str, Any], lang: str | None) -> list[str]:
-    """Each reading of a speed row with its time, and whether they are enough."""
+    """Each reading of a speed row with its time, and whether there are enough of them."""
     if not row.get("readings"):
         return []
     each = [f"{_number(r['measured'])} ({r['time'][:16]})" for r in row["readings"]]
-    said = [text("ledger.readings", lang, readings=", ".join(each))]
+    notes = [text("ledger.readings", lang, readings=", ".join(each))]
     count = speed.hours(row["readings"])
     if count < speed.HOURS:
         facts = {"count": count, "needed": speed.HOURS}
-        said.append(text("ledger.few_readings", lang, **facts))
-    return said
+        notes.append(text("ledger.few_readings", lang, **facts))
+    return notes
 
 
 def _measured(row: dict[str, Any]) -> str:

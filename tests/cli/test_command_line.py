@@ -111,7 +111,7 @@ author accept notebooks/basic/00_tour.ipynb --cell nothing
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with what a command may be pointed at by mistake."""
+    """A folder with files that a command may be given by mistake."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("{")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00\x80" * 10)
@@ -130,7 +130,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def answer(here, monkeypatch, capsys):
-    """The exit code and what was said, for one command line."""
+    """Exit code and output of one command line."""
 
     def run(line: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["deepseek-learn", *line.split()])
@@ -142,7 +142,7 @@ def answer(here, monkeypatch, capsys):
 
 
 def commands() -> dict[str, typer.models.CommandInfo]:
-    """Every command by what is typed for it."""
+    """Every command, by its words on the command line."""
     groups = {"": cli.app, "author ": cli.author}
     return {
         prefix + (info.name or info.callback.__name__): info
@@ -163,7 +163,7 @@ def test_bad_input_gets_one_sentence(answer, line):
     code, said = answer(line)
     assert code in (1, 2)
     assert "Traceback" not in said
-    assert "DEEPSEEK_LEARN_TRACEBACK" not in said, "nobody foresaw this"
+    assert "DEEPSEEK_LEARN_TRACEBACK" not in said, "an unexpected exception"
     if code == 1:
         assert said.startswith("deepseek-learn: ")
         assert len(said.strip().splitlines()) == 1

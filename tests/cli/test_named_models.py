@@ -55,16 +55,20 @@ def test_refusals(here):
         model_and_example("resnet")
     with pytest.raises(UnknownNameError, match="known are: bacteria_unet"):
         model_and_example("zoo:resnet")
-    with pytest.raises(DeepSeekLearnError, match=r"no_such:x is not there: No module"):
+    with pytest.raises(
+        DeepSeekLearnError, match=r"no_such:x does not exist: No module"
+    ):
         model_and_example("no_such:x")
-    with pytest.raises(DeepSeekLearnError, match="models_of_mine:x is not there"):
+    with pytest.raises(DeepSeekLearnError, match="models_of_mine:x does not exist"):
         model_and_example("models_of_mine:x")
-    with pytest.raises(ValueError, match=r"a pair of one and an example; got tuple"):
+    with pytest.raises(
+        ValueError, match=r"calibration batches and a metric; got tuple"
+    ):
         model_and_example("models_of_mine:three")
     with pytest.raises(ValueError, match="add --shape"):
         model_and_example("models_of_mine:bare")
     for shape in ("1,x", "0,3", "-1"):
-        with pytest.raises(ValueError, match=r"shape must be whole numbers"):
+        with pytest.raises(ValueError, match=r"shape must be comma-separated integers"):
             model_and_example("models_of_mine:bare", shape)
 
 

@@ -1,4 +1,4 @@
-"""Arguments of an answer: a change is noticed whatever it is, and each is shown."""
+"""Arguments of an answer: every kind of change is detected, and each is displayed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The four outcomes, hints, solutions, and what a learner sees of them."""
+"""The four outcomes of a check, and what a learner sees of them."""
 
 import dataclasses
 import re
@@ -132,7 +132,7 @@ def test_check_gives_up_with_a_sentence(body, monkeypatch):
     monkeypatch.setattr(checking, "SECONDS", 0.2)
     outcome = check(f"def shift_sum(taps):\n    {body}\n")
     assert outcome.status == "failed"
-    assert "gave up after 0.2 s" in outcome.message
+    assert "timed out after 0.2 s" in outcome.message
     assert "of your code" in outcome.message
 
 
@@ -142,13 +142,13 @@ def test_problem_that_runs_programs_has_longer(monkeypatch):
     monkeypatch.setattr(checking, "SECONDS", 0.01)
     answer = define("def shift_sum(taps):\n    while True: pass\n", "shift_sum")
     outcome = checking.check(ID, answer, record=False)
-    assert "gave up after 0.4 s" in outcome.message
+    assert "timed out after 0.4 s" in outcome.message
 
 
 def test_endless_iterator_given_for_a_pair_is_cut():
     source = "import itertools\ndef fold_gate(*_): return itertools.count()\n"
     outcome = course.check("fold_the_gate", define(source, "fold_gate"))
-    assert "must give 2 values" in outcome.message
+    assert "must return 2 values" in outcome.message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits address space")
@@ -198,7 +198,7 @@ def test_changing_an_argument_in_place_fails_even_with_the_right_result():
     )
     outcome = check(source)
     assert outcome.status == "failed"
-    assert "changed its argument `taps` in place" in outcome.message
+    assert "modified its argument `taps` in place" in outcome.message
 
 
 def test_seed_repeats_a_check():
@@ -214,7 +214,7 @@ def test_broken_check_is_not_blamed_on_the_learner(monkeypatch):
 
     problem = dataclasses.replace(problems.get(ID), check=broken)
     monkeypatch.setattr(problems, "get", lambda id: problem)
-    with pytest.raises(course.CheckError, match=r"bug of the course.*seed=7"):
+    with pytest.raises(course.CheckError, match=r"bug in the course.*seed=7"):
         course.check(ID, lambda taps: 1, seed=7)
 
 

@@ -1,4 +1,4 @@
-"""Odd answers are told what is odd about them; none is taken for a bug of the course."""
+"""Odd answers get a specific message; none is mistaken for a bug in the course."""
 
 import math
 import re
@@ -66,7 +66,7 @@ class Raises:
 )
 def test_what_cannot_become_numbers_is_the_answers_fault(answer):
     kind = type(answer).__name__
-    sentence = f"`f(x)` must give numbers; what it gave is of type {kind}."
+    sentence = f"`f(x)` must be numeric; its type is {kind}."
     assert refused(expect.numbers, answer, "f(x)") == sentence
 
 
@@ -92,7 +92,7 @@ def test_generator_that_raises_is_the_learners_error():
 @pytest.mark.parametrize(
     ("id", "description", "words"),
     [
-        ("fold_the_gate", "no bias at all", r"\[1\]` must give numbers; .* NoneType"),
+        ("fold_the_gate", "no bias at all", r"\[1\]` must be numeric; .* NoneType"),
         (
             "inspect_your_pictures",
             "capital suffixes left out",

@@ -1,4 +1,4 @@
-"""Hints and solutions show themselves, wherever they are called."""
+"""Hints and solutions display themselves, wherever in a cell they are called."""
 
 import dataclasses
 import html
@@ -17,10 +17,12 @@ HINTS = [words["en"] for words in problems.get(ID).hints]
 
 @pytest.fixture
 def shown(capsys):
-    """What a call prints, as a function of the call."""
+    """Returns what a call prints."""
 
     def shown(verb, *args):
-        assert verb(*args) is None  # or a cell that ends with it would show it twice
+        assert (
+            verb(*args) is None
+        )  # otherwise a cell that ends with it would show it twice
         return capsys.readouterr().out
 
     return shown
@@ -45,7 +47,8 @@ def test_a_hint_can_be_read_again_without_taking_the_next(shown):
 @pytest.mark.parametrize("number", [0, 3, -1, "1"])
 def test_a_hint_that_is_not_there_is_one_sentence(number):
     with pytest.raises(
-        ValueError, match=rf"from 1 to 2, the hints of “{ID}”; got {number!r}\.$"
+        ValueError,
+        match=rf"from 1 to 2, the number of hints for “{ID}”; got {number!r}\.$",
     ):
         course.hint(ID, number)
 
@@ -122,6 +125,6 @@ def test_a_terminal_gets_colors_and_a_file_none(shown, monkeypatch):
     assert "\x1b[" in colored
     assert "\x1b[36mtaps\x1b[39m" in shown(course.hint, ID)
     plain = re.sub("\x1b\\[[0-9;]*m", "", colored)
-    assert define(plain.split("\n\n", 1)[1], ID)  # it can be copied from there
+    assert define(plain.split("\n\n", 1)[1], ID)  # it can be copied from the output
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in shown(course.solution, ID)

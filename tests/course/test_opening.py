@@ -1,4 +1,4 @@
-"""What `course.start` does to the notebook: errors of the library are one sentence."""
+"""`course.start`: a notebook shows the library's errors as one sentence."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def deep(left):
 
 @pytest.fixture(scope="module")
 def errors():
-    """The error that each of the cells shows, all of it, without colors."""
+    """The full error output of each cell, without colors."""
     import re
 
     cells = [START, DEEP, "deep(40)", "%tb", "await deep(40)", "{}['key']"]

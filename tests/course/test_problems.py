@@ -41,9 +41,9 @@ def check(problem, source, seed):
 
 
 def seeds(count, seconds=20.0):
-    """`count` seeds from a fresh random one, or as many as fit in the time."""
+    """`count` seeds from a random first one, or as many as fit in the time limit."""
     first = secrets.randbelow(2**31 - count)
-    print(f"seeds from {first} on")  # which pytest shows where a test fails
+    print(f"seeds from {first} on")  # pytest shows it if a test fails
     start = time.monotonic()
     for seed in range(first, first + count):
         yield seed
@@ -174,7 +174,7 @@ def test_criterion_that_changes_its_layer_is_told(name):
     source = problem.reference().replace("def criterion(layer):\n", change)
     outcome = check(problem, source, 0)
     assert outcome.status == "failed"
-    assert f"changed its argument `layer.{name}`" in outcome.message
+    assert f"modified its argument `layer.{name}`" in outcome.message
 
 
 def graded(**changes) -> Problem:

@@ -1,4 +1,4 @@
-"""Progress is kept whole, merged without loss, and never gets in a check's way."""
+"""Progress is written atomically, merged without loss, and never breaks a check."""
 
 import json
 import subprocess
@@ -79,7 +79,7 @@ def test_size_is_bounded_and_what_goes_first_is_foreign(own_home):
     assert len(rows) == record.MOST
     assert own in rows
     assert {r["status"] for r in rows} == {"passed"}
-    longest = len(record.FIELDS) * (12 * record.LONGEST + 40)  # 12 bytes a character
+    longest = len(record.FIELDS) * (12 * record.LONGEST + 40)  # 12 bytes per character
     assert (own_home / "progress.json").stat().st_size < record.MOST * longest
 
 
@@ -122,7 +122,7 @@ def test_export_and_import_lose_no_pass(own_home, tmp_path, monkeypatch):
 
 
 def a_file(record=None, **changes) -> str:
-    """A progress file of one pass, some of its record's or its own values changed."""
+    """A progress file with one pass, some of the record's or the file's values changed."""
     row = {
         "problem": ID,
         "version": VERSION,
@@ -190,7 +190,7 @@ def test_import_into_a_home_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(
         NotADirectoryError,
-        match=r"^import_=.*mine\.json could not .*file/home cannot \(",
+        match=r"^import_=.*mine\.json could not .*file/home is not writable \(",
     ):
         course.progress(import_=tmp_path / "mine.json")
     assert course.progress().passed == []
@@ -240,7 +240,7 @@ def test_a_read_only_file_is_said_and_left_untouched(own_home):
     answer(WRONG)
     file = own_home / "progress.json"
     before = file.read_text()
-    file.chmod(0o444)  # root may write it all the same, and must not
+    file.chmod(0o444)  # root could write it anyway, and must not
     outcome = answer(RIGHT)
     assert outcome.passed
     assert "could not be recorded" in outcome.note
@@ -251,7 +251,7 @@ def test_a_read_only_file_is_said_and_left_untouched(own_home):
 
 
 def test_home_that_cannot_be_written_is_said_once(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")  # a folder below a file: for root too
+    (tmp_path / "file").write_text("")  # a folder below a file fails for root, too
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "file" / "home"))
     first, second = answer(RIGHT), answer(RIGHT)
     assert first.passed
@@ -287,7 +287,7 @@ record._add([{"problem": "x", "version": 1, "status": "passed", "seed": 0,
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == 9
     assert (own_home / "progress.json").read_text() == before
-    assert len(list(own_home.glob(".progress.json.*"))) == 1  # what it had begun
+    assert len(list(own_home.glob(".progress.json.*"))) == 1  # its temporary file
     answer(WRONG)
     assert len(kept(own_home)) == 2
     assert list(own_home.glob(".*")) == []

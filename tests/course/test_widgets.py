@@ -1,4 +1,4 @@
-"""Explore redraws when a slider moves, and carries a still picture."""
+"""Explore redraws when a slider moves, and carries a static image."""
 
 import asyncio
 import base64
@@ -100,7 +100,7 @@ def test_a_text_now_and_a_figure_then_is_refused(kinds):
     explore = Explore(lambda t: "a" if kinds[t] == "text" else draw(), t=(0, 1, 1))
     before = explore.picture.value
     explore.sliders["t"].value = 1
-    assert "always a figure, or always a text" in explore.problem.value
+    assert "always return a figure, or always a text" in explore.problem.value
     assert explore.picture.value == before
 
 
@@ -118,7 +118,7 @@ def test_error_while_dragging_is_shown_and_goes_away():
 
 
 def test_a_kernel_draws_the_newest_value_after_the_cell():
-    """In a kernel the event loop draws; the next cell sees the picture of 7, once."""
+    """In a kernel the event loop draws; the next cell sees the image for 7, once."""
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_notebook
 
@@ -137,7 +137,7 @@ def test_a_kernel_draws_the_newest_value_after_the_cell():
     ]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    (output,) = notebook.cells[0].outputs  # the figure itself is not shown again
+    (output,) = notebook.cells[0].outputs  # the figure is not shown a second time
     kinds = {"image/png", "application/vnd.jupyter.widget-view+json"}
     assert kinds <= set(output["data"])
     assert notebook.cells[1].outputs[0]["text"] == "[0, 7]\n"

@@ -84,7 +84,7 @@ def test_a_refusal_is_shown_and_the_button_works_again(error, shown):
 
 def test_where_no_kernel_answers_it_is_a_table_in_either_language(monkeypatch):
     shown = page()._repr_mimebundle_()["text/html"]
-    assert "<td>Where to?</td><td>cpp-cpu</td>" in shown
-    assert "<td>Into which folder?</td><td>there</td>" in shown
+    assert "<td>Target</td><td>cpp-cpu</td>" in shown
+    assert "<td>Output folder</td><td>there</td>" in shown
     monkeypatch.setattr(catalog, "_current", "zh")
     assert "部署到哪里？" in page()._repr_mimebundle_()["text/html"]

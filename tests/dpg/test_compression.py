@@ -218,7 +218,7 @@ def test_weights_of_other_names_stay_in_float_and_the_report_says_how_much():
     }
     share = 4 * sum(own.values()) / result.stored_bytes
     assert f"3 module(s) stay in float and take {share:.1%}" in result.why()
-    assert "most of all recurrent (float: not a plain linear layer" in result.why()
+    assert "the largest is recurrent (float: not a plain linear layer" in result.why()
 
 
 def test_a_filter_and_bits_by_name():
@@ -245,7 +245,7 @@ def test_a_filter_and_bits_by_name():
         n for n in named_layers(model) if n.startswith("blocks.0.")
     }
     assert type(result.model.blocks[0].up) is nn.Linear
-    assert "left out by `filter`" in result.to_frame().loc["blocks.0.up", "kept_as"]
+    assert "excluded by `filter`" in result.to_frame().loc["blocks.0.up", "kept_as"]
 
 
 @pytest.mark.parametrize("criterion", ["sensitivity", "uniform"])

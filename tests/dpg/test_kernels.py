@@ -191,7 +191,7 @@ def test_a_backend_by_name_and_back_again():
     with dpg.use_backend(None):
         before = dpg.backend()
         with dpg.use_backend("torch"):
-            assert str(dpg.backend()) == "torch: asked for by name."
+            assert str(dpg.backend()) == "torch: requested by name."
             with dpg.use_backend(None):
                 assert dpg.backend() == before
             assert dpg.backend().name == "torch"
@@ -282,7 +282,7 @@ def test_the_environment_may_choose():
         "from deepseek_learn import dpg\nprint(dpg.backend())",
         DEEPSEEK_LEARN_DPG_BACKEND="torch",
     )
-    assert said == ["torch: asked for by name."]
+    assert said == ["torch: requested by name."]
 
 
 TRITON = """

@@ -1,4 +1,4 @@
-"""Verdicts are computed, other machines' rows kept, damaged files refused."""
+"""Verdicts are computed, other machines' rows kept, damaged files rejected."""
 
 import copy
 import json
@@ -42,7 +42,7 @@ def test_verdict_of_a_row(target, better, measured, wanted):
 @pytest.mark.parametrize(
     ("better", "measured", "low", "high", "wanted"),
     [
-        ("lower", 1.0, 0.9, 1.2, "met"),  # the worse end just reaches it
+        ("lower", 1.0, 0.9, 1.2, "met"),  # the worse end just reaches the target
         ("lower", 1.0, 0.9, 1.21, "on the mean only"),
         ("lower", 1.3, 1.1, 1.4, "missed"),  # the better end alone is not enough
         ("higher", 1.3, 1.2, 1.4, "met"),
@@ -77,7 +77,7 @@ def test_outdated_result_decides_nothing_until_it_is_run_again(tmp_path):
     assert "Another protocol." in ledger(tmp_path).to_markdown()
     write_result("other", [row()], "run", directory=tmp_path)
     claim = next(c for c in ledger(tmp_path).claims if c.name == "C5")
-    assert claim.verdict == "partly"  # met, but not by all that is to decide
+    assert claim.verdict == "partly"  # met, but not by all deciding rows
     (tmp_path / "other.json").unlink()
     with pytest.raises(ValueError, match="cost has to run in full first"):
         write_result("cost", [row()], "run", only_speed=True, directory=tmp_path)
@@ -232,7 +232,7 @@ def test_page_shows_the_protocol_and_what_an_interval_is(tmp_path):
     write_result("cost", rows, "run", protocol="Each in turn.\n", directory=tmp_path)
     page = ledger(tmp_path).to_markdown("en")
     assert "| 1 [0.9, 1.3] quartiles | 1 | **on the mean only** | – | – |  |" in page
-    assert "**missed** | – | – | the interval holds the target |" in page
+    assert "**missed** | – | – | the interval contains the target |" in page
     assert ":class: dropdown\nEach in turn.\n````" in page
 
 

@@ -1,4 +1,4 @@
-"""A speed row: readings of different hours, none lost; never met by fewer than three."""
+"""A speed row: readings from different hours, none lost; never met with under three."""
 
 import json
 
@@ -16,7 +16,7 @@ TIMES = ("2026-11-24", "2026-11-25T08:00:00Z", "2026-11-25T09:30:00Z")
 
 
 def take(folder, time, measured, spread=0.1, **more):
-    """One run of a script that has one speed row and one of another kind."""
+    """One run of a script with one speed row and one other row."""
     facts = {"measured": measured, "low": measured - spread, "high": measured + spread}
     rows = [ROW | facts | {"time": time, "n": 9}, ROW | {"what": "bytes"} | facts]
     return write_result("pace", rows, "run", directory=folder, **more)
@@ -34,7 +34,7 @@ def test_three_hours_make_a_row_that_can_be_met(tmp_path):
         verdicts.append(row["verdict"])
     assert verdicts == ["on the mean only", "on the mean only", "met"]
     assert row["measured"] == 2.5  # the median
-    assert (row["low"], row["high"]) == pytest.approx((2.3, 3.1))  # what all allow
+    assert (row["low"], row["high"]) == pytest.approx((2.3, 3.1))  # the full span
     assert [r["measured"] for r in row["readings"]] == [3.0, 2.4, 2.5]
     assert [r["n"] for r in row["readings"]] == [9, 9, 9]
     assert (row["n"], row["interval"]) == (3, "span of readings")

@@ -163,7 +163,7 @@ def test_gpu_in_use_without_counter_is_told(powercap, monkeypatch):
     monkeypatch.setattr(energy, "_uses_gpu", lambda: True)
     meter = EnergyMeter()
     assert meter.source == "estimate"
-    assert "The GPU has no counter that can be read." in meter.why()
+    assert "The GPU has no readable energy counter." in meter.why()
 
 
 def test_gpu_asked_for_is_never_estimated(nvml, monkeypatch):

@@ -24,7 +24,7 @@ def test_the_search_finds_an_interior_optimum_and_tries_nothing_twice():
     assert found.loss == 1
     assert found.interior
     assert found.edges == ("schedule",)
-    assert "at the end of schedule: beyond that nothing was tried" in found.why()
+    assert "at the end of schedule: nothing beyond that was tried" in found.why()
     assert len(found.to_frame()) == len(calls) < 20
     assert len({tuple(c.values()) for c in calls}) == len(calls)
     for name, values in AXES.items():  # every neighbor was tried

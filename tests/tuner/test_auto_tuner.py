@@ -305,7 +305,7 @@ def test_a_limit_that_nobody_told_counts_as_broken():
             trial.set_constraint("size", size - 10)
         tuner.study.tell(trial, (0.5, 5.0))
         if size == 12:
-            assert "trial 1 came nearest, with size 12" in tuner.snapshot().why()
+            assert "trial 1 came closest, with size 12" in tuner.snapshot().why()
     study = tuner.snapshot()
     assert [s.number for s in study.feasible] == [2]
     assert study.complete[0].results["size"] == Measured(30)

@@ -158,8 +158,8 @@ def test_a_study_in_which_nothing_keeps_the_limits():
     assert study.front == ()
     assert study.hypervolume() == 0
     # relative to the limits: trial 0 exceeds by 7, trial 2 by 3
-    assert "No trial kept the limits (latency_ms ≤ 1, error ≤ 0.05)" in study.why()
-    assert "trial 2 came nearest, with latency_ms 4, error 0.2" in study.why()
+    assert "No trial met the limits (latency_ms ≤ 1, error ≤ 0.05)" in study.why()
+    assert "trial 2 came closest, with latency_ms 4, error 0.2" in study.why()
     for ask in (study.knee, study.best, lambda: study.export("a.json")):
         with pytest.raises(
             TunerError, match=r"study 'study' has no solution: .*limits"
@@ -173,7 +173,7 @@ def test_an_empty_study_says_so():
     assert len(study.to_frame()) == 0
     assert len(study.failures()) == 0
     assert study.history().empty
-    assert "Of 0 finished trials 0 gave a result" in study.why()
+    assert "Of 0 finished trials, 0 gave a result" in study.why()
     assert study._repr_html_().startswith("<p>")
     assert len(study.plot_history().data) == 1
     study.plot()
@@ -185,7 +185,9 @@ def test_one_objective_and_one_solution():
     study = tabled([(0.3,), (0.1,), (0.2,)], ("error",))
     assert numbers(study.front) == [1]
     assert study.hypervolume() == pytest.approx(1)
-    assert "Trial 1 is best in everything: error 0.1 (row 1, lr 0.5)" in study.why()
+    assert (
+        "Trial 1 is best in every objective: error 0.1 (row 1, lr 0.5)" in study.why()
+    )
     assert study.plot().layout.xaxis.title.text == "trial"
 
 
@@ -245,7 +247,7 @@ def test_why_tells_whether_importances_can_be_trusted():
     said = searched(80).why()
     assert "For error, signal matters most" in said
     assert "are rough" not in said
-    assert "With 12 results importances are rough" in searched(12).why()
+    assert "With 12 results, importances are rough" in searched(12).why()
 
     def noise(trial, rng=np.random.default_rng(1)):  # noqa: B008
         return {"error": rng.random()}
@@ -258,11 +260,11 @@ def test_why_tells_whether_importances_can_be_trusted():
 
 def test_why_tells_what_bought_what(table):
     assert table.why().startswith(
-        "Of 5 finished trials 5 gave a result, 0 were stopped early and 0 failed; the "
+        "Of 5 finished trials, 5 gave a result, 0 were stopped early and 0 failed; the "
         "Pareto front holds 3. From the best error (trial 0) to the best "
         "latency_ms (trial 3), error goes from 0.1 to 0.4 and latency_ms from 8 to 2; "
-        "what changes is row 0 → 3. The compromise nearest to the best of everything is "
-        "trial 2: error 0.2, latency_ms 4 (row 2, lr 0.5)."
+        "what changes is row 0 → 3. The compromise closest to the best of every "
+        "objective is trial 2: error 0.2, latency_ms 4 (row 2, lr 0.5)."
     )
 
 
@@ -279,7 +281,7 @@ def test_why_speaks_chinese(table):
         ("rapl", "the processor's counter", "energy_j, J (processor counter, rapl)"),
         ("nvml", "the GPU's counter", "energy_j, J (GPU counter, nvml)"),
         ("meter", "energy_j comes from: meter", "energy_j, J (meter)"),
-        ("", "the objective did not say", "energy_j, J (source not stated)"),
+        ("", "The objective did not state", "energy_j, J (source not stated)"),
     ],
 )
 def test_energy_always_carries_its_source(source, said, title):

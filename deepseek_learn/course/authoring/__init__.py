@@ -1,1 +1,1 @@
-"""What an author touches: exercise notebooks, translations, links, the book, a class."""
+"""Authoring tools: exercise notebooks, translations, links, the book, assignments."""

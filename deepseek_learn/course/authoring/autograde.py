@@ -1,8 +1,8 @@
-"""How nbgrader runs a class: no submission, whatever it does, stops the others.
+"""Grading with nbgrader such that no submission can stop the others.
 
-nbgrader gives all points to a test cell without an error, also to one that never ran,
-none to one that wrote to stderr, and the number that one shows as its result; it grades
-nothing of a notebook whose kernel ended.
+nbgrader gives full points to a test cell without an error, even if it never ran, none to
+one that wrote to stderr, and to one that displays a number that many points. It grades
+nothing in a notebook whose kernel died.
 """
 
 from typing import Any
@@ -15,39 +15,43 @@ from nbgrader.preprocessors import Execute
 
 
 class ExecuteWhole(Execute):
-    """Runs a notebook to its end: when the kernel is lost, every later cell failed."""
+    """Runs a notebook to its end: if the kernel dies, every later cell counts as failed."""
 
-    _lost = ""  # why there is no kernel any more
+    _loss_reason = ""  # why the kernel is gone
 
     def preprocess(self, nb: Any, *args: Any, **kwargs: Any) -> Any:
-        self._lost = ""
+        self._loss_reason = ""
         return super().preprocess(nb, *args, **kwargs)
 
     def preprocess_cell(self, cell: Any, resources: Any, index: int) -> Any:
-        """Run one cell; what a test cell prints is no grade, its assertion decides."""
-        if not self._lost:
+        """Run one cell; a test cell is graded by its assertion, never by its output."""
+        if not self._loss_reason:
             try:
                 cell, resources = super().preprocess_cell(cell, resources, index)
             except (DeadKernelError, CellTimeoutError) as error:
-                self._lost = f"the kernel was lost in cell {index + 1}: {error}"
-        if cell.cell_type == "code" and self._lost:
-            cell.outputs = [_failure(self._lost)]
+                self._loss_reason = f"the kernel was lost in cell {index + 1}: {error}"
+        if cell.cell_type == "code" and self._loss_reason:
+            cell.outputs = [_failure(self._loss_reason)]
         elif utils.is_grade(cell):
-            cell.outputs = [o for o in cell.outputs if not _is_taken_for_a_grade(o)]
+            cell.outputs = [o for o in cell.outputs if not _is_read_as_grade(o)]
         return cell, resources
 
 
 def preprocessors() -> list[type]:
-    """nbgrader's own steps of grading, with this one in place of its `Execute`."""
+    """nbgrader's own grading steps, with `ExecuteWhole` in place of its `Execute`."""
     steps = Autograde.autograde_preprocessors.default_args[0]
     return [ExecuteWhole if step is Execute else step for step in steps]
 
 
-def _is_taken_for_a_grade(output: Any) -> bool:
-    """A warning for no points, a number that is shown for that many."""
+def _is_read_as_grade(output: Any) -> bool:
+    """nbgrader reads stderr as no points, and a displayed number as that many."""
     return output.get("name") == "stderr" or output.output_type == "execute_result"
 
 
-def _failure(why: str) -> Any:
-    facts = {"ename": "KernelLost", "evalue": why, "traceback": [f"KernelLost: {why}"]}
+def _failure(reason: str) -> Any:
+    facts = {
+        "ename": "KernelLost",
+        "evalue": reason,
+        "traceback": [f"KernelLost: {reason}"],
+    }
     return new_output("error", **facts)

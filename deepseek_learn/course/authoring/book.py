@@ -15,7 +15,7 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BookError(DeepSeekLearnError):
-    """The book did not build; the message holds the builder's own warnings."""
+    """The book did not build; the message contains the builder's warnings."""
 
 
 def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
@@ -23,22 +23,22 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
 
     Args:
         root: the repository, with `_config.yml`, `_toc.yml` and `zh/`.
-        out: where the pages go, below `root` unless absolute. A book that is already
-            there is replaced only when both languages have built.
+        out: folder for the pages, relative to `root` unless absolute. An existing book
+            is replaced only after both languages have built.
 
     Returns:
-        The first page, to open in a browser.
+        The path of the first page, to open in a browser.
 
     Raises:
-        MissingPackageError: naming the extra that brings the builder.
-        BookError: with every warning (a warning is an error here).
+        MissingPackageError: naming the extra that provides the builder.
+        BookError: listing every warning (warnings are errors here).
     """
     for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline"):
         require(package, extra="course", purpose="Building the book")
     root = Path(root).resolve()
     out = root / out
     if not (root / "_toc.yml").is_file():
-        raise BookError(f"{root} holds no _toc.yml: the book is built from a clone.")
+        raise BookError(f"{root} has no _toc.yml: the book is built from a clone.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".book-", dir=out.parent) as scratch:
         pages = _edition(root, Path(scratch) / "en", root)
@@ -49,20 +49,21 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
 
 
 def _edition(source: Path, scratch: Path, root: Path) -> Path:
-    """Build one language; the folder of its pages."""
+    """Build one language; return the folder with its pages."""
     command = [sys.executable, "-c", BUILD, "build", str(source), "--all"]
     command += ["-W", "-n", "--keep-going", "--path-output", str(scratch)]
-    # The API reference documents this clone, installed or not.
+    # The API reference documents this clone, even if it is not installed.
     paths = [str(root), os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(filter(None, paths))
     environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True
     )
-    if done.returncode:
-        said = COLOR.sub("", done.stdout + done.stderr).splitlines()
-        warnings = [line for line in said if re.search("WARNING|ERROR|rror:", line)]
+    if process.returncode:
+        lines = COLOR.sub("", process.stdout + process.stderr).splitlines()
+        warnings = [line for line in lines if re.search("WARNING|ERROR|rror:", line)]
         raise BookError(
-            f"The book in {source} did not build:\n" + "\n".join(warnings or said[-30:])
+            f"The book in {source} did not build:\n"
+            + "\n".join(warnings or lines[-30:])
         )
     return scratch / "_build" / "html"

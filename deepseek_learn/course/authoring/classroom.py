@@ -1,7 +1,7 @@
 """The same problems as an nbgrader assignment, with hidden tests and points.
 
-nbgrader does not isolate students' code: grade under an account or in a container
-that has nothing to lose.
+nbgrader does not isolate students' code: grade in a container, or under an account
+without access to anything valuable.
 """
 
 import zlib
@@ -16,20 +16,20 @@ from ..lessons import Lesson, lessons
 from ..problem import Problem
 from . import exercises
 
-# An empty stub: the starter above it is what the student fills in.
+# An empty stub: the student fills in the starter above it.
 CONFIG = '''"""Settings of nbgrader for these assignments."""
 
 from pathlib import Path
 
 from deepseek_learn.course.authoring.autograde import preprocessors
 
-c = get_config()  # noqa: F821 - given by nbgrader
+c = get_config()  # noqa: F821 - defined by nbgrader
 c.CourseDirectory.course_id = "deepseek_learn"
-# nbgrader wants an absolute folder: the one that it is called in
+# nbgrader needs an absolute path: the folder it is called in
 c.CourseDirectory.root = str(Path.cwd())
 c.ClearSolutions.code_stub = {"python": "# the answer goes in place of the ... above"}
 c.ExecutePreprocessor.timeout = 120
-# a submission that ends its kernel or never ends is graded, as are all others
+# a submission that kills its kernel or never ends is still graded
 c.Autograde.autograde_preprocessors = preprocessors()
 '''
 
@@ -42,36 +42,36 @@ def assignment(
     seed: int = 1,
     repository: str | Path = REPOSITORY,
 ) -> list[Path]:
-    """Write the source of one nbgrader assignment a lesson, and `nbgrader_config.py`.
+    """Write the source of one nbgrader assignment per lesson, and `nbgrader_config.py`.
 
     Args:
-        out_dir: the class's folder; `source/<stage>_<NN>_<slug>/<NN>_<slug>.ipynb` and
-            the settings go there. Call nbgrader in it.
+        out_dir: the class's folder, which gets `source/<stage>_<NN>_<slug>/
+            <NN>_<slug>.ipynb` and the settings. Call nbgrader in it.
         stage: "basic", "practical" or "innovation".
-        lesson: a slug, or every lesson of the stage.
-        seed: of the hidden tests' random inputs; another term, another seed.
-        repository: the teacher's checkout, where graded problems have their solutions.
+        lesson: a slug; by default every lesson of the stage.
+        seed: for the hidden tests' random inputs; change it every term.
+        repository: the teacher's checkout, which has the graded problems' solutions.
 
     Returns:
-        The notebooks written.
+        The paths of the notebooks.
 
     Raises:
-        DeepSeekLearnError: when the stage has no such lesson with exercises, or a
-            graded problem's solution is not at hand; nothing is written.
+        DeepSeekLearnError: if the stage has no such lesson with exercises, or a graded
+            problem's solution is missing; nothing is written.
     """
-    chosen = [
+    selection = [
         each
         for each in lessons()
         if each.stage == stage and lesson in (None, each.slug) and each.problems
     ]
-    if not chosen:
+    if not selection:
         known = ", ".join(f"{each.stage}: {each.slug}" for each in lessons())
         raise DeepSeekLearnError(
             f"stage={stage!r} has no lesson {lesson or ''!r} with exercises; there are "
             f"{known}."
         )
     source, files = Path(out_dir) / "source", {}
-    for each in chosen:
+    for each in selection:
         path = source / f"{stage}_{each.number}_{each.slug}" / Path(each.file).name
         files[path] = _content(each, lang, seed, Path(repository))
     files[Path(out_dir) / "nbgrader_config.py"] = CONFIG
@@ -85,9 +85,9 @@ def _content(lesson: Lesson, lang: str, seed: int, repository: Path) -> str:
     import nbformat
 
     title = text("exercises.heading", lang, title=choose(lesson.title, lang))
-    how = text("classroom.how", lang)
+    instructions = text("classroom.how", lang)
     cells = [
-        exercises.markdown("heading", f"# {title}\n\n{how}"),
+        exercises.markdown("heading", f"# {title}\n\n{instructions}"),
         exercises.code("setup", exercises.setup_source()),
         exercises.code("start", exercises.start_source(lesson.slug, lang)),
     ]
@@ -103,17 +103,19 @@ def _cells(
     solution = problem.reference(repository)
     if solution is None:
         raise DeepSeekLearnError(
-            f"the graded problem {problem.id!r} has its solution in "
-            f"exercises/graded/{problem.id}.py of the repository, which {repository} "
-            f"does not hold; name a checkout that does."
+            f"the solution of the graded problem {problem.id!r} is "
+            f"exercises/graded/{problem.id}.py in the repository, which {repository} "
+            f"does not contain; name a checkout that does."
         )
     answer = exercises.code(f"{problem.id}-answer", _answer_source(problem, solution))
     tests = exercises.code(f"{problem.id}-tests", _test_source(problem, seed))
     prompt = exercises.prompt_source(problem, number, lang)
     return [
         exercises.markdown(f"{problem.id}-prompt", prompt),
-        _graded(answer, f"{problem.id}-answer", solution=True),
-        _graded(tests, f"{problem.id}-tests", grade=True, points=problem.points),
+        _mark_for_nbgrader(answer, f"{problem.id}-answer", solution=True),
+        _mark_for_nbgrader(
+            tests, f"{problem.id}-tests", grade=True, points=problem.points
+        ),
     ]
 
 
@@ -127,7 +129,7 @@ def _answer_source(problem: Problem, solution: str) -> str:
 
 
 def _test_source(problem: Problem, seed: int) -> str:
-    """A check the student sees, and one on fixed inputs that decides the points."""
+    """A check that the student sees, and a hidden one on fixed inputs for the points."""
     hidden = zlib.crc32(f"{problem.id}:{seed}".encode()) % 2**31
     call = f'course.check("{problem.id}", {problem.answer}'
     return f"""print({call}))
@@ -137,7 +139,9 @@ assert outcome.passed, outcome
 ### END HIDDEN TESTS"""
 
 
-def _graded(cell, name: str, grade=False, solution=False, points: int = 0) -> Any:
+def _mark_for_nbgrader(
+    cell, name: str, grade=False, solution=False, points: int = 0
+) -> Any:
     facts = {"schema_version": 3, "grade_id": name, "task": False}
     facts |= {"grade": grade, "solution": solution, "locked": grade}
     cell.metadata["nbgrader"] = facts | ({"points": points} if grade else {})

@@ -8,12 +8,12 @@ from ...errors import DeepSeekLearnError
 
 
 class TranslationError(DeepSeekLearnError):
-    """The declaration of what is translated is missing, or names what is not there."""
+    """`translated.toml` is missing, or names a file that does not exist."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One declared page or notebook: its name and where its two editions lie."""
+    """One declared page or notebook: its name and the paths of its two editions."""
 
     name: str
     english: Path
@@ -21,7 +21,11 @@ class Pair:
 
 
 def declared(root: str | Path) -> list[Pair]:
-    """What `zh/translated.toml` declares; a name without an English file is refused."""
+    """The pairs that `zh/translated.toml` declares.
+
+    Raises:
+        TranslationError: if it is missing, or declares a name without an English file.
+    """
     root = Path(root)
     path = root / "zh" / "translated.toml"
     if not path.is_file():
@@ -29,8 +33,8 @@ def declared(root: str | Path) -> list[Pair]:
     lists = tomllib.loads(path.read_text("utf-8"))
     pairs = []
     for name in [*lists.get("pages", []), *lists.get("notebooks", [])]:
-        beside = name == "README.md"
-        chinese = root / "README.zh.md" if beside else root / "zh" / name
+        is_readme = name == "README.md"
+        chinese = root / "README.zh.md" if is_readme else root / "zh" / name
         pairs.append(Pair(name, root / name, chinese))
         if not pairs[-1].english.is_file():
             raise TranslationError(f"{path} declares {name!r}, which does not exist.")

@@ -1,4 +1,4 @@
-"""Run the notebooks and keep their outputs: they are committed executed."""
+"""Execute notebooks in place: they are committed with their outputs."""
 
 import os
 import tempfile
@@ -10,12 +10,12 @@ from ...errors import DeepSeekLearnError, require
 from ...files import whole
 from ..record import PERSONAL
 
-# What every lesson promises in its head, on two cores.
+# The limits that every lesson promises at its top, on two cores.
 LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
-# A CUDA build of PyTorch takes this much more, also where there is no GPU: 350 MiB of
-# its libraries' pages and 130 MiB that they write to while they are loaded.
+# A CUDA build of PyTorch takes this much more, even without a GPU: 350 MiB of library
+# pages, and 130 MiB that the libraries write to while they load.
 CUDA_MIB = 510
-# getrusage also counts what the process was before its exec: a copy of a large parent
+# getrusage would include the process before its exec, a copy of a large parent
 PEAK = """import pathlib, re, resource
 status = pathlib.Path("/proc/self/status")
 if status.exists():
@@ -27,16 +27,15 @@ else:  # macOS, in bytes
 def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
     """Run each notebook in place, in its own folder and a fresh kernel.
 
-    The kernel sees an empty progress file, not the author's, and writes to none.
+    The kernel starts with empty progress, and never touches the author's.
 
     Yields:
-        (path, cost) as each is done and written; the cost, `{"seconds", "peak_mib"}` of
-        the kernel, also stands in the notebook's metadata.
+        (path, cost) after each notebook is written; the kernel's cost, `{"seconds",
+        "peak_mib"}`, is also in the notebook's metadata.
 
     Raises:
-        DeepSeekLearnError: for a file that is no notebook, at the first cell that fails,
-            and when a notebook takes more than lessons promise. Then that notebook is
-            left as it was.
+        DeepSeekLearnError: for a file that is not a notebook, at the first failing cell,
+            and if a notebook exceeds the limits. That notebook is then left unchanged.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")
@@ -46,7 +45,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         start = time.perf_counter()
         client = nbclient.NotebookClient(
             notebook,
-            timeout=LIMIT_S,  # a cell
+            timeout=LIMIT_S,  # per cell
             kernel_name="python3",
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,
@@ -76,10 +75,10 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
 
 
 def read(path: Path):
-    """The notebook in `path`; nbformat alone says neither which file nor, for some, why.
+    """The notebook in `path`; nbformat's own errors do not name the file.
 
     Raises:
-        DeepSeekLearnError: when it is none.
+        DeepSeekLearnError: if it is not a notebook.
     """
     import nbformat
 
@@ -88,14 +87,14 @@ def read(path: Path):
         nbformat.validate(notebook)
     except OSError:
         raise
-    except Exception as error:  # of JSON, of text, of its versions, of its schema
+    except Exception as error:  # from JSON, encoding, version or schema
         first = next(iter(str(error).splitlines()), "")
         raise DeepSeekLearnError(f"{path} is not a notebook: {first}") from error
     return notebook
 
 
 def tidy(notebook) -> None:
-    """Drop what differs from machine to machine or is the author's own."""
+    """Drop everything machine-specific or personal to the author."""
     notebook.metadata.pop("widgets", None)
     language = notebook.metadata.get("language_info", {})
     notebook.metadata["language_info"] = {"name": language.get("name", "python")}
@@ -103,9 +102,8 @@ def tidy(notebook) -> None:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not _is_private(o)]
             for output in cell.outputs:
-                if (
-                    output.output_type == "error"
-                ):  # its sentence, not this machine's paths
+                # keep the error's sentence, not this machine's paths
+                if output.output_type == "error":
                     output.traceback = output.traceback[-1:]
 
 

@@ -1,4 +1,4 @@
-"""The learners' exercise notebooks, made from the problems: never edited by hand."""
+"""The learners' exercise notebooks, generated from the problems, never edited by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,24 @@ def generate(root: str | Path, check: bool = False) -> list[Path]:
 
     Args:
         root: the repository; files go to `exercises/` and `zh/exercises/`.
-        check: write nothing.
+        check: only report; write nothing.
 
     Returns:
-        The files that were out of step with the problems; those that no lesson makes
-        any more are among them, and are left for the author to delete.
+        The stale files, including those that no lesson generates any more, which are
+        left for the author to delete.
     """
     root = Path(root)
-    wanted = {root / path: content for path, content in _notebooks().items()}
-    stale = [path for path, content in wanted.items() if _read(path) != content]
+    contents = {root / path: content for path, content in _notebooks().items()}
+    stale = [path for path, content in contents.items() if _read(path) != content]
     if not check:
         for path in stale:
             with whole(path) as temporary:
-                temporary.write_text(wanted[path], encoding="utf-8")
-    return stale + [path for path in _existing(root) if path not in wanted]
+                temporary.write_text(contents[path], encoding="utf-8")
+    return stale + [path for path in _existing(root) if path not in contents]
 
 
 def path_of(lesson: Lesson, lang: str) -> str:
-    """Where the exercises of a lesson stand in the repository."""
+    """The path of a lesson's exercises in the repository."""
     return ("zh/" if lang == "zh" else "") + f"exercises/{lesson.file}"
 
 
@@ -53,15 +53,15 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
 
 
 def opening_cells(lesson: Lesson, lang: str) -> list:
-    """Title and link to Colab, then the two cells that install and open the course."""
+    """Title and Colab link, then the two cells that install and open the course."""
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
     link = colab(path_of(lesson, lang))
     badge = f"[{text('exercises.colab', lang)}]({link})\n\n" if link else ""
-    how = text("exercises.how", lang)
+    instructions = text("exercises.how", lang)
     if lang == "zh" and not (REPOSITORY / "zh" / "notebooks" / lesson.file).exists():
-        how += text("exercises.lesson_in_english", lang, lesson=lesson.file)
+        instructions += text("exercises.lesson_in_english", lang, lesson=lesson.file)
     return [
-        markdown("heading", f"# {heading}\n\n{badge}{how}"),
+        markdown("heading", f"# {heading}\n\n{badge}{instructions}"),
         code("setup", setup_source(), tags=["setup"]),
         code("start", start_source(lesson.slug, lang), tags=["start"]),
     ]
@@ -80,28 +80,28 @@ if "google.colab" in sys.modules:
 
 def start_source(slug: str, lang: str) -> str:
     """The cell that opens a lesson, the only one that differs between languages."""
-    chosen = f'"{slug}"' if lang == "en" else f'"{slug}", lang="{lang}"'
-    return f"from deepseek_learn import course\n\ncourse.start({chosen})"
+    arguments = f'"{slug}"' if lang == "en" else f'"{slug}", lang="{lang}"'
+    return f"from deepseek_learn import course\n\ncourse.start({arguments})"
 
 
 def problem_cells(problem: Problem, number: int, lang: str) -> list:
-    """Task, starter, check, hint and solution of one exercise, a cell each.
+    """Prompt, starter, check, hint and solution of one exercise, one cell each.
 
     A graded problem has no solution to show.
     """
     id, answer = problem.id, problem.answer
-    shown = f'# course.solution("{id}")'
+    solution = f'# course.solution("{id}")'
     return [
         markdown(f"{id}-prompt", prompt_source(problem, number, lang)),
         code(f"{id}-answer", problem.starter.strip()),
         code(f"{id}-check", f'course.check("{id}", {answer})'),
         code(f"{id}-hint", f'# course.hint("{id}")'),
-        *([code(f"{id}-solution", shown)] if problem.kind == "practice" else []),
+        *([code(f"{id}-solution", solution)] if problem.kind == "practice" else []),
     ]
 
 
 def prompt_source(problem: Problem, number: int, lang: str) -> str:
-    """The task in one language, under its numbered title."""
+    """The prompt in one language, under its numbered title."""
     facts = {"points": problem.points, "minutes": problem.minutes}
     meta = text("exercises.meta", lang, **facts)
     meta += text("exercises.graded", lang) if problem.kind == "graded" else ""
@@ -125,20 +125,20 @@ def assemble(cells: list, metadata: dict) -> Any:
     """A notebook of format 4.5, the first with cell ids."""
     from nbformat.v4 import new_notebook
 
-    made = new_notebook(cells=cells, metadata=metadata)
-    made.nbformat_minor = 5
-    return made
+    result = new_notebook(cells=cells, metadata=metadata)
+    result.nbformat_minor = 5
+    return result
 
 
 def _notebooks() -> dict[str, str]:
     import nbformat
 
-    made = {}
+    contents = {}
     for lesson in lessons():
         for lang in LANGUAGES if lesson.problems else ():
             content = nbformat.writes(notebook(lesson, lang))
-            made[path_of(lesson, lang)] = content.rstrip("\n") + "\n"
-    return made
+            contents[path_of(lesson, lang)] = content.rstrip("\n") + "\n"
+    return contents
 
 
 def _existing(root: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Where the course is published: one setting, `Repository` in pyproject.toml.
 
-While pyproject.toml's `[project.urls]` names no `Repository`, nothing shows an address:
-no badge, no button, no link, no metadata. Once it does, `write` puts them all in.
+While pyproject.toml's `[project.urls]` has no `Repository`, nothing shows an address:
+no badge, no button, no link, no metadata. Once it has one, `write` inserts them all.
 """
 
 import re
@@ -16,21 +16,25 @@ from ...files import REPOSITORY, whole
 
 COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\n\n\[!\[[^\]]*\]\([^)]*badge[^)]*\)\]\([^)]*\)")
-# what depends on whether there is an address, in a page: it stands between two comments
+# a page's text that depends on whether there is an address, between two comments
 BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- /published -->)", re.DOTALL)
 SPEC = re.compile(r"deepseek-learn @ git\+[^\"\s]+|deepseek_learn-[^\"\s]+\.whl")
-CITED = re.compile(r"^repository-code:.*\n", re.MULTILINE)
+CITATION = re.compile(r"^repository-code:.*\n", re.MULTILINE)
 
 
 def repository() -> str | None:
-    """The public address, from our checkout or else the installed package.
+    """The public address, from the checkout or else the installed package.
 
     Raises:
-        DeepSeekLearnError: for one that is not `https://github.com/OWNER/NAME`, which
-            is all that Colab opens.
+        DeepSeekLearnError: if it is not `https://github.com/OWNER/NAME`, the only form
+            that Colab opens.
     """
     pyproject = REPOSITORY / "pyproject.toml"
-    address = _declared(pyproject) if pyproject.exists() else _installed()
+    address = (
+        _address_in_pyproject(pyproject)
+        if pyproject.exists()
+        else _address_in_metadata()
+    )
     if address and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
         raise DeepSeekLearnError(
             "Repository in pyproject.toml must be https://github.com/ with an owner and "
@@ -40,14 +44,14 @@ def repository() -> str | None:
 
 
 def pip_spec() -> str:
-    """What pip installs on Colab: the address, or the wheel that lies beside."""
+    """What pip installs on Colab: the address, or a wheel beside the notebook."""
     if address := repository():
         return f"deepseek-learn @ git+{address}@main"
     return f"deepseek_learn-{__version__}-py3-none-any.whl"
 
 
 def colab(path: str) -> str | None:
-    """The address that opens the notebook `path` of the repository in Colab."""
+    """The URL that opens the notebook `path` of the repository in Colab."""
     if address := repository():
         place = address.removeprefix("https://github.com/")
         return f"{COLAB}/github/{place}/blob/main/{path}"
@@ -55,17 +59,17 @@ def colab(path: str) -> str | None:
 
 
 def write(root: str | Path, check: bool = False) -> list[Path]:
-    """Bring every file that may show the address in step with the setting.
+    """Update every file that may show the address.
 
-    The generated exercises are not among them: `exercises.generate` writes those.
+    Except the generated exercises, which `exercises.generate` writes.
 
     Returns:
-        The files that were (`check`: are) out of step.
+        The files that were stale (with `check`: are stale).
     """
     root, stale = Path(root), []
     for path in _files(root):
         before = path.read_text(encoding="utf-8")
-        after = _in_step(before, path.relative_to(root).as_posix())
+        after = _updated(before, path.relative_to(root).as_posix())
         if after != before:
             stale.append(path)
             if not check:
@@ -75,16 +79,16 @@ def write(root: str | Path, check: bool = False) -> list[Path]:
 
 
 def without_address(source: str) -> str:
-    """A page or a cell without what `write` puts into it."""
+    """A page or a cell without what `write` inserts."""
     return BLOCK.sub(r"\1\3", BADGE.sub("", source))
 
 
-def _declared(pyproject: Path) -> str | None:
+def _address_in_pyproject(pyproject: Path) -> str | None:
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     return project.get("urls", {}).get("Repository")
 
 
-def _installed() -> str | None:
+def _address_in_metadata() -> str | None:
     for line in metadata.metadata("deepseek-learn").get_all("Project-URL") or []:
         label, _, address = line.partition(", ")
         if label == "Repository":
@@ -98,12 +102,12 @@ def _files(root: Path) -> list[Path]:
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 
-def _in_step(source: str, path: str) -> str:
+def _updated(source: str, path: str) -> str:
     if path.endswith(".ipynb"):
         return _notebook(source, path)
     if path.endswith(".cff"):
-        cited = f'repository-code: "{repository()}"\n' if repository() else ""
-        return CITED.sub("", source) + cited
+        line = f'repository-code: "{repository()}"\n' if repository() else ""
+        return CITATION.sub("", source) + line
     return BLOCK.sub(lambda block: _block(block, path), source)
 
 
@@ -112,7 +116,7 @@ def _lang(path: str) -> str:
 
 
 def _block(block: re.Match, path: str) -> str:
-    """The words between the comments: where Colab opens the tour, or what to upload."""
+    """The text between the comments: where Colab opens the tour, or what to upload."""
     start, name, end = block.groups()
     lang = _lang(path)
     tour = ("zh/" if lang == "zh" else "") + "notebooks/basic/00_tour.ipynb"
@@ -127,12 +131,12 @@ def _block(block: re.Match, path: str) -> str:
 def _badge(path: str, lang: str) -> str:
     if not (link := colab(path)):
         return ""
-    picture = f"{COLAB}/assets/colab-badge.svg"
-    return f"[![{text('exercises.colab', lang)}]({picture})]({link})"
+    image = f"{COLAB}/assets/colab-badge.svg"
+    return f"[![{text('exercises.colab', lang)}]({image})]({link})"
 
 
 def _notebook(source: str, path: str) -> str:
-    """The badge under the title, and what the first code cell installs on Colab."""
+    """The notebook with its badge under the title, and what it installs on Colab."""
     import nbformat
 
     notebook = nbformat.reads(source, as_version=4)

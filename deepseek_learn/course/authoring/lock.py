@@ -1,8 +1,8 @@
-"""One lock for every pair of texts: which English each translation was made from.
+"""One lock file for all translations: which English text each was made from.
 
 `zh/translations.lock` holds, for each text, the hash of the English that its Chinese
-translates. When the English changes, `check` says so until the translation is brought up
-to date and `accept` notes that it is. Texts are named by where they stand:
+translates. When the English changes, `check` reports it until the translation has been
+updated and `accept` records that. Texts are named by their location:
 
 - `deepseek_learn/messages.toml:ledger.readings`: a table `{en, zh}` in a TOML file of
   the library (messages, claims, lessons, cards);
@@ -31,54 +31,55 @@ LOCK = Path("zh") / "translations.lock"
 
 
 def check(root: str | Path) -> list[str]:
-    """One sentence for each text whose translation is missing or behind."""
+    """One sentence for each text whose translation is missing or outdated."""
     texts, locked = english(root), _read(root)
-    found = [
+    problems = [
         f"{key}: not translated yet."
         if key not in locked
         else f"{key}: the translation is behind its English text."
-        for key, of in texts.items()
-        if locked.get(key) != of
+        for key, current in texts.items()
+        if locked.get(key) != current
     ]
-    return found + [f"{key}: locked, but gone." for key in locked.keys() - texts.keys()]
+    gone = locked.keys() - texts.keys()
+    return problems + [f"{key}: locked, but gone." for key in gone]
 
 
 def accept(root: str | Path, names: Iterable[str]) -> int:
-    """Note that the translations of `names` say what the English says now.
+    """Record that the translations of `names` match the current English.
 
     Args:
-        names: keys of texts, or what keys begin with, such as a page or a notebook;
-            `"all"` stands for every one.
+        names: keys of texts, or prefixes of keys, such as a page or a notebook;
+            `"all"` means every text.
 
     Returns:
-        How many entries of the lock changed.
+        The number of lock entries that changed.
 
     Raises:
-        DeepSeekLearnError: for a name that no text has; nothing is noted then.
+        DeepSeekLearnError: for a name that matches no text; nothing is recorded then.
     """
     texts, locked, names = english(root), _read(root), list(names)
     keys = [*texts, *(locked.keys() - texts.keys())]
     for name in names:
-        if not any(_named(key, name) for key in keys):
+        if not any(_matches(key, name) for key in keys):
             raise DeepSeekLearnError(
-                f"{name!r} is no text that is translated; texts are named by their "
+                f"{name!r} is not a translated text; texts are named by their "
                 f"file, as in {next(iter(texts), 'book/intro.md')!r}."
             )
-    chosen = [key for key in keys if any(_named(key, name) for name in names)]
-    new = {k: of for k, of in locked.items() if k not in chosen}
-    new |= {key: texts[key] for key in chosen if key in texts}
-    changed = sum(locked.get(key) != new.get(key) for key in chosen)
-    if changed:
+    selection = [key for key in keys if any(_matches(key, name) for name in names)]
+    new = {key: value for key, value in locked.items() if key not in selection}
+    new |= {key: texts[key] for key in selection if key in texts}
+    changes = sum(locked.get(key) != new.get(key) for key in selection)
+    if changes:
         with whole(Path(root) / LOCK) as temporary:
             content = json.dumps(
                 dict(sorted(new.items())), indent=0, ensure_ascii=False
             )
             temporary.write_text(content + "\n", encoding="utf-8")
-    return changed
+    return changes
 
 
 def english(root: str | Path) -> dict[str, str]:
-    """Key → hash of the English, of every text that has a translation."""
+    """Key → hash of the English, for every text that has a translation."""
     root = Path(root)
     texts = [*_tables(root), *_problems(root)]
     for pair in declared(root):
@@ -88,12 +89,12 @@ def english(root: str | Path) -> dict[str, str]:
 
 
 def digest(text: str) -> str:
-    """The hash that stands for an English text, wherever it is published."""
+    """The hash of an English text, independent of where the course is published."""
     plain = without_address("\n".join(text.split("\n"))).strip()
     return hashlib.sha256(plain.encode()).hexdigest()[:12]
 
 
-def _named(key: str, name: str) -> bool:
+def _matches(key: str, name: str) -> bool:
     return name == "all" or key == name or key.startswith(f"{name}:")
 
 
@@ -105,7 +106,7 @@ def _tables(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Each `{en, zh}` below a value of TOML, with its dotted path."""
+    """Each `{en, zh}` table below a TOML value, with its dotted path."""
     if isinstance(value, dict) and set(LANGUAGES) <= set(value):
         yield key, value["en"]
     elif isinstance(value, dict | list):

@@ -1,12 +1,12 @@
-"""Keep the Chinese edition in step with the English one.
+"""Keep the Chinese edition in sync with the English one.
 
 `zh/translated.toml` declares the pages and notebooks that are translated. Each keeps
 its path below `zh/` (README.md becomes README.zh.md beside it). Code is shared: code
-cells are equal, by cell id, as syntax trees (so comments may be translated); only a
-cell tagged `start` may differ, in `lang=`. Text is translated by hand; `lock.py` knows
+cells with the same id have equal syntax trees (so comments may be translated); only a
+cell tagged `start` may differ, in `lang=`. Text is translated by hand; `lock.py` records
 which English it was translated from.
 
-`sync` copies what machines can copy, `check` lists what people have to do.
+`sync` copies what can be copied automatically, `check` lists what is left to do by hand.
 """
 
 import ast
@@ -25,10 +25,10 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def sync(root: str | Path = ".") -> list[Path]:
-    """Copy code into the Chinese notebooks; text that is new comes in English.
+    """Copy code into the Chinese notebooks; new text is copied in English.
 
-    Translated text stays, also when it is behind (`check` lists it). Outputs are not
-    copied: a cell keeps its own while its code is the same, and is executed anew else.
+    Translated text stays, even if it is outdated (`check` lists it). Outputs are not
+    copied: a cell keeps its own while its code is unchanged, otherwise they are cleared.
 
     Returns:
         The files that changed.
@@ -38,7 +38,7 @@ def sync(root: str | Path = ".") -> list[Path]:
         old = pair.chinese.read_text("utf-8") if pair.chinese.exists() else None
         if pair.english.suffix == ".ipynb":
             new = _synced_notebook(pair)
-        else:  # no code to copy: a page starts as a copy, then is the translator's
+        else:  # no code to copy: a page starts as a copy, then belongs to the translator
             new = old or pair.english.read_text("utf-8")
         if new != old:
             _write(pair.chinese, new)
@@ -47,7 +47,7 @@ def sync(root: str | Path = ".") -> list[Path]:
 
 
 def check(root: str | Path = ".") -> list[str]:
-    """One sentence for each thing that is missing, differs, or is behind."""
+    """One sentence for each text that is missing, different or outdated."""
     pairs = declared(root)
     problems = list(_undeclared(Path(root), pairs))
     for pair in pairs:
@@ -61,12 +61,12 @@ def check(root: str | Path = ".") -> list[str]:
 
 
 def same_code(english: str, chinese: str, *, start: bool = False) -> bool:
-    """Equal up to comments and spacing; in a `start` cell also up to `lang=`."""
+    """Whether code is equal up to comments and spacing; in a `start` cell also `lang=`."""
     return _tree(english, start) == _tree(chinese, start)
 
 
 def _tree(source: str, start: bool) -> str:
-    # A magic is no Python: it is compared as the string that it is.
+    # A magic is not Python: it is compared as a string.
     lines = [
         re.sub(r"^(\s*)([%!].*)", lambda m: f"{m[1]}{m[2].strip()!r}", line)
         for line in source.splitlines()
@@ -98,22 +98,22 @@ def _synced_notebook(pair: Pair) -> str:
     )
     notebook.metadata.pop("widgets", None)  # the state of English widgets
     for cell in notebook.cells:
-        before = old.get(cell.id)
-        if before is not None and before.cell_type != cell.cell_type:
-            before = None
+        previous = old.get(cell.id)
+        if previous is not None and previous.cell_type != cell.cell_type:
+            previous = None
         if cell.cell_type == "code":
-            _sync_code(cell, before)
+            _sync_code(cell, previous)
         else:
-            if before is not None:
-                cell.source = before.source
+            if previous is not None:
+                cell.source = previous.source
     return nbformat.writes(notebook) + "\n"
 
 
-def _sync_code(cell: NotebookNode, before: NotebookNode | None) -> None:
+def _sync_code(cell: NotebookNode, previous: NotebookNode | None) -> None:
     start = _is_start(cell)
-    if before is not None and same_code(cell.source, before.source, start=start):
-        cell.source, cell.outputs = before.source, before.outputs
-        cell.execution_count = before.execution_count
+    if previous is not None and same_code(cell.source, previous.source, start=start):
+        cell.source, cell.outputs = previous.source, previous.outputs
+        cell.execution_count = previous.execution_count
         return
     cell.source = _in_chinese(cell.source) if start else cell.source
     cell.outputs, cell.execution_count = [], None
@@ -122,16 +122,16 @@ def _sync_code(cell: NotebookNode, before: NotebookNode | None) -> None:
 def _notebook_problems(pair: Pair) -> Iterator[str]:
     english, chinese = _read(pair.english).cells, _read(pair.chinese).cells
     if [cell.id for cell in english] != [cell.id for cell in chinese]:
-        ours, theirs = ({cell.id for cell in cells} for cells in (english, chinese))
-        differ = ", ".join(sorted(ours ^ theirs)) or "their order"
-        yield f"{pair.name}: the editions differ in their cells ({differ})."
+        ids = [{cell.id for cell in cells} for cells in (english, chinese)]
+        difference = ", ".join(sorted(ids[0] ^ ids[1])) or "their order"
+        yield f"{pair.name}: the editions differ in their cells ({difference})."
         return
-    for ours, theirs in zip(english, chinese, strict=True):
-        where = f"{pair.name}, cell {ours.id!r}"
-        if ours.cell_type != theirs.cell_type:
+    for original, translation in zip(english, chinese, strict=True):
+        where = f"{pair.name}, cell {original.id!r}"
+        if original.cell_type != translation.cell_type:
             yield f"{where}: its type differs."
-        elif ours.cell_type == "code" and not same_code(
-            ours.source, theirs.source, start=_is_start(ours)
+        elif original.cell_type == "code" and not same_code(
+            original.source, translation.source, start=_is_start(original)
         ):
             yield f"{where}: the code differs."
 

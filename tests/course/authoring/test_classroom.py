@@ -1,4 +1,4 @@
-"""An assignment is made, handed in right and wrong, graded, and the grades read."""
+"""An assignment is generated, submitted right and wrong, graded, and its grades read."""
 
 import csv
 import importlib.util
@@ -19,7 +19,7 @@ from deepseek_learn.files import REPOSITORY
 
 LESSON = "spatial_channel_attention"
 NAME = f"basic_01_{LESSON}"
-# Code after a right answer that makes each call of it write to stderr and show a number.
+# Code after a right answer that makes each call write to stderr and display a number.
 WARNING = """
 import sys
 quiet = fold_gate
@@ -40,7 +40,7 @@ def nbgrader():
 
 
 def run(folder: Path, *command: str) -> None:
-    here = str(Path(sys.executable).parent)  # nbgrader starts alembic from PATH
+    here = str(Path(sys.executable).parent)  # nbgrader runs alembic from the PATH
     env = os.environ | {
         "PATH": os.pathsep.join([here, os.environ["PATH"]]),
         "PYTHONPATH": str(Path(classroom.REPOSITORY)),
@@ -61,7 +61,7 @@ def run(folder: Path, *command: str) -> None:
 
 
 def hand_in(folder: Path, student: str, answers: dict[str, str]) -> None:
-    """The released notebook, some starters replaced, in the student's folder."""
+    """The released notebook in the student's folder, with some starters replaced."""
     released = folder / "release" / NAME / f"01_{LESSON}.ipynb"
     notebook = nbformat.read(released, 4)
     for cell in notebook.cells:
@@ -102,7 +102,7 @@ def test_grades_follow_the_answers(tmp_path, nbgrader):
     assert {float(row["max_score"]) for row in rows.values()} == {possible}
     scores = {student: float(row["score"]) for student, row in rows.items()}
     expected = {"right": possible, "half": first.points, "wrong": 0, "empty": 0}
-    # an ended kernel costs the problem it ended in; output changes nothing
+    # a dead kernel costs the problem it died in; output changes nothing
     expected |= {"ends": possible - last.points, "warns": possible}
     assert scores == expected
     # grading must not write into the teacher's own progress
@@ -113,7 +113,7 @@ def test_grades_follow_the_answers(tmp_path, nbgrader):
     "end", ["import os; os._exit(0)", "import itertools; sum(itertools.count())"]
 )
 def test_a_lost_kernel_fails_every_later_cell(nbgrader, end):
-    """Also one that a loop in C keeps from hearing the interruption."""
+    """Even one in a C loop that ignores the interrupt."""
     from nbgrader.utils import determine_grade
 
     from deepseek_learn.course.authoring.autograde import ExecuteWhole

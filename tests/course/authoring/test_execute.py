@@ -1,4 +1,4 @@
-"""What the author's run keeps of a lesson, and what it does not."""
+"""What the author's run of a lesson keeps, and what it drops."""
 
 import nbformat
 import pytest
@@ -31,6 +31,6 @@ def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_ho
     done = nbformat.read(path, as_version=4).cells
     assert done[0].outputs == []
     assert [o.data["text/plain"] for o in done[2].outputs] == ["2"]
-    # the kernel's progress was its own, which began empty
+    # the kernel had its own progress, empty at the start
     assert done[3].outputs[0].text == "['shift_sum']\n"
     assert (own_home / "progress.json").read_bytes() == before

@@ -1,4 +1,4 @@
-"""The exercise notebooks are in step, parse, and say the same code in two languages."""
+"""The exercise notebooks are up to date, parse, and share their code across languages."""
 
 import ast
 import shutil
@@ -53,7 +53,7 @@ def test_hint_and_solution_have_a_cell_each(problem):
     cells = exercises.problem_cells(problem, 1, "en")
     sources = {cell.id.removeprefix(problem.id): cell.source for cell in cells}
     expected = {"-hint": f'# course.hint("{problem.id}")'}
-    if problem.kind == "practice":  # a graded one has none to show
+    if problem.kind == "practice":  # a graded problem has none to show
         expected["-solution"] = f'# course.solution("{problem.id}")'
     help = {id: code for id, code in sources.items() if code.startswith("# course.")}
     assert help == expected

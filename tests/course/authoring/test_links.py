@@ -19,7 +19,7 @@ NEW = "https://github.com/new-owner/deepseek_learn"
 
 
 def addresses(root: Path) -> dict[str, int]:
-    """File → how many addresses of this course it shows, those with none left out."""
+    """File → number of this course's addresses in it, omitting files with none."""
     counts = {}
     for path in root.rglob("*"):
         name = path.relative_to(root)
@@ -31,7 +31,7 @@ def addresses(root: Path) -> dict[str, int]:
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """What `links.write` writes to, copied."""
+    """A copy of the files that `links.write` updates."""
     for path in links._files(ROOT):
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def test_one_setting_brings_every_address_and_takes_it_away(copy, monkeypatch):
     shown = addresses(copy)
     assert shown["CITATION.cff"] == 1
     lessons = [*copy.glob("notebooks/*/*.ipynb"), *copy.glob("zh/notebooks/*/*.ipynb")]
-    for path in lessons:  # the badge's picture, its link, the install cell
+    for path in lessons:  # the badge's image, its link, the install cell
         place, text = path.relative_to(copy).as_posix(), path.read_text("utf-8")
         assert shown[place] == 3, path
         assert f"/github/new-owner/deepseek_learn/blob/main/{place})" in text
@@ -108,9 +108,9 @@ def test_another_address_replaces_the_old_one(copy, monkeypatch):
 def test_a_translation_stays_in_step_when_the_address_changes(monkeypatch):
     publish(monkeypatch, None)
     page = (ROOT / "README.md").read_text("utf-8")
-    without = links._in_step(page, "README.md")
+    without = links._updated(page, "README.md")
     publish(monkeypatch, NEW)
-    assert (with_one := links._in_step(page, "README.md")) != without
+    assert (with_one := links._updated(page, "README.md")) != without
     assert translate.digest(with_one) == translate.digest(without)
     assert translate.digest(f"{without}.") != translate.digest(without)
 

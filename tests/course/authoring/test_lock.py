@@ -1,4 +1,4 @@
-"""The lock: a changed English sentence of any kind shows until it is accepted."""
+"""The lock: any changed English text is reported until it is accepted."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from deepseek_learn.errors import DeepSeekLearnError
 from deepseek_learn.files import REPOSITORY
 
 PROBLEM = "deepseek_learn/course/problems/basic_01_spatial_channel_attention/shift_sum"
-# kind of text: file, a piece of its English, the key that is then behind
+# kind of text: file, a piece of its English, the key that is then outdated
 KINDS = {
     "message": (
         "deepseek_learn/messages.toml",
@@ -30,7 +30,7 @@ KINDS = {
 
 @pytest.fixture
 def copy(tmp_path):
-    """All texts of the repository and their lock, to be changed at will."""
+    """A writable copy of all texts of the repository and their lock."""
     hidden = shutil.ignore_patterns("*.py", "*.safetensors", "*.npz", "__pycache__")
     for folder in ("book", "zh", "notebooks", "deepseek_learn"):
         shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=hidden)
@@ -71,7 +71,7 @@ def test_a_text_that_is_new_or_gone(copy):
 
 def test_an_unknown_name_is_refused_and_nothing_noted(copy):
     before = (copy / LOCK).read_bytes()
-    with pytest.raises(DeepSeekLearnError, match="'nowhere' is no text"):
+    with pytest.raises(DeepSeekLearnError, match="'nowhere' is not a translated text"):
         accept(copy, ["book/intro.md", "nowhere"])
     assert (copy / LOCK).read_bytes() == before
 

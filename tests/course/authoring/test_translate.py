@@ -1,4 +1,4 @@
-"""The two editions are kept in step: what may differ, what must not, what is told."""
+"""The two editions stay in sync: what may differ, what must not, what is reported."""
 
 import nbformat
 import pytest
@@ -28,7 +28,7 @@ def read(path):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Two pages and a notebook, translated and in step."""
+    """Two pages and a notebook, translated and in sync."""
     (tmp_path / "zh").mkdir()
     (tmp_path / "book").mkdir()
     (tmp_path / "zh" / "translated.toml").write_text(
@@ -108,7 +108,7 @@ def test_stale_text_cell_is_told_until_accepted(tree):
     edit(tree / TOUR, "title", "# The long tour")
     told = [f"{TOUR}:title: the translation is behind its English text."]
     assert check(tree) == told
-    sync(tree)  # cannot translate, and must not lose the translation
+    sync(tree)  # sync cannot translate, and must not lose the translation
     assert check(tree) == told
     assert read(tree / "zh" / TOUR).cells[0].source == "# 导览"
     accept(tree, [f"{TOUR}:title"])
@@ -150,7 +150,7 @@ def test_undeclared_page_is_told(tree):
 
 
 def test_bad_declaration_gets_a_sentence(tree):
-    with pytest.raises(DeepSeekLearnError, match=r"'book/none.md' is no text"):
+    with pytest.raises(DeepSeekLearnError, match=r"'book/none.md' is not a translated"):
         accept(tree, ["book/none.md"])
     (tree / "book" / "intro.md").unlink()
     with pytest.raises(TranslationError, match=r"declares 'book/intro.md', which"):
@@ -172,7 +172,7 @@ def test_changed_code_in_a_page_is_told(tree):
     chinese.write_text(english.read_text().replace("# one", "# 一"))
     accept(tree, ["book/intro.md"])
     assert check(tree) == []
-    # a call swallowed by the comment before it
+    # a call swallowed by the preceding comment
     chinese.write_text(chinese.read_text().replace("# 一\n", "# 一 "))
     assert check(tree) == [
         "book/intro.md: the Python code differs from the English page's."
