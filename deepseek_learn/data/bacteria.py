@@ -129,7 +129,7 @@ def halved(image: np.ndarray) -> np.ndarray:
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
-    """Divide each of `[N, H, W]` by its median; map percentiles 0.1 and 99.9 to 0 and 255."""
+    """Divide each image by its median; map percentiles 0.1 and 99.9 to 0 and 255."""
     images = images / np.median(images, axis=(1, 2), keepdims=True)
     low, high = np.percentile(images, [0.1, 99.9])
     gray = np.clip((images - low) / (high - low), 0, 1) * 255

@@ -12,8 +12,8 @@ chinese-poetry 2.0.1 (MIT; SHA-256 of the archive
 Rule: read the files poet.tang.N.json in the order of N; select the poems that consist of
 whole clauses of Chinese characters ending in ，。？！ (no gaps, notes or quotation
 marks); drop each that shares a verse (text ending in 。？！) with an earlier selected
-one; take every third of the rest. Lines 19, 39, 59, ... of the file are validation, lines 20,
-40, 60, ... test, and the rest is train.
+one; take every third of the rest. Lines 19, 39, 59, ... of the file are validation,
+lines 20, 40, 60, ... test, and the rest is train.
 """
 
 import json

@@ -31,7 +31,7 @@ class Model:
     A `Text` is a string, or one string per language; a card has the selected one.
 
     Attributes:
-        build: `"module:callable"`, relative to this package, which builds the untrained model.
+        build: `"module:callable"`, relative to this package; builds the untrained model.
         weights: `"module:callable"` that fills an untrained model from another
             package; None: the weights ship with this package, next to their record.
         shape: of one input, without the batch dimension.

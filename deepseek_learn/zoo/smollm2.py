@@ -152,7 +152,7 @@ def latent_cache(
             )
     model = copy.deepcopy(
         model, {id(p): p for p in model.parameters()}
-    )  # parameters shared
+    )  # share parameters
     for i, block in enumerate(model.model.layers):
         attention = block.self_attn
         weight = attention.kv_proj.weight.detach()

@@ -14,7 +14,7 @@ KINDS = (
     "verse",
     "prose",
     "manual",
-)  # each document starts with the token of its kind
+)  # a document starts with its kind's token
 END = "<|end|>"
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 

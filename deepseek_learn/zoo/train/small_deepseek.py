@@ -6,7 +6,7 @@
 CORPUS is the folder that `bilingual` describes. Protocol, fixed before the run: a
 byte-level BPE of 4,096 tokens, learned from the training documents (takes minutes);
 windows of 256 tokens over the shuffled documents, batches of 16, 2,000 steps (8.2 million
-tokens, 1.2 epochs); DeepOpt at a learning rate of 0.006 for all parameters, with
+tokens, 1.2 passes); DeepOpt at a learning rate of 0.006 for all parameters, with
 warm-up, a stable phase and decay, in bfloat16 where the processor supports it; every
 router's bias is moved by 0.001 per step; the loss of the token after the next has weight
 0.3, the indexers' loss weight 1. The weights of the last step are kept. The metric is bits
@@ -168,7 +168,7 @@ def train(
 def bits_per_byte(
     model: LanguageModel, tokenizer, kind: str, part: Tensor
 ) -> pd.DataFrame:
-    """For each line of a text: `bits` of its tokens and the end token, `bytes` with line end.
+    """Per line of a text: `bits` of its tokens and the end token, `bytes` with line end.
 
     Each line starts with its kind's token and no preceding context; a line longer than
     the model's context is split into pieces, each without preceding context.
