@@ -49,7 +49,7 @@ def load(seed: int) -> Decoder:
 
     Raises:
         FileNotFoundError: when there is no record of that seed.
-        DamagedFileError: when the weights are missing or not those of the record.
+        DamagedFileError: when the weights are missing or do not match the record.
     """
     path = FOLDER / f"tang_lm_{seed}.json"
     weights, sha256 = path.with_suffix(".safetensors"), _read(path)["sha256"]
@@ -57,7 +57,7 @@ def load(seed: int) -> Decoder:
 
 
 def schedule(step: int) -> float:
-    """The share of the learning rate at a step: up in a line, down in a cosine."""
+    """The fraction of the learning rate at a step: linear warm-up, cosine decay."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     done = (step - WARM_UP) / (STEPS - WARM_UP)
@@ -65,7 +65,7 @@ def schedule(step: int) -> float:
 
 
 def train(seed: int) -> Decoder:
-    """One model as the protocol says."""
+    """Train one model according to the protocol."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model, text = Decoder(**MODEL), data.tang_poems().train
@@ -87,15 +87,17 @@ def train(seed: int) -> Decoder:
         losses.append(loss.item() / math.log(2))
         if step % 100 == 0:
             mean = sum(losses[-100:]) / 100
-            print(f"seed {seed} step {step}: {mean:.3f} train bits a byte", flush=True)
+            print(
+                f"seed {seed} step {step}: {mean:.3f} train bits per byte", flush=True
+            )
     return model
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, part: Tensor, batch: int = 64) -> dict[str, float]:
-    """Bits a byte and next-byte accuracy over the whole of `part`, uint8 `[N]`.
+    """Bits per byte and next-byte accuracy over all of `part`, uint8 `[N]`.
 
-    Windows of 128 bytes stand side by side; bytes after the last whole one are left out.
+    Adjacent windows of 128 bytes; bytes after the last full window are dropped.
     """
     count = (len(part) - 1) // LENGTH
     reads = part[: count * LENGTH].long().reshape(count, LENGTH)
@@ -110,7 +112,7 @@ def evaluate(model: nn.Module, part: Tensor, batch: int = 64) -> dict[str, float
 
 
 def finished(seed: int) -> bool:
-    """Are weights and record of a seed there, of this protocol's number of steps?"""
+    """Whether a seed has weights and a record with this protocol's number of steps."""
     path = FOLDER / f"tang_lm_{seed}.json"
     weights = path.with_suffix(".safetensors")
     if not (path.exists() and weights.exists()):
@@ -124,12 +126,12 @@ def _read(path: Path) -> dict:
 
 
 def run(seed: int) -> dict:
-    """Train, store and measure one seed; returns its record."""
+    """Train, store and evaluate one seed; returns its record."""
     start = time.process_time()
     model = train(seed)
     minutes = (time.process_time() - start) / 60
     path = storage.save(f"tang_lm_{seed}", model, FOLDER)
-    storage.load_into(model, path)  # measured is what is stored
+    storage.load_into(model, path)  # evaluate the stored weights
     record = {
         "sha256": storage.checksum(path),
         "seed": seed,

@@ -150,9 +150,8 @@ def latent_cache(
             raise ValueError(
                 f"moments must be a [{full}, {full}] matrix for each layer; got {shapes}."
             )
-    model = copy.deepcopy(
-        model, {id(p): p for p in model.parameters()}
-    )  # share parameters
+    memo = {id(p): p for p in model.parameters()}  # share all parameters
+    model = copy.deepcopy(model, memo)
     for i, block in enumerate(model.model.layers):
         attention = block.self_attn
         weight = attention.kv_proj.weight.detach()

@@ -40,12 +40,8 @@ from ..writing import END, KINDS, document
 from .bilingual import documents
 
 NAME, SEED = "small_deepseek", 0
-LENGTH, BATCH, STEPS, EPOCH = (
-    256,
-    16,
-    2000,
-    100,
-)  # steps per epoch, each followed by a checkpoint
+LENGTH, BATCH, STEPS = 256, 16, 2000
+EPOCH = 100  # steps, followed by a checkpoint
 LR, AHEAD, BALANCE = 6e-3, 0.3, 1e-3
 
 
