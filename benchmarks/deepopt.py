@@ -239,9 +239,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    there = arguments.speed or arguments.rows  # losses do not depend on the machine
-    bench = Bench(arguments.quick, arguments.anew, anywhere=there)
-    if not there:
+    needs_full_run = (
+        arguments.speed or arguments.rows
+    )  # losses do not depend on the machine
+    bench = Bench(arguments.quick, arguments.anew, anywhere=needs_full_run)
+    if not needs_full_run:
         for jobs in everything(bench):
             in_processes(job, [(arguments.quick, *what) for what in jobs])
         bench.reload()
@@ -259,8 +261,8 @@ def main() -> None:
     facts = {"protocol": __doc__, "only_speed": arguments.speed}
     facts["where"] = next(iter(paces.values()))["machine"]
     write_result("deepopt", rows, command, mode, **facts)
-    for each in rows:
-        print(f"{each['claim']} {each['what']}: {each['measured']:.3f}")
+    for line in rows:
+        print(f"{line['claim']} {line['what']}: {line['measured']:.3f}")
 
 
 if __name__ == "__main__":

@@ -281,14 +281,16 @@ def loss_rows(name: str, best: str, result: dict) -> list[dict]:
 
 def engine_rows(name: str, result: dict) -> list[dict]:
     base = {"claim": "C12", "source": "ours", "better": "lower"}
-    read, rows = base | {"time": taken(result)}, []
+    timed_base, rows = base | {"time": taken(result)}, []
     for precision in ("fp32", "INT8"):
         cost = ratio(result, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
         percent = {key: 100 * (cost[key] - 1) for key in ("measured", "low", "high")}
         what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
-        rows.append(read | {"what": what, "unit": "%", "target": 3.0} | cost | percent)
+        rows.append(
+            timed_base | {"what": what, "unit": "%", "target": 3.0} | cost | percent
+        )
     rows.append(
-        read
+        timed_base
         | {"what": f"{name}: start of our engine, INT8", "unit": "ms", "target": 100.0}
         | quartiles(result["start_ms"])
     )
@@ -306,7 +308,7 @@ def engine_rows(name: str, result: dict) -> list[dict]:
     if large:
         best = f"{best_int8(result)} INT8"
         rows.append(
-            read
+            timed_base
             | {"what": f"{name}: one picture, one core, INT8", "unit": "s"}
             | {"target": 0.3, "note": best_int8(result)}
             | quartiles([ms / 1e3 for ms in result["ms"][best]])

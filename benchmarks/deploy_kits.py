@@ -92,19 +92,19 @@ def script(folder: Path, name: str, **environment) -> subprocess.CompletedProces
 def replays(folder: Path, lib: Path) -> tuple[str, float]:
     """An empty string if the kit builds and replays here, else why not; compile seconds."""
     start = time.perf_counter()
-    built = script(folder, "build.sh")
+    build = script(folder, "build.sh")
     seconds = time.perf_counter() - start
-    if built.returncode:
-        return f"build.sh: {built.stderr.strip().splitlines()[-1]}", seconds
+    if build.returncode:
+        return f"build.sh: {build.stderr.strip().splitlines()[-1]}", seconds
     here = script(folder, "verify.sh", ORT_LIBRARY=lib, PROVIDER="cpu")
     return "" if here.returncode == 0 else here.stderr.strip()[-200:], seconds
 
 
 def stops_at_the_vendor(folder: Path, vendor: str, lib: Path) -> str:
     """An empty string if it stops only at a missing vendor library, else why not."""
-    there = script(folder, "verify.sh", ORT_LIBRARY=lib)
-    message = there.stderr.strip()
-    if there.returncode != 2 or not re.search(VENDORS[vendor][1], message):
+    process = script(folder, "verify.sh", ORT_LIBRARY=lib)
+    message = process.stderr.strip()
+    if process.returncode != 2 or not re.search(VENDORS[vendor][1], message):
         return f"stopped elsewhere: {message[-200:]}"
     print(f"  {vendor}: {missing_of(message)}", flush=True)
     return ""
@@ -209,10 +209,10 @@ class All:
         rows += [self.listed.row(), self.zeros.row(), self.clean.row()]
         row = {"claim": "C12", "source": "ours", "unit": "s", "better": "lower"}
         row |= {"what": "compiling the engine, cmake included", "target": 10.0}
-        found = self.seconds
-        row["measured"] = statistics.median(found) if found else None
-        if found:
-            row |= {"low": min(found), "high": max(found), "n": len(found)}
+        seconds = self.seconds
+        row["measured"] = statistics.median(seconds) if seconds else None
+        if seconds:
+            row |= {"low": min(seconds), "high": max(seconds), "n": len(seconds)}
             row["time"] = now()
         return [*rows, row | {"interval": "range", "note": without}]
 

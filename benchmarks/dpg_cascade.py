@@ -84,12 +84,12 @@ def measure(model, splits, seed: int, held_out, agreement: float, rounds: int) -
         adaptive = torch.cat(answers)
         times = timed(cascade, small.model, model, parts, rounds)
     same = {"base": base, "all_planes": full, "cascade": adaptive}
-    found = {f"{n}_agreement": percent(a == reference) for n, a in same.items()}
-    found |= {f"{n}_accuracy": percent(a == labels) for n, a in same.items()}
-    found["float32_accuracy"] = percent(reference == labels)
-    found["refined"] = 100 * statistics.mean(shares)
-    found["stored"] = 100 * small.ratio
-    return found | times
+    metrics = {f"{n}_agreement": percent(a == reference) for n, a in same.items()}
+    metrics |= {f"{n}_accuracy": percent(a == labels) for n, a in same.items()}
+    metrics["float32_accuracy"] = percent(reference == labels)
+    metrics["refined"] = 100 * statistics.mean(shares)
+    metrics["stored"] = 100 * small.ratio
+    return metrics | times
 
 
 def answer(model: nn.Module, x: torch.Tensor, refined: bool) -> torch.Tensor:

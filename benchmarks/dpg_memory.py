@@ -229,12 +229,12 @@ def quartile_ms(call, calls: int) -> float:
 
 def in_a_process(variant: str, shares: dict[str, float]) -> dict:
     command = [sys.executable, __file__, "--variant", variant]
-    done = subprocess.run(
+    process = subprocess.run(
         command, input=json.dumps(shares), capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"{variant}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"{variant}: {process.stderr[-2000:]}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
@@ -246,7 +246,7 @@ def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
             for r in rounds
         ]
         unit = "% of float32" if peer is None else f"x {peer}'s speed"
-        said = ", ".join(
+        summary = ", ".join(
             f"{name} {statistics.median(r[name][field] for r in rounds):.3g}"
             for name in VARIANTS
             if field in rounds[0][name]
@@ -266,7 +266,7 @@ def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
                 "interval": "range over rounds",
                 "time": now() if peer else None,  # memory is not a speed reading
                 "n": len(ratios),
-                "note": f"medians in {'ms' if peer else '%'}: {said}; "
+                "note": f"medians in {'ms' if peer else '%'}: {summary}; "
                 + rounds[0]["dpg"]["backend"],
             }
         )

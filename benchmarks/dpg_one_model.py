@@ -101,9 +101,9 @@ def language_model():
     def score(model) -> dict[str, float]:
         right, nats = 0, 0.0
         for window in test:
-            answer, wanted = model(window[None, :-1])[0], window[1:]
-            right += int((answer.argmax(1) == wanted).sum())
-            nats += torch.nn.functional.cross_entropy(answer, wanted).item()
+            answer, targets = model(window[None, :-1])[0], window[1:]
+            right += int((answer.argmax(1) == targets).sum())
+            nats += torch.nn.functional.cross_entropy(answer, targets).item()
         answers = test.numel() - len(test)
         perplexity = math.exp(nats / len(test))
         return {"accuracy": 100 * right / answers, "perplexity": perplexity}
@@ -114,12 +114,12 @@ def language_model():
 def peak_bytes(name: str, folder: Path | None) -> int:
     """Peak memory in a separate process; without a folder, of the float32 model."""
     command = [sys.executable, __file__, "--peak", name, str(folder or "")]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=os.environ | MALLOC, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
-    return int(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"{name}: {process.stderr[-2000:]}")
+    return int(process.stdout.splitlines()[-1])
 
 
 def print_peak(name: str, folder: str) -> None:
@@ -206,7 +206,7 @@ def measured(name: str, bits: float, processes: int) -> dict:
             (peak_bytes(name, None), peak_bytes(name, Path(place)))
             for _ in range(processes)
         ]
-    shares = [100 * ours / theirs for theirs, ours in pairs]
+    shares = [100 * ours / baseline for baseline, ours in pairs]
     medians = [statistics.median(side) / 2**20 for side in zip(*pairs, strict=True)]
     return result | {"memory": shares, "float32_mib": medians[0], "mib": medians[1]}
 

@@ -58,8 +58,8 @@ class Language:
         self.model = tang_lm.load(seed)
         text = data.tang_poems()
         generator = torch.Generator().manual_seed(seed)
-        drawn = data.windows(text.train, WINDOW, WINDOWS, generator)
-        self.calibration = drawn[:, :-1].split(BATCH)
+        windows = data.windows(text.train, WINDOW, WINDOWS, generator)
+        self.calibration = windows[:, :-1].split(BATCH)
         count = (len(text.test) - 1) // WINDOW
         starts = torch.arange(0, count, 16 if quick else 2)[:, None] * WINDOW
         test = text.test.long()[starts + torch.arange(WINDOW + 1)]
@@ -247,11 +247,11 @@ def _model_rows(rows, name: str) -> list[dict]:
     [run] = [r for r in rows if (r["model"], r["variant"]) == (name, "dpg")]
     accuracy = {"measured": run["relative_accuracy"], "n": run["answers"]}
     share = {"measured": run["stored_share"], "n": 1}
-    said = f"{name}: accuracy of dpg relative to float32"
+    title = f"{name}: accuracy of dpg relative to float32"
     note = f"KL {run['kl']:.4g}, the same answer on {run['agreement']:.2f} %"
     both = [
-        _row("C2", said, 99.5, accuracy, note, "%", "higher"),
-        _row("C2", said, 98.0, accuracy, "", "%", "higher") | {"source": "guide"},
+        _row("C2", title, 99.5, accuracy, note, "%", "higher"),
+        _row("C2", title, 98.0, accuracy, "", "%", "higher") | {"source": "guide"},
     ]
     what = f"{name}: stored bytes of dpg relative to float32, the whole model"
     note = f"{run['bits_a_weight']:.2f} bits a weight where packed"
@@ -260,14 +260,14 @@ def _model_rows(rows, name: str) -> list[dict]:
 
 
 def _peer_note(rows, languages) -> str:
-    said = []
+    parts = []
     for variant in ("dpg", "gptq4", *PEERS):
         kl = statistics.mean(
             v for m in languages for v in values(rows, "kl", model=m, variant=variant)
         )
         bits = values(rows, "bits_a_weight", model=languages[0], variant=variant)[0]
-        said.append(f"{variant} {kl:.3g} at {bits:.2f} bits a weight")
-    return "mean KL: " + "; ".join(said)
+        parts.append(f"{variant} {kl:.3g} at {bits:.2f} bits a weight")
+    return "mean KL: " + "; ".join(parts)
 
 
 def main() -> None:

@@ -180,10 +180,10 @@ def run_row(device: str, quick: bool) -> dict:
     if device == "cpu" and available() < CAP_GB * 1e9 and not quick:
         return row | {"measured": None, "note": "less than 8 GB of memory are free"}
     command = [sys.executable, __file__, "--run", device] + ["--quick"] * quick
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    peak, seconds, count, backend = done.stdout.split()
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(process.stderr[-2000:])
+    peak, seconds, count, backend = process.stdout.split()
     note = (
         f"{int(count) / 1e9:.2f} billion parameters, {float(seconds):.2f} s a token, "
     )

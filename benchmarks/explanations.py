@@ -128,11 +128,11 @@ def _others_averaged(cube: np.ndarray, axis: int) -> np.ndarray:
 
 
 def results(table, config) -> dict[str, float]:
-    found = table.lookup(dict(config))
+    metrics = table.lookup(dict(config))
     return {
-        "error": found["errors"][-1],
-        "latency_ms": math.log10(found["latency_ms"]),
-        "parameters": math.log10(found["parameters"]),
+        "error": metrics["errors"][-1],
+        "latency_ms": math.log10(metrics["latency_ms"]),
+        "parameters": math.log10(metrics["parameters"]),
     }
 
 
@@ -194,13 +194,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 seeds")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    said = verdicts()
+    results = verdicts()
     wrong = [
-        f"{name}: {kind}, said {bound}" for name, kind, bound in said if kind != bound
+        f"{name}: {kind}, said {bound}"
+        for name, kind, bound in results
+        if kind != bound
     ]
-    right = len(said) - len(wrong)
+    right = len(results) - len(wrong)
     rows = [
-        row("profiler: verdicts on networks of known bound", right, len(said), 100,
+        row("profiler: verdicts on networks of known bound", right, len(results), 100,
             "; ".join(wrong))
     ]  # fmt: skip
     table = digits_table.load()
@@ -211,12 +213,14 @@ def main() -> None:
     for trials, seeds in SEEDS.items():
         heard = list(statements(table, trials, 2 if quick else seeds))
         for sure in (True, False):
-            some = [(o, name) for o, name, s in heard if s == sure]
-            right = sum(first[o] == name for o, name in some)
+            outcomes = [(o, name) for o, name, s in heard if s == sure]
+            right = sum(first[o] == name for o, name in outcomes)
             kind = "sure" if sure else "unsure"
             what = f"tuner: {kind} statements on what matters most, {trials} trials"
-            rows.append(row(what, right, len(some), SURE if sure else UNSURE, known))
-            print(f"{what}: {right} of {len(some)} right", flush=True)
+            rows.append(
+                row(what, right, len(outcomes), SURE if sure else UNSURE, known)
+            )
+            print(f"{what}: {right} of {len(outcomes)} right", flush=True)
     rows += tool_rows(table, 2 if quick else NETWORKS)
     rows = [r for r in rows if r["n"]]
     mode, command = "quick" if quick else "full", "python benchmarks/explanations.py"

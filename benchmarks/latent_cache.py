@@ -213,13 +213,13 @@ def main() -> None:
         target = OTHER_TEXT if which == "other" else None
         rows.append(row(what, ratio(base, found, prose), target, n=n))
     half = small(192, "balanced")
-    kept = kept_bytes(half), kept_bytes(model)
-    note = f"{kept[0]:,.0f} against {kept[1]:,.0f} bytes a token"
+    sizes = kept_bytes(half), kept_bytes(model)
+    note = f"{sizes[0]:,.0f} against {sizes[1]:,.0f} bytes a token"
     what = "cache of SmolLM2, 192 of 384 kept, bytes a token over the whole's"
-    rows.append(row(what, (kept[0] / kept[1], None, None), interval=None, note=note))
+    rows.append(row(what, (sizes[0] / sizes[1], None, None), interval=None, note=note))
     rows.append(pace_row(half, model))
-    for each in rows:
-        print(f"{each['what']}: {each['measured']:.4g} ({each['note']})")
+    for line in rows:
+        print(f"{line['what']}: {line['measured']:.4g} ({line['note']})")
     mode = "quick" if quick else "full"
     print(write_result("latent_cache", rows, command, mode, protocol=__doc__))
 

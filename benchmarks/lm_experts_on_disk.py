@@ -148,10 +148,10 @@ def rows_of(folder: Path, layers: int, new: int, total: int) -> list[dict]:
     for resident in RESIDENT:
         command = [sys.executable, __file__, "--run", str(folder), str(layers)]
         command += [str(new), str(resident)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:])
-        peak, seconds, used, read = (float(x) for x in done.stdout.split())
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            raise RuntimeError(process.stderr[-2000:])
+        peak, seconds, used, read = (float(x) for x in process.stdout.split())
         hits = 1 - read / used
         where = f"{resident} of {EXPERTS} experts a layer in memory, {size}"
         print(

@@ -222,11 +222,11 @@ def rows_of(problem: Problem, runs_by_sampler: dict[str, list[dict]]) -> list[di
         for name, runs in runs_by_sampler.items():
             if runs and at in runs[0]:
                 values = [one[at] for one in runs]
-                mine = target if name == "GeneticSampler" else None
-                rows.append(row(f"{place}: {name}", volume, values, target=mine))
+                goal = target if name == "GeneticSampler" else None
+                rows.append(row(f"{place}: {name}", volume, values, target=goal))
         if runs_by_sampler["TPE"] and at in runs_by_sampler["TPE"][0]:
             pairs = zip(ours, runs_by_sampler["TPE"], strict=True)
-            gained = [mine[at] - theirs[at] for mine, theirs in pairs]
+            gained = [a[at] - b[at] for a, b in pairs]
             promised = problem.name in ("DTLZ2", "networks")
             facts = {"target": 0.0 if promised else None}
             what = f"{place}: GeneticSampler minus Optuna's TPE, the same seeds"

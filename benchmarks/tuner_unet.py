@@ -246,9 +246,14 @@ def answers(guides: list[dict], options: list[dict]) -> list[dict | None]:
     return [min(c, key=lambda c: c["validation"], default=None) for c in as_cheap_as]
 
 
-def summarize(guides, found, search_row, peer: float, source: str) -> list[dict]:
+def summarize(
+    guides, confirmations, search_row, peer: float, source: str
+) -> list[dict]:
     """The rows of the ledger."""
-    margin, best_matches = noise([*guides, *found]), answers(guides, found)
+    margin, best_matches = (
+        noise([*guides, *confirmations]),
+        answers(guides, confirmations),
+    )
     pairs = list(zip(guides, best_matches, strict=True))
     gains = [guide["error"] - answer["error"] for guide, answer in pairs if answer]
     beaten = sum(gain > margin for gain in gains)
@@ -266,7 +271,7 @@ def summarize(guides, found, search_row, peer: float, source: str) -> list[dict]
         | {"what": f"the tuner's answer is at least as good as {combination}"}
         | {"measured": sum(gain >= 0 for gain in gains)},
         *(gain_row(base, *pair) for pair in pairs),
-        best_row(base, min(found, key=lambda c: c["validation"]), peer),
+        best_row(base, min(confirmations, key=lambda c: c["validation"]), peer),
         time_row(base, search_row),
     ]
 
@@ -326,7 +331,7 @@ def main() -> None:
     found = runs.once(
         {"stage": "search"}, lambda: search(task, ms, journal, trials, epochs)
     )
-    mine = candidates(found, ms, widths)
+    configs = candidates(found, ms, widths)
     guides = [GUIDE | {"width": width} for width in widths]
     rows = [
         runs.once(
@@ -334,9 +339,11 @@ def main() -> None:
             lambda config=config, seed=seed: confirm(task, config, seed, epochs),
         )
         for seed in seeds
-        for config in [*guides, *mine]
+        for config in [*guides, *configs]
     ]
-    facts = [[means(rows, config, ms) for config in group] for group in (guides, mine)]
+    facts = [
+        [means(rows, config, ms) for config in group] for group in (guides, configs)
+    ]
     source = rows[0]["energy"]
     result = summarize(*facts, found, threshold(task), source)
     for row in result:

@@ -71,9 +71,9 @@ def of_dpg(networks: int) -> Iterator[Statement]:
         model = network(seed, parts)
         small = dpg.compress(model, parts["train"][0][:256].split(32))
         harm = {name: harm_of(model, name, x) for name in small.allocation.bits}
-        said = small.why()
+        statement = small.why()
         for word, pick in (("most", max), ("fewest", min)):
-            named = re.search(rf"{word} in (.+?) \(", said)[1]
+            named = re.search(rf"{word} in (.+?) \(", statement)[1]
             right = pick(harm, key=harm.get) in named.split(", ")
             yield right, f"{seed}: {word} in {named}"
 

@@ -346,10 +346,10 @@ class Flights(Task):
             torch.tensor(label, dtype=torch.float32),
         )
         self.sizes = [int(code.max()) + 1 for code in codes]
-        chosen = {"train": part < 8, "validation": part == 8, "test": part == 9}
+        rows_by_part = {"train": part < 8, "validation": part == 8, "test": part == 9}
         return {
             name: tuple(t[torch.from_numpy(rows)] for t in tensors)
-            for name, rows in chosen.items()
+            for name, rows in rows_by_part.items()
         }
 
     def build(self) -> nn.Module:

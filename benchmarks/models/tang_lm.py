@@ -60,8 +60,8 @@ def schedule(step: int) -> float:
     """The fraction of the learning rate at a step: linear warm-up, cosine decay."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
-    done = (step - WARM_UP) / (STEPS - WARM_UP)
-    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2
+    progress = (step - WARM_UP) / (STEPS - WARM_UP)
+    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def train(seed: int) -> Decoder:
@@ -101,9 +101,9 @@ def evaluate(model: nn.Module, part: Tensor, batch: int = 64) -> dict[str, float
     """
     count = (len(part) - 1) // LENGTH
     reads = part[: count * LENGTH].long().reshape(count, LENGTH)
-    wanted = part[1 : count * LENGTH + 1].long().reshape(count, LENGTH)
+    targets = part[1 : count * LENGTH + 1].long().reshape(count, LENGTH)
     nats, right = 0.0, 0
-    for x, y in zip(reads.split(batch), wanted.split(batch), strict=True):
+    for x, y in zip(reads.split(batch), targets.split(batch), strict=True):
         logits = model(x).flatten(0, 1)  # [B * T, 256]
         nats += F.cross_entropy(logits, y.flatten(), reduction="sum").item()
         right += int((logits.argmax(1) == y.flatten()).sum())
