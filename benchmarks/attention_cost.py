@@ -32,7 +32,7 @@ from pathlib import Path
 
 from deepseek_learn.ledger.readings import now
 
-# large tensors come from and go back to the process, not the system, at each call:
+# allocate large tensors from the process's heap, not from the system at each call:
 # otherwise page faults are timed instead of arithmetic
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
@@ -77,9 +77,9 @@ def print_peak(name: str, side: int) -> None:
 
 
 def high_water_mib(reset: bool = False) -> float:
-    """This process's resident high-water mark, since the last reset where that works."""
+    """This process's resident high-water mark, since the last reset where supported."""
     if sys.platform == "linux":
-        # getrusage's mark would hold the parent's memory too, from before the exec
+        # getrusage's mark would include the parent's memory from before the exec
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
         status = Path("/proc/self/status").read_text()
@@ -109,10 +109,10 @@ def growth(quick: bool) -> list[dict]:
         for name in MODULES:
             times[name].append(statistics.median(rounds[name]) * 1e3)
             peaks[name].append(peak_mib(name, side))
-        shown = ", ".join(
+        summary = ", ".join(
             f"{n} {times[n][-1]:.2f} ms {peaks[n][-1]:.1f} MiB" for n in MODULES
         )
-        print(f"{side * side:6d} positions: {shown}", flush=True)
+        print(f"{side * side:6d} positions: {summary}", flush=True)
     positions = [side * side for side in sides]
     rows = []
     for name in MODULES:
@@ -136,14 +136,14 @@ def growth(quick: bool) -> list[dict]:
             if what == "time":
                 row["time"] = now()
             if name == "self_attention" and what == "peak memory":
-                # the fused kernel never writes the N x N matrix: nothing is claimed
+                # the fused kernel never materializes the N x N matrix: no target
                 row["target"] = None
             rows.append(row)
     return rows
 
 
 def guide_module():
-    """The guide's module, mended: a factory for `attach`."""
+    """The guide's module, with its shape error fixed: a factory for `attach`."""
     import torch
     from torch import nn
 
@@ -180,11 +180,11 @@ def networks() -> dict:
             attention.attach(model, name, where="residual", scale="native")
         return attention.fold(model)
 
-    built = {name: build(name) for name in ("se", "cbam", "eca", "guide", "sc")}
-    return {"plain": build(None), **built, "slim": build("sc", (2, 3, 4, 2))}
+    variants = {name: build(name) for name in ("se", "cbam", "eca", "guide", "sc")}
+    return {"plain": build(None), **variants, "slim": build("sc", (2, 3, 4, 2))}
 
 
-# (variant above the line, below it, what the ratio is, target, whose)
+# (numerator, denominator, description of the ratio, target, whose claim)
 COMPARISONS = [
     ("guide", "sc", "ours folded, speed against the guide's code", 1.15, "ours"),
     ("sc", "plain", "ours folded, time against plain ResNet-50", 1.12, "ours"),
@@ -199,7 +199,7 @@ COMPARISONS = [
 
 
 def resnet(quick: bool) -> list[dict]:
-    """Part B: ratios of the networks' times."""
+    """Part B: time ratios between networks."""
     nets, rows = networks(), []
     for batch in (1,) if quick else (1, 8):
         rounds = 3 if quick else (15 if batch == 1 else 8)
@@ -211,7 +211,7 @@ def resnet(quick: bool) -> list[dict]:
 
 
 def forward_seconds(nets: dict, batch: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of one forward pass of each network, round by round in turn."""
+    """Seconds of one forward pass of each network, interleaved in every round."""
     import torch
 
     x = torch.randn(batch, 3, 224, 224)
@@ -225,9 +225,9 @@ def forward_seconds(nets: dict, batch: int, rounds: int) -> dict[str, list[float
     return times
 
 
-def compared(times, batch: int, over, under, what, target, source) -> dict:
+def compared(times, batch: int, numerator, denominator, what, target, source) -> dict:
     """A ledger row: median and quartiles of the ratio within a round."""
-    ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
+    ratios = [a / b for a, b in zip(times[numerator], times[denominator], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {
         "claim": "C6",

@@ -45,7 +45,7 @@ MODULES = ("se", "cbam", "eca", "sc")
 GUIDE_GAIN = 2.1  # points, the guide's claim for ImageNet
 RESULTS = Path(__file__).parent / "results"
 RUNS = RESULTS / "attention_learning.jsonl"
-QUICK = RESULTS / "quick" / RUNS.name  # of quick runs; they take over full ones too
+QUICK = RESULTS / "quick" / RUNS.name  # quick runs; a quick run also reuses full ones
 
 
 def build(variant: str, classes: int):
@@ -60,7 +60,7 @@ def build(variant: str, classes: int):
 
 
 def pictures(name: str):
-    """Train and test part of a set, 64 x 64."""
+    """The training and test parts of a dataset, 64 x 64."""
     from deepseek_learn import data
 
     if name == "solar":
@@ -71,30 +71,30 @@ def pictures(name: str):
 
 
 def clutter(source, count: int, seed: int):
-    """Each picture at a random place of a canvas, with six fragments of others."""
+    """Each image at a random position on a canvas, with six fragments of others."""
     import numpy as np
     import torch
 
     from deepseek_learn.data import ImageDataset
 
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(source))[:count]
+    order = rng.permutation(len(source))[:count]
     items = source.images[:, 0].numpy()
     canvas = np.zeros((count, 64, 64), np.uint8)
-    for k, index in enumerate(chosen):
+    for k, index in enumerate(order):
         for _ in range(6):
-            other = items[rng.integers(len(items))]
+            fragment = items[rng.integers(len(items))]
             r, c = rng.integers(0, 28 - 12, 2)
             y, x = rng.integers(0, 64 - 12, 2)
-            canvas[k, y : y + 12, x : x + 12] = other[r : r + 12, c : c + 12]
+            canvas[k, y : y + 12, x : x + 12] = fragment[r : r + 12, c : c + 12]
         y, x = rng.integers(0, 64 - 28, 2)
         canvas[k, y : y + 28, x : x + 28] = items[index]
-    frame = source.frame.iloc[chosen]
-    return ImageDataset(torch.from_numpy(canvas)[:, None], source.labels[chosen], frame)
+    frame = source.frame.iloc[order]
+    return ImageDataset(torch.from_numpy(canvas)[:, None], source.labels[order], frame)
 
 
 def run(task: str, variant: str, seed: int, epochs: int) -> dict:
-    """Train one network and measure it on the test part, in one thread."""
+    """Train one network and evaluate it on the test part, in one thread."""
     import torch
 
     from deepseek_learn.training import accuracy, cosine, fit, predict
@@ -118,8 +118,8 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
         seed=seed,
         progress=False,
     )
-    answers = predict(model, test)
-    score = auroc(*answers) if task == "solar" else accuracy(*answers)
+    predictions = predict(model, test)
+    score = auroc(*predictions) if task == "solar" else accuracy(*predictions)
     return {
         "task": task,
         "variant": variant,
@@ -132,7 +132,7 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
 
 
 def step_ratios(rounds: int = 31) -> dict[str, float]:
-    """Time of a training step of each variant over plain's, measured in turn."""
+    """Each variant's training-step time relative to plain's, interleaved."""
     import torch
     import torch.nn.functional as F
 
@@ -156,12 +156,12 @@ def step_ratios(rounds: int = 31) -> dict[str, float]:
 
 
 def epochs_of(ratios: dict[str, float]) -> dict[str, int]:
-    """Epochs of plain training that take each variant's time."""
+    """Number of plain epochs that take as long as each variant's training."""
     return {variant: round(EPOCHS * ratio) for variant, ratio in ratios.items()}
 
 
 def conditions() -> dict:
-    """What a kept run must share with this one to be taken over."""
+    """The conditions a stored run must share with this one to be reused."""
     from deepseek_learn.ledger.results import machine
 
     facts = machine()
@@ -170,7 +170,7 @@ def conditions() -> dict:
 
 
 def finished(*paths: Path) -> list[dict]:
-    """Lines written under these conditions; one cut off by a kill is left out."""
+    """Stored lines with these conditions; a truncated line is skipped."""
     rows, here = [], conditions()
     for path in paths:
         for line in path.read_text().splitlines() if path.exists() else ():
@@ -218,7 +218,7 @@ UNTESTABLE = {
 
 
 def summarize(rows: list[dict], ratios: dict[str, float], seeds: int) -> list[dict]:
-    """The ledger's rows: scores, and paired differences both ways."""
+    """The ledger's rows: scores, and paired differences from plain and from peers."""
     result = [UNTESTABLE]
     for task in SETS:
         for variant in ("plain", *MODULES, "slim"):
@@ -236,8 +236,8 @@ def measure(task: str) -> str:
 
 def score_row(rows: list[dict], task: str, variant: str, seeds: int) -> dict:
     """Mean and standard deviation of a variant's scores over seeds."""
-    wanted = {(task, variant, seed, EPOCHS) for seed in range(seeds)}
-    scores = [100 * r["score"] for r in rows if key(r) in wanted]
+    keys = {(task, variant, seed, EPOCHS) for seed in range(seeds)}
+    scores = [100 * r["score"] for r in rows if key(r) in keys]
     mean, spread = statistics.mean(scores), statistics.stdev(scores)
     return {
         "claim": "C6",
@@ -306,24 +306,24 @@ def main() -> None:
     if ratios is None:
         ratios = step_ratios()
         append({"ratios": ratios}, paths[-1])
-    # of a run that stands in both files the full run's
+    # where a run is in both files, use the full one
     rows = list({key(r): r for r in reversed(rows) if "ratios" not in r}.values())
     print("time of a training step over plain's:", ratios)
     equal_time = epochs_of(ratios)
     seeds = 2 if arguments.quick else SEEDS
-    wanted = [
+    jobs = [
         (task, variant, seed, EPOCHS)
         for task in SETS
         for seed in range(seeds)
         for variant in ("plain", *MODULES, "slim")
     ]
-    wanted += [
+    jobs += [
         (task, "plain", seed, epochs)
         for task in SETS
         for seed in range(seeds)
         for epochs in sorted(set(equal_time.values()) - {EPOCHS})
     ]
-    todo = [w for w in wanted if w not in {key(r) for r in rows}]
+    todo = [w for w in jobs if w not in {key(r) for r in rows}]
     # two single-threaded workers: the runs' processor time is what counts
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for future in as_completed([pool.submit(run, *w) for w in todo]):
@@ -336,7 +336,7 @@ def main() -> None:
     mode = "quick" if arguments.quick else "full"
     last = {"date": max(row["date"] for row in finished(*paths))}
     facts = {"protocol": __doc__, "of_the_machine": False}
-    torch.set_num_threads(1)  # as every run had
+    torch.set_num_threads(1)  # as in every run
     result = [row | last for row in result]
     print(write_result("attention_learning", result, command, mode, **facts))
 

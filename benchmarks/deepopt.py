@@ -104,7 +104,7 @@ ROUNDS = 50
 
 
 class Bench:
-    """One mode of the benchmark: its tasks, how much of the protocol, its file."""
+    """One mode of the benchmark: its tasks, the extent of the protocol, its file."""
 
     def __init__(self, quick: bool, anew: bool = False, anywhere: bool = False):
         self.quick, self.anywhere = quick, anywhere
@@ -114,18 +114,18 @@ class Bench:
         self.runs = Runs(self.path, __doc__, anew, anywhere)
 
     def reload(self) -> None:
-        """Read what the processes have written."""
+        """Reload the runs that the worker processes have written."""
         self.runs = Runs(self.path, __doc__)
 
     def loss(self, task, name: str, c: dict, steps: int, seed: int, part: str) -> float:
-        """The loss of one run, made now or before."""
+        """The loss of one run, computed now or read from a finished run."""
         contestant = CONTESTANTS.get(name) or VARIANTS[name]
         key = {"task": task.name, "optimizer": name, "steps": steps, "seed": seed}
-        made = lambda: race.run(task, contestant, c, steps, seed)  # noqa: E731
-        return self.runs.once(key | {"settings": c}, made)[part]
+        measure = lambda: race.run(task, contestant, c, steps, seed)  # noqa: E731
+        return self.runs.once(key | {"settings": c}, measure)[part]
 
     def tuned(self, task, name: str) -> dict[str, Any]:
-        """The best settings of a contestant, searched now or before."""
+        """The best settings of a contestant, from a new or a finished search."""
         axes, start = axes_of(task, name)
         steps = task.steps if name == "adamw" else task.steps // 2
         most = 8 if self.quick else MOST if name == "adamw" else CONFIGURATIONS
@@ -133,12 +133,12 @@ class Bench:
         def loss(c: dict) -> float:
             return self.loss(task, name, c, steps, 0, "validation")
 
-        def found() -> dict:
+        def search() -> dict:
             tuned = tune(axes, start, loss, most)
-            tried = len(tuned.tried)
-            return {"best": tuned.best, "tried": tried, "interior": tuned.interior}
+            count = len(tuned.tried)
+            return {"best": tuned.best, "tried": count, "interior": tuned.interior}
 
-        return self.runs.once({"task": task.name, "search": name}, found)
+        return self.runs.once({"task": task.name, "search": name}, search)
 
     def mean(self, task, name: str, c: dict, steps: int) -> float:
         return statistics.mean(
@@ -146,7 +146,7 @@ class Bench:
         )
 
     def raced(self, task, name: str, like: str = "") -> None:
-        """All final runs of a contestant, or of a variant with the settings of another."""
+        """All final runs of a contestant, or of a variant with another's settings."""
         target_settings = self.tuned(task, "adamw")["best"]
         target = self.mean(task, "adamw", target_settings, task.steps)
         c = self.tuned(task, like or name)["best"]
@@ -156,7 +156,7 @@ class Bench:
             return self.mean(task, name, c, steps)
 
         missed, reached = race.bracket(ladder, target, loss, LADDER.index(first))
-        if name == "deepopt":  # one more on each side makes the interval surer
+        if name == "deepopt":  # one more budget on each side tightens the interval
             for i in {missed - 1, reached + 1} & set(range(len(ladder))):
                 loss(ladder[i])
 
@@ -166,7 +166,7 @@ def budgets(task) -> list[int]:
 
 
 def job(quick: bool, kind: str, task_name: str, name: str) -> None:
-    """One process's work: a search, or the final runs of one contestant."""
+    """The work of one process: a search, or the final runs of one contestant."""
     torch.set_num_threads(1)
     bench, task = Bench(quick), TASKS[task_name]()
     if kind == "search":
@@ -178,7 +178,7 @@ def job(quick: bool, kind: str, task_name: str, name: str) -> None:
 
 
 def everything(bench: Bench) -> list[list[tuple[str, str, str]]]:
-    """The jobs in three rounds: none depends on another of its round."""
+    """The jobs in three rounds; jobs within a round are independent."""
     adamw = [("final", task, "adamw") for task in bench.tasks]
     searches = [("search", t, name) for t in bench.tasks for name in CONTESTANTS]
     finals = [
@@ -190,7 +190,7 @@ def everything(bench: Bench) -> list[list[tuple[str, str, str]]]:
 
 
 def speed(task) -> dict[str, Any]:
-    """Processor ms of a step and of the optimizer alone, contestants in turn."""
+    """Processor ms of a step and of the optimizer alone, contestants interleaved."""
     racers = {}
     for name in ("adamw", "deepopt", *PEERS, *variants(task.name)):
         contestant, model = CONTESTANTS.get(name) or VARIANTS[name], task.model(0)
@@ -230,26 +230,30 @@ def in_processes(work: Callable, jobs: list[tuple]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one task, fewer runs")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     parser.add_argument(
-        "--speed", action="store_true", help="one more reading of speed"
+        "--speed", action="store_true", help="take one more speed reading"
     )
-    parser.add_argument("--rows", action="store_true", help="rows of the finished runs")
+    parser.add_argument(
+        "--rows", action="store_true", help="rows from finished runs only"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    there = arguments.speed or arguments.rows  # losses are the same on any machine
-    bench = Bench(arguments.quick, arguments.anew, anywhere=there)
-    if not there:
+    needs_full_run = (
+        arguments.speed or arguments.rows
+    )  # losses do not depend on the machine
+    bench = Bench(arguments.quick, arguments.anew, anywhere=needs_full_run)
+    if not needs_full_run:
         for jobs in everything(bench):
             in_processes(job, [(arguments.quick, *what) for what in jobs])
         bench.reload()
     elif not bench.runs.rows:
-        raise SystemExit("the full run comes first: benchmarks/deepopt.py")
-    paces, read = {}, bench.runs.again if arguments.speed else bench.runs.once
+        raise SystemExit("no full run: run benchmarks/deepopt.py first")
+    paces, measure = {}, bench.runs.again if arguments.speed else bench.runs.once
     for name in bench.tasks:
         task = TASKS[name]
         key = {"task": name, "speed": ROUNDS}
-        paces[name] = read(key, lambda task=task: speed(task()))
+        paces[name] = measure(key, lambda task=task: speed(task()))
     command = "python benchmarks/deepopt.py"
     mode = "quick" if arguments.quick else "full"
     dated = {"date": max(run["date"] for run in bench.runs.rows)}
@@ -257,8 +261,8 @@ def main() -> None:
     facts = {"protocol": __doc__, "only_speed": arguments.speed}
     facts["where"] = next(iter(paces.values()))["machine"]
     write_result("deepopt", rows, command, mode, **facts)
-    for each in rows:
-        print(f"{each['claim']} {each['what']}: {each['measured']:.3f}")
+    for line in rows:
+        print(f"{line['claim']} {line['what']}: {line['measured']:.3f}")
 
 
 if __name__ == "__main__":

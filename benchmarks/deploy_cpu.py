@@ -62,43 +62,43 @@ MB = 1e6
 
 
 def vnni() -> bool:
-    """Whether the processor multiplies 8-bit integers four at a time."""
+    """Whether the processor has VNNI, 8-bit integer dot products of length four."""
     info = Path("/proc/cpuinfo")
     return "vnni" in info.read_text() if info.exists() else False
 
 
 def quantized(net: Net) -> dict[str, dict]:
-    """Runtime → its INT8 model for the timed size, and what the metric says of it."""
+    """Runtime → its INT8 model for the timed size, and its metric."""
     proto = to_onnx(net.model, net.x)
     timed = Quantizer(proto, net.calibration)
     if net.evaluation is None:
         return {name: {"proto": timed.int8(), "in_float": []} for name in RUNTIMES}
     small = to_onnx(net.model, net.small[0]) if net.small else proto
     judged = Quantizer(small, net.small[1]) if net.small else timed
-    test, points, found = net.evaluation.test, net.evaluation.points, {}
+    test, points, models = net.evaluation.test, net.evaluation.points, {}
     for name, run in RUNTIMES.items():
-        chosen = guard(judged, net.evaluation.metric, AIM, run)
+        choice = guard(judged, net.evaluation.metric, AIM, run)
         before = points(net.model, test)
-        after = points(_predict(run(chosen.proto)), test)
-        found[name] = {
-            "proto": timed.int8(in_float=chosen.in_float),
-            "in_float": list(chosen.in_float),
-            "held_out_lost": chosen.loss,
+        after = points(_predict(run(choice.proto)), test)
+        models[name] = {
+            "proto": timed.int8(in_float=choice.in_float),
+            "in_float": list(choice.in_float),
+            "held_out_lost": choice.loss,
             "before": before,
             "after": after,
             "lost": before - after,
         }
-    return found
+    return models
 
 
 def _predict(answer):
     return lambda x: torch.from_numpy(answer(x)[0])
 
 
-def requantized(net: Net, chosen: dict[str, dict]) -> dict[str, dict]:
-    """As `quantized`, with the layers in float that were chosen before."""
+def requantized(net: Net, choices: dict[str, dict]) -> dict[str, dict]:
+    """As `quantized`, with the float layers chosen in an earlier run."""
     timed = Quantizer(to_onnx(net.model, net.x), net.calibration)
-    layers = {name: chosen[name]["in_float"] for name in RUNTIMES}
+    layers = {name: choices[name]["in_float"] for name in RUNTIMES}
     return {
         name: {"proto": timed.int8(in_float=spared), "in_float": spared}
         for name, spared in layers.items()
@@ -108,7 +108,7 @@ def requantized(net: Net, chosen: dict[str, dict]) -> dict[str, dict]:
 def ways(
     net: Net, int8: dict, folder: Path, extent: str
 ) -> tuple[dict[str, Timed], dict]:
-    """Every way that works here, and why the others do not."""
+    """Every runtime that works here, and why the others do not."""
     model, x, proto = net.model, net.x, to_onnx(net.model, net.x)
     programs = {
         ORT: native.build(folder / "engine_ort"),
@@ -119,7 +119,7 @@ def ways(
     def engine(name: str, proto) -> Engine:
         return Engine(programs[name], proto, x, folder, *words[name])
 
-    found, failed = backends.eager(model, x), {}
+    runtimes, failed = backends.eager(model, x), {}
     makers: dict[str, Callable[[], Timed]] = {
         f"{ORT} fp32": lambda: backends.onnx_runtime(proto, x),
         f"{ORT} INT8": lambda: backends.onnx_runtime(int8[ORT]["proto"], x),
@@ -146,10 +146,10 @@ def ways(
             )
     for name, make in makers.items():
         try:
-            found[name] = make()
+            runtimes[name] = make()
         except Exception as error:  # a peer may fail in any way
             failed[name] = first_line(error)
-    return found, failed
+    return runtimes, failed
 
 
 def first_line(error: Exception) -> str:
@@ -157,7 +157,7 @@ def first_line(error: Exception) -> str:
 
 
 def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
-    """A first turn of each; those that do not run go to `failed`."""
+    """A first call of each; those that do not run go to `failed`."""
     first = {}
     for way, run in list(sides.items()):
         try:
@@ -169,11 +169,11 @@ def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
 
 
 def measured(name: str, extent: str, before: dict | None = None) -> dict:
-    """All of one network: latencies, sizes, losses; "speed": latencies alone.
+    """All measurements of one network; for "speed" only its latencies.
 
     Args:
         extent: "full", "quick" or "speed".
-        before: for "speed", what a full run found.
+        before: for "speed", the result of a full run.
     """
     net, rounds = NETS[name](extent != "speed"), 3 if extent == "quick" else ROUNDS
     int8 = quantized(net) if before is None else requantized(net, before["int8"])
@@ -188,25 +188,25 @@ def measured(name: str, extent: str, before: dict | None = None) -> dict:
         engine = sides[f"our engine, {ORT} INT8"]
         starts = engine.starts
     sizes = {
-        way: len(found["proto"].SerializeToString()) / MB for way, found in int8.items()
+        way: len(facts["proto"].SerializeToString()) / MB for way, facts in int8.items()
     }
     sizes["fp32"] = sum(p.numel() * 4 for p in net.model.parameters()) / MB
-    kept = {
-        way: {key: value for key, value in found.items() if key != "proto"}
-        for way, found in int8.items()
+    int8_facts = {
+        way: {key: value for key, value in facts.items() if key != "proto"}
+        for way, facts in int8.items()
     }
     return {
         "ms": {way: [turn[way] for turn in turns] for way in sides},
         "failed": failed,
         "start_ms": starts,
         "size_mb": sizes,
-        "int8": kept,
+        "int8": int8_facts,
     }
 
 
-def ratio(found: dict, over: str, under: str) -> dict:
-    """Median and quartiles of `over`'s time to `under`'s."""
-    pairs = zip(found["ms"][over], found["ms"][under], strict=True)
+def ratio(result: dict, over: str, under: str) -> dict:
+    """Median and quartiles of the ratio of `over`'s time to `under`'s."""
+    pairs = zip(result["ms"][over], result["ms"][under], strict=True)
     return quartiles([a / b for a, b in pairs])
 
 
@@ -217,21 +217,21 @@ def quartiles(readings: list[float]) -> dict:
     return facts | {"interval": "quartiles", "n": len(readings)}
 
 
-def best_int8(found: dict) -> str:
+def best_int8(result: dict) -> str:
     """The faster of the two runtimes."""
     return min(
-        RUNTIMES, key=lambda name: statistics.median(found["ms"][f"{name} INT8"])
+        RUNTIMES, key=lambda name: statistics.median(result["ms"][f"{name} INT8"])
     )
 
 
-def rows_of(name: str, found: dict) -> list[dict]:
-    best = best_int8(found)
-    speed = ratio(found, EAGER, f"{best} INT8")
-    others = {way: ratio(found, EAGER, way) for way in found["ms"] if way != EAGER}
-    peers = [w for w in others if "engine" not in w and not w.startswith(best)]
-    peer = max(peers, key=lambda way: others[way]["measured"])
-    speed |= {"peer": peer, "peer_measured": others[peer]["measured"]}
-    base = {"claim": "C12", "better": "higher", "unit": "x", "time": taken(found)}
+def rows_of(name: str, result: dict) -> list[dict]:
+    best = best_int8(result)
+    speed = ratio(result, EAGER, f"{best} INT8")
+    ratios = {way: ratio(result, EAGER, way) for way in result["ms"] if way != EAGER}
+    peers = [w for w in ratios if "engine" not in w and not w.startswith(best)]
+    peer = max(peers, key=lambda way: ratios[way]["measured"])
+    speed |= {"peer": peer, "peer_measured": ratios[peer]["measured"]}
+    base = {"claim": "C12", "better": "higher", "unit": "x", "time": taken(result)}
     what = f"{name}: INT8 over PyTorch eager float32, one thread"
     rows = [
         base | {"source": "guide", "what": what, "target": 3.0} | speed,
@@ -240,25 +240,27 @@ def rows_of(name: str, found: dict) -> list[dict]:
         | {"target": 4.0 if vnni() else None}
         | speed,
     ]
-    rows += loss_rows(name, best, found) + engine_rows(name, found)
-    for way, facts in others.items():
-        note = f"{statistics.median(found['ms'][way]):.4g} ms"
+    rows += loss_rows(name, best, result) + engine_rows(name, result)
+    for way, facts in ratios.items():
+        note = f"{statistics.median(result['ms'][way]):.4g} ms"
         rows.append(
             base
             | {"source": "ours", "what": f"{name}: {way} over PyTorch eager"}
             | {"target": None, "note": note}
             | facts
         )
-    rows[0]["note"] = f"{best}, {statistics.median(found['ms'][f'{best} INT8']):.4g} ms"
-    if found["failed"]:
+    rows[0]["note"] = (
+        f"{best}, {statistics.median(result['ms'][f'{best} INT8']):.4g} ms"
+    )
+    if result["failed"]:
         rows[0]["note"] += "; not run: " + "; ".join(
-            f"{way} ({why})" for way, why in found["failed"].items()
+            f"{way} ({why})" for way, why in result["failed"].items()
         )
     return rows
 
 
-def loss_rows(name: str, best: str, found: dict) -> list[dict]:
-    facts = found["int8"][best]
+def loss_rows(name: str, best: str, result: dict) -> list[dict]:
+    facts = result["int8"][best]
     if "lost" not in facts:
         return []
     spared = ", ".join(facts["in_float"]) or "none"
@@ -277,22 +279,24 @@ def loss_rows(name: str, best: str, found: dict) -> list[dict]:
     ]
 
 
-def engine_rows(name: str, found: dict) -> list[dict]:
+def engine_rows(name: str, result: dict) -> list[dict]:
     base = {"claim": "C12", "source": "ours", "better": "lower"}
-    read, rows = base | {"time": taken(found)}, []
+    timed_base, rows = base | {"time": taken(result)}, []
     for precision in ("fp32", "INT8"):
-        cost = ratio(found, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
+        cost = ratio(result, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
         percent = {key: 100 * (cost[key] - 1) for key in ("measured", "low", "high")}
         what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
-        rows.append(read | {"what": what, "unit": "%", "target": 3.0} | cost | percent)
+        rows.append(
+            timed_base | {"what": what, "unit": "%", "target": 3.0} | cost | percent
+        )
     rows.append(
-        read
+        timed_base
         | {"what": f"{name}: start of our engine, INT8", "unit": "ms", "target": 100.0}
-        | quartiles(found["start_ms"])
+        | quartiles(result["start_ms"])
     )
-    size = min(found["size_mb"][r] for r in RUNTIMES)
+    size = min(result["size_mb"][r] for r in RUNTIMES)
     whole = {"measured": size, "peer": "its float32 weights"}
-    whole |= {"peer_measured": found["size_mb"]["fp32"]}
+    whole |= {"peer_measured": result["size_mb"]["fp32"]}
     large = name.startswith("U-Net-64")
     rows.append(
         base
@@ -302,12 +306,12 @@ def engine_rows(name: str, found: dict) -> list[dict]:
         | {"note": f"{size * MB / 2**20:.2f} MiB"}
     )
     if large:
-        best = f"{best_int8(found)} INT8"
+        best = f"{best_int8(result)} INT8"
         rows.append(
-            read
+            timed_base
             | {"what": f"{name}: one picture, one core, INT8", "unit": "s"}
-            | {"target": 0.3, "note": best_int8(found)}
-            | quartiles([ms / 1e3 for ms in found["ms"][best]])
+            | {"target": 0.3, "note": best_int8(result)}
+            | quartiles([ms / 1e3 for ms in result["ms"][best]])
         )
     return rows
 
@@ -315,9 +319,9 @@ def engine_rows(name: str, found: dict) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the zoo's U-Net only")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     parser.add_argument(
-        "--speed", action="store_true", help="one more reading of speed"
+        "--speed", action="store_true", help="take one more speed reading"
     )
     arguments = parser.parse_args()
     quick, again = arguments.quick, arguments.speed
@@ -328,20 +332,20 @@ def main() -> None:
     rows = []
     for name in ["bacteria_unet, 224 x 224"] if quick else NETS:
         if again:
-            found = reread(runs, name)
+            result = reread(runs, name)
         else:
-            found = runs.once({"net": name}, lambda name=name: measured(name, mode))
-        rows += rows_of(name, found)
+            result = runs.once({"net": name}, lambda name=name: measured(name, mode))
+        rows += rows_of(name, result)
     command = "python benchmarks/deploy_cpu.py" + (" --quick" if quick else "")
     facts = {"protocol": __doc__, "only_speed": again}
     print(write_result("deploy_cpu", rows, command, mode, **facts))
 
 
 def reread(runs: Runs, name: str) -> dict:
-    """One more reading of a network whose full run is there, on whatever machine.
+    """One more speed reading of a network with a full run, from any machine.
 
     Raises:
-        SystemExit: when there is none.
+        SystemExit: when there is no full run.
     """
     before = [row for row in runs.rows if row.get("net") == name]
     if not before:

@@ -67,7 +67,7 @@ MODELS, PRECISIONS = ("bacteria_unet", "solar_defects"), ("fp16", "int8")
 
 
 def library(requirement: str, download: bool) -> Path | None:
-    """The vendor's `libonnxruntime`, unpacked beside its providers; None without it."""
+    """The vendor's `libonnxruntime`, unpacked next to its providers, or None."""
     folder = WHEELS / requirement.partition("==")[0]
     if not folder.exists() and download:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d"]
@@ -76,8 +76,8 @@ def library(requirement: str, download: bool) -> Path | None:
             with zipfile.ZipFile(wheel) as packed:
                 packed.extractall(folder)
             wheel.unlink()
-    found = sorted(folder.glob("onnxruntime/capi/libonnxruntime.so*"))
-    return found[0] if found else None
+    paths = sorted(folder.glob("onnxruntime/capi/libonnxruntime.so*"))
+    return paths[0] if paths else None
 
 
 def script(folder: Path, name: str, **environment) -> subprocess.CompletedProcess:
@@ -90,33 +90,35 @@ def script(folder: Path, name: str, **environment) -> subprocess.CompletedProces
 
 
 def replays(folder: Path, lib: Path) -> tuple[str, float]:
-    """Empty where the kit builds and replays its answers here; seconds to compile."""
+    """An empty string if the kit builds and replays here, else why not; compile seconds."""
     start = time.perf_counter()
-    built = script(folder, "build.sh")
+    build = script(folder, "build.sh")
     seconds = time.perf_counter() - start
-    if built.returncode:
-        return f"build.sh: {built.stderr.strip().splitlines()[-1]}", seconds
+    if build.returncode:
+        return f"build.sh: {build.stderr.strip().splitlines()[-1]}", seconds
     here = script(folder, "verify.sh", ORT_LIBRARY=lib, PROVIDER="cpu")
     return "" if here.returncode == 0 else here.stderr.strip()[-200:], seconds
 
 
 def stops_at_the_vendor(folder: Path, vendor: str, lib: Path) -> str:
-    """Empty where it stops at a library of the vendor's, and only there."""
-    there = script(folder, "verify.sh", ORT_LIBRARY=lib)
-    said = there.stderr.strip()
-    if there.returncode != 2 or not re.search(VENDORS[vendor][1], said):
-        return f"stopped elsewhere: {said[-200:]}"
-    print(f"  {vendor}: {missing_of(said)}", flush=True)
+    """An empty string if it stops only at a missing vendor library, else why not."""
+    process = script(folder, "verify.sh", ORT_LIBRARY=lib)
+    message = process.stderr.strip()
+    if process.returncode != 2 or not re.search(VENDORS[vendor][1], message):
+        return f"stopped elsewhere: {message[-200:]}"
+    print(f"  {vendor}: {missing_of(message)}", flush=True)
     return ""
 
 
-def missing_of(said: str) -> str:
-    found = re.findall(r"(lib[\w.+-]+\.so[\d.]*): cannot open shared object", said)
-    return ", ".join(dict.fromkeys(found)) or said[-120:]
+def missing_of(message: str) -> str:
+    libraries = re.findall(
+        r"(lib[\w.+-]+\.so[\d.]*): cannot open shared object", message
+    )
+    return ", ".join(dict.fromkeys(libraries)) or message[-120:]
 
 
 def zeros(folder: Path) -> bool:
-    """Every zero point is 0, and the only integers are activations' and weights'."""
+    """Whether all zero points are 0 and only activations and weights are integers."""
     graph = onnx.load(folder / "model.onnx").graph
     arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     kinds = ("QuantizeLinear", "DequantizeLinear")
@@ -127,14 +129,14 @@ def zeros(folder: Path) -> bool:
 
 
 def shellcheck(folder: Path) -> str:
-    """What it complains of."""
+    """ShellCheck's complaints."""
     scripts = [*map(str, folder.glob("*.sh"))]
     command = ["shellcheck", "--shell=bash", "--exclude=SC2034", *scripts]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()[:200]
 
 
 class Proofs:
-    """How many of how many passed, and why the others did not."""
+    """How many checks passed out of how many, and why the others failed."""
 
     def __init__(self, what: str, source: str = "ours"):
         self.what, self.source, self.passed, self.failed = what, source, 0, []
@@ -176,7 +178,7 @@ def loss_rows(model: str, losses: dict[str, tuple[float, float]]) -> list[dict]:
 
 
 class All:
-    """What is proved of every kit."""
+    """The checks of every kit."""
 
     def __init__(self):
         self.engine = Proofs(
@@ -188,17 +190,17 @@ class All:
         self.clean = Proofs("kits whose scripts pass shellcheck")
         self.seconds: list[float] = []
 
-    def add(self, made: Deployment, name: str, lib: Path | None) -> None:
-        folder, vendor = made.folder, made.target
+    def add(self, kit: Deployment, name: str, lib: Path | None) -> None:
+        folder, vendor = kit.folder, kit.target
         if lib is not None:
             wrong, seconds = replays(folder, lib)
             self.engine.add(name, wrong)
             self.vendor.add(name, wrong or stops_at_the_vendor(folder, vendor, lib))
             self.seconds.append(seconds)
         if vendor == "amd-mi300":
-            line = next(x for x in made.lines if x.what == "operators")
+            line = next(x for x in kit.lines if x.what == "operators")
             self.listed.add(name, line.note)
-        if vendor == "nvidia-a100" and made.precision == "int8":
+        if vendor == "nvidia-a100" and kit.precision == "int8":
             self.zeros.add(name, "" if zeros(folder) else "not so")
         self.clean.add(name, shellcheck(folder))
 
@@ -207,24 +209,24 @@ class All:
         rows += [self.listed.row(), self.zeros.row(), self.clean.row()]
         row = {"claim": "C12", "source": "ours", "unit": "s", "better": "lower"}
         row |= {"what": "compiling the engine, cmake included", "target": 10.0}
-        found = self.seconds
-        row["measured"] = statistics.median(found) if found else None
-        if found:
-            row |= {"low": min(found), "high": max(found), "n": len(found)}
+        seconds = self.seconds
+        row["measured"] = statistics.median(seconds) if seconds else None
+        if seconds:
+            row |= {"low": min(seconds), "high": max(seconds), "n": len(seconds)}
             row["time"] = now()
         return [*rows, row | {"interval": "range", "note": without}]
 
 
 def losses_of(model: str, libraries: dict[str, Path | None], proofs: All) -> dict:
-    """Every kit of one model: proved; and what TensorRT's files lose on the test part."""
-    known, losses = zoo.evaluation(model), {}
-    batches = known.calibration[:128].split(8)
+    """Check every kit of one model; return the test loss of TensorRT's files."""
+    classes, losses = zoo.evaluation(model), {}
+    batches = classes.calibration[:128].split(8)
     wizard = DeploymentWizard(
-        zoo.load(model), zoo.example(model), batches, known.metric
+        zoo.load(model), zoo.example(model), batches, classes.metric
     )
 
     def on_test(proto) -> float:
-        return points(lambda predict: known.points(predict, known.test), proto)
+        return points(lambda predict: classes.points(predict, classes.test), proto)
 
     before = on_test(wizard.proto)
     for vendor, precision in product(VENDORS, PRECISIONS):
@@ -232,10 +234,10 @@ def losses_of(model: str, libraries: dict[str, Path | None], proofs: All) -> dic
         print(name, flush=True)
         with tempfile.TemporaryDirectory() as place:
             options = {"precision": precision, "progress": False}
-            made = wizard.to(vendor, Path(place) / "kit", **options)
-            proofs.add(made, name, libraries[vendor])
+            kit = wizard.to(vendor, Path(place) / "kit", **options)
+            proofs.add(kit, name, libraries[vendor])
             if vendor == "nvidia-a100":
-                proto = onnx.load(made.folder / "model.onnx")
+                proto = onnx.load(kit.folder / "model.onnx")
                 free_batch(proto)
                 losses[f"{precision} for TensorRT"] = before, on_test(proto)
     return losses
@@ -275,7 +277,7 @@ def main() -> None:
 
 
 def free_batch(proto) -> None:
-    """Let the file take any batch again: the test part is answered in batches."""
+    """Make the batch size dynamic again: the test part runs in batches."""
     for port in (*proto.graph.input, *proto.graph.output):
         port.type.tensor_type.shape.dim[0].dim_param = "batch"
     del proto.graph.value_info[:]

@@ -84,12 +84,12 @@ def measure(model, splits, seed: int, held_out, agreement: float, rounds: int) -
         adaptive = torch.cat(answers)
         times = timed(cascade, small.model, model, parts, rounds)
     same = {"base": base, "all_planes": full, "cascade": adaptive}
-    found = {f"{n}_agreement": percent(a == reference) for n, a in same.items()}
-    found |= {f"{n}_accuracy": percent(a == labels) for n, a in same.items()}
-    found["float32_accuracy"] = percent(reference == labels)
-    found["refined"] = 100 * statistics.mean(shares)
-    found["stored"] = 100 * small.ratio
-    return found | times
+    metrics = {f"{n}_agreement": percent(a == reference) for n, a in same.items()}
+    metrics |= {f"{n}_accuracy": percent(a == labels) for n, a in same.items()}
+    metrics["float32_accuracy"] = percent(reference == labels)
+    metrics["refined"] = 100 * statistics.mean(shares)
+    metrics["stored"] = 100 * small.ratio
+    return metrics | times
 
 
 def answer(model: nn.Module, x: torch.Tensor, refined: bool) -> torch.Tensor:
@@ -101,7 +101,7 @@ def percent(right: torch.Tensor) -> float:
 
 
 def timed(cascade, small, original, parts, count: int) -> dict:
-    """Seconds of a pass over the test part, each way in turn, and the ratios."""
+    """Seconds of a pass over the test part, variants interleaved, and the ratios."""
     calls = {
         "cascade": lambda x: cascade(x),
         "all": lambda x: answer(small, x, True),
@@ -116,7 +116,7 @@ def timed(cascade, small, original, parts, count: int) -> dict:
             for x in parts:
                 call(x)
             row[name] = time.process_time() - start
-        if i:  # the first warms up
+        if i:  # the first round warms up
             rounds.append(row)
     faster = sorted(row["all"] / row["cascade"] for row in rounds)
     low, _, high = statistics.quantiles(faster, n=4)
@@ -128,14 +128,14 @@ def summarize(rows: list[dict]) -> list[dict]:
     """The ledger's rows: means over the perceptrons, and the CNN for information."""
     mlps = [row for row in rows if row["model"].startswith("perceptron")]
     [cnn] = [row for row in rows if row["model"] == "fashion_net"]
-    said = [
+    descriptions = [
         ("cascade_agreement", "the float32 model's answer", "%", 99.9, "higher"),
         ("refined", "share of inputs refined", "%", 3, "lower"),
         ("faster", "faster than always using all planes", "x", 1.4, "higher"),
         ("stored", "stored bytes relative to float32", "%", 30, "lower"),
     ]
     result = []
-    for field, what, unit, target, better in said:
+    for field, what, unit, target, better in descriptions:
         values = [row[field] for row in mlps]
         shared = {"claim": "C1", "source": "ours", "unit": unit, "better": better}
         note = "; ".join(
@@ -169,7 +169,7 @@ def summarize(rows: list[dict]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, 2 epochs")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     arguments = parser.parse_args()
     quick = arguments.quick
     torch.set_num_threads(1)

@@ -44,7 +44,7 @@ PREFILL = 64
 VARIANTS = ("float32", "torch int8", "torchao int8", "torchao int4", "nf4", "dpg")
 VARIANTS += ("gptq4", "dpg 4+4", "dpg 4+4 mapped")
 DECODE_CALLS, PREFILL_CALLS = 40, 10
-# (claim's source, what, variant, peer, field, target, better)
+# (source of the claim, what, variant, peer, field, target, better)
 TARGETS = [
     ("guide", "resident memory", "dpg", None, "resident", 35, "lower"),
     ("ours", "resident memory", "dpg", None, "resident", 17, "lower"),
@@ -71,7 +71,7 @@ TARGETS = [
 
 
 def resident_bytes() -> int:
-    """This process's resident memory, after what is free has been given back."""
+    """This process's resident memory, after freed memory is returned to the system."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -79,7 +79,7 @@ def resident_bytes() -> int:
 
 
 def mixture() -> dict[str, float]:
-    """Bits → share of the weights, of the default allocation; 4 bits on average."""
+    """Bits → fraction of the weights in the default allocation of 4 bits on average."""
     import torch
     from models import tang_lm
 
@@ -91,36 +91,36 @@ def mixture() -> dict[str, float]:
         generator = torch.Generator().manual_seed(seed)
         text = data.windows(data.tang_poems().train, 128, 256, generator)
         calibration = dpg.calibrate(model, text[:, :-1].split(16))
-        chosen = dpg.allocate(model, calibration)
-        for name, bits in chosen.bits.items():
+        default = dpg.allocate(model, calibration)
+        for name, bits in default.bits.items():
             for b in bits.tolist():
-                counts[str(b)] = counts.get(str(b), 0) + chosen.columns[name]
+                counts[str(b)] = counts.get(str(b), 0) + default.columns[name]
     total = sum(counts.values())
     return {b: counts[b] / total for b in sorted(counts)}
 
 
 def allocation(model, shares: dict[str, float]):
-    """Every layer's rows with these shares, whole blocks of 16, in random order."""
+    """Row bits of every layer with these fractions, in blocks of 16, shuffled."""
     import dataclasses
 
     import torch
 
     from deepseek_learn import dpg
 
-    uniform, given = dpg.uniform(model, 4), {}
+    uniform, bits_by_layer = dpg.uniform(model, 4), {}
     generator = torch.Generator().manual_seed(0)
     for name, rows in uniform.bits.items():
         place = (torch.arange(len(rows)) // 16 + 0.5) / (len(rows) / 16)
         edges = torch.tensor(list(shares.values())).cumsum(0)[:-1]
         levels = torch.tensor([int(b) for b in shares])
-        # rows of a block lie anywhere in a trained layer
-        drawn = torch.randperm(len(rows), generator=generator)
-        given[name] = levels[torch.bucketize(place, edges)][drawn]
-    return dataclasses.replace(uniform, bits=given, criterion="sensitivity")
+        # in a trained layer the rows of a block are scattered
+        order = torch.randperm(len(rows), generator=generator)
+        bits_by_layer[name] = levels[torch.bucketize(place, edges)][order]
+    return dataclasses.replace(uniform, bits=bits_by_layer, criterion="sensitivity")
 
 
 def build(variant: str, shares: dict[str, float]):
-    """The variant's model; the float32 original is gone when this returns."""
+    """The variant's model; the float32 original is freed on return."""
     import torch
     from models import peers
 
@@ -134,10 +134,8 @@ def build(variant: str, shares: dict[str, float]):
     if variant == "float32":
         return model
     if variant in ("dpg", "gptq4"):
-        chosen = (
-            allocation(model, shares) if variant == "dpg" else dpg.uniform(model, 4)
-        )
-        return dpg.convert(model, chosen)
+        plan = allocation(model, shares) if variant == "dpg" else dpg.uniform(model, 4)
+        return dpg.convert(model, plan)
     if variant == "dpg 4+4":
         return dpg.convert(model, dpg.uniform(model, 4), refine=True)
     quantize = {
@@ -150,9 +148,9 @@ def build(variant: str, shares: dict[str, float]):
 
 
 def measure(variant: str, shares: dict[str, float]) -> dict:
-    """Resident share and latencies of one variant, in this process."""
+    """Resident memory and latencies of one variant, in this process."""
     import torch
-    from models import peers  # noqa: F401 - imported before the baseline is read
+    from models import peers  # noqa: F401 - import before reading the baseline
 
     from deepseek_learn import dpg, lm
 
@@ -165,7 +163,7 @@ def measure(variant: str, shares: dict[str, float]) -> dict:
     tokens = torch.randint(0, 256, (1, PREFILL))
     for _ in range(2):
         model(tokens[:, :1])
-    found = {"resident": 100 * (resident_bytes() - base) / (4 * parameters)}
+    result = {"resident": 100 * (resident_bytes() - base) / (4 * parameters)}
     cache = lm.decoder.Cache()
     model(tokens, cache)
     pairs = dict(cache.pairs)
@@ -174,20 +172,20 @@ def measure(variant: str, shares: dict[str, float]) -> dict:
         cache.pairs = dict(pairs)
         model(tokens[:, :1], cache)
 
-    found["decode"] = quartile_ms(decode, DECODE_CALLS)
-    found["prefill"] = quartile_ms(lambda: model(tokens), PREFILL_CALLS)
-    found["variant"], found["backend"] = variant, str(dpg.backend())
+    result["decode"] = quartile_ms(decode, DECODE_CALLS)
+    result["prefill"] = quartile_ms(lambda: model(tokens), PREFILL_CALLS)
+    result["variant"], result["backend"] = variant, str(dpg.backend())
     if variant == "dpg 4+4 mapped":
         dpg.set_precision(model, refined=False)
         dpg.drop_refinement(model)
         model(tokens[:, :1])
-        found["dropped"] = 100 * (resident_bytes() - base) / (4 * parameters)
+        result["dropped"] = 100 * (resident_bytes() - base) / (4 * parameters)
     del warm
-    return found
+    return result
 
 
 def build_small():
-    """A tiny network through every library, so that their set-up is not counted."""
+    """Run a tiny network through every library, so that set-up is not counted."""
     import torch
     from models import peers
 
@@ -204,13 +202,13 @@ def build_small():
 
 
 def mapped():
-    """The model from a file that another process wrote: refine planes stay in it."""
+    """The model from a file written by another process; refine planes stay on disk."""
     import torch
 
     from deepseek_learn import dpg
     from deepseek_learn.lm import Decoder
 
-    with tempfile.TemporaryDirectory() as folder:  # mapped files may lose their name
+    with tempfile.TemporaryDirectory() as folder:  # a mapped file may be unlinked
         path = Path(folder) / "model.safetensors"
         subprocess.run([sys.executable, __file__, "--save", str(path)], check=True)
         with torch.device("meta"):
@@ -231,16 +229,16 @@ def quartile_ms(call, calls: int) -> float:
 
 def in_a_process(variant: str, shares: dict[str, float]) -> dict:
     command = [sys.executable, __file__, "--variant", variant]
-    done = subprocess.run(
+    process = subprocess.run(
         command, input=json.dumps(shares), capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"{variant}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"{variant}: {process.stderr[-2000:]}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
-    """The ledger's rows: a ratio within a round, the median over rounds."""
+    """The ledger's rows: medians over rounds of the ratio within a round."""
     rows = []
     for source, what, variant, peer, field, target, better in TARGETS:
         ratios = [
@@ -248,7 +246,7 @@ def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
             for r in rounds
         ]
         unit = "% of float32" if peer is None else f"x {peer}'s speed"
-        said = ", ".join(
+        summary = ", ".join(
             f"{name} {statistics.median(r[name][field] for r in rounds):.3g}"
             for name in VARIANTS
             if field in rounds[0][name]
@@ -266,9 +264,9 @@ def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
                 "low": min(ratios),
                 "high": max(ratios),
                 "interval": "range over rounds",
-                "time": now() if peer else None,  # memory is no reading of speed
+                "time": now() if peer else None,  # memory is not a speed reading
                 "n": len(ratios),
-                "note": f"medians in {'ms' if peer else '%'}: {said}; "
+                "note": f"medians in {'ms' if peer else '%'}: {summary}; "
                 + rounds[0]["dpg"]["backend"],
             }
         )
@@ -294,10 +292,10 @@ def main() -> None:
     shares, rounds = mixture(), []
     for i in range(1 if arguments.quick else 5):
         rounds.append({v: in_a_process(v, shares) for v in VARIANTS})
-        for variant, found in rounds[-1].items():
+        for variant, result in rounds[-1].items():
             print(
-                f"round {i}: {variant:13s} resident {found['resident']:6.2f} %, decode "
-                f"{found['decode']:7.2f} ms, prefill {found['prefill']:7.2f} ms",
+                f"round {i}: {variant:13s} resident {result['resident']:6.2f} %, decode "
+                f"{result['decode']:7.2f} ms, prefill {result['prefill']:7.2f} ms",
                 flush=True,
             )
     rows = summarize(rounds)

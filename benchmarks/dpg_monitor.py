@@ -43,14 +43,14 @@ def networks():
 
 
 def overhead(model, x, rounds: int, every: int) -> list[float]:
-    """Per cent that the monitor adds to a forward, in each round."""
+    """Monitoring overhead of a forward pass in each round, in percent."""
     watch, added = DynamicParameterGroup(model, every=every), []
     with torch.inference_mode():
         for i in range(rounds + 1):
             plain = seconds(model, x, every)
             with watch:
                 watched = seconds(model, x, every)
-            if i:  # the first warms up, and learns which norms follow which layers
+            if i:  # the first warms up and records which norms follow which layers
                 added.append(100 * (watched / plain - 1))
     return added
 

@@ -47,7 +47,7 @@ RESULTS = Path(__file__).parent / "results"
 SMOLLM2, BATCHES = "SmolLM2-135M", {"fashion_net": 64, "solar_defects": 8}
 BUDGETS, ACCURACY, MEMORY, PROCESSES = (3, 4, 5, 8), 98.0, 35.0, 3
 PROMPT = NEW = 64
-MALLOC = {  # what is freed goes back to the system at once: resident is in use
+MALLOC = {  # freed memory returns to the system at once, so resident means in use
     "MALLOC_MMAP_THRESHOLD_": "16384",
     "MALLOC_TRIM_THRESHOLD_": "0",
     "MALLOC_TOP_PAD_": "0",
@@ -55,7 +55,7 @@ MALLOC = {  # what is freed goes back to the system at once: resident is in use
 
 
 def compressed(name: str, bits: float, folder: Path) -> dict:
-    """Compress, write the file, and measure what is kept of the accuracy."""
+    """Compress, write the file, and measure the retained accuracy."""
     import torch
 
     from deepseek_learn import dpg
@@ -76,7 +76,7 @@ def compressed(name: str, bits: float, folder: Path) -> dict:
 
 
 def subject(name: str):
-    """The model in float32, its calibration batches, and what scores an answer."""
+    """The float32 model, its calibration batches, and its scoring function."""
     if name == SMOLLM2:
         return language_model()
     from deepseek_learn import zoo
@@ -101,9 +101,9 @@ def language_model():
     def score(model) -> dict[str, float]:
         right, nats = 0, 0.0
         for window in test:
-            answer, wanted = model(window[None, :-1])[0], window[1:]
-            right += int((answer.argmax(1) == wanted).sum())
-            nats += torch.nn.functional.cross_entropy(answer, wanted).item()
+            answer, targets = model(window[None, :-1])[0], window[1:]
+            right += int((answer.argmax(1) == targets).sum())
+            nats += torch.nn.functional.cross_entropy(answer, targets).item()
         answers = test.numel() - len(test)
         perplexity = math.exp(nats / len(test))
         return {"accuracy": 100 * right / answers, "perplexity": perplexity}
@@ -112,14 +112,14 @@ def language_model():
 
 
 def peak_bytes(name: str, folder: Path | None) -> int:
-    """In a process of its own; without a folder, of the float32 model."""
+    """Peak memory in a separate process; without a folder, of the float32 model."""
     command = [sys.executable, __file__, "--peak", name, str(folder or "")]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=os.environ | MALLOC, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
-    return int(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"{name}: {process.stderr[-2000:]}")
+    return int(process.stdout.splitlines()[-1])
 
 
 def print_peak(name: str, folder: str) -> None:
@@ -132,14 +132,14 @@ def print_peak(name: str, folder: str) -> None:
     model = loaded(name, Path(folder) if folder else None)
     work = task(name, model)
     trim()
-    Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is resident
+    Path("/proc/self/clear_refs").write_text("5")  # reset VmHWM to VmRSS
     work()
     work()
     print(status("VmHWM") - before)
 
 
 def warm_up() -> None:
-    """A tiny network through everything, so that its set-up is not counted."""
+    """Run a tiny network through everything, so that set-up is not counted."""
     import torch
 
     from deepseek_learn import dpg, zoo  # noqa: F401
@@ -164,12 +164,12 @@ def loaded(name: str, folder: Path | None):
     config = pickle.loads((folder / "config.pickle").read_bytes())
     with torch.device("meta"):
         frame = LanguageModel(config)
-    frame.lm_head.weight = frame.model.embed_tokens.weight  # one table for both
+    frame.lm_head.weight = frame.model.embed_tokens.weight  # tied
     return dpg.load(folder / "model.safetensors", frame).eval()
 
 
 def task(name: str, model) -> Callable[[], object]:
-    """What the model has to do while its memory is watched."""
+    """The task that the model runs while its memory is measured."""
     import torch
 
     from deepseek_learn import lm, zoo
@@ -199,51 +199,51 @@ def status(field: str) -> int:
 
 
 def measured(name: str, bits: float, processes: int) -> dict:
-    """Both figures of one compressed model."""
+    """Memory and accuracy of one compressed model."""
     with tempfile.TemporaryDirectory() as place:
-        found = compressed(name, bits, Path(place))
+        result = compressed(name, bits, Path(place))
         pairs = [
             (peak_bytes(name, None), peak_bytes(name, Path(place)))
             for _ in range(processes)
         ]
-    shares = [100 * ours / theirs for theirs, ours in pairs]
+    shares = [100 * ours / baseline for baseline, ours in pairs]
     medians = [statistics.median(side) / 2**20 for side in zip(*pairs, strict=True)]
-    return found | {"memory": shares, "float32_mib": medians[0], "mib": medians[1]}
+    return result | {"memory": shares, "float32_mib": medians[0], "mib": medians[1]}
 
 
 def row(name: str, budgets: list[dict]) -> dict:
-    """The guide's row: the memory of the smallest budget that keeps the accuracy."""
-    found = sorted(budgets, key=lambda run: run["bits"])
-    kept = [run for run in found if run["accuracy"] >= ACCURACY]
-    note = "; ".join(map(words, found))
+    """The guide's row: the memory of the smallest budget that retains the accuracy."""
+    ordered = sorted(budgets, key=lambda run: run["bits"])
+    accurate = [run for run in ordered if run["accuracy"] >= ACCURACY]
+    note = "; ".join(map(words, ordered))
     doing = "generating" if name == SMOLLM2 else f"a batch of {BATCHES[name]}"
     empty = {"claim": "C2", "source": "guide", "unit": "% of float32"}
     empty |= {"target": MEMORY, "better": "lower", "note": note}
     empty["what"] = (
         f"{name}: peak memory of inference ({doing}) with 98 % of the accuracy"
     )
-    if not kept:
+    if not accurate:
         return empty | {"measured": 100.0, "note": f"no budget keeps it; {note}"}
-    shares = kept[0]["memory"]
+    shares = accurate[0]["memory"]
     facts = {"measured": statistics.median(shares), "n": len(shares)}
     bounds = {"low": min(shares), "high": max(shares), "interval": "range"}
-    return empty | facts | bounds | {"note": f"at {kept[0]['bits']} bits; {note}"}
+    return empty | facts | bounds | {"note": f"at {accurate[0]['bits']} bits; {note}"}
 
 
 def words(run: dict) -> str:
-    said = f"{run['bits']} bits: {run['accuracy']:.2f} % of the accuracy, "
+    sentence = f"{run['bits']} bits: {run['accuracy']:.2f} % of the accuracy, "
     if "perplexity" in run["after"]:
         pair = [run[side]["perplexity"] for side in ("after", "before")]
-        said += "perplexity {:.2f} against {:.2f}, ".format(*pair)
+        sentence += "perplexity {:.2f} against {:.2f}, ".format(*pair)
     memory = statistics.median(run["memory"])
-    said += f"{memory:.1f} % of the memory ({run['mib']:.1f} of "
-    return said + f"{run['float32_mib']:.1f} MiB), file {run['stored']:.1f} %"
+    sentence += f"{memory:.1f} % of the memory ({run['mib']:.1f} of "
+    return sentence + f"{run['float32_mib']:.1f} MiB), file {run['stored']:.1f} %"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fashion_net at 4 bits")
-    parser.add_argument("--anew", action="store_true", help="take nothing over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -256,14 +256,14 @@ def main() -> None:
     if quick:
         names, budgets = ("fashion_net",), (4,)
     for name in names:
-        found = [
+        results = [
             runs.once(
                 {"model": name, "bits": bits},
                 lambda n=name, b=bits: measured(n, b, 1 if quick else PROCESSES),
             )
             for bits in budgets
         ]
-        rows.append(row(name, found))
+        rows.append(row(name, results))
         print(json.dumps(rows[-1], indent=1, ensure_ascii=False), flush=True)
     mode, command = "quick" if quick else "full", "python benchmarks/dpg_one_model.py"
     print(write_result("dpg_one_model", rows, command, mode, protocol=__doc__))

@@ -41,7 +41,7 @@ from deepseek_learn.zoo.metrics import divergence
 RESULTS = Path(__file__).parent / "results"
 WINDOW, WINDOWS, BATCH = 128, 256, 16
 CRITERIA = ("sensitivity", "frequency", "frequency×error", "magnitude", "random")
-DRAWS = 5  # of the random criterion
+DRAWS = 5  # for the random criterion
 PEERS = {
     "torchao int4 (group 32)": peers.torchao_int4,
     "torchao int4 HQQ (group 32)": lambda model: peers.torchao_int4(model, hqq=True),
@@ -52,14 +52,14 @@ PEERS = {
 
 
 class Language:
-    """One language model with its inputs and the float32 answer."""
+    """One language model with its inputs and float32 outputs."""
 
     def __init__(self, seed: int, quick: bool):
         self.model = tang_lm.load(seed)
         text = data.tang_poems()
         generator = torch.Generator().manual_seed(seed)
-        drawn = data.windows(text.train, WINDOW, WINDOWS, generator)
-        self.calibration = drawn[:, :-1].split(BATCH)
+        windows = data.windows(text.train, WINDOW, WINDOWS, generator)
+        self.calibration = windows[:, :-1].split(BATCH)
         count = (len(text.test) - 1) // WINDOW
         starts = torch.arange(0, count, 16 if quick else 2)[:, None] * WINDOW
         test = text.test.long()[starts + torch.arange(WINDOW + 1)]
@@ -73,7 +73,7 @@ class Language:
 
 
 class Pictures:
-    """One picture classifier of the zoo, likewise."""
+    """One image classifier of the zoo, with its inputs and float32 outputs."""
 
     def __init__(self, name: str, quick: bool):
         self.model = zoo.load(name)
@@ -95,7 +95,7 @@ class Pictures:
 
 
 def measure(of, model, stored_bytes: int | None = None, bits: float | None = None):
-    """How the answers of `model` differ from the float32 model's."""
+    """How the outputs of `model` differ from the float32 model's."""
     logits = of.answer(model)
     right = [(z.argmax(1) == of.labels).double().mean() for z in (logits, of.reference)]
     same = logits.argmax(1) == of.reference.argmax(1)
@@ -111,7 +111,7 @@ def measure(of, model, stored_bytes: int | None = None, bits: float | None = Non
 
 
 def packed_bits(model) -> float:
-    """Bits that packed layers keep a weight, scales and row order included."""
+    """Stored bits per weight of packed layers, including scales and row order."""
     layers = [
         m for m in model.modules() if isinstance(m, dpg.DPGLinear | dpg.DPGConv2d)
     ]
@@ -120,11 +120,11 @@ def packed_bits(model) -> float:
 
 
 def peer_bits(model, original) -> float:
-    """Bits that a peer keeps a weight of the linear layers."""
+    """Stored bits per weight of a peer's linear layers."""
     linear = [n for n, m in original.named_modules() if type(m) is torch.nn.Linear]
     weights = sum(original.get_submodule(n).weight.numel() for n in linear)
-    kept = sum(peers.weight_bytes(model.get_submodule(n)) for n in linear)
-    return 8 * kept / weights
+    stored = sum(peers.weight_bytes(model.get_submodule(n)) for n in linear)
+    return 8 * stored / weights
 
 
 def packed(of, allocation, calibration) -> dict:
@@ -156,7 +156,7 @@ def _random(layer, draw: int) -> torch.Tensor:
 
 
 def run(of, name: str, runs: Runs, language: bool) -> None:
-    """All variants of one model, each finished one written down."""
+    """All variants of one model; each is recorded when finished."""
     known = {}
 
     def calibrated():
@@ -175,7 +175,7 @@ def run(of, name: str, runs: Runs, language: bool) -> None:
     once("gptq4", lambda: packed(of, dpg.uniform(of.model, 4), calibrated()))
     for peer_name, quantize in PEERS.items() if language else ():
         once(peer_name, lambda q=quantize: peer(of, q))
-    if name == "solar_defects":  # a pass takes a minute: no comparison of criteria
+    if name == "solar_defects":  # a pass takes a minute, so criteria are not compared
         return
     for bits in (3.0, 4.0):
         for each in CRITERIA:
@@ -188,9 +188,9 @@ def run(of, name: str, runs: Runs, language: bool) -> None:
                 )
 
 
-def values(rows, field: str, **wanted) -> list[float]:
-    found = [r for r in rows if all(r.get(k) == v for k, v in wanted.items())]
-    return [row[field] for row in found]
+def values(rows, field: str, **conditions) -> list[float]:
+    matches = [r for r in rows if all(r.get(k) == v for k, v in conditions.items())]
+    return [row[field] for row in matches]
 
 
 def ratio(rows, models, left: dict, right: dict) -> dict:
@@ -247,11 +247,11 @@ def _model_rows(rows, name: str) -> list[dict]:
     [run] = [r for r in rows if (r["model"], r["variant"]) == (name, "dpg")]
     accuracy = {"measured": run["relative_accuracy"], "n": run["answers"]}
     share = {"measured": run["stored_share"], "n": 1}
-    said = f"{name}: accuracy of dpg relative to float32"
+    title = f"{name}: accuracy of dpg relative to float32"
     note = f"KL {run['kl']:.4g}, the same answer on {run['agreement']:.2f} %"
     both = [
-        _row("C2", said, 99.5, accuracy, note, "%", "higher"),
-        _row("C2", said, 98.0, accuracy, "", "%", "higher") | {"source": "guide"},
+        _row("C2", title, 99.5, accuracy, note, "%", "higher"),
+        _row("C2", title, 98.0, accuracy, "", "%", "higher") | {"source": "guide"},
     ]
     what = f"{name}: stored bytes of dpg relative to float32, the whole model"
     note = f"{run['bits_a_weight']:.2f} bits a weight where packed"
@@ -260,20 +260,20 @@ def _model_rows(rows, name: str) -> list[dict]:
 
 
 def _peer_note(rows, languages) -> str:
-    said = []
+    parts = []
     for variant in ("dpg", "gptq4", *PEERS):
         kl = statistics.mean(
             v for m in languages for v in values(rows, "kl", model=m, variant=variant)
         )
         bits = values(rows, "bits_a_weight", model=languages[0], variant=variant)[0]
-        said.append(f"{variant} {kl:.3g} at {bits:.2f} bits a weight")
-    return "mean KL: " + "; ".join(said)
+        parts.append(f"{variant} {kl:.3g} at {bits:.2f} bits a weight")
+    return "mean KL: " + "; ".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one seed, an eighth")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     arguments = parser.parse_args()
     quick = arguments.quick
     folder = RESULTS / "quick" if quick else RESULTS

@@ -44,7 +44,7 @@ LEVELS = (2, 3, 4, 5, 6, 8)
 
 
 def plan_bytes(bits: float, dim=DIM, layers=LAYERS, vocab=VOCAB) -> float:
-    """Peak bytes by arithmetic: weights, embeddings and head, cache, runtime."""
+    """Calculated peak bytes: weights, embeddings and head, cache, runtime."""
     weights = 12 * layers * dim**2
     scale = 16 / GROUP if bits <= 8 else 0
     embeddings = 2 * vocab * dim * 2
@@ -53,16 +53,16 @@ def plan_bytes(bits: float, dim=DIM, layers=LAYERS, vocab=VOCAB) -> float:
 
 
 def token_bytes(dim=DIM, layers=LAYERS) -> int:
-    """Bytes of one token's keys and values."""
+    """Bytes of the keys and values of one token."""
     return 2 * layers * dim * 2
 
 
 def plan_rows() -> list[dict]:
-    """The largest number of bits that fits each card."""
+    """The largest bit width that fits on each card."""
     rows = []
     for card in CARDS_GB:
         fitting = [b for b in LEVELS if plan_bytes(b) <= card * 1e9]
-        said = ", ".join(f"{b} bits {plan_bytes(b) / 1e9:.2f} GB" for b in LEVELS)
+        sizes = ", ".join(f"{b} bits {plan_bytes(b) / 1e9:.2f} GB" for b in LEVELS)
         tokens = TOKENS + (card * 1e9 - plan_bytes(4)) // token_bytes()
         rows.append(
             {
@@ -73,7 +73,7 @@ def plan_rows() -> list[dict]:
                 "target": None,
                 "better": "higher",
                 "measured": max(fitting, default=0),
-                "note": f"{said}, float16 {plan_bytes(16) / 1e9:.2f} GB; at 4 bits "
+                "note": f"{sizes}, float16 {plan_bytes(16) / 1e9:.2f} GB; at 4 bits "
                 f"{tokens:,.0f} tokens of context fit",
             }
         )
@@ -94,8 +94,8 @@ def big_decoder(device: str, dim: int, layers: int, heads: int, vocab: int):
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
                 filled = torch.empty(parameter.shape, device=device).normal_(0, 0.02)
-                kept = filled.bfloat16() if filled.dim() > 1 else filled
-                setattr(module, name, torch.nn.Parameter(kept, requires_grad=False))
+                value = filled.bfloat16() if filled.dim() > 1 else filled
+                setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
     model.head.register_forward_pre_hook(lambda head, inputs: inputs[0].bfloat16())
     model.token.register_forward_hook(lambda m, inputs, y: y.float())
     model.position.register_forward_hook(lambda m, inputs, y: y.float())
@@ -118,7 +118,7 @@ def random_layer(layer, device: str, generator):
 
 @torch.inference_mode()
 def generate(model, device: str) -> float:
-    """Greedy tokens after a prompt; seconds a token."""
+    """Greedy tokens after a prompt, and seconds per token."""
     tokens = torch.arange(PROMPT, device=device)[None]
     cache = Cache()
     logits = model(tokens, cache)
@@ -130,14 +130,14 @@ def generate(model, device: str) -> float:
         if len(cache) < model.context:
             logits = model(tokens, cache)
         if not torch.isfinite(logits).all():
-            raise ValueError("the decoder's answer is not finite")
+            raise ValueError("the decoder's output is not finite")
     if device == "cuda":
         torch.cuda.synchronize()
     return (time.perf_counter() - start) / NEW
 
 
 def run(device: str, quick: bool) -> None:
-    """Build, generate, print bytes at the peak and seconds a token."""
+    """Build, generate, print peak bytes and seconds per token."""
     sizes = (512, 32, 8, 3200) if quick else (DIM, LAYERS, HEADS, VOCAB)
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
@@ -156,7 +156,9 @@ def parameters(model) -> int:
 
 def high_water() -> int:
     mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if sys.platform == "linux":  # getrusage's holds the parent's, from before the exec
+    if (
+        sys.platform == "linux"
+    ):  # getrusage's includes the parent's, from before the exec
         status = Path("/proc/self/status").read_text()
         mark = int(status.split("VmHWM:")[1].split()[0])
     return mark if sys.platform == "darwin" else mark * 1024
@@ -178,10 +180,10 @@ def run_row(device: str, quick: bool) -> dict:
     if device == "cpu" and available() < CAP_GB * 1e9 and not quick:
         return row | {"measured": None, "note": "less than 8 GB of memory are free"}
     command = [sys.executable, __file__, "--run", device] + ["--quick"] * quick
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    peak, seconds, count, backend = done.stdout.split()
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(process.stderr[-2000:])
+    peak, seconds, count, backend = process.stdout.split()
     note = (
         f"{int(count) / 1e9:.2f} billion parameters, {float(seconds):.2f} s a token, "
     )
@@ -204,8 +206,8 @@ def main() -> None:
     rows += plan_rows()
     for row in rows:
         measured = row["measured"]
-        shown = "untestable here" if measured is None else f"{measured:.4g}"
-        print(f"{row['what']}: {shown} {row['unit']} ({row['note']})")
+        value = "untestable here" if measured is None else f"{measured:.4g}"
+        print(f"{row['what']}: {value} {row['unit']} ({row['note']})")
     mode = "quick" if arguments.quick else "full"
     command = "python benchmarks/dpg_ten_billion.py"
     print(write_result("dpg_ten_billion", rows, command, mode, protocol=__doc__))

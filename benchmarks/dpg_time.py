@@ -41,14 +41,14 @@ def measured(model, batches: list, rounding: str) -> tuple[float, torch.nn.Modul
     return time.perf_counter() - start, small.model
 
 
-def rows(rounding: str, seconds: list[float], lost: float) -> list[dict]:
+def rows(rounding: str, seconds: list[float], perplexity_ratio: float) -> list[dict]:
     common = {"claim": "C2", "source": "ours", "better": "lower"}
     what = f"SmolLM2-135M to 4 bits {WORDS[rounding]}"
     spread = {"low": min(seconds), "high": max(seconds), "interval": "range"}
     pace = {"what": f"{what}: time", "unit": "s", "target": TARGETS[rounding]}
     pace |= {"measured": statistics.median(seconds), "n": len(seconds), "time": now()}
     quality = {"what": f"{what}: perplexity", "unit": "of float32", "target": None}
-    quality |= {"measured": lost}
+    quality |= {"measured": perplexity_ratio}
     return [common | pace | spread, common | quality]
 
 
@@ -68,13 +68,16 @@ def main() -> None:
             took, small[rounding] = measured(model, list(batches), rounding)
             seconds[rounding].append(took)
             print(f"{WORDS[rounding]}: {took:.1f} s", flush=True)
-    before, found = perplexity(model, tests), []
+    before, ledger_rows = perplexity(model, tests), []
     for rounding in roundings:
-        lost = perplexity(small[rounding], tests) / before
-        found += rows(rounding, seconds[rounding], lost)
-        print(f"{WORDS[rounding]}: perplexity {lost:.3f} of {before:.2f}", flush=True)
+        perplexity_ratio = perplexity(small[rounding], tests) / before
+        ledger_rows += rows(rounding, seconds[rounding], perplexity_ratio)
+        print(
+            f"{WORDS[rounding]}: perplexity {perplexity_ratio:.3f} of {before:.2f}",
+            flush=True,
+        )
     mode, command = "quick" if quick else "full", "python benchmarks/dpg_time.py"
-    print(write_result("dpg_time", found, command, mode, protocol=__doc__))
+    print(write_result("dpg_time", ledger_rows, command, mode, protocol=__doc__))
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ SURE, UNSURE, SEEDS, NETWORKS = 90, 50, {60: 20, 100: 10}, 40
 
 
 class Loop(nn.Module):
-    """A layer called again and again."""
+    """Calls a layer repeatedly."""
 
     def __init__(self, layer: nn.Module, times: int):
         super().__init__()
@@ -96,17 +96,17 @@ def networks():
 
 
 def verdicts() -> list[tuple[str, str, str]]:
-    """Name, kind, and what the profiler says."""
-    said = []
+    """Name, kind, and the profiler's verdict."""
+    results = []
     for kind, name, network, x in networks():
         verdict = profile(network, x, progress=False).verdicts(1)[0]
-        said.append((name, kind, verdict.bound))
+        results.append((name, kind, verdict.bound))
         print(f"{name}: {kind}, said {verdict.bound} ({verdict.of_roof:.0%} of roof)")
-    return said
+    return results
 
 
 def main_effects(table) -> dict[str, dict[str, float]]:
-    """Objective → hyperparameter → share of the variance over the grid, exactly."""
+    """Objective → hyperparameter → exact fraction of the variance over the grid."""
     names, grids = zip(*digits_table.GRID.items(), strict=True)
     cells = [
         list(results(table, dict(zip(names, values, strict=True))).values())
@@ -128,16 +128,16 @@ def _others_averaged(cube: np.ndarray, axis: int) -> np.ndarray:
 
 
 def results(table, config) -> dict[str, float]:
-    found = table.lookup(dict(config))
+    metrics = table.lookup(dict(config))
     return {
-        "error": found["errors"][-1],
-        "latency_ms": math.log10(found["latency_ms"]),
-        "parameters": math.log10(found["parameters"]),
+        "error": metrics["errors"][-1],
+        "latency_ms": math.log10(metrics["latency_ms"]),
+        "parameters": math.log10(metrics["parameters"]),
     }
 
 
 def statements(table, trials: int, seeds: int):
-    """(objective, hyperparameter named, whether as sure) over the seeds."""
+    """(objective, named hyperparameter, whether stated as certain) over the seeds."""
     for seed in range(seeds):
         tuner = AutoTuner(
             lambda trial: results(table, trial),
@@ -169,23 +169,23 @@ def row(what: str, right: int, n: int, target: float | None, note: str) -> dict:
 
 
 def tool_rows(table, count: int) -> list[dict]:
-    """DPG's, DeepOpt's, the search's and the wizard's reasons."""
+    """The explanations of DPG, DeepOpt, the search and the wizard."""
     explained.in_english()
     axes = {name: list(values) for name, values in digits_table.GRID.items()}
-    said = {
+    explanations = {
         "DPG: the layers with most and with fewest bits": explained.of_dpg(count),
         "DeepOpt: the rule for a kind of parameter": explained.of_deepopt(),
         "search: better neighbors and ends": explained.of_search(table, axes, count),
         "wizard: the layers left in float": explained.of_wizard(count),
     }
     rows = []
-    for what, statements in said.items():
-        found = list(statements)
-        right = sum(good for good, _ in found)
-        wrong = [words for good, words in found if not good]
+    for what, statements in explanations.items():
+        outcomes = list(statements)
+        right = sum(good for good, _ in outcomes)
+        wrong = [words for good, words in outcomes if not good]
         note = "wrong: " + "; ".join(wrong[:5]) if wrong else ""
-        rows.append(row(what, right, len(found), SURE, note))
-        print(f"{what}: {right} of {len(found)} right. {note}", flush=True)
+        rows.append(row(what, right, len(outcomes), SURE, note))
+        print(f"{what}: {right} of {len(outcomes)} right. {note}", flush=True)
     return rows
 
 
@@ -194,13 +194,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 seeds")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    said = verdicts()
+    results = verdicts()
     wrong = [
-        f"{name}: {kind}, said {bound}" for name, kind, bound in said if kind != bound
+        f"{name}: {kind}, said {bound}"
+        for name, kind, bound in results
+        if kind != bound
     ]
-    right = len(said) - len(wrong)
+    right = len(results) - len(wrong)
     rows = [
-        row("profiler: verdicts on networks of known bound", right, len(said), 100,
+        row("profiler: verdicts on networks of known bound", right, len(results), 100,
             "; ".join(wrong))
     ]  # fmt: skip
     table = digits_table.load()
@@ -211,12 +213,14 @@ def main() -> None:
     for trials, seeds in SEEDS.items():
         heard = list(statements(table, trials, 2 if quick else seeds))
         for sure in (True, False):
-            some = [(o, name) for o, name, s in heard if s == sure]
-            right = sum(first[o] == name for o, name in some)
+            outcomes = [(o, name) for o, name, s in heard if s == sure]
+            right = sum(first[o] == name for o, name in outcomes)
             kind = "sure" if sure else "unsure"
             what = f"tuner: {kind} statements on what matters most, {trials} trials"
-            rows.append(row(what, right, len(some), SURE if sure else UNSURE, known))
-            print(f"{what}: {right} of {len(some)} right", flush=True)
+            rows.append(
+                row(what, right, len(outcomes), SURE if sure else UNSURE, known)
+            )
+            print(f"{what}: {right} of {len(outcomes)} right", flush=True)
     rows += tool_rows(table, 2 if quick else NETWORKS)
     rows = [r for r in rows if r["n"]]
     mode, command = "quick" if quick else "full", "python benchmarks/explanations.py"

@@ -49,7 +49,7 @@ OTHER_TEXT = 1.5
 
 
 def windows(tokenizer, count: int | None) -> dict:
-    """Text → part → `[N, LENGTH]` tokens; `count` of each to measure, None: all."""
+    """Text → part → `[N, LENGTH]` tokens; `count` of each for evaluation; None: all."""
     import sklearn
     import torch
 
@@ -78,25 +78,25 @@ def windows(tokenizer, count: int | None) -> dict:
 
 
 def losses(model, texts: dict) -> list[float]:
-    """Mean nats a token of each window."""
+    """Mean nats per token of each window."""
     from deepseek_learn.zoo.smollm2 import nats
 
     return [x for t in texts.values() for x in nats(model, t["test"]).mean(1).tolist()]
 
 
-def ratio(base, found, prose: int) -> tuple[float, float, float]:
-    """Perplexity over the base's, with a 95 % interval; `prose` windows come first."""
+def ratio(base, nats, prose: int) -> tuple[float, float, float]:
+    """Perplexity ratio to the base with a 95 % interval; `prose` windows come first."""
     import numpy as np
 
-    more, rng = np.array(found) - np.array(base), np.random.default_rng(0)
-    texts = more[:prose], more[prose:]
+    excess, rng = np.array(nats) - np.array(base), np.random.default_rng(0)
+    texts = excess[:prose], excess[prose:]
     draws = [t[rng.integers(0, len(t), (2000, len(t)))].sum(1) for t in texts]
-    low, high = np.quantile(sum(draws) / len(more), (0.025, 0.975))
-    return tuple(math.exp(x) for x in (more.mean(), low, high))
+    low, high = np.quantile(sum(draws) / len(excess), (0.025, 0.975))
+    return tuple(math.exp(x) for x in (excess.mean(), low, high))
 
 
 def kept_bytes(model) -> float:
-    """Bytes a token that a cache of `LENGTH` tokens holds (one slot is for padding)."""
+    """Bytes per token in a cache of `LENGTH` tokens (one slot is padding)."""
     import torch
 
     from deepseek_learn.lm import Cache
@@ -107,7 +107,7 @@ def kept_bytes(model) -> float:
 
 
 def pace(models: dict) -> dict[str, list[float]]:
-    """Processor seconds of one token after `PAST`, turn by turn."""
+    """Processor seconds of one token after `PAST`, models interleaved."""
     import torch
 
     from deepseek_learn.lm import Cache
@@ -125,27 +125,29 @@ def pace(models: dict) -> dict[str, list[float]]:
             for name, model in models.items():
                 start = time.process_time()
                 model(token, caches[name])
-                if turn:  # the first is for warming up
+                if turn:  # the first round warms up
                     times[name].append(time.process_time() - start)
     return times
 
 
-def pace_row(half, whole) -> dict:
-    """A reading of the pace, the smaller cache's over the whole's."""
-    times = pace({"half": half, "whole": whole})
+def pace_row(half, full) -> dict:
+    """A speed reading: time with the smaller cache over time with the full one."""
+    times = pace({"half": half, "whole": full})
     note = "{:.1f} against {:.1f} ms".format(
-        *(1e3 * statistics.median(found) for found in times.values())
+        *(1e3 * statistics.median(seconds) for seconds in times.values())
     )
-    ratios = [ours / theirs for ours, theirs in zip(*times.values(), strict=True)]
+    ratios = [a / b for a, b in zip(*times.values(), strict=True)]
     low, middle, high = statistics.quantiles(ratios)
     what = f"time of a token after {PAST}, 192 kept, over the whole's"
-    found = middle, low, high
-    facts = row(what, found, interval="quartiles", note=note, n=ROUNDS)
+    estimate = middle, low, high
+    facts = row(what, estimate, interval="quartiles", note=note, n=ROUNDS)
     return facts | {"time": now()}
 
 
-def row(what: str, found, target=None, interval="95 % bootstrap", note="", n=1) -> dict:
-    measured, low, high = found
+def row(
+    what: str, estimate, target=None, interval="95 % bootstrap", note="", n=1
+) -> dict:
+    measured, low, high = estimate
     facts = {
         "claim": "C7",
         "source": "ours",
@@ -165,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="rank 192, few windows")
     parser.add_argument(
-        "--speed", action="store_true", help="one more reading of speed"
+        "--speed", action="store_true", help="take one more speed reading"
     )
     arguments = parser.parse_args()
     quick, command = arguments.quick, "python benchmarks/latent_cache.py"
@@ -211,13 +213,13 @@ def main() -> None:
         target = OTHER_TEXT if which == "other" else None
         rows.append(row(what, ratio(base, found, prose), target, n=n))
     half = small(192, "balanced")
-    kept = kept_bytes(half), kept_bytes(model)
-    note = f"{kept[0]:,.0f} against {kept[1]:,.0f} bytes a token"
+    sizes = kept_bytes(half), kept_bytes(model)
+    note = f"{sizes[0]:,.0f} against {sizes[1]:,.0f} bytes a token"
     what = "cache of SmolLM2, 192 of 384 kept, bytes a token over the whole's"
-    rows.append(row(what, (kept[0] / kept[1], None, None), interval=None, note=note))
+    rows.append(row(what, (sizes[0] / sizes[1], None, None), interval=None, note=note))
     rows.append(pace_row(half, model))
-    for each in rows:
-        print(f"{each['what']}: {each['measured']:.4g} ({each['note']})")
+    for line in rows:
+        print(f"{line['what']}: {line['measured']:.4g} ({line['note']})")
     mode = "quick" if quick else "full"
     print(write_result("latent_cache", rows, command, mode, protocol=__doc__))
 

@@ -48,7 +48,7 @@ LENGTH, CALIBRATION, TEST, BATCH = 256, 48, 96, 8
 GUIDE_ACCURACY, GUIDE_MEMORY, ACCURACY, DIVERGENCE = 98.0, 35.0, 99.0, 0.7
 BUDGETS, GPTQ = (2, 2.25, 3, 3.25, 3.5, 4, 4.25, 4.5, 5), (3, 4, 5)
 AROUND = (3, 3.25, 3.5)  # DPG's budgets around the bytes of gptq's 4 bits
-FEWER = (6, 12, 24, 96)  # windows to calibrate with
+FEWER = (6, 12, 24, 96)  # calibration windows
 NEAR, RESAMPLINGS = 0.02, 2000
 
 
@@ -61,7 +61,7 @@ def windows(writer, part: str, count: int):
     from deepseek_learn.zoo.nets.small_deepseek import TEXTS
     from deepseek_learn.zoo.writing import document
 
-    found = []
+    rows = []
     for name, kind in TEXTS.items():
         text = bytes(getattr(data.load(name), part).numpy()).decode().splitlines()
         order = np.random.default_rng(0).permutation(len(text))
@@ -69,31 +69,32 @@ def windows(writer, part: str, count: int):
         # the English test part is short: its windows overlap
         room = len(tokens) - LENGTH - 1
         starts = np.linspace(0, room, count // 2).astype(int)
-        found += [tokens[i : i + LENGTH + 1] for i in starts]
-    return torch.tensor(found)
+        rows += [tokens[i : i + LENGTH + 1] for i in starts]
+    return torch.tensor(rows)
 
 
 def answers(model, rows):
-    """Log-probabilities `[N, T, V]` of the tokens that follow."""
+    """Log-probabilities `[N, T, V]` of the next tokens."""
     import torch
 
     with torch.inference_mode():
-        found = [model(some[:, :-1]) for some in rows.split(BATCH)]
-    return torch.cat(found).log_softmax(-1)
+        logits = [model(batch[:, :-1]) for batch in rows.split(BATCH)]
+    return torch.cat(logits).log_softmax(-1)
 
 
-def facts(reference, found, wanted) -> dict:
-    """Of answers `[N, T, V]`: accuracy in per cent of the reference's, and more."""
+def facts(reference, log_probabilities, targets) -> dict:
+    """Metrics of log-probabilities `[N, T, V]`: accuracy in % of the reference's, etc."""
     right = [
-        (z.argmax(-1) == wanted).double().mean().item() for z in (found, reference)
+        (z.argmax(-1) == targets).double().mean().item()
+        for z in (log_probabilities, reference)
     ]
-    kl = (reference.exp() * (reference - found)).sum(-1).mean(1)  # [N]
-    bits = -found.gather(-1, wanted[..., None]).mean().item() / math.log(2)
+    kl = (reference.exp() * (reference - log_probabilities)).sum(-1).mean(1)  # [N]
+    bits = -log_probabilities.gather(-1, targets[..., None]).mean().item() / math.log(2)
     return {"accuracy": 100 * right[0] / right[1], "kl": kl.tolist(), "token": bits}
 
 
 class Bench:
-    """The model, its texts and the points measured so far."""
+    """The model, its texts and the finished points."""
 
     def __init__(self, quick: bool, anew: bool):
         from deepseek_learn import lm, zoo
@@ -111,7 +112,7 @@ class Bench:
         self.runs = Runs(path, __doc__, anew or quick)
 
     def calibration(self, count: int):
-        """Of the first windows of each language, so many together."""
+        """Batches of the first windows of each language."""
         import torch
 
         from deepseek_learn import dpg
@@ -124,7 +125,7 @@ class Bench:
         return self.calibrations[count]
 
     def point(self, way: str, bits: float, count: int) -> dict:
-        """One compressed model's bytes, accuracy and divergence; measured or finished."""
+        """Bytes, accuracy and divergence of one compressed model, measured or reloaded."""
         key = {"way": way, "bits": bits, "windows": count}
         return self.runs.once(key, lambda: self.measured(way, bits, count))
 
@@ -142,11 +143,11 @@ class Bench:
         return {"bytes": share} | facts(self.reference, answer, self.wanted)
 
 
-def at_bytes(points: list[dict], share: float, chosen=slice(None)) -> float:
-    """The divergence at so many bytes: a line in its logarithm between two points.
+def at_bytes(points: list[dict], share: float, index=slice(None)) -> float:
+    """The divergence at a given size: log-linear interpolation between two points.
 
     Raises:
-        ValueError: when no point is within `NEAR`, or none on one side.
+        ValueError: when no point is within `NEAR`, or one side has none.
     """
     import numpy as np
 
@@ -154,51 +155,51 @@ def at_bytes(points: list[dict], share: float, chosen=slice(None)) -> float:
     sizes = np.array([point["bytes"] for point in points])
     if np.abs(sizes / share - 1).min() > NEAR or not sizes[0] <= share <= sizes[-1]:
         raise ValueError(f"no points around {share:.2f} % of the bytes: {sizes}")
-    means = [np.log(np.mean(np.array(point["kl"])[chosen])) for point in points]
+    means = [np.log(np.mean(np.array(point["kl"])[index])) for point in points]
     return float(np.exp(np.interp(share, sizes, means)))
 
 
 def equal_bytes(points: list[dict], other: dict) -> dict:
-    """DPG's divergence at the bytes of `other` over its own, with an interval."""
+    """DPG's divergence at the size of `other` over that of `other`, with an interval."""
     import numpy as np
 
     rng, count = np.random.default_rng(0), len(other["kl"])
-    theirs = np.array(other["kl"])
+    peer = np.array(other["kl"])
     again = []
     for _ in range(RESAMPLINGS):
-        chosen = rng.integers(0, count, count)
-        mine = at_bytes(points, other["bytes"], chosen)
-        again.append(mine / theirs[chosen].mean())
+        index = rng.integers(0, count, count)
+        ours = at_bytes(points, other["bytes"], index)
+        again.append(ours / peer[index].mean())
     low, high = np.quantile(again, (0.025, 0.975))
-    mine = at_bytes(points, other["bytes"])
+    ours = at_bytes(points, other["bytes"])
     near = min(points, key=lambda point: abs(point["bytes"] - other["bytes"]))
     note = (
-        f"{mine:.4f} against {theirs.mean():.4f} nats at {other['bytes']:.2f} % of the "
+        f"{ours:.4f} against {peer.mean():.4f} nats at {other['bytes']:.2f} % of the "
     )
     note += f"bytes; nearest point of DPG {near['bits']} bits, {near['bytes']:.2f} %"
-    found = {"measured": mine / float(theirs.mean()), "low": float(low)}
+    found = {"measured": ours / float(peer.mean()), "low": float(low)}
     found |= {"high": float(high), "interval": "95 % bootstrap", "n": count}
     return found | {"note": note}
 
 
-def row(what, unit, target, better, source="ours", **found) -> dict:
+def row(what, unit, target, better, source="ours", **values) -> dict:
     empty = {"claim": "C2", "source": source, "what": f"small_deepseek{what}"}
     empty |= {"unit": unit, "target": target, "better": better, "n": 1, "note": ""}
-    return empty | found
+    return empty | values
 
 
 def accuracy_rows(points: list[dict]) -> list[dict]:
-    """Accuracy at each budget, and the guide's: memory at which 98 % of it is kept."""
+    """Accuracy at each budget, and the guide's: memory that retains 98 % of it."""
     rows, guide = [], None
     for point in sorted(points, key=lambda point: point["bits"]):
-        bits, kept = point["bits"], point["accuracy"]
+        bits, accuracy = point["bits"], point["accuracy"]
         note = f"{point['bytes']:.1f} % of the bytes, {point['token']:.3f} bits a token"
         what = f", DPG at {bits} bits: accuracy of the next token over float32's"
         target = ACCURACY if bits == 4 else None
-        rows.append(row(what, "%", target, "higher", measured=kept, note=note))
-        if guide is None and bits in GPTQ and kept >= GUIDE_ACCURACY:
+        rows.append(row(what, "%", target, "higher", measured=accuracy, note=note))
+        if guide is None and bits in GPTQ and accuracy >= GUIDE_ACCURACY:
             what = ": memory at which DPG keeps 98 % of the accuracy"
-            note = f"{bits} bits, {kept:.2f} % of the accuracy"
+            note = f"{bits} bits, {accuracy:.2f} % of the accuracy"
             found = {"measured": point["bytes"], "note": note}
             guide = row(what, "%", GUIDE_MEMORY, "lower", "guide", **found)
     return [*rows, *([guide] if guide else [])]
@@ -209,9 +210,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="three points, few windows"
     )
-    parser.add_argument(
-        "--anew", action="store_true", help="take no finished point over"
-    )
+    parser.add_argument("--anew", action="store_true", help="ignore finished points")
     arguments = parser.parse_args()
     quick = arguments.quick
     bench, count = Bench(quick, arguments.anew), 16 if quick else CALIBRATION
@@ -230,8 +229,8 @@ def main() -> None:
         what = f", at the bytes of gptq's 4 bits, {windows_} windows to calibrate: "
         what += "DPG's divergence over gptq's"
         rows.append(row(what, "ratio", None, "lower", **found))
-    for each in rows:
-        print(f"{each['what']}: {each['measured']:.4g} {each['unit']} ({each['note']})")
+    for one in rows:
+        print(f"{one['what']}: {one['measured']:.4g} {one['unit']} ({one['note']})")
     mode = "quick" if quick else "full"
     command = "python benchmarks/lm_compression.py"
     facts = {"protocol": __doc__, "of_the_machine": False}

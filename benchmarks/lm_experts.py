@@ -60,7 +60,7 @@ def contestants() -> dict:
 
 
 def tokens_of(writer):
-    """The train parts' lines in a random order, as tokens `[N]`."""
+    """The lines of the training parts, shuffled, as tokens `[N]`."""
     import numpy as np
     import torch
 
@@ -68,17 +68,17 @@ def tokens_of(writer):
     from deepseek_learn.zoo.nets.small_deepseek import TEXTS
     from deepseek_learn.zoo.writing import document
 
-    found = []
+    documents = []
     for name, kind in TEXTS.items():
         text = bytes(data.load(name).train.numpy()).decode()
-        found += [(kind, line) for line in text.splitlines()]
-    order = np.random.default_rng(0).permutation(len(found))
-    tokens = [t for i in order for t in document(writer.tokenizer, *found[i])]
+        documents += [(kind, line) for line in text.splitlines()]
+    order = np.random.default_rng(0).permutation(len(documents))
+    tokens = [t for i in order for t in document(writer.tokenizer, *documents[i])]
     return torch.tensor(tokens)
 
 
 def trained(name: str, seed: int, steps: int, lr: float, tokens):
-    """One model of a contestant after so many steps."""
+    """One model of a contestant, trained for `steps` steps."""
     import torch
 
     from deepseek_learn.lm import LanguageModel
@@ -91,7 +91,7 @@ def trained(name: str, seed: int, steps: int, lr: float, tokens):
 
 
 def run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict:
-    """Train one model and measure it."""
+    """Train one model and evaluate it."""
     from deepseek_learn import zoo
 
     writer = zoo.writer("small_deepseek")
@@ -106,31 +106,33 @@ def run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict
 
 
 def pace() -> dict[str, list[dict]]:
-    """Contestant → by seed the processor seconds of a step, in turn."""
+    """Contestant → processor seconds per step for each seed, interleaved."""
     from deepseek_learn import zoo
 
-    tokens, found = tokens_of(zoo.writer("small_deepseek")), {}
+    tokens, readings = tokens_of(zoo.writer("small_deepseek")), {}
     for seed in SEEDS:
         for name in contestants():
             start = time.process_time()
             trained(name, seed, PACE_STEPS, QUICK_RATE, tokens)
             seconds = (time.process_time() - start) / PACE_STEPS
-            found.setdefault(name, []).append({"cpu_seconds": seconds, "time": now()})
-    return found
+            readings.setdefault(name, []).append(
+                {"cpu_seconds": seconds, "time": now()}
+            )
+    return readings
 
 
-def time_row(name: str, found: dict[str, list[dict]], note: str) -> dict:
-    """The mixture's step over that of a dense model: a reading of speed."""
-    pairs = zip(found[MIXTURE], found[name], strict=True)
+def time_row(name: str, runs: dict[str, list[dict]], note: str) -> dict:
+    """Step time of the mixture over that of a dense model: a speed reading."""
+    pairs = zip(runs[MIXTURE], runs[name], strict=True)
     ratios = [m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs]
     what = f"mixture of experts, processor time of a step over that of {name}"
     limit = LIMITS[name][1]
     facts = row(what, "ratio", interval(ratios), limit, len(ratios), note)
-    return facts | {"time": taken(*found[MIXTURE], *found[name])}
+    return facts | {"time": taken(*runs[MIXTURE], *runs[name])}
 
 
 def bits(model, tokenizer, part: str) -> dict:
-    """Bits a byte of both texts together and of each; how uneven the loads were."""
+    """Bits per byte of both texts together and of each; imbalance of the loads."""
     from deepseek_learn import data
     from deepseek_learn.zoo.nets.small_deepseek import TEXTS
     from deepseek_learn.zoo.train.small_deepseek import bits_per_byte
@@ -163,19 +165,19 @@ def count(loads: list, layer: int, out: tuple) -> None:
 
 
 def search(runs: Runs, name: str) -> float:
-    """The rate whose bits on the validation parts are fewest."""
-    found = {
+    """The learning rate with the fewest bits on the validation parts."""
+    results = {
         lr: runs.once(
             {"contestant": name, "seed": SEARCH_SEED, "steps": SEARCH, "lr": lr},
             lambda lr=lr: run(name, SEARCH_SEED, SEARCH, lr, "validation"),
         )
         for lr in RATES
     }
-    return min(found, key=lambda lr: found[lr]["bits"])
+    return min(results, key=lambda lr: results[lr]["bits"])
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and Student's 95 % interval."""
+    """Mean and 95 % t interval."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, mean, mean
@@ -184,24 +186,26 @@ def interval(values: list[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-# what is stated of a dense model: the most bits less its, the most time over its
+# per dense model: upper bounds on the bits difference and on the time ratio
 LIMITS = {"dense, equal active": (0.0, None), "dense, equal total": (0.02, 1.0)}
 
 
-def summarize(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
-    rows, mixture = [], found[MIXTURE]
+def summarize(runs: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
+    rows, mixture = [], runs[MIXTURE]
     for name, (most_bits, _) in LIMITS.items():
-        pairs = list(zip(mixture, found[name], strict=True))
+        pairs = list(zip(mixture, runs[name], strict=True))
         ours, theirs = (each["parameters"] for each in pairs[0])
-        said = (
+        settings = (
             f"{ours:,} parameters against {theirs:,}; learning rates {rates[MIXTURE]}"
         )
-        said += f" and {rates[name]}, of {', '.join(map(str, RATES))}"
+        settings += f" and {rates[name]}, of {', '.join(map(str, RATES))}"
         bits = ", ".join(f"{m['bits']:.4f} against {d['bits']:.4f}" for m, d in pairs)
         gain = interval([m["bits"] - d["bits"] for m, d in pairs])
         what = f"mixture of experts, bits a byte less those of {name}"
-        rows.append(row(what, "bits", gain, most_bits, len(pairs), f"{bits}; {said}"))
-        rows.append(time_row(name, found, said))
+        rows.append(
+            row(what, "bits", gain, most_bits, len(pairs), f"{bits}; {settings}")
+        )
+        rows.append(time_row(name, runs, settings))
     worst = max(max(m["violation"]) for m in mixture)
     what = "mixture of experts, largest load over the mean less 1, worst layer and seed"
     each = "; ".join(", ".join(f"{v:.2f}" for v in m["violation"]) for m in mixture)
@@ -209,8 +213,8 @@ def summarize(found: dict[str, list[dict]], rates: dict[str, float]) -> list[dic
     return rows
 
 
-def row(what, unit, found, target, n, note) -> dict:
-    measured, low, high = found
+def row(what, unit, estimate, target, n, note) -> dict:
+    measured, low, high = estimate
     facts = {"claim": "C7", "source": "ours", "what": what, "unit": unit, "note": note}
     facts |= {"target": target, "better": "lower", "n": n, "measured": measured}
     kind = "95 % t" if low is not None else None
@@ -223,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="30 steps, one seed")
     parser.add_argument(
-        "--speed", action="store_true", help="one more reading of speed"
+        "--speed", action="store_true", help="take one more speed reading"
     )
     arguments = parser.parse_args()
     command = "python benchmarks/lm_experts.py"

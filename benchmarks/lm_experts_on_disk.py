@@ -60,7 +60,7 @@ def config(layers: int):
 
 
 def write_files(folder: Path, layers: int) -> int:
-    """One file a layer, of random weights; bytes of all."""
+    """Write one file of random weights per layer; returns the total bytes."""
     import torch
 
     from deepseek_learn import dpg
@@ -81,7 +81,7 @@ def write_files(folder: Path, layers: int) -> int:
 
 
 def big_model(folder: Path, layers: int, resident: int):
-    """The model, its routed experts mapped, the rest random in bfloat16."""
+    """The model with memory-mapped routed experts; the rest is random in bfloat16."""
     import torch
 
     from deepseek_learn import dpg
@@ -111,7 +111,7 @@ def anonymous_bytes() -> int:
 
 
 def run(folder: Path, layers: int, new: int, resident: int) -> None:
-    """One process: prints anonymous bytes, seconds a token, wanted and read experts."""
+    """One process: prints anonymous bytes, seconds per token, used and read experts."""
     import os
 
     from deepseek_learn import dpg
@@ -148,14 +148,14 @@ def rows_of(folder: Path, layers: int, new: int, total: int) -> list[dict]:
     for resident in RESIDENT:
         command = [sys.executable, __file__, "--run", str(folder), str(layers)]
         command += [str(new), str(resident)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:])
-        peak, seconds, used, read = (float(x) for x in done.stdout.split())
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            raise RuntimeError(process.stderr[-2000:])
+        peak, seconds, used, read = (float(x) for x in process.stdout.split())
         hits = 1 - read / used
         where = f"{resident} of {EXPERTS} experts a layer in memory, {size}"
         print(
-            f"{where}: {peak / 1e9:.3f} GB, {1 / seconds:.2f} tokens a second, {hits:.0%}"
+            f"{where}: {peak / 1e9:.3f} GB, {1 / seconds:.2f} tokens per second, {hits:.0%}"
         )
         note = f"{hits:.0%} of the wanted experts were in memory; {new} tokens"
         rows.append(
@@ -184,7 +184,7 @@ def rows_of(folder: Path, layers: int, new: int, total: int) -> list[dict]:
 
 
 def plan_rows() -> list[dict]:
-    """Ten billion parameters by arithmetic."""
+    """Rows for ten billion parameters, calculated."""
     import torch
 
     from deepseek_learn.lm import LanguageModel

@@ -53,22 +53,22 @@ from models.decode_pace import BLOCK, LIMIT, TINY, paces, ratios
 
 from deepseek_learn.ledger.readings import now
 
-# large tensors come from and go back to the process, not the system, at each call:
+# allocate large tensors from the process's heap, not from the system at each call:
 # otherwise page faults are timed instead of arithmetic
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
     "MALLOC_TRIM_THRESHOLD_": "10000000000",
 }
-TARGETS = {1024: 8.0, 4096: 10.0}  # tokens before → target
+TARGETS = {1024: 8.0, 4096: 10.0}  # context length → target
 HEADS, TABLE_ROUNDS = (4, 64, 128), 5
-# width, neurons, experts, experts a token: the first is the target's
+# width, neurons, experts, experts per token: the target is for the first
 MIXTURES = ((512, 128, 64, 6), (256, 64, 64, 6), (256, 128, 32, 4), (1024, 256, 64, 6))
 BATCH = 64
 OVER = "the reference's time over ours"
 
 
-def row(what: str, found: list[float], target: float | None, note: str) -> dict:
-    low, median, high = statistics.quantiles(found, n=4)
+def row(what: str, values: list[float], target: float | None, note: str) -> dict:
+    low, median, high = statistics.quantiles(values, n=4)
     print(f"{what}: {median:.2f} ({note})", flush=True)
     return {
         "claim": "C7",
@@ -80,7 +80,7 @@ def row(what: str, found: list[float], target: float | None, note: str) -> dict:
         "measured": median,
         "low": low,
         "high": high,
-        "n": len(found),
+        "n": len(values),
         "note": note,
         "time": now(),
     }
@@ -89,8 +89,8 @@ def row(what: str, found: list[float], target: float | None, note: str) -> dict:
 def decode(rounds: int) -> list[dict]:
     """Part A."""
     return [
-        row(f"one token after {context}: {OVER}", found, TARGETS.get(context), note)
-        for context, found, note in paces(BLOCK, 16, rounds)
+        row(f"one token after {context}: {OVER}", values, TARGETS.get(context), note)
+        for context, values, note in paces(BLOCK, 16, rounds)
     ]
 
 
@@ -99,9 +99,9 @@ def table(rounds: int) -> list[dict]:
     blocks = [(f"{heads} heads", BLOCK, heads) for heads in HEADS]
     rows = []
     for name, sizes, heads in [*blocks, ("tiny block, 4 heads", TINY, 4)]:
-        for context, found, note in paces(sizes, heads, rounds):
+        for context, values, note in paces(sizes, heads, rounds):
             what = f"{name}, one token after {context}: {OVER}"
-            rows.append(row(what, found, None, note))
+            rows.append(row(what, values, None, note))
     return rows
 
 
@@ -128,26 +128,32 @@ def dispatch(rounds: int) -> list[dict]:
             }
             torch.manual_seed(0)
             config = DeepseekV3Config(**sizes, experts_implementation="eager")
-            theirs, ours = DeepseekV3MoE(config), MixtureOfExperts(Config(**sizes))
-            for parameter in theirs.parameters():
+            reference, ours = DeepseekV3MoE(config), MixtureOfExperts(Config(**sizes))
+            for parameter in reference.parameters():
                 torch.nn.init.normal_(parameter, std=0.05)
-            ours.load_state_dict(theirs.state_dict())
-            theirs, ours, x = theirs.eval(), ours.eval(), torch.randn(BATCH, 1, width)
-            difference = (theirs(x) - ours(x)).abs().max().item()
+            ours.load_state_dict(reference.state_dict())
+            reference, ours, x = (
+                reference.eval(),
+                ours.eval(),
+                torch.randn(BATCH, 1, width),
+            )
+            difference = (reference(x) - ours(x)).abs().max().item()
             if difference > LIMIT:
-                raise ValueError(f"the answers differ by {difference}")
-            calls = (lambda m=theirs, x=x: m(x)), (lambda m=ours, x=x: m(x))
-            found = ratios(*calls, time.perf_counter, 4 * rounds)
+                raise ValueError(f"the outputs differ by {difference}")
+            calls = (lambda m=reference, x=x: m(x)), (lambda m=ours, x=x: m(x))
+            values = ratios(*calls, time.perf_counter, 4 * rounds)
             size = f"{experts} experts of {neurons}, {top} a token, width {width}"
             where = f"{threads} threads" if threads > 1 else "one thread"
             what = f"{BATCH} tokens through {size}, {where}: {OVER}"
             target = 2.0 if (width, neurons, experts, top) == MIXTURES[0] else None
-            rows.append(row(what, found, target, f"answers differ by {difference:.0e}"))
+            rows.append(
+                row(what, values, target, f"answers differ by {difference:.0e}")
+            )
     return rows
 
 
 def bytes_of(attention: str, layers: int, **sizes) -> float:
-    """Growth of our cache by one token, measured on one layer, in all `layers`."""
+    """Growth of our cache per token, measured on one layer, for all `layers`."""
     import torch
 
     from deepseek_learn.lm import Cache, Config, LanguageModel
@@ -161,16 +167,16 @@ def bytes_of(attention: str, layers: int, **sizes) -> float:
         **sizes,
     )
     model = LanguageModel(config).bfloat16().eval()
-    taken = []
+    totals = []
     for capacity in (256, 512):
         cache = Cache(model, 1, capacity)
         model(torch.zeros(1, 256, dtype=torch.int64), cache)
-        taken.append(cache.bytes())
-    return (taken[1] - taken[0]) / 256 * layers
+        totals.append(cache.bytes())
+    return (totals[1] - totals[0]) / 256 * layers
 
 
 def bytes_of_heads(heads: int, key: int, value: int, layers: int) -> float:
-    """Growth of the reference's cache of keys and values, as it keeps any such layer's."""
+    """Growth of the reference's key-value cache per token, for any such layer."""
     import torch
     from transformers import DynamicCache
 
@@ -181,8 +187,8 @@ def bytes_of_heads(heads: int, key: int, value: int, layers: int) -> float:
             torch.zeros(1, heads, 256, value, dtype=torch.bfloat16),
             0,
         )
-    kept = cache.layers[0]
-    return (kept.keys.nbytes + kept.values.nbytes) / 512 * layers
+    layer = cache.layers[0]
+    return (layer.keys.nbytes + layer.values.nbytes) / 512 * layers
 
 
 def memory() -> list[dict]:
@@ -195,7 +201,7 @@ def memory() -> list[dict]:
     )
 
     v3 = {
-        "hidden_size": 64,  # what is kept does not depend on it, nor on the heads
+        "hidden_size": 64,  # the cache depends neither on it nor on the heads
         "num_attention_heads": 2,
         "q_lora_rank": 64,
         "kv_lora_rank": 512,
@@ -285,22 +291,22 @@ def exactness() -> list[dict]:
         "DeepseekV32": indexer,
     }
     rows, ids = [], torch.randint(97, (2, 70))
-    for name, more in kinds.items():
+    for name, options in kinds.items():
         torch.manual_seed(0)
-        config = getattr(transformers, f"{name}Config")(**sizes, **more)
-        theirs = getattr(transformers, f"{name}ForCausalLM")(config).eval()
-        for parameter in theirs.parameters():
+        config = getattr(transformers, f"{name}Config")(**sizes, **options)
+        reference = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+        for parameter in reference.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.3)
         ours = LanguageModel(Config.from_reference(config.to_dict())).eval()
-        ours.load_state_dict(theirs.state_dict(), strict=True)
-        wanted, cache = theirs(ids).logits, Cache(ours, 2, 70)
+        ours.load_state_dict(reference.state_dict(), strict=True)
+        expected, cache = reference(ids).logits, Cache(ours, 2, 70)
         pieces = ids.split([25, *[1] * 20, 25], 1)
-        for how, got in (
+        for how, logits in (
             ("read whole", ours(ids)),
             ("in pieces, cached", torch.cat([ours(p, cache) for p in pieces], 1)),
         ):
-            largest = (got - wanted).abs().max().item()
+            largest = (logits - expected).abs().max().item()
             print(f"{name}, {how}: logits differ by at most {largest:.1e}")
             rows.append(
                 {
@@ -311,8 +317,8 @@ def exactness() -> list[dict]:
                     "target": LIMIT,
                     "better": "lower",
                     "measured": largest,
-                    "n": got.numel(),
-                    "note": f"standard deviation of the logits {wanted.std():.2f}",
+                    "n": logits.numel(),
+                    "note": f"standard deviation of the logits {expected.std():.2f}",
                 }
             )
     return rows

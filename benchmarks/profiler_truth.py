@@ -66,63 +66,63 @@ MEASURING += ("restoring", "roof", "weights")
 
 
 def fingerprint() -> str:
-    """Of the profiler's code that measures: readings of an older one count no more."""
+    """Hash of the profiler's measuring code: older readings are not reused."""
     folder = Path(profiler.__file__).parent
     files = [folder / f"{name}.py" for name in MEASURING]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
 
 
 def count_all(runs: Runs, five: dict, zoo: dict, code: str) -> dict[str, dict]:
-    """Tool → what it says of the five, ours of the zoo too; or `{"missing": why}`."""
-    found = {}
+    """Tool → its counts of the five (ours of the zoo too), or `{"missing": why}`."""
+    counts = {}
     for tool in flop_counters.TOOLS:
         why = flop_counters.missing(tool)
         if why is not None:
-            found[tool] = {"missing": why, "flops": {}, "failed": {}}
+            counts[tool] = {"missing": why, "flops": {}, "failed": {}}
             continue
         nets = [*five, *zoo] if tool == OURS else [*five]
         key = {"stage": "flops", "tool": tool, "nets": nets}
         key |= {"code": code} if tool == OURS else {}
-        found[tool] = runs.once(
+        counts[tool] = runs.once(
             key, lambda t=tool, nets=nets: flop_counters.count(t, nets)
         )
-    return found
+    return counts
 
 
 def read_all(runs: Runs, nets, modes, truths: int, code: str) -> dict[tuple, dict]:
-    """(net, mode) → reader → bytes or None, and the truths."""
-    found = {}
+    """(net, mode) → reader → bytes or None, and the true values."""
+    readings = {}
     for net in nets:
         for mode in modes:
             key = {"stage": "memory", "net": net, "mode": mode}
 
-            def read(reader: str, key=key, **more) -> float | None:
+            def read(reader: str, key=key, **extra) -> float | None:
                 def measure() -> dict:
                     return peak_memory.read(reader, key["net"], key["mode"])
 
-                row = runs.once(key | {"reader": reader} | more, measure)
+                row = runs.once(key | {"reader": reader} | extra, measure)
                 return row.get("bytes")
 
             truth = [read(peak_memory.TRUTH, process=i) for i in range(truths)]
-            said = {OURS: read(OURS, code=code)}
+            estimates = {OURS: read(OURS, code=code)}
             for peer in peak_memory.PEERS:
                 if peak_memory.available(peer) is None:
-                    said[peer] = read(peer)
-            found[net, mode] = {"truth": truth, "said": said}
-    return found
+                    estimates[peer] = read(peer)
+            readings[net, mode] = {"truth": truth, "said": estimates}
+    return readings
 
 
 def cost_all(runs: Runs, nets, modes, rounds: int, code: str) -> dict[tuple, dict]:
-    """(net, mode) → the rounds' ratios and rank correlations."""
-    found = {}
+    """(net, mode) → ratios and rank correlations of the rounds."""
+    costs = {}
     for net in nets:
         for mode in modes:
             key = {"stage": "cost", "net": net, "mode": mode, "number": rounds}
             key |= {"code": code}
-            found[net, mode] = runs.once(
+            costs[net, mode] = runs.once(
                 key, lambda n=net, m=mode: recording_cost.read(n, m, rounds)
             )
-    return found
+    return costs
 
 
 def chosen(table: dict, names, quick: bool) -> dict:
@@ -155,18 +155,18 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    given = arguments()
-    quick = given.quick
+    options = arguments()
+    quick = options.quick
     torch.set_num_threads(1)
-    if given.peers or not quick:
+    if options.peers or not quick:
         packages = [tool.package for tool in flop_counters.TOOLS.values()]
         flop_counters.install(dict.fromkeys(filter(None, packages)))
     folder = HERE / "results" / ("quick" if quick else "")
     runs = Runs(folder / "profiler_truth.jsonl", __doc__, anew=quick)
-    rows = [row for part in given.part for row in measure(part, runs, quick)]
+    rows = [row for part in options.part for row in measure(part, runs, quick)]
     for row in rows:
         print(f"{row['what']}: {row['measured']} {row['unit']}; {row.get('note', '')}")
-    if set(given.part) == set(PARTS):
+    if set(options.part) == set(PARTS):
         mode = "quick" if quick else "full"
         command = "python benchmarks/profiler_truth.py"
         print(write_result("profiler_truth", rows, command, mode, protocol=__doc__))

@@ -69,12 +69,15 @@ START = {"adamw": {"lr": 4e-3, "beta1": 0.9, "schedule": "cosine"}}
 START["recipe"] = {"lr": 0.02, "beta1": 0.9}
 BFLOAT16 = "adamw, bfloat16"
 AXES[BFLOAT16], START[BFLOAT16] = AXES["adamw"], START["adamw"]
-AUTOCAST = {"adamw": None, BFLOAT16: torch.bfloat16}  # the recipe: as `fit` comes
+AUTOCAST = {
+    "adamw": None,
+    BFLOAT16: torch.bfloat16,
+}  # the recipe: `fit` with its defaults
 TITLES = {"adamw": "AdamW", BFLOAT16: "AdamW in bfloat16"}
 
 
 class Job:
-    """One of the two tasks, as `fit` takes it."""
+    """One of the two tasks, as arguments of `fit`."""
 
     def __init__(self, name: str):
         self.name, self.task = name, {"fashion": Fashion, "bacteria": Bacteria}[name]()
@@ -89,7 +92,7 @@ class Job:
             self.options |= {"augment": augment, "loss": loss}
 
     def fitted(self, way: str, c: dict, epochs: int, seed: int, **change) -> nn.Module:
-        """A model trained anew in one of the two ways."""
+        """Train a new model in one of the two ways."""
         model = self.task.model(seed)
         optimizer = make(way, model, c)
         options = self.options | change
@@ -104,7 +107,7 @@ class Job:
         parts = ("validation", "test")
         try:
             model = self.fitted(way, c, epochs, seed)
-        except ValueError:  # the loss, or a gradient, became infinite
+        except ValueError:  # the loss or a gradient became infinite
             return dict.fromkeys(parts, 0.0)
         return {p: self.score(*predict(model, getattr(self.splits, p))) for p in parts}
 
@@ -118,7 +121,7 @@ def make(way: str, model: nn.Module, c: dict) -> torch.optim.Optimizer:
 
 
 def turned(part: ImageDataset) -> ImageDataset:
-    """Each tile in all eight ways."""
+    """Each tile in its eight orientations."""
     images, masks = [], []
     for mirrored in (False, True):
         for turns in range(4):
@@ -145,8 +148,8 @@ class Bench:
 
     def score(self, job: Job, way: str, c: dict, epochs: int, seed: int) -> dict:
         key = {"task": job.name, "way": way, "epochs": epochs, "seed": seed}
-        made = lambda: job.scores(way, c, epochs, seed)  # noqa: E731
-        return self.runs.once(key | {"settings": c}, made)
+        measure = lambda: job.scores(way, c, epochs, seed)  # noqa: E731
+        return self.runs.once(key | {"settings": c}, measure)
 
     def tuned(self, job: Job, way: str) -> dict:
         epochs = self.epochs(job.name) // (2 if way == "recipe" else 1)
@@ -154,25 +157,25 @@ class Bench:
         def loss(c: dict) -> float:
             return -self.score(job, way, c, epochs, 0)["validation"]
 
-        found = tune(AXES[way], START[way], loss, 2 if self.quick else 12)
-        tried = len(found.tried)
-        return {"best": found.best, "tried": tried, "interior": found.interior}
+        search = tune(AXES[way], START[way], loss, 2 if self.quick else 12)
+        count = len(search.tried)
+        return {"best": search.best, "tried": count, "interior": search.interior}
 
     def tests(self, job: Job, way: str, c: dict, epochs: int) -> list[float]:
         return [self.score(job, way, c, epochs, seed)["test"] for seed in self.seeds]
 
     def curve(self, job: Job, c: dict, target: float) -> dict[int, list[float]]:
         """Epochs → test scores by seed, until the target lies between two."""
-        found: dict[int, list[float]] = {}
-        most, epochs = 2 * self.epochs(job.name), self.epochs(job.name) // 2
-        while epochs not in found and 1 <= epochs <= most:
-            found[epochs] = self.tests(job, "recipe", c, epochs)
-            epochs += -1 if statistics.mean(found[epochs]) >= target else 1
-        return dict(sorted(found.items()))
+        scores: dict[int, list[float]] = {}
+        longest, epochs = 2 * self.epochs(job.name), self.epochs(job.name) // 2
+        while epochs not in scores and 1 <= epochs <= longest:
+            scores[epochs] = self.tests(job, "recipe", c, epochs)
+            epochs += -1 if statistics.mean(scores[epochs]) >= target else 1
+        return dict(sorted(scores.items()))
 
 
 def pace(job: Job) -> dict[str, list[float]]:
-    """Processor seconds of an epoch, each way in turn."""
+    """Processor seconds of an epoch, variants interleaved."""
     ways = {"adamw": ("adamw", {}), "recipe": ("recipe", {})}
     ways["float32"] = ("recipe", {"autocast": None})
     if multiplies_bfloat16():
@@ -187,7 +190,7 @@ def pace(job: Job) -> dict[str, list[float]]:
 
 
 def rows_of(bench: Bench, job: Job, spent: dict[str, list[float]]) -> list[dict]:
-    """The recipe against AdamW in either data type, and what the data type gains."""
+    """The recipe against AdamW in either data type, and the gain of the data type."""
     rows = [against(bench, job, "adamw", spent)]
     if BFLOAT16 in spent:
         rows.append(against(bench, job, BFLOAT16, spent))
@@ -202,15 +205,15 @@ def rows_of(bench: Bench, job: Job, spent: dict[str, list[float]]) -> list[dict]
 
 
 def claim_row(job: Job, way: str) -> dict:
-    """A row of the guide's 40 %, with nothing measured yet."""
+    """The row for the guide's 40 %, without a measurement."""
     what = f"{job.name}: {TITLES[way]}'s time to its score over the recipe's"
     facts = {"claim": "C3", "source": "guide", "target": GUIDE, "what": what}
     return facts | {"better": "higher", "unit": "ratio"}
 
 
-def ratio(spent: dict[str, list[float]], over: str, under: str) -> float:
-    """Of an epoch's time, the median of the ratios within a round."""
-    pairs = zip(spent[over], spent[under], strict=True)
+def ratio(spent: dict[str, list[float]], numerator: str, denominator: str) -> float:
+    """Median over rounds of the ratio of epoch times within a round."""
+    pairs = zip(spent[numerator], spent[denominator], strict=True)
     return statistics.median(a / b for a, b in pairs)
 
 
@@ -221,9 +224,9 @@ def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> 
     reference = bench.tests(job, way, adamw["best"], epochs)
     target = statistics.mean(reference)
     curve = bench.curve(job, recipe["best"], target)
-    lost = {e: [-score for score in scores] for e, scores in curve.items()}
+    losses = {e: [-score for score in scores] for e, scores in curve.items()}
     facts = epochs, 2.0, job.name
-    steps, again = race.steps_ratio([-v for v in reference], lost, *facts)
+    steps, again = race.steps_ratio([-v for v in reference], losses, *facts)
     point, dearer = 1 / steps, ratio(spent, way, "recipe")
     means = {e: statistics.mean(v) for e, v in curve.items()}
     words = [found_in_words(f, AXES[w]) for w, f in ((way, adamw), ("recipe", recipe))]
@@ -243,19 +246,19 @@ def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one task, few runs")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     parser.add_argument(
-        "--speed", action="store_true", help="one more reading of speed"
+        "--speed", action="store_true", help="take one more speed reading"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(arguments.quick, arguments.anew, anywhere=arguments.speed)
     if arguments.speed and not any(r.get("way") == BFLOAT16 for r in bench.runs.rows):
-        raise SystemExit("the full run comes first: benchmarks/training_recipe.py")
-    read, rows = bench.runs.again if arguments.speed else bench.runs.once, []
+        raise SystemExit("no full run: run benchmarks/training_recipe.py first")
+    measure, rows = bench.runs.again if arguments.speed else bench.runs.once, []
     for job in map(Job, bench.names):
         key = {"task": job.name, "pace": ROUNDS, "with": BFLOAT16}
-        rows += rows_of(bench, job, read(key, lambda job=job: pace(job)))
+        rows += rows_of(bench, job, measure(key, lambda job=job: pace(job)))
     command = "python benchmarks/training_recipe.py"
     mode = "quick" if arguments.quick else "full"
     facts = {"protocol": __doc__, "only_speed": arguments.speed}

@@ -50,41 +50,41 @@ SAMPLERS: dict[str, Callable[[int], Any]] = {
 
 
 def search(sampler: str, seed: int, epochs: int, prune: bool) -> dict[str, list]:
-    """Hypervolume so far, and epochs spent, after each trial."""
+    """Hypervolume and epochs spent after each trial."""
     table = digits_table.load()
     sizes = (table.latency_ms, table.parameters)
     worst = [table.errors[..., -1].max(), *(np.log10(v.max()) for v in sizes)]
-    made = SAMPLERS[sampler](seed)
-    study = optuna.create_study(directions=["minimize"] * 3, sampler=made)
-    pruner, done = DominationPruner(), []
+    instance = SAMPLERS[sampler](seed)
+    study = optuna.create_study(directions=["minimize"] * 3, sampler=instance)
+    pruner, points = DominationPruner(), []
     spent, volume = [0], [0.0]
     while spent[-1] < epochs:
         trial = study.ask(table.space)
         values, used = train(table, trial, pruner if prune else None)
         if used == digits_table.EPOCHS:
-            done.append(values)
+            points.append(values)
             study.tell(trial, values)
         else:
             study.tell(trial, state=PRUNED)
         spent.append(spent[-1] + used)
-        volume.append(hypervolume(done, worst) if done else 0.0)
+        volume.append(hypervolume(points, worst) if points else 0.0)
     return {"spent": spent[1:], "volume": volume[1:]}
 
 
 def train(table, trial, pruner: DominationPruner | None) -> tuple[list[float], int]:
-    """A trial's last values and how many epochs it had."""
-    found = table.lookup(trial.params)
-    sizes = [float(np.log10(found[k])) for k in ("latency_ms", "parameters")]
-    for epoch, error in enumerate(found["errors"], start=1):
+    """A trial's last values and its number of epochs."""
+    metrics = table.lookup(trial.params)
+    sizes = [float(np.log10(metrics[k])) for k in ("latency_ms", "parameters")]
+    for epoch, error in enumerate(metrics["errors"], start=1):
         values, last = [error, *sizes], epoch == digits_table.EPOCHS
-        # after the last epoch there is nothing left to save
+        # after the last epoch there is nothing to save
         if pruner and not last and pruner.report(trial, epoch, values):
             break
     return values, epoch
 
 
 def reached(run: dict, budget: int) -> tuple[float, int]:
-    """The hypervolume within the budget, and after how many epochs it was first there."""
+    """The hypervolume within the budget, and the epochs at which it was first reached."""
     within = [
         v for s, v in zip(run["spent"], run["volume"], strict=True) if s <= budget
     ]
@@ -93,7 +93,7 @@ def reached(run: dict, budget: int) -> tuple[float, int]:
 
 
 def ratio(plain: dict, pruned: dict, budget: int) -> float:
-    """Epochs without pruning over epochs with it, to what the former reached."""
+    """Epochs without pruning over epochs with it, to the hypervolume of the former."""
     best, without = reached(plain, budget)
     pairs = zip(pruned["spent"], pruned["volume"], strict=True)
     enough = [spent for spent, volume in pairs if volume >= best - 1e-12]
@@ -137,7 +137,7 @@ def rows_of(sampler: str, pairs: list[tuple[dict, dict]], budgets) -> list[dict]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="2 seeds, 200 epochs")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -157,8 +157,8 @@ def main() -> None:
                 pair.append(runs.once(key, lambda v=values: search(*v)))
             pairs.append(tuple(pair))
         rows += rows_of(sampler, pairs, budgets)
-    for one in rows:
-        print(f"{one['what']}: {one['measured']:.3f} {one['unit']}", flush=True)
+    for row in rows:
+        print(f"{row['what']}: {row['measured']:.3f} {row['unit']}", flush=True)
     mode = "quick" if options.quick else "full"
     command = "python benchmarks/tuner_pruning.py"
     facts = {"protocol": __doc__, "of_the_machine": False}

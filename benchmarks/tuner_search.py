@@ -65,13 +65,13 @@ MIXED = {
 }
 
 
-def zdt(which: int, config: dict) -> list[float]:
+def zdt(number: int, config: dict) -> list[float]:
     first, *rest = config.values()
     g = 1 + 9 * float(np.mean(rest))
     share = first / g
     shape = {1: 1 - share**0.5, 2: 1 - share**2}
     shape[3] = shape[1] - share * np.sin(10 * np.pi * first)
-    return [first, g * float(shape[which])]
+    return [first, g * float(shape[number])]
 
 
 def dtlz2(config: dict) -> list[float]:
@@ -99,12 +99,12 @@ def mixed(config: dict) -> list[float]:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched.
+    """A search problem.
 
     Attributes:
-        counts: after how many trials the hypervolume is taken.
+        counts: numbers of trials after which the hypervolume is computed.
         seeds: 0 to this, exclusive.
-        noise: standard deviation on what the sampler is told.
+        noise: standard deviation of the noise on the values told to the sampler.
     """
 
     name: str
@@ -122,9 +122,9 @@ def networks() -> Problem:
     worst += [np.log10(v.max()) for v in (table.latency_ms, table.parameters)]
 
     def objectives(config: dict) -> list[float]:
-        found = table.lookup(config)
-        sizes = found["latency_ms"], found["parameters"]
-        return [found["errors"][-1], *(float(np.log10(v)) for v in sizes)]
+        metrics = table.lookup(config)
+        sizes = metrics["latency_ms"], metrics["parameters"]
+        return [metrics["errors"][-1], *(float(np.log10(v)) for v in sizes)]
 
     reference = [float(v) for v in worst]
     return Problem("networks", table.space, objectives, reference, COUNTS[:3], 20)
@@ -153,35 +153,37 @@ SAMPLERS: dict[str, Callable[[int], Any]] = {
     ),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
-# TPE after 200 trials takes minutes and no target asks for it
+# TPE beyond 200 trials takes minutes, and no target needs it
 LONGEST = {"TPE": 100}
 
 
 def search(problem: Problem, sampler: str, seed: int, counts: list[int]) -> dict:
-    """Hypervolume after so many trials, and milliseconds a trial of the sampler."""
+    """Hypervolume after each count of trials, and the sampler's ms per trial."""
     directions = ["minimize"] * len(problem.reference)
     study = optuna.create_study(directions=directions, sampler=SAMPLERS[sampler](seed))
     noise = np.random.default_rng(seed)
-    found, seconds, result = [], 0.0, {}
+    points, seconds, result = [], 0.0, {}
     for number in range(1, max(counts) + 1):
         start = time.process_time()
         trial = study.ask(problem.space)
         seconds += time.process_time() - start
-        # in the order of the space, which a sampler need not keep
+        # in the order of the space; samplers may reorder
         config = {name: trial.params[name] for name in problem.space}
-        found.append(problem.objectives(config))
-        told = noise.normal(found[-1], problem.noise) if problem.noise else found[-1]
+        points.append(problem.objectives(config))
+        observed = (
+            noise.normal(points[-1], problem.noise) if problem.noise else points[-1]
+        )
         start = time.process_time()
-        study.tell(trial, [float(value) for value in told])
+        study.tell(trial, [float(value) for value in observed])
         seconds += time.process_time() - start
         if number in counts:
-            result[f"at_{number}"] = hypervolume(found, problem.reference)
+            result[f"at_{number}"] = hypervolume(points, problem.reference)
     return result | {"ms": 1000 * seconds / max(counts)}
 
 
 def measure(runs: Runs, problem: Problem, seeds: int, longest: int) -> dict:
-    """Sampler → its runs, one a seed."""
-    found: dict[str, list[dict]] = {name: [] for name in SAMPLERS}
+    """Sampler → its runs, one per seed."""
+    runs_by_sampler: dict[str, list[dict]] = {name: [] for name in SAMPLERS}
     for seed in range(seeds):
         for name in SAMPLERS:
             limit = min(longest, LONGEST.get(name, longest))
@@ -190,12 +192,14 @@ def measure(runs: Runs, problem: Problem, seeds: int, longest: int) -> dict:
                 key = {"problem": problem.name, "sampler": name, "seed": seed}
                 key |= {"trials": max(counts)}
                 values = (problem, name, seed, counts)
-                found[name].append(runs.once(key, lambda v=values: search(*v)))
-    return found
+                runs_by_sampler[name].append(
+                    runs.once(key, lambda v=values: search(*v))
+                )
+    return runs_by_sampler
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and Student's 95 % interval."""
+    """Mean and 95 % t interval."""
     mean, error = float(np.mean(values)), float(stats.sem(values))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * error
     return mean, mean - half, mean + half
@@ -208,21 +212,21 @@ def row(what: str, unit: str, values: list[float], **facts: Any) -> dict:
     return empty | {"interval": "95 %, Student", "n": len(values)} | facts
 
 
-def rows_of(problem: Problem, found: dict[str, list[dict]]) -> list[dict]:
-    """Ours and each peer's hypervolume; where both ran as long, the difference to TPE."""
-    rows, ours = [], found["GeneticSampler"]
+def rows_of(problem: Problem, runs_by_sampler: dict[str, list[dict]]) -> list[dict]:
+    """Our and each peer's hypervolume; at equal trials also the difference from TPE."""
+    rows, ours = [], runs_by_sampler["GeneticSampler"]
     volume, by = "hypervolume", f"{problem.name}, {{}} trials"
     for count in [c for c in problem.counts if f"at_{c}" in ours[0]]:
         at, place = f"at_{count}", by.format(count)
         target = 0.6 if (problem.name, count) == ("ZDT1", 200) else None
-        for name, some in found.items():
-            if some and at in some[0]:
-                values = [one[at] for one in some]
-                mine = target if name == "GeneticSampler" else None
-                rows.append(row(f"{place}: {name}", volume, values, target=mine))
-        if found["TPE"] and at in found["TPE"][0]:
-            pairs = zip(ours, found["TPE"], strict=True)
-            gained = [mine[at] - theirs[at] for mine, theirs in pairs]
+        for name, runs in runs_by_sampler.items():
+            if runs and at in runs[0]:
+                values = [one[at] for one in runs]
+                goal = target if name == "GeneticSampler" else None
+                rows.append(row(f"{place}: {name}", volume, values, target=goal))
+        if runs_by_sampler["TPE"] and at in runs_by_sampler["TPE"][0]:
+            pairs = zip(ours, runs_by_sampler["TPE"], strict=True)
+            gained = [a[at] - b[at] for a, b in pairs]
             promised = problem.name in ("DTLZ2", "networks")
             facts = {"target": 0.0 if promised else None}
             what = f"{place}: GeneticSampler minus Optuna's TPE, the same seeds"
@@ -240,7 +244,7 @@ def rows_of(problem: Problem, found: dict[str, list[dict]]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="2 seeds, 30 trials")
-    parser.add_argument("--anew", action="store_true", help="take no finished run over")
+    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -252,8 +256,8 @@ def main() -> None:
             small = {"seeds": 2, "counts": (30,)}
             problem = Problem(**(vars(problem) | small))
         rows += rows_of(problem, measure(runs, problem, problem.seeds, max(COUNTS)))
-    for one in rows:
-        print(f"{one['what']}: {one['measured']:.3f} {one['unit']}", flush=True)
+    for line in rows:
+        print(f"{line['what']}: {line['measured']:.3f} {line['unit']}", flush=True)
     mode = "quick" if options.quick else "full"
     command = "python benchmarks/tuner_search.py"
     facts = {"protocol": __doc__, "of_the_machine": False}

@@ -81,13 +81,13 @@ TILE, DEPTH, SLACK = 56, 2, 1.10
 
 
 class Task:
-    """The pictures: tiles to train on, whole fields to measure on."""
+    """The images: tiles for training, whole fields for evaluation."""
 
     def __init__(self):
         tiles, fields = data.bacteria(tile=TILE).train, data.bacteria()
-        shown = tiles.labels.flatten(1).any(1).numpy()  # [N]
-        empty = np.flatnonzero(~shown)[::5]
-        self.train = tiles.subset(np.sort([*np.flatnonzero(shown), *empty]))
+        occupied = tiles.labels.flatten(1).any(1).numpy()  # [N]
+        empty = np.flatnonzero(~occupied)[::5]
+        self.train = tiles.subset(np.sort([*np.flatnonzero(occupied), *empty]))
         self.validation, self.test = fields.validation, fields.test
 
 
@@ -98,7 +98,7 @@ def train(
     epochs: int,
     report: Callable[[int, UNet, float], None] | None = None,
 ) -> tuple[UNet, float, str]:
-    """The trained network, the energy of its training in J, and the energy's source."""
+    """The trained network, its training energy in J, and the source of that energy."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model, size = UNet(width=config["width"], depth=DEPTH), config["batch_size"]
@@ -129,13 +129,13 @@ def error(model: UNet, part) -> float:
 
 
 def latencies(task: Task) -> dict[str, Any]:
-    """Milliseconds of one field at each width, as the ratio to width 8 gives them."""
+    """Milliseconds per field at each width, from its ratio to width 8."""
     x, base = task.test.batch(slice(0, 1))[0], UNet(width=8, depth=DEPTH)
     widths = range(SPACE["width"][0], SPACE["width"][1] + 1)
-    timed = [latency(UNet(width=w, depth=DEPTH), x, base, rounds=15) for w in widths]
-    unit = statistics.median(t.baseline_ms.value for t in timed)
+    readings = [latency(UNet(width=w, depth=DEPTH), x, base, rounds=15) for w in widths]
+    unit = statistics.median(t.baseline_ms.value for t in readings)
     ratios = [
-        1.0 if w == 8 else t.ratio.value for w, t in zip(widths, timed, strict=True)
+        1.0 if w == 8 else t.ratio.value for w, t in zip(widths, readings, strict=True)
     ]
     return {
         "latency_ms": {str(w): unit * r for w, r in zip(widths, ratios, strict=True)}
@@ -143,21 +143,21 @@ def latencies(task: Task) -> dict[str, Any]:
 
 
 def search(task: Task, ms: dict[str, float], journal: Path, trials: int, epochs: int):
-    """The finished study, as a row: its front, its knee, and how the trials ended."""
+    """The finished study as a row: its front, its knee, and its trials' outcomes."""
 
     def objective(trial):
         width = str(trial["width"])
 
         def report(epoch: int, model: UNet, joules: float) -> None:
             if epoch in RUNGS:
-                # a pruned trial's last report is what the sampler knows of it
+                # of a pruned trial the sampler knows only the last report
                 now = {"energy_j": joules * epochs / epoch, "latency_ms": ms[width]}
                 trial.report(epoch, error=error(model, task.validation), **now)
 
         model, joules, source = train(task, dict(trial), 0, epochs, report)
         energy = Measured(joules, unit="J", source=source)
-        found = {"error": error(model, task.validation), "energy_j": energy}
-        return found | {"latency_ms": ms[width]}
+        results = {"error": error(model, task.validation), "energy_j": energy}
+        return results | {"latency_ms": ms[width]}
 
     journal.parent.mkdir(parents=True, exist_ok=True)
     pruner = DominationPruner(rungs=RUNGS)
@@ -175,104 +175,109 @@ def search(task: Task, ms: dict[str, float], journal: Path, trials: int, epochs:
     }
 
 
-def solution(found) -> dict[str, Any]:
-    return found.config | {name: m.value for name, m in found.results.items()}
+def solution(trial) -> dict[str, Any]:
+    return trial.config | {name: m.value for name, m in trial.results.items()}
 
 
-def candidates(found: dict, ms: dict[str, float], widths) -> list[dict[str, Any]]:
-    """Which configurations of the front are confirmed, none twice."""
-    chosen = [found["knee"]]
+def candidates(study: dict, ms: dict[str, float], widths) -> list[dict[str, Any]]:
+    """The distinct configurations of the front to confirm."""
+    solutions = [study["knee"]]
     for width in widths:
-        fast = [s for s in found["front"] if s["latency_ms"] <= ms[str(width)]]
-        chosen += sorted(fast, key=lambda s: s["error"])[:BEST]
-    configs = [{name: s[name] for name in SPACE} for s in chosen]
+        fast = [s for s in study["front"] if s["latency_ms"] <= ms[str(width)]]
+        solutions += sorted(fast, key=lambda s: s["error"])[:BEST]
+    configs = [{name: s[name] for name in SPACE} for s in solutions]
     return [c for i, c in enumerate(configs) if c not in configs[:i]]
 
 
 def confirm(task: Task, config: dict, seed: int, epochs: int) -> dict[str, Any]:
     model, joules, source = train(task, config, seed, epochs)
-    found = {"error": error(model, task.test), "energy_j": joules, "energy": source}
-    return found | {"validation": error(model, task.validation)}
+    results = {"error": error(model, task.test), "energy_j": joules, "energy": source}
+    return results | {"validation": error(model, task.validation)}
 
 
 def threshold(task: Task) -> float:
-    """Error on the test fields of the best threshold, chosen on the training tiles."""
+    """Test error of the best threshold, chosen on the training tiles."""
     best, answer = 1.0, None
     for side in (1, -1):
         for level in torch.linspace(0, 1, 256):
-            found = 1 - iou(marked(task.train, level, side), task.train.labels)
-            if found < best:
-                best, answer = found, (level, side)
+            loss = 1 - iou(marked(task.train, level, side), task.train.labels)
+            if loss < best:
+                best, answer = loss, (level, side)
     return 1 - iou(marked(task.test, *answer), task.test.labels)
 
 
 def marked(part, level, side: int):
-    """Logits `[N, 2, H, W]` that mark what lies above, or below, a gray level."""
+    """Logits `[N, 2, H, W]` that mark pixels above, or below, a gray level."""
     far = side * (part.batch()[0][:, 0] - level)
     return torch.stack([-far, far], 1)
 
 
 def means(rows: list[dict], config: dict, ms: dict[str, float]) -> dict[str, Any]:
     """A configuration's mean errors, its latency, and the median of its energies."""
-    mine = [row for row in rows if all(row[k] == v for k, v in config.items())]
-    errors = [row["error"] for row in mine]
+    matches = [row for row in rows if all(row[k] == v for k, v in config.items())]
+    errors = [row["error"] for row in matches]
     return config | {
         "errors": errors,
         "error": statistics.fmean(errors),
-        "validation": statistics.fmean(row["validation"] for row in mine),
-        "energy_j": statistics.median(row["energy_j"] for row in mine),
+        "validation": statistics.fmean(row["validation"] for row in matches),
+        "energy_j": statistics.median(row["energy_j"] for row in matches),
         "latency_ms": ms[str(config["width"])],
     }
 
 
 def noise(confirmed: list[dict]) -> float:
-    """Two standard errors of the difference of two means, by the pooled deviation.
+    """Two standard errors of a difference of two means, from the pooled deviation.
 
-    Of two alone it is 2 sqrt((s1**2 + s2**2) / n), which supposes no common deviation.
+    For only two it is 2 sqrt((s1**2 + s2**2) / n), which assumes no common deviation.
     """
     variance = statistics.fmean(statistics.variance(c["errors"]) for c in confirmed)
     return 2 * (variance * 2 / len(confirmed[0]["errors"])) ** 0.5
 
 
 def as_cheap(one: dict, other: dict) -> bool:
-    """Is `one` no slower than `other`, and its training hardly dearer?"""
+    """Whether `one` is no slower than `other` and costs hardly more to train."""
     cheap = one["energy_j"] <= SLACK * other["energy_j"]
     return one["latency_ms"] <= other["latency_ms"] and cheap
 
 
-def answers(guides: list[dict], found: list[dict]) -> list[dict | None]:
-    """The tuner's answer to each of the guide's configurations; None: none as cheap."""
-    as_cheap_as = [[c for c in found if as_cheap(c, guide)] for guide in guides]
+def answers(guides: list[dict], options: list[dict]) -> list[dict | None]:
+    """The best match for each of the guide's configurations; None: none as cheap."""
+    as_cheap_as = [[c for c in options if as_cheap(c, guide)] for guide in guides]
     return [min(c, key=lambda c: c["validation"], default=None) for c in as_cheap_as]
 
 
-def summarize(guides, found, search_row, peer: float, source: str) -> list[dict]:
+def summarize(
+    guides, confirmations, search_row, peer: float, source: str
+) -> list[dict]:
     """The rows of the ledger."""
-    margin, mine = noise([*guides, *found]), answers(guides, found)
-    pairs = list(zip(guides, mine, strict=True))
+    margin, best_matches = (
+        noise([*guides, *confirmations]),
+        answers(guides, confirmations),
+    )
+    pairs = list(zip(guides, best_matches, strict=True))
     gains = [guide["error"] - answer["error"] for guide, answer in pairs if answer]
     beaten = sum(gain > margin for gain in gains)
     widths = ", ".join(str(guide["width"]) for guide in guides)
     note = f"pooled noise {100 * margin:.2f} points; energy: {source}"
     base = {"claim": "C11", "better": "higher", "n": len(guides[0]["errors"])}
     base |= {"note": note, "target": None, "source": "ours"}
-    counted = base | {"unit": "widths", "target": len(guides)}
+    widths_row = base | {"unit": "widths", "target": len(guides)}
     combination = f"lr 0.001, batch 32 (U-Net of width {widths})"
     return [
-        counted
+        widths_row
         | {"source": "guide", "what": f"on the Pareto front: {combination}"}
         | {"measured": len(guides) - beaten},
-        counted
+        widths_row
         | {"what": f"the tuner's answer is at least as good as {combination}"}
         | {"measured": sum(gain >= 0 for gain in gains)},
         *(gain_row(base, *pair) for pair in pairs),
-        best_row(base, min(found, key=lambda c: c["validation"]), peer),
+        best_row(base, min(confirmations, key=lambda c: c["validation"]), peer),
         time_row(base, search_row),
     ]
 
 
 def gain_row(base: dict, guide: dict, answer: dict | None) -> dict:
-    """With the interval of these two alone, beside the pooled noise that decides."""
+    """A row with the interval of these two alone; the pooled noise decides."""
     what = f"IoU on the test fields: the tuner's answer minus {named(guide)}"
     facts = base | {"what": what, "unit": "points"}
     if answer is None:
@@ -296,11 +301,11 @@ def best_row(base: dict, best: dict, peer: float) -> dict:
     return base | facts | {"peer": "best threshold", "peer_measured": 1 - peer}
 
 
-def time_row(base: dict, found: dict) -> dict:
-    states = ", ".join(f"{n} {state}" for state, n in found["states"].items())
+def time_row(base: dict, study: dict) -> dict:
+    states = ", ".join(f"{n} {state}" for state, n in study["states"].items())
     facts = {"what": "time of the search", "unit": "min", "better": "lower", "n": None}
-    facts |= {"measured": found["seconds"] / 60, "time": taken(found)}
-    return base | facts | {"note": f"{states}; {len(found['front'])} on the front"}
+    facts |= {"measured": study["seconds"] / 60, "time": taken(study)}
+    return base | facts | {"note": f"{states}; {len(study['front'])} on the front"}
 
 
 def named(config: dict) -> str:
@@ -326,7 +331,7 @@ def main() -> None:
     found = runs.once(
         {"stage": "search"}, lambda: search(task, ms, journal, trials, epochs)
     )
-    mine = candidates(found, ms, widths)
+    configs = candidates(found, ms, widths)
     guides = [GUIDE | {"width": width} for width in widths]
     rows = [
         runs.once(
@@ -334,9 +339,11 @@ def main() -> None:
             lambda config=config, seed=seed: confirm(task, config, seed, epochs),
         )
         for seed in seeds
-        for config in [*guides, *mine]
+        for config in [*guides, *configs]
     ]
-    facts = [[means(rows, config, ms) for config in group] for group in (guides, mine)]
+    facts = [
+        [means(rows, config, ms) for config in group] for group in (guides, configs)
+    ]
     source = rows[0]["energy"]
     result = summarize(*facts, found, threshold(task), source)
     for row in result:

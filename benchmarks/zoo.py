@@ -39,7 +39,7 @@ def loads_offline(name: str) -> bool:
 
 
 def measured(name: str) -> dict:
-    """Metrics of the shipped weights on their card's test part, computed now."""
+    """Metrics of the shipped weights on the test part of their card, recomputed."""
     from deepseek_learn import zoo
     from deepseek_learn.training import predict
     from deepseek_learn.zoo import metrics
@@ -53,7 +53,7 @@ def measured(name: str) -> dict:
 
 
 def brightness_row() -> dict:
-    """The classifier against the rule that a dark photograph is a defective cell."""
+    """The classifier against the rule that a dark image is a defective cell."""
     import torch
 
     from deepseek_learn import zoo
@@ -86,7 +86,7 @@ def accuracy_rows(
     from deepseek_learn import zoo
 
     now, card = measured(name), zoo.card(name).metrics()
-    gap = max(abs(now[each]["value"] - card.loc[each, "value"]) for each in now)
+    gap = max(abs(now[key]["value"] - card.loc[key, "value"]) for key in now)
     accuracy = {k: 100 * v if k != "n" else v for k, v in now[metric].items()}
     return [
         {

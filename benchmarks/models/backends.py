@@ -1,4 +1,4 @@
-"""Ways to run a network on a processor, each as a callable that gives milliseconds."""
+"""CPU inference runtimes, each as a callable that returns milliseconds."""
 
 import statistics
 import subprocess
@@ -33,17 +33,17 @@ def timed(call: Callable[[], object]) -> Timed:
 
 
 def eager(model: nn.Module, x: Tensor) -> dict[str, Timed]:
-    other, z = channels_last(model), x.contiguous(memory_format=torch.channels_last)
+    reordered, z = channels_last(model), x.contiguous(memory_format=torch.channels_last)
     return {
         "PyTorch eager": timed(lambda: model(x)),
-        "PyTorch eager, channels last": timed(lambda: other(z)),
+        "PyTorch eager, channels last": timed(lambda: reordered(z)),
     }
 
 
 def compiled(model: nn.Module, x: Tensor) -> Timed:
-    made = torch.compile(model)
-    made(x)
-    return timed(lambda: made(x))
+    function = torch.compile(model)
+    function(x)
+    return timed(lambda: function(x))
 
 
 def aot_inductor(model: nn.Module, x: Tensor, folder: Path) -> Timed:
@@ -53,9 +53,9 @@ def aot_inductor(model: nn.Module, x: Tensor, folder: Path) -> Timed:
     torch._inductor.aoti_compile_and_package(
         program, package_path=path, inductor_configs=options
     )
-    made = torch._inductor.aoti_load_package(path)
-    made(x)
-    return timed(lambda: made(x))
+    function = torch._inductor.aoti_load_package(path)
+    function(x)
+    return timed(lambda: function(x))
 
 
 def onnx_runtime(proto, x: Tensor) -> Timed:
@@ -69,7 +69,7 @@ def openvino(proto, x: Tensor, precision: str = "fp32") -> Timed:
 
 
 class Engine:
-    """Our C++ engine, a process for each call."""
+    """Our C++ engine, one process per call."""
 
     def __init__(self, program: Path, proto, x: Tensor, folder: Path, *words):
         self.program, self.words = program, words
@@ -80,10 +80,10 @@ class Engine:
         self.starts: list[float] = []
 
     def __call__(self, repeats: int) -> float:
-        given = ["--input", self.folder / "x.npy", "--repeat", repeats]
-        said = native.run(self.program, self.model, *self.words, *given)
-        self.starts.append(said["load_ms"])
-        return said["latency_ms"]["median"]
+        options = ["--input", self.folder / "x.npy", "--repeat", repeats]
+        report = native.run(self.program, self.model, *self.words, *options)
+        self.starts.append(report["load_ms"])
+        return report["latency_ms"]["median"]
 
 
 EXECUTORCH = """
@@ -126,7 +126,7 @@ open(sys.argv[3], "wb").write(lowered.to_executorch().buffer)
 
 
 class ExecuTorch:
-    """XNNPACK through ExecuTorch, in an environment of its own."""
+    """XNNPACK through ExecuTorch, in a separate environment."""
 
     def __init__(
         self,
@@ -155,20 +155,20 @@ class ExecuTorch:
 
     def _run(self, code: str, *words) -> str:
         command = [str(self.python), "-c", code, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["no word"]
-            raise RuntimeError(said[-1])
-        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() or ["no word"]
+            raise RuntimeError(lines[-1])
+        return result.stdout.strip().splitlines()[-1] if result.stdout.strip() else ""
 
 
 def peer_python(folder: Path, *packages: str) -> Path:
-    """The interpreter of an environment with these packages, made once."""
+    """The interpreter of an environment with these packages, created once."""
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         command = [python, "-m", "pip", "install", "-q", *packages]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(result.stderr.strip().splitlines()[-1])
     return python

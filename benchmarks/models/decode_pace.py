@@ -1,4 +1,4 @@
-"""The pace of one new token: a block of the public reference beside ours."""
+"""Decoding time of one token: a block of the public reference against ours."""
 
 import time
 
@@ -23,22 +23,22 @@ TINY |= {"q_lora_rank": 48, "qk_rope_head_dim": 16}
 TINY |= {"qk_nope_head_dim": 32, "v_head_dim": 32}
 
 
-def ratios(theirs, ours, clock, rounds: int) -> list[float]:
+def ratios(reference, ours, clock, rounds: int) -> list[float]:
     """Their time over ours, one number per round; the first round warms up."""
-    found = []
+    quotients = []
     for i in range(rounds + 1):
         times = []
-        for call in (theirs, ours):
+        for call in (reference, ours):
             start = clock()
             call()
             times.append(clock() - start)
         if i:
-            found.append(times[0] / times[1])
-    return found
+            quotients.append(times[0] / times[1])
+    return quotients
 
 
 def paces(sizes: dict, heads: int, rounds: int, contexts=CONTEXTS):
-    """For each context the ratios of a block with so many heads, and a note."""
+    """Time ratios of a block with `heads` heads at each context length, and a note."""
     import torch
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache
 
@@ -48,19 +48,19 @@ def paces(sizes: dict, heads: int, rounds: int, contexts=CONTEXTS):
     heads_of = dict.fromkeys(("num_attention_heads", "num_key_value_heads"), heads)
     config = DeepseekV3Config(**sizes, **heads_of)
     torch.manual_seed(0)
-    theirs = DeepseekV3ForCausalLM(config).eval()
+    reference = DeepseekV3ForCausalLM(config).eval()
     ours = LanguageModel(Config.from_reference(config.to_dict())).eval()
-    ours.load_state_dict(theirs.state_dict())
+    ours.load_state_dict(reference.state_dict())
     for context in contexts:
         ids = torch.randint(512, (1, context + 1))
         past, cache = DynamicCache(config=config), Cache(ours, 1, context + 1)
-        theirs(ids[:, :context], cache=past, use_cache=True)
+        reference(ids[:, :context], cache=past, use_cache=True)
         ours(ids[:, :context], cache)
         place = torch.tensor([[context]])
 
         def next_of_theirs(ids=ids, past=past, place=place):
             last = ids[:, -1:]
-            out = theirs(last, cache=past, use_cache=True, position_ids=place)
+            out = reference(last, cache=past, use_cache=True, position_ids=place)
             past.crop(-1)
             return out.logits
 
@@ -71,6 +71,6 @@ def paces(sizes: dict, heads: int, rounds: int, contexts=CONTEXTS):
 
         difference = (next_of_theirs() - next_of_ours()).abs().max().item()
         if difference > LIMIT:
-            raise ValueError(f"the answers differ by {difference}")
-        found = ratios(next_of_theirs, next_of_ours, time.process_time, rounds)
-        yield context, found, f"answers differ by {difference:.0e}"
+            raise ValueError(f"the outputs differ by {difference}")
+        values = ratios(next_of_theirs, next_of_ours, time.process_time, rounds)
+        yield context, values, f"answers differ by {difference:.0e}"

@@ -1,4 +1,4 @@
-"""The networks of the deployment benchmark, each with the data that says what it loses."""
+"""The networks of the deployment benchmark, with the data that measure their loss."""
 
 import copy
 from collections.abc import Callable
@@ -22,13 +22,13 @@ EPOCHS, BATCH, LR = 4, 64, 1e-3
 
 @dataclass(frozen=True)
 class Net:
-    """A network to time, and the same one to measure.
+    """A network to time, and its data for evaluation.
 
     Attributes:
         model, x: timed on this input of one sample.
-        calibration: of the timed size.
-        evaluation: None where there is nothing to measure it on.
-        small: for the metric, where its pictures have another size than `x`.
+        calibration: inputs of the timed size.
+        evaluation: None without evaluation data.
+        small: for the metric, if its images differ in size from `x`.
     """
 
     model: nn.Module
@@ -39,21 +39,21 @@ class Net:
 
 
 def zoo_net(name: str, trained: bool) -> Net:
-    """A model of the zoo is trained in any case."""
-    known = zoo.evaluation(name)
-    batches = list(known.calibration[:128].split(8))
-    return Net(zoo.load(name), batches[0][:1], batches, known)
+    """A model of the zoo, always trained."""
+    evaluation = zoo.evaluation(name)
+    batches = list(evaluation.calibration[:128].split(8))
+    return Net(zoo.load(name), batches[0][:1], batches, evaluation)
 
 
 def u_net_64(trained: bool) -> Net:
-    """Random weights: for its time and size only."""
+    """Random weights: used for time and size only."""
     torch.manual_seed(0)
     x = torch.rand(4, 1, 256, 256)
     return Net(UNet(width=64, depth=4).eval(), x[:1], list(x.split(1)))
 
 
 class Color(nn.Module):
-    """Gray pictures for a network that takes three channels."""
+    """Feeds gray images to a network with three input channels."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -64,8 +64,8 @@ class Color(nn.Module):
 
 
 def resnet(name: str, trained: bool) -> Net:
-    """Trained here on Fashion-MNIST's 28 x 28; timed on the same pictures at 224 x 224."""
-    known = zoo.evaluation("fashion_net")
+    """Trained here on Fashion-MNIST at 28 x 28; timed on the same images at 224 x 224."""
+    evaluation = zoo.evaluation("fashion_net")
     torch.manual_seed(0)
     model = Color(getattr(torchvision.models, name)(num_classes=10))
     path = WEIGHTS / f"deployed_{name}.pt"
@@ -78,12 +78,12 @@ def resnet(name: str, trained: bool) -> Net:
         fit(model, train, optimizer, epochs=EPOCHS, batch_size=BATCH, **options)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), path)
-    small = list(known.calibration[:128].split(8))
+    small = list(evaluation.calibration[:128].split(8))
     large = [F.interpolate(x, (224, 224), mode="bilinear") for x in small[:4]]
-    return Net(model.eval(), large[0][:1], large, known, (small[0][:1], small))
+    return Net(model.eval(), large[0][:1], large, evaluation, (small[0][:1], small))
 
 
-# name → a function of whether it has to be trained
+# name → builder; its argument: whether to train
 NETS: dict[str, Callable[[bool], Net]] = {
     "ResNet-18, 224 x 224": partial(resnet, "resnet18"),
     "ResNet-50, 224 x 224": partial(resnet, "resnet50"),

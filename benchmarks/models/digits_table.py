@@ -73,9 +73,9 @@ class Table:
     """The trained grid.
 
     Attributes:
-        errors: `[8, 3, 4, 3, 2, 2, 8]`, axes as in `GRID`, then the epoch.
-        cpu_seconds: `[8, 3, 4, 3, 2, 2]`, of the training of a cell.
-        latency_ms: `[4, 3, 2]`, axes as in `ARCHITECTURE`, of 32 pictures.
+        errors: `[8, 3, 4, 3, 2, 2, 8]`, the axes of `GRID`, then the epoch.
+        cpu_seconds: `[8, 3, 4, 3, 2, 2]`, training time per cell.
+        latency_ms: `[4, 3, 2]`, axes as in `ARCHITECTURE`, for 32 images.
         parameters: `[4, 3, 2]`.
         facts: command, protocol hash, date, torch, processor.
     """
@@ -88,7 +88,7 @@ class Table:
 
     @cached_property
     def space(self) -> dict:
-        """Name → Optuna distribution, spanning the grid."""
+        """Name → Optuna distribution that spans the grid."""
         from optuna import distributions as d
 
         space = {}
@@ -103,9 +103,9 @@ class Table:
         return space
 
     def lookup(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What the grid point nearest to `config` measured.
+        """The measurements at the grid point nearest to `config`.
 
-        Nearest is meant in the logarithm for `lr`, `batch_size` and `width`.
+        Distances are logarithmic for `lr`, `batch_size` and `width`.
 
         Returns:
             `errors` (8 shares of wrong answers, one an epoch), `latency_ms` of 32
@@ -132,7 +132,7 @@ def snap(name: str, value: Any) -> int:
     """Position of the grid value of `name` nearest to `value`.
 
     Raises:
-        ValueError: for a value outside the grid's range, or of another kind.
+        ValueError: for a value outside the grid's range, or of another type.
     """
     values = GRID[name]
     if isinstance(values[0], str):
@@ -154,7 +154,7 @@ def load(path: Path = PATH) -> Table:
     """The committed table.
 
     Raises:
-        FileNotFoundError: when it has not been made.
+        FileNotFoundError: when it has not been generated.
     """
     with np.load(path) as arrays:
         facts = json.loads(str(arrays["facts"]))
@@ -176,7 +176,7 @@ def network(width: int, depth: int, activation: str) -> nn.Sequential:
 
 
 def pictures() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training pictures and labels, held-out pictures and labels."""
+    """Training images and labels, held-out images and labels."""
     splits = data.digits()
     held_out = [splits.validation.batch(), splits.test.batch()]
     x, y = (torch.cat(part) for part in zip(*held_out, strict=True))
@@ -184,7 +184,7 @@ def pictures() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def train(config: Mapping[str, Any], parts=None) -> dict[str, Any]:
-    """One cell as the protocol says: `errors` after each epoch and `cpu_seconds`."""
+    """Train one cell of the grid: `errors` after each epoch and `cpu_seconds`."""
     x, y, x_out, y_out = parts or pictures()
     torch.manual_seed(0)
     model = network(*(config[name] for name in ARCHITECTURE))
@@ -206,7 +206,7 @@ def train(config: Mapping[str, Any], parts=None) -> dict[str, Any]:
 
 
 def train_epoch(model, optimizer, x, y, batch_size: int, epoch: int) -> bool:
-    """One pass over the pictures; False as soon as a loss is not finite."""
+    """One pass over the images; False as soon as a loss is not finite."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch))
     for rows in order.split(batch_size)[: len(x) // batch_size]:
         loss = F.cross_entropy(model(x[rows]), y[rows])
@@ -219,7 +219,7 @@ def train_epoch(model, optimizer, x, y, batch_size: int, epoch: int) -> bool:
 
 
 def latencies() -> dict[str, Any]:
-    """Milliseconds of each architecture, in the order of the grid, as the protocol says."""
+    """Milliseconds of each architecture in grid order, according to the protocol."""
     shapes = list(product(*(GRID[name] for name in ARCHITECTURE)))
     models = [network(*shape).eval() for shape in shapes]
     baseline, x = network(**BASELINE).eval(), torch.rand(PICTURES, 1, 8, 8)
@@ -236,7 +236,7 @@ def latencies() -> dict[str, Any]:
 
 
 def fastest(model: nn.Module, x: Tensor) -> float:
-    """Milliseconds of the fastest of some calls."""
+    """Milliseconds of the fastest call."""
     times = []
     for _ in range(CALLS):
         start = time.perf_counter()
@@ -246,7 +246,7 @@ def fastest(model: nn.Module, x: Tensor) -> float:
 
 
 def write(cells: list[dict], latency_ms: list[float]) -> Table:
-    """The table from the finished runs, in the order of the grid."""
+    """Write the table from the finished runs, in grid order."""
     shape = tuple(len(values) for values in GRID.values())
     small = tuple(len(GRID[name]) for name in ARCHITECTURE)
     counts = [
@@ -256,7 +256,7 @@ def write(cells: list[dict], latency_ms: list[float]) -> Table:
     facts = {"command": COMMAND, "protocol": PROTOCOL, "machine": cells[0]["machine"]}
     facts["date"] = max(cell["date"] for cell in cells)
     arrays = {
-        # float64, so that an error is exactly what a new run of the cell would give
+        # float64, so that an error equals that of a new run of the cell
         "errors": np.array([c["errors"] for c in cells]).reshape(*shape, EPOCHS),
         "cpu_seconds": np.array([c["cpu_seconds"] for c in cells]).reshape(shape),
         "latency_ms": np.array(latency_ms).reshape(small),
@@ -269,7 +269,7 @@ def write(cells: list[dict], latency_ms: list[float]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--latency", action="store_true", help="measure latency anew")
+    parser.add_argument("--latency", action="store_true", help="measure latency again")
     again = parser.parse_args().latency
     torch.set_num_threads(1)
     from runs import Runs

@@ -1,8 +1,8 @@
-"""Small networks whose truth is measured, and what DPG, DeepOpt and the wizard say of them.
+"""Ground truth on small networks against the explanations of DPG, DeepOpt and the wizard.
 
-Each function yields `(right, what was said)`, one for a statement. Truth comes from
-trying it out: one layer rounded at a time, one layer left in float at a time, or the kind
-of a parameter as it was made.
+Each function yields `(right, explanation)`, one per statement. The ground truth is
+measured: one layer rounded at a time, one layer left in float at a time, or the kind of
+a parameter by construction.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ STEPS, ALONE, OUTLIER = 150, 3, 100.0
 
 
 def digits() -> dict[str, tuple[Tensor, Tensor]]:
-    """Part → pictures `[N, 1, 8, 8]` and labels of scikit-learn's digits."""
+    """Part → images `[N, 1, 8, 8]` and labels of scikit-learn's digits."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    images = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
-    labels = torch.tensor(found.target)
+    bunch = load_digits()
+    images = torch.tensor(bunch.images, dtype=torch.float32)[:, None] / 16
+    labels = torch.tensor(bunch.target)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     places = {"train": order[:1200], "held out": order[1200:]}
     return {part: (images[place], labels[place]) for part, place in places.items()}
@@ -50,20 +50,20 @@ def network(seed: int, parts: dict) -> nn.Module:
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     x, y = parts["train"]
     for _ in range(STEPS):
-        some = torch.randint(len(x), (128,))
+        rows = torch.randint(len(x), (128,))
         optimizer.zero_grad()
-        F.cross_entropy(model(x[some]), y[some]).backward()
+        F.cross_entropy(model(x[rows]), y[rows]).backward()
         optimizer.step()
     return model.eval()
 
 
 def of_dpg(networks: int) -> Iterator[Statement]:
-    """Where do the bits go? Right: that layer, rounded alone, does most (least) harm.
+    """Where do the bits go? Right: that layer, rounded alone, does the most (least) harm.
 
-    Of layers that share the most (least) bits all are named: then one of them does.
+    Layers tied for the most (least) bits are all named; then one of them must.
 
-    Harm: the divergence from the float32 answer on held-out pictures, over the layer's
-    weights, with `ALONE` bits in this layer and none of the others rounded.
+    Harm: the divergence from the float32 output on held-out images, divided by the
+    layer's number of weights, with `ALONE` bits in this layer and no other rounded.
     """
     parts = digits()
     x = parts["held out"][0]
@@ -71,32 +71,36 @@ def of_dpg(networks: int) -> Iterator[Statement]:
         model = network(seed, parts)
         small = dpg.compress(model, parts["train"][0][:256].split(32))
         harm = {name: harm_of(model, name, x) for name in small.allocation.bits}
-        said = small.why()
+        statement = small.why()
         for word, pick in (("most", max), ("fewest", min)):
-            named = re.search(rf"{word} in (.+?) \(", said)[1]
+            named = re.search(rf"{word} in (.+?) \(", statement)[1]
             right = pick(harm, key=harm.get) in named.split(", ")
             yield right, f"{seed}: {word} in {named}"
 
 
 @torch.inference_mode()
 def harm_of(model: nn.Module, name: str, x: Tensor) -> float:
-    """Divergence a weight when this layer alone is rounded to the nearest."""
+    """Divergence per weight when only this layer is rounded to nearest."""
     low = dpg.uniform(model, ALONE)
     bits = {n: b if n == name else b.new_full(b.shape, 32) for n, b in low.bits.items()}
     rounded = dpg.simulate(model, dataclasses.replace(low, bits=bits))
-    exact, found = (m(x).double().log_softmax(1) for m in (model, rounded))
-    divergence = (exact.exp() * (exact - found)).sum(1).mean().item()
+    reference, log_probabilities = (
+        m(x).double().log_softmax(1) for m in (model, rounded)
+    )
+    divergence = (
+        (reference.exp() * (reference - log_probabilities)).sum(1).mean().item()
+    )
     return divergence / model.get_submodule(name).weight.numel()
 
 
 def of_wizard(networks: int) -> Iterator[Statement]:
-    """Which layers stay in float? Right: no others, as many, would save more.
+    """Which layers stay in float? Right: no other set of the same size would save more.
 
-    In each network one hidden channel is made `OUTLIER` times as large and what reads it
-    as much smaller: the answer is the same, and INT8 loses. Truth: for every choice of
-    as many layers the probability of the right answer with these in float and all others
-    in INT8, on the same pictures. Networks of which nothing is spared say nothing; others
-    take their place.
+    In each network one hidden channel is scaled up by `OUTLIER` and its readers are scaled
+    down: the output is the same, but INT8 loses accuracy. Ground truth: for every set of
+    layers of the same size, the probability of the correct class with these in float and
+    all others in INT8, on the same images. Networks with no layer in float make no
+    statement and are replaced by others.
     """
     parts = digits()
     x, y = parts["held out"]
@@ -105,28 +109,28 @@ def of_wizard(networks: int) -> Iterator[Statement]:
     def metric(predict) -> float:
         return 100 * predict(x).softmax(1)[torch.arange(len(y)), y].mean().item()
 
-    said = 0
+    statements = 0
     for seed in count():
         model = network(seed, parts)
         plant(model, seed)
         quantizer = Quantizer(to_onnx(model, x[:1]), calibration)
         guarded = guarded_by(quantizer, metric)
-        if said == networks:
+        if statements == networks:
             return
         if guarded.in_float:
             named = re.search(r"stay in float: (.*?)\. ", guarded.why() + " ")[1]
             spared = tuple(named.split(", "))
-            saved = {
+            scores = {
                 choice: metric(answer_of(quantizer.int8(in_float=choice)))
                 for choice in combinations(guarded.layers, len(spared))
             }
-            right = set(max(saved, key=saved.get)) == set(spared)
+            right = set(max(scores, key=scores.get)) == set(spared)
             yield right, f"{seed}: {named} in float"
-            said += 1
+            statements += 1
 
 
 def guarded_by(quantizer: Quantizer, metric):
-    """What the guard says, also where it refuses what it found."""
+    """The guard's statement, even when it refuses the result."""
     try:
         return guard(quantizer, metric, 0.1, runner)
     except AccuracyError as error:
@@ -140,18 +144,18 @@ def answer_of(proto):
 
 @torch.no_grad()
 def plant(model: nn.Sequential, seed: int) -> None:
-    """Make one hidden channel large, and small what reads it; the answer stays."""
+    """Scale one hidden channel up and its readers down; the output stays the same."""
     layers = [m for m in model if isinstance(m, nn.Conv2d | nn.Linear)]
     place = seed % (len(layers) - 1)
     writer, reader = layers[place : place + 2]
     channel = seed % len(writer.weight)
     writer.weight[channel] *= OUTLIER
     writer.bias[channel] *= OUTLIER
-    width = reader.weight.shape[1] // len(writer.weight)  # of a flattened channel
+    width = reader.weight.shape[1] // len(writer.weight)  # per flattened channel
     reader.weight[:, channel * width : (channel + 1) * width] /= OUTLIER
 
 
-# torchvision's models, and the parameters that are their heads
+# torchvision's models → the parameters of their heads
 HEADS = {
     "resnet18": "fc", "resnet50": "fc", "vgg11": "classifier.6",
     "alexnet": "classifier.6", "densenet121": "classifier",
@@ -167,10 +171,10 @@ RULES = {"head": "adamw", "table": "adamw", "vector": "adamw", "matrix": "matrix
 
 
 def of_deepopt() -> Iterator[Statement]:
-    """Which rule for which parameter? Right: all of a kind in a real model as they are.
+    """Which rule for which parameter? Right: correct for all of a kind in a real model.
 
-    Kinds: the head, tables of positions and the like, vectors and grouped kernels
-    (AdamW's); all other kernels and matrices are orthogonalized.
+    Kinds: the head, tables such as position embeddings, vectors and grouped kernels
+    (AdamW); all other kernels and matrices are orthogonalized.
     """
     import torchvision
 
@@ -181,16 +185,16 @@ def of_deepopt() -> Iterator[Statement]:
         truth = {p: kind_of(model, p, head) for p, _ in model.named_parameters()}
         roles = DeepOpt(model).plan().set_index("parameter")["role"]
         for kind, rule in RULES.items():
-            own = [p for p, found in truth.items() if found == kind]
-            wrong = [p for p in own if roles[p] != rule]
-            if own:
+            parameters = [p for p, true_kind in truth.items() if true_kind == kind]
+            wrong = [p for p in parameters if roles[p] != rule]
+            if parameters:
                 yield not wrong, f"{name}: {kind}" + f", not {wrong[:2]}" * bool(wrong)
 
 
 def kind_of(model: nn.Module, parameter: str, head: str) -> str:
-    place, _, own = parameter.rpartition(".")
+    place, _, attribute = parameter.rpartition(".")
     module, value = model.get_submodule(place), model.get_parameter(parameter)
-    if own in TABLES:
+    if attribute in TABLES:
         return "table"
     if value.dim() < 2 or value[0].numel() < 2 or getattr(module, "groups", 1) > 1:
         return "vector"
@@ -198,7 +202,7 @@ def kind_of(model: nn.Module, parameter: str, head: str) -> str:
 
 
 def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
-    """Is there a better neighbor? Right: as the table of trained networks has it."""
+    """Is there a better neighbor? Right: if the table of trained networks agrees."""
     generator = torch.Generator().manual_seed(0)
     for seed in range(searches):
         start = {
@@ -209,17 +213,17 @@ def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
         def loss(settings) -> float:
             return table.lookup(settings)["errors"][-1]
 
-        found = tune(axes, start, loss, 6 + seed)
-        beside = list(neighbors(found.best, axes))
-        if "no better neighbor" in found.why():
-            right = all(loss(settings) >= found.loss for settings in beside)
+        search = tune(axes, start, loss, 6 + seed)
+        beside = list(neighbors(search.best, axes))
+        if "no better neighbor" in search.why():
+            right = all(loss(settings) >= search.loss for settings in beside)
         else:
-            tried = found.tried.drop(columns="loss").to_dict("records")
-            right = any(settings not in tried for settings in beside)
-        ends = [n for n, v in axes.items() if found.best[n] in (v[0], v[-1])]
-        said = re.search(r"at the end of (.*):", found.why())
-        right &= (said[1].split(", ") if said else []) == ends
-        yield right, f"{seed}: {found.best}"
+            settings_tried = search.tried.drop(columns="loss").to_dict("records")
+            right = any(settings not in settings_tried for settings in beside)
+        ends = [n for n, v in axes.items() if search.best[n] in (v[0], v[-1])]
+        match = re.search(r"at the end of (.*):", search.why())
+        right &= (match[1].split(", ") if match else []) == ends
+        yield right, f"{seed}: {search.best}"
 
 
 def neighbors(best: dict, axes: dict) -> Iterator[dict]:
@@ -230,5 +234,5 @@ def neighbors(best: dict, axes: dict) -> Iterator[dict]:
 
 
 def in_english() -> None:
-    """The sentences that are read here are the English ones."""
+    """Select English, the language of the sentences parsed here."""
     set_language("en")

@@ -1,12 +1,12 @@
 """Other tools that count FLOPs: peers of the profiler's benchmark.
 
-They are no dependencies of the project. `install` puts them into an environment of their
-own, `benchmarks/.venv/profiler_peers`, one at a time, so that one that fails stops none
-of the others; PyTorch and what else the project has is shared with it, and pinned.
+They are not dependencies of the project. `install` puts them into a separate environment,
+`benchmarks/.venv/profiler_peers`, one at a time, so that one failure does not stop the
+others; PyTorch and the project's other packages are shared with it, and pinned.
 
     PYTHON -m models.flop_counters TOOL NET ...
 
-counts in a process of its own, one JSON line a net.
+counts in a separate process and prints one JSON line per net.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ from models import profiled_nets
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 HOME = BENCHMARKS / ".venv" / "profiler_peers"
-STATUS = HOME / "status.json"  # package → version, or why it is not there
+STATUS = HOME / "status.json"  # package → version, or why it is missing
 PINNED = ("torch", "torchvision", "numpy", "transformers")
 OURS = "deepseek_learn"
 
 
 @dataclass(frozen=True)
 class Tool:
-    """How a tool is installed, and what it says of `model(x)`, 1 MAC = 2 FLOPs.
+    """How a tool is installed, and its count for `model(x)`, 1 MAC = 2 FLOPs.
 
     Attributes:
-        package: on PyPI; None: a part of PyTorch, or ours.
+        package: on PyPI; None: part of PyTorch, or ours.
     """
 
     package: str | None
@@ -62,7 +62,9 @@ def torchinfo(model, x) -> float:
 def fvcore(model, x) -> float:
     from fvcore.nn import FlopCountAnalysis
 
-    return 2 * FlopCountAnalysis(model, x).total()  # its flop is a multiply-add
+    return (
+        2 * FlopCountAnalysis(model, x).total()
+    )  # it counts a multiply-add as one flop
 
 
 def calflops(model, x) -> float:
@@ -138,18 +140,18 @@ TOOLS = {
 
 
 def python() -> str:
-    """The peers' interpreter; this one where their environment was never made."""
+    """The peers' interpreter; this one if their environment does not exist."""
     path = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     return str(path) if path.exists() else sys.executable
 
 
 def installed() -> dict[str, dict[str, str]]:
-    """Package → `{"version": ...}` or `{"error": ...}`, of those that were tried."""
+    """Package → `{"version": ...}` or `{"error": ...}`, for the packages tried."""
     return json.loads(STATUS.read_text()) if STATUS.exists() else {}
 
 
 def missing(tool: str) -> str | None:
-    """Why the tool cannot run; None: it can."""
+    """Why the tool cannot run; None if it can."""
     package = TOOLS[tool].package
     if package is None:
         return None
@@ -157,7 +159,7 @@ def missing(tool: str) -> str | None:
 
 
 def install(packages: Iterable[str]) -> None:
-    """Install what is not there yet, each by itself, and note what came of it."""
+    """Install the missing packages one by one, and record each outcome."""
     if installed().get("torch") != {"version": torch.__version__}:
         _make()
     status = installed()
@@ -169,15 +171,15 @@ def install(packages: Iterable[str]) -> None:
 
 
 def _make() -> None:
-    """An environment that sees this one's packages, behind its own."""
+    """Create an environment that also sees this one's packages, after its own."""
     venv.create(HOME, clear=True, with_pip=True)
     places = [p for p in sys.path if p.endswith("-packages")] or site.getsitepackages()
     lines = [f"import site; site.addsitedir({place!r})" for place in places]
-    found = subprocess.check_output(
+    packages = subprocess.check_output(
         [python(), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
         text=True,
     )
-    Path(found.strip(), "shared.pth").write_text("\n".join(lines) + "\n")
+    Path(packages.strip(), "shared.pth").write_text("\n".join(lines) + "\n")
     pins = [f"{name}=={importlib.metadata.version(name)}" for name in _present()]
     (HOME / "constraints.txt").write_text("\n".join(pins) + "\n")
     STATUS.write_text(json.dumps({"torch": {"version": torch.__version__}}))
@@ -191,24 +193,24 @@ def _present() -> list[str]:
 def _install(package: str) -> dict[str, str]:
     command = [python(), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     command += ["-c", str(HOME / "constraints.txt"), package]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [li for li in done.stderr.splitlines() if "error" in li.lower()]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        lines = [li for li in result.stderr.splitlines() if "error" in li.lower()]
         return {"error": (lines or ["pip failed"])[-1].strip()[:300]}
-    asked = f"import importlib.metadata as m; print(m.version({package!r}))"
-    found = subprocess.check_output([python(), "-c", asked], text=True)
-    return {"version": found.strip()}
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    version = subprocess.check_output([python(), "-c", code], text=True)
+    return {"version": version.strip()}
 
 
 def count(tool: str, nets: Iterable[str], timeout: float = 1800) -> dict[str, Any]:
     """`{"flops": {net: FLOPs}, "failed": {net: why}, "version": ...}` of one tool."""
     nets = list(nets)
-    done = child(["models.flop_counters", tool, *nets], timeout)
-    found = {row["net"]: row for row in answers(done)}
-    unsaid = {"failed": last_words(done)}
-    failed = {net: found.get(net, unsaid).get("failed") for net in nets}
+    process = child(["models.flop_counters", tool, *nets], timeout)
+    rows = {row["net"]: row for row in answers(process)}
+    unanswered = {"failed": last_words(process)}
+    failed = {net: rows.get(net, unanswered).get("failed") for net in nets}
     return {
-        "flops": {net: row["flops"] for net, row in found.items() if "flops" in row},
+        "flops": {net: row["flops"] for net, row in rows.items() if "flops" in row},
         "failed": {net: why for net, why in failed.items() if why},
         "version": installed().get(TOOLS[tool].package or "", {}).get("version"),
     }
@@ -224,17 +226,17 @@ def child(arguments: list[str], timeout: float, **environment: str):
             cwd=BENCHMARKS, env=variables, timeout=timeout,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        said = f"it took longer than {timeout:g} s"
-        return subprocess.CompletedProcess(command, 1, stdout="", stderr=said)
+        message = f"it took longer than {timeout:g} s"
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr=message)
 
 
-def answers(done: subprocess.CompletedProcess) -> list[dict[str, Any]]:
-    """The JSON lines that a child printed."""
-    return [json.loads(li) for li in done.stdout.splitlines() if li.startswith("{")]
+def answers(process: subprocess.CompletedProcess) -> list[dict[str, Any]]:
+    """The JSON lines printed by a child process."""
+    return [json.loads(li) for li in process.stdout.splitlines() if li.startswith("{")]
 
 
-def last_words(done: subprocess.CompletedProcess) -> str:
-    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
+def last_words(process: subprocess.CompletedProcess) -> str:
+    return (process.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
 
 
 def main(tool: str, nets: list[str]) -> None:
@@ -246,10 +248,10 @@ def main(tool: str, nets: list[str]) -> None:
         quiet = contextlib.redirect_stdout(io.StringIO())
         try:
             with quiet, torch.no_grad():
-                said = {"flops": float(TOOLS[tool].count(model, x))}
-        except Exception as error:  # whatever a tool stumbles over is its answer
-            said = {"failed": f"{type(error).__name__}: {error}"[:200]}
-        print(json.dumps({"net": net} | said), flush=True)
+                result = {"flops": float(TOOLS[tool].count(model, x))}
+        except Exception as error:  # any error of a tool is its result
+            result = {"failed": f"{type(error).__name__}: {error}"[:200]}
+        print(json.dumps({"net": net} | result), flush=True)
 
 
 if __name__ == "__main__":

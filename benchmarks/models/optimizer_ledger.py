@@ -1,6 +1,6 @@
-"""The rows of the ledger that the runs of `benchmarks/deepopt.py` amount to.
+"""The ledger's rows for the runs of `benchmarks/deepopt.py`.
 
-`bench` is its `Bench`; `pace` what its `speed` found on a task; `ratios` holds for each
+`bench` is its `Bench`; `pace` the result of its `speed` on a task; `ratios` holds for each
 contestant the steps to AdamW's loss over AdamW's, and those of the resampled seeds.
 """
 
@@ -20,25 +20,28 @@ BYTES, INT8_BYTES, GUIDE = 2.7, 1.9, 1.4
 
 
 def curve(bench, task, name: str) -> dict[int, list[float]]:
-    """Budget → test losses by seed, of the final runs that are there."""
-    found: dict[int, dict[int, float]] = {}
+    """Budget → test losses by seed, of the finished final runs."""
+    losses: dict[int, dict[int, float]] = {}
     for run in bench.runs.rows:
-        mine = run.get("task") == task.name and run.get("optimizer") == name
-        if mine and run["seed"] in bench.seeds:
-            found.setdefault(run["steps"], {})[run["seed"]] = run["test"]
-    whole = {b: v for b, v in found.items() if len(v) == len(bench.seeds)}
-    return {b: [whole[b][s] for s in bench.seeds] for b in sorted(whole)}
+        matches = run.get("task") == task.name and run.get("optimizer") == name
+        if matches and run["seed"] in bench.seeds:
+            losses.setdefault(run["steps"], {})[run["seed"]] = run["test"]
+    complete = {b: v for b, v in losses.items() if len(v) == len(bench.seeds)}
+    return {b: [complete[b][s] for s in bench.seeds] for b in sorted(complete)}
 
 
-def block_ratio(rounds: list[dict], over: str, under: str) -> float:
+def block_ratio(rounds: list[dict], numerator: str, denominator: str) -> float:
     """Median over blocks of `BLOCK` rounds of the ratio of their sums."""
     blocks = [rounds[i : i + BLOCK] for i in range(0, len(rounds), BLOCK)]
-    sums = [[sum(r[name] for r in block) for name in (over, under)] for block in blocks]
+    sums = [
+        [sum(r[name] for r in block) for name in (numerator, denominator)]
+        for block in blocks
+    ]
     return statistics.median(a / b for a, b in sums)
 
 
 def row(claim: str, what: str, measured: float | None, **facts) -> dict:
-    """A row of the ledger; "better" is "lower" and "source" "ours" if not said."""
+    """A row of the ledger; "better" is "lower" and "source" "ours" by default."""
     empty = {"source": "ours", "unit": "ratio", "target": None, "better": "lower"}
     return empty | {"claim": claim, "what": what, "measured": measured} | facts
 
@@ -48,21 +51,21 @@ def task_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
     adamw = curve(bench, task, "adamw")[task.steps]
     names = [*OTHERS, *variants(task.name)]
     for name in names:
-        found = curve(bench, task, name)
+        losses = curve(bench, task, name)
         facts = task.steps, LADDER[-1], task.name
-        ratios[name] = race.steps_ratio(adamw, found, *facts)
+        ratios[name] = race.steps_ratio(adamw, losses, *facts)
     best = min(PEERS, key=lambda name: ratios[name][0])
     at, n = f"{task.name}: ", len(bench.seeds)
     rows = []
     for name in names:
         title = (CONTESTANTS.get(name) or VARIANTS[name]).title
         point, again = ratios[name]
-        own = {"target": STEPS if name == "deepopt" else None, "n": n}
+        target = {"target": STEPS if name == "deepopt" else None, "n": n}
         peer = {"peer": CONTESTANTS[best].title, "peer_measured": ratios[best][0]}
         rows.append(
             row("C8", f"{at}{title}, steps to AdamW's loss over AdamW's", point)
             | race.interval(point, again, n)
-            | own
+            | target
             | (peer if name == "deepopt" else {})
             | {"note": note(bench, task, name, point)}
         )
@@ -78,25 +81,25 @@ def task_rows(bench, task, ratios: dict, pace: dict) -> list[dict]:
 
 
 def note(bench, task, name: str, point: float) -> str:
-    """The losses behind a ratio, the settings, how they were found."""
+    """The losses behind a ratio, the settings, and their search."""
     searched = "deepopt" if name in VARIANTS else name
-    found = bench.tuned(task, searched)
+    search = bench.tuned(task, searched)
     losses = {b: statistics.mean(v) for b, v in curve(bench, task, name).items()}
     target = statistics.mean(curve(bench, task, "adamw")[task.steps])
     words = f"batch {task.batch}; AdamW {target:.4f} at {task.steps} steps; "
     words += ", ".join(f"{loss:.4f} at {b}" for b, loss in losses.items())
-    words += f"; settings {found_in_words(found, axes_of(task, searched)[0])}"
-    theirs = bench.tuned(task, "adamw"), axes_of(task, "adamw")[0]
-    words += f"; AdamW's {found_in_words(*theirs)}"
+    words += f"; settings {found_in_words(search, axes_of(task, searched)[0])}"
+    baseline = bench.tuned(task, "adamw"), axes_of(task, "adamw")[0]
+    words += f"; AdamW's {found_in_words(*baseline)}"
     return words + ("; never reached: at least" if point >= LADDER[-1] else "")
 
 
-def found_in_words(found: dict, axes: dict[str, tuple]) -> str:
-    """The settings of a search, how many were tried, whether any lies at an end."""
-    best = found["best"]
+def found_in_words(search: dict, axes: dict[str, tuple]) -> str:
+    """The best settings of a search, the number tried, and any at the edge of its axis."""
+    best = search["best"]
     words = " ".join(f"{k} {v:.3g}" if k != "schedule" else v for k, v in best.items())
-    words += f" of {found['tried']} tried, "
-    words += "interior" if found["interior"] else "not proved interior"
+    words += f" of {search['tried']} tried, "
+    words += "interior" if search["interior"] else "not proved interior"
     ordered = {k: v for k, v in axes.items() if k != "schedule"}
     ends = [k for k, values in ordered.items() if best[k] in (values[0], values[-1])]
     return words + (f" but at the end of {', '.join(ends)}" if ends else "")

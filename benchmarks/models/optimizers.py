@@ -1,7 +1,7 @@
-"""The optimizers that are compared: how each is built, and the grids it is tuned over.
+"""The compared optimizers: how each is built, and its tuning grid.
 
-Every one gets the model of a task and a configuration, one value of each of its axes.
-All axes are grids, fixed beforehand; the value a search starts from is named.
+Each takes the model of a task and a configuration, one value per axis. All axes are
+grids, fixed beforehand, with a stated starting value for the search.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import nn
 
 from deepseek_learn.optim import DeepOpt
 
-WARM_UP = 10  # steps in which the learning rate rises, of every optimizer
+WARM_UP = 10  # warm-up steps of every optimizer
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Contestant:
     """An optimizer.
 
     Attributes:
-        build: `(model, configuration, steps)` → the optimizers that step together.
+        build: `(model, configuration, steps)` → the optimizers to step together.
         axes: name → the values on its grid, in order; a task may add its own.
         start: the configuration from which a search starts.
     """
@@ -36,7 +36,7 @@ class Contestant:
 
 
 def powers(low: float, count: int) -> tuple[float, ...]:
-    """`count` values, each twice the one before."""
+    """`count` values, each twice the previous one."""
     return tuple(low * 2**i for i in range(count))
 
 
@@ -48,10 +48,10 @@ SCHEDULES = ("cosine", "linear", "wsd")
 
 
 def share(schedule: str, step: int, steps: int) -> float:
-    """The share of the learning rate in a step, counted from 0; the last one's is small.
+    """The fraction of the learning rate at a step, counted from 0; small at the last.
 
-    "wsd" is constant for the first half and falls in a line over the second; "constant"
-    is 1 throughout, for an optimizer that warms up itself.
+    "wsd" is constant for the first half and falls linearly over the second; "constant"
+    is 1 throughout, for an optimizer with its own warm-up.
     """
     if schedule == "constant":
         return 1.0
@@ -65,14 +65,14 @@ def share(schedule: str, step: int, steps: int) -> float:
 
 
 def decayed(model: nn.Module) -> list[dict[str, Any]]:
-    """All parameters, vectors without weight decay."""
+    """Parameter groups: vectors without weight decay."""
     vectors = [p for p in model.parameters() if p.dim() <= 1]
-    others = [p for p in model.parameters() if p.dim() > 1]
-    return [{"params": others}, {"params": vectors, "weight_decay": 0.0}]
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def apart(model: nn.Module, c: dict[str, Any]) -> list[dict[str, Any]]:
-    """As `decayed`; where "rest" is an axis, what is no matrix has a rate of its own."""
+    """As `decayed`; where "rest" is an axis, non-matrices have their own learning rate."""
     if "rest" not in c:
         return decayed(model)
     rates = {"matrix": c["lr"], "adamw": c["lr"] * c["rest"]}
@@ -85,21 +85,21 @@ def apart(model: nn.Module, c: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def adamw(model: nn.Module, c: dict[str, Any], steps: int) -> list:
-    """PyTorch's AdamW, fused; no decay of vectors."""
+    """PyTorch's fused AdamW; no weight decay on vectors."""
     betas = c["beta1"], c["beta2"]
     options = {"lr": c["lr"], "betas": betas, "weight_decay": c["decay"]}
     return [torch.optim.AdamW(apart(model, c), fused=True, **options)]
 
 
 def deepopt(model: nn.Module, c: dict[str, Any], steps: int, **options) -> list:
-    """`DeepOpt` with its defaults but for the axes; its momentum starts at beta1."""
+    """`DeepOpt` with its defaults except for the axes; its momentum starts at beta1."""
     options |= {"first_momentum": c["beta1"], "betas": (c["adamw_beta1"], 0.95)}
     options |= {"adamw_lr": c.get("rest", 1.0)}
     return [DeepOpt(model, c["lr"], weight_decay=c["decay"], **options)]
 
 
 class FlatMuon(torch.optim.Muon):
-    """PyTorch's Muon, which takes matrices only, on the matrices that DeepOpt sees.
+    """PyTorch's Muon, which takes only matrices, on DeepOpt's matrix views.
 
     Args:
         group: DeepOpt's of the role "matrix": "params" and their "shapes".
@@ -124,7 +124,7 @@ class FlatMuon(torch.optim.Muon):
 
 
 def muon(model: nn.Module, c: dict[str, Any], steps: int) -> list:
-    """PyTorch's Muon on the matrices that DeepOpt sees, AdamW on the rest."""
+    """PyTorch's Muon on DeepOpt's matrix views, AdamW on the rest."""
     groups = {g["role"]: g for g in DeepOpt(model).param_groups}
     options = {"momentum": c["beta1"], "weight_decay": c["decay"]}
     return [
@@ -234,15 +234,19 @@ OTHERS = ("deepopt", *PEERS, "control")
 
 
 def variants(task_name: str) -> list[str]:
-    """The variants of DeepOpt that a task is run with."""
+    """The variants of DeepOpt that are run on a task."""
     return ["int8", *(["rows"] if task_name in ("flights", "poems") else [])]
 
 
 def axes_of(task, name: str) -> tuple[dict[str, tuple], dict[str, Any]]:
-    """What a contestant is tuned over on a task, with the task's own axes, and the start.
+    """A contestant's tuning axes on a task, the task's own included, and the start.
 
-    The rates come first: a search that ends early has tried them.
+    Learning rates come first, so that a search that ends early has tried them.
     """
-    own = CONTESTANTS[name]
+    contestant = CONTESTANTS[name]
     middles = {axis: values[len(values) // 2] for axis, values in task.axes.items()}
-    return {"lr": own.axes["lr"], **task.axes, **own.axes}, own.start | middles
+    return {
+        "lr": contestant.axes["lr"],
+        **task.axes,
+        **contestant.axes,
+    }, contestant.start | middles

@@ -1,11 +1,11 @@
-"""Activation memory of one pass: the system's own count, and what tools say of it.
+"""Activation memory of one pass: the system's measurement, and the tools' estimates.
 
     PYTHON -m models.peak_memory READER NET (infer|train)
 
-prints bytes, from a process of its own. The truth is how far the process's resident
-memory rises above where it stood before the pass: Linux's high-water mark, reset after
-two passes that warm up. The environment in `MALLOC` gives each freed block of 16 KiB or
-more back to the system at once, so that resident memory is memory in use.
+prints bytes, from a separate process. The ground truth is the rise of the process's
+resident memory during the pass: Linux's high-water mark, reset after two warm-up passes.
+The environment in `MALLOC` returns each freed block of 16 KiB or more to the system at
+once, so that resident memory is memory in use.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ TRUTH = "high-water mark"
 
 
 def run(model, x, train: bool) -> None:
-    """One forward pass, or one forward and backward, as a training loop has it."""
+    """One forward pass, or one forward and backward pass as in a training loop."""
     for parameter in model.parameters():
         parameter.grad = None
     with torch.set_grad_enabled(train):
@@ -42,7 +42,7 @@ def run(model, x, train: bool) -> None:
 
 
 def output(answer: Any):
-    """Of several answers (a recurrent layer gives its states too) the first."""
+    """The first of several outputs (a recurrent layer also returns its states)."""
     return answer[0] if isinstance(answer, tuple) else answer
 
 
@@ -53,7 +53,7 @@ def truth(model, x, train: bool) -> float:
         parameter.grad = None
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is resident
+    Path("/proc/self/clear_refs").write_text("5")  # reset VmHWM to VmRSS
     before = _status("VmRSS")
     run(model, x, train)
     return _status("VmHWM") - before
@@ -69,12 +69,12 @@ def ours(model, x, train: bool) -> float:
     from deepseek_learn.profiler import profile
 
     loss = None if not train else lambda answer: output(answer).sum()
-    found = profile(model, x, train, loss=loss, repeats=1, progress=False)
-    return found.peak_mib * 2**20
+    result = profile(model, x, train, loss=loss, repeats=1, progress=False)
+    return result.peak_mib * 2**20
 
 
 def mem_tracker(model, x, train: bool) -> float:
-    """PyTorch's `MemTracker`: its peak less what it counts as there before."""
+    """PyTorch's `MemTracker`: its peak minus its count before the pass."""
     from torch.distributed._tools.mem_tracker import MemTracker
 
     run(model, x, train)
@@ -85,19 +85,19 @@ def mem_tracker(model, x, train: bool) -> float:
     with tracker:
         run(model, x, train)
     peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
-    there = [*model.parameters(), *model.buffers(), x]
-    return peak - sum(t.untyped_storage().nbytes() for t in there)
+    baseline = [*model.parameters(), *model.buffers(), x]
+    return peak - sum(t.untyped_storage().nbytes() for t in baseline)
 
 
 def torchinfo(model, x, train: bool) -> float:
-    """Its "forward/backward pass size"; it knows no other."""
+    """Its "forward/backward pass size", the only size it reports."""
     import torchinfo
 
     return torchinfo.summary(model, input_data=x, verbose=0).total_output_bytes
 
 
 def fvcore(model, x, train: bool) -> float:
-    """The elements it calls activations, 4 bytes each."""
+    """The elements that it counts as activations, 4 bytes each."""
     from fvcore.nn import ActivationCountAnalysis
 
     with torch.no_grad():
@@ -115,15 +115,15 @@ PEERS = ("MemTracker", "torchinfo", "fvcore")
 
 
 def available(reader: str) -> str | None:
-    """Why a reader cannot run; None: it can."""
+    """Why a reader cannot run; None if it can."""
     return missing(reader) if reader in TOOLS else None
 
 
 def read(reader: str, net: str, mode: str, timeout: float = 900) -> dict[str, Any]:
     """`{"bytes": ...}`, or `{"failed": why}`."""
-    done = child(["models.peak_memory", reader, net, mode], timeout, **MALLOC)
-    found = answers(done)
-    return found[-1] if found else {"failed": last_words(done)}
+    process = child(["models.peak_memory", reader, net, mode], timeout, **MALLOC)
+    rows = answers(process)
+    return rows[-1] if rows else {"failed": last_words(process)}
 
 
 def main(reader: str, net: str, mode: str) -> None:

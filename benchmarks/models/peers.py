@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-# all of them announce their optional parts and deprecations on import
+# all of them warn about optional parts and deprecations on import
 warnings.filterwarnings("ignore", module="torch|torchao|bitsandbytes")
 logging.disable(logging.WARNING)
 
@@ -24,7 +24,7 @@ def torchao_int8(model: nn.Module) -> nn.Module:
 
 
 def torchao_int4(model: nn.Module, group_size: int = 32, hqq: bool = False):
-    """torchao: int4 weights, a scale and a zero point a group; HQQ rounds better."""
+    """torchao: int4 weights, a scale and a zero point per group; HQQ rounds better."""
     from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     from torchao.quantization import quantize_
     from torchao.quantization.quantize_.workflows import Int4ChooseQParamsAlgorithm
@@ -44,14 +44,14 @@ def _torchao(model: nn.Module, quantize_, config) -> nn.Module:
 
 
 def torch_int8(model: nn.Module) -> nn.Module:
-    """torch's dynamic int8: int8 weights, int8 activations quantized at each call."""
+    """torch's dynamic int8: int8 weights, int8 activations quantized on each call."""
     from torch.ao.quantization import quantize_dynamic
 
     return quantize_dynamic(copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8)
 
 
 def bitsandbytes_nf4(model: nn.Module) -> nn.Module:
-    """bitsandbytes: 4-bit normal floats, a scale for 64 weights."""
+    """bitsandbytes: 4-bit normal floats, one scale per 64 weights."""
     import bitsandbytes
 
     model = copy.deepcopy(model).bfloat16()
@@ -79,7 +79,7 @@ def _nf4(bitsandbytes, layer: nn.Linear) -> nn.Module:
 
 
 def weight_bytes(layer: nn.Module) -> int:
-    """Bytes that a peer's layer keeps for its weight, scales and zero points."""
+    """Bytes that a peer's layer stores for its weight, scales and zero points."""
     if "DynamicQuantizedLinear" in type(layer).__name__ or hasattr(layer, "scale"):
         weight = layer.weight()
         channels = weight.q_per_channel_scales().numel() if _a_row(weight) else 1

@@ -1,8 +1,8 @@
-"""The networks on which the profiler is held against the truth, and their hand counts.
+"""The networks on which the profiler is compared with hand counts.
 
-A hand count is written from the architecture's own numbers, layer by layer, 1 MAC = 2
-FLOPs, products only (convolutions, matrix products, attention, recurrent layers); no
-program that counts has a part in it.
+A hand count follows from the architecture's dimensions, layer by layer, 1 MAC = 2 FLOPs,
+products only (convolutions, matrix products, attention, recurrent layers), without any
+counting tool.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# --- what one layer costs ---------------------------------------------------------
+# --- cost of one layer -----------------------------------------------------------
 
 
 def convolution(c_in: int, c_out: int, taps: int, positions: int) -> int:
@@ -32,7 +32,7 @@ def dense(c_in: int, c_out: int, rows: int = 1) -> int:
 
 
 def attention(tokens: int, width: int) -> int:
-    """QK' and its product with V, of all heads."""
+    """QK' and its product with V, for all heads."""
     return 2 * 2 * tokens * tokens * width
 
 
@@ -41,7 +41,7 @@ def recurrence(inputs: int, hidden: int, steps: int, gates: int = 4) -> int:
     return 2 * gates * hidden * (inputs + hidden) * steps
 
 
-# --- what a network costs ---------------------------------------------------------
+# --- cost of a network ------------------------------------------------------------
 
 
 def resnet50_flops(side: int = 224) -> int:
@@ -64,7 +64,7 @@ def resnet50_flops(side: int = 224) -> int:
 
 
 def unet_flops(side: int = 256, width: int = 64, depth: int = 4) -> int:
-    """Two 3 x 3 convolutions a level; 2 x 2 transposed ones on the way up."""
+    """Two 3 x 3 convolutions per level; 2 x 2 transposed ones on the way up."""
     total, c_in = 0, 3
     for level in range(depth + 1):  # down, the bottleneck last
         channels, positions = width << level, (side >> level) ** 2
@@ -140,7 +140,7 @@ def efficientnet_lite0_flops(side: int = 224, c_image: int = 3, classes: int = 1
 
 
 def solar_defects_flops(side: int = 288) -> int:
-    """EfficientNet-Lite0 on gray pictures, two classes, and three attention modules."""
+    """EfficientNet-Lite0 on gray images, two classes, and three attention modules."""
     total = efficientnet_lite0_flops(side, c_image=1, classes=2)
     for channels, stride in ((40, 8), (112, 16), (320, 32)):
         total += convolution(channels, 1, 9, (side // stride) ** 2)
@@ -152,7 +152,7 @@ def solar_defects_flops(side: int = 288) -> int:
 
 
 class FunctionalAttention(nn.Module):
-    """Attention on the patches of `[B, 3, H, W]` by functions, with no modules inside."""
+    """Attention on the patches of `[B, 3, H, W]`, by functions instead of modules."""
 
     def __init__(self, width: int = 256, heads: int = 4, patch: int = 16):
         super().__init__()
@@ -184,7 +184,7 @@ class Volumes(nn.Sequential):
 
 @dataclass(frozen=True)
 class Net:
-    """`build()` gives a network and an example; `flops`: of one pass, by hand."""
+    """`build()` returns a network and an example; `flops`: hand count of one pass."""
 
     build: Callable[[], tuple[nn.Module, Tensor]]
     flops: int | None = None
@@ -239,7 +239,7 @@ FIVE = {
     ),
     "2-layer LSTM": _net(_lstm, 1, 50, 64, flops=lstm_flops()),
 }
-# a compressed model does the products of the one it was made from
+# a compressed model computes the same products as its original
 ZOO = {
     name: _zoo(name, flops)
     for original, flops in (

@@ -1,4 +1,4 @@
-"""The rows of `profiler_truth.py`: what its readings amount to, for the ledger."""
+"""The ledger's rows for the readings of `profiler_truth.py`."""
 
 import statistics
 
@@ -6,25 +6,27 @@ from models import profiled_nets, recording_cost
 from models.flop_counters import OURS
 from models.runs import taken
 
-RIGHT, NEARLY = 0.1, 1.0  # per cent off
-EXACT, MEMORY, COST = 1e-4, 2, 1.35  # targets: per cent, per cent, times
+RIGHT, NEARLY = 0.1, 1.0  # error in percent
+EXACT, MEMORY, COST = 1e-4, 2, 1.35  # targets: percent, percent, ratio
 BASE = {"claim": "C10", "source": "ours"}
 
 
-def error(said: float | None, truth: float) -> float | None:
-    """How far off, in per cent."""
-    return None if said is None else 100 * abs(said / truth - 1)
+def error(estimate: float | None, truth: float) -> float | None:
+    """Relative error, in percent."""
+    return None if estimate is None else 100 * abs(estimate / truth - 1)
 
 
-def flop_rows(found: dict[str, dict], five: dict, zoo: dict) -> list[dict]:
-    """A row for each of the nets, for the zoo, for ours on all, and for each tool."""
+def flop_rows(results: dict[str, dict], five: dict, zoo: dict) -> list[dict]:
+    """One row per net, one for the zoo, one for ours on all, and one per tool."""
     errors = {
-        tool: {n: error(said["flops"].get(n), net.flops) for n, net in five.items()}
-        for tool, said in found.items()
+        tool: {n: error(result["flops"].get(n), net.flops) for n, net in five.items()}
+        for tool, result in results.items()
     }
-    peers = [tool for tool in found if tool != OURS and "missing" not in found[tool]]
-    rows = [_net_row(net, found, errors, peers, five) for net in five]
-    rows.append(_zoo_row(found, zoo))
+    peers = [
+        tool for tool in results if tool != OURS and "missing" not in results[tool]
+    ]
+    rows = [_net_row(net, results, errors, peers, five) for net in five]
+    rows.append(_zoo_row(results, zoo))
     counts = {tool: _within(errors[tool], RIGHT) for tool in (OURS, *peers)}
     best = max(peers, key=lambda tool: counts[tool])
     tied = ", ".join(t for t in peers if counts[t] == counts[best])
@@ -35,11 +37,13 @@ def flop_rows(found: dict[str, dict], five: dict, zoo: dict) -> list[dict]:
         | {"target": len(five), "measured": counts[OURS]}
         | {"peer": tied, "peer_measured": counts[best]}
     )
-    for tool in (t for t in found if t != OURS):
+    for tool in (t for t in results if t != OURS):
         measured = counts.get(tool)
         row = {"what": f"FLOPs: nets counted right (within {RIGHT} %) by {tool}"}
         row |= {"target": None, "measured": measured}
-        rows.append(base | row | {"note": _tool_note(found[tool], errors[tool], five)})
+        rows.append(
+            base | row | {"note": _tool_note(results[tool], errors[tool], five)}
+        )
     return rows
 
 
@@ -47,8 +51,10 @@ def _within(errors: dict[str, float | None], bound: float) -> int:
     return sum(e is not None and e <= bound for e in errors.values())
 
 
-def _net_row(net, found, errors, peers, five) -> dict:
-    said = [f"{tool} {_giga(found[tool]['flops'].get(net))}" for tool in (OURS, *peers)]
+def _net_row(net, results, errors, peers, five) -> dict:
+    counts = [
+        f"{tool} {_giga(results[tool]['flops'].get(net))}" for tool in (OURS, *peers)
+    ]
     near = [tool for tool in peers if errors[tool][net] is not None]
     best = min(near, key=lambda tool: errors[tool][net], default=None)
     truth = _giga(five[net].flops)
@@ -60,36 +66,36 @@ def _net_row(net, found, errors, peers, five) -> dict:
         "measured": errors[OURS][net],
         "peer": best,
         "peer_measured": best and errors[best][net],
-        "note": f"G, by hand {truth}: {', '.join(said)}",
+        "note": f"G, by hand {truth}: {', '.join(counts)}",
     }
 
 
-def _zoo_row(found: dict[str, dict], zoo: dict) -> dict:
-    said = found[OURS]["flops"]
-    errors = {name: error(said.get(name), net.flops) for name, net in zoo.items()}
-    known = [e for e in errors.values() if e is not None]
-    whole = len(known) == len(zoo)
+def _zoo_row(results: dict[str, dict], zoo: dict) -> dict:
+    counts = results[OURS]["flops"]
+    errors = {name: error(counts.get(name), net.flops) for name, net in zoo.items()}
+    finite = [e for e in errors.values() if e is not None]
+    complete = len(finite) == len(zoo)
     return BASE | {
         "what": f"FLOPs of the zoo's {len(zoo)} models: the worst off the hand count",
         "unit": "%",
         "target": EXACT,
         "better": "lower",
-        "measured": max(known) if whole else None,
-        "n": len(known),
+        "measured": max(finite) if complete else None,
+        "n": len(finite),
         "note": "G, by hand and ours: "
         + ", ".join(
-            f"{n} {_giga(net.flops)} {_giga(said.get(n))}" for n, net in zoo.items()
+            f"{n} {_giga(net.flops)} {_giga(counts.get(n))}" for n, net in zoo.items()
         ),
     }
 
 
-def _tool_note(said: dict, errors: dict, five: dict) -> str:
-    if "missing" in said:
-        return f"not installed: {said['missing']}"
-    values = ", ".join(f"{net} {_giga(said['flops'].get(net))}" for net in five)
-    version = f"version {said['version']}; " if said["version"] else ""
+def _tool_note(result: dict, errors: dict, five: dict) -> str:
+    if "missing" in result:
+        return f"not installed: {result['missing']}"
+    values = ", ".join(f"{net} {_giga(result['flops'].get(net))}" for net in five)
+    version = f"version {result['version']}; " if result["version"] else ""
     failed = "".join(
-        f"; {net}: {why}" for net, why in said["failed"].items() if net in five
+        f"; {net}: {why}" for net, why in result["failed"].items() if net in five
     )
     within = _within(errors, NEARLY)
     return f"{version}{within} within {NEARLY:g} %; G: {values}{failed}"
@@ -99,9 +105,9 @@ def _giga(flops: float | None) -> str:
     return "failed" if flops is None else f"{flops / 1e9:.4g}"
 
 
-def memory_rows(found: dict[tuple, dict]) -> list[dict]:
-    """A row for each net and mode: ours, and the peer that comes closest."""
-    return [_memory_row(*case, **values) for case, values in found.items()]
+def memory_rows(cases: dict[tuple, dict]) -> list[dict]:
+    """One row per net and mode: ours, and the closest peer."""
+    return [_memory_row(*case, **values) for case, values in cases.items()]
 
 
 def _memory_row(net: str, mode: str, truth: list, said: dict) -> dict:
@@ -113,10 +119,10 @@ def _memory_row(net: str, mode: str, truth: list, said: dict) -> dict:
         "better": "lower",
         "measured": None,
     }
-    known = [t for t in truth if t is not None]
-    if not known:
+    readings = [t for t in truth if t is not None]
+    if not readings:
         return row | {"note": "the system does not say (Linux's /proc is needed)"}
-    true = statistics.median(known)
+    true = statistics.median(readings)
     errors = {tool: error(value, true) for tool, value in said.items()}
     near = [t for t in errors if t != OURS and errors[t] is not None]
     best = min(near, key=lambda tool: errors[tool], default=None)
@@ -124,20 +130,20 @@ def _memory_row(net: str, mode: str, truth: list, said: dict) -> dict:
         f"{tool} " + ("failed" if value is None else f"{value / true:.3f}")
         for tool, value in said.items()
     )
-    low, high = (f"{f(known) / 2**20:.1f}" for f in (min, max))
+    low, high = (f"{f(readings) / 2**20:.1f}" for f in (min, max))
     return row | {
         "measured": errors[OURS],
-        "n": len(known),
+        "n": len(readings),
         "peer": best,
         "peer_measured": best and errors[best],
         "note": f"truth {low} to {high} MiB; times the truth: {times}",
     }
 
 
-def cost_rows(found: dict[tuple, dict]) -> list[dict]:
-    """For each net and mode what a profile costs, and what a recording pass does."""
+def cost_rows(cases: dict[tuple, dict]) -> list[dict]:
+    """The cost of a profile and of a recording pass, for each net and mode."""
     rows = []
-    for (net, mode), case in found.items():
+    for (net, mode), case in cases.items():
         doing = {"infer": "inference", "train": "training"}[mode]
         target = None if net in profiled_nets.SMALL else COST
         what = f"processor time of a profile over that of its passes, {net}, {doing}"
@@ -149,28 +155,28 @@ def cost_rows(found: dict[tuple, dict]) -> list[dict]:
         time = {"time": taken(case)}
         rows.append(row | _spread(case["rounds"], "profile") | time)
         rows.append(_recording_row(case["rounds"], f"{net}, {doing}") | time)
-    return [*rows, _order_row(found)]
+    return [*rows, _order_row(cases)]
 
 
 def _recording_row(rounds: list[dict], where: str) -> dict:
-    """Our dearest kind of pass beside `torch.profiler`'s; the note has the others."""
+    """Our most expensive kind of pass against `torch.profiler`'s; others in the note."""
     kinds = (*recording_cost.RECORDINGS, *recording_cost.PEERS)
     medians = {kind: median(rounds, kind) for kind in kinds if kind in rounds[0]}
     dearest = max(recording_cost.RECORDINGS, key=lambda kind: medians[kind])
-    said = ", ".join(f"{kind} {value:.2f}" for kind, value in medians.items())
+    summary = ", ".join(f"{kind} {value:.2f}" for kind, value in medians.items())
     row = BASE | {
         "what": f"processor time of our dearest recording pass, {where}",
         "target": None,
         "better": "lower",
         "peer": "torch.profiler",
         "peer_measured": medians["torch.profiler"],
-        "note": f"x a plain pass: {said}",
+        "note": f"x a plain pass: {summary}",
     }
     return row | _spread(rounds, dearest)
 
 
-def _order_row(found: dict[tuple, dict]) -> dict:
-    values = [r for case in found.values() for r in case["spearman"]]
+def _order_row(cases: dict[tuple, dict]) -> dict:
+    values = [r for case in cases.values() for r in case["spearman"]]
     facts = {"what": "order of the layers' times in two profiles in a row"}
     facts |= {"unit": "rank correlation", "better": "higher", "target": None}
     if not values:
@@ -181,11 +187,11 @@ def _order_row(found: dict[tuple, dict]) -> dict:
 
 
 def _spread(rounds: list[dict], key: str) -> dict:
-    values = [each[key] for each in rounds]
+    values = [entry[key] for entry in rounds]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     facts = {"unit": "x", "measured": middle, "low": low, "high": high}
     return facts | {"interval": "quartiles", "n": len(values)}
 
 
 def median(rounds: list[dict], key: str) -> float:
-    return statistics.median(each[key] for each in rounds)
+    return statistics.median(entry[key] for entry in rounds)

@@ -1,4 +1,4 @@
-"""One run of one optimizer on one task, and the budgets that are worth a run."""
+"""One run of one optimizer on one task, and the search for useful budgets."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from deepseek_learn.optim import steps_to
 from .optimizer_tasks import Task
 from .optimizers import Contestant, share
 
-LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2)  # budgets over AdamW's
+LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2)  # over AdamW's
 RESAMPLINGS = 2000
 LOST = 99.0  # the loss of a run that diverged
 
@@ -23,11 +23,11 @@ LOST = 99.0  # the loss of a run that diverged
 def run(
     task: Task, contestant: Contestant, c: dict[str, Any], steps: int, seed: int
 ) -> dict[str, Any]:
-    """Train anew for so many steps, and measure the loss on both held-out parts.
+    """Train from scratch for `steps` steps, and evaluate on both held-out parts.
 
     Returns:
         "validation" and "test", mean losses; "step_ms" and "optimizer_ms", medians of
-        processor time a step; "state_bytes", tensors of the optimizers' states.
+        processor time per step; "state_bytes", tensors of the optimizers' states.
     """
     torch.manual_seed(seed)  # dropout
     model, stream = task.model(seed), task.batches(seed)
@@ -57,10 +57,10 @@ def run(
     for optimizer in optimizers:
         if hasattr(optimizer, "eval"):  # Schedule-Free: to the averaged weights
             optimizer.eval()
-    found = {part: task.evaluate(model, part) for part in ("validation", "test")}
-    finite = len(own) == steps and all(math.isfinite(v) for v in found.values())
-    found = found if finite else dict.fromkeys(found, LOST)
-    return found | {
+    losses = {part: task.evaluate(model, part) for part in ("validation", "test")}
+    finite = len(own) == steps and all(math.isfinite(v) for v in losses.values())
+    losses = losses if finite else dict.fromkeys(losses, LOST)
+    return losses | {
         "step_ms": 1e3 * _median(whole_step),
         "optimizer_ms": 1e3 * _median(own),
         "state_bytes": sum(map(state_bytes, optimizers)),
@@ -82,19 +82,19 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
             return sum(map(walk, value))
         return sum(map(walk, value.values())) if isinstance(value, dict) else 0
 
-    return sum(walk(kept) for kept in optimizer.state.values())
+    return sum(walk(state) for state in optimizer.state.values())
 
 
 def bracket(
     budgets: list[int], target: float, loss_at: Callable[[int], float], first: int
 ) -> tuple[int, int]:
-    """Run budgets until the target lies between two neighbors on the ladder.
+    """Run budgets until the target lies between two adjacent rungs of the ladder.
 
-    Starts at `budgets[first]` and goes a step down while the target is reached, else up.
+    Starts at `budgets[first]`; goes one rung down while the target is reached, else up.
 
     Returns:
-        the places on the ladder of the longest budget that misses and the shortest that
-        reaches; -1, or the ladder's length, where even its end reaches, or misses.
+        the rungs of the longest budget that misses and the shortest that reaches; -1, or
+        the ladder's length, if even its end reaches, or misses.
     """
     i = first
     while True:
@@ -115,53 +115,55 @@ def steps_ratio(
     most: float,
     name: str,
 ) -> tuple[float, np.ndarray]:
-    """Steps to the reference's mean loss over its steps, and that of resampled seeds.
+    """Steps to the reference's mean loss over its steps, also for resampled seeds.
 
-    A resampling draws seeds with replacement, the same for both sides. Where it puts the
-    crossing outside the budgets that were run, the line of the two at that end is
-    continued, to twice or half of the end at most.
+    A bootstrap sample draws seeds with replacement, the same for both sides. If its
+    crossing lies outside the budgets that were run, the line through the last two at that
+    end is extrapolated, to at most twice or half of the end.
 
     Args:
         reference: losses by seed after `steps`.
         curve: budget → losses by the same seeds.
-        most: what stands where no budget reaches, as a share of `steps`.
-        name: decides the draws; another one for each task, so that tasks are drawn apart.
+        most: the result if no budget reaches, as a fraction of `steps`.
+        name: seeds the bootstrap; one per task, so that tasks are resampled independently.
     """
 
-    def losses(chosen: np.ndarray) -> tuple[float, dict[int, float]]:
-        target = float(np.take(reference, chosen).mean())
-        return target, {b: float(np.take(v, chosen).mean()) for b, v in curve.items()}
+    def losses(index: np.ndarray) -> tuple[float, dict[int, float]]:
+        target = float(np.take(reference, index).mean())
+        return target, {b: float(np.take(v, index).mean()) for b, v in curve.items()}
 
     count, rng = len(reference), np.random.default_rng(zlib.crc32(name.encode()))
     target, means = losses(np.arange(count))
     point = (steps_to(target, means) or most * steps) / steps
     draws = rng.integers(count, size=(RESAMPLINGS, count))
-    again = [_continued(*losses(chosen), most * steps) / steps for chosen in draws]
+    again = [_continued(*losses(index), most * steps) / steps for index in draws]
     return point, np.array(again)
 
 
-def _continued(target: float, losses: dict[int, float], most: float) -> float:
+def _continued(target: float, losses: dict[int, float], limit: float) -> float:
     budgets = sorted(losses)
-    found = steps_to(target, losses)
-    if found is not None and not (found == budgets[0] and losses[budgets[0]] < target):
-        return found
-    end = budgets[0] if found is not None else budgets[-1]
+    crossing = steps_to(target, losses)
+    if crossing is not None and not (
+        crossing == budgets[0] and losses[budgets[0]] < target
+    ):
+        return crossing
+    end = budgets[0] if crossing is not None else budgets[-1]
     if len(budgets) == 1:
-        return end if found is not None else most
-    a, b = budgets[:2] if found is not None else budgets[-2:]
+        return end if crossing is not None else limit
+    a, b = budgets[:2] if crossing is not None else budgets[-2:]
     slope = (losses[b] - losses[a]) / math.log(b / a)
-    far = math.log(0.5 if found is not None else 2.0)
+    far = math.log(0.5 if crossing is not None else 2.0)
     along = (target - losses[end]) / slope if slope < 0 else far
     return end * math.exp(max(min(along, math.log(2.0)), math.log(0.5)))
 
 
 def error_of(again: np.ndarray, count: int) -> float:
-    """Standard error of the logarithm, from resamplings of `count` seeds."""
+    """Standard error of the logarithm, from bootstrap samples of `count` seeds."""
     return float(np.log(again).std() * math.sqrt(count / (count - 1)))
 
 
 def difference(value: float, again: np.ndarray, count: int) -> dict[str, Any]:
-    """A difference of two ratios of the same seeds, with its 95 % t interval."""
+    """The difference of two ratios over the same seeds, with its 95 % t interval."""
     error = float(again.std()) * math.sqrt(count / (count - 1))
     half = stats.t.ppf(0.975, count - 1) * error
     bounds = {"low": value - half, "high": value + half}
@@ -169,7 +171,7 @@ def difference(value: float, again: np.ndarray, count: int) -> dict[str, Any]:
 
 
 def interval(point: float, again: np.ndarray, count: int) -> dict[str, Any]:
-    """The 95 % t interval of a ratio: few seeds make a wide one."""
+    """The 95 % t interval of a ratio; it is wide with few seeds."""
     half = stats.t.ppf(0.975, count - 1) * error_of(again, count)
     bounds = {"low": point * math.exp(-half), "high": point * math.exp(half)}
     return bounds | {"interval": "95 % t, resampled"}

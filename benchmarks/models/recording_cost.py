@@ -1,9 +1,9 @@
-"""What it costs to profile: processor time of a profile, and of each recording pass.
+"""The cost of profiling: processor time of a profile, and of each recording pass.
 
     PYTHON -m models.recording_cost NET (infer|train) ROUNDS
 
-prints one JSON line, from a process of its own, one thread. Each reading has a plain
-pass in turn with it; a round's ratios are over the median of the round's plain passes.
+prints one JSON line, from a separate process with one thread. Each reading alternates
+with a plain pass; a round's ratios are relative to the median of its plain passes.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def recordings(model, x, train: bool) -> dict[str, Callable[[], Any]]:
-    """One recording pass of ours, of each kind, and one of each peer that is there."""
+    """One recording pass of ours of each kind, and one of each installed peer."""
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -60,7 +60,7 @@ def recordings(model, x, train: bool) -> dict[str, Callable[[], Any]]:
         entered(Counter(paths, [*model.parameters(), *model.buffers(), x]))
 
     options = {"activities": [ProfilerActivity.CPU], "with_flops": True}
-    found = {
+    passes = {
         "counting": counting,
         "timing": lambda: entered(Timer(paths, cpu)),
         "allocator": lambda: peak_bytes(lambda: run(model, x, train), cpu),
@@ -68,12 +68,12 @@ def recordings(model, x, train: bool) -> dict[str, Callable[[], Any]]:
         "torch.profiler": lambda: entered(profile(profile_memory=True, **options)),
     }
     if not train and missing("DeepSpeed") is None:
-        found["DeepSpeed"] = _deepspeed(model, x)
-    return found
+        passes["DeepSpeed"] = _deepspeed(model, x)
+    return passes
 
 
 def _deepspeed(model, x) -> Callable[[], Any]:
-    """A forward pass under its flops profiler, which knows no backward."""
+    """A forward pass under its flops profiler, which does not support backward."""
     from deepspeed.profiling.flops_profiler import FlopsProfiler
 
     profiler = FlopsProfiler(model)
@@ -92,7 +92,7 @@ def rounds(model, x, train: bool, number: int) -> Iterator[dict[str, Any]]:
     from deepseek_learn.profiler import model_profiler
 
     loss = (lambda answer: output(answer).sum()) if train else None
-    found, roof, measure = [], [], model_profiler.measure
+    profiles, roof, measure = [], [], model_profiler.measure
 
     def roof_timed(*args, **kwargs):
         start = time.process_time()
@@ -100,45 +100,45 @@ def rounds(model, x, train: bool, number: int) -> Iterator[dict[str, Any]]:
         roof.append(time.process_time() - start)
         return answer
 
-    def whole() -> None:
+    def whole_profile() -> None:
         options = {"loss": loss, "repeats": REPEATS, "progress": False}
         with mock.patch.object(model_profiler, "measure", roof_timed):
-            found.append(model_profiler.profile(model, x, train, **options))
+            profiles.append(model_profiler.profile(model, x, train, **options))
 
     model.train(train)
-    instruments = recordings(model, x, train) | {"profile": whole}
+    instruments = recordings(model, x, train) | {"profile": whole_profile}
     for index in range(number + 1):
         plain, spent = [], {}
         roof.clear()
         for name, call in instruments.items():
-            gc.collect()  # what one leaves is not paid by the next
+            gc.collect()  # do not let one pass pay for garbage of another
             plain.append(seconds(lambda: run(model, x, train)))
             spent[name] = seconds(call)
-        if index:  # the first warms up, and learns the roof
+        if index:  # the first warms up and measures the roof
             spent["roof"] = sum(roof)
-            yield ratios(spent, plain) | {"layers": _layers(found[-1])}
+            yield ratios(spent, plain) | {"layers": _layers(profiles[-1])}
 
 
 def ratios(spent: dict[str, float], plain: list[float]) -> dict[str, float]:
-    """Over the plain passes: a recording pass over one, a profile over all of its own.
+    """Ratios to plain passes: a recording pass to one, a profile to as many as it runs.
 
-    `roof`: readings of the machine's roof, as a part of the profile's; `plain`: seconds.
+    `roof`: the share of the profile spent on the machine's roof; `plain`: seconds.
     """
     unit = statistics.median(plain)
-    whole = {
+    totals = {
         "profile": spent["profile"] / (PASSES * unit),
         "roof": spent["roof"] / (PASSES * unit),
         "plain": unit,
     }
-    return {k: v / unit for k, v in spent.items() if k not in whole} | whole
+    return {k: v / unit for k, v in spent.items() if k not in totals} | totals
 
 
-def _layers(found) -> dict[str, float]:
-    return found.operators.groupby("layer")["latency_ms"].sum().to_dict()
+def _layers(result) -> dict[str, float]:
+    return result.operators.groupby("layer")["latency_ms"].sum().to_dict()
 
 
 def rank_correlations(layers: list[dict[str, float]]) -> list[float]:
-    """Spearman's, of the layers' times in one profile and in the next."""
+    """Spearman correlations of the layers' times in consecutive profiles."""
     frames = [pd.Series(times).rank() for times in layers]
     return [a.corr(b) for a, b in pairwise(frames) if len(a) > 2]
 
@@ -147,13 +147,13 @@ def read(net: str, mode: str, number: int, timeout: float = 3600) -> dict[str, A
     """`{"rounds": [...], "spearman": [...]}`.
 
     Raises:
-        RuntimeError: what the process ended with.
+        RuntimeError: with the last output of the failed process.
     """
-    done = child(["models.recording_cost", net, mode, str(number)], timeout)
-    found = answers(done)
-    if not found:
-        raise RuntimeError(f"{net}, {mode}: {last_words(done)}")
-    return found[-1]
+    process = child(["models.recording_cost", net, mode, str(number)], timeout)
+    rows = answers(process)
+    if not rows:
+        raise RuntimeError(f"{net}, {mode}: {last_words(process)}")
+    return rows[-1]
 
 
 def main(net: str, mode: str, number: int) -> None:
@@ -161,10 +161,10 @@ def main(net: str, mode: str, number: int) -> None:
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     model, x = profiled_nets.ALL[net].build()
-    with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed talks
-        found = list(rounds(model, x, mode == "train", number))
-    spearman = rank_correlations([each.pop("layers") for each in found])
-    print(json.dumps({"rounds": found, "spearman": spearman}))
+    with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed prints to stdout
+        results = list(rounds(model, x, mode == "train", number))
+    spearman = rank_correlations([result.pop("layers") for result in results])
+    print(json.dumps({"rounds": results, "spearman": spearman}))
 
 
 if __name__ == "__main__":

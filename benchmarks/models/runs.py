@@ -1,4 +1,4 @@
-"""Finished runs, one JSON line each: a script that is cut off goes on where it was."""
+"""Finished runs, one JSON line each: an interrupted script resumes where it stopped."""
 
 import hashlib
 import json
@@ -10,17 +10,17 @@ from typing import Any
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.results import machine, same_machine
 
-LATER = "\nAdded later"  # what follows changes no run, so that finished ones count on
+LATER = "\nAdded later"  # what follows changes no run, so finished runs stay valid
 
 
 class Runs:
-    """The lines of one script's file, of the same protocol and the same machine.
+    """The runs in one script's file, from the same protocol and the same machine.
 
     Args:
-        path: the file; its folder is made.
-        protocol: the script's docstring: a changed one makes old lines count no more.
-            What stands from a paragraph "Added later" on is no part of it.
-        anew: take nothing over.
+        path: the file; its folder is created.
+        protocol: the script's docstring: a changed one invalidates old lines.
+            Text from a paragraph "Added later" on is not part of it.
+        anew: ignore existing lines.
         anywhere: lines of any machine count: what they hold does not depend on it.
     """
 
@@ -36,7 +36,7 @@ class Runs:
         self.rows = [row for row in self._lines() if self._counts(row)]
 
     def once(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
-        """What `measure` gave for this `key`, now or in a finished run."""
+        """The result of `measure` for this `key`, computed now or in a finished run."""
         for row in self.rows:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
@@ -46,28 +46,30 @@ class Runs:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)
         hidden = ("protocol", "machine", "date", "time")
-        shown = {k: v for k, v in row.items() if k not in hidden}
-        print(", ".join(f"{k} {_short(v)}" for k, v in shown.items()), flush=True)
+        visible = {k: v for k, v in row.items() if k not in hidden}
+        print(", ".join(f"{k} {_short(v)}" for k, v in visible.items()), flush=True)
         return row
 
     def again(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
-        """What `measure` gives now, beside what it gave before: a reading of speed."""
+        """A new result of `measure`, added to the earlier ones: a speed reading."""
         return self.once(key | {"reading": now()}, measure)
 
     def _lines(self):
         for line in self.path.read_text().splitlines() if self.path.exists() else ():
             try:
                 yield json.loads(line)
-            except ValueError:  # a line that a kill cut off
+            except ValueError:  # a truncated line
                 continue
 
     def _counts(self, row: dict) -> bool:
-        mine = row.get("protocol") == self.protocol
-        return mine and (self.anywhere or same_machine(row["machine"], self.machine))
+        same_protocol = row.get("protocol") == self.protocol
+        return same_protocol and (
+            self.anywhere or same_machine(row["machine"], self.machine)
+        )
 
 
 def taken(*runs: dict) -> str:
-    """When the last of these runs ended; of an early line only the day is known."""
+    """When the last of these runs ended; early lines record only the day."""
     return max(run.get("time") or run.get("date") or now() for run in runs)
 
 

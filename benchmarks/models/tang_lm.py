@@ -49,7 +49,7 @@ def load(seed: int) -> Decoder:
 
     Raises:
         FileNotFoundError: when there is no record of that seed.
-        DamagedFileError: when the weights are missing or not those of the record.
+        DamagedFileError: when the weights are missing or do not match the record.
     """
     path = FOLDER / f"tang_lm_{seed}.json"
     weights, sha256 = path.with_suffix(".safetensors"), _read(path)["sha256"]
@@ -57,15 +57,15 @@ def load(seed: int) -> Decoder:
 
 
 def schedule(step: int) -> float:
-    """The share of the learning rate at a step: up in a line, down in a cosine."""
+    """The fraction of the learning rate at a step: linear warm-up, cosine decay."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
-    done = (step - WARM_UP) / (STEPS - WARM_UP)
-    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2
+    progress = (step - WARM_UP) / (STEPS - WARM_UP)
+    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def train(seed: int) -> Decoder:
-    """One model as the protocol says."""
+    """Train one model according to the protocol."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model, text = Decoder(**MODEL), data.tang_poems().train
@@ -87,21 +87,23 @@ def train(seed: int) -> Decoder:
         losses.append(loss.item() / math.log(2))
         if step % 100 == 0:
             mean = sum(losses[-100:]) / 100
-            print(f"seed {seed} step {step}: {mean:.3f} train bits a byte", flush=True)
+            print(
+                f"seed {seed} step {step}: {mean:.3f} train bits per byte", flush=True
+            )
     return model
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, part: Tensor, batch: int = 64) -> dict[str, float]:
-    """Bits a byte and next-byte accuracy over the whole of `part`, uint8 `[N]`.
+    """Bits per byte and next-byte accuracy over all of `part`, uint8 `[N]`.
 
-    Windows of 128 bytes stand side by side; bytes after the last whole one are left out.
+    Adjacent windows of 128 bytes; bytes after the last full window are dropped.
     """
     count = (len(part) - 1) // LENGTH
     reads = part[: count * LENGTH].long().reshape(count, LENGTH)
-    wanted = part[1 : count * LENGTH + 1].long().reshape(count, LENGTH)
+    targets = part[1 : count * LENGTH + 1].long().reshape(count, LENGTH)
     nats, right = 0.0, 0
-    for x, y in zip(reads.split(batch), wanted.split(batch), strict=True):
+    for x, y in zip(reads.split(batch), targets.split(batch), strict=True):
         logits = model(x).flatten(0, 1)  # [B * T, 256]
         nats += F.cross_entropy(logits, y.flatten(), reduction="sum").item()
         right += int((logits.argmax(1) == y.flatten()).sum())
@@ -110,7 +112,7 @@ def evaluate(model: nn.Module, part: Tensor, batch: int = 64) -> dict[str, float
 
 
 def finished(seed: int) -> bool:
-    """Are weights and record of a seed there, of this protocol's number of steps?"""
+    """Whether a seed has weights and a record with this protocol's number of steps."""
     path = FOLDER / f"tang_lm_{seed}.json"
     weights = path.with_suffix(".safetensors")
     if not (path.exists() and weights.exists()):
@@ -124,12 +126,12 @@ def _read(path: Path) -> dict:
 
 
 def run(seed: int) -> dict:
-    """Train, store and measure one seed; returns its record."""
+    """Train, store and evaluate one seed; returns its record."""
     start = time.process_time()
     model = train(seed)
     minutes = (time.process_time() - start) / 60
     path = storage.save(f"tang_lm_{seed}", model, FOLDER)
-    storage.load_into(model, path)  # measured is what is stored
+    storage.load_into(model, path)  # evaluate the stored weights
     record = {
         "sha256": storage.checksum(path),
         "seed": seed,

@@ -1,4 +1,4 @@
-"""Real datasets, one loader each, with no network: `load(name)` or the loader itself."""
+"""Real datasets that load offline: call `load(name)` or the dataset's own loader."""
 
 from .bacteria import bacteria
 from .dataset import DataCard, ImageDataset, Splits, TextSplits, datasets, windows
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """The datasets there are."""
+    """The names of all datasets."""
     return list(datasets)
 
 
@@ -35,7 +35,7 @@ def load(name: str, **options) -> Splits | TextSplits:
     """The dataset `name`; `options` go to its loader (see `data.elpv`).
 
     Raises:
-        UnknownNameError: naming the datasets there are.
-        MissingPackageError: with the command that installs what is missing.
+        UnknownNameError: for an unknown name, naming the known datasets.
+        MissingPackageError: with the command that installs the missing package.
     """
     return datasets[name](**options)

@@ -1,7 +1,7 @@
-"""Bacteria in bright field, each picture with a mask: a task for segmentation.
+"""Bright-field images of bacteria with masks: a segmentation task.
 
-The file `files/bacteria.npz` holds 41 fields of view of E. coli with their masks, made
-(and to be made again) from the source package of ColiCoords 0.1.5 (MIT; SHA-256
+The file `files/bacteria.npz` holds 41 fields of view of E. coli with their masks. It was
+made, and can be reproduced, from the source package of ColiCoords 0.1.5 (MIT; SHA-256
 b9d4335751929c494fbe1f6ebebd0cc8f7addda86cccad01244f1edf00de0a4d) with
 
     pip download --no-deps --no-binary colicoords colicoords==0.1.5
@@ -10,11 +10,12 @@ b9d4335751929c494fbe1f6ebebd0cc8f7addda86cccad01244f1edf00de0a4d) with
         make('colicoords-0.1.5', 'bacteria.npz')"
 
 Rule: every pair of a bright-field and a binary image of 512 x 512 in the package, in the
-order of `SOURCES`. The outer 32 pixels are cut off, because bacteria that touch the
-border were not outlined; 2 x 2 pixels become one (the mean of the picture; the mask
-where at least two of four are marked). Each picture is divided by its median, the
-background's brightness; then the 0.1 and 99.9 percentile over the pictures of one source
-become 0 and 255. Of every five fields the fourth is validation, the fifth is test.
+order of `SOURCES`. The outer 32 pixels are cropped, because bacteria that touch the
+border were not outlined; each block of 2 x 2 pixels becomes one (the mean of the image;
+the mask is set where at least two of four pixels are). Each image is divided by its
+median, the background's brightness; then the 0.1 and 99.9 percentiles over the images of
+one source are mapped to 0 and 255. Of every five fields the fourth is validation, the
+fifth is test.
 """
 
 from importlib.resources import files
@@ -30,9 +31,12 @@ from ..files import whole
 from .dataset import ImageDataset, Splits, datasets, read_card, split_by
 
 CLASSES = ("background", "bacterium")
-SIZE, MARGIN = 224, 32  # pixels of a field as kept; cut off of the original's edges
+SIZE, MARGIN = (
+    224,
+    32,
+)  # edge of a field; pixels cropped from each border, before halving
 
-# bright field and mask in the source package: a stack, or a folder of single images
+# bright-field images and masks in the source package: a stack, or a folder of images
 SOURCES = (
     ("examples/data/02/brightfield_stack.tif", "examples/data/02/binary_stack.tif"),
     ("examples/data/06/brightfield_storm.tif", "examples/data/06/binary_storm.tif"),
@@ -45,16 +49,16 @@ CARD = read_card("bacteria")
 
 @datasets.register("bacteria")
 def bacteria(tile: int = SIZE) -> Splits:
-    """The fields of view, or tiles of them: pictures `[1, tile, tile]`, masks as labels.
+    """The fields of view, or tiles of them: images `[1, tile, tile]`, masks as labels.
 
-    A label is int64 `[tile, tile]`, 0 background and 1 bacterium. Tiles stand side by
-    side and stay in the part of their field.
+    A label is int64 `[tile, tile]`, 0 background and 1 bacterium. Tiles do not overlap
+    and stay in the split of their field.
 
     Args:
         tile: edge in pixels, a divisor of 224.
 
     Raises:
-        ValueError: for another tile.
+        ValueError: for a tile that does not divide 224.
     """
     if not isinstance(tile, int) or tile < 1 or SIZE % tile:
         raise ValueError(f"tile must be a divisor of {SIZE}; got {tile!r}.")
@@ -66,13 +70,13 @@ def bacteria(tile: int = SIZE) -> Splits:
     frame = frame.loc[frame.index.repeat(count)].assign(
         tile=np.tile(np.arange(count), len(images))
     )
-    pictures = ImageDataset(
+    dataset = ImageDataset(
         cut(torch.from_numpy(images), tile)[:, None],
         cut(torch.from_numpy(masks), tile).long(),
         frame,
     )
     parts = np.array(["train", "train", "train", "validation", "test"], dtype=object)
-    return split_by(parts[frame["field"] % 5], pictures, CLASSES, CARD)
+    return split_by(parts[frame["field"] % 5], dataset, CLASSES, CARD)
 
 
 def cut(fields: Tensor, tile: int) -> Tensor:
@@ -82,20 +86,20 @@ def cut(fields: Tensor, tile: int) -> Tensor:
 
 
 def make(package: str | Path, target: str | Path) -> None:
-    """Write the subset anew: the unpacked source package → `target`, npz.
+    """Regenerate the subset: the unpacked source package → `target`, npz.
 
     Raises:
-        FileNotFoundError: when a stack or a folder of `SOURCES` is not there.
+        FileNotFoundError: when a stack or folder of `SOURCES` is missing.
     """
     images, masks, source = [], [], []
     for bright_field, binary in SOURCES:
-        pictures, marked = (
+        fields, outlines = (
             read(Path(package) / bright_field),
             read(Path(package) / binary),
         )
-        images += [to_bytes(np.stack([halved(picture) for picture in pictures]))]
-        masks += [halved(mask > 0) >= 0.5 for mask in marked]
-        source += ["/".join(Path(bright_field).parts[-3:-1])] * len(pictures)
+        images += [to_bytes(np.stack([halved(field) for field in fields]))]
+        masks += [halved(outline > 0) >= 0.5 for outline in outlines]
+        source += ["/".join(Path(bright_field).parts[-3:-1])] * len(fields)
     with whole(target) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
@@ -106,10 +110,10 @@ def make(package: str | Path, target: str | Path) -> None:
 
 
 def read(path: Path) -> list[np.ndarray]:
-    """The pages of a TIFF file, or of every TIFF file of a folder."""
+    """The pages of a TIFF file, or of all TIFF files in a folder."""
     if not path.exists():
         raise FileNotFoundError(
-            f"package must be ColiCoords 0.1.5, unpacked; it holds no {path}."
+            f"package must be the unpacked ColiCoords 0.1.5; {path} is missing."
         )
     pages = []
     for name in sorted(path.glob("*.tif")) if path.is_dir() else [path]:
@@ -119,13 +123,13 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """`[512, 512]` without its margin, the mean of 2 x 2 pixels: float `[224, 224]`."""
+    """`[512, 512]` → float `[224, 224]`: crop the margin, average blocks of 2 x 2."""
     inner = image[MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
     return inner.reshape(SIZE, 2, SIZE, 2).mean((1, 3))
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
-    """`[N, H, W]`, each over its median; the 0.1 and 99.9 percentile are 0 and 255."""
+    """Divide each image by its median; map percentiles 0.1 and 99.9 to 0 and 255."""
     images = images / np.median(images, axis=(1, 2), keepdims=True)
     low, high = np.percentile(images, [0.1, 99.9])
     gray = np.clip((images - low) / (high - low), 0, 1) * 255

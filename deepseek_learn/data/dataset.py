@@ -1,4 +1,4 @@
-"""What every loader returns: three datasets with a fixed split, and a card."""
+"""The return types of the loaders: a dataset in three fixed parts, with a card."""
 
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ datasets = Registry("dataset")
 
 @dataclass(frozen=True)
 class DataCard:
-    """Where a dataset comes from, what may be done with it, and what traps it holds.
+    """A dataset's origin, license and known pitfalls.
 
-    A text is a string, or one in each language; `Splits.card` has the chosen one.
+    A `Text` is a string, or one string per language; `Splits.card` has the selected one.
     """
 
     name: str
@@ -52,18 +52,18 @@ def read_card(name: str) -> DataCard:
 
 
 class ImageDataset(Dataset):
-    """Pictures kept as bytes; an item is (`[C, H, W]` float in 0..1, label).
+    """Images stored as bytes; an item is (`[C, H, W]` float in 0..1, label).
 
     Attributes:
         images: uint8 `[N, C, H, W]`.
-        labels: int64 `[N]`; where they are masks, `[N, H, W]`.
-        frame: one row a picture, with what else is known of it.
+        labels: int64 `[N]`; for masks, `[N, H, W]`.
+        frame: one row of metadata per image.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, frame: pd.DataFrame):
         if not len(images) == len(labels) == len(frame):
             raise ValueError(
-                f"images, labels and frame must have one length; got {len(images)}, "
+                f"images, labels and frame must have the same length; got {len(images)}, "
                 f"{len(labels)} and {len(frame)}."
             )
         self.images, self.labels = images, labels
@@ -76,11 +76,11 @@ class ImageDataset(Dataset):
         return self.images[index].float() / 255, self.labels[index]
 
     def batch(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Many at once: `[B, C, H, W]` float in 0..1, labels `[B]`."""
+        """A batch: `[B, C, H, W]` float in 0..1, labels `[B]`."""
         return self.images[index].float() / 255, self.labels[index]
 
     def subset(self, index: np.ndarray | Tensor) -> "ImageDataset":
-        """The pictures at `index` (positions, or one boolean a picture)."""
+        """The images at `index` (positions, or one boolean per image)."""
         index = torch.as_tensor(np.array(index))
         frame = self.frame[index.numpy()] if index.dtype == torch.bool else None
         frame = self.frame.iloc[index.numpy()] if frame is None else frame
@@ -89,7 +89,7 @@ class ImageDataset(Dataset):
     def plot(
         self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 4
     ):
-        """The first `count` pictures as a matplotlib figure, under `titles`."""
+        """A matplotlib figure of the first `count` images, each under its title."""
         from matplotlib.figure import Figure
 
         count = min(count, len(self))
@@ -125,7 +125,7 @@ class Splits:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Pictures a class in each part; where the labels are masks, pixels."""
+        """Images per class in each part; for masks, pixels per class."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {
             name: np.bincount(
@@ -138,7 +138,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class TextSplits:
-    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem or passage a line."""
+    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem or passage per line."""
 
     train: Tensor
     validation: Tensor
@@ -155,7 +155,7 @@ class TextSplits:
         counts = {
             name: {
                 "bytes": len(part),
-                # every byte but 10xxxxxx begins a character
+                # every byte except 10xxxxxx starts a character
                 "characters": int(((part & 0xC0) != 0x80).sum()),
                 "poems": int((part == ord("\n")).sum()),
             }
@@ -164,11 +164,11 @@ class TextSplits:
         return pd.DataFrame(counts).T.rename_axis("part")
 
 
-ROUND = 20  # units of a text: 18 of train, then one of validation, then one of test
+ROUND = 20  # units: 18 of train, then one of validation, then one of test
 
 
 def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
-    """A text in three parts, by the number of the unit that each line belongs to."""
+    """Split a text into three parts, by the unit number of each line."""
     parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
     for unit, line in zip(units, lines, strict=True):
         part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
@@ -185,14 +185,14 @@ def windows(
 ) -> Tensor:
     """Random windows of a text, each with the byte that follows it.
 
-    A window begins at any byte, also inside a character or a poem. With
-    `w = windows(...)` a model reads `w[:, :-1]` and is to say `w[:, 1:]`.
+    A window starts at any byte, even inside a character or a poem. With
+    `w = windows(...)` the inputs are `w[:, :-1]` and the targets `w[:, 1:]`.
 
     Args:
         part: uint8 `[N]`, a part of `TextSplits`.
-        length: bytes that the model reads, at most N - 1.
+        length: number of input bytes, at most N - 1.
         batch: B, the number of windows.
-        generator: where the places are drawn from; by default torch's own.
+        generator: source of the random positions; by default torch's own.
 
     Returns:
         int64 `[B, length + 1]`.
@@ -214,18 +214,18 @@ def windows(
 
 
 def split_by(parts: np.ndarray, whole: ImageDataset, classes, card) -> Splits:
-    """Splits from one of "train", "validation", "test" a picture."""
+    """Splits from one of "train", "validation", "test" per image."""
     names = ("train", "validation", "test")
     train, validation, test = (whole.subset(parts == name) for name in names)
     return Splits(train, validation, test, tuple(classes), spoken(card))
 
 
 def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.ndarray:
-    """A part for each row, drawn within each stratum.
+    """A stratified random split: the name of the part of each row, `[N]`.
 
     Args:
         strata: `[N]` labels; each stratum is divided in the same proportions.
-        fractions: of validation and test.
+        fractions: of the validation and test parts.
     """
     rng = np.random.default_rng(seed)
     strata = np.asarray(strata)

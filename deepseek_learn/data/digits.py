@@ -12,7 +12,7 @@ CARD = read_card("digits")
 
 @datasets.register("digits")
 def digits() -> Splits:
-    """The digits: splits of `[1, 8, 8]` pictures of 10 classes.
+    """The digits: splits of `[1, 8, 8]` images in 10 classes.
 
     Raises:
         MissingPackageError: with the command that installs scikit-learn.

@@ -1,7 +1,7 @@
-"""Solar cells photographed by electroluminescence: 2,624 real cells, good or defective.
+"""Electroluminescence images of 2,624 real solar cells, functional or defective.
 
 A forward current makes a cell glow; cracks and dead regions stay dark. From the PyPI
-package `elpv-dataset` (images CC BY-NC-SA 4.0), plus 32 pictures that travel with us.
+package `elpv-dataset` (images CC BY-NC-SA 4.0), plus 32 images that come with this library.
 """
 
 import json
@@ -18,10 +18,11 @@ from .dataset import ImageDataset, Splits, datasets, random_parts, read_card, sp
 
 CLASSES = ("functional", "defective")
 
-# The files are numbered module by module as far as one can tell: the cell type changes
-# nine times only. (first number, last number, type, part of the source split). The
-# test part is made of whole runs of one type, so that, if this order holds, no module
-# stands on both sides; one long run is cut between train and validation, where one may.
+# The files appear to be numbered module by module: the cell type changes only nine
+# times. (first number, last number, type, part of the source split). The test part
+# consists of whole runs of one type, so that, if this order holds, no module is in both
+# training and test; one long run is split between train and validation, where a module
+# may be in both.
 RUNS = [
     (1, 60, "mono", "test"),
     (61, 360, "poly", "test"),
@@ -44,13 +45,13 @@ def elpv(split: str = "random", size: int = 300) -> Splits:
     """The solar-cell photographs, from the installed package `elpv-dataset`.
 
     Args:
-        split: `"random"` (as published; labels do not tell modules apart) or
+        split: `"random"` (as published; cells of one module may be in several parts) or
             `"source"` (whole modules held out, as far as the file order tells).
-        size: side in pixels; other than 300, pictures are resampled (antialiased).
+        size: side in pixels; other than 300, images are resampled (antialiased).
 
     Returns:
-        Splits of `[1, size, size]` pictures; label 1 is "defective". `frame` holds
-        `file`, `probability`, `type`.
+        Splits of `[1, size, size]` images; label 1 is "defective". `frame` has the
+        columns `file`, `probability` and `type`.
 
     Raises:
         MissingPackageError: with the command that installs the package.
@@ -72,7 +73,7 @@ def elpv(split: str = "random", size: int = 300) -> Splits:
 
 
 def source_parts(frame: pd.DataFrame) -> np.ndarray:
-    """The part of each row by its file number; refuses files in another order."""
+    """The part of each row by its file number; ValueError for files in another order."""
     number = frame["file"].str.extract(r"(\d+)\.png$")[0].astype(int).to_numpy()
     parts = np.empty(len(frame), dtype=object)
     for first, last, kind, part in RUNS:
@@ -87,12 +88,12 @@ def source_parts(frame: pd.DataFrame) -> np.ndarray:
 
 
 def elpv_sample(size: int = 300) -> ImageDataset:
-    """32 of the photographs, 16 a class, drawn from the random split's test part.
+    """32 of the photographs, 16 per class, drawn from the random split's test part.
 
-    They travel with this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`), so that
-    the tour runs without the dataset package. This is not the first draw: an earlier
-    one, from pictures in the test part of both splits, was replaced after the tour had
-    missed its target on it (brightness alone ranked those 32 nearly as well as the
+    They come with this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`), so that
+    the tour runs without the dataset package. This is not the first sample: an
+    earlier one, from images in the test part of both splits, was replaced after the tour
+    had missed its target on it (brightness alone ranked those 32 nearly as well as the
     network). The tour's comparison is an illustration, not evidence.
     """
     folder = files("deepseek_learn.data") / "files" / "elpv_sample"
@@ -102,7 +103,7 @@ def elpv_sample(size: int = 300) -> ImageDataset:
 
 
 def read_gray(path, size: int = 300) -> np.ndarray:
-    """A picture file as uint8 `[size, size]`."""
+    """An image file as grayscale uint8 `[size, size]`."""
     with path.open("rb") as file, Image.open(file) as image:
         image = image.convert("L")
         if image.size != (size, size):

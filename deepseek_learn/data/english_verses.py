@@ -1,7 +1,7 @@
-"""English verse: the poetic books of the King James Bible, one passage a line.
+"""English verse: the poetic books of the King James Bible, one passage per line.
 
-The file `files/english_verses.txt.xz` holds passages of up to four verses, a tab and the
-number of its chapter before each. It was made, and can be made again, from the text in
+The file `files/english_verses.txt.xz` holds passages of up to four verses, each preceded
+by its chapter's number and a tab. It was made, and can be reproduced, from the text in
 Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of the package
 5b5acbab20b8ea6927a6bcfd9718cad7c1ae8530c393e6319e2179cc25a84fbb) with
 
@@ -11,9 +11,9 @@ Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of the 
         make('kjv.txt', 'english_verses.txt.xz')"
 
 Rule: the books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
-Lamentations, chapter by chapter; a verse that was in an earlier chapter is left out; of
-what remains of a chapter every four verses are a passage. Chapters 19, 39, 59, ... of
-all are validation, 20, 40, 60, ... test, the rest is train.
+Lamentations, chapter by chapter; a verse that occurred earlier is dropped; every
+four of a chapter's remaining verses form a passage. Counting through all chapters, 19,
+39, 59, ... are validation, 20, 40, 60, ... test, and the rest is train.
 """
 
 import lzma
@@ -35,7 +35,7 @@ CARD = read_card("english_verses")
 
 @datasets.register("english_verses")
 def english_verses() -> TextSplits:
-    """Three parts, uint8 `[N]` of ASCII text, one passage a line."""
+    """Three parts, uint8 `[N]` of ASCII text, one passage per line."""
     path = files("deepseek_learn.data") / "files" / "english_verses.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
     chapters, passages = zip(*(line.split(b"\t", 1) for line in lines), strict=True)
@@ -43,14 +43,14 @@ def english_verses() -> TextSplits:
 
 
 def verses(path: str | Path) -> Iterator[tuple[str, int, str]]:
-    """Book, chapter and text of each verse in what `bible -f` printed."""
+    """Book, chapter and text of each verse in the output of `bible -f`."""
     for line in Path(path).read_text(encoding="ascii").splitlines():
         if match := LINE.fullmatch(line):
             yield match[1], int(match[2]), match[4].strip()
 
 
 def make(source: str | Path, target: str | Path) -> None:
-    """Write the passages anew: the text of the whole Bible → `target`, xz."""
+    """Regenerate the passages: the text of the whole Bible → `target`, xz."""
     chapters: dict[tuple[str, int], list[str]] = {}
     seen: set[str] = set()
     for book, chapter, verse in verses(source):
@@ -58,9 +58,9 @@ def make(source: str | Path, target: str | Path) -> None:
             seen.add(verse)
             chapters.setdefault((book, chapter), []).append(verse)
     lines = [
-        f"{number}\t{' '.join(kept[i : i + PASSAGE])}\n"
-        for number, kept in enumerate(chapters.values())
-        for i in range(0, len(kept), PASSAGE)
+        f"{number}\t{' '.join(chapter[i : i + PASSAGE])}\n"
+        for number, chapter in enumerate(chapters.values())
+        for i in range(0, len(chapter), PASSAGE)
     ]
     with whole(target) as temporary:
         content = "".join(lines).encode("ascii")

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28 x 28 gray pictures of clothes, a committed subset of the real set."""
+"""Fashion-MNIST: 28 x 28 grayscale images of clothes, a committed subset."""
 
 from importlib.resources import files
 
@@ -27,7 +27,7 @@ CARD = read_card("fashion_mnist")
 
 @datasets.register("fashion_mnist")
 def fashion_mnist() -> Splits:
-    """The committed subset: splits of `[1, 28, 28]` pictures of 10 classes."""
+    """The committed subset: splits of `[1, 28, 28]` images in 10 classes."""
     path = files("deepseek_learn.data") / "files" / "fashion_mnist.npz"
     with path.open("rb") as file, np.load(file) as arrays:
         parts = {}

@@ -1,7 +1,7 @@
-"""Tang poems: classical Chinese verse as UTF-8 bytes, a committed subset of the real text.
+"""Tang poems: classical Chinese verse as UTF-8 bytes, a committed subset.
 
-The file `files/tang_poems.txt.xz` holds one poem a line, its paragraphs joined, without
-title and author. It was made, and can be made again, from the npm package
+The file `files/tang_poems.txt.xz` holds one poem per line, its paragraphs joined, without
+title and author. It was made, and can be reproduced, from the npm package
 chinese-poetry 2.0.1 (MIT; SHA-256 of the archive
 25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86) with
 
@@ -9,11 +9,11 @@ chinese-poetry 2.0.1 (MIT; SHA-256 of the archive
     python -c "from deepseek_learn.data.tang_poems import make; \
         make('package/dist/quantangshi', 'tang_poems.txt.xz')"
 
-Rule: the files poet.tang.N.json in the order of N; of their poems those that consist of
-whole clauses of Chinese characters ending in ，。？！ (none with gaps, notes or quotation
-marks); of these each poem that shares no verse (what ends in 。？！) with an earlier one
-kept; of these every third. Lines 19, 39, 59, ... of the file are validation, lines 20,
-40, 60, ... test, the rest is train.
+Rule: read the files poet.tang.N.json in the order of N; select the poems that consist of
+whole clauses of Chinese characters ending in ，。？！ (no gaps, notes or quotation
+marks); drop each that shares a verse (text ending in 。？！) with an earlier selected
+one; take every third of the rest. Lines 19, 39, 59, ... of the file are validation,
+lines 20, 40, 60, ... test, and the rest is train.
 """
 
 import json
@@ -26,7 +26,7 @@ from ..catalog import spoken
 from ..files import whole
 from .dataset import TextSplits, datasets, read_card, text_splits
 
-EVERY = 3  # of the poems kept, one in so many is in the file
+EVERY = 3  # one in this many selected poems is in the file
 CLEAN = re.compile(r"(?:[\u3400-\u9fff]+[，。？！])+")
 VERSE = re.compile(r"[^。？！]+[。？！]?")
 
@@ -35,36 +35,36 @@ CARD = read_card("tang_poems")
 
 @datasets.register("tang_poems")
 def tang_poems() -> TextSplits:
-    """The committed subset: three parts, uint8 `[N]` of UTF-8 text, one poem a line."""
+    """The committed subset: three parts, uint8 `[N]` of UTF-8 text, one poem per line."""
     path = files("deepseek_learn.data") / "files" / "tang_poems.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
     return text_splits(lines, range(len(lines)), spoken(CARD))
 
 
 def select(folder: str | Path) -> list[str]:
-    """The poems that the rule above takes from the package's folder `quantangshi`.
+    """The poems that the rule above selects from the package's folder `quantangshi`.
 
     Raises:
-        FileNotFoundError: when the folder holds no `poet.tang.N.json`.
+        FileNotFoundError: when the folder has no `poet.tang.N.json`.
     """
     paths = list(Path(folder).glob("poet.tang.*.json"))
     if not paths:
         raise FileNotFoundError(
-            f"folder must hold the package's poet.tang.N.json; there is none in {folder}."
+            f"folder must hold the package's poet.tang.N.json; found none in {folder}."
         )
-    kept, seen = [], set()
+    poems, seen = [], set()
     for path in sorted(paths, key=lambda path: int(path.name.split(".")[2])):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             poem = "".join(entry["paragraphs"])
             verses = set(VERSE.findall(poem))
             if CLEAN.fullmatch(poem) and not verses & seen:
-                kept.append(poem)
+                poems.append(poem)
                 seen |= verses
-    return kept[::EVERY]
+    return poems[::EVERY]
 
 
 def make(folder: str | Path, target: str | Path) -> None:
-    """Write the subset anew: the package's folder `quantangshi` → `target`, xz."""
+    """Regenerate the subset: the package's folder `quantangshi` → `target`, xz."""
     content = "".join(f"{poem}\n" for poem in select(folder)).encode()
     with whole(target) as temporary:
         temporary.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))

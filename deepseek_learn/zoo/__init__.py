@@ -1,9 +1,9 @@
-"""Trained models that travel with the library, each with a card.
+"""Trained models that come with the library, each with a card.
 
-`list()` names them, `card(name)` says what one is and what it measured, `load(name)`
-gives it ready to use, `example(name)` an input for it, `evaluation(name)` the pictures it
-is measured on; `writer(name)` gives a language model with its tokenizer. No network is
-needed.
+`list()` names them, `card(name)` describes a model and its measured metrics,
+`load(name)` returns it ready to use, `example(name)` an input for it, `evaluation(name)`
+the images it is evaluated on; `writer(name)` returns a language model with its tokenizer.
+No network is needed.
 """
 
 import builtins
@@ -35,10 +35,10 @@ KINDS = ("picture", "text")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
-    """The names of the models, or of those that take a "picture", or "text".
+    """The names of all models, or of those whose input is a "picture" or "text".
 
     Raises:
-        UnknownNameError: for another kind, naming those there are.
+        UnknownNameError: for an unknown kind, naming the known ones.
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of model", kind, KINDS)
@@ -49,10 +49,10 @@ def list(kind: str | None = None) -> builtins.list[str]:
 def example(name: str, batch: int = 1) -> Tensor:
     """An input that the model `name` takes: `[batch, ...]`, uniform in 0..1, seed 0.
 
-    For a language model: tokens `[batch, T]`, each as likely as the others.
+    For a language model: uniformly random tokens `[batch, T]`.
 
     Raises:
-        UnknownNameError: naming the models there are.
+        UnknownNameError: for an unknown name, naming the known models.
     """
     generator, size = torch.Generator().manual_seed(0), (batch, *zoo[name].shape)
     if zoo[name].vocabulary:

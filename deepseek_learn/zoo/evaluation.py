@@ -1,7 +1,7 @@
-"""On which data a model of the zoo is calibrated, held out and tested, and by what.
+"""Calibration, validation and test data for each model of the zoo, with its metric.
 
-Compression and deployment take their choices on `held_out`; a final figure comes from
-`test`, on which nothing was chosen.
+Compression and deployment make their choices on `held_out`; final figures come from
+`test`, which is used for no choice.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ BATCH, SEED = 4, 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Pictures for one model of the zoo.
+    """Images for evaluating one model of the zoo.
 
     Attributes:
-        calibration: `[N, C, H, W]` of the training part.
+        calibration: `[N, C, H, W]` from the training part.
         held_out: the validation part.
         test: the test part.
         score: `(answers, labels) -> 0..1`, higher is better.
@@ -40,31 +40,32 @@ class Evaluation:
     score: Callable[[Tensor, Tensor], float]
 
     def metric(self, predict: Callable[[Tensor], Tensor]) -> float:
-        """Points (0..100) of what `predict` answers on the held-out pictures."""
+        """The score of `predict` on the held-out images, in points (0..100)."""
         return self.points(predict, self.held_out)
 
     def points(self, predict: Callable[[Tensor], Tensor], part: ImageDataset) -> float:
-        """Points (0..100) of what `predict` answers on the pictures of `part`."""
+        """The score of `predict` on the images of `part`, in points (0..100)."""
         rows = torch.arange(len(part)).split(BATCH)
         with torch.inference_mode():
-            answers = torch.cat([predict(part.batch(some)[0]) for some in rows])
+            answers = torch.cat([predict(part.batch(index)[0]) for index in rows])
         return 100 * self.score(answers, part.labels)
 
 
 def evaluation(name: str) -> Evaluation:
-    """The pictures for the model `name`; a compressed sibling has its original's.
+    """The images for the model `name`; a compressed sibling shares its original's.
 
-    For EfficientNet-Lite0, which was trained on ImageNet, there are no labeled pictures:
-    crops of two photographs calibrate it, and the score on crops of a third, held out and
-    tested alike, is how often it agrees with the model in float.
+    For EfficientNet-Lite0, which was trained on ImageNet, no labeled images are
+    available: it is calibrated on crops of two photographs, and its score is the
+    agreement with the float model on crops of a third, which serve as both the held-out
+    and the test part.
 
     Raises:
-        UnknownNameError: naming the models there are.
-        MissingPackageError: when the pictures come in a package that is not installed.
+        UnknownNameError: for a model without evaluation images, naming those with.
+        MissingPackageError: when the images are in a package that is not installed.
     """
     original = zoo[name].original or name
     if original not in SOURCES:
-        raise UnknownNameError("model with pictures to judge it by", name, SOURCES)
+        raise UnknownNameError("model with evaluation images", name, SOURCES)
     return SOURCES[original]()
 
 
@@ -90,12 +91,12 @@ def efficientnet_lite0() -> Evaluation:
     samples = require("sklearn.datasets", extra="vision", purpose="calibration")
     photos = [torch.tensor(image) for image in samples.load_sample_images().images]
     calibration = torch.cat([crops(photo, 128) for photo in photos]).float() / 255
-    compared = crops(_third_photograph(), 300)
+    images = crops(_third_photograph(), 300)
     model, rows = load("efficientnet_lite0"), torch.arange(300).split(BATCH)
     with torch.inference_mode():
-        said = [model(compared[some].float() / 255).argmax(1) for some in rows]
+        labels = [model(images[index].float() / 255).argmax(1) for index in rows]
     frame = pd.DataFrame({"crop": range(300)})
-    part = ImageDataset(compared, torch.cat(said), frame)
+    part = ImageDataset(images, torch.cat(labels), frame)
     return Evaluation(calibration, part, part, accuracy)
 
 
@@ -108,21 +109,25 @@ SOURCES = {
 
 
 def crops(photo: Tensor, count: int, size: int = 224) -> Tensor:
-    """Square crops of a `[H, W, 3]` photograph, a third to all of its height."""
-    generator, found = _generator(), []
-    picture = photo.permute(2, 0, 1)[None].float()
+    """Square crops of an `[H, W, 3]` photograph: 1/3 to all of its shorter side.
+
+    Returns:
+        uint8 `[count, 3, size, size]`.
+    """
+    generator, resized = _generator(), []
+    image = photo.permute(2, 0, 1)[None].float()  # [1, 3, H, W]
     for _ in range(count):
-        part = 1 / 3 + 2 / 3 * torch.rand((), generator=generator).item()
-        side = int(part * min(photo.shape[:2]))
+        fraction = 1 / 3 + 2 / 3 * torch.rand((), generator=generator).item()
+        side = int(fraction * min(photo.shape[:2]))
         top, left = (
             int(torch.randint(0, full - side + 1, (), generator=generator))
             for full in photo.shape[:2]
         )
-        crop = picture[:, :, top : top + side, left : left + side]
-        found.append(
+        crop = image[:, :, top : top + side, left : left + side]
+        resized.append(
             torch.nn.functional.interpolate(crop, (size, size), mode="bilinear")
         )
-    return torch.cat(found).round().byte()
+    return torch.cat(resized).round().byte()
 
 
 def _third_photograph() -> Tensor:

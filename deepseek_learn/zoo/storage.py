@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, a checksum, a record of the training run beside them."""
+"""Weights on disk: safetensors, a checksum, and a record of the training run."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ RUNS = Path("zoo_runs")  # where training scripts write, in the current folder
 def save(name: str, model: nn.Module, folder: Path) -> Path:
     """Write the weights: matrices and kernels in half precision, vectors in single.
 
-    Biases and batch statistics keep 32 bits: they are few, and a variance may be too
-    small for 16.
+    Biases and batch statistics stay in 32 bits: they are few, and a variance may
+    underflow in 16.
     """
     tensors = {
         key: (value.half() if value.dim() > 1 else value).detach().contiguous()
@@ -37,11 +37,11 @@ def save(name: str, model: nn.Module, folder: Path) -> Path:
 
 
 def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Module:
-    """Read weights into `model` (in place), which keeps single precision.
+    """Read weights into `model` in place; the model stays in single precision.
 
     Raises:
-        DamagedFileError: when the file is absent, does not have the checksum, or does
-            not fit the model. The model is then unchanged.
+        DamagedFileError: when the file is missing, has another checksum, or does not
+            fit the model. The model is then unchanged.
     """
     check_weights(path, sha256)
     try:
@@ -51,23 +51,23 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
             f"weights file {path} is not a whole safetensors file ({error}); reinstall "
             f"the package."
         ) from error
-    own = model.state_dict()
-    wanted = {k for k in own if not k.endswith("num_batches_tracked")}
-    fits = tensors.keys() == wanted and all(
-        tensors[k].shape == own[k].shape for k in wanted
+    state = model.state_dict()
+    names = {k for k in state if not k.endswith("num_batches_tracked")}
+    fits = tensors.keys() == names and all(
+        tensors[k].shape == state[k].shape for k in names
     )
     if not fits:
         raise DamagedFileError(
-            f"weights file {path} does not fit this model: other names or shapes."
+            f"weights file {path} does not fit this model: tensor names or shapes differ."
         )
     with torch.no_grad():
-        for key in wanted:
-            own[key].copy_(tensors[key])
+        for key in names:
+            state[key].copy_(tensors[key])
     return model
 
 
 def check_weights(path: Path, sha256: str | None) -> None:
-    """Refuse a file that is absent or does not have the checksum on its card."""
+    """Raise `DamagedFileError` for a missing file or one with another checksum."""
     if not path.exists():
         raise DamagedFileError(
             f"weights file {path} is missing; reinstall the package."
@@ -88,18 +88,18 @@ def checksum(path: Path) -> str:
 def record(
     name: str, folder: Path, split: str, metrics: dict, run, settings: dict
 ) -> Path:
-    """Write what a training run measured beside its weights in `folder`.
+    """Write the record of a training run next to its weights in `folder`.
 
     Args:
-        settings: what else makes the run again: seed, batch size, learning rate.
+        settings: what else reproduces the run: seed, batch size, learning rate.
     """
-    trained = {
+    facts = {
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,
         "stopped": run.stopped,
     }
     seconds = run.cpu_seconds
-    return _record(name, folder, split, metrics, seconds, settings, trained)
+    return _record(name, folder, split, metrics, seconds, settings, facts)
 
 
 def record_compression(
@@ -110,18 +110,18 @@ def record_compression(
     cpu_seconds: float,
     settings: dict,
 ) -> Path:
-    """Write what compressing a model measured beside the file in `folder`."""
+    """Write the record of a compression next to its weights in `folder`."""
     facts = {"epochs": 0}
     return _record(name, folder, split, metrics, cpu_seconds, settings, facts)
 
 
-def _record(name, folder, split, metrics, cpu_seconds, settings, more: dict) -> Path:
+def _record(name, folder, split, metrics, cpu_seconds, settings, extra: dict) -> Path:
     facts = {
         "sha256": checksum(folder / f"{name}.safetensors"),
         "date": date.today().isoformat(),
         "torch": torch.__version__.split("+")[0],
         "deepseek_learn": __version__,
-        **more,
+        **extra,
         "cpu_minutes": round(cpu_seconds / 60, 1),
         "settings": settings,
         "metrics": metrics,
@@ -130,32 +130,30 @@ def _record(name, folder, split, metrics, cpu_seconds, settings, more: dict) -> 
 
 
 def read_runs(path: Path) -> dict:
-    """split → what its training run measured, as `record` wrote it.
+    """split → the record of its training run, as `record` wrote it.
 
     Raises:
-        DamagedFileError: when the file is missing or is no such record.
+        DamagedFileError: when the file is missing or is not such a record.
     """
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        whole_runs = runs and all(run.keys() >= RECORDED for run in runs.values())
+        complete = runs and all(run.keys() >= RECORDED for run in runs.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(_no_record(path)) from error
-    if not whole_runs:
+    if not complete:
         raise DamagedFileError(_no_record(path))
     return runs
 
 
 def _no_record(path: Path) -> str:
-    return (
-        f"{path} is missing or is no record of a training run; reinstall the package."
-    )
+    return f"{path} is missing or is not a training record; reinstall the package."
 
 
 def ship(name: str, folder: Path, split: str, weights: bool) -> None:
-    """Put a finished run into the package: its record, and its weights if they ship.
+    """Copy a finished run into the package: its record, and its weights if they ship.
 
-    Records of other splits stay. With `weights=False` the shipped weights are left
-    alone: the card then shows what the same script reaches on another split.
+    Records of other splits are kept. With `weights=False` the shipped weights are left
+    alone: the card then also shows what the same script reaches on another split.
     """
     runs = read_runs(folder / f"{name}.json")
     if weights:
@@ -163,8 +161,8 @@ def ship(name: str, folder: Path, split: str, weights: bool) -> None:
         with whole(WEIGHTS / f"{name}.safetensors") as temporary:
             temporary.write_bytes(content)
     path = WEIGHTS / f"{name}.json"
-    known = read_runs(path) if path.exists() else {}
-    _write_runs(path, known | {split: runs[split]})
+    shipped_runs = read_runs(path) if path.exists() else {}
+    _write_runs(path, shipped_runs | {split: runs[split]})
 
 
 def _write_runs(path: Path, runs: dict) -> Path:

@@ -9,16 +9,21 @@ from ..lm import LanguageModel, stream
 from .models import load, zoo
 from .storage import WEIGHTS, check_weights
 
-KINDS = ("poem", "verse", "prose", "manual")  # each begins its documents with a token
+KINDS = (
+    "poem",
+    "verse",
+    "prose",
+    "manual",
+)  # a document starts with its kind's token
 END = "<|end|>"
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 class Writer:
-    """Writes on from what it is given.
+    """Continues a given text.
 
     Attributes:
-        model: its `LanguageModel`.
+        model: the `LanguageModel`.
         tokenizer: its `tokenizers.Tokenizer`.
     """
 
@@ -26,18 +31,18 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
 
     def tokens(self, text: str, kind: str | None = None) -> list[int]:
-        """The tokens of a document's beginning.
+        """The tokens of a prompt: the kind's token, then the text's.
 
         Args:
-            kind: one of `KINDS`; by default "poem" for Chinese, else "verse".
+            kind: one of `KINDS`; by default "poem" for Chinese, otherwise "verse".
 
         Raises:
-            ValueError: for an empty text, or one that is not whole Unicode.
-            UnknownNameError: for another kind, naming those there are.
+            ValueError: for an empty text, or one that is not valid Unicode.
+            UnknownNameError: for an unknown kind, naming the known ones.
         """
         if not text.strip():
             raise ValueError(f"text must have at least one character; got {text!r}.")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):  # bytes of no letter
+        if any("\ud800" <= letter <= "\udfff" for letter in text):  # surrogates
             raise ValueError(f"text must be in UTF-8; got {text!r}.")
         kind = kind or ("poem" if CHINESE.search(text) else "verse")
         if kind not in KINDS:
@@ -55,16 +60,16 @@ class Writer:
         seed: int | None = None,
         speculative: bool = False,
     ) -> Iterator[str]:
-        """What it writes after `text`, in pieces as they come, to the document's end.
+        """The continuation of `text`, piece by piece, up to the end of the document.
 
         Args:
-            max_new_tokens: by default as many as the context has room for.
+            max_new_tokens: by default as many as fit in the context.
 
-        Other arguments and errors: see `tokens` and `lm.stream`.
+        For the other arguments and errors see `tokens` and `lm.stream`.
         """
         prompt = self.tokens(text, kind)
         room = self.model.config.max_position_embeddings - len(prompt)
-        news = stream(
+        batches = stream(
             self.model,
             [prompt],
             room if max_new_tokens is None else max_new_tokens,
@@ -74,38 +79,38 @@ class Writer:
             seed=seed,
             speculative=speculative,
         )
-        written: list[int] = []
-        shown = ""
-        for (new,) in news:
-            written += new
-            whole = self.tokenizer.decode(written)
-            if not whole.endswith("\ufffd"):  # else a character is not whole yet
-                yield whole[len(shown) :]
-                shown = whole
+        tokens: list[int] = []
+        previous = ""
+        for (new_tokens,) in batches:
+            tokens += new_tokens
+            decoded = self.tokenizer.decode(tokens)
+            if not decoded.endswith("\ufffd"):  # else a character is still incomplete
+                yield decoded[len(previous) :]
+                previous = decoded
 
     def write(self, text: str, kind: str | None = None, **options) -> str:
-        """All that `stream` gives, in one."""
+        """The whole output of `stream` as one string."""
         return "".join(self.stream(text, kind, **options))
 
 
 def document(tokenizer: Any, kind: str, text: str) -> list[int]:
-    """A document's tokens: its kind's, the text's, the end."""
-    begin, end = (tokenizer.token_to_id(name) for name in (f"<|{kind}|>", END))
-    return [begin, *tokenizer.encode(text).ids, end]
+    """A document's tokens: its kind's token, the text's tokens, the end token."""
+    start, end = (tokenizer.token_to_id(name) for name in (f"<|{kind}|>", END))
+    return [start, *tokenizer.encode(text).ids, end]
 
 
 def writer(name: str) -> Writer:
     """The language model `name` of the zoo, ready to write.
 
     Raises:
-        UnknownNameError: naming the models there are.
-        ValueError: for a model that is no language model.
-        MissingPackageError: when the package of tokenizers is not installed.
-        DamagedFileError: when weights or tokenizer are not what the card says.
+        UnknownNameError: for an unknown name, naming the known models.
+        ValueError: for a model that is not a language model.
+        MissingPackageError: when the package `tokenizers` is not installed.
+        DamagedFileError: when weights or tokenizer do not match the card.
     """
     model = zoo[name]
     if model.tokenizer is None:
-        raise ValueError(f"name must be of a language model; {name!r} is none.")
+        raise ValueError(f"name must be that of a language model; {name!r} is not one.")
     library = require("tokenizers", extra="language", purpose="a tokenizer")
     path = WEIGHTS / model.tokenizer
     check_weights(path, model.tokenizer_sha256)

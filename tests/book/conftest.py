@@ -1,4 +1,4 @@
-"""The whole book, built once for all tests of it."""
+"""The whole book, built once for all its tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The book builds, holds its pages, and loads nothing from elsewhere."""
+"""The book builds, has all its pages, and loads nothing from elsewhere."""
 
 import importlib.util
 import re
@@ -20,7 +20,7 @@ LOADED = re.compile(
     r"""|<link\b(?=[^>]*\brel=["'](?:stylesheet|preload|modulepreload))"""
     r"""[^>]*\bhref=["'](?:https?:)?//"""
 )
-# an address of the course, and the one that Jupyter Book shows where none is given
+# a URL of the course, and the one that Jupyter Book shows by default
 DEAD = re.compile(
     r"github(?:\.com)?/[\w.-]+/deepseek_learn\b|github\.com/executablebooks/jupyter-book"
     r"|https://colab\.research\.google\.com/\w"
@@ -29,7 +29,7 @@ BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims")
 
 
 def named_in(toc) -> set[str]:
-    """The pages that a `_toc.yml` names one by one."""
+    """The pages that a `_toc.yml` lists by name."""
     parts = yaml.safe_load(toc.read_text("utf-8"))
     chapters = [chapter for part in parts["parts"] for chapter in part["chapters"]]
     return {parts["root"], *(c["file"] for c in chapters if "file" in c)}

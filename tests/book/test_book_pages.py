@@ -1,4 +1,4 @@
-"""Every page of the book, opened from its file in a real browser with no network."""
+"""Every page of the book, opened from its file in a real browser, offline."""
 
 import pytest
 
@@ -8,7 +8,7 @@ TYPESET = "() => document.querySelectorAll('mjx-container mjx-math').length > 0"
 
 @pytest.fixture
 def tab(browser):
-    """A tab that notes each request to elsewhere and each error of a page."""
+    """A tab that records each external request and each page error."""
     page = browser.new_page()
     page.outside, page.errors = [], []
     local = ("file:", "data:", "blob:")
@@ -24,7 +24,7 @@ def tab(browser):
 def opened(tab, path):
     tab.goto(path.as_uri(), wait_until="load")
     if 'http-equiv="refresh"' in path.read_text().lower():
-        # the front page leads on by itself: the next one must not be opened meanwhile
+        # the front page redirects: wait before opening the next page
         tab.wait_for_url(lambda url: url != path.as_uri())
     return tab
 
@@ -76,7 +76,7 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_legible(book, browser, scheme):
-    """WCAG AA asks for a contrast of 4.5 between text and its ground."""
+    """WCAG AA requires a contrast of 4.5 between text and its background."""
     page = browser.new_page(color_scheme=scheme)
     seen = set()
     for name in ("book/intro", "notebooks/basic/00_tour", "zh/book/intro"):

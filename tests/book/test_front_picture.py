@@ -1,4 +1,4 @@
-"""The front picture shows what there is: the library's names, and lessons that exist."""
+"""The front-page figure shows what exists: the library's names, and existing lessons."""
 
 import re
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_each_edition_shows_its_own(name):
 
 @pytest.mark.parametrize("name", EDITIONS)
 def test_no_word_leaves_its_box(name, browser):
-    """In a fallback font that is wider than most."""
+    """Even in a fallback font that is wider than most."""
     page = browser.new_page(viewport={"width": 720, "height": 340})
     page.goto((ROOT / "book" / "_assets" / name).as_uri())
     outside = page.evaluate(

@@ -1,4 +1,4 @@
-"""The bacteria: split by field of view, masks as labels, tiles, made again by rule."""
+"""The bacteria: split by field of view, masks as labels, tiles, regeneration."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_frame_counts_pixels(splits):
 
 
 def test_masks_lie_on_what_the_microscope_shows(splits):
-    """Inside a mask a picture varies more than outside: bodies, rims and halos."""
+    """An image varies more inside a mask than outside: bodies, rims and halos."""
     for part in PARTS:
         dataset = getattr(splits, part)
         for image, mask in zip(
@@ -105,7 +105,7 @@ def test_the_card_speaks_both_languages(splits, monkeypatch):
 
 @pytest.fixture
 def package(tmp_path):
-    """A package with the same files: a slope with one bright block of 4 x 4 in each."""
+    """A package with the same files: noise with one bright 4 x 4 block in each."""
     rng = np.random.default_rng(0)
     for bright_field, binary in SOURCES:
         pages = [
@@ -135,7 +135,7 @@ def test_make_follows_the_rule(package, tmp_path):
         images, masks, source = arrays["images"], arrays["masks"], arrays["source"]
     assert images.shape == masks.shape == (8, SIZE, SIZE)
     assert images.dtype == masks.dtype == np.uint8
-    marked = np.argwhere(masks[0]).tolist()  # the margin of 32 off, then halved
+    marked = np.argwhere(masks[0]).tolist()  # cropped by 32, then halved
     assert marked == [[34, 84], [34, 85], [35, 84], [35, 85], [84, 134]]
     assert np.array_equal(masks[0], masks[7])
     assert (images[0][34:36, 84:86] == 255).all()

@@ -1,4 +1,4 @@
-"""The loaders: fixed splits, no overlap, honest cards, one sentence for what is missing."""
+"""The loaders: fixed splits, no overlap, complete cards, clear errors."""
 
 import sys
 
@@ -39,7 +39,7 @@ def test_no_picture_is_in_two_parts(splits):
     seen = {p: {bytes(i.numpy()) for i in getattr(splits, p).images} for p in PARTS}
     assert not seen["train"] & seen["test"]
     assert not seen["validation"] & seen["test"]
-    if splits.card.name != "fashion_mnist":  # the official set repeats some pictures
+    if splits.card.name != "fashion_mnist":  # the official set contains duplicates
         assert not seen["train"] & seen["validation"]
 
 
@@ -134,5 +134,5 @@ def test_refusals():
         data.load("mnist")
     with pytest.raises(ValueError, match=r'split must be .*; got "?\'?best'):
         data.elpv(split="best")
-    with pytest.raises(ValueError, match="must have one length; got 2, 1 and 32"):
+    with pytest.raises(ValueError, match="must have the same length; got 2, 1 and 32"):
         data.ImageDataset(torch.zeros(2), torch.zeros(1), data.elpv_sample().frame)

@@ -1,4 +1,4 @@
-"""English verse: fixed parts of whole chapters, no verse twice, made again by the rule."""
+"""English verse: fixed parts of whole chapters, no duplicates, regeneration."""
 
 import lzma
 

@@ -1,4 +1,4 @@
-"""The poems: fixed parts without a common verse, honest card, windows, made again."""
+"""The poems: fixed parts without a shared verse, card, windows, regeneration."""
 
 import json
 import lzma
@@ -152,6 +152,6 @@ def test_the_subset_is_made_by_its_rule(tmp_path):
 
 
 def test_making_refuses_another_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"must hold .* there is none in"):
+    with pytest.raises(FileNotFoundError, match=r"must hold .* found none in"):
         make(tmp_path, tmp_path / "out.xz")
     assert not (tmp_path / "out.xz").exists()

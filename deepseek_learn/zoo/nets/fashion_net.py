@@ -1,4 +1,4 @@
-"""A small residual network for Fashion-MNIST: 175 k parameters, seconds on a laptop."""
+"""A small residual network for Fashion-MNIST: 175 k parameters, fast on a laptop."""
 
 from torch import Tensor, nn
 
@@ -30,9 +30,9 @@ class SmallResNet(nn.Module):
     """`[B, in_channels, H, W]` in 0..1 → logits `[B, num_classes]`.
 
     Args:
-        widths: channels of the stages, each of one block; every stage but the first
+        widths: channels of the stages, which have one block each; every stage but the first
             halves the resolution.
-        pool: size of the max pool after the stem, 1 for none.
+        pool: size of the max pooling after the stem; 1 for none.
     """
 
     def __init__(

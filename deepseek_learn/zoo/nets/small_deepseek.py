@@ -1,4 +1,4 @@
-"""A small DeepSeek of hybrid attention and experts that writes verse in two languages."""
+"""A small DeepSeek with hybrid attention and experts; it writes verse in two languages."""
 
 from dataclasses import replace
 
@@ -35,15 +35,19 @@ CONFIG = Config(
     moe_intermediate_size=96,
 )
 LAYERS = CONFIG.num_hidden_layers
-# the data whose test parts it is measured on, and the kind of their documents
+# the datasets whose test parts it is evaluated on → the kind of their documents
 TEXTS = {"tang_poems": "poem", "english_verses": "verse"}
 
 
 def dense(experts: int) -> Config:
-    """The same without experts: as many neurons as so many of them have, and layer 1."""
+    """The same model without experts, all layers dense and of equal width.
+
+    The feed-forward neurons add up to those of `experts` experts per expert layer plus
+    those of the first, dense layer.
+    """
     neurons = (LAYERS - 1) * experts * CONFIG.moe_intermediate_size
-    each = round((CONFIG.intermediate_size + neurons) / LAYERS)
-    return replace(CONFIG, first_k_dense_replace=LAYERS + 1, intermediate_size=each)
+    width = round((CONFIG.intermediate_size + neurons) / LAYERS)
+    return replace(CONFIG, first_k_dense_replace=LAYERS + 1, intermediate_size=width)
 
 
 DENSE = {
@@ -53,5 +57,5 @@ DENSE = {
 
 
 def small_deepseek() -> LanguageModel:
-    """Tokens `[B, T]` of 4,096 → logits `[B, T, 4096]`."""
+    """Tokens `[B, T]` from a vocabulary of 4,096 → logits `[B, T, 4096]`."""
     return LanguageModel(CONFIG)

@@ -13,11 +13,11 @@ def solar_defects(backbone: EfficientNetLite | None = None) -> nn.Module:
     """`[B, 1, H, W]` in 0..1 → logits `[B, 2]`: functional, defective.
 
     Args:
-        backbone: a network of one input channel and two classes, with weights or
-            without; by default a new one.
+        backbone: a network with one input channel and two classes, pretrained or not;
+            by default a new one.
 
     Trained on 288 x 288 pixels. The attention starts as the identity, so that the
-    ImageNet backbone is what it was before training begins.
+    ImageNet backbone is unchanged at the start of training.
     """
     backbone = backbone or EfficientNetLite(num_classes=2, in_channels=1)
     return attach(backbone, "sc", where=ATTENDED, identity=True)

@@ -1,4 +1,4 @@
-"""The U-Net: a small, plain one whose width and depth are to be chosen."""
+"""A small, plain U-Net with configurable width and depth."""
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,20 @@ class DoubleConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """`[B, in_channels, H, W]` → logits `[B, out_channels, H, W]`, one a pixel.
+    """`[B, in_channels, H, W]` → per-pixel logits `[B, out_channels, H, W]`.
 
-    `depth` times down: two convolutions, then half the resolution and twice the
-    channels; `depth` times up: a transposed convolution, joined with the output of the
-    same resolution on the way down, two convolutions (Ronneberger, Fischer & Brox 2015,
-    arXiv 1505.04597; here with batch norm, and padded so that the size stays).
+    The encoder has `depth` steps of two convolutions, each followed by halving the
+    resolution and doubling the channels. The decoder has `depth` steps of a transposed
+    convolution, concatenation with the encoder output of the same resolution, and two
+    convolutions (Ronneberger, Fischer & Brox 2015, arXiv 1505.04597; here with batch
+    norm, and padded so that the size is preserved).
 
     Args:
         width: channels at full resolution; the bottleneck has `width * 2**depth`.
         depth: number of halvings; H and W must be multiples of `2**depth`.
 
     Raises:
-        ValueError: for a number below 1, or, when called, for another H or W.
+        ValueError: for a width or depth below 1; in `forward`, for another H or W.
     """
 
     def __init__(
@@ -62,18 +63,18 @@ class UNet(nn.Module):
                 f"x must have a height and width that are multiples of {unit}; got "
                 f"{list(x.shape)}."
             )
-        kept = []
+        skips = []
         for block in self.down:
             x = block(x)  # [B, C, H, W]
-            kept.append(x)
+            skips.append(x)
             x = self.pool(x)  # [B, C, H / 2, W / 2]
-        x = self.bottleneck(x)  # [B, 2 C, H / 2, W / 2] of the last
+        x = self.bottleneck(x)  # [B, 2 C, H / 2, W / 2] of the last level
         for up, join in zip(self.up, self.join, strict=True):
-            x = torch.cat([kept.pop(), up(x)], 1)  # [B, 2 C, 2 H, 2 W]
+            x = torch.cat([skips.pop(), up(x)], 1)  # [B, 2 C, 2 H, 2 W]
             x = join(x)  # [B, C, 2 H, 2 W]
         return self.head(x)
 
 
 def bacteria_unet() -> UNet:
-    """The zoo's: `[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`; multiples of 8."""
+    """`[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`; H and W are multiples of 8."""
     return UNet(width=16, depth=3)

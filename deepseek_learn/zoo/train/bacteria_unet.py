@@ -1,14 +1,14 @@
-"""Train the zoo's U-Net on the bacteria and write its weights and card.
+"""Train the zoo's U-Net on the bacteria dataset and write its weights and card.
 
     python -m deepseek_learn.zoo.train.bacteria_unet             # into zoo_runs/
     python -m deepseek_learn.zoo.train.bacteria_unet --ship      # also into the package
 
-Protocol, fixed before the run: the tiles of 112 x 112 of the 25 training fields that show
+Protocol, fixed before the run: 112 x 112 tiles of the 25 training fields, all that show
 bacteria and every fifth of the others, each in its eight orientations; cross-entropy plus
-soft Dice, AdamW, one cosine over the epochs, brightness and contrast varied; the epoch
-with the best intersection over union on the 8 validation fields is kept. Target: an IoU
-of at least 0.70 on the 8 test fields (the best networks of a short search,
-`benchmarks/tuner_unet.py`, had 0.60 to 0.70 on validation).
+soft Dice, AdamW, one cosine schedule over all epochs, brightness and contrast jitter; the
+epoch with the best intersection over union on the 8 validation fields is kept. Target: an
+IoU of at least 0.70 on the 8 test fields (the best networks of a short search,
+`benchmarks/tuner_unet.py`, reached 0.60 to 0.70 on validation).
 """
 
 import argparse
@@ -31,29 +31,32 @@ EPOCHS, BATCH, LR, SEED, TILE = 40, 16, 2e-3, 0, 112
 
 
 def tiles() -> ImageDataset:
-    """The training tiles, each turned and mirrored."""
-    every = data.bacteria(tile=TILE).train
-    shown = every.labels.flatten(1).any(1).numpy()  # [N]
-    empty = np.flatnonzero(~shown)[::5]
-    chosen = every.subset(np.sort([*np.flatnonzero(shown), *empty]))
-    pairs = [(chosen.images, chosen.labels)]
+    """The training tiles, each in its eight rotations and reflections."""
+    train = data.bacteria(tile=TILE).train
+    occupied = train.labels.flatten(1).any(1).numpy()  # [N]
+    empty = np.flatnonzero(~occupied)[::5]
+    subset = train.subset(np.sort([*np.flatnonzero(occupied), *empty]))
+    pairs = [(subset.images, subset.labels)]
     pairs += [(x.flip(-1), y.flip(-1)) for x, y in pairs]
     pairs = [
         (x.rot90(k, (-2, -1)), y.rot90(k, (-2, -1))) for x, y in pairs for k in range(4)
     ]
     images, masks = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return ImageDataset(images, masks, pd.concat([chosen.frame] * len(pairs)))
+    return ImageDataset(images, masks, pd.concat([subset.frame] * len(pairs)))
 
 
 def loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy, and 1 - 2 |A B| / (|A| + |B|) of the bacteria (Milletari 2016)."""
-    answered = logits.softmax(1)[:, 1]
-    dice = 2 * (answered * masks).sum() / (answered.sum() + masks.sum() + 1)
+    """Cross-entropy plus the soft Dice loss of the bacteria (Milletari 2016).
+
+    Dice loss: 1 - 2 |A B| / (|A| + |B|) with the predicted probabilities A and mask B.
+    """
+    probability = logits.softmax(1)[:, 1]
+    dice = 2 * (probability * masks).sum() / (probability.sum() + masks.sum() + 1)
     return F.cross_entropy(logits, masks) + 1 - dice
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Contrast by up to a fifth, brightness by up to a tenth."""
+    """Vary contrast by up to a fifth and brightness by up to a tenth."""
     gain, shift = torch.rand((2, len(images), 1, 1, 1), generator=generator)
     return (images - 0.5) * (0.8 + 0.4 * gain) + 0.5 + 0.2 * (shift - 0.5)
 
@@ -61,7 +64,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="put it into the package")
+    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint, splits = arguments.out / "bacteria_unet.checkpoint", data.bacteria()

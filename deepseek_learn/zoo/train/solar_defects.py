@@ -2,27 +2,27 @@
 
     python -m deepseek_learn.zoo.train.solar_defects                   # into zoo_runs/
     python -m deepseek_learn.zoo.train.solar_defects --split source
-    ... --ship     # also into the package: the weights of the random split, and either
-                   # split's record on the card
+    ... --ship     # also into the package: the weights of the random split, and the
+                   # record of either split
 
 Protocol: EfficientNet-Lite0 with ImageNet weights, SC-attention after three stages
-(identity at the start), the stem and the first two stages frozen; AdamW, one cosine over
-twenty epochs, flips, small shifts and brightness changes; the loss is the cross-entropy
-against the expert's defect probability (0, 1/3, 2/3 or 1, drawn in to 0.05..0.95); the
-last epoch is kept, so the validation part is never looked at; the threshold stays at
-0.5. Target: more than 88.42 % accuracy on the random split (Deitsch et al. 2019, VGG-19,
-25 % test).
+(identity at the start), the stem and the first two stages frozen; AdamW, one cosine
+schedule over twenty epochs, flips, small shifts and brightness changes; the loss is the
+cross-entropy against the expert's defect probability (0, 1/3, 2/3 or 1, rescaled to
+0.05..0.95); the last epoch is kept, so the validation part is never used; the threshold
+stays at 0.5. Target: more than 88.42 % accuracy on the random split (Deitsch et al. 2019,
+VGG-19, 25 % test).
 
-This is the second protocol measured on these 654 test pictures. The first (ten epochs,
-hard labels with smoothing 0.1, the epoch with the best AUROC on 196 validation pictures)
-missed the target by a quarter of a picture: 88.38 %, and reached 80.45 % on the source
+This is the second protocol evaluated on these 654 test images. The first (ten epochs,
+hard labels with smoothing 0.1, the epoch with the best AUROC on 196 validation images)
+missed the target by a quarter of an image: 88.38 %, and reached 80.45 % on the source
 split, whose test part holds whole modules as far as the file order tells. A run of two
-cosine cycles was begun then and broken off after twelve epochs, its test part unseen.
+cosine cycles was then started and stopped after twelve epochs, its test part unseen.
 The source split was the default at first and its weights were to ship; the random split,
 which the published figure uses, became the default after both results of the first
-protocol were known. The second protocol met the target at its first run; on the source
-split it ranks better than the first (AUROC) and decides worse at 0.5 (accuracy): the
-card has its figures.
+protocol were known. The second protocol met the target on its first run. On the source
+split its AUROC is better than the first's, but its accuracy at 0.5 is worse; the card has
+the figures.
 """
 
 import argparse
@@ -47,7 +47,7 @@ FROZEN = ("stem.", "stages.0.", "stages.1.")
 
 
 class FrozenStart(nn.Module):
-    """The model with its first stages kept as they are, batch statistics included."""
+    """The model with its first stages frozen, batch statistics included."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -66,7 +66,7 @@ class FrozenStart(nn.Module):
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flips both ways, a shift of up to 12 pixels, brightness and contrast by 15 %."""
+    """Flips in both axes, a shift of up to 12 pixels, brightness and contrast by 15 %."""
 
     def draw(low: float, high: float) -> Tensor:
         shape = (len(images), 1, 1, 1)
@@ -83,7 +83,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def with_probability(part: ImageDataset) -> ImageDataset:
-    """The same pictures, labeled with the expert's probability, 0.05..0.95."""
+    """The same images, labeled with the expert's probability, 0.05..0.95."""
     probability = torch.tensor(part.frame["probability"].to_numpy(dtype="float32"))
     return ImageDataset(part.images, 0.05 + 0.9 * probability, part.frame)
 
@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--split", choices=("random", "source"), default="random")
     parser.add_argument("--out", type=Path, help="folder; by default zoo_runs/SPLIT")
-    parser.add_argument("--ship", action="store_true", help="put it into the package")
+    parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     split, out = arguments.split, arguments.out or storage.RUNS / arguments.split
     out.mkdir(parents=True, exist_ok=True)
@@ -106,28 +106,28 @@ def main() -> None:
     model, run = train(splits.train, checkpoint)
     print(run.history)
     storage.load_into(model, storage.save("solar_defects", model, out))
-    # measured is what is stored: half-precision weights
+    # evaluate the stored, half-precision weights
     metrics = measure(model, splits.test)
     settings = {"seed": SEED, "batch_size": BATCH, "lr": LR, "size": SIZE}
     storage.record("solar_defects", out, split, metrics, run, settings)
     checkpoint.unlink()
     if arguments.ship:
-        shipped = zoo["solar_defects"].split == split
-        storage.ship("solar_defects", out, split, weights=shipped)
+        ships = zoo["solar_defects"].split == split
+        storage.ship("solar_defects", out, split, weights=ships)
     print(metrics)
 
 
 def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
-    """The classifier, trained on `part` as the protocol says."""
+    """The classifier, trained on `part` according to the protocol."""
     torch.manual_seed(SEED)
     backbone = load_reference_weights(EfficientNetLite(2, 1), reference_weights())
     model = solar_defects(backbone)
-    trained = FrozenStart(model.to(memory_format=torch.channels_last))
+    frozen_start = FrozenStart(model.to(memory_format=torch.channels_last))
     decay = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     rest = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     groups = [{"params": decay}, {"params": rest, "weight_decay": 0.0}]
     run = fit(
-        trained,
+        frozen_start,
         with_probability(part),
         torch.optim.AdamW(groups, lr=LR, weight_decay=0.02),
         epochs=EPOCHS,
@@ -143,7 +143,7 @@ def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
 
 
 def measure(model: nn.Module, test: ImageDataset) -> dict[str, dict]:
-    """Metrics of the whole test part and of each cell type."""
+    """Metrics on the whole test part and on each cell type."""
     logits, labels = predict(model, test)
     metrics, kinds = {"all": binary_metrics(logits, labels)}, test.frame["type"]
     for kind in ("mono", "poly"):

@@ -1,4 +1,4 @@
-"""The U-Net: shapes, what it sees, what it counts, what it refuses, that it learns."""
+"""The U-Net: shapes, receptive field, parameter count, refusals, and training."""
 
 from itertools import pairwise
 
@@ -40,8 +40,10 @@ def test_a_pixel_sees_its_neighbourhood_through_both_paths():
     model(x)[0, :, 32, 32].sum().backward()
     seen = x.grad[0, 0].abs() > 0
     rows = torch.nonzero(seen.any(1)).flatten()
-    assert rows.min() < 32 - 4 < 32 + 4 < rows.max()  # beyond the convolutions on top
-    for up in model.up:  # without the lower path only the skip's convolutions are left
+    assert (
+        rows.min() < 32 - 4 < 32 + 4 < rows.max()
+    )  # beyond the top-level convolutions
+    for up in model.up:  # without the lower path only the skip connections are left
         torch.nn.init.zeros_(up.weight)
         torch.nn.init.zeros_(up.bias)
     x.grad = None
@@ -64,7 +66,7 @@ def test_refuses_a_size_that_cannot_be_halved():
 
 
 def test_learns_to_find_bacteria_better_than_a_threshold():
-    """One field of each look, by heart: the best single threshold is the peer."""
+    """Overfit one field of each kind; the peer is the best single threshold."""
     tiles = data.bacteria(tile=56).train
     tiles = tiles.subset(tiles.frame["field"].isin([10, 20]).to_numpy())
     torch.manual_seed(0)
