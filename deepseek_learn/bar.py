@@ -1,12 +1,12 @@
-"""A progress bar that can be left out, at no cost."""
+"""An optional progress bar that costs nothing when off."""
 
 
 class Bar:
-    """A rich progress bar over `total` steps; it goes when the block ends.
+    """A rich progress bar over `total` steps; it disappears when the block ends.
 
     Args:
-        show: False: nothing is shown, and rich is not imported.
-        label: what stands before it.
+        show: if False, nothing is shown and rich is not imported.
+        label: the text before the bar.
     """
 
     def __init__(self, total: int, show: bool, label: str):

@@ -1,4 +1,4 @@
-"""The batches that `training` reads: cut from a dataset, or a `DataLoader`'s own."""
+"""Batches for `training`: slices of a dataset, or a `DataLoader`'s own."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -14,45 +14,45 @@ Pair = tuple[Tensor, Tensor]
 
 
 def batched(data: Any, name: str, batch_size: int | None, usual: int):
-    """`data` as something that gives batches.
+    """Wrap `data` as a source of batches.
 
     Args:
-        data: what has `batch(index)`, PyTorch's map-style datasets, or a `DataLoader`.
-        name: of the argument, for refusals.
-        batch_size: None: a loader's own, else `usual`.
+        data: an object with `batch(index)`, a map-style dataset, or a `DataLoader`.
+        name: the name of the argument, for error messages.
+        batch_size: None means a loader's own, or `usual` for a dataset.
 
     Raises:
-        TypeError: for what is none of these, or has no length.
-        ValueError: for nothing in it, or a `batch_size` beside a loader's own.
+        TypeError: for any other type, or data without a length.
+        ValueError: for empty data, or a `batch_size` besides a loader's own.
     """
-    loads = isinstance(data, DataLoader)
+    is_loader = isinstance(data, DataLoader)
     if batch_size is not None:
         check_count("batch_size", batch_size)
-    if loads and batch_size is not None:
+    if is_loader and batch_size is not None:
         raise ValueError(
-            f"batch_size must be left out where {name} is a DataLoader, which has its "
+            f"batch_size must be omitted when {name} is a DataLoader, which has its "
             f"own; got {batch_size}."
         )
     try:
         length = len(data)
     except TypeError as error:
         raise TypeError(
-            f"{name} must be a dataset or a DataLoader of a known length; got a "
+            f"{name} must be a dataset or a DataLoader with a known length; got a "
             f"{type(data).__name__} without one."
         ) from error
     if not length:
-        what = "batch" if loads else "example"
-        raise ValueError(f"{name} must hold at least one {what}; got an empty one.")
-    return Loaded(data, name) if loads else Indexed(data, name, batch_size or usual)
+        unit = "batch" if is_loader else "example"
+        raise ValueError(f"{name} must hold at least one {unit}; got an empty one.")
+    return Loaded(data, name) if is_loader else Indexed(data, name, batch_size or usual)
 
 
 class Indexed:
-    """A dataset, cut into batches here.
+    """A dataset, sliced into batches here.
 
     Attributes:
-        examples: how many it has.
-        batch_size: of a batch in training.
-        per_epoch: batches in one pass; what is left over at the end is dropped.
+        examples: number of examples.
+        batch_size: examples in a training batch.
+        per_epoch: batches in one pass; an incomplete last batch is dropped.
     """
 
     def __init__(self, data: Any, name: str, batch_size: int):
@@ -61,12 +61,12 @@ class Indexed:
         self.per_epoch = self.examples // self.batch_size
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """The first `count` batches of a random order."""
+        """The first `count` batches in a random order."""
         order = torch.randperm(self.examples, generator=generator)
         return map(self._batch, order.split(self.batch_size)[:count])
 
     def ordered(self) -> Iterator[Pair]:
-        """All examples, in their order."""
+        """All examples in batches, in their order."""
         for start in range(0, self.examples, self.batch_size):
             yield self._batch(slice(start, start + self.batch_size))
 

@@ -1,4 +1,4 @@
-"""What the numbers of a measurement depend on."""
+"""Properties of the machine that measurements depend on."""
 
 import platform
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def processor() -> str:
-    """Model and instruction set: virtual machines of one name differ in the latter."""
+    """CPU model and instruction set: equally named virtual CPUs differ in the latter."""
     import torch
 
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
@@ -21,7 +21,7 @@ def processor() -> str:
 
 @contextmanager
 def one_thread():
-    """On thousands of tiny operations a second thread only makes the first one wait."""
+    """Run on one thread: for thousands of tiny operations, a second one only slows."""
     import torch
 
     threads = torch.get_num_threads()
@@ -33,10 +33,10 @@ def one_thread():
 
 
 def multiplies_bfloat16(device: Any = "cpu") -> bool:
-    """Does the device multiply matrices of bfloat16 faster than such of float32?
+    """Whether the device multiplies bfloat16 matrices faster than float32 ones.
 
-    On a processor that takes instructions of its own (AVX512-BF16 or AMX); without
-    them, PyTorch computes bfloat16 by way of float32, and more slowly.
+    A CPU needs special instructions for this (AVX512-BF16 or AMX); without them,
+    PyTorch computes bfloat16 via float32, which is slower.
     """
     import torch
 

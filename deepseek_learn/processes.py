@@ -1,4 +1,4 @@
-"""Training in several processes, as `torchrun` starts them: one model, divided batches."""
+"""Data-parallel training under `torchrun`: each batch is divided among processes."""
 
 import atexit
 import os
@@ -10,12 +10,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Team:
-    """The processes that train together; alone, everything is as without it.
+    """The processes that train together; a single process trains as usual.
 
-    Under `torchrun` (`WORLD_SIZE` above 1) it joins a group, unless there is one: gloo, or
-    NCCL for a model on a GPU; it is left when the program ends, for a second training
-    cannot join anew. Each process takes every `size`-th example of a batch;
-    gradients are averaged, so that all keep the same weights.
+    Under `torchrun` (`WORLD_SIZE` above 1) it initializes a process group unless there is
+    one: gloo, or NCCL for a model on a GPU. The group is destroyed only when the program
+    exits, because a second training run could not initialize it again. Each process takes
+    every `size`-th example of a batch; gradients are averaged, so that all keep the same
+    weights.
     """
 
     def __init__(self, model: nn.Module):
@@ -24,7 +25,7 @@ class Team:
         joined = dist.is_available() and dist.is_initialized()
         if self.size > 1 and not joined:
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            atexit.register(_leave)
+            atexit.register(_destroy_group)
         if self.size > 1 or joined:
             self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
@@ -33,11 +34,11 @@ class Team:
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
     def check(self, batch_size: int | None) -> None:
-        """Refuse a batch that cannot be divided evenly; None: a loader's own batches."""
+        """Reject batches that cannot be divided evenly; None means a loader's own."""
         if self.size > 1 and batch_size is None:
             raise ValueError(
-                f"train must be a dataset in {self.size} processes, which divide its "
-                f"batches; got a DataLoader, whose order may be another in each."
+                f"train must be a dataset for {self.size} processes, which divide its "
+                f"batches; got a DataLoader, whose order may differ between them."
             )
         if self.size > 1 and batch_size % self.size:
             raise ValueError(
@@ -58,20 +59,20 @@ class Team:
         return value.item()
 
     def first(self, value):
-        """What the first process says; it alone decides what depends on its clock."""
+        """The value of rank 0 in every process: it decides what depends on its clock."""
         if self.size > 1:
-            said = [value]
-            dist.broadcast_object_list(said, device=self.device)
-            return said[0]
+            values = [value]
+            dist.broadcast_object_list(values, device=self.device)
+            return values[0]
         return value
 
     def share_buffers(self) -> None:
-        """The first process's running statistics become everyone's."""
+        """Copy the running statistics of rank 0 to every process."""
         if self.size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,7 +1,7 @@
 """One small training loop, used by every lesson, zoo script and benchmark.
 
-The recipe, where nothing else is asked for: `DeepOpt`, a learning rate that warms up,
-stays and decays (`wsd`), and a forward pass in bfloat16 where the processor has it.
+The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and decays
+(`wsd`), and a forward pass in bfloat16 where the processor supports it.
 """
 
 import math
@@ -33,13 +33,13 @@ from .report import Report
 
 @dataclass(frozen=True)
 class Fit(Report):
-    """What a training run did.
+    """The result of a training run.
 
     Attributes:
-        history: one row an epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
-        best_epoch: the epoch (from 1) with the best metric, whose weights the model has.
-        stopped: why it ended: `"epochs"`, `"patience"` or `"seconds"`.
-        cpu_seconds: processor time of the whole run (all threads), resumed parts too.
+        history: one row per epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
+        best_epoch: the epoch (from 1) with the best metric; the model holds its weights.
+        stopped: why the run ended: `"epochs"`, `"patience"` or `"seconds"`.
+        cpu_seconds: CPU time of the whole run (all threads), including resumed parts.
     """
 
     history: pd.DataFrame
@@ -51,7 +51,7 @@ class Fit(Report):
         return self.history
 
     def plot(self):
-        """Loss and validation metric against the epoch."""
+        """Loss and validation metric by epoch."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -80,7 +80,7 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 
 
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
-    """Learning-rate factor: up in a line over `warmup`, then 1, down over `decay`.
+    """Learning-rate factor: linear rise over `warmup`, 1, linear fall over `decay`.
 
     Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
     """
@@ -96,7 +96,7 @@ def constant(step: int, steps: int) -> float:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of right answers."""
+    """Fraction of correct predictions."""
     return (logits.argmax(1) == labels).float().mean().item()
 
 
@@ -123,38 +123,39 @@ def fit(
     """Train `model` in place; afterwards it holds the best epoch's weights.
 
     Under `torchrun` each process takes its part of every batch, and all end with the
-    same weights; the first one writes the checkpoint.
+    same weights; the process of rank 0 writes the checkpoint.
 
     Args:
         train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
             of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
-            read in its own order. Without `validation` the last epoch is kept.
-        batch_size: of a dataset's batches, by default 64; a loader has its own.
-        epoch_batches: batches an epoch, a new random part of `train` each time (of a
-            loader, its first ones); by default all of it. A checkpoint is written after
-            each.
+            read in its own order. Without `validation` the last epoch counts as best.
+        batch_size: batch size for a dataset, 64 by default; a loader has its own.
+        epoch_batches: batches per epoch, a new random subset of `train` each time (a
+            loader's first ones); by default all of it. A checkpoint is written after
+            each epoch.
         optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
             rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
             all epochs.
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
         metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        augment: `(images [B, C, H, W], generator) -> images`, drawn from the generator.
+        augment: `(images [B, C, H, W], generator) -> images`, random by the generator.
         autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
-            where the device multiplies bfloat16 faster than float32, None never.
-        patience: stop after so many epochs without a better metric.
-        seconds: stop after the epoch in which so many seconds of training had passed.
-        checkpoint: a file written whole after each epoch; a run that finds it goes on
-            from there and ends as the uninterrupted run would have.
-        seed: of the order of the pictures and of `augment` and dropout.
+            so where the device multiplies bfloat16 faster than float32, None never.
+        patience: stop after this many epochs without a better metric.
+        seconds: stop after the epoch in which the training time reaches this.
+        checkpoint: a file written atomically after each epoch; a run that finds it
+            resumes from there and ends as an uninterrupted run would have.
+        seed: for the order of the examples, `augment` and dropout.
 
     Raises:
         DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
             is then unchanged.
-        ValueError: for a loss that is not finite, naming the step; for a number that is
-            out of range; for no examples; for a loader under `torchrun`.
+        ValueError: for a non-finite loss, naming the step; for a number out of range;
+            for an empty dataset; for a loader under `torchrun`.
         TypeError: for a number that is not whole where it must be; for data that are
-            no pairs, or without a length.
+            not pairs, or have no length.
     """
+    # 1. sources of batches, and the identity of this run
     _check_numbers(epochs, epoch_batches, patience, seconds, seed, validation)
     source = batched(train, "train", batch_size, usual=64)
     if validation is not None:
@@ -164,21 +165,23 @@ def fit(
     steps = epochs * per_epoch
     run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
     run |= {"examples": source.examples} | _facts(optimizer, schedule, steps)
-    # torch asks for one more step than there are
+    # LambdaLR also asks for the step after the last
     scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), steps))
     state = _State(model, optimizer, scheduler, run)
-    autocast = _chosen(autocast, model)
+    autocast = _autocast_dtype(autocast, model)
     path = Path(checkpoint) if checkpoint else None
     team = Team(model)
     team.check(None if isinstance(source, Loaded) else source.batch_size)
     with Bar(steps, progress and not team.rank, "training") as bar:
+        # 2. resume; the checkpoint of rank 0 is used by every process
         content = state.read(path) if path and not team.rank else None
-        if content := team.first(content):  # the first process's file is everyone's
-            state.take_up(content, path)
+        if content := team.first(content):
+            state.resume(content, path)
         learner = team.wrapped()
         stopped = team.first(state.stop(epochs, patience, seconds))
         bar.advance(len(state.history) * per_epoch)
         while not stopped:
+            # 3. one epoch; its seeds depend on its number only, so resuming is exact
             epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
@@ -198,18 +201,20 @@ def fit(
                 scheduler.step()
                 total += value
                 bar.advance(1)
+            # 4. validate and record on rank 0, then write the checkpoint
             team.share_buffers()
             row = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
                 score = None
                 if not team.rank:
-                    score = metric(*_predicted(model, held_out, autocast))
+                    score = metric(*_predict(model, held_out, autocast))
                 row["metric"] = team.first(score)
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
             if path and not team.rank:
                 state.save(path)
             stopped = team.first(state.stop(epochs, patience, seconds))
+    # 5. the best weights, not the last
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
@@ -231,17 +236,17 @@ def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None
 
 
 def _facts(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was cut."""
+    """What a resumed run must have in common with the interrupted one."""
     plain = bool | int | float | str | tuple | list
     defaults = optimizer.defaults.items()
-    some = range(0, steps, max(steps // 100, 1))
-    # an interrupted run has left its last rate in "lr"
+    samples = range(0, steps, max(steps // 100, 1))
+    # an interrupted run leaves its last rate in "lr"
     rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
     return {
         "optimizer": type(optimizer).__name__,
         "learning rates": rates,
         "options": {key: value for key, value in defaults if isinstance(value, plain)},
-        "schedule": [schedule(step, steps) for step in some],
+        "schedule": [schedule(step, steps) for step in samples],
     }
 
 
@@ -249,8 +254,8 @@ def _step(learner, optimizer, loss, batch, autocast, team: Team) -> float:
     """One update of the weights, unless the loss is not finite."""
     images, labels = (x.to(team.device) for x in team.part(*batch))
     with _autocast(team.device, autocast):
-        answers = learner(images).float()
-    value = loss(answers, labels)
+        logits = learner(images).float()
+    value = loss(logits, labels)
     mean = team.mean(value)
     if math.isfinite(mean):
         optimizer.zero_grad(set_to_none=True)
@@ -266,16 +271,16 @@ def predict(
     batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Answers of `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
+    """Predict with `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
 
     Args:
-        dataset, batch_size: as `train` and its batch size of `fit`; 100 by default.
+        dataset, batch_size: as `train` and `batch_size` of `fit`, but 100 by default.
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
-    return _predicted(model, source, _chosen(autocast, model))
+    return _predict(model, source, _autocast_dtype(autocast, model))
 
 
-def _predicted(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
+def _predict(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
     device = next(model.parameters()).device
     model.eval()
     logits, labels = [], []
@@ -287,7 +292,7 @@ def _predicted(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tenso
 
 
 class _State:
-    """All that a run needs to go on: weights, optimizer, schedule, history, the best."""
+    """What a run needs to resume: weights, optimizer, schedule, history, best weights."""
 
     def __init__(self, model, optimizer, scheduler, run: dict):
         shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
@@ -307,14 +312,14 @@ class _State:
         best = math.nan
         if self.best_epoch:
             best = self.history[self.best_epoch - 1].get("metric", math.nan)
-        # the last epoch where nothing is measured; a metric that is nan never wins
+        # without a metric the last epoch is best; a metric that is NaN never wins
         if "metric" not in row or row["metric"] > best or math.isnan(best):
             self.best_epoch = len(self.history)
             weights = self.parts["model"].state_dict()
             self.best = {k: v.detach().clone() for k, v in weights.items()}
 
     def stop(self, epochs: int, patience: int | None, seconds: float | None):
-        """Why the run ends after the last recorded epoch; None: it goes on."""
+        """Why the run ends after the last recorded epoch; None if it continues."""
         if patience and len(self.history) - self.best_epoch >= patience:
             return "patience"
         if seconds and sum(row["seconds"] for row in self.history) >= seconds:
@@ -336,59 +341,60 @@ class _State:
         with whole(path) as temporary:
             torch.save(_plain(content), temporary)
 
-    KEPT = ("history", "best_epoch", "best", "cpu_seconds")
+    FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
     def read(self, path: Path) -> dict | None:
-        """A checkpoint's content, None where there is no file."""
+        """The content of the checkpoint, or None if there is no file."""
         if not path.exists():
             return None
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            parts = {k: content[k] for k in (*self.KEPT, *self.parts)}
+            parts = {k: content[k] for k in (*self.FIELDS, *self.parts)}
             return parts | {"run": dict(content["run"])}
-        except Exception as error:  # whatever a file of another kind leads to
+        except Exception as error:  # another kind of file can raise anything
             raise DamagedFileError(
-                f"checkpoint {path} is not a whole checkpoint of `fit` "
-                f"({type(error).__name__}); move it away to start anew."
+                f"checkpoint {path} is not a complete checkpoint of `fit` "
+                f"({type(error).__name__}); move it away to start over."
             ) from error
 
-    def take_up(self, content: dict, path: Path) -> None:
-        """Go on from there; another run's content is refused before anything changes."""
-        theirs = content["run"]
-        for key, ours in self.run.items():
-            if theirs.get(key) != ours:
+    def resume(self, content: dict, path: Path) -> None:
+        """Resume from `content`; another run's is rejected before anything changes."""
+        saved_run = content["run"]
+        for key, value in self.run.items():
+            if saved_run.get(key) != value:
                 long = key in ("weights", "schedule", "options")
-                values = "" if long else f" ({theirs.get(key)}, not {ours})"
+                values = "" if long else f" ({saved_run.get(key)}, not {value})"
                 raise DamagedFileError(
-                    f"checkpoint {path} is of another run, with other {key}{values}; "
-                    f"move it away to start anew."
+                    f"checkpoint {path} is from another run, with different "
+                    f"{key}{values}; move it away to start over."
                 )
         try:
             self.parts["optimizer"].load_state_dict(content["optimizer"])
         except ValueError as error:  # before anything is changed
             raise DamagedFileError(
-                f"checkpoint {path} is of another run: {error} Move it away to start anew."
+                f"checkpoint {path} is from another run: {error} Move it away to start "
+                f"over."
             ) from error
         for name in ("scheduler", "model"):
             self.parts[name].load_state_dict(content[name])
-        for name in self.KEPT:
+        for name in self.FIELDS:
             setattr(self, name, content[name])
 
 
 def _plain(value: Any) -> Any:
-    """The same with Python's numbers for NumPy's, which a checkpoint may not hold."""
-    if type(value) is dict:  # a model's state is another mapping, and plain
+    """`value` with NumPy scalars as Python numbers: checkpoints cannot hold NumPy's."""
+    if type(value) is dict:  # a state dict of a model is another type, and plain
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _chosen(autocast: torch.dtype | str | None, model: nn.Module):
-    """The dtype that "auto" stands for on the model's device."""
+def _autocast_dtype(autocast: torch.dtype | str | None, model: nn.Module):
+    """The dtype to use; "auto" is resolved for the model's device."""
     if autocast == "auto":
-        worth = multiplies_bfloat16(next(model.parameters()).device)
-        return torch.bfloat16 if worth else None
+        is_faster = multiplies_bfloat16(next(model.parameters()).device)
+        return torch.bfloat16 if is_faster else None
     if isinstance(autocast, str):
         raise ValueError(f'autocast must be a dtype, "auto" or None; got {autocast!r}.')
     return autocast

@@ -156,7 +156,7 @@ def test_refusals_name_the_argument():
         lambda: train(loader, batch_size=8),
         lambda: predict(network(), loader, batch_size=8),
     ):
-        with pytest.raises(ValueError, match=r"batch_size must be left out .*; got 8"):
+        with pytest.raises(ValueError, match=r"batch_size must be omitted .*; got 8"):
             call()
     with pytest.raises(TypeError, match="batch_size must be a whole number"):
         predict(network(), tensors(), batch_size=2.5)
@@ -166,5 +166,5 @@ def test_several_processes_divide_a_dataset_and_no_loader():
     team = Team(network())
     team.check(None)
     team.size = 2
-    with pytest.raises(ValueError, match="train must be a dataset in 2 processes"):
+    with pytest.raises(ValueError, match="train must be a dataset for 2 processes"):
         team.check(None)

@@ -178,7 +178,7 @@ def test_a_schedule_that_differs_in_one_step_is_another_run(tmp_path):
     train(network(), epochs=1, checkpoint=path)
     for step in range(6):
         other = lambda at, steps, off=step: wsd(at, steps) + (at == off) / 8  # noqa: E731
-        with pytest.raises(DamagedFileError, match="with other schedule"):
+        with pytest.raises(DamagedFileError, match="with different schedule"):
             train(network(), epochs=1, checkpoint=path, schedule=other)
 
 
@@ -250,7 +250,7 @@ def test_trains_on_a_gpu():
 def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "run.checkpoint"
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is not a whole checkpoint of `fit`"):
+    with pytest.raises(DamagedFileError, match="is not a complete checkpoint of `fit`"):
         train(network(), checkpoint=path)
     assert path.read_bytes() == content
 
@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, content):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "run.checkpoint"
     torch.save(content, path)
-    with pytest.raises(DamagedFileError, match="is not a whole checkpoint of `fit`"):
+    with pytest.raises(DamagedFileError, match="is not a complete checkpoint of `fit`"):
         train(network(), checkpoint=path)
 
 
@@ -287,7 +287,9 @@ def test_another_runs_checkpoint_is_refused_and_nothing_changes(tmp_path, change
     own = {k: options.pop(k) for k in ("lr", "weight_decay") if k in options}
     optimizer = kind(model.parameters(), **({"lr": 1e-2} | own))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(DamagedFileError, match=f"of another run, with other {word}"):
+    with pytest.raises(
+        DamagedFileError, match=f"from another run, with different {word}"
+    ):
         fit(model, blobs(96, 0), optimizer, checkpoint=path, progress=False, **options)
     assert path.read_bytes() == content
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
@@ -298,7 +300,7 @@ def test_an_optimizers_refusal_names_the_checkpoint(tmp_path):
     fit(network(), blobs(96, 0), checkpoint=path, **options)
     model = network()
     other = DeepOpt(model, roles={"5.weight": "matrix"})
-    with pytest.raises(DamagedFileError, match="of another run: state_dict must be of"):
+    with pytest.raises(DamagedFileError, match="from another run: state_dict must"):
         fit(model, blobs(96, 0), other, checkpoint=path, **options)
 
 

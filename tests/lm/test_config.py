@@ -37,7 +37,10 @@ from deepseek_learn.lm import Config, LanguageModel, attentions, config, generat
         ),
         ({"qk_rope_head_dim": 9}, "qk_rope_head_dim must be a multiple of 2; got 9"),
         ({"topk_group": 2}, "topk_group must be from 1 to 1; got 2"),
-        ({"topk_method": "noaux"}, "topk_method must be of noaux_tc, .*; got 'noaux'"),
+        (
+            {"topk_method": "noaux"},
+            "topk_method must be one of noaux_tc, .*; got 'noaux'",
+        ),
         (
             {"num_experts_per_tok": 17},
             "num_experts_per_tok must be from 1 to 16; got 17",

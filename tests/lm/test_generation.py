@@ -158,8 +158,8 @@ def test_a_sequence_may_fill_the_context_and_no_more():
 @pytest.mark.parametrize(
     ("prompts", "options", "said"),
     [
-        ([], {}, "prompts must be at least one"),
-        ([[1], []], {}, r"of one or more tokens, each from 0 to 4; prompt 1 has none"),
+        ([], {}, "prompts must hold at least one"),
+        ([[1], []], {}, r"one or more tokens, each from 0 to 4; prompt 1 has none"),
         ([[1, 5]], {}, r"each from 0 to 4; prompt 0 has \[5\]"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be from 1 to 63; got 0"),
         ([[1] * 64], {}, "prompts must be below 64 tokens; got 64"),
@@ -212,7 +212,7 @@ def test_logits_that_are_not_finite_are_refused():
 def test_a_cache_is_of_one_model_and_one_batch():
     made, other = model(), model()
     cache = Cache(made, 2, 10)
-    with pytest.raises(ValueError, match="cache must be of this model"):
+    with pytest.raises(ValueError, match="cache must belong to this model"):
         other(torch.ones(2, 3, dtype=torch.int64), cache)
     with pytest.raises(ValueError, match="ids must have the cache's 2 rows; got 3"):
         made(torch.ones(3, 3, dtype=torch.int64), cache)
