@@ -21,7 +21,7 @@ def processor() -> str:
 
 @contextmanager
 def one_thread():
-    """Run on one thread: for thousands of tiny operations, a second one only slows."""
+    """Run on one thread: a second one only slows down thousands of tiny operations."""
     import torch
 
     threads = torch.get_num_threads()

@@ -76,7 +76,7 @@ def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
             model = timm.create_model(name)
         else:
             model = torchvision.models.get_model(name, weights=None)
-    with pytest.raises(ValueError, match=f"where='{where}' fits no module of "):
+    with pytest.raises(ValueError, match=f"where='{where}' matches no module of "):
         attach(model, "sc", where)
 
 
@@ -93,7 +93,7 @@ def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
 )
 def test_a_second_convolution_of_another_kind_makes_no_pair(second):
     first = nn.Conv2d(3, 8, 3, padding=1)
-    with pytest.raises(ValueError, match="where='double_conv' fits no module"):
+    with pytest.raises(ValueError, match="where='double_conv' matches no module"):
         attach(nn.Sequential(nn.Sequential(first, second)), "sc", "double_conv")
     plain = nn.Conv2d(8, 8, 3, padding=1)
     model = attach(nn.Sequential(nn.Sequential(first, plain)), "sc", "double_conv")
@@ -138,7 +138,7 @@ def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution()
     assert model[0].attention.channels == 6
     for other in ((3, 1, 1), (1, 1, 1)):
         pair[2] = nn.Conv3d(4, 6, other)
-        with pytest.raises(ValueError, match="fits no module of Sequential"):
+        with pytest.raises(ValueError, match="matches no module of Sequential"):
             attach(nn.Sequential(nn.Sequential(*pair)), "sc")
 
 
@@ -182,7 +182,7 @@ def test_a_module_that_ends_in_spatial_channel_attention():
 def test_a_refusal_leaves_the_model_as_it_was(where):
     model = small_resnet()
     before = list(model.state_dict())
-    with pytest.raises(ValueError, match=r"fits no module of ResNet|holds no conv"):
+    with pytest.raises(ValueError, match=r"matches no module of ResNet|holds no conv"):
         attach(model, "sc", where=where)
     assert list(model.state_dict()) == before
 

@@ -269,9 +269,9 @@ def test_refusals():
         ValueError, match=r"'se' works in \(2,\) dimensions; got dims=3"
     ):
         attention.create("se", 8, dims=3)
-    with pytest.raises(ValueError, match="fits no module of ResNet"):
+    with pytest.raises(ValueError, match="matches no module of ResNet"):
         attach(torchvision.models.resnet18(), "sc", where=["layer9"])
-    with pytest.raises(ValueError, match="fits no module of Linear"):
+    with pytest.raises(ValueError, match="matches no module of Linear"):
         attach(nn.Linear(2, 2), "sc")
     with pytest.raises(ValueError, match="nothing to fold"):
         fold(nn.Linear(2, 2))

@@ -149,7 +149,7 @@ def test_roles_can_be_asked_for(net):
     assert roles(optimizer)["mix.weight"] == "adamw"
     assert roles(optimizer)["head.weight"] == "matrix"
     for bad in ({"mix*": "sgd"}, {"norm.weight": "matrix"}):
-        with pytest.raises(ValueError, match="roles must give one of"):
+        with pytest.raises(ValueError, match="roles must map a pattern to one of"):
             DeepOpt(net, roles=bad)
 
 
@@ -567,7 +567,7 @@ def test_gradients_that_are_not_finite(net, bad):
         net.mix.weight.grad[0, 0] = bad
         if choice == "raise":
             with pytest.raises(
-                ValueError, match=r"must be finite; not so: mix\.weight"
+                ValueError, match=r"must be finite; got NaN .* in mix\.weight"
             ):
                 optimizer.step()
         else:
@@ -726,7 +726,7 @@ def test_bad_parameters_are_refused(net):
         DeepOpt([])
     with pytest.raises(ValueError, match="params must hold at least one parameter"):
         DeepOpt(nn.ReLU())
-    with pytest.raises(ValueError, match=r"each parameter once; mix\.weight is twice"):
+    with pytest.raises(ValueError, match=r"each parameter once; mix\.weight appears"):
         DeepOpt([*net.named_parameters(), ("mix.weight", net.mix.weight)])
     with pytest.raises(ValueError, match='a group must be a dict with "params"'):
         DeepOpt([{"lr": 0.1}])
@@ -734,7 +734,7 @@ def test_bad_parameters_are_refused(net):
         DeepOpt([{"params": list(net.named_parameters()), "lr": -1}])
     with pytest.raises(ValueError, match="state must be one of"):
         DeepOpt([{"params": list(net.named_parameters()), "state": "fp8"}])
-    with pytest.raises(ValueError, match="nonfinite must be the optimizer's"):
+    with pytest.raises(ValueError, match="nonfinite must be set for the whole"):
         DeepOpt([{"params": list(net.named_parameters()), "nonfinite": "skip"}])
     with pytest.raises(TypeError, match="got a Parameter"):
         DeepOpt(net.mix.weight)
@@ -755,7 +755,7 @@ def test_states_of_others_are_refused_before_anything_changes(net):
     learn(net, optimizer, batches(1))
     kept = copy.deepcopy(optimizer.state_dict())
     adamw = torch.optim.AdamW(net.parameters()).state_dict()
-    with pytest.raises(ValueError, match="state_dict must be one of DeepOpt"):
+    with pytest.raises(ValueError, match="state_dict must come from DeepOpt"):
         optimizer.load_state_dict(adamw)
     wider = Net()
     wider.mix = nn.Linear(24, 9, bias=False)
@@ -764,9 +764,11 @@ def test_states_of_others_are_refused_before_anything_changes(net):
     ):
         optimizer.load_state_dict(DeepOpt(wider).state_dict())
     fewer = DeepOpt([("a", net.mix.weight)])
-    with pytest.raises(ValueError, match=r"groups of the roles \['adamw', 'matrix'\]"):
+    with pytest.raises(
+        ValueError, match=r"groups with the roles \['adamw', 'matrix'\]"
+    ):
         optimizer.load_state_dict(fewer.state_dict())
-    with pytest.raises(ValueError, match="state_dict must be one of DeepOpt"):
+    with pytest.raises(ValueError, match="state_dict must come from DeepOpt"):
         optimizer.load_state_dict({"weights": 1})
     kernel, linear = nn.Conv2d(4, 5, 3), nn.Linear(36, 5)
     donor = DeepOpt(kernel)
