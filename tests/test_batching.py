@@ -1,4 +1,4 @@
-"""What the training loop reads: datasets here and of PyTorch's, and its loaders."""
+"""What the training loop reads: our datasets, PyTorch's datasets and loaders."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def tensors(count=96, seed=0):
 
 
 class Items(Dataset):
-    """One example at a time, the label a number of Python's."""
+    """One example at a time, with the label as a Python number."""
 
     def __init__(self, count=96, seed=0):
         self.x, self.y = blobs(count, seed).batch()
@@ -104,7 +104,7 @@ def test_a_shuffled_loader_resumes_to_the_same_end(tmp_path):
     whole, expected = train(loader(), **options)
     with pytest.raises(KeyboardInterrupt):
         train(loader(), augment=killed, checkpoint=path, **options)
-    torch.manual_seed(99)  # another process has another state
+    torch.manual_seed(99)  # a new process has a different state
     resumed, run = train(loader(), checkpoint=path, **options)
     assert list(run.history["loss"]) == list(expected.history["loss"])
     assert list(run.history["metric"]) == list(expected.history["metric"])

@@ -1,7 +1,7 @@
 """The three update rules of `DeepOpt`, one function each.
 
-A rule takes the group's options, the parameters that have a gradient with the shapes they
-are treated as, and the optimizer's state, in which it stores its averages.
+A rule takes the group's options, the parameters that have a gradient with the shapes
+they are treated as, and the optimizer's state, in which it stores its averages.
 """
 
 import math
@@ -47,24 +47,29 @@ def move_matrices(
 
 
 def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
+    # 1. the state of each parameter, allocated on its first step
     weights, states = [local(p) for p, _ in batch], [state[p] for p, _ in batch]
     shapes = [shape for _, shape in batch]
     for entry, w, shape in zip(states, weights, shapes, strict=True):
         if not entry:
             _allocate_matrix(entry, w, shape, group["state"])
+    # 2. momentum and its Nesterov look-ahead U = (1 - mu) G + mu M
     mu = momentum_at(group)
     g = [_flat(_downhill(local(p.grad), group), s) for p, s in batch]  # each [rows, n]
     momentum = moments.read(states, "momentum")
     torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
     u = torch._foreach_lerp(g, momentum, mu)
-    step = _directions(group, batch, weights, u, states)
+    # 3. orthogonalize and balance
+    step = _directions(group, batch, weights, u, states)  # each [rows, n]
+    # 4. cautious weight decay: only where decay and update have the same sign
     w = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
     mask = torch._foreach_mul(step, w)
     for x in mask:
-        x.gt_(0)  # 1 where decay and update have the same sign
+        x.gt_(0)
     torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
     torch._foreach_addcmul_(step, w, mask, value=group["weight_decay"])
+    # 5. apply, in the shapes of the weights
     step = [x.view(w.shape) for x, w in zip(step, weights, strict=True)]
     _subtract(weights, step, float(group["lr"]))
 

@@ -1,4 +1,4 @@
-"""Checkpoints in the reference's format, as the reference writes them."""
+"""Checkpoints in the reference's format, as written by the reference."""
 
 import json
 
