@@ -138,11 +138,11 @@ def fit(
             all epochs.
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
         metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        augment: `(images [B, C, H, W], generator) -> images`, random by the generator.
+        augment: `(images [B, C, H, W], generator) -> images`; draws from the generator.
         autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
             so where the device multiplies bfloat16 faster than float32, None never.
         patience: stop after this many epochs without a better metric.
-        seconds: stop after the epoch in which the training time reaches this.
+        seconds: stop after the epoch in which the training time reaches this many s.
         checkpoint: a file written atomically after each epoch; a run that finds it
             resumes from there and ends as an uninterrupted run would have.
         seed: for the order of the examples, `augment` and dropout.

@@ -67,7 +67,7 @@ class DeepOpt(torch.optim.Optimizer):
             embeddings, and of layers whose neurons are mostly in the group "low", are
             updated only in steps in which they have a gradient, without momentum. This
             saves memory. Needs the model as `params`.
-        maximize: ascend the gradient instead of descending; the decay still decays.
+        maximize: ascend the gradient instead of descending; the decay is unchanged.
         compiled: compile the update of matrices (needs a C++ compiler, or a GPU); where
             that fails, it warns once and continues without.
 
