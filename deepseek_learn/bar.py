@@ -1,4 +1,4 @@
-"""A progress bar that costs nothing when it is turned off."""
+"""An optional progress bar that costs nothing when off."""
 
 
 class Bar:

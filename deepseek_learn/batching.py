@@ -1,4 +1,4 @@
-"""The batches that `training` reads: sliced from a dataset, or a `DataLoader`'s own."""
+"""Batches for `training`: slices of a dataset, or a `DataLoader`'s own."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -14,35 +14,35 @@ Pair = tuple[Tensor, Tensor]
 
 
 def batched(data: Any, name: str, batch_size: int | None, usual: int):
-    """Wrap `data` in an object that yields batches.
+    """Wrap `data` as a source of batches.
 
     Args:
         data: an object with `batch(index)`, a map-style dataset, or a `DataLoader`.
-        name: the argument's name, for error messages.
-        batch_size: None means a loader's own, otherwise `usual`.
+        name: the name of the argument, for error messages.
+        batch_size: None means a loader's own, or `usual` for a dataset.
 
     Raises:
         TypeError: for any other type, or data without a length.
-        ValueError: for empty data, or a `batch_size` together with a `DataLoader`.
+        ValueError: for empty data, or a `batch_size` besides a loader's own.
     """
     is_loader = isinstance(data, DataLoader)
     if batch_size is not None:
         check_count("batch_size", batch_size)
     if is_loader and batch_size is not None:
         raise ValueError(
-            f"batch_size must be left out when {name} is a DataLoader, which has its "
+            f"batch_size must be omitted when {name} is a DataLoader, which has its "
             f"own; got {batch_size}."
         )
     try:
         length = len(data)
     except TypeError as error:
         raise TypeError(
-            f"{name} must be a dataset or a DataLoader of known length; got a "
+            f"{name} must be a dataset or a DataLoader with a known length; got a "
             f"{type(data).__name__} without one."
         ) from error
     if not length:
-        item = "batch" if is_loader else "example"
-        raise ValueError(f"{name} must hold at least one {item}; got an empty one.")
+        unit = "batch" if is_loader else "example"
+        raise ValueError(f"{name} must hold at least one {unit}; got an empty one.")
     return Loaded(data, name) if is_loader else Indexed(data, name, batch_size or usual)
 
 
@@ -51,7 +51,7 @@ class Indexed:
 
     Attributes:
         examples: number of examples.
-        batch_size: size of a training batch.
+        batch_size: examples in a training batch.
         per_epoch: batches in one pass; an incomplete last batch is dropped.
     """
 
@@ -61,12 +61,12 @@ class Indexed:
         self.per_epoch = self.examples // self.batch_size
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """The first `count` batches in random order."""
+        """The first `count` batches in a random order."""
         order = torch.randperm(self.examples, generator=generator)
         return map(self._batch, order.split(self.batch_size)[:count])
 
     def ordered(self) -> Iterator[Pair]:
-        """All examples, in order."""
+        """All examples in batches, in their order."""
         for start in range(0, self.examples, self.batch_size):
             yield self._batch(slice(start, start + self.batch_size))
 
@@ -80,7 +80,7 @@ class Indexed:
 
 
 class Loaded:
-    """The batches of a `DataLoader`, in its order. Attributes: see `Indexed`."""
+    """A `DataLoader`: its batches, in its order. Attributes: see `Indexed`."""
 
     def __init__(self, loader: DataLoader, name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size
@@ -88,7 +88,7 @@ class Loaded:
         self.examples = len(loader.dataset)
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """The first `count` batches; a loader without a generator uses torch's default."""
+        """The first `count` batches; a loader without a generator uses torch's own."""
         return islice(self.ordered(), count)
 
     def ordered(self) -> Iterator[Pair]:

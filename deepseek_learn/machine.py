@@ -8,7 +8,7 @@ from typing import Any
 
 
 def processor() -> str:
-    """CPU model and instruction set; VMs with the same model name differ in the latter."""
+    """CPU model and instruction set: equally named virtual CPUs differ in the latter."""
     import torch
 
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
@@ -21,7 +21,7 @@ def processor() -> str:
 
 @contextmanager
 def one_thread():
-    """Run the block on one thread: for tiny operations a second one only adds waiting."""
+    """Run on one thread: a second one only slows down thousands of tiny operations."""
     import torch
 
     threads = torch.get_num_threads()
@@ -35,8 +35,8 @@ def one_thread():
 def multiplies_bfloat16(device: Any = "cpu") -> bool:
     """Whether the device multiplies bfloat16 matrices faster than float32 ones.
 
-    On a CPU that takes dedicated instructions (AVX512-BF16 or AMX); without them,
-    PyTorch computes bfloat16 through float32, which is slower.
+    A CPU needs special instructions for this (AVX512-BF16 or AMX); without them,
+    PyTorch computes bfloat16 via float32, which is slower.
     """
     import torch
 

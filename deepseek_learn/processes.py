@@ -1,4 +1,4 @@
-"""Data-parallel training in the processes that `torchrun` starts."""
+"""Data-parallel training under `torchrun`: each batch is divided among processes."""
 
 import atexit
 import os
@@ -10,12 +10,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Team:
-    """The process group of a training run; in a single process it does nothing.
+    """The processes that train together; a single process trains as usual.
 
-    Under `torchrun` (`WORLD_SIZE` above 1) it initializes a process group, unless there is
+    Under `torchrun` (`WORLD_SIZE` above 1) it initializes a process group unless there is
     one: gloo, or NCCL for a model on a GPU. The group is destroyed only when the program
-    ends, because a second run could not join again. Each process takes every `size`-th
-    example of a batch; gradients are averaged, so that all keep the same weights.
+    exits, because a second training run could not initialize it again. Each process takes
+    every `size`-th example of a batch; gradients are averaged, so that all keep the same
+    weights.
     """
 
     def __init__(self, model: nn.Module):
@@ -24,29 +25,29 @@ class Team:
         joined = dist.is_available() and dist.is_initialized()
         if self.size > 1 and not joined:
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            atexit.register(_leave)
+            atexit.register(_destroy_group)
         if self.size > 1 or joined:
             self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
     def wrapped(self) -> nn.Module:
-        """The model, wrapped so that its backward pass averages the gradients."""
+        """The model whose backward pass averages the gradients."""
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
     def check(self, batch_size: int | None) -> None:
-        """Reject a batch size that does not divide evenly; None means a `DataLoader`."""
+        """Reject batches that cannot be divided evenly; None means a loader's own."""
         if self.size > 1 and batch_size is None:
             raise ValueError(
-                f"train must be a dataset in {self.size} processes, which split its "
+                f"train must be a dataset for {self.size} processes, which divide its "
                 f"batches; got a DataLoader, whose order may differ between them."
             )
         if self.size > 1 and batch_size % self.size:
             raise ValueError(
-                f"batch_size, or the size of the training set if that is smaller, must be "
-                f"a multiple of the {self.size} processes; got {batch_size}."
+                f"batch_size, or the training set if that is smaller, must be a multiple "
+                f"of the {self.size} processes; got {batch_size}."
             )
 
     def part(self, *tensors: Tensor) -> Sequence[Tensor]:
-        """This process's share of a batch."""
+        """This process's examples of a batch."""
         return [x[self.rank :: self.size] for x in tensors]
 
     def mean(self, value: Tensor) -> float:
@@ -58,7 +59,7 @@ class Team:
         return value.item()
 
     def first(self, value):
-        """Broadcast rank 0's value: it alone decides what depends on a clock or a file."""
+        """The value of rank 0 in every process: it decides what depends on its clock."""
         if self.size > 1:
             values = [value]
             dist.broadcast_object_list(values, device=self.device)
@@ -66,12 +67,12 @@ class Team:
         return value
 
     def share_buffers(self) -> None:
-        """Broadcast rank 0's buffers (running statistics) to all processes."""
+        """Copy the running statistics of rank 0 to every process."""
         if self.size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,7 +1,7 @@
 """One small training loop, used by every lesson, zoo script and benchmark.
 
-The default recipe: `DeepOpt`, a warmup-stable-decay learning rate (`wsd`), and a forward
-pass in bfloat16 where the processor supports it.
+The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and decays
+(`wsd`), and a forward pass in bfloat16 where the processor supports it.
 """
 
 import math
@@ -36,9 +36,9 @@ class Fit(Report):
     """The result of a training run.
 
     Attributes:
-        history: one row per epoch: `loss`, `lr`, `seconds`, and the validation `metric`.
-        best_epoch: the epoch (from 1) with the best metric; the model has its weights.
-        stopped: why it ended: `"epochs"`, `"patience"` or `"seconds"`.
+        history: one row per epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
+        best_epoch: the epoch (from 1) with the best metric; the model holds its weights.
+        stopped: why the run ended: `"epochs"`, `"patience"` or `"seconds"`.
         cpu_seconds: CPU time of the whole run (all threads), including resumed parts.
     """
 
@@ -51,7 +51,7 @@ class Fit(Report):
         return self.history
 
     def plot(self):
-        """Loss and validation metric against the epoch."""
+        """Loss and validation metric by epoch."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -72,7 +72,7 @@ class Fit(Report):
 
 
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Learning-rate factor: linear warmup over `warmup`, then a half cosine to 0."""
+    """Learning-rate factor: linear warm-up over `warmup`, then a half cosine to 0."""
     progress = (step + 1) / max(steps, 1)
     if progress < warmup or warmup >= 1:
         return min(progress / warmup, 1.0)
@@ -80,9 +80,9 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 
 
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
-    """Learning-rate factor: linear warmup over `warmup`, then 1, linear over `decay` to 0.
+    """Learning-rate factor: linear rise over `warmup`, 1, linear fall over `decay`.
 
-    Warmup-stable-decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
+    Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
     """
     steps = max(steps, 1)
     up = (step + 1) / (warmup * steps) if warmup else 1.0
@@ -122,40 +122,40 @@ def fit(
 ) -> Fit:
     """Train `model` in place; afterwards it holds the best epoch's weights.
 
-    Under `torchrun` each process takes its share of every batch, and all end with the
-    same weights; rank 0 writes the checkpoint.
+    Under `torchrun` each process takes its part of every batch, and all end with the
+    same weights; the process of rank 0 writes the checkpoint.
 
     Args:
-        train, validation: datasets with `batch(index)`, map-style datasets of pairs
-            (input, label) such as `TensorDataset`, or a `DataLoader`, which is read in
-            its own order. Without `validation` the last epoch's weights are kept.
-        batch_size: batch size for a dataset, by default 64; a loader has its own.
-        epoch_batches: batches per epoch, a new random subset of `train` each time (the
-            first ones of a loader); by default all of it. A checkpoint is written
-            after each epoch.
+        train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
+            of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
+            read in its own order. Without `validation` the last epoch counts as best.
+        batch_size: batch size for a dataset, 64 by default; a loader has its own.
+        epoch_batches: batches per epoch, a new random subset of `train` each time (a
+            loader's first ones); by default all of it. A checkpoint is written after
+            each epoch.
         optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
-            rates are multiplied by `schedule(step, steps)`, with steps counted from 0
-            over all epochs.
+            rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
+            all epochs.
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
         metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        augment: `(images [B, C, H, W], generator) -> images`, random numbers from the
-            generator.
-        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does so
-            only where the device multiplies bfloat16 faster than float32, None never.
+        augment: `(images [B, C, H, W], generator) -> images`; draws from the generator.
+        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
+            so where the device multiplies bfloat16 faster than float32, None never.
         patience: stop after this many epochs without a better metric.
-        seconds: stop after the epoch in which this much training time has passed.
+        seconds: stop after the epoch in which the training time reaches this many s.
         checkpoint: a file written atomically after each epoch; a run that finds it
-            resumes there and ends as the uninterrupted run would have.
+            resumes from there and ends as an uninterrupted run would have.
         seed: for the order of the examples, `augment` and dropout.
 
     Raises:
         DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
             is then unchanged.
-        ValueError: for a loss that is not finite, naming the step; for a number out of
-            range; for empty data; for a loader under `torchrun`.
-        TypeError: for a number that must be whole and is not; for data that are not
-            pairs, or have no length.
+        ValueError: for a non-finite loss, naming the step; for a number out of range;
+            for an empty dataset; for a loader under `torchrun`.
+        TypeError: for a number that is not whole where it must be; for data that are
+            not pairs, or have no length.
     """
+    # 1. sources of batches, and the identity of this run
     _check_numbers(epochs, epoch_batches, patience, seconds, seed, validation)
     source = batched(train, "train", batch_size, usual=64)
     if validation is not None:
@@ -165,7 +165,7 @@ def fit(
     steps = epochs * per_epoch
     run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
     run |= {"examples": source.examples} | _facts(optimizer, schedule, steps)
-    # LambdaLR asks for the factor of one step past the last
+    # LambdaLR also asks for the step after the last
     scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), steps))
     state = _State(model, optimizer, scheduler, run)
     autocast = _autocast_dtype(autocast, model)
@@ -173,20 +173,20 @@ def fit(
     team = Team(model)
     team.check(None if isinstance(source, Loaded) else source.batch_size)
     with Bar(steps, progress and not team.rank, "training") as bar:
+        # 2. resume; the checkpoint of rank 0 is used by every process
         content = state.read(path) if path and not team.rank else None
-        if content := team.first(content):  # rank 0's file counts for all
+        if content := team.first(content):
             state.resume(content, path)
         learner = team.wrapped()
-        stop_reason = team.first(state.stop(epochs, patience, seconds))
+        stopped = team.first(state.stop(epochs, patience, seconds))
         bar.advance(len(state.history) * per_epoch)
-        while not stop_reason:
-            # 1. Seed the epoch: a resumed run draws what the uninterrupted one would
+        while not stopped:
+            # 3. one epoch; its seeds depend on its number only, so resuming is exact
             epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
             torch.manual_seed(seed * 100_003 + epoch + 10**9 * team.rank)  # dropout
             lr, total = float(optimizer.param_groups[0]["lr"]), 0.0
-            # 2. Train on its batches
             learner.train()
             batches = source.shuffled(per_epoch, generator)
             for i, (images, labels) in enumerate(batches):
@@ -201,24 +201,24 @@ def fit(
                 scheduler.step()
                 total += value
                 bar.advance(1)
-            # 3. Validate on rank 0, with rank 0's running statistics
+            # 4. validate and record on rank 0, then write the checkpoint
             team.share_buffers()
             row = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
                 score = None
                 if not team.rank:
-                    score = metric(*_run_model(model, held_out, autocast))
+                    score = metric(*_predict(model, held_out, autocast))
                 row["metric"] = team.first(score)
-            # 4. Record the epoch, write the checkpoint, decide whether to stop
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
             if path and not team.rank:
                 state.save(path)
-            stop_reason = team.first(state.stop(epochs, patience, seconds))
+            stopped = team.first(state.stop(epochs, patience, seconds))
+    # 5. the best weights, not the last
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
-    return Fit(history, state.best_epoch, stop_reason, state.cpu_seconds)
+    return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
 
 
 def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None:
@@ -240,7 +240,7 @@ def _facts(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, 
     plain = bool | int | float | str | tuple | list
     defaults = optimizer.defaults.items()
     samples = range(0, steps, max(steps // 100, 1))
-    # after an interrupted run "lr" holds the last rate, not the initial one
+    # an interrupted run leaves its last rate in "lr"
     rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
     return {
         "optimizer": type(optimizer).__name__,
@@ -271,16 +271,16 @@ def predict(
     batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Predictions of `model` in evaluation mode: float logits `[N, K]`, labels `[N]`.
+    """Predict with `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
 
     Args:
-        dataset, batch_size: as `train` and `batch_size` of `fit`; 100 by default.
+        dataset, batch_size: as `train` and `batch_size` of `fit`, but 100 by default.
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
-    return _run_model(model, source, _autocast_dtype(autocast, model))
+    return _predict(model, source, _autocast_dtype(autocast, model))
 
 
-def _run_model(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
+def _predict(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
     device = next(model.parameters()).device
     model.eval()
     logits, labels = [], []
@@ -292,11 +292,11 @@ def _run_model(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tenso
 
 
 class _State:
-    """All that a run needs to resume: weights, optimizer, schedule, history, the best."""
+    """What a run needs to resume: weights, optimizer, schedule, history, best weights."""
 
     def __init__(self, model, optimizer, scheduler, run: dict):
         shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
-        self.run = _without_numpy(run | {"weights": shapes})
+        self.run = _plain(run | {"weights": shapes})
         self.parts = {
             "model": model,
             "optimizer": optimizer,
@@ -339,19 +339,19 @@ class _State:
             "cpu_seconds": self.cpu_seconds,
         }
         with whole(path) as temporary:
-            torch.save(_without_numpy(content), temporary)
+            torch.save(_plain(content), temporary)
 
-    SAVED_FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
+    FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
     def read(self, path: Path) -> dict | None:
-        """A checkpoint's content; None if there is no file."""
+        """The content of the checkpoint, or None if there is no file."""
         if not path.exists():
             return None
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            fields = {k: content[k] for k in (*self.SAVED_FIELDS, *self.parts)}
-            return fields | {"run": dict(content["run"])}
-        except Exception as error:  # any error that a foreign file causes
+            parts = {k: content[k] for k in (*self.FIELDS, *self.parts)}
+            return parts | {"run": dict(content["run"])}
+        except Exception as error:  # another kind of file can raise anything
             raise DamagedFileError(
                 f"checkpoint {path} is not a complete checkpoint of `fit` "
                 f"({type(error).__name__}); move it away to start over."
@@ -359,39 +359,39 @@ class _State:
 
     def resume(self, content: dict, path: Path) -> None:
         """Resume from `content`; another run's is rejected before anything changes."""
-        saved = content["run"]
-        for key, current in self.run.items():
-            if saved.get(key) != current:
+        saved_run = content["run"]
+        for key, value in self.run.items():
+            if saved_run.get(key) != value:
                 long = key in ("weights", "schedule", "options")
-                values = "" if long else f" ({saved.get(key)}, not {current})"
+                values = "" if long else f" ({saved_run.get(key)}, not {value})"
                 raise DamagedFileError(
-                    f"checkpoint {path} is from another run, with different {key}{values}; "
-                    f"move it away to start over."
+                    f"checkpoint {path} is from another run, with different "
+                    f"{key}{values}; move it away to start over."
                 )
         try:
             self.parts["optimizer"].load_state_dict(content["optimizer"])
-        except ValueError as error:  # nothing has been changed yet
+        except ValueError as error:  # before anything is changed
             raise DamagedFileError(
-                f"checkpoint {path} is from another run: {error} "
-                f"Move it away to start over."
+                f"checkpoint {path} is from another run: {error} Move it away to start "
+                f"over."
             ) from error
         for name in ("scheduler", "model"):
             self.parts[name].load_state_dict(content[name])
-        for name in self.SAVED_FIELDS:
+        for name in self.FIELDS:
             setattr(self, name, content[name])
 
 
-def _without_numpy(value: Any) -> Any:
-    """The value with NumPy scalars as Python numbers; `weights_only` loading needs that."""
-    if type(value) is dict:  # a model's state is an OrderedDict of tensors
-        return {key: _without_numpy(each) for key, each in value.items()}
+def _plain(value: Any) -> Any:
+    """`value` with NumPy scalars as Python numbers: checkpoints cannot hold NumPy's."""
+    if type(value) is dict:  # a state dict of a model is another type, and plain
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_without_numpy, value))
+        return type(value)(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _autocast_dtype(autocast: torch.dtype | str | None, model: nn.Module):
-    """The autocast dtype, with "auto" resolved for the model's device."""
+    """The dtype to use; "auto" is resolved for the model's device."""
     if autocast == "auto":
         is_faster = multiplies_bfloat16(next(model.parameters()).device)
         return torch.bfloat16 if is_faster else None

@@ -1,4 +1,4 @@
-"""What the training loop reads: our datasets, PyTorch's datasets and its loaders."""
+"""What the training loop reads: our datasets, PyTorch's datasets and loaders."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def tensors(count=96, seed=0):
 
 
 class Items(Dataset):
-    """One example at a time, with a Python number as its label."""
+    """One example at a time, with the label as a Python number."""
 
     def __init__(self, count=96, seed=0):
         self.x, self.y = blobs(count, seed).batch()
@@ -104,7 +104,7 @@ def test_a_shuffled_loader_resumes_to_the_same_end(tmp_path):
     whole, expected = train(loader(), **options)
     with pytest.raises(KeyboardInterrupt):
         train(loader(), augment=killed, checkpoint=path, **options)
-    torch.manual_seed(99)  # another process has another state
+    torch.manual_seed(99)  # a new process has a different state
     resumed, run = train(loader(), checkpoint=path, **options)
     assert list(run.history["loss"]) == list(expected.history["loss"])
     assert list(run.history["metric"]) == list(expected.history["metric"])
@@ -156,7 +156,7 @@ def test_refusals_name_the_argument():
         lambda: train(loader, batch_size=8),
         lambda: predict(network(), loader, batch_size=8),
     ):
-        with pytest.raises(ValueError, match=r"batch_size must be left out .*; got 8"):
+        with pytest.raises(ValueError, match=r"batch_size must be omitted .*; got 8"):
             call()
     with pytest.raises(TypeError, match="batch_size must be a whole number"):
         predict(network(), tensors(), batch_size=2.5)
@@ -166,5 +166,5 @@ def test_several_processes_divide_a_dataset_and_no_loader():
     team = Team(network())
     team.check(None)
     team.size = 2
-    with pytest.raises(ValueError, match="train must be a dataset in 2 processes"):
+    with pytest.raises(ValueError, match="train must be a dataset for 2 processes"):
         team.check(None)

@@ -1,4 +1,4 @@
-"""The training loop: it learns, resumes exactly, and rejects bad input in a sentence."""
+"""The training loop: it learns, resumes to the same end, and rejects with a message."""
 
 import math
 import time
@@ -37,7 +37,7 @@ def test_learns_and_reports():
     assert (logits.argmax(1) == labels).float().mean() > 0.95
     assert list(run.to_frame().columns) == ["loss", "lr", "metric", "seconds"]
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
-    assert "4 epochs because all epochs were completed" in run.why()
+    assert "4 epochs because all epochs were done" in run.why()
     assert run.cpu_seconds > 0
     assert len(run.plot().data) == 2
     assert run.why() in run._repr_html_()
@@ -85,7 +85,7 @@ def test_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(
 
     with pytest.raises(Killed):
         train(cut, **(options | {"augment": kill_in_third_epoch, "checkpoint": path}))
-    torch.manual_seed(99)  # another process has another state
+    torch.manual_seed(99)  # a new process has a different state
     resumed = network()
     run = train(resumed, **options, checkpoint=path)
     assert len(run.history) == 5
@@ -118,7 +118,7 @@ def test_an_epoch_may_be_a_random_part_of_the_data():
     assert len(seen) == 3 * 2
     epochs = [{*a, *b} for a, b in zip(seen[::2], seen[1::2], strict=True)]
     assert all(len(epoch) == 32 for epoch in epochs)
-    assert len(set.union(*epochs)) > 48  # another subset each time
+    assert len(set.union(*epochs)) > 48  # a different part each time
     assert run.history["lr"].iloc[-1] < run.history["lr"].iloc[0]
     seen.clear()
     fit(network(), Watched(blobs(96, 0)), epoch_batches=99, **options)
@@ -141,7 +141,7 @@ def test_keeps_the_best_epochs_weights():
 
 
 def test_the_history_is_of_the_losses_and_rates_there_were():
-    """The mean loss of an epoch's steps, the rate at its first, the time it took."""
+    """The mean loss of an epoch's steps, the rate at its first step, its time."""
     losses, scores = [], iter([0.25, 0.5])
 
     def loss(logits, labels):
@@ -212,7 +212,7 @@ def test_stops_when_nothing_improves_and_when_time_is_up():
 
 
 def test_the_recipe_learns():
-    """The defaults: DeepOpt, warmup-stable-decay, bfloat16 where it is fast."""
+    """The defaults: DeepOpt, warm-up, stable, decay, bfloat16 where it is fast."""
     model = network()
     fit(model, blobs(96, 0), epochs=4, batch_size=16, progress=False)
     logits, labels = predict(model, blobs(64, 2), autocast="auto")
@@ -300,14 +300,12 @@ def test_an_optimizers_refusal_names_the_checkpoint(tmp_path):
     fit(network(), blobs(96, 0), checkpoint=path, **options)
     model = network()
     other = DeepOpt(model, roles={"5.weight": "matrix"})
-    with pytest.raises(
-        DamagedFileError, match="from another run: state_dict must be of"
-    ):
+    with pytest.raises(DamagedFileError, match="from another run: state_dict must"):
         fit(model, blobs(96, 0), other, checkpoint=path, **options)
 
 
 def test_numbers_of_numpy_are_kept(tmp_path):
-    """A metric, a rate and a schedule that return NumPy scalars."""
+    """A metric, a rate and a schedule as NumPy scalars, as its functions return them."""
     model, path = network(), tmp_path / "run.checkpoint"
     optimizer = torch.optim.AdamW(model.parameters(), lr=np.geomspace(1e-3, 1e-1, 3)[1])
     options = {"metric": lambda z, y: (z.argmax(1) == y).double().numpy().mean()}
@@ -320,7 +318,7 @@ def test_numbers_of_numpy_are_kept(tmp_path):
 
 
 def test_a_cell_that_was_interrupted_is_run_again(tmp_path):
-    """With the same optimizer, left at a low rate by the first run."""
+    """With the same optimizer, which the first run left at a low rate."""
     model, path = network(), tmp_path / "run.checkpoint"
     optimizer, calls = DeepOpt(model), []
 
@@ -383,7 +381,7 @@ def test_refusals():
 def test_schedules():
     values = [cosine(step, 100) for step in range(100)]
     assert max(values) <= 1
-    assert values.index(max(values)) in (9, 10)  # warmup over a tenth
+    assert values.index(max(values)) in (9, 10)  # warm-up over one tenth
     assert values[0] == pytest.approx(0.1)
     assert values[-1] == pytest.approx(0, abs=1e-12)
     values = [wsd(step, 100) for step in range(100)]
@@ -397,11 +395,11 @@ def test_schedules():
     assert [cosine(s, 100) for s in range(9, 100)] == pytest.approx(
         [0.5 + 0.5 * c for c in half], abs=1e-12
     )
-    # past the end it does not rise again
+    # past the end nothing rises again
     assert [cosine(s, 4) for s in (4, 5, 9)] == pytest.approx([0, 0, 0], abs=1e-12)
     assert [cosine(s, 4, warmup=1.0) for s in (4, 9)] == [1, 1]
     assert [wsd(s, 4) for s in (4, 5, 9)] == [0, 0, 0]
     assert [cosine(s, 4, warmup=1.0) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    table = [0.5, 1.0, 0.1] * 8  # one for each step, and none beyond
+    table = [0.5, 1.0, 0.1] * 8  # one per step, and none beyond
     assert len(table) == 4 * (96 // 16)
     train(network(), schedule=lambda step, steps: table[step])

@@ -1,4 +1,4 @@
-"""The training loop in real processes: killed and resumed, and two in parallel."""
+"""The training loop in real processes: killed and restarted, and two together."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ PAIR = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def finish(folder: Path, *arguments: str, pair: bool = False) -> list[dict]:
-    """Run to the end; return the final state of each process."""
+    """Run to the end; returns the final state of each process."""
     folder.mkdir(exist_ok=True)
     program = [sys.executable, *(PAIR if pair else []), *RUN, str(folder), *arguments]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300)
@@ -79,13 +79,13 @@ def test_two_trainings_follow_each_other_in_one_program(tmp_path):
 
 
 def test_the_first_processs_checkpoint_is_everyones(tmp_path):
-    """As on machines with separate disks: only rank 0 has written a checkpoint."""
+    """As on machines with separate disks: only the first has written a checkpoint."""
     folder = tmp_path / "apart"
     whole = finish(folder, "--apart", pair=True)
     assert not (folder / "1" / "run.checkpoint").exists()
     for path in folder.glob("end_*.pt"):
         path.unlink()
-    again = finish(folder, "--apart", pair=True)  # a finished run, resumed
+    again = finish(folder, "--apart", pair=True)  # resuming a finished run
     assert all(equal(a, b) for a, b in zip(whole, again, strict=True))
 
 

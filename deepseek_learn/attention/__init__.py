@@ -1,4 +1,4 @@
-"""Spatial-channel attention, its peers, and putting any of them into a backbone."""
+"""Spatial-channel attention, its peers, and attaching any of them to a backbone."""
 
 from .attach import Attended, attach, attention_maps
 from .families import ProjectExcite, SelfAttention, create, names, register

@@ -1,4 +1,4 @@
-"""Put an attention module into a network that exists, keeping its weights."""
+"""Attach an attention module to an existing network, keeping its weights."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -34,27 +34,28 @@ def attach(
 
     Args:
         model: a ResNet (torchvision or timm), a U-Net, or any network.
-        name: a name of the registry, see `attention.names()`.
-        where: `"residual"`: before each addition of a ResNet's block, as SE does;
+        name: a registered name, see `attention.names()`.
+        where: `"residual"`: before the addition in each ResNet block, as SE does;
             `"double_conv"`: after each pair of spatial convolutions (no 1x1, depthwise
             or strided ones), the unit of a U-Net;
-            `"auto"`: the first of these that the model has; or names of modules, shell
+            `"auto"`: the first of these that the model has; or module names, shell
             wildcards allowed: `["stages.2", "stages.4"]`, `["up*.conv"]`.
         scale, identity: as in `attention.create`. `identity=True` leaves the outputs
             of a pretrained network exactly as they were.
 
-    Pretrained weights stay where they are. Attach after loading them.
+    Pretrained weights are kept. Attach after loading them.
 
-    Where there is attention already, the new one follows it.
+    Where a module already has attention, the new one follows it.
 
     Raises:
-        ValueError: when `where`, or one of its names, fits no module inside the model,
-            or fits one without a known number of channels. The model is then as it was.
+        ValueError: when `where`, or one of its names, matches no module in the model,
+            or matches one whose number of channels is unknown. The model is then
+            unchanged.
     """
     dims = 3 if any(isinstance(m, nn.Conv3d) for m in model.modules()) else 2
     places = _places(model, where)
     reference = next(model.parameters(), torch.empty(0))
-    attended = {}  # all of them before the first replacement, so that a refusal is clean
+    attended = {}  # build all before replacing any: an error leaves the model unchanged
     for place in sorted(places, key=lambda p: -p.count(".")):  # inner ones first
         module = model.get_submodule(place)
         attention = create(
@@ -74,28 +75,28 @@ def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
         "auto": lambda modules: _last_norms(modules) or _double_convs(modules),
     }
     if isinstance(where, str) and where in finders:
-        found = finders[where](_outside_attention(model))
-        return found or _refuse(model, where)
-    # the model itself, named "", has no place to be replaced in
+        places = finders[where](_outside_attention(model))
+        return places or _refuse(model, where)
+    # the model itself, named "", has no parent to replace it in
     names = [name for name, _ in model.named_modules() if name]
     patterns = [where] if isinstance(where, str) else list(where)
     for pattern in patterns:
-        if not any(_fits(name, pattern) for name in names):
+        if not any(_matches(name, pattern) for name in names):
             _refuse(model, pattern)
-    found = [name for name in names if any(_fits(name, p) for p in patterns)]
-    return found or _refuse(model, where)
+    places = [name for name in names if any(_matches(name, p) for p in patterns)]
+    return places or _refuse(model, where)
 
 
 def _refuse(model: nn.Module, where: str | Sequence[str]) -> NoReturn:
     raise ValueError(
-        f"where={where!r} fits no module of {type(model).__name__}; it takes "
+        f"where={where!r} matches no module of {type(model).__name__}; it accepts "
         f'"auto", "residual" (ResNet blocks), "double_conv" (U-Net) or names of '
         f"modules as in model.named_modules()."
     )
 
 
 def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
-    """The named modules but for the model itself and what attention is made of."""
+    """The named modules, except the model itself and the parts of attention."""
     modules = dict(model.named_modules())
     inner = [f"{n}.attention" for n, m in modules.items() if isinstance(m, Attended)]
     return {
@@ -105,70 +106,70 @@ def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def _fits(name: str, pattern: str) -> bool:
-    """Shell wildcards part by part: `up*.conv` fits `up1.conv`, not `up1.a.conv`."""
+def _matches(name: str, pattern: str) -> bool:
+    """Wildcards part by part: `up*.conv` matches `up1.conv`, not `up1.a.conv`."""
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
     """The last norm on the residual branch of each ResNet block, by its usual names."""
-    found = []
+    norms = []
     for name, module in modules.items():
         children = {child for child, _ in module.named_children()}
-        runs_through = isinstance(module, nn.Sequential)  # a stem: nothing is added
-        if {"conv1", "bn1", "conv2", "bn2"} <= children and not runs_through:
+        is_stem = isinstance(module, nn.Sequential)  # it has no addition
+        if {"conv1", "bn1", "conv2", "bn2"} <= children and not is_stem:
             last = "bn3" if "bn3" in children else "bn2"
-            found.append(f"{name}.{last}")
-    return found
+            norms.append(f"{name}.{last}")
+    return norms
 
 
 def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
-    """Modules whose direct children hold exactly two convolutions, one after another.
+    """Modules whose direct children include exactly two convolutions, in sequence.
 
-    Both see a neighborhood and keep the size. The 1x1 pairs of squeeze-and-excitation
-    and of MLPs, depthwise ones and the strided ones of stems are no U-Net's.
+    Both are spatial and keep the size: the 1x1 pairs of squeeze-and-excitation and of
+    MLPs, depthwise pairs and the strided pairs of stems do not belong to a U-Net.
     """
 
     def is_pair(module: nn.Module) -> bool:
         convs = [c for c in module.children() if isinstance(c, CONVS)]
         joined = len(convs) == 2 and convs[0].out_channels == convs[1].in_channels
-        return joined and all(map(_sees_a_neighborhood, convs))
+        return joined and all(map(_is_spatial, convs))
 
     return [name for name, module in modules.items() if is_pair(module)]
 
 
-def _sees_a_neighborhood(conv: nn.Module) -> bool:
+def _is_spatial(conv: nn.Module) -> bool:
     """Whether it mixes channels and at least two axes, at every position."""
     axes = sum(size > 1 for size in conv.kernel_size)
-    whole = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
-    return whole and axes > 1
+    is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
+    return is_dense and axes > 1
 
 
 def out_channels(module: nn.Module) -> int:
-    """Channels that `module` gives: those of its last convolution or norm.
+    """Output channels of `module`: those of its last convolution or norm.
 
-    Attention gives as many as it takes, whatever the layers of its gates give.
+    The layers of attention gates are ignored: attention keeps the number of channels.
     """
-    for layer in reversed(list(_but_gates(module))):
+    for layer in reversed(list(_without_gates(module))):
         if isinstance(layer, NORMS):
             return getattr(layer, "num_features", None) or layer.num_channels
         if isinstance(layer, CONVS):
             return layer.out_channels
     raise ValueError(
         f"{type(module).__name__} holds no convolution and no norm, so its number of "
-        f"channels is not known; name a module that does."
+        f"channels is unknown; name a module that has one."
     )
 
 
-def _but_gates(module: nn.Module) -> Iterator[nn.Module]:
-    """As `module.modules()`, without the attention it holds."""
+def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
+    """Like `module.modules()`, without the attention modules in it."""
     if isinstance(module, SpatialChannelAttention):
         return
     yield module
-    wraps = isinstance(module, Attended)
-    for child in [module.module] if wraps else module.children():
-        yield from _but_gates(child)
+    is_wrapper = isinstance(module, Attended)
+    for child in [module.module] if is_wrapper else module.children():
+        yield from _without_gates(child)
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -179,10 +180,10 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
 def attention_maps(
     model: nn.Module, x: Tensor, batch_size: int | None = None
 ) -> dict[str, Tensor]:
-    """The spatial gates of every spatial-channel module while `model` reads `x`.
+    """The spatial gates of every spatial-channel module when `model` runs on `x`.
 
     Args:
-        batch_size: samples of `x` that `model` reads at a time; None means all at once.
+        batch_size: samples of `x` per forward pass; None means all at once.
 
     Returns:
         module name → spatial gate `[B, 1, H, W]` (`[B, 1, D, H, W]`), values in 0..1.
@@ -202,11 +203,11 @@ def _maps_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, SpatialChannelAttention):
 
-            def keep(module, inputs, name=name):
+            def record(module, inputs, name=name):
                 with torch.no_grad():
                     maps[name] = module.gates(inputs[0])[0]
 
-            hooks.append(module.register_forward_pre_hook(keep))
+            hooks.append(module.register_forward_pre_hook(record))
     try:
         with torch.no_grad():
             model(x)

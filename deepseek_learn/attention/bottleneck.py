@@ -1,4 +1,4 @@
-"""A ResNet's bottleneck: recognized by what it computes, and folded for inference."""
+"""ResNet bottlenecks: recognized by what they compute, and folded for inference."""
 
 import operator
 from collections import Counter
@@ -25,18 +25,18 @@ RESIDUAL = ["conv", "norm", "relu", "conv", "norm", "relu", "conv", "norm"]
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether the class's own `forward`, and no hook, is all that runs."""
+    """Whether only the class's own `forward` runs, and no hook."""
     hooks = module._forward_hooks or module._forward_pre_hooks
     return not hooks and "forward" not in vars(module)
 
 
 def is_conv(module: nn.Module) -> bool:
-    """A convolution as PyTorch has it; a subclass may compute something else."""
+    """Whether it is PyTorch's convolution; a subclass may compute something else."""
     return type(module) in (nn.Conv2d, nn.Conv3d) and is_plain(module)
 
 
 def is_norm(module: nn.Module) -> bool:
-    """A batch norm as PyTorch has it, with running statistics."""
+    """Whether it is PyTorch's batch norm, with running statistics."""
     return (
         type(module) in (nn.BatchNorm2d, nn.BatchNorm3d)
         and module.running_mean is not None
@@ -57,7 +57,7 @@ class Bottleneck:
 def find_bottleneck(
     block: nn.Module, graph: fx.Graph, uses: Counter
 ) -> Bottleneck | None:
-    """The parts of `block` where its graph is exactly a bottleneck's, else None."""
+    """The parts of `block` if its graph is exactly a bottleneck's, else None."""
     *body, output = graph.nodes
     if not is_plain(block) or not isinstance(output.args[0], fx.Node):
         return None
@@ -68,7 +68,7 @@ def find_bottleneck(
         return None
     (x, residual), (start, skip) = (_chain(a, block) for a in addition.args)
     if len(skip) > len(residual) and addition.target not in IN_PLACE:
-        residual, skip = skip, residual  # the sum is the same either way round
+        residual, skip = skip, residual  # the order of a sum does not matter
     readers = [_step(node, block) for node in x.users]
     if x is not start or x.op != "placeholder" or len(skip) > 1:
         return None
@@ -78,7 +78,7 @@ def find_bottleneck(
 
 
 def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
-    """The parts, where the residual branch is as it should and nobody else uses it."""
+    """The parts if the residual branch matches and nothing else uses its layers."""
     layers, attention = residual[:8], residual[8:]
     layers, wrapped = _unwrap(layers, uses)
     once = all(uses[id(m)] == 1 for m in layers if _kind(m) in ("conv", "norm"))
@@ -93,7 +93,7 @@ def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
 
 
 def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
-    """The last norm out of its `Attended`, and the attention found there."""
+    """Unwrap the last norm: the layers, and the attention of its `Attended`, if any."""
     last = layers[-1] if layers else None
     if type(last) is Attended and is_plain(last) and uses[id(last)] == 1:
         return [*layers[:-1], last.module], [last.attention]
@@ -101,13 +101,13 @@ def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
 
 
 def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
-    """Back from `node` over steps of one input and one user: the start, the steps."""
-    found = []
+    """Walk back from `node` over steps with one input and one user: start, steps."""
+    steps = []
     while len(node.users) == 1 and (step := _step(node, block)) is not None:
         if not (type(step) is nn.Identity and is_plain(step)):
-            found.insert(0, step)
+            steps.insert(0, step)
         node = node.args[0]
-    return node, found
+    return node, steps
 
 
 def _step(node: fx.Node, block: nn.Module) -> nn.Module | str | None:
@@ -159,18 +159,18 @@ class FoldedBottleneck(nn.Module):
 
 
 def reads_narrow(conv3: nn.Module, attention: nn.Module | None) -> bool:
-    """Whether both gates can be read before `conv3`: it maps each position alone."""
+    """Whether both gates can be computed before `conv3`, which must be pointwise."""
     if not isinstance(attention, SpatialChannelAttention) or not is_plain(attention):
         return False
-    own = (type(attention).forward, type(attention).gates)
-    known = (SpatialChannelAttention.forward, SpatialChannelAttention.gates)
-    one = (1,) * attention.dims
-    same_place = conv3.kernel_size == conv3.stride == one and not any(conv3.padding)
-    return own == known and same_place and conv3.groups == 1
+    methods = (type(attention).forward, type(attention).gates)
+    originals = (SpatialChannelAttention.forward, SpatialChannelAttention.gates)
+    ones = (1,) * attention.dims
+    pointwise = conv3.kernel_size == conv3.stride == ones and not any(conv3.padding)
+    return methods == originals and pointwise and conv3.groups == 1
 
 
 class NarrowGates(nn.Module):
-    """Both gates of `attention(y)`, read from `h` where `y = conv3(h)` is 1x1."""
+    """Both gates of `attention(y)`, computed from `h`; `y = conv3(h)` is 1x1."""
 
     def __init__(self, conv3: nn.Module, attention: SpatialChannelAttention):
         super().__init__()
@@ -189,7 +189,7 @@ class NarrowGates(nn.Module):
         self.dims = attention.dims
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
-        """`y`: `[B, C', *space]`, `h`: `[B, C'/4, *space]` → `y` weighed."""
+        """`y`: `[B, C', *space]`, `h`: `[B, C'/4, *space]` → gated `y`."""
         taps = POINTWISE[self.dims](h, self.tap_weight, self.tap_bias)
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
         hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)

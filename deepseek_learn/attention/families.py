@@ -1,7 +1,7 @@
-"""The other attention modules, behind one registry, all at a stated initial scale.
+"""The other attention modules, in one registry, each with a known initial scale.
 
-`create("cbam", 64)` gives a module from `[B, 64, H, W]` to the same shape. Where `timm`
-has a module we take timm's. Sigmoid gates start near 0.5, so a module's output starts
+`create("cbam", 64)` builds a module from `[B, 64, H, W]` to the same shape. Modules that
+`timm` has are timm's. Sigmoid gates start near 0.5, so a module's output starts
 at a fraction of its input (`native_scale`); `scale="unit"` undoes that by a constant.
 Without it a comparison ranks modules by this factor: see the lesson
 `notebooks/basic/02_attention_families.ipynb`.
@@ -33,14 +33,14 @@ def register(
     """Decorator: let `create` and `attach` build a module under `name`.
 
     Args:
-        dims: `(2,)` for pictures, `(3,)` for volumes; with `(2, 3)` the module is built
+        dims: `(2,)` for images, `(3,)` for volumes; with `(2, 3)` the module is built
             as `module(channels, dims=...)`, with one of them as `module(channels)`.
         native_scale: mean factor on the input at initialization: 0.5 for one sigmoid.
         last: module → its last layers; zeroed, they make its gates constant. Without
             it, the module has no identity start.
 
     Raises:
-        ValueError: for other `dims`, a scale that is not positive, or a taken name.
+        ValueError: for other `dims`, a scale that is not positive, or a name in use.
     """
     if not isinstance(dims, tuple) or dims not in {(2,), (3,), (2, 3), (3, 2)}:
         raise ValueError(f"dims must be (2,), (3,) or (2, 3); got {dims!r}.")
@@ -53,7 +53,7 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """The registered modules for pictures (`dims=2`) or volumes (`dims=3`)."""
+    """The registered modules for images (`dims=2`) or volumes (`dims=3`)."""
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 
@@ -71,15 +71,15 @@ def create(
         name: one of `names(dims)`, or one you registered with `@attention.register`.
         channels: C of the features `[B, C, H, W]` (`[B, C, D, H, W]` for `dims=3`).
         scale: mean factor on the input at initialization: `"unit"` (1), a positive
-            number, or `"native"` (as the module's paper has it).
+            number, or `"native"` (as in the module's paper).
         identity: start as exactly `scale * x`, by zeroing the module's last layers.
 
     Raises:
-        UnknownNameError: naming the modules there are.
-        ValueError: when the module has no form for `dims`, or cannot start as identity,
-            or for less than one channel.
-        TypeError: when `channels` is no whole number.
-        MissingPackageError: when a module from timm is asked for without timm.
+        UnknownNameError: for an unknown name, listing the registered ones.
+        ValueError: when the module does not support `dims` or an identity start, or for
+            less than one channel.
+        TypeError: when `channels` is not a whole number.
+        MissingPackageError: for a module from timm when timm is not installed.
     """
     factory, facts = attention[name], attention.facts(name)
     check_count("channels", channels)
@@ -147,7 +147,10 @@ def efficient_channel(channels: int) -> nn.Module:
     "cbam",
     dims=(2,),
     native_scale=0.25,
-    last=lambda m: [m.channel.fc2, m.spatial.conv.bn],  # not conv: both zero is dead
+    last=lambda m: [
+        m.channel.fc2,
+        m.spatial.conv.bn,
+    ],  # not conv: with both zero, no gradient
 )
 def convolutional_block(channels: int) -> nn.Module:
     """CBAM (Woo et al. 2018, arXiv 1807.06521): channel gate, then spatial gate."""
@@ -158,7 +161,7 @@ def convolutional_block(channels: int) -> nn.Module:
     "coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w]
 )
 def coordinate(channels: int) -> nn.Module:
-    """Coordinate attention (Hou et al. 2021, arXiv 2103.02907): a gate a row, a column."""
+    """Coordinate attention (Hou et al. 2021, arXiv 2103.02907): row and column gates."""
     return _timm("coord", channels)
 
 
@@ -203,7 +206,7 @@ class SelfAttention(nn.Module):
         channels: C of `[B, C, *space]`.
         width: d, width of queries, keys and values.
         fused: PyTorch's fused kernel (memory linear in positions, time still
-            quadratic); `False` writes the N x N matrix out, to show what that costs.
+            quadratic); `False` materializes the N x N matrix, to show its cost.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-r"""Fold a trained network for inference: exact, and both gates from the narrow tensor.
+r"""Fold a trained network for inference: exact, with gates from the narrow tensor.
 
 In a ResNet's bottleneck the attention reads :math:`y = W_3 h + b_3`, with `h` four
 times narrower than `y`. Both gates are affine in `y` before their non-linearity, so
@@ -23,20 +23,22 @@ from .forward_graph import count_uses, forward_graph, forwards, steps
 def fold(model: nn.Module) -> nn.Module:
     """A copy of `model` for inference: batch norms folded, gates read early.
 
-    - Every convolution whose result goes to its batch norm alone takes the norm into
-      its weights. This is read from what each module's `forward` does, not from names;
-      where that is not certain (branches on the input, optional arguments, hooks,
+    - Every convolution whose output goes only to its batch norm takes the norm into
+      its weights. This is determined from what each module's `forward` does, not from
+      names; where that is uncertain (branches on the input, optional arguments, hooks,
       subclasses of the layers), the layers stay as they are.
     - Every block that computes exactly a ResNet's bottleneck becomes a
-      `FoldedBottleneck`; one with `SpatialChannelAttention` before its addition reads
+      `FoldedBottleneck`; one with `SpatialChannelAttention` before its addition computes
       both gates from the narrow tensor. Other attention modules are kept as they are.
 
-    The copy answers in evaluation mode only; equal to `model.eval()` up to rounding.
+    The copy is for evaluation mode only and equals `model.eval()` up to rounding.
 
     Raises:
-        ValueError: when there is nothing in the model to fold.
+        ValueError: when the model has nothing to fold.
     """
-    holder = nn.Sequential(copy.deepcopy(model).eval())  # the model may be one block
+    holder = nn.Sequential(
+        copy.deepcopy(model).eval()
+    )  # the model itself may be a block
     if _fold_bottlenecks(holder) + _fold_pairs(holder) == 0:
         raise ValueError(
             f"{type(model).__name__} has nothing to fold: no convolution followed by "
@@ -48,9 +50,9 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def _fold_bottlenecks(model: nn.Module) -> int:
-    certain = forwards(model)
-    uses, count = count_uses(certain), 0
-    for forward in certain:
+    traced_modules = forwards(model)
+    uses, count = count_uses(traced_modules), 0
+    for forward in traced_modules:
         parts = find_bottleneck(forward.module, forward.graph, uses)
         if forward.name and parts:
             _replace(model, forward.name, FoldedBottleneck(parts))
@@ -60,9 +62,9 @@ def _fold_bottlenecks(model: nn.Module) -> int:
 
 def _fold_pairs(model: nn.Module) -> int:
     """Fold each norm into the convolution that alone feeds it."""
-    certain = forwards(model)
-    uses, count = count_uses(certain), 0
-    for forward in certain:
+    traced_modules = forwards(model)
+    uses, count = count_uses(traced_modules), 0
+    for forward in traced_modules:
         parent = forward.module
         for conv, norm in _neighbors(forward.graph):
             norm, layers = _innermost(parent, norm)
@@ -74,7 +76,7 @@ def _fold_pairs(model: nn.Module) -> int:
 
 
 def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
-    """Names of two modules of which the second, and nothing else, reads the first."""
+    """Name pairs of modules where only the second reads the output of the first."""
     return [
         (node.target, user.target)
         for node in graph.nodes
@@ -87,7 +89,7 @@ def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
 
 
 def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
-    """What the `Attended` at `name` wrap, however many, and all on the way to it."""
+    """Unwrap nested `Attended` at `name`: the innermost name, and all layers passed."""
     layers = [parent.get_submodule(name)]
     while type(layers[-1]) is Attended and is_plain(layers[-1]):
         name += ".module"
@@ -96,7 +98,7 @@ def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
 
 
 def _activation(norm: nn.Module) -> nn.Module | None:
-    """What is left of a batch norm once folded; None where it cannot be."""
+    """What remains of a batch norm after folding; None if it cannot be folded."""
     if is_norm(norm):
         return nn.Identity()
     kind = type(norm)
@@ -107,7 +109,7 @@ def _activation(norm: nn.Module) -> nn.Module | None:
 
 
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
-    """Fold, unless the forward then runs otherwise (it may hold the old layers)."""
+    """Fold, unless that changes the forward's steps (it may hold the old layers)."""
     old = {name: parent.get_submodule(name) for name in (conv, norm)}
     _replace(parent, conv, fuse_conv_bn_eval(old[conv], old[norm]))
     _replace(parent, norm, _activation(old[norm]))

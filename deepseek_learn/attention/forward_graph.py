@@ -1,7 +1,7 @@
-"""What a module's `forward` does with its children, read before anything is folded.
+"""What a module's `forward` does with its children, analyzed before any folding.
 
-Names prove nothing: `conv1` beside `bn1` may run in another order, twice, or with
-something between. So `torch.fx` records each module's own `forward`, one step a child.
+Names prove nothing: `conv1` and `bn1` may run in another order, twice, or with something
+in between. So `torch.fx` traces each module's own `forward`, with one step per child.
 """
 
 import copy
@@ -14,18 +14,18 @@ from torch import fx, nn
 
 
 class _Symbol(fx.Proxy):
-    """A symbolic input that does not answer a forward's `isinstance(x, ...)`."""
+    """A symbolic input that raises on a forward's `isinstance(x, ...)`."""
 
     @property
     def __class__(self) -> type:
-        asked_by = sys._getframe(1).f_globals.get("__name__", "")
-        if asked_by.startswith("torch."):  # the recording itself has to know
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.startswith("torch."):  # the tracer itself needs the type
             return _Symbol
         raise fx.proxy.TraceError("the forward branches on the type of its input.")
 
 
 class _OneLevel(fx.Tracer):
-    """Records one `forward`; every child is a single step."""
+    """Traces one `forward`; every child is a single step."""
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Symbol(node, self)
@@ -35,21 +35,21 @@ class _OneLevel(fx.Tracer):
 
 
 def forward_graph(module: nn.Module) -> fx.Graph | None:
-    """The steps of `module.forward`, or None where they are not certain.
+    """The steps of `module.forward`, or None where they are uncertain.
 
-    Not certain: arguments that may be left out, branches on the input's values or
-    shape or type, a replaced `forward` or `__call__`, tensors computed beside the input.
+    Uncertain: optional arguments, branches on the input's values, shape or type, a
+    replaced `forward` or `__call__`, tensors that do not come from the input.
     """
     try:
         if not _has_one_way_to_run(module):
             return None
-        # a shallow copy, because a forward may keep its tensors on `self`
+        # a shallow copy, because a forward may store tensors on `self`
         graph = _OneLevel().trace(copy.copy(module))
-    except Exception:  # whatever a foreign forward raises on a symbolic input
+    except Exception:  # any forward may raise anything on a symbolic input
         return None
     targets = [str(node.target) for node in graph.nodes]
-    beside = any(target.startswith("_tensor_constant") for target in targets)
-    return None if beside else graph
+    has_constants = any(target.startswith("_tensor_constant") for target in targets)
+    return None if has_constants else graph
 
 
 def _has_one_way_to_run(module: nn.Module) -> bool:
@@ -65,7 +65,7 @@ def _has_one_way_to_run(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Forward:
-    """A module of a model, its name there and the steps of its forward."""
+    """A module of a model, its name in it and the steps of its forward."""
 
     name: str
     module: nn.Module
@@ -87,11 +87,11 @@ def count_uses(certain: list[Forward]) -> Counter:
     uses: Counter = Counter()
     for forward in certain:
         for node in forward.graph.nodes:
-            used = node.target if node.op == "call_module" else ""
+            name = node.target if node.op == "call_module" else ""
             if node.op == "get_attr":
-                used = node.target.rpartition(".")[0]
-            if used:
-                uses[id(forward.module.get_submodule(used))] += 1
+                name = node.target.rpartition(".")[0]
+            if name:
+                uses[id(forward.module.get_submodule(name))] += 1
     return uses
 
 

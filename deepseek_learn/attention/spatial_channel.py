@@ -1,4 +1,4 @@
-r"""Spatial-channel attention: the module of the guide, mended, exact and fast.
+r"""Spatial-channel attention: the module of the guide, fixed, exact and fast.
 
 For features :math:`x` of shape `[B, C, *space]`
 
@@ -7,7 +7,7 @@ For features :math:`x` of shape `[B, C, *space]`
 with one spatial gate `[B, 1, *space]` (a 3x3 convolution to one channel), one channel
 gate `[B, C, 1, ...]` (a bottleneck on the mean over space) and the constant
 :math:`g`. This is scSE of Roy, Navab & Wachinger 2018 (arXiv 1803.02579) with a 3x3
-instead of a 1x1 spatial squeeze; its 3-D relative is Project & Excite (Rickmann et al.
+instead of a 1x1 spatial squeeze; its 3-D counterpart is Project & Excite (Rickmann et al.
 2019, arXiv 1906.04649). Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
@@ -26,7 +26,7 @@ POINTWISE = {2: F.conv2d, 3: F.conv3d}
 
 
 def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
-    r"""Add up one-channel maps, each shifted by its place in the kernel.
+    r"""Sum one-channel maps, each shifted by its position in the kernel.
 
     A convolution to **one** channel is a sum of shifted 1x1 convolutions,
     :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`: so a 1x1 convolution to
@@ -56,24 +56,24 @@ def tap_weight(convolution: nn.Module) -> Tensor:
 
 
 class SpatialChannelAttention(nn.Module):
-    r"""Weigh each position and each channel, add both gates, multiply once.
+    r"""Gate each position and each channel: add both gates, multiply once.
 
     Args:
         channels: C of the input `[B, C, H, W]` (or `[B, C, D, H, W]`).
-        reduction: the channel gate's bottleneck has `max(channels // reduction, 1)`.
+        reduction: the channel gate's bottleneck width is `max(channels // reduction, 1)`.
         kernel_size: side of the spatial gate's kernel, odd.
-        dims: 2 for pictures, 3 for volumes.
+        dims: 2 for images, 3 for volumes.
         scale: mean of the factor on `x` at initialization. The two gates start near
             0.5 each, so their sum starts near 1: `"unit"` (the default) keeps that, a
             number rescales it by the constant :math:`g`. Compare modules at equal
-            scale: measured, most of what one seems to win over another is this factor.
+            scale: in measurements, this factor explains most of their differences.
         identity: start at exactly `scale * x` (gates at 0.5, for pretrained networks).
 
     Cost: :math:`O(C\,k^d\,N)` for N positions; self-attention needs :math:`O(C\,N^2)`.
 
     Raises:
-        ValueError: for a wrong rank or channel count, with what it got.
-        TypeError: when `channels` is no whole number.
+        ValueError: for a wrong rank or channel count, naming the shape it got.
+        TypeError: when `channels` is not a whole number.
     """
 
     native_scale = 1.0  # two sigmoid gates at 0.5 each, added
@@ -133,7 +133,7 @@ class SpatialChannelAttention(nn.Module):
         return f"channels={self.channels}, dims={self.dims}, gain={self.gain:g}"
 
 
-# None outside torch.func's transforms, whose tensors `out=` cannot take
+# None outside torch.func transforms, whose tensors do not support `out=`
 _level = getattr(torch._C._functorch, "maybe_current_level", lambda: None)
 
 

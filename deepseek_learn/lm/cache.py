@@ -1,4 +1,4 @@
-"""What a language model keeps of the tokens it has read, and where."""
+"""The cache of a language model: what it stores for the tokens read so far."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class RingBuffer:
-    """Vectors of a sequence, that of position p in slot p mod `size`: `[B, size, D]`.
+    """Vectors of a sequence, position p in slot p mod `size`: `[B, size, D]`.
 
-    What shall not be kept, such as padding, goes to one slot more, at the end.
+    Vectors that must not be stored, such as padding, go to an extra slot at the end.
     """
 
     def __init__(self, like: Tensor, size: int):
@@ -17,99 +17,99 @@ class RingBuffer:
         self.values = like.new_zeros(like.shape[0], size + 1, like.shape[2])
 
     def put(self, positions: Tensor, values: Tensor, real: Tensor) -> None:
-        """Values `[B, T, D]` at positions `[B, T]`, where `real` `[B, T]` holds."""
+        """Write values `[B, T, D]` at positions `[B, T]` where `real` `[B, T]` is true."""
         last = positions.masked_fill(~real, -1).amax(1, keepdim=True)
-        kept = real & (positions > last - self.size)  # of a lap, the last
-        slot = torch.where(kept, positions % self.size, self.size)
+        valid = real & (positions > last - self.size)  # only the last lap
+        slot = torch.where(valid, positions % self.size, self.size)
         rows = torch.arange(len(slot), device=slot.device)[:, None]
         self.values[rows, slot] = values
 
     def held(self, start: Tensor) -> Tensor:
-        """Position in each slot before `start` `[B, 1]`: `[B, size]`, below 0: none."""
+        """Position in each slot before `start` `[B, 1]`: `[B, size]`, negative if empty."""
         last = start - 1
         return last - (last - torch.arange(self.size, device=start.device)) % self.size
 
 
 class Cache:
-    """Room for the tokens of `batch` sequences of one model, of at most `capacity`.
+    """The tokens read in `batch` sequences of one model, at most `capacity` each.
 
-    A token that is read again at its position replaces what was kept of it: `rewind`
-    takes back a rejected draft, of up to `ahead` tokens.
+    Reading a token again at its position overwrites its entry, so `rewind` can undo a
+    rejected draft of up to `ahead` tokens.
 
     Attributes:
         lengths: `[B]` int64, tokens read.
-        longest: `[B]` int64, the largest that each length has been.
-        end: the largest of them after the last step, padding counted.
+        longest: `[B]` int64, the maximum that each length has reached.
+        end: the largest length after the last step, including padding.
     """
 
     def __init__(self, model: nn.Module, batch: int, capacity: int, ahead: int = 1):
-        most = model.config.max_position_embeddings
-        if not 1 <= capacity <= most:
+        limit = model.config.max_position_embeddings
+        if not 1 <= capacity <= limit:
             raise ValueError(
-                f"capacity must be from 1 to max_position_embeddings ({most}); "
+                f"capacity must be from 1 to max_position_embeddings ({limit}); "
                 f"got {capacity}."
             )
         if ahead < 0:
             raise ValueError(f"ahead must be at least 0; got {ahead}.")
         self.model, self.capacity, self.ahead = model, capacity, ahead
-        device = model.model.norm.weight.device  # a packed head unpacks its own
+        device = model.model.norm.weight.device  # a packed head would unpack
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         self.longest = self.lengths
         self.end = 0
         self._buffers: dict[tuple[int, str], RingBuffer] = {}
 
     def buffer(self, layer: int, name: str, like: Tensor, size: int) -> RingBuffer:
-        """The place of that name, made for vectors like `like` when first asked for."""
+        """The buffer of that name, allocated for vectors like `like` on first use."""
         if (layer, name) not in self._buffers:
             self._buffers[layer, name] = RingBuffer(like, size)
         return self._buffers[layer, name]
 
     def append(self, layer: int, name: str, values: Tensor, step: "Step") -> Tensor:
-        """Keep all tokens: new `[B, T, D]` → those read up to now `[B, S, D]`."""
+        """Append new tokens `[B, T, D]`; returns all tokens so far `[B, S, D]`."""
         buffer = self.buffer(layer, name, values, self.capacity)
         buffer.put(step.positions, values, step.real)
         return buffer.values[:, : self.end]
 
     def advance(self, tokens: Tensor) -> None:
-        """Count so many new tokens `[B]`."""
+        """Add the number of new tokens `[B]` to the lengths."""
         self.lengths = self.lengths + tokens
         self.longest = torch.maximum(self.longest, self.lengths)
 
     def rewind(self, tokens: Tensor | int) -> None:
-        """Forget the last tokens of each row.
+        """Remove the last tokens of each row.
 
         Args:
-            tokens: how many, of all rows or of each `[B]`.
+            tokens: number of tokens, the same for all rows or one per row `[B]`.
 
         Raises:
-            ValueError: for more than were read, or a length more than `ahead` below the
-                longest: what a window held then has been written over.
+            ValueError: for more tokens than were read, or a length more than `ahead`
+                below the longest: the window's contents at that point are overwritten.
         """
         count = torch.as_tensor(tokens, device=self.lengths.device)
-        most = self.lengths - (self.longest - self.ahead).clamp_min(0)  # [B]
-        whole = not (count.is_floating_point() or count.dtype == torch.bool)
-        fits = count.shape in ((), most.shape)
-        if not (whole and fits and ((count >= 0) & (count <= most)).all()):
+        limit = self.lengths - (self.longest - self.ahead).clamp_min(0)  # [B]
+        is_integer = not (count.is_floating_point() or count.dtype == torch.bool)
+        fits = count.shape in ((), limit.shape)
+        if not (is_integer and fits and ((count >= 0) & (count <= limit)).all()):
             raise ValueError(
                 f"tokens must be a whole number, or one per row, from 0 to "
-                f"{most.tolist()} (ahead={self.ahead}); got {tokens}."
+                f"{limit.tolist()} (ahead={self.ahead}); got {tokens}."
             )
         self.lengths = self.lengths - count
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch only."""
+        """Keep only these rows of the batch."""
         self.lengths, self.longest = self.lengths[rows], self.longest[rows]
         for buffer in self._buffers.values():
             buffer.values = buffer.values[rows]
 
     def bytes(self) -> int:
-        """Memory taken by what is kept."""
+        """Size of all buffers, in bytes."""
         return sum(buffer.values.nbytes for buffer in self._buffers.values())
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a layer must know of the tokens it is given, besides their vectors.
+    """What a layer needs to know about its input tokens, besides their vectors.
 
     Attributes:
         ids, positions: `[B, T]` int64.
@@ -124,5 +124,5 @@ class Step:
     cache: Cache | None = None
 
     def causal(self, keys: int) -> Tensor:
-        """Which of the keys 0 .. S-1 a token may see: `[B, T, S]`."""
+        """Which of the keys 0 .. S-1 each token may attend to: `[B, T, S]`."""
         return torch.arange(keys, device=self.ids.device) <= self.positions[..., None]

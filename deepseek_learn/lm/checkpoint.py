@@ -18,24 +18,24 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LAYER = re.compile(r"model\.layers\.(\d+)")
 EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
 COPIES = re.compile(r"\.(embed_tokens|shared_head\.head)\.weight")
-# what files of older libraries store and config.json says already
+# buffers stored by older libraries, redundant given config.json
 DERIVED = re.compile(r".*\.rotary_emb\.(\w*inv_freq|cos_cached|sin_cached)")
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """The model in `folder`, in evaluation mode, every weight of it from the checkpoint.
+    """Load the model in `folder`, in evaluation mode, with all weights from its checkpoint.
 
     Args:
         folder: holds config.json, and model.safetensors or the shards that
-            model.safetensors.index.json lists. Experts may be stacked or one by one.
-        dtype: of the model's weights; the routers' are kept in float32.
+            model.safetensors.index.json lists. Experts may be stacked or stored separately.
+        dtype: dtype of the model's weights; the routers' stay in float32.
 
     Raises:
-        FileNotFoundError: for a folder without one of these files.
-        DamagedFileError: for a file that is cut, weights that are missing or too many,
-            and a shape or dtype that is not the model's.
-        ValueError: for a model that is not built here.
+        FileNotFoundError: when one of these files is missing.
+        DamagedFileError: for a truncated file, missing or unexpected weights, or a
+            shape or dtype other than the model's.
+        ValueError: for a model that is not supported.
     """
     folder = Path(folder)
     content = _json(folder / "config.json")
@@ -43,9 +43,10 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     weights = {}
     for path in _shards(folder):
         weights |= _read(path, config)
-    found = [match for name in weights if (match := LAYER.match(name))]
-    more = max((int(m[1]) + 1 for m in found), default=0) - config.num_hidden_layers
-    config = dataclasses.replace(config, num_nextn_predict_layers=max(more, 0))
+    matches = [match for name in weights if (match := LAYER.match(name))]
+    blocks = max((int(m[1]) + 1 for m in matches), default=0)
+    extra = max(blocks - config.num_hidden_layers, 0)
+    config = dataclasses.replace(config, num_nextn_predict_layers=extra)
     with torch.device("meta"):  # no memory for weights that are about to be replaced
         model = LanguageModel(config)
     if config.tie_word_embeddings:
@@ -58,14 +59,14 @@ def _json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DamagedFileError(f"{path} is not whole JSON: {error}") from error
+        raise DamagedFileError(f"{path} is not valid JSON: {error}") from error
 
 
 def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        listed = _json(index).get("weight_map", {})
-        return [folder / name for name in sorted(set(listed.values()))]
+        weight_map = _json(index).get("weight_map", {})
+        return [folder / name for name in sorted(set(weight_map.values()))]
     return [folder / "model.safetensors"]
 
 
@@ -74,13 +75,13 @@ def _read(path: Path, config: Config) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
-            stored = [name for name in names if not DERIVED.fullmatch(name)]
-            found = {name: file.get_tensor(name) for name in stored}
+            names = [name for name in names if not DERIVED.fullmatch(name)]
+            tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        said = f"{path} is not a whole safetensors file: {error}"
-        raise DamagedFileError(said) from error
+        message = f"{path} is not a complete safetensors file: {error}"
+        raise DamagedFileError(message) from error
     weights = {}
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             raise DamagedFileError(
                 f"{name} in {path.name} must be float32, bfloat16 or float16; got "
@@ -88,58 +89,58 @@ def _read(path: Path, config: Config) -> dict[str, Tensor]:
             )
         layer = LAYER.match(name)
         predicts = layer and int(layer[1]) >= config.num_hidden_layers
-        if not (predicts and COPIES.search(name)):  # the model's own, stored again
+        if not (predicts and COPIES.search(name)):  # a second copy of the model's
             weights[name] = tensor
     return weights
 
 
 def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Experts that are stored one by one, put together as `Experts` has them."""
-    alone: dict[str, dict[str, dict[int, Tensor]]] = {}
+    """Stack experts that are stored separately, in the layout of `Experts`."""
+    separate: dict[str, dict[str, dict[int, Tensor]]] = {}
     for name in list(weights):
         if match := EXPERT.fullmatch(name):
-            parts = alone.setdefault(match[1], {"gate": {}, "up": {}, "down": {}})
+            parts = separate.setdefault(match[1], {"gate": {}, "up": {}, "down": {}})
             parts[match[3]][int(match[2])] = weights.pop(name)
-    for name, parts in alone.items():
-        wanted = range(len(parts["down"]))
-        if any(sorted(part) != [*wanted] for part in parts.values()):
-            found = {kind: sorted(part) for kind, part in parts.items()}
-            raise DamagedFileError(f"{name} must be of {wanted}; got {found}.")
+    for name, parts in separate.items():
+        indices = range(len(parts["down"]))
+        if any(sorted(part) != [*indices] for part in parts.values()):
+            got = {kind: sorted(part) for kind, part in parts.items()}
+            raise DamagedFileError(f"{name} must have indices {indices}; got {got}.")
         gate, up, down = ([part[i] for i in sorted(part)] for part in parts.values())
-        both = [torch.cat(pair) for pair in zip(gate, up, strict=True)]
-        weights[f"{name}.gate_up_proj"] = torch.stack(both)
-        weights[f"{name}.down_proj"] = torch.stack(down)
+        gate_up = [torch.cat(pair) for pair in zip(gate, up, strict=True)]  # [2f, d]
+        weights[f"{name}.gate_up_proj"] = torch.stack(gate_up)  # [E, 2f, d]
+        weights[f"{name}.down_proj"] = torch.stack(down)  # [E, d, f]
     return weights
 
 
 def _tie(weights: dict[str, Tensor], folder: Path) -> None:
-    """The head's weight, which files of tied models mostly leave out."""
+    """Fill in the head's weight, which files of tied models usually omit."""
     embedding = weights.get(EMBEDDING, weights.get(HEAD))
     if embedding is None:
-        return  # and `_fill` names what is missing
+        return  # `_fill` reports what is missing
     weights.setdefault(EMBEDDING, embedding)
     if not torch.equal(weights.setdefault(HEAD, embedding), embedding):
         raise DamagedFileError(
-            f"{HEAD} in {folder} must equal {EMBEDDING} by config.json "
-            f"(tie_word_embeddings is true); got another."
+            f"{HEAD} in {folder} must equal {EMBEDDING}, because config.json sets "
+            f"tie_word_embeddings; got different values."
         )
 
 
 def _fill(model: LanguageModel, weights: dict, dtype, folder: Path) -> None:
-    wanted = model.state_dict()
+    state = model.state_dict()
     for what, names in (
-        ("lacks", wanted.keys() - weights.keys()),
-        ("has unknown", weights.keys() - wanted.keys()),
+        ("lacks", state.keys() - weights.keys()),
+        ("has unknown", weights.keys() - state.keys()),
     ):
         if names:
-            some = ", ".join(sorted(names)[:3])
-            raise DamagedFileError(f"{folder} {what} weights ({len(names)}): {some}.")
+            sample = ", ".join(sorted(names)[:3])
+            raise DamagedFileError(f"{folder} {what} weights ({len(names)}): {sample}.")
     for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
+        if tensor.shape != state[name].shape:
             raise DamagedFileError(
-                f"{name} in {folder} must be {list(wanted[name].shape)} by config.json; "
-                f"got {list(tensor.shape)}."
+                f"{name} in {folder} must have shape {list(state[name].shape)}, as in "
+                f"config.json; got {list(tensor.shape)}."
             )
         weights[name] = tensor.to(torch.float32 if ".gate." in name else dtype)
     model.load_state_dict(weights, assign=True)
-    model.tie()  # the assignment has made two parameters of one
+    model.tie()  # the assignment split the shared parameter into two

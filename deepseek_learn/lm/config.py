@@ -1,4 +1,4 @@
-"""The sizes of a DeepSeek model, in the names of the public reference's config.json."""
+"""The sizes of a DeepSeek model, named as in the public reference's config.json."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -10,7 +10,7 @@ COMPRESSED_SPARSE = "compressed_sparse_attention"
 HEAVILY_COMPRESSED = "heavily_compressed_attention"
 HYBRID = (SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
 
-# what a reference of each type means without saying it
+# the defaults of each reference type
 V3 = {"topk_method": "noaux_tc", "routed_scaling_factor": 2.5}
 REFERENCES = {
     "deepseek_v2": {
@@ -22,7 +22,7 @@ REFERENCES = {
     "deepseek_v32": V3,
 }
 TRAINED = "original_max_position_embeddings"
-# the options of a reference's config.json that are built here
+# the supported options of a reference's config.json
 ALL = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
@@ -43,20 +43,21 @@ BUILT = {
 
 @dataclass(frozen=True)
 class Config:
-    """What a `LanguageModel` is built from; names and meaning are the reference's.
+    """The sizes of a `LanguageModel`; names and meanings are the reference's.
 
     Attributes:
-        layer_types: the attention of each layer, a name in `lm.attentions`; () is latent
-            attention everywhere.
-        first_k_dense_replace: so many layers have one network, the rest a mixture.
-        tie_word_embeddings: the head's weight is the embedding's.
-        topk_method: `"noaux_tc"` has the bias that balances (V3), `"greedy"` and
-            `"group_limited_greedy"` have none (V2).
+        layer_types: the attention of each layer, a name in `lm.attentions`; () means
+            latent attention everywhere.
+        first_k_dense_replace: this many first layers have a dense MLP, the rest a
+            mixture of experts.
+        tie_word_embeddings: whether the head shares the embedding's weight.
+        topk_method: `"noaux_tc"` uses a load-balancing bias (V3), `"greedy"` and
+            `"group_limited_greedy"` do not (V2).
         rope_parameters: `rope_theta`, and for YaRN `rope_type`, `factor` and the rest;
             V4 has two such dictionaries, `"main"` and `"compress"`.
 
     Raises:
-        ValueError: for sizes that do not fit together, naming both.
+        ValueError: for incompatible sizes, naming both.
     """
 
     vocab_size: int = 256
@@ -111,43 +112,43 @@ class Config:
         if {*kinds} & {SPARSE, *HYBRID} and not self.q_lora_rank:
             names = ", ".join(sorted({*kinds} - {LATENT}))
             raise ValueError(f"q_lora_rank must be set for {names}; got None.")
-        hybrid = {*kinds} & {*HYBRID}  # what no layer reads may be of any size
+        hybrid = {*kinds} & {*HYBRID}  # unused sizes are not checked
         blocks = self.num_hidden_layers + self.num_nextn_predict_layers
         routed = self.first_k_dense_replace < blocks
-        for name, by, read in (
+        for name, divisor, used in (
             ("num_attention_heads", "o_groups", hybrid),
             ("n_routed_experts", "n_group", routed),
             ("qk_rope_head_dim", 2, True),
         ):
-            got, of = getattr(self, name), getattr(self, str(by), by)
-            if read and (of < 1 or got % of):
+            size, factor = getattr(self, name), getattr(self, str(divisor), divisor)
+            if used and (factor < 1 or size % factor):
                 raise ValueError(
-                    f"{name} must be a multiple of {by}; got {got} and {of}."
+                    f"{name} must be a multiple of {divisor}; got {size} and {factor}."
                 )
         if self.topk_method not in METHODS:
-            said = ", ".join(METHODS)
+            methods = ", ".join(METHODS)
             raise ValueError(
-                f"topk_method must be of {said}; got {self.topk_method!r}."
+                f"topk_method must be one of {methods}; got {self.topk_method!r}."
             )
         groups = self.n_group if self.topk_method == "greedy" else self.topk_group
         experts = groups * self.n_routed_experts // max(self.n_group, 1)
-        for name, most, read in (
+        for name, limit, used in (
             ("topk_group", self.n_group, routed),
             ("num_experts_per_tok", experts, routed),
             ("qk_rope_head_dim", self._smallest_head(), True),
         ):
-            if read and not 1 <= getattr(self, name) <= most:
+            if used and not 1 <= getattr(self, name) <= limit:
                 got = getattr(self, name)
-                raise ValueError(f"{name} must be from 1 to {most}; got {got}.")
+                raise ValueError(f"{name} must be from 1 to {limit}; got {got}.")
 
     def _smallest_head(self) -> int:
-        """Channels of the smallest head that has rotary ones among its own."""
+        """Channels of the smallest head that includes rotary channels."""
         kinds = {*self.layer_types}
         index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf
         return min(index, self.head_dim if kinds & {*HYBRID} else math.inf)
 
     def attention(self, layer: int) -> str:
-        """The kind of a layer's attention; blocks past the last are like it."""
+        """The attention of a layer; blocks past the last layer have the same."""
         return self.layer_types[min(layer, self.num_hidden_layers - 1)]
 
     def rope(self, kind: str) -> dict:
@@ -156,30 +157,30 @@ class Config:
 
     @classmethod
     def from_reference(cls, content: dict) -> "Config":
-        """From the content of a config.json of `deepseek_v2`, `_v3` or `_v32`.
+        """Read the content of a config.json of type `deepseek_v2`, `_v3` or `_v32`.
 
         Raises:
-            ValueError: for another kind of model, or an option that is not built here.
+            ValueError: for another model type, or an option that is not supported.
         """
         kind = content.get("model_type")
         if kind not in REFERENCES:
             known = ", ".join(REFERENCES)
             raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
-        # what older files call rope_scaling, with its base beside it
+        # older files call it rope_scaling and keep its base outside
         rope = content.get("rope_parameters") or content.get("rope_scaling") or {}
         base = {"rope_theta": content.get("rope_theta", 10_000.0)}
         rope = {"rope_type": rope.get("type", "default")} | base | rope
-        for name, built in BUILT[kind].items():
-            if (got := (content | rope).get(name, built[0])) not in built:
-                said = " or ".join(map(repr, built))
-                raise ValueError(f"{name} must be {said} for {kind}; got {got!r}.")
+        for name, choices in BUILT[kind].items():
+            if (got := (content | rope).get(name, choices[0])) not in choices:
+                options = " or ".join(map(repr, choices))
+                raise ValueError(f"{name} must be {options} for {kind}; got {got!r}.")
         if rope["rope_type"] == "yarn" and not rope.get(TRAINED):
             raise ValueError(
                 f"rope_parameters must have {TRAINED} for yarn; got {rope}."
             )
-        known = {each.name for each in fields(cls)} - {"layer_types"}
-        made = {k: v for k, v in content.items() if k in known and v is not None}
-        made["rope_parameters"] = rope
+        names = {each.name for each in fields(cls)} - {"layer_types"}
+        sizes = {k: v for k, v in content.items() if k in names and v is not None}
+        sizes["rope_parameters"] = rope
         if kind == "deepseek_v32":
-            made["layer_types"] = (SPARSE,) * content["num_hidden_layers"]
-        return cls(**REFERENCES[kind] | made)
+            sizes["layer_types"] = (SPARSE,) * content["num_hidden_layers"]
+        return cls(**REFERENCES[kind] | sizes)

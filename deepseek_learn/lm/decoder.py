@@ -1,11 +1,11 @@
-r"""A plain decoder-only transformer: the baseline that other language models are held to.
+r"""A plain decoder-only transformer: the baseline for other language models.
 
-Each block adds twice to its input :math:`x` (pre-norm, as in GPT-2)
+Each block updates its input :math:`x` twice (pre-norm, as in GPT-2)
 
 .. math:: x \leftarrow x + W_o\,\mathrm{attention}(W_{qkv}\,\mathrm{norm}(x)), \quad
           x \leftarrow x + W_{down}\,\phi(W_{up}\,\mathrm{norm}(x))
 
-with causal attention over several heads (Vaswani et al. 2017, arXiv 1706.03762).
+with causal multi-head attention (Vaswani et al. 2017, arXiv 1706.03762).
 """
 
 import torch
@@ -16,9 +16,9 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class Cache:
-    """Keys and values of the tokens read, a pair `[B, heads, T, dim/heads]` a layer.
+    """Keys and values of the tokens read, a pair `[B, heads, T, dim/heads]` per layer.
 
-    A new one is empty; a `Decoder` that is given it reads only tokens that follow.
+    A new cache is empty; with a cache, a `Decoder` reads only the tokens that follow.
     """
 
     def __init__(self):
@@ -50,15 +50,15 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, d]
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # [B, heads, S, d], S = past + T
-        new, seen, mask = q.shape[2], k.shape[2], None
-        if 1 < new < seen:  # is_causal would align token 0 with the past's token 0
-            mask = x.new_ones(new, seen, dtype=torch.bool).tril(seen - new)
-        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=1 < new == seen)
+        new, total, mask = q.shape[2], k.shape[2], None
+        if 1 < new < total:  # is_causal would align token 0 with the past's token 0
+            mask = x.new_ones(new, total, dtype=torch.bool).tril(total - new)
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=1 < new == total)
         return self.out(y.transpose(1, 2).flatten(2))  # [B, T, dim]
 
 
 class Block(nn.Module):
-    """Attention, then a network of two layers at each token: `[B, T, dim]` → same."""
+    """Attention, then a two-layer MLP at each token: `[B, T, dim]` → same."""
 
     def __init__(self, dim: int, heads: int, hidden: int, activation: str, layer: int):
         super().__init__()
@@ -76,14 +76,14 @@ class Decoder(nn.Module):
     """Tokens `[B, T]` → logits `[B, T, vocab]` of the token that follows each.
 
     Args:
-        vocab: number of tokens; 256 for bytes.
+        vocab: vocabulary size; 256 for bytes.
         dim: width; a multiple of `heads`.
-        context: the most tokens that one sequence may have.
-        hidden: width inside the blocks' networks; by default 4 * dim.
+        context: maximum number of tokens in a sequence.
+        hidden: hidden width of the MLPs; by default 4 * dim.
         activation: "relu" (most of its outputs are zero) or "gelu".
 
     Raises:
-        ValueError: for arguments or tokens that do not fit, with what it got.
+        ValueError: for invalid arguments or tokens, naming what it got.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class Decoder(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """`[B, T]` int64 → `[B, T, vocab]`; with a `cache`, `tokens` follow its own."""
+        """`[B, T]` int64 → `[B, T, vocab]`; with a `cache`, `tokens` continue it."""
         if tokens.dtype != torch.int64 or tokens.dim() != 2:
             got = f"{tokens.dtype} {list(tokens.shape)}"
             raise ValueError(f"tokens must be int64 [B, T]; got {got}.")
         past, new = 0 if cache is None else len(cache), tokens.shape[1]
         if not 1 <= new <= self.context - past:
             raise ValueError(
-                f"tokens must be 1 to {self.context - past} a sequence (a context of "
+                f"tokens must be 1 to {self.context - past} per sequence (a context of "
                 f"{self.context}, {past} of them in the cache); got {new}."
             )
         positions = torch.arange(past, past + new, device=tokens.device)

@@ -1,13 +1,13 @@
-r"""Mixture of experts: each token is worked on by few of many small networks.
+r"""Mixture of experts: each token is processed by a few of many small networks.
 
 .. math:: y = S(x) + \sum_{e \in \mathrm{top}_k(s + b)} g_e E_e(x), \quad
-          s = \sigma(W x), \quad g_e = \lambda\, s_e / \sum_{chosen} s
+          s = \sigma(W x), \quad g_e = \lambda\, s_e / \sum_{selected} s
 
 with shared experts :math:`S` that see every token (DeepSeekMoE, arXiv 2401.06066). The
-bias :math:`b` steers the choice and nothing else: an expert that had more than its part
-of a batch is lowered by a small step, one that had less is raised, so that the load
-evens out without a loss that fights the language's (arXiv 2408.15664; DeepSeek-V3, arXiv
-2412.19437, §2.1.2).
+bias :math:`b` affects only the selection: it is lowered by a small step for an expert
+that received more than its share of a batch and raised for one that received less. The
+load evens out without an auxiliary loss that competes with the language-modeling loss
+(arXiv 2408.15664; DeepSeek-V3, arXiv 2412.19437, §2.1.2).
 """
 
 import copy
@@ -26,11 +26,11 @@ SCORES = {
     "softmax": lambda logits: logits.softmax(-1),
     "sqrtsoftplus": lambda logits: F.softplus(logits).sqrt(),
 }
-BLOCK = 32  # tokens an expert; a larger block fills the cores by itself
+BLOCK = 32  # tokens per expert; a larger block uses all cores by itself
 
 
 class MLP(nn.Module):
-    """A network of one hidden layer with a gate: `[..., hidden_size]` → same."""
+    """A gated MLP with one hidden layer: `[..., hidden_size]` → same."""
 
     def __init__(self, config: Config, hidden: int):
         super().__init__()
@@ -43,11 +43,11 @@ class MLP(nn.Module):
 
 
 class Router(nn.Module):
-    """Which experts a token goes to, and with what weight.
+    """Selects the experts of each token, and their weights.
 
     Attributes:
-        load: `[E]` tokens that each expert was given since the last `balance`, counted
-            in training.
+        load: `[E]` tokens routed to each expert since the last `balance`, counted in
+            training.
     """
 
     def __init__(self, config: Config):
@@ -78,37 +78,38 @@ class Router(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens `[N, d]` → experts `[N, k]`, weights `[N, k]` float32.
 
-        In float32 whatever the model's dtype: in bfloat16 near ties fall either way.
+        In float32 whatever the model's dtype: in bfloat16, near ties could go either way.
         """
         c = self.config
         with torch.autocast(x.device.type, enabled=False):
             scores = SCORES[c.scoring_func](F.linear(x.float(), self.weight.float()))
-        steered = scores + self.e_score_correction_bias if self.balanced else scores
-        chosen = self._best(steered.detach())
-        weights = scores.gather(1, chosen)
+        # the bias affects the selection only, never the weights
+        biased = scores + self.e_score_correction_bias if self.balanced else scores
+        experts = self._best(biased.detach())  # [N, k]
+        weights = scores.gather(1, experts)
         if c.norm_topk_prob:
             weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
         if learning(self):
-            counts = chosen.flatten().bincount(minlength=c.n_routed_experts)
+            counts = experts.flatten().bincount(minlength=c.n_routed_experts)
             self.load = self.load + counts
-        return chosen, weights * c.routed_scaling_factor
+        return experts, weights * c.routed_scaling_factor
 
     def _best(self, scores: Tensor) -> Tensor:
         """The best experts `[N, k]`, all of them in the best `topk_group` groups."""
         c = self.config
         if c.topk_group < c.n_group and c.topk_method != "greedy":
             groups = scores.unflatten(1, (c.n_group, -1))  # [N, G, E/G]
-            # V3 adds up a group's two best, V2 takes the one
-            best = 2 if self.balanced else 1
-            value = groups.topk(min(best, groups.shape[2]), -1).values.sum(-1)
-            kept = value.topk(c.topk_group, -1).indices
-            left_out = torch.ones_like(value, dtype=torch.bool).scatter(1, kept, False)
-            scores = groups.masked_fill(left_out[..., None], float("-inf")).flatten(1)
+            # V3 ranks groups by the sum of their two best scores, V2 by the best
+            count = 2 if self.balanced else 1
+            value = groups.topk(min(count, groups.shape[2]), -1).values.sum(-1)
+            best = value.topk(c.topk_group, -1).indices  # [N, topk_group]
+            mask = torch.ones_like(value, dtype=torch.bool).scatter(1, best, False)
+            scores = groups.masked_fill(mask[..., None], float("-inf")).flatten(1)
         return scores.topk(c.num_experts_per_tok, -1).indices
 
     @torch.no_grad()
     def balance(self, rate: float = 1e-3) -> None:
-        """Move the bias of each expert by `rate` towards an even load; count anew."""
+        """Move the bias of each expert by `rate` toward an even load; reset the counts."""
         if self.balanced and isinstance(self.load, Tensor):
             load = self.load.float()
             self.e_score_correction_bias += rate * torch.sign(load.mean() - load)
@@ -116,7 +117,7 @@ class Router(nn.Module):
 
 
 def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """Tokens `[..., n, d]` through one expert, or a batch of them."""
+    """Tokens `[..., n, d]` through one expert, or through a batch of experts."""
     gate, up = (x @ gate_up.mT).chunk(2, -1)
     return F.silu(gate) * up @ down.mT
 
@@ -125,18 +126,18 @@ def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Ten
     """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
 
     Args:
-        count: how many experts there are.
+        count: number of experts.
         run: `(tokens sorted by expert [N k, d], their experts, load [count]) → [N k, d]`.
     """
-    expert = chosen.flatten()
-    order = expert.argsort(stable=True)  # pairs of token and expert
+    expert = chosen.flatten()  # [N k]
+    order = expert.argsort(stable=True)  # [N k], pairs of token and expert
     token, load = order // chosen.shape[1], expert.bincount(minlength=count)
-    done = run(x[token], expert[order], load) * weights.flatten()[order, None]
-    return torch.zeros_like(x).index_add_(0, token, done.to(x))
+    outputs = run(x[token], expert[order], load) * weights.flatten()[order, None]
+    return torch.zeros_like(x).index_add_(0, token, outputs.to(x))
 
 
 def one_by_one(experts: Sequence):
-    """Each expert is called once, with all of its tokens; one without any is not."""
+    """Call each expert once, with all of its tokens; skip experts without tokens."""
 
     def run(x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
         blocks = zip(experts, x.split(load.tolist()), strict=True)
@@ -146,7 +147,7 @@ def one_by_one(experts: Sequence):
 
 
 class Experts(nn.Module):
-    """E networks, their weights stacked: gate and up `[E, 2f, d]`, down `[E, d, f]`."""
+    """E experts with stacked weights: gate and up `[E, 2f, d]`, down `[E, d, f]`."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -160,27 +161,27 @@ class Experts(nn.Module):
         return dispatch(x, chosen, weights, len(self.down_proj), self._run)
 
     def pairs(self):
-        """Each expert's two matrices: unbound, each has a gradient of its own size."""
+        """Each expert's two matrices; unbinding gives each a gradient of its own size."""
         return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
 
     def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
-        """Few tokens for each of many experts in one batched product.
+        """Run many experts with few tokens each as one batched product.
 
-        Their blocks are filled up with zeros to the size of the largest.
+        Their blocks are zero-padded to the size of the largest.
         """
         most = int(load.max())
         if most > BLOCK or len(load) * most > 4 * len(x):
             networks = [partial(feed, gate_up=g, down=d) for g, d in self.pairs()]
             return one_by_one(networks)(x, expert, load)
-        first = load.cumsum(0) - load
-        place = torch.arange(len(x), device=x.device) - first[expert]
+        first = load.cumsum(0) - load  # [E], each expert's first row in x
+        slot = torch.arange(len(x), device=x.device) - first[expert]
         blocks = x.new_zeros(len(load), most, x.shape[1])
-        blocks = blocks.index_put((expert, place), x)  # [E, most, d]
-        return feed(blocks, self.gate_up_proj, self.down_proj)[expert, place]
+        blocks = blocks.index_put((expert, slot), x)  # [E, most, d]
+        return feed(blocks, self.gate_up_proj, self.down_proj)[expert, slot]
 
 
 class Expert(nn.Module):
-    """One network with layers of its own: `[n, d]` → `[n, d]`."""
+    """One expert with its own linear layers: `[n, d]` → `[n, d]`."""
 
     def __init__(self, gate_up: Tensor, down: Tensor):
         super().__init__()
@@ -195,14 +196,14 @@ class Expert(nn.Module):
 
 
 class SeparateExperts(nn.ModuleList):
-    """The same as `Experts`, for tools that look for linear layers: see `separate`."""
+    """Equivalent to `Experts`, for tools that look for linear layers: see `separate`."""
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         return dispatch(x, chosen, weights, len(self), one_by_one(self))
 
 
 def separate(model: nn.Module) -> nn.Module:
-    """A copy whose experts are layers each, as compression and the profiler count them."""
+    """A copy whose experts are separate modules, as compression and profiler expect."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         if isinstance(getattr(module, "experts", None), Experts):

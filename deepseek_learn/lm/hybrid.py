@@ -1,16 +1,16 @@
 r"""DeepSeek-V4's hybrid attention: a window of recent tokens, and the rest compressed.
 
-Every layer sees the last `sliding_window` tokens as they are. Most layers also see entries
-made of the whole past, the window's tokens included: one for every `rate` tokens, each a
-weighted mean, channel by channel,
+Every layer attends to the last `sliding_window` tokens uncompressed. Most layers also
+attend to entries that compress the whole past, including the window's tokens: one per
+`rate` tokens, each a channel-wise weighted mean,
 
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
           \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x
 
-(arXiv 2606.19348, §2.3). *Heavily compressed* layers see all entries of a large rate.
-*Compressed sparse* ones have a small rate, windows that overlap by half, and an indexer
-that picks the `index_topk` entries for each token. One vector is both key and value, for
-all heads; a rotary turn of the value is undone on the way out.
+(arXiv 2606.19348, §2.3). *Heavily compressed* layers attend to all entries at a large
+rate. *Compressed sparse* ones have a small rate, windows that overlap by half, and an
+indexer that selects the `index_topk` entries for each token. One vector is both key and
+value, for all heads; the rotation of the value is undone on the output.
 """
 
 import torch
@@ -33,7 +33,7 @@ from .rotary import angles, rotate
 
 
 def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
-    """Rotate the last channels, as many as there are angles for; `back`: undo it."""
+    """Rotate the last channels, as many as there are angles for; `back` undoes it."""
     cos, sin = turn
     plain, rope = x.split([x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]], -1)
     return torch.cat([plain, rotate(rope, (cos, -sin if back else sin))], -1)
@@ -42,7 +42,7 @@ def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> T
 class Compressor(nn.Module):
     """Tokens `[B, T, hidden_size]` → entries of the windows so far `[B, W, dim]`.
 
-    With `overlap` a window also reads the one before it, through channels of its own.
+    With `overlap` a window also reads the previous one, through separate channels.
     """
 
     def __init__(self, config: Config, layer: int, kind: str, dim: int, name: str):
@@ -57,56 +57,58 @@ class Compressor(nn.Module):
         self.kv_norm = RMSNorm(dim, eps=config.rms_norm_eps)
 
     def entries(self, x: Tensor, step: Step) -> Tensor:
-        """All entries up to now, those of windows that are not full included."""
+        """All entries so far, including those of incomplete windows: `[B, W, dim]`."""
         both = torch.cat([self.kv_proj(x), self.gate_proj(x)], -1)
         rows, first = self._rows(both, step)  # [B, n (+ 1), rate, 2 width]
         content, gate = rows.chunk(2, -1)
         gate = gate + self.position_bias
-        if self.overlap:  # from the window before, then its own: [B, n, 2 rate, dim]
+        if self.overlap:  # the previous window, then this one: [B, n, 2 rate, dim]
             content, gate = (
                 torch.cat([row[:, :-1, :, : self.dim], row[:, 1:, :, self.dim :]], 2)
                 for row in (content, gate)
             )
-            before = first[:, :, None, None] == 0  # nothing is before the first window
-            early = torch.arange(2 * self.rate, device=x.device) < self.rate
-            gate = gate.masked_fill(before & early[:, None], float("-inf"))
+            is_first = first[:, :, None, None] == 0  # which has no previous window
+            previous = torch.arange(2 * self.rate, device=x.device) < self.rate
+            gate = gate.masked_fill(is_first & previous[:, None], float("-inf"))
         weights = gate.float().softmax(2).to(content)
-        made = self.kv_norm((content * weights).sum(2))  # [B, n, dim]
+        entries = self.kv_norm((content * weights).sum(2))  # [B, n, dim]
         rope = self.config.rope("compress")
         turn = angles(first * self.rate, self.config.qk_rope_head_dim, rope)
-        made = rotate_tail(made, turn)
+        entries = rotate_tail(entries, turn)
         if step.cache is None:
-            return made
+            return entries
         size = step.cache.capacity // self.rate + 1
-        buffer = step.cache.buffer(self.layer, self.name + " entries", made, size)
-        buffer.put(first, made, first < size)
+        buffer = step.cache.buffer(self.layer, self.name + " entries", entries, size)
+        buffer.put(first, entries, first < size)
         return buffer.values[:, : step.cache.end // self.rate]
 
     def _rows(self, both: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Tokens by window `[B, n + overlap, rate, C]`, the windows' numbers `[B, n]`."""
+        """Tokens by window `[B, n + overlap, rate, C]`, and window indices `[B, n]`."""
         batch, new, start = *both.shape[:2], step.positions[:, :1]
         if step.cache is None:
-            count, early = -(-new // self.rate), self.overlap * self.rate
-            rows = F.pad(both, (0, 0, early, count * self.rate - new))
+            count, padding = -(-new // self.rate), self.overlap * self.rate
+            rows = F.pad(both, (0, 0, padding, count * self.rate - new))
             first = torch.arange(count, device=both.device).expand(batch, -1)
             return rows.unflatten(1, (-1, self.rate)), first
-        # with a cache the first window may have begun before these tokens
+        # with a cache, the first window may start before these tokens
         count = (new - 1) // self.rate + 2
         first = start // self.rate + torch.arange(count, device=both.device)
         size = 2 * self.rate + step.cache.ahead
         buffer = step.cache.buffer(self.layer, self.name + " tokens", both, size)
         length = (count + self.overlap) * self.rate
-        wanted = (first[:, :1] - self.overlap) * self.rate
-        wanted = wanted + torch.arange(length, device=both.device)  # [B, L]
-        place = torch.where(wanted < start, wanted % size, size + 1 + wanted - start)
-        known = torch.cat([buffer.values, both], 1)
-        place = place.clamp(max=known.shape[1] - 1)[..., None]
-        rows = known.gather(1, place.expand(-1, -1, both.shape[2]))
+        position = (first[:, :1] - self.overlap) * self.rate
+        position = position + torch.arange(length, device=both.device)  # [B, L]
+        # old tokens are in the buffer (size + 1 slots), the new ones follow it
+        new_slot = size + 1 + position - start
+        slot = torch.where(position < start, position % size, new_slot)
+        values = torch.cat([buffer.values, both], 1)
+        slot = slot.clamp(max=values.shape[1] - 1)[..., None]
+        rows = values.gather(1, slot.expand(-1, -1, both.shape[2]))  # [B, L, C]
         buffer.put(step.positions, both, step.real)
         return rows.unflatten(1, (-1, self.rate)), first
 
     def full(self, entries: Tensor, step: Step) -> Tensor:
-        """Which windows are full, and so may be seen, at each token: `[B, T, W]`."""
+        """Which windows are complete, and so visible, at each token: `[B, T, W]`."""
         numbers = torch.arange(entries.shape[1], device=entries.device)
         return numbers < (step.positions[..., None] + 1) // self.rate
 
@@ -119,7 +121,7 @@ class Compressor(nn.Module):
 
 
 class EntryIndexer(Compressor, Learner):
-    """Scores a compressor's entries by smaller entries of its own."""
+    """Scores a compressor's entries with smaller entries of its own."""
 
     def __init__(self, config: Config, layer: int, kind: str):
         super().__init__(config, layer, kind, config.index_head_dim, "index")
@@ -138,8 +140,8 @@ class EntryIndexer(Compressor, Learner):
         full = self.full(entries, step)
         scores = scores.masked_fill(~full, float("-inf"))
         self.keep(scores)
-        chosen = best(scores, self.config.index_topk)
-        return full & torch.zeros_like(full).scatter(2, chosen, True)
+        indices = best(scores, self.config.index_topk)  # [B, T, k]
+        return full & torch.zeros_like(full).scatter(2, indices, True)
 
 
 @attentions.register(SLIDING)
@@ -159,7 +161,7 @@ class HybridAttention(nn.Module):
         self.kv_proj = linear(c.hidden_size, c.head_dim)
         self.kv_norm = RMSNorm(c.head_dim, eps=c.rms_norm_eps)
         group = heads * c.head_dim // c.o_groups
-        self.o_a_proj = linear(group, c.o_groups * c.o_lora_rank)  # each its own
+        self.o_a_proj = linear(group, c.o_groups * c.o_lora_rank)  # one per group
         self.o_b_proj = linear(c.o_groups * c.o_lora_rank, c.hidden_size)
         self.sinks = nn.Parameter(torch.zeros(heads))
         if kind != SLIDING:
@@ -174,23 +176,25 @@ class HybridAttention(nn.Module):
         q = self.q_b_proj(q_latent).unflatten(2, (c.num_attention_heads, -1))
         q = rotate_tail(F.rms_norm(q, q.shape[-1:], eps=c.rms_norm_eps), turn)
         kv = rotate_tail(self.kv_norm(self.kv_proj(x)), turn)  # [B, T, head_dim]
-        keys, seen = self._window(kv, step)
+        keys, mask = self._window(kv, step)
         if self.turn == "compress":
             entries, visible = self.compressor(x, q_latent, step)
-            keys = torch.cat([keys, entries], 1)
-            seen = torch.cat([seen, visible], 2)
-        weights = attention(q, keys, seen, c.head_dim**-0.5, self.sinks)  # [B, T, H, K]
+            keys = torch.cat([keys, entries], 1)  # [B, K + W, head_dim]
+            mask = torch.cat([mask, visible], 2)  # [B, T, K + W]
+        weights = attention(q, keys, mask, c.head_dim**-0.5, self.sinks)  # [B, T, H, .]
         if self.indexed and learning(self):
             window = keys.shape[1] - visible.shape[2]
             self.compressor.indexer.learn(weights[..., window:], visible)
-        read = (weights.flatten(1, 2) @ keys).unflatten(1, q.shape[1:3])  # [B, T, H, d]
-        groups = rotate_tail(read, turn, back=True).flatten(2)
+        heads = (weights.flatten(1, 2) @ keys).unflatten(
+            1, q.shape[1:3]
+        )  # [B, T, H, d]
+        groups = rotate_tail(heads, turn, back=True).flatten(2)
         groups = groups.unflatten(2, (c.o_groups, -1))  # [B, T, G, H d / G]
         weight = self.o_a_proj.weight.unflatten(0, (c.o_groups, -1))
         return self.o_b_proj(torch.einsum("btgi,goi->btgo", groups, weight).flatten(2))
 
     def _window(self, new: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """The recent tokens' vectors `[B, K, d]`, and who sees them `[B, T, K]`."""
+        """The recent tokens' vectors `[B, K, d]`, and the attention mask `[B, T, K]`."""
         keys, positions, start = new, step.positions, step.positions[:, :1]
         if step.cache is not None:
             size = self.config.sliding_window - 1 + step.cache.ahead
@@ -199,5 +203,5 @@ class HybridAttention(nn.Module):
             positions = torch.cat([buffer.held(start), positions], 1)
             buffer.put(step.positions, new, step.real)
         distance = step.positions[..., None] - positions[:, None]  # [B, T, K]
-        seen = (distance >= 0) & (distance < self.config.sliding_window)
-        return keys, seen & (positions >= 0)[:, None]
+        mask = (distance >= 0) & (distance < self.config.sliding_window)
+        return keys, mask & (positions >= 0)[:, None]  # negative: an empty slot

@@ -1,6 +1,6 @@
 r"""Multi-head latent attention, and sparse attention on top of it.
 
-A token is kept as one small vector: a latent :math:`c` for all heads' keys and values,
+A token is cached as one small vector: a latent :math:`c` for all heads' keys and values,
 and one rotary key :math:`r` that the heads share (DeepSeek-V2, arXiv 2405.04434, §2.1)
 
 .. math:: c = \mathrm{norm}(W_{DKV}\,x), \quad k_h = [W^K_h c;\, r], \quad v_h = W^V_h c.
@@ -10,9 +10,9 @@ The matrices that expand it can be absorbed into the query and the output,
 .. math:: q_h^\top W^K_h c = (W^{K\top}_h q_h)^\top c, \quad
           \sum_s p_s W^V_h c_s = W^V_h \sum_s p_s c_s,
 
-so that one new token is compared with the kept vectors as they are: keys and values are
-never made. Sparse attention (DeepSeek-V3.2, arXiv 2512.02556) lets a light indexer choose
-the `index_topk` tokens that are worth the comparison.
+so that a new token is compared with the cached vectors directly: keys and values are
+never materialized. Sparse attention (DeepSeek-V3.2, arXiv 2512.02556) has a lightweight
+indexer select the `index_topk` tokens to attend to.
 """
 
 import torch
@@ -36,7 +36,7 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
-# name → class: `made = kind(config, layer)`, then `made(x, step)` is `[B, T, hidden_size]`
+# name → class; `kind(config, layer)(x, step)` is `[B, T, hidden_size]`
 attentions = Registry("attention of a language model")
 
 
@@ -55,11 +55,11 @@ class LatentAttention(nn.Module):
             self.q_b_proj = linear(c.q_lora_rank, query)
         else:
             self.q_proj = linear(c.hidden_size, query)
-        kept = c.kv_lora_rank + c.qk_rope_head_dim
-        self.kv_a_proj_with_mqa = linear(c.hidden_size, kept)
+        cache_width = c.kv_lora_rank + c.qk_rope_head_dim
+        self.kv_a_proj_with_mqa = linear(c.hidden_size, cache_width)
         self.kv_a_layernorm = RMSNorm(c.kv_lora_rank, eps=1e-6)
-        expanded = heads * (c.qk_nope_head_dim + c.v_head_dim)
-        self.kv_b_proj = linear(c.kv_lora_rank, expanded)
+        key_value = heads * (c.qk_nope_head_dim + c.v_head_dim)
+        self.kv_b_proj = linear(c.kv_lora_rank, key_value)
         self.o_proj = linear(heads * c.v_head_dim, c.hidden_size)
         rope, self.scale = c.rope("main"), (query // heads) ** -0.5
         if rope.get("rope_type", "default") != "default" and rope.get("mscale_all_dim"):
@@ -72,54 +72,57 @@ class LatentAttention(nn.Module):
         q = q.unflatten(2, (c.num_attention_heads, -1))  # [B, T, H, nope + rope]
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], -1)
         rope = rotate(rope, step.rotary["main"])
-        kept = self.kept(x, step)  # [B, S, rank + rope]
-        new, seen, mask = x.shape[1], kept.shape[1], None
-        chosen = self.choose(x, q_latent, step)  # [B, T, k] of S
-        if chosen is not None and new == 1 and not self.learns():  # read those alone
-            mask = step.causal(seen).gather(2, chosen)
-            kept = kept.gather(1, chosen.mT.expand(-1, -1, kept.shape[2]))
-        elif chosen is not None:
-            mask = step.causal(seen)
-            mask = mask & torch.zeros_like(mask).scatter(2, chosen, True)
-        absorbs = self.absorbs(x, kept)
-        if mask is None and (absorbs or new < seen):  # else the kernel's own will do
-            mask = step.causal(seen)
+        latents = self.kept(x, step)  # [B, S, rank + rope]
+        new, total, mask = x.shape[1], latents.shape[1], None
+        indices = self.choose(x, q_latent, step)  # [B, T, k] of S
+        if indices is not None and new == 1 and not self.learns():  # read only those
+            mask = step.causal(total).gather(2, indices)  # [B, 1, k]
+            latents = latents.gather(1, indices.mT.expand(-1, -1, latents.shape[2]))
+        elif indices is not None:
+            mask = step.causal(total)
+            mask = mask & torch.zeros_like(mask).scatter(2, indices, True)
+        absorbs = self.absorbs(x, latents)
+        if mask is None and (absorbs or new < total):  # else is_causal is enough
+            mask = step.causal(total)
         read = self.read_latents if absorbs else self.read_expanded
-        return self.o_proj(read(nope, rope, kept, mask).flatten(2))
+        return self.o_proj(read(nope, rope, latents, mask).flatten(2))
 
     def kept(self, x: Tensor, step: Step) -> Tensor:
-        """What is kept of each token, with those read before: `[B, S, rank + rope]`."""
+        """The vectors of these and all cached tokens: `[B, S, rank + rope]`."""
         c = self.config
         both = self.kv_a_proj_with_mqa(x)
         latent, rope = both.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
-        turned = rotate(rope, step.rotary["main"])
-        new = torch.cat([self.kv_a_layernorm(latent), turned], -1)
+        rope = rotate(rope, step.rotary["main"])
+        new = torch.cat([self.kv_a_layernorm(latent), rope], -1)
         if step.cache is None:
             return new
         return step.cache.append(self.layer, "latent", new, step)
 
     def choose(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor | None:
-        """Which tokens to read; None: all of the past."""
+        """Indices of the tokens to attend to; None means all of the past."""
         return None
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Whether reading the latents multiplies less than expanding them first."""
-        c, new, seen = self.config, x.shape[1], kept.shape[1]
+        """Whether reading the latents takes fewer products than expanding them."""
+        c, new, total = self.config, x.shape[1], kept.shape[1]
         heads_dim = c.qk_nope_head_dim + c.v_head_dim
-        expand = seen * c.kv_lora_rank * heads_dim + new * seen * heads_dim
-        absorb = new * c.kv_lora_rank * heads_dim + new * seen * 2 * c.kv_lora_rank
+        expand = total * c.kv_lora_rank * heads_dim + new * total * heads_dim
+        absorb = new * c.kv_lora_rank * heads_dim + new * total * 2 * c.kv_lora_rank
         return absorb < expand
 
     def read_expanded(self, nope, rope, kept, mask) -> Tensor:
-        """Keys and values of each head are made from the latents: `[B, T, H, v]`."""
+        """Attention with the latents expanded to each head's keys and values.
+
+        Returns `[B, T, H, v]`.
+        """
         c = self.config
         latent, shared = kept.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
         both = self.kv_b_proj(latent).unflatten(2, (c.num_attention_heads, -1))
         key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
         shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
         q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
-        # of one size all three, and each in one piece: else the whole matrix of scores
-        # is written, and memory grows with the square of the length
+        # pad all three to one size and make them contiguous: otherwise the full score
+        # matrix is materialized, and memory grows with the square of the length
         size = max(q.shape[-1], value.shape[-1])
         q, k, v = (
             F.pad(x, (0, size - x.shape[-1])).transpose(1, 2).contiguous()
@@ -132,7 +135,7 @@ class LatentAttention(nn.Module):
         return out.transpose(1, 2)[..., : value.shape[-1]]
 
     def read_latents(self, nope, rope, kept, mask) -> Tensor:
-        """The heads share the latents, as keys and as values: `[B, T, H, v]`."""
+        """Attention with the latents as keys and values of all heads: `[B, T, H, v]`."""
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
         key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
@@ -140,23 +143,23 @@ class LatentAttention(nn.Module):
         weights = attention(q, kept, mask, self.scale)
         if self.learns():
             self.indexer.learn(weights, mask)
-        read = weights.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
-        read = read.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
-        return torch.einsum("bthr,hvr->bthv", read, value_up)
+        context = weights.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
+        context = context.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
+        return torch.einsum("bthr,hvr->bthv", context, value_up)
 
     def learns(self) -> bool:
-        """Whether there is something to learn from the attention itself."""
+        """Whether an indexer learns from the attention weights."""
         return False
 
 
 def attention(q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks=None):
-    """Attention weights `[B, T, H, S]` of heads that share their keys; in float32.
+    """Attention weights `[B, T, H, S]` of heads that share keys; softmax in float32.
 
     Args:
         q, keys: `[B, T, H, d]` and `[B, S, d]`.
-        mask: `[B, T, S]`, True where a token may look.
-        scale: of the products.
-        sinks: `[H]`, a score of each head that takes part of its attention to nothing.
+        mask: `[B, T, S]`, True where a token may attend.
+        scale: factor on the dot products.
+        sinks: `[H]`, a score per head that absorbs part of the head's attention.
     """
     scores = (q.flatten(1, 2) @ keys.mT * scale).unflatten(1, q.shape[1:3]).float()
     scores = scores.masked_fill(~mask[:, :, None], float("-inf"))
@@ -167,19 +170,19 @@ def attention(q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks=None):
 
 
 def learning(module: nn.Module) -> bool:
-    """In training, and not only asked for an answer meanwhile."""
+    """Whether the module is in training mode and gradients are enabled."""
     return module.training and torch.is_grad_enabled()
 
 
 class Learner(nn.Module):
-    r"""What an indexer learns from: the choice has no gradient, its scores have a loss.
+    r"""The loss of an indexer: its selection has no gradient, so its scores get a loss.
 
-    .. math:: L = D_{KL}(p_t \,\|\, \mathrm{softmax}(I_t)) \quad \text{on what was chosen}
+    .. math:: L = D_{KL}(p_t \,\|\, \mathrm{softmax}(I_t)) \quad \text{over the selection}
 
     with :math:`p` the attention summed over the heads (DeepSeek-V3.2, §2.1).
 
     Attributes:
-        loss: that of the last forward pass in training; 0 after it was asked for.
+        loss: the loss of the last training forward pass; 0 once it has been read.
     """
 
     loss: Tensor | float = 0.0
@@ -188,11 +191,11 @@ class Learner(nn.Module):
         self.scores, self.loss = scores if learning(self) else None, 0.0
 
     def learn(self, weights: Tensor, chosen: Tensor) -> None:
-        """Attention `[B, T, H, S]` to what was `chosen` `[B, T, S]` of the scored."""
+        """Set the loss from attention `[B, T, H, S]` to the `chosen` tokens `[B, T, S]`."""
         target = weights.detach().float().sum(2)
         target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
-        kept = self.scores.masked_fill(~chosen, -1e9).log_softmax(-1)
-        self.loss = F.kl_div(kept, target, reduction="sum") / target[..., 0].numel()
+        log_q = self.scores.masked_fill(~chosen, -1e9).log_softmax(-1)
+        self.loss = F.kl_div(log_q, target, reduction="sum") / target[..., 0].numel()
         self.scores = None
 
 
@@ -209,7 +212,7 @@ class Indexer(Learner):
         self.weights_proj = linear(config.hidden_size, heads)
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
-        """The `index_topk` best of the past for each token: `[B, T, k]` int64."""
+        """The `index_topk` best past tokens for each token: `[B, T, k]` int64."""
         c, x, q_latent = self.config, x.detach(), q_latent.detach()
         q = self._turn(self.wq_b(q_latent).unflatten(2, (c.index_n_heads, -1)), step)
         k = self._turn(self.k_norm(self.wk(x)), step)
@@ -222,8 +225,8 @@ class Indexer(Learner):
 
     def _turn(self, x: Tensor, step: Step) -> Tensor:
         rope = self.config.qk_rope_head_dim
-        turned = rotate(x[..., :rope], step.rotary["main"], interleaved=False)
-        return torch.cat([turned, x[..., rope:]], -1)
+        head = rotate(x[..., :rope], step.rotary["main"], interleaved=False)
+        return torch.cat([head, x[..., rope:]], -1)
 
 
 def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
@@ -236,17 +239,17 @@ def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
 
 
 def best(scores: Tensor, count: int) -> Tensor:
-    """Where the `count` largest of `[..., S]` are, or all of fewer: `[..., count]`.
+    """Indices of the `count` largest of `[..., S]`, or of all if fewer: `[..., count]`.
 
-    Of equal scores, and relu makes many that are 0, the earlier are taken. `topk` takes
-    any, others in a batch than in a row alone.
+    Ties are common, since relu makes many scores 0, and go to the earlier index. `topk`
+    breaks them arbitrarily, and differently in a batch than in a single row.
     """
     return scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
 @attentions.register(SPARSE)
 class SparseAttention(LatentAttention):
-    """Latent attention to the tokens that an `Indexer` chose (DeepSeek-V3.2)."""
+    """Latent attention to the tokens that an `Indexer` selects (DeepSeek-V3.2)."""
 
     def __init__(self, config: Config, layer: int):
         super().__init__(config, layer)
@@ -256,7 +259,7 @@ class SparseAttention(LatentAttention):
         return self.indexer(x, q_latent, step)
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """In training always: the indexer learns from the attention, made that way."""
+        """Always in training: only this path gives the indexer attention weights."""
         return self.learns() or super().absorbs(x, kept)
 
     def learns(self) -> bool:

@@ -1,4 +1,4 @@
-"""The whole language model: blocks of attention and experts on the residual."""
+"""The full language model: blocks of attention and experts on a residual stream."""
 
 import torch
 from torch import Tensor, nn
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from .cache import Cache, Step
 from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
-from .hybrid import attentions  # with V4's, which that module adds
+from .hybrid import attentions  # hybrid adds V4's kinds
 from .latent import Learner, RMSNorm, linear
 from .rotary import angles
 
 
 class Block(nn.Module):
-    """Attention, then experts or one network, each added to the residual."""
+    """Attention, then experts or a dense MLP, each added to the residual stream."""
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -30,14 +30,14 @@ class Block(nn.Module):
 
 
 class MultiTokenPrediction(Block):
-    r"""A block that predicts one token further (DeepSeek-V3, arXiv 2412.19437, §2.2).
+    r"""A block that predicts one token further ahead (DeepSeek-V3, arXiv 2412.19437, §2.2).
 
     .. math:: h'_i = \mathrm{norm}(\mathrm{block}(M\,[\mathrm{norm}(e(t_{i+k}));
               \mathrm{norm}(h_i)]))
 
-    from a hidden state that predicts :math:`t_{i+k}` and that token comes one that
-    predicts :math:`t_{i+k+1}`. In training it is a second lesson from the same text, in
-    generation a draft that the model then checks.
+    A hidden state that predicts :math:`t_{i+k}`, combined with that token, gives one that
+    predicts :math:`t_{i+k+1}`. In training this adds a second objective on the same text;
+    in generation it drafts a token that the model then verifies.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -48,13 +48,13 @@ class MultiTokenPrediction(Block):
         self.shared_head = nn.ModuleDict({"norm": RMSNorm(size, eps=eps)})
 
     def forward(self, hidden: Tensor, embedded: Tensor, step: Step) -> Tensor:
-        """Hidden states and the following tokens' embeddings `[B, T, d]` → `[B, T, d]`."""
+        """Hidden states and the next tokens' embeddings, both `[B, T, d]` → same."""
         x = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], -1))
         return self.shared_head["norm"](super().forward(x, step))
 
 
 class _Body(nn.Module):
-    """Embedding, layers and last norm, under the reference's name."""
+    """Embedding, layers and final norm, under the reference's name."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
     and `V32ForCausalLM`, whose checkpoints `lm.load` reads.
 
     Raises:
-        ValueError: for tokens of another shape or dtype, or more than there is room for.
+        ValueError: for tokens of the wrong shape or dtype, or too many of them.
     """
 
     def __init__(self, config: Config):
@@ -87,35 +87,35 @@ class LanguageModel(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
 
     def tie(self) -> None:
-        """Make the head's weight the embedding's, where the configuration says so."""
+        """Share the embedding's weight with the head if the configuration says so."""
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def forward(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """`[B, T]` int64 → `[B, T, vocab_size]`; with a `cache`, they follow its own.
+        """`[B, T]` int64 → `[B, T, vocab_size]`; with a `cache`, `ids` continue it.
 
         Args:
-            lengths: `[B]`, of each row only so many tokens are real, the rest is padding
-                at the end, whose logits mean nothing.
+            lengths: `[B]`, number of real tokens in each row; the rest is padding at the
+                end, whose logits are meaningless.
         """
         return self.lm_head(self.hidden(self.step(ids, cache, lengths)))
 
     def hidden(self, step: Step) -> Tensor:
-        """What the head is given: `[B, T, hidden_size]`."""
+        """The head's input: `[B, T, hidden_size]`."""
         x = self.model.embed_tokens(step.ids)
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x = block(x, step)
         return self.model.norm(x)
 
     def ahead(self, hidden: Tensor, following: Tensor, depth: int, step: Step):
-        """Hidden states that predict the tokens `following` → those one token further.
+        """Hidden states that predict `following` → ones that predict one token further.
 
         Args:
-            hidden: `[B, T, hidden_size]`, the model's, or of depth - 1.
+            hidden: `[B, T, hidden_size]`, the model's, or those of depth - 1.
             following: `[B, T]`.
-            depth: from 0, which `MultiTokenPrediction`.
+            depth: index of the `MultiTokenPrediction` block, from 0.
         """
         block = self.model.layers[self.config.num_hidden_layers + depth]
         return block(hidden, self.model.embed_tokens(following), step)
@@ -123,7 +123,7 @@ class LanguageModel(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
     ) -> Step:
-        """Positions and rotary angles for the tokens, and the cache made ready."""
+        """Compute positions and rotary angles for the tokens, and advance the cache."""
         if ids.dtype != torch.int64 or ids.dim() != 2 or not ids.numel():
             got = f"{ids.dtype} {list(ids.shape)}"
             raise ValueError(f"ids must be int64 [B, T] with T at least 1; got {got}.")
@@ -132,17 +132,19 @@ class LanguageModel(nn.Module):
         past = 0
         if cache is not None:
             if cache.model is not self:
-                raise ValueError("cache must be of this model; got another model's.")
+                raise ValueError(
+                    "cache must belong to this model; got another model's."
+                )
             if len(cache.lengths) != len(ids):
                 raise ValueError(
                     f"ids must have the cache's {len(cache.lengths)} rows; got {len(ids)}."
                 )
             past = int(cache.lengths.max())
             positions = positions + cache.lengths[:, None]
-        most = c.max_position_embeddings if cache is None else cache.capacity
-        if past + new > most:
+        limit = c.max_position_embeddings if cache is None else cache.capacity
+        if past + new > limit:
             raise ValueError(
-                f"ids must leave a sequence within {most} tokens; got {past} read before "
+                f"ids must keep a sequence within {limit} tokens; got {past} read before "
                 f"and {new} new."
             )
         dim, kinds = c.qk_rope_head_dim, ("main", "compress")
@@ -159,18 +161,18 @@ class LanguageModel(nn.Module):
         return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:
-        """What the indexers have to learn from the last pass, to add to the loss; once."""
+        """The indexers' loss of the last pass, to add to the model's; 0 when read again."""
         learners = [m for m in self.modules() if isinstance(m, Learner)]
         total = sum(learner.loss for learner in learners)
         for learner in learners:
-            learner.loss = 0.0  # it holds the pass's graph
+            learner.loss = 0.0  # it keeps the pass's graph alive
         return total
 
     def routers(self) -> list[Router]:
-        """The routers of its mixtures, in the order of the layers."""
+        """The routers of all mixtures, in layer order."""
         return [module for module in self.modules() if isinstance(module, Router)]
 
     def balance(self, rate: float = 1e-3) -> None:
-        """After each step of training: every router's `balance`."""
+        """Call every router's `balance`; do this after each training step."""
         for router in self.routers():
             router.balance(rate)

@@ -1,11 +1,11 @@
-r"""Rotary position embedding: channels are turned in pairs, the further the later.
+r"""Rotary position embedding: rotates channel pairs by angles that grow with position.
 
 .. math:: (a, b) \mapsto (a \cos p\theta_i - b \sin p\theta_i, \;
           b \cos p\theta_i + a \sin p\theta_i), \quad \theta_i = base^{-2i/d}
 
 so that the product of a query at :math:`p` and a key at :math:`q` depends on
 :math:`p - q` (Su et al. 2021, arXiv 2104.09864). YaRN (Peng et al. 2023, arXiv
-2309.00071) slows the slow pairs down by `factor` for sequences longer than the trained.
+2309.00071) slows the slow pairs down by `factor` for sequences longer than in training.
 """
 
 import math
@@ -15,17 +15,18 @@ from torch import Tensor
 
 
 def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
-    """The angles a position `[dim/2]`, and the factor on cosine and sine (YaRN)."""
+    """The angle per position `[dim/2]`, and the factor on cosine and sine (YaRN)."""
     base = parameters["rope_theta"]
     fast = base ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
     if parameters.get("rope_type", "default") != "yarn":
         return fast, 1.0
-    trained = parameters["original_max_position_embeddings"]
+    trained_length = parameters["original_max_position_embeddings"]
     factor = parameters["factor"]
 
     def pair(turns: float) -> float:
-        """The pair that makes so many turns over the trained length."""
-        return dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(base))
+        """The index of the pair that makes `turns` turns over the trained length."""
+        ratio = trained_length / (turns * 2 * math.pi)
+        return dim * math.log(ratio) / (2 * math.log(base))
 
     low = max(math.floor(pair(parameters.get("beta_fast") or 32)), 0)
     high = min(math.ceil(pair(parameters.get("beta_slow") or 1)), dim - 1)
@@ -52,15 +53,15 @@ def angles(positions: Tensor, dim: int, parameters: dict) -> tuple[Tensor, Tenso
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor], interleaved: bool = True) -> Tensor:
-    """Turn the pairs of `x` `[B, T, ..., dim]` by angles of `[B, T, dim/2]`.
+    """Rotate the pairs of `x` `[B, T, ..., dim]` by angles `[B, T, dim/2]`.
 
     Args:
         interleaved: pairs are neighbors, (0, 1), (2, 3), ...; otherwise i and i + dim/2.
-            DeepSeek's attention has the first, the indexer of V3.2 the second: its first
-            public demonstration mixed them up, and no shape told.
+            DeepSeek's attention uses the former, V3.2's indexer the latter: its first
+            public demo confused them, and no shape check can reveal that.
     """
     shape = (*turn[0].shape[:2], *(1,) * (x.dim() - 3), turn[0].shape[2])
     cos, sin = (t.view(shape) for t in turn)  # [B, T, 1..., dim/2]
     a, b = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)
-    turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1 - (not interleaved))
-    return turned.flatten(-2).to(x)
+    pairs = torch.stack((a * cos - b * sin, b * cos + a * sin), -1 - (not interleaved))
+    return pairs.flatten(-2).to(x)  # [B, T, ..., dim]

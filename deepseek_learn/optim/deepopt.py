@@ -1,6 +1,6 @@
-r"""DeepOpt: orthogonalized momentum for matrices, AdamW for what is no matrix.
+r"""DeepOpt: orthogonalized momentum for matrices, AdamW for everything else.
 
-For a matrix `W` with gradient `G` (a convolution's kernel is seen as `[out, in * k]`):
+For a matrix `W` with gradient `G` (a convolution's kernel is treated as `[out, in * k]`):
 
 .. math::
     M &\leftarrow \mu M + (1 - \mu) G, \qquad U = (1 - \mu) G + \mu M \\
@@ -8,11 +8,11 @@ For a matrix `W` with gradient `G` (a convolution's kernel is seen as `[out, in 
     W &\leftarrow W - \eta \lambda\, W \odot [O \odot W > 0]
                  - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
 
-The factor makes the root mean square of an update 0.2 of the learning rate, as AdamW's
-usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable", arXiv
+The factor makes the root mean square of an update 0.2 times the learning rate, as
+AdamW's usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable", arXiv
 2502.16982). The decay acts only where it agrees with the update (Chen et al. 2025,
-"Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises while the run is young. One
-average a weight is all that is kept, in two bytes by default.
+"Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises early in the run. The state
+is one average per weight, in two bytes by default.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
@@ -30,60 +30,60 @@ from .roles import divide, listed
 from .rules import move_adamw, move_matrices, move_rows
 from .sharded import agreed, local
 
-HUGE = 1e15  # whose square float32 holds, and the sum of many such squares
+HUGE = 1e15  # float32 holds its square, and the sum of many such squares
 RULES = {"matrix": move_matrices, "adamw": move_adamw, "rows": move_rows}
 
 
 class DeepOpt(torch.optim.Optimizer):
     """An optimizer for deep networks that needs few steps and little memory.
 
-    `benchmarks/deepopt.py` found fewer steps than a tuned AdamW's where networks are
+    In `benchmarks/deepopt.py` it takes fewer steps than a tuned AdamW where networks are
     trained from scratch, and no fewer where pretrained layers are fine-tuned.
 
     Args:
-        params: the model (best: its modules say what is an embedding and what the
-            head), its `named_parameters()`, or a list of groups `{"params": ..., "lr":
-            ...}`. Bare parameters work, with a warning. Each group is divided by role:
-            `plan()` shows how, `roles` overrules it.
-        lr: the learning rate of matrices, a number or a tensor of one.
-        weight_decay: of matrices.
-        momentum, first_momentum, momentum_warmup: the momentum rises in a line from
+        params: the model (best: its modules identify the embeddings and the head), its
+            `named_parameters()`, or a list of groups `{"params": ..., "lr": ...}`. Bare
+            parameters work, with a warning. Each group is divided by role: `plan()`
+            shows how, `roles` overrides it.
+        lr: the learning rate for matrices, a number or a one-element tensor.
+        weight_decay: weight decay for matrices.
+        momentum, first_momentum, momentum_warmup: the momentum rises linearly from
             `first_momentum`, or from `momentum` if that is less, to `momentum` over the
-            first `momentum_warmup` steps; in a run of a few hundred it stays near the
-            first, which is meant so: there a momentum of 0.95 costs steps. Under
-            `OneCycleLR` and `CyclicLR` it is theirs, as AdamW's first beta is; they
-            leave both alone with `cycle_momentum=False`.
-        beta2: of the average by which rows, or columns, are balanced.
-        adamw_lr: the learning rate of all else, as a multiple of `lr`. A new head on
-            pretrained layers was best at 1/16.
+            first `momentum_warmup` steps. In a run of a few hundred steps it stays near
+            the first by design: there a momentum of 0.95 costs steps. `OneCycleLR` and
+            `CyclicLR` control it, as they do AdamW's first beta; with
+            `cycle_momentum=False` they leave both alone.
+        beta2: of the moving average that balances rows or columns.
+        adamw_lr: the learning rate for everything else, as a multiple of `lr`. A new
+            head on pretrained layers worked best at 1/16.
         betas, eps, adamw_weight_decay: AdamW's.
         state: how averages are stored, "fp32", "bf16" or "int8"; the arithmetic is in
-            float32. Rows of less than 5 entries are never int8; variances, few of
-            them, are float32.
-        nonfinite: what to do when a gradient is not finite: "raise", or "skip": leave
-            everything as it is and count the step in `skipped`.
-        roles: pattern of names → "matrix", "adamw" or "rows", before everything else.
+            float32. Rows of fewer than 5 entries are never int8; the few variances are
+            float32.
+        nonfinite: what to do when a gradient is not finite: "raise", or "skip": change
+            nothing and count the step in `skipped`.
+        roles: name pattern → "matrix", "adamw" or "rows"; overrides everything else.
         rarely_active: True, or the `Groups` of a `DynamicParameterGroup`: rows of
             embeddings, and of layers whose neurons are mostly in the group "low", are
-            updated only in steps in which they have a gradient, without a momentum. It
+            updated only in steps in which they have a gradient, without momentum. This
             saves memory. Needs the model as `params`.
-        maximize: go up the gradient instead of down; the decay stays a decay.
+        maximize: ascend the gradient instead of descending; the decay is unchanged.
         compiled: compile the update of matrices (needs a C++ compiler, or a GPU); where
-            that fails, it warns once and computes as without.
+            that fails, it warns once and continues without.
 
     Raises:
-        ValueError: for a number out of range, no parameter or one given twice, a
-            complex one; in `step`, for a gradient that is sparse or (see `nonfinite`)
-            not finite; in `load_state_dict`, for the state of another optimizer or of
-            parameters of other shapes, before anything is changed.
+        ValueError: for a number out of range, no parameters, or a duplicate or complex
+            one; in `step`, for a gradient that is sparse or (see `nonfinite`) not
+            finite; in `load_state_dict`, for the state of another optimizer or of
+            parameters with other shapes, before anything changes.
 
-    Parameters without a gradient are left alone. Of sharded parameters (FSDP2) a matrix
-    is gathered for its update; averages stay sharded, so that each process saves and
-    loads a `state_dict` of its own (`torch.distributed.checkpoint` would take them for
-    alike on all processes: do not use it for this optimizer). Entries of gradients
-    beyond 1e15 are cut to it: the squares of much larger ones are infinite in float32.
-    Weights in bfloat16 lose what of an update is below 1/256 of them: better keep them in
-    float32, and use autocast.
+    Parameters without a gradient are left alone. A sharded matrix (FSDP2) is gathered for
+    its update; averages stay sharded, so that each process saves and loads its own
+    `state_dict` (do not use `torch.distributed.checkpoint` for this optimizer: it would
+    treat them as identical on all processes). Gradient entries beyond 1e15 are clamped to
+    it: the squares of much larger ones are infinite in float32. Weights in bfloat16 lose
+    the part of an update that is below 1/256 of them: keep them in float32 and use
+    autocast instead.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class DeepOpt(torch.optim.Optimizer):
     ):
         if rarely_active and not isinstance(params, nn.Module):
             raise ValueError(
-                f"rarely_active needs the model as params: only its modules say which "
+                f"rarely_active needs the model as params: only its modules show which "
                 f"rows are looked up; got a {type(params).__name__}."
             )
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
@@ -123,21 +123,23 @@ class DeepOpt(torch.optim.Optimizer):
         super().__init__(listed(params, rarely_active), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, divided by role; its "params" with names, if the others have."""
-        asked = param_group.get("roles", self.defaults["roles"])
+        """Add a group, divided by role; its "params" need names if the others have them."""
+        roles = param_group.get("roles", self.defaults["roles"])
         seen = {p for group in self.param_groups for p in group["params"]}
         if "nonfinite" in param_group:
-            raise ValueError("nonfinite must be the optimizer's; got it in a group.")
+            raise ValueError(
+                "nonfinite must be set for the whole optimizer; got it in a group."
+            )
         _check_options(self.defaults | param_group)
-        for part in divide(listed([param_group])[0], asked, seen):
+        for part in divide(listed([param_group])[0], roles, seen):
             options = self.defaults | part
             ratio = 1.0 if part["role"] == "matrix" else options["adamw_lr"]
-            part["lr"] = options["lr"] * ratio  # of a tensor, one of its own
+            part["lr"] = options["lr"] * ratio  # of a tensor, a new one
             super().add_param_group(part)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # a state of before there was this option
+        for group in self.param_groups:  # a state saved before this option existed
             group.setdefault("maximize", self.defaults.get("maximize", False))
 
     @torch.no_grad()
@@ -158,15 +160,15 @@ class DeepOpt(torch.optim.Optimizer):
 
     @property
     def skipped(self) -> int:
-        """Steps left out because a gradient was not finite."""
+        """Number of steps skipped because a gradient was not finite."""
         return self.param_groups[0]["skipped"]
 
     def state_bytes(self) -> int:
-        """Bytes of all averages that are kept, here if they are sharded."""
+        """Bytes of all stored averages; of this process's part if sharded."""
         return sum(self._bytes(p) for g in self.param_groups for p in g["params"])
 
     def plan(self) -> pd.DataFrame:
-        """One row a parameter: role, the reason, the matrices it is seen as, bytes."""
+        """One row per parameter: role, reason, the matrices it is treated as, bytes."""
         rows = []
         for group in self.param_groups:
             names = group.get("param_names", [""] * len(group["params"]))
@@ -179,11 +181,11 @@ class DeepOpt(torch.optim.Optimizer):
         return pd.DataFrame(rows)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a saved state, bit for bit, whatever the parameters' dtype is."""
+        """Restore a saved state, bit for bit, whatever the parameters' dtype is."""
         self._check_saved(state_dict)
         saved = state_dict["param_groups"]
         super().load_state_dict(state_dict)
-        # torch has cast every average to its parameter's dtype: put back what was saved
+        # torch casts every average to its parameter's dtype: restore the saved values
         for old, group in zip(saved, self.param_groups, strict=True):
             for key, p in zip(old["params"], group["params"], strict=True):
                 for name, value in state_dict["state"].get(key, {}).items():
@@ -196,38 +198,39 @@ class DeepOpt(torch.optim.Optimizer):
         for group in saved:
             if "role" not in group or "shapes" not in group:
                 raise ValueError(
-                    f"state_dict must be one of DeepOpt; got groups with "
+                    f"state_dict must come from DeepOpt; got groups with "
                     f"{sorted(set(group) - {'params'})}."
                 )
-        mine = [group["role"] for group in self.param_groups]
-        theirs = [group["role"] for group in saved]
-        if mine != theirs:
+        roles = [group["role"] for group in self.param_groups]
+        saved_roles = [group["role"] for group in saved]
+        if roles != saved_roles:
             raise ValueError(
-                f"state_dict must have groups of the roles {mine}; got {theirs}."
+                f"state_dict must have groups with the roles {roles}; got {saved_roles}."
             )
         for group, old in zip(self.param_groups, saved, strict=True):
             if list(map(tuple, group["shapes"])) != list(map(tuple, old["shapes"])):
                 raise ValueError(
-                    f"state_dict must be of parameters of the same shapes; the group "
-                    f"{group['role']!r} has {_first_other(group, old)}."
+                    f"state_dict must have parameters of the same shapes; the group "
+                    f"{group['role']!r} has {_first_mismatch(group, old)}."
                 )
             for name, p, key in zip(
                 _names(group), group["params"], old["params"], strict=True
             ):
-                kept = state_dict["state"].get(key, {})
-                mean, momentum = kept.get("mean"), kept.get("momentum")  # [rows, n]
-                other = mean is not None and mean.shape != local(p).shape
-                if other or (
+                entry = state_dict["state"].get(key, {})
+                mean, momentum = entry.get("mean"), entry.get("momentum")  # [rows, n]
+                mismatch = mean is not None and mean.shape != local(p).shape
+                if mismatch or (
                     momentum is not None and momentum.numel() != local(p).numel()
                 ):
                     got = momentum if mean is None else mean
                     raise ValueError(
-                        f"state_dict must be of this process's part of {name}, "
+                        f"state_dict must hold this process's part of {name}, "
                         f"{list(local(p).shape)}; got {list(got.shape)}."
                     )
 
     def _usable(self) -> bool:
-        """Are all gradients finite? Counts or raises where not; cuts what is huge."""
+        """Whether all gradients are finite; if not, count or raise. Clamps huge entries."""
+        # 1. this process's part of each gradient, dense and not empty
         named = [
             (name, local(p.grad))
             for group in self.param_groups
@@ -237,42 +240,43 @@ class DeepOpt(torch.optim.Optimizer):
         for name, gradient in named:
             if gradient.is_sparse:
                 raise ValueError(
-                    f"gradients must be dense; {name}'s is sparse: make the embedding "
+                    f"gradients must be dense; {name}'s is sparse: create the embedding "
                     f"with sparse=False."
                 )
         named = [(name, gradient) for name, gradient in named if gradient.numel()]
-        # the norm shows both NaN and what is huge, and is cheaper than the largest entry
+        # 2. the norms reveal NaN and huge entries, and are cheaper than the maxima
         gradients = [gradient for _, gradient in named]
-        fine = not gradients or _all_below(HUGE, torch._foreach_norm(gradients))
-        largest = []  # so it stays where nothing is huge
-        if not fine:
+        finite = not gradients or _all_below(HUGE, torch._foreach_norm(gradients))
+        largest = []  # stays empty unless an entry is huge
+        if not finite:
             largest = torch._foreach_norm(gradients, math.inf)
-            fine = _all_below(math.inf, largest)
+            finite = _all_below(math.inf, largest)
+        # 3. all processes must agree: clamp, or raise or skip
         parameters = [p for g in self.param_groups for p in g["params"]]
-        if agreed(fine, parameters):
+        if agreed(finite, parameters):
             for (_, gradient), size in zip(named, largest, strict=False):
                 if size > HUGE:
                     gradient.clamp_(-HUGE, HUGE)
             return True
         if self.defaults["nonfinite"] == "raise":
             pairs = zip(named, largest, strict=False)
-            bad = [name for (name, _), x in pairs if not x.isfinite()]
+            names = [name for (name, _), x in pairs if not x.isfinite()]
+            places = ", ".join(names[:3]) or "another process"
             raise ValueError(
-                f"gradients must be finite; not so: {', '.join(bad[:3]) or 'elsewhere'}. "
-                f"Lower the learning rate, or leave such steps out with "
-                f'nonfinite="skip".'
+                f"gradients must be finite; got NaN or infinity in {places}. Lower the "
+                f'learning rate, or skip such steps with nonfinite="skip".'
             )
         for group in self.param_groups:
             group["skipped"] += 1
         return False
 
     def _bytes(self, p: Tensor) -> int:
-        kept = [x for x in self.state.get(p, {}).values() if isinstance(x, Tensor)]
-        return sum(local(x).numel() * x.element_size() for x in kept)
+        tensors = [x for x in self.state.get(p, {}).values() if isinstance(x, Tensor)]
+        return sum(local(x).numel() * x.element_size() for x in tensors)
 
 
 def _all_below(limit: float, numbers: Sequence[Tensor]) -> bool:
-    """Are all scalars less than `limit` from 0? Those of one device are asked at once."""
+    """Whether all scalars are within `limit` of 0; one check per device."""
     devices = {x.device for x in numbers}
     joined = [
         torch.stack([x.float() for x in numbers if x.device == d]) for d in devices
@@ -284,27 +288,27 @@ def _names(group: Mapping[str, Any]) -> list[str]:
     return group.get("param_names") or ["a parameter"] * len(group["params"])
 
 
-def _first_other(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    """The first parameter whose shape is another one in `old`, in words."""
+def _first_mismatch(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    """Describe the first parameter whose shape differs in `old`."""
     if len(group["shapes"]) != len(old["shapes"]):
         return f"{len(group['shapes'])} parameters, not {len(old['shapes'])}"
     columns = _names(group), group["shapes"], old["shapes"]
-    for name, mine, theirs in zip(*columns, strict=True):
-        if tuple(mine) != tuple(theirs):
-            return f"{name} of {list(mine)}, not {list(theirs)} (matrices, m, n)"
+    for name, shape, old_shape in zip(*columns, strict=True):
+        if tuple(shape) != tuple(old_shape):
+            return f"{name} of {list(shape)}, not {list(old_shape)} (matrices, m, n)"
     return "no other shapes"
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse the options of a group of which one is out of range."""
+    """Reject the options of a group if one is out of range."""
     lr = options["lr"]
     lr = lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr
     _check_positive(lr=lr, adamw_lr=options["adamw_lr"], eps=options["eps"])
     betas = options["betas"]
     if not (isinstance(betas, tuple | list) and len(betas) == 2):
         raise ValueError(f"betas must be two numbers; got {betas!r}.")
-    shares = {k: options[k] for k in ("momentum", "first_momentum", "beta2")}
-    _check_share(**shares, beta_1=betas[0], beta_2=betas[1])
+    decays = {k: options[k] for k in ("momentum", "first_momentum", "beta2")}
+    _check_fraction(**decays, beta_1=betas[0], beta_2=betas[1])
     names = ("weight_decay", "adamw_weight_decay", "momentum_warmup")
     _check_not_negative(**{k: options[k] for k in names})
     _check_choice("state", options["state"], tuple(KINDS))
@@ -317,7 +321,7 @@ def _check_positive(**numbers: float) -> None:
             raise ValueError(f"{name} must be a number above 0; got {number!r}.")
 
 
-def _check_share(**numbers: float) -> None:
+def _check_fraction(**numbers: float) -> None:
     for name, number in numbers.items():
         if not (isinstance(number, Real) and 0 <= number < 1):
             raise ValueError(f"{name} must be at least 0 and below 1; got {number!r}.")

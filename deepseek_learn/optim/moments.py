@@ -1,9 +1,9 @@
-"""How a moving average is kept between steps: float32, bfloat16, or int8 with scales.
+"""How a moving average is stored between steps: float32, bfloat16, int8 with scales.
 
-All arithmetic is in float32; what differs is what is stored. In int8 each row (all that
-belongs to one entry of the first axis) has one scale, its largest magnitude / 127, so
-that an entry is off by at most half a scale (Gupta et al. 2025, "8-bit Muon",
-arXiv 2509.23106: nothing is lost by it).
+All arithmetic is in float32; only the storage differs. In int8 each row (everything under
+one index of the first axis) has one scale, its largest magnitude / 127, so that an entry
+is off by at most half a scale (Gupta et al. 2025, "8-bit Muon", arXiv 2509.23106, find
+no loss of quality).
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHORT = 5  # entries in a row
+SHORT = 5  # minimum entries in a row of int8
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
-    """An average of zeros, of the shape of `like`; short rows are never kept in int8."""
+    """Allocate a zero average shaped like `like`; short rows are never stored in int8."""
     if kind == "int8" and like.dim() > 1 and like.shape[1:].numel() >= SHORT:
         rows = (len(like), *[1] * (like.dim() - 1))
         state[f"{key}_scale"] = like.new_zeros(rows, dtype=torch.float32)
@@ -27,7 +27,7 @@ def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
 
 
 def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
-    """The averages of that name in float32; such as are stored so are not copied."""
+    """The averages under `key` in float32; those stored as float32 are not copied."""
     return [
         s[key].float().mul_(s[f"{key}_scale"])
         if s[key].dtype == torch.int8
@@ -37,7 +37,7 @@ def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
 
 
 def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) -> None:
-    """Store `values`, float32, as the states keep them."""
+    """Store float32 `values` in the format of each state."""
     values = list(values)
     for i, (state, value) in enumerate(zip(states, values, strict=True)):
         if state[key].dtype == torch.int8:

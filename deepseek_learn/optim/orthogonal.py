@@ -1,40 +1,40 @@
-"""The update of a matrix: its momentum, all singular values brought to about one.
+"""The update of a matrix: its momentum, with all singular values near one.
 
 For :math:`M = U S V^T` the nearest semi-orthogonal matrix is :math:`U V^T`: every
-direction that the gradients agree on moves equally far, the weak ones too. An odd
-polynomial of :math:`M` acts on the singular values alone, so that a few of them in turn,
-matrix products and nothing else, bring each value near one (Newton-Schulz; Jordan et al.
-2024, "Muon"). Lesson: `notebooks/basic/06_deepopt.ipynb`.
+direction that the gradients agree on moves equally far, even the weak ones. An odd
+polynomial of :math:`M` acts only on the singular values, so a few polynomials in turn,
+computed with matrix products alone, bring each value near one (Newton-Schulz; Jordan et
+al. 2024, "Muon"). Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import torch
 from torch import Tensor
 
-# p(s) = a s + b s^3 + c s^5, each the best against what the one before it left over: the
+# p(s) = a s + b s^3 + c s^5, each optimal for the output range of the one before it: the
 # second to fifth of Amsel, Persson, Musco & Gower 2025, "The Polar Express",
 # arXiv 2505.16932, which are for values up to TOP. The first only lifts values that the
-# Frobenius norm has made tiny; a norm nearer to the largest value does without it.
+# Frobenius norm makes tiny; with a norm closer to the largest value it is not needed.
 POLAR_EXPRESS = (
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
     (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-TOP = 1.93  # 1.97 less what rounding in bfloat16 may add
-WIDE = 2  # longer over shorter side from which products of the shorter one alone pay
+TOP = 1.93  # 1.97 minus what rounding in bfloat16 may add
+WIDE = 2  # ratio of sides from which products over the shorter side only are faster
 
 
 def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    r"""The matrices `[..., m, n]` with their singular values brought to about one.
+    r"""Orthogonalize matrices `[..., m, n]`: bring their singular values near one.
 
     They are scaled by the norm :math:`(\sum_i s_i^4)^{1/4}`, the root of the Frobenius
     norm of :math:`X X^T`, which the first polynomial needs anyway: unlike the Frobenius
-    norm of `X` it is near the largest singular value, which it never falls short of.
+    norm of `X` it is close to the largest singular value, and never below it.
 
     Args:
-        x: finite; a matrix of zeros stays zeros.
-        dtype: in which it computes; `torch.bfloat16` is faster where the processor
-            multiplies it, and good enough for a direction.
+        x: finite; a zero matrix stays zero.
+        dtype: of the computation; `torch.bfloat16` is faster where the processor
+            supports it, and accurate enough for a direction.
 
     Returns:
         `[..., m, n]` in `dtype`: singular values of 0.84 to 1.16 for those above 0.0042
@@ -43,7 +43,7 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
     x = (x / norm).to(dtype).reshape(-1, *shape[-2:])  # [K, m, n]
-    x = x.mT.contiguous() if tall else x  # the products are of the shorter side
+    x = x.mT.contiguous() if tall else x  # products over the shorter side
     gram = torch.bmm(x, x.mT)  # [K, m, m]
     size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
     scale = size.clamp_min(1e-20).reciprocal() * TOP**2
@@ -59,10 +59,10 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """`Q [K, m, m]` such that `Q X` is what the polynomials make of `X`, from `X X^T`.
+    """`Q [K, m, m]`, from `X X^T`, such that `Q X` applies the polynomials to `X`.
 
-    No product is of the longer side (Amsel et al. 2025, the appendix on rectangular
-    matrices). Rounding of the small singular values' squares asks for float32.
+    No product involves the longer side (Amsel et al. 2025, the appendix on rectangular
+    matrices). Squares of small singular values require float32.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
@@ -75,14 +75,14 @@ def _factor(gram: Tensor) -> Tensor:
 
 
 def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    r"""Give each row of a tall matrix, each column of a wide one, the same share.
+    r"""Give each row of a tall matrix, or each column of a wide one, the same norm.
 
     .. math:: v \leftarrow \beta v + (1 - \beta)\,\mathrm{mean}(O^2), \quad
               O \leftarrow c\,O / \sqrt{v}
 
-    with the mean along the shorter side and `c` such that the Frobenius norm stays
-    (NorMuon; Li et al. 2025, arXiv 2510.05491). The share is that over the last steps:
-    `v` is an average.
+    with the mean along the shorter side and `c` such that the Frobenius norm is
+    preserved (NorMuon; Li et al. 2025, arXiv 2510.05491). The norms are equal on average
+    over recent steps, because `v` is a moving average.
 
     Args:
         update: :math:`O`, `[..., m, n]` float32.

@@ -1,10 +1,10 @@
-"""Comparing optimizers fairly: each tuned alike, then the steps to one loss.
+"""Fair comparison of optimizers: tune each the same way, then count steps to a loss.
 
-An untuned rival makes any optimizer look good. So settings are searched the same way for
-all, until the best is *interior*: better than its neighbors on every axis. Then one
-tuned optimizer's loss is the target, and each other is run at several budgets, a run of
-its own with its own schedule for each: a loss in the middle of a run whose learning rate
-is still high says little. Lesson: `notebooks/basic/06_deepopt.ipynb`.
+Any optimizer looks good next to an untuned one. So settings are searched the same way
+for all, until the best is *interior*: better than its neighbors on every axis. Then one
+tuned optimizer's loss is the target, and every other one runs at several budgets, each a
+separate run with its own schedule: a loss in the middle of a run, while the learning rate
+is still high, says little. Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import math
@@ -21,15 +21,15 @@ from ..report import Report
 
 @dataclass(frozen=True)
 class Tuned(Report):
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        best: the settings with the least loss.
+        best: the settings with the lowest loss.
         loss: that loss.
-        tried: one row a configuration, in the order tried: its settings and `loss`.
-        interior: every neighbor of `best` on every axis was tried, and is no better.
-            At the end of an axis there is none: see `edges`.
-        edges: the axes at whose end `best` lies; beyond it nothing was tried.
+        tried: one row per configuration, in the order tried: its settings and `loss`.
+        interior: every neighbor of `best` on every axis was tried and is no better.
+            The end of an axis has no neighbor beyond it: see `edges`.
+        edges: the axes on which `best` is at an end, with nothing tried beyond.
     """
 
     best: dict[str, Any]
@@ -69,13 +69,13 @@ def tune(
     evaluate: Callable[[dict[str, Any]], float],
     budget: int,
 ) -> Tuned:
-    """Walk along each axis in turn to a better neighbor, until there is none.
+    """Move along each axis in turn to a better neighbor, until there is none.
 
     Args:
         axes: name → its values in order.
         start: one value of each axis.
         evaluate: settings → loss, lower is better; infinity or NaN where a run diverged.
-        budget: the most configurations that are evaluated, at least 1.
+        budget: maximum number of configurations to evaluate, at least 1.
 
     Raises:
         ValueError: for a start that is not on the axes, or a budget below 1.
@@ -89,16 +89,16 @@ def tune(
     if budget < 1:
         raise ValueError(f"budget must be at least 1; got {budget}.")
     losses: dict[tuple, float] = {}
-    left_out: set[tuple] = set()
+    skipped: set[tuple] = set()
 
     def loss(settings: dict[str, Any]) -> float:
         key = tuple(settings[name] for name in axes)
         if key not in losses and len(losses) == budget:
-            left_out.add(key)
+            skipped.add(key)
             return math.inf
         if key not in losses:
-            found = evaluate(settings)
-            losses[key] = math.inf if math.isnan(found) else found
+            value = evaluate(settings)
+            losses[key] = math.inf if math.isnan(value) else value
         return losses[key]
 
     best, moved = {name: start[name] for name in axes}, True
@@ -111,30 +111,30 @@ def tune(
                     if not loss(neighbor) < loss(best):
                         break
                     best, moved = neighbor, True
-    tried = pd.DataFrame([dict(zip(axes, key, strict=True)) for key in losses])
-    tried = tried.assign(loss=list(losses.values()))
+    trials = pd.DataFrame([dict(zip(axes, key, strict=True)) for key in losses])
+    trials = trials.assign(loss=list(losses.values()))
     edges = [n for n, values in axes.items() if best[n] in (values[0], values[-1])]
-    return Tuned(best, loss(best), tried, not left_out, tuple(edges))
+    return Tuned(best, loss(best), trials, not skipped, tuple(edges))
 
 
 def _neighbor(settings: dict, name: str, values: Sequence, direction: int):
-    """The settings one step along an axis, None beyond its end."""
+    """The settings one step along an axis, or None past its end."""
     i = list(values).index(settings[name]) + direction
     return settings | {name: values[i]} if 0 <= i < len(values) else None
 
 
 def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
-    """The steps that a loss of `target` takes, from full runs of several lengths.
+    """The steps needed for a loss of `target`, from full runs of several lengths.
 
     Between the first budget that reaches the target and the one before it, the loss is
-    taken for a line over the logarithm of the steps.
+    interpolated linearly over the logarithm of the steps.
 
     Args:
         losses: steps of a run → the loss at its end; infinity or NaN if it diverged.
 
     Returns:
-        steps; where the shortest run reaches it, that run's, which is an upper bound;
-        None where no run does.
+        the number of steps; if the shortest run reaches the target, its steps, which is
+        an upper bound; None if no run does.
 
     Raises:
         ValueError: for no runs.
@@ -147,7 +147,7 @@ def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
     for a, b in pairwise(budgets):
         if losses[b] <= target:
             if not math.isfinite(losses[a]):
-                return float(b)  # a run that diverged gives no line
+                return float(b)  # no interpolation from a diverged run
             along = (losses[a] - target) / (losses[a] - losses[b])
             return a * (b / a) ** min(max(along, 0.0), 1.0)
     return None

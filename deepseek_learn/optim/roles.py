@@ -1,9 +1,9 @@
-"""Which rule updates a parameter: chosen by its shape and by what it does in the model.
+"""Which rule updates a parameter, by its shape and its function in the model.
 
 A matrix that carries activations from one layer to the next is orthogonalized. An
 embedding is a table of rows, a head's outputs are classes and a norm's weights are
-vectors: for those AdamW is the rule, and no shape tells an embedding from a matrix. So a
-model is asked for its modules, named parameters for their names.
+vectors: these use AdamW, and no shape tells an embedding from a matrix. So the rule comes
+from the model's modules, or from the names of named parameters.
 """
 
 import re
@@ -19,18 +19,18 @@ from .sharded import check_layout
 
 ROLES = ("matrix", "adamw", "rows")
 ROWS = ("rarely active rows", "rarely active neurons")
-# what a layer's or a bare parameter's own name says, if no module says more
+# names of layers and bare parameters that decide where no module does
 HEAD = re.compile(r"\w*head|classifier")
 TABLE = re.compile(r"\w*emb\w*|\w*table|wte|wpe|tokens?|\w+_tokens?|pos|positions?")
 FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 
 
 def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
-    """What `DeepOpt` takes as groups: "params" a list, "facts" what modules say.
+    """The input of `DeepOpt` as groups, with "params" a list and "facts" from modules.
 
     Raises:
-        ValueError: when there is nothing in it.
-        TypeError: for a tensor, or a set, whose order is not the same twice.
+        ValueError: when it holds no parameters.
+        TypeError: for a tensor, or a set, whose order is not reproducible.
     """
     if isinstance(params, Tensor | set):
         raise TypeError(
@@ -50,7 +50,7 @@ def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
 
 
 def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The group with its parameters as a list, whatever they were given as."""
+    """The group with its parameters as a list, whatever they were."""
     if not isinstance(group, Mapping) or "params" not in group:
         raise ValueError(
             f'params: a group must be a dict with "params"; got {group!r}.'
@@ -64,7 +64,7 @@ def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
-    """Parameter → what its module says about it.
+    """Parameter → its kind, according to its module.
 
     The head is the last linear layer or convolution in the order of registration.
 
@@ -87,7 +87,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts.setdefault(weight, "layer")  # an embedding, if tied
             head = weight
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
-            facts[weight] = "norm"  # of two axes, perhaps, but no matrix
+            facts[weight] = "norm"  # maybe 2-D, but not a matrix
         if name in low and (low[name] == 2).double().mean() > 0.5:
             facts[weight] = ROWS[1]
     if head is not None and facts[head] in ("kernel", "layer"):
@@ -98,29 +98,29 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
 def _weight(module: nn.Module) -> Tensor | None:
     """The parameter that is `module.weight`, or from which it is computed.
 
-    Pruned, weight-normed and otherwise parametrized layers make their weight anew at
-    each access; what is trained has another name.
+    Pruned, weight-normed and otherwise parametrized layers recompute their weight at
+    each access; the trained parameter has another name.
     """
-    own = dict(module.named_parameters(recurse=False))
+    parameters = dict(module.named_parameters(recurse=False))
     if "weight" in getattr(module, "parametrizations", ()):
         source = module.parametrizations["weight"]
-        own |= dict(source.named_parameters(recurse=False))
+        parameters |= dict(source.named_parameters(recurse=False))
     names = ("weight", "weight_orig", "weight_v", "original", "original1")
-    return next((own[name] for name in names if name in own), None)
+    return next((parameters[name] for name in names if name in parameters), None)
 
 
 def divide(
     group: Mapping[str, Any], asked: Mapping[str, str], seen: set[Tensor]
 ) -> list[dict[str, Any]]:
-    """A group as one for each role in it, with the `shapes` of its matrices.
+    """Split a group into one per role, with the `shapes` of its matrices.
 
     Args:
-        group: "params", perhaps "facts" and the user's options for them.
-        asked: pattern of names → role.
-        seen: the parameters that are in other groups; these are added.
+        group: "params", optionally "facts", and the user's options for them.
+        asked: name pattern → role.
+        seen: the parameters in other groups; those of this one are added.
 
     Raises:
-        ValueError: for a parameter given twice or complex, an unknown role.
+        ValueError: for a duplicate or complex parameter, or an unknown role.
     """
     parts: dict[str, dict[str, Any]] = {}
     options = {k: v for k, v in group.items() if k not in ("params", "facts")}
@@ -130,10 +130,12 @@ def divide(
         if not isinstance(p, Tensor):
             raise TypeError(f"params must hold tensors; got a {type(p).__name__}.")
         if p in seen:
-            raise ValueError(f"params must hold each parameter once; {name} is twice.")
+            raise ValueError(
+                f"params must hold each parameter once; {name} appears twice."
+            )
         if p.is_complex():
             raise ValueError(
-                f"params must be real; {name} is {p.dtype}: give torch.view_as_real of "
+                f"params must be real; {name} is {p.dtype}: pass torch.view_as_real of "
                 f"it."
             )
         seen.add(p)
@@ -151,7 +153,7 @@ def _warn_of_bare(entries: list) -> None:
     if any(isinstance(p, Tensor) and p.dim() > 1 for p in entries):
         warnings.warn(
             "DeepOpt got parameters without names: it cannot tell embeddings and the "
-            "head from other matrices, and orthogonalizes them all. Give it the model, "
+            "head from other matrices, and orthogonalizes them all. Pass the model, "
             "or model.named_parameters().",
             stacklevel=6,
         )
@@ -160,35 +162,35 @@ def _warn_of_bare(entries: list) -> None:
 def place(
     name: str, p: Tensor, facts: Mapping[Tensor, str], asked: Mapping[str, str]
 ) -> tuple[str, tuple[int, int, int], str]:
-    """Role, `(matrices, m, n)` and the reason in a word or two, of one parameter."""
+    """Role, `(matrices, m, n)` and a short reason for one parameter."""
     fact = facts.get(p, "")
-    # by names alone: a layer's weight of three axes is most likely of a Conv1d
+    # without modules: a layer's 3-D weight most likely belongs to a Conv1d
     guess = "" if facts or not f".{name}".endswith(".weight") else "kernel"
     shape = matrices(name, p, fact or guess)
     for pattern, role in asked.items():
         if fnmatch(name, pattern):
             if role not in ROLES or (role != "adamw" and p.dim() < 2):
                 raise ValueError(
-                    f"roles must give one of {ROLES} for a pattern of names, and adamw "
-                    f"for a vector; got {role!r} for {name}."
+                    f"roles must map a pattern to one of {ROLES}, and a vector to "
+                    f"adamw; got {role!r} for {name}."
                 )
             return role, shape, "as asked"
     if p.dim() < 2 or min(shape[1:]) < 2:
         return "adamw", shape, "vector"
     if fact not in ("", "kernel", "layer"):
         return ("rows" if fact in ROWS else "adamw"), shape, fact
-    own = name.removesuffix(".weight").rpartition(".")[2]
-    if HEAD.fullmatch(own) or (not fact and TABLE.fullmatch(own)):
+    leaf = name.removesuffix(".weight").rpartition(".")[2]
+    if HEAD.fullmatch(leaf) or (not fact and TABLE.fullmatch(leaf)):
         return "adamw", shape, "name"
     return "matrix", shape, fact or "matrix"
 
 
 def matrices(name: str, p: Tensor, fact: str = "") -> tuple[int, int, int]:
-    """How a parameter is seen: so many matrices `[m, n]` one above the other.
+    """How a parameter is treated: as a stack of matrices `[m, n]`; `(matrices, m, n)`.
 
     A kernel `[out, in, ...]` is one matrix `[out, in * ...]`; a fused projection of
-    queries, keys and values is three; a parameter of three axes that is no kernel as
-    far as is known is a batch of matrices (experts).
+    queries, keys and values is three; a 3-D parameter that is not known to be a kernel
+    is a batch of matrices (experts).
     """
     if p.dim() < 2:
         return 1, 1, p.numel()

@@ -1,8 +1,8 @@
-"""Parameters that are spread over processes (FSDP2): gathered for what needs them whole.
+"""Parameters sharded over processes (FSDP2), gathered where a full tensor is needed.
 
-An average and AdamW's update are element by element: each process does its own shard.
-A matrix can be orthogonalized only as a whole, so its update is gathered, computed by
-every process alike, and each keeps its part.
+Averages and AdamW's update are element-wise: each process updates its own shard. A matrix
+can be orthogonalized only as a whole, so its update is gathered, computed identically by
+every process, and each keeps its part.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def local(x: Tensor) -> Tensor:
 
 
 def whole(part: Tensor, p: Tensor) -> Tensor:
-    """The tensor of which `part`, shaped as `local(p)`, is this process's part."""
+    """Gather the full tensor from `part`, this process's part, shaped as `local(p)`."""
     if not isinstance(p, DTensor):
         return part
     layout = {"shape": p.shape, "stride": p.stride()}
@@ -32,16 +32,16 @@ def whole(part: Tensor, p: Tensor) -> Tensor:
 
 
 def own_part(full: Tensor, p: Tensor) -> Tensor:
-    """This process's part of `full`, shaped as `p`, which every process has."""
+    """This process's part of `full`, which every process has, shaped as `p`."""
     if not isinstance(p, DTensor):
         return full
     everywhere = [Replicate()] * p.device_mesh.ndim
-    spread = DTensor.from_local(full, p.device_mesh, everywhere)
-    return spread.redistribute(placements=p.placements).to_local()
+    replicated = DTensor.from_local(full, p.device_mesh, everywhere)
+    return replicated.redistribute(placements=p.placements).to_local()
 
 
 def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
-    """`fine` if it is so on every process that holds a part of the parameters."""
+    """Whether `fine` holds on every process that has a part of the parameters."""
     if not any(isinstance(p, DTensor) for p in parameters):
         return fine
     flag = torch.tensor(float(fine), device=local(parameters[0]).device)
@@ -50,16 +50,16 @@ def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
 
 
 def check_layout(name: str, p: Tensor) -> None:
-    """Refuse what cannot be updated rightly: flattened shards, rows cut in pieces."""
+    """Reject layouts that cannot be updated correctly: flattened shards, split rows."""
     if getattr(p, "_is_flat_param", False):
         raise ValueError(
             f"params must keep their shapes; {name} is flattened by "
             f"FullyShardedDataParallel: use torch.distributed.fsdp.fully_shard."
         )
     if isinstance(p, DTensor):
-        cut = [s for s in p.placements if isinstance(s, Shard) and s.dim > 0]
-        if cut:
+        shards = [s for s in p.placements if isinstance(s, Shard) and s.dim > 0]
+        if shards:
             raise ValueError(
                 f"params must keep whole rows on each process; {name} is sharded along "
-                f"axis {cut[0].dim}: shard along 0."
+                f"axis {shards[0].dim}: shard along 0."
             )

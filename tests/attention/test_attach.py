@@ -1,4 +1,4 @@
-"""Attaching where attention is already, all or nothing, and what `where` refuses."""
+"""Attaching to attended modules, all or nothing, and what `where` rejects."""
 
 from collections import OrderedDict
 
@@ -35,7 +35,7 @@ def test_a_second_attention_has_the_width_of_the_first(build, first, second):
     torch.testing.assert_close(model(x), before)
     assert len(list(model.modules())) > count
     attended = [n for n, m in model.named_modules() if isinstance(m, Attended)]
-    assert not any(".attention" in name for name in attended)  # no gate has a gate
+    assert not any(".attention" in name for name in attended)  # gates get no gates
 
 
 @pytest.mark.parametrize("name", ["sc", "se"])
@@ -76,7 +76,7 @@ def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
             model = timm.create_model(name)
         else:
             model = torchvision.models.get_model(name, weights=None)
-    with pytest.raises(ValueError, match=f"where='{where}' fits no module of "):
+    with pytest.raises(ValueError, match=f"where='{where}' matches no module of "):
         attach(model, "sc", where)
 
 
@@ -93,7 +93,7 @@ def test_what_is_no_pair_of_spatial_convolutions_is_not_taken_for_a_unet(
 )
 def test_a_second_convolution_of_another_kind_makes_no_pair(second):
     first = nn.Conv2d(3, 8, 3, padding=1)
-    with pytest.raises(ValueError, match="where='double_conv' fits no module"):
+    with pytest.raises(ValueError, match="where='double_conv' matches no module"):
         attach(nn.Sequential(nn.Sequential(first, second)), "sc", "double_conv")
     plain = nn.Conv2d(8, 8, 3, padding=1)
     model = attach(nn.Sequential(nn.Sequential(first, plain)), "sc", "double_conv")
@@ -123,7 +123,7 @@ def test_an_identity_start_is_only_for_those_who_ask():
 
 
 def test_a_stem_with_the_names_of_a_block_is_none():
-    """SENet's stem runs through: there is no addition that the attention could precede."""
+    """SENet's stem is sequential: it has no addition for the attention to precede."""
     layers = {"conv1": nn.Conv2d(3, 8, 3), "bn1": nn.BatchNorm2d(8)}
     layers |= {"conv2": nn.Conv2d(8, 64, 3), "bn2": nn.BatchNorm2d(64)}
     model = nn.Sequential(nn.Sequential(OrderedDict(layers)), small_resnet().layer1)
@@ -138,7 +138,7 @@ def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution()
     assert model[0].attention.channels == 6
     for other in ((3, 1, 1), (1, 1, 1)):
         pair[2] = nn.Conv3d(4, 6, other)
-        with pytest.raises(ValueError, match="fits no module of Sequential"):
+        with pytest.raises(ValueError, match="matches no module of Sequential"):
             attach(nn.Sequential(nn.Sequential(*pair)), "sc")
 
 
@@ -154,7 +154,7 @@ def test_the_width_is_that_of_the_last_convolution_or_norm(dims, transposed, nor
         "none": [],
     }[norm]
     layers += [nn.ReLU()]
-    # the first layer tells whether the network is of pictures or of volumes
+    # the first layer shows whether the network is for images or for volumes
     stem = getattr(nn, f"Conv{dims}d")(3, 3, 1)
     model = attach(nn.Sequential(stem, nn.Sequential(*layers)), "sc", where="1")
     assert model[1].attention.channels == 6
@@ -182,7 +182,7 @@ def test_a_module_that_ends_in_spatial_channel_attention():
 def test_a_refusal_leaves_the_model_as_it_was(where):
     model = small_resnet()
     before = list(model.state_dict())
-    with pytest.raises(ValueError, match=r"fits no module of ResNet|holds no conv"):
+    with pytest.raises(ValueError, match=r"matches no module of ResNet|holds no conv"):
         attach(model, "sc", where=where)
     assert list(model.state_dict()) == before
 

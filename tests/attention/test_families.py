@@ -46,7 +46,7 @@ class UNet(nn.Module):
 
 
 def randomize_norms(model: nn.Module) -> nn.Module:
-    """Batch statistics that folding must get right."""
+    """Set non-trivial batch statistics, which folding must get right."""
     for m in model.modules():
         if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)):
             m.running_mean.normal_(0, 0.1)
@@ -113,7 +113,7 @@ def test_self_attention_fused_equals_written_out():
 
 
 def test_self_attention_is_the_equation():
-    """Wang et al.'s embedded Gaussian, one query at a time, at a width of its own."""
+    """Wang et al.'s embedded Gaussian, one query at a time, at a non-default width."""
     torch.manual_seed(0)
     module = attention.SelfAttention(6, width=5).double()
     x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
@@ -134,7 +134,7 @@ def test_self_attention_is_the_equation():
 
 @pytest.mark.parametrize("name", ["scse", "project_excite"])
 def test_the_published_bottleneck_halves_the_channels(name):
-    """Roy et al. and Rickmann et al. both take a reduction of 2, and one at least."""
+    """Roy et al. and Rickmann et al. both reduce by 2, to at least one channel."""
     for channels, hidden in ((12, 6), (2, 1), (1, 1)):
         module = attention.create(name, channels, dims=3)
         module = getattr(module, "module", module)
@@ -151,7 +151,7 @@ def test_project_and_excite_adds_the_means_along_each_axis():
     torch.manual_seed(0)
     module = attention.create("project_excite", 4, dims=3, scale="native").double()
     x = torch.randn(2, 4, 3, 5, 7, dtype=torch.float64)
-    x += torch.arange(7.0) + 10 * torch.arange(5.0)[:, None]  # no two axes are alike
+    x += torch.arange(7.0) + 10 * torch.arange(5.0)[:, None]  # all axes differ
     wanted = torch.empty_like(x)
     squeeze, excite = (
         layer.weight.flatten(1) for layer in (module.squeeze, module.excite)
@@ -269,9 +269,9 @@ def test_refusals():
         ValueError, match=r"'se' works in \(2,\) dimensions; got dims=3"
     ):
         attention.create("se", 8, dims=3)
-    with pytest.raises(ValueError, match="fits no module of ResNet"):
+    with pytest.raises(ValueError, match="matches no module of ResNet"):
         attach(torchvision.models.resnet18(), "sc", where=["layer9"])
-    with pytest.raises(ValueError, match="fits no module of Linear"):
+    with pytest.raises(ValueError, match="matches no module of Linear"):
         attach(nn.Linear(2, 2), "sc")
     with pytest.raises(ValueError, match="nothing to fold"):
         fold(nn.Linear(2, 2))

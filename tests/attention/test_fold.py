@@ -1,4 +1,4 @@
-"""Folding is exact, or it leaves the layers as they are: never another network."""
+"""Folding is exact, or it leaves the layers unchanged: never a different network."""
 
 import pytest
 import timm
@@ -15,7 +15,7 @@ NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def randomize(model: nn.Module) -> nn.Module:
-    """Statistics and weights that hide nothing (zeroed last norms would)."""
+    """Set statistics and weights that hide no error (zeroed last norms would)."""
     torch.manual_seed(0)
     for m in model.modules():
         if isinstance(m, (*NORMS, nn.GroupNorm)):
@@ -32,14 +32,14 @@ def count(model: nn.Module, kind) -> int:
 
 
 def assert_exact(model: nn.Module, x: torch.Tensor | None = None) -> nn.Module:
-    """`fold(model)` equals `model` in float64; returns it."""
+    """Check that `fold(model)` equals `model` in float64; returns it."""
     randomize(model)
     x = torch.randn(2, 3, 64, 64) if x is None else x
     x = x.double()
     folded = fold(model)
     with torch.inference_mode():
         expected, answer = model(x), folded(x)
-    # at most ~200 layers, each off by some float64 roundings of 1e-16
+    # at most ~200 layers, each with a few float64 rounding errors of 1e-16
     bound = 1e-11 * expected.abs().max().item()
     torch.testing.assert_close(answer, expected, rtol=0, atol=bound)
     return folded
@@ -53,7 +53,7 @@ def with_attention(build, name="sc"):
     return lambda: attach(build(), name)
 
 
-# network → how many of its blocks are recognized as bottlenecks
+# network → number of blocks recognized as bottlenecks
 NETWORKS = {
     "seresnet50 + sc": (with_attention(create("seresnet50")), 0),
     "ecaresnet26t + sc": (with_attention(create("ecaresnet26t")), 0),
@@ -76,7 +76,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_many_kinds(name):
-    """Drop path and the like stay where they are; in evaluation they do nothing."""
+    """Drop path and similar layers stay in place; in evaluation they do nothing."""
     build, bottlenecks = NETWORKS[name]
     folded = assert_exact(build())
     assert count(folded, FoldedBottleneck) == bottlenecks
@@ -282,7 +282,7 @@ class OptionalArgument(Block):
 
 
 class HeldInAList(Block):
-    """The forward runs layers that no replacement of an attribute reaches."""
+    """The forward runs layers that replacing an attribute does not reach."""
 
     def __init__(self):
         super().__init__()
@@ -333,7 +333,7 @@ class NoStatistics(Block):
         self.bn1 = nn.BatchNorm2d(4, track_running_stats=False)
 
 
-# block → whether it is a bottleneck, and how many of its norms must stay
+# block → whether it is a bottleneck, and the number of norms that must stay
 BLOCKS = {
     Block: (True, 0),
     OtherNames: (True, 0),
@@ -408,7 +408,7 @@ class Halves(nn.Module):
         return x / 2
 
 
-# what a timm norm with an activation has besides → how many norms must stay
+# extra feature of a timm norm with activation → the number of norms that must stay
 NORM_ACTS = {
     "nothing": ({}, 0),
     "a drop layer that acts": ({"drop_layer": Halves}, 1),

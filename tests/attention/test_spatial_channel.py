@@ -1,4 +1,4 @@
-"""SC-attention against the plain convolution it rewrites, and what it refuses."""
+"""SC-attention against the plain convolution it rewrites, and what it rejects."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def features(dims: int, dtype=torch.float64, channels: int = 16) -> torch.Tensor
 
 
 def written_out(module: SpatialChannelAttention, x: torch.Tensor) -> torch.Tensor:
-    """The equation, with the convolution as PyTorch has it and two products."""
+    """The equation, with PyTorch's convolution and two products."""
     spatial = torch.sigmoid(module.spatial(x))
     mean = x.mean(dim=tuple(range(2, x.dim())))
     channel = torch.sigmoid(module.excite(F.relu(module.squeeze(mean))))
@@ -72,7 +72,7 @@ def test_unit_scale_starts_near_one():
     factor = (SpatialChannelAttention(64)(x) / x).mean().item()
     assert 0.9 < factor < 1.1  # two sigmoids of small random numbers: 0.5 + 0.5
     module = SpatialChannelAttention(64)
-    assert not torch.equal(module(x), x)  # an identity start only where it is asked for
+    assert not torch.equal(module(x), x)  # an identity start only on request
 
 
 def test_identity_start_learns():
@@ -111,7 +111,7 @@ def test_vmap_equals_one_after_another(gradients, of):
         if of == "pictures":
             answers = torch.func.vmap(modules[0])(x)
             expected = [modules[0](x_i) for x_i in x]
-        else:  # an ensemble: one picture, three sets of weights
+        else:  # an ensemble: one image, three sets of weights
             weights, _ = torch.func.stack_module_state(modules)
             answers = torch.func.vmap(
                 lambda w: torch.func.functional_call(modules[0], w, (x[0],))

@@ -59,7 +59,7 @@ HYBRID = SIZES | {
     "partial_rotary_factor": 0.25,
     "num_nextn_predict_layers": 0,
 }
-# fewer than 8 heads of the indexer tie at zero, which the reference breaks either way
+# with fewer than 8 indexer heads scores tie at 0; the reference breaks ties either way
 INDEXED = {"index_topk": 8, "index_head_dim": 16, "index_n_heads": 8}
 
 CASES = {
@@ -88,7 +88,7 @@ HYBRIDS = {
 
 
 def reference(case: str, **changes):
-    """A model of the reference with random weights, such that nothing cancels."""
+    """A reference model with random weights, such that nothing cancels."""
     name, sizes = (CASES | HYBRIDS)[case]
     config = getattr(transformers, f"{name}Config")(**sizes | changes)
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ def scatter(model) -> None:
 
 
 def ours(model) -> LanguageModel:
-    """The same in this library: same names, every one taken."""
+    """The same model in this library: the same names, all of them loaded."""
     config = Config.from_reference(model.config.to_dict())
     made = LanguageModel(config).eval()
     made.load_state_dict(model.state_dict(), strict=True)

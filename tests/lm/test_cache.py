@@ -1,4 +1,4 @@
-"""What is kept of a token: its size by formula, its place by position."""
+"""What is cached per token: its size by formula, its slot by position."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ SIZES = {
 
 
 def slots_of(attention, capacity=400):
-    """Numbers kept by one layer that has room for `capacity` tokens."""
+    """Numbers cached by one layer with a capacity of `capacity` tokens."""
     model = LanguageModel(Config(layer_types=(attention,), **SIZES))
     cache = Cache(model, 1, capacity)
     model(torch.zeros(1, 70, dtype=torch.int64), cache)
@@ -126,7 +126,7 @@ def test_nothing_is_taken_back_of_what_was_not_read():
 
 @pytest.mark.parametrize("attention", [SLIDING, COMPRESSED_SPARSE])
 def test_what_was_written_over_is_not_taken_back_in_two_steps(attention):
-    """The longest length of each row bounds it, whatever was taken back before."""
+    """The longest length of each row bounds it, whatever was rewound before."""
     torch.manual_seed(0)
     model = LanguageModel(Config(layer_types=(attention,), **SIZES)).eval()
     ids, cache = torch.randint(256, (2, 200)), Cache(model, 2, 210, ahead=3)
@@ -175,7 +175,7 @@ def test_lengths_past_the_tokens_are_refused(lengths):
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers that one result of an operation had."""
+    """The size of the largest tensor that an operation returned."""
 
     numbers = 0
 
@@ -189,7 +189,7 @@ class Largest(TorchDispatchMode):
 
 def test_a_long_text_read_whole_needs_no_square_of_its_length():
     sizes = SIZES | {"max_position_embeddings": 2000, "vocab_size": 64}
-    sizes |= {"kv_lora_rank": 64}  # larger than half a head: expanding pays
+    sizes |= {"kv_lora_rank": 64}  # larger than half a head: expanding is cheaper
     model = LanguageModel(Config(**sizes, num_attention_heads=2)).eval()
     with torch.inference_mode(), Largest() as largest:
         model(torch.zeros(1, 2000, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""Sizes that do not fit are refused; an attention of one's own takes part by its name."""
+"""Incompatible sizes are rejected; a custom attention is used by its name."""
 
 import pytest
 import torch
@@ -37,7 +37,10 @@ from deepseek_learn.lm import Config, LanguageModel, attentions, config, generat
         ),
         ({"qk_rope_head_dim": 9}, "qk_rope_head_dim must be a multiple of 2; got 9"),
         ({"topk_group": 2}, "topk_group must be from 1 to 1; got 2"),
-        ({"topk_method": "noaux"}, "topk_method must be of noaux_tc, .*; got 'noaux'"),
+        (
+            {"topk_method": "noaux"},
+            "topk_method must be one of noaux_tc, .*; got 'noaux'",
+        ),
         (
             {"num_experts_per_tok": 17},
             "num_experts_per_tok must be from 1 to 16; got 17",
@@ -109,7 +112,7 @@ def test_an_attention_of_one_s_own():
 
 @pytest.mark.parametrize("kind", ["sparse_attention", "compressed_sparse_attention"])
 def test_an_indexer_learns_from_the_attention_it_serves_and_teaches_nobody(kind):
-    """Its loss falls by its own weights alone, which the language's loss never moves."""
+    """Its loss falls by its own weights alone, which the language loss never moves."""
     torch.manual_seed(0)
     sizes = {"num_hidden_layers": 1, "q_lora_rank": 32, "index_topk": 4}
     sizes |= {"compress_rates": {"compressed_sparse_attention": 2}}

@@ -1,4 +1,4 @@
-"""The plain decoder: causal, equal with and without cache, one sentence for bad input."""
+"""The plain decoder: causal, equal with and without cache, clear errors for bad input."""
 
 import math
 import subprocess

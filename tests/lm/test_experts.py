@@ -1,4 +1,4 @@
-"""Experts and router: what is computed, and how the load evens out without a loss."""
+"""Experts and router: the computation, and balance without an auxiliary loss."""
 
 import pytest
 import torch
@@ -98,7 +98,7 @@ def test_the_chosen_are_of_the_best_groups():
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("method", ["noaux_tc", "greedy", "group_limited_greedy"])
 def test_each_method_chooses_and_weighs_as_its_paper_says(method, normalized):
-    """V3 adds up a group's two best, V2 takes the one; greedy knows no groups."""
+    """V3 sums a group's two best scores, V2 takes the best; greedy ignores groups."""
     torch.manual_seed(0)
     sizes = {"n_group": 4, "topk_group": 2, "routed_scaling_factor": 2.5}
     sizes |= {"topk_method": method, "norm_topk_prob": normalized}
@@ -127,12 +127,12 @@ def test_weights_start_at_a_standard_deviation_of_one_fiftieth():
     torch.manual_seed(0)
     experts = Experts(config(hidden_size=64, moe_intermediate_size=64))
     for weight in (experts.gate_up_proj, experts.down_proj):
-        # of 49,152 draws or more the deviation is known to 1 / sqrt(2 n) = 0.3 %
+        # from 49,152 samples or more, the deviation is known to 1 / sqrt(2 n) = 0.3 %
         assert weight.std().item() == pytest.approx(0.02, rel=0.02)
 
 
 def skewed(tokens=512):
-    """Tokens that mostly point one way: a router without steering overloads some."""
+    """Tokens in mostly one direction: a router without bias overloads some experts."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(tokens, 16, generator=generator)
     x[:, 0] += 4
@@ -195,7 +195,7 @@ def test_a_score_that_is_not_known():
 
 
 def test_each_score_is_its_formula():
-    """`greedy` choice of all experts leaves the scores themselves as weights."""
+    """With all experts selected, `greedy` leaves the scores themselves as weights."""
     x = torch.randn(5, 16)
     options = {
         "topk_method": "greedy",

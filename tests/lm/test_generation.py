@@ -1,4 +1,4 @@
-"""Writing on: drafts change nothing but the pace, options do what they say."""
+"""Generation: drafts change only the speed, options do what they say."""
 
 import copy
 import math
@@ -45,7 +45,7 @@ KINDS = [LATENT, SPARSE, COMPRESSED_SPARSE, HEAVILY_COMPRESSED]
 
 @pytest.mark.parametrize("attention", KINDS)
 def test_drafts_do_not_change_what_is_written(attention):
-    """Of five tokens a draft is often right and often wrong, at each phase."""
+    """With five tokens, drafts are often right and often wrong, at each phase."""
     made = model(attention=attention)
     plain = generate(made, PROMPTS, max_new_tokens=50)
     steps = list(stream(made, PROMPTS, max_new_tokens=50, speculative=True))
@@ -57,7 +57,7 @@ def test_drafts_do_not_change_what_is_written(attention):
 
 
 def test_drafts_do_not_change_the_distribution():
-    """Two written tokens: their frequencies with drafts are the exact probabilities."""
+    """The frequencies of two tokens with drafts match the exact probabilities."""
     made = model(vocab=3)
     prompts, options = [[1, 0]] * 4000, {"temperature": 0.7, "seed": 0}
     written = generate(made, prompts, max_new_tokens=3, speculative=True, **options)
@@ -104,7 +104,7 @@ def test_a_temperature_near_zero_is_greedy():
 
 @pytest.mark.parametrize("attention", [SPARSE, COMPRESSED_SPARSE])
 def test_a_model_in_training_writes_learns_and_can_be_copied(attention):
-    """Writing meanwhile neither counts nor teaches; the loss leaves no graph behind."""
+    """Generating meanwhile neither counts nor trains; the loss leaves no graph."""
     made = model(attention=attention)
     wanted = generate(made, [[1, 2, 3]], max_new_tokens=20)
     made.train()
@@ -158,8 +158,8 @@ def test_a_sequence_may_fill_the_context_and_no_more():
 @pytest.mark.parametrize(
     ("prompts", "options", "said"),
     [
-        ([], {}, "prompts must be at least one"),
-        ([[1], []], {}, r"of one or more tokens, each from 0 to 4; prompt 1 has none"),
+        ([], {}, "prompts must hold at least one"),
+        ([[1], []], {}, r"one or more tokens, each from 0 to 4; prompt 1 has none"),
         ([[1, 5]], {}, r"each from 0 to 4; prompt 0 has \[5\]"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be from 1 to 63; got 0"),
         ([[1] * 64], {}, "prompts must be below 64 tokens; got 64"),
@@ -212,7 +212,7 @@ def test_logits_that_are_not_finite_are_refused():
 def test_a_cache_is_of_one_model_and_one_batch():
     made, other = model(), model()
     cache = Cache(made, 2, 10)
-    with pytest.raises(ValueError, match="cache must be of this model"):
+    with pytest.raises(ValueError, match="cache must belong to this model"):
         other(torch.ones(2, 3, dtype=torch.int64), cache)
     with pytest.raises(ValueError, match="ids must have the cache's 2 rows; got 3"):
         made(torch.ones(3, 3, dtype=torch.int64), cache)

@@ -89,7 +89,7 @@ def test_both_ways_to_read_agree_and_are_the_formula(new, seen):
     ],
 )
 def test_the_way_with_fewer_multiplications_is_taken(new, seen, absorbs):
-    """By hand, of one head: 64 x 64 to make a key and a value or to absorb a query,
+    """By hand, for one head: 64 x 64 to expand a key and a value or to absorb a query,
     32 + 32 to score and read one token's, 64 + 64 where that is a latent.
     """
     expand = seen * 64 * 64 + new * seen * 64
@@ -144,7 +144,7 @@ def test_the_loss_of_an_indexer_is_the_divergence_per_token():
     expected = (p * (p.log() - own)).sum() / 6
     assert learner.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     learner.loss.backward()
-    assert scores.grad[..., 2].abs().max() == 0  # not chosen
+    assert scores.grad[..., 2].abs().max() == 0  # not selected
     assert learner.scores is None
     learner.keep(scores)
     assert learner.loss == 0

@@ -95,7 +95,7 @@ def test_of_equal_scores_the_earlier_are_taken():
 
 @torch.no_grad()
 def test_a_rejected_draft_leaves_no_trace(pair):
-    """Three wrong tokens are read and taken back, at every phase of the windows."""
+    """Three wrong tokens are read and rewound, at every phase of the windows."""
     _, mine = pair
     ids = tokens(1, 70)
     wanted = mine(ids)
@@ -111,7 +111,7 @@ def test_a_rejected_draft_leaves_no_trace(pair):
 
 @pytest.fixture(scope="module", params=HYBRIDS)
 def hybrid(request):
-    """Ours with V4's attention, and what went in and out of the reference's layers."""
+    """Ours with V4's attention, and the inputs and outputs of the reference's layers."""
     theirs = reference(request.param)
     known = {each.name for each in dataclasses.fields(Config)}
     sizes = {k: v for k, v in theirs.config.to_dict().items() if k in known}
@@ -139,7 +139,7 @@ def test_hybrid_attention_is_the_reference_s(hybrid):
 
 @torch.no_grad()
 def test_hybrid_attention_in_pieces_gives_the_same(hybrid):
-    """Pieces that end at every phase of the windows, after drafts that are taken back."""
+    """Pieces that end at every phase of the windows, after drafts that are rewound."""
     mine, ids, layers = hybrid
     pieces = [slice(0, 21), *(slice(t, t + 1) for t in range(21, 45)), slice(45, 70)]
     for block, (x, wanted) in zip(mine.model.layers, layers, strict=True):
@@ -183,7 +183,7 @@ def test_multi_token_prediction_is_the_reference_s():
 
 
 def test_the_router_is_float32_in_a_bfloat16_model():
-    """Scores that differ by less than bfloat16 tells apart choose the larger."""
+    """Scores too close for bfloat16 to distinguish still select the larger."""
     config = Config(hidden_size=4, n_routed_experts=4, num_experts_per_tok=1)
     router = LanguageModel(config).bfloat16().model.layers[1].mlp.gate
     x = torch.tensor([[1.0, 1.0, 0.0, 0.0]], dtype=torch.bfloat16)

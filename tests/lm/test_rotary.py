@@ -14,7 +14,7 @@ YARN |= {"original_max_position_embeddings": 4096}
 
 
 def by_multiplying(x: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Pairs (0, 1), (2, 3), ... of `x` `[B, T, H, d]` as complex numbers, turned."""
+    """Pairs (0, 1), (2, 3), ... of `x` `[B, T, H, d]` as complex numbers, rotated."""
     turned = (x[..., ::2] + 1j * x[..., 1::2]) * np.exp(1j * turn)[:, :, None]
     return np.stack((turned.real, turned.imag), -1).reshape(x.shape)
 
@@ -45,13 +45,13 @@ def test_a_position_turns_pair_i_by_the_base_to_the_minus_2_i_over_d(dim):
     positions = torch.tensor([[0, 1, 7], [2, 3, 500]])
     cos, sin = angles(positions, dim, {"rope_theta": BASE})
     turn = positions.numpy()[..., None] * expected
-    # float32: a turn of up to 500 is off by 500 x 2^-23 and a few roundings
+    # float32: an angle of up to 500 is off by 500 x 2^-23 and a few roundings
     np.testing.assert_allclose(cos, np.cos(turn), atol=5e-4)
     np.testing.assert_allclose(sin, np.sin(turn), atol=5e-4)
 
 
 def ramp_of_yarn(dim: int, base: float, trained: int, fast: float, slow: float):
-    """Share of the interpolated angle, 0 for fast pairs to 1 for slow ones `[d/2]`."""
+    """Fraction of the interpolated angle, 0 for fast pairs to 1 for slow ones `[d/2]`."""
     # pair i makes L base^(-2 i / d) / (2 pi) turns over the trained length L
     turns = lambda i: trained * base ** (-2 * i / dim) / (2 * math.pi)  # noqa: E731
     ends = range(-4 * dim, 4 * dim)

@@ -1,4 +1,4 @@
-"""The trained models of the benchmarks: weights and records belong together."""
+"""The trained models of the benchmarks: weights and records match."""
 
 import importlib.util
 import math

@@ -1,4 +1,4 @@
-"""Small networks of every kind of parameter."""
+"""Small networks with every kind of parameter."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def batches(count, seed=0):
 
 
 def learn(model, optimizer, pairs, scheduler=None):
-    """One step a pair; returns the losses."""
+    """One step per pair; returns the losses."""
     losses = []
     for x, y in pairs:
         loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())

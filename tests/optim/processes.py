@@ -69,7 +69,7 @@ def parallel(rank, state):
 
 
 def sharded(rank, state):
-    """FSDP2: the whole weights, the shapes of what this process keeps."""
+    """FSDP2: the full weights, and the shapes of this process's state."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -85,7 +85,7 @@ def sharded(rank, state):
 
 
 def uneven(rank, state):
-    """FSDP2 where shards differ in size, saved and taken up again half way."""
+    """FSDP2 where shards differ in size, saved and resumed halfway."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -113,7 +113,7 @@ def uneven(rank, state):
 
 
 def cut_in_columns(rank):
-    """Shards along the second axis are refused."""
+    """Shards along the second axis are rejected."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import Shard
@@ -147,7 +147,7 @@ def sharded_not_finite(rank):
 
 
 def flattened(rank):
-    """The old FullyShardedDataParallel flattens: refused."""
+    """The old FullyShardedDataParallel flattens: rejected."""
     from torch.distributed.fsdp import FullyShardedDataParallel
 
     model = FullyShardedDataParallel(Net(), device_id=torch.device("cpu"))

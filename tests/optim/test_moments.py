@@ -1,4 +1,4 @@
-"""How a moving average is kept: the type, the size, and how far off it may be."""
+"""How a moving average is stored: the dtype, the size, and the maximum error."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_what_is_written_is_read_within_a_rounding(kind, shape):
         "int8": largest / 127 / 2,
     }[kind]
     assert ((back - value).abs() <= bound * 1.001).all()
-    if kind == "int8":  # the largest entry of a row is 127 of its scales
+    if kind == "int8":  # the largest entry of a row is 127 times its scale
         assert (state["m"].flatten(1).abs().amax(1) == 127).all()
 
 

@@ -8,7 +8,7 @@ from deepseek_learn.optim.orthogonal import POLAR_EXPRESS, TOP
 
 
 def composed(s: torch.Tensor) -> torch.Tensor:
-    """What the polynomials in turn make of singular values."""
+    """The polynomials applied in turn to singular values."""
     for a, b, c in POLAR_EXPRESS:
         s = a * s + b * s**3 + c * s**5
     return s
@@ -23,7 +23,7 @@ def test_the_polynomials_bring_what_is_not_tiny_near_one():
 @pytest.mark.parametrize("shape", [(7, 7), (5, 40), (40, 5), (3, 16, 8)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_is_the_polynomial_of_the_singular_values(shape, dtype):
-    """`U S V^T` becomes `U p(S) V^T`, with `U`, `S`, `V` of float64's decomposition."""
+    """`U S V^T` becomes `U p(S) V^T`, with `U`, `S`, `V` decomposed in float64."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
@@ -38,7 +38,7 @@ def test_it_is_the_polynomial_of_the_singular_values(shape, dtype):
 
 
 def test_a_wide_matrix_with_tiny_singular_values_stays_near_its_polynomial():
-    """What is computed from `X X^T` sees squares: of 1e-6 nothing is left in float32."""
+    """Products of `X X^T` hold squares: 1e-6 is lost in float32."""
     generator = torch.Generator().manual_seed(0)
     u = torch.linalg.qr(torch.randn(16, 16, generator=generator).double())[0]
     v = torch.linalg.qr(torch.randn(144, 16, generator=generator).double())[0]
@@ -72,7 +72,7 @@ def test_balance_gives_each_row_or_column_the_same_share():
     torch.testing.assert_close(share, share.mean().expand(12))
     torch.testing.assert_close(balanced.norm(), o.norm())
     torch.testing.assert_close(square, 0.1 * o.square().mean(1, keepdim=True))
-    # of a wide matrix the columns
+    # for a wide matrix, the columns
     balanced, square = balance(o.T.contiguous(), torch.zeros(1, 12), beta=0.9)
     assert square.shape == (1, 12)
     torch.testing.assert_close(balanced.square().mean(0).var(), torch.tensor(0.0))

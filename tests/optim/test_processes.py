@@ -28,7 +28,7 @@ def test_data_parallel_processes_stay_identical(alone, state):
     (first, _), (second, _) = processes.in_two(processes.parallel, state)
     for a, b, c in zip(first, second, alone(state), strict=True):
         assert np.array_equal(a, b)
-        # the mean of two halves' gradients rounds otherwise than the whole batch's
+        # the mean of two halves' gradients rounds differently from the full batch's
         np.testing.assert_allclose(a, c, atol=2e-3)
 
 

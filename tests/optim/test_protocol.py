@@ -1,4 +1,4 @@
-"""The protocol of comparisons: the search, and steps to a target."""
+"""The comparison protocol: the search, and steps to a target."""
 
 import math
 
@@ -12,7 +12,7 @@ START = {"lr": 2, "schedule": "linear", "decay": 0}
 
 
 def bowl(c):
-    """The least, 1, is at lr 8, cosine, decay 1."""
+    """The minimum, 1, is at lr 8, cosine, decay 1."""
     loss = 1 + (math.log2(c["lr"]) - 3) ** 2 + (c["decay"] - 1) ** 2
     return loss + (c["schedule"] == "linear")
 
@@ -49,7 +49,7 @@ def test_a_run_that_diverged_is_never_the_best():
     diverges = lambda c: math.inf if c["lr"] > 2 else bowl(c)  # noqa: E731
     assert tune(AXES, START, diverges, 30).best["lr"] == 2
     unknown = lambda c: math.nan if c["lr"] < 4 else bowl(c)  # noqa: E731
-    assert tune(AXES, START, unknown, 30).loss == 1  # it begins where there is no loss
+    assert tune(AXES, START, unknown, 30).loss == 1  # it starts where the loss is NaN
 
 
 def test_steps_are_read_off_a_line_over_the_logarithm():
@@ -62,7 +62,7 @@ def test_steps_are_read_off_a_line_over_the_logarithm():
     for diverged in (math.inf, math.nan):
         assert steps_to(1.0, {100: diverged, 200: 0.5}) == 200
         assert steps_to(1.0, {100: diverged}) is None
-    # the first budget that reaches it counts, though a longer one fell back
+    # the first budget that reaches it counts, though a longer one missed it
     assert steps_to(1.2, {100: 2.0, 200: 1.0, 400: 1.5}) < 200
 
 

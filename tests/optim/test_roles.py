@@ -1,4 +1,4 @@
-"""Which rule a parameter gets, at the borders of each."""
+"""Which rule a parameter gets, at the boundaries of each."""
 
 import warnings
 from types import SimpleNamespace
@@ -40,7 +40,7 @@ def test_the_warning_of_bare_parameters_points_at_the_line_that_gave_them():
         ((), "", (1, 1, 1)),
         ((7,), "", (1, 1, 7)),
         ((4, 6), "", (1, 4, 6)),
-        ((3, 4, 6), "", (3, 4, 6)),  # a batch, as of experts
+        ((3, 4, 6), "", (3, 4, 6)),  # a batch, e.g. of experts
         ((3, 4, 6), "kernel", (1, 3, 24)),
         ((3, 4, 6), "grouped kernel", (1, 3, 24)),
         ((3, 4, 6), "head", (1, 3, 24)),
