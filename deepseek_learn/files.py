@@ -10,12 +10,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]  # when this is a checkout
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Atomic write: yield a temporary path beside `path`, renamed to `path` on success.
 
     A crash, a full disk or an exception inside the block leaves the old file unchanged.
 
-    >>> with whole("progress.json") as temporary:        # doctest: +SKIP
+    >>> with atomic_write("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
     """
     path = Path(path)

@@ -24,7 +24,7 @@ from .bar import Bar
 from .batching import Indexed, Loaded, batched
 from .catalog import text
 from .errors import DamagedFileError, check_count
-from .files import whole
+from .files import atomic_write
 from .machine import multiplies_bfloat16
 from .optim import DeepOpt
 from .processes import Team
@@ -338,7 +338,7 @@ class _State:
             "best": self.best,
             "cpu_seconds": self.cpu_seconds,
         }
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save(_plain(content), temporary)
 
     FIELDS = ("history", "best_epoch", "best", "cpu_seconds")

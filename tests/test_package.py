@@ -15,7 +15,7 @@ import deepseek_learn
 from deepseek_learn import cli
 from deepseek_learn.cli import doctor, lab
 from deepseek_learn.errors import DeepSeekLearnError
-from deepseek_learn.files import whole
+from deepseek_learn.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -119,14 +119,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("old")
 
     def crash():
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
         crash()
     assert path.read_text() == "old"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

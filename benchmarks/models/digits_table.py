@@ -46,7 +46,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_learn import data
-from deepseek_learn.files import whole
+from deepseek_learn.files import atomic_write
 
 TABLES = Path(__file__).resolve().parents[1] / "tables"
 PATH = TABLES / "digits_networks.npz"
@@ -262,7 +262,7 @@ def write(cells: list[dict], latency_ms: list[float]) -> Table:
         "latency_ms": np.array(latency_ms).reshape(small),
         "parameters": np.array(counts).reshape(small),
     }
-    with whole(PATH) as temporary, temporary.open("wb") as file:
+    with atomic_write(PATH) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays, facts=np.array(json.dumps(facts)))
     return load()
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_learn import data
-from deepseek_learn.files import whole
+from deepseek_learn.files import atomic_write
 
 CACHE = ".venv"  # next to this folder; its content can be regenerated
 
@@ -186,7 +186,7 @@ class Solar(Task):
         path = Path(__file__).parent.parent / CACHE / f"solar_trunk_{self.size}.pt"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 torch.save(self._computed(), temporary)
         return torch.load(path, weights_only=True)
 

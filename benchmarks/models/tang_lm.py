@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from deepseek_learn import data
-from deepseek_learn.files import whole
+from deepseek_learn.files import atomic_write
 from deepseek_learn.lm import Decoder
 from deepseek_learn.zoo import storage
 
@@ -141,7 +141,7 @@ def run(seed: int) -> dict:
         "cpu_minutes": round(minutes, 1),
         "validation": evaluate(model.eval(), data.tang_poems().validation),
     }
-    with whole(path.with_suffix(".json")) as temporary:
+    with atomic_write(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
     return record
 

@@ -20,7 +20,7 @@ import pandas as pd
 from .. import __version__
 from ..catalog import choose, text
 from ..errors import DamagedFileError
-from ..files import whole
+from ..files import atomic_write
 from ..report import Report
 from . import problems
 from .lessons import lessons
@@ -264,7 +264,7 @@ def _write(path: Path, records: list[dict]) -> None:
     if path.exists() and not path.stat().st_mode & 0o222:
         # Renaming over a read-only file would succeed, against its owner's intent.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from ..files import whole
+from ..files import atomic_write
 from .dataset import ImageDataset, Splits, datasets, read_card, split_by
 
 CLASSES = ("background", "bacterium")
@@ -100,7 +100,7 @@ def make(package: str | Path, target: str | Path) -> None:
         images += [to_bytes(np.stack([halved(field) for field in fields]))]
         masks += [halved(outline > 0) >= 0.5 for outline in outlines]
         source += ["/".join(Path(bright_field).parts[-3:-1])] * len(fields)
-    with whole(target) as temporary, temporary.open("wb") as file:
+    with atomic_write(target) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             images=np.concatenate(images),

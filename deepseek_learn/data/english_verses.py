@@ -23,7 +23,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..catalog import spoken
-from ..files import whole
+from ..files import atomic_write
 from .dataset import TextSplits, datasets, read_card, text_splits
 
 BOOKS = ("Job", "Psa", "Prv", "Eccl", "SSol", "Isa", "Lam")
@@ -62,6 +62,6 @@ def make(source: str | Path, target: str | Path) -> None:
         for number, chapter in enumerate(chapters.values())
         for i in range(0, len(chapter), PASSAGE)
     ]
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         content = "".join(lines).encode("ascii")
         temporary.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))

@@ -23,7 +23,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..catalog import spoken
-from ..files import whole
+from ..files import atomic_write
 from .dataset import TextSplits, datasets, read_card, text_splits
 
 EVERY = 3  # one in this many selected poems is in the file
@@ -66,5 +66,5 @@ def select(folder: str | Path) -> list[str]:
 def make(folder: str | Path, target: str | Path) -> None:
     """Regenerate the subset: the package's folder `quantangshi` → `target`, xz."""
     content = "".join(f"{poem}\n" for poem in select(folder)).encode()
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))

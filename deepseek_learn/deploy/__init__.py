@@ -8,16 +8,16 @@ _LAZY = {
     "Deployment": "result",
     "DeploymentWizard": "wizard",
     "EngineError": "native",
-    "ExportError": "hub",
+    "ExportError": "export",
     "Guarded": "accuracy",
-    "NotTheSameError": "hub",
+    "OutputMismatchError": "export",
     "Quantizer": "quantize",
     "Scheme": "quantize",
     "guard": "accuracy",
     "target": "destinations",
     "targets": "destinations",
-    "to_onnx": "hub",
-    "verify": "hub",
+    "to_onnx": "export",
+    "verify": "export",
 }
 
 __all__ = [*_LAZY]

@@ -3,10 +3,10 @@ from .accuracy import Guarded as Guarded
 from .accuracy import guard as guard
 from .destinations import target as target
 from .destinations import targets as targets
-from .hub import ExportError as ExportError
-from .hub import NotTheSameError as NotTheSameError
-from .hub import to_onnx as to_onnx
-from .hub import verify as verify
+from .export import ExportError as ExportError
+from .export import OutputMismatchError as OutputMismatchError
+from .export import to_onnx as to_onnx
+from .export import verify as verify
 from .native import BuildError as BuildError
 from .native import EngineError as EngineError
 from .quantize import Quantizer as Quantizer

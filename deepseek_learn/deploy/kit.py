@@ -14,7 +14,7 @@ import numpy as np
 from .. import catalog
 from ..machine import processor
 from . import native
-from .hub import relative_difference
+from .export import relative_difference
 from .result import Deployment, Line, markdown
 from .runtimes import Runner, arrays
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeepSeekLearnError, MissingPackageError, require
-from ..files import whole
+from ..files import atomic_write
 
 ENGINE = Path(__file__).with_name("engine")  # its source; every kit contains a copy
 RUNTIMES = ("onnxruntime", "openvino")
@@ -63,7 +63,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
         _run(["cmake", "-S", str(source), "-B", folder, *cmake_options])
         _run(["cmake", "--build", folder])
-        with whole(target) as temporary:
+        with atomic_write(target) as temporary:
             shutil.copyfile(Path(folder) / "engine", temporary)
     Path(target).chmod(0o755)
     return Path(target)

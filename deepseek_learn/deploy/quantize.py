@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnknownNameError, require
-from .hub import copy_of, quietly, weighted
+from .export import copy_of, quietly, weighted
 from .ranges import histograms, rules
 from .runtimes import ordered, session
 

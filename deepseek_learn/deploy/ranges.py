@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..registry import Registry
-from .hub import copy_of
+from .export import copy_of
 from .runtimes import session
 
 rules = Registry("rule for ranges")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import DamagedFileError, require
-from . import hub
+from . import export
 from .runtimes import arguments, runner
 
 Axes = int | dict[str, int] | None
@@ -39,13 +39,13 @@ class TorchModel:
         self.name = type(model).__name__
 
     def export(self, example: Any, dynamic_batch: bool, sequence_axis: Axes):
-        return hub.to_onnx(self.model, example, dynamic_batch, sequence_axis)
+        return export.to_onnx(self.model, example, dynamic_batch, sequence_axis)
 
     def shorter(self, example: Any, sequence_axis: Axes) -> Any:
         """The example with length T // 2 + 1 along its sequence axis of length T."""
         args, kwargs = arguments(example)
         bound = inspect.signature(self.model.forward).bind(*args, **kwargs)
-        axes = hub.sequence_axes(bound.arguments, sequence_axis)
+        axes = export.sequence_axes(bound.arguments, sequence_axis)
 
         def cut(value: Any, axis: int) -> Any:
             if not isinstance(value, Tensor) or axis >= value.dim():
@@ -59,7 +59,7 @@ class TorchModel:
 
     def difference(self, proto, inputs: Iterable) -> float:
         """Largest difference of the export's outputs, relative to their largest value."""
-        return hub.verify(proto, self.model, inputs)
+        return export.verify(proto, self.model, inputs)
 
     def bytes(self) -> int:
         """Size of the parameters and buffers in a checkpoint."""
@@ -87,7 +87,7 @@ class OnnxFile:
 
     Raises:
         FileNotFoundError, DamagedFileError: if there is no such file, or it is not a model.
-        ExportError: if it cannot be converted to `hub.OPSET`, or ONNX Runtime rejects it.
+        ExportError: if it cannot be converted to `export.OPSET`, or ONNX Runtime rejects it.
     """
 
     def __init__(self, path: str | Path):
@@ -103,11 +103,11 @@ class OnnxFile:
             self._answer = runner(self._original)
         except Exception as error:  # any exception of ONNX Runtime
             first = str(error).strip().split("\n")[0]
-            raise hub.ExportError(f"ONNX Runtime rejects {path}: {first}") from error
+            raise export.ExportError(f"ONNX Runtime rejects {path}: {first}") from error
 
     def export(self, example: Any, dynamic_batch: bool, sequence_axis: Axes):
         """The model with named layers; the file determines which axes are dynamic."""
-        return hub.with_named_layers(self._proto)
+        return export.with_named_layers(self._proto)
 
     @property
     def free_batch(self) -> bool:
@@ -122,10 +122,10 @@ class OnnxFile:
         answer, worst = runner(proto), 0.0
         for each in inputs:
             for y, r in zip(answer(each), self._answer(each), strict=True):
-                worst = max(worst, hub.relative_difference(y, r))
-        if not worst <= hub.TOLERANCE:
-            raise hub.NotTheSameError(
-                f"{self.name} gives different outputs in opset {hub.OPSET}: they differ by "
+                worst = max(worst, export.relative_difference(y, r))
+        if not worst <= export.TOLERANCE:
+            raise export.OutputMismatchError(
+                f"{self.name} gives different outputs in opset {export.OPSET}: they differ by "
                 f"{worst:.2g} of their largest value."
             )
         return worst
@@ -204,16 +204,16 @@ def _load(path: Path):
 
 
 def _convert_opset(proto, name: str):
-    """The model converted to opset `hub.OPSET`, or unchanged if it is newer."""
+    """The model converted to opset `export.OPSET`, or unchanged if it is newer."""
     from onnx import version_converter
 
-    opset = next((o.version for o in proto.opset_import if not o.domain), hub.OPSET)
-    if opset >= hub.OPSET:
+    opset = next((o.version for o in proto.opset_import if not o.domain), export.OPSET)
+    if opset >= export.OPSET:
         return proto
     try:
-        return version_converter.convert_version(proto, hub.OPSET)
+        return version_converter.convert_version(proto, export.OPSET)
     except Exception as error:
         first = str(error).strip().split("\n")[0]
-        raise hub.ExportError(
-            f"{name} cannot be converted from opset {opset} to {hub.OPSET}: {first}"
+        raise export.ExportError(
+            f"{name} cannot be converted from opset {opset} to {export.OPSET}: {first}"
         ) from error

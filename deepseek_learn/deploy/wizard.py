@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from ..bar import Bar
 from ..catalog import text
 from ..errors import DeepSeekLearnError
-from . import checks, hub, measuring, native
+from . import checks, export, measuring, native
 from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
 from .destinations import Target, targets
 from .folder import exclusive_folder
@@ -110,7 +110,7 @@ class DeploymentWizard:
 
         Raises:
             AccuracyError: with the table, if 1 point or more would be lost.
-            ExportError, NotTheSameError: see `to_onnx` and `verify`.
+            ExportError, OutputMismatchError: see `to_onnx` and `verify`.
             BuildError: if the engine has to run here and cannot be compiled.
             FileExistsError: if `out` is not empty, or another process is writing it.
             ValueError, UnknownNameError: for an invalid argument.
@@ -154,10 +154,10 @@ class DeploymentWizard:
         self, folder: Path, goal: Target, proto, precision: str, batch: int
     ) -> Kit:
         """The kit with the files that every target gets."""
-        proto = hub.copy_of(proto)
+        proto = export.copy_of(proto)
         if goal.fixed_batch:
-            hub.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
-        hub.describe(proto, self._prepare)
+            export.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
+        export.describe(proto, self._prepare)
         settings = {
             "RUNTIME": goal.runtime,
             "PROVIDER": goal.provider,

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import DamagedFileError
-from ..files import whole
+from ..files import atomic_write
 from .kernels import multiply
 from .packed import PackedMatrix, Segment, pack_matrix
 from .rounding import quantize
@@ -43,7 +43,7 @@ def write_experts(
         ValueError: if the experts differ in size, or there are none.
     """
     path, facts, count = Path(path), None, 0
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write(b"\0" * PAGE)  # room for the header
         for gate_up, down in experts:
             matrices = [

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import DamagedFileError
-from ..files import whole
+from ..files import atomic_write
 from .compression import assemble
 from .layers import DPGConv, DPGEmbedding, packed_layer, packed_layers, share_matrix
 from .matrix import CONVOLUTIONS, named_layers, tied_layers
@@ -52,7 +52,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     header = json.dumps(manifest, sort_keys=True)
     metadata = {"format": FORMAT, "version": str(VERSION), "manifest": header}
     metadata["sha256"] = _digest(tensors, header)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..catalog import text
 from ..errors import DamagedFileError
-from ..files import REPOSITORY, whole
+from ..files import REPOSITORY, atomic_write
 from ..machine import processor
 from . import readings as speed
 
@@ -173,7 +173,7 @@ def write_result(
 
 def save_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result, as from `read_result`, atomically."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         content = json.dumps(result, ensure_ascii=False, indent=1)
         temporary.write_text(content + "\n", encoding="utf-8")
 

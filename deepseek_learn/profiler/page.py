@@ -4,7 +4,7 @@ import html
 from pathlib import Path
 
 from ..catalog import language, text
-from ..files import whole
+from ..files import atomic_write
 from .result import Profile
 
 STYLE = """
@@ -46,7 +46,7 @@ def write(profile: Profile, path: Path) -> Path:
         f"<title>{title}</title><style>{STYLE}</style></head>"
         f"<body>{''.join(parts)}</body></html>"
     )
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..files import whole
+from ..files import atomic_write
 
 
 def write_config(path: Path, study: str, solution: Any) -> Path:
@@ -22,7 +22,7 @@ def write_config(path: Path, study: str, solution: Any) -> Path:
         content = "\n".join(_tables(facts)) + "\n"
     else:
         raise ValueError(f"path must end in .json or .toml; got {str(path)!r}.")
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
     return path
 

@@ -1,7 +1,7 @@
 """An Optuna sampler: a genetic algorithm with a surrogate model.
 
 NSGA-II breeds children (`genetic.py`); a surrogate of the objectives (`surrogate.py`)
-selects the one of hundreds that is worth a training run (`screening.py`). A plain genetic
+selects the one of hundreds that is worth a training run (`acquisition.py`). A plain genetic
 algorithm spends most trials before it has learned anything: with fewer than a hundred it
 was no better than random search, and ours without the surrogate was worse. Figures: the
 ledger, claim C11. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from .acquisition import MOST, History, last_refit, lengths, propose
 from .counts import whole_number
 from .encoding import Encoding
 from .engine import optuna
 from .genetic import crossover, mutate, select
 from .pareto import scaled
 from .pruning import expected_values
-from .screening import MOST, History, last_refit, lengths, propose
 from .workers import tells
 
 State = optuna.trial.TrialState

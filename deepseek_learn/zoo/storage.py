@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import __version__
 from ..errors import DamagedFileError
-from ..files import whole
+from ..files import atomic_write
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECORDED = {"sha256", "date", "torch", "epochs", "cpu_minutes", "settings", "metrics"}
@@ -31,7 +31,7 @@ def save(name: str, model: nn.Module, folder: Path) -> Path:
         if not key.endswith("num_batches_tracked")
     }
     path = folder / f"{name}.safetensors"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(tensors, temporary)
     return path
 
@@ -158,7 +158,7 @@ def ship(name: str, folder: Path, split: str, weights: bool) -> None:
     runs = read_runs(folder / f"{name}.json")
     if weights:
         content = (folder / f"{name}.safetensors").read_bytes()
-        with whole(WEIGHTS / f"{name}.safetensors") as temporary:
+        with atomic_write(WEIGHTS / f"{name}.safetensors") as temporary:
             temporary.write_bytes(content)
     path = WEIGHTS / f"{name}.json"
     shipped_runs = read_runs(path) if path.exists() else {}
@@ -166,6 +166,6 @@ def ship(name: str, folder: Path, split: str, weights: bool) -> None:
 
 
 def _write_runs(path: Path, runs: dict) -> Path:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     return path

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...catalog import choose, text
 from ...errors import DeepSeekLearnError
-from ...files import REPOSITORY, whole
+from ...files import REPOSITORY, atomic_write
 from .. import problems
 from ..lessons import Lesson, lessons
 from ..problem import Problem
@@ -76,7 +76,7 @@ def assignment(
         files[path] = _content(each, lang, seed, Path(repository))
     files[Path(out_dir) / "nbgrader_config.py"] = CONFIG
     for path, content in files.items():
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     return [path for path in files if path.suffix == ".ipynb"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import DeepSeekLearnError, require
-from ...files import whole
+from ...files import atomic_write
 from ..record import PERSONAL
 
 # The limits that every lesson promises at its top, on two cores.
@@ -69,7 +69,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         cost = {"seconds": round(seconds), "peak_mib": round(peak)}
         notebook.metadata["cost"] = cost
         tidy(notebook)
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         yield path, cost
 

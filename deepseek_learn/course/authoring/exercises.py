@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ...catalog import LANGUAGES, choose, text
-from ...files import REPOSITORY, whole
+from ...files import REPOSITORY, atomic_write
 from .. import problems
 from ..lessons import Lesson, lessons
 from ..problem import Problem
@@ -29,7 +29,7 @@ def generate(root: str | Path, check: bool = False) -> list[Path]:
     stale = [path for path, content in contents.items() if _read(path) != content]
     if not check:
         for path in stale:
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_text(contents[path], encoding="utf-8")
     return stale + [path for path in _existing(root) if path not in contents]
 

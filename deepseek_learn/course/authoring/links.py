@@ -12,7 +12,7 @@ from pathlib import Path
 from ... import __version__
 from ...catalog import text
 from ...errors import DeepSeekLearnError
-from ...files import REPOSITORY, whole
+from ...files import REPOSITORY, atomic_write
 
 COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\n\n\[!\[[^\]]*\]\([^)]*badge[^)]*\)\]\([^)]*\)")
@@ -73,7 +73,7 @@ def write(root: str | Path, check: bool = False) -> list[Path]:
         if after != before:
             stale.append(path)
             if not check:
-                with whole(path) as temporary:
+                with atomic_write(path) as temporary:
                     temporary.write_text(after, encoding="utf-8")
     return stale
 

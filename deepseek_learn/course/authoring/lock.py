@@ -22,7 +22,7 @@ import nbformat
 
 from ...catalog import LANGUAGES
 from ...errors import DeepSeekLearnError
-from ...files import whole
+from ...files import atomic_write
 from ..words import read_words
 from .declared import Pair, declared
 from .links import without_address
@@ -70,7 +70,7 @@ def accept(root: str | Path, names: Iterable[str]) -> int:
     new |= {key: texts[key] for key in selection if key in texts}
     changes = sum(locked.get(key) != new.get(key) for key in selection)
     if changes:
-        with whole(Path(root) / LOCK) as temporary:
+        with atomic_write(Path(root) / LOCK) as temporary:
             content = json.dumps(
                 dict(sorted(new.items())), indent=0, ensure_ascii=False
             )

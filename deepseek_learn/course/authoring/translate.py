@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from ...files import whole
+from ...files import atomic_write
 from . import lock
 from .declared import Pair, declared
 
@@ -160,5 +160,5 @@ def _read(path: Path) -> NotebookNode:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

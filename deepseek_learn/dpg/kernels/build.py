@@ -25,7 +25,7 @@ import platformdirs
 
 from ...catalog import text
 from ...errors import DeepSeekLearnError
-from ...files import whole
+from ...files import atomic_write
 
 SOURCE = Path(__file__).with_name("planes.cpp")
 # without contraction, all instruction sets round identically
@@ -114,7 +114,7 @@ def stored(key: str) -> Iterator[Path]:
 def store(built: Path, key: str) -> Path:
     """Copy a kernel into the cache atomically: another process may do the same."""
     file = cache_folder() / f"planes-{key}-{checksum(built)}.so"
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         shutil.copyfile(built, temporary)
     return file
 

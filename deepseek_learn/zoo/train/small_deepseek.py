@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ... import data
 from ...errors import require
-from ...files import whole
+from ...files import atomic_write
 from ...lm import LanguageModel
 from ...optim import DeepOpt
 from ...training import Fit, fit, wsd
@@ -71,9 +71,9 @@ def prepare(corpus: Path, out: Path, vocab: int = 4096):
         tokenizer = learn_tokenizer([text for _, text in pairs], vocab)
         order = np.random.default_rng(SEED).permutation(len(pairs))
         tokens = [token for i in order for token in document(tokenizer, *pairs[i])]
-        with whole(cache) as temporary, temporary.open("wb") as file:
+        with atomic_write(cache) as temporary, temporary.open("wb") as file:
             np.save(file, np.array(tokens, dtype=np.uint16))
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             tokenizer.save(str(temporary))
     tokens = torch.from_numpy(np.load(cache).astype(np.int64))
     return tokenizers.Tokenizer.from_file(str(path)), tokens
@@ -220,7 +220,7 @@ def main() -> None:
     if arguments.ship:
         storage.ship(NAME, arguments.out, "fixed", weights=True)
         path = f"{NAME}_tokenizer.json"
-        with whole(storage.WEIGHTS / path) as temporary:
+        with atomic_write(storage.WEIGHTS / path) as temporary:
             temporary.write_bytes((arguments.out / path).read_bytes())
     print(metrics)
 

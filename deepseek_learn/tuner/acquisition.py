@@ -131,7 +131,7 @@ def last_refit(trials: int, startup: int) -> int:
     return min(count, trials)
 
 
-class Promise:
+class Acquisition:
     """The acquisition function: the gain in hypervolume over a front.
 
     Args:
@@ -198,7 +198,7 @@ def propose(
     else:
         worst = models.losses[parents].max(0)
         reference = low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
-    acquisition = Promise(front, reference, low, rng)
+    acquisition = Acquisition(front, reference, low, rng)
 
     def score(points: np.ndarray) -> tuple[np.ndarray, ...]:
         gain, reach = acquisition.gain(models.losses_at(points, spreads))
@@ -276,7 +276,7 @@ def _stalled(losses: np.ndarray, parents: np.ndarray) -> bool:
     low, worst = losses.min(0), losses[parents].max(0)
     reference = worst + 0.1 * (worst - low)
     rng = np.random.default_rng(0)
-    acquisition = Promise(losses[:1], reference, low, rng)
+    acquisition = Acquisition(losses[:1], reference, low, rng)
     reach = np.maximum(acquisition.reach(losses), 0) ** losses.shape[1]
     now, before = reach.max(0).mean(), reach[:-LAST].max(0).mean()
     return now - before < STALLED * now

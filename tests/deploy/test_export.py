@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from deepseek_learn import zoo
-from deepseek_learn.deploy import ExportError, NotTheSameError, hub, to_onnx, verify
+from deepseek_learn.deploy import ExportError, OutputMismatchError, hub, to_onnx, verify
 from deepseek_learn.errors import MissingPackageError
 from deepseek_learn.zoo.nets.unet import UNet
 
@@ -114,7 +114,7 @@ def test_a_changed_weight_is_found():
     array = numpy_helper.to_array(weight).copy()
     array[0, 0] += 0.01
     weight.CopyFrom(numpy_helper.from_array(array, weight.name))
-    with pytest.raises(NotTheSameError, match="output 0 for input 0 differs by"):
+    with pytest.raises(OutputMismatchError, match="output 0 for input 0 differs by"):
         verify(proto, model, [x])
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from deepseek_learn.tuner import hypervolume, screening
+from deepseek_learn.tuner import acquisition, hypervolume
+from deepseek_learn.tuner.acquisition import Acquisition, History, Models, last_refit
 from deepseek_learn.tuner.encoding import Encoding
 from deepseek_learn.tuner.pareto import nondominated_rank
-from deepseek_learn.tuner.screening import History, Models, Promise, last_refit
 
 SQUARE = Encoding({"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)})
 EXACT = np.log([0.5, 0.5, 1e-6])  # lengths and noise: the model passes through the data
@@ -73,11 +73,11 @@ def test_ranks_are_fronts_and_then_the_share_by_which_limits_are_broken():
 
 def test_standardized_columns_say_where_their_zero_lies():
     column = np.array([1.0, 3.0, 5.0, 11.0])
-    standard, zero = screening._standard(column)
+    standard, zero = acquisition._standard(column)
     assert standard.mean() == pytest.approx(0)
     assert standard.std() == pytest.approx(1)
     assert zero == pytest.approx(np.interp(0, *_line(column, standard)))
-    assert screening._standard(np.full(3, 2.0))[0].tolist() == [0, 0, 0]
+    assert acquisition._standard(np.full(3, 2.0))[0].tolist() == [0, 0, 0]
 
 
 def _line(x, y):
@@ -106,7 +106,7 @@ def test_models_pass_through_the_data_and_see_limits_where_they_are_broken():
 
 def test_lengths_are_fitted_for_each_objective_and_limit():
     some = cloud(20, limits=1)
-    found = screening.lengths(SQUARE, some)
+    found = acquisition.lengths(SQUARE, some)
     assert [len(logs) for logs in found] == [3, 3, 3]
     first, second = found[0][:2], found[2][:2]
     assert first[0] < first[1]  # the first objective changes mostly with x
@@ -122,12 +122,12 @@ def test_lengths_are_fitted_anew_at_a_quarter_more_trials():
 
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_gains_are_those_in_hypervolume(m, monkeypatch):
-    monkeypatch.setattr(screening, "DIRECTIONS", 40_000)
+    monkeypatch.setattr(acquisition, "DIRECTIONS", 40_000)
     rng = np.random.default_rng(m)
     sizes = np.array([1.0, 50.0, 0.2])[:m]
     front = rng.uniform(0.3, 1, (6, m)) * sizes
     reference, low = 1.1 * sizes, front.min(0)
-    promise = Promise(front, reference, low, rng)
+    promise = Acquisition(front, reference, low, rng)
     points = rng.uniform(0, 1.2, (12, m)) * sizes
     gain, reach = promise.gain(points)
     before = hypervolume(front, reference)
@@ -140,9 +140,9 @@ def test_gains_are_those_in_hypervolume(m, monkeypatch):
 
 
 def test_a_front_beyond_the_reference_counts_as_nothing(monkeypatch):
-    monkeypatch.setattr(screening, "DIRECTIONS", 40_000)
+    monkeypatch.setattr(acquisition, "DIRECTIONS", 40_000)
     rng = np.random.default_rng(0)
-    far = Promise(np.array([[5.0, 5.0]]), np.ones(2), np.zeros(2), rng)
+    far = Acquisition(np.array([[5.0, 5.0]]), np.ones(2), np.zeros(2), rng)
     gain, reach = far.gain(np.array([[3.0, 0.5], [0.0, 0.0]]))
     assert gain[0] == 0
     assert reach[0] < 0
@@ -151,7 +151,7 @@ def test_a_front_beyond_the_reference_counts_as_nothing(monkeypatch):
 
 def test_an_objective_that_is_even_does_no_harm():
     rng = np.random.default_rng(0)
-    same = Promise(np.ones((2, 2)), np.ones(2), np.ones(2), rng)
+    same = Acquisition(np.ones((2, 2)), np.ones(2), np.ones(2), rng)
     assert np.isfinite(same.reach(np.zeros((3, 2)))).all()
 
 
@@ -162,29 +162,29 @@ def test_a_front_has_stalled_when_five_trials_bring_less_than_two_percent(
     # from the reference 1.1, a tenth beyond the worst, to the best, 0: a step
     # from `before` is before / 1.1 of the hypervolume
     losses = np.array([[1.0], [before], [1], [1], [0], [1], [1]])
-    assert screening._stalled(losses, np.arange(7)) == stalled
-    assert screening._stalled(7 * losses - 3, np.arange(7)) == stalled
+    assert acquisition._stalled(losses, np.arange(7)) == stalled
+    assert acquisition._stalled(7 * losses - 3, np.arange(7)) == stalled
     early = np.array([[0.0], [1.0], [1], [1], [1], [1], [1]])
-    assert screening._stalled(early, np.arange(7))
+    assert acquisition._stalled(early, np.arange(7))
     # the fifth trial from the end is among the last five, the sixth is not
     fifth = np.array([[1.0], [1.0], [0], [1], [1], [1], [1]])
-    assert not screening._stalled(fifth, np.arange(7))
-    assert screening._stalled(fifth[[0, 2, 1, 3, 4, 5, 6]], np.arange(7))
+    assert not acquisition._stalled(fifth, np.arange(7))
+    assert acquisition._stalled(fifth[[0, 2, 1, 3, 4, 5, 6]], np.arange(7))
 
 
 def test_no_front_has_stalled_after_five_trials():
-    assert not screening._stalled(np.ones((5, 1)), np.arange(5))
-    assert screening._stalled(np.array([[0.0], *[[1]] * 5]), np.arange(6))
+    assert not acquisition._stalled(np.ones((5, 1)), np.arange(5))
+    assert acquisition._stalled(np.array([[0.0], *[[1]] * 5]), np.arange(6))
 
 
 def test_stalling_counts_areas_with_two_objectives():
     # two trials, (0, 1) and (1, 0), share the area below the reference (1.1, 1.1)
     losses = np.array([[0, 1.0], *[[1, 1]] * 4, [1.0, 0]])
-    assert not screening._stalled(losses, np.arange(6))
-    assert screening._stalled(losses[[0, 5, 1, 2, 3, 4, 4]], np.arange(7))
+    assert not acquisition._stalled(losses, np.arange(6))
+    assert acquisition._stalled(losses[[0, 5, 1, 2, 3, 4, 4]], np.arange(7))
     for before, stalled in ((0.0105, True), (0.0115, False)):  # 1 - b / 1.1, squared
         line = np.array([1, before, 1, 1, 0, 1, 1])
-        assert screening._stalled(np.stack([line, line], 1), np.arange(7)) == stalled
+        assert acquisition._stalled(np.stack([line, line], 1), np.arange(7)) == stalled
 
 
 @pytest.mark.parametrize("where", ["points", "pending"])
@@ -193,9 +193,11 @@ def test_what_is_nearer_than_a_fiftieth_for_each_hyperparameter_is_not_new(where
     some = history(known["points"], [[0, 0]], pending=known["pending"])
     limit = 0.02 * np.sqrt(2)
     probes = 0.5 + np.array([[limit - 1e-4, 0], [0, limit + 1e-4], [-0.021, -0.021]])
-    fresh = screening._fresh(SQUARE, probes, some)
+    fresh = acquisition._fresh(SQUARE, probes, some)
     assert fresh.tolist() == [False, True, True]
-    assert screening._fresh(SQUARE, probes[:1], some).tolist() == [True]  # none is new
+    assert acquisition._fresh(SQUARE, probes[:1], some).tolist() == [
+        True
+    ]  # none is new
 
 
 def test_another_category_is_new():
@@ -203,7 +205,7 @@ def test_another_category_is_new():
     encoding = Encoding(space)
     some = history([[0.25, 0.25]], [[0]])
     probes = np.array([[0.25, 0.25], [0.25, 0.75]])
-    assert screening._fresh(encoding, probes, some).tolist() == [False, True]
+    assert acquisition._fresh(encoding, probes, some).tolist() == [False, True]
 
 
 def near(target):
@@ -219,7 +221,7 @@ def near(target):
 def breed(look, parents, **changed):
     given = {"generations": 4, "children": 40, "immigrants": 0} | changed
     rng = np.random.default_rng(0)
-    return screening._breed(SQUARE, np.array(parents), look, rng, **given)
+    return acquisition._breed(SQUARE, np.array(parents), look, rng, **given)
 
 
 def test_all_children_are_returned_with_what_was_told_of_them():
@@ -260,7 +262,7 @@ def test_strangers_have_no_parents_and_come_first_only():
 
 def test_children_spread_wide_first_and_near_later(monkeypatch):
     seen = []
-    crossover, mutate = screening.crossover, screening.mutate
+    crossover, mutate = acquisition.crossover, acquisition.mutate
 
     def crossing(first, second, categories, rng, eta):
         seen.append(eta)
@@ -271,8 +273,8 @@ def test_children_spread_wide_first_and_near_later(monkeypatch):
         seen.append((probability, eta))
         return mutate(points, categories, rng, probability, eta=eta)
 
-    monkeypatch.setattr(screening, "crossover", crossing)
-    monkeypatch.setattr(screening, "mutate", mutating)
+    monkeypatch.setattr(acquisition, "crossover", crossing)
+    monkeypatch.setattr(acquisition, "mutate", mutating)
     breed(near(0.5), [[0.1, 0.1], [0.3, 0.2]], generations=3)
     # one and a half of two hyperparameters change on average
     assert seen == [5, (0.75, 5)] + [15, (0.75, 20)] * 2
@@ -283,7 +285,7 @@ class Watch:
 
     def __init__(self, monkeypatch, stalled=False):
         self.promises, self.breeds, self.spreads = [], [], []
-        breed, promise = screening._breed, screening.Promise
+        breed, promise = acquisition._breed, acquisition.Acquisition
         losses_at = Models.losses_at
 
         def breeding(encoding, parents, score, rng, generations, children, immigrants):
@@ -299,9 +301,9 @@ class Watch:
             self.spreads.append(spreads)
             return losses_at(models, points, spreads)
 
-        monkeypatch.setattr(screening, "_breed", breeding)
-        monkeypatch.setattr(screening, "Promise", promising)
-        monkeypatch.setattr(screening, "_stalled", lambda *_: stalled)
+        monkeypatch.setattr(acquisition, "_breed", breeding)
+        monkeypatch.setattr(acquisition, "Acquisition", promising)
+        monkeypatch.setattr(acquisition, "_stalled", lambda *_: stalled)
         monkeypatch.setattr(Models, "losses_at", spreading)
 
 
@@ -309,7 +311,7 @@ def propose(some, seed=0, logs=EXACT, **changed):
     count = some.losses.shape[1] + some.violations.shape[1]
     given = {"population": 10, "generations": 2, "children": 12} | changed
     rng = np.random.default_rng(seed)
-    return screening.propose(SQUARE, some, [logs] * count, rng, **given)
+    return acquisition.propose(SQUARE, some, [logs] * count, rng, **given)
 
 
 def test_a_proposal_gains_and_is_new():
@@ -330,7 +332,7 @@ def test_the_best_that_is_new_is_proposed(monkeypatch):
     bred = np.vstack([known, new])
 
     def told(*looks):
-        monkeypatch.setattr(screening, "_breed", lambda *_: (bred, looks))
+        monkeypatch.setattr(acquisition, "_breed", lambda *_: (bred, looks))
         return propose(some).tolist()
 
     flat, rising = np.zeros(4), np.array([9.0, 1, 2, 3])
@@ -351,7 +353,7 @@ def test_references_lie_between_the_middle_and_the_ends(trials, trust, monkeypat
     for seed in range(120):
         propose(some, seed, generations=1)
     models = Models(SQUARE, some, [EXACT] * 2)
-    parents = screening.select(models.losses, 10, some.ranks())
+    parents = acquisition.select(models.losses, 10, some.ranks())
     worst = models.losses[parents].max(0)
     shares = []
     for front, reference, low in watch.promises:

@@ -33,7 +33,7 @@ class ExportError(DeepSeekLearnError):
     """The model cannot be exported; the message names the line, if known."""
 
 
-class NotTheSameError(DeepSeekLearnError):
+class OutputMismatchError(DeepSeekLearnError):
     """An exported model's outputs differ from the original's."""
 
 
@@ -123,7 +123,7 @@ def verify(
         max |y - r| / max |r| of the worst output over all inputs.
 
     Raises:
-        NotTheSameError: if that is above `tolerance`, or a shape differs.
+        OutputMismatchError: if that is above `tolerance`, or a shape differs.
     """
     run, plain, worst = runner(proto), plain_form(model).eval(), 0.0
     for number, example in enumerate(inputs):
@@ -134,7 +134,7 @@ def verify(
         for index, (y, r) in enumerate(zip(run(example), references, strict=True)):
             difference = relative_difference(y, r.numpy(force=True))
             if not difference <= tolerance:
-                raise NotTheSameError(
+                raise OutputMismatchError(
                     f"the exported {type(model).__name__} gives different outputs: output "
                     f"{index} for input {number} differs by {difference:.2g} of its "
                     f"largest value; at most {tolerance:g} is tolerated."
