@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from deepseek_learn import zoo
-from deepseek_learn.deploy import ExportError, OutputMismatchError, hub, to_onnx, verify
+from deepseek_learn.deploy import (
+    ExportError,
+    OutputMismatchError,
+    export,
+    to_onnx,
+    verify,
+)
 from deepseek_learn.errors import MissingPackageError
 from deepseek_learn.zoo.nets.unet import UNet
 
@@ -50,14 +56,14 @@ def test_models_of_the_zoo_answer_the_same_at_any_batch(name):
     inputs = [zoo.example(name, batch) for batch in (1, 2, 5)]
     proto = to_onnx(model, inputs[0])
     assert [o.version for o in proto.opset_import if not o.domain] == [18]
-    assert verify(proto, model, inputs) <= hub.TOLERANCE
+    assert verify(proto, model, inputs) <= export.TOLERANCE
 
 
 def test_a_u_net_with_transposed_convolutions():
     torch.manual_seed(0)
     model = UNet(width=4, depth=2).eval()
     inputs = [torch.rand(batch, 1, 32, 32) for batch in (1, 3)]
-    assert verify(to_onnx(model, inputs[0]), model, inputs) <= hub.TOLERANCE
+    assert verify(to_onnx(model, inputs[0]), model, inputs) <= export.TOLERANCE
 
 
 def test_named_inputs_and_nested_outputs():
@@ -120,18 +126,18 @@ def test_a_changed_weight_is_found():
 
 def test_the_relative_difference():
     r = np.array([1.0, -4.0, np.nan, np.inf])
-    assert hub.relative_difference(r, r) == 0
+    assert export.relative_difference(r, r) == 0
     assert (
-        hub.relative_difference(r + np.eye(4)[0], r) == 0.25
+        export.relative_difference(r + np.eye(4)[0], r) == 0.25
     )  # relative to the largest, 4
     for wrong in (np.array([np.nan, -4, np.nan, np.inf]), r[:3]):
-        assert hub.relative_difference(wrong, r) == np.inf
-    assert hub.relative_difference(np.zeros(4) + np.inf, r) == np.inf
+        assert export.relative_difference(wrong, r) == np.inf
+    assert export.relative_difference(np.zeros(4) + np.inf, r) == np.inf
 
 
 def test_a_plain_form_has_no_packed_layer_and_nearly_the_same_answers():
     model, x = zoo.load("fashion_net_dpg"), zoo.example("fashion_net_dpg", 4)
-    plain = hub.plain_form(model)
+    plain = export.plain_form(model)
     assert not any(hasattr(layer, "plain") for layer in plain.modules())
     assert any(hasattr(layer, "plain") for layer in model.modules())
     with torch.inference_mode():

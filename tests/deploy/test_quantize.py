@@ -7,7 +7,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from deepseek_learn.deploy import Quantizer, Scheme, hub, to_onnx
+from deepseek_learn.deploy import Quantizer, Scheme, export, to_onnx
 from deepseek_learn.deploy.quantize import half_precision, normalized_error
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
 from deepseek_learn.errors import UnknownNameError
@@ -184,14 +184,16 @@ def test_half_precision_keeps_the_ports_in_float32(net):
     assert {a.dtype for a in weights} == {np.dtype("f2")}
     assert half.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert runner(half)(x)[0].dtype == np.float32
-    assert hub.relative_difference(runner(half)(x)[0], model(x).detach().numpy()) < 1e-2
+    assert (
+        export.relative_difference(runner(half)(x)[0], model(x).detach().numpy()) < 1e-2
+    )
     assert held(proto)["head.weight"].dtype == np.float32  # the original is unchanged
 
 
 def test_the_batch_can_be_fixed(net):
     _, x, proto = net
-    fixed = hub.copy_of(proto)
-    hub.fix_sizes(fixed, [(2, 3, 12, 12)])
+    fixed = export.copy_of(proto)
+    export.fix_sizes(fixed, [(2, 3, 12, 12)])
     assert runner(fixed)(x[:2])[0].shape == (2, 5)
     with pytest.raises(Exception, match="Expected: 2"):
         runner(fixed)(x)
@@ -202,7 +204,7 @@ def test_the_file_says_nothing_of_where_it_was_made(net):
     _, _, proto = net
     content = proto.SerializeToString()
     assert b".py" not in content
-    assert str(hub.Path.cwd()).encode() not in content
+    assert str(export.Path.cwd()).encode() not in content
 
 
 X = torch.zeros(2, 3, 12, 12)
