@@ -87,7 +87,8 @@ class OnnxFile:
 
     Raises:
         FileNotFoundError, DamagedFileError: if there is no such file, or it is not a model.
-        ExportError: if it cannot be converted to `export.OPSET`, or ONNX Runtime rejects it.
+        ExportError: if it cannot be converted to `export.OPSET`, or ONNX Runtime
+            rejects it.
     """
 
     def __init__(self, path: str | Path):
@@ -125,8 +126,8 @@ class OnnxFile:
                 worst = max(worst, export.relative_difference(y, r))
         if not worst <= export.TOLERANCE:
             raise export.OutputMismatchError(
-                f"{self.name} gives different outputs in opset {export.OPSET}: they differ by "
-                f"{worst:.2g} of their largest value."
+                f"{self.name} gives different outputs in opset {export.OPSET}: they "
+                f"differ by {worst:.2g} of their largest value."
             )
         return worst
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-class Team:
+class ProcessGroup:
     """The processes that train together; a single process trains as usual.
 
     Under `torchrun` (`WORLD_SIZE` above 1) it initializes a process group unless there is
@@ -29,7 +29,7 @@ class Team:
         if self.size > 1 or joined:
             self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
-    def wrapped(self) -> nn.Module:
+    def data_parallel(self) -> nn.Module:
         """The model whose backward pass averages the gradients."""
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
@@ -46,7 +46,7 @@ class Team:
                 f"of the {self.size} processes; got {batch_size}."
             )
 
-    def part(self, *tensors: Tensor) -> Sequence[Tensor]:
+    def shard(self, *tensors: Tensor) -> Sequence[Tensor]:
         """This process's examples of a batch."""
         return [x[self.rank :: self.size] for x in tensors]
 
@@ -58,7 +58,7 @@ class Team:
             dist.all_reduce(value)
         return value.item()
 
-    def first(self, value):
+    def broadcast(self, value):
         """The value of rank 0 in every process: it decides what depends on its clock."""
         if self.size > 1:
             values = [value]

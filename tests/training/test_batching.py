@@ -11,8 +11,8 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from deepseek_learn.processes import Team
 from deepseek_learn.training import fit, predict
+from deepseek_learn.training.processes import ProcessGroup
 
 from .test_training import network
 from .training_run import blobs
@@ -163,7 +163,7 @@ def test_refusals_name_the_argument():
 
 
 def test_several_processes_divide_a_dataset_and_no_loader():
-    team = Team(network())
+    team = ProcessGroup(network())
     team.check(None)
     team.size = 2
     with pytest.raises(ValueError, match="train must be a dataset for 2 processes"):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
-from .errors import check_count
+from ..errors import check_count
 
 Pair = tuple[Tensor, Tensor]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_learn.processes import Team
+from deepseek_learn.training.processes import ProcessGroup
 
 from .training_run import network
 
@@ -90,7 +90,7 @@ def test_the_first_processs_checkpoint_is_everyones(tmp_path):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():
-    team = Team(network())
+    team = ProcessGroup(network())
     team.size = 2
     with pytest.raises(ValueError, match="multiple of the 2 processes; got 15"):
         team.check(15)

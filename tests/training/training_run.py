@@ -1,6 +1,6 @@
 """A program that trains with the recipe, for tests to kill or to run under torchrun.
 
-python tests/training_run.py FOLDER [--norm] [--twice] [--apart] [--wait SECONDS]
+python tests/training/training_run.py FOLDER [--norm] [--twice] [--apart] [--wait SECONDS]
 """
 
 import argparse

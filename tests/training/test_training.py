@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn import DeepOpt, catalog, training
+from deepseek_learn import DeepOpt, catalog
 from deepseek_learn.errors import DamagedFileError
-from deepseek_learn.training import Fit, constant, cosine, fit, predict, wsd
+from deepseek_learn.training import Fit, constant, cosine, fit, precision, predict, wsd
 
 from .training_run import blobs
 
@@ -224,7 +224,7 @@ def test_mixed_precision_is_chosen_by_the_processor(monkeypatch):
     model = network()
     model[0].register_forward_hook(lambda m, x, y: seen.append(y.dtype))
     for fast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(training, "multiplies_bfloat16", lambda device, f=fast: f)
+        monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device, f=fast: f)
         train(model, epochs=1)
         assert set(seen) == {dtype}
         seen.clear()

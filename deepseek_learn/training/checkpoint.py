@@ -1,0 +1,126 @@
+"""What a training run needs to resume, and the file that holds it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DamagedFileError
+from ..files import atomic_write
+
+
+class RunState:
+    """What a run needs to resume: weights, optimizer, schedule, history, best weights."""
+
+    def __init__(self, model, optimizer, scheduler, run: dict):
+        shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
+        self.run = _plain(run | {"weights": shapes})
+        self.parts = {
+            "model": model,
+            "optimizer": optimizer,
+            "scheduler": scheduler,
+        }
+        self.history: list[dict] = []
+        self.best_epoch, self.cpu_seconds = 0, 0.0
+        self.best: dict[str, Tensor] = {}
+
+    def record(self, row: dict, cpu_seconds: float) -> None:
+        self.history.append(row)
+        self.cpu_seconds += cpu_seconds
+        best = math.nan
+        if self.best_epoch:
+            best = self.history[self.best_epoch - 1].get("metric", math.nan)
+        # without a metric the last epoch is best; a metric that is NaN never wins
+        if "metric" not in row or row["metric"] > best or math.isnan(best):
+            self.best_epoch = len(self.history)
+            weights = self.parts["model"].state_dict()
+            self.best = {k: v.detach().clone() for k, v in weights.items()}
+
+    def stop(self, epochs: int, patience: int | None, seconds: float | None):
+        """Why the run ends after the last recorded epoch; None if it continues."""
+        if patience and len(self.history) - self.best_epoch >= patience:
+            return "patience"
+        if seconds and sum(row["seconds"] for row in self.history) >= seconds:
+            return "seconds"
+        return "epochs" if len(self.history) >= epochs else None
+
+    def restore_best(self) -> None:
+        self.parts["model"].load_state_dict(self.best)
+
+    def save(self, path: Path) -> None:
+        content = {name: part.state_dict() for name, part in self.parts.items()}
+        content |= {
+            "run": self.run,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best": self.best,
+            "cpu_seconds": self.cpu_seconds,
+        }
+        with atomic_write(path) as temporary:
+            torch.save(_plain(content), temporary)
+
+    FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
+
+    def read(self, path: Path) -> dict | None:
+        """The content of the checkpoint, or None if there is no file."""
+        if not path.exists():
+            return None
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            parts = {k: content[k] for k in (*self.FIELDS, *self.parts)}
+            return parts | {"run": dict(content["run"])}
+        except Exception as error:  # another kind of file can raise anything
+            raise DamagedFileError(
+                f"checkpoint {path} is not a complete checkpoint of `fit` "
+                f"({type(error).__name__}); move it away to start over."
+            ) from error
+
+    def resume(self, content: dict, path: Path) -> None:
+        """Resume from `content`; another run's is rejected before anything changes."""
+        saved_run = content["run"]
+        for key, value in self.run.items():
+            if saved_run.get(key) != value:
+                long = key in ("weights", "schedule", "options")
+                values = "" if long else f" ({saved_run.get(key)}, not {value})"
+                raise DamagedFileError(
+                    f"checkpoint {path} is from another run, with different "
+                    f"{key}{values}; move it away to start over."
+                )
+        try:
+            self.parts["optimizer"].load_state_dict(content["optimizer"])
+        except ValueError as error:  # before anything is changed
+            raise DamagedFileError(
+                f"checkpoint {path} is from another run: {error} Move it away to start "
+                f"over."
+            ) from error
+        for name in ("scheduler", "model"):
+            self.parts[name].load_state_dict(content[name])
+        for name in self.FIELDS:
+            setattr(self, name, content[name])
+
+
+def identity(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, Any]:
+    """What a resumed run must have in common with the interrupted one."""
+    plain = bool | int | float | str | tuple | list
+    defaults = optimizer.defaults.items()
+    samples = range(0, steps, max(steps // 100, 1))
+    # an interrupted run leaves its last rate in "lr"
+    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    return {
+        "optimizer": type(optimizer).__name__,
+        "learning rates": rates,
+        "options": {key: value for key, value in defaults if isinstance(value, plain)},
+        "schedule": [schedule(step, steps) for step in samples],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """`value` with NumPy scalars as Python numbers: checkpoints cannot hold NumPy's."""
+    if type(value) is dict:  # a state dict of a model is another type, and plain
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

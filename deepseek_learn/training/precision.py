@@ -1,0 +1,20 @@
+"""Mixed precision: which dtype the forward pass runs in."""
+
+import torch
+from torch import nn
+
+from ..machine import multiplies_bfloat16
+
+
+def autocast_dtype(autocast: torch.dtype | str | None, model: nn.Module):
+    """The dtype to use; "auto" is resolved for the model's device."""
+    if autocast == "auto":
+        is_faster = multiplies_bfloat16(next(model.parameters()).device)
+        return torch.bfloat16 if is_faster else None
+    if isinstance(autocast, str):
+        raise ValueError(f'autocast must be a dtype, "auto" or None; got {autocast!r}.')
+    return autocast
+
+
+def mixed_precision(device: torch.device, dtype: torch.dtype | None):
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
