@@ -89,7 +89,14 @@ def test_every_folder_is_complete(deployed, name):
     files = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*")}
     wanted = {"README.md", "report.json", "model.onnx", "settings.sh", "build.sh"}
     wanted |= {"model.onnx.sha256", "source/sha256.h"}
-    wanted |= {"run.sh", "verify.sh", "source/engine.cpp", "source/CMakeLists.txt"}
+    wanted |= {
+        "run.sh",
+        "verify.sh",
+        "source/engine.cpp",
+        "source/readers.h",
+        "source/session.h",
+        "source/CMakeLists.txt",
+    }
     wanted |= {
         "source/third_party/stb_image.h",
         "check/input_0.npy",
