@@ -396,8 +396,9 @@ AMX void dense_amx(const Tile& t, int rows) {
       const __m512 scale = load_scale(t, g);
       UNROLL
       for (int i = 0; i < 16; i++) {  // as in add_group
-        const __m512 offset = _mm512_mul_ps(zero, _mm512_set1_ps(group_sums[i * t.sums_stride + g]));
-        const __m512 value = _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sum[g % 2][i])), offset);
+        const __m512 group_sum = _mm512_set1_ps(group_sums[i * t.sums_stride + g]);
+        const __m512 codes = _mm512_cvtepi32_ps(_mm512_load_si512(sum[g % 2][i]));
+        const __m512 value = _mm512_sub_ps(codes, _mm512_mul_ps(zero, group_sum));
         total[i] = _mm512_add_ps(total[i], _mm512_mul_ps(scale, value));
       }
     }
