@@ -14,7 +14,7 @@ _LAZY = {
     "Calibration": "calibration",
     "Cascade": "cascade",
     "CascadeError": "cascade",
-    "Codes": "rounding",
+    "Codes": "codes",
     "Compression": "compression",
     "DPGConv1d": "layers",
     "DPGConv2d": "layers",

@@ -7,6 +7,7 @@ from .calibration import calibrate as calibrate
 from .cascade import Cascade as Cascade
 from .cascade import CascadeError as CascadeError
 from .cascade import Threshold as Threshold
+from .codes import Codes as Codes
 from .compression import Compression as Compression
 from .compression import compress as compress
 from .compression import convert as convert
@@ -30,7 +31,6 @@ from .monitor import DynamicParameterGroup as DynamicParameterGroup
 from .monitor import Groups as Groups
 from .packed import PackedMatrix as PackedMatrix
 from .packed import pack_matrix as pack_matrix
-from .rounding import Codes as Codes
 from .rounding import output_error as output_error
 from .rounding import quantize as quantize
 from .statistics import Statistics as Statistics

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..catalog import text
 from ..report import Report
 from .calibration import Calibration, check_calibration
+from .codes import BITS
 from .criteria import Layer, damage
 from .matrix import (
     ROWS,
@@ -31,7 +32,6 @@ from .matrix import (
     weight_matrix,
 )
 from .monitor import Groups
-from .rounding import BITS
 
 FLOAT = 32  # bits of a row that stays in float32
 

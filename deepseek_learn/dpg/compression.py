@@ -22,6 +22,7 @@ from .allocation import (
 )
 from .batches import check_batches
 from .calibration import Calibration, calibrate, check_calibration
+from .codes import Codes
 from .layers import (
     DPGLayer,
     packed_layer,
@@ -41,7 +42,7 @@ from .matrix import (
     weight_matrix,
 )
 from .packed import pack_matrix
-from .rounding import Codes, quantize
+from .rounding import quantize
 
 ROUNDINGS = ("gptq", "nearest")
 SHOW_BAR_PARAMETERS = 10_000_000

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .codes import Codes
 from .matrix import ROWS, pad_columns
 from .planes import WIDTHS, split, step_and_zero, unpack, used_widths
-from .rounding import Codes, quantize
+from .rounding import quantize
 
 REFINE_BITS = 4
 

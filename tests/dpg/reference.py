@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deepseek_learn.dpg import PackedMatrix, pack_matrix, quantize
-from deepseek_learn.dpg.rounding import BITS
+from deepseek_learn.dpg.codes import BITS
 
 FLOAT32, FLOAT16, BFLOAT16 = 2.0**-24, 2.0**-11, 2.0**-8  # unit roundoff
 

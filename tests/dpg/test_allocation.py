@@ -11,8 +11,8 @@ from torch import nn
 from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg import Layer, criteria
 from deepseek_learn.dpg.allocation import FLOAT, check_budget, check_group_size
+from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
-from deepseek_learn.dpg.rounding import BITS
 from deepseek_learn.errors import UnknownNameError
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import decoder, features, mlp, net, pictures, tokens, twice

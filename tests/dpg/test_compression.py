@@ -12,9 +12,9 @@ from torch.nn.utils import prune
 
 from deepseek_learn import catalog, dpg, zoo
 from deepseek_learn.dpg import FrozenModelError, compression
+from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.layers import DPGLayer, packed_layers
 from deepseek_learn.dpg.matrix import named_layers, weight_matrix
-from deepseek_learn.dpg.rounding import BITS
 from tests.dpg.reports import check_report
 from tests.dpg.small_models import (
     decoder,

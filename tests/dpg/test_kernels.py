@@ -10,8 +10,8 @@ import torch
 
 from deepseek_learn import catalog, dpg
 from deepseek_learn.dpg import kernels
+from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.kernels import multiply
-from deepseek_learn.dpg.rounding import BITS
 from deepseek_learn.errors import DeepSeekLearnError
 from tests.dpg.reference import bound, inputs, packed, product
 from tests.dpg.reports import chinese

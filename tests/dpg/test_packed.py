@@ -10,10 +10,10 @@ import torch
 
 from deepseek_learn import dpg
 from deepseek_learn.dpg import pack_matrix, quantize
+from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.matrix import pad_columns
 from deepseek_learn.dpg.packed import PackedMatrix, pad_input
 from deepseek_learn.dpg.planes import used_widths
-from deepseek_learn.dpg.rounding import BITS
 from deepseek_learn.errors import DeepSeekLearnError
 from tests.dpg.reference import packed
 from tests.dpg.small_models import features

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from deepseek_learn.dpg.codes import BITS
 from deepseek_learn.dpg.planes import (
     WIDTHS,
     pack,
@@ -11,7 +12,6 @@ from deepseek_learn.dpg.planes import (
     unpack,
     used_widths,
 )
-from deepseek_learn.dpg.rounding import BITS
 
 
 def codes(bits, rows=32, columns=64):

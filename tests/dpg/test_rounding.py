@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from deepseek_learn.dpg import output_error, quantize, rounding
-from deepseek_learn.dpg.rounding import BITS, output_errors, round_to
+from deepseek_learn.dpg.codes import BITS, round_to
+from deepseek_learn.dpg.rounding import output_errors
 from tests.dpg.small_models import features
 
 

@@ -1,0 +1,97 @@
+r"""b-bit codes with one scale per group, and the scale with the least squared error.
+
+A row is split into groups of G weights. A code :math:`q \in [0, 2^b - 1]` represents
+
+.. math:: \hat w = s\,(q - 2^{b-1})
+
+with a bfloat16 scale s per group. The error of rounding to nearest is at most s/2
+inside the range.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BITS = (2, 3, 4, 5, 6, 8)
+CLIPS = {  # bits → clipping ranges to try, as fractions of a group's largest weight
+    2: (1.0, 0.78, 0.68, 0.6, 0.52),
+    3: (1.0, 0.92, 0.85, 0.78, 0.7),
+    4: (1.0, 0.95, 0.9, 0.85, 0.78),
+    5: (1.0, 0.95, 0.9),
+    6: (1.0, 0.95),
+    8: (1.0,),  # the steps are so small that clipping only does harm
+}
+CLIPS_TO_ESTIMATE = {  # the ones that `output_errors` tries, for half of the work
+    2: (0.78, 0.6),
+    3: (0.92, 0.78),
+    4: (1.0, 0.9),
+    5: (1.0, 0.95),
+    6: (1.0,),
+    8: (1.0,),
+}
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A rounded matrix.
+
+    Attributes:
+        codes: uint8 `[N, K']`, K' = K padded to a multiple of the group size.
+        scale: bfloat16 `[K' / G, N]`.
+        bits: int64 `[N]`, the bits of each row.
+        columns: K.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    bits: Tensor
+    columns: int
+
+    @property
+    def group_size(self) -> int:
+        return self.codes.shape[1] // len(self.scale)
+
+    def dequantize(self) -> Tensor:
+        """The matrix that the codes represent, float32 `[N, K]`."""
+        n, padded = self.codes.shape
+        zero = (2.0 ** (self.bits - 1))[:, None, None]
+        groups = self.codes.float().view(n, -1, self.group_size)
+        matrix = (groups - zero) * self.scale.float().T[:, :, None]
+        return matrix.reshape(n, padded)[:, : self.columns]
+
+
+def largest_weight(group: Tensor) -> Tensor:
+    return group.abs().amax(1).clamp(min=1e-9)
+
+
+def best_scale(group, largest, half, clips, importance) -> tuple[Tensor, Tensor]:
+    """The scales of a group `[N, G]` with the least squared error; both are `[N]`.
+
+    It tries `clips` times the group's largest weight as the range. Squared errors are
+    weighted by `importance` `[G]`. Scales are bfloat16 values.
+    """
+    low, high = -half[:, None], half[:, None] - 1
+    best = best_error = None
+    for clip in clips:
+        scale = (largest * clip / (half - 0.5)).bfloat16().float()
+        error = (group / scale[:, None]).round_().clamp_(low, high)
+        error = error.mul_(scale[:, None]).sub_(group).square_() @ importance
+        better = error < best_error if best is not None else None
+        best = scale if best is None else torch.where(better, scale, best)
+        best_error = error if better is None else torch.minimum(error, best_error)
+    return best, best_error
+
+
+def clips_per_row(bits: Tensor) -> Tensor:
+    """Clipping ranges to try for each row, `[tries, N]`; short lists are repeated."""
+    levels, index = bits.unique(return_inverse=True)
+    lists = [CLIPS[b] for b in levels.tolist()]
+    tries = range(max(map(len, lists)))
+    table = torch.tensor([[clips[i % len(clips)] for clips in lists] for i in tries])
+    return table[:, index]
+
+
+def round_to(weight: Tensor, scale: Tensor, half: Tensor) -> Tensor:
+    """The nearest code, as a float: w / s rounded and clamped, plus half = 2^(b-1)."""
+    return (weight / scale).round().clamp(-half, half - 1) + half
