@@ -62,7 +62,7 @@ QUICK_MEMORY = ("3-D network on 64 x 64 x 64, batch 1",)
 QUICK_COST = ("functional attention, batch 16", "fashion_net, batch 1")
 QUICK_ZOO, QUICK_MODES = ("fashion_net", "fashion_net_dpg"), ("infer",)
 MEASURING = ("costs", "memory", "model_profiler", "module_paths", "recorder", "result")
-MEASURING += ("restoring", "roof", "weights")
+MEASURING += ("restoring", "../measure/roof", "weights")
 
 
 def fingerprint() -> str:
