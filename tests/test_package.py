@@ -1,6 +1,5 @@
 """Setup: import cost, the doctor, the command line, files that must be up to date."""
 
-import ast
 import subprocess
 import sys
 import tomllib
@@ -42,20 +41,11 @@ def test_public_names_resolve_and_others_do_not():
         deepseek_learn.Wizard  # noqa: B018
 
 
-def test_arrows_run_downwards():
-    """cli → course → zoo → {attention, training} → {registry, errors, catalog}."""
-    level = {"cli": 5, "__main__": 6, "doctor": 4, "course": 4, "zoo": 3}
-    level |= {"named_models": 4}
-    level |= {"attention": 2, "training": 2, "optim": 1, "data": 1}
-    for path in (ROOT / "deepseek_learn").rglob("*.py"):
-        parts = path.relative_to(ROOT / "deepseek_learn").with_suffix("").parts
-        own = level.get(parts[0], 0)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == len(parts):
-                names = [node.module] if node.module else [n.name for n in node.names]
-                for name in names:
-                    other = level.get(name.split(".")[0], 0)
-                    assert other <= own, f"{path} imports {name}, which is above it"
+def test_imports_follow_the_rules_of_the_house():
+    """Downwards only, and no circles: `[tool.importlinter]` in pyproject.toml."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
 
 
 def test_doctor_names_what_is_missing_and_the_command(monkeypatch):

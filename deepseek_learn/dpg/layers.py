@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import DeepSeekLearnError
 from ..profiler.costs import Cost, layer_costs
 from .kernels import multiply
-from .matrix import output_size, patches
+from .matrix import CompressedLayer, output_size, patches
 from .packed import PackedMatrix
 
 # Above this number of patches, copying them costs more than unpacking the weight once
@@ -22,7 +22,7 @@ class FrozenModelError(DeepSeekLearnError):
     """Raised when a compressed model is switched to training mode."""
 
 
-class DPGLayer(nn.Module):
+class DPGLayer(CompressedLayer):
     """Base class of the packed layers: packed weight, float bias, no training.
 
     Attributes:

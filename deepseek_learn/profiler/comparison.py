@@ -1,13 +1,16 @@
 """Two models side by side."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..catalog import text
 from ..report import Report
 from .memory import MIB
-from .result import Profile
+
+if TYPE_CHECKING:
+    from .result import Profile
 
 MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_ms"]
 
@@ -19,8 +22,8 @@ class Comparison(Report):
     Layers are matched by path; a layer that only one model has gets a row of its own.
     """
 
-    a: Profile
-    b: Profile
+    a: "Profile"
+    b: "Profile"
     names: tuple[str, str]
 
     def totals(self) -> pd.DataFrame:

@@ -2,10 +2,13 @@
 
 import html
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..catalog import language, text
 from ..files import atomic_write
-from .result import Profile
+
+if TYPE_CHECKING:
+    from .result import Profile
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px;
@@ -18,7 +21,7 @@ thead th { position: sticky; top: 0; background: #fff; }
 """
 
 
-def write(profile: Profile, path: Path) -> Path:
+def write(profile: "Profile", path: Path) -> Path:
     """Write verdicts, figures and tables to `path`; returns it."""
     plots = [
         profile.plot("latency"),
@@ -57,6 +60,6 @@ def _table(frame) -> str:
     return f'<div class="table">{table}</div>'
 
 
-def _uncounted(profile: Profile) -> str:
+def _uncounted(profile: "Profile") -> str:
     frame = profile.uncounted
     return _table(frame) if len(frame) else f"<p>{text('profiler.all_counted')}</p>"
