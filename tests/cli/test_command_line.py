@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from deepseek_learn import cli
+from deepseek_learn.cli.author import author
 from deepseek_learn.course.authoring import execute
 from deepseek_learn.errors import DeepSeekLearnError
 
@@ -143,7 +144,7 @@ def answer(here, monkeypatch, capsys):
 
 def commands() -> dict[str, typer.models.CommandInfo]:
     """Every command, by its words on the command line."""
-    groups = {"": cli.app, "author ": cli.author}
+    groups = {"": cli.app, "author ": author}
     return {
         prefix + (info.name or info.callback.__name__): info
         for prefix, group in groups.items()

@@ -7,7 +7,8 @@ import re
 import pytest
 import torch
 
-from deepseek_learn import catalog, cli, data
+from deepseek_learn import catalog, data
+from deepseek_learn.cli.commands import show_data
 from deepseek_learn.data.tang_poems import VERSE, make
 
 PARTS = ("train", "validation", "test")
@@ -77,7 +78,7 @@ def test_the_card_states_the_size_in_both_languages(splits, monkeypatch):
 
 
 def test_command_line_shows_card_and_parts(capsys):
-    cli.show_data("tang_poems")
+    show_data("tang_poems")
     shown = capsys.readouterr().out
     assert "Tang poems, subset" in shown
     assert re.search(r"validation +\d+ +\d+ +808", shown)

@@ -37,7 +37,7 @@ def test_learns_and_reports():
     assert (logits.argmax(1) == labels).float().mean() > 0.95
     assert list(run.to_frame().columns) == ["loss", "lr", "metric", "seconds"]
     assert run.history["loss"].iloc[-1] < run.history["loss"].iloc[0]
-    assert "4 epochs because all epochs were done" in run.why()
+    assert "4 epochs because all epochs were completed" in run.why()
     assert run.cpu_seconds > 0
     assert len(run.plot().data) == 2
     assert run.why() in run._repr_html_()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_learn.course.authoring import links, translate
+from deepseek_learn.course.authoring import links
+from deepseek_learn.course.authoring.lock import digest
 from deepseek_learn.errors import DeepSeekLearnError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -111,8 +112,8 @@ def test_a_translation_stays_in_step_when_the_address_changes(monkeypatch):
     without = links._updated(page, "README.md")
     publish(monkeypatch, NEW)
     assert (with_one := links._updated(page, "README.md")) != without
-    assert translate.digest(with_one) == translate.digest(without)
-    assert translate.digest(f"{without}.") != translate.digest(without)
+    assert digest(with_one) == digest(without)
+    assert digest(f"{without}.") != digest(without)
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ PROBLEM = "deepseek_learn/course/problems/basic_01_spatial_channel_attention/shi
 KINDS = {
     "message": (
         "deepseek_learn/messages.toml",
-        'en = "passed"',
+        'en = "pass',
         "deepseek_learn/messages.toml:status.passed",
     ),
     "claim": ("deepseek_learn/ledger/claims.toml", 'en = "', None),
     "lesson": ("deepseek_learn/course/lessons.toml", 'en = "', None),
     "model": ("deepseek_learn/zoo/cards/fashion_net.toml", "logits", None),
     "dataset": ("deepseek_learn/data/cards/elpv.toml", 'en = "', None),
-    "prompt": (f"{PROBLEM}/words.en.md", "Write ", "problem:shift_sum:prompt"),
+    "prompt": (f"{PROBLEM}/words.en.md", "A 3×3 conv", "problem:shift_sum:prompt"),
     "hint": (f"{PROBLEM}/words.en.md", "## hint 1\n\n", "problem:shift_sum:hint 1"),
     "page": ("book/intro.md", "\n\n", "book/intro.md"),
     "cell": ("notebooks/basic/00_tour.ipynb", '"# ', None),
@@ -78,5 +78,5 @@ def test_an_unknown_name_is_refused_and_nothing_noted(copy):
 
 def test_every_sentence_of_the_catalog_is_locked():
     keys = lock.english(REPOSITORY)
-    assert sum(key.startswith("deepseek_learn/messages.toml:") for key in keys) > 300
+    assert sum(key.startswith("deepseek_learn/messages.toml:") for key in keys) > 250
     assert sum(key.startswith("problem:") for key in keys) > 400

@@ -119,7 +119,7 @@ def test_missing_and_new_cells_are_told(tree):
     notebook = read(tree / TOUR)
     notebook.cells.append(new_markdown_cell("More.", id="more"))
     nbformat.write(notebook, tree / TOUR)
-    assert check(tree) == [f"{TOUR}: the editions differ in their cells (more)."]
+    assert f"{TOUR}: the editions differ in their cells (more)." in check(tree)
     sync(tree)
     assert check(tree) == [f"{TOUR}:more: not translated yet."]
 
