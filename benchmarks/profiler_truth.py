@@ -62,12 +62,13 @@ QUICK_MEMORY = ("3-D network on 64 x 64 x 64, batch 1",)
 QUICK_COST = ("functional attention, batch 16", "fashion_net, batch 1")
 QUICK_ZOO, QUICK_MODES = ("fashion_net", "fashion_net_dpg"), ("infer",)
 MEASURING = ("costs", "memory", "model_profiler", "module_paths", "recorder", "result")
-MEASURING += ("restoring", "../measure/roof", "weights")
+MEASURING += ("restoring", "weights")
+MEASURING = (*(f"profiler/{name}" for name in MEASURING), "measure/roof")
 
 
 def fingerprint() -> str:
     """Hash of the profiler's measuring code: older readings are not reused."""
-    folder = Path(profiler.__file__).parent
+    folder = Path(profiler.__file__).parents[1]
     files = [folder / f"{name}.py" for name in MEASURING]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
 

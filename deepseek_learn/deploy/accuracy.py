@@ -131,8 +131,8 @@ def guard(
     metric: Metric,
     aim: float = AIM,
     run: Runner = runner,
-    samples: int = 16,
     progress: Callable[[float], None] = lambda part: None,
+    samples: int = 16,
 ) -> Guarded:
     """The INT8 model with the fewest layers in float that loses at most `aim` points.
 

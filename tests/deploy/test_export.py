@@ -86,9 +86,9 @@ def test_a_fixed_batch_is_kept():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Branch(), r"test_hub.py, line \d+ \(if x.sum\(\) > 0:.*torch.where"),
-        (Number(), r"test_hub.py, line \d+ \(return x.*the number\).*torch.where"),
-        (Svd(), r"svd, called at .*test_hub.py, line \d+ \(.*the operator\)"),
+        (Branch(), r"test_export.py, line \d+ \(if x.sum\(\) > 0:.*torch.where"),
+        (Number(), r"test_export.py, line \d+ \(return x.*the number\).*torch.where"),
+        (Svd(), r"svd, called at .*test_export.py, line \d+ \(.*the operator\)"),
     ],
 )
 def test_what_cannot_be_exported_is_named_with_its_line(model, words, capfd):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from deepseek_learn.dpg import output_error, quantize, rounding
+from deepseek_learn.dpg import codes, output_error, quantize, rounding
 from deepseek_learn.dpg.codes import BITS, round_to
 from deepseek_learn.dpg.rounding import output_errors
 from tests.dpg.small_models import features
@@ -175,7 +175,7 @@ def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(
     for bits, error in zip(BITS, errors, strict=True):
         least = output_error(quantize(weight, bits, 32, H), weight, H)
         assert (least <= error * (1 + 1e-4) + 1e-9).all()
-    monkeypatch.setattr(rounding, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
+    monkeypatch.setattr(codes, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
     for bits, error in zip(BITS, errors, strict=True):
         wanted = output_error(quantize(weight, bits, 32, H), weight, H)
         torch.testing.assert_close(error, wanted, rtol=1e-4, atol=1e-9)
@@ -184,7 +184,7 @@ def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(
 def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo(
     monkeypatch,
 ):
-    monkeypatch.setattr(rounding, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
+    monkeypatch.setattr(codes, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
     weight, H = weights(40), moment(features(200, columns=70))
     damped = H.double() + 0.01 * H.diagonal().mean() * torch.eye(70)
     inverses = [torch.linalg.inv(damped[k:, k:]) for k in range(70)]

@@ -284,8 +284,11 @@ def test_readings_of_another_profiler_count_no_more(
     before = truth_script.fingerprint()
     assert before == truth_script.fingerprint()
     for name in truth_script.MEASURING:
-        (tmp_path / f"{name}.py").write_text("changed")
-    monkeypatch.setattr(truth_script.profiler, "__file__", str(tmp_path / "x.py"))
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("changed")
+    place = str(tmp_path / "profiler" / "__init__.py")
+    monkeypatch.setattr(truth_script.profiler, "__file__", place)
     assert truth_script.fingerprint() != before
 
 
