@@ -120,7 +120,7 @@ def verify(
     activations.
 
     Returns:
-        max |y - r| / max |r| of the worst output over all inputs.
+        `max |y - r| / max |r|` of the worst output over all inputs.
 
     Raises:
         OutputMismatchError: if that is above `tolerance`, or a shape differs.
