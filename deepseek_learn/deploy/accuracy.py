@@ -129,8 +129,8 @@ def guard(
     metric: Metric,
     aim: float = AIM,
     run: Runner = runner,
-    samples: int = 16,
     progress: Callable[[float], None] = lambda part: None,
+    samples: int = 16,
 ) -> Guarded:
     """The INT8 model with as few layers in float as lose no more than `aim` points.
 
