@@ -85,7 +85,7 @@ class Models:
 
     def __init__(self, encoding: Encoding, history: History, logs: list[np.ndarray]):
         features = encoding.features(history.points)
-        self._encoding, self._center = encoding, []
+        self._encoding = encoding
         columns = [soften(column) for column in history.losses.T]
         scaled = [_standard(column) for column in columns]
         self.losses = np.stack([column for column, _ in scaled], axis=1)

@@ -40,7 +40,7 @@ def check(root: str | Path) -> list[str]:
         for key, current in texts.items()
         if locked.get(key) != current
     ]
-    gone = locked.keys() - texts.keys()
+    gone = sorted(locked.keys() - texts.keys())
     return problems + [f"{key}: locked, but gone." for key in gone]
 
 

@@ -129,21 +129,3 @@ def size(value: Any) -> int:
     if isinstance(value, int):
         return value.bit_length() // 8
     return value.nbytes if isinstance(value, np.ndarray) else sys.getsizeof(value)
-
-
-def counter(
-    update: str, frequency: str, start: str = "self.active, self.positions = 0, 0"
-):
-    return f"""import torch
-
-
-class ActivityCount:
-    def __init__(self):
-        {start}
-
-    def update(self, y):
-        {update}
-
-    def frequency(self):
-        {frequency}
-"""
