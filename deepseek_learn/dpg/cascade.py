@@ -3,7 +3,8 @@ r"""Input-adaptive precision: base planes for all inputs, all planes for uncerta
 The margin of a prediction is the difference of its two largest probabilities. Inputs
 whose margin at the base precision is below a threshold are run again with the refine
 terms and with activations of about 16 bits instead of 8. The threshold is calibrated by
-conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814). Let :math:`D(τ)` be
+conformal risk control (Angelopoulos et al. 2022, "Conformal risk control", arXiv
+2208.02814). Let :math:`D(τ)` be
 the number of the n calibration inputs whose prediction at threshold τ differs from the
 reference (or would differ when refined, whether below τ or not). The threshold is the
 smallest τ with

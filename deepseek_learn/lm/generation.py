@@ -19,7 +19,8 @@ def probabilities(
     Args:
         temperature: 0 keeps only the most likely token; above 1 flattens.
         top_p: keeps only the most likely tokens that together reach this probability
-            (Holtzman et al. 2019, arXiv 1904.09751).
+            (Holtzman et al. 2019, "The curious case of neural text degeneration",
+            arXiv 1904.09751).
     """
     if not temperature:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
@@ -65,8 +66,9 @@ def stream(
         stop: tokens that end a sequence; they are part of the output.
         seed: for sampling; without one, each call samples differently.
         speculative: the model's `MultiTokenPrediction` drafts the token after the next,
-            and the model verifies both at once (Leviathan et al. 2023, arXiv
-            2211.17192): the output distribution is the same as without drafts.
+            and the model verifies both at once (Leviathan et al. 2023, "Fast inference
+            from transformers via speculative decoding", arXiv 2211.17192): the output
+            distribution is the same as without drafts.
 
     Raises:
         ValueError: for an empty prompt, a sequence past the maximum, an option out of

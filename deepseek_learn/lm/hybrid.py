@@ -7,10 +7,11 @@ attend to entries that compress the whole past, including the window's tokens: o
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
           \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x
 
-(arXiv 2606.19348, §2.3). *Heavily compressed* layers attend to all entries at a large
-rate. *Compressed sparse* ones have a small rate, windows that overlap by half, and an
-indexer that selects the `index_topk` entries for each token. One vector is both key and
-value, for all heads; the rotation of the value is undone on the output.
+(DeepSeek-AI 2026, "DeepSeek-V4", arXiv 2606.19348, §2.3). *Heavily compressed* layers
+attend to all entries at a large rate. *Compressed sparse* ones have a small rate, windows
+that overlap by half, and an indexer that selects the `index_topk` entries for each token.
+One vector is both key and value, for all heads; the rotation of the value is undone on
+the output.
 """
 
 import torch

@@ -167,13 +167,14 @@ def momentum_at(group: Mapping[str, Any]) -> float:
 def move_adamw(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    r"""AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), one variance per row.
+    r"""AdamW with one variance per row.
 
     .. math:: p \leftarrow (1 - \eta\lambda)\,p - \eta\,
               \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
     where `v` averages the squared gradients of one row of an embedding or a head (Zhang
     et al. 2024, "Adam-mini", arXiv 2406.16793), or of one entry of a vector.
+    Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv 1711.05101.
     """
     if not parameters:
         return

