@@ -6,6 +6,7 @@ It rounds column by column and spreads each column's error over the columns not 
 rounded, so that :math:`\|(W - \hat W) X\|` is small instead of :math:`\|W - \hat W\|`.
 With H the second moment of the inputs and :math:`H^{-1} = U^\top U`, the best update of
 the later columns for an error e in column k is :math:`-e\,U_{k,>k} / U_{kk}`.
+Lesson: `notebooks/basic/03_quantization.ipynb`.
 """
 
 import torch

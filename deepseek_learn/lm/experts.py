@@ -10,6 +10,7 @@ received less. The load evens out without an auxiliary loss that competes with t
 language-modeling loss (Wang et al. 2024, "Auxiliary-loss-free load balancing strategy for
 mixture-of-experts", arXiv 2408.15664; DeepSeek-AI 2024, "DeepSeek-V3", arXiv 2412.19437,
 §2.1.2).
+Lesson: `notebooks/basic/08_mixture_of_experts.ipynb`.
 """
 
 import copy

@@ -12,6 +12,7 @@ attend to all entries at a large rate. *Compressed sparse* ones have a small rat
 that overlap by half, and an indexer that selects the `index_topk` entries for each token.
 One vector is both key and value, for all heads; the rotation of the value is undone on
 the output.
+Lesson: `notebooks/innovation/03_hybrid_attention.ipynb`.
 """
 
 import torch

@@ -14,6 +14,7 @@ The matrices that expand it can be absorbed into the query and the output,
 so that a new token is compared with the cached vectors directly: keys and values are
 never materialized. Sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2", arXiv
 2512.02556) has a lightweight indexer select the `index_topk` tokens to attend to.
+Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
 import torch

@@ -1,4 +1,7 @@
-"""A number with its uncertainty and its source."""
+"""A number with its uncertainty and its source.
+
+Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+"""
 
 import math
 from collections.abc import Sequence

@@ -15,6 +15,7 @@ singular value decomposition takes those of :math:`W W^\top`, as if the entries 
 arXiv 2502.07864, first gathers the position in few pairs of channels, then compresses the
 rest. Here only the compression is done: keys are turned by their position after
 :math:`U`, so that their part of it cannot be absorbed into the query.
+Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 """
 
 import copy

@@ -1,4 +1,7 @@
-"""A small, plain U-Net with configurable width and depth."""
+"""A small, plain U-Net with configurable width and depth.
+
+Lesson: `notebooks/basic/05_profiler.ipynb`.
+"""
 
 import torch
 from torch import Tensor, nn
