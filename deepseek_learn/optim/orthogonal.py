@@ -4,7 +4,8 @@ For :math:`M = U S V^T` the nearest semi-orthogonal matrix is :math:`U V^T`: eve
 direction that the gradients agree on moves equally far, even the weak ones. An odd
 polynomial of :math:`M` acts only on the singular values, so a few polynomials in turn,
 computed with matrix products alone, bring each value near one (Newton-Schulz; Jordan et
-al. 2024, "Muon", a blog post). Lesson: `notebooks/basic/06_deepopt.ipynb`.
+al. 2024, "Muon: An optimizer for hidden layers in neural networks").
+Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import torch
@@ -61,8 +62,8 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 def _factor(gram: Tensor) -> Tensor:
     """`Q [K, m, m]`, from `X X^T`, such that `Q X` applies the polynomials to `X`.
 
-    No product involves the longer side (Amsel et al. 2025, the appendix on rectangular
-    matrices). Squares of small singular values require float32.
+    No product involves the longer side ("The Polar Express", the appendix on
+    rectangular matrices). Squares of small singular values require float32.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
