@@ -24,7 +24,7 @@ PLACE = r"arXiv \d{4}\.\d{4,5}|[A-Z][\w-]*(?: [\w&-]+)*(?:\(\d+\))?"
 CITATION = re.compile(rf'({AUTHORS}), "([^"]+)"(?:, ({PLACE}))?')
 # whatever looks like part of a citation; none may stand outside of one
 TRACE = re.compile(r"\bet al\.|\barXiv \d|\bdoi\b|[A-Z][\w-]+[,.]? \(?(?:19|20)\d\d\b")
-TABLE = ":::{list-table}\n:header-rows: 1\n:widths: 40 17 20 23\n:class: find-it"
+TABLE = ":::{list-table}\n:header-rows: 1\n:widths: 36 19 20 25\n:class: find-it"
 LESSON = re.compile(r"notebooks/([\w/]+\.ipynb)")
 
 
