@@ -92,20 +92,32 @@ class Compressor(nn.Module):
             rows = F.pad(both, (0, 0, padding, count * self.rate - new))
             first = torch.arange(count, device=both.device).expand(batch, -1)
             return rows.unflatten(1, (-1, self.rate)), first
-        # with a cache, the first window may start before these tokens
+        # With a cache, the first window may have begun before these tokens. An example
+        # with rate 4, overlap 1 and ahead 2, when nine tokens are read and one more is:
+        # - start = 9 and new = 1, so count = 2 windows from number 2 on, tokens 8 ... 15
+        #   (the most that one token can need, wherever it stands);
+        # - window 2 also reads window 1, so position = 4 ... 15;
+        # - the ring buffer has size = 10 slots, position p in slot p mod 10. Slot 10 is
+        #   for padding, and the new token follows it as number 11;
+        # - tokens 4 ... 8 are in slots 4 ... 8, token 9 is number 11, and 10 ... 15 do
+        #   not exist yet: they read number 11 too, and `full` hides their windows.
+        # Later token 12 overwrites token 2 in slot 2. Two windows and the tokens that may
+        # be rewound fit into the 10 slots, so nothing needs token 2 any more.
         count = (new - 1) // self.rate + 2
         first = start // self.rate + torch.arange(count, device=both.device)
         size = 2 * self.rate + step.cache.ahead
         buffer = step.cache.buffer(self.layer, self.name + " tokens", both, size)
         length = (count + self.overlap) * self.rate
-        position = (first[:, :1] - self.overlap) * self.rate
+        position = (first[:, :1] - self.overlap) * self.rate  # [B, 1]
         position = position + torch.arange(length, device=both.device)  # [B, L]
         # old tokens are in the buffer (size + 1 slots), the new ones follow it
         new_slot = size + 1 + position - start
+        # in the first window the previous one starts below 0; % keeps the slot valid
         slot = torch.where(position < start, position % size, new_slot)
-        values = torch.cat([buffer.values, both], 1)
-        slot = slot.clamp(max=values.shape[1] - 1)[..., None]
+        values = torch.cat([buffer.values, both], 1)  # [B, size + 1 + T, C]
+        slot = slot.clamp(max=values.shape[1] - 1)[..., None]  # beyond the new tokens
         rows = values.gather(1, slot.expand(-1, -1, both.shape[2]))  # [B, L, C]
+        # only now: new tokens overwrite slots that have just been read
         buffer.put(step.positions, both, step.real)
         return rows.unflatten(1, (-1, self.rate)), first
 
