@@ -154,19 +154,29 @@ def latent_cache(
     model = copy.deepcopy(model, memo)
     for i, block in enumerate(model.model.layers):
         attention = block.self_attn
-        weight = attention.kv_proj.weight.detach()
+        weight = attention.kv_proj.weight.detach()  # [384, D]
         moment = weight @ weight.T if moments is None else moments[i]
-        scale = weight.new_ones(full)
-        if balanced and moments is not None:
-            keys, values = moment.diagonal().chunk(2)
-            scale[: full // 2] = (values.sum() / keys.sum()).sqrt()
-        moment = (moment * scale * scale[:, None]).double()
-        basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
+        balance = balanced and moments is not None
+        down, up = _factors(weight, moment, rank, balance)
         attention.kv_proj = linear(weight.shape[1], rank)
         attention.up = linear(rank, full)
-        attention.kv_proj.weight.data = basis.T @ (weight * scale[:, None])
-        attention.up.weight.data = basis / scale[:, None]
+        attention.kv_proj.weight.data, attention.up.weight.data = down, up
     return model.eval()
+
+
+def _factors(
+    weight: Tensor, moment: Tensor, rank: int, balanced: bool
+) -> tuple[Tensor, Tensor]:
+    """`down [rank, D]` and `up [384, rank]` with `up @ down` close to `weight`."""
+    scale = weight.new_ones(len(weight))
+    if balanced:
+        keys, values = moment.diagonal().chunk(2)
+        scale[: len(keys)] = (values.sum() / keys.sum()).sqrt()
+    # float64: the smallest of 384 eigenvalues are below float32's resolution
+    moment = (moment * scale * scale[:, None]).double()
+    # eigh sorts from the smallest eigenvalue up: the last are the largest
+    basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
+    return basis.T @ (weight * scale[:, None]), basis / scale[:, None]
 
 
 @torch.inference_mode()
