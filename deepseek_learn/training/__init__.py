@@ -5,7 +5,18 @@ The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
-from .loop import Fit, accuracy, fit, predict
+from .loop import Fit, fit, predict
+from .recipe import Limits, Recipe, accuracy
 from .schedule import constant, cosine, wsd
 
-__all__ = ["Fit", "accuracy", "constant", "cosine", "fit", "predict", "wsd"]
+__all__ = [
+    "Fit",
+    "Limits",
+    "Recipe",
+    "accuracy",
+    "constant",
+    "cosine",
+    "fit",
+    "predict",
+    "wsd",
+]
