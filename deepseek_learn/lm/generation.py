@@ -117,11 +117,8 @@ def stream(
             new_tokens = token.tolist()
             continue
         # 5. accept the draft and sample the token after it, or resample the draft's
-        # position from the residual distribution max(p - q, 0)
-        accept = accepted(draft, q, p[:, 0], sampler.generator)  # [B, 1]
-        # the residual may round to all zeros, which multinomial refuses: hence 1e-30
-        residual = (p[:, 0] - q).clamp_min(0) + 1e-30  # [B, V], need not sum to 1
-        token = sampler.draw(torch.where(accept, p[:, 1], residual))
+        # position; both sides are computed for all rows, since the rows differ
+        accept, token = sampler.verify(draft, q, p)  # [B, 1] each
         pairs = zip(torch.cat([draft, token], 1).tolist(), accept, strict=True)
         new_tokens = [pair if both else pair[1:] for pair, both in pairs]
         # 6. remove rejected drafts from the cache, before anything reads it, and draft
@@ -167,6 +164,18 @@ class _Sampler:
         ahead = self.model.ahead(hidden, following, 0, step)  # [B, T, D]
         q = self.distribution(_at(ahead, last))  # [B, V]
         return self.draw(q), q
+
+    def verify(self, draft: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each draft is accepted `[B, 1]`, and the token that follows `[B, 1]`.
+
+        Args:
+            draft: `[B, 1]`, drawn from `q` `[B, V]`.
+            p: `[B, 2, V]`, the model's distributions at the draft and after it.
+        """
+        accept = accepted(draft, q, p[:, 0], self.generator)
+        # the residual may round to all zeros, which multinomial refuses: hence 1e-30
+        residual = (p[:, 0] - q).clamp_min(0) + 1e-30  # [B, V], need not sum to 1
+        return accept, self.draw(torch.where(accept, p[:, 1], residual))
 
 
 def _generator(device: torch.device, seed: int | None) -> torch.Generator:

@@ -172,7 +172,7 @@ def _factors(
     if balanced:
         keys, values = moment.diagonal().chunk(2)
         scale[: len(keys)] = (values.sum() / keys.sum()).sqrt()
-    # float64: the smallest of 384 eigenvalues are below float32's resolution
+    # float64: the eigenvalues span more than float32 resolves
     moment = (moment * scale * scale[:, None]).double()
     # eigh sorts from the smallest eigenvalue up: the last are the largest
     basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
