@@ -88,8 +88,9 @@ def to_markdown(root: str | Path, lang: str | None = None) -> str:
 
 
 def _files(root: Path) -> list[Path]:
+    exercises = root / LIBRARY / "course" / "problems"
     paths = sorted((root / LIBRARY).rglob("*.py"))
-    return [path for path in paths if "problems" not in path.parts]
+    return [path for path in paths if exercises not in path.parents]
 
 
 def _prose(path: Path) -> Iterator[str]:

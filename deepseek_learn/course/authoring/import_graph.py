@@ -18,12 +18,13 @@ class ImportGraph:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
-        library = self.root.glob(f"{LIBRARY}/**/*.py")
-        scripts = self.root.glob(f"{SCRIPTS}/**/*.py")
-        paths = [path for path in library if "course" not in path.parts]
-        self.files = {
-            path.relative_to(self.root).as_posix() for path in [*paths, *scripts]
-        }
+        paths = [
+            path.relative_to(self.root).as_posix()
+            for folder in (LIBRARY, SCRIPTS)
+            for path in self.root.glob(f"{folder}/**/*.py")
+        ]
+        course = f"{LIBRARY}/course/"  # no benchmark imports it
+        self.files = {path for path in paths if not path.startswith(course)}
 
     def scripts(self, file: str) -> tuple[str, ...]:
         """The scripts that measure `file`, by name.
