@@ -133,13 +133,19 @@ register("sc", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excit
 
 @register("se", dims=(2,), native_scale=0.5, last=lambda m: [m.fc2])
 def squeeze_excite(channels: int) -> nn.Module:
-    """Squeeze-and-excitation (Hu et al. 2018, arXiv 1709.01507): a channel gate."""
+    """Squeeze-and-excitation: a channel gate.
+
+    Hu et al. 2018, "Squeeze-and-excitation networks", arXiv 1709.01507.
+    """
     return _timm("se", channels)
 
 
 @register("eca", dims=(2,), native_scale=0.5, last=lambda m: [m.conv])
 def efficient_channel(channels: int) -> nn.Module:
-    """ECA (Wang et al. 2020, arXiv 1910.03151): a channel gate without bottleneck."""
+    """Efficient channel attention: a channel gate without bottleneck.
+
+    Wang et al. 2020, "ECA-Net", arXiv 1910.03151.
+    """
     return _timm("eca", channels)
 
 
@@ -153,7 +159,10 @@ def efficient_channel(channels: int) -> nn.Module:
     ],  # not conv: with both zero, no gradient
 )
 def convolutional_block(channels: int) -> nn.Module:
-    """CBAM (Woo et al. 2018, arXiv 1807.06521): channel gate, then spatial gate."""
+    """A channel gate, then a spatial gate.
+
+    Woo et al. 2018, "CBAM: Convolutional block attention module", arXiv 1807.06521.
+    """
     return _timm("cbam", channels)
 
 
@@ -161,13 +170,21 @@ def convolutional_block(channels: int) -> nn.Module:
     "coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w]
 )
 def coordinate(channels: int) -> nn.Module:
-    """Coordinate attention (Hou et al. 2021, arXiv 2103.02907): row and column gates."""
+    """Row and column gates.
+
+    Hou et al. 2021, "Coordinate attention for efficient mobile network design", arXiv
+    2103.02907.
+    """
     return _timm("coord", channels)
 
 
 @register("scse", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])
 class SCSE(SpatialChannelAttention):
-    """scSE as published (Roy et al. 2018): a 1x1 spatial squeeze, reduction 2."""
+    """scSE as published: a 1x1 spatial squeeze, reduction 2.
+
+    Roy et al. 2018, "Concurrent spatial and channel squeeze & excitation", arXiv
+    1803.02579.
+    """
 
     def __init__(self, channels: int, dims: int = 2):
         super().__init__(channels, reduction=2, kernel_size=1, dims=dims)
@@ -175,7 +192,9 @@ class SCSE(SpatialChannelAttention):
 
 @register("project_excite", dims=(3,), native_scale=0.5, last=lambda m: [m.excite])
 class ProjectExcite(nn.Module):
-    """Project & Excite (Rickmann et al. 2019, arXiv 1906.04649), for volumes.
+    """Gates for volumes from projections onto each axis.
+
+    Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
 
     The means over each pair of axes, `[B, C, D, 1, 1]`, `[B, C, 1, H, 1]` and
     `[B, C, 1, 1, W]`, are added, pass two 1x1x1 convolutions and gate the features.
@@ -198,7 +217,9 @@ class ProjectExcite(nn.Module):
 
 @register("self_attention", dims=(2, 3), native_scale=1.0, last=lambda m: [m.project])
 class SelfAttention(nn.Module):
-    r"""Non-local self-attention over positions (Wang et al. 2018, arXiv 1711.07971).
+    r"""Self-attention over positions.
+
+    Wang et al. 2018, "Non-local neural networks", arXiv 1711.07971.
 
     .. math:: y = x + W_o\,\mathrm{softmax}(q k^\top / \sqrt{d})\,v
 

@@ -5,10 +5,11 @@ For features :math:`x` of shape `[B, C, *space]`
 .. math:: y = g\, x \cdot (\sigma(K * x + b) + \sigma(W_2\,\mathrm{relu}(W_1 \bar x)))
 
 with one spatial gate `[B, 1, *space]` (a 3x3 convolution to one channel), one channel
-gate `[B, C, 1, ...]` (a bottleneck on the mean over space) and the constant
-:math:`g`. This is scSE of Roy, Navab & Wachinger 2018 (arXiv 1803.02579) with a 3x3
-instead of a 1x1 spatial squeeze; its 3-D counterpart is Project & Excite (Rickmann et al.
-2019, arXiv 1906.04649). Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
+gate `[B, C, 1, ...]` (a bottleneck on the mean over space) and the constant :math:`g`.
+This is scSE (Roy et al. 2018, "Concurrent spatial and channel squeeze & excitation",
+arXiv 1803.02579) with a 3x3 instead of a 1x1 spatial squeeze. A 3-D counterpart is
+Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649. Lesson:
+`notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
 from itertools import product

@@ -2,6 +2,7 @@
 
 The profiler, the tuner and the wizard measure with this package, so that their figures
 follow one protocol: two sides in alternation, the median, its 95 % interval.
+Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 
 from .. import lazy
