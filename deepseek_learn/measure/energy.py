@@ -83,9 +83,9 @@ class EnergyMeter:
 
     def why(self) -> str:
         """Which source was used, what it covers, and why no better one was available."""
-        coverage = text(f"tuner.energy_{self.source}")
+        coverage = text(f"measure.energy_{self.source}")
         return " ".join(
-            [coverage, *(text(f"tuner.energy_{key}") for key in self._missing)]
+            [coverage, *(text(f"measure.energy_{key}") for key in self._missing)]
         )
 
     def __enter__(self) -> "EnergyMeter":

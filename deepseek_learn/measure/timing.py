@@ -45,19 +45,19 @@ class Latency(Report):
 
         figure = go.Figure()
         for name, samples in self.samples_ms.items():
-            label = text(f"tuner.timed_{name}")
+            label = text(f"measure.timed_{name}")
             figure.add_box(y=samples, name=label, boxpoints="all", showlegend=False)
-        title = text("tuner.call_axis", source=self.ms.source)
+        title = text("measure.call_axis", source=self.ms.source)
         figure.update_yaxes(title=title, rangemode="tozero")
         return figure.update_layout(template="plotly_white")
 
     def why(self) -> str:
         if self.ratio is None:
-            return text("tuner.latency", ms=self.ms, source=self.ms.source)
+            return text("measure.latency", ms=self.ms, source=self.ms.source)
         verdict = "slower" if self.ratio.low > 1 else "even"
         verdict = "faster" if self.ratio.high < 1 else verdict
         facts = {"ms": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
-        return text(f"tuner.latency_{verdict}", source=self.ms.source, **facts)
+        return text(f"measure.latency_{verdict}", source=self.ms.source, **facts)
 
 
 def latency(
