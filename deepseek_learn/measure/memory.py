@@ -12,46 +12,59 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch.autograd import profiler as autograd_profiler
+from . import clock
 
-from .clock import synchronize
+if TYPE_CHECKING:
+    import torch
 
-# glibc returns each freed block of 16 KiB or more at once: resident memory is in use
+# glibc's settings, which a process reads when it starts. Freed blocks of 16 KiB or more
+# return to the system at once, so that resident memory is memory in use.
 RETURN_FREED = {
     "MALLOC_MMAP_THRESHOLD_": "16384",
     "MALLOC_TRIM_THRESHOLD_": "0",
     "MALLOC_TOP_PAD_": "0",
 }
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+# Large tensors come from the process's heap, not from the system at each call: otherwise
+# page faults are timed instead of arithmetic.
+REUSE_FREED = {
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "10000000000",
+}
+PROCESS = Path("/proc/self")
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device | str = "cpu") -> int:
+def peak_bytes(call: Callable[[], object], device: "torch.device | str" = "cpu") -> int:
     """The allocator's peak during `call()` above the level at its start, in bytes."""
+    import torch
+
     device = torch.device(device)
     if device.type == "cuda":
-        synchronize([device])
+        clock.synchronize([device])
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
-        synchronize([device])
+        clock.synchronize([device])
         return torch.cuda.max_memory_allocated(device) - before
-    # PyTorch 2.13 prints "profiler_start" below level 6; it reads the level when the
-    # process first profiles
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    with autograd_profiler.profile(use_kineto=False, profile_memory=True) as trace:
-        call()
-    changes = [
-        (event.start_ns(), event.nbytes())
-        for event in trace.kineto_results.events()
-        if event.name() == "[memory]"
-    ]
     level = highest = 0
-    for _, size in sorted(changes, key=lambda change: change[0]):
+    for size in _allocations(call):
         level += size
         highest = max(highest, level)
     return highest
+
+
+def _allocations(call: Callable[[], object]) -> list[int]:
+    """Bytes that PyTorch's CPU allocator handed out or, negative, took back, in order."""
+    from torch.autograd import profiler
+
+    # PyTorch 2.13 prints "profiler_start" below level 6; it reads the level when the
+    # process first profiles
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with profiler.profile(use_kineto=False, profile_memory=True) as trace:
+        call()
+    events = (e for e in trace.kineto_results.events() if e.name() == "[memory]")
+    return [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
 
 
 def peak_resident_bytes(call: Callable[[], object], above: int | None = None) -> int:
@@ -62,12 +75,12 @@ def peak_resident_bytes(call: Callable[[], object], above: int | None = None) ->
             before a model was loaded; by default what is resident before the call.
 
     Raises:
-        OSError: on a system without a high-water mark that can be reset.
+        OSError: on another system, which has no mark that can be reset.
     """
     before = resident_bytes()
-    CLEAR.write_text("5")  # resets VmHWM to VmRSS
+    reset_high_water()
     call()
-    return _status("VmHWM") - (before if above is None else above)
+    return high_water_bytes() - (before if above is None else above)
 
 
 def resident_bytes() -> int:
@@ -76,18 +89,48 @@ def resident_bytes() -> int:
     Raises:
         OSError: on another system.
     """
-    if not CLEAR.exists():
-        raise OSError(
-            f"resident memory is read from Linux's {CLEAR.parent}; {sys.platform} has "
-            f"none."
-        )
     gc.collect()
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # musl has none
+    if hasattr(libc, "malloc_trim"):  # glibc's
         libc.malloc_trim(0)
-    return _status("VmRSS")
+    return status_bytes("VmRSS")
 
 
-def _status(field: str) -> int:
-    """A line of the process's status, in bytes."""
-    return int(STATUS.read_text().split(f"{field}:")[1].split()[0]) * 1024
+def reset_high_water() -> None:
+    """Set the high-water mark of resident memory to what is resident now (Linux).
+
+    Raises:
+        OSError: on another system.
+    """
+    _file("clear_refs").write_text("5")
+
+
+def high_water_bytes() -> int:
+    """The high-water mark of this process's resident memory, since its last reset.
+
+    Outside Linux it is the mark since the process started.
+    """
+    if sys.platform == "linux":
+        # getrusage's mark would include the parent's memory from before the exec
+        return status_bytes("VmHWM")
+    import resource
+
+    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return mark if sys.platform == "darwin" else mark * 1024
+
+
+def status_bytes(field: str) -> int:
+    """A line of this process's status, such as "RssAnon" (Linux).
+
+    Raises:
+        OSError: on another system.
+    """
+    return int(_file("status").read_text().split(f"{field}:")[1].split()[0]) * 1024
+
+
+def _file(name: str) -> Path:
+    if not PROCESS.exists():
+        raise OSError(
+            f"{name} is read from Linux's {PROCESS}; {sys.platform} has none."
+        )
+    return PROCESS / name

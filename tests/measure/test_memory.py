@@ -15,7 +15,7 @@ from deepseek_learn.measure import (
 )
 
 MIB = 2**20
-linux = pytest.mark.skipif(not memory.CLEAR.exists(), reason="needs Linux's /proc")
+linux = pytest.mark.skipif(not memory.PROCESS.exists(), reason="needs Linux's /proc")
 
 
 def passing_tensors() -> None:
@@ -70,11 +70,23 @@ def test_resident_memory_follows_a_tensor():
     assert resident_bytes() - before < 4 * MIB
 
 
+@linux
+def test_the_high_water_mark_remembers_until_it_is_reset():
+    memory.reset_high_water()
+    before = memory.high_water_bytes()
+    passing_tensors()
+    assert memory.high_water_bytes() - before == pytest.approx(64 * MIB, rel=0.2)
+    memory.reset_high_water()
+    assert memory.high_water_bytes() - before < 32 * MIB
+
+
 def test_resident_memory_is_refused_where_it_cannot_be_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "CLEAR", tmp_path / "clear_refs")
+    monkeypatch.setattr(memory, "PROCESS", tmp_path / "self")
     for read in (resident_bytes, lambda: peak_resident_bytes(list)):
-        with pytest.raises(OSError, match="resident memory is read from Linux's"):
+        with pytest.raises(OSError, match="status is read from Linux's"):
             read()
+    with pytest.raises(OSError, match="clear_refs is read from Linux's"):
+        memory.reset_high_water()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
