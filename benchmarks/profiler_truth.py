@@ -63,7 +63,8 @@ QUICK_COST = ("functional attention, batch 16", "fashion_net, batch 1")
 QUICK_ZOO, QUICK_MODES = ("fashion_net", "fashion_net_dpg"), ("infer",)
 MEASURING = ("costs", "memory", "model_profiler", "module_paths", "recorder", "result")
 MEASURING += ("restoring", "weights")
-MEASURING = (*(f"profiler/{name}" for name in MEASURING), "measure/roof")
+MEASURING = (*(f"profiler/{name}" for name in MEASURING), "measure/clock")
+MEASURING += ("measure/memory", "measure/roof")
 
 
 def fingerprint() -> str:

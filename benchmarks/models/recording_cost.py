@@ -44,7 +44,7 @@ def recordings(model, x, train: bool) -> dict[str, Callable[[], Any]]:
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
-    from deepseek_learn.profiler.memory import peak_bytes
+    from deepseek_learn.measure import peak_bytes
     from deepseek_learn.profiler.module_paths import ModulePaths
     from deepseek_learn.profiler.recorder import Counter, Timer
 
@@ -92,17 +92,17 @@ def rounds(model, x, train: bool, number: int) -> Iterator[dict[str, Any]]:
     from deepseek_learn.profiler import model_profiler
 
     loss = (lambda answer: output(answer).sum()) if train else None
-    profiles, roof, measure = [], [], model_profiler.measure
+    profiles, roof, measured_roof = [], [], model_profiler.measured_roof
 
     def roof_timed(*args, **kwargs):
         start = time.process_time()
-        answer = measure(*args, **kwargs)
+        answer = measured_roof(*args, **kwargs)
         roof.append(time.process_time() - start)
         return answer
 
     def whole_profile() -> None:
         options = {"loss": loss, "repeats": REPEATS, "progress": False}
-        with mock.patch.object(model_profiler, "measure", roof_timed):
+        with mock.patch.object(model_profiler, "measured_roof", roof_timed):
             profiles.append(model_profiler.profile(model, x, train, **options))
 
     model.train(train)

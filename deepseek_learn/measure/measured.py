@@ -132,3 +132,15 @@ def measured_median(
         k, below = k + 1, below + tail
     ends = (ranked[k - 1], ranked[-k]) if k else (None, None)
     return Measured(median(ranked), *ends, unit, source)
+
+
+def measured_ratio(
+    numerators: Sequence[float], denominators: Sequence[float], source: str = ""
+) -> Measured:
+    """Median of the ratios of two sides' readings, round by round, with its interval.
+
+    Raises:
+        ValueError: when the sides have different numbers of readings, or none.
+    """
+    pairs = zip(numerators, denominators, strict=True)
+    return measured_median([a / b for a, b in pairs], source=source)
