@@ -37,6 +37,7 @@ class LabeledDataset(Dataset):
     noun: ClassVar[str]  # what error messages call the inputs
     axes: ClassVar[tuple[str, ...]]  # their axes
     size: ClassVar[tuple[float, float]]  # of one item's plot, in inches
+    columns: ClassVar[int]  # of plots, side by side
 
     def __init__(
         self,
@@ -93,12 +94,15 @@ class LabeledDataset(Dataset):
         return part
 
     def plot(
-        self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 4
+        self,
+        titles: Sequence[str] | None = None,
+        count: int = 8,
+        columns: int | None = None,
     ):
         """A matplotlib figure of the first `count` items, each under its title."""
         from matplotlib.figure import Figure
 
-        count = min(count, len(self))
+        count, columns = min(count, len(self)), columns or self.columns
         rows, (width, height) = -(-count // columns), self.size
         size = (width * columns, height * rows)
         figure = Figure(size, dpi=72, layout="constrained")
@@ -107,7 +111,9 @@ class LabeledDataset(Dataset):
                 axes.set_axis_off()
                 continue
             self._draw(axes, self.inputs[i])
-            axes.set_title(titles[i] if titles is not None else "", fontsize=9)
+            if titles is not None:
+                side = "left" if columns == 1 else "center"
+                axes.set_title(titles[i], fontsize=9, loc=side)
         return figure
 
     def _values(self, stored: Tensor) -> Tensor:
@@ -126,7 +132,8 @@ class ImageDataset(LabeledDataset):
         labels: int64 `[N]`; for masks, `[N, H, W]`.
     """
 
-    kind, noun, axes, size = "image", "images", ("N", "C", "H", "W"), (1.9, 2.1)
+    kind, noun, axes = "image", "images", ("N", "C", "H", "W")
+    size, columns = (1.9, 2.1), 4
 
     def __init__(
         self,
@@ -154,7 +161,8 @@ class ImageDataset(LabeledDataset):
 class SeriesDataset(LabeledDataset):
     """Series of one length; a batch is `[B, C, T]` float: C channels, T time steps."""
 
-    kind, noun, axes, size = "series", "series", ("N", "C", "T"), (2.6, 1.6)
+    kind, noun, axes = "series", "series", ("N", "C", "T")
+    size, columns = (2.6, 1.6), 4
 
     def _draw(self, axes, stored: Tensor) -> None:
         axes.plot(stored.T.numpy(), linewidth=1)  # one line per channel
@@ -168,13 +176,14 @@ class VolumeDataset(LabeledDataset):
     `plot` shows the first channel's middle slices across D, H and W, side by side.
     """
 
-    kind, noun, size = "volume", "volumes", (3.6, 1.6)
-    axes = ("N", "C", "D", "H", "W")
+    kind, noun, axes = "volume", "volumes", ("N", "C", "D", "H", "W")
+    size, columns = (4.2, 1.8), 2
 
     def _draw(self, axes, stored: Tensor) -> None:
         volume = stored[0].float()  # [D, H, W]
         slices = [volume.select(i, size // 2) for i, size in enumerate(volume.shape)]
-        height, gap = max(len(plane) for plane in slices), 2
+        height = max(len(plane) for plane in slices)
+        gap = max(height // 10, 1)
         padded = [
             torch.nn.functional.pad(
                 plane, (0, gap, 0, height - len(plane)), value=float("nan")
@@ -182,7 +191,7 @@ class VolumeDataset(LabeledDataset):
             for plane in slices
         ]
         axes.set_axis_off()
-        axes.imshow(torch.cat(padded, 1)[:, :-gap].numpy(), cmap="gray")
+        axes.imshow(torch.cat(padded, 1).numpy(), cmap="gray")
 
 
 def utf8(tokens: Sequence[int]) -> str:
@@ -199,7 +208,8 @@ class TextDataset(LabeledDataset):
         decode: tokens → text, for `plot`; by default the tokens are UTF-8 bytes.
     """
 
-    kind, noun, axes, size = "text", "tokens", ("N", "T"), (9.0, 0.4)
+    kind, noun, axes = "text", "tokens", ("N", "T")
+    size, columns = (9.0, 0.4), 1
     fonts = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Serif CJK SC", "SimHei")
 
     def __init__(
@@ -255,12 +265,6 @@ class TextDataset(LabeledDataset):
     @property
     def tokens(self) -> Tensor:
         return self.inputs
-
-    def plot(
-        self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 1
-    ):
-        """A matplotlib figure of the first `count` texts, one line each."""
-        return super().plot(titles, count, columns)
 
     def _values(self, stored: Tensor) -> Tensor:
         return stored.long()

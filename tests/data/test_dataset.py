@@ -108,7 +108,7 @@ def test_plot_draws_each_item_under_its_title(dataset):
     titles = [f"item {i}" for i in range(len(dataset))]
     figure = dataset.plot(titles=titles, count=5)
     drawn = [a for a in figure.axes if a.images or a.lines or a.texts]
-    assert [axes.get_title() for axes in drawn] == titles[:5]
+    assert [a.get_title() or a.get_title("left") for a in drawn] == titles[:5]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure.savefig(io.BytesIO())
@@ -117,10 +117,10 @@ def test_plot_draws_each_item_under_its_title(dataset):
 def test_the_middle_slices_are_side_by_side():
     shown = volumes().plot(count=6).axes[1].images[0].get_array()
     volume = volumes().inputs[1, 0].float()
-    assert shown.shape == (8, 10 + 2 + 10 + 2 + 8)
+    assert shown.shape == (8, 10 + 1 + 10 + 1 + 8 + 1)
     assert np.array_equal(shown[:, :10], volume[3])
-    assert np.array_equal(shown[:6, 12:22], volume[:, 4])
-    assert np.array_equal(shown[:6, 24:], volume[:, :, 5])
+    assert np.array_equal(shown[:6, 11:21], volume[:, 4])
+    assert np.array_equal(shown[:6, 22:30], volume[:, :, 5])
 
 
 def test_refusals():
