@@ -1,10 +1,12 @@
 """Splits of a dataset: fixed parts, at random, or by group."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..catalog import spoken
 from ..registry import Registry
@@ -32,6 +34,17 @@ class Splits:
             f"Splits({self.card.name}: train/validation/test = {sizes}, "
             f"classes {self.classes})"
         )
+
+    def whole(self) -> LabeledDataset:
+        """All items of the three parts, to be split in another way."""
+        parts = [getattr(self, part) for part in PARTS]
+        whole = copy.copy(self.train)
+        whole.inputs = torch.cat([part.inputs for part in parts])
+        whole.labels = torch.cat([part.labels for part in parts])
+        whole.frame = pd.concat([part.frame for part in parts], ignore_index=True)
+        if whole.groups is not None:
+            whole.groups = np.concatenate([part.groups for part in parts])
+        return whole
 
     def to_frame(self) -> pd.DataFrame:
         """Items per class in each part; for masks, pixels per class."""
