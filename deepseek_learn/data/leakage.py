@@ -75,6 +75,7 @@ class Leak(Report):
         verdict = "flatters" if low > 0 else "lower" if high < 0 else "unclear"
         facts = {"difference": abs(self.difference), "low": low, "high": high}
         facts |= {"seeds": len(self.scores), "groups": self.groups}
+        facts["higher"] = int((self.scores["difference"] > 0).sum())
         facts |= self.summary["mean"][["random", "grouped"]].to_dict()
         return text(f"leak.{verdict}", **facts)
 
@@ -90,7 +91,9 @@ def leak(
     r"""Fit and score under random splits and under splits by group.
 
     The interval of a mean :math:`\bar d` over n seeds is Student's, corrected for
-    the overlap between the seeds' training parts (Nadeau & Bengio 2003):
+    the overlap between the seeds' training parts (Nadeau & Bengio 2003). It is meant
+    for other data of this kind, not only for other splits of these, so a dataset of few
+    groups has a wide one, however many seeds:
 
     .. math:: \bar d \pm t_{n-1} s \sqrt{1/n + N_\mathrm{test} / N_\mathrm{train}}
 
