@@ -101,9 +101,10 @@ def fit(
     same weights; the process of rank 0 writes the checkpoint.
 
     Args:
-        train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
-            of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
-            read in its own order. Without `validation` the last epoch counts as best.
+        train, validation: datasets with `batch(index)`, such as those of `data` (images,
+            series, volumes, text); PyTorch's map-style datasets of pairs (input, label)
+            such as `TensorDataset`; or a `DataLoader`, which is read in its own order.
+            Without `validation` the last epoch counts as best.
         batch_size: batch size for a dataset, 64 by default; a loader has its own.
         epoch_batches: batches per epoch, a new random subset of `train` each time (a
             loader's first ones); by default all of it. A checkpoint is written after
@@ -113,7 +114,7 @@ def fit(
             all epochs.
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
         metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        augment: `(images [B, C, H, W], generator) -> images`; draws from the generator.
+        augment: `(inputs [B, ...], generator) -> inputs`; draws from the generator.
         autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
             so where the device multiplies bfloat16 faster than float32, None never.
         patience: stop after this many epochs without a better metric.
@@ -164,9 +165,9 @@ def fit(
             lr, total = float(optimizer.param_groups[0]["lr"]), 0.0
             learner.train()
             batches = source.shuffled(per_epoch, generator)
-            for i, (images, labels) in enumerate(batches):
-                images = augment(images, generator) if augment else images
-                batch = images, labels
+            for i, (inputs, labels) in enumerate(batches):
+                inputs = augment(inputs, generator) if augment else inputs
+                batch = inputs, labels
                 value = _step(learner, optimizer, loss, batch, autocast, group)
                 if not math.isfinite(value):
                     raise ValueError(
@@ -212,9 +213,9 @@ def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None
 
 def _step(learner, optimizer, loss, batch, autocast, group: ProcessGroup) -> float:
     """One update of the weights, unless the loss is not finite."""
-    images, labels = (x.to(group.device) for x in group.shard(*batch))
+    inputs, labels = (x.to(group.device) for x in group.shard(*batch))
     with mixed_precision(group.device, autocast):
-        logits = learner(images).float()
+        logits = learner(inputs).float()
     value = loss(logits, labels)
     mean = group.mean(value)
     if math.isfinite(mean):

@@ -214,7 +214,7 @@ def test_wrong_input_is_refused_in_a_sentence(dims, shape):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"dims": 1},
+        {"dims": 4},
         {"kernel_size": 2},
         {"kernel_size": 0},
         {"kernel_size": -1},
