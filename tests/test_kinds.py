@@ -10,11 +10,12 @@ from deepseek_learn import DeploymentWizard, data, dpg
 from deepseek_learn.attention import SpatialChannelAttention, attach
 from deepseek_learn.deploy import native
 from deepseek_learn.profiler import profile
-from deepseek_learn.training import accuracy, fit, predict
+from deepseek_learn.training import Recipe, accuracy, fit, predict
 from deepseek_learn.zoo.evaluation import Evaluation
 from tests.services import absent
 
 N, GROUPS = 160, 16
+RECIPE = Recipe(batch_size=16)
 
 
 def patterns(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,7 +83,7 @@ def trained(request):
         model,
         parts[0],
         epochs=12,
-        batch_size=16,
+        recipe=RECIPE,
         validation=parts[1],
         progress=False,
     )
@@ -161,7 +162,7 @@ def test_a_series_leaks_only_through_its_groups():
 
     def fit_and_score(train, validation, test) -> float:
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-        fit(model, train, epochs=2, batch_size=16, progress=False)
+        fit(model, train, epochs=2, recipe=RECIPE, progress=False)
         return accuracy(*predict(model, test))
 
     report = data.leak(dataset, fit_and_score, seeds=[0, 1], stratify=dataset.labels)
