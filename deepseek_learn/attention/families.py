@@ -33,8 +33,9 @@ def register(
     """Decorator: let `create` and `attach` build a module under `name`.
 
     Args:
-        dims: `(2,)` for images, `(3,)` for volumes; with `(2, 3)` the module is built
-            as `module(channels, dims=...)`, with one of them as `module(channels)`.
+        dims: one or more of 1 (series), 2 (images) and 3 (volumes); with one of them
+            the module is built as `module(channels)`, with several as
+            `module(channels, dims=...)`.
         native_scale: mean factor on the input at initialization: 0.5 for one sigmoid.
         last: module → its last layers; zeroed, they make its gates constant. Without
             it, the module has no identity start.
@@ -42,8 +43,9 @@ def register(
     Raises:
         ValueError: for other `dims`, a scale that is not positive, or a name in use.
     """
-    if not isinstance(dims, tuple) or dims not in {(2,), (3,), (2, 3), (3, 2)}:
-        raise ValueError(f"dims must be (2,), (3,) or (2, 3); got {dims!r}.")
+    is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
+    if not is_set or not {*dims} <= {*CONV}:
+        raise ValueError(f"dims must be a tuple of 1, 2 and 3; got {dims!r}.")
     if not isinstance(native_scale, Real) or not 0 < native_scale < inf:
         raise ValueError(
             f"native_scale must be a positive number; got {native_scale!r}."
@@ -53,7 +55,7 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """The registered modules for images (`dims=2`) or volumes (`dims=3`)."""
+    """The registered modules for series (`dims=1`), images (2) or volumes (3)."""
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 
@@ -69,7 +71,8 @@ def create(
 
     Args:
         name: one of `names(dims)`, or one you registered with `@attention.register`.
-        channels: C of the features `[B, C, H, W]` (`[B, C, D, H, W]` for `dims=3`).
+        channels: C of the features `[B, C, H, W]` (`[B, C, T]` for `dims=1`,
+            `[B, C, D, H, W]` for `dims=3`).
         scale: mean factor on the input at initialization: `"unit"` (1), a positive
             number, or `"native"` (as in the module's paper).
         identity: start as exactly `scale * x`, by zeroing the module's last layers.
@@ -126,7 +129,7 @@ def _timm(name: str, channels: int) -> nn.Module:
     return layers.create_attn(name, channels)
 
 
-register("sc", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])(
+register("sc", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])(
     SpatialChannelAttention
 )
 
@@ -178,7 +181,9 @@ def coordinate(channels: int) -> nn.Module:
     return _timm("coord", channels)
 
 
-@register("scse", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])
+@register(
+    "scse", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite]
+)
 class SCSE(SpatialChannelAttention):
     """scSE as published: a 1x1 spatial squeeze, reduction 2.
 
@@ -215,7 +220,9 @@ class ProjectExcite(nn.Module):
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(projected))))
 
 
-@register("self_attention", dims=(2, 3), native_scale=1.0, last=lambda m: [m.project])
+@register(
+    "self_attention", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.project]
+)
 class SelfAttention(nn.Module):
     r"""Self-attention over positions.
 
