@@ -23,23 +23,23 @@ interval is the 95 % bootstrap's of the median over seeds. For information: B = 
 Finished runs are lines in `results/tuner_pruning.jsonl`; `--anew` takes none over.
 """
 
-import argparse
 import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import optuna
 import torch
+from harness.interval import bootstrap
+from harness.script import Run, Script
 from models import digits_table
-from models.runs import Runs
-from scipy import stats
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.tuner import DominationPruner, GeneticSampler, hypervolume
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(
+    __file__, __doc__, quick="2 seeds, 200 epochs", anew=True, of_the_machine=False
+)
 BUDGETS, MAIN, SEEDS, PATIENCE = (200, 400, 640), 400, 20, 3
 PRUNED = optuna.trial.TrialState.PRUNED
 SAMPLERS: dict[str, Callable[[int], Any]] = {
@@ -101,53 +101,42 @@ def ratio(plain: dict, pruned: dict, budget: int) -> float:
     return without / within[0] if within else 0.0
 
 
-def median_row(what: str, unit: str, values: list[float], target: float | None) -> dict:
-    bootstrap = stats.bootstrap((values,), np.median, rng=0, method="percentile")
-    low, high = bootstrap.confidence_interval
-    return {
-        "claim": "C11",
-        "source": "ours",
-        "what": what,
-        "unit": unit,
-        "target": target,
-        "better": "higher",
-        "measured": float(np.median(values)),
-        "low": float(low),
-        "high": float(high),
-        "interval": "95 % bootstrap",
-        "n": len(values),
-        "note": f"{sum(v == 0 for v in values)} of {len(values)} seeds at 0",
-    }
+def median_row(what: str, unit: str, values: list[float], target: float | None) -> Row:
+    return Row(
+        claim="C11",
+        source="ours",
+        what=what,
+        unit=unit,
+        better="higher",
+        target=target,
+        note=f"{sum(v == 0 for v in values)} of {len(values)} seeds at 0",
+        **vars(bootstrap(values, np.median)),
+    )
 
 
-def rows_of(sampler: str, pairs: list[tuple[dict, dict]], budgets) -> list[dict]:
-    rows = []
+def rows_of(
+    sampler: str, pairs: list[tuple[dict, dict]], budgets: tuple[int, ...]
+) -> Iterator[Row]:
     for budget in budgets:
         place = f"{sampler}, {budget} epochs"
         ratios = [ratio(plain, pruned, budget) for plain, pruned in pairs]
         target = 1.5 if (sampler, budget) == ("GeneticSampler", MAIN) else None
         what = f"{place}: those without pruning over those with it, same hypervolume"
-        rows.append(median_row(what, "x fewer epochs", ratios, target))
-        gained = [reached(b, budget)[0] - reached(a, budget)[0] for a, b in pairs]
+        yield median_row(what, "x fewer epochs", ratios, target)
+        gains = [reached(b, budget)[0] - reached(a, budget)[0] for a, b in pairs]
         what = f"{place}: hypervolume with pruning minus without"
-        rows.append(median_row(what, "hypervolume", gained, None))
-    return rows
+        yield median_row(what, "hypervolume", gains, None)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 seeds, 200 epochs")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    options = parser.parse_args()
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    budgets = BUDGETS[:1] if options.quick else BUDGETS
-    folder = RESULTS / "quick" if options.quick else RESULTS
-    runs, rows = Runs(folder / "tuner_pruning.jsonl", __doc__, options.anew), []
+    budgets = BUDGETS[:1] if run.quick else BUDGETS
+    runs = run.finished()
     for sampler in SAMPLERS:
         pairs = []
-        for seed in range(2 if options.quick else SEEDS):
+        for seed in range(2 if run.quick else SEEDS):
             pair = []
             for prune in (False, True):
                 epochs = max(budgets) * (PATIENCE if prune else 1)
@@ -156,14 +145,8 @@ def main() -> None:
                 values = (sampler, seed, epochs, prune)
                 pair.append(runs.once(key, lambda v=values: search(*v)))
             pairs.append(tuple(pair))
-        rows += rows_of(sampler, pairs, budgets)
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.3f} {row['unit']}", flush=True)
-    mode = "quick" if options.quick else "full"
-    command = "python benchmarks/tuner_pruning.py"
-    facts = {"protocol": __doc__, "of_the_machine": False}
-    print(write_result("tuner_pruning", rows, command, mode, **facts))
+        yield from rows_of(sampler, pairs, budgets)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -1,6 +1,6 @@
 """The cost of profiling: processor time of a profile, and of each recording pass.
 
-    PYTHON -m models.recording_cost NET (infer|train) ROUNDS
+    PYTHON -m profiling.recording_cost NET (infer|train) ROUNDS
 
 prints one JSON line, from a separate process with one thread. Each reading alternates
 with a plain pass; a round's ratios are relative to the median of its plain passes.
@@ -23,8 +23,8 @@ from unittest import mock
 import pandas as pd
 import torch
 from models import profiled_nets
-from models.flop_counters import answers, child, last_words, missing
-from models.peak_memory import output, run
+from profiling.flop_counters import answers, child, last_words, missing
+from profiling.peak_memory import output, run
 
 REPEATS = 5  # the default of `profile`
 PASSES = 1 + 1 + 1 + 2 * REPEATS  # warm-up, counting, allocator, timed and plain
@@ -149,7 +149,7 @@ def read(net: str, mode: str, number: int, timeout: float = 3600) -> dict[str, A
     Raises:
         RuntimeError: with the last output of the failed process.
     """
-    process = child(["models.recording_cost", net, mode, str(number)], timeout)
+    process = child(["profiling.recording_cost", net, mode, str(number)], timeout)
     rows = answers(process)
     if not rows:
         raise RuntimeError(f"{net}, {mode}: {last_words(process)}")
