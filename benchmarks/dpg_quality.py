@@ -173,17 +173,16 @@ class Variants:
     def once(self, variant: str, call, **more) -> None:
         self.runs.once({"model": self.name, "variant": variant} | more, call)
 
-    def pack(self, allocation) -> dict:
-        return packed(self.of, allocation(self.of.model), self.calibration)
+    def pack(self, allocation: dpg.Allocation) -> dict:
+        return packed(self.of, allocation, self.calibration)
 
     def storage(self) -> None:
         """float32, DPG, and the same storage with 4 bits in every row."""
-        of = self.of
-        size = dpg.bytes_of(of.model)
-        self.once("float32", lambda: compare(of, of.model, size, 32))
-        default = lambda model: dpg.allocate(model, self.calibration, 4.0)  # noqa: E731
-        self.once("dpg", lambda: self.pack(default))
-        self.once("gptq4", lambda: self.pack(lambda model: dpg.uniform(model, 4)))
+        model = self.of.model
+        size = dpg.bytes_of(model)
+        self.once("float32", lambda: compare(self.of, model, size, 32))
+        self.once("dpg", lambda: self.pack(dpg.allocate(model, self.calibration, 4.0)))
+        self.once("gptq4", lambda: self.pack(dpg.uniform(model, 4)))
 
     def peers(self) -> None:
         for name, quantize in PEERS.items():

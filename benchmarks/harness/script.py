@@ -130,8 +130,8 @@ class Run:
     def __init__(self, script: Script, options: argparse.Namespace):
         self.script, self.options = script, options
         self.quick: bool = options.quick
-        self.anew: bool = self.has("anew")
         self.speed: bool = self.has("speed")
+        self.anew: bool = self.has("anew") or (self.quick and not self.speed)
         self.parts: tuple[str, ...] = tuple(getattr(options, "part", ()))
 
     def has(self, flag: str) -> bool:
@@ -140,7 +140,7 @@ class Run:
 
     def finished(self, anywhere: bool = False) -> Runs:
         """The finished runs that count; a quick run starts anew."""
-        return self.script.runs(self.quick, self.anew or self.quick, anywhere)
+        return self.script.runs(self.quick, self.anew, anywhere)
 
 
 def in_words(row: Row) -> str:
