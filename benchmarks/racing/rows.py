@@ -175,5 +175,5 @@ def summarize(bench, paces: dict[str, dict]) -> list[Row]:
     together = np.exp(np.mean(resampled, axis=0))
     what = "geometric mean over the tasks, DeepOpt's steps over AdamW's"
     mean = statistics.geometric_mean(points)
-    bounds = race.interval(mean, together, len(bench.seeds))
+    bounds = replace(race.interval(mean, together, len(bench.seeds)), n=None)
     return [row(what, bounds, target=MEAN_STEPS), *rows]
