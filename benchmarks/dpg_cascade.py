@@ -40,7 +40,7 @@ from torch import nn
 
 from deepseek_learn import data, dpg, zoo
 from deepseek_learn.ledger.rows import Row
-from deepseek_learn.training import cosine, fit
+from deepseek_learn.training import Recipe, cosine, fit
 
 SCRIPT = Script(__file__, __doc__, quick="one seed, 2 epochs", anew=True)
 SEEDS, EPOCHS, ROUNDS, BATCH = (0, 1, 2), 12, 15, 500
@@ -58,10 +58,10 @@ def perceptron(seed: int, splits, epochs: int) -> nn.Module:
         nn.Linear(1024, 10),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-    options = {"epochs": epochs, "seed": seed, "progress": False}
-    options |= {"schedule": cosine, "autocast": None}
+    recipe = Recipe(schedule=cosine, autocast=None)
     train = splits.train.subset(torch.arange(TRAIN))
-    fit(model, train, optimizer, **options)
+    options = {"epochs": epochs, "seed": seed, "progress": False}
+    fit(model, train, optimizer, recipe=recipe, **options)
     return model.eval()
 
 
