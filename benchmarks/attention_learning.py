@@ -107,7 +107,7 @@ def train_one(task: str, variant: str, seed: int, epochs: int) -> dict:
     torch.manual_seed(seed)
     model = build(variant, classes=len(set(train.labels.tolist())))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.05)
-    fitted = fit(
+    result = fit(
         model,
         train,
         optimizer,
@@ -122,7 +122,7 @@ def train_one(task: str, variant: str, seed: int, epochs: int) -> dict:
     score = auroc(*predictions) if task == "solar" else accuracy(*predictions)
     return {
         "score": score,
-        "cpu_seconds": fitted.cpu_seconds,
+        "cpu_seconds": result.cpu_seconds,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 
@@ -260,7 +260,7 @@ def measure(run: Run) -> list[Row]:
     import torch
 
     torch.set_num_threads(1)  # as in every run
-    runs = run.finished()
+    runs = run.finished_runs()
     conditions = {"torch": torch.__version__}  # the protocol: another one trains anew
     key = {"stage": "step time"} | conditions
     ratios = runs.once(key, lambda: {"ratios": step_ratios()})["ratios"]

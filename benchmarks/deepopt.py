@@ -234,9 +234,9 @@ def in_processes(work: Callable, jobs: list[tuple]) -> None:
 
 def measure(run: Run) -> list[Row]:
     torch.set_num_threads(1)
-    stored = run.speed or run.has("rows")  # losses do not depend on the machine
-    bench = Bench(run.quick, run.anew and not stored, anywhere=stored)
-    if not stored:
+    reuse = run.speed or run.has("rows")  # losses do not depend on the machine
+    bench = Bench(run.quick, run.anew and not reuse, anywhere=reuse)
+    if not reuse:
         for jobs in everything(bench):
             in_processes(job, [(run.quick, *what) for what in jobs])
         bench.reload()

@@ -59,7 +59,7 @@ ROUNDS, SECONDS = 9, 0.4
 RUNTIMES = {ORT: runner, OPENVINO: openvino_runner}
 
 
-def quantized(net: Net) -> dict[str, dict]:
+def quantize(net: Net) -> dict[str, dict]:
     """Runtime → its INT8 model for the timed size, and its metric."""
     proto = to_onnx(net.model, net.x)
     timed = Quantizer(proto, net.calibration)
@@ -87,13 +87,13 @@ def _predict(answer):
     return lambda x: torch.from_numpy(answer(x)[0])
 
 
-def requantized(net: Net, choices: dict[str, dict]) -> dict[str, dict]:
-    """As `quantized`, with the float layers chosen in an earlier run."""
+def requantize(net: Net, choices: dict[str, dict]) -> dict[str, dict]:
+    """As `quantize`, with the float layers chosen in an earlier run."""
     timed = Quantizer(to_onnx(net.model, net.x), net.calibration)
     layers = {name: choices[name]["in_float"] for name in RUNTIMES}
     return {
-        name: {"proto": timed.int8(in_float=spared), "in_float": spared}
-        for name, spared in layers.items()
+        name: {"proto": timed.int8(in_float=in_float), "in_float": in_float}
+        for name, in_float in layers.items()
     }
 
 
@@ -180,7 +180,7 @@ def measure_net(name: str, extent: str, before: dict | None = None) -> dict:
         before: for "speed", the result of a full run.
     """
     net, rounds = NETS[name](extent != "speed"), 3 if extent == "quick" else ROUNDS
-    int8 = quantized(net) if before is None else requantized(net, before["int8"])
+    int8 = quantize(net) if before is None else requantize(net, before["int8"])
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
         sides, failed = ways(net, int8, Path(place), extent)
         first = first_calls(sides, failed)
@@ -212,7 +212,7 @@ def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         engines(Path(place))  # at once, not after hours of training
-    runs = run.finished(anywhere=run.speed)
+    runs = run.finished_runs(anywhere=run.speed)
     for name in ["bacteria_unet, 224 x 224"] if run.quick else NETS:
         if run.speed:
             result = speed_reading(runs, name)

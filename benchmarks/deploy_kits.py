@@ -74,8 +74,8 @@ def library(requirement: str, download: bool) -> Path | None:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d"]
         subprocess.run([*command, str(folder), requirement], check=True)
         for wheel in folder.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as packed:
-                packed.extractall(folder)
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
             wheel.unlink()
     paths = sorted(folder.glob("onnxruntime/capi/libonnxruntime.so*"))
     return paths[0] if paths else None

@@ -34,7 +34,7 @@ from dataclasses import replace
 
 import torch
 from harness.interval import quartiles, spread
-from harness.runs import taken
+from harness.runs import end_time
 from harness.script import Run, Script
 from torch import nn
 
@@ -160,7 +160,7 @@ def summarize(runs: list[dict]) -> Iterator[Row]:
         information |= {"what": f"cascade, fashion_net: {what}", "note": None}
         single = replace(row, measured=cnn[field], n=1, **information)
         for each in (row, single):
-            yield each.at(taken(*runs)) if field == "faster" else each
+            yield each.at(end_time(*runs)) if field == "faster" else each
 
 
 def agreements(run: dict) -> str:
@@ -180,7 +180,7 @@ def times(run: dict) -> str:
 
 def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
-    runs = run.finished()
+    runs = run.finished_runs()
     splits, epochs = data.fashion_mnist(), 2 if run.quick else EPOCHS
     validation = splits.validation.batch()[0]
     held_out = torch.cat([splits.train.batch(slice(TRAIN, None))[0], validation])

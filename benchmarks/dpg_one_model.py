@@ -223,7 +223,7 @@ def words(run: dict) -> str:
 
 
 def measure(run: Run) -> Iterator[Row]:
-    runs = run.finished()
+    runs = run.finished_runs()
     names, budgets = (SMOLLM2, *BATCHES), BUDGETS
     if run.quick:
         names, budgets = ("fashion_net",), (4,)

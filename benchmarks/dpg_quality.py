@@ -128,11 +128,11 @@ def peer_bits(model, original) -> float:
     """Stored bits per weight of a peer's linear layers."""
     linear = [n for n, m in original.named_modules() if type(m) is torch.nn.Linear]
     weights = sum(original.get_submodule(n).weight.numel() for n in linear)
-    stored = sum(peers.weight_bytes(model.get_submodule(n)) for n in linear)
-    return 8 * stored / weights
+    size = sum(peers.weight_bytes(model.get_submodule(n)) for n in linear)
+    return 8 * size / weights
 
 
-def packed(of, allocation, calibration) -> dict:
+def pack(of, allocation, calibration) -> dict:
     small = dpg.convert(of.model, allocation, calibration)
     return compare(of, small, dpg.bytes_of(small), packed_bits(small))
 
@@ -174,7 +174,7 @@ class Variants:
         self.runs.once({"model": self.name, "variant": variant} | more, call)
 
     def pack(self, allocation: dpg.Allocation) -> dict:
-        return packed(self.of, allocation, self.calibration)
+        return pack(self.of, allocation, self.calibration)
 
     def storage(self) -> None:
         """float32, DPG, and the same storage with 4 bits in every row."""
@@ -284,7 +284,7 @@ def _peer_note(runs, languages: list[str]) -> str:
 
 
 def measure(run: Run) -> Iterator[Row]:
-    runs = run.finished()
+    runs = run.finished_runs()
     seeds = tang_lm.SEEDS[:1] if run.quick else tang_lm.SEEDS
     languages = {f"tang_lm_{seed}": seed for seed in seeds}
     pictures = ["fashion_net"] if run.quick else ["fashion_net", "solar_defects"]

@@ -88,8 +88,8 @@ def big_decoder(device: str, dim: int, layers: int, heads: int, vocab: int):
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
-                filled = torch.empty(parameter.shape, device=device).normal_(0, 0.02)
-                value = filled.bfloat16() if filled.dim() > 1 else filled
+                noise = torch.empty(parameter.shape, device=device).normal_(0, 0.02)
+                value = noise.bfloat16() if noise.dim() > 1 else noise
                 setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
     model.head.register_forward_pre_hook(lambda head, inputs: inputs[0].bfloat16())
     model.token.register_forward_hook(lambda m, inputs, y: y.float())
@@ -144,8 +144,8 @@ def print_generation(device: str, size: str) -> None:
 
 
 def parameters(model) -> int:
-    packed = [m.matrix for m in model.modules() if isinstance(m, dpg.DPGLinear)]
-    weights = sum(matrix.rows * matrix.columns for matrix in packed)
+    matrices = [m.matrix for m in model.modules() if isinstance(m, dpg.DPGLinear)]
+    weights = sum(matrix.rows * matrix.columns for matrix in matrices)
     return weights + sum(p.numel() for p in model.parameters())
 
 

@@ -199,7 +199,7 @@ def row(what: str, estimate: Estimate, target=None, note="") -> Row:
 
 def perplexity_rows(run: Run, subject: Subject) -> Iterator[Row]:
     """One row per method at the ranks shown, then calibration by one text alone."""
-    runs, name = run.finished(), "perplexity of SmolLM2"
+    runs, name = run.finished_runs(), "perplexity of SmolLM2"
 
     def nats(rank: int, method: str, text: str = "both") -> list[float]:
         key = {"rank": rank, "method": method, "text": text}

@@ -115,7 +115,7 @@ class Bench:
         self.targets = self.rows[:, 1:]
         self.reference = answers(self.model, self.rows)
         self.calibrations: dict[int, object] = {}
-        self.runs = run.finished()
+        self.runs = run.finished_runs()
 
     def calibration(self, count: int):
         """Batches of the first windows of each language."""

@@ -36,7 +36,7 @@ import time
 from dataclasses import replace
 
 from harness.interval import Estimate, student
-from harness.runs import Runs, taken
+from harness.runs import Runs, end_time
 from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
@@ -125,7 +125,7 @@ def time_row(name: str, runs: dict[str, list[dict]], note: str) -> Row:
     ratios = [m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs]
     what = f"mixture of experts, processor time of a step over that of {name}"
     facts = row(what, "ratio", student(ratios), LIMITS[name][1], note)
-    return facts.at(taken(*runs[MIXTURE], *runs[name]))
+    return facts.at(end_time(*runs[MIXTURE], *runs[name]))
 
 
 def bits(model, tokenizer, part: str) -> dict:
@@ -181,9 +181,9 @@ def summarize(runs: dict[str, list[dict]], rates: dict[str, float]) -> list[Row]
     rows, mixture = [], runs[MIXTURE]
     for name, (most_bits, _) in LIMITS.items():
         pairs = list(zip(mixture, runs[name], strict=True))
-        ours, theirs = (each["parameters"] for each in pairs[0])
+        ours, dense = (each["parameters"] for each in pairs[0])
         settings = (
-            f"{ours:,} parameters against {theirs:,}; learning rates {rates[MIXTURE]}"
+            f"{ours:,} parameters against {dense:,}; learning rates {rates[MIXTURE]}"
         )
         settings += f" and {rates[name]}, of {', '.join(map(str, RATES))}"
         bits = ", ".join(f"{m['bits']:.4f} against {d['bits']:.4f}" for m, d in pairs)
@@ -221,7 +221,7 @@ def measure(run: Run) -> list[Row]:
         readings, note = pace(), f"{PACE_STEPS} steps of each in turn"
         return [time_row(name, readings, note) for name in LIMITS]
     steps, seeds = (30, SEEDS[:1]) if run.quick else (STEPS, SEEDS)
-    runs = run.finished()
+    runs = run.finished_runs()
     rates = {n: QUICK_RATE if run.quick else search(runs, n) for n in contestants()}
     print("learning rates:", rates)
     results = {

@@ -97,15 +97,15 @@ def big_model(folder: Path, layers: int, resident: int):
         path = folder / f"layer{layer}.bin"
         block.mlp.experts = dpg.MappedExperts(path, resident, cold=True)
     generator = torch.Generator().manual_seed(0)
-    filled = {}
+    state = {}
     for name, old in model.state_dict().items():
         if old.dim() > 1:
             new = torch.empty(old.shape, dtype=torch.bfloat16)
             new.normal_(0, old.shape[1] ** -0.5, generator=generator)
         else:
             new = torch.zeros(old.shape) if "bias" in name else torch.ones(old.shape)
-        filled[name] = new.bfloat16() if "norm" in name else new
-    model.load_state_dict(filled, assign=True)
+        state[name] = new.bfloat16() if "norm" in name else new
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 
@@ -147,8 +147,8 @@ def rows_of(folder: Path, layers: int, new: int, total: int) -> Iterator[Row]:
     for resident in RESIDENT:
         where = f"{resident} of {EXPERTS} experts a layer in memory, "
         where += f"{total / 1e9:.2f} GB of experts on disk"
-        peak, seconds, used, read = generate(folder, layers, new, resident)
-        hits = 1 - read / used
+        peak, seconds, uses, reads = generate(folder, layers, new, resident)
+        hits = 1 - reads / uses
         note = f"{hits:.0%} of the wanted experts were in memory; {new} tokens"
         yield Row(
             claim="C4",

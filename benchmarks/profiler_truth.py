@@ -158,7 +158,7 @@ def measure(run: Run) -> list[Row]:
     if run.has("peers") or not run.quick:
         packages = [tool.package for tool in flop_counters.TOOLS.values()]
         flop_counters.install(dict.fromkeys(filter(None, packages)))
-    runs = run.finished()
+    runs = run.finished_runs()
     return [row for part in run.parts for row in rows_of(part, runs, run.quick)]
 
 

@@ -42,10 +42,10 @@ from functools import partial
 
 import torch
 from harness.interval import Estimate
-from harness.runs import taken
+from harness.runs import end_time
 from harness.script import Run, Script
 from models.optimizer_tasks import Bacteria, Fashion
-from models.optimizers import decayed
+from models.optimizers import decay_groups
 from racing import race
 from racing.rows import search_in_words
 from torch import nn
@@ -88,7 +88,7 @@ class Job:
             self.train, self.score = self.splits.train, accuracy
             self.recipe = Recipe(batch_size=batch, augment=fashion_net.augment)
         else:
-            self.train, self.score = turned(self.task.shown), iou
+            self.train, self.score = eight_views(self.task.positive_tiles), iou
             augment, loss = bacteria_unet.augment, bacteria_unet.loss
             self.recipe = Recipe(loss, batch_size=batch, augment=augment)
 
@@ -121,10 +121,10 @@ def make(way: str, model: nn.Module, c: dict) -> torch.optim.Optimizer:
         return DeepOpt(model, lr=c["lr"], first_momentum=c["beta1"])
     facts = {"lr": c["lr"], "betas": (c["beta1"], 0.95), "weight_decay": 0.1}
     facts |= {"fused": True}
-    return torch.optim.AdamW(decayed(model), **facts)
+    return torch.optim.AdamW(decay_groups(model), **facts)
 
 
-def turned(part: ImageDataset) -> ImageDataset:
+def eight_views(part: ImageDataset) -> ImageDataset:
     """Each tile in its eight orientations."""
     images, masks = [], []
     for mirrored in (False, True):
@@ -183,20 +183,20 @@ def pace(job: Job) -> dict[str, list[float]]:
     ways["float32"] = ("recipe", {"autocast": None})
     if multiplies_bfloat16():
         ways[BFLOAT16] = (BFLOAT16, {})
-    spent = {name: [] for name in ways}
+    seconds = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):
         for name, (way, change) in ways.items():
             start = time.process_time()
             job.train_model(way, START[way], 1, turn, **change)
-            spent[name].append(time.process_time() - start)
-    return {name: seconds[1:] for name, seconds in spent.items()}
+            seconds[name].append(time.process_time() - start)
+    return {name: times[1:] for name, times in seconds.items()}
 
 
-def rows_of(bench: Bench, job: Job, spent: dict[str, list[float]]) -> list[Row]:
+def rows_of(bench: Bench, job: Job, seconds: dict[str, list[float]]) -> list[Row]:
     """The recipe against AdamW in either data type, and the gain of the data type."""
-    rows = [against(bench, job, "adamw", spent)]
-    if BFLOAT16 in spent:
-        rows.append(against(bench, job, BFLOAT16, spent))
+    rows = [against(bench, job, "adamw", seconds)]
+    if BFLOAT16 in seconds:
+        rows.append(against(bench, job, BFLOAT16, seconds))
     else:
         note = "this processor does not multiply bfloat16"
         rows.append(claim_row(job, BFLOAT16, Estimate(None), note))
@@ -206,10 +206,10 @@ def rows_of(bench: Bench, job: Job, spent: dict[str, list[float]]) -> list[Row]:
         what=f"{job.name}: an epoch in float32 over one in bfloat16, time",
         unit="ratio",
         better="higher",
-        measured=ratio(spent, "float32", "recipe"),
+        measured=ratio(seconds, "float32", "recipe"),
         n=ROUNDS,
     )
-    return [*rows, alone.at(taken(spent))]
+    return [*rows, alone.at(end_time(seconds))]
 
 
 def claim_row(job: Job, way: str, gain: Estimate, note: str) -> Row:
@@ -226,13 +226,13 @@ def claim_row(job: Job, way: str, gain: Estimate, note: str) -> Row:
     )
 
 
-def ratio(spent: dict[str, list[float]], numerator: str, denominator: str) -> float:
+def ratio(seconds: dict[str, list[float]], numerator: str, denominator: str) -> float:
     """Median over rounds of the ratio of epoch times within a round."""
-    pairs = zip(spent[numerator], spent[denominator], strict=True)
+    pairs = zip(seconds[numerator], seconds[denominator], strict=True)
     return statistics.median(a / b for a, b in pairs)
 
 
-def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> Row:
+def against(bench: Bench, job: Job, way: str, seconds: dict[str, list[float]]) -> Row:
     """Time to the mean score of `way` after all its epochs, over the recipe's."""
     adamw, recipe = bench.tuned(job, way), bench.tuned(job, "recipe")
     epochs = bench.epochs(job.name)
@@ -242,13 +242,13 @@ def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> 
     losses = {e: [-score for score in scores] for e, scores in curve.items()}
     facts = epochs, 2.0, job.name
     steps, again = race.steps_ratio([-v for v in reference], losses, *facts)
-    dearer, scores = ratio(spent, way, "recipe"), curve_in_words(curve, target)
+    dearer, scores = ratio(seconds, way, "recipe"), curve_in_words(curve, target)
     words = [search_in_words(f, AXES[w]) for w, f in ((way, adamw), ("recipe", recipe))]
     note = f"{TITLES[way]} {target:.4f} after {epochs} epochs (settings {words[0]}); "
     note += f"{scores[0]} (settings {words[1]}); epochs {1 / steps:.2f} times fewer, "
     note += f"AdamW's epoch takes {dearer:.2f} of the recipe's time{scores[1]}"
     gain = race.interval(1 / steps * dearer, again, len(reference))
-    return claim_row(job, way, gain, note).at(taken(spent))
+    return claim_row(job, way, gain, note).at(end_time(seconds))
 
 
 def curve_in_words(curve: dict[int, list[float]], target: float) -> tuple[str, str]:

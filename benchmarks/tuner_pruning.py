@@ -50,25 +50,25 @@ SAMPLERS: dict[str, Callable[[int], Any]] = {
 
 
 def search(sampler: str, seed: int, epochs: int, prune: bool) -> dict[str, list]:
-    """Hypervolume and epochs spent after each trial."""
+    """Hypervolume and epochs in all after each trial."""
     table = digits_table.load()
     sizes = (table.latency_ms, table.parameters)
     worst = [table.errors[..., -1].max(), *(np.log10(v.max()) for v in sizes)]
     instance = SAMPLERS[sampler](seed)
     study = optuna.create_study(directions=["minimize"] * 3, sampler=instance)
     pruner, points = DominationPruner(), []
-    spent, volume = [0], [0.0]
-    while spent[-1] < epochs:
+    total, volume = [0], [0.0]
+    while total[-1] < epochs:
         trial = study.ask(table.space)
-        values, used = train(table, trial, pruner if prune else None)
-        if used == digits_table.EPOCHS:
+        values, count = train(table, trial, pruner if prune else None)
+        if count == digits_table.EPOCHS:
             points.append(values)
             study.tell(trial, values)
         else:
             study.tell(trial, state=PRUNED)
-        spent.append(spent[-1] + used)
+        total.append(total[-1] + count)
         volume.append(hypervolume(points, worst) if points else 0.0)
-    return {"spent": spent[1:], "volume": volume[1:]}
+    return {"spent": total[1:], "volume": volume[1:]}
 
 
 def train(table, trial, pruner: DominationPruner | None) -> tuple[list[float], int]:
@@ -83,7 +83,7 @@ def train(table, trial, pruner: DominationPruner | None) -> tuple[list[float], i
     return values, epoch
 
 
-def reached(run: dict, budget: int) -> tuple[float, int]:
+def best_within(run: dict, budget: int) -> tuple[float, int]:
     """The hypervolume within the budget, and the epochs at which it was first reached."""
     within = [
         v for s, v in zip(run["spent"], run["volume"], strict=True) if s <= budget
@@ -94,10 +94,10 @@ def reached(run: dict, budget: int) -> tuple[float, int]:
 
 def ratio(plain: dict, pruned: dict, budget: int) -> float:
     """Epochs without pruning over epochs with it, to the hypervolume of the former."""
-    best, without = reached(plain, budget)
+    best, without = best_within(plain, budget)
     pairs = zip(pruned["spent"], pruned["volume"], strict=True)
-    enough = [spent for spent, volume in pairs if volume >= best - 1e-12]
-    within = [spent for spent in enough if spent <= PATIENCE * budget]
+    enough = [epochs for epochs, volume in pairs if volume >= best - 1e-12]
+    within = [epochs for epochs in enough if epochs <= PATIENCE * budget]
     return without / within[0] if within else 0.0
 
 
@@ -123,7 +123,9 @@ def rows_of(
         target = 1.5 if (sampler, budget) == ("GeneticSampler", MAIN) else None
         what = f"{place}: those without pruning over those with it, same hypervolume"
         yield median_row(what, "x fewer epochs", ratios, target)
-        gains = [reached(b, budget)[0] - reached(a, budget)[0] for a, b in pairs]
+        gains = [
+            best_within(b, budget)[0] - best_within(a, budget)[0] for a, b in pairs
+        ]
         what = f"{place}: hypervolume with pruning minus without"
         yield median_row(what, "hypervolume", gains, None)
 
@@ -133,7 +135,7 @@ def measure(run: Run) -> Iterator[Row]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     budgets = BUDGETS[:1] if run.quick else BUDGETS
-    runs = run.finished()
+    runs = run.finished_runs()
     for sampler in SAMPLERS:
         pairs = []
         for seed in range(2 if run.quick else SEEDS):

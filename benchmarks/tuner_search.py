@@ -38,7 +38,7 @@ import numpy as np
 import optuna
 import torch
 from harness.interval import student
-from harness.runs import Runs, taken
+from harness.runs import Runs, end_time
 from harness.script import Run, Script
 from models import digits_table
 from optuna.distributions import (
@@ -171,11 +171,9 @@ def search(problem: Problem, sampler: str, seed: int, counts: list[int]) -> dict
         # in the order of the space; samplers may reorder
         config = {name: trial.params[name] for name in problem.space}
         points.append(problem.objectives(config))
-        observed = (
-            noise.normal(points[-1], problem.noise) if problem.noise else points[-1]
-        )
+        noisy = noise.normal(points[-1], problem.noise) if problem.noise else points[-1]
         start = time.process_time()
-        study.tell(trial, [float(value) for value in observed])
+        study.tell(trial, [float(value) for value in noisy])
         seconds += time.process_time() - start
         if number in counts:
             result[f"at_{number}"] = hypervolume(points, problem.reference)
@@ -214,7 +212,7 @@ def rows_of(problem: Problem, runs: dict[str, list[dict]]) -> Iterator[Row]:
         what = f"{problem.name}: GeneticSampler's time, "
         what += f"mean of {ours[0]['trials']} trials"
         unit, times = "ms of processor a trial", [one["ms"] for one in ours]
-        yield row(what, unit, times, "lower", target=20).at(taken(*ours))
+        yield row(what, unit, times, "lower", target=20).at(end_time(*ours))
 
 
 def volume_rows(
@@ -243,7 +241,7 @@ def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    runs = run.finished()
+    runs = run.finished_runs()
     for problem in problems():
         if run.quick:
             problem = replace(problem, seeds=2, counts=(30,))

@@ -86,9 +86,9 @@ class Task:
 
     def __init__(self):
         tiles, fields = data.bacteria(tile=TILE).train, data.bacteria()
-        occupied = tiles.labels.flatten(1).any(1).numpy()  # [N]
-        empty = np.flatnonzero(~occupied)[::5]
-        self.train = tiles.subset(np.sort([*np.flatnonzero(occupied), *empty]))
+        has_bacteria = tiles.labels.flatten(1).any(1).numpy()  # [N]
+        empty = np.flatnonzero(~has_bacteria)[::5]
+        self.train = tiles.subset(np.sort([*np.flatnonzero(has_bacteria), *empty]))
         self.validation, self.test = fields.validation, fields.test
 
 
@@ -230,7 +230,7 @@ def measure(run: Run) -> list[Row]:
     torch.set_num_threads(1)
     widths, seeds = ((4,), (1, 2)) if run.quick else (WIDTHS, SEEDS)
     trials, epochs = (6, 3) if run.quick else (TRIALS, EPOCHS)
-    runs = run.finished()
+    runs = run.finished_runs()
     journal = f"tuner_unet_{runs.protocol}{'_quick' * run.quick}"
     journal = BENCHMARKS / "tables" / "runs" / journal
     if run.quick:

@@ -68,7 +68,7 @@ def test_a_quick_run_starts_anew_and_leaves_the_full_result(call):
     measured = []
 
     def measure(run):
-        line = run.finished().once(
+        line = run.finished_runs().once(
             {"net": "a"}, lambda: measured.append(1) or {"x": 2.0}
         )
         yield row(measured=line["x"])

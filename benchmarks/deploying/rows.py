@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.interval import Estimate, quartiles
-from harness.runs import taken
+from harness.runs import end_time
 
 from deepseek_learn.ledger.rows import Row
 
@@ -50,7 +50,7 @@ def rows_of(name: str, result: dict) -> list[Row]:
             note=f"{statistics.median(result['ms'][way]):.4g} ms",
             **vars(ratio(result, EAGER, way)),
         )
-        rows.append(comparison.at(taken(result)))
+        rows.append(comparison.at(end_time(result)))
     return rows
 
 
@@ -76,14 +76,14 @@ def speed_rows(name: str, best: str, result: dict) -> Iterator[Row]:
     facts = {"target": 4.0, "what": f"{what}, processor with VNNI"}
     facts = facts if vnni() else {"target": None}
     ours = replace(guide, source="ours", note=None, **facts)
-    yield from (each.at(taken(result)) for each in (guide, ours))
+    yield from (each.at(end_time(result)) for each in (guide, ours))
 
 
 def loss_rows(name: str, best: str, result: dict) -> list[Row]:
     facts = result["int8"][best]
     if "lost" not in facts:
         return []
-    spared = ", ".join(facts["in_float"]) or "none"
+    layers = ", ".join(facts["in_float"]) or "none"
     what = f"{name}: points lost by INT8 ({best}) on the test part"
     guide = row(
         source="guide",
@@ -93,14 +93,14 @@ def loss_rows(name: str, best: str, result: dict) -> list[Row]:
         target=1.0,
         measured=facts["lost"],
         note=f"{facts['before']:.2f} to {facts['after']:.2f}; on the held-out part "
-        f"{facts['held_out_lost']:.2f}; layers left in float: {spared}",
+        f"{facts['held_out_lost']:.2f}; layers left in float: {layers}",
     )
     return [guide, replace(guide, source="ours", target=AIM, what=f"{what}, aim")]
 
 
 def engine_rows(name: str, result: dict) -> Iterator[Row]:
     """What our engine costs, its start, its file, and for the large net its time."""
-    lower, time = partial(row, source="ours", better="lower"), taken(result)
+    lower, time = partial(row, source="ours", better="lower"), end_time(result)
     for precision in ("fp32", "INT8"):
         cost = ratio(result, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
         bounds = ("measured", "low", "high")

@@ -77,7 +77,7 @@ class Runs:
         )
 
 
-def taken(*runs: dict) -> str:
+def end_time(*runs: dict) -> str:
     """When the last of these runs ended; early lines record only the day."""
     return max(run.get("time") or run.get("date") or now() for run in runs)
 

@@ -114,13 +114,15 @@ class Script:
         )
 
     def _skip(self, error: Exception) -> NoReturn:
-        """End with one sentence if what is missing is not ours; else raise the error."""
-        known = isinstance(error, Skip | MissingPackageError)
-        package = (getattr(error, "name", None) or "").partition(".")[0]
-        if not known and (not package or package in OURS):
-            raise error
-        needs = str(error) if known else f"{self.name} needs {package}: {error}"
-        print(f"skipped: {needs}", file=sys.stderr)
+        """End with one sentence, unless it is a module of ours that is missing."""
+        if isinstance(error, Skip | MissingPackageError):
+            sentence = str(error)
+        else:
+            package = (getattr(error, "name", None) or "").partition(".")[0]
+            if not package or package in OURS:
+                raise error
+            sentence = f"{self.name} needs the package {package}: {error}"
+        print(f"skipped: {sentence}", file=sys.stderr)
         sys.exit(SKIPPED)
 
 
@@ -138,7 +140,7 @@ class Run:
         """Whether the script was called with a flag, which it need not know."""
         return getattr(self.options, flag, False)
 
-    def finished(self, anywhere: bool = False) -> Runs:
+    def finished_runs(self, anywhere: bool = False) -> Runs:
         """The finished runs that count; a quick run starts anew."""
         return self.script.runs(self.quick, self.anew, anywhere)
 

@@ -174,7 +174,7 @@ class Bacteria(Task):
         return data.bacteria(tile=self.tile)
 
     @cached_property
-    def shown(self):
+    def positive_tiles(self):
         """The training tiles with bacteria on them."""
         train = self.splits.train
         return train.subset(train.labels.flatten(1).any(1).nonzero()[:, 0])
@@ -183,8 +183,8 @@ class Bacteria(Task):
         from deepseek_learn.zoo.train.bacteria_unet import augment
 
         generator = torch.Generator().manual_seed(1000 + seed)
-        for rows in rows_in_order(len(self.shown), self.batch, generator):
-            images, masks = self.shown.batch(rows)
+        for rows in rows_in_order(len(self.positive_tiles), self.batch, generator):
+            images, masks = self.positive_tiles.batch(rows)
             turns, mirror = torch.randint(4, (2,), generator=generator).tolist()
             axes = (3,) if mirror % 2 else ()
             images = images.flip(axes).rot90(turns, (2, 3))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from harness.interval import quartiles, spread
-from harness.runs import taken
+from harness.runs import end_time
 from models import profiled_nets
 
 from deepseek_learn.ledger.rows import Row
@@ -144,9 +144,9 @@ def cost_rows(cases: dict[tuple, dict]) -> list[Row]:
     rows = []
     for (net, mode), case in cases.items():
         doing = {"infer": "inference", "train": "training"}[mode]
-        rows.append(_profile_row(net, doing, case["rounds"]).at(taken(case)))
+        rows.append(_profile_row(net, doing, case["rounds"]).at(end_time(case)))
         where = f"{net}, {doing}"
-        rows.append(_recording_row(case["rounds"], where).at(taken(case)))
+        rows.append(_recording_row(case["rounds"], where).at(end_time(case)))
     return [*rows, _order_row(cases)]
 
 

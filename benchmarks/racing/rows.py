@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 from harness.interval import Estimate
-from harness.runs import taken
+from harness.runs import end_time
 from models.optimizer_tasks import TASKS
 from models.optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, variants
 
@@ -111,7 +111,7 @@ def search_in_words(search: dict, axes: dict[str, tuple]) -> str:
 
 def pace_rows(bench, task, ratios: dict, pace: dict) -> Iterator[Row]:
     """Time to the target, state, the optimizer's own time."""
-    time, n = taken(pace), len(bench.seeds)
+    time, n = end_time(pace), len(bench.seeds)
     adamw_ms = statistics.median(r["adamw"] for r in pace["step_ms"])
     for name in ("deepopt", *PEERS, *variants(task.name)):
         at, words = (
@@ -143,7 +143,7 @@ def pace_rows(bench, task, ratios: dict, pace: dict) -> Iterator[Row]:
 
 def guide_rows(bench, task, ratios: dict, pace: dict) -> Iterator[Row]:
     """The guide's 40 %, as AdamW's time over ours to one loss."""
-    n, time = len(bench.seeds), taken(pace)
+    n, time = len(bench.seeds), end_time(pace)
     guide = {"claim": "C3", "source": "guide", "target": GUIDE, "better": "higher"}
     per_step = block_ratio(pace["step_ms"], "deepopt", "adamw")
     point, again = ratios["deepopt"]

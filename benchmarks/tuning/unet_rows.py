@@ -8,7 +8,7 @@ import statistics
 from functools import partial
 
 from harness.interval import spread
-from harness.runs import taken
+from harness.runs import end_time
 
 from deepseek_learn.ledger.rows import Row
 
@@ -43,7 +43,7 @@ def summarize(
     margin = noise([*guides, *confirmations])
     pairs = list(zip(guides, answers(guides, confirmations), strict=True))
     gains = [guide["error"] - answer["error"] for guide, answer in pairs if answer]
-    beaten = sum(gain > margin for gain in gains)
+    wins = sum(gain > margin for gain in gains)
     note = f"pooled noise {100 * margin:.2f} points; energy: {source}"
     widths = ", ".join(str(guide["width"]) for guide in guides)
     combination = f"lr 0.001, batch 32 (U-Net of width {widths})"
@@ -60,7 +60,7 @@ def summarize(
         widths_row(
             source="guide",
             what=f"on the Pareto front: {combination}",
-            measured=len(guides) - beaten,
+            measured=len(guides) - wins,
         ),
         widths_row(
             source="ours",
@@ -79,7 +79,7 @@ def gain_row(noise_note: str, guide: dict, answer: dict | None) -> Row:
         Row,
         claim="C11",
         source="ours",
-        what=f"IoU on the test fields: the tuner's answer minus {named(guide)}",
+        what=f"IoU on the test fields: the tuner's answer minus {in_words(guide)}",
         unit="points",
         better="higher",
         n=len(guide["errors"]),
@@ -94,7 +94,7 @@ def gain_row(noise_note: str, guide: dict, answer: dict | None) -> Row:
         low=gain - margin,
         high=gain + margin,
         interval="± 2 standard errors of these two",
-        note=f"{named(answer)}: {shares[0]:.2f} of the latency, {shares[1]:.2f} of "
+        note=f"{in_words(answer)}: {shares[0]:.2f} of the latency, {shares[1]:.2f} of "
         f"the energy; {noise_note}",
     )
 
@@ -111,7 +111,7 @@ def best_row(best: dict, peer: float) -> Row:
         better="higher",
         peer="best threshold",
         peer_measured=1 - peer,
-        note=named(best),
+        note=in_words(best),
         **vars(scores),
     )
 
@@ -126,10 +126,10 @@ def time_row(study: dict) -> Row:
         better="lower",
         measured=study["seconds"] / 60,
         note=f"{states}; {len(study['front'])} on the front",
-    ).at(taken(study))
+    ).at(end_time(study))
 
 
-def named(config: dict) -> str:
+def in_words(config: dict) -> str:
     return (
         f"lr {config['lr']:.2g}, batch {config['batch_size']}, width {config['width']}"
     )
