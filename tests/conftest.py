@@ -1,9 +1,37 @@
-"""For all tests: English at the start, and a real browser for those that need one."""
+"""For all tests: their kind, how two workers share them, English, and a real browser."""
 
 import pytest
 
 from deepseek_learn import catalog
 from tests.services import chromium_path, need
+
+KINDS = ("unit", "notebook", "service")
+# Fixtures that start, build or install something outside this process.
+SERVICES = {"book", "browser", "database", "nbgrader", "wheel"}
+# Long tests that share no fixture: either worker may take any of them. All other tests
+# are shared out file by file, so that a module's fixtures are set up once.
+APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items):
+    """Mark each test with its kind; the audit's short tests go last, to fill gaps."""
+    for item in items:
+        if not any(map(item.get_closest_marker, KINDS)):
+            uses_service = SERVICES.intersection(item.fixturenames)
+            item.add_marker("service" if uses_service else "unit")
+    items.sort(key=lambda item: item.nodeid.startswith(APART[1:]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith(APART) else nodeid.split("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
