@@ -27,11 +27,16 @@ def pytest_collection_modifyitems(items):
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class Shares(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return nodeid if nodeid.startswith(APART) else nodeid.split("::")[0]
+            return share(nodeid)
 
-    return ByFile(config, log)
+    return Shares(config, log)
+
+
+def share(nodeid: str) -> str:
+    """What one worker runs as a whole: this test alone, or its file."""
+    return nodeid if nodeid.startswith(APART) else nodeid.split("::")[0]
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,7 @@ def test_there_are_lessons():
     assert CHINESE
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", LESSONS + CHINESE + EXERCISES, ids=NAME["ids"])
 def test_runs_anew(path, tmp_path):
     """In a fresh kernel, each cell within 90 s; marked cells give the same output."""
@@ -111,6 +112,7 @@ def pythons_with_the_course() -> dict[tuple[int, int], str]:
     return found
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("which", [min, max], ids=["oldest", "newest"])
 def test_the_tour_keeps_its_promise_on_this_python(which, tmp_path):
     """Also with a CUDA build: newcomers run the tour before they read the advice."""
@@ -144,12 +146,14 @@ def test_is_small_and_has_one_start_cell_and_compared_cells(path):
     assert len("".join(longest["source"]).splitlines()) <= 22, longest["id"]
 
 
+@pytest.mark.slow
 def test_generated_and_translated_files_are_in_step():
     command = [sys.executable, "-m", "deepseek_learn", "author", "check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])
 def test_ruff(arguments):
     command = [sys.executable, "-m", "ruff", *arguments, "."]

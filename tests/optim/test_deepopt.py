@@ -630,6 +630,7 @@ def test_groups_have_their_own_options(net):
     assert roles(optimizer)["weight"] == "matrix"
 
 
+@pytest.mark.service
 @pytest.mark.skipif(
     not __import__("shutil").which("g++"), reason="no C++ compiler here"
 )

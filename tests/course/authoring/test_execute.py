@@ -19,6 +19,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.notebook
 def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_home):
     course.check("shift_sum", define(SOLVED, "shift_sum"))
     before = (own_home / "progress.json").read_bytes()
