@@ -14,7 +14,7 @@ LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
 PIP    := $(BIN)/pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # One thread per process: two workers' threads would fight for two cores.
-TESTS  := PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help lab check test notebook book bench bench-speed lint dist last-run clean
 help:  ## this list
@@ -54,7 +54,7 @@ test: $(DEV)  ## set up, then run everything that is tested
 notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_tour.ipynb
 	@test -f "$(NB)" || { echo "NB must be the path of a notebook, such as" \
 	  "NB=notebooks/basic/00_tour.ipynb; got '$(NB)'"; exit 2; }
-	@$(TESTS) "tests/test_notebooks.py::test_runs_anew[$(NB)]"
+	@NOTEBOOK="$(NB)" $(TESTS) tests/test_notebooks.py -k test_runs_anew
 
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
