@@ -2,10 +2,12 @@
 
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tests.services import absent
 
@@ -53,3 +55,23 @@ def test_a_step_only_calls_ci_run_make_or_git(path):
     assert scripts
     for line in "\n".join(scripts).splitlines():
         assert line.startswith(("sudo --preserve-env .ci/run", "make ", "git ")), line
+
+
+def test_the_scripts_pass_shellcheck():
+    if shutil.which("shellcheck") is None:
+        absent("shellcheck is not on the PATH")
+    scripts = [str(path) for path in (ROOT / ".ci").iterdir() if not path.suffix]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_floors_are_those_of_pyproject():
+    """What the monthly run installs is the oldest that the package says it accepts."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / ".ci" / "floors.txt").read_text().splitlines()
+    floors = [Requirement(line) for line in lines if not line.startswith("#")]
+    floors = {floor.name: floor.specifier for floor in floors}
+    for requirement in map(Requirement, project["dependencies"]):
+        (lowest,) = [s.version for s in requirement.specifier if s.operator == ">="]
+        if requirement.name != "ipywidgets":  # its floor is in test_colab.py
+            assert floors[requirement.name].contains(lowest), requirement
