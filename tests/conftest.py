@@ -7,7 +7,7 @@ from tests.services import chromium_path, need
 
 KINDS = ("unit", "notebook", "service")
 # Fixtures that start, build or install something outside this process.
-SERVICES = {"book", "browser", "database", "nbgrader", "wheel"}
+SERVICES = {"binary", "book", "browser", "database", "nbgrader", "wheel"}
 # Long tests that share no fixture: either worker may take any of them. All other tests
 # are shared out file by file, so that a module's fixtures are set up once.
 APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")

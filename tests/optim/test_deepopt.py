@@ -26,6 +26,7 @@ def roles(optimizer):
     return dict(optimizer.plan()[["parameter", "role"]].itertuples(index=False))
 
 
+@pytest.mark.slow
 def test_it_learns_in_every_storage(net):
     for state in STATES:
         model = copy.deepcopy(net)
