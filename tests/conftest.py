@@ -8,8 +8,9 @@ from tests.services import chromium_path, need
 KINDS = ("unit", "notebook", "service")
 # Fixtures that start, build or install something outside this process.
 SERVICES = {"binary", "book", "browser", "database", "nbgrader", "wheel"}
-# Long tests that share no fixture: either worker may take any of them. All other tests
-# are shared out file by file, so that a module's fixtures are set up once.
+# Two workers share out the files, so that a module's fixtures are set up once. Long tests
+# without fixtures go one by one; the files that need the built book, all to one worker.
+BOOK = "tests/book/"
 APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")
 
 
@@ -35,7 +36,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def share(nodeid: str) -> str:
-    """What one worker runs as a whole: this test alone, or its file."""
+    """What one worker runs as a whole: this test alone, its file, or the book's tests."""
+    if nodeid.startswith(BOOK):
+        return BOOK
     return nodeid if nodeid.startswith(APART) else nodeid.split("::")[0]
 
 
