@@ -613,6 +613,7 @@ save_file(answers, f"{sys.argv[1]}/answers")
 """
 
 
+@pytest.mark.slow
 def test_another_process_answers_the_same_bit_for_bit(tmp_path):
     models = {name: small(name) for name in ("mlp", "net", "decoder")}
     for name, model in models.items():

@@ -26,6 +26,7 @@ EXACT = {
 SCRIPT = Path(__file__).with_name("high_water_mark.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"
 )
