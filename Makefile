@@ -46,9 +46,10 @@ lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none
 
 check: lint  ## before each commit (under 3 minutes): lint, translations, fast unit tests
 	@$(BIN)/deepseek-learn author check
-	@$(TESTS) -n 2 -m "unit and not slow"
+	@# shows the slowest: what takes over a second belongs to "slow"
+	@$(TESTS) -n 2 -m "unit and not slow" --durations 5 --durations-min 1
 
-test: $(DEV)  ## set up, then run everything that is tested
+test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg: a part)
 	@$(TESTS) -n 2 $(PYTEST)
 
 notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_tour.ipynb
