@@ -3,6 +3,7 @@
 - plotly figures are drawn by the plotly.js inside the installed plotly package, maths
   by the MathJax of sphinx-mathjax-offline; thebe, which loads from a CDN, is left out;
 - the address of the repository comes from pyproject.toml;
+- the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
 - each page knows whether the other language has it (`lang-switch.html` asks);
 - `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->` the
   tables of papers.
@@ -87,6 +88,17 @@ def set_repository(app, config) -> None:
         "repository_branch": "main",
         "path_to_docs": "" if folder == "." else folder,
     }
+
+
+def set_last_run(app, config) -> None:
+    """The footer's date, which the monthly workflow writes."""
+    file = ROOT / "book" / "last_run.json"
+    if file.is_file():
+        from deepseek_learn.catalog import text
+
+        lang = "zh" if config.language.startswith("zh") else "en"
+        words = text("book.last_run", lang, **json.loads(file.read_text("utf-8")))
+        config.html_theme_options |= {"extra_footer": words}
 
 
 def pages_of(edition: Path) -> set[str]:
@@ -200,6 +212,7 @@ def setup(app) -> dict:
     """Called by Sphinx."""
     install_plotly_mime()
     app.connect("config-inited", set_repository)
+    app.connect("config-inited", set_last_run)
     app.connect("builder-inited", find_other_edition)
     app.connect("source-read", read_source)
     # Early: the theme drops a template that is empty when its own handler runs.

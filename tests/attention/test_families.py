@@ -179,6 +179,7 @@ def test_attach_with_identity_changes_nothing(backbone, name):
     assert len(model.state_dict()) > count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", [None, *attention.names()])
 def test_fold_is_exact(backbone, name):

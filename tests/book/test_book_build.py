@@ -109,11 +109,16 @@ def test_buttons_lead_to_the_address_or_are_not_there(book):
             assert f'href="{address}"' in page
 
 
-def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
+def load_extension():
     need("myst_nb")
     path = Path(__file__).parents[2] / "book" / "_ext" / "offline_book.py"
     spec = importlib.util.spec_from_file_location("offline_book", path)
     spec.loader.exec_module(extension := importlib.util.module_from_spec(spec))
+    return extension
+
+
+def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
+    extension = load_extension()
     monkeypatch.setattr(extension, "ROOT", tmp_path)
     (tmp_path / "zh").mkdir()
     for text in ("", '[project.urls]\nRepository = "https://github.com/me/it"\n'):
@@ -127,6 +132,28 @@ def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
         assert chosen["use_repository_button"] == bool(text)
         address = "https://github.com/me/it" if text else ""
         assert chosen["repository_url"] == address
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "tested"), ("zh_CN", "测试")])
+def test_the_footer_dates_the_last_monthly_run(language, word, tmp_path, monkeypatch):
+    extension = load_extension()
+    monkeypatch.setattr(extension, "ROOT", tmp_path)
+    config = SimpleNamespace(html_theme_options={}, language=language)
+    extension.set_last_run(None, config)
+    assert config.html_theme_options == {}  # no run has passed yet
+    (tmp_path / "book").mkdir()
+    makefile = Path(__file__).parents[2] / "Makefile"
+    subprocess.run(["make", "-f", makefile, "last-run"], cwd=tmp_path, check=True)
+    extension.set_last_run(None, config)
+    footer = config.html_theme_options["extra_footer"]
+    assert word in footer
+    assert re.search(r"\b20\d\d-\d\d-\d\d$", footer)
+
+
+def test_every_page_has_the_footer_of_a_run_that_passed(book, request):
+    passed = (request.config.rootpath / "book" / "last_run.json").is_file()
+    for page in ("book/intro", "zh/book/intro"):
+        assert ("extra_footer" in (book / f"{page}.html").read_text()) == passed
 
 
 def test_the_api_reference_has_the_library(book):
