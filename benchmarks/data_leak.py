@@ -15,18 +15,20 @@ Target, a prediction stated before the run: the random split flatters both score
 least 1 point. The two scores behind each difference are given for information.
 """
 
-import argparse
+from collections.abc import Iterator
 
 import pandas as pd
 import torch
+from harness.script import Run, Script
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepseek_learn import data, zoo
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
+SCRIPT = Script(__file__, __doc__, quick="3 seeds", of_the_machine=False)
 SEEDS, QUICK_SEEDS, TARGET = 20, 3, 1.0
 INTERVAL = "95 % corrected t"
 
@@ -56,7 +58,7 @@ def scorer(inputs: pd.DataFrame, metric: str):
     return fit_and_score
 
 
-def rows(metric: str, leak: data.Leak):
+def rows(metric: str, leak: data.Leak) -> Iterator[Row]:
     """The difference with its target, then the two scores for information."""
     names = {
         "difference": f"ELPV, {metric}: random split minus split by module",
@@ -64,46 +66,37 @@ def rows(metric: str, leak: data.Leak):
         "grouped": f"ELPV, {metric} under the split by module",
     }
     for key, name in names.items():
-        mean, low, high = leak.summary.loc[key, ["mean", "low", "high"]]
-        yield {
-            "claim": "C13",
-            "source": "ours",
-            "what": name,
-            "unit": "points",
-            "target": TARGET if key == "difference" else None,
-            "better": "higher",
-            "measured": float(mean),
-            "low": float(low),
-            "high": float(high),
-            "interval": INTERVAL,
-            "n": len(leak.scores),
-        }
+        mean, low, high = map(float, leak.summary.loc[key, ["mean", "low", "high"]])
+        yield Row(
+            claim="C13",
+            source="ours",
+            what=name,
+            unit="points",
+            better="higher",
+            target=TARGET if key == "difference" else None,
+            measured=mean,
+            low=low,
+            high=high,
+            interval=INTERVAL,
+            n=len(leak.scores),
+        )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="3 seeds")
-    quick = parser.parse_args().quick
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     dataset = data.elpv(size=224).whole()
     inputs = features(dataset)
     strata = dataset.frame["type"] + dataset.labels.numpy().astype(str)
-    measured = []
     for metric in ("AUROC", "accuracy"):
         leak = data.leak(
             dataset,
             scorer(inputs, metric),
-            seeds=range(QUICK_SEEDS if quick else SEEDS),
+            seeds=range(QUICK_SEEDS if run.quick else SEEDS),
             stratify=strata.to_numpy(),
         )
         print(f"{metric}: {leak.why()}", flush=True)
-        measured += rows(metric, leak)
-    mode, command = "quick" if quick else "full", "python benchmarks/data_leak.py"
-    path = write_result(
-        "data_leak", measured, command, mode, protocol=__doc__, of_the_machine=False
-    )
-    print(path)
+        yield from rows(metric, leak)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -1,4 +1,8 @@
-"""Real datasets that load offline: call `load(name)` or the dataset's own loader."""
+"""Real datasets that load offline: call `load(name)` or the dataset's own loader.
+
+Images, series, volumes and text have one contract (`dataset.py`), which `training.fit`
+and `data.split` take. Lesson: `notebooks/basic/00_tour.ipynb`.
+"""
 
 from .bacteria import bacteria
 from .card import DataCard

@@ -2,8 +2,9 @@ r"""How much a random split flatters: the score under it beside that of a groupe
 
 Two items of one group (cells of one solar module, windows of one person) resemble each
 other. With one in training and the other in test, a model that recognizes the group
-answers right without having learned the task. Splitting by person instead of at random
-costs 10 to 16 points in activity recognition (arXiv 1904.02666).
+answers right without having learned the task. In activity recognition a random split
+raises the score by about 10 %, with overlapping windows by 16 % (Dehghani et al. 2019,
+"Subject cross validation in human activity recognition", arXiv 1904.02666).
 """
 
 from collections.abc import Callable, Iterable
@@ -91,9 +92,10 @@ def leak(
     r"""Fit and score under random splits and under splits by group.
 
     The interval of a mean :math:`\bar d` over n seeds is Student's, corrected for
-    the overlap between the seeds' training parts (Nadeau & Bengio 2003). It is meant
-    for other data of this kind, not only for other splits of these, so a dataset of few
-    groups has a wide one, however many seeds:
+    the overlap between the seeds' training parts (Nadeau & Bengio 2003, "Inference for
+    the generalization error", Machine Learning 52). It is meant for other data of this
+    kind, not only for other splits of these, so a dataset of few groups has a wide one,
+    however many seeds:
 
     .. math:: \bar d \pm t_{n-1} s \sqrt{1/n + N_\mathrm{test} / N_\mathrm{train}}
 
