@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from .spatial_channel import SpatialChannelAttention
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 CONVS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 class Attended(nn.Sequential):
@@ -20,6 +21,8 @@ class Attended(nn.Sequential):
 
     def __init__(self, module: nn.Module, attention: nn.Module):
         super().__init__(OrderedDict(module=module, attention=attention))
+        self.module: nn.Module
+        self.attention: nn.Module
 
 
 def attach(
@@ -139,7 +142,7 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
     return [name for name, module in modules.items() if is_pair(module)]
 
 
-def _is_spatial(conv: nn.Module) -> bool:
+def _is_spatial(conv: Convolution) -> bool:
     """Whether it mixes channels and at least two axes, at every position."""
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
@@ -152,8 +155,10 @@ def out_channels(module: nn.Module) -> int:
     The layers of attention gates are ignored: attention keeps the number of channels.
     """
     for layer in reversed(list(_without_gates(module))):
-        if isinstance(layer, NORMS):
-            return getattr(layer, "num_features", None) or layer.num_channels
+        if isinstance(layer, nn.GroupNorm):
+            return layer.num_channels
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            return layer.num_features
         if isinstance(layer, CONVS):
             return layer.out_channels
     raise ValueError(
@@ -167,8 +172,8 @@ def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
     if isinstance(module, SpatialChannelAttention):
         return
     yield module
-    is_wrapper = isinstance(module, Attended)
-    for child in [module.module] if is_wrapper else module.children():
+    children = module.children()
+    for child in [module.module] if isinstance(module, Attended) else children:
         yield from _without_gates(child)
 
 
@@ -203,7 +208,7 @@ def _maps_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, SpatialChannelAttention):
 
-            def record(module, inputs, name=name):
+            def record(module: Any, inputs: tuple, name: str = name) -> None:
                 with torch.no_grad():
                     maps[name] = module.gates(inputs[0])[0]
 

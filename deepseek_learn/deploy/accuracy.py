@@ -8,7 +8,7 @@ to the `aim`; a model that still loses `LIMIT` points is refused.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -18,6 +18,9 @@ from ..errors import DeepSeekLearnError
 from ..report import Report
 from .quantize import Quantizer
 from .runtimes import Runner, runner
+
+if TYPE_CHECKING:
+    import onnx
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
 MOST_IN_FLOAT = 0.5  # fraction of the layers: with more, the model is hardly INT8
@@ -194,7 +197,7 @@ def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
 
 def float_points(
     metric: Metric,
-    proto,
+    proto: "onnx.ModelProto",
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
@@ -210,7 +213,7 @@ def float_points(
 
 def points(
     metric: Metric,
-    proto,
+    proto: "onnx.ModelProto",
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:

@@ -4,13 +4,14 @@ its folder; `@target("my-board")` adds one.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..registry import Registry
 from .kit import FILES, Kit
 from .quantize import Scheme
 from .result import UNVERIFIED, Line
 
-targets = Registry("target")
+targets: Registry["Target"] = Registry("target")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Target:
         return "fp32"
 
 
-def target(name: str, **wishes) -> Callable[[Callable], Callable]:
+def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
     """Decorator: register a function that completes the folder of the target `name`.
 
     Args:

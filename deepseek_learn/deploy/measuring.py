@@ -4,7 +4,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from .result import COMPILED, MEASURED, UNVERIFIED, Line
 from .runtimes import arrays
 from .source import Source
 
+if TYPE_CHECKING:
+    from .destinations import Target
+
 ROUNDS, SECONDS = 5, 0.4  # alternating rounds; approximate duration of each
 MB = 1e6
 
 
 def lines(
-    kit: Kit, goal, engine: bytes | None, refusal: str, source: Source, x: Any
+    kit: Kit, goal: "Target", engine: bytes | None, refusal: str, source: Source, x: Any
 ) -> list[Line]:
     """Size, startup time, speed and self-check, each with its status.
 
@@ -61,7 +64,7 @@ class _Engine:
         if openvino or provider == "tensorrt":
             self.words += ["--precision", kit.settings["PRECISION"]]
         if not openvino:
-            self.words += ["--library", native.library()]
+            self.words += ["--library", str(native.library())]
 
     def answer(self, *words: Any) -> dict:
         return native.run(
@@ -80,21 +83,22 @@ def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
     Each is the median of `ROUNDS` medians, with their minimum and maximum. Speedups are
     computed within a round.
     """
-    files = []
+    files: list[Path] = []
     for index, array in enumerate(arrays(x)):
         path = run.kit.folder / f".timed_{index}.npy"
         np.save(path, array)
-        files += ["--input", path]
+        files.append(path)
+    inputs = [word for path in files for word in ("--input", path)]
     try:
-        first = run.answer(*files, "--repeat", 3)["latency_ms"]["median"]
+        first = run.answer(*inputs, "--repeat", 3)["latency_ms"]["median"]
         repeats = max(3, int(1e3 * SECONDS / first))
         pairs = []
         for _ in range(ROUNDS):
             before = source.milliseconds(x, SECONDS)
-            after = run.answer(*files, "--repeat", repeats)["latency_ms"]["median"]
+            after = run.answer(*inputs, "--repeat", repeats)["latency_ms"]["median"]
             pairs.append((before, after))
     finally:
-        for path in files[1::2]:
+        for path in files:
             path.unlink()
     befores, afters = zip(*pairs, strict=True)
     ratios = [before / after for before, after in pairs]
@@ -118,7 +122,7 @@ def _spread(what: str, readings: Sequence[float], unit: str, source: Source) -> 
     )
 
 
-def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
+def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
     """The self-check on the target's own provider, if this machine has it."""
     program = kit.folder / ".engine"
     program.write_bytes(engine)

@@ -76,7 +76,7 @@ class Deployment(Report):
     def __getitem__(self, what: str) -> float | None:
         """The value of a line, such as `deployment["speedup"]`; None if there is none."""
         line = self.line(what)
-        return line and line.value
+        return None if line is None else line.value
 
     def line(self, what: str) -> Line | None:
         """The line, such as `deployment.line("speedup")`; None if there is none."""
@@ -85,7 +85,9 @@ class Deployment(Report):
     @property
     def source(self) -> str:
         """What the deployment is compared with: "PyTorch", or the .onnx file's name."""
-        return self.line("size_before").source
+        line = self.line("size_before")
+        assert line is not None  # every report has it
+        return line.source
 
     def to_frame(self) -> pd.DataFrame:
         """One row per line: value, its range if there is one, unit, status, note."""

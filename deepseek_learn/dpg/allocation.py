@@ -8,7 +8,7 @@ damage, all blocks get the same bits.
 """
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -24,6 +24,7 @@ from .criteria import Layer, damage
 from .matrix import (
     ROWS,
     Filter,
+    FloatLayer,
     bytes_of,
     group_size_for,
     matching_layers,
@@ -198,7 +199,7 @@ def allocate(
 
 def uniform(
     model: nn.Module,
-    bits: int,
+    bits: float,
     group_size: int = 64,
     layer_bits: Mapping[str, int] | None = None,
     filter: Filter | None = None,
@@ -231,7 +232,11 @@ def uniform(
     )
 
 
-def _fixed(model, layers, layer_bits: Mapping[str, int] | None) -> dict[str, int]:
+def _fixed(
+    model: nn.Module,
+    layers: Mapping[str, FloatLayer],
+    layer_bits: Mapping[str, int] | None,
+) -> dict[str, int]:
     """Layer → its bits, for those that `layer_bits` names."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
@@ -303,7 +308,7 @@ def check_group_size(group_size: int) -> None:
         raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
 
 
-def _bytes(model: nn.Module, layers: dict[str, nn.Module]) -> int:
+def _bytes(model: nn.Module, layers: Mapping[str, FloatLayer]) -> int:
     """Bytes of the model, counting the weights of `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
     return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)
@@ -347,7 +352,7 @@ def _damage(blocks: list[_Block], choice: list[int]) -> float:
     return sum(b.damage[level].item() for b, level in zip(blocks, choice, strict=True))
 
 
-def _hull(block: _Block, levels: tuple[int, ...]):
+def _hull(block: _Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
     """The steps (damage removed per stored bit, level) along the lower convex hull."""
     damage, level = block.damage.tolist(), 0
     while level + 1 < len(levels):

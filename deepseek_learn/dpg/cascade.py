@@ -14,9 +14,10 @@ so that the expected disagreement on new inputs of the same distribution is boun
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, inf, nextafter
+from typing import Self
 
 import pandas as pd
 import torch
@@ -101,7 +102,7 @@ class Cascade(nn.Module):
         self.model, self.margin, self.last_refined = model, float(margin), 0.0
         self.eval()
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> Self:
         self.model.train(mode)  # raises FrozenModelError if mode is True
         return super().train(mode)
 
@@ -182,7 +183,9 @@ class Cascade(nn.Module):
         return Threshold(self.margin, same, base, fraction, n, agreement)
 
     @torch.inference_mode()
-    def _compare(self, batches, reference) -> tuple[Tensor, Tensor, Tensor]:
+    def _compare(
+        self, batches: Iterable, reference: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Base margins, and whether base and refined match the reference, `[n]`."""
         check_batches(batches)
         results = []
@@ -199,7 +202,10 @@ class Cascade(nn.Module):
             results.append((margins(base), *same))
         if not results:
             raise ValueError("batches must hold at least one input; it was empty.")
-        return tuple(torch.cat(part).cpu() for part in zip(*results, strict=True))
+        margin, base_same, refined_same = (
+            torch.cat(part).cpu() for part in zip(*results, strict=True)
+        )
+        return margin, base_same, refined_same
 
 
 def margins(logits: Tensor) -> Tensor:

@@ -134,7 +134,8 @@ class DynamicParameterGroup:
 
     def reset(self) -> None:
         """Reset all counts to zero."""
-        self._active = dict.fromkeys(self.layers, 0)
+        zero = torch.zeros((), dtype=torch.int64)
+        self._active = dict.fromkeys(self.layers, zero)
         self._positions = dict.fromkeys(self.layers, 0)
         self._calls, self._watching = 0, True
 
@@ -143,15 +144,15 @@ class DynamicParameterGroup:
         if not self._handles:
             self._last: dict[str, tuple] = {}  # layer → last output, its counts
             if self.every > 1:
-                hook = self.model.register_forward_pre_hook(self._before_call)
-                self._handles.append(hook)
+                handle = self.model.register_forward_pre_hook(self._before_call)
+                self._handles.append(handle)
             for name, layer in self.layers.items():
                 hook = partial(self._after_layer, name)
                 self._handles.append(layer.register_forward_hook(hook))
             for module in self.model.modules():
                 if isinstance(module, NORMS):
-                    hook = module.register_forward_hook(self._after_norm)
-                    self._handles.append(hook)
+                    handle = module.register_forward_hook(self._after_norm)
+                    self._handles.append(handle)
         return self
 
     def detach(self) -> None:
@@ -162,7 +163,7 @@ class DynamicParameterGroup:
     def __enter__(self) -> "DynamicParameterGroup":
         return self.attach()
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.detach()
 
     @property
@@ -209,12 +210,14 @@ class DynamicParameterGroup:
         group = {n: _by_rank(f, self.core_ratio) for n, f in frequency.items()}
         return Groups(frequency, group, rule, None)
 
-    def _before_call(self, model: nn.Module, inputs) -> None:
+    def _before_call(self, model: nn.Module, inputs: tuple) -> None:
         self._watching = self._calls % self.every == 0
         self._calls += 1
 
     @torch.no_grad()
-    def _after_layer(self, name: str, layer, inputs, output: Tensor) -> None:
+    def _after_layer(
+        self, name: str, layer: nn.Module, inputs: tuple, output: Tensor
+    ) -> None:
         if not self._watching:
             return
         counts = None
@@ -225,7 +228,7 @@ class DynamicParameterGroup:
         self._last[name] = weakref.ref(output), counts
 
     @torch.no_grad()
-    def _after_norm(self, norm: nn.Module, inputs, output: Tensor) -> None:
+    def _after_norm(self, norm: nn.Module, inputs: tuple, output: Tensor) -> None:
         if not self._watching:
             return
         name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)

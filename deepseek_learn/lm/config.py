@@ -120,7 +120,8 @@ class Config:
             ("n_routed_experts", "n_group", routed),
             ("qk_rope_head_dim", 2, True),
         ):
-            size, factor = getattr(self, name), getattr(self, str(divisor), divisor)
+            size = getattr(self, name)
+            factor = divisor if isinstance(divisor, int) else getattr(self, divisor)
             if used and (factor < 1 or size % factor):
                 raise ValueError(
                     f"{name} must be a multiple of {divisor}; got {size} and {factor}."
@@ -141,7 +142,13 @@ class Config:
                 got = getattr(self, name)
                 raise ValueError(f"{name} must be from 1 to {limit}; got {got}.")
 
-    def _smallest_head(self) -> int:
+    @property
+    def query_rank(self) -> int:
+        """`q_lora_rank` where it must be set: in sparse and hybrid attention."""
+        assert self.q_lora_rank is not None  # see `__post_init__`
+        return self.q_lora_rank
+
+    def _smallest_head(self) -> float:
         """Channels of the smallest head that includes rotary channels."""
         kinds = {*self.layer_types}
         index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf

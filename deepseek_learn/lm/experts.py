@@ -11,7 +11,7 @@ load evens out without an auxiliary loss that competes with the language-modelin
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -26,6 +26,8 @@ SCORES = {
     "softmax": lambda logits: logits.softmax(-1),
     "sqrtsoftplus": lambda logits: F.softplus(logits).sqrt(),
 }
+# tokens `[N k, d]` sorted by expert, their experts, load `[E]` → `[N k, d]`
+Run = Callable[[Tensor, Tensor, Tensor], Tensor]
 BLOCK = 32  # tokens per expert; a larger block uses all cores by itself
 
 
@@ -49,6 +51,8 @@ class Router(nn.Module):
         load: `[E]` tokens routed to each expert since the last `balance`, counted in
             training.
     """
+
+    e_score_correction_bias: Tensor
 
     def __init__(self, config: Config):
         super().__init__()
@@ -122,7 +126,9 @@ def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     return F.silu(gate) * up @ down.mT
 
 
-def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Tensor:
+def dispatch(
+    x: Tensor, chosen: Tensor, weights: Tensor, count: int, run: Run
+) -> Tensor:
     """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
 
     Args:
@@ -136,7 +142,7 @@ def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Ten
     return torch.zeros_like(x).index_add_(0, token, outputs.to(x))
 
 
-def one_by_one(experts: Sequence):
+def one_by_one(experts: Iterable[Callable[[Tensor], Tensor]]) -> Run:
     """Call each expert once, with all of its tokens; skip experts without tokens."""
 
     def run(x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
@@ -160,7 +166,7 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         return dispatch(x, chosen, weights, len(self.down_proj), self._run)
 
-    def pairs(self):
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Each expert's two matrices; unbinding gives each a gradient of its own size."""
         return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
 
@@ -206,8 +212,9 @@ def separate(model: nn.Module) -> nn.Module:
     """A copy whose experts are separate modules, as compression and profiler expect."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
-        if isinstance(getattr(module, "experts", None), Experts):
-            pairs = module.experts.pairs()
+        experts = getattr(module, "experts", None)
+        if isinstance(experts, Experts):
+            pairs = experts.pairs()
             module.experts = SeparateExperts(Expert(*pair) for pair in pairs)
     return model
 

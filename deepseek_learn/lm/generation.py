@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,9 @@ def probabilities(
     return p
 
 
-def generate(model: LanguageModel, prompts: Sequence, *args, **options) -> list:
+def generate(
+    model: LanguageModel, prompts: Sequence, *args: Any, **options: Any
+) -> list:
     """Generate the new tokens of each prompt; takes the arguments of `stream`."""
     outputs: list[list[int]] = [[] for _ in prompts]
     for step in stream(model, prompts, *args, **options):
@@ -145,7 +148,7 @@ def stream(
         draft, q = propose(hidden, following, accept[:, 0].long(), step)
 
 
-def accepted(draft: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
+def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) -> Tensor:
     """Whether to accept drafts `[B, 1]` sampled from `q` `[B, V]` as samples of `p`.
 
     Accepts with probability min(1, p/q). If a rejected draft is resampled from the
