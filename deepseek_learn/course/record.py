@@ -28,7 +28,13 @@ from .problem import Problem
 from .source_code import code_hash
 
 FORMAT = 1
-FIELDS = {"problem": str, "version": int, "status": str, "seed": int, "library": str}
+FIELDS: dict[str, Any] = {
+    "problem": str,
+    "version": int,
+    "status": str,
+    "seed": int,
+    "library": str,
+}
 FIELDS |= {"time": str, "code": str | None}  # a hash, or null
 LONGEST = 200  # maximum characters in a field
 MOST = 1000  # maximum number of records
@@ -146,8 +152,13 @@ class Progress(Report):
     def why(self) -> str:
         rows = self._rows()
         points, possible = (sum(r[k] for r in rows) for k in ("points", "possible"))
-        counts = {"passed": len(self.passed), "count": len(rows)}
-        return text("progress.summary", points=points, possible=possible, **counts)
+        return text(
+            "progress.summary",
+            points=points,
+            possible=possible,
+            passed=len(self.passed),
+            count=len(rows),
+        )
 
     def __repr__(self) -> str:
         filled = round(20 * len(self.passed) / len(self._rows()))
@@ -240,8 +251,8 @@ def _read(path: Path) -> list[dict]:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format"]
         if isinstance(version, int) and version > FORMAT:
-            facts = {"path": str(path), "found": version, "known": FORMAT}
-            raise DamagedFileError(text("progress.newer", **facts))
+            message = text("progress.newer", path=path, found=version, known=FORMAT)
+            raise DamagedFileError(message)
         records = content["records"]
         valid = version == FORMAT and isinstance(records, list)
         valid = valid and all(_is_record(record) for record in records)
