@@ -57,8 +57,8 @@ bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a 
 	  $(BIN)/python benchmarks/$$* || failed="$$failed $$each"; done; \
 	[ -z "$$failed" ] || { echo "no reading of$$failed"; exit 1; }
 
-lint: $(DEV)  ## ruff, and which room may import which
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+lint: $(DEV)  ## ruff, types, and which room may import which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) _build zh/_build dist .pytest_cache .ruff_cache

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from .families import create
 from .spatial_channel import SpatialChannelAttention
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+Model = TypeVar("Model", bound=nn.Module)
 CONVS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
@@ -26,13 +27,13 @@ class Attended(nn.Sequential):
 
 
 def attach(
-    model: nn.Module,
+    model: Model,
     name: str,
     where: str | Sequence[str] = "auto",
     *,
     scale: float | str = "unit",
     identity: bool = False,
-) -> nn.Module:
+) -> Model:
     """Add the attention module `name` to `model`, in place; returns `model`.
 
     Args:

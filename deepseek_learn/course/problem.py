@@ -88,7 +88,7 @@ class Problem:
     kind: str = "practice"
     seconds: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("practice", "graded"):
             raise ValueError(f'kind must be "practice" or "graded"; got {self.kind!r}.')
         if self.kind == "graded" and self.right:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,6 +26,9 @@ from . import problems
 from .lessons import lessons
 from .problem import Problem
 from .source_code import code_hash
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FORMAT = 1
 FIELDS: dict[str, Any] = {
@@ -135,7 +138,7 @@ class Progress(Report):
         """One row per problem: lesson, problem, status, points, possible, time."""
         return pd.DataFrame(self._rows()).set_index("problem")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Points earned and possible, one bar per lesson (plotly)."""
         import plotly.graph_objects as go
 

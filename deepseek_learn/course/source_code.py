@@ -45,7 +45,7 @@ def code_hash(answer: Any) -> str | None:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def _empty(): ...
+def _empty() -> None: ...
 
 
 def _is_empty(function: FunctionType) -> bool:

@@ -21,6 +21,7 @@ from .runtimes import Runner, runner
 
 if TYPE_CHECKING:
     import onnx
+    import plotly.graph_objects as go
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
 MOST_IN_FLOAT = 0.5  # fraction of the layers: with more, the model is hardly INT8
@@ -71,7 +72,7 @@ class Guarded(Report):
         frame.insert(0, "error", pd.Series(self.errors, dtype=float))
         return frame
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """The sensitivities in model order, one cell per layer (plotly)."""
         import numpy as np
         import plotly.graph_objects as go
@@ -224,7 +225,7 @@ def points(
     """
     answer = run(proto, threads=torch.get_num_threads())
 
-    def predict(x):
+    def predict(x: Any) -> Any:
         watch(x)
         answers = tuple(torch.from_numpy(y) for y in answer(x))
         return answers if len(answers) > 1 else answers[0]

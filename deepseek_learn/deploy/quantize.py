@@ -159,7 +159,7 @@ class Quantizer:
             progress((index + 1) / len(self.layers))
         return errors
 
-    def _calibrate(self):
+    def _calibrate(self) -> Any:
         from onnxruntime.quantization.calibrate import (
             CalibrationMethod,
             create_calibrator,
@@ -214,10 +214,10 @@ def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]
 class _Reader:
     """The calibration batches in the interface of ONNX Runtime's calibrator."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
         self._batches = iter(batches)
 
-    def get_next(self):
+    def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._batches, None)
 
 

@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..catalog import text
 from ..report import Report
 from .accuracy import Guarded
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MEASURED, COMPILED, UNVERIFIED = "measured", "compiled", "unverified"
 
@@ -106,7 +110,7 @@ class Deployment(Report):
         frame = pd.DataFrame(rows, index=index.rename(self.target))
         return frame.astype({"value": float, "low": float, "high": float})
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Latency and size next to the original's (plotly)."""
         from plotly.subplots import make_subplots
 

@@ -11,6 +11,7 @@ import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -33,6 +34,9 @@ from .matrix import (
     weight_matrix,
 )
 from .monitor import Groups
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FLOAT = 32  # bits of a row that stays in float32
 
@@ -102,7 +106,7 @@ class Allocation(Report):
         frame["damage"] = pd.Series(self.damage)
         return frame
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Fraction of rows at each bit width, one bar per layer (plotly)."""
         import plotly.graph_objects as go
 

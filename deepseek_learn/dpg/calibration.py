@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -41,6 +41,9 @@ from .matrix import (
 )
 from .monitor import DynamicParameterGroup
 from .statistics import Shared, Statistics, Sums, merged, sums_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Calibration(Report):
             }
         return pd.DataFrame(rows).T.rename_axis("layer")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Squared gradient against frequency, one dot per neuron (plotly)."""
         import plotly.graph_objects as go
 

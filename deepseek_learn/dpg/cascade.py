@@ -17,7 +17,7 @@ Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, inf, nextafter
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
 import torch
@@ -28,6 +28,9 @@ from ..errors import DeepSeekLearnError
 from ..report import Report
 from .batches import check_batches, input_of
 from .layers import packed_layers
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 class CascadeError(DeepSeekLearnError):
@@ -57,7 +60,7 @@ class Threshold(Report):
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame({"value": vars(self)})
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Agreement before and after refining (plotly)."""
         import plotly.graph_objects as go
 

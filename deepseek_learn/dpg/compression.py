@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -45,6 +45,9 @@ from .matrix import (
 )
 from .packed import pack_matrix
 from .rounding import quantize
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 ROUNDINGS = ("gptq", "nearest")
 SHOW_BAR_PARAMETERS = 10_000_000
@@ -94,7 +97,7 @@ class Compression(Report):
             }
         return pd.DataFrame(rows).T.rename_axis("module")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Stored bytes, one bar per module (plotly)."""
         import plotly.graph_objects as go
 

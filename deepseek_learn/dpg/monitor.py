@@ -8,8 +8,10 @@ Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -19,6 +21,9 @@ from ..catalog import text
 from ..report import Report
 from .kernels import count_active
 from .matrix import CONVOLUTIONS, Filter, named_layers
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 GROUPS = ("core", "medium", "low")
@@ -59,7 +64,7 @@ class Groups(Report):
             rows[name] = {"neurons": len(group), "mean_frequency": mean} | shares
         return pd.DataFrame(rows).T.rename_axis("layer")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Each layer's frequencies, sorted, with the threshold lines (plotly)."""
         import plotly.graph_objects as go
 
@@ -281,5 +286,5 @@ def _by_rank(frequency: Tensor, ratio: float) -> Tensor:
     return group
 
 
-def _numbered():
+def _numbered() -> Iterator[tuple[int, str]]:
     return enumerate(GROUPS)

@@ -101,7 +101,7 @@ class Config:
     norm_topk_prob: bool = True
     routed_scaling_factor: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = tuple(self.layer_types) or (LATENT,) * self.num_hidden_layers
         object.__setattr__(self, "layer_types", kinds)
         if len(kinds) != self.num_hidden_layers:

@@ -13,6 +13,7 @@ load evens out without an auxiliary loss that competes with the language-modelin
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ class Router(nn.Module):
             )
         self.load: Tensor | int = 0
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """The bias stays float32 in a model of any dtype: it moves by small steps."""
         exact = getattr(self, "e_score_correction_bias", None)
         super()._apply(fn, recurse)

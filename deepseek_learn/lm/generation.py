@@ -158,7 +158,15 @@ def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) ->
     return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio
 
 
-def _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative):
+def _check(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    speculative: bool,
+) -> None:
     c = model.config
     for i, prompt in enumerate(prompts):
         invalid = [token for token in prompt if not 0 <= token < c.vocab_size]

@@ -17,7 +17,7 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -147,7 +147,7 @@ class DeepOpt(torch.optim.Optimizer):
             group.setdefault("maximize", self.defaults.get("maximize", False))
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns the closure's loss."""
         loss = None
         if closure is not None:

@@ -143,7 +143,7 @@ def _compiled() -> Callable:
     """`direction` compiled; uncompiled after the first failure to compile."""
     compiled, failed = None, False
 
-    def rule(*arguments):
+    def rule(*arguments: Any) -> Any:
         nonlocal compiled, failed
         if not failed:
             try:

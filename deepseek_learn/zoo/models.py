@@ -14,7 +14,7 @@ import pandas as pd
 from torch import nn
 
 from .. import dpg
-from ..catalog import LANGUAGES, Text, choose, spoken, text
+from ..catalog import LANGUAGES, Text, spoken, text
 from ..errors import UnknownNameError
 from ..registry import Registry
 from .storage import WEIGHTS, check_weights, load_into, read_runs

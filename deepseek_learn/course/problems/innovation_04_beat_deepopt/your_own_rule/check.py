@@ -77,7 +77,8 @@ def train(answer, rate: float, start, parts) -> tuple[float, float]:
     """The logarithms of the validation and test losses after one run."""
     parameters, batches = start
     model = network(parameters)
-    matrices: list[Tensor] = [p for p in model.parameters() if p.dim() == 2][:2]
+    first, second, _ = (p for p in model.parameters() if p.dim() == 2)
+    matrices: list[Tensor] = [first, second]
     states: list[dict] = [{} for _ in matrices]
     rest = [p for p in model.parameters() if all(p is not w for w in matrices)]
     groups = [{"params": rest, "peak": REST}]
