@@ -97,7 +97,7 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
     """Train one network and evaluate it on the test part, in one thread."""
     import torch
 
-    from deepseek_learn.training import accuracy, cosine, fit, predict
+    from deepseek_learn.training import Recipe, accuracy, cosine, fit, predict
     from deepseek_learn.zoo.metrics import auroc
     from deepseek_learn.zoo.train.fashion_net import augment
 
@@ -111,10 +111,9 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
         train,
         optimizer,
         epochs=epochs,
-        batch_size=BATCH,
-        schedule=cosine,
-        autocast=None,
-        augment=augment,
+        recipe=Recipe(
+            batch_size=BATCH, schedule=cosine, augment=augment, autocast=None
+        ),
         seed=seed,
         progress=False,
     )

@@ -38,7 +38,7 @@ from torch import nn
 
 from deepseek_learn import data, dpg, zoo
 from deepseek_learn.ledger.results import write_result
-from deepseek_learn.training import cosine, fit
+from deepseek_learn.training import Recipe, cosine, fit
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS, EPOCHS, ROUNDS, BATCH = (0, 1, 2), 12, 15, 500
@@ -56,10 +56,10 @@ def perceptron(seed: int, splits, epochs: int) -> nn.Module:
         nn.Linear(1024, 10),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-    options = {"epochs": epochs, "seed": seed, "progress": False}
-    options |= {"schedule": cosine, "autocast": None}
+    recipe = Recipe(schedule=cosine, autocast=None)
     train = splits.train.subset(torch.arange(TRAIN))
-    fit(model, train, optimizer, **options)
+    options = {"epochs": epochs, "seed": seed, "progress": False}
+    fit(model, train, optimizer, recipe=recipe, **options)
     return model.eval()
 
 

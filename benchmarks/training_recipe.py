@@ -38,8 +38,8 @@ of an epoch once more, with the runs that are there, as one reading of the rows.
 import argparse
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from models import race
@@ -54,7 +54,7 @@ from deepseek_learn.data import ImageDataset
 from deepseek_learn.ledger.results import write_result
 from deepseek_learn.machine import multiplies_bfloat16
 from deepseek_learn.optim import tune
-from deepseek_learn.training import accuracy, cosine, fit, predict, wsd
+from deepseek_learn.training import Recipe, accuracy, cosine, fit, predict, wsd
 from deepseek_learn.zoo.metrics import iou
 from deepseek_learn.zoo.train import bacteria_unet, fashion_net
 
@@ -82,25 +82,26 @@ class Job:
     def __init__(self, name: str):
         self.name, self.task = name, {"fashion": Fashion, "bacteria": Bacteria}[name]()
         self.splits = self.task.splits
-        self.options: dict[str, Any] = {"batch_size": self.task.batch}
+        batch = self.task.batch
         if name == "fashion":
             self.train, self.score = self.splits.train, accuracy
-            self.options |= {"augment": fashion_net.augment}
+            self.recipe = Recipe(batch_size=batch, augment=fashion_net.augment)
         else:
             self.train, self.score = turned(self.task.shown), iou
             augment, loss = bacteria_unet.augment, bacteria_unet.loss
-            self.options |= {"augment": augment, "loss": loss}
+            self.recipe = Recipe(loss, batch_size=batch, augment=augment)
 
     def fitted(self, way: str, c: dict, epochs: int, seed: int, **change) -> nn.Module:
         """Train a new model in one of the two ways."""
         model = self.task.model(seed)
         optimizer = make(way, model, c)
-        options = self.options | change
+        recipe = replace(self.recipe, **change)
         if way != "recipe":
-            options |= {"autocast": AUTOCAST[way], "schedule": SCHEDULES[c["schedule"]]}
+            schedule = SCHEDULES[c["schedule"]]
+            recipe = replace(recipe, autocast=AUTOCAST[way], schedule=schedule)
         torch.manual_seed(seed)
         facts = {"epochs": epochs, "seed": seed, "progress": False}
-        fit(model, self.train, optimizer, **facts, **options)
+        fit(model, self.train, optimizer, recipe=recipe, **facts)
         return model
 
     def scores(self, way: str, c: dict, epochs: int, seed: int) -> dict[str, float]:

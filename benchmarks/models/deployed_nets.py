@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from deepseek_learn import data, zoo
-from deepseek_learn.training import cosine, fit
+from deepseek_learn.training import Recipe, cosine, fit
 from deepseek_learn.zoo.evaluation import Evaluation
 from deepseek_learn.zoo.nets.unet import UNet
 
@@ -74,8 +74,8 @@ def resnet(name: str, trained: bool) -> Net:
     elif trained:
         train = data.fashion_mnist().train
         optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.05)
-        options = {"schedule": cosine, "autocast": None, "progress": False}
-        fit(model, train, optimizer, epochs=EPOCHS, batch_size=BATCH, **options)
+        recipe = Recipe(batch_size=BATCH, schedule=cosine, autocast=None)
+        fit(model, train, optimizer, epochs=EPOCHS, recipe=recipe, progress=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), path)
     small = list(evaluation.calibration[:128].split(8))

@@ -4,7 +4,18 @@ The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and
 (`wsd`), and a forward pass in bfloat16 where the processor supports it.
 """
 
-from .loop import Fit, accuracy, fit, predict
+from .loop import Fit, fit, predict
+from .recipe import Limits, Recipe, accuracy
 from .schedule import constant, cosine, wsd
 
-__all__ = ["Fit", "accuracy", "constant", "cosine", "fit", "predict", "wsd"]
+__all__ = [
+    "Fit",
+    "Limits",
+    "Recipe",
+    "accuracy",
+    "constant",
+    "cosine",
+    "fit",
+    "predict",
+    "wsd",
+]

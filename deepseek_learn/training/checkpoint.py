@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import DamagedFileError
 from ..files import atomic_write
+from .recipe import Limits
 
 
 class RunState:
@@ -39,8 +40,9 @@ class RunState:
             weights = self.parts["model"].state_dict()
             self.best = {k: v.detach().clone() for k, v in weights.items()}
 
-    def stop(self, epochs: int, patience: int | None, seconds: float | None):
+    def stop(self, epochs: int, limits: Limits) -> str | None:
         """Why the run ends after the last recorded epoch; None if it continues."""
+        patience, seconds = limits.patience, limits.seconds
         if patience and len(self.history) - self.best_epoch >= patience:
             return "patience"
         if seconds and sum(row["seconds"] for row in self.history) >= seconds:

@@ -6,14 +6,14 @@ The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
@@ -27,7 +27,7 @@ from .batching import Indexed, Loaded, batched
 from .checkpoint import RunState, identity
 from .precision import autocast_dtype, mixed_precision
 from .processes import ProcessGroup
-from .schedule import wsd
+from .recipe import Limits, Recipe
 
 
 @dataclass(frozen=True)
@@ -70,27 +70,15 @@ class Fit(Report):
         return text("fit.why_kept", best=self.best_epoch, metric=metric, **facts)
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Fraction of correct predictions."""
-    return (logits.argmax(1) == labels).float().mean().item()
-
-
 def fit(
     model: nn.Module,
     train: Dataset | DataLoader,
     optimizer: torch.optim.Optimizer | None = None,
     *,
     epochs: int,
-    batch_size: int | None = None,
-    epoch_batches: int | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     validation: Dataset | DataLoader | None = None,
-    metric: Callable[[Tensor, Tensor], float] = accuracy,
-    schedule: Callable[[int, int], float] = wsd,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-    autocast: torch.dtype | str | None = "auto",
-    patience: int | None = None,
-    seconds: float | None = None,
+    recipe: Recipe | None = None,
+    limits: Limits | None = None,
     checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -104,23 +92,13 @@ def fit(
         train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
             of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
             read in its own order. Without `validation` the last epoch counts as best.
-        batch_size: batch size for a dataset, 64 by default; a loader has its own.
-        epoch_batches: batches per epoch, a new random subset of `train` each time (a
-            loader's first ones); by default all of it. A checkpoint is written after
-            each epoch.
-        optimizer: over the model's parameters; by default `DeepOpt(model)`. Its learning
-            rates are multiplied by `schedule(step, steps)`, steps counted from 0 over
-            all epochs.
-        loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
-        metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        augment: `(images [B, C, H, W], generator) -> images`; draws from the generator.
-        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
-            so where the device multiplies bfloat16 faster than float32, None never.
-        patience: stop after this many epochs without a better metric.
-        seconds: stop after the epoch in which the training time reaches this many s.
+        optimizer: over the model's parameters; by default `DeepOpt(model)`.
+        epochs: passes over `train`. A checkpoint is written after each.
+        recipe: loss, metric, batch size, schedule, augmentation and precision.
+        limits: batches per epoch, and what stops the run before `epochs`.
         checkpoint: a file written atomically after each epoch; a run that finds it
             resumes from there and ends as an uninterrupted run would have.
-        seed: for the order of the examples, `augment` and dropout.
+        seed: for the order of the examples, augmentation and dropout.
 
     Raises:
         DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
@@ -131,29 +109,28 @@ def fit(
             not pairs, or have no length.
     """
     # 1. sources of batches, and the identity of this run
-    _check_numbers(epochs, epoch_batches, patience, seconds, seed, validation)
-    source = batched(train, "train", batch_size, usual=64)
+    recipe, limits = recipe or Recipe(), limits or Limits()
+    _check(epochs, seed, validation, limits)
+    source = batched(train, "train", recipe.batch_size, usual=64)
     if validation is not None:
         held_out = batched(validation, "validation", None, usual=100)
     optimizer = DeepOpt(model) if optimizer is None else optimizer
-    per_epoch = min(source.per_epoch, epoch_batches or source.per_epoch)
+    per_epoch = min(source.per_epoch, limits.epoch_batches or source.per_epoch)
     steps = epochs * per_epoch
     run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
-    run |= {"examples": source.examples} | identity(optimizer, schedule, steps)
-    # LambdaLR also asks for the step after the last
-    scheduler = LambdaLR(optimizer, lambda step: schedule(min(step, steps - 1), steps))
-    state = RunState(model, optimizer, scheduler, run)
-    autocast = autocast_dtype(autocast, model)
-    path = Path(checkpoint) if checkpoint else None
+    run |= {"examples": source.examples} | identity(optimizer, recipe.schedule, steps)
     group = ProcessGroup(model)
     group.check(None if isinstance(source, Loaded) else source.batch_size)
+    learner = _Learner(model, optimizer, recipe, group, steps)
+    state = RunState(model, optimizer, learner.scheduler, run)
+    path = Path(checkpoint) if checkpoint else None
     with Bar(steps, progress and not group.rank, "training") as bar:
         # 2. resume; the checkpoint of rank 0 is used by every process
         content = state.read(path) if path and not group.rank else None
         if content := group.broadcast(content):
             state.resume(content, path)
-        learner = group.data_parallel()
-        stopped = group.broadcast(state.stop(epochs, patience, seconds))
+        learner.start()
+        stopped = group.broadcast(state.stop(epochs, limits))
         bar.advance(len(state.history) * per_epoch)
         while not stopped:
             # 3. one epoch; its seeds depend on its number only, so resuming is exact
@@ -161,20 +138,11 @@ def fit(
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
             torch.manual_seed(seed * 100_003 + epoch + 10**9 * group.rank)  # dropout
-            lr, total = float(optimizer.param_groups[0]["lr"]), 0.0
-            learner.train()
+            lr = float(optimizer.param_groups[0]["lr"])
+            total = 0.0
             batches = source.shuffled(per_epoch, generator)
-            for i, (images, labels) in enumerate(batches):
-                images = augment(images, generator) if augment else images
-                batch = images, labels
-                value = _step(learner, optimizer, loss, batch, autocast, group)
-                if not math.isfinite(value):
-                    raise ValueError(
-                        f"loss became {value} in epoch {epoch}, step {i}: lower the "
-                        f"learning rate (now {lr:g}) or check the data."
-                    )
-                scheduler.step()
-                total += value
+            for loss in learner.epoch(epoch, batches, generator):
+                total += loss
                 bar.advance(1)
             # 4. validate and record on rank 0, then write the checkpoint
             group.share_buffers()
@@ -182,13 +150,13 @@ def fit(
             if validation is not None:
                 score = None
                 if not group.rank:
-                    score = metric(*_predict(model, held_out, autocast))
+                    score = recipe.metric(*_predict(model, held_out, learner.autocast))
                 row["metric"] = group.broadcast(score)
             row["seconds"] = time.perf_counter() - start
             state.record(row, time.process_time() - cpu)
             if path and not group.rank:
                 state.save(path)
-            stopped = group.broadcast(state.stop(epochs, patience, seconds))
+            stopped = group.broadcast(state.stop(epochs, limits))
     # 5. the best weights, not the last
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
@@ -196,32 +164,61 @@ def fit(
     return Fit(history, state.best_epoch, stopped, state.cpu_seconds)
 
 
-def _check_numbers(epochs, batches, patience, seconds, seed, validation) -> None:
+def _check(epochs: int, seed: int, validation: Any, limits: Limits) -> None:
     check_count("epochs", epochs)
     if not isinstance(seed, Integral):
         raise TypeError(f"seed must be a whole number; got {seed!r}.")
-    limits = {"epoch_batches": batches, "patience": patience, "seconds": seconds}
-    for name, limit in limits.items():
-        if limit is not None and not limit > 0:
-            raise ValueError(f"{name} must be above 0, or None; got {limit}.")
-        if limit is not None and name != "seconds":
-            check_count(name, limit)
-    if patience and validation is None:
-        raise ValueError(f"patience={patience} needs a validation set; got None.")
+    if limits.patience and validation is None:
+        raise ValueError(
+            f"patience={limits.patience} needs a validation set; got None."
+        )
 
 
-def _step(learner, optimizer, loss, batch, autocast, group: ProcessGroup) -> float:
-    """One update of the weights, unless the loss is not finite."""
-    images, labels = (x.to(group.device) for x in group.shard(*batch))
-    with mixed_precision(group.device, autocast):
-        logits = learner(images).float()
-    value = loss(logits, labels)
-    mean = group.mean(value)
-    if math.isfinite(mean):
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-    return mean
+class _Learner:
+    """Updates the weights, one batch at a time, as the recipe says."""
+
+    def __init__(self, model, optimizer, recipe: Recipe, group: ProcessGroup, steps):
+        self.optimizer, self.recipe, self.group = optimizer, recipe, group
+        self.autocast = autocast_dtype(recipe.autocast, model)
+        # LambdaLR also asks for the step after the last
+        self.scheduler = LambdaLR(
+            optimizer, lambda step: recipe.schedule(min(step, steps - 1), steps)
+        )
+
+    def start(self) -> None:
+        """Wrap the model for several processes, after its weights are resumed."""
+        self.model = self.group.data_parallel()
+
+    def epoch(
+        self, epoch: int, batches: Iterable, generator: torch.Generator
+    ) -> Iterator[float]:
+        """Each batch's loss, after the step."""
+        self.model.train()
+        augment = self.recipe.augment
+        for i, (inputs, labels) in enumerate(batches):
+            inputs = augment(inputs, generator) if augment else inputs
+            lr = float(self.optimizer.param_groups[0]["lr"])
+            loss = self._step(inputs, labels)
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"loss became {loss} in epoch {epoch}, step {i}: lower the "
+                    f"learning rate (now {lr:g}) or check the data."
+                )
+            self.scheduler.step()
+            yield loss
+
+    def _step(self, *batch: Tensor) -> float:
+        """One update of the weights, unless the loss is not finite."""
+        inputs, labels = (x.to(self.group.device) for x in self.group.shard(*batch))
+        with mixed_precision(self.group.device, self.autocast):
+            logits = self.model(inputs).float()
+        loss = self.recipe.loss(logits, labels)
+        mean = self.group.mean(loss)
+        if math.isfinite(mean):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+        return mean
 
 
 def predict(
@@ -234,7 +231,8 @@ def predict(
     """Predict with `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
 
     Args:
-        dataset, batch_size: as `train` and `batch_size` of `fit`, but 100 by default.
+        dataset: as `train` of `fit`.
+        batch_size: 100 by default; a loader has its own.
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
     return _predict(model, source, autocast_dtype(autocast, model))

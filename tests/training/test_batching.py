@@ -15,7 +15,7 @@ from deepseek_learn.training import fit, predict
 from deepseek_learn.training.processes import ProcessGroup
 
 from .test_training import network
-from .training_run import blobs
+from .training_run import arranged, blobs
 
 
 def tensors(count=96, seed=0):
@@ -47,7 +47,7 @@ def train(data, model=None, **options):
     model = model or network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     settings = {"epochs": 3, "progress": False} | options
-    return model, fit(model, data, optimizer, **settings)
+    return model, fit(model, data, optimizer, **arranged(**settings))
 
 
 @pytest.mark.parametrize("kind", [tensors, Items, lambda: Subset(Items(), range(96))])

@@ -11,9 +11,18 @@ from torch import nn
 
 from deepseek_learn import DeepOpt, catalog
 from deepseek_learn.errors import DamagedFileError
-from deepseek_learn.training import Fit, constant, cosine, fit, precision, predict, wsd
+from deepseek_learn.training import (
+    Fit,
+    Recipe,
+    constant,
+    cosine,
+    fit,
+    precision,
+    predict,
+    wsd,
+)
 
-from .training_run import blobs
+from .training_run import arranged, blobs
 
 
 def network() -> nn.Module:
@@ -27,7 +36,7 @@ def network() -> nn.Module:
 def train(model, **options):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     settings = {"epochs": 4, "batch_size": 16, "progress": False} | options
-    return fit(model, blobs(96, 0), optimizer, **settings)
+    return fit(model, blobs(96, 0), optimizer, **arranged(**settings))
 
 
 def test_learns_and_reports():
@@ -114,14 +123,15 @@ def test_an_epoch_may_be_a_random_part_of_the_data():
     model = network()
     optimizer = torch.optim.AdamW(model.parameters())
     options = {"epochs": 3, "batch_size": 16, "progress": False}
-    run = fit(model, Watched(blobs(96, 0)), optimizer, epoch_batches=2, **options)
+    few = arranged(epoch_batches=2, **options)
+    run = fit(model, Watched(blobs(96, 0)), optimizer, **few)
     assert len(seen) == 3 * 2
     epochs = [{*a, *b} for a, b in zip(seen[::2], seen[1::2], strict=True)]
     assert all(len(epoch) == 32 for epoch in epochs)
     assert len(set.union(*epochs)) > 48  # a different part each time
     assert run.history["lr"].iloc[-1] < run.history["lr"].iloc[0]
     seen.clear()
-    fit(network(), Watched(blobs(96, 0)), epoch_batches=99, **options)
+    fit(network(), Watched(blobs(96, 0)), **arranged(epoch_batches=99, **options))
     assert len(seen) == 3 * 6
 
 
@@ -168,7 +178,7 @@ def test_each_step_has_its_own_rate_and_the_run_its_own_time():
     options = {"epochs": 2, "batch_size": 48, "progress": False}
     options |= {"schedule": lambda step, steps: (step + 1) / (8 * steps)}
     begun = time.process_time()
-    run = fit(model, blobs(96, 0), optimizer, **options)
+    run = fit(model, blobs(96, 0), optimizer, **arranged(**options))
     assert rates == pytest.approx([0.5 * step / 32 for step in (1, 2, 3, 4)])
     assert 0 < run.cpu_seconds <= time.process_time() - begun
 
@@ -187,7 +197,7 @@ def test_a_rate_in_a_tensor_is_noted_as_the_number_it_was():
     optimizer = DeepOpt(model, lr=torch.tensor(0.02))
     options = {"epochs": 2, "batch_size": 16, "progress": False}
     options |= {"schedule": lambda step, steps: 1 - step / steps}
-    history = fit(model, blobs(96, 0), optimizer, **options).history
+    history = fit(model, blobs(96, 0), optimizer, **arranged(**options)).history
     assert list(history["lr"]) == pytest.approx([0.02, 0.01])
 
 
@@ -214,7 +224,8 @@ def test_stops_when_nothing_improves_and_when_time_is_up():
 def test_the_recipe_learns():
     """The defaults: DeepOpt, warm-up, stable, decay, bfloat16 where it is fast."""
     model = network()
-    fit(model, blobs(96, 0), epochs=4, batch_size=16, progress=False)
+    recipe = Recipe(batch_size=16)
+    fit(model, blobs(96, 0), epochs=4, recipe=recipe, progress=False)
     logits, labels = predict(model, blobs(64, 2), autocast="auto")
     assert (logits.argmax(1) == labels).float().mean() > 0.95
 
@@ -287,10 +298,11 @@ def test_another_runs_checkpoint_is_refused_and_nothing_changes(tmp_path, change
     own = {k: options.pop(k) for k in ("lr", "weight_decay") if k in options}
     optimizer = kind(model.parameters(), **({"lr": 1e-2} | own))
     before = {k: v.clone() for k, v in model.state_dict().items()}
+    options |= {"checkpoint": path, "progress": False}
     with pytest.raises(
         DamagedFileError, match=f"from another run, with different {word}"
     ):
-        fit(model, blobs(96, 0), optimizer, checkpoint=path, progress=False, **options)
+        fit(model, blobs(96, 0), optimizer, **arranged(**options))
     assert path.read_bytes() == content
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -312,8 +324,10 @@ def test_numbers_of_numpy_are_kept(tmp_path):
     options |= {"schedule": lambda step, steps: np.cos(step / steps)}
     options |= {"validation": blobs(64, 1), "epochs": 2, "batch_size": 16}
     options |= {"checkpoint": path, "progress": False}
-    first = fit(model, blobs(96, 0), optimizer, **options)
-    again = fit(model, blobs(96, 0), optimizer, **options)  # the finished run
+    first = fit(model, blobs(96, 0), optimizer, **arranged(**options))
+    again = fit(
+        model, blobs(96, 0), optimizer, **arranged(**options)
+    )  # the finished run
     assert first.history.equals(again.history)
 
 
@@ -329,11 +343,12 @@ def test_a_cell_that_was_interrupted_is_run_again(tmp_path):
         return images
 
     options = {"epochs": 4, "batch_size": 16, "checkpoint": path, "progress": False}
+    cut = arranged(augment=interrupted, **options)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, blobs(96, 0), optimizer, augment=interrupted, **options)
-    run = fit(model, blobs(96, 0), optimizer, augment=interrupted, **options)
+        fit(model, blobs(96, 0), optimizer, **cut)
+    run = fit(model, blobs(96, 0), optimizer, **cut)
     twin = network()
-    whole = fit(twin, blobs(96, 0), **(options | {"checkpoint": None}))
+    whole = fit(twin, blobs(96, 0), **arranged(**options | {"checkpoint": None}))
     assert list(run.history["loss"]) == list(whole.history["loss"])
     assert all(map(torch.equal, model.parameters(), twin.parameters()))
 

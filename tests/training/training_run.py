@@ -4,6 +4,7 @@ python tests/training/training_run.py FOLDER [--norm] [--twice] [--apart] [--wai
 """
 
 import argparse
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from deepseek_learn.data import ImageDataset
-from deepseek_learn.training import fit
+from deepseek_learn.training import Limits, Recipe, fit
 
 
 def blobs(n: int, seed: int) -> ImageDataset:
@@ -24,6 +25,14 @@ def blobs(n: int, seed: int) -> ImageDataset:
     images[labels == 1, :, :, :4] += 120
     images[labels == 0, :, :, 4:] += 120
     return ImageDataset(images.byte(), labels, pd.DataFrame({"n": range(n)}))
+
+
+def arranged(**options) -> dict:
+    """Arguments of `fit`, with those of its recipe and of its limits put in place."""
+    for name, kind in (("recipe", Recipe), ("limits", Limits)):
+        fields = {f.name for f in dataclasses.fields(kind)} & set(options)
+        options[name] = kind(**{field: options.pop(field) for field in fields})
+    return options
 
 
 def network(norm: bool = True) -> nn.Module:
@@ -52,7 +61,8 @@ def main() -> None:
     rank = os.environ.get("RANK", "0")
     (arguments.folder / f"process_{rank}").write_text(str(os.getpid()))
     if arguments.twice:
-        fit(network(), blobs(96, 3), epochs=1, batch_size=16, progress=False)
+        recipe = Recipe(batch_size=16)
+        fit(network(), blobs(96, 3), epochs=1, recipe=recipe, progress=False)
     model = network(arguments.norm)
     own = arguments.folder / rank / "run.checkpoint"
     checkpoint = own if arguments.apart else arguments.folder / "run.checkpoint"
@@ -61,9 +71,8 @@ def main() -> None:
         model,
         blobs(96, 0),
         epochs=5,
-        batch_size=16,
         validation=blobs(64, 1),
-        augment=augment,
+        recipe=Recipe(batch_size=16, augment=augment),
         checkpoint=checkpoint,
         progress=False,
     )

@@ -53,7 +53,6 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
             kernel_name="python3",
             resources={"metadata": {"path": str(path.parent)}},
             record_timing=False,
-            store_widget_state=False,
         )
         try:
             with tempfile.TemporaryDirectory() as home:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ... import data
 from ...data.dataset import ImageDataset
-from ...training import cosine, fit, predict
+from ...training import Recipe, cosine, fit, predict
 from .. import storage
 from ..metrics import iou, overlap_metrics
 from ..nets.unet import bacteria_unet
@@ -75,13 +75,8 @@ def main() -> None:
         tiles(),
         torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.01),
         epochs=EPOCHS,
-        batch_size=BATCH,
         validation=splits.validation,
-        schedule=cosine,
-        autocast=None,
-        loss=loss,
-        metric=iou,
-        augment=augment,
+        recipe=Recipe(loss, iou, BATCH, cosine, augment, autocast=None),
         checkpoint=checkpoint,
         seed=SEED,
     )

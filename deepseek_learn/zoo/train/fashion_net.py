@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import data
-from ...training import cosine, fit, predict
+from ...training import Recipe, cosine, fit, predict
 from .. import storage
 from ..metrics import multiclass_metrics
 from ..nets.fashion_net import fashion_net
@@ -49,12 +49,14 @@ def main() -> None:
         splits.train,
         torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.05),
         epochs=EPOCHS,
-        batch_size=BATCH,
         validation=splits.validation,
-        schedule=cosine,
-        autocast=None,
-        loss=lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
-        augment=augment,
+        recipe=Recipe(
+            loss=lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1),
+            batch_size=BATCH,
+            schedule=cosine,
+            augment=augment,
+            autocast=None,
+        ),
         checkpoint=checkpoint,
         seed=SEED,
     )

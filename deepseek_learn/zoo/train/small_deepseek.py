@@ -34,7 +34,7 @@ from ...errors import require
 from ...files import atomic_write
 from ...lm import LanguageModel
 from ...optim import DeepOpt
-from ...training import Fit, fit, wsd
+from ...training import Fit, Limits, Recipe, fit, wsd
 from .. import storage
 from ..nets.small_deepseek import TEXTS, small_deepseek
 from ..writing import END, KINDS, document
@@ -157,10 +157,12 @@ def train(
         Windows(tokens),
         optimizer,
         epochs=max(steps // EPOCH, 1),
-        epoch_batches=min(steps, EPOCH),
-        batch_size=BATCH,
-        loss=lambda losses, _: (losses @ weights.to(losses)).mean(),
-        schedule=wsd,
+        recipe=Recipe(
+            loss=lambda losses, _: (losses @ weights.to(losses)).mean(),
+            batch_size=BATCH,
+            schedule=wsd,
+        ),
+        limits=Limits(epoch_batches=min(steps, EPOCH)),
         checkpoint=checkpoint,
         **{"seed": SEED, **options},
     )

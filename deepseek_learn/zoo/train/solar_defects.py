@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from ... import data
 from ...data.dataset import ImageDataset
-from ...training import Fit, cosine, fit, predict
+from ...training import Fit, Recipe, cosine, fit, predict
 from .. import storage
 from ..metrics import binary_metrics
 from ..models import zoo
@@ -135,11 +135,9 @@ def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
         with_probability(part),
         torch.optim.AdamW(groups, lr=LR, weight_decay=0.02),
         epochs=EPOCHS,
-        batch_size=BATCH,
-        schedule=cosine,
-        autocast=None,
-        loss=loss,
-        augment=augment,
+        recipe=Recipe(
+            loss, batch_size=BATCH, schedule=cosine, augment=augment, autocast=None
+        ),
         checkpoint=checkpoint,
         seed=SEED,
     )

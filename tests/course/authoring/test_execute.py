@@ -18,6 +18,11 @@ CELLS = [
     "print(course.progress().passed)",
 ]
 
+BAR = """import ipywidgets
+with ipywidgets.Output() as output:
+    print("as a progress bar does in a notebook")
+7"""
+
 
 def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_home):
     course.check("shift_sum", define(SOLVED, "shift_sum"))
@@ -34,3 +39,15 @@ def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_ho
     # the kernel had its own progress, empty at the start
     assert done[3].outputs[0].text == "['shift_sum']\n"
     assert (own_home / "progress.json").read_bytes() == before
+
+
+def test_what_is_printed_into_a_widget_stops_nothing_and_is_not_stored(tmp_path):
+    path = tmp_path / "lesson.ipynb"
+    cells = [nbformat.v4.new_code_cell(BAR)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+    assert len(list(execute.execute([path]))) == 1
+
+    notebook = nbformat.read(path, as_version=4)
+    assert [o.data["text/plain"] for o in notebook.cells[0].outputs] == ["7"]
+    assert "widgets" not in notebook.metadata

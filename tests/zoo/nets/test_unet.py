@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepseek_learn import data
-from deepseek_learn.training import fit, predict
+from deepseek_learn.training import Recipe, fit, predict
 from deepseek_learn.zoo.metrics import iou
 from deepseek_learn.zoo.nets.unet import UNet
 
@@ -72,7 +72,8 @@ def test_learns_to_find_bacteria_better_than_a_threshold():
     torch.manual_seed(0)
     model = UNet(width=8, depth=2)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    fit(model, tiles, optimizer, epochs=12, batch_size=8, progress=False)
+    recipe = Recipe(batch_size=8)
+    fit(model, tiles, optimizer, epochs=12, recipe=recipe, progress=False)
     found = iou(*predict(model, tiles))
     x, wanted = tiles.batch()
     gray, peers = x[:, 0], []
