@@ -28,6 +28,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ... import data
 from ...errors import require
@@ -85,7 +86,7 @@ def prepare(
     return tokenizer, torch.from_numpy(np.load(cache).astype(np.int64))
 
 
-class Windows:
+class Windows(Dataset):
     """Adjacent windows of `LENGTH` tokens, each with the token that follows."""
 
     def __init__(self, tokens: Tensor):
