@@ -14,7 +14,6 @@ from .spatial_channel import SpatialChannelAttention
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
 Model = TypeVar("Model", bound=nn.Module)
 CONVS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 
 class Attended(nn.Sequential):
@@ -143,7 +142,7 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
     return [name for name, module in modules.items() if is_pair(module)]
 
 
-def _is_spatial(conv: Convolution) -> bool:
+def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
     """Whether it mixes channels and at least two axes, at every position."""
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}

@@ -38,12 +38,13 @@ def _describe(values: Tensor) -> pd.Series:
     elif values.is_floating_point() and values.element_size() == 1:
         values = values.float()  # float8 supports few operations
     sample = values.flatten()[:: values.numel() // MOST + 1].float().cpu()
-    finite, ends = sample, values
-    if count and not all(end.isfinite() for end in values.aminmax()):
-        finite = ends = sample[sample.isfinite()]
-    if not len(finite):
+    finite, ends = sample, _ends(values)
+    if not all(end.isfinite() for end in ends):
+        finite = sample[sample.isfinite()]
+        ends = _ends(finite)
+    if not ends:
         return pd.Series({"count": count, "nans": float(count > 0), "bins": []})
-    low, high = (end.item() for end in ends.aminmax())
+    low, high = (end.item() for end in ends)
     std, mean = torch.std_mean(finite, correction=0)
     return pd.Series(
         {
@@ -57,6 +58,11 @@ def _describe(values: Tensor) -> pd.Series:
             "bins": _bins(finite, low, high),
         }
     )
+
+
+def _ends(values: Tensor) -> tuple[Tensor, ...]:
+    """The smallest and the largest value, if there are any."""
+    return values.aminmax() if values.numel() else ()
 
 
 def _bins(values: Tensor, low: float, high: float) -> list[float]:
