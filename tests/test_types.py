@@ -78,6 +78,7 @@ def verdicts(tmp_path_factory):
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_type_checker_knows_what_a_public_name_is(package, verdicts):
     names = public_names(package)
@@ -89,12 +90,14 @@ def test_a_type_checker_knows_what_a_public_name_is(package, verdicts):
         assert "error: " not in said, (name, said)
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_class_itself(verdicts):
     said = verdicts["reveal_type(deepseek_learn.DeepOpt)"]
     assert said.endswith('-> deepseek_learn.optim.deepopt.DeepOpt"'), said
     assert "momentum: float" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_type_checker_reports_a_mistake(mistake, verdicts):
     assert "error: " in verdicts[mistake]

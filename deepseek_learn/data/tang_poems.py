@@ -24,7 +24,9 @@ from pathlib import Path
 
 from ..catalog import spoken
 from ..files import atomic_write
-from .dataset import TextSplits, datasets, read_card, text_splits
+from .card import read_card
+from .splits import datasets
+from .text import TextSplits, text_splits
 
 EVERY = 3  # one in this many selected poems is in the file
 CLEAN = re.compile(r"(?:[\u3400-\u9fff]+[，。？！])+")
@@ -52,7 +54,8 @@ def select(folder: str | Path) -> list[str]:
         raise FileNotFoundError(
             f"folder must hold the package's poet.tang.N.json; found none in {folder}."
         )
-    poems, seen = [], set()
+    poems: list[str] = []
+    seen: set[str] = set()
     for path in sorted(paths, key=lambda path: int(path.name.split(".")[2])):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             poem = "".join(entry["paragraphs"])

@@ -1,4 +1,7 @@
-"""A number with its uncertainty and its source."""
+"""A number with its uncertainty and its source.
+
+Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -32,16 +35,18 @@ class Measured:
     unit: str = ""
     source: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("value", "low", "high"):  # also from NumPy and PyTorch
             number = getattr(self, name)
             if number is not None:
                 object.__setattr__(self, name, float(number))
-        if (self.low is None) != (self.high is None):
+        if self.low is None and self.high is None:
+            return
+        if self.low is None or self.high is None:
             raise ValueError(
                 f"low and high must be given together; got {self.low} and {self.high}."
             )
-        if self.low is not None and not self.low <= self.value <= self.high:
+        if not self.low <= self.value <= self.high:
             raise ValueError(
                 f"value must lie between low and high; got {self.value} with "
                 f"{self.low} and {self.high}."
@@ -66,8 +71,8 @@ class Measured:
         """Value and interval times a nonnegative number."""
         if not float(factor) >= 0:
             raise ValueError(f"factor must not be negative; got {factor!r}.")
-        ends = [None if x is None else x * factor for x in (self.low, self.high)]
-        return Measured(self.value * factor, *ends, self.unit, self.source)
+        low, high = (None if x is None else x * factor for x in (self.low, self.high))
+        return Measured(self.value * factor, low, high, self.unit, self.source)
 
     __rmul__ = __mul__
 
@@ -90,8 +95,8 @@ def measured_error(wrong: int, n: int) -> Measured:
 
     center = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
     (1 + z²/n), p = wrong / n. It stays inside 0..1 and is correct for small counts, where
-    p ± z sqrt(p(1 - p)/n) is not (Wilson, "Probable inference, the law of succession,
-    and statistical inference", JASA 22, 1927).
+    p ± z sqrt(p(1 - p)/n) is not (Wilson 1927, "Probable inference, the law of
+    succession, and statistical inference", JASA 22).
 
     Raises:
         ValueError: when `wrong` is not between 0 and `n`, or `n` is 0.
@@ -127,5 +132,17 @@ def measured_median(
     while below <= (1 - CONFIDENCE) / 2:
         tail *= (len(ranked) - k) / (k + 1)
         k, below = k + 1, below + tail
-    ends = (ranked[k - 1], ranked[-k]) if k else (None, None)
-    return Measured(median(ranked), *ends, unit, source)
+    low, high = (ranked[k - 1], ranked[-k]) if k else (None, None)
+    return Measured(median(ranked), low, high, unit, source)
+
+
+def measured_ratio(
+    numerators: Sequence[float], denominators: Sequence[float], source: str = ""
+) -> Measured:
+    """Median of the ratios of two sides' readings, round by round, with its interval.
+
+    Raises:
+        ValueError: when the sides have different numbers of readings, or none.
+    """
+    pairs = zip(numerators, denominators, strict=True)
+    return measured_median([a / b for a, b in pairs], source=source)
