@@ -1,5 +1,7 @@
 """Real datasets that load offline: call `load(name)` or the dataset's own loader."""
 
+from typing import Any
+
 from .bacteria import bacteria
 from .card import DataCard
 from .dataset import (
@@ -50,7 +52,7 @@ def names() -> list[str]:
     return list(datasets)
 
 
-def load(name: str, **options) -> Splits | TextSplits:
+def load(name: str, **options: Any) -> Splits | TextSplits:
     """The dataset `name`; `options` go to its loader (see `data.elpv`).
 
     Raises:

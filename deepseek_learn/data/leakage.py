@@ -8,6 +8,7 @@ costs 10 to 16 points in activity recognition (arXiv 1904.02666).
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from ..catalog import text
 from ..report import Report
 from .dataset import LabeledDataset
 from .splits import split
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FitAndScore = Callable[[LabeledDataset, LabeledDataset, LabeledDataset], float]
 
@@ -49,7 +53,7 @@ class Leak(Report):
         names = {row: text(f"leak.{row}") for row in self.summary.index}
         return self.summary.rename(index=names)
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """One line per seed, from its random split to its grouped one, and the mean."""
         import plotly.graph_objects as go
 
@@ -73,7 +77,11 @@ class Leak(Report):
     def why(self) -> str:
         low, high = self.interval
         verdict = "flatters" if low > 0 else "lower" if high < 0 else "unclear"
-        facts = {"difference": abs(self.difference), "low": low, "high": high}
+        facts: dict[str, Any] = {
+            "difference": abs(self.difference),
+            "low": low,
+            "high": high,
+        }
         facts |= {"seeds": len(self.scores), "groups": self.groups}
         facts["higher"] = int((self.scores["difference"] > 0).sum())
         facts |= self.summary["mean"][["random", "grouped"]].to_dict()
@@ -127,7 +135,12 @@ def leak(
         rows[seed] = scores | {"difference": scores["random"] - scores["grouped"]}
     frame = pd.DataFrame(rows).T.rename_axis("seed")
     ratio = fractions[1] / (1 - sum(fractions))
-    return Leak(frame, _summary(frame, ratio), len(np.unique(dataset.groups)))
+    return Leak(frame, _summary(frame, ratio), _number_of_groups(dataset))
+
+
+def _number_of_groups(dataset: LabeledDataset) -> int:
+    assert dataset.groups is not None  # `split` refuses such a dataset
+    return len(np.unique(dataset.groups))
 
 
 def _summary(scores: pd.DataFrame, ratio: float) -> pd.DataFrame:
