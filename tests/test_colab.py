@@ -130,6 +130,10 @@ def test_the_wheels_metadata_shows_an_address_only_if_there_is_one(wheel):
     assert repository() or pip_spec() == wheel.name
 
 
+def test_the_wheel_has_at_most_60_megabytes(wheel):
+    assert wheel.stat().st_size <= 60e6
+
+
 def test_the_tour_runs_from_the_wheel(wheel, colab_python, tmp_path, request):
     need("nbclient")
     (tmp_path / "content").mkdir()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from deepseek_learn.course.authoring import execute
@@ -16,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
 CHINESE = sorted(ROOT.glob("zh/notebooks/*/*.ipynb"))
 EXERCISES = sorted(ROOT.glob("exercises/*/*.ipynb"))
-NAME = {"argvalues": LESSONS + CHINESE, "ids": lambda p: str(p.relative_to(ROOT))}
+NAME = {"argvalues": LESSONS + CHINESE, "ids": lambda p: os.path.relpath(p, ROOT)}
+# `make notebook NB=…` chooses one
+ONE = os.environ.get("NOTEBOOK")
+ANEW = [ROOT / ONE] if ONE else LESSONS + CHINESE + EXERCISES
 
 
 def cells(path: Path, kind: str = "code") -> list[dict]:
@@ -29,18 +33,49 @@ def test_there_are_lessons():
     assert CHINESE
 
 
-@pytest.mark.parametrize("path", LESSONS + CHINESE + EXERCISES, ids=NAME["ids"])
-def test_runs_anew(path, tmp_path):
-    """In a fresh kernel, each cell within 90 s; marked cells give the same output."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += ["--nbval-lax", "--nbval-cell-timeout=90", "--nbval-kernel-name=python3"]
-    command += ["-c", os.devnull, "--rootdir", str(path.parent), str(path)]
-    home = os.environ | {"DEEPSEEK_LEARN_HOME": str(tmp_path)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=home, timeout=300
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert " passed" in done.stdout
+class Cells:
+    """Counts the cells that passed."""
+
+    passed = 0
+
+    def pytest_runtest_logreport(self, report):
+        self.passed += report.when == "call" and report.passed
+
+
+def run_anew(path: Path) -> tuple[int, int]:
+    """nbval's exit code, and how many cells passed, each within 90 s.
+
+    In this process: starting another pytest would take as long as a short notebook.
+    """
+    options = ["--nbval-lax", "--nbval-cell-timeout=90", "--nbval-kernel-name=python3"]
+    options += ["--capture=no", "--rootdir", str(path.parent), "-c", os.devnull]
+    for plugin in ("cacheprovider", "xdist", "timeout"):
+        options += ["-p", f"no:{plugin}"]
+    cells = Cells()
+    return pytest.main([*options, str(path)], plugins=[cells]), cells.passed
+
+
+@pytest.fixture
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("path", ANEW, ids=NAME["ids"])
+def test_runs_anew(path, own_home):
+    """In a fresh kernel; marked cells give the same output."""
+    code, passed = run_anew(path)
+    assert code == pytest.ExitCode.OK
+    assert passed
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("source", ["# NBVAL_CHECK_OUTPUT\nprint(2)", "1 / 0"])
+def test_another_output_or_an_error_is_noticed(tmp_path, own_home, source):
+    output = nbformat.v4.new_output("stream", name="stdout", text="1\n")
+    cell = nbformat.v4.new_code_cell(source, outputs=[output], execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    assert run_anew(tmp_path / "a.ipynb") == (pytest.ExitCode.TESTS_FAILED, 0)
 
 
 @pytest.mark.parametrize("path", **NAME)
@@ -111,6 +146,7 @@ def pythons_with_the_course() -> dict[tuple[int, int], str]:
     return found
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("which", [min, max], ids=["oldest", "newest"])
 def test_the_tour_keeps_its_promise_on_this_python(which, tmp_path):
     """Also with a CUDA build: newcomers run the tour before they read the advice."""
@@ -144,12 +180,14 @@ def test_is_small_and_has_one_start_cell_and_compared_cells(path):
     assert len("".join(longest["source"]).splitlines()) <= 22, longest["id"]
 
 
+@pytest.mark.slow
 def test_generated_and_translated_files_are_in_step():
     command = [sys.executable, "-m", "deepseek_learn", "author", "check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])
 def test_ruff(arguments):
     command = [sys.executable, "-m", "ruff", *arguments, "."]

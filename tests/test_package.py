@@ -41,6 +41,7 @@ def test_public_names_resolve_and_others_do_not():
         deepseek_learn.Wizard  # noqa: B018
 
 
+@pytest.mark.slow
 def test_imports_follow_the_rules_of_the_house():
     """Downwards only, and no circles: `[tool.importlinter]` in pyproject.toml."""
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]

@@ -3,8 +3,10 @@
 - plotly figures are drawn by the plotly.js inside the installed plotly package, maths
   by the MathJax of sphinx-mathjax-offline; thebe, which loads from a CDN, is left out;
 - the address of the repository comes from pyproject.toml;
+- the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
 - each page knows whether the other language has it (`lang-switch.html` asks);
-- `<!-- claims-ledger -->` in a page becomes the ledger's tables.
+- `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->` the
+  tables of papers.
 """
 
 import fnmatch
@@ -88,6 +90,17 @@ def set_repository(app, config) -> None:
     }
 
 
+def set_last_run(app, config) -> None:
+    """The footer's date, which the monthly workflow writes."""
+    file = ROOT / "book" / "last_run.json"
+    if file.is_file():
+        from deepseek_learn.catalog import text
+
+        lang = "zh" if config.language.startswith("zh") else "en"
+        words = text("book.last_run", lang, **json.loads(file.read_text("utf-8")))
+        config.html_theme_options |= {"extra_footer": words}
+
+
 def pages_of(edition: Path) -> set[str]:
     """The pages that an edition's `_toc.yml` names and that exist, without suffix."""
     names: list[str] = []
@@ -158,14 +171,28 @@ def copy_scripts(app, exception) -> None:
     shutil.copy(mathjax / "tex-chtml.js", static / "mathjax")
 
 
-def read_source(app, docname, source) -> None:
-    """Fill in the claims, leave out badges, mend links into the English edition."""
-    source[0] = BADGE.sub("", source[0])
-    if "<!-- claims-ledger -->" in source[0]:
-        from deepseek_learn.course import ledger  # this page alone needs the library
+def claims_tables(lang: str) -> str:
+    from deepseek_learn.course import ledger  # only the page of claims needs it
 
-        tables = ledger().to_markdown("zh" if is_zh(app) else "en")
-        source[0] = source[0].replace("<!-- claims-ledger -->", tables)
+    return ledger().to_markdown(lang)
+
+
+def paper_tables(lang: str) -> str:
+    from deepseek_learn.course.authoring import find_it
+
+    return find_it.to_markdown(ROOT, lang)
+
+
+GENERATED = {"<!-- claims-ledger -->": claims_tables, "<!-- find-it -->": paper_tables}
+
+
+def read_source(app, docname, source) -> None:
+    """Fill in generated tables, leave out badges, mend links into the English edition."""
+    source[0] = BADGE.sub("", source[0])
+    for mark, tables in GENERATED.items():
+        if mark in source[0]:
+            lang = "zh" if is_zh(app) else "en"
+            source[0] = source[0].replace(mark, tables(lang))
     if is_zh(app):
         # zh/book/x.md links ../../book/y.md (right on GitHub) for a page that only the
         # English book has; Sphinx would offer that file for download.
@@ -185,6 +212,7 @@ def setup(app) -> dict:
     """Called by Sphinx."""
     install_plotly_mime()
     app.connect("config-inited", set_repository)
+    app.connect("config-inited", set_last_run)
     app.connect("builder-inited", find_other_edition)
     app.connect("source-read", read_source)
     # Early: the theme drops a template that is empty when its own handler runs.

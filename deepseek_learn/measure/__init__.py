@@ -3,6 +3,7 @@
 The profiler, the tuner and the wizard measure with this package, so that their figures
 follow one protocol (`timing`): sides in turn, the median, its 95 % interval. `memory` reads
 a call's peak, `energy` its joules, and `roof` the peaks of the machine.
+Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 
 from .. import lazy

@@ -3,7 +3,8 @@
 Measured, never looked up: a matrix product, a convolution, a copy, and an operator on
 one number (the call overhead). The best of several readings counts, since a machine can
 run below its roof but never above it.
-Williams et al. 2009, Roofline: an insightful visual performance model.
+Williams et al. 2009, "Roofline: an insightful visual performance model", Communications
+of the ACM 52(4).
 """
 
 import math

@@ -25,7 +25,7 @@ DEAD = re.compile(
     r"github(?:\.com)?/[\w.-]+/deepseek_learn\b|github\.com/executablebooks/jupyter-book"
     r"|https://colab\.research\.google\.com/\w"
 )
-BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims")
+BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims", "book/find_it")
 
 
 def named_in(toc) -> set[str]:
@@ -109,11 +109,16 @@ def test_buttons_lead_to_the_address_or_are_not_there(book):
             assert f'href="{address}"' in page
 
 
-def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
+def load_extension():
     need("myst_nb")
     path = Path(__file__).parents[2] / "book" / "_ext" / "offline_book.py"
     spec = importlib.util.spec_from_file_location("offline_book", path)
     spec.loader.exec_module(extension := importlib.util.module_from_spec(spec))
+    return extension
+
+
+def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
+    extension = load_extension()
     monkeypatch.setattr(extension, "ROOT", tmp_path)
     (tmp_path / "zh").mkdir()
     for text in ("", '[project.urls]\nRepository = "https://github.com/me/it"\n'):
@@ -129,10 +134,43 @@ def test_the_books_buttons_follow_the_setting(tmp_path, monkeypatch):
         assert chosen["repository_url"] == address
 
 
+@pytest.mark.parametrize(("language", "word"), [("en", "tested"), ("zh_CN", "测试")])
+def test_the_footer_dates_the_last_monthly_run(language, word, tmp_path, monkeypatch):
+    extension = load_extension()
+    monkeypatch.setattr(extension, "ROOT", tmp_path)
+    config = SimpleNamespace(html_theme_options={}, language=language)
+    extension.set_last_run(None, config)
+    assert config.html_theme_options == {}  # no run has passed yet
+    (tmp_path / "book").mkdir()
+    makefile = Path(__file__).parents[2] / "Makefile"
+    subprocess.run(["make", "-f", makefile, "last-run"], cwd=tmp_path, check=True)
+    extension.set_last_run(None, config)
+    footer = config.html_theme_options["extra_footer"]
+    assert word in footer
+    assert re.search(r"\b20\d\d-\d\d-\d\d$", footer)
+
+
+def test_every_page_has_the_footer_of_a_run_that_passed(book, request):
+    passed = (request.config.rootpath / "book" / "last_run.json").is_file()
+    for page in ("book/intro", "zh/book/intro"):
+        assert ("extra_footer" in (book / f"{page}.html").read_text()) == passed
+
+
 def test_the_api_reference_has_the_library(book):
     text = (book / "book" / "api.html").read_text()
     for name in ("attention.SpatialChannelAttention", "data.load", "training.fit"):
         assert f'id="deepseek_learn.{name}"' in text
+
+
+def test_find_it_shows_papers_files_lessons_and_scripts(book):
+    for edition in ("", "zh/"):
+        page = (book / f"{edition}book/find_it.html").read_text()
+        assert 'href="https://arxiv.org/abs/2210.17323"' in page
+        assert "gptq.py" in page
+        assert "dpg_quality" in page
+        lesson = f"{'../' * edition.count('/')}../notebooks/basic/03_quantization.html"
+        assert re.search(rf"""href=["']{re.escape(lesson)}["']""", page)
+        assert "<!-- find-it -->" not in page
 
 
 def test_a_warning_is_an_error_and_the_old_book_stays(tmp_path):

@@ -89,6 +89,7 @@ def test_chinese(shown):
     assert shown(course.hint, ID).startswith("提示 1/2")
 
 
+@pytest.mark.notebook
 def test_in_a_notebook_every_call_of_a_cell_is_shown(own_home):
     pytest.importorskip("nbclient", reason="nbclient comes with jupyterlab")
     from nbclient import NotebookClient

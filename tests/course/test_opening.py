@@ -7,6 +7,8 @@ pytest.importorskip("nbclient", reason="nbclient comes with jupyterlab")
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
+pytestmark = pytest.mark.notebook
+
 START = "from deepseek_learn import course\ncourse.start('tour')"
 DEEP = """from deepseek_learn.errors import DeepSeekLearnError
 

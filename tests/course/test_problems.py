@@ -51,6 +51,7 @@ def seeds(count, seconds=20.0):
             return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ALL, ids=by_id)
 def test_right_answers_pass_with_every_seed(problem):
     sources = {"reference": problem.reference(), **problem.right}
@@ -68,6 +69,7 @@ def test_empty_starter_is_not_attempted(problem):
     assert (outcome.status, outcome.points) == ("not attempted", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ALL, ids=by_id)
 def test_every_wrong_answer_fails_with_every_seed(problem):
     answers = {d: define(s, problem.answer) for d, s in problem.wrong.items()}

@@ -15,6 +15,8 @@ from deepseek_learn.deploy import native, to_onnx
 from deepseek_learn.deploy.native import BuildError, EngineError
 from tests.services import absent
 
+pytestmark = pytest.mark.service
+
 SANITIZED = ("-DENGINE_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug")
 FOUND = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "UndefinedBehavior")
 

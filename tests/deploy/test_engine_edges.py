@@ -14,6 +14,8 @@ from PIL import Image
 from deepseek_learn.deploy import native
 from tests.deploy.test_engine import FOUND, SANITIZED, built
 
+pytestmark = pytest.mark.service
+
 # OpenVINO itself leaks a little, and its TBB opens a library in a way that the address
 # sanitizer rejects by default
 OPENVINO = {"TBB_ENABLE_SANITIZERS": "1", "ASAN_OPTIONS": "detect_leaks=0"}

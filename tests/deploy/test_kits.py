@@ -13,6 +13,8 @@ from deepseek_learn.deploy.native import BuildError
 from tests.deploy.test_engine import built
 from tests.services import absent
 
+pytestmark = pytest.mark.service
+
 
 def atc(tmp_path, **environment):
     """`atc.sh` with a fake `atc` that only prints its arguments."""

@@ -20,6 +20,8 @@ from deepseek_learn.deploy.runtimes import arguments, runner
 from deepseek_learn.errors import DamagedFileError
 from tests.deploy.test_wizard import compiler, points, script  # noqa: F401
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture(scope="module")
 def net():

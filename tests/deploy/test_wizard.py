@@ -27,6 +27,8 @@ from deepseek_learn.errors import (
 )
 from tests.services import absent
 
+pytestmark = pytest.mark.service
+
 VENDORS = {"nvidia-a100": "tensorrt", "ascend-910b": "cann", "amd-mi300": "migraphx"}
 CLEAN = {"PATH": "/usr/bin:/bin:/usr/local/bin:/opt/homebrew/bin", "LC_ALL": "C"}
 

@@ -470,6 +470,7 @@ def test_fashion_net():
     assert 0.25 < dpg.bytes_of(small) / dpg.bytes_of(model) < 0.32  # 8.25 of 32 bits
 
 
+@pytest.mark.slow
 def test_resnet18():
     model, x = resnet(), pictures(2, size=(64, 64))
     calibration = dpg.calibrate(model, [x])
@@ -484,6 +485,7 @@ def test_resnet18():
     torch.testing.assert_close(y, simulated, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_resnet50_is_converted():
     model = torchvision.models.resnet50()
     allocation = dpg.uniform(model, 4)

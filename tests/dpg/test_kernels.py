@@ -266,6 +266,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_everything_works_without_a_compiler(tmp_path):
     environment = {"PATH": "", "CXX": "", "DEEPSEEK_LEARN_CACHE": str(tmp_path)}
     name, reason, error, refusal = run(WITHOUT_COMPILER, **environment)
@@ -277,6 +278,7 @@ def test_everything_works_without_a_compiler(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_environment_may_choose():
     said = run(
         "from deepseek_learn import dpg\nprint(dpg.backend())",
@@ -309,6 +311,7 @@ print("near")
 """
 
 
+@pytest.mark.slow
 def test_the_triton_kernel_in_its_interpreter():
     need("triton")
     assert run(TRITON, TRITON_INTERPRET="1") == ["near"]

@@ -205,6 +205,7 @@ def test_no_gradients_where_none_are_asked_for():
     assert not list(linear().parameters())
 
 
+@pytest.mark.slow
 def test_whole_networks_traced_and_compiled():
     for model, x in ((mlp(), features()), (net(), pictures())):
         small = dpg.convert(model, dpg.uniform(model, 4), refine=True)
@@ -365,6 +366,7 @@ def test_what_an_embedding_refuses():
             layer(torch.tensor([low, high]))
 
 
+@pytest.mark.slow
 def test_a_traced_embedding_and_head_of_one_matrix():
     model = decoder(tied=True)
     small = dpg.convert(model, dpg.uniform(model, 4))

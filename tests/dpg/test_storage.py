@@ -348,6 +348,7 @@ def flipped(whole, position, bit):
     return bytes(damaged)
 
 
+@pytest.mark.slow
 def test_every_changed_bit_is_found(tmp_path):
     """In the header length, the header with the manifest, and the data."""
     _, path = saved(tmp_path)
@@ -545,6 +546,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_the_system_does_not_let_grow(tmp_path):
     if sys.platform == "win32":
         pytest.skip("no RLIMIT_FSIZE on Windows")
@@ -571,6 +573,7 @@ for _ in range(15):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_save_to_one_path_at_once(tmp_path):
     path, seen = tmp_path / "model", []
     both = [process(SAVES, path, seed) for seed in (1, 2)]
@@ -610,6 +613,7 @@ save_file(answers, f"{sys.argv[1]}/answers")
 """
 
 
+@pytest.mark.slow
 def test_another_process_answers_the_same_bit_for_bit(tmp_path):
     models = {name: small(name) for name in ("mlp", "net", "decoder")}
     for name, model in models.items():

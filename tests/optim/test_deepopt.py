@@ -26,6 +26,7 @@ def roles(optimizer):
     return dict(optimizer.plan()[["parameter", "role"]].itertuples(index=False))
 
 
+@pytest.mark.slow
 def test_it_learns_in_every_storage(net):
     for state in STATES:
         model = copy.deepcopy(net)
@@ -630,6 +631,7 @@ def test_groups_have_their_own_options(net):
     assert roles(optimizer)["weight"] == "matrix"
 
 
+@pytest.mark.service
 @pytest.mark.skipif(
     not __import__("shutil").which("g++"), reason="no C++ compiler here"
 )

@@ -10,6 +10,8 @@ from deepseek_learn import DeepOpt
 from . import processes
 from .conftest import batches, learn
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture
 def alone(net):

@@ -222,6 +222,7 @@ def test_output_shapes_of_several_tensors_and_of_several_calls():
     assert table.loc["", "output_shape"] == once
 
 
+@pytest.mark.slow
 def test_input_size_in_place_of_an_example():
     by_example = profile(small(), X, repeats=1)
     for size in ((2, 1, 8, 8), [(2, 1, 8, 8)], torch.Size([2, 1, 8, 8])):
@@ -307,6 +308,7 @@ def test_chance_is_the_same_in_every_pass():
     assert found.operators["latency_ms"].notna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using `torch.compile")
 def test_a_compiled_model_is_read_as_the_original():
     model = small()
@@ -375,6 +377,7 @@ def test_a_loss_of_ones_own():
     assert "pow" in set(found.operators["operator"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", catalog.LANGUAGES)
 def test_pictures_and_page_in_both_languages(tmp_path, language):
     catalog.set_language(language)

@@ -21,6 +21,7 @@ EXACT = RETURN_FREED | {"OMP_NUM_THREADS": "1"}
 SCRIPT = Path(__file__).with_name("high_water_mark.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc"
 )

@@ -15,6 +15,8 @@ from deepseek_learn.training.processes import ProcessGroup
 
 from .training_run import network
 
+pytestmark = pytest.mark.service
+
 RUN = [str(Path(__file__).with_name("training_run.py"))]
 PAIR = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 

@@ -412,6 +412,7 @@ def test_without_a_pruner_nothing_is_pruned():
     assert len(study.complete) == 12
 
 
+@pytest.mark.slow
 def test_conditional_hyperparameters():
     def objective(trial):
         assert len(trial) == 2
@@ -813,6 +814,7 @@ def test_parts_must_be_what_they_are_called():
         search(pruner="median")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", [False, True])
 def test_a_study_is_resumed_by_its_name(tmp_path, url):
     storage = f"sqlite:///{tmp_path}/s.db" if url else tmp_path / "new" / "s.journal"

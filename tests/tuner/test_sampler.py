@@ -76,6 +76,7 @@ def test_the_same_seed_gives_the_same_trials_and_another_gives_others():
     assert run(study(seed=3), 20) != run(study(seed=4), 20)
 
 
+@pytest.mark.slow
 def test_a_resumed_search_goes_on_as_if_it_had_not_been_cut_off(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     whole = run(study(seed=1), 24)

@@ -243,6 +243,7 @@ def test_importances_refuse():
         searched(3).importances()
 
 
+@pytest.mark.slow
 def test_why_tells_whether_importances_can_be_trusted():
     said = searched(80).why()
     assert "For error, signal matters most" in said

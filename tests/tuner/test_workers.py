@@ -15,6 +15,8 @@ from deepseek_learn.tuner.seeding import SeededByPlace, seed_at
 from tests.tuner import postgres
 from tests.tuner.worker_process import MINIMIZE, SPACE
 
+pytestmark = pytest.mark.service
+
 SCRIPT = Path(__file__).parent / "worker_process.py"
 State = optuna.trial.TrialState
 

@@ -14,6 +14,9 @@ from tests.services import absent, need
 TEXT = "The capital of Italy is"
 
 
+pytestmark = pytest.mark.slow  # 135 million parameters
+
+
 @pytest.fixture(scope="module")
 def folder() -> Path:
     """The folder of the package's weights."""

@@ -24,6 +24,7 @@ with ipywidgets.Output() as output:
 7"""
 
 
+@pytest.mark.notebook
 def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_home):
     course.check("shift_sum", define(SOLVED, "shift_sum"))
     before = (own_home / "progress.json").read_bytes()

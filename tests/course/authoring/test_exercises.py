@@ -74,6 +74,7 @@ def test_generate_writes_and_check_only_looks(tmp_path):
     assert exercises.generate(tmp_path, check=True) == [stale[0], left_over]
 
 
+@pytest.mark.notebook
 def test_untouched_notebook_runs_and_earns_nothing(tmp_path, own_home):
     pytest.importorskip("nbclient", reason="nbclient comes with jupyterlab")
     from nbclient import NotebookClient
