@@ -61,16 +61,14 @@ book: $(LAB)  ## build the book in both languages into _build/html
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/deepseek-learn author book
 
 bench: $(DEV)  ## run the benchmarks (some hours), writing benchmarks/results; ARGS=--quick: a short look
-	@for script in benchmarks/*.py; do echo "$$script $(ARGS)"; $(BIN)/python $$script $(ARGS) || exit 1; done
+	@$(BIN)/python benchmarks/harness/all.py $(ARGS)
 
 # A speed row needs three readings of different hours; none is ever overwritten.
 SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py dpg_monitor.py \
          deploy_cpu.py+--speed latent_cache.py+--speed lm_experts.py+--speed \
          deepopt.py+--speed training_recipe.py+--speed
 bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a quiet machine); again an hour later
-	@failed=; for each in $(SPEED); do set -- $$(echo $$each | tr + ' '); echo "benchmarks/$$*"; \
-	  $(BIN)/python benchmarks/$$* || failed="$$failed $$each"; done; \
-	[ -z "$$failed" ] || { echo "no reading of$$failed"; exit 1; }
+	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
 lint: $(DEV)  ## ruff, and which room may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

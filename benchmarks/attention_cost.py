@@ -21,23 +21,20 @@ guide's 18 % on the same trunk. At batch 1 a second reading on one machine has c
 the second and third of these (1.10 and 1.12; 1.05 and 0.99): they are near the noise.
 """
 
-import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
+
+from harness import memory
+from harness.interval import quartiles
+from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.rows import Row
 
-# allocate large tensors from the process's heap, not from the system at each call:
-# otherwise page faults are timed instead of arithmetic
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "MALLOC_TRIM_THRESHOLD_": "10000000000",
-}
 LINEAR, QUADRATIC = 1.25, 1.75
 SIDES, CHANNELS = (28, 40, 56, 80, 112), 256
 MODULES = ("sc", "self_attention", "self_attention_naive")
@@ -60,86 +57,72 @@ def seconds(call) -> float:
 def peak_mib(name: str, side: int) -> float:
     """Growth of the resident high-water mark over one call, in a fresh process."""
     command = [sys.executable, __file__, "--peak", name, str(side)]
-    environment = {k: v for k, v in os.environ.items() if k not in MALLOC}
+    environment = {k: v for k, v in os.environ.items() if k not in memory.REUSE_FREED}
     return float(subprocess.check_output(command, text=True, env=environment))
 
 
-def print_peak(name: str, side: int) -> None:
+def print_peak(name: str, side: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    module, x = build_module(name), torch.randn(1, CHANNELS, side, side)
+    module, x = build_module(name), torch.randn(1, CHANNELS, int(side), int(side))
     with torch.inference_mode():
         module(x[..., :8, :8])
-        before = high_water_mib(reset=True)
+        if sys.platform == "linux":
+            memory.reset_high_water()
+        before = memory.high_water()
         module(x)
-    print(high_water_mib() - before)
+    print((memory.high_water() - before) / 2**20)
 
 
-def high_water_mib(reset: bool = False) -> float:
-    """This process's resident high-water mark, since the last reset where supported."""
-    if sys.platform == "linux":
-        # getrusage's mark would include the parent's memory from before the exec
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
-    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return mark / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def growth(quick: bool) -> list[dict]:
+def growth(quick: bool) -> Iterator[Row]:
     """Part A: exponents of time and memory for each module."""
-    import numpy as np
-    import torch
-
     sides = SIDES[:3] if quick else SIDES
     times = {name: [] for name in MODULES}
     peaks = {name: [] for name in MODULES}
     for side in sides:
-        x = torch.randn(1, CHANNELS, side, side)
-        modules = {name: build_module(name) for name in MODULES}
-        rounds = {name: [] for name in MODULES}
-        for i in range(3 if quick else 7):
-            for name, module in modules.items():
-                with torch.inference_mode():
-                    value = seconds(lambda m=module, x=x: m(x))
-                if i:  # the first round warms up
-                    rounds[name].append(value)
+        seconds_by_module = module_seconds(side, rounds=3 if quick else 7)
         for name in MODULES:
-            times[name].append(statistics.median(rounds[name]) * 1e3)
+            times[name].append(statistics.median(seconds_by_module[name]) * 1e3)
             peaks[name].append(peak_mib(name, side))
         summary = ", ".join(
             f"{n} {times[n][-1]:.2f} ms {peaks[n][-1]:.1f} MiB" for n in MODULES
         )
         print(f"{side * side:6d} positions: {summary}", flush=True)
     positions = [side * side for side in sides]
-    rows = []
     for name in MODULES:
-        linear = name == "sc"
-        for what, values in (("time", times[name]), ("peak memory", peaks[name])):
-            values = np.maximum(values, 1e-3)
-            slope = float(np.polyfit(np.log(positions), np.log(values), 1)[0])
-            row = {
-                "claim": "C5",
-                "source": "ours",
-                "what": f"{name}: exponent of {what} over positions",
-                "unit": "exponent",
-                "target": LINEAR if linear else QUADRATIC,
-                "better": "lower" if linear else "higher",
-                "measured": slope,
-                "n": len(positions),
-                "note": f"{positions} positions: "
-                + ", ".join(f"{v:.3g}" for v in values)
-                + (" ms" if what == "time" else " MiB"),
-            }
-            if what == "time":
-                row["time"] = now()
-            if name == "self_attention" and what == "peak memory":
-                # the fused kernel never materializes the N x N matrix: no target
-                row["target"] = None
-            rows.append(row)
-    return rows
+        yield exponent_row(name, "time", positions, times[name]).at(now())
+        yield exponent_row(name, "peak memory", positions, peaks[name])
+
+
+def module_seconds(side: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of one call of each module, interleaved in every round."""
+    import torch
+
+    modules = {name: build_module(name) for name in MODULES}
+    return forward_seconds(modules, torch.randn(1, CHANNELS, side, side), rounds - 1)
+
+
+def exponent_row(name: str, what: str, positions: list[int], values) -> Row:
+    """The slope of log time, or log memory, over log positions."""
+    import numpy as np
+
+    linear, values = name == "sc", np.maximum(values, 1e-3)
+    sizes = ", ".join(f"{v:.3g}" for v in values)
+    unit = "ms" if what == "time" else "MiB"
+    # the fused kernel never materializes the N x N matrix: no target
+    fused = name == "self_attention" and what == "peak memory"
+    return Row(
+        claim="C5",
+        source="ours",
+        what=f"{name}: exponent of {what} over positions",
+        unit="exponent",
+        better="lower" if linear else "higher",
+        target=None if fused else LINEAR if linear else QUADRATIC,
+        measured=float(np.polyfit(np.log(positions), np.log(values), 1)[0]),
+        n=len(positions),
+        note=f"{positions} positions: {sizes} {unit}",
+    )
 
 
 def guide_module():
@@ -198,23 +181,25 @@ COMPARISONS = [
 ]
 
 
-def resnet(quick: bool) -> list[dict]:
+def resnet(quick: bool) -> Iterator[Row]:
     """Part B: time ratios between networks."""
-    nets, rows = networks(), []
+    import torch
+
+    nets = networks()
     for batch in (1,) if quick else (1, 8):
         rounds = 3 if quick else (15 if batch == 1 else 8)
-        times = forward_seconds(nets, batch, rounds)
+        times = forward_seconds(nets, torch.randn(batch, 3, 224, 224), rounds)
         for name, values in times.items():
             print(f"batch {batch} {name:6s} {statistics.median(values) * 1e3:8.1f} ms")
-        rows += [compared(times, batch, *comparison) for comparison in COMPARISONS]
-    return rows
+        yield from (ratio_row(times, batch, *comparison) for comparison in COMPARISONS)
 
 
-def forward_seconds(nets: dict, batch: int, rounds: int) -> dict[str, list[float]]:
+def forward_seconds(
+    nets: dict[str, Callable], x, rounds: int
+) -> dict[str, list[float]]:
     """Seconds of one forward pass of each network, interleaved in every round."""
     import torch
 
-    x = torch.randn(batch, 3, 224, 224)
     times = {name: [] for name in nets}
     for i in range(rounds + 1):
         for name, net in nets.items():
@@ -225,48 +210,35 @@ def forward_seconds(nets: dict, batch: int, rounds: int) -> dict[str, list[float
     return times
 
 
-def compared(times, batch: int, numerator, denominator, what, target, source) -> dict:
+def ratio_row(times, batch: int, numerator, denominator, what, target, source) -> Row:
     """A ledger row: median and quartiles of the ratio within a round."""
     ratios = [a / b for a, b in zip(times[numerator], times[denominator], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {
-        "claim": "C6",
-        "source": source,
-        "what": f"{what}, batch {batch}",
-        "unit": "x",
-        "target": target,
-        "better": "lower" if "time against" in what else "higher",
-        "measured": middle,
-        "low": low,
-        "high": high,
-        "interval": "quartiles",
-        "n": len(ratios),
-        "note": "the same trunk; the guide's 18 %" if source == "guide" else "",
-        "time": now(),
-    }
+    return Row(
+        claim="C6",
+        source=source,
+        what=f"{what}, batch {batch}",
+        unit="x",
+        better="lower" if "time against" in what else "higher",
+        target=target,
+        note="the same trunk; the guide's 18 %" if source == "guide" else "",
+        **vars(quartiles(ratios)),
+    ).at(now())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds")
-    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.peak:
-        print_peak(arguments.peak[0], int(arguments.peak[1]))
-        return
-    if not all(os.environ.get(k) == v for k, v in MALLOC.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)
+def measure(run: Run) -> list[Row]:
     import torch
-
-    from deepseek_learn.ledger.results import write_result
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    rows = growth(arguments.quick) + resnet(arguments.quick)
-    command = "python benchmarks/attention_cost.py"
-    mode = "quick" if arguments.quick else "full"
-    print(write_result("attention_cost", rows, command, mode, protocol=__doc__))
+    return [*growth(run.quick), *resnet(run.quick)]
 
 
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="fewer sizes and rounds",
+    children={"peak": print_peak},
+    environment=memory.REUSE_FREED,
+)
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -27,25 +27,26 @@ Each finished run is one line of results/attention_learning.jsonl; an interrupte
 benchmark goes on from there, unless protocol, processor or PyTorch changed.
 """
 
-import argparse
-import contextlib
-import hashlib
-import json
 import statistics
-import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import date
+from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
+from harness.interval import Estimate, student
+from harness.runs import Runs
+from harness.script import Run, Script
+
+from deepseek_learn.ledger.rows import Row
+
+SCRIPT = Script(__file__, __doc__, quick="two seeds, two epochs", of_the_machine=False)
 EPOCHS, BATCH, LR, SEEDS = 8, 64, 3e-3, 5
 SETS = ("solar", "clutter")
 MODULES = ("se", "cbam", "eca", "sc")
+VARIANTS = ("plain", *MODULES, "slim")
 GUIDE_GAIN = 2.1  # points, the guide's claim for ImageNet
-RESULTS = Path(__file__).parent / "results"
-RUNS = RESULTS / "attention_learning.jsonl"
-QUICK = RESULTS / "quick" / RUNS.name  # quick runs; a quick run also reuses full ones
 
 
 def build(variant: str, classes: int):
@@ -93,7 +94,7 @@ def clutter(source, count: int, seed: int):
     return ImageDataset(torch.from_numpy(canvas)[:, None], source.labels[order], frame)
 
 
-def run(task: str, variant: str, seed: int, epochs: int) -> dict:
+def train_one(task: str, variant: str, seed: int, epochs: int) -> dict:
     """Train one network and evaluate it on the test part, in one thread."""
     import torch
 
@@ -106,7 +107,7 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
     torch.manual_seed(seed)
     model = build(variant, classes=len(set(train.labels.tolist())))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.05)
-    fitted = fit(
+    result = fit(
         model,
         train,
         optimizer,
@@ -120,12 +121,8 @@ def run(task: str, variant: str, seed: int, epochs: int) -> dict:
     predictions = predict(model, test)
     score = auroc(*predictions) if task == "solar" else accuracy(*predictions)
     return {
-        "task": task,
-        "variant": variant,
-        "seed": seed,
-        "epochs": epochs,
         "score": score,
-        "cpu_seconds": fitted.cpu_seconds,
+        "cpu_seconds": result.cpu_seconds,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 
@@ -136,10 +133,9 @@ def step_ratios(rounds: int = 31) -> dict[str, float]:
     import torch.nn.functional as F
 
     torch.set_num_threads(1)
-    variants = ("plain", *MODULES, "slim")
-    nets = {v: build(v, 10).train() for v in variants}
+    nets = {v: build(v, 10).train() for v in VARIANTS}
     x, y = torch.rand(BATCH, 1, 64, 64), torch.randint(10, (BATCH,))
-    times = {v: [] for v in variants}
+    times = {v: [] for v in VARIANTS}
     for i in range(rounds):
         for name, net in nets.items():
             start = time.process_time()
@@ -150,195 +146,131 @@ def step_ratios(rounds: int = 31) -> dict[str, float]:
         v: statistics.median(
             a / b for a, b in zip(times[v], times["plain"], strict=True)
         )
-        for v in variants
+        for v in VARIANTS
     }
 
 
-def epochs_of(ratios: dict[str, float]) -> dict[str, int]:
-    """Number of plain epochs that take as long as each variant's training."""
-    return {variant: round(EPOCHS * ratio) for variant, ratio in ratios.items()}
+class Comparison:
+    """The scores of all runs, and the differences between variants.
+
+    Args:
+        runs: lines with "task", "variant", "seed", "epochs" and "score".
+        ratios: each variant's training-step time relative to plain's.
+    """
+
+    def __init__(
+        self,
+        runs: list[dict],
+        ratios: dict[str, float],
+        seeds: int = SEEDS,
+        epochs: int = EPOCHS,
+    ):
+        self.ratios, self.seeds, self.epochs = ratios, seeds, epochs
+        names = ("task", "variant", "seed", "epochs")
+        self.scores = {tuple(r[n] for n in names): r["score"] for r in runs}
+
+    @property
+    def equal_time(self) -> dict[str, int]:
+        """Number of plain epochs that take as long as each variant's training."""
+        return {v: round(self.epochs * ratio) for v, ratio in self.ratios.items()}
+
+    def needed(self) -> list[tuple]:
+        """(task, variant, seed, epochs) of all runs."""
+        longer = sorted(set(self.equal_time.values()) - {self.epochs})
+        cases = [(v, self.epochs) for v in VARIANTS] + [("plain", n) for n in longer]
+        seeds = range(self.seeds)
+        return [(t, v, seed, n) for v, n in cases for t in SETS for seed in seeds]
+
+    def mean(self, task: str, variant: str) -> Estimate:
+        """Mean and standard deviation of a variant's scores over seeds, in points."""
+        keys = [(task, variant, seed, self.epochs) for seed in range(self.seeds)]
+        scores = [100 * self.scores[key] for key in keys]
+        mean, deviation = statistics.mean(scores), statistics.stdev(scores)
+        return Estimate(mean, mean - deviation, mean + deviation, "± sd", self.seeds)
+
+    def gain(self, task: str, variant: str, other: str, epochs: int) -> Estimate:
+        """Paired differences from `other`, which trained for `epochs`, in points."""
+        pairs = [
+            ((task, variant, seed, self.epochs), (task, other, seed, epochs))
+            for seed in range(self.seeds)
+        ]
+        return student([100 * (self.scores[a] - self.scores[b]) for a, b in pairs])
 
 
-def conditions() -> dict:
-    """The conditions a stored run must share with this one to be reused."""
-    from deepseek_learn.ledger.results import machine
-
-    facts = machine()
-    protocol = hashlib.sha256(__doc__.encode()).hexdigest()[:12]
-    return {"protocol": protocol, "cpu": facts["cpu"], "torch": facts["torch"]}
-
-
-def finished(*paths: Path) -> list[dict]:
-    """Stored lines with these conditions; a truncated line is skipped."""
-    rows, here = [], conditions()
-    for path in paths:
-        for line in path.read_text().splitlines() if path.exists() else ():
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
-    return [row for row in rows if here.items() <= row.items()]
+row = partial(Row, claim="C6", unit="points", better="higher")
+UNTESTABLE = row(
+    source="guide",
+    what="ResNet-50 on ImageNet: top-1 gained by SC-attention",
+    target=GUIDE_GAIN,
+    measured=None,
+    note="ImageNet is not to be had offline; the rows below are a stand-in",
+)
 
 
-def append(row: dict, path: Path) -> None:
-    stamped = row | conditions() | {"date": date.today().isoformat()}
-    with path.open("a") as file:
-        file.write("\n" + json.dumps(stamped))
-
-
-def key(row: dict) -> tuple:
-    return row["task"], row["variant"], row["seed"], row["epochs"]
-
-
-def paired(rows: list[dict], task: str, left: tuple, right: tuple, seeds: int) -> dict:
-    """Mean of the differences `left - right` over seeds in points, with 95 % t bounds."""
-    from scipy.stats import t
-
-    score = {key(r): r["score"] for r in rows}
-    differences = [
-        100
-        * (score[(task, left[0], s, left[1])] - score[(task, right[0], s, right[1])])
-        for s in range(seeds)
-    ]
-    mean = statistics.mean(differences)
-    half = t.ppf(0.975, seeds - 1) * statistics.stdev(differences) / seeds**0.5
-    bounds = {"low": mean - half, "high": mean + half, "interval": "95 % t"}
-    return {"measured": mean, "n": seeds} | bounds
-
-
-UNTESTABLE = {
-    "claim": "C6",
-    "source": "guide",
-    "what": "ResNet-50 on ImageNet: top-1 gained by SC-attention",
-    "unit": "points",
-    "target": GUIDE_GAIN,
-    "better": "higher",
-    "measured": None,
-    "note": "ImageNet is not to be had offline; the rows below are a stand-in",
-}
-
-
-def summarize(rows: list[dict], ratios: dict[str, float], seeds: int) -> list[dict]:
+def summarize(comparison: Comparison) -> Iterator[Row]:
     """The ledger's rows: scores, and paired differences from plain and from peers."""
-    result = [UNTESTABLE]
-    for task in SETS:
-        for variant in ("plain", *MODULES, "slim"):
-            result.append(score_row(rows, task, variant, seeds))
+    yield UNTESTABLE
+    for task, metric in (("solar", "AUROC"), ("clutter", "accuracy")):
+        for variant in VARIANTS:
+            what = f"{task}: {variant}, {metric}, mean over seeds"
+            yield row(source="ours", what=what, **vars(comparison.mean(task, variant)))
         for variant in (*MODULES, "slim"):
-            result += gain_rows(rows, ratios, task, variant, seeds)
+            yield from gain_rows(comparison, task, variant, metric)
         for peer in ("se", "cbam", "eca"):
-            result.append(peer_row(rows, task, peer, seeds))
-    return result
+            what = f"{task}: sc minus {peer} at equal steps, {metric}"
+            gain = comparison.gain(task, "sc", peer, comparison.epochs)
+            yield row(source="ours", what=what, **vars(gain))
 
 
-def measure(task: str) -> str:
-    return "AUROC" if task == "solar" else "accuracy"
-
-
-def score_row(rows: list[dict], task: str, variant: str, seeds: int) -> dict:
-    """Mean and standard deviation of a variant's scores over seeds."""
-    keys = {(task, variant, seed, EPOCHS) for seed in range(seeds)}
-    scores = [100 * r["score"] for r in rows if key(r) in keys]
-    mean, spread = statistics.mean(scores), statistics.stdev(scores)
-    return {
-        "claim": "C6",
-        "source": "ours",
-        "what": f"{task}: {variant}, {measure(task)}, mean over seeds",
-        "unit": "points",
-        "target": None,
-        "better": "higher",
-        "measured": mean,
-        "low": mean - spread,
-        "high": mean + spread,
-        "interval": "± sd",
-        "n": seeds,
-        "note": "",
-    }
-
-
-def gain_rows(rows, ratios, task: str, variant: str, seeds: int) -> list[dict]:
+def gain_rows(
+    comparison: Comparison, task: str, variant: str, metric: str
+) -> Iterator[Row]:
     """A variant minus plain: at equal steps, and at equal time where that differs."""
-    epochs = {"steps": EPOCHS, "time": epochs_of(ratios)[variant]}
+    own = comparison.epochs
+    epochs = {"steps": own, "time": comparison.equal_time[variant]}
     if epochs["steps"] == epochs["time"]:
-        epochs = {"steps, which is equal time": EPOCHS}
-    return [
-        {
-            "claim": "C6",
-            "source": "guide" if variant == "sc" else "ours",
-            "what": f"{task}: {variant} minus plain at equal {mode}, {measure(task)}",
-            "unit": "points",
-            "target": {"sc": GUIDE_GAIN, "slim": 0.0}.get(variant),
-            "better": "higher",
-            "note": f"plain: {count} epochs, {variant}: {EPOCHS}; a step takes "
-            f"{ratios[variant]:.2f} of plain's time",
-        }
-        | paired(rows, task, (variant, EPOCHS), ("plain", count), seeds)
-        for mode, count in epochs.items()
-    ]
+        epochs = {"steps, which is equal time": own}
+    for mode, count in epochs.items():
+        yield row(
+            source="guide" if variant == "sc" else "ours",
+            what=f"{task}: {variant} minus plain at equal {mode}, {metric}",
+            target={"sc": GUIDE_GAIN, "slim": 0.0}.get(variant),
+            note=f"plain: {count} epochs, {variant}: {own}; a step takes "
+            f"{comparison.ratios[variant]:.2f} of plain's time",
+            **vars(comparison.gain(task, variant, "plain", count)),
+        )
 
 
-def peer_row(rows, task: str, peer: str, seeds: int) -> dict:
-    """SC-attention minus another module, at equal steps."""
-    return {
-        "claim": "C6",
-        "source": "ours",
-        "what": f"{task}: sc minus {peer} at equal steps, {measure(task)}",
-        "unit": "points",
-        "target": None,
-        "better": "higher",
-        "note": "",
-    } | paired(rows, task, ("sc", EPOCHS), (peer, EPOCHS), seeds)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="two seeds only, kept in results/quick/"
-    )
-    arguments = parser.parse_args()
-    import torch
-
-    from deepseek_learn.ledger.results import write_result
-
-    paths = (RUNS, QUICK) if arguments.quick else (RUNS,)
-    paths[-1].parent.mkdir(parents=True, exist_ok=True)
-    rows = finished(*paths)
-    ratios = next((r["ratios"] for r in rows if "ratios" in r), None)
-    if ratios is None:
-        ratios = step_ratios()
-        append({"ratios": ratios}, paths[-1])
-    # where a run is in both files, use the full one
-    rows = list({key(r): r for r in reversed(rows) if "ratios" not in r}.values())
-    print("time of a training step over plain's:", ratios)
-    equal_time = epochs_of(ratios)
-    seeds = 2 if arguments.quick else SEEDS
-    jobs = [
-        (task, variant, seed, EPOCHS)
-        for task in SETS
-        for seed in range(seeds)
-        for variant in ("plain", *MODULES, "slim")
-    ]
-    jobs += [
-        (task, "plain", seed, epochs)
-        for task in SETS
-        for seed in range(seeds)
-        for epochs in sorted(set(equal_time.values()) - {EPOCHS})
-    ]
-    todo = [w for w in jobs if w not in {key(r) for r in rows}]
+def train_all(runs: Runs, jobs: list[tuple], conditions: dict) -> list[dict]:
+    """The lines of all jobs; those that are not there yet run in two processes."""
+    names = ("task", "variant", "seed", "epochs")
+    keys = {job: dict(zip(names, job, strict=True)) | conditions for job in jobs}
+    lines = {job: runs.find(key) for job, key in keys.items()}
     # two single-threaded workers: the runs' processor time is what counts
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run, *w) for w in todo]):
-            row = future.result()
-            rows.append(row)
-            append(row, paths[-1])
-            print(len(rows), row, flush=True)
-    result = summarize(rows, ratios, seeds)
-    command = "python benchmarks/attention_learning.py"
-    mode = "quick" if arguments.quick else "full"
-    last = {"date": max(row["date"] for row in finished(*paths))}
-    facts = {"protocol": __doc__, "of_the_machine": False}
+        todo = [job for job in jobs if lines[job] is None]
+        futures = {pool.submit(train_one, *job): job for job in todo}
+        for future in as_completed(futures):
+            job = futures[future]
+            lines[job] = runs.record(keys[job], future.result())
+    return list(lines.values())
+
+
+def measure(run: Run) -> list[Row]:
+    import torch
+
     torch.set_num_threads(1)  # as in every run
-    result = [row | last for row in result]
-    print(write_result("attention_learning", result, command, mode, **facts))
+    runs = run.finished_runs()
+    conditions = {"torch": torch.__version__}  # the protocol: another one trains anew
+    key = {"stage": "step time"} | conditions
+    ratios = runs.once(key, lambda: {"ratios": step_ratios()})["ratios"]
+    extent = (2, 2) if run.quick else (SEEDS, EPOCHS)
+    jobs = Comparison([], ratios, *extent).needed()
+    lines = train_all(runs, jobs, conditions)
+    date = max(line["date"] for line in runs.rows)
+    rows = summarize(Comparison(lines, ratios, *extent))
+    return [replace(row, date=date) for row in rows]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    SCRIPT.main(measure)

@@ -78,27 +78,33 @@ runs that are there, as one reading of the speed rows. `--rows` makes the rows f
 finished runs of any machine and measures nothing.
 """
 
-import argparse
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
-from models import race
-from models.optimizer_ledger import summarize
+from harness.script import Run, Script
 from models.optimizer_tasks import TASKS
 from models.optimizers import CONTESTANTS, OTHERS, PEERS, VARIANTS, axes_of, variants
-from models.race import LADDER
-from models.runs import Runs
+from racing import race
+from racing.race import LADDER
+from racing.rows import summarize
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.optim import tune
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="one task, fewer runs",
+    anew=True,
+    speed=True,
+    flags={"rows": "rows from finished runs only"},
+)
 SEEDS, CONFIGURATIONS, MOST = 5, 14, 40
 ROUNDS = 50
 
@@ -107,15 +113,14 @@ class Bench:
     """One mode of the benchmark: its tasks, the extent of the protocol, its file."""
 
     def __init__(self, quick: bool, anew: bool = False, anywhere: bool = False):
-        self.quick, self.anywhere = quick, anywhere
+        self.quick = quick
         self.tasks = ("flights",) if quick else tuple(TASKS)
         self.seeds = range(1, (3 if quick else SEEDS) + 1)
-        self.path = RESULTS / ("quick" if quick else "") / "deepopt.jsonl"
-        self.runs = Runs(self.path, __doc__, anew, anywhere)
+        self.runs = SCRIPT.runs(quick, anew, anywhere)
 
     def reload(self) -> None:
         """Reload the runs that the worker processes have written."""
-        self.runs = Runs(self.path, __doc__)
+        self.runs = SCRIPT.runs(self.quick)
 
     def loss(self, task, name: str, c: dict, steps: int, seed: int, part: str) -> float:
         """The loss of one run, computed now or read from a finished run."""
@@ -145,7 +150,7 @@ class Bench:
             self.loss(task, name, c, steps, seed, "test") for seed in self.seeds
         )
 
-    def raced(self, task, name: str, like: str = "") -> None:
+    def race(self, task, name: str, like: str = "") -> None:
         """All final runs of a contestant, or of a variant with another's settings."""
         target_settings = self.tuned(task, "adamw")["best"]
         target = self.mean(task, "adamw", target_settings, task.steps)
@@ -155,9 +160,9 @@ class Bench:
         def loss(steps: int) -> float:
             return self.mean(task, name, c, steps)
 
-        missed, reached = race.bracket(ladder, target, loss, LADDER.index(first))
+        below, above = race.bracket(ladder, target, loss, LADDER.index(first))
         if name == "deepopt":  # one more budget on each side tightens the interval
-            for i in {missed - 1, reached + 1} & set(range(len(ladder))):
+            for i in {below - 1, above + 1} & set(range(len(ladder))):
                 loss(ladder[i])
 
 
@@ -174,7 +179,7 @@ def job(quick: bool, kind: str, task_name: str, name: str) -> None:
     elif name == "adamw":
         bench.mean(task, name, bench.tuned(task, name)["best"], task.steps)
     else:
-        bench.raced(task, name, "deepopt" if name in VARIANTS else "")
+        bench.race(task, name, "deepopt" if name in VARIANTS else "")
 
 
 def everything(bench: Bench) -> list[list[tuple[str, str, str]]]:
@@ -227,43 +232,24 @@ def in_processes(work: Callable, jobs: list[tuple]) -> None:
             future.result()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one task, fewer runs")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    parser.add_argument(
-        "--speed", action="store_true", help="take one more speed reading"
-    )
-    parser.add_argument(
-        "--rows", action="store_true", help="rows from finished runs only"
-    )
-    arguments = parser.parse_args()
+def measure(run: Run) -> list[Row]:
     torch.set_num_threads(1)
-    needs_full_run = (
-        arguments.speed or arguments.rows
-    )  # losses do not depend on the machine
-    bench = Bench(arguments.quick, arguments.anew, anywhere=needs_full_run)
-    if not needs_full_run:
+    reuse = run.speed or run.has("rows")  # losses do not depend on the machine
+    bench = Bench(run.quick, run.anew and not reuse, anywhere=reuse)
+    if not reuse:
         for jobs in everything(bench):
-            in_processes(job, [(arguments.quick, *what) for what in jobs])
+            in_processes(job, [(run.quick, *what) for what in jobs])
         bench.reload()
     elif not bench.runs.rows:
         raise SystemExit("no full run: run benchmarks/deepopt.py first")
-    paces, measure = {}, bench.runs.again if arguments.speed else bench.runs.once
+    paces, once = {}, bench.runs.again if run.speed else bench.runs.once
     for name in bench.tasks:
-        task = TASKS[name]
         key = {"task": name, "speed": ROUNDS}
-        paces[name] = measure(key, lambda task=task: speed(task()))
-    command = "python benchmarks/deepopt.py"
-    mode = "quick" if arguments.quick else "full"
-    dated = {"date": max(run["date"] for run in bench.runs.rows)}
-    rows = [dated | row for row in summarize(bench, paces)]
-    facts = {"protocol": __doc__, "only_speed": arguments.speed}
-    facts["where"] = next(iter(paces.values()))["machine"]
-    write_result("deepopt", rows, command, mode, **facts)
-    for line in rows:
-        print(f"{line['claim']} {line['what']}: {line['measured']:.3f}")
+        paces[name] = once(key, lambda name=name: speed(TASKS[name]()))
+    facts = {"date": max(line["date"] for line in bench.runs.rows)}
+    facts["machine"] = next(iter(paces.values()))["machine"]
+    return [replace(row, **facts) for row in summarize(bench, paces)]
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

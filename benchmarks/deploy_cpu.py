@@ -36,38 +36,30 @@ on the weights, INT8 with the layers in float that the guard chose in the full r
 without torch.compile, AOTInductor and ExecuTorch.
 """
 
-import argparse
-import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from models import backends
-from models.backends import Engine, ExecuTorch, Timed
+from deploying import backends
+from deploying.backends import Engine, ExecuTorch, Timed
+from deploying.rows import AIM, MB, OPENVINO, ORT, rows_of
+from harness.runs import Runs
+from harness.script import Run, Script, Skip
 from models.deployed_nets import NETS, Net
-from models.runs import Runs, taken
 
 from deepseek_learn.deploy import Quantizer, guard, native, to_onnx
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-HERE = Path(__file__).parent
-PEERS = HERE / ".venv" / "deploy_peers"
-ROUNDS, SECONDS, AIM = 9, 0.4, 0.1
-EAGER, ORT, OPENVINO = "PyTorch eager", "ONNX Runtime", "OpenVINO"
+SCRIPT = Script(__file__, __doc__, quick="the zoo's U-Net only", anew=True, speed=True)
+PEERS = Path(__file__).parent / ".venv" / "deploy_peers"
+ROUNDS, SECONDS = 9, 0.4
 RUNTIMES = {ORT: runner, OPENVINO: openvino_runner}
-MB = 1e6
 
 
-def vnni() -> bool:
-    """Whether the processor has VNNI, 8-bit integer dot products of length four."""
-    info = Path("/proc/cpuinfo")
-    return "vnni" in info.read_text() if info.exists() else False
-
-
-def quantized(net: Net) -> dict[str, dict]:
+def quantize(net: Net) -> dict[str, dict]:
     """Runtime → its INT8 model for the timed size, and its metric."""
     proto = to_onnx(net.model, net.x)
     timed = Quantizer(proto, net.calibration)
@@ -95,13 +87,13 @@ def _predict(answer):
     return lambda x: torch.from_numpy(answer(x)[0])
 
 
-def requantized(net: Net, choices: dict[str, dict]) -> dict[str, dict]:
-    """As `quantized`, with the float layers chosen in an earlier run."""
+def requantize(net: Net, choices: dict[str, dict]) -> dict[str, dict]:
+    """As `quantize`, with the float layers chosen in an earlier run."""
     timed = Quantizer(to_onnx(net.model, net.x), net.calibration)
     layers = {name: choices[name]["in_float"] for name in RUNTIMES}
     return {
-        name: {"proto": timed.int8(in_float=spared), "in_float": spared}
-        for name, spared in layers.items()
+        name: {"proto": timed.int8(in_float=in_float), "in_float": in_float}
+        for name, in_float in layers.items()
     }
 
 
@@ -110,10 +102,7 @@ def ways(
 ) -> tuple[dict[str, Timed], dict]:
     """Every runtime that works here, and why the others do not."""
     model, x, proto = net.model, net.x, to_onnx(net.model, net.x)
-    programs = {
-        ORT: native.build(folder / "engine_ort"),
-        OPENVINO: native.build(folder / "engine_openvino", "openvino"),
-    }
+    programs = engines(folder)
     words = {ORT: ("--library", native.library()), OPENVINO: ()}
 
     def engine(name: str, proto) -> Engine:
@@ -152,11 +141,26 @@ def ways(
     return runtimes, failed
 
 
+def engines(folder: Path) -> dict[str, Path]:
+    """Runtime → our C++ engine on it.
+
+    Raises:
+        Skip: if cmake, a compiler or the headers are missing.
+    """
+    try:
+        return {
+            ORT: native.build(folder / "engine_ort"),
+            OPENVINO: native.build(folder / "engine_openvino", "openvino"),
+        }
+    except native.BuildError as error:
+        raise Skip(str(error)) from error
+
+
 def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
 
 
-def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
+def first_calls(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
     """A first call of each; those that do not run go to `failed`."""
     first = {}
     for way, run in list(sides.items()):
@@ -168,7 +172,7 @@ def tried(sides: dict[str, Timed], failed: dict[str, str]) -> dict[str, float]:
     return first
 
 
-def measured(name: str, extent: str, before: dict | None = None) -> dict:
+def measure_net(name: str, extent: str, before: dict | None = None) -> dict:
     """All measurements of one network; for "speed" only its latencies.
 
     Args:
@@ -176,10 +180,10 @@ def measured(name: str, extent: str, before: dict | None = None) -> dict:
         before: for "speed", the result of a full run.
     """
     net, rounds = NETS[name](extent != "speed"), 3 if extent == "quick" else ROUNDS
-    int8 = quantized(net) if before is None else requantized(net, before["int8"])
+    int8 = quantize(net) if before is None else requantize(net, before["int8"])
     with tempfile.TemporaryDirectory() as place, torch.inference_mode():
         sides, failed = ways(net, int8, Path(place), extent)
-        first = tried(sides, failed)
+        first = first_calls(sides, failed)
         repeats = {way: max(1, round(1e3 * SECONDS / ms)) for way, ms in first.items()}
         turns = [
             {way: run(repeats[way]) for way, run in sides.items()}
@@ -204,155 +208,31 @@ def measured(name: str, extent: str, before: dict | None = None) -> dict:
     }
 
 
-def ratio(result: dict, over: str, under: str) -> dict:
-    """Median and quartiles of the ratio of `over`'s time to `under`'s."""
-    pairs = zip(result["ms"][over], result["ms"][under], strict=True)
-    return quartiles([a / b for a, b in pairs])
-
-
-def quartiles(readings: list[float]) -> dict:
-    """A row's median, with the quartiles as its interval."""
-    low, middle, high = np.percentile(readings, [25, 50, 75])
-    facts = {"measured": float(middle), "low": float(low), "high": float(high)}
-    return facts | {"interval": "quartiles", "n": len(readings)}
-
-
-def best_int8(result: dict) -> str:
-    """The faster of the two runtimes."""
-    return min(
-        RUNTIMES, key=lambda name: statistics.median(result["ms"][f"{name} INT8"])
-    )
-
-
-def rows_of(name: str, result: dict) -> list[dict]:
-    best = best_int8(result)
-    speed = ratio(result, EAGER, f"{best} INT8")
-    ratios = {way: ratio(result, EAGER, way) for way in result["ms"] if way != EAGER}
-    peers = [w for w in ratios if "engine" not in w and not w.startswith(best)]
-    peer = max(peers, key=lambda way: ratios[way]["measured"])
-    speed |= {"peer": peer, "peer_measured": ratios[peer]["measured"]}
-    base = {"claim": "C12", "better": "higher", "unit": "x", "time": taken(result)}
-    what = f"{name}: INT8 over PyTorch eager float32, one thread"
-    rows = [
-        base | {"source": "guide", "what": what, "target": 3.0} | speed,
-        base
-        | {"source": "ours", "what": f"{what}, processor with VNNI" if vnni() else what}
-        | {"target": 4.0 if vnni() else None}
-        | speed,
-    ]
-    rows += loss_rows(name, best, result) + engine_rows(name, result)
-    for way, facts in ratios.items():
-        note = f"{statistics.median(result['ms'][way]):.4g} ms"
-        rows.append(
-            base
-            | {"source": "ours", "what": f"{name}: {way} over PyTorch eager"}
-            | {"target": None, "note": note}
-            | facts
-        )
-    rows[0]["note"] = (
-        f"{best}, {statistics.median(result['ms'][f'{best} INT8']):.4g} ms"
-    )
-    if result["failed"]:
-        rows[0]["note"] += "; not run: " + "; ".join(
-            f"{way} ({why})" for way, why in result["failed"].items()
-        )
-    return rows
-
-
-def loss_rows(name: str, best: str, result: dict) -> list[dict]:
-    facts = result["int8"][best]
-    if "lost" not in facts:
-        return []
-    spared = ", ".join(facts["in_float"]) or "none"
-    row = {
-        "claim": "C12",
-        "what": f"{name}: points lost by INT8 ({best}) on the test part",
-        "unit": "points",
-        "better": "lower",
-        "measured": facts["lost"],
-        "note": f"{facts['before']:.2f} to {facts['after']:.2f}; on the held-out part "
-        f"{facts['held_out_lost']:.2f}; layers left in float: {spared}",
-    }
-    return [
-        row | {"source": "guide", "target": 1.0},
-        row | {"source": "ours", "target": AIM, "what": f"{row['what']}, aim"},
-    ]
-
-
-def engine_rows(name: str, result: dict) -> list[dict]:
-    base = {"claim": "C12", "source": "ours", "better": "lower"}
-    timed_base, rows = base | {"time": taken(result)}, []
-    for precision in ("fp32", "INT8"):
-        cost = ratio(result, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
-        percent = {key: 100 * (cost[key] - 1) for key in ("measured", "low", "high")}
-        what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
-        rows.append(
-            timed_base | {"what": what, "unit": "%", "target": 3.0} | cost | percent
-        )
-    rows.append(
-        timed_base
-        | {"what": f"{name}: start of our engine, INT8", "unit": "ms", "target": 100.0}
-        | quartiles(result["start_ms"])
-    )
-    size = min(result["size_mb"][r] for r in RUNTIMES)
-    whole = {"measured": size, "peer": "its float32 weights"}
-    whole |= {"peer_measured": result["size_mb"]["fp32"]}
-    large = name.startswith("U-Net-64")
-    rows.append(
-        base
-        | {"what": f"{name}: INT8 model file", "unit": "MB"}
-        | {"target": 30.0 if large else None}
-        | whole
-        | {"note": f"{size * MB / 2**20:.2f} MiB"}
-    )
-    if large:
-        best = f"{best_int8(result)} INT8"
-        rows.append(
-            timed_base
-            | {"what": f"{name}: one picture, one core, INT8", "unit": "s"}
-            | {"target": 0.3, "note": best_int8(result)}
-            | quartiles([ms / 1e3 for ms in result["ms"][best]])
-        )
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the zoo's U-Net only")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    parser.add_argument(
-        "--speed", action="store_true", help="take one more speed reading"
-    )
-    arguments = parser.parse_args()
-    quick, again = arguments.quick, arguments.speed
-    path = HERE / "results" / ("quick" if quick else "") / "deploy_cpu.jsonl"
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
-    mode = "quick" if quick else "full"
-    runs = Runs(path, __doc__, arguments.anew or quick, anywhere=again)
-    rows = []
-    for name in ["bacteria_unet, 224 x 224"] if quick else NETS:
-        if again:
-            result = reread(runs, name)
+    with tempfile.TemporaryDirectory() as place:
+        engines(Path(place))  # at once, not after hours of training
+    runs = run.finished_runs(anywhere=run.speed)
+    for name in ["bacteria_unet, 224 x 224"] if run.quick else NETS:
+        if run.speed:
+            result = speed_reading(runs, name)
         else:
-            result = runs.once({"net": name}, lambda name=name: measured(name, mode))
-        rows += rows_of(name, result)
-    command = "python benchmarks/deploy_cpu.py" + (" --quick" if quick else "")
-    facts = {"protocol": __doc__, "only_speed": again}
-    print(write_result("deploy_cpu", rows, command, mode, **facts))
+            extent = "quick" if run.quick else "full"
+            result = runs.once({"net": name}, partial(measure_net, name, extent))
+        yield from rows_of(name, result)
 
 
-def reread(runs: Runs, name: str) -> dict:
+def speed_reading(runs: Runs, name: str) -> dict:
     """One more speed reading of a network with a full run, from any machine.
 
     Raises:
         SystemExit: when there is no full run.
     """
-    before = [row for row in runs.rows if row.get("net") == name]
-    if not before:
+    before = runs.find({"net": name})
+    if before is None:
         raise SystemExit(f"no full run of {name}: run benchmarks/deploy_cpu.py first")
-    key = {"speed of": name}
-    return runs.again(key, lambda: measured(name, "speed", before[0]))
+    return runs.again({"speed of": name}, lambda: measure_net(name, "speed", before))
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

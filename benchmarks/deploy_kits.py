@@ -28,30 +28,31 @@ The wheels go to `benchmarks/.venv/vendor_runtimes` (not in git). `--quick` take
 U-Net alone and only those wheels that are there.
 """
 
-import argparse
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import onnx
+from harness.interval import Estimate, spread
+from harness.script import Run, Script, Skip
 from onnx import numpy_helper
 
 from deepseek_learn import DeploymentWizard, zoo
 from deepseek_learn.deploy import Deployment
 from deepseek_learn.deploy.accuracy import points
 from deepseek_learn.ledger.readings import now
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-HERE = Path(__file__).parent
-WHEELS = HERE / ".venv" / "vendor_runtimes"
+SCRIPT = Script(__file__, __doc__, quick="one model, no download")
+WHEELS = Path(__file__).parent / ".venv" / "vendor_runtimes"
 VENDORS = {
     "nvidia-a100": (
         "onnxruntime-gpu",
@@ -73,8 +74,8 @@ def library(requirement: str, download: bool) -> Path | None:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d"]
         subprocess.run([*command, str(folder), requirement], check=True)
         for wheel in folder.glob("*.whl"):
-            with zipfile.ZipFile(wheel) as packed:
-                packed.extractall(folder)
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
             wheel.unlink()
     paths = sorted(folder.glob("onnxruntime/capi/libonnxruntime.so*"))
     return paths[0] if paths else None
@@ -145,35 +146,35 @@ class Proofs:
         self.passed += not wrong
         self.failed += [f"{name}: {wrong}"] if wrong else []
 
-    def row(self, note: str = "") -> dict:
+    def row(self, note: str = "") -> Row:
         count = self.passed + len(self.failed)
-        return {
-            "claim": "C12",
-            "source": self.source,
-            "what": self.what,
-            "unit": f"of {count}",
-            "target": count or None,
-            "better": "higher",
-            "measured": self.passed if count else None,
-            "n": count,
-            "note": "; ".join([note, *self.failed]).strip("; "),
-        }
+        return Row(
+            claim="C12",
+            source=self.source,
+            what=self.what,
+            unit=f"of {count}",
+            better="higher",
+            target=count or None,
+            measured=self.passed if count else None,
+            n=count,
+            note="; ".join([note, *self.failed]).strip("; "),
+        )
 
 
-def loss_rows(model: str, losses: dict[str, tuple[float, float]]) -> list[dict]:
+def loss_rows(model: str, losses: dict[str, tuple[float, float]]) -> list[Row]:
     rows = []
     for what, (before, after) in losses.items():
-        row = {
-            "claim": "C12",
-            "what": f"{model}: points lost on the test part, {what}",
-            "unit": "points",
-            "better": "lower",
-            "measured": before - after,
-            "note": f"{before:.2f} to {after:.2f}, by ONNX Runtime on this processor",
-            "source": "ours",
-        }
-        rows += [row | {"target": 1.0}]
-        rows += [row | {"target": 0.1, "what": row["what"] + ", aim"}]
+        row = Row(
+            claim="C12",
+            source="ours",
+            what=f"{model}: points lost on the test part, {what}",
+            unit="points",
+            better="lower",
+            target=1.0,
+            measured=before - after,
+            note=f"{before:.2f} to {after:.2f}, by ONNX Runtime on this processor",
+        )
+        rows += [row, replace(row, target=0.1, what=f"{row.what}, aim")]
     return rows
 
 
@@ -204,17 +205,21 @@ class All:
             self.zeros.add(name, "" if zeros(folder) else "not so")
         self.clean.add(name, shellcheck(folder))
 
-    def rows(self, without: str) -> list[dict]:
+    def rows(self, without: str) -> list[Row]:
         rows = [self.engine.row(without), self.vendor.row(without)]
         rows += [self.listed.row(), self.zeros.row(), self.clean.row()]
-        row = {"claim": "C12", "source": "ours", "unit": "s", "better": "lower"}
-        row |= {"what": "compiling the engine, cmake included", "target": 10.0}
-        seconds = self.seconds
-        row["measured"] = statistics.median(seconds) if seconds else None
-        if seconds:
-            row |= {"low": min(seconds), "high": max(seconds), "n": len(seconds)}
-            row["time"] = now()
-        return [*rows, row | {"interval": "range", "note": without}]
+        seconds = spread(self.seconds) if self.seconds else Estimate(None)
+        compiling = Row(
+            claim="C12",
+            source="ours",
+            what="compiling the engine, cmake included",
+            unit="s",
+            better="lower",
+            target=10.0,
+            note=without,
+            **vars(seconds),
+        )
+        return [*rows, compiling.at(now())]
 
 
 def losses_of(model: str, libraries: dict[str, Path | None], proofs: All) -> dict:
@@ -243,37 +248,16 @@ def losses_of(model: str, libraries: dict[str, Path | None], proofs: All) -> dic
     return losses
 
 
-UNTESTED = {
-    "claim": "C12",
-    "source": "guide",
-    "what": "vendors (A100, Ascend 910B, MI300) on whose hardware the kit ran",
-    "unit": "of 3",
-    "target": 3,
-    "better": "higher",
-    "measured": None,
-    "note": "none of them is here; verify.sh in the kit is the proof",
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one model, no download")
-    quick = parser.parse_args().quick
-    libraries = {v: library(VENDORS[v][0], not quick) for v in VENDORS}
-    proofs, losses = All(), []
-    for model in MODELS[:1] if quick else MODELS:
-        losses += loss_rows(model, losses_of(model, libraries, proofs))
-    missing = ", ".join(v for v in VENDORS if libraries[v] is None)
-    rows = proofs.rows(f"without a wheel: {missing}" if missing else "")
-    command = "python benchmarks/deploy_kits.py" + (" --quick" if quick else "")
-    path = write_result(
-        "deploy_kits",
-        [UNTESTED, *rows, *losses],
-        command,
-        "quick" if quick else "full",
-        protocol=__doc__,
-    )
-    print(path)
+UNTESTED = Row(
+    claim="C12",
+    source="guide",
+    what="vendors (A100, Ascend 910B, MI300) on whose hardware the kit ran",
+    unit="of 3",
+    better="higher",
+    target=3,
+    measured=None,
+    note="none of them is here; verify.sh in the kit is the proof",
+)
 
 
 def free_batch(proto) -> None:
@@ -283,7 +267,17 @@ def free_batch(proto) -> None:
     del proto.graph.value_info[:]
 
 
-if __name__ == "__main__":
+def measure(run: Run) -> list[Row]:
     if shutil.which("shellcheck") is None:
-        sys.exit("deploy_kits.py needs shellcheck: apt-get install shellcheck.")
-    main()
+        raise Skip("deploy_kits needs shellcheck: apt-get install shellcheck.")
+    libraries = {v: library(VENDORS[v][0], not run.quick) for v in VENDORS}
+    proofs, losses = All(), []
+    for model in MODELS[:1] if run.quick else MODELS:
+        losses += loss_rows(model, losses_of(model, libraries, proofs))
+    missing = ", ".join(v for v in VENDORS if libraries[v] is None)
+    rows = proofs.rows(f"without a wheel: {missing}" if missing else "")
+    return [UNTESTED, *rows, *losses]
+
+
+if __name__ == "__main__":
+    SCRIPT.main(measure)

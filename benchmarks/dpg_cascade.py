@@ -27,20 +27,22 @@ at least 99.9 %, at most 3 % refined, at least 1.4 x faster than always using al
 stored bytes at most 30 % of float32.
 """
 
-import argparse
 import statistics
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from models.runs import Runs, taken
+from harness.interval import quartiles, spread
+from harness.runs import end_time
+from harness.script import Run, Script
 from torch import nn
 
 from deepseek_learn import data, dpg, zoo
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.training import Recipe, cosine, fit
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(__file__, __doc__, quick="one seed, 2 epochs", anew=True)
 SEEDS, EPOCHS, ROUNDS, BATCH = (0, 1, 2), 12, 15, 500
 AGREEMENT, AGREEMENT_CNN, TRAIN = 0.999, 0.998, 6000
 
@@ -63,7 +65,9 @@ def perceptron(seed: int, splits, epochs: int) -> nn.Module:
     return model.eval()
 
 
-def measure(model, splits, seed: int, held_out, agreement: float, rounds: int) -> dict:
+def measure_cascade(
+    model, splits, seed: int, held_out, agreement: float, rounds: int
+) -> dict:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(TRAIN, generator=generator)[:512]
     calibration = splits.train.batch(rows)[0].split(32)
@@ -118,84 +122,82 @@ def timed(cascade, small, original, parts, count: int) -> dict:
             row[name] = time.process_time() - start
         if i:  # the first round warms up
             rounds.append(row)
-    faster = sorted(row["all"] / row["cascade"] for row in rounds)
-    low, _, high = statistics.quantiles(faster, n=4)
+    faster = quartiles([row["all"] / row["cascade"] for row in rounds])
     medians = {f"{n}_ms": 1000 * statistics.median(r[n] for r in rounds) for n in calls}
-    return {"faster": statistics.median(faster), "low": low, "high": high} | medians
+    bounds = {"low": faster.low, "high": faster.high}
+    return {"faster": faster.measured} | bounds | medians
 
 
-def summarize(rows: list[dict]) -> list[dict]:
+# field of a run → description, unit, target, better
+FIELDS = {
+    "cascade_agreement": ("the float32 model's answer", "%", 99.9, "higher"),
+    "refined": ("share of inputs refined", "%", 3, "lower"),
+    "faster": ("faster than always using all planes", "x", 1.4, "higher"),
+    "stored": ("stored bytes relative to float32", "%", 30, "lower"),
+}
+
+
+def summarize(runs: list[dict]) -> Iterator[Row]:
     """The ledger's rows: means over the perceptrons, and the CNN for information."""
-    mlps = [row for row in rows if row["model"].startswith("perceptron")]
-    [cnn] = [row for row in rows if row["model"] == "fashion_net"]
-    descriptions = [
-        ("cascade_agreement", "the float32 model's answer", "%", 99.9, "higher"),
-        ("refined", "share of inputs refined", "%", 3, "lower"),
-        ("faster", "faster than always using all planes", "x", 1.4, "higher"),
-        ("stored", "stored bytes relative to float32", "%", 30, "lower"),
-    ]
-    result = []
-    for field, what, unit, target, better in descriptions:
-        values = [row[field] for row in mlps]
-        shared = {"claim": "C1", "source": "ours", "unit": unit, "better": better}
-        note = "; ".join(
-            f"{row['model']}: base alone agrees on {row['base_agreement']:.2f} %, all "
-            f"planes on {row['all_planes_agreement']:.2f} %"
-            for row in mlps
+    perceptrons = [run for run in runs if run["model"].startswith("perceptron")]
+    [cnn] = [run for run in runs if run["model"] == "fashion_net"]
+    for field, (what, unit, target, better) in FIELDS.items():
+        values = [run[field] for run in perceptrons]
+        mean = spread(values, "range over seeds", statistics.mean)
+        row = Row(
+            claim="C1",
+            source="ours",
+            what=f"cascade, perceptrons: {what}",
+            unit=unit,
+            better=better,
+            target=target,
+            note="; ".join(
+                map(times if field == "faster" else agreements, perceptrons)
+            ),
+            **vars(mean),
         )
-        if field == "faster":
-            note = "; ".join(
-                f"{row['model']}: float32 {row['float32_ms']:.0f}, all planes "
-                f"{row['all_ms']:.0f}, base {row['base_ms']:.0f}, cascade "
-                f"{row['cascade_ms']:.0f} ms"
-                for row in mlps
-            )
-        if field == "faster":
-            shared["time"] = taken(*rows)
-        result.append(
-            shared
-            | {"what": f"cascade, perceptrons: {what}", "target": target}
-            | {"measured": statistics.mean(values), "n": len(values), "note": note}
-            | {"low": min(values), "high": max(values), "interval": "range over seeds"}
-        )
-        result.append(
-            shared
-            | {"what": f"cascade, fashion_net: {what}", "target": None}
-            | {"measured": cnn[field], "n": 1}
-        )
-    return result
+        information = {"target": None, "low": None, "high": None, "interval": None}
+        information |= {"what": f"cascade, fashion_net: {what}", "note": None}
+        single = replace(row, measured=cnn[field], n=1, **information)
+        for each in (row, single):
+            yield each.at(end_time(*runs)) if field == "faster" else each
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, 2 epochs")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    arguments = parser.parse_args()
-    quick = arguments.quick
+def agreements(run: dict) -> str:
+    return (
+        f"{run['model']}: base alone agrees on {run['base_agreement']:.2f} %, all "
+        f"planes on {run['all_planes_agreement']:.2f} %"
+    )
+
+
+def times(run: dict) -> str:
+    return (
+        f"{run['model']}: float32 {run['float32_ms']:.0f}, all planes "
+        f"{run['all_ms']:.0f}, base {run['base_ms']:.0f}, cascade "
+        f"{run['cascade_ms']:.0f} ms"
+    )
+
+
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
-    folder = RESULTS / "quick" if quick else RESULTS
-    runs = Runs(folder / "dpg_cascade.jsonl", __doc__, arguments.anew)
-    splits, epochs = data.fashion_mnist(), 2 if quick else EPOCHS
+    runs = run.finished_runs()
+    splits, epochs = data.fashion_mnist(), 2 if run.quick else EPOCHS
     validation = splits.validation.batch()[0]
     held_out = torch.cat([splits.train.batch(slice(TRAIN, None))[0], validation])
 
-    def trained(seed: int) -> dict:
+    def one_perceptron(seed: int) -> dict:
         model = perceptron(seed, splits, epochs)
-        return measure(model, splits, seed, held_out, AGREEMENT, ROUNDS)
+        return measure_cascade(model, splits, seed, held_out, AGREEMENT, ROUNDS)
 
-    for seed in SEEDS[:1] if quick else SEEDS:
-        runs.once({"model": f"perceptron {seed}"}, lambda s=seed: trained(s))
+    for seed in SEEDS[:1] if run.quick else SEEDS:
+        runs.once({"model": f"perceptron {seed}"}, lambda s=seed: one_perceptron(s))
     cnn = zoo.load("fashion_net")
     runs.once(
         {"model": "fashion_net"},
-        lambda: measure(cnn, splits, 0, validation, AGREEMENT_CNN, 3),
+        lambda: measure_cascade(cnn, splits, 0, validation, AGREEMENT_CNN, 3),
     )
-    rows = summarize(runs.rows)
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
-    mode, command = "quick" if quick else "full", "python benchmarks/dpg_cascade.py"
-    print(write_result("dpg_cascade", rows, command, mode, protocol=__doc__))
+    return summarize(runs.rows)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -25,19 +25,21 @@ least torch int8's speed; "dpg 4+4" at most 30 % resident with all planes, and a
 17 % with the refine planes dropped.
 """
 
-import argparse
-import ctypes
-import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from harness.interval import spread
+from harness.memory import resident
+from harness.script import Run, Script
+
 from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.rows import Row
 
 SIZE = {"dim": 1024, "layers": 8, "heads": 16, "context": 192}
 PREFILL = 64
@@ -68,14 +70,6 @@ TARGETS = [
     ("ours", "decode", "gptq4", "torchao int4", "decode", None, "higher"),
     ("ours", "prefill", "gptq4", "torch int8", "prefill", None, "higher"),
 ]
-
-
-def resident_bytes() -> int:
-    """This process's resident memory, after freed memory is returned to the system."""
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def mixture() -> dict[str, float]:
@@ -147,7 +141,7 @@ def build(variant: str, shares: dict[str, float]):
     return quantize[variant](model)
 
 
-def measure(variant: str, shares: dict[str, float]) -> dict:
+def measure_variant(variant: str, shares: dict[str, float]) -> dict:
     """Resident memory and latencies of one variant, in this process."""
     import torch
     from models import peers  # noqa: F401 - import before reading the baseline
@@ -157,13 +151,13 @@ def measure(variant: str, shares: dict[str, float]) -> dict:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     warm = build_small()
-    base = resident_bytes()
+    base = resident()
     model = build(variant, shares)
     parameters = sum(p.numel() for p in lm.Decoder(**SIZE).parameters())
     tokens = torch.randint(0, 256, (1, PREFILL))
     for _ in range(2):
         model(tokens[:, :1])
-    result = {"resident": 100 * (resident_bytes() - base) / (4 * parameters)}
+    result = {"resident": 100 * (resident() - base) / (4 * parameters)}
     cache = lm.decoder.Cache()
     model(tokens, cache)
     pairs = dict(cache.pairs)
@@ -179,7 +173,7 @@ def measure(variant: str, shares: dict[str, float]) -> dict:
         dpg.set_precision(model, refined=False)
         dpg.drop_refinement(model)
         model(tokens[:, :1])
-        result["dropped"] = 100 * (resident_bytes() - base) / (4 * parameters)
+        result["dropped"] = 100 * (resident() - base) / (4 * parameters)
     del warm
     return result
 
@@ -237,60 +231,46 @@ def in_a_process(variant: str, shares: dict[str, float]) -> dict:
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def summarize(rounds: list[dict[str, dict]]) -> list[dict]:
+def summarize(rounds: list[dict[str, dict]]) -> Iterator[Row]:
     """The ledger's rows: medians over rounds of the ratio within a round."""
-    rows = []
     for source, what, variant, peer, field, target, better in TARGETS:
         ratios = [
             r[variant][field] if peer is None else r[peer][field] / r[variant][field]
             for r in rounds
         ]
-        unit = "% of float32" if peer is None else f"x {peer}'s speed"
         summary = ", ".join(
             f"{name} {statistics.median(r[name][field] for r in rounds):.3g}"
             for name in VARIANTS
             if field in rounds[0][name]
         )
-        rows.append(
-            {
-                "claim": "C2",
-                "source": source,
-                "what": f"decoder of 100 M parameters, {variant}: {what}"
-                + (f" against {peer}" if peer else ""),
-                "unit": unit,
-                "target": target,
-                "better": better,
-                "measured": statistics.median(ratios),
-                "low": min(ratios),
-                "high": max(ratios),
-                "interval": "range over rounds",
-                "time": now() if peer else None,  # memory is not a speed reading
-                "n": len(ratios),
-                "note": f"medians in {'ms' if peer else '%'}: {summary}; "
-                + rounds[0]["dpg"]["backend"],
-            }
+        row = Row(
+            claim="C2",
+            source=source,
+            what=f"decoder of 100 M parameters, {variant}: {what}"
+            + (f" against {peer}" if peer else ""),
+            unit=f"x {peer}'s speed" if peer else "% of float32",
+            better=better,
+            target=target,
+            note=f"medians in {'ms' if peer else '%'}: {summary}; "
+            + rounds[0]["dpg"]["backend"],
+            **vars(spread(ratios, "range over rounds")),
         )
-    return rows
+        yield row.at(now()) if peer else row  # memory is not a speed reading
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round")
-    parser.add_argument("--variant", help=argparse.SUPPRESS)
-    parser.add_argument("--save", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.save:
-        from deepseek_learn import dpg
+def print_variant(variant: str) -> None:
+    print(json.dumps(measure_variant(variant, json.load(sys.stdin))))
 
-        dpg.save(build("dpg 4+4", {}), arguments.save)
-        return
-    if arguments.variant:
-        print(json.dumps(measure(arguments.variant, json.load(sys.stdin))))
-        return
-    from deepseek_learn.ledger.results import write_result
 
+def save(path: str) -> None:
+    from deepseek_learn import dpg
+
+    dpg.save(build("dpg 4+4", {}), path)
+
+
+def measure(run: Run) -> Iterator[Row]:
     shares, rounds = mixture(), []
-    for i in range(1 if arguments.quick else 5):
+    for i in range(1 if run.quick else 5):
         rounds.append({v: in_a_process(v, shares) for v in VARIANTS})
         for variant, result in rounds[-1].items():
             print(
@@ -298,13 +278,14 @@ def main() -> None:
                 f"{result['decode']:7.2f} ms, prefill {result['prefill']:7.2f} ms",
                 flush=True,
             )
-    rows = summarize(rounds)
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
-    mode = "quick" if arguments.quick else "full"
-    command = "python benchmarks/dpg_memory.py"
-    print(write_result("dpg_memory", rows, command, mode, protocol=__doc__))
+    return summarize(rounds)
 
 
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="one round",
+    children={"variant": print_variant, "save": save},
+)
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -14,16 +14,19 @@ together. (A first version in PyTorch operations cost 30 to 50 %; the kernel tha
 now reads each output once, at the speed of memory, and quick looks gave 5 to 10 %.)
 """
 
-import argparse
-import statistics
 import time
+from collections.abc import Iterator
 
 import torch
+from harness.interval import quartiles
+from harness.script import Run, Script
 from models import tang_lm
 
 from deepseek_learn import DynamicParameterGroup, zoo
 from deepseek_learn.ledger.readings import now
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
+
+SCRIPT = Script(__file__, __doc__, quick="5 rounds")
 
 
 def networks():
@@ -62,37 +65,24 @@ def seconds(model, x, calls: int) -> float:
     return time.process_time() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="5 rounds")
-    quick = parser.parse_args().quick
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
-    rows = []
     cases = [(*network, every) for every in (1, 4) for network in networks()]
     for name, model, x, every in cases:
-        added = overhead(model, x, 5 if quick else 21, every)
-        low, _, high = statistics.quantiles(added, n=4)
+        added = quartiles(overhead(model, x, 5 if run.quick else 21, every))
         which = "every call" if every == 1 else f"one call in {every}"
-        rows.append(
-            {
-                "claim": "C1",
-                "source": "ours",
-                "what": f"{name}: time that watching {which} adds",
-                "unit": "% of a forward",
-                "target": 5,
-                "better": "lower",
-                "measured": statistics.median(added),
-                "low": low,
-                "high": high,
-                "interval": "quartiles",
-                "n": len(added),
-                "time": now(),
-            }
+        row = Row(
+            claim="C1",
+            source="ours",
+            what=f"{name}: time that watching {which} adds",
+            unit="% of a forward",
+            better="lower",
+            target=5,
+            **vars(added),
         )
-        print(f"{rows[-1]['what']}: {rows[-1]['measured']:.2f} %", flush=True)
-    mode, command = "quick" if quick else "full", "python benchmarks/dpg_monitor.py"
-    print(write_result("dpg_monitor", rows, command, mode, protocol=__doc__))
+        print(f"{row.what}: {row.measured:.2f} %", flush=True)
+        yield row.at(now())
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -25,10 +25,6 @@ Finished budgets are lines in `results/dpg_one_model.jsonl`. `--quick`: fashion_
 bits, one process.
 """
 
-import argparse
-import ctypes
-import gc
-import json
 import math
 import os
 import pickle
@@ -36,25 +32,22 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from models.runs import Runs
+from harness import memory
+from harness.interval import Estimate, spread
+from harness.script import Run, Script
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-RESULTS = Path(__file__).parent / "results"
 SMOLLM2, BATCHES = "SmolLM2-135M", {"fashion_net": 64, "solar_defects": 8}
 BUDGETS, ACCURACY, MEMORY, PROCESSES = (3, 4, 5, 8), 98.0, 35.0, 3
 PROMPT = NEW = 64
-MALLOC = {  # freed memory returns to the system at once, so resident means in use
-    "MALLOC_MMAP_THRESHOLD_": "16384",
-    "MALLOC_TRIM_THRESHOLD_": "0",
-    "MALLOC_TOP_PAD_": "0",
-}
 
 
-def compressed(name: str, bits: float, folder: Path) -> dict:
+def compress(name: str, bits: float, folder: Path) -> dict:
     """Compress, write the file, and measure the retained accuracy."""
     import torch
 
@@ -81,9 +74,13 @@ def subject(name: str):
         return language_model()
     from deepseek_learn import zoo
 
-    known = zoo.evaluation(name)
-    score: Callable = lambda model: {"accuracy": known.points(model, known.test)}  # noqa: E731
-    return zoo.load(name), known.calibration[:256].split(BATCHES[name]), score
+    evaluation = zoo.evaluation(name)
+
+    def score(model) -> dict[str, float]:
+        return {"accuracy": evaluation.points(model, evaluation.test)}
+
+    batches = evaluation.calibration[:256].split(BATCHES[name])
+    return zoo.load(name), batches, score
 
 
 def language_model():
@@ -114,9 +111,8 @@ def language_model():
 def peak_bytes(name: str, folder: Path | None) -> int:
     """Peak memory in a separate process; without a folder, of the float32 model."""
     command = [sys.executable, __file__, "--peak", name, str(folder or "")]
-    process = subprocess.run(
-        command, env=os.environ | MALLOC, capture_output=True, text=True, check=False
-    )
+    environment = os.environ | memory.RETURN_FREED
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(f"{name}: {process.stderr[-2000:]}")
     return int(process.stdout.splitlines()[-1])
@@ -128,14 +124,14 @@ def print_peak(name: str, folder: str) -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     warm_up()
-    before = resident()
-    model = loaded(name, Path(folder) if folder else None)
+    before = memory.resident()
+    model = load(name, Path(folder) if folder else None)
     work = task(name, model)
-    trim()
-    Path("/proc/self/clear_refs").write_text("5")  # reset VmHWM to VmRSS
+    memory.trim()
+    memory.reset_high_water()
     work()
     work()
-    print(status("VmHWM") - before)
+    print(memory.high_water() - before)
 
 
 def warm_up() -> None:
@@ -150,7 +146,8 @@ def warm_up() -> None:
     small(x), dpg.convert(small, dpg.uniform(small, 4))(x)
 
 
-def loaded(name: str, folder: Path | None):
+def load(name: str, folder: Path | None):
+    """The float32 model, or the compressed one from its file in `folder`."""
     import torch
 
     from deepseek_learn import dpg, zoo
@@ -182,26 +179,10 @@ def task(name: str, model) -> Callable[[], object]:
     return lambda: model(pictures)
 
 
-def trim() -> None:
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def resident() -> int:
-    trim()
-    return status("VmRSS")
-
-
-def status(field: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    lines = Path("/proc/self/status").read_text()
-    return int(lines.split(f"{field}:")[1].split()[0]) * 1024
-
-
-def measured(name: str, bits: float, processes: int) -> dict:
+def measure_budget(name: str, bits: float, processes: int) -> dict:
     """Memory and accuracy of one compressed model."""
     with tempfile.TemporaryDirectory() as place:
-        result = compressed(name, bits, Path(place))
+        result = compress(name, bits, Path(place))
         pairs = [
             (peak_bytes(name, None), peak_bytes(name, Path(place)))
             for _ in range(processes)
@@ -211,23 +192,24 @@ def measured(name: str, bits: float, processes: int) -> dict:
     return result | {"memory": shares, "float32_mib": medians[0], "mib": medians[1]}
 
 
-def row(name: str, budgets: list[dict]) -> dict:
+def row(name: str, budgets: list[dict]) -> Row:
     """The guide's row: the memory of the smallest budget that retains the accuracy."""
     ordered = sorted(budgets, key=lambda run: run["bits"])
     accurate = [run for run in ordered if run["accuracy"] >= ACCURACY]
-    note = "; ".join(map(words, ordered))
     doing = "generating" if name == SMOLLM2 else f"a batch of {BATCHES[name]}"
-    empty = {"claim": "C2", "source": "guide", "unit": "% of float32"}
-    empty |= {"target": MEMORY, "better": "lower", "note": note}
-    empty["what"] = (
-        f"{name}: peak memory of inference ({doing}) with 98 % of the accuracy"
+    size, where = Estimate(100.0), "no budget keeps it"
+    if accurate:
+        size, where = spread(accurate[0]["memory"]), f"at {accurate[0]['bits']} bits"
+    return Row(
+        claim="C2",
+        source="guide",
+        what=f"{name}: peak memory of inference ({doing}) with 98 % of the accuracy",
+        unit="% of float32",
+        better="lower",
+        target=MEMORY,
+        note="; ".join([where, *map(words, ordered)]),
+        **vars(size),
     )
-    if not accurate:
-        return empty | {"measured": 100.0, "note": f"no budget keeps it; {note}"}
-    shares = accurate[0]["memory"]
-    facts = {"measured": statistics.median(shares), "n": len(shares)}
-    bounds = {"low": min(shares), "high": max(shares), "interval": "range"}
-    return empty | facts | bounds | {"note": f"at {accurate[0]['bits']} bits; {note}"}
 
 
 def words(run: dict) -> str:
@@ -240,34 +222,26 @@ def words(run: dict) -> str:
     return sentence + f"{run['float32_mib']:.1f} MiB), file {run['stored']:.1f} %"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fashion_net at 4 bits")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.peak:
-        print_peak(*arguments.peak)
-        return
-    quick = arguments.quick
-    path = RESULTS / ("quick" if quick else "") / "dpg_one_model.jsonl"
-    runs, rows = Runs(path, __doc__, arguments.anew or quick), []
+def measure(run: Run) -> Iterator[Row]:
+    runs = run.finished_runs()
     names, budgets = (SMOLLM2, *BATCHES), BUDGETS
-    if quick:
+    if run.quick:
         names, budgets = ("fashion_net",), (4,)
+    processes = 1 if run.quick else PROCESSES
     for name in names:
-        results = [
-            runs.once(
-                {"model": name, "bits": bits},
-                lambda n=name, b=bits: measured(n, b, 1 if quick else PROCESSES),
-            )
-            for bits in budgets
-        ]
-        rows.append(row(name, results))
-        print(json.dumps(rows[-1], indent=1, ensure_ascii=False), flush=True)
-    mode, command = "quick" if quick else "full", "python benchmarks/dpg_one_model.py"
-    print(write_result("dpg_one_model", rows, command, mode, protocol=__doc__))
+        results = []
+        for bits in budgets:
+            work = partial(measure_budget, name, bits, processes)
+            results.append(runs.once({"model": name, "bits": bits}, work))
+        yield row(name, results)
 
 
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="fashion_net at 4 bits",
+    anew=True,
+    children={"peak": print_peak},
+)
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -25,20 +25,25 @@ The bytes that the guide's row compares are the whole stored model's, scales and
 stays in float32 included.
 """
 
-import argparse
 import statistics
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property, partial
 
 import torch
+from harness.interval import Estimate, spread
+from harness.runs import Runs
+from harness.script import Run, Script
 from models import peers, tang_lm
-from models.runs import Runs
 
 from deepseek_learn import data, dpg, zoo
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.training import predict
 from deepseek_learn.zoo.metrics import divergence
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(
+    __file__, __doc__, quick="one seed, an eighth", anew=True, of_the_machine=False
+)
 WINDOW, WINDOWS, BATCH = 128, 256, 16
 CRITERIA = ("sensitivity", "frequency", "frequency×error", "magnitude", "random")
 DRAWS = 5  # for the random criterion
@@ -94,7 +99,7 @@ class Pictures:
         return predict(model, self.test)[0]
 
 
-def measure(of, model, stored_bytes: int | None = None, bits: float | None = None):
+def compare(of, model, stored_bytes: int | None = None, bits: float | None = None):
     """How the outputs of `model` differ from the float32 model's."""
     logits = of.answer(model)
     right = [(z.argmax(1) == of.labels).double().mean() for z in (logits, of.reference)]
@@ -123,18 +128,18 @@ def peer_bits(model, original) -> float:
     """Stored bits per weight of a peer's linear layers."""
     linear = [n for n, m in original.named_modules() if type(m) is torch.nn.Linear]
     weights = sum(original.get_submodule(n).weight.numel() for n in linear)
-    stored = sum(peers.weight_bytes(model.get_submodule(n)) for n in linear)
-    return 8 * stored / weights
+    size = sum(peers.weight_bytes(model.get_submodule(n)) for n in linear)
+    return 8 * size / weights
 
 
-def packed(of, allocation, calibration) -> dict:
+def pack(of, allocation, calibration) -> dict:
     small = dpg.convert(of.model, allocation, calibration)
-    return measure(of, small, dpg.bytes_of(small), packed_bits(small))
+    return compare(of, small, dpg.bytes_of(small), packed_bits(small))
 
 
 def peer(of, quantize) -> dict:
     model = quantize(of.model)
-    return measure(of, model, bits=peer_bits(model, of.model))
+    return compare(of, model, bits=peer_bits(model, of.model))
 
 
 def criterion(of, name: str, bits: float, draw: int, calibration) -> dict:
@@ -146,7 +151,7 @@ def criterion(of, name: str, bits: float, draw: int, calibration) -> dict:
     finally:
         if draw:
             dpg.grouping.unregister(name)
-    return measure(of, dpg.simulate(of.model, allocation, calibration))
+    return compare(of, dpg.simulate(of.model, allocation, calibration))
 
 
 def _random(layer, draw: int) -> torch.Tensor:
@@ -155,37 +160,46 @@ def _random(layer, draw: int) -> torch.Tensor:
     return torch.rand(len(layer.weight), generator=generator)
 
 
-def run(of, name: str, runs: Runs, language: bool) -> None:
-    """All variants of one model; each is recorded when finished."""
-    known = {}
+class Variants:
+    """All variants of one model; each is recorded when it is finished."""
 
-    def calibrated():
-        if not known:
-            known["calibration"] = dpg.calibrate(of.model, of.calibration)
-        return known["calibration"]
+    def __init__(self, of: Language | Pictures, name: str, runs: Runs):
+        self.of, self.name, self.runs = of, name, runs
 
-    def allocated(bits):
-        return dpg.allocate(of.model, calibrated(), bits)
+    @cached_property
+    def calibration(self):
+        return dpg.calibrate(self.of.model, self.of.calibration)
 
-    def once(variant: str, call, **more):
-        return runs.once({"model": name, "variant": variant} | more, call)
+    def once(self, variant: str, call, **more) -> None:
+        self.runs.once({"model": self.name, "variant": variant} | more, call)
 
-    once("float32", lambda: measure(of, of.model, dpg.bytes_of(of.model), 32))
-    once("dpg", lambda: packed(of, allocated(4.0), calibrated()))
-    once("gptq4", lambda: packed(of, dpg.uniform(of.model, 4), calibrated()))
-    for peer_name, quantize in PEERS.items() if language else ():
-        once(peer_name, lambda q=quantize: peer(of, q))
-    if name == "solar_defects":  # a pass takes a minute, so criteria are not compared
-        return
-    for bits in (3.0, 4.0):
-        for each in CRITERIA:
-            for draw in range(DRAWS if each == "random" else 1):
-                once(
-                    each,
-                    lambda e=each, b=bits, d=draw: criterion(of, e, b, d, calibrated()),
-                    bits=bits,
-                    draw=draw,
-                )
+    def pack(self, allocation: dpg.Allocation) -> dict:
+        return pack(self.of, allocation, self.calibration)
+
+    def storage(self) -> None:
+        """float32, DPG, and the same storage with 4 bits in every row."""
+        model = self.of.model
+        size = dpg.bytes_of(model)
+        self.once("float32", lambda: compare(self.of, model, size, 32))
+        self.once("dpg", lambda: self.pack(dpg.allocate(model, self.calibration, 4.0)))
+        self.once("gptq4", lambda: self.pack(dpg.uniform(model, 4)))
+
+    def peers(self) -> None:
+        for name, quantize in PEERS.items():
+            self.once(name, partial(peer, self.of, quantize))
+
+    def criteria(self) -> None:
+        for bits in (3.0, 4.0):
+            for name in CRITERIA:
+                for draw in range(DRAWS if name == "random" else 1):
+                    self.once(
+                        name,
+                        lambda n=name, b=bits, d=draw: criterion(
+                            self.of, n, b, d, self.calibration
+                        ),
+                        bits=bits,
+                        draw=draw,
+                    )
 
 
 def values(rows, field: str, **conditions) -> list[float]:
@@ -193,106 +207,99 @@ def values(rows, field: str, **conditions) -> list[float]:
     return [row[field] for row in matches]
 
 
-def ratio(rows, models, left: dict, right: dict) -> dict:
+def ratio(runs, models: list[str], left: dict, right: dict) -> Estimate:
     """Mean over models of KL(left) / KL(right), with the range."""
     ratios = [
-        statistics.mean(values(rows, "kl", model=m, **left))
-        / statistics.mean(values(rows, "kl", model=m, **right))
+        statistics.mean(values(runs, "kl", model=m, **left))
+        / statistics.mean(values(runs, "kl", model=m, **right))
         for m in models
     ]
-    bounds = {"low": min(ratios), "high": max(ratios), "interval": "range over seeds"}
-    return {"measured": statistics.mean(ratios), "n": len(ratios)} | bounds
+    return spread(ratios, "range over seeds", statistics.mean)
 
 
 def summarize(
-    rows: list[dict], languages: list[str], pictures: list[str]
-) -> list[dict]:
+    runs: list[dict], languages: list[str], pictures: list[str]
+) -> Iterator[Row]:
     """The ledger's rows."""
-    result = []
     for name in [*languages, *pictures]:
-        result += _model_rows(rows, name)
-    dpg_, gptq4 = {"variant": "dpg"}, {"variant": "gptq4"}
-    result.append(
-        _row(
-            "C2",
-            "language models: KL of dpg over torchao int4's (group 32)",
-            1 / 3,
-            ratio(rows, languages, dpg_, {"variant": "torchao int4 (group 32)"}),
-            _peer_note(rows, languages),
-        )
-    )
+        yield from _model_rows(runs, name)
+    default, gptq4 = {"variant": "dpg"}, {"variant": "gptq4"}
+    int4 = ratio(runs, languages, default, {"variant": "torchao int4 (group 32)"})
+    what = "language models: KL of dpg over torchao int4's (group 32)"
+    yield _row("C2", what, 1 / 3, int4, _peer_note(runs, languages))
     for kind, models in (("language models", languages), ("classifiers", pictures)):
         what = f"{kind}: KL of dpg over uniform GPTQ's at 4 bits, the same bytes"
-        result.append(_row("C2", what, 0.7, ratio(rows, models, dpg_, gptq4)))
-    compared = [*languages, "fashion_net"]
+        yield _row("C2", what, 0.7, ratio(runs, models, default, gptq4))
+    models = [*languages, "fashion_net"]
     for bits in (3.0, 4.0):
         frequency = {"variant": "frequency", "bits": bits}
-        for each, target in (("sensitivity", 0.5), ("random", None)):
-            facts = ratio(rows, compared, {"variant": each, "bits": bits}, frequency)
-            what = f"KL of {each} over frequency's at {bits:g} bits"
-            note = ", ".join(
-                f"{m}: {statistics.mean(values(rows, 'kl', model=m, **frequency)):.4g}"
-                for m in compared
-            )
-            result.append(_row("C1", what, target, facts, f"frequency's KL: {note}"))
-    return result
+        note = ", ".join(
+            f"{m}: {statistics.mean(values(runs, 'kl', model=m, **frequency)):.4g}"
+            for m in models
+        )
+        for name, target in (("sensitivity", 0.5), ("random", None)):
+            kl = ratio(runs, models, {"variant": name, "bits": bits}, frequency)
+            what = f"KL of {name} over frequency's at {bits:g} bits"
+            yield _row("C1", what, target, kl, f"frequency's KL: {note}")
 
 
-def _row(claim, what, target, facts, note="", unit="ratio", better="lower") -> dict:
-    row = {"claim": claim, "source": "ours", "what": what, "unit": unit}
-    return row | {"target": target, "better": better, "note": note} | facts
+def _row(
+    claim: str, what: str, target, estimate, note="", unit="ratio", better="lower"
+) -> Row:
+    return Row(
+        claim=claim,
+        source="ours",
+        what=what,
+        unit=unit,
+        better=better,
+        target=target,
+        note=note,
+        **vars(estimate),
+    )
 
 
-def _model_rows(rows, name: str) -> list[dict]:
-    [run] = [r for r in rows if (r["model"], r["variant"]) == (name, "dpg")]
-    accuracy = {"measured": run["relative_accuracy"], "n": run["answers"]}
-    share = {"measured": run["stored_share"], "n": 1}
+def _model_rows(runs, name: str) -> Iterator[Row]:
+    [run] = [r for r in runs if (r["model"], r["variant"]) == (name, "dpg")]
+    accuracy = Estimate(run["relative_accuracy"], n=run["answers"])
+    share = Estimate(run["stored_share"], n=1)
     title = f"{name}: accuracy of dpg relative to float32"
     note = f"KL {run['kl']:.4g}, the same answer on {run['agreement']:.2f} %"
-    both = [
-        _row("C2", title, 99.5, accuracy, note, "%", "higher"),
-        _row("C2", title, 98.0, accuracy, "", "%", "higher") | {"source": "guide"},
-    ]
+    yield _row("C2", title, 99.5, accuracy, note, "%", "higher")
+    guide = _row("C2", title, 98.0, accuracy, "", "%", "higher")
+    yield replace(guide, source="guide")
     what = f"{name}: stored bytes of dpg relative to float32, the whole model"
     note = f"{run['bits_a_weight']:.2f} bits a weight where packed"
-    both.append(_row("C2", what, 35.0, share, note, "%") | {"source": "guide"})
-    return both
+    yield replace(_row("C2", what, 35.0, share, note, "%"), source="guide")
 
 
-def _peer_note(rows, languages) -> str:
+def _peer_note(runs, languages: list[str]) -> str:
     parts = []
     for variant in ("dpg", "gptq4", *PEERS):
         kl = statistics.mean(
-            v for m in languages for v in values(rows, "kl", model=m, variant=variant)
+            v for m in languages for v in values(runs, "kl", model=m, variant=variant)
         )
-        bits = values(rows, "bits_a_weight", model=languages[0], variant=variant)[0]
+        bits = values(runs, "bits_a_weight", model=languages[0], variant=variant)[0]
         parts.append(f"{variant} {kl:.3g} at {bits:.2f} bits a weight")
     return "mean KL: " + "; ".join(parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, an eighth")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    arguments = parser.parse_args()
-    quick = arguments.quick
-    folder = RESULTS / "quick" if quick else RESULTS
-    runs = Runs(folder / "dpg_quality.jsonl", __doc__, arguments.anew)
-    seeds = tang_lm.SEEDS[:1] if quick else tang_lm.SEEDS
+def measure(run: Run) -> Iterator[Row]:
+    runs = run.finished_runs()
+    seeds = tang_lm.SEEDS[:1] if run.quick else tang_lm.SEEDS
     languages = {f"tang_lm_{seed}": seed for seed in seeds}
-    pictures = ["fashion_net"] if quick else ["fashion_net", "solar_defects"]
+    pictures = ["fashion_net"] if run.quick else ["fashion_net", "solar_defects"]
     for name, seed in languages.items():
-        run(Language(seed, quick), name, runs, language=True)
+        variants = Variants(Language(seed, run.quick), name, runs)
+        variants.storage()
+        variants.peers()
+        variants.criteria()
     for name in pictures:
-        run(Pictures(name, quick), name, runs, language=False)
-    rows = summarize(runs.rows, list(languages), pictures)
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
-    mode = "quick" if quick else "full"
-    facts = {"protocol": __doc__, "of_the_machine": False}
-    command = "python benchmarks/dpg_quality.py"
-    print(write_result("dpg_quality", rows, command, mode, **facts))
+        variants = Variants(Pictures(name, run.quick), name, runs)
+        variants.storage()
+        if name != "solar_defects":  # a pass takes a minute
+            variants.criteria()
+    return summarize(runs.rows, list(languages), pictures)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

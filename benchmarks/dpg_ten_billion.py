@@ -20,20 +20,20 @@ Target, stated before the run: a peak of at most 7.3 GB (10^9 bytes) for 10 bill
 parameters at 4 bits, on a GPU and on the CPU.
 """
 
-import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import torch
+from harness.memory import high_water
+from harness.script import Run, Script
 
 from deepseek_learn import dpg
 from deepseek_learn.dpg.compression import packed_layer
 from deepseek_learn.dpg.packed import PackedMatrix, Segment
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.lm import Decoder
 from deepseek_learn.lm.decoder import Cache
 
@@ -57,27 +57,22 @@ def token_bytes(dim=DIM, layers=LAYERS) -> int:
     return 2 * layers * dim * 2
 
 
-def plan_rows() -> list[dict]:
+def plan_rows() -> Iterator[Row]:
     """The largest bit width that fits on each card."""
-    rows = []
     for card in CARDS_GB:
         fitting = [b for b in LEVELS if plan_bytes(b) <= card * 1e9]
         sizes = ", ".join(f"{b} bits {plan_bytes(b) / 1e9:.2f} GB" for b in LEVELS)
         tokens = TOKENS + (card * 1e9 - plan_bytes(4)) // token_bytes()
-        rows.append(
-            {
-                "claim": "C4",
-                "source": "ours",
-                "what": f"arithmetic: most bits a weight that fit a {card} GB card",
-                "unit": "bits",
-                "target": None,
-                "better": "higher",
-                "measured": max(fitting, default=0),
-                "note": f"{sizes}, float16 {plan_bytes(16) / 1e9:.2f} GB; at 4 bits "
-                f"{tokens:,.0f} tokens of context fit",
-            }
+        yield Row(
+            claim="C4",
+            source="ours",
+            what=f"arithmetic: most bits a weight that fit a {card} GB card",
+            unit="bits",
+            better="higher",
+            measured=max(fitting, default=0),
+            note=f"{sizes}, float16 {plan_bytes(16) / 1e9:.2f} GB; at 4 bits "
+            f"{tokens:,.0f} tokens of context fit",
         )
-    return rows
 
 
 def big_decoder(device: str, dim: int, layers: int, heads: int, vocab: int):
@@ -93,8 +88,8 @@ def big_decoder(device: str, dim: int, layers: int, heads: int, vocab: int):
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
-                filled = torch.empty(parameter.shape, device=device).normal_(0, 0.02)
-                value = filled.bfloat16() if filled.dim() > 1 else filled
+                noise = torch.empty(parameter.shape, device=device).normal_(0, 0.02)
+                value = noise.bfloat16() if noise.dim() > 1 else noise
                 setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
     model.head.register_forward_pre_hook(lambda head, inputs: inputs[0].bfloat16())
     model.token.register_forward_hook(lambda m, inputs, y: y.float())
@@ -136,9 +131,9 @@ def generate(model, device: str) -> float:
     return (time.perf_counter() - start) / NEW
 
 
-def run(device: str, quick: bool) -> None:
+def print_generation(device: str, size: str) -> None:
     """Build, generate, print peak bytes and seconds per token."""
-    sizes = (512, 32, 8, 3200) if quick else (DIM, LAYERS, HEADS, VOCAB)
+    sizes = (512, 32, 8, 3200) if size == "small" else (DIM, LAYERS, HEADS, VOCAB)
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(CAP_GB * 1e9 / total, 1.0))
@@ -149,69 +144,61 @@ def run(device: str, quick: bool) -> None:
 
 
 def parameters(model) -> int:
-    packed = [m.matrix for m in model.modules() if isinstance(m, dpg.DPGLinear)]
-    weights = sum(matrix.rows * matrix.columns for matrix in packed)
+    matrices = [m.matrix for m in model.modules() if isinstance(m, dpg.DPGLinear)]
+    weights = sum(matrix.rows * matrix.columns for matrix in matrices)
     return weights + sum(p.numel() for p in model.parameters())
 
 
-def high_water() -> int:
-    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if (
-        sys.platform == "linux"
-    ):  # getrusage's includes the parent's, from before the exec
-        status = Path("/proc/self/status").read_text()
-        mark = int(status.split("VmHWM:")[1].split()[0])
-    return mark if sys.platform == "darwin" else mark * 1024
-
-
-def run_row(device: str, quick: bool) -> dict:
+def run_row(device: str, quick: bool) -> Row:
     where = "a GPU under a cap of 8 GB" if device == "cuda" else "the CPU"
     size = "a 0.1-billion-parameter" if quick else "a 10-billion-parameter"
-    row = {
-        "claim": "C4",
-        "source": "guide" if device == "cuda" else "ours",
-        "what": f"peak memory of {size} decoder generating 8 tokens on {where}",
-        "unit": "GB",
-        "target": TARGET_GB,
-        "better": "lower",
-    }
+    missing = lacking(device, quick)
+    return Row(
+        claim="C4",
+        source="guide" if device == "cuda" else "ours",
+        what=f"peak memory of {size} decoder generating 8 tokens on {where}",
+        unit="GB",
+        better="lower",
+        target=TARGET_GB,
+        **({"measured": None, "note": missing} if missing else peak(device, quick)),
+    )
+
+
+def lacking(device: str, quick: bool) -> str:
+    """What the run needs and this machine does not have."""
     if device == "cuda" and not torch.cuda.is_available():
-        return row | {"measured": None, "note": "no GPU on this machine"}
+        return "no GPU on this machine"
     if device == "cpu" and available() < CAP_GB * 1e9 and not quick:
-        return row | {"measured": None, "note": "less than 8 GB of memory are free"}
-    command = [sys.executable, __file__, "--run", device] + ["--quick"] * quick
+        return "less than 8 GB of memory are free"
+    return ""
+
+
+def peak(device: str, quick: bool) -> dict:
+    """Peak memory in GB of a fresh process that generates, and a note."""
+    size = "small" if quick else "full"
+    command = [sys.executable, __file__, "--run", device, size]
     process = subprocess.run(command, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr[-2000:])
     peak, seconds, count, backend = process.stdout.split()
-    note = (
-        f"{int(count) / 1e9:.2f} billion parameters, {float(seconds):.2f} s a token, "
-    )
-    return row | {"measured": int(peak) / 1e9, "n": NEW, "note": note + backend}
+    note = f"{int(count) / 1e9:.2f} billion parameters, {float(seconds):.2f} s a token"
+    return {"measured": int(peak) / 1e9, "n": NEW, "note": f"{note}, {backend}"}
 
 
 def available() -> float:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a hundredth of the size")
-    parser.add_argument("--run", choices=("cpu", "cuda"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.run:
-        run(arguments.run, arguments.quick)
-        return
-    rows = [run_row(device, arguments.quick) for device in ("cuda", "cpu")]
-    rows += plan_rows()
-    for row in rows:
-        measured = row["measured"]
-        value = "untestable here" if measured is None else f"{measured:.4g}"
-        print(f"{row['what']}: {value} {row['unit']} ({row['note']})")
-    mode = "quick" if arguments.quick else "full"
-    command = "python benchmarks/dpg_ten_billion.py"
-    print(write_result("dpg_ten_billion", rows, command, mode, protocol=__doc__))
+def measure(run: Run) -> list[Row]:
+    rows = [run_row(device, run.quick) for device in ("cuda", "cpu")]
+    return [*rows, *plan_rows()]
 
 
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="a hundredth of the size",
+    children={"run": print_generation},
+)
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

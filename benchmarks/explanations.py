@@ -45,20 +45,23 @@ DPG wrong where several layers have 8 bits and the first of them is named (since
 sentence names all of them); DeepOpt wrong on the tables of two models.
 """
 
-import argparse
 import math
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
 import torch
+from harness.interval import Estimate
+from harness.script import Run, Script
 from models import digits_table, explained
 from torch import nn
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.profiler import profile
 from deepseek_learn.tuner import AutoTuner, measured_error
 from deepseek_learn.tuner.explaining import STEADY
 
+SCRIPT = Script(__file__, __doc__, quick="2 seeds")
 OBJECTIVES = ("error", "latency_ms", "parameters")
 SURE, UNSURE, SEEDS, NETWORKS = 90, 50, {60: 20, 100: 10}, 40
 
@@ -150,25 +153,58 @@ def statements(table, trials: int, seeds: int):
             yield objective, next(iter(shares)), study.steadiness[objective] >= STEADY
 
 
-def row(what: str, right: int, n: int, target: float | None, note: str) -> dict:
-    share = measured_error(n - right, n) if n else None
-    return {
-        "claim": "C19",
-        "source": "ours",
-        "what": what,
-        "unit": "% right",
-        "target": target,
-        "better": "higher",
-        "measured": 100 * right / n if n else None,
-        "low": 100 * (1 - share.high) if n else None,
-        "high": 100 * (1 - share.low) if n else None,
-        "interval": "95 % Wilson",
-        "n": n,
-        "note": note,
-    }
+def share_right(right: int, n: int) -> Estimate:
+    """Percent, with Wilson's interval."""
+    wrong = measured_error(n - right, n)
+    low, high = 100 * (1 - wrong.high), 100 * (1 - wrong.low)
+    return Estimate(100 * right / n, low, high, "95 % Wilson", n)
 
 
-def tool_rows(table, count: int) -> list[dict]:
+def row(what: str, right: int, n: int, target: float | None, note: str) -> list[Row]:
+    """The row of a kind of statements; none where there was no statement."""
+    print(f"{what}: {right} of {n} right. {note}", flush=True)
+    if not n:
+        return []
+    row = Row(
+        claim="C19",
+        source="ours",
+        what=what,
+        unit="% right",
+        better="higher",
+        target=target,
+        note=note,
+        **vars(share_right(right, n)),
+    )
+    return [row]
+
+
+def profiler_row() -> list[Row]:
+    outcomes = verdicts()
+    wrong = [
+        f"{name}: {kind}, said {bound}"
+        for name, kind, bound in outcomes
+        if kind != bound
+    ]
+    n, what = len(outcomes), "profiler: verdicts on networks of known bound"
+    return row(what, n - len(wrong), n, 100, "; ".join(wrong))
+
+
+def tuner_rows(table, few: bool) -> Iterator[Row]:
+    """The sure and the unsure statements on what matters most."""
+    truth = main_effects(table)
+    first = {o: max(shares, key=shares.get) for o, shares in truth.items()}
+    known = ", ".join(f"{o}: {n} ({truth[o][n]:.0%})" for o, n in first.items())
+    for trials, seeds in SEEDS.items():
+        outcomes = list(statements(table, trials, 2 if few else seeds))
+        for kind, target in (("sure", SURE), ("unsure", UNSURE)):
+            right = [
+                first[o] == n for o, n, sure in outcomes if sure == (kind == "sure")
+            ]
+            what = f"tuner: {kind} statements on what matters most, {trials} trials"
+            yield from row(what, sum(right), len(right), target, known)
+
+
+def tool_rows(table, count: int) -> Iterator[Row]:
     """The explanations of DPG, DeepOpt, the search and the wizard."""
     explained.in_english()
     axes = {name: list(values) for name, values in digits_table.GRID.items()}
@@ -178,54 +214,20 @@ def tool_rows(table, count: int) -> list[dict]:
         "search: better neighbors and ends": explained.of_search(table, axes, count),
         "wizard: the layers left in float": explained.of_wizard(count),
     }
-    rows = []
     for what, statements in explanations.items():
         outcomes = list(statements)
-        right = sum(good for good, _ in outcomes)
-        wrong = [words for good, words in outcomes if not good]
+        wrong = [words for right, words in outcomes if not right]
         note = "wrong: " + "; ".join(wrong[:5]) if wrong else ""
-        rows.append(row(what, right, len(outcomes), SURE, note))
-        print(f"{what}: {right} of {len(outcomes)} right. {note}", flush=True)
-    return rows
+        yield from row(what, len(outcomes) - len(wrong), len(outcomes), SURE, note)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 seeds")
-    quick = parser.parse_args().quick
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
-    results = verdicts()
-    wrong = [
-        f"{name}: {kind}, said {bound}"
-        for name, kind, bound in results
-        if kind != bound
-    ]
-    right = len(results) - len(wrong)
-    rows = [
-        row("profiler: verdicts on networks of known bound", right, len(results), 100,
-            "; ".join(wrong))
-    ]  # fmt: skip
+    yield from profiler_row()
     table = digits_table.load()
-    truth = main_effects(table)
-    first = {o: max(shares, key=shares.get) for o, shares in truth.items()}
-    known = ", ".join(f"{o}: {n} ({truth[o][n]:.0%})" for o, n in first.items())
-    print(f"truth: {known}")
-    for trials, seeds in SEEDS.items():
-        heard = list(statements(table, trials, 2 if quick else seeds))
-        for sure in (True, False):
-            outcomes = [(o, name) for o, name, s in heard if s == sure]
-            right = sum(first[o] == name for o, name in outcomes)
-            kind = "sure" if sure else "unsure"
-            what = f"tuner: {kind} statements on what matters most, {trials} trials"
-            rows.append(
-                row(what, right, len(outcomes), SURE if sure else UNSURE, known)
-            )
-            print(f"{what}: {right} of {len(outcomes)} right", flush=True)
-    rows += tool_rows(table, 2 if quick else NETWORKS)
-    rows = [r for r in rows if r["n"]]
-    mode, command = "quick" if quick else "full", "python benchmarks/explanations.py"
-    print(write_result("explanations", rows, command, mode, protocol=__doc__))
+    yield from tuner_rows(table, few=run.quick)
+    yield from tool_rows(table, 2 if run.quick else NETWORKS)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -29,18 +29,21 @@ decomposition and of the pace no target.
 Added later: `--speed` takes one more reading of the pace alone.
 """
 
-import argparse
 import math
 import statistics
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from models.runs import Runs
+from harness.interval import Estimate, quartiles, resampled
+from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(__file__, __doc__, quick="rank 192, few windows", speed=True)
 LENGTH, CALIBRATION, PAST, ROUNDS = 256, 16, 1024, 9
 RANKS = (336, 288, 240, 192, 144, 96, 64)
 METHODS = ("plain", "activation-aware", "balanced")
@@ -84,18 +87,21 @@ def losses(model, texts: dict) -> list[float]:
     return [x for t in texts.values() for x in nats(model, t["test"]).mean(1).tolist()]
 
 
-def ratio(base, nats, prose: int) -> tuple[float, float, float]:
+def ratio(base: list[float], nats: list[float], prose: int) -> Estimate:
     """Perplexity ratio to the base with a 95 % interval; `prose` windows come first."""
     import numpy as np
 
     excess, rng = np.array(nats) - np.array(base), np.random.default_rng(0)
     texts = excess[:prose], excess[prose:]
     draws = [t[rng.integers(0, len(t), (2000, len(t)))].sum(1) for t in texts]
-    low, high = np.quantile(sum(draws) / len(excess), (0.025, 0.975))
-    return tuple(math.exp(x) for x in (excess.mean(), low, high))
+    mean = resampled(excess.mean(), sum(draws) / len(excess), len(base))
+    bounds = {
+        name: math.exp(getattr(mean, name)) for name in ("measured", "low", "high")
+    }
+    return replace(mean, **bounds)
 
 
-def kept_bytes(model) -> float:
+def stored_bytes(model) -> float:
     """Bytes per token in a cache of `LENGTH` tokens (one slot is padding)."""
     import torch
 
@@ -130,99 +136,109 @@ def pace(models: dict) -> dict[str, list[float]]:
     return times
 
 
-def pace_row(half, full) -> dict:
+class Subject:
+    """SmolLM2, the texts that it is measured on, and its smaller caches."""
+
+    def __init__(self, count: int | None):
+        from deepseek_learn.zoo import smollm2
+
+        self.model, tokenizer = smollm2.load()
+        self.texts = windows(tokenizer, count)
+        self.prose = len(self.texts["prose"]["test"])
+
+    @cached_property
+    def moments(self) -> dict:
+        """Text → second moments of keys and values over its training windows."""
+        import torch
+
+        from deepseek_learn.zoo import smollm2
+
+        train = {name: text["train"] for name, text in self.texts.items()}
+        train["both"] = torch.cat([*train.values()])
+        return {name: smollm2.moments(self.model, t) for name, t in train.items()}
+
+    def small(self, rank: int, method: str, text: str = "both"):
+        """The model with a cache of `rank` numbers per token and layer."""
+        from deepseek_learn.zoo import smollm2
+
+        moments = None if method == "plain" else self.moments[text]
+        balanced = method == "balanced"
+        return smollm2.latent_cache(self.model, rank, moments, balanced=balanced)
+
+
+def pace_row(half, full) -> Row:
     """A speed reading: time with the smaller cache over time with the full one."""
     times = pace({"half": half, "whole": full})
     note = "{:.1f} against {:.1f} ms".format(
         *(1e3 * statistics.median(seconds) for seconds in times.values())
     )
     ratios = [a / b for a, b in zip(*times.values(), strict=True)]
-    low, middle, high = statistics.quantiles(ratios)
     what = f"time of a token after {PAST}, 192 kept, over the whole's"
-    estimate = middle, low, high
-    facts = row(what, estimate, interval="quartiles", note=note, n=ROUNDS)
-    return facts | {"time": now()}
+    return row(what, quartiles(ratios), note=note).at(now())
 
 
-def row(
-    what: str, estimate, target=None, interval="95 % bootstrap", note="", n=1
-) -> dict:
-    measured, low, high = estimate
-    facts = {
-        "claim": "C7",
-        "source": "ours",
-        "what": what,
-        "unit": "ratio",
-        "note": note,
-    }
-    facts |= {"target": target, "better": "lower", "interval": interval, "n": n}
-    return facts | {"measured": measured, "low": low, "high": high}
-
-
-def main() -> None:
-    import torch
-
-    from deepseek_learn.zoo import smollm2
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="rank 192, few windows")
-    parser.add_argument(
-        "--speed", action="store_true", help="take one more speed reading"
-    )
-    arguments = parser.parse_args()
-    quick, command = arguments.quick, "python benchmarks/latent_cache.py"
-    torch.set_num_threads(1)
-    runs = Runs(
-        (RESULTS / "quick" if quick else RESULTS) / "latent_cache.jsonl", __doc__, quick
-    )
-    model, tokenizer = smollm2.load()
-    texts = windows(tokenizer, 2 if quick else None)
-    every = torch.cat([t["train"] for t in texts.values()])
-    moments = {"both": smollm2.moments(model, every)}
-    moments |= {name: smollm2.moments(model, t["train"]) for name, t in texts.items()}
-
-    def small(rank: int, method: str, text: str = "both"):
-        known = None if method == "plain" else moments[text]
-        return smollm2.latent_cache(model, rank, known, balanced=method == "balanced")
-
-    def measure(key: dict, make) -> list[float]:
-        return runs.once(key, lambda: {"nats": losses(make(), texts)})["nats"]
-
-    if arguments.speed:
-        facts = {"protocol": __doc__, "only_speed": True}
-        rows = [pace_row(small(192, "balanced"), model)]
-        print(write_result("latent_cache", rows, command, **facts))
-        return
-    base = measure({"rank": 384, "method": "whole", "text": ""}, lambda: model)
-    n, prose, rows = len(base), len(texts["prose"]["test"]), []
-    for rank in (192,) if quick else RANKS:
-        for method in METHODS:
-            key = {"rank": rank, "method": method, "text": "both"}
-            found = measure(key, lambda r=rank, m=method: small(r, m))
-            if rank in (*TARGETS, 96):
-                target = TARGETS.get(rank) if method == "balanced" else None
-                what = f"perplexity of SmolLM2, {rank} of 384 numbers kept, {method}"
-                rows.append(row(what, ratio(base, found, prose), target, n=n))
-    by = {}
-    for text in texts:
-        key = {"rank": 192, "method": "balanced", "text": text}
-        by[text] = measure(key, lambda t=text: small(192, "balanced", t))
-    for which, first, second in (("same", *by), ("other", *reversed(by))):
-        found = by[first][:prose] + by[second][prose:]
-        what = f"perplexity of SmolLM2, 192 kept, balanced by the {which} text"
-        target = OTHER_TEXT if which == "other" else None
-        rows.append(row(what, ratio(base, found, prose), target, n=n))
-    half = small(192, "balanced")
-    sizes = kept_bytes(half), kept_bytes(model)
+def bytes_row(half, full) -> Row:
+    sizes = stored_bytes(half), stored_bytes(full)
     note = f"{sizes[0]:,.0f} against {sizes[1]:,.0f} bytes a token"
     what = "cache of SmolLM2, 192 of 384 kept, bytes a token over the whole's"
-    rows.append(row(what, (sizes[0] / sizes[1], None, None), interval=None, note=note))
-    rows.append(pace_row(half, model))
-    for line in rows:
-        print(f"{line['what']}: {line['measured']:.4g} ({line['note']})")
-    mode = "quick" if quick else "full"
-    print(write_result("latent_cache", rows, command, mode, protocol=__doc__))
+    return row(what, Estimate(sizes[0] / sizes[1], n=1), note=note)
+
+
+def row(what: str, estimate: Estimate, target=None, note="") -> Row:
+    return Row(
+        claim="C7",
+        source="ours",
+        what=what,
+        unit="ratio",
+        better="lower",
+        target=target,
+        note=note,
+        **vars(estimate),
+    )
+
+
+def perplexity_rows(run: Run, subject: Subject) -> Iterator[Row]:
+    """One row per method at the ranks shown, then calibration by one text alone."""
+    runs, name = run.finished_runs(), "perplexity of SmolLM2"
+
+    def nats(rank: int, method: str, text: str = "both") -> list[float]:
+        key = {"rank": rank, "method": method, "text": text}
+
+        def measure() -> dict[str, list[float]]:
+            whole = method == "whole"
+            model = subject.model if whole else subject.small(rank, method, text)
+            return {"nats": losses(model, subject.texts)}
+
+        return runs.once(key, measure)["nats"]
+
+    base, prose = nats(384, "whole", ""), subject.prose
+    for rank in (192,) if run.quick else RANKS:
+        for method in METHODS:
+            values = nats(rank, method)
+            if rank in (*TARGETS, 96):
+                target = TARGETS.get(rank) if method == "balanced" else None
+                what = f"{name}, {rank} of 384 numbers kept, {method}"
+                yield row(what, ratio(base, values, prose), target)
+    by = {text: nats(192, "balanced", text) for text in subject.texts}
+    for which, first, second in (("same", *by), ("other", *reversed(by))):
+        values = by[first][:prose] + by[second][prose:]
+        target = OTHER_TEXT if which == "other" else None
+        what = f"{name}, 192 kept, balanced by the {which} text"
+        yield row(what, ratio(base, values, prose), target)
+
+
+def measure(run: Run) -> Iterator[Row]:
+    import torch
+
+    torch.set_num_threads(1)
+    subject = Subject(2 if run.quick else None)
+    if not run.speed:
+        yield from perplexity_rows(run, subject)
+    half = subject.small(192, "balanced")
+    if not run.speed:
+        yield bytes_row(half, subject.model)
+    yield pace_row(half, subject.model)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

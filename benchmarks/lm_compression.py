@@ -35,15 +35,22 @@ Finished points are lines in `results/lm_compression.jsonl`. `--quick`: gptq at 
 at the three points around it, a third of the windows.
 """
 
-import argparse
 import math
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
-from models.runs import Runs
+from harness.interval import Estimate, resampled
+from harness.script import Run, Script
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="three points, few windows",
+    anew=True,
+    of_the_machine=False,
+)
 LENGTH, CALIBRATION, TEST, BATCH = 256, 48, 96, 8
 GUIDE_ACCURACY, GUIDE_MEMORY, ACCURACY, DIVERGENCE = 98.0, 35.0, 99.0, 0.7
 BUDGETS, GPTQ = (2, 2.25, 3, 3.25, 3.5, 4, 4.25, 4.5, 5), (3, 4, 5)
@@ -82,7 +89,7 @@ def answers(model, rows):
     return torch.cat(logits).log_softmax(-1)
 
 
-def facts(reference, log_probabilities, targets) -> dict:
+def metrics(reference, log_probabilities, targets) -> dict:
     """Metrics of log-probabilities `[N, T, V]`: accuracy in % of the reference's, etc."""
     right = [
         (z.argmax(-1) == targets).double().mean().item()
@@ -96,20 +103,19 @@ def facts(reference, log_probabilities, targets) -> dict:
 class Bench:
     """The model, its texts and the finished points."""
 
-    def __init__(self, quick: bool, anew: bool):
+    def __init__(self, run: Run):
         from deepseek_learn import lm, zoo
 
         writer = zoo.writer("small_deepseek")
         self.model = lm.separate(writer.model)
         del self.model.model.layers[self.model.config.num_hidden_layers :]
-        count, most = (32, 16) if quick else (TEST, max(CALIBRATION, *FEWER))
+        count, most = (32, 16) if run.quick else (TEST, max(CALIBRATION, *FEWER))
         self.rows = windows(writer, "test", count)
         self.train = windows(writer, "train", most)
-        self.wanted = self.rows[:, 1:]
+        self.targets = self.rows[:, 1:]
         self.reference = answers(self.model, self.rows)
         self.calibrations: dict[int, object] = {}
-        path = RESULTS / ("quick" if quick else "") / "lm_compression.jsonl"
-        self.runs = Runs(path, __doc__, anew or quick)
+        self.runs = run.finished_runs()
 
     def calibration(self, count: int):
         """Batches of the first windows of each language."""
@@ -127,9 +133,9 @@ class Bench:
     def point(self, way: str, bits: float, count: int) -> dict:
         """Bytes, accuracy and divergence of one compressed model, measured or reloaded."""
         key = {"way": way, "bits": bits, "windows": count}
-        return self.runs.once(key, lambda: self.measured(way, bits, count))
+        return self.runs.once(key, lambda: self.measure(way, bits, count))
 
-    def measured(self, way: str, bits: float, count: int) -> dict:
+    def measure(self, way: str, bits: float, count: int) -> dict:
         from deepseek_learn import dpg
 
         calibration = self.calibration(count)
@@ -140,7 +146,7 @@ class Bench:
         small = dpg.convert(self.model, allocation, calibration)
         share = 100 * dpg.bytes_of(small) / dpg.bytes_of(self.model)
         answer = answers(small, self.rows)
-        return {"bytes": share} | facts(self.reference, answer, self.wanted)
+        return {"bytes": share} | metrics(self.reference, answer, self.targets)
 
 
 def at_bytes(points: list[dict], share: float, index=slice(None)) -> float:
@@ -159,8 +165,8 @@ def at_bytes(points: list[dict], share: float, index=slice(None)) -> float:
     return float(np.exp(np.interp(share, sizes, means)))
 
 
-def equal_bytes(points: list[dict], other: dict) -> dict:
-    """DPG's divergence at the size of `other` over that of `other`, with an interval."""
+def equal_bytes(points: list[dict], other: dict) -> tuple[Estimate, str]:
+    """DPG's divergence at the size of `other` over that of `other`, and a note."""
     import numpy as np
 
     rng, count = np.random.default_rng(0), len(other["kl"])
@@ -170,72 +176,64 @@ def equal_bytes(points: list[dict], other: dict) -> dict:
         index = rng.integers(0, count, count)
         ours = at_bytes(points, other["bytes"], index)
         again.append(ours / peer[index].mean())
-    low, high = np.quantile(again, (0.025, 0.975))
     ours = at_bytes(points, other["bytes"])
     near = min(points, key=lambda point: abs(point["bytes"] - other["bytes"]))
     note = (
         f"{ours:.4f} against {peer.mean():.4f} nats at {other['bytes']:.2f} % of the "
     )
     note += f"bytes; nearest point of DPG {near['bits']} bits, {near['bytes']:.2f} %"
-    found = {"measured": ours / float(peer.mean()), "low": float(low)}
-    found |= {"high": float(high), "interval": "95 % bootstrap", "n": count}
-    return found | {"note": note}
+    return resampled(ours / float(peer.mean()), again, count), note
 
 
-def row(what, unit, target, better, source="ours", **values) -> dict:
-    empty = {"claim": "C2", "source": source, "what": f"small_deepseek{what}"}
-    empty |= {"unit": unit, "target": target, "better": better, "n": 1, "note": ""}
-    return empty | values
+def row(
+    what: str, unit: str, target: float | None, better: str, estimate, note: str
+) -> Row:
+    return Row(
+        claim="C2",
+        source="ours",
+        what=f"small_deepseek{what}",
+        unit=unit,
+        better=better,
+        target=target,
+        note=note,
+        **vars(estimate),
+    )
 
 
-def accuracy_rows(points: list[dict]) -> list[dict]:
+def accuracy_rows(points: list[dict]) -> list[Row]:
     """Accuracy at each budget, and the guide's: memory that retains 98 % of it."""
-    rows, guide = [], None
+    rows, guide = [], []
     for point in sorted(points, key=lambda point: point["bits"]):
         bits, accuracy = point["bits"], point["accuracy"]
         note = f"{point['bytes']:.1f} % of the bytes, {point['token']:.3f} bits a token"
         what = f", DPG at {bits} bits: accuracy of the next token over float32's"
         target = ACCURACY if bits == 4 else None
-        rows.append(row(what, "%", target, "higher", measured=accuracy, note=note))
-        if guide is None and bits in GPTQ and accuracy >= GUIDE_ACCURACY:
+        rows.append(row(what, "%", target, "higher", Estimate(accuracy, n=1), note))
+        if not guide and bits in GPTQ and accuracy >= GUIDE_ACCURACY:
             what = ": memory at which DPG keeps 98 % of the accuracy"
             note = f"{bits} bits, {accuracy:.2f} % of the accuracy"
-            found = {"measured": point["bytes"], "note": note}
-            guide = row(what, "%", GUIDE_MEMORY, "lower", "guide", **found)
-    return [*rows, *([guide] if guide else [])]
+            size = Estimate(point["bytes"], n=1)
+            guide = [row(what, "%", GUIDE_MEMORY, "lower", size, note)]
+    return [*rows, *(replace(row, source="guide") for row in guide)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="three points, few windows"
-    )
-    parser.add_argument("--anew", action="store_true", help="ignore finished points")
-    arguments = parser.parse_args()
-    quick = arguments.quick
-    bench, count = Bench(quick, arguments.anew), 16 if quick else CALIBRATION
-    budgets, rivals, fewer = (AROUND, (4,), ()) if quick else (BUDGETS, GPTQ, FEWER)
+def measure(run: Run) -> Iterator[Row]:
+    bench, count = Bench(run), 16 if run.quick else CALIBRATION
+    budgets, rivals, fewer = (AROUND, (4,), ()) if run.quick else (BUDGETS, GPTQ, FEWER)
     points = [bench.point("dpg", bits, count) for bits in budgets]
-    rows = accuracy_rows(points)
+    yield from accuracy_rows(points)
     for bits in rivals:
-        found = equal_bytes(points, bench.point("gptq", bits, count))
+        comparison = equal_bytes(points, bench.point("gptq", bits, count))
         what = f", at the bytes of gptq's {bits} bits: DPG's divergence over gptq's"
-        rows.append(
-            row(what, "ratio", DIVERGENCE if bits == 4 else None, "lower", **found)
-        )
-    for windows_ in fewer:
-        around = [bench.point("dpg", bits, windows_) for bits in AROUND]
-        found = equal_bytes(around, bench.point("gptq", 4, windows_))
-        what = f", at the bytes of gptq's 4 bits, {windows_} windows to calibrate: "
+        target = DIVERGENCE if bits == 4 else None
+        yield row(what, "ratio", target, "lower", *comparison)
+    for number in fewer:
+        around = [bench.point("dpg", bits, number) for bits in AROUND]
+        comparison = equal_bytes(around, bench.point("gptq", 4, number))
+        what = f", at the bytes of gptq's 4 bits, {number} windows to calibrate: "
         what += "DPG's divergence over gptq's"
-        rows.append(row(what, "ratio", None, "lower", **found))
-    for one in rows:
-        print(f"{one['what']}: {one['measured']:.4g} {one['unit']} ({one['note']})")
-    mode = "quick" if quick else "full"
-    command = "python benchmarks/lm_compression.py"
-    facts = {"protocol": __doc__, "of_the_machine": False}
-    print(write_result("lm_compression", rows, command, mode, **facts))
+        yield row(what, "ratio", None, "lower", *comparison)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -32,19 +32,17 @@ Added later: `--speed` takes one more reading of the processor times: 20 steps o
 contestant in turn, with each seed, without making the tokens.
 """
 
-import argparse
-import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
-from models.runs import Runs, taken
-from scipy import stats
+from harness.interval import Estimate, student
+from harness.runs import Runs, end_time
+from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(__file__, __doc__, quick="30 steps, one seed", speed=True)
 STEPS, SEEDS = 600, (0, 1, 2)
 SEARCH, SEARCH_SEED, RATES = 200, 100, (0.003, 0.006, 0.012)
 PACE_STEPS = 20
@@ -77,7 +75,7 @@ def tokens_of(writer):
     return torch.tensor(tokens)
 
 
-def trained(name: str, seed: int, steps: int, lr: float, tokens):
+def train_one(name: str, seed: int, steps: int, lr: float, tokens):
     """One model of a contestant, trained for `steps` steps."""
     import torch
 
@@ -90,13 +88,13 @@ def trained(name: str, seed: int, steps: int, lr: float, tokens):
     return model
 
 
-def run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict:
+def one_run(name: str, seed: int, steps: int, lr: float, part: str = "test") -> dict:
     """Train one model and evaluate it."""
     from deepseek_learn import zoo
 
     writer = zoo.writer("small_deepseek")
     start = time.process_time()
-    model = trained(name, seed, steps, lr, tokens_of(writer))
+    model = train_one(name, seed, steps, lr, tokens_of(writer))
     seconds = (time.process_time() - start) / steps
     return {
         **bits(model.eval(), writer.tokenizer, part),
@@ -113,7 +111,7 @@ def pace() -> dict[str, list[dict]]:
     for seed in SEEDS:
         for name in contestants():
             start = time.process_time()
-            trained(name, seed, PACE_STEPS, QUICK_RATE, tokens)
+            train_one(name, seed, PACE_STEPS, QUICK_RATE, tokens)
             seconds = (time.process_time() - start) / PACE_STEPS
             readings.setdefault(name, []).append(
                 {"cpu_seconds": seconds, "time": now()}
@@ -121,14 +119,13 @@ def pace() -> dict[str, list[dict]]:
     return readings
 
 
-def time_row(name: str, runs: dict[str, list[dict]], note: str) -> dict:
+def time_row(name: str, runs: dict[str, list[dict]], note: str) -> Row:
     """Step time of the mixture over that of a dense model: a speed reading."""
     pairs = zip(runs[MIXTURE], runs[name], strict=True)
     ratios = [m["cpu_seconds"] / d["cpu_seconds"] for m, d in pairs]
     what = f"mixture of experts, processor time of a step over that of {name}"
-    limit = LIMITS[name][1]
-    facts = row(what, "ratio", interval(ratios), limit, len(ratios), note)
-    return facts | {"time": taken(*runs[MIXTURE], *runs[name])}
+    facts = row(what, "ratio", student(ratios), LIMITS[name][1], note)
+    return facts.at(end_time(*runs[MIXTURE], *runs[name]))
 
 
 def bits(model, tokenizer, part: str) -> dict:
@@ -141,7 +138,7 @@ def bits(model, tokenizer, part: str) -> dict:
     loads = [0] * len(routers)
     hooks = [
         router.register_forward_hook(
-            lambda module, given, out, i=i: count(loads, i, out)
+            lambda module, inputs, out, i=i: count(loads, i, out)
         )
         for i, router in enumerate(routers)
     ]
@@ -169,99 +166,76 @@ def search(runs: Runs, name: str) -> float:
     results = {
         lr: runs.once(
             {"contestant": name, "seed": SEARCH_SEED, "steps": SEARCH, "lr": lr},
-            lambda lr=lr: run(name, SEARCH_SEED, SEARCH, lr, "validation"),
+            lambda lr=lr: one_run(name, SEARCH_SEED, SEARCH, lr, "validation"),
         )
         for lr in RATES
     }
     return min(results, key=lambda lr: results[lr]["bits"])
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % t interval."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, mean, mean
-    error = statistics.stdev(values) / len(values) ** 0.5
-    half = stats.t.ppf(0.975, len(values) - 1) * error
-    return mean, mean - half, mean + half
-
-
 # per dense model: upper bounds on the bits difference and on the time ratio
 LIMITS = {"dense, equal active": (0.0, None), "dense, equal total": (0.02, 1.0)}
 
 
-def summarize(runs: dict[str, list[dict]], rates: dict[str, float]) -> list[dict]:
+def summarize(runs: dict[str, list[dict]], rates: dict[str, float]) -> list[Row]:
     rows, mixture = [], runs[MIXTURE]
     for name, (most_bits, _) in LIMITS.items():
         pairs = list(zip(mixture, runs[name], strict=True))
-        ours, theirs = (each["parameters"] for each in pairs[0])
+        ours, dense = (each["parameters"] for each in pairs[0])
         settings = (
-            f"{ours:,} parameters against {theirs:,}; learning rates {rates[MIXTURE]}"
+            f"{ours:,} parameters against {dense:,}; learning rates {rates[MIXTURE]}"
         )
         settings += f" and {rates[name]}, of {', '.join(map(str, RATES))}"
         bits = ", ".join(f"{m['bits']:.4f} against {d['bits']:.4f}" for m, d in pairs)
-        gain = interval([m["bits"] - d["bits"] for m, d in pairs])
+        gain = student([m["bits"] - d["bits"] for m, d in pairs])
         what = f"mixture of experts, bits a byte less those of {name}"
-        rows.append(
-            row(what, "bits", gain, most_bits, len(pairs), f"{bits}; {settings}")
-        )
+        rows.append(row(what, "bits", gain, most_bits, f"{bits}; {settings}"))
         rows.append(time_row(name, runs, settings))
     worst = max(max(m["violation"]) for m in mixture)
     what = "mixture of experts, largest load over the mean less 1, worst layer and seed"
     each = "; ".join(", ".join(f"{v:.2f}" for v in m["violation"]) for m in mixture)
-    rows.append(row(what, "violation", (worst, None, None), 1.0, len(mixture), each))
+    rows.append(row(what, "violation", Estimate(worst, n=len(mixture)), 1.0, each))
     return rows
 
 
-def row(what, unit, estimate, target, n, note) -> dict:
-    measured, low, high = estimate
-    facts = {"claim": "C7", "source": "ours", "what": what, "unit": unit, "note": note}
-    facts |= {"target": target, "better": "lower", "n": n, "measured": measured}
-    kind = "95 % t" if low is not None else None
-    return facts | {"low": low, "high": high, "interval": kind}
+def row(
+    what: str, unit: str, estimate: Estimate, target: float | None, note: str
+) -> Row:
+    return Row(
+        claim="C7",
+        source="ours",
+        what=what,
+        unit=unit,
+        better="lower",
+        target=target,
+        note=note,
+        **vars(estimate),
+    )
 
 
-def main() -> None:
+def measure(run: Run) -> list[Row]:
     import torch
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="30 steps, one seed")
-    parser.add_argument(
-        "--speed", action="store_true", help="take one more speed reading"
-    )
-    arguments = parser.parse_args()
-    command = "python benchmarks/lm_experts.py"
-    if arguments.speed:
-        torch.set_num_threads(1)
-        found, note = pace(), f"{PACE_STEPS} steps of each in turn"
-        rows = [time_row(name, found, note) for name in LIMITS]
-        facts = {"protocol": __doc__, "only_speed": True}
-        print(write_result("lm_experts", rows, command, **facts))
-        return
-    steps, seeds = (30, SEEDS[:1]) if arguments.quick else (STEPS, SEEDS)
     torch.set_num_threads(1)
-    folder = RESULTS / "quick" if arguments.quick else RESULTS
-    runs = Runs(folder / "lm_experts.jsonl", __doc__, anew=arguments.quick)
-    rates = {
-        n: QUICK_RATE if arguments.quick else search(runs, n) for n in contestants()
-    }
+    if run.speed:
+        readings, note = pace(), f"{PACE_STEPS} steps of each in turn"
+        return [time_row(name, readings, note) for name in LIMITS]
+    steps, seeds = (30, SEEDS[:1]) if run.quick else (STEPS, SEEDS)
+    runs = run.finished_runs()
+    rates = {n: QUICK_RATE if run.quick else search(runs, n) for n in contestants()}
     print("learning rates:", rates)
-    found = {
+    results = {
         name: [
             runs.once(
                 {"contestant": name, "seed": seed, "steps": steps, "lr": lr},
-                lambda name=name, seed=seed, lr=lr: run(name, seed, steps, lr),
+                lambda name=name, seed=seed, lr=lr: one_run(name, seed, steps, lr),
             )
             for seed in seeds
         ]
         for name, lr in rates.items()
     }
-    rows = summarize(found, rates)
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.4g} {row['unit']} ({row['note']})")
-    mode = "quick" if arguments.quick else "full"
-    print(write_result("lm_experts", rows, command, mode, protocol=__doc__))
+    return summarize(results, rates)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -24,14 +24,18 @@ And by arithmetic, for ten billion parameters of this architecture (42 such laye
 is always in memory, and with a quarter of the experts.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from harness import memory
+from harness.script import Run, Script
+
 from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.rows import Row
 
 CAP_GB, FILES_GB = 1.0, 3.0
 WIDTH, LAYERS, EXPERTS, NEURONS, TOP, VOCAB = 1024, 24, 64, 1216, 4, 32_000
@@ -93,97 +97,94 @@ def big_model(folder: Path, layers: int, resident: int):
         path = folder / f"layer{layer}.bin"
         block.mlp.experts = dpg.MappedExperts(path, resident, cold=True)
     generator = torch.Generator().manual_seed(0)
-    filled = {}
+    state = {}
     for name, old in model.state_dict().items():
         if old.dim() > 1:
             new = torch.empty(old.shape, dtype=torch.bfloat16)
             new.normal_(0, old.shape[1] ** -0.5, generator=generator)
         else:
             new = torch.zeros(old.shape) if "bias" in name else torch.ones(old.shape)
-        filled[name] = new.bfloat16() if "norm" in name else new
-    model.load_state_dict(filled, assign=True)
+        state[name] = new.bfloat16() if "norm" in name else new
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 
-def anonymous_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
-
-
-def run(folder: Path, layers: int, new: int, resident: int) -> None:
+def print_generation(place: str, layers: str, new: str, resident: str) -> None:
     """One process: prints anonymous bytes, seconds per token, used and read experts."""
     import os
 
     from deepseek_learn import dpg
     from deepseek_learn.lm import stream
 
+    folder, count = Path(place), int(new)
     for path in folder.glob("*.bin"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    model = big_model(folder, layers, resident)
+    model = big_model(folder, int(layers), int(resident))
     peak, start = 0, time.perf_counter()
     first = None
-    for _ in stream(model, [[*range(1, PROMPT + 1)]], new + 1):
-        peak = max(peak, anonymous_bytes())
+    for _ in stream(model, [[*range(1, PROMPT + 1)]], count + 1):
+        peak = max(peak, memory.status("RssAnon"))
         first = first or time.perf_counter() - start
-    seconds = (time.perf_counter() - start - first) / new
+    seconds = (time.perf_counter() - start - first) / count
     mapped = [m for m in model.modules() if isinstance(m, dpg.MappedExperts)]
     print(peak, seconds, sum(m.used for m in mapped), sum(m.read for m in mapped))
 
 
-def rows_of(folder: Path, layers: int, new: int, total: int) -> list[dict]:
-    size = f"{total / 1e9:.2f} GB of experts on disk"
-    base = {"claim": "C4", "source": "ours", "n": 1, "target": None, "note": ""}
-    rows = [
-        base
-        | {
-            "what": "experts of the model that is run, as 4-bit files",
-            "unit": "GB",
-            "target": FILES_GB,
-            "better": "higher",
-            "measured": total / 1e9,
-            "note": f"{layers * EXPERTS * 3 * WIDTH * NEURONS / 1e9:.2f} billion weights",
-        }
-    ]
+def rows_of(folder: Path, layers: int, new: int, total: int) -> Iterator[Row]:
+    weights = layers * EXPERTS * 3 * WIDTH * NEURONS
+    yield Row(
+        claim="C4",
+        source="ours",
+        what="experts of the model that is run, as 4-bit files",
+        unit="GB",
+        better="higher",
+        target=FILES_GB,
+        measured=total / 1e9,
+        n=1,
+        note=f"{weights / 1e9:.2f} billion weights",
+    )
     for resident in RESIDENT:
-        command = [sys.executable, __file__, "--run", str(folder), str(layers)]
-        command += [str(new), str(resident)]
-        process = subprocess.run(command, capture_output=True, text=True)
-        if process.returncode:
-            raise RuntimeError(process.stderr[-2000:])
-        peak, seconds, used, read = (float(x) for x in process.stdout.split())
-        hits = 1 - read / used
-        where = f"{resident} of {EXPERTS} experts a layer in memory, {size}"
-        print(
-            f"{where}: {peak / 1e9:.3f} GB, {1 / seconds:.2f} tokens per second, {hits:.0%}"
-        )
+        where = f"{resident} of {EXPERTS} experts a layer in memory, "
+        where += f"{total / 1e9:.2f} GB of experts on disk"
+        peak, seconds, uses, reads = generate(folder, layers, new, resident)
+        hits = 1 - reads / uses
         note = f"{hits:.0%} of the wanted experts were in memory; {new} tokens"
-        rows.append(
-            base
-            | {
-                "what": f"anonymous memory, {where}",
-                "unit": "GB",
-                "target": CAP_GB,
-                "better": "lower",
-                "measured": peak / 1e9,
-                "note": note,
-            }
+        yield Row(
+            claim="C4",
+            source="ours",
+            what=f"anonymous memory, {where}",
+            unit="GB",
+            better="lower",
+            target=CAP_GB,
+            measured=peak / 1e9,
+            n=1,
+            note=note,
         )
-        rows.append(
-            base
-            | {
-                "what": f"pace, {where}",
-                "unit": "tokens a second",
-                "better": "higher",
-                "measured": 1 / seconds,
-                "note": note,
-                "time": now(),
-            }
-        )
-    return rows
+        yield Row(
+            claim="C4",
+            source="ours",
+            what=f"pace, {where}",
+            unit="tokens a second",
+            better="higher",
+            measured=1 / seconds,
+            n=1,
+            note=note,
+        ).at(now())
 
 
-def plan_rows() -> list[dict]:
+def generate(folder: Path, layers: int, new: int, resident: int) -> list[float]:
+    """What `print_generation` prints, from a fresh process."""
+    words = map(str, (folder, layers, new, resident))
+    command = [sys.executable, __file__, "--run", *words]
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(process.stderr[-2000:])
+    print(f"{resident} experts a layer: {process.stdout.strip()}", flush=True)
+    return [float(x) for x in process.stdout.split()]
+
+
+def plan_rows() -> Iterator[Row]:
     """Rows for ten billion parameters, calculated."""
     import torch
 
@@ -195,47 +196,31 @@ def plan_rows() -> list[dict]:
     routed = layers * EXPERTS * 3 * WIDTH * NEURONS
     rest = sum(p.numel() for p in model.parameters()) - routed
     planes = routed * (0.5 + 2 / 64)
-    rows = []
     for share, name in ((0.0, "none"), (0.25, "a quarter"), (1.0, "all")):
-        size = (rest * 2 + planes * share) / 1e9
-        rows.append(
-            {
-                "claim": "C4",
-                "source": "ours",
-                "what": f"arithmetic: {(routed + rest) / 1e9:.1f} billion parameters, "
-                f"{name} of the routed experts in memory",
-                "unit": "GB",
-                "target": None,
-                "better": "lower",
-                "measured": size,
-                "note": f"{rest / 1e9:.2f} billion always in memory, bfloat16; the rest "
-                "4 bits and a scale for 64",
-            }
+        yield Row(
+            claim="C4",
+            source="ours",
+            what=f"arithmetic: {(routed + rest) / 1e9:.1f} billion parameters, "
+            f"{name} of the routed experts in memory",
+            unit="GB",
+            better="lower",
+            measured=(rest * 2 + planes * share) / 1e9,
+            note=f"{rest / 1e9:.2f} billion always in memory, bfloat16; the rest "
+            "4 bits and a scale for 64",
         )
-    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4 layers, 8 tokens")
-    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.run:
-        folder, *numbers = arguments.run
-        run(Path(folder), *map(int, numbers))
-        return
-    from deepseek_learn.ledger.results import write_result
-
-    layers, new = (4, 8) if arguments.quick else (LAYERS, NEW)
-    rows = plan_rows()
+def measure(run: Run) -> Iterator[Row]:
+    layers, new = (4, 8) if run.quick else (LAYERS, NEW)
     if sys.platform == "linux":
         with tempfile.TemporaryDirectory() as folder:
             total = write_files(Path(folder), layers)
-            rows = rows_of(Path(folder), layers, new, total) + rows
-    mode = "quick" if arguments.quick else "full"
-    command = "python benchmarks/lm_experts_on_disk.py"
-    print(write_result("lm_experts_on_disk", rows, command, mode, protocol=__doc__))
+            yield from rows_of(Path(folder), layers, new, total)
+    yield from plan_rows()
 
 
+SCRIPT = Script(
+    __file__, __doc__, quick="4 layers, 8 tokens", children={"run": print_generation}
+)
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

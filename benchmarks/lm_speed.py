@@ -43,22 +43,21 @@ hardly with the heads, so with few heads there is little to gain, and on the tin
 perhaps nothing. For information: no target.
 """
 
-import argparse
 import os
-import statistics
-import sys
 import time
+from collections.abc import Iterator
 
-from models.decode_pace import BLOCK, LIMIT, TINY, paces, ratios
+from harness.interval import quartiles
+from harness.memory import REUSE_FREED
+from harness.script import Run, Script
+from language.cache_bytes import caches
+from language.decoding import BLOCK, LIMIT, TINY, paces, ratios
+from language.exactness import differences
 
 from deepseek_learn.ledger.readings import now
+from deepseek_learn.ledger.rows import Row
 
-# allocate large tensors from the process's heap, not from the system at each call:
-# otherwise page faults are timed instead of arithmetic
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "MALLOC_TRIM_THRESHOLD_": "10000000000",
-}
+SCRIPT = Script(__file__, __doc__, quick="fewer rounds", environment=REUSE_FREED)
 TARGETS = {1024: 8.0, 4096: 10.0}  # context length → target
 HEADS, TABLE_ROUNDS = (4, 64, 128), 5
 # width, neurons, experts, experts per token: the target is for the first
@@ -67,284 +66,130 @@ BATCH = 64
 OVER = "the reference's time over ours"
 
 
-def row(what: str, values: list[float], target: float | None, note: str) -> dict:
-    low, median, high = statistics.quantiles(values, n=4)
-    print(f"{what}: {median:.2f} ({note})", flush=True)
-    return {
-        "claim": "C7",
-        "source": "ours",
-        "what": what,
-        "unit": "ratio",
-        "target": target,
-        "better": "higher",
-        "measured": median,
-        "low": low,
-        "high": high,
-        "n": len(values),
-        "note": note,
-        "time": now(),
-    }
+def speed_row(what: str, values: list[float], target: float | None, note: str) -> Row:
+    """A reading: how many times as fast ours is."""
+    row = Row(
+        claim="C7",
+        source="ours",
+        what=what,
+        unit="ratio",
+        better="higher",
+        target=target,
+        note=note,
+        **vars(quartiles(values)),
+    )
+    print(f"{what}: {row.measured:.2f} ({note})", flush=True)
+    return row.at(now())
 
 
-def decode(rounds: int) -> list[dict]:
+def decode(rounds: int) -> Iterator[Row]:
     """Part A."""
-    return [
-        row(f"one token after {context}: {OVER}", values, TARGETS.get(context), note)
-        for context, values, note in paces(BLOCK, 16, rounds)
-    ]
+    for context, values, note in paces(BLOCK, 16, rounds):
+        what = f"one token after {context}: {OVER}"
+        yield speed_row(what, values, TARGETS.get(context), note)
 
 
-def table(rounds: int) -> list[dict]:
+def table(rounds: int) -> Iterator[Row]:
     """Part E."""
     blocks = [(f"{heads} heads", BLOCK, heads) for heads in HEADS]
-    rows = []
     for name, sizes, heads in [*blocks, ("tiny block, 4 heads", TINY, 4)]:
         for context, values, note in paces(sizes, heads, rounds):
             what = f"{name}, one token after {context}: {OVER}"
-            rows.append(row(what, values, None, note))
-    return rows
+            yield speed_row(what, values, None, note)
 
 
-def dispatch(rounds: int) -> list[dict]:
+def dispatch(rounds: int) -> Iterator[Row]:
     """Part B."""
+    import torch
+
+    for threads in (os.cpu_count(), 1):
+        torch.set_num_threads(threads)
+        where = f"{threads} threads" if threads > 1 else "one thread"
+        for sizes in MIXTURES:
+            reference, ours, x = mixture_pair(*sizes)
+            difference = (reference(x) - ours(x)).abs().max().item()
+            if difference > LIMIT:
+                raise ValueError(f"the outputs differ by {difference}")
+            calls = (lambda m=reference, x=x: m(x)), (lambda m=ours, x=x: m(x))
+            values = ratios(*calls, time.perf_counter, 4 * rounds)
+            width, neurons, experts, top = sizes
+            size = f"{experts} experts of {neurons}, {top} a token, width {width}"
+            what = f"{BATCH} tokens through {size}, {where}: {OVER}"
+            target = 2.0 if sizes == MIXTURES[0] else None
+            yield speed_row(what, values, target, f"answers differ by {difference:.0e}")
+
+
+def mixture_pair(width: int, neurons: int, experts: int, top: int):
+    """The reference's mixture of experts, ours with the same weights, and an input."""
     import torch
     from transformers import DeepseekV3Config
     from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
 
     from deepseek_learn.lm import Config, MixtureOfExperts
 
-    rows = []
-    for threads in (os.cpu_count(), 1):
-        torch.set_num_threads(threads)
-        for width, neurons, experts, top in MIXTURES:
-            sizes = {
-                "hidden_size": width,
-                "moe_intermediate_size": neurons,
-                "n_routed_experts": experts,
-                "num_experts_per_tok": top,
-                "routed_scaling_factor": 2.5,
-                "n_group": 1,
-                "topk_group": 1,
-            }
-            torch.manual_seed(0)
-            config = DeepseekV3Config(**sizes, experts_implementation="eager")
-            reference, ours = DeepseekV3MoE(config), MixtureOfExperts(Config(**sizes))
-            for parameter in reference.parameters():
-                torch.nn.init.normal_(parameter, std=0.05)
-            ours.load_state_dict(reference.state_dict())
-            reference, ours, x = (
-                reference.eval(),
-                ours.eval(),
-                torch.randn(BATCH, 1, width),
-            )
-            difference = (reference(x) - ours(x)).abs().max().item()
-            if difference > LIMIT:
-                raise ValueError(f"the outputs differ by {difference}")
-            calls = (lambda m=reference, x=x: m(x)), (lambda m=ours, x=x: m(x))
-            values = ratios(*calls, time.perf_counter, 4 * rounds)
-            size = f"{experts} experts of {neurons}, {top} a token, width {width}"
-            where = f"{threads} threads" if threads > 1 else "one thread"
-            what = f"{BATCH} tokens through {size}, {where}: {OVER}"
-            target = 2.0 if (width, neurons, experts, top) == MIXTURES[0] else None
-            rows.append(
-                row(what, values, target, f"answers differ by {difference:.0e}")
-            )
-    return rows
-
-
-def bytes_of(attention: str, layers: int, **sizes) -> float:
-    """Growth of our cache per token, measured on one layer, for all `layers`."""
-    import torch
-
-    from deepseek_learn.lm import Cache, Config, LanguageModel
-
-    config = Config(
-        vocab_size=8,
-        num_hidden_layers=1,
-        intermediate_size=8,
-        max_position_embeddings=512,
-        layer_types=(attention,),
-        **sizes,
-    )
-    model = LanguageModel(config).bfloat16().eval()
-    totals = []
-    for capacity in (256, 512):
-        cache = Cache(model, 1, capacity)
-        model(torch.zeros(1, 256, dtype=torch.int64), cache)
-        totals.append(cache.bytes())
-    return (totals[1] - totals[0]) / 256 * layers
-
-
-def bytes_of_heads(heads: int, key: int, value: int, layers: int) -> float:
-    """Growth of the reference's key-value cache per token, for any such layer."""
-    import torch
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    for _ in range(2):
-        cache.update(
-            torch.zeros(1, heads, 256, key, dtype=torch.bfloat16),
-            torch.zeros(1, heads, 256, value, dtype=torch.bfloat16),
-            0,
-        )
-    layer = cache.layers[0]
-    return (layer.keys.nbytes + layer.values.nbytes) / 512 * layers
-
-
-def memory() -> list[dict]:
-    """Part C."""
-    from deepseek_learn.lm.config import (
-        COMPRESSED_SPARSE,
-        HEAVILY_COMPRESSED,
-        LATENT,
-        SPARSE,
-    )
-
-    v3 = {
-        "hidden_size": 64,  # the cache depends neither on it nor on the heads
-        "num_attention_heads": 2,
-        "q_lora_rank": 64,
-        "kv_lora_rank": 512,
-        "qk_rope_head_dim": 64,
-        "index_head_dim": 128,
+    sizes = {
+        "hidden_size": width,
+        "moe_intermediate_size": neurons,
+        "n_routed_experts": experts,
+        "num_experts_per_tok": top,
+        "routed_scaling_factor": 2.5,
+        "n_group": 1,
+        "topk_group": 1,
     }
-    rates = {COMPRESSED_SPARSE: 4, HEAVILY_COMPRESSED: 128}
-    v4 = v3 | {"head_dim": 512, "compress_rates": rates}
-    hybrid = bytes_of(COMPRESSED_SPARSE, 21, **v4)
-    hybrid += bytes_of(HEAVILY_COMPRESSED, 20, **v4)
-    kinds = (
-        (
-            "keys and values of 128 heads",
-            2 * 61 * 128 * (192 + 128),
-            bytes_of_heads(128, 192, 128, 61),
-        ),
-        (
-            "keys and values of 8 shared heads",
-            2 * 61 * 8 * (128 + 128),
-            bytes_of_heads(8, 128, 128, 61),
-        ),
-        ("V3's latent", 2 * 61 * (512 + 64), bytes_of(LATENT, 61, **v3)),
-        (
-            "V3.2's latent and index key",
-            2 * 61 * (512 + 64 + 128),
-            bytes_of(SPARSE, 61, **v3),
-        ),
-        (
-            "V4-Flash's hybrid attention",
-            2 * (21 * (512 + 128) / 4 + 20 * 512 / 128),
-            hybrid,
-        ),
-    )
-    rows = []
-    for name, formula, measured in kinds:
-        print(f"{name}: {measured:,.0f} bytes a token, by arithmetic {formula:,.0f}")
-        rows.append(
-            {
-                "claim": "C7",
-                "source": "ours",
-                "what": f"cache of one token in bfloat16, {name}",
-                "unit": "bytes",
-                "target": formula,
-                "better": "lower",
-                "measured": measured,
-                "n": 1,
-                "note": f"by arithmetic {formula:,.0f}",
-            }
+    torch.manual_seed(0)
+    config = DeepseekV3Config(**sizes, experts_implementation="eager")
+    reference, ours = DeepseekV3MoE(config), MixtureOfExperts(Config(**sizes))
+    for parameter in reference.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    ours.load_state_dict(reference.state_dict())
+    return reference.eval(), ours.eval(), torch.randn(BATCH, 1, width)
+
+
+def memory() -> Iterator[Row]:
+    """Part C."""
+    for name, formula, measured in caches():
+        yield Row(
+            claim="C7",
+            source="ours",
+            what=f"cache of one token in bfloat16, {name}",
+            unit="bytes",
+            better="lower",
+            target=formula,
+            measured=measured,
+            n=1,
+            note=f"by arithmetic {formula:,.0f}",
         )
-    return rows
 
 
-def exactness() -> list[dict]:
+def exactness() -> Iterator[Row]:
     """Part D."""
     import torch
-    import transformers
-
-    from deepseek_learn.lm import Cache, Config, LanguageModel
 
     torch.set_num_threads(1)
-    sizes = {
-        "vocab_size": 97,
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "moe_intermediate_size": 24,
-        "num_hidden_layers": 3,
-        "first_k_dense_replace": 1,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "n_routed_experts": 8,
-        "n_shared_experts": 1,
-        "num_experts_per_tok": 3,
-        "n_group": 4,
-        "topk_group": 2,
-        "kv_lora_rank": 16,
-        "q_lora_rank": 20,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 12,
-        "v_head_dim": 10,
-        "max_position_embeddings": 128,
-        "attn_implementation": "eager",
-    }
-    indexer = {"index_topk": 8, "index_head_dim": 16, "index_n_heads": 16}
-    kinds = {
-        "DeepseekV2": {"topk_method": "group_limited_greedy"},
-        "DeepseekV3": {"num_mtp_layers": 0},
-        "DeepseekV32": indexer,
-    }
-    rows, ids = [], torch.randint(97, (2, 70))
-    for name, options in kinds.items():
-        torch.manual_seed(0)
-        config = getattr(transformers, f"{name}Config")(**sizes, **options)
-        reference = getattr(transformers, f"{name}ForCausalLM")(config).eval()
-        for parameter in reference.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.3)
-        ours = LanguageModel(Config.from_reference(config.to_dict())).eval()
-        ours.load_state_dict(reference.state_dict(), strict=True)
-        expected, cache = reference(ids).logits, Cache(ours, 2, 70)
-        pieces = ids.split([25, *[1] * 20, 25], 1)
-        for how, logits in (
-            ("read whole", ours(ids)),
-            ("in pieces, cached", torch.cat([ours(p, cache) for p in pieces], 1)),
-        ):
-            largest = (logits - expected).abs().max().item()
-            print(f"{name}, {how}: logits differ by at most {largest:.1e}")
-            rows.append(
-                {
-                    "claim": "C7",
-                    "source": "ours",
-                    "what": f"largest difference of a logit from {name}'s, {how}",
-                    "unit": "logit",
-                    "target": LIMIT,
-                    "better": "lower",
-                    "measured": largest,
-                    "n": logits.numel(),
-                    "note": f"standard deviation of the logits {expected.std():.2f}",
-                }
-            )
-    return rows
+    for each in differences():
+        yield Row(
+            claim="C7",
+            source="ours",
+            what=f"largest difference of a logit from {each.kind}'s, {each.how}",
+            unit="logit",
+            better="lower",
+            target=LIMIT,
+            measured=each.largest,
+            n=each.logits,
+            note=f"standard deviation of the logits {each.deviation:.2f}",
+        )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in MALLOC.items()):
-        command = [sys.executable, __file__, *sys.argv[1:]]
-        os.execve(sys.executable, command, os.environ | MALLOC)
+def measure(run: Run) -> list[Row]:
     import torch
     import transformers
 
-    from deepseek_learn.ledger.results import write_result
-
     transformers.logging.set_verbosity_error()
-    rounds = 5 if arguments.quick else 21
+    rounds, few = (5, 2) if run.quick else (21, TABLE_ROUNDS)
     with torch.inference_mode():
-        rows = exactness() + memory() + decode(rounds) + dispatch(rounds)
-        rows += table(2 if arguments.quick else TABLE_ROUNDS)
-    mode = "quick" if arguments.quick else "full"
-    command = "python benchmarks/lm_speed.py"
-    print(write_result("lm_speed", rows, command, mode, protocol=__doc__))
+        rows = [*exactness(), *memory(), *decode(rounds), *dispatch(rounds)]
+        return [*rows, *table(few)]
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -42,20 +42,28 @@ readings are lines in `results/profiler_truth.jsonl`; those that rest on the pro
 taken again when its code changed.
 """
 
-import argparse
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from models import flop_counters, peak_memory, profiled_nets, recording_cost
-from models.profiler_rows import cost_rows, flop_rows, memory_rows
-from models.runs import Runs
+from harness.runs import Runs
+from harness.script import Run, Script
+from models import profiled_nets
+from profiling import flop_counters, peak_memory, recording_cost
+from profiling.rows import cost_rows, flop_rows, memory_rows
 
 from deepseek_learn import profiler
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 
-HERE, OURS = Path(__file__).parent, flop_counters.OURS
-PARTS = ("flops", "memory", "cost")
+SCRIPT = Script(
+    __file__,
+    __doc__,
+    quick="few nets, inference, 2 rounds",
+    flags={"peers": "install them first"},
+    parts=("flops", "memory", "cost"),
+)
+OURS = flop_counters.OURS
 TRUTHS, ROUNDS = 3, 7
 QUICK_NETS = ("ResNet-50", "functional attention")
 QUICK_MEMORY = ("3-D network on 64 x 64 x 64, batch 1",)
@@ -63,7 +71,8 @@ QUICK_COST = ("functional attention, batch 16", "fashion_net, batch 1")
 QUICK_ZOO, QUICK_MODES = ("fashion_net", "fashion_net_dpg"), ("infer",)
 MEASURING = ("costs", "memory", "model_profiler", "module_paths", "recorder", "result")
 MEASURING += ("restoring", "weights")
-MEASURING = (*(f"profiler/{name}" for name in MEASURING), "measure/roof")
+MEASURING = (*(f"profiler/{name}" for name in MEASURING), "measure/clock")
+MEASURING += ("measure/memory", "measure/roof")
 
 
 def fingerprint() -> str:
@@ -109,7 +118,7 @@ def read_all(runs: Runs, nets, modes, truths: int, code: str) -> dict[tuple, dic
             for peer in peak_memory.PEERS:
                 if peak_memory.available(peer) is None:
                     estimates[peer] = read(peer)
-            readings[net, mode] = {"truth": truth, "said": estimates}
+            readings[net, mode] = {"truth": truth, "estimates": estimates}
     return readings
 
 
@@ -126,52 +135,33 @@ def cost_all(runs: Runs, nets, modes, rounds: int, code: str) -> dict[tuple, dic
     return costs
 
 
-def chosen(table: dict, names, quick: bool) -> dict:
+def subset(table: dict, names: Iterable[str], quick: bool) -> dict:
     return {name: table[name] for name in names} if quick else table
 
 
-def measure(part: str, runs: Runs, quick: bool) -> list[dict]:
+def rows_of(part: str, runs: Runs, quick: bool) -> list[Row]:
     """The rows of one part."""
     code = fingerprint()
     modes = QUICK_MODES if quick else peak_memory.MODES
     if part == "flops":
-        five = chosen(profiled_nets.FIVE, QUICK_NETS, quick)
-        zoo = chosen(profiled_nets.ZOO, QUICK_ZOO, quick)
+        five = subset(profiled_nets.FIVE, QUICK_NETS, quick)
+        zoo = subset(profiled_nets.ZOO, QUICK_ZOO, quick)
         return flop_rows(count_all(runs, five, zoo, code), five, zoo)
     if part == "memory":
-        nets = chosen(profiled_nets.MEMORY, QUICK_MEMORY, quick)
+        nets = subset(profiled_nets.MEMORY, QUICK_MEMORY, quick)
         return memory_rows(read_all(runs, nets, modes, 1 if quick else TRUTHS, code))
-    nets = chosen(profiled_nets.COST | profiled_nets.SMALL, QUICK_COST, quick)
+    nets = subset(profiled_nets.COST | profiled_nets.SMALL, QUICK_COST, quick)
     return cost_rows(cost_all(runs, nets, modes, 2 if quick else ROUNDS, code))
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="few nets, inference, 2 rounds"
-    )
-    parser.add_argument("--peers", action="store_true", help="install them first")
-    parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS))
-    return parser.parse_args()
-
-
-def main() -> None:
-    options = arguments()
-    quick = options.quick
+def measure(run: Run) -> list[Row]:
     torch.set_num_threads(1)
-    if options.peers or not quick:
+    if run.has("peers") or not run.quick:
         packages = [tool.package for tool in flop_counters.TOOLS.values()]
         flop_counters.install(dict.fromkeys(filter(None, packages)))
-    folder = HERE / "results" / ("quick" if quick else "")
-    runs = Runs(folder / "profiler_truth.jsonl", __doc__, anew=quick)
-    rows = [row for part in options.part for row in measure(part, runs, quick)]
-    for row in rows:
-        print(f"{row['what']}: {row['measured']} {row['unit']}; {row.get('note', '')}")
-    if set(options.part) == set(PARTS):
-        mode = "quick" if quick else "full"
-        command = "python benchmarks/profiler_truth.py"
-        print(write_result("profiler_truth", rows, command, mode, protocol=__doc__))
+    runs = run.finished_runs()
+    return [row for part in run.parts for row in rows_of(part, runs, run.quick)]
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -35,30 +35,31 @@ Where the processor does not multiply bfloat16 it is untestable. `--speed` reads
 of an epoch once more, with the runs that are there, as one reading of the rows.
 """
 
-import argparse
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import torch
-from models import race
-from models.optimizer_ledger import found_in_words
+from harness.interval import Estimate
+from harness.runs import end_time
+from harness.script import Run, Script
 from models.optimizer_tasks import Bacteria, Fashion
-from models.optimizers import decayed
-from models.runs import Runs, taken
+from models.optimizers import decay_groups
+from racing import race
+from racing.rows import search_in_words
 from torch import nn
 
 from deepseek_learn import DeepOpt
 from deepseek_learn.data import ImageDataset
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.machine import multiplies_bfloat16
 from deepseek_learn.optim import tune
 from deepseek_learn.training import Recipe, accuracy, cosine, fit, predict, wsd
 from deepseek_learn.zoo.metrics import iou
 from deepseek_learn.zoo.train import bacteria_unet, fashion_net
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(__file__, __doc__, quick="one task, few runs", anew=True, speed=True)
 GUIDE, ROUNDS = 1.4, 5
 EPOCHS = {"fashion": 8, "bacteria": 6}
 RATES = {"adamw": (1e-3, 2e-3, 4e-3, 8e-3, 16e-3), "recipe": (0.01, 0.02, 0.04, 0.08)}
@@ -87,11 +88,13 @@ class Job:
             self.train, self.score = self.splits.train, accuracy
             self.recipe = Recipe(batch_size=batch, augment=fashion_net.augment)
         else:
-            self.train, self.score = turned(self.task.shown), iou
+            self.train, self.score = eight_views(self.task.positive_tiles), iou
             augment, loss = bacteria_unet.augment, bacteria_unet.loss
             self.recipe = Recipe(loss, batch_size=batch, augment=augment)
 
-    def fitted(self, way: str, c: dict, epochs: int, seed: int, **change) -> nn.Module:
+    def train_model(
+        self, way: str, c: dict, epochs: int, seed: int, **change
+    ) -> nn.Module:
         """Train a new model in one of the two ways."""
         model = self.task.model(seed)
         optimizer = make(way, model, c)
@@ -107,7 +110,7 @@ class Job:
     def scores(self, way: str, c: dict, epochs: int, seed: int) -> dict[str, float]:
         parts = ("validation", "test")
         try:
-            model = self.fitted(way, c, epochs, seed)
+            model = self.train_model(way, c, epochs, seed)
         except ValueError:  # the loss or a gradient became infinite
             return dict.fromkeys(parts, 0.0)
         return {p: self.score(*predict(model, getattr(self.splits, p))) for p in parts}
@@ -118,10 +121,10 @@ def make(way: str, model: nn.Module, c: dict) -> torch.optim.Optimizer:
         return DeepOpt(model, lr=c["lr"], first_momentum=c["beta1"])
     facts = {"lr": c["lr"], "betas": (c["beta1"], 0.95), "weight_decay": 0.1}
     facts |= {"fused": True}
-    return torch.optim.AdamW(decayed(model), **facts)
+    return torch.optim.AdamW(decay_groups(model), **facts)
 
 
-def turned(part: ImageDataset) -> ImageDataset:
+def eight_views(part: ImageDataset) -> ImageDataset:
     """Each tile in its eight orientations."""
     images, masks = [], []
     for mirrored in (False, True):
@@ -141,8 +144,7 @@ class Bench:
         self.quick = quick
         self.names = ("fashion",) if quick else tuple(EPOCHS)
         self.seeds = range(1, 3 if quick else 6)
-        path = RESULTS / ("quick" if quick else "") / "training_recipe.jsonl"
-        self.runs = Runs(path, __doc__, anew, anywhere)
+        self.runs = SCRIPT.runs(quick, anew, anywhere)
 
     def epochs(self, name: str) -> int:
         return 2 if self.quick else EPOCHS[name]
@@ -181,44 +183,56 @@ def pace(job: Job) -> dict[str, list[float]]:
     ways["float32"] = ("recipe", {"autocast": None})
     if multiplies_bfloat16():
         ways[BFLOAT16] = (BFLOAT16, {})
-    spent = {name: [] for name in ways}
+    seconds = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):
         for name, (way, change) in ways.items():
             start = time.process_time()
-            job.fitted(way, START[way], 1, turn, **change)
-            spent[name].append(time.process_time() - start)
-    return {name: seconds[1:] for name, seconds in spent.items()}
+            job.train_model(way, START[way], 1, turn, **change)
+            seconds[name].append(time.process_time() - start)
+    return {name: times[1:] for name, times in seconds.items()}
 
 
-def rows_of(bench: Bench, job: Job, spent: dict[str, list[float]]) -> list[dict]:
+def rows_of(bench: Bench, job: Job, seconds: dict[str, list[float]]) -> list[Row]:
     """The recipe against AdamW in either data type, and the gain of the data type."""
-    rows = [against(bench, job, "adamw", spent)]
-    if BFLOAT16 in spent:
-        rows.append(against(bench, job, BFLOAT16, spent))
+    rows = [against(bench, job, "adamw", seconds)]
+    if BFLOAT16 in seconds:
+        rows.append(against(bench, job, BFLOAT16, seconds))
     else:
         note = "this processor does not multiply bfloat16"
-        rows.append(claim_row(job, BFLOAT16) | {"measured": None, "note": note})
-    bf16 = ratio(spent, "float32", "recipe")
-    alone = {"claim": "C3", "source": "ours", "target": None, "better": "higher"}
-    alone |= {"measured": bf16, "n": ROUNDS, "unit": "ratio", "time": taken(spent)}
-    what = f"{job.name}: an epoch in float32 over one in bfloat16, time"
-    return [*rows, alone | {"what": what}]
+        rows.append(claim_row(job, BFLOAT16, Estimate(None), note))
+    alone = Row(
+        claim="C3",
+        source="ours",
+        what=f"{job.name}: an epoch in float32 over one in bfloat16, time",
+        unit="ratio",
+        better="higher",
+        measured=ratio(seconds, "float32", "recipe"),
+        n=ROUNDS,
+    )
+    return [*rows, alone.at(end_time(seconds))]
 
 
-def claim_row(job: Job, way: str) -> dict:
-    """The row for the guide's 40 %, without a measurement."""
-    what = f"{job.name}: {TITLES[way]}'s time to its score over the recipe's"
-    facts = {"claim": "C3", "source": "guide", "target": GUIDE, "what": what}
-    return facts | {"better": "higher", "unit": "ratio"}
+def claim_row(job: Job, way: str, gain: Estimate, note: str) -> Row:
+    """The row for the guide's 40 %."""
+    return Row(
+        claim="C3",
+        source="guide",
+        what=f"{job.name}: {TITLES[way]}'s time to its score over the recipe's",
+        unit="ratio",
+        better="higher",
+        target=GUIDE,
+        note=note,
+        **vars(gain),
+    )
 
 
-def ratio(spent: dict[str, list[float]], numerator: str, denominator: str) -> float:
+def ratio(seconds: dict[str, list[float]], numerator: str, denominator: str) -> float:
     """Median over rounds of the ratio of epoch times within a round."""
-    pairs = zip(spent[numerator], spent[denominator], strict=True)
+    pairs = zip(seconds[numerator], seconds[denominator], strict=True)
     return statistics.median(a / b for a, b in pairs)
 
 
-def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> dict:
+def against(bench: Bench, job: Job, way: str, seconds: dict[str, list[float]]) -> Row:
     """Time to the mean score of `way` after all its epochs, over the recipe's."""
     adamw, recipe = bench.tuned(job, way), bench.tuned(job, "recipe")
     epochs = bench.epochs(job.name)
@@ -228,45 +242,36 @@ def against(bench: Bench, job: Job, way: str, spent: dict[str, list[float]]) -> 
     losses = {e: [-score for score in scores] for e, scores in curve.items()}
     facts = epochs, 2.0, job.name
     steps, again = race.steps_ratio([-v for v in reference], losses, *facts)
-    point, dearer = 1 / steps, ratio(spent, way, "recipe")
-    means = {e: statistics.mean(v) for e, v in curve.items()}
-    words = [found_in_words(f, AXES[w]) for w, f in ((way, adamw), ("recipe", recipe))]
+    dearer, scores = ratio(seconds, way, "recipe"), curve_in_words(curve, target)
+    words = [search_in_words(f, AXES[w]) for w, f in ((way, adamw), ("recipe", recipe))]
     note = f"{TITLES[way]} {target:.4f} after {epochs} epochs (settings {words[0]}); "
-    note += ", ".join(f"{score:.4f} after {e}" for e, score in means.items())
-    note += f" (settings {words[1]}); epochs {point:.2f} times fewer, AdamW's epoch "
-    note += f"takes {dearer:.2f} of the recipe's time"
+    note += f"{scores[0]} (settings {words[1]}); epochs {1 / steps:.2f} times fewer, "
+    note += f"AdamW's epoch takes {dearer:.2f} of the recipe's time{scores[1]}"
+    gain = race.interval(1 / steps * dearer, again, len(reference))
+    return claim_row(job, way, gain, note).at(end_time(seconds))
+
+
+def curve_in_words(curve: dict[int, list[float]], target: float) -> tuple[str, str]:
+    """The mean scores, and whether the target lies between them."""
+    means = {epochs: statistics.mean(scores) for epochs, scores in curve.items()}
+    words = ", ".join(f"{score:.4f} after {e}" for e, score in means.items())
     if target > max(means.values()):
-        note += "; never reached: at most"
-    elif means[min(means)] >= target:
-        note += "; reached by the shortest run: at least"
-    bounds = race.interval(point * dearer, again, len(reference))
-    facts = {"measured": point * dearer, "n": len(reference), "time": taken(spent)}
-    return claim_row(job, way) | facts | bounds | {"note": note}
+        return words, "; never reached: at most"
+    shortest = means[min(means)] >= target
+    return words, "; reached by the shortest run: at least" if shortest else ""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one task, few runs")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    parser.add_argument(
-        "--speed", action="store_true", help="take one more speed reading"
-    )
-    arguments = parser.parse_args()
+def measure(run: Run) -> list[Row]:
     torch.set_num_threads(1)
-    bench = Bench(arguments.quick, arguments.anew, anywhere=arguments.speed)
-    if arguments.speed and not any(r.get("way") == BFLOAT16 for r in bench.runs.rows):
+    bench = Bench(run.quick, run.anew, anywhere=run.speed)
+    if run.speed and not any(r.get("way") == BFLOAT16 for r in bench.runs.rows):
         raise SystemExit("no full run: run benchmarks/training_recipe.py first")
-    measure, rows = bench.runs.again if arguments.speed else bench.runs.once, []
+    once, rows = bench.runs.again if run.speed else bench.runs.once, []
     for job in map(Job, bench.names):
         key = {"task": job.name, "pace": ROUNDS, "with": BFLOAT16}
-        rows += rows_of(bench, job, measure(key, lambda job=job: pace(job)))
-    command = "python benchmarks/training_recipe.py"
-    mode = "quick" if arguments.quick else "full"
-    facts = {"protocol": __doc__, "only_speed": arguments.speed}
-    write_result("training_recipe", rows, command, mode, **facts)
-    for row in rows:
-        print(row["what"], row["measured"] and f"{row['measured']:.2f}")
+        rows += rows_of(bench, job, once(key, partial(pace, job)))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -23,23 +23,23 @@ interval is the 95 % bootstrap's of the median over seeds. For information: B = 
 Finished runs are lines in `results/tuner_pruning.jsonl`; `--anew` takes none over.
 """
 
-import argparse
 import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import optuna
 import torch
+from harness.interval import bootstrap
+from harness.script import Run, Script
 from models import digits_table
-from models.runs import Runs
-from scipy import stats
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.tuner import DominationPruner, GeneticSampler, hypervolume
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(
+    __file__, __doc__, quick="2 seeds, 200 epochs", anew=True, of_the_machine=False
+)
 BUDGETS, MAIN, SEEDS, PATIENCE = (200, 400, 640), 400, 20, 3
 PRUNED = optuna.trial.TrialState.PRUNED
 SAMPLERS: dict[str, Callable[[int], Any]] = {
@@ -50,25 +50,25 @@ SAMPLERS: dict[str, Callable[[int], Any]] = {
 
 
 def search(sampler: str, seed: int, epochs: int, prune: bool) -> dict[str, list]:
-    """Hypervolume and epochs spent after each trial."""
+    """Hypervolume and epochs in all after each trial."""
     table = digits_table.load()
     sizes = (table.latency_ms, table.parameters)
     worst = [table.errors[..., -1].max(), *(np.log10(v.max()) for v in sizes)]
     instance = SAMPLERS[sampler](seed)
     study = optuna.create_study(directions=["minimize"] * 3, sampler=instance)
     pruner, points = DominationPruner(), []
-    spent, volume = [0], [0.0]
-    while spent[-1] < epochs:
+    total, volume = [0], [0.0]
+    while total[-1] < epochs:
         trial = study.ask(table.space)
-        values, used = train(table, trial, pruner if prune else None)
-        if used == digits_table.EPOCHS:
+        values, count = train(table, trial, pruner if prune else None)
+        if count == digits_table.EPOCHS:
             points.append(values)
             study.tell(trial, values)
         else:
             study.tell(trial, state=PRUNED)
-        spent.append(spent[-1] + used)
+        total.append(total[-1] + count)
         volume.append(hypervolume(points, worst) if points else 0.0)
-    return {"spent": spent[1:], "volume": volume[1:]}
+    return {"spent": total[1:], "volume": volume[1:]}
 
 
 def train(table, trial, pruner: DominationPruner | None) -> tuple[list[float], int]:
@@ -83,7 +83,7 @@ def train(table, trial, pruner: DominationPruner | None) -> tuple[list[float], i
     return values, epoch
 
 
-def reached(run: dict, budget: int) -> tuple[float, int]:
+def best_within(run: dict, budget: int) -> tuple[float, int]:
     """The hypervolume within the budget, and the epochs at which it was first reached."""
     within = [
         v for s, v in zip(run["spent"], run["volume"], strict=True) if s <= budget
@@ -94,60 +94,51 @@ def reached(run: dict, budget: int) -> tuple[float, int]:
 
 def ratio(plain: dict, pruned: dict, budget: int) -> float:
     """Epochs without pruning over epochs with it, to the hypervolume of the former."""
-    best, without = reached(plain, budget)
+    best, without = best_within(plain, budget)
     pairs = zip(pruned["spent"], pruned["volume"], strict=True)
-    enough = [spent for spent, volume in pairs if volume >= best - 1e-12]
-    within = [spent for spent in enough if spent <= PATIENCE * budget]
+    enough = [epochs for epochs, volume in pairs if volume >= best - 1e-12]
+    within = [epochs for epochs in enough if epochs <= PATIENCE * budget]
     return without / within[0] if within else 0.0
 
 
-def median_row(what: str, unit: str, values: list[float], target: float | None) -> dict:
-    bootstrap = stats.bootstrap((values,), np.median, rng=0, method="percentile")
-    low, high = bootstrap.confidence_interval
-    return {
-        "claim": "C11",
-        "source": "ours",
-        "what": what,
-        "unit": unit,
-        "target": target,
-        "better": "higher",
-        "measured": float(np.median(values)),
-        "low": float(low),
-        "high": float(high),
-        "interval": "95 % bootstrap",
-        "n": len(values),
-        "note": f"{sum(v == 0 for v in values)} of {len(values)} seeds at 0",
-    }
+def median_row(what: str, unit: str, values: list[float], target: float | None) -> Row:
+    return Row(
+        claim="C11",
+        source="ours",
+        what=what,
+        unit=unit,
+        better="higher",
+        target=target,
+        note=f"{sum(v == 0 for v in values)} of {len(values)} seeds at 0",
+        **vars(bootstrap(values, np.median)),
+    )
 
 
-def rows_of(sampler: str, pairs: list[tuple[dict, dict]], budgets) -> list[dict]:
-    rows = []
+def rows_of(
+    sampler: str, pairs: list[tuple[dict, dict]], budgets: tuple[int, ...]
+) -> Iterator[Row]:
     for budget in budgets:
         place = f"{sampler}, {budget} epochs"
         ratios = [ratio(plain, pruned, budget) for plain, pruned in pairs]
         target = 1.5 if (sampler, budget) == ("GeneticSampler", MAIN) else None
         what = f"{place}: those without pruning over those with it, same hypervolume"
-        rows.append(median_row(what, "x fewer epochs", ratios, target))
-        gained = [reached(b, budget)[0] - reached(a, budget)[0] for a, b in pairs]
+        yield median_row(what, "x fewer epochs", ratios, target)
+        gains = [
+            best_within(b, budget)[0] - best_within(a, budget)[0] for a, b in pairs
+        ]
         what = f"{place}: hypervolume with pruning minus without"
-        rows.append(median_row(what, "hypervolume", gained, None))
-    return rows
+        yield median_row(what, "hypervolume", gains, None)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 seeds, 200 epochs")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    options = parser.parse_args()
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    budgets = BUDGETS[:1] if options.quick else BUDGETS
-    folder = RESULTS / "quick" if options.quick else RESULTS
-    runs, rows = Runs(folder / "tuner_pruning.jsonl", __doc__, options.anew), []
+    budgets = BUDGETS[:1] if run.quick else BUDGETS
+    runs = run.finished_runs()
     for sampler in SAMPLERS:
         pairs = []
-        for seed in range(2 if options.quick else SEEDS):
+        for seed in range(2 if run.quick else SEEDS):
             pair = []
             for prune in (False, True):
                 epochs = max(budgets) * (PATIENCE if prune else 1)
@@ -156,14 +147,8 @@ def main() -> None:
                 values = (sampler, seed, epochs, prune)
                 pair.append(runs.once(key, lambda v=values: search(*v)))
             pairs.append(tuple(pair))
-        rows += rows_of(sampler, pairs, budgets)
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.3f} {row['unit']}", flush=True)
-    mode = "quick" if options.quick else "full"
-    command = "python benchmarks/tuner_pruning.py"
-    facts = {"protocol": __doc__, "of_the_machine": False}
-    print(write_result("tuner_pruning", rows, command, mode, **facts))
+        yield from rows_of(sampler, pairs, budgets)
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

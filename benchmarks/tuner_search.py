@@ -28,31 +28,32 @@ whether the search was fitted to the problems that have a target.
 Finished runs are lines in `results/tuner_search.jsonl`; `--anew` takes none over.
 """
 
-import argparse
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import optuna
 import torch
+from harness.interval import student
+from harness.runs import Runs, end_time
+from harness.script import Run, Script
 from models import digits_table
-from models.runs import Runs, taken
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from scipy import stats
 
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.tuner import GeneticSampler, hypervolume
 
-RESULTS = Path(__file__).parent / "results"
+SCRIPT = Script(
+    __file__, __doc__, quick="2 seeds, 30 trials", anew=True, of_the_machine=False
+)
 COUNTS = (30, 60, 100, 200)
 CUBE = {f"x{i}": FloatDistribution(0, 1) for i in range(10)}
 MIXED = {
@@ -170,23 +171,21 @@ def search(problem: Problem, sampler: str, seed: int, counts: list[int]) -> dict
         # in the order of the space; samplers may reorder
         config = {name: trial.params[name] for name in problem.space}
         points.append(problem.objectives(config))
-        observed = (
-            noise.normal(points[-1], problem.noise) if problem.noise else points[-1]
-        )
+        noisy = noise.normal(points[-1], problem.noise) if problem.noise else points[-1]
         start = time.process_time()
-        study.tell(trial, [float(value) for value in observed])
+        study.tell(trial, [float(value) for value in noisy])
         seconds += time.process_time() - start
         if number in counts:
             result[f"at_{number}"] = hypervolume(points, problem.reference)
     return result | {"ms": 1000 * seconds / max(counts)}
 
 
-def measure(runs: Runs, problem: Problem, seeds: int, longest: int) -> dict:
+def searches(runs: Runs, problem: Problem) -> dict[str, list[dict]]:
     """Sampler → its runs, one per seed."""
     runs_by_sampler: dict[str, list[dict]] = {name: [] for name in SAMPLERS}
-    for seed in range(seeds):
+    for seed in range(problem.seeds):
         for name in SAMPLERS:
-            limit = min(longest, LONGEST.get(name, longest))
+            limit = LONGEST.get(name, max(COUNTS))
             counts = [count for count in problem.counts if count <= limit]
             if counts:
                 key = {"problem": problem.name, "sampler": name, "seed": seed}
@@ -198,71 +197,56 @@ def measure(runs: Runs, problem: Problem, seeds: int, longest: int) -> dict:
     return runs_by_sampler
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % t interval."""
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return mean, mean - half, mean + half
+def row(what: str, unit: str, values: list[float], better="higher", **facts) -> Row:
+    mean = vars(student(values, "95 %, Student"))
+    facts |= {"claim": "C11", "source": "ours", "better": better}
+    return Row(what=what, unit=unit, **mean, **facts)
 
 
-def row(what: str, unit: str, values: list[float], **facts: Any) -> dict:
-    mean, low, high = interval(values)
-    empty = {"claim": "C11", "source": "ours", "target": None, "better": "higher"}
-    empty |= {"what": what, "unit": unit, "measured": mean, "low": low, "high": high}
-    return empty | {"interval": "95 %, Student", "n": len(values)} | facts
-
-
-def rows_of(problem: Problem, runs_by_sampler: dict[str, list[dict]]) -> list[dict]:
+def rows_of(problem: Problem, runs: dict[str, list[dict]]) -> Iterator[Row]:
     """Our and each peer's hypervolume; at equal trials also the difference from TPE."""
-    rows, ours = [], runs_by_sampler["GeneticSampler"]
-    volume, by = "hypervolume", f"{problem.name}, {{}} trials"
+    ours = runs["GeneticSampler"]
     for count in [c for c in problem.counts if f"at_{c}" in ours[0]]:
-        at, place = f"at_{count}", by.format(count)
-        target = 0.6 if (problem.name, count) == ("ZDT1", 200) else None
-        for name, runs in runs_by_sampler.items():
-            if runs and at in runs[0]:
-                values = [one[at] for one in runs]
-                goal = target if name == "GeneticSampler" else None
-                rows.append(row(f"{place}: {name}", volume, values, target=goal))
-        if runs_by_sampler["TPE"] and at in runs_by_sampler["TPE"][0]:
-            pairs = zip(ours, runs_by_sampler["TPE"], strict=True)
-            gained = [a[at] - b[at] for a, b in pairs]
-            promised = problem.name in ("DTLZ2", "networks")
-            facts = {"target": 0.0 if promised else None}
-            what = f"{place}: GeneticSampler minus Optuna's TPE, the same seeds"
-            rows.append(row(what, volume, gained, **facts))
+        yield from volume_rows(problem, count, runs)
     if problem.name in ("ZDT1", "DTLZ2"):
-        facts = {"target": 20, "better": "lower", "time": taken(*ours)}
-        what = (
-            f"{problem.name}: GeneticSampler's time, mean of {ours[0]['trials']} trials"
-        )
-        unit = "ms of processor a trial"
-        rows.append(row(what, unit, [one["ms"] for one in ours], **facts))
-    return rows
+        what = f"{problem.name}: GeneticSampler's time, "
+        what += f"mean of {ours[0]['trials']} trials"
+        unit, times = "ms of processor a trial", [one["ms"] for one in ours]
+        yield row(what, unit, times, "lower", target=20).at(end_time(*ours))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 seeds, 30 trials")
-    parser.add_argument("--anew", action="store_true", help="ignore finished runs")
-    options = parser.parse_args()
+def volume_rows(
+    problem: Problem, count: int, runs: dict[str, list[dict]]
+) -> Iterator[Row]:
+    """The rows after one number of trials, for the samplers that went so far."""
+    at, place, unit = f"at_{count}", f"{problem.name}, {count} trials", "hypervolume"
+    volumes = {
+        name: [one[at] for one in runs_of_sampler]
+        for name, runs_of_sampler in runs.items()
+        if runs_of_sampler and at in runs_of_sampler[0]
+    }
+    target = 0.6 if (problem.name, count) == ("ZDT1", 200) else None
+    for name, values in volumes.items():
+        goal = target if name == "GeneticSampler" else None
+        yield row(f"{place}: {name}", unit, values, target=goal)
+    if "TPE" in volumes:
+        pairs = zip(volumes["GeneticSampler"], volumes["TPE"], strict=True)
+        gains = [a - b for a, b in pairs]
+        target = 0.0 if problem.name in ("DTLZ2", "networks") else None
+        what = f"{place}: GeneticSampler minus Optuna's TPE, the same seeds"
+        yield row(what, unit, gains, target=target)
+
+
+def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    folder = RESULTS / "quick" if options.quick else RESULTS
-    runs, rows = Runs(folder / "tuner_search.jsonl", __doc__, options.anew), []
+    runs = run.finished_runs()
     for problem in problems():
-        if options.quick:
-            small = {"seeds": 2, "counts": (30,)}
-            problem = Problem(**(vars(problem) | small))
-        rows += rows_of(problem, measure(runs, problem, problem.seeds, max(COUNTS)))
-    for line in rows:
-        print(f"{line['what']}: {line['measured']:.3f} {line['unit']}", flush=True)
-    mode = "quick" if options.quick else "full"
-    command = "python benchmarks/tuner_search.py"
-    facts = {"protocol": __doc__, "of_the_machine": False}
-    print(write_result("tuner_search", rows, command, mode, **facts))
+        if run.quick:
+            problem = replace(problem, seeds=2, counts=(30,))
+        yield from rows_of(problem, searches(runs, problem))
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -43,20 +43,21 @@ Finished runs are lines in `results/tuner_unet.jsonl`; the search's journal is i
 `tables/runs/` (not in git), so that a run that was cut off goes on.
 """
 
-import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from models.runs import Runs, taken
+from harness.script import BENCHMARKS, Run, Script
 from torch.optim.lr_scheduler import LambdaLR
+from tuning.unet_rows import summarize
 
 from deepseek_learn import data
-from deepseek_learn.ledger.results import write_result
+from deepseek_learn.ledger.rows import Row
 from deepseek_learn.training import cosine, predict
 from deepseek_learn.tuner import (
     AutoTuner,
@@ -68,7 +69,7 @@ from deepseek_learn.tuner import (
 from deepseek_learn.zoo.metrics import iou
 from deepseek_learn.zoo.nets.unet import UNet
 
-HERE = Path(__file__).parent
+SCRIPT = Script(__file__, __doc__, quick="two minutes")
 SPACE = {
     "lr": (1e-4, 1e-1, "log"),
     "batch_size": (4, 64, "log"),
@@ -77,7 +78,7 @@ SPACE = {
 GUIDE = {"lr": 1e-3, "batch_size": 32}
 WIDTHS, SEEDS, RUNGS = (4, 8, 16), (1, 2, 3), (5, 10)
 TRIALS, EPOCHS, BEST = 48, 20, 3
-TILE, DEPTH, SLACK = 56, 2, 1.10
+TILE, DEPTH = 56, 2
 
 
 class Task:
@@ -85,9 +86,9 @@ class Task:
 
     def __init__(self):
         tiles, fields = data.bacteria(tile=TILE).train, data.bacteria()
-        occupied = tiles.labels.flatten(1).any(1).numpy()  # [N]
-        empty = np.flatnonzero(~occupied)[::5]
-        self.train = tiles.subset(np.sort([*np.flatnonzero(occupied), *empty]))
+        has_bacteria = tiles.labels.flatten(1).any(1).numpy()  # [N]
+        empty = np.flatnonzero(~has_bacteria)[::5]
+        self.train = tiles.subset(np.sort([*np.flatnonzero(has_bacteria), *empty]))
         self.validation, self.test = fields.validation, fields.test
 
 
@@ -225,132 +226,33 @@ def means(rows: list[dict], config: dict, ms: dict[str, float]) -> dict[str, Any
     }
 
 
-def noise(confirmed: list[dict]) -> float:
-    """Two standard errors of a difference of two means, from the pooled deviation.
-
-    For only two it is 2 sqrt((s1**2 + s2**2) / n), which assumes no common deviation.
-    """
-    variance = statistics.fmean(statistics.variance(c["errors"]) for c in confirmed)
-    return 2 * (variance * 2 / len(confirmed[0]["errors"])) ** 0.5
-
-
-def as_cheap(one: dict, other: dict) -> bool:
-    """Whether `one` is no slower than `other` and costs hardly more to train."""
-    cheap = one["energy_j"] <= SLACK * other["energy_j"]
-    return one["latency_ms"] <= other["latency_ms"] and cheap
-
-
-def answers(guides: list[dict], options: list[dict]) -> list[dict | None]:
-    """The best match for each of the guide's configurations; None: none as cheap."""
-    as_cheap_as = [[c for c in options if as_cheap(c, guide)] for guide in guides]
-    return [min(c, key=lambda c: c["validation"], default=None) for c in as_cheap_as]
-
-
-def summarize(
-    guides, confirmations, search_row, peer: float, source: str
-) -> list[dict]:
-    """The rows of the ledger."""
-    margin, best_matches = (
-        noise([*guides, *confirmations]),
-        answers(guides, confirmations),
-    )
-    pairs = list(zip(guides, best_matches, strict=True))
-    gains = [guide["error"] - answer["error"] for guide, answer in pairs if answer]
-    beaten = sum(gain > margin for gain in gains)
-    widths = ", ".join(str(guide["width"]) for guide in guides)
-    note = f"pooled noise {100 * margin:.2f} points; energy: {source}"
-    base = {"claim": "C11", "better": "higher", "n": len(guides[0]["errors"])}
-    base |= {"note": note, "target": None, "source": "ours"}
-    widths_row = base | {"unit": "widths", "target": len(guides)}
-    combination = f"lr 0.001, batch 32 (U-Net of width {widths})"
-    return [
-        widths_row
-        | {"source": "guide", "what": f"on the Pareto front: {combination}"}
-        | {"measured": len(guides) - beaten},
-        widths_row
-        | {"what": f"the tuner's answer is at least as good as {combination}"}
-        | {"measured": sum(gain >= 0 for gain in gains)},
-        *(gain_row(base, *pair) for pair in pairs),
-        best_row(base, min(confirmations, key=lambda c: c["validation"]), peer),
-        time_row(base, search_row),
-    ]
-
-
-def gain_row(base: dict, guide: dict, answer: dict | None) -> dict:
-    """A row with the interval of these two alone; the pooled noise decides."""
-    what = f"IoU on the test fields: the tuner's answer minus {named(guide)}"
-    facts = base | {"what": what, "unit": "points"}
-    if answer is None:
-        return facts | {"measured": None, "note": "the front had none as cheap"}
-    gain, margin = (
-        100 * (guide["error"] - answer["error"]),
-        100 * noise([guide, answer]),
-    )
-    shares = [answer[k] / guide[k] for k in ("latency_ms", "energy_j")]
-    note = f"{named(answer)}: {shares[0]:.2f} of the latency, {shares[1]:.2f} of "
-    facts |= {"measured": gain, "low": gain - margin, "high": gain + margin}
-    facts["interval"] = "± 2 standard errors of these two"
-    return facts | {"note": f"{note}the energy; {base['note']}"}
-
-
-def best_row(base: dict, best: dict, peer: float) -> dict:
-    scores = [1 - e for e in best["errors"]]
-    facts = {"what": "IoU on the test fields: best on validation of the tuner's front"}
-    facts |= {"unit": "IoU", "measured": 1 - best["error"], "note": named(best)}
-    facts |= {"low": min(scores), "high": max(scores), "interval": "range over seeds"}
-    return base | facts | {"peer": "best threshold", "peer_measured": 1 - peer}
-
-
-def time_row(base: dict, study: dict) -> dict:
-    states = ", ".join(f"{n} {state}" for state, n in study["states"].items())
-    facts = {"what": "time of the search", "unit": "min", "better": "lower", "n": None}
-    facts |= {"measured": study["seconds"] / 60, "time": taken(study)}
-    return base | facts | {"note": f"{states}; {len(study['front'])} on the front"}
-
-
-def named(config: dict) -> str:
-    return (
-        f"lr {config['lr']:.2g}, batch {config['batch_size']}, width {config['width']}"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two minutes")
-    quick = parser.parse_args().quick
+def measure(run: Run) -> list[Row]:
     torch.set_num_threads(1)
-    widths, seeds = ((4,), (1, 2)) if quick else (WIDTHS, SEEDS)
-    trials, epochs = (6, 3) if quick else (TRIALS, EPOCHS)
-    folder = HERE / "results" / ("quick" if quick else "")
-    runs = Runs(folder / "tuner_unet.jsonl", __doc__, anew=quick)
-    journal = HERE / "tables" / "runs" / f"tuner_unet_{runs.protocol}{'_quick' * quick}"
-    if quick:
+    widths, seeds = ((4,), (1, 2)) if run.quick else (WIDTHS, SEEDS)
+    trials, epochs = (6, 3) if run.quick else (TRIALS, EPOCHS)
+    runs = run.finished_runs()
+    journal = f"tuner_unet_{runs.protocol}{'_quick' * run.quick}"
+    journal = BENCHMARKS / "tables" / "runs" / journal
+    if run.quick:
         journal.unlink(missing_ok=True)
     task = Task()
     ms = runs.once({"stage": "latency"}, lambda: latencies(task))["latency_ms"]
-    found = runs.once(
+    study = runs.once(
         {"stage": "search"}, lambda: search(task, ms, journal, trials, epochs)
     )
-    configs = candidates(found, ms, widths)
+    configs = candidates(study, ms, widths)
     guides = [GUIDE | {"width": width} for width in widths]
-    rows = [
+    lines = [
         runs.once(
             {"stage": "confirmation", "seed": seed} | config,
-            lambda config=config, seed=seed: confirm(task, config, seed, epochs),
+            partial(confirm, task, config, seed, epochs),
         )
         for seed in seeds
         for config in [*guides, *configs]
     ]
-    facts = [
-        [means(rows, config, ms) for config in group] for group in (guides, configs)
-    ]
-    source = rows[0]["energy"]
-    result = summarize(*facts, found, threshold(task), source)
-    for row in result:
-        print(f"{row['what']}: {row['measured']} {row['unit']} ({row['note']})")
-    command, mode = "python benchmarks/tuner_unet.py", "quick" if quick else "full"
-    print(write_result("tuner_unet", result, command, mode, protocol=__doc__))
+    groups = [[means(lines, config, ms) for config in g] for g in (guides, configs)]
+    return summarize(*groups, study, threshold(task), lines[0]["energy"])
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -15,9 +15,15 @@ and the first missed at 88.38 %; the split that the target is about was chosen a
 first one's results were known. `--quick` measures the Fashion-MNIST net only.
 """
 
-import argparse
 import subprocess
 import sys
+from collections.abc import Iterator
+
+from harness.script import Run, Script
+
+from deepseek_learn.ledger.rows import Row
+
+SCRIPT = Script(__file__, __doc__, quick="one model only", of_the_machine=False)
 
 OFFLINE = """
 import socket
@@ -38,7 +44,7 @@ def loads_offline(name: str) -> bool:
     return subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def measured(name: str) -> dict:
+def metrics_now(name: str) -> dict:
     """Metrics of the shipped weights on the test part of their card, recomputed."""
     from deepseek_learn import zoo
     from deepseek_learn.training import predict
@@ -52,7 +58,7 @@ def measured(name: str) -> dict:
     return kinds[name](*predict(zoo.load(name), zoo.evaluation(name).test))
 
 
-def brightness_row() -> dict:
+def brightness_row() -> Row:
     """The classifier against the rule that a dark image is a defective cell."""
     import torch
 
@@ -65,93 +71,84 @@ def brightness_row() -> dict:
     rule = torch.stack([brightness, -brightness], 1)  # darker is more defective
     logits, labels = predict(zoo.load("solar_defects"), test)
     gain = auroc_gain(logits, rule, labels)
-    return {
-        "claim": "C9",
-        "source": "ours",
-        "what": "solar_defects: AUROC above ranking by brightness, on the test part",
-        "unit": "of 1",
-        "target": 0.1,
-        "better": "higher",
-        "measured": gain.pop("value"),
-        "interval": "95 % bootstrap",
-        "peer": "the AUROC of brightness alone",
-        "peer_measured": auroc(rule, labels),
-        "note": "the tour's comparison, on all photographs of the test part",
-    } | gain
+    return Row(
+        claim="C9",
+        source="ours",
+        what="solar_defects: AUROC above ranking by brightness, on the test part",
+        unit="of 1",
+        better="higher",
+        target=0.1,
+        measured=gain.pop("value"),
+        interval="95 % bootstrap",
+        peer="the AUROC of brightness alone",
+        peer_measured=auroc(rule, labels),
+        note="the tour's comparison, on all photographs of the test part",
+        **gain,
+    )
 
 
 def accuracy_rows(
     name: str, target: float, published: float | None = None, metric: str = "accuracy"
-) -> list[dict]:
+) -> Iterator[Row]:
     from deepseek_learn import zoo
 
-    now, card = measured(name), zoo.card(name).metrics()
-    gap = max(abs(now[key]["value"] - card.loc[key, "value"]) for key in now)
+    now, card = metrics_now(name), zoo.card(name).metrics()
     accuracy = {k: 100 * v if k != "n" else v for k, v in now[metric].items()}
-    return [
-        {
-            "claim": "C9",
-            "source": "ours",
-            "what": f"{name}: {metric} of the shipped weights on the test part",
-            "unit": "%",
-            "target": target,
-            "better": "higher",
-            "measured": accuracy["value"],
-            "low": accuracy["low"],
-            "high": accuracy["high"],
-            "interval": "95 % bootstrap",
-            "n": accuracy["n"],
-            "peer": "Deitsch et al. 2019, CNN, published" if published else None,
-            "peer_measured": published,
-            "note": TRIES.get(name, ""),
-        },
-        {
-            "claim": "C9",
-            "source": "ours",
-            "what": f"{name}: largest difference between card and measured now",
-            "unit": "of 1",
-            "target": 0.002,
-            "better": "lower",
-            "measured": gap,
-            "n": len(now),
-            "note": ", ".join(now),
-        },
-    ]
+    yield Row(
+        claim="C9",
+        source="ours",
+        what=f"{name}: {metric} of the shipped weights on the test part",
+        unit="%",
+        better="higher",
+        target=target,
+        measured=accuracy["value"],
+        low=accuracy["low"],
+        high=accuracy["high"],
+        interval="95 % bootstrap",
+        n=accuracy["n"],
+        peer="Deitsch et al. 2019, CNN, published" if published else None,
+        peer_measured=published,
+        note=TRIES.get(name, ""),
+    )
+    yield Row(
+        claim="C9",
+        source="ours",
+        what=f"{name}: largest difference between card and measured now",
+        unit="of 1",
+        better="lower",
+        target=0.002,
+        measured=max(abs(now[key]["value"] - card.loc[key, "value"]) for key in now),
+        n=len(now),
+        note=", ".join(now),
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one model only")
-    arguments = parser.parse_args()
+def offline_row() -> Row:
     from deepseek_learn import zoo
-    from deepseek_learn.ledger.results import write_result
 
     names = zoo.list()
     offline = [name for name in names if loads_offline(name)]
-    rows = [
-        {
-            "claim": "C9",
-            "source": "ours",
-            "what": "models that load with no network",
-            "unit": f"of {len(names)}",
-            "target": len(names),
-            "better": "higher",
-            "measured": len(offline),
-            "n": len(names),
-            "note": ", ".join(offline),
-        }
-    ]
-    rows += accuracy_rows("fashion_net", 89.0)
-    if not arguments.quick:
-        rows += accuracy_rows("solar_defects", 88.42, 88.42)
-        rows += accuracy_rows("bacteria_unet", 70.0, metric="iou")
-        rows.append(brightness_row())
-    for row in rows:
-        print(f"{row['what']}: {row['measured']:.4g} {row['unit']}")
-    mode = "quick" if arguments.quick else "full"
-    facts = {"protocol": __doc__, "of_the_machine": False}
-    print(write_result("zoo", rows, "python benchmarks/zoo.py", mode, **facts))
+    return Row(
+        claim="C9",
+        source="ours",
+        what="models that load with no network",
+        unit=f"of {len(names)}",
+        better="higher",
+        target=len(names),
+        measured=len(offline),
+        n=len(names),
+        note=", ".join(offline),
+    )
+
+
+def measure(run: Run) -> Iterator[Row]:
+    yield offline_row()
+    yield from accuracy_rows("fashion_net", 89.0)
+    if not run.quick:
+        yield from accuracy_rows("solar_defects", 88.42, 88.42)
+        yield from accuracy_rows("bacteria_unet", 70.0, metric="iou")
+        yield brightness_row()
 
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.main(measure)

@@ -19,7 +19,14 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 RESULTS = sorted((SCRIPTS / "results").glob("*.json"))
 
 
+@pytest.fixture(autouse=True)
+def scripts_path(monkeypatch):
+    """As when a script runs: its folder is on the path."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
 def script(name):
+    """A script as a module; its results go nowhere."""
     spec = importlib.util.spec_from_file_location(
         f"bench_{name}", SCRIPTS / f"{name}.py"
     )
@@ -37,13 +44,15 @@ def test_a_result_was_measured_by_the_protocol_that_its_script_states(path):
     source = (SCRIPTS / path.name).with_suffix(".py").read_text(encoding="utf-8")
     stated = ast.get_docstring(ast.parse(source), clean=False)
     result = read_result(path)
-    assert (result["protocol"] == stated.strip()) != bool(result.get("outdated"))
+    assert (result.protocol == stated.strip()) != bool(result.outdated)
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_file_says_what_its_numbers_say(path):
     """The verdicts in a file are the ones that the library computes."""
-    assert json.loads(path.read_text(encoding="utf-8")) == read_result(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    verdicts = [row.verdict for row in read_result(path).rows]
+    assert [row["verdict"] for row in content["rows"]] == verdicts
 
 
 def test_one_command_reads_every_speed_once_more():
@@ -53,22 +62,19 @@ def test_one_command_reads_every_speed_once_more():
     commands = [word.split("+") for word in words.replace("\\", "").split()]
     for name, *options in commands:
         source = (SCRIPTS / name).read_text(encoding="utf-8")
-        assert all(f'"{option}"' in source for option in options)
+        assert all(f"{option.strip('-')}=True" in source for option in options)
     read = {name.removesuffix(".py") for name, *_ in commands}
     claims = {"C2", "C5", "C6", "C7", "C12"}
     for path in RESULTS:
-        rows = [r for r in read_result(path)["rows"] if r.get("readings")]
-        promised = claims & {r["claim"] for r in rows if r["target"] is not None}
+        rows = [r for r in read_result(path).rows if r.readings]
+        promised = claims & {r.claim for r in rows if r.target is not None}
         # the kits' compile rows need the whole script
         assert not promised or path.stem in read | {"deploy_kits"}
 
 
 @pytest.fixture
-def learning(tmp_path, monkeypatch):
-    module = script("attention_learning")
-    monkeypatch.setattr(module, "RUNS", tmp_path / "runs.jsonl")
-    monkeypatch.setattr(module, "QUICK", tmp_path / "quick" / "runs.jsonl")
-    return module
+def learning():
+    return script("attention_learning")
 
 
 RATIOS = {"plain": 1.0, "se": 1.04, "cbam": 1.5, "eca": 1.0, "sc": 1.25, "slim": 0.8}
@@ -76,28 +82,22 @@ RATIOS = {"plain": 1.0, "se": 1.04, "cbam": 1.5, "eca": 1.0, "sc": 1.25, "slim":
 
 def scores(learning, plain=0.5, other=0.6):
     """Synthetic runs: every other variant lies `other - plain` above plain."""
-    for task in learning.SETS:
-        for seed in range(5):
-            for variant in RATIOS:
-                score = (plain if variant == "plain" else other) + seed / 100
-                yield {"task": task, "variant": variant, "seed": seed} | {
-                    "epochs": learning.EPOCHS, "score": score
-                }  # fmt: skip
-            for epochs in set(learning.epochs_of(RATIOS).values()) - {learning.EPOCHS}:
-                yield {"task": task, "variant": "plain", "seed": seed} | {
-                    "epochs": epochs, "score": plain + seed / 100
-                }  # fmt: skip
+    names = ("task", "variant", "seed", "epochs")
+    for job in learning.Comparison([], RATIOS).needed():
+        line = dict(zip(names, job, strict=True))
+        score = plain if line["variant"] == "plain" else other
+        yield line | {"score": score + line["seed"] / 100}
 
 
 def test_learning_rows_are_paired_differences_the_ledger_takes(learning, tmp_path):
-    rows = learning.summarize(list(scores(learning)), RATIOS, 5)
-    gains = {row["what"]: row for row in rows}
+    rows = list(learning.summarize(learning.Comparison(scores(learning), RATIOS)))
+    gains = {row.what: row for row in rows}
     gain = gains["solar: sc minus plain at equal time, AUROC"]
-    assert gain["measured"] == pytest.approx(10)  # points, the same for each seed
-    assert gain["low"] == pytest.approx(10)
-    assert gain["target"] == 2.1
-    assert "plain: 10 epochs, sc: 8" in gain["note"]
-    assert gains["clutter: sc minus cbam at equal steps, accuracy"]["measured"] == (
+    assert gain.measured == pytest.approx(10)  # points, the same for each seed
+    assert gain.low == pytest.approx(10)
+    assert gain.target == 2.1
+    assert "plain: 10 epochs, sc: 8" in gain.note
+    assert gains["clutter: sc minus cbam at equal steps, accuracy"].measured == (
         pytest.approx(0)
     )
     # eca takes plain's time: one row, not two equal ones
@@ -105,71 +105,63 @@ def test_learning_rows_are_paired_differences_the_ledger_takes(learning, tmp_pat
     write_result("learning", rows, "run", directory=tmp_path)
 
 
-def test_learning_goes_on_from_whole_lines_of_the_same_protocol(learning, monkeypatch):
-    run = {"task": "solar", "variant": "sc", "seed": 0, "epochs": 8, "score": 0.9}
-    whole, quick = learning.RUNS, learning.QUICK
-    quick.parent.mkdir()
-    learning.append(run, whole)
-    with whole.open("a") as file:
-        file.write('\n{"task": "solar", "vari')  # a kill
-    learning.append(run | {"seed": 1}, whole)
-    learning.append(run | {"seed": 2}, quick)
-    assert [row["seed"] for row in learning.finished(whole)] == [0, 1]
-    assert [row["seed"] for row in learning.finished(whole, quick)] == [0, 1, 2]
-    monkeypatch.setattr(learning, "__doc__", "another protocol")
-    assert learning.finished(whole, quick) == []
-
-
 @pytest.mark.parametrize("quick", [True, False])
-def test_learning_keeps_quick_runs_apart(learning, monkeypatch, quick):
-    """A quick run reuses full ones and writes beside them, never the other way around."""
-    rows = list(scores(learning))
-    missing = next(row for row in rows if (row["variant"], row["seed"]) == ("sc", 1))
-    learning.append({"ratios": RATIOS}, learning.RUNS)
-    for row in rows:
-        if row is not missing:
-            learning.append(row, learning.RUNS)
-    learning.QUICK.parent.mkdir()
-    learning.append(rows[0] | {"score": 0.1}, learning.QUICK)  # is in both files
-    files, ran, written = (learning.RUNS, learning.QUICK), [], {}
-    before = [file.read_bytes() for file in files]
+def test_learning_trains_what_is_missing_and_keeps_quick_runs_apart(
+    learning, monkeypatch, tmp_path, quick
+):
+    from harness import script as harness
 
-    def run(*wanted):
-        ran.append(wanted)
-        names = ("task", "variant", "seed", "epochs")
-        return dict(zip(names, wanted, strict=True)) | {"score": 0.5}
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    torch_here = {"torch": torch.__version__}
+    finished = learning.SCRIPT.runs(quick=False)
+    finished.record({"stage": "step time"} | torch_here, {"ratios": RATIOS})
+    missing = ("solar", "sc", 1, 8)
+    names = ("task", "variant", "seed", "epochs")
+    for line in scores(learning):
+        if tuple(line[name] for name in names) != missing:
+            finished.record(line | torch_here, {})
+    before, jobs, results = finished.path.read_bytes(), [], {}
 
-    def write(name, result, *more, **facts):
-        written.update({row["what"]: row for row in result})
+    def train(*job):
+        jobs.append(job)
+        return {"score": 0.5}
 
-    arguments = ["attention_learning.py", *(["--quick"] if quick else [])]
-    monkeypatch.setattr(sys, "argv", arguments)
+    def write(name, rows, *more, **facts):
+        results.update({row.what: row for row in rows})
+
+    options = ["--quick"] if quick else []
+    monkeypatch.setattr(sys, "argv", ["attention_learning.py", *options])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(learning, "run", run)
+    monkeypatch.setattr(learning, "train_one", train)
+    monkeypatch.setattr(learning, "step_ratios", lambda: RATIOS)
     pool = lambda count, mp_context: ThreadPoolExecutor(1)  # noqa: E731
     monkeypatch.setattr(learning, "ProcessPoolExecutor", pool)
-    monkeypatch.setattr("deepseek_learn.ledger.results.write_result", write)
-    learning.main()
-    assert ran == [learning.key(missing)]
-    same = [file.read_bytes() == old for file, old in zip(files, before, strict=True)]
-    assert same == [quick, not quick]
-    row = written["solar: plain, AUROC, mean over seeds"]
-    assert row["n"] == (2 if quick else 5)
-    assert row["measured"] == pytest.approx(50.5 if quick else 52)
+    monkeypatch.setattr(harness.results, "write_result", write)
+    learning.SCRIPT.main(learning.measure)
+    row = results["solar: plain, AUROC, mean over seeds"]
+    assert row.n == (2 if quick else 5)
+    if quick:  # two seeds, two epochs, and three or one of plain for equal time
+        assert {job[2:] for job in jobs if job[1] == "sc"} == {(0, 2), (1, 2)}
+        assert finished.path.read_bytes() == before
+        assert (tmp_path / "quick" / "attention_learning.jsonl").exists()
+    else:
+        assert jobs == [missing]
+        assert len(finished.path.read_text().splitlines()) == before.count(b"\n") + 1
+        assert row.measured == pytest.approx(52)
 
 
 def test_cost_ratios_are_taken_within_a_round():
     cost = script("attention_cost")
     noise = [random.Random(i).uniform(1, 9) for i in range(15)]
     times = {"guide": [1.5 * n for n in noise], "sc": noise}
-    row = cost.compared(times, 1, "guide", "sc", "speed against it", 1.15, "ours")
-    assert row["measured"] == pytest.approx(1.5)
-    assert (row["low"], row["high"]) == pytest.approx((1.5, 1.5))
-    assert row["better"] == "higher"
-    assert row["time"]  # a speed reading
+    row = cost.ratio_row(times, 1, "guide", "sc", "speed against it", 1.15, "ours")
+    assert row.measured == pytest.approx(1.5)
+    assert (row.low, row.high) == pytest.approx((1.5, 1.5))
+    assert row.better == "higher"
+    assert len(row.readings) == 1  # a speed reading
 
 
-def test_decoding_is_timed_over_heads_and_contexts(scripts_path, monkeypatch, tmp_path):
+def test_decoding_is_timed_over_heads_and_contexts(monkeypatch, tmp_path):
     speed = script("lm_speed")
     asked = []
 
@@ -179,97 +171,21 @@ def test_decoding_is_timed_over_heads_and_contexts(scripts_path, monkeypatch, tm
             yield context, [context / 256 * heads] * 3, "as equal as they are"
 
     monkeypatch.setattr(speed, "paces", paces)
-    rows = {row["what"]: row for row in [*speed.decode(3), *speed.table(3)]}
+    rows = {row.what: row for row in [*speed.decode(3), *speed.table(3)]}
     assert asked == [(1024, 16), (1024, 4), (1024, 64), (1024, 128), (128, 4)]
     over = "the reference's time over ours"
-    assert rows[f"4 heads, one token after 4096: {over}"]["measured"] == 64
-    assert rows[f"128 heads, one token after 256: {over}"]["target"] is None
-    targets = [
-        rows[f"one token after {c}: {over}"]["target"] for c in (256, 1024, 4096)
-    ]
+    assert rows[f"4 heads, one token after 4096: {over}"].measured == 64
+    assert rows[f"128 heads, one token after 256: {over}"].target is None
+    targets = [rows[f"one token after {c}: {over}"].target for c in (256, 1024, 4096)]
     assert targets == [None, 8.0, 10.0]
     path = write_result("lm_speed", rows.values(), "run", directory=tmp_path)
-    assert all(len(row["readings"]) == 1 for row in read_result(path)["rows"])
+    assert all(len(row.readings) == 1 for row in read_result(path).rows)
 
 
 def test_zoo_is_checked_in_a_process_without_network():
     zoo = script("zoo")
     assert zoo.loads_offline("fashion_net")
     assert not zoo.loads_offline("no such model")
-
-
-@pytest.fixture
-def scripts_path(monkeypatch):
-    """As when a script runs: its folder is on the path."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-
-
-def test_what_was_added_later_lets_finished_runs_count_on(tmp_path, scripts_path):
-    from models.runs import Runs
-
-    path, calls = tmp_path / "runs.jsonl", []
-
-    def measured():
-        calls.append(1)
-        return {"value": 7.0}
-
-    Runs(path, "Protocol.\n").once({"model": "a"}, measured)
-    Runs(path, "Protocol.\n\nAdded later: a row.\n").once({"model": "a"}, measured)
-    assert len(calls) == 1
-    Runs(path, "Protocol, changed.\n\nAdded later: a row.\n").once(
-        {"model": "a"}, measured
-    )
-    assert len(calls) == 2
-
-
-def test_a_reading_is_taken_beside_the_earlier_ones(
-    tmp_path, scripts_path, monkeypatch
-):
-    from models import runs as module
-
-    path, times = tmp_path / "runs.jsonl", iter("abcdef")
-    monkeypatch.setattr(module, "now", lambda: next(times))
-    runs = module.Runs(path, "protocol")
-    for value in (1.0, 2.0):
-        assert runs.again({"net": "a"}, lambda v=value: {"ms": v})["ms"] == value
-    assert [row["ms"] for row in module.Runs(path, "protocol").rows] == [1.0, 2.0]
-
-
-def test_runs_of_another_machine_count_only_where_that_is_asked(
-    tmp_path, scripts_path, monkeypatch
-):
-    from models import runs as module
-
-    path, here = tmp_path / "runs.jsonl", module.machine()
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(module, "machine", lambda: here | {"cpu": "another"})
-        module.Runs(path, "protocol").once({"model": "a"}, lambda: {"loss": 1.0})
-    assert module.Runs(path, "protocol").rows == []
-    assert len(module.Runs(path, "protocol", anywhere=True).rows) == 1
-
-
-def test_finished_runs_are_taken_over_whole_and_of_the_same_protocol(
-    tmp_path, scripts_path
-):
-    from models.runs import Runs
-
-    path, calls = tmp_path / "runs.jsonl", []
-
-    def measured():
-        calls.append(1)
-        return {"value": 7.0}
-
-    runs = Runs(path, "protocol")
-    assert runs.once({"model": "a"}, measured)["value"] == 7.0
-    with path.open("a") as file:
-        file.write('{"model": "b", "val')  # a kill
-    again = Runs(path, "protocol")
-    assert again.once({"model": "a"}, measured)["value"] == 7.0
-    assert len(calls) == 1
-    again.once({"model": "b"}, measured)
-    Runs(path, "another protocol").once({"model": "a"}, measured)
-    Runs(path, "protocol", anew=True).once({"model": "a"}, measured)
-    assert len(calls) == 4
 
 
 def quality_runs(quality, models):
@@ -289,21 +205,21 @@ def quality_runs(quality, models):
                     }  # fmt: skip
 
 
-def test_quality_rows_are_ratios_the_ledger_takes(scripts_path, tmp_path):
+def test_quality_rows_are_ratios_the_ledger_takes(tmp_path):
     quality = script("dpg_quality")
     languages, pictures = ["tang_lm_0", "tang_lm_1"], ["fashion_net"]
     runs = list(quality_runs(quality, [*languages, *pictures]))
-    rows = {r["what"]: r for r in quality.summarize(runs, languages, pictures)}
+    rows = {r.what: r for r in quality.summarize(runs, languages, pictures)}
     torchao = rows["language models: KL of dpg over torchao int4's (group 32)"]
-    assert torchao["measured"] == pytest.approx(0.1)
-    assert torchao["target"] == pytest.approx(1 / 3)
-    assert rows["KL of sensitivity over frequency's at 3 bits"]["measured"] == (
+    assert torchao.measured == pytest.approx(0.1)
+    assert torchao.target == pytest.approx(1 / 3)
+    assert rows["KL of sensitivity over frequency's at 3 bits"].measured == (
         pytest.approx(0.2)
     )
     write_result("quality", rows.values(), "run", directory=tmp_path)
 
 
-def test_memory_ratios_are_taken_within_a_round(scripts_path, tmp_path):
+def test_memory_ratios_are_taken_within_a_round(tmp_path):
     memory = script("dpg_memory")
     rounds = []
     for noise in (1.0, 3.0, 2.0):
@@ -315,18 +231,18 @@ def test_memory_ratios_are_taken_within_a_round(scripts_path, tmp_path):
                 for v, t in times.items()
             }
         )
-    rows = memory.summarize(rounds)
+    rows = list(memory.summarize(rounds))
     place = memory.VARIANTS.index
-    faster = next(r for r in rows if "decode against torchao int4" in r["what"])
+    faster = next(r for r in rows if "decode against torchao int4" in r.what)
     expected = (1 + place("torchao int4")) / (1 + place("dpg"))
-    assert faster["measured"] == pytest.approx(expected)
-    assert (faster["low"], faster["high"]) == pytest.approx((expected, expected))
-    timed = {"speed" in row["unit"]: bool(row["time"]) for row in rows}
+    assert faster.measured == pytest.approx(expected)
+    assert (faster.low, faster.high) == pytest.approx((expected, expected))
+    timed = {"speed" in row.unit: bool(row.readings) for row in rows}
     assert timed == {True: True, False: False}  # memory is not a speed reading
     write_result("memory", rows, "run", directory=tmp_path)
 
 
-def test_memory_gives_every_layer_the_mixture(scripts_path):
+def test_memory_gives_every_layer_the_mixture():
     memory = script("dpg_memory")
     model = torch.nn.Sequential(torch.nn.Linear(64, 320), torch.nn.Linear(320, 160))
     shares = {"2": 0.1, "3": 0.2, "4": 0.4, "5": 0.2, "6": 0.1}
@@ -337,18 +253,18 @@ def test_memory_gives_every_layer_the_mixture(scripts_path):
         assert (counts % 16 == 0).all()  # whole blocks, so that nothing is padded
 
 
-def test_the_plan_for_ten_billion_parameters_by_hand(scripts_path):
+def test_the_plan_for_ten_billion_parameters_by_hand():
     plan = script("dpg_ten_billion")
     weights = 12 * 32 * 5120**2
     assert weights == pytest.approx(10e9, rel=0.01)
     embeddings, cache = 2 * 32_000 * 5120 * 2, 1024 * 2 * 32 * 5120 * 2
     by_hand = weights * 4.25 / 8 + embeddings + cache + 2**29
     assert plan.plan_bytes(4) == pytest.approx(by_hand)
-    most = {row["what"][-10:]: row["measured"] for row in plan.plan_rows()}
+    most = {row.what[-10:]: row.measured for row in plan.plan_rows()}
     assert most[" 8 GB card"] == 4
 
 
-def test_the_small_decoder_of_the_ten_billion_run_generates(scripts_path):
+def test_the_small_decoder_of_the_ten_billion_run_generates():
     plan = script("dpg_ten_billion")
     model = plan.big_decoder("cpu", 64, 2, 4, 100)
     assert plan.generate(model, "cpu") > 0
@@ -363,48 +279,56 @@ def unet_config(width, validation, errors, energy=100.0, lr=0.01):
     }  # fmt: skip
 
 
-def test_unet_rows_follow_the_stated_rule(scripts_path, tmp_path):
-    unet = script("tuner_unet")
-    guides = [unet_config(w, 0.4, [0.29, 0.30, 0.31], lr=1e-3) for w in unet.WIDTHS]
-    found = [
+def test_unet_rows_follow_the_stated_rule(tmp_path):
+    from tuning import unet_rows as unet
+
+    guides = [unet_config(w, 0.4, [0.29, 0.30, 0.31], lr=1e-3) for w in (4, 8, 16)]
+    configs = [
         unet_config(4, 0.38, [0.31, 0.32, 0.33]),  # worse: at 4 the guide's stays
         unet_config(8, 0.30, [0.19, 0.20, 0.21], energy=111.0),  # too expensive
         unet_config(8, 0.35, [0.285, 0.295, 0.305]),  # equal within the noise
         unet_config(16, 0.31, [0.19, 0.20, 0.21]),  # beats the guide's at 16
         unet_config(16, 0.32, [0.09, 0.10, 0.11]),  # validation decides, not the test
     ]
-    assert unet.noise([*guides, *found]) == pytest.approx(2 * (2 / 3) ** 0.5 * 0.01)
+    assert unet.noise([*guides, *configs]) == pytest.approx(2 * (2 / 3) ** 0.5 * 0.01)
     search = {
         "states": {"complete": 20, "pruned": 28},
         "seconds": 600.0,
-        "front": found,
+        "time": "2026-11-20T10:00:00Z",
+        "front": configs,
     }
-    rows = unet.summarize(guides, found, search, peer=0.6, source="estimate")
-    measured = {row["what"]: row["measured"] for row in rows}
+    rows = unet.summarize(guides, configs, search, peer=0.6, source="estimate")
+    measured = {row.what: row.measured for row in rows}
     on_front, as_good, *gains = measured.values()
     assert (on_front, as_good) == (2, 2)
     assert gains[:3] == [pytest.approx(-2), pytest.approx(0.5), pytest.approx(10)]
     assert measured["time of the search"] == 10
-    interval = [rows[4][end] - rows[4]["measured"] for end in ("low", "high")]
+    interval = [getattr(rows[4], end) - rows[4].measured for end in ("low", "high")]
     assert interval == pytest.approx([-2 * (2 / 3) ** 0.5, 2 * (2 / 3) ** 0.5])
-    best = next(row for row in rows if row.get("peer") == "best threshold")
-    assert best["peer_measured"] == pytest.approx(0.4)
-    assert [row["source"] for row in rows] == ["guide"] + ["ours"] * (len(rows) - 1)
+    best = next(row for row in rows if row.peer == "best threshold")
+    assert best.peer_measured == pytest.approx(0.4)
+    assert [row.source for row in rows] == ["guide"] + ["ours"] * (len(rows) - 1)
     write_result("tuner_unet", rows, "run", directory=tmp_path)
 
 
-def test_unet_has_no_answer_where_nothing_is_as_cheap(scripts_path, tmp_path):
-    unet = script("tuner_unet")
+def test_unet_has_no_answer_where_nothing_is_as_cheap(tmp_path):
+    from tuning import unet_rows as unet
+
     guides = [unet_config(4, 0.4, [0.3, 0.4])]
-    found = [unet_config(5, 0.3, [0.1, 0.2])]
-    search = {"states": {"complete": 1}, "seconds": 6.0, "front": found}
-    rows = unet.summarize(guides, found, search, peer=0.6, source="rapl")
-    assert [row["measured"] for row in rows[:3]] == [1, 0, None]
-    assert rows[2]["note"] == "the front had none as cheap"
+    configs = [unet_config(5, 0.3, [0.1, 0.2])]
+    search = {
+        "states": {"complete": 1},
+        "seconds": 6.0,
+        "time": "2026-11-20",
+        "front": configs,
+    }
+    rows = unet.summarize(guides, configs, search, peer=0.6, source="rapl")
+    assert [row.measured for row in rows[:3]] == [1, 0, None]
+    assert rows[2].note == "the front had none as cheap"
     write_result("tuner_unet", rows, "run", directory=tmp_path)
 
 
-def test_unet_confirms_the_best_of_the_front_at_each_latency(scripts_path):
+def test_unet_confirms_the_best_of_the_front_at_each_latency():
     unet = script("tuner_unet")
     ms = {str(w): 2.0 * w for w in range(4, 17)}
     front = [
@@ -424,7 +348,7 @@ def test_unet_confirms_the_best_of_the_front_at_each_latency(scripts_path):
     ]  # fmt: skip
 
 
-def test_unet_training_reports_every_epoch_and_repeats(scripts_path):
+def test_unet_training_reports_every_epoch_and_repeats():
     unet = script("tuner_unet")
     task = unet.Task()
     assert len(task.train) == 204
@@ -442,8 +366,9 @@ def test_unet_training_reports_every_epoch_and_repeats(scripts_path):
 
 
 @pytest.fixture
-def deploy_cpu(scripts_path):
-    return script("deploy_cpu")
+def deploy_cpu():
+    script("deploy_cpu")
+    return importlib.import_module("deploying.rows")
 
 
 def a_network(deploy_cpu, **changed):
@@ -459,7 +384,7 @@ def a_network(deploy_cpu, **changed):
         "our engine, ONNX Runtime INT8": 26.0,
     }
     loss = {"in_float": ["head"], "held_out_lost": 0.0, "before": 90.0, "after": 89.5}
-    int8 = {name: loss | {"lost": 0.5} for name in deploy_cpu.RUNTIMES}
+    int8 = {name: loss | {"lost": 0.5} for name in ("ONNX Runtime", "OpenVINO")}
     int8["OpenVINO"]["lost"] = 0.05
     return {
         "ms": {
@@ -472,67 +397,67 @@ def a_network(deploy_cpu, **changed):
     }
 
 
-def found_rows(deploy_cpu, name="net", **changed):
+def rows_by_name(deploy_cpu, name="net", **changed):
     rows = deploy_cpu.rows_of(name, a_network(deploy_cpu, **changed))
-    return {(row["what"], row["source"]): row for row in rows}
+    return {(row.what, row.source): row for row in rows}
 
 
 def test_deployment_rows_judge_the_faster_runtime(deploy_cpu, monkeypatch):
     monkeypatch.setattr(deploy_cpu, "vnni", lambda: True)
-    rows = found_rows(deploy_cpu)
+    rows = rows_by_name(deploy_cpu)
     what = "net: INT8 over PyTorch eager float32, one thread"
     guide = rows[what, "guide"]
-    assert (guide["measured"], guide["target"]) == (pytest.approx(5.0), 3.0)
-    assert guide["peer"] == "ONNX Runtime INT8"
-    assert guide["peer_measured"] == pytest.approx(4.0)
-    assert guide["note"].startswith("OpenVINO, 20 ms")
-    assert "not run: ExecuTorch int8 (not installed)" in guide["note"]
-    assert rows[f"{what}, processor with VNNI", "ours"]["target"] == 4.0
+    assert (guide.measured, guide.target) == (pytest.approx(5.0), 3.0)
+    assert guide.peer == "ONNX Runtime INT8"
+    assert guide.peer_measured == pytest.approx(4.0)
+    assert guide.note.startswith("OpenVINO, 20 ms")
+    assert "not run: ExecuTorch int8 (not installed)" in guide.note
+    assert rows[f"{what}, processor with VNNI", "ours"].target == 4.0
     lost = rows["net: points lost by INT8 (OpenVINO) on the test part", "guide"]
-    assert (lost["measured"], lost["target"]) == (0.05, 1.0)
-    assert "layers left in float: head" in lost["note"]
+    assert (lost.measured, lost.target) == (0.05, 1.0)
+    assert "layers left in float: head" in lost.note
 
 
 def test_deployment_rows_know_the_engines_cost(deploy_cpu):
-    rows = found_rows(deploy_cpu)
+    rows = rows_by_name(deploy_cpu)
     key = "net: our engine over ONNX Runtime's Python interface"
-    assert rows[f"{key}, fp32", "ours"]["measured"] == pytest.approx(1.0)
-    assert rows[f"{key}, INT8", "ours"]["measured"] == pytest.approx(4.0)
-    assert rows["net: start of our engine, INT8", "ours"]["measured"] == 60.0
-    assert rows["net: INT8 model file", "ours"]["target"] is None
+    assert rows[f"{key}, fp32", "ours"].measured == pytest.approx(1.0)
+    assert rows[f"{key}, INT8", "ours"].measured == pytest.approx(4.0)
+    assert rows["net: start of our engine, INT8", "ours"].measured == 60.0
+    assert rows["net: INT8 model file", "ours"].target is None
     assert ("net: OpenVINO fp32 over PyTorch eager", "ours") in rows
     assert ("net: OpenVINO INT8 over PyTorch eager", "ours") in rows
-    large = found_rows(deploy_cpu, "U-Net-64, 256 x 256")
-    assert large["U-Net-64, 256 x 256: INT8 model file", "ours"]["target"] == 30.0
+    large = rows_by_name(deploy_cpu, "U-Net-64, 256 x 256")
+    assert large["U-Net-64, 256 x 256: INT8 model file", "ours"].target == 30.0
     one = large["U-Net-64, 256 x 256: one picture, one core, INT8", "ours"]
-    assert one["measured"] == pytest.approx(0.02)
+    assert one.measured == pytest.approx(0.02)
 
 
 def test_without_vnni_there_is_no_promise_of_four_times(deploy_cpu, monkeypatch):
     monkeypatch.setattr(deploy_cpu, "vnni", lambda: False)
-    rows = found_rows(deploy_cpu)
+    rows = rows_by_name(deploy_cpu)
     what = "net: INT8 over PyTorch eager float32, one thread"
-    assert rows[what, "ours"]["target"] is None
-    assert rows[what, "guide"]["target"] == 3.0
+    assert rows[what, "ours"].target is None
+    assert rows[what, "guide"].target == 3.0
 
 
-def test_kits_count_what_passed_and_say_what_did_not(scripts_path, tmp_path):
+def test_kits_count_what_passed_and_say_what_did_not(tmp_path):
     kits = script("deploy_kits")
     proofs = kits.Proofs("kits that pass")
     proofs.add("one", "")
     proofs.add("two", "stopped elsewhere")
     row = proofs.row("without a wheel: amd")
-    assert (row["measured"], row["target"], row["n"]) == (1, 2, 2)
-    assert row["note"] == "without a wheel: amd; two: stopped elsewhere"
+    assert (row.measured, row.target, row.n) == (1, 2, 2)
+    assert row.note == "without a wheel: amd; two: stopped elsewhere"
     nothing = kits.Proofs("nothing").row("no wheel")
-    assert (nothing["measured"], nothing["target"]) == (None, None)
+    assert (nothing.measured, nothing.target) == (None, None)
     losses = kits.loss_rows("net", {"fp16 for TensorRT": (90.0, 89.8)})
-    assert [row["target"] for row in losses] == [1.0, 0.1]
-    assert losses[0]["measured"] == pytest.approx(0.2)
+    assert [row.target for row in losses] == [1.0, 0.1]
+    assert losses[0].measured == pytest.approx(0.2)
     write_result("deploy_kits", [row, nothing, *losses], "run", directory=tmp_path)
 
 
-def test_kits_name_the_library_that_is_missing(scripts_path):
+def test_kits_name_the_library_that_is_missing():
     kits = script("deploy_kits")
     said = "Failed to load x.so: libmigraphx_c.so.3: cannot open shared object file"
     assert kits.missing_of(said) == "libmigraphx_c.so.3"
@@ -541,7 +466,7 @@ def test_kits_name_the_library_that_is_missing(scripts_path):
 
 
 @pytest.fixture
-def explained(scripts_path):
+def explained():
     module, before = importlib.import_module("models.explained"), language()
     module.in_english()
     yield module
@@ -602,16 +527,16 @@ def test_a_searchs_sentence_is_held_against_the_table(explained):
             return {"errors": [abs(settings["lr"] - 3) + abs(settings["width"] - 1)]}
 
     axes = {"lr": [1, 2, 3, 4], "width": [1, 2, 3]}
-    found = list(explained.of_search(Table(), axes, 8))
-    assert all(right for right, _ in found)
-    assert found[-1][1].endswith("{'lr': 3, 'width': 1}")
+    statements = list(explained.of_search(Table(), axes, 8))
+    assert all(right for right, _ in statements)
+    assert statements[-1][1].endswith("{'lr': 3, 'width': 1}")
     assert list(explained.neighbors({"lr": 3, "width": 1}, axes)) == [
         {"lr": 2, "width": 1}, {"lr": 4, "width": 1}, {"lr": 3, "width": 2}
     ]  # fmt: skip
 
 
 @pytest.fixture
-def lm_compression(scripts_path):
+def lm_compression():
     return script("lm_compression")
 
 
@@ -634,9 +559,10 @@ def test_divergences_are_compared_at_equal_bytes(lm_compression):
     ]
     assert lm_compression.at_bytes(points, 25.6) == pytest.approx(0.4 * 4 ** (-0.8))
     assert lm_compression.at_bytes(points, 24.0) == pytest.approx(0.4)
-    found = lm_compression.equal_bytes(points, point(24.4, [0.1, 0.1]))
-    assert found["measured"] == pytest.approx(4 * 4 ** (-0.2))
-    assert (found["low"], found["high"]) == pytest.approx((found["measured"],) * 2)
+    ratio, note = lm_compression.equal_bytes(points, point(24.4, [0.1, 0.1]))
+    assert ratio.measured == pytest.approx(4 * 4 ** (-0.2))
+    assert (ratio.low, ratio.high) == pytest.approx((ratio.measured,) * 2)
+    assert "24.40 % of the bytes" in note
     with pytest.raises(ValueError, match="no points around"):
         lm_compression.at_bytes(points, 28.0)  # 28 is more than 2 % from either
     with pytest.raises(ValueError, match="no points around"):
@@ -647,49 +573,49 @@ def test_the_interval_at_equal_bytes_is_of_the_windows(lm_compression):
     generator = random.Random(0)
     kl = [generator.uniform(0.5, 1.5) for _ in range(50)]
     points = [point(24.0, [0.2 * v for v in kl]), point(26.0, [0.1 * v for v in kl])]
-    same = lm_compression.equal_bytes(points, point(24.0, kl))
-    assert (same["low"], same["high"]) == pytest.approx((0.2, 0.2))  # windows cancel
+    same, _ = lm_compression.equal_bytes(points, point(24.0, kl))
+    assert (same.low, same.high) == pytest.approx((0.2, 0.2))  # windows cancel
     other = [generator.uniform(0.5, 1.5) for _ in range(50)]
-    apart = lm_compression.equal_bytes(points, point(24.0, other))
-    assert apart["low"] < apart["measured"] < apart["high"]
+    apart, _ = lm_compression.equal_bytes(points, point(24.0, other))
+    assert apart.low < apart.measured < apart.high
 
 
 def test_the_guides_memory_is_of_the_smallest_budget_that_keeps_98(lm_compression):
     points = [point(28.0, [0.0], 5), point(24.7, [0.0], 3, accuracy=97.9)]
     points += [point(27.4, [0.0], 4, accuracy=98.1), point(24.0, [0.0], 3.5)]
     *rows, guide = lm_compression.accuracy_rows(points)
-    assert (guide["source"], guide["measured"], guide["target"]) == (
+    assert (guide.source, guide.measured, guide.target) == (
         "guide",
         27.4,
         35.0,
     )
-    assert [row["target"] for row in rows] == [None, None, 99.0, None]
+    assert [row.target for row in rows] == [None, None, 99.0, None]
 
 
 @pytest.fixture
-def one_model(scripts_path):
+def one_model():
     return script("dpg_one_model")
 
 
 def budget(bits, accuracy, memory):
-    found = {"bits": bits, "accuracy": accuracy, "memory": memory, "stored": 15.0}
-    return found | {"after": {}, "before": {}, "mib": 30.0, "float32_mib": 100.0}
+    facts = {"bits": bits, "accuracy": accuracy, "memory": memory, "stored": 15.0}
+    return facts | {"after": {}, "before": {}, "mib": 30.0, "float32_mib": 100.0}
 
 
 def test_memory_and_accuracy_are_of_the_same_budget(one_model, tmp_path):
     budgets = [budget(5, 99.9, [33.0]), budget(3, 97.0, [26.0])]
     budgets.append(budget(4, 98.0, [30.0, 29.0, 36.0]))
     row = one_model.row("fashion_net", budgets)
-    assert (row["measured"], row["low"], row["high"]) == (30.0, 29.0, 36.0)
-    assert row["note"].startswith("at 4 bits; 3 bits: 97.00 % of the accuracy, 26.0 %")
+    assert (row.measured, row.low, row.high) == (30.0, 29.0, 36.0)
+    assert row.note.startswith("at 4 bits; 3 bits: 97.00 % of the accuracy, 26.0 %")
     path = write_result("dpg_one_model", [row], "run", directory=tmp_path)
-    assert read_result(path)["rows"][0]["verdict"] == "on the mean only"
+    assert read_result(path).rows[0].verdict == "on the mean only"
 
 
 def test_where_no_budget_keeps_the_accuracy_the_memory_is_all_of_it(one_model):
     row = one_model.row("fashion_net", [budget(4, 97.9, [20.0])])
-    assert row["measured"] == 100.0
-    assert row["note"].startswith("no budget keeps it")
+    assert row.measured == 100.0
+    assert row.note.startswith("no budget keeps it")
 
 
 def test_peak_memory_holds_the_weights_and_grows_with_the_work(one_model, monkeypatch):

@@ -26,7 +26,7 @@ def loaded(name: str, tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys.modules["harness.script"], "RESULTS", tmp_path)
     return module
 
 
@@ -41,7 +41,7 @@ def recipe(tmp_path, monkeypatch):
 
 
 def test_budgets_are_tried_until_the_target_lies_between_two(bench):
-    race = sys.modules["models.race"]
+    race = sys.modules["racing.race"]
     ladder = [10, 20, 30, 40, 50]
     for needed in (5, 15, 33, 50, 60):
         tried = []
@@ -50,16 +50,14 @@ def test_budgets_are_tried_until_the_target_lies_between_two(bench):
             tried.append(steps)
             return needed / steps
 
-        found = race.bracket(ladder, 1.0, loss_at, first=2)
-        assert found == (
-            sum(s < needed for s in ladder) - 1,
-            sum(s < needed for s in ladder),
-        )
-        assert {ladder[i] for i in found if 0 <= i < 5} <= set(tried)
+        rungs = race.bracket(ladder, 1.0, loss_at, first=2)
+        below = sum(s < needed for s in ladder)
+        assert rungs == (below - 1, below)
+        assert {ladder[i] for i in rungs if 0 <= i < 5} <= set(tried)
 
 
 def test_steps_ratio_is_of_the_mean_and_its_error_of_seeds(bench):
-    race = sys.modules["models.race"]
+    race = sys.modules["racing.race"]
     adamw, facts = [0.9, 1.0, 1.1], (100, 1.2, "a task")
     curve = {40: [1.4, 1.5, 1.6], 60: [0.9, 1.0, 1.1], 80: [0.5, 0.6, 0.7]}
     point, again = race.steps_ratio(adamw, curve, *facts)
@@ -75,18 +73,18 @@ def test_steps_ratio_is_of_the_mean_and_its_error_of_seeds(bench):
 
 
 def test_a_difference_is_as_sure_as_its_seeds(bench):
-    race = sys.modules["models.race"]
+    race = sys.modules["racing.race"]
     again = np.array([-0.1, 0.1] * 1000)  # resamplings of five seeds: deviation 0.1
-    found = race.difference(-0.05, again, 5)
+    behind = race.difference(-0.05, again, 5)
     half = 2.7764 * 0.1 * math.sqrt(5 / 4)  # Student's for four degrees of freedom
-    assert found["low"] == pytest.approx(-0.05 - half, rel=1e-3)
-    assert found["high"] == pytest.approx(-0.05 + half, rel=1e-3)
-    assert race.difference(-0.05, np.zeros(9), 5)["high"] == -0.05
+    assert behind.low == pytest.approx(-0.05 - half, rel=1e-3)
+    assert behind.high == pytest.approx(-0.05 + half, rel=1e-3)
+    assert race.difference(-0.05, np.zeros(9), 5).high == -0.05
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
     """A known ratio of 0.4, five seeds; only the budgets around it run."""
-    race = sys.modules["models.race"]
+    race = sys.modules["racing.race"]
     rng, covered = np.random.default_rng(0), 0
     for i in range(60):
         curve = {
@@ -96,7 +94,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
         adamw = list(1 + 0.3 * rng.normal(size=5))
         point, again = race.steps_ratio(adamw, curve, 100, 1.2, str(i))
         bounds = race.interval(point, again, 5)
-        covered += bounds["low"] <= 0.4 <= bounds["high"]
+        covered += bounds.low <= 0.4 <= bounds.high
     assert covered >= 0.85 * 60
 
 
@@ -110,44 +108,45 @@ def test_rows_come_out_of_runs_and_the_ledger_takes_them(bench, tmp_path):
     for name, needed in NEEDED.items():
         if name in bench.CONTESTANTS:
             settings = bench.CONTESTANTS[name].start
-            found = {"best": settings, "tried": 8, "interior": True}
-            one.runs.once({"task": "flights", "search": name}, lambda f=found: f)
+            search = {"best": settings, "tried": 8, "interior": True}
+            one.runs.once({"task": "flights", "search": name}, lambda s=search: s)
         for steps in [task.steps] if name == "adamw" else bench.budgets(task):
             for seed in one.seeds:
                 key = {"task": "flights", "optimizer": name, "steps": steps}
                 loss = needed / steps + seed / 100
-                made = {"test": loss, "validation": loss}
-                one.runs.once(key | {"seed": seed, "settings": {}}, lambda m=made: m)
+                losses = {"test": loss, "validation": loss}
+                key |= {"seed": seed, "settings": {}}
+                one.runs.once(key, lambda values=losses: values)
     step = {name: 30.0 + 3 * (name != "adamw") for name in NEEDED}
     own = dict.fromkeys(NEEDED, 4.0) | {"deepopt": 3.0}
-    pace = {"step_ms": [step] * 3, "own_ms": [own] * 3}
+    pace = {"step_ms": [step] * 3, "own_ms": [own] * 3, "date": "2026-11-20"}
     pace["bytes"] = dict.fromkeys(NEEDED, 8.0) | {"deepopt": 2.2, "int8": 1.2}
-    rows = {r["what"]: r for r in bench.summarize(one, {"flights": pace})}
+    rows = {r.what: r for r in bench.summarize(one, {"flights": pace})}
     write_result("deepopt", rows.values(), "run", directory=tmp_path / "out")
     what = "flights: DeepOpt, steps to AdamW's loss over AdamW's"
-    assert rows[what]["measured"] == pytest.approx(0.4, abs=0.01)
-    assert rows[what]["peer"] == "torch Muon + AdamW"
-    assert rows[what]["peer_measured"] == pytest.approx(0.5, abs=0.01)
-    assert "interior" in rows[what]["note"]
+    assert rows[what].measured == pytest.approx(0.4, abs=0.01)
+    assert rows[what].peer == "torch Muon + AdamW"
+    assert rows[what].peer_measured == pytest.approx(0.5, abs=0.01)
+    assert "interior" in rows[what].note
     free = rows["flights: Schedule-Free AdamW, steps to AdamW's loss over AdamW's"]
-    assert free["measured"] == 1.2
-    assert "never reached" in free["note"]
+    assert free.measured == 1.2
+    assert "never reached" in free.note
     control = rows[
         "flights: AdamW, tuned as the others, steps to AdamW's loss over AdamW's"
     ]
-    assert control["measured"] == pytest.approx(1.02, abs=0.02)
+    assert control.measured == pytest.approx(1.02, abs=0.02)
     time = rows["flights: DeepOpt, time to AdamW's loss over AdamW's"]
-    assert time["measured"] == pytest.approx(0.4 * 1.1, abs=0.01)
-    assert time["target"] == 0.67  # AdamW's step takes 30 ms
+    assert time.measured == pytest.approx(0.4 * 1.1, abs=0.01)
+    assert time.target == 0.67  # AdamW's step takes 30 ms
     behind = rows["flights: DeepOpt's steps less the best peer's"]
-    assert behind["measured"] == pytest.approx(0.4 - 0.5, abs=0.01)
-    assert behind["low"] <= behind["measured"] <= behind["high"]
-    assert (behind["target"], behind["better"]) == (0.0, "lower")
+    assert behind.measured == pytest.approx(0.4 - 0.5, abs=0.01)
+    assert behind.low <= behind.measured <= behind.high
+    assert (behind.target, behind.better) == (0.0, "lower")
     own = rows["flights: DeepOpt's own time a step over Muon's with AdamW"]
-    assert own["measured"] == pytest.approx(0.75)
+    assert own.measured == pytest.approx(0.75)
     claim = rows["flights: AdamW's time to its loss over DeepOpt's"]
-    assert claim["measured"] == pytest.approx(1 / 0.44, abs=0.05)
-    assert claim["claim"] == "C3"
+    assert claim.measured == pytest.approx(1 / 0.44, abs=0.05)
+    assert claim.claim == "C3"
 
 
 class MadeUp:
@@ -171,30 +170,30 @@ class MadeUp:
 )
 def test_the_recipes_rows_come_out_of_runs(recipe, tmp_path, faster, word):
     spent = {"adamw": [3.0, 3.3], "recipe": [2.0, 2.2], "float32": [3.0, 3.3]}
-    spent |= {recipe.BFLOAT16: [1.0, 1.1]}
+    spent |= {recipe.BFLOAT16: [1.0, 1.1], "date": "2026-11-20"}
     one = recipe.Bench(quick=False, anew=False)
     rows = recipe.rows_of(one, MadeUp(faster), spent)
     write_result("training_recipe", rows, "run", directory=tmp_path / "out")
     whole, bfloat16, alone = rows
     # the same score in a third of the time: the data type's gain is not the recipe's
-    assert bfloat16["measured"] == pytest.approx(whole["measured"] / 3)
-    assert bfloat16["what"] == "fashion: AdamW in bfloat16's time to its score " + (
+    assert bfloat16.measured == pytest.approx(whole.measured / 3)
+    assert bfloat16.what == "fashion: AdamW in bfloat16's time to its score " + (
         "over the recipe's"
     )
-    assert bfloat16["target"] == whole["target"] == 1.4
-    assert alone["measured"] == pytest.approx(1.5)
+    assert bfloat16.target == whole.target == 1.4
+    assert alone.measured == pytest.approx(1.5)
     fewer = min(max(faster, 0.5), 8)  # epochs from 1 to twice AdamW's 8
-    assert whole["measured"] == pytest.approx(1.5 * fewer, rel=0.02)
-    assert "lr 0.04" in whole["note"]
-    assert whole["note"].endswith(word)
+    assert whole.measured == pytest.approx(1.5 * fewer, rel=0.02)
+    assert "lr 0.04" in whole.note
+    assert whole.note.endswith(word)
 
 
 def test_without_bfloat16_the_recipe_is_not_judged_by_it(recipe):
-    spent = {"adamw": [3.0], "recipe": [2.0], "float32": [3.0]}
+    spent = {"adamw": [3.0], "recipe": [2.0], "float32": [3.0], "date": "2026-11-20"}
     one = recipe.Bench(quick=False, anew=False)
     _, bfloat16, _ = recipe.rows_of(one, MadeUp(2.0), spent)
-    assert bfloat16["measured"] is None
-    assert "does not multiply bfloat16" in bfloat16["note"]
+    assert bfloat16.measured is None
+    assert "does not multiply bfloat16" in bfloat16.note
 
 
 def test_muon_moves_the_matrices_that_deepopt_sees(bench):
@@ -203,16 +202,16 @@ def test_muon_moves_the_matrices_that_deepopt_sees(bench):
     linear.weight.data.copy_(conv.weight.data.flatten(1))
     group = {"params": [conv.weight], "shapes": [(2, 3, 36)]}
     theirs = torch.optim.Muon([linear.weight[:3].detach(), linear.weight[3:].detach()])
-    mine = optimizers.FlatMuon(group)
+    ours = optimizers.FlatMuon(group)
     for _ in range(3):
         conv.weight.grad = torch.randn_like(conv.weight)
         halves = conv.weight.grad.flatten(1).split(3)
         for p, gradient in zip(theirs.param_groups[0]["params"], halves, strict=True):
             p.grad = gradient
-        mine.step()
+        ours.step()
         theirs.step()
     assert torch.equal(conv.weight.flatten(1), linear.weight)
-    mine.zero_grad()
+    ours.zero_grad()
     assert conv.weight.grad is None
 
 
@@ -234,6 +233,7 @@ def test_every_contestant_gets_the_same_weights_and_batches(bench, name):
     for contestant in (bench.CONTESTANTS | bench.VARIANTS).values():
         if contestant.name in ("soap", "free"):
             need("pytorch_optimizer")
-        found = sys.modules["models.race"].run(task, contestant, contestant.start, 3, 0)
-        assert found["state_bytes"] > 0
-        assert found["validation"] < 20
+        race = sys.modules["racing.race"]
+        result = race.run(task, contestant, contestant.start, 3, 0)
+        assert result["state_bytes"] > 0
+        assert result["validation"] < 20

@@ -32,6 +32,7 @@ import hashlib
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -272,7 +273,8 @@ def main() -> None:
     parser.add_argument("--latency", action="store_true", help="measure latency again")
     again = parser.parse_args().latency
     torch.set_num_threads(1)
-    from runs import Runs
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from harness.runs import Runs
 
     runs = Runs(TABLES / "runs" / "digits_networks.jsonl", __doc__)
     parts, cells = pictures(), []

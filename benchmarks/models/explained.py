@@ -73,9 +73,9 @@ def of_dpg(networks: int) -> Iterator[Statement]:
         harm = {name: harm_of(model, name, x) for name in small.allocation.bits}
         statement = small.why()
         for word, pick in (("most", max), ("fewest", min)):
-            named = re.search(rf"{word} in (.+?) \(", statement)[1]
-            right = pick(harm, key=harm.get) in named.split(", ")
-            yield right, f"{seed}: {word} in {named}"
+            names = re.search(rf"{word} in (.+?) \(", statement)[1]
+            right = pick(harm, key=harm.get) in names.split(", ")
+            yield right, f"{seed}: {word} in {names}"
 
 
 @torch.inference_mode()
@@ -118,14 +118,14 @@ def of_wizard(networks: int) -> Iterator[Statement]:
         if statements == networks:
             return
         if guarded.in_float:
-            named = re.search(r"stay in float: (.*?)\. ", guarded.why() + " ")[1]
-            spared = tuple(named.split(", "))
+            names = re.search(r"stay in float: (.*?)\. ", guarded.why() + " ")[1]
+            layers = tuple(names.split(", "))
             scores = {
                 choice: metric(answer_of(quantizer.int8(in_float=choice)))
-                for choice in combinations(guarded.layers, len(spared))
+                for choice in combinations(guarded.layers, len(layers))
             }
-            right = set(max(scores, key=scores.get)) == set(spared)
-            yield right, f"{seed}: {named} in float"
+            right = set(max(scores, key=scores.get)) == set(layers)
+            yield right, f"{seed}: {names} in float"
             statements += 1
 
 

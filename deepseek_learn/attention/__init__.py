@@ -1,4 +1,7 @@
-"""Spatial-channel attention, its peers, and attaching any of them to a backbone."""
+"""Spatial-channel attention, its peers, and attaching any of them to a backbone.
+
+Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
+"""
 
 from .attach import Attended, attach, attention_maps
 from .families import ProjectExcite, SelfAttention, create, names, register

@@ -1,7 +1,7 @@
 """Attach an attention module to an existing network, keeping its weights."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
@@ -12,7 +12,11 @@ from .families import create
 from .spatial_channel import SpatialChannelAttention
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
-CONVS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVS = {
+    3: (nn.Conv3d, nn.ConvTranspose3d),
+    2: (nn.Conv2d, nn.ConvTranspose2d),
+    1: (nn.Conv1d, nn.ConvTranspose1d),
+}
 
 
 class Attended(nn.Sequential):
@@ -33,7 +37,8 @@ def attach(
     """Add the attention module `name` to `model`, in place; returns `model`.
 
     Args:
-        model: a ResNet (torchvision or timm), a U-Net, or any network.
+        model: a ResNet (torchvision or timm), a U-Net, or any network, for series,
+            images or volumes: its widest convolutions, 1-D, 2-D or 3-D, decide which.
         name: a registered name, see `attention.names()`.
         where: `"residual"`: before the addition in each ResNet block, as SE does;
             `"double_conv"`: after each pair of spatial convolutions (no 1x1, depthwise
@@ -52,20 +57,29 @@ def attach(
             or matches one whose number of channels is unknown. The model is then
             unchanged.
     """
-    dims = 3 if any(isinstance(m, nn.Conv3d) for m in model.modules()) else 2
+    dims = dimensions(model.modules())
     places = _places(model, where)
     reference = next(model.parameters(), torch.empty(0))
     attended = {}  # build all before replacing any: an error leaves the model unchanged
     for place in sorted(places, key=lambda p: -p.count(".")):  # inner ones first
         module = model.get_submodule(place)
         attention = create(
-            name, out_channels(module), dims=dims, scale=scale, identity=identity
+            name, out_channels(module, dims), dims=dims, scale=scale, identity=identity
         )
         attention.to(reference).train(module.training)
         attended[place] = Attended(module, attention)
     for place, module in attended.items():
         _replace(model, place, module)
     return model
+
+
+def dimensions(modules: Iterable[nn.Module]) -> int:
+    """The dimensions of the widest convolutions; 2 without any.
+
+    A channel gate in an image network may hold a 1-D convolution (ECA).
+    """
+    present = [d for m in modules for d, types in CONVS.items() if isinstance(m, types)]
+    return max(present, default=2)
 
 
 def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
@@ -130,9 +144,10 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
     Both are spatial and keep the size: the 1x1 pairs of squeeze-and-excitation and of
     MLPs, depthwise pairs and the strided pairs of stems do not belong to a U-Net.
     """
+    dims = dimensions(modules.values())
 
     def is_pair(module: nn.Module) -> bool:
-        convs = [c for c in module.children() if isinstance(c, CONVS)]
+        convs = [c for c in module.children() if isinstance(c, CONVS[dims])]
         joined = len(convs) == 2 and convs[0].out_channels == convs[1].in_channels
         return joined and all(map(_is_spatial, convs))
 
@@ -140,21 +155,21 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _is_spatial(conv: nn.Module) -> bool:
-    """Whether it mixes channels and at least two axes, at every position."""
+    """Whether it mixes channels and two axes (or the only one), at every position."""
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
-    return is_dense and axes > 1
+    return is_dense and axes >= min(2, len(conv.kernel_size))
 
 
-def out_channels(module: nn.Module) -> int:
-    """Output channels of `module`: those of its last convolution or norm.
+def out_channels(module: nn.Module, dims: int) -> int:
+    """Output channels of `module`: those of its last `dims`-D convolution or norm.
 
     The layers of attention gates are ignored: attention keeps the number of channels.
     """
     for layer in reversed(list(_without_gates(module))):
         if isinstance(layer, NORMS):
             return getattr(layer, "num_features", None) or layer.num_channels
-        if isinstance(layer, CONVS):
+        if isinstance(layer, CONVS[dims]):
             return layer.out_channels
     raise ValueError(
         f"{type(module).__name__} holds no convolution and no norm, so its number of "
@@ -186,7 +201,7 @@ def attention_maps(
         batch_size: samples of `x` per forward pass; None means all at once.
 
     Returns:
-        module name → spatial gate `[B, 1, H, W]` (`[B, 1, D, H, W]`), values in 0..1.
+        module name → spatial gate `[B, 1, *space]`, values in 0..1.
 
     Raises:
         ValueError: for a `batch_size` below 1.

@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .attach import Attended
 from .spatial_channel import (
+    CONV,
     POINTWISE,
     SpatialChannelAttention,
     combine,
@@ -32,13 +33,13 @@ def is_plain(module: nn.Module) -> bool:
 
 def is_conv(module: nn.Module) -> bool:
     """Whether it is PyTorch's convolution; a subclass may compute something else."""
-    return type(module) in (nn.Conv2d, nn.Conv3d) and is_plain(module)
+    return type(module) in CONV.values() and is_plain(module)
 
 
 def is_norm(module: nn.Module) -> bool:
     """Whether it is PyTorch's batch norm, with running statistics."""
     return (
-        type(module) in (nn.BatchNorm2d, nn.BatchNorm3d)
+        type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
         and module.running_mean is not None
         and is_plain(module)
     )
@@ -146,9 +147,9 @@ class FoldedBottleneck(nn.Module):
             self.attention = NarrowGates(self.conv3, self.attention)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, H, W]` → `[B, C', H', W']`."""
+        """`[B, C, *space]` → `[B, C', *space']`."""
         h = F.relu(self.conv1(x), inplace=True)
-        h = F.relu(self.conv2(h), inplace=True)  # [B, C'/4, H', W']
+        h = F.relu(self.conv2(h), inplace=True)  # [B, C'/4, *space']
         y = self.conv3(h)
         shortcut = x if self.downsample is None else self.downsample(x)
         if isinstance(self.attention, NarrowGates):

@@ -33,8 +33,9 @@ def register(
     """Decorator: let `create` and `attach` build a module under `name`.
 
     Args:
-        dims: `(2,)` for images, `(3,)` for volumes; with `(2, 3)` the module is built
-            as `module(channels, dims=...)`, with one of them as `module(channels)`.
+        dims: one or more of 1 (series), 2 (images) and 3 (volumes); with one of them
+            the module is built as `module(channels)`, with several as
+            `module(channels, dims=...)`.
         native_scale: mean factor on the input at initialization: 0.5 for one sigmoid.
         last: module → its last layers; zeroed, they make its gates constant. Without
             it, the module has no identity start.
@@ -42,8 +43,9 @@ def register(
     Raises:
         ValueError: for other `dims`, a scale that is not positive, or a name in use.
     """
-    if not isinstance(dims, tuple) or dims not in {(2,), (3,), (2, 3), (3, 2)}:
-        raise ValueError(f"dims must be (2,), (3,) or (2, 3); got {dims!r}.")
+    is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
+    if not is_set or not {*dims} <= {*CONV}:
+        raise ValueError(f"dims must be a tuple of 1, 2 and 3; got {dims!r}.")
     if not isinstance(native_scale, Real) or not 0 < native_scale < inf:
         raise ValueError(
             f"native_scale must be a positive number; got {native_scale!r}."
@@ -53,7 +55,7 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """The registered modules for images (`dims=2`) or volumes (`dims=3`)."""
+    """The registered modules for series (`dims=1`), images (2) or volumes (3)."""
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 
@@ -69,7 +71,8 @@ def create(
 
     Args:
         name: one of `names(dims)`, or one you registered with `@attention.register`.
-        channels: C of the features `[B, C, H, W]` (`[B, C, D, H, W]` for `dims=3`).
+        channels: C of the features `[B, C, H, W]` (`[B, C, T]` for `dims=1`,
+            `[B, C, D, H, W]` for `dims=3`).
         scale: mean factor on the input at initialization: `"unit"` (1), a positive
             number, or `"native"` (as in the module's paper).
         identity: start as exactly `scale * x`, by zeroing the module's last layers.
@@ -126,20 +129,26 @@ def _timm(name: str, channels: int) -> nn.Module:
     return layers.create_attn(name, channels)
 
 
-register("sc", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])(
+register("sc", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])(
     SpatialChannelAttention
 )
 
 
 @register("se", dims=(2,), native_scale=0.5, last=lambda m: [m.fc2])
 def squeeze_excite(channels: int) -> nn.Module:
-    """Squeeze-and-excitation (Hu et al. 2018, arXiv 1709.01507): a channel gate."""
+    """Squeeze-and-excitation: a channel gate.
+
+    Hu et al. 2018, "Squeeze-and-excitation networks", arXiv 1709.01507.
+    """
     return _timm("se", channels)
 
 
 @register("eca", dims=(2,), native_scale=0.5, last=lambda m: [m.conv])
 def efficient_channel(channels: int) -> nn.Module:
-    """ECA (Wang et al. 2020, arXiv 1910.03151): a channel gate without bottleneck."""
+    """Efficient channel attention: a channel gate without bottleneck.
+
+    Wang et al. 2020, "ECA-Net", arXiv 1910.03151.
+    """
     return _timm("eca", channels)
 
 
@@ -153,7 +162,10 @@ def efficient_channel(channels: int) -> nn.Module:
     ],  # not conv: with both zero, no gradient
 )
 def convolutional_block(channels: int) -> nn.Module:
-    """CBAM (Woo et al. 2018, arXiv 1807.06521): channel gate, then spatial gate."""
+    """A channel gate, then a spatial gate.
+
+    Woo et al. 2018, "CBAM: Convolutional block attention module", arXiv 1807.06521.
+    """
     return _timm("cbam", channels)
 
 
@@ -161,13 +173,23 @@ def convolutional_block(channels: int) -> nn.Module:
     "coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w]
 )
 def coordinate(channels: int) -> nn.Module:
-    """Coordinate attention (Hou et al. 2021, arXiv 2103.02907): row and column gates."""
+    """Row and column gates.
+
+    Hou et al. 2021, "Coordinate attention for efficient mobile network design", arXiv
+    2103.02907.
+    """
     return _timm("coord", channels)
 
 
-@register("scse", dims=(2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite])
+@register(
+    "scse", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite]
+)
 class SCSE(SpatialChannelAttention):
-    """scSE as published (Roy et al. 2018): a 1x1 spatial squeeze, reduction 2."""
+    """scSE as published: a 1x1 spatial squeeze, reduction 2.
+
+    Roy et al. 2018, "Concurrent spatial and channel squeeze & excitation", arXiv
+    1803.02579.
+    """
 
     def __init__(self, channels: int, dims: int = 2):
         super().__init__(channels, reduction=2, kernel_size=1, dims=dims)
@@ -175,7 +197,9 @@ class SCSE(SpatialChannelAttention):
 
 @register("project_excite", dims=(3,), native_scale=0.5, last=lambda m: [m.excite])
 class ProjectExcite(nn.Module):
-    """Project & Excite (Rickmann et al. 2019, arXiv 1906.04649), for volumes.
+    """Gates for volumes from projections onto each axis.
+
+    Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
 
     The means over each pair of axes, `[B, C, D, 1, 1]`, `[B, C, 1, H, 1]` and
     `[B, C, 1, 1, W]`, are added, pass two 1x1x1 convolutions and gate the features.
@@ -196,9 +220,13 @@ class ProjectExcite(nn.Module):
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(projected))))
 
 
-@register("self_attention", dims=(2, 3), native_scale=1.0, last=lambda m: [m.project])
+@register(
+    "self_attention", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.project]
+)
 class SelfAttention(nn.Module):
-    r"""Non-local self-attention over positions (Wang et al. 2018, arXiv 1711.07971).
+    r"""Self-attention over positions.
+
+    Wang et al. 2018, "Non-local neural networks", arXiv 1711.07971.
 
     .. math:: y = x + W_o\,\mathrm{softmax}(q k^\top / \sqrt{d})\,v
 

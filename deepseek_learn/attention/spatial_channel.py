@@ -4,11 +4,12 @@ For features :math:`x` of shape `[B, C, *space]`
 
 .. math:: y = g\, x \cdot (\sigma(K * x + b) + \sigma(W_2\,\mathrm{relu}(W_1 \bar x)))
 
-with one spatial gate `[B, 1, *space]` (a 3x3 convolution to one channel), one channel
-gate `[B, C, 1, ...]` (a bottleneck on the mean over space) and the constant
-:math:`g`. This is scSE of Roy, Navab & Wachinger 2018 (arXiv 1803.02579) with a 3x3
-instead of a 1x1 spatial squeeze; its 3-D counterpart is Project & Excite (Rickmann et al.
-2019, arXiv 1906.04649). Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
+in one, two or three dimensions, with one spatial gate `[B, 1, *space]` (a convolution to
+one channel, 3x3 in 2-D), one channel gate `[B, C, 1, ...]` (a bottleneck on the mean over
+space) and the constant :math:`g`. This is scSE (Roy et al. 2018, "Concurrent spatial and
+channel squeeze & excitation", arXiv 1803.02579) with a 3x3 instead of a 1x1 spatial
+squeeze. A 3-D counterpart is Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
+Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
 from itertools import product
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 
 from ..errors import check_count
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-POINTWISE = {2: F.conv2d, 3: F.conv3d}
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+POINTWISE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+LAYOUT = {1: "T", 2: "H, W", 3: "D, H, W"}
 
 
 def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
@@ -34,7 +36,7 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
     that a one-channel output would leave idle.
 
     Args:
-        taps: `[B, kernel_size**d, *space]`, d = 2 or 3, taps in row-major order.
+        taps: `[B, kernel_size**d, *space]`, d = 1, 2 or 3, taps in row-major order.
 
     Returns:
         `[B, 1, *space]`.
@@ -58,11 +60,19 @@ def tap_weight(convolution: nn.Module) -> Tensor:
 class SpatialChannelAttention(nn.Module):
     r"""Gate each position and each channel: add both gates, multiply once.
 
+    At the position p of the sequence, image or volume, and in channel c,
+
+    .. math:: y_{cp} = g\, x_{cp} \Bigl(\sigma\bigl(b + \sum_{t,i} K_{it}\,
+              x_{i,p+t}\bigr) + \sigma\bigl(W_2\,\mathrm{relu}(W_1 \bar x)\bigr)_c\Bigr)
+
+    where t runs over the kernel's :math:`k^d` taps and :math:`\bar x_i` is the mean of
+    channel i over all positions.
+
     Args:
-        channels: C of the input `[B, C, H, W]` (or `[B, C, D, H, W]`).
+        channels: C of the input `[B, C, T]`, `[B, C, H, W]` or `[B, C, D, H, W]`.
         reduction: the channel gate's bottleneck width is `max(channels // reduction, 1)`.
         kernel_size: side of the spatial gate's kernel, odd.
-        dims: 2 for images, 3 for volumes.
+        dims: d: 1 for series, 2 for images, 3 for volumes.
         scale: mean of the factor on `x` at initialization. The two gates start near
             0.5 each, so their sum starts near 1: `"unit"` (the default) keeps that, a
             number rescales it by the constant :math:`g`. Compare modules at equal
@@ -89,7 +99,7 @@ class SpatialChannelAttention(nn.Module):
     ):
         super().__init__()
         if dims not in CONV:
-            raise ValueError(f"dims must be 2 or 3; got {dims!r}.")
+            raise ValueError(f"dims must be 1, 2 or 3; got {dims!r}.")
         check_count("channels", channels)
         check_count("reduction", reduction)
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -123,10 +133,9 @@ class SpatialChannelAttention(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != self.dims + 2 or x.shape[1] != self.channels:
-            layout = "H, W" if self.dims == 2 else "D, H, W"
             raise ValueError(
-                f"x must be [B, {self.channels}, {layout}] ({self.dims}-D features with "
-                f"{self.channels} channels); got shape {list(x.shape)}."
+                f"x must be [B, {self.channels}, {LAYOUT[self.dims]}] ({self.dims}-D "
+                f"features with {self.channels} channels); got shape {list(x.shape)}."
             )
 
     def extra_repr(self) -> str:

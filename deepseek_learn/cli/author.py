@@ -74,13 +74,14 @@ def book() -> None:
 
 @author.command()
 def check() -> None:
-    """List the generated or translated files that are stale; exit code 1 if any."""
-    from ..course.authoring import exercises, links, translate
+    """List what is stale or not in its form; exit code 1 if anything is."""
+    from ..course.authoring import exercises, find_it, links, translate
 
     root = _root()
     stale = [str(path) for path in exercises.generate(root, check=True)]
     stale += [str(path) for path in links.write(root, check=True)]
     stale += translate.check(root)
+    stale += find_it.check(root)
     _list(stale)
     raise typer.Exit(1 if stale else 0)
 

@@ -1,26 +1,45 @@
 """Real datasets that load offline: call `load(name)` or the dataset's own loader."""
 
 from .bacteria import bacteria
-from .dataset import DataCard, ImageDataset, Splits, TextSplits, datasets, windows
+from .card import DataCard
+from .dataset import (
+    ImageDataset,
+    LabeledDataset,
+    SeriesDataset,
+    TextDataset,
+    VolumeDataset,
+)
 from .digits import digits
 from .elpv import elpv, elpv_sample
 from .english_verses import english_verses
 from .fashion_mnist import fashion_mnist
+from .leakage import Leak, leak
+from .splits import Splits, datasets, random_parts, split, split_by
 from .tang_poems import tang_poems
+from .text import TextSplits, windows
 
 __all__ = [
     "DataCard",
     "ImageDataset",
+    "LabeledDataset",
+    "Leak",
+    "SeriesDataset",
     "Splits",
+    "TextDataset",
     "TextSplits",
+    "VolumeDataset",
     "bacteria",
     "digits",
     "elpv",
     "elpv_sample",
     "english_verses",
     "fashion_mnist",
+    "leak",
     "load",
     "names",
+    "random_parts",
+    "split",
+    "split_by",
     "tang_poems",
     "windows",
 ]

@@ -28,7 +28,9 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from ..files import atomic_write
-from .dataset import ImageDataset, Splits, datasets, read_card, split_by
+from .card import read_card
+from .dataset import ImageDataset
+from .splits import Splits, datasets, split_by
 
 CLASSES = ("background", "bacterium")
 SIZE, MARGIN = (
@@ -52,7 +54,7 @@ def bacteria(tile: int = SIZE) -> Splits:
     """The fields of view, or tiles of them: images `[1, tile, tile]`, masks as labels.
 
     A label is int64 `[tile, tile]`, 0 background and 1 bacterium. Tiles do not overlap
-    and stay in the split of their field.
+    and stay in the split of their field, which is also their group.
 
     Args:
         tile: edge in pixels, a divisor of 224.
@@ -74,6 +76,7 @@ def bacteria(tile: int = SIZE) -> Splits:
         cut(torch.from_numpy(images), tile)[:, None],
         cut(torch.from_numpy(masks), tile).long(),
         frame,
+        groups=frame["field"],
     )
     parts = np.array(["train", "train", "train", "validation", "test"], dtype=object)
     return split_by(parts[frame["field"] % 5], dataset, CLASSES, CARD)

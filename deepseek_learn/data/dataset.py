@@ -1,9 +1,12 @@
-"""The return types of the loaders: a dataset in three fixed parts, with a card."""
+"""One contract for images, series, volumes and text: `len`, `batch`, `subset`, `plot`.
 
-import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+A kind adds what its stored values mean: how a batch is computed from them, and how an
+item is drawn. `groups` names what must not be on both sides of a split (`data.split`).
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -11,228 +14,267 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..catalog import Text, spoken, text
-from ..registry import Registry
-
-datasets = Registry("dataset")
+from .card import DataCard
 
 
-@dataclass(frozen=True)
-class DataCard:
-    """A dataset's origin, license and known pitfalls.
+class LabeledDataset(Dataset):
+    """Inputs with labels; an item is (input, label). The base of the four kinds.
 
-    A `Text` is a string, or one string per language; `Splits.card` has the selected one.
+    Attributes:
+        inputs: as stored, `[N, ...]`; `batch` computes the model's input from them.
+        labels: `[N]`, or `[N, ...]` for masks and next tokens.
+        frame: one row of metadata per item.
+        groups: `[N]`, one id per item of what must not be on both sides of a split: a
+            person, a turbine, a module, a patient, a document; None if there is no such
+            thing, or it is unknown.
+        card: the dataset's card, or None.
+
+    Raises:
+        ValueError: for different lengths, or inputs with other axes than the kind's.
     """
 
-    name: str
-    title: Text
-    origin: Text
-    license: Text
-    citation: str
-    size: Text
-    split: Text
-    traps: tuple[Text, ...]
+    kind: ClassVar[str]  # "image", "series", "volume" or "text"
+    noun: ClassVar[str]  # what error messages call the inputs
+    axes: ClassVar[tuple[str, ...]]  # their axes
+    size: ClassVar[tuple[float, float]]  # of one item's plot, in inches
+    columns: ClassVar[int]  # of plots, side by side
 
-    def to_frame(self) -> pd.DataFrame:
-        card = spoken(self)
-        rows = vars(card) | {"traps": "\n".join(f"• {trap}" for trap in card.traps)}
-        facts = {text(f"card.{field}"): value for field, value in rows.items()}
-        return pd.DataFrame({"": facts})
+    def __init__(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        frame: pd.DataFrame | None = None,
+        *,
+        groups: Sequence | np.ndarray | None = None,
+        card: DataCard | None = None,
+    ):
+        frame = pd.DataFrame(index=range(len(inputs))) if frame is None else frame
+        if not len(inputs) == len(labels) == len(frame):
+            raise ValueError(
+                f"{self.noun}, labels and frame must have the same length; got "
+                f"{len(inputs)}, {len(labels)} and {len(frame)}."
+            )
+        if groups is not None and len(groups) != len(inputs):
+            raise ValueError(
+                f"groups must hold one id for each of the {len(inputs)} items, or be "
+                f"None; got {len(groups)}."
+            )
+        if inputs.dim() != len(self.axes):
+            raise ValueError(
+                f"{self.noun} must be [{', '.join(self.axes)}]; got shape "
+                f"{list(inputs.shape)}."
+            )
+        self.inputs, self.labels, self.card = inputs, labels, card
+        self.frame = frame.reset_index(drop=True)
+        self.groups = None if groups is None else np.asarray(groups)
 
-    def _repr_html_(self) -> str:
-        html = self.to_frame().to_html(header=False, escape=True)
-        return html.replace("\\n", "<br>")
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._values(self.inputs[index]), self.labels[index]
+
+    def __repr__(self) -> str:
+        groups = "" if self.groups is None else f", {len(set(self.groups))} groups"
+        shape = list(self.inputs.shape[1:])
+        return f"{type(self).__name__}({len(self)} of {shape}{groups})"
+
+    def batch(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """The model's inputs and the labels of the items at `index`: `(x, y)`."""
+        return self._values(self.inputs[index]), self.labels[index]
+
+    def subset(self, index: np.ndarray | Tensor | Sequence[int]) -> Self:
+        """The items at `index` (positions, or one boolean per item)."""
+        rows = np.asarray(index)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
+        part = copy.copy(self)
+        part.inputs, part.labels = self.inputs[rows], self.labels[rows]
+        part.frame = self.frame.iloc[rows].reset_index(drop=True)
+        part.groups = None if self.groups is None else self.groups[rows]
+        return part
+
+    def plot(
+        self,
+        titles: Sequence[str] | None = None,
+        count: int = 8,
+        columns: int | None = None,
+    ):
+        """A matplotlib figure of the first `count` items, each under its title."""
+        from matplotlib.figure import Figure
+
+        count, columns = min(count, len(self)), columns or self.columns
+        rows, (width, height) = -(-count // columns), self.size
+        size = (width * columns, height * rows)
+        figure = Figure(size, dpi=72, layout="constrained")
+        for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+            if i >= count:
+                axes.set_axis_off()
+                continue
+            self._draw(axes, self.inputs[i])
+            if titles is not None:
+                side = "left" if columns == 1 else "center"
+                axes.set_title(titles[i], fontsize=9, loc=side)
+        return figure
+
+    def _values(self, stored: Tensor) -> Tensor:
+        """The model's input from the stored values."""
+        return stored.float()
+
+    def _draw(self, axes, stored: Tensor) -> None:
+        raise NotImplementedError
 
 
-def read_card(name: str) -> DataCard:
-    """The card in `cards/NAME.toml`."""
-    content = (Path(__file__).parent / "cards" / f"{name}.toml").read_text("utf-8")
-    facts = tomllib.loads(content)
-    return DataCard(name=name, **facts | {"traps": tuple(facts["traps"])})
-
-
-class ImageDataset(Dataset):
-    """Images stored as bytes; an item is (`[C, H, W]` float in 0..1, label).
+class ImageDataset(LabeledDataset):
+    """Images stored as bytes; a batch is `[B, C, H, W]` float in 0..1.
 
     Attributes:
         images: uint8 `[N, C, H, W]`.
         labels: int64 `[N]`; for masks, `[N, H, W]`.
-        frame: one row of metadata per image.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, frame: pd.DataFrame):
-        if not len(images) == len(labels) == len(frame):
-            raise ValueError(
-                f"images, labels and frame must have the same length; got {len(images)}, "
-                f"{len(labels)} and {len(frame)}."
-            )
-        self.images, self.labels = images, labels
-        self.frame = frame.reset_index(drop=True)
+    kind, noun, axes = "image", "images", ("N", "C", "H", "W")
+    size, columns = (1.9, 2.1), 4
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index].float() / 255, self.labels[index]
-
-    def batch(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """A batch: `[B, C, H, W]` float in 0..1, labels `[B]`."""
-        return self.images[index].float() / 255, self.labels[index]
-
-    def subset(self, index: np.ndarray | Tensor) -> "ImageDataset":
-        """The images at `index` (positions, or one boolean per image)."""
-        index = torch.as_tensor(np.array(index))
-        frame = self.frame[index.numpy()] if index.dtype == torch.bool else None
-        frame = self.frame.iloc[index.numpy()] if frame is None else frame
-        return ImageDataset(self.images[index], self.labels[index], frame)
-
-    def plot(
-        self, titles: Sequence[str] | None = None, count: int = 8, columns: int = 4
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        frame: pd.DataFrame | None = None,
+        *,
+        groups: Sequence | np.ndarray | None = None,
+        card: DataCard | None = None,
     ):
-        """A matplotlib figure of the first `count` images, each under its title."""
-        from matplotlib.figure import Figure
+        super().__init__(images, labels, frame, groups=groups, card=card)
 
-        count = min(count, len(self))
-        rows = -(-count // columns)
-        size = (1.9 * columns, 2.1 * rows)
-        figure = Figure(size, dpi=72, layout="constrained")
-        for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-            axes.set_axis_off()
-            if i < count:
-                axes.imshow(
-                    self.images[i].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray"
-                )
-                axes.set_title(titles[i] if titles is not None else "", fontsize=9)
-        return figure
+    @property
+    def images(self) -> Tensor:
+        return self.inputs
+
+    def _values(self, stored: Tensor) -> Tensor:
+        return stored.float() / 255
+
+    def _draw(self, axes, stored: Tensor) -> None:
+        axes.set_axis_off()
+        axes.imshow(stored.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
 
 
-@dataclass(frozen=True)
-class Splits:
-    """A dataset in three fixed parts."""
+class SeriesDataset(LabeledDataset):
+    """Series of one length; a batch is `[B, C, T]` float: C channels, T time steps."""
 
-    train: ImageDataset
-    validation: ImageDataset
-    test: ImageDataset
-    classes: tuple[str, ...]
-    card: DataCard
+    kind, noun, axes = "series", "series", ("N", "C", "T")
+    size, columns = (2.6, 1.6), 4
 
-    def __repr__(self) -> str:
-        parts = (self.train, self.validation, self.test)
-        return (
-            f"Splits({self.card.name}: train/validation/test = "
-            + "/".join(str(len(part)) for part in parts)
-            + f", classes {self.classes})"
-        )
+    def _draw(self, axes, stored: Tensor) -> None:
+        axes.plot(stored.T.numpy(), linewidth=1)  # one line per channel
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
 
-    def to_frame(self) -> pd.DataFrame:
-        """Images per class in each part; for masks, pixels per class."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        counts = {
-            name: np.bincount(
-                part.labels.flatten().numpy(), minlength=len(self.classes)
+
+class VolumeDataset(LabeledDataset):
+    """Volumes of one size; a batch is `[B, C, D, H, W]` float.
+
+    `plot` shows the first channel's middle slices across D, H and W, side by side.
+    """
+
+    kind, noun, axes = "volume", "volumes", ("N", "C", "D", "H", "W")
+    size, columns = (4.2, 1.8), 2
+
+    def _draw(self, axes, stored: Tensor) -> None:
+        volume = stored[0].float()  # [D, H, W]
+        slices = [volume.select(i, size // 2) for i, size in enumerate(volume.shape)]
+        height = max(len(plane) for plane in slices)
+        gap = max(height // 10, 1)
+        padded = [
+            torch.nn.functional.pad(
+                plane, (0, gap, 0, height - len(plane)), value=float("nan")
             )
-            for name, part in parts.items()
-        }
-        return pd.DataFrame(counts, index=pd.Index(self.classes, name="class"))
+            for plane in slices
+        ]
+        axes.set_axis_off()
+        axes.imshow(torch.cat(padded, 1).numpy(), cmap="gray")
 
 
-@dataclass(frozen=True)
-class TextSplits:
-    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem or passage per line."""
-
-    train: Tensor
-    validation: Tensor
-    test: Tensor
-    card: DataCard
-
-    def __repr__(self) -> str:
-        sizes = "/".join(str(count) for count in self.to_frame()["bytes"])
-        return f"TextSplits({self.card.name}: train/validation/test = {sizes} bytes)"
-
-    def to_frame(self) -> pd.DataFrame:
-        """Bytes, characters (line ends included) and poems of each part."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        counts = {
-            name: {
-                "bytes": len(part),
-                # every byte except 10xxxxxx starts a character
-                "characters": int(((part & 0xC0) != 0x80).sum()),
-                "poems": int((part == ord("\n")).sum()),
-            }
-            for name, part in parts.items()
-        }
-        return pd.DataFrame(counts).T.rename_axis("part")
+def utf8(tokens: Sequence[int]) -> str:
+    """Bytes as text; a character cut at an end shows as �, zeros at the end as nothing."""
+    return bytes(tokens).rstrip(b"\0").decode("utf-8", errors="replace")
 
 
-ROUND = 20  # units: 18 of train, then one of validation, then one of test
+class TextDataset(LabeledDataset):
+    """Windows of text as tokens; a batch is `[B, T]` int64.
 
-
-def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
-    """Split a text into three parts, by the unit number of each line."""
-    parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
-    for unit, line in zip(units, lines, strict=True):
-        part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
-        parts[part].append(line)
-    tensors = {
-        part: torch.frombuffer(bytearray(b"".join(lines)), dtype=torch.uint8)
-        for part, lines in parts.items()
-    }
-    return TextSplits(**tensors, card=card)
-
-
-def windows(
-    part: Tensor, length: int, batch: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Random windows of a text, each with the byte that follows it.
-
-    A window starts at any byte, even inside a character or a poem. With
-    `w = windows(...)` the inputs are `w[:, :-1]` and the targets `w[:, 1:]`.
-
-    Args:
-        part: uint8 `[N]`, a part of `TextSplits`.
-        length: number of input bytes, at most N - 1.
-        batch: B, the number of windows.
-        generator: source of the random positions; by default torch's own.
-
-    Returns:
-        int64 `[B, length + 1]`.
+    Attributes:
+        tokens: any integer type, `[N, T]`.
+        labels: `[N]`, or `[N, T]`: the token after each.
+        decode: tokens → text, for `plot`; by default the tokens are UTF-8 bytes.
     """
-    if part.dtype != torch.uint8 or part.dim() != 1:
-        raise ValueError(
-            f"part must be uint8 [N], a text's bytes; got {part.dtype} "
-            f"{list(part.shape)}."
-        )
-    if not 1 <= length < len(part):
-        raise ValueError(
-            f"length must be 1 to {len(part) - 1} for a text of {len(part)} bytes; "
-            f"got {length}."
-        )
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1; got {batch}.")
-    starts = torch.randint(len(part) - length, (batch, 1), generator=generator)
-    return part[starts + torch.arange(length + 1)].long()
 
+    kind, noun, axes = "text", "tokens", ("N", "T")
+    size, columns = (9.0, 0.4), 1
+    fonts = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Serif CJK SC", "SimHei")
 
-def split_by(parts: np.ndarray, whole: ImageDataset, classes, card) -> Splits:
-    """Splits from one of "train", "validation", "test" per image."""
-    names = ("train", "validation", "test")
-    train, validation, test = (whole.subset(parts == name) for name in names)
-    return Splits(train, validation, test, tuple(classes), spoken(card))
+    def __init__(
+        self,
+        tokens: Tensor,
+        labels: Tensor,
+        frame: pd.DataFrame | None = None,
+        *,
+        groups: Sequence | np.ndarray | None = None,
+        card: DataCard | None = None,
+        decode: Callable[[Sequence[int]], str] = utf8,
+    ):
+        super().__init__(tokens, labels, frame, groups=groups, card=card)
+        if tokens.is_floating_point() or tokens.is_complex():
+            raise ValueError(f"tokens must be integers; got {tokens.dtype}.")
+        self.decode = decode
 
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Sequence[str],
+        labels: Sequence[int],
+        length: int,
+        card: DataCard | None = None,
+    ) -> Self:
+        """Cut documents into windows of `length` UTF-8 bytes; each document is a group.
 
-def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.ndarray:
-    """A stratified random split: the name of the part of each row, `[N]`.
+        The last window of a document is padded with zeros. The frame has the columns
+        `document` (its position) and `start` (the window's first byte).
 
-    Args:
-        strata: `[N]` labels; each stratum is divided in the same proportions.
-        fractions: of the validation and test parts.
-    """
-    rng = np.random.default_rng(seed)
-    strata = np.asarray(strata)
-    parts = np.full(len(strata), "train", dtype=object)
-    for stratum in sorted(set(strata.tolist())):
-        rows = rng.permutation(np.flatnonzero(strata == stratum))
-        validation, test = (round(f * len(rows)) for f in fractions)
-        parts[rows[:test]] = "test"
-        parts[rows[test : test + validation]] = "validation"
-    return parts
+        Raises:
+            ValueError: for a length below 1, or another number of labels.
+        """
+        if length < 1:
+            raise ValueError(f"length must be at least 1; got {length}.")
+        if len(documents) != len(labels):
+            raise ValueError(
+                f"labels must hold one label for each of the {len(documents)} documents; "
+                f"got {len(labels)}."
+            )
+        encoded = [document.encode() for document in documents]
+        windows = [
+            (document, start, content[start : start + length].ljust(length, b"\0"))
+            for document, content in enumerate(encoded)
+            for start in range(0, max(len(content), 1), length)
+        ]
+        frame = pd.DataFrame([w[:2] for w in windows], columns=["document", "start"])
+        joined = bytearray(b"".join(window for _, _, window in windows))
+        tokens = torch.frombuffer(joined, dtype=torch.uint8).reshape(-1, length)
+        targets = torch.from_numpy(np.asarray(labels)[frame["document"]])
+        return cls(tokens, targets, frame, groups=frame["document"], card=card)
+
+    @property
+    def tokens(self) -> Tensor:
+        return self.inputs
+
+    def _values(self, stored: Tensor) -> Tensor:
+        return stored.long()
+
+    def _draw(self, axes, stored: Tensor) -> None:
+        from matplotlib import font_manager
+
+        line = " ".join(self.decode(stored.tolist()).split()).replace("$", r"\$")
+        line = line if len(line) <= 100 else line[:99] + "…"
+        installed = {font.name for font in font_manager.fontManager.ttflist}
+        fonts = [name for name in self.fonts if name in installed]
+        axes.set_axis_off()
+        axes.text(0, 0.5, line, fontfamily=fonts, fontsize=10, va="center")

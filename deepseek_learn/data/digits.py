@@ -5,7 +5,9 @@ import pandas as pd
 import torch
 
 from ..errors import require
-from .dataset import ImageDataset, Splits, datasets, random_parts, read_card, split_by
+from .card import read_card
+from .dataset import ImageDataset
+from .splits import Splits, datasets, random_parts, split_by
 
 CARD = read_card("digits")
 

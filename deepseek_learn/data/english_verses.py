@@ -24,7 +24,9 @@ from pathlib import Path
 
 from ..catalog import spoken
 from ..files import atomic_write
-from .dataset import TextSplits, datasets, read_card, text_splits
+from .card import read_card
+from .splits import datasets
+from .text import TextSplits, text_splits
 
 BOOKS = ("Job", "Psa", "Prv", "Eccl", "SSol", "Isa", "Lam")
 PASSAGE = 4  # verses

@@ -7,7 +7,9 @@ import pandas as pd
 import torch
 
 from ..catalog import spoken
-from .dataset import ImageDataset, Splits, datasets, read_card
+from .card import read_card
+from .dataset import ImageDataset
+from .splits import Splits, datasets
 
 CLASSES = (
     "T-shirt/top",
@@ -29,11 +31,12 @@ CARD = read_card("fashion_mnist")
 def fashion_mnist() -> Splits:
     """The committed subset: splits of `[1, 28, 28]` images in 10 classes."""
     path = files("deepseek_learn.data") / "files" / "fashion_mnist.npz"
+    card = spoken(CARD)
     with path.open("rb") as file, np.load(file) as arrays:
         parts = {}
         for part in ("train", "validation", "test"):
             images = torch.from_numpy(arrays[f"{part}_images"])[:, None]
             labels = torch.from_numpy(arrays[f"{part}_labels"]).long()
             frame = pd.DataFrame({"class": [CLASSES[i] for i in labels]})
-            parts[part] = ImageDataset(images, labels, frame)
-    return Splits(**parts, classes=CLASSES, card=spoken(CARD))
+            parts[part] = ImageDataset(images, labels, frame, card=card)
+    return Splits(**parts, classes=CLASSES, card=card)

@@ -24,7 +24,9 @@ from pathlib import Path
 
 from ..catalog import spoken
 from ..files import atomic_write
-from .dataset import TextSplits, datasets, read_card, text_splits
+from .card import read_card
+from .splits import datasets
+from .text import TextSplits, text_splits
 
 EVERY = 3  # one in this many selected poems is in the file
 CLEAN = re.compile(r"(?:[\u3400-\u9fff]+[，。？！])+")

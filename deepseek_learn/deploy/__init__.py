@@ -1,4 +1,7 @@
-"""Deployment: turn a trained model into verified files that run on a chosen target."""
+"""Deployment: turn a trained model into verified files that run on a chosen target.
+
+Lesson: `notebooks/practical/02_deploy.ipynb`.
+"""
 
 from .. import lazy
 

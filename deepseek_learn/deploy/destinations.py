@@ -1,5 +1,6 @@
 """Deployment targets. A target is a set of requirements and a function that completes
 its folder; `@target("my-board")` adds one.
+Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
 """
 
 from collections.abc import Callable

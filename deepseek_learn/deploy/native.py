@@ -1,4 +1,7 @@
-"""The C++ engine from Python: build it with cmake, run it, read its output."""
+"""The C++ engine from Python: build it with cmake, run it, read its output.
+
+Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
+"""
 
 import functools
 import json

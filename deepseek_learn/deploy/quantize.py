@@ -1,9 +1,10 @@
 """Static INT8: quantize/dequantize pairs (QDQ) with ranges calibrated once.
 
 A tensor x becomes q = clip(round(x / s) + z), and the next operator sees s (q - z); the
-runtime fuses the pairs into integer kernels (Jacob et al. 2018, arXiv 1712.05877). Weights
-have one scale per output channel and z = 0; an activation tensor has one scale, from the
-range of its values in calibration (`ranges`).
+runtime fuses the pairs into integer kernels (Jacob et al. 2018, "Quantization and
+training of neural networks for efficient integer-arithmetic-only inference", arXiv
+1712.05877). Weights have one scale per output channel and z = 0; an activation tensor has
+one scale, from the range of its values in calibration (`ranges`).
 """
 
 import tempfile

@@ -21,7 +21,7 @@ class Line:
     Attributes:
         what: its key in the catalog, `deploy.line_...`.
         status: `MEASURED` here, `COMPILED` only, or `UNVERIFIED`.
-        low, high: minimum and maximum of the readings whose median is `value`.
+        low, high: 95 % interval of the median `value`.
         source: what it is compared with: "PyTorch", or the name of an .onnx file.
     """
 

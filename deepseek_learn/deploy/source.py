@@ -6,9 +6,7 @@ size for comparison.
 
 import copy
 import inspect
-import statistics
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import DamagedFileError, require
+from ..machine import one_thread
+from ..measure.clock import median_ms
 from . import export
 from .runtimes import arguments, runner
 
@@ -70,13 +70,8 @@ class TorchModel:
     def milliseconds(self, x: Any, seconds: float) -> float:
         """Median time of its passes over about `seconds`, on one thread."""
         args, kwargs = arguments(x)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.inference_mode():
-                return median_ms(lambda: self.model(*args, **kwargs), seconds)
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread(), torch.inference_mode():
+            return median_ms(lambda: self.model(*args, **kwargs), seconds)
 
 
 class OnnxFile:
@@ -154,17 +149,6 @@ def source_of(model: nn.Module | str | Path) -> Source:
         return OnnxFile(model)
     got = repr(model) if isinstance(model, str) else type(model).__name__
     raise TypeError(f"model must be a torch.nn.Module or an .onnx file; got {got}.")
-
-
-def median_ms(call: Callable[[], Any], seconds: float) -> float:
-    """Median time of at least three calls over about `seconds`, after a warm-up call."""
-    call()
-    times, first_start = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - first_start < seconds:
-        start = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
 
 
 def example_for(path: str | Path, shape: list[int]) -> Any:

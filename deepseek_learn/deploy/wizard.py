@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from ..bar import Bar
 from ..catalog import text
 from ..errors import DeepSeekLearnError
-from . import checks, export, measuring, native
+from . import checks, export, native, verification
 from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
 from .destinations import Target, targets
 from .folder import exclusive_folder
@@ -133,7 +133,9 @@ class DeploymentWizard:
                 goal.complete(kit)
                 tell("measure", 0.9)
                 x = self._input(batch)
-                measured = measuring.lines(kit, goal, engine, refusal, self.source, x)
+                measured = verification.lines(
+                    kit, goal, engine, refusal, self.source, x
+                )
                 deployment = Deployment(
                     target,
                     self.source.name,

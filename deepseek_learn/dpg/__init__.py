@@ -4,6 +4,7 @@
 `compress` is the method that compresses best: it allocates bits to blocks of rows by
 Fisher information x rounding error, rounds with GPTQ and stores bit-planes once.
 `Cascade` adapts the precision to the input.
+Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
 from .. import lazy

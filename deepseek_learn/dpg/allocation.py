@@ -1,10 +1,7 @@
 """Bit allocation: the most precision where it matters, under a budget of bytes.
 
-Rows are sorted by damage and split into blocks of 16. All blocks start at the fewest
-bits. The algorithm then repeatedly takes the step that removes the most damage per
-byte, until the budget is spent. Steps follow each block's lower convex hull, so the
-greedy choice is optimal up to the last step. If the same bits for all blocks do less
-damage, all blocks get the same bits.
+Three ways to choose the bits of every row: by the damage of rounding (`allocate`, whose
+budget `knapsack` spends), the same for all (`uniform`), and by activity (`by_groups`).
 """
 
 import fnmatch
@@ -21,6 +18,7 @@ from ..report import Report
 from .calibration import Calibration, check_calibration
 from .codes import BITS
 from .criteria import Layer, damage
+from .knapsack import Block, blocks_of, fill
 from .matrix import (
     ROWS,
     Filter,
@@ -166,6 +164,7 @@ def allocate(
             unsupported bits in `layer_bits`, or a pattern that matches no layer.
         UnknownNameError: for an unknown criterion, listing the known ones.
     """
+    # 1. what is fixed: the levels, the layers with bits of their own, the group sizes
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
@@ -173,23 +172,28 @@ def allocate(
         return uniform(model, bits, group_size, layer_bits)
     layers = check_calibration(calibration, model)
     fixed = _fixed(model, layers, layer_bits)
-    blocks, row_bits, total = [], {}, {}
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     sizes = {n: group_size_for(columns[n], group_size) for n in layers}
     weights, scored = sum(layer.weight.numel() for layer in layers.values()), 0
+    blocks: list[Block] = []
+    row_bits, total = {}, {}
     for name, layer in layers.items():
+        # 2. the damage of each level to each row: rounding at all levels, the long part
         layer_levels = (fixed[name],) if name in fixed else levels
-        weight = weight_matrix(layer).cpu()
+        weight = weight_matrix(layer).cpu()  # [N, K]
         statistics = calibration.layers[name]
         description = Layer(name, weight, statistics, layer_levels, sizes[name])
         costs = damage(criterion, description)  # [levels, N]
-        row_bits[name] = torch.full((len(weight),), layer_levels[0])
+        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes do
+        # not count against the budget
+        row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
-            blocks += _blocks(name, costs, columns[name], sizes[name])
+            blocks += blocks_of(name, costs, columns[name], sizes[name])
         scored += weight.numel()
         progress(scored / weights)
-    for block, level in zip(blocks, _greedy(blocks, levels, bits), strict=True):
+    # 4. spend the budget on the blocks of all layers together
+    for block, level in zip(blocks, fill(blocks, levels, bits), strict=True):
         row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
     original = _bytes(model, layers)
@@ -307,56 +311,3 @@ def _bytes(model: nn.Module, layers: dict[str, nn.Module]) -> int:
     """Bytes of the model, counting the weights of `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
     return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Up to 16 rows of one layer that get the same bits."""
-
-    layer: str
-    rows: Tensor  # [<= 16]
-    damage: Tensor  # [levels]
-    weights: int  # stored weights, including padding
-
-
-def _blocks(name: str, damage: Tensor, columns: int, group_size: int) -> list[_Block]:
-    order = damage[0].argsort(descending=True, stable=True)
-    stored = ROWS * ceil(columns / group_size) * group_size
-    return [
-        _Block(name, rows, damage[:, rows].sum(1), stored) for rows in order.split(ROWS)
-    ]
-
-
-def _greedy(blocks: list[_Block], levels: tuple[int, ...], bits: float) -> list[int]:
-    """The level index of each block."""
-    steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
-    steps.sort(key=lambda step: -step[0])
-    choice = [0] * len(blocks)
-    stored = sum(block.weights for block in blocks)
-    budget = (bits - levels[0]) * stored + 1e-6
-    for _, level, i in steps:  # each block's steps are in order: its hull is convex
-        cost = (levels[level] - levels[choice[i]]) * blocks[i].weights
-        if cost <= budget:
-            choice[i], budget = level, budget - cost
-    # The unspent rest of the budget may be worth more than what greedy gained.
-    constant = [max(i for i, b in enumerate(levels) if b <= bits)] * len(blocks)
-    return min(choice, constant, key=lambda levels: _damage(blocks, levels))
-
-
-def _damage(blocks: list[_Block], choice: list[int]) -> float:
-    return sum(b.damage[level].item() for b, level in zip(blocks, choice, strict=True))
-
-
-def _hull(block: _Block, levels: tuple[int, ...]):
-    """The steps (damage removed per stored bit, level) along the lower convex hull."""
-    damage, level = block.damage.tolist(), 0
-    while level + 1 < len(levels):
-        slopes = {
-            up: (damage[level] - damage[up])
-            / ((levels[up] - levels[level]) * block.weights)
-            for up in range(level + 1, len(levels))
-        }
-        level = max(slopes, key=lambda up: (slopes[up], up))
-        if slopes[level] < 0:  # under a custom criterion, more bits may do more damage
-            return
-        yield slopes[level], level

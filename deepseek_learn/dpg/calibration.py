@@ -129,6 +129,8 @@ def calibrate(
             place of a list of batches.
     """
     check_batches(batches)
+    # 1. the sums to collect: one per use of a matrix, since an embedding and a tied head
+    # see different inputs
     layers = named_layers(model, filter)
     uses = {name: [name] for name in layers}  # the layers that use each matrix
     for name, first in tied_layers(model).items():
@@ -138,35 +140,51 @@ def calibrate(
     sums = {name: sums_of(name, model.get_submodule(name), shared) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0
+    # 2. without correlations, save time where it costs little accuracy
     products = nullcontext()
     if not correlations:
         products, batches = _medium_precision(), islice(batches, 0, None, 2)
+    # 3. forward and backward: the hooks add up inputs [.., K] and output gradients
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
             batch = input_of(batch)
-            scores, count = scores_of(model, batch, logits, shared)
+            scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
+            # the sum first: one number to test instead of M x classes
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
                 raise ValueError(
                     f"the model's output is not finite after {samples} valid inputs: "
                     f"calibration needs finite inputs and weights."
                 )
             if scores.requires_grad:  # some layer contributed to the output
+                # the gradient of the loss on labels drawn from the prediction itself
                 scores.backward(drawn_gradient(scores.detach(), shared.generator))
             samples += count
     if samples == 0:
         raise ValueError("batches must hold at least one input; it was empty.")
-    statistics = {}
-    for name, users in uses.items():
-        totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
-        if totals:
-            frequency = sums[name].frequency(watch)
-            statistics[name] = Statistics(*merged(totals), frequency.float())
+    # 4. means over the samples, merged over the uses of each matrix
+    statistics = _statistics(uses, sums, watch, samples)
     if not statistics:
         raise ValueError(
             "no layer contributed to the model's output for any batch: there is "
             "nothing to compress."
         )
     return Calibration(statistics, samples)
+
+
+def _statistics(
+    uses: dict[str, list[str]],
+    sums: dict[str, Sums],
+    watch: DynamicParameterGroup,
+    samples: int,
+) -> dict[str, Statistics]:
+    """The statistics of each matrix that contributed to an output."""
+    statistics = {}
+    for name, users in uses.items():
+        totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
+        if totals:
+            frequency = sums[name].frequency(watch)
+            statistics[name] = Statistics(*merged(totals), frequency.float())
+    return statistics
 
 
 def check_calibration(calibration: Calibration, model: nn.Module) -> dict:

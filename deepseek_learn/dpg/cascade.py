@@ -3,10 +3,10 @@ r"""Input-adaptive precision: base planes for all inputs, all planes for uncerta
 The margin of a prediction is the difference of its two largest probabilities. Inputs
 whose margin at the base precision is below a threshold are run again with the refine
 terms and with activations of about 16 bits instead of 8. The threshold is calibrated by
-conformal risk control (Angelopoulos et al. 2022, arXiv 2208.02814). Let :math:`D(τ)` be
-the number of the n calibration inputs whose prediction at threshold τ differs from the
-reference (or would differ when refined, whether below τ or not). The threshold is the
-smallest τ with
+conformal risk control (Angelopoulos et al. 2022, "Conformal risk control", arXiv
+2208.02814). Let :math:`D(τ)` be the number of the n calibration inputs whose prediction
+at threshold τ differs from the reference (or would differ when refined, whether below τ
+or not). The threshold is the smallest τ with
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 
@@ -142,37 +142,34 @@ class Cascade(nn.Module):
         """
         if not 0 < agreement < 1:
             raise ValueError(f"agreement must lie between 0 and 1; got {agreement!r}.")
-        # 1. Compare base and refined predictions with the reference; each is [n].
+        # 1. compare base and refined predictions with the reference; each is [n]
         margin, base_same, refined_same = self._compare(batches, reference)
         n = len(margin)
-        # 2. The largest D that satisfies the bound.
+        # 2. the largest D that satisfies the bound, (D + 1) / (n + 1) <= 1 - agreement;
+        # 1e-9 because (1 - 0.9) * 10 is 0.9999999999999998 in floating point
         allowed = int((1 - agreement) * (n + 1) + 1e-9) - 1
         if allowed < 0:
             raise ValueError(
                 f"agreement={agreement:g} needs at least "
                 f"{ceil(agreement / (1 - agreement) - 1e-6)} calibration inputs; got {n}."
             )
-        # 3. D when the k inputs with the smallest margins are refined, k = 0..n.
-        order = margin.argsort()
-        refined_errors = (~refined_same[order]).cumsum(0)
-        # An input that refining would make wrong counts in both terms: D must be
-        # nonincreasing in τ for the guarantee to hold.
-        base_errors = (~(base_same & refined_same)[order]).flip(0).cumsum(0).flip(0)
-        zero = torch.zeros(1, dtype=torch.int64)
-        errors = torch.cat([zero, refined_errors]) + torch.cat([base_errors, zero])
-        # 4. The smallest k that satisfies the bound. A threshold cannot separate inputs
-        # of equal margin.
+        # 3. D when the k inputs with the smallest margins are refined, k = 0..n
+        order = margin.argsort()  # [n]
+        errors = _errors(base_same[order], refined_same[order])  # [n + 1]
+        # 4. the smallest k that satisfies the bound, between two different margins: a
+        # threshold cannot separate inputs of equal margin
         separable = torch.ones(n + 1, dtype=torch.bool)
         separable[1:-1] = margin[order].diff() > 0
         candidates = ((errors <= allowed) & separable).nonzero()[:, 0]
         if not len(candidates):
             raise CascadeError(
                 f"the refined predictions themselves differ from the reference on "
-                f"{int(refined_errors[-1])} of {n} inputs; agreement={agreement:g} "
+                f"{int(errors[-1])} of {n} inputs; agreement={agreement:g} "
                 f"allows {allowed}. Request less, or compress with more bits."
             )
         k = int(candidates[0])
-        # 5. The threshold lies just above the k-th smallest margin.
+        # 5. the threshold lies just above the k-th smallest margin: the next float, since
+        # inputs are refined when their margin is smaller
         largest_refined = margin[order[k - 1]].item() if k else 0.0
         self.margin = nextafter(largest_refined, inf) if k else 0.0
         mask = margin < self.margin
@@ -200,6 +197,19 @@ class Cascade(nn.Module):
         if not results:
             raise ValueError("batches must hold at least one input; it was empty.")
         return tuple(torch.cat(part).cpu() for part in zip(*results, strict=True))
+
+
+def _errors(base_same: Tensor, refined_same: Tensor) -> Tensor:
+    """D when the first k inputs are refined and the others not, for k = 0..n: `[n + 1]`.
+
+    An input that refining would make wrong counts even where it is not refined, because
+    the guarantee holds only if D does not increase with k.
+    """
+    zero = torch.zeros(1, dtype=torch.int64)
+    refined = (~refined_same).cumsum(0)  # among the first k, k = 1..n
+    both_same = base_same & refined_same
+    base = (~both_same).flip(0).cumsum(0).flip(0)  # among the others, k = 0..n-1
+    return torch.cat([zero, refined]) + torch.cat([base, zero])
 
 
 def margins(logits: Tensor) -> Tensor:

@@ -169,6 +169,7 @@ def compress(
     """
     check_budget(bits)
     check_group_size(group_size)
+    # 1. refuse what is wrong before the long part
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
@@ -176,10 +177,13 @@ def compress(
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:
+        # 2. statistics of every layer, H [K, K] and g^2 [N]; GPTQ needs all of H, rounding
+        # to nearest only its diagonal
         batches = _with_progress(batches, _bar_section(bar, 40))
         calibration = calibrate(
             model, batches, logits, correlations=rounding == "gptq", filter=filter
         )
+        # 3. the bits of every row, [N] per layer
         if criterion == "uniform":
             allocation = uniform(model, bits, group_size, layer_bits, filter)
         else:
@@ -192,7 +196,9 @@ def compress(
                 layer_bits=layer_bits,
                 progress=_bar_section(bar, 40),
             )
+        # 4. round and pack
         small = convert(model, allocation, calibration, refine, _bar_section(bar, 20))
+    # 5. what stays in float, and why; of a tied matrix both users
     in_float = left_in_float(model, allocation.bits)
     for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
         if first in excluded:

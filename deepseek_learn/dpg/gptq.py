@@ -1,9 +1,12 @@
-r"""GPTQ (Frantar et al. 2022, arXiv 2210.17323): rounding that compensates its errors.
+r"""GPTQ: rounding that compensates its errors.
+
+Frantar et al. 2022, "GPTQ", arXiv 2210.17323.
 
 It rounds column by column and spreads each column's error over the columns not yet
 rounded, so that :math:`\|(W - \hat W) X\|` is small instead of :math:`\|W - \hat W\|`.
 With H the second moment of the inputs and :math:`H^{-1} = U^\top U`, the best update of
 the later columns for an error e in column k is :math:`-e\,U_{k,>k} / U_{kk}`.
+Lesson: `notebooks/basic/03_quantization.ipynb`.
 """
 
 import torch

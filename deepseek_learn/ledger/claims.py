@@ -3,7 +3,6 @@
 import html
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -11,9 +10,10 @@ from ..catalog import choose, text
 from ..errors import UnknownNameError
 from ..report import Report
 from . import readings as speed
-from .results import OUTDATED, known_claims, read_results
+from .results import Result, read_results
+from .rows import Row, known_claims
 
-MET, BARELY = "met", "on the mean only"
+MET, BARELY, OUTDATED = "met", "on the mean only", "outdated"
 VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
 COLUMNS = ("claim", "source", "what", "unit", "target", "better", "measured", "low")
 COLUMNS += ("high", "interval", "peer", "peer_measured", "n", "readings", "verdict")
@@ -30,13 +30,54 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
     Raises:
         DamagedFileError: naming a file that is not a result, and what is wrong with it.
     """
-    rows = read_results(directory)
+    results = read_results(directory)
+    entries = [Entry(row, result) for result in results for row in result.rows]
     claims = []
     for name, facts in known_claims().items():
         words = {lang: facts[lang] for lang in ("en", "zh")}
-        claim_rows = tuple(row for row in rows if row["claim"] == name)
-        claims.append(Claim(name, words, facts["rows"], claim_rows))
+        rows = tuple(entry for entry in entries if entry.row.claim == name)
+        claims.append(Claim(name, words, facts["rows"], rows))
     return Ledger(tuple(claims))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row, and the result that it stands in."""
+
+    row: Row
+    result: Result
+
+    @property
+    def verdict(self) -> str:
+        """The row's, or "outdated" if the script has to be rerun."""
+        return OUTDATED if self.result.outdated else self.row.verdict
+
+    @property
+    def origin(self) -> str:
+        """Where and when the row was measured."""
+        return f"{self.machine}, {self.row.date or self.result.date}"
+
+    @property
+    def machine(self) -> str:
+        """The machine in one line."""
+        facts = self.row.machine
+        gpu = f", {facts['gpu']}" if facts["gpu"] else ""
+        size = f"{facts['cores']} cores, {facts['threads']} threads"
+        return f"{facts['cpu']}, {size}{gpu}, torch {facts['torch']}"
+
+    @property
+    def protocol(self) -> str:
+        """How it was measured; first, if outdated, why."""
+        parts = self.result.outdated, self.result.protocol
+        return parts[1] if parts[0] is None else "\n\n".join(parts)
+
+    def to_dict(self) -> dict[str, object]:
+        """The columns of the ledger's table."""
+        facts = vars(self.row) | {"verdict": self.verdict, "machine": self.machine}
+        facts |= {"date": self.row.date or self.result.date}
+        facts |= {"readings": len(self.row.readings) or None}
+        facts |= {"command": self.result.command}
+        return {name: facts[name] for name in (*COLUMNS, "machine")}
 
 
 @dataclass(frozen=True)
@@ -47,13 +88,13 @@ class Claim:
         name: "C1" to "C19".
         words: what the guide says, `{"en": ..., "zh": ...}`.
         decided_by: which rows decide: "guide", "ours" or "all".
-        rows: the measurements, one dictionary per row.
+        rows: the measurements.
     """
 
     name: str
     words: dict[str, str]
     decided_by: str
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[Entry, ...]
 
     @property
     def verdict(self) -> str:
@@ -64,10 +105,10 @@ class Claim:
         or if all do and other rows are outdated: those wait for a new run.
         """
         verdicts = {
-            row["verdict"]
-            for row in self.rows
-            if row["verdict"] != "information"
-            and self.decided_by in ("all", row["source"])
+            entry.verdict
+            for entry in self.rows
+            if entry.verdict != "information"
+            and self.decided_by in ("all", entry.row.source)
         }
         if not verdicts - {OUTDATED}:
             return "not run"
@@ -88,13 +129,10 @@ class Ledger(Report):
         """One row per measurement, and one for each claim without any."""
         rows = []
         for claim in self.claims:
-            for row in claim.rows:
-                values = {key: row.get(key) for key in COLUMNS} | _machine(row)
-                if row.get("readings"):
-                    values["readings"] = len(row["readings"])
-                rows.append(values | {"claim_verdict": claim.verdict})
+            verdict = {"claim_verdict": claim.verdict}
+            rows += [entry.to_dict() | verdict for entry in claim.rows]
             if not claim.rows:
-                rows.append({"claim": claim.name, "claim_verdict": claim.verdict})
+                rows.append({"claim": claim.name} | verdict)
         frame = pd.DataFrame(rows, columns=[*COLUMNS, "machine", "claim_verdict"])
         return frame.set_index("claim")
 
@@ -158,89 +196,75 @@ def _section(claim: Claim, lang: str | None) -> str:
         f"## {claim.name}: {_verdict_text(claim.verdict, lang)}",
         f"{text('ledger.guide_says', lang)}:\n\n> {choose(claim.words, lang)}",
     ]
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in claim.rows:
-        groups.setdefault((_origin(row), row["command"]), []).append(row)
-    for (origin, command), rows in groups.items():
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in claim.rows:
+        groups.setdefault((entry.origin, entry.result.command), []).append(entry)
+    for (origin, command), entries in groups.items():
         head = text("ledger.columns", lang).split(" | ")
-        lines = [head, ["---"] * len(head)] + [_cells(row, lang) for row in rows]
+        lines = [head, ["---"] * len(head)] + [_cells(entry, lang) for entry in entries]
         parts.append(text("ledger.measured_on", lang, origin=origin))
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         block = f"```bash\n{command}\n```"
         parts.append(f"{text('ledger.command', lang)}:\n\n{block}")
-        if rows[0]["protocol"]:
-            title, words = text("ledger.protocol", lang), rows[0]["protocol"]
+        if entries[0].protocol:
+            title, words = text("ledger.protocol", lang), entries[0].protocol
             parts.append(f"````{{admonition}} {title}\n:class: dropdown\n{words}\n````")
     return "\n\n".join(parts)
 
 
-def _cells(row: dict[str, Any], lang: str | None) -> list[str]:
-    guide = f" ({text('ledger.guide_row', lang)})" if row["source"] == "guide" else ""
-    sign = "≤" if row["better"] == "lower" else "≥"
-    target = "–" if row["target"] is None else f"{sign} {row['target']:g}"
-    peer = (
-        "–"
-        if row["peer"] is None
-        else f"{row['peer']}: {_number(row['peer_measured'])}"
-    )
+def _cells(entry: Entry, lang: str | None) -> list[str]:
+    row = entry.row
+    guide = f" ({text('ledger.guide_row', lang)})" if row.source == "guide" else ""
+    sign = "≤" if row.better == "lower" else "≥"
+    peer = "–" if row.peer is None else f"{row.peer}: {_number(row.peer_measured)}"
     cells = [
-        row["what"] + guide,
-        target,
+        row.what + guide,
+        "–" if row.target is None else f"{sign} {row.target:g}",
         _measured(row),
-        row["unit"],
-        f"**{_verdict_text(row['verdict'], lang)}**",
+        row.unit,
+        f"**{_verdict_text(entry.verdict, lang)}**",
         peer,
-        _number(row["n"]),
-        _note(row, lang),
+        _number(row.n),
+        _note(entry, lang),
     ]
     # a "|" or a newline inside a cell would break the table
     return [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
 
 
-def _note(row: dict[str, Any], lang: str | None) -> str:
+def _note(entry: Entry, lang: str | None) -> str:
     """The row's note, its readings, and a warning if the interval contains the target."""
-    notes = [row["note"]] if row["note"] else []
+    row = entry.row
+    notes = [row.note] if row.note else []
     notes += _readings(row, lang)
-    bounds = row["low"], row["target"], row["high"]
-    crosses = None not in bounds and bounds[0] < bounds[1] < bounds[2]
-    if crosses and row["verdict"] == "missed":  # other verdicts say so
+    bounds = row.low, row.target, row.high
+    crosses = None not in bounds and row.low < row.target < row.high
+    if crosses and entry.verdict == "missed":  # other verdicts say so
         notes.append(text("ledger.crosses", lang))
     return "; ".join(notes)
 
 
-def _readings(row: dict[str, Any], lang: str | None) -> list[str]:
+def _readings(row: Row, lang: str | None) -> list[str]:
     """Each reading of a speed row with its time, and whether there are enough of them."""
-    if not row.get("readings"):
+    if not row.readings:
         return []
-    each = [f"{_number(r['measured'])} ({r['time'][:16]})" for r in row["readings"]]
+    each = [f"{_number(r.measured)} ({r.time[:16]})" for r in row.readings]
     notes = [text("ledger.readings", lang, readings=", ".join(each))]
-    count = speed.hours(row["readings"])
+    count = speed.hours(row.readings)
     if count < speed.HOURS:
         facts = {"count": count, "needed": speed.HOURS}
         notes.append(text("ledger.few_readings", lang, **facts))
     return notes
 
 
-def _measured(row: dict[str, Any]) -> str:
-    if row["low"] is None or row["high"] is None:
-        return _number(row["measured"])
-    bounds = f"[{_number(row['low'])}, {_number(row['high'])}]"
-    return f"{_number(row['measured'])} {bounds} {row.get('interval') or ''}".rstrip()
+def _measured(row: Row) -> str:
+    if row.low is None or row.high is None:
+        return _number(row.measured)
+    bounds = f"[{_number(row.low)}, {_number(row.high)}]"
+    return f"{_number(row.measured)} {bounds} {row.interval or ''}".rstrip()
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
-
-
-def _origin(row: dict[str, Any]) -> str:
-    return f"{_machine(row)['machine']}, {row['date']}"
-
-
-def _machine(row: dict[str, Any]) -> dict[str, str]:
-    facts = row["machine"]
-    gpu = f", {facts['gpu']}" if facts["gpu"] else ""
-    size = f"{facts['cores']} cores, {facts['threads']} threads"
-    return {"machine": f"{facts['cpu']}, {size}{gpu}, torch {facts['torch']}"}
 
 
 def _verdict_text(verdict: str, lang: str | None = None) -> str:

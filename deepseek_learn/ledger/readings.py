@@ -6,14 +6,70 @@ machine. Its value is their median, its interval spans the intervals of all of t
 it cannot be *met* until `HOURS` of them are at least an hour apart.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 HOURS = 3  # number of readings, an hour or more apart, that a speed row needs
-FIELDS = ("time", "machine", "measured", "low", "high", "interval", "n", "note")
 SPAN = "span of readings"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The measurement of one run.
+
+    Attributes:
+        time: ISO 8601 date or time, as from `now()`.
+        machine: as from `results.machine()`; None until the row is written.
+        measured, low, high, interval, n, note: as in a row.
+
+    Raises:
+        ValueError: naming the invalid field.
+    """
+
+    time: str
+    machine: Mapping[str, Any] | None
+    measured: float
+    low: float | None = None
+    high: float | None = None
+    interval: str | None = None
+    n: float | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        numbers = self.measured, self.low, self.high
+        if self.measured is None or not all(map(finite_or_none, numbers)):
+            raise ValueError("has no finite number")
+        if not _is_time(self.time):
+            raise ValueError("has no time")
+
+    @classmethod
+    def of(cls, row: Any, time: str) -> "Reading":
+        """The measurement of one run's row."""
+        names = [f.name for f in fields(cls) if f.name != "time"]
+        return cls(time=time, **{name: getattr(row, name) for name in names})
+
+
+def from_list(content: Any) -> tuple[Reading, ...]:
+    """The readings of a row in a file.
+
+    Raises:
+        ValueError: saying which of them is invalid, and why.
+    """
+    if not isinstance(content, list) or not content:
+        raise ValueError("'readings' is not a list of readings")
+    names, readings = {f.name for f in fields(Reading)}, []
+    for i, each in enumerate(content):
+        if not isinstance(each, dict) or set(each) != names:
+            raise ValueError(f"reading {i} lacks a field, or has an unknown one")
+        try:
+            readings.append(Reading(**each))
+        except ValueError as error:
+            raise ValueError(f"reading {i} {error}") from error
+    return tuple(readings)
 
 
 def now() -> str:
@@ -31,42 +87,46 @@ def moment(time: str) -> datetime:
     return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
-def reading(row: Mapping[str, Any], time: str) -> dict[str, Any]:
-    """The measurement of one run's row, as a reading."""
-    return {field: row.get(field) for field in FIELDS} | {"time": time}
+def _is_time(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and moment(value) is not None
+    except ValueError:
+        return False
 
 
-def appended(
-    old: Sequence[Mapping[str, Any]], new: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def appended(old: Sequence[Reading], new: Reading) -> tuple[Reading, ...]:
     """The readings with a new one, in order of time; a duplicate is added once."""
-    readings = [dict(each) for each in old]
-    if new not in readings:
-        readings.append(dict(new))
-    return sorted(readings, key=lambda each: moment(each["time"]))
+    readings = [*old] if new in old else [*old, new]
+    return tuple(sorted(readings, key=lambda reading: moment(reading.time)))
 
 
-def hours(readings: Sequence[Mapping[str, Any]]) -> int:
+def hours(readings: Sequence[Reading]) -> int:
     """The number of readings at least an hour apart, each from the one counted before."""
     count, last = 0, None
-    for time in sorted(moment(each["time"]) for each in readings):
+    for time in sorted(moment(reading.time) for reading in readings):
         if last is None or time - last >= timedelta(hours=1):
             count, last = count + 1, time
     return count
 
 
-def summary(readings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The median, and the span of the readings and their intervals.
+def summary(readings: Sequence[Reading]) -> dict[str, Any]:
+    """The median, and the span of the readings and their intervals, as fields of a row.
 
     A single reading is returned as it was measured: it may have no interval.
     """
     if len(readings) == 1:
-        fields = ("measured", "low", "high", "interval", "n")
-        return {key: readings[0][key] for key in fields}
-    bounds = {"low": min, "high": max}
-    span = {
-        end: pick(r["measured"] if r[end] is None else r[end] for r in readings)
-        for end, pick in bounds.items()
-    }
-    median = statistics.median(r["measured"] for r in readings)
-    return {"measured": median, **span, "interval": SPAN, "n": len(readings)}
+        names = ("measured", "low", "high", "interval", "n")
+        return {name: getattr(readings[0], name) for name in names}
+    low = min(r.measured if r.low is None else r.low for r in readings)
+    high = max(r.measured if r.high is None else r.high for r in readings)
+    median = statistics.median(r.measured for r in readings)
+    bounds = {"low": low, "high": high, "interval": SPAN}
+    return {"measured": median, **bounds, "n": len(readings)}
+
+
+def finite_or_none(value: Any) -> bool:
+    """Whether a value is None or a finite number."""
+    if value is None:
+        return True
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)

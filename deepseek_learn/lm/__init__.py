@@ -1,4 +1,7 @@
-"""DeepSeek's language model, readable and exact. Names are imported when first used."""
+"""DeepSeek's language model, readable and exact. Names are imported when first used.
+
+Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
+"""
 
 from .. import lazy
 

@@ -5,7 +5,8 @@ Each block updates its input :math:`x` twice (pre-norm, as in GPT-2)
 .. math:: x \leftarrow x + W_o\,\mathrm{attention}(W_{qkv}\,\mathrm{norm}(x)), \quad
           x \leftarrow x + W_{down}\,\phi(W_{up}\,\mathrm{norm}(x))
 
-with causal multi-head attention (Vaswani et al. 2017, arXiv 1706.03762).
+with causal multi-head attention (Vaswani et al. 2017, "Attention is all you need",
+arXiv 1706.03762).
 """
 
 import torch

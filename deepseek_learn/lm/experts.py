@@ -3,11 +3,14 @@ r"""Mixture of experts: each token is processed by a few of many small networks.
 .. math:: y = S(x) + \sum_{e \in \mathrm{top}_k(s + b)} g_e E_e(x), \quad
           s = \sigma(W x), \quad g_e = \lambda\, s_e / \sum_{selected} s
 
-with shared experts :math:`S` that see every token (DeepSeekMoE, arXiv 2401.06066). The
-bias :math:`b` affects only the selection: it is lowered by a small step for an expert
-that received more than its share of a batch and raised for one that received less. The
-load evens out without an auxiliary loss that competes with the language-modeling loss
-(arXiv 2408.15664; DeepSeek-V3, arXiv 2412.19437, §2.1.2).
+with shared experts :math:`S` that see every token (Dai et al. 2024, "DeepSeekMoE", arXiv
+2401.06066). The bias :math:`b` affects only the selection: it is lowered by a small step
+for an expert that received more than its share of a batch and raised for one that
+received less. The load evens out without an auxiliary loss that competes with the
+language-modeling loss (Wang et al. 2024, "Auxiliary-loss-free load balancing strategy for
+mixture-of-experts", arXiv 2408.15664; DeepSeek-AI 2024, "DeepSeek-V3", arXiv 2412.19437,
+§2.1.2).
+Lesson: `notebooks/basic/08_mixture_of_experts.ipynb`.
 """
 
 import copy

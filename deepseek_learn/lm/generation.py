@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,8 @@ def probabilities(
     Args:
         temperature: 0 keeps only the most likely token; above 1 flattens.
         top_p: keeps only the most likely tokens that together reach this probability
-            (Holtzman et al. 2019, arXiv 1904.09751).
+            (Holtzman et al. 2019, "The curious case of neural text degeneration",
+            arXiv 1904.09751).
     """
     if not temperature:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
@@ -65,8 +67,9 @@ def stream(
         stop: tokens that end a sequence; they are part of the output.
         seed: for sampling; without one, each call samples differently.
         speculative: the model's `MultiTokenPrediction` drafts the token after the next,
-            and the model verifies both at once (Leviathan et al. 2023, arXiv
-            2211.17192): the output distribution is the same as without drafts.
+            and the model verifies both at once (Leviathan et al. 2023, "Fast inference
+            from transformers via speculative decoding", arXiv 2211.17192): the output
+            distribution is the same as without drafts.
 
     Raises:
         ValueError: for an empty prompt, a sequence past the maximum, an option out of
@@ -74,49 +77,27 @@ def stream(
     """
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
     device = model.model.norm.weight.device  # a packed head would unpack
-    generator = torch.Generator(device)
-    generator.manual_seed(seed) if seed is not None else generator.seed()
-
-    def distribution(hidden: Tensor) -> Tensor:
-        logits = model.lm_head(hidden)
-        if not torch.isfinite(logits).all():
-            raise ValueError(
-                "logits must be finite; got NaN or infinity: are the weights intact?"
-            )
-        return probabilities(logits, temperature, top_p)
-
-    def draw(p: Tensor) -> Tensor:
-        return p.multinomial(1, generator=generator)  # [B, 1]
-
-    def propose(hidden: Tensor, following: Tensor, last: Tensor, step: Step) -> tuple:
-        """Draft the token after the next; returns it and its distribution."""
-        ahead = model.ahead(hidden, following, 0, step)
-        q = distribution(ahead[torch.arange(len(last), device=device), last])
-        return draw(q), q
-
-    # 1. read the prompts, padded at the end, and sample the first token
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    ids = lengths.new_zeros(len(prompts), int(lengths.max()))
-    for row, prompt in zip(ids, prompts, strict=True):
-        row[: len(prompt)] = torch.as_tensor(prompt)
+    sampler = _Sampler(model, temperature, top_p, _generator(device, seed))
+    # 1. read the prompts and sample the first token; B prompts, T the longest
+    ids, lengths = _padded(prompts, device)  # [B, T], [B]
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
-    hidden = model.hidden(step)
-    token = draw(distribution(hidden[torch.arange(len(prompts), device=device), last]))
+    hidden = model.hidden(step)  # [B, T, D]
+    # only the last real position: logits of all would take T times the memory
+    token = sampler.draw(sampler.distribution(_at(hidden, last)))  # [B, 1]
     if speculative:
-        following = ids.roll(-1, 1).scatter(1, last[:, None], token)
-        draft, q = propose(hidden, following, last, step)  # [B, 1], [B, V]
+        # the token after each position: the next in the prompt, and the sampled one
+        following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
+        draft, q = sampler.draft(hidden, following, last, step)  # [B, 1], [B, V]
     new_tokens, active = token.tolist(), list(range(len(prompts)))
     budgets = [max_new_tokens] * len(prompts)
     while True:
-        # 2. yield the new tokens, up to a stop token or the end of the budget
+        # 2. yield the new tokens; finished prompts get none
         output: list[list[int]] = [[] for _ in prompts]
         for row, new in zip(active, new_tokens, strict=True):
-            ends = [i + 1 for i, each in enumerate(new) if each in stop]
-            output[row] = new[: min([budgets[row], *ends])]
-            budgets[row] = 0 if ends else budgets[row] - len(output[row])
+            output[row], budgets[row] = _within(new, budgets[row], stop)
         yield output
-        # 3. drop the finished sequences from the batch
+        # 3. drop the finished sequences: B is from here on the number of active ones
         rows = [i for i, row in enumerate(active) if budgets[row]]
         if not rows:
             return
@@ -125,24 +106,103 @@ def stream(
             cache.keep(torch.tensor(rows, device=device))
             token = token[rows]
             draft, q = (draft[rows], q[rows]) if speculative else (None, None)
-        # 4. read the last token, and the draft with it
+        # 4. read the last token, and the draft with it: one pass over the weights for
+        # both is the time that drafts save
         inputs = torch.cat([token, draft], 1) if speculative else token
         step = model.step(inputs, cache)
-        hidden = model.hidden(step)
-        p = distribution(hidden)  # [B, 1 or 2, V]
+        hidden = model.hidden(step)  # [B, 1 or 2, D]
+        p = sampler.distribution(hidden)  # [B, 1 or 2, V]
         if not speculative:
-            token = draw(p[:, 0])
+            token = sampler.draw(p[:, 0])
             new_tokens = token.tolist()
             continue
-        # 5. accept the draft, or resample from the residual distribution max(p - q, 0)
-        accept = accepted(draft, q, p[:, 0], generator)  # [B, 1]
-        token = draw(torch.where(accept, p[:, 1], (p[:, 0] - q).clamp_min(0) + 1e-30))
+        # 5. accept the draft and sample the token after it, or resample the draft's
+        # position; both sides are computed for all rows, since the rows differ
+        accept, token = sampler.verify(draft, q, p)  # [B, 1] each
         pairs = zip(torch.cat([draft, token], 1).tolist(), accept, strict=True)
         new_tokens = [pair if both else pair[1:] for pair, both in pairs]
-        # 6. remove rejected drafts from the cache and draft again
+        # 6. remove rejected drafts from the cache, before anything reads it, and draft
+        # from the last valid position: 1 after an accepted draft, 0 after a rejected one
         cache.rewind((~accept[:, 0]).long())
-        following = torch.cat([torch.where(accept, draft, token), token], 1)
-        draft, q = propose(hidden, following, accept[:, 0].long(), step)
+        following = torch.cat([torch.where(accept, draft, token), token], 1)  # [B, 2]
+        draft, q = sampler.draft(hidden, following, accept[:, 0].long(), step)
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """From the model's hidden vectors to distributions and tokens."""
+
+    model: LanguageModel
+    temperature: float
+    top_p: float
+    generator: torch.Generator
+
+    def distribution(self, hidden: Tensor) -> Tensor:
+        """`[..., D]` → the distribution of the next token `[..., V]`."""
+        logits = self.model.lm_head(hidden)
+        if not torch.isfinite(logits).all():
+            raise ValueError(
+                "logits must be finite; got NaN or infinity: are the weights intact?"
+            )
+        return probabilities(logits, self.temperature, self.top_p)
+
+    def draw(self, p: Tensor) -> Tensor:
+        """A token from each distribution `[B, V]`: `[B, 1]`."""
+        return p.multinomial(1, generator=self.generator)
+
+    def draft(
+        self, hidden: Tensor, following: Tensor, last: Tensor, step: Step
+    ) -> tuple[Tensor, Tensor]:
+        """Draft the token after the next; returns it `[B, 1]` and its distribution.
+
+        Args:
+            hidden: `[B, T, D]`, the main model's vectors of this step.
+            following: `[B, T]`, the token after each position.
+            last: `[B]`, the position to draft from; the block reads all of them, since
+                its own cache must hold them too.
+        """
+        ahead = self.model.ahead(hidden, following, 0, step)  # [B, T, D]
+        q = self.distribution(_at(ahead, last))  # [B, V]
+        return self.draw(q), q
+
+    def verify(self, draft: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each draft is accepted `[B, 1]`, and the token that follows `[B, 1]`.
+
+        Args:
+            draft: `[B, 1]`, drawn from `q` `[B, V]`.
+            p: `[B, 2, V]`, the model's distributions at the draft and after it.
+        """
+        accept = accepted(draft, q, p[:, 0], self.generator)
+        # the residual may round to all zeros, which multinomial refuses: hence 1e-30
+        residual = (p[:, 0] - q).clamp_min(0) + 1e-30  # [B, V], need not sum to 1
+        return accept, self.draw(torch.where(accept, p[:, 1], residual))
+
+
+def _generator(device: torch.device, seed: int | None) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed(seed) if seed is not None else generator.seed()
+    return generator
+
+
+def _padded(prompts: Sequence[Sequence[int]], device) -> tuple[Tensor, Tensor]:
+    """The prompts padded at the end with 0, `[B, T]`, and their lengths `[B]`."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    ids = lengths.new_zeros(len(prompts), int(lengths.max()))
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[: len(prompt)] = torch.as_tensor(prompt)
+    return ids, lengths
+
+
+def _at(hidden: Tensor, positions: Tensor) -> Tensor:
+    """The vector of each row at its position: `[B, T, D]`, `[B]` → `[B, D]`."""
+    return hidden[torch.arange(len(positions), device=hidden.device), positions]
+
+
+def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int], int]:
+    """The new tokens up to a stop token or the budget, and the budget that is left."""
+    ends = [i + 1 for i, token in enumerate(new) if token in stop]
+    output = new[: min([budget, *ends])]
+    return output, 0 if ends else budget - len(output)
 
 
 def accepted(draft: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:

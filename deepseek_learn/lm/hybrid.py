@@ -7,10 +7,12 @@ attend to entries that compress the whole past, including the window's tokens: o
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
           \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x
 
-(arXiv 2606.19348, §2.3). *Heavily compressed* layers attend to all entries at a large
-rate. *Compressed sparse* ones have a small rate, windows that overlap by half, and an
-indexer that selects the `index_topk` entries for each token. One vector is both key and
-value, for all heads; the rotation of the value is undone on the output.
+(DeepSeek-AI 2026, "DeepSeek-V4", arXiv 2606.19348, §2.3). *Heavily compressed* layers
+attend to all entries at a large rate. *Compressed sparse* ones have a small rate, windows
+that overlap by half, and an indexer that selects the `index_topk` entries for each token.
+One vector is both key and value, for all heads; the rotation of the value is undone on
+the output.
+Lesson: `notebooks/innovation/03_hybrid_attention.ipynb`.
 """
 
 import torch
@@ -90,20 +92,32 @@ class Compressor(nn.Module):
             rows = F.pad(both, (0, 0, padding, count * self.rate - new))
             first = torch.arange(count, device=both.device).expand(batch, -1)
             return rows.unflatten(1, (-1, self.rate)), first
-        # with a cache, the first window may start before these tokens
+        # With a cache, the first window may have begun before these tokens. An example
+        # with rate 4, overlap 1 and ahead 2, when nine tokens are read and one more is:
+        # - start = 9 and new = 1, so count = 2 windows from number 2 on, tokens 8 ... 15
+        #   (the most that one token can need, wherever it stands);
+        # - window 2 also reads window 1, so position = 4 ... 15;
+        # - the ring buffer has size = 10 slots, position p in slot p mod 10. Slot 10 is
+        #   for padding, and the new token follows it as number 11;
+        # - tokens 4 ... 8 are in slots 4 ... 8, token 9 is number 11, and 10 ... 15 do
+        #   not exist yet: they read number 11 too, and `full` hides their windows.
+        # Later token 12 overwrites token 2 in slot 2. Two windows and the tokens that may
+        # be rewound fit into the 10 slots, so nothing needs token 2 any more.
         count = (new - 1) // self.rate + 2
         first = start // self.rate + torch.arange(count, device=both.device)
         size = 2 * self.rate + step.cache.ahead
         buffer = step.cache.buffer(self.layer, self.name + " tokens", both, size)
         length = (count + self.overlap) * self.rate
-        position = (first[:, :1] - self.overlap) * self.rate
+        position = (first[:, :1] - self.overlap) * self.rate  # [B, 1]
         position = position + torch.arange(length, device=both.device)  # [B, L]
         # old tokens are in the buffer (size + 1 slots), the new ones follow it
         new_slot = size + 1 + position - start
+        # in the first window the previous one starts below 0; % keeps the slot valid
         slot = torch.where(position < start, position % size, new_slot)
-        values = torch.cat([buffer.values, both], 1)
-        slot = slot.clamp(max=values.shape[1] - 1)[..., None]
+        values = torch.cat([buffer.values, both], 1)  # [B, size + 1 + T, C]
+        slot = slot.clamp(max=values.shape[1] - 1)[..., None]  # beyond the new tokens
         rows = values.gather(1, slot.expand(-1, -1, both.shape[2]))  # [B, L, C]
+        # only now: new tokens overwrite slots that have just been read
         buffer.put(step.positions, both, step.real)
         return rows.unflatten(1, (-1, self.rate)), first
 

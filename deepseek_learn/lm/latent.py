@@ -1,7 +1,8 @@
 r"""Multi-head latent attention, and sparse attention on top of it.
 
 A token is cached as one small vector: a latent :math:`c` for all heads' keys and values,
-and one rotary key :math:`r` that the heads share (DeepSeek-V2, arXiv 2405.04434, §2.1)
+and one rotary key :math:`r` that the heads share (DeepSeek-AI 2024,
+"DeepSeek-V2", arXiv 2405.04434, §2.1)
 
 .. math:: c = \mathrm{norm}(W_{DKV}\,x), \quad k_h = [W^K_h c;\, r], \quad v_h = W^V_h c.
 
@@ -11,8 +12,9 @@ The matrices that expand it can be absorbed into the query and the output,
           \sum_s p_s W^V_h c_s = W^V_h \sum_s p_s c_s,
 
 so that a new token is compared with the cached vectors directly: keys and values are
-never materialized. Sparse attention (DeepSeek-V3.2, arXiv 2512.02556) has a lightweight
-indexer select the `index_topk` tokens to attend to.
+never materialized. Sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2", arXiv
+2512.02556) has a lightweight indexer select the `index_topk` tokens to attend to.
+Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
 import torch

@@ -30,7 +30,9 @@ class Block(nn.Module):
 
 
 class MultiTokenPrediction(Block):
-    r"""A block that predicts one token further ahead (DeepSeek-V3, arXiv 2412.19437, §2.2).
+    r"""A block that predicts one token further ahead.
+
+    DeepSeek-AI 2024, "DeepSeek-V3", arXiv 2412.19437, §2.2:
 
     .. math:: h'_i = \mathrm{norm}(\mathrm{block}(M\,[\mathrm{norm}(e(t_{i+k}));
               \mathrm{norm}(h_i)]))

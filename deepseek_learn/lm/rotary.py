@@ -3,9 +3,10 @@ r"""Rotary position embedding: rotates channel pairs by angles that grow with po
 .. math:: (a, b) \mapsto (a \cos p\theta_i - b \sin p\theta_i, \;
           b \cos p\theta_i + a \sin p\theta_i), \quad \theta_i = base^{-2i/d}
 
-so that the product of a query at :math:`p` and a key at :math:`q` depends on
-:math:`p - q` (Su et al. 2021, arXiv 2104.09864). YaRN (Peng et al. 2023, arXiv
-2309.00071) slows the slow pairs down by `factor` for sequences longer than in training.
+so that the product of a query at :math:`p` and a key at :math:`q` depends on :math:`p-q`
+(Su et al. 2021, "RoFormer", arXiv 2104.09864). Peng et al. 2023, "YaRN", arXiv
+2309.00071, slows the slow pairs down by `factor` for sequences longer than in training.
+Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
 import math

@@ -4,6 +4,13 @@ from .energy import measured_energy as measured_energy
 from .measured import Measured as Measured
 from .measured import measured_error as measured_error
 from .measured import measured_median as measured_median
+from .measured import measured_ratio as measured_ratio
+from .memory import peak_bytes as peak_bytes
+from .memory import peak_resident_bytes as peak_resident_bytes
+from .memory import resident_bytes as resident_bytes
 from .roof import Roof as Roof
+from .roof import measured_roof as measured_roof
+from .timing import Latencies as Latencies
 from .timing import Latency as Latency
+from .timing import latencies as latencies
 from .timing import latency as latency

@@ -7,7 +7,6 @@ programs' work included; an estimate covers this process only, and no GPU.
 """
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from ..catalog import text
 from ..errors import DeepSeekLearnError
+from . import clock
 from .measured import Measured, measured_median
 
 POWERCAP = Path("/sys/class/powercap")
@@ -83,14 +83,14 @@ class EnergyMeter:
 
     def why(self) -> str:
         """Which source was used, what it covers, and why no better one was available."""
-        coverage = text(f"tuner.energy_{self.source}")
+        coverage = text(f"measure.energy_{self.source}")
         return " ".join(
-            [coverage, *(text(f"tuner.energy_{key}") for key in self._missing)]
+            [coverage, *(text(f"measure.energy_{key}") for key in self._missing)]
         )
 
     def __enter__(self) -> "EnergyMeter":
         self._joules = None
-        _wait_for_gpu()
+        clock.synchronize(clock.gpus_in_use())
         self._start = self._counter.joules()
         self._stop = threading.Event()
         self._reader = threading.Thread(target=self._poll, daemon=True)
@@ -102,7 +102,7 @@ class EnergyMeter:
         self._stop.set()
         if self._counter.wraps:
             self._reader.join()
-        _wait_for_gpu()
+        clock.synchronize(clock.gpus_in_use())
         self._joules = self._counter.joules() - self._start
 
     def _poll(self) -> None:
@@ -134,10 +134,8 @@ def measured_energy(
             f"{blocks!r}."
         )
     call()  # warm-up
-    start = time.perf_counter()
-    call()
-    call_seconds = max(time.perf_counter() - start, 1e-9)
-    calls = max(1, round(seconds / blocks / call_seconds))
+    once = clock.seconds(call, devices=clock.gpus_in_use())
+    calls = max(1, round(seconds / blocks / max(once, 1e-9)))
     meter, joules = EnergyMeter(device, watts_per_core), []
     for _ in range(blocks):
         with meter:
@@ -238,13 +236,7 @@ def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
 
 
 def _uses_gpu() -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda.is_initialized()
-
-
-def _wait_for_gpu() -> None:
-    if _uses_gpu():
-        sys.modules["torch"].cuda.synchronize()
+    return "cuda" in {gpu.type for gpu in clock.gpus_in_use()}
 
 
 def _nvml_id(index: int) -> str:

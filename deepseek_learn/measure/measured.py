@@ -1,4 +1,7 @@
-"""A number with its uncertainty and its source."""
+"""A number with its uncertainty and its source.
+
+Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -90,8 +93,8 @@ def measured_error(wrong: int, n: int) -> Measured:
 
     center = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
     (1 + z²/n), p = wrong / n. It stays inside 0..1 and is correct for small counts, where
-    p ± z sqrt(p(1 - p)/n) is not (Wilson, "Probable inference, the law of succession,
-    and statistical inference", JASA 22, 1927).
+    p ± z sqrt(p(1 - p)/n) is not (Wilson 1927, "Probable inference, the law of
+    succession, and statistical inference", JASA 22).
 
     Raises:
         ValueError: when `wrong` is not between 0 and `n`, or `n` is 0.
@@ -129,3 +132,15 @@ def measured_median(
         k, below = k + 1, below + tail
     ends = (ranked[k - 1], ranked[-k]) if k else (None, None)
     return Measured(median(ranked), *ends, unit, source)
+
+
+def measured_ratio(
+    numerators: Sequence[float], denominators: Sequence[float], source: str = ""
+) -> Measured:
+    """Median of the ratios of two sides' readings, round by round, with its interval.
+
+    Raises:
+        ValueError: when the sides have different numbers of readings, or none.
+    """
+    pairs = zip(numerators, denominators, strict=True)
+    return measured_median([a / b for a, b in pairs], source=source)

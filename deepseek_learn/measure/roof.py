@@ -3,7 +3,8 @@
 Measured, never looked up: a matrix product, a convolution, a copy, and an operator on
 one number (the call overhead). The best of several readings counts, since a machine can
 run below its roof but never above it.
-Williams et al. 2009, Roofline: an insightful visual performance model.
+Williams et al. 2009, "Roofline: an insightful visual performance model", Communications
+of the ACM 52(4).
 """
 
 import math
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
+
+from .clock import seconds
 
 READINGS = 10
 # (channels, side) of 3 x 3 convolutions: the better one counts
@@ -48,7 +51,7 @@ class Roof:
         return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
 
 
-def measure(
+def measured_roof(
     device: torch.device, dtype: torch.dtype = torch.float32, spent: float = math.inf
 ) -> Roof:
     """The best roof so far, improved by one more reading (ten the first time).
@@ -95,21 +98,11 @@ def _reading(device: torch.device, dtype: torch.dtype) -> Roof:
 def _conv_gflops(channels: int, side: int, batch: int, device, dtype, calls) -> float:
     x = torch.randn(batch, channels, side, side).to(device, dtype)
     weight = torch.randn(channels, channels, 3, 3).to(device, dtype)
-    seconds = _seconds(lambda: F.conv2d(x, weight, padding=1), device, calls)
-    return 2 * batch * side**2 * channels**2 * 9 / seconds / 1e9
+    conv = _seconds(lambda: F.conv2d(x, weight, padding=1), device, calls)
+    return 2 * batch * side**2 * channels**2 * 9 / conv / 1e9
 
 
-def _seconds(run: Callable[[], object], device: torch.device, calls: int) -> float:
+def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:
     """Seconds per call, without a first one, which may compile or touch new memory."""
-    run()
-    _wait(device)
-    start = time.perf_counter()
-    for _ in range(calls):
-        run()
-    _wait(device)
-    return (time.perf_counter() - start) / calls
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    call()
+    return seconds(call, calls, (device,))

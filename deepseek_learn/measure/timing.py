@@ -1,9 +1,15 @@
-"""The latency of a model, next to a baseline in the same process."""
+"""How long calls take: the protocol of the profiler, the tuner and the wizard.
 
-import time
-from collections.abc import Callable
+1. All sides are timed in one process, in turn, so that whatever slows the machine slows
+   every side. Trust the ratios, not the milliseconds.
+2. A sample lasts 1 ms or more, comes after warm-up calls, and ends when the GPU is done.
+3. A latency is the median of the samples with its 95 % interval; a ratio is computed
+   within each round, and then its median and interval.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -11,9 +17,103 @@ from torch import Tensor, nn
 
 from ..catalog import text
 from ..report import Report
-from .measured import Measured, measured_median
+from .clock import Devices, gpus_in_use, in_turn, sampler, source_of
+from .measured import Measured, measured_median, measured_ratio
 
-SAMPLE_S = 1e-3  # minimum duration of a sample: the clock's resolution is negligible
+ROUNDS, WARMUP = 30, 3
+
+
+@dataclass(frozen=True)
+class Latencies(Report):
+    """The latencies of several calls that were timed in turn.
+
+    Attributes:
+        ms: name → median of one call, in ms.
+        ratios: name → its time over the first one's, median of the ratios per round:
+            below 1 it is faster. The first has none.
+        samples_ms: name → every sample, by round.
+    """
+
+    ms: dict[str, Measured]
+    ratios: dict[str, Measured]
+    samples_ms: dict[str, tuple[float, ...]]
+
+    @property
+    def source(self) -> str:
+        """Where the calls ran, such as "cpu, 1 thread"."""
+        return next(iter(self.ms.values())).source
+
+    def __getitem__(self, name: str) -> Measured:
+        """The latency of one call, in ms."""
+        return self.ms[name]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per call: ms, low, high; ratio, ratio_low, ratio_high."""
+        none = Measured(float("nan"))
+        rows = {}
+        for name, ms in self.ms.items():
+            ratio = self.ratios.get(name, none)
+            rows[name] = [ms.value, ms.low, ms.high, ratio.value, ratio.low, ratio.high]
+        columns = ["ms", "low", "high", "ratio", "ratio_low", "ratio_high"]
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return frame.astype(float)
+
+    def plot(self):
+        """Every sample of each call (plotly)."""
+        return _boxes(self.samples_ms, self.source)
+
+    def why(self) -> str:
+        first = next(iter(self.ms))
+        facts = {"name": first, "ms": self[first], "source": self.source}
+        sentences = [text("measure.side", **facts)]
+        for name, ratio in self.ratios.items():
+            facts = {"name": name, "first": first, "ms": self[name], "ratio": ratio}
+            sentences.append(text(f"measure.side_{_verdict(ratio)}", **facts))
+        return " ".join(sentences)
+
+
+def latencies(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int = ROUNDS,
+    warmup: int = WARMUP,
+    devices: Devices | None = None,
+) -> Latencies:
+    """Time any number of calls in turn; the ratios are to the first one.
+
+    Args:
+        calls: name → a function without arguments.
+        rounds: samples of each, at least 6 (fewer have no 95 % interval).
+        devices: those on which the calls run: samples wait for the GPUs among them. By
+            default PyTorch's current GPU if this process uses one.
+
+    Raises:
+        ValueError: without a call, for fewer than 6 rounds or a negative `warmup`.
+
+    >>> latencies({"conv": lambda: conv(x), "linear": lambda: linear(x)})  # doctest: +SKIP
+    """
+    if not calls:
+        raise ValueError("calls must hold at least one call; got none.")
+    if rounds < 6 or warmup < 0:
+        raise ValueError(
+            f"rounds must be at least 6 and warmup not negative; got {rounds} and "
+            f"{warmup}."
+        )
+    devices = gpus_in_use() if devices is None else devices
+    samplers = {name: sampler(call, warmup, devices) for name, call in calls.items()}
+    return compare(in_turn(samplers, rounds), source_of(devices))
+
+
+def compare(samples_ms: Mapping[str, Sequence[float]], source: str) -> Latencies:
+    """The latencies from samples in ms, name → one per round."""
+    first, *others = samples_ms
+    return Latencies(
+        {name: measured_median(ms, "ms", source) for name, ms in samples_ms.items()},
+        {
+            name: measured_ratio(samples_ms[name], samples_ms[first], source)
+            for name in others
+        },
+        {name: tuple(ms) for name, ms in samples_ms.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -41,37 +141,28 @@ class Latency(Report):
 
     def plot(self):
         """Every sample, model next to baseline (plotly)."""
-        import plotly.graph_objects as go
-
-        figure = go.Figure()
-        for name, samples in self.samples_ms.items():
-            label = text(f"tuner.timed_{name}")
-            figure.add_box(y=samples, name=label, boxpoints="all", showlegend=False)
-        title = text("tuner.call_axis", source=self.ms.source)
-        figure.update_yaxes(title=title, rangemode="tozero")
-        return figure.update_layout(template="plotly_white")
+        samples = {text(f"measure.timed_{k}"): v for k, v in self.samples_ms.items()}
+        return _boxes(samples, self.ms.source)
 
     def why(self) -> str:
         if self.ratio is None:
-            return text("tuner.latency", ms=self.ms, source=self.ms.source)
-        verdict = "slower" if self.ratio.low > 1 else "even"
-        verdict = "faster" if self.ratio.high < 1 else verdict
+            return text("measure.latency", ms=self.ms, source=self.ms.source)
+        verdict = _verdict(self.ratio)
         facts = {"ms": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
-        return text(f"tuner.latency_{verdict}", source=self.ms.source, **facts)
+        return text(f"measure.latency_{verdict}", source=self.ms.source, **facts)
 
 
 def latency(
     model: Callable,
     example: Tensor | tuple,
     baseline: Callable | None = None,
-    rounds: int = 30,
-    warmup: int = 3,
+    rounds: int = ROUNDS,
+    warmup: int = WARMUP,
 ) -> Latency:
-    """Time one call of `model`, in alternation with `baseline`.
+    """Time one call of `model`, in turn with `baseline`: `latencies` for a model.
 
-    In each round both are timed once, in alternating order, so that whatever slows the
-    machine slows both: trust the ratio, not the milliseconds. Modules are measured in
-    evaluation mode, without gradients, and their mode is restored afterwards.
+    Modules are measured in evaluation mode, without gradients, and their mode is
+    restored afterwards.
 
     Args:
         model, baseline: modules, or any callables.
@@ -81,71 +172,42 @@ def latency(
     Raises:
         ValueError: for fewer than 6 rounds or a negative `warmup`.
     """
-    if rounds < 6 or warmup < 0:
-        raise ValueError(
-            f"rounds must be at least 6 and warmup not negative; got {rounds} and "
-            f"{warmup}."
-        )
     inputs = example if isinstance(example, tuple) else (example,)
-    callables = {"model": model} | ({"baseline": baseline} if baseline else {})
-    modes = {m: m.training for m in callables.values() if isinstance(m, nn.Module)}
+    sides = (
+        {"model": model} if baseline is None else {"baseline": baseline, "model": model}
+    )
+    calls = {name: functools.partial(side, *inputs) for name, side in sides.items()}
+    devices = {x.device for x in inputs if isinstance(x, Tensor)}
+    modes = {m: m.training for m in sides.values() if isinstance(m, nn.Module)}
     try:
         for module in modes:
             module.eval()
         with torch.inference_mode():
-            samples = _rounds(callables, inputs, rounds, warmup)
+            both = latencies(calls, rounds, warmup, devices)
     finally:
         for module, training in modes.items():
             module.train(training)
-    return _summary(samples, _place(inputs))
-
-
-def _rounds(callables: dict[str, Callable], inputs: tuple, rounds: int, warmup: int):
-    calls = {}
-    for name, call in callables.items():
-        for _ in range(warmup):
-            call(*inputs)
-        call_seconds = _sample(call, inputs, 1)
-        calls[name] = max(1, round(SAMPLE_S / max(call_seconds, 1e-9)))
-    samples: dict[str, list[float]] = {name: [] for name in callables}
-    for i in range(rounds):
-        for name in list(callables)[:: 1 if i % 2 else -1]:
-            seconds = _sample(callables[name], inputs, calls[name])
-            samples[name].append(1e3 * seconds)
-    return samples
-
-
-def _sample(call: Callable, inputs: tuple, calls: int) -> float:
-    """Seconds per call, averaged over `calls` calls."""
-    _synchronize(inputs)
-    start = time.perf_counter()
-    for _ in range(calls):
-        call(*inputs)
-    _synchronize(inputs)
-    return (time.perf_counter() - start) / calls
-
-
-def _synchronize(inputs: tuple) -> None:
-    for device in {x.device for x in inputs if isinstance(x, Tensor)}:
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-
-
-def _place(inputs: tuple) -> str:
-    types: set[Any] = {x.device.type for x in inputs if isinstance(x, Tensor)}
-    if types - {"cpu"}:
-        return ", ".join(sorted(types - {"cpu"}))
-    threads = torch.get_num_threads()
-    return f"cpu, {threads} thread{'s' * (threads > 1)}"
-
-
-def _summary(samples: dict[str, list[float]], source: str) -> Latency:
-    samples_ms = {name: tuple(values) for name, values in samples.items()}
-    ms = measured_median(samples["model"], "ms", source)
-    if "baseline" not in samples:
-        return Latency(ms, None, None, samples_ms)
-    pairs = zip(samples["model"], samples["baseline"], strict=True)
-    ratio = measured_median([a / b for a, b in pairs], source=source)
     return Latency(
-        ms, measured_median(samples["baseline"], "ms", source), ratio, samples_ms
+        both["model"],
+        both.ms.get("baseline"),
+        both.ratios.get("model"),
+        dict(reversed(both.samples_ms.items())),
     )
+
+
+def _verdict(ratio: Measured) -> str:
+    """Whether the interval of the ratio lies above 1, below it, or around it."""
+    if ratio.low > 1:
+        return "slower"
+    return "faster" if ratio.high < 1 else "even"
+
+
+def _boxes(samples_ms: Mapping[str, Sequence[float]], source: str):
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, samples in samples_ms.items():
+        figure.add_box(y=samples, name=name, boxpoints="all", showlegend=False)
+    title = text("measure.call_axis", source=source)
+    figure.update_yaxes(title=title, rangemode="tozero")
+    return figure.update_layout(template="plotly_white")

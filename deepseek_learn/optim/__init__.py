@@ -1,4 +1,7 @@
-"""DeepOpt: orthogonalized momentum for matrices, AdamW for the rest, little state."""
+"""DeepOpt: orthogonalized momentum for matrices, AdamW for the rest, little state.
+
+Lesson: `notebooks/basic/06_deepopt.ipynb`.
+"""
 
 from .. import lazy
 

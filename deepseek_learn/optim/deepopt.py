@@ -8,11 +8,11 @@ For a matrix `W` with gradient `G` (a convolution's kernel is treated as `[out, 
     W &\leftarrow W - \eta \lambda\, W \odot [O \odot W > 0]
                  - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
 
-The factor makes the root mean square of an update 0.2 times the learning rate, as
-AdamW's usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable", arXiv
-2502.16982). The decay acts only where it agrees with the update (Chen et al. 2025,
-"Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises early in the run. The state
-is one average per weight, in two bytes by default.
+The factor makes the root mean square of an update 0.2 times the learning rate, as AdamW's
+usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable for LLM
+training", arXiv 2502.16982). The decay acts only where it agrees with the update (Chen et
+al. 2025, "Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises early in the run.
+The state is one average per weight, in two bytes by default.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 

@@ -2,8 +2,8 @@
 
 All arithmetic is in float32; only the storage differs. In int8 each row (everything under
 one index of the first axis) has one scale, its largest magnitude / 127, so that an entry
-is off by at most half a scale (Gupta et al. 2025, "8-bit Muon", arXiv 2509.23106, find
-no loss of quality).
+is off by at most half a scale (Gupta et al. 2025, "Effective
+quantization of Muon optimizer states", arXiv 2509.23106, find no loss of quality).
 """
 
 from collections.abc import Sequence

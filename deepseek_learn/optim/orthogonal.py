@@ -4,15 +4,16 @@ For :math:`M = U S V^T` the nearest semi-orthogonal matrix is :math:`U V^T`: eve
 direction that the gradients agree on moves equally far, even the weak ones. An odd
 polynomial of :math:`M` acts only on the singular values, so a few polynomials in turn,
 computed with matrix products alone, bring each value near one (Newton-Schulz; Jordan et
-al. 2024, "Muon"). Lesson: `notebooks/basic/06_deepopt.ipynb`.
+al. 2024, "Muon: An optimizer for hidden layers in neural networks").
+Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import torch
 from torch import Tensor
 
 # p(s) = a s + b s^3 + c s^5, each optimal for the output range of the one before it: the
-# second to fifth of Amsel, Persson, Musco & Gower 2025, "The Polar Express",
-# arXiv 2505.16932, which are for values up to TOP. The first only lifts values that the
+# second to fifth of Amsel et al. 2025, "The Polar Express", arXiv 2505.16932,
+# which are for values up to TOP. The first only lifts values that the
 # Frobenius norm makes tiny; with a norm closer to the largest value it is not needed.
 POLAR_EXPRESS = (
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
@@ -61,8 +62,8 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 def _factor(gram: Tensor) -> Tensor:
     """`Q [K, m, m]`, from `X X^T`, such that `Q X` applies the polynomials to `X`.
 
-    No product involves the longer side (Amsel et al. 2025, the appendix on rectangular
-    matrices). Squares of small singular values require float32.
+    No product involves the longer side ("The Polar Express", the appendix on
+    rectangular matrices). Squares of small singular values require float32.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
@@ -81,7 +82,7 @@ def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor
               O \leftarrow c\,O / \sqrt{v}
 
     with the mean along the shorter side and `c` such that the Frobenius norm is
-    preserved (NorMuon; Li et al. 2025, arXiv 2510.05491). The norms are equal on average
+    preserved (Li et al. 2025, "NorMuon", arXiv 2510.05491). The norms are equal on average
     over recent steps, because `v` is a moving average.
 
     Args:

@@ -80,14 +80,7 @@ def tune(
     Raises:
         ValueError: for a start that is not on the axes, or a budget below 1.
     """
-    for name, values in axes.items():
-        if start.get(name) not in values:
-            raise ValueError(
-                f"start must name a value of each axis; {name!r} is "
-                f"{start.get(name)!r}, not one of {list(values)}."
-            )
-    if budget < 1:
-        raise ValueError(f"budget must be at least 1; got {budget}.")
+    _check(axes, start, budget)
     losses: dict[tuple, float] = {}
     skipped: set[tuple] = set()
 
@@ -115,6 +108,17 @@ def tune(
     trials = trials.assign(loss=list(losses.values()))
     edges = [n for n, values in axes.items() if best[n] in (values[0], values[-1])]
     return Tuned(best, loss(best), trials, not skipped, tuple(edges))
+
+
+def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:
+    for name, values in axes.items():
+        if start.get(name) not in values:
+            raise ValueError(
+                f"start must name a value of each axis; {name!r} is "
+                f"{start.get(name)!r}, not one of {list(values)}."
+            )
+    if budget < 1:
+        raise ValueError(f"budget must be at least 1; got {budget}.")
 
 
 def _neighbor(settings: dict, name: str, values: Sequence, direction: int):

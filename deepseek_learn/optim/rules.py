@@ -47,26 +47,30 @@ def move_matrices(
 
 
 def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
+    # each list has one tensor per parameter, and a `foreach` function takes a whole list:
+    # on a GPU, one kernel instead of one per parameter
     # 1. the state of each parameter, allocated on its first step
     weights, states = [local(p) for p, _ in batch], [state[p] for p, _ in batch]
     shapes = [shape for _, shape in batch]
     for entry, w, shape in zip(states, weights, shapes, strict=True):
         if not entry:
             _allocate_matrix(entry, w, shape, group["state"])
-    # 2. momentum and its Nesterov look-ahead U = (1 - mu) G + mu M
+    # 2. momentum M <- mu M + (1 - mu) G and its Nesterov look-ahead (1 - mu) G + mu M,
+    # in float32: `momentum` is a copy where the state has fewer bits
     mu = momentum_at(group)
     g = [_flat(_downhill(local(p.grad), group), s) for p, s in batch]  # each [rows, n]
     momentum = moments.read(states, "momentum")
     torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
     u = torch._foreach_lerp(g, momentum, mu)
-    # 3. orthogonalize and balance
+    # 3. orthogonalize and balance; this needs whole matrices, all else only local rows
     step = _directions(group, batch, weights, u, states)  # each [rows, n]
     # 4. cautious weight decay: only where decay and update have the same sign
     w = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
     mask = torch._foreach_mul(step, w)
     for x in mask:
         x.gt_(0)
+    # an orthogonal m x n matrix has a root mean square of 1 / sqrt(max(m, n))
     torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
     torch._foreach_addcmul_(step, w, mask, value=group["weight_decay"])
     # 5. apply, in the shapes of the weights
@@ -167,13 +171,14 @@ def momentum_at(group: Mapping[str, Any]) -> float:
 def move_adamw(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    r"""AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), one variance per row.
+    r"""AdamW with one variance per row.
 
     .. math:: p \leftarrow (1 - \eta\lambda)\,p - \eta\,
               \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
     where `v` averages the squared gradients of one row of an embedding or a head (Zhang
     et al. 2024, "Adam-mini", arXiv 2406.16793), or of one entry of a vector.
+    Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv 1711.05101.
     """
     if not parameters:
         return

@@ -16,7 +16,6 @@ _LAZY = {
     "UnsteadyModelError": "restoring",
     "Verdict": "verdicts",
     "layer_costs": "costs",
-    "measure": ".measure.roof",
     "operator_costs": "costs",
     "profile": "model_profiler",
 }

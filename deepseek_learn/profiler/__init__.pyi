@@ -1,5 +1,4 @@
 from ..measure.roof import Roof as Roof
-from ..measure.roof import measure as measure
 from .comparison import Comparison as Comparison
 from .costs import Cost as Cost
 from .costs import layer_costs as layer_costs

@@ -8,13 +8,9 @@ kernel requests and never touches (as oneDNN's recurrent layers do) counts towar
 peak, though the operating system need not provide it.
 """
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
-from torch.autograd import profiler as autograd_profiler
 
 from .recorder import Allocation, Operator
 
@@ -80,29 +76,3 @@ def live(operators: list[Operator], allocations: list[Allocation], peak: int) ->
         timeline=frame,
         alive=dict(sorted(alive.items(), key=lambda item: -item[1])),
     )
-
-
-def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """The allocator's peak during `run()` above the level at its start, in bytes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    # PyTorch 2.13 prints "profiler_start" below level 6; it reads the level when the
-    # process first profiles
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    with autograd_profiler.profile(use_kineto=False, profile_memory=True) as trace:
-        run()
-    changes = [
-        (event.start_ns(), event.nbytes())
-        for event in trace.kineto_results.events()
-        if event.name() == "[memory]"
-    ]
-    level = highest = 0
-    for _, size in sorted(changes, key=lambda change: change[0]):
-        level += size
-        highest = max(highest, level)
-    return highest

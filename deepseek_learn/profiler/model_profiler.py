@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from ..bar import Bar
 from ..catalog import text
-from ..measure.roof import measure
+from ..measure import clock
+from ..measure.memory import peak_bytes
+from ..measure.roof import measured_roof
 from .control_flow import in_python
 from .costs import tensors
 from .inputs import random_inputs
-from .memory import live, peak_bytes
+from .memory import live
 from .module_paths import ModulePaths
 from .recorder import Counter, Operator, Timer
 from .restoring import UnsteadyModelError, as_it_was, materialized, on
@@ -132,7 +134,7 @@ class ModelProfiler:
         first = _seconds(step, device, step.first)  # raises what the model raises
         dtype = _dtype(model, inputs)
         machine = torch.device("cpu") if device.type == "meta" else device
-        measure(machine, dtype, spent=0)  # measures only if not measured yet
+        measured_roof(machine, dtype, spent=0)  # measures only if not measured yet
         start = time.perf_counter()
         paths = ModulePaths(model)
         total = 2 + 2 * self.repeats
@@ -149,12 +151,12 @@ class ModelProfiler:
             step.prepare()
             peak = peak_bytes(step, device)
             bar.advance(1)
-            plain, timed = [], []
-            for _ in range(self.repeats):
-                plain.append(_seconds(step, device))
-                bar.advance(1)
-                timed.append(_timed(step, paths, device, operators))
-                bar.advance(1)
+            sides = {
+                "plain": lambda: _seconds(step, device),
+                "timed": lambda: _timed(step, paths, device, operators),
+            }
+            readings = clock.in_turn(sides, self.repeats, lambda: bar.advance(1))
+        plain, timed = readings["plain"], readings["timed"]
         if device.type == "meta":  # meta tensors compute nothing
             plain, timed = [float("nan")], []
         frame = _operator_frame(operators, timed)
@@ -171,7 +173,7 @@ class ModelProfiler:
             operators=frame,
             layers=_layer_frame(paths, calls, counter),
             memory=live(operators, allocations, peak),
-            roof=measure(machine, dtype, spent=time.perf_counter() - start),
+            roof=measured_roof(machine, dtype, spent=time.perf_counter() - start),
             weights=distribution(model),
             notes=tuple(notes),
         )
@@ -232,11 +234,7 @@ def _uncompiled() -> Iterator[None]:
 
 def _seconds(step: _Step, device: torch.device, run=None) -> float:
     step.prepare()
-    start = time.perf_counter()
-    (run or step)()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock.seconds(run or step, devices=(device,))
 
 
 def _timed(step: _Step, paths: ModulePaths, device, operators) -> list[float]:
@@ -287,7 +285,7 @@ def _operator_frame(operators: list[Operator], passes: list[list[float]]):
     columns = list(Operator.__dataclass_fields__)
     frame = pd.DataFrame([vars(o) for o in operators], columns=columns)
     frame = frame.rename(columns={"path": "layer", "name": "operator"})
-    times = [_quartiles(seconds) for seconds in zip(*passes, strict=True)]
+    times = [_quartiles(call) for call in zip(*passes, strict=True)]
     times = times or [(float("nan"),) * 3] * len(operators)
     frame["output_shape"] = [in_words(o.output_shape) for o in operators]
     frame["latency_ms"] = [1e3 * median for _, median, _ in times]

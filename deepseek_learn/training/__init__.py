@@ -2,6 +2,7 @@
 
 The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and decays
 (`wsd`), and a forward pass in bfloat16 where the processor supports it.
+Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 from .loop import Fit, fit, predict

@@ -89,9 +89,10 @@ def fit(
     same weights; the process of rank 0 writes the checkpoint.
 
     Args:
-        train, validation: datasets with `batch(index)`, PyTorch's map-style datasets
-            of pairs (input, label) such as `TensorDataset`, or a `DataLoader`, which is
-            read in its own order. Without `validation` the last epoch counts as best.
+        train, validation: datasets with `batch(index)`, such as those of `data` (images,
+            series, volumes, text); PyTorch's map-style datasets of pairs (input, label)
+            such as `TensorDataset`; or a `DataLoader`, which is read in its own order.
+            Without `validation` the last epoch counts as best.
         optimizer: over the model's parameters; by default `DeepOpt(model)`.
         epochs: passes over `train`. A checkpoint is written after each.
         recipe: loss, metric, batch size, schedule, augmentation and precision.

@@ -1,4 +1,7 @@
-"""Auto-tuner on Optuna: genetic search on a surrogate, pruning by domination count."""
+"""Auto-tuner on Optuna: genetic search on a surrogate, pruning by domination count.
+
+Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+"""
 
 from .. import lazy
 

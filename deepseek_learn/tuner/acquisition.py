@@ -4,8 +4,8 @@ predicted gain in hypervolume is tried next.
 Gains are estimated along directions: for weights w drawn from the positive unit sphere, a
 point x reaches t(x) = min_m (r_m - x_m) / w_m from the reference r, and the hypervolume
 of a set is, up to a constant, the mean over w of (max over the set of t)^M
-(Deng & Zhang 2019, Approximating hypervolume and hypervolume contributions using polar
-coordinate, IEEE Transactions on Evolutionary Computation 23(5)). This is cheap
+(Deng & Zhang 2019, "Approximating hypervolume and hypervolume contributions using polar
+coordinate", IEEE Transactions on Evolutionary Computation 23(5)). This is cheap
 enough to evaluate hundreds of children per trial.
 """
 
@@ -177,43 +177,60 @@ def propose(
     parents: far from the trials the surrogate is unreliable. Once the front has stalled,
     every second trial, on average, explores where the surrogate is uncertain.
     """
-    # 1. fit the models, and decide whether to exploit their mean or to explore
+    # 1. fit the models to all trials; trust in them grows to 1 with the trials
     trust = min(1.0, len(history) / (TRUSTED * history.points.shape[1]))
     models = Models(encoding, history, logs)
-    parents = select(models.losses, population, history.ranks())
+    ranks = history.ranks()  # [N], 0 is the best front
+    parents = select(models.losses, population, ranks)  # indices of trials
+    # 2. exploit the models' mean, or explore where they are uncertain: the mean alone
+    # would propose the same region forever once it is wrong there
     explore = _stalled(models.losses, parents) and rng.random() < 0.5
     spreads, generations = (2.0, 1) if explore else (0.0, generations)
-    ranks = history.ranks()
-    # 2. the front to improve on; if no trial meets the limits, the closest to them
-    front = models.losses[ranks == ranks.min()]
+    # 3. the front to improve on; if no trial meets the limits, the closest to them
+    front = models.losses[ranks == ranks.min()]  # [F, M]
     if len(history.pending):
+        # as if they had ended as predicted; else two workers would try the same point
         front = np.vstack([front, models.losses_at(history.pending)])
-    # 3. the reference: near the best values, only the middle of the front counts
+    # 4. the reference `[M]` from which the gain in hypervolume is measured
     low = front.min(0)
     if explore:
-        # half of the time from the worst of all trials, where the ends count most
-        extent = front if rng.random() < 0.5 else models.losses
-        span = np.maximum(np.ptp(extent, axis=0), 1e-3)
-        reference = extent.max(0) + 0.1 * span
+        reference = _far_reference(front, models.losses, rng)
     else:
-        worst = models.losses[parents].max(0)
-        reference = low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
+        reference = _near_reference(low, models.losses[parents].max(0), trust, rng)
     acquisition = Acquisition(front, reference, low, rng)
 
     def score(points: np.ndarray) -> tuple[np.ndarray, ...]:
         gain, reach = acquisition.gain(models.losses_at(points, spreads))
         return models.excess_at(points), gain, reach
 
-    # 4. breed, and take the best child that is new
+    # 5. breed on the models, which costs no training. Random immigrants only where the
+    # models' mean is trusted: else a child far from all trials looks best by error
     immigrants = children // 4 if trust == 1 and not explore else 0
     mates = history.points[parents]
     bred, scores = _breed(
         encoding, mates, score, rng, generations, children, immigrants
     )  # [generations x children, D]
     excess, gain, reach = scores
-    order = np.lexsort((-reach, -gain, excess))  # limits first, then gain, then reach
+    # 6. take the best child that is new: limits first, then gain, then reach, which
+    # still ranks the children when none of them gains anything
+    order = np.lexsort((-reach, -gain, excess))  # the last key sorts first
     fresh = _fresh(encoding, bred[order], history)
     return bred[order][fresh][0]
+
+
+def _far_reference(front: np.ndarray, losses: np.ndarray, rng) -> np.ndarray:
+    """Beyond the worst of the front, or half of the time of all trials `[N, M]`.
+
+    The farther the reference, the more the ends of the front count.
+    """
+    extent = front if rng.random() < 0.5 else losses
+    span = np.maximum(np.ptp(extent, axis=0), 1e-3)
+    return extent.max(0) + 0.1 * span
+
+
+def _near_reference(low, worst: np.ndarray, trust: float, rng) -> np.ndarray:
+    """Between the best and the worst values: only the middle of the front counts."""
+    return low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
 
 
 def _breed(

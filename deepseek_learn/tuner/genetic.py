@@ -1,9 +1,9 @@
 """Genetic operators on the unit cube, for numbers and categories together.
 
 Parents are selected as in NSGA-II, and children made by simulated binary crossover and
-polynomial mutation (Deb & Agrawal, "Simulated binary crossover for continuous search
-space", Complex Systems 9, 1995; Deb & Goyal, "A combined genetic adaptive search
-(GeneAS) for engineering design", Computer Science and Informatics 26, 1996); categories
+polynomial mutation (Deb & Agrawal 1995, "Simulated binary crossover for continuous
+search space", Complex Systems 9; Deb & Goyal 1996, "A combined genetic adaptive search
+(GeneAS) for engineering design", Computer Science and Informatics 26); categories
 are inherited from either parent and resampled. Numbers are encoded by `encoding.py`.
 """
 

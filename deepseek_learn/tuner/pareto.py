@@ -28,7 +28,7 @@ def dominates(points: ArrayLike) -> np.ndarray:
 def domination_count(points: ArrayLike) -> np.ndarray:
     """The number of points that dominate each one, int64 `[N]`; 0 on the front.
 
-    Fonseca & Fleming, "Genetic algorithms for multiobjective optimization", ICGA 1993.
+    Fonseca & Fleming 1993, "Genetic algorithms for multiobjective optimization", ICGA.
     """
     return dominates(points).sum(0)
 
@@ -37,8 +37,8 @@ def nondominated_rank(points: ArrayLike) -> np.ndarray:
     """The front that each point is on, int64 `[N]`: 0 is the Pareto front, 1 the front
     of the points without it, and so on.
 
-    Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
-    Transactions on Evolutionary Computation 6(2), 2002, section III-A.
+    Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
+    Transactions on Evolutionary Computation 6(2), section III-A.
     """
     dominance = dominates(points)
     rank = np.full(len(dominance), -1)
@@ -78,9 +78,9 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
     HV = volume of the union of the boxes [x_i, reference]. Points that are not better
     than the reference in every objective add nothing. Exact: by sweeping one objective
-    for two, by the WFG recursion for more (While, Bradstreet & Barone, "A fast way of
+    for two, by the WFG recursion for more (While et al. 2012, "A fast way of
     calculating exact hypervolumes", IEEE Transactions on Evolutionary Computation
-    16(1), 2012): each point adds the part of its box that later points do not cover.
+    16(1)): each point adds the part of its box that later points do not cover.
 
     Raises:
         ValueError: when `reference` does not have one finite number per objective.
@@ -105,8 +105,8 @@ def knee(points: ArrayLike) -> int:
 
     Objectives are scaled so that the front spans 0..1 in each; the ideal point has each
     objective's best value, and the distance is Euclidean (compromise programming:
-    Zeleny, "Multiple criteria decision making", 1982). An objective that is constant on
-    the front does not count.
+    Zeleny 1982, "Multiple criteria decision making", McGraw-Hill). An objective that is
+    constant on the front does not count.
 
     Raises:
         ValueError: when there is no point, or values are not finite.

@@ -4,7 +4,7 @@ At certain epochs, the rungs, a trial's values are compared with those that all 
 reported there: its score is the number of trials that dominate it, and only the best
 fraction continues. No trial waits for another: each is compared with the reports so far
 (asynchronous successive halving; with several objectives: Schmucker et al. 2021,
-Multi-objective asynchronous successive halving, arXiv 2106.12639).
+"Multi-objective asynchronous successive halving", arXiv 2106.12639).
 
 Optuna's own `report` and `should_prune` take one objective only (its issue 3450), so the
 reports are kept in the trials' attributes, which every storage shares between workers.

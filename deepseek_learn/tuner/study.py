@@ -160,11 +160,12 @@ class Study(Report):
         """Objective → hyperparameter → its share of the importance, largest first.
 
         "fanova": the share of the objective's variance over the whole space that each
-        explains, by a forest fitted to the trials (Hutter, Hoos & Leyton-Brown, ICML
-        2014). "ped_anova": the hyperparameters in which the best tenth of the trials
-        differ (Watanabe, Bansal & Hutter, IJCAI 2023); after a search that has
-        converged it says little, since its trials are all alike. Both are misleading
-        with few trials: `why()` says whether to trust them.
+        explains, by a forest fitted to the trials (Hutter et al. 2014, "An efficient
+        approach for assessing hyperparameter importance", ICML). "ped_anova": the
+        hyperparameters in which the best tenth of the trials differ (Watanabe et al.
+        2023, "PED-ANOVA", IJCAI); after a search that has converged it says little,
+        since its trials are all alike. Both are misleading with few trials: `why()`
+        says whether to trust them.
 
         Raises:
             ValueError: with fewer than 4 results, or for another `evaluator`.

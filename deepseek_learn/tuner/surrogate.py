@@ -7,7 +7,8 @@ A radial-basis model with fitted widths (kriging). With the Matern kernel of ord
 values are modeled as draws from a normal distribution with covariance k, plus noise; the
 length scales l_d, one per hyperparameter, and the noise maximize the likelihood of the
 data times a prior around usual values, so that ten trials do not mislead them.
-Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, chapters 2 and 5.
+Rasmussen & Williams 2006, "Gaussian processes for machine learning", MIT Press, chapters
+2 and 5.
 """
 
 import numpy as np

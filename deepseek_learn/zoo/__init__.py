@@ -4,6 +4,7 @@
 `load(name)` returns it ready to use, `example(name)` an input for it, `evaluation(name)`
 the images it is evaluated on; `writer(name)` returns a language model with its tokenizer.
 No network is needed.
+Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
 import builtins

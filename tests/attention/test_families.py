@@ -13,8 +13,8 @@ from deepseek_learn import attention
 from deepseek_learn.attention import attach, attention_maps, fold
 from deepseek_learn.errors import UnknownNameError
 
-SPACE = {2: (9, 8), 3: (4, 5, 6)}
-EVERY = [(name, dims) for dims in (2, 3) for name in attention.names(dims)]
+SPACE = {1: (40,), 2: (9, 8), 3: (4, 5, 6)}
+EVERY = [(name, dims) for dims in (1, 2, 3) for name in attention.names(dims)]
 
 
 class DoubleConv(nn.Module):
@@ -203,14 +203,16 @@ def test_fold_is_exact(backbone, name):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-class Bottleneck3d(nn.Module):
-    """A 3-D bottleneck under ResNet's names."""
+class Bottleneck(nn.Module):
+    """A bottleneck for series or volumes under ResNet's names."""
 
-    def __init__(self):
+    def __init__(self, dims: int):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv3d(16, 4, 1, bias=False), nn.BatchNorm3d(4)
-        self.conv2, self.bn2 = nn.Conv3d(4, 4, 3, 1, 1, bias=False), nn.BatchNorm3d(4)
-        self.conv3, self.bn3 = nn.Conv3d(4, 16, 1, bias=False), nn.BatchNorm3d(16)
+        conv = {1: nn.Conv1d, 3: nn.Conv3d}[dims]
+        norm = {1: nn.BatchNorm1d, 3: nn.BatchNorm3d}[dims]
+        self.conv1, self.bn1 = conv(16, 4, 1, bias=False), norm(4)
+        self.conv2, self.bn2 = conv(4, 4, 3, 1, 1, bias=False), norm(4)
+        self.conv3, self.bn3 = conv(4, 16, 1, bias=False), norm(16)
         self.downsample = None
 
     def forward(self, x):
@@ -219,14 +221,15 @@ class Bottleneck3d(nn.Module):
         return (self.bn3(self.conv3(y)) + x).relu()
 
 
-def test_fold_is_exact_in_3d_and_reads_the_narrow_tensor():
-    model = nn.Sequential(Bottleneck3d(), Bottleneck3d())
+@pytest.mark.parametrize("dims", [1, 3])
+def test_fold_is_exact_in_1d_and_3d_and_reads_the_narrow_tensor(dims):
+    model = nn.Sequential(Bottleneck(dims), Bottleneck(dims))
     model = randomize_norms(attach(model, "sc", where="residual"))
     folded = fold(model)
-    x = torch.randn(2, 16, 4, 5, 6, dtype=torch.float64)
+    x = torch.randn(2, 16, *SPACE[dims], dtype=torch.float64)
     with torch.inference_mode():
         torch.testing.assert_close(folded(x), model(x))
-    assert folded[0].attention.tap_weight.shape[:2] == (27, 4)  # not 16
+    assert folded[0].attention.tap_weight.shape[:2] == (3**dims, 4)  # not 16
 
 
 def test_attach_keeps_mode_dtype_and_pretrained_weights():
@@ -300,8 +303,8 @@ def test_a_registration_without_its_facts_is_refused_at_once():
         attention.register("half")
     with pytest.raises(TypeError, match="'native_scale'"):
         attention.register("half", dims=(2,))
-    for dims in (2, (), (4,), [2], ("2",)):
-        with pytest.raises(ValueError, match=r"dims must be \(2,\), .*; got "):
+    for dims in (2, (), (4,), [2], ("2",), (2, 2)):
+        with pytest.raises(ValueError, match=r"dims must be a tuple of 1, .*; got "):
             attention.register("half", dims=dims, native_scale=1.0)
     for scale in (0, -1.0, "unit", None, math.inf, math.nan):
         with pytest.raises(ValueError, match="native_scale must be a positive number"):
@@ -309,11 +312,11 @@ def test_a_registration_without_its_facts_is_refused_at_once():
     assert "half" not in attention.names()
 
 
-@pytest.mark.parametrize("dims", [(2,), (3,), (2, 3), (3, 2)])
+@pytest.mark.parametrize("dims", [(1,), (2,), (3,), (3, 2), (1, 2, 3)])
 def test_every_documented_set_of_dimensions_is_accepted(dims):
     attention.register("half", dims=dims, native_scale=0.5)(lambda *a, **k: nn.ReLU())
     try:
-        for d in (2, 3):
+        for d in (1, 2, 3):
             assert ("half" in attention.names(d)) == (d in dims)
         assert attention.names() == attention.names(2)
     finally:

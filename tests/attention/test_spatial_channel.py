@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from deepseek_learn.attention import SpatialChannelAttention, shift_sum
 
-SPACE = {2: (7, 5), 3: (4, 3, 5)}
+SPACE = {1: (11,), 2: (7, 5), 3: (4, 3, 5)}
 
 
 def features(dims: int, dtype=torch.float64, channels: int = 16) -> torch.Tensor:
@@ -23,7 +23,7 @@ def written_out(module: SpatialChannelAttention, x: torch.Tensor) -> torch.Tenso
     return module.gain * (x * spatial + x * channel)
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize("gradients", [True, False])
 def test_equals_the_equation(dims, kernel_size, gradients):
@@ -35,7 +35,7 @@ def test_equals_the_equation(dims, kernel_size, gradients):
         torch.testing.assert_close(module(x), written_out(module, x))
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [1, 2, 3])
 def test_gradients_equal_those_of_the_equation(dims):
     module = SpatialChannelAttention(16, dims=dims).double()
     x = features(dims).requires_grad_()
@@ -43,6 +43,27 @@ def test_gradients_equal_those_of_the_equation(dims):
     ours = torch.autograd.grad(module(x).square().sum(), wanted)
     plain = torch.autograd.grad(written_out(module, x).square().sum(), wanted)
     torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_equals_the_docstrings_sums_over_taps(dims):
+    """Without any convolution of PyTorch's: padded, unfolded, and summed by einsum."""
+    module = SpatialChannelAttention(16, dims=dims, scale=0.7).double()
+    x = features(dims)
+    windows = F.pad(x, (1, 1) * dims)
+    for axis in range(2, 2 + dims):
+        windows = windows.unfold(axis, 3, 1)  # [B, C, *space, *taps]
+    windows = windows.flatten(2 + dims)
+    kernel = module.spatial.weight[0].flatten(1)  # [C, taps]
+    spatial = torch.einsum("bc...t,ct->b...", windows, kernel) + module.spatial.bias
+    mean = x.flatten(2).mean(2)
+    hidden = torch.einsum("bc,hc->bh", mean, module.squeeze.weight)
+    hidden = (hidden + module.squeeze.bias).relu()
+    channel = torch.einsum("bh,ch->bc", hidden, module.excite.weight)
+    channel = (channel + module.excite.bias).sigmoid()
+    expected = torch.einsum("bc...,b...->bc...", x, spatial.sigmoid())
+    expected = 0.7 * (expected + torch.einsum("bc...,bc->bc...", x, channel))
+    torch.testing.assert_close(module(x), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_guides_line_makes_six_axes_and_ours_four():
@@ -139,7 +160,7 @@ def test_half_precision_module():
     assert SpatialChannelAttention(16).bfloat16()(x).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [1, 2, 3])
 def test_export_has_dynamic_sizes(dims):
     module, x = SpatialChannelAttention(16, dims=dims).eval(), features(dims).float()
     axes = {
@@ -193,7 +214,7 @@ def test_wrong_input_is_refused_in_a_sentence(dims, shape):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"dims": 1},
+        {"dims": 4},
         {"kernel_size": 2},
         {"kernel_size": 0},
         {"kernel_size": -1},

@@ -25,7 +25,7 @@ DEAD = re.compile(
     r"github(?:\.com)?/[\w.-]+/deepseek_learn\b|github\.com/executablebooks/jupyter-book"
     r"|https://colab\.research\.google\.com/\w"
 )
-BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims")
+BOTH = ("book/intro", "book/how_to_use", "book/basic", "book/claims", "book/find_it")
 
 
 def named_in(toc) -> set[str]:
@@ -160,6 +160,17 @@ def test_the_api_reference_has_the_library(book):
     text = (book / "book" / "api.html").read_text()
     for name in ("attention.SpatialChannelAttention", "data.load", "training.fit"):
         assert f'id="deepseek_learn.{name}"' in text
+
+
+def test_find_it_shows_papers_files_lessons_and_scripts(book):
+    for edition in ("", "zh/"):
+        page = (book / f"{edition}book/find_it.html").read_text()
+        assert 'href="https://arxiv.org/abs/2210.17323"' in page
+        assert "gptq.py" in page
+        assert "dpg_quality" in page
+        lesson = f"{'../' * edition.count('/')}../notebooks/basic/03_quantization.html"
+        assert re.search(rf"""href=["']{re.escape(lesson)}["']""", page)
+        assert "<!-- find-it -->" not in page
 
 
 def test_a_warning_is_an_error_and_the_old_book_stays(tmp_path):

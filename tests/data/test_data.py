@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -86,6 +87,45 @@ def test_elpv_source_split_keeps_runs_together():
         assert inside.sum() == last - first + 1
         assert set(getattr(splits, part).frame["type"][inside.to_numpy()]) == {kind}
     assert splits.test.images.shape[1:] == (1, 32, 32)
+
+
+def test_elpv_groups_are_as_many_modules_as_published():
+    """Deitsch et al. 2019: 44 modules, 18 mono- and 26 polycrystalline."""
+    whole = data.elpv(size=32).whole()
+    assert len(whole) == 2624
+    types = whole.frame["type"].groupby(whole.groups).unique()
+    assert all(len(kinds) == 1 for kinds in types)
+    assert types.str[0].value_counts().to_dict() == {"poly": 26, "mono": 18}
+    assert set(np.bincount(whole.groups)) == {48, 50, 54, 60, 72}
+
+
+def test_elpv_modules_begin_where_the_brightness_jumps():
+    """The files at a border differ more than neighbors inside a module."""
+    whole = data.elpv(size=32).whole()
+    order = np.argsort(whole.frame["file"].to_numpy())
+    dark = np.quantile(whole.images.flatten(1).numpy()[order], 0.02, axis=1)
+    means = pd.Series(dark).groupby(whole.groups[order]).median()
+    inside = (
+        pd.Series(dark)
+        .groupby(whole.groups[order])
+        .apply(lambda d: abs(d.iloc[:30].median() - d.iloc[-30:].median()))
+    )
+    assert means.diff().abs().median() > 1.5 * inside.median()
+
+
+def test_elpv_source_split_divides_no_module():
+    splits = data.elpv(split="source", size=32)
+    groups = [set(getattr(splits, part).groups) for part in PARTS]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 44
+
+
+def test_the_whole_is_its_parts():
+    splits = data.bacteria(tile=112)
+    whole = splits.whole()
+    assert torch.equal(whole.images[: len(splits.train)], splits.train.images)
+    assert len(whole) == sum(len(getattr(splits, part)) for part in PARTS)
+    assert sorted(set(whole.groups)) == list(range(41))
+    assert whole.card == splits.card
 
 
 def test_elpv_label_is_the_experts_probability():

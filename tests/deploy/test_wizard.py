@@ -341,7 +341,7 @@ def test_what_it_shows(deployed):
     speed = done.line("speedup")
     assert f"{speed.value:.2f} times as fast as PyTorch (between" in done.why()
     readings = [done.line(what) for what in ("latency_eager", "latency", "speedup")]
-    for line in readings:  # five rounds: they differ, and the median lies in between
+    for line in readings:  # six rounds: they differ, and the median lies in between
         assert line.low < line.value < line.high
         spread = f"{line.value:.4g} {line.unit} ({line.low:.4g}–{line.high:.4g})"
         assert spread in str(line)

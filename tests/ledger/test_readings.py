@@ -7,23 +7,30 @@ import pytest
 from deepseek_learn.course import ledger, write_result
 from deepseek_learn.errors import DamagedFileError
 from deepseek_learn.ledger import results
-from deepseek_learn.ledger.readings import appended, hours, now, summary
-from deepseek_learn.ledger.results import read_result, verdict
+from deepseek_learn.ledger.readings import Reading, appended, hours, now, summary
+from deepseek_learn.ledger.results import read_result
+from deepseek_learn.ledger.rows import Row
 
 ROW = {"claim": "C7", "source": "ours", "what": "pace", "unit": "x", "target": 2.0}
 ROW |= {"better": "higher"}
 TIMES = ("2026-11-24", "2026-11-25T08:00:00Z", "2026-11-25T09:30:00Z")
 
 
-def take(folder, time, measured, spread=0.1, **more):
+def reading(time=TIMES[0], measured=1.0, **facts):
+    return Reading(time, None, measured, **facts)
+
+
+def take(folder, time, measured, spread=0.1, where=None, **more):
     """One run of a script with one speed row and one other row."""
     facts = {"measured": measured, "low": measured - spread, "high": measured + spread}
-    rows = [ROW | facts | {"time": time, "n": 9}, ROW | {"what": "bytes"} | facts]
+    facts |= {"machine": where}
+    speed = Row(**ROW | facts, n=9).at(time)
+    rows = [speed, Row(**ROW | {"what": "bytes"} | facts)]
     return write_result("pace", rows, "run", directory=folder, **more)
 
 
 def speed_rows(path):
-    return [row for row in read_result(path)["rows"] if row.get("readings")]
+    return [row for row in read_result(path).rows if row.readings]
 
 
 def test_three_hours_make_a_row_that_can_be_met(tmp_path):
@@ -31,38 +38,38 @@ def test_three_hours_make_a_row_that_can_be_met(tmp_path):
     for time, measured in zip(TIMES, (3.0, 2.4, 2.5), strict=True):
         path = take(tmp_path, time, measured)
         (row,) = speed_rows(path)
-        verdicts.append(row["verdict"])
+        verdicts.append(row.verdict)
     assert verdicts == ["on the mean only", "on the mean only", "met"]
-    assert row["measured"] == 2.5  # the median
-    assert (row["low"], row["high"]) == pytest.approx((2.3, 3.1))  # the full span
-    assert [r["measured"] for r in row["readings"]] == [3.0, 2.4, 2.5]
-    assert [r["n"] for r in row["readings"]] == [9, 9, 9]
-    assert (row["n"], row["interval"]) == (3, "span of readings")
+    assert row.measured == 2.5  # the median
+    assert (row.low, row.high) == pytest.approx((2.3, 3.1))  # the full span
+    assert [r.measured for r in row.readings] == [3.0, 2.4, 2.5]
+    assert [r.n for r in row.readings] == [9, 9, 9]
+    assert (row.n, row.interval) == (3, "span of readings")
 
 
 def test_a_low_reading_is_kept_and_counts(tmp_path):
     for time, measured in zip(TIMES, (3.0, 2.05, 2.5), strict=True):
         path = take(tmp_path, time, measured)
     (row,) = speed_rows(path)
-    assert row["verdict"] == "on the mean only"
-    assert row["low"] == pytest.approx(1.95)
+    assert row.verdict == "on the mean only"
+    assert row.low == pytest.approx(1.95)
 
 
 def test_readings_of_one_hour_are_kept_but_are_no_three(tmp_path):
     for minute in (0, 20, 40, 59):
         path = take(tmp_path, f"2026-11-25T08:{minute:02}:00Z", 3.0)
     (row,) = speed_rows(path)
-    assert len(row["readings"]) == 4
-    assert hours(row["readings"]) == 1
-    assert row["verdict"] == "on the mean only"
+    assert len(row.readings) == 4
+    assert hours(row.readings) == 1
+    assert row.verdict == "on the mean only"
     times = ("2026-11-25T08:00:00Z", "2026-11-25T09:00:00Z", "2026-11-25T09:59:00Z")
-    assert hours([{"time": time} for time in times]) == 2
+    assert hours([reading(time) for time in times]) == 2
 
 
 def test_the_same_reading_is_kept_once_and_in_order_of_time():
-    one, two = ({"time": time, "measured": 1.0} for time in TIMES[:2])
-    assert appended([two], one) == [one, two]
-    assert appended([one, two], two) == [one, two]
+    one, two = (reading(time) for time in TIMES[:2])
+    assert appended([two], one) == (one, two)
+    assert appended([one, two], two) == (one, two)
 
 
 def test_value_and_interval_are_computed_and_not_believed(tmp_path):
@@ -71,29 +78,28 @@ def test_value_and_interval_are_computed_and_not_believed(tmp_path):
     content["rows"][0] |= {"measured": 9.0, "low": 9.0, "high": 9.0, "verdict": "met"}
     path.write_text(json.dumps(content))
     (row,) = speed_rows(path)
-    assert (row["measured"], row["low"]) == (3.0, 2.9)
-    assert row["verdict"] == "on the mean only"
+    assert (row.measured, row.low) == (3.0, 2.9)
+    assert row.verdict == "on the mean only"
 
 
 def test_a_reading_without_interval_spans_its_value():
-    bare = {"measured": 2.0, "low": None, "high": None, "interval": None, "n": 5}
+    bare = reading(measured=2.0, n=5)
     assert summary([bare])["low"] is None
-    both = summary([bare, bare | {"measured": 3.0, "low": 2.5, "high": 3.5}])
+    both = summary([bare, reading(measured=3.0, low=2.5, high=3.5)])
     assert (both["measured"], both["low"], both["high"]) == (2.5, 2.0, 3.5)
 
 
 def test_missed_by_its_value_however_few():
-    row = {"target": 2.0, "better": "higher", "measured": 1.9}
-    assert verdict(row | {"readings": [{"time": TIMES[0]}]}) == "missed"
+    assert Row(**ROW, measured=1.9).at(TIMES[0]).verdict == "missed"
 
 
 def test_a_run_without_the_row_does_not_lose_its_readings(tmp_path):
     take(tmp_path, TIMES[0], 3.0)
-    path = write_result("pace", [ROW | {"what": "new", "measured": 1.0}], "run",
+    path = write_result("pace", [Row(**ROW | {"what": "new"}, measured=1.0)], "run",
                         directory=tmp_path)  # fmt: skip
-    assert [row["what"] for row in read_result(path)["rows"]] == ["new", "pace"]
+    assert [row.what for row in read_result(path).rows] == ["new", "pace"]
     path = write_result("pace", [], "run", of_the_machine=False, directory=tmp_path)
-    assert [row["what"] for row in read_result(path)["rows"]] == ["pace"]
+    assert [row.what for row in read_result(path).rows] == ["pace"]
 
 
 def test_readings_of_another_machine_stand_in_a_row_of_their_own(tmp_path):
@@ -101,11 +107,11 @@ def test_readings_of_another_machine_stand_in_a_row_of_their_own(tmp_path):
     other = results.machine() | {"cpu": "another"}
     path = take(tmp_path, TIMES[1], 5.0, where=other, of_the_machine=False)
     here, there = speed_rows(path)
-    assert {here["measured"], there["measured"]} == {3.0, 5.0}
+    assert {here.measured, there.measured} == {3.0, 5.0}
     newer = results.machine() | {"torch": "9.9"}  # the same hardware
     path = take(tmp_path, TIMES[2], 4.0, where=newer)
-    (mine,) = (row for row in speed_rows(path) if row["machine"]["cpu"] != "another")
-    assert [r["machine"]["torch"] for r in mine["readings"]] == [
+    (local,) = (row for row in speed_rows(path) if row.machine["cpu"] != "another")
+    assert [r.machine["torch"] for r in local.readings] == [
         results.machine()["torch"], "9.9"
     ]  # fmt: skip
 
@@ -116,13 +122,13 @@ def test_only_speed_leaves_the_rest_of_the_file_as_it_is(tmp_path):
     facts = {"protocol": "another", "only_speed": True}
     path = take(tmp_path, TIMES[1], 2.5, **facts)
     after = read_result(path)
-    assert [row["what"] for row in after["rows"]] == ["pace", "bytes"]
-    assert after["rows"][1] == before["rows"][1]
-    assert after["protocol"] == "the protocol"
-    assert [r["measured"] for r in after["rows"][0]["readings"]] == [3.0, 2.5]
+    assert [row.what for row in after.rows] == ["pace", "bytes"]
+    assert after.rows[1] == before.rows[1]
+    assert after.protocol == "the protocol"
+    assert [r.measured for r in after.rows[0].readings] == [3.0, 2.5]
     other = results.machine() | {"cpu": "another"}
     path = take(tmp_path, TIMES[2], 5.0, where=other, **facts)
-    assert [row["what"] for row in read_result(path)["rows"]] == [
+    assert [row.what for row in read_result(path).rows] == [
         "pace",
         "bytes",
         "pace",
@@ -174,6 +180,6 @@ def test_readings_are_a_list_of_some(tmp_path, readings):
 
 
 def test_a_speed_row_that_nothing_was_measured_for_has_no_reading(tmp_path):
-    row = ROW | {"measured": None, "note": "needs a GPU", "time": now()}
+    row = Row(**ROW, measured=None, note="needs a GPU").at(now())
     path = write_result("pace", [row], "run", directory=tmp_path)
-    assert read_result(path)["rows"][0]["verdict"] == "untestable here"
+    assert read_result(path).rows[0].verdict == "untestable here"

@@ -150,7 +150,6 @@ def test_nvml_follows_cuda_visible_devices(nvml, monkeypatch, visible, counted):
 
 def test_gpu_counts_only_where_this_process_uses_one(nvml, powercap, monkeypatch):
     powercap.zone("0", "package-0")
-    monkeypatch.setattr(energy, "_wait_for_gpu", lambda: None)
     monkeypatch.setattr(energy, "_uses_gpu", lambda: True)
     assert EnergyMeter().source == "nvml"
     assert EnergyMeter("cpu").source == "rapl"

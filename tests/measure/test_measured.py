@@ -1,4 +1,4 @@
-"""Numbers with intervals, and latency next to a baseline."""
+"""Numbers with intervals."""
 
 import math
 from statistics import NormalDist
@@ -6,14 +6,12 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from deepseek_learn.measure import (
     Measured,
-    latency,
     measured_error,
     measured_median,
-    timing,
+    measured_ratio,
 )
 
 
@@ -85,78 +83,13 @@ def test_median_of_few_or_none():
         measured_median([])
 
 
-class Clock:
-    """A clock that advances only while a model runs."""
-
-    def __init__(self, monkeypatch):
-        self.now, self.order = 0.0, []
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
-
-    def model(self, name, seconds, drift=0.0):
-        def call(x):
-            self.order.append(name)
-            self.now += seconds + drift * self.now
-            return x
-
-        return call
+def test_ratio_is_computed_round_by_round():
+    """A slow round slows both sides: it moves the times, and not the ratio."""
+    ratio = measured_ratio([2, 2, 200, 2, 2, 2], [1, 1, 100, 1, 1, 1], "cpu")
+    assert ratio == Measured(2, 2, 2, source="cpu")
+    assert measured_ratio([1, 9], [1, 3]).value == 2
 
 
-def test_latency_is_the_median_of_one_call(monkeypatch):
-    clock = Clock(monkeypatch)
-    found = latency(clock.model("a", 0.25), torch.ones(1), rounds=8)
-    assert found.ms.value == pytest.approx(250)
-    assert found.ms.unit == "ms"
-    assert found.ms.source == f"cpu, {timing._place(()).split(', ')[1]}"
-    assert found.ratio is None
-    assert "One call takes 250 ms" in found.why()
-    assert list(found.to_frame().index) == ["model"]
-
-
-def test_short_calls_are_repeated_within_a_sample(monkeypatch):
-    clock = Clock(monkeypatch)
-    found = latency(clock.model("a", 1e-5), torch.ones(1), rounds=6, warmup=0)
-    assert len(clock.order) == 1 + 6 * 100  # 1 ms per sample
-    assert found.ms.value == pytest.approx(0.01)
-
-
-def test_model_and_baseline_take_turns(monkeypatch):
-    """A machine that keeps slowing down does not change the ratio."""
-    clock = Clock(monkeypatch)
-    models = clock.model("a", 0.2, drift=0.01), clock.model("b", 0.4, drift=0.01)
-    found = latency(models[0], torch.ones(1), models[1], rounds=10, warmup=0)
-    timed = clock.order[2:]
-    pairs = [tuple(timed[i : i + 2]) for i in range(0, 20, 2)]
-    assert set(pairs) == {("a", "b"), ("b", "a")}
-    assert pairs[0] != pairs[1]
-    ratios = [a / b for a, b in zip(*found.samples_ms.values(), strict=True)]
-    assert found.ratio.value == pytest.approx(float(np.median(ratios)))
-    assert found.ratio.high < 1
-    assert "faster" in found.why()
-    assert list(found.to_frame().index) == ["model", "baseline", "ratio"]
-    assert [box.name for box in found.plot().data] == ["model", "baseline"]
-
-
-def test_latency_of_equal_models_shows_no_difference(monkeypatch):
-    clock = Clock(monkeypatch)
-    same = clock.model("a", 0.2)
-    found = latency(same, torch.ones(1), same, rounds=6)
-    assert found.ratio.value == pytest.approx(1)
-    assert "no significant difference" in found.why()
-
-
-def test_modules_are_put_back_as_they_were():
-    model, seen = nn.Sequential(nn.Linear(2, 2), nn.Dropout()), []
-    model[1].register_forward_hook(
-        lambda module, *_: seen.append((module.training, torch.is_grad_enabled()))
-    )
-    model.train()
-    latency(model, (torch.ones(3, 2),), rounds=6)
-    assert set(seen) == {(False, False)}
-    assert model.training
-
-
-def test_latency_refuses_too_few_rounds():
-    with pytest.raises(ValueError, match="rounds must be at least 6"):
-        latency(abs, torch.ones(1), rounds=5)
-    with pytest.raises(ValueError, match="warmup not negative; got 6 and -1"):
-        latency(abs, torch.ones(1), rounds=6, warmup=-1)
+def test_ratio_refuses_unequal_sides():
+    with pytest.raises(ValueError, match="zip"):
+        measured_ratio([1, 2], [1])

@@ -1,17 +1,15 @@
 """Prints the peak memory of a pass in bytes: `MODEL process|profiler [train]`.
 
-"process" is the operating system's reading: the high-water mark of resident memory
-(VmHWM) after its reset, minus resident memory (VmRSS) before the pass.
+"process" is the operating system's reading, `peak_resident_bytes`.
 """
 
-import ctypes
-import gc
 import json
 import sys
-from pathlib import Path
 
 import torch
 from torch import nn
+
+from deepseek_learn.measure import peak_resident_bytes
 
 
 def convolutions():
@@ -43,11 +41,6 @@ def volume():
     return model, torch.randn(1, 1, 32, 48, 48)
 
 
-def status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(key))
-
-
 def of_the_process(model, x, train: bool) -> int:
     def run():
         with torch.set_grad_enabled(train):
@@ -58,12 +51,7 @@ def of_the_process(model, x, train: bool) -> int:
     for _ in range(2):
         run()
         model.zero_grad(set_to_none=True)
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    run()
-    return status("VmHWM") - before
+    return peak_resident_bytes(run)
 
 
 def main() -> None:

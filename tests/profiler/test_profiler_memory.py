@@ -10,19 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from deepseek_learn.measure.memory import RETURN_FREED
 from deepseek_learn.profiler import profile
 from deepseek_learn.profiler.memory import live
 from deepseek_learn.profiler.recorder import Allocation, Operator
 
 MIB = 2**20
 
-# glibc returns every larger block at once, so that resident memory follows the tensors
-EXACT = {
-    "MALLOC_MMAP_THRESHOLD_": "16384",
-    "MALLOC_TRIM_THRESHOLD_": "0",
-    "MALLOC_TOP_PAD_": "0",
-    "OMP_NUM_THREADS": "1",
-}
+EXACT = RETURN_FREED | {"OMP_NUM_THREADS": "1"}
 SCRIPT = Path(__file__).with_name("high_water_mark.py")
 
 

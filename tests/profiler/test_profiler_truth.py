@@ -19,9 +19,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def bench(monkeypatch):
-    """`bench("flop_counters")`: a module of the benchmarks, as a script imports it."""
+    """`bench("profiling.rows")`: a module of the benchmarks, as a script imports it."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return lambda name: importlib.import_module(f"models.{name}")
+    return importlib.import_module
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def shapes_count(model, x) -> int:
 def test_hand_counts_are_what_torchvision_publishes(bench, net, weights):
     models = pytest.importorskip("torchvision.models")
     published = getattr(models, weights).IMAGENET1K_V1.meta["_ops"]  # 10^9 MACs
-    flops = bench("profiled_nets").FIVE[net].flops
+    flops = bench("models.profiled_nets").FIVE[net].flops
     assert flops / 2e9 == pytest.approx(published, abs=0.0005)  # its three decimals
 
 
 def test_hand_counts_of_convolutional_nets_are_those_of_their_shapes(bench):
-    nets = bench("profiled_nets")
+    nets = bench("models.profiled_nets")
     small = nets._unet(), torch.zeros(1, 3, 32, 32)
     assert nets.unet_flops(side=32) == shapes_count(*small)
     assert nets.FIVE["U-Net-64"].flops == 64 * nets.unet_flops(side=32)
@@ -78,7 +78,7 @@ def test_hand_counts_of_convolutional_nets_are_those_of_their_shapes(bench):
 
 
 def test_the_attention_of_solar_defects_is_counted_by_hand_too(bench):
-    nets = bench("profiled_nets")
+    nets = bench("models.profiled_nets")
     model, x = zoo.load("solar_defects", pretrained=False), zoo.example("solar_defects")
     # its spatial gates are functions: 9 taps to one channel, at each position
     gates = [(40, 36), (112, 18), (320, 9)]
@@ -87,7 +87,7 @@ def test_the_attention_of_solar_defects_is_counted_by_hand_too(bench):
 
 
 def test_the_hand_count_of_the_lstm_uses_each_weight_once_a_step(bench):
-    nets = bench("profiled_nets")
+    nets = bench("models.profiled_nets")
     model, x = nets.FIVE["2-layer LSTM"].build()
     weights = sum(p.numel() for p in model.parameters() if p.dim() == 2)
     assert nets.FIVE["2-layer LSTM"].flops == 2 * x.shape[1] * weights
@@ -97,7 +97,7 @@ def test_the_hand_count_of_the_functions_is_that_of_plain_products(bench):
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    net = bench("profiled_nets").FIVE["functional attention"]
+    net = bench("models.profiled_nets").FIVE["functional attention"]
     model, x = net.build()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
@@ -106,7 +106,7 @@ def test_the_hand_count_of_the_functions_is_that_of_plain_products(bench):
 
 
 def test_examples_are_the_same_each_time_and_batches_differ_only_in_size(bench):
-    nets = bench("profiled_nets")
+    nets = bench("models.profiled_nets")
     (one, x), (two, y) = (nets.FIVE["2-layer LSTM"].build() for _ in range(2))
     assert torch.equal(x, y)
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
@@ -129,56 +129,64 @@ def readings(rows, five, zoo_nets) -> dict:
 
 
 def test_flop_rows_name_the_best_peer_and_what_is_not_there(bench, tmp_path):
-    rows, nets = bench("profiler_rows"), bench("profiled_nets")
-    found = rows.flop_rows(readings(rows, nets.FIVE, nets.ZOO), nets.FIVE, nets.ZOO)
-    by_what = {row["what"]: row for row in found}
+    rows, nets = bench("profiling.rows"), bench("models.profiled_nets")
+    results = rows.flop_rows(readings(rows, nets.FIVE, nets.ZOO), nets.FIVE, nets.ZOO)
+    by_what = {row.what: row for row in results}
     counted = by_what["FLOPs: nets counted right (within 0.1 %)"]
-    assert (counted["measured"], counted["target"]) == (5, 5)
-    assert (counted["peer"], counted["peer_measured"]) == ("fails", 1)
+    assert (counted.measured, counted.target) == (5, 5)
+    assert (counted.peer, counted.peer_measured) == ("fails", 1)
     unet = by_what["FLOPs of U-Net-64: off the hand count"]
-    assert unet["measured"] == 0
-    assert unet["peer"] == "over"
-    assert unet["peer_measured"] == pytest.approx(13)
-    assert "fails failed" in unet["note"]
+    assert unet.measured == 0
+    assert unet.peer == "over"
+    assert unet.peer_measured == pytest.approx(13)
+    assert "fails failed" in unet.note
     absent = by_what["FLOPs: nets counted right (within 0.1 %) by absent"]
-    assert absent["measured"] is None
-    assert absent["note"] == "not installed: no wheel"
-    assert "ViT-B/16: why" in by_what[absent["what"].replace("absent", "fails")]["note"]
-    write_result("truth", found, "run", directory=tmp_path)
+    assert absent.measured is None
+    assert absent.note == "not installed: no wheel"
+    assert "ViT-B/16: why" in by_what[absent.what.replace("absent", "fails")].note
+    write_result("truth", results, "run", directory=tmp_path)
 
 
 def test_one_model_of_the_zoo_miscounted_misses_the_target(bench, tmp_path):
-    rows, nets = bench("profiler_rows"), bench("profiled_nets")
-    given = readings(rows, nets.FIVE, nets.ZOO)
-    given[rows.OURS]["flops"]["fashion_net"] *= 1 + 1e-5
-    found = rows.flop_rows(given, nets.FIVE, nets.ZOO)
-    worst = next(row for row in found if "zoo" in row["what"])
-    assert worst["measured"] == pytest.approx(1e-3)
-    assert worst["measured"] > worst["target"]
-    del given[rows.OURS]["flops"]["fashion_net"]
-    found = rows.flop_rows(given, nets.FIVE, nets.ZOO)
-    assert next(row for row in found if "zoo" in row["what"])["measured"] is None
-    write_result("truth", found, "run", directory=tmp_path)
+    rows, nets = bench("profiling.rows"), bench("models.profiled_nets")
+    counts = readings(rows, nets.FIVE, nets.ZOO)
+    counts[rows.OURS]["flops"]["fashion_net"] *= 1 + 1e-5
+    results = rows.flop_rows(counts, nets.FIVE, nets.ZOO)
+    worst = next(row for row in results if "zoo" in row.what)
+    assert worst.measured == pytest.approx(1e-3)
+    assert worst.measured > worst.target
+    del counts[rows.OURS]["flops"]["fashion_net"]
+    results = rows.flop_rows(counts, nets.FIVE, nets.ZOO)
+    assert next(row for row in results if "zoo" in row.what).measured is None
+    write_result("truth", results, "run", directory=tmp_path)
 
 
 def test_memory_rows_are_off_the_median_of_the_truths(bench, tmp_path):
-    rows, mib = bench("profiler_rows"), 2**20
-    said = {rows.OURS: 101 * mib, "near": 97 * mib, "far": 300 * mib, "broken": None}
-    found = {
-        ("net", "infer"): {"truth": [99 * mib, 100 * mib, 140 * mib], "said": said},
-        ("net", "train"): {"truth": [None], "said": {rows.OURS: None}},
+    rows, mib = bench("profiling.rows"), 2**20
+    estimates = {
+        rows.OURS: 101 * mib,
+        "near": 97 * mib,
+        "far": 300 * mib,
+        "broken": None,
     }
-    known, unknown = rows.memory_rows(found)
-    assert known["measured"] == pytest.approx(1)
-    assert (known["peer"], known["peer_measured"]) == ("near", pytest.approx(3))
-    assert "broken failed" in known["note"]
-    assert "99.0 to 140.0 MiB" in known["note"]
-    assert unknown["measured"] is None
+    results = {
+        ("net", "infer"): {
+            "truth": [99 * mib, 100 * mib, 140 * mib],
+            "estimates": estimates,
+        },
+        ("net", "train"): {"truth": [None], "estimates": {rows.OURS: None}},
+    }
+    known, unknown = rows.memory_rows(results)
+    assert known.measured == pytest.approx(1)
+    assert (known.peer, known.peer_measured) == ("near", pytest.approx(3))
+    assert "broken failed" in known.note
+    assert "99.0 to 140.0 MiB" in known.note
+    assert unknown.measured is None
     write_result("truth", [known, unknown], "run", directory=tmp_path)
 
 
 def test_cost_ratios_are_over_the_passes_that_were_run(bench):
-    cost = bench("recording_cost")
+    cost = bench("profiling.recording_cost")
     spent = {"counting": 3.0, "profile": 2.0 * cost.PASSES * 1.25, "roof": 2.6}
     ratios = cost.ratios(spent, [2.0, 1.0, 9.0])
     assert ratios["counting"] == 1.5
@@ -193,50 +201,54 @@ def test_a_profile_runs_as_many_passes_as_the_ratio_says(bench, monkeypatch):
 
     calls, run = [], _Step.__call__  # counters inside the model would be restored
     monkeypatch.setattr(_Step, "__call__", lambda step: (calls.append(1), run(step)))
-    cost = bench("recording_cost")
+    cost = bench("profiling.recording_cost")
     model = nn.Linear(2, 2)
     profile(model, torch.zeros(1, 2), repeats=cost.REPEATS, progress=False)
     assert len(calls) == cost.PASSES
 
 
 def test_rank_correlations_see_the_order_alone(bench):
-    cost = bench("recording_cost")
+    cost = bench("profiling.recording_cost")
     one = {"a": 1.0, "b": 2.0, "c": 3.0}
     stretched = {"a": 1.0, "b": 20.0, "c": 21.0}
     turned = {"a": 3.0, "b": 2.0, "c": 1.0}
-    found = cost.rank_correlations([one, stretched, turned])
-    assert found == pytest.approx([1.0, -1.0])
+    correlations = cost.rank_correlations([one, stretched, turned])
+    assert correlations == pytest.approx([1.0, -1.0])
     assert cost.rank_correlations([{"": 1.0}, {"": 2.0}]) == []  # one layer: no order
 
 
 def test_cost_rows_have_no_target_for_the_small_net(bench, tmp_path):
-    rows, nets = bench("profiler_rows"), bench("profiled_nets")
+    rows, nets = bench("profiling.rows"), bench("models.profiled_nets")
     each = {"counting": 1.2, "timing": 1.1, "allocator": 1.3, "torch.profiler": 1.25}
     each |= {"FlopCounterMode": 1.15, "profile": 1.3, "roof": 0.1, "plain": 0.05}
-    case = {"rounds": [each | {"profile": p} for p in (1.2, 1.3, 1.9)], "spearman": []}
+    case = {
+        "rounds": [each | {"profile": p} for p in (1.2, 1.3, 1.9)],
+        "spearman": [],
+        "date": "2026-11-20",
+    }
     names = next(iter(nets.COST)), next(iter(nets.SMALL))
-    found = rows.cost_rows({(name, "infer"): case for name in names})
-    whole, recording, small, _, order = found
-    assert (whole["measured"], whole["target"]) == (1.3, 1.35)
-    assert (whole["low"], whole["high"]) == pytest.approx((1.25, 1.6))
-    assert recording["measured"] == 1.3  # the most expensive instrument
-    assert recording["peer_measured"] == 1.25
-    assert "DeepSpeed" not in recording["note"]
-    assert small["target"] is None
-    assert order["measured"] is None
-    write_result("truth", found, "run", directory=tmp_path)
+    results = rows.cost_rows({(name, "infer"): case for name in names})
+    whole, recording, small, _, order = results
+    assert (whole.measured, whole.target) == (1.3, 1.35)
+    assert (whole.low, whole.high) == pytest.approx((1.25, 1.6))
+    assert recording.measured == 1.3  # the most expensive instrument
+    assert recording.peer_measured == 1.25
+    assert "DeepSpeed" not in recording.note
+    assert small.target is None
+    assert order.measured is None
+    write_result("truth", results, "run", directory=tmp_path)
 
 
 def test_one_peer_that_cannot_be_installed_stops_no_other(bench, tmp_path, monkeypatch):
-    counters, tried = bench("flop_counters"), []
+    counters, tried = bench("profiling.flop_counters"), []
 
     def attempt(package: str) -> dict:
         tried.append(package)
         return {"error": "no wheel"} if package == "broken" else {"version": "1.0"}
 
     def make() -> None:
-        made = {"torch": {"version": torch.__version__}}
-        counters.STATUS.write_text(json.dumps(made))
+        status = {"torch": {"version": torch.__version__}}
+        counters.STATUS.write_text(json.dumps(status))
 
     monkeypatch.setattr(counters, "STATUS", tmp_path / "status.json")
     monkeypatch.setattr(counters, "_install", attempt)
@@ -257,23 +269,23 @@ def test_one_peer_that_cannot_be_installed_stops_no_other(bench, tmp_path, monke
 
 
 def test_a_process_that_hangs_or_dies_says_so(bench, monkeypatch):
-    counters = bench("flop_counters")
+    counters = bench("profiling.flop_counters")
     done = subprocess.CompletedProcess([], 1, '{"net": "a", "flops": 4}\nnoise\n', "")
     assert counters.answers(done) == [{"net": "a", "flops": 4}]
     assert counters.last_words(done) == "it said nothing"
     done.stderr = "Traceback\nValueError: no\n"
     assert counters.last_words(done) == "ValueError: no"
     monkeypatch.setattr(counters, "child", lambda *a, **k: done)
-    found = counters.count("fvcore", ["a", "b"])
-    assert found["flops"] == {"a": 4}
-    assert found["failed"] == {"b": "ValueError: no"}
+    counts = counters.count("fvcore", ["a", "b"])
+    assert counts["flops"] == {"a": 4}
+    assert counts["failed"] == {"b": "ValueError: no"}
     monkeypatch.undo()
 
     def hang(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     monkeypatch.setattr(counters.subprocess, "run", hang)
-    ended = counters.child(["models.flop_counters"], 0.5)
+    ended = counters.child(["profiling.flop_counters"], 0.5)
     assert counters.last_words(ended) == "it took longer than 0.5 s"
     assert counters.answers(ended) == []
 
@@ -294,18 +306,18 @@ def test_readings_of_another_profiler_count_no_more(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the truth is in Linux's /proc")
 def test_the_high_water_mark_sees_a_tensor_that_came_and_went(bench):
-    memory, size = bench("peak_memory"), 2**26
+    memory, size = bench("profiling.peak_memory"), 2**26
 
     class Passing(nn.Module):
         def forward(self, x):
             return torch.ones(size // 4).sum() + x
 
-    found = memory.truth(Passing(), torch.zeros(1), False)
-    assert found == pytest.approx(size, rel=0.05)
+    peak = memory.truth(Passing(), torch.zeros(1), False)
+    assert peak == pytest.approx(size, rel=0.05)
 
 
 def test_an_error_is_relative_and_unknown_where_nothing_was_said(bench):
-    rows = bench("profiler_rows")
+    rows = bench("profiling.rows")
     assert rows.error(90, 100) == pytest.approx(10)
     assert rows.error(110, 100) == pytest.approx(10)
     assert rows.error(None, 100) is None

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: the ImageNet backbone of the course, in plain PyTorch.
 
-Tan & Le 2019 (arXiv 1905.11946), the "Lite" variant: ReLU6, no squeeze-and-excitation,
-so that it quantizes well. 4.65 M parameters with its 1,000 classes.
+Tan & Le 2019, "EfficientNet", arXiv 1905.11946. The "Lite" variant has ReLU6 and no
+squeeze-and-excitation, so that it quantizes well. 4.65 M parameters with its 1,000 classes.
 """
 
 import torch

@@ -1,4 +1,7 @@
-"""A small, plain U-Net with configurable width and depth."""
+"""A small, plain U-Net with configurable width and depth.
+
+Lesson: `notebooks/basic/05_profiler.ipynb`.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,7 @@ class UNet(nn.Module):
     The encoder has `depth` steps of two convolutions, each followed by halving the
     resolution and doubling the channels. The decoder has `depth` steps of a transposed
     convolution, concatenation with the encoder output of the same resolution, and two
-    convolutions (Ronneberger, Fischer & Brox 2015, arXiv 1505.04597; here with batch
+    convolutions (Ronneberger et al. 2015, "U-Net", arXiv 1505.04597; here with batch
     norm, and padded so that the size is preserved).
 
     Args:

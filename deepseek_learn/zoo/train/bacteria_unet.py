@@ -46,7 +46,9 @@ def tiles() -> ImageDataset:
 
 
 def loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy plus the soft Dice loss of the bacteria (Milletari 2016).
+    """Cross-entropy plus the soft Dice loss of the bacteria.
+
+    Milletari et al. 2016, "V-Net", arXiv 1606.04797.
 
     Dice loss: 1 - 2 |A B| / (|A| + |B|) with the predicted probabilities A and mask B.
     """

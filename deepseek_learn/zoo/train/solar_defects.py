@@ -10,8 +10,9 @@ Protocol: EfficientNet-Lite0 with ImageNet weights, SC-attention after three sta
 schedule over twenty epochs, flips, small shifts and brightness changes; the loss is the
 cross-entropy against the expert's defect probability (0, 1/3, 2/3 or 1, rescaled to
 0.05..0.95); the last epoch is kept, so the validation part is never used; the threshold
-stays at 0.5. Target: more than 88.42 % accuracy on the random split (Deitsch et al. 2019,
-VGG-19, 25 % test).
+stays at 0.5. Target: more than 88.42 % accuracy on the random split (VGG-19 of
+Deitsch et al. 2019, "Automatic classification of defective photovoltaic module cells in
+electroluminescence images", arXiv 1807.02894, 25 % test).
 
 This is the second protocol evaluated on these 654 test images. The first (ten epochs,
 hard labels with smoothing 0.1, the epoch with the best AUROC on 196 validation images)

@@ -37,10 +37,19 @@ class Runs:
 
     def once(self, key: dict[str, Any], measure: Callable[[], dict]) -> dict:
         """The result of `measure` for this `key`, computed now or in a finished run."""
+        row = self.find(key)
+        return self.record(key, measure()) if row is None else row
+
+    def find(self, key: dict[str, Any]) -> dict | None:
+        """The first finished run with this key."""
         for row in self.rows:
             if all(row.get(name) == value for name, value in key.items()):
                 return row
-        row = key | measure() | {"protocol": self.protocol, "machine": self.machine}
+        return None
+
+    def record(self, key: dict[str, Any], result: dict) -> dict:
+        """Add a line for a run that has just ended."""
+        row = key | result | {"protocol": self.protocol, "machine": self.machine}
         row |= {"date": date.today().isoformat(), "time": now()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -68,7 +77,7 @@ class Runs:
         )
 
 
-def taken(*runs: dict) -> str:
+def end_time(*runs: dict) -> str:
     """When the last of these runs ended; early lines record only the day."""
     return max(run.get("time") or run.get("date") or now() for run in runs)
 

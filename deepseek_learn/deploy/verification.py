@@ -1,20 +1,21 @@
-"""What the wizard measures before it returns a deployment."""
+"""What is verified and measured on this machine before the wizard returns a deployment."""
 
 import re
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..measure.clock import in_turn
+from ..measure.measured import Measured
+from ..measure.timing import compare
 from . import native
 from .kit import Kit
 from .result import COMPILED, MEASURED, UNVERIFIED, Line
 from .runtimes import arrays
 from .source import Source
 
-ROUNDS, SECONDS = 5, 0.4  # alternating rounds; approximate duration of each
+ROUNDS, SECONDS = 6, 1 / 3  # rounds; approximate duration of each side in one
 MB = 1e6
 
 
@@ -75,47 +76,39 @@ def _selfcheck(kit: Kit) -> list[Any]:
 
 
 def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
-    """Latencies of the original and the engine, alternating, on one thread.
+    """Latencies of the original and the engine, in turn, on one thread.
 
-    Each is the median of `ROUNDS` medians, with their minimum and maximum. Speedups are
-    computed within a round.
+    A round's reading is the median of single calls over `SECONDS`: the engine, a process
+    of its own, times its calls itself.
     """
     files = []
     for index, array in enumerate(arrays(x)):
         path = run.kit.folder / f".timed_{index}.npy"
         np.save(path, array)
         files += ["--input", path]
+
+    def engine_ms(repeats: int) -> float:
+        return run.answer(*files, "--repeat", repeats)["latency_ms"]["median"]
+
     try:
-        first = run.answer(*files, "--repeat", 3)["latency_ms"]["median"]
-        repeats = max(3, int(1e3 * SECONDS / first))
-        pairs = []
-        for _ in range(ROUNDS):
-            before = source.milliseconds(x, SECONDS)
-            after = run.answer(*files, "--repeat", repeats)["latency_ms"]["median"]
-            pairs.append((before, after))
+        repeats = max(3, int(1e3 * SECONDS / engine_ms(3)))
+        sides = {
+            "latency": lambda: engine_ms(repeats),
+            "latency_eager": lambda: source.milliseconds(x, SECONDS),
+        }
+        both = compare(in_turn(sides, ROUNDS), source.label)
     finally:
         for path in files[1::2]:
             path.unlink()
-    befores, afters = zip(*pairs, strict=True)
-    ratios = [before / after for before, after in pairs]
-    return [
-        _spread("latency_eager", befores, "ms", source),
-        _spread("latency", afters, "ms", source),
-        _spread("speedup", ratios, "×", source),
-    ]
+    readings = {what: both[what] for what in ("latency_eager", "latency")}
+    readings["speedup"] = both.ratios["latency_eager"]  # the original's time / ours
+    return [_line(what, reading, source) for what, reading in readings.items()]
 
 
-def _spread(what: str, readings: Sequence[float], unit: str, source: Source) -> Line:
-    """The median of the readings, with their minimum and maximum."""
-    return Line(
-        what,
-        MEASURED,
-        statistics.median(readings),
-        unit,
-        low=min(readings),
-        high=max(readings),
-        source=source.label,
-    )
+def _line(what: str, reading: Measured, source: Source) -> Line:
+    unit, label = reading.unit or "×", source.label
+    value, low, high = reading.value, reading.low, reading.high
+    return Line(what, MEASURED, value, unit, low=low, high=high, source=label)
 
 
 def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:

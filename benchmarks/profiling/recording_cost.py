@@ -1,6 +1,6 @@
 """The cost of profiling: processor time of a profile, and of each recording pass.
 
-    PYTHON -m models.recording_cost NET (infer|train) ROUNDS
+    PYTHON -m profiling.recording_cost NET (infer|train) ROUNDS
 
 prints one JSON line, from a separate process with one thread. Each reading alternates
 with a plain pass; a round's ratios are relative to the median of its plain passes.
@@ -23,8 +23,8 @@ from unittest import mock
 import pandas as pd
 import torch
 from models import profiled_nets
-from models.flop_counters import answers, child, last_words, missing
-from models.peak_memory import output, run
+from profiling.flop_counters import answers, child, last_words, missing
+from profiling.peak_memory import output, run
 
 REPEATS = 5  # the default of `profile`
 PASSES = 1 + 1 + 1 + 2 * REPEATS  # warm-up, counting, allocator, timed and plain
@@ -44,28 +44,28 @@ def recordings(model, x, train: bool) -> dict[str, Callable[[], Any]]:
     from torch.profiler import ProfilerActivity, profile
     from torch.utils.flop_counter import FlopCounterMode
 
-    from deepseek_learn.profiler.memory import peak_bytes
+    from deepseek_learn.measure import peak_bytes
     from deepseek_learn.profiler.module_paths import ModulePaths
     from deepseek_learn.profiler.recorder import Counter, Timer
 
     paths, cpu = ModulePaths(model), torch.device("cpu")
 
-    def entered(instrument) -> None:
+    def record_under(instrument) -> None:
         with instrument:
             run(model, x, train)
         if hasattr(instrument, "close"):
             instrument.close()
 
     def counting() -> None:
-        entered(Counter(paths, [*model.parameters(), *model.buffers(), x]))
+        record_under(Counter(paths, [*model.parameters(), *model.buffers(), x]))
 
     options = {"activities": [ProfilerActivity.CPU], "with_flops": True}
     passes = {
         "counting": counting,
-        "timing": lambda: entered(Timer(paths, cpu)),
+        "timing": lambda: record_under(Timer(paths, cpu)),
         "allocator": lambda: peak_bytes(lambda: run(model, x, train), cpu),
-        "FlopCounterMode": lambda: entered(FlopCounterMode(display=False)),
-        "torch.profiler": lambda: entered(profile(profile_memory=True, **options)),
+        "FlopCounterMode": lambda: record_under(FlopCounterMode(display=False)),
+        "torch.profiler": lambda: record_under(profile(profile_memory=True, **options)),
     }
     if not train and missing("DeepSpeed") is None:
         passes["DeepSpeed"] = _deepspeed(model, x)
@@ -92,45 +92,45 @@ def rounds(model, x, train: bool, number: int) -> Iterator[dict[str, Any]]:
     from deepseek_learn.profiler import model_profiler
 
     loss = (lambda answer: output(answer).sum()) if train else None
-    profiles, roof, measure = [], [], model_profiler.measure
+    profiles, roof, measured_roof = [], [], model_profiler.measured_roof
 
     def roof_timed(*args, **kwargs):
         start = time.process_time()
-        answer = measure(*args, **kwargs)
+        answer = measured_roof(*args, **kwargs)
         roof.append(time.process_time() - start)
         return answer
 
     def whole_profile() -> None:
         options = {"loss": loss, "repeats": REPEATS, "progress": False}
-        with mock.patch.object(model_profiler, "measure", roof_timed):
+        with mock.patch.object(model_profiler, "measured_roof", roof_timed):
             profiles.append(model_profiler.profile(model, x, train, **options))
 
     model.train(train)
     instruments = recordings(model, x, train) | {"profile": whole_profile}
     for index in range(number + 1):
-        plain, spent = [], {}
+        plain, times = [], {}
         roof.clear()
         for name, call in instruments.items():
             gc.collect()  # do not let one pass pay for garbage of another
             plain.append(seconds(lambda: run(model, x, train)))
-            spent[name] = seconds(call)
+            times[name] = seconds(call)
         if index:  # the first warms up and measures the roof
-            spent["roof"] = sum(roof)
-            yield ratios(spent, plain) | {"layers": _layers(profiles[-1])}
+            times["roof"] = sum(roof)
+            yield ratios(times, plain) | {"layers": _layers(profiles[-1])}
 
 
-def ratios(spent: dict[str, float], plain: list[float]) -> dict[str, float]:
+def ratios(times: dict[str, float], plain: list[float]) -> dict[str, float]:
     """Ratios to plain passes: a recording pass to one, a profile to as many as it runs.
 
     `roof`: the share of the profile spent on the machine's roof; `plain`: seconds.
     """
     unit = statistics.median(plain)
     totals = {
-        "profile": spent["profile"] / (PASSES * unit),
-        "roof": spent["roof"] / (PASSES * unit),
+        "profile": times["profile"] / (PASSES * unit),
+        "roof": times["roof"] / (PASSES * unit),
         "plain": unit,
     }
-    return {k: v / unit for k, v in spent.items() if k not in totals} | totals
+    return {k: v / unit for k, v in times.items() if k not in totals} | totals
 
 
 def _layers(result) -> dict[str, float]:
@@ -149,7 +149,7 @@ def read(net: str, mode: str, number: int, timeout: float = 3600) -> dict[str, A
     Raises:
         RuntimeError: with the last output of the failed process.
     """
-    process = child(["models.recording_cost", net, mode, str(number)], timeout)
+    process = child(["profiling.recording_cost", net, mode, str(number)], timeout)
     rows = answers(process)
     if not rows:
         raise RuntimeError(f"{net}, {mode}: {last_words(process)}")

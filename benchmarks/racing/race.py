@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
+from harness.interval import Estimate, half_width
+from models.optimizer_tasks import Task
+from models.optimizers import Contestant, share
 
 from deepseek_learn.optim import steps_to
 
-from .optimizer_tasks import Task
-from .optimizers import Contestant, share
-
 LADDER = (0.2, 0.25, 0.3, 0.36, 0.43, 0.5, 0.6, 0.75, 0.95, 1.2)  # over AdamW's
 RESAMPLINGS = 2000
+RESAMPLED = "95 % t, resampled"
 LOST = 99.0  # the loss of a run that diverged
 
 
@@ -162,16 +162,15 @@ def error_of(again: np.ndarray, count: int) -> float:
     return float(np.log(again).std() * math.sqrt(count / (count - 1)))
 
 
-def difference(value: float, again: np.ndarray, count: int) -> dict[str, Any]:
+def difference(value: float, again: np.ndarray, count: int) -> Estimate:
     """The difference of two ratios over the same seeds, with its 95 % t interval."""
     error = float(again.std()) * math.sqrt(count / (count - 1))
-    half = stats.t.ppf(0.975, count - 1) * error
-    bounds = {"low": value - half, "high": value + half}
-    return {"measured": value} | bounds | {"interval": "95 % t, resampled"}
+    half = half_width(error, count)
+    return Estimate(value, value - half, value + half, RESAMPLED, count)
 
 
-def interval(point: float, again: np.ndarray, count: int) -> dict[str, Any]:
+def interval(point: float, again: np.ndarray, count: int) -> Estimate:
     """The 95 % t interval of a ratio; it is wide with few seeds."""
-    half = stats.t.ppf(0.975, count - 1) * error_of(again, count)
-    bounds = {"low": point * math.exp(-half), "high": point * math.exp(half)}
-    return bounds | {"interval": "95 % t, resampled"}
+    half = half_width(error_of(again, count), count)
+    low, high = point * math.exp(-half), point * math.exp(half)
+    return Estimate(point, low, high, RESAMPLED, count)

@@ -1,31 +1,24 @@
 """Activation memory of one pass: the system's measurement, and the tools' estimates.
 
-    PYTHON -m models.peak_memory READER NET (infer|train)
+    PYTHON -m profiling.peak_memory READER NET (infer|train)
 
 prints bytes, from a separate process. The ground truth is the rise of the process's
 resident memory during the pass: Linux's high-water mark, reset after two warm-up passes.
-The environment in `MALLOC` returns each freed block of 16 KiB or more to the system at
-once, so that resident memory is memory in use.
+Each freed block of 16 KiB or more returns to the system at once, so that resident memory is
+memory in use.
 """
 
-import ctypes
-import gc
 import json
 import logging
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
+from harness import memory
 from models import profiled_nets
-from models.flop_counters import TOOLS, answers, child, last_words, missing
+from profiling.flop_counters import TOOLS, answers, child, last_words, missing
 
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "16384",
-    "MALLOC_TRIM_THRESHOLD_": "0",
-    "MALLOC_TOP_PAD_": "0",
-}
 MODES = ("infer", "train")
 TRUTH = "high-water mark"
 
@@ -51,18 +44,11 @@ def truth(model, x, train: bool) -> float:
         run(model, x, train)
     for parameter in model.parameters():
         parameter.grad = None
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # reset VmHWM to VmRSS
-    before = _status("VmRSS")
+    memory.trim()
+    memory.reset_high_water()
+    before = memory.status("VmRSS")
     run(model, x, train)
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{field}:")[1].split()[0]) * 1024
+    return memory.high_water() - before
 
 
 def ours(model, x, train: bool) -> float:
@@ -121,7 +107,8 @@ def available(reader: str) -> str | None:
 
 def read(reader: str, net: str, mode: str, timeout: float = 900) -> dict[str, Any]:
     """`{"bytes": ...}`, or `{"failed": why}`."""
-    process = child(["models.peak_memory", reader, net, mode], timeout, **MALLOC)
+    words = ["profiling.peak_memory", reader, net, mode]
+    process = child(words, timeout, **memory.RETURN_FREED)
     rows = answers(process)
     return rows[-1] if rows else {"failed": last_words(process)}
 

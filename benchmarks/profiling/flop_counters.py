@@ -4,7 +4,7 @@ They are not dependencies of the project. `install` puts them into a separate en
 `benchmarks/.venv/profiler_peers`, one at a time, so that one failure does not stop the
 others; PyTorch and the project's other packages are shared with it, and pinned.
 
-    PYTHON -m models.flop_counters TOOL NET ...
+    PYTHON -m profiling.flop_counters TOOL NET ...
 
 counts in a separate process and prints one JSON line per net.
 """
@@ -205,7 +205,7 @@ def _install(package: str) -> dict[str, str]:
 def count(tool: str, nets: Iterable[str], timeout: float = 1800) -> dict[str, Any]:
     """`{"flops": {net: FLOPs}, "failed": {net: why}, "version": ...}` of one tool."""
     nets = list(nets)
-    process = child(["models.flop_counters", tool, *nets], timeout)
+    process = child(["profiling.flop_counters", tool, *nets], timeout)
     rows = {row["net"]: row for row in answers(process)}
     unanswered = {"failed": last_words(process)}
     failed = {net: rows.get(net, unanswered).get("failed") for net in nets}

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from models.deployed_nets import channels_last
 from torch import Tensor, nn
 
 from deepseek_learn.deploy import native
 from deepseek_learn.deploy.runtimes import openvino_runner, runner
-
-from .deployed_nets import channels_last
 
 Timed = Callable[[int], float]  # repeats → median milliseconds
 

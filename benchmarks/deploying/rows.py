@@ -1,0 +1,130 @@
+"""The ledger's rows for the measurements of `deploy_cpu.py`."""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from harness.interval import Estimate, quartiles
+from harness.runs import end_time
+
+from deepseek_learn.ledger.rows import Row
+
+AIM, MB = 0.1, 1e6  # points of accuracy; bytes
+EAGER, ORT, OPENVINO = "PyTorch eager", "ONNX Runtime", "OpenVINO"
+
+row = partial(Row, claim="C12")
+
+
+def vnni() -> bool:
+    """Whether the processor has VNNI, 8-bit integer dot products of length four."""
+    info = Path("/proc/cpuinfo")
+    return "vnni" in info.read_text() if info.exists() else False
+
+
+def ratio(result: dict, over: str, under: str) -> Estimate:
+    """Median and quartiles of the ratio of `over`'s time to `under`'s."""
+    pairs = zip(result["ms"][over], result["ms"][under], strict=True)
+    return quartiles([a / b for a, b in pairs], "inclusive")
+
+
+def best_int8(result: dict) -> str:
+    """The faster of the two runtimes."""
+    times = result["ms"]
+    return min((ORT, OPENVINO), key=lambda r: statistics.median(times[f"{r} INT8"]))
+
+
+def rows_of(name: str, result: dict) -> list[Row]:
+    """All rows of one network."""
+    best, rows = best_int8(result), []
+    rows += speed_rows(name, best, result)
+    rows += loss_rows(name, best, result)
+    rows += engine_rows(name, result)
+    for way in (way for way in result["ms"] if way != EAGER):
+        comparison = row(
+            source="ours",
+            what=f"{name}: {way} over PyTorch eager",
+            unit="x",
+            better="higher",
+            note=f"{statistics.median(result['ms'][way]):.4g} ms",
+            **vars(ratio(result, EAGER, way)),
+        )
+        rows.append(comparison.at(end_time(result)))
+    return rows
+
+
+def speed_rows(name: str, best: str, result: dict) -> Iterator[Row]:
+    """INT8 on the faster runtime over eager: the guide's row and ours."""
+    ratios = {w: ratio(result, EAGER, w).measured for w in result["ms"] if w != EAGER}
+    peers = [w for w in ratios if "engine" not in w and not w.startswith(best)]
+    peer = max(peers, key=ratios.get)
+    what = f"{name}: INT8 over PyTorch eager float32, one thread"
+    failures = "; ".join(f"{way} ({why})" for way, why in result["failed"].items())
+    note = f"{best}, {statistics.median(result['ms'][f'{best} INT8']):.4g} ms"
+    guide = row(
+        source="guide",
+        what=what,
+        unit="x",
+        better="higher",
+        target=3.0,
+        peer=peer,
+        peer_measured=ratios[peer],
+        note=f"{note}; not run: {failures}" if failures else note,
+        **vars(ratio(result, EAGER, f"{best} INT8")),
+    )
+    facts = {"target": 4.0, "what": f"{what}, processor with VNNI"}
+    facts = facts if vnni() else {"target": None}
+    ours = replace(guide, source="ours", note=None, **facts)
+    yield from (each.at(end_time(result)) for each in (guide, ours))
+
+
+def loss_rows(name: str, best: str, result: dict) -> list[Row]:
+    facts = result["int8"][best]
+    if "lost" not in facts:
+        return []
+    layers = ", ".join(facts["in_float"]) or "none"
+    what = f"{name}: points lost by INT8 ({best}) on the test part"
+    guide = row(
+        source="guide",
+        what=what,
+        unit="points",
+        better="lower",
+        target=1.0,
+        measured=facts["lost"],
+        note=f"{facts['before']:.2f} to {facts['after']:.2f}; on the held-out part "
+        f"{facts['held_out_lost']:.2f}; layers left in float: {layers}",
+    )
+    return [guide, replace(guide, source="ours", target=AIM, what=f"{what}, aim")]
+
+
+def engine_rows(name: str, result: dict) -> Iterator[Row]:
+    """What our engine costs, its start, its file, and for the large net its time."""
+    lower, time = partial(row, source="ours", better="lower"), end_time(result)
+    for precision in ("fp32", "INT8"):
+        cost = ratio(result, f"our engine, {ORT} {precision}", f"{ORT} {precision}")
+        bounds = ("measured", "low", "high")
+        percent = {bound: 100 * (getattr(cost, bound) - 1) for bound in bounds}
+        what = f"{name}: our engine over ONNX Runtime's Python interface, {precision}"
+        facts = vars(replace(cost, **percent))
+        yield lower(what=what, unit="%", target=3.0, **facts).at(time)
+    start = vars(quartiles(result["start_ms"], "inclusive"))
+    what = f"{name}: start of our engine, INT8"
+    yield lower(what=what, unit="ms", target=100.0, **start).at(time)
+    size = min(result["size_mb"][runtime] for runtime in (ORT, OPENVINO))
+    large = name.startswith("U-Net-64")
+    yield lower(
+        what=f"{name}: INT8 model file",
+        unit="MB",
+        target=30.0 if large else None,
+        measured=size,
+        peer="its float32 weights",
+        peer_measured=result["size_mb"]["fp32"],
+        note=f"{size * MB / 2**20:.2f} MiB",
+    )
+    if large:
+        best = best_int8(result)
+        seconds = [ms / 1e3 for ms in result["ms"][f"{best} INT8"]]
+        facts = vars(quartiles(seconds, "inclusive")) | {"note": best}
+        what = f"{name}: one picture, one core, INT8"
+        yield lower(what=what, unit="s", target=0.3, **facts).at(time)

@@ -1,0 +1,127 @@
+"""Which benchmark scripts use a file of the library, read from the import statements."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import Path
+
+LIBRARY, SCRIPTS = "deepseek_learn", "benchmarks"
+
+
+class ImportGraph:
+    """The imports between the Python files of a repository; none of them is run.
+
+    A file is named by its path from the root, such as `deepseek_learn/dpg/gptq.py`. A
+    name that a package shows counts as an import of the file that defines it:
+    `from deepseek_learn.dpg import compress` is an import of `dpg/compression.py`.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        paths = [
+            path.relative_to(self.root).as_posix()
+            for folder in (LIBRARY, SCRIPTS)
+            for path in self.root.glob(f"{folder}/**/*.py")
+        ]
+        course = f"{LIBRARY}/course/"  # no benchmark imports it
+        self.files = {path for path in paths if not path.startswith(course)}
+
+    def scripts(self, file: str) -> tuple[str, ...]:
+        """The scripts that measure `file`, by name.
+
+        They import from it, or from a file of its package that imports it. If none
+        does, imports within the package are followed further, and then those of
+        other packages.
+        """
+        package = "/".join(file.split("/")[:2])
+        for place in (package, LIBRARY):
+            level, reach = {file}, set()
+            while level - reach:
+                reach |= level
+                level = self._importers(level, place) | reach
+                if users := [each for each, used in self._uses.items() if used & level]:
+                    return tuple(sorted(Path(script).stem for script in users))
+        return ()
+
+    @cached_property
+    def imports(self) -> dict[str, set[str]]:
+        """File → the files that define what it imports."""
+        return {file: set(self._imports(file)) for file in self.files}
+
+    @cached_property
+    def _uses(self) -> dict[str, set[str]]:
+        """Script → all that it imports, also through what stands beside it."""
+        uses = {}
+        for script in sorted(self.files):
+            if script.startswith(SCRIPTS) and script.count("/") == 1:
+                uses[script], ahead = set(), {script}
+                while ahead:
+                    new = self.imports[ahead.pop()] - uses[script]
+                    uses[script] |= new
+                    ahead |= {each for each in new if each.startswith(SCRIPTS)}
+        return uses
+
+    def _importers(self, files: set[str], place: str) -> set[str]:
+        importers = {each for each, targets in self.imports.items() if targets & files}
+        return {each for each in importers if each.startswith(place)}
+
+    def _imports(self, file: str) -> Iterator[str]:
+        modules = {}
+        tree = ast.parse((self.root / file).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                base = _absolute(node, file)
+                if file.startswith(SCRIPTS) and self._source(base) is None:
+                    base = f"{SCRIPTS}.{base}"  # a script's folder is on Python's path
+                for alias in node.names:
+                    module = f"{base}.{alias.name}"
+                    if self._is_package(module):
+                        # only what is taken from a package counts, not the package
+                        modules[alias.asname or alias.name] = module
+                    elif source := self._definition(base, alias.name):
+                        yield source
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                module = modules.get(getattr(node.value, "id", ""))
+                if module and (source := self._definition(module, node.attr)):
+                    yield source
+
+    def _definition(self, module: str, name: str) -> str | None:
+        """The file that defines `name` of `module`; None outside the repository."""
+        if source := self._source(f"{module}.{name}"):
+            return source
+        if origin := self._exports(module).get(name):
+            return self._definition(origin, name)
+        return self._source(module)
+
+    def _source(self, module: str) -> str | None:
+        path = module.replace(".", "/")
+        candidates = (f"{path}.py", f"{path}/__init__.py")
+        return next((each for each in candidates if each in self.files), None)
+
+    def _is_package(self, module: str) -> bool:
+        return (self._source(module) or "").endswith("/__init__.py")
+
+    @cache  # noqa: B019 - a graph lives for one page
+    def _exports(self, package: str) -> dict[str, str]:
+        """Name → module, from the package's stub or else its `__init__.py`."""
+        folder = self.root / package.replace(".", "/")
+        for path in (folder / "__init__.pyi", folder / "__init__.py"):
+            if path.is_file():
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                file = path.relative_to(self.root).as_posix()
+                return {
+                    alias.name: _absolute(node, file)
+                    for node in tree.body
+                    if isinstance(node, ast.ImportFrom) and node.level
+                    for alias in node.names
+                }
+        return {}
+
+
+def _absolute(node: ast.ImportFrom, file: str) -> str:
+    """The dotted module that an import statement of `file` names."""
+    if not node.level:
+        return node.module or ""
+    package = file.split("/")[: -node.level]
+    return ".".join([*package, *filter(None, [node.module])])

@@ -1,0 +1,43 @@
+"""The card of a dataset: where it comes from, its license and its pitfalls."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..catalog import Text, spoken, text
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """A dataset's origin, license and known pitfalls.
+
+    A `Text` is a string, or one string per language; `Splits.card` has the selected one.
+    """
+
+    name: str
+    title: Text
+    origin: Text
+    license: Text
+    citation: str
+    size: Text
+    split: Text
+    traps: tuple[Text, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        card = spoken(self)
+        rows = vars(card) | {"traps": "\n".join(f"• {trap}" for trap in card.traps)}
+        facts = {text(f"card.{field}"): value for field, value in rows.items()}
+        return pd.DataFrame({"": facts})
+
+    def _repr_html_(self) -> str:
+        html = self.to_frame().to_html(header=False, escape=True)
+        return html.replace("\\n", "<br>")
+
+
+def read_card(name: str) -> DataCard:
+    """The card in `cards/NAME.toml`."""
+    content = (Path(__file__).parent / "cards" / f"{name}.toml").read_text("utf-8")
+    facts = tomllib.loads(content)
+    return DataCard(name=name, **facts | {"traps": tuple(facts["traps"])})

@@ -1,0 +1,184 @@
+"""Splits of a dataset: fixed parts, at random, or by group."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..catalog import spoken
+from ..registry import Registry
+from .card import DataCard
+from .dataset import LabeledDataset
+
+datasets = Registry("dataset")
+PARTS = ("train", "validation", "test")
+CANDIDATES = 8  # groups from which each step of `group_parts` chooses
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset in three fixed parts."""
+
+    train: LabeledDataset
+    validation: LabeledDataset
+    test: LabeledDataset
+    classes: tuple[str, ...]
+    card: DataCard
+
+    def __repr__(self) -> str:
+        sizes = "/".join(str(len(getattr(self, part))) for part in PARTS)
+        return (
+            f"Splits({self.card.name}: train/validation/test = {sizes}, "
+            f"classes {self.classes})"
+        )
+
+    def whole(self) -> LabeledDataset:
+        """All items of the three parts, to be split in another way."""
+        parts = [getattr(self, part) for part in PARTS]
+        whole = copy.copy(self.train)
+        whole.inputs = torch.cat([part.inputs for part in parts])
+        whole.labels = torch.cat([part.labels for part in parts])
+        whole.frame = pd.concat([part.frame for part in parts], ignore_index=True)
+        if whole.groups is not None:
+            whole.groups = np.concatenate([part.groups for part in parts])
+        return whole
+
+    def to_frame(self) -> pd.DataFrame:
+        """Items per class in each part; for masks, pixels per class."""
+        count = len(self.classes)
+        labels = {part: getattr(self, part).labels.flatten().numpy() for part in PARTS}
+        counts = {part: np.bincount(y, minlength=count) for part, y in labels.items()}
+        return pd.DataFrame(counts, index=pd.Index(self.classes, name="class"))
+
+
+def split_by(
+    parts: np.ndarray, whole: LabeledDataset, classes: Sequence[str], card: DataCard
+) -> Splits:
+    """Splits from one of "train", "validation", "test" per item."""
+    card = spoken(card)
+    subsets = [whole.subset(parts == name) for name in PARTS]
+    for subset in subsets:
+        subset.card = card
+    return Splits(*subsets, tuple(classes), card)
+
+
+def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.ndarray:
+    """A stratified random split: the name of the part of each row, `[N]`.
+
+    Args:
+        strata: `[N]` labels; each stratum is divided in the same proportions.
+        fractions: of the validation and test parts.
+    """
+    rng = np.random.default_rng(seed)
+    strata = np.asarray(strata)
+    parts = np.full(len(strata), "train", dtype=object)
+    for stratum in sorted(set(strata.tolist())):
+        rows = rng.permutation(np.flatnonzero(strata == stratum))
+        validation, test = (round(f * len(rows)) for f in fractions)
+        parts[rows[:test]] = "test"
+        parts[rows[test : test + validation]] = "validation"
+    return parts
+
+
+def group_parts(
+    groups, strata, fractions: tuple[float, float], seed: int = 0
+) -> np.ndarray:
+    """A random split of whole groups: the name of the part of each row, `[N]`.
+
+    Each step serves the part that lacks most rows. Of a few randomly drawn groups it
+    takes the one after which the part's strata are nearest to their proportions in the
+    whole. A part's size is then off by less than the size of the largest group, except
+    where a part would otherwise stay empty.
+
+    Args:
+        groups, strata: `[N]` labels.
+        fractions: of the validation and test parts; a part with 0 stays empty.
+    """
+    rng = np.random.default_rng(seed)
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    _, stratum = np.unique(np.asarray(strata), return_inverse=True)
+    counts = np.zeros((group.max() + 1, stratum.max() + 1))  # [groups, strata]
+    np.add.at(counts, (group, stratum), 1)
+    share = counts.sum(0) / len(group)
+    target = np.array([1 - sum(fractions), *fractions]) * len(group)
+    filled = np.zeros((len(PARTS), counts.shape[1]))  # [parts, strata]
+    part_of = np.empty(len(counts), dtype=int)
+    remaining = list(range(len(counts)))
+    while remaining:
+        # 1. the part that lacks most rows; at the end, one that has none
+        lack = np.where(target > 0, target - filled.sum(1), -np.inf)
+        empty = (filled.sum(1) == 0) & (target > 0)
+        lack = np.where(empty, lack, -np.inf) if empty.sum() == len(remaining) else lack
+        part = int(lack.argmax())
+        # 2. the group that keeps its strata in proportion
+        drawn = rng.choice(remaining, min(CANDIDATES, len(remaining)), replace=False)
+        after = filled[part] + counts[drawn]  # [drawn, strata]
+        error = np.abs(after - after.sum(1, keepdims=True) * share).sum(1)
+        best = int(drawn[error.argmin()])
+        part_of[best] = part
+        filled[part] += counts[best]
+        remaining.remove(best)
+    return np.array(PARTS, dtype=object)[part_of[group]]
+
+
+def split(
+    dataset: LabeledDataset,
+    fractions: tuple[float, float] = (0.15, 0.25),
+    *,
+    seed: int = 0,
+    by: str | None = "groups",
+    stratify: Sequence | np.ndarray | None = None,
+) -> tuple[LabeledDataset, LabeledDataset, LabeledDataset]:
+    """Train, validation and test part of a dataset; the same seed gives the same parts.
+
+    Args:
+        fractions: of the validation and test parts; validation may be 0.
+        by: "groups": no group is in two parts; None: items at random, also those of one
+            group, which usually flatters the score (`data.leak` measures by how much).
+        stratify: `[N]` classes, such as the labels, to be divided in the same
+            proportions; by groups, as well as the sizes of the groups allow.
+
+    Raises:
+        ValueError: by groups, for a dataset without groups or with fewer groups than
+            parts; for fractions or `stratify` that are not as above.
+    """
+    validation, test = fractions
+    if not (validation >= 0 and test > 0 and validation + test < 1):
+        raise ValueError(
+            f"fractions must be those of the validation and test parts, with a sum "
+            f"below 1 and test above 0; got {fractions}."
+        )
+    strata = np.zeros(len(dataset), int) if stratify is None else np.asarray(stratify)
+    if strata.shape != (len(dataset),):
+        raise ValueError(
+            f"stratify must hold one class for each of the {len(dataset)} items, or be "
+            f"None; got shape {list(strata.shape)}."
+        )
+    if by is None:
+        parts = random_parts(strata, fractions, seed)
+    else:
+        groups = _groups(dataset, by, 2 + (validation > 0))
+        parts = group_parts(groups, strata, fractions, seed)
+    train, held_out, final = (dataset.subset(parts == name) for name in PARTS)
+    return train, held_out, final
+
+
+def _groups(dataset: LabeledDataset, by: str, parts: int) -> np.ndarray:
+    """The groups to split by; refuses a dataset that cannot be split by them."""
+    if by != "groups":
+        raise ValueError(f'by must be "groups" or None; got {by!r}.')
+    if dataset.groups is None:
+        raise ValueError(
+            "dataset must have groups to be split by them, and its groups are None: "
+            "pass groups=... when creating it, or by=None for a random split."
+        )
+    count = len(np.unique(dataset.groups))
+    if count < parts:
+        raise ValueError(
+            f"dataset must have at least one group for each of the {parts} parts; it has "
+            f"{count}."
+        )
+    return dataset.groups

@@ -1,0 +1,87 @@
+"""Running text for language models: bytes in three fixed parts, and random windows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .card import DataCard
+
+
+@dataclass(frozen=True)
+class TextSplits:
+    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem or passage per line."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    card: DataCard
+
+    def __repr__(self) -> str:
+        sizes = "/".join(str(count) for count in self.to_frame()["bytes"])
+        return f"TextSplits({self.card.name}: train/validation/test = {sizes} bytes)"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Bytes, characters (line ends included) and poems of each part."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = {
+            name: {
+                "bytes": len(part),
+                # every byte except 10xxxxxx starts a character
+                "characters": int(((part & 0xC0) != 0x80).sum()),
+                "poems": int((part == ord("\n")).sum()),
+            }
+            for name, part in parts.items()
+        }
+        return pd.DataFrame(counts).T.rename_axis("part")
+
+
+ROUND = 20  # units: 18 of train, then one of validation, then one of test
+
+
+def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
+    """Split a text into three parts, by the unit number of each line."""
+    parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
+    for unit, line in zip(units, lines, strict=True):
+        part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
+        parts[part].append(line)
+    tensors = {
+        part: torch.frombuffer(bytearray(b"".join(lines)), dtype=torch.uint8)
+        for part, lines in parts.items()
+    }
+    return TextSplits(**tensors, card=card)
+
+
+def windows(
+    part: Tensor, length: int, batch: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Random windows of a text, each with the byte that follows it.
+
+    A window starts at any byte, even inside a character or a poem. With
+    `w = windows(...)` the inputs are `w[:, :-1]` and the targets `w[:, 1:]`.
+
+    Args:
+        part: uint8 `[N]`, a part of `TextSplits`.
+        length: number of input bytes, at most N - 1.
+        batch: B, the number of windows.
+        generator: source of the random positions; by default torch's own.
+
+    Returns:
+        int64 `[B, length + 1]`.
+    """
+    if part.dtype != torch.uint8 or part.dim() != 1:
+        raise ValueError(
+            f"part must be uint8 [N], a text's bytes; got {part.dtype} "
+            f"{list(part.shape)}."
+        )
+    if not 1 <= length < len(part):
+        raise ValueError(
+            f"length must be 1 to {len(part) - 1} for a text of {len(part)} bytes; "
+            f"got {length}."
+        )
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1; got {batch}.")
+    starts = torch.randint(len(part) - length, (batch, 1), generator=generator)
+    return part[starts + torch.arange(length + 1)].long()
