@@ -70,8 +70,8 @@ SPEED := attention_cost.py dpg_memory.py dpg_time.py lm_speed.py dpg_monitor.py 
 bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a quiet machine); again an hour later
 	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
-lint: $(DEV)  ## ruff, and which room may import which
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+lint: $(DEV)  ## ruff, types, and which room may import which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
 dist: $(DEV)  ## build wheel and sdist, check them, run the tour from the wheel in a clean venv
 	@PATH="$(abspath $(BIN)):$$PATH" CONSTRAINTS="$(CONSTRAINTS)" .ci/dist

@@ -28,12 +28,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from harness import memory
 from harness.interval import quartiles
 from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure import memory
 
 LINEAR, QUADRATIC = 1.25, 1.75
 SIDES, CHANNELS = (28, 40, 56, 80, 112), 256
@@ -70,9 +70,9 @@ def print_peak(name: str, side: str) -> None:
         module(x[..., :8, :8])
         if sys.platform == "linux":
             memory.reset_high_water()
-        before = memory.high_water()
+        before = memory.high_water_bytes()
         module(x)
-    print((memory.high_water() - before) / 2**20)
+    print((memory.high_water_bytes() - before) / 2**20)
 
 
 def growth(quick: bool) -> Iterator[Row]:

@@ -35,11 +35,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.interval import spread
-from harness.memory import resident
 from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure import resident_bytes
 
 SIZE = {"dim": 1024, "layers": 8, "heads": 16, "context": 192}
 PREFILL = 64
@@ -151,13 +151,13 @@ def measure_variant(variant: str, shares: dict[str, float]) -> dict:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     warm = build_small()
-    base = resident()
+    base = resident_bytes()
     model = build(variant, shares)
     parameters = sum(p.numel() for p in lm.Decoder(**SIZE).parameters())
     tokens = torch.randint(0, 256, (1, PREFILL))
     for _ in range(2):
         model(tokens[:, :1])
-    result = {"resident": 100 * (resident() - base) / (4 * parameters)}
+    result = {"resident": 100 * (resident_bytes() - base) / (4 * parameters)}
     cache = lm.decoder.Cache()
     model(tokens, cache)
     pairs = dict(cache.pairs)
@@ -173,7 +173,7 @@ def measure_variant(variant: str, shares: dict[str, float]) -> dict:
         dpg.set_precision(model, refined=False)
         dpg.drop_refinement(model)
         model(tokens[:, :1])
-        result["dropped"] = 100 * (resident() - base) / (4 * parameters)
+        result["dropped"] = 100 * (resident_bytes() - base) / (4 * parameters)
     del warm
     return result
 

@@ -36,11 +36,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from harness import memory
 from harness.interval import Estimate, spread
 from harness.script import Run, Script
 
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure import memory
 
 SMOLLM2, BATCHES = "SmolLM2-135M", {"fashion_net": 64, "solar_defects": 8}
 BUDGETS, ACCURACY, MEMORY, PROCESSES = (3, 4, 5, 8), 98.0, 35.0, 3
@@ -124,14 +124,15 @@ def print_peak(name: str, folder: str) -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     warm_up()
-    before = memory.resident()
+    before = memory.resident_bytes()
     model = load(name, Path(folder) if folder else None)
     work = task(name, model)
-    memory.trim()
-    memory.reset_high_water()
-    work()
-    work()
-    print(memory.high_water() - before)
+
+    def work_twice() -> None:
+        work()
+        work()
+
+    print(memory.peak_resident_bytes(work_twice, above=before))
 
 
 def warm_up() -> None:

@@ -27,7 +27,6 @@ import time
 from collections.abc import Iterator
 
 import torch
-from harness.memory import high_water
 from harness.script import Run, Script
 
 from deepseek_learn import dpg
@@ -36,6 +35,7 @@ from deepseek_learn.dpg.packed import PackedMatrix, Segment
 from deepseek_learn.ledger.rows import Row
 from deepseek_learn.lm import Decoder
 from deepseek_learn.lm.decoder import Cache
+from deepseek_learn.measure.memory import high_water_bytes
 
 DIM, LAYERS, HEADS, VOCAB = 5120, 32, 40, 32_000
 CARDS_GB, RUNTIME_BYTES, TOKENS, GROUP = (8, 12, 16, 24), 0.5 * 2**30, 1024, 64
@@ -139,7 +139,7 @@ def print_generation(device: str, size: str) -> None:
         torch.cuda.set_per_process_memory_fraction(min(CAP_GB * 1e9 / total, 1.0))
     model = big_decoder(device, *sizes)
     seconds = generate(model, device)
-    peak = torch.cuda.max_memory_reserved() if device == "cuda" else high_water()
+    peak = torch.cuda.max_memory_reserved() if device == "cuda" else high_water_bytes()
     print(peak, seconds, parameters(model), dpg.backend(device).name)
 
 

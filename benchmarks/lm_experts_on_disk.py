@@ -31,11 +31,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import memory
 from harness.script import Run, Script
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure import memory
 
 CAP_GB, FILES_GB = 1.0, 3.0
 WIDTH, LAYERS, EXPERTS, NEURONS, TOP, VOCAB = 1024, 24, 64, 1216, 4, 32_000
@@ -124,7 +124,7 @@ def print_generation(place: str, layers: str, new: str, resident: str) -> None:
     peak, start = 0, time.perf_counter()
     first = None
     for _ in stream(model, [[*range(1, PROMPT + 1)]], count + 1):
-        peak = max(peak, memory.status("RssAnon"))
+        peak = max(peak, memory.status_bytes("RssAnon"))
         first = first or time.perf_counter() - start
     seconds = (time.perf_counter() - start - first) / count
     mapped = [m for m in model.modules() if isinstance(m, dpg.MappedExperts)]

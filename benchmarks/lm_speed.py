@@ -48,7 +48,6 @@ import time
 from collections.abc import Iterator
 
 from harness.interval import quartiles
-from harness.memory import REUSE_FREED
 from harness.script import Run, Script
 from language.cache_bytes import caches
 from language.decoding import BLOCK, LIMIT, TINY, paces, ratios
@@ -56,6 +55,7 @@ from language.exactness import differences
 
 from deepseek_learn.ledger.readings import now
 from deepseek_learn.ledger.rows import Row
+from deepseek_learn.measure.memory import REUSE_FREED
 
 SCRIPT = Script(__file__, __doc__, quick="fewer rounds", environment=REUSE_FREED)
 TARGETS = {1024: 8.0, 4096: 10.0}  # context length → target

@@ -1,5 +1,7 @@
 """An optional progress bar that costs nothing when off."""
 
+from typing import Any
+
 
 class Bar:
     """A rich progress bar over `total` steps; it disappears when the block ends.
@@ -20,10 +22,10 @@ class Bar:
             self.task = self.progress.add_task(self.label, total=self.total)
         return self
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: float) -> None:
         if self.show:
             self.progress.advance(self.task, steps)
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self.show:
             self.progress.__exit__(*error)

@@ -10,11 +10,14 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LANGUAGES = ("en", "zh")
 Text = str | Mapping[str, str]  # the same in both languages, or {"en": ..., "zh": ...}
-Card = TypeVar("Card")
+Card = TypeVar("Card", bound="DataclassInstance")
 _current = "en"
 
 

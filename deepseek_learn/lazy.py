@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def attach(package: str, names: Mapping[str, str], modules: Sequence[str]) -> tuple:
@@ -14,7 +15,7 @@ def attach(package: str, names: Mapping[str, str], modules: Sequence[str]) -> tu
         modules: public submodules.
     """
 
-    def getattr_(name: str):
+    def getattr_(name: str) -> Any:
         if name in names:
             module = importlib.import_module(f".{names[name]}", package)
             value = getattr(module, name)

@@ -1,6 +1,7 @@
 """Properties of the machine that measurements depend on."""
 
 import platform
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ def processor() -> str:
 
 
 @contextmanager
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Run on one thread: a second one only slows down thousands of tiny operations."""
     import torch
 

@@ -1,7 +1,7 @@
 """One plug-in mechanism for everything learners can extend: a name and a callable."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import UnknownNameError
 
@@ -34,7 +34,8 @@ class Registry(Generic[Entry]):
                     f"{self.kind} {name!r} is already registered; choose another name "
                     f"or call unregister({name!r}) first."
                 )
-            self._entries[name] = (entry, facts)
+            # Python cannot bound one type variable by another
+            self._entries[name] = (cast(Entry, entry), facts)
             return entry
 
         return decorator

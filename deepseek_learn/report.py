@@ -5,9 +5,12 @@ explanation); a notebook displays it as that sentence above its table.
 """
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 class Report:
@@ -16,7 +19,7 @@ class Report:
     def to_frame(self) -> pd.DataFrame:
         raise NotImplementedError
 
-    def plot(self) -> Any:
+    def plot(self) -> "go.Figure":
         raise NotImplementedError
 
     def why(self) -> str:

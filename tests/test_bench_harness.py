@@ -238,9 +238,7 @@ def test_a_range_has_the_center_that_is_asked_for():
     assert spread([3.0, 1.0, 5.0, 2.0], center=statistics.mean).measured == 2.75
 
 
-# the protocol of tuner_unet names a file that has moved since: it will run anew
 LINES = sorted((SCRIPTS / "results").glob("*.jsonl"))
-LINES = [path for path in LINES if path.stem != "tuner_unet"]
 
 
 @pytest.mark.parametrize("path", LINES, ids=lambda path: path.stem)

@@ -1,7 +1,10 @@
-"""The stubs that editors and type checkers read."""
+"""The stubs that editors and type checkers read, and what mypy makes of them."""
 
 import ast
 import importlib
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,14 @@ import deepseek_learn
 
 PACKAGE = Path(deepseek_learn.__file__).parent
 STUBS = sorted(PACKAGE.rglob("__init__.pyi"))
+PACKAGES = ("", *deepseek_learn._MODULES, "ledger", "measure")
+# one line each: what mypy must reject
+MISTAKES = (
+    'deepseek_learn.DeepOpt(torch.nn.Linear(1, 1), momentum="high")',
+    "deepseek_learn.DeploymentWizard()",
+    "deepseek_learn.profiler.profile(torch.zeros(1), torch.zeros(1)).latency_s",
+    "deepseek_learn.DeepOptimizer",
+)
 
 
 def names(stub):
@@ -38,3 +49,55 @@ def test_every_lazy_package_has_a_stub():
     lazy = [p for p in PACKAGE.rglob("__init__.py") if "lazy.attach" in p.read_text()]
     assert sorted(p.with_suffix(".pyi") for p in lazy) == STUBS
     assert (PACKAGE / "py.typed").exists()
+
+
+def qualified(package, name):
+    return ".".join(filter(None, ("deepseek_learn", package, name)))
+
+
+def public_names(package):
+    module = importlib.import_module(qualified(package, ""))
+    return [qualified(package, name) for name in module.__all__]
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory):
+    """Line of code → what mypy says about it, with this project's settings."""
+    pytest.importorskip("mypy")
+    names = [name for package in PACKAGES for name in public_names(package)]
+    code = [f"reveal_type({name})" for name in names] + [*MISTAKES]
+    imports = ["import torch", *(f"import {qualified(p, '')}" for p in PACKAGES)]
+    path = tmp_path_factory.mktemp("types") / "usage.py"
+    path.write_text("\n".join([*imports, *code]) + "\n")
+    command = [sys.executable, "-m", "mypy", "--no-pretty", str(path)]
+    run = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert not run.stderr, run.stderr
+    said = dict.fromkeys(code, "")
+    for number, words in re.findall(r"usage\.py:(\d+): (.*)", run.stdout):
+        said[code[int(number) - 1 - len(imports)]] += words
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_type_checker_knows_what_a_public_name_is(package, verdicts):
+    names = public_names(package)
+    assert names
+    for name in names:
+        said = verdicts[f"reveal_type({name})"]
+        assert "Revealed type is" in said, (name, said)
+        assert '"Any"' not in said, (name, said)
+        assert "error: " not in said, (name, said)
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_the_class_itself(verdicts):
+    said = verdicts["reveal_type(deepseek_learn.DeepOpt)"]
+    assert said.endswith('-> deepseek_learn.optim.deepopt.DeepOpt"'), said
+    assert "momentum: float" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_type_checker_reports_a_mistake(mistake, verdicts):
+    assert "error: " in verdicts[mistake]

@@ -15,9 +15,10 @@ import warnings
 from typing import Any
 
 import torch
-from harness import memory
 from models import profiled_nets
 from profiling.flop_counters import TOOLS, answers, child, last_words, missing
+
+from deepseek_learn.measure import memory, peak_resident_bytes
 
 MODES = ("infer", "train")
 TRUTH = "high-water mark"
@@ -44,11 +45,7 @@ def truth(model, x, train: bool) -> float:
         run(model, x, train)
     for parameter in model.parameters():
         parameter.grad = None
-    memory.trim()
-    memory.reset_high_water()
-    before = memory.status("VmRSS")
-    run(model, x, train)
-    return memory.high_water() - before
+    return peak_resident_bytes(lambda: run(model, x, train))
 
 
 def ours(model, x, train: bool) -> float:

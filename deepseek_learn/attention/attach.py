@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from .families import create
 from .spatial_channel import SpatialChannelAttention
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+Model = TypeVar("Model", bound=nn.Module)
 CONVS = {
     3: (nn.Conv3d, nn.ConvTranspose3d),
     2: (nn.Conv2d, nn.ConvTranspose2d),
@@ -24,16 +25,18 @@ class Attended(nn.Sequential):
 
     def __init__(self, module: nn.Module, attention: nn.Module):
         super().__init__(OrderedDict(module=module, attention=attention))
+        self.module: nn.Module
+        self.attention: nn.Module
 
 
 def attach(
-    model: nn.Module,
+    model: Model,
     name: str,
     where: str | Sequence[str] = "auto",
     *,
     scale: float | str = "unit",
     identity: bool = False,
-) -> nn.Module:
+) -> Model:
     """Add the attention module `name` to `model`, in place; returns `model`.
 
     Args:
@@ -154,7 +157,7 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
     return [name for name, module in modules.items() if is_pair(module)]
 
 
-def _is_spatial(conv: nn.Module) -> bool:
+def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
     """Whether it mixes channels and two axes (or the only one), at every position."""
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
@@ -167,8 +170,10 @@ def out_channels(module: nn.Module, dims: int) -> int:
     The layers of attention gates are ignored: attention keeps the number of channels.
     """
     for layer in reversed(list(_without_gates(module))):
-        if isinstance(layer, NORMS):
-            return getattr(layer, "num_features", None) or layer.num_channels
+        if isinstance(layer, nn.GroupNorm):
+            return layer.num_channels
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            return layer.num_features
         if isinstance(layer, CONVS[dims]):
             return layer.out_channels
     raise ValueError(
@@ -182,8 +187,8 @@ def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
     if isinstance(module, SpatialChannelAttention):
         return
     yield module
-    is_wrapper = isinstance(module, Attended)
-    for child in [module.module] if is_wrapper else module.children():
+    children = module.children()
+    for child in [module.module] if isinstance(module, Attended) else children:
         yield from _without_gates(child)
 
 
@@ -218,7 +223,7 @@ def _maps_of(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         if isinstance(module, SpatialChannelAttention):
 
-            def record(module, inputs, name=name):
+            def record(module: Any, inputs: tuple, name: str = name) -> None:
                 with torch.no_grad():
                     maps[name] = module.gates(inputs[0])[0]
 

@@ -3,6 +3,7 @@
 import operator
 from collections import Counter
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,8 @@ from .spatial_channel import (
     tap_weight,
 )
 
+Conv = nn.Conv2d | nn.Conv3d
+Norm = nn.BatchNorm2d | nn.BatchNorm3d
 RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"}
 IN_PLACE = {operator.iadd, "add_"}
 ADDITIONS = {operator.add, torch.add, "add"} | IN_PLACE
@@ -31,12 +34,12 @@ def is_plain(module: nn.Module) -> bool:
     return not hooks and "forward" not in vars(module)
 
 
-def is_conv(module: nn.Module) -> bool:
+def is_conv(module: nn.Module) -> TypeGuard[Conv]:
     """Whether it is PyTorch's convolution; a subclass may compute something else."""
     return type(module) in CONV.values() and is_plain(module)
 
 
-def is_norm(module: nn.Module) -> bool:
+def is_norm(module: nn.Module) -> TypeGuard[Norm]:
     """Whether it is PyTorch's batch norm, with running statistics."""
     return (
         type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -49,8 +52,8 @@ def is_norm(module: nn.Module) -> bool:
 class Bottleneck:
     """The parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
 
-    convs: list[nn.Module]
-    norms: list[nn.Module]
+    convs: list[Conv]
+    norms: list[Norm]
     attention: nn.Module | None
     downsample: nn.Module | None
 
@@ -67,7 +70,9 @@ def find_bottleneck(
     addition, last = _chain(output.args[0], block)
     if [_kind(step) for step in last] != ["relu"] or not _adds_two(addition):
         return None
-    (x, residual), (start, skip) = (_chain(a, block) for a in addition.args)
+    (x, residual), (start, skip) = (
+        _chain(a, block) for a in addition.args if isinstance(a, fx.Node)
+    )
     if len(skip) > len(residual) and addition.target not in IN_PLACE:
         residual, skip = skip, residual  # the order of a sum does not matter
     readers = [_step(node, block) for node in x.users]
@@ -103,11 +108,13 @@ def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
 
 def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
     """Walk back from `node` over steps with one input and one user: start, steps."""
-    steps = []
+    steps: list[nn.Module | str] = []
     while len(node.users) == 1 and (step := _step(node, block)) is not None:
         if not (type(step) is nn.Identity and is_plain(step)):
             steps.insert(0, step)
-        node = node.args[0]
+        (source,) = node.args
+        assert isinstance(source, fx.Node)  # see `_step`
+        node = source
     return node, steps
 
 
@@ -116,13 +123,13 @@ def _step(node: fx.Node, block: nn.Module) -> nn.Module | str | None:
     if len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
         return None
     if node.op == "call_module":
-        return None if node.kwargs else block.get_submodule(node.target)
+        return None if node.kwargs else block.get_submodule(str(node.target))
     is_relu = node.target in RELUS and set(node.kwargs) <= {"inplace"}
     return "relu" if is_relu else None
 
 
 def _kind(step: nn.Module | str) -> str:
-    if step == "relu" or (type(step) is nn.ReLU and is_plain(step)):
+    if isinstance(step, str) or (type(step) is nn.ReLU and is_plain(step)):
         return "relu"
     return "conv" if is_conv(step) else "norm" if is_norm(step) else "other"
 
@@ -139,12 +146,13 @@ class FoldedBottleneck(nn.Module):
 
     def __init__(self, block: Bottleneck):
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = map(
-            fuse_conv_bn_eval, block.convs, block.norms
+        self.conv1, self.conv2, self.conv3 = (
+            fuse_conv_bn_eval(conv, norm)
+            for conv, norm in zip(block.convs, block.norms, strict=True)
         )
         self.downsample, self.attention = block.downsample, block.attention
-        if reads_narrow(self.conv3, self.attention):
-            self.attention = NarrowGates(self.conv3, self.attention)
+        if reads_narrow(block.attention, self.conv3):
+            self.attention = NarrowGates(self.conv3, block.attention)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, *space]` → `[B, C', *space']`."""
@@ -159,7 +167,9 @@ class FoldedBottleneck(nn.Module):
         return F.relu(y.add_(shortcut), inplace=True)
 
 
-def reads_narrow(conv3: nn.Module, attention: nn.Module | None) -> bool:
+def reads_narrow(
+    attention: nn.Module | None, conv3: Conv
+) -> TypeGuard[SpatialChannelAttention]:
     """Whether both gates can be computed before `conv3`, which must be pointwise."""
     if not isinstance(attention, SpatialChannelAttention) or not is_plain(attention):
         return False
@@ -173,9 +183,17 @@ def reads_narrow(conv3: nn.Module, attention: nn.Module | None) -> bool:
 class NarrowGates(nn.Module):
     """Both gates of `attention(y)`, computed from `h`; `y = conv3(h)` is 1x1."""
 
-    def __init__(self, conv3: nn.Module, attention: SpatialChannelAttention):
+    tap_weight: Tensor
+    tap_bias: Tensor
+    bias: Tensor
+    squeeze_weight: Tensor
+    squeeze_bias: Tensor
+
+    def __init__(self, conv3: Conv, attention: SpatialChannelAttention):
         super().__init__()
         w3, b3 = conv3.weight.flatten(1), conv3.bias  # [C', C'/4], [C']
+        assert b3 is not None  # from its batch norm
+        assert attention.spatial.bias is not None
         k = tap_weight(attention.spatial)  # [k*k, C']
         w1, b1 = attention.squeeze.weight, attention.squeeze.bias
         with torch.no_grad():

@@ -10,6 +10,7 @@ Without it a comparison ranks modules by this factor: see the lesson
 from collections.abc import Callable
 from math import inf
 from numbers import Real
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,9 @@ from ..errors import check_count, require
 from ..registry import Registry
 from .spatial_channel import CONV, SpatialChannelAttention, resolve_scale
 
-attention = Registry("attention module")
 Factory = Callable[..., nn.Module]
+Registered = TypeVar("Registered", bound=Factory)
+attention: Registry[Factory] = Registry("attention module")
 
 
 def register(
@@ -28,8 +30,8 @@ def register(
     *,
     dims: tuple[int, ...],
     native_scale: float,
-    last: Callable[[nn.Module], list[nn.Module]] | None = None,
-) -> Callable[[Factory], Factory]:
+    last: Callable[[Any], list[nn.Module]] | None = None,
+) -> Callable[[Registered], Registered]:
     """Decorator: let `create` and `attach` build a module under `name`.
 
     Args:
@@ -50,7 +52,7 @@ def register(
         raise ValueError(
             f"native_scale must be a positive number; got {native_scale!r}."
         )
-    facts = {"dims": dims, "native_scale": native_scale}
+    facts: dict[str, Any] = {"dims": dims, "native_scale": native_scale}
     return attention.register(name, **facts, **({"last": last} if last else {}))
 
 

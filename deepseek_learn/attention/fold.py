@@ -11,6 +11,7 @@ zero-padded shift. Batch norms are folded into their convolutions first.
 """
 
 import copy
+from typing import Any
 
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -97,7 +98,7 @@ def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
     return name, layers
 
 
-def _activation(norm: nn.Module) -> nn.Module | None:
+def _activation(norm: Any) -> nn.Module | None:
     """What remains of a batch norm after folding; None if it cannot be folded."""
     if is_norm(norm):
         return nn.Identity()
@@ -110,11 +111,15 @@ def _activation(norm: nn.Module) -> nn.Module | None:
 
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
     """Fold, unless that changes the forward's steps (it may hold the old layers)."""
-    old = {name: parent.get_submodule(name) for name in (conv, norm)}
-    _replace(parent, conv, fuse_conv_bn_eval(old[conv], old[norm]))
-    _replace(parent, norm, _activation(old[norm]))
+    old_conv, old_norm = parent.get_submodule(conv), parent.get_submodule(norm)
+    activation = _activation(old_norm)
+    assert is_conv(old_conv)
+    assert isinstance(old_norm, nn.modules.batchnorm._BatchNorm)
+    assert activation is not None
+    _replace(parent, conv, fuse_conv_bn_eval(old_conv, old_norm))
+    _replace(parent, norm, activation)
     if steps(forward_graph(parent)) == steps(graph):
         return True
-    for name, layer in old.items():
-        _replace(parent, name, layer)
+    _replace(parent, conv, old_conv)
+    _replace(parent, norm, old_norm)
     return False

@@ -16,7 +16,7 @@ from torch import fx, nn
 class _Symbol(fx.Proxy):
     """A symbolic input that raises on a forward's `isinstance(x, ...)`."""
 
-    @property
+    @property  # type: ignore[misc]  # of `object` it can be set, here it need not be
     def __class__(self) -> type:
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.startswith("torch."):  # the tracer itself needs the type
@@ -74,12 +74,12 @@ class Forward:
 
 def forwards(model: nn.Module) -> list[Forward]:
     """Every module of `model` that has children and whose steps are certain."""
-    parents = [
-        (name, module, forward_graph(module))
+    return [
+        Forward(name, module, graph)
         for name, module in model.named_modules()
         if next(module.children(), None) is not None
+        and (graph := forward_graph(module)) is not None
     ]
-    return [Forward(*parent) for parent in parents if parent[2] is not None]
 
 
 def count_uses(certain: list[Forward]) -> Counter:

@@ -43,16 +43,16 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
     """
     space = taps.shape[2:]
     padded = F.pad(taps, (kernel_size // 2,) * (2 * len(space)))
-    total = None
+    windows = []
     for t, shift in enumerate(product(range(kernel_size), repeat=len(space))):
         window = padded[:, t : t + 1]
         for axis, (start, size) in enumerate(zip(shift, space, strict=True), start=2):
             window = window.narrow(axis, start, size)
-        total = window if total is None else total + window
-    return total
+        windows.append(window)
+    return sum(windows[1:], windows[0])
 
 
-def tap_weight(convolution: nn.Module) -> Tensor:
+def tap_weight(convolution: nn.modules.conv._ConvNd) -> Tensor:
     """The weight `[1, C, k, ...]` of a one-channel convolution as `[k**d, C]`."""
     return convolution.weight[0].flatten(1).T
 
@@ -112,14 +112,15 @@ class SpatialChannelAttention(nn.Module):
         self.excite = nn.Linear(hidden, channels)
         if identity:
             for layer in (self.spatial, self.excite):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`[B, C, *space]` → spatial gate `[B, 1, *space]`, channel `[B, C, 1, ...]`."""
         self._check(x)
         weight = tap_weight(self.spatial).reshape(-1, self.channels, *(1,) * self.dims)
         taps = POINTWISE[self.dims](x, weight)  # [B, k**d, *space]
+        assert self.spatial.bias is not None
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.spatial.bias)
         mean = x.flatten(2).mean(2)  # [B, C]
         channel = torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))

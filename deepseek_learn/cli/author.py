@@ -1,5 +1,6 @@
 """`deepseek-learn author …`: commands for course authors."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -93,5 +94,5 @@ def _root() -> Path:
     return root
 
 
-def _list(items) -> None:
+def _list(items: Iterable[object]) -> None:
     typer.echo("\n".join(map(str, items)) or "nothing to do")

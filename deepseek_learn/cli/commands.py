@@ -3,7 +3,7 @@
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +72,11 @@ def chat(
     if source != "zoo":
         raise ValueError(f"the model must be zoo:NAME; got {what!r}.")
     writer = zoo.writer(name)
-    options = {"max_new_tokens": tokens, "temperature": temperature, "top_p": top_p}
+    options: dict[str, Any] = {
+        "max_new_tokens": tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+    }
     options |= {"seed": seed, "speculative": drafts}
     for line in sys.stdin if prompt is None else [prompt]:
         if prompt is None and not line.strip():

@@ -91,7 +91,10 @@ def _run_once(name: str, model: nn.Module, example: Any) -> None:
         model.train(was_training)
 
 
-def _resolve(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
+Parts = tuple[nn.Module, Any, Any, Any]  # model, example, calibration, metric
+
+
+def _resolve(name: str, shape: str) -> Parts:
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
         raise ValueError(
@@ -100,9 +103,10 @@ def _resolve(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
     if module == "zoo":
         from .. import zoo
 
-        model, example, *more = zoo.load(attribute), zoo.example(attribute), None, None
+        model, example = zoo.load(attribute), zoo.example(attribute)
+        calibration = metric = None
     else:
-        model, example, *more = _parts(name, _look_up(module, attribute))
+        model, example, calibration, metric = _parts(name, _look_up(module, attribute))
     if shape:
         example = _random(shape, example)
     if example is None:
@@ -110,11 +114,11 @@ def _resolve(name: str, shape: str) -> tuple[nn.Module, Any, Any, Any]:
             f"{name} returns a model without an example: add --shape, such as "
             f"--shape 1,3,224,224."
         )
-    return model, example, *more
+    return model, example, calibration, metric
 
 
-def _parts(name: str, target: Any) -> tuple[nn.Module, Any, Any, Any]:
-    """Model, example, calibration, metric of a model, a tuple, or a function of these."""
+def _parts(name: str, target: Any) -> Parts:
+    """The parts of a model, a tuple, or a function of these."""
     try:
         is_factory = callable(target) and not isinstance(target, nn.Module)
         result = target() if is_factory else target
@@ -122,14 +126,15 @@ def _parts(name: str, target: Any) -> tuple[nn.Module, Any, Any, Any]:
         raise DeepSeekLearnError(f"{name} raised {_summary(error)}") from error
     parts = result if isinstance(result, tuple) else (result,)
     if len(parts) in (1, 2, 4) and isinstance(parts[0], nn.Module):
-        return *parts, *(None,) * (4 - len(parts))
+        model, example, calibration, metric = (*parts, None, None, None)[:4]
+        return model, example, calibration, metric
     raise ValueError(
         f"{name} must return a torch.nn.Module, a pair of one and an example, or both "
         f"with calibration batches and a metric; got {type(result).__name__}."
     )
 
 
-def _look_up(module: str, attribute: str):
+def _look_up(module: str, attribute: str) -> Any:
     cwd = os.getcwd()
     if cwd not in sys.path:
         sys.path.insert(0, cwd)

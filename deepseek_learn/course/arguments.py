@@ -2,7 +2,7 @@
 
 import inspect
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 80
 SHOWN.maxlist = SHOWN.maxtuple = SHOWN.maxdict = 12
-ARRAY = {"precision": 6, "threshold": 16, "edgeitems": 2, "separator": ", "}
+FULL = 16  # entries: larger arrays are abbreviated
 
 
 @dataclass(frozen=True)
@@ -120,19 +120,22 @@ def shown(value: Any) -> str:
     return " ".join(SHOWN.repr(value).split())
 
 
-def each_shown(values: list) -> Iterator[str]:
+def each_shown(values: Sequence) -> Iterator[str]:
     yield from (shown(value) for value in values[:3])
     if len(values) > 3:
         yield f"... ({len(values)})"
 
 
 def numbers(array: np.ndarray) -> str:
-    return " ".join(np.array2string(array, **ARRAY).split())
+    printed = np.array2string(
+        array, precision=6, threshold=FULL, edgeitems=2, separator=", "
+    )
+    return " ".join(printed.split())
 
 
 def size(shape: tuple[int, ...]) -> str:
     """The shape, if the printed numbers are abbreviated."""
-    return f", shape {list(shape)}" if np.prod(shape) > ARRAY["threshold"] else ""
+    return f", shape {list(shape)}" if np.prod(shape) > FULL else ""
 
 
 def holds_numbers(value: Any) -> bool:

@@ -122,7 +122,7 @@ def _examine(problem: Problem, answer: Any, seed: int) -> tuple[str, str]:
     except Failed as failed:
         return "failed", _sentence(problem, failed)
     except AnswerRaised as raised:
-        return "raised", _describe(raised.__cause__)
+        return "raised", _describe(raised.__cause__ or raised)
     except GaveUp as timeout:
         words = text("outcome.gave_up", seconds=f"{seconds:g}")
         return "failed", "\n".join(filter(None, [words, _last_line(timeout)]))
@@ -148,8 +148,8 @@ def _sentence(problem: Problem, failed: Failed) -> str:
 def _how_to_repeat(problem: Problem, seed: int) -> str:
     arguments = last_input()
     lines = [text("outcome.input", given=arguments)] if arguments else []
-    facts = {"problem": problem.id, "answer": problem.answer, "seed": seed}
-    return "\n".join([*lines, text("outcome.again", **facts)])
+    again = text("outcome.again", problem=problem.id, answer=problem.answer, seed=seed)
+    return "\n".join([*lines, again])
 
 
 def _describe(error: BaseException) -> str:
@@ -166,7 +166,7 @@ def _last_line(error: BaseException) -> str:
     if not frames:
         return ""
     line, file = frames[-1].lineno, frames[-1].filename
-    code = linecache.getline(file, line).strip()
+    code = linecache.getline(file, line or 0).strip()
     return text("outcome.line", line=line, code=code)
 
 

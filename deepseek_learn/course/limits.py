@@ -36,7 +36,7 @@ def limits(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    def give_up(*_) -> None:
+    def give_up(*_: object) -> None:
         raise GaveUp
 
     start = time.monotonic()

@@ -1,6 +1,7 @@
 """`start`: the first call in every notebook."""
 
 import random
+from typing import Any
 
 import numpy as np
 
@@ -60,5 +61,7 @@ def _shorten_errors() -> None:
         shell.set_custom_exc((DeepSeekLearnError,), _show_sentence)
 
 
-def _show_sentence(shell, kind, error, trace, tb_offset=None) -> None:
+def _show_sentence(
+    shell: Any, kind: Any, error: Any, trace: Any, tb_offset: int | None = None
+) -> None:
     shell.showtraceback((kind, error, trace), exception_only=True)

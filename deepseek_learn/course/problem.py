@@ -35,8 +35,8 @@ def told_apart(got: float, want: float) -> dict[str, str]:
     """
     if all(abs(x) < 2**53 and x == int(x) for x in (got, want) if math.isfinite(x)):
         return {"got": f"{got:.0f}", "want": f"{want:.0f}"}
-    digits = (d for d in range(6, 18) if f"{got:.{d}g}" != f"{want:.{d}g}")
-    digits = next(digits, 6)
+    enough = (d for d in range(6, 18) if f"{got:.{d}g}" != f"{want:.{d}g}")
+    digits = next(enough, 6)
     return {"got": f"{got:.{digits}g}", "want": f"{want:.{digits}g}"}
 
 
@@ -88,7 +88,7 @@ class Problem:
     kind: str = "practice"
     seconds: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in ("practice", "graded"):
             raise ValueError(f'kind must be "practice" or "graded"; got {self.kind!r}.')
         if self.kind == "graded" and self.right:

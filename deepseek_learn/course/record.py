@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -27,8 +27,17 @@ from .lessons import lessons
 from .problem import Problem
 from .source_code import code_hash
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 FORMAT = 1
-FIELDS = {"problem": str, "version": int, "status": str, "seed": int, "library": str}
+FIELDS: dict[str, Any] = {
+    "problem": str,
+    "version": int,
+    "status": str,
+    "seed": int,
+    "library": str,
+}
 FIELDS |= {"time": str, "code": str | None}  # a hash, or null
 LONGEST = 200  # maximum characters in a field
 MOST = 1000  # maximum number of records
@@ -129,7 +138,7 @@ class Progress(Report):
         """One row per problem: lesson, problem, status, points, possible, time."""
         return pd.DataFrame(self._rows()).set_index("problem")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Points earned and possible, one bar per lesson (plotly)."""
         import plotly.graph_objects as go
 
@@ -146,8 +155,13 @@ class Progress(Report):
     def why(self) -> str:
         rows = self._rows()
         points, possible = (sum(r[k] for r in rows) for k in ("points", "possible"))
-        counts = {"passed": len(self.passed), "count": len(rows)}
-        return text("progress.summary", points=points, possible=possible, **counts)
+        return text(
+            "progress.summary",
+            points=points,
+            possible=possible,
+            passed=len(self.passed),
+            count=len(rows),
+        )
 
     def __repr__(self) -> str:
         filled = round(20 * len(self.passed) / len(self._rows()))
@@ -240,8 +254,8 @@ def _read(path: Path) -> list[dict]:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format"]
         if isinstance(version, int) and version > FORMAT:
-            facts = {"path": str(path), "found": version, "known": FORMAT}
-            raise DamagedFileError(text("progress.newer", **facts))
+            message = text("progress.newer", path=path, found=version, known=FORMAT)
+            raise DamagedFileError(message)
         records = content["records"]
         valid = version == FORMAT and isinstance(records, list)
         valid = valid and all(_is_record(record) for record in records)

@@ -45,7 +45,7 @@ def code_hash(answer: Any) -> str | None:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def _empty(): ...
+def _empty() -> None: ...
 
 
 def _is_empty(function: FunctionType) -> bool:
@@ -70,9 +70,11 @@ def _methods(cls: type) -> dict[str, FunctionType]:
 
 def _code(function: Any) -> tuple | None:
     code = (
-        function if isinstance(function, CodeType) else getattr(function, "__code__", 0)
+        function
+        if isinstance(function, CodeType)
+        else getattr(function, "__code__", None)
     )
-    if not code:
+    if code is None:
         return None
     return tuple(
         (step.opname, _code(step.argval) if step.opname == "LOAD_CONST" and

@@ -19,6 +19,7 @@ The sentence that a check's `Failed("sum", got=…)` shows, its `{got}` filled i
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def _parse(content: str) -> tuple[dict[str, Any], dict[str, str]]:
     return facts, {"title": title, "prompt": prompt.strip(), **sections}
 
 
-def _with_prefix(texts: dict[str, Text], prefix: str) -> list[tuple[str, Text]]:
+def _with_prefix(texts: Mapping[str, Text], prefix: str) -> list[tuple[str, Text]]:
     return [
         (key.removeprefix(prefix), words)
         for key, words in texts.items()

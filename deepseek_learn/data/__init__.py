@@ -4,6 +4,8 @@ Images, series, volumes and text have one contract (`dataset.py`), which `traini
 and `data.split` take. Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
+from typing import Any
+
 from .bacteria import bacteria
 from .card import DataCard
 from .dataset import (
@@ -54,7 +56,7 @@ def names() -> list[str]:
     return list(datasets)
 
 
-def load(name: str, **options) -> Splits | TextSplits:
+def load(name: str, **options: Any) -> Splits | TextSplits:
     """The dataset `name`; `options` go to its loader (see `data.elpv`).
 
     Raises:

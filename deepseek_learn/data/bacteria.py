@@ -50,7 +50,7 @@ CARD = read_card("bacteria")
 
 
 @datasets.register("bacteria")
-def bacteria(tile: int = SIZE) -> Splits:
+def bacteria(tile: int = SIZE) -> Splits[ImageDataset]:
     """The fields of view, or tiles of them: images `[1, tile, tile]`, masks as labels.
 
     A label is int64 `[tile, tile]`, 0 background and 1 bacterium. Tiles do not overlap

@@ -6,7 +6,7 @@ item is drawn. `groups` names what must not be on both sides of a split (`data.s
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .card import DataCard
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class LabeledDataset(Dataset):
@@ -98,7 +102,7 @@ class LabeledDataset(Dataset):
         titles: Sequence[str] | None = None,
         count: int = 8,
         columns: int | None = None,
-    ):
+    ) -> "Figure":
         """A matplotlib figure of the first `count` items, each under its title."""
         from matplotlib.figure import Figure
 
@@ -120,7 +124,7 @@ class LabeledDataset(Dataset):
         """The model's input from the stored values."""
         return stored.float()
 
-    def _draw(self, axes, stored: Tensor) -> None:
+    def _draw(self, axes: "Axes", stored: Tensor) -> None:
         raise NotImplementedError
 
 
@@ -153,7 +157,7 @@ class ImageDataset(LabeledDataset):
     def _values(self, stored: Tensor) -> Tensor:
         return stored.float() / 255
 
-    def _draw(self, axes, stored: Tensor) -> None:
+    def _draw(self, axes: "Axes", stored: Tensor) -> None:
         axes.set_axis_off()
         axes.imshow(stored.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
 
@@ -164,7 +168,7 @@ class SeriesDataset(LabeledDataset):
     kind, noun, axes = "series", "series", ("N", "C", "T")
     size, columns = (2.6, 1.6), 4
 
-    def _draw(self, axes, stored: Tensor) -> None:
+    def _draw(self, axes: "Axes", stored: Tensor) -> None:
         axes.plot(stored.T.numpy(), linewidth=1)  # one line per channel
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
@@ -179,7 +183,7 @@ class VolumeDataset(LabeledDataset):
     kind, noun, axes = "volume", "volumes", ("N", "C", "D", "H", "W")
     size, columns = (4.2, 1.8), 2
 
-    def _draw(self, axes, stored: Tensor) -> None:
+    def _draw(self, axes: "Axes", stored: Tensor) -> None:
         volume = stored[0].float()  # [D, H, W]
         slices = [volume.select(i, size // 2) for i, size in enumerate(volume.shape)]
         height = max(len(plane) for plane in slices)
@@ -269,7 +273,7 @@ class TextDataset(LabeledDataset):
     def _values(self, stored: Tensor) -> Tensor:
         return stored.long()
 
-    def _draw(self, axes, stored: Tensor) -> None:
+    def _draw(self, axes: "Axes", stored: Tensor) -> None:
         from matplotlib import font_manager
 
         line = " ".join(self.decode(stored.tolist()).split()).replace("$", r"\$")

@@ -13,7 +13,7 @@ CARD = read_card("digits")
 
 
 @datasets.register("digits")
-def digits() -> Splits:
+def digits() -> Splits[ImageDataset]:
     """The digits: splits of `[1, 8, 8]` images in 10 classes.
 
     Raises:

@@ -6,6 +6,7 @@ package `elpv-dataset` (images CC BY-NC-SA 4.0), plus 32 images that come with t
 
 import json
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ CARD = read_card("elpv")
 
 
 @datasets.register("elpv")
-def elpv(split: str = "random", size: int = 300) -> Splits:
+def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
     """The solar-cell photographs, from the installed package `elpv-dataset`.
 
     Args:
@@ -78,7 +79,7 @@ def elpv(split: str = "random", size: int = 300) -> Splits:
     if split not in ("source", "random"):
         raise ValueError(f'split must be "source" or "random"; got {split!r}.')
     package = require("elpv_dataset", extra="vision", purpose="data.elpv()")
-    folder = Path(package.__file__).parent / "data"
+    folder = Path(package.__path__[0]) / "data"
     frame = pd.read_csv(
         folder / "labels.csv", sep=r"\s+", names=["file", "probability", "type"]
     )
@@ -131,10 +132,10 @@ def elpv_sample(size: int = 300) -> ImageDataset:
     return _dataset(images, frame)
 
 
-def read_gray(path, size: int = 300) -> np.ndarray:
+def read_gray(path: Traversable, size: int = 300) -> np.ndarray:
     """An image file as grayscale uint8 `[size, size]`."""
-    with path.open("rb") as file, Image.open(file) as image:
-        image = image.convert("L")
+    with path.open("rb") as file, Image.open(file) as stored:
+        image = stored.convert("L")
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         return np.array(image)

@@ -28,7 +28,7 @@ CARD = read_card("fashion_mnist")
 
 
 @datasets.register("fashion_mnist")
-def fashion_mnist() -> Splits:
+def fashion_mnist() -> Splits[ImageDataset]:
     """The committed subset: splits of `[1, 28, 28]` images in 10 classes."""
     path = files("deepseek_learn.data") / "files" / "fashion_mnist.npz"
     card = spoken(CARD)

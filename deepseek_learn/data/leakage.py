@@ -9,6 +9,7 @@ raises the score by about 10 %, with overlapping windows by 16 % (Dehghani et al
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,9 @@ from ..catalog import text
 from ..report import Report
 from .dataset import LabeledDataset
 from .splits import split
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FitAndScore = Callable[[LabeledDataset, LabeledDataset, LabeledDataset], float]
 
@@ -50,7 +54,7 @@ class Leak(Report):
         names = {row: text(f"leak.{row}") for row in self.summary.index}
         return self.summary.rename(index=names)
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """One line per seed, from its random split to its grouped one, and the mean."""
         import plotly.graph_objects as go
 
@@ -74,7 +78,11 @@ class Leak(Report):
     def why(self) -> str:
         low, high = self.interval
         verdict = "flatters" if low > 0 else "lower" if high < 0 else "unclear"
-        facts = {"difference": abs(self.difference), "low": low, "high": high}
+        facts: dict[str, Any] = {
+            "difference": abs(self.difference),
+            "low": low,
+            "high": high,
+        }
         facts |= {"seeds": len(self.scores), "groups": self.groups}
         facts["higher"] = int((self.scores["difference"] > 0).sum())
         facts |= self.summary["mean"][["random", "grouped"]].to_dict()
@@ -129,7 +137,12 @@ def leak(
         rows[seed] = scores | {"difference": scores["random"] - scores["grouped"]}
     frame = pd.DataFrame(rows).T.rename_axis("seed")
     ratio = fractions[1] / (1 - sum(fractions))
-    return Leak(frame, _summary(frame, ratio), len(np.unique(dataset.groups)))
+    return Leak(frame, _summary(frame, ratio), _number_of_groups(dataset))
+
+
+def _number_of_groups(dataset: LabeledDataset) -> int:
+    assert dataset.groups is not None  # `split` refuses such a dataset
+    return len(np.unique(dataset.groups))
 
 
 def _summary(scores: pd.DataFrame, ratio: float) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Splits of a dataset: fixed parts, at random, or by group."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,18 +14,20 @@ from ..registry import Registry
 from .card import DataCard
 from .dataset import LabeledDataset
 
-datasets = Registry("dataset")
+Kind = TypeVar("Kind", bound=LabeledDataset)
+datasets: Registry[Callable[..., Any]] = Registry("dataset")
+Strata = Sequence | np.ndarray  # also pandas
 PARTS = ("train", "validation", "test")
 CANDIDATES = 8  # groups from which each step of `group_parts` chooses
 
 
 @dataclass(frozen=True)
-class Splits:
+class Splits(Generic[Kind]):
     """A dataset in three fixed parts."""
 
-    train: LabeledDataset
-    validation: LabeledDataset
-    test: LabeledDataset
+    train: Kind
+    validation: Kind
+    test: Kind
     classes: tuple[str, ...]
     card: DataCard
 
@@ -35,7 +38,7 @@ class Splits:
             f"classes {self.classes})"
         )
 
-    def whole(self) -> LabeledDataset:
+    def whole(self) -> Kind:
         """All items of the three parts, to be split in another way."""
         parts = [getattr(self, part) for part in PARTS]
         whole = copy.copy(self.train)
@@ -55,17 +58,19 @@ class Splits:
 
 
 def split_by(
-    parts: np.ndarray, whole: LabeledDataset, classes: Sequence[str], card: DataCard
-) -> Splits:
+    parts: np.ndarray, whole: Kind, classes: Sequence[str], card: DataCard
+) -> Splits[Kind]:
     """Splits from one of "train", "validation", "test" per item."""
     card = spoken(card)
-    subsets = [whole.subset(parts == name) for name in PARTS]
-    for subset in subsets:
+    train, validation, test = (whole.subset(parts == name) for name in PARTS)
+    for subset in (train, validation, test):
         subset.card = card
-    return Splits(*subsets, tuple(classes), card)
+    return Splits(train, validation, test, tuple(classes), card)
 
 
-def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.ndarray:
+def random_parts(
+    strata: Strata, fractions: tuple[float, float], seed: int = 0
+) -> np.ndarray:
     """A stratified random split: the name of the part of each row, `[N]`.
 
     Args:
@@ -84,7 +89,7 @@ def random_parts(strata, fractions: tuple[float, float], seed: int = 0) -> np.nd
 
 
 def group_parts(
-    groups, strata, fractions: tuple[float, float], seed: int = 0
+    groups: Strata, strata: Strata, fractions: tuple[float, float], seed: int = 0
 ) -> np.ndarray:
     """A random split of whole groups: the name of the part of each row, `[N]`.
 
@@ -125,13 +130,13 @@ def group_parts(
 
 
 def split(
-    dataset: LabeledDataset,
+    dataset: Kind,
     fractions: tuple[float, float] = (0.15, 0.25),
     *,
     seed: int = 0,
     by: str | None = "groups",
     stratify: Sequence | np.ndarray | None = None,
-) -> tuple[LabeledDataset, LabeledDataset, LabeledDataset]:
+) -> tuple[Kind, Kind, Kind]:
     """Train, validation and test part of a dataset; the same seed gives the same parts.
 
     Args:

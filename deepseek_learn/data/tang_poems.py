@@ -54,7 +54,8 @@ def select(folder: str | Path) -> list[str]:
         raise FileNotFoundError(
             f"folder must hold the package's poet.tang.N.json; found none in {folder}."
         )
-    poems, seen = [], set()
+    poems: list[str] = []
+    seen: set[str] = set()
     for path in sorted(paths, key=lambda path: int(path.name.split(".")[2])):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             poem = "".join(entry["paragraphs"])

@@ -8,7 +8,7 @@ to the `aim`; a model that still loses `LIMIT` points is refused.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -18,6 +18,10 @@ from ..errors import DeepSeekLearnError
 from ..report import Report
 from .quantize import Quantizer
 from .runtimes import Runner, runner
+
+if TYPE_CHECKING:
+    import onnx
+    import plotly.graph_objects as go
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
 MOST_IN_FLOAT = 0.5  # fraction of the layers: with more, the model is hardly INT8
@@ -68,7 +72,7 @@ class Guarded(Report):
         frame.insert(0, "error", pd.Series(self.errors, dtype=float))
         return frame
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """The sensitivities in model order, one cell per layer (plotly)."""
         import numpy as np
         import plotly.graph_objects as go
@@ -194,7 +198,7 @@ def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
 
 def float_points(
     metric: Metric,
-    proto,
+    proto: "onnx.ModelProto",
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
@@ -210,7 +214,7 @@ def float_points(
 
 def points(
     metric: Metric,
-    proto,
+    proto: "onnx.ModelProto",
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
@@ -221,7 +225,7 @@ def points(
     """
     answer = run(proto, threads=torch.get_num_threads())
 
-    def predict(x):
+    def predict(x: Any) -> Any:
         watch(x)
         answers = tuple(torch.from_numpy(y) for y in answer(x))
         return answers if len(answers) > 1 else answers[0]

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .destinations import Target
 from .runtimes import tensors
+
+if TYPE_CHECKING:
+    import onnx
 
 # dtypes that the engine reads
 READ = (torch.float32, torch.uint8, torch.int64, torch.int32, torch.bool)
@@ -109,7 +112,7 @@ def _numbers(name: str, given: Sequence[float]) -> list[float]:
     return values
 
 
-def ports(proto) -> None:
+def ports(proto: "onnx.ModelProto") -> None:
     """Refuse a model with an input or output that the engine cannot read.
 
     Raises:

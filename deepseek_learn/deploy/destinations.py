@@ -5,13 +5,14 @@ Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..registry import Registry
 from .kit import FILES, Kit
 from .quantize import Scheme
 from .result import UNVERIFIED, Line
 
-targets = Registry("target")
+targets: Registry["Target"] = Registry("target")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Target:
         return "fp32"
 
 
-def target(name: str, **wishes) -> Callable[[Callable], Callable]:
+def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
     """Decorator: register a function that completes the folder of the target `name`.
 
     Args:

@@ -13,9 +13,9 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ..errors import DeepSeekLearnError, require
 from .runtimes import arguments, runner
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 18
 TOLERANCE = 1e-4  # of `verify`, for float32
@@ -42,7 +45,7 @@ def to_onnx(
     example: Any,
     dynamic_batch: bool = True,
     sequence_axis: int | dict[str, int] | None = None,
-):
+) -> "onnx.ModelProto":
     """`model` in evaluation mode as an `onnx.ModelProto` of opset 18, weights inside.
 
     Layers with a `plain()` method (compressed ones, whose custom kernels cannot be
@@ -80,11 +83,12 @@ def to_onnx(
             )
         except Exception as error:
             raise ExportError(_why_no_onnx(model, program, error)) from error
+    assert exported is not None  # with `dynamo=True` it is a program
     return _clean(exported.model_proto)
 
 
 @contextlib.contextmanager
-def quietly():
+def quietly() -> Iterator[None]:
     """Suppress the exporter's and the quantizer's logs, warnings and prints."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -102,17 +106,24 @@ def quietly():
 
 def plain_form(model: nn.Module) -> nn.Module:
     """A copy in which each layer with a `plain()` method is replaced by its result."""
-    if hasattr(model, "plain"):
-        return model.plain()
+    if plain := _plain(model):
+        return plain()
     copied = copy.deepcopy(model)
     for name, layer in list(copied.named_modules()):
-        if hasattr(layer, "plain"):
-            copied.set_submodule(name, layer.plain())
+        if plain := _plain(layer):
+            copied.set_submodule(name, plain())
     return copied
 
 
+def _plain(layer: nn.Module) -> Callable[[], nn.Module] | None:
+    return getattr(layer, "plain", None)
+
+
 def verify(
-    proto, model: nn.Module, inputs: Iterable, tolerance: float = TOLERANCE
+    proto: "onnx.ModelProto",
+    model: nn.Module,
+    inputs: Iterable,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """Compare both on `inputs`, each like the `example` of `to_onnx`.
 
@@ -155,14 +166,14 @@ def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
     return float("inf") if np.isnan(error) else float(error / max(largest, 1e-12))
 
 
-def copy_of(proto):
+def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """A deep copy of a `ModelProto`."""
     copied = type(proto)()
     copied.CopyFrom(proto)
     return copied
 
 
-def fix_sizes(proto, shapes: Iterable[Sequence[int]]) -> None:
+def fix_sizes(proto: "onnx.ModelProto", shapes: Iterable[Sequence[int]]) -> None:
     """Fix the model's input sizes to these shapes (in place)."""
     graph, sizes = proto.graph, {}
     for port, shape in zip(graph.input, shapes, strict=True):
@@ -176,7 +187,7 @@ def fix_sizes(proto, shapes: Iterable[Sequence[int]]) -> None:
                 size.dim_value = sizes[size.dim_param]
 
 
-def describe(proto, facts: dict[str, Sequence[float]]) -> None:
+def describe(proto: "onnx.ModelProto", facts: Mapping[str, Sequence[float]]) -> None:
     """Write numbers into the metadata, replacing earlier entries of the same names."""
     others = [e for e in proto.metadata_props if e.key not in facts]
     del proto.metadata_props[:]
@@ -185,16 +196,17 @@ def describe(proto, facts: dict[str, Sequence[float]]) -> None:
         proto.metadata_props.add(key=key, value=",".join(map(str, values)))
 
 
-def weighted(proto) -> list:
+def weighted(proto: "onnx.ModelProto") -> list:
     """The nodes that multiply by a weight: the layers that can be quantized."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
     return [n for n in proto.graph.node if n.op_type in kinds and weights & {*n.input}]
 
 
-def with_named_layers(proto):
+def with_named_layers(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """A copy in which each layer has a unique name, from its weight if possible."""
-    renamed, counts = copy_of(proto), {}
+    renamed = copy_of(proto)
+    counts: dict[str, int] = {}
     for node in weighted(renamed):
         name = _module_name(node) or node.op_type
         counts[name] = counts.get(name, 0) + 1  # a module may be called twice
@@ -202,7 +214,7 @@ def with_named_layers(proto):
     return renamed
 
 
-def _clean(exported):
+def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
     """Name layers as in the model; remove source paths and stack traces."""
     proto = with_named_layers(exported)
     graph = proto.graph
@@ -213,7 +225,7 @@ def _clean(exported):
     return proto
 
 
-def _module_name(node) -> str:
+def _module_name(node: "onnx.NodeProto") -> str:
     """The path of the module that owns its weight, else of the calling module."""
     for name in node.input:
         if name.endswith(".weight"):
@@ -258,8 +270,9 @@ def sequence_axes(bound: dict, asked: int | dict[str, int] | None) -> dict[str, 
     Raises:
         ValueError: for an invalid axis, or an unknown argument.
     """
+    if asked is None:
+        return {}
     axes = asked if isinstance(asked, dict) else dict.fromkeys(bound, asked)
-    axes = {} if asked is None else axes
     wrong = any(type(axis) is not int or axis < 1 for axis in axes.values())
     if wrong or {*axes} - {*bound}:
         raise ValueError(
@@ -295,7 +308,9 @@ def _why_no_trace(model: nn.Module, error: Exception) -> str:
     return f"{name} cannot be exported: {where + ': ' if where else ''}{first}"
 
 
-def _why_no_onnx(model: nn.Module, program, error: Exception) -> str:
+def _why_no_onnx(
+    model: nn.Module, program: torch.export.ExportedProgram, error: Exception
+) -> str:
     """Name the operator that has no ONNX translation, and the line that calls it."""
     operator = re.search(
         r"No ONNX function found for <OpOverload\(op='([\w.]+)'", _chain(error)

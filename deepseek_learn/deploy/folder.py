@@ -9,7 +9,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # this system has no flock
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # where `is None` is asked for
 
 
 @contextmanager

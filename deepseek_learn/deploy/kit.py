@@ -5,9 +5,8 @@ import math
 import platform
 import shutil
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from . import native
 from .export import relative_difference
 from .result import Deployment, Line, markdown
 from .runtimes import Runner, arrays
+
+if TYPE_CHECKING:
+    import onnx
 
 FILES = Path(__file__).with_name("kit")  # scripts and texts; one folder per target
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # of `verify.sh`
@@ -62,7 +64,7 @@ class Kit:
         lib = self.folder / "lib"
         lib.mkdir()
         shutil.copy(native.library(), lib)
-        package = Path(find_spec("onnxruntime").origin).parent
+        package = native.package_folder("onnxruntime")
         for name in ("LICENSE", "ThirdPartyNotices.txt"):
             if (package / name).exists():
                 shutil.copy(package / name, lib)
@@ -85,7 +87,9 @@ class Kit:
         ]
         (self.folder / "settings.sh").write_text("".join(lines))
 
-    def store_answers(self, samples: Any, run: Runner, float_proto) -> None:
+    def store_answers(
+        self, samples: Any, run: Runner, float_proto: "onnx.ModelProto"
+    ) -> None:
         """Write `check/`: the inputs `samples` and the runtime's outputs on this CPU.
 
         Another processor rounds differently: an INT8 model's outputs there may differ by
@@ -103,7 +107,9 @@ class Kit:
             limit = max(self.settings["TOLERANCE"], math.ceil(100 * difference) / 100)
             self.settings["TOLERANCE"] = limit
 
-    def _answers(self, proto, samples: Any, run: Runner) -> list[np.ndarray]:
+    def _answers(
+        self, proto: "onnx.ModelProto", samples: Any, run: Runner
+    ) -> list[np.ndarray]:
         """Outputs for all samples, in batches of the model's fixed size, or one by one."""
         step = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
         answer, batches = (
@@ -131,6 +137,6 @@ class Kit:
         (self.folder / "README.md").write_text(readme)
 
 
-def _port(port) -> str:
+def _port(port: "onnx.ValueInfoProto") -> str:
     sizes = [d.dim_value or d.dim_param or "?" for d in port.type.tensor_type.shape.dim]
     return f"`{port.name}` [{', '.join(map(str, sizes))}]"

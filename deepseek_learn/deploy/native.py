@@ -111,7 +111,7 @@ def library() -> Path:
         MissingPackageError: if there is none.
     """
     require("onnxruntime", extra="deploy", purpose="running the engine")
-    folder = Path(find_spec("onnxruntime").origin).parent / "capi"
+    folder = package_folder("onnxruntime") / "capi"
     for pattern in ("libonnxruntime.so.*", "libonnxruntime.*dylib"):
         for file in sorted(folder.glob(pattern)):
             return file
@@ -120,9 +120,17 @@ def library() -> Path:
     )
 
 
+def package_folder(package: str) -> Path:
+    """The folder of an installed package."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
 def _openvino() -> list[str]:
     require("openvino", extra="deploy", purpose="the engine on OpenVINO")
-    folder = Path(find_spec("openvino").origin).parent / "cmake"
+    folder = package_folder("openvino") / "cmake"
     return ["-DENGINE_OPENVINO=ON", f"-DOpenVINO_DIR={folder}"]
 
 

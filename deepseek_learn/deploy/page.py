@@ -2,7 +2,7 @@
 
 import html
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
@@ -10,6 +10,10 @@ from ..catalog import text
 from ..errors import DeepSeekLearnError
 from .accuracy import AIM
 from .destinations import targets
+from .result import Deployment
+
+if TYPE_CHECKING:
+    from .wizard import DeploymentWizard
 
 
 class WizardPage(ipywidgets.VBox):
@@ -24,8 +28,9 @@ class WizardPage(ipywidgets.VBox):
         folder: the initial value of the output folder.
     """
 
-    def __init__(self, wizard, folder: str | Path = "deployed"):
-        self.wizard, self.deployment = wizard, None
+    def __init__(self, wizard: "DeploymentWizard", folder: str | Path = "deployed"):
+        self.wizard = wizard
+        self.deployment: Deployment | None = None
         self.target = _widget(ipywidgets.Dropdown, "target", options=list(targets))
         self.target.value = "cpp-cpu"
         self.precision = _widget(ipywidgets.Dropdown, "precision", options=[])

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +20,12 @@ from .export import copy_of, quietly, weighted
 from .ranges import histograms, rules
 from .runtimes import ordered, session
 
+if TYPE_CHECKING:
+    import onnx
+
 # layers and the operators between them, such as sums and pooling, stay in integers
-OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-OPERATORS += ("Add", "Clip", "Concat", "MaxPool", "Relu")
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPERATORS = (*LAYERS, "Add", "Clip", "Concat", "MaxPool", "Relu")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Quantizer:
 
     def __init__(
         self,
-        proto,
+        proto: "onnx.ModelProto",
         batches: Iterable,
         scheme: Scheme | None = None,
         ranges: str = "minmax",
@@ -90,7 +93,9 @@ class Quantizer:
             if rule is not rules["minmax"]:
                 self._narrow(rule)
 
-    def int8(self, in_float: Sequence[str] = (), only: Sequence[str] | None = None):
+    def int8(
+        self, in_float: Sequence[str] = (), only: Sequence[str] | None = None
+    ) -> "onnx.ModelProto":
         """The model with INT8 layers, as a `ModelProto`.
 
         Args:
@@ -155,7 +160,7 @@ class Quantizer:
             progress((index + 1) / len(self.layers))
         return errors
 
-    def _calibrate(self):
+    def _calibrate(self) -> Any:
         from onnxruntime.quantization.calibrate import (
             CalibrationMethod,
             create_calibrator,
@@ -190,12 +195,14 @@ class Quantizer:
                     highest=np.array([high], np.float32),
                 )
 
-    def _answers(self, proto, inputs) -> list[list[np.ndarray]]:
+    def _answers(
+        self, proto: "onnx.ModelProto", inputs: Iterable[dict[str, np.ndarray]]
+    ) -> list[list[np.ndarray]]:
         ort = session(proto)
         return [ort.run(None, feeds) for feeds in inputs]
 
 
-def _first(batches, samples: int) -> list[dict[str, np.ndarray]]:
+def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]:
     """The first `samples` inputs, rounded up to whole batches."""
     selection, count = [], 0
     for batch in batches:
@@ -208,14 +215,14 @@ def _first(batches, samples: int) -> list[dict[str, np.ndarray]]:
 class _Reader:
     """The calibration batches in the interface of ONNX Runtime's calibrator."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
         self._batches = iter(batches)
 
-    def get_next(self):
+    def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._batches, None)
 
 
-def half_precision(proto):
+def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """The model in float16, with float32 inputs and outputs."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -225,7 +232,7 @@ def half_precision(proto):
         return _sorted(half)
 
 
-def _sorted(proto):
+def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """Topologically sorted nodes, which the standard requires and the tools do not keep."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
@@ -234,7 +241,7 @@ def _sorted(proto):
     return model.model
 
 
-def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:
+def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]:
     """A calibration batch as input name → array, checked against the model's inputs."""
     ports = list(proto.graph.input)
     tensors = ordered(batch, [port.name for port in ports])
@@ -261,7 +268,9 @@ def feed(proto, batch: Any, at: int) -> dict[str, np.ndarray]:
     return feeds
 
 
-def normalized_error(answers, wanted) -> float:
+def normalized_error(
+    answers: Iterable[list[np.ndarray]], wanted: Iterable[list[np.ndarray]]
+) -> float:
     """|y - r|² / |r|² over all outputs of all inputs."""
     pairs = [
         (np.float64(y), np.float64(r))

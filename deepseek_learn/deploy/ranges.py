@@ -5,8 +5,9 @@ every value more coarsely, with error s² / 12; a narrower one clips the values 
 A rule maps the histogram of the calibration values to a range.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from ..registry import Registry
 from .export import copy_of
 from .runtimes import session
 
-rules = Registry("rule for ranges")
+if TYPE_CHECKING:
+    import onnx
+
+Rule = Callable[["Histogram", bool], tuple[float, float]]
+rules: Registry[Rule] = Registry("rule for ranges")
 
 BINS = 2048
 PERCENTILE = 99.99  # % of the values are inside, half of the rest on each side
@@ -44,7 +49,9 @@ class Histogram:
 
 
 def histograms(
-    proto, batches: Iterable[dict], reach: dict[str, tuple[float, float]]
+    proto: "onnx.ModelProto",
+    batches: Iterable[dict],
+    reach: dict[str, tuple[float, float]],
 ) -> dict[str, Histogram]:
     """The histogram of every tensor in `reach`, over all batches.
 

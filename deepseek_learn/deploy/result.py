@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ..catalog import text
 from ..report import Report
 from .accuracy import Guarded
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MEASURED, COMPILED, UNVERIFIED = "measured", "compiled", "unverified"
 
@@ -76,7 +80,7 @@ class Deployment(Report):
     def __getitem__(self, what: str) -> float | None:
         """The value of a line, such as `deployment["speedup"]`; None if there is none."""
         line = self.line(what)
-        return line and line.value
+        return None if line is None else line.value
 
     def line(self, what: str) -> Line | None:
         """The line, such as `deployment.line("speedup")`; None if there is none."""
@@ -85,7 +89,9 @@ class Deployment(Report):
     @property
     def source(self) -> str:
         """What the deployment is compared with: "PyTorch", or the .onnx file's name."""
-        return self.line("size_before").source
+        line = self.line("size_before")
+        assert line is not None  # every report has it
+        return line.source
 
     def to_frame(self) -> pd.DataFrame:
         """One row per line: value, its range if there is one, unit, status, note."""
@@ -104,7 +110,7 @@ class Deployment(Report):
         frame = pd.DataFrame(rows, index=index.rename(self.target))
         return frame.astype({"value": float, "low": float, "high": float})
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Latency and size next to the original's (plotly)."""
         from plotly.subplots import make_subplots
 

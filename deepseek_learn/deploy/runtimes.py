@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +11,11 @@ from torch.utils._pytree import tree_leaves
 
 from ..errors import require
 
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+Model = Union["onnx.ModelProto", bytes, Path]  # a file is read when it is run
 Answer = Callable[[Any], list[np.ndarray]]
 Runner = Callable[..., Answer]  # runner(proto, threads) → callable
 
@@ -44,7 +49,7 @@ def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
     return arrays(example)
 
 
-def session(proto, threads: int = 1):
+def session(proto: Model, threads: int = 1) -> "onnxruntime.InferenceSession":
     """An ONNX Runtime session for `proto`: a `ModelProto`, its bytes, or a file."""
     purpose = "running an exported model"
     ort = require("onnxruntime", extra="deploy", purpose=purpose)
@@ -54,14 +59,14 @@ def session(proto, threads: int = 1):
     return ort.InferenceSession(source, settings, ["CPUExecutionProvider"])
 
 
-def runner(proto, threads: int = 1) -> Answer:
+def runner(proto: Model, threads: int = 1) -> Answer:
     """A callable, example → list of arrays, that runs ONNX Runtime."""
     ort = session(proto, threads)
     names = [port.name for port in ort.get_inputs()]
     return lambda x: ort.run(None, dict(zip(names, ordered(x, names), strict=True)))
 
 
-def openvino_runner(proto, threads: int = 1, precision: str = "fp32") -> Answer:
+def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> Answer:
     """A callable, example → list of arrays, that runs OpenVINO.
 
     Args:
@@ -89,7 +94,7 @@ def runner_for(runtime: str, precision: str) -> Runner:
     return runner
 
 
-def _bytes(proto) -> bytes:
+def _bytes(proto: Model) -> bytes:
     if isinstance(proto, Path):
         return proto.read_bytes()
     return proto if isinstance(proto, bytes) else proto.SerializeToString()

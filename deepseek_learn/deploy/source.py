@@ -8,7 +8,7 @@ import copy
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from ..machine import one_thread
 from ..measure.clock import median_ms
 from . import export
 from .runtimes import arguments, runner
+
+if TYPE_CHECKING:
+    import onnx
 
 Axes = int | dict[str, int] | None
 
@@ -38,7 +41,9 @@ class TorchModel:
         self.model = copy.deepcopy(model).cpu().eval()
         self.name = type(model).__name__
 
-    def export(self, example: Any, dynamic_batch: bool, sequence_axis: Axes):
+    def export(
+        self, example: Any, dynamic_batch: bool, sequence_axis: Axes
+    ) -> "onnx.ModelProto":
         return export.to_onnx(self.model, example, dynamic_batch, sequence_axis)
 
     def shorter(self, example: Any, sequence_axis: Axes) -> Any:
@@ -57,7 +62,7 @@ class TorchModel:
             bound.arguments[name] = tree_map(lambda v, axis=axis: cut(v, axis), value)
         return dict(bound.arguments) if isinstance(example, dict) else bound.args
 
-    def difference(self, proto, inputs: Iterable) -> float:
+    def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
         """Largest difference of the export's outputs, relative to their largest value."""
         return export.verify(proto, self.model, inputs)
 
@@ -101,7 +106,9 @@ class OnnxFile:
             first = str(error).strip().split("\n")[0]
             raise export.ExportError(f"ONNX Runtime rejects {path}: {first}") from error
 
-    def export(self, example: Any, dynamic_batch: bool, sequence_axis: Axes):
+    def export(
+        self, example: Any, dynamic_batch: bool, sequence_axis: Axes
+    ) -> "onnx.ModelProto":
         """The model with named layers; the file determines which axes are dynamic."""
         return export.with_named_layers(self._proto)
 
@@ -114,7 +121,7 @@ class OnnxFile:
             if port.type.tensor_type.shape.dim
         )
 
-    def difference(self, proto, inputs: Iterable) -> float:
+    def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
         answer, worst = runner(proto), 0.0
         for each in inputs:
             for y, r in zip(answer(each), self._answer(each), strict=True):
@@ -172,7 +179,7 @@ def example_for(path: str | Path, shape: list[int]) -> Any:
     return torch.from_numpy((0 * values if is_integer else values).astype(kind))
 
 
-def _load(path: Path):
+def _load(path: Path) -> "onnx.ModelProto":
     """The model with its weights loaded; weights are removed from its inputs."""
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
     try:
@@ -188,7 +195,7 @@ def _load(path: Path):
     return proto
 
 
-def _convert_opset(proto, name: str):
+def _convert_opset(proto: "onnx.ModelProto", name: str) -> "onnx.ModelProto":
     """The model converted to opset `export.OPSET`, or unchanged if it is newer."""
     from onnx import version_converter
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from .result import COMPILED, MEASURED, UNVERIFIED, Line
 from .runtimes import arrays
 from .source import Source
 
+if TYPE_CHECKING:
+    from .destinations import Target
+
 ROUNDS, SECONDS = 6, 1 / 3  # rounds; approximate duration of each side in one
 MB = 1e6
 
 
 def lines(
-    kit: Kit, goal, engine: bytes | None, refusal: str, source: Source, x: Any
+    kit: Kit, goal: "Target", engine: bytes | None, refusal: str, source: Source, x: Any
 ) -> list[Line]:
     """Size, startup time, speed and self-check, each with its status.
 
@@ -62,7 +65,7 @@ class _Engine:
         if openvino or provider == "tensorrt":
             self.words += ["--precision", kit.settings["PRECISION"]]
         if not openvino:
-            self.words += ["--library", native.library()]
+            self.words += ["--library", str(native.library())]
 
     def answer(self, *words: Any) -> dict:
         return native.run(
@@ -81,14 +84,15 @@ def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
     A round's reading is the median of single calls over `SECONDS`: the engine, a process
     of its own, times its calls itself.
     """
-    files = []
+    files: list[Path] = []
     for index, array in enumerate(arrays(x)):
         path = run.kit.folder / f".timed_{index}.npy"
         np.save(path, array)
-        files += ["--input", path]
+        files.append(path)
+    inputs = [word for path in files for word in ("--input", path)]
 
     def engine_ms(repeats: int) -> float:
-        return run.answer(*files, "--repeat", repeats)["latency_ms"]["median"]
+        return run.answer(*inputs, "--repeat", repeats)["latency_ms"]["median"]
 
     try:
         repeats = max(3, int(1e3 * SECONDS / engine_ms(3)))
@@ -98,7 +102,7 @@ def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
         }
         both = compare(in_turn(sides, ROUNDS), source.label)
     finally:
-        for path in files[1::2]:
+        for path in files:
             path.unlink()
     readings = {what: both[what] for what in ("latency_eager", "latency")}
     readings["speedup"] = both.ratios["latency_eager"]  # the original's time / ours
@@ -111,7 +115,7 @@ def _line(what: str, reading: Measured, source: Source) -> Line:
     return Line(what, MEASURED, value, unit, low=low, high=high, source=label)
 
 
-def _try_target(kit: Kit, goal, engine: bytes) -> list[Line]:
+def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
     """The self-check on the target's own provider, if this machine has it."""
     program = kit.folder / ".engine"
     program.write_bytes(engine)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,7 +14,16 @@ from ..bar import Bar
 from ..catalog import text
 from ..errors import DeepSeekLearnError
 from . import checks, export, native, verification
-from .accuracy import AIM, LIMIT, Metric, check_aim, float_points, guard, points
+from .accuracy import (
+    AIM,
+    LIMIT,
+    Guarded,
+    Metric,
+    check_aim,
+    float_points,
+    guard,
+    points,
+)
 from .destinations import Target, targets
 from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
@@ -22,7 +31,12 @@ from .quantize import Quantizer, Scheme, feed, half_precision
 from .ranges import rules
 from .result import MEASURED, UNVERIFIED, Deployment, Line
 from .runtimes import runner, runner_for, tensors
-from .source import OnnxFile, source_of
+from .source import OnnxFile, TorchModel, source_of
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .page import WizardPage
 
 SAMPLES = 8  # number of samples whose outputs are stored
 Progress = Callable[[str, float], None]
@@ -153,7 +167,12 @@ class DeploymentWizard:
         return deployment
 
     def _kit(
-        self, folder: Path, goal: Target, proto, precision: str, batch: int
+        self,
+        folder: Path,
+        goal: Target,
+        proto: "onnx.ModelProto",
+        precision: str,
+        batch: int,
     ) -> Kit:
         """The kit with the files that every target gets."""
         proto = export.copy_of(proto)
@@ -173,14 +192,14 @@ class DeploymentWizard:
         kit.write_common()
         return kit
 
-    def page(self, folder: str | Path = "deployed"):
+    def page(self, folder: str | Path = "deployed") -> "WizardPage":
         """A form whose button calls `to` (ipywidgets)."""
         from .page import WizardPage
 
         return WizardPage(self, folder)
 
     @functools.cached_property
-    def proto(self):
+    def proto(self) -> "onnx.ModelProto":
         """The exported model, in float32."""
         proto = self.source.export(self.example, self.dynamic_batch, self.sequence_axis)
         checks.ports(proto)
@@ -192,7 +211,8 @@ class DeploymentWizard:
         for at, batch in enumerate(self.calibration or []):
             feed(self.proto, batch, at)  # refuses a different shape
         inputs = [self.example, *(self.calibration or [])[:1]]
-        if self.sequence_axis is not None:
+        # an .onnx file has no sequence axis of the caller's
+        if self.sequence_axis is not None and isinstance(self.source, TorchModel):
             inputs.append(self.source.shorter(self.example, self.sequence_axis))
         checks.outputs(runner(self.proto)(self.example), self._example_batch())
         return self.source.difference(self.proto, inputs)
@@ -205,7 +225,9 @@ class DeploymentWizard:
             self._quantizers[key] = quantizer
         return self._quantizers[key]
 
-    def _validate(self, goal: Target, precision, loss, batch) -> str:
+    def _validate(
+        self, goal: Target, precision: str | None, loss: float, batch: int
+    ) -> str:
         """The precision to use; refuses invalid arguments before any work."""
         check_aim(loss)
         checks.batch(batch, None if self.dynamic_batch else self._example_batch())
@@ -216,8 +238,8 @@ class DeploymentWizard:
         return len(tensors(self.example)[0])
 
     def _at_precision(
-        self, goal: Target, precision: str, loss: float, ranges: str, tell
-    ):
+        self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
+    ) -> tuple["onnx.ModelProto", Guarded | None, list[Line]]:
         """The model at that precision, its `Guarded` if INT8, and the metric's lines."""
         key = (goal.scheme, goal.runtime, precision, loss, ranges)
         if key not in self._converted:
@@ -226,8 +248,11 @@ class DeploymentWizard:
             self._converted[key] = proto, guarded, lines
         return self._converted[key]
 
-    def _convert(self, goal: Target, precision: str, loss: float, ranges: str, tell):
+    def _convert(
+        self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
+    ) -> tuple["onnx.ModelProto", Guarded | None]:
         if precision == "int8":
+            assert self.metric is not None  # see `checks.precision`
             guarded = guard(
                 self.quantizer(goal.scheme, ranges),
                 self.metric,
@@ -238,7 +263,13 @@ class DeploymentWizard:
             return guarded.proto, guarded
         return (half_precision(self.proto) if precision == "fp16" else self.proto), None
 
-    def _metric_lines(self, goal, precision, proto, guarded) -> list[Line]:
+    def _metric_lines(
+        self,
+        goal: Target,
+        precision: str,
+        proto: "onnx.ModelProto",
+        guarded: Guarded | None,
+    ) -> list[Line]:
         if self.metric is None:
             return []
         if guarded:
@@ -284,7 +315,7 @@ class DeploymentWizard:
         if not self.dynamic_batch:
             return self.example
 
-        def resize(value):
+        def resize(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
                 return value
             return value[torch.arange(batch) % len(value)]
@@ -325,7 +356,7 @@ class _ProgressReporter:
         if self.to:
             self.to(text(f"deploy.step_{step}"), fraction)
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.__exit__(*error)
 
 

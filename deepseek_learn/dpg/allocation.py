@@ -8,6 +8,7 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -22,6 +23,7 @@ from .knapsack import Block, blocks_of, fill
 from .matrix import (
     ROWS,
     Filter,
+    FloatLayer,
     bytes_of,
     group_size_for,
     matching_layers,
@@ -30,6 +32,9 @@ from .matrix import (
     weight_matrix,
 )
 from .monitor import Groups
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FLOAT = 32  # bits of a row that stays in float32
 
@@ -99,7 +104,7 @@ class Allocation(Report):
         frame["damage"] = pd.Series(self.damage)
         return frame
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Fraction of rows at each bit width, one bar per layer (plotly)."""
         import plotly.graph_objects as go
 
@@ -202,7 +207,7 @@ def allocate(
 
 def uniform(
     model: nn.Module,
-    bits: int,
+    bits: float,
     group_size: int = 64,
     layer_bits: Mapping[str, int] | None = None,
     filter: Filter | None = None,
@@ -235,7 +240,11 @@ def uniform(
     )
 
 
-def _fixed(model, layers, layer_bits: Mapping[str, int] | None) -> dict[str, int]:
+def _fixed(
+    model: nn.Module,
+    layers: Mapping[str, FloatLayer],
+    layer_bits: Mapping[str, int] | None,
+) -> dict[str, int]:
     """Layer → its bits, for those that `layer_bits` names."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
@@ -307,7 +316,7 @@ def check_group_size(group_size: int) -> None:
         raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
 
 
-def _bytes(model: nn.Module, layers: dict[str, nn.Module]) -> int:
+def _bytes(model: nn.Module, layers: Mapping[str, FloatLayer]) -> int:
     """Bytes of the model, counting the weights of `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
     return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)

@@ -1,8 +1,9 @@
 """Formats of calibration batches, and calling a model with them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .statistics import Shared
 
@@ -17,7 +18,7 @@ def check_batches(batches: Iterable) -> None:
         )
 
 
-def input_of(batch) -> Tensor | Mapping:
+def input_of(batch: Any) -> Tensor | Mapping:
     """The input of a batch: a tensor, or a mapping of keyword arguments."""
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     values = list(first.values()) if isinstance(first, Mapping) else [first]
@@ -29,18 +30,22 @@ def input_of(batch) -> Tensor | Mapping:
     return first
 
 
-def scores_of(model, batch, logits, shared: Shared) -> tuple[Tensor, int]:
+def scores_of(
+    model: nn.Module,
+    batch: Tensor | Mapping,
+    logits: Callable[[nn.Module, Any], Tensor] | None,
+    shared: Shared,
+) -> tuple[Tensor, int]:
     """Logits `[positions, classes]` in float32, and the number of samples."""
-    is_mapping = isinstance(batch, Mapping)
-    first = batch
-    if is_mapping:
+    first, mask = batch, None
+    if isinstance(batch, Mapping):
         first = next(x for x in batch.values() if isinstance(x, Tensor))
-    mask = batch.get("attention_mask") if is_mapping else None
+        mask = batch.get("attention_mask")
     shared.mask = None if mask is None else mask.bool()
     if logits is not None:
         scores = logits(model, batch)
     else:
-        scores = model(**batch) if is_mapping else model(batch)
+        scores = model(**batch) if isinstance(batch, Mapping) else model(batch)
         scores = getattr(scores, "logits", scores)
     if not isinstance(scores, Tensor):
         raise TypeError(

@@ -17,12 +17,12 @@ columns' squared gradients (normalized to mean 1) and
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -31,9 +31,19 @@ from torch import Tensor, nn
 from ..catalog import text
 from ..report import Report
 from .batches import check_batches, input_of, scores_of
-from .matrix import Filter, matching_layers, named_layers, tied_layers
+from .matrix import (
+    Filter,
+    FloatLayer,
+    float_layer,
+    matching_layers,
+    named_layers,
+    tied_layers,
+)
 from .monitor import DynamicParameterGroup
 from .statistics import Shared, Statistics, Sums, merged, sums_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class Calibration(Report):
             }
         return pd.DataFrame(rows).T.rename_axis("layer")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Squared gradient against frequency, one dot per neuron (plotly)."""
         import plotly.graph_objects as go
 
@@ -137,11 +147,11 @@ def calibrate(
         uses.get(first, []).append(name)
     names = [name for users in uses.values() for name in users]
     shared = Shared(torch.Generator().manual_seed(seed), correlations)
-    sums = {name: sums_of(name, model.get_submodule(name), shared) for name in names}
+    sums = {name: sums_of(name, float_layer(model, name), shared) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0
     # 2. without correlations, save time where it costs little accuracy
-    products = nullcontext()
+    products: AbstractContextManager = nullcontext()
     if not correlations:
         products, batches = _medium_precision(), islice(batches, 0, None, 2)
     # 3. forward and backward: the hooks add up inputs [.., K] and output gradients
@@ -187,7 +197,9 @@ def _statistics(
     return statistics
 
 
-def check_calibration(calibration: Calibration, model: nn.Module) -> dict:
+def check_calibration(
+    calibration: Calibration, model: nn.Module
+) -> dict[str, FloatLayer]:
     """The model's calibrated layers; ValueError for statistics of another model."""
     sizes = {
         name: (len(statistics.gradient), len(statistics.second_moment))
@@ -216,8 +228,10 @@ def drawn_labels(probabilities: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def _hooks(sums: dict[str, Sums]):
-    def after(layer_sums: Sums, layer, inputs, output):
+def _hooks(sums: dict[str, Sums]) -> Iterator[None]:
+    def after(
+        layer_sums: Sums, layer: nn.Module, inputs: tuple, output: Tensor
+    ) -> Tensor | None:
         layer_sums.forward(inputs[0])
         if not torch.is_grad_enabled():  # the model itself disables gradients
             return None
@@ -240,7 +254,7 @@ def _hooks(sums: dict[str, Sums]):
 
 
 @contextmanager
-def _medium_precision():
+def _medium_precision() -> Iterator[None]:
     """PyTorch's "medium" matmul precision, for all threads inside the block."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -251,7 +265,7 @@ def _medium_precision():
 
 
 @contextmanager
-def _evaluation(model: nn.Module):
+def _evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode with gradients of activations only; restores the model's state.
 
     Gradients of the weights would cost as much as the forward pass and are not needed.

@@ -14,9 +14,10 @@ so that the expected disagreement on new inputs of the same distribution is boun
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, inf, nextafter
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
 import torch
@@ -27,6 +28,9 @@ from ..errors import DeepSeekLearnError
 from ..report import Report
 from .batches import check_batches, input_of
 from .layers import packed_layers
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 class CascadeError(DeepSeekLearnError):
@@ -56,7 +60,7 @@ class Threshold(Report):
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame({"value": vars(self)})
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Agreement before and after refining (plotly)."""
         import plotly.graph_objects as go
 
@@ -101,7 +105,7 @@ class Cascade(nn.Module):
         self.model, self.margin, self.last_refined = model, float(margin), 0.0
         self.eval()
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> Self:
         self.model.train(mode)  # raises FrozenModelError if mode is True
         return super().train(mode)
 
@@ -179,7 +183,9 @@ class Cascade(nn.Module):
         return Threshold(self.margin, same, base, fraction, n, agreement)
 
     @torch.inference_mode()
-    def _compare(self, batches, reference) -> tuple[Tensor, Tensor, Tensor]:
+    def _compare(
+        self, batches: Iterable, reference: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Base margins, and whether base and refined match the reference, `[n]`."""
         check_batches(batches)
         results = []
@@ -196,7 +202,10 @@ class Cascade(nn.Module):
             results.append((margins(base), *same))
         if not results:
             raise ValueError("batches must hold at least one input; it was empty.")
-        return tuple(torch.cat(part).cpu() for part in zip(*results, strict=True))
+        margin, base_same, refined_same = (
+            torch.cat(part).cpu() for part in zip(*results, strict=True)
+        )
+        return margin, base_same, refined_same
 
 
 def _errors(base_same: Tensor, refined_same: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ with a bfloat16 scale s per group. The error of rounding to nearest is at most s
 inside the range.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,21 +66,30 @@ def largest_weight(group: Tensor) -> Tensor:
     return group.abs().amax(1).clamp(min=1e-9)
 
 
-def best_scale(group, largest, half, clips, importance) -> tuple[Tensor, Tensor]:
+def best_scale(
+    group: Tensor,
+    largest: Tensor,
+    half: Tensor,
+    clips: Tensor | Sequence[float],
+    importance: Tensor,
+) -> tuple[Tensor, Tensor]:
     """The scales of a group `[N, G]` with the least squared error; both are `[N]`.
 
     It tries `clips` times the group's largest weight as the range. Squared errors are
     weighted by `importance` `[G]`. Scales are bfloat16 values.
     """
     low, high = -half[:, None], half[:, None] - 1
-    best = best_error = None
-    for clip in clips:
+
+    def attempt(clip: Tensor | float) -> tuple[Tensor, Tensor]:
         scale = (largest * clip / (half - 0.5)).bfloat16().float()
         error = (group / scale[:, None]).round_().clamp_(low, high)
-        error = error.mul_(scale[:, None]).sub_(group).square_() @ importance
-        better = error < best_error if best is not None else None
-        best = scale if best is None else torch.where(better, scale, best)
-        best_error = error if better is None else torch.minimum(error, best_error)
+        return scale, error.mul_(scale[:, None]).sub_(group).square_() @ importance
+
+    best, best_error = attempt(clips[0])
+    for clip in clips[1:]:
+        scale, error = attempt(clip)
+        best = torch.where(error < best_error, scale, best)
+        best_error = torch.minimum(error, best_error)
     return best, best_error
 
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -32,7 +32,9 @@ from .layers import (
 )
 from .matrix import (
     Filter,
+    FloatLayer,
     bytes_of,
+    float_layer,
     layer_weight,
     left_in_float,
     matching_layers,
@@ -43,6 +45,9 @@ from .matrix import (
 )
 from .packed import pack_matrix
 from .rounding import quantize
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 ROUNDINGS = ("gptq", "nearest")
 SHOW_BAR_PARAMETERS = 10_000_000
@@ -92,7 +97,7 @@ class Compression(Report):
             }
         return pd.DataFrame(rows).T.rename_axis("module")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Stored bytes, one bar per module (plotly)."""
         import plotly.graph_objects as go
 
@@ -117,7 +122,7 @@ class Compression(Report):
         """How much stays in float, and the largest such module with its reason."""
         submodule = self.model.get_submodule
         sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
-        largest = max(sizes, key=sizes.get)
+        largest = max(sizes, key=sizes.__getitem__)
         tensors = {
             id(t): t.nbytes
             for name in self.in_float
@@ -246,7 +251,8 @@ def convert(
         ValueError: for an allocation or a calibration of another model, and for rows of
             32 bits, which planes cannot hold.
     """
-    layers, new = _matching(model, allocation, calibration), {}
+    layers = _matching(model, allocation, calibration)
+    new: dict[str, DPGLayer] = {}
     weights, converted = sum(layer.weight.numel() for layer in layers.values()), 0
     for name, layer in layers.items():
         codes = _codes(name, layer, allocation, calibration, allocation.bits[name])
@@ -257,7 +263,7 @@ def convert(
         progress(converted / weights)
     for name, first in tied_layers(model).items():
         if first in new:
-            tied = packed_layer(model.get_submodule(name), new[first].matrix)
+            tied = packed_layer(float_layer(model, name), new[first].matrix)
             share_matrix(tied, new[first])
             new[name] = tied
     return assemble(model, new)
@@ -278,7 +284,7 @@ def simulate(
         weight = _codes(name, layer, allocation, calibration, bits).dequantize()
         weight[float_rows] = weight_matrix(layer).cpu()[float_rows]
         with torch.no_grad():
-            result.get_submodule(name).weight.copy_(layer_weight(weight, layer))
+            float_layer(result, name).weight.copy_(layer_weight(weight, layer))
     return result
 
 
@@ -289,7 +295,7 @@ def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
     result = copy.deepcopy(model, memo)
-    result.train = _Train(result)
+    result.train = _Train(result)  # type: ignore[method-assign]  # of this model alone
     return result.requires_grad_(False).eval()
 
 
@@ -304,7 +310,9 @@ class _Train:
         return type(self.model).train(self.model, mode)
 
 
-def _matching(model: nn.Module, allocation, calibration) -> dict[str, nn.Module]:
+def _matching(
+    model: nn.Module, allocation: Allocation, calibration: Calibration | None
+) -> dict[str, FloatLayer]:
     if calibration is not None:
         check_calibration(calibration, model)
     sizes = {
@@ -314,7 +322,13 @@ def _matching(model: nn.Module, allocation, calibration) -> dict[str, nn.Module]
     return matching_layers(model, sizes, "allocation is")
 
 
-def _codes(name: str, layer: nn.Module, allocation, calibration, bits) -> Codes:
+def _codes(
+    name: str,
+    layer: FloatLayer,
+    allocation: Allocation,
+    calibration: Calibration | None,
+    bits: Tensor,
+) -> Codes:
     group_size, moment = allocation.group_sizes[name], _second_moment(name, calibration)
     return quantize(weight_matrix(layer).cpu(), bits, group_size, moment)
 

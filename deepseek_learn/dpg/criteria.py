@@ -13,6 +13,7 @@ A criterion states the cost of giving a row few bits. It takes a `Layer` and ret
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -25,7 +26,7 @@ from .matrix import ROWS
 from .rounding import output_errors
 from .statistics import Statistics
 
-grouping = Registry("grouping strategy")
+grouping: Registry[Callable[["Layer"], Tensor]] = Registry("grouping strategy")
 
 
 @dataclass(frozen=True)

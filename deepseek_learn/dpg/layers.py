@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import prod
+from typing import Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +11,23 @@ from torch import Tensor, nn
 from ..errors import DeepSeekLearnError
 from ..profiler.costs import Cost, layer_costs
 from .kernels import multiply
-from .matrix import CompressedLayer, output_size, patches
+from .matrix import (
+    CONVOLUTIONS,
+    CompressedLayer,
+    FloatLayer,
+    Sizes,
+    geometry,
+    output_size,
+    patches,
+)
 from .packed import PackedMatrix
 
 # Above this number of patches, copying them costs more than unpacking the weight once
 # and convolving in float. A round number: the actual crossover depends on the layer.
 FLOAT_ROWS = 1024
+
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class FrozenModelError(DeepSeekLearnError):
@@ -30,6 +42,7 @@ class DPGLayer(CompressedLayer):
     """
 
     tied = False
+    bias: Tensor | None
 
     def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
         super().__init__()
@@ -37,9 +50,17 @@ class DPGLayer(CompressedLayer):
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
         self.training = False
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> Self:
         refuse_training(mode)
         return super().train(mode)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight of the float layer, in float32.
+
+        It has the current precision and is unpacked at each access.
+        """
+        return self.matrix.dequantize()
 
     def _multiply(self, rows: Tensor) -> Tensor:
         """`[M, K]` → float32 `[M, N]`, including the bias."""
@@ -76,14 +97,6 @@ class DPGLinear(DPGLayer):
         super().__init__(matrix, bias)
         self.in_features, self.out_features = matrix.columns, matrix.rows
 
-    @property
-    def weight(self) -> Tensor:
-        """The weight, float32 `[N, K]`.
-
-        It has the current precision and is unpacked at each access.
-        """
-        return self.matrix.dequantize()
-
     def plain(self) -> nn.Linear:
         """A float layer with the weight at the current precision, for export."""
         bias = self.bias is not None
@@ -99,19 +112,13 @@ class DPGLinear(DPGLayer):
 class DPGEmbedding(DPGLayer):
     """Indices `[...]` → rows `[..., K]` of a packed table; only these are unpacked."""
 
+    answer: Tensor
+
     def __init__(self, matrix: PackedMatrix, dtype: torch.dtype = torch.float32):
         super().__init__(matrix, None)
         self.num_embeddings, self.embedding_dim = matrix.rows, matrix.columns
         # empty: it only records the output dtype, which `model.half()` then changes too
         self.register_buffer("answer", torch.empty(0, dtype=dtype))
-
-    @property
-    def weight(self) -> Tensor:
-        """The table, float32 `[N, K]`.
-
-        It has the current precision and is unpacked at each access.
-        """
-        return self.matrix.dequantize()
 
     def plain(self) -> nn.Embedding:
         """A float layer with the table at the current precision, for export."""
@@ -148,10 +155,10 @@ class DPGConv(DPGLayer):
         self,
         matrix: PackedMatrix,
         bias: Tensor | None,
-        kernel_size: tuple[int, ...],
-        stride: tuple[int, ...] | None = None,
-        padding: tuple[int, ...] | None = None,
-        dilation: tuple[int, ...] | None = None,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes | None = None,
+        dilation: Sizes | None = None,
     ):
         super().__init__(matrix, bias)
         axes = len(kernel_size)
@@ -163,7 +170,7 @@ class DPGConv(DPGLayer):
         self.out_channels = matrix.rows
 
     @property
-    def geometry(self) -> tuple:
+    def geometry(self) -> tuple[Sizes, Sizes, Sizes, Sizes]:
         return self.kernel_size, self.stride, self.padding, self.dilation
 
     @property
@@ -219,14 +226,14 @@ class DPGConv3d(DPGConv):
     float_layer, _convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
 
 
-def packed_layer(layer: nn.Module, matrix: PackedMatrix) -> DPGLayer:
+def packed_layer(layer: FloatLayer, matrix: PackedMatrix) -> DPGLayer:
     """The compressed layer that replaces `layer`."""
     if isinstance(layer, nn.Embedding):
         return DPGEmbedding(matrix, layer.weight.dtype)
-    for kind in DPGConv.__subclasses__():
-        if isinstance(layer, kind.float_layer):
-            geometry = layer.kernel_size, layer.stride, layer.padding, layer.dilation
-            return kind(matrix, layer.bias, *geometry)
+    if isinstance(layer, CONVOLUTIONS):
+        kinds = DPGConv.__subclasses__()
+        kind = next(kind for kind in kinds if isinstance(layer, kind.float_layer))
+        return kind(matrix, layer.bias, *geometry(layer))
     return DPGLinear(matrix, layer.bias)
 
 
@@ -235,7 +242,7 @@ def share_matrix(layer: DPGLayer, first: DPGLayer) -> None:
     layer.matrix, layer.tied = first.matrix, True
 
 
-def _filled(layer: nn.Module, packed: DPGLayer) -> nn.Module:
+def _filled(layer: Module, packed: DPGLayer) -> Module:
     layer.weight = nn.Parameter(packed.weight, requires_grad=False)
     if packed.bias is not None:
         layer.bias = nn.Parameter(packed.bias.float(), requires_grad=False)

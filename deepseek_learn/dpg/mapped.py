@@ -13,6 +13,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 import torch.nn.functional as F
@@ -159,7 +160,7 @@ class MappedExperts(nn.Module):
         return f"{size} in {self.path.name}, {self.resident} in memory"
 
 
-def _header(file, path: Path) -> tuple[int, int, list]:
+def _header(file: BinaryIO, path: Path) -> tuple[int, int, list]:
     """Number of experts, page size, and each matrix's sizes and tensors, in order."""
     first_page, layout = file.read(PAGE), []
     try:

@@ -8,8 +8,9 @@ multiplied. One matrix may belong to several layers (a language model's embeddin
 its tied head).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, prod
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 ROWS = 16  # rows that share their bits: one vector register of the kernels
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+FloatLayer = nn.Linear | nn.Embedding | Convolution
+Sizes = Sequence[int]  # one per axis of a convolution
 Filter = Callable[[str, nn.Module], bool]
 
 
@@ -24,7 +28,7 @@ class CompressedLayer(nn.Module):
     """Marks a layer that is compressed already, whatever it computes."""
 
 
-def is_supported(layer: nn.Module) -> bool:
+def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
     """Whether `layer` can be compressed.
 
     Supported are linear layers, embeddings and ungrouped, zero-padded convolutions.
@@ -34,7 +38,7 @@ def is_supported(layer: nn.Module) -> bool:
     """
     if "weight" not in layer._parameters:
         return False
-    if type(layer) in CONVOLUTIONS:
+    if isinstance(layer, CONVOLUTIONS) and type(layer) in CONVOLUTIONS:
         plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return layer.groups == 1 and plain
     if type(layer) is nn.Embedding:
@@ -42,46 +46,54 @@ def is_supported(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear
 
 
-def weight_matrix(layer: nn.Module) -> Tensor:
+def weight_matrix(layer: FloatLayer) -> Tensor:
     """The layer's weight as float32 `[N, K]`."""
     weight = layer.weight.detach().float()  # a convolution's is [N, C, *kernel]
     return weight.movedim(1, -1).reshape(len(weight), -1)
 
 
-def layer_weight(matrix: Tensor, layer: nn.Module) -> Tensor:
+def layer_weight(matrix: Tensor, layer: FloatLayer) -> Tensor:
     """`[N, K]` in the shape and dtype of the layer's weight."""
     weight = layer.weight
     shape = (len(weight), *weight.shape[2:], weight.shape[1])  # [N, *kernel, C]
     return matrix.reshape(shape).movedim(-1, 1).to(weight.dtype)
 
 
-def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
+def input_rows(layer: FloatLayer, x: Tensor) -> Tensor:
     """The input `[..., K]` or `[B, C, *size]` as the rows `[M, K]` of x in W x."""
     if not isinstance(layer, CONVOLUTIONS):
         return x.reshape(-1, x.shape[-1])
-    return patches(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return patches(x, *geometry(layer))
 
 
-def output_rows(layer: nn.Module, y: Tensor) -> Tensor:
+def output_rows(layer: FloatLayer, y: Tensor) -> Tensor:
     """The output `[..., N]` or `[B, N, *size]` as rows `[M, N]`."""
     if isinstance(layer, CONVOLUTIONS):
         y = y.movedim(1, -1)
     return y.reshape(-1, y.shape[-1])
 
 
-def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
+def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
+    """Kernel size, stride, padding and dilation of a supported convolution."""
+    assert not isinstance(layer.padding, str)  # see `is_supported`
+    return layer.kernel_size, layer.stride, layer.padding, layer.dilation
+
+
+def patches(
+    x: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Tensor:
     """Patches of `[B, C, *size]` as `[B * prod(size'), prod(kernel) * C]`; one copy."""
     axes = len(kernel_size)
     if x.dim() != axes + 2:
-        size = ("L", "H, W", "D, H, W")[axes - 1]
+        names = ("L", "H, W", "D, H, W")[axes - 1]
         raise ValueError(
-            f"a convolution's input must be [B, C, {size}]; got {list(x.shape)}."
+            f"a convolution's input must be [B, C, {names}]; got {list(x.shape)}."
         )
     if any(padding):
         x = F.pad(x, [p for p in reversed(padding) for _ in range(2)])
     x = x.movedim(1, -1)  # [B, *size, C]
-    batch, *size, channels = x.shape
-    size = output_size(size, kernel_size, stride, (0,) * axes, dilation)
+    batch, *spatial, channels = x.shape
+    size = output_size(spatial, kernel_size, stride, (0,) * axes, dilation)
     first, *steps, last = x.stride()
     window_steps = [step * s for step, s in zip(steps, stride, strict=True)]
     kernel_steps = [step * d for step, d in zip(steps, dilation, strict=True)]
@@ -92,7 +104,9 @@ def patches(x: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
     return windows.reshape(batch * prod(size), prod(kernel_size) * channels)
 
 
-def output_size(size, kernel_size, stride, padding, dilation) -> tuple[int, ...]:
+def output_size(
+    size: Sizes, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> tuple[int, ...]:
     """Output size of a convolution along each of its axes."""
     return tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -114,7 +128,7 @@ def pad_columns(matrix: Tensor, group_size: int) -> Tensor:
 
 def named_layers(
     model: nn.Module, filter: Filter | None = None
-) -> dict[str, nn.Module]:
+) -> dict[str, FloatLayer]:
     """Name → supported layer, one per matrix.
 
     Of the layers that share a weight, it has the one that multiplies by it (a tied
@@ -131,7 +145,7 @@ def named_layers(
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got a {type(model).__name__}.")
     _refuse_compressed(model)
-    layers = {names[0]: model.get_submodule(names[0]) for names in _matrices(model)}
+    layers = {names[0]: float_layer(model, names[0]) for names in _matrices(model)}
     if not layers:
         raise ValueError(
             f"model has no layer to compress: {type(model).__name__} holds no linear "
@@ -148,6 +162,13 @@ def named_layers(
     return selection
 
 
+def float_layer(model: nn.Module, name: str) -> FloatLayer:
+    """The layer of that name, which must be a supported one."""
+    layer = model.get_submodule(name)
+    assert is_supported(layer)
+    return layer
+
+
 def tied_layers(model: nn.Module) -> dict[str, str]:
     """Name → the layer of `named_layers` that has the same matrix."""
     return {name: first for first, *others in _matrices(model) for name in others}
@@ -155,7 +176,8 @@ def tied_layers(model: nn.Module) -> dict[str, str]:
 
 def _matrices(model: nn.Module) -> list[list[str]]:
     """For each matrix that can be packed, the names of its layers."""
-    modules, users = dict(model.named_modules()), {}  # users: parameter → module names
+    modules = dict(model.named_modules())
+    users: dict[int, list[str]] = {}  # parameter → module names
     for name, module in modules.items():
         for parameter in module._parameters.values():
             users.setdefault(id(parameter), []).append(name)
@@ -179,8 +201,8 @@ def _refuse_compressed(model: nn.Module) -> None:
 
 
 def matching_layers(
-    model: nn.Module, sizes: dict[str, tuple[int, ...]], what: str
-) -> dict[str, nn.Module]:
+    model: nn.Module, sizes: Mapping[str, tuple[int, ...]], what: str
+) -> dict[str, FloatLayer]:
     """The model's layers that a calibration, an allocation or groups refer to.
 
     Args:
@@ -244,7 +266,8 @@ def _reason(module: nn.Module, shared: set[int]) -> str:
 
 def _shared(model: nn.Module) -> set[int]:
     """The ids of parameters that belong to more than one module."""
-    seen, shared = set(), set()
+    seen: set[int] = set()
+    shared: set[int] = set()
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             (shared if id(parameter) in seen else seen).add(id(parameter))

@@ -8,8 +8,10 @@ Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -19,6 +21,9 @@ from ..catalog import text
 from ..report import Report
 from .kernels import count_active
 from .matrix import CONVOLUTIONS, Filter, named_layers
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 GROUPS = ("core", "medium", "low")
@@ -59,7 +64,7 @@ class Groups(Report):
             rows[name] = {"neurons": len(group), "mean_frequency": mean} | shares
         return pd.DataFrame(rows).T.rename_axis("layer")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Each layer's frequencies, sorted, with the threshold lines (plotly)."""
         import plotly.graph_objects as go
 
@@ -134,7 +139,8 @@ class DynamicParameterGroup:
 
     def reset(self) -> None:
         """Reset all counts to zero."""
-        self._active = dict.fromkeys(self.layers, 0)
+        zero = torch.zeros((), dtype=torch.int64)
+        self._active = dict.fromkeys(self.layers, zero)
         self._positions = dict.fromkeys(self.layers, 0)
         self._calls, self._watching = 0, True
 
@@ -143,15 +149,15 @@ class DynamicParameterGroup:
         if not self._handles:
             self._last: dict[str, tuple] = {}  # layer → last output, its counts
             if self.every > 1:
-                hook = self.model.register_forward_pre_hook(self._before_call)
-                self._handles.append(hook)
+                handle = self.model.register_forward_pre_hook(self._before_call)
+                self._handles.append(handle)
             for name, layer in self.layers.items():
                 hook = partial(self._after_layer, name)
                 self._handles.append(layer.register_forward_hook(hook))
             for module in self.model.modules():
                 if isinstance(module, NORMS):
-                    hook = module.register_forward_hook(self._after_norm)
-                    self._handles.append(hook)
+                    handle = module.register_forward_hook(self._after_norm)
+                    self._handles.append(handle)
         return self
 
     def detach(self) -> None:
@@ -162,7 +168,7 @@ class DynamicParameterGroup:
     def __enter__(self) -> "DynamicParameterGroup":
         return self.attach()
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.detach()
 
     @property
@@ -209,12 +215,14 @@ class DynamicParameterGroup:
         group = {n: _by_rank(f, self.core_ratio) for n, f in frequency.items()}
         return Groups(frequency, group, rule, None)
 
-    def _before_call(self, model: nn.Module, inputs) -> None:
+    def _before_call(self, model: nn.Module, inputs: tuple) -> None:
         self._watching = self._calls % self.every == 0
         self._calls += 1
 
     @torch.no_grad()
-    def _after_layer(self, name: str, layer, inputs, output: Tensor) -> None:
+    def _after_layer(
+        self, name: str, layer: nn.Module, inputs: tuple, output: Tensor
+    ) -> None:
         if not self._watching:
             return
         counts = None
@@ -225,7 +233,7 @@ class DynamicParameterGroup:
         self._last[name] = weakref.ref(output), counts
 
     @torch.no_grad()
-    def _after_norm(self, norm: nn.Module, inputs, output: Tensor) -> None:
+    def _after_norm(self, norm: nn.Module, inputs: tuple, output: Tensor) -> None:
         if not self._watching:
             return
         name = next((n for n, (y, _) in self._last.items() if y() is inputs[0]), None)
@@ -278,5 +286,5 @@ def _by_rank(frequency: Tensor, ratio: float) -> Tensor:
     return group
 
 
-def _numbered():
+def _numbered() -> Iterator[tuple[int, str]]:
     return enumerate(GROUPS)

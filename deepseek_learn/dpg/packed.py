@@ -9,6 +9,7 @@ a calibrated low precision; both terms together have about 8 bits.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,8 @@ class PackedMatrix(nn.Module):
         wide: whether activations have about 16 bits instead of 8, for kernels that
             round them; such a kernel then multiplies twice.
     """
+
+    order: Tensor
 
     def __init__(
         self, rows: int, columns: int, group_size: int, segments: tuple[Segment, ...]
@@ -155,11 +158,11 @@ class PackedMatrix(nn.Module):
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
         return matrix[: self.rows, : self.columns]  # the extra row took the padding
 
-    def _apply(self, *args, **kwargs):
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self.generation += 1  # tensors move: kernels must drop their cached pointers
         return super()._apply(*args, **kwargs)
 
-    def _load_from_state_dict(self, *args, **kwargs):
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.generation += 1
         super()._load_from_state_dict(*args, **kwargs)
 

@@ -58,7 +58,8 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
     """The leading planes that fit into `max_bits`; the first is always used."""
-    prefix, total = [], 0
+    prefix: list[int] = []
+    total = 0
     for width in WIDTHS[bits]:
         if prefix and total + width > max_bits:
             break

@@ -132,7 +132,9 @@ class _Settings:
     lower: Tensor | None = None
 
 
-def _settings(weight, group_size, second_moment, damp) -> _Settings:
+def _settings(
+    weight: Tensor, group_size: int, second_moment: Tensor | None, damp: float
+) -> _Settings:
     """Validate the arguments of `quantize`, and factor the second moment."""
     if weight.dim() != 2 or not weight.numel():
         raise ValueError(f"weight must be a matrix [N, K]; got {list(weight.shape)}.")
@@ -163,7 +165,7 @@ def _columns(weight: Tensor, group_size: int) -> Tensor:
 
 def _round_rows(
     weight: Tensor, bits: Tensor, settings: _Settings, factor: Tensor | None
-):
+) -> tuple[Tensor, Tensor]:
     """Codes `[N, K']` and scales `[K' / G, N]` of some rows."""
     columns, half = _columns(weight, settings.group_size), 2.0 ** (bits - 1)
     clips = clips_per_row(bits)
@@ -176,7 +178,9 @@ def _round_rows(
     return codes, torch.stack(scales).bfloat16()
 
 
-def _nearest(W: Tensor, half: Tensor, clips: Tensor, settings: _Settings):
+def _nearest(
+    W: Tensor, half: Tensor, clips: Tensor, settings: _Settings
+) -> list[Tensor]:
     """Replace `W` `[K', N]` by its signed codes, in place; returns the scales."""
     scales = []
     for start in range(0, len(W), settings.group_size):

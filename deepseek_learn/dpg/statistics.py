@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .matrix import input_rows, output_rows
+from .matrix import FloatLayer, input_rows, output_rows
 from .monitor import DynamicParameterGroup
 
 ROWS_A_BATCH = 4096  # patches per batch that enter H; all enter the gradient
@@ -45,18 +45,43 @@ class Shared:
 class Sums:
     """Running sums of one layer, on the CPU."""
 
-    def __init__(self, name: str, layer: nn.Module, state: Shared):
+    def __init__(self, name: str, layer: FloatLayer, state: Shared):
         self.name, self.layer, self.state = name, layer, state
-        self.second_moment, self.gradient, self.sampled = 0.0, 0.0, 0
+        self.second_moment: Tensor | None = None
+        self.gradient: Tensor | None = None
+        self.sampled = 0
+
+    def forward(self, x: Tensor) -> None:
+        """Add the layer's inputs of one batch."""
+        raise NotImplementedError
+
+    def backward(self, gradient: Tensor) -> None:
+        """Add the gradients of its outputs."""
+        raise NotImplementedError
+
+    def finish(self, samples: int) -> tuple[Tensor, Tensor]:
+        """Second moment and gradient per sample, once a batch `took_part`."""
+        raise NotImplementedError
+
+    def frequency(self, watch: DynamicParameterGroup) -> Tensor:
+        """How often each row was active."""
+        raise NotImplementedError
 
     def problem(self, what: str) -> str:
         return f"layer {self.name!r}: its {what} hold NaN or infinity."
 
     @property
     def took_part(self) -> bool:
-        return isinstance(self.gradient, Tensor)
+        return self.gradient is not None
 
-    def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple:
+    @property
+    def totals(self) -> tuple[Tensor, Tensor]:
+        """The sums of second moments and gradients."""
+        assert self.second_moment is not None
+        assert self.gradient is not None
+        return self.second_moment, self.gradient
+
+    def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Both in float32; raises ValueError if one of them is not finite."""
         sums = {"squared inputs": second_moment, "squared gradients": gradient}
         for what, total in sums.items():
@@ -78,18 +103,19 @@ class _Product(Sums):
         if len(rows) > ROWS_A_BATCH:
             order = torch.randperm(len(rows), generator=self.state.generator)
             rows = rows[order[:ROWS_A_BATCH].to(rows.device)]
-        if self.state.correlations:
-            self.second_moment += (rows.T @ rows).cpu()
-        else:
-            self.second_moment += rows.square().sum(0).cpu()
+        full = self.state.correlations
+        moment = rows.T @ rows if full else rows.square().sum(0)
+        self.second_moment = _plus(self.second_moment, moment.cpu())
         self.sampled += len(rows)
 
     def backward(self, gradient: Tensor) -> None:
         rows = output_rows(self.layer, gradient.detach()).float()
-        self.gradient += rows.square().sum(0).cpu().double()
+        damage = rows.square().sum(0).cpu().double()
+        self.gradient = _plus(self.gradient, damage)
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
-        return self.checked(self.second_moment / self.sampled, self.gradient / samples)
+        second_moment, gradient = self.totals
+        return self.checked(second_moment / self.sampled, gradient / samples)
 
     def frequency(self, watch: DynamicParameterGroup) -> Tensor:
         return watch.frequency(self.name)
@@ -102,6 +128,8 @@ class _Lookup(Sums):
     one extra time, with the mean gradient (Laplace's rule of succession).
     """
 
+    layer: nn.Embedding
+
     def forward(self, x: Tensor) -> None:
         self.tokens = self.state.select(x, axes=0).flatten().cpu()
         self.counts = getattr(self, "counts", 0) + torch.bincount(
@@ -111,22 +139,29 @@ class _Lookup(Sums):
     def backward(self, gradient: Tensor) -> None:
         rows = self.state.select(gradient.detach()).float().cpu()
         squares = rows.reshape(len(self.tokens), -1).square()  # [M, K]
-        self.second_moment += squares.sum(0, dtype=torch.float64)
+        moment = squares.sum(0, dtype=torch.float64)
+        self.second_moment = _plus(self.second_moment, moment)
         total = torch.zeros(self.layer.num_embeddings, dtype=torch.float64)
-        self.gradient += total.index_add_(0, self.tokens, squares.double().mean(1))
+        total.index_add_(0, self.tokens, squares.double().mean(1))
+        self.gradient = _plus(self.gradient, total)
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
         count, rows = self.counts.sum(), len(self.counts)
-        mean = self.gradient.sum() / count
-        gradient = (self.gradient + mean) * count / (count + rows) / samples
-        relative = self.second_moment / self.second_moment.mean().clamp(min=1e-30)
+        second_moment, gradient = self.totals
+        mean = gradient.sum() / count
+        gradient = (gradient + mean) * count / (count + rows) / samples
+        relative = second_moment / second_moment.mean().clamp(min=1e-30)
         return self.checked(relative, gradient)
 
     def frequency(self, watch: DynamicParameterGroup) -> Tensor:
         return self.counts / self.counts.sum()
 
 
-def sums_of(name: str, layer: nn.Module, state: Shared) -> Sums:
+def _plus(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total.add_(part)
+
+
+def sums_of(name: str, layer: FloatLayer, state: Shared) -> Sums:
     kind = _Lookup if isinstance(layer, nn.Embedding) else _Product
     return kind(name, layer, state)
 
@@ -141,13 +176,17 @@ def merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         return uses[0]
     sizes = [_mean_square(moment) for moment, _ in uses]
     damages = [gradient * size for (_, gradient), size in zip(uses, sizes, strict=True)]
-    total = sum(damage.sum() for damage in damages)
+    total = _sum([damage.sum() for damage in damages])
     full = any(moment.dim() == 2 for moment, _ in uses)
-    mean = 0.0
+    parts = []
     for (moment, _), size, damage in zip(uses, sizes, damages, strict=True):
         moment = torch.diag(moment) if full and moment.dim() == 1 else moment
-        mean = mean + moment * (damage.sum() / total * sizes[0] / size)
-    return mean, sum(damages) / sizes[0]
+        parts.append(moment * (damage.sum() / total * sizes[0] / size))
+    return _sum(parts), _sum(damages) / sizes[0]
+
+
+def _sum(tensors: list[Tensor]) -> Tensor:
+    return sum(tensors[1:], tensors[0])
 
 
 def _mean_square(moment: Tensor) -> Tensor:

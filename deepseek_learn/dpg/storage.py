@@ -21,8 +21,23 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..errors import DamagedFileError
 from ..files import atomic_write
 from .compression import assemble
-from .layers import DPGConv, DPGEmbedding, packed_layer, packed_layers, share_matrix
-from .matrix import CONVOLUTIONS, named_layers, tied_layers
+from .layers import (
+    DPGConv,
+    DPGEmbedding,
+    DPGLayer,
+    DPGLinear,
+    packed_layer,
+    packed_layers,
+    share_matrix,
+)
+from .matrix import (
+    CONVOLUTIONS,
+    FloatLayer,
+    float_layer,
+    geometry,
+    named_layers,
+    tied_layers,
+)
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
@@ -112,7 +127,7 @@ def _refuse_meta(model: nn.Module) -> None:
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
     """A copy of the model with empty packed layers, and these layers by name."""
     layers = named_layers(model)
-    layers |= {name: model.get_submodule(name) for name in tied_layers(model)}
+    layers |= {name: float_layer(model, name) for name in tied_layers(model)}
     shapes = {name: _shape(layer) for name, layer in layers.items()}
     if any(shapes.get(n) != f["shape"] for n, f in manifest["layers"].items()):
         raise DamagedFileError(
@@ -123,7 +138,8 @@ def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dic
     with torch.device("meta"):
         for name, facts in manifest["layers"].items():
             segments = tuple(Segment(**segment) for segment in facts["segments"])
-            matrix = PackedMatrix(*facts["matrix"], segments)
+            rows, columns, group_size = facts["matrix"]
+            matrix = PackedMatrix(rows, columns, group_size, segments)
             new[name] = packed_layer(layers[name], matrix)
         for name, first in manifest.get("tied", {}).items():
             share_matrix(new[name], new[first])
@@ -156,7 +172,7 @@ def _tied(packed: dict) -> dict[str, str]:
     return {name: other for name, other in names.items() if name != other}
 
 
-def _facts(layer) -> dict:
+def _facts(layer: DPGLayer) -> dict:
     matrix = layer.matrix
     return {
         "shape": _shape(layer),
@@ -165,15 +181,17 @@ def _facts(layer) -> dict:
     }
 
 
-def _shape(layer: nn.Module) -> list:
+def _shape(layer: FloatLayer | DPGLayer) -> list:
     """What must match for a packed weight to fit: sizes, geometry, bias."""
     if isinstance(layer, nn.Embedding | DPGEmbedding):
         return ["embedding", layer.num_embeddings, layer.embedding_dim]
     if isinstance(layer, (*CONVOLUTIONS, DPGConv)):
         sizes = [layer.out_channels, layer.in_channels]
-        for setting in (layer.kernel_size, layer.stride, layer.padding, layer.dilation):
-            sizes += list(setting)
+        settings = layer.geometry if isinstance(layer, DPGConv) else geometry(layer)
+        for setting in settings:
+            sizes += setting
     else:
+        assert isinstance(layer, nn.Linear | DPGLinear)
         sizes = [layer.out_features, layer.in_features]
     return [*sizes, layer.bias is not None]
 
@@ -183,7 +201,7 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import html
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,11 +14,16 @@ from . import readings as speed
 from .results import Result, read_results
 from .rows import Row, known_claims
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 MET, BARELY, OUTDATED = "met", "on the mean only", "outdated"
 VERDICTS = (MET, BARELY, "partly", "missed", "untestable here", "not run")
-COLUMNS = ("claim", "source", "what", "unit", "target", "better", "measured", "low")
-COLUMNS += ("high", "interval", "peer", "peer_measured", "n", "readings", "verdict")
-COLUMNS += ("date", "note", "command")
+COLUMNS = (
+    "claim", "source", "what", "unit", "target", "better", "measured", "low", "high",
+    "interval", "peer", "peer_measured", "n", "readings", "verdict", "date", "note",
+    "command",
+)  # fmt: skip
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
@@ -61,6 +67,7 @@ class Entry:
     def machine(self) -> str:
         """The machine in one line."""
         facts = self.row.machine
+        assert facts is not None  # a row in a file has one
         gpu = f", {facts['gpu']}" if facts["gpu"] else ""
         size = f"{facts['cores']} cores, {facts['threads']} threads"
         return f"{facts['cpu']}, {size}{gpu}, torch {facts['torch']}"
@@ -68,8 +75,8 @@ class Entry:
     @property
     def protocol(self) -> str:
         """How it was measured; first, if outdated, why."""
-        parts = self.result.outdated, self.result.protocol
-        return parts[1] if parts[0] is None else "\n\n".join(parts)
+        outdated, protocol = self.result.outdated, self.result.protocol
+        return protocol if outdated is None else f"{outdated}\n\n{protocol}"
 
     def to_dict(self) -> dict[str, object]:
         """The columns of the ledger's table."""
@@ -127,9 +134,9 @@ class Ledger(Report):
 
     def to_frame(self) -> pd.DataFrame:
         """One row per measurement, and one for each claim without any."""
-        rows = []
+        rows: list[dict[str, object]] = []
         for claim in self.claims:
-            verdict = {"claim_verdict": claim.verdict}
+            verdict: dict[str, object] = {"claim_verdict": claim.verdict}
             rows += [entry.to_dict() | verdict for entry in claim.rows]
             if not claim.rows:
                 rows.append({"claim": claim.name} | verdict)
@@ -160,7 +167,7 @@ class Ledger(Report):
         self.rows(claim)  # raises for an unknown name
         return next(c.verdict for c in self.claims if c.name == claim)
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """The number of claims per verdict (plotly)."""
         import plotly.graph_objects as go
 
@@ -169,7 +176,7 @@ class Ledger(Report):
         return go.Figure(bars)
 
     def why(self) -> str:
-        counts = {
+        counts: dict[str, Any] = {
             v.replace(" here", "").replace(" ", "_"): self.count(v) for v in VERDICTS
         }
         return text("ledger.summary", count=len(self.claims), **counts)
@@ -236,11 +243,16 @@ def _note(entry: Entry, lang: str | None) -> str:
     row = entry.row
     notes = [row.note] if row.note else []
     notes += _readings(row, lang)
-    bounds = row.low, row.target, row.high
-    crosses = None not in bounds and row.low < row.target < row.high
-    if crosses and entry.verdict == "missed":  # other verdicts say so
+    if _crosses(row) and entry.verdict == "missed":  # other verdicts say so
         notes.append(text("ledger.crosses", lang))
     return "; ".join(notes)
+
+
+def _crosses(row: Row) -> bool:
+    """Whether the target lies within the interval."""
+    if row.low is None or row.target is None or row.high is None:
+        return False
+    return row.low < row.target < row.high
 
 
 def _readings(row: Row, lang: str | None) -> list[str]:

@@ -72,7 +72,7 @@ class Result:
             raise ValueError(f"no result has a field {', '.join(unknown)}")
         if not isinstance(content.get("rows"), list):
             raise ValueError("'rows' is not a list")
-        required = dict.fromkeys(("name", "command", "mode", "date"))
+        required: dict[str, Any] = dict.fromkeys(("name", "command", "mode", "date"))
         rows = tuple(_row(i, row) for i, row in enumerate(content["rows"]))
         return cls(**(required | content | {"rows": rows}))
 
@@ -109,8 +109,13 @@ class Result:
     def _by_machine(self, run: "Result") -> tuple[dict[tuple, Row], list[Row]]:
         """The rows of the run's machine by key, and those of other machines."""
         here = run.rows[0].machine if run.rows else machine()
-        local = {r.key: r for r in self.rows if same_machine(r.machine, here)}
-        return local, [r for r in self.rows if not same_machine(r.machine, here)]
+        local, others = {}, []
+        for row in self.rows:
+            if row.machine and here and same_machine(row.machine, here):
+                local[row.key] = row
+            else:
+                others.append(row)
+        return local, others
 
 
 def _row(number: int, content: Any) -> Row:

@@ -102,6 +102,7 @@ class Row:
         return "met" if certain and enough else "on the mean only"
 
     def _reaches(self, value: float) -> bool:
+        assert self.target is not None
         lower = self.better == "lower"
         return value <= self.target if lower else value >= self.target
 
@@ -121,8 +122,8 @@ class Row:
         readings = tuple(
             replace(r, machine=r.machine or machine) for r in self.readings
         )
-        facts = {"machine": self.machine or machine, "date": self.date or date}
-        return replace(self, readings=readings, **facts)
+        machine, date = self.machine or machine, self.date or date
+        return replace(self, readings=readings, machine=machine, date=date)
 
     def with_readings(self, readings: tuple[Reading, ...]) -> "Row":
         """These readings; value and interval are computed from them."""

@@ -1,9 +1,13 @@
 """The cache of a language model: what it stores for the tokens read so far."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .model import LanguageModel
 
 
 class RingBuffer:
@@ -42,7 +46,9 @@ class Cache:
         end: the largest length after the last step, including padding.
     """
 
-    def __init__(self, model: nn.Module, batch: int, capacity: int, ahead: int = 1):
+    def __init__(
+        self, model: "LanguageModel", batch: int, capacity: int, ahead: int = 1
+    ):
         limit = model.config.max_position_embeddings
         if not 1 <= capacity <= limit:
             raise ValueError(

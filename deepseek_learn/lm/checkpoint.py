@@ -40,7 +40,7 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     folder = Path(folder)
     content = _json(folder / "config.json")
     config = Config.from_reference(content)
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for path in _shards(folder):
         weights |= _read(path, config)
     matches = [match for name in weights if (match := LAYER.match(name))]
@@ -126,7 +126,9 @@ def _tie(weights: dict[str, Tensor], folder: Path) -> None:
         )
 
 
-def _fill(model: LanguageModel, weights: dict, dtype, folder: Path) -> None:
+def _fill(
+    model: LanguageModel, weights: dict, dtype: torch.dtype, folder: Path
+) -> None:
     state = model.state_dict()
     for what, names in (
         ("lacks", state.keys() - weights.keys()),

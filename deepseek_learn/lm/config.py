@@ -101,7 +101,7 @@ class Config:
     norm_topk_prob: bool = True
     routed_scaling_factor: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kinds = tuple(self.layer_types) or (LATENT,) * self.num_hidden_layers
         object.__setattr__(self, "layer_types", kinds)
         if len(kinds) != self.num_hidden_layers:
@@ -120,7 +120,8 @@ class Config:
             ("n_routed_experts", "n_group", routed),
             ("qk_rope_head_dim", 2, True),
         ):
-            size, factor = getattr(self, name), getattr(self, str(divisor), divisor)
+            size = getattr(self, name)
+            factor = divisor if isinstance(divisor, int) else getattr(self, divisor)
             if used and (factor < 1 or size % factor):
                 raise ValueError(
                     f"{name} must be a multiple of {divisor}; got {size} and {factor}."
@@ -141,7 +142,13 @@ class Config:
                 got = getattr(self, name)
                 raise ValueError(f"{name} must be from 1 to {limit}; got {got}.")
 
-    def _smallest_head(self) -> int:
+    @property
+    def query_rank(self) -> int:
+        """`q_lora_rank` where it must be set: in sparse and hybrid attention."""
+        assert self.q_lora_rank is not None  # see `__post_init__`
+        return self.q_lora_rank
+
+    def _smallest_head(self) -> float:
         """Channels of the smallest head that includes rotary channels."""
         kinds = {*self.layer_types}
         index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf

@@ -22,7 +22,7 @@ class Cache:
     A new cache is empty; with a cache, a `Decoder` reads only the tokens that follow.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pairs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:

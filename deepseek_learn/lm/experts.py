@@ -14,8 +14,9 @@ Lesson: `notebooks/basic/08_mixture_of_experts.ipynb`.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,8 @@ SCORES = {
     "softmax": lambda logits: logits.softmax(-1),
     "sqrtsoftplus": lambda logits: F.softplus(logits).sqrt(),
 }
+# tokens `[N k, d]` sorted by expert, their experts, load `[E]` → `[N k, d]`
+Run = Callable[[Tensor, Tensor, Tensor], Tensor]
 BLOCK = 32  # tokens per expert; a larger block uses all cores by itself
 
 
@@ -53,6 +56,8 @@ class Router(nn.Module):
             training.
     """
 
+    e_score_correction_bias: Tensor
+
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
@@ -69,7 +74,7 @@ class Router(nn.Module):
             )
         self.load: Tensor | int = 0
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """The bias stays float32 in a model of any dtype: it moves by small steps."""
         exact = getattr(self, "e_score_correction_bias", None)
         super()._apply(fn, recurse)
@@ -125,7 +130,9 @@ def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     return F.silu(gate) * up @ down.mT
 
 
-def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Tensor:
+def dispatch(
+    x: Tensor, chosen: Tensor, weights: Tensor, count: int, run: Run
+) -> Tensor:
     """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
 
     Args:
@@ -139,7 +146,7 @@ def dispatch(x: Tensor, chosen: Tensor, weights: Tensor, count: int, run) -> Ten
     return torch.zeros_like(x).index_add_(0, token, outputs.to(x))
 
 
-def one_by_one(experts: Sequence):
+def one_by_one(experts: Iterable[Callable[[Tensor], Tensor]]) -> Run:
     """Call each expert once, with all of its tokens; skip experts without tokens."""
 
     def run(x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
@@ -163,7 +170,7 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         return dispatch(x, chosen, weights, len(self.down_proj), self._run)
 
-    def pairs(self):
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Each expert's two matrices; unbinding gives each a gradient of its own size."""
         return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
 
@@ -209,8 +216,9 @@ def separate(model: nn.Module) -> nn.Module:
     """A copy whose experts are separate modules, as compression and profiler expect."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
-        if isinstance(getattr(module, "experts", None), Experts):
-            pairs = module.experts.pairs()
+        experts = getattr(module, "experts", None)
+        if isinstance(experts, Experts):
+            pairs = experts.pairs()
             module.experts = SeparateExperts(Expert(*pair) for pair in pairs)
     return model
 

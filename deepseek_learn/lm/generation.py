@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,9 @@ def probabilities(
     return p
 
 
-def generate(model: LanguageModel, prompts: Sequence, *args, **options) -> list:
+def generate(
+    model: LanguageModel, prompts: Sequence, *args: Any, **options: Any
+) -> list:
     """Generate the new tokens of each prompt; takes the arguments of `stream`."""
     outputs: list[list[int]] = [[] for _ in prompts]
     for step in stream(model, prompts, *args, **options):
@@ -105,7 +108,8 @@ def stream(
             active = [active[i] for i in rows]
             cache.keep(torch.tensor(rows, device=device))
             token = token[rows]
-            draft, q = (draft[rows], q[rows]) if speculative else (None, None)
+            if speculative:
+                draft, q = draft[rows], q[rows]
         # 4. read the last token, and the draft with it: one pass over the weights for
         # both is the time that drafts save
         inputs = torch.cat([token, draft], 1) if speculative else token
@@ -184,7 +188,9 @@ def _generator(device: torch.device, seed: int | None) -> torch.Generator:
     return generator
 
 
-def _padded(prompts: Sequence[Sequence[int]], device) -> tuple[Tensor, Tensor]:
+def _padded(
+    prompts: Sequence[Sequence[int]], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """The prompts padded at the end with 0, `[B, T]`, and their lengths `[B]`."""
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     ids = lengths.new_zeros(len(prompts), int(lengths.max()))
@@ -205,7 +211,7 @@ def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int]
     return output, 0 if ends else budget - len(output)
 
 
-def accepted(draft: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
+def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) -> Tensor:
     """Whether to accept drafts `[B, 1]` sampled from `q` `[B, V]` as samples of `p`.
 
     Accepts with probability min(1, p/q). If a rejected draft is resampled from the
@@ -215,7 +221,15 @@ def accepted(draft: Tensor, q: Tensor, p: Tensor, generator) -> Tensor:
     return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio
 
 
-def _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative):
+def _check(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    speculative: bool,
+) -> None:
     c = model.config
     for i, prompt in enumerate(prompts):
         invalid = [token for token in prompt if not 0 <= token < c.vocab_size]

@@ -41,7 +41,7 @@ def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> T
     return torch.cat([plain, rotate(rope, (cos, -sin if back else sin))], -1)
 
 
-class Compressor(nn.Module):
+class Windows(nn.Module):
     """Tokens `[B, T, hidden_size]` → entries of the windows so far `[B, W, dim]`.
 
     With `overlap` a window also reads the previous one, through separate channels.
@@ -126,6 +126,15 @@ class Compressor(nn.Module):
         numbers = torch.arange(entries.shape[1], device=entries.device)
         return numbers < (step.positions[..., None] + 1) // self.rate
 
+
+class Compressor(Windows):
+    """The entries, and which of them each token may attend to."""
+
+    def __init__(self, config: Config, layer: int, kind: str):
+        super().__init__(config, layer, kind, config.head_dim, "window")
+        if self.overlap:
+            self.indexer = EntryIndexer(config, layer, kind)
+
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Entries `[B, W, dim]`, and which of them each token sees `[B, T, W]`."""
         entries = self.entries(x, step)
@@ -134,13 +143,13 @@ class Compressor(nn.Module):
         return entries, self.full(entries, step)
 
 
-class EntryIndexer(Compressor, Learner):
+class EntryIndexer(Windows, Learner):
     """Scores a compressor's entries with smaller entries of its own."""
 
     def __init__(self, config: Config, layer: int, kind: str):
         super().__init__(config, layer, kind, config.index_head_dim, "index")
         heads = config.index_n_heads * config.index_head_dim
-        self.q_b_proj = linear(config.q_lora_rank, heads)
+        self.q_b_proj = linear(config.query_rank, heads)
         weights = linear(config.hidden_size, config.index_n_heads)
         self.scorer = nn.ModuleDict({"weights_proj": weights})  # the reference's name
 
@@ -169,9 +178,9 @@ class HybridAttention(nn.Module):
         self.config, self.layer = config, layer
         c, heads, kind = config, config.num_attention_heads, config.attention(layer)
         self.turn = "main" if kind == SLIDING else "compress"
-        self.q_a_proj = linear(c.hidden_size, c.q_lora_rank)
-        self.q_a_norm = RMSNorm(c.q_lora_rank, eps=c.rms_norm_eps)
-        self.q_b_proj = linear(c.q_lora_rank, heads * c.head_dim)
+        self.q_a_proj = linear(c.hidden_size, c.query_rank)
+        self.q_a_norm = RMSNorm(c.query_rank, eps=c.rms_norm_eps)
+        self.q_b_proj = linear(c.query_rank, heads * c.head_dim)
         self.kv_proj = linear(c.hidden_size, c.head_dim)
         self.kv_norm = RMSNorm(c.head_dim, eps=c.rms_norm_eps)
         group = heads * c.head_dim // c.o_groups
@@ -179,10 +188,8 @@ class HybridAttention(nn.Module):
         self.o_b_proj = linear(c.o_groups * c.o_lora_rank, c.hidden_size)
         self.sinks = nn.Parameter(torch.zeros(heads))
         if kind != SLIDING:
-            self.compressor = Compressor(c, layer, kind, c.head_dim, "window")
+            self.compressor = Compressor(c, layer, kind)
         self.indexed = kind == COMPRESSED_SPARSE
-        if self.indexed:
-            self.compressor.indexer = EntryIndexer(c, layer, kind)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         c, turn = self.config, step.rotary[self.turn]

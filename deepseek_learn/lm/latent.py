@@ -17,6 +17,8 @@ never materialized. Sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2", arXiv
 Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,7 +41,9 @@ class RMSNorm(nn.RMSNorm):
 
 
 # name → class; `kind(config, layer)(x, step)` is `[B, T, hidden_size]`
-attentions = Registry("attention of a language model")
+attentions: Registry[Callable[[Config, int], nn.Module]] = Registry(
+    "attention of a language model"
+)
 
 
 @attentions.register(LATENT)
@@ -86,8 +90,12 @@ class LatentAttention(nn.Module):
         absorbs = self.absorbs(x, latents)
         if mask is None and (absorbs or new < total):  # else is_causal is enough
             mask = step.causal(total)
-        read = self.read_latents if absorbs else self.read_expanded
-        return self.o_proj(read(nope, rope, latents, mask).flatten(2))
+        if absorbs:
+            assert mask is not None
+            heads = self.read_latents(nope, rope, latents, mask)
+        else:
+            heads = self.read_expanded(nope, rope, latents, mask)
+        return self.o_proj(heads.flatten(2))
 
     def kept(self, x: Tensor, step: Step) -> Tensor:
         """The vectors of these and all cached tokens: `[B, S, rank + rope]`."""
@@ -112,7 +120,9 @@ class LatentAttention(nn.Module):
         absorb = new * c.kv_lora_rank * heads_dim + new * total * 2 * c.kv_lora_rank
         return absorb < expand
 
-    def read_expanded(self, nope, rope, kept, mask) -> Tensor:
+    def read_expanded(
+        self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor | None
+    ) -> Tensor:
         """Attention with the latents expanded to each head's keys and values.
 
         Returns `[B, T, H, v]`.
@@ -136,15 +146,16 @@ class LatentAttention(nn.Module):
         )
         return out.transpose(1, 2)[..., : value.shape[-1]]
 
-    def read_latents(self, nope, rope, kept, mask) -> Tensor:
+    def read_latents(
+        self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor
+    ) -> Tensor:
         """Attention with the latents as keys and values of all heads: `[B, T, H, v]`."""
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
         key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
         q = torch.cat([torch.einsum("bthn,hnr->bthr", nope, key_up), rope], -1)
         weights = attention(q, kept, mask, self.scale)
-        if self.learns():
-            self.indexer.learn(weights, mask)
+        self.learn(weights, mask)
         context = weights.flatten(1, 2) @ kept[..., : c.kv_lora_rank]
         context = context.unflatten(1, q.shape[1:3])  # [B, T, H, rank]
         return torch.einsum("bthr,hvr->bthv", context, value_up)
@@ -153,8 +164,13 @@ class LatentAttention(nn.Module):
         """Whether an indexer learns from the attention weights."""
         return False
 
+    def learn(self, weights: Tensor, mask: Tensor) -> None:
+        """Let the indexer, if there is one, learn from the attention weights."""
 
-def attention(q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks=None):
+
+def attention(
+    q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks: Tensor | None = None
+) -> Tensor:
     """Attention weights `[B, T, H, S]` of heads that share keys; softmax in float32.
 
     Args:
@@ -188,6 +204,7 @@ class Learner(nn.Module):
     """
 
     loss: Tensor | float = 0.0
+    scores: Tensor | None
 
     def keep(self, scores: Tensor) -> None:
         self.scores, self.loss = scores if learning(self) else None, 0.0
@@ -196,6 +213,7 @@ class Learner(nn.Module):
         """Set the loss from attention `[B, T, H, S]` to the `chosen` tokens `[B, T, S]`."""
         target = weights.detach().float().sum(2)
         target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
+        assert self.scores is not None  # `keep` comes first
         log_q = self.scores.masked_fill(~chosen, -1e9).log_softmax(-1)
         self.loss = F.kl_div(log_q, target, reduction="sum") / target[..., 0].numel()
         self.scores = None
@@ -208,7 +226,7 @@ class Indexer(Learner):
         super().__init__()
         self.config, self.layer = config, layer
         heads, dim = config.index_n_heads, config.index_head_dim
-        self.wq_b = linear(config.q_lora_rank, heads * dim)
+        self.wq_b = linear(config.query_rank, heads * dim)
         self.wk = linear(config.hidden_size, dim)
         self.k_norm = nn.LayerNorm(dim, eps=1e-6)
         self.weights_proj = linear(config.hidden_size, heads)
@@ -266,3 +284,7 @@ class SparseAttention(LatentAttention):
 
     def learns(self) -> bool:
         return learning(self)
+
+    def learn(self, weights: Tensor, mask: Tensor) -> None:
+        if self.learns():
+            self.indexer.learn(weights, mask)

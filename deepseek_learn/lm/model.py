@@ -49,7 +49,9 @@ class MultiTokenPrediction(Block):
         self.eh_proj = linear(2 * size, size)
         self.shared_head = nn.ModuleDict({"norm": RMSNorm(size, eps=eps)})
 
-    def forward(self, hidden: Tensor, embedded: Tensor, step: Step) -> Tensor:
+    def forward(  # type: ignore[override]  # `ahead` calls it, never as a `Block`
+        self, hidden: Tensor, embedded: Tensor, step: Step
+    ) -> Tensor:
         """Hidden states and the next tokens' embeddings, both `[B, T, d]` → same."""
         x = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], -1))
         return self.shared_head["norm"](super().forward(x, step))
@@ -111,7 +113,9 @@ class LanguageModel(nn.Module):
             x = block(x, step)
         return self.model.norm(x)
 
-    def ahead(self, hidden: Tensor, following: Tensor, depth: int, step: Step):
+    def ahead(
+        self, hidden: Tensor, following: Tensor, depth: int, step: Step
+    ) -> Tensor:
         """Hidden states that predict `following` → ones that predict one token further.
 
         Args:

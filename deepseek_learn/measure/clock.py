@@ -88,8 +88,11 @@ def synchronize(devices: Devices) -> None:
 
 def gpus_in_use() -> Devices:
     """PyTorch's current GPU if this process already uses one, else none."""
-    torch = sys.modules.get("torch")
-    gpu = torch and torch.accelerator.current_accelerator()
+    if "torch" not in sys.modules:
+        return ()
+    import torch
+
+    gpu = torch.accelerator.current_accelerator()
     if not gpu:
         return ()
     cuda = gpu.type == "cuda"  # whether it is available is not asked: that starts it

@@ -98,7 +98,7 @@ class EnergyMeter:
             self._reader.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._counter.wraps:
             self._reader.join()

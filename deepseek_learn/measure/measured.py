@@ -35,16 +35,18 @@ class Measured:
     unit: str = ""
     source: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("value", "low", "high"):  # also from NumPy and PyTorch
             number = getattr(self, name)
             if number is not None:
                 object.__setattr__(self, name, float(number))
-        if (self.low is None) != (self.high is None):
+        if self.low is None and self.high is None:
+            return
+        if self.low is None or self.high is None:
             raise ValueError(
                 f"low and high must be given together; got {self.low} and {self.high}."
             )
-        if self.low is not None and not self.low <= self.value <= self.high:
+        if not self.low <= self.value <= self.high:
             raise ValueError(
                 f"value must lie between low and high; got {self.value} with "
                 f"{self.low} and {self.high}."
@@ -69,8 +71,8 @@ class Measured:
         """Value and interval times a nonnegative number."""
         if not float(factor) >= 0:
             raise ValueError(f"factor must not be negative; got {factor!r}.")
-        ends = [None if x is None else x * factor for x in (self.low, self.high)]
-        return Measured(self.value * factor, *ends, self.unit, self.source)
+        low, high = (None if x is None else x * factor for x in (self.low, self.high))
+        return Measured(self.value * factor, low, high, self.unit, self.source)
 
     __rmul__ = __mul__
 
@@ -130,8 +132,8 @@ def measured_median(
     while below <= (1 - CONFIDENCE) / 2:
         tail *= (len(ranked) - k) / (k + 1)
         k, below = k + 1, below + tail
-    ends = (ranked[k - 1], ranked[-k]) if k else (None, None)
-    return Measured(median(ranked), *ends, unit, source)
+    low, high = (ranked[k - 1], ranked[-k]) if k else (None, None)
+    return Measured(median(ranked), low, high, unit, source)
 
 
 def measured_ratio(

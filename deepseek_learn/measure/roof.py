@@ -95,7 +95,14 @@ def _reading(device: torch.device, dtype: torch.dtype) -> Roof:
     )
 
 
-def _conv_gflops(channels: int, side: int, batch: int, device, dtype, calls) -> float:
+def _conv_gflops(
+    channels: int,
+    side: int,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    calls: int,
+) -> float:
     x = torch.randn(batch, channels, side, side).to(device, dtype)
     weight = torch.randn(channels, channels, 3, 3).to(device, dtype)
     conv = _seconds(lambda: F.conv2d(x, weight, padding=1), device, calls)

@@ -10,6 +10,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -19,6 +20,9 @@ from ..catalog import text
 from ..report import Report
 from .clock import Devices, gpus_in_use, in_turn, sampler, source_of
 from .measured import Measured, measured_median, measured_ratio
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 ROUNDS, WARMUP = 30, 3
 
@@ -58,17 +62,18 @@ class Latencies(Report):
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
         return frame.astype(float)
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Every sample of each call (plotly)."""
         return _boxes(self.samples_ms, self.source)
 
     def why(self) -> str:
         first = next(iter(self.ms))
-        facts = {"name": first, "ms": self[first], "source": self.source}
-        sentences = [text("measure.side", **facts)]
+        ms, source = self[first], self.source
+        sentences = [text("measure.side", name=first, ms=ms, source=source)]
         for name, ratio in self.ratios.items():
-            facts = {"name": name, "first": first, "ms": self[name], "ratio": ratio}
-            sentences.append(text(f"measure.side_{_verdict(ratio)}", **facts))
+            key = f"measure.side_{_verdict(ratio)}"
+            ms = self[name]
+            sentences.append(text(key, name=name, first=first, ms=ms, ratio=ratio))
         return " ".join(sentences)
 
 
@@ -139,7 +144,7 @@ class Latency(Report):
         fields = {name: vars(m) for name, m in rows.items() if m is not None}
         return pd.DataFrame.from_dict(fields, orient="index")
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Every sample, model next to baseline (plotly)."""
         samples = {text(f"measure.timed_{k}"): v for k, v in self.samples_ms.items()}
         return _boxes(samples, self.ms.source)
@@ -148,7 +153,8 @@ class Latency(Report):
         if self.ratio is None:
             return text("measure.latency", ms=self.ms, source=self.ms.source)
         verdict = _verdict(self.ratio)
-        facts = {"ms": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
+        facts: dict[str, Any] = {"ms": self.ms, "baseline": self.baseline_ms}
+        facts["ratio"] = self.ratio
         return text(f"measure.latency_{verdict}", source=self.ms.source, **facts)
 
 
@@ -197,12 +203,12 @@ def latency(
 
 def _verdict(ratio: Measured) -> str:
     """Whether the interval of the ratio lies above 1, below it, or around it."""
-    if ratio.low > 1:
+    if ratio.low is not None and ratio.low > 1:
         return "slower"
-    return "faster" if ratio.high < 1 else "even"
+    return "faster" if ratio.high is not None and ratio.high < 1 else "even"
 
 
-def _boxes(samples_ms: Mapping[str, Sequence[float]], source: str):
+def _boxes(samples_ms: Mapping[str, Sequence[float]], source: str) -> "go.Figure":
     import plotly.graph_objects as go
 
     figure = go.Figure()

@@ -17,7 +17,7 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -112,7 +112,11 @@ class DeepOpt(torch.optim.Optimizer):
                 f"rarely_active needs the model as params: only its modules show which "
                 f"rows are looked up; got a {type(params).__name__}."
             )
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+        }
         defaults |= {"first_momentum": first_momentum, "beta2": beta2}
         defaults |= {"momentum_warmup": momentum_warmup}
         defaults |= {"adamw_lr": adamw_lr, "betas": betas, "eps": eps}
@@ -143,7 +147,7 @@ class DeepOpt(torch.optim.Optimizer):
             group.setdefault("maximize", self.defaults.get("maximize", False))
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns the closure's loss."""
         loss = None
         if closure is not None:
@@ -247,7 +251,7 @@ class DeepOpt(torch.optim.Optimizer):
         # 2. the norms reveal NaN and huge entries, and are cheaper than the maxima
         gradients = [gradient for _, gradient in named]
         finite = not gradients or _all_below(HUGE, torch._foreach_norm(gradients))
-        largest = []  # stays empty unless an entry is huge
+        largest: Sequence[Tensor] = ()  # stays empty unless an entry is huge
         if not finite:
             largest = torch._foreach_norm(gradients, math.inf)
             finite = _all_below(math.inf, largest)

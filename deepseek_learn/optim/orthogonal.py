@@ -72,6 +72,7 @@ def _factor(gram: Tensor) -> Tensor:
         q = p if q is None else torch.bmm(p, q)
         if i + 1 < len(POLAR_EXPRESS):
             gram = torch.bmm(p, torch.bmm(p, gram))
+    assert q is not None
     return q
 
 

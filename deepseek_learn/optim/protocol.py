@@ -11,12 +11,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..catalog import text
 from ..report import Report
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Tuned(Report):
     def to_frame(self) -> pd.DataFrame:
         return self.tried
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """The loss of each configuration, in the order tried (plotly)."""
         import plotly.graph_objects as go
 
@@ -56,7 +59,11 @@ class Tuned(Report):
     def why(self) -> str:
         best = ", ".join(f"{name} {value}" for name, value in self.best.items())
         state = "interior" if self.interior else "open"
-        facts = {"count": len(self.tried), "loss": self.loss, "best": best}
+        facts: dict[str, Any] = {
+            "count": len(self.tried),
+            "loss": self.loss,
+            "best": best,
+        }
         sentence = text(f"tuned.{state}", **facts)
         if not self.edges:
             return sentence
@@ -121,7 +128,9 @@ def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:
         raise ValueError(f"budget must be at least 1; got {budget}.")
 
 
-def _neighbor(settings: dict, name: str, values: Sequence, direction: int):
+def _neighbor(
+    settings: dict, name: str, values: Sequence, direction: int
+) -> dict | None:
     """The settings one step along an axis, or None past its end."""
     i = list(values).index(settings[name]) + direction
     return settings | {name: values[i]} if 0 <= i < len(values) else None

@@ -102,8 +102,9 @@ def _weight(module: nn.Module) -> Tensor | None:
     each access; the trained parameter has another name.
     """
     parameters = dict(module.named_parameters(recurse=False))
-    if "weight" in getattr(module, "parametrizations", ()):
-        source = module.parametrizations["weight"]
+    parametrizations: Any = getattr(module, "parametrizations", {})
+    if "weight" in parametrizations:
+        source = parametrizations["weight"]
         parameters |= dict(source.named_parameters(recurse=False))
     names = ("weight", "weight_orig", "weight_v", "original", "original1")
     return next((parameters[name] for name in names if name in parameters), None)
@@ -195,7 +196,8 @@ def matrices(name: str, p: Tensor, fact: str = "") -> tuple[int, int, int]:
     if p.dim() < 2:
         return 1, 1, p.numel()
     if p.dim() == 3 and "kernel" not in fact and fact != "head":
-        return tuple(p.shape)
+        count, rows, columns = p.shape
+        return count, rows, columns
     rows, columns = p.shape[0], p.shape[1:].numel()
     if FUSED.search(name) and rows == 3 * columns:
         return 3, columns, columns

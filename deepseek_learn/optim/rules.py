@@ -35,18 +35,22 @@ def move_matrices(
 ) -> None:
     """Orthogonalized momentum; all matrices of one shape are computed together."""
     # at most BATCH at a time; the sort is stable, so every process has the same order
-    batch, size = [], 0
+    batch: list[tuple[Tensor, Shape]] = []
+    size = 0
     for p, shape in sorted(parameters, key=lambda pair: tuple(pair[1])):
         if batch and size + p.numel() > BATCH:
             _move_batch(group, batch, state)
             batch, size = [], 0
-        batch.append((p, tuple(shape)))
+        matrices, m, n = shape  # a list, in a state that was loaded
+        batch.append((p, (matrices, m, n)))
         size += p.numel()
     if batch:
         _move_batch(group, batch, state)
 
 
-def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
+def _move_batch(
+    group: Mapping[str, Any], batch: list[tuple[Tensor, Shape]], state: State
+) -> None:
     # each list has one tensor per parameter, and a `foreach` function takes a whole list:
     # on a GPU, one kernel instead of one per parameter
     # 1. the state of each parameter, allocated on its first step
@@ -58,7 +62,7 @@ def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
     # 2. momentum M <- mu M + (1 - mu) G and its Nesterov look-ahead (1 - mu) G + mu M,
     # in float32: `momentum` is a copy where the state has fewer bits
     mu = momentum_at(group)
-    g = [_flat(_downhill(local(p.grad), group), s) for p, s in batch]  # each [rows, n]
+    g = [_flat(_downhill(_gradient(p), group), s) for p, s in batch]  # each [rows, n]
     momentum = moments.read(states, "momentum")
     torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
@@ -66,16 +70,22 @@ def _move_batch(group, batch: list[tuple[Tensor, Shape]], state: State) -> None:
     # 3. orthogonalize and balance; this needs whole matrices, all else only local rows
     step = _directions(group, batch, weights, u, states)  # each [rows, n]
     # 4. cautious weight decay: only where decay and update have the same sign
-    w = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
-    mask = torch._foreach_mul(step, w)
+    flat = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
+    mask = torch._foreach_mul(step, flat)
     for x in mask:
         x.gt_(0)
     # an orthogonal m x n matrix has a root mean square of 1 / sqrt(max(m, n))
     torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
-    torch._foreach_addcmul_(step, w, mask, value=group["weight_decay"])
+    torch._foreach_addcmul_(step, flat, mask, value=group["weight_decay"])
     # 5. apply, in the shapes of the weights
     step = [x.view(w.shape) for x, w in zip(step, weights, strict=True)]
     _subtract(weights, step, float(group["lr"]))
+
+
+def _gradient(p: Tensor) -> Tensor:
+    """This process's part of the gradient, which each of a rule's parameters has."""
+    assert p.grad is not None
+    return local(p.grad)
 
 
 def _downhill(gradient: Tensor, group: Mapping[str, Any]) -> Tensor:
@@ -96,7 +106,13 @@ def _flat(x: Tensor, shape: Shape) -> Tensor:
     return x.reshape(-1, shape[2])
 
 
-def _directions(group, batch, weights, u: list[Tensor], states) -> list[Tensor]:
+def _directions(
+    group: Mapping[str, Any],
+    batch: Sequence[tuple[Tensor, Shape]],
+    weights: Sequence[Tensor],
+    u: Sequence[Tensor],
+    states: Sequence[dict[str, Any]],
+) -> list[Tensor]:
     """`direction` of each `u`; shards are gathered for it."""
     by_shape = defaultdict(list)
     for i, (p, shape) in enumerate(batch):
@@ -131,7 +147,7 @@ def _compiled() -> Callable:
     """`direction` compiled; uncompiled after the first failure to compile."""
     compiled, failed = None, False
 
-    def rule(*arguments):
+    def rule(*arguments: Any) -> Any:
         nonlocal compiled, failed
         if not failed:
             try:
@@ -183,7 +199,7 @@ def move_adamw(
     if not parameters:
         return
     weights = [local(p) for p, _ in parameters]
-    gradients = [_downhill(local(p.grad), group) for p, _ in parameters]
+    gradients = [_downhill(_gradient(p), group) for p, _ in parameters]
     states = [state[p] for p, _ in parameters]
     lr, (beta1, beta2) = float(group["lr"]), group["betas"]
     for entry, w in zip(states, weights, strict=True):
@@ -232,7 +248,7 @@ def move_rows(
     """
     beta2 = group["betas"][1]
     for p, _ in parameters:
-        w, gradient, entry = local(p), local(p.grad).flatten(1), state[p]
+        w, gradient, entry = local(p), _gradient(p).flatten(1), state[p]
         if not entry:
             entry["square"] = w.new_zeros(len(w), 1, dtype=torch.float32)
         rows = gradient.abs().amax(1).nonzero()[:, 0]
@@ -245,7 +261,9 @@ def move_rows(
         w.index_add_(0, rows, step, alpha=-float(group["lr"]))
 
 
-def _subtract(weights: list[Tensor], steps: list[Tensor], lr: float) -> None:
+def _subtract(
+    weights: list[Tensor], steps: list[Tensor] | tuple[Tensor, ...], lr: float
+) -> None:
     """`w -= lr * step`, in the weights' own precision."""
     if any(w.dtype != torch.float32 for w in weights):
         steps = [step.to(w.dtype) for step, w in zip(steps, weights, strict=True)]

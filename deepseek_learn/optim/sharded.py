@@ -6,12 +6,13 @@ every process, and each keeps its part.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-if dist.is_available():
+if TYPE_CHECKING or dist.is_available():
     from torch.distributed.tensor import DTensor, Replicate, Shard
 else:  # a build of PyTorch without it has no sharded parameters either
     DTensor = Replicate = Shard = ()
@@ -26,8 +27,9 @@ def whole(part: Tensor, p: Tensor) -> Tensor:
     """Gather the full tensor from `part`, this process's part, shaped as `local(p)`."""
     if not isinstance(p, DTensor):
         return part
-    layout = {"shape": p.shape, "stride": p.stride()}
-    full = DTensor.from_local(part, p.device_mesh, p.placements, **layout)
+    full = DTensor.from_local(
+        part, p.device_mesh, p.placements, shape=p.shape, stride=p.stride()
+    )
     return full.full_tensor()
 
 

@@ -1,5 +1,7 @@
 """Backs up what a pass overwrites in tensors that were not copied beforehand."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -19,19 +21,19 @@ class BeforeWriting(EveryOperator):
 
     def __init__(self, copied: list[Tensor]):
         super().__init__()
-        self._skip = {_storage(tensor) for tensor in copied}
+        self._skip = _storages(copied)
         self._created: set[int] = set()
         self._saved: list[tuple[Tensor, Tensor]] = []
 
-    def run(self, func, args, kwargs):
+    def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         inputs = tensors((args, kwargs))
         schema = getattr(func, "_schema", None)
         if schema and schema.is_mutable:
             for tensor in tensors(_written(schema, args, kwargs)):
                 self._back_up(tensor)
         out = func(*args, **kwargs)
-        existing = {_storage(tensor) for tensor in inputs} - self._created
-        self._created |= {_storage(tensor) for tensor in tensors(out)} - existing
+        existing = _storages(inputs) - self._created
+        self._created |= _storages(tensors(out)) - existing
         return out
 
     def put_back(self) -> None:
@@ -48,7 +50,7 @@ class BeforeWriting(EveryOperator):
             self._saved.append((window, window.clone()))
 
 
-def _written(schema, args: tuple, kwargs: dict) -> list:
+def _written(schema: Any, args: tuple, kwargs: dict) -> list:
     """The arguments that the operator's schema marks as written."""
     named = dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
     return [
@@ -56,6 +58,10 @@ def _written(schema, args: tuple, kwargs: dict) -> list:
         for argument in schema.arguments
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
+
+
+def _storages(some: list[Tensor]) -> set[int]:
+    return {tensor.untyped_storage()._cdata for tensor in some if has_storage(tensor)}
 
 
 def _storage(tensor: Tensor) -> int | None:

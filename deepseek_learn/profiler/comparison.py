@@ -10,6 +10,8 @@ from ..report import Report
 from .memory import MIB
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from .result import Profile
 
 MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_ms"]
@@ -49,7 +51,7 @@ class Comparison(Report):
         frame["latency_ms", "b - a"] = change
         return frame
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """The layers whose time differs most, side by side (plotly)."""
         import plotly.graph_objects as go
 

@@ -5,30 +5,41 @@ that operator would hide the parameters that its functions use from autograd; as
 calls the operators that the profiler counts, and autograd records them as usual.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch._C import DispatchKey
 
 
-def _cond(condition, true_function, false_function, operands):
+def _cond(
+    condition: Any,
+    true_function: Callable,
+    false_function: Callable,
+    operands: Iterable,
+) -> Any:
     return (true_function if condition else false_function)(*operands)
 
 
-def _while_loop(condition, body, carry, others):
+def _while_loop(
+    condition: Callable, body: Callable, carry: Iterable, others: Iterable
+) -> Any:
     while condition(*carry, *others):
         carry = body(*carry, *others)
     return carry
 
 
-def _map(function, inputs, others):
+def _map(function: Callable, inputs: Iterable[Tensor], others: Iterable) -> list:
     """Apply the function to each row of the inputs and stack the results."""
     rows = zip(*(x.unbind() for x in inputs), strict=True)
     return _stacked([function(*row, *others) for row in rows])
 
 
-def _scan(function, carry, inputs, others):
+def _scan(
+    function: Callable, carry: Sequence, inputs: Sequence[Tensor], others: Iterable
+) -> list:
     """Like `_map`, but each call gets the carry of the previous one."""
     outputs, count = [], len(carry)
     for row in zip(*(x.unbind() for x in inputs), strict=True):

@@ -8,6 +8,7 @@ that no rule covers is reported as *uncounted*. Lesson:
 `notebooks/basic/05_profiler.ipynb`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import log2, prod
@@ -22,12 +23,14 @@ from torch.utils.flop_counter import conv_flop_count, flop_registry
 from ..registry import Registry
 from .tensor_state import within
 
+LayerFormula = Callable[[Any, tuple, Any], "Cost"]
+
 # "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours take
 # precedence over PyTorch's table (`torch.utils.flop_counter`), which lacks these.
-operator_costs = Registry("operator cost")
+operator_costs: Registry[Callable[..., float]] = Registry("operator cost")
 # "module.Class" of a layer → formula(layer, inputs, output) → `Cost`: for layers whose
 # work no operator shows, such as a custom kernel. Applies to subclasses too.
-layer_costs = Registry("layer cost")
+layer_costs: Registry[LayerFormula] = Registry("layer cost")
 
 KINDS = ("product", "element", "move", "view", "uncounted")
 
@@ -50,7 +53,7 @@ class Cost:
     parameter_bytes: int | None = None
 
 
-def operator_flops(func, args: tuple, kwargs: dict, out: Any) -> float | None:
+def operator_flops(func: Any, args: tuple, kwargs: dict, out: Any) -> float | None:
     """FLOPs of one call of the operator `func`; None if no formula covers it."""
     packet = packet_of(func)
     name = str(packet)
@@ -62,24 +65,24 @@ def operator_flops(func, args: tuple, kwargs: dict, out: Any) -> float | None:
     return None
 
 
-def has_formula(func) -> bool:
+def has_formula(func: Any) -> bool:
     """Whether `operator_flops` covers the operator."""
     packet = packet_of(func)
     return str(packet) in operator_costs or packet in flop_registry
 
 
-def packet_of(func):
+def packet_of(func: Any) -> Any:
     """The operator without its overload; higher-order operators have no overload."""
     return getattr(func, "_overloadpacket", func)
 
 
-def layer_cost(layer: nn.Module):
+def layer_cost(layer: nn.Module) -> LayerFormula | None:
     """The formula registered for the layer's class or a base class, or None."""
-    return _formula_of(type(layer))
+    return _formula_of(type(layer))  # type: ignore[arg-type]  # a class is hashable
 
 
 @cache
-def _formula_of(kind: type):
+def _formula_of(kind: type) -> LayerFormula | None:
     for base in kind.__mro__:
         name = f"{base.__module__}.{base.__qualname__}"
         if name in layer_costs:
@@ -145,7 +148,7 @@ _VIEW = set(
 
 
 @cache
-def kind_of(func) -> str:
+def kind_of(func: Any) -> str:
     """Which of `KINDS` an operator without a formula belongs to: never "product"."""
     if not isinstance(func, OpOverload):  # a higher-order operator
         return "uncounted"
@@ -198,13 +201,23 @@ def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
 
 @operator_costs.register("aten._scaled_dot_product_flash_attention_for_cpu")
 @operator_costs.register("aten._scaled_dot_product_fused_attention_overrideable")
-def _flash(q, k, v, *args, out, **kwargs) -> int:
+def _flash(
+    q: Tensor, k: Tensor, v: Tensor, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """The scores QK' and their product with V."""
     return _attention(q.shape, k.shape, v.shape, (1, 1))
 
 
 @operator_costs.register("aten._scaled_dot_product_flash_attention_for_cpu_backward")
-def _flash_backward(grad, q, k, v, *args, out, **kwargs) -> int:
+def _flash_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *args: Any,
+    out: Tensor,
+    **kwargs: Any,
+) -> int:
     """QK' recomputed, dQ and dK; dV and the gradient of the scores."""
     return _attention(q.shape, k.shape, v.shape, (3, 2))
 
@@ -216,14 +229,24 @@ def _lengths(x: Tensor) -> tuple[int, int]:
 
 
 @operator_costs.register("aten._native_multi_head_attention")
-def _fused_mha(query, key, value, embed_dim, *args, out, **kwargs) -> int:
+def _fused_mha(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim: int,
+    *args: Any,
+    out: Tensor,
+    **kwargs: Any,
+) -> int:
     """Four E x E projections, the scores and their product with the values."""
     tokens, pairs = _lengths(query)
     return 2 * tokens * 4 * embed_dim**2 + 4 * pairs * embed_dim
 
 
 @operator_costs.register("aten._transformer_encoder_layer_fwd")
-def _encoder(src, embed_dim, *args, out, **kwargs) -> int:
+def _encoder(
+    src: Tensor, embed_dim: int, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """Fused attention and the two products of the feed-forward block."""
     hidden = args[12].shape[0]  # ffn_weight_1 [hidden, E]
     tokens, pairs = _lengths(src)
@@ -232,19 +255,23 @@ def _encoder(src, embed_dim, *args, out, **kwargs) -> int:
 
 
 @operator_costs.register("aten.mkldnn_rnn_layer")
-def _rnn_layer(x, w_input, w_hidden, *args, out, **kwargs) -> int:
+def _rnn_layer(
+    x: Tensor, w_input: Tensor, w_hidden: Tensor, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """One direction of one layer: both weights at every step; x is `[T, B, I]`."""
     return 2 * x.shape[0] * x.shape[1] * (w_input.numel() + w_hidden.numel())
 
 
 @operator_costs.register("aten.mkldnn_rnn_layer_backward")
-def _rnn_layer_backward(*args, out, **kwargs) -> int:
+def _rnn_layer_backward(*args: Any, out: Tensor, **kwargs: Any) -> int:
     """The gradients of input and weights cost one forward pass each."""
     return 2 * _rnn_layer(*args, out=out)
 
 
 @operator_costs.register("aten._cudnn_rnn")
-def _cudnn_rnn(x, weight, *args, out, **kwargs) -> int:
+def _cudnn_rnn(
+    x: Tensor, weight: list[Tensor], *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """All layers at once; biases are the one-dimensional weights."""
     weights = sum(w.numel() for w in weight if w.dim() == 2)
     steps = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]  # 2-D: packed
@@ -253,29 +280,31 @@ def _cudnn_rnn(x, weight, *args, out, **kwargs) -> int:
 
 @operator_costs.register("aten.dot")
 @operator_costs.register("aten.vdot")
-def _dot(a, b, *, out, **kwargs) -> int:
+def _dot(a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> int:
     return 2 * a.numel() * _real(out)
 
 
 @operator_costs.register("aten.mv")
-def _mv(matrix, vector, *, out, **kwargs) -> int:
+def _mv(matrix: Tensor, vector: Tensor, *, out: Tensor, **kwargs: Any) -> int:
     return 2 * matrix.numel() * _real(out)
 
 
 @operator_costs.register("aten.addmv")
 @operator_costs.register("aten.addmv_")
-def _addmv(y, matrix, vector, *, out, **kwargs) -> int:
+def _addmv(
+    y: Tensor, matrix: Tensor, vector: Tensor, *, out: Tensor, **kwargs: Any
+) -> int:
     return 2 * matrix.numel() * _real(out)
 
 
 @operator_costs.register("aten.addr")
-def _addr(y, a, b, *, out, **kwargs) -> int:
+def _addr(y: Tensor, a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> int:
     return 2 * a.numel() * b.numel() * _real(out)
 
 
 @operator_costs.register("aten.addbmm")
 @operator_costs.register("aten.addbmm_")
-def _addbmm(y, a, b, *, out, **kwargs) -> int:
+def _addbmm(y: Tensor, a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> int:
     return 2 * a.numel() * b.shape[-1] * _real(out)
 
 
@@ -283,43 +312,52 @@ def _addbmm(y, a, b, *, out, **kwargs) -> int:
 @operator_costs.register("aten._weight_int8pack_mm")
 @operator_costs.register("aten._weight_int4pack_mm")
 @operator_costs.register("aten._weight_int4pack_mm_for_cpu")
-def _packed_product(x, weight, *args, out, **kwargs) -> int:
+def _packed_product(
+    x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """`[M, K]` times a packed weight whose layout varies: N comes from the output."""
     return 2 * x.numel() * out.shape[-1]
 
 
 @operator_costs.register("aten._grouped_mm")
-def _grouped_product(x, weight, *args, out, **kwargs) -> int:
+def _grouped_product(
+    x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """Each token times its expert's `[K, N]`; one group of x where only x is 3-D."""
     rows = x[0] if x.dim() > weight.dim() else x
     return 2 * rows.numel() * out.shape[-1]
 
 
 @operator_costs.register("aten.convolution_backward")
-def _convolution_backward(grad, x, weight, *args, out, **kwargs) -> int:
+def _convolution_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
     """Each gradient costs one forward pass. PyTorch's table is wrong for grouped ones."""
     transposed, mask = args[4], args[7]
-    forward = conv_flop_count(x.shape, weight.shape, grad.shape, transposed)
+    shapes = list(x.shape), list(weight.shape), list(grad.shape)
+    forward = conv_flop_count(*shapes, transposed)
     return forward * (mask[0] + mask[1]) * _real(out)
 
 
 @operator_costs.register("aten.mkldnn_convolution")
 @operator_costs.register("mkldnn._convolution_pointwise")
-def _mkldnn_convolution(x, weight, *args, out, **kwargs) -> int:
-    return conv_flop_count(x.shape, weight.shape, out.shape)
+def _mkldnn_convolution(
+    x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
+) -> int:
+    return conv_flop_count(list(x.shape), list(weight.shape), list(out.shape))
 
 
 @operator_costs.register("mkldnn._linear_pointwise")
 @operator_costs.register("aten.mkldnn_linear")
 @operator_costs.register("aten.linear")
-def _linear(x, weight, *args, out, **kwargs) -> int:
+def _linear(x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any) -> int:
     return 2 * x.numel() * out.shape[-1] * _real(out)
 
 
 @operator_costs.register("aten._fft_r2c")
 @operator_costs.register("aten._fft_c2c")
 @operator_costs.register("aten._fft_c2r")
-def _fft(x, dim, *args, out, **kwargs) -> int:
+def _fft(x: Tensor, dim: list[int], *args: Any, out: Tensor, **kwargs: Any) -> int:
     """5 N log2 N, the usual count for a fast Fourier transform (half for a real one)."""
     total = max(x.numel(), out.numel())
     length = prod(max(x.shape[d], out.shape[d]) for d in dim)

@@ -20,11 +20,13 @@ class EveryOperator(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def run(self, func, args: tuple, kwargs: dict) -> Any:
+    def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         """Call the operator and record it."""
         raise NotImplementedError
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if isinstance(func, HigherOrderOperator) and not has_formula(func):
             return self._functions_inside(func, args, kwargs)
@@ -35,15 +37,15 @@ class EveryOperator(TorchDispatchMode):
                 return out
         return self.run(func, args, kwargs)
 
-    def _functions_inside(self, func, args, kwargs):
+    def _functions_inside(self, func: Any, args: tuple, kwargs: dict) -> Any:
         """Intercept what the operator's functions call; the operator if it calls none."""
-        calls = []
+        calls: list[Callable] = []
 
-        def wrap(leaf):
+        def wrap(leaf: Any) -> Any:
             if not callable(leaf) or isinstance(leaf, torch.Tensor):
                 return leaf
 
-            def wrapper(*args, **kwargs):
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
                 calls.append(leaf)
                 return self._call_inside(leaf, args, kwargs)
 
@@ -57,7 +59,7 @@ class EveryOperator(TorchDispatchMode):
         out = func(*wrapped_args, **wrapped_kwargs)
         return out if calls else self.run(func, args, kwargs)
 
-    def _call_inside(self, function: Callable, args: tuple, kwargs: dict):
+    def _call_inside(self, function: Callable, args: tuple, kwargs: dict) -> Any:
         """Call it in this mode, which is disabled while it handles an operator."""
         TorchDispatchMode.__enter__(self)
         try:

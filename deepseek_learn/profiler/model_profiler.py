@@ -6,7 +6,7 @@ restored at the end.
 import statistics
 import time
 from collections import Counter as Multiset
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
@@ -26,7 +26,7 @@ from .inputs import random_inputs
 from .memory import live
 from .module_paths import ModulePaths
 from .recorder import Counter, Operator, Timer
-from .restoring import UnsteadyModelError, as_it_was, materialized, on
+from .restoring import Start, UnsteadyModelError, as_it_was, materialized, on
 from .result import Profile
 from .shapes import in_words, leaves
 from .weights import distribution
@@ -116,7 +116,7 @@ class ModelProfiler:
         notes = []
         model = self.model
         if hasattr(model, "_orig_mod"):  # torch.compile wraps the modules
-            model = model._orig_mod
+            model = model.get_submodule("_orig_mod")
             notes.append(text("profiler.note_compiled"))
         if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
             notes.append(text("profiler.note_scripted"))
@@ -130,7 +130,14 @@ class ModelProfiler:
                 step = _Step(model, args, kwargs, self.train, self.loss, start)
                 return self._profile(model, step, inputs, device, notes)
 
-    def _profile(self, model, step, inputs, device, notes) -> Profile:
+    def _profile(
+        self,
+        model: nn.Module,
+        step: "_Step",
+        inputs: list[Tensor],
+        device: torch.device,
+        notes: list[str],
+    ) -> Profile:
         first = _seconds(step, device, step.first)  # raises what the model raises
         dtype = _dtype(model, inputs)
         machine = torch.device("cpu") if device.type == "meta" else device
@@ -151,7 +158,7 @@ class ModelProfiler:
             step.prepare()
             peak = peak_bytes(step, device)
             bar.advance(1)
-            sides = {
+            sides: dict[str, Callable[[], Any]] = {
                 "plain": lambda: _seconds(step, device),
                 "timed": lambda: _timed(step, paths, device, operators),
             }
@@ -182,7 +189,15 @@ class ModelProfiler:
 class _Step:
     """One forward pass, or forward and backward, from the same start each time."""
 
-    def __init__(self, model, args, kwargs, train: bool, loss: Loss | None, start):
+    def __init__(
+        self,
+        model: nn.Module,
+        args: tuple,
+        kwargs: dict,
+        train: bool,
+        loss: Loss | None,
+        start: Start,
+    ):
         self.model, self.args, self.kwargs = model, args, kwargs
         self.train, self.loss, self.start = train, loss or _sum, start
 
@@ -232,12 +247,14 @@ def _uncompiled() -> Iterator[None]:
         yield
 
 
-def _seconds(step: _Step, device: torch.device, run=None) -> float:
+def _seconds(step: _Step, device: torch.device, run: Callable | None = None) -> float:
     step.prepare()
     return clock.seconds(run or step, devices=(device,))
 
 
-def _timed(step: _Step, paths: ModulePaths, device, operators) -> list[float]:
+def _timed(
+    step: _Step, paths: ModulePaths, device: torch.device, operators: list[Operator]
+) -> list[float]:
     """Seconds of each operator in one pass, which must repeat the counted calls."""
     timer = Timer(paths, device)
     step.prepare()
@@ -251,7 +268,9 @@ def _timed(step: _Step, paths: ModulePaths, device, operators) -> list[float]:
     return timer.seconds
 
 
-def _difference(model: nn.Module, index: int, counted, called) -> str:
+def _difference(
+    model: nn.Module, index: int, counted: tuple | None, called: tuple | None
+) -> str:
     one, two = (
         "no operator" if c is None else f"{c[0]} {in_words(c[1])}"
         for c in (counted, called)
@@ -272,7 +291,7 @@ def _device(model: nn.Module, inputs: list[Tensor]) -> torch.device:
 
 def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
     """The floating-point dtype of most of the weights, or else of the inputs."""
-    floating = [t for t in model.parameters() if t.dtype in MULTIPLIED]
+    floating: list[Tensor] = [t for t in model.parameters() if t.dtype in MULTIPLIED]
     floating = floating or [t for t in inputs if t.dtype in MULTIPLIED]
     sizes: Multiset = Multiset()
     for tensor in floating:
@@ -280,7 +299,9 @@ def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
     return sizes.most_common(1)[0][0] if sizes else torch.float32
 
 
-def _operator_frame(operators: list[Operator], passes: list[list[float]]):
+def _operator_frame(
+    operators: list[Operator], passes: list[list[float]]
+) -> pd.DataFrame:
     """One row per call; times are medians and interquartile ranges over the passes."""
     columns = list(Operator.__dataclass_fields__)
     frame = pd.DataFrame([vars(o) for o in operators], columns=columns)
@@ -293,7 +314,9 @@ def _operator_frame(operators: list[Operator], passes: list[list[float]]):
     return frame
 
 
-def _layer_frame(paths: ModulePaths, calls: dict[str, int], counter: Counter):
+def _layer_frame(
+    paths: ModulePaths, calls: dict[str, int], counter: Counter
+) -> pd.DataFrame:
     """One row per module; a shared parameter counts for the first module that has it."""
     owners: dict[int, str] = {}
     rows = {}
@@ -316,8 +339,9 @@ def _layer_frame(paths: ModulePaths, calls: dict[str, int], counter: Counter):
     return pd.DataFrame(rows).T.rename_axis("layer")
 
 
-def _quartiles(values) -> tuple[float, float, float]:
+def _quartiles(values: Iterable[float]) -> tuple[float, float, float]:
     values = list(values)
     if len(values) == 1:
         return values[0], values[0], values[0]
-    return tuple(statistics.quantiles(values, n=4, method="inclusive"))
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high

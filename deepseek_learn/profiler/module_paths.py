@@ -5,7 +5,9 @@ layer takes its slow path when it has hooks), and global ones leave nothing behi
 """
 
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -32,9 +34,11 @@ class ModulePaths:
         self._parameters = {
             id(p): name.rpartition(".")[0] for name, p in model.named_parameters()
         }
-        self._stack, self.calls = [""], {}
+        self._stack = [""]
+        self.calls: dict[str, int] = {}
         self._path_of_sequence: dict[int, str] = {}
-        self._on_layer = self._on_output = None
+        self._on_layer: Callable[..., None] | None = None
+        self._on_output: Callable[[str, Any], None] | None = None
 
     @property
     def path(self) -> str:
@@ -44,7 +48,11 @@ class ModulePaths:
         return self._stack[-1]
 
     @contextmanager
-    def follow(self, on_layer=None, on_output=None):
+    def follow(
+        self,
+        on_layer: Callable[..., None] | None = None,
+        on_output: Callable[[str, Any], None] | None = None,
+    ) -> Iterator[Self]:
         """Follow this thread's calls by hooks, which are removed even on an exception.
 
         Args:
@@ -71,7 +79,7 @@ class ModulePaths:
         newest = torch._C._autograd._get_sequence_nr() - 1
         self._path_of_sequence.setdefault(newest, self._stack[-1])
 
-    def _path_of_node(self, node) -> str:
+    def _path_of_node(self, node: Any) -> str:
         variable = getattr(node, "variable", None)  # of an AccumulateGrad
         if variable is not None:
             return self._parameters.get(id(variable), "")
@@ -86,7 +94,7 @@ class ModulePaths:
         if self._on_layer and layer_cost(module):
             self._on_layer(path, module, inputs)
 
-    def _leave(self, module: nn.Module, inputs: tuple, output) -> None:
+    def _leave(self, module: nn.Module, inputs: tuple, output: Any) -> None:
         if threading.get_ident() != self._thread:
             return
         if self._on_layer and layer_cost(module):

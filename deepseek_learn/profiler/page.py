@@ -8,6 +8,8 @@ from ..catalog import language, text
 from ..files import atomic_write
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .result import Profile
 
 STYLE = """
@@ -54,7 +56,7 @@ def write(profile: "Profile", path: Path) -> Path:
     return path
 
 
-def _table(frame) -> str:
+def _table(frame: "pd.DataFrame") -> str:
     frame = frame.rename(index={"": "(model)"})
     table = frame.to_html(float_format=lambda x: f"{x:,.4g}", border=0)
     return f'<div class="table">{table}</div>'

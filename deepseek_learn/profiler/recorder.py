@@ -4,7 +4,7 @@ import time
 import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,15 +65,22 @@ class _Pass(EveryOperator):
         super().__init__()
         self.paths, self._inside = paths, ExitStack()
 
-    on_output = None  # module outputs are ignored by default
+    def on_layer(
+        self, path: str, layer: nn.Module, inputs: tuple, *output: Any
+    ) -> None:
+        """See `ModulePaths.follow`."""
+        raise NotImplementedError
 
-    def __enter__(self):
+    def on_output(self, path: str, output: Any) -> None:
+        """See `ModulePaths.follow`; module outputs are ignored by default."""
+
+    def __enter__(self) -> Self:
         self._inside.enter_context(self.paths.follow(self.on_layer, self.on_output))
         return super().__enter__()
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         self._inside.close()
-        return super().__exit__(*error)
+        super().__exit__(*error)
 
 
 class Counter(_Pass):
@@ -97,7 +104,7 @@ class Counter(_Pass):
         self._covered = 0  # how many layers with a formula are running
         self._in_formula = False  # a formula's own operators are not the model's
 
-    def run(self, func, args, kwargs):
+    def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if self._in_formula:
             return func(*args, **kwargs)
         inputs = tensors((args, kwargs))
@@ -120,7 +127,9 @@ class Counter(_Pass):
         self.operators.append(row)
         return out
 
-    def on_layer(self, path: str, layer: nn.Module, inputs, *output) -> None:
+    def on_layer(
+        self, path: str, layer: nn.Module, inputs: tuple, *output: Any
+    ) -> None:
         if not output:
             self._covered += 1
             return
@@ -128,7 +137,9 @@ class Counter(_Pass):
         if self._covered:  # the outer formula already counts the layers inside
             return
         self._in_formula = True
-        cost: Cost = layer_cost(layer)(layer, inputs, output[0])
+        formula = layer_cost(layer)
+        assert formula is not None  # only such layers are reported
+        cost = formula(layer, inputs, output[0])
         self._in_formula = False
         self.costs[path] = cost
         row = Operator(
@@ -154,7 +165,9 @@ class Counter(_Pass):
             self.paths.note_autograd()
         return self.paths.path, "backward" if backward else "forward"
 
-    def _flops(self, func, args, kwargs, out) -> tuple[float, str]:
+    def _flops(
+        self, func: Any, args: tuple, kwargs: dict, out: Any
+    ) -> tuple[float, str]:
         if self._covered:
             return 0, "view" if kind_of(func) == "view" else "covered"
         try:
@@ -215,14 +228,16 @@ class Timer(_Pass):
         self._cuda = device.type == "cuda"
         self._layers: list[tuple] = []
 
-    def run(self, func, args, kwargs):
+    def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         start = self._now()
         out = func(*args, **kwargs)
         self.seconds.append((start, self._now()))
         self.calls.append((_name(func), shapes(out)))
         return out
 
-    def on_layer(self, path: str, layer: nn.Module, inputs, *output) -> None:
+    def on_layer(
+        self, path: str, layer: nn.Module, inputs: tuple, *output: Any
+    ) -> None:
         if not output:
             self._layers.append((self._now(), len(self.seconds)))
             return
@@ -242,7 +257,7 @@ class Timer(_Pass):
                 elapsed -= sum(self.seconds[calls])
             self.seconds.append(max(elapsed, 0.0))
 
-    def _now(self):
+    def _now(self) -> Any:
         if not self._cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -250,5 +265,5 @@ class Timer(_Pass):
         return event
 
 
-def _name(func) -> str:
+def _name(func: Any) -> str:
     return str(packet_of(func)).removeprefix("aten.")

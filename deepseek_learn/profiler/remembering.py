@@ -41,7 +41,7 @@ def ways(item: Any) -> list[Callable[[Any], Saved]]:
     """The savers of the object: of its contents and of its attributes."""
     if issubclass(type(item), type):
         return [_class] if _is_user_class(item) else []
-    return _savers_of(type(item))
+    return _savers_of(type(item))  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.cache
@@ -312,8 +312,11 @@ def _same(one: Collection, two: list) -> bool:
     return len(one) == len(two) and all(map(operator.is_, one, two))
 
 
+_ITERABLES: tuple[Iterable, ...] = (
+    [], (), "", b"", set(), {}, range(0), range(1 << 65),
+)  # fmt: skip
 _BUILT_IN_ITERATORS = (
-    *{type(iter(x)) for x in ([], (), "", b"", set(), {}, range(0), range(1 << 65))},
+    *{type(iter(x)) for x in _ITERABLES},
     type(reversed([])), enumerate, zip, map, filter, itertools.count, itertools.cycle,
     itertools.chain, itertools.repeat, itertools.islice,
 )  # fmt: skip

@@ -123,7 +123,10 @@ def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
         return model
     # a lazy buffer, unlike a lazy parameter, cannot be copied
     buffers = [t for t in lazy if not isinstance(t, nn.Parameter)]
-    memo = {id(t): type(t)(device=t.device, dtype=t.dtype) for t in buffers}
+    memo = {
+        id(t): type(t)(device=t.device, dtype=t.dtype)  # type: ignore[call-arg]  # missing in torch's stub
+        for t in buffers
+    }
     filled = copy.deepcopy(model, memo)
     before = Snapshot(args, kwargs, *_generators())
     filled.eval()

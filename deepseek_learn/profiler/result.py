@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -10,6 +11,11 @@ from ..measure.roof import Roof
 from ..report import Report
 from .memory import MIB, Memory
 from .verdicts import Verdict, judge
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from .comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Profile(Report):
         slowest = [str(verdict) for verdict in self.verdicts(1)]
         return " ".join([summary, *slowest, *self.notes])
 
-    def plot(self, metric: str = "latency", kind: str = "icicle"):
+    def plot(self, metric: str = "latency", kind: str = "icicle") -> "go.Figure":
         """The module tree, with areas proportional to `metric` (plotly).
 
         Args:
@@ -162,25 +168,27 @@ class Profile(Report):
 
         return tree(self, metric, kind)
 
-    def plot_memory(self):
+    def plot_memory(self) -> "go.Figure":
         """Live tensors after each operator, and the allocator's peak (plotly)."""
         from .views import timeline
 
         return timeline(self)
 
-    def plot_roofline(self):
+    def plot_roofline(self) -> "go.Figure":
         """Each layer's FLOP/s against its FLOP/byte, with this machine's roof (plotly)."""
         from .views import roofline
 
         return roofline(self)
 
-    def plot_parameters(self, top: int = 12):
+    def plot_parameters(self, top: int = 12) -> "go.Figure":
         """Histograms of the `top` largest parameters (plotly)."""
         from .views import histograms
 
         return histograms(self, top)
 
-    def compare(self, other: "Profile", names: tuple[str, str] | None = None):
+    def compare(
+        self, other: "Profile", names: tuple[str, str] | None = None
+    ) -> "Comparison":
         """This model (a) and another (b) side by side: a `Comparison`.
 
         Args:

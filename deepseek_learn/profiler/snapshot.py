@@ -22,7 +22,7 @@ from torch.nn.parameter import is_lazy
 from .remembering import nothing, ways
 from .tensor_state import TensorState, parts
 
-_ATOMS = (
+_ATOMS: tuple[type, ...] = (
     str, bytes, int, float, complex, bool, type(None), type(...), type(NotImplemented),
     range, slice, types.ModuleType, types.CodeType, types.FrameType,
     types.TracebackType, torch.dtype, torch.device, torch.layout, torch.memory_format,

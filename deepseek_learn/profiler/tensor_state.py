@@ -72,7 +72,7 @@ def bytes_of(tensor: Tensor | None) -> Tensor | None:
     last = sum((size - 1) * stride for size, stride in steps)
     start = tensor.storage_offset() * tensor.element_size()
     window = torch.empty(0, dtype=torch.uint8, device=storage.device)
-    return window.set_(storage, start, ((last + 1) * tensor.element_size(),))
+    return window.set_(storage, start, ((last + 1) * tensor.element_size(),), (1,))
 
 
 def _same_view(one: Tensor, two: Tensor) -> bool:

@@ -1,10 +1,16 @@
 """The profiler's figures (plotly)."""
 
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..catalog import text
-from .verdicts import BOUNDS, judge
+from .verdicts import BOUNDS, Verdict, judge
+
+if TYPE_CHECKING:
+    from .result import Profile
 
 # metric → column of the table, unit
 METRICS = {
@@ -17,7 +23,7 @@ METRICS = {
 COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 
 
-def tree(profile, metric: str, kind: str) -> go.Figure:
+def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
     """Icicle or treemap of the modules; a module's own work is the uncovered area."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {tuple(METRICS)}; got {metric!r}.")
@@ -66,18 +72,18 @@ def tree(profile, metric: str, kind: str) -> go.Figure:
     )
 
 
-def _color(verdict) -> str:
+def _color(verdict: Verdict | None) -> str:
     """The color of the bound on the module's own operators; gray if it has none."""
     return COLORS[verdict.bound] if verdict else "#d9d9d9"
 
 
-def _hover_text(verdict) -> str:
+def _hover_text(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
     return f"{text(f'profiler.bound_{verdict.bound}')}, {verdict.of_roof:.0%}"
 
 
-def _parent(path: str, paths) -> str:
+def _parent(path: str, paths: Container[str]) -> str:
     """The nearest ancestor that is shown; "" for the model itself."""
     if not path:
         return ""
@@ -87,7 +93,7 @@ def _parent(path: str, paths) -> str:
     return parent or "/"
 
 
-def timeline(profile) -> go.Figure:
+def timeline(profile: "Profile") -> go.Figure:
     """Live activations after each operator, with the peak as a line."""
     memory = profile.memory
     rows = memory.timeline
@@ -123,7 +129,7 @@ def timeline(profile) -> go.Figure:
     return figure.update_layout(template="plotly_white", title=text("profiler.memory"))
 
 
-def roofline(profile) -> go.Figure:
+def roofline(profile: "Profile") -> go.Figure:
     """One point per layer, sized by its share of the time; the roof as lines."""
     roof, figure = profile.roof, go.Figure()
     work = profile.operators.groupby("layer")[["flops", "latency_ms"]].sum()
@@ -172,7 +178,7 @@ def roofline(profile) -> go.Figure:
     )
 
 
-def histograms(profile, top: int) -> go.Figure:
+def histograms(profile: "Profile", top: int) -> go.Figure:
     """Histograms of the largest parameters, in model order."""
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top must be a whole number of at least 1; got {top!r}.")

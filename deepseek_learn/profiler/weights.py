@@ -19,7 +19,7 @@ def distribution(model: nn.Module) -> dict[str, pd.Series]:
     Non-finite values are excluded, and `nans` is their fraction. The real and imaginary
     parts of complex values are pooled.
     """
-    weights = dict(model.named_parameters())
+    weights: dict[str, Tensor] = dict(model.named_parameters())
     for name, module in model.named_modules():
         weight = f"{name}.weight".strip(".")
         if layer_cost(module) and weight not in weights:
@@ -38,13 +38,13 @@ def _describe(values: Tensor) -> pd.Series:
     elif values.is_floating_point() and values.element_size() == 1:
         values = values.float()  # float8 supports few operations
     sample = values.flatten()[:: values.numel() // MOST + 1].float().cpu()
-    finite, low, high = sample, *(values.aminmax() if count else (None, None))
-    if count and not (low.isfinite() and high.isfinite()):
+    finite, ends = sample, _ends(values)
+    if not all(end.isfinite() for end in ends):
         finite = sample[sample.isfinite()]
-        low, high = finite.aminmax() if len(finite) else (None, None)
-    if low is None:
+        ends = _ends(finite)
+    if not ends:
         return pd.Series({"count": count, "nans": float(count > 0), "bins": []})
-    low, high = low.item(), high.item()
+    low, high = (end.item() for end in ends)
     std, mean = torch.std_mean(finite, correction=0)
     return pd.Series(
         {
@@ -58,6 +58,11 @@ def _describe(values: Tensor) -> pd.Series:
             "bins": _bins(finite, low, high),
         }
     )
+
+
+def _ends(values: Tensor) -> tuple[Tensor, ...]:
+    """The smallest and the largest value, if there are any."""
+    return values.aminmax() if values.numel() else ()
 
 
 def _bins(values: Tensor, low: float, high: float) -> list[float]:

@@ -13,7 +13,9 @@ from ..errors import check_count
 Pair = tuple[Tensor, Tensor]
 
 
-def batched(data: Any, name: str, batch_size: int | None, usual: int):
+def batched(
+    data: Any, name: str, batch_size: int | None, usual: int
+) -> "Indexed | Loaded":
     """Wrap `data` as a source of batches.
 
     Args:
@@ -85,7 +87,8 @@ class Loaded:
     def __init__(self, loader: DataLoader, name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size
         self.per_epoch = len(loader)
-        self.examples = len(loader.dataset)
+        dataset: Any = loader.dataset  # with a length, as the loader has one
+        self.examples = len(dataset)
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
         """The first `count` batches; a loader without a generator uses torch's own."""
@@ -100,4 +103,5 @@ def _pair(batch: Any, name: str) -> Pair:
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
         got = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch)
         raise TypeError(f"{name} must give pairs (inputs, labels); got {got}.")
-    return tuple(batch)
+    inputs, labels = batch
+    return inputs, labels

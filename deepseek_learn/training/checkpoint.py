@@ -1,12 +1,14 @@
 """What a training run needs to resume, and the file that holds it."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import DamagedFileError
 from ..files import atomic_write
@@ -16,10 +18,16 @@ from .recipe import Limits
 class RunState:
     """What a run needs to resume: weights, optimizer, schedule, history, best weights."""
 
-    def __init__(self, model, optimizer, scheduler, run: dict):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler,
+        run: dict,
+    ):
         shapes = {name: list(v.shape) for name, v in model.state_dict().items()}
         self.run = _plain(run | {"weights": shapes})
-        self.parts = {
+        self.parts: dict[str, Any] = {
             "model": model,
             "optimizer": optimizer,
             "scheduler": scheduler,
@@ -104,7 +112,9 @@ class RunState:
             setattr(self, name, content[name])
 
 
-def identity(optimizer: torch.optim.Optimizer, schedule, steps: int) -> dict[str, Any]:
+def identity(
+    optimizer: torch.optim.Optimizer, schedule: Callable[[int, int], float], steps: int
+) -> dict[str, Any]:
     """What a resumed run must have in common with the interrupted one."""
     plain = bool | int | float | str | tuple | list
     defaults = optimizer.defaults.items()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -28,6 +28,9 @@ from .checkpoint import RunState, identity
 from .precision import autocast_dtype, mixed_precision
 from .processes import ProcessGroup
 from .recipe import Limits, Recipe
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Fit(Report):
     def to_frame(self) -> pd.DataFrame:
         return self.history
 
-    def plot(self):
+    def plot(self) -> "go.Figure":
         """Loss and validation metric by epoch."""
         import plotly.graph_objects as go
 
@@ -128,7 +131,8 @@ def fit(
     with Bar(steps, progress and not group.rank, "training") as bar:
         # 2. resume; the checkpoint of rank 0 is used by every process
         content = state.read(path) if path and not group.rank else None
-        if content := group.broadcast(content):
+        content = group.broadcast(content)
+        if path and content:
             state.resume(content, path)
         learner.start()
         stopped = group.broadcast(state.stop(epochs, limits))
@@ -147,7 +151,7 @@ def fit(
                 bar.advance(1)
             # 4. validate and record on rank 0, then write the checkpoint
             group.share_buffers()
-            row = {"loss": total / per_epoch, "lr": lr}
+            row: dict[str, Any] = {"loss": total / per_epoch, "lr": lr}
             if validation is not None:
                 score = None
                 if not group.rank:
@@ -178,7 +182,14 @@ def _check(epochs: int, seed: int, validation: Any, limits: Limits) -> None:
 class _Learner:
     """Updates the weights, one batch at a time, as the recipe says."""
 
-    def __init__(self, model, optimizer, recipe: Recipe, group: ProcessGroup, steps):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        group: ProcessGroup,
+        steps: int,
+    ):
         self.optimizer, self.recipe, self.group = optimizer, recipe, group
         self.autocast = autocast_dtype(recipe.autocast, model)
         # LambdaLR also asks for the step after the last
@@ -239,7 +250,9 @@ def predict(
     return _predict(model, source, autocast_dtype(autocast, model))
 
 
-def _predict(model, source: Indexed | Loaded, autocast) -> tuple[Tensor, Tensor]:
+def _predict(
+    model: nn.Module, source: Indexed | Loaded, autocast: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
     device = next(model.parameters()).device
     model.eval()
     logits, labels = [], []

@@ -6,7 +6,9 @@ from torch import nn
 from ..machine import multiplies_bfloat16
 
 
-def autocast_dtype(autocast: torch.dtype | str | None, model: nn.Module):
+def autocast_dtype(
+    autocast: torch.dtype | str | None, model: nn.Module
+) -> torch.dtype | None:
     """The dtype to use; "auto" is resolved for the model's device."""
     if autocast == "auto":
         is_faster = multiplies_bfloat16(next(model.parameters()).device)
@@ -16,5 +18,5 @@ def autocast_dtype(autocast: torch.dtype | str | None, model: nn.Module):
     return autocast
 
 
-def mixed_precision(device: torch.device, dtype: torch.dtype | None):
+def mixed_precision(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -3,10 +3,13 @@
 import atexit
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+Value = TypeVar("Value")
 
 
 class ProcessGroup:
@@ -35,12 +38,14 @@ class ProcessGroup:
 
     def check(self, batch_size: int | None) -> None:
         """Reject batches that cannot be divided evenly; None means a loader's own."""
-        if self.size > 1 and batch_size is None:
+        if self.size == 1:
+            return
+        if batch_size is None:
             raise ValueError(
                 f"train must be a dataset for {self.size} processes, which divide its "
                 f"batches; got a DataLoader, whose order may differ between them."
             )
-        if self.size > 1 and batch_size % self.size:
+        if batch_size % self.size:
             raise ValueError(
                 f"batch_size, or the training set if that is smaller, must be a multiple "
                 f"of the {self.size} processes; got {batch_size}."
@@ -58,7 +63,7 @@ class ProcessGroup:
             dist.all_reduce(value)
         return value.item()
 
-    def broadcast(self, value):
+    def broadcast(self, value: Value) -> Value:
         """The value of rank 0 in every process: it decides what depends on its clock."""
         if self.size > 1:
             values = [value]

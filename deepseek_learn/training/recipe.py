@@ -57,7 +57,7 @@ class Limits:
     patience: int | None = None
     seconds: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, limit in vars(self).items():
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} must be above 0, or None; got {limit}.")

@@ -47,8 +47,12 @@ class History:
         return len(self.points)
 
     def first(self, count: int) -> "History":
-        parts = self.points, self.losses, self.violations
-        return History(*(part[:count] for part in parts), self.pending)
+        return self.subset(slice(count))
+
+    def subset(self, trials: np.ndarray | slice) -> "History":
+        """The trials of these indices; all pending ones are kept."""
+        parts = (self.points[trials], self.losses[trials], self.violations[trials])
+        return History(*parts, self.pending)
 
     def filled(self) -> "History":
         """A copy in which failed trials have the worst losses of the others.
@@ -140,7 +144,13 @@ class Acquisition:
         low: `[M]`, the best value of each objective; it scales the directions.
     """
 
-    def __init__(self, front, reference, low, rng: np.random.Generator):
+    def __init__(
+        self,
+        front: np.ndarray,
+        reference: np.ndarray,
+        low: np.ndarray,
+        rng: np.random.Generator,
+    ):
         size = front.shape[1]
         sphere = np.abs(rng.standard_normal((DIRECTIONS, size)))
         sphere /= np.linalg.norm(sphere, axis=1)[:, None]
@@ -218,7 +228,9 @@ def propose(
     return bred[order][fresh][0]
 
 
-def _far_reference(front: np.ndarray, losses: np.ndarray, rng) -> np.ndarray:
+def _far_reference(
+    front: np.ndarray, losses: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Beyond the worst of the front, or half of the time of all trials `[N, M]`.
 
     The farther the reference, the more the ends of the front count.
@@ -228,7 +240,9 @@ def _far_reference(front: np.ndarray, losses: np.ndarray, rng) -> np.ndarray:
     return extent.max(0) + 0.1 * span
 
 
-def _near_reference(low, worst: np.ndarray, trust: float, rng) -> np.ndarray:
+def _near_reference(
+    low: np.ndarray, worst: np.ndarray, trust: float, rng: np.random.Generator
+) -> np.ndarray:
     """Between the best and the worst values: only the middle of the front counts."""
     return low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
 

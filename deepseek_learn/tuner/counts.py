@@ -26,8 +26,8 @@ def check_run(
     for name, value in (("seconds", seconds), ("timeout", timeout)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0; got {value!r}.")
-    counts = {"trials": trials, "patience": patience}
-    checked_counts = [
-        n if n is None else whole_number(k, n, 1) for k, n in counts.items()
-    ]
-    return *checked_counts, -1 if n_jobs == -1 else whole_number("n_jobs", n_jobs, 1)
+    return (
+        None if trials is None else whole_number("trials", trials, 1),
+        None if patience is None else whole_number("patience", patience, 1),
+        -1 if n_jobs == -1 else whole_number("n_jobs", n_jobs, 1),
+    )

@@ -32,7 +32,7 @@ def deadline(seconds: float | None) -> Iterator[None]:
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    def ring(*_) -> None:
+    def ring(*_: object) -> None:
         raise TimedOut
 
     handler = signal.signal(signal.SIGALRM, ring)

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+
+from .engine import optuna
+from .space import Number
+
+BaseDistribution = optuna.distributions.BaseDistribution
+CategoricalDistribution = optuna.distributions.CategoricalDistribution
+IntDistribution = optuna.distributions.IntDistribution
 
 
 class Axis:
@@ -28,15 +29,15 @@ class Axis:
     """
 
     def __init__(self, distribution: BaseDistribution):
-        self.distribution, self.categories = distribution, 0
-        if isinstance(distribution, CategoricalDistribution):
-            self.categories = len(distribution.choices)
-            return
-        if not isinstance(distribution, FloatDistribution | IntDistribution):
+        if not isinstance(distribution, Number | CategoricalDistribution):
             raise TypeError(
                 "a distribution must be an Optuna float, int or categorical one; got "
                 f"{type(distribution).__name__}."
             )
+        self.distribution, self.categories = distribution, 0
+        if isinstance(distribution, CategoricalDistribution):
+            self.categories = len(distribution.choices)
+            return
         half_step = 0.5 * (distribution.step or 0)
         self.log = distribution.log
         ends = distribution.low - half_step, distribution.high + half_step
@@ -45,7 +46,7 @@ class Axis:
     @property
     def continuous(self) -> bool:
         """Whether every point of 0..1 is a distinct value."""
-        return not self.categories and self.distribution.step is None
+        return isinstance(self.distribution, Number) and self.distribution.step is None
 
     def encode(self, value: Any) -> float:
         if self.categories:
@@ -57,31 +58,29 @@ class Axis:
         return min(max((scaled - self.low) / (self.high - self.low), 0.0), 1.0)
 
     def decode(self, unit: float) -> Any:
-        if self.categories:
+        if isinstance(self.distribution, CategoricalDistribution):
             index = min(int(unit * self.categories), self.categories - 1)
             return self.distribution.choices[index]
         value = self.low + unit * (self.high - self.low)
         value = math.exp(value) if self.log else value
-        low, high, step = (
-            getattr(self.distribution, k) for k in ("low", "high", "step")
-        )
+        low, step = self.distribution.low, self.distribution.step
         if step is not None:
             value = low + step * round((value - low) / step)
-        value = min(max(value, low), high)
+        value = min(max(value, low), self.distribution.high)
         return int(value) if isinstance(self.distribution, IntDistribution) else value
 
     def snap(self, units: np.ndarray) -> np.ndarray:
         """The centers of the cells that contain `units`; continuous values are kept."""
-        if not self.categories and self.high == self.low:
-            return np.full_like(units, 0.5)
-        if self.continuous:
-            return np.clip(units, 0, 1)
-        if self.categories:
+        if isinstance(self.distribution, CategoricalDistribution):
             index = np.minimum(
                 (units * self.categories).astype(int), self.categories - 1
             )
             return (index + 0.5) / self.categories
+        if self.high == self.low:
+            return np.full_like(units, 0.5)
         low, step = self.distribution.low, self.distribution.step
+        if step is None:
+            return np.clip(units, 0, 1)
         value = self.low + units * (self.high - self.low)
         value = np.exp(value) if self.log else value
         value = low + step * np.rint((value - low) / step)

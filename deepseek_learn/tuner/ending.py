@@ -38,7 +38,8 @@ class Ending:
     ):
         self.begun: list[int] = []
         self.finished: list[int] = []
-        self.reason, self.error = "", None
+        self.reason = ""
+        self.error: Exception | None = None
         self._space, self._patience = space, patience
         self._callbacks = tuple(callbacks)
         self._until = math.inf if seconds is None else time.monotonic() + seconds

@@ -3,10 +3,14 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..errors import require
 
-optuna = require("optuna", extra="tuner", purpose="the tuner")
+if TYPE_CHECKING:
+    import optuna as optuna
+else:
+    optuna = require("optuna", extra="tuner", purpose="the tuner")
 
 
 @contextmanager

@@ -1,18 +1,22 @@
 """A study explained in sentences: results, trade-offs, importances, caveats."""
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..catalog import text
 from .importance import ENOUGH, FEWEST
+
+if TYPE_CHECKING:
+    from .study import Solution, Study
 
 # Fraction of random halves that must agree. With 0.8, tried first, too many sentences
 # stated as certain were wrong (`benchmarks/explanations.py` counts them).
 STEADY = 1.0
 
 
-def why(study: Any) -> str:
+def why(study: "Study") -> str:
     """The sentences of `Study.why`."""
     sentences = [_counts(study)]
     if study.ended:
@@ -29,7 +33,7 @@ def why(study: Any) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _counts(study: Any) -> str:
+def _counts(study: "Study") -> str:
     failures = study.failures()
     pruned = len(study.trials) - len(study.complete) - len(failures)
     summary = text(
@@ -46,10 +50,10 @@ def _counts(study: Any) -> str:
     return summary
 
 
-def _nothing_within(study: Any) -> str:
+def _nothing_within(study: "Study") -> str:
     """The trial with the smallest excess over the limits, relative to each limit."""
 
-    def excess(solution: Any) -> float:
+    def excess(solution: "Solution") -> float:
         results, limits = solution.results, study.goals.limits.items()
         if not set(study.goals.limits) <= set(results):
             return math.inf
@@ -63,7 +67,7 @@ def _nothing_within(study: Any) -> str:
     )
 
 
-def _front(study: Any) -> list[str]:
+def _front(study: "Study") -> list[str]:
     names = study.goals.names
     if len(study.front) == 1:
         (solution,) = study.front
@@ -78,10 +82,10 @@ def _front(study: Any) -> list[str]:
     return [*sentences, text("tuner.knee", number=knee.number, **facts)]
 
 
-def _end(study: Any, name: str, other: str) -> Any:
+def _end(study: "Study", name: str, other: str) -> "Solution":
     """The best of the front in `name`; ties are broken by `other`."""
 
-    def losses(solution: Any) -> list[float]:
+    def losses(solution: "Solution") -> list[float]:
         minimized = study.goals.minimize
         return [
             solution.results[n].value * (1 if n in minimized else -1)
@@ -91,7 +95,7 @@ def _end(study: Any, name: str, other: str) -> Any:
     return min(study.front, key=losses)
 
 
-def _trade(study: Any, x: str, y: str, a: Any, b: Any) -> str:
+def _trade(study: "Study", x: str, y: str, a: "Solution", b: "Solution") -> str:
     """The trade-off from the best x to the best y: cost, gain, and what changes_."""
     if a.number == b.number:
         return text("tuner.no_trade", x=x, y=y, number=a.number)
@@ -101,17 +105,17 @@ def _trade(study: Any, x: str, y: str, a: Any, b: Any) -> str:
     differences = [
         f"{n} {_short(x)} → {_short(y)}" for n, (x, y) in pairs.items() if x != y
     ]
-    facts = {
+    facts: dict[str, Any] = {
         "from_x": _short(a.results[x].value),
         "to_x": _short(b.results[x].value),
         "from_y": _short(a.results[y].value),
         "to_y": _short(b.results[y].value),
     }
-    place = {"first": a.number, "second": b.number, "x": x, "y": y}
+    place: dict[str, Any] = {"first": a.number, "second": b.number, "x": x, "y": y}
     return text("tuner.trade", changes=", ".join(differences), **place, **facts)
 
 
-def _importances(study: Any) -> list[str]:
+def _importances(study: "Study") -> list[str]:
     count = len(study.complete)
     sentences = []
     for objective, shares in study.importances().items():
@@ -129,7 +133,7 @@ def _importances(study: Any) -> list[str]:
     return sentences
 
 
-def _source(study: Any, name: str) -> str:
+def _source(study: "Study", name: str) -> str:
     sources = study.sources(name)
     if not sources:
         return ""
@@ -141,7 +145,7 @@ def _source(study: Any, name: str) -> str:
     return text("tuner.from_other", name=name, source=sources[0])
 
 
-def _values(solution: Any, names: Any) -> str:
+def _values(solution: "Solution", names: Iterable[str]) -> str:
     results = solution.results
     return ", ".join(f"{name} {results[name]}" for name in names if name in results)
 

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import atomic_write
 
+if TYPE_CHECKING:
+    from .study import Solution
 
-def write_config(path: Path, study: str, solution: Any) -> Path:
+
+def write_config(path: Path, study: str, solution: "Solution") -> Path:
     """Write `{study, trial, config: {...}, results: {name: {...}}}` atomically.
 
     Raises:

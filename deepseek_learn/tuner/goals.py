@@ -4,13 +4,16 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..measure.measured import Measured
 from .errors import ObjectiveError
 
+Direction = Literal["minimize", "maximize"]  # in Optuna's spelling
+MINIMIZE: Direction = "minimize"
+MAXIMIZE: Direction = "maximize"
 RESERVED = ("number", "state", "on_front", "feasible", "seconds")
 
 
@@ -32,10 +35,10 @@ class Goals:
         return self.minimize + self.maximize
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Direction]:
         """The directions in Optuna's spelling."""
         small, large = len(self.minimize), len(self.maximize)
-        return ["minimize"] * small + ["maximize"] * large
+        return [MINIMIZE] * small + [MAXIMIZE] * large
 
     @property
     def signs(self) -> np.ndarray:

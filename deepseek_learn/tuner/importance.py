@@ -1,12 +1,16 @@
 """Hyperparameter importances, and how reliable they are with few trials."""
 
-from typing import Any
+from collections.abc import Container
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .encoding import Encoding
 from .engine import optuna, quiet
 from .pareto import scaled
+
+if TYPE_CHECKING:
+    from .study import Study
 
 EVALUATORS = ("fanova", "ped_anova")
 FEWEST = 4
@@ -17,7 +21,7 @@ AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at ea
 
 
 def importances(
-    study: Any, objective: str, evaluator: str = "fanova"
+    study: "Study", objective: str, evaluator: str = "fanova"
 ) -> dict[str, float]:
     """Hyperparameter → share, largest first; see `Study.importances`."""
     if evaluator not in EVALUATORS:
@@ -30,7 +34,7 @@ def importances(
     return _shares(study, _complete(study), objective, evaluator)
 
 
-def steadiness(study: Any, objective: str) -> float:
+def steadiness(study: "Study", objective: str) -> float:
     """Fraction of random halves of the trials in which the same hyperparameter is first.
 
     One that is first by chance on all trials is rarely so on every half.
@@ -49,13 +53,13 @@ def steadiness(study: Any, objective: str) -> float:
     return agreements / HALVES
 
 
-def _complete(study: Any) -> list:
+def _complete(study: "Study") -> list:
     numbers = {solution.number for solution in study.complete}
     return [trial for trial in study.trials if trial.number in numbers]
 
 
 def _shares(
-    study: Any, trials: list, objective: str, evaluator: str, trees: int = TREES
+    study: "Study", trials: list, objective: str, evaluator: str, trees: int = TREES
 ) -> dict[str, float]:
     evaluate = _main_effects if evaluator == "fanova" else _ped_anova
     index = study.goals.names.index(objective)
@@ -63,7 +67,7 @@ def _shares(
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _main_effects(study: Any, trials: list, index: int, trees: int) -> dict:
+def _main_effects(study: "Study", trials: list, index: int, trees: int) -> dict:
     r"""Functional ANOVA: :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`.
 
     f is a forest fitted to the trials; the expectations over the whole space are means
@@ -94,7 +98,7 @@ def _main_effects(study: Any, trials: list, index: int, trees: int) -> dict:
     return shares
 
 
-def _ped_anova(study: Any, trials: list, index: int, trees: int) -> dict:
+def _ped_anova(study: "Study", trials: list, index: int, trees: int) -> dict:
     importance = optuna.importance
     sign = study.goals.signs[index]
     with quiet():
@@ -114,5 +118,10 @@ class _TrialStorage(optuna.storages.InMemoryStorage):
         super().__init__()
         self.trials = trials
 
-    def get_all_trials(self, study_id, deepcopy=True, states=None) -> list:
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[optuna.trial.TrialState] | None = None,
+    ) -> list:
         return [t for t in self.trials if states is None or t.state in states]

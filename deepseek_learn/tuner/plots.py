@@ -1,17 +1,23 @@
 """Plots of a study (plotly)."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..catalog import text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from .study import Solution, Study
 
 FRONT, KNEE, OTHER, OUTSIDE = "#1f5fa8", "#d9730d", "#b5b5b5", "#c98a8a"
 PALETTE = ("#1f5fa8", "#d9730d", "#3a8f5c", "#8a5fb0", "#a0522d", "#666666")
 LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
-def front(study: Any, names: tuple[str, ...]):
+def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
     """The front of a study in one, two or three objectives."""
     import plotly.graph_objects as go
 
@@ -23,7 +29,7 @@ def front(study: Any, names: tuple[str, ...]):
     return figure.update_layout(template="plotly_white", legend=legend, margin=margin)
 
 
-def history(study: Any):
+def history(study: "Study") -> "go.Figure":
     """Hypervolume after each trial."""
     import plotly.graph_objects as go
 
@@ -37,7 +43,7 @@ def history(study: Any):
     return figure.update_layout(template="plotly_white")
 
 
-def importances(shares: dict[str, dict[str, float]], evaluator: str):
+def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figure":
     """Bars for the hyperparameters, one color per objective."""
     import plotly.graph_objects as go
 
@@ -45,7 +51,7 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str):
     for objective_shares in shares.values():
         for name, share in objective_shares.items():
             total[name] = total.get(name, 0) + share
-    order = sorted(total, key=total.get)  # plotly draws the first at the bottom
+    order = sorted(total, key=total.__getitem__)  # plotly draws the first at the bottom
     figure = go.Figure()
     for (objective, objective_shares), color in zip(
         shares.items(), PALETTE * 9, strict=False
@@ -55,11 +61,11 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str):
         figure.add_bar(x=values, y=order, **bar)
     label = text("tuner.importance_axis", evaluator=_evaluator(evaluator))
     figure.update_xaxes(title=label, tickformat=".0%", range=[0, 1])
-    order = {"traceorder": "reversed"}
-    return figure.update_layout(template="plotly_white", barmode="group", legend=order)
+    legend = {"traceorder": "reversed"}
+    return figure.update_layout(template="plotly_white", barmode="group", legend=legend)
 
 
-def axis_title(study: Any, name: str, gap: str = " ") -> str:
+def axis_title(study: "Study", name: str, gap: str = " ") -> str:
     """Name, unit and source: `energy_j, J (estimate)`."""
     unit, sources = study.units(name), study.sources(name)
     title = f"{name}, {unit}" if unit else name
@@ -69,7 +75,7 @@ def axis_title(study: Any, name: str, gap: str = " ") -> str:
     return f"{title}{gap}({labels}{', …' * (len(sources) > 3)})"
 
 
-def configuration(solution: Any, names: tuple[str, ...] = ()) -> str:
+def configuration(solution: "Solution", names: tuple[str, ...] = ()) -> str:
     """The hover text: the trial, its results, its configuration."""
     lines = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
     lines += [f"{n}: {solution.results[n]}" for n in names]
@@ -77,7 +83,9 @@ def configuration(solution: Any, names: tuple[str, ...] = ()) -> str:
     return "<br>".join(lines)
 
 
-def _layers(study: Any):
+def _layers(
+    study: "Study",
+) -> Iterator[tuple[str, tuple["Solution", ...], dict[str, Any]]]:
     """Yield (key, solutions, marker), from back to front."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
@@ -91,7 +99,7 @@ def _layers(study: Any):
         yield "knee", (study.knee(),), marker
 
 
-def _scatter_2d(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+def _scatter_2d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
     if len(study.goals.names) == 2:
         _stairs(figure, study, names)
     for key, solutions, marker in _layers(study):
@@ -108,7 +116,7 @@ def _scatter_2d(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     figure.update_yaxes(title=axis_title(study, names[1]), **_scale(study, names[1]))
 
 
-def _stairs(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
     """The boundary of the region that the front dominates."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
@@ -118,18 +126,20 @@ def _stairs(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     figure.add_scatter(x=x, y=y, mode="lines", line=line, **skip)
 
 
-def _scatter_3d(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+def _scatter_3d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
     for key, solutions, marker in _layers(study):
         axes = [[s.results[name].value for s in solutions] for name in names]
         style = marker | {"size": max(marker["size"] * 0.6, 4)}
         if key == "outside":
             style |= {"symbol": "circle-open"}  # plotly does not draw a small 3-D "x"
         hover = [configuration(s, names) for s in solutions]
-        options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
+        options: dict[str, Any] = {"hovertext": hover, "hoverinfo": "text"}
         if solutions:
             options |= dict(zip("xyz", axes, strict=True))
-            figure.add_scatter3d(name=_layer(key), marker=style, **options)
-    scene = {
+            figure.add_scatter3d(
+                mode="markers", name=_layer(key), marker=style, **options
+            )
+    scene: dict[str, Any] = {
         f"{axis}axis": {"title": axis_title(study, name, "<br>"), **_scale(study, name)}
         for axis, name in zip("xyz", names, strict=True)
     }
@@ -138,7 +148,7 @@ def _scatter_3d(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     figure.update_layout(scene=scene, height=600)
 
 
-def _by_number(figure: Any, study: Any, names: tuple[str, ...]) -> None:
+def _by_number(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
     """One objective alone: its values over the trials."""
     for key, solutions, marker in _layers(study):
         hover = [configuration(s, names) for s in solutions]
@@ -151,17 +161,17 @@ def _by_number(figure: Any, study: Any, names: tuple[str, ...]) -> None:
     figure.update_yaxes(title=axis_title(study, names[0]), **_scale(study, names[0]))
 
 
-def _errors(solutions: Any, name: str) -> dict[str, Any] | None:
+def _errors(solutions: Iterable["Solution"], name: str) -> dict[str, Any] | None:
     numbers = [s.results[name] for s in solutions]
     if all(m.low is None for m in numbers):
         return None
-    above = [0 if m.low is None else m.high - m.value for m in numbers]
+    above = [0 if m.high is None else m.high - m.value for m in numbers]
     below = [0 if m.low is None else m.value - m.low for m in numbers]
     style = {"thickness": 1, "width": 2, "color": "rgba(31,95,168,0.4)"}
     return {"array": above, "arrayminus": below, "symmetric": False, **style}
 
 
-def _scale(study: Any, name: str) -> dict[str, Any]:
+def _scale(study: "Study", name: str) -> dict[str, Any]:
     values = np.array([s.results[name].value for s in study.complete])
     if not len(values) or values.min() <= 0 or values.max() <= LOG_ABOVE * values.min():
         return {}

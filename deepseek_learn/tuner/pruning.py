@@ -128,7 +128,7 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
         The values of each trial, None for one without any.
     """
     completed = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
-    differences: dict[int, np.ndarray] = {}
+    differences: dict[int, list[np.ndarray]] = {}
     for trial in completed:
         for step, values in reports(trial):
             change = _quarter(trial.values) - _quarter(values)

@@ -22,6 +22,8 @@ from .pruning import expected_values
 from .workers import tells
 
 State = optuna.trial.TrialState
+FrozenTrial = optuna.trial.FrozenTrial
+OptunaStudy = optuna.Study
 Distributions = dict[str, optuna.distributions.BaseDistribution]
 
 
@@ -58,11 +60,10 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         surrogate: bool = True,
         seed: int | None = None,
     ):
-        minimums = {"population_size": 2, "startup": 2, "children": 4, "generations": 1}
-        settings = {"population_size": population_size, "startup": startup}
-        settings |= {"children": children, "generations": generations}
-        for name, value in settings.items():
-            setattr(self, name, whole_number(name, value, minimums[name]))
+        self.population_size = whole_number("population_size", population_size, 2)
+        self.startup = whole_number("startup", startup, 2)
+        self.children = whole_number("children", children, 4)
+        self.generations = whole_number("generations", generations, 1)
         self.surrogate = surrogate
         self.reseed_rng()
         if seed is not None:
@@ -73,10 +74,14 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def reseed_rng(self) -> None:
         self._seed = int(np.random.SeedSequence().generate_state(1)[0])
 
-    def infer_relative_search_space(self, study, trial) -> Distributions:
+    def infer_relative_search_space(
+        self, study: OptunaStudy, trial: FrozenTrial
+    ) -> Distributions:
         return common_space(study.get_trials(deepcopy=False))
 
-    def sample_relative(self, study, trial, search_space: Distributions) -> dict:
+    def sample_relative(
+        self, study: OptunaStudy, trial: FrozenTrial, search_space: Distributions
+    ) -> dict[str, Any]:
         if not search_space:
             return {}
         encoding = Encoding(search_space)
@@ -96,13 +101,21 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         )  # fmt: skip
         return encoding.decode(point)
 
-    def sample_independent(self, study, trial, param_name, param_distribution) -> Any:
+    def sample_independent(
+        self,
+        study: OptunaStudy,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
         text = [ord(character) for character in param_name]
         rng = np.random.default_rng([self._seed, trial.number, *text])
         encoding = Encoding({param_name: param_distribution})
         return encoding.decode(rng.random(1))[param_name]
 
-    def _history(self, study, encoding: Encoding, space: Distributions) -> History:
+    def _history(
+        self, study: OptunaStudy, encoding: Encoding, space: Distributions
+    ) -> History:
         signs = [1 if d.name == "MINIMIZE" else -1 for d in study.directions]
         key = study.study_name, *space.items()
         cache = self._point_cache if self._point_cache[0] == key else (key, {})
@@ -116,27 +129,26 @@ class GeneticSampler(optuna.samplers.BaseSampler):
             if trial.state == State.RUNNING:
                 pending.append(encoding.encode(trial.params))
                 continue
-            failed = values is None or not np.isfinite(values).all()
+            loss = np.multiply(np.nan if values is None else values, signs)
+            failed = not np.isfinite(loss).all()
             # a trial pruned before its first report is uninformative
             if failed and (trial.state == State.PRUNED or not tells(trial)):
                 continue
             if trial.number not in cached_points:
                 cached_points[trial.number] = encoding.encode(trial.params)
             points.append(cached_points[trial.number])
-            losses.append(
-                [np.nan] * len(signs) if failed else np.multiply(values, signs)
-            )
+            losses.append(np.full_like(loss, np.nan) if failed else loss)
             limits.append(trial.constraints)
         names = sorted({name for constraints in limits for name in constraints})
         # a pruned trial has no values for its limits: unknown counts as met
         violations = [
             [constraints.get(name, 0.0) for name in names] for constraints in limits
         ]
-        violations = np.array(violations, dtype=float).reshape(len(points), len(names))
+        shape = len(points), len(names)
         return History(
             np.array(points).reshape(-1, len(space)),
             scaled(np.array(losses).reshape(-1, len(signs)))[0],
-            scaled(violations)[0],
+            scaled(np.array(violations, dtype=float).reshape(shape))[0],
             np.array(pending).reshape(-1, len(space)),
         )
 
@@ -148,7 +160,9 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         size = 1 << number.bit_length()  # the sequence is balanced at powers of two
         return encoding.snap(engine.random(size)[number][None])[0]
 
-    def _child(self, encoding: Encoding, history: History, rng) -> np.ndarray:
+    def _child(
+        self, encoding: Encoding, history: History, rng: np.random.Generator
+    ) -> np.ndarray:
         """Plain NSGA-II: a child of two good parents."""
         order = select(history.losses, self.population_size, history.ranks())
         parents = history.points[order]
@@ -174,7 +188,8 @@ def common_space(trials: Sequence) -> Distributions:
 
     Those that only some trials have are included, those whose range changed are not.
     """
-    space, changed = {}, set()
+    space: Distributions = {}
+    changed = set()
     for trial in trials:
         if trial.state in (State.COMPLETE, State.PRUNED):
             for name, distribution in trial.distributions.items():
@@ -189,5 +204,4 @@ def _subset(history: History) -> History:
     best = select(history.losses, MOST // 2, history.ranks())
     rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
     indices = np.sort(np.concatenate([best, rest]))
-    parts = history.points, history.losses, history.violations
-    return History(*(part[indices] for part in parts), history.pending)
+    return history.subset(indices)

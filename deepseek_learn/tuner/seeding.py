@@ -1,12 +1,16 @@
 """One seed for several workers, each with a random stream of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .counts import whole_number
 from .engine import optuna
+
+Distributions = dict[str, optuna.distributions.BaseDistribution]
+FrozenTrial = optuna.trial.FrozenTrial
+OptunaStudy = optuna.Study
 
 
 class SeededByPlace(optuna.samplers.BaseSampler):
@@ -17,30 +21,50 @@ class SeededByPlace(optuna.samplers.BaseSampler):
     second worker, or a resumed search) uses a seed derived from `seed` and n.
     """
 
-    def __init__(self, make: Callable[[int], Any], seed: int):
+    def __init__(self, make: Callable[[int], optuna.samplers.BaseSampler], seed: int):
         self._make, self._seed = make, whole_number("seed", seed, 0)
         self.own: optuna.samplers.BaseSampler | None = None
 
-    def before_trial(self, study, trial) -> None:
+    def before_trial(self, study: OptunaStudy, trial: FrozenTrial) -> None:
         if self.own is None:
             self.own = self._make(seed_at(self._seed, trial.number))
         self.own.before_trial(study, trial)
 
-    def infer_relative_search_space(self, study, trial) -> dict:
-        return self.own.infer_relative_search_space(study, trial)
+    def infer_relative_search_space(
+        self, study: OptunaStudy, trial: FrozenTrial
+    ) -> Distributions:
+        return self._started.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study, trial, search_space) -> dict[str, Any]:
-        return self.own.sample_relative(study, trial, search_space)
+    def sample_relative(
+        self, study: OptunaStudy, trial: FrozenTrial, search_space: Distributions
+    ) -> dict[str, Any]:
+        return self._started.sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study, trial, param_name, param_distribution) -> Any:
+    def sample_independent(
+        self,
+        study: OptunaStudy,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
         arguments = study, trial, param_name, param_distribution
-        return self.own.sample_independent(*arguments)
+        return self._started.sample_independent(*arguments)
 
-    def after_trial(self, study, trial, state, values) -> None:
-        if (
-            self.own is not None
-        ):  # None: it failed a dead worker's trial before its first own
+    def after_trial(
+        self,
+        study: OptunaStudy,
+        trial: FrozenTrial,
+        state: optuna.trial.TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        # None: it failed a dead worker's trial before its first own
+        if self.own is not None:
             self.own.after_trial(study, trial, state, values)
+
+    @property
+    def _started(self) -> optuna.samplers.BaseSampler:
+        assert self.own is not None  # Optuna calls `before_trial` first
+        return self.own
 
     def reseed_rng(self) -> None:
         if self.own is not None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from .engine import optuna
 
-Distribution = optuna.distributions.BaseDistribution
+Number = optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution
+Distribution = Number | optuna.distributions.CategoricalDistribution
 ACCEPTED = (
     'a list of choices, (low, high), (low, high, "log") or an Optuna distribution'
 )

@@ -244,7 +244,7 @@ def _storage_error(error: BaseException) -> BaseException | None:
     wrappers = (optuna.exceptions.StorageInternalError, UnboundLocalError)
     cause = error
     while isinstance(cause, wrappers) and (cause.__cause__ or cause.__context__):
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or cause.__context__ or cause
     classes = (OSError, optuna.exceptions.StorageInternalError)
     return cause if isinstance(cause, classes) or _is_driver_error(cause) else None
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from .importance import importances, steadiness
 from .pareto import knee, nondominated_rank, scaled
 from .space import Distribution
 from .storage import Storage, answering, open_storage
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 State = optuna.trial.TrialState
 SHOWN = 20  # rows displayed in a notebook
@@ -65,7 +68,8 @@ class Study(Report):
         """The finished trials of an Optuna study that AutoTuner created."""
         attributes = study.user_attrs
         read = optuna.distributions.json_to_distribution
-        space = {name: read(entry) for name, entry in attributes["space"].items()}
+        entries = attributes["space"].items()
+        space = {name: cast(Distribution, read(entry)) for name, entry in entries}
         trials = study.get_trials(deepcopy=False, states=tuple(tables.STATES))
         goals = Goals.of(attributes["goals"])
         return cls(study.study_name, goals, space, tuple(trials), ended)
@@ -78,8 +82,8 @@ class Study(Report):
             TunerError: when the storage has no study of that name; the message lists all.
             StorageError: when the storage cannot be opened.
         """
-        is_path = isinstance(storage, str | Path) and "://" not in str(storage)
-        if is_path and not Path(storage).exists():
+        is_url = "://" in str(storage)
+        if isinstance(storage, str | Path) and not (is_url or Path(storage).exists()):
             raise TunerError(f"storage must exist; there is no file {storage}.")
         backend = open_storage(storage, write=False)
         with quiet(), answering("the storage"):
@@ -244,7 +248,7 @@ class Study(Report):
         units = {s.results[name].unit for s in self.complete if name in s.results}
         return units.pop() if len(units) == 1 else ""
 
-    def plot(self, objectives: tuple[str, ...] | None = None):
+    def plot(self, objectives: tuple[str, ...] | None = None) -> "go.Figure":
         """The front over all other trials; hovering shows the configuration (plotly).
 
         Two objectives are plotted in 2-D, three in 3-D; `objectives` selects from more.
@@ -254,11 +258,11 @@ class Study(Report):
         """
         return plots.front(self, self._plot_names(objectives))
 
-    def plot_history(self):
+    def plot_history(self) -> "go.Figure":
         """Hypervolume over the trials (plotly)."""
         return plots.history(self)
 
-    def plot_importances(self, evaluator: str = "fanova"):
+    def plot_importances(self, evaluator: str = "fanova") -> "go.Figure":
         """Which hyperparameter matters for which objective (plotly)."""
         return plots.importances(self.importances(evaluator), evaluator)
 

@@ -103,7 +103,9 @@ def fit_lengths(
     return result.x
 
 
-def _loss(logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float):
+def _loss(
+    logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float
+) -> tuple[float, np.ndarray]:
     """Negative log of likelihood times prior, and its gradient."""
     n, noise = len(values), np.exp(logs[-1])
     inverse_squares = np.exp(-2 * logs[:-1])

@@ -1,6 +1,6 @@
 """A study's trials as tables, and the results in Optuna's record of a trial."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -8,12 +8,15 @@ from ..measure.measured import Measured
 from .engine import optuna
 from .goals import Goals
 
+if TYPE_CHECKING:
+    from .study import Study
+
 State = optuna.trial.TrialState
 STATES = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed"}
 LAST = ("state", "on_front", "feasible", "seconds")
 
 
-def trials(study: Any) -> pd.DataFrame:
+def trials(study: "Study") -> pd.DataFrame:
     """See `Study.to_frame`."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
@@ -30,7 +33,7 @@ def trials(study: Any) -> pd.DataFrame:
     return frame[columns + [column for column in LAST if column in frame]]
 
 
-def failures(study: Any) -> pd.DataFrame:
+def failures(study: "Study") -> pd.DataFrame:
     """See `Study.failures`."""
     rows, fields = {}, ["kind", "reason", "traceback"]
     for trial in study.trials:

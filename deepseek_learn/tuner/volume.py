@@ -1,17 +1,20 @@
 """The fraction of the box from best to worst values that a study's front dominates."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .pareto import hypervolume
 
+if TYPE_CHECKING:
+    from .study import Solution, Study
+
 LARGEST = np.finfo(float).max
 
 
-def share(study: Any, reference: Mapping | None, ideal: Mapping | None) -> float:
+def share(study: "Study", reference: Mapping | None, ideal: Mapping | None) -> float:
     """See `Study.hypervolume`."""
     if not study.feasible:
         return 0.0
@@ -20,7 +23,7 @@ def share(study: Any, reference: Mapping | None, ideal: Mapping | None) -> float
     return hypervolume(scaled, np.ones(len(best)))
 
 
-def history(study: Any) -> pd.Series:
+def history(study: "Study") -> pd.Series:
     """See `Study.history`."""
     if not study.feasible:
         return pd.Series(dtype=float)
@@ -39,7 +42,7 @@ def history(study: Any) -> pd.Series:
 
 
 def box(
-    study: Any, reference: Mapping | None = None, ideal: Mapping | None = None
+    study: "Study", reference: Mapping | None = None, ideal: Mapping | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The box's corners, ideal and reference, each float `[M]`, to be minimized."""
     losses = study.losses(study.feasible)
@@ -56,7 +59,9 @@ def box(
     return best, worst
 
 
-def _corner(study: Any, argument: str, values: Mapping | None, default: np.ndarray):
+def _corner(
+    study: "Study", argument: str, values: Mapping | None, default: np.ndarray
+) -> np.ndarray:
     if values is None:
         return default
     names = study.goals.names
@@ -67,7 +72,12 @@ def _corner(study: Any, argument: str, values: Mapping | None, default: np.ndarr
     return np.array([float(values[name]) for name in names]) * study.goals.signs
 
 
-def _scaled(study: Any, solutions: Any, best: np.ndarray, worst: np.ndarray):
+def _scaled(
+    study: "Study",
+    solutions: tuple["Solution", ...],
+    best: np.ndarray,
+    worst: np.ndarray,
+) -> np.ndarray:
     """Losses in a unit box, since values of 1e-6 J would lose digits; 0 is the ideal."""
     losses, best, worst = study.losses(solutions) / 2, best / 2, worst / 2
     return np.maximum((losses - best) / (worst - best), 0)

@@ -56,6 +56,6 @@ def example(name: str, batch: int = 1) -> Tensor:
         UnknownNameError: for an unknown name, naming the known models.
     """
     generator, size = torch.Generator().manual_seed(0), (batch, *zoo[name].shape)
-    if zoo[name].vocabulary:
-        return torch.randint(zoo[name].vocabulary, size, generator=generator)
+    if tokens := zoo[name].vocabulary:
+        return torch.randint(tokens, size, generator=generator)
     return torch.rand(size, generator=generator)

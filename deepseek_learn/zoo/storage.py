@@ -4,6 +4,7 @@ import hashlib
 import json
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +14,9 @@ from torch import nn
 from .. import __version__
 from ..errors import DamagedFileError
 from ..files import atomic_write
+
+if TYPE_CHECKING:
+    from ..training import Fit
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECORDED = {"sha256", "date", "torch", "epochs", "cpu_minutes", "settings", "metrics"}
@@ -86,7 +90,7 @@ def checksum(path: Path) -> str:
 
 
 def record(
-    name: str, folder: Path, split: str, metrics: dict, run, settings: dict
+    name: str, folder: Path, split: str, metrics: dict, run: "Fit", settings: dict
 ) -> Path:
     """Write the record of a training run next to its weights in `folder`.
 
@@ -115,7 +119,15 @@ def record_compression(
     return _record(name, folder, split, metrics, cpu_seconds, settings, facts)
 
 
-def _record(name, folder, split, metrics, cpu_seconds, settings, extra: dict) -> Path:
+def _record(
+    name: str,
+    folder: Path,
+    split: str,
+    metrics: dict,
+    cpu_seconds: float,
+    settings: dict,
+    extra: dict,
+) -> Path:
     facts = {
         "sha256": checksum(folder / f"{name}.safetensors"),
         "date": date.today().isoformat(),

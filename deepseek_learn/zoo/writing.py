@@ -88,7 +88,7 @@ class Writer:
                 yield decoded[len(previous) :]
                 previous = decoded
 
-    def write(self, text: str, kind: str | None = None, **options) -> str:
+    def write(self, text: str, kind: str | None = None, **options: Any) -> str:
         """The whole output of `stream` as one string."""
         return "".join(self.stream(text, kind, **options))
 
@@ -114,4 +114,6 @@ def writer(name: str) -> Writer:
     library = require("tokenizers", extra="language", purpose="a tokenizer")
     path = WEIGHTS / model.tokenizer
     check_weights(path, model.tokenizer_sha256)
-    return Writer(load(name), library.Tokenizer.from_file(str(path)))
+    language_model = load(name)
+    assert isinstance(language_model, LanguageModel)
+    return Writer(language_model, library.Tokenizer.from_file(str(path)))

@@ -168,6 +168,7 @@ def test_project_and_excite_adds_the_means_along_each_axis():
     torch.testing.assert_close(module(x), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", attention.names())
 def test_attach_with_identity_changes_nothing(backbone, name):

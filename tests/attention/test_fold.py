@@ -74,6 +74,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_many_kinds(name):
     """Drop path and similar layers stay in place; in evaluation they do nothing."""

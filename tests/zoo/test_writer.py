@@ -19,6 +19,7 @@ def writer():
     return zoo.writer(NAME)
 
 
+@pytest.mark.slow
 def test_it_measures_what_its_card_says(writer):
     found = measured(writer.model, writer.tokenizer)["all"]
     card = zoo.card(NAME).metrics()

@@ -60,6 +60,7 @@ def test_sibling_answers_like_its_original_from_a_third_of_its_bytes(name):
         zoo.load(name, pretrained=False)
 
 
+@pytest.mark.slow
 def test_fashion_net_dpg_measures_what_its_card_says():
     test = data.fashion_mnist().test
     logits, labels = predict(zoo.load("fashion_net_dpg"), test)
@@ -106,6 +107,7 @@ def test_weights_have_the_checksum_and_size_on_the_card(name):
     assert not list(storage.WEIGHTS.glob("*.checkpoint"))
 
 
+@pytest.mark.slow
 def test_fashion_net_measures_what_its_card_says():
     answers = predict(zoo.load("fashion_net"), data.fashion_mnist().test)
     expected = zoo.card("fashion_net").metrics()
@@ -114,6 +116,7 @@ def test_fashion_net_measures_what_its_card_says():
     assert measured == pytest.approx(expected.loc["accuracy", "value"], abs=5e-4)
 
 
+@pytest.mark.slow
 def test_solar_defects_answers_on_the_sample():
     sample = data.elpv_sample(size=288)
     logits, labels = predict(zoo.load("solar_defects"), sample)
@@ -134,6 +137,7 @@ def run_without_network(code: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -148,6 +152,7 @@ def test_the_process_without_network_refuses_to_connect(code):
     assert "AssertionError: network used" in done.stderr
 
 
+@pytest.mark.slow
 def test_every_model_and_the_sample_load_without_network():
     done = run_without_network(
         "from deepseek_learn import zoo, data\n"

@@ -140,9 +140,13 @@ assert outcome.passed, outcome
 
 
 def _mark_for_nbgrader(
-    cell, name: str, grade=False, solution=False, points: int = 0
+    cell: Any,
+    name: str,
+    grade: bool = False,
+    solution: bool = False,
+    points: int = 0,
 ) -> Any:
-    facts = {"schema_version": 3, "grade_id": name, "task": False}
+    facts: dict[str, Any] = {"schema_version": 3, "grade_id": name, "task": False}
     facts |= {"grade": grade, "solution": solution, "locked": grade}
     cell.metadata["nbgrader"] = facts | ({"points": points} if grade else {})
     return cell

@@ -5,10 +5,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import DeepSeekLearnError, require
 from ...files import atomic_write
 from ..record import PERSONAL
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 # The limits that every lesson promises at its top, on two cores.
 LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
@@ -73,7 +77,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         yield path, cost
 
 
-def read(path: Path):
+def read(path: Path) -> "NotebookNode":
     """The notebook in `path`; nbformat's own errors do not name the file.
 
     Raises:
@@ -92,7 +96,7 @@ def read(path: Path):
     return notebook
 
 
-def tidy(notebook) -> None:
+def tidy(notebook: "NotebookNode") -> None:
     """Drop everything machine-specific or personal to the author."""
     notebook.metadata.pop("widgets", None)
     language = notebook.metadata.get("language_info", {})
@@ -106,5 +110,5 @@ def tidy(notebook) -> None:
                     output.traceback = output.traceback[-1:]
 
 
-def _is_private(output) -> bool:
+def _is_private(output: "NotebookNode") -> bool:
     return output.get("name") == "stderr" or PERSONAL in output.get("metadata", {})

@@ -1,7 +1,7 @@
 """The learners' exercise notebooks, generated from the problems, never edited by hand."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...catalog import LANGUAGES, choose, text
 from ...files import REPOSITORY, atomic_write
@@ -9,6 +9,9 @@ from .. import problems
 from ..lessons import Lesson, lessons
 from ..problem import Problem
 from .links import colab, pip_spec
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
@@ -109,13 +112,13 @@ def prompt_source(problem: Problem, number: int, lang: str) -> str:
     return f"## {number}. {title}\n\n*{meta}*\n\n{choose(problem.prompt, lang).strip()}"
 
 
-def markdown(id: str, source: str):
+def markdown(id: str, source: str) -> "NotebookNode":
     from nbformat.v4 import new_markdown_cell
 
     return new_markdown_cell(source, id=id)
 
 
-def code(id: str, source: str, tags: list[str] | None = None):
+def code(id: str, source: str, tags: list[str] | None = None) -> "NotebookNode":
     from nbformat.v4 import new_code_cell
 
     return new_code_cell(source, id=id, metadata={"tags": tags} if tags else {})

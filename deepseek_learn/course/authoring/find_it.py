@@ -80,7 +80,7 @@ def to_markdown(root: str | Path, lang: str | None = None) -> str:
     """The tables of the book's page, one for each package."""
     sections = []
     for package, rows in groupby(entries(root), lambda entry: entry.file.split("/")[1]):
-        table = [text("find_it.columns", lang).split(" | ")]
+        table = [tuple(text("find_it.columns", lang).split(" | "))]
         table += [_cells(entry, Path(root), lang) for entry in rows]
         body = "\n".join("* - " + "\n  - ".join(cells) for cells in table)
         sections.append(f"## `{package}/`\n\n{TABLE}\n\n{body}\n:::")

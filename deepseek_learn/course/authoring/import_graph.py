@@ -35,7 +35,7 @@ class ImportGraph:
         """
         package = "/".join(file.split("/")[:2])
         for place in (package, LIBRARY):
-            level, reach = {file}, set()
+            level, reach = {file}, set[str]()
             while level - reach:
                 reach |= level
                 level = self._importers(level, place) | reach
@@ -51,7 +51,7 @@ class ImportGraph:
     @cached_property
     def _uses(self) -> dict[str, set[str]]:
         """Script → all that it imports, also through what stands beside it."""
-        uses = {}
+        uses: dict[str, set[str]] = {}
         for script in sorted(self.files):
             if script.startswith(SCRIPTS) and script.count("/") == 1:
                 uses[script], ahead = set(), {script}
@@ -82,8 +82,8 @@ class ImportGraph:
                         yield source
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute):
-                module = modules.get(getattr(node.value, "id", ""))
-                if module and (source := self._definition(module, node.attr)):
+                package = modules.get(getattr(node.value, "id", ""))
+                if package and (source := self._definition(package, node.attr)):
                     yield source
 
     def _definition(self, module: str, name: str) -> str | None:

@@ -97,8 +97,9 @@ def _address_in_metadata() -> str | None:
 
 
 def _files(root: Path) -> list[Path]:
-    patterns = ("README*.md", "CITATION.cff", "book/*.md", "notebooks/*/*.ipynb")
-    patterns += ("zh/book/*.md", "zh/notebooks/*/*.ipynb")
+    pages = ("book/*.md", "notebooks/*/*.ipynb")
+    chinese = (f"zh/{pattern}" for pattern in pages)
+    patterns = ("README*.md", "CITATION.cff", *pages, *chinese)
     return sorted(path for pattern in patterns for path in root.glob(pattern))
 
 

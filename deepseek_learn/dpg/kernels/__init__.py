@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from torch import Tensor
 from ...catalog import text
 from ...errors import DeepSeekLearnError
 from . import torch_backend
+
+if TYPE_CHECKING:
+    from ..packed import PackedMatrix
 
 # in order of preference on each kind of device
 PREFERRED = {"cpu": ("cpp", "int4", "torch"), "cuda": ("triton", "torch")}
@@ -57,7 +61,7 @@ def backend(device: str = "cpu") -> Backend:
         if problem:
             raise DeepSeekLearnError(f"DPG backend {_override!r}: {problem}")
         return Backend(_override, text("dpg.backend_chosen"))
-    unavailable = []
+    unavailable: list[str] = []
     for name in names:
         problem = _problem(name)
         if not problem:
@@ -78,7 +82,7 @@ def use_backend(name: str | None) -> Iterator[None]:
         _override = before
 
 
-def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
+def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
     r"""`x` float32 `[M, K]` times the packed `[N, K]`: :math:`x \hat W^\top + b`, `[M, N]`.
 
     If `x` requires gradients, or a graph is being traced, the weight is unpacked and
@@ -125,5 +129,5 @@ def _problem(name: str) -> str:
 
 
 @cache
-def _module(name: str):
+def _module(name: str) -> Any:
     return import_module(f".{name}_backend", __package__)

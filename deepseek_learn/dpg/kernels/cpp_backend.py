@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..packed import PackedMatrix
+from ..packed import PackedMatrix, Part
 from .build import KernelUnavailable, Segment, load
 
 LEVELS = ("portable C++", "AVX2", "AVX512-VNNI", "AMX")
@@ -100,7 +100,7 @@ def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
     return cache[precision][0]
 
 
-def _segment(part) -> Segment:
+def _segment(part: Part) -> Segment:
     planes = [plane.data_ptr() for plane in part.planes]
     segment = Segment()
     for i, (plane, width) in enumerate(zip(planes, part.widths, strict=True)):

@@ -71,7 +71,7 @@ def _cached_products(matrix: PackedMatrix) -> list:
 
 def _copy(part: Part, matrix: PackedMatrix) -> tuple[list, Tensor]:
     """The products whose sum is a part, and the output column of each row."""
-    codes, bits = 0, 0
+    codes, bits = torch.zeros((), dtype=torch.int32), 0
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width).int()
         bits += width

@@ -1,7 +1,12 @@
 """Plain PyTorch: unpack the weight at each call, then multiply. Exact but slow."""
 
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ..packed import PackedMatrix
 
 representable = None  # activations are not rounded
 
@@ -14,5 +19,5 @@ def facts() -> dict:
     return {}
 
 
-def multiply(matrix, x: Tensor, bias: Tensor | None) -> Tensor:
+def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, matrix.dequantize(), None if bias is None else bias.float())

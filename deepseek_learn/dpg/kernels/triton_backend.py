@@ -62,9 +62,10 @@ def _launch(part: Part, x: Tensor, y: Tensor, group_size: int) -> None:
 
 
 if triton is not None:
+    # Triton reads annotations itself, so only its own may stand here.
 
     @triton.jit
-    def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):
+    def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
         """The codes `[rows, k]` of one packed plane; `planes.py` defines the layout."""
         per_byte: tl.constexpr = 8 // WIDTH
         line = (rows // 16) * (K // (4 * per_byte)) + k // (4 * per_byte)
@@ -73,7 +74,7 @@ if triton is not None:
         return (byte >> (WIDTH * ((k // 4) % per_byte))) & ((1 << WIDTH) - 1)
 
     @triton.jit
-    def _planes_times_rows(
+    def _planes_times_rows(  # type: ignore[no-untyped-def]
         x, plane0, plane1, plane2, scale, order, y, M, N, K, columns, step, zero,
         W0: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr,
         G: tl.constexpr, TILE_M: tl.constexpr, TILE_N: tl.constexpr,

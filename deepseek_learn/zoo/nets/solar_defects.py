@@ -1,7 +1,5 @@
 """The solar-cell defect classifier: EfficientNet-Lite0 with SC-attention."""
 
-from torch import nn
-
 from ...attention import attach
 from .efficientnet_lite import EfficientNetLite
 
@@ -9,7 +7,7 @@ from .efficientnet_lite import EfficientNetLite
 ATTENDED = ["stages.2", "stages.4", "stages.6"]
 
 
-def solar_defects(backbone: EfficientNetLite | None = None) -> nn.Module:
+def solar_defects(backbone: EfficientNetLite | None = None) -> EfficientNetLite:
     """`[B, 1, H, W]` in 0..1 → logits `[B, 2]`: functional, defective.
 
     Args:

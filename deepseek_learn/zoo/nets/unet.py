@@ -11,7 +11,7 @@ class DoubleConv(nn.Sequential):
     """`[B, c_in, H, W]` → `[B, c_out, H, W]`: 3 x 3 convolution, norm, ReLU, twice."""
 
     def __init__(self, c_in: int, c_out: int):
-        layers = []
+        layers: list[nn.Module] = []
         for channels in (c_in, c_out):
             layers += [nn.Conv2d(channels, c_out, 3, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]

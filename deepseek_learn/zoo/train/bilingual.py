@@ -122,24 +122,24 @@ def sentence(line: str) -> str:
 class _Paragraphs(HTMLParser):
     """The text of each `div class="para"` of a page."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
         self.depth = 0  # of div elements inside a paragraph
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list) -> None:
         if tag == "div":
             begins = not self.depth and dict(attrs).get("class") == "para"
             if begins:
                 self.texts.append("")
             self.depth += bool(self.depth or begins)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         self.depth -= bool(self.depth and tag == "div")
 
-    def handle_data(self, text):
+    def handle_data(self, data: str) -> None:
         if self.depth:
-            self.texts[-1] += text
+            self.texts[-1] += data
 
 
 def paragraphs(path: Path) -> list[str]:

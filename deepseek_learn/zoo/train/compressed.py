@@ -20,8 +20,10 @@ import argparse
 import time
 from pathlib import Path
 
+from torch import nn
+
 from ... import dpg, zoo
-from ...data.dataset import ImageDataset
+from ...data.dataset import LabeledDataset
 from ...training import predict
 from .. import storage
 from ..evaluation import SEED, evaluation
@@ -42,7 +44,9 @@ BITS = {
 CRITERION = {"efficientnet_lite0": "uniform"}  # the others: the default
 
 
-def measure(name: str, model, original, test: ImageDataset) -> dict:
+def measure(
+    name: str, model: nn.Module, original: nn.Module, test: LabeledDataset
+) -> dict:
     """Accuracy as on the original's card, and agreement with the original."""
     logits, labels = predict(model, test)
     if name == "bacteria_unet":  # one prediction per pixel

@@ -21,12 +21,14 @@ steps; the training loss was lowest near the chosen rates, highest with 0.02 for
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ... import data
 from ...errors import require
@@ -39,13 +41,16 @@ from ..nets.small_deepseek import TEXTS, small_deepseek
 from ..writing import END, KINDS, document
 from .bilingual import documents
 
+if TYPE_CHECKING:
+    import tokenizers
+
 NAME, SEED = "small_deepseek", 0
 LENGTH, BATCH, STEPS = 256, 16, 2000
 EPOCH = 100  # steps, followed by a checkpoint
 LR, AHEAD, BALANCE = 6e-3, 0.3, 1e-3
 
 
-def learn_tokenizer(texts: list[str], vocab: int):
+def learn_tokenizer(texts: list[str], vocab: int) -> "tokenizers.Tokenizer":
     """A byte-level BPE tokenizer: it can encode any text."""
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -62,7 +67,9 @@ def learn_tokenizer(texts: list[str], vocab: int):
     return tokenizer
 
 
-def prepare(corpus: Path, out: Path, vocab: int = 4096):
+def prepare(
+    corpus: Path, out: Path, vocab: int = 4096
+) -> tuple["tokenizers.Tokenizer", Tensor]:
     """Tokenizer and tokens `[N]`, computed once and cached in `out`."""
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     path, cache = out / f"{NAME}_tokenizer.json", out / f"{NAME}_tokens.npy"
@@ -75,11 +82,11 @@ def prepare(corpus: Path, out: Path, vocab: int = 4096):
             np.save(file, np.array(tokens, dtype=np.uint16))
         with atomic_write(path) as temporary:
             tokenizer.save(str(temporary))
-    tokens = torch.from_numpy(np.load(cache).astype(np.int64))
-    return tokenizers.Tokenizer.from_file(str(path)), tokens
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    return tokenizer, torch.from_numpy(np.load(cache).astype(np.int64))
 
 
-class Windows:
+class Windows(Dataset):
     """Adjacent windows of `LENGTH` tokens, each with the token that follows."""
 
     def __init__(self, tokens: Tensor):
@@ -124,7 +131,7 @@ class Lesson(nn.Module):
 
 
 def train(
-    model: LanguageModel, tokens: Tensor, checkpoint: Path | None = None, **options
+    model: LanguageModel, tokens: Tensor, checkpoint: Path | None = None, **options: Any
 ) -> Fit:
     """One run of the protocol; it resumes from `checkpoint` if that exists.
 
@@ -164,7 +171,7 @@ def train(
 
 @torch.inference_mode()
 def bits_per_byte(
-    model: LanguageModel, tokenizer, kind: str, part: Tensor
+    model: LanguageModel, tokenizer: "tokenizers.Tokenizer", kind: str, part: Tensor
 ) -> pd.DataFrame:
     """Per line of a text: `bits` of its tokens and the end token, `bytes` with line end.
 
@@ -185,7 +192,9 @@ def bits_per_byte(
     return pd.DataFrame(rows)
 
 
-def measured(model: LanguageModel, tokenizer, part: str = "test") -> dict:
+def measured(
+    model: LanguageModel, tokenizer: "tokenizers.Tokenizer", part: str = "test"
+) -> dict:
     """Bits per byte in both languages, with a 95 % bootstrap interval over lines."""
     metrics = {}
     for name, kind in TEXTS.items():

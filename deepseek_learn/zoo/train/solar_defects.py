@@ -28,6 +28,7 @@ the figures.
 
 import argparse
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ from ...training import Fit, Recipe, cosine, fit, predict
 from .. import storage
 from ..metrics import binary_metrics
 from ..models import zoo
-from ..nets.efficientnet_lite import EfficientNetLite, load_reference_weights
+from ..nets.efficientnet_lite import EfficientNetLite, Net, load_reference_weights
 from ..nets.imagenet import reference_weights
 from ..nets.solar_defects import solar_defects
 
@@ -50,13 +51,13 @@ FROZEN = ("stem.", "stages.0.", "stages.1.")
 class FrozenStart(nn.Module):
     """The model with its first stages frozen, batch statistics included."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: EfficientNetLite):
         super().__init__()
         self.model = model
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not name.startswith(FROZEN))
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for part in (self.model.stem, self.model.stages[0], self.model.stages[1]):
             part.eval()
@@ -123,10 +124,13 @@ def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
     torch.manual_seed(SEED)
     backbone = load_reference_weights(EfficientNetLite(2, 1), reference_weights())
     model = solar_defects(backbone)
-    frozen_start = FrozenStart(model.to(memory_format=torch.channels_last))
+    frozen_start = FrozenStart(in_layout(model, torch.channels_last))
     decay = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     rest = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [{"params": decay}, {"params": rest, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
     run = fit(
         frozen_start,
         with_probability(part),
@@ -138,7 +142,11 @@ def train(part: ImageDataset, checkpoint: Path) -> tuple[nn.Module, Fit]:
         checkpoint=checkpoint,
         seed=SEED,
     )
-    return model.to(memory_format=torch.contiguous_format), run
+    return in_layout(model, torch.contiguous_format), run
+
+
+def in_layout(model: Net, layout: torch.memory_format) -> Net:
+    return model.to(memory_format=layout)  # type: ignore[call-overload]  # torch omits it
 
 
 def measure(model: nn.Module, test: ImageDataset) -> dict[str, dict]:

@@ -41,11 +41,12 @@ def record_inputs(model: nn.Sequential) -> list:
     return inputs
 
 
-def random_model(rng) -> nn.Module:
+def random_model(rng) -> nn.Sequential:
     """Small, but sensitive to the gray conversion and to training versus eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
         norm = nn.BatchNorm2d(4)
+        assert norm.running_mean is not None
         nn.init.normal_(norm.running_mean, std=0.2)
         head = nn.Linear(4, 2)
         nn.init.normal_(head.weight)

@@ -14,9 +14,10 @@ FIRST = [(5, 0.8), (10, 0.9), (1, 0.5), (2, 0.5), (8, 1.0), (200, 0.95)]
 def check(answer, rng) -> None:
     expect.function(answer, "threshold_for_recall")
     for i in range(30):
-        case = FIRST[i] if i < len(FIRST) else (None, None)
+        defective, recall = FIRST[i] if i < len(FIRST) else (None, None)
         # many ties in the second half; all scores are exact in float32
-        probability, label, recall = draw(rng, *case, steps=1024 if i < 15 else 16)
+        steps = 1024 if i < 15 else 16
+        probability, label, recall = draw(rng, defective, recall, steps)
         best = reference(probability, label, recall)
         got = expect.call(answer, probability, label, recall)
         got = expect.shape(got, (), "threshold_for_recall(...)")  # one number

@@ -42,10 +42,10 @@ def reference(module, x: torch.Tensor) -> torch.Tensor:
     if not isinstance(module, nn.Module):
         raise Failed("parameters")
     weights = expect.call(lambda: dict(module.state_dict()))
-    kernel, bias, *layers = read(weights, channels=x.shape[1])
+    kernel, bias, w1, b1, w2, b2 = read(weights, channels=x.shape[1])
     spatial = torch.sigmoid(F.conv2d(x, kernel, bias, padding=1))  # [B, 1, H, W]
-    hidden = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), *layers[:2]))
-    channel = torch.sigmoid(F.conv2d(hidden, *layers[2:]))  # [B, C, 1, 1]
+    hidden = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), w1, b1))
+    channel = torch.sigmoid(F.conv2d(hidden, w2, b2))  # [B, C, 1, 1]
     return x * (spatial + channel)
 
 

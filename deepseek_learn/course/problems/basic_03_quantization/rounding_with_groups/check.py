@@ -51,7 +51,7 @@ def compare(codes, scales, weight: np.ndarray, bits: int, size: int) -> None:
         row, column = (
             int(i) for i in np.unravel_index(distance.argmax(), distance.shape)
         )
-        facts = {"where": [row, column], "moved": float(distance.max()), "bits": bits}
-        raise Failed("bound", **facts)
+        moved = float(distance.max())
+        raise Failed("bound", where=[row, column], moved=moved, bits=bits)
     expect.tensor(codes, f"{CALL}[0]", torch.uint8)
     expect.tensor(scales, f"{CALL}[1]", torch.float32)

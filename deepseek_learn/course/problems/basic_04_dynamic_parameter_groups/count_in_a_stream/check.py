@@ -71,7 +71,7 @@ def compare(got, batches: list[torch.Tensor]) -> None:
         key: (values - guess).abs().max() < 1e-6 for key, guess in guesses.items()
     }
     if sum(matches.values()) == 1:  # otherwise it is ambiguous
-        raise Failed(max(matches, key=matches.get))
+        raise Failed(max(matches, key=matches.__getitem__))
     expect.close(got, want, WHAT, TOLERANCE)
 
 

@@ -1,5 +1,7 @@
 """Three groups of neuron indices: each neuron in exactly one, boundaries defined."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -38,19 +40,19 @@ def compare(answer, frequency: torch.Tensor, high: float, low: float) -> None:
     values = frequency.tolist()
     groups = expect.call(answer, frequency, high, low)
     groups = expect.parts(groups, 3, "split_neurons(...)")
-    got: list[int | None] = [None] * len(values)
+    got: dict[int, int] = {}  # neuron → the group that it is in
     for number, group in enumerate(groups):
         for neuron in indices(group, f"split_neurons(...)[{number}]", len(values)):
-            if got[neuron] is not None:
+            if neuron in got:
                 names = {"first": NAMES[got[neuron]], "second": NAMES[number]}
                 raise Failed("twice", neuron=neuron, **names)
             got[neuron] = number
     for neuron, value in enumerate(values):
         want = 0 if value > high else 2 if value < low else 1
-        if got[neuron] != want:
-            facts = {"neuron": neuron, "frequency": value, "high": high, "low": low}
-            facts |= {"want": NAMES[want]}
-            if got[neuron] is None:
+        if got.get(neuron) != want:
+            facts: dict[str, Any] = {"neuron": neuron, "frequency": value}
+            facts |= {"high": high, "low": low, "want": NAMES[want]}
+            if neuron not in got:
                 raise Failed("lost", **facts)
             raise Failed("group", got=NAMES[got[neuron]], **facts)
 
@@ -63,6 +65,5 @@ def indices(group, what: str, neurons: int) -> list[int]:
     numbers = [int(n) for n in expect.numbers(group, what)]
     outside = [n for n in numbers if not 0 <= n < neurons]
     if outside:
-        facts = {"got": outside[0], "last": neurons - 1}
-        raise Failed("outside", what=what, **facts)
+        raise Failed("outside", what=what, got=outside[0], last=neurons - 1)
     return numbers

@@ -19,8 +19,8 @@ def check(answer, rng) -> None:
         q, k, v = (torch.zeros(batch, h, length, w) for h, w in shapes)
         out = torch.zeros(batch, heads * shared, length, value)
         got = expect.call(answer, q, k, v, window, out=out)
-        shapes = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
-        call = f"local_attention_flops({shapes}, window={window}, out=...)"
+        inputs = f"q {list(q.shape)}, k {list(k.shape)}, v {list(v.shape)}"
+        call = f"local_attention_flops({inputs}, window={window}, out=...)"
         compare(got, call, sizes)
 
 

@@ -1,5 +1,7 @@
 """The FLOPs of a convolution from its shapes: strides, groups, transposed or not."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -9,7 +11,7 @@ from deepseek_learn.course.problem import Failed
 
 def check(answer, rng) -> None:
     expect.function(answer, "conv_flops")
-    kinds = set()
+    kinds: set[tuple] = set()
     while len(kinds) < 8:  # all combinations of transposed, grouped and strided
         x, weight, stride, padding, transposed, groups = draw(rng)
         kinds.add((transposed, groups > 1, stride > 1))
@@ -35,7 +37,7 @@ def edges(rng, transposed: bool) -> list[tuple]:
 
 
 def check_case(answer, x, weight, groups, *options, **keywords) -> None:
-    sizes = {"stride": 1, "padding": 0, "transposed": False}
+    sizes: dict[str, Any] = {"stride": 1, "padding": 0, "transposed": False}
     sizes |= dict(zip(sizes, options, strict=False)) | keywords
     y = shapes(x, weight, groups=groups, **sizes)
     words = [f"{key}={value}" for key, value in keywords.items()]

@@ -18,7 +18,7 @@ def check(answer, rng) -> None:
             continue
         slowest = max(layers, key=lambda name: layers[name][0])
         farthest = min(layers, key=lambda name: layers[name][1] / layers[name][0])
-        hidden += max(gains, key=gains.get) not in (slowest, farthest)
+        hidden += max(gains, key=gains.__getitem__) not in (slowest, farthest)
         cases += 1
         compare(answer, layers)
     time = round(float(rng.uniform(1, 5)), 3)
@@ -52,7 +52,7 @@ def compare(answer, layers: dict) -> None:
     call = "where_to_begin(layers)"
     name, speed_up = expect.parts(expect.call(answer, layers), 2, call)
     gains = gain(layers)
-    want = max(gains, key=gains.get)
+    want = max(gains, key=gains.__getitem__)
     total, (time, floor) = sum(t for t, _ in layers.values()), layers[want]
     if not gains[want]:
         if name is not None:

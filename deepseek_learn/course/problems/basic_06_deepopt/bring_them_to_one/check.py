@@ -37,7 +37,7 @@ def draw(rng, rounds: int) -> tuple:
 def compare(answer, x, coefficients) -> None:
     got = expect.call(answer, torch.from_numpy(x), coefficients)
     x = x.astype(float)
-    want = torch.tensor(reference(x, coefficients, np.linalg.norm(x)))
+    want = torch.tensor(reference(x, coefficients, float(np.linalg.norm(x))))
     if isinstance(got, torch.Tensor) and got.shape == want.shape:
         values = expect.numbers(got, CALL)
         if not x.any() and not np.isfinite(values).all():
@@ -68,7 +68,7 @@ def name_mistake(values, want, x, coefficients) -> None:
 
     if matches(want):
         return
-    size, largest = np.linalg.norm(x), np.linalg.norm(x, 2)
+    size, largest = float(np.linalg.norm(x)), float(np.linalg.norm(x, 2))
     swapped = [(a, c, b) for a, b, c in coefficients]
     guesses = {
         "elements": chain(x / size, coefficients) if size else x,

@@ -68,9 +68,9 @@ def guesses(target: float, losses: dict[int, float]):
     budgets = sorted(losses)
     reached = [b for b in budgets if losses[b] <= target]
     if reached[0] == budgets[0]:
-        ends = budgets[:2]
-        yield "shorter", line(target, losses, *ends, log=True)
-        yield "shorter", line(target, losses, *ends, log=False)
+        first, second = budgets[:2]
+        yield "shorter", line(target, losses, first, second, log=True)
+        yield "shorter", line(target, losses, first, second, log=False)
         return
     before = budgets[budgets.index(reached[0]) - 1]
     first = next(iter(losses))
@@ -78,7 +78,7 @@ def guesses(target: float, losses: dict[int, float]):
         yield "order", first
     yield "budget", reached[0]
     yield "budget", before
-    best = min(budgets[: budgets.index(reached[0])], key=losses.get)
+    best = min(budgets[: budgets.index(reached[0])], key=losses.__getitem__)
     yield "best", line(target, losses, best, reached[0], log=True)
     yield "linear", line(target, losses, before, reached[0], log=False)
     for a, b in pairwise(budgets):

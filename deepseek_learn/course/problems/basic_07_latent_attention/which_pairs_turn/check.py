@@ -1,5 +1,7 @@
 """The layout of rotary pairs: a mistake that no shape reveals and that really shipped."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -47,7 +49,7 @@ def reference(
     return result
 
 
-GUESSES = {
+GUESSES: dict[str, dict[str, Any]] = {
     "neighbors": {"pairs": "neighbors"},
     "joined": {"pairs": "neighbors", "cat": True},
     "last": {"first": False},

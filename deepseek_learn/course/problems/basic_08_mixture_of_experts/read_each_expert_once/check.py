@@ -31,7 +31,7 @@ def check(answer, rng) -> None:
         ]
         got = expect.call(answer, *inputs, experts)
         calls = [each.calls for each in experts]
-        compare(got, *(x.numpy() for x in inputs), experts)
+        compare(got, experts, *(x.numpy() for x in inputs))
         used = len(np.unique(chosen))
         if sum(calls) > used or max(calls) > 1:
             raise Failed("calls", calls=sum(calls), used=used)
@@ -56,7 +56,7 @@ class Expert:
         return torch.tanh(x.double() @ torch.from_numpy(self.weight)).to(x.dtype)
 
 
-def compare(got, x, chosen, weights, experts) -> None:
+def compare(got, experts, x, chosen, weights) -> None:
     want, plain, tokens = np.zeros(x.shape), np.zeros(x.shape), np.arange(len(x))
     for slot in range(chosen.shape[1]):
         for n in tokens:

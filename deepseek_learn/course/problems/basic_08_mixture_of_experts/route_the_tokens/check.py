@@ -1,5 +1,7 @@
 """Top-k routing with groups: the bias affects the choice, the scores give the weights."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -51,7 +53,7 @@ def reference(
     return mask
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "steered": {"steered": False},
     "one": {"best": 1},
     "all": {"best": 10**6},

@@ -3,6 +3,7 @@
 import copy
 import math
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -59,23 +60,19 @@ def teacher(rng) -> tuple[nn.Module, Tensor, Tensor]:
     def draw(*shape: int) -> Tensor:
         return torch.from_numpy(rng.normal(size=shape)).float()
 
-    network = nn.Sequential(
-        nn.Linear(INPUTS, WIDTH),
-        nn.ReLU(),
-        nn.Linear(WIDTH, WIDTH),
-        nn.ReLU(),
-        nn.Linear(WIDTH, CLASSES),
-    )
+    sizes = pairwise((INPUTS, WIDTH, WIDTH, CLASSES))
+    layers = [nn.Linear(inputs, outputs) for inputs, outputs in sizes]
+    network = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
     with torch.no_grad():
-        for layer in network[::2]:
+        for layer in layers:
             columns = layer.in_features
             scale = 1.4 / math.sqrt(columns)
             layer.weight.copy_(scale * draw(layer.out_features, columns))
             layer.bias.copy_(0.5 * draw(layer.out_features))
-        for reader in network[2::2]:  # how strongly each neuron is read
+        for reader in layers[1:]:  # how strongly each neuron is read
             strength = draw(WIDTH).exp()
             reader.weight.mul_(strength / strength.square().mean().sqrt())
-        network[-1].weight.mul_(2.0)
+        layers[-1].weight.mul_(2.0)
     inputs = draw(1024, INPUTS)
     return network, inputs[:256], inputs[256:]
 

@@ -23,8 +23,8 @@ SHORT = (49, 60)
 def check(answer, rng) -> None:
     expect.function(answer, "spend_the_budget")
     for blocks, total in TRAPS:
-        blocks = torch.tensor(rng.permutation(blocks)).double().T
-        compare(answer, blocks * rng.lognormal(0, 1), (2, 4, 8), total)
+        damage = torch.tensor(rng.permutation(blocks)).double().T
+        compare(answer, damage * rng.lognormal(0, 1), (2, 4, 8), total)
     for trial in range(24):
         levels = LEVELS[trial % len(LEVELS)]
         count = int(rng.integers(4, 12))

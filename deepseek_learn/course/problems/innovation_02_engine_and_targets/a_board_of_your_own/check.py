@@ -118,8 +118,10 @@ def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Ru
         first = (Path(where) / script).read_text(errors="replace").partition("\n")[0]
         facts = {"first": first[:80], "error": error.strerror}
         raise Failed("first_line", **facts) from None
-    output = (each.decode(errors="replace") for each in (result.stdout, result.stderr))
-    return Run(str(where), result.returncode, *output, calls(note))
+    stdout, stderr = (
+        each.decode(errors="replace") for each in (result.stdout, result.stderr)
+    )
+    return Run(str(where), result.returncode, stdout, stderr, calls(note))
 
 
 def calls(note: Path) -> list[list[str]]:

@@ -126,8 +126,8 @@ def ratio(table: Table, a=None, b=None, each_budget=False, **options) -> float |
     for steps in steps_of(table, "b"):
         rate = lucky(table, "b", steps) if each_budget else b
         curve[steps] = loss(table, "b", rate, steps, **options)
-    steps = steps_to(target, curve)
-    return None if steps is None else steps / longest
+    needed = steps_to(target, curve)
+    return None if needed is None else needed / longest
 
 
 def tricks(table: Table) -> Iterator[tuple[str, float | None]]:
@@ -153,10 +153,10 @@ def slips(table: Table) -> Iterator[tuple[str, float | None]]:
     """Ways of choosing other rates; a trick with the same rates gives the same ratio."""
     yield "others_rate", ratio(table, b=tuned(table, "a"))
     for seeds in ((0, *FINAL), FINAL):
-        options = {"part": "validation", "seeds": seeds}
-        yield "seeds", ratio(table, *(lucky(table, o, **options) for o in "ab"))
-    for seeds in ((0, *FINAL), (0,)):
-        yield "test", ratio(table, *(lucky(table, o, seeds=seeds) for o in "ab"))
+        rates = (lucky(table, o, part="validation", seeds=seeds) for o in "ab")
+        yield "seeds", ratio(table, *rates)
+    for others in ((0, *FINAL), (0,)):
+        yield "test", ratio(table, *(lucky(table, o, seeds=others) for o in "ab"))
 
 
 def mixed_up(table: Table, want: float | None) -> Iterator[tuple[str, float]]:

@@ -65,7 +65,7 @@ def tuned(answer, rates, starts, parts) -> tuple[float, float]:
     """
     losses = {}
     for rate in rates:
-        each = [train(answer, rate, *initial, parts) for initial in starts]
+        each = [train(answer, rate, initial, parts) for initial in starts]
         losses[rate] = [
             math.exp(sum(logs) / len(logs)) for logs in zip(*each, strict=True)
         ]
@@ -73,10 +73,12 @@ def tuned(answer, rates, starts, parts) -> tuple[float, float]:
     return losses[best][1], best
 
 
-def train(answer, rate: float, parameters, batches, parts) -> tuple[float, float]:
+def train(answer, rate: float, start, parts) -> tuple[float, float]:
     """The logarithms of the validation and test losses after one run."""
+    parameters, batches = start
     model = network(parameters)
-    matrices = [model[0].weight, model[2].weight]
+    first, second, _ = (p for p in model.parameters() if p.dim() == 2)
+    matrices: list[Tensor] = [first, second]
     states: list[dict] = [{} for _ in matrices]
     rest = [p for p in model.parameters() if all(p is not w for w in matrices)]
     groups = [{"params": rest, "peak": REST}]
@@ -96,6 +98,7 @@ def train(answer, rate: float, parameters, batches, parts) -> tuple[float, float
             continue
         with torch.no_grad():
             for w, state in zip(matrices, states, strict=True):
+                assert w.grad is not None
                 w -= RMS * rate * decay * unit_direction(answer, w.grad, state, t)
     with torch.no_grad():
         values = [F.cross_entropy(model(x), y).item() for x, y in parts[1:]]

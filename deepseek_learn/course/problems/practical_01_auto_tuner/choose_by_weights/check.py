@@ -23,7 +23,8 @@ def check(answer, rng) -> None:
 
 def draw(rng) -> list[tuple]:
     """Draw cases until each mistake chooses wrongly in two of them; with its choices."""
-    remaining, cases = dict.fromkeys((*MISTAKES, "alike"), 2), []
+    remaining = dict.fromkeys((*MISTAKES, "alike"), 2)
+    cases: list[tuple] = []
     while len(cases) < 16 or max(remaining.values()) > 0:
         size, goals = int(rng.integers(5, 12)), int(rng.integers(2, 4))
         points = front_and_more(rng, size, goals, alike=rng.random() < 0.25)

@@ -26,6 +26,9 @@ def check(answer, rng) -> None:
     cases = list(CASES)
     for trial in range(24):
         log, whole = bool(trial % 2), trial % 4 >= 2
+        low: float
+        high: float
+        value: float
         if whole:
             low, high = int(rng.integers(1, 5)), int(rng.integers(20, 200))
             value = int(rng.integers(low, high + 1))

@@ -94,17 +94,10 @@ def compare(value: bool, mine, others, keep: float, startup: int) -> None:
     if value == want:
         return
     if early:
-        facts = {"size": len(every), "startup": startup}
-        raise Failed("early", **facts)
+        raise Failed("early", size=len(every), startup=startup)
     stopped = "enough" if len(every) == startup else "stopped"
     kind = "kept" if want else stopped
-    facts = {
-        "startup": startup,
-        "mine": count[0],
-        "counts": sorted(count),
-        "keep": keep,
-    }
-    raise Failed(kind, **facts)
+    raise Failed(kind, startup=startup, mine=count[0], counts=sorted(count), keep=keep)
 
 
 def counts(rows: list[list[float]]) -> list[int]:

@@ -58,9 +58,15 @@ def run(folder: Path) -> None:
     new_folder = folder.with_name("elsewhere")
     os.rename(folder, new_folder)
     command = ["bash", str(new_folder / "verify.sh")]
-    facts = {"stdin": subprocess.DEVNULL, "capture_output": True, "cwd": "/"}
     try:
-        result = subprocess.run(command, env=CLEAN, timeout=SECONDS, **facts)
+        result = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            env=CLEAN,
+            timeout=SECONDS,
+        )
     except subprocess.TimeoutExpired:
         raise Failed("slow", seconds=f"{SECONDS:g}") from None
     stdout, stderr = (
