@@ -140,7 +140,7 @@ class Bench:
 
         def search() -> dict:
             tuned = tune(axes, start, loss, most)
-            count = len(tuned.tried)
+            count = len(tuned.trials)
             return {"best": tuned.best, "tried": count, "interior": tuned.interior}
 
         return self.runs.once({"task": task.name, "search": name}, search)

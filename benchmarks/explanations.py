@@ -33,9 +33,9 @@ searches with random starts in the table of trained networks: its sentence on ne
 that are no better, or not tried, and on ends of axes, held against the table.
 
 Protocol, wizard. Forty networks as for DPG with one hidden channel made 100 times as
-large and what reads it as much smaller: the answer is the same, INT8 loses. `Guarded.why`
-names the layers left in float as the most sensitive. Right: of all choices of as many
-layers these save most.
+large and what reads it as much smaller: the answer is the same, INT8 loses.
+`GuardedModel.why` names the layers left in float as the most sensitive. Right: of all
+choices of as many layers these save most.
 
 Targets, stated before the run: the profiler right in 12 of 12; of the tuner's sure
 statements at least 90 % right; of DPG's, DeepOpt's, the search's and the wizard's, which

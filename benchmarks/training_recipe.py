@@ -161,7 +161,7 @@ class Bench:
             return -self.score(job, way, c, epochs, 0)["validation"]
 
         search = tune(AXES[way], START[way], loss, 2 if self.quick else 12)
-        count = len(search.tried)
+        count = len(search.trials)
         return {"best": search.best, "tried": count, "interior": search.interior}
 
     def tests(self, job: Job, way: str, c: dict, epochs: int) -> list[float]:

@@ -129,8 +129,8 @@ def test_evaluated_calibrated_and_deployed_as_int8(trained, tmp_path):
     wizard = DeploymentWizard(model, batches[0][:2], batches, evaluation.metric)
     deployment = wizard.to("cpp-cpu", tmp_path / "deployed", progress=False)
     assert deployment.precision == "int8"
-    assert deployment.guarded.loss < 1
-    assert deployment.guarded.layers
+    assert deployment.guard.loss < 1
+    assert deployment.guard.layers
     assert deployment["check"] < 0.01  # the engine answers as ONNX Runtime did
 
 

@@ -134,7 +134,7 @@ def guarded_by(quantizer: Quantizer, metric):
     try:
         return guard(quantizer, metric, 0.1, runner)
     except AccuracyError as error:
-        return error.guarded
+        return error.guard
 
 
 def answer_of(proto):
@@ -218,7 +218,7 @@ def of_search(table, axes: dict, searches: int) -> Iterator[Statement]:
         if "no better neighbor" in search.why():
             right = all(loss(settings) >= search.loss for settings in beside)
         else:
-            settings_tried = search.tried.drop(columns="loss").to_dict("records")
+            settings_tried = search.trials.drop(columns="loss").to_dict("records")
             right = any(settings not in settings_tried for settings in beside)
         ends = [n for n, v in axes.items() if search.best[n] in (v[0], v[-1])]
         match = re.search(r"at the end of (.*):", search.why())

@@ -3,16 +3,16 @@
 Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
-from .attach import Attended, attach, attention_maps
+from .attach import WithAttention, attach, attention_maps
 from .families import ProjectExcite, SelfAttention, create, names, register
 from .fold import fold
 from .spatial_channel import SpatialChannelAttention, shift_sum
 
 __all__ = [
-    "Attended",
     "ProjectExcite",
     "SelfAttention",
     "SpatialChannelAttention",
+    "WithAttention",
     "attach",
     "attention_maps",
     "create",

@@ -20,7 +20,7 @@ CONVS = {
 }
 
 
-class Attended(nn.Sequential):
+class WithAttention(nn.Sequential):
     """A module followed by its attention: `attention(module(x))`."""
 
     def __init__(self, module: nn.Module, attention: nn.Module):
@@ -70,7 +70,7 @@ def attach(
             name, out_channels(module, dims), dims=dims, scale=scale, identity=identity
         )
         attention.to(reference).train(module.training)
-        attended[place] = Attended(module, attention)
+        attended[place] = WithAttention(module, attention)
     for place, module in attended.items():
         _replace(model, place, module)
     return model
@@ -115,7 +115,9 @@ def _refuse(model: nn.Module, where: str | Sequence[str]) -> NoReturn:
 def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
     """The named modules, except the model itself and the parts of attention."""
     modules = dict(model.named_modules())
-    inner = [f"{n}.attention" for n, m in modules.items() if isinstance(m, Attended)]
+    inner = [
+        f"{n}.attention" for n, m in modules.items() if isinstance(m, WithAttention)
+    ]
     return {
         name: module
         for name, module in modules.items()
@@ -188,7 +190,7 @@ def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
         return
     yield module
     children = module.children()
-    for child in [module.module] if isinstance(module, Attended) else children:
+    for child in [module.module] if isinstance(module, WithAttention) else children:
         yield from _without_gates(child)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .attach import Attended
+from .attach import WithAttention
 from .spatial_channel import (
     CONV,
     POINTWISE,
@@ -99,9 +99,9 @@ def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
 
 
 def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
-    """Unwrap the last norm: the layers, and the attention of its `Attended`, if any."""
+    """Unwrap the last norm: the layers, and its attention, if it has any."""
     last = layers[-1] if layers else None
-    if type(last) is Attended and is_plain(last) and uses[id(last)] == 1:
+    if type(last) is WithAttention and is_plain(last) and uses[id(last)] == 1:
         return [*layers[:-1], last.module], [last.attention]
     return layers, []
 

@@ -108,10 +108,10 @@ def create(
     if isinstance(module, SpatialChannelAttention):
         module.gain = gain  # folds into its gates
         return module
-    return module if gain == 1.0 else Scaled(module, gain)
+    return module if gain == 1.0 else ScaledModule(module, gain)
 
 
-class Scaled(nn.Module):
+class ScaledModule(nn.Module):
     """`gain * module(x)`: the same module at another initial scale."""
 
     def __init__(self, module: nn.Module, gain: float):

@@ -16,7 +16,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .attach import Attended, _replace
+from .attach import WithAttention, _replace
 from .bottleneck import FoldedBottleneck, find_bottleneck, is_conv, is_norm, is_plain
 from .forward_graph import count_uses, forward_graph, forwards, steps
 
@@ -90,9 +90,9 @@ def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
 
 
 def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
-    """Unwrap nested `Attended` at `name`: the innermost name, and all layers passed."""
+    """Unwrap nested `WithAttention` at `name`: innermost name, all layers passed."""
     layers = [parent.get_submodule(name)]
-    while type(layers[-1]) is Attended and is_plain(layers[-1]):
+    while type(layers[-1]) is WithAttention and is_plain(layers[-1]):
         name += ".module"
         layers.append(layers[-1].module)
     return name, layers

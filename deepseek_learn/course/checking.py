@@ -45,7 +45,7 @@ class Outcome:
         status: "passed", "failed", "raised" (the answer's code raised) or
             "not attempted".
         message: the sentence that says what differed.
-        again: for a wrong answer, the input on which it failed and the call that
+        repeat: for a wrong answer, the input on which it failed and the call that
             repeats the check; otherwise empty.
         seed: repeats this exact check: `check(problem, answer, seed=seed)`.
         note: why the progress could not be recorded, or empty.
@@ -58,7 +58,7 @@ class Outcome:
     seed: int
     points: int
     possible: int
-    again: str = ""
+    repeat: str = ""
     note: str = ""
 
     @property
@@ -71,12 +71,12 @@ class Outcome:
         return f"{MARKS[self.status]} {self.problem}: {status}"
 
     def __repr__(self) -> str:
-        lines = [self.heading, self.message, self.again, self.note]
+        lines = [self.heading, self.message, self.repeat, self.note]
         return "\n  ".join("\n".join(filter(None, lines)).splitlines())
 
     def _repr_html_(self) -> str:
         footnotes = [
-            f"<br><small>{inline(t)}</small>" for t in (self.again, self.note) if t
+            f"<br><small>{inline(t)}</small>" for t in (self.repeat, self.note) if t
         ]
         words = f"<b>{html.escape(self.heading)}</b><br>{inline(self.message)}"
         return card(COLORS[self.status], words + "".join(footnotes))

@@ -112,14 +112,14 @@ def tensor(got: Any, what: str, dtype: Any = None) -> None:
         raise Failed("expect.dtype", what=what, got=str(got.dtype), want=str(dtype))
 
 
-def truth(got: Any, what: str) -> bool:
+def boolean(got: Any, what: str) -> bool:
     """The answer as True or False; NumPy's bool is accepted, a tensor or number is not."""
     if not isinstance(got, (bool, np.bool_)):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="bool")
     return bool(got)
 
 
-def whole(got: Any, what: str) -> int:
+def integer(got: Any, what: str) -> int:
     """The answer as an integer: int, or one integer of NumPy or PyTorch.
 
     A float is rejected, even one without a fraction; so are True and False.

@@ -12,7 +12,7 @@ _LAZY = {
     "DeploymentWizard": "wizard",
     "EngineError": "native",
     "ExportError": "export",
-    "Guarded": "accuracy",
+    "GuardedModel": "accuracy",
     "OutputMismatchError": "export",
     "Quantizer": "quantize",
     "Scheme": "quantize",

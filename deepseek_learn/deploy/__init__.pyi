@@ -1,5 +1,5 @@
 from .accuracy import AccuracyError as AccuracyError
-from .accuracy import Guarded as Guarded
+from .accuracy import GuardedModel as GuardedModel
 from .accuracy import guard as guard
 from .destinations import target as target
 from .destinations import targets as targets

@@ -30,14 +30,14 @@ Metric = Callable[[Callable], float]
 
 
 @dataclass(frozen=True)
-class Guarded(Report):
+class GuardedModel(Report):
     """An INT8 model and the metric of every attempt.
 
     Attributes:
         proto: the selected model, a `ModelProto`.
         float_metric: the original's metric, in points (0..100, higher is better).
         in_float: the layers left in float.
-        tried: number of layers in float → `metric`, and `loss` in points.
+        attempts: number of layers in float → `metric`, and `loss` in points.
         errors: layer → its sensitivity; empty if all layers could be quantized.
         layers: all quantizable layers.
         aim: points that may be lost.
@@ -46,7 +46,7 @@ class Guarded(Report):
     proto: Any
     float_metric: float
     in_float: tuple[str, ...]
-    tried: pd.DataFrame
+    attempts: pd.DataFrame
     errors: dict[str, float]
     layers: tuple[str, ...]
     aim: float
@@ -54,7 +54,7 @@ class Guarded(Report):
     @property
     def metric(self) -> float:
         """The metric of the selected model."""
-        return float(self.tried["metric"][len(self.in_float)])
+        return float(self.attempts["metric"][len(self.in_float)])
 
     @property
     def loss(self) -> float:
@@ -109,7 +109,7 @@ class Guarded(Report):
         if self.in_float:
             names = ", ".join(self.in_float[:3])
             names += ", ..." if len(self.in_float) > 3 else ""
-            all_int8 = float(self.tried["loss"][0])
+            all_int8 = float(self.attempts["loss"][0])
             summary += " " + text(
                 "deploy.spared", count=len(self.in_float), names=names, loss=all_int8
             )
@@ -121,12 +121,12 @@ class Guarded(Report):
 class AccuracyError(DeepSeekLearnError):
     """INT8 loses too much. `guarded` holds the measurements."""
 
-    def __init__(self, guarded: Guarded):
-        self.guarded = guarded
+    def __init__(self, guarded: GuardedModel):
+        self.guard = guarded
         super().__init__(
             f"INT8 loses {guarded.loss:.2f} points ({guarded.float_metric:.2f} to "
             f"{guarded.metric:.2f}) at best, and {LIMIT:g} or more is refused: give "
-            f"more calibration data, or another precision.\n{guarded.tried.to_string()}"
+            f"more calibration data, or another precision.\n{guarded.attempts.to_string()}"
         )
 
 
@@ -137,7 +137,7 @@ def guard(
     run: Runner = runner,
     progress: Callable[[float], None] = lambda part: None,
     samples: int = 16,
-) -> Guarded:
+) -> GuardedModel:
     """The INT8 model with the fewest layers in float that loses at most `aim` points.
 
     Args:
@@ -177,7 +177,7 @@ def guard(
     layers = most_sensitive(errors, count)
     frame = pd.DataFrame({"loss": losses}).sort_index().rename_axis("layers in float")
     frame.insert(0, "metric", float_metric - frame["loss"])
-    guarded = Guarded(
+    guarded = GuardedModel(
         quantizer.int8(in_float=layers),
         float_metric,
         tuple(layers),

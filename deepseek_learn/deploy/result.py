@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..catalog import text
 from ..report import Report
-from .accuracy import Guarded
+from .accuracy import GuardedModel
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -64,7 +64,7 @@ class Deployment(Report):
     Attributes:
         model: the class name of the original model, or its file name.
         lines: the report: what was measured here, only compiled, or not verified.
-        guarded: the result of the accuracy guard; None unless the precision is INT8.
+        guard: the result of the accuracy guard; None unless the precision is INT8.
         files: file in the folder → size in bytes.
     """
 
@@ -74,7 +74,7 @@ class Deployment(Report):
     precision: str
     batch: int
     lines: tuple[Line, ...]
-    guarded: Guarded | None
+    guard: GuardedModel | None
     files: dict[str, int]
 
     def __getitem__(self, what: str) -> float | None:
@@ -153,8 +153,8 @@ class Deployment(Report):
                 high=speedup.high,
                 source=self.source,
             )
-        if self.guarded:
-            summary += " " + self.guarded.why()
+        if self.guard:
+            summary += " " + self.guard.why()
         unverified = [line.words for line in self.lines if line.status == UNVERIFIED]
         if unverified:
             labels = "; ".join(unverified)
@@ -170,11 +170,11 @@ class Deployment(Report):
             key: getattr(self, key) for key in ("target", "model", "precision", "batch")
         }
         facts |= {"files": self.files, "lines": [asdict(line) for line in self.lines]}
-        if self.guarded:
-            facts["guarded"] = {
-                "in_float": self.guarded.in_float,
-                "tried": self.guarded.tried.reset_index().to_dict("records"),
-                "sensitivity": self.guarded.errors,
+        if self.guard:
+            facts["guard"] = {
+                "in_float": self.guard.in_float,
+                "attempts": self.guard.attempts.reset_index().to_dict("records"),
+                "sensitivity": self.guard.errors,
             }
         path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 

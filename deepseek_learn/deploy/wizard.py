@@ -17,7 +17,7 @@ from . import checks, export, native, verification
 from .accuracy import (
     AIM,
     LIMIT,
-    Guarded,
+    GuardedModel,
     Metric,
     check_aim,
     float_points,
@@ -239,8 +239,8 @@ class DeploymentWizard:
 
     def _at_precision(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
-    ) -> tuple["onnx.ModelProto", Guarded | None, list[Line]]:
-        """The model at that precision, its `Guarded` if INT8, and the metric's lines."""
+    ) -> tuple["onnx.ModelProto", GuardedModel | None, list[Line]]:
+        """The model at that precision, what the guard chose if INT8, the metric's lines."""
         key = (goal.scheme, goal.runtime, precision, loss, ranges)
         if key not in self._converted:
             proto, guarded = self._convert(goal, precision, loss, ranges, tell)
@@ -250,7 +250,7 @@ class DeploymentWizard:
 
     def _convert(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
-    ) -> tuple["onnx.ModelProto", Guarded | None]:
+    ) -> tuple["onnx.ModelProto", GuardedModel | None]:
         if precision == "int8":
             assert self.metric is not None  # see `checks.precision`
             guarded = guard(
@@ -268,7 +268,7 @@ class DeploymentWizard:
         goal: Target,
         precision: str,
         proto: "onnx.ModelProto",
-        guarded: Guarded | None,
+        guarded: GuardedModel | None,
     ) -> list[Line]:
         if self.metric is None:
             return []

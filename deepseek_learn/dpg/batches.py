@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .statistics import Shared
+from .statistics import SharedState
 
 
 def check_batches(batches: Iterable) -> None:
@@ -34,7 +34,7 @@ def scores_of(
     model: nn.Module,
     batch: Tensor | Mapping,
     logits: Callable[[nn.Module, Any], Tensor] | None,
-    shared: Shared,
+    shared: SharedState,
 ) -> tuple[Tensor, int]:
     """Logits `[positions, classes]` in float32, and the number of samples."""
     first, mask = batch, None

@@ -40,7 +40,7 @@ from .matrix import (
     tied_layers,
 )
 from .monitor import DynamicParameterGroup
-from .statistics import Shared, Statistics, Sums, merged, sums_of
+from .statistics import SharedState, Statistics, Sums, merged, sums_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -146,7 +146,7 @@ def calibrate(
     for name, first in tied_layers(model).items():
         uses.get(first, []).append(name)
     names = [name for users in uses.values() for name in users]
-    shared = Shared(torch.Generator().manual_seed(seed), correlations)
+    shared = SharedState(torch.Generator().manual_seed(seed), correlations)
     sums = {name: sums_of(name, float_layer(model, name), shared) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0

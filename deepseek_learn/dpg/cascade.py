@@ -45,17 +45,17 @@ class Threshold(Report):
         margin: inputs with a smaller margin are refined.
         agreement: with the reference on the calibration inputs, after refining.
         base_agreement: the same, before refining.
-        refined: fraction of the calibration inputs that is refined.
+        refined_fraction: fraction of the calibration inputs that is refined.
         samples: number of calibration inputs.
-        wanted: the requested agreement.
+        target: the requested agreement.
     """
 
     margin: float
     agreement: float
     base_agreement: float
-    refined: float
+    refined_fraction: float
     samples: int
-    wanted: float
+    target: float
 
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame({"value": vars(self)})
@@ -67,14 +67,14 @@ class Threshold(Report):
         names = [text("dpg.base_only"), text("dpg.refined")]
         bars = go.Bar(x=names, y=[self.base_agreement, self.agreement])
         figure = go.Figure(bars).update_layout(template="plotly_white")
-        low = min(self.base_agreement, self.wanted)
+        low = min(self.base_agreement, self.target)
         return figure.update_yaxes(range=[2 * low - 1, 1], tickformat=".2%")
 
     def why(self) -> str:
         return text(
             "dpg.cascade",
             margin=self.margin,
-            refined=f"{self.refined:.1%}",
+            refined=f"{self.refined_fraction:.1%}",
             agreement=f"{self.agreement:.2%}",
             base=f"{self.base_agreement:.2%}",
             samples=self.samples,

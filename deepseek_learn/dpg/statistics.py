@@ -27,7 +27,7 @@ class Statistics:
 
 
 @dataclass
-class Shared:
+class SharedState:
     """State shared by the sums of all layers."""
 
     generator: torch.Generator
@@ -45,7 +45,7 @@ class Shared:
 class Sums:
     """Running sums of one layer, on the CPU."""
 
-    def __init__(self, name: str, layer: FloatLayer, state: Shared):
+    def __init__(self, name: str, layer: FloatLayer, state: SharedState):
         self.name, self.layer, self.state = name, layer, state
         self.second_moment: Tensor | None = None
         self.gradient: Tensor | None = None
@@ -161,7 +161,7 @@ def _plus(total: Tensor | None, part: Tensor) -> Tensor:
     return part if total is None else total.add_(part)
 
 
-def sums_of(name: str, layer: FloatLayer, state: Shared) -> Sums:
+def sums_of(name: str, layer: FloatLayer, state: SharedState) -> Sums:
     kind = _Lookup if isinstance(layer, nn.Embedding) else _Product
     return kind(name, layer, state)
 

@@ -78,7 +78,7 @@ class LatentAttention(nn.Module):
         q = q.unflatten(2, (c.num_attention_heads, -1))  # [B, T, H, nope + rope]
         nope, rope = q.split([c.qk_nope_head_dim, c.qk_rope_head_dim], -1)
         rope = rotate(rope, step.rotary["main"])
-        latents = self.kept(x, step)  # [B, S, rank + rope]
+        latents = self.cached_latents(x, step)  # [B, S, rank + rope]
         new, total, mask = x.shape[1], latents.shape[1], None
         indices = self.choose(x, q_latent, step)  # [B, T, k] of S
         if indices is not None and new == 1 and not self.learns():  # read only those
@@ -97,7 +97,7 @@ class LatentAttention(nn.Module):
             heads = self.read_expanded(nope, rope, latents, mask)
         return self.o_proj(heads.flatten(2))
 
-    def kept(self, x: Tensor, step: Step) -> Tensor:
+    def cached_latents(self, x: Tensor, step: Step) -> Tensor:
         """The vectors of these and all cached tokens: `[B, S, rank + rope]`."""
         c = self.config
         both = self.kv_a_proj_with_mqa(x)

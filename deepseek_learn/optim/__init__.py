@@ -7,7 +7,7 @@ from .. import lazy
 
 _LAZY = {
     "DeepOpt": "deepopt",
-    "Tuned": "protocol",
+    "TuningResult": "protocol",
     "balance": "orthogonal",
     "orthogonalize": "orthogonal",
     "steps_to": "protocol",

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Tuned(Report):
+class TuningResult(Report):
     """The result of a search.
 
     Attributes:
         best: the settings with the lowest loss.
         loss: that loss.
-        tried: one row per configuration, in the order tried: its settings and `loss`.
+        trials: one row per configuration, in the order tried: its settings and `loss`.
         interior: every neighbor of `best` on every axis was tried and is no better.
             The end of an axis has no neighbor beyond it: see `edges`.
         edges: the axes on which `best` is at an end, with nothing tried beyond.
@@ -37,19 +37,19 @@ class Tuned(Report):
 
     best: dict[str, Any]
     loss: float
-    tried: pd.DataFrame
+    trials: pd.DataFrame
     interior: bool
     edges: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
-        return self.tried
+        return self.trials
 
     def plot(self) -> "go.Figure":
         """The loss of each configuration, in the order tried (plotly)."""
         import plotly.graph_objects as go
 
-        settings = self.tried.drop(columns="loss").astype(str).agg(" · ".join, axis=1)
-        loss = self.tried["loss"]
+        settings = self.trials.drop(columns="loss").astype(str).agg(" · ".join, axis=1)
+        loss = self.trials["loss"]
         figure = go.Figure(go.Scatter(y=loss, hovertext=settings, mode="markers"))
         figure.add_scatter(y=loss.cummin(), mode="lines", line_shape="hv")
         figure.update_xaxes(title=text("tuned.order"))
@@ -60,7 +60,7 @@ class Tuned(Report):
         best = ", ".join(f"{name} {value}" for name, value in self.best.items())
         state = "interior" if self.interior else "open"
         facts: dict[str, Any] = {
-            "count": len(self.tried),
+            "count": len(self.trials),
             "loss": self.loss,
             "best": best,
         }
@@ -75,7 +75,7 @@ def tune(
     start: Mapping[str, Any],
     evaluate: Callable[[dict[str, Any]], float],
     budget: int,
-) -> Tuned:
+) -> TuningResult:
     """Move along each axis in turn to a better neighbor, until there is none.
 
     Args:
@@ -114,7 +114,7 @@ def tune(
     trials = pd.DataFrame([dict(zip(axes, key, strict=True)) for key in losses])
     trials = trials.assign(loss=list(losses.values()))
     edges = [n for n, values in axes.items() if best[n] in (values[0], values[-1])]
-    return Tuned(best, loss(best), trials, not skipped, tuple(edges))
+    return TuningResult(best, loss(best), trials, not skipped, tuple(edges))
 
 
 def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:

@@ -15,7 +15,7 @@ Pair = tuple[Tensor, Tensor]
 
 def batched(
     data: Any, name: str, batch_size: int | None, usual: int
-) -> "Indexed | Loaded":
+) -> "DatasetBatches | LoaderBatches":
     """Wrap `data` as a source of batches.
 
     Args:
@@ -45,10 +45,12 @@ def batched(
     if not length:
         unit = "batch" if is_loader else "example"
         raise ValueError(f"{name} must hold at least one {unit}; got an empty one.")
-    return Loaded(data, name) if is_loader else Indexed(data, name, batch_size or usual)
+    if is_loader:
+        return LoaderBatches(data, name)
+    return DatasetBatches(data, name, batch_size or usual)
 
 
-class Indexed:
+class DatasetBatches:
     """A dataset, sliced into batches here.
 
     Attributes:
@@ -81,8 +83,8 @@ class Indexed:
         return _pair(default_collate([self.data[row] for row in rows]), self.name)
 
 
-class Loaded:
-    """A `DataLoader`: its batches, in its order. Attributes: see `Indexed`."""
+class LoaderBatches:
+    """A `DataLoader`: its batches, in its order. Attributes: see `DatasetBatches`."""
 
     def __init__(self, loader: DataLoader, name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size

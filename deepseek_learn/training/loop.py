@@ -23,7 +23,7 @@ from ..catalog import text
 from ..errors import check_count
 from ..optim import DeepOpt
 from ..report import Report
-from .batching import Indexed, Loaded, batched
+from .batching import DatasetBatches, LoaderBatches, batched
 from .checkpoint import RunState, identity
 from .precision import autocast_dtype, mixed_precision
 from .processes import ProcessGroup
@@ -40,13 +40,13 @@ class Fit(Report):
     Attributes:
         history: one row per epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
         best_epoch: the epoch (from 1) with the best metric; the model holds its weights.
-        stopped: why the run ended: `"epochs"`, `"patience"` or `"seconds"`.
+        stop_reason: why the run ended: `"epochs"`, `"patience"` or `"seconds"`.
         cpu_seconds: CPU time of the whole run (all threads), including resumed parts.
     """
 
     history: pd.DataFrame
     best_epoch: int
-    stopped: str
+    stop_reason: str
     cpu_seconds: float
 
     def to_frame(self) -> pd.DataFrame:
@@ -66,7 +66,7 @@ class Fit(Report):
 
     def why(self) -> str:
         facts = {"epochs": len(self.history), "loss": self.history["loss"].iloc[-1]}
-        facts["reason"] = text(f"stopped.{self.stopped}")
+        facts["reason"] = text(f"stopped.{self.stop_reason}")
         if "metric" not in self.history:
             return text("fit.why", **facts)
         metric = self.history["metric"][self.best_epoch]
@@ -124,7 +124,7 @@ def fit(
     run = {"epochs": epochs, "batch_size": source.batch_size, "seed": seed}
     run |= {"examples": source.examples} | identity(optimizer, recipe.schedule, steps)
     group = ProcessGroup(model)
-    group.check(None if isinstance(source, Loaded) else source.batch_size)
+    group.check(None if isinstance(source, LoaderBatches) else source.batch_size)
     learner = _Learner(model, optimizer, recipe, group, steps)
     state = RunState(model, optimizer, learner.scheduler, run)
     path = Path(checkpoint) if checkpoint else None
@@ -251,7 +251,9 @@ def predict(
 
 
 def _predict(
-    model: nn.Module, source: Indexed | Loaded, autocast: torch.dtype | None
+    model: nn.Module,
+    source: DatasetBatches | LoaderBatches,
+    autocast: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     device = next(model.parameters()).device
     model.eval()

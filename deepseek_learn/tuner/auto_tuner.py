@@ -116,7 +116,7 @@ class AutoTuner:
 
     def snapshot(self) -> Study:
         """The study so far, including the trials of other workers."""
-        return self._snapshot(ended="")
+        return self._snapshot(end_reason="")
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
         """Try this configuration next, such as one known to be good.
@@ -259,9 +259,9 @@ class AutoTuner:
 
         return show
 
-    def _snapshot(self, ended: str) -> Study:
+    def _snapshot(self, end_reason: str) -> Study:
         with answering("the study"):
-            return Study.of(self.study, ended)
+            return Study.of(self.study, end_reason)
 
 
 def _check_parts(sampler: Any, pruner: Any, objectives: int) -> None:

@@ -19,8 +19,8 @@ STEADY = 1.0
 def why(study: "Study") -> str:
     """The sentences of `Study.why`."""
     sentences = [_counts(study)]
-    if study.ended:
-        sentences.insert(0, text(f"tuner.ended_{study.ended}"))
+    if study.end_reason:
+        sentences.insert(0, text(f"tuner.ended_{study.end_reason}"))
     if study.complete and not study.front:
         sentences.append(_nothing_within(study))
     if study.front:

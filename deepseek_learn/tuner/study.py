@@ -53,7 +53,7 @@ class Study(Report):
         goals: its objectives and limits.
         space: hyperparameter → Optuna distribution.
         trials: Optuna's records of the finished trials, by number.
-        ended: why the search ended early: "interrupted" by Ctrl-C,
+        end_reason: why the search ended early: "interrupted" by Ctrl-C,
             "exhausted" (every configuration was tried), "stalled" (`patience`); else "".
     """
 
@@ -61,10 +61,10 @@ class Study(Report):
     goals: Goals
     space: dict[str, Distribution]
     trials: tuple["optuna.trial.FrozenTrial", ...]
-    ended: str = ""
+    end_reason: str = ""
 
     @classmethod
-    def of(cls, study: "optuna.Study", ended: str = "") -> "Study":
+    def of(cls, study: "optuna.Study", end_reason: str = "") -> "Study":
         """The finished trials of an Optuna study that AutoTuner created."""
         attributes = study.user_attrs
         read = optuna.distributions.json_to_distribution
@@ -72,7 +72,7 @@ class Study(Report):
         space = {name: cast(Distribution, read(entry)) for name, entry in entries}
         trials = study.get_trials(deepcopy=False, states=tuple(tables.STATES))
         goals = Goals.of(attributes["goals"])
-        return cls(study.study_name, goals, space, tuple(trials), ended)
+        return cls(study.study_name, goals, space, tuple(trials), end_reason)
 
     @classmethod
     def load(cls, storage: Storage, name: str = "study") -> "Study":

@@ -100,7 +100,7 @@ def record(
     facts = {
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,
-        "stopped": run.stopped,
+        "stopped": run.stop_reason,
     }
     seconds = run.cpu_seconds
     return _record(name, folder, split, metrics, seconds, settings, facts)

@@ -10,8 +10,8 @@ from torch import nn
 
 from deepseek_learn import attention, zoo
 from deepseek_learn.attention import (
-    Attended,
     SpatialChannelAttention,
+    WithAttention,
     attach,
     attention_maps,
 )
@@ -39,7 +39,7 @@ def test_a_second_attention_has_the_width_of_the_first(build, first, second):
     attach(model, second, identity=True)
     torch.testing.assert_close(model(x), before)
     assert len(list(model.modules())) > count
-    attended = [n for n, m in model.named_modules() if isinstance(m, Attended)]
+    attended = [n for n, m in model.named_modules() if isinstance(m, WithAttention)]
     assert not any(".attention" in name for name in attended)  # gates get no gates
 
 
@@ -102,7 +102,7 @@ def test_a_second_convolution_of_another_kind_makes_no_pair(second):
         attach(nn.Sequential(nn.Sequential(first, second)), "sc", "double_conv")
     plain = nn.Conv2d(8, 8, 3, padding=1)
     model = attach(nn.Sequential(nn.Sequential(first, plain)), "sc", "double_conv")
-    assert isinstance(model[0], Attended)
+    assert isinstance(model[0], WithAttention)
 
 
 def test_a_block_of_two_convolutions_and_norms_alone_is_residual():
@@ -117,7 +117,7 @@ def test_a_block_of_two_convolutions_and_norms_alone_is_residual():
             return torch.relu(self.bn2(self.conv2(y)) + x)
 
     model = attach(nn.Sequential(Block()), "sc", "residual")
-    assert isinstance(model[0].bn2, Attended)
+    assert isinstance(model[0].bn2, WithAttention)
 
 
 def test_an_identity_start_is_only_for_those_who_ask():
@@ -133,7 +133,7 @@ def test_a_stem_with_the_names_of_a_block_is_none():
     layers |= {"conv2": nn.Conv2d(8, 64, 3), "bn2": nn.BatchNorm2d(64)}
     model = nn.Sequential(nn.Sequential(OrderedDict(layers)), small_resnet().layer1)
     attach(model, "sc")
-    attended = [n for n, m in model.named_modules() if isinstance(m, Attended)]
+    attended = [n for n, m in model.named_modules() if isinstance(m, WithAttention)]
     assert attended == ["1.0.bn2"]
 
 
@@ -218,7 +218,7 @@ def test_a_refused_identity_leaves_the_model_as_it_was():
             attach(model, "fixed", identity=True)
     finally:
         attention.families.attention.unregister("fixed")
-    assert not any(isinstance(m, Attended) for m in model.modules())
+    assert not any(isinstance(m, WithAttention) for m in model.modules())
 
 
 def test_a_wildcard_means_the_parts_not_the_model_itself():

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from deepseek_learn.attention import Attended, attach, fold
+from deepseek_learn.attention import WithAttention, attach, fold
 from deepseek_learn.attention.bottleneck import FoldedBottleneck, NarrowGates
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -398,7 +398,7 @@ def test_a_changed_attention_is_not_read_early():
 @pytest.mark.parametrize("place", ["0", "0.conv1", "0.bn1", "0.relu", "0.bn3"])
 def test_hooks_go_on_working(place):
     model = nn.Sequential(Block(), nn.Conv2d(16, 4, 1), nn.BatchNorm2d(4))
-    model[0].bn3 = Attended(model[0].bn3, nn.Hardtanh())
+    model[0].bn3 = WithAttention(model[0].bn3, nn.Hardtanh())
     hooked = model.get_submodule(place)
     hooked.register_forward_hook(lambda module, inputs, y: y.abs() + 1)
     assert_exact(model, torch.randn(2, 16, 8, 8))

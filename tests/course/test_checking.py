@@ -181,14 +181,14 @@ def test_a_thread_that_is_not_the_main_one_can_check():
 
 def test_failed_check_shows_input_and_seed():
     outcome = check("def shift_sum(taps): return taps", seed=11)
-    assert re.search(r"Input: taps = tensor\(\[.*float32, shape \[", outcome.again)
-    assert 'check("shift_sum", shift_sum, seed=11)' in outcome.again
-    assert outcome.again in repr(outcome).replace("\n  ", "\n")
+    assert re.search(r"Input: taps = tensor\(\[.*float32, shape \[", outcome.repeat)
+    assert 'check("shift_sum", shift_sum, seed=11)' in outcome.repeat
+    assert outcome.repeat in repr(outcome).replace("\n  ", "\n")
     assert "seed=11" in outcome._repr_html_()
 
 
 def test_right_answer_needs_no_second_look():
-    assert check(problems.get(ID).solution).again == ""
+    assert check(problems.get(ID).solution).repeat == ""
 
 
 def test_changing_an_argument_in_place_fails_even_with_the_right_result():

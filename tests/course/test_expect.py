@@ -150,26 +150,26 @@ def test_close_allows_its_tolerance_and_no_more(size):
 
 @pytest.mark.parametrize("got", [True, False, np.True_])
 def test_truth(got):
-    assert expect.truth(got, "f(x)") is bool(got)
+    assert expect.boolean(got, "f(x)") is bool(got)
 
 
 @pytest.mark.parametrize("got", [1, 0.0, None, torch.tensor(True), np.array([True])])
 def test_what_only_counts_as_true_is_no_truth(got):
-    assert "must be of type bool" in refused(expect.truth, got, "f(x)")
+    assert "must be of type bool" in refused(expect.boolean, got, "f(x)")
 
 
 @pytest.mark.parametrize("got", [3, np.int32(3), torch.tensor(3), np.array(3)])
 def test_whole(got):
-    assert expect.whole(got, "f(x)") == 3
+    assert expect.integer(got, "f(x)") == 3
 
 
 def test_a_whole_number_is_exact():
-    assert expect.whole(2**60 + 1, "f(x)") == 2**60 + 1
+    assert expect.integer(2**60 + 1, "f(x)") == 2**60 + 1
 
 
 @pytest.mark.parametrize("got", [3.0, True, torch.tensor(3.0), np.float64(3), "3"])
 def test_what_is_not_whole(got):
-    assert refused(expect.whole, got, "f(x)")
+    assert refused(expect.integer, got, "f(x)")
 
 
 def test_dtype_that_the_task_names():

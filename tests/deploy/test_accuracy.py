@@ -48,7 +48,7 @@ def test_where_nothing_is_lost_nothing_is_spared():
     found, _ = guarded(2, set(), aim=0.9)
     assert found.in_float == ()
     assert found.errors == {}
-    assert list(found.tried.index) == [0]
+    assert list(found.attempts.index) == [0]
     assert found.loss <= 0.9
     assert set(found.to_frame()["kept_as"]) == {"int8"}
 
@@ -57,14 +57,14 @@ def test_the_layer_that_hurts_is_spared_and_no_other():
     found, metric = guarded(6, {2})
     assert len(found.in_float) == 1
     assert found.errors[found.in_float[0]] == max(found.errors.values())
-    assert found.tried["loss"][0] > LIMIT
+    assert found.attempts["loss"][0] > LIMIT
     assert found.loss <= 0.9
     assert points(metric, found.proto) == found.metric
     frame = found.to_frame()
     assert list(frame.index) == list(found.layers)
     assert frame["kept_as"].eq("float").sum() == 1
     assert found.in_float[0] in found.why()
-    assert f"{found.tried['loss'][0]:.2f}" in found.why()
+    assert f"{found.attempts['loss'][0]:.2f}" in found.why()
     heat, spared = found.plot().data
     assert np.allclose(heat.z[0], np.log10(frame["error"]))
     assert list(spared.x) == list(found.in_float)
@@ -73,10 +73,10 @@ def test_the_layer_that_hurts_is_spared_and_no_other():
 def test_a_model_that_loses_a_point_is_refused_with_the_table():
     with pytest.raises(AccuracyError, match="or more is refused") as error:
         guarded(4, {0, 1, 2, 3})
-    found = error.value.guarded
+    found = error.value.guard
     assert found.loss >= LIMIT
-    assert set(found.tried.index) <= {0, 1, 2}  # at most half in float
-    assert found.tried.to_string() in str(error.value)
+    assert set(found.attempts.index) <= {0, 1, 2}  # at most half in float
+    assert found.attempts.to_string() in str(error.value)
 
 
 class Fake:
@@ -107,8 +107,8 @@ def test_as_few_as_reach_the_aim(needed):
     found = guard(Fake(), metric, run=fake_run)
     assert found.in_float == Fake.layers[:needed]
     assert found.loss == 0
-    assert len(found.tried) <= 6
-    assert found.tried.index.is_monotonic_increasing
+    assert len(found.attempts) <= 6
+    assert found.attempts.index.is_monotonic_increasing
 
 
 def test_sensitivity_takes_as_many_inputs_as_asked():
@@ -140,7 +140,7 @@ def test_a_whole_point_is_too_much_and_a_little_less_is_not(lost):
         return
     with pytest.raises(AccuracyError) as error:
         guard(Fake(), metric, run=fake_run)
-    assert error.value.guarded.loss == LIMIT
+    assert error.value.guard.loss == LIMIT
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.5])
@@ -152,7 +152,7 @@ def test_a_loss_of_just_the_aim_reaches_it(lost):
     assert (len(found.in_float), found.loss) == (1, lost)
     everything = guard(Fake(), lambda p: min(90.0, 90.0 - lost), aim=lost, run=fake_run)
     assert everything.in_float == ()  # and no layer was tried for it
-    assert list(everything.tried.index) == [0]
+    assert list(everything.attempts.index) == [0]
     assert "was to be at most" not in found.why()
 
 

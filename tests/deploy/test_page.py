@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from deepseek_learn import catalog
-from deepseek_learn.deploy import AccuracyError, Guarded, targets
+from deepseek_learn.deploy import AccuracyError, GuardedModel, targets
 from deepseek_learn.deploy.page import WizardPage
 
 
@@ -60,7 +60,7 @@ def test_it_passes_on_what_was_chosen_and_shows_the_answer():
 
 def refused():
     tried = pd.DataFrame({"metric": [80.0], "loss": [9.0]}, index=[0])
-    return AccuracyError(Guarded(None, 89.0, (), tried, {}, ("a",), 0.1))
+    return AccuracyError(GuardedModel(None, 89.0, (), tried, {}, ("a",), 0.1))
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_file_in_float32_and_int8(net, tmp_path):
     assert [bar.x[0] for bar in exact.plot().data] == ["old.onnx"] * 2
     small = made.to("cpp-cpu", tmp_path / "int8", loss=0.9, progress=False)
     assert small.precision == "int8"
-    assert list(small.guarded.layers) == ["Conv", "Gemm"]
+    assert list(small.guard.layers) == ["Conv", "Gemm"]
     assert small["size"] < 0.8 * exact["size"]
     for done in (exact, small):
         np.save(tmp_path / "x.npy", x.numpy())

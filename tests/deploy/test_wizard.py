@@ -229,7 +229,7 @@ def test_int8_for_a_vendor_is_symmetric(fashion, name, tmp_path):
     assert weights_of(done.folder) == {"FLOAT" if name == "nvidia-a100" else "INT8"}
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
     assert len(np.load(done.folder / "check" / "input_0.npy")) % 3 == 0
-    assert done.guarded.loss <= 0.9
+    assert done.guard.loss <= 0.9
     if name == "ascend-910b":
         unproven = [line for line in done.lines if line.what == "ascend_int8"]
         assert unproven[0].status == UNVERIFIED
@@ -249,7 +249,7 @@ def test_other_precisions(fashion, tmp_path):
     exact = fashion.to(
         "cpp-cpu", tmp_path / "fp32", precision="fp32", batch=4, progress=False
     )
-    assert exact.guarded is None
+    assert exact.guard is None
     assert exact["loss"] == 0
     assert weights_of(exact.folder) == {"FLOAT"}
     half = fashion.to("openvino", tmp_path / "bf16", precision="bf16", progress=False)

@@ -154,10 +154,10 @@ def test_the_bound_by_hand():
     ranked = margins(base).sort().values
     assert cascade.margin == found.margin == nextafter(ranked[7].item(), inf)
     assert ranked[7] < found.margin < ranked[8]
-    assert found.refined == 8 / 19
+    assert found.refined_fraction == 8 / 19
     assert found.base_agreement == 16 / 19
     assert found.agreement == 18 / 19
-    assert (found.samples, found.wanted) == (19, 0.9)
+    assert (found.samples, found.target) == (19, 0.9)
     y = cascade(x)
     assert cascade.last_refined == 8 / 19
     assert (y.argmax(1) == 0).double().mean() == found.agreement
@@ -225,7 +225,7 @@ def test_on_a_real_model_the_agreement_is_reached():
     assert same.double().mean() >= 0.98
     assert same.double().mean().item() == pytest.approx(found.agreement, abs=1 / 400)
     assert found.base_agreement < 0.98  # so there is something to refine
-    assert 0 < found.refined < 1
+    assert 0 < found.refined_fraction < 1
     # the original model as the reference
     original = mlp(width=64)
     found = cascade.calibrate([(x, None)], 0.9, original)
@@ -233,7 +233,7 @@ def test_on_a_real_model_the_agreement_is_reached():
     assert (cascade(x).argmax(1) == wanted).double().mean() >= 0.9
     # an agreement that is reached without refining
     found = cascade.calibrate([x], 0.05)
-    assert (found.margin, found.refined) == (0, 0)
+    assert (found.margin, found.refined_fraction) == (0, 0)
 
 
 @pytest.mark.parametrize("agreement", [0.5, 0.7, 0.9, 0.95, 0.99])
@@ -298,7 +298,7 @@ def test_threshold_report(language):
     assert found.to_frame()["value"].to_dict() == vars(found)
     for number in (
         f"{found.margin:.3f}",
-        f"{found.refined:.1%}",
+        f"{found.refined_fraction:.1%}",
         f"{found.agreement:.2%}",
     ):
         assert number in found.why()

@@ -35,9 +35,9 @@ def test_the_search_finds_an_interior_optimum_and_tries_nothing_twice():
 
 def test_a_search_that_is_cut_off_says_so(monkeypatch):
     found = tune(AXES, START, bowl, 3)
-    assert len(found.tried) == 3
+    assert len(found.trials) == 3
     assert not found.interior
-    assert found.loss == found.tried["loss"].min()
+    assert found.loss == found.trials["loss"].min()
     assert "before all its neighbors were tried" in found.why()
     assert "no better neighbor" in tune(AXES, START, bowl, 30).why()
     assert len(found.plot().data) == 2

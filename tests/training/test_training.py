@@ -57,7 +57,7 @@ def test_learns_and_reports():
 def test_reason_is_given_in_both_languages(monkeypatch, stopped, columns):
     history = pd.DataFrame(0.5, index=[1, 2, 3], columns=columns)
     history["loss"] = [0.75, 0.5, 0.25]
-    run = Fit(history, best_epoch=1, stopped=stopped, cpu_seconds=1.0)
+    run = Fit(history, best_epoch=1, stop_reason=stopped, cpu_seconds=1.0)
     english = run.why()
     assert english.startswith("Stopped after 3 epochs because ")
     assert "0.25" in english  # the last epoch's loss
@@ -215,10 +215,10 @@ def test_stops_when_nothing_improves_and_when_time_is_up():
         patience=2,
         epochs=9,
     )
-    assert (run.stopped, len(run.history)) == ("patience", 3)
+    assert (run.stop_reason, len(run.history)) == ("patience", 3)
     assert "stopped improving" in run.why()
     run = train(network(), seconds=1e-9, epochs=9)
-    assert (run.stopped, len(run.history)) == ("seconds", 1)
+    assert (run.stop_reason, len(run.history)) == ("seconds", 1)
 
 
 def test_the_recipe_learns():

@@ -63,7 +63,7 @@ def test_a_search_ends_in_a_study():
     study = run(trials=6)
     assert isinstance(study, Study)
     assert [trial.number for trial in study.trials] == [*range(6)]
-    assert study.ended == ""
+    assert study.end_reason == ""
     assert study.front
 
 
@@ -692,13 +692,13 @@ def test_ctrl_c_keeps_what_had_finished(tmp_path):
 
     tuner = search(objective, storage=path)
     study = tuner.run(trials=9, progress=False)
-    assert study.ended == "interrupted"
+    assert study.end_reason == "interrupted"
     assert len(study.complete) == 3
     assert study.failures()["kind"].to_dict() == {3: "interrupted"}
     assert study.why().startswith("The search was interrupted")
     again = search(storage=path).run(trials=2, progress=False)
     assert len(again.complete) == 5
-    assert again.ended == ""
+    assert again.end_reason == ""
     assert again.trials[4].params == study.trials[3].params  # queued again
     assert again.trials[4].user_attrs["retry_of"] == 3
     assert again.trials[5].params != study.trials[3].params  # once
@@ -715,7 +715,7 @@ def test_ctrl_c_between_trials_leaves_nothing_running(monkeypatch):
     monkeypatch.setattr(tuner.sampler, "sample_independent", sample)
     monkeypatch.setattr(tuner.sampler, "infer_relative_search_space", sample)
     study = tuner.run(5, progress=False)
-    assert study.ended == "interrupted"
+    assert study.end_reason == "interrupted"
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL"]
 
 

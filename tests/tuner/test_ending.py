@@ -44,7 +44,7 @@ def test_a_space_smaller_than_trials_ends_early_and_says_so(n_jobs):
     study = search().run(200, progress=False, n_jobs=n_jobs)
     assert len(study.trials) < 50
     assert len(configs(study)) == 6
-    assert study.ended == "exhausted"
+    assert study.end_reason == "exhausted"
     assert study.why().startswith(
         "The search ended early: every configuration of the space has been tried."
     )
@@ -55,7 +55,7 @@ def test_an_exhausted_study_is_not_begun_again_unless_something_is_queued():
     count = len(tuner.run(200, progress=False).trials)
     again = tuner.run(200, progress=False)
     assert len(again.trials) == count
-    assert again.ended == "exhausted"
+    assert again.end_reason == "exhausted"
     tuner.study.enqueue_trial({"width": 8, "depth": 1})
     assert len(tuner.run(200, progress=False).trials) == count + 1
 
@@ -74,9 +74,9 @@ def test_crashes_count_as_tried_and_interruptions_do_not():
     tuner = search(objective)
     tuner.enqueue({"width": 16, "depth": 1})
     first = tuner.run(200, progress=False)
-    assert first.ended == "interrupted"
+    assert first.end_reason == "interrupted"
     second = tuner.run(200, progress=False)
-    assert second.ended == "exhausted"
+    assert second.end_reason == "exhausted"
     assert {"width": 16, "depth": 3} in [s.config for s in second.complete]
 
 
@@ -84,7 +84,7 @@ def test_a_continuous_or_conditional_space_is_not_exhausted():
     space = {"width": [8], "depth": [1], "lr": (0.0, 1.0)}
     study = search(space=space).run(12, progress=False)
     assert len(study.trials) == 12
-    assert study.ended == ""
+    assert study.end_reason == ""
 
     def objective(trial):
         trial.suggest("lr", (0.0, 1.0))
@@ -92,7 +92,7 @@ def test_a_continuous_or_conditional_space_is_not_exhausted():
 
     study = search(objective).run(20, progress=False)
     assert len(study.trials) == 20
-    assert study.ended == ""
+    assert study.end_reason == ""
 
 
 def best_at(numbers):
@@ -114,7 +114,7 @@ def test_patience_ends_a_run_after_so_many_trials_without_improvement(patience):
     _, study = patient(best_at({0, 1, 3, 5}), patience)
     last = {1: 1, 3: 5, 6: 5}[patience]
     assert len(study.trials) == last + 1 + patience
-    assert study.ended == "stalled"
+    assert study.end_reason == "stalled"
     assert study.why().startswith("The search ended early: the front had stopped")
 
 

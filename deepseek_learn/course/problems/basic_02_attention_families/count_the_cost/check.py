@@ -13,7 +13,7 @@ def check(answer, rng) -> None:
         got = expect.parts(expect.call(answer, channels, tokens, width), 3, call)
         want = reference(channels, tokens, width)
         for i in range(3):
-            value = expect.whole(got[i], f"{call}[{i}]")
+            value = expect.integer(got[i], f"{call}[{i}]")
             expect.close(value, want[i], f"{call}[{i}]", 1e-12)
 
 

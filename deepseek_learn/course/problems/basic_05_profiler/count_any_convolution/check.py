@@ -70,7 +70,7 @@ def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None
     from torch.utils.flop_counter import conv_flop_count
 
     want = conv_flop_count(x, weight, y, transposed=transposed)
-    value = expect.whole(got, call)
+    value = expect.integer(got, call)
     if value == want:
         return
     outputs = conv_flop_count(x, weight, y, transposed=False)

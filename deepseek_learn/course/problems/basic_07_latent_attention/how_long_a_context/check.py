@@ -43,7 +43,7 @@ def numbers(sizes: dict) -> int:
 
 
 def compare(got, want, free, layers, sizes, number_bytes) -> None:
-    value = expect.whole(got, CALL)
+    value = expect.integer(got, CALL)
     token = layers * numbers(sizes) * number_bytes
     guesses = {
         "layers": free // (token // layers),

@@ -129,7 +129,7 @@ def check(answer, rng) -> None:
 
         torch.manual_seed(int(rng.integers(2**31)))
         got = expect.call(answer, attend, tokens, width)
-        got = expect.truth(got, CALL)
+        got = expect.boolean(got, CALL)
         if not calls:
             raise Failed("not_called")
         if got != leaky:

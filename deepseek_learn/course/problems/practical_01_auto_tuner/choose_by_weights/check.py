@@ -10,7 +10,7 @@ def check(answer, rng) -> None:
     expect.function(answer, "choose")
     cases = draw(rng)
     got = [expect.call(answer, points, weights) for points, weights, _ in cases]
-    got = [expect.whole(index, "choose(points, weights)") for index in got]
+    got = [expect.integer(index, "choose(points, weights)") for index in got]
     for index, (points, weights, choices) in zip(got, cases, strict=True):
         if index != choices["want"]:
             expect.call(answer, points, weights)  # so that this input is shown

@@ -28,7 +28,7 @@ def check(answer, rng) -> None:
         drawn += 1
         remaining.update({edge: remaining[edge] - 1 for edge in edges})
         got = expect.call(answer, mine, others, keep, startup)
-        value = expect.truth(got, "go_on(mine, others, keep, startup)")
+        value = expect.boolean(got, "go_on(mine, others, keep, startup)")
         compare(value, mine, others, keep, startup)
 
 

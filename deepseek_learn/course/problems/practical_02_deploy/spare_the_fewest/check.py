@@ -55,7 +55,7 @@ def compare(got, lost: CountedLoss, call: str) -> None:
     elif got is None:
         raise Failed("missed", call=call, want=lost.needed)
     else:
-        value = expect.whole(got, call)
+        value = expect.integer(got, call)
         if value != lost.needed:
             key = "many" if value > lost.needed else "few"
             raise Failed(key, call=call, got=value, want=lost.needed)

@@ -50,7 +50,7 @@ def check(answer, rng) -> None:
 
 
 def compare(accepted, residual, p, q, draft, u) -> None:
-    accepted = expect.truth(accepted, CALL + "[0]")
+    accepted = expect.boolean(accepted, CALL + "[0]")
     ratio = float(p[draft] / q[draft])
     if accepted != (u < ratio):
         key = "refused" if u < ratio else "stood"
