@@ -402,6 +402,7 @@ def rows_by_name(deploy_cpu, name="net", **changed):
     return {(row.what, row.source): row for row in rows}
 
 
+@pytest.mark.slow
 def test_deployment_rows_judge_the_faster_runtime(deploy_cpu, monkeypatch):
     monkeypatch.setattr(deploy_cpu, "vnni", lambda: True)
     rows = rows_by_name(deploy_cpu)
@@ -473,6 +474,7 @@ def explained():
     set_language(before)
 
 
+@pytest.mark.slow
 def test_a_planted_channel_changes_no_answer(explained):
     parts = explained.digits()
     model = explained.network(0, parts)
@@ -499,6 +501,7 @@ def test_dpgs_reason_is_held_against_each_layer_rounded_alone(explained, monkeyp
     assert [right for right, _ in explained.of_dpg(1)] == [True, False]
 
 
+@pytest.mark.slow
 def test_harm_is_that_of_one_layer_alone(explained):
     parts = explained.digits()
     model, x = explained.network(1, parts), parts["held out"][0][:64]

@@ -117,6 +117,7 @@ def test_error_while_dragging_is_shown_and_goes_away():
     assert explore.problem.value == ""
 
 
+@pytest.mark.notebook
 def test_a_kernel_draws_the_newest_value_after_the_cell():
     """In a kernel the event loop draws; the next cell sees the image for 7, once."""
     from nbclient import NotebookClient

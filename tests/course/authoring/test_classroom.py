@@ -138,6 +138,7 @@ def test_source_notebook_carries_the_reference_and_the_points(tmp_path):
         define(cells[f"{problem.id}-answer"].source, problem.answer)  # it runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stages_example_has_one_graded_problem(tmp_path, stage):
     command = [sys.executable, "-m", "deepseek_learn", "author", "assignment"]

@@ -42,6 +42,7 @@ def test_no_progress_is_published_and_the_authors_is_left_alone(tmp_path, own_ho
     assert (own_home / "progress.json").read_bytes() == before
 
 
+@pytest.mark.notebook
 def test_what_is_printed_into_a_widget_stops_nothing_and_is_not_stored(tmp_path):
     path = tmp_path / "lesson.ipynb"
     cells = [nbformat.v4.new_code_cell(BAR)]

@@ -62,6 +62,7 @@ def test_hint_and_solution_have_a_cell_each(problem):
     )
 
 
+@pytest.mark.slow
 def test_generate_writes_and_check_only_looks(tmp_path):
     stale = exercises.generate(tmp_path, check=True)
     assert len(stale) == 2 * len(WITH_PROBLEMS)

@@ -68,6 +68,7 @@ def test_the_count_finds_each_form_of_address(tmp_path):
     assert set(addresses(tmp_path)) == {f"{n}.md" for n in range(4)}
 
 
+@pytest.mark.slow
 def test_one_setting_brings_every_address_and_takes_it_away(copy, monkeypatch):
     publish(monkeypatch, None)
     links.write(copy)
