@@ -8,6 +8,7 @@ import pytest
 
 from deepseek_learn import catalog
 from deepseek_learn.catalog import LANGUAGES, choose, messages, text
+from deepseek_learn.files import REPOSITORY
 
 FOLDER = Path(catalog.__file__).parent
 
@@ -24,8 +25,8 @@ def literal(node):
 
 
 def used():
-    """(key, is it complete) of each `text(...)` and `Failed(...)` in the library."""
-    for path in FOLDER.rglob("*.py"):
+    """(key, is it complete) of each `text(...)` and `Failed(...)`, here and in the book."""
+    for path in (*FOLDER.rglob("*.py"), *(REPOSITORY / "book").rglob("*.py")):
         if "problems" in path.parts:  # tests/course/test_problems.py looks at these
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

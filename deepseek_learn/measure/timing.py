@@ -71,9 +71,8 @@ class Latencies(Report):
         ms, source = self[first], self.source
         sentences = [text("measure.side", name=first, ms=ms, source=source)]
         for name, ratio in self.ratios.items():
-            key = f"measure.side_{_verdict(ratio)}"
-            ms = self[name]
-            sentences.append(text(key, name=name, first=first, ms=ms, ratio=ratio))
+            facts = {"name": name, "first": first, "ms": self[name], "ratio": ratio}
+            sentences.append(text(f"measure.side_{_verdict(ratio)}", **facts))
         return " ".join(sentences)
 
 
