@@ -460,10 +460,10 @@ def test_kits_count_what_passed_and_say_what_did_not(tmp_path):
 
 def test_kits_name_the_library_that_is_missing():
     kits = script("deploy_kits")
-    said = "Failed to load x.so: libmigraphx_c.so.3: cannot open shared object file"
-    assert kits.missing_of(said) == "libmigraphx_c.so.3"
-    assert kits.re.search(kits.VENDORS["amd-mi300"][1], said)
-    assert not kits.re.search(kits.VENDORS["ascend-910b"][1], said)
+    message = "Failed to load x.so: libmigraphx_c.so.3: cannot open shared object file"
+    assert kits.missing_of(message) == "libmigraphx_c.so.3"
+    assert kits.re.search(kits.VENDORS["amd-mi300"][1], message)
+    assert not kits.re.search(kits.VENDORS["ascend-910b"][1], message)
 
 
 @pytest.fixture

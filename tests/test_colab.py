@@ -94,8 +94,8 @@ def colab_python(tmp_path_factory) -> Path:
     pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     pinned = {n: f"{n}=={v}" for n, v in COLAB.items()}
     alone = [pinned.pop(name) for name in WITHOUT_REQUIREMENTS]
-    for wanted in ([*pinned.values(), *ALSO], ["--no-deps", *alone]):
-        done = subprocess.run([*pip, *wanted], capture_output=True, text=True)
+    for expected in ([*pinned.values(), *ALSO], ["--no-deps", *alone]):
+        done = subprocess.run([*pip, *expected], capture_output=True, text=True)
         if done.returncode:
             absent(f"pip cannot install Colab's packages: {done.stderr[-500:]}")
     site = next((home / "venv" / "lib").glob("python*/site-packages"))

@@ -41,10 +41,10 @@ def test_every_cell_of_the_grid_was_trained(digits_table, table):
 
 def test_networks_have_the_parameters_that_the_table_says(digits_table, table):
     for width, depth, activation in ((4, 1, "relu"), (32, 3, "tanh")):
-        found = table.lookup(CELL | {"width": width, "depth": depth})["parameters"]
+        result = table.lookup(CELL | {"width": width, "depth": depth})["parameters"]
         size = {1: 4, 2: 2, 3: 2}[depth]
         convolutions = 9 * width + width + (depth - 1) * (9 * width**2 + width)
-        assert found == convolutions + 10 * (width * size**2) + 10
+        assert result == convolutions + 10 * (width * size**2) + 10
         model = digits_table.network(width, depth, activation)
         assert model(torch.rand(2, 1, 8, 8)).shape == (2, 10)
 

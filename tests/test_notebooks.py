@@ -82,9 +82,9 @@ def test_another_output_or_an_error_is_noticed(tmp_path, own_home, source):
 def test_is_committed_executed_without_errors(path):
     for cell in cells(path):
         assert cell["execution_count"], f"{path.name}: {cell['id']} was not run"
-        wanted = "raises-exception" in cell["metadata"].get("tags", [])
+        expected = "raises-exception" in cell["metadata"].get("tags", [])
         raised = any(o["output_type"] == "error" for o in cell["outputs"])
-        assert raised == wanted, f"{path.name}: {cell['id']}"
+        assert raised == expected, f"{path.name}: {cell['id']}"
         assert "site-packages" not in json.dumps(cell["outputs"]), "a machine's path"
 
 
@@ -137,27 +137,27 @@ def pythons_with_the_course() -> dict[tuple[int, int], str]:
     """
     named = os.environ.get("DEEPSEEK_LEARN_PYTHONS", "").split(os.pathsep)
     named += [shutil.which(f"python3.{minor}") or "" for minor in range(11, 20)]
-    found = {sys.version_info[:2]: sys.executable}
+    result = {sys.version_info[:2]: sys.executable}
     for python in filter(None, named):
         code = f"{WHAT_THE_TOUR_NEEDS}; import sys; print(*sys.version_info[:2])"
         done = subprocess.run([python, "-c", code], capture_output=True, text=True)
         if done.returncode == 0:
-            found.setdefault(tuple(map(int, done.stdout.split())), python)
-    return found
+            result.setdefault(tuple(map(int, done.stdout.split())), python)
+    return result
 
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("which", [min, max], ids=["oldest", "newest"])
 def test_the_tour_keeps_its_promise_on_this_python(which, tmp_path):
     """Also with a CUDA build: newcomers run the tour before they read the advice."""
-    found = pythons_with_the_course()
-    if which is max and len(found) == 1:
-        ours = ".".join(map(str, min(found)))
+    result = pythons_with_the_course()
+    if which is max and len(result) == 1:
+        ours = ".".join(map(str, min(result)))
         pytest.skip(f"the course's packages are installed for Python {ours} only")
     shutil.copy(ROOT / "notebooks/basic/00_tour.ipynb", tmp_path / "tour.ipynb")
     home = {"DEEPSEEK_LEARN_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [found[which(found)], "-c", RUN, str(tmp_path / "tour.ipynb")],
+        [result[which(result)], "-c", RUN, str(tmp_path / "tour.ipynb")],
         capture_output=True,
         text=True,
         env=os.environ | home,

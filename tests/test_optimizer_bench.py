@@ -201,15 +201,19 @@ def test_muon_moves_the_matrices_that_deepopt_sees(bench):
     conv, linear = nn.Conv2d(4, 6, 3, bias=False), nn.Linear(36, 6, bias=False)
     linear.weight.data.copy_(conv.weight.data.flatten(1))
     group = {"params": [conv.weight], "shapes": [(2, 3, 36)]}
-    theirs = torch.optim.Muon([linear.weight[:3].detach(), linear.weight[3:].detach()])
+    reference = torch.optim.Muon(
+        [linear.weight[:3].detach(), linear.weight[3:].detach()]
+    )
     ours = optimizers.FlatMuon(group)
     for _ in range(3):
         conv.weight.grad = torch.randn_like(conv.weight)
         halves = conv.weight.grad.flatten(1).split(3)
-        for p, gradient in zip(theirs.param_groups[0]["params"], halves, strict=True):
+        for p, gradient in zip(
+            reference.param_groups[0]["params"], halves, strict=True
+        ):
             p.grad = gradient
         ours.step()
-        theirs.step()
+        reference.step()
     assert torch.equal(conv.weight.flatten(1), linear.weight)
     ours.zero_grad()
     assert conv.weight.grad is None

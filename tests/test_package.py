@@ -127,10 +127,10 @@ def test_environment_yml_has_the_extras():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     extras = PROJECT["optional-dependencies"]
-    wanted = {*PROJECT["dependencies"], "-e ."}
+    expected = {*PROJECT["dependencies"], "-e ."}
     chosen = ("course", "vision", "tuner", "language", "deploy")
-    wanted |= {package for extra in chosen for package in extras[extra]}
-    assert set(pip) == wanted
+    expected |= {package for extra in chosen for package in extras[extra]}
+    assert set(pip) == expected
 
 
 def test_constraints_satisfy_pyproject():
@@ -139,10 +139,10 @@ def test_constraints_satisfy_pyproject():
         if line and not line.startswith("#"):
             requirement = Requirement(line)
             pins[requirement.name.lower()] = requirement.specifier
-    wanted = list(PROJECT["dependencies"])
+    expected = list(PROJECT["dependencies"])
     for extra in PROJECT["optional-dependencies"].values():
-        wanted += extra
-    for line in wanted:
+        expected += extra
+    for line in expected:
         requirement = Requirement(line)
         pin = pins.get(requirement.name.lower())
         if pin is not None and len(pin) == 1:

@@ -25,12 +25,12 @@ MISTAKES = (
 
 def names(stub):
     """Public name → the module that the stub imports it from."""
-    found = {}
+    result = {}
     for node in ast.walk(ast.parse(stub.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             module = node.module and "." * (node.level - 1) + node.module
-            found |= {each.asname: module for each in node.names}
-    return found
+            result |= {each.asname: module for each in node.names}
+    return result
 
 
 def package_of(stub):
@@ -72,10 +72,10 @@ def verdicts(tmp_path_factory):
     command = [sys.executable, "-m", "mypy", "--no-pretty", str(path)]
     run = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True)
     assert not run.stderr, run.stderr
-    said = dict.fromkeys(code, "")
+    message = dict.fromkeys(code, "")
     for number, words in re.findall(r"usage\.py:(\d+): (.*)", run.stdout):
-        said[code[int(number) - 1 - len(imports)]] += words
-    return said
+        message[code[int(number) - 1 - len(imports)]] += words
+    return message
 
 
 @pytest.mark.slow
@@ -84,17 +84,17 @@ def test_a_type_checker_knows_what_a_public_name_is(package, verdicts):
     names = public_names(package)
     assert names
     for name in names:
-        said = verdicts[f"reveal_type({name})"]
-        assert "Revealed type is" in said, (name, said)
-        assert '"Any"' not in said, (name, said)
-        assert "error: " not in said, (name, said)
+        message = verdicts[f"reveal_type({name})"]
+        assert "Revealed type is" in message, (name, message)
+        assert '"Any"' not in message, (name, message)
+        assert "error: " not in message, (name, message)
 
 
 @pytest.mark.slow
 def test_a_type_checker_sees_the_class_itself(verdicts):
-    said = verdicts["reveal_type(deepseek_learn.DeepOpt)"]
-    assert said.endswith('-> deepseek_learn.optim.deepopt.DeepOpt"'), said
-    assert "momentum: float" in said
+    message = verdicts["reveal_type(deepseek_learn.DeepOpt)"]
+    assert message.endswith('-> deepseek_learn.optim.deepopt.DeepOpt"'), message
+    assert "momentum: float" in message
 
 
 @pytest.mark.slow

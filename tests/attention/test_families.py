@@ -152,7 +152,7 @@ def test_project_and_excite_adds_the_means_along_each_axis():
     module = attention.create("project_excite", 4, dims=3, scale="native").double()
     x = torch.randn(2, 4, 3, 5, 7, dtype=torch.float64)
     x += torch.arange(7.0) + 10 * torch.arange(5.0)[:, None]  # all axes differ
-    wanted = torch.empty_like(x)
+    expected = torch.empty_like(x)
     squeeze, excite = (
         layer.weight.flatten(1) for layer in (module.squeeze, module.excite)
     )
@@ -164,8 +164,8 @@ def test_project_and_excite_adds_the_means_along_each_axis():
         )
         hidden = torch.relu(z @ squeeze.T + module.squeeze.bias)
         gate = torch.sigmoid(hidden @ excite.T + module.excite.bias)
-        wanted[:, :, d, h, w] = x[:, :, d, h, w] * gate
-    torch.testing.assert_close(module(x), wanted)
+        expected[:, :, d, h, w] = x[:, :, d, h, w] * gate
+    torch.testing.assert_close(module(x), expected)
 
 
 @pytest.mark.slow

@@ -39,9 +39,9 @@ def test_equals_the_equation(dims, kernel_size, gradients):
 def test_gradients_equal_those_of_the_equation(dims):
     module = SpatialChannelAttention(16, dims=dims).double()
     x = features(dims).requires_grad_()
-    wanted = [x, *module.parameters()]
-    ours = torch.autograd.grad(module(x).square().sum(), wanted)
-    plain = torch.autograd.grad(written_out(module, x).square().sum(), wanted)
+    expected = [x, *module.parameters()]
+    ours = torch.autograd.grad(module(x).square().sum(), expected)
+    plain = torch.autograd.grad(written_out(module, x).square().sum(), expected)
     torch.testing.assert_close(ours, plain)
 
 
@@ -206,8 +206,8 @@ def test_gpu_equals_cpu(dtype):
 )
 def test_wrong_input_is_refused_in_a_sentence(dims, shape):
     axes = {2: "H, W", 3: "D, H, W"}[dims]
-    said = rf"x must be \[B, 16, {axes}\] \({dims}-D .*got shape \[2, "
-    with pytest.raises(ValueError, match=said):
+    message = rf"x must be \[B, 16, {axes}\] \({dims}-D .*got shape \[2, "
+    with pytest.raises(ValueError, match=message):
         SpatialChannelAttention(16, dims=dims)(torch.zeros(shape))
 
 

@@ -48,7 +48,7 @@ def test_no_page_loads_from_elsewhere(book):
     pages = list(book.rglob("*.html"))
     assert len(pages) > 20
     loading = {
-        p.name: found[0] for p in pages if (found := LOADED.search(p.read_text()))
+        p.name: result[0] for p in pages if (result := LOADED.search(p.read_text()))
     }
     assert loading == {}
 
@@ -98,7 +98,7 @@ def test_buttons_lead_to_the_address_or_are_not_there(book):
     if (address := repository()) is None:
         pages = {path: path.read_text("utf-8") for path in book.rglob("*.html")}
         assert {
-            p.name: found for p, t in pages.items() if (found := DEAD.findall(t))
+            p.name: result for p, t in pages.items() if (result := DEAD.findall(t))
         } == {}
     for edition in ("", "zh/"):
         path = f"{edition}notebooks/basic/00_tour"

@@ -51,8 +51,8 @@ def test_the_lessons_it_names_exist(name):
                 ]
         assert numbers
         for stage, number in numbers:
-            found = list(ROOT.glob(f"notebooks/{stage}/{number:02}_*.ipynb"))
-            assert len(found) == 1, (words(box, "name"), stage, number)
+            result = list(ROOT.glob(f"notebooks/{stage}/{number:02}_*.ipynb"))
+            assert len(result) == 1, (words(box, "name"), stage, number)
 
 
 @pytest.mark.parametrize("name", EDITIONS)

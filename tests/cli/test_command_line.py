@@ -161,15 +161,15 @@ ALONE = [
 
 @pytest.mark.parametrize("line", BAD + [f"{name} unasked" for name in ALONE])
 def test_bad_input_gets_one_sentence(answer, line):
-    code, said = answer(line)
+    code, message = answer(line)
     assert code in (1, 2)
-    assert "Traceback" not in said
-    assert "DEEPSEEK_LEARN_TRACEBACK" not in said, "an unexpected exception"
+    assert "Traceback" not in message
+    assert "DEEPSEEK_LEARN_TRACEBACK" not in message, "an unexpected exception"
     if code == 1:
-        assert said.startswith("deepseek-learn: ")
-        assert len(said.strip().splitlines()) == 1
+        assert message.startswith("deepseek-learn: ")
+        assert len(message.strip().splitlines()) == 1
     else:
-        assert "Usage" in said or "Error" in said
+        assert "Usage" in message or "Error" in message
 
 
 def test_the_walk_goes_through_every_command():
@@ -190,9 +190,9 @@ def test_the_walk_goes_through_every_command():
 def test_what_may_not_be_read_or_written_gets_one_sentence(answer, here, line):
     (here / "file").chmod(0)
     (here / "folder").chmod(0o500)
-    code, said = answer(line)
-    assert (code, len(said.strip().splitlines())) == (1, 1)
-    assert "ermission denied" in said
+    code, message = answer(line)
+    assert (code, len(message.strip().splitlines())) == (1, 1)
+    assert "ermission denied" in message
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_a_cell_that_fails_is_named_in_one_sentence(answer, here, monkeypatch):
 
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), here / "a.ipynb")
     before = (here / "a.ipynb").read_bytes()
-    code, said = answer("author run a.ipynb")
+    code, message = answer("author run a.ipynb")
     assert code == 1
-    assert said.splitlines()[-1] == (
+    assert message.splitlines()[-1] == (
         "deepseek-learn: a.ipynb stopped: a cell raised ZeroDivisionError: "
         "division by zero"
     )

@@ -19,9 +19,9 @@ def check(id, source):
 
 
 def refused(call, *arguments):
-    with pytest.raises(Failed) as found:
+    with pytest.raises(Failed) as result:
         call(*arguments)
-    return catalog.text(found.value.key, **found.value.values)
+    return catalog.text(result.value.key, **result.value.values)
 
 
 @pytest.mark.parametrize(

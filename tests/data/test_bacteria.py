@@ -62,8 +62,8 @@ def test_no_two_fields_show_the_same_bacteria(splits):
     norm = far.flatten(1).norm(dim=1)
     spectra = torch.fft.rfft2(far, s=(2 * SIZE, 2 * SIZE))
     for i in range(len(images) - 1):  # correlation at every shift
-        found = torch.fft.irfft2(spectra[i] * spectra[i + 1 :].conj())
-        assert (found.amax((1, 2)) < 0.5 * norm[i] * norm[i + 1 :]).all()
+        result = torch.fft.irfft2(spectra[i] * spectra[i + 1 :].conj())
+        assert (result.amax((1, 2)) < 0.5 * norm[i] * norm[i + 1 :]).all()
 
 
 def test_tiles_are_the_fields_cut_up(splits):

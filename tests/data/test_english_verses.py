@@ -23,8 +23,8 @@ def test_parts_are_passages_a_line_of_a_fixed_size():
 
 def test_no_passage_is_in_two_parts():
     splits = data.english_verses()
-    found = [line for part in PARTS for line in lines(getattr(splits, part))]
-    assert len(found) == len(set(found)) == 1673
+    result = [line for part in PARTS for line in lines(getattr(splits, part))]
+    assert len(result) == len(set(result)) == 1673
 
 
 def test_the_rule_makes_passages_of_four_verses_and_drops_repeats(tmp_path):

@@ -33,9 +33,9 @@ def test_each_part_is_whole_utf8_lines_of_a_fixed_size(splits):
 
 
 def test_no_verse_is_in_two_poems(splits):
-    found = [v for p in PARTS for line in poems(getattr(splits, p)) for v in
+    result = [v for p in PARTS for line in poems(getattr(splits, p)) for v in
              set(VERSE.findall(line))]  # fmt: skip
-    assert len(found) == len(set(found))
+    assert len(result) == len(set(result))
 
 
 def test_only_han_characters_and_four_marks(splits):
@@ -56,8 +56,8 @@ def test_frame_counts_what_is_there(splits):
     assert list(frame.index) == list(PARTS)
     for part in PARTS:
         content = bytes(getattr(splits, part).numpy())
-        wanted = [len(content), len(content.decode()), content.count(b"\n")]
-        assert frame.loc[part].tolist() == wanted
+        expected = [len(content), len(content.decode()), content.count(b"\n")]
+        assert frame.loc[part].tolist() == expected
     assert repr(splits) == (
         "TextSplits(tang_poems: train/validation/test = "
         f"{len(splits.train)}/{len(splits.validation)}/{len(splits.test)} bytes)"

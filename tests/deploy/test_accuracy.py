@@ -45,38 +45,38 @@ def guarded(depth: int, hurt: set[int], **options):
 
 
 def test_where_nothing_is_lost_nothing_is_spared():
-    found, _ = guarded(2, set(), aim=0.9)
-    assert found.in_float == ()
-    assert found.errors == {}
-    assert list(found.attempts.index) == [0]
-    assert found.loss <= 0.9
-    assert set(found.to_frame()["kept_as"]) == {"int8"}
+    result, _ = guarded(2, set(), aim=0.9)
+    assert result.in_float == ()
+    assert result.errors == {}
+    assert list(result.attempts.index) == [0]
+    assert result.loss <= 0.9
+    assert set(result.to_frame()["kept_as"]) == {"int8"}
 
 
 def test_the_layer_that_hurts_is_spared_and_no_other():
-    found, metric = guarded(6, {2})
-    assert len(found.in_float) == 1
-    assert found.errors[found.in_float[0]] == max(found.errors.values())
-    assert found.attempts["loss"][0] > LIMIT
-    assert found.loss <= 0.9
-    assert points(metric, found.proto) == found.metric
-    frame = found.to_frame()
-    assert list(frame.index) == list(found.layers)
+    result, metric = guarded(6, {2})
+    assert len(result.in_float) == 1
+    assert result.errors[result.in_float[0]] == max(result.errors.values())
+    assert result.attempts["loss"][0] > LIMIT
+    assert result.loss <= 0.9
+    assert points(metric, result.proto) == result.metric
+    frame = result.to_frame()
+    assert list(frame.index) == list(result.layers)
     assert frame["kept_as"].eq("float").sum() == 1
-    assert found.in_float[0] in found.why()
-    assert f"{found.attempts['loss'][0]:.2f}" in found.why()
-    heat, spared = found.plot().data
+    assert result.in_float[0] in result.why()
+    assert f"{result.attempts['loss'][0]:.2f}" in result.why()
+    heat, spared = result.plot().data
     assert np.allclose(heat.z[0], np.log10(frame["error"]))
-    assert list(spared.x) == list(found.in_float)
+    assert list(spared.x) == list(result.in_float)
 
 
 def test_a_model_that_loses_a_point_is_refused_with_the_table():
     with pytest.raises(AccuracyError, match="or more is refused") as error:
         guarded(4, {0, 1, 2, 3})
-    found = error.value.guard
-    assert found.loss >= LIMIT
-    assert set(found.attempts.index) <= {0, 1, 2}  # at most half in float
-    assert found.attempts.to_string() in str(error.value)
+    result = error.value.guard
+    assert result.loss >= LIMIT
+    assert set(result.attempts.index) <= {0, 1, 2}  # at most half in float
+    assert result.attempts.to_string() in str(error.value)
 
 
 class Fake:
@@ -104,11 +104,11 @@ def test_as_few_as_reach_the_aim(needed):
     def metric(predict):
         return 90.0 if predict(None).item() >= needed else 85.0
 
-    found = guard(Fake(), metric, run=fake_run)
-    assert found.in_float == Fake.layers[:needed]
-    assert found.loss == 0
-    assert len(found.attempts) <= 6
-    assert found.attempts.index.is_monotonic_increasing
+    result = guard(Fake(), metric, run=fake_run)
+    assert result.in_float == Fake.layers[:needed]
+    assert result.loss == 0
+    assert len(result.attempts) <= 6
+    assert result.attempts.index.is_monotonic_increasing
 
 
 def test_sensitivity_takes_as_many_inputs_as_asked():
@@ -122,10 +122,10 @@ def test_the_best_attempt_where_the_aim_is_out_of_reach():
     def metric(predict):
         return {10: 90.0, 4: 89.5}.get(predict(None).item(), 89.4)
 
-    found = guard(Fake(), metric, run=fake_run)
-    assert len(found.in_float) == 4
-    assert found.loss == pytest.approx(0.5)
-    assert "The loss was to be at most 0.1" in found.why()
+    result = guard(Fake(), metric, run=fake_run)
+    assert len(result.in_float) == 4
+    assert result.loss == pytest.approx(0.5)
+    assert "The loss was to be at most 0.1" in result.why()
 
 
 @pytest.mark.parametrize("lost", [LIMIT, LIMIT - 2**-20])
@@ -148,12 +148,12 @@ def test_a_loss_of_just_the_aim_reaches_it(lost):
     def metric(predict):
         return {10: 90.0, 0: 85.0}.get(predict(None).item(), 90.0 - lost)
 
-    found = guard(Fake(), metric, aim=lost, run=fake_run)
-    assert (len(found.in_float), found.loss) == (1, lost)
+    result = guard(Fake(), metric, aim=lost, run=fake_run)
+    assert (len(result.in_float), result.loss) == (1, lost)
     everything = guard(Fake(), lambda p: min(90.0, 90.0 - lost), aim=lost, run=fake_run)
     assert everything.in_float == ()  # and no layer was tried for it
     assert list(everything.attempts.index) == [0]
-    assert "was to be at most" not in found.why()
+    assert "was to be at most" not in result.why()
 
 
 @pytest.mark.parametrize(

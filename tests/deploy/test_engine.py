@@ -117,10 +117,10 @@ def test_it_answers_as_the_librarys_python_does(engine, small, tmp_path):
     x = np.load(small.parent / "input_0.npy")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
-    wanted = onnxruntime.InferenceSession(small, settings).run(None, {"input": x})[0]
+    expected = onnxruntime.InferenceSession(small, settings).run(None, {"input": x})[0]
     words = ["--input", small.parent / "input_0.npy", "--output", tmp_path]
     answer = run(engine, small, *words)
-    assert np.array_equal(np.load(tmp_path / "output_0.npy"), wanted)
+    assert np.array_equal(np.load(tmp_path / "output_0.npy"), expected)
     assert answer["runtime"] == f"ONNX Runtime {onnxruntime.__version__}"
 
 
@@ -201,10 +201,10 @@ def test_the_self_check_compares_with_what_is_stored(engine, small, tmp_path, ch
     np.save(tmp_path / "input_0.npy", x)
     np.save(tmp_path / "output_0.npy", y)
     if change == "none":
-        found = run(engine, small, "--selfcheck", tmp_path)["selfcheck"]
-        assert found["passed"]
-        assert found["samples"] == 6
-        assert found["relative_difference"] < 1e-5
+        result = run(engine, small, "--selfcheck", tmp_path)["selfcheck"]
+        assert result["passed"]
+        assert result["samples"] == 6
+        assert result["relative_difference"] < 1e-5
         return
     words = {
         "value": "self-check",

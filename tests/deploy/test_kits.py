@@ -129,9 +129,9 @@ def test_migraphx_gets_its_options_by_name(migraphx):
 def test_a_struct_only_of_the_same_version(migraphx):
     """Its size differs between versions: a different library would read past its end."""
     assert "by struct, device 3" in migraphx()
-    said = migraphx(OTHER_VERSION="1.99.0")
-    assert "by struct" not in said
-    assert "build it with the headers of 1.99.0" in said
+    message = migraphx(OTHER_VERSION="1.99.0")
+    assert "by struct" not in message
+    assert "build it with the headers of 1.99.0" in message
 
 
 # ---------------------------------------------------------------- missing build tools
@@ -167,9 +167,9 @@ def test_the_advice_about_headers_can_be_followed(tmp_path, monkeypatch):
         absent("cmake is not on the PATH")
     with pytest.raises(BuildError) as error:
         native.build(tmp_path / "engine", options=nowhere)
-    said = str(error.value)
-    assert "libonnxruntime-dev" in said
-    assert "set the environment variable CMAKE_PREFIX_PATH to its folder" in said
+    message = str(error.value)
+    assert "libonnxruntime-dev" in message
+    assert "set the environment variable CMAKE_PREFIX_PATH to its folder" in message
     # an unpacked release: FOLDER/include/*.h
     release = tmp_path / "onnxruntime-linux-x64"
     (release / "include").mkdir(parents=True)

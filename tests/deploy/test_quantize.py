@@ -65,9 +65,9 @@ def test_int8_answers_nearly_the_same_in_a_smaller_file(net, scheme):
     small = Quantizer(proto, [x], scheme).int8()
     onnx.checker.check_model(small)
     with torch.no_grad():
-        wanted = [[model(x).numpy()]]
-    assert normalized_error([runner(small)(x)], wanted) < 5e-3
-    assert normalized_error([runner(small)(x[:1])], [[wanted[0][0][:1]]]) < 5e-3
+        expected = [[model(x).numpy()]]
+    assert normalized_error([runner(small)(x)], expected) < 5e-3
+    assert normalized_error([runner(small)(x[:1])], [[expected[0][0][:1]]]) < 5e-3
     weights = [a for name, a in held(small).items() if "weight" in name and a.ndim > 1]
     assert {a.dtype for a in weights} == {
         np.dtype("f4" if scheme.float_weights else "i1")
@@ -172,9 +172,9 @@ def test_several_inputs_and_openvino():
     proto = to_onnx(model, example)
     small = Quantizer(proto, [example]).int8()
     with torch.no_grad():
-        wanted = [[model(example["x"], y=example["y"]).numpy()]]
+        expected = [[model(example["x"], y=example["y"]).numpy()]]
     for answer in (runner(small)(example), openvino_runner(small)(example)):
-        assert normalized_error([answer], wanted) < 1e-2
+        assert normalized_error([answer], expected) < 1e-2
 
 
 def test_half_precision_keeps_the_ports_in_float32(net):

@@ -30,11 +30,11 @@ DATA = {name: values.astype("f4") for name, values in SAMPLES.items()}
 
 
 def counted(values) -> Histogram:
-    found = Histogram(float(values.min()), float(values.max()), np.zeros(BINS, int))
+    result = Histogram(float(values.min()), float(values.max()), np.zeros(BINS, int))
     for part in np.array_split(values, 3):
-        found.add(part)
-    assert found.counts.sum() == len(values)  # none fell outside
-    return found
+        result.add(part)
+    assert result.counts.sum() == len(values)  # none fell outside
+    return result
 
 
 def error(values, reach, symmetric):
@@ -44,12 +44,12 @@ def error(values, reach, symmetric):
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("name", DATA)
 def test_a_range_lies_within_what_was_seen(name, symmetric):
-    found = counted(DATA[name])
-    assert rules["minmax"](found, symmetric) == (found.low, found.high)
+    result = counted(DATA[name])
+    assert rules["minmax"](result, symmetric) == (result.low, result.high)
     for rule in ("percentile", "mse"):
-        low, high = rules[rule](found, symmetric)
+        low, high = rules[rule](result, symmetric)
         # 0 is always one of the levels, observed or not
-        assert min(found.low, 0) <= low < high <= max(found.high, 0)
+        assert min(result.low, 0) <= low < high <= max(result.high, 0)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -70,14 +70,14 @@ def test_no_more_than_its_share_is_outside_the_percentile(name, symmetric):
 def test_least_error_is_no_more_than_that_of_everything(name, symmetric):
     """Also on the data, up to the error of a bin (s² / 12 for bin width s)."""
     values = DATA[name]
-    found = counted(values)
-    mine, whole = (rules[rule](found, symmetric) for rule in ("mse", "minmax"))
+    result = counted(values)
+    mine, whole = (rules[rule](result, symmetric) for rule in ("mse", "minmax"))
     binned = [
-        rounding_error(found.centers, found.counts, reach, symmetric)
+        rounding_error(result.centers, result.counts, reach, symmetric)
         for reach in (mine, whole)
     ]
     assert binned[0] <= binned[1]
-    width = (found.high - found.low) / BINS
+    width = (result.high - result.low) / BINS
     root = [error(values, reach, symmetric) ** 0.5 for reach in (mine, whole)]
     assert root[0] <= root[1] + 2 * width / 12**0.5
 
@@ -96,8 +96,8 @@ def test_rounding_error_is_s_squared_over_12():
     values = DATA["uniform"]
     for symmetric, steps in ((False, 255), (True, 254)):
         step = 2 / steps
-        found = error(values, (-1.0, 1.0), symmetric)
-        assert found == pytest.approx(step**2 / 12, rel=0.02)
+        result = error(values, (-1.0, 1.0), symmetric)
+        assert result == pytest.approx(step**2 / 12, rel=0.02)
 
 
 class Outliers(nn.Module):
@@ -127,10 +127,11 @@ def test_one_outlier_costs_all_values_their_steps_only_with_minmax(scheme, rule,
     model, x, proto = outliers()
     usual = torch.cat([x[:7], x[8:]])
     with torch.no_grad():
-        wanted = [[model(usual).numpy()]]
+        expected = [[model(usual).numpy()]]
     errors = {
         name: normalized_error(
-            [runner(Quantizer(proto, x.split(500), scheme, name).int8())(usual)], wanted
+            [runner(Quantizer(proto, x.split(500), scheme, name).int8())(usual)],
+            expected,
         )
         for name in ("minmax", rule)
     }
@@ -160,5 +161,5 @@ def test_constant_activations_and_inputs(rule):
     model, x = Halves().eval(), torch.randn(64, 4)
     small = Quantizer(to_onnx(model, x), [x], ranges=rule).int8()
     with torch.no_grad():
-        wanted = [[model(x).numpy()]]
-    assert normalized_error([runner(small)(x)], wanted) < 1e-2
+        expected = [[model(x).numpy()]]
+    assert normalized_error([runner(small)(x)], expected) < 1e-2

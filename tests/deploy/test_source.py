@@ -141,11 +141,11 @@ def test_the_deployments_checksum_is_its_models(net, tmp_path):
     assert verified["checksum"] == "verified"
     at = len(body) - 50
     model.write_bytes(body[:at] + bytes([body[at] ^ 4]) + body[at + 1 :])
-    said = script(done.folder, "run.sh")
-    assert said.returncode == 2
-    assert "model.onnx is not the file that was deployed" in said.stderr
-    said = script(done.folder, "run.sh", "--checksum", "skip")
-    assert "SHA-256" not in said.stderr
+    message = script(done.folder, "run.sh")
+    assert message.returncode == 2
+    assert "model.onnx is not the file that was deployed" in message.stderr
+    message = script(done.folder, "run.sh", "--checksum", "skip")
+    assert "SHA-256" not in message.stderr
 
 
 # ---------------------------------------------------------------- image normalization
@@ -233,13 +233,15 @@ def test_a_text_model_exported_at_length_12_runs_at_length_7(reader, tmp_path, a
             for index, tensor in enumerate(given):
                 np.save(tmp_path / f"{index}.npy", tensor.numpy())
                 words += ["--input", tmp_path / f"{index}.npy"]
-            said = script(done.folder, "run.sh", *words)
-            assert said.returncode == 0, said.stderr
-            values = json.loads(said.stdout)["outputs"][0]["values"]
+            message = script(done.folder, "run.sh", *words)
+            assert message.returncode == 0, message.stderr
+            values = json.loads(message.stdout)["outputs"][0]["values"]
             with torch.no_grad():
-                wanted = reader(*given).numpy()
-            apart = np.abs(np.reshape(values, (2, 3)) - wanted).max()
-            assert apart < (1e-5 if precision == "fp32" else 0.1) * np.abs(wanted).max()
+                expected = reader(*given).numpy()
+            apart = np.abs(np.reshape(values, (2, 3)) - expected).max()
+            assert (
+                apart < (1e-5 if precision == "fp32" else 0.1) * np.abs(expected).max()
+            )
         assert script(done.folder, "verify.sh").returncode == 0
 
 

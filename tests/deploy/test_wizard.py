@@ -89,9 +89,9 @@ def weights_of(folder: Path) -> set[str]:
 def test_every_folder_is_complete(deployed, name):
     done = deployed[name]
     files = {p.relative_to(done.folder).as_posix() for p in done.folder.rglob("*")}
-    wanted = {"README.md", "report.json", "model.onnx", "settings.sh", "build.sh"}
-    wanted |= {"model.onnx.sha256", "source/sha256.h"}
-    wanted |= {
+    expected = {"README.md", "report.json", "model.onnx", "settings.sh", "build.sh"}
+    expected |= {"model.onnx.sha256", "source/sha256.h"}
+    expected |= {
         "run.sh",
         "verify.sh",
         "source/engine.cpp",
@@ -99,12 +99,12 @@ def test_every_folder_is_complete(deployed, name):
         "source/session.h",
         "source/CMakeLists.txt",
     }
-    wanted |= {
+    expected |= {
         "source/third_party/stb_image.h",
         "check/input_0.npy",
         "check/output_0.npy",
     }
-    assert wanted <= files
+    assert expected <= files
     assert not [f for f in files if Path(f).name.startswith(".")]
     on_disk = {f: (done.folder / f).stat().st_size for f in done.files}
     assert done.files == on_disk
@@ -144,9 +144,9 @@ def test_a_processors_folder_verifies_itself_and_says_what_was_measured(deployed
     assert done["size"] < 0.4 * done["size_before"]
     assert done["speedup"] > 0
     assert "not verified" not in done.why().lower()
-    said = script(done.folder, "verify.sh")
-    assert said.returncode == 0, said.stderr
-    answer = json.loads(said.stdout)
+    message = script(done.folder, "verify.sh")
+    assert message.returncode == 0, message.stderr
+    answer = json.loads(message.stdout)
     assert answer["selfcheck"]["passed"]
     assert answer["selfcheck"]["samples"] == 8
     assert answer["selfcheck"]["relative_difference"] < 1e-6
@@ -156,9 +156,9 @@ def test_the_folder_can_be_moved_and_needs_no_python(deployed, tmp_path):
     moved = tmp_path / "a place with spaces"
     shutil.copytree(deployed["cpp-cpu"].folder, moved)
     x = moved / "check" / "input_0.npy"
-    said = script(moved, "run.sh", "--input", x, "--output", tmp_path / "out",
+    message = script(moved, "run.sh", "--input", x, "--output", tmp_path / "out",
                   env={"PATH": "/usr/bin:/bin"})  # fmt: skip
-    assert said.returncode == 0, said.stderr
+    assert message.returncode == 0, message.stderr
     answer = np.load(tmp_path / "out" / "output_0.npy")
     stored = np.load(moved / "check" / "output_0.npy")
     assert np.abs(answer - stored).max() < 1e-5 * np.abs(stored).max()
@@ -170,9 +170,9 @@ def test_another_model_does_not_pass_for_this_one(deployed, tmp_path):
     shutil.copytree(deployed["cpp-cpu"].folder, wrong)
     answers = np.load(wrong / "check" / "output_0.npy")
     np.save(wrong / "check" / "output_0.npy", answers[::-1].copy())
-    said = script(wrong, "verify.sh")
-    assert said.returncode == 1
-    assert "the self-check failed" in said.stderr
+    message = script(wrong, "verify.sh")
+    assert message.returncode == 1
+    assert "the self-check failed" in message.stderr
 
 
 @pytest.mark.parametrize("name", VENDORS)
@@ -297,10 +297,10 @@ def test_pictures_are_prepared_as_the_wizard_was_told(tmp_path):
     assert len(onnx.load(again.folder / "model.onnx").metadata_props) == 2
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    said = script(done.folder, "run.sh", "--input", tmp_path / "p.png")
+    message = script(done.folder, "run.sh", "--input", tmp_path / "p.png")
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    values = json.loads(said.stdout)["outputs"][0]["values"]
+    values = json.loads(message.stdout)["outputs"][0]["values"]
     assert values == pytest.approx(model(x).flatten().tolist(), abs=1e-4)
 
 
@@ -653,11 +653,11 @@ def test_what_was_given_is_copied(tmp_path):
     model, x = nn.Conv2d(1, 2, 1), torch.rand(3, 1, 4, 4)
     made = DeploymentWizard(model, x, mean=np.array([0.5]))
     with torch.no_grad():
-        wanted = model(x).clone()
+        expected = model(x).clone()
         model.weight.zero_()
     done = made.to("cpp-cpu", tmp_path / "out", precision="fp32", progress=False)
     stored = np.load(done.folder / "check" / "output_0.npy")
-    assert np.abs(stored - wanted.numpy()).max() < 1e-5
+    assert np.abs(stored - expected.numpy()).max() < 1e-5
 
 
 def test_a_report_of_another_program_is_no_deployment(tmp_path):
@@ -670,8 +670,8 @@ def test_a_report_of_another_program_is_no_deployment(tmp_path):
 
 
 def test_the_scripts_mind_no_cdpath(deployed):
-    said = script(deployed["cpp-cpu"].folder, "verify.sh", env={"CDPATH": ".:/tmp"})
-    assert said.returncode == 0, said.stderr
+    message = script(deployed["cpp-cpu"].folder, "verify.sh", env={"CDPATH": ".:/tmp"})
+    assert message.returncode == 0, message.stderr
 
 
 def test_nothing_to_quantize(tmp_path):

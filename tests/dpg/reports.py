@@ -16,14 +16,14 @@ def chinese(said: str) -> bool:
 def check_report(report: Report, language: str) -> None:
     """Check the sentence, table, plot and HTML of a `report` created in `language`."""
     assert catalog.language() == language
-    said = report.why()
-    assert said == str(report)
-    assert chinese(said) == (language == "zh")
-    assert "{" not in said
+    message = report.why()
+    assert message == str(report)
+    assert chinese(message) == (language == "zh")
+    assert "{" not in message
     frame = report.to_frame()
     assert len(frame) > 0
     page = report._repr_html_()
-    assert html.escape(said) in page
+    assert html.escape(message) in page
     assert all(str(row) in page for row in frame.index)
     figure = report.plot()
     assert isinstance(figure, go.Figure)

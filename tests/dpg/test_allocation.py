@@ -35,29 +35,29 @@ def made(name):
 
 def blocks(allocation):
     """(bits, stored weights) of each block of 16 rows, in stored order."""
-    found = []
+    result = []
     for name, bits in allocation.bits.items():
         size = allocation.group_sizes[name]
         padded = ceil(allocation.columns[name] / size) * size
         for b in bits.unique().tolist():
-            found += [(b, 16 * padded)] * ceil(int((bits == b).sum()) / 16)
-    return found
+            result += [(b, 16 * padded)] * ceil(int((bits == b).sum()) / 16)
+    return result
 
 
 def spent(allocation):
     """Number of stored bits, and of stored weights."""
-    found = blocks(allocation)
-    return sum(b * w for b, w in found), sum(w for _, w in found)
+    result = blocks(allocation)
+    return sum(b * w for b, w in result), sum(w for _, w in result)
 
 
 def damages(model, calibration, criterion, sizes):
     """Layer → the criterion's damage, `[levels, N]`."""
-    found = {}
+    result = {}
     for name, layer in named_layers(model).items():
         weight, statistics = weight_matrix(layer), calibration.layers[name]
         facts = Layer(name, weight, statistics, BITS, sizes[name])
-        found[name] = criteria.damage(criterion, facts)
-    return found
+        result[name] = criteria.damage(criterion, facts)
+    return result
 
 
 def cost_of(allocation, said):
@@ -89,15 +89,15 @@ def test_the_budget_is_never_exceeded_and_nearly_spent(name, bits):
 @pytest.mark.parametrize("name", ["wide", "decoder"])
 def test_it_costs_no_more_than_the_same_bytes_spread_evenly(name, criterion):
     model, calibration = made(name)
-    said = damages(model, calibration, criterion, dpg.uniform(model, 2).group_sizes)
+    message = damages(model, calibration, criterion, dpg.uniform(model, 2).group_sizes)
     costs = []
     for bits in BITS:
         allocation = dpg.allocate(model, calibration, bits, criterion)
         even = dpg.uniform(model, bits)
         assert allocation.stored_bytes <= even.stored_bytes
         cost = sum(allocation.damage.values())
-        assert cost == pytest.approx(cost_of(allocation, said), rel=1e-9)
-        assert cost <= cost_of(even, said) * (1 + 1e-9)
+        assert cost == pytest.approx(cost_of(allocation, message), rel=1e-9)
+        assert cost <= cost_of(even, message) * (1 + 1e-9)
         costs.append(cost)
     assert all(a > b for a, b in pairwise(costs))
 

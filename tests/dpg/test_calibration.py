@@ -25,20 +25,20 @@ def products(model):
 
 def seen(model, x):
     """Layer → (input rows, output rows) of one forward, float64, by separate hooks."""
-    found, handles = {}, []
+    result, handles = {}, []
     for name, layer in products(model).items():
 
         def hook(layer, inputs, output, name=name):
             rows = input_rows(layer, inputs[0].double()), output_rows(layer, output)
-            before = found.get(name, ([], []))
-            found[name] = before[0] + [rows[0]], before[1] + [rows[1].clone().double()]
+            before = result.get(name, ([], []))
+            result[name] = before[0] + [rows[0]], before[1] + [rows[1].clone().double()]
 
         handles.append(layer.register_forward_hook(hook))
     with torch.no_grad():
         model(x)
     for handle in handles:
         handle.remove()
-    return {name: tuple(map(torch.cat, rows)) for name, rows in found.items()}
+    return {name: tuple(map(torch.cat, rows)) for name, rows in result.items()}
 
 
 MODELS = [(mlp, features), (net, pictures), (decoder, tokens), (twice, features)]
@@ -115,9 +115,9 @@ def test_gradients_are_those_of_autograd_for_the_same_labels(build, inputs):
         handle.remove()
     for name, pairs in offsets.items():
         rows = torch.cat([output_rows(layer, o.grad) for layer, o in pairs]).double()
-        wanted = rows.square().sum(0) / len(x)
+        expected = rows.square().sum(0) / len(x)
         torch.testing.assert_close(
-            measured[name].gradient.double(), wanted, rtol=1e-4, atol=1e-9
+            measured[name].gradient.double(), expected, rtol=1e-4, atol=1e-9
         )
 
 
@@ -168,8 +168,8 @@ def test_an_embedding_has_frequencies_and_gradients_of_its_tokens():
     sums = torch.zeros(5, dtype=torch.float64)
     sums.index_add_(0, x.flatten(), squares.mean(1))
     # Laplace: each token counts one extra time, with the mean gradient
-    wanted = (sums + sums.sum() / 6) * 6 / (6 + 5) / 2
-    torch.testing.assert_close(facts.gradient.double(), wanted, rtol=1e-4, atol=0)
+    expected = (sums + sums.sum() / 6) * 6 / (6 + 5) / 2
+    torch.testing.assert_close(facts.gradient.double(), expected, rtol=1e-4, atol=0)
     relative = squares.mean(0) / squares.mean()
     torch.testing.assert_close(
         facts.second_moment.double(), relative, rtol=1e-4, atol=0
@@ -189,9 +189,11 @@ def test_a_tied_matrix_bears_the_damage_of_both_its_uses():
         moment = moment.diagonal() if moment.dim() == 2 else moment
         return seen.gradient.double() * moment.mean()
 
-    wanted = at_stake(both["head"]) + at_stake(both["table"])
-    torch.testing.assert_close(at_stake(facts), wanted, rtol=1e-5, atol=0)
-    weights = [at_stake(both[name]).sum() / wanted.sum() for name in ("head", "table")]
+    expected = at_stake(both["head"]) + at_stake(both["table"])
+    torch.testing.assert_close(at_stake(facts), expected, rtol=1e-5, atol=0)
+    weights = [
+        at_stake(both[name]).sum() / expected.sum() for name in ("head", "table")
+    ]
     H, D = (both[name].second_moment.double() for name in ("head", "table"))
     moment = weights[0] * H + weights[1] * torch.diag(D) * H.diagonal().mean()
     torch.testing.assert_close(
@@ -312,8 +314,8 @@ def test_many_positions_are_sampled_for_the_moment_only():
     x[0, 0, 0, :7] = -1000
     facts = dpg.calibrate(model, [x]).layers["0"]
     with torch.no_grad():
-        wanted = output_rows(model[0], model[0](x))
-    assert torch.equal(facts.frequency, (wanted > 0).float().mean(0))
+        expected = output_rows(model[0], model[0](x))
+    assert torch.equal(facts.frequency, (expected > 0).float().mean(0))
     x[0, 0, 0, :7] = 1
     facts = dpg.calibrate(model, [x]).layers["0"]
     assert facts.second_moment.tolist() == [[1.0]]  # whichever are sampled
@@ -371,11 +373,13 @@ def test_the_model_stays_as_it_is(fails):
 
 def test_it_works_where_gradients_are_switched_off():
     model, x = mlp(), features()
-    wanted = dpg.calibrate(model, [x]).layers
+    expected = dpg.calibrate(model, [x]).layers
     for off in (torch.no_grad, torch.inference_mode):
         with off():
             seen = dpg.calibrate(model, [x]).layers
-        assert all(torch.equal(seen[n].gradient, wanted[n].gradient) for n in wanted)
+        assert all(
+            torch.equal(seen[n].gradient, expected[n].gradient) for n in expected
+        )
 
 
 def test_it_runs_in_evaluation_mode():
@@ -406,8 +410,8 @@ def test_an_answer_that_is_something_else():
     calibration = dpg.calibrate(
         model, [x], logits=lambda model, batch: model(batch, scale=1)["scores"]
     )
-    wanted = dpg.calibrate(mlp(), [x])
-    for name, facts in wanted.layers.items():
+    expected = dpg.calibrate(mlp(), [x])
+    for name, facts in expected.layers.items():
         assert torch.equal(calibration.layers[f"net.{name}"].gradient, facts.gradient)
 
 
@@ -458,11 +462,13 @@ def test_without_correlations_every_second_batch_is_passed_over():
     batches = features(60).split(12)
     options = {"correlations": False}
     every = dpg.calibrate(mlp(), iter(batches), **options)
-    wanted = dpg.calibrate(mlp(), [b for x in batches[::2] for b in (x, x)], **options)
-    assert every.samples == wanted.samples == 36
+    expected = dpg.calibrate(
+        mlp(), [b for x in batches[::2] for b in (x, x)], **options
+    )
+    assert every.samples == expected.samples == 36
     for name, seen in every.layers.items():
         for fact in ("second_moment", "gradient", "frequency"):
-            value = getattr(wanted.layers[name], fact)
+            value = getattr(expected.layers[name], fact)
             torch.testing.assert_close(getattr(seen, fact), value)
 
 

@@ -70,11 +70,11 @@ def test_no_inputs_and_gradients():
 def test_the_margin_is_that_of_the_two_largest_probabilities():
     logits = torch.tensor([[0.0, 0.0, -50.0], [2.0, 0.0, -50.0], [90.0, -90.0, 0.0]])
     p = torch.tensor(2.0).double().sigmoid()
-    wanted = torch.tensor([0.0, p - (1 - p), 1.0]).double()
-    torch.testing.assert_close(margins(logits), wanted, rtol=1e-12, atol=1e-12)
+    expected = torch.tensor([0.0, p - (1 - p), 1.0]).double()
+    torch.testing.assert_close(margins(logits), expected, rtol=1e-12, atol=1e-12)
     assert margins(logits).dtype == torch.float64
     assert margins(torch.empty(0, 4)).shape == (0,)
-    torch.testing.assert_close(margins(logits[1:2, :2]), wanted[1:2])  # two classes
+    torch.testing.assert_close(margins(logits[1:2, :2]), expected[1:2])  # two classes
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 1), (2, 4, 5), (3, 0)])
@@ -148,33 +148,33 @@ def test_the_bound_by_hand():
     same = [i not in (3, 7, 12) for i in range(19)]
     x = toy(gaps, same)[torch.randperm(19)]
     cascade = dpg.Cascade(Toy())
-    found = cascade.calibrate(x.split(5), 0.9, Reference())
+    result = cascade.calibrate(x.split(5), 0.9, Reference())
     # the 8th smallest margin must be refined, the 13th need not be
     base = precise(cascade.model, x, False)
     ranked = margins(base).sort().values
-    assert cascade.margin == found.margin == nextafter(ranked[7].item(), inf)
-    assert ranked[7] < found.margin < ranked[8]
-    assert found.refined_fraction == 8 / 19
-    assert found.base_agreement == 16 / 19
-    assert found.agreement == 18 / 19
-    assert (found.samples, found.target) == (19, 0.9)
+    assert cascade.margin == result.margin == nextafter(ranked[7].item(), inf)
+    assert ranked[7] < result.margin < ranked[8]
+    assert result.refined_fraction == 8 / 19
+    assert result.base_agreement == 16 / 19
+    assert result.agreement == 18 / 19
+    assert (result.samples, result.target) == (19, 0.9)
     y = cascade(x)
     assert cascade.last_refined == 8 / 19
-    assert (y.argmax(1) == 0).double().mean() == found.agreement
+    assert (y.argmax(1) == 0).double().mean() == result.agreement
 
 
 def smallest(x, cascade, reference, agreement):
     """Try every distinct threshold; the smallest one that satisfies the bound."""
     base = precise(cascade.model, x, False)
     refined = precise(cascade.model, x, True)
-    wanted = reference(x).argmax(1)
+    expected = reference(x).argmax(1)
     margin = margins(base)
     for threshold in sorted({0.0, *(nextafter(m, inf) for m in margin.tolist())}):
         taken = margin < threshold
         answer = torch.where(taken[:, None], refined, base).argmax(1)
-        differs = answer != wanted
+        differs = answer != expected
         # inputs that refining makes wrong also count, so that D is nonincreasing in τ
-        counted = int((differs | (refined.argmax(1) != wanted)).sum())
+        counted = int((differs | (refined.argmax(1) != expected)).sum())
         if (counted + 1) / (len(x) + 1) <= 1 - agreement + 1e-12:
             return threshold, 1 - int(differs.sum()) / len(x)
     return None, None
@@ -196,10 +196,10 @@ def test_the_smallest_threshold_that_holds_the_bound_is_taken(seed):
             with pytest.raises(CascadeError, match="refined predictions themselves"):
                 cascade.calibrate([x], agreement, Reference())
             continue
-        found = cascade.calibrate([x], agreement, Reference())
-        assert found.margin == cascade.margin == threshold
-        assert found.agreement == pytest.approx(reached)
-        assert found.agreement >= agreement
+        result = cascade.calibrate([x], agreement, Reference())
+        assert result.margin == cascade.margin == threshold
+        assert result.agreement == pytest.approx(reached)
+        assert result.agreement >= agreement
 
 
 def test_inputs_of_equal_margin_are_refined_together():
@@ -220,20 +220,20 @@ def test_inputs_of_equal_margin_are_refined_together():
 def test_on_a_real_model_the_agreement_is_reached():
     model, x = small(), features(400)
     cascade = dpg.Cascade(model)
-    found = cascade.calibrate(x.split(64), 0.98)
+    result = cascade.calibrate(x.split(64), 0.98)
     same = cascade(x).argmax(1) == precise(model, x, True).argmax(1)
     assert same.double().mean() >= 0.98
-    assert same.double().mean().item() == pytest.approx(found.agreement, abs=1 / 400)
-    assert found.base_agreement < 0.98  # so there is something to refine
-    assert 0 < found.refined_fraction < 1
+    assert same.double().mean().item() == pytest.approx(result.agreement, abs=1 / 400)
+    assert result.base_agreement < 0.98  # so there is something to refine
+    assert 0 < result.refined_fraction < 1
     # the original model as the reference
     original = mlp(width=64)
-    found = cascade.calibrate([(x, None)], 0.9, original)
-    wanted = original(x).argmax(1)
-    assert (cascade(x).argmax(1) == wanted).double().mean() >= 0.9
+    result = cascade.calibrate([(x, None)], 0.9, original)
+    expected = original(x).argmax(1)
+    assert (cascade(x).argmax(1) == expected).double().mean() >= 0.9
     # an agreement that is reached without refining
-    found = cascade.calibrate([x], 0.05)
-    assert (found.margin, found.refined_fraction) == (0, 0)
+    result = cascade.calibrate([x], 0.05)
+    assert (result.margin, result.refined_fraction) == (0, 0)
 
 
 @pytest.mark.parametrize("agreement", [0.5, 0.7, 0.9, 0.95, 0.99])
@@ -293,13 +293,13 @@ def test_refine_terms_of_all_layers_are_switched():
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_threshold_report(language):
     catalog.set_language(language)
-    found = dpg.Cascade(small()).calibrate([features(200)], 0.95)
-    check_report(found, language)
-    assert found.to_frame()["value"].to_dict() == vars(found)
+    result = dpg.Cascade(small()).calibrate([features(200)], 0.95)
+    check_report(result, language)
+    assert result.to_frame()["value"].to_dict() == vars(result)
     for number in (
-        f"{found.margin:.3f}",
-        f"{found.refined_fraction:.1%}",
-        f"{found.agreement:.2%}",
+        f"{result.margin:.3f}",
+        f"{result.refined_fraction:.1%}",
+        f"{result.agreement:.2%}",
     ):
-        assert number in found.why()
-    assert list(found.plot().data[0].y) == [found.base_agreement, found.agreement]
+        assert number in result.why()
+    assert list(result.plot().data[0].y) == [result.base_agreement, result.agreement]

@@ -84,8 +84,8 @@ def test_without_a_calibration_weights_are_rounded_to_nearest():
     small = dpg.convert(model, dpg.uniform(model, 5, 32))
     for name, packed in packed_layers(small).items():
         weight = weight_matrix(named_layers(model)[name])
-        wanted = dpg.quantize(weight, 5, 32).dequantize()
-        assert torch.equal(packed.matrix.dequantize(), wanted)
+        expected = dpg.quantize(weight, 5, 32).dequantize()
+        assert torch.equal(packed.matrix.dequantize(), expected)
 
 
 def test_calibrated_rounding_is_used_where_there_is_a_calibration():
@@ -151,9 +151,9 @@ def test_the_original_stays_as_it_is():
     assert [m.training for m in model.modules()] == modes
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
     assert all(p.requires_grad for p in model.parameters())
-    theirs = {p.data_ptr() for p in (*model.parameters(), *model.buffers())}
+    reference = {p.data_ptr() for p in (*model.parameters(), *model.buffers())}
     mine = {p.data_ptr() for p in (*result.model.parameters(), *result.model.buffers())}
-    assert not theirs & mine
+    assert not reference & mine
     model.train()  # still a model that can be trained
     model(x).sum().backward()
     assert not isinstance(model.conv1, DPGLayer)
@@ -379,13 +379,13 @@ def test_copies_and_pickles_answer_alike(name):
         pickle.loads(pickle.dumps(small)),
         torch.load(file, weights_only=False),
     ]
-    wanted = small(x)
+    expected = small(x)
     for other in copies:
-        assert torch.equal(other(x), wanted)
+        assert torch.equal(other(x), expected)
         assert dpg.bytes_of(other) == dpg.bytes_of(small)
         dpg.set_precision(other, 2, refined=False)
-        assert not torch.equal(other(x), wanted)
-    assert torch.equal(small(x), wanted)
+        assert not torch.equal(other(x), expected)
+    assert torch.equal(small(x), expected)
 
 
 @pytest.mark.parametrize("how", ["half", "bfloat16", "double"])
@@ -393,18 +393,18 @@ def test_a_model_in_another_dtype_keeps_its_planes(how):
     model, x = net(), pictures()
     small = dpg.convert(model, dpg.uniform(model, 4), refine=True)
     before = {k: v.clone() for k, v in small.state_dict().items() if ".matrix." in k}
-    wanted = small(x)
+    expected = small(x)
     getattr(small, how)()
     assert all(torch.equal(small.state_dict()[k], v) for k, v in before.items())
     dtype = small.head.bias.dtype
     with torch.no_grad():
         y = small(x.to(dtype))
         # the bound is a multiple of the float model's error in that dtype
-        theirs = (
+        reference = (
             getattr(net(), how)()(x.to(dtype)).double() - net()(x).double()
         ).norm()
     assert y.dtype == dtype
-    assert (y.double() - wanted.double()).norm() < 3 * theirs + 1e-5
+    assert (y.double() - expected.double()).norm() < 3 * reference + 1e-5
     small.float()
     assert all(torch.equal(small.state_dict()[k], v) for k, v in before.items())
 

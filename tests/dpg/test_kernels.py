@@ -280,11 +280,11 @@ def test_everything_works_without_a_compiler(tmp_path):
 
 @pytest.mark.slow
 def test_the_environment_may_choose():
-    said = run(
+    message = run(
         "from deepseek_learn import dpg\nprint(dpg.backend())",
         DEEPSEEK_LEARN_DPG_BACKEND="torch",
     )
-    assert said == ["torch: requested by name."]
+    assert message == ["torch: requested by name."]
 
 
 TRITON = """
@@ -325,13 +325,13 @@ def test_on_a_gpu():
         with dpg.use_backend(name):
             for rows in (1, 3, 16, 19, 100):
                 x, bias = inputs(rows, 70), inputs(1, 37)[0]
-                wanted, limit = (
+                expected, limit = (
                     product(matrix, x, bias),
                     bound("torch", matrix, x, bias),
                 )
                 y = multiply(matrix.cuda(), x.cuda(), bias.cuda())
                 matrix.cpu()
-                assert ((y.cpu().double() - wanted).abs() <= limit).all()
+                assert ((y.cpu().double() - expected).abs() <= limit).all()
     assert dpg.backend("cuda").name in ("triton", "torch")
 
 
@@ -343,9 +343,9 @@ def test_another_default_dtype_changes_nothing(name, dtype):
     small, x = dpg.convert(model, dpg.uniform(model, 4)), features()
     try:
         with dpg.use_backend(name):
-            wanted = small(x)
+            expected = small(x)
             torch.set_default_dtype(dtype)
-            assert torch.equal(small(x), wanted)
+            assert torch.equal(small(x), expected)
     except DeepSeekLearnError as error:
         pytest.skip(str(error))
     finally:

@@ -83,11 +83,11 @@ def test_a_convolution_is_the_one_of_its_weight(
         x = x.contiguous(memory_format=torch.channels_last)
     weight = layer.weight.double()
     b = layer.bias.double() if bias else None
-    wanted = conv64(x.double(), layer, weight, b)
+    expected = conv64(x.double(), layer, weight, b)
     magnitude = conv64(x.double(), layer, weight.abs(), b.abs() if bias else None)
     y = layer(x)
     assert y.dtype == torch.float32
-    assert_near(y, wanted, magnitude, layer.matrix.padded)
+    assert_near(y, expected, magnitude, layer.matrix.padded)
 
 
 def test_few_positions_meet_the_planes_and_many_the_unpacked_weight(monkeypatch):
@@ -115,9 +115,9 @@ SHAPES = [(70,), (3, 70), (2, 3, 70), (2, 1, 3, 70)]
 def test_a_linear_layer_is_the_one_of_its_weight(shape, bias, refine):
     layer, x = linear(bias, refine), torch.randn(shape)
     b = layer.bias.double() if bias else torch.zeros(37).double()
-    wanted = F.linear(x.double(), layer.weight.double(), b)
+    expected = F.linear(x.double(), layer.weight.double(), b)
     magnitude = F.linear(x.double().abs(), layer.weight.double().abs(), b.abs())
-    assert_near(layer(x), wanted, magnitude, layer.matrix.padded)
+    assert_near(layer(x), expected, magnitude, layer.matrix.padded)
 
 
 @pytest.mark.parametrize("backend", ["torch", "int4", "cpp"])
@@ -140,11 +140,11 @@ def test_the_answer_has_the_dtype_of_the_input(build, dtype):
     layer = build()
     x = torch.randn(3, 70) if isinstance(layer, DPGLinear) else pictures(3)
     x = x.to(dtype)
-    y, wanted = layer(x), layer(x.float())
+    y, expected = layer(x), layer(x.float())
     assert y.dtype == dtype
     rounding = {torch.float16: FLOAT16, torch.bfloat16: BFLOAT16, torch.float64: 0}
-    error = (y.double() - wanted.double()).abs()
-    assert (error <= rounding[dtype] * wanted.abs() + 2.0**-25).all()
+    error = (y.double() - expected.double()).abs()
+    assert (error <= rounding[dtype] * expected.abs() + 2.0**-25).all()
 
 
 @pytest.mark.parametrize("how", ["half", "bfloat16", "double"])
@@ -185,9 +185,9 @@ def test_gradients_flow_to_the_input():
     for backend in ("torch", None):  # the exact backend is used in any case
         with dpg.use_backend(backend):
             (gradient,) = torch.autograd.grad(layer(x), x, upstream)
-        wanted = upstream.double() @ layer.weight.double()
+        expected = upstream.double() @ layer.weight.double()
         magnitude = upstream.double().abs() @ layer.weight.double().abs()
-        assert_near(gradient, wanted, magnitude, 37)
+        assert_near(gradient, expected, magnitude, 37)
     layer = convolution("strided")
     x = pictures(2, size=(9, 8)).requires_grad_()
     y = layer(x)
@@ -195,8 +195,8 @@ def test_gradients_flow_to_the_input():
     (gradient,) = torch.autograd.grad(y, x, upstream)
     x64 = x.detach().double().requires_grad_()
     y64 = conv64(x64, layer, layer.weight.double(), layer.bias.double())
-    (wanted,) = torch.autograd.grad(y64, x64, upstream.double())
-    torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=1e-4)
+    (expected,) = torch.autograd.grad(y64, x64, upstream.double())
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_no_gradients_where_none_are_asked_for():
@@ -209,15 +209,15 @@ def test_no_gradients_where_none_are_asked_for():
 def test_whole_networks_traced_and_compiled():
     for model, x in ((mlp(), features()), (net(), pictures())):
         small = dpg.convert(model, dpg.uniform(model, 4), refine=True)
-        wanted = small(x)
+        expected = small(x)
         program = torch.export.export(small, (x,))
-        torch.testing.assert_close(program.module()(x), wanted)
+        torch.testing.assert_close(program.module()(x), expected)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             compiled = torch.compile(small, backend="eager", fullgraph=True)
-            torch.testing.assert_close(compiled(x), wanted)
+            torch.testing.assert_close(compiled(x), expected)
         with dpg.use_backend(None):  # the graph does not depend on the backend
-            torch.testing.assert_close(compiled(x), wanted)
+            torch.testing.assert_close(compiled(x), expected)
     torch._dynamo.reset()
 
 
@@ -237,14 +237,14 @@ def test_on_a_gpu():
         (linear(refine=True), features(5, columns=70)),
         (convolution("3x3"), pictures()),
     ):
-        wanted = layer(x)
+        expected = layer(x)
         with pytest.raises(ValueError, match="x is on cuda"):
             layer(x.cuda())
         for backend in (None, "torch"):
             with dpg.use_backend(backend):
                 y = layer.cuda()(x.cuda())
             assert y.is_cuda
-            torch.testing.assert_close(y.cpu(), wanted, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(y.cpu(), expected, rtol=1e-4, atol=1e-4)
     model = mlp().cuda()
     result = dpg.compress(model, [features().cuda()], 4, refine=True)
     assert all(t.is_cuda for t in result.model.state_dict().values())
@@ -293,10 +293,10 @@ def test_layers_do_not_train():
 
 def test_packed_layers_by_name():
     small = dpg.convert(net(), dpg.uniform(net(), 4))
-    found = packed_layers(small)
-    assert list(found) == ["conv1", "conv2", "shortcut", "head"]
-    assert isinstance(found["head"], DPGLinear)
-    assert all(isinstance(found[n], DPGConv2d) for n in ("conv1", "conv2", "shortcut"))
+    result = packed_layers(small)
+    assert list(result) == ["conv1", "conv2", "shortcut", "head"]
+    assert isinstance(result["head"], DPGLinear)
+    assert all(isinstance(result[n], DPGConv2d) for n in ("conv1", "conv2", "shortcut"))
     with pytest.raises(
         ValueError, match="model must be DPG-compressed; Net has no packed"
     ):
@@ -345,11 +345,11 @@ INDICES = torch.tensor([[0, 36], [5, 5]])
 @pytest.mark.parametrize("index", [torch.int32, torch.int64])
 def test_an_embedding_looks_up_the_rows_of_its_weight(dtype, index):
     layer = DPGEmbedding(packed()[0], dtype)
-    wanted = layer.weight[INDICES].to(dtype)
-    assert torch.equal(layer(INDICES.to(index)), wanted)
+    expected = layer.weight[INDICES].to(dtype)
+    assert torch.equal(layer(INDICES.to(index)), expected)
     assert layer(INDICES[:0]).shape == (0, 2, 70)
     plain = layer.plain()
-    assert torch.equal(plain(INDICES).to(dtype), wanted)
+    assert torch.equal(plain(INDICES).to(dtype), expected)
     layer.half()
     assert torch.equal(layer(INDICES), layer.weight[INDICES].half())
     with torch.device("meta"):
@@ -387,17 +387,17 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_in_other_dimensions(name, float_rows, monkeypatch):
     monkeypatch.setattr(layers, "FLOAT_ROWS", float_rows)
-    kind, theirs, *geometry, shape = CONVOLUTIONS[name]
+    kind, reference, *geometry, shape = CONVOLUTIONS[name]
     columns = 3 * torch.tensor(geometry[0]).prod().item()
     layer = kind(packed(columns=columns)[0], torch.randn(37), *geometry)
     x = torch.randn(shape)
     plain = layer.plain().double()
-    assert type(plain) is theirs
+    assert type(plain) is reference
     with torch.no_grad():
-        wanted = plain(x.double())
+        expected = plain(x.double())
         plain.weight.data, plain.bias.data = plain.weight.abs(), plain.bias.abs()
         magnitude = plain(x.double().abs())
-    assert_near(layer(x), wanted, magnitude, layer.matrix.padded)
+    assert_near(layer(x), expected, magnitude, layer.matrix.padded)
     size = {"1-D": "L", "3-D": "D, H, W"}[name]
     with pytest.raises(ValueError, match=rf"x must be \[B, 3, {size}\]"):
         layer(x[0])

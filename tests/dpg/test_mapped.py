@@ -39,12 +39,12 @@ def test_answers_are_those_of_the_rounded_experts(path):
     with dpg.use_backend("torch"):
         got = dpg.MappedExperts(path, resident=2)(x, chosen, shares)
     experts = [rounded(*pair) for pair in weights()]
-    wanted = torch.zeros_like(x)
+    expected = torch.zeros_like(x)
     for n, (some, parts) in enumerate(zip(chosen, shares, strict=True)):
         for e, part in zip(some.tolist(), parts, strict=True):
             gate, up = F.linear(x[n], experts[e][0]).chunk(2)
-            wanted[n] += part * F.linear(F.silu(gate) * up, experts[e][1])
-    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
+            expected[n] += part * F.linear(F.silu(gate) * up, experts[e][1])
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_how_many_are_in_memory_changes_no_answer(path):

@@ -56,8 +56,8 @@ def test_the_product_of_rows_and_matrix_is_the_layer(name, channels_last):
     product = input_rows(layer, x).double() @ weight_matrix(layer).double().T
     if layer.bias is not None:
         product = product + layer.bias.double()
-    wanted = output_rows(layer, layer.double()(x.double()))
-    torch.testing.assert_close(product, wanted, rtol=0, atol=1e-12)
+    expected = output_rows(layer, layer.double()(x.double()))
+    torch.testing.assert_close(product, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -79,10 +79,10 @@ def test_patches_hold_what_unfold_holds():
         ((1, 1), (1, 1), (0, 0), (1, 1)),
     ]:
         kernel, stride, padding, dilation = geometry
-        theirs = F.unfold(x, kernel, dilation, padding, stride)  # [B, C kh kw, L]
-        theirs = theirs.transpose(1, 2).reshape(-1, 3, kernel[0] * kernel[1])
+        reference = F.unfold(x, kernel, dilation, padding, stride)  # [B, C kh kw, L]
+        reference = reference.transpose(1, 2).reshape(-1, 3, kernel[0] * kernel[1])
         mine = patches(x, *geometry).view(-1, kernel[0] * kernel[1], 3)
-        assert torch.equal(mine, theirs.transpose(1, 2))
+        assert torch.equal(mine, reference.transpose(1, 2))
 
 
 def test_output_size_is_the_convolutions():
@@ -181,8 +181,8 @@ def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named()
 
 def test_layers_that_a_calibration_is_about():
     model = net()
-    found = matching_layers(model, {"head": (4, 20), "conv2": (20, 180)}, "it is")
-    assert found == {"head": model.head, "conv2": model.conv2}
+    result = matching_layers(model, {"head": (4, 20), "conv2": (20, 180)}, "it is")
+    assert result == {"head": model.head, "conv2": model.conv2}
     assert matching_layers(model, {"head": (4,)}, "it is") == {"head": model.head}
     for name, size in (
         ("head", (4, 21)),

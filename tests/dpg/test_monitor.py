@@ -43,12 +43,12 @@ def direct(model, batches, counted):
 
 
 def check_counts(model, batches, counted):
-    wanted = direct(model, batches, counted)
+    expected = direct(model, batches, counted)
     with Monitor(model) as watch, torch.no_grad():
         for batch in batches:
             model(batch)
-    assert watch.positions == {name: p for name, (_, p) in wanted.items()}
-    for name, (counts, positions) in wanted.items():
+    assert watch.positions == {name: p for name, (_, p) in expected.items()}
+    for name, (counts, positions) in expected.items():
         exact = torch.tensor(counts, dtype=torch.float64) / positions
         assert torch.equal(watch.frequency(name), exact)
     return watch
@@ -161,8 +161,8 @@ def test_a_norm_that_follows_two_layers_and_something_else():
         one = [model.norm(model.one(batch)) for batch in (x, x[:4])]
         two = [model.norm(model.two(y)) for y in one]
     for name, values in (("one", one), ("two", two)):
-        wanted = (torch.cat(values) > 0).sum(0).double() / 34
-        assert torch.equal(watch.frequency(name), wanted)
+        expected = (torch.cat(values) > 0).sum(0).double() / 34
+        assert torch.equal(watch.frequency(name), expected)
 
 
 def test_two_norms_after_one_layer_both_count():
@@ -220,9 +220,9 @@ def test_known_networks_are_watched_without_a_change_of_their_answers(build, x):
     torch.manual_seed(0)
     model = build()
     x = x.clone().requires_grad_()  # a transformer's fast path runs no module
-    wanted = model(x)
+    expected = model(x)
     with Monitor(model) as watch:
-        assert torch.equal(model(x), wanted)
+        assert torch.equal(model(x), expected)
     groups = watch.groups()
     assert groups.group.keys() == watch.layers.keys()
     for name, frequency in groups.frequency.items():
@@ -243,9 +243,9 @@ def test_thresholds_partition_the_neurons(high, low):
         members = [groups.indices(name, g).tolist() for g in GROUPS]
         assert sorted(chain(*members)) == list(range(len(frequency)))
         for neuron, f in enumerate(frequency.tolist()):
-            wanted = 0 if f > high else 2 if f < low else 1
-            assert groups.group[name][neuron] == wanted
-            assert neuron in members[wanted]
+            expected = 0 if f > high else 2 if f < low else 1
+            assert groups.group[name][neuron] == expected
+            assert neuron in members[expected]
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.1, 0.3, 0.5])

@@ -165,10 +165,10 @@ def test_a_state_that_is_loaded_is_used_at_once(backend, assign):
         if not works():
             pytest.skip(f"{backend} does not work here")
         before = dpg.kernels.multiply(first, x, None)
-        wanted = dpg.kernels.multiply(second, x, None)
-        assert not torch.equal(before, wanted)
+        expected = dpg.kernels.multiply(second, x, None)
+        assert not torch.equal(before, expected)
         first.load_state_dict(second.state_dict(), assign=assign)
-        assert torch.equal(dpg.kernels.multiply(first, x, None), wanted)
+        assert torch.equal(dpg.kernels.multiply(first, x, None), expected)
 
 
 def test_tensors_that_moved_are_looked_for_anew():
@@ -178,13 +178,13 @@ def test_tensors_that_moved_are_looked_for_anew():
         with dpg.use_backend(backend):
             if not works():
                 continue
-            wanted = dpg.kernels.multiply(second, x, None)
+            expected = dpg.kernels.multiply(second, x, None)
             matrix = copy.deepcopy(first)
             dpg.kernels.multiply(matrix, x, None)
             matrix.to("meta").to_empty(device="cpu")
-            for mine, theirs in zip(matrix.buffers(), second.buffers(), strict=True):
-                mine.copy_(theirs)
-            assert torch.equal(dpg.kernels.multiply(matrix, x, None), wanted)
+            for mine, reference in zip(matrix.buffers(), second.buffers(), strict=True):
+                mine.copy_(reference)
+            assert torch.equal(dpg.kernels.multiply(matrix, x, None), expected)
 
 
 def works():

@@ -130,7 +130,7 @@ def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
     weight, x = weights(rows=8, columns=64), features(300, columns=64)
     H = moment(x).double()
     H += 0.01 * H.diagonal().mean() * torch.eye(64)
-    left, wanted = weight.double(), torch.empty(8, 64)
+    left, expected = weight.double(), torch.empty(8, 64)
     # scales minimize the cost that remains after later columns have compensated
     variance = torch.stack([1 / torch.linalg.inv(H[k:, k:])[0, 0] for k in range(64)])
     half = torch.tensor(8.0)
@@ -139,13 +139,13 @@ def test_calibrated_rounding_is_gptq_as_its_paper_writes_it():
             group = left[:, k : k + 32].float()
             bits = torch.full((8,), 4)
             scale = scale_of(group, bits, variance[k : k + 32].float()).double()
-        wanted[:, k] = round_to(left[:, k], scale, half)
+        expected[:, k] = round_to(left[:, k], scale, half)
         inverse = torch.linalg.inv(H[k:, k:])
-        error = (left[:, k] - (wanted[:, k] - half) * scale) / inverse[0, 0]
+        error = (left[:, k] - (expected[:, k] - half) * scale) / inverse[0, 0]
         left[:, k:] = left[:, k:] - error[:, None] * inverse[0]
     codes = quantize(weight, 4, 32, moment(x)).codes
     # float32 against float64: a code near a tie may differ, and then some after it
-    assert (codes == wanted).double().mean() > 0.97
+    assert (codes == expected).double().mean() > 0.97
 
 
 def test_output_error_is_the_mean_square_of_what_the_outputs_lose():
@@ -177,8 +177,8 @@ def test_output_errors_of_uncorrelated_inputs_are_those_of_the_codes(
         assert (least <= error * (1 + 1e-4) + 1e-9).all()
     monkeypatch.setattr(codes, "CLIPS", rounding.CLIPS_TO_ESTIMATE)
     for bits, error in zip(BITS, errors, strict=True):
-        wanted = output_error(quantize(weight, bits, 32, H), weight, H)
-        torch.testing.assert_close(error, wanted, rtol=1e-4, atol=1e-9)
+        expected = output_error(quantize(weight, bits, 32, H), weight, H)
+        torch.testing.assert_close(error, expected, rtol=1e-4, atol=1e-9)
 
 
 def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo(
@@ -191,8 +191,8 @@ def test_output_errors_of_correlated_inputs_count_what_later_columns_cannot_undo
     variance = torch.stack([1 / inverse[0, 0] for inverse in inverses])
     for bits, errors in zip(BITS, output_errors(weight, BITS, 32, H), strict=True):
         nearest = quantize(weight, bits, 32, variance.float()).dequantize()
-        wanted = (weight - nearest).double().square() @ variance
-        torch.testing.assert_close(errors.double(), wanted, rtol=1e-3, atol=1e-9)
+        expected = (weight - nearest).double().square() @ variance
+        torch.testing.assert_close(errors.double(), expected, rtol=1e-3, atol=1e-9)
 
 
 def test_output_errors_estimate_those_of_calibrated_rounding():

@@ -76,10 +76,10 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, name, refine, mapped, meta):
     before = {k: v.clone() for k, v in frame.state_dict().items()}
     loaded = dpg.load(path, frame, map_refinement=mapped)
     assert torch.equal(loaded(inputs()), model(inputs()))
-    theirs, mine = model.state_dict(), loaded.state_dict()
-    assert list(theirs) == list(mine)
-    assert all(torch.equal(v, mine[k]) for k, v in theirs.items())
-    assert all(v.dtype == mine[k].dtype for k, v in theirs.items())
+    reference, mine = model.state_dict(), loaded.state_dict()
+    assert list(reference) == list(mine)
+    assert all(torch.equal(v, mine[k]) for k, v in reference.items())
+    assert all(v.dtype == mine[k].dtype for k, v in reference.items())
     assert dpg.bytes_of(loaded) == dpg.bytes_of(model)
     assert not any(p.requires_grad for p in loaded.parameters())
     assert not any(m.training for m in loaded.modules())
@@ -245,15 +245,15 @@ def test_mapped_planes_can_be_dropped_and_come_back(tmp_path, name):
     model, path = saved(tmp_path, name)
     loaded = dpg.load(path, NETWORKS[name][0](), map_refinement=True)
     x = NETWORKS[name][1]()
-    wanted = model(x)
+    expected = model(x)
     for _ in range(2):
-        assert torch.equal(loaded(x), wanted)
+        assert torch.equal(loaded(x), expected)
         assert dpg.drop_refinement(loaded) == refine_bytes(model)
-    assert torch.equal(loaded(x), wanted)
+    assert torch.equal(loaded(x), expected)
     # the file may be replaced: the mapping keeps the old one
     dpg.save(small("mlp", seed=7), path)
     dpg.drop_refinement(loaded)
-    assert torch.equal(loaded(x), wanted)
+    assert torch.equal(loaded(x), expected)
     plain = dpg.load(dpg.save(model, path), NETWORKS[name][0]())
     assert dpg.drop_refinement(plain) == 0
     assert dpg.drop_refinement(small(refine=False)) == 0
@@ -291,14 +291,14 @@ def resident(path):
 def test_a_mapped_model_can_be_copied_pickled_and_saved_over_its_own_file(tmp_path):
     model, path = saved(tmp_path)
     loaded, x = dpg.load(path, mlp(), map_refinement=True), features()
-    wanted, before = model(x), load_file(path)
+    expected, before = model(x), load_file(path)
     for other in (copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
-        assert torch.equal(other(x), wanted)
+        assert torch.equal(other(x), expected)
         assert dpg.drop_refinement(other) == 0  # it is in memory, not mapped
     after = load_file(dpg.save(loaded, path))
     assert after.keys() == before.keys()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
-    assert torch.equal(loaded(x), wanted)
+    assert torch.equal(loaded(x), expected)
 
 
 # ---- errors -------------------------------------------------------------------------
@@ -552,8 +552,8 @@ def test_a_file_that_the_system_does_not_let_grow(tmp_path):
         pytest.skip("no RLIMIT_FSIZE on Windows")
     _, path = saved(tmp_path)
     before = path.read_bytes()
-    said = finished(process(FULL, path))
-    assert "File too large" in said
+    message = finished(process(FULL, path))
+    assert "File too large" in message
     assert path.read_bytes() == before
     assert names(tmp_path) == [path.name]
 
@@ -584,12 +584,12 @@ def test_two_processes_that_save_to_one_path_at_once(tmp_path):
     for running in both:
         finished(running)
     assert names(tmp_path) == ["model", "ready1", "ready2"]
-    x, wanted = features(), [small(seed=seed)(features()) for seed in (1, 2)]
+    x, expected = features(), [small(seed=seed)(features()) for seed in (1, 2)]
     copied = tmp_path / "copy"
     for whole in [path.read_bytes(), *list(dict.fromkeys(seen))[:20]]:
         copied.write_bytes(whole)
         y = dpg.load(copied, mlp())(x)
-        assert any(torch.equal(y, w) for w in wanted)
+        assert any(torch.equal(y, w) for w in expected)
     assert len(set(seen)) > 1
 
 
@@ -621,7 +621,7 @@ def test_another_process_answers_the_same_bit_for_bit(tmp_path):
     finished(process(ANSWERS, tmp_path))
     answers = load_file(tmp_path / "answers")
     assert {"mlp torch", "net torch", "decoder torch"} <= answers.keys()
-    for key, theirs in answers.items():
+    for key, reference in answers.items():
         name, backend = key.split()
         with dpg.use_backend(backend):
-            assert torch.equal(models[name](NETWORKS[name][1]()), theirs)
+            assert torch.equal(models[name](NETWORKS[name][1]()), reference)

@@ -90,8 +90,8 @@ def test_rows_that_ended_are_let_go():
         model(ids[:, :37], cache)
         cache.keep(torch.tensor([2, 0]))
         got = model(ids[[2, 0], 37:], cache)
-        wanted = model(ids[[2, 0]])[:, 37:]
-    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+        expected = model(ids[[2, 0]])[:, 37:]
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
 def test_more_than_was_foreseen_is_not_taken_back():
@@ -144,8 +144,8 @@ def test_what_was_written_over_is_not_taken_back_in_two_steps(attention):
             cache.rewind(2)
         cache.rewind(1)
         got = model(ids[1:, 190:], cache)
-        wanted = model(ids[1:])[:, 190:]
-    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+        expected = model(ids[1:])[:, 190:]
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("options", "ahead"), [({}, 1), ({"ahead": 0}, 0)])

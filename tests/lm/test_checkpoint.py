@@ -102,7 +102,7 @@ def test_a_tied_head_of_another_value_is_refused(tmp_path):
 
 
 def test_rotary_angles_that_older_files_store_are_passed_over(saved):
-    wanted = lm.load(saved)(tokens(1, 9))
+    expected = lm.load(saved)(tokens(1, 9))
 
     def add(weights):
         weights["model.rotary_emb.inv_freq"] = torch.ones(4)
@@ -111,7 +111,7 @@ def test_rotary_angles_that_older_files_store_are_passed_over(saved):
             weights[key] = torch.ones(4, dtype=torch.float64)
 
     rewrite(saved, add)
-    assert torch.equal(lm.load(saved)(tokens(1, 9)), wanted)
+    assert torch.equal(lm.load(saved)(tokens(1, 9)), expected)
 
 
 def test_weights_are_of_the_dtype_asked_for_and_the_router_s_float32(saved):
@@ -124,7 +124,7 @@ def test_weights_are_of_the_dtype_asked_for_and_the_router_s_float32(saved):
 def test_each_fault_has_its_sentence(saved):
     name = "model.layers.0.self_attn.o_proj.weight"
     kept = load_file(saved / "model.safetensors")
-    for change, said in (
+    for change, message in (
         (lambda w: w.pop(name), rf"lacks weights \(1\): {name}"),
         (lambda w: w.update(more=torch.ones(1)), r"has unknown weights \(1\): more"),
         (
@@ -137,7 +137,7 @@ def test_each_fault_has_its_sentence(saved):
         ),
     ):
         rewrite(saved, change)
-        with pytest.raises(DamagedFileError, match=said):
+        with pytest.raises(DamagedFileError, match=message):
             lm.load(saved)
         save_file(kept, saved / "model.safetensors")
 

@@ -68,8 +68,8 @@ def written_out(model, x):
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_it_computes_what_the_formula_says(activation):
     model = decoder(activation=activation)
-    wanted = written_out(model, tokens())
-    torch.testing.assert_close(model(tokens()), wanted, rtol=0, atol=1e-12)
+    expected = written_out(model, tokens())
+    torch.testing.assert_close(model(tokens()), expected, rtol=0, atol=1e-12)
 
 
 def test_activation_and_hidden_are_what_was_asked_for():

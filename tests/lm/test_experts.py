@@ -42,15 +42,15 @@ def test_grouped_dispatch_is_the_sum_over_experts_with_its_gradients(
     weights = torch.rand(tokens, 3, dtype=torch.float64, requires_grad=True)
     inputs = (x, weights, *experts.parameters())
     got = experts(x, chosen, weights)
-    wanted = one_by_one(experts, x, chosen, weights)
-    torch.testing.assert_close(got, wanted)
+    expected = one_by_one(experts, x, chosen, weights)
+    torch.testing.assert_close(got, expected)
     upon = torch.randn_like(got)
-    for mine, theirs in zip(
+    for mine, reference in zip(
         torch.autograd.grad(got, inputs, upon),
-        torch.autograd.grad(wanted, inputs, upon),
+        torch.autograd.grad(expected, inputs, upon),
         strict=True,
     ):
-        torch.testing.assert_close(mine, theirs)
+        torch.testing.assert_close(mine, reference)
 
 
 def test_separate_experts_answer_the_same_and_are_linear_layers():
@@ -166,8 +166,8 @@ def test_balance_moves_each_bias_by_the_rate_towards_the_mean():
     router(skewed(64))
     assert torch.equal(router.load, 2 * load)
     router.balance(0.01)
-    wanted = 0.01 * torch.sign(load.float().mean() - load.float())
-    torch.testing.assert_close(router.e_score_correction_bias, wanted)
+    expected = 0.01 * torch.sign(load.float().mean() - load.float())
+    torch.testing.assert_close(router.e_score_correction_bias, expected)
     assert router.load == 0
     router.eval()(skewed(64))
     assert router.load == 0
@@ -209,5 +209,5 @@ def test_each_score_is_its_formula():
     }.items():
         router = Router(config(scoring_func=name, **options))
         chosen, weights = router(x)
-        wanted = formula(x @ router.weight.T).gather(1, chosen)
-        torch.testing.assert_close(weights, wanted)
+        expected = formula(x @ router.weight.T).gather(1, chosen)
+        torch.testing.assert_close(weights, expected)

@@ -106,11 +106,11 @@ def test_a_temperature_near_zero_is_greedy():
 def test_a_model_in_training_writes_learns_and_can_be_copied(attention):
     """Generating meanwhile neither counts nor trains; the loss leaves no graph."""
     made = model(attention=attention)
-    wanted = generate(made, [[1, 2, 3]], max_new_tokens=20)
+    expected = generate(made, [[1, 2, 3]], max_new_tokens=20)
     made.train()
     made(torch.tensor([[1, 2, 3, 4] * 8])).sum().backward()
     counted = [torch.as_tensor(router.load).tolist() for router in made.routers()]
-    assert generate(made, [[1, 2, 3]], max_new_tokens=20) == wanted
+    assert generate(made, [[1, 2, 3]], max_new_tokens=20) == expected
     after = [torch.as_tensor(router.load).tolist() for router in made.routers()]
     assert after == counted
     assert max(max(load) for load in counted[:1]) > 0

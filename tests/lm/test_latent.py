@@ -50,8 +50,8 @@ def test_weights_are_a_softmax_over_what_may_be_seen(sinks):
                 nothing = math.exp(sinks[h]) if sinks else 0
                 expected[b, t, h] = size / (size.sum() + nothing)
     sinks = torch.tensor(sinks) if sinks else None
-    found = attention(q, keys, mask, 0.3, sinks)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)  # in float32
+    result = attention(q, keys, mask, 0.3, sinks)
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=1e-5)  # in float32
 
 
 @pytest.mark.parametrize(("new", "seen"), [(4, 4), (1, 6), (3, 6)])
@@ -74,10 +74,10 @@ def test_both_ways_to_read_agree_and_are_the_formula(new, seen):
     expected = torch.einsum("bths,bshv->bthv", weights, values)
     torch.testing.assert_close(layer.read_expanded(nope, rope, kept, mask), expected)
     if new == seen:
-        found = layer.read_expanded(nope, rope, kept, None)
-        torch.testing.assert_close(found, expected)
-    found = layer.read_latents(nope, rope, kept, mask)  # its softmax is in float32
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+        result = layer.read_expanded(nope, rope, kept, None)
+        torch.testing.assert_close(result, expected)
+    result = layer.read_latents(nope, rope, kept, mask)  # its softmax is in float32
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_index_scores_are_the_formula():
     q, k, w = torch.randn(2, 3, 4, 5), torch.randn(2, 6, 5), torch.randn(2, 3, 4)
     products = torch.einsum("bthd,bsd->bths", q.double(), k.double()).clamp_min(0)
     expected = torch.einsum("bths,bth->bts", products, w.double()) / (5 * 4) ** 0.5
-    found = index_scores(q, k, w)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    result = index_scores(q, k, w)
+    torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_of_equal_scores_the_earlier_are_the_best():

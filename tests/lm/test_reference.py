@@ -32,32 +32,32 @@ def pair(request):
 
 @torch.no_grad()
 def test_logits_are_the_reference_s(pair):
-    theirs, mine = pair
+    reference, mine = pair
     ids = tokens(2, 70)
-    wanted = theirs(ids).logits
-    assert wanted.std() > 1
-    assert (mine(ids) - wanted).abs().max() < LIMIT
+    expected = reference(ids).logits
+    assert expected.std() > 1
+    assert (mine(ids) - expected).abs().max() < LIMIT
 
 
 @torch.no_grad()
 def test_reading_in_pieces_with_a_cache_gives_the_same(pair):
-    theirs, mine = pair
+    reference, mine = pair
     ids = tokens(2, 70)
-    wanted = theirs(ids).logits
+    expected = reference(ids).logits
     cache = Cache(mine, 2, 70)
     pieces = [slice(0, 21), *(slice(t, t + 1) for t in range(21, 45)), slice(45, 70)]
     got = torch.cat([mine(ids[:, piece], cache) for piece in pieces], 1)
-    assert (got - wanted).abs().max() < LIMIT
+    assert (got - expected).abs().max() < LIMIT
     assert cache.lengths.tolist() == [70, 70]
 
 
 @torch.no_grad()
 def test_greedy_tokens_are_the_reference_s(pair):
-    theirs, mine = pair
+    reference, mine = pair
     ids = tokens(1, 23, seed=3)
     options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    wanted = theirs.generate(ids, max_new_tokens=40, **options)[0, 23:].tolist()
-    assert generate(mine, ids.tolist(), max_new_tokens=40) == [wanted]
+    expected = reference.generate(ids, max_new_tokens=40, **options)[0, 23:].tolist()
+    assert generate(mine, ids.tolist(), max_new_tokens=40) == [expected]
 
 
 @torch.no_grad()
@@ -86,10 +86,10 @@ def test_scores_that_tie_at_zero_fall_alike_in_a_batch_and_alone(attention):
 def test_of_equal_scores_the_earlier_are_taken():
     scores = torch.zeros(2, 3, 500)
     scores[0, 1, 400], scores[1, 2, :7] = 1.0, -1.0
-    wanted = torch.arange(5).expand(2, 3, 5).clone()
-    wanted[0, 1] = torch.tensor([400, 0, 1, 2, 3])
-    wanted[1, 2] = torch.arange(7, 12)
-    assert torch.equal(best(scores, 5), wanted)
+    expected = torch.arange(5).expand(2, 3, 5).clone()
+    expected[0, 1] = torch.tensor([400, 0, 1, 2, 3])
+    expected[1, 2] = torch.arange(7, 12)
+    assert torch.equal(best(scores, 5), expected)
     assert best(scores[..., :3], 5).shape == (2, 3, 3)
 
 
@@ -98,7 +98,7 @@ def test_a_rejected_draft_leaves_no_trace(pair):
     """Three wrong tokens are read and rewound, at every phase of the windows."""
     _, mine = pair
     ids = tokens(1, 70)
-    wanted = mine(ids)
+    expected = mine(ids)
     cache = Cache(mine, 1, 73, ahead=3)
     got = []
     for t in range(70):
@@ -106,7 +106,7 @@ def test_a_rejected_draft_leaves_no_trace(pair):
         cache.rewind(3)
         got.append(mine(ids[:, t : t + 1], cache))
     # each is within LIMIT of the reference
-    assert (torch.cat(got, 1) - wanted).abs().max() < 2 * LIMIT
+    assert (torch.cat(got, 1) - expected).abs().max() < 2 * LIMIT
 
 
 @pytest.fixture(scope="module", params=HYBRIDS)
@@ -132,9 +132,9 @@ def hybrid(request):
 @torch.no_grad()
 def test_hybrid_attention_is_the_reference_s(hybrid):
     mine, ids, layers = hybrid
-    for block, (x, wanted) in zip(mine.model.layers, layers, strict=True):
-        assert wanted.std() > 0.5
-        assert (block.self_attn(x, mine.step(ids)) - wanted).abs().max() < LIMIT
+    for block, (x, expected) in zip(mine.model.layers, layers, strict=True):
+        assert expected.std() > 0.5
+        assert (block.self_attn(x, mine.step(ids)) - expected).abs().max() < LIMIT
 
 
 @torch.no_grad()
@@ -142,14 +142,14 @@ def test_hybrid_attention_in_pieces_gives_the_same(hybrid):
     """Pieces that end at every phase of the windows, after drafts that are rewound."""
     mine, ids, layers = hybrid
     pieces = [slice(0, 21), *(slice(t, t + 1) for t in range(21, 45)), slice(45, 70)]
-    for block, (x, wanted) in zip(mine.model.layers, layers, strict=True):
+    for block, (x, expected) in zip(mine.model.layers, layers, strict=True):
         cache, got = Cache(mine, 2, 73, ahead=3), []
         for piece in pieces:
             block.self_attn(torch.randn(2, 3, 48), mine.step(ids[:, :3], cache))
             cache.rewind(3)
             step = mine.step(ids[:, piece], cache)
             got.append(block.self_attn(x[:, piece], step))
-        assert (torch.cat(got, 1) - wanted).abs().max() < LIMIT
+        assert (torch.cat(got, 1) - expected).abs().max() < LIMIT
 
 
 @torch.no_grad()
@@ -177,9 +177,9 @@ def test_multi_token_prediction_is_the_reference_s():
         shifted = following.roll(-depth, 1)
         state = mtp.forward_layer(depth, state, positions, None, input_ids=shifted)
         hidden = mine.ahead(hidden, shifted, depth, step)
-        wanted = theirs.lm_head(state)
-        assert wanted.std() > 1
-        assert (mine.lm_head(hidden) - wanted).abs().max() < LIMIT
+        expected = theirs.lm_head(state)
+        assert expected.std() > 1
+        assert (mine.lm_head(hidden) - expected).abs().max() < LIMIT
 
 
 def test_the_router_is_float32_in_a_bfloat16_model():

@@ -28,12 +28,12 @@ def test_pairs_are_turned_as_complex_numbers(interleaved):
     expected = np.empty_like(x)
     expected[..., order] = by_multiplying(x[..., order], turn)
     pair = torch.from_numpy(np.cos(turn)), torch.from_numpy(np.sin(turn))
-    found = rotate(torch.from_numpy(x), pair, interleaved)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    result = rotate(torch.from_numpy(x), pair, interleaved)
+    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
     one_key = rotate(torch.from_numpy(x[:, :, 0]), pair, interleaved)  # [B, T, d]
     np.testing.assert_allclose(one_key, expected[:, :, 0], rtol=1e-12, atol=1e-12)
     if interleaved:
-        assert torch.equal(rotate(torch.from_numpy(x), pair), found)
+        assert torch.equal(rotate(torch.from_numpy(x), pair), result)
 
 
 @pytest.mark.parametrize("dim", [2, 6, 16])

@@ -185,10 +185,10 @@ def test_energy_of_one_call(powercap, no_gpu_used):
         used[0] += 2_000_000
         powercap.set("0", used[0])
 
-    found = measured_energy(call, seconds=0.01)
-    assert found.value == pytest.approx(2.0)
-    assert found.low == pytest.approx(2.0)
-    assert (found.unit, found.source) == ("J", "rapl")
+    result = measured_energy(call, seconds=0.01)
+    assert result.value == pytest.approx(2.0)
+    assert result.low == pytest.approx(2.0)
+    assert (result.unit, result.source) == ("J", "rapl")
 
 
 def test_energy_refuses():

@@ -70,9 +70,9 @@ def test_error_refuses_impossible_counts():
 @pytest.mark.parametrize("n", [6, 7, 15, 30, 101])
 def test_median_interval_is_the_tightest_that_covers(n):
     """Coverage of [x_(k), x_(n+1-k)] is 1 - 2 P(Binomial(n, 1/2) < k)."""
-    found = measured_median(range(n))
-    k = int(found.low) + 1  # values are their own ranks
-    assert found.high == n - k
+    result = measured_median(range(n))
+    k = int(result.low) + 1  # values are their own ranks
+    assert result.high == n - k
     missed = [sum(math.comb(n, i) for i in range(m)) / 2**n for m in (k, k + 1)]
     assert missed[0] <= 0.025 < missed[1]
 

@@ -65,42 +65,42 @@ def test_latencies_refuse_no_calls_and_too_few_rounds():
 
 
 def test_latency_is_the_median_of_one_call(clock):
-    found = latency(clock.model("a", 0.25), torch.ones(1), rounds=8)
-    assert found.ms.value == pytest.approx(250)
-    assert found.ms.unit == "ms"
-    assert found.ms.source == source_of([torch.device("cpu")])
-    assert found.ratio is None
-    assert "One call takes 250 ms" in found.why()
-    assert list(found.to_frame().index) == ["model"]
+    result = latency(clock.model("a", 0.25), torch.ones(1), rounds=8)
+    assert result.ms.value == pytest.approx(250)
+    assert result.ms.unit == "ms"
+    assert result.ms.source == source_of([torch.device("cpu")])
+    assert result.ratio is None
+    assert "One call takes 250 ms" in result.why()
+    assert list(result.to_frame().index) == ["model"]
 
 
 def test_short_calls_are_repeated_within_a_sample(clock):
-    found = latency(clock.model("a", 1e-5), torch.ones(1), rounds=6, warmup=0)
+    result = latency(clock.model("a", 1e-5), torch.ones(1), rounds=6, warmup=0)
     assert len(clock.order) == 1 + 6 * 100  # 1 ms per sample
-    assert found.ms.value == pytest.approx(0.01)
+    assert result.ms.value == pytest.approx(0.01)
 
 
 def test_model_and_baseline_take_turns(clock):
     """A machine that keeps slowing down does not change the ratio."""
     models = clock.model("a", 0.2, drift=0.01), clock.model("b", 0.4, drift=0.01)
-    found = latency(models[0], torch.ones(1), models[1], rounds=10, warmup=0)
+    result = latency(models[0], torch.ones(1), models[1], rounds=10, warmup=0)
     timed = clock.order[2:]
     pairs = [tuple(timed[i : i + 2]) for i in range(0, 20, 2)]
     assert set(pairs) == {("a", "b"), ("b", "a")}
     assert pairs[0] != pairs[1]
-    ratios = [a / b for a, b in zip(*found.samples_ms.values(), strict=True)]
-    assert found.ratio.value == pytest.approx(float(np.median(ratios)))
-    assert found.ratio.high < 1
-    assert "faster" in found.why()
-    assert list(found.to_frame().index) == ["model", "baseline", "ratio"]
-    assert [box.name for box in found.plot().data] == ["model", "baseline"]
+    ratios = [a / b for a, b in zip(*result.samples_ms.values(), strict=True)]
+    assert result.ratio.value == pytest.approx(float(np.median(ratios)))
+    assert result.ratio.high < 1
+    assert "faster" in result.why()
+    assert list(result.to_frame().index) == ["model", "baseline", "ratio"]
+    assert [box.name for box in result.plot().data] == ["model", "baseline"]
 
 
 def test_latency_of_equal_models_shows_no_difference(clock):
     same = clock.model("a", 0.2)
-    found = latency(same, torch.ones(1), same, rounds=6)
-    assert found.ratio.value == pytest.approx(1)
-    assert "no significant difference" in found.why()
+    result = latency(same, torch.ones(1), same, rounds=6)
+    assert result.ratio.value == pytest.approx(1)
+    assert "no significant difference" in result.why()
 
 
 def test_an_empty_module_is_a_baseline():

@@ -27,12 +27,12 @@ def in_two(function, *arguments):
     ]
     for worker in workers:
         worker.start()
-    found = dict(answers.get(timeout=300) for _ in workers)
+    result = dict(answers.get(timeout=300) for _ in workers)
     for worker in workers:
         worker.join(60)
-    problems = [answer for answer in found.values() if isinstance(answer, str)]
+    problems = [answer for answer in result.values() if isinstance(answer, str)]
     assert not problems, problems[0]
-    return [found[rank] for rank in range(2)]
+    return [result[rank] for rank in range(2)]
 
 
 def _work(rank, port, answers, function, arguments):
@@ -89,7 +89,7 @@ def uneven(rank, state):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    found = []
+    result = []
     for halfway in (False, True):
         torch.manual_seed(0)
         model = torch.nn.Sequential(
@@ -108,8 +108,8 @@ def uneven(rank, state):
             model(x).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
-        found.append(weights(model))
-    return found
+        result.append(weights(model))
+    return result
 
 
 def cut_in_columns(rank):

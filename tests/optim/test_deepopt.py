@@ -84,10 +84,10 @@ def test_a_table_of_position_biases_is_no_matrix():
     timm = pytest.importorskip("timm")
     options = {"img_size": 64, "depths": (1,), "num_heads": (2,), "embed_dim": 8}
     swin = timm.models.SwinTransformer(window_size=4, num_classes=3, **options)
-    found = roles(DeepOpt(swin))
-    tables = [name for name in found if name.endswith("bias_table")]
+    result = roles(DeepOpt(swin))
+    tables = [name for name in result if name.endswith("bias_table")]
     assert tables
-    assert {found[name] for name in tables} == {"adamw"}
+    assert {result[name] for name in tables} == {"adamw"}
 
 
 @pytest.mark.parametrize("way", ["weight_norm", "spectral_norm", "orthogonal", "prune"])
@@ -103,8 +103,8 @@ def test_a_layer_that_computes_its_weight_keeps_its_role(way):
     before = copy.deepcopy(model.state_dict())
     plan = DeepOpt(model).plan()
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    found = plan.set_index("reason")["matrices"].drop("vector")
-    assert dict(found) == {"kernel": "1 x [5, 12]", "head": "1 x [3, 5]"}
+    result = plan.set_index("reason")["matrices"].drop("vector")
+    assert dict(result) == {"kernel": "1 x [5, 12]", "head": "1 x [3, 5]"}
 
 
 def test_a_layers_own_name_counts_only_if_it_speaks_of_a_head():
@@ -183,7 +183,7 @@ def test_the_step_of_a_matrix_is_the_documented_one():
 
 
 def test_a_large_matrix_is_orthogonalized_in_bfloat16_where_that_is_fast(monkeypatch):
-    found = {}
+    result = {}
     for fast in (False, True):
         monkeypatch.setattr(rules, "multiplies_bfloat16", lambda device, f=fast: f)
         torch.manual_seed(0)
@@ -192,9 +192,9 @@ def test_a_large_matrix_is_orthogonalized_in_bfloat16_where_that_is_fast(monkeyp
         optimizer = DeepOpt([("x", layer.weight)], lr=1.0, weight_decay=0.0)
         layer.weight.grad = torch.randn(96, 96)
         optimizer.step()
-        found[fast] = layer.weight.detach() - before
-    assert not torch.equal(found[True], found[False])
-    off = (found[True] - found[False]).norm() / found[False].norm()
+        result[fast] = layer.weight.detach() - before
+    assert not torch.equal(result[True], result[False])
+    off = (result[True] - result[False]).norm() / result[False].norm()
     assert off < 0.05  # a direction rounded to 2^-8 over a few products
 
 
@@ -211,18 +211,18 @@ def test_a_long_matrix_is_left_in_float32(monkeypatch):
 
 def test_vectors_are_updated_as_by_torchs_adamw():
     ours = nn.Parameter(torch.randn(20))
-    theirs = nn.Parameter(ours.detach().clone())
+    reference = nn.Parameter(ours.detach().clone())
     settings = {"betas": (0.8, 0.9), "eps": 1e-8}
     mine = DeepOpt(
         [("v", ours)], lr=0.1, state="fp32", adamw_weight_decay=0.3, **settings
     )
-    peer = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.3, **settings)
+    peer = torch.optim.AdamW([reference], lr=0.1, weight_decay=0.3, **settings)
     for _ in range(5):
         ours.grad = torch.randn(20)
-        theirs.grad = ours.grad.clone()
+        reference.grad = ours.grad.clone()
         mine.step()
         peer.step()
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(ours, reference)
 
 
 @pytest.mark.parametrize("eps", [1e-8, 0.3])
@@ -500,8 +500,8 @@ def test_an_optimizer_of_before_there_was_maximize_minimizes(net):
 def test_a_learning_rate_in_a_tensor_is_the_number(net, rarely):
     twin, lr = copy.deepcopy(net), torch.tensor(0.05)
     options = {"adamw_lr": 0.5, "adamw_weight_decay": 0.1, "rarely_active": rarely}
-    ours, theirs = DeepOpt(net, lr, **options), DeepOpt(twin, lr.item(), **options)
-    for model, optimizer in ((net, ours), (twin, theirs)):
+    ours, reference = DeepOpt(net, lr, **options), DeepOpt(twin, lr.item(), **options)
+    for model, optimizer in ((net, ours), (twin, reference)):
         scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
         learn(model, optimizer, batches(3), scheduler)
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):
@@ -624,8 +624,8 @@ def test_groups_have_their_own_options(net):
     first = {"params": list(net.qkv.named_parameters()), "lr": 0.5}
     rest = [(n, p) for n, p in net.named_parameters() if not n.startswith("qkv")]
     optimizer = DeepOpt([first, {"params": rest}], lr=0.1, adamw_lr=0.2)
-    found = {(g["role"], round(g["lr"], 6)) for g in optimizer.param_groups}
-    assert found == {("matrix", 0.5), ("adamw", 0.1), ("matrix", 0.1), ("adamw", 0.02)}
+    result = {(g["role"], round(g["lr"], 6)) for g in optimizer.param_groups}
+    assert result == {("matrix", 0.5), ("adamw", 0.1), ("matrix", 0.1), ("adamw", 0.02)}
     extra = nn.Linear(3, 3)
     optimizer.add_param_group({"params": list(extra.named_parameters())})
     assert roles(optimizer)["weight"] == "matrix"

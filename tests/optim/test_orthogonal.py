@@ -28,12 +28,12 @@ def test_it_is_the_polynomial_of_the_singular_values(shape, dtype):
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
     u, s, vh = torch.linalg.svd(x, full_matrices=False)
     norm = s.pow(4).sum(-1, keepdim=True).pow(0.25)
-    wanted = composed(TOP * s / norm)
-    found = orthogonalize(x.float(), dtype)
-    assert found.dtype == dtype
+    expected = composed(TOP * s / norm)
+    result = orthogonalize(x.float(), dtype)
+    assert result.dtype == dtype
     # bfloat16 rounds each of 12 products by 2^-9; the polynomials' slopes enlarge it
     slack = 1e-4 if dtype == torch.float32 else 0.15
-    error = found.double() - u * wanted[..., None, :] @ vh
+    error = result.double() - u * expected[..., None, :] @ vh
     assert torch.linalg.matrix_norm(error, 2).max() < slack
 
 
@@ -43,10 +43,10 @@ def test_a_wide_matrix_with_tiny_singular_values_stays_near_its_polynomial():
     u = torch.linalg.qr(torch.randn(16, 16, generator=generator).double())[0]
     v = torch.linalg.qr(torch.randn(144, 16, generator=generator).double())[0]
     s = torch.logspace(0, -6, 16, dtype=torch.float64)
-    wanted = u * composed(TOP * s / s.pow(4).sum() ** 0.25) @ v.mT
+    expected = u * composed(TOP * s / s.pow(4).sum() ** 0.25) @ v.mT
     x = ((u * s) @ v.mT).float()
-    for found in (orthogonalize(x), orthogonalize(x.mT).mT):
-        assert torch.linalg.matrix_norm(found.double() - wanted, 2) < 2e-3
+    for result in (orthogonalize(x), orthogonalize(x.mT).mT):
+        assert torch.linalg.matrix_norm(result.double() - expected, 2) < 2e-3
 
 
 def test_the_scale_of_the_input_does_not_matter():

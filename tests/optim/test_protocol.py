@@ -19,30 +19,30 @@ def bowl(c):
 
 def test_the_search_finds_an_interior_optimum_and_tries_nothing_twice():
     calls = []
-    found = tune(AXES, START, lambda c: calls.append(dict(c)) or bowl(c), 20)
-    assert found.best == {"lr": 8, "schedule": "cosine", "decay": 1}
-    assert found.loss == 1
-    assert found.interior
-    assert found.edges == ("schedule",)
-    assert "at the end of schedule: nothing beyond that was tried" in found.why()
-    assert len(found.to_frame()) == len(calls) < 20
+    result = tune(AXES, START, lambda c: calls.append(dict(c)) or bowl(c), 20)
+    assert result.best == {"lr": 8, "schedule": "cosine", "decay": 1}
+    assert result.loss == 1
+    assert result.interior
+    assert result.edges == ("schedule",)
+    assert "at the end of schedule: nothing beyond that was tried" in result.why()
+    assert len(result.to_frame()) == len(calls) < 20
     assert len({tuple(c.values()) for c in calls}) == len(calls)
     for name, values in AXES.items():  # every neighbor was tried
-        i = values.index(found.best[name])
+        i = values.index(result.best[name])
         for j in {i - 1, i + 1} & set(range(len(values))):
-            assert found.best | {name: values[j]} in calls
+            assert result.best | {name: values[j]} in calls
 
 
 def test_a_search_that_is_cut_off_says_so(monkeypatch):
-    found = tune(AXES, START, bowl, 3)
-    assert len(found.trials) == 3
-    assert not found.interior
-    assert found.loss == found.trials["loss"].min()
-    assert "before all its neighbors were tried" in found.why()
+    result = tune(AXES, START, bowl, 3)
+    assert len(result.trials) == 3
+    assert not result.interior
+    assert result.loss == result.trials["loss"].min()
+    assert "before all its neighbors were tried" in result.why()
     assert "no better neighbor" in tune(AXES, START, bowl, 30).why()
-    assert len(found.plot().data) == 2
+    assert len(result.plot().data) == 2
     monkeypatch.setattr(catalog, "_current", "zh")
-    assert "预算用完" in found.why()
+    assert "预算用完" in result.why()
 
 
 def test_a_run_that_diverged_is_never_the_best():

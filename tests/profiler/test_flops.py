@@ -21,10 +21,10 @@ from deepseek_learn.profiler.costs import (
 
 
 def macs(model, *example, train=False):
-    found = profile(model, example, train=train, repeats=1, progress=False)
-    assert not len(found.uncounted), found.uncounted
-    assert found.flops == 2 * found.macs
-    return found.macs
+    result = profile(model, example, train=train, repeats=1, progress=False)
+    assert not len(result.uncounted), result.uncounted
+    assert result.flops == 2 * result.macs
+    return result.macs
 
 
 CONVOLUTIONS = {
@@ -67,8 +67,8 @@ def test_recurrent_layers(rnn, gates, directions):
         by_hand += directions * gates * hidden * (size + hidden)
         size = directions * hidden
     model = rnn(width, hidden, layers, bidirectional=directions == 2)
-    found = macs(model, torch.randn(steps, batch, width))
-    assert found == steps * batch * by_hand
+    result = macs(model, torch.randn(steps, batch, width))
+    assert result == steps * batch * by_hand
 
 
 def test_an_lstm_step_costs_three_forwards():
@@ -90,9 +90,9 @@ def test_multi_head_attention_on_both_paths(need_weights):
     example = dict.fromkeys(
         ("query", "key", "value"), torch.randn(batch, tokens, width)
     )
-    found = profile(model, example | {"need_weights": need_weights}, repeats=1)
-    assert found.macs == by_hand
-    fused = "_native_multi_head_attention" in set(found.operators["operator"])
+    result = profile(model, example | {"need_weights": need_weights}, repeats=1)
+    assert result.macs == by_hand
+    fused = "_native_multi_head_attention" in set(result.operators["operator"])
     assert fused  # evaluation without gradients takes the fused path
     separate = profile(model, example | {"need_weights": need_weights}, train=True)
     forward = separate.operators[separate.operators["phase"] == "forward"]
@@ -102,10 +102,10 @@ def test_multi_head_attention_on_both_paths(need_weights):
 def test_an_encoder_layer_keeps_its_fused_path_and_is_counted():
     width, hidden, tokens, batch = 16, 24, 5, 2
     model = nn.TransformerEncoderLayer(width, 2, hidden, batch_first=True).eval()
-    found = profile(model, torch.randn(batch, tokens, width), repeats=1)
-    assert list(found.operators["operator"]) == ["_transformer_encoder_layer_fwd"]
+    result = profile(model, torch.randn(batch, tokens, width), repeats=1)
+    assert list(result.operators["operator"]) == ["_transformer_encoder_layer_fwd"]
     dense = tokens * (4 * width**2 + 2 * width * hidden)
-    assert found.macs == batch * (dense + 2 * tokens**2 * width)
+    assert result.macs == batch * (dense + 2 * tokens**2 * width)
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
@@ -115,9 +115,9 @@ def test_padded_sequences_of_an_encoder_count_their_own_lengths():
     model = nn.TransformerEncoder(layer, 1).eval()
     padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     example = {"src": torch.randn(2, 5, width), "src_key_padding_mask": padding}
-    found = profile(model, example, repeats=1)
+    result = profile(model, example, repeats=1)
     dense = (5 + 3) * (4 * width**2 + 2 * width * hidden)
-    assert found.macs == dense + 2 * (25 + 9) * width
+    assert result.macs == dense + 2 * (25 + 9) * width
 
 
 @pytest.mark.parametrize("heads", [4, 2])
@@ -129,11 +129,11 @@ def test_attention_backward(heads):
     )
     q = torch.randn(2, 4, 6, 8, requires_grad=True)
     k = torch.randn(2, heads, 7, 8, requires_grad=True)
-    found = profile(model, (q, k), train=True, repeats=1)
+    result = profile(model, (q, k), train=True, repeats=1)
     one = 2 * 4 * 6 * 7 * 8
-    phases = found.operators.groupby("phase")["flops"].sum() / 2
+    phases = result.operators.groupby("phase")["flops"].sum() / 2
     assert phases["forward"] == 2 * one
-    backward = found.operators.query("phase == 'backward'")["operator"]
+    backward = result.operators.query("phase == 'backward'")["operator"]
     fused = backward.str.startswith("_scaled_dot_product").any()
     assert (
         phases["backward"] == (5 if fused else 4) * one
@@ -197,9 +197,9 @@ def test_a_complex_multiply_add_is_four_real_ones():
 def test_a_complex_convolution():
     model = nn.Conv1d(2, 3, 3, dtype=torch.complex64)
     one = 5 * 3 * 2 * 3
-    found = macs(model, torch.randn(1, 2, 7, dtype=torch.complex64))
+    result = macs(model, torch.randn(1, 2, 7, dtype=torch.complex64))
     # PyTorch turns it into three real ones (Gauss), or calls a complex one
-    assert found in (3 * one, 4 * one)
+    assert result in (3 * one, 4 * one)
 
 
 def empty(*shape, dtype=torch.float32):
@@ -337,10 +337,24 @@ def test_a_fourier_transform_costs_5_n_log_n():
 def test_a_convolutions_backward_counts_the_gradients_that_are_asked_for():
     grad, x, weight = empty(2, 8, 8, 8), empty(2, 3, 10, 10), empty(8, 3, 3, 3)
     one = 2 * 2 * 64 * 8 * 27
-    for wanted in ((True, True, True), (True, False, True), (False, True, False)):
-        args = (grad, x, weight, [8], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted)
-        found = operator_flops(aten.convolution_backward.default, args, {}, (x, weight))
-        assert found == one * sum(wanted[:2])  # the bias has no product
+    for expected in ((True, True, True), (True, False, True), (False, True, False)):
+        args = (
+            grad,
+            x,
+            weight,
+            [8],
+            [1, 1],
+            [0, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            1,
+            expected,
+        )
+        result = operator_flops(
+            aten.convolution_backward.default, args, {}, (x, weight)
+        )
+        assert result == one * sum(expected[:2])  # the bias has no product
 
 
 def test_an_answer_given_beforehand_is_no_argument_of_the_formula():
@@ -416,12 +430,12 @@ def test_traffic_is_each_tensors_bytes_and_an_expanded_ones_once():
 
 def test_a_mixture_of_experts_counts_the_tokens_each_expert_gets():
     x = torch.randn(10, 8)
-    found = profile(Experts(), x, repeats=1)
+    result = profile(Experts(), x, repeats=1)
     right = int((x[:, 0] > 0).sum())
-    table = found.to_frame()
+    table = result.to_frame()
     assert table.loc["experts.1", "gmacs"] * 1e9 == pytest.approx(right * 64)
-    assert found.macs == 10 * 64
-    assert not len(found.uncounted)
+    assert result.macs == 10 * 64
+    assert not len(result.uncounted)
 
 
 @pytest.mark.parametrize("name", zoo.list("picture"))
@@ -449,13 +463,13 @@ def test_zoo_models_equal_the_count_of_their_layers(name):
         model(example)
     for hook in hooks:
         hook.remove()
-    found = profile(model, example, repeats=1)
-    assert not len(found.uncounted)
+    result = profile(model, example, repeats=1)
+    assert not len(result.uncounted)
     # the attention between solar_defects' layers has products of its own
-    inside = found.to_frame()
+    inside = result.to_frame()
     inside = inside[inside["type"].isin([k.__name__ for k in kinds[:3]] + _DPG)]
     assert inside["gmacs"].sum() * 1e9 == pytest.approx(total, rel=1e-12)
-    others = found.macs - total
+    others = result.macs - total
     assert others == 0 or (name.startswith("solar") and 0 < others < 0.01 * total)
 
 
@@ -469,15 +483,15 @@ def test_an_unknown_operator_is_listed_not_hidden():
 
     model = nn.Sequential(nn.Linear(4, 4))
     model.forward = lambda x: twice(model[0](x))
-    found = profile(model, torch.randn(2, 4), repeats=1)
-    assert list(found.uncounted.index) == ["profiled.twice"]
-    assert found.uncounted.loc["profiled.twice", "calls"] == 1
+    result = profile(model, torch.randn(2, 4), repeats=1)
+    assert list(result.uncounted.index) == ["profiled.twice"]
+    assert result.uncounted.loc["profiled.twice", "calls"] == 1
 
     operator_costs.register("profiled.twice")(lambda x, out: 7 * x.numel())
     try:
-        found = profile(model, torch.randn(2, 4), repeats=1)
-        assert found.flops == 2 * 2 * 16 + 7 * 8
-        assert not len(found.uncounted)
+        result = profile(model, torch.randn(2, 4), repeats=1)
+        assert result.flops == 2 * 2 * 16 + 7 * 8
+        assert not len(result.uncounted)
     finally:
         operator_costs.unregister("profiled.twice")
 
@@ -493,13 +507,13 @@ def test_a_layer_with_a_formula_is_counted_by_it_alone():
     name = f"{Kernel.__module__}.Kernel"
     layer_costs.register(name)(lambda layer, inputs, output: Cost(50, 11, 12, 9, 3))
     try:
-        found = profile(
+        result = profile(
             nn.Sequential(Kernel(), nn.ReLU()), torch.randn(3, 4), repeats=2
         )
     finally:
         layer_costs.unregister(name)
-    row = found.to_frame().loc["0"]
-    assert found.flops == 50
+    row = result.to_frame().loc["0"]
+    assert result.flops == 50
     assert row["parameters"] == 9
     assert row["read_mib"] * 2**20 == 11
     assert row["latency_ms"] > 0

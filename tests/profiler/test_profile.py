@@ -100,9 +100,9 @@ def test_layers_are_known_in_inference_mode(outside):
     if not outside:
         model.forward = torch.inference_mode()(model.forward)
     with torch.inference_mode(outside):
-        found = profile(model, X, repeats=2)
+        result = profile(model, X, repeats=2)
     plain = profile(small(), X, repeats=1).to_frame()
-    table = found.to_frame()
+    table = result.to_frame()
     for column in ("calls", "gflops", "parameters"):
         assert list(table[column]) == list(plain[column])
     assert (table["latency_ms"][["0", "4"]] > 0).all()
@@ -157,8 +157,8 @@ def test_both_calls_say_the_same():
 
 
 def test_layers_hold_what_their_operators_cost():
-    found = profile(small(), X, repeats=3)
-    table = found.to_frame()
+    result = profile(small(), X, repeats=3)
+    table = result.to_frame()
     assert table["output_shape"].to_dict() == {
         "": "[2, 3]", "0": "[2, 4, 6, 6]", "1": "[2, 4, 6, 6]", "2": "[2, 4, 6, 6]",
         "3": "[2, 144]", "4": "[2, 3]",
@@ -171,18 +171,18 @@ def test_layers_hold_what_their_operators_cost():
     assert table.loc["0", "written_mib"] * 2**20 == 4 * 288
     assert table["share_%"].sum() == pytest.approx(100)
     assert (table["latency_ms"] >= 0).all()
-    inclusive = found.to_frame(inclusive=True)
-    assert inclusive.loc["", "gflops"] == pytest.approx(found.flops / 1e9)
-    assert inclusive.loc["", "parameters"] == found.parameters
-    operators = found.to_frame("operator")
+    inclusive = result.to_frame(inclusive=True)
+    assert inclusive.loc["", "gflops"] == pytest.approx(result.flops / 1e9)
+    assert inclusive.loc["", "parameters"] == result.parameters
+    operators = result.to_frame("operator")
     assert operators["latency_ms"].sum() == pytest.approx(table["latency_ms"].sum())
     with pytest.raises(ValueError, match='"layer" or "operator"; got \'module\''):
-        found.to_frame("module")
+        result.to_frame("module")
 
 
 def test_backward_operators_stand_under_their_layer():
-    found = profile(small(), X, train=True, repeats=1)
-    backward = found.operators[found.operators["phase"] == "backward"]
+    result = profile(small(), X, train=True, repeats=1)
+    backward = result.operators[result.operators["phase"] == "backward"]
     flops = backward.groupby("layer")["flops"].sum()
     assert flops["4"] == 2 * 2 * 2 * 144 * 3  # gradients of weight and input
     assert flops["0"] == 2 * 2 * 36 * 36  # of the weight alone
@@ -202,8 +202,8 @@ def test_checkpointing_is_counted_under_its_layer():
             return checkpoint(self.inside, x, use_reentrant=False)
 
     given = torch.randn(3, 8, requires_grad=True)
-    found = profile(Saves(), given, train=True, repeats=1)
-    macs = found.operators.groupby("layer")["flops"].sum() / 2 / (3 * 64)
+    result = profile(Saves(), given, train=True, repeats=1)
+    macs = result.operators.groupby("layer")["flops"].sum() / 2 / (3 * 64)
     # forward and two gradients; the first layer runs again, the last need not
     assert macs[macs > 0].to_dict() == {"inside.0": 4, "inside.2": 3}
 
@@ -226,13 +226,13 @@ def test_output_shapes_of_several_tensors_and_of_several_calls():
 def test_input_size_in_place_of_an_example():
     by_example = profile(small(), X, repeats=1)
     for size in ((2, 1, 8, 8), [(2, 1, 8, 8)], torch.Size([2, 1, 8, 8])):
-        found = profile(small(), input_size=size, repeats=1)
-        assert found.flops == by_example.flops
+        result = profile(small(), input_size=size, repeats=1)
+        assert result.flops == by_example.flops
     two = nn.Module()
     two.weight = nn.Parameter(torch.ones(4, 4, dtype=torch.float64))
     two.forward = lambda x, y: x @ two.weight + y
-    found = profile(two, input_size=[(2, 4), (4,)], repeats=1)
-    assert (found.macs, found.dtype) == (2 * 16, "float64")
+    result = profile(two, input_size=[(2, 4), (4,)], repeats=1)
+    assert (result.macs, result.dtype) == (2 * 16, "float64")
     model, before = small(), torch.get_rng_state()
     profile(model, input_size=(2, 1, 8, 8), repeats=1)
     assert torch.equal(torch.get_rng_state(), before)
@@ -245,24 +245,24 @@ def test_input_size_in_place_of_an_example():
 
 
 def test_shared_modules_count_once_and_show_where_they_are_used():
-    found = profile(Tied(), torch.randn(2, 4), repeats=1)
-    table = found.to_frame()
-    assert found.parameters == 16 + 4
+    result = profile(Tied(), torch.randn(2, 4), repeats=1)
+    table = result.to_frame()
+    assert result.parameters == 16 + 4
     assert table.loc["first.0", "calls"] == table.loc["second.1", "calls"] == 1
     assert table.loc["second.1", "gmacs"] == table.loc["first.0", "gmacs"] > 0
     assert table.loc["second.1", "parameters"] == 0
-    assert found.layers.loc["second.1", "shared_with"] == "first.0"
-    assert found.layers.loc["head", "shared_with"] == "first.0"
-    assert found.macs == 3 * 2 * 16
+    assert result.layers.loc["second.1", "shared_with"] == "first.0"
+    assert result.layers.loc["head", "shared_with"] == "first.0"
+    assert result.macs == 3 * 2 * 16
 
 
 def test_a_module_called_twice_is_one_row():
     layer = nn.Linear(4, 4)
     model = nn.Sequential(layer)
     model.forward = lambda x: layer(layer(x))
-    found = profile(model, torch.randn(2, 4), repeats=1)
-    assert found.to_frame().loc["0", "calls"] == 2
-    assert found.macs == 2 * 2 * 16
+    result = profile(model, torch.randn(2, 4), repeats=1)
+    assert result.to_frame().loc["0", "calls"] == 2
+    assert result.macs == 2 * 2 * 16
 
 
 class Takes(nn.Module):
@@ -279,8 +279,8 @@ def test_inputs_in_every_form(train):
     x, scale = torch.randn(2, 4), torch.ones(1)
     for example in (x, (x, scale), {"x": x, "scale": scale}):
         assert profile(Takes(), example, train=train, repeats=1).parameters == 20
-    found = ModelProfiler(Takes(), repeats=1, train=train)(x, scale=scale)
-    assert found.to_frame().loc["layer", "calls"] == 1
+    result = ModelProfiler(Takes(), repeats=1, train=train)(x, scale=scale)
+    assert result.to_frame().loc["layer", "calls"] == 1
 
 
 def test_data_dependent_control_flow():
@@ -293,9 +293,9 @@ def test_data_dependent_control_flow():
             return self.a(x) if x.sum() > 0 else self.b(x)
 
     for sign, macs in ((1, 16), (-1, 32)):
-        found = profile(Chooses(), sign * torch.ones(1, 4), repeats=2)
-        assert found.macs == macs
-        assert found.notes == ()
+        result = profile(Chooses(), sign * torch.ones(1, 4), repeats=2)
+        assert result.macs == macs
+        assert result.notes == ()
 
 
 def test_chance_is_the_same_in_every_pass():
@@ -303,18 +303,18 @@ def test_chance_is_the_same_in_every_pass():
         def forward(self, x):
             return x @ x.T if torch.rand(()) > 0.5 else x
 
-    found = profile(Drops(), torch.randn(3, 3), repeats=8)
-    assert found.notes == ()
-    assert found.operators["latency_ms"].notna().all()
+    result = profile(Drops(), torch.randn(3, 3), repeats=8)
+    assert result.notes == ()
+    assert result.operators["latency_ms"].notna().all()
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using `torch.compile")
 def test_a_compiled_model_is_read_as_the_original():
     model = small()
-    found = profile(torch.compile(model), X, repeats=1)
-    assert found.flops == profile(model, X, repeats=1).flops
-    assert "compiled" in found.notes[0]
+    result = profile(torch.compile(model), X, repeats=1)
+    assert result.flops == profile(model, X, repeats=1).flops
+    assert "compiled" in result.notes[0]
     inside = nn.Sequential(torch.compile(nn.Linear(4, 4)))
     assert profile(inside, torch.randn(2, 4), repeats=1).macs == 2 * 16
 
@@ -323,17 +323,17 @@ def test_a_compiled_model_is_read_as_the_original():
 def test_a_scripted_model_is_counted_as_a_whole():
     model = small().eval()
     for scripted in (torch.jit.script(model), torch.jit.trace(model, X)):
-        found = profile(scripted, X, repeats=1)
-        assert found.flops == profile(model, X, repeats=1).flops
-        assert "scripted" in found.notes[0]
+        result = profile(scripted, X, repeats=1)
+        assert result.flops == profile(model, X, repeats=1).flops
+        assert "scripted" in result.notes[0]
 
 
 def test_a_model_without_parameters():
-    found = profile(nn.Sequential(nn.ReLU(), nn.Flatten()), X, repeats=1)
-    assert (found.parameters, found.flops, found.weights) == (0, 0, {})
-    assert found.plot_parameters().data == ()
+    result = profile(nn.Sequential(nn.ReLU(), nn.Flatten()), X, repeats=1)
+    assert (result.parameters, result.flops, result.weights) == (0, 0, {})
+    assert result.plot_parameters().data == ()
     for metric in ("flops", "parameters", "latency", "bytes", "activation"):
-        assert found.plot(metric) is not None
+        assert result.plot(metric) is not None
     empty = profile(nn.Identity(), X, repeats=1)
     assert empty.peak_mib == 0
     assert empty.verdicts() == []
@@ -343,14 +343,14 @@ def test_a_model_without_parameters():
 
 
 def test_a_compressed_model_shows_its_weights_and_its_time():
-    found = profile(zoo.load("fashion_net_dpg"), zoo.example("fashion_net"), repeats=1)
+    result = profile(zoo.load("fashion_net_dpg"), zoo.example("fashion_net"), repeats=1)
     original = profile(zoo.load("fashion_net"), zoo.example("fashion_net"), repeats=1)
-    assert found.parameters == original.parameters
-    assert found.flops == original.flops
-    packed = found.layers["parameter_bytes"].sum()
+    assert result.parameters == original.parameters
+    assert result.flops == original.flops
+    packed = result.layers["parameter_bytes"].sum()
     assert packed < 0.3 * original.layers["parameter_bytes"].sum()
-    assert (found.to_frame().query("type == 'DPGConv2d'")["latency_ms"] > 0).all()
-    assert "stages.0.conv1.weight" in found.weights
+    assert (result.to_frame().query("type == 'DPGConv2d'")["latency_ms"] > 0).all()
+    assert "stages.0.conv1.weight" in result.weights
     with pytest.raises(dpg.FrozenModelError, match="cannot train"):
         profile(zoo.load("fashion_net_dpg"), zoo.example("fashion_net"), train=True)
 
@@ -373,26 +373,28 @@ def test_refusals():
 
 
 def test_a_loss_of_ones_own():
-    found = profile(small(), X, train=True, repeats=1, loss=lambda y: y.square().mean())
-    assert "pow" in set(found.operators["operator"])
+    result = profile(
+        small(), X, train=True, repeats=1, loss=lambda y: y.square().mean()
+    )
+    assert "pow" in set(result.operators["operator"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", catalog.LANGUAGES)
 def test_pictures_and_page_in_both_languages(tmp_path, language):
     catalog.set_language(language)
-    found = profile(small(), X, train=True, repeats=2)
-    assert found.model in found.why()
-    figures = [found.plot(m, k) for m in ("latency", "flops", "activation", "bytes")
+    result = profile(small(), X, train=True, repeats=2)
+    assert result.model in result.why()
+    figures = [result.plot(m, k) for m in ("latency", "flops", "activation", "bytes")
                for k in ("icicle", "treemap")]  # fmt: skip
-    figures += [found.plot_memory(), found.plot_roofline(), found.plot_parameters()]
+    figures += [result.plot_memory(), result.plot_roofline(), result.plot_parameters()]
     assert all(len(figure.data) for figure in figures)
-    inclusive = found.to_frame(inclusive=True)
-    tree = found.plot("flops").data[0]
+    inclusive = result.to_frame(inclusive=True)
+    tree = result.plot("flops").data[0]
     values = dict(zip(tree.ids, tree.values, strict=True))
-    assert values["/"] == pytest.approx(found.flops / 1e9)
+    assert values["/"] == pytest.approx(result.flops / 1e9)
     assert values["4"] == pytest.approx(inclusive.loc["4", "gflops"])
-    page = found.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    page = result.save(tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("plotly-graph-div") >= 5
     assert "<script src=" not in page  # self-contained
     assert f'lang="{language}"' in page
@@ -424,8 +426,8 @@ def test_weights_are_described():
     with torch.no_grad():
         model.weight.copy_(torch.arange(1000).view(100, 10) / 999)
         model.bias.zero_()
-    found = profile(model, torch.randn(1, 10), repeats=1).weights
-    weight, bias = found["weight"], found["bias"]
+    result = profile(model, torch.randn(1, 10), repeats=1).weights
+    weight, bias = result["weight"], result["bias"]
     assert (weight["min"], weight["max"], weight["count"]) == (0, 1, 1000)
     assert weight["mean"] == pytest.approx(0.5)
     assert sum(weight["bins"]) == 1000

@@ -55,13 +55,15 @@ def call(monkeypatch, capsys):
     ],
 )
 def test_one_sentence(call, options, words):
-    said = call(f"models_of_mine:{options[0]}", *options[1:])
-    assert said.startswith("deepseek-learn: ")
-    assert words in said
-    assert len(said.splitlines()) == 1
+    message = call(f"models_of_mine:{options[0]}", *options[1:])
+    assert message.startswith("deepseek-learn: ")
+    assert words in message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_wrong_word_is_refused_before_the_profile(call, monkeypatch):
     monkeypatch.setattr(profiler, "profile", None)
-    said = call("models_of_mine:line", "--shape", "1,3", "--by", "module")
-    assert said == 'deepseek-learn: by must be "layer" or "operator"; got \'module\'.'
+    message = call("models_of_mine:line", "--shape", "1,3", "--by", "module")
+    assert (
+        message == 'deepseek-learn: by must be "layer" or "operator"; got \'module\'.'
+    )

@@ -41,8 +41,8 @@ def test_the_peak_is_the_process_s_own_high_water_mark(name, train):
 
 
 def test_tensors_and_workspace_add_up_to_the_peak():
-    found = profile(nn.Conv2d(16, 16, 3), torch.randn(1, 16, 64, 64), repeats=1)
-    memory = found.memory
+    result = profile(nn.Conv2d(16, 16, 3), torch.randn(1, 16, 64, 64), repeats=1)
+    memory = result.memory
     output = 16 * 62 * 62 * 4 / MIB
     assert memory.tensors_mib == pytest.approx(output)
     assert memory.peak_mib == pytest.approx(memory.tensors_mib + memory.workspace_mib)
@@ -52,9 +52,9 @@ def test_tensors_and_workspace_add_up_to_the_peak():
 
 def test_in_place_work_and_views_allocate_nothing():
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(inplace=True), nn.Flatten())
-    found = profile(model, torch.randn(100, 64), repeats=1)
-    assert found.memory.tensors_mib == pytest.approx(100 * 64 * 4 / MIB)
-    assert set(found.memory.alive) == {"0"}
+    result = profile(model, torch.randn(100, 64), repeats=1)
+    assert result.memory.tensors_mib == pytest.approx(100 * 64 * 4 / MIB)
+    assert set(result.memory.alive) == {"0"}
 
 
 def test_training_keeps_what_the_backward_needs():
@@ -83,10 +83,10 @@ def test_a_constant_that_goes_hides_no_tensor_at_its_address():
 
     model = nn.Module()
     model.forward = forward
-    found = profile(model, torch.ones(2**18), repeats=1)  # 1 MiB
-    added = found.operators[found.operators["operator"] == "add"]
+    result = profile(model, torch.ones(2**18), repeats=1)  # 1 MiB
+    added = result.operators[result.operators["operator"] == "add"]
     assert list(added["out_bytes"]) == [MIB]
-    assert found.memory.tensors_mib == pytest.approx(1, abs=0.01)
+    assert result.memory.tensors_mib == pytest.approx(1, abs=0.01)
 
 
 def row(name, path=""):
@@ -112,11 +112,11 @@ def test_live_storages_by_hand():
 def test_on_a_gpu_the_peak_is_the_allocator_s():
     model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3)).cuda()
     x = torch.randn(8, 3, 128, 128, device="cuda")
-    found = profile(model, x, repeats=1)
+    result = profile(model, x, repeats=1)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     with torch.no_grad():
         model(x)
     truth = torch.cuda.max_memory_allocated() - before
-    assert found.peak_mib * MIB == pytest.approx(truth, rel=0.02)
-    assert found.operators["latency_ms"].sum() > 0
+    assert result.peak_mib * MIB == pytest.approx(truth, rel=0.02)
+    assert result.operators["latency_ms"].sum() > 0

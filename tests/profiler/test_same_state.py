@@ -49,9 +49,11 @@ class Keeps(Lin):
 def test_an_attribute_that_grows_starts_alike_in_each_pass(train):
     model = Keeps(h=torch.zeros(1, 4))
     before = model.h
-    found = plain(model, train=train)
-    assert found.flops == (2 if train else 1) * 3 * ONE
-    assert set(found.operators.query("operator == 'cat'")["output_shape"]) == {"[3, 4]"}
+    result = plain(model, train=train)
+    assert result.flops == (2 if train else 1) * 3 * ONE
+    assert set(result.operators.query("operator == 'cat'")["output_shape"]) == {
+        "[3, 4]"
+    }
     assert model.h is before
     assert torch.equal(before, torch.zeros(1, 4))
 
@@ -136,8 +138,8 @@ def test_whatever_a_call_writes_to_is_put_back():
         data=bytearray(b"ab"), slots=slots,
     ).eval()  # fmt: skip
     attributes = set(vars(model))
-    found = plain(model)
-    assert found.flops == 2 * 2 * ONE  # of the first call: two in the queue, X has two
+    result = plain(model)
+    assert result.flops == 2 * 2 * ONE  # of the first call: two in the queue, X has two
     assert (Counts.calls, model.number, model.items, slots.count) == (0, 5, [1], 3)
     assert list(model.table.items()) == [("old", 1), ("other", 2)]
     assert (model.names, list(model.queue), model.data) == ({1}, [8], b"ab")
@@ -289,13 +291,13 @@ def test_a_decoding_step_with_a_cache_of_our_own():
     cache = Cache(model, 1, 16)
     with torch.no_grad():
         model(ids, cache)
-        found = plain(model, (ids[:, :1], cache))
+        result = plain(model, (ids[:, :1], cache))
         assert (cache.lengths.tolist(), cache.end) == ([6], 6)
         after = model(ids[:, :1], cache)
         fresh = Cache(model, 1, 16)
         model(ids, fresh)
         assert torch.equal(after, model(ids[:, :1], fresh))
-    assert found.flops > 0
+    assert result.flops > 0
 
 
 def test_a_decoding_step_with_a_cache_of_transformers():
@@ -313,12 +315,12 @@ def test_a_decoding_step_with_a_cache_of_transformers():
     with torch.no_grad():
         model(input_ids=ids, **given, use_cache=True)
     keys = [layer.keys for layer in cache.layers]
-    found = plain(model, {"input_ids": ids[:, :1], **given, "use_cache": True})
+    result = plain(model, {"input_ids": ids[:, :1], **given, "use_cache": True})
     # projections, gated feed-forward, scores and values over all tokens; then the head
     dense = 4 * width**2 + 3 * width * inner
     attention = 2 * (read + 1) * width
     by_hand = layers * (dense + attention) + width * words
     rotary = width // heads // 2  # positions times frequencies: a product, or not
-    assert found.macs - by_hand in (0, rotary)
+    assert result.macs - by_hand in (0, rotary)
     assert cache.get_seq_length() == read
     assert all(layer.keys is k for layer, k in zip(cache.layers, keys, strict=True))

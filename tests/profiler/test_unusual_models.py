@@ -31,10 +31,10 @@ def plain(model, x=X, train=False):
 @pytest.mark.parametrize("name", ["matrix", "weight", "path", "codes", "scale"])
 @pytest.mark.parametrize("value", [nn.Parameter(torch.ones(4, 4)), nn.Linear(4, 4), 3])
 def test_an_attribute_of_any_name(name, value):
-    found = plain(Model(lambda self, x: self.layer(x), **{name: value}))
-    assert found.macs == ONE
-    assert "layer.weight" in found.weights
-    assert found.plot_parameters().data
+    result = plain(Model(lambda self, x: self.layer(x), **{name: value}))
+    assert result.macs == ONE
+    assert "layer.weight" in result.weights
+    assert result.plot_parameters().data
 
 
 def branch(self, x):
@@ -68,10 +68,10 @@ def running(self, x):
 def test_control_flow_is_what_is_called_in_it(function, times, inference):
     model = Model(function)
     with torch.inference_mode(inference):
-        found = plain(model)
-    assert found.macs == times * ONE
-    assert not len(found.uncounted)
-    assert found.to_frame().loc["layer", "calls"] >= times
+        result = plain(model)
+    assert result.macs == times * ONE
+    assert not len(result.uncounted)
+    assert result.to_frame().loc["layer", "calls"] >= times
     other = torch.ops.higher_order.cond.py_kernels
     assert all(k.__module__.startswith("torch.") for k in other.values())
 
@@ -82,8 +82,8 @@ def test_control_flow_is_what_is_called_in_it(function, times, inference):
     [(branch, 1), (loop, 3 + 2), (rows, 1), (running, 1)],
 )
 def test_control_flow_trains_as_python_does(function, backward):
-    found = plain(Model(function), train=True)
-    flops = found.operators.groupby("phase")["flops"].sum() / 2
+    result = plain(Model(function), train=True)
+    flops = result.operators.groupby("phase")["flops"].sum() / 2
     assert flops["backward"] == backward * ONE
 
 
@@ -94,22 +94,22 @@ def test_the_branch_that_is_not_taken_costs_nothing():
 def test_an_operator_that_calls_functions_is_seen_into_or_listed():
     from torch._higher_order_ops import associative_scan
 
-    found = plain(
+    result = plain(
         Model(
             lambda self, x: associative_scan(
                 lambda a, b: a + b, x, 0, combine_mode="generic"
             )
         )
     )
-    assert found.flops == 0
+    assert result.flops == 0
 
 
 def test_flex_attention_is_counted():
     batch, heads, tokens, width = 2, 4, 16, 8
     model = Model(lambda self, q: flex_attention(q, q, q))
-    found = plain(model, torch.randn(batch, heads, tokens, width))
-    assert found.macs == 2 * batch * heads * tokens**2 * width
-    assert not len(found.uncounted)
+    result = plain(model, torch.randn(batch, heads, tokens, width))
+    assert result.macs == 2 * batch * heads * tokens**2 * width
+    assert not len(result.uncounted)
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -131,16 +131,16 @@ def test_a_model_without_data_is_counted_and_not_timed(train):
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
         x = torch.empty(2, 4)
-    found = plain(model, x, train)
-    assert found.macs == (1 + train) * ONE
-    assert found.parameters == 4 * 4 + 4 + 4 + 4
-    assert found.peak_mib > 0
-    assert found.latency_ms != found.latency_ms  # not a number
-    assert found.verdicts() == []
-    assert "nothing is computed" in found.why()
-    for figure in (found.plot("flops"), found.plot(), found.plot_memory()):
+    result = plain(model, x, train)
+    assert result.macs == (1 + train) * ONE
+    assert result.parameters == 4 * 4 + 4 + 4 + 4
+    assert result.peak_mib > 0
+    assert result.latency_ms != result.latency_ms  # not a number
+    assert result.verdicts() == []
+    assert "nothing is computed" in result.why()
+    for figure in (result.plot("flops"), result.plot(), result.plot_memory()):
         assert figure is not None
-    assert found.plot_parameters().data == ()
+    assert result.plot_parameters().data == ()
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -149,8 +149,10 @@ def test_a_lazy_model_stays_lazy(train):
         nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2)
     )
     before = torch.get_rng_state()
-    found = plain(model, torch.randn(1, 1, 8, 8, generator=torch.Generator()), train)
-    forward = found.operators[found.operators["phase"] == "forward"]["flops"].sum() / 2
+    result = plain(model, torch.randn(1, 1, 8, 8, generator=torch.Generator()), train)
+    forward = (
+        result.operators[result.operators["phase"] == "forward"]["flops"].sum() / 2
+    )
     assert forward == 36 * 3 * 9 + 3 * 36 * 2
     assert all(is_lazy(p) for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), before)
@@ -158,8 +160,8 @@ def test_a_lazy_model_stays_lazy(train):
 
 def test_sparse_and_nested_inputs():
     sparse = torch.eye(4).to_sparse()
-    found = plain(Model(lambda self, x: torch.sparse.mm(x, self.layer.weight)), sparse)
-    assert list(found.uncounted.index) == ["_sparse_addmm"]
+    result = plain(Model(lambda self, x: torch.sparse.mm(x, self.layer.weight)), sparse)
+    assert list(result.uncounted.index) == ["_sparse_addmm"]
     rows = [torch.randn(2, 4), torch.randn(3, 4)]
     nested = torch.nested.nested_tensor(rows, layout=torch.jagged)
     assert plain(Model(lambda self, x: self.layer(x)), nested).macs == 5 * 16

@@ -36,10 +36,10 @@ def test_floors_by_hand():
     table = operators(
         ("a", "mm", 2e9, 4e6, 6e6, 30), ("b", "convolution", 2e9, 0, 0, 50)
     )
-    found = floors(table, ROOF)
-    assert list(found["compute"]) == pytest.approx([20, 40])  # at the conv's own peak
-    assert list(found["memory"]) == pytest.approx([1, 0])
-    assert list(found["overhead"]) == pytest.approx([0.005, 0.005])
+    result = floors(table, ROOF)
+    assert list(result["compute"]) == pytest.approx([20, 40])  # at the conv's own peak
+    assert list(result["memory"]) == pytest.approx([1, 0])
+    assert list(result["overhead"]) == pytest.approx([0.005, 0.005])
 
 
 def test_the_highest_floor_names_the_bound():

@@ -53,9 +53,9 @@ def train(data, model=None, **options):
 @pytest.mark.parametrize("kind", [tensors, Items, lambda: Subset(Items(), range(96))])
 def test_pytorchs_datasets_train_as_those_here(kind):
     ours, history = train(blobs(96, 0), batch_size=16)
-    theirs, other = train(kind(), batch_size=16)
+    reference, other = train(kind(), batch_size=16)
     assert list(history.history["loss"]) == list(other.history["loss"])
-    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    assert all(map(torch.equal, ours.parameters(), reference.parameters()))
 
 
 def test_a_loader_is_read_in_its_order_to_its_last_batch():
@@ -79,13 +79,13 @@ def test_a_loader_is_read_in_its_order_to_its_last_batch():
 def test_answers_are_the_same_from_a_dataset_and_a_loader(data):
     dataset = data(70, 2)
     model, _ = train(DataLoader(tensors(), batch_size=16, shuffle=True))
-    wanted = predict(model, blobs(70, 2))
+    expected = predict(model, blobs(70, 2))
     for same in (dataset, DataLoader(dataset, batch_size=9)):
-        for got, one in zip(predict(model, same), wanted, strict=True):
+        for got, one in zip(predict(model, same), expected, strict=True):
             torch.testing.assert_close(got, one)
     pieces = predict(model, dataset, batch_size=1)
-    torch.testing.assert_close(pieces[0], wanted[0])
-    assert (wanted[0].argmax(1) == wanted[1]).float().mean() > 0.95
+    torch.testing.assert_close(pieces[0], expected[0])
+    assert (expected[0].argmax(1) == expected[1]).float().mean() > 0.95
 
 
 def test_a_shuffled_loader_resumes_to_the_same_end(tmp_path):

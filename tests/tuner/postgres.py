@@ -51,8 +51,10 @@ def running() -> Iterator[str]:
 
 def _programs() -> Path:
     places = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if found := shutil.which("initdb"):
-        places.append(Path(found).resolve())  # a link is not next to the other programs
+    if result := shutil.which("initdb"):
+        places.append(
+            Path(result).resolve()
+        )  # a link is not next to the other programs
     return max(places).parent if places else absent("PostgreSQL is not installed")
 
 

@@ -106,9 +106,9 @@ def test_models_pass_through_the_data_and_see_limits_where_they_are_broken():
 
 def test_lengths_are_fitted_for_each_objective_and_limit():
     some = cloud(20, limits=1)
-    found = acquisition.lengths(SQUARE, some)
-    assert [len(logs) for logs in found] == [3, 3, 3]
-    first, second = found[0][:2], found[2][:2]
+    result = acquisition.lengths(SQUARE, some)
+    assert [len(logs) for logs in result] == [3, 3, 3]
+    first, second = result[0][:2], result[2][:2]
     assert first[0] < first[1]  # the first objective changes mostly with x
     assert second[1] < second[0]  # the limit changes with y only
 

@@ -22,11 +22,11 @@ def cloud(n, m, seed=0):
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_dominance_is_nowhere_worse_and_somewhere_better(m):
     x = cloud(25, m).round(1)  # ties too
-    found = dominates(x)
+    result = dominates(x)
     for i, a in enumerate(x):
         for j, b in enumerate(x):
-            assert found[i, j] == (all(a <= b) and any(a < b))
-    assert (domination_count(x) == found.sum(0)).all()
+            assert result[i, j] == (all(a <= b) and any(a < b))
+    assert (domination_count(x) == result.sum(0)).all()
 
 
 def test_equal_points_do_not_dominate_each_other():

@@ -60,8 +60,8 @@ def test_it_finds_better_than_chance_with_one_to_four_objectives(m):
         )
         for _ in range(20)
     ]
-    found = min(sum(trial.values) for trial in ours.trials)
-    assert found < np.quantile(chance, 0.25)
+    result = min(sum(trial.values) for trial in ours.trials)
+    assert result < np.quantile(chance, 0.25)
 
 
 def test_a_maximized_objective_is_searched_as_its_negative():

@@ -245,9 +245,9 @@ def test_importances_refuse():
 
 @pytest.mark.slow
 def test_why_tells_whether_importances_can_be_trusted():
-    said = searched(80).why()
-    assert "For error, signal matters most" in said
-    assert "are rough" not in said
+    message = searched(80).why()
+    assert "For error, signal matters most" in message
+    assert "are rough" not in message
     assert "With 12 results, importances are rough" in searched(12).why()
 
     def noise(trial, rng=np.random.default_rng(1)):  # noqa: B008

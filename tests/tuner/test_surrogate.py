@@ -22,13 +22,13 @@ def test_mean_and_spread_are_scikit_learns():
     logs = np.log([0.5, 1.0, 3.0, 1e-3])
     ours = GaussianProcess(x, y, OWNER, logs)
     kernel = Matern(length_scale=np.exp(logs[:3]), nu=2.5)
-    theirs = GaussianProcessRegressor(kernel, alpha=1e-3 + 1e-8, optimizer=None)
+    reference = GaussianProcessRegressor(kernel, alpha=1e-3 + 1e-8, optimizer=None)
     probes = np.random.default_rng(1).random((50, 3))
-    mean, spread = theirs.fit(x, y).predict(probes, return_std=True)
+    mean, spread = reference.fit(x, y).predict(probes, return_std=True)
     assert ours.mean(probes) == pytest.approx(mean, abs=1e-6)
     scale = np.sqrt(y @ np.linalg.solve(kernel(x) + (1e-3 + 1e-8) * np.eye(40), y) / 40)
-    found = (ours.mean(probes) - ours.optimistic(probes, 2.0)) / 2
-    assert found == pytest.approx(spread * scale, rel=1e-3, abs=1e-6)
+    result = (ours.mean(probes) - ours.optimistic(probes, 2.0)) / 2
+    assert result == pytest.approx(spread * scale, rel=1e-3, abs=1e-6)
 
 
 def test_it_predicts_what_it_has_not_seen():
@@ -71,8 +71,8 @@ def test_the_loss_is_the_likelihood_and_the_prior():
     # prior: log lengths have spread 1 around the usual one, log noise 2 around 1e-3
     prior = ((np.log(lengths) - usual) ** 2).sum() / 2
     prior += (np.log(noise) - np.log(1e-3)) ** 2 / 2**2 / 2
-    found, _ = _loss(np.log([*lengths, noise]), squares, y, usual)
-    assert found == pytest.approx(likelihood + prior, rel=1e-6)
+    result, _ = _loss(np.log([*lengths, noise]), squares, y, usual)
+    assert result == pytest.approx(likelihood + prior, rel=1e-6)
 
 
 def test_lengths_are_sought_within_bounds_from_the_priors_middle(monkeypatch):

@@ -32,8 +32,8 @@ def corpus(tmp_path):
         ["床前明月光，疑是地上霜。", "舉頭望明月，低頭思故鄉。"],
         ["又一首，詩。"],
     ]
-    found = [{"paragraphs": each} for each in entries]
-    write(poems / "poet.tang.0.json", json.dumps(found))
+    result = [{"paragraphs": each} for each in entries]
+    write(poems / "poet.tang.0.json", json.dumps(result))
     known = held_out("english_verses").split(". ")[0] + "."
     lines = [f"Ge1:{n} verse {n}." for n in range(1, 7)]
     write(tmp_path / "kjv.txt", "\n".join([*lines, f"Psa9:9 {known}", "Psa9:10 new."]))

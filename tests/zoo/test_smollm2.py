@@ -54,9 +54,9 @@ def test_it_answers_and_its_text_becomes_the_references_tokens(loaded, reference
     prompt = tokenizer.encode(TEXT).ids
     assert "Rome" in tokenizer.decode(generate(model, [prompt], 2)[0])
     for text in (TEXT, "In 1905, 27 kg!\n\n  日本 naïve", smollm2.__doc__):
-        found = tokenizer.encode(text).ids
-        assert found == reference[1](text).input_ids
-        assert tokenizer.decode(found) == text
+        result = tokenizer.encode(text).ids
+        assert result == reference[1](text).input_ids
+        assert tokenizer.decode(result) == text
 
 
 def test_its_logits_are_the_references_whole_and_from_a_cache(
@@ -64,12 +64,12 @@ def test_its_logits_are_the_references_whole_and_from_a_cache(
 ):
     model, n = loaded[0], 40
     with torch.inference_mode():
-        wanted = reference[0](tokens).logits
-        assert torch.allclose(model(tokens), wanted, atol=2e-3, rtol=0)
+        expected = reference[0](tokens).logits
+        assert torch.allclose(model(tokens), expected, atol=2e-3, rtol=0)
         cache = Cache(model, 2, 48)
         parts = [model(tokens[:, :n], cache), model(tokens[:, n:], cache)]
-    assert torch.allclose(torch.cat(parts, 1), wanted, atol=2e-3, rtol=0)
-    assert wanted.std() > 2  # the tolerance is a thousandth of the logits' spread
+    assert torch.allclose(torch.cat(parts, 1), expected, atol=2e-3, rtol=0)
+    assert expected.std() > 2  # the tolerance is a thousandth of the logits' spread
 
 
 def test_all_that_there_is_kept_changes_nothing_and_less_loses_least(loaded, tokens):
@@ -101,8 +101,8 @@ def test_what_is_lost_of_keys_and_values_is_what_the_eigenvalues_say(loaded, tok
     little = small.model.layers[0].self_attn
     with torch.inference_mode():
         rest = block.kv_proj(seen[0]) - little.up(little.kv_proj(seen[0]))
-    wanted = torch.linalg.eigvalsh(moments[0])[:-rank].sum()
-    assert torch.isclose(rest.square().sum(-1).mean(), wanted, rtol=1e-2)
+    expected = torch.linalg.eigvalsh(moments[0])[:-rank].sum()
+    assert torch.isclose(rest.square().sum(-1).mean(), expected, rtol=1e-2)
 
 
 def test_a_smaller_cache_holds_less_shares_the_weights_and_generates(loaded, tokens):

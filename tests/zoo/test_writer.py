@@ -21,9 +21,9 @@ def writer():
 
 @pytest.mark.slow
 def test_it_measures_what_its_card_says(writer):
-    found = measured(writer.model, writer.tokenizer)["all"]
+    result = measured(writer.model, writer.tokenizer)["all"]
     card = zoo.card(NAME).metrics()
-    for name, row in found.items():
+    for name, row in result.items():
         assert row["value"] == pytest.approx(card.loc[name, "value"], abs=2e-3)
         assert row["n"] == card.loc[name, "n"]
         assert (

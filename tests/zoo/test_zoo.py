@@ -297,11 +297,11 @@ def test_auroc_is_the_share_of_ordered_pairs():
 
 
 def test_iou_counts_the_pixels_of_all_pictures_together():
-    wanted = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 1]]])
+    expected = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 1]]])
     answered = torch.tensor([[[1, 0], [1, 0]], [[0, 0], [0, 1]]])
     logits = torch.stack([1.0 - answered, answered + 0.5], 1)
-    assert iou(logits - 0.5, wanted) == pytest.approx(2 / 4)
-    nothing = torch.zeros_like(wanted)
+    assert iou(logits - 0.5, expected) == pytest.approx(2 / 4)
+    nothing = torch.zeros_like(expected)
     assert np.isnan(iou(torch.stack([nothing + 1.0, nothing], 1), nothing))
 
 
@@ -312,10 +312,10 @@ def test_divergence_is_the_mean_log_ratio_under_the_reference():
     p, q = reference.double().softmax(1), logits.double().softmax(1)
     by_hand = (p * (p / q).log()).sum(1)
     torch.testing.assert_close(divergence(logits, reference), by_hand)
-    found = agreement_metrics(logits, reference)
-    assert found["kl"]["value"] == pytest.approx(by_hand.mean().item(), abs=1e-6)
+    result = agreement_metrics(logits, reference)
+    assert result["kl"]["value"] == pytest.approx(by_hand.mean().item(), abs=1e-6)
     same = (p.argmax(1) == q.argmax(1)).double().mean().item()
-    assert found["agreement"]["value"] == pytest.approx(same)
+    assert result["agreement"]["value"] == pytest.approx(same)
     assert agreement_metrics(logits, logits)["kl"]["value"] == 0
 
 

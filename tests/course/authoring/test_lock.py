@@ -41,7 +41,7 @@ def copy(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_changed_sentence_of_each_kind_is_behind_until_accepted(copy, kind):
-    path, piece, wanted = KINDS[kind]
+    path, piece, expected = KINDS[kind]
     assert check(copy) == []
     file = copy / path
     before = file.read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_a_changed_sentence_of_each_kind_is_behind_until_accepted(copy, kind):
     (told,) = check(copy)
     key, _, reason = told.rpartition(": ")
     assert reason == "the translation is behind its English text."
-    assert wanted in (None, key)
+    assert expected in (None, key)
     assert accept(copy, [key]) == 1
     assert check(copy) == []
     assert accept(copy, [key]) == 0

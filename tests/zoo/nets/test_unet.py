@@ -74,11 +74,11 @@ def test_learns_to_find_bacteria_better_than_a_threshold():
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     recipe = Recipe(batch_size=8)
     fit(model, tiles, optimizer, epochs=12, recipe=recipe, progress=False)
-    found = iou(*predict(model, tiles))
-    x, wanted = tiles.batch()
+    result = iou(*predict(model, tiles))
+    x, expected = tiles.batch()
     gray, peers = x[:, 0], []
     for threshold in torch.linspace(0, 1, 52)[1:-1]:
         for answer in (gray < threshold, gray > threshold):
             logits = torch.stack([~answer, answer], 1).float()
-            peers.append(iou(logits, wanted))
-    assert found > max(peers)
+            peers.append(iou(logits, expected))
+    assert result > max(peers)

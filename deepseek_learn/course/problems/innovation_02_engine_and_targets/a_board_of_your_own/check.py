@@ -127,9 +127,9 @@ def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Ru
 def calls(note: Path) -> list[list[str]]:
     """For each `scp` call, its working directory and its arguments."""
     lines = note.read_text(errors="replace").splitlines() if note.exists() else []
-    found = []
+    result = []
     while lines:
         end = int(lines[0]) + 2
-        found.append(lines[1:end])
+        result.append(lines[1:end])
         del lines[:end]
-    return found
+    return result
