@@ -53,7 +53,7 @@ def is_norm(module: nn.Module) -> TypeGuard[Norm]:
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """The parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
+    """Parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
 
     convs: list[Conv]
     norms: list[Norm]

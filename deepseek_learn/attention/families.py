@@ -61,7 +61,7 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """List the names of the modules for series (`dims=1`), images (2) or volumes (3)."""
+    """List the modules registered for series (`dims=1`), images (2) or volumes (3)."""
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 

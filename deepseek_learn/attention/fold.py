@@ -23,7 +23,7 @@ from .forward_graph import count_uses, forward_graph, forwards, steps
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` for inference, with batch norms folded and gates early.
+    """Return a copy of `model` for inference, with norms folded and gates read early.
 
     - If the output of a convolution goes only to its batch norm, the norm is folded
       into the convolution's weights. This is determined from what each module's
@@ -92,7 +92,7 @@ def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
 
 
 def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
-    """Unwrap nested `WithAttention`; return the innermost name and the layers passed."""
+    """Unwrap nested `WithAttention`; return the innermost name and layers passed."""
     layers = [parent.get_submodule(name)]
     while type(layers[-1]) is WithAttention and is_plain(layers[-1]):
         name += ".module"
@@ -101,7 +101,7 @@ def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
 
 
 def _activation(norm: Any) -> nn.Module | None:
-    """Return what remains of a batch norm after folding; None if it cannot be folded."""
+    """Return what remains of a batch norm after folding; None if it does not fold."""
     if is_norm(norm):
         return nn.Identity()
     kind = type(norm)
