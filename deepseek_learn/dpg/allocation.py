@@ -192,8 +192,8 @@ def allocate(
         statistics = calibration.layers[name]
         description = Layer(name, weight, statistics, layer_levels, sizes[name])
         costs = damage(criterion, description)  # [levels, N]
-        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes do
-        # not count against the budget
+        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes
+        # do not count against the budget
         row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
@@ -304,7 +304,7 @@ def by_groups(
 
 
 def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
-    """Raise ValueError if the budget is outside the levels or a level is unsupported."""
+    """Raise ValueError if a level is unsupported or the budget is out of range."""
     if not levels or set(levels) - set(BITS):
         raise ValueError(f"levels must be a subset of {BITS}; got {levels}.")
     if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:

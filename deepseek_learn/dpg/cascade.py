@@ -179,8 +179,8 @@ class Cascade(nn.Module):
                 f"allows {allowed}. Request less, or compress with more bits."
             )
         k = int(candidates[0])
-        # 5. the threshold lies just above the k-th smallest margin: the next float, since
-        # inputs are refined when their margin is smaller
+        # 5. the threshold lies just above the k-th smallest margin: it is the next
+        # float, because inputs are refined if their margin is smaller
         largest_refined = margin[order[k - 1]].item() if k else 0.0
         self.margin = nextafter(largest_refined, inf) if k else 0.0
         mask = margin < self.margin

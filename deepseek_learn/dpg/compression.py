@@ -214,7 +214,7 @@ def compress(
 
 
 def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
-    """Return a callback that moves the bar by its share of `width` steps."""
+    """Return a callback that takes a fraction and fills that part of `width` steps."""
     previous = 0.0
 
     def advance(fraction: float) -> None:
