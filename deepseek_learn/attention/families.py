@@ -46,8 +46,8 @@ def register(
             zeroed. Without `last`, the module cannot start as the identity.
 
     Raises:
-        ValueError: if `dims` contains anything else, if `native_scale` is not positive,
-            or if the name is in use.
+        ValueError: if `dims` is not such a tuple, if `native_scale` is not positive, or
+            if the name is in use.
     """
     is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
     if not is_set or not {*dims} <= {*CONV}:

@@ -112,7 +112,7 @@ def _activation(norm: Any) -> nn.Module | None:
 
 
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
-    """Fold a pair unless that changes the steps of `forward`; return whether it did.
+    """Fold a pair unless that changes the steps of `forward`; return True if folded.
 
     They change if a `forward` holds references to the old layers.
     """

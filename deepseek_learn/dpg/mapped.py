@@ -37,8 +37,8 @@ def write_experts(
     """Round the experts one by one and write them to a file, atomically.
 
     Args:
-        experts: for each expert, a pair of gate and up, stacked as `[2 f, d]`, and down
-            `[d, f]`. All experts must have the same sizes.
+        experts: for each expert, a pair of matrices: gate and up stacked as `[2 f, d]`,
+            and down `[d, f]`. All experts must have the same sizes.
 
     Raises:
         ValueError: if the experts differ in size, or if there are none.
@@ -127,7 +127,7 @@ class MappedExperts(nn.Module):
         return result
 
     def expert(self, index: int) -> list[PackedMatrix]:
-        """Return an expert's two matrices, mapping them first if not in memory."""
+        """Return an expert's two matrices, mapping them first if necessary."""
         self.used += 1
         if index in self._cache:
             self._cache.move_to_end(index)

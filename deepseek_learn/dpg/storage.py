@@ -82,8 +82,8 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     Args:
         path: a file written by `save`.
         model: the network that was compressed, with any weights, or created without
-            weights under `torch.device("meta")` (then it must not have buffers that are
-            missing from its state dict).
+            weights under `torch.device("meta")` (in which case it cannot have buffers
+            that are missing from its state dict).
         map_refinement: whether to leave the refine planes in the file and memory-map
             them; `drop_refinement` then releases the memory.
 
