@@ -1,4 +1,4 @@
-"""Spatial-channel attention, its peers, and attaching any of them to a backbone.
+"""Spatial-channel attention, related modules, and attaching any of them to a backbone.
 
 Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """

@@ -37,27 +37,28 @@ def attach(
     scale: float | str = "unit",
     identity: bool = False,
 ) -> Model:
-    """Add the attention module `name` to `model`, in place; returns `model`.
+    """Add the attention module `name` to `model` in place, and return `model`.
 
     Args:
-        model: a ResNet (torchvision or timm), a U-Net, or any network, for series,
-            images or volumes: its widest convolutions, 1-D, 2-D or 3-D, decide which.
-        name: a registered name, see `attention.names()`.
-        where: `"residual"`: before the addition in each ResNet block, as SE does;
-            `"double_conv"`: after each pair of spatial convolutions (no 1x1, depthwise
-            or strided ones), the unit of a U-Net;
-            `"auto"`: the first of these that the model has; or module names, shell
-            wildcards allowed: `["stages.2", "stages.4"]`, `["up*.conv"]`.
+        model: a ResNet (torchvision or timm), a U-Net, or any other network. The
+            highest dimension of its convolutions decides whether the attention is for
+            series (1-D), images (2-D) or volumes (3-D).
+        name: a registered name; see `attention.names()`.
+        where: `"residual"` attaches before the addition in each ResNet block, as SE
+            does; `"double_conv"` after each pair of spatial convolutions (not 1x1,
+            depthwise or strided ones), the unit of a U-Net; `"auto"` uses the first of
+            these two that the model has. Alternatively, pass module names, which may
+            contain shell wildcards: `["stages.2", "stages.4"]`, `["up*.conv"]`.
         scale, identity: as in `attention.create`. `identity=True` leaves the outputs
             of a pretrained network exactly as they were.
 
-    Pretrained weights are kept. Attach after loading them.
+    Pretrained weights are kept. Load them before attaching.
 
-    Where a module already has attention, the new one follows it.
+    If a module already has attention, the new one follows it.
 
     Raises:
-        ValueError: when `where`, or one of its names, matches no module in the model,
-            or matches one whose number of channels is unknown. The model is then
+        ValueError: if `where`, or one of its names, matches no module in the model, or
+            matches one whose number of channels is unknown. The model is then left
             unchanged.
     """
     dims = dimensions(model.modules())
@@ -77,9 +78,10 @@ def attach(
 
 
 def dimensions(modules: Iterable[nn.Module]) -> int:
-    """The dimensions of the widest convolutions; 2 without any.
+    """Return the highest dimension of the convolutions, or 2 if there are none.
 
-    A channel gate in an image network may hold a 1-D convolution (ECA).
+    The highest one counts because a channel gate in an image network may contain a 1-D
+    convolution (ECA).
     """
     present = [d for m in modules for d, types in CONVS.items() if isinstance(m, types)]
     return max(present, default=2)
@@ -94,7 +96,7 @@ def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
     if isinstance(where, str) and where in finders:
         places = finders[where](_outside_attention(model))
         return places or _refuse(model, where)
-    # the model itself, named "", has no parent to replace it in
+    # skip the model itself, named "": it has no parent in which to replace it
     names = [name for name, _ in model.named_modules() if name]
     patterns = [where] if isinstance(where, str) else list(where)
     for pattern in patterns:
@@ -113,7 +115,7 @@ def _refuse(model: nn.Module, where: str | Sequence[str]) -> NoReturn:
 
 
 def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
-    """The named modules, except the model itself and the parts of attention."""
+    """Return the named modules, except the model itself and the parts of attention."""
     modules = dict(model.named_modules())
     inner = [
         f"{n}.attention" for n, m in modules.items() if isinstance(m, WithAttention)
@@ -126,17 +128,17 @@ def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Wildcards part by part: `up*.conv` matches `up1.conv`, not `up1.a.conv`."""
+    """Match wildcards part by part: `up*.conv` matches `up1.conv`, not `up1.a.conv`."""
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
-    """The last norm on the residual branch of each ResNet block, by its usual names."""
+    """Find the last norm on each ResNet block's residual branch, by its usual names."""
     norms = []
     for name, module in modules.items():
         children = {child for child, _ in module.named_children()}
-        is_stem = isinstance(module, nn.Sequential)  # it has no addition
+        is_stem = isinstance(module, nn.Sequential)  # a stem has no addition
         if {"conv1", "bn1", "conv2", "bn2"} <= children and not is_stem:
             last = "bn3" if "bn3" in children else "bn2"
             norms.append(f"{name}.{last}")
@@ -144,10 +146,10 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
-    """Modules whose direct children include exactly two convolutions, in sequence.
+    """Find modules whose direct children include exactly two convolutions, in sequence.
 
-    Both are spatial and keep the size: the 1x1 pairs of squeeze-and-excitation and of
-    MLPs, depthwise pairs and the strided pairs of stems do not belong to a U-Net.
+    Both must be spatial and keep the size: the 1x1 pairs of squeeze-and-excitation and
+    of MLPs, depthwise pairs, and the strided pairs of stems do not belong to a U-Net.
     """
     dims = dimensions(modules.values())
 
@@ -160,16 +162,17 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
-    """Whether it mixes channels and two axes (or the only one), at every position."""
+    """Return whether it mixes channels and two axes (or its only axis) everywhere."""
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
     return is_dense and axes >= min(2, len(conv.kernel_size))
 
 
 def out_channels(module: nn.Module, dims: int) -> int:
-    """Output channels of `module`: those of its last `dims`-D convolution or norm.
+    """Return the channels of the last `dims`-D convolution or norm in `module`.
 
-    The layers of attention gates are ignored: attention keeps the number of channels.
+    The layers of attention gates are ignored, because attention keeps the number of
+    channels.
     """
     for layer in reversed(list(_without_gates(module))):
         if isinstance(layer, nn.GroupNorm):
@@ -185,7 +188,7 @@ def out_channels(module: nn.Module, dims: int) -> int:
 
 
 def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
-    """Like `module.modules()`, without the attention modules in it."""
+    """Yield `module.modules()`, skipping any attention modules."""
     if isinstance(module, SpatialChannelAttention):
         return
     yield module
@@ -202,16 +205,16 @@ def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
 def attention_maps(
     model: nn.Module, x: Tensor, batch_size: int | None = None
 ) -> dict[str, Tensor]:
-    """The spatial gates of every spatial-channel module when `model` runs on `x`.
+    """Run `model` on `x` and return the spatial gates of all spatial-channel modules.
 
     Args:
-        batch_size: samples of `x` per forward pass; None means all at once.
+        batch_size: number of samples of `x` per forward pass; None runs all at once.
 
     Returns:
-        module name → spatial gate `[B, 1, *space]`, values in 0..1.
+        Module name → spatial gate `[B, 1, *space]`, with values in 0..1.
 
     Raises:
-        ValueError: for a `batch_size` below 1.
+        ValueError: if `batch_size` is below 1.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be None or 1 or more; got {batch_size}.")

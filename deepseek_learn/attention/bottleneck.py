@@ -1,4 +1,4 @@
-"""ResNet bottlenecks: recognized by what they compute, and folded for inference."""
+"""Recognize ResNet bottlenecks by what they compute, and fold them for inference."""
 
 import operator
 from collections import Counter
@@ -29,18 +29,21 @@ RESIDUAL = ["conv", "norm", "relu", "conv", "norm", "relu", "conv", "norm"]
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether only the class's own `forward` runs, and no hook."""
+    """Return whether only the class's own `forward` runs, without any hooks."""
     hooks = module._forward_hooks or module._forward_pre_hooks
     return not hooks and "forward" not in vars(module)
 
 
 def is_conv(module: nn.Module) -> TypeGuard[Conv]:
-    """Whether it is PyTorch's convolution; a subclass may compute something else."""
+    """Return whether it is PyTorch's own convolution, without hooks.
+
+    Subclasses do not count, because they may compute something else.
+    """
     return type(module) in CONV.values() and is_plain(module)
 
 
 def is_norm(module: nn.Module) -> TypeGuard[Norm]:
-    """Whether it is PyTorch's batch norm, with running statistics."""
+    """Return whether it is PyTorch's own batch norm, with running statistics."""
     return (
         type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
         and module.running_mean is not None
@@ -50,7 +53,7 @@ def is_norm(module: nn.Module) -> TypeGuard[Norm]:
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """The parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
+    """Parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
 
     convs: list[Conv]
     norms: list[Norm]
@@ -61,7 +64,7 @@ class Bottleneck:
 def find_bottleneck(
     block: nn.Module, graph: fx.Graph, uses: Counter
 ) -> Bottleneck | None:
-    """The parts of `block` if its graph is exactly a bottleneck's, else None."""
+    """Return the parts of `block` if its graph is exactly a bottleneck, else None."""
     *body, output = graph.nodes
     if not is_plain(block) or not isinstance(output.args[0], fx.Node):
         return None
@@ -84,7 +87,7 @@ def find_bottleneck(
 
 
 def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
-    """The parts if the residual branch matches and nothing else uses its layers."""
+    """Return the parts if the residual branch matches and only it uses its layers."""
     layers, attention = residual[:8], residual[8:]
     layers, wrapped = _unwrap(layers, uses)
     once = all(uses[id(m)] == 1 for m in layers if _kind(m) in ("conv", "norm"))
@@ -99,7 +102,7 @@ def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
 
 
 def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
-    """Unwrap the last norm: the layers, and its attention, if it has any."""
+    """Unwrap the last norm; return the layers and the norm's attention, if any."""
     last = layers[-1] if layers else None
     if type(last) is WithAttention and is_plain(last) and uses[id(last)] == 1:
         return [*layers[:-1], last.module], [last.attention]
@@ -107,7 +110,7 @@ def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
 
 
 def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
-    """Walk back from `node` over steps with one input and one user: start, steps."""
+    """Walk back over steps with one input and one user; return start node and steps."""
     steps: list[nn.Module | str] = []
     while len(node.users) == 1 and (step := _step(node, block)) is not None:
         if not (type(step) is nn.Identity and is_plain(step)):
@@ -119,7 +122,7 @@ def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
 
 
 def _step(node: fx.Node, block: nn.Module) -> nn.Module | str | None:
-    """The module a node calls, `"relu"`, or None for anything else."""
+    """Return the module that a node calls, `"relu"`, or None for anything else."""
     if len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
         return None
     if node.op == "call_module":
@@ -142,7 +145,7 @@ def _adds_two(node: fx.Node) -> bool:
 
 
 class FoldedBottleneck(nn.Module):
-    """A bottleneck for inference: three convolutions, one gate, in-place sums."""
+    """A bottleneck for inference: three convolutions, one gate, and in-place sums."""
 
     def __init__(self, block: Bottleneck):
         super().__init__()
@@ -155,7 +158,7 @@ class FoldedBottleneck(nn.Module):
             self.attention = NarrowGates(self.conv3, block.attention)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, *space]` → `[B, C', *space']`."""
+        """Map `[B, C, *space]` to `[B, C', *space']`."""
         h = F.relu(self.conv1(x), inplace=True)
         h = F.relu(self.conv2(h), inplace=True)  # [B, C'/4, *space']
         y = self.conv3(h)
@@ -170,7 +173,7 @@ class FoldedBottleneck(nn.Module):
 def reads_narrow(
     attention: nn.Module | None, conv3: Conv
 ) -> TypeGuard[SpatialChannelAttention]:
-    """Whether both gates can be computed before `conv3`, which must be pointwise."""
+    """Return whether both gates can be computed before `conv3`, if it is pointwise."""
     if not isinstance(attention, SpatialChannelAttention) or not is_plain(attention):
         return False
     methods = (type(attention).forward, type(attention).gates)
@@ -181,7 +184,7 @@ def reads_narrow(
 
 
 class NarrowGates(nn.Module):
-    """Both gates of `attention(y)`, computed from `h`; `y = conv3(h)` is 1x1."""
+    """Both gates of `attention(y)`, computed from `h`, where `y = conv3(h)` (1x1)."""
 
     tap_weight: Tensor
     tap_bias: Tensor
@@ -208,7 +211,7 @@ class NarrowGates(nn.Module):
         self.dims = attention.dims
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
-        """`y`: `[B, C', *space]`, `h`: `[B, C'/4, *space]` → gated `y`."""
+        """Gate `y` `[B, C', *space]`, using `h` `[B, C'/4, *space]`."""
         taps = POINTWISE[self.dims](h, self.tap_weight, self.tap_bias)
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
         hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)

@@ -1,10 +1,10 @@
 """The other attention modules, in one registry, each with a known initial scale.
 
-`create("cbam", 64)` builds a module from `[B, 64, H, W]` to the same shape. Modules that
-`timm` has are timm's. Sigmoid gates start near 0.5, so a module's output starts
-at a fraction of its input (`native_scale`); `scale="unit"` undoes that by a constant.
-Without it a comparison ranks modules by this factor: see the lesson
-`notebooks/basic/02_attention_families.ipynb`.
+`create("cbam", 64)` builds a module that maps `[B, 64, H, W]` to the same shape.
+Modules that exist in `timm` are taken from there. Sigmoid gates start near 0.5, so a
+module's output is at first a fraction of its input (`native_scale`); `scale="unit"`
+undoes that with a constant. Without it, a comparison ranks modules by this factor; see
+the lesson `notebooks/basic/02_attention_families.ipynb`.
 """
 
 from collections.abc import Callable
@@ -32,18 +32,22 @@ def register(
     native_scale: float,
     last: Callable[[Any], list[nn.Module]] | None = None,
 ) -> Callable[[Registered], Registered]:
-    """Decorator: let `create` and `attach` build a module under `name`.
+    """Register a module under `name`, so that `create` and `attach` can build it.
+
+    Use it as a decorator.
 
     Args:
-        dims: one or more of 1 (series), 2 (images) and 3 (volumes); with one of them
-            the module is built as `module(channels)`, with several as
+        dims: a tuple of one or more of 1 (series), 2 (images) and 3 (volumes). With a
+            single one, the module is built as `module(channels)`; with several, as
             `module(channels, dims=...)`.
-        native_scale: mean factor on the input at initialization: 0.5 for one sigmoid.
-        last: module → its last layers; zeroed, they make its gates constant. Without
-            it, the module has no identity start.
+        native_scale: mean factor on the input at initialization, e.g. 0.5 for one
+            sigmoid.
+        last: maps a module to its last layers; its gates become constant when these are
+            zeroed. Without `last`, the module cannot start as the identity.
 
     Raises:
-        ValueError: for other `dims`, a scale that is not positive, or a name in use.
+        ValueError: if `dims` is not such a tuple, if `native_scale` is not positive, or
+            if the name is in use.
     """
     is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
     if not is_set or not {*dims} <= {*CONV}:
@@ -57,7 +61,7 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """The registered modules for series (`dims=1`), images (2) or volumes (3)."""
+    """List the modules registered for series (`dims=1`), images (2) or volumes (3)."""
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 
@@ -77,14 +81,15 @@ def create(
             `[B, C, D, H, W]` for `dims=3`).
         scale: mean factor on the input at initialization: `"unit"` (1), a positive
             number, or `"native"` (as in the module's paper).
-        identity: start as exactly `scale * x`, by zeroing the module's last layers.
+        identity: whether to start as exactly `scale * x`, by zeroing the module's last
+            layers.
 
     Raises:
-        UnknownNameError: for an unknown name, listing the registered ones.
-        ValueError: when the module does not support `dims` or an identity start, or for
-            less than one channel.
-        TypeError: when `channels` is not a whole number.
-        MissingPackageError: for a module from timm when timm is not installed.
+        UnknownNameError: if the name is unknown; the message lists the registered ones.
+        ValueError: if the module does not support `dims` or an identity start, or if
+            `channels` is less than one.
+        TypeError: if `channels` is not a whole number.
+        MissingPackageError: if the module comes from timm and timm is not installed.
     """
     factory, facts = attention[name], attention.facts(name)
     check_count("channels", channels)
@@ -112,7 +117,7 @@ def create(
 
 
 class ScaledModule(nn.Module):
-    """`gain * module(x)`: the same module at another initial scale."""
+    """`gain * module(x)`: the same module with a different initial scale."""
 
     def __init__(self, module: nn.Module, gain: float):
         super().__init__()
@@ -138,7 +143,7 @@ register("sc", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.ex
 
 @register("se", dims=(2,), native_scale=0.5, last=lambda m: [m.fc2])
 def squeeze_excite(channels: int) -> nn.Module:
-    """Squeeze-and-excitation: a channel gate.
+    """Build a squeeze-and-excitation module, a channel gate.
 
     Hu et al. 2018, "Squeeze-and-excitation networks", arXiv 1709.01507.
     """
@@ -147,7 +152,7 @@ def squeeze_excite(channels: int) -> nn.Module:
 
 @register("eca", dims=(2,), native_scale=0.5, last=lambda m: [m.conv])
 def efficient_channel(channels: int) -> nn.Module:
-    """Efficient channel attention: a channel gate without bottleneck.
+    """Build efficient channel attention, a channel gate without a bottleneck.
 
     Wang et al. 2020, "ECA-Net", arXiv 1910.03151.
     """
@@ -164,7 +169,7 @@ def efficient_channel(channels: int) -> nn.Module:
     ],  # not conv: with both zero, no gradient
 )
 def convolutional_block(channels: int) -> nn.Module:
-    """A channel gate, then a spatial gate.
+    """Build a channel gate followed by a spatial gate.
 
     Woo et al. 2018, "CBAM: Convolutional block attention module", arXiv 1807.06521.
     """
@@ -175,7 +180,7 @@ def convolutional_block(channels: int) -> nn.Module:
     "coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w]
 )
 def coordinate(channels: int) -> nn.Module:
-    """Row and column gates.
+    """Build gates for rows and columns.
 
     Hou et al. 2021, "Coordinate attention for efficient mobile network design", arXiv
     2103.02907.
@@ -187,7 +192,7 @@ def coordinate(channels: int) -> nn.Module:
     "scse", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.excite]
 )
 class SCSE(SpatialChannelAttention):
-    """scSE as published: a 1x1 spatial squeeze, reduction 2.
+    """scSE as published, with a 1x1 spatial squeeze and a reduction of 2.
 
     Roy et al. 2018, "Concurrent spatial and channel squeeze & excitation", arXiv
     1803.02579.
@@ -199,12 +204,13 @@ class SCSE(SpatialChannelAttention):
 
 @register("project_excite", dims=(3,), native_scale=0.5, last=lambda m: [m.excite])
 class ProjectExcite(nn.Module):
-    """Gates for volumes from projections onto each axis.
+    """Gates for volumes, computed from projections onto each axis.
 
     Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
 
     The means over each pair of axes, `[B, C, D, 1, 1]`, `[B, C, 1, H, 1]` and
-    `[B, C, 1, 1, W]`, are added, pass two 1x1x1 convolutions and gate the features.
+    `[B, C, 1, 1, W]`, are added and passed through two 1x1x1 convolutions; the result
+    gates the features.
     """
 
     def __init__(self, channels: int, reduction: int = 2):
@@ -214,7 +220,7 @@ class ProjectExcite(nn.Module):
         self.excite = nn.Conv3d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, D, H, W]` → the same shape."""
+        """Gate features `[B, C, D, H, W]`; the shape stays the same."""
         depth = x.mean((3, 4), keepdim=True)
         height = x.mean((2, 4), keepdim=True)
         width = x.mean((2, 3), keepdim=True)
@@ -233,10 +239,11 @@ class SelfAttention(nn.Module):
     .. math:: y = x + W_o\,\mathrm{softmax}(q k^\top / \sqrt{d})\,v
 
     Args:
-        channels: C of `[B, C, *space]`.
-        width: d, width of queries, keys and values.
-        fused: PyTorch's fused kernel (memory linear in positions, time still
-            quadratic); `False` materializes the N x N matrix, to show its cost.
+        channels: C of the input `[B, C, *space]`.
+        width: d, the width of the queries, keys and values.
+        fused: whether to use PyTorch's fused kernel, whose memory is linear in the
+            number of positions, though its time is still quadratic. `False`
+            materializes the N x N matrix to show its cost.
     """
 
     def __init__(
@@ -248,7 +255,7 @@ class SelfAttention(nn.Module):
         self.project = CONV[dims](width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, *space]` → the same shape."""
+        """Attend over the positions of `[B, C, *space]`; the shape stays the same."""
         # contiguous: on strided q, k, v the fused kernel silently falls back
         q, k, v = (
             t.transpose(1, 2).contiguous()[:, None]  # [B, 1, N, d]

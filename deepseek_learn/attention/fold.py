@@ -1,13 +1,14 @@
-r"""Fold a trained network for inference: exact, with gates from the narrow tensor.
+r"""Fold a trained network for inference exactly, with gates from the narrow tensor.
 
-In a ResNet's bottleneck the attention reads :math:`y = W_3 h + b_3`, with `h` four
-times narrower than `y`. Both gates are affine in `y` before their non-linearity, so
+In a ResNet bottleneck, the attention reads :math:`y = W_3 h + b_3`, where `h` is four
+times narrower than `y`. Both gates are affine in `y` before their nonlinearity, so
 
 .. math:: K * y + b = \mathrm{shift\_sum}((K W_3) h + K b_3) + b, \qquad
           \bar y = W_3 \bar h + b_3
 
-and they read `h` instead. Exact at the borders too: :math:`K b_3` is added before the
-zero-padded shift. Batch norms are folded into their convolutions first.
+and they can read `h` instead. This is exact at the borders too, because :math:`K b_3`
+is added before the zero-padded shift. Batch norms are folded into their convolutions
+first.
 """
 
 import copy
@@ -22,20 +23,21 @@ from .forward_graph import count_uses, forward_graph, forwards, steps
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """A copy of `model` for inference: batch norms folded, gates read early.
+    """Return a copy of `model` for inference, with norms folded and gates read early.
 
-    - Every convolution whose output goes only to its batch norm takes the norm into
-      its weights. This is determined from what each module's `forward` does, not from
-      names; where that is uncertain (branches on the input, optional arguments, hooks,
-      subclasses of the layers), the layers stay as they are.
-    - Every block that computes exactly a ResNet's bottleneck becomes a
-      `FoldedBottleneck`; one with `SpatialChannelAttention` before its addition computes
-      both gates from the narrow tensor. Other attention modules are kept as they are.
+    - If the output of a convolution goes only to its batch norm, the norm is folded
+      into the convolution's weights. This is determined from what each module's
+      `forward` does, not from names; where that is uncertain (branches on the input,
+      optional arguments, hooks, subclasses of the layers), the layers stay as they are.
+    - Every block that computes exactly a ResNet bottleneck becomes a
+      `FoldedBottleneck`; if it has `SpatialChannelAttention` before its addition, it
+      computes both gates from the narrow tensor. Other attention modules are kept as
+      they are.
 
-    The copy is for evaluation mode only and equals `model.eval()` up to rounding.
+    The copy works in evaluation mode only, and matches `model.eval()` up to rounding.
 
     Raises:
-        ValueError: when the model has nothing to fold.
+        ValueError: if the model has nothing to fold.
     """
     holder = nn.Sequential(
         copy.deepcopy(model).eval()
@@ -62,7 +64,7 @@ def _fold_bottlenecks(model: nn.Module) -> int:
 
 
 def _fold_pairs(model: nn.Module) -> int:
-    """Fold each norm into the convolution that alone feeds it."""
+    """Fold each norm into the convolution whose output only that norm reads."""
     traced_modules = forwards(model)
     uses, count = count_uses(traced_modules), 0
     for forward in traced_modules:
@@ -77,7 +79,7 @@ def _fold_pairs(model: nn.Module) -> int:
 
 
 def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
-    """Name pairs of modules where only the second reads the output of the first."""
+    """List name pairs of modules: only the second reads the output of the first."""
     return [
         (node.target, user.target)
         for node in graph.nodes
@@ -90,7 +92,7 @@ def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
 
 
 def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
-    """Unwrap nested `WithAttention` at `name`: innermost name, all layers passed."""
+    """Unwrap nested `WithAttention`; return the innermost name and layers passed."""
     layers = [parent.get_submodule(name)]
     while type(layers[-1]) is WithAttention and is_plain(layers[-1]):
         name += ".module"
@@ -99,7 +101,7 @@ def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
 
 
 def _activation(norm: Any) -> nn.Module | None:
-    """What remains of a batch norm after folding; None if it cannot be folded."""
+    """Return what remains of a batch norm after folding; None if it does not fold."""
     if is_norm(norm):
         return nn.Identity()
     kind = type(norm)
@@ -110,7 +112,10 @@ def _activation(norm: Any) -> nn.Module | None:
 
 
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
-    """Fold, unless that changes the forward's steps (it may hold the old layers)."""
+    """Fold a pair unless that changes the steps of `forward`; return True if folded.
+
+    They change if a `forward` holds references to the old layers.
+    """
     old_conv, old_norm = parent.get_submodule(conv), parent.get_submodule(norm)
     activation = _activation(old_norm)
     assert is_conv(old_conv)

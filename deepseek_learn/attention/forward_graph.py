@@ -1,7 +1,8 @@
-"""What a module's `forward` does with its children, analyzed before any folding.
+"""Analyze what a module's `forward` does with its children, before any folding.
 
-Names prove nothing: `conv1` and `bn1` may run in another order, twice, or with something
-in between. So `torch.fx` traces each module's own `forward`, with one step per child.
+Names prove nothing: `conv1` and `bn1` may run in a different order, more than once, or
+with something in between. Therefore, `torch.fx` traces each module's own `forward`,
+with one step per child.
 """
 
 import copy
@@ -16,7 +17,7 @@ from torch import fx, nn
 class _Symbol(fx.Proxy):
     """A symbolic input that raises on a forward's `isinstance(x, ...)`."""
 
-    @property  # type: ignore[misc]  # of `object` it can be set, here it need not be
+    @property  # type: ignore[misc]  # settable on `object`; it need not be here
     def __class__(self) -> type:
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.startswith("torch."):  # the tracer itself needs the type
@@ -35,10 +36,11 @@ class _OneLevel(fx.Tracer):
 
 
 def forward_graph(module: nn.Module) -> fx.Graph | None:
-    """The steps of `module.forward`, or None where they are uncertain.
+    """Return the steps of `module.forward`, or None if they are uncertain.
 
-    Uncertain: optional arguments, branches on the input's values, shape or type, a
-    replaced `forward` or `__call__`, tensors that do not come from the input.
+    The steps are uncertain if there are optional arguments, branches on the input's
+    values, shape or type, a replaced `forward` or `__call__`, or tensors that do not
+    come from the input.
     """
     try:
         if not _has_one_way_to_run(module):
@@ -65,7 +67,7 @@ def _has_one_way_to_run(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Forward:
-    """A module of a model, its name in it and the steps of its forward."""
+    """A module, its name in the model, and the steps of its `forward`."""
 
     name: str
     module: nn.Module
@@ -73,7 +75,7 @@ class Forward:
 
 
 def forwards(model: nn.Module) -> list[Forward]:
-    """Every module of `model` that has children and whose steps are certain."""
+    """List the modules of `model` that have children and whose steps are certain."""
     return [
         Forward(name, module, graph)
         for name, module in model.named_modules()
@@ -83,7 +85,10 @@ def forwards(model: nn.Module) -> list[Forward]:
 
 
 def count_uses(certain: list[Forward]) -> Counter:
-    """`id(module)` → how often the forwards call it or read a tensor of it."""
+    """Map `id(module)` to the number of times that `forward` methods use the module.
+
+    A use is a call of the module or a read of one of its tensors.
+    """
     uses: Counter = Counter()
     for forward in certain:
         for node in forward.graph.nodes:
@@ -96,5 +101,5 @@ def count_uses(certain: list[Forward]) -> Counter:
 
 
 def steps(graph: fx.Graph | None) -> list[tuple[str, str]]:
-    """Kind and target of each step, to compare two graphs."""
+    """Return the kind and target of each step, so that two graphs can be compared."""
     return [(node.op, str(node.target)) for node in graph.nodes] if graph else []

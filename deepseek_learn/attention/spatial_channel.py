@@ -1,14 +1,15 @@
-r"""Spatial-channel attention: the module of the guide, fixed, exact and fast.
+r"""Spatial-channel attention: the guide's module, corrected, exact and fast.
 
-For features :math:`x` of shape `[B, C, *space]`
+For features :math:`x` of shape `[B, C, *space]`, it computes
 
 .. math:: y = g\, x \cdot (\sigma(K * x + b) + \sigma(W_2\,\mathrm{relu}(W_1 \bar x)))
 
-in one, two or three dimensions, with one spatial gate `[B, 1, *space]` (a convolution to
-one channel, 3x3 in 2-D), one channel gate `[B, C, 1, ...]` (a bottleneck on the mean over
-space) and the constant :math:`g`. This is scSE (Roy et al. 2018, "Concurrent spatial and
-channel squeeze & excitation", arXiv 1803.02579) with a 3x3 instead of a 1x1 spatial
-squeeze. A 3-D counterpart is Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
+in one, two or three dimensions, with one spatial gate `[B, 1, *space]` (a convolution
+to one channel, 3x3 in 2-D), one channel gate `[B, C, 1, ...]` (a bottleneck on the mean
+over space) and the constant :math:`g`. This is scSE (Roy et al. 2018, "Concurrent
+spatial and channel squeeze & excitation", arXiv 1803.02579) with a 3x3 instead of a 1x1
+spatial squeeze. A 3-D counterpart is Rickmann et al. 2019, "Project & Excite", arXiv
+1906.04649.
 Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
@@ -31,15 +32,16 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
     r"""Sum one-channel maps, each shifted by its position in the kernel.
 
     A convolution to **one** channel is a sum of shifted 1x1 convolutions,
-    :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`: so a 1x1 convolution to
-    :math:`k^d` taps followed by this sum is exact, and it runs on the wide 1x1 kernels
-    that a one-channel output would leave idle.
+    :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`. A 1x1 convolution to :math:`k^d` taps
+    followed by this sum is therefore exact, and it uses the wide 1x1 kernels that a
+    one-channel output would leave idle.
 
     Args:
-        taps: `[B, kernel_size**d, *space]`, d = 1, 2 or 3, taps in row-major order.
+        taps: `[B, kernel_size**d, *space]` with d = 1, 2 or 3; the taps are in
+            row-major order.
 
     Returns:
-        `[B, 1, *space]`.
+        The sum, `[B, 1, *space]`.
     """
     space = taps.shape[2:]
     padded = F.pad(taps, (kernel_size // 2,) * (2 * len(space)))
@@ -53,12 +55,12 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
 
 
 def tap_weight(convolution: nn.modules.conv._ConvNd) -> Tensor:
-    """The weight `[1, C, k, ...]` of a one-channel convolution as `[k**d, C]`."""
+    """Return the `[1, C, k, ...]` weight of a one-channel convolution as `[k**d, C]`."""
     return convolution.weight[0].flatten(1).T
 
 
 class SpatialChannelAttention(nn.Module):
-    r"""Gate each position and each channel: add both gates, multiply once.
+    r"""Gate each position and each channel: add both gates, then multiply once.
 
     At the position p of the sequence, image or volume, and in channel c,
 
@@ -70,20 +72,24 @@ class SpatialChannelAttention(nn.Module):
 
     Args:
         channels: C of the input `[B, C, T]`, `[B, C, H, W]` or `[B, C, D, H, W]`.
-        reduction: the channel gate's bottleneck width is `max(channels // reduction, 1)`.
-        kernel_size: side of the spatial gate's kernel, odd.
-        dims: d: 1 for series, 2 for images, 3 for volumes.
+        reduction: makes the channel gate's bottleneck `max(channels // reduction, 1)`
+            wide.
+        kernel_size: side of the spatial gate's kernel; it must be odd.
+        dims: the number of dimensions d: 1 for series, 2 for images, 3 for volumes.
         scale: mean of the factor on `x` at initialization. The two gates start near
-            0.5 each, so their sum starts near 1: `"unit"` (the default) keeps that, a
+            0.5 each, so their sum starts near 1. `"unit"` (the default) keeps that; a
             number rescales it by the constant :math:`g`. Compare modules at equal
             scale: in measurements, this factor explains most of their differences.
-        identity: start at exactly `scale * x` (gates at 0.5, for pretrained networks).
+        identity: whether to start at exactly `scale * x` (with both gates at 0.5), for
+            pretrained networks.
 
-    Cost: :math:`O(C\,k^d\,N)` for N positions; self-attention needs :math:`O(C\,N^2)`.
+    Its cost is :math:`O(C\,k^d\,N)` for N positions; self-attention needs
+    :math:`O(C\,N^2)`.
 
     Raises:
-        ValueError: for a wrong rank or channel count, naming the shape it got.
-        TypeError: when `channels` is not a whole number.
+        ValueError: if the input has the wrong rank or number of channels; the message
+            names its shape.
+        TypeError: if `channels` is not a whole number.
     """
 
     native_scale = 1.0  # two sigmoid gates at 0.5 each, added
@@ -116,7 +122,10 @@ class SpatialChannelAttention(nn.Module):
                     nn.init.zeros_(parameter)
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`[B, C, *space]` → spatial gate `[B, 1, *space]`, channel `[B, C, 1, ...]`."""
+        """Compute both gates of `[B, C, *space]`.
+
+        Returns the spatial gate `[B, 1, *space]` and the channel gate `[B, C, 1, ...]`.
+        """
         self._check(x)
         weight = tap_weight(self.spatial).reshape(-1, self.channels, *(1,) * self.dims)
         taps = POINTWISE[self.dims](x, weight)  # [B, k**d, *space]
@@ -128,7 +137,7 @@ class SpatialChannelAttention(nn.Module):
         return spatial.to(x.dtype), channel.to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, *space]` → the same shape."""
+        """Gate features `[B, C, *space]`; the shape stays the same."""
         spatial, channel = self.gates(x)
         return combine(x, spatial, channel, self.gain)
 
@@ -152,11 +161,11 @@ def _in_functorch() -> bool:
 
 
 def combine(x: Tensor, spatial: Tensor, channel: Tensor, gain: float = 1.0) -> Tensor:
-    """`gain * x * (spatial + channel)`, in the memory layout of `x`.
+    """Return `gain * x * (spatial + channel)` in the memory layout of `x`.
 
-    Without gradients: one new tensor, one product. With them, traced, or in `vmap`:
-    `x * channel + x * spatial` as one fused multiply-add, which keeps only `x` and the
-    two small gates for the backward pass.
+    Without gradients, this takes one new tensor and one product. With gradients, when
+    traced, or in `vmap`, it computes `x * channel + x * spatial` with a fused
+    multiply-add, which keeps only `x` and the two small gates for the backward pass.
     """
     if gain != 1.0:  # scale the small gates, not the large features
         spatial, channel = spatial * gain, channel * gain
@@ -167,7 +176,7 @@ def combine(x: Tensor, spatial: Tensor, channel: Tensor, gain: float = 1.0) -> T
 
 
 def resolve_scale(scale: float | str) -> float:
-    """`"unit"` is 1; a positive number is itself."""
+    """Return 1 for `"unit"`; return a positive number unchanged."""
     if isinstance(scale, str) and scale == "unit":
         return 1.0
     if not isinstance(scale, Real) or not 0 < scale < inf:

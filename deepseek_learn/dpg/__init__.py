@@ -1,8 +1,9 @@
-"""Dynamic parameter grouping: monitor, calibrate, allocate, convert; and the kernels.
+"""Dynamic parameter grouping: monitoring, calibration, allocation, conversion, kernels.
 
 `DynamicParameterGroup` is the guide's method: it counts how often neurons are active.
 `compress` is the method that compresses best: it allocates bits to blocks of rows by
-Fisher information x rounding error, rounds with GPTQ and stores bit-planes once.
+Fisher information x rounding error, rounds with GPTQ, and stores each bit-plane only
+once.
 `Cascade` adapts the precision to the input.
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """

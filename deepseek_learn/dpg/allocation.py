@@ -1,7 +1,8 @@
-"""Bit allocation: the most precision where it matters, under a budget of bytes.
+"""Allocate bits under a byte budget, with the most precision where it matters most.
 
-Three ways to choose the bits of every row: by the damage of rounding (`allocate`, whose
-budget `knapsack` spends), the same for all (`uniform`), and by activity (`by_groups`).
+There are three ways to choose the bits of every row: by the damage of rounding
+(`allocate`, which spends its budget in `knapsack`), the same bits for all rows
+(`uniform`), and by activity (`by_groups`).
 """
 
 import fnmatch
@@ -41,14 +42,14 @@ FLOAT = 32  # bits of a row that stays in float32
 
 @dataclass(frozen=True)
 class Allocation(Report):
-    """The bits of every row.
+    """The number of bits of every row.
 
     Attributes:
-        bits: layer → int64 `[N]`.
+        bits: layer → the bits of its rows, int64 `[N]`.
         group_sizes: layer → number of weights that share a scale.
-        columns: layer → K.
+        columns: layer → its number of columns K.
         damage: layer → the damage of the chosen bits, as estimated by the criterion.
-        criterion: the criterion's name, or "uniform".
+        criterion: the criterion's name, or "uniform" or "groups".
         original_bytes: bytes of the whole model, with these layers' weights in float32.
     """
 
@@ -61,7 +62,7 @@ class Allocation(Report):
 
     @property
     def average_bits(self) -> float:
-        """Bits per weight, without scales."""
+        """The average number of bits per weight, excluding scales."""
         weights = {n: len(b) * self.columns[n] for n, b in self.bits.items()}
         total = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
         return total / sum(weights.values())
@@ -87,7 +88,7 @@ class Allocation(Report):
         return total
 
     def counts(self) -> pd.DataFrame:
-        """Number of rows of each layer at each bit width."""
+        """Count the rows of each layer at each bit width."""
         widths = sorted({b for bits in self.bits.values() for b in bits.tolist()})
         rows = {
             n: {b: int((bits == b).sum()) for b in widths}
@@ -96,7 +97,7 @@ class Allocation(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer: average bits, number of rows at each bit width, damage."""
+        """Tabulate each layer's average bits, rows at each bit width, and damage."""
         frame = self.counts().add_suffix("_bits")
         frame.insert(
             0, "average", {n: b.double().mean().item() for n, b in self.bits.items()}
@@ -105,7 +106,7 @@ class Allocation(Report):
         return frame
 
     def plot(self) -> "go.Figure":
-        """Fraction of rows at each bit width, one bar per layer (plotly)."""
+        """Plot the fraction of rows at each bit width, one bar per layer (plotly)."""
         import plotly.graph_objects as go
 
         shares = self.counts().div(self.counts().sum(axis=1), axis=0)
@@ -136,7 +137,7 @@ class Allocation(Report):
 
 
 def _layers_with(bits: float, means: Mapping[str, float]) -> str:
-    """The layers with this average of bits: the first three, and how many more."""
+    """Name the first three layers with this average, and count the remaining ones."""
     names = [name for name, mean in means.items() if mean == bits]
     suffix = f" (+{len(names) - 3})" if len(names) > 3 else ""
     return ", ".join(names[:3]) + suffix
@@ -155,21 +156,23 @@ def allocate(
     """Allocate bits to blocks of 16 rows under a budget of `bits` per stored weight.
 
     Args:
-        bits: the budget, 2 to 8, without scales (another 16 / group_size per weight).
+        bits: the budget, from 2 to 8, excluding the scales, which add another
+            16 / group_size per weight.
         criterion: a name in `dpg.grouping`, or "uniform".
         group_size: 32, 64 or 128; layers that need less padding with 32 use 32.
         levels: the allowed bit widths.
-        layer_bits: layer names, or patterns such as "*.attention.*" → the bits of all
-            rows of these layers. The first match applies; the budget is for the other
-            layers.
+        layer_bits: maps layer names, or patterns such as "*.attention.*", to the bits
+            of all rows of these layers. The first match applies; the budget is for the
+            other layers.
         progress: called with the completed fraction, 0..1.
 
     Raises:
-        ValueError: for a budget outside of the levels, a calibration of another model,
-            unsupported bits in `layer_bits`, or a pattern that matches no layer.
-        UnknownNameError: for an unknown criterion, listing the known ones.
+        ValueError: if the budget lies outside the levels, the calibration belongs to
+            another model, `layer_bits` has unsupported bits, or a pattern matches no
+            layer.
+        UnknownNameError: if the criterion is unknown; the message lists the known ones.
     """
-    # 1. what is fixed: the levels, the layers with bits of their own, the group sizes
+    # 1. what is fixed: the levels, the layers with preset bits, the group sizes
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
@@ -183,14 +186,14 @@ def allocate(
     blocks: list[Block] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
-        # 2. the damage of each level to each row: rounding at all levels, the long part
+        # 2. the damage to each row at each level; rounding at all levels takes longest
         layer_levels = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()  # [N, K]
         statistics = calibration.layers[name]
         description = Layer(name, weight, statistics, layer_levels, sizes[name])
         costs = damage(criterion, description)  # [levels, N]
-        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes do
-        # not count against the budget
+        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes
+        # do not count against the budget
         row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
@@ -212,14 +215,14 @@ def uniform(
     layer_bits: Mapping[str, int] | None = None,
     filter: Filter | None = None,
 ) -> Allocation:
-    """The same bits for every row.
+    """Allocate the same bits to every row.
 
     Args:
-        layer_bits: other bits for some layers, see `allocate`.
+        layer_bits: different bits for some layers (see `allocate`).
         filter: `filter(name, layer)` selects layers; the others stay in float.
 
     Raises:
-        ValueError: for bits other than 2, 3, 4, 5, 6 or 8.
+        ValueError: if `bits` is not 2, 3, 4, 5, 6 or 8.
     """
     if bits not in BITS:
         raise ValueError(f"uniform bits must be one of {BITS}; got {bits!r}.")
@@ -245,7 +248,7 @@ def _fixed(
     layers: Mapping[str, FloatLayer],
     layer_bits: Mapping[str, int] | None,
 ) -> dict[str, int]:
-    """Layer → its bits, for those that `layer_bits` names."""
+    """Map each layer that `layer_bits` names to its bits."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
         if isinstance(bits, bool) or bits not in BITS:
@@ -271,13 +274,14 @@ def by_groups(
     low: int = 2,
     group_size: int = 64,
 ) -> Allocation:
-    """The guide's allocation: bits by activity group, with core in full precision.
+    """Allocate bits by activity group as in the guide, with the core in full precision.
 
     An allocation with rows of 32 bits can be simulated and its bytes counted, but it
     cannot be converted, because planes hold at most 8 bits.
 
     Raises:
-        ValueError: for groups of another model, or unsupported bits.
+        ValueError: if the groups belong to another model, or if the bits are
+            unsupported.
     """
     check_group_size(group_size)
     if {core, medium, low} - {*BITS, FLOAT}:
@@ -300,7 +304,7 @@ def by_groups(
 
 
 def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
-    """Raise ValueError for a budget outside of the levels."""
+    """Raise ValueError if a level is unsupported or the budget is out of range."""
     if not levels or set(levels) - set(BITS):
         raise ValueError(f"levels must be a subset of {BITS}; got {levels}.")
     if not isinstance(bits, int | float) or not levels[0] <= bits <= levels[-1]:
@@ -311,12 +315,12 @@ def check_budget(bits: float, levels: tuple[int, ...] = BITS) -> None:
 
 
 def check_group_size(group_size: int) -> None:
-    """Raise ValueError for a group size that the kernels do not support."""
+    """Raise ValueError if the kernels do not support the group size."""
     if not isinstance(group_size, int) or group_size not in (32, 64, 128):
         raise ValueError(f"group_size must be 32, 64 or 128; got {group_size!r}.")
 
 
 def _bytes(model: nn.Module, layers: Mapping[str, FloatLayer]) -> int:
-    """Bytes of the model, counting the weights of `layers` as float32."""
+    """Return the bytes of the model, counting the weights of `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
     return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)

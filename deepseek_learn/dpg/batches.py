@@ -1,4 +1,4 @@
-"""Formats of calibration batches, and calling a model with them."""
+"""Check and unpack calibration batches, and call a model with them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from .statistics import SharedState
 
 
 def check_batches(batches: Iterable) -> None:
-    """Raise TypeError for a single batch, which would be iterated row by row."""
+    """Raise TypeError if given a single batch, which would be iterated row by row."""
     if isinstance(batches, Tensor | Mapping):
         kind = type(batches).__name__
         raise TypeError(
@@ -19,7 +19,7 @@ def check_batches(batches: Iterable) -> None:
 
 
 def input_of(batch: Any) -> Tensor | Mapping:
-    """The input of a batch: a tensor, or a mapping of keyword arguments."""
+    """Return the input of a batch: a tensor, or a mapping of keyword arguments."""
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     values = list(first.values()) if isinstance(first, Mapping) else [first]
     if not any(isinstance(value, Tensor) for value in values):
@@ -36,7 +36,7 @@ def scores_of(
     logits: Callable[[nn.Module, Any], Tensor] | None,
     shared: SharedState,
 ) -> tuple[Tensor, int]:
-    """Logits `[positions, classes]` in float32, and the number of samples."""
+    """Return logits `[positions, classes]` in float32, and the number of samples."""
     first, mask = batch, None
     if isinstance(batch, Mapping):
         first = next(x for x in batch.values() if isinstance(x, Tensor))

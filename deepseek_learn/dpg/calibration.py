@@ -1,17 +1,17 @@
-r"""Per-layer statistics of a model on real inputs, from which bits are allocated.
+r"""Collect per-layer statistics on real inputs, from which bits are later allocated.
 
-For each linear layer or convolution y = W x:
+For each linear layer or convolution y = W x, they are:
 
 - the inputs' second moment :math:`H = E[x x^\top]` `[K, K]`,
 - the squared gradient of each output :math:`g_j^2 = E[\sum_p (\partial L/\partial
   y_{jp})^2]` `[N]`, summed over a sample's positions p, with labels *sampled* from the
   model's own prediction (so that :math:`g^2` is the Fisher information, not the error),
-- the activation frequency, as `DynamicParameterGroup` counts it.
+- the activation frequency, as counted by `DynamicParameterGroup`.
 
-A change δ of row j then raises the expected KL divergence by about
+Changing row j by δ then raises the expected KL divergence by about
 :math:`\tfrac12 g_j^2\, \delta H \delta^\top`. For an embedding, whose row j is an
-output wherever token j occurs, the same holds with H the diagonal matrix of its
-columns' squared gradients (normalized to mean 1) and
+output wherever token j occurs, the same holds if H is the diagonal matrix of its
+columns' squared gradients (normalized to a mean of 1) and
 :math:`g_j^2 = E[\sum_{p: t_p = j} \text{mean}_k (\partial L/\partial y_{pk})^2]`.
 
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration(Report):
-    """The statistics of every layer.
+    """The calibration statistics of every layer.
 
     Attributes:
         layers: name → `Statistics`.
@@ -59,7 +59,7 @@ class Calibration(Report):
     samples: int
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer: sizes, mean frequency, gradient, correlation of ranks."""
+        """Tabulate each layer's sizes, mean frequency, gradient, rank correlation."""
         rows = {}
         for name, statistics in self.layers.items():
             ranks = pd.DataFrame(
@@ -75,7 +75,7 @@ class Calibration(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self) -> "go.Figure":
-        """Squared gradient against frequency, one dot per neuron (plotly)."""
+        """Plot squared gradient against frequency, with one dot per neuron (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -113,30 +113,32 @@ def calibrate(
 ) -> Calibration:
     """Run `batches` through the model, forward and backward, without changing it.
 
-    Layers that do not contribute to the output (never called because other code reads
-    their weight, or part of an unused head) are not in the result and later stay in
-    float.
+    Layers that do not contribute to the output (because they are never called and other
+    code reads their weight, or because they belong to an unused head) are missing from
+    the result and later stay in float.
 
     Args:
-        model: returns logits `[B, classes]`, or `[B, T, classes]` for a language model,
-            or an object with such `logits`.
+        model: a model that returns logits `[B, classes]`, or `[B, T, classes]` if it is
+            a language model, or an object that has them as its attribute `logits`.
         batches: inputs, tuples whose first element is the input, or mappings of keyword
             arguments (Hugging Face's `input_ids`, `attention_mask`, ...; masked
-            positions are ignored). A few hundred samples of the kind that the model
+            positions are ignored). Use a few hundred samples of the kind that the model
             will see.
-        logits: `logits(model, batch)`, for a model that returns something else.
-        seed: for sampling labels and patches.
-        correlations: False takes a fraction of the time: only the diagonal of each
-            second moment is computed, so that weights are rounded to nearest, not by
+        logits: a function `logits(model, batch)` that returns the logits, for a model
+            that returns something else.
+        seed: the seed for sampling labels and patches.
+        correlations: False takes a fraction of the time. Only the diagonal of each
+            second moment is computed, so weights are rounded to nearest instead of by
             GPTQ; every second batch is skipped; and the model's own matrix products run
-            in bfloat16 where the processor is faster at them.
+            in bfloat16 on processors that are faster at it.
         filter: `filter(name, layer)` selects the layers to calibrate.
 
     Raises:
-        ValueError: for an empty calibration set, a model with no supported layer, or
-            activations or gradients that are not finite, naming the layer.
-        TypeError: for a batch that holds no tensor, or a single tensor or mapping in
-            place of a list of batches.
+        ValueError: if the calibration set is empty, if the model has no supported
+            layer, or if activations or gradients are not finite; the message then names
+            the layer.
+        TypeError: if a batch holds no tensor, or if a single tensor or mapping is
+            passed instead of a list of batches.
     """
     check_batches(batches)
     # 1. the sums to collect: one per use of a matrix, since an embedding and a tied head
@@ -187,7 +189,7 @@ def _statistics(
     watch: DynamicParameterGroup,
     samples: int,
 ) -> dict[str, Statistics]:
-    """The statistics of each matrix that contributed to an output."""
+    """Return the statistics of each matrix that contributed to an output."""
     statistics = {}
     for name, users in uses.items():
         totals = [sums[user].finish(samples) for user in users if sums[user].took_part]
@@ -200,7 +202,11 @@ def _statistics(
 def check_calibration(
     calibration: Calibration, model: nn.Module
 ) -> dict[str, FloatLayer]:
-    """The model's calibrated layers; ValueError for statistics of another model."""
+    """Return the model's calibrated layers.
+
+    Raises:
+        ValueError: if the calibration belongs to another model.
+    """
     sizes = {
         name: (len(statistics.gradient), len(statistics.second_moment))
         for name, statistics in calibration.layers.items()
@@ -209,9 +215,9 @@ def check_calibration(
 
 
 def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """Gradient of -log p(label), labels drawn from p: p - onehot, `[M, classes]`.
+    """Return the gradient of -log p(label) for labels drawn from p, `[M, classes]`.
 
-    In closed form, it needs neither a log-softmax nor its backward pass.
+    Its closed form, p - onehot, needs neither a log-softmax nor its backward pass.
     """
     gradient = scores.softmax(-1)
     labels = drawn_labels(gradient, generator)
@@ -220,7 +226,7 @@ def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def drawn_labels(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a label for each row of probabilities `[M, classes]`, int64 `[M]`."""
+    """Draw a label, int64 `[M]`, for each row of the probabilities `[M, classes]`."""
     cumulative = probabilities.cumsum(-1)  # [M, classes]
     draw = torch.rand(len(cumulative), 1, generator=generator).to(cumulative.device)
     labels = torch.searchsorted(cumulative, draw * cumulative[:, -1:], right=True)
@@ -255,7 +261,7 @@ def _hooks(sums: dict[str, Sums]) -> Iterator[None]:
 
 @contextmanager
 def _medium_precision() -> Iterator[None]:
-    """PyTorch's "medium" matmul precision, for all threads inside the block."""
+    """Use PyTorch's "medium" matmul precision for all threads inside the block."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -266,7 +272,7 @@ def _medium_precision() -> Iterator[None]:
 
 @contextmanager
 def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with gradients of activations only; restores the model's state.
+    """Set evaluation mode with gradients of activations only, then restore the model.
 
     Gradients of the weights would cost as much as the forward pass and are not needed.
     """

@@ -1,16 +1,16 @@
 r"""Input-adaptive precision: base planes for all inputs, all planes for uncertain ones.
 
-The margin of a prediction is the difference of its two largest probabilities. Inputs
-whose margin at the base precision is below a threshold are run again with the refine
-terms and with activations of about 16 bits instead of 8. The threshold is calibrated by
-conformal risk control (Angelopoulos et al. 2022, "Conformal risk control", arXiv
-2208.02814). Let :math:`D(τ)` be the number of the n calibration inputs whose prediction
-at threshold τ differs from the reference (or would differ when refined, whether below τ
-or not). The threshold is the smallest τ with
+The margin of a prediction is the difference between its two largest probabilities.
+Inputs whose margin at the base precision is below a threshold are run again with the
+refine terms and with activations of about 16 bits instead of 8. The threshold is
+calibrated by conformal risk control (Angelopoulos et al. 2022, "Conformal risk
+control", arXiv 2208.02814). Let :math:`D(τ)` be the number of calibration inputs, out
+of n, whose prediction at threshold τ differs from the reference (or would differ if
+refined, whether their margin is below τ or not). The threshold is the smallest τ with
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 
-so that the expected disagreement on new inputs of the same distribution is bounded.
+so that the expected disagreement on new inputs from the same distribution is bounded.
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class CascadeError(DeepSeekLearnError):
-    """The requested agreement cannot be guaranteed."""
+    """Raised if the requested agreement cannot be guaranteed."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class Threshold(Report):
 
     Attributes:
         margin: inputs with a smaller margin are refined.
-        agreement: with the reference on the calibration inputs, after refining.
-        base_agreement: the same, before refining.
-        refined_fraction: fraction of the calibration inputs that is refined.
+        agreement: agreement with the reference, on the calibration inputs after
+            refining.
+        base_agreement: the same agreement before refining.
+        refined_fraction: fraction of the calibration inputs that are refined.
         samples: number of calibration inputs.
         target: the requested agreement.
     """
@@ -61,7 +62,7 @@ class Threshold(Report):
         return pd.DataFrame({"value": vars(self)})
 
     def plot(self) -> "go.Figure":
-        """Agreement before and after refining (plotly)."""
+        """Plot the agreement before and after refining (plotly)."""
         import plotly.graph_objects as go
 
         names = [text("dpg.base_only"), text("dpg.refined")]
@@ -82,12 +83,13 @@ class Threshold(Report):
 
 
 class Cascade(nn.Module):
-    """`[B, ...]` → logits `[B, classes]`, at the base precision or refined.
+    """A model `[B, ...]` → logits `[B, classes]` that refines uncertain predictions.
 
     Args:
-        model: from `convert(..., refine=True)`; it returns logits `[B, classes]`.
-        margin: predictions with a smaller margin are refined; from 0 (none) to more
-            than 1 (all).
+        model: a model from `convert(..., refine=True)` that returns logits
+            `[B, classes]`.
+        margin: predictions with a smaller margin are refined: none of them at 0, all of
+            them above 1.
 
     Attributes:
         last_refined: fraction of the last batch that was refined.
@@ -110,7 +112,10 @@ class Cascade(nn.Module):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Not thread-safe: the precision is stored in the model's layers."""
+        """Predict at the base precision, then refine the uncertain predictions.
+
+        This is not thread-safe, because the precision is stored in the model's layers.
+        """
         logits = self._predict(x, refined=False)
         uncertain = (margins(logits) < self.margin).nonzero()[:, 0]
         self.last_refined = len(uncertain) / max(len(logits), 1)
@@ -134,15 +139,17 @@ class Cascade(nn.Module):
         """Set `margin` to reach the requested agreement with the reference.
 
         Args:
-            batches: inputs, or tuples that begin with one, that were not used for
-                compression; at least `agreement / (1 - agreement)` inputs (999 for
-                0.999).
-            agreement: fraction of inputs with the same largest logit as the reference.
+            batches: inputs that were not used for compression, or tuples that begin
+                with such an input. At least `agreement / (1 - agreement)` inputs are
+                needed (999 for an agreement of 0.999).
+            agreement: the requested fraction of inputs whose largest logit is the same
+                as the reference's.
             reference: the original model; by default, the model with its refine terms.
 
         Raises:
-            ValueError: if `agreement` is not between 0 and 1, or for too few inputs.
-            CascadeError: if refining all inputs does not reach the agreement.
+            ValueError: if `agreement` is not between 0 and 1, or if there are too few
+                inputs.
+            CascadeError: if refining all inputs is not enough to reach the agreement.
         """
         if not 0 < agreement < 1:
             raise ValueError(f"agreement must lie between 0 and 1; got {agreement!r}.")
@@ -172,8 +179,8 @@ class Cascade(nn.Module):
                 f"allows {allowed}. Request less, or compress with more bits."
             )
         k = int(candidates[0])
-        # 5. the threshold lies just above the k-th smallest margin: the next float, since
-        # inputs are refined when their margin is smaller
+        # 5. the threshold lies just above the k-th smallest margin: it is the next
+        # float, because inputs are refined if their margin is smaller
         largest_refined = margin[order[k - 1]].item() if k else 0.0
         self.margin = nextafter(largest_refined, inf) if k else 0.0
         mask = margin < self.margin
@@ -186,7 +193,10 @@ class Cascade(nn.Module):
     def _compare(
         self, batches: Iterable, reference: Callable[[Tensor], Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Base margins, and whether base and refined match the reference, `[n]`."""
+        """Return the margins at the base precision, `[n]`, and two masks `[n]`.
+
+        They say whether the base and the refined prediction match the reference.
+        """
         check_batches(batches)
         results = []
         for batch in batches:
@@ -209,9 +219,9 @@ class Cascade(nn.Module):
 
 
 def _errors(base_same: Tensor, refined_same: Tensor) -> Tensor:
-    """D when the first k inputs are refined and the others not, for k = 0..n: `[n + 1]`.
+    """Return D when only the first k inputs are refined, for k = 0..n: `[n + 1]`.
 
-    An input that refining would make wrong counts even where it is not refined, because
+    An input that refining would make wrong counts even if it is not refined, because
     the guarantee holds only if D does not increase with k.
     """
     zero = torch.zeros(1, dtype=torch.int64)
@@ -222,7 +232,10 @@ def _errors(base_same: Tensor, refined_same: Tensor) -> Tensor:
 
 
 def margins(logits: Tensor) -> Tensor:
-    """Largest minus second largest probability of `[B, classes]`, float64 `[B]`."""
+    """Subtract the second-largest probability from the largest, per row of the logits.
+
+    `[B, classes]` → float64 `[B]`.
+    """
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(
             f"the model must return logits [B, classes] with at least two classes; got "

@@ -1,11 +1,11 @@
-r"""b-bit codes with one scale per group, and the scale with the least squared error.
+r"""Quantize weights to b-bit codes, with the best of a few scales for each group.
 
 A row is split into groups of G weights. A code :math:`q \in [0, 2^b - 1]` represents
 
 .. math:: \hat w = s\,(q - 2^{b-1})
 
-with a bfloat16 scale s per group. The error of rounding to nearest is at most s/2
-inside the range.
+with one bfloat16 scale s per group: the one with the least squared error. Within the
+range, the error of rounding to nearest is at most s/2.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ CLIPS = {  # bits → clipping ranges to try, as fractions of a group's largest 
     6: (1.0, 0.95),
     8: (1.0,),  # the steps are so small that clipping only does harm
 }
-CLIPS_TO_ESTIMATE = {  # the ones that `output_errors` tries, for half of the work
+CLIPS_TO_ESTIMATE = {  # the ones that `output_errors` tries, which halves the work
     2: (0.78, 0.6),
     3: (0.92, 0.78),
     4: (1.0, 0.9),
@@ -38,10 +38,10 @@ class Codes:
     """A rounded matrix.
 
     Attributes:
-        codes: uint8 `[N, K']`, K' = K padded to a multiple of the group size.
-        scale: bfloat16 `[K' / G, N]`.
-        bits: int64 `[N]`, the bits of each row.
-        columns: K.
+        codes: uint8 `[N, K']`, where K' is K padded to a multiple of the group size.
+        scale: one scale per group and row, bfloat16 `[K' / G, N]`.
+        bits: the bits of each row, int64 `[N]`.
+        columns: the number of columns K, without padding.
     """
 
     codes: Tensor
@@ -54,7 +54,7 @@ class Codes:
         return self.codes.shape[1] // len(self.scale)
 
     def dequantize(self) -> Tensor:
-        """The matrix that the codes represent, float32 `[N, K]`."""
+        """Return the matrix that the codes represent, float32 `[N, K]`."""
         n, padded = self.codes.shape
         zero = (2.0 ** (self.bits - 1))[:, None, None]
         groups = self.codes.float().view(n, -1, self.group_size)
@@ -73,10 +73,11 @@ def best_scale(
     clips: Tensor | Sequence[float],
     importance: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The scales of a group `[N, G]` with the least squared error; both are `[N]`.
+    """Find the scales of a group `[N, G]` with the least squared error.
 
-    It tries `clips` times the group's largest weight as the range. Squared errors are
-    weighted by `importance` `[G]`. Scales are bfloat16 values.
+    The ranges it tries are `clips` times the group's largest weight. Squared errors are
+    weighted by `importance` `[G]`. Returns the scales, which are bfloat16 values, and
+    their errors, both `[N]`.
     """
     low, high = -half[:, None], half[:, None] - 1
 
@@ -94,7 +95,7 @@ def best_scale(
 
 
 def clips_per_row(bits: Tensor) -> Tensor:
-    """Clipping ranges to try for each row, `[tries, N]`; short lists are repeated."""
+    """Return the clipping ranges to try per row, `[tries, N]`; short lists repeat."""
     levels, index = bits.unique(return_inverse=True)
     lists = [CLIPS[b] for b in levels.tolist()]
     tries = range(max(map(len, lists)))
@@ -103,5 +104,5 @@ def clips_per_row(bits: Tensor) -> Tensor:
 
 
 def round_to(weight: Tensor, scale: Tensor, half: Tensor) -> Tensor:
-    """The nearest code, as a float: w / s rounded and clamped, plus half = 2^(b-1)."""
+    """Return the nearest code as a float: w / s rounded and clamped, plus 2^(b-1)."""
     return (weight / scale).round().clamp(-half, half - 1) + half

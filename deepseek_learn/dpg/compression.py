@@ -1,4 +1,4 @@
-"""Calibrate, allocate, convert: from a trained model to one with packed planes."""
+"""Calibrate, allocate and convert: turn a trained model into one with packed planes."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -58,7 +58,7 @@ class Compression(Report):
     """A compressed model and how it was compressed.
 
     Attributes:
-        model: a drop-in replacement of the original for inference; cannot train.
+        model: a drop-in replacement for the original in inference; it cannot train.
         allocation: the bits of every row.
         stored_bytes: size of the compressed model.
         original_bytes: size of the original model.
@@ -77,7 +77,7 @@ class Compression(Report):
         return self.stored_bytes / self.original_bytes
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per module with a matrix: average bits, stored bytes, how stored."""
+        """Tabulate the average bits, bytes and storage of each module with a matrix."""
         rows = {}
         packed = packed_layers(self.model)
         first = {id(packed[name].matrix): name for name in self.allocation.bits}
@@ -98,7 +98,7 @@ class Compression(Report):
         return pd.DataFrame(rows).T.rename_axis("module")
 
     def plot(self) -> "go.Figure":
-        """Stored bytes, one bar per module (plotly)."""
+        """Plot the stored bytes, with one bar per module (plotly)."""
         import plotly.graph_objects as go
 
         frame = self.to_frame()
@@ -119,7 +119,7 @@ class Compression(Report):
         return summary
 
     def _float_summary(self) -> str:
-        """How much stays in float, and the largest such module with its reason."""
+        """Say how much stays in float, and why the largest such module does."""
         submodule = self.model.get_submodule
         sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
         largest = max(sizes, key=sizes.__getitem__)
@@ -154,27 +154,29 @@ def compress(
 
     Args:
         batches: calibration inputs (see `calibrate`).
-        bits: the budget per weight, 2 to 8, without scales (see `allocate`).
+        bits: the budget per weight, from 2 to 8, excluding scales (see `allocate`).
         criterion: a name in `dpg.grouping`, or "uniform".
-        refine: also store a refine term (see `Cascade`).
-        logits: `logits(model, batch)`, for a model that returns something else.
+        refine: whether to also store a refine term (see `Cascade`).
+        logits: a function `logits(model, batch)` that returns the logits, for a model
+            that returns something else.
         rounding: "gptq", or "nearest", which takes a fraction of the time and loses
             more accuracy at 4 bits and below.
         filter: `filter(name, layer)` selects the layers to compress; the others stay in
             float.
-        layer_bits: layer names or patterns → bits (see `allocate`).
-        progress: whether to show a progress bar; None: only for models with more than
-            10 million parameters.
+        layer_bits: maps layer names or patterns to bits (see `allocate`).
+        progress: whether to show a progress bar; None shows it only for models with
+            more than 10 million parameters.
 
     Raises:
-        ValueError: as for `calibrate` and `allocate`, and for an unknown rounding.
+        ValueError: if `calibrate` or `allocate` raises it, or if the rounding is
+            unknown.
 
     >>> small = compress(model, batches, bits=4)                    # doctest: +SKIP
     >>> small.why(), small.ratio                                    # doctest: +SKIP
     """
     check_budget(bits)
     check_group_size(group_size)
-    # 1. refuse what is wrong before the long part
+    # 1. reject invalid arguments before the long part
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
@@ -182,8 +184,8 @@ def compress(
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:
-        # 2. statistics of every layer, H [K, K] and g^2 [N]; GPTQ needs all of H, rounding
-        # to nearest only its diagonal
+        # 2. statistics of every layer, H [K, K] and g^2 [N]; GPTQ needs all of H, while
+        # rounding to nearest needs only its diagonal
         batches = _with_progress(batches, _bar_section(bar, 40))
         calibration = calibrate(
             model, batches, logits, correlations=rounding == "gptq", filter=filter
@@ -203,7 +205,7 @@ def compress(
             )
         # 4. round and pack
         small = convert(model, allocation, calibration, refine, _bar_section(bar, 20))
-    # 5. what stays in float, and why; of a tied matrix both users
+    # 5. what stays in float, and why; a tied matrix is listed for both of its layers
     in_float = left_in_float(model, allocation.bits)
     for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
         if first in excluded:
@@ -212,7 +214,7 @@ def compress(
 
 
 def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
-    """A callback for the completed fraction, 0..1, of `width` steps of the bar."""
+    """Return a callback that takes a fraction and fills that part of `width` steps."""
     previous = 0.0
 
     def advance(fraction: float) -> None:
@@ -238,18 +240,18 @@ def convert(
     refine: bool = False,
     progress: Callable[[float], None] = lambda part: None,
 ) -> nn.Module:
-    """A copy of the model with packed layers, in evaluation mode.
+    """Return a copy of the model with packed layers, in evaluation mode.
 
     Args:
-        allocation: bits of every row, from `allocate` or `uniform`.
-        calibration: statistics for GPTQ. Without it, and for layers that it does not
-            contain, weights are rounded to nearest.
-        refine: add a 4-bit term that holds the base's rounding error.
+        allocation: the bits of every row, from `allocate` or `uniform`.
+        calibration: the statistics for GPTQ. Without it, and for layers that it does
+            not contain, weights are rounded to nearest.
+        refine: whether to add a 4-bit term that holds the base's rounding error.
         progress: called with the completed fraction, 0..1.
 
     Raises:
-        ValueError: for an allocation or a calibration of another model, and for rows of
-            32 bits, which planes cannot hold.
+        ValueError: if the allocation or the calibration belongs to another model, or if
+            there are rows of 32 bits, which planes cannot hold.
     """
     layers = _matching(model, allocation, calibration)
     new: dict[str, DPGLayer] = {}
@@ -272,10 +274,10 @@ def convert(
 def simulate(
     model: nn.Module, allocation: Allocation, calibration: Calibration | None = None
 ) -> nn.Module:
-    """A float copy of the model, with weights rounded as by `convert`.
+    """Return a float copy of the model with weights rounded as in `convert`.
 
-    This is the fast way to compare allocations: nothing is packed, and activations are
-    not rounded. Rows of 32 bits are unchanged.
+    This is the fast way to compare allocations, because nothing is packed and
+    activations are not rounded. Rows of 32 bits are unchanged.
     """
     result = copy.deepcopy(model).eval()
     for name, layer in _matching(model, allocation, calibration).items():
@@ -289,18 +291,19 @@ def simulate(
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """A frozen copy of `model` with its layers replaced by those of `new`.
+    """Return a frozen copy of `model`, with the layers in `new` in place of its own.
 
-    The replaced float weights are never copied, and a layer used twice stays one layer.
+    The replaced float weights are never copied, and a layer that is used twice remains
+    a single layer.
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
     result = copy.deepcopy(model, memo)
-    result.train = _Train(result)  # type: ignore[method-assign]  # of this model alone
+    result.train = _Train(result)  # type: ignore[method-assign]  # for this model only
     return result.requires_grad_(False).eval()
 
 
 class _Train:
-    """`model.train` of a compressed model: raises before anything is changed."""
+    """The `train` method of a compressed model; it raises before changing anything."""
 
     def __init__(self, model: nn.Module):
         self.model = model

@@ -2,9 +2,9 @@ r"""Criteria that score rows: the registry `grouping`, and the built-in criteria
 
 A criterion states the cost of giving a row few bits. It takes a `Layer` and returns
 
-- `[N]`, the importance of each row: rows are ranked by it, whatever their length, and
-  each additional bit is assumed to quarter the damage (:math:`4^{-b}`), or
-- `[levels, N]`, the damage of each row at each of the bit widths in `layer.levels`.
+- `[N]`, the importance of each row: rows are ranked by it regardless of their length,
+  and each additional bit is assumed to quarter the damage (:math:`4^{-b}`), or
+- `[levels, N]`, the damage to each row at each of the bit widths in `layer.levels`.
 
 >>> @grouping.register("custom")                                    # doctest: +SKIP
 ... def custom(layer):
@@ -35,9 +35,10 @@ class Layer:
 
     Attributes:
         name: the layer's name in the model.
-        weight: float32 `[N, K]`.
-        statistics: second moment `[K, K]` or `[K]`, gradient `[N]`, frequency `[N]`.
-        levels: the allowed bit widths, ascending.
+        weight: the layer's weight, float32 `[N, K]`.
+        statistics: its second moment `[K, K]` or `[K]`, gradient `[N]` and frequency
+            `[N]`.
+        levels: the allowed bit widths, in ascending order.
         group_size: number of weights that share a scale.
     """
 
@@ -49,7 +50,7 @@ class Layer:
 
     @property
     def stored(self) -> int:
-        """Number of stored weights, padding included; the budget counts these."""
+        """The number of stored weights, including padding, as counted by the budget."""
         rows, columns = self.weight.shape
         return (
             ceil(rows / ROWS) * ROWS * ceil(columns / self.group_size) * self.group_size
@@ -57,20 +58,21 @@ class Layer:
 
     @cached_property
     def errors(self) -> Tensor:
-        """Expected E[((w - ŵ)·x)²] of each row at each level, `[levels, N]`.
+        """The output error E[((w - ŵ)·x)²] of each row at each level, `[levels, N]`.
 
-        For correlated inputs this is an estimate, see `rounding.output_errors`.
+        For correlated inputs, this is an estimate (see `rounding.output_errors`).
         """
         moment = self.statistics.second_moment
         return output_errors(self.weight, self.levels, self.group_size, moment)
 
 
 def damage(criterion: str, layer: Layer) -> Tensor:
-    """The damage of each row at each level, by a criterion, float64 `[levels, N]`.
+    """Compute the damage to each row at each level, float64 `[levels, N]`.
 
     Raises:
-        UnknownNameError: for an unknown criterion, listing the known ones.
-        ValueError: if it returns another shape, or NaN, infinity or negative numbers.
+        UnknownNameError: if the criterion is unknown; the message lists the known ones.
+        ValueError: if the criterion returns a different shape, or NaN, infinity or
+            negative numbers.
     """
     scores = grouping[criterion](layer)
     rows, levels = len(layer.weight), len(layer.levels)
@@ -94,31 +96,31 @@ def damage(criterion: str, layer: Layer) -> Tensor:
 
 @grouping.register("sensitivity")
 def sensitivity(layer: Layer) -> Tensor:
-    """Fisher information x rounding error: expected damage to the model's output."""
+    """Return Fisher information x rounding error: the expected damage to the output."""
     return layer.statistics.gradient * layer.errors
 
 
 @grouping.register("frequency")
 def frequency(layer: Layer) -> Tensor:
-    """The guide's criterion: how often the neuron is above zero."""
+    """Return how often each neuron is above zero, which is the guide's criterion."""
     return layer.statistics.frequency
 
 
 @grouping.register("frequency×error")
 def frequency_error(layer: Layer) -> Tensor:
-    """Frequency x rounding error: `sensitivity` without the gradient."""
+    """Return frequency x rounding error: `sensitivity` without the gradient."""
     return layer.statistics.frequency * layer.errors
 
 
 @grouping.register("magnitude")
 def magnitude(layer: Layer) -> Tensor:
-    """The row's mean squared weight."""
+    """Return the mean squared weight of each row."""
     return layer.weight.square().mean(1)
 
 
 @grouping.register("random")
 def random(layer: Layer) -> Tensor:
-    """A reproducible random number for each row: the baseline for other criteria."""
+    """Return a reproducible random number per row, as a baseline for other criteria."""
     seed = sum(map(ord, layer.name)) * 1009 + len(layer.weight)
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(layer.weight), generator=generator)

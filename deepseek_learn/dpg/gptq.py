@@ -1,4 +1,4 @@
-r"""GPTQ: rounding that compensates its errors.
+r"""GPTQ: rounding that compensates for its own errors.
 
 Frantar et al. 2022, "GPTQ", arXiv 2210.17323.
 
@@ -18,7 +18,10 @@ COLUMNS_AT_ONCE = 16  # GPTQ's block size; then errors go to the rest of the gro
 
 
 def lower_factor(second_moment: Tensor, padded: int, damp: float) -> Tensor:
-    """L of the damped, reversed H, float64; padding columns have second moment 1."""
+    """Return the Cholesky factor L of the damped, reversed H, in float64.
+
+    Padding columns get a second moment of 1.
+    """
     H = torch.eye(padded, dtype=torch.float64)
     columns = len(second_moment)
     H[:columns, :columns] = second_moment.double()
@@ -28,10 +31,10 @@ def lower_factor(second_moment: Tensor, padded: int, damp: float) -> Tensor:
 
 
 def inverse_factor(lower: Tensor) -> Tensor:
-    """GPTQ's upper factor U of H⁻¹ = Uᵀ U, float32: with H = L Lᵀ reversed, U = L⁻¹.
+    """Return GPTQ's upper factor U of H⁻¹ = Uᵀ U, in float32.
 
-    Damping keeps the condition number of L below about √(K / damp), a few hundred, so
-    that float32 suffices.
+    With the reversed H = L Lᵀ, U is the reversed L⁻¹. Damping keeps the condition
+    number of L below about √(K / damp), a few hundred, so float32 suffices.
     """
     eye = torch.eye(len(lower))
     return torch.linalg.solve_triangular(lower.float(), eye, upper=False).flip(0, 1)
@@ -40,14 +43,15 @@ def inverse_factor(lower: Tensor) -> Tensor:
 def gptq(
     W: Tensor, half: Tensor, clips: Tensor, size: int, weights: Tensor, U: Tensor
 ) -> list[Tensor]:
-    """Replace `W` `[K', N]` by its signed codes, in place; returns the scales.
+    """Replace `W` `[K', N]` with its signed codes in place, and return the scales.
 
-    `half` `[N]` is 2^(b-1), `clips` `[tries, N]` the ranges to try, `size` G, `weights`
-    `[K']` the cost of a squared error in each column, `U` the upper factor of H⁻¹.
+    `half` `[N]` is 2^(b-1), `clips` `[tries, N]` are the ranges to try, `size` is G,
+    `weights` `[K']` are the costs of a squared error in each column, and `U` is the
+    upper factor of H⁻¹.
 
-    A column's error is divided by U_kk and, times row k of U, subtracted from the later
-    columns: from its block immediately, then from its group, then from the rest. The
-    delayed updates are matrix products for speed.
+    A column's error is divided by U_kk, multiplied by row k of U, and subtracted from
+    the later columns: first from those of its block, then from those of its group, then
+    from the rest. The delayed updates are matrix products, for speed.
     """
     diagonal, scales = U.diagonal().tolist(), []
     errors = W.new_empty(size, W.shape[1])  # [G, N]

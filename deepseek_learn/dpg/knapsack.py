@@ -1,10 +1,10 @@
-"""A budget of bits for blocks of rows: a knapsack, filled greedily.
+"""Spend a budget of bits on blocks of rows: a knapsack problem, solved greedily.
 
 Rows are sorted by damage and split into blocks of 16. All blocks start at the fewest
 bits. The algorithm then repeatedly takes the step that removes the most damage per
 byte, until the budget is spent. Steps follow each block's lower convex hull, so the
-greedy choice is optimal up to the last step. If the same bits for all blocks do less
-damage, all blocks get the same bits.
+greedy choice is optimal up to the last step. If giving all blocks the same bits does
+less damage, that is done instead.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Block:
 
 
 def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[Block]:
-    """The blocks of a layer, from its rows' damage `[levels, N]` and its K columns."""
+    """Split a layer into blocks, given its rows' damage `[levels, N]` and K columns."""
     # neighbors in this order are about equally sensitive, so one width suits a block
     order = damage[0].argsort(descending=True, stable=True)  # [N], worst first
     stored = ROWS * ceil(columns / group_size) * group_size
@@ -37,7 +37,7 @@ def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[
 
 
 def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]:
-    """The level of each block, as an index, at no more than `bits` per stored weight."""
+    """Choose the level (an index) of each block, within `bits` per stored weight."""
     # 1. the steps of all blocks, those that remove the most damage per stored bit first
     steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
     steps.sort(key=lambda step: -step[0])
@@ -60,7 +60,7 @@ def _damage(blocks: list[Block], choice: list[int]) -> float:
 
 
 def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
-    """The steps (damage removed per stored bit, level) along the lower convex hull."""
+    """Yield steps along the lower convex hull: damage removed per stored bit, level."""
     damage, level = block.damage.tolist(), 0
     while level + 1 < len(levels):
         slopes = {
@@ -68,7 +68,7 @@ def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
             / ((levels[up] - levels[level]) * block.weights)
             for up in range(level + 1, len(levels))
         }
-        # of equal slopes the farthest: a level between them is not on the hull's corner
+        # of equal slopes, take the farthest: those in between are not corners
         level = max(slopes, key=lambda up: (slopes[up], up))
         if slopes[level] < 0:  # under a custom criterion, more bits may do more damage
             return

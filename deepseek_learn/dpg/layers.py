@@ -1,4 +1,4 @@
-"""Layers with packed planes as weights; `convert` replaces the float layers by them."""
+"""Layers with packed planes as weights; `convert` replaces float layers with them."""
 
 from collections.abc import Callable
 from math import prod
@@ -63,7 +63,7 @@ class DPGLayer(CompressedLayer):
         return self.matrix.dequantize()
 
     def _multiply(self, rows: Tensor) -> Tensor:
-        """`[M, K]` → float32 `[M, N]`, including the bias."""
+        """Map `[M, K]` to float32 `[M, N]`, including the bias."""
         return multiply(self.matrix, rows.float(), self.bias)
 
     def _check(self, x: Tensor, size: int, axis: int, layout: str) -> None:
@@ -91,14 +91,17 @@ def refuse_training(mode: bool) -> None:
 
 
 class DPGLinear(DPGLayer):
-    """`[..., K]` → `[..., N]` with a packed weight; the output has the dtype of x."""
+    """A linear layer `[..., K]` → `[..., N]` with a packed weight.
+
+    The output has the dtype of x.
+    """
 
     def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
         super().__init__(matrix, bias)
         self.in_features, self.out_features = matrix.columns, matrix.rows
 
     def plain(self) -> nn.Linear:
-        """A float layer with the weight at the current precision, for export."""
+        """Return a float layer with the weight at the current precision, for export."""
         bias = self.bias is not None
         layer = nn.Linear(self.in_features, self.out_features, bias, device="meta")
         return _filled(layer, self)
@@ -110,7 +113,10 @@ class DPGLinear(DPGLayer):
 
 
 class DPGEmbedding(DPGLayer):
-    """Indices `[...]` → rows `[..., K]` of a packed table; only these are unpacked."""
+    """An embedding with a packed table: indices `[...]` → rows `[..., K]`.
+
+    Only these rows are unpacked.
+    """
 
     answer: Tensor
 
@@ -121,7 +127,7 @@ class DPGEmbedding(DPGLayer):
         self.register_buffer("answer", torch.empty(0, dtype=dtype))
 
     def plain(self) -> nn.Embedding:
-        """A float layer with the table at the current precision, for export."""
+        """Return a float layer with the table at the current precision, for export."""
         sizes = self.num_embeddings, self.embedding_dim
         return _filled(nn.Embedding(*sizes, device="meta"), self)
 
@@ -143,8 +149,8 @@ class DPGConv(DPGLayer):
     """A convolution `[B, C, *size]` → `[B, N, *size']` with a packed weight.
 
     With few positions in the batch, it multiplies packed planes by patches. With many,
-    it unpacks the weight for this call only; activations are then not rounded, so that
-    an image's output depends slightly on the batch size.
+    it unpacks the weight for this call only; activations are then not rounded, so an
+    image's output depends slightly on the batch size.
     """
 
     float_layer: type[nn.Module]
@@ -184,7 +190,7 @@ class DPGConv(DPGLayer):
         return matrix.view(shape).movedim(-1, 1)
 
     def plain(self) -> nn.Module:
-        """A float layer with the weight at the current precision, for export."""
+        """Return a float layer with the weight at the current precision, for export."""
         sizes = self.in_channels, self.out_channels, *self.geometry
         bias = self.bias is not None
         return _filled(self.float_layer(*sizes, bias=bias, device="meta"), self)
@@ -209,25 +215,25 @@ class DPGConv(DPGLayer):
 
 
 class DPGConv1d(DPGConv):
-    """`[B, C, L]` → `[B, N, L']`, see `DPGConv`."""
+    """A 1-D convolution `[B, C, L]` → `[B, N, L']`; see `DPGConv`."""
 
     float_layer, _convolve, size = nn.Conv1d, staticmethod(F.conv1d), "L"
 
 
 class DPGConv2d(DPGConv):
-    """`[B, C, H, W]` → `[B, N, H', W']`, see `DPGConv`."""
+    """A 2-D convolution `[B, C, H, W]` → `[B, N, H', W']`; see `DPGConv`."""
 
     float_layer, _convolve, size = nn.Conv2d, staticmethod(F.conv2d), "H, W"
 
 
 class DPGConv3d(DPGConv):
-    """`[B, C, D, H, W]` → `[B, N, D', H', W']`, see `DPGConv`."""
+    """A 3-D convolution `[B, C, D, H, W]` → `[B, N, D', H', W']`; see `DPGConv`."""
 
     float_layer, _convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
 
 
 def packed_layer(layer: FloatLayer, matrix: PackedMatrix) -> DPGLayer:
-    """The compressed layer that replaces `layer`."""
+    """Build the compressed layer that replaces `layer`."""
     if isinstance(layer, nn.Embedding):
         return DPGEmbedding(matrix, layer.weight.dtype)
     if isinstance(layer, CONVOLUTIONS):
@@ -251,10 +257,10 @@ def _filled(layer: Module, packed: DPGLayer) -> Module:
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGLayer")
 def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
-    """Cost for the profiler, which cannot see into a kernel.
+    """Return the layer's cost for the profiler, which cannot see into a kernel.
 
-    It counts one multiply-add per weight and output position. The bytes read are the
-    input, and the planes and scales in use at the layer's precision.
+    It counts one multiply-add per weight and output position. The bytes read are those
+    of the input, the bias, and the planes and scales in use at the layer's precision.
     """
     matrix = layer.matrix
     plane_bytes = sum(
@@ -272,7 +278,11 @@ def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGEmbedding")
 def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
-    """A lookup has no FLOPs. It reads the rows looked up, at their mean byte size."""
+    """Return the cost of a lookup, for the profiler.
+
+    A lookup has no FLOPs. It reads the rows that are looked up, each counted with the
+    mean number of bytes per row.
+    """
     total, rows = sum(b.nbytes for b in layer.matrix.buffers()), inputs[0].numel()
     return Cost(
         flops=0,
@@ -283,7 +293,7 @@ def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
 
 
 def _parameters(layer: DPGLayer) -> dict[str, int]:
-    """The layer's parameters and their bytes; a shared matrix counts only once."""
+    """Count the layer's parameters and their bytes; a shared matrix counts once."""
     matrix, bias = layer.matrix, 0 if layer.bias is None else len(layer.bias)
     weights = 0 if layer.tied else matrix.rows * matrix.columns
     size = sum(b.nbytes for b in layer.buffers(recurse=not layer.tied))
@@ -291,7 +301,7 @@ def _parameters(layer: DPGLayer) -> dict[str, int]:
 
 
 def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
-    """Name → compressed layer.
+    """Return name → compressed layer, for each compressed layer of `model`.
 
     Raises:
         ValueError: if `model` has none.
@@ -310,10 +320,10 @@ def set_precision(
     refined: bool | None = None,
     wide: bool | None = None,
 ) -> nn.Module:
-    """Read only the first planes of each code, up to `max_bits`; returns the model.
+    """Read only the first planes of each code, up to `max_bits`; return the model.
 
     Args:
-        max_bits: 2 to 8. A code's first plane is always read.
+        max_bits: a number of bits from 2 to 8. A code's first plane is always read.
         refined: whether refine terms are added; None leaves this unchanged.
         wide: whether activations have about 16 bits instead of 8; None leaves this
             unchanged.

@@ -1,4 +1,4 @@
-"""Experts on disk: few of a model's experts are active, so only those are in memory.
+"""Keep experts on disk: few of them are active at a time, so only those are in memory.
 
 A file holds each expert's two matrices as packed planes. Every expert has the same
 layout and starts at a page boundary of the machine that wrote the file. The file is
@@ -37,15 +37,15 @@ def write_experts(
     """Round the experts one by one and write them to a file, atomically.
 
     Args:
-        experts: for each, gate and up stacked as `[2 f, d]`, and down `[d, f]`; all
-            experts have the same sizes.
+        experts: for each expert, a pair of matrices: gate and up stacked as `[2 f, d]`,
+            and down `[d, f]`. All experts must have the same sizes.
 
     Raises:
-        ValueError: if the experts differ in size, or there are none.
+        ValueError: if the experts differ in size, or if there are none.
     """
     path, facts, count = Path(path), None, 0
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(b"\0" * PAGE)  # room for the header
+        file.write(b"\0" * PAGE)  # reserved for the header
         for gate_up, down in experts:
             matrices = [
                 pack_matrix(quantize(weight, bits, group_size), weight)
@@ -75,21 +75,23 @@ def _facts(matrix: PackedMatrix) -> list:
 
 
 class MappedExperts(nn.Module):
-    """Tokens `[N, d]`, experts and weights `[N, k]` → `[N, d]`, like `lm`'s `Experts`.
+    """Experts read from a file: tokens `[N, d]`, experts, weights `[N, k]` → `[N, d]`.
+
+    They are called in the same way as `Experts` in `lm`.
 
     Args:
         path: a file written by `write_experts`.
         resident: how many experts stay in memory (the most recently used ones).
-        cold: also ask the system to drop released pages from its page cache, as it does
-            on its own when memory is short. For measurements.
+        cold: whether to also ask the system to drop released pages from its page cache,
+            as it does on its own when memory is short. This is for measurements.
 
     Attributes:
-        used, read: how often an expert was used, and how often it had to be read first.
+        used, read: how often an expert was used, and how often it first had to be read.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedFileError: if the file is truncated or of another kind.
-        ValueError: for `resident` below 1.
+        DamagedFileError: if the file is truncated or not a file of experts.
+        ValueError: if `resident` is below 1, or if the system does not support `cold`.
     """
 
     def __init__(self, path: str | Path, resident: int, cold: bool = False):
@@ -125,7 +127,7 @@ class MappedExperts(nn.Module):
         return result
 
     def expert(self, index: int) -> list[PackedMatrix]:
-        """The two matrices of an expert, mapped first if they are not in memory."""
+        """Return an expert's two matrices, mapping them first if necessary."""
         self.used += 1
         if index in self._cache:
             self._cache.move_to_end(index)
@@ -161,7 +163,7 @@ class MappedExperts(nn.Module):
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[int, int, list]:
-    """Number of experts, page size, and each matrix's sizes and tensors, in order."""
+    """Read the number of experts, page size, and each matrix's sizes and tensors."""
     first_page, layout = file.read(PAGE), []
     try:
         magic, facts = first_page[: len(MAGIC)], first_page[len(MAGIC) :]

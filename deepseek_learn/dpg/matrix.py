@@ -1,11 +1,11 @@
-"""Layers as matrix products: shared by calibration, rounding and packed layers.
+"""Treat layers as matrix products, for calibration, rounding and packed layers.
 
-Linear: :math:`y = W x`; the rows of x are tokens. Convolution (ungrouped, in 1, 2 or 3
-dimensions): the same with patches as rows; :math:`W` is `[N, K]` with K = kernel
-positions x channels in this order, so that a patch of a channels-last image is copied
-in contiguous runs. Embedding: the rows of :math:`W` `[N, K]` are looked up, not
-multiplied. One matrix may belong to several layers (a language model's embedding and
-its tied head).
+A linear layer computes :math:`y = W x`, where the rows of x are tokens. A convolution
+(ungrouped, in 1, 2 or 3 dimensions) computes the same with patches as rows; its
+:math:`W` is `[N, K]` with K = kernel positions x channels in this order, so that a
+patch of a channels-last image is copied in contiguous runs. In an embedding, the rows
+of :math:`W` `[N, K]` are looked up, not multiplied. One matrix may belong to several
+layers (a language model's embedding and its tied head).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,15 +25,15 @@ Filter = Callable[[str, nn.Module], bool]
 
 
 class CompressedLayer(nn.Module):
-    """Marks a layer that is compressed already, whatever it computes."""
+    """A base class that marks a layer as already compressed, whatever it computes."""
 
 
 def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
-    """Whether `layer` can be compressed.
+    """Return whether `layer` can be compressed.
 
-    Supported are linear layers, embeddings and ungrouped, zero-padded convolutions.
-    Subclasses are not supported, because they may compute something else. Neither are
-    layers whose weight a hook computes at each call (pruned, weight-normed), nor
+    Linear layers, embeddings, and ungrouped, zero-padded convolutions are supported.
+    Subclasses are not, because they may compute something else. Neither are layers
+    whose weight is computed by a hook in each call (pruned, weight-normed), nor
     embeddings that rescale their rows (`max_norm`).
     """
     if "weight" not in layer._parameters:
@@ -47,34 +47,34 @@ def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
 
 
 def weight_matrix(layer: FloatLayer) -> Tensor:
-    """The layer's weight as float32 `[N, K]`."""
+    """Return the layer's weight as float32 `[N, K]`."""
     weight = layer.weight.detach().float()  # a convolution's is [N, C, *kernel]
     return weight.movedim(1, -1).reshape(len(weight), -1)
 
 
 def layer_weight(matrix: Tensor, layer: FloatLayer) -> Tensor:
-    """`[N, K]` in the shape and dtype of the layer's weight."""
+    """Convert `[N, K]` to the shape and dtype of the layer's weight."""
     weight = layer.weight
     shape = (len(weight), *weight.shape[2:], weight.shape[1])  # [N, *kernel, C]
     return matrix.reshape(shape).movedim(-1, 1).to(weight.dtype)
 
 
 def input_rows(layer: FloatLayer, x: Tensor) -> Tensor:
-    """The input `[..., K]` or `[B, C, *size]` as the rows `[M, K]` of x in W x."""
+    """Return the input, `[..., K]` or `[B, C, *size]`, as rows `[M, K]`: x in W x."""
     if not isinstance(layer, CONVOLUTIONS):
         return x.reshape(-1, x.shape[-1])
     return patches(x, *geometry(layer))
 
 
 def output_rows(layer: FloatLayer, y: Tensor) -> Tensor:
-    """The output `[..., N]` or `[B, N, *size]` as rows `[M, N]`."""
+    """Return the output `[..., N]` or `[B, N, *size]` as rows `[M, N]`."""
     if isinstance(layer, CONVOLUTIONS):
         y = y.movedim(1, -1)
     return y.reshape(-1, y.shape[-1])
 
 
 def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """Kernel size, stride, padding and dilation of a supported convolution."""
+    """Return kernel size, stride, padding and dilation of a supported convolution."""
     assert not isinstance(layer.padding, str)  # see `is_supported`
     return layer.kernel_size, layer.stride, layer.padding, layer.dilation
 
@@ -82,7 +82,7 @@ def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
 def patches(
     x: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> Tensor:
-    """Patches of `[B, C, *size]` as `[B * prod(size'), prod(kernel) * C]`; one copy."""
+    """Copy the patches of `[B, C, *size]` to `[B * prod(size'), prod(kernel) * C]`."""
     axes = len(kernel_size)
     if x.dim() != axes + 2:
         names = ("L", "H, W", "D, H, W")[axes - 1]
@@ -107,7 +107,7 @@ def patches(
 def output_size(
     size: Sizes, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> tuple[int, ...]:
-    """Output size of a convolution along each of its axes."""
+    """Return the output size of a convolution along each of its axes."""
     return tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(
@@ -117,7 +117,7 @@ def output_size(
 
 
 def group_size_for(columns: int, wanted: int) -> int:
-    """`wanted`, or 32 if that pads a row of K = `columns` with fewer zeros."""
+    """Return `wanted`, or 32 if that pads a row of K = `columns` with fewer zeros."""
     return min((wanted, 32), key=lambda g: (ceil(columns / g) * g, -g))
 
 
@@ -129,18 +129,19 @@ def pad_columns(matrix: Tensor, group_size: int) -> Tensor:
 def named_layers(
     model: nn.Module, filter: Filter | None = None
 ) -> dict[str, FloatLayer]:
-    """Name → supported layer, one per matrix.
+    """Return name → supported layer, with one layer per matrix.
 
-    Of the layers that share a weight, it has the one that multiplies by it (a tied
-    head, not its embedding), else the first; `tied_layers` has the others. A weight
-    that is also used by an unsupported module is skipped; `left_in_float` reports it.
+    If several layers share a weight, the one that multiplies by it is returned (a tied
+    head, not its embedding), or else the first; `tied_layers` returns the others. A
+    weight that an unsupported module also uses is skipped; `left_in_float` reports it.
 
     Args:
         filter: `filter(name, layer)` selects layers.
 
     Raises:
         TypeError: if `model` is not a module.
-        ValueError: if it has no layer to compress, or is already compressed.
+        ValueError: if the model has no layer to compress, if it is already compressed,
+            or if `filter` selects no layer.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got a {type(model).__name__}.")
@@ -163,19 +164,19 @@ def named_layers(
 
 
 def float_layer(model: nn.Module, name: str) -> FloatLayer:
-    """The layer of that name, which must be a supported one."""
+    """Return the layer with that name, which must be a supported one."""
     layer = model.get_submodule(name)
     assert is_supported(layer)
     return layer
 
 
 def tied_layers(model: nn.Module) -> dict[str, str]:
-    """Name → the layer of `named_layers` that has the same matrix."""
+    """Map each tied layer to the layer of `named_layers` that has the same matrix."""
     return {name: first for first, *others in _matrices(model) for name in others}
 
 
 def _matrices(model: nn.Module) -> list[list[str]]:
-    """For each matrix that can be packed, the names of its layers."""
+    """List the names of the layers of each matrix that can be packed."""
     modules = dict(model.named_modules())
     users: dict[int, list[str]] = {}  # parameter → module names
     for name, module in modules.items():
@@ -203,14 +204,14 @@ def _refuse_compressed(model: nn.Module) -> None:
 def matching_layers(
     model: nn.Module, sizes: Mapping[str, tuple[int, ...]], what: str
 ) -> dict[str, FloatLayer]:
-    """The model's layers that a calibration, an allocation or groups refer to.
+    """Return the model's layers that a calibration, an allocation or groups refer to.
 
     Args:
         sizes: name → N, or N and K, as recorded there.
-        what: "calibration is", "groups are": how the error message begins.
+        what: how the error message begins, such as "calibration is" or "groups are".
 
     Raises:
-        ValueError: if the model lacks one of the layers, or has it in another size.
+        ValueError: if one of the layers is missing from the model or differs in size.
     """
     layers = named_layers(model)
     for name, size in sizes.items():
@@ -225,13 +226,13 @@ def matching_layers(
 def left_in_float(
     model: nn.Module, packed: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Name → reason, for each module with a weight matrix that is not compressed.
+    """Return name → reason, for each module with a weight matrix left uncompressed.
 
-    The parameter may have any name: an attention's `in_proj_weight`, an LSTM's
-    `weight_hh_l0`, a table of position embeddings.
+    The parameter may have any name, such as an attention's `in_proj_weight`, an LSTM's
+    `weight_hh_l0`, or that of a table of position embeddings.
 
     Args:
-        packed: the names of the compressed layers; None: all supported layers.
+        packed: the names of the compressed layers; None means all supported layers.
     """
     tied, layers = tied_layers(model), named_layers(model)
     packed = layers.keys() if packed is None else set(packed)
@@ -248,7 +249,7 @@ def left_in_float(
 
 
 def own_bytes(module: nn.Module) -> int:
-    """Bytes of a module's own parameters and buffers, excluding its submodules."""
+    """Count the bytes of a module's own parameters and buffers, without submodules."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     return sum(tensor.nbytes for tensor in tensors)
 
@@ -265,7 +266,7 @@ def _reason(module: nn.Module, shared: set[int]) -> str:
 
 
 def _shared(model: nn.Module) -> set[int]:
-    """The ids of parameters that belong to more than one module."""
+    """Return the ids of the parameters that belong to more than one module."""
     seen: set[int] = set()
     shared: set[int] = set()
     for module in model.modules():
@@ -275,13 +276,13 @@ def _shared(model: nn.Module) -> set[int]:
 
 
 def bytes_of(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers, each tensor counted once."""
+    """Count the bytes of all parameters and buffers, each tensor once."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 def check_finite(x: Tensor, what: str) -> None:
-    """Raise ValueError for NaN or infinity."""
+    """Raise ValueError if `x` contains NaN or infinity."""
     # Summing is a cheap first test; if it overflows, all elements are checked.
     if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
         raise ValueError(f"{what} must be finite numbers; got NaN or infinity.")

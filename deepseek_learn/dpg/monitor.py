@@ -1,4 +1,4 @@
-"""The guide's DPG: count how often each neuron is active, and sort them into groups.
+"""The guide's DPG: count how often neurons are active, and sort them into groups.
 
 A neuron is an output of a linear layer or a convolution; if a batch norm follows, the
 neuron's value is the norm's output. It is active where that value is above zero, and
@@ -34,10 +34,11 @@ class Groups(Report):
     """The group of each neuron.
 
     Attributes:
-        frequency: layer → float64 `[N]`, 0..1.
-        group: layer → int64 `[N]`, 0 core, 1 medium, 2 low.
+        frequency: layer → its neurons' frequencies in 0..1, float64 `[N]`.
+        group: layer → its neurons' groups (0 core, 1 medium, 2 low), int64 `[N]`.
         rule: how the groups were chosen, in words.
-        thresholds: the two frequencies that separate the groups; None when ranked.
+        thresholds: the two frequencies that separate the groups; None if the neurons
+            were ranked instead.
     """
 
     frequency: dict[str, Tensor]
@@ -46,7 +47,7 @@ class Groups(Report):
     thresholds: tuple[float, float] | None
 
     def indices(self, layer: str, group: str) -> Tensor:
-        """The neurons of one `layer` in the group "core", "medium" or "low"."""
+        """Return the neurons of one `layer` in the group "core", "medium" or "low"."""
         if group not in GROUPS:
             raise ValueError(f"group must be one of {GROUPS}; got {group!r}.")
         if layer not in self.group:
@@ -56,7 +57,7 @@ class Groups(Report):
         return (self.group[layer] == GROUPS.index(group)).nonzero()[:, 0]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer: neurons, mean frequency, fraction in each group."""
+        """Tabulate each layer's neurons, mean frequency, and fraction in each group."""
         rows = {}
         for name, group in self.group.items():
             shares = {g: (group == i).double().mean().item() for i, g in _numbered()}
@@ -65,7 +66,7 @@ class Groups(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self) -> "go.Figure":
-        """Each layer's frequencies, sorted, with the threshold lines (plotly)."""
+        """Plot each layer's sorted frequencies, with the threshold lines (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -86,21 +87,22 @@ class Groups(Report):
 
 
 class DynamicParameterGroup:
-    """Monitors a model while it runs, and groups its neurons by activation frequency.
+    """Monitor a model while it runs, and group its neurons by activation frequency.
 
     Args:
         model: any module with linear layers or convolutions.
-        activation_threshold: neurons above it are core (the guide: 0.7).
-        low_threshold: neurons below it are low (the guide: 0.3).
-        core_ratio: instead of thresholds, the most active fraction of each layer is
-            core, and the least active fraction of the same size is low. The guide gives
-            0.3 along with its thresholds, but both cannot apply at once.
+        activation_threshold: neurons above it are core (0.7 in the guide).
+        low_threshold: neurons below it are low (0.3 in the guide).
+        core_ratio: if given, it replaces the thresholds: this fraction of each layer,
+            the most active neurons, is core, and the same fraction, the least active
+            ones, is low. The guide gives 0.3 along with its thresholds, but both cannot
+            apply at once.
         every: monitor only every `every`-th call of the model. Counting reads each
             output once more, which costs several percent of a forward pass (claim C1 of
             the ledger has the figures); the counts of the monitored calls stay exact.
         filter: `filter(name, layer)` selects the layers to monitor.
 
-    It counts inside `with`, or between `attach()` and `detach()`:
+    It counts inside a `with` block, or between `attach()` and `detach()`:
 
     >>> with DynamicParameterGroup(model) as watch:                 # doctest: +SKIP
     ...     model(images)
@@ -173,14 +175,14 @@ class DynamicParameterGroup:
 
     @property
     def positions(self) -> dict[str, int]:
-        """Layer → the number of positions at which its neurons were monitored."""
+        """Layer → number of positions at which its neurons were monitored."""
         return dict(self._positions)
 
     def frequency(self, layer: str) -> Tensor:
-        """Fraction of positions at which each neuron was active, float64 `[N]`.
+        """Return each neuron's fraction of active positions, float64 `[N]`.
 
         Raises:
-            ValueError: for a layer that is not monitored or has not run.
+            ValueError: if the layer is not monitored or has not run.
         """
         if layer not in self.layers:
             raise ValueError(
@@ -194,10 +196,10 @@ class DynamicParameterGroup:
         return self._active[layer].double().cpu() / self._positions[layer]
 
     def groups(self) -> Groups:
-        """Groups by the counts so far, for the layers that have run.
+        """Group the neurons of the layers that have run, by the counts so far.
 
         Raises:
-            ValueError: if none has run yet.
+            ValueError: if no layer has run yet.
         """
         names = [name for name in self.layers if self._positions[name]]
         if not names:
@@ -252,10 +254,13 @@ class DynamicParameterGroup:
 
 
 def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
-    """Per neuron, the count of positions above zero, int64 `[N]`; and all positions.
+    """Count the positions at which each neuron is above zero.
 
     Args:
         y: `[B, N, *size]` if `channels_first`, else `[..., N]`.
+
+    Returns:
+        The count of each neuron, int64 `[N]`, and the total number of positions.
     """
     neurons = y.shape[1] if channels_first else y.shape[-1]
     positions = y.numel() // neurons

@@ -1,9 +1,9 @@
-"""A matrix stored as packed planes: what a compressed layer has instead of a weight.
+"""A matrix stored as packed planes, which a compressed layer has instead of a weight.
 
 Rows are sorted by bits into *segments* of equal bits, each padded to blocks of 16 rows.
 The `base` term holds the codes with the allocated bits. An optional `refine` term holds
-the rounding error of the base, rounded to 4 bits with its own scales: the base alone is
-a calibrated low precision; both terms together have about 8 bits.
+the rounding error of the base, rounded to 4 bits with its own scales. The base alone
+gives a calibrated low precision; both terms together have about 8 bits.
 """
 
 from collections.abc import Iterator
@@ -47,10 +47,10 @@ class Part:
     Attributes:
         planes: the planes in use, `[rows / 16, K' / (4 P), 64]` each.
         widths: bits of each plane in use.
-        scale: bfloat16 `[K' / G, rows]`.
-        order: int32 `[rows]`, the output index of each stored row, -1 for padding.
-        step, zero: value = step * (code - zero) * scale.
-        accumulate: add to the output instead of setting it.
+        scale: the scales, bfloat16 `[K' / G, rows]`.
+        order: the output index of each stored row, int32 `[rows]`; -1 for padding.
+        step, zero: defined by value = step * (code - zero) * scale.
+        accumulate: whether to add to the output instead of setting it.
         first: index of its first stored row.
     """
 
@@ -65,10 +65,13 @@ class Part:
 
 
 class PackedMatrix(nn.Module):
-    """`[N, K]` as planes. Create one with `pack_matrix`, or empty, for `load` to fill.
+    """A matrix `[N, K]` stored as planes.
+
+    Create one with `pack_matrix`, or create an empty one for `load` to fill.
 
     Attributes:
-        max_bits: planes beyond this number of bits per code are not read (8: all are).
+        max_bits: planes beyond this number of bits per code are not read; at 8, all of
+            them are.
         refined: whether the refine term is added, if there is one.
         wide: whether activations have about 16 bits instead of 8, for kernels that
             round them; such a kernel then multiplies twice.
@@ -92,7 +95,7 @@ class PackedMatrix(nn.Module):
         self.register_buffer("order", torch.empty(stored, dtype=torch.int32))
 
     def tensors_of(self, segment: Segment) -> Iterator[tuple[str, tuple, torch.dtype]]:
-        """Name, shape and dtype of each tensor of a segment."""
+        """Yield the name, shape and dtype of each tensor of a segment."""
         prefix, blocks = f"{segment.term}{segment.bits}", segment.rows // ROWS
         for i, width in enumerate(WIDTHS[segment.bits]):
             shape = (blocks, self.padded * width // 32, 64)
@@ -102,7 +105,7 @@ class PackedMatrix(nn.Module):
         yield f"{prefix}_scale", (groups, segment.rows), torch.int16
 
     def scale_of(self, segment: Segment) -> Tensor:
-        """bfloat16 `[K' / G, rows]`."""
+        """Return the scales of a segment, bfloat16 `[K' / G, rows]`."""
         return getattr(self, f"{segment.term}{segment.bits}_scale").view(torch.bfloat16)
 
     @property
@@ -110,7 +113,7 @@ class PackedMatrix(nn.Module):
         return any(segment.term == "refine" for segment in self.segments)
 
     def parts(self) -> list[Part]:
-        """The segments at the precision in use, base terms first."""
+        """Return the segments at the precision in use, base terms first."""
         parts = []
         for segment in self.segments:
             refine = segment.term == "refine"
@@ -127,7 +130,7 @@ class PackedMatrix(nn.Module):
         return parts
 
     def lookup(self, index: Tensor) -> Tensor:
-        """Rows of the matrix in use, int64 `[...]` → float32 `[..., K]`.
+        """Look up rows at the precision in use: int64 `[...]` → float32 `[..., K]`.
 
         Only these rows are unpacked.
         """
@@ -140,7 +143,7 @@ class PackedMatrix(nn.Module):
         return values[:, : self.columns].view(*index.shape, self.columns)
 
     def _stored_rows(self) -> Tensor:
-        """The stored index of each row, int64 `[N]`; cached until tensors move."""
+        """Return each row's stored index, int64 `[N]`, cached until tensors move."""
         if self._inverse is None or self._inverse[0] != self.generation:
             rows = torch.arange(len(self.order), device=self.order.device)
             mask = self.order >= 0  # False for padding rows
@@ -150,13 +153,13 @@ class PackedMatrix(nn.Module):
         return self._inverse[1]
 
     def dequantize(self) -> Tensor:
-        """The matrix in use, float32 `[N, K]`."""
+        """Return the matrix at the precision in use, float32 `[N, K]`."""
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
         for part in self.parts():
             values = part_values(part, self.group_size)
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
-        return matrix[: self.rows, : self.columns]  # the extra row took the padding
+        return matrix[: self.rows, : self.columns]  # drop the row that took the padding
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self.generation += 1  # tensors move: kernels must drop their cached pointers
@@ -172,7 +175,7 @@ class PackedMatrix(nn.Module):
 
 
 def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
-    """The weights of a part, float32 `[rows, K']`, or only those of `rows`."""
+    """Return the weights of a part, float32 `[rows, K']`, or only those of `rows`."""
     codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width, rows)
@@ -188,11 +191,11 @@ def pack_matrix(
     refine: bool = False,
     second_moment: Tensor | None = None,
 ) -> PackedMatrix:
-    """Pack rounded rows; with `refine`, also their error against `weight` `[N, K]`.
+    """Pack rounded rows; if `refine`, also pack their error against `weight` `[N, K]`.
 
-    The refine term is the difference from the base as rounded, so it also undoes what
+    The refine term is the difference from the rounded base, so it also undoes what
     calibrated rounding moved from one column to another. It is itself rounded to
-    nearest, or by GPTQ with the inputs' `second_moment` `[K, K]`.
+    nearest, or by GPTQ if the inputs' `second_moment` `[K, K]` is given.
     """
     rows = len(codes.bits)
     order, base = _sorted_rows(codes.bits)
@@ -211,7 +214,7 @@ def pack_matrix(
 
 
 def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
-    """Stored order of the rows (most bits first, -1 for padding) and their segments."""
+    """Return the rows' stored order (most bits first, -1 for padding) and segments."""
     order, segments, first = [], [], 0
     for b in sorted(set(bits.tolist()), reverse=True):
         rows = (bits == b).nonzero()[:, 0]
@@ -235,5 +238,5 @@ def _fill(matrix: PackedMatrix, segment: Segment, codes: Codes) -> None:
 
 
 def pad_input(x: Tensor, matrix: PackedMatrix) -> Tensor:
-    """Rows `[M, K]` padded with zeros to `[M, K']`."""
+    """Pad rows `[M, K]` with zeros to `[M, K']`."""
     return pad_columns(x, matrix.group_size)

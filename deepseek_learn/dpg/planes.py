@@ -1,8 +1,8 @@
-"""Codes as bit-planes, stored once: a prefix of the planes is a lower precision.
+"""Store codes once, as bit-planes: reading a prefix of them gives a lower precision.
 
 A code is split from its high bits to its low bits: 8 = 4 + 4, 6 = 4 + 2, 5 = 4 + 1,
 3 = 2 + 1. In memory, a plane of p bits is `[rows / 16, K / (4 P), 64]` bytes with
-P = 8 / p: the byte of (row r of 16, lane k4 of 4) holds the P codes of columns
+P = 8 / p. The byte of (row r of 16, lane k4 of 4) holds the P codes of columns
 `4 P kb + 4 j + k4`, j = 0..P-1, at bit p j. The kernels' vector instructions take
 64 bytes at a time: 16 rows x 4 columns.
 """
@@ -25,7 +25,7 @@ WIDTHS = {
 
 
 def split(codes: Tensor, bits: int) -> list[Tensor]:
-    """uint8 codes `[rows, K]` of `bits` bits as packed planes, high plane first."""
+    """Split uint8 codes `[rows, K]` of `bits` bits into packed planes, high to low."""
     planes, shift = [], bits
     for width in WIDTHS[bits]:
         shift -= width
@@ -34,7 +34,7 @@ def split(codes: Tensor, bits: int) -> list[Tensor]:
 
 
 def pack(codes: Tensor, width: int) -> Tensor:
-    """uint8 codes `[rows, K]` below `2**width` as `[rows / 16, K / (4 P), 64]`."""
+    """Pack uint8 codes `[rows, K]` below `2**width`: `[rows / 16, K / (4 P), 64]`."""
     rows, columns = codes.shape
     per_byte = 8 // width
     lanes = codes.view(rows // ROWS, ROWS, columns // (4 * per_byte), per_byte, 4)
@@ -45,7 +45,7 @@ def pack(codes: Tensor, width: int) -> Tensor:
 
 
 def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
-    """The codes `[rows, K]` of a packed plane, or only of `rows` (int64 `[n]`)."""
+    """Unpack the codes `[rows, K]` of a plane, or only those of `rows`, int64 `[n]`."""
     lanes = plane.view(len(plane), -1, ROWS, 4)  # [nb, kb, 16, 4]
     if rows is None:
         lanes = lanes.transpose(1, 2).flatten(0, 1)  # [rows, kb, 4]
@@ -57,7 +57,7 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
-    """The leading planes that fit into `max_bits`; the first is always used."""
+    """Return the leading planes that fit into `max_bits`; the first is always used."""
     prefix: list[int] = []
     total = 0
     for width in WIDTHS[bits]:
@@ -69,10 +69,11 @@ def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
 
 
 def step_and_zero(bits: int, used: int) -> tuple[float, float]:
-    """Step and zero point of a truncated code: value = step * (code - zero) * scale.
+    """Return the step and zero point of a truncated code.
 
-    The dropped bits are assumed to be at the middle of their range, so that truncation
-    does not bias the weights: 8 bits of which 4 are used give step 16 and zero 7.53.
+    The value is step * (code - zero) * scale. The dropped bits are assumed to be in the
+    middle of their range, so that truncation does not bias the weights: if 4 of 8 bits
+    are used, the step is 16 and the zero point is 7.53.
     """
     low = bits - used
     step = 2.0**low

@@ -1,4 +1,4 @@
-r"""Rounding a matrix to codes, to nearest or by GPTQ, and the error that remains.
+r"""Round a matrix to codes, to nearest or by GPTQ, and compute the remaining error.
 
 Lesson: `notebooks/basic/03_quantization.ipynb`.
 """
@@ -19,7 +19,7 @@ from .codes import (
 from .gptq import gptq, inverse_factor, lower_factor
 from .matrix import check_finite, pad_columns
 
-ROWS_AT_ONCE = 4096  # a group of this many rows stays in the processor's cache
+ROWS_AT_ONCE = 4096  # a group of this many rows fits into the processor's cache
 
 
 def quantize(
@@ -29,20 +29,20 @@ def quantize(
     second_moment: Tensor | None = None,
     damp: float = 0.01,
 ) -> Codes:
-    """Round `weight` to codes; with the inputs' second moment, by GPTQ.
+    """Round `weight` to codes, by GPTQ if the inputs' second moment is given.
 
     Args:
-        weight: `[N, K]`.
+        weight: the matrix to round, `[N, K]`.
         bits: one of 2, 3, 4, 5, 6, 8 for all rows, or one value per row `[N]`.
         group_size: number of weights that share a scale.
-        second_moment: `[K, K]`, E[x xᵀ] of the layer's inputs. With only its diagonal
-            `[K]`, weights are rounded to nearest with scales that minimize the weighted
-            error. None: all inputs have the same weight.
-        damp: fraction of the mean diagonal that is added to the diagonal (GPTQ).
+        second_moment: E[x xᵀ] of the layer's inputs, `[K, K]`. If only its diagonal
+            `[K]` is given, weights are rounded to nearest, with scales that minimize
+            the weighted error. None does the same with equal weights for all inputs.
+        damp: fraction of the mean diagonal that GPTQ adds to the diagonal.
 
     Raises:
-        ValueError: for a weight that is not a finite matrix, unsupported bits, an
-            invalid group size, or a second moment that is not finite or has the wrong
+        ValueError: if the weight is not a finite matrix, the bits are unsupported, the
+            group size is invalid, or the second moment is not finite or has the wrong
             size.
     """
     settings = _settings(weight, group_size, second_moment, damp)
@@ -57,7 +57,7 @@ def quantize(
 
 
 def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> Tensor:
-    """E[((w - ŵ)·x)²] of each row, `[N]`: the squared error of a neuron's output."""
+    """Return E[((w - ŵ)·x)²] per row, `[N]`: the squared error of a neuron's output."""
     difference = weight.float() - codes.dequantize()
     if second_moment is None:
         return difference.square().sum(1)
@@ -73,7 +73,7 @@ def output_errors(
     second_moment: Tensor | None,
     damp: float = 0.01,
 ) -> Tensor:
-    r"""Expected `output_error` of each row at each of `levels` bits, `[levels, N]`.
+    r"""Return the expected `output_error` of each row at each level, `[levels, N]`.
 
     Without correlations, this is the error of rounding to nearest. With correlations,
     it estimates the error of GPTQ: once the later columns have compensated for a
@@ -82,10 +82,11 @@ def output_errors(
 
     .. math:: \delta H \delta^\top \approx \sum_k \delta_k^2 / U_{kk}^2
 
-    with the errors of rounding to nearest, as if GPTQ did not change the weights. At 2
-    bits, where the changed weights are clipped more often, the estimate is somewhat too
-    low. Fewer clipping ranges are tried than in rounding (`CLIPS_TO_ESTIMATE`), so the
-    errors are somewhat too large, especially for rows with outliers.
+    where :math:`\delta_k` are the errors of rounding to nearest, as if GPTQ did not
+    change the weights. At 2 bits, where the changed weights are clipped more often, the
+    estimate is somewhat too low. Fewer clipping ranges are tried than in rounding
+    (`CLIPS_TO_ESTIMATE`), so the errors are somewhat too large, especially for rows
+    with outliers.
     """
     settings = _settings(weight, group_size, second_moment, damp)
     total = torch.zeros(len(levels), len(weight))
@@ -119,10 +120,10 @@ def _bits_per_row(bits: int | Tensor, rows: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What rounding needs besides the rows.
+    """The settings that rounding needs besides the rows.
 
     Attributes:
-        importance: `[K']`, the cost of a squared error in each column.
+        importance: the cost of a squared error in each column, `[K']`.
         lower: the Cholesky factor L `[K', K']` of the damped H with rows and columns in
             reverse order; None for rounding to nearest.
     """
@@ -158,7 +159,7 @@ def _settings(
 
 
 def _columns(weight: Tensor, group_size: int) -> Tensor:
-    """A padded and transposed copy of `[N, K]`, contiguous for speed: `[K', N]`."""
+    """Return a padded, transposed copy of `[N, K]`, `[K', N]`, contiguous for speed."""
     padded = pad_columns(weight.detach().float(), group_size)
     return padded.T.clone(memory_format=torch.contiguous_format)
 
@@ -166,7 +167,7 @@ def _columns(weight: Tensor, group_size: int) -> Tensor:
 def _round_rows(
     weight: Tensor, bits: Tensor, settings: _Settings, factor: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Codes `[N, K']` and scales `[K' / G, N]` of some rows."""
+    """Round some rows; return their codes `[N, K']` and scales `[K' / G, N]`."""
     columns, half = _columns(weight, settings.group_size), 2.0 ** (bits - 1)
     clips = clips_per_row(bits)
     if factor is None:
@@ -181,7 +182,7 @@ def _round_rows(
 def _nearest(
     W: Tensor, half: Tensor, clips: Tensor, settings: _Settings
 ) -> list[Tensor]:
-    """Replace `W` `[K', N]` by its signed codes, in place; returns the scales."""
+    """Replace `W` `[K', N]` with its signed codes in place, and return the scales."""
     scales = []
     for start in range(0, len(W), settings.group_size):
         group = W[start : start + settings.group_size]

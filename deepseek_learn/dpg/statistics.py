@@ -1,4 +1,4 @@
-"""Running sums of each layer's inputs and gradients during calibration."""
+"""Keep running sums of each layer's inputs and gradients during calibration."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,11 @@ class Statistics:
     """The calibration statistics of one layer.
 
     Attributes:
-        second_moment: float32 `[K, K]`, or only its diagonal `[K]`.
-        gradient: float32 `[N]`, squared, per sample.
-        frequency: float32 `[N]`, 0..1; for an embedding, the fraction of each token.
+        second_moment: second moment of the inputs, float32 `[K, K]`, or only its
+            diagonal `[K]`.
+        gradient: squared gradient of each output, per sample, float32 `[N]`.
+        frequency: how often each output is active (0..1), float32 `[N]`; for an
+            embedding, how often each token occurs.
     """
 
     second_moment: Tensor
@@ -35,7 +37,7 @@ class SharedState:
     mask: Tensor | None = None  # bool: the positions of the batch to include
 
     def select(self, x: Tensor, axes: int = 1) -> Tensor:
-        """The unmasked positions of `[*positions, ...]`, if the mask has that shape."""
+        """Select the unmasked positions of `[*positions, ...]`, if the mask fits."""
         mask = self.mask
         if mask is None or mask.shape != x.shape[: x.dim() - axes]:
             return x
@@ -43,7 +45,7 @@ class SharedState:
 
 
 class Sums:
-    """Running sums of one layer, on the CPU."""
+    """The running sums of one layer, on the CPU."""
 
     def __init__(self, name: str, layer: FloatLayer, state: SharedState):
         self.name, self.layer, self.state = name, layer, state
@@ -52,19 +54,19 @@ class Sums:
         self.sampled = 0
 
     def forward(self, x: Tensor) -> None:
-        """Add the layer's inputs of one batch."""
+        """Add the layer's inputs for one batch."""
         raise NotImplementedError
 
     def backward(self, gradient: Tensor) -> None:
-        """Add the gradients of its outputs."""
+        """Add the gradients of the layer's outputs for one batch."""
         raise NotImplementedError
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
-        """Second moment and gradient per sample, once a batch `took_part`."""
+        """Return the second moment and the gradient per sample, if `took_part`."""
         raise NotImplementedError
 
     def frequency(self, watch: DynamicParameterGroup) -> Tensor:
-        """How often each row was active."""
+        """Return how often each row was active."""
         raise NotImplementedError
 
     def problem(self, what: str) -> str:
@@ -76,13 +78,13 @@ class Sums:
 
     @property
     def totals(self) -> tuple[Tensor, Tensor]:
-        """The sums of second moments and gradients."""
+        """The sums of the second moments and of the gradients."""
         assert self.second_moment is not None
         assert self.gradient is not None
         return self.second_moment, self.gradient
 
     def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Both in float32; raises ValueError if one of them is not finite."""
+        """Return both in float32, or raise ValueError if one of them is not finite."""
         sums = {"squared inputs": second_moment, "squared gradients": gradient}
         for what, total in sums.items():
             if not torch.isfinite(total.float()).all():
@@ -91,7 +93,7 @@ class Sums:
 
 
 class _Product(Sums):
-    """A linear layer or a convolution."""
+    """The sums of a linear layer or a convolution."""
 
     def forward(self, x: Tensor) -> None:
         if isinstance(self.layer, nn.Linear):
@@ -122,7 +124,7 @@ class _Product(Sums):
 
 
 class _Lookup(Sums):
-    """An embedding.
+    """The sums of an embedding.
 
     Tokens missing from the calibration data may still occur later, so each token counts
     one extra time, with the mean gradient (Laplace's rule of succession).
@@ -167,9 +169,9 @@ def sums_of(name: str, layer: FloatLayer, state: SharedState) -> Sums:
 
 
 def merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Second moment and gradient of a matrix that several layers use.
+    """Merge the second moments and gradients of a matrix that several layers use.
 
-    The damage of a row is the sum over its uses. All rows share one second moment: the
+    The damage to a row is the sum over its uses. All rows share one second moment: the
     mean of the uses' moments, weighted by each use's total damage.
     """
     if len(uses) == 1:

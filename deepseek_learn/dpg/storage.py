@@ -1,8 +1,9 @@
-"""A compressed model in one file: planes, scales, float tensors and a manifest.
+"""Store a compressed model in one file: planes, scales, float tensors and a manifest.
 
-The file is in safetensors format with the manifest in its header, so that one rename
+The file is in safetensors format with the manifest in its header, so a single rename
 writes both or neither. A SHA-256 over all tensors and the manifest detects any changed
-bit. The refine planes can be memory-mapped: they take memory only while in use.
+bit. The refine planes can be memory-mapped, so that they take up memory only while in
+use.
 """
 
 import hashlib
@@ -81,17 +82,17 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     Args:
         path: a file written by `save`.
         model: the network that was compressed, with any weights, or created without
-            weights under `torch.device("meta")` (then it must not have buffers that are
-            missing from its state dict).
-        map_refinement: leave the refine planes in the file and memory-map them;
-            `drop_refinement` releases the memory.
+            weights under `torch.device("meta")` (in which case it cannot have buffers
+            that are missing from its state dict).
+        map_refinement: whether to leave the refine planes in the file and memory-map
+            them; `drop_refinement` then releases the memory.
 
     Raises:
         FileNotFoundError: if there is no such file.
         DamagedFileError: if the file is not a compressed model, is damaged, has another
             format version, or holds another network. `model` is never changed.
-        ValueError: for a model on the meta device that has buffers outside of its
-            state dict (`persistent=False`), because nothing could fill them.
+        ValueError: if the model is on the meta device and has buffers outside its state
+            dict (`persistent=False`), because nothing could fill them.
     """
     path = Path(path)
     if not path.is_file():
@@ -114,7 +115,7 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
 
 
 def _refuse_meta(model: nn.Module) -> None:
-    """Raise ValueError for meta-device buffers that no file can fill."""
+    """Raise ValueError if there are meta-device buffers that no file can fill."""
     keys = model.state_dict().keys()
     empty = [n for n, b in model.named_buffers() if b.is_meta and n not in keys]
     if empty:
@@ -125,7 +126,7 @@ def _refuse_meta(model: nn.Module) -> None:
 
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
-    """A copy of the model with empty packed layers, and these layers by name."""
+    """Return a copy of the model with empty packed layers, and these layers by name."""
     layers = named_layers(model)
     layers |= {name: float_layer(model, name) for name in tied_layers(model)}
     shapes = {name: _shape(layer) for name, layer in layers.items()}
@@ -147,10 +148,10 @@ def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dic
 
 
 def drop_refinement(model: nn.Module) -> int:
-    """Release the memory of mapped refine planes; returns the bytes of the mapping.
+    """Release the memory of mapped refine planes; return the bytes of the mapping.
 
-    They are read from the file again on their next use. Planes that are not mapped
-    stay in memory.
+    The planes are read from the file again on their next use. Planes that are not
+    mapped stay in memory.
     """
     mapped = [
         _areas[tensor]
@@ -165,7 +166,7 @@ def drop_refinement(model: nn.Module) -> int:
 
 
 def _tied(packed: dict) -> dict[str, str]:
-    """Name → the layer that owns the shared packed matrix."""
+    """Map each tied layer's name to the layer that owns the shared packed matrix."""
     first: dict[int, str] = {}
     embeddings_last = sorted(packed, key=lambda n: isinstance(packed[n], DPGEmbedding))
     names = {n: first.setdefault(id(packed[n].matrix), n) for n in embeddings_last}
@@ -182,7 +183,7 @@ def _facts(layer: DPGLayer) -> dict:
 
 
 def _shape(layer: FloatLayer | DPGLayer) -> list:
-    """What must match for a packed weight to fit: sizes, geometry, bias."""
+    """Return what must match for a packed weight to fit: sizes, geometry and bias."""
     if isinstance(layer, nn.Embedding | DPGEmbedding):
         return ["embedding", layer.num_embeddings, layer.embedding_dim]
     if isinstance(layer, (*CONVOLUTIONS, DPGConv)):
@@ -207,7 +208,7 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """What opening a file once read, so that replacing the file later has no effect."""
+    """A file's content, read by opening it once, so that replacing it has no effect."""
 
     tensors: dict[str, Tensor]
     manifest: dict
@@ -247,7 +248,7 @@ def _read(path: Path, mapped: bool) -> _File:
 
 
 def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
-    """The tensors `names` as views of the mapped file."""
+    """Return the tensors `names` as views of the mapped file."""
     tensors = {}
     for name in names:
         facts = file.header[name]
@@ -263,7 +264,7 @@ def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
 
 
 def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Replace the model's tensors; tied parameters stay tied."""
+    """Replace the model's tensors, keeping tied parameters tied."""
     parameters: dict[int, nn.Parameter] = {}
     for key, value in model.state_dict(keep_vars=True).items():
         owner, _, name = key.rpartition(".")

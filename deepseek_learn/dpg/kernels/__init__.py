@@ -44,7 +44,7 @@ class Backend:
 
 
 def backend(device: str = "cpu") -> Backend:
-    """The backend that multiplies packed planes on `device`, and the reason.
+    """Return the backend that multiplies packed planes on `device`, and the reason.
 
     Raises:
         DeepSeekLearnError: if the backend selected by `use_backend` or the environment
@@ -73,7 +73,7 @@ def backend(device: str = "cpu") -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Use this backend inside the block; None: the default choice."""
+    """Use this backend inside the block; None selects the default."""
     global _override
     before, _override = _override, name
     try:
@@ -83,10 +83,10 @@ def use_backend(name: str | None) -> Iterator[None]:
 
 
 def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
-    r"""`x` float32 `[M, K]` times the packed `[N, K]`: :math:`x \hat W^\top + b`, `[M, N]`.
+    r"""Multiply float32 `x` `[M, K]` by the packed `[N, K]`, and add the bias.
 
-    If `x` requires gradients, or a graph is being traced, the weight is unpacked and
-    PyTorch's own product is used.
+    The result is :math:`x \hat W^\top + b`, `[M, N]`. If `x` requires gradients, or if
+    a graph is being traced, the weight is unpacked and PyTorch's own product is used.
     """
     if torch.jit.is_tracing():  # a trace would not record the kernel's computation
         raise DeepSeekLearnError(
@@ -124,7 +124,7 @@ def _name(kind: str, override: str | None) -> str:
 
 @cache
 def _problem(name: str) -> str:
-    """Why a backend is unavailable, or an empty string."""
+    """Say why a backend is unavailable; return an empty string if it is available."""
     return _module(name).problem()
 
 

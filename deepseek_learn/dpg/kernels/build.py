@@ -1,4 +1,4 @@
-"""Compile `planes.cpp` with the system's compiler on first use, cache it, load it.
+"""Compile `planes.cpp` with the system's compiler on first use, cache it, and load it.
 
 The binary selects its instruction set at run time, so it runs on every processor of its
 architecture. The cached file is keyed by source, compiler, flags and architecture. Its
@@ -34,11 +34,11 @@ OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
 
 
 class KernelUnavailable(DeepSeekLearnError):
-    """The CPU kernel cannot be built or loaded; the message says why."""
+    """Raised if the CPU kernel cannot be built or loaded; the message says why."""
 
 
 class Segment(ctypes.Structure):
-    """`dpg_segment` of `planes.cpp`: pointers to rows of equal bits."""
+    """The struct `dpg_segment` of `planes.cpp`: pointers to rows of equal bits."""
 
     _fields_ = [
         ("planes", c_void_p * 3),  # uint8 [rows/16][K/(4P)][16][4], high plane first
@@ -54,11 +54,11 @@ class Segment(ctypes.Structure):
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """The compiled kernel: `dpg_linear` with its helpers, and `dpg_count_active`.
+    """Return the compiled kernel: `dpg_linear`, its helpers, and `dpg_count_active`.
 
     It is built once (a few seconds, one line on stderr) into `cache_folder()`. If that
-    is not writable, it is built into a temporary folder, for this process only. A
-    cached file that is damaged or does not load is rebuilt.
+    folder is not writable, it is built into a temporary folder for this process only. A
+    cached file is rebuilt if it is damaged or does not load.
 
     Raises:
         KernelUnavailable: if there is no C++ compiler, compilation fails, or the binary
@@ -81,7 +81,7 @@ def load() -> ctypes.CDLL:
 
 
 def find_compiler() -> list[str]:
-    """The C++ compiler command: the environment variable CXX, else the system's."""
+    """Return the C++ compiler command: the one in CXX, or else the system's."""
     cxx = shlex.split(os.environ.get("CXX", ""))
     for command in [cxx] if cxx else [["c++"], ["g++"], ["clang++"]]:
         if path := shutil.which(command[0]):
@@ -91,20 +91,20 @@ def find_compiler() -> list[str]:
 
 
 def build_key(compiler: list[str]) -> str:
-    """A short hash of everything that the binary depends on."""
+    """Return a short hash of everything that the binary depends on."""
     version = run([*compiler, "--version"]).stdout
     inputs = (compiler, version, FLAGS, OPTIONS, sys.platform, platform.machine())
     return hashlib.sha256(SOURCE.read_bytes() + repr(inputs).encode()).hexdigest()[:24]
 
 
 def cache_folder() -> Path:
-    """`kernels` in the folder DEEPSEEK_LEARN_CACHE, or else in the user's cache."""
+    """Return the folder `kernels` in DEEPSEEK_LEARN_CACHE or else the user's cache."""
     folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
     return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
 
 
 def stored(key: str) -> Iterator[Path]:
-    """The cached files of `key` whose content matches the checksum in their name."""
+    """Yield the cached files of `key` that match the checksum in their name."""
     for file in cache_folder().glob(f"planes-{key}-*.so"):
         with suppress(OSError):
             if file.stem.endswith(checksum(file)):
@@ -112,7 +112,7 @@ def stored(key: str) -> Iterator[Path]:
 
 
 def store(built: Path, key: str) -> Path:
-    """Copy a kernel into the cache atomically: another process may do the same."""
+    """Copy a kernel into the cache atomically, as other processes may do the same."""
     file = cache_folder() / f"planes-{key}-{checksum(built)}.so"
     with atomic_write(file) as temporary:
         shutil.copyfile(built, temporary)
@@ -120,7 +120,7 @@ def store(built: Path, key: str) -> Path:
 
 
 def checksum(file: Path) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a file."""
+    """Return the first 16 hexadecimal digits of a file's SHA-256."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""The C++ kernel: int8 activations times packed planes, one call per layer."""
+"""The C++ kernel: int8 activations times packed planes, with one call per layer."""
 
 import ctypes
 import weakref
@@ -27,7 +27,7 @@ def facts() -> dict:
 
 
 def representable(x: Tensor) -> Tensor:
-    """The nearest rows that the kernel's 8-bit activations represent exactly."""
+    """Return the nearest rows that the kernel's 8-bit activations represent exactly."""
     step = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
     return (x / step).round() * step
 
@@ -63,7 +63,10 @@ def multiply(
 
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
-    """Count the values above zero in float32 `[outer, neurons, inner]`: `[neurons]`."""
+    """Count the values above zero in float32 `[outer, neurons, inner]`, per neuron.
+
+    Returns int32 `[neurons]`.
+    """
     counts = y.new_zeros(neurons, dtype=torch.int32)
     sizes = outer, neurons, inner
     load().dpg_count_active(y.data_ptr(), *sizes, counts.data_ptr())
@@ -72,7 +75,7 @@ def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
 
 @cache
 def best_level() -> int:
-    """The best instruction set of this processor, an index into `LEVELS`."""
+    """Return the processor's best instruction set, as an index into `LEVELS`."""
     return load().dpg_level()
 
 
@@ -82,10 +85,10 @@ def _scratch_bytes(M: int, padded: int, group_size: int) -> int:
 
 
 def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
-    """The matrix as the kernel's structs, which point to its tensors, and their number.
+    """Return the kernel's structs, which point to the tensors of `matrix`, and a count.
 
     Every layer needs them for every token, and a cascade alternates between two
-    precisions, so they are cached for each precision until tensors move.
+    precisions, so they are cached for each precision until the tensors move.
     """
     generation, cache = _descriptors.get(matrix, (None, None))
     if generation != matrix.generation:

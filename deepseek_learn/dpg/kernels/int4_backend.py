@@ -1,4 +1,4 @@
-r"""PyTorch's own int4 product for CPUs, where the C++ kernel cannot be built.
+r"""PyTorch's own int4 product, for CPUs on which the C++ kernel cannot be built.
 
 `_weight_int4pack_mm_for_cpu` multiplies bfloat16 rows by 4-bit codes. A code of up to
 4 bits takes one such product. A longer code takes two, for its high and low halves:
@@ -34,7 +34,7 @@ def facts() -> dict:
 
 
 def representable(x: Tensor) -> Tensor:
-    """The nearest rows in bfloat16."""
+    """Return the nearest rows in bfloat16."""
     return x.bfloat16().float()
 
 
@@ -58,7 +58,7 @@ def _table(groups: int, rows: int) -> Tensor:
 
 
 def _cached_products(matrix: PackedMatrix) -> list:
-    """The copies for the precision in use, cached until tensors move."""
+    """Return the copies for the precision in use, cached until the tensors move."""
     generation, cache = _copies.get(matrix, (None, None))
     if generation != matrix.generation:
         cache = {}
@@ -70,7 +70,7 @@ def _cached_products(matrix: PackedMatrix) -> list:
 
 
 def _copy(part: Part, matrix: PackedMatrix) -> tuple[list, Tensor]:
-    """The products whose sum is a part, and the output column of each row."""
+    """Return the products whose sum is a part, and the output column of each row."""
     codes, bits = torch.zeros((), dtype=torch.int32), 0
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width).int()

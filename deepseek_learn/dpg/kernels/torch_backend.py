@@ -1,4 +1,4 @@
-"""Plain PyTorch: unpack the weight at each call, then multiply. Exact but slow."""
+"""Plain PyTorch: unpack the weight in each call, then multiply; exact but slow."""
 
 from typing import TYPE_CHECKING
 

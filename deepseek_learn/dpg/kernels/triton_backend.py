@@ -62,11 +62,11 @@ def _launch(part: Part, x: Tensor, y: Tensor, group_size: int) -> None:
 
 
 if triton is not None:
-    # Triton reads annotations itself, so only its own may stand here.
+    # Triton reads the annotations itself, so only its own may appear here.
 
     @triton.jit
     def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-        """The codes `[rows, k]` of one packed plane; `planes.py` defines the layout."""
+        """Read codes `[rows, k]` of a packed plane; `planes.py` defines the layout."""
         per_byte: tl.constexpr = 8 // WIDTH
         line = (rows // 16) * (K // (4 * per_byte)) + k // (4 * per_byte)
         offset = line * 64 + (rows % 16) * 4 + k % 4
