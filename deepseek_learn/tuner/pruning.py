@@ -153,5 +153,5 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
 
 
 def _quarter(values: Sequence[float]) -> np.ndarray:
-    """Return exact quarters: the sum of two differences, as in a median, stays finite."""
+    """Return exact quarters: the sum of two differences (in a median) stays finite."""
     return np.multiply(values, 0.25)
