@@ -193,7 +193,7 @@ class Study(Report):
         See `pareto.knee` for the distance.
 
         Raises:
-            TunerError: when the front is empty.
+            TunerError: if the front is empty.
         """
         self._need_front()
         return self.front[knee(self.losses(self.front))]
@@ -211,7 +211,7 @@ class Study(Report):
         Raises:
             ValueError: if a name is not an objective, a weight is negative, or all are
                 0.
-            TunerError: when the front is empty.
+            TunerError: if the front is empty.
         """
         self._need_front()
         names = self.goals.names
