@@ -1,8 +1,9 @@
 """Measurements of time, memory and energy: a value with its interval, unit and source.
 
 The profiler, the tuner and the wizard measure with this package, so that their figures
-follow one protocol (`timing`): sides in turn, the median, its 95 % interval. `memory` reads
-a call's peak, `energy` its joules, and `roof` the peaks of the machine.
+follow one protocol (`timing`): the sides take turns, and the result is the median with
+its 95 % interval. `memory` reads a call's peak, `energy` its joules, and `roof` the
+peaks of the machine.
 Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 

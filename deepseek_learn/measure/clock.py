@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 Reading = TypeVar("Reading")
 Devices: TypeAlias = Collection["torch.device"]
-SAMPLE_S = 1e-3  # minimum duration of a sample: the clock's resolution is negligible
+SAMPLE_S = 1e-3  # minimum duration of a sample; makes the clock's resolution negligible
 
 
 def seconds(call: Callable[[], object], calls: int = 1, devices: Devices = ()) -> float:
-    """Seconds per call, averaged over `calls` calls.
+    """Return the seconds per call, averaged over `calls` calls.
 
     Args:
-        devices: the clock is read when the GPUs among them have finished their work.
+        devices: where `call` runs; the clock is read once the GPUs among them are done.
     """
     synchronize(devices)
     start = time.perf_counter()
@@ -34,9 +34,10 @@ def seconds(call: Callable[[], object], calls: int = 1, devices: Devices = ()) -
 def sampler(
     call: Callable[[], object], warmup: int = 3, devices: Devices = ()
 ) -> Callable[[], float]:
-    """A function that returns the milliseconds of one call, from a sample of 1 ms or more.
+    """Return a function that samples `call` for 1 ms or more and returns ms per call.
 
-    It warms `call` up, then times one call to find out how many make a sample.
+    First, `call` is warmed up, then timed once to find out how many calls make a
+    sample.
     """
     for _ in range(warmup):
         call()
@@ -46,10 +47,10 @@ def sampler(
 
 
 def median_ms(call: Callable[[], object], duration: float) -> float:
-    """Median milliseconds of single calls over about `duration` seconds, at least three.
+    """Time three or more single calls for about `duration` s; return the median ms.
 
-    The counterpart of a program that times its own calls and reports their median, such
-    as the C++ engine: the two can take turns.
+    This is the counterpart of a program that times its own calls and reports their
+    median, such as the C++ engine; the two can take turns.
     """
     call()  # warm-up
     times: list[float] = []
@@ -64,10 +65,10 @@ def in_turn(
     rounds: int,
     on_reading: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Reading]]:
-    """One reading of each side per round, in reverse order in every other round.
+    """Take one reading of each side per round, in reverse order in every other round.
 
-    Whatever slows the machine for longer than a round slows every side, and none always
-    runs first. `on_reading` is called after each, for a progress bar.
+    Whatever slows the machine for longer than a round slows every side, and no side
+    always runs first. `on_reading` is called after each reading, for a progress bar.
     """
     readings: dict[str, list[Reading]] = {name: [] for name in sides}
     for i in range(rounds):
@@ -78,7 +79,7 @@ def in_turn(
 
 
 def synchronize(devices: Devices) -> None:
-    """Wait until the GPUs among `devices` have finished what is queued."""
+    """Wait until the GPUs among `devices` have finished their queued work."""
     for device in devices:
         if device.type not in ("cpu", "meta"):
             import torch
@@ -87,7 +88,7 @@ def synchronize(devices: Devices) -> None:
 
 
 def gpus_in_use() -> Devices:
-    """PyTorch's current GPU if this process already uses one, else none."""
+    """Return PyTorch's current GPU if this process already uses one, else none."""
     if "torch" not in sys.modules:
         return ()
     import torch
@@ -95,13 +96,13 @@ def gpus_in_use() -> Devices:
     gpu = torch.accelerator.current_accelerator()
     if not gpu:
         return ()
-    cuda = gpu.type == "cuda"  # whether it is available is not asked: that starts it
+    cuda = gpu.type == "cuda"  # asking whether it is available would start it
     used = torch.cuda.is_initialized() if cuda else torch.accelerator.is_available()
     return (gpu,) if used else ()
 
 
 def source_of(devices: Devices) -> str:
-    """Where calls run, as in "cuda" or "cpu, 1 thread"."""
+    """Describe where calls run, as in "cuda" or "cpu, 1 thread"."""
     if gpus := {device.type for device in devices} - {"cpu"}:
         return ", ".join(sorted(gpus))
     torch = sys.modules.get("torch")

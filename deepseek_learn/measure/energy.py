@@ -1,9 +1,9 @@
 """The energy of a block of code: from hardware counters where available, else estimated.
 
-There are three sources, and every result says which: "nvml", the counter of an NVIDIA GPU;
-"rapl", that of an Intel or AMD processor; "estimate", processor seconds x watts per core.
-The counters cover the whole GPU or the whole processor with its memory, other
-programs' work included; an estimate covers this process only, and no GPU.
+There are three sources, and every result names its own: "nvml", the counter of an
+NVIDIA GPU; "rapl", that of an Intel or AMD processor; "estimate", processor seconds x
+watts per core. The counters cover the whole GPU or the whole processor with its memory,
+including the work of other programs; an estimate covers this process only, and no GPU.
 """
 
 import os
@@ -29,21 +29,21 @@ class MeterError(DeepSeekLearnError):
 
 
 class EnergyMeter:
-    """Energy of the code inside a `with` block, in J, with its source.
+    """Measure the energy of the code inside a `with` block, in J, with its source.
 
     Args:
-        device: "cuda" or "cuda:1": that GPU's counter (NVML), without a fallback.
-            "cpu": the processor's counter (RAPL), or the estimate if it is absent or
-            not readable. None: the GPU if this process already uses one through
-            PyTorch and pynvml can read it, else as "cpu".
-        watts_per_core: for the estimate, W of one busy core. The default, 5, lies
-            between servers (280 W for 64 cores: 4.4) and laptops (28 W for 4: 7); pass
-            your processor's rated power divided by its cores. It is a guess about
-            hardware: compare estimates with one another, never with counters.
+        device: "cuda" or "cuda:1" reads that GPU's counter (NVML), without a fallback.
+            "cpu" reads the processor's counter (RAPL), or estimates if it is absent or
+            not readable. None uses the GPU if this process already uses one through
+            PyTorch and pynvml can read it; otherwise, it is the same as "cpu".
+        watts_per_core: the power of one busy core in W, for the estimate. The default,
+            5, lies between servers (280 W for 64 cores: 4.4) and laptops (28 W for 4:
+            7); pass your processor's rated power divided by its cores. It is a guess
+            about hardware: compare estimates with one another, never with counters.
 
     Raises:
-        MeterError: when the requested GPU has no readable counter.
-        ValueError: for another `device`, or `watts_per_core` not above 0.
+        MeterError: if the requested GPU has no readable counter.
+        ValueError: if `device` is anything else, or `watts_per_core` is not above 0.
 
     >>> with EnergyMeter() as meter:                                # doctest: +SKIP
     ...     model(images)
@@ -65,15 +65,15 @@ class EnergyMeter:
 
     @property
     def source(self) -> str:
-        """Where the figure comes from: "nvml", "rapl" or "estimate"."""
+        """The source of the figure: "nvml", "rapl" or "estimate"."""
         return self._counter.source
 
     @property
     def energy_j(self) -> Measured:
-        """Energy of the last block, in J.
+        """The energy of the last block, in J.
 
         Raises:
-            MeterError: when no block has ended yet.
+            MeterError: if no block has ended yet.
         """
         if self._joules is None:
             raise MeterError(
@@ -82,7 +82,7 @@ class EnergyMeter:
         return Measured(self._joules, unit="J", source=self.source)
 
     def why(self) -> str:
-        """Which source was used, what it covers, and why no better one was available."""
+        """Say which source was used, what it covers, and why there is no better one."""
         coverage = text(f"measure.energy_{self.source}")
         return " ".join(
             [coverage, *(text(f"measure.energy_{key}") for key in self._missing)]
@@ -117,16 +117,18 @@ def measured_energy(
     device: str | None = None,
     watts_per_core: float = WATTS_PER_CORE,
 ) -> Measured:
-    """Energy of one `call()`, in J: the median of blocks, with its 95 % interval.
+    """Measure the energy of one `call()`, in J.
+
+    The result is the median of several blocks, with its 95 % interval.
 
     Args:
         seconds: approximate total duration. Counters advance in steps of 1 ms (RAPL) to
-            100 ms (NVML): a block should last 0.3 s or more.
-        blocks: number of blocks, at least 6 for an interval.
+            100 ms (NVML), so a block should last 0.3 s or more.
+        blocks: number of blocks; an interval needs at least 6.
         device, watts_per_core: see `EnergyMeter`.
 
     Raises:
-        ValueError: when `seconds` is not above 0 or `blocks` is below 1.
+        ValueError: if `seconds` is not above 0 or `blocks` is below 1.
     """
     if not seconds > 0 or blocks < 1:
         raise ValueError(
@@ -169,8 +171,8 @@ class Rapl:
     """The counters of all processor packages and their memory, in steps of 1 µJ.
 
     Raises:
-        FileNotFoundError: when there is none.
-        PermissionError: when the system lets only root read them.
+        FileNotFoundError: if there is no counter.
+        PermissionError: if only root can read the counters.
     """
 
     source, wraps = "rapl", True
@@ -185,7 +187,7 @@ class Rapl:
         self._lock = threading.Lock()  # the meter's reader thread reads too
 
     def joules(self) -> float:
-        """Energy in J since this object was created, corrected for counter wraparound."""
+        """Return the energy in J since creation, corrected for counter wraparound."""
         with self._lock:
             for file, wraps_at in self._files.items():
                 now = _number(file)
@@ -196,7 +198,7 @@ class Rapl:
 
 
 class Estimate:
-    """Processor seconds of this process and its ended children x watts per core."""
+    """CPU seconds of this process and its ended children, times watts per core."""
 
     source, wraps = "estimate", False
 
@@ -213,7 +215,7 @@ _BY_UUID = "nvmlDeviceGetHandleByUUID"
 
 
 def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
-    """The best available counter, and text keys for why no better one is."""
+    """Choose the best available counter; also return text keys for what was missing."""
     missing = []
     if kind == "cuda" or (not kind and _uses_gpu()):
         try:
@@ -240,14 +242,14 @@ def _uses_gpu() -> bool:
 
 
 def _nvml_id(index: int) -> str:
-    """NVML's index or UUID of PyTorch's GPU `index`."""
+    """Return the NVML index or UUID of PyTorch's GPU `index`."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
     return entries[index] if entries else str(index)
 
 
 def _counts(zone: Path) -> bool:
-    """Packages and their memory; "psys", "core" and "uncore" would be counted twice."""
+    """Accept packages and their memory; "psys", "core", "uncore" would count twice."""
     with suppress(OSError):
         name = (zone / "name").read_text().strip()
         return name.startswith("package") or name == "dram"

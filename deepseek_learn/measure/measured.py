@@ -19,11 +19,11 @@ class Measured:
     Attributes:
         value: the number itself, also returned by `float(measured)`.
         low, high: its 95 % interval; None if unknown.
-        unit: such as "ms" or "J".
+        unit: the unit, such as "ms" or "J".
         source: how it was measured, such as "rapl" or "cpu, 1 thread".
 
     Raises:
-        ValueError: when the value lies outside its interval, or one end is missing.
+        ValueError: if the value lies outside its interval, or if one end is missing.
 
     >>> Measured(3.1, 2.9, 3.4, "ms") < 4, str(Measured(3.1, 2.9, 3.4, "ms"))
     (True, '3.1 ms (2.9–3.4)')
@@ -68,7 +68,7 @@ class Measured:
         return self.value >= float(other)
 
     def __mul__(self, factor: float) -> "Measured":
-        """Value and interval times a nonnegative number."""
+        """Multiply the value and its interval by a nonnegative number."""
         if not float(factor) >= 0:
             raise ValueError(f"factor must not be negative; got {factor!r}.")
         low, high = (None if x is None else x * factor for x in (self.low, self.high))
@@ -86,20 +86,20 @@ class Measured:
         return f"{label} ({self.low:.4g}–{self.high:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The known fields, which JSON can represent."""
+        """Return the known fields, which JSON can represent."""
         return {k: v for k, v in asdict(self).items() if v not in (None, "")}
 
 
 def measured_error(wrong: int, n: int) -> Measured:
-    """Error rate of a classifier on `n` samples, with Wilson's 95 % interval.
+    """Return a classifier's error rate on `n` samples, with Wilson's 95 % interval.
 
     center = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
-    (1 + z²/n), p = wrong / n. It stays inside 0..1 and is correct for small counts, where
-    p ± z sqrt(p(1 - p)/n) is not (Wilson 1927, "Probable inference, the law of
-    succession, and statistical inference", JASA 22).
+    (1 + z²/n), p = wrong / n. The interval stays inside 0..1 and is correct for small
+    counts, where p ± z sqrt(p(1 - p)/n) is not (Wilson 1927, "Probable inference, the
+    law of succession, and statistical inference", JASA 22).
 
     Raises:
-        ValueError: when `wrong` is not between 0 and `n`, or `n` is 0.
+        ValueError: if `wrong` is not between 0 and `n`, or `n` is 0.
     """
     if not 0 <= wrong <= n or n < 1:
         raise ValueError(
@@ -116,13 +116,13 @@ def measured_error(wrong: int, n: int) -> Measured:
 def measured_median(
     values: Sequence[float], unit: str = "", source: str = ""
 ) -> Measured:
-    """Median with a distribution-free 95 % interval.
+    """Return the median with a distribution-free 95 % interval.
 
     The interval is [x_(k), x_(n+1-k)], the order statistics with the largest k for
-    which P(Binomial(n, 1/2) < k) <= 2.5 %. Five or fewer values have none.
+    which P(Binomial(n, 1/2) < k) <= 2.5 %. Five or fewer values have no interval.
 
     Raises:
-        ValueError: when `values` is empty.
+        ValueError: if `values` is empty.
     """
     if not len(values):
         raise ValueError("values must hold at least one number; got none.")
@@ -139,10 +139,10 @@ def measured_median(
 def measured_ratio(
     numerators: Sequence[float], denominators: Sequence[float], source: str = ""
 ) -> Measured:
-    """Median of the ratios of two sides' readings, round by round, with its interval.
+    """Return the median of two sides' ratios, round by round, with its interval.
 
     Raises:
-        ValueError: when the sides have different numbers of readings, or none.
+        ValueError: if the sides have different numbers of readings, or no readings.
     """
     pairs = zip(numerators, denominators, strict=True)
     return measured_median([a / b for a, b in pairs], source=source)

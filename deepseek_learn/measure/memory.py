@@ -1,9 +1,9 @@
-"""The peak memory of a call: by the allocator's counter, or by the operating system.
+"""The peak memory of a call, from the allocator's counter or the operating system.
 
 The allocator's peak is exact and repeatable, and covers what went through PyTorch. The
-system's covers everything that the process touched, but also what it keeps for reuse: for
-an exact reading, start a fresh process with the environment `RETURN_FREED`, and call twice
-beforehand, so that one-time allocations are over.
+system's peak covers everything that the process touched, but also what it keeps for
+reuse. For an exact reading, start a fresh process with the environment `RETURN_FREED`,
+and make two calls beforehand, so that one-time allocations are over.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ PROCESS = Path("/proc/self")
 
 
 def peak_bytes(call: Callable[[], object], device: "torch.device | str" = "cpu") -> int:
-    """The allocator's peak during `call()` above the level at its start, in bytes."""
+    """Return the allocator's peak in `call()` above its starting level, in bytes."""
     import torch
 
     device = torch.device(device)
@@ -55,7 +55,7 @@ def peak_bytes(call: Callable[[], object], device: "torch.device | str" = "cpu")
 
 
 def _allocations(call: Callable[[], object]) -> list[int]:
-    """Bytes that PyTorch's CPU allocator handed out or, negative, took back, in order."""
+    """List the bytes that the CPU allocator gave or (negative) took back, in order."""
     from torch.autograd import profiler
 
     # PyTorch 2.13 prints "profiler_start" below level 6; it reads the level when the
@@ -68,14 +68,14 @@ def _allocations(call: Callable[[], object]) -> list[int]:
 
 
 def peak_resident_bytes(call: Callable[[], object], above: int | None = None) -> int:
-    """The rise of this process's resident memory during `call()`, in bytes (Linux).
+    """Return the rise of this process's resident memory in `call()`, in bytes (Linux).
 
     Args:
         above: bytes to subtract from the high-water mark, such as what was resident
-            before a model was loaded; by default what is resident before the call.
+            before a model was loaded; by default, what is resident before the call.
 
     Raises:
-        OSError: on another system, which has no mark that can be reset.
+        OSError: if the system is not Linux, and so has no mark that can be reset.
     """
     before = resident_bytes()
     reset_high_water()
@@ -84,14 +84,14 @@ def peak_resident_bytes(call: Callable[[], object], above: int | None = None) ->
 
 
 def resident_bytes() -> int:
-    """This process's resident memory after garbage is freed and returned (Linux).
+    """Collect garbage, return freed memory, then read the resident memory (Linux).
 
     Raises:
-        OSError: on another system.
+        OSError: if the system is not Linux.
     """
     gc.collect()
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # glibc's
+    if hasattr(libc, "malloc_trim"):  # only glibc has it
         libc.malloc_trim(0)
     return status_bytes("VmRSS")
 
@@ -100,15 +100,15 @@ def reset_high_water() -> None:
     """Set the high-water mark of resident memory to what is resident now (Linux).
 
     Raises:
-        OSError: on another system.
+        OSError: if the system is not Linux.
     """
     _file("clear_refs").write_text("5")
 
 
 def high_water_bytes() -> int:
-    """The high-water mark of this process's resident memory, since its last reset.
+    """Return the high-water mark of resident memory since its last reset, in bytes.
 
-    Outside Linux it is the mark since the process started.
+    Outside Linux, it is the mark since the process started.
     """
     if sys.platform == "linux":
         # getrusage's mark would include the parent's memory from before the exec
@@ -120,10 +120,10 @@ def high_water_bytes() -> int:
 
 
 def status_bytes(field: str) -> int:
-    """A line of this process's status, such as "RssAnon" (Linux).
+    """Read a line of this process's status, such as "RssAnon", in bytes (Linux).
 
     Raises:
-        OSError: on another system.
+        OSError: if the system is not Linux.
     """
     return int(_file("status").read_text().split(f"{field}:")[1].split()[0]) * 1024
 

@@ -1,8 +1,8 @@
 """The roofline of this machine: its peak arithmetic throughput and memory bandwidth.
 
-Measured, never looked up: a matrix product, a convolution, a copy, and an operator on
-one number (the call overhead). The best of several readings counts, since a machine can
-run below its roof but never above it.
+It is measured, never looked up, with a matrix product, a convolution, a copy, and an
+operator on one number (for the call overhead). The best of several readings counts,
+since a machine can run below its roof but never above it.
 Williams et al. 2009, "Roofline: an insightful visual performance model", Communications
 of the ACM 52(4).
 """
@@ -33,11 +33,12 @@ class Roof:
     """Peaks of one device, one dtype and one number of threads.
 
     Attributes:
-        gemm_gflops: a square matrix product (side 1024; on a GPU 8192), in 10^9 FLOP/s.
-        conv_gflops: the better of two 3 x 3 convolutions, 64 to 64 channels on
-            56 x 56 and 128 to 128 on 28 x 28.
+        gemm_gflops: throughput of a square matrix product (of side 1024, or 8192 on a
+            GPU), in 10^9 FLOP/s.
+        conv_gflops: the same for the better of two 3 x 3 convolutions, 64 to 64
+            channels on 56 x 56 and 128 to 128 on 28 x 28.
         bandwidth_gbs: bytes read plus written by a copy of 128 MiB, in 10^9 byte/s.
-        overhead_us: one operator on one number, in microseconds.
+        overhead_us: time of one operator on one number, in microseconds.
     """
 
     gemm_gflops: float
@@ -47,18 +48,18 @@ class Roof:
 
     @property
     def ridge(self) -> float:
-        """FLOP/byte above which arithmetic, not memory, is the limit."""
+        """The FLOP/byte above which arithmetic, not memory, is the limit."""
         return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
 
 
 def measured_roof(
     device: torch.device, dtype: torch.dtype = torch.float32, spent: float = math.inf
 ) -> Roof:
-    """The best roof so far, improved by one more reading (ten the first time).
+    """Return the best roof so far, after one more reading (ten the first time).
 
     Args:
-        spent: seconds; another reading is skipped if it takes more than a twentieth of
-            them.
+        spent: seconds spent so far; another reading is skipped if it takes more than a
+            twentieth of them.
     """
     key = str(device), dtype, torch.get_num_threads()
     if key in _known and _took[key] > ROOF_SHARE * spent:
@@ -110,6 +111,6 @@ def _conv_gflops(
 
 
 def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:
-    """Seconds per call, without a first one, which may compile or touch new memory."""
+    """Return the seconds per call, after a first call that may compile or allocate."""
     call()
     return seconds(call, calls, (device,))

@@ -32,9 +32,9 @@ class Latencies(Report):
     """The latencies of several calls that were timed in turn.
 
     Attributes:
-        ms: name → median of one call, in ms.
-        ratios: name → its time over the first one's, median of the ratios per round:
-            below 1 it is faster. The first has none.
+        ms: name → median time of one call, in ms.
+        ratios: name → its time divided by that of the first call (the median over the
+            rounds); below 1, it is faster. The first call has no ratio.
         samples_ms: name → every sample, by round.
     """
 
@@ -48,11 +48,11 @@ class Latencies(Report):
         return next(iter(self.ms.values())).source
 
     def __getitem__(self, name: str) -> Measured:
-        """The latency of one call, in ms."""
+        """Return the latency of one call, in ms."""
         return self.ms[name]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per call: ms, low, high; ratio, ratio_low, ratio_high."""
+        """Return one row per call: ms, low, high; ratio, ratio_low, ratio_high."""
         none = Measured(float("nan"))
         rows = {}
         for name, ms in self.ms.items():
@@ -63,7 +63,7 @@ class Latencies(Report):
         return frame.astype(float)
 
     def plot(self) -> "go.Figure":
-        """Every sample of each call (plotly)."""
+        """Plot every sample of each call (plotly)."""
         return _boxes(self.samples_ms, self.source)
 
     def why(self) -> str:
@@ -82,16 +82,16 @@ def latencies(
     warmup: int = WARMUP,
     devices: Devices | None = None,
 ) -> Latencies:
-    """Time any number of calls in turn; the ratios are to the first one.
+    """Time any number of calls in turn; the ratios are relative to the first one.
 
     Args:
         calls: name → a function without arguments.
-        rounds: samples of each, at least 6 (fewer have no 95 % interval).
-        devices: those on which the calls run: samples wait for the GPUs among them. By
-            default PyTorch's current GPU if this process uses one.
+        rounds: number of samples of each, at least 6 (fewer have no 95 % interval).
+        devices: the devices on which the calls run; samples wait for the GPUs among
+            them. By default, this is PyTorch's current GPU if this process uses one.
 
     Raises:
-        ValueError: without a call, for fewer than 6 rounds or a negative `warmup`.
+        ValueError: if there is no call, `rounds` is below 6, or `warmup` is negative.
 
     >>> latencies({"conv": lambda: conv(x), "linear": lambda: linear(x)})  # doctest: +SKIP
     """
@@ -108,7 +108,7 @@ def latencies(
 
 
 def compare(samples_ms: Mapping[str, Sequence[float]], source: str) -> Latencies:
-    """The latencies from samples in ms, name → one per round."""
+    """Compute the latencies from samples in ms, name → one sample per round."""
     first, *others = samples_ms
     return Latencies(
         {name: measured_median(ms, "ms", source) for name, ms in samples_ms.items()},
@@ -125,11 +125,11 @@ class Latency(Report):
     """The latency of one call.
 
     Attributes:
-        ms: median of one call of the model, in ms.
-        baseline_ms: the same for the baseline, measured in alternation; None without one.
-        ratio: the model's time over the baseline's, median of the ratios per
-            round: below 1 the model is faster.
-        samples_ms: every sample, "model" and "baseline", by round.
+        ms: median time of one call of the model, in ms.
+        baseline_ms: the same for the baseline, timed in turn; None without a baseline.
+        ratio: the model's time divided by the baseline's (the median over the rounds);
+            below 1, the model is faster.
+        samples_ms: every sample of "model" and "baseline", by round.
     """
 
     ms: Measured
@@ -138,13 +138,16 @@ class Latency(Report):
     samples_ms: dict[str, tuple[float, ...]]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row each for model, baseline and ratio: value, low, high, unit, source."""
+        """Return a row each for model, baseline and ratio.
+
+        The columns are value, low, high, unit and source.
+        """
         rows = {"model": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
         fields = {name: vars(m) for name, m in rows.items() if m is not None}
         return pd.DataFrame.from_dict(fields, orient="index")
 
     def plot(self) -> "go.Figure":
-        """Every sample, model next to baseline (plotly)."""
+        """Plot every timing sample, with the model next to the baseline (plotly)."""
         samples = {text(f"measure.timed_{k}"): v for k, v in self.samples_ms.items()}
         return _boxes(samples, self.ms.source)
 
@@ -164,7 +167,7 @@ def latency(
     rounds: int = ROUNDS,
     warmup: int = WARMUP,
 ) -> Latency:
-    """Time one call of `model`, in turn with `baseline`: `latencies` for a model.
+    """Time one call of `model`, in turn with `baseline` if there is one.
 
     Modules are measured in evaluation mode, without gradients, and their mode is
     restored afterwards.
@@ -172,10 +175,10 @@ def latency(
     Args:
         model, baseline: modules, or any callables.
         example: the input, or a tuple of inputs. On a GPU, each sample is synchronized.
-        rounds: samples of each, at least 6 (fewer have no 95 % interval).
+        rounds: number of samples of each, at least 6 (fewer have no 95 % interval).
 
     Raises:
-        ValueError: for fewer than 6 rounds or a negative `warmup`.
+        ValueError: if `rounds` is below 6, or `warmup` is negative.
     """
     inputs = example if isinstance(example, tuple) else (example,)
     sides = (
@@ -201,7 +204,7 @@ def latency(
 
 
 def _verdict(ratio: Measured) -> str:
-    """Whether the interval of the ratio lies above 1, below it, or around it."""
+    """Tell whether the interval of the ratio lies above 1, below it, or around it."""
     if ratio.low is not None and ratio.low > 1:
         return "slower"
     return "faster" if ratio.high is not None and ratio.high < 1 else "even"

@@ -1,4 +1,4 @@
-"""DeepOpt: orthogonalized momentum for matrices, AdamW for the rest, little state.
+"""DeepOpt: orthogonalized momentum for matrices, AdamW for the rest, and little state.
 
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """

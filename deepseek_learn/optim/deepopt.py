@@ -8,11 +8,11 @@ For a matrix `W` with gradient `G` (a convolution's kernel is treated as `[out, 
     W &\leftarrow W - \eta \lambda\, W \odot [O \odot W > 0]
                  - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
 
-The factor makes the root mean square of an update 0.2 times the learning rate, as AdamW's
-usually is, so that one rate serves both (Liu et al. 2025, "Muon is scalable for LLM
-training", arXiv 2502.16982). The decay acts only where it agrees with the update (Chen et
-al. 2025, "Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises early in the run.
-The state is one average per weight, in two bytes by default.
+The factor makes the root mean square of an update 0.2 times the learning rate, which is
+typical of AdamW, so that one rate serves both (Liu et al. 2025, "Muon is scalable for
+LLM training", arXiv 2502.16982). The decay acts only where it agrees with the update
+(Chen et al. 2025, "Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises early
+in the run. The state is one average per weight, stored in two bytes by default.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
@@ -41,49 +41,52 @@ class DeepOpt(torch.optim.Optimizer):
     trained from scratch, and no fewer where pretrained layers are fine-tuned.
 
     Args:
-        params: the model (best: its modules identify the embeddings and the head), its
-            `named_parameters()`, or a list of groups `{"params": ..., "lr": ...}`. Bare
-            parameters work, with a warning. Each group is divided by role: `plan()`
-            shows how, `roles` overrides it.
+        params: the model (preferred, because its modules identify the embeddings and
+            the head), its `named_parameters()`, or a list of groups
+            `{"params": ..., "lr": ...}`. Bare parameters are accepted with a warning.
+            Each group is divided by role: `plan()` shows how, and `roles` overrides it.
         lr: the learning rate for matrices, a number or a one-element tensor.
         weight_decay: weight decay for matrices.
         momentum, first_momentum, momentum_warmup: the momentum rises linearly from
             `first_momentum`, or from `momentum` if that is less, to `momentum` over the
-            first `momentum_warmup` steps. In a run of a few hundred steps it stays near
-            the first by design: there a momentum of 0.95 costs steps. `OneCycleLR` and
-            `CyclicLR` control it, as they do AdamW's first beta; with
-            `cycle_momentum=False` they leave both alone.
-        beta2: of the moving average that balances rows or columns.
+            first `momentum_warmup` steps. In a run of a few hundred steps it stays
+            close to its starting value by design, because a momentum of 0.95 would cost
+            extra steps in such a short run. `OneCycleLR` and `CyclicLR` control it, as
+            they do AdamW's first beta; with `cycle_momentum=False` they leave both
+            alone.
+        beta2: decay rate of the moving average that balances rows or columns.
         adamw_lr: the learning rate for everything else, as a multiple of `lr`. A new
             head on pretrained layers worked best at 1/16.
-        betas, eps, adamw_weight_decay: AdamW's.
-        state: how averages are stored, "fp32", "bf16" or "int8"; the arithmetic is in
-            float32. Rows of fewer than 5 entries are never int8; the few variances are
-            float32.
-        nonfinite: what to do when a gradient is not finite: "raise", or "skip": change
-            nothing and count the step in `skipped`.
-        roles: name pattern → "matrix", "adamw" or "rows"; overrides everything else.
+        betas, eps, adamw_weight_decay: the usual settings of the AdamW update.
+        state: how averages are stored: "fp32", "bf16" or "int8". All arithmetic is in
+            float32. Rows of fewer than 5 entries are never stored as int8, and the few
+            variances are always float32.
+        nonfinite: what to do if a gradient is not finite: "raise" an error, or "skip"
+            the step, which changes nothing and is counted in `skipped`.
+        roles: name pattern → "matrix", "adamw" or "rows"; this overrides everything
+            else.
         rarely_active: True, or the `Groups` of a `DynamicParameterGroup`: rows of
             embeddings, and of layers whose neurons are mostly in the group "low", are
             updated only in steps in which they have a gradient, without momentum. This
-            saves memory. Needs the model as `params`.
+            saves memory and needs the model as `params`.
         maximize: ascend the gradient instead of descending; the decay is unchanged.
-        compiled: compile the update of matrices (needs a C++ compiler, or a GPU); where
-            that fails, it warns once and continues without.
+        compiled: compile the update of matrices (needs a C++ compiler, or a GPU). If
+            that fails, the optimizer warns once and continues uncompiled.
 
     Raises:
-        ValueError: for a number out of range, no parameters, or a duplicate or complex
-            one; in `step`, for a gradient that is sparse or (see `nonfinite`) not
-            finite; in `load_state_dict`, for the state of another optimizer or of
-            parameters with other shapes, before anything changes.
+        ValueError: if a number is out of range, there are no parameters, or one is
+            duplicate or complex; in `step`, if a gradient is sparse or (see
+            `nonfinite`) not finite; in `load_state_dict`, if the state is from another
+            optimizer or from parameters with other shapes, in which case nothing is
+            changed.
 
-    Parameters without a gradient are left alone. A sharded matrix (FSDP2) is gathered for
-    its update; averages stay sharded, so that each process saves and loads its own
-    `state_dict` (do not use `torch.distributed.checkpoint` for this optimizer: it would
-    treat them as identical on all processes). Gradient entries beyond 1e15 are clamped to
-    it: the squares of much larger ones are infinite in float32. Weights in bfloat16 lose
-    the part of an update that is below 1/256 of them: keep them in float32 and use
-    autocast instead.
+    Parameters without a gradient are left unchanged. A sharded matrix (FSDP2) is
+    gathered for its update; averages stay sharded, so that each process saves and loads
+    its own `state_dict` (do not use `torch.distributed.checkpoint` for this optimizer:
+    it would treat them as identical on all processes). Gradient entries beyond 1e15 are
+    clamped to it: the squares of much larger ones are infinite in float32. Weights in
+    bfloat16 lose any part of an update that is smaller than 1/256 of the weight, so
+    keep them in float32 and use autocast instead.
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class DeepOpt(torch.optim.Optimizer):
         for part in divide(listed([param_group])[0], roles, seen):
             options = self.defaults | part
             ratio = 1.0 if part["role"] == "matrix" else options["adamw_lr"]
-            part["lr"] = options["lr"] * ratio  # of a tensor, a new one
+            part["lr"] = options["lr"] * ratio  # a new tensor if lr is one
             super().add_param_group(part)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,7 +151,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the closure's loss."""
+        """Update every parameter that has a gradient; return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -164,15 +167,15 @@ class DeepOpt(torch.optim.Optimizer):
 
     @property
     def skipped(self) -> int:
-        """Number of steps skipped because a gradient was not finite."""
+        """The number of steps skipped because a gradient was not finite."""
         return self.param_groups[0]["skipped"]
 
     def state_bytes(self) -> int:
-        """Bytes of all stored averages; of this process's part if sharded."""
+        """Return the bytes of all stored averages (if sharded, of this process's)."""
         return sum(self._bytes(p) for g in self.param_groups for p in g["params"])
 
     def plan(self) -> pd.DataFrame:
-        """One row per parameter: role, reason, the matrices it is treated as, bytes."""
+        """Return one row per parameter: role, reason, equivalent matrices, sizes."""
         rows = []
         for group in self.param_groups:
             names = group.get("param_names", [""] * len(group["params"]))
@@ -233,7 +236,10 @@ class DeepOpt(torch.optim.Optimizer):
                     )
 
     def _usable(self) -> bool:
-        """Whether all gradients are finite; if not, count or raise. Clamps huge entries."""
+        """Return whether all gradients are finite, and clamp huge entries.
+
+        If they are not finite, raise an error or count the step, as `nonfinite` says.
+        """
         # 1. this process's part of each gradient, dense and not empty
         named = [
             (name, local(p.grad))
@@ -280,7 +286,7 @@ class DeepOpt(torch.optim.Optimizer):
 
 
 def _all_below(limit: float, numbers: Sequence[Tensor]) -> bool:
-    """Whether all scalars are within `limit` of 0; one check per device."""
+    """Return whether all scalars are within `limit` of 0, with one check per device."""
     devices = {x.device for x in numbers}
     joined = [
         torch.stack([x.float() for x in numbers if x.device == d]) for d in devices

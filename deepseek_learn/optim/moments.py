@@ -1,4 +1,4 @@
-"""How a moving average is stored between steps: float32, bfloat16, int8 with scales.
+"""Store moving averages between steps as float32, bfloat16, or int8 with scales.
 
 All arithmetic is in float32; only the storage differs. In int8 each row (everything under
 one index of the first axis) has one scale, its largest magnitude / 127, so that an entry
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHORT = 5  # minimum entries in a row of int8
+SHORT = 5  # minimum number of entries in an int8 row
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
@@ -27,7 +27,7 @@ def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
 
 
 def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
-    """The averages under `key` in float32; those stored as float32 are not copied."""
+    """Return the averages under `key` in float32; only other formats are copied."""
     return [
         s[key].float().mul_(s[f"{key}_scale"])
         if s[key].dtype == torch.int8

@@ -22,24 +22,24 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 TOP = 1.93  # 1.97 minus what rounding in bfloat16 may add
-WIDE = 2  # ratio of sides from which products over the shorter side only are faster
+WIDE = 2  # ratio of sides from which products over the shorter side alone are faster
 
 
 def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     r"""Orthogonalize matrices `[..., m, n]`: bring their singular values near one.
 
-    They are scaled by the norm :math:`(\sum_i s_i^4)^{1/4}`, the root of the Frobenius
-    norm of :math:`X X^T`, which the first polynomial needs anyway: unlike the Frobenius
-    norm of `X` it is close to the largest singular value, and never below it.
+    The matrices are scaled by the norm :math:`(\sum_i s_i^4)^{1/4}`, the root of the
+    Frobenius norm of :math:`X X^T`, which the first polynomial needs anyway: unlike the
+    Frobenius norm of `X` it is close to the largest singular value, and never below it.
 
     Args:
-        x: finite; a zero matrix stays zero.
-        dtype: of the computation; `torch.bfloat16` is faster where the processor
+        x: finite matrices; a zero matrix stays zero.
+        dtype: the dtype to compute in; `torch.bfloat16` is faster where the processor
             supports it, and accurate enough for a direction.
 
     Returns:
-        `[..., m, n]` in `dtype`: singular values of 0.84 to 1.16 for those above 0.0042
-        of that norm, smaller ones in proportion.
+        `[..., m, n]` in `dtype`. Singular values above 0.0042 of that norm end up
+        between 0.84 and 1.16; smaller ones are scaled up in proportion.
     """
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
@@ -60,10 +60,11 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """`Q [K, m, m]`, from `X X^T`, such that `Q X` applies the polynomials to `X`.
+    """Return the `Q [K, m, m]` for which `Q X` applies the polynomials to `X`.
 
-    No product involves the longer side ("The Polar Express", the appendix on
-    rectangular matrices). Squares of small singular values require float32.
+    It is computed from `X X^T`, so no product involves the longer side ("The Polar
+    Express", the appendix on rectangular matrices). Squares of small singular values
+    require float32.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
@@ -91,7 +92,7 @@ def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor
         square: :math:`v`, `[..., m, 1]` where `m >= n`, else `[..., 1, n]`.
 
     Returns:
-        the update and the new `square`.
+        The balanced update and the new `square`.
     """
     shorter = -1 if update.shape[-2] >= update.shape[-1] else -2
     # squared lengths [..., m, 1] or [..., 1, n]; all norms follow from them

@@ -1,10 +1,11 @@
 """Fair comparison of optimizers: tune each the same way, then count steps to a loss.
 
-Any optimizer looks good next to an untuned one. So settings are searched the same way
-for all, until the best is *interior*: better than its neighbors on every axis. Then one
-tuned optimizer's loss is the target, and every other one runs at several budgets, each a
-separate run with its own schedule: a loss in the middle of a run, while the learning rate
-is still high, says little. Lesson: `notebooks/basic/06_deepopt.ipynb`.
+Any optimizer looks good next to an untuned one. So every optimizer's settings are
+searched in the same way until the best is *interior*: better than its neighbors on
+every axis. Then one tuned optimizer's loss is the target, and every other one is run at
+several budgets, each a separate run with its own schedule: a loss in the middle of a
+run, while the learning rate is still high, says little.
+Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
 import math
@@ -29,10 +30,10 @@ class TuningResult(Report):
     Attributes:
         best: the settings with the lowest loss.
         loss: that loss.
-        trials: one row per configuration, in the order tried: its settings and `loss`.
-        interior: every neighbor of `best` on every axis was tried and is no better.
-            The end of an axis has no neighbor beyond it: see `edges`.
-        edges: the axes on which `best` is at an end, with nothing tried beyond.
+        trials: one row per configuration, in the order tried, with settings and `loss`.
+        interior: whether every neighbor of `best` on every axis was tried and is no
+            better. There is no neighbor beyond the end of an axis; see `edges`.
+        edges: the axes on which `best` is at an end, beyond which nothing was tried.
     """
 
     best: dict[str, Any]
@@ -45,7 +46,7 @@ class TuningResult(Report):
         return self.trials
 
     def plot(self) -> "go.Figure":
-        """The loss of each configuration, in the order tried (plotly)."""
+        """Plot the loss of each configuration in the order tried (plotly)."""
         import plotly.graph_objects as go
 
         settings = self.trials.drop(columns="loss").astype(str).agg(" · ".join, axis=1)
@@ -79,13 +80,13 @@ def tune(
     """Move along each axis in turn to a better neighbor, until there is none.
 
     Args:
-        axes: name → its values in order.
+        axes: the name of each axis → its values in order.
         start: one value of each axis.
         evaluate: settings → loss, lower is better; infinity or NaN where a run diverged.
         budget: maximum number of configurations to evaluate, at least 1.
 
     Raises:
-        ValueError: for a start that is not on the axes, or a budget below 1.
+        ValueError: if the start is not on the axes, or if the budget is below 1.
     """
     _check(axes, start, budget)
     losses: dict[tuple, float] = {}
@@ -131,13 +132,13 @@ def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:
 def _neighbor(
     settings: dict, name: str, values: Sequence, direction: int
 ) -> dict | None:
-    """The settings one step along an axis, or None past its end."""
+    """Return the settings one step along an axis, or None past its end."""
     i = list(values).index(settings[name]) + direction
     return settings | {name: values[i]} if 0 <= i < len(values) else None
 
 
 def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
-    """The steps needed for a loss of `target`, from full runs of several lengths.
+    """Estimate the steps to a loss of `target` from full runs of several lengths.
 
     Between the first budget that reaches the target and the one before it, the loss is
     interpolated linearly over the logarithm of the steps.
@@ -146,11 +147,11 @@ def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
         losses: steps of a run → the loss at its end; infinity or NaN if it diverged.
 
     Returns:
-        the number of steps; if the shortest run reaches the target, its steps, which is
-        an upper bound; None if no run does.
+        The number of steps. If the shortest run reaches the target, this is its length,
+        an upper bound; if no run reaches the target, None.
 
     Raises:
-        ValueError: for no runs.
+        ValueError: if there are no runs.
     """
     if not losses:
         raise ValueError("losses must hold at least one run; got none.")

@@ -1,9 +1,9 @@
-"""Which rule updates a parameter, by its shape and its function in the model.
+"""Choose the rule that updates a parameter by its shape and its function in the model.
 
 A matrix that carries activations from one layer to the next is orthogonalized. An
 embedding is a table of rows, a head's outputs are classes and a norm's weights are
-vectors: these use AdamW, and no shape tells an embedding from a matrix. So the rule comes
-from the model's modules, or from the names of named parameters.
+vectors: these use AdamW. A shape cannot tell an embedding from a matrix, so the rule
+comes from the model's modules, or from the names of named parameters.
 """
 
 import re
@@ -19,18 +19,18 @@ from .sharded import check_layout
 
 ROLES = ("matrix", "adamw", "rows")
 ROWS = ("rarely active rows", "rarely active neurons")
-# names of layers and bare parameters that decide where no module does
+# names of layers and bare parameters, used where no module decides
 HEAD = re.compile(r"\w*head|classifier")
 TABLE = re.compile(r"\w*emb\w*|\w*table|wte|wpe|tokens?|\w+_tokens?|pos|positions?")
 FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 
 
 def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
-    """The input of `DeepOpt` as groups, with "params" a list and "facts" from modules.
+    """Return the input of `DeepOpt` as groups, with a list "params" and module "facts".
 
     Raises:
-        ValueError: when it holds no parameters.
-        TypeError: for a tensor, or a set, whose order is not reproducible.
+        ValueError: if it holds no parameters.
+        TypeError: if it is a tensor, or a set, whose order is not reproducible.
     """
     if isinstance(params, Tensor | set):
         raise TypeError(
@@ -50,7 +50,7 @@ def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
 
 
 def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The group with its parameters as a list, whatever they were."""
+    """Return the group with its parameters as a list, whatever they were."""
     if not isinstance(group, Mapping) or "params" not in group:
         raise ValueError(
             f'params: a group must be a dict with "params"; got {group!r}.'
@@ -64,12 +64,12 @@ def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
-    """Parameter → its kind, according to its module.
+    """Map each parameter to its kind, according to its module.
 
     The head is the last linear layer or convolution in the order of registration.
 
     Args:
-        rarely_active: None, True or `dpg.Groups`: see `DeepOpt`.
+        rarely_active: None, True or `dpg.Groups`; see `DeepOpt`.
     """
     facts: dict[Tensor, str] = {}
     low = getattr(rarely_active, "group", {})
@@ -84,7 +84,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts[weight] = "grouped kernel" if module.groups > 1 else "kernel"
             head = weight
         elif isinstance(module, nn.Linear):
-            facts.setdefault(weight, "layer")  # an embedding, if tied
+            facts.setdefault(weight, "layer")  # stays "embedding" if tied
             head = weight
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
             facts[weight] = "norm"  # maybe 2-D, but not a matrix
@@ -96,7 +96,7 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
 
 
 def _weight(module: nn.Module) -> Tensor | None:
-    """The parameter that is `module.weight`, or from which it is computed.
+    """Return the parameter that is `module.weight`, or from which it is computed.
 
     Pruned, weight-normed and otherwise parametrized layers recompute their weight at
     each access; the trained parameter has another name.
@@ -113,15 +113,15 @@ def _weight(module: nn.Module) -> Tensor | None:
 def divide(
     group: Mapping[str, Any], asked: Mapping[str, str], seen: set[Tensor]
 ) -> list[dict[str, Any]]:
-    """Split a group into one per role, with the `shapes` of its matrices.
+    """Split a group into one group per role, with the `shapes` of its matrices.
 
     Args:
         group: "params", optionally "facts", and the user's options for them.
-        asked: name pattern → role.
+        asked: name pattern → the role that the user wants.
         seen: the parameters in other groups; those of this one are added.
 
     Raises:
-        ValueError: for a duplicate or complex parameter, or an unknown role.
+        ValueError: if a parameter is duplicate or complex, or if a role is unknown.
     """
     parts: dict[str, dict[str, Any]] = {}
     options = {k: v for k, v in group.items() if k not in ("params", "facts")}
@@ -163,7 +163,7 @@ def _warn_of_bare(entries: list) -> None:
 def place(
     name: str, p: Tensor, facts: Mapping[Tensor, str], asked: Mapping[str, str]
 ) -> tuple[str, tuple[int, int, int], str]:
-    """Role, `(matrices, m, n)` and a short reason for one parameter."""
+    """Return the role, `(matrices, m, n)` and a short reason for one parameter."""
     fact = facts.get(p, "")
     # without modules: a layer's 3-D weight most likely belongs to a Conv1d
     guess = "" if facts or not f".{name}".endswith(".weight") else "kernel"
@@ -187,7 +187,7 @@ def place(
 
 
 def matrices(name: str, p: Tensor, fact: str = "") -> tuple[int, int, int]:
-    """How a parameter is treated: as a stack of matrices `[m, n]`; `(matrices, m, n)`.
+    """Return `(matrices, m, n)`: the stack of matrices that a parameter is treated as.
 
     A kernel `[out, in, ...]` is one matrix `[out, in * ...]`; a fused projection of
     queries, keys and values is three; a 3-D parameter that is not known to be a kernel

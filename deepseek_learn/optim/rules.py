@@ -1,7 +1,7 @@
 """The three update rules of `DeepOpt`, one function each.
 
-A rule takes the group's options, the parameters that have a gradient with the shapes
-they are treated as, and the optimizer's state, in which it stores its averages.
+A rule takes the group's options, the parameters that have a gradient (with the shapes
+they are treated as), and the optimizer's state, in which it stores its averages.
 """
 
 import math
@@ -20,11 +20,11 @@ from . import moments
 from .orthogonal import balance, orthogonalize
 from .sharded import local, own_part, whole
 
-RMS = 0.2  # about that of AdamW's updates
+RMS = 0.2  # about the root mean square of AdamW's updates
 # products m * m * n below which the conversions to bfloat16 cost more than they save
 SMALL = 2**19
-LONG = 4  # n / m from which, on a CPU, the shorter algorithm in float32 is faster
-BATCH = 2**24  # elements orthogonalized together: bounds the intermediate memory
+LONG = 4  # on a CPU, the shorter algorithm in float32 is faster from this n / m on
+BATCH = 2**24  # most elements orthogonalized together; bounds the intermediate memory
 
 Shape = tuple[int, int, int]  # matrices, m, n
 State = MutableMapping[Tensor, dict[str, Any]]
@@ -33,7 +33,7 @@ State = MutableMapping[Tensor, dict[str, Any]]
 def move_matrices(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    """Orthogonalized momentum; all matrices of one shape are computed together."""
+    """Update matrices by orthogonalized momentum, computing equal shapes together."""
     # at most BATCH at a time; the sort is stable, so every process has the same order
     batch: list[tuple[Tensor, Shape]] = []
     size = 0
@@ -41,7 +41,7 @@ def move_matrices(
         if batch and size + p.numel() > BATCH:
             _move_batch(group, batch, state)
             batch, size = [], 0
-        matrices, m, n = shape  # a list, in a state that was loaded
+        matrices, m, n = shape  # a list if the state was loaded
         batch.append((p, (matrices, m, n)))
         size += p.numel()
     if batch:
@@ -67,7 +67,7 @@ def _move_batch(
     torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
     u = torch._foreach_lerp(g, momentum, mu)
-    # 3. orthogonalize and balance; this needs whole matrices, all else only local rows
+    # 3. orthogonalize and balance; this needs whole matrices, the rest only local rows
     step = _directions(group, batch, weights, u, states)  # each [rows, n]
     # 4. cautious weight decay: only where decay and update have the same sign
     flat = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
@@ -83,13 +83,13 @@ def _move_batch(
 
 
 def _gradient(p: Tensor) -> Tensor:
-    """This process's part of the gradient, which each of a rule's parameters has."""
+    """Return this process's part of the gradient, which the parameter must have."""
     assert p.grad is not None
     return local(p.grad)
 
 
 def _downhill(gradient: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """The gradient to descend, in float32: negated to maximize the loss."""
+    """Return the gradient to descend, in float32; negate it to maximize the loss."""
     g = gradient.float()
     return -g if group["maximize"] else g
 
@@ -102,7 +102,7 @@ def _allocate_matrix(entry: dict, w: Tensor, shape: Shape, kind: str) -> None:
 
 
 def _flat(x: Tensor, shape: Shape) -> Tensor:
-    """`x` as `[rows, n]`; of a shard, the local rows."""
+    """Return `x` as `[rows, n]`; for a shard, only the local rows."""
     return x.reshape(-1, shape[2])
 
 
@@ -113,7 +113,7 @@ def _directions(
     u: Sequence[Tensor],
     states: Sequence[dict[str, Any]],
 ) -> list[Tensor]:
-    """`direction` of each `u`; shards are gathered for it."""
+    """Compute the `direction` of each `u`; shards are gathered for it."""
     by_shape = defaultdict(list)
     for i, (p, shape) in enumerate(batch):
         by_shape[shape, p.device].append(i)
@@ -134,7 +134,7 @@ def _directions(
 
 
 def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
-    """Matrices `[K, m, n]` orthogonalized and balanced, float32, and the new square."""
+    """Orthogonalize and balance `[K, m, n]`, in float32; also return the new square."""
     short, long = sorted(u.shape[1:])
     pays = u.is_cuda or (long < LONG * short and short * short * long >= SMALL)
     use_bfloat16 = pays and multiplies_bfloat16(u.device)
@@ -144,7 +144,7 @@ def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
 
 @cache
 def _compiled() -> Callable:
-    """`direction` compiled; uncompiled after the first failure to compile."""
+    """Return `direction` compiled; it runs uncompiled once compilation has failed."""
     compiled, failed = None, False
 
     def rule(*arguments: Any) -> Any:
@@ -172,7 +172,7 @@ def _warn_of_failure(error: Exception) -> None:
 
 
 def momentum_at(group: Mapping[str, Any]) -> float:
-    """The momentum at the group's step, counted from 1: linear rise, then constant.
+    """Return the momentum at the group's step, from 1: a linear rise, then constant.
 
     Schedulers that cycle the momentum write it to AdamW's first beta, in all groups, and
     store their bounds in the group.
@@ -187,7 +187,7 @@ def momentum_at(group: Mapping[str, Any]) -> float:
 def move_adamw(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    r"""AdamW with one variance per row.
+    r"""Update parameters by AdamW with one variance per row.
 
     .. math:: p \leftarrow (1 - \eta\lambda)\,p - \eta\,
               \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
@@ -229,7 +229,7 @@ def move_adamw(
 
 
 def _square(g: Tensor) -> Tensor:
-    """Squares; for a table, the mean of each row."""
+    """Return the squares; for a table, the mean of each row."""
     if g.dim() < 2:
         return g.square()
     return g.square().mean(tuple(range(1, g.dim())), keepdim=True)
@@ -264,7 +264,7 @@ def move_rows(
 def _subtract(
     weights: list[Tensor], steps: list[Tensor] | tuple[Tensor, ...], lr: float
 ) -> None:
-    """`w -= lr * step`, in the weights' own precision."""
+    """Compute `w -= lr * step` in the weights' own precision."""
     if any(w.dtype != torch.float32 for w in weights):
         steps = [step.to(w.dtype) for step, w in zip(steps, weights, strict=True)]
     torch._foreach_add_(weights, steps, alpha=-lr)

@@ -2,7 +2,7 @@
 
 Averages and AdamW's update are element-wise: each process updates its own shard. A matrix
 can be orthogonalized only as a whole, so its update is gathered, computed identically by
-every process, and each keeps its part.
+every process, and each process keeps its part.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ else:  # a build of PyTorch without it has no sharded parameters either
 
 
 def local(x: Tensor) -> Tensor:
-    """This process's part of `x`."""
+    """Return this process's part of `x`."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 
 def whole(part: Tensor, p: Tensor) -> Tensor:
-    """Gather the full tensor from `part`, this process's part, shaped as `local(p)`."""
+    """Gather the full tensor from this process's `part`, shaped like `local(p)`."""
     if not isinstance(p, DTensor):
         return part
     full = DTensor.from_local(
@@ -34,7 +34,7 @@ def whole(part: Tensor, p: Tensor) -> Tensor:
 
 
 def own_part(full: Tensor, p: Tensor) -> Tensor:
-    """This process's part of `full`, which every process has, shaped as `p`."""
+    """Return this process's part of `full`, which each process has, shaped like `p`."""
     if not isinstance(p, DTensor):
         return full
     everywhere = [Replicate()] * p.device_mesh.ndim
@@ -43,7 +43,7 @@ def own_part(full: Tensor, p: Tensor) -> Tensor:
 
 
 def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
-    """Whether `fine` holds on every process that has a part of the parameters."""
+    """Return whether `fine` holds on all processes with a part of the parameters."""
     if not any(isinstance(p, DTensor) for p in parameters):
         return fine
     flag = torch.tensor(float(fine), device=local(parameters[0]).device)

@@ -1,4 +1,4 @@
-"""Batches for `training`: slices of a dataset, or a `DataLoader`'s own."""
+"""Batches for `training`: slices of a dataset, or the batches of a `DataLoader`."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -21,11 +21,13 @@ def batched(
     Args:
         data: an object with `batch(index)`, a map-style dataset, or a `DataLoader`.
         name: the name of the argument, for error messages.
-        batch_size: None means a loader's own, or `usual` for a dataset.
+        batch_size: if None, the loader's own batch size is used, or `usual` for a
+            dataset.
 
     Raises:
-        TypeError: for any other type, or data without a length.
-        ValueError: for empty data, or a `batch_size` besides a loader's own.
+        TypeError: if the data has another type, or no length.
+        ValueError: if the data is empty, or if `batch_size` is given for a loader,
+            which already has one.
     """
     is_loader = isinstance(data, DataLoader)
     if batch_size is not None:
@@ -51,12 +53,12 @@ def batched(
 
 
 class DatasetBatches:
-    """A dataset, sliced into batches here.
+    """A dataset that is sliced into batches here.
 
     Attributes:
         examples: number of examples.
-        batch_size: examples in a training batch.
-        per_epoch: batches in one pass; an incomplete last batch is dropped.
+        batch_size: number of examples in a training batch.
+        per_epoch: number of batches in one pass; an incomplete last batch is dropped.
     """
 
     def __init__(self, data: Any, name: str, batch_size: int):
@@ -65,12 +67,12 @@ class DatasetBatches:
         self.per_epoch = self.examples // self.batch_size
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """The first `count` batches in a random order."""
+        """Return the first `count` batches in a random order."""
         order = torch.randperm(self.examples, generator=generator)
         return map(self._batch, order.split(self.batch_size)[:count])
 
     def ordered(self) -> Iterator[Pair]:
-        """All examples in batches, in their order."""
+        """Yield all examples in batches, in their original order."""
         for start in range(0, self.examples, self.batch_size):
             yield self._batch(slice(start, start + self.batch_size))
 
@@ -84,7 +86,7 @@ class DatasetBatches:
 
 
 class LoaderBatches:
-    """A `DataLoader`: its batches, in its order. Attributes: see `DatasetBatches`."""
+    """The batches of a `DataLoader`; its attributes are those of `DatasetBatches`."""
 
     def __init__(self, loader: DataLoader, name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size
@@ -93,11 +95,14 @@ class LoaderBatches:
         self.examples = len(dataset)
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """The first `count` batches; a loader without a generator uses torch's own."""
+        """Return the first `count` batches in the loader's order.
+
+        A loader without a generator uses torch's own.
+        """
         return islice(self.ordered(), count)
 
     def ordered(self) -> Iterator[Pair]:
-        """All batches."""
+        """Return all batches."""
         return (_pair(batch, self.name) for batch in self.loader)
 
 

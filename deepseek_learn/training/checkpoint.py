@@ -49,7 +49,7 @@ class RunState:
             self.best = {k: v.detach().clone() for k, v in weights.items()}
 
     def stop(self, epochs: int, limits: Limits) -> str | None:
-        """Why the run ends after the last recorded epoch; None if it continues."""
+        """Return why the run ends after the last recorded epoch, None if it goes on."""
         patience, seconds = limits.patience, limits.seconds
         if patience and len(self.history) - self.best_epoch >= patience:
             return "patience"
@@ -75,7 +75,7 @@ class RunState:
     FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
     def read(self, path: Path) -> dict | None:
-        """The content of the checkpoint, or None if there is no file."""
+        """Return the content of the checkpoint, or None if there is no file."""
         if not path.exists():
             return None
         try:
@@ -89,7 +89,7 @@ class RunState:
             ) from error
 
     def resume(self, content: dict, path: Path) -> None:
-        """Resume from `content`; another run's is rejected before anything changes."""
+        """Resume from `content`; reject another run's before changing anything."""
         saved_run = content["run"]
         for key, value in self.run.items():
             if saved_run.get(key) != value:
@@ -115,7 +115,7 @@ class RunState:
 def identity(
     optimizer: torch.optim.Optimizer, schedule: Callable[[int, int], float], steps: int
 ) -> dict[str, Any]:
-    """What a resumed run must have in common with the interrupted one."""
+    """Return what a resumed run must have in common with the interrupted one."""
     plain = bool | int | float | str | tuple | list
     defaults = optimizer.defaults.items()
     samples = range(0, steps, max(steps // 100, 1))
@@ -130,8 +130,8 @@ def identity(
 
 
 def _plain(value: Any) -> Any:
-    """`value` with NumPy scalars as Python numbers: checkpoints cannot hold NumPy's."""
-    if type(value) is dict:  # a state dict of a model is another type, and plain
+    """Convert NumPy scalars to Python numbers: checkpoints cannot hold the former."""
+    if type(value) is dict:  # a model's state dict has another type, and is plain
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(_plain, value))

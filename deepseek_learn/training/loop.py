@@ -38,7 +38,8 @@ class Fit(Report):
     """The result of a training run.
 
     Attributes:
-        history: one row per epoch: `loss`, `lr`, `seconds`, and `metric` on validation.
+        history: one row per epoch: `loss`, `lr`, `seconds`, and the validation
+            `metric`.
         best_epoch: the epoch (from 1) with the best metric; the model holds its weights.
         stop_reason: why the run ended: `"epochs"`, `"patience"` or `"seconds"`.
         cpu_seconds: CPU time of the whole run (all threads), including resumed parts.
@@ -53,7 +54,7 @@ class Fit(Report):
         return self.history
 
     def plot(self) -> "go.Figure":
-        """Loss and validation metric by epoch."""
+        """Plot the loss and the validation metric by epoch."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -95,22 +96,22 @@ def fit(
         train, validation: datasets with `batch(index)`, such as those of `data` (images,
             series, volumes, text); PyTorch's map-style datasets of pairs (input, label)
             such as `TensorDataset`; or a `DataLoader`, which is read in its own order.
-            Without `validation` the last epoch counts as best.
-        optimizer: over the model's parameters; by default `DeepOpt(model)`.
-        epochs: passes over `train`. A checkpoint is written after each.
+            Without `validation`, the last epoch counts as best.
+        optimizer: an optimizer of the model's parameters; by default `DeepOpt(model)`.
+        epochs: number of passes over `train`. A checkpoint is written after each.
         recipe: loss, metric, batch size, schedule, augmentation and precision.
         limits: batches per epoch, and what stops the run before `epochs`.
         checkpoint: a file written atomically after each epoch; a run that finds it
             resumes from there and ends as an uninterrupted run would have.
-        seed: for the order of the examples, augmentation and dropout.
+        seed: seed of the order of the examples, of augmentation and of dropout.
 
     Raises:
-        DamagedFileError: when `checkpoint` is not a checkpoint of this run; the model
-            is then unchanged.
-        ValueError: for a non-finite loss, naming the step; for a number out of range;
-            for an empty dataset; for a loader under `torchrun`.
-        TypeError: for a number that is not whole where it must be; for data that are
-            not pairs, or have no length.
+        DamagedFileError: if `checkpoint` is not a checkpoint of this run; the model is
+            then left unchanged.
+        ValueError: if the loss is not finite (the message names the step), a number is
+            out of range, a dataset is empty, or a loader is used under `torchrun`.
+        TypeError: if a number that must be whole is not, or if the data are not pairs
+            or have no length.
     """
     # 1. sources of batches, and the identity of this run
     recipe, limits = recipe or Recipe(), limits or Limits()
@@ -162,7 +163,7 @@ def fit(
             if path and not group.rank:
                 state.save(path)
             stopped = group.broadcast(state.stop(epochs, limits))
-    # 5. the best weights, not the last
+    # 5. restore the best weights, not the last
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
@@ -180,7 +181,7 @@ def _check(epochs: int, seed: int, validation: Any, limits: Limits) -> None:
 
 
 class _Learner:
-    """Updates the weights, one batch at a time, as the recipe says."""
+    """Update the weights, one batch at a time, as the recipe says."""
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class _Learner:
     def epoch(
         self, epoch: int, batches: Iterable, generator: torch.Generator
     ) -> Iterator[float]:
-        """Each batch's loss, after the step."""
+        """Yield the loss of each batch, after its step."""
         self.model.train()
         augment = self.recipe.augment
         for i, (inputs, labels) in enumerate(batches):
@@ -220,7 +221,7 @@ class _Learner:
             yield loss
 
     def _step(self, *batch: Tensor) -> float:
-        """One update of the weights, unless the loss is not finite."""
+        """Update the weights once, unless the loss is not finite; return the loss."""
         inputs, labels = (x.to(self.group.device) for x in self.group.shard(*batch))
         with mixed_precision(self.group.device, self.autocast):
             logits = self.model(inputs).float()
@@ -243,8 +244,8 @@ def predict(
     """Predict with `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
 
     Args:
-        dataset: as `train` of `fit`.
-        batch_size: 100 by default; a loader has its own.
+        dataset: the same kinds of data as `train` in `fit`.
+        batch_size: 100 by default; omit it for a loader, which has its own.
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
     return _predict(model, source, autocast_dtype(autocast, model))

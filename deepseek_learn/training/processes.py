@@ -33,11 +33,11 @@ class ProcessGroup:
             self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
     def data_parallel(self) -> nn.Module:
-        """The model whose backward pass averages the gradients."""
+        """Return the model whose backward pass averages the gradients."""
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
     def check(self, batch_size: int | None) -> None:
-        """Reject batches that cannot be divided evenly; None means a loader's own."""
+        """Reject batches that cannot be divided evenly; None stands for a loader."""
         if self.size == 1:
             return
         if batch_size is None:
@@ -52,11 +52,11 @@ class ProcessGroup:
             )
 
     def shard(self, *tensors: Tensor) -> Sequence[Tensor]:
-        """This process's examples of a batch."""
+        """Return this process's examples of a batch."""
         return [x[self.rank :: self.size] for x in tensors]
 
     def mean(self, value: Tensor) -> float:
-        """The mean of a number over the processes."""
+        """Return the mean of a number over the processes."""
         value = value.detach().float()
         if self.size > 1:
             value = value / self.size
@@ -64,7 +64,7 @@ class ProcessGroup:
         return value.item()
 
     def broadcast(self, value: Value) -> Value:
-        """The value of rank 0 in every process: it decides what depends on its clock."""
+        """Return rank 0's value in every process, so that one clock decides for all."""
         if self.size > 1:
             values = [value]
             dist.broadcast_object_list(values, device=self.device)

@@ -12,23 +12,25 @@ from .schedule import wsd
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Fraction of correct predictions."""
+    """Return the fraction of correct predictions."""
     return (logits.argmax(1) == labels).float().mean().item()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What runs that are compared have in common, apart from model, data and optimizer.
+    """The settings that compared runs share, apart from model, data and optimizer.
 
     Attributes:
         loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
-        metric: `(logits [N, K], labels [N]) -> float` on validation, higher is better.
-        batch_size: batch size for a dataset, 64 by default; a loader has its own.
+        metric: `(logits [N, K], labels [N]) -> float` in validation; higher is better.
+        batch_size: examples per batch of a dataset, 64 by default; a loader has its
+            own.
         schedule: the optimizer's learning rates are multiplied by
-            `schedule(step, steps)`, steps counted from 0 over all epochs.
-        augment: `(inputs [B, ...], generator) -> inputs`; draws from the generator.
+            `schedule(step, steps)`, with steps counted from 0 over all epochs.
+        augment: `(inputs [B, ...], generator) -> inputs`; its randomness comes from the
+            generator.
         autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
-            so where the device multiplies bfloat16 faster than float32, None never.
+            so if the device multiplies bfloat16 faster than float32; None never does.
     """
 
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
@@ -44,13 +46,16 @@ class Limits:
     """What ends an epoch or a run early.
 
     Attributes:
-        epoch_batches: batches per epoch, a new random subset of the training data each
-            time (a loader's first ones); by default all of it.
+        epoch_batches: number of batches per epoch, a new random subset of the training
+            data each time (or the first batches of a loader); by default, all of the
+            data.
         patience: stop after this many epochs without a better metric.
-        seconds: stop after the epoch in which the training time reaches this many s.
+        seconds: stop after the epoch in which the training time reaches this many
+            seconds.
 
     Raises:
-        ValueError, TypeError: for a number out of range, or not whole where it must be.
+        ValueError, TypeError: if a number is out of range, or not whole where it must
+            be.
     """
 
     epoch_batches: int | None = None

@@ -4,7 +4,7 @@ import math
 
 
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Learning-rate factor: linear warm-up over `warmup`, then a half cosine to 0."""
+    """Return the factor: a linear warm-up over `warmup`, then a half cosine to 0."""
     progress = (step + 1) / max(steps, 1)
     if progress < warmup or warmup >= 1:
         return min(progress / warmup, 1.0)
@@ -12,7 +12,7 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 
 
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
-    """Learning-rate factor: linear rise over `warmup`, 1, linear fall over `decay`.
+    """Return the factor: a linear rise over `warmup`, 1, a linear fall over `decay`.
 
     Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
     """
@@ -23,5 +23,5 @@ def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> floa
 
 
 def constant(step: int, steps: int) -> float:
-    """Learning-rate factor 1."""
+    """Return 1 at every step."""
     return 1.0

@@ -1,5 +1,5 @@
-"""The acquisition: children are bred on the surrogate, and the one with the largest
-predicted gain in hypervolume is tried next.
+"""Acquisition: breed children on the surrogate, and try the one with the largest
+predicted gain in hypervolume next.
 
 Gains are estimated along directions: for weights w drawn from the positive unit sphere, a
 point x reaches t(x) = min_m (r_m - x_m) / w_m from the reference r, and the hypervolume
@@ -21,10 +21,10 @@ from .surrogate import GaussianProcess, fit_lengths, soften
 
 DIRECTIONS = 200
 NEAREST = 0.02  # a child within this distance per hyperparameter is a duplicate
-LAST, STALLED = 5, 0.02  # the last 5 trials added less than 2 % of hypervolume
-REFIT = 1.25  # length scales are refitted at so many times the trials
-MOST = 300  # trials that a model is fitted to, at most
-TRUSTED = 4  # trials per hyperparameter before the whole space is searched
+LAST, STALLED = 5, 0.02  # the last 5 trials added less than 2 % of the hypervolume
+REFIT = 1.25  # refit the length scales when the trial count grows by this factor
+MOST = 300  # maximum number of trials that a model is fitted to
+TRUSTED = 4  # trials per hyperparameter needed to search the whole space
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class History:
     """The trials so far.
 
     Attributes:
-        points: `[N, D]` in the unit cube.
-        losses: `[N, M]`, to be minimized; NaN in the rows of trials that failed.
+        points: the trials' points `[N, D]` in the unit cube.
+        losses: `[N, M]`, to be minimized; NaN in the rows of failed trials.
         violations: `[N, K]`, at most 0 where a limit is met; K may be 0.
-        pending: `[P, D]`, trials that other workers are running.
+        pending: `[P, D]`, the points of trials that other workers are running.
     """
 
     points: np.ndarray
@@ -50,12 +50,12 @@ class History:
         return self.subset(slice(count))
 
     def subset(self, trials: np.ndarray | slice) -> "History":
-        """The trials of these indices; all pending ones are kept."""
+        """Return the trials with these indices; keep all pending ones."""
         parts = (self.points[trials], self.losses[trials], self.violations[trials])
         return History(*parts, self.pending)
 
     def filled(self) -> "History":
-        """A copy in which failed trials have the worst losses of the others.
+        """Return a copy in which failed trials get the worst losses of the others.
 
         Failed trials are informative: where training diverges, it will do so again.
         """
@@ -66,7 +66,7 @@ class History:
         return History(self.points, losses, self.violations, self.pending)
 
     def ranks(self) -> np.ndarray:
-        """`[N]`: the fronts of the trials that meet the limits, then the others by excess.
+        """Rank the trials, `[N]`: feasible ones by front, then the others by excess.
 
         Each limit's excess is divided by its largest value, since units differ.
         """
@@ -84,7 +84,7 @@ class Models:
     """A Gaussian process for each objective and each limit.
 
     Attributes:
-        losses: `[N, M]` of the history, softened and standardized.
+        losses: the history's losses `[N, M]`, softened and standardized.
     """
 
     def __init__(self, encoding: Encoding, history: History, logs: list[np.ndarray]):
@@ -103,14 +103,14 @@ class Models:
         ]
 
     def losses_at(self, points: np.ndarray, spreads: float = 0.0) -> np.ndarray:
-        """Predicted losses `[N, M]`, minus `spreads` standard deviations."""
+        """Predict the losses `[N, M]`, minus `spreads` standard deviations."""
         features = self._encoding.features(points)
         count = self.losses.shape[1]
         processes = self._processes[:count]
         return np.stack([p.optimistic(features, spreads) for p in processes], axis=1)
 
     def excess_at(self, points: np.ndarray) -> np.ndarray:
-        """The predicted excess over the limits, `[N]`; 0 where they are met."""
+        """Predict the excess over the limits, `[N]`; 0 where they are met."""
         limits = self._processes[self.losses.shape[1] :]
         if not limits:
             return np.zeros(len(points))
@@ -120,7 +120,7 @@ class Models:
 
 
 def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
-    """`fit_lengths` for each objective and limit."""
+    """Fit the length scales of each objective and each limit (`fit_lengths`)."""
     features = encoding.features(history.points)
     columns = [soften(c) for c in history.losses.T] + [*history.violations.T]
     scaled = [_standard(column)[0] for column in columns]
@@ -128,7 +128,7 @@ def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
 
 
 def last_refit(trials: int, startup: int) -> int:
-    """The number of initial trials to which the length scales are fitted."""
+    """Return the number of initial trials that the length scales are fitted to."""
     count = startup
     while int(np.ceil(count * REFIT)) <= trials:
         count = int(np.ceil(count * REFIT))
@@ -159,12 +159,12 @@ class Acquisition:
         self._best = np.maximum(self.reach(front).max(0), 0)
 
     def reach(self, losses: np.ndarray) -> np.ndarray:
-        """t of each point along each direction, `[N, directions]`."""
+        """Return t of each point along each direction, `[N, directions]`."""
         gaps = (self._reference - losses).T[:, :, None] / self._weights.T[:, None, :]
         return gaps.min(0)  # [M, N, directions]: the short axis first is much faster
 
     def gain(self, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The gain of each point, and its largest reach (below 0: it has none)."""
+        """Return each point's gain and its largest reach (below 0 means no gain)."""
         reach = self.reach(losses)
         larger = np.maximum(reach, self._best) ** self._power
         return (larger - self._best**self._power).mean(1), reach.max(1)
@@ -179,7 +179,7 @@ def propose(
     generations: int,
     children: int,
 ) -> np.ndarray:
-    """The next trial's point `[D]`.
+    """Propose the point `[D]` of the next trial.
 
     While the front improves, the surrogate's mean is trusted, and the reference is
     sampled for each trial, so that the search varies between the middle and the ends of
@@ -196,10 +196,10 @@ def propose(
     # would propose the same region forever once it is wrong there
     explore = _stalled(models.losses, parents) and rng.random() < 0.5
     spreads, generations = (2.0, 1) if explore else (0.0, generations)
-    # 3. the front to improve on; if no trial meets the limits, the closest to them
+    # 3. the front to improve on; if no trial meets the limits, those closest to them
     front = models.losses[ranks == ranks.min()]  # [F, M]
     if len(history.pending):
-        # as if they had ended as predicted; else two workers would try the same point
+        # as if they had ended as predicted; otherwise, two workers could try one point
         front = np.vstack([front, models.losses_at(history.pending)])
     # 4. the reference `[M]` from which the gain in hypervolume is measured
     low = front.min(0)
@@ -213,8 +213,8 @@ def propose(
         gain, reach = acquisition.gain(models.losses_at(points, spreads))
         return models.excess_at(points), gain, reach
 
-    # 5. breed on the models, which costs no training. Random immigrants only where the
-    # models' mean is trusted: else a child far from all trials looks best by error
+    # 5. breed on the models, which costs no training. Add random immigrants only where
+    # the mean is trusted: otherwise, a child far from all trials may wrongly look best
     immigrants = children // 4 if trust == 1 and not explore else 0
     mates = history.points[parents]
     bred, scores = _breed(
@@ -231,9 +231,10 @@ def propose(
 def _far_reference(
     front: np.ndarray, losses: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Beyond the worst of the front, or half of the time of all trials `[N, M]`.
+    """Return a point beyond the worst of the front or, half the time, of all trials.
 
-    The farther the reference, the more the ends of the front count.
+    The farther away the reference is, the more the ends of the front count. `losses`
+    are those of all trials, `[N, M]`.
     """
     extent = front if rng.random() < 0.5 else losses
     span = np.maximum(np.ptp(extent, axis=0), 1e-3)
@@ -243,7 +244,7 @@ def _far_reference(
 def _near_reference(
     low: np.ndarray, worst: np.ndarray, trust: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Between the best and the worst values: only the middle of the front counts."""
+    """Return a point between best and worst: only the middle of the front counts."""
     return low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
 
 
@@ -256,14 +257,14 @@ def _breed(
     children: int,
     immigrants: int,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """All children of several generations, each bred from the best so far.
+    """Breed several generations of children, each from the best points so far.
 
     Args:
-        score: points `[N, D]` → their excess, gain and reach, each `[N]`.
+        score: maps points `[N, D]` to their excess, gain and reach, each `[N]`.
         immigrants: number of random children in the first generation.
 
     Returns:
-        The children `[N, D]`, and their scores.
+        All children `[N, D]` and their scores.
     """
     bred, scores, size, best_scores = [], [], len(parents), score(parents)
     for generation in range(generations):
@@ -290,7 +291,7 @@ def _breed(
 
 
 def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarray:
-    """Bool `[N]`: points that are not duplicates of trials; all if every point is one."""
+    """Mark the points that duplicate no trial, bool `[N]`; all if there are none."""
     trials = encoding.features(np.vstack([history.points, history.pending]))
     candidates = encoding.features(points)
     squares = (
@@ -301,7 +302,7 @@ def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarr
 
 
 def _stalled(losses: np.ndarray, parents: np.ndarray) -> bool:
-    """Whether the last trials added almost nothing to the hypervolume."""
+    """Return whether the last trials added almost nothing to the hypervolume."""
     if len(losses) <= LAST:
         return False
     low, worst = losses.min(0), losses[parents].max(0)
@@ -314,6 +315,6 @@ def _stalled(losses: np.ndarray, parents: np.ndarray) -> bool:
 
 
 def _standard(column: np.ndarray) -> tuple[np.ndarray, float]:
-    """The column with mean 0 and spread 1; and its original 0 on the new scale."""
+    """Return the column with mean 0 and spread 1, and its original 0 on that scale."""
     mean, spread = column.mean(), max(column.std(), 1e-12)
     return (column - mean) / spread, -mean / spread

@@ -29,33 +29,33 @@ TRACEBACK = 8000  # characters: some databases truncate longer strings
 
 
 class AutoTuner:
-    """Searches for the Pareto front: the configurations that no other dominates.
+    """Search for the Pareto front: the configurations that no other one dominates.
 
     Args:
         objective: `objective(trial) -> {name: number or Measured}`, with every
-            objective and limit. Other names are notes: stored and shown, but not
-            optimized. `trial` is the configuration (`trial["lr"]`, `**trial`);
+            objective and limit. Other names are notes: they are stored and shown, but
+            not optimized. `trial` is the configuration (`trial["lr"]`, `**trial`);
             `trial.report(epoch, error=…, …)` lets a pruner stop it.
         space: name → `[choices]`, `(low, high)` (integers if both are),
             `(low, high, "log")`, or an Optuna distribution.
-        minimize, maximize: the objectives, at least one.
+        minimize, maximize: the names of the objectives; at least one is required.
         limits: name → upper bound of a returned number. Configurations that meet the
             limits rank first, and only they can be on the front.
         sampler: an Optuna sampler; by default `GeneticSampler`. A sampler that you pass
             keeps its own seed: give each worker a different one.
         pruner: `DominationPruner()`, or any object with its `report` method; with one
             objective, any Optuna pruner too. None never stops a trial early.
-        seed: for the default sampler. The search of a single worker is exactly
-            reproducible; each additional worker, and each resumed search, has a random
-            stream of its own.
+        seed: seed of the default sampler. A search with a single worker is exactly
+            reproducible; each additional worker and each resumed search gets its own
+            random stream.
         storage: None keeps the study in memory, a path in a Journal file, a URL in a
             database (`postgresql+psycopg://user@host/name`, `sqlite:///file`); an Optuna
             storage is used as is. An existing study with that `name` is resumed.
         name: the study's name in the storage.
 
-    Several workers: run the same script several times with the same `storage` and
-    `name`. On one machine, a path is enough; on several, use a database that all of them
-    can reach or, if only one of them can, Optuna's gRPC proxy in front of it:
+    To use several workers, run the same script several times with the same `storage`
+    and `name`. On one machine, a path is enough; on several, use a database that all of
+    them can reach or, if only one of them can, Optuna's gRPC proxy in front of it:
 
     >>> from optuna.storages import GrpcStorageProxy                # doctest: +SKIP
     >>> proxy = GrpcStorageProxy(host="head-node", port=13000)      # doctest: +SKIP
@@ -65,23 +65,23 @@ class AutoTuner:
     RDBStorage(url), host="0.0.0.0", port=13000)`; the proxy does not forward heartbeats,
     so a lost worker is detected only by another worker on the same machine).
 
-    A killed worker costs only time: its trial is marked as failed and its configuration
-    requeued, at most twice, when a worker on the same machine starts or begins a trial;
-    with a database, by any worker after 90 s.
+    If a worker is killed, only time is lost: its trial is marked as failed and its
+    configuration is requeued (at most twice) when a worker on the same machine starts
+    or begins a trial; with a database, any worker does this after 90 s.
 
     Attributes:
-        study: the Optuna study itself, for its callbacks, dashboard, plots, and ask and
-            tell: `trial = tuner.study.ask(tuner.space)`, then `tuner.study.tell(trial,
-            values)` with the objectives in the order of `minimize`, then `maximize`.
-            Pass limits with `trial.set_constraint(name, value - bound)`; a trial without
-            one counts as exceeding it.
+        study: the Optuna study itself, for its callbacks, dashboard and plots, and for
+            ask-and-tell: `trial = tuner.study.ask(tuner.space)`, then
+            `tuner.study.tell(trial, values)` with the objectives in the order of
+            `minimize`, then `maximize`. Pass limits with `trial.set_constraint(name,
+            value - bound)`; a trial without one counts as exceeding it.
 
     Raises:
-        ValueError: for an empty space, an invalid entry, a duplicate name, or no
-            objective.
-        TypeError: for an objective, sampler, pruner or storage of the wrong type.
-        TunerError: when the stored study has a different space or other objectives.
-        StorageError: when the storage cannot be opened or written.
+        ValueError: if the space is empty, an entry is invalid, a name is duplicated, or
+            there is no objective.
+        TypeError: if the objective, sampler, pruner or storage has the wrong type.
+        TunerError: if the stored study has a different space or different objectives.
+        StorageError: if the storage cannot be opened or written.
 
     >>> tuner = AutoTuner(objective, {"lr": (1e-4, 1e-1, "log"), "width": [16, 32, 64]},
     ...     minimize=("error", "latency_ms"))                       # doctest: +SKIP
@@ -115,17 +115,17 @@ class AutoTuner:
             self.study.pruner = pruner
 
     def snapshot(self) -> Study:
-        """The study so far, including the trials of other workers."""
+        """Return the study so far, including the trials of other workers."""
         return self._snapshot(end_reason="")
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
-        """Try this configuration next, such as one known to be good.
+        """Try this configuration next, for example one that is known to be good.
 
         Hyperparameters that it omits are sampled. A configuration that was already
         tried or queued is not queued again.
 
         Raises:
-            ValueError: for a value outside the space.
+            ValueError: if a value lies outside the space.
         """
         with quiet(), answering("the study"):
             fixed = check_config(self.space, config)
@@ -142,29 +142,29 @@ class AutoTuner:
         n_jobs: int = 1,
         callbacks: Iterable[Callable[["optuna.Study", Any], None]] = (),
     ) -> Study:
-        """Try `trials` more configurations, or run until another stopping criterion.
+        """Try `trials` more configurations, or run until another criterion is met.
 
         A run also ends when every configuration of a finite space has been tried, or on
-        Ctrl-C: finished trials are kept, the running one is marked as failed and its
-        configuration requeued. `Study.why` says why the run ended.
+        Ctrl-C: finished trials are kept, the running one is marked as failed, and its
+        configuration is requeued. `Study.why` says why the run ended.
 
         Args:
             seconds: time after which no new trial starts; the running one finishes.
-            patience: number of trials without a change of the front that ends the run.
+            patience: number of trials without a change in the front that ends the run.
             timeout: seconds after which a trial is aborted and marked as failed.
-            n_jobs: concurrent trials, in threads of this process, as in Optuna; -1: one
-                per core. They share the GPU, and after Ctrl-C they all run to the end.
-                Which results a trial sees depends on timing, so a search is not exactly
-                reproducible.
+            n_jobs: number of concurrent trials, run in threads of this process as in
+                Optuna; -1 means one per core. They share the GPU, and after Ctrl-C they
+                all run to the end. Which results a trial sees depends on timing, so a
+                search is not exactly reproducible.
             callbacks: called as `callback(tuner.study, trial)` after each trial, with
                 Optuna's record of it; calling `study.stop()` ends the run.
 
         Raises:
-            ValueError: when none of `trials`, `seconds` and `patience` is given, or a
+            ValueError: if none of `trials`, `seconds` and `patience` is given, or if a
                 number is not above 0.
-            ObjectiveError: when the first results lack an objective.
-            TunerError: when the first three trials crash at the same line.
-            StorageError: when the storage stops responding; finished trials are kept.
+            ObjectiveError: if the first results lack an objective.
+            TunerError: if the first three trials crash at the same line.
+            StorageError: if the storage stops responding; finished trials are kept.
         """
         trials, patience, n_jobs = check_run(trials, seconds, patience, timeout, n_jobs)
         reason = ""
@@ -250,7 +250,7 @@ class AutoTuner:
             raise TunerError(f"the sampler failed: {error}") from error
 
     def _progress_callback(self, bar: Any) -> Callable:
-        """A callback that advances the progress bar."""
+        """Return a callback that advances the progress bar."""
         finished = itertools.count(1)
 
         def show(study: "optuna.Study", trial: Any) -> None:

@@ -1,14 +1,14 @@
-"""Checks of integer arguments: Python and NumPy integers, no others."""
+"""Check integer arguments: only Python and NumPy integers are accepted."""
 
 from numbers import Integral
 from typing import Any
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """`value` as a Python int.
+    """Return `value` as a Python int.
 
     Raises:
-        ValueError: for anything but an integer of at least `least`.
+        ValueError: if `value` is not an integer of at least `least`.
     """
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_integer or value < least:
@@ -20,7 +20,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
 def check_run(
     trials: Any, seconds: Any, patience: Any, timeout: Any, n_jobs: Any
 ) -> tuple[int | None, int | None, int]:
-    """Check the arguments of `AutoTuner.run`; returns trials, patience and n_jobs."""
+    """Check the arguments of `AutoTuner.run`; return trials, patience and n_jobs."""
     if trials is None and seconds is None and patience is None:
         raise ValueError("trials, seconds or patience must be given; got none of them.")
     for name, value in (("seconds", seconds), ("timeout", timeout)):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class TimedOut(BaseException):
-    """The block ran out of time. Not an `Exception`: a broad `except` must not catch it."""
+    """The block ran out of time; a broad `except Exception` does not catch this."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def _alarm(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, remaining)  # an outer alarm
+        signal.setitimer(signal.ITIMER_REAL, remaining)  # restore an outer alarm
         signal.signal(signal.SIGALRM, handler)
 
 

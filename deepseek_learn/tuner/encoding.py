@@ -1,10 +1,10 @@
 """Map hyperparameters of every kind to points of the unit cube, and back.
 
 A number is scaled to 0..1 by its value, or by its logarithm if its distribution is
-logarithmic. Integers and stepped numbers own cells of equal width (including the ends:
-the cube's edge is half a step beyond them), a category owns a cell of width 1/K; `snap`
-moves a point to the centers of its cells. The inputs of a surrogate (`features`) instead
-have one column per category.
+logarithmic. Integers and stepped numbers own cells of equal width, including the ends:
+the cube's edge lies half a step beyond them. A category owns a cell of width 1/K.
+`snap` moves a point to the centers of its cells. The inputs of a surrogate (`features`)
+instead have one column per category.
 """
 
 import math
@@ -22,7 +22,7 @@ IntDistribution = optuna.distributions.IntDistribution
 
 
 class Axis:
-    """Maps one hyperparameter's values to 0..1, and back.
+    """Map one hyperparameter's values to 0..1 and back.
 
     Attributes:
         categories: the number of choices; 0 for a number.
@@ -70,7 +70,7 @@ class Axis:
         return int(value) if isinstance(self.distribution, IntDistribution) else value
 
     def snap(self, units: np.ndarray) -> np.ndarray:
-        """The centers of the cells that contain `units`; continuous values are kept."""
+        """Return the centers of the cells that hold `units`; keep continuous values."""
         if isinstance(self.distribution, CategoricalDistribution):
             index = np.minimum(
                 (units * self.categories).astype(int), self.categories - 1
@@ -93,7 +93,7 @@ class Encoding:
     """A search space as a unit cube `[D]`.
 
     Args:
-        space: name → Optuna distribution; its order is the cube's.
+        space: name → Optuna distribution; the cube's axes are in the same order.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution]):
@@ -104,10 +104,10 @@ class Encoding:
         self.owner = np.repeat(np.arange(len(space)), np.maximum(self.categories, 1))
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
-        """The point of a trial's hyperparameters, float `[D]`.
+        """Return the point of a trial's hyperparameters, float `[D]`.
 
         A missing hyperparameter is placed in the middle, so that trials without it are
-        at distance 0 along its axis.
+        at distance 0 from one another along its axis.
         """
         pairs = zip(self.names, self.axes, strict=True)
         return np.array(
@@ -115,18 +115,20 @@ class Encoding:
         )
 
     def decode(self, point: np.ndarray) -> dict[str, Any]:
-        """The hyperparameters at a point `[D]` of the unit cube."""
+        """Return the hyperparameters at a point `[D]` of the unit cube."""
         triples = zip(self.names, self.axes, point, strict=True)
         return {name: axis.decode(float(unit)) for name, axis, unit in triples}
 
     def snap(self, points: np.ndarray) -> np.ndarray:
-        """The points `[N, D]`, each moved to the center of its cell."""
+        """Move each of the points `[N, D]` to the center of its cell."""
         columns = [a.snap(c) for a, c in zip(self.axes, points.T, strict=True)]
         return np.stack(columns, axis=1)
 
     def features(self, points: np.ndarray) -> np.ndarray:
-        """The inputs of a surrogate, float `[N, F]`: numbers unchanged, categories
-        one-hot and scaled so that two different ones are at distance 1.
+        """Return the inputs of a surrogate, float `[N, F]`.
+
+        Numbers are unchanged; categories are one-hot and scaled so that two different
+        ones are at distance 1.
         """
         columns = []
         for axis, column in zip(self.axes, points.T, strict=True):

@@ -1,6 +1,6 @@
 """Stopping criteria of a run: a time limit, an exhausted space, a stalled front.
 
-Optuna stops by itself after a number of trials, and whenever a callback calls
+Optuna stops by itself after a given number of trials, and whenever a callback calls
 `study.stop()`. `Ending` is the tuner's callback: it also records why the run ended, since
 an exception in one of Optuna's threads may not propagate.
 """
@@ -21,11 +21,11 @@ HOPELESS = 3  # a search ends if its first 3 trials crash at the same line
 
 
 class Ending:
-    """Optuna's callback after each trial of one run.
+    """A callback that Optuna calls after each trial of a run.
 
     Attributes:
         begun, finished: the numbers of the trials that this run started and finished.
-        reason: "exhausted" or "stalled" if that ended the run, else "".
+        reason: "exhausted" or "stalled" if that is why the run ended, else "".
         error: the exception that the run should raise, or None.
     """
 
@@ -57,7 +57,7 @@ class Ending:
             study.stop()
 
     def is_over(self, study: "optuna.Study") -> bool:
-        """Whether no new trial should start; lost trials are rescued first."""
+        """Rescue lost trials, then return whether no new trial should start."""
         rescue(study)
         if exhausted(study, self._space):
             self.reason = "exhausted"
@@ -66,17 +66,17 @@ class Ending:
         return bool(self.reason) or time.monotonic() >= self._until
 
     def lost_one(self, study: "optuna.Study") -> bool:
-        """Whether another worker presumed one of our trials dead and failed it."""
+        """Return whether another worker presumed a trial of ours dead and failed it."""
         trials = study.get_trials(deepcopy=False)
         lost = set(self.begun) - set(self.finished)
         return any(trials[number].state == State.FAIL for number in lost)
 
 
 def exhausted(study: "optuna.Study", space: dict[str, Distribution]) -> bool:
-    """Whether every configuration of a finite space has been tried.
+    """Return whether every configuration of a finite space has been tried.
 
-    False if the objective samples further hyperparameters (`Trial.suggest`): their
-    number is unknown.
+    This is False if the objective samples further hyperparameters (`Trial.suggest`),
+    since their number is unknown.
     """
     size, trials = configurations(space), study.get_trials(deepcopy=False)
     if len(trials) < size or any(t.state == State.WAITING for t in trials):
@@ -89,24 +89,24 @@ def exhausted(study: "optuna.Study", space: dict[str, Distribution]) -> bool:
 
 
 def stalled(study: "optuna.Study", finished: list[int], patience: int) -> bool:
-    """Whether this run has finished `patience` trials since the front last changed."""
+    """Return whether this run finished `patience` trials since the front changed."""
     if len(finished) < patience:
         return False
     snapshot = Study.of(study)
     rows = zip(snapshot.front, map(tuple, snapshot.losses(snapshot.front)), strict=True)
     seen, newest = set(), -1
     for solution, row in sorted(rows, key=lambda pair: pair[0].number):
-        newest = newest if row in seen else solution.number  # a duplicate is no gain
+        newest = newest if row in seen else solution.number  # ignore duplicates
         seen.add(row)
     return sum(number > newest for number in finished) >= patience
 
 
 def stop_if_hopeless(study: "optuna.Study", finished: list[int]) -> None:
-    """Raise an early error in a search that cannot produce results.
+    """Raise an error early if the search cannot produce results.
 
     Raises:
-        ObjectiveError: when the latest of the first results is invalid.
-        TunerError: when the first three trials crashed at the same line.
+        ObjectiveError: if the latest of the first results is invalid.
+        TunerError: if the first three trials crashed at the same line.
     """
     trials = study.get_trials(deepcopy=False)
     if len(finished) > HOPELESS or any(t.state == State.COMPLETE for t in trials):

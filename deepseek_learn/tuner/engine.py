@@ -15,14 +15,14 @@ else:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's log messages below errors and its experimental warnings."""
+    """Silence Optuna's experimental warnings and its log messages below errors."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             category = optuna.exceptions.ExperimentalWarning
             warnings.simplefilter("ignore", category)
-            # a reminder to minimize, which `Study.importances` does
+            # it reminds us to minimize, which `Study.importances` does
             warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
             yield
     finally:

@@ -1,4 +1,4 @@
-"""A study explained in sentences: results, trade-offs, importances, caveats."""
+"""Explain a study in sentences: results, trade-offs, importances, caveats."""
 
 import math
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from .importance import ENOUGH, FEWEST
 if TYPE_CHECKING:
     from .study import Solution, Study
 
-# Fraction of random halves that must agree. With 0.8, tried first, too many sentences
-# stated as certain were wrong (`benchmarks/explanations.py` counts them).
+# Fraction of random halves that must agree. With 0.8, our first choice, too many
+# sentences stated as certain were wrong (`benchmarks/explanations.py` counts them).
 STEADY = 1.0
 
 
 def why(study: "Study") -> str:
-    """The sentences of `Study.why`."""
+    """Return the sentences of `Study.why`."""
     sentences = [_counts(study)]
     if study.end_reason:
         sentences.insert(0, text(f"tuner.ended_{study.end_reason}"))
@@ -51,7 +51,7 @@ def _counts(study: "Study") -> str:
 
 
 def _nothing_within(study: "Study") -> str:
-    """The trial with the smallest excess over the limits, relative to each limit."""
+    """Describe the trial that exceeds the limits least, relative to each limit."""
 
     def excess(solution: "Solution") -> float:
         results, limits = solution.results, study.goals.limits.items()
@@ -83,7 +83,7 @@ def _front(study: "Study") -> list[str]:
 
 
 def _end(study: "Study", name: str, other: str) -> "Solution":
-    """The best of the front in `name`; ties are broken by `other`."""
+    """Return the solution of the front that is best in `name`; `other` breaks ties."""
 
     def losses(solution: "Solution") -> list[float]:
         minimized = study.goals.minimize
@@ -96,7 +96,10 @@ def _end(study: "Study", name: str, other: str) -> "Solution":
 
 
 def _trade(study: "Study", x: str, y: str, a: "Solution", b: "Solution") -> str:
-    """The trade-off from the best x to the best y: cost, gain, and what changes_."""
+    """Describe the trade-off between the trials with the best x and the best y.
+
+    The sentence states the cost, the gain, and which hyperparameters change.
+    """
     if a.number == b.number:
         return text("tuner.no_trade", x=x, y=y, number=a.number)
     pairs = {

@@ -14,7 +14,7 @@ def write_config(path: Path, study: str, solution: "Solution") -> Path:
     """Write `{study, trial, config: {...}, results: {name: {...}}}` atomically.
 
     Raises:
-        ValueError: when the file's name ends in neither .json nor .toml, or a value is
+        ValueError: if the file's name ends in neither .json nor .toml, or if a value is
             None, which TOML cannot represent.
     """
     facts = {"study": study, "trial": solution.number, "config": solution.config}
@@ -31,7 +31,7 @@ def write_config(path: Path, study: str, solution: "Solution") -> Path:
 
 
 def _tables(table: dict[str, Any], place: tuple[str, ...] = ()) -> list[str]:
-    """A table's own values first, as TOML requires, then its subtables."""
+    """Return a table's lines: its values first, as TOML requires, then subtables."""
     subtables = {k: v for k, v in table.items() if isinstance(v, dict)}
     has_header = place and len(subtables) < len(table)
     lines = [f"\n[{'.'.join(place)}]"] if has_header else []
@@ -57,5 +57,5 @@ def _value(key: str, value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    # JSON's escapes are also TOML's, except for DEL, which JSON does not escape
+    # JSON's escapes are valid in TOML, which also requires that DEL be escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

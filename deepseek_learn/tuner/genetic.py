@@ -1,10 +1,10 @@
 """Genetic operators on the unit cube, for numbers and categories together.
 
-Parents are selected as in NSGA-II, and children made by simulated binary crossover and
-polynomial mutation (Deb & Agrawal 1995, "Simulated binary crossover for continuous
+Parents are selected as in NSGA-II, and children are made by simulated binary crossover
+and polynomial mutation (Deb & Agrawal 1995, "Simulated binary crossover for continuous
 search space", Complex Systems 9; Deb & Goyal 1996, "A combined genetic adaptive search
-(GeneAS) for engineering design", Computer Science and Informatics 26); categories
-are inherited from either parent and resampled. Numbers are encoded by `encoding.py`.
+(GeneAS) for engineering design", Computer Science and Informatics 26); categories are
+inherited from either parent and resampled. Numbers are encoded by `encoding.py`.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ from .pareto import crowding_distance, nondominated_rank
 
 
 def select(values: np.ndarray, size: int, rank: np.ndarray | None = None) -> np.ndarray:
-    """Indices of the `size` best: front by front, the last one by crowding distance.
+    """Return the indices of the `size` best, by front and then by crowding distance.
 
     Args:
         values: `[N, M]`, minimized.
-        rank: `[N]`, to be used in place of the front's index.
+        rank: `[N]`, used in place of the index of each point's front.
 
     Returns:
         int64 `[min(size, N)]`, best first.
@@ -38,11 +38,11 @@ def crossover(
     eta: float = 15.0,
     share: float = 0.5,
 ) -> np.ndarray:
-    """One child of each pair of parents, float `[N, D]` in 0..1.
+    """Breed one child from each pair of parents, float `[N, D]` in 0..1.
 
-    A number becomes c = ((1 + b) x + (1 - b) y) / 2, with b from the distribution that
-    spreads children as binary crossover does, more narrowly for a larger `eta`. A
-    category is inherited from the second parent.
+    A number becomes c = ((1 + b) x + (1 - b) y) / 2, with b drawn from the
+    distribution that spreads children as binary crossover does, more narrowly for a
+    larger `eta`. A category is inherited from the second parent.
 
     Args:
         first, second: the parents, `[N, D]`.
@@ -65,13 +65,13 @@ def mutate(
     probability: float | None = None,
     eta: float = 20.0,
 ) -> np.ndarray:
-    """The points with some columns mutated, float `[N, D]` in 0..1.
+    """Mutate some columns of the points, float `[N, D]` in 0..1.
 
     A number moves by polynomial mutation, in smaller steps for a larger `eta`; a
-    category is resampled among all.
+    category is resampled from all categories.
 
     Args:
-        probability: that a column changes; 1 / D by default.
+        probability: the chance that a column changes; 1 / D by default.
     """
     probability = 1 / points.shape[1] if probability is None else probability
     u = rng.random(points.shape)

@@ -22,7 +22,7 @@ class Goals:
     """Names of the objectives and limits.
 
     Attributes:
-        minimize, maximize: the objectives, in this order everywhere.
+        minimize, maximize: the objectives; they are in this order everywhere.
         limits: name → upper bound; a name may be an objective too.
     """
 
@@ -42,11 +42,11 @@ class Goals:
 
     @property
     def signs(self) -> np.ndarray:
-        """float `[M]`: 1 where minimized, -1 where maximized."""
+        """The sign of each objective, float `[M]`: 1 if minimized, -1 if maximized."""
         return np.array([1.0] * len(self.minimize) + [-1.0] * len(self.maximize))
 
     def to_dict(self) -> dict[str, Any]:
-        """The form kept in a storage; `Goals.of` reads it back."""
+        """Return the form that is kept in a storage; `Goals.of` reads it back."""
         return {"minimize": [*self.minimize], "maximize": [*self.maximize]} | {
             "limits": self.limits
         }
@@ -66,8 +66,9 @@ def read_goals(
     """Check the goals passed to `AutoTuner`.
 
     Raises:
-        ValueError: for no objective, a duplicate name, the name of a hyperparameter or
-            of a column of `Study.to_frame`, or a limit that is not a finite number.
+        ValueError: if there is no objective, if a name is duplicated or is that of a
+            hyperparameter or of a column of `Study.to_frame`, or if a limit is not a
+            finite number.
     """
     for argument, names in (("minimize", minimize), ("maximize", maximize)):
         if isinstance(names, str) or not all(isinstance(n, str) for n in names):
@@ -95,11 +96,11 @@ def read_goals(
 def read_returned(
     goals: Goals, returned: Any, hyperparameters: Iterable[str] = ()
 ) -> dict[str, Measured]:
-    """Check what an objective returned: each number as `Measured`, objectives first.
+    """Check what an objective returned; return it as `Measured`, objectives first.
 
     Raises:
-        ObjectiveError: when it is not a mapping of names to numbers, or one of the
-            objectives or limits is missing. Other names are notes: stored and shown in
+        ObjectiveError: if it is not a mapping of names to numbers, or if an objective
+            or a limit is missing. Other names are notes: they are stored and shown in
             the table, but not optimized; a hyperparameter's name is not allowed.
     """
     names = dict.fromkeys((*goals.names, *goals.limits))
@@ -124,7 +125,7 @@ def read_returned(
 
 
 def not_finite(goals: Goals, results: Mapping[str, Measured]) -> dict[str, float]:
-    """The objectives and limits that are NaN or infinite; notes are not checked."""
+    """Return the objectives and limits that are NaN or infinite; ignore notes."""
     names = {*goals.names, *goals.limits} & set(results)
     values = {n: results[n].value for n in results if n in names}
     return {n: value for n, value in values.items() if not math.isfinite(value)}
@@ -149,7 +150,7 @@ def _measured(name: str, value: Any) -> Measured:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, str):  # float("3") would accept it
+    if isinstance(value, str):  # float() would accept "3"
         raise TypeError(f"value must be a number; got {value!r}")
     return float(value)
 

@@ -17,13 +17,13 @@ FEWEST = 4
 # With fewer trials, importances are correct less often (`benchmarks/explanations.py`).
 ENOUGH = 50
 TREES, HALVES, HALF_TREES = 64, 10, 16
-AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at each
+AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at each point
 
 
 def importances(
     study: "Study", objective: str, evaluator: str = "fanova"
 ) -> dict[str, float]:
-    """Hyperparameter → share, largest first; see `Study.importances`."""
+    """Return each hyperparameter's share, largest first; see `Study.importances`."""
     if evaluator not in EVALUATORS:
         raise ValueError(f"evaluator must be one of {EVALUATORS}; got {evaluator!r}.")
     if len(study.complete) < FEWEST:
@@ -35,9 +35,10 @@ def importances(
 
 
 def steadiness(study: "Study", objective: str) -> float:
-    """Fraction of random halves of the trials in which the same hyperparameter is first.
+    """Return the stability of the most important hyperparameter, in 0..1.
 
-    One that is first by chance on all trials is rarely so on every half.
+    This is the fraction of random halves of the trials in which it comes first, too.
+    One that comes first by chance on all trials rarely does so on every half of them.
     """
     trials, rng = _complete(study), np.random.default_rng(0)
     shares = _shares(study, trials, objective, "fanova")
@@ -68,11 +69,12 @@ def _shares(
 
 
 def _main_effects(study: "Study", trials: list, index: int, trees: int) -> dict:
-    r"""Functional ANOVA: :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`.
+    r"""Compute the main effects of the hyperparameters by functional ANOVA.
 
-    f is a forest fitted to the trials; the expectations over the whole space are means
-    over random points. (Optuna's evaluator integrates exactly, in time quadratic in the
-    number of trials.)
+    They are :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`, where f
+    is a forest fitted to the trials and the expectations over the whole space are means
+    over random points. (Optuna's evaluator integrates exactly, which takes time
+    quadratic in the number of trials.)
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
@@ -112,7 +114,7 @@ def _ped_anova(study: "Study", trials: list, index: int, trees: int) -> dict:
 
 
 class _TrialStorage(optuna.storages.InMemoryStorage):
-    """Trials without copies: `Study.add_trials` would spend most of the time copying."""
+    """A storage that shares its trials; `Study.add_trials` would copy each of them."""
 
     def __init__(self, trials: list):
         super().__init__()

@@ -3,7 +3,7 @@
 All objectives are minimized; `points` is float `[N, M]`, one row per trial, one column
 per objective. A point dominates another if it is no worse in any objective and better in
 at least one: x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m. The points that no other
-dominates are the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+one dominates form the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 
 def dominates(points: ArrayLike) -> np.ndarray:
-    """Bool `[N, N]`: entry (i, j) is True where point i dominates point j.
+    """Return bool `[N, N]`: entry (i, j) is True where point i dominates point j.
 
     Raises:
-        ValueError: when `points` is not `[N, M]`, or holds NaN.
+        ValueError: if `points` is not `[N, M]`, or contains NaN.
     """
     x = _points(points)
     no_worse = np.ones((len(x), len(x)), dtype=bool)
@@ -26,7 +26,7 @@ def dominates(points: ArrayLike) -> np.ndarray:
 
 
 def domination_count(points: ArrayLike) -> np.ndarray:
-    """The number of points that dominate each one, int64 `[N]`; 0 on the front.
+    """Count the points that dominate each one, int64 `[N]`; 0 on the front.
 
     Fonseca & Fleming 1993, "Genetic algorithms for multiobjective optimization", ICGA.
     """
@@ -34,8 +34,9 @@ def domination_count(points: ArrayLike) -> np.ndarray:
 
 
 def nondominated_rank(points: ArrayLike) -> np.ndarray:
-    """The front that each point is on, int64 `[N]`: 0 is the Pareto front, 1 the front
-    of the points without it, and so on.
+    """Return the index of each point's front, int64 `[N]`.
+
+    0 is the Pareto front, 1 the front of the points without it, and so on.
 
     Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
     Transactions on Evolutionary Computation 6(2), section III-A.
@@ -53,13 +54,13 @@ def nondominated_rank(points: ArrayLike) -> np.ndarray:
 
 
 def crowding_distance(points: ArrayLike) -> np.ndarray:
-    """The crowding distance of each point of a front, float `[N]`; inf at the ends.
+    """Return the crowding distances within a front, float `[N]`; inf at the ends.
 
     d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbors along
     each objective (NSGA-II, section III-B). A constant objective adds nothing.
 
     Raises:
-        ValueError: for values that are not finite.
+        ValueError: if a value is not finite.
     """
     x, _ = scaled(_points(points, finite=True))
     distance = np.zeros(len(x))
@@ -74,16 +75,17 @@ def crowding_distance(points: ArrayLike) -> np.ndarray:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that the points dominate, bounded by `reference`: larger is better.
+    """Return the volume that the points dominate up to `reference`; larger is better.
 
     HV = volume of the union of the boxes [x_i, reference]. Points that are not better
-    than the reference in every objective add nothing. Exact: by sweeping one objective
-    for two, by the WFG recursion for more (While et al. 2012, "A fast way of
-    calculating exact hypervolumes", IEEE Transactions on Evolutionary Computation
-    16(1)): each point adds the part of its box that later points do not cover.
+    than the reference in every objective add nothing. The result is exact: two
+    objectives are handled by sweeping one of them, more by the WFG recursion (While et
+    al. 2012, "A fast way of calculating exact hypervolumes", IEEE Transactions on
+    Evolutionary Computation 16(1)), in which each point adds the part of its box that
+    later points do not cover.
 
     Raises:
-        ValueError: when `reference` does not have one finite number per objective.
+        ValueError: if `reference` does not have one finite number per objective.
     """
     x, r = _points(points), np.asarray(reference, dtype=float)
     if r.shape != x.shape[1:] or not np.isfinite(r).all():
@@ -101,7 +103,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def knee(points: ArrayLike) -> int:
-    """Index of the compromise: the front's point nearest to the ideal one.
+    """Return the index of the compromise: the front's point nearest to the ideal one.
 
     Objectives are scaled so that the front spans 0..1 in each; the ideal point has each
     objective's best value, and the distance is Euclidean (compromise programming:
@@ -109,7 +111,7 @@ def knee(points: ArrayLike) -> int:
     constant on the front does not count.
 
     Raises:
-        ValueError: when there is no point, or values are not finite.
+        ValueError: if there is no point, or a value is not finite.
     """
     x, _ = scaled(_points(points, finite=True))
     if not len(x):
@@ -121,10 +123,11 @@ def knee(points: ArrayLike) -> int:
 
 
 def scaled(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The columns `[N, M]`, each divided by a power of two into -1..1; the exponents `[M]`.
+    """Divide each column by a power of two into -1..1; also return the exponents `[M]`.
 
     Sums and differences of values near float64's largest then stay finite, and no
-    precision is lost: a power of two changes only the exponent. Non-finite values stay.
+    precision is lost: a power of two changes only the exponent. Non-finite values are
+    unchanged.
     """
     finite = np.where(np.isfinite(columns), np.abs(columns), 0)
     exponents = np.frexp(finite.max(0, initial=0))[1]
@@ -146,23 +149,26 @@ def _points(points: ArrayLike, finite: bool = False) -> np.ndarray:
 
 
 def _front(x: np.ndarray) -> np.ndarray:
-    """The distinct nondominated points, sorted by the first objective."""
+    """Return the distinct nondominated points, sorted by the first objective."""
     x = np.unique(x, axis=0)
     return x[domination_count(x) == 0] if len(x) > 1 else x
 
 
 def _volume(front: np.ndarray, r: np.ndarray) -> float:
-    """Hypervolume of a front: nonempty, sorted, distinct, all better than `r`."""
+    """Compute the hypervolume of a nonempty, sorted front of distinct points.
+
+    All of them must be better than `r`.
+    """
     if len(r) == 1:
         return r[0] - front[0, 0]
-    if len(r) == 2:  # sorted by the first objective, so the second falls
+    if len(r) == 2:  # sorted by the first objective, so the second decreases
         right = np.append(front[1:, 0], r[0])
         return float(((right - front[:, 0]) * (r[1] - front[:, 1])).sum())
     return sum(_exclusive(x, front[i + 1 :], r) for i, x in enumerate(front))
 
 
 def _exclusive(x: np.ndarray, others: np.ndarray, r: np.ndarray) -> float:
-    """Volume of the box [x, r] that no box of `others` covers."""
+    """Compute the volume of the box [x, r] that no box of `others` covers."""
     box = float(np.prod(r - x))
     if not len(others):
         return box

@@ -18,7 +18,7 @@ LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
 def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
-    """The front of a study in one, two or three objectives."""
+    """Plot the front of a study in one, two or three objectives."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -30,7 +30,7 @@ def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
 
 
 def history(study: "Study") -> "go.Figure":
-    """Hypervolume after each trial."""
+    """Plot the hypervolume after each trial."""
     import plotly.graph_objects as go
 
     shares = study.history()
@@ -44,7 +44,7 @@ def history(study: "Study") -> "go.Figure":
 
 
 def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figure":
-    """Bars for the hyperparameters, one color per objective."""
+    """Plot a bar for each hyperparameter, with one color per objective."""
     import plotly.graph_objects as go
 
     total: dict[str, float] = {}
@@ -66,7 +66,7 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figu
 
 
 def axis_title(study: "Study", name: str, gap: str = " ") -> str:
-    """Name, unit and source: `energy_j, J (estimate)`."""
+    """Format a name, its unit and its source, as in `energy_j, J (estimate)`."""
     unit, sources = study.units(name), study.sources(name)
     title = f"{name}, {unit}" if unit else name
     if not sources:
@@ -76,7 +76,7 @@ def axis_title(study: "Study", name: str, gap: str = " ") -> str:
 
 
 def configuration(solution: "Solution", names: tuple[str, ...] = ()) -> str:
-    """The hover text: the trial, its results, its configuration."""
+    """Return the hover text: the trial, its results and its configuration."""
     lines = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
     lines += [f"{n}: {solution.results[n]}" for n in names]
     lines += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
@@ -117,7 +117,7 @@ def _scatter_2d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> 
 
 
 def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    """The boundary of the region that the front dominates."""
+    """Draw the boundary of the region that the front dominates."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
     shape = "hv" if names[0] in study.goals.minimize else "vh"
@@ -149,7 +149,7 @@ def _scatter_3d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> 
 
 
 def _by_number(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    """One objective alone: its values over the trials."""
+    """Plot the values of a single objective by trial number."""
     for key, solutions, marker in _layers(study):
         hover = [configuration(s, names) for s in solutions]
         options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
@@ -177,7 +177,7 @@ def _scale(study: "Study", name: str) -> dict[str, Any]:
         return {}
     first, last = np.floor(np.log10([values.min(), values.max()]))
     ticks = np.outer(10 ** np.arange(first, last + 1), [1, 2, 5]).ravel()
-    # plotly's own ticks between powers of ten show one digit: a 2 for 0.02
+    # plotly's own ticks between powers of ten show one digit, such as 2 for 0.02
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
 
 
@@ -186,7 +186,7 @@ def _layer(key: str) -> str:
 
 
 def _source(source: str) -> str:
-    """A known source of energy in the current language; others unchanged."""
+    """Translate a known source of energy; return others unchanged."""
     translations = ("nvml", "rapl", "estimate", "not stated")
     return (
         text(f"tuner.source_{source.replace(' ', '_')}")

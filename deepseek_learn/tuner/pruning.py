@@ -6,8 +6,9 @@ fraction continues. No trial waits for another: each is compared with the report
 (asynchronous successive halving; with several objectives: Schmucker et al. 2021,
 "Multi-objective asynchronous successive halving", arXiv 2106.12639).
 
-Optuna's own `report` and `should_prune` take one objective only (its issue 3450), so the
-reports are kept in the trials' attributes, which every storage shares between workers.
+Optuna's own `report` and `should_prune` accept only one objective (Optuna issue 3450),
+so the reports are kept in the trials' attributes, which every storage shares between
+workers.
 """
 
 import operator
@@ -25,10 +26,11 @@ REPORTS = "reports"  # user attribute: [[epoch, [values]], ...]
 
 
 class DominationPruner:
-    """Stops a trial that too many others dominate at the same epoch.
+    """Stop a trial that too many others dominate at the same epoch.
 
     Args:
-        rungs: epochs at which trials are compared; at others a report is only stored.
+        rungs: epochs at which trials are compared; at other epochs, a report is only
+            stored.
         keep: fraction of the trials at a rung that may continue.
         startup: a rung stops no trial before it has this many reports.
 
@@ -36,8 +38,8 @@ class DominationPruner:
     running trial will meet its limits is unknown at a rung.
 
     Raises:
-        ValueError: for rungs that do not increase from at least 1, or `keep` outside
-            0..1.
+        ValueError: if `rungs` are not increasing whole numbers above 0, or if `keep` is
+            not above 0 and at most 1.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class DominationPruner:
         self.startup = whole_number("startup", startup, 1)
 
     def report(self, trial: "optuna.Trial", step: int, values: Sequence[float]) -> bool:
-        """Store the objectives' values at `step`; True if the trial should stop.
+        """Store the objectives' values at `step`; return True if the trial should stop.
 
         Stopping it is up to the caller: `raise optuna.TrialPruned()`, or
         `study.tell(trial, state=TrialState.PRUNED)`.
@@ -62,10 +64,10 @@ class DominationPruner:
         Args:
             trial: the running trial.
             step: the epoch, from 1.
-            values: one per objective, in the study's order, with their own signs.
+            values: one per objective, in the study's order, with their original signs.
 
         Raises:
-            ValueError: for the wrong number of values, or one that is not finite.
+            ValueError: if the number of values is wrong, or if one is not finite.
         """
         directions = trial.study.directions
         own_values = [float(value) for value in values]
@@ -90,9 +92,10 @@ class DominationPruner:
         return self.hopeless(np.multiply([own_values, *rivals], signs))
 
     def hopeless(self, values: np.ndarray) -> bool:
-        """Whether the first of these trials `[N, M]`, minimized, is not worth continuing.
+        """Return whether the first of these trials is not worth continuing.
 
-        It stops when its domination count is above the `keep` quantile of all counts.
+        `values` are `[N, M]`, one row per trial, to be minimized. The first trial
+        should stop if its domination count is above the `keep` quantile of all counts.
         """
         if len(values) < self.startup:
             return False
@@ -101,7 +104,7 @@ class DominationPruner:
 
 
 def reports(trial: Any) -> list[tuple[int, list[float]]]:
-    """A trial's reports, epoch by epoch; those made to Optuna, with one objective."""
+    """Return a trial's reports by epoch, or those it made to Optuna (one objective)."""
     if records := trial.user_attrs.get(REPORTS):
         return records
     return [
@@ -110,7 +113,7 @@ def reports(trial: Any) -> list[tuple[int, list[float]]]:
 
 
 def values_at(trial: Any, step: int) -> list[float] | None:
-    """The values that a trial reported at an epoch; None if it reported none."""
+    """Return the values that a trial reported at an epoch; None if it reported none."""
     for epoch, values in trial.user_attrs.get(REPORTS, ()):
         if epoch == step:
             return values
@@ -118,14 +121,15 @@ def values_at(trial: Any, step: int) -> list[float] | None:
 
 
 def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
-    """The results of finished trials, and the expected results of pruned ones.
+    """Return the results of finished trials, and the expected results of pruned ones.
 
-    A pruned trial's last report, at epoch e, plus the median difference, per objective,
-    between the results of the trials that continued and their reports at e: an error
-    after one epoch is not the error after all of them.
+    For a pruned trial, the expected result is its last report, at epoch e, plus a
+    correction per objective: the median difference between the final results of the
+    trials that continued and their own reports at e. The correction is needed because
+    the error after one epoch differs from the error after all of them.
 
     Returns:
-        The values of each trial, None for one without any.
+        The values of each trial; None for a trial without any.
     """
     completed = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     differences: dict[int, list[np.ndarray]] = {}
@@ -149,5 +153,5 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
 
 
 def _quarter(values: Sequence[float]) -> np.ndarray:
-    """A quarter, exactly: the sum of two differences, as in a median, is then finite."""
+    """Return exact quarters: the sum of two differences (in a median) stays finite."""
     return np.multiply(values, 0.25)

@@ -1,10 +1,11 @@
 """An Optuna sampler: a genetic algorithm with a surrogate model.
 
 NSGA-II breeds children (`genetic.py`); a surrogate of the objectives (`surrogate.py`)
-selects the one of hundreds that is worth a training run (`acquisition.py`). A plain genetic
-algorithm spends most trials before it has learned anything: with fewer than a hundred it
-was no better than random search, and ours without the surrogate was worse. Figures: the
-ledger, claim C11. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+selects, from hundreds, the one that is worth a training run (`acquisition.py`). A plain
+genetic algorithm uses up most of its trials before it has learned anything: with fewer
+than a hundred, it was no better than random search, and ours without the surrogate was
+worse. For the figures, see claim C11 of the ledger.
+Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
 from collections.abc import Sequence
@@ -28,26 +29,27 @@ Distributions = dict[str, optuna.distributions.BaseDistribution]
 
 
 class GeneticSampler(optuna.samplers.BaseSampler):
-    """Proposes configurations for one or several objectives, with limits.
+    """Propose configurations for one or several objectives, with limits.
 
     Numbers (including integer, stepped and logarithmic ones) and categories are searched
     together. Trials that meet the limits (`trial.set_constraint`) rank first. A pruned
     trial counts with its expected result, a failed one (NaN, a crash) with the worst
     results. A configuration that another worker is running is not proposed again, unless
-    both propose within the same milliseconds. Hyperparameters that only some trials have
-    are sampled at random.
+    both make their proposals within a few milliseconds. Hyperparameters that only some
+    trials have are sampled at random.
 
     Args:
         population_size: number of parents, as in NSGA-II.
         startup: number of initial trials, spread evenly (Sobol). The very first is
-            sampled at random, since Optuna does not know the space before it.
+            sampled at random, since Optuna does not know the space before then.
         children: number of children per generation, evaluated on the surrogate.
         generations: number of generations per trial.
-        surrogate: whether a surrogate selects the child; False: plain NSGA-II.
-        seed: the same seed gives the same trials, for one worker; None: a random seed.
+        surrogate: whether a surrogate selects the child; False gives plain NSGA-II.
+        seed: with one worker, the same seed gives the same trials; None picks one at
+            random.
 
     Raises:
-        ValueError: for a number that is too small.
+        ValueError: if a number is too small.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
             losses.append(np.full_like(loss, np.nan) if failed else loss)
             limits.append(trial.constraints)
         names = sorted({name for constraints in limits for name in constraints})
-        # a pruned trial has no values for its limits: unknown counts as met
+        # a pruned trial has no values for its limits: they count as met
         violations = [
             [constraints.get(name, 0.0) for name in names] for constraints in limits
         ]
@@ -153,7 +155,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         )
 
     def _sobol_point(self, encoding: Encoding, number: int) -> np.ndarray:
-        """A point of the Sobol sequence, scrambled by the seed."""
+        """Return a point of the Sobol sequence, scrambled by the seed."""
         from scipy.stats import qmc
 
         engine = qmc.Sobol(len(encoding.names), rng=self._seed)
@@ -163,7 +165,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _child(
         self, encoding: Encoding, history: History, rng: np.random.Generator
     ) -> np.ndarray:
-        """Plain NSGA-II: a child of two good parents."""
+        """Breed a child of two good parents, as in plain NSGA-II."""
         order = select(history.losses, self.population_size, history.ranks())
         parents = history.points[order]
         pair = parents[rng.integers(len(parents), size=2)][:, None]
@@ -173,7 +175,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _length_scales(
         self, encoding: Encoding, history: History, space: tuple
     ) -> list:
-        """The length scales, fitted to the first trials, so that resuming keeps them."""
+        """Fit the length scales to the first trials, so that resuming keeps them."""
         count = last_refit(min(len(history), MOST), self.startup)
         limits = history.violations.shape[1]
         cache = self._length_cache
@@ -184,9 +186,9 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
 
 def common_space(trials: Sequence) -> Distributions:
-    """The hyperparameters of completed and pruned trials, by name.
+    """Return the hyperparameters of completed and pruned trials, sorted by name.
 
-    Those that only some trials have are included, those whose range changed are not.
+    Those that only some trials have are included; those whose range changed are not.
     """
     space: Distributions = {}
     changed = set()
@@ -200,7 +202,7 @@ def common_space(trials: Sequence) -> Distributions:
 
 
 def _subset(history: History) -> History:
-    """The `MOST` trials to fit: half the best, half the latest."""
+    """Select the `MOST` trials to fit: half are the best, half the latest."""
     best = select(history.losses, MOST // 2, history.ranks())
     rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
     indices = np.sort(np.concatenate([best, rest]))

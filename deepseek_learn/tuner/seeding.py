@@ -1,4 +1,4 @@
-"""One seed for several workers, each with a random stream of its own."""
+"""One seed for several workers, each with its own random stream."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ class SeededByPlace(optuna.samplers.BaseSampler):
         state: optuna.trial.TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        # None: it failed a dead worker's trial before its first own
+        # None if it failed a dead worker's trial before its own first trial
         if self.own is not None:
             self.own.after_trial(study, trial, state, values)
 
@@ -72,7 +72,7 @@ class SeededByPlace(optuna.samplers.BaseSampler):
 
 
 def seed_at(seed: int, number: int) -> int:
-    """The seed of a worker whose first trial is `number`."""
+    """Return the seed of a worker whose first trial is `number`."""
     if not number:
         return seed
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

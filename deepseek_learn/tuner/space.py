@@ -17,10 +17,10 @@ ACCEPTED = (
 
 
 def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
-    """Name → distribution.
+    """Convert the user's space to a dictionary of name → distribution.
 
     Raises:
-        ValueError: with the entry, its value and what is accepted.
+        ValueError: if an entry is invalid; the message shows it and what is accepted.
     """
     if not isinstance(space, Mapping) or not space:
         raise ValueError(
@@ -33,10 +33,10 @@ def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
 def check_config(
     space: Mapping[str, Distribution], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check that each value of `config` lies in the space; returns a plain dictionary.
+    """Check that each value of `config` lies in the space; return a plain dictionary.
 
     Raises:
-        ValueError: with the hyperparameter that does not.
+        ValueError: if a value does not; the message names the hyperparameter.
     """
     if not config:
         raise ValueError("config must hold at least one hyperparameter; got none.")
@@ -54,7 +54,7 @@ def check_config(
 
 
 def configurations(space: Mapping[str, Distribution]) -> float:
-    """The number of distinct configurations; inf if a number is continuous."""
+    """Return the number of distinct configurations; inf if a number is continuous."""
     return math.prod(_values(distribution) for distribution in space.values())
 
 
@@ -67,7 +67,7 @@ def _values(distribution: Distribution) -> float:
 
 
 def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
-    """The space as JSON strings, for comparison with another one."""
+    """Return the space as JSON strings, for comparison with another one."""
     return {
         name: optuna.distributions.distribution_to_json(distribution)
         for name, distribution in space.items()
@@ -85,7 +85,7 @@ def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
 
 
 def read_entry(name: Any, entry: Any) -> Distribution:
-    """The distribution of one hyperparameter, from the user's entry."""
+    """Convert the user's entry for one hyperparameter to a distribution."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"names in space must be nonempty strings; got {name!r}.")
     kinds = optuna.distributions
@@ -140,7 +140,7 @@ def _range(name: str, entry: tuple) -> Distribution:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars as Python numbers, which a storage can hold."""
+    """Convert NumPy scalars to Python numbers, which a storage can hold."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -149,7 +149,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _inside(distribution: Distribution, value: Any) -> bool:
-    """Whether a distribution contains a value (Optuna's own check is private)."""
+    """Return whether a distribution contains a value (Optuna's check is private)."""
     kinds = optuna.distributions
     if isinstance(distribution, kinds.CategoricalDistribution):
         typed_value = (type(value), value)

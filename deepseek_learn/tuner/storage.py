@@ -26,12 +26,12 @@ ATTEMPTS = 5
 
 
 def open_storage(storage: Storage, write: bool = True) -> "optuna.storages.BaseStorage":
-    """The storage that `storage` names; `write=False` leaves a file unchanged.
+    """Open the storage that `storage` names; `write=False` leaves a file unchanged.
 
     Raises:
-        StorageError: when it cannot be opened; the message says what to do.
-        DamagedFileError: for a file that is not a Journal.
-        TypeError: for anything but None, a path, a URL or an Optuna storage.
+        StorageError: if it cannot be opened; the message says what to do.
+        DamagedFileError: if the file is not a Journal.
+        TypeError: if `storage` is not None, a path, a URL or an Optuna storage.
     """
     if storage is None:
         return optuna.storages.InMemoryStorage()
@@ -57,8 +57,8 @@ def open_study(
     """Create or resume the study `name`.
 
     Raises:
-        TunerError: when it was created with a different space or other objectives.
-        StorageError: when it cannot be written.
+        TunerError: if it was created with a different space or different objectives.
+        StorageError: if it cannot be written.
     """
     with quiet(), answering(f"study {name!r}"):
         study = optuna.create_study(
@@ -87,7 +87,7 @@ def open_study(
 
 @contextmanager
 def answering(what: str) -> Iterator[None]:
-    """Raise a storage's error as a `StorageError` of one sentence."""
+    """Raise a storage's error again as a one-sentence `StorageError`."""
     try:
         yield
     except Exception as error:
@@ -119,9 +119,10 @@ def _journal(path: Path, write: bool) -> "optuna.storages.JournalStorage":
 
 
 def _check_lines(path: Path, write: bool) -> None:
-    """Optuna would accept a torn last line, and its next line would corrupt the file.
+    """Check that every line is a complete Journal entry.
 
-    For a reader, it may be a line that a worker is still writing.
+    Optuna would accept a torn last line, and the next line it writes would corrupt the
+    file. A reader accepts one, since a worker may still be writing that line.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -147,7 +148,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 def _database(url: str) -> "_Database":
-    """Workers that start together may all create the tables; the late ones retry."""
+    """Open a database; workers that create its tables at the same time retry."""
     for attempt in range(ATTEMPTS):
         try:
             with quiet():
@@ -167,7 +168,7 @@ def _database(url: str) -> "_Database":
 
 
 class _Database(optuna.storages.RDBStorage):
-    """One failed heartbeat must not end the trial's heartbeat thread."""
+    """A database that keeps a trial's heartbeat thread alive if one heartbeat fails."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(optuna.exceptions.StorageInternalError):
@@ -190,7 +191,7 @@ def _opening_error(url: str, error: Exception) -> Exception:
 
 
 def hide_password(url: str) -> str:
-    """The URL with *** in place of its password."""
+    """Return the URL with *** in place of its password."""
     import sqlalchemy
 
     try:
@@ -237,9 +238,9 @@ def _summary(goals: Goals) -> str:
 
 
 def _storage_error(error: BaseException) -> BaseException | None:
-    """The storage's own error behind `error`, or None if it has another cause.
+    """Return the storage's own error behind `error`, or None if it has another cause.
 
-    Optuna wraps it; where it fails to store a result, it raises `UnboundLocalError`.
+    Optuna wraps it, and raises `UnboundLocalError` if it fails to store a result.
     """
     wrappers = (optuna.exceptions.StorageInternalError, UnboundLocalError)
     cause = error
@@ -254,9 +255,9 @@ def _is_driver_error(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    """The driver's own message, without SQLAlchemy's statement and link."""
+    """Return the driver's own message, without SQLAlchemy's statement and link."""
     cause: Any = getattr(error, "orig", None) or getattr(error, "strerror", None)
-    if callable(details := getattr(error, "details", None)):  # gRPC's
+    if callable(details := getattr(error, "details", None)):  # a gRPC error
         cause = details()
     cause = cause or error
     lines: Sequence[str] = str(cause).strip().splitlines() or [type(cause).__name__]

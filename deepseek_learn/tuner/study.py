@@ -53,8 +53,9 @@ class Study(Report):
         goals: its objectives and limits.
         space: hyperparameter → Optuna distribution.
         trials: Optuna's records of the finished trials, by number.
-        end_reason: why the search ended early: "interrupted" by Ctrl-C,
-            "exhausted" (every configuration was tried), "stalled" (`patience`); else "".
+        end_reason: why the search ended early: "interrupted" (by Ctrl-C), "exhausted"
+            (every configuration was tried) or "stalled" (see `patience`); "" if it did
+            not.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Study(Report):
 
     @classmethod
     def of(cls, study: "optuna.Study", end_reason: str = "") -> "Study":
-        """The finished trials of an Optuna study that AutoTuner created."""
+        """Return the finished trials of an Optuna study that AutoTuner created."""
         attributes = study.user_attrs
         read = optuna.distributions.json_to_distribution
         entries = attributes["space"].items()
@@ -79,8 +80,9 @@ class Study(Report):
         """Load a study from its storage (see `AutoTuner`), even while workers run.
 
         Raises:
-            TunerError: when the storage has no study of that name; the message lists all.
-            StorageError: when the storage cannot be opened.
+            TunerError: if the storage has no study of that name; the message lists the
+                studies it does have.
+            StorageError: if the storage cannot be opened.
         """
         is_url = "://" in str(storage)
         if isinstance(storage, str | Path) and not (is_url or Path(storage).exists()):
@@ -100,19 +102,19 @@ class Study(Report):
 
     @cached_property
     def complete(self) -> tuple[Solution, ...]:
-        """Every trial with a result, by number."""
+        """Every trial with a result, in order of number."""
         completed = [t for t in self.trials if t.state == State.COMPLETE]
         finite = [t for t in completed if np.isfinite(t.values).all()]
         return tuple(_solution(trial, self.goals) for trial in finite)
 
     @cached_property
     def feasible(self) -> tuple[Solution, ...]:
-        """Those of `complete` that meet every limit."""
+        """The solutions in `complete` that meet every limit."""
         return tuple(s for s in self.complete if self._meets_limits(s))
 
     @cached_property
     def front(self) -> tuple[Solution, ...]:
-        """The nondominated ones of `feasible`, sorted by the first objective."""
+        """The nondominated solutions in `feasible`, sorted by the first objective."""
         if not self.feasible:
             return ()
         losses = self.losses(self.feasible)
@@ -121,22 +123,22 @@ class Study(Report):
         return tuple(self.feasible[i] for i in ordered)
 
     def losses(self, solutions: tuple[Solution, ...]) -> np.ndarray:
-        """The objectives of solutions, float `[N, M]`, all to be minimized."""
+        """Return the objectives of solutions, float `[N, M]`, all to be minimized."""
         names = self.goals.names
         rows = [[s.results[name].value for name in names] for s in solutions]
         return np.array(rows, dtype=float).reshape(-1, len(names)) * self.goals.signs
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per trial: configuration, results, state; by trial number.
+        """Return one row per trial, by number: its configuration, results and state.
 
-        A result with an interval has columns `…_low` and `…_high`; one with a unit or a
-        source `…_unit`, `…_source`. Energy always has a source: "not stated" when the
-        objective returned a bare number.
+        A result with an interval also has columns `…_low` and `…_high`; one with a unit
+        or a source has `…_unit` or `…_source`. Energy always has a source: "not stated"
+        if the objective returned a bare number.
         """
         return tables.trials(self)
 
     def failures(self) -> pd.DataFrame:
-        """One row per failed trial: kind, reason, traceback, and its configuration."""
+        """Return one row per failed trial: kind, reason, traceback, configuration."""
         return tables.failures(self)
 
     def hypervolume(
@@ -144,65 +146,72 @@ class Study(Report):
         reference: Mapping[str, float] | None = None,
         ideal: Mapping[str, float] | None = None,
     ) -> float:
-        """Fraction of the box between `ideal` and `reference` that the front dominates.
+        """Return the fraction of the box from `ideal` to `reference` that is dominated.
 
-        0 without a front, 1 when one trial reaches the ideal. By default the box spans
-        from the best to the worst values of the feasible trials, plus a tenth; to
-        compare two studies, give both the same `reference` and `ideal`, each with one
-        value per objective.
+        It is 0 without a front, and 1 if one trial reaches the ideal. By default, the
+        box spans from the best to the worst values of the feasible trials, plus a
+        tenth; to compare two studies, give both the same `reference` and `ideal`, each
+        with one value per objective.
 
         Raises:
-            ValueError: when a corner lacks an objective, or `ideal` is not better.
+            ValueError: if a corner lacks an objective, or if `ideal` is not better.
         """
         return volume.share(self, reference, ideal)
 
     def history(self) -> pd.Series:
-        """`hypervolume()` after each trial, in the box of the whole study, by number."""
+        """Return `hypervolume()` after each trial, in the box of the whole study."""
         return volume.history(self)
 
     def importances(self, evaluator: str = "fanova") -> dict[str, dict[str, float]]:
-        """Objective → hyperparameter → its share of the importance, largest first.
+        """Return each hyperparameter's share of the importance for each objective.
 
-        "fanova": the share of the objective's variance over the whole space that each
-        explains, by a forest fitted to the trials (Hutter et al. 2014, "An efficient
-        approach for assessing hyperparameter importance", ICML). "ped_anova": the
-        hyperparameters in which the best tenth of the trials differ (Watanabe et al.
-        2023, "PED-ANOVA", IJCAI); after a search that has converged it says little,
-        since its trials are all alike. Both are misleading with few trials: `why()`
-        says whether to trust them.
+        The largest comes first. "fanova" is the share of the objective's variance over
+        the whole space that each explains, according to a forest fitted to the trials
+        (Hutter et al. 2014, "An efficient approach for assessing hyperparameter
+        importance", ICML). "ped_anova" finds the hyperparameters in which the best
+        tenth of the trials stand out (Watanabe et al. 2023, "PED-ANOVA", IJCAI); it
+        says little after a search that has converged, since the trials are then all
+        alike. Both are misleading with few trials: `why()` says whether to trust them.
 
         Raises:
-            ValueError: with fewer than 4 results, or for another `evaluator`.
+            ValueError: if there are fewer than 4 results, or if `evaluator` is unknown.
         """
         return {n: importances(self, n, evaluator) for n in self.goals.names}
 
     @cached_property
     def steadiness(self) -> dict[str, float]:
-        """Objective → fraction of random halves of the trials in which the most
-        important hyperparameter stays the same; if low, `importances` is chance.
+        """How stable the most important hyperparameter of each objective is, in 0..1.
+
+        This is the fraction of random halves of the trials in which it stays the same;
+        if it is low, `importances` may be due to chance.
         """
         return {name: steadiness(self, name) for name in self.goals.names}
 
     def knee(self) -> Solution:
-        """The front's compromise: nearest to the ideal point (see `knee`).
+        """Return the front's compromise: the solution nearest to the ideal point.
+
+        See `pareto.knee` for the distance.
 
         Raises:
-            TunerError: when the front is empty.
+            TunerError: if the front is empty.
         """
         self._need_front()
         return self.front[knee(self.losses(self.front))]
 
     def best(self, weights: Mapping[str, float] | None = None) -> Solution:
-        """The smallest weighted sum, with objectives scaled so that the front spans 0..1.
+        """Return the solution with the smallest weighted sum of the objectives.
+
+        The objectives are scaled so that the front spans 0..1 in each.
 
         Args:
-            weights: objective → its weight; others have weight 0. None: equal weights.
-                A weighted sum never selects a point where the front is not convex.
+            weights: objective → its weight; the others have weight 0. None means equal
+                weights. A weighted sum never selects a point where the front is not
+                convex.
 
         Raises:
-            ValueError: for a name that is not an objective, or weights that are negative or
-                all 0.
-            TunerError: when the front is empty.
+            ValueError: if a name is not an objective, a weight is negative, or all are
+                0.
+            TunerError: if the front is empty.
         """
         self._need_front()
         names = self.goals.names
@@ -226,16 +235,16 @@ class Study(Report):
         """Write a configuration and its results to a .json or .toml file, atomically.
 
         Args:
-            solution: from `best`, `knee` or `front`; by default the knee.
+            solution: one from `best`, `knee` or `front`; by default, the knee.
 
         Raises:
-            ValueError: for another file type, or for None in a TOML file.
-            TunerError: when there is no solution.
+            ValueError: if the file has another type, or if a value for TOML is None.
+            TunerError: if there is no solution.
         """
         return write_config(Path(path), self.name, solution or self.knee())
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """The sources of the results `name`, the most frequent first.
+        """Return the sources of the results called `name`, the most frequent first.
 
         Energy without a source counts as "not stated".
         """
@@ -244,26 +253,26 @@ class Study(Report):
         return tuple(source for source, _ in counts.most_common() if source)
 
     def units(self, name: str) -> str:
-        """The unit of the results `name`; "" when they have none."""
+        """Return the unit of the results called `name`; "" if they share none."""
         units = {s.results[name].unit for s in self.complete if name in s.results}
         return units.pop() if len(units) == 1 else ""
 
     def plot(self, objectives: tuple[str, ...] | None = None) -> "go.Figure":
-        """The front over all other trials; hovering shows the configuration (plotly).
+        """Plot the front over all other trials; hover to see a configuration (plotly).
 
         Two objectives are plotted in 2-D, three in 3-D; `objectives` selects from more.
 
         Raises:
-            ValueError: for a name that is not an objective, or more than three.
+            ValueError: if a name is not an objective, or if there are more than three.
         """
         return plots.front(self, self._plot_names(objectives))
 
     def plot_history(self) -> "go.Figure":
-        """Hypervolume over the trials (plotly)."""
+        """Plot the hypervolume after each trial (plotly)."""
         return plots.history(self)
 
     def plot_importances(self, evaluator: str = "fanova") -> "go.Figure":
-        """Which hyperparameter matters for which objective (plotly)."""
+        """Plot which hyperparameters matter for which objectives (plotly)."""
         return plots.importances(self.importances(evaluator), evaluator)
 
     def why(self) -> str:

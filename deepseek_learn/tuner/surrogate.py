@@ -6,7 +6,7 @@ A radial-basis model with fitted widths (kriging). With the Matern kernel of ord
 
 values are modeled as draws from a normal distribution with covariance k, plus noise; the
 length scales l_d, one per hyperparameter, and the noise maximize the likelihood of the
-data times a prior around usual values, so that ten trials do not mislead them.
+data times a prior around usual values, so that ten trials do not mislead the fit.
 Rasmussen & Williams 2006, "Gaussian processes for machine learning", MIT Press, chapters
 2 and 5.
 """
@@ -22,10 +22,10 @@ ITERATIONS = 20
 
 
 def soften(values: np.ndarray) -> np.ndarray:
-    """One objective with its worse half compressed: linear up to the median,
-    logarithmic above it.
+    """Compress the worse half of an objective.
 
-    The error of a diverged training run must not hide the differences of good ones.
+    The result is linear up to the median and logarithmic above it. Otherwise, the error
+    of a diverged training run would hide the differences between good ones.
     """
     median = np.median(values)
     scale = median - values.min()
@@ -36,7 +36,7 @@ def soften(values: np.ndarray) -> np.ndarray:
 
 
 class GaussianProcess:
-    """A model of one standardized objective.
+    """A Gaussian process fitted to one standardized objective.
 
     Args:
         features: `[N, F]`, see `Encoding.features`.
@@ -61,11 +61,11 @@ class GaussianProcess:
         self._variance = max(values @ self._weights / len(values), 1e-12)
 
     def mean(self, features: np.ndarray) -> np.ndarray:
-        """The posterior mean at `[N, F]`: `[N]`."""
+        """Return the posterior mean `[N]` at the features `[N, F]`."""
         return self._kernel(features * self._scale) @ self._weights
 
     def optimistic(self, features: np.ndarray, spreads: float) -> np.ndarray:
-        """The mean minus `spreads` standard deviations, `[N]`."""
+        """Return the mean minus `spreads` standard deviations, `[N]`."""
         if not spreads:
             return self.mean(features)
         kernel = self._kernel(features * self._scale)
@@ -83,7 +83,7 @@ class GaussianProcess:
 def fit_lengths(
     features: np.ndarray, values: np.ndarray, owner: np.ndarray
 ) -> np.ndarray:
-    """Log length scales, one per hyperparameter, and log noise: float `[D + 1]`."""
+    """Fit the log length scales, one per hyperparameter, and log noise: `[D + 1]`."""
     dimensions = owner.max() + 1
     squares = np.zeros((dimensions, len(features), len(features)))
     for column, hyperparameter in zip(features.T, owner, strict=True):
@@ -106,7 +106,7 @@ def fit_lengths(
 def _loss(
     logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float
 ) -> tuple[float, np.ndarray]:
-    """Negative log of likelihood times prior, and its gradient."""
+    """Return the negative log of likelihood times prior, and its gradient."""
     n, noise = len(values), np.exp(logs[-1])
     inverse_squares = np.exp(-2 * logs[:-1])
     r = np.sqrt(5 * (inverse_squares @ squares)).reshape(n, n)
@@ -121,7 +121,7 @@ def _loss(
     variance = max(values @ weights / n, 1e-12)  # 0 where all values are equal
     loss = 0.5 * n * np.log(variance) + np.log(np.diag(factor[0])).sum()
     inverse = cho_solve(factor, np.eye(n))
-    # twice the derivative of the loss by the kernel, [n, n]
+    # twice the derivative of the loss with respect to the kernel, [n, n]
     slope = inverse - np.outer(weights, weights) / variance
     by_square = -(5 / 6) * (1 + r) * decay
     gradient = np.empty_like(logs)

@@ -46,7 +46,7 @@ def failures(study: "Study") -> pd.DataFrame:
 
 
 def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measured]:
-    """What a trial's objective returned, or what `study.tell` received."""
+    """Return what a trial's objective returned, or what `study.tell` received."""
     if records := trial.user_attrs.get("results"):
         return {name: Measured(**fields) for name, fields in records.items()}
     if trial.state != State.COMPLETE:
@@ -58,7 +58,7 @@ def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measur
 
 
 def source(name: str, number: Measured) -> str:
-    """The source of a result; "not stated" for energy without one."""
+    """Return the source of a result; "not stated" for energy without one."""
     if not number.source and name.startswith("energy"):
         return "not stated"
     return number.source
@@ -78,7 +78,7 @@ def _cells(numbers: dict[str, Measured]) -> dict[str, Any]:
 
 
 def _failure(trial: "optuna.trial.FrozenTrial") -> dict[str, str]:
-    """A failed trial's note; a worker that died could not leave one."""
+    """Return a failed trial's note; a worker that died could not leave one."""
     if note := trial.user_attrs.get("failure"):
         return note
     worker = trial.user_attrs.get("worker", {})

@@ -15,7 +15,7 @@ class Trial(Mapping):
     """One configuration to be tried: `trial["lr"]`, `**trial`. It is read-only.
 
     Attributes:
-        number: counted from 0, unique in the study across all workers.
+        number: the trial's number, counted from 0; unique across all workers.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Trial(Mapping):
         """Report the objectives after an epoch; an unpromising trial ends here.
 
         Args:
-            epoch: counted from 1.
+            epoch: the epoch, counted from 1.
             values: the current value of every objective, by name, including those that
                 do not change over epochs, such as latency. NaN fails the trial.
 
         Raises:
-            optuna.TrialPruned: when the tuner's pruner stops the trial: do not catch it.
-            ObjectiveError: when an objective is missing, or unknown.
+            optuna.TrialPruned: if the tuner's pruner stops the trial; do not catch it.
+            ObjectiveError: if an objective is missing or unknown.
         """
         epoch = operator.index(epoch)  # JSON does not accept NumPy's integers
         if set(values) != set(self._goals.names):
@@ -72,11 +72,11 @@ class Trial(Mapping):
         `if trial["optimizer"] == "sgd": trial.suggest("momentum", (0.5, 0.99))`
 
         Args:
-            name: a name that neither the space nor an objective has.
-            entry: as in the space of `AutoTuner`, and the same in each trial.
+            name: a name that neither the space nor an objective uses.
+            entry: an entry as in the space of `AutoTuner`, the same in each trial.
 
         Raises:
-            ValueError: for a name in use or an invalid entry.
+            ValueError: if the name is in use, or the entry is invalid.
         """
         distribution = read_entry(name, entry)
         if name in {*self._space, *self._goals.names, *self._goals.limits, *RESERVED}:

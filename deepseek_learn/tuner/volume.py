@@ -44,7 +44,7 @@ def history(study: "Study") -> pd.Series:
 def box(
     study: "Study", reference: Mapping | None = None, ideal: Mapping | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The box's corners, ideal and reference, each float `[M]`, to be minimized."""
+    """Return the box's corners, ideal and reference: float `[M]`, to be minimized."""
     losses = study.losses(study.feasible)
     best, worst = losses.min(0), losses.max(0)
     span = np.where(worst > best, worst / 2 - best / 2, 0.5)  # halves do not overflow
@@ -78,6 +78,9 @@ def _scaled(
     best: np.ndarray,
     worst: np.ndarray,
 ) -> np.ndarray:
-    """Losses in a unit box, since values of 1e-6 J would lose digits; 0 is the ideal."""
+    """Scale losses so that the box is a unit box with the ideal at 0.
+
+    Otherwise, values of 1e-6 J would lose digits.
+    """
     losses, best, worst = study.losses(solutions) / 2, best / 2, worst / 2
     return np.maximum((losses - best) / (worst - best), 0)

@@ -1,9 +1,9 @@
-"""Rescue of trials whose worker died: detect and fail them, and requeue them.
+"""Rescue trials whose worker died: detect them, fail them and requeue them.
 
 A worker records its identity in each of its trials: machine, boot, process, and the start
 time of that process. Any worker on the same machine can tell from it whether the process
 is still running. Across machines this is impossible, so a database also has Optuna's
-heartbeat (`storage.py`); a Journal file on a shared folder has none: there a trial is
+heartbeat (`storage.py`); a Journal file in a shared folder has none: there, a trial is
 rescued when a worker on the machine that lost it starts or begins its next trial.
 """
 
@@ -24,7 +24,7 @@ State = optuna.trial.TrialState
 
 
 def identity() -> dict[str, Any]:
-    """The identity of this process, for `is_dead`."""
+    """Return the identity of this process, for `is_dead`."""
     return {
         "host": socket.gethostname(),
         "machine": _read("/etc/machine-id"),
@@ -36,7 +36,7 @@ def identity() -> dict[str, Any]:
 
 
 def is_dead(worker: dict[str, Any]) -> bool:
-    """True if this process can be sure that `worker` is no longer running."""
+    """Return True if this process can be sure that `worker` is no longer running."""
     current = identity()
     if any(worker.get(key) != current[key] for key in ("host", "machine")):
         return False
@@ -49,7 +49,7 @@ def is_dead(worker: dict[str, Any]) -> bool:
 
 
 def rescue(study: "optuna.Study") -> list[int]:
-    """Fail dead workers' trials and requeue them; returns the trials' numbers."""
+    """Fail dead workers' trials and requeue them; return the trials' numbers."""
     numbers = []
     for trial in study.get_trials(deepcopy=False, states=(State.RUNNING,)):
         worker = trial.user_attrs.get("worker")
@@ -60,7 +60,7 @@ def rescue(study: "optuna.Study") -> list[int]:
 
 
 def fail(study: "optuna.Study", number: int) -> bool:
-    """Fail a running trial; False if another worker was faster."""
+    """Fail a running trial; return False if another worker was faster."""
     try:
         study.tell(number, state=State.FAIL)
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
@@ -69,7 +69,7 @@ def fail(study: "optuna.Study", number: int) -> bool:
 
 
 def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
-    """After Ctrl-C: fail this process's running trials, requeue the interrupted ones.
+    """Fail this process's running trials after Ctrl-C; requeue the interrupted ones.
 
     Args:
         numbers: the trials of the run that was interrupted.
@@ -102,9 +102,9 @@ def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
 
 
 def tells(trial: Any) -> bool:
-    """Whether a trial's outcome is known to say something about its configuration.
+    """Return whether a trial's outcome says something about its configuration.
 
-    Not if its worker died, or after Ctrl-C.
+    It does not if the trial's worker died, or after Ctrl-C.
     """
     if trial.state != State.FAIL:
         return trial.state in (State.COMPLETE, State.PRUNED)
@@ -116,9 +116,9 @@ def tells(trial: Any) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    """The start time of a process, in clock ticks since boot; None if it is not running.
+    """Return a process's start time, in clock ticks since boot; None if it has ended.
 
-    Without /proc: "" for a running process.
+    Without /proc, return "" for a running process.
     """
     if Path("/proc/self/stat").exists():
         with suppress(OSError):
