@@ -139,7 +139,7 @@ def guard(
     progress: Callable[[float], None] = lambda part: None,
     samples: int = 16,
 ) -> GuardedModel:
-    """Find the INT8 model that loses at most `aim` points with fewest layers in float.
+    """Find the INT8 model with the fewest float layers that loses at most `aim` points.
 
     Args:
         metric: `metric(predict)` returns points (0..100, higher is better) on held-out

@@ -42,7 +42,7 @@ class Target:
         return "fp16" if self.provider == "cann" and precision == "fp32" else precision
 
     def told(self, precision: str) -> str:
-        """Return the engine's `--precision` option; most providers follow the file."""
+        """Return the engine's `--precision`; most providers take it from the file."""
         if self.provider == "tensorrt" or precision == "bf16":
             return precision
         return "fp32"

@@ -48,8 +48,8 @@ def to_onnx(
 ) -> "onnx.ModelProto":
     """Export `model` in evaluation mode as an `onnx.ModelProto` of opset 18.
 
-    The weights are stored inside. Layers with a `plain()` method (compressed ones, whose
-    custom kernels cannot be exported) are exported as the ordinary layer that it returns.
+    The weights are stored inside. Layers with a `plain()` method (compressed ones,
+    whose custom kernels cannot be exported) are exported as the layer that it returns.
 
     Args:
         example: one tensor, a tuple of several arguments, or a dict of named arguments.
@@ -227,7 +227,7 @@ def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _module_name(node: "onnx.NodeProto") -> str:
-    """Return the path of the module that owns its weight, or else of the caller."""
+    """Return the path of the module that owns the weight, or of the calling module."""
     for name in node.input:
         if name.endswith(".weight"):
             return name.removesuffix(".weight")
@@ -350,5 +350,5 @@ def _last_line(trace: str) -> str:
 
 
 def _place(file: str) -> str:
-    """Return the file, or "the notebook's cell" if ipykernel made up the file name."""
+    """Return the file, or "the notebook's cell" for a file made up by ipykernel."""
     return "the notebook's cell" if re.search(r"ipykernel_\d+", file) else file

@@ -58,7 +58,7 @@ class WizardPage(ipywidgets.VBox):
         return (*settings, self.folder, self.overwrite)
 
     def _offer_precisions(self, change: Any = None) -> None:
-        """Offer the target's precisions, its default first."""
+        """Offer the target's precisions, with its default first."""
         self.precision.options = targets[self.target.value].precisions
         self.precision.value = self.precision.options[0]
         self._toggle_loss()

@@ -139,7 +139,7 @@ class Quantizer:
         samples: int = 16,
         progress: Callable[[float], None] = lambda part: None,
     ) -> dict[str, float]:
-        """Return each layer's sensitivity: the model's error if only it is quantized.
+        """Return each layer's sensitivity: the error when only that layer is quantized.
 
         This is the normalized mean squared error `|y_q - y|² / |y|²` of the outputs.
 

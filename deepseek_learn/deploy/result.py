@@ -78,12 +78,12 @@ class Deployment(Report):
     files: dict[str, int]
 
     def __getitem__(self, what: str) -> float | None:
-        """Return the value of a line, such as `deployment["speedup"]`, or None."""
+        """Return a line's value, as in `deployment["speedup"]`; None if there is none."""
         line = self.line(what)
         return None if line is None else line.value
 
     def line(self, what: str) -> Line | None:
-        """Return a line, such as `deployment.line("speedup")`, or None."""
+        """Return a line, as in `deployment.line("speedup")`; None if there is none."""
         return next((line for line in self.lines if line.what == what), None)
 
     @property

@@ -208,7 +208,7 @@ class DeploymentWizard:
 
     @functools.cached_property
     def same(self) -> float:
-        """The largest output difference from the original, over the largest value."""
+        """The largest difference from the original, relative to its largest output."""
         for at, batch in enumerate(self.calibration or []):
             feed(self.proto, batch, at)  # raises for a different shape
         inputs = [self.example, *(self.calibration or [])[:1]]
@@ -241,7 +241,7 @@ class DeploymentWizard:
     def _at_precision(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
     ) -> tuple["onnx.ModelProto", GuardedModel | None, list[Line]]:
-        """Return the model at this precision, the guard's result and the metric lines.
+        """Return the model at this precision, the guard's result, and the metric lines.
 
         The guard's result is None unless the precision is INT8.
         """
