@@ -78,7 +78,7 @@ class Deployment(Report):
     files: dict[str, int]
 
     def __getitem__(self, what: str) -> float | None:
-        """Return a line's value, as in `deployment["speedup"]`; None if there is none."""
+        """Return a line's value, as in `deployment["speedup"]`; None if it has none."""
         line = self.line(what)
         return None if line is None else line.value
 

@@ -38,7 +38,7 @@ def arrays(example: Any) -> list[np.ndarray]:
 
 
 def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
-    """Return the arrays in the model's input order, matched by name if they have any."""
+    """Return the arrays in the model's input order, matched by name where possible."""
     if isinstance(example, dict) and len(names) == len(example):
         if {*names} == {*example}:
             return arrays(tuple(example[name] for name in names))

@@ -86,7 +86,7 @@ def profile(
 
 
 class ModelProfiler:
-    """A profiler called with the model's own arguments: `ModelProfiler(model)(example)`.
+    """A profiler to call with the model's arguments: `ModelProfiler(model)(example)`.
 
     It takes the same options as `profile`.
 

@@ -248,7 +248,7 @@ class Timer(_Pass):
             self.calls.append((type(layer).__name__, shapes(output[0])))
 
     def close(self) -> None:
-        """Convert timestamps to seconds, excluding the operators from a layer's time."""
+        """Convert timestamps to seconds; a layer's time excludes that of operators."""
         if self._cuda:
             torch.cuda.synchronize()
         timestamps, self.seconds = self.seconds, []

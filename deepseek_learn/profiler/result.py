@@ -175,7 +175,7 @@ class Profile(Report):
         return timeline(self)
 
     def plot_roofline(self) -> "go.Figure":
-        """Plot each layer's FLOP/s over FLOP/byte, with this machine's roof (plotly)."""
+        """Plot each layer's FLOP/s over FLOP/byte, with the machine's roof (plotly)."""
         from .views import roofline
 
         return roofline(self)
