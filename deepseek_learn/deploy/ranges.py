@@ -110,9 +110,8 @@ def mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
     The search shrinks both ends together and then, unless symmetric, each separately.
     On the histogram, the result is never worse than "minmax". We do not use the closed
-    form of Banner et al. 2019, "Post
-    training 4-bit quantization of convolution networks for rapid-deployment", arXiv
-    1810.05723.
+    form of Banner et al. 2019, "Post training 4-bit quantization of convolution
+    networks for rapid-deployment", arXiv 1810.05723.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
 
