@@ -1,8 +1,9 @@
 """The accuracy guard: what INT8 costs on held-out data, and which layers stay in float.
 
 A layer's sensitivity is the error of the whole network, on held-out inputs, when only that
-layer is quantized. The most sensitive layers stay in float, as few as bring the loss down
-to the `aim`; a model that still loses `LIMIT` points is refused.
+layer is quantized. The most sensitive layers stay in float, but only as many as it
+takes to bring the loss down to `aim`; a model that still loses `LIMIT` points is
+rejected.
 """
 
 import math
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
-MOST_IN_FLOAT = 0.5  # fraction of the layers: with more, the model is hardly INT8
+MOST_IN_FLOAT = 0.5  # fraction of the layers; beyond it, the model is hardly INT8
 
 Metric = Callable[[Callable], float]
 
@@ -37,10 +38,10 @@ class GuardedModel(Report):
         proto: the selected model, a `ModelProto`.
         float_metric: the original's metric, in points (0..100, higher is better).
         in_float: the layers left in float.
-        attempts: number of layers in float → `metric`, and `loss` in points.
+        attempts: number of layers in float → `metric` and `loss`, in points.
         errors: layer → its sensitivity; empty if all layers could be quantized.
         layers: all quantizable layers.
-        aim: points that may be lost.
+        aim: number of points that may be lost.
     """
 
     proto: Any
@@ -58,11 +59,11 @@ class GuardedModel(Report):
 
     @property
     def loss(self) -> float:
-        """Points lost; negative if INT8 happens to be better."""
+        """The number of points lost; negative if INT8 happens to be better."""
         return self.float_metric - self.metric
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer: its sensitivity and its precision."""
+        """Return one row per layer, with its sensitivity and its precision."""
         precisions = [
             "float" if layer in self.in_float else "int8" for layer in self.layers
         ]
@@ -73,7 +74,7 @@ class GuardedModel(Report):
         return frame
 
     def plot(self) -> "go.Figure":
-        """The sensitivities in model order, one cell per layer (plotly)."""
+        """Plot the sensitivities in model order, one cell per layer (plotly)."""
         import numpy as np
         import plotly.graph_objects as go
 
@@ -119,7 +120,7 @@ class GuardedModel(Report):
 
 
 class AccuracyError(DeepSeekLearnError):
-    """INT8 loses too much. `guarded` holds the measurements."""
+    """INT8 loses too much accuracy; the attribute `guard` holds the measurements."""
 
     def __init__(self, guarded: GuardedModel):
         self.guard = guarded
@@ -138,23 +139,24 @@ def guard(
     progress: Callable[[float], None] = lambda part: None,
     samples: int = 16,
 ) -> GuardedModel:
-    """The INT8 model with the fewest layers in float that loses at most `aim` points.
+    """Find the INT8 model with the fewest float layers that loses at most `aim` points.
 
     Args:
         metric: `metric(predict)` returns points (0..100, higher is better) on held-out
             data, where `predict(x)` returns the model's output tensor, or a tuple of them
-            in order if it has several. Selecting layers by the metric fits to that data:
-            keep separate data for the final figure.
-        aim: in points, at least 0 and below 1. If half of the layers in float do not
-            reach it, the attempt with the smallest loss is returned.
+            in order if it has several. Selecting layers by the metric fits them to that
+            data, so keep separate data for the final figure.
+        aim: in points, at least 0 and below 1. If even leaving half of the layers in
+            float does not reach it, the attempt with the smallest loss is returned.
         run: the runner of the target's runtime.
         samples: number of held-out inputs for the sensitivities, rounded up to whole
-            batches; fewer take less time.
+            batches; a smaller number takes less time.
         progress: called with the fraction completed, 0..1.
 
     Raises:
-        AccuracyError: with the table, if every attempt loses 1 point or more.
-        ValueError: for an `aim` out of range, or a metric that is not in points.
+        AccuracyError: if every attempt loses 1 point or more; the message includes the
+            table of attempts.
+        ValueError: if `aim` is out of range, or the metric is not in points.
     """
     check_aim(aim)
     inputs: list = []  # the held-out inputs that the metric passes to predict
@@ -192,7 +194,7 @@ def guard(
 
 
 def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
-    """The `count` layers whose quantization changes the output most."""
+    """Return the `count` layers whose quantization changes the output most."""
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
 
 
@@ -202,7 +204,7 @@ def float_points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """The `points` of the float model; refuses a metric on a scale of 0..1."""
+    """Return the `points` of the float model; reject a metric on a scale of 0..1."""
     value = points(metric, proto, run, watch)
     if value <= 1:
         raise ValueError(
@@ -218,7 +220,7 @@ def points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """The metric of an exported model.
+    """Compute the metric of an exported model.
 
     Args:
         watch: called with each input that the metric passes to `predict`.
@@ -245,7 +247,7 @@ def check_aim(aim: float) -> None:
 
 
 def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
-    """Doubling until the aim is reached, then bisection: about 2 log2(most) attempts."""
+    """Double until the aim is reached, then bisect: about 2 log2(most) attempts."""
     low, high = 0, 1
     while high < most and loss_at(high) > aim:
         low, high = high, 2 * high
@@ -258,6 +260,6 @@ def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
 
 
 def _best(losses: dict[int, float], aim: float) -> int:
-    """The fewest layers in float within the aim, else the count with the smallest loss."""
+    """Return the smallest count within the aim, or else the one with the least loss."""
     within = [count for count, loss in losses.items() if loss <= aim]
     return min(within) if within else min(losses, key=lambda n: (losses[n], n))

@@ -1,4 +1,4 @@
-"""The wizard's argument checks, before any work where possible."""
+"""The wizard's argument checks, which run before any work where possible."""
 
 import json
 from collections.abc import Sequence
@@ -20,10 +20,11 @@ TYPES = "float32, uint8, int64, int32 or bool"
 
 
 def folder(path: Path, overwrite: bool) -> None:
-    """Refuse a nonempty folder, unless it is a deployment and `overwrite` is set.
+    """Reject a nonempty folder, unless it is a deployment and `overwrite` is set.
 
     Raises:
-        FileExistsError: with what to do instead.
+        FileExistsError: if `path` is a file or such a folder; the message says what to
+            do instead.
     """
     if path.is_file():
         raise FileExistsError(f"out must be a folder; {path} is a file.")
@@ -42,7 +43,7 @@ def folder(path: Path, overwrite: bool) -> None:
 
 
 def is_deployment(folder: Path) -> bool:
-    """Whether the wizard wrote the folder: it has a report and a model."""
+    """Return whether the wizard wrote this folder, judging by its report and model."""
     try:
         report = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):
@@ -52,10 +53,10 @@ def is_deployment(folder: Path) -> bool:
 
 
 def example(given: Any) -> None:
-    """Refuse an example that the engine cannot read.
+    """Reject an example that the engine cannot read.
 
     Raises:
-        ValueError: for no tensor, or tensors without a batch or of an unsupported dtype.
+        ValueError: if there is no tensor, or one has no batch axis or the wrong dtype.
     """
     inputs = tensors(given)
     if not inputs or any(t.dim() == 0 for t in inputs):
@@ -71,12 +72,12 @@ def example(given: Any) -> None:
 def preparation(
     mean: Sequence[float], std: Sequence[float], given: Sequence[torch.Tensor]
 ) -> dict[str, list[float]]:
-    """The `mean` and `std` with which the engine normalizes images, if given.
+    """Return the `mean` and `std` with which the engine normalizes images, if given.
 
     Raises:
-        ValueError: for a value that is not a number, a `std` that is not above 0 in
-            float32, a count other than one or one per channel, or an example without an
-            image.
+        ValueError: if a value is not a finite number, a `std` is not above 0 in
+            float32, there is neither one value nor one per channel, or the example
+            holds no image.
     """
     normalization = {"mean": _numbers("mean", mean), "std": _numbers("std", std)}
     normalization = {name: values for name, values in normalization.items() if values}
@@ -99,7 +100,7 @@ def preparation(
 
 
 def _numbers(name: str, given: Sequence[float]) -> list[float]:
-    """The numbers as the engine reads them: rounded to float32."""
+    """Round the numbers to float32, as the engine reads them."""
     try:
         with np.errstate(over="ignore"):
             values = [float(np.float32(value)) for value in given]
@@ -113,10 +114,10 @@ def _numbers(name: str, given: Sequence[float]) -> list[float]:
 
 
 def ports(proto: "onnx.ModelProto") -> None:
-    """Refuse a model with an input or output that the engine cannot read.
+    """Reject a model with an input or output that the engine cannot read.
 
     Raises:
-        ValueError: naming the input or output.
+        ValueError: if there is one; the message names it.
     """
     from onnx import helper
 
@@ -132,10 +133,10 @@ def ports(proto: "onnx.ModelProto") -> None:
 
 
 def batch(given: Any, own: int | None) -> None:
-    """Refuse a batch below 1, or other than the model's fixed batch `own`.
+    """Reject a batch below 1, or one that differs from the model's fixed batch `own`.
 
     Raises:
-        ValueError: saying which batch is accepted.
+        ValueError: if the batch is rejected; the message says which batch is accepted.
     """
     if not isinstance(given, int) or given < 1:
         raise ValueError(f"batch must be a whole number from 1; got {given!r}.")
@@ -146,13 +147,13 @@ def batch(given: Any, own: int | None) -> None:
 
 
 def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
-    """The precision to use: the requested one, or the target's first.
+    """Return the requested precision, or the target's first if none is requested.
 
     Args:
-        given: INT8's requirements by name; None if the wizard has none.
+        given: what INT8 requires, by name; None if the wizard does not have it.
 
     Raises:
-        ValueError: for an unsupported precision, or INT8 without its requirements.
+        ValueError: if the precision is unsupported, or INT8 lacks a requirement.
     """
     choice = asked or target.precisions[0]
     if choice not in target.precisions:
@@ -172,10 +173,10 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
 
 
 def no_sequence_axis(given: Any) -> None:
-    """Refuse a sequence axis for an .onnx file.
+    """Reject a sequence axis for an .onnx file.
 
     Raises:
-        ValueError: for any axis.
+        ValueError: if an axis is given.
     """
     if given is not None:
         raise ValueError(
@@ -185,10 +186,10 @@ def no_sequence_axis(given: Any) -> None:
 
 
 def outputs(answers: Sequence[np.ndarray], size: int) -> None:
-    """Refuse a model with an output whose first axis is not the batch of `size`.
+    """Reject a model with an output whose first axis is not the batch of `size`.
 
     Raises:
-        ValueError: naming the output.
+        ValueError: if there is such an output; the message says which one.
     """
     for at, y in enumerate(answers):
         if y.ndim == 0 or len(y) != size:

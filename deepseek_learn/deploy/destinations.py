@@ -17,10 +17,10 @@ targets: Registry["Target"] = Registry("target")
 
 @dataclass(frozen=True)
 class Target:
-    """What a target requires.
+    """The requirements of a target.
 
     Attributes:
-        complete: adds the files that only this target needs.
+        complete: a function that adds the files that only this target needs.
         runtime: the engine's runtime, "onnxruntime" or "openvino".
         provider: ONNX Runtime's execution provider: "cpu", "tensorrt", "cann" or
             "migraphx".
@@ -38,21 +38,21 @@ class Target:
     fixed_batch: bool = False
 
     def computes(self, precision: str) -> str:
-        """The precision in which the target may actually compute."""
+        """Return the precision in which the target may actually compute."""
         return "fp16" if self.provider == "cann" and precision == "fp32" else precision
 
     def told(self, precision: str) -> str:
-        """The engine's `--precision` option; for most providers the file determines it."""
+        """Return the engine's `--precision`; most providers take it from the file."""
         if self.provider == "tensorrt" or precision == "bf16":
             return precision
         return "fp32"
 
 
 def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
-    """Decorator: register a function that completes the folder of the target `name`.
+    """Register the decorated function, which completes the folder of the target `name`.
 
     Args:
-        wishes: fields of `Target`.
+        wishes: values for the fields of `Target`.
 
     Raises:
         ValueError: if the name is already registered.
@@ -71,14 +71,14 @@ def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
 
 @target("cpp-cpu")
 def cpp_cpu(kit: Kit) -> None:
-    """A CPU with nothing installed: the library is bundled."""
+    """Complete the folder for a CPU with nothing installed, by bundling the library."""
     kit.own_files()
     kit.bundle_library()
 
 
 @target("openvino", runtime="openvino", precisions=("int8", "bf16", "fp32"))
 def openvino(kit: Kit) -> None:
-    """A CPU, through OpenVINO."""
+    """Complete the folder for a CPU with OpenVINO."""
     kit.own_files()
 
 
@@ -90,7 +90,7 @@ def openvino(kit: Kit) -> None:
     fixed_batch=True,
 )
 def nvidia_a100(kit: Kit) -> None:
-    """An NVIDIA GPU, through TensorRT."""
+    """Complete the folder for an NVIDIA GPU with TensorRT."""
     kit.own_files()
 
 
@@ -102,7 +102,7 @@ def nvidia_a100(kit: Kit) -> None:
     fixed_batch=True,
 )
 def ascend_910b(kit: Kit) -> None:
-    """A Huawei Ascend NPU, through CANN."""
+    """Complete the folder for a Huawei Ascend NPU with CANN."""
     kit.own_files()
     if kit.precision == "int8":
         kit.lines.append(Line("ascend_int8", UNVERIFIED))
@@ -116,7 +116,7 @@ def ascend_910b(kit: Kit) -> None:
     fixed_batch=True,
 )
 def amd_mi300(kit: Kit) -> None:
-    """An AMD Instinct GPU, through MIGraphX."""
+    """Complete the folder for an AMD Instinct GPU with MIGraphX."""
     kit.own_files()
     used = {node.op_type for node in kit.proto.graph.node}
     lines = (FILES / "amd-mi300" / "operators.txt").read_text().splitlines()

@@ -1,7 +1,7 @@
-"""Export to ONNX, the common start of every target, verified against PyTorch.
+"""Export to ONNX, the first step for every target, and verify against PyTorch.
 
 `torch.export` traces the model, PyTorch's exporter translates the trace to opset 18 (which
-ONNX Runtime, TensorRT, MIGraphX and CANN all read), and `verify` compares both on inputs.
+ONNX Runtime, TensorRT, MIGraphX and CANN all read), and `verify` compares the outputs.
 """
 
 import ast
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
-TOLERANCE = 1e-4  # of `verify`, for float32
+TOLERANCE = 1e-4  # the default of `verify`, for float32
 
 
 class ExportError(DeepSeekLearnError):
@@ -46,23 +46,24 @@ def to_onnx(
     dynamic_batch: bool = True,
     sequence_axis: int | dict[str, int] | None = None,
 ) -> "onnx.ModelProto":
-    """`model` in evaluation mode as an `onnx.ModelProto` of opset 18, weights inside.
+    """Export `model` in evaluation mode as an `onnx.ModelProto` of opset 18.
 
-    Layers with a `plain()` method (compressed ones, whose custom kernels cannot be
-    exported) are exported as the ordinary layer that it returns.
+    The weights are stored inside. Layers with a `plain()` method (compressed ones,
+    whose custom kernels cannot be exported) are exported as the layer that it returns.
 
     Args:
-        example: one tensor; a tuple: several arguments; a dict: named arguments.
-        dynamic_batch: make the first axis of every tensor dynamic; False: all sizes are
-            the example's.
-        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`: of
-            every argument that has it; a dict: argument → axis. The example's length
+        example: one tensor, a tuple of several arguments, or a dict of named arguments.
+        dynamic_batch: make the first axis of every tensor dynamic; if False, it keeps
+            the size that it has in the example.
+        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`, in
+            every argument that has it; or a dict, argument → axis. The example's length
             along it must be at least 2.
 
     Raises:
-        ValueError: for an invalid `sequence_axis`, or an unknown argument in it.
-        ExportError: naming the line of the model where the export fails.
-        MissingPackageError: without the packages of the extra `deploy`.
+        ValueError: if `sequence_axis` is invalid or contains an unknown argument.
+        ExportError: if the export fails; the message names the line of the model, if
+            known.
+        MissingPackageError: if the packages of the extra `deploy` are not installed.
     """
     for package in ("onnx", "onnxscript"):
         require(package, extra="deploy", purpose="exporting a model")
@@ -105,7 +106,7 @@ def quietly() -> Iterator[None]:
 
 
 def plain_form(model: nn.Module) -> nn.Module:
-    """A copy in which each layer with a `plain()` method is replaced by its result."""
+    """Copy the model, replacing each layer that has `plain()` with what it returns."""
     if plain := _plain(model):
         return plain()
     copied = copy.deepcopy(model)
@@ -125,16 +126,16 @@ def verify(
     inputs: Iterable,
     tolerance: float = TOLERANCE,
 ) -> float:
-    """Compare both on `inputs`, each like the `example` of `to_onnx`.
+    """Compare the exported model with the original on `inputs`.
 
-    A compressed model is compared in its plain form, since its kernels also round
-    activations.
+    Each input has the form of the `example` of `to_onnx`. A compressed model is
+    compared in its plain form, since its kernels also round activations.
 
     Returns:
         `max |y - r| / max |r|` of the worst output over all inputs.
 
     Raises:
-        OutputMismatchError: if that is above `tolerance`, or a shape differs.
+        OutputMismatchError: if that value is above `tolerance`, or a shape differs.
     """
     run, plain, worst = runner(proto), plain_form(model).eval(), 0.0
     for number, example in enumerate(inputs):
@@ -155,7 +156,7 @@ def verify(
 
 
 def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
-    """max |y - r| / max |r|; infinite if shapes differ or only one of them is NaN."""
+    """Return max |y - r| / max |r|; infinite if shapes differ or only one is NaN."""
     if answer.shape != reference.shape:
         return float("inf")
     y, r = answer.astype(np.float64), reference.astype(np.float64)
@@ -167,14 +168,14 @@ def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
 
 
 def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """A deep copy of a `ModelProto`."""
+    """Return a deep copy of a `ModelProto`."""
     copied = type(proto)()
     copied.CopyFrom(proto)
     return copied
 
 
 def fix_sizes(proto: "onnx.ModelProto", shapes: Iterable[Sequence[int]]) -> None:
-    """Fix the model's input sizes to these shapes (in place)."""
+    """Fix the model's input sizes to `shapes`, in place."""
     graph, sizes = proto.graph, {}
     for port, shape in zip(graph.input, shapes, strict=True):
         for size, n in zip(port.type.tensor_type.shape.dim, shape, strict=True):
@@ -197,14 +198,14 @@ def describe(proto: "onnx.ModelProto", facts: Mapping[str, Sequence[float]]) -> 
 
 
 def weighted(proto: "onnx.ModelProto") -> list:
-    """The nodes that multiply by a weight: the layers that can be quantized."""
+    """Return the nodes that multiply by a weight: the layers that can be quantized."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
     return [n for n in proto.graph.node if n.op_type in kinds and weights & {*n.input}]
 
 
 def with_named_layers(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """A copy in which each layer has a unique name, from its weight if possible."""
+    """Copy the model, giving each layer a unique name, from its weight if possible."""
     renamed = copy_of(proto)
     counts: dict[str, int] = {}
     for node in weighted(renamed):
@@ -226,7 +227,7 @@ def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _module_name(node: "onnx.NodeProto") -> str:
-    """The path of the module that owns its weight, else of the calling module."""
+    """Return the path of the module that owns the weight, or of the calling module."""
     for name in node.input:
         if name.endswith(".weight"):
             return name.removesuffix(".weight")
@@ -236,7 +237,7 @@ def _module_name(node: "onnx.NodeProto") -> str:
 
 
 def _pair(value: Any) -> Any:
-    """Double a batch of one, to which torch.export would specialize."""
+    """Double a batch of one, because torch.export would specialize on size 1."""
     is_single = isinstance(value, Tensor) and value.dim() > 0 and len(value) == 1
     return torch.cat([value, value]) if is_single else value
 
@@ -248,7 +249,7 @@ def _free_axes(
     dynamic_batch: bool,
     sequence_axis: int | dict[str, int] | None,
 ) -> dict:
-    """The dynamic axes of each argument, for `torch.export`."""
+    """Return the dynamic axes of each argument, for `torch.export`."""
     bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
     sequence = sequence_axes(bound, sequence_axis)
 
@@ -265,10 +266,10 @@ def _free_axes(
 
 
 def sequence_axes(bound: dict, asked: int | dict[str, int] | None) -> dict[str, int]:
-    """Argument → its sequence axis; an integer `asked` applies to all arguments.
+    """Map each argument to its sequence axis; an integer `asked` applies to all.
 
     Raises:
-        ValueError: for an invalid axis, or an unknown argument.
+        ValueError: if an axis is invalid, or an argument is unknown.
     """
     if asked is None:
         return {}
@@ -331,13 +332,13 @@ def _chain(error: BaseException | None) -> str:
 
 
 def _users_line(error: BaseException) -> str:
-    """The line of the user's code that raised it: from the message, else the stack."""
+    """Find the line of the user's code in the error's message, or else in its stack."""
     stack = "".join(traceback.format_tb(error.__traceback__))
     return _last_line(str(error)) or _last_line(stack)
 
 
 def _last_line(trace: str) -> str:
-    """`FILE, line N (CODE)` of the last frame outside PyTorch and this package."""
+    """Return `FILE, line N (CODE)` of the last frame not in PyTorch or this package."""
     internal = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = re.findall(r'File "(.+?)", line (\d+), in .+\n\s*(.+)', trace)
     user_frames = [
@@ -349,5 +350,5 @@ def _last_line(trace: str) -> str:
 
 
 def _place(file: str) -> str:
-    """The file, or "the notebook's cell": ipykernel gives cells temporary file names."""
+    """Return the file, or "the notebook's cell" for a file made up by ipykernel."""
     return "the notebook's cell" if re.search(r"ipykernel_\d+", file) else file

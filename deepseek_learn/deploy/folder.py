@@ -1,4 +1,4 @@
-"""Atomic write of a folder: one writer at a time, and the folder appears complete."""
+"""Write a folder atomically: one writer at a time, and the folder appears complete."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # this system has no flock
-    fcntl = None  # type: ignore[assignment]  # where `is None` is asked for
+    fcntl = None  # type: ignore[assignment]  # checked by `is None`
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def exclusive_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _acquire(folder: Path, path: Path) -> int | None:
-    """A descriptor that locks the folder until it is closed; None without locks."""
+    """Return a descriptor that locks the folder until closed; None without flock."""
     if fcntl is None:
         folder.mkdir(exist_ok=True)
         return None

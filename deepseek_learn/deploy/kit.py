@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 FILES = Path(__file__).with_name("kit")  # scripts and texts; one folder per target
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # of `verify.sh`
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # for `verify.sh`
 
 
 @dataclass
@@ -29,11 +29,11 @@ class Kit:
     """A deployment folder under construction; the target's function completes it.
 
     Attributes:
-        folder: where to write; it is renamed to its final name at the end.
+        folder: the folder to write to, which is renamed to its final name at the end.
         proto: the model as deployed, an `onnx.ModelProto`.
-        precision: of the model.
-        settings: variables for the scripts: RUNTIME, PROVIDER, PRECISION (passed to the
-            engine), BATCH, TOLERANCE.
+        precision: the precision of the model.
+        settings: variables for the scripts, namely RUNTIME, PROVIDER, PRECISION (as
+            passed to the engine), BATCH and TOLERANCE.
         lines: lines of the report.
         notes: paragraphs of the README.
     """
@@ -70,7 +70,7 @@ class Kit:
                 shutil.copy(package / name, lib)
 
     def write_common(self) -> None:
-        """Write what every folder has: the model, the engine's source, the scripts."""
+        """Write what every target needs: the model, the engine's source and scripts."""
         model = self.proto.SerializeToString()
         (self.folder / "model.onnx").write_bytes(model)
         checksum = f"{hashlib.sha256(model).hexdigest()}  model.onnx\n"
@@ -90,10 +90,10 @@ class Kit:
     def store_answers(
         self, samples: Any, run: Runner, float_proto: "onnx.ModelProto"
     ) -> None:
-        """Write `check/`: the inputs `samples` and the runtime's outputs on this CPU.
+        """Write the inputs `samples` and the runtime's outputs on this CPU to `check/`.
 
-        Another processor rounds differently: an INT8 model's outputs there may differ by
-        as much as INT8 differs from float32 here.
+        Another processor rounds differently, so an INT8 model's outputs there may
+        differ by as much as INT8 differs from float32 here.
         """
         check = self.folder / "check"
         check.mkdir()
@@ -110,7 +110,7 @@ class Kit:
     def _answers(
         self, proto: "onnx.ModelProto", samples: Any, run: Runner
     ) -> list[np.ndarray]:
-        """Outputs for all samples, in batches of the model's fixed size, or one by one."""
+        """Run all samples in batches of the model's fixed size, or one by one."""
         step = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
         answer, batches = (
             run(proto),

@@ -1,4 +1,4 @@
-"""The C++ engine from Python: build it with cmake, run it, read its output.
+"""Use the C++ engine from Python: build it with cmake, run it, and read its output.
 
 Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
 """
@@ -35,7 +35,7 @@ class BuildError(DeepSeekLearnError):
 
 
 class EngineError(DeepSeekLearnError):
-    """The engine refused its input or failed; the message is the engine's."""
+    """The engine rejected its input or failed; the message is the engine's own."""
 
 
 def build(
@@ -44,11 +44,11 @@ def build(
     source: Path = ENGINE,
     options: Sequence[str] = (),
 ) -> Path:
-    """Compile the engine to the file `target` by an atomic write (takes a few seconds).
+    """Compile the engine and write it to `target` atomically (takes a few seconds).
 
     Args:
-        runtime: "onnxruntime" needs its headers; "openvino" needs its package, which
-            includes headers and libraries.
+        runtime: "onnxruntime", which needs its headers, or "openvino", which needs its
+            package with headers and libraries.
         options: additional cmake options, such as `-DORT_INCLUDE=FOLDER`.
 
     Raises:
@@ -74,7 +74,7 @@ def build(
 
 @functools.cache
 def compiled(runtime: str) -> bytes:
-    """The engine for `runtime`, compiled once in this process (see `build`)."""
+    """Return the engine for `runtime`, compiled once per process (see `build`)."""
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
         return build(Path(folder) / "engine", runtime).read_bytes()
 
@@ -90,7 +90,7 @@ def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
         words: command-line options, such as `"--repeat", 50`; `--help` lists them.
 
     Raises:
-        EngineError: with the engine's message.
+        EngineError: if the engine fails; the message is the engine's own.
     """
     command = [str(engine), str(model), *map(str, words)]
     process = subprocess.run(
@@ -105,10 +105,10 @@ def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
 
 
 def library() -> Path:
-    """The shared library inside the installed package `onnxruntime`.
+    """Return the path of the shared library in the installed package `onnxruntime`.
 
     Raises:
-        MissingPackageError: if there is none.
+        MissingPackageError: if the package or its library is missing.
     """
     require("onnxruntime", extra="deploy", purpose="running the engine")
     folder = package_folder("onnxruntime") / "capi"
@@ -121,7 +121,7 @@ def library() -> Path:
 
 
 def package_folder(package: str) -> Path:
-    """The folder of an installed package."""
+    """Return the folder of an installed package."""
     spec = find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -135,7 +135,7 @@ def _openvino() -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    """Run cmake in the C locale, so that its and the compiler's messages are English."""
+    """Run cmake in the C locale, so that it and the compiler print English messages."""
     process = subprocess.run(
         command,
         capture_output=True,
@@ -149,7 +149,7 @@ def _run(command: list[str]) -> None:
 
 
 def _build_error(output: str) -> str:
-    """What is missing and how to install it; else cmake's first error."""
+    """Say what is missing and how to install it, or else repeat cmake's first error."""
     for pattern, missing in MISSING.items():
         if pattern in output:
             compiler = os.environ.get("CXX", "c++")

@@ -1,4 +1,4 @@
-"""The wizard as a form for a notebook: `DeploymentWizard.page()`."""
+"""A notebook form for the wizard: `DeploymentWizard.page()`."""
 
 import html
 from pathlib import Path
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class WizardPage(ipywidgets.VBox):
-    """Asks for target, precision, tolerated loss, batch and folder, then deploys.
+    """A form that asks for target, precision, loss, batch and folder, and then deploys.
 
     Attributes:
-        deployment: the result of the last click on the button; None before the first, or
-            if the request was refused: then the page shows the reason.
+        deployment: the result of the last click on the button; None before the first
+            click, or if it raised an error, which the page then shows.
 
     Args:
         wizard: a `DeploymentWizard`.
@@ -58,7 +58,7 @@ class WizardPage(ipywidgets.VBox):
         return (*settings, self.folder, self.overwrite)
 
     def _offer_precisions(self, change: Any = None) -> None:
-        """Offer the target's precisions, its default first."""
+        """Offer the target's precisions, with its default first."""
         self.precision.options = targets[self.target.value].precisions
         self.precision.value = self.precision.options[0]
         self._toggle_loss()
@@ -79,7 +79,7 @@ class WizardPage(ipywidgets.VBox):
                 progress=self._report,
             )
             self.said.value = self.deployment._repr_html_()
-        except Exception as error:  # raised in a callback, it would stay invisible
+        except Exception as error:  # an error raised in a callback would go unseen
             self.step.value = ""
             self.said.value = _error_html(error)
         finally:

@@ -33,10 +33,10 @@ class Scheme:
     """The INT8 scheme of a target.
 
     Attributes:
-        symmetric: activations in int8 with z = 0 (TensorRT requires it); False: in uint8
-            with any z, which uses all 256 levels after a ReLU.
-        float_weights: the file stores float32 weights, each with a QDQ pair (TensorRT);
-            False: int8 weights, a quarter of the size.
+        symmetric: if True, activations are int8 with z = 0, as TensorRT requires; if
+            False, uint8 with any z, which uses all 256 levels after a ReLU.
+        float_weights: if True, the file stores float32 weights, each with a QDQ pair
+            (for TensorRT); if False, int8 weights, which are a quarter of the size.
         operators: ONNX operator types to quantize.
     """
 
@@ -46,23 +46,23 @@ class Scheme:
 
 
 class Quantizer:
-    """One calibrated exported model; `int8()` returns it with any of its layers in INT8.
+    """A calibrated model; `int8()` returns it with any selection of layers in INT8.
 
     Attributes:
         layers: names of the quantizable layers, in model order.
 
     Args:
-        proto: from `to_onnx`.
+        proto: the exported model, from `to_onnx`.
         batches: calibration inputs, each like the `example` of `to_onnx`.
-        ranges: the range that an activation's levels cover: "minmax", all values seen;
-            "percentile", all but the outermost 0.01 %; "mse", the range with the least
-            mean squared error.
+        ranges: the rule for the range of an activation's levels: "minmax" covers all
+            values seen, "percentile" all but the outermost 0.01 %, and "mse" minimizes
+            the mean squared error.
 
     Raises:
-        UnknownNameError: for an unknown `ranges`.
-        ValueError: without a batch, for a batch whose type or shape the model does not
-            accept, and for a model without a quantizable layer.
-        MissingPackageError: without the packages of the extra `deploy`.
+        UnknownNameError: if `ranges` is unknown.
+        ValueError: if there is no batch, the model does not accept the type or shape of
+            a batch, or the model has no quantizable layer.
+        MissingPackageError: if the packages of the extra `deploy` are not installed.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Quantizer:
     def int8(
         self, in_float: Sequence[str] = (), only: Sequence[str] | None = None
     ) -> "onnx.ModelProto":
-        """The model with INT8 layers, as a `ModelProto`.
+        """Return the model with INT8 layers, as a `ModelProto`.
 
         Args:
             in_float: layers to leave in float.
@@ -139,13 +139,13 @@ class Quantizer:
         samples: int = 16,
         progress: Callable[[float], None] = lambda part: None,
     ) -> dict[str, float]:
-        """Sensitivities: the model's error with only one layer quantized, per layer.
+        """Return each layer's sensitivity: the error when only that layer is quantized.
 
-        The normalized mean squared error `|y_q - y|² / |y|²` of the outputs.
+        This is the normalized mean squared error `|y_q - y|² / |y|²` of the outputs.
 
         Args:
             inputs: batches like the example; by default the calibration batches, which
-                cannot show what their own ranges clip.
+                cannot reveal the clipping of values outside their own ranges.
             samples: number of inputs to use, rounded up to whole batches.
             progress: called with the fraction completed, 0..1.
         """
@@ -203,7 +203,7 @@ class Quantizer:
 
 
 def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]:
-    """The first `samples` inputs, rounded up to whole batches."""
+    """Return the first `samples` inputs, rounded up to whole batches."""
     selection, count = [], 0
     for batch in batches:
         if count < samples:
@@ -213,7 +213,7 @@ def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]
 
 
 class _Reader:
-    """The calibration batches in the interface of ONNX Runtime's calibrator."""
+    """The calibration batches, with the interface that the calibrator expects."""
 
     def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
         self._batches = iter(batches)
@@ -223,7 +223,7 @@ class _Reader:
 
 
 def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The model in float16, with float32 inputs and outputs."""
+    """Convert the model to float16, but keep float32 inputs and outputs."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copied = copy_of(proto)
@@ -233,7 +233,7 @@ def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Topologically sorted nodes, which the standard requires and the tools do not keep."""
+    """Sort the nodes topologically, as the standard requires but the tools do not."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     model = ONNXModel(proto)
@@ -242,7 +242,7 @@ def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]:
-    """A calibration batch as input name → array, checked against the model's inputs."""
+    """Return a batch as input name → array, checked against the model's inputs."""
     ports = list(proto.graph.input)
     tensors = ordered(batch, [port.name for port in ports])
     if len(tensors) != len(ports):
@@ -271,7 +271,7 @@ def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]
 def normalized_error(
     answers: Iterable[list[np.ndarray]], wanted: Iterable[list[np.ndarray]]
 ) -> float:
-    """|y - r|² / |r|² over all outputs of all inputs."""
+    """Return |y - r|² / |r|² over all outputs of all inputs."""
     pairs = [
         (np.float64(y), np.float64(r))
         for ys, rs in zip(answers, wanted, strict=True)

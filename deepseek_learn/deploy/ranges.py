@@ -1,4 +1,4 @@
-"""The range that an activation's 256 levels cover: all values, or fewer at finer steps.
+"""The range of an activation's 256 levels: all values, or fewer values in finer steps.
 
 A range [low, high] of 256 levels has the step s = (high - low) / 255. A wider range rounds
 every value more coarsely, with error s² / 12; a narrower one clips the values outside it.
@@ -22,13 +22,13 @@ Rule = Callable[["Histogram", bool], tuple[float, float]]
 rules: Registry[Rule] = Registry("rule for ranges")
 
 BINS = 2048
-PERCENTILE = 99.99  # % of the values are inside, half of the rest on each side
+PERCENTILE = 99.99  # % of the values lie inside, and half of the rest on each side
 SHRINK = np.geomspace(1.0, 0.01, 100)  # fractions of the full range that `mse` tries
 
 
 @dataclass
 class Histogram:
-    """The counts of one tensor's values in `BINS` bins of its range."""
+    """The histogram of one tensor's values, with `BINS` bins over its range."""
 
     low: float
     high: float
@@ -53,10 +53,10 @@ def histograms(
     batches: Iterable[dict],
     reach: dict[str, tuple[float, float]],
 ) -> dict[str, Histogram]:
-    """The histogram of every tensor in `reach`, over all batches.
+    """Compute the histogram of every tensor in `reach`, over all batches.
 
     Args:
-        batches: each input name → array, as returned by `quantize.feed`.
+        batches: dicts of input name → array, as returned by `quantize.feed`.
         reach: tensor name → minimum and maximum.
     """
     from onnx import ValueInfoProto
@@ -79,13 +79,17 @@ def histograms(
 
 @rules.register("minmax")
 def minmax(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """Everything that calibration saw."""
+    """Return the range of all values that calibration saw."""
     return histogram.low, histogram.high
 
 
 @rules.register("percentile")
 def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """All but the outermost 0.01 %: of |x| if symmetric (z = 0), else half at each end."""
+    """Return the range of all but the outermost 0.01 % of the values.
+
+    If symmetric (z = 0), these are the values with the largest |x|; otherwise, half of
+    them are at each end.
+    """
     outside = (1 - PERCENTILE / 100) * histogram.counts.sum()
     edges, counts = histogram.edges, histogram.counts
     if symmetric:
@@ -102,12 +106,12 @@ def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 @rules.register("mse")
 def mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """The range with the least mean squared error of rounding and clipping.
+    """Return the range with the least mean squared error of rounding and clipping.
 
-    Shrinks both ends together, then each one separately; never worse than "minmax" on the
-    histogram. Found by search, not by the closed form of Banner et al. 2019, "Post
-    training 4-bit quantization of convolution networks for rapid-deployment", arXiv
-    1810.05723.
+    The search shrinks both ends together and then, unless symmetric, each separately.
+    On the histogram, the result is never worse than "minmax". We do not use the closed
+    form of Banner et al. 2019, "Post training 4-bit quantization of convolution
+    networks for rapid-deployment", arXiv 1810.05723.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
 
@@ -127,7 +131,10 @@ def rounding_error(
     reach: tuple[float, float],
     symmetric: bool,
 ) -> float:
-    """Mean of (x - s (q - z))² for 8-bit q over the range `reach`, widened to contain 0."""
+    """Return the mean of (x - s (q - z))² for 8-bit q over the range `reach`.
+
+    The range is widened to include 0 if necessary.
+    """
     low, high = min(reach[0], 0.0), max(reach[1], 0.0)
     if symmetric:
         high = max(-low, high)

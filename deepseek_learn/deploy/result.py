@@ -1,4 +1,4 @@
-"""What the wizard returns: the folder it wrote, and the report."""
+"""The wizard's result: the folder that it wrote, and the report."""
 
 import json
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ class Line:
 
     Attributes:
         what: its key in the catalog, `deploy.line_...`.
-        status: `MEASURED` here, `COMPILED` only, or `UNVERIFIED`.
-        low, high: 95 % interval of the median `value`.
-        source: what it is compared with: "PyTorch", or the name of an .onnx file.
+        status: `MEASURED` (here), `COMPILED` (but not run), or `UNVERIFIED`.
+        low, high: the ends of the 95 % interval of the median `value`.
+        source: what the deployment is compared with, "PyTorch" or an .onnx file's name.
     """
 
     what: str
@@ -45,7 +45,7 @@ class Line:
 
     @property
     def quantity(self) -> str:
-        """The value with its unit and range; empty without a value."""
+        """The value with its unit and range; empty if there is no value."""
         if self.value is None:
             return ""
         spread = "" if self.low is None else f" ({self.low:.4g}–{self.high:.4g})"
@@ -63,7 +63,7 @@ class Deployment(Report):
 
     Attributes:
         model: the class name of the original model, or its file name.
-        lines: the report: what was measured here, only compiled, or not verified.
+        lines: the report on what was measured here, only compiled, or not verified.
         guard: the result of the accuracy guard; None unless the precision is INT8.
         files: file in the folder → size in bytes.
     """
@@ -78,12 +78,12 @@ class Deployment(Report):
     files: dict[str, int]
 
     def __getitem__(self, what: str) -> float | None:
-        """The value of a line, such as `deployment["speedup"]`; None if there is none."""
+        """Return a line's value, as in `deployment["speedup"]`; None if it has none."""
         line = self.line(what)
         return None if line is None else line.value
 
     def line(self, what: str) -> Line | None:
-        """The line, such as `deployment.line("speedup")`; None if there is none."""
+        """Return a line, as in `deployment.line("speedup")`; None if there is none."""
         return next((line for line in self.lines if line.what == what), None)
 
     @property
@@ -94,7 +94,7 @@ class Deployment(Report):
         return line.source
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per line: value, its range if there is one, unit, status, note."""
+        """Return one row per line: value, range (if any), unit, status and note."""
         rows = [
             {
                 "value": line.value,
@@ -111,7 +111,7 @@ class Deployment(Report):
         return frame.astype({"value": float, "low": float, "high": float})
 
     def plot(self) -> "go.Figure":
-        """Latency and size next to the original's (plotly)."""
+        """Plot latency and size, with the original next to the deployment (plotly)."""
         from plotly.subplots import make_subplots
 
         pairs = {
@@ -165,7 +165,7 @@ class Deployment(Report):
         return super()._repr_html_().replace("<td>NaN</td>", "<td></td>")
 
     def save(self, path: Path) -> None:
-        """The report as JSON."""
+        """Write the report to `path` as JSON."""
         facts = {
             key: getattr(self, key) for key in ("target", "model", "precision", "batch")
         }
@@ -180,7 +180,7 @@ class Deployment(Report):
 
 
 def markdown(lines: Iterable[Line]) -> str:
-    """The report's table for a README."""
+    """Return the report's table in Markdown, for a README."""
     rows = ["| | | | |", "|---|---|---|---|"]
     for line in lines:
         cells = (line.words, line.quantity, text(f"deploy.{line.status}"), line.note)

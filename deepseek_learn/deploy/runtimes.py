@@ -1,4 +1,4 @@
-"""The runtimes from Python: an exported model as a callable on the CPU."""
+"""The runtimes from Python, which turn an exported model into a callable on the CPU."""
 
 import functools
 from collections.abc import Callable
@@ -21,24 +21,24 @@ Runner = Callable[..., Answer]  # runner(proto, threads) → callable
 
 
 def arguments(example: Any) -> tuple[tuple, dict]:
-    """`example` as the positional and named arguments of the model."""
+    """Return `example` as the positional and named arguments of the model."""
     if isinstance(example, dict):
         return (), example
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
 def tensors(example: Any) -> list[Tensor]:
-    """The tensors of an example, in the order of the exported model's inputs."""
+    """Return the tensors of an example, in the order of the exported model's inputs."""
     return [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
 
 
 def arrays(example: Any) -> list[np.ndarray]:
-    """The `tensors` of an example as NumPy arrays."""
+    """Return the `tensors` of an example as NumPy arrays."""
     return [tensor.numpy(force=True) for tensor in tensors(example)]
 
 
 def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
-    """The arrays in the order of the model's inputs, matched by name if they have names."""
+    """Return the arrays in the model's input order, matched by name where possible."""
     if isinstance(example, dict) and len(names) == len(example):
         if {*names} == {*example}:
             return arrays(tuple(example[name] for name in names))
@@ -50,7 +50,7 @@ def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
 
 
 def session(proto: Model, threads: int = 1) -> "onnxruntime.InferenceSession":
-    """An ONNX Runtime session for `proto`: a `ModelProto`, its bytes, or a file."""
+    """Open an ONNX Runtime session for a `ModelProto`, its bytes, or a file."""
     purpose = "running an exported model"
     ort = require("onnxruntime", extra="deploy", purpose=purpose)
     settings = ort.SessionOptions()
@@ -60,14 +60,14 @@ def session(proto: Model, threads: int = 1) -> "onnxruntime.InferenceSession":
 
 
 def runner(proto: Model, threads: int = 1) -> Answer:
-    """A callable, example → list of arrays, that runs ONNX Runtime."""
+    """Return a callable, example → list of arrays, that runs ONNX Runtime."""
     ort = session(proto, threads)
     names = [port.name for port in ort.get_inputs()]
     return lambda x: ort.run(None, dict(zip(names, ordered(x, names), strict=True)))
 
 
 def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> Answer:
-    """A callable, example → list of arrays, that runs OpenVINO.
+    """Return a callable, example → list of arrays, that runs OpenVINO.
 
     Args:
         precision: "fp32" or "bf16", for the layers that are not INT8.
@@ -87,7 +87,7 @@ def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> 
 
 
 def runner_for(runtime: str, precision: str) -> Runner:
-    """The runner of a target's runtime; INT8 models compute the rest in float32."""
+    """Return the runtime's runner; INT8 models compute everything else in float32."""
     if runtime == "openvino":
         rest = "bf16" if precision == "bf16" else "fp32"
         return functools.partial(openvino_runner, precision=rest)

@@ -47,7 +47,7 @@ class TorchModel:
         return export.to_onnx(self.model, example, dynamic_batch, sequence_axis)
 
     def shorter(self, example: Any, sequence_axis: Axes) -> Any:
-        """The example with length T // 2 + 1 along its sequence axis of length T."""
+        """Shorten the example from length T to T // 2 + 1 along its sequence axis."""
         args, kwargs = arguments(example)
         bound = inspect.signature(self.model.forward).bind(*args, **kwargs)
         axes = export.sequence_axes(bound.arguments, sequence_axis)
@@ -63,17 +63,17 @@ class TorchModel:
         return dict(bound.arguments) if isinstance(example, dict) else bound.args
 
     def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
-        """Largest difference of the export's outputs, relative to their largest value."""
+        """Return the largest output difference, relative to the largest value."""
         return export.verify(proto, self.model, inputs)
 
     def bytes(self) -> int:
-        """Size of the parameters and buffers in a checkpoint."""
+        """Return the size of the parameters and buffers in a checkpoint."""
         state = self.model.state_dict().values()
         sizes = {t.data_ptr(): t.nbytes for t in state if isinstance(t, Tensor)}
         return sum(sizes.values())
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Median time of its passes over about `seconds`, on one thread."""
+        """Time passes for about `seconds`, on one thread, and return the median."""
         args, kwargs = arguments(x)
         with one_thread(), torch.inference_mode():
             return median_ms(lambda: self.model(*args, **kwargs), seconds)
@@ -86,7 +86,8 @@ class OnnxFile:
         name, label: the file name.
 
     Raises:
-        FileNotFoundError, DamagedFileError: if there is no such file, or it is not a model.
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if the file is not an ONNX model.
         ExportError: if it cannot be converted to `export.OPSET`, or ONNX Runtime
             rejects it.
     """
@@ -109,7 +110,7 @@ class OnnxFile:
     def export(
         self, example: Any, dynamic_batch: bool, sequence_axis: Axes
     ) -> "onnx.ModelProto":
-        """The model with named layers; the file determines which axes are dynamic."""
+        """Return the model with named layers; the file says which axes are dynamic."""
         return export.with_named_layers(self._proto)
 
     @property
@@ -137,7 +138,7 @@ class OnnxFile:
         return self._original.ByteSize()
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Median time of ONNX Runtime's passes over about `seconds`, on one thread."""
+        """Time ONNX Runtime for about `seconds`, on one thread; return the median."""
         return median_ms(lambda: self._answer(x), seconds)
 
 
@@ -145,7 +146,7 @@ Source = TorchModel | OnnxFile
 
 
 def source_of(model: nn.Module | str | Path) -> Source:
-    """The source for `model`.
+    """Return the source for `model`.
 
     Raises:
         TypeError: if `model` is neither a module nor the path of an .onnx file.
@@ -159,7 +160,9 @@ def source_of(model: nn.Module | str | Path) -> Source:
 
 
 def example_for(path: str | Path, shape: list[int]) -> Any:
-    """An input of this shape for a file with one input: random in 0..1, or zeros.
+    """Create an input of this shape for a file with one input.
+
+    Floating-point values are random in 0..1; integers and booleans are zeros.
 
     Raises:
         ValueError: if the file has several inputs.
@@ -180,7 +183,7 @@ def example_for(path: str | Path, shape: list[int]) -> Any:
 
 
 def _load(path: Path) -> "onnx.ModelProto":
-    """The model with its weights loaded; weights are removed from its inputs."""
+    """Load the model with its weights, and remove the weights from its inputs."""
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
     try:
         proto = onnx.load(path)
@@ -196,7 +199,7 @@ def _load(path: Path) -> "onnx.ModelProto":
 
 
 def _convert_opset(proto: "onnx.ModelProto", name: str) -> "onnx.ModelProto":
-    """The model converted to opset `export.OPSET`, or unchanged if it is newer."""
+    """Convert the model to opset `export.OPSET`, unless it is already that new."""
     from onnx import version_converter
 
     opset = next((o.version for o in proto.opset_import if not o.domain), export.OPSET)

@@ -1,4 +1,4 @@
-"""What is verified and measured on this machine before the wizard returns a deployment."""
+"""Verify and measure a deployment on this machine before the wizard returns it."""
 
 import re
 from pathlib import Path
@@ -18,18 +18,19 @@ from .source import Source
 if TYPE_CHECKING:
     from .destinations import Target
 
-ROUNDS, SECONDS = 6, 1 / 3  # rounds; approximate duration of each side in one
+ROUNDS, SECONDS = 6, 1 / 3  # number of rounds; approximate time per side in a round
 MB = 1e6
 
 
 def lines(
     kit: Kit, goal: "Target", engine: bytes | None, refusal: str, source: Source, x: Any
 ) -> list[Line]:
-    """Size, startup time, speed and self-check, each with its status.
+    """Report size, startup time, speed and self-check, each with its status.
 
     Args:
-        engine: the compiled engine; None: `refusal` says why there is none.
-        source: the original, timed alternately with the engine on `x`, one thread each.
+        engine: the compiled engine; if None, `refusal` says why there is none.
+        source: the original model; it and the engine are timed in turn on `x`, with one
+            thread each.
 
     Raises:
         EngineError: if the engine's outputs on this processor differ from the stored ones.
@@ -56,7 +57,7 @@ def lines(
 
 
 class _Engine:
-    """The engine on the kit's model, with the kit's runtime."""
+    """The compiled engine, with the options for the kit's model and runtime."""
 
     def __init__(self, kit: Kit, program: Path, provider: str):
         self.kit, self.program = kit, program
@@ -79,10 +80,10 @@ def _selfcheck(kit: Kit) -> list[Any]:
 
 
 def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
-    """Latencies of the original and the engine, in turn, on one thread.
+    """Measure the latencies of the original and the engine in turn, on one thread.
 
-    A round's reading is the median of single calls over `SECONDS`: the engine, a process
-    of its own, times its calls itself.
+    A round's reading is the median of single calls over `SECONDS`. The engine is a
+    separate process and times its own calls.
     """
     files: list[Path] = []
     for index, array in enumerate(arrays(x)):
@@ -105,7 +106,7 @@ def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
         for path in files:
             path.unlink()
     readings = {what: both[what] for what in ("latency_eager", "latency")}
-    readings["speedup"] = both.ratios["latency_eager"]  # the original's time / ours
+    readings["speedup"] = both.ratios["latency_eager"]  # original / engine
     return [_line(what, reading, source) for what, reading in readings.items()]
 
 
@@ -116,7 +117,7 @@ def _line(what: str, reading: Measured, source: Source) -> Line:
 
 
 def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
-    """The self-check on the target's own provider, if this machine has it."""
+    """Run the self-check on the target's own provider, if this machine has it."""
     program = kit.folder / ".engine"
     program.write_bytes(engine)
     program.chmod(0o755)
@@ -134,6 +135,9 @@ def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
 
 
 def _on_target(why: str) -> Line:
-    """The reason, without paths of this machine or of the one that built the library."""
+    """Report why the target was not verified.
+
+    Paths of this machine, or of the one that built the library, are removed.
+    """
     reason = re.sub(r"^.* : FAIL : ", "", why)
     return Line("on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason))

@@ -1,4 +1,4 @@
-"""One call from a trained model to a folder that runs it, with measurements."""
+"""Turn a trained model into a folder that runs it, with measurements, in one call."""
 
 import dataclasses
 import functools
@@ -43,28 +43,28 @@ Progress = Callable[[str, float], None]
 
 
 class DeploymentWizard:
-    """Takes a trained model to any target: exported, verified, quantized, guarded, built.
+    """Exports, verifies, quantizes, guards and builds a trained model for any target.
 
     Args:
         model: a module, which is copied and never changed, or the path of an .onnx file.
-        example: an input: one tensor; a tuple: several arguments; a dict: named ones.
+        example: one tensor, a tuple of several arguments, or a dict of named arguments.
         calibration: batches like the example, from the data that the model will see; INT8
             takes its ranges from them. A few dozen samples are enough.
         metric: `metric(predict)` returns points (0..100, higher is better) on held-out
             data; it guards INT8. `predict(x)` returns the model's output tensor, or a
             tuple of them in order if it has several.
-        mean, std: one per channel, or one for all; the engine normalizes an image to
-            (x - mean) / std with x in 0..1. By default images stay in 0..1.
+        mean, std: one value per channel, or one for all; the engine normalizes an image
+            to (x - mean) / std with x in 0..1. By default, images stay in 0..1.
         dynamic_batch: False for a model that only accepts the example's batch size. An
             .onnx file declares this itself.
-        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`: of
-            every input that has it, or a dict, argument → axis. Targets that require a
-            fixed batch get the example's length, too.
+        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`, in
+            every input that has it; or a dict, argument → axis. For targets that
+            require a fixed batch, the length is also fixed, to the example's.
 
     Raises:
         TypeError: if `model` is neither a `torch.nn.Module` nor a path.
-        ValueError: for an example without a batch or of a type that the engine cannot
-            read, and for an invalid `mean` or `std`.
+        ValueError: if the example has no batch axis or a type that the engine cannot
+            read, or if `mean` or `std` is invalid.
         FileNotFoundError, DamagedFileError, ExportError: see `source.OnnxFile`.
 
     >>> wizard = DeploymentWizard(model, x, calibration, metric)    # doctest: +SKIP
@@ -108,12 +108,12 @@ class DeploymentWizard:
         overwrite: bool = False,
         progress: bool | Progress = True,
     ) -> Deployment:
-        """Write the folder `out` atomically.
+        """Deploy the model to `target`, writing the folder `out` atomically.
 
         Args:
             target: a name in `deploy.targets`.
-            precision: one that the target offers; by default its first.
-            loss: points of the metric that INT8 may lose; 1 or more is always refused.
+            precision: a precision that the target offers; by default, its first.
+            loss: points of the metric that INT8 may lose; 1 or more is always rejected.
             ranges: how INT8 derives activation ranges from the calibration: "minmax",
                 "percentile" or "mse" (see `Quantizer`).
             batch: batch size of the measurement; targets with a fixed batch are built
@@ -123,15 +123,16 @@ class DeploymentWizard:
                 step and the fraction completed, 0..1.
 
         Raises:
-            AccuracyError: with the table, if 1 point or more would be lost.
+            AccuracyError: if INT8 would lose 1 point or more; the message includes the
+                table of attempts.
             ExportError, OutputMismatchError: see `to_onnx` and `verify`.
             BuildError: if the engine has to run here and cannot be compiled.
             FileExistsError: if `out` is not empty, or another process is writing it.
-            ValueError, UnknownNameError: for an invalid argument.
+            ValueError, UnknownNameError: if an argument is invalid.
         """
         goal, folder = targets[target], Path(out)
         precision = self._validate(goal, precision, loss, batch)
-        rules[ranges]  # refuses an unknown rule
+        rules[ranges]  # raises for an unknown rule
         with _ProgressReporter(progress) as tell:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
@@ -174,7 +175,7 @@ class DeploymentWizard:
         precision: str,
         batch: int,
     ) -> Kit:
-        """The kit with the files that every target gets."""
+        """Create the kit, with the files that every target gets."""
         proto = export.copy_of(proto)
         if goal.fixed_batch:
             export.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
@@ -193,7 +194,7 @@ class DeploymentWizard:
         return kit
 
     def page(self, folder: str | Path = "deployed") -> "WizardPage":
-        """A form whose button calls `to` (ipywidgets)."""
+        """Return a form whose button calls `to` (ipywidgets)."""
         from .page import WizardPage
 
         return WizardPage(self, folder)
@@ -207,18 +208,18 @@ class DeploymentWizard:
 
     @functools.cached_property
     def same(self) -> float:
-        """Largest difference from the original's outputs over their largest value."""
+        """The largest difference from the original, relative to its largest output."""
         for at, batch in enumerate(self.calibration or []):
-            feed(self.proto, batch, at)  # refuses a different shape
+            feed(self.proto, batch, at)  # raises for a different shape
         inputs = [self.example, *(self.calibration or [])[:1]]
-        # an .onnx file has no sequence axis of the caller's
+        # an .onnx file takes no sequence axis from the caller
         if self.sequence_axis is not None and isinstance(self.source, TorchModel):
             inputs.append(self.source.shorter(self.example, self.sequence_axis))
         checks.outputs(runner(self.proto)(self.example), self._example_batch())
         return self.source.difference(self.proto, inputs)
 
     def quantizer(self, scheme: Scheme, ranges: str = "minmax") -> Quantizer:
-        """The exported model, calibrated (once) for this INT8 scheme."""
+        """Return the model's quantizer for this INT8 scheme, calibrated only once."""
         key = scheme, ranges
         if key not in self._quantizers:
             quantizer = Quantizer(self.proto, self.calibration or [], scheme, ranges)
@@ -228,7 +229,7 @@ class DeploymentWizard:
     def _validate(
         self, goal: Target, precision: str | None, loss: float, batch: int
     ) -> str:
-        """The precision to use; refuses invalid arguments before any work."""
+        """Return the precision to use; reject invalid arguments before any work."""
         check_aim(loss)
         checks.batch(batch, None if self.dynamic_batch else self._example_batch())
         requirements = {"calibration": self.calibration, "metric": self.metric}
@@ -240,7 +241,10 @@ class DeploymentWizard:
     def _at_precision(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
     ) -> tuple["onnx.ModelProto", GuardedModel | None, list[Line]]:
-        """The model at that precision, what the guard chose if INT8, the metric's lines."""
+        """Return the model at this precision, the guard's result, and the metric lines.
+
+        The guard's result is None unless the precision is INT8.
+        """
         key = (goal.scheme, goal.runtime, precision, loss, ranges)
         if key not in self._converted:
             proto, guarded = self._convert(goal, precision, loss, ranges, tell)
@@ -294,7 +298,7 @@ class DeploymentWizard:
         ]
 
     def _samples(self, batch: int) -> Any:
-        """Inputs whose outputs are stored: about `SAMPLES` samples, in whole batches."""
+        """Return about `SAMPLES` inputs, in whole batches, whose outputs are stored."""
         target_count = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
         batches, count = [], 0
         sizes = [t.shape[1:] for t in tensors(self.example)]
@@ -311,7 +315,7 @@ class DeploymentWizard:
         return tuple(t[rows % count] for t in joined)
 
     def _input(self, batch: int) -> Any:
-        """The example repeated to this batch size, for timing PyTorch."""
+        """Repeat the example to this batch size, for timing."""
         if not self.dynamic_batch:
             return self.example
 
@@ -324,7 +328,7 @@ class DeploymentWizard:
 
 
 def _like(example: Any, batch: Any) -> Any:
-    """A batch structured like the example: loaders give lists instead of tuples."""
+    """Structure a batch like the example, as loaders give lists instead of tuples."""
     if isinstance(example, tuple) and isinstance(batch, list):
         batch = tuple(batch)
     named = isinstance(example, dict) and isinstance(batch, dict)
@@ -361,7 +365,11 @@ class _ProgressReporter:
 
 
 def _engine(goal: Target) -> tuple[bytes | None, str]:
-    """The compiled engine; if it need not run here, None and the reason it failed."""
+    """Return the compiled engine.
+
+    If compilation fails and the engine does not have to run on this machine, return
+    None and the reason for the failure.
+    """
     try:
         return native.compiled(goal.runtime), ""
     except native.BuildError as error:

@@ -1,4 +1,4 @@
-"""The Model Profiler: a model's FLOPs, memory traffic, memory and time, and why.
+"""The Model Profiler: a model's FLOPs, memory traffic, memory and time, explained.
 
 `ModelProfiler(model)(example)` or `profile(model, example)` returns a `Profile`. Lesson:
 `notebooks/basic/05_profiler.ipynb`.

@@ -1,4 +1,4 @@
-"""Backs up what a pass overwrites in tensors that were not copied beforehand."""
+"""Back up what a pass overwrites in tensors that were not copied beforehand."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from .tensor_state import bytes_of, has_storage
 
 
 class BeforeWriting(EveryOperator):
-    """While active, copies the bytes that an operator is about to overwrite.
+    """Copies, while active, the bytes that an operator is about to overwrite.
 
     Tensors created inside the block, and those whose storage is in `copied`, are skipped.
-    So a parameter that no pass changes is never copied, and a tensor that only a global
-    of some package holds is restored as well. An operator must declare what it writes,
-    as PyTorch's do.
+    So a parameter that no pass changes is never copied, and a tensor held only by a
+    global of some package is restored as well. An operator must declare what it writes,
+    as PyTorch's own operators do.
     """
 
     def __init__(self, copied: list[Tensor]):
@@ -37,7 +37,7 @@ class BeforeWriting(EveryOperator):
         return out
 
     def put_back(self) -> None:
-        """Restore the latest copy first: it may overlap an earlier one."""
+        """Restore the copies, latest first, because one may overlap an earlier one."""
         for window, saved in reversed(self._saved):
             if not torch.equal(window, saved):
                 window.copy_(saved)
@@ -51,7 +51,7 @@ class BeforeWriting(EveryOperator):
 
 
 def _written(schema: Any, args: tuple, kwargs: dict) -> list:
-    """The arguments that the operator's schema marks as written."""
+    """Return the arguments that the operator's schema marks as written."""
     named = dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
     return [
         named.get(argument.name)

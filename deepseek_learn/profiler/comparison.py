@@ -1,4 +1,4 @@
-"""Two models side by side."""
+"""Compare two models side by side."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_
 
 @dataclass(frozen=True)
 class Comparison(Report):
-    """Profiles `a` and `b`, labeled `names`: of two models, or of two forms of one.
+    """The profiles `a` and `b` of two models, or of two forms of one, labeled `names`.
 
     Layers are matched by path; a layer that only one model has gets a row of its own.
     """
@@ -29,7 +29,7 @@ class Comparison(Report):
     names: tuple[str, str]
 
     def totals(self) -> pd.DataFrame:
-        """The totals of both models and their ratio b / a."""
+        """Return the totals of both models and their ratio b / a."""
         rows = {
             name: {"a": value(self.a), "b": value(self.b)}
             for name, value in _TOTALS.items()
@@ -39,7 +39,7 @@ class Comparison(Report):
         return frame
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per layer of either model: a's and b's figures and the change in time."""
+        """Return one row per layer: both models' figures and the change in time."""
         pair = {"a": self.a.to_frame(), "b": self.b.to_frame()}
         frame = pd.concat(
             {key: table[["type", *MODULES]] for key, table in pair.items()}, axis=1
@@ -52,7 +52,7 @@ class Comparison(Report):
         return frame
 
     def plot(self) -> "go.Figure":
-        """The layers whose time differs most, side by side (plotly)."""
+        """Plot the layers whose time differs most, side by side (plotly)."""
         import plotly.graph_objects as go
 
         times = self.to_frame()["latency_ms"].fillna(0)

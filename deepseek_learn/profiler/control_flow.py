@@ -1,8 +1,9 @@
-"""`torch.cond` and similar operators as plain Python control flow.
+"""Run `torch.cond` and similar operators as plain Python control flow.
 
-PyTorch turns a condition or a loop into one operator by compiling its body. Uncompiled,
-that operator would hide the parameters that its functions use from autograd; as Python it
-calls the operators that the profiler counts, and autograd records them as usual.
+PyTorch turns a condition or a loop into one operator by compiling its body. If it ran
+uncompiled, that operator would hide from autograd the parameters that its functions
+use. As Python, it calls the operators that the profiler counts, and autograd records
+them as usual.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,7 @@
-"""What an operator costs: multiply-adds by formula, bytes from its tensors.
+"""The cost of an operator: multiply-adds by formula, bytes from its tensors.
 
 A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs; a complex one is
-four real ones. FLOPs cover the products: matrix products, convolutions, attention,
+four real ones. FLOPs cover only products: matrix products, convolutions, attention and
 recurrent layers. Element-wise work, norms and reductions are counted separately as
 `element_ops`, as is customary. Attention's causal mask is not discounted. An operator
 that no rule covers is reported as *uncounted*. Lesson:
@@ -29,7 +29,7 @@ LayerFormula = Callable[[Any, tuple, Any], "Cost"]
 # precedence over PyTorch's table (`torch.utils.flop_counter`), which lacks these.
 operator_costs: Registry[Callable[..., float]] = Registry("operator cost")
 # "module.Class" of a layer → formula(layer, inputs, output) → `Cost`: for layers whose
-# work no operator shows, such as a custom kernel. Applies to subclasses too.
+# work is not visible as operators, such as a custom kernel. Applies to subclasses too.
 layer_costs: Registry[LayerFormula] = Registry("layer cost")
 
 KINDS = ("product", "element", "move", "view", "uncounted")
@@ -37,12 +37,14 @@ KINDS = ("product", "element", "move", "view", "uncounted")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call costs.
+    """The cost of one call.
 
     Attributes:
         flops: 2 x multiply-adds.
-        bytes_read, bytes_written: each tensor's bytes once: a lower bound on traffic.
-        parameters: weights that the layer holds besides its parameters; None: none.
+        bytes_read, bytes_written: the bytes if each tensor is accessed only once, which
+            is a lower bound on the traffic.
+        parameters: number of weights that the layer holds besides its parameters; None
+            if there are none.
         parameter_bytes: the size of those weights.
     """
 
@@ -54,7 +56,7 @@ class Cost:
 
 
 def operator_flops(func: Any, args: tuple, kwargs: dict, out: Any) -> float | None:
-    """FLOPs of one call of the operator `func`; None if no formula covers it."""
+    """Return the FLOPs of one call of `func`, or None if no formula covers it."""
     packet = packet_of(func)
     name = str(packet)
     options = {key: value for key, value in kwargs.items() if key != "out"}
@@ -66,18 +68,18 @@ def operator_flops(func: Any, args: tuple, kwargs: dict, out: Any) -> float | No
 
 
 def has_formula(func: Any) -> bool:
-    """Whether `operator_flops` covers the operator."""
+    """Return whether `operator_flops` has a formula for the operator."""
     packet = packet_of(func)
     return str(packet) in operator_costs or packet in flop_registry
 
 
 def packet_of(func: Any) -> Any:
-    """The operator without its overload; higher-order operators have no overload."""
+    """Return the operator without its overload; higher-order operators have none."""
     return getattr(func, "_overloadpacket", func)
 
 
 def layer_cost(layer: nn.Module) -> LayerFormula | None:
-    """The formula registered for the layer's class or a base class, or None."""
+    """Return the formula registered for the layer's class or a base class, or None."""
     return _formula_of(type(layer))  # type: ignore[arg-type]  # a class is hashable
 
 
@@ -120,7 +122,7 @@ _ELEMENT = set(
     quantize_per_tensor fake_quantize_per_tensor_affine_cachemask polar complex renorm
     rrelu_with_noise isin floor_divide""".split()  # noqa: SIM905
 )
-# Copies, gathers and new tensors: bytes, no arithmetic.
+# Copies, gathers and new tensors: they move bytes and involve no arithmetic.
 _MOVE = set(
     """cat stack copy_ _to_copy clone constant_pad_nd reflection_pad2d
     replication_pad2d index index_put index_put_ _index_put_impl_ index_select
@@ -138,7 +140,7 @@ _MOVE = set(
     index_fill_ diag_embed diagonal_scatter diagonal_backward take tril_ triu_
     tril_indices triu_indices block_diag""".split()  # noqa: SIM905
 )
-# They neither read nor write the tensors' data.
+# Views and allocations: they neither read nor write the tensors' data.
 _VIEW = set(
     """_unsafe_view empty empty_like new_empty empty_strided new_empty_strided set_
     resize_ alias detach_ lift_fresh lift unsafe_split unsafe_split_with_sizes
@@ -149,7 +151,7 @@ _VIEW = set(
 
 @cache
 def kind_of(func: Any) -> str:
-    """Which of `KINDS` an operator without a formula belongs to: never "product"."""
+    """Classify an operator without a formula as one of `KINDS`, but never "product"."""
     if not isinstance(func, OpOverload):  # a higher-order operator
         return "uncounted"
     name = func._overloadpacket.__name__
@@ -174,18 +176,18 @@ def _is_pointwise(name: str) -> bool:
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """All tensors in nested arguments."""
+    """Return all tensors in nested arguments."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def traffic(some: list[Tensor]) -> int:
-    """Bytes of each tensor once; an expanded tensor counts only its storage."""
+    """Add up the tensors' bytes; an expanded tensor counts only its storage."""
     plain = [part for tensor in some for part in within(tensor)]
     return sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in plain)
 
 
 def _real(out: Any) -> int:
-    """Real multiply-adds per multiply-add of the output: four if it is complex."""
+    """Return the real multiply-adds per multiply-add: four if the output is complex."""
     return 4 if any(t.is_complex() for t in tensors(out)) else 1
 
 
@@ -193,7 +195,10 @@ def _real(out: Any) -> int:
 
 
 def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
-    """`products`: the number of [L, S, E] and of [L, S, Ev] products per query head."""
+    """Count attention's FLOPs from the shapes of q, k and v.
+
+    `products` is the number of [L, S, E] and of [L, S, Ev] products per query head.
+    """
     *batch, length, width = q
     of_keys, of_values = products
     return 2 * prod(batch) * length * k[-2] * (of_keys * width + of_values * v[-1])
@@ -204,7 +209,7 @@ def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
 def _flash(
     q: Tensor, k: Tensor, v: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """The scores QK' and their product with V."""
+    """Count the scores QK' and their product with V."""
     return _attention(q.shape, k.shape, v.shape, (1, 1))
 
 
@@ -218,12 +223,12 @@ def _flash_backward(
     out: Tensor,
     **kwargs: Any,
 ) -> int:
-    """QK' recomputed, dQ and dK; dV and the gradient of the scores."""
+    """Count QK' (recomputed), dQ and dK; then dV and the gradient of the scores."""
     return _attention(q.shape, k.shape, v.shape, (3, 2))
 
 
 def _lengths(x: Tensor) -> tuple[int, int]:
-    """The number of tokens in a batch of sequences, and the sum of squared lengths."""
+    """Return the number of tokens in a batch, and the sum of the squared lengths."""
     sizes = [len(row) for row in x.unbind()] if x.is_nested else [x.shape[1]] * len(x)
     return sum(sizes), sum(n * n for n in sizes)
 
@@ -238,7 +243,7 @@ def _fused_mha(
     out: Tensor,
     **kwargs: Any,
 ) -> int:
-    """Four E x E projections, the scores and their product with the values."""
+    """Count four E x E projections, the scores, and their product with the values."""
     tokens, pairs = _lengths(query)
     return 2 * tokens * 4 * embed_dim**2 + 4 * pairs * embed_dim
 
@@ -247,7 +252,7 @@ def _fused_mha(
 def _encoder(
     src: Tensor, embed_dim: int, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Fused attention and the two products of the feed-forward block."""
+    """Count fused attention and the two products of the feed-forward block."""
     hidden = args[12].shape[0]  # ffn_weight_1 [hidden, E]
     tokens, pairs = _lengths(src)
     dense = 4 * embed_dim**2 + 2 * embed_dim * hidden
@@ -258,13 +263,13 @@ def _encoder(
 def _rnn_layer(
     x: Tensor, w_input: Tensor, w_hidden: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """One direction of one layer: both weights at every step; x is `[T, B, I]`."""
+    """Count one direction of one layer: both weights at each step; x is `[T, B, I]`."""
     return 2 * x.shape[0] * x.shape[1] * (w_input.numel() + w_hidden.numel())
 
 
 @operator_costs.register("aten.mkldnn_rnn_layer_backward")
 def _rnn_layer_backward(*args: Any, out: Tensor, **kwargs: Any) -> int:
-    """The gradients of input and weights cost one forward pass each."""
+    """Count one forward pass each for the gradients of the input and the weights."""
     return 2 * _rnn_layer(*args, out=out)
 
 
@@ -272,7 +277,7 @@ def _rnn_layer_backward(*args: Any, out: Tensor, **kwargs: Any) -> int:
 def _cudnn_rnn(
     x: Tensor, weight: list[Tensor], *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """All layers at once; biases are the one-dimensional weights."""
+    """Count all layers of the RNN in one call; one-dimensional weights are biases."""
     weights = sum(w.numel() for w in weight if w.dim() == 2)
     steps = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]  # 2-D: packed
     return 2 * steps * weights
@@ -315,7 +320,7 @@ def _addbmm(y: Tensor, a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> i
 def _packed_product(
     x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """`[M, K]` times a packed weight whose layout varies: N comes from the output."""
+    """Count `[M, K]` times a packed weight; layouts vary, so the output gives N."""
     return 2 * x.numel() * out.shape[-1]
 
 
@@ -323,7 +328,7 @@ def _packed_product(
 def _grouped_product(
     x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Each token times its expert's `[K, N]`; one group of x where only x is 3-D."""
+    """Count each token times its expert's `[K, N]`; one group of x if only x is 3-D."""
     rows = x[0] if x.dim() > weight.dim() else x
     return 2 * rows.numel() * out.shape[-1]
 
@@ -332,7 +337,10 @@ def _grouped_product(
 def _convolution_backward(
     grad: Tensor, x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Each gradient costs one forward pass. PyTorch's table is wrong for grouped ones."""
+    """Count one forward pass per gradient.
+
+    PyTorch's table is wrong for grouped convolutions.
+    """
     transposed, mask = args[4], args[7]
     shapes = list(x.shape), list(weight.shape), list(grad.shape)
     forward = conv_flop_count(*shapes, transposed)
@@ -358,7 +366,7 @@ def _linear(x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any) -
 @operator_costs.register("aten._fft_c2c")
 @operator_costs.register("aten._fft_c2r")
 def _fft(x: Tensor, dim: list[int], *args: Any, out: Tensor, **kwargs: Any) -> int:
-    """5 N log2 N, the usual count for a fast Fourier transform (half for a real one)."""
+    """Count 5 N log2 N, as usual for a fast Fourier transform (half if it is real)."""
     total = max(x.numel(), out.numel())
     length = prod(max(x.shape[d], out.shape[d]) for d in dim)
     return int(5 * total * log2(max(length, 2)) / (1 if x.dtype == out.dtype else 2))

@@ -1,4 +1,4 @@
-"""A dispatch mode that intercepts every operator, including those in composite ones."""
+"""A dispatch mode that intercepts every operator, even inside composite operators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,9 @@ from .costs import has_formula
 class EveryOperator(TorchDispatchMode):
     """Calls `run(func, args, kwargs)` in place of each operator.
 
-    `torch.cond`, `while_loop` and similar operators call functions: the operators inside
-    are intercepted too. One with a formula (flex attention) is intercepted as a whole.
+    `torch.cond`, `while_loop` and similar operators call functions, and the operators
+    inside those are intercepted, too. An operator of this kind that has a formula (flex
+    attention) is intercepted as a whole.
     """
 
     supports_higher_order_operators = True
@@ -38,7 +39,7 @@ class EveryOperator(TorchDispatchMode):
         return self.run(func, args, kwargs)
 
     def _functions_inside(self, func: Any, args: tuple, kwargs: dict) -> Any:
-        """Intercept what the operator's functions call; the operator if it calls none."""
+        """Intercept what the operator's functions call, or else the operator itself."""
         calls: list[Callable] = []
 
         def wrap(leaf: Any) -> Any:
@@ -60,7 +61,7 @@ class EveryOperator(TorchDispatchMode):
         return out if calls else self.run(func, args, kwargs)
 
     def _call_inside(self, function: Callable, args: tuple, kwargs: dict) -> Any:
-        """Call it in this mode, which is disabled while it handles an operator."""
+        """Call the function in this mode, which is off while it handles an operator."""
         TorchDispatchMode.__enter__(self)
         try:
             return function(*args, **kwargs)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
-    """A tensor of that shape, or one per shape, with random values in [0, 1).
+    """Create a tensor of that shape, or one per shape, with random values in [0, 1).
 
     Raises:
         ValueError: if `input_size` is neither a shape nor a sequence of shapes.

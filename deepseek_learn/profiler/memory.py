@@ -1,8 +1,8 @@
 """Activation memory: which tensors are alive when, and the allocator's high-water mark.
 
-Neither reading alone is enough: storages, tracked from allocation to release, show which
-layer owns the memory; the allocator's events show the true peak, which includes the
-scratch memory of kernels (a convolution's workspace). The difference is workspace.
+Neither reading alone is enough. Storages, tracked from allocation to release, show
+which layer owns the memory; the allocator's events show the true peak, which includes
+the scratch memory of kernels (a convolution's workspace). The difference is workspace.
 Weights, buffers and inputs exist before the pass and are not activations. Memory that a
 kernel requests and never touches (as oneDNN's recurrent layers do) counts toward the
 peak, though the operating system need not provide it.
@@ -24,10 +24,11 @@ class Memory:
     Attributes:
         peak_mib: the allocator's high-water mark.
         tensors_mib: the peak of the tensors alone.
-        workspace_mib: what the allocator handed out beyond that: kernels' scratch memory.
+        workspace_mib: what the allocator handed out beyond that, as scratch memory for
+            kernels.
         at: the operator at the tensors' peak, and its module.
-        timeline: one row per operator: `live_mib` after it, its `layer`.
-        alive: layer → MiB of its tensors alive at that peak.
+        timeline: one row per operator, with its `layer` and the `live_mib` after it.
+        alive: layer → MiB of its tensors that are alive at that peak.
     """
 
     peak_mib: float
@@ -39,7 +40,7 @@ class Memory:
 
 
 def live(operators: list[Operator], allocations: list[Allocation], peak: int) -> Memory:
-    """The memory of a pass from its allocations and the allocator's `peak` in bytes."""
+    """Compute the memory of a pass from its allocations and the `peak` in bytes."""
     births = {a.storage: a for a in allocations if a.size > 0}
     sizes: dict[int, int] = {}
     level = highest = index = 0

@@ -1,4 +1,4 @@
-"""Profile a model: one counting pass, one pass for the allocator, and several timed
+"""Profile a model by one counting pass, one pass for the allocator, and several timed
 passes that alternate with plain ones. All passes start from the same state, which is
 restored at the end.
 """
@@ -32,7 +32,7 @@ from .shapes import in_words, leaves
 from .weights import distribution
 
 Loss = Callable[[Any], Tensor]
-# dtypes whose roof can be measured; others use float32's
+# dtypes whose roof can be measured; for others, the float32 roof is used
 MULTIPLIED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SHOW_BAR_S = 2.0  # a longer profile shows a progress bar
 
@@ -47,31 +47,32 @@ def profile(
     repeats: int = 5,
     progress: bool | None = None,
 ) -> Profile:
-    """The cost of one forward pass of `model` on `example`, or of one training step.
+    """Measure what one forward pass or one training step of `model` on `example` costs.
 
     Every pass starts from the same state, and the model, its arguments (including caches)
     and the random number generators are restored at the end. State that a call saves for
-    the next one, such as a lazily built table, is therefore rebuilt in every pass: call
-    the model once beforehand to profile a later call.
+    the next one, such as a lazily built table, is therefore rebuilt in every pass. To
+    profile a later call, call the model once beforehand.
 
     Args:
-        example: one tensor; a tuple: several arguments; a dict: named arguments.
-        input_size: instead of an example, its shape, such as (1, 3, 224, 224), or the
-            shapes of several arguments; they are filled at random in the model's dtype.
-        train: forward in training mode and backward; otherwise forward in evaluation mode,
-            without gradients.
-        loss: output → a scalar to differentiate; by default the sum of all output tensors
-            that require gradients.
+        example: one tensor, a tuple of several arguments, or a dict of named arguments.
+        input_size: instead of `example`, its shape, such as (1, 3, 224, 224), or the
+            shapes of several arguments; random values are drawn in the model's dtype.
+        train: if True, run forward in training mode and then backward; if False, run
+            forward in evaluation mode, without gradients.
+        loss: a function that maps the output to a scalar to differentiate; by default,
+            the sum of all output tensors that require gradients.
         repeats: number of timed passes, each paired with a plain one.
-        progress: whether to show a bar; None: if it takes more than two seconds.
+        progress: whether to show a bar; None shows one if the profile takes more than
+            two seconds.
 
     Raises:
         TypeError: if `model` is not a module.
-        ValueError: for `repeats` below 1, nothing to differentiate, or not exactly one of
-            `example` and `input_size`.
-        UnsteadyModelError: if passes differ although their start state looks the same, or
-            if a pass changes something that cannot be restored.
-        Exception: errors of the model are passed on unchanged.
+        ValueError: if `repeats` is below 1, there is nothing to differentiate, or not
+            exactly one of `example` and `input_size` is given.
+        UnsteadyModelError: if passes differ although they seem to start from the same
+            state, or if a pass changes something that cannot be restored.
+        Exception: if the model raises; its errors are passed on unchanged.
     """
     profiler = ModelProfiler(
         model, train=train, loss=loss, repeats=repeats, progress=progress
@@ -85,9 +86,9 @@ def profile(
 
 
 class ModelProfiler:
-    """`ModelProfiler(model)(example)`: call it with the model's own arguments.
+    """A profiler to call with the model's arguments: `ModelProfiler(model)(example)`.
 
-    The options are those of `profile`.
+    It takes the same options as `profile`.
 
     >>> ModelProfiler(resnet)(images).why()                       # doctest: +SKIP
     """
@@ -187,7 +188,7 @@ class ModelProfiler:
 
 
 class _Step:
-    """One forward pass, or forward and backward, from the same start each time."""
+    """One forward pass, or forward and backward, from the same state each time."""
 
     def __init__(
         self,
@@ -202,11 +203,11 @@ class _Step:
         self.train, self.loss, self.start = train, loss or _sum, start
 
     def prepare(self) -> None:
-        """Restore the start state: no gradients, same random numbers, nothing changed."""
+        """Restore the start state, with no gradients and the same random numbers."""
         self.start.again()
 
     def first(self) -> None:
-        """The pass that records what passes overwrite."""
+        """Run the first pass, which records what passes overwrite."""
         self.start.first(self)
 
     def __call__(self) -> None:
@@ -219,7 +220,7 @@ class _Step:
 
 
 def _sum(answer: Any) -> Tensor:
-    """The sum of all output tensors that require gradients."""
+    """Return the sum of all output tensors that require gradients."""
     parts = [_real(leaf).sum() for leaf in leaves(answer) if leaf.requires_grad]
     if not parts:
         raise ValueError(
@@ -255,7 +256,7 @@ def _seconds(step: _Step, device: torch.device, run: Callable | None = None) -> 
 def _timed(
     step: _Step, paths: ModulePaths, device: torch.device, operators: list[Operator]
 ) -> list[float]:
-    """Seconds of each operator in one pass, which must repeat the counted calls."""
+    """Time each operator of one pass, in seconds; it must repeat the counted calls."""
     timer = Timer(paths, device)
     step.prepare()
     with timer:
@@ -290,7 +291,7 @@ def _device(model: nn.Module, inputs: list[Tensor]) -> torch.device:
 
 
 def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
-    """The floating-point dtype of most of the weights, or else of the inputs."""
+    """Return the floating-point dtype of most of the weights, or else of the inputs."""
     floating: list[Tensor] = [t for t in model.parameters() if t.dtype in MULTIPLIED]
     floating = floating or [t for t in inputs if t.dtype in MULTIPLIED]
     sizes: Multiset = Multiset()
@@ -302,7 +303,7 @@ def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
 def _operator_frame(
     operators: list[Operator], passes: list[list[float]]
 ) -> pd.DataFrame:
-    """One row per call; times are medians and interquartile ranges over the passes."""
+    """Return one row per call, with its median time and interquartile range."""
     columns = list(Operator.__dataclass_fields__)
     frame = pd.DataFrame([vars(o) for o in operators], columns=columns)
     frame = frame.rename(columns={"path": "layer", "name": "operator"})
@@ -317,7 +318,7 @@ def _operator_frame(
 def _layer_frame(
     paths: ModulePaths, calls: dict[str, int], counter: Counter
 ) -> pd.DataFrame:
-    """One row per module; a shared parameter counts for the first module that has it."""
+    """Return one row per module; a shared parameter counts for its first module."""
     owners: dict[int, str] = {}
     rows = {}
     for path, module in paths.modules.items():

@@ -1,7 +1,8 @@
-"""Which module is running: the path of names from the model down, tracked by global hooks.
+"""Track which module is running, by its path of names from the model down.
 
-The hooks are global, not on the modules: those would change the model (a fused encoder
-layer takes its slow path when it has hooks), and global ones leave nothing behind.
+The hooks are global, because hooks on the modules would change the model (a fused
+encoder layer takes its slow path when it has hooks), and global hooks leave nothing
+behind.
 """
 
 import threading
@@ -105,7 +106,7 @@ class ModulePaths:
         self._stack.pop()
 
     def _name(self, module: nn.Module) -> str:
-        """The module's name below the running module, if it has one there."""
+        """Return the module's name, if possible the one below the running module."""
         parent = self._stack[-1]
         names = self.names.get(id(module))
         if names is None:  # created during the call: its work belongs to the caller

@@ -1,4 +1,4 @@
-"""One profile as one HTML file that needs no network."""
+"""Write a profile to a single HTML file that works offline."""
 
 import html
 from pathlib import Path
@@ -24,7 +24,7 @@ thead th { position: sticky; top: 0; background: #fff; }
 
 
 def write(profile: "Profile", path: Path) -> Path:
-    """Write verdicts, figures and tables to `path`; returns it."""
+    """Write verdicts, figures and tables to `path`, and return it."""
     plots = [
         profile.plot("latency"),
         profile.plot("flops"),

@@ -1,4 +1,4 @@
-"""One pass over the operators: their costs, times and live memory."""
+"""Record the operators of a pass: their costs, times and live memory."""
 
 import time
 import weakref
@@ -31,8 +31,8 @@ class Operator:
     Attributes:
         path: the module that called it.
         phase: "forward" or "backward".
-        kind: one of `costs.KINDS`; "covered" inside a layer that has a cost formula.
-        out_bytes: bytes of returned tensors that it newly allocated.
+        kind: one of `costs.KINDS`, or "covered" inside a layer that has a cost formula.
+        out_bytes: bytes that it newly allocated for the returned tensors.
         output_shape: the shape of each returned tensor.
     """
 
@@ -59,7 +59,7 @@ class Allocation:
 
 
 class _Pass(EveryOperator):
-    """What both passes share: tracking which module calls each operator."""
+    """The base of both passes, which tracks the module that calls each operator."""
 
     def __init__(self, paths: ModulePaths):
         super().__init__()
@@ -87,8 +87,9 @@ class Counter(_Pass):
     """Counts FLOPs, bytes and live storages of every operator, without timing.
 
     Attributes:
-        operators: in call order.
-        allocations: in order; storages that existed before the pass do not count.
+        operators: the recorded operators, in call order.
+        allocations: the allocations and releases, in order, without those of storages
+            that existed before the pass.
         costs: path → the cost from the layer's formula.
         output_shapes: path → the shapes that the module returned, as text.
     """
@@ -188,7 +189,7 @@ class Counter(_Pass):
             self._finalizers.append(finalizer)
 
     def _track(self, tensor: Tensor, path: str) -> int:
-        """Track the tensor's storage until it is freed; returns its bytes if it is new."""
+        """Track the tensor's storage until it is freed; return its bytes if new."""
         if not has_storage(tensor):
             return 0
         storage = tensor.untyped_storage()
@@ -214,11 +215,11 @@ class Counter(_Pass):
 class Timer(_Pass):
     """Times each operator and each layer that has a cost formula, without counting.
 
-    On a GPU it uses events on the stream, elsewhere the clock.
+    On a GPU, it uses events on the stream; elsewhere, it uses the clock.
 
     Attributes:
-        calls: name and output shape of each call, in order, to compare with the counter's.
-        seconds: of each call, after `close()`.
+        calls: name and output shape of each call, in order, to check against `Counter`.
+        seconds: the time of each call, available after `close()`.
     """
 
     def __init__(self, paths: ModulePaths, device: torch.device):
@@ -247,7 +248,7 @@ class Timer(_Pass):
             self.calls.append((type(layer).__name__, shapes(output[0])))
 
     def close(self) -> None:
-        """Convert timestamps to seconds; a layer's exclude those of its operators."""
+        """Convert timestamps to seconds; a layer's time excludes that of operators."""
         if self._cuda:
             torch.cuda.synchronize()
         timestamps, self.seconds = self.seconds, []

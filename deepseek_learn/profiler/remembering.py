@@ -1,7 +1,7 @@
-"""How to save and restore each kind of mutable object, for `snapshot`.
+"""Save and restore each kind of mutable object, for `snapshot`.
 
-A saver takes an object and returns an undo function that restores its present contents,
-and the objects that it contains, which are saved in turn.
+A saver takes an object and returns an undo function, which restores its present
+contents, together with the objects that it contains, which are saved in turn.
 """
 
 import collections
@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# The undo function and the contents of one object. Undo describes what it cannot restore.
+# The undo function, which returns a description of what it cannot restore, and the
+# contents of one object.
 Saved = tuple[Callable[[], str | None], Iterable[Any]]
 
 # the only standard-library modules whose classes may hold a model's state
@@ -38,7 +39,7 @@ _INSTALLED = ("<frozen", *(f"{folder}{os.sep}" for folder in _FOLDERS))
 
 
 def ways(item: Any) -> list[Callable[[Any], Saved]]:
-    """The savers of the object: of its contents and of its attributes."""
+    """Return the savers for the object's contents and for its attributes."""
     if issubclass(type(item), type):
         return [_class] if _is_user_class(item) else []
     return _savers_of(type(item))  # type: ignore[arg-type]  # a class is hashable
@@ -60,7 +61,7 @@ def _savers_of(kind: type) -> list[Callable[[Any], Saved]]:
 
 def _may_enter(kind: type) -> bool:
     package, _, rest = kind.__module__.partition(".")
-    if package == "torch":  # a compiled module is of a class in `torch._dynamo`
+    if package == "torch":  # the class of a compiled module is in `torch._dynamo`
         return issubclass(kind, nn.Module | Tensor) or not rest.startswith("_")
     return package not in sys.stdlib_module_names or package in _STANDARD
 
@@ -77,11 +78,11 @@ def _installed(path: str) -> bool:
 
 
 def nothing() -> None:
-    """There is nothing to restore."""
+    """Do nothing, because there is nothing to restore."""
 
 
 def _dict(item: dict) -> Saved:
-    # not the subclass's methods: those may have side effects
+    # avoid the subclass's methods, which may have side effects
     ordered = isinstance(item, collections.OrderedDict)
     kind = collections.OrderedDict if ordered else dict
     keys, values = list(kind.keys(item)), list(kind.values(item))
@@ -187,7 +188,10 @@ def _slot_value(slot: types.MemberDescriptorType, item: Any) -> tuple:
 
 
 def _function(item: types.FunctionType) -> Saved:
-    """Its closure and defaults; for the user's functions also the globals they use."""
+    """Save a function's closure and defaults.
+
+    If it is the user's own function, also save the globals that it uses.
+    """
     cells = [
         (cell, cell.cell_contents)
         for cell in item.__closure__ or ()
@@ -223,7 +227,7 @@ def _is_filled(cell: types.CellType) -> bool:
 
 @functools.cache
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """The globals that the code and its inner functions read or write."""
+    """Return the globals that the code and its inner functions read or write."""
     names = {
         step.argval for step in dis.get_instructions(code) if "GLOBAL" in step.opname
     }
@@ -232,7 +236,7 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
 
 
 def _class(item: type) -> Saved:
-    """The class attributes of a user's class, and what its methods can reach."""
+    """Save the attributes of a user's class, and what its methods can reach."""
     saved = dict(vars(item))
 
     def undo() -> None:
@@ -247,7 +251,7 @@ def _class(item: type) -> Saved:
 
 
 def _wrapper(item: Any) -> Saved:
-    """The parts of a method, a property or a partial function."""
+    """Save the parts of a method, a property or a partial function."""
     names = ("__func__", "__self__", "fget", "fset", "func", "args", "keywords")
     return nothing, [getattr(item, name, None) for name in names]
 
@@ -308,7 +312,7 @@ def _bit_generator(item: np.random.BitGenerator) -> Saved:
 
 
 def _same(one: Collection, two: list) -> bool:
-    """Whether both hold the same objects in the same order."""
+    """Return whether both hold the same objects in the same order."""
     return len(one) == len(two) and all(map(operator.is_, one, two))
 
 

@@ -21,10 +21,10 @@ class UnsteadyModelError(DeepSeekLearnError):
 
 
 class Start:
-    """The start state of a pass: no gradients, and everything else unchanged.
+    """The state in which every pass starts: no gradients, everything else unchanged.
 
     Args:
-        others: whatever else a pass may change: arguments, a loss.
+        others: anything else that a pass may change, such as arguments or a loss.
     """
 
     def __init__(self, model: nn.Module, train: bool, *others: Any):
@@ -67,12 +67,12 @@ class Start:
             run()
 
     def check_graph(self, loss: Tensor) -> None:
-        """Refuse a backward pass into a graph that existed before the pass.
+        """Reject a backward pass into a graph that existed before the pass.
 
-        It would free that graph and leave gradients on its leaves.
+        Such a pass would free that graph and leave gradients on its leaves.
 
         Raises:
-            UnsteadyModelError: if it would.
+            UnsteadyModelError: if `loss` depends on such a graph.
         """
         stack, visited = [loss.grad_fn], set()
         while self._graphs and stack:
@@ -106,8 +106,8 @@ class Start:
 def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
     """Restore everything reachable from the model and the `others` at the end.
 
-    That is modes, gradients, buffers, attributes, hooks, inputs, cache objects, and the
-    random number generators of PyTorch, NumPy and Python.
+    This covers modes, gradients, buffers, attributes, hooks, inputs, cache objects, and
+    the random number generators of PyTorch, NumPy and Python.
     """
     start = Start(model, train, *others)
     try:
@@ -117,7 +117,7 @@ def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
 
 
 def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
-    """The model, or a copy whose lazy parameters a first call has materialized."""
+    """Return the model, or a copy whose lazy parameters a call has materialized."""
     lazy = [t for t in [*model.parameters(), *model.buffers()] if is_lazy(t)]
     if not lazy:
         return model
@@ -146,6 +146,6 @@ def on(device: torch.device) -> Iterator[None]:
 
 
 def _generators() -> list:
-    """The global random number generators of PyTorch, NumPy and Python."""
+    """Return the global random number generators of PyTorch, NumPy and Python."""
     gpu = torch.cuda.default_generators if torch.cuda.is_initialized() else ()
     return [torch.default_generator, *gpu, random._inst, np.random.mtrand._rand]

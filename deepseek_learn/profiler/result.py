@@ -1,4 +1,4 @@
-"""What the profiler returns: tables, verdicts, figures and an HTML page."""
+"""The profiler's result: tables, verdicts, figures and an HTML page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Profile(Report):
-    """What one forward pass, or one training step, of a model costs.
+    """The cost of one forward pass, or one training step, of a model.
 
     1 MAC (multiply-add) = 2 FLOPs; both are available.
 
     Attributes:
         model: the model's class name.
         train: whether a backward pass is included.
-        device, dtype, threads: where and with how many threads the model ran.
+        device, dtype, threads: the device, dtype and number of threads of the run.
         latency_ms: the median of uninstrumented passes; `latency_low_ms` and
             `latency_high_ms` are the quartiles.
         operators: one row per operator call, in order.
-        layers: one row per module; index: its path, "" for the model itself.
-        memory: activations: the peak, the tensors alive at the peak, the timeline.
+        layers: one row per module, indexed by its path; "" is the model itself.
+        memory: the activations' peak, the tensors alive at the peak, and the timeline.
         roof: this machine's measured peaks.
         weights: parameter → the distribution of its values.
-        notes: caveats, such as that a compiled model ran uncompiled.
+        notes: caveats, for example that a compiled model ran uncompiled.
     """
 
     model: str
@@ -65,17 +65,17 @@ class Profile(Report):
 
     @property
     def parameters(self) -> int:
-        """Each parameter counted once, however many modules share it."""
+        """The number of parameters; one that several modules share counts once."""
         return int(self.layers["parameters"].sum())
 
     @property
     def peak_mib(self) -> float:
-        """Activation memory: the allocator's high-water mark."""
+        """The peak of the activation memory: the allocator's high-water mark."""
         return self.memory.peak_mib
 
     @property
     def uncounted(self) -> pd.DataFrame:
-        """Operators that no rule covers: calls, milliseconds and calling modules."""
+        """The operators that no rule covers, with calls, modules and milliseconds."""
         rows = self.operators[self.operators["kind"] == "uncounted"]
         groups = rows.groupby("operator")
         modules = groups["layer"].agg(_places)
@@ -84,15 +84,15 @@ class Profile(Report):
         return frame
 
     def to_frame(self, by: str = "layer", inclusive: bool = False) -> pd.DataFrame:
-        """The table, with units in the column names.
+        """Return the table, with units in the column names.
 
         Args:
-            by: "layer": one row per module in tree order, with its output shape;
-                "operator": one row per operator type, slowest first.
+            by: "layer" gives one row per module in tree order, with its output shape;
+                "operator" gives one row per operator type, slowest first.
             inclusive: include each module's submodules in its figures.
 
         Raises:
-            ValueError: for any other `by`.
+            ValueError: if `by` is anything else.
         """
         check_by(by)
         figures = self._figures(by)
@@ -140,7 +140,7 @@ class Profile(Report):
         return frame
 
     def verdicts(self, top: int | None = 5) -> list[Verdict]:
-        """What limits the `top` slowest layers, and what to do about it; None: all."""
+        """Return what limits the `top` slowest layers (all if None), with advice."""
         return judge(self.layers, self.operators, self.roof)[:top]
 
     def why(self) -> str:
@@ -158,7 +158,7 @@ class Profile(Report):
         return " ".join([summary, *slowest, *self.notes])
 
     def plot(self, metric: str = "latency", kind: str = "icicle") -> "go.Figure":
-        """The module tree, with areas proportional to `metric` (plotly).
+        """Plot the module tree, with areas proportional to `metric` (plotly).
 
         Args:
             metric: "flops", "parameters", "bytes", "activation" or "latency".
@@ -169,19 +169,19 @@ class Profile(Report):
         return tree(self, metric, kind)
 
     def plot_memory(self) -> "go.Figure":
-        """Live tensors after each operator, and the allocator's peak (plotly)."""
+        """Plot live tensors after each operator, and the allocator's peak (plotly)."""
         from .views import timeline
 
         return timeline(self)
 
     def plot_roofline(self) -> "go.Figure":
-        """Each layer's FLOP/s against its FLOP/byte, with this machine's roof (plotly)."""
+        """Plot each layer's FLOP/s over FLOP/byte, with the machine's roof (plotly)."""
         from .views import roofline
 
         return roofline(self)
 
     def plot_parameters(self, top: int = 12) -> "go.Figure":
-        """Histograms of the `top` largest parameters (plotly)."""
+        """Plot histograms of the `top` largest parameters (plotly)."""
         from .views import histograms
 
         return histograms(self, top)
@@ -189,17 +189,17 @@ class Profile(Report):
     def compare(
         self, other: "Profile", names: tuple[str, str] | None = None
     ) -> "Comparison":
-        """This model (a) and another (b) side by side: a `Comparison`.
+        """Compare this model (a) with another one (b), side by side.
 
         Args:
-            names: labels of the two; by default their class names.
+            names: labels for the two; by default, their class names.
         """
         from .comparison import Comparison
 
         return Comparison(self, other, names or (self.model, other.model))
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to one self-contained HTML page that needs no network."""
+        """Write everything to one self-contained HTML page that works offline."""
         from .page import write
 
         return write(self, Path(path))
@@ -212,12 +212,12 @@ def check_by(by: str) -> None:
 
 
 def _places(paths: pd.Series) -> str:
-    """The first three of these modules, as one string."""
+    """Join the first three of these modules into one string."""
     return ", ".join(path or "(model)" for path in sorted(set(paths))[:3])
 
 
 def _inclusive(own: pd.DataFrame) -> pd.DataFrame:
-    """Sums over each module and its submodules; `calls` stays the module's own count."""
+    """Sum over each module and its submodules; `calls` remains the module's own."""
     paths = list(own.index)
     rows = {}
     for path in paths:

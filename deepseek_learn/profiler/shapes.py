@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-MOST = 4  # tensors per output whose shapes are shown
+MOST = 4  # number of tensors per output whose shapes are shown
 
 
 def leaves(answer: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists, mappings and dataclasses."""
+    """Yield all tensors in nested tuples, lists, mappings and dataclasses."""
     if isinstance(answer, Mapping):
         answer = list(answer.values())
     elif dataclasses.is_dataclass(answer):
@@ -24,19 +24,19 @@ def leaves(answer: Any) -> Iterator[Tensor]:
 
 
 def shapes(out: Any) -> tuple:
-    """The shape of each tensor that an operator returns."""
+    """Return the shape of each tensor that an operator returns."""
     if isinstance(out, Tensor):
         return (_shape(out),)
     return tuple(_shape(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
 
 
 def all_shapes(answer: Any) -> tuple:
-    """The shape of each tensor that a module returns."""
+    """Return the shape of each tensor that a module returns."""
     return tuple(_shape(leaf) for leaf in leaves(answer))
 
 
 def in_words(some: tuple) -> str:
-    """Such as "[2, 3], [4]"; only the first few of many tensors."""
+    """Format shapes as in "[2, 3], [4]", showing only the first `MOST` of them."""
     words = ["[?]" if shape is None else str(list(shape)) for shape in some[:MOST]]
     return ", ".join(words + ["..."] * (len(some) > MOST))
 

@@ -56,7 +56,7 @@ class Snapshot:
             self._known[id(item)] = item
             if issubclass(type(item), Tensor):
                 waiting += self._add_tensor(item)
-            # hundreds of empty hook tables: restored by clearing them
+            # there are hundreds of empty hook tables; clearing them restores them
             if type(item) in _CLEARABLE and not item:
                 self._empty.append(item)
                 continue
@@ -67,7 +67,7 @@ class Snapshot:
                 waiting += children
 
     def put_back(self) -> list[str]:
-        """Write back whatever differs; returns descriptions of what cannot be restored."""
+        """Write back what differs; return descriptions of what cannot be restored."""
         for container in [c for c in self._empty if c]:
             container.clear()
         problems = [undo() for undo in self._undo]

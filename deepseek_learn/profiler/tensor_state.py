@@ -9,11 +9,11 @@ Undo = Callable[[], None]
 
 
 class TensorState:
-    """One tensor: its gradient, its storage and strides, and the bytes it views.
+    """The state of one tensor: gradient, storage and strides, and the bytes it views.
 
     Bytes are saved, not values, so that NaN compares equal to itself and an expanded
     tensor can be written back. A parameter's bytes are not saved, since that would double
-    the memory of a large model: `BeforeWriting` saves what a pass actually overwrites.
+    the memory of a large model; `BeforeWriting` saves what a pass actually overwrites.
     """
 
     def __init__(self, tensor: Tensor):
@@ -31,7 +31,7 @@ class TensorState:
         return self._bytes is not None
 
     def put_back(self) -> str | None:
-        """Restore whatever differs; returns a description of what cannot be restored."""
+        """Restore whatever differs, and describe what cannot be restored."""
         tensor = self.tensor
         if self.alias is not None and not _same_view(tensor, self.alias):
             tensor.data = self.alias
@@ -56,13 +56,13 @@ class TensorState:
 
 
 def has_storage(tensor: Tensor) -> bool:
-    """Whether the tensor is backed by a single storage."""
+    """Return whether the tensor is backed by a single storage."""
     wraps = hasattr(tensor, "__tensor_flatten__")
     return tensor.layout is torch.strided and not tensor.is_nested and not wraps
 
 
 def bytes_of(tensor: Tensor | None) -> Tensor | None:
-    """The part of the storage that `tensor` views, as uint8; None if it has no data."""
+    """Return the bytes of the storage that `tensor` views; None if it has no data."""
     if tensor is None or not tensor.numel():
         return None
     storage = tensor.untyped_storage()
@@ -87,14 +87,14 @@ def _same_view(one: Tensor, two: Tensor) -> bool:
 
 
 def within(tensor: Tensor) -> list[Tensor]:
-    """The storage-backed tensors that it consists of: usually just itself."""
+    """Return the storage-backed tensors inside `tensor`, usually just itself."""
     if has_storage(tensor):
         return [tensor]
     return [inner for part in parts(tensor) for inner in within(part)]
 
 
 def parts(tensor: Tensor) -> list[Tensor]:
-    """The inner tensors of a sparse, nested or wrapper tensor; none for a plain one."""
+    """Return the inner tensors if `tensor` is sparse, nested or a wrapper, else []."""
     if hasattr(tensor, "__tensor_flatten__"):
         return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
     if tensor.is_nested:

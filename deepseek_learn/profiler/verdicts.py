@@ -5,7 +5,7 @@ Three lower bounds on a layer's time, its floors, follow from its work and the r
     compute   FLOPs / peak,  memory   bytes / bandwidth,  overhead   calls x cost per call
 
 The highest floor names the bound; floor / measured time is the fraction of the roof
-reached. Over 100 % the verdict is marked as suspect: bytes may stay in a cache, or an
+reached. Above 100 %, the verdict is marked as suspect: bytes may stay in a cache, or an
 algorithm (Winograd, a fast Fourier transform) may need fewer multiplications.
 """
 
@@ -25,11 +25,11 @@ class Verdict:
     """What limits one layer.
 
     Attributes:
-        share: fraction of the operators' time of the whole model.
-        of_roof: highest floor over measured time.
+        share: the layer's fraction of the total operator time of the model.
+        of_roof: the highest floor divided by the measured time.
         intensity: arithmetic intensity, FLOP/byte.
-        speed_up: of the whole model, if this layer ran at its roof.
-        suspect: above the roof: the measurement or the cost model is wrong.
+        speed_up: the speedup of the whole model if this layer ran at its roof.
+        suspect: True above the roof, where the measurement or the cost model is wrong.
     """
 
     layer: str
@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def advice(self) -> str:
-        """What to do about it, as a sentence."""
+        """A sentence on what to do about it."""
         if self.suspect:
             return text("profiler.advice_suspect")
         if self.of_roof < FAR:
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
-    """Lower bounds on each operator's time in milliseconds, one column per `BOUNDS`."""
+    """Return lower bounds on each operator's time in ms, one column per bound."""
     conv = operators["operator"].str.contains("conv")
     peak = conv.map({True: roof.conv_gflops, False: roof.gemm_gflops})
     moved = operators["bytes_read"] + operators["bytes_written"]
@@ -81,7 +81,7 @@ def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
 
 
 def judge(layers: pd.DataFrame, operators: pd.DataFrame, roof: Roof) -> list[Verdict]:
-    """A verdict on each layer that runs operators itself, slowest first."""
+    """Return a verdict on each layer that runs operators itself, slowest first."""
     total = operators["latency_ms"].sum()
     floor = floors(operators, roof).groupby(operators["layer"]).sum()
     time = operators.groupby("layer")["latency_ms"].sum()

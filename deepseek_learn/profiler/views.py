@@ -24,7 +24,7 @@ COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 
 
 def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
-    """Icicle or treemap of the modules; a module's own work is the uncovered area."""
+    """Plot modules as an icicle or treemap; the uncovered area is their own work."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {tuple(METRICS)}; got {metric!r}.")
     if kind not in ("icicle", "treemap"):
@@ -73,7 +73,7 @@ def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
 
 
 def _color(verdict: Verdict | None) -> str:
-    """The color of the bound on the module's own operators; gray if it has none."""
+    """Return the color of the bound on the module's operators; gray if it has none."""
     return COLORS[verdict.bound] if verdict else "#d9d9d9"
 
 
@@ -84,7 +84,7 @@ def _hover_text(verdict: Verdict | None) -> str:
 
 
 def _parent(path: str, paths: Container[str]) -> str:
-    """The nearest ancestor that is shown; "" for the model itself."""
+    """Return the nearest ancestor that is shown; for the model itself, return ""."""
     if not path:
         return ""
     parent = path.rpartition(".")[0]
@@ -94,7 +94,7 @@ def _parent(path: str, paths: Container[str]) -> str:
 
 
 def timeline(profile: "Profile") -> go.Figure:
-    """Live activations after each operator, with the peak as a line."""
+    """Plot live activations after each operator, with the peak as a line."""
     memory = profile.memory
     rows = memory.timeline
     figure = go.Figure(
@@ -130,7 +130,7 @@ def timeline(profile: "Profile") -> go.Figure:
 
 
 def roofline(profile: "Profile") -> go.Figure:
-    """One point per layer, sized by its share of the time; the roof as lines."""
+    """Plot one point per layer, sized by its share of the time, and the roof lines."""
     roof, figure = profile.roof, go.Figure()
     work = profile.operators.groupby("layer")[["flops", "latency_ms"]].sum()
     verdicts = judge(profile.layers, profile.operators, roof)
@@ -179,7 +179,7 @@ def roofline(profile: "Profile") -> go.Figure:
 
 
 def histograms(profile: "Profile", top: int) -> go.Figure:
-    """Histograms of the largest parameters, in model order."""
+    """Plot histograms of the largest parameters, in model order."""
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top must be a whole number of at least 1; got {top!r}.")
     parameters = [(n, w) for n, w in profile.weights.items() if len(w["bins"])]

@@ -1,4 +1,4 @@
-"""How the values of each parameter are distributed."""
+"""The distribution of each parameter's values."""
 
 import pandas as pd
 import torch
@@ -11,11 +11,11 @@ MOST = 2**17  # a larger parameter is subsampled with a constant stride
 
 
 def distribution(model: nn.Module) -> dict[str, pd.Series]:
-    """Parameter → mean, standard deviation, extremes and histogram of its values.
+    """Map each parameter to the mean, std, extremes and histogram of its values.
 
     The series holds `count`, `min`, `max` (of all values), `mean`, `std`, `zeros` (a
     fraction) and `bins` (60 counts between min and max); the last four are computed from
-    at most 131,072 values. Packed weights of a layer are read through its `weight`.
+    at most 131,072 values. A layer's packed weights are read through its `weight`.
     Non-finite values are excluded, and `nans` is their fraction. The real and imaginary
     parts of complex values are pooled.
     """
@@ -61,7 +61,7 @@ def _describe(values: Tensor) -> pd.Series:
 
 
 def _ends(values: Tensor) -> tuple[Tensor, ...]:
-    """The smallest and the largest value, if there are any."""
+    """Return the smallest and the largest value, if there are any."""
     return values.aminmax() if values.numel() else ()
 
 

@@ -1,4 +1,4 @@
-// Runs an exported model: one source, one binary, every build of ONNX Runtime.
+// Runs an exported model: the same source and binary work with every build of ONNX Runtime.
 //
 //   engine MODEL [--input FILE]... [--output FOLDER] [--selfcheck FOLDER] [options]
 //
@@ -7,7 +7,7 @@
 // ENGINE_OPENVINO it runs OpenVINO instead, linked as usual.
 //
 // Inputs are .npy files, or images (PNG, JPEG, BMP, PGM, PPM, ...) for models that take
-// [N, C, H, W]. The output on stdout is one JSON object; an error is one sentence on stderr
+// [N, C, H, W]. The output on stdout is one JSON object; an error gives one sentence on stderr
 // and a nonzero exit status.
 
 #include "session.h"
@@ -27,7 +27,7 @@ void check(const Tensor& tensor, const Port& port, const std::string& whose) {
          text(port.type, port.shape), ".");
 }
 
-// Samples [first, last) along the batch axis; a scalar applies to every sample.
+// Returns samples [first, last) along the batch axis; a scalar applies to every sample.
 Tensor rows(const Tensor& all, int64_t first, int64_t last) {
   if (all.shape.empty()) return all;
   const size_t each = all.bytes.size() / size_t(all.shape[0]);
@@ -72,7 +72,7 @@ std::vector<Tensor> read_inputs(const std::vector<std::string>& files, const Ses
   return found;
 }
 
-// Synthetic inputs for timing, when no input was given.
+// Makes synthetic inputs for timing, for when no input is given.
 std::vector<Tensor> made_up(const Session& session, int64_t batch) {
   std::vector<Tensor> found;
   for (const Port& port : session.inputs) {
@@ -90,7 +90,7 @@ std::vector<Tensor> made_up(const Session& session, int64_t batch) {
   return found;
 }
 
-// The first --batch samples of the self-check's inputs, or all if there are fewer.
+// Reads the first --batch samples of the self-check's inputs, or all if there are fewer.
 std::vector<Tensor> stored(const Session& session, const fs::path& folder, int64_t batch) {
   std::vector<Tensor> found;
   for (size_t i = 0; i < session.inputs.size(); ++i) {
@@ -123,7 +123,7 @@ struct Largest {
   }
 };
 
-// Replays FOLDER/input_I.npy and compares with FOLDER/output_I.npy, batch by batch.
+// Replays FOLDER/input_I.npy and compares the outputs with FOLDER/output_I.npy, batch by batch.
 Difference selfcheck(Session& session, const fs::path& folder) {
   std::vector<Tensor> given, wanted;
   for (size_t i = 0; i < session.inputs.size(); ++i)

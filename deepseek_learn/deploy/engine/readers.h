@@ -1,4 +1,4 @@
-// What the engine reads and writes: tensors in .npy files, and images.
+// Readers and writers for the engine: tensors in .npy files, and images.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ template <class... Parts>
 constexpr int64_t kMostElements = int64_t{1}
                                   << 31;  // 8 GiB of float32: beyond it, the header is corrupted
 
-// Number of elements; rejects negative and oversized shapes.
+// Counts the elements; rejects negative and oversized shapes.
 int64_t count(const Shape& shape, const std::string& whose) {
   int64_t n = 1;
   for (int64_t size : shape) {
@@ -148,7 +148,7 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-// The value after 'KEY': in a .npy header, between `begin` and `end`.
+// Returns the value after 'KEY': in a .npy header, between `begin` and `end`.
 std::string header_field(const std::string& header, const std::string& key, char begin, char end,
                          const std::string& whose) {
   size_t at = header.find("'" + key + "'");
@@ -199,7 +199,7 @@ Tensor read_npy(const fs::path& path) {
   return tensor;
 }
 
-// Atomic write: to a temporary file that is then renamed.
+// Writes atomically, to a temporary file that is then renamed.
 void write_npy(const fs::path& path, const Tensor& tensor) {
   std::ostringstream head;
   head << "{'descr': '" << facts(tensor.type).npy << "', 'fortran_order': False, 'shape': (";
@@ -245,10 +245,10 @@ Picture read_picture(const fs::path& path) {
 
 // Image normalization from the model's metadata.
 struct Preparation {
-  std::vector<float> mean{0.0f}, std{1.0f};  // one per channel, or one for all; of values in [0, 1]
+  std::vector<float> mean{0.0f}, std{1.0f};  // one per channel, or one for all; pixels in [0, 1]
 };
 
-// Comma-separated numbers, at least one.
+// Reads comma-separated numbers, at least one.
 std::vector<float> numbers(const std::string& list, const std::string& whose) {
   std::vector<float> found;
   for (size_t begin = 0; begin != std::string::npos;) {
@@ -274,7 +274,8 @@ Preparation read_preparation(const Value& value) {
   return how;
 }
 
-// One image → float32 [1, C, H, W]: bilinear (half-pixel centers), [0, 1], (x - mean) / std.
+// Turns an image into float32 [1, C, H, W]: resizes it bilinearly (half-pixel centers), scales it
+// to [0, 1], and computes (x - mean) / std.
 Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& how,
                const std::string& whose) {
   if (wanted.size() != 4 || (wanted[1] != 1 && wanted[1] != 3))

@@ -232,8 +232,8 @@ class Session {
          int(tensor.GetElementType()), ").");
   }
 
-  // Options by string keys. Older libraries take a struct whose size differs between versions:
-  // it is passed only to the version of the compile-time headers.
+  // Passes options by string keys. Older libraries take a struct whose size differs between
+  // versions, so it is passed only to the version of the compile-time headers.
   static void add_migraphx(Ort::SessionOptions& settings, int device, const std::string& version) {
     try {
       return void(

@@ -1,4 +1,4 @@
-// SHA-256 of a file (FIPS 180-4), to detect a model that was corrupted in transfer.
+// Computes the SHA-256 of a file (FIPS 180-4), to detect a model corrupted in transfer.
 #pragma once
 
 #include <array>
@@ -78,7 +78,7 @@ class Sha256 {
   }
 };
 
-// The digest of the whole file; empty if it cannot be read.
+// Returns the digest of the whole file; empty if it cannot be read.
 inline std::string sha256(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   Sha256 hash;
