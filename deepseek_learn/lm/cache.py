@@ -21,7 +21,7 @@ class RingBuffer:
         self.values = like.new_zeros(like.shape[0], size + 1, like.shape[2])
 
     def put(self, positions: Tensor, values: Tensor, real: Tensor) -> None:
-        """Write `values` `[B, T, D]` at `positions` where `real` is true, both `[B, T]`."""
+        """Write values `[B, T, D]` at positions `[B, T]` where `real` is true."""
         last = positions.masked_fill(~real, -1).amax(1, keepdim=True)
         valid = real & (positions > last - self.size)  # only the last lap
         slot = torch.where(valid, positions % self.size, self.size)
@@ -68,7 +68,7 @@ class Cache:
         self._buffers: dict[tuple[int, str], RingBuffer] = {}
 
     def buffer(self, layer: int, name: str, like: Tensor, size: int) -> RingBuffer:
-        """Return the buffer of that name, allocated for vectors like `like` if new."""
+        """Return the buffer of that name, allocated like `like` on first use."""
         if (layer, name) not in self._buffers:
             self._buffers[layer, name] = RingBuffer(like, size)
         return self._buffers[layer, name]
@@ -134,5 +134,5 @@ class Step:
     cache: Cache | None = None
 
     def causal(self, keys: int) -> Tensor:
-        """Return the mask of the keys 0 .. S-1 each token may attend to: `[B, T, S]`."""
+        """Return the mask `[B, T, S]` of the keys that each token may attend to."""
         return torch.arange(keys, device=self.ids.device) <= self.positions[..., None]

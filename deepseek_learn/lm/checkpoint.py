@@ -24,7 +24,7 @@ HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """Load the model in `folder` in evaluation mode, with all weights from its checkpoint.
+    """Load the model in `folder` in evaluation mode, with all of its weights.
 
     Args:
         folder: contains config.json and either model.safetensors or the shards listed

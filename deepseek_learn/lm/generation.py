@@ -19,7 +19,8 @@ def probabilities(
     """Turn logits `[..., V]` into the distribution that the next token is drawn from.
 
     Args:
-        temperature: 0 keeps only the most likely token; values above 1 flatten.
+        temperature: 0 keeps only the most likely token; values above 1 flatten the
+            distribution.
         top_p: keeps only the most likely tokens that together reach this probability
             (Holtzman et al. 2019, "The curious case of neural text degeneration",
             arXiv 1904.09751).
@@ -171,7 +172,7 @@ class _Sampler:
         return self.draw(q), q
 
     def verify(self, draft: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whether each draft is accepted, and the token that follows: `[B, 1]`.
+        """Return whether drafts are accepted and the tokens that follow, both `[B, 1]`.
 
         Args:
             draft: `[B, 1]`, drawn from `q` `[B, V]`.
@@ -192,7 +193,7 @@ def _generator(device: torch.device, seed: int | None) -> torch.Generator:
 def _padded(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Pad the prompts with 0 at the end; return them `[B, T]` and their lengths `[B]`."""
+    """Pad prompts with 0 at the end; return them `[B, T]` and their lengths `[B]`."""
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     ids = lengths.new_zeros(len(prompts), int(lengths.max()))
     for row, prompt in zip(ids, prompts, strict=True):

@@ -85,7 +85,10 @@ class Windows(nn.Module):
         return buffer.values[:, : step.cache.end // self.rate]
 
     def _rows(self, both: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Group tokens by window: `[B, n + overlap, rate, C]`, and indices `[B, n]`."""
+        """Group the tokens by window: `[B, n + overlap, rate, C]`.
+
+        Also return the window indices `[B, n]`.
+        """
         batch, new, start = *both.shape[:2], step.positions[:, :1]
         if step.cache is None:
             count, padding = -(-new // self.rate), self.overlap * self.rate
@@ -139,7 +142,7 @@ class Compressor(Windows):
             self.indexer = EntryIndexer(config, layer, kind)
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Return entries `[B, W, dim]` and the mask of each token's entries `[B, T, W]`."""
+        """Return the entries `[B, W, dim]` and a mask for each token `[B, T, W]`."""
         entries = self.entries(x, step)
         if self.overlap:
             return entries, self.indexer(x, q_latent, step)

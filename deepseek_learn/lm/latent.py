@@ -116,7 +116,7 @@ class LatentAttention(nn.Module):
         return None
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Return whether absorbing is cheaper, in products, than expanding the latents."""
+        """Return whether absorbing takes fewer products than expanding the latents."""
         c, new, total = self.config, x.shape[1], kept.shape[1]
         heads_dim = c.qk_nope_head_dim + c.v_head_dim
         expand = total * c.kv_lora_rank * heads_dim + new * total * heads_dim
@@ -275,8 +275,8 @@ def best(scores: Tensor, count: int) -> Tensor:
     """Return the indices `[..., count]` of the `count` largest scores of `[..., S]`.
 
     If there are fewer scores, all indices are returned. Ties are common, since relu
-    makes many scores 0, and go to the earlier index. `topk` breaks them arbitrarily, and
-    not the same way in a batch as in a single row.
+    makes many scores 0, and go to the earlier index. `topk` breaks them arbitrarily,
+    and not the same way in a batch as in a single row.
     """
     return scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 

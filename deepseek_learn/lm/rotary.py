@@ -25,7 +25,7 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
     factor = parameters["factor"]
 
     def pair(turns: float) -> float:
-        """Return the index of the pair that turns `turns` times in the trained length."""
+        """Return the index of the pair with `turns` turns over the trained length."""
         ratio = trained_length / (turns * 2 * math.pi)
         return dim * math.log(ratio) / (2 * math.log(base))
 
@@ -58,9 +58,9 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor], interleaved: bool = True) -> 
 
     Args:
         interleaved: if True, pairs are adjacent channels, (0, 1), (2, 3), ...; if
-            False, channels i and i + dim/2. DeepSeek's attention uses the former, V3.2's
-            indexer the latter; its first public demo confused them, and no shape check
-            can reveal that.
+            False, channels i and i + dim/2. DeepSeek's attention uses the former,
+            V3.2's indexer the latter; its first public demo confused them, and no
+            shape check can reveal that.
     """
     shape = (*turn[0].shape[:2], *(1,) * (x.dim() - 3), turn[0].shape[2])
     cos, sin = (t.view(shape) for t in turn)  # [B, T, 1..., dim/2]
