@@ -1,7 +1,7 @@
 """Real datasets that load offline: call `load(name)` or the dataset's own loader.
 
-Images, series, volumes and text have one contract (`dataset.py`), which `training.fit`
-and `data.split` take. Lesson: `notebooks/basic/00_tour.ipynb`.
+Images, series, volumes and text share one interface (`dataset.py`), which
+`training.fit` and `data.split` accept. Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
 from typing import Any
@@ -52,15 +52,15 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """The names of all datasets."""
+    """Return the names of all datasets."""
     return list(datasets)
 
 
 def load(name: str, **options: Any) -> Splits | TextSplits:
-    """The dataset `name`; `options` go to its loader (see `data.elpv`).
+    """Load the dataset `name`; `options` are passed to its loader (see `data.elpv`).
 
     Raises:
-        UnknownNameError: for an unknown name, naming the known datasets.
-        MissingPackageError: with the command that installs the missing package.
+        UnknownNameError: if the name is unknown; the message lists the known datasets.
+        MissingPackageError: if a package is missing; the message says what to install.
     """
     return datasets[name](**options)

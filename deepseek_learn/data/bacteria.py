@@ -9,13 +9,13 @@ b9d4335751929c494fbe1f6ebebd0cc8f7addda86cccad01244f1edf00de0a4d) with
     python -c "from deepseek_learn.data.bacteria import make; \
         make('colicoords-0.1.5', 'bacteria.npz')"
 
-Rule: every pair of a bright-field and a binary image of 512 x 512 in the package, in the
-order of `SOURCES`. The outer 32 pixels are cropped, because bacteria that touch the
-border were not outlined; each block of 2 x 2 pixels becomes one (the mean of the image;
-the mask is set where at least two of four pixels are). Each image is divided by its
-median, the background's brightness; then the 0.1 and 99.9 percentiles over the images of
-one source are mapped to 0 and 255. Of every five fields the fourth is validation, the
-fifth is test.
+Rule: take every pair of a bright-field and a binary image of 512 x 512 in the package,
+in the order of `SOURCES`. The outer 32 pixels are cropped, because bacteria that touch
+the border were not outlined; each block of 2 x 2 pixels becomes one (the mean of the
+image; the mask is set where at least two of four pixels are). Each image is divided by
+its median, the background's brightness; then the 0.1 and 99.9 percentiles over the
+images of one source are mapped to 0 and 255. Of every five fields, the fourth is for
+validation and the fifth for test.
 """
 
 from importlib.resources import files
@@ -51,16 +51,16 @@ CARD = read_card("bacteria")
 
 @datasets.register("bacteria")
 def bacteria(tile: int = SIZE) -> Splits[ImageDataset]:
-    """The fields of view, or tiles of them: images `[1, tile, tile]`, masks as labels.
+    """Load the fields of view or their tiles: images `[1, tile, tile]` with masks.
 
     A label is int64 `[tile, tile]`, 0 background and 1 bacterium. Tiles do not overlap
     and stay in the split of their field, which is also their group.
 
     Args:
-        tile: edge in pixels, a divisor of 224.
+        tile: edge length in pixels, a divisor of 224.
 
     Raises:
-        ValueError: for a tile that does not divide 224.
+        ValueError: if `tile` does not divide 224.
     """
     if not isinstance(tile, int) or tile < 1 or SIZE % tile:
         raise ValueError(f"tile must be a divisor of {SIZE}; got {tile!r}.")
@@ -83,16 +83,16 @@ def bacteria(tile: int = SIZE) -> Splits[ImageDataset]:
 
 
 def cut(fields: Tensor, tile: int) -> Tensor:
-    """`[N, H, W]` → `[N * (H / tile) * (W / tile), tile, tile]`, row by row."""
+    """Cut `[N, H, W]` into `[N * (H / tile) * (W / tile), tile, tile]`, row by row."""
     rows = fields.unfold(1, tile, tile).unfold(2, tile, tile)  # [N, H/t, W/t, t, t]
     return rows.reshape(-1, tile, tile)
 
 
 def make(package: str | Path, target: str | Path) -> None:
-    """Regenerate the subset: the unpacked source package → `target`, npz.
+    """Regenerate the npz file `target` from the unpacked source package.
 
     Raises:
-        FileNotFoundError: when a stack or folder of `SOURCES` is missing.
+        FileNotFoundError: if a stack or folder in `SOURCES` is missing.
     """
     images, masks, source = [], [], []
     for bright_field, binary in SOURCES:
@@ -113,7 +113,7 @@ def make(package: str | Path, target: str | Path) -> None:
 
 
 def read(path: Path) -> list[np.ndarray]:
-    """The pages of a TIFF file, or of all TIFF files in a folder."""
+    """Read the pages of a TIFF file, or of all TIFF files in a folder."""
     if not path.exists():
         raise FileNotFoundError(
             f"package must be the unpacked ColiCoords 0.1.5; {path} is missing."
@@ -126,7 +126,7 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """`[512, 512]` → float `[224, 224]`: crop the margin, average blocks of 2 x 2."""
+    """Crop the margin, average 2 x 2 blocks: `[512, 512]` → float `[224, 224]`."""
     inner = image[MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
     return inner.reshape(SIZE, 2, SIZE, 2).mean((1, 3))
 

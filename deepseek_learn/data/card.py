@@ -13,7 +13,7 @@ from ..catalog import Text, spoken, text
 class DataCard:
     """A dataset's origin, license and known pitfalls.
 
-    A `Text` is a string, or one string per language; `Splits.card` has the selected one.
+    A `Text` is a string or one string per language; `Splits.card` has the selected one.
     """
 
     name: str
@@ -37,7 +37,7 @@ class DataCard:
 
 
 def read_card(name: str) -> DataCard:
-    """The card in `cards/NAME.toml`."""
+    """Read the card in `cards/NAME.toml`."""
     content = (Path(__file__).parent / "cards" / f"{name}.toml").read_text("utf-8")
     facts = tomllib.loads(content)
     return DataCard(name=name, **facts | {"traps": tuple(facts["traps"])})

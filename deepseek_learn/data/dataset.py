@@ -1,7 +1,8 @@
-"""One contract for images, series, volumes and text: `len`, `batch`, `subset`, `plot`.
+"""A common interface for images, series, volumes and text.
 
-A kind adds what its stored values mean: how a batch is computed from them, and how an
-item is drawn. `groups` names what must not be on both sides of a split (`data.split`).
+It consists of `len`, `batch`, `subset` and `plot`. Each kind of dataset defines how a
+batch is computed from its stored values and how an item is drawn. `groups` identifies
+the items that must not end up on both sides of a split (`data.split`).
 """
 
 import copy
@@ -22,19 +23,20 @@ if TYPE_CHECKING:
 
 
 class LabeledDataset(Dataset):
-    """Inputs with labels; an item is (input, label). The base of the four kinds.
+    """Inputs with labels, the base class of the four kinds; an item is (input, label).
 
     Attributes:
-        inputs: as stored, `[N, ...]`; `batch` computes the model's input from them.
+        inputs: the stored values, `[N, ...]`; `batch` computes the model's input from
+            them.
         labels: `[N]`, or `[N, ...]` for masks and next tokens.
         frame: one row of metadata per item.
-        groups: `[N]`, one id per item of what must not be on both sides of a split: a
-            person, a turbine, a module, a patient, a document; None if there is no such
-            thing, or it is unknown.
+        groups: `[N]`, the id of each item's group, which must not end up on both sides
+            of a split: a person, a turbine, a module, a patient, a document. None if
+            there are no groups or they are unknown.
         card: the dataset's card, or None.
 
     Raises:
-        ValueError: for different lengths, or inputs with other axes than the kind's.
+        ValueError: if lengths differ, or if the inputs do not have the kind's axes.
     """
 
     kind: ClassVar[str]  # "image", "series", "volume" or "text"
@@ -84,11 +86,11 @@ class LabeledDataset(Dataset):
         return f"{type(self).__name__}({len(self)} of {shape}{groups})"
 
     def batch(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """The model's inputs and the labels of the items at `index`: `(x, y)`."""
+        """Return the model's inputs and the labels `(x, y)` of the items at `index`."""
         return self._values(self.inputs[index]), self.labels[index]
 
     def subset(self, index: np.ndarray | Tensor | Sequence[int]) -> Self:
-        """The items at `index` (positions, or one boolean per item)."""
+        """Return the items at `index` (positions, or one boolean per item)."""
         rows = np.asarray(index)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         part = copy.copy(self)
@@ -103,7 +105,7 @@ class LabeledDataset(Dataset):
         count: int = 8,
         columns: int | None = None,
     ) -> "Figure":
-        """A matplotlib figure of the first `count` items, each under its title."""
+        """Draw the first `count` items, each under its title, with matplotlib."""
         from matplotlib.figure import Figure
 
         count, columns = min(count, len(self)), columns or self.columns
@@ -121,7 +123,7 @@ class LabeledDataset(Dataset):
         return figure
 
     def _values(self, stored: Tensor) -> Tensor:
-        """The model's input from the stored values."""
+        """Compute the model's input from the stored values."""
         return stored.float()
 
     def _draw(self, axes: "Axes", stored: Tensor) -> None:
@@ -163,7 +165,7 @@ class ImageDataset(LabeledDataset):
 
 
 class SeriesDataset(LabeledDataset):
-    """Series of one length; a batch is `[B, C, T]` float: C channels, T time steps."""
+    """Series of equal length; a batch is `[B, C, T]` float: C channels, T steps."""
 
     kind, noun, axes = "series", "series", ("N", "C", "T")
     size, columns = (2.6, 1.6), 4
@@ -175,7 +177,7 @@ class SeriesDataset(LabeledDataset):
 
 
 class VolumeDataset(LabeledDataset):
-    """Volumes of one size; a batch is `[B, C, D, H, W]` float.
+    """Volumes of equal size; a batch is `[B, C, D, H, W]` float.
 
     `plot` shows the first channel's middle slices across D, H and W, side by side.
     """
@@ -199,7 +201,7 @@ class VolumeDataset(LabeledDataset):
 
 
 def utf8(tokens: Sequence[int]) -> str:
-    """Bytes as text; a character cut at an end shows as �, zeros at the end as nothing."""
+    """Decode UTF-8; a character cut at an end becomes �, trailing zeros are dropped."""
     return bytes(tokens).rstrip(b"\0").decode("utf-8", errors="replace")
 
 
@@ -207,9 +209,9 @@ class TextDataset(LabeledDataset):
     """Windows of text as tokens; a batch is `[B, T]` int64.
 
     Attributes:
-        tokens: any integer type, `[N, T]`.
-        labels: `[N]`, or `[N, T]`: the token after each.
-        decode: tokens → text, for `plot`; by default the tokens are UTF-8 bytes.
+        tokens: `[N, T]`, of any integer type.
+        labels: `[N]`, or `[N, T]` if each is the token that follows.
+        decode: turns tokens into text for `plot`; by default, tokens are UTF-8 bytes.
     """
 
     kind, noun, axes = "text", "tokens", ("N", "T")
@@ -245,7 +247,7 @@ class TextDataset(LabeledDataset):
         `document` (its position) and `start` (the window's first byte).
 
         Raises:
-            ValueError: for a length below 1, or another number of labels.
+            ValueError: if `length` is below 1 or there is not one label per document.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1; got {length}.")

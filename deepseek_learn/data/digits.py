@@ -14,10 +14,11 @@ CARD = read_card("digits")
 
 @datasets.register("digits")
 def digits() -> Splits[ImageDataset]:
-    """The digits: splits of `[1, 8, 8]` images in 10 classes.
+    """Load the digits: splits of `[1, 8, 8]` images in 10 classes.
 
     Raises:
-        MissingPackageError: with the command that installs scikit-learn.
+        MissingPackageError: if scikit-learn is missing; the message says how to install
+            it.
     """
     sklearn = require("sklearn.datasets", extra="vision", purpose="data.digits()")
     bunch = sklearn.load_digits()

@@ -1,7 +1,8 @@
 """Electroluminescence images of 2,624 real solar cells, functional or defective.
 
-A forward current makes a cell glow; cracks and dead regions stay dark. From the PyPI
-package `elpv-dataset` (images CC BY-NC-SA 4.0), plus 32 images that come with this library.
+A forward current makes a cell glow; cracks and dead regions stay dark. The images are
+in the PyPI package `elpv-dataset` (CC BY-NC-SA 4.0); 32 of them also come with this
+library.
 """
 
 import json
@@ -23,11 +24,11 @@ from .splits import Splits, datasets, random_parts, split_by
 CLASSES = ("functional", "defective")
 
 # Cells per module, in the order of the file numbers. labels.csv does not name the
-# modules; this was inferred from the pictures. Brightness, noise and the position of the
-# busbars are constant within blocks of 60 files (6 x 10 cells), 72, 54 and 48, and jump
-# between them; the blocks number 18 mono- and 26 polycrystalline ones, as published. Only
-# the start of the block of 50 is uncertain: a module whose dead row was left out, by the
-# looks of the next three, so its neighbor might own ten of its cells.
+# modules, so this was inferred from the images. Brightness, noise and the position of
+# the busbars are constant within blocks of 60 files (6 x 10 cells), 72, 54 and 48, and
+# jump between blocks; 18 blocks are mono- and 26 polycrystalline, as published. Only
+# the start of the block of 50 is uncertain: judging by the next three, it is a module
+# whose dead row was left out, so its neighbor might own ten of its cells.
 CELLS = (
     *(60,) * 20,
     *(54,),
@@ -40,8 +41,8 @@ CELLS = (
     *(60,) * 3,
 )
 
-# (first number, last number, type, part of the source split): whole runs of one type,
-# which begin and end with a module
+# (first number, last number, type, part of the source split): runs of one type that
+# begin and end at module boundaries
 RUNS = [
     (1, 60, "mono", "test"),
     (61, 360, "poly", "test"),
@@ -61,20 +62,22 @@ CARD = read_card("elpv")
 
 @datasets.register("elpv")
 def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
-    """The solar-cell photographs, from the installed package `elpv-dataset`.
+    """Load the solar-cell photographs from the installed package `elpv-dataset`.
 
     Args:
         split: `"random"` (as published; cells of one module may be in several parts) or
             `"source"` (fixed runs of whole modules held out, see `RUNS`).
-        size: side in pixels; other than 300, images are resampled (antialiased).
+        size: side length in pixels; if it is not 300, images are resampled
+            (antialiased).
 
     Returns:
         Splits of `[1, size, size]` images; label 1 is "defective". `frame` has the
-        columns `file`, `probability` and `type`; `groups` is the module, 0 to 43, as
-        inferred from the pictures (see `CELLS`).
+        columns `file`, `probability` and `type`; `groups` has the module of each image,
+        0 to 43, as inferred from the images (see `CELLS`).
 
     Raises:
-        MissingPackageError: with the command that installs the package.
+        MissingPackageError: if the package is missing; the message says how to install
+            it.
     """
     if split not in ("source", "random"):
         raise ValueError(f'split must be "source" or "random"; got {split!r}.')
@@ -93,7 +96,11 @@ def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
 
 
 def source_parts(frame: pd.DataFrame) -> np.ndarray:
-    """The part of each row by its file number; ValueError for files in another order."""
+    """Return the part of each row according to its file number.
+
+    Raises:
+        ValueError: if the cell types are not in the order of elpv-dataset 1.0.0.
+    """
     number = file_numbers(frame)
     parts = np.empty(len(frame), dtype=object)
     for first, last, kind, part in RUNS:
@@ -108,22 +115,22 @@ def source_parts(frame: pd.DataFrame) -> np.ndarray:
 
 
 def file_numbers(frame: pd.DataFrame) -> np.ndarray:
-    """The number in each file's name, from 1, `[N]`."""
+    """Return the number in each file's name, starting at 1: `[N]`."""
     return frame["file"].str.extract(r"(\d+)\.png$")[0].astype(int).to_numpy()
 
 
 def modules(frame: pd.DataFrame) -> np.ndarray:
-    """The inferred module of each row, 0 to 43, `[N]`."""
+    """Return the inferred module of each row, 0 to 43: `[N]`."""
     return np.searchsorted(np.cumsum(CELLS), file_numbers(frame))
 
 
 def elpv_sample(size: int = 300) -> ImageDataset:
-    """32 of the photographs, 16 per class, drawn from the random split's test part.
+    """Load 32 of the photographs, 16 per class, from the random split's test part.
 
     They come with this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`), so that
     the tour runs without the dataset package. This is not the first sample: an
     earlier one, from images in the test part of both splits, was replaced after the tour
-    had missed its target on it (brightness alone ranked those 32 nearly as well as the
+    missed its target on it (brightness alone ranked those 32 nearly as well as the
     network). The tour's comparison is an illustration, not evidence.
     """
     folder = files("deepseek_learn.data") / "files" / "elpv_sample"
@@ -133,7 +140,7 @@ def elpv_sample(size: int = 300) -> ImageDataset:
 
 
 def read_gray(path: Traversable, size: int = 300) -> np.ndarray:
-    """An image file as grayscale uint8 `[size, size]`."""
+    """Read an image file as grayscale uint8 `[size, size]`."""
     with path.open("rb") as file, Image.open(file) as stored:
         image = stored.convert("L")
         if image.size != (size, size):

@@ -10,10 +10,11 @@ Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of the 
     python -c "from deepseek_learn.data.english_verses import make; \
         make('kjv.txt', 'english_verses.txt.xz')"
 
-Rule: the books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
-Lamentations, chapter by chapter; a verse that occurred earlier is dropped; every
-four of a chapter's remaining verses form a passage. Counting through all chapters, 19,
-39, 59, ... are validation, 20, 40, 60, ... test, and the rest is train.
+Rule: take the books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
+Lamentations, chapter by chapter; drop each verse that has occurred before; form a
+passage from every four of a chapter's remaining verses. When all chapters are numbered
+consecutively, 19, 39, 59, ... are validation, 20, 40, 60, ... are test, and the rest
+are train.
 """
 
 import lzma
@@ -37,7 +38,7 @@ CARD = read_card("english_verses")
 
 @datasets.register("english_verses")
 def english_verses() -> TextSplits:
-    """Three parts, uint8 `[N]` of ASCII text, one passage per line."""
+    """Load the three parts: uint8 `[N]` of ASCII text, with one passage per line."""
     path = files("deepseek_learn.data") / "files" / "english_verses.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
     chapters, passages = zip(*(line.split(b"\t", 1) for line in lines), strict=True)
@@ -45,14 +46,14 @@ def english_verses() -> TextSplits:
 
 
 def verses(path: str | Path) -> Iterator[tuple[str, int, str]]:
-    """Book, chapter and text of each verse in the output of `bible -f`."""
+    """Yield the book, chapter and text of each verse in the output of `bible -f`."""
     for line in Path(path).read_text(encoding="ascii").splitlines():
         if match := LINE.fullmatch(line):
             yield match[1], int(match[2]), match[4].strip()
 
 
 def make(source: str | Path, target: str | Path) -> None:
-    """Regenerate the passages: the text of the whole Bible → `target`, xz."""
+    """Regenerate the passages: write `target`, xz, from the text of the whole Bible."""
     chapters: dict[tuple[str, int], list[str]] = {}
     seen: set[str] = set()
     for book, chapter, verse in verses(source):

@@ -1,10 +1,10 @@
-r"""How much a random split flatters: the score under it beside that of a grouped split.
+r"""How much a random split inflates the score, compared with a grouped split.
 
 Two items of one group (cells of one solar module, windows of one person) resemble each
 other. With one in training and the other in test, a model that recognizes the group
-answers right without having learned the task. In activity recognition a random split
-raises the score by about 10 %, with overlapping windows by 16 % (Dehghani et al. 2019,
-"Subject cross validation in human activity recognition", arXiv 1904.02666).
+gets the answer right without having learned the task. In activity recognition, a random
+split raises the score by about 10 %, or by 16 % with overlapping windows (Dehghani et
+al. 2019, "Subject cross validation in human activity recognition", arXiv 1904.02666).
 """
 
 from collections.abc import Callable, Iterable
@@ -30,8 +30,9 @@ class Leak(Report):
     """The scores under random and under grouped splits.
 
     Attributes:
-        scores: one row per seed: `random`, `grouped`, and their `difference`.
-        summary: the same three as rows: `mean`, and `low` and `high`, a 95 % interval.
+        scores: one row per seed, with `random`, `grouped` and their `difference`.
+        summary: one row for each of these three, with the `mean` and its 95 % interval,
+            `low` and `high`.
         groups: the number of groups in the dataset.
     """
 
@@ -55,7 +56,7 @@ class Leak(Report):
         return self.summary.rename(index=names)
 
     def plot(self) -> "go.Figure":
-        """One line per seed, from its random split to its grouped one, and the mean."""
+        """Plot a line for each seed, from random to grouped split, and the mean."""
         import plotly.graph_objects as go
 
         names = [text("leak.random"), text("leak.grouped")]
@@ -97,27 +98,27 @@ def leak(
     fractions: tuple[float, float] = (0.15, 0.25),
     stratify: np.ndarray | None = None,
 ) -> Leak:
-    r"""Fit and score under random splits and under splits by group.
+    r"""Fit and score a model under random splits and under splits by group.
 
     The interval of a mean :math:`\bar d` over n seeds is Student's, corrected for
     the overlap between the seeds' training parts (Nadeau & Bengio 2003, "Inference for
-    the generalization error", Machine Learning 52). It is meant for other data of this
-    kind, not only for other splits of these, so a dataset of few groups has a wide one,
-    however many seeds:
+    the generalization error", Machine Learning 52). It is meant to hold for other data
+    of this kind, not only for other splits of the same data, so it is wide for a
+    dataset with few groups, however many seeds are used:
 
     .. math:: \bar d \pm t_{n-1} s \sqrt{1/n + N_\mathrm{test} / N_\mathrm{train}}
 
     Args:
-        dataset: with groups.
-        fit_and_score: `(train, validation, test) -> score`, higher is better: fits a
-            new model on each call and scores it on `test`. It must use the same seed
-            each time, so that only the split differs.
-        seeds: of the splits, at least 2; five or more make a useful interval.
+        dataset: a dataset with groups.
+        fit_and_score: `(train, validation, test) -> score`, where higher is better. It
+            fits a new model on each call and scores it on `test`. It must use the same
+            seed each time, so that only the split differs.
+        seeds: seeds of the splits, at least 2; five or more give a useful interval.
         fractions, stratify: as in `data.split`, for both kinds of split.
 
     Raises:
-        ValueError: for fewer than 2 different seeds; for a score that is not finite;
-            where `data.split` refuses.
+        ValueError: if there are fewer than 2 seeds or a seed is repeated, if a score is
+            not finite, or if `data.split` cannot split the dataset.
     """
     seeds = list(seeds)
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
@@ -141,19 +142,22 @@ def leak(
 
 
 def _number_of_groups(dataset: LabeledDataset) -> int:
-    assert dataset.groups is not None  # `split` refuses such a dataset
+    assert dataset.groups is not None  # `split` rejects such a dataset
     return len(np.unique(dataset.groups))
 
 
 def _summary(scores: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Mean and corrected 95 % interval of each column; `ratio`: test over train."""
+    """Return the mean and corrected 95 % interval of each column.
+
+    `ratio` is the size of the test part divided by that of the training part.
+    """
     n, mean = len(scores), scores.mean()
     half = student_t(n - 1) * scores.std(ddof=1) * np.sqrt(1 / n + ratio)
     return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
 
 
 def student_t(freedom: int) -> float:
-    r"""The 97.5 % point of Student's t with `freedom` degrees of freedom.
+    r"""Return the 97.5 % point of Student's t with `freedom` degrees of freedom.
 
     With :math:`t = \sqrt\nu \tan\theta` the density is proportional to
     :math:`\cos^{\nu-1}\theta`, which is integrated numerically.

@@ -1,4 +1,4 @@
-"""Splits of a dataset: fixed parts, at random, or by group."""
+"""Split a dataset into fixed parts, at random or by group."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class Splits(Generic[Kind]):
         )
 
     def whole(self) -> Kind:
-        """All items of the three parts, to be split in another way."""
+        """Return all items of the three parts, to be split in another way."""
         parts = [getattr(self, part) for part in PARTS]
         whole = copy.copy(self.train)
         whole.inputs = torch.cat([part.inputs for part in parts])
@@ -50,7 +50,7 @@ class Splits(Generic[Kind]):
         return whole
 
     def to_frame(self) -> pd.DataFrame:
-        """Items per class in each part; for masks, pixels per class."""
+        """Count the items per class in each part; for masks, the pixels per class."""
         count = len(self.classes)
         labels = {part: getattr(self, part).labels.flatten().numpy() for part in PARTS}
         counts = {part: np.bincount(y, minlength=count) for part, y in labels.items()}
@@ -60,7 +60,7 @@ class Splits(Generic[Kind]):
 def split_by(
     parts: np.ndarray, whole: Kind, classes: Sequence[str], card: DataCard
 ) -> Splits[Kind]:
-    """Splits from one of "train", "validation", "test" per item."""
+    """Return the splits, given "train", "validation" or "test" for each item."""
     card = spoken(card)
     train, validation, test = (whole.subset(parts == name) for name in PARTS)
     for subset in (train, validation, test):
@@ -71,11 +71,11 @@ def split_by(
 def random_parts(
     strata: Strata, fractions: tuple[float, float], seed: int = 0
 ) -> np.ndarray:
-    """A stratified random split: the name of the part of each row, `[N]`.
+    """Draw a stratified random split; return the name of each row's part, `[N]`.
 
     Args:
         strata: `[N]` labels; each stratum is divided in the same proportions.
-        fractions: of the validation and test parts.
+        fractions: fractions of the validation and test parts.
     """
     rng = np.random.default_rng(seed)
     strata = np.asarray(strata)
@@ -91,16 +91,16 @@ def random_parts(
 def group_parts(
     groups: Strata, strata: Strata, fractions: tuple[float, float], seed: int = 0
 ) -> np.ndarray:
-    """A random split of whole groups: the name of the part of each row, `[N]`.
+    """Draw a random split of whole groups; return the name of each row's part, `[N]`.
 
-    Each step serves the part that lacks most rows. Of a few randomly drawn groups it
-    takes the one after which the part's strata are nearest to their proportions in the
-    whole. A part's size is then off by less than the size of the largest group, except
-    where a part would otherwise stay empty.
+    Each step adds a group to the part that lacks the most rows. Of a few randomly drawn
+    groups, it chooses the one that brings the part's strata closest to their
+    proportions in the whole dataset. The size of a part is therefore off by less than
+    the size of the largest group, unless a part would otherwise stay empty.
 
     Args:
         groups, strata: `[N]` labels.
-        fractions: of the validation and test parts; a part with 0 stays empty.
+        fractions: fractions of the validation and test parts; a part with 0 is empty.
     """
     rng = np.random.default_rng(seed)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
@@ -113,7 +113,7 @@ def group_parts(
     part_of = np.empty(len(counts), dtype=int)
     remaining = list(range(len(counts)))
     while remaining:
-        # 1. the part that lacks most rows; at the end, one that has none
+        # 1. the part that lacks the most rows; at the end, one that has none
         lack = np.where(target > 0, target - filled.sum(1), -np.inf)
         empty = (filled.sum(1) == 0) & (target > 0)
         lack = np.where(empty, lack, -np.inf) if empty.sum() == len(remaining) else lack
@@ -137,18 +137,19 @@ def split(
     by: str | None = "groups",
     stratify: Sequence | np.ndarray | None = None,
 ) -> tuple[Kind, Kind, Kind]:
-    """Train, validation and test part of a dataset; the same seed gives the same parts.
+    """Split a dataset into train, validation and test; a seed repeats the split.
 
     Args:
-        fractions: of the validation and test parts; validation may be 0.
-        by: "groups": no group is in two parts; None: items at random, also those of one
-            group, which usually flatters the score (`data.leak` measures by how much).
+        fractions: fractions of the validation and test parts; validation may be 0.
+        by: "groups" if no group may be in two parts; None to split at random, even
+            within a group, which usually inflates the score (`data.leak` measures by
+            how much).
         stratify: `[N]` classes, such as the labels, to be divided in the same
-            proportions; by groups, as well as the sizes of the groups allow.
+            proportions; when splitting by groups, as well as their sizes allow.
 
     Raises:
-        ValueError: by groups, for a dataset without groups or with fewer groups than
-            parts; for fractions or `stratify` that are not as above.
+        ValueError: if `by` is "groups" and the dataset has no groups or fewer groups
+            than parts, or if `fractions`, `by` or `stratify` is not as above.
     """
     validation, test = fractions
     if not (validation >= 0 and test > 0 and validation + test < 1):
@@ -172,7 +173,7 @@ def split(
 
 
 def _groups(dataset: LabeledDataset, by: str, parts: int) -> np.ndarray:
-    """The groups to split by; refuses a dataset that cannot be split by them."""
+    """Return the groups to split by; raise ValueError if that is impossible."""
     if by != "groups":
         raise ValueError(f'by must be "groups" or None; got {by!r}.')
     if dataset.groups is None:

@@ -1,7 +1,7 @@
-"""Tang poems: classical Chinese verse as UTF-8 bytes, a committed subset.
+"""Tang poems: classical Chinese verse as UTF-8 bytes (a bundled subset).
 
 The file `files/tang_poems.txt.xz` holds one poem per line, its paragraphs joined, without
-title and author. It was made, and can be reproduced, from the npm package
+title or author. It was made, and can be reproduced, from the npm package
 chinese-poetry 2.0.1 (MIT; SHA-256 of the archive
 25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86) with
 
@@ -11,9 +11,9 @@ chinese-poetry 2.0.1 (MIT; SHA-256 of the archive
 
 Rule: read the files poet.tang.N.json in the order of N; select the poems that consist of
 whole clauses of Chinese characters ending in ，。？！ (no gaps, notes or quotation
-marks); drop each that shares a verse (text ending in 。？！) with an earlier selected
-one; take every third of the rest. Lines 19, 39, 59, ... of the file are validation,
-lines 20, 40, 60, ... test, and the rest is train.
+marks); drop each poem that shares a verse (text ending in 。？！) with one selected
+earlier; take every third of the rest. Lines 19, 39, 59, ... of the file are validation,
+lines 20, 40, 60, ... are test, and the rest are train.
 """
 
 import json
@@ -37,17 +37,17 @@ CARD = read_card("tang_poems")
 
 @datasets.register("tang_poems")
 def tang_poems() -> TextSplits:
-    """The committed subset: three parts, uint8 `[N]` of UTF-8 text, one poem per line."""
+    """Load the bundled subset: three parts, uint8 `[N]` of UTF-8, one poem per line."""
     path = files("deepseek_learn.data") / "files" / "tang_poems.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
     return text_splits(lines, range(len(lines)), spoken(CARD))
 
 
 def select(folder: str | Path) -> list[str]:
-    """The poems that the rule above selects from the package's folder `quantangshi`.
+    """Return the poems that the above rule selects from the folder `quantangshi`.
 
     Raises:
-        FileNotFoundError: when the folder has no `poet.tang.N.json`.
+        FileNotFoundError: if the folder has no `poet.tang.N.json`.
     """
     paths = list(Path(folder).glob("poet.tang.*.json"))
     if not paths:
@@ -67,7 +67,7 @@ def select(folder: str | Path) -> list[str]:
 
 
 def make(folder: str | Path, target: str | Path) -> None:
-    """Regenerate the subset: the package's folder `quantangshi` → `target`, xz."""
+    """Regenerate the subset: write `target`, xz, from the folder `quantangshi`."""
     content = "".join(f"{poem}\n" for poem in select(folder)).encode()
     with atomic_write(target) as temporary:
         temporary.write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))

@@ -24,7 +24,7 @@ class TextSplits:
         return f"TextSplits({self.card.name}: train/validation/test = {sizes} bytes)"
 
     def to_frame(self) -> pd.DataFrame:
-        """Bytes, characters (line ends included) and poems of each part."""
+        """Count the bytes, characters (line ends included) and poems of each part."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {
             name: {
@@ -38,11 +38,11 @@ class TextSplits:
         return pd.DataFrame(counts).T.rename_axis("part")
 
 
-ROUND = 20  # units: 18 of train, then one of validation, then one of test
+ROUND = 20  # units: 18 for train, then one for validation and one for test
 
 
 def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
-    """Split a text into three parts, by the unit number of each line."""
+    """Split a text into three parts by the unit number of each line."""
     parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
     for unit, line in zip(units, lines, strict=True):
         part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
@@ -57,7 +57,7 @@ def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> Tex
 def windows(
     part: Tensor, length: int, batch: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Random windows of a text, each with the byte that follows it.
+    """Draw random windows of a text, each with the byte that follows it.
 
     A window starts at any byte, even inside a character or a poem. With
     `w = windows(...)` the inputs are `w[:, :-1]` and the targets `w[:, 1:]`.
@@ -66,7 +66,7 @@ def windows(
         part: uint8 `[N]`, a part of `TextSplits`.
         length: number of input bytes, at most N - 1.
         batch: B, the number of windows.
-        generator: source of the random positions; by default torch's own.
+        generator: source of the random positions; by default, PyTorch's global one.
 
     Returns:
         int64 `[B, length + 1]`.

@@ -1,4 +1,6 @@
-"""DeepSeek's language model, readable and exact. Names are imported when first used.
+"""A readable and exact implementation of DeepSeek's language model.
+
+Names are imported on first use.
 
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """

@@ -1,4 +1,4 @@
-"""The cache of a language model: what it stores for the tokens read so far."""
+"""The cache of a language model, which stores vectors for the tokens read so far."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class RingBuffer:
-    """Vectors of a sequence, position p in slot p mod `size`: `[B, size, D]`.
+    """A ring buffer of vectors `[B, size, D]`; position p goes to slot p mod `size`.
 
     Vectors that must not be stored, such as padding, go to an extra slot at the end.
     """
@@ -21,7 +21,7 @@ class RingBuffer:
         self.values = like.new_zeros(like.shape[0], size + 1, like.shape[2])
 
     def put(self, positions: Tensor, values: Tensor, real: Tensor) -> None:
-        """Write values `[B, T, D]` at positions `[B, T]` where `real` `[B, T]` is true."""
+        """Write values `[B, T, D]` at positions `[B, T]` where `real` is true."""
         last = positions.masked_fill(~real, -1).amax(1, keepdim=True)
         valid = real & (positions > last - self.size)  # only the last lap
         slot = torch.where(valid, positions % self.size, self.size)
@@ -29,20 +29,23 @@ class RingBuffer:
         self.values[rows, slot] = values
 
     def held(self, start: Tensor) -> Tensor:
-        """Position in each slot before `start` `[B, 1]`: `[B, size]`, negative if empty."""
+        """Return the position that each slot holds before `start` `[B, 1]` is written.
+
+        The result is `[B, size]`; negative numbers mark empty slots.
+        """
         last = start - 1
         return last - (last - torch.arange(self.size, device=start.device)) % self.size
 
 
 class Cache:
-    """The tokens read in `batch` sequences of one model, at most `capacity` each.
+    """The cache of one model for `batch` sequences of at most `capacity` tokens each.
 
     Reading a token again at its position overwrites its entry, so `rewind` can undo a
     rejected draft of up to `ahead` tokens.
 
     Attributes:
-        lengths: `[B]` int64, tokens read.
-        longest: `[B]` int64, the maximum that each length has reached.
+        lengths: `[B]` int64, number of tokens read in each row.
+        longest: `[B]` int64, the largest value that each length has had.
         end: the largest length after the last step, including padding.
     """
 
@@ -65,13 +68,13 @@ class Cache:
         self._buffers: dict[tuple[int, str], RingBuffer] = {}
 
     def buffer(self, layer: int, name: str, like: Tensor, size: int) -> RingBuffer:
-        """The buffer of that name, allocated for vectors like `like` on first use."""
+        """Return the buffer of that name, allocated like `like` on first use."""
         if (layer, name) not in self._buffers:
             self._buffers[layer, name] = RingBuffer(like, size)
         return self._buffers[layer, name]
 
     def append(self, layer: int, name: str, values: Tensor, step: "Step") -> Tensor:
-        """Append new tokens `[B, T, D]`; returns all tokens so far `[B, S, D]`."""
+        """Append new tokens `[B, T, D]` and return all tokens so far `[B, S, D]`."""
         buffer = self.buffer(layer, name, values, self.capacity)
         buffer.put(step.positions, values, step.real)
         return buffer.values[:, : self.end]
@@ -88,8 +91,9 @@ class Cache:
             tokens: number of tokens, the same for all rows or one per row `[B]`.
 
         Raises:
-            ValueError: for more tokens than were read, or a length more than `ahead`
-                below the longest: the window's contents at that point are overwritten.
+            ValueError: if `tokens` exceeds the number of tokens read, or if a row would
+                end up more than `ahead` tokens shorter than its longest length; the
+                window's contents at that point have already been overwritten.
         """
         count = torch.as_tensor(tokens, device=self.lengths.device)
         limit = self.lengths - (self.longest - self.ahead).clamp_min(0)  # [B]
@@ -109,7 +113,7 @@ class Cache:
             buffer.values = buffer.values[rows]
 
     def bytes(self) -> int:
-        """Size of all buffers, in bytes."""
+        """Return the size of all buffers in bytes."""
         return sum(buffer.values.nbytes for buffer in self._buffers.values())
 
 
@@ -120,7 +124,7 @@ class Step:
     Attributes:
         ids, positions: `[B, T]` int64.
         real: `[B, T]`, False for padding at the end.
-        rotary: kind of rotary embedding → cosines and sines `[B, T, d/2]`.
+        rotary: maps the kind of rotary embedding to cosines and sines `[B, T, d/2]`.
     """
 
     ids: Tensor
@@ -130,5 +134,5 @@ class Step:
     cache: Cache | None = None
 
     def causal(self, keys: int) -> Tensor:
-        """Which of the keys 0 .. S-1 each token may attend to: `[B, T, S]`."""
+        """Return the mask `[B, T, S]` of the keys that each token may attend to."""
         return torch.arange(keys, device=self.ids.device) <= self.positions[..., None]

@@ -1,4 +1,4 @@
-"""Reading a checkpoint in the public reference's format: config.json and safetensors."""
+"""Load a checkpoint in the public reference's format: config.json and safetensors."""
 
 import dataclasses
 import json
@@ -24,18 +24,18 @@ HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """Load the model in `folder`, in evaluation mode, with all weights from its checkpoint.
+    """Load the model in `folder` in evaluation mode, with all of its weights.
 
     Args:
-        folder: holds config.json, and model.safetensors or the shards that
-            model.safetensors.index.json lists. Experts may be stacked or stored separately.
-        dtype: dtype of the model's weights; the routers' stay in float32.
+        folder: contains config.json and either model.safetensors or the shards listed
+            in model.safetensors.index.json; experts may be stacked or separate.
+        dtype: dtype of the model's weights; the routers' weights stay in float32.
 
     Raises:
-        FileNotFoundError: when one of these files is missing.
-        DamagedFileError: for a truncated file, missing or unexpected weights, or a
-            shape or dtype other than the model's.
-        ValueError: for a model that is not supported.
+        FileNotFoundError: if one of these files is missing.
+        DamagedFileError: if a file is truncated, if weights are missing or unexpected,
+            if a shape differs from the model's, or if a dtype is not supported.
+        ValueError: if the model is not supported.
     """
     folder = Path(folder)
     content = _json(folder / "config.json")
@@ -71,7 +71,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, config: Config) -> dict[str, Tensor]:
-    """A shard's tensors, mapped from the file, under this library's names."""
+    """Read a shard's tensors, mapped from the file, under this library's names."""
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
@@ -89,7 +89,7 @@ def _read(path: Path, config: Config) -> dict[str, Tensor]:
             )
         layer = LAYER.match(name)
         predicts = layer and int(layer[1]) >= config.num_hidden_layers
-        if not (predicts and COPIES.search(name)):  # a second copy of the model's
+        if not (predicts and COPIES.search(name)):  # a copy of the model's weight
             weights[name] = tensor
     return weights
 

@@ -43,21 +43,22 @@ BUILT = {
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes of a `LanguageModel`; names and meanings are the reference's.
+    """The sizes of a `LanguageModel`; names and meanings follow the reference.
 
     Attributes:
-        layer_types: the attention of each layer, a name in `lm.attentions`; () means
-            latent attention everywhere.
-        first_k_dense_replace: this many first layers have a dense MLP, the rest a
-            mixture of experts.
+        layer_types: the type of attention in each layer, a name in `lm.attentions`;
+            () means latent attention in every layer.
+        first_k_dense_replace: number of layers at the start that have a dense MLP; the
+            others have a mixture of experts.
         tie_word_embeddings: whether the head shares the embedding's weight.
         topk_method: `"noaux_tc"` uses a load-balancing bias (V3), `"greedy"` and
             `"group_limited_greedy"` do not (V2).
-        rope_parameters: `rope_theta`, and for YaRN `rope_type`, `factor` and the rest;
+        rope_parameters: `rope_theta` and, for YaRN, `rope_type`, `factor` and so on;
             V4 has two such dictionaries, `"main"` and `"compress"`.
 
     Raises:
-        ValueError: for incompatible sizes, naming both.
+        ValueError: if sizes are incompatible or an option is unknown; the message
+            names them.
     """
 
     vocab_size: int = 256
@@ -144,36 +145,36 @@ class Config:
 
     @property
     def query_rank(self) -> int:
-        """`q_lora_rank` where it must be set: in sparse and hybrid attention."""
+        """`q_lora_rank`, which must be set for sparse and hybrid attention."""
         assert self.q_lora_rank is not None  # see `__post_init__`
         return self.q_lora_rank
 
     def _smallest_head(self) -> float:
-        """Channels of the smallest head that includes rotary channels."""
+        """Return the size of the smallest head that includes rotary channels."""
         kinds = {*self.layer_types}
         index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf
         return min(index, self.head_dim if kinds & {*HYBRID} else math.inf)
 
     def attention(self, layer: int) -> str:
-        """The attention of a layer; blocks past the last layer have the same."""
+        """Return a layer's type of attention; blocks past the last layer share it."""
         return self.layer_types[min(layer, self.num_hidden_layers - 1)]
 
     def rope(self, kind: str) -> dict:
-        """Rotary parameters for `"main"` or `"compress"`."""
+        """Return the rotary parameters for `"main"` or `"compress"`."""
         return self.rope_parameters.get(kind, self.rope_parameters)
 
     @classmethod
     def from_reference(cls, content: dict) -> "Config":
-        """Read the content of a config.json of type `deepseek_v2`, `_v3` or `_v32`.
+        """Convert the content of a config.json of type `deepseek_v2`, `_v3` or `_v32`.
 
         Raises:
-            ValueError: for another model type, or an option that is not supported.
+            ValueError: if the model type or an option is not supported.
         """
         kind = content.get("model_type")
         if kind not in REFERENCES:
             known = ", ".join(REFERENCES)
             raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
-        # older files call it rope_scaling and keep its base outside
+        # older files call it rope_scaling and keep the base outside of it
         rope = content.get("rope_parameters") or content.get("rope_scaling") or {}
         base = {"rope_theta": content.get("rope_theta", 10_000.0)}
         rope = {"rope_type": rope.get("type", "default")} | base | rope

@@ -17,20 +17,21 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class Cache:
-    """Keys and values of the tokens read, a pair `[B, heads, T, dim/heads]` per layer.
+    """The keys and values of the tokens read so far.
 
-    A new cache is empty; with a cache, a `Decoder` reads only the tokens that follow.
+    Each layer has a pair `[B, heads, T, dim/heads]`. A new cache is empty. Given a
+    cache, a `Decoder` reads only the tokens that follow those in it.
     """
 
     def __init__(self) -> None:
         self.pairs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
-        """T, the tokens read so far."""
+        """Return T, the number of tokens read so far."""
         return self.pairs[0][0].shape[2] if self.pairs else 0
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Append new tokens' `[B, heads, T, dim/heads]`; returns the layer's pair."""
+        """Append keys and values `[B, heads, T, dim/heads]`; return the whole pair."""
         if layer in self.pairs:
             old_key, old_value = self.pairs[layer]
             key, value = torch.cat([old_key, key], 2), torch.cat([old_value, value], 2)
@@ -59,7 +60,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer MLP at each token: `[B, T, dim]` → same."""
+    """Attention, then a two-layer MLP at each token: `[B, T, dim]` → same shape."""
 
     def __init__(self, dim: int, heads: int, hidden: int, activation: str, layer: int):
         super().__init__()
@@ -74,17 +75,17 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens `[B, T]` → logits `[B, T, vocab]` of the token that follows each.
+    """A decoder that maps tokens `[B, T]` to next-token logits `[B, T, vocab]`.
 
     Args:
         vocab: vocabulary size; 256 for bytes.
         dim: width; a multiple of `heads`.
         context: maximum number of tokens in a sequence.
-        hidden: hidden width of the MLPs; by default 4 * dim.
+        hidden: hidden width of the MLPs; by default, 4 * dim.
         activation: "relu" (most of its outputs are zero) or "gelu".
 
     Raises:
-        ValueError: for invalid arguments or tokens, naming what it got.
+        ValueError: if an argument or the tokens are invalid; the message says how.
     """
 
     def __init__(
@@ -114,7 +115,10 @@ class Decoder(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """`[B, T]` int64 → `[B, T, vocab]`; with a `cache`, `tokens` continue it."""
+        """Map tokens `[B, T]` int64 to logits `[B, T, vocab]`.
+
+        With a `cache`, the tokens continue the sequences in it.
+        """
         if tokens.dtype != torch.int64 or tokens.dim() != 2:
             got = f"{tokens.dtype} {list(tokens.shape)}"
             raise ValueError(f"tokens must be int64 [B, T]; got {got}.")

@@ -36,7 +36,7 @@ BLOCK = 32  # tokens per expert; a larger block uses all cores by itself
 
 
 class MLP(nn.Module):
-    """A gated MLP with one hidden layer: `[..., hidden_size]` → same."""
+    """A gated MLP with one hidden layer: `[..., hidden_size]` → same shape."""
 
     def __init__(self, config: Config, hidden: int):
         super().__init__()
@@ -49,11 +49,11 @@ class MLP(nn.Module):
 
 
 class Router(nn.Module):
-    """Selects the experts of each token, and their weights.
+    """Selects each token's experts and computes their weights.
 
     Attributes:
-        load: `[E]` tokens routed to each expert since the last `balance`, counted in
-            training.
+        load: `[E]`, number of tokens routed to each expert in training since the last
+            call of `balance`.
     """
 
     e_score_correction_bias: Tensor
@@ -75,7 +75,7 @@ class Router(nn.Module):
         self.load: Tensor | int = 0
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """The bias stays float32 in a model of any dtype: it moves by small steps."""
+        """Keep the bias in float32 in any model, because it moves in small steps."""
         exact = getattr(self, "e_score_correction_bias", None)
         super()._apply(fn, recurse)
         if exact is not None and self.e_score_correction_bias.dtype != torch.float32:
@@ -84,9 +84,10 @@ class Router(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `[N, d]` → experts `[N, k]`, weights `[N, k]` float32.
+        """Map tokens `[N, d]` to experts `[N, k]` and weights `[N, k]` float32.
 
-        In float32 whatever the model's dtype: in bfloat16, near ties could go either way.
+        Scores are computed in float32 whatever the model's dtype, because near ties
+        could go either way in bfloat16.
         """
         c = self.config
         with torch.autocast(x.device.type, enabled=False):
@@ -103,7 +104,7 @@ class Router(nn.Module):
         return experts, weights * c.routed_scaling_factor
 
     def _best(self, scores: Tensor) -> Tensor:
-        """The best experts `[N, k]`, all of them in the best `topk_group` groups."""
+        """Return the best experts `[N, k]`, all within the best `topk_group` groups."""
         c = self.config
         if c.topk_group < c.n_group and c.topk_method != "greedy":
             groups = scores.unflatten(1, (c.n_group, -1))  # [N, G, E/G]
@@ -117,7 +118,7 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def balance(self, rate: float = 1e-3) -> None:
-        """Move the bias of each expert by `rate` toward an even load; reset the counts."""
+        """Move each expert's bias by `rate` toward an even load; reset the counts."""
         if self.balanced and isinstance(self.load, Tensor):
             load = self.load.float()
             self.e_score_correction_bias += rate * torch.sign(load.mean() - load)
@@ -125,7 +126,7 @@ class Router(nn.Module):
 
 
 def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """Tokens `[..., n, d]` through one expert, or through a batch of experts."""
+    """Pass tokens `[..., n, d]` through one expert, or through a batch of experts."""
     gate, up = (x @ gate_up.mT).chunk(2, -1)
     return F.silu(gate) * up @ down.mT
 
@@ -133,9 +134,10 @@ def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 def dispatch(
     x: Tensor, chosen: Tensor, weights: Tensor, count: int, run: Run
 ) -> Tensor:
-    """Tokens `[N, d]`, experts and weights `[N, k]` → weighted sum `[N, d]`.
+    """Pass tokens `[N, d]` through their experts; return the weighted sum `[N, d]`.
 
     Args:
+        chosen, weights: `[N, k]`, the experts of each token and their weights.
         count: number of experts.
         run: `(tokens sorted by expert [N k, d], their experts, load [count]) → [N k, d]`.
     """
@@ -147,7 +149,7 @@ def dispatch(
 
 
 def one_by_one(experts: Iterable[Callable[[Tensor], Tensor]]) -> Run:
-    """Call each expert once, with all of its tokens; skip experts without tokens."""
+    """Return a `Run` that calls each expert that has tokens once, with all of them."""
 
     def run(x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
         blocks = zip(experts, x.split(load.tolist()), strict=True)
@@ -171,13 +173,16 @@ class Experts(nn.Module):
         return dispatch(x, chosen, weights, len(self.down_proj), self._run)
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each expert's two matrices; unbinding gives each a gradient of its own size."""
+        """Return the two matrices of each expert.
+
+        With `unbind`, each gradient has the size of one matrix, not of the whole stack.
+        """
         return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
 
     def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
-        """Run many experts with few tokens each as one batched product.
+        """Run the experts, as one batched product if each has only a few tokens.
 
-        Their blocks are zero-padded to the size of the largest.
+        The blocks are then zero-padded to the size of the largest one.
         """
         most = int(load.max())
         if most > BLOCK or len(load) * most > 4 * len(x):
@@ -206,14 +211,14 @@ class Expert(nn.Module):
 
 
 class SeparateExperts(nn.ModuleList):
-    """Equivalent to `Experts`, for tools that look for linear layers: see `separate`."""
+    """Equivalent to `Experts`, for tools that need linear layers (see `separate`)."""
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         return dispatch(x, chosen, weights, len(self), one_by_one(self))
 
 
 def separate(model: nn.Module) -> nn.Module:
-    """A copy whose experts are separate modules, as compression and profiler expect."""
+    """Return a copy with experts as separate modules, for compression and profiling."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         experts = getattr(module, "experts", None)
@@ -224,7 +229,10 @@ def separate(model: nn.Module) -> nn.Module:
 
 
 class MixtureOfExperts(nn.Module):
-    """Vectors `[B, T, hidden_size]` → same; taught in `basic/08_mixture_of_experts`."""
+    """A mixture of experts: `[B, T, hidden_size]` → same shape.
+
+    It is taught in `basic/08_mixture_of_experts`.
+    """
 
     def __init__(self, config: Config):
         super().__init__()

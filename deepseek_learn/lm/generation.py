@@ -1,4 +1,4 @@
-"""Text generation token by token for a batch of prompts, with optional drafts."""
+"""Generate text token by token for a batch of prompts, optionally with drafts."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,11 @@ from .model import LanguageModel
 def probabilities(
     logits: Tensor, temperature: float = 1.0, top_p: float = 1.0
 ) -> Tensor:
-    """Logits `[..., V]` → the distribution that the next token is drawn from.
+    """Turn logits `[..., V]` into the distribution that the next token is drawn from.
 
     Args:
-        temperature: 0 keeps only the most likely token; above 1 flattens.
+        temperature: 0 keeps only the most likely token; values above 1 flatten the
+            distribution.
         top_p: keeps only the most likely tokens that together reach this probability
             (Holtzman et al. 2019, "The curious case of neural text degeneration",
             arXiv 1904.09751).
@@ -40,7 +41,7 @@ def probabilities(
 def generate(
     model: LanguageModel, prompts: Sequence, *args: Any, **options: Any
 ) -> list:
-    """Generate the new tokens of each prompt; takes the arguments of `stream`."""
+    """Return the new tokens of each prompt; the arguments are those of `stream`."""
     outputs: list[list[int]] = [[] for _ in prompts]
     for step in stream(model, prompts, *args, **options):
         for tokens, new in zip(outputs, step, strict=True):
@@ -66,17 +67,18 @@ def stream(
     overwrite the padding.
 
     Args:
-        temperature, top_p: see `probabilities`; temperature 0 is greedy.
+        temperature, top_p: see `probabilities`; a temperature of 0 is greedy.
         stop: tokens that end a sequence; they are part of the output.
-        seed: for sampling; without one, each call samples differently.
-        speculative: the model's `MultiTokenPrediction` drafts the token after the next,
-            and the model verifies both at once (Leviathan et al. 2023, "Fast inference
-            from transformers via speculative decoding", arXiv 2211.17192): the output
-            distribution is the same as without drafts.
+        seed: seed for sampling; if None, each call samples differently.
+        speculative: if True, the model's `MultiTokenPrediction` drafts the token after
+            the next, and the model verifies both at once (Leviathan et al. 2023, "Fast
+            inference from transformers via speculative decoding", arXiv 2211.17192);
+            the output distribution is the same as without drafts.
 
     Raises:
-        ValueError: for an empty prompt, a sequence past the maximum, an option out of
-            range, non-finite logits, or drafts from a model that has no block for them.
+        ValueError: if a prompt is empty, a sequence exceeds the maximum length, an
+            option is out of range, logits are not finite, or drafts are requested from
+            a model that has no block for them.
     """
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
     device = model.model.norm.weight.device  # a packed head would unpack
@@ -86,7 +88,7 @@ def stream(
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
-    # only the last real position: logits of all would take T times the memory
+    # only the last real position: logits for all would take T times the memory
     token = sampler.draw(sampler.distribution(_at(hidden, last)))  # [B, 1]
     if speculative:
         # the token after each position: the next in the prompt, and the sampled one
@@ -100,7 +102,7 @@ def stream(
         for row, new in zip(active, new_tokens, strict=True):
             output[row], budgets[row] = _within(new, budgets[row], stop)
         yield output
-        # 3. drop the finished sequences: B is from here on the number of active ones
+        # 3. drop the finished sequences: from here on, B is the number of active ones
         rows = [i for i, row in enumerate(active) if budgets[row]]
         if not rows:
             return
@@ -110,8 +112,8 @@ def stream(
             token = token[rows]
             if speculative:
                 draft, q = draft[rows], q[rows]
-        # 4. read the last token, and the draft with it: one pass over the weights for
-        # both is the time that drafts save
+        # 4. read the last token together with the draft: drafts save time because one
+        # pass over the weights serves both
         inputs = torch.cat([token, draft], 1) if speculative else token
         step = model.step(inputs, cache)
         hidden = model.hidden(step)  # [B, 1 or 2, D]
@@ -134,7 +136,7 @@ def stream(
 
 @dataclass(frozen=True)
 class _Sampler:
-    """From the model's hidden vectors to distributions and tokens."""
+    """Turns the model's hidden vectors into distributions and tokens."""
 
     model: LanguageModel
     temperature: float
@@ -142,7 +144,7 @@ class _Sampler:
     generator: torch.Generator
 
     def distribution(self, hidden: Tensor) -> Tensor:
-        """`[..., D]` → the distribution of the next token `[..., V]`."""
+        """Map `[..., D]` to the distribution of the next token `[..., V]`."""
         logits = self.model.lm_head(hidden)
         if not torch.isfinite(logits).all():
             raise ValueError(
@@ -151,33 +153,33 @@ class _Sampler:
         return probabilities(logits, self.temperature, self.top_p)
 
     def draw(self, p: Tensor) -> Tensor:
-        """A token from each distribution `[B, V]`: `[B, 1]`."""
+        """Draw one token from each distribution `[B, V]`: `[B, 1]`."""
         return p.multinomial(1, generator=self.generator)
 
     def draft(
         self, hidden: Tensor, following: Tensor, last: Tensor, step: Step
     ) -> tuple[Tensor, Tensor]:
-        """Draft the token after the next; returns it `[B, 1]` and its distribution.
+        """Draft the token after the next; return it `[B, 1]` and its distribution.
 
         Args:
             hidden: `[B, T, D]`, the main model's vectors of this step.
             following: `[B, T]`, the token after each position.
-            last: `[B]`, the position to draft from; the block reads all of them, since
-                its own cache must hold them too.
+            last: `[B]`, the position to draft from; the block still reads all of them,
+                since its own cache must hold them too.
         """
         ahead = self.model.ahead(hidden, following, 0, step)  # [B, T, D]
         q = self.distribution(_at(ahead, last))  # [B, V]
         return self.draw(q), q
 
     def verify(self, draft: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether each draft is accepted `[B, 1]`, and the token that follows `[B, 1]`.
+        """Return whether drafts are accepted and the tokens that follow, both `[B, 1]`.
 
         Args:
             draft: `[B, 1]`, drawn from `q` `[B, V]`.
             p: `[B, 2, V]`, the model's distributions at the draft and after it.
         """
         accept = accepted(draft, q, p[:, 0], self.generator)
-        # the residual may round to all zeros, which multinomial refuses: hence 1e-30
+        # the residual may round to all zeros, which multinomial rejects: hence 1e-30
         residual = (p[:, 0] - q).clamp_min(0) + 1e-30  # [B, V], need not sum to 1
         return accept, self.draw(torch.where(accept, p[:, 1], residual))
 
@@ -191,7 +193,7 @@ def _generator(device: torch.device, seed: int | None) -> torch.Generator:
 def _padded(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The prompts padded at the end with 0, `[B, T]`, and their lengths `[B]`."""
+    """Pad prompts with 0 at the end; return them `[B, T]` and their lengths `[B]`."""
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     ids = lengths.new_zeros(len(prompts), int(lengths.max()))
     for row, prompt in zip(ids, prompts, strict=True):
@@ -200,22 +202,22 @@ def _padded(
 
 
 def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """The vector of each row at its position: `[B, T, D]`, `[B]` → `[B, D]`."""
+    """Return each row's vector at its position: `[B, T, D]`, `[B]` → `[B, D]`."""
     return hidden[torch.arange(len(positions), device=hidden.device), positions]
 
 
 def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int], int]:
-    """The new tokens up to a stop token or the budget, and the budget that is left."""
+    """Return the tokens up to a stop token or the budget, and the remaining budget."""
     ends = [i + 1 for i, token in enumerate(new) if token in stop]
     output = new[: min([budget, *ends])]
     return output, 0 if ends else budget - len(output)
 
 
 def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) -> Tensor:
-    """Whether to accept drafts `[B, 1]` sampled from `q` `[B, V]` as samples of `p`.
+    """Decide whether drafts `[B, 1]` drawn from `q` `[B, V]` are valid samples of `p`.
 
-    Accepts with probability min(1, p/q). If a rejected draft is resampled from the
-    residual distribution max(p - q, 0), the result is distributed as p.
+    A draft is accepted with probability min(1, p/q). If a rejected draft is resampled
+    from the residual distribution max(p - q, 0), the result is distributed as p.
     """
     ratio = p.gather(1, draft) / q.gather(1, draft).clamp_min(1e-30)
     return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio

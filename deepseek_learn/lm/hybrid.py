@@ -1,17 +1,17 @@
-r"""DeepSeek-V4's hybrid attention: a window of recent tokens, and the rest compressed.
+r"""DeepSeek-V4's hybrid attention: a window of recent tokens plus a compressed past.
 
 Every layer attends to the last `sliding_window` tokens uncompressed. Most layers also
-attend to entries that compress the whole past, including the window's tokens: one per
-`rate` tokens, each a channel-wise weighted mean,
+attend to entries that compress the whole past, including the window's tokens. There is
+one entry for every `rate` tokens, a channel-wise weighted mean:
 
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
           \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x
 
 (DeepSeek-AI 2026, "DeepSeek-V4", arXiv 2606.19348, §2.3). *Heavily compressed* layers
-attend to all entries at a large rate. *Compressed sparse* ones have a small rate, windows
-that overlap by half, and an indexer that selects the `index_topk` entries for each token.
-One vector is both key and value, for all heads; the rotation of the value is undone on
-the output.
+attend to all entries at a large rate. *Compressed sparse* layers have a small rate,
+windows that overlap by half, and an indexer that selects `index_topk` entries for each
+token. One vector serves as both key and value for all heads; the value's rotation is
+undone in the output.
 Lesson: `notebooks/innovation/03_hybrid_attention.ipynb`.
 """
 
@@ -35,16 +35,16 @@ from .rotary import angles, rotate
 
 
 def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
-    """Rotate the last channels, as many as there are angles for; `back` undoes it."""
+    """Rotate the last channels, two for each angle; `back` undoes the rotation."""
     cos, sin = turn
     plain, rope = x.split([x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]], -1)
     return torch.cat([plain, rotate(rope, (cos, -sin if back else sin))], -1)
 
 
 class Windows(nn.Module):
-    """Tokens `[B, T, hidden_size]` → entries of the windows so far `[B, W, dim]`.
+    """Compresses tokens `[B, T, hidden_size]` into one entry per window `[B, W, dim]`.
 
-    With `overlap` a window also reads the previous one, through separate channels.
+    With `overlap`, a window also reads the previous one, through separate channels.
     """
 
     def __init__(self, config: Config, layer: int, kind: str, dim: int, name: str):
@@ -59,7 +59,7 @@ class Windows(nn.Module):
         self.kv_norm = RMSNorm(dim, eps=config.rms_norm_eps)
 
     def entries(self, x: Tensor, step: Step) -> Tensor:
-        """All entries so far, including those of incomplete windows: `[B, W, dim]`."""
+        """Return all entries so far, also of incomplete windows: `[B, W, dim]`."""
         both = torch.cat([self.kv_proj(x), self.gate_proj(x)], -1)
         rows, first = self._rows(both, step)  # [B, n (+ 1), rate, 2 width]
         content, gate = rows.chunk(2, -1)
@@ -85,7 +85,10 @@ class Windows(nn.Module):
         return buffer.values[:, : step.cache.end // self.rate]
 
     def _rows(self, both: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Tokens by window `[B, n + overlap, rate, C]`, and window indices `[B, n]`."""
+        """Group the tokens by window: `[B, n + overlap, rate, C]`.
+
+        Also return the window indices `[B, n]`.
+        """
         batch, new, start = *both.shape[:2], step.positions[:, :1]
         if step.cache is None:
             count, padding = -(-new // self.rate), self.overlap * self.rate
@@ -93,16 +96,16 @@ class Windows(nn.Module):
             first = torch.arange(count, device=both.device).expand(batch, -1)
             return rows.unflatten(1, (-1, self.rate)), first
         # With a cache, the first window may have begun before these tokens. An example
-        # with rate 4, overlap 1 and ahead 2, when nine tokens are read and one more is:
-        # - start = 9 and new = 1, so count = 2 windows from number 2 on, tokens 8 ... 15
-        #   (the most that one token can need, wherever it stands);
+        # with rate 4, overlap 1 and ahead 2: nine tokens were read, one more arrives.
+        # - start = 9 and new = 1, so count = 2 windows starting at number 2, which hold
+        #   tokens 8 ... 15 (the most that one token can need, wherever it is);
         # - window 2 also reads window 1, so position = 4 ... 15;
         # - the ring buffer has size = 10 slots, position p in slot p mod 10. Slot 10 is
         #   for padding, and the new token follows it as number 11;
         # - tokens 4 ... 8 are in slots 4 ... 8, token 9 is number 11, and 10 ... 15 do
         #   not exist yet: they read number 11 too, and `full` hides their windows.
-        # Later token 12 overwrites token 2 in slot 2. Two windows and the tokens that may
-        # be rewound fit into the 10 slots, so nothing needs token 2 any more.
+        # Later, token 12 overwrites token 2 in slot 2. Two windows and the tokens that
+        # may be rewound fit into the 10 slots, so token 2 is no longer needed.
         count = (new - 1) // self.rate + 2
         first = start // self.rate + torch.arange(count, device=both.device)
         size = 2 * self.rate + step.cache.ahead
@@ -110,25 +113,28 @@ class Windows(nn.Module):
         length = (count + self.overlap) * self.rate
         position = (first[:, :1] - self.overlap) * self.rate  # [B, 1]
         position = position + torch.arange(length, device=both.device)  # [B, L]
-        # old tokens are in the buffer (size + 1 slots), the new ones follow it
+        # old tokens are in the buffer (size + 1 slots); the new ones follow it
         new_slot = size + 1 + position - start
-        # in the first window the previous one starts below 0; % keeps the slot valid
+        # the window before the first one starts below 0; % keeps the slot valid
         slot = torch.where(position < start, position % size, new_slot)
         values = torch.cat([buffer.values, both], 1)  # [B, size + 1 + T, C]
         slot = slot.clamp(max=values.shape[1] - 1)[..., None]  # beyond the new tokens
         rows = values.gather(1, slot.expand(-1, -1, both.shape[2]))  # [B, L, C]
-        # only now: new tokens overwrite slots that have just been read
+        # comes last, because new tokens overwrite slots that have just been read
         buffer.put(step.positions, both, step.real)
         return rows.unflatten(1, (-1, self.rate)), first
 
     def full(self, entries: Tensor, step: Step) -> Tensor:
-        """Which windows are complete, and so visible, at each token: `[B, T, W]`."""
+        """Return the mask of the windows that are complete, and therefore visible.
+
+        It is `[B, T, W]`, one row per token.
+        """
         numbers = torch.arange(entries.shape[1], device=entries.device)
         return numbers < (step.positions[..., None] + 1) // self.rate
 
 
 class Compressor(Windows):
-    """The entries, and which of them each token may attend to."""
+    """Computes the entries, and which of them each token may attend to."""
 
     def __init__(self, config: Config, layer: int, kind: str):
         super().__init__(config, layer, kind, config.head_dim, "window")
@@ -136,7 +142,7 @@ class Compressor(Windows):
             self.indexer = EntryIndexer(config, layer, kind)
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Entries `[B, W, dim]`, and which of them each token sees `[B, T, W]`."""
+        """Return the entries `[B, W, dim]` and a mask for each token `[B, T, W]`."""
         entries = self.entries(x, step)
         if self.overlap:
             return entries, self.indexer(x, q_latent, step)
@@ -144,7 +150,7 @@ class Compressor(Windows):
 
 
 class EntryIndexer(Windows, Learner):
-    """Scores a compressor's entries with smaller entries of its own."""
+    """Scores a compressor's entries by means of its own, smaller entries."""
 
     def __init__(self, config: Config, layer: int, kind: str):
         super().__init__(config, layer, kind, config.index_head_dim, "index")
@@ -154,7 +160,7 @@ class EntryIndexer(Windows, Learner):
         self.scorer = nn.ModuleDict({"weights_proj": weights})  # the reference's name
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
-        """The `index_topk` best entries of each token, as a mask `[B, T, W]`."""
+        """Return the mask `[B, T, W]` of each token's `index_topk` best entries."""
         x, q_latent = x.detach(), q_latent.detach()
         entries = self.entries(x, step)
         q = self.q_b_proj(q_latent).unflatten(2, (self.config.index_n_heads, -1))
@@ -171,7 +177,10 @@ class EntryIndexer(Windows, Learner):
 @attentions.register(COMPRESSED_SPARSE)
 @attentions.register(HEAVILY_COMPRESSED)
 class HybridAttention(nn.Module):
-    """Vectors `[B, T, hidden_size]` → same; taught in `innovation/03_hybrid_attention`."""
+    """Hybrid attention: `[B, T, hidden_size]` → same shape.
+
+    It is taught in `innovation/03_hybrid_attention`.
+    """
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -215,7 +224,7 @@ class HybridAttention(nn.Module):
         return self.o_b_proj(torch.einsum("btgi,goi->btgo", groups, weight).flatten(2))
 
     def _window(self, new: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """The recent tokens' vectors `[B, K, d]`, and the attention mask `[B, T, K]`."""
+        """Return the recent tokens' vectors `[B, K, d]` and their mask `[B, T, K]`."""
         keys, positions, start = new, step.positions, step.positions[:, :1]
         if step.cache is not None:
             size = self.config.sliding_window - 1 + step.cache.ahead
@@ -225,4 +234,4 @@ class HybridAttention(nn.Module):
             buffer.put(step.positions, new, step.real)
         distance = step.positions[..., None] - positions[:, None]  # [B, T, K]
         mask = (distance >= 0) & (distance < self.config.sliding_window)
-        return keys, mask & (positions >= 0)[:, None]  # negative: an empty slot
+        return keys, mask & (positions >= 0)[:, None]  # negative: empty slot

@@ -34,7 +34,7 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class RMSNorm(nn.RMSNorm):
-    """`x / sqrt(mean(x^2) + eps) * weight`, in the dtype of `x` also under autocast."""
+    """`x / sqrt(mean(x^2) + eps) * weight`, in the dtype of `x` even under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
@@ -48,7 +48,10 @@ attentions: Registry[Callable[[Config, int], nn.Module]] = Registry(
 
 @attentions.register(LATENT)
 class LatentAttention(nn.Module):
-    """Vectors `[B, T, hidden_size]` → same; taught in `basic/07_latent_attention`."""
+    """Multi-head latent attention: `[B, T, hidden_size]` → same shape.
+
+    It is taught in `basic/07_latent_attention`.
+    """
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -98,7 +101,7 @@ class LatentAttention(nn.Module):
         return self.o_proj(heads.flatten(2))
 
     def cached_latents(self, x: Tensor, step: Step) -> Tensor:
-        """The vectors of these and all cached tokens: `[B, S, rank + rope]`."""
+        """Return the vectors of all tokens, cached and new: `[B, S, rank + rope]`."""
         c = self.config
         both = self.kv_a_proj_with_mqa(x)
         latent, rope = both.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
@@ -109,11 +112,11 @@ class LatentAttention(nn.Module):
         return step.cache.append(self.layer, "latent", new, step)
 
     def choose(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor | None:
-        """Indices of the tokens to attend to; None means all of the past."""
+        """Return the indices of the tokens to attend to; None means the entire past."""
         return None
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Whether reading the latents takes fewer products than expanding them."""
+        """Return whether absorbing takes fewer products than expanding the latents."""
         c, new, total = self.config, x.shape[1], kept.shape[1]
         heads_dim = c.qk_nope_head_dim + c.v_head_dim
         expand = total * c.kv_lora_rank * heads_dim + new * total * heads_dim
@@ -123,7 +126,7 @@ class LatentAttention(nn.Module):
     def read_expanded(
         self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Attention with the latents expanded to each head's keys and values.
+        """Attend with the latents expanded to each head's keys and values.
 
         Returns `[B, T, H, v]`.
         """
@@ -149,7 +152,7 @@ class LatentAttention(nn.Module):
     def read_latents(
         self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor
     ) -> Tensor:
-        """Attention with the latents as keys and values of all heads: `[B, T, H, v]`."""
+        """Attend with the latents as all heads' keys and values: `[B, T, H, v]`."""
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
         key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
@@ -161,7 +164,7 @@ class LatentAttention(nn.Module):
         return torch.einsum("bthr,hvr->bthv", context, value_up)
 
     def learns(self) -> bool:
-        """Whether an indexer learns from the attention weights."""
+        """Return whether an indexer learns from the attention weights."""
         return False
 
     def learn(self, weights: Tensor, mask: Tensor) -> None:
@@ -171,12 +174,14 @@ class LatentAttention(nn.Module):
 def attention(
     q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks: Tensor | None = None
 ) -> Tensor:
-    """Attention weights `[B, T, H, S]` of heads that share keys; softmax in float32.
+    """Return the attention weights `[B, T, H, S]` of heads that share keys.
+
+    The softmax is computed in float32.
 
     Args:
         q, keys: `[B, T, H, d]` and `[B, S, d]`.
         mask: `[B, T, S]`, True where a token may attend.
-        scale: factor on the dot products.
+        scale: factor applied to the dot products.
         sinks: `[H]`, a score per head that absorbs part of the head's attention.
     """
     scores = (q.flatten(1, 2) @ keys.mT * scale).unflatten(1, q.shape[1:3]).float()
@@ -188,19 +193,19 @@ def attention(
 
 
 def learning(module: nn.Module) -> bool:
-    """Whether the module is in training mode and gradients are enabled."""
+    """Return whether the module is in training mode and gradients are enabled."""
     return module.training and torch.is_grad_enabled()
 
 
 class Learner(nn.Module):
-    r"""The loss of an indexer: its selection has no gradient, so its scores get a loss.
+    r"""Gives an indexer's scores a loss of their own, since selection has no gradient.
 
     .. math:: L = D_{KL}(p_t \,\|\, \mathrm{softmax}(I_t)) \quad \text{over the selection}
 
     with :math:`p` the attention summed over the heads (DeepSeek-V3.2, §2.1).
 
     Attributes:
-        loss: the loss of the last training forward pass; 0 once it has been read.
+        loss: the loss of the last forward pass in training; 0 once it has been read.
     """
 
     loss: Tensor | float = 0.0
@@ -210,7 +215,7 @@ class Learner(nn.Module):
         self.scores, self.loss = scores if learning(self) else None, 0.0
 
     def learn(self, weights: Tensor, chosen: Tensor) -> None:
-        """Set the loss from attention `[B, T, H, S]` to the `chosen` tokens `[B, T, S]`."""
+        """Compute the loss from attention `[B, T, H, S]` on `chosen` `[B, T, S]`."""
         target = weights.detach().float().sum(2)
         target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
         assert self.scores is not None  # `keep` comes first
@@ -220,7 +225,10 @@ class Learner(nn.Module):
 
 
 class Indexer(Learner):
-    r"""Scores of past tokens :math:`I_{ts} = \sum_j w_{tj}\,\mathrm{relu}(q_{tj} k_s)`."""
+    r"""Scores past tokens for each token.
+
+    .. math:: I_{ts} = \sum_j w_{tj}\,\mathrm{relu}(q_{tj} k_s)
+    """
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -232,7 +240,7 @@ class Indexer(Learner):
         self.weights_proj = linear(config.hidden_size, heads)
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
-        """The `index_topk` best past tokens for each token: `[B, T, k]` int64."""
+        """Return the `index_topk` best past tokens of each token: `[B, T, k]` int64."""
         c, x, q_latent = self.config, x.detach(), q_latent.detach()
         q = self._turn(self.wq_b(q_latent).unflatten(2, (c.index_n_heads, -1)), step)
         k = self._turn(self.k_norm(self.wk(x)), step)
@@ -250,7 +258,12 @@ class Indexer(Learner):
 
 
 def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
-    """Queries `[B, T, H, d]`, keys `[B, S, d]`, weights `[B, T, H]` → `[B, T, S]`."""
+    """Score each key for each query, as a weighted sum over the heads: `[B, T, S]`.
+
+    Args:
+        q, k: `[B, T, H, d]` and `[B, S, d]`.
+        weights: `[B, T, H]`, the weight of each head.
+    """
     heads, dim = q.shape[2:]
     with torch.autocast(q.device.type, enabled=False):
         products = F.relu(q.float().flatten(1, 2) @ k.float().mT)  # [B, T H, S]
@@ -259,17 +272,18 @@ def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
 
 
 def best(scores: Tensor, count: int) -> Tensor:
-    """Indices of the `count` largest of `[..., S]`, or of all if fewer: `[..., count]`.
+    """Return the indices `[..., count]` of the `count` largest scores of `[..., S]`.
 
-    Ties are common, since relu makes many scores 0, and go to the earlier index. `topk`
-    breaks them arbitrarily, and differently in a batch than in a single row.
+    If there are fewer scores, all indices are returned. Ties are common, since relu
+    makes many scores 0, and go to the earlier index. `topk` breaks them arbitrarily,
+    and not the same way in a batch as in a single row.
     """
     return scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
 @attentions.register(SPARSE)
 class SparseAttention(LatentAttention):
-    """Latent attention to the tokens that an `Indexer` selects (DeepSeek-V3.2)."""
+    """Latent attention only to the tokens that an `Indexer` selects (DeepSeek-V3.2)."""
 
     def __init__(self, config: Config, layer: int):
         super().__init__(config, layer)
@@ -279,7 +293,7 @@ class SparseAttention(LatentAttention):
         return self.indexer(x, q_latent, step)
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Always in training: only this path gives the indexer attention weights."""
+        """Return True in training: the indexer needs this path's attention weights."""
         return self.learns() or super().absorbs(x, kept)
 
     def learns(self) -> bool:

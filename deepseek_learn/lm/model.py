@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from .cache import Cache, Step
 from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
-from .hybrid import attentions  # hybrid adds V4's kinds
+from .hybrid import attentions  # hybrid registers V4's kinds
 from .latent import Learner, RMSNorm, linear
 from .rotary import angles
 
@@ -37,9 +37,9 @@ class MultiTokenPrediction(Block):
     .. math:: h'_i = \mathrm{norm}(\mathrm{block}(M\,[\mathrm{norm}(e(t_{i+k}));
               \mathrm{norm}(h_i)]))
 
-    A hidden state that predicts :math:`t_{i+k}`, combined with that token, gives one that
-    predicts :math:`t_{i+k+1}`. In training this adds a second objective on the same text;
-    in generation it drafts a token that the model then verifies.
+    A hidden state that predicts :math:`t_{i+k}`, combined with that token, gives a
+    state that predicts :math:`t_{i+k+1}`. In training, this adds a second objective on
+    the same text; in generation, it drafts a token that the model then verifies.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -52,13 +52,16 @@ class MultiTokenPrediction(Block):
     def forward(  # type: ignore[override]  # `ahead` calls it, never as a `Block`
         self, hidden: Tensor, embedded: Tensor, step: Step
     ) -> Tensor:
-        """Hidden states and the next tokens' embeddings, both `[B, T, d]` → same."""
+        """Combine hidden states with the next tokens' embeddings, both `[B, T, d]`.
+
+        The result has the same shape.
+        """
         x = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], -1))
         return self.shared_head["norm"](super().forward(x, step))
 
 
 class _Body(nn.Module):
-    """Embedding, layers and final norm, under the reference's name."""
+    """The embedding, layers and final norm, grouped under the reference's name."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -71,13 +74,13 @@ class _Body(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Tokens `[B, T]` → logits `[B, T, vocab_size]` of the token that follows each.
+    """A model that maps tokens `[B, T]` to next-token logits `[B, T, vocab_size]`.
 
-    The names of its parameters are those of the public reference's `DeepseekV2`, `V3`
+    Its parameters have the same names as in the public reference's `DeepseekV2`, `V3`
     and `V32ForCausalLM`, whose checkpoints `lm.load` reads.
 
     Raises:
-        ValueError: for tokens of the wrong shape or dtype, or too many of them.
+        ValueError: if the tokens have the wrong shape or dtype, or are too many.
     """
 
     def __init__(self, config: Config):
@@ -98,16 +101,17 @@ class LanguageModel(nn.Module):
     def forward(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """`[B, T]` int64 → `[B, T, vocab_size]`; with a `cache`, `ids` continue it.
+        """Map tokens `[B, T]` int64 to logits `[B, T, vocab_size]`.
 
         Args:
-            lengths: `[B]`, number of real tokens in each row; the rest is padding at the
-                end, whose logits are meaningless.
+            cache: if given, `ids` continue the sequences in it.
+            lengths: `[B]`, number of real tokens in each row; the rest is padding at
+                the end, whose logits are meaningless.
         """
         return self.lm_head(self.hidden(self.step(ids, cache, lengths)))
 
     def hidden(self, step: Step) -> Tensor:
-        """The head's input: `[B, T, hidden_size]`."""
+        """Return the head's input, `[B, T, hidden_size]`."""
         x = self.model.embed_tokens(step.ids)
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x = block(x, step)
@@ -116,11 +120,12 @@ class LanguageModel(nn.Module):
     def ahead(
         self, hidden: Tensor, following: Tensor, depth: int, step: Step
     ) -> Tensor:
-        """Hidden states that predict `following` → ones that predict one token further.
+        """Turn hidden states that predict `following` into ones for the token after it.
 
         Args:
-            hidden: `[B, T, hidden_size]`, the model's, or those of depth - 1.
-            following: `[B, T]`.
+            hidden: `[B, T, hidden_size]`, the model's hidden states at depth 0, the
+                output of the previous block otherwise.
+            following: `[B, T]`, the tokens that `hidden` predicts.
             depth: index of the `MultiTokenPrediction` block, from 0.
         """
         block = self.model.layers[self.config.num_hidden_layers + depth]
@@ -167,15 +172,18 @@ class LanguageModel(nn.Module):
         return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:
-        """The indexers' loss of the last pass, to add to the model's; 0 when read again."""
+        """Return the indexers' loss of the last pass, to be added to the model's loss.
+
+        A second call returns 0.
+        """
         learners = [m for m in self.modules() if isinstance(m, Learner)]
         total = sum(learner.loss for learner in learners)
         for learner in learners:
-            learner.loss = 0.0  # it keeps the pass's graph alive
+            learner.loss = 0.0  # else it keeps the pass's graph alive
         return total
 
     def routers(self) -> list[Router]:
-        """The routers of all mixtures, in layer order."""
+        """Return the routers of all mixtures, in layer order."""
         return [module for module in self.modules() if isinstance(module, Router)]
 
     def balance(self, rate: float = 1e-3) -> None:

@@ -5,7 +5,7 @@ r"""Rotary position embedding: rotates channel pairs by angles that grow with po
 
 so that the product of a query at :math:`p` and a key at :math:`q` depends on :math:`p-q`
 (Su et al. 2021, "RoFormer", arXiv 2104.09864). Peng et al. 2023, "YaRN", arXiv
-2309.00071, slows the slow pairs down by `factor` for sequences longer than in training.
+2309.00071, slows the slow pairs by `factor` for sequences longer than in training.
 Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
-    """The angle per position `[dim/2]`, and the factor on cosine and sine (YaRN)."""
+    """Return the angles per position `[dim/2]` and YaRN's factor on cosine and sine."""
     base = parameters["rope_theta"]
     fast = base ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
     if parameters.get("rope_type", "default") != "yarn":
@@ -25,7 +25,7 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
     factor = parameters["factor"]
 
     def pair(turns: float) -> float:
-        """The index of the pair that makes `turns` turns over the trained length."""
+        """Return the index of the pair with `turns` turns over the trained length."""
         ratio = trained_length / (turns * 2 * math.pi)
         return dim * math.log(ratio) / (2 * math.log(base))
 
@@ -42,12 +42,12 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
 
 
 def mscale(factor: float, weight: float = 1.0) -> float:
-    """YaRN's temperature: 0.1 weight ln(factor) + 1."""
+    """Return YaRN's temperature, 0.1 weight ln(factor) + 1."""
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def angles(positions: Tensor, dim: int, parameters: dict) -> tuple[Tensor, Tensor]:
-    """Positions `[B, T]` → cosines and sines, each `[B, T, dim/2]`."""
+    """Return the cosines and sines at positions `[B, T]`, each `[B, T, dim/2]`."""
     theta, scale = frequencies(dim, parameters)
     turn = positions[..., None].float() * theta.to(positions.device)
     return turn.cos() * scale, turn.sin() * scale
@@ -57,9 +57,10 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor], interleaved: bool = True) -> 
     """Rotate the pairs of `x` `[B, T, ..., dim]` by angles `[B, T, dim/2]`.
 
     Args:
-        interleaved: pairs are neighbors, (0, 1), (2, 3), ...; otherwise i and i + dim/2.
-            DeepSeek's attention uses the former, V3.2's indexer the latter: its first
-            public demo confused them, and no shape check can reveal that.
+        interleaved: if True, pairs are adjacent channels, (0, 1), (2, 3), ...; if
+            False, channels i and i + dim/2. DeepSeek's attention uses the former,
+            V3.2's indexer the latter; its first public demo confused them, and no
+            shape check can reveal that.
     """
     shape = (*turn[0].shape[:2], *(1,) * (x.dim() - 3), turn[0].shape[2])
     cos, sin = (t.view(shape) for t in turn)  # [B, T, 1..., dim/2]

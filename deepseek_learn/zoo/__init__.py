@@ -1,9 +1,9 @@
 """Trained models that come with the library, each with a card.
 
-`list()` names them, `card(name)` describes a model and its measured metrics,
-`load(name)` returns it ready to use, `example(name)` an input for it, `evaluation(name)`
-the images it is evaluated on; `writer(name)` returns a language model with its tokenizer.
-No network is needed.
+`list()` returns their names, `card(name)` describes a model and its measured metrics,
+`load(name)` returns it ready to use, `example(name)` returns an input for it,
+`evaluation(name)` returns the images it is evaluated on, and `writer(name)` returns a
+language model with its tokenizer. No internet connection is needed.
 Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
@@ -36,10 +36,10 @@ KINDS = ("picture", "text")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
-    """The names of all models, or of those whose input is a "picture" or "text".
+    """Return the names of all models, or of those whose input is a "picture" or "text".
 
     Raises:
-        UnknownNameError: for an unknown kind, naming the known ones.
+        UnknownNameError: if the kind is unknown; the message lists the known kinds.
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of model", kind, KINDS)
@@ -48,12 +48,12 @@ def list(kind: str | None = None) -> builtins.list[str]:
 
 
 def example(name: str, batch: int = 1) -> Tensor:
-    """An input that the model `name` takes: `[batch, ...]`, uniform in 0..1, seed 0.
+    """Return an input for the model `name`: `[batch, ...]`, uniform in 0..1, seed 0.
 
-    For a language model: uniformly random tokens `[batch, T]`.
+    For a language model, it consists of uniformly random tokens `[batch, T]`.
 
     Raises:
-        UnknownNameError: for an unknown name, naming the known models.
+        UnknownNameError: if the name is unknown; the message lists the known models.
     """
     generator, size = torch.Generator().manual_seed(0), (batch, *zoo[name].shape)
     if tokens := zoo[name].vocabulary:

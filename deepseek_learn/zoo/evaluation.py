@@ -1,7 +1,7 @@
-"""Calibration, validation and test data for each model of the zoo, with its metric.
+"""The calibration, validation and test data of each zoo model, with its metric.
 
-Compression and deployment make their choices on `held_out`; final figures come from
-`test`, which is used for no choice.
+Compression and deployment base their choices on `held_out`; final figures come from
+`test`, which no choice depends on.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ BATCH, SEED = 4, 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Data of any kind for evaluating one model of the zoo.
+    """The data, of any kind, for evaluating one model of the zoo.
 
     Attributes:
         calibration: inputs `[N, ...]` from the training part.
         held_out: the validation part.
         test: the test part.
-        score: `(answers, labels) -> 0..1`, higher is better.
+        score: `(answers, labels) -> 0..1`, where higher is better.
     """
 
     calibration: Tensor
@@ -40,13 +40,13 @@ class Evaluation:
     score: Callable[[Tensor, Tensor], float]
 
     def metric(self, predict: Callable[[Tensor], Tensor]) -> float:
-        """The score of `predict` on the held-out data, in points (0..100)."""
+        """Return the score of `predict` on the held-out data, in points (0..100)."""
         return self.points(predict, self.held_out)
 
     def points(
         self, predict: Callable[[Tensor], Tensor], part: LabeledDataset
     ) -> float:
-        """The score of `predict` on `part`, in points (0..100)."""
+        """Return the score of `predict` on `part`, in points (0..100)."""
         rows = torch.arange(len(part)).split(BATCH)
         with torch.inference_mode():
             answers = torch.cat([predict(part.batch(index)[0]) for index in rows])
@@ -54,7 +54,7 @@ class Evaluation:
 
 
 def evaluation(name: str) -> Evaluation:
-    """The images for the model `name`; a compressed sibling shares its original's.
+    """Return the images for the model `name`, or for the original of a compressed one.
 
     For EfficientNet-Lite0, which was trained on ImageNet, no labeled images are
     available: it is calibrated on crops of two photographs, and its score is the
@@ -62,8 +62,9 @@ def evaluation(name: str) -> Evaluation:
     and the test part.
 
     Raises:
-        UnknownNameError: for a model without evaluation images, naming those with.
-        MissingPackageError: when the images are in a package that is not installed.
+        UnknownNameError: if the model has no evaluation images; the message lists the
+            models that do.
+        MissingPackageError: if the images are in a package that is not installed.
     """
     original = zoo[name].original or name
     if original not in SOURCES:
@@ -111,7 +112,9 @@ SOURCES = {
 
 
 def crops(photo: Tensor, count: int, size: int = 224) -> Tensor:
-    """Square crops of an `[H, W, 3]` photograph: 1/3 to all of its shorter side.
+    """Draw square crops from a photograph `[H, W, 3]` at random.
+
+    The sides of the crops are between 1/3 and all of the photograph's shorter side.
 
     Returns:
         uint8 `[count, 3, size, size]`.

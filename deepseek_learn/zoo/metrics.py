@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def auroc(logits: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve of two-class `logits [N, 2]`; ties count one half.
+    """Return the area under the ROC curve of `logits [N, 2]`; ties count one half.
 
-    The probability that a defective sample scores higher than a functional one
-    (Mann-Whitney). NaN when a class is absent.
+    It is the probability that a defective sample scores higher than a functional one
+    (Mann-Whitney), or NaN if a class is absent.
     """
     score = (logits[:, 1] - logits[:, 0]).double().numpy()
     return _auroc(score, labels.numpy().astype(bool))
@@ -28,14 +28,14 @@ def _auroc(score: np.ndarray, positive: np.ndarray) -> float:
 
 
 def iou(logits: Tensor, labels: Tensor) -> float:
-    """Intersection over union of class 1, pooled over the pixels of all images.
+    """Return the intersection over union of class 1, pooled over all pixels.
 
     Args:
         logits: `[N, 2, H, W]`; a pixel is class 1 where its second logit is larger.
         labels: `[N, H, W]`, masks of 0 and 1.
 
     Returns:
-        0..1; NaN when class 1 is neither present nor predicted.
+        0..1, or NaN if class 1 is neither present nor predicted.
     """
     predicted, target = logits[:, 1] > logits[:, 0], labels == 1
     union = (predicted | target).sum().item()
@@ -43,10 +43,11 @@ def iou(logits: Tensor, labels: Tensor) -> float:
 
 
 def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """The `iou` with its 95 % bootstrap interval, resampling whole images.
+    """Return the `iou` with its 95 % bootstrap interval, resampling whole images.
 
     Args:
-        logits: `[N, 2, H, W]`; `labels`: `[N, H, W]`, masks of 0 and 1.
+        logits: `[N, 2, H, W]`.
+        labels: `[N, H, W]`, masks of 0 and 1.
 
     Returns:
         `{"iou": {"value", "low", "high", "n"}}`, 0..1.
@@ -67,7 +68,7 @@ def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
 
 
 def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
-    """Precision and F1 at the highest threshold that reaches `recall`."""
+    """Return precision and F1 at the highest threshold that reaches `recall`."""
     count = int(np.ceil(recall * positive.sum()))
     threshold = np.sort(score[positive])[::-1][count - 1]
     predicted = score >= threshold
@@ -76,15 +77,15 @@ def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
 
 
 def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """Accuracy, AUROC, F1, and precision and F1 at 90 % recall, each with an interval.
+    """Compute accuracy, AUROC and F1, and precision and F1 at 90 % recall.
 
-    The 95 % interval is a percentile bootstrap (seed 0), stratified by class.
+    Each has a 95 % interval from a percentile bootstrap (seed 0), stratified by class.
 
     Returns:
-        name → `{"value", "low", "high", "n"}`.
+        a dictionary from each metric's name to `{"value", "low", "high", "n"}`.
 
     Raises:
-        ValueError: when a class is absent.
+        ValueError: if a class is absent.
     """
     if len(set(labels.tolist())) != 2:
         raise ValueError(
@@ -107,10 +108,10 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
 def auroc_gain(
     logits: Tensor, peer_logits: Tensor, labels: Tensor, resamples: int = 1000
 ) -> dict:
-    """How far the AUROC lies above a peer's on the same samples.
+    """Return how far the AUROC is above that of a peer on the same samples.
 
-    The 95 % interval is a paired percentile bootstrap of the difference, stratified by
-    class.
+    The 95 % interval comes from a paired percentile bootstrap of the difference,
+    stratified by class.
 
     Returns:
         `{"value", "low", "high", "n"}`.
@@ -128,17 +129,21 @@ def auroc_gain(
 
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """Accuracy with its 95 % bootstrap interval: `{"accuracy": {"value", ...}}`."""
+    """Return the accuracy with its 95 % bootstrap interval.
+
+    The result is `{"accuracy": {"value", "low", "high", "n"}}`.
+    """
     correct = (logits.argmax(1) == labels).numpy()
     draws = [[correct[index].mean()] for index in _resampled(labels.numpy(), resamples)]
     return _with_intervals(("accuracy",), [correct.mean()], draws, len(correct))
 
 
 def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) -> dict:
-    """How close predictions are to a reference's on the same samples, both `[N, K]`.
+    """Compare predictions with those of a reference on the same samples, both `[N, K]`.
 
-    `agreement`: fraction with the same largest logit; `kl`: mean Kullback-Leibler
-    divergence from the reference, in nats; each with a 95 % bootstrap interval.
+    `agreement` is the fraction with the same largest logit; `kl` is the mean
+    Kullback-Leibler divergence from the reference, in nats. Each has a 95 % bootstrap
+    interval.
     """
     same = (logits.argmax(1) == reference.argmax(1)).numpy()
     kl = divergence(logits, reference).numpy()
@@ -149,13 +154,13 @@ def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) 
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """KL(reference || model) for each row of `[N, K]` logits, float64 `[N]`, in nats."""
+    """Return KL(reference || model) of each row in nats: `[N, K]` → float64 `[N]`."""
     p = reference.double().log_softmax(-1)
     return (p.exp() * (p - logits.double().log_softmax(-1))).sum(-1)
 
 
 def _resampled(classes: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
-    """Bootstrap indices, stratified: each class keeps its number of samples."""
+    """Yield stratified bootstrap indices: each class keeps its number of samples."""
     rng = np.random.default_rng(0)
     groups = [np.flatnonzero(classes == c) for c in np.unique(classes)]
     for _ in range(resamples):
@@ -178,5 +183,5 @@ def _with_intervals(
 
 
 def probability(logits: Tensor) -> Tensor:
-    """Probability of class 1, `[N]`."""
+    """Return the probability of class 1, `[N]`."""
     return torch.softmax(logits.float(), 1)[:, 1]

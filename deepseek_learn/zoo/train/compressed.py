@@ -3,17 +3,18 @@
     python -m deepseek_learn.zoo.train.compressed fashion_net           # into zoo_runs/
     python -m deepseek_learn.zoo.train.compressed fashion_net --ship    # into the package
 
-Protocol, fixed before the run: the library's default, `dpg.compress(model, batches)`;
-calibration inputs come from the training part, figures from the test part, on which
-original and sibling are run on the same images. ImageNet is not available here for
-EfficientNet-Lite0: it is calibrated on crops of two photographs and compared on crops of
-a third. Target: at least 99.5 % of the original's accuracy, or IoU (where there are no
-labels, agreement with its predictions).
+The protocol was fixed before the run. It uses the library's default,
+`dpg.compress(model, batches)`. The calibration inputs come from the training part and
+the figures from the test part; the original and its sibling are run on the same images.
+ImageNet is not available here for EfficientNet-Lite0, so it is calibrated on crops of
+two photographs and compared on crops of a third. The target is at least 99.5 % of the
+original's accuracy or IoU or, if there are no labels, that much agreement with its
+predictions.
 
 The default missed the target for EfficientNet-Lite0 by a wide margin: two photographs
 cannot tell which of a thousand classes matter, and the classifier's rows got the fewest
-bits. So its sibling has 8 bits in every row, which is safe when the calibration data are
-not representative.
+bits. Its sibling therefore has 8 bits in every row, which is safe when the calibration
+data are not representative.
 """
 
 import argparse
@@ -41,13 +42,13 @@ BITS = {
     "bacteria_unet": 4,
     "efficientnet_lite0": 8,
 }
-CRITERION = {"efficientnet_lite0": "uniform"}  # the others: the default
+CRITERION = {"efficientnet_lite0": "uniform"}  # the others use the default
 
 
 def measure(
     name: str, model: nn.Module, original: nn.Module, test: LabeledDataset
 ) -> dict:
-    """Accuracy as on the original's card, and agreement with the original."""
+    """Return the metrics of the original's card, and agreement with the original."""
     logits, labels = predict(model, test)
     if name == "bacteria_unet":  # one prediction per pixel
         return overlap_metrics(logits, labels)

@@ -3,9 +3,10 @@
     python -m deepseek_learn.zoo.train.fashion_net             # into zoo_runs/
     python -m deepseek_learn.zoo.train.fashion_net --ship      # also into the package
 
-Protocol, fixed before the run: 8,000 training images, AdamW, one cosine schedule
-over all epochs, horizontal flips and shifts of up to 2 pixels; the epoch with the best
-validation accuracy is kept. Target: at least 89 % on the 4,000 test images.
+The protocol was fixed before the run. Training on 8,000 images uses AdamW, one cosine
+schedule over all epochs, horizontal flips, and shifts of up to 2 pixels. The epoch with
+the best validation accuracy is kept. The target is at least 89 % on the 4,000 test
+images.
 """
 
 import argparse

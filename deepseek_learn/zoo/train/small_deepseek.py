@@ -3,19 +3,21 @@
     python -m deepseek_learn.zoo.train.small_deepseek CORPUS         # into zoo_runs/
     python -m deepseek_learn.zoo.train.small_deepseek CORPUS --ship  # and the package
 
-CORPUS is the folder that `bilingual` describes. Protocol, fixed before the run: a
-byte-level BPE of 4,096 tokens, learned from the training documents (takes minutes);
-windows of 256 tokens over the shuffled documents, batches of 16, 2,000 steps (8.2 million
-tokens, 1.2 passes); DeepOpt at a learning rate of 0.006 for all parameters, with
-warm-up, a stable phase and decay, in bfloat16 where the processor supports it; every
-router's bias is moved by 0.001 per step; the loss of the token after the next has weight
-0.3, the indexers' loss weight 1. The weights of the last step are kept. The metric is bits
-per byte on the test parts of `data.tang_poems` and `data.english_verses`, each line
-separately, its line end included. There is no target: a benchmark compares the result
+CORPUS is the folder that `bilingual` describes. The protocol was fixed before the run.
+A byte-level BPE of 4,096 tokens is learned from the training documents, which takes
+minutes. The shuffled documents are cut into windows of 256 tokens, and training takes
+2,000 steps with batches of 16 (8.2 million tokens, 1.2 passes). The optimizer is
+DeepOpt at a learning rate of 0.006 for all parameters, with warm-up, a stable phase and
+decay, in bfloat16 if the processor supports it. Every router's bias is moved by 0.001
+per step. The loss of the token after the next has weight 0.3, and the indexers' loss
+has weight 1. The weights of the last step are kept. The metric is bits per byte on the
+test parts of `data.tang_poems` and `data.english_verses`, computed for each line
+separately and with its line end. There is no target: a benchmark compares the result
 with dense models.
 
-Beforehand, five pairs of learning rates (for matrices and for the rest) were tried for 120
-steps; the training loss was lowest near the chosen rates, highest with 0.02 for matrices.
+Beforehand, five pairs of learning rates (for matrices and for the rest) were tried for
+120 steps; the training loss was lowest near the chosen rates and highest with 0.02 for
+matrices.
 """
 
 import argparse
@@ -51,7 +53,7 @@ LR, AHEAD, BALANCE = 6e-3, 0.3, 1e-3
 
 
 def learn_tokenizer(texts: list[str], vocab: int) -> "tokenizers.Tokenizer":
-    """A byte-level BPE tokenizer: it can encode any text."""
+    """Learn a byte-level BPE tokenizer, which can encode any text."""
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     split = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -70,7 +72,7 @@ def learn_tokenizer(texts: list[str], vocab: int) -> "tokenizers.Tokenizer":
 def prepare(
     corpus: Path, out: Path, vocab: int = 4096
 ) -> tuple["tokenizers.Tokenizer", Tensor]:
-    """Tokenizer and tokens `[N]`, computed once and cached in `out`."""
+    """Return the tokenizer and the tokens `[N]`, computed once and cached in `out`."""
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     path, cache = out / f"{NAME}_tokenizer.json", out / f"{NAME}_tokens.npy"
     if not (path.exists() and cache.exists()):
@@ -96,16 +98,16 @@ class Windows(Dataset):
         return (len(self.rows) - 1) // LENGTH
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows `[B, LENGTH + 1]`, and a weight of 1 for each row."""
+        """Return windows `[B, LENGTH + 1]`, and a weight of 1 for each row."""
         places = index[:, None] * LENGTH + torch.arange(LENGTH + 1)
         return self.rows[places], torch.ones(len(index))
 
 
 class Lesson(nn.Module):
-    """Windows `[B, T + 1]` → losses in nats per token, one row per window: `[B, 3]`.
+    """Maps windows `[B, T + 1]` to their losses in nats per token, `[B, 3]`.
 
-    The losses of the next token, of the one after it (0 without `MultiTokenPrediction`),
-    and of the indexers (the same in each row).
+    The columns are the losses of the next token, of the one after it (0 without
+    `MultiTokenPrediction`), and of the indexers (the same in each row).
     """
 
     def __init__(self, model: LanguageModel):
@@ -133,15 +135,15 @@ class Lesson(nn.Module):
 def train(
     model: LanguageModel, tokens: Tensor, checkpoint: Path | None = None, **options: Any
 ) -> Fit:
-    """One run of the protocol; it resumes from `checkpoint` if that exists.
+    """Run the protocol once, resuming from `checkpoint` if that file exists.
 
     Args:
         tokens: `[N]` int64, see `prepare`.
-        checkpoint: a file; None: an interrupted run is lost.
-        options: of `training.fit`; `steps` and `lr` override the protocol's.
+        checkpoint: a file; if None, an interrupted run is lost.
+        options: passed to `training.fit`; `steps` and `lr` override the protocol's.
 
     Raises:
-        ValueError: for steps that are not a whole number of epochs.
+        ValueError: if `steps` exceeds one epoch and is not a whole number of epochs.
     """
     lesson = Lesson(model)
     roles = {"*.gate.weight": "adamw", "*.position_bias": "adamw"}
@@ -173,7 +175,7 @@ def train(
 def bits_per_byte(
     model: LanguageModel, tokenizer: "tokenizers.Tokenizer", kind: str, part: Tensor
 ) -> pd.DataFrame:
-    """Per line of a text: `bits` of its tokens and the end token, `bytes` with line end.
+    """Compute each line's `bits`, end token included, and `bytes`, with its line end.
 
     Each line starts with its kind's token and no preceding context; a line longer than
     the model's context is split into pieces, each without preceding context.
@@ -195,7 +197,10 @@ def bits_per_byte(
 def measured(
     model: LanguageModel, tokenizer: "tokenizers.Tokenizer", part: str = "test"
 ) -> dict:
-    """Bits per byte in both languages, with a 95 % bootstrap interval over lines."""
+    """Measure the bits per byte in both languages.
+
+    The 95 % interval comes from a bootstrap over lines.
+    """
     metrics = {}
     for name, kind in TEXTS.items():
         text = getattr(data.load(name), part)
