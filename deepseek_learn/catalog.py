@@ -46,12 +46,12 @@ def text(key: str, lang: str | None = None, **values: Any) -> str:
 
 
 def choose(words: Mapping[str, str], lang: str | None = None) -> str:
-    """Return a text `{"en": ..., "zh": ...}` in one language, by default the current."""
+    """Pick one language of `{"en": ..., "zh": ...}`, by default the current one."""
     return words[_check_language(lang or _current)]
 
 
 def spoken(card: Card, lang: str | None = None) -> Card:
-    """Copy the dataclass `card` with its texts in one language, also those in tuples."""
+    """Copy the dataclass `card` with its texts, also in tuples, in one language."""
 
     def in_one_language(value: Any) -> Any:
         if isinstance(value, tuple):

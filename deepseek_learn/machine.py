@@ -25,7 +25,7 @@ def processor() -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the block on one thread; a second only slows down thousands of tiny operations."""
+    """Run the block on one thread; a second one only slows down tiny operations."""
     import torch
 
     threads = torch.get_num_threads()

@@ -194,7 +194,7 @@ def read_source(app, docname, source) -> None:
             lang = "zh" if is_zh(app) else "en"
             source[0] = source[0].replace(mark, tables(lang))
     if is_zh(app):
-        # zh/book/x.md links ../../book/y.md (correct on GitHub) for a page that only the
+        # zh/book/x.md links ../../book/y.md (right on GitHub) for a page that only the
         # English book has; Sphinx would offer that file for download.
         up = "../" * (docname.count("/") + 1)
         link = rf"(?<!!)\[([^\]]+)\]\({re.escape(up)}((?:book|notebooks)/[\w/]+)\.\w+\)"

@@ -36,7 +36,7 @@ HEADERS = {
 
 
 def examine() -> Iterator[str]:
-    """Yield lines on the interpreter, the groups of packages, and the course's files."""
+    """Yield lines on the interpreter, the package groups, and the course's files."""
     yield f"deepseek_learn {__version__}, Python {platform.python_version()} on " + (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     )

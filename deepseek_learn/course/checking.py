@@ -156,7 +156,7 @@ def _how_to_repeat(problem: Problem, seed: int) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    """Describe the exception, with the last line of the learner's code it went through."""
+    """Describe the exception and the last line of the learner's code that led to it."""
     facts = {"kind": type(error).__name__, "error": str(error)}
     if line := _last_line(error):
         return text("outcome.raised", **facts) + "\n" + line

@@ -118,7 +118,7 @@ def tensor(got: Any, what: str, dtype: Any = None) -> None:
 
 
 def boolean(got: Any, what: str) -> bool:
-    """Return the answer as a bool; accept NumPy's bool, but not a tensor or a number."""
+    """Return the answer as a bool; accept NumPy's bool, but no tensor and no number."""
     if not isinstance(got, (bool, np.bool_)):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="bool")
     return bool(got)

@@ -140,7 +140,7 @@ class Progress(Report):
         return [row["problem"] for row in self._rows() if row["status"] == "passed"]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per problem, with its lesson, title, status, points and time."""
+        """Return one row per problem: its lesson, title, status, points and time."""
         return pd.DataFrame(self._rows()).set_index("problem")
 
     def plot(self) -> "go.Figure":

@@ -241,7 +241,7 @@ def _cells(entry: Entry, lang: str | None) -> list[str]:
 
 
 def _note(entry: Entry, lang: str | None) -> str:
-    """Join the row's note, its readings, and a warning if the target is in the interval."""
+    """Join the note, readings, and a warning if the interval contains the target."""
     row = entry.row
     notes = [row.note] if row.note else []
     notes += _readings(row, lang)

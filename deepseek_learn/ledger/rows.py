@@ -112,7 +112,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The row's identity on its machine; rename a row if what it measures changes."""
+        """The row's identity on its machine; rename it if what it measures changes."""
         return self.claim, self.source, self.what
 
     def at(self, time: str) -> "Row":
