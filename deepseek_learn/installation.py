@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]  # a clone's root, else site-packages
 
 
 def install_command(extra: str = "") -> str:
-    """Return the command, for the current folder, that adds `extra` to this library."""
+    """Return the command that, run in this folder, adds `extra` to the installation."""
     suffix = f"[{extra}]" if extra else ""
     if in_a_clone():
         place = "." if Path.cwd() == ROOT else ROOT

@@ -37,7 +37,7 @@ document.addEventListener('DOMContentLoaded', () => {
 
 
 class PlotlyMime:
-    """MIME plugin for myst-nb, which by itself drops plotly's type, showing nothing."""
+    """MIME plugin: by itself, myst-nb drops plotly's type and shows nothing."""
 
     mime_priority_overrides = [("html", PLOTLY, 1)]
 

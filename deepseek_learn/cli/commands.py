@@ -36,7 +36,7 @@ def lab(
 
 @app.command("zoo")
 def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
-    """List the zoo's models, or show the card of one."""
+    """List the zoo's models, or show one model's card."""
     from .. import zoo
 
     if not name:
@@ -93,7 +93,7 @@ def chat(
 
 @app.command("data")
 def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
-    """List the datasets, or show the card and the split of one."""
+    """List the datasets, or show one dataset's card and split."""
     from .. import data
 
     if not name:

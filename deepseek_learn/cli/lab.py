@@ -53,7 +53,7 @@ def open_lab(port: int, browser: str) -> NoReturn:
 
 
 def jupyter_folders() -> dict[str, str]:
-    """Return variables that move Jupyter's folders if home is read-only, else {}."""
+    """Return environment settings for Jupyter if its folders are read-only, else {}."""
     from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
 
     folders = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]

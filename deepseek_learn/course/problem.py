@@ -55,8 +55,7 @@ class Problem:
         solution: code that defines `answer` correctly. It is None for a graded problem,
             whose solution is not in the package: it is read from
             `exercises/graded/<id>.py` in a teacher's checkout.
-        wrong: maps the description of a mistake to the code of an answer with it, which
-            must fail.
+        wrong: maps a mistake's description to the code of an answer that must fail.
         right: maps a description to the code of an alternative answer that must pass.
         sentences: maps a name to the message of a failed check.
         needs: the package extras that it requires, such as "vision".
@@ -103,7 +102,10 @@ class Problem:
             )
 
     def reference(self, repository: Path = REPOSITORY) -> str | None:
-        """Return the reference solution; None if it is graded and not in a checkout."""
+        """Return the code of the reference solution.
+
+        It is None for a graded problem if `repository` is not a teacher's checkout.
+        """
         if self.solution is not None:
             return self.solution
         file = Path(repository) / "exercises" / "graded" / f"{self.id}.py"

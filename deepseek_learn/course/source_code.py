@@ -38,7 +38,7 @@ def _is_untouched_class(answer: type, starter: Any) -> bool:
 
 
 def code_hash(answer: Any) -> str | None:
-    """Return the SHA-256 of a function's or class's source; None without source."""
+    """Return the SHA-256 of a function's or class's source, None if unavailable."""
     try:
         source = inspect.getsource(answer)
     except (OSError, TypeError):

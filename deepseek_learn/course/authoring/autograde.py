@@ -38,7 +38,7 @@ class ExecuteWhole(Execute):
 
 
 def preprocessors() -> list[type]:
-    """Return nbgrader's own grading steps, with `ExecuteWhole` for its `Execute`."""
+    """Return nbgrader's grading steps, with `ExecuteWhole` instead of `Execute`."""
     steps = Autograde.autograde_preprocessors.default_args[0]
     return [ExecuteWhole if step is Execute else step for step in steps]
 

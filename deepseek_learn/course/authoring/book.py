@@ -32,7 +32,7 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
     Raises:
         MissingPackageError: if the builder is not installed; the message names the
             extra that provides it.
-        BookError: if `root` is not a clone, or the build gives warnings (they count as
+        BookError: if `root` is not a clone, or the build fails (warnings count as
             errors, and the message lists them all).
     """
     for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline"):

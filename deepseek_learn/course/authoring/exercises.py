@@ -57,7 +57,7 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
 
 
 def opening_cells(lesson: Lesson, lang: str) -> list:
-    """Return the title and Colab link, then the cells that install and open it."""
+    """Return the title cell with a Colab link, the setup cell, and the start cell."""
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
     link = colab(path_of(lesson, lang))
     badge = f"[{text('exercises.colab', lang)}]({link})\n\n" if link else ""

@@ -153,7 +153,7 @@ def tricks(table: Table) -> Iterator[tuple[str, float | None]]:
 
 
 def slips(table: Table) -> Iterator[tuple[str, float | None]]:
-    """Yield other choices of rates; a trick with the same rates gives the same ratio."""
+    """Yield other rate choices; a trick with the same rates gives the same ratio."""
     yield "others_rate", ratio(table, b=tuned(table, "a"))
     for seeds in ((0, *FINAL), FINAL):
         rates = (lucky(table, o, part="validation", seeds=seeds) for o in "ab")

@@ -22,7 +22,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> list[tuple]:
-    """Draw cases with all choices, until each mistake chooses wrongly in two of them."""
+    """Draw cases, with all choices, until each mistake is wrong in two of them."""
     remaining = dict.fromkeys((*MISTAKES, "alike"), 2)
     cases: list[tuple] = []
     while len(cases) < 16 or max(remaining.values()) > 0:
