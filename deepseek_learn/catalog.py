@@ -25,33 +25,33 @@ def set_language(lang: str) -> None:
     """Choose the language of all course messages from now on.
 
     Raises:
-        ValueError: for a language that is not "en" or "zh".
+        ValueError: if `lang` is neither "en" nor "zh".
     """
     global _current
     _current = _check_language(lang)
 
 
 def language() -> str:
-    """The current language: `"en"` or `"zh"`."""
+    """Return the current language: `"en"` or `"zh"`."""
     return _current
 
 
 def text(key: str, lang: str | None = None, **values: Any) -> str:
-    """The sentence `key`, its `{placeholders}` filled with `values`.
+    """Return the sentence `key`, with its `{placeholders}` filled in from `values`.
 
     Raises:
-        KeyError: for a key that is not in the catalog (a bug in the course).
+        KeyError: if `key` is not in the catalog (a bug in the course).
     """
     return choose(messages()[key], lang).format(**values)
 
 
 def choose(words: Mapping[str, str], lang: str | None = None) -> str:
-    """One language of a text `{"en": ..., "zh": ...}`; by default the current one."""
+    """Pick one language of `{"en": ..., "zh": ...}`, by default the current one."""
     return words[_check_language(lang or _current)]
 
 
 def spoken(card: Card, lang: str | None = None) -> Card:
-    """A copy of the dataclass `card` with its texts, also in tuples, in one language."""
+    """Copy the dataclass `card` with its texts, also in tuples, in one language."""
 
     def in_one_language(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -64,7 +64,7 @@ def spoken(card: Card, lang: str | None = None) -> Card:
 
 @cache
 def messages() -> dict[str, dict[str, str]]:
-    """The whole catalog: `"group.name"` to `{"en": ..., "zh": ...}`."""
+    """Load the whole catalog: `"group.name"` maps to `{"en": ..., "zh": ...}`."""
     file = files(__package__) / "messages.toml"
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {

@@ -1,4 +1,4 @@
-"""The library's errors: one sentence each, naming what it got and what it accepts."""
+"""The library's errors: each is one sentence naming what it got and what it accepts."""
 
 import difflib
 import importlib
@@ -36,7 +36,7 @@ class DamagedFileError(DeepSeekLearnError):
 
 
 def _closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` may be a typo of, ignoring case and hyphens."""
+    """Return the known name that `name` may be a typo of, ignoring case and hyphens."""
     normalized = {each.lower().replace("-", "_"): each for each in known}
     query = name.lower().replace("-", "_").replace(" ", "_")
     matches = difflib.get_close_matches(query, normalized, n=1, cutoff=0.7)
@@ -47,7 +47,8 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import an optional `module`, or explain in one sentence how to install it.
 
     Raises:
-        MissingPackageError: naming the `purpose` and the pip command of the `extra`.
+        MissingPackageError: if it is missing; the message gives the `purpose` and the
+            pip command for the `extra`.
     """
     try:
         return importlib.import_module(module)

@@ -11,9 +11,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]  # when this is a checkout
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Atomic write: yield a temporary path beside `path`, renamed to `path` on success.
+    """Write atomically: yield a temporary path, renamed to `path` on success.
 
     A crash, a full disk or an exception inside the block leaves the old file unchanged.
+    The temporary file is in the same folder as `path`.
 
     >>> with atomic_write("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
@@ -27,7 +28,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     os.umask(umask)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~umask)  # or the file would keep mkstemp's 0600
+        temporary.chmod(0o666 & ~umask)  # otherwise the file would keep mkstemp's 0600
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
         os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""How this copy of the library was installed, and hence how to add an extra to it.
+"""Find out how this library was installed, and so how to add an extra to it.
 
 Until the package is published on an index, `pip install "deepseek-learn[x]"` works only
 for those who installed it from one. A clone uses `pip install -e`; after an install from
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]  # a clone's root, else site-packages
 
 
 def install_command(extra: str = "") -> str:
-    """The command that adds `extra` to this installation, from the current folder."""
+    """Return the command that, run in this folder, adds `extra` to the installation."""
     suffix = f"[{extra}]" if extra else ""
     if in_a_clone():
         place = "." if Path.cwd() == ROOT else ROOT
@@ -29,7 +29,7 @@ def install_command(extra: str = "") -> str:
 
 
 def pip() -> str:
-    """How to call this interpreter's pip: plain `pip` if that is the one on the PATH."""
+    """Return the command for this interpreter's pip: `pip` if the PATH leads to it."""
     python = Path(sys.executable)
     on_path = shutil.which("pip")
     if on_path and Path(on_path).parent == python.parent:
@@ -40,23 +40,23 @@ def pip() -> str:
 
 
 def in_a_clone() -> bool:
-    """Whether this package is imported from a clone of the repository."""
+    """Return whether this package is imported from a clone of the repository."""
     return (ROOT / "pyproject.toml").is_file()
 
 
 def from_an_index() -> bool:
-    """Whether pip installed the package by name (PEP 610: then no URL is recorded)."""
+    """Return whether pip installed the package by name (no URL recorded, PEP 610)."""
     try:
         return metadata.distribution(NAME).read_text("direct_url.json") is None
-    except metadata.PackageNotFoundError:  # a copied folder: the best guess
+    except metadata.PackageNotFoundError:  # a copied folder: this is the best guess
         return True
 
 
 def requirements_by_extra() -> dict[str, list[Requirement]]:
-    """`""` (the base) and each extra → its requirements on this platform.
+    """Map `""` (the base) and each extra to its requirements on this platform.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: when the package is not installed.
+        importlib.metadata.PackageNotFoundError: if the package is not installed.
     """
     groups: dict[str, list[Requirement]] = {"": []}
     distribution = metadata.distribution(NAME)
@@ -77,7 +77,7 @@ def requirements_by_extra() -> dict[str, list[Requirement]]:
 
 
 def is_installed(requirement: Requirement) -> bool:
-    """Whether an installed version satisfies `requirement`."""
+    """Return whether an installed version satisfies `requirement`."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

@@ -7,12 +7,12 @@ from typing import Any
 
 
 def attach(package: str, names: Mapping[str, str], modules: Sequence[str]) -> tuple:
-    """The `__getattr__` and `__dir__` of a package with lazy imports.
+    """Return the `__getattr__` and `__dir__` of a package with lazy imports.
 
     Args:
         package: the package's `__name__`.
-        names: public name → the submodule that defines it.
-        modules: public submodules.
+        names: maps each public name to the submodule that defines it.
+        modules: the public submodules.
     """
 
     def getattr_(name: str) -> Any:

@@ -9,7 +9,10 @@ from typing import Any
 
 
 def processor() -> str:
-    """CPU model and instruction set: equally named virtual CPUs differ in the latter."""
+    """Return the CPU model and its instruction set.
+
+    Virtual CPUs with the same model name may differ in the instruction set.
+    """
     import torch
 
     name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
@@ -22,7 +25,7 @@ def processor() -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run on one thread: a second one only slows down thousands of tiny operations."""
+    """Run the block on one thread; a second one only slows down tiny operations."""
     import torch
 
     threads = torch.get_num_threads()
@@ -34,7 +37,7 @@ def one_thread() -> Iterator[None]:
 
 
 def multiplies_bfloat16(device: Any = "cpu") -> bool:
-    """Whether the device multiplies bfloat16 matrices faster than float32 ones.
+    """Return whether the device multiplies bfloat16 matrices faster than float32 ones.
 
     A CPU needs special instructions for this (AVX512-BF16 or AMX); without them,
     PyTorch computes bfloat16 via float32, which is slower.

@@ -1,4 +1,4 @@
-"""One plug-in mechanism for everything learners can extend: a name and a callable."""
+"""The one plug-in mechanism for all that learners can extend: a name and a callable."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
@@ -26,7 +26,7 @@ class Registry(Generic[Entry]):
         self._entries: dict[str, tuple[Entry, dict[str, Any]]] = {}
 
     def register(self, name: str, **facts: Any) -> Callable[[Registered], Registered]:
-        """Decorator: register the callable under `name`; a name in use is rejected."""
+        """Return a decorator that registers a callable; a `name` in use is rejected."""
 
         def decorator(entry: Registered) -> Registered:
             if name in self._entries and self._entries[name][0] is not entry:

@@ -1,12 +1,12 @@
-"""Sphinx extension of the book: what is shown needs no network, in two languages.
+"""Sphinx extension of the book: two languages, and pages that work without a network.
 
-- plotly figures are drawn by the plotly.js inside the installed plotly package, maths
+- plotly figures are drawn by the plotly.js inside the installed plotly package, math
   by the MathJax of sphinx-mathjax-offline; thebe, which loads from a CDN, is left out;
 - the address of the repository comes from pyproject.toml;
 - the footer says when the monthly tests last passed (`last_run.json`), if they ever did;
-- each page knows whether the other language has it (`lang-switch.html` asks);
-- `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->` the
-  tables of papers.
+- each page knows whether it exists in the other language (for `lang-switch.html`);
+- `<!-- claims-ledger -->` in a page becomes the ledger's tables, and `<!-- find-it -->`
+  the tables of papers.
 """
 
 import fnmatch
@@ -37,13 +37,13 @@ document.addEventListener('DOMContentLoaded', () => {
 
 
 class PlotlyMime:
-    """myst-nb mime plugin; myst-nb alone drops plotly's type and shows nothing."""
+    """MIME plugin: by itself, myst-nb drops plotly's type and shows nothing."""
 
     mime_priority_overrides = [("html", PLOTLY, 1)]
 
     @staticmethod
     def handle_mime(renderer, data, inline):
-        """The figure as a `div` that holds its own JSON, or None for other types."""
+        """Return the figure as a `div` with its own JSON, or None for other types."""
         if inline or data.mime_type != PLOTLY:
             return None
         content = data.content
@@ -69,9 +69,9 @@ def install_plotly_mime() -> None:
 
 
 def set_repository(app, config) -> None:
-    """The buttons' address: pyproject's, and the folder that this edition lies in.
+    """Set the address of the buttons (from pyproject.toml) and this edition's folder.
 
-    Without one, the buttons that would lead there are left out.
+    Without an address, the buttons that would lead there are left out.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     address = project.get("urls", {}).get("Repository", "")
@@ -91,7 +91,7 @@ def set_repository(app, config) -> None:
 
 
 def set_last_run(app, config) -> None:
-    """The footer's date, which the monthly workflow writes."""
+    """Put the date that the monthly workflow writes into the footer."""
     file = ROOT / "book" / "last_run.json"
     if file.is_file():
         from deepseek_learn.catalog import text
@@ -102,7 +102,7 @@ def set_last_run(app, config) -> None:
 
 
 def pages_of(edition: Path) -> set[str]:
-    """The pages that an edition's `_toc.yml` names and that exist, without suffix."""
+    """Return the existing pages that an edition's `_toc.yml` names, without suffix."""
     names: list[str] = []
 
     def collect(node) -> None:
@@ -145,8 +145,8 @@ def set_language_switch(app, pagename, templatename, context, doctree) -> None:
 
 
 def set_scripts(app, pagename, templatename, context, doctree) -> None:
-    """No thebe; plotly.js on the pages with a figure."""
-    # In place: Sphinx adds to this very list, a new list would lose what comes later.
+    """Remove thebe, and add plotly.js to the pages with a figure."""
+    # In place: Sphinx keeps adding to this very list, so a new one would miss the rest.
     scripts = context["script_files"]
     scripts[:] = [script for script in scripts if not is_thebe(script)]
     if doctree is not None and any(
@@ -157,7 +157,7 @@ def set_scripts(app, pagename, templatename, context, doctree) -> None:
 
 
 def copy_scripts(app, exception) -> None:
-    """plotly.js and MathJax, out of the installed packages, into the book."""
+    """Copy plotly.js and MathJax from the installed packages into the book."""
     if exception or app.builder.format != "html":
         return
     static = Path(app.outdir) / "_static"
@@ -187,7 +187,7 @@ GENERATED = {"<!-- claims-ledger -->": claims_tables, "<!-- find-it -->": paper_
 
 
 def read_source(app, docname, source) -> None:
-    """Fill in generated tables, leave out badges, mend links into the English edition."""
+    """Fill in generated tables, drop badges, and fix links into the English edition."""
     source[0] = BADGE.sub("", source[0])
     for mark, tables in GENERATED.items():
         if mark in source[0]:
@@ -202,14 +202,14 @@ def read_source(app, docname, source) -> None:
 
 
 def markdown_docstring(app, what, name, obj, options, lines) -> None:
-    """Docstrings write code in single backticks; reStructuredText wants two."""
+    """Double the single backticks in docstrings, as reStructuredText requires."""
     marked = re.compile(r"(:\w+:`[^`]+`|``[^`]+``)|`([^`]+)`")
     text = marked.sub(lambda m: m[1] or f"``{m[2]}``", "\n".join(lines))
     lines[:] = text.split("\n")
 
 
 def setup(app) -> dict:
-    """Called by Sphinx."""
+    """Connect the handlers; Sphinx calls this function."""
     install_plotly_mime()
     app.connect("config-inited", set_repository)
     app.connect("config-inited", set_last_run)

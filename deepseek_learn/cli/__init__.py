@@ -10,9 +10,10 @@ from .commands import app
 
 
 def main() -> None:
-    """Run the command line; an error is one sentence and exit code 1.
+    """Run the command line; print an error as one sentence and exit with code 1.
 
-    So is an unexpected exception, unless DEEPSEEK_LEARN_TRACEBACK=1 asks for a traceback.
+    An unexpected exception is handled the same way, unless DEEPSEEK_LEARN_TRACEBACK=1
+    asks for a traceback.
     """
     try:
         app()
@@ -24,7 +25,7 @@ def main() -> None:
 
 
 def sentence(error: Exception) -> str:
-    """The message of an error: ours are sentences, others are turned into one."""
+    """Return an error's message: ours are sentences, and others are turned into one."""
     if isinstance(error, DeepSeekLearnError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

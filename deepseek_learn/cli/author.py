@@ -14,7 +14,7 @@ author = typer.Typer(no_args_is_help=True, help="Commands for course authors.")
 
 @author.command("run")
 def run_notebooks(paths: list[Path]) -> None:
-    """Execute notebooks in place, with their outputs."""
+    """Execute notebooks in place and save their outputs."""
     from ..course.authoring.execute import execute
 
     for path, cost in execute(paths):
@@ -75,7 +75,7 @@ def book() -> None:
 
 @author.command()
 def check() -> None:
-    """List what is stale or not in its form; exit code 1 if anything is."""
+    """List what is stale or malformed; exit with code 1 if anything is."""
     from ..course.authoring import exercises, find_it, links, translate
 
     root = _root()

@@ -36,7 +36,7 @@ def lab(
 
 @app.command("zoo")
 def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
-    """List the zoo's models, or show one card."""
+    """List the zoo's models, or show one model's card."""
     from .. import zoo
 
     if not name:
@@ -93,7 +93,7 @@ def chat(
 
 @app.command("data")
 def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
-    """List the datasets, or show one card and its split."""
+    """List the datasets, or show one dataset's card and split."""
     from .. import data
 
     if not name:
@@ -120,7 +120,7 @@ def profile(
     from ..profiler.result import check_by
     from .named_models import model_and_example
 
-    check_by(by)  # before a minute of profiling
+    check_by(by)  # fails before a minute of profiling
     if html and html.is_dir():
         raise ValueError(f"html must be a file to write; got the folder {html}.")
     model, example = model_and_example(what, shape)
@@ -181,7 +181,7 @@ def deploy(
 
 @app.command()
 def ledger() -> None:
-    """Show the claims: what the guide says, what was measured, the verdict."""
+    """Show the claims: what the guide says, what was measured, and the verdict."""
     from ..course import ledger as read
 
     typer.echo(read().to_frame().to_string())

@@ -36,7 +36,7 @@ HEADERS = {
 
 
 def examine() -> Iterator[str]:
-    """Lines about the interpreter, each group of packages, and the course's files."""
+    """Yield lines on the interpreter, the package groups, and the course's files."""
     yield f"deepseek_learn {__version__}, Python {platform.python_version()} on " + (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     )
@@ -54,7 +54,7 @@ def examine() -> Iterator[str]:
 
 
 def packages() -> Iterator[str]:
-    """One line per extra: what is missing, and the command that installs it."""
+    """Yield one line per extra: what is missing, and the command that installs it."""
     try:
         groups = requirements_by_extra()
     except metadata.PackageNotFoundError:
@@ -71,7 +71,7 @@ def packages() -> Iterator[str]:
 
 
 def device_line() -> str:
-    """Whether PyTorch is installed, and which devices it sees."""
+    """Report whether PyTorch is installed, and which devices it sees."""
     if find_spec("torch") is None:
         return f"PyTorch is missing   →   {install_command()}"
     import torch
@@ -83,7 +83,10 @@ def device_line() -> str:
 
 
 def build_tools() -> Iterator[str]:
-    """The build tools: DPG's kernels need a compiler, the C++ engine all three."""
+    """Yield a line per build tool: C++ compiler, cmake, and ONNX Runtime's headers.
+
+    DPG's kernels need only the compiler; the C++ engine needs all three.
+    """
     compiler = find_compiler()
     yield tool_line("C++ compiler", compiler, COMPILER)
     cmake = shutil.which("cmake")
@@ -94,7 +97,7 @@ def build_tools() -> Iterator[str]:
 
 
 def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
-    """One tool: its path, or how to install it on this system."""
+    """Report the path of a tool, or how to install it on this system."""
     if place:
         return f"  ok       {name}: {place}"
     system = "apt" if shutil.which("apt-get") else platform.system()
@@ -102,13 +105,13 @@ def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
 
 
 def find_compiler() -> str | None:
-    """The compiler that `CXX` names, else the system's."""
+    """Return the compiler that `CXX` names, or else the system's compiler."""
     requested = shlex.split(os.environ.get("CXX", ""))[:1]
     return next(filter(None, map(shutil.which, requested or COMPILERS)), None)
 
 
 def find_headers(cmake: str) -> str | None:
-    """Where cmake finds ONNX Runtime's headers for the engine, or None."""
+    """Return where cmake finds ONNX Runtime's headers for the engine, or None."""
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
         command = [cmake, "-S", str(ENGINE), "-B", folder]
         process = subprocess.run(command, capture_output=True)
@@ -120,7 +123,7 @@ def find_headers(cmake: str) -> str | None:
 
 
 def course_root() -> Path | None:
-    """The repository root: the current folder, a parent, or the package's checkout."""
+    """Return the repository root: the current folder, a parent, or this checkout."""
     cwd = Path.cwd()
     for folder in (cwd, *cwd.parents, Path(__file__).resolve().parents[2]):
         if (folder / TOUR).exists() and (folder / "pyproject.toml").exists():

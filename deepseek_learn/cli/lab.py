@@ -1,4 +1,4 @@
-"""`deepseek-learn lab`: JupyterLab, opened on the tour."""
+"""`deepseek-learn lab`: open JupyterLab on the tour."""
 
 import os
 import socket
@@ -17,8 +17,8 @@ def open_lab(port: int, browser: str) -> NoReturn:
     """Replace this process with a JupyterLab server, opened on the tour.
 
     Args:
-        port: where to serve; rejected if something already listens there.
-        browser: `"none"` opens none, `""` the default one, else one by name.
+        port: the port to serve on; rejected if something already listens there.
+        browser: a browser's name, `""` for the default one, or `"none"` for none.
 
     Raises:
         DeepSeekLearnError: if the course, JupyterLab or the port is unavailable.
@@ -53,7 +53,7 @@ def open_lab(port: int, browser: str) -> NoReturn:
 
 
 def jupyter_folders() -> dict[str, str]:
-    """Environment variables for Jupyter's folders if home is read-only, else {}."""
+    """Return environment settings for Jupyter if its folders are read-only, else {}."""
     from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
 
     folders = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]
@@ -73,7 +73,7 @@ def jupyter_folders() -> dict[str, str]:
 
 
 def in_use(port: int) -> bool:
-    """Whether a server listens on this port of localhost."""
+    """Return whether a server listens on this port of localhost."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

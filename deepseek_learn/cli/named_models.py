@@ -1,4 +1,4 @@
-"""Models by name on the command line: `zoo:NAME` or `module:callable`."""
+"""Load models named on the command line, as `zoo:NAME` or `module:callable`."""
 
 import importlib
 import math
@@ -13,7 +13,7 @@ from ..errors import DeepSeekLearnError
 
 
 def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
-    """The model, and an input for it.
+    """Return the model, and an input for it.
 
     Args:
         name: `zoo:NAME`, or `module:callable` where the callable returns a model, or a
@@ -22,22 +22,24 @@ def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
             If the example holds integers (tokens), the input is drawn from their range.
 
     Raises:
-        ValueError: for an invalid `name` or `shape`, or a missing example.
+        ValueError: if `name` or `shape` is invalid, or there is no example.
         DeepSeekLearnError: if the module or the callable does not exist.
     """
     return _resolve(name, shape)[:2]
 
 
 def deployable(name: str, shape: str = "") -> tuple[nn.Module | str, Any, Any, Any]:
-    """The arguments of a `DeploymentWizard`: model, example, calibration batches, metric.
+    """Return the arguments of a `DeploymentWizard`.
+
+    These are the model, an example, the calibration batches and the metric.
 
     Args:
-        name: as for `model_and_example`; a callable may also return all four, otherwise
-            the last two are None. Or an .onnx file, with the `shape` of its only input.
+        name: as in `model_and_example`, or an .onnx file, with the `shape` of its only
+            input. A callable may also return all four; otherwise the last two are None.
 
     Raises:
-        ValueError, DeepSeekLearnError: as `model_and_example`, and for a zoo model that
-            no target supports, or a model that does not run on its example.
+        ValueError, DeepSeekLearnError: as in `model_and_example`, and if no target
+            supports the zoo model, or the model does not run on its example.
     """
     if name.endswith(".onnx"):
         return name, _example_for_file(name, shape), None, None
@@ -118,7 +120,7 @@ def _resolve(name: str, shape: str) -> Parts:
 
 
 def _parts(name: str, target: Any) -> Parts:
-    """The parts of a model, a tuple, or a function of these."""
+    """Return the parts of a model, of a tuple, or of what a function returns."""
     try:
         is_factory = callable(target) and not isinstance(target, nn.Module)
         result = target() if is_factory else target

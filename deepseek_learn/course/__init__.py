@@ -1,7 +1,8 @@
 """The course: self-checking exercises, progress, the claims ledger, widgets.
 
 The names below are imported on first use, which keeps importing this package cheap.
-No submodule has the name of a function here: importing it would shadow the function.
+No submodule shares its name with a function here: importing it would shadow the
+function.
 """
 
 from .. import lazy

@@ -1,4 +1,4 @@
-"""The arguments a check passes to an answer: detecting changes, and displaying them."""
+"""Detect changes to the arguments a check passes to an answer, and display them."""
 
 import inspect
 import reprlib
@@ -11,7 +11,7 @@ import numpy as np
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = 80
 SHOWN.maxlist = SHOWN.maxtuple = SHOWN.maxdict = 12
-FULL = 16  # entries: larger arrays are abbreviated
+FULL = 16  # arrays with more entries than this are abbreviated
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Call:
         return cls(values, {name: copied(value) for name, value in values.items()})
 
     def changed(self) -> str | None:
-        """The name of the first argument whose value has changed, or None."""
+        """Return the name of the first argument whose value has changed, or None."""
         for name, value in self.values.items():
             if not isinstance(value, MayChange) and not same(value, self.copies[name]):
                 return name
@@ -46,7 +46,7 @@ class Call:
 
 
 def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by the parameter names of the answer."""
+    """Map the parameter names of the answer to the arguments."""
     try:
         signature = inspect.signature(getattr(answer, "forward", answer))
         return dict(signature.bind(*args, **kwargs).arguments)
@@ -55,7 +55,7 @@ def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, An
 
 
 def copied(value: Any) -> Any:
-    """A copy of a data container; any other object is returned as is."""
+    """Copy a data container; return any other object as is."""
     if isinstance(value, MayChange):
         return copied(value.value)
     if isinstance(value, tuple):
@@ -70,7 +70,7 @@ def copied(value: Any) -> Any:
 
 
 def same(value: Any, copy: Any) -> bool:
-    """Whether `value` still equals its copy, NaN included."""
+    """Return whether `value` still equals its copy, where NaN equals NaN."""
     if isinstance(value, (list, tuple, set)):
         pairs = zip(value, copy, strict=False)
         return len(value) == len(copy) and all(same(a, b) for a, b in pairs)
@@ -89,7 +89,7 @@ def same(value: Any, copy: Any) -> bool:
 
 
 def same_bits(tensor: Any, copy: Any) -> bool:
-    """Whether two tensors agree bit for bit, so that NaN equals itself."""
+    """Return whether two tensors agree bit for bit, so that NaN equals itself."""
     import torch
 
     if tensor.shape != copy.shape or tensor.is_sparse or tensor.is_meta:
@@ -102,7 +102,7 @@ def same_bits(tensor: Any, copy: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """One line for a learner: small values in full, large ones by shape and corners."""
+    """Describe a value in one line: a small one in full, a large one by its corners."""
     if is_tensor(value):
         dtype = str(value.dtype).removeprefix("torch.")
         if value.is_meta or value.is_sparse:
@@ -134,7 +134,7 @@ def numbers(array: np.ndarray) -> str:
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """The shape, if the printed numbers are abbreviated."""
+    """Return the shape as text if the printed numbers are abbreviated, else ""."""
     return f", shape {list(shape)}" if np.prod(shape) > FULL else ""
 
 
@@ -143,5 +143,5 @@ def holds_numbers(value: Any) -> bool:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether it is a tensor, decided without importing torch."""
+    """Return whether `value` is a tensor, without importing torch."""
     return hasattr(value, "detach") and hasattr(value, "untyped_storage")

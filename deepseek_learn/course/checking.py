@@ -44,11 +44,12 @@ class Outcome:
     Attributes:
         status: "passed", "failed", "raised" (the answer's code raised) or
             "not attempted".
-        message: the sentence that says what differed.
+        message: the sentence for the learner, such as what differed.
         repeat: for a wrong answer, the input on which it failed and the call that
             repeats the check; otherwise empty.
-        seed: repeats this exact check: `check(problem, answer, seed=seed)`.
-        note: why the progress could not be recorded, or empty.
+        seed: the seed of the inputs; `check(problem, answer, seed=seed)` repeats this
+            exact check.
+        note: the reason why the progress could not be recorded; otherwise empty.
     """
 
     problem: str
@@ -89,17 +90,19 @@ def check(
 
     Args:
         id: one of `course.problems.names()`.
-        answer: the object that the exercise asks for; `...` is "not attempted".
-        seed: repeats an earlier check; by default a new one is drawn and recorded.
-        record: add the outcome to the learner's progress (never while being graded).
+        answer: the object that the exercise asks for; `...` counts as "not attempted".
+        seed: the seed of an earlier check, to repeat it; by default a new one is drawn
+            and recorded.
+        record: whether to add the outcome to the learner's progress (never done while
+            grading).
 
     Raises:
-        UnknownNameError: listing the known problems.
-        CheckError: when the check itself fails.
+        UnknownNameError: if there is no such problem; the message lists the known ones.
+        CheckError: if the check itself fails.
     """
     problem = problems.get(id)
     seed = secrets.randbelow(2**31) if seed is None else int(seed)
-    last_input()  # discard an earlier check's
+    last_input()  # discard the input of an earlier check
     status, message = _examine(problem, answer, seed)
     again = _how_to_repeat(problem, seed) if status in ("failed", "raised") else ""
     points = problem.points if status == "passed" else 0
@@ -153,7 +156,7 @@ def _how_to_repeat(problem: Problem, seed: int) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    """The exception, and the last line of the learner's code in its traceback."""
+    """Describe the exception and the last line of the learner's code that led to it."""
     facts = {"kind": type(error).__name__, "error": str(error)}
     if line := _last_line(error):
         return text("outcome.raised", **facts) + "\n" + line
@@ -161,7 +164,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    """The last line of the learner's code in the traceback, or an empty string."""
+    """Return the last line of the learner's code in the traceback, or ""."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_learners(f)]
     if not frames:
         return ""

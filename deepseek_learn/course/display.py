@@ -1,6 +1,6 @@
-"""How course text is displayed: HTML in a notebook, colors in a terminal, else plain.
+"""Display course text: as HTML in a notebook, in color in a terminal, otherwise plain.
 
-The text itself is plain, with code between backticks.
+The text itself is plain, with code in backticks.
 """
 
 import html
@@ -38,7 +38,7 @@ class Words:
         return card(INFO, inline(self.words) + (python(self.code) if self.code else ""))
 
     def in_terminal(self) -> str:
-        """The text with ANSI color escape sequences."""
+        """Return the text with ANSI color escape sequences."""
         from pygments import formatters, highlight, lexers
 
         words = CODE.sub("\x1b[36m\\1\x1b[39m", self.words)
@@ -61,18 +61,18 @@ def show(words: Words) -> None:
 
 
 def card(color: str, content: str) -> str:
-    """A colored left border; the theme sets text and background, so dark mode works."""
+    """Add a colored left border; the theme sets the other colors, for dark mode too."""
     style = f"border-left:4px solid {color};padding:.3em .8em;margin:.3em 0"
     return f'<div style="{style}">{content}</div>'
 
 
 def inline(words: str) -> str:
-    """Text as HTML: escaped, backticks as `<code>`, line breaks preserved."""
+    """Convert text to HTML: escape it, turn backticks into `<code>`, keep newlines."""
     return CODE.sub(r"<code>\1</code>", html.escape(words)).replace("\n", "<br>")
 
 
 def python(code: str) -> str:
-    """Python code as HTML, in the notebook editor's colors."""
+    """Convert Python code to HTML, in the notebook editor's colors."""
     from pygments.lexers import PythonLexer
 
     tokens = PythonLexer().get_tokens(code)
@@ -89,7 +89,7 @@ def _colored(kind: str, value: str) -> str:
 
 
 def _in_notebook() -> bool:
-    """Whether this runs in a kernel; IPython in a terminal does not."""
+    """Return whether this runs in a kernel; IPython in a terminal does not count."""
     try:
         from IPython import get_ipython
     except ImportError:

@@ -14,7 +14,7 @@ from .arguments import Call, MayChange
 from .limits import GaveUp
 from .problem import Failed
 
-MOST_PARTS = 1000  # values of an answer; a generator may be infinite
+MOST_PARTS = 1000  # values read from an answer; a generator may be infinite
 _last: list[Call] = []  # the last call with arguments, for a failed check's message
 
 
@@ -29,8 +29,9 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
     afterwards; pass one that the answer is meant to modify as `may_change(value)`.
 
     Raises:
-        AnswerRaised: its cause is whatever the answer raised, even `SystemExit`.
-        Failed: naming the argument that the answer modified in place.
+        AnswerRaised: if the answer raises anything, even `SystemExit`; that exception
+            is the cause.
+        Failed: if the answer modifies an argument in place; the message names it.
     """
     record = Call.of(answer, args, kwargs)
     if record.values:
@@ -38,7 +39,7 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
     plain = [a.value if isinstance(a, MayChange) else a for a in args]
     try:
         result = answer(*plain, **kwargs)
-    except (Failed, GaveUp):  # from a function that the check passed in; a timeout
+    except (Failed, GaveUp):  # raised by a function the check passed in, or a timeout
         raise
     except BaseException as error:
         raise AnswerRaised from error
@@ -53,18 +54,22 @@ def may_change(value: Any) -> MayChange:
 
 
 def last_input() -> str:
-    """The arguments of the last call in one line; they are then forgotten."""
+    """Return the arguments of the last call in one line, and forget them."""
     return str(_last.pop()) if _last else ""
 
 
 def function(answer: Any, what: str) -> None:
-    """The answer is callable."""
+    """Require that the answer is callable."""
     if not callable(answer):
         raise Failed("expect.function", what=what, got=type(answer).__name__)
 
 
 def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
-    """Same type, same shape, same numbers up to `tolerance` times the largest one."""
+    """Require the same type, the same shape, and nearly the same numbers.
+
+    They may differ by `tolerance` times the largest magnitude in `want`, or times 1 if
+    that is larger.
+    """
     if hasattr(want, "detach"):
         tensor(got, what)
     want = numbers(want, what)
@@ -78,7 +83,7 @@ def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
 
 
 def numbers(got: Any, what: str) -> np.ndarray:
-    """The answer as an array of numbers; a tensor may have any dtype."""
+    """Return the answer as an array of numbers; a tensor may have any real dtype."""
     try:  # the answer may be any object, so converting it may raise anything
         if hasattr(got, "detach") and not got.is_complex():
             return got.detach().cpu().double().numpy()
@@ -92,9 +97,9 @@ def numbers(got: Any, what: str) -> np.ndarray:
 
 
 def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
-    """The answer as numbers of the shape `want`, `()` for one number.
+    """Return the answer as numbers of shape `want`, which is `()` for a single number.
 
-    The values do not matter: NaN and infinity pass, so that the check itself can say
+    The values are not checked: NaN and infinity pass, so that the check itself can say
     what is wrong with them.
     """
     got = numbers(got, what)
@@ -105,7 +110,7 @@ def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
 
 
 def tensor(got: Any, what: str, dtype: Any = None) -> None:
-    """The answer is a tensor (decided without importing torch), of `dtype` if given."""
+    """Require a tensor, of `dtype` if given, without importing torch."""
     if not hasattr(got, "detach"):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="Tensor")
     if dtype not in (None, got.dtype):
@@ -113,16 +118,16 @@ def tensor(got: Any, what: str, dtype: Any = None) -> None:
 
 
 def boolean(got: Any, what: str) -> bool:
-    """The answer as True or False; NumPy's bool is accepted, a tensor or number is not."""
+    """Return the answer as a bool; accept NumPy's bool, but no tensor and no number."""
     if not isinstance(got, (bool, np.bool_)):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="bool")
     return bool(got)
 
 
 def integer(got: Any, what: str) -> int:
-    """The answer as an integer: int, or one integer of NumPy or PyTorch.
+    """Return the answer as an int; accept an int, or a single NumPy or PyTorch integer.
 
-    A float is rejected, even one without a fraction; so are True and False.
+    A float is rejected, even if it has no fractional part; so are True and False.
     """
     value = shape(got, (), what)
     dtype = str(getattr(got, "dtype", type(got).__name__)).removeprefix("torch.")
@@ -132,7 +137,7 @@ def integer(got: Any, what: str) -> int:
 
 
 def parts(got: Any, count: int, what: str) -> tuple:
-    """The answer as `count` values, as from `return a, b`."""
+    """Return the answer as a tuple of `count` values, as from `return a, b`."""
     try:
         values = iter(got)
     except TypeError:

@@ -12,10 +12,12 @@ def hint(id: str, number: int | None = None) -> None:
     """Show the next hint for the problem `id`; after the last one, show all of them again.
 
     Args:
-        number: show this hint, counted from 1; it does not count as the next one.
+        number: show this hint instead, counted from 1; the next call without a number
+            is not affected.
 
     Raises:
-        UnknownNameError: suggesting the closest problem, and listing all.
+        UnknownNameError: if there is no such problem; the message suggests the closest
+            and lists all.
         ValueError: if there is no hint `number`.
     """
     problem = problems.get(id)
@@ -35,7 +37,8 @@ def solution(id: str) -> None:
     """Show a solution to the problem `id`; a graded problem has none to show.
 
     Raises:
-        UnknownNameError: suggesting the closest problem, and listing all.
+        UnknownNameError: if there is no such problem; the message suggests the closest
+            and lists all.
     """
     problem = problems.get(id)
     if problem.solution is None:

@@ -12,7 +12,7 @@ STAGES = ("basic", "practical", "innovation")
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson; `title` is `{"en": ..., "zh": ...}`; `problems` are ids in order."""
+    """A lesson; `title` is `{"en": ..., "zh": ...}`, `problems` are ids in order."""
 
     stage: str
     number: str
@@ -22,13 +22,13 @@ class Lesson:
 
     @property
     def file(self) -> str:
-        """`basic/00_tour.ipynb`: the path below `notebooks/` and below `exercises/`."""
+        """The path below `notebooks/` and `exercises/`, as in `basic/00_tour.ipynb`."""
         return f"{self.stage}/{self.number}_{self.slug}.ipynb"
 
 
 @cache
 def lessons() -> tuple[Lesson, ...]:
-    """All lessons, in teaching order."""
+    """Return all lessons in teaching order."""
     rows = tomllib.loads(
         (files(__package__) / "lessons.toml").read_text(encoding="utf-8")
     )["lesson"]
@@ -36,10 +36,10 @@ def lessons() -> tuple[Lesson, ...]:
 
 
 def lesson(slug: str) -> Lesson:
-    """The lesson `slug`.
+    """Return the lesson `slug`.
 
     Raises:
-        UnknownNameError: listing the known lessons.
+        UnknownNameError: if there is no such lesson; the message lists the known ones.
     """
     by_slug = {each.slug: each for each in lessons()}
     if slug not in by_slug:

@@ -19,7 +19,7 @@ class GaveUp(BaseException):
 
 @contextmanager
 def limits(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """In the block, slow code raises `GaveUp` and memory-hungry code `MemoryError`.
+    """Stop slow code in the block with `GaveUp`, memory-hungry code with `MemoryError`.
 
     The time limit uses a signal, so it works in the main thread only. It interrupts a
     loop, a sleep and an infinite generator, but not a C call that never returns to
@@ -41,7 +41,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     start = time.monotonic()
     previous_handler = signal.signal(signal.SIGALRM, give_up)
-    # repeatedly: an answer with a bare `except:` in its loop catches the first one
+    # repeated, because a bare `except:` in the answer's loop catches the first signal
     remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
     try:
         yield
@@ -70,6 +70,6 @@ def memory_limit(memory: int) -> Iterator[None]:
 
 
 def address_space() -> int:
-    """Size of the process's address space in bytes."""
+    """Return the size of the process's address space in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -18,8 +18,8 @@ def start(slug: str, lang: str = "en") -> None:
     is shown as one sentence; `%tb` in the next cell shows its traceback.
 
     Raises:
-        UnknownNameError: listing the known lessons.
-        ValueError: for a language that is not "en" or "zh".
+        UnknownNameError: if there is no such lesson; the message lists the known ones.
+        ValueError: if `lang` is neither "en" nor "zh".
     """
     import torch
 

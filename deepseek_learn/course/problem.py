@@ -29,7 +29,7 @@ class Failed(Exception):
 
 
 def told_apart(got: float, want: float) -> dict[str, str]:
-    """Both numbers with six digits, or as many as it takes to see that they differ.
+    """Format both numbers with six digits, or as many as it takes to tell them apart.
 
     Integers that are exact in float64 are written in full.
     """
@@ -45,27 +45,27 @@ class Problem:
     """An exercise and everything that is derived from it.
 
     Args:
-        id: the folder's slug, never changed once learners have progress under it.
-        version: incremented when the criterion for a right answer changes.
-        starter: the code the learner starts from; its `...` is to be replaced.
-        answer: the name that the starter defines and that is checked.
+        id: the folder's slug, which never changes once learners have progress under it.
+        version: incremented when the criterion for a correct answer changes.
+        starter: the code that the learner starts from, with a `...` to be replaced.
+        answer: the name of the object that the starter defines and the check examines.
         check: `check(answer, rng)` raises `Failed` for a wrong answer. It draws fresh
             inputs from `rng`, compares with a reference that never calls the learner's
             code, calls that code only through `expect.call`, and takes at most 20 s.
-        solution: code that defines `answer` correctly. A graded problem has none here:
-            its solution is read from `exercises/graded/<id>.py` of a teacher's
-            checkout and is not in the package.
-        wrong: description of the mistake → code of an answer that must fail.
-        right: description → code of an alternative answer that must pass.
-        sentences: name → the message of a failed check.
-        needs: extras of the package that it requires, such as "vision".
+        solution: code that defines `answer` correctly. It is None for a graded problem,
+            whose solution is not in the package: it is read from
+            `exercises/graded/<id>.py` in a teacher's checkout.
+        wrong: maps a mistake's description to the code of an answer that must fail.
+        right: maps a description to the code of an alternative answer that must pass.
+        sentences: maps a name to the message of a failed check.
+        needs: the package extras that it requires, such as "vision".
         kind: "practice" or "graded".
-        seconds: time limit of the check; more than a minute for one that runs compilers
-            and other programs, which suffer most on a busy machine.
+        seconds: the check's time limit; more than a minute for a check that runs
+            compilers or other programs, which slow down most on a busy machine.
 
     Raises:
-        ValueError: for a practice problem without a solution, or a graded one with a
-            solution or right answers.
+        ValueError: if `kind` is unknown, if a practice problem has no solution, or if a
+            graded one has a solution or alternative answers.
     """
 
     id: str
@@ -102,7 +102,10 @@ class Problem:
             )
 
     def reference(self, repository: Path = REPOSITORY) -> str | None:
-        """The reference solution's code; None for a graded problem without a checkout."""
+        """Return the code of the reference solution.
+
+        It is None for a graded problem if `repository` is not a teacher's checkout.
+        """
         if self.solution is not None:
             return self.solution
         file = Path(repository) / "exercises" / "graded" / f"{self.id}.py"
@@ -117,7 +120,7 @@ class Problem:
 def define(source: str, name: str) -> Any:
     """Run `source` in its own namespace and return the object it calls `name`.
 
-    The lines go into `linecache`, where tracebacks look for them, as a kernel does it.
+    The lines go into `linecache`, where tracebacks look for them, as in a kernel.
     """
     import linecache
 

@@ -46,7 +46,7 @@ _notes_shown: set[str] = set()
 
 
 def home() -> Path:
-    """The learner's data folder: $DEEPSEEK_LEARN_HOME, or the user data folder."""
+    """Return $DEEPSEEK_LEARN_HOME if it is set, else the user data folder."""
     if os.environ.get("DEEPSEEK_LEARN_HOME"):
         return Path(os.environ["DEEPSEEK_LEARN_HOME"])
     import platformdirs
@@ -55,7 +55,11 @@ def home() -> Path:
 
 
 def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
-    """Add one record; return a sentence, once, if it could not be saved, else ""."""
+    """Add one record.
+
+    If it cannot be saved, return a sentence that says why, but only once per session;
+    otherwise return an empty string.
+    """
     record = {"problem": problem.id, "version": problem.version, "status": status}
     record |= {"seed": seed, "library": __version__, "code": code_hash(answer)}
     record["time"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -72,16 +76,17 @@ def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
 def progress(
     *, export: str | Path | None = None, import_: str | Path | None = None
 ) -> "Progress":
-    """The learner's progress as a table and a bar.
+    """Return the learner's progress as a table and a bar.
 
     Args:
-        export: also write all records to this file, to move them to another computer.
-        import_: first add the records of such a file; a recorded pass is never lost.
+        export: a file to write all records to, for moving them to another computer.
+        import_: such a file, whose records are added first; a recorded pass is never
+            lost.
 
     Raises:
         FileNotFoundError: if the file `import_` does not exist.
         IsADirectoryError: if `export` or `import_` is a folder; nothing is changed.
-        OSError: if a file cannot be read or written, naming it and the reason.
+        OSError: if a file cannot be read or written; the message names it and says why.
         DamagedFileError: if a file is not a progress file, or has a newer format;
             nothing is changed.
     """
@@ -111,7 +116,7 @@ def _import(path: Path) -> None:
 
 @contextmanager
 def _explain_os_errors(key: str, **values: str) -> Iterator[None]:
-    """Re-raise a file system error with the sentence `key`, as the same class."""
+    """Re-raise a file system error as the same class, with the sentence `key`."""
     try:
         yield
     except OSError as error:
@@ -135,11 +140,11 @@ class Progress(Report):
         return [row["problem"] for row in self._rows() if row["status"] == "passed"]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per problem: lesson, problem, status, points, possible, time."""
+        """Return one row per problem: its lesson, title, status, points and time."""
         return pd.DataFrame(self._rows()).set_index("problem")
 
     def plot(self) -> "go.Figure":
-        """Points earned and possible, one bar per lesson (plotly)."""
+        """Plot the points earned and possible, with one bar per lesson (plotly)."""
         import plotly.graph_objects as go
 
         sums = (
@@ -185,7 +190,7 @@ class Progress(Report):
         return f"{bar} {html.escape(self.why())}<table>{cells}</table>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        """No extra format, only metadata: this output must not be published."""
+        """Add no format, only metadata: this output must not be published."""
         return {}, {PERSONAL: True}
 
     def _rows(self) -> list[dict]:
@@ -226,9 +231,9 @@ def _add(records: list[dict]) -> None:
 
 
 def _condense(records: list[dict]) -> list[dict]:
-    """For each problem and version, the first pass and the latest other outcome.
+    """Keep the first pass and the latest other outcome for each problem and version.
 
-    At most `MOST` of them: unknown problems are dropped first, then failures.
+    At most `MOST` records are kept: unknown problems are dropped first, then failures.
     """
     latest: dict[tuple, dict] = {}
     for record in sorted(records, key=lambda r: r["time"]):
@@ -293,13 +298,13 @@ def _file_lock(path: Path) -> Iterator[None]:
         return
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in path.parent.glob(f".{path.name}.*"):  # of a killed kernel
+        for leftover in path.parent.glob(f".{path.name}.*"):  # left by a killed kernel
             leftover.unlink(missing_ok=True)
         yield
 
 
 def _once(sentence: str) -> str:
-    """The sentence the first time in a session, an empty string after that."""
+    """Return the sentence the first time in a session, and "" after that."""
     if sentence in _notes_shown:
         return ""
     _notes_shown.add(sentence)

@@ -1,4 +1,4 @@
-"""What an answer's code tells: whether it is still the starter, and its hash."""
+"""Inspect an answer's code: compare it with the starter, and hash it."""
 
 import ast
 import dis
@@ -10,10 +10,11 @@ from typing import Any
 
 
 def is_untouched(answer: Any, starter: Any) -> bool:
-    """Whether `answer` is still `...`, has only `...` for a body, or is the starter.
+    """Return whether `answer` is `...`, has only `...` for a body, or is the starter.
 
-    The bytecode is compared: comments, docstrings and spacing make no difference. A body
-    of `return None` is an answer, as is a class that inherits from another.
+    Bytecode is compared, so comments, docstrings and spacing make no difference. A body
+    of `return None` counts as an answer, and so does a class with other bases than the
+    starter's.
     """
     if answer is ...:
         return True
@@ -37,7 +38,7 @@ def _is_untouched_class(answer: type, starter: Any) -> bool:
 
 
 def code_hash(answer: Any) -> str | None:
-    """SHA-256 of the source of a function or class; None if it has no source."""
+    """Return the SHA-256 of a function's or class's source, None if unavailable."""
     try:
         source = inspect.getsource(answer)
     except (OSError, TypeError):
@@ -49,12 +50,15 @@ def _empty() -> None: ...
 
 
 def _is_empty(function: FunctionType) -> bool:
-    """A body of `...`, `pass` or a docstring; `return None` has the same bytecode."""
+    """Return whether the body is just `...`, `pass` or a docstring.
+
+    `return None` has the same bytecode, but does not count as empty.
+    """
     if _code(function) != _code(_empty):
         return False
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError):  # no source: an empty body is the likelier
+    except (OSError, SyntaxError):  # no source: an empty body is more likely
         return True
     return not any(isinstance(n, (ast.Return, ast.Lambda)) for n in ast.walk(tree))
 

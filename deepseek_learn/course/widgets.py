@@ -16,21 +16,21 @@ SETTLE_S = 0.02
 
 
 class Explore(ipywidgets.VBox):
-    """Sliders above the figure or text that `draw` makes from their values.
+    """Sliders above the figure or text that `draw` produces from their values.
 
-    Without a kernel (the book, GitHub) the notebook shows the last rendering: the output
-    carries an `image/png` or `text/html` besides the live view. While a slider is
+    Without a kernel (the book, GitHub), the notebook shows the last rendering: besides
+    the live view, the output contains an `image/png` or `text/html`. While a slider is
     dragged, only the newest values are drawn.
 
     Args:
         draw: `draw(**values)` returns a matplotlib figure, which is closed afterwards,
-            or a text; always the same type.
-        labels: name → label, a string or `{"en": ..., "zh": ...}`.
-        sliders: name → `(low, high, step)` or `(low, high, step, start)`: a slider;
-            a list: a choice; or an ipywidgets widget with a `value`.
+            or a string; it must always return the same type.
+        labels: maps each name to a label: a string or `{"en": ..., "zh": ...}`.
+        sliders: maps each name to `(low, high, step)` or `(low, high, step, start)` for
+            a slider, to a list for a choice, or to an ipywidgets widget with a `value`.
 
     Raises:
-        TypeError: for any other kind of slider, or a `draw` that returns neither.
+        TypeError: if a slider is of any other kind, or `draw` returns anything else.
 
     >>> Explore(draw, temperature=(0.5, 4.0, 0.5))                  # doctest: +SKIP
     """
@@ -82,12 +82,12 @@ class Explore(ipywidgets.VBox):
                 raise TypeError("draw must always return a figure, or always a text.")
             self.picture.value = content
             self.problem.value = ""
-        except Exception as error:  # raised in the event loop, nobody would see it
+        except Exception as error:  # nobody would see it raised in the event loop
             facts = {"kind": type(error).__name__, "error": str(error)}
             self.problem.value = html.escape(text("widget.failed", **facts))
 
     def _render(self) -> bytes | str:
-        """A PNG, or HTML for a text."""
+        """Return a PNG, or HTML if `draw` returns a string."""
         import matplotlib.pyplot as plt
 
         figure = self._draw(**self.values)

@@ -14,7 +14,7 @@ A hint; more may follow.
 
 ## failed sum
 
-The sentence that a check's `Failed("sum", got=…)` shows, its `{got}` filled in.
+The sentence that a check's `Failed("sum", got=…)` shows, with its `{got}` filled in.
 """
 
 import re
@@ -29,7 +29,7 @@ SECTION = re.compile(r"^## (hint|failed) (\w+)\n", re.MULTILINE)
 
 
 def read_words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The TOML fields, and the title, prompt, hints and sentences in each language.
+    """Return the TOML fields, and the title, prompt, hints and sentences by language.
 
     Raises:
         ValueError: if the two files have different sections.

@@ -27,14 +27,14 @@ COLUMNS = (
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
-    """All claims with their measured rows.
+    """Return all claims with their measured rows.
 
     Args:
         directory: a folder of result files; by default the checkout's
             `benchmarks/results`, or the results packaged with the library.
 
     Raises:
-        DamagedFileError: naming a file that is not a result, and what is wrong with it.
+        DamagedFileError: if a file is not a result; the message names it and says why.
     """
     results = read_results(directory)
     entries = [Entry(row, result) for result in results for row in result.rows]
@@ -48,14 +48,14 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, and the result that it stands in."""
+    """A row and the result that it belongs to."""
 
     row: Row
     result: Result
 
     @property
     def verdict(self) -> str:
-        """The row's, or "outdated" if the script has to be rerun."""
+        """The row's verdict, or "outdated" if the script has to be rerun."""
         return OUTDATED if self.result.outdated else self.row.verdict
 
     @property
@@ -74,12 +74,12 @@ class Entry:
 
     @property
     def protocol(self) -> str:
-        """How it was measured; first, if outdated, why."""
+        """How the row was measured, preceded by the reason if it is outdated."""
         outdated, protocol = self.result.outdated, self.result.protocol
         return protocol if outdated is None else f"{outdated}\n\n{protocol}"
 
     def to_dict(self) -> dict[str, object]:
-        """The columns of the ledger's table."""
+        """Return the row's values in the columns of the ledger's table."""
         facts = vars(self.row) | {"verdict": self.verdict, "machine": self.machine}
         facts |= {"date": self.row.date or self.result.date}
         facts |= {"readings": len(self.row.readings) or None}
@@ -93,8 +93,9 @@ class Claim:
 
     Attributes:
         name: "C1" to "C19".
-        words: what the guide says, `{"en": ..., "zh": ...}`.
-        decided_by: which rows decide: "guide", "ours" or "all".
+        words: what the guide says, as `{"en": ..., "zh": ...}`.
+        decided_by: the source of the rows that decide the verdict: "guide", "ours" or
+            "all".
         rows: the measurements.
     """
 
@@ -105,11 +106,12 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`, from the verdicts of the deciding rows.
+        """One of `VERDICTS`, derived from the verdicts of the deciding rows.
 
-        If the rows agree, it is theirs. It is "on the mean only" if every row's value
-        reaches its target but not every row's interval, and "partly" if some values do,
-        or if all do and other rows are outdated: those wait for a new run.
+        If the rows agree, the claim has their verdict. It is "on the mean only" if
+        every row's value reaches its target but not every row's interval does. It is
+        "partly" if only some values reach their targets, or if all do but other rows
+        are outdated and wait for a new run.
         """
         verdicts = {
             entry.verdict
@@ -133,7 +135,7 @@ class Ledger(Report):
     claims: tuple[Claim, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per measurement, and one for each claim without any."""
+        """Return one row per measurement, and one for each claim without any."""
         rows: list[dict[str, object]] = []
         for claim in self.claims:
             verdict: dict[str, object] = {"claim_verdict": claim.verdict}
@@ -144,10 +146,10 @@ class Ledger(Report):
         return frame.set_index("claim")
 
     def rows(self, claim: str, benchmark: str = "") -> pd.DataFrame:
-        """The measurements for one claim, optionally of one benchmark; one row each.
+        """Return the measurements for one claim, optionally of one benchmark.
 
         Raises:
-            UnknownNameError: listing the known claims.
+            UnknownNameError: if there is no such claim; the message lists all of them.
         """
         known = [c.name for c in self.claims]
         if claim not in known:
@@ -163,12 +165,12 @@ class Ledger(Report):
         return frame[columns].reset_index(drop=True)
 
     def verdict(self, claim: str) -> str:
-        """One of `VERDICTS`, for one claim."""
+        """Return the verdict on one claim: one of `VERDICTS`."""
         self.rows(claim)  # raises for an unknown name
         return next(c.verdict for c in self.claims if c.name == claim)
 
     def plot(self) -> "go.Figure":
-        """The number of claims per verdict (plotly)."""
+        """Plot the number of claims per verdict (plotly)."""
         import plotly.graph_objects as go
 
         names = [_verdict_text(verdict) for verdict in VERDICTS]
@@ -182,11 +184,11 @@ class Ledger(Report):
         return text("ledger.summary", count=len(self.claims), **counts)
 
     def count(self, verdict: str) -> int:
-        """The number of claims with this verdict."""
+        """Count the claims with this verdict."""
         return sum(claim.verdict == verdict for claim in self.claims)
 
     def to_markdown(self, lang: str | None = None) -> str:
-        """The body of the book's claims page."""
+        """Return the body of the book's claims page."""
         return "\n\n".join(_section(claim, lang) for claim in self.claims) + "\n"
 
     def _repr_html_(self) -> str:
@@ -239,24 +241,24 @@ def _cells(entry: Entry, lang: str | None) -> list[str]:
 
 
 def _note(entry: Entry, lang: str | None) -> str:
-    """The row's note, its readings, and a warning if the interval contains the target."""
+    """Join the note, readings, and a warning if the interval contains the target."""
     row = entry.row
     notes = [row.note] if row.note else []
     notes += _readings(row, lang)
-    if _crosses(row) and entry.verdict == "missed":  # other verdicts say so
+    if _crosses(row) and entry.verdict == "missed":  # other verdicts imply it
         notes.append(text("ledger.crosses", lang))
     return "; ".join(notes)
 
 
 def _crosses(row: Row) -> bool:
-    """Whether the target lies within the interval."""
+    """Return whether the target lies within the interval."""
     if row.low is None or row.target is None or row.high is None:
         return False
     return row.low < row.target < row.high
 
 
 def _readings(row: Row, lang: str | None) -> list[str]:
-    """Each reading of a speed row with its time, and whether there are enough of them."""
+    """List a speed row's readings with their times, and say if there are too few."""
     if not row.readings:
         return []
     each = [f"{_number(r.measured)} ({r.time[:16]})" for r in row.readings]

@@ -1,9 +1,9 @@
-"""Speed rows: readings from different hours, none of which is ever dropped.
+"""Speed rows, which keep readings from different hours and never drop any of them.
 
-Machines are shared, and an hour later the same script measures another ratio, which the
-spread within one run does not show. So a speed row keeps every reading ever taken on its
-machine. Its value is their median, its interval spans the intervals of all of them, and
-it cannot be *met* until `HOURS` of them are at least an hour apart.
+Machines are shared: an hour later, the same script measures a different ratio, and the
+spread within one run does not show this. So a speed row keeps every reading ever taken
+on its machine. Its value is their median, its interval spans the intervals of all of
+them, and it cannot be *met* until `HOURS` of them are at least an hour apart.
 """
 
 import math
@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-HOURS = 3  # number of readings, an hour or more apart, that a speed row needs
+HOURS = 3  # number of readings, at least an hour apart, that a speed row needs
 SPAN = "span of readings"
 
 
@@ -22,12 +22,14 @@ class Reading:
     """The measurement of one run.
 
     Attributes:
-        time: ISO 8601 date or time, as from `now()`.
-        machine: as from `results.machine()`; None until the row is written.
+        time: an ISO 8601 date or time, such as `now()` returns.
+        machine: in the format returned by `results.machine()`; None until the row is
+            written.
         measured, low, high, interval, n, note: as in a row.
 
     Raises:
-        ValueError: naming the invalid field.
+        ValueError: if `measured`, `low` or `high` is not finite, or `time` is not a
+            time.
     """
 
     time: str
@@ -48,16 +50,16 @@ class Reading:
 
     @classmethod
     def of(cls, row: Any, time: str) -> "Reading":
-        """The measurement of one run's row."""
+        """Return the measurement in one run's row."""
         names = [f.name for f in fields(cls) if f.name != "time"]
         return cls(time=time, **{name: getattr(row, name) for name in names})
 
 
 def from_list(content: Any) -> tuple[Reading, ...]:
-    """The readings of a row in a file.
+    """Parse the readings of a row in a file.
 
     Raises:
-        ValueError: saying which of them is invalid, and why.
+        ValueError: if a reading is invalid; the message says which one, and why.
     """
     if not isinstance(content, list) or not content:
         raise ValueError("'readings' is not a list of readings")
@@ -73,12 +75,12 @@ def from_list(content: Any) -> tuple[Reading, ...]:
 
 
 def now() -> str:
-    """The current time for a reading: UTC, to the second."""
+    """Return the current time for a reading: UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(time: str) -> datetime:
-    """A reading's time; midnight if only the day is known.
+    """Parse a reading's time; it is midnight if only the day is known.
 
     Raises:
         ValueError: if `time` is not an ISO 8601 date or time.
@@ -95,13 +97,13 @@ def _is_time(value: Any) -> bool:
 
 
 def appended(old: Sequence[Reading], new: Reading) -> tuple[Reading, ...]:
-    """The readings with a new one, in order of time; a duplicate is added once."""
+    """Add a reading and sort all of them by time; a duplicate is added only once."""
     readings = [*old] if new in old else [*old, new]
     return tuple(sorted(readings, key=lambda reading: moment(reading.time)))
 
 
 def hours(readings: Sequence[Reading]) -> int:
-    """The number of readings at least an hour apart, each from the one counted before."""
+    """Count the readings that come at least an hour after the last one counted."""
     count, last = 0, None
     for time in sorted(moment(reading.time) for reading in readings):
         if last is None or time - last >= timedelta(hours=1):
@@ -110,7 +112,7 @@ def hours(readings: Sequence[Reading]) -> int:
 
 
 def summary(readings: Sequence[Reading]) -> dict[str, Any]:
-    """The median, and the span of the readings and their intervals, as fields of a row.
+    """Return the median, and the span of all readings and intervals, as a row's fields.
 
     A single reading is returned as it was measured: it may have no interval.
     """
@@ -125,7 +127,7 @@ def summary(readings: Sequence[Reading]) -> dict[str, Any]:
 
 
 def finite_or_none(value: Any) -> bool:
-    """Whether a value is None or a finite number."""
+    """Return whether a value is None or a finite number."""
     if value is None:
         return True
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,8 +1,8 @@
 """Benchmark results: one JSON file per script, read and written only here.
 
 A row's verdict is always computed from its target, value and interval (`rows.py`). Rows
-of other machines are kept beside this machine's, and a speed row keeps all its readings
-(`readings.py`).
+of other machines are kept next to those of this machine, and a speed row keeps all its
+readings (`readings.py`).
 """
 
 import json
@@ -33,13 +33,15 @@ class Result:
         command: the command that reruns it.
         mode: "full" or "quick".
         date: the day of the last full run.
-        protocol: how it was measured and against what: the script's docstring.
-        rows: those of all machines.
-        outdated: why the script has to be rerun: the rows were measured by an earlier
-            protocol, show what was measured then, and decide nothing.
+        protocol: the script's docstring, which says how it was measured and against
+            what.
+        rows: the rows of all machines.
+        outdated: the reason why the script has to be rerun, or None. The rows of an
+            outdated result were measured by an earlier protocol: they show what was
+            measured then, and decide nothing.
 
     Raises:
-        ValueError: naming the invalid field.
+        ValueError: if a field is invalid; the message names it.
     """
 
     name: str
@@ -59,10 +61,10 @@ class Result:
 
     @classmethod
     def from_json(cls, content: Any) -> "Result":
-        """The content of a file.
+        """Parse the content of a file.
 
         Raises:
-            ValueError: saying what is wrong with it.
+            ValueError: if the content is invalid; the message says why.
         """
         if not isinstance(content, dict):
             raise ValueError("it is not an object")
@@ -77,18 +79,18 @@ class Result:
         return cls(**(required | content | {"rows": rows}))
 
     def to_json(self) -> dict[str, Any]:
-        """The content of its file."""
+        """Return the content of the result's file."""
         content = vars(self) | {"rows": [row.to_json() for row in self.rows]}
         return {k: v for k, v in content.items() if k != "outdated" or v}
 
     def save(self, path: Path) -> None:
-        """Write the file by an atomic write."""
+        """Write the file atomically."""
         with atomic_write(path) as temporary:
             content = json.dumps(self.to_json(), ensure_ascii=False, indent=1)
             temporary.write_text(content + "\n", encoding="utf-8")
 
     def after(self, run: "Result", of_the_machine: bool) -> "Result":
-        """This result after a full run, with the old rows that must not be lost."""
+        """Return this result after a full run, with the old rows that must be kept."""
         local, others = self._by_machine(run)
         rows = tuple(_with_earlier(row, local.get(row.key)) for row in run.rows)
         same_protocol = self.protocol == run.protocol and not self.outdated
@@ -99,7 +101,7 @@ class Result:
         return replace(run, rows=(*others, *rows, *unread))
 
     def with_readings(self, run: "Result") -> "Result":
-        """This result with a run's readings added, and nothing else changed."""
+        """Return this result with a run's readings added, and nothing else changed."""
         local, others = self._by_machine(run)
         speeds = [row for row in run.rows if row.readings]
         new = {row.key: _with_earlier(row, local.get(row.key)) for row in speeds}
@@ -107,7 +109,7 @@ class Result:
         return replace(self, rows=(*rows, *new.values()))
 
     def _by_machine(self, run: "Result") -> tuple[dict[tuple, Row], list[Row]]:
-        """The rows of the run's machine by key, and those of other machines."""
+        """Return the rows of the run's machine by key, and a list of all the others."""
         here = run.rows[0].machine if run.rows else machine()
         local, others = {}, []
         for row in self.rows:
@@ -126,7 +128,7 @@ def _row(number: int, content: Any) -> Row:
 
 
 def _with_earlier(row: Row, previous: Row | None) -> Row:
-    """A row in its place in the file; a speed row with its earlier readings added."""
+    """Give a row its earlier layout, and a speed row its earlier readings as well."""
     if previous is None:
         return row
     row = replace(row, layout=previous.layout)
@@ -136,16 +138,16 @@ def _with_earlier(row: Row, previous: Row | None) -> Row:
 
 
 def folder() -> Path:
-    """`benchmarks/results` of the current checkout, else the packaged results."""
+    """Return this checkout's `benchmarks/results`, else the packaged results."""
     checkout = REPOSITORY / "benchmarks" / "results"
     return checkout if checkout.is_dir() else PACKAGED
 
 
 def read_results(directory: str | Path | None = None) -> list[Result]:
-    """Every full result in a folder, in order of name.
+    """Read every full result in a folder, sorted by name.
 
     Raises:
-        DamagedFileError: naming the file and what is wrong with it.
+        DamagedFileError: if a file is not a result; the message names it and says why.
         NotADirectoryError: if `directory` is not a folder.
     """
     source = Path(directory or folder())
@@ -158,10 +160,11 @@ def read_results(directory: str | Path | None = None) -> list[Result]:
 
 
 def read_result(path: str | Path) -> Result:
-    """One result file.
+    """Read one result file.
 
     Raises:
-        DamagedFileError: naming the file and what is wrong with it.
+        DamagedFileError: if it is not a result; the message names the file and says
+            why.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -183,19 +186,21 @@ def write_result(
     only_speed: bool = False,
     directory: str | Path | None = None,
 ) -> Path:
-    """Write `NAME.json`, or `quick/NAME.json` for a quick run: a script's last call.
+    """Write `NAME.json`, or `quick/NAME.json` for a quick run, at the end of a script.
 
     Args:
         name, command, mode, protocol: see `Result`.
-        rows: all of one machine, by default this one.
-        of_the_machine: True keeps the rows of other machines beside the new ones, if
-            they were measured by the same protocol; False replaces them, as accuracy
-            depends on weights and seeds only. A row with readings is never removed.
-        only_speed: add these readings and leave the rest of the file unchanged.
+        rows: all the rows of one machine, by default this one.
+        of_the_machine: True keeps the rows of other machines next to the new ones, if
+            they were measured by the same protocol. False replaces them; use it for
+            results such as accuracy, which depends only on weights and seeds. A row
+            with readings is never removed.
+        only_speed: if True, add these readings and leave the rest of the file
+            unchanged.
         directory: by default the checkout's `benchmarks/results`.
 
     Raises:
-        ValueError: for an unknown mode, or a speed reading of an outdated result.
+        ValueError: if `mode` is unknown, or `only_speed` is used on an outdated result.
         DamagedFileError: if the existing file is not a result; it is left unchanged.
     """
     if mode not in MODES:
@@ -216,7 +221,7 @@ def write_result(
 
 
 def machine() -> dict[str, Any]:
-    """What measurements depend on: CPU, cores, GPU (or None), torch, threads."""
+    """Return what measurements depend on: CPU, cores, GPU (or None), torch, threads."""
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
@@ -231,7 +236,10 @@ def machine() -> dict[str, Any]:
 
 
 def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether the hardware is the same; a newer torch replaces the old measurement."""
+    """Return whether both have the same hardware.
+
+    The torch versions may differ: a row measured with a newer one replaces the old row.
+    """
     return all(one[key] == other[key] for key in ("cpu", "cores", "gpu"))
 
 

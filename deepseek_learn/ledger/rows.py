@@ -14,7 +14,7 @@ NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
 TEXTS = ("peer", "note", "interval", "date")
 CHOICES = {"source": ("guide", "ours"), "better": ("lower", "higher")}
 MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
-COMPUTED = ("verdict",)  # in the files for their readers; never read from them
+COMPUTED = ("verdict",)  # written to the files for human readers; never read back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +24,24 @@ class Row:
     Attributes:
         claim: "C1" to "C19".
         source: whose claim the target is: "guide" or "ours".
-        what: what was measured; with `claim` and `source` it identifies the row.
+        what: what was measured; together with `claim` and `source` it identifies the
+            row.
         better: "lower" or "higher".
-        target: None: for information.
-        measured: None: untestable here, with a `note` saying why.
-        low, high, interval: the bounds, and what they are ("quartiles", "95 % t").
+        target: the target value; None if the row is informational only.
+        measured: the measured value; None if it cannot be tested here, in which case
+            `note` says why.
+        low, high, interval: the bounds, and what kind they are ("quartiles", "95 % t").
         peer, peer_measured: the best peer, and its value.
-        n: number of values behind `measured`.
-        date: ISO 8601; None until written, then the day of writing.
-        machine: as from `results.machine()`; None until written, then this one.
-        readings: of a speed row (see `readings.py`).
-        layout: the fields in the order of the file that the row came from, so that saving
-            a file again changes no line but those whose values changed.
+        n: the number of values behind `measured`.
+        date: in ISO 8601; None until the row is written, then the day of writing.
+        machine: in the format returned by `results.machine()`; None until the row is
+            written, then the current machine.
+        readings: the readings behind a speed row (see `readings.py`).
+        layout: the order of the fields in the file that the row came from, so that
+            saving the file again changes only the lines whose values changed.
 
     Raises:
-        ValueError: naming the invalid field.
+        ValueError: if a field is invalid; the message names it.
     """
 
     claim: str
@@ -83,12 +86,13 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """From target, value and interval; a value equal to the target reaches it.
+        """The verdict, computed from target, value and interval.
 
-        "met": the value reaches the target, and so does the worse end of its interval, if
-        there is one; "on the mean only": the value does, but not the worse end, or it is a
-        speed row with readings from fewer than `readings.HOURS` hours; otherwise "missed".
-        A row without a target is "information"; without a measurement, "untestable here".
+        It is "met" if the value reaches the target (or equals it) and so does the worse
+        end of its interval, if there is one. It is "on the mean only" if the value does
+        but not the worse end, or if a speed row has readings from fewer than
+        `readings.HOURS` hours. Otherwise it is "missed". A row without a target is
+        "information"; one with a target but no measurement is "untestable here".
         """
         if self.target is None:
             return "information"
@@ -108,17 +112,17 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What identifies a row on its machine; rename a row if its measurement changes."""
+        """The row's identity on its machine; rename it if what it measures changes."""
         return self.claim, self.source, self.what
 
     def at(self, time: str) -> "Row":
-        """The same measurement as a speed row, with one reading taken at `time`."""
+        """Return the measurement as a speed row, with one reading taken at `time`."""
         if self.measured is None:
             return self
         return self.with_readings((Reading.of(self, time),))
 
     def on(self, machine: Mapping[str, Any], date: str) -> "Row":
-        """The row of a run that has just ended on `machine`; a row's own date stays."""
+        """Fill in the machine and date of a run; a row that has its own keeps them."""
         readings = tuple(
             replace(r, machine=r.machine or machine) for r in self.readings
         )
@@ -126,15 +130,15 @@ class Row:
         return replace(self, readings=readings, machine=machine, date=date)
 
     def with_readings(self, readings: tuple[Reading, ...]) -> "Row":
-        """These readings; value and interval are computed from them."""
+        """Return the row with these readings and the value and interval they give."""
         return replace(self, readings=readings, **summary(readings))
 
     @classmethod
     def from_json(cls, content: Any) -> "Row":
-        """A row of a result file, where every row names its machine.
+        """Parse a row of a result file, in which every row names its machine.
 
         Raises:
-            ValueError: saying what is wrong with it.
+            ValueError: if the content is invalid; the message says why.
         """
         _require(isinstance(content, dict), "it is not an object")
         absent = [name for name in REQUIRED if content.get(name, ...) is ...]
@@ -148,7 +152,7 @@ class Row:
         return row if readings is None else row.with_readings(from_list(readings))
 
     def to_json(self) -> dict[str, Any]:
-        """The row as it stands in a file, with its verdict."""
+        """Return the row as it is stored in a file, with its verdict."""
         values = {name: getattr(self, name) for name in FIELDS}
         values["readings"] = [vars(reading) for reading in self.readings] or None
         values["verdict"] = self.verdict
@@ -164,7 +168,7 @@ REQUIRED = ("claim", "source", "what", "unit", "better", "machine", *NUMBERS)
 
 @functools.cache
 def known_claims() -> dict[str, Any]:
-    """`claims.toml`: claim → `{"en", "zh", "rows"}`."""
+    """Load `claims.toml` as a map from each claim to `{"en", "zh", "rows"}`."""
     return tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
 
 

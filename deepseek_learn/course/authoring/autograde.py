@@ -1,8 +1,8 @@
-"""Grading with nbgrader such that no submission can stop the others.
+"""Grade with nbgrader, but so that no submission can stop the others.
 
-nbgrader gives full points to a test cell without an error, even if it never ran, none to
-one that wrote to stderr, and to one that displays a number that many points. It grades
-nothing in a notebook whose kernel died.
+By itself, nbgrader gives full points to a test cell without an error, even if it never
+ran, and no points to one that wrote to stderr. A test cell that displays a number gets
+that many points. A notebook whose kernel died is not graded at all.
 """
 
 from typing import Any
@@ -38,13 +38,16 @@ class ExecuteWhole(Execute):
 
 
 def preprocessors() -> list[type]:
-    """nbgrader's own grading steps, with `ExecuteWhole` in place of its `Execute`."""
+    """Return nbgrader's grading steps, with `ExecuteWhole` instead of `Execute`."""
     steps = Autograde.autograde_preprocessors.default_args[0]
     return [ExecuteWhole if step is Execute else step for step in steps]
 
 
 def _is_read_as_grade(output: Any) -> bool:
-    """nbgrader reads stderr as no points, and a displayed number as that many."""
+    """Return whether nbgrader would read the output as a grade.
+
+    It reads stderr as no points, and a displayed number as that many points.
+    """
     return output.get("name") == "stderr" or output.output_type == "execute_result"
 
 

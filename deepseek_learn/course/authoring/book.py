@@ -24,14 +24,16 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
     Args:
         root: the repository, with `_config.yml`, `_toc.yml` and `zh/`.
         out: folder for the pages, relative to `root` unless absolute. An existing book
-            is replaced only after both languages have built.
+            is replaced only after both languages have been built.
 
     Returns:
         The path of the first page, to open in a browser.
 
     Raises:
-        MissingPackageError: naming the extra that provides the builder.
-        BookError: listing every warning (warnings are errors here).
+        MissingPackageError: if the builder is not installed; the message names the
+            extra that provides it.
+        BookError: if `root` is not a clone, or the build fails (warnings count as
+            errors, and the message lists them all).
     """
     for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline"):
         require(package, extra="course", purpose="Building the book")

@@ -1,4 +1,4 @@
-"""The same problems as an nbgrader assignment, with hidden tests and points.
+"""Turn the problems into nbgrader assignments, with hidden tests and points.
 
 nbgrader does not isolate students' code: grade in a container, or under an account
 without access to anything valuable.
@@ -45,19 +45,19 @@ def assignment(
     """Write the source of one nbgrader assignment per lesson, and `nbgrader_config.py`.
 
     Args:
-        out_dir: the class's folder, which gets `source/<stage>_<NN>_<slug>/
-            <NN>_<slug>.ipynb` and the settings. Call nbgrader in it.
+        out_dir: the class's folder, where `source/<stage>_<NN>_<slug>/
+            <NN>_<slug>.ipynb` and the settings are written. Run nbgrader in it.
         stage: "basic", "practical" or "innovation".
         lesson: a slug; by default every lesson of the stage.
-        seed: for the hidden tests' random inputs; change it every term.
-        repository: the teacher's checkout, which has the graded problems' solutions.
+        seed: the seed of the hidden tests' random inputs; change it every term.
+        repository: the teacher's checkout, with the solutions of the graded problems.
 
     Returns:
         The paths of the notebooks.
 
     Raises:
         DeepSeekLearnError: if the stage has no such lesson with exercises, or a graded
-            problem's solution is missing; nothing is written.
+            problem's solution is missing; nothing is written then.
     """
     selection = [
         each
@@ -129,7 +129,7 @@ def _answer_source(problem: Problem, solution: str) -> str:
 
 
 def _test_source(problem: Problem, seed: int) -> str:
-    """A check that the student sees, and a hidden one on fixed inputs for the points."""
+    """Return a check that students see, and a hidden, graded one on fixed inputs."""
     hidden = zlib.crc32(f"{problem.id}:{seed}".encode()) % 2**31
     call = f'course.check("{problem.id}", {problem.answer}'
     return f"""print({call}))

@@ -1,4 +1,4 @@
-"""Which pages and notebooks have a Chinese edition: `zh/translated.toml`."""
+"""The pages and notebooks that have a Chinese edition, from `zh/translated.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class TranslationError(DeepSeekLearnError):
 
 @dataclass(frozen=True)
 class Pair:
-    """One declared page or notebook: its name and the paths of its two editions."""
+    """A declared page or notebook: its name and the paths of its two editions."""
 
     name: str
     english: Path
@@ -21,10 +21,11 @@ class Pair:
 
 
 def declared(root: str | Path) -> list[Pair]:
-    """The pairs that `zh/translated.toml` declares.
+    """Return the pairs that `zh/translated.toml` declares.
 
     Raises:
-        TranslationError: if it is missing, or declares a name without an English file.
+        TranslationError: if the file is missing, or declares a name without an English
+            file.
     """
     root = Path(root)
     path = root / "zh" / "translated.toml"

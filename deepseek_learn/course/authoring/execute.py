@@ -19,7 +19,7 @@ LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
 # A CUDA build of PyTorch takes this much more, even without a GPU: 350 MiB of library
 # pages, and 130 MiB that the libraries write to while they load.
 CUDA_MIB = 510
-# getrusage would include the process before its exec, a copy of a large parent
+# getrusage would also count the process before its exec, a copy of a large parent
 PEAK = """import pathlib, re, resource
 status = pathlib.Path("/proc/self/status")
 if status.exists():
@@ -34,12 +34,12 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
     The kernel starts with empty progress, and never touches the author's.
 
     Yields:
-        (path, cost) after each notebook is written; the kernel's cost, `{"seconds",
-        "peak_mib"}`, is also in the notebook's metadata.
+        (path, cost) after each notebook is written. The kernel's cost, `{"seconds",
+        "peak_mib"}`, is also stored in the notebook's metadata.
 
     Raises:
-        DeepSeekLearnError: for a file that is not a notebook, at the first failing cell,
-            and if a notebook exceeds the limits. That notebook is then left unchanged.
+        DeepSeekLearnError: if a file is not a notebook, a cell fails, or a notebook
+            exceeds the limits. That notebook is then left unchanged.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")
@@ -78,7 +78,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
 
 
 def read(path: Path) -> "NotebookNode":
-    """The notebook in `path`; nbformat's own errors do not name the file.
+    """Read and validate a notebook; nbformat's own errors do not name the file.
 
     Raises:
         DeepSeekLearnError: if it is not a notebook.
@@ -97,7 +97,7 @@ def read(path: Path) -> "NotebookNode":
 
 
 def tidy(notebook: "NotebookNode") -> None:
-    """Drop everything machine-specific or personal to the author."""
+    """Drop everything that is specific to the machine or personal to the author."""
     notebook.metadata.pop("widgets", None)
     language = notebook.metadata.get("language_info", {})
     notebook.metadata["language_info"] = {"name": language.get("name", "python")}

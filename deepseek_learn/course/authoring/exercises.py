@@ -1,4 +1,4 @@
-"""The learners' exercise notebooks, generated from the problems, never edited by hand."""
+"""Generate the exercise notebooks from the problems; they are never edited by hand."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,10 @@ def generate(root: str | Path, check: bool = False) -> list[Path]:
 
     Args:
         root: the repository; files go to `exercises/` and `zh/exercises/`.
-        check: only report; write nothing.
+        check: if True, only report and write nothing.
 
     Returns:
-        The stale files, including those that no lesson generates any more, which are
+        The stale files. They include those that no lesson generates any more, which are
         left for the author to delete.
     """
     root = Path(root)
@@ -38,14 +38,15 @@ def generate(root: str | Path, check: bool = False) -> list[Path]:
 
 
 def path_of(lesson: Lesson, lang: str) -> str:
-    """The path of a lesson's exercises in the repository."""
+    """Return the path of a lesson's exercises in the repository."""
     return ("zh/" if lang == "zh" else "") + f"exercises/{lesson.file}"
 
 
 def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
-    """The exercises of one lesson; code cells are the same in both languages.
+    """Build the exercise notebook of one lesson.
 
-    Only the cell tagged "start" differs: it chooses the language.
+    Code cells are the same in both languages, except for the cell tagged "start", which
+    chooses the language.
     """
     cells = [*opening_cells(lesson, lang)]
     for number, problem in enumerate(problems.load(lesson.slug), start=1):
@@ -56,7 +57,7 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
 
 
 def opening_cells(lesson: Lesson, lang: str) -> list:
-    """Title and Colab link, then the two cells that install and open the course."""
+    """Return the title cell with a Colab link, the setup cell, and the start cell."""
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
     link = colab(path_of(lesson, lang))
     badge = f"[{text('exercises.colab', lang)}]({link})\n\n" if link else ""
@@ -71,7 +72,7 @@ def opening_cells(lesson: Lesson, lang: str) -> list:
 
 
 def setup_source() -> str:
-    """The cell that installs the course on Colab and does nothing elsewhere."""
+    """Return the code that installs the course on Colab and does nothing elsewhere."""
     return f"""import os
 import sys
 
@@ -82,13 +83,13 @@ if "google.colab" in sys.modules:
 
 
 def start_source(slug: str, lang: str) -> str:
-    """The cell that opens a lesson, the only one that differs between languages."""
+    """Return the code that opens a lesson; only this code depends on the language."""
     arguments = f'"{slug}"' if lang == "en" else f'"{slug}", lang="{lang}"'
     return f"from deepseek_learn import course\n\ncourse.start({arguments})"
 
 
 def problem_cells(problem: Problem, number: int, lang: str) -> list:
-    """Prompt, starter, check, hint and solution of one exercise, one cell each.
+    """Return the prompt, starter, check, hint and solution cells of one exercise.
 
     A graded problem has no solution to show.
     """
@@ -104,7 +105,7 @@ def problem_cells(problem: Problem, number: int, lang: str) -> list:
 
 
 def prompt_source(problem: Problem, number: int, lang: str) -> str:
-    """The prompt in one language, under its numbered title."""
+    """Return the prompt in one language, under its numbered title."""
     facts = {"points": problem.points, "minutes": problem.minutes}
     meta = text("exercises.meta", lang, **facts)
     meta += text("exercises.graded", lang) if problem.kind == "graded" else ""
@@ -125,7 +126,7 @@ def code(id: str, source: str, tags: list[str] | None = None) -> "NotebookNode":
 
 
 def assemble(cells: list, metadata: dict) -> Any:
-    """A notebook of format 4.5, the first with cell ids."""
+    """Assemble a notebook in format 4.5, the first one with cell ids."""
     from nbformat.v4 import new_notebook
 
     result = new_notebook(cells=cells, metadata=metadata)

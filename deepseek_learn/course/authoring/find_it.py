@@ -1,8 +1,9 @@
-"""*Find it*: which file holds a paper's method, what teaches it, and what measures it.
+"""*Find it*: where each paper's method is implemented, taught and measured.
 
 Everything is read from the sources, so that the page cannot fall behind them. Docstrings
-and comments cite a paper in one form, AUTHORS YEAR, "TITLE", PLACE. The lesson is the one
-that the file names, or else its package. The benchmarks are those that import the file.
+and comments cite a paper in one form, AUTHORS YEAR, "TITLE", PLACE. The lesson is the
+one that the file names, or else the one that its package names. The benchmarks are
+those that import the file.
 """
 
 import re
@@ -22,14 +23,14 @@ AUTHORS = r"[A-Z][\w-]+(?: et al\.| & [A-Z][\w-]+)? (?:19|20)\d\d"
 # an arXiv number, or a journal or publisher
 PLACE = r"arXiv \d{4}\.\d{4,5}|[A-Z][\w-]*(?: [\w&-]+)*(?:\(\d+\))?"
 CITATION = re.compile(rf'({AUTHORS}), "([^"]+)"(?:, ({PLACE}))?')
-# whatever looks like part of a citation; none may stand outside of one
+# anything that looks like part of a citation, which is an error outside of one
 TRACE = re.compile(r"\bet al\.|\barXiv \d|\bdoi\b|[A-Z][\w-]+[,.]? \(?(?:19|20)\d\d\b")
 TABLE = ":::{list-table}\n:header-rows: 1\n:widths: 36 19 20 25\n:class: find-it"
 LESSON = re.compile(r"notebooks/([\w/]+\.ipynb)")
 
 
 class Paper(NamedTuple):
-    """A paper as a file cites it; `place` may be empty."""
+    """A paper as cited in a file; `place` may be empty."""
 
     authors: str
     title: str
@@ -47,7 +48,7 @@ class Entry:
 
 
 def entries(root: str | Path) -> list[Entry]:
-    """The files of the library that cite papers, by path."""
+    """Return the files of the library that cite papers, sorted by path."""
     root = Path(root)
     graph, rows = ImportGraph(root), []
     for path in _files(root):
@@ -61,7 +62,7 @@ def entries(root: str | Path) -> list[Entry]:
 
 
 def check(root: str | Path) -> list[str]:
-    """One sentence for each citation in another form and each file without a lesson."""
+    """Return one sentence per malformed citation and per file without a lesson."""
     root = Path(root)
     problems = [
         f"{path.relative_to(root).as_posix()}: {trace[0]!r} does not belong to a citation "
@@ -77,7 +78,7 @@ def check(root: str | Path) -> list[str]:
 
 
 def to_markdown(root: str | Path, lang: str | None = None) -> str:
-    """The tables of the book's page, one for each package."""
+    """Return the tables of the book's page, one for each package."""
     sections = []
     for package, rows in groupby(entries(root), lambda entry: entry.file.split("/")[1]):
         table = [tuple(text("find_it.columns", lang).split(" | "))]
@@ -94,7 +95,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _prose(path: Path) -> Iterator[str]:
-    """Each docstring and each block of comments, on one line."""
+    """Yield each docstring and each block of comments as one line."""
     block: list[str] = []
     with tokenize.open(path) as file:
         for token in tokenize.generate_tokens(file.readline):
@@ -108,7 +109,7 @@ def _prose(path: Path) -> Iterator[str]:
 
 
 def _lesson(path: Path, root: Path) -> Lesson | None:
-    """The lesson that the file names, or else the innermost package that names one."""
+    """Return the lesson named in the file, else in the innermost package with one."""
     by_file = {lesson.file: lesson for lesson in lessons()}
     packages = [
         folder / "__init__.py" for folder in path.parents if root in folder.parents
@@ -136,7 +137,7 @@ def _source(paper: Paper) -> str:
 
 
 def _link(lesson: Lesson, root: Path, lang: str | None) -> str:
-    """The lesson's title, linked to this edition's page or else to the English one."""
+    """Link the lesson's title to this edition's page, or else to the English one."""
     title, page = choose(lesson.title, lang), f"notebooks/{lesson.file}"
     if lang == "zh" and not (root / "zh" / page).is_file():
         return f"[{text('find_it.in_english', lang, title=title)}](../../{page})"

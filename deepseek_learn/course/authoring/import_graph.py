@@ -1,4 +1,4 @@
-"""Which benchmark scripts use a file of the library, read from the import statements."""
+"""Find the benchmark scripts that use a library file, by reading import statements."""
 
 import ast
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ LIBRARY, SCRIPTS = "deepseek_learn", "benchmarks"
 
 
 class ImportGraph:
-    """The imports between the Python files of a repository; none of them is run.
+    """The imports between the Python files of a repository; no file is executed.
 
     A file is named by its path from the root, such as `deepseek_learn/dpg/gptq.py`. A
-    name that a package shows counts as an import of the file that defines it:
+    name that a package re-exports counts as an import of the file that defines it:
     `from deepseek_learn.dpg import compress` is an import of `dpg/compression.py`.
     """
 
@@ -27,11 +27,11 @@ class ImportGraph:
         self.files = {path for path in paths if not path.startswith(course)}
 
     def scripts(self, file: str) -> tuple[str, ...]:
-        """The scripts that measure `file`, by name.
+        """Return the names of the scripts that measure `file`.
 
-        They import from it, or from a file of its package that imports it. If none
-        does, imports within the package are followed further, and then those of
-        other packages.
+        They import from the file, or from a file of its package that imports it. If
+        there are none, imports within the package are followed further, and then those
+        of other packages.
         """
         package = "/".join(file.split("/")[:2])
         for place in (package, LIBRARY):
@@ -45,12 +45,12 @@ class ImportGraph:
 
     @cached_property
     def imports(self) -> dict[str, set[str]]:
-        """File → the files that define what it imports."""
+        """Maps each file to the files that define what it imports."""
         return {file: set(self._imports(file)) for file in self.files}
 
     @cached_property
     def _uses(self) -> dict[str, set[str]]:
-        """Script → all that it imports, also through what stands beside it."""
+        """Maps each script to all it imports, also through other benchmark files."""
         uses: dict[str, set[str]] = {}
         for script in sorted(self.files):
             if script.startswith(SCRIPTS) and script.count("/") == 1:
@@ -76,7 +76,7 @@ class ImportGraph:
                 for alias in node.names:
                     module = f"{base}.{alias.name}"
                     if self._is_package(module):
-                        # only what is taken from a package counts, not the package
+                        # only what is used from a package counts, not the package
                         modules[alias.asname or alias.name] = module
                     elif source := self._definition(base, alias.name):
                         yield source
@@ -87,7 +87,7 @@ class ImportGraph:
                     yield source
 
     def _definition(self, module: str, name: str) -> str | None:
-        """The file that defines `name` of `module`; None outside the repository."""
+        """Return the file that defines `name` of `module`, or None if external."""
         if source := self._source(f"{module}.{name}"):
             return source
         if origin := self._exports(module).get(name):
@@ -102,9 +102,9 @@ class ImportGraph:
     def _is_package(self, module: str) -> bool:
         return (self._source(module) or "").endswith("/__init__.py")
 
-    @cache  # noqa: B019 - a graph lives for one page
+    @cache  # noqa: B019 - a graph lives only as long as one page
     def _exports(self, package: str) -> dict[str, str]:
-        """Name → module, from the package's stub or else its `__init__.py`."""
+        """Map names to modules, from the package's stub or else its `__init__.py`."""
         folder = self.root / package.replace(".", "/")
         for path in (folder / "__init__.pyi", folder / "__init__.py"):
             if path.is_file():
@@ -120,7 +120,7 @@ class ImportGraph:
 
 
 def _absolute(node: ast.ImportFrom, file: str) -> str:
-    """The dotted module that an import statement of `file` names."""
+    """Return the dotted module that an import statement of `file` names."""
     if not node.level:
         return node.module or ""
     package = file.split("/")[: -node.level]

@@ -16,14 +16,14 @@ from ...files import REPOSITORY, atomic_write
 
 COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\n\n\[!\[[^\]]*\]\([^)]*badge[^)]*\)\]\([^)]*\)")
-# a page's text that depends on whether there is an address, between two comments
+# text of a page, between two comments, that depends on whether there is an address
 BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- /published -->)", re.DOTALL)
 SPEC = re.compile(r"deepseek-learn @ git\+[^\"\s]+|deepseek_learn-[^\"\s]+\.whl")
 CITATION = re.compile(r"^repository-code:.*\n", re.MULTILINE)
 
 
 def repository() -> str | None:
-    """The public address, from the checkout or else the installed package.
+    """Return the public address, from the checkout or else the installed package.
 
     Raises:
         DeepSeekLearnError: if it is not `https://github.com/OWNER/NAME`, the only form
@@ -44,14 +44,14 @@ def repository() -> str | None:
 
 
 def pip_spec() -> str:
-    """What pip installs on Colab: the address, or a wheel beside the notebook."""
+    """Return what pip installs on Colab: the address, or a wheel in the same folder."""
     if address := repository():
         return f"deepseek-learn @ git+{address}@main"
     return f"deepseek_learn-{__version__}-py3-none-any.whl"
 
 
 def colab(path: str) -> str | None:
-    """The URL that opens the notebook `path` of the repository in Colab."""
+    """Return the URL that opens the notebook `path` in Colab, None if unpublished."""
     if address := repository():
         place = address.removeprefix("https://github.com/")
         return f"{COLAB}/github/{place}/blob/main/{path}"
@@ -61,10 +61,10 @@ def colab(path: str) -> str | None:
 def write(root: str | Path, check: bool = False) -> list[Path]:
     """Update every file that may show the address.
 
-    Except the generated exercises, which `exercises.generate` writes.
+    The generated exercises are not included; `exercises.generate` writes them.
 
     Returns:
-        The files that were stale (with `check`: are stale).
+        The files that were stale (with `check`: that are stale).
     """
     root, stale = Path(root), []
     for path in _files(root):
@@ -79,7 +79,7 @@ def write(root: str | Path, check: bool = False) -> list[Path]:
 
 
 def without_address(source: str) -> str:
-    """A page or a cell without what `write` inserts."""
+    """Remove everything that `write` inserts from a page or a cell."""
     return BLOCK.sub(r"\1\3", BADGE.sub("", source))
 
 
@@ -117,7 +117,7 @@ def _lang(path: str) -> str:
 
 
 def _block(block: re.Match, path: str) -> str:
-    """The text between the comments: where Colab opens the tour, or what to upload."""
+    """Fill in the block: either where Colab opens the tour, or what to upload."""
     start, name, end = block.groups()
     lang = _lang(path)
     tour = ("zh/" if lang == "zh" else "") + "notebooks/basic/00_tour.ipynb"
@@ -137,7 +137,7 @@ def _badge(path: str, lang: str) -> str:
 
 
 def _notebook(source: str, path: str) -> str:
-    """The notebook with its badge under the title, and what it installs on Colab."""
+    """Update the badge under the notebook's title, and what it installs on Colab."""
     import nbformat
 
     notebook = nbformat.reads(source, as_version=4)

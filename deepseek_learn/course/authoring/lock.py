@@ -1,6 +1,6 @@
-"""One lock file for all translations: which English text each was made from.
+"""One lock file that records which English text each translation was made from.
 
-`zh/translations.lock` holds, for each text, the hash of the English that its Chinese
+`zh/translations.lock` holds the hash of the English text that each Chinese text
 translates. When the English changes, `check` reports it until the translation has been
 updated and `accept` records that. Texts are named by their location:
 
@@ -31,7 +31,7 @@ LOCK = Path("zh") / "translations.lock"
 
 
 def check(root: str | Path) -> list[str]:
-    """One sentence for each text whose translation is missing or outdated."""
+    """Return one sentence for each text whose translation is missing or outdated."""
     texts, locked = english(root), _read(root)
     problems = [
         f"{key}: not translated yet."
@@ -55,7 +55,7 @@ def accept(root: str | Path, names: Iterable[str]) -> int:
         The number of lock entries that changed.
 
     Raises:
-        DeepSeekLearnError: for a name that matches no text; nothing is recorded then.
+        DeepSeekLearnError: if a name matches no text; nothing is recorded then.
     """
     texts, locked, names = english(root), _read(root), list(names)
     keys = [*texts, *(locked.keys() - texts.keys())]
@@ -79,7 +79,7 @@ def accept(root: str | Path, names: Iterable[str]) -> int:
 
 
 def english(root: str | Path) -> dict[str, str]:
-    """Key → hash of the English, for every text that has a translation."""
+    """Map the key of every text that has a translation to the hash of its English."""
     root = Path(root)
     texts = [*_tables(root), *_problems(root)]
     for pair in declared(root):
@@ -89,7 +89,7 @@ def english(root: str | Path) -> dict[str, str]:
 
 
 def digest(text: str) -> str:
-    """The hash of an English text, independent of where the course is published."""
+    """Hash an English text, independently of where the course is published."""
     plain = without_address("\n".join(text.split("\n"))).strip()
     return hashlib.sha256(plain.encode()).hexdigest()[:12]
 
@@ -106,7 +106,7 @@ def _tables(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Each `{en, zh}` table below a TOML value, with its dotted path."""
+    """Yield the dotted path and the English of each `{en, zh}` table in `value`."""
     if isinstance(value, dict) and set(LANGUAGES) <= set(value):
         yield key, value["en"]
     elif isinstance(value, dict | list):

@@ -1,12 +1,12 @@
 """Keep the Chinese edition in sync with the English one.
 
 `zh/translated.toml` declares the pages and notebooks that are translated. Each keeps
-its path below `zh/` (README.md becomes README.zh.md beside it). Code is shared: code
-cells with the same id have equal syntax trees (so comments may be translated); only a
-cell tagged `start` may differ, in `lang=`. Text is translated by hand; `lock.py` records
-which English it was translated from.
+its path below `zh/` (README.md becomes README.zh.md in the same folder). Code is
+shared: code cells with the same id have equal syntax trees (so comments may be
+translated); only a cell tagged `start` may differ, in `lang=`. Text is translated by
+hand; `lock.py` records which English text it was translated from.
 
-`sync` copies what can be copied automatically, `check` lists what is left to do by hand.
+`sync` copies what can be copied automatically; `check` lists what is left to do.
 """
 
 import ast
@@ -47,7 +47,7 @@ def sync(root: str | Path = ".") -> list[Path]:
 
 
 def check(root: str | Path = ".") -> list[str]:
-    """One sentence for each text that is missing, different or outdated."""
+    """Return one sentence for each text that is missing, different or outdated."""
     pairs = declared(root)
     problems = list(_undeclared(Path(root), pairs))
     for pair in pairs:
@@ -61,12 +61,15 @@ def check(root: str | Path = ".") -> list[str]:
 
 
 def same_code(english: str, chinese: str, *, start: bool = False) -> bool:
-    """Whether code is equal up to comments and spacing; in a `start` cell also `lang=`."""
+    """Return whether the code is the same up to comments and spacing.
+
+    In a `start` cell, the `lang=` argument may differ as well.
+    """
     return _tree(english, start) == _tree(chinese, start)
 
 
 def _tree(source: str, start: bool) -> str:
-    # A magic is not Python: it is compared as a string.
+    # An IPython magic is not Python, so it is compared as a string.
     lines = [
         re.sub(r"^(\s*)([%!].*)", lambda m: f"{m[1]}{m[2].strip()!r}", line)
         for line in source.splitlines()

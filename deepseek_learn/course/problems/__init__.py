@@ -1,10 +1,11 @@
 """The exercises, one folder each: `<stage>_<lesson's number>_<lesson>/<id>/`.
 
-- `words.en.md`, `words.zh.md`: what the learner reads (`words.py` says how);
-- `answers.py`: the starter, the solution, other right answers and wrong ones, a cell each;
+- `words.en.md`, `words.zh.md`: what the learner reads (`words.py` explains the format);
+- `answers.py`: the starter, the solution, other correct answers and wrong ones, one
+  cell each;
 - `check.py`: `check(answer, rng)`.
 
-`lessons.toml` says in which order they are taught.
+`lessons.toml` defines the order in which they are taught.
 """
 
 import importlib
@@ -22,7 +23,7 @@ CELL = re.compile(r"^# %% (.+)\n", re.MULTILINE)
 
 
 def names(lesson: str | None = None) -> list[str]:
-    """The ids of all exercises, or of one lesson's, in teaching order."""
+    """Return the ids of all exercises, or of those of one lesson, in teaching order."""
     return [
         p for each in lessons() if lesson in (None, each.slug) for p in each.problems
     ]
@@ -30,10 +31,10 @@ def names(lesson: str | None = None) -> list[str]:
 
 @cache
 def get(id: str) -> Problem:
-    """The exercise `id`.
+    """Return the exercise `id`.
 
     Raises:
-        UnknownNameError: naming the exercises there are.
+        UnknownNameError: if there is no such exercise; the message lists all.
     """
     for lesson in lessons():
         if id in lesson.problems:
@@ -42,12 +43,12 @@ def get(id: str) -> Problem:
 
 
 def load(lesson: str | None = None) -> list[Problem]:
-    """All exercises, or one lesson's, in teaching order."""
+    """Load all exercises, or those of one lesson, in teaching order."""
     return [get(id) for id in names(lesson)]
 
 
 def read_answers(path: Path) -> dict[str, str]:
-    """The cells of a percent-format file: heading → code."""
+    """Read the cells of a percent-format file, as a map from heading to code."""
     _, *parts = CELL.split(path.read_text(encoding="utf-8"))
     codes = (code.strip("\n") + "\n" for code in parts[1::2])
     return dict(zip(parts[::2], codes, strict=True))

@@ -30,7 +30,7 @@ def check(answer, rng) -> None:
 
 
 def record_inputs(model: nn.Sequential) -> list:
-    """A list that collects the model's inputs, also when only `forward` is called.
+    """Return a list that collects the model's inputs, even if only `forward` is called.
 
     It holds copies, because an answer may reuse one tensor for all images.
     """
@@ -42,7 +42,7 @@ def record_inputs(model: nn.Sequential) -> list:
 
 
 def random_model(rng) -> nn.Sequential:
-    """Small, but sensitive to the gray conversion and to training versus eval mode."""
+    """Return a model sensitive to gray conversion and to training versus eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
         norm = nn.BatchNorm2d(4)
@@ -64,7 +64,7 @@ IMAGES = [
 
 
 def draw_images(folder: Path, specs: list[tuple[str, str]], rng):
-    """Odd sizes, gray and color, both suffixes, plus one file that is not an image.
+    """Write gray and color images of odd sizes, with both suffixes, and one other file.
 
     Full-resolution noise reveals any other way of resizing or converting to gray.
     """
@@ -89,13 +89,13 @@ def reference(x: torch.Tensor, model: nn.Module) -> float:
 
 
 def compare_pixels(inputs: list, images: dict[str, torch.Tensor]) -> None:
-    """Compare the model's inputs, in whatever order or batches they came."""
+    """Compare the model's inputs, in whatever order or batches they arrived."""
     for x in inputs:
         if list(x.shape[1:]) != [1, SIDE, SIDE]:
             raise Failed("size", got=list(x.shape))
     pixels = torch.cat(inputs).float() if inputs else torch.zeros(0, 1, SIDE, SIDE)
     for file, want in images.items():
-        # gray before or after resizing, rounded in between or not: at most 3 / 255
+        # gray before or after resizing, with or without rounding: at most 3 / 255
         errors = (pixels - want).abs().flatten(1).amax(1)
         if not (errors <= 3 / 255).any():
             raise Failed("pixels", file=file)

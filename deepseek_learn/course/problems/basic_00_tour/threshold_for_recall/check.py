@@ -6,8 +6,8 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 RECALLS = [0.5, 0.8, 0.9, 0.95, 1.0]
-# (number of defective cells, recall): first two cases in which counting misses fails by
-# rounding, then one defective cell, one of two, no miss allowed, no sound cell
+# (number of defective cells, recall): first, two cases where counting misses fails by
+# rounding; then one defective cell, one of two, no miss allowed, and no sound cell
 FIRST = [(5, 0.8), (10, 0.9), (1, 0.5), (2, 0.5), (8, 1.0), (200, 0.95)]
 
 

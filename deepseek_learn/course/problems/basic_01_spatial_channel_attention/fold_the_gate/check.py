@@ -1,4 +1,4 @@
-"""Fold a 3x3 gate into the 1x1 convolution before it, exactly at the border too."""
+"""Fold a 3x3 gate into the 1x1 convolution before it, exactly even at the border."""
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ def check(answer, rng) -> None:
 
 
 def reference(x, weight, bias, kernel) -> torch.Tensor:
-    """First the 1x1 convolution, then the gate, in float64; `[B, 1, H, W]`."""
+    """Apply the 1x1 convolution, then the gate, in float64; return `[B, 1, H, W]`."""
     wide = F.conv2d(x.double(), weight.double()[:, :, None, None], bias.double())
     return F.conv2d(wide, kernel.double(), padding=1)
 

@@ -38,7 +38,7 @@ def check(answer, rng) -> None:
 
 @torch.no_grad()
 def reference(module, x: torch.Tensor) -> torch.Tensor:
-    """Computed from the learner's weights; its `forward` does not run."""
+    """Compute the output from the learner's weights, without running its `forward`."""
     if not isinstance(module, nn.Module):
         raise Failed("parameters")
     weights = expect.call(lambda: dict(module.state_dict()))
@@ -50,7 +50,7 @@ def reference(module, x: torch.Tensor) -> torch.Tensor:
 
 
 def learns(module: nn.Module, got: torch.Tensor) -> bool:
-    """Each of the six parameters gets a gradient."""
+    """Return whether each of the six parameters gets a gradient."""
     named = dict(module.named_parameters())
     parameters = [named[key] for key in KEYS if key in named]
     if len(parameters) < len(KEYS) or not got.requires_grad:
@@ -60,7 +60,7 @@ def learns(module: nn.Module, got: torch.Tensor) -> bool:
 
 
 def read(weights: dict, channels: int) -> list[torch.Tensor]:
-    """The six parameters of `KEYS`; only the width between the two layers is free."""
+    """Return the six parameters of `KEYS`; only the hidden width may vary."""
     if not weights.keys() >= set(KEYS):
         raise Failed("parameters")
     hidden = expect.numbers(weights[KEYS[3]], KEYS[3]).size

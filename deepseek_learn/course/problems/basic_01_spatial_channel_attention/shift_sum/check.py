@@ -1,4 +1,4 @@
-"""A 3x3 convolution to one channel as the sum of nine shifted maps."""
+"""Compute a 3x3 convolution to one channel as the sum of nine shifted maps."""
 
 import numpy as np
 import torch

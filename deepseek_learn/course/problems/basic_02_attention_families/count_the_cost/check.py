@@ -1,4 +1,4 @@
-"""Multiply-adds of SC-attention and of self-attention, and where they cross."""
+"""Count the multiply-adds of SC-attention and self-attention, and where they cross."""
 
 import itertools
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> Iterator[tuple[int, int, int]]:
-    """C, N and d; small values first, which show a difference in every digit."""
+    """Yield C, N and d; first small values, where a mistake changes every digit."""
     for channels, width in EQUAL:
         yield channels, int(rng.integers(1, 20)), width
     yield 1, 1, 64  # self-attention costs more from the first token on

@@ -8,7 +8,7 @@ from deepseek_learn.course.problem import Failed
 
 
 class Gate(nn.Module):
-    """`x * dropout(sigmoid(slope * x + bias))`: an input-dependent gate."""
+    """An input-dependent gate: `x * dropout(sigmoid(slope * x + bias))`."""
 
     def __init__(self, slope: float, bias: float):
         super().__init__()

@@ -4,7 +4,7 @@ import math
 
 from deepseek_learn.course import expect
 
-# 97.5 % points of Student's t, by degrees of freedom (any table has them)
+# 97.5 % quantiles of Student's t, by degrees of freedom (as in any table)
 T_975 = {
     2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646,
     8: 2.3060, 9: 2.2622, 10: 2.2281, 11: 2.2010, 12: 2.1788,
@@ -16,7 +16,7 @@ def check(answer, rng) -> None:
     names = ("mean", "low", "high")
     for trial in range(10):
         n = {1: 3, 2: 13}.get(trial, int(rng.integers(4, 13)))  # both ends of the table
-        seed_effect = rng.normal(0.9, 0.05, size=n)  # shared: why pairing pays
+        seed_effect = rng.normal(0.9, 0.05, size=n)  # shared, so pairing pays off
         a = seed_effect + rng.normal(-0.01 if trial % 2 else 0.01, 0.01, size=n)
         b = seed_effect + rng.normal(0, 0.01, size=n)
         if trial == 3:  # a constant difference: zero width

@@ -1,4 +1,4 @@
-"""Two 4-bit codes in one byte."""
+"""Pack two 4-bit codes into one byte."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ CALL = "pack(codes)"
 def check(answer, rng) -> None:
     expect.function(answer, "pack")
     sizes = [(int(n), int(m)) for n, m in rng.integers(3, 12, size=(6, 2))]
-    sizes[1:3] = (16, 16), (1, 1)  # every pair of codes; one single byte
+    sizes[1:3] = (16, 16), (1, 1)  # every pair of codes; a single byte
     for rows, pairs in sizes:
         codes = rng.integers(0, 16, size=(rows, 2 * pairs)).astype("uint8")
         if pairs == 16:

@@ -1,4 +1,4 @@
-"""An 8-bit code of which only the high four bits are read."""
+"""Read only the high four bits of an 8-bit code."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def check(answer, rng) -> None:
     for trial in range(6):
         rows, columns = int(rng.integers(2, 8)), int(rng.integers(16, 40))
         codes = rng.integers(0, 256, size=(rows, columns)).astype("uint8")
-        if trial == 0:  # every code once
+        if trial == 0:  # each code once
             codes = rng.permutation(256).astype("uint8").reshape(8, 32)
         if trial == 1:  # one column with the two extreme codes
             codes = np.array([[0], [255]], dtype="uint8")

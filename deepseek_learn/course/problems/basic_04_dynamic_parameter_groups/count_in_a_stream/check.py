@@ -1,4 +1,4 @@
-"""Activation frequency from batches of any size, exact: sums, not means of means."""
+"""Count activation frequency over batches of any size, exactly: add up the counts."""
 
 import gc
 import sys
@@ -29,18 +29,18 @@ def check(answer, rng) -> None:
         counter = expect.call(answer)
         for seen, y in enumerate(batches, 1):
             update(counter, y)
-            if seen in (1, 3, len(batches)):  # queried midway; counting continues
+            if seen in (1, 3, len(batches)):  # query midway; counting continues
                 compare(frequency(counter), batches[:seen])
     check_memory(answer, rng)
 
 
 def draw(rng, channels: int) -> torch.Tensor:
-    """Activations `[B, C, H, W]` of uneven batches; a third of the values are zero."""
+    """Draw activations `[B, C, H, W]` of uneven batches; a third of them are zero."""
     images, height, width = (int(n) for n in rng.integers(1, 8, size=3))
     size = (images + 1, channels, height + 1, width + 1)
     offset = rng.normal(size=(1, channels, 1, 1)) + rng.normal()  # differs per batch
     y = torch.from_numpy(rng.normal(size=size) + offset).float()
-    y[0, :, 0, 1] = 1e-30  # barely above zero
+    y[0, :, 0, 1] = 1e-30  # barely above zero, but active
     y[0, :, 1, 0] = -1e-30
     return y.masked_fill(torch.from_numpy(rng.random(size) < 1 / 3), 0.0)
 
@@ -70,13 +70,13 @@ def compare(got, batches: list[torch.Tensor]) -> None:
     matches = {
         key: (values - guess).abs().max() < 1e-6 for key, guess in guesses.items()
     }
-    if sum(matches.values()) == 1:  # otherwise it is ambiguous
+    if sum(matches.values()) == 1:  # otherwise the mistake is ambiguous
         raise Failed(max(matches, key=matches.__getitem__))
     expect.close(got, want, WHAT, TOLERANCE)
 
 
 def check_memory(answer, rng) -> None:
-    """A long stream of equal batches takes no more memory than a short one."""
+    """Require no more memory for a long stream of batches than for a short one."""
     batches = torch.from_numpy(rng.normal(size=(FIRST + MORE, 2, 3, 3, 3))).float()
     counter, totals = expect.call(answer), []
     learners = {getattr(each, "__module__", None) for each in (answer, type(counter))}
@@ -92,7 +92,7 @@ def check_memory(answer, rng) -> None:
 
 
 def reachable(root: Any, learners: set) -> Iterator[Any]:
-    """All objects reachable from `root`, also through its class and its methods' globals.
+    """Yield all objects reachable from `root`, also via its class and methods' globals.
 
     Libraries are excluded: classes and functions count only from `learners` modules.
     """
@@ -105,7 +105,7 @@ def reachable(root: Any, learners: set) -> Iterator[Any]:
             continue
         seen.add(id(each))
         yield each
-        if isinstance(each, FunctionType):  # not all globals, only those it names
+        if isinstance(each, FunctionType):  # only the globals it names
             stack += [each.__globals__.get(name) for name in names(each.__code__)]
             stack += [each.__closure__, each.__defaults__, each.__dict__]
         else:
@@ -115,7 +115,7 @@ def reachable(root: Any, learners: set) -> Iterator[Any]:
 
 
 def names(code: CodeType) -> Iterator[str]:
-    """The globals that a function uses, nested functions included."""
+    """Yield the globals that a function uses, nested functions included."""
     yield from code.co_names
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
@@ -123,7 +123,7 @@ def names(code: CodeType) -> Iterator[str]:
 
 
 def size(value: Any) -> int:
-    """Bytes that a value occupies; a small int is shared and takes none."""
+    """Return the bytes that a value occupies; a small int is shared and takes none."""
     if isinstance(value, torch.Tensor):
         return value.untyped_storage().nbytes()
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Three groups of neuron indices: each neuron in exactly one, boundaries defined."""
+"""Sort neuron indices into three groups: each into exactly one, boundaries included."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, trial: int) -> tuple[torch.Tensor, float, float]:
-    """Frequencies, `high` and `low`; both bounds and their close neighbors occur."""
+    """Draw frequencies, `high` and `low`; include both bounds and their neighbors."""
     neurons, positions = int(rng.integers(8, 40)), int(rng.integers(6, 25))
     low, high = np.sort(rng.choice(np.arange(1, positions), 2, replace=False))
     if trial == 1:

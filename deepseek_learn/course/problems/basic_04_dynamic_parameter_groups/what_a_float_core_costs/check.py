@@ -16,10 +16,10 @@ def check(answer, rng) -> None:
         group = int(rng.choice([16, 32, 48, 64, 128]))
         bits = reference(core, target, group)
         if abs(bits - FEWEST) < 0.01 or remaining[kind(bits, core)] == 0:
-            continue  # a rounding error would decide
+            continue  # a rounding error would decide the result
         remaining[kind(bits, core)] -= 1
         compare(expect.call(answer, core, target, group), bits, core, target, group)
-    for core in (0, 0.5):  # exactly 2 bits, free of rounding
+    for core in (0, 0.5):  # exactly 2 bits, without rounding
         group = int(rng.choice([16, 32, 64, 128]))
         target = core + (1 - core) * (FEWEST + SCALE / group) / FLOAT
         compare(expect.call(answer, core, target, group), FEWEST, core, target, group)
@@ -35,7 +35,7 @@ def kind(bits: float, core: float) -> str:
 
 
 def reference(core: float, target: float, group: int) -> float:
-    """Bits per remaining weight, computed for 1,000 weights."""
+    """Return the bits per remaining weight, computed for 1,000 weights."""
     budget = 1000 * target * FLOAT
     rest_bits, weights = budget - 1000 * core * FLOAT, 1000 * (1 - core)
     return rest_bits / weights - SCALE / group

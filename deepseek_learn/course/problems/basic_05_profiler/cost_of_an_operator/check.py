@@ -1,4 +1,4 @@
-"""A formula for `operator_costs`: sliding-window attention with shared key heads."""
+"""Write an `operator_costs` formula: sliding-window attention with shared key heads."""
 
 import torch
 
@@ -13,7 +13,7 @@ def check(answer, rng) -> None:
             sizes = draw(rng, case)
             counts = [flops(*sizes), *guesses(*sizes).values()]
             if case > 2 or len(set(counts)) == len(counts):
-                break  # in the first cases each mistake gives a distinct count
+                break  # in the first cases, each mistake gives a distinct count
         batch, heads, shared, length, width, value, window = sizes
         shapes = (heads * shared, width), (heads, width), (heads, value)
         q, k, v = (torch.zeros(batch, h, length, w) for h, w in shapes)
@@ -25,11 +25,11 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, case: int) -> tuple[int, ...]:
-    """Batch, key heads, query heads per key head, T, E, E_v and window."""
+    """Draw batch, key heads, query heads per key head, T, E, E_v and window."""
     batch, heads, shared = (int(n) for n in rng.integers(1, 6, size=3))
     width, value, length = (int(n) for n in rng.integers(7, 40, size=3))
     window = int(rng.integers(2, length // 2 + 1))
-    if case < 3:  # no two mistakes combined give the count of a third
+    if case < 3:  # no combination of two mistakes gives the count of a third
         batch, heads, shared = rng.permutation([3, 5, 7]).tolist()
     edges = {3: 1, 4: length - 1, 5: length, 6: length + 1, 7: 3 * length}
     if case == 8:
@@ -41,13 +41,13 @@ def draw(rng, case: int) -> tuple[int, ...]:
 
 def flops(batch, heads, shared, length, width, value, window, least=0) -> int:
     places = torch.arange(length)
-    back = places[:, None] - places  # how far a key lies behind its query
+    back = places[:, None] - places  # how far a key is behind its query
     pairs = int(((back >= least) & (back < window)).sum())
     return 2 * batch * heads * shared * pairs * (width + value)
 
 
 def guesses(batch, heads, shared, length, width, value, window) -> dict[str, int]:
-    """The counts that known mistakes give."""
+    """Return the counts that known mistakes give."""
     sizes = batch, heads, shared, length, width, value
     want = flops(*sizes, window)
     per_key = 2 * batch * heads * shared * length * (width + value)
@@ -70,6 +70,6 @@ def compare(got, call: str, sizes: tuple[int, ...]) -> None:
     if count == want:
         return
     matches = [name for name, guess in guesses(*sizes).items() if count == guess]
-    if len(matches) == 1:  # otherwise it is ambiguous
+    if len(matches) == 1:  # otherwise the mistake is ambiguous
         raise Failed(matches[0], call=call)
     raise Failed("expect.value", what=call, got=count, want=want)

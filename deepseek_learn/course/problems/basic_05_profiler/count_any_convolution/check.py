@@ -1,4 +1,4 @@
-"""The FLOPs of a convolution from its shapes: strides, groups, transposed or not."""
+"""Count a convolution's FLOPs from its shapes: strides, groups, transposed or not."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def check(answer, rng) -> None:
 
 
 def edges(rng, transposed: bool) -> list[tuple]:
-    """Input, weight, groups, stride, padding: where a formula is easily off by one."""
+    """Return (input, weight, groups, stride, padding) that reveal off-by-one errors."""
     n, c = int(rng.integers(4, 9)), 2 * int(rng.integers(2, 5))
     rows = (c, c + 1) if transposed else (c + 1, c)
     return [
@@ -47,7 +47,7 @@ def check_case(answer, x, weight, groups, *options, **keywords) -> None:
 
 
 def draw(rng) -> tuple:
-    """Shapes of the input and of PyTorch's weight, stride, padding, transposed, groups."""
+    """Draw the shapes of the input and weight, stride, padding, transposed, groups."""
     batch, size, kernel = (int(rng.integers(*r)) for r in ((3, 6), (7, 20), (3, 6)))
     c_in, c_out = (int(rng.choice([4, 6, 8])) for _ in range(2))
     transposed, groups = bool(rng.integers(2)), int(rng.choice([1, 2]))
@@ -58,7 +58,7 @@ def draw(rng) -> tuple:
 
 
 def shapes(x, weight, stride, padding, transposed, groups) -> tuple:
-    """The output's shape from PyTorch, on the "meta" device, where nothing is computed."""
+    """Get the output's shape from PyTorch's "meta" device, which computes nothing."""
     convolve = F.conv_transpose2d if transposed else F.conv2d
     inputs, kernel = (torch.empty(size, device="meta") for size in (x, weight))
     y = convolve(inputs, kernel, stride=stride, padding=padding, groups=groups)
@@ -78,6 +78,6 @@ def compare(got, call: str, x, weight, y, transposed: bool, groups: int) -> None
     guesses |= {"input": conv_flop_count(x, weight, y, transposed=True)}
     guesses |= {"output": outputs, "picture": want / x[0]}
     matches = [name for name, guess in guesses.items() if value == guess]
-    if len(matches) == 1:  # otherwise it is ambiguous
+    if len(matches) == 1:  # otherwise the mistake is ambiguous
         raise Failed(matches[0], call=call)
     raise Failed("expect.value", what=call, got=value, want=want)

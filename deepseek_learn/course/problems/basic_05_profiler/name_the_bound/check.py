@@ -1,4 +1,4 @@
-"""Three floors of a layer's time, the highest of them, and how close the layer comes."""
+"""Find the highest of three floors on a layer's time, and how close the layer comes."""
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
@@ -20,7 +20,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, bound: str, times: float) -> tuple[tuple, dict[str, float]]:
-    """A layer on a machine, and its floors; `bound` is clearly the highest."""
+    """Draw a layer on a machine, and its floors; `bound` is clearly the highest."""
     while True:
         flops, moved = (int(10 ** rng.uniform(3, 10)) for _ in range(2))
         if times == 1:  # a layer that only moves data, or one that only computes
@@ -36,7 +36,7 @@ def draw(rng, bound: str, times: float) -> tuple[tuple, dict[str, float]]:
 
 
 def floors(flops, moved, calls, peak, bandwidth, call_us) -> dict[str, float]:
-    """Milliseconds, from seconds."""
+    """Return the floors in milliseconds, computed in seconds."""
     seconds = flops / (peak * 1e9), moved / (bandwidth * 1e9), calls * call_us * 1e-6
     return dict(zip(BOUNDS, (1e3 * s for s in seconds), strict=True))
 

@@ -1,10 +1,10 @@
-"""Peak live memory, from when each tensor is made and last used."""
+"""Find the peak of live memory from when each tensor is created and last used."""
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.arguments import shown
 from deepseek_learn.course.problem import Failed
 
-# case -> (made, last) of a tensor so large that it sets the peak: live at the first
+# case -> (created, last read) of a tensor that sets the peak: live at the first
 # operator only, at the last only, or throughout
 LARGE = {6: (0, 0), 7: (-1, -1), 8: (0, -1)}
 
@@ -20,7 +20,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, case: int) -> list[tuple]:
-    """(name, operator that makes it, last reader, bytes); some tensors live long."""
+    """Draw (name, creating operator, last reader, bytes); some tensors live long."""
     count = 1 if case == 9 else int(rng.integers(5, 12))
     tensors = []
     for made in range(count):
@@ -34,7 +34,7 @@ def draw(rng, case: int) -> list[tuple]:
 
 
 def fit(tensors, case: int) -> bool:
-    """The peak is unique; in the first cases each mistake also gives a distinct number."""
+    """Require a unique peak and, in the first cases, a distinct number per mistake."""
     levels = level(tensors)
     highest, end = max(levels), len(levels) - 1
     numbers = [{highest}, *guesses(tensors).values()]
@@ -44,7 +44,7 @@ def fit(tensors, case: int) -> bool:
 
 
 def level(tensors) -> list[int]:
-    """Live bytes while each operator runs, its inputs and its output included."""
+    """Return the live bytes while each operator runs, with its inputs and output."""
     end = max(last for _, _, last, _ in tensors)
     return [
         sum(size for _, made, last, size in tensors if made <= now <= last)
@@ -53,7 +53,7 @@ def level(tensors) -> list[int]:
 
 
 def guesses(tensors) -> dict[str, set[int]]:
-    """The bytes that known mistakes give."""
+    """Return the bytes that known mistakes give."""
     sizes = [size for *_, size in tensors]
     steps = [(made, last, size) for _, made, last, size in tensors]
     without_last_reads = [
@@ -76,7 +76,7 @@ def compare(got, tensors: list[tuple]) -> None:
     value = float(expect.shape(got[0], (), "peak(tensors)[0]"))
     if value != highest:
         matches = [name for name, guess in guesses(tensors).items() if value in guess]
-        if len(matches) == 1:  # otherwise it is ambiguous
+        if len(matches) == 1:  # otherwise the mistake is ambiguous
             raise Failed(matches[0], got=value, want=highest)
         raise Failed("expect.value", what="peak(tensors)[0]", got=value, want=highest)
     alive = names(got[1])

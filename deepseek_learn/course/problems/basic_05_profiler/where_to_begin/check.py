@@ -1,4 +1,4 @@
-"""Amdahl's law: which layer, brought to its roof, speeds up the whole model most."""
+"""Amdahl's law: find the layer that, at its roof, speeds up the whole model most."""
 
 from deepseek_learn.course import expect
 from deepseek_learn.course.arguments import shown
@@ -31,7 +31,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> dict[str, tuple[float, float]]:
-    """Layer → (milliseconds, floor in milliseconds); one of them far over its roof."""
+    """Map each layer to its time and floor in ms; one layer is far below its floor."""
     count = int(rng.integers(4, 9))
     times = rng.uniform(0.2, 6, size=count).round(3)
     efficiency = rng.uniform(0.1, 1.0, size=count)
@@ -44,7 +44,7 @@ def draw(rng) -> dict[str, tuple[float, float]]:
 
 
 def gain(layers: dict) -> dict[str, float]:
-    """Milliseconds that each layer can save."""
+    """Return the milliseconds that each layer can save."""
     return {name: max(time - floor, 0.0) for name, (time, floor) in layers.items()}
 
 
@@ -68,6 +68,6 @@ def compare(answer, layers: dict) -> None:
     if abs(value - expected) <= CLOSE * expected:
         return
     matches = [key for key, g in guesses.items() if abs(value - g) <= CLOSE * g]
-    if len(matches) == 1 and gains[want]:  # otherwise it is ambiguous
+    if len(matches) == 1 and gains[want]:  # otherwise the mistake is ambiguous
         raise Failed(matches[0], layer=want, got=value)
     raise Failed("expect.value", what=f"{call}[1]", got=value, want=expected)

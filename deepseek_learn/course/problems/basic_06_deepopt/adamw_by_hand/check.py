@@ -1,4 +1,4 @@
-"""One step of AdamW, element by element: the baseline for every rival."""
+"""Compute one step of AdamW, element by element: the baseline for every rival."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, t: int) -> tuple[list[np.ndarray], list[float]]:
-    """p, g, m, v in float32, then lr, beta1, beta2, eps, decay."""
+    """Draw p, g, m, v in float32, then lr, beta1, beta2, eps, decay."""
     n = int(rng.integers(3, 9))
     size = 10 ** rng.uniform(-3, 1)  # magnitude of the gradient
     p, g, m = rng.normal(size=n), size * rng.normal(size=n), size * rng.normal(size=n)
@@ -64,7 +64,7 @@ def compare(results, arrays, t: int, options, call: str) -> None:
 
 
 def name_mistake(got, want, guesses: dict) -> None:
-    """Raise `Failed` where the answer is a known mistake."""
+    """Raise `Failed` if the answer is a known mistake."""
     if not isinstance(got, torch.Tensor) or got.shape != want.shape:
         return  # `expect.close` reports it
     values = expect.numbers(got, "adamw_step(...)")

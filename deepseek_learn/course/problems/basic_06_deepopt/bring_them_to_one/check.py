@@ -16,7 +16,7 @@ def check(answer, rng) -> None:
     expect.function(answer, "orthogonalize")
     short, long = int(rng.integers(2, 7)), int(rng.integers(8, 20))
     sizes = (short, short), (short, long), (long, short), (1, long), (long, 1)
-    for size in sizes[:3]:  # so small that any epsilon added to the norm shows
+    for size in sizes[:3]:  # so small that any epsilon added to the norm is noticed
         tiny = 1e-7 * rng.normal(size=size)
         compare(answer, tiny.astype("float32"), FIVE)
     for rounds in (1, 2, POLAR_EXPRESS, FIVE):
@@ -29,7 +29,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, rounds: int) -> tuple:
-    """Polynomials that stay small on [0, 1]."""
+    """Draw polynomials that stay small on [0, 1]."""
     ranges = (1, 2), (-1.5, -0.5), (0.1, 0.4)
     return tuple(tuple(float(rng.uniform(*r)) for r in ranges) for _ in range(rounds))
 
@@ -47,7 +47,7 @@ def compare(answer, x, coefficients) -> None:
 
 
 def reference(x, coefficients, norm: float):
-    """Computed from the singular values themselves."""
+    """Compute the result from the singular values themselves."""
     u, s, v = np.linalg.svd(x / (norm or 1.0), full_matrices=False)
     return u * chain(s, coefficients) @ v
 
@@ -60,7 +60,7 @@ def chain(s, coefficients):
 
 
 def name_mistake(values, want, x, coefficients) -> None:
-    """Raise `Failed` where the answer is a known mistake."""
+    """Raise `Failed` if the answer is a known mistake."""
 
     def matches(guess) -> bool:
         atol = TOLERANCE * max(1.0, np.abs(want).max())

@@ -1,4 +1,4 @@
-"""Momentum in one byte per weight: int8 codes, one scale per row."""
+"""Store the momentum in one byte per weight: int8 codes, with one scale per row."""
 
 import numpy as np
 import torch
@@ -27,7 +27,10 @@ def load(kept) -> np.ndarray:
 
 
 def check_state(answer, kept, m) -> None:
-    """Loading changes nothing, nor does storing in another instance; no extra state."""
+    """Require that nothing but storing changes the state.
+
+    Loading must not change it, nor may storing in another instance; extra state fails.
+    """
     before = load(kept)
     if not np.array_equal(load(kept), before):
         raise Failed("again")
@@ -41,7 +44,7 @@ def check_state(answer, kept, m) -> None:
 
 
 def draw(rng, rows: int, columns: int, trial: int) -> np.ndarray:
-    """Rows of very different magnitude, one of zeros in every other trial."""
+    """Draw rows of very different magnitude, with a zero row in every other trial."""
     if trial == 0:
         return np.zeros((rows, columns), "float32")  # the initial momentum
     sizes = 10 ** rng.uniform(-8, 3, (rows, 1))

@@ -1,4 +1,4 @@
-"""Steps to a target loss, interpolated from full runs of several lengths."""
+"""Interpolate the steps to a target loss from full runs of several lengths."""
 
 import math
 from itertools import pairwise
@@ -20,7 +20,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, kind: str) -> tuple[float, dict[int, float]]:
-    """A target, and losses with the budgets in random order."""
+    """Draw a target, and losses with the budgets in random order."""
     count = int(rng.integers(4, 7))
     budgets = rng.integers(20, 200) * 2 ** rng.permutation(8)[:count]
     ordered = sorted(int(b) for b in budgets)
@@ -64,7 +64,7 @@ def compare(got, target: float, losses: dict[int, float], call: str) -> None:
 
 
 def guesses(target: float, losses: dict[int, float]):
-    """Known mistakes as (name, steps)."""
+    """Return known mistakes as (name, steps)."""
     budgets = sorted(losses)
     reached = [b for b in budgets if losses[b] <= target]
     if reached[0] == budgets[0]:
@@ -92,7 +92,7 @@ def guesses(target: float, losses: dict[int, float]):
 
 
 def line(target: float, losses, a: int, b: int, log: bool) -> float:
-    """Where the line through the runs a and b meets the target."""
+    """Return where the line through the runs a and b meets the target."""
     if losses[a] == losses[b]:
         return math.nan
     fraction = (losses[a] - target) / (losses[a] - losses[b])

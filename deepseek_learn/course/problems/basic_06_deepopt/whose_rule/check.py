@@ -1,4 +1,4 @@
-"""Which parameters count as matrices; shape alone does not decide."""
+"""Decide which parameters count as matrices; the shape alone does not tell."""
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ class Mixer(nn.Module):
 
 def check(answer, rng) -> None:
     expect.function(answer, "role")
-    with torch.device("meta"):  # shapes are enough; the learner's RNG is untouched
+    with torch.device("meta"):  # shapes suffice; the learner's RNG stays untouched
         cases = [case for _ in range(2) for case in table(*rng.integers(2, 9, 2))]
     for i in rng.permutation(len(cases)):
         want, why, module, code, name, head = cases[i]
@@ -34,7 +34,7 @@ def check(answer, rng) -> None:
 
 
 def table(m: int, n: int) -> list[tuple]:
-    """(role, reason, module, its code, parameter's name, whether it is the head)."""
+    """Return (role, reason, module, its code, parameter name, whether it is a head)."""
     m, n = int(m), int(n)
     cases = []
 

@@ -1,4 +1,4 @@
-"""Attention of one new token to cached latents, without ever forming keys or values."""
+"""Let one new token attend to cached latents, without ever forming keys or values."""
 
 import functools
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def check(answer, rng) -> None:
         counter = ElementCount()
         got = expect.call(counter.counting(answer), *inputs)
         compare(got, [x.double().numpy() for x in inputs])
-        # the keys, or the values, of all heads and tokens exceed all that is needed
+        # explicit keys, or values, have more elements than the absorbed form needs
         if counter.elements >= heads * tokens * min(nope, value):
             facts = {"got": counter.elements, "scores": heads * tokens}
             raise Failed("expanded", **facts)
@@ -46,7 +46,7 @@ def tensors(tree) -> list[torch.Tensor]:
 
 
 class ElementCount(TorchDispatchMode):
-    """Total number of elements in the results of the answer's operations."""
+    """The total number of elements in the results of the answer's operations."""
 
     elements = 0
 
@@ -68,7 +68,7 @@ class ElementCount(TorchDispatchMode):
 
 
 class OnlyTorch(TorchFunctionMode):
-    """Refuses conversions out of PyTorch, where nothing can be counted."""
+    """Rejects conversions out of PyTorch, where nothing can be counted."""
 
     CONVERSIONS = (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__)
 
@@ -79,7 +79,7 @@ class OnlyTorch(TorchFunctionMode):
 
 
 def reference(q, r, latents, shared, key_up, value_up, *, scale=True, rotary=True):
-    """With explicit keys and values for each head."""
+    """Compute the result with explicit keys and values for each head."""
     keys = np.einsum("sc,hnc->hsn", latents, key_up)
     values = np.einsum("sc,hvc->hsv", latents, value_up)
     scores = np.einsum("hn,hsn->hs", q, keys)

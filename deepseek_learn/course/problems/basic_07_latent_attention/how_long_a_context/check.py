@@ -1,4 +1,4 @@
-"""How many tokens fit beside the weights, for three cache layouts."""
+"""Find how many tokens fit in memory next to the weights, for three cache layouts."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def draw(rng, kind: str) -> dict:
 
 
 def numbers(sizes: dict) -> int:
-    """Numbers that one layer caches per token."""
+    """Count the numbers that one layer caches per token."""
     if "rank" in sizes:
         return sizes["rank"] + sizes["rope"]
     return sizes["heads"] * (sizes["key"] + sizes["value"])

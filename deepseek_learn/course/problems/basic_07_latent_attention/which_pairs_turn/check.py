@@ -1,4 +1,4 @@
-"""The layout of rotary pairs: a mistake that no shape reveals and that really shipped."""
+"""The layout of rotary pairs: a bug that no shape reveals, and that really shipped."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ def check(answer, rng) -> None:
     expect.function(answer, "index_key")
     for trial in range(6):
         tokens, rope = int(rng.integers(2, 7)), 2 * int(rng.integers(2, 6))
-        dim = rope + int(rng.integers(3, 9)) * (trial != 4)  # once: all rotate
+        dim = rope + int(rng.integers(3, 9)) * (trial != 4)  # in trial 4, all rotate
         if trial == 5:
             tokens, rope = 1, 2
         k = rng.normal(size=(tokens, dim))
         positions = np.sort(rng.choice(500, size=tokens, replace=False)) + 1
-        if trial == 3:  # as in a packed batch: in any order, from 0 on
+        if trial == 3:  # as in a packed batch: any order, starting at 0
             positions = rng.permutation(tokens)
         inputs = torch.from_numpy(k).float(), torch.from_numpy(positions)
         got = expect.call(answer, *inputs, rope)
@@ -30,7 +30,7 @@ def check(answer, rng) -> None:
 def reference(
     k, positions, rope, pairs="halves", first=True, back=False, all_of=False, cat=False
 ):
-    """The correct key, or the key with the selected mistakes."""
+    """Return the correct key, or the key with the selected mistakes."""
     size = k.shape[1] - k.shape[1] % 2 if all_of else rope
     start = 0 if first or all_of else k.shape[1] - rope
     part = k[:, start : start + size]

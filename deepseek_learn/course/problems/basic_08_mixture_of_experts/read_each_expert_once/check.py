@@ -1,4 +1,4 @@
-"""Grouped dispatch: each expert is called once, with all of its tokens."""
+"""Group the dispatch: each expert is called once, with all of its tokens."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def check(answer, rng) -> None:
     for i in range(5):
         count, top = int(rng.integers(4, 9)), int(rng.integers(1, 4))
         if i == 0:
-            top = 3  # then an expert is chosen in more than one slot
+            top = 3  # so that an expert is chosen in more than one slot
         tokens, width = int(rng.integers(12, 30)), int(rng.integers(3, 7))
         if i == 4:
             tokens = 1

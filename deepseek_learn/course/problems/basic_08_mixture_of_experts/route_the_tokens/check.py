@@ -24,7 +24,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, i: int) -> tuple:
-    """Scores, bias, and the three options of case `i`."""
+    """Draw the scores, the bias, and the three options of case `i`."""
     groups, group_size = int(rng.integers(2, 5)), int(rng.integers(3, 6))
     top_groups = groups if i == 0 else int(rng.integers(1, groups + 1))
     top_k = int(rng.integers(1, min(4, top_groups * group_size) + 1))
@@ -38,7 +38,7 @@ def draw(rng, i: int) -> tuple:
 def reference(
     scores, bias, groups, top_groups, top_k, *, best=2, steered=True, per_batch=False
 ):
-    """Which experts, as a 0/1 matrix `[N, E]`."""
+    """Return the chosen experts as a 0/1 matrix `[N, E]`."""
     pick = scores + bias * steered
     grouped = pick.reshape(len(pick), groups, -1)
     value = np.sort(grouped, 2)[:, :, -best:].sum(2)
@@ -64,13 +64,13 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def guess(key: str, scores, bias, groups, top_groups, top_k):
-    """The experts that a mistake chooses."""
+    """Return the experts that a mistake chooses."""
     top_groups = groups if key == "groups" else top_groups
     return reference(scores, bias, groups, top_groups, top_k, **CHANGES[key])
 
 
 def alike(scores, bias, *options) -> bool:
-    """Whether a mistake cannot be told from the right answer or from another mistake."""
+    """Return whether a mistake looks like the right answer or like another mistake."""
     masks = [guess(key, scores, bias, *options) for key in CHANGES]
     masks.append(reference(scores, bias, *options))
     return len({mask.tobytes() for mask in masks}) < len(masks)
@@ -93,7 +93,7 @@ def compare(chosen, weights, scores, bias, *options) -> None:
         matches = [
             key for key in CHANGES if (mask == guess(key, scores, bias, *options)).all()
         ]
-        if len(matches) == 1:  # otherwise it is ambiguous
+        if len(matches) == 1:  # otherwise the mistake is ambiguous
             raise Failed(matches[0])
         row = int((mask != reference(scores, bias, *options)).any(1).argmax())
         right = np.flatnonzero(reference(scores, bias, *options)[row]).tolist()

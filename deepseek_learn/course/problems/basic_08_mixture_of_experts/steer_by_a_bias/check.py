@@ -1,4 +1,4 @@
-"""One step of balancing without an auxiliary loss, and the violation of the load."""
+"""Take one step of balancing without an auxiliary loss; measure the load violation."""
 
 import numpy as np
 import torch

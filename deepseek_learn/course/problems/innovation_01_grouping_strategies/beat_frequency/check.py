@@ -1,4 +1,4 @@
-"""The learner's own criterion against frequency, measured on fresh networks."""
+"""Compare the learner's own criterion with frequency, measured on fresh networks."""
 
 import copy
 import math
@@ -36,7 +36,7 @@ def check(answer, rng) -> None:
 
 
 def measure(answer, rng) -> tuple[float, float]:
-    """KL at equal bytes by the learner's criterion and by frequency, on one network."""
+    """Return the KL at equal bytes by the learner's criterion and by frequency."""
     network, calibration_inputs, inputs = teacher(rng)
     calibration = dpg.calibrate(network, calibration_inputs.split(64))
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def measure(answer, rng) -> tuple[float, float]:
 
 
 def teacher(rng) -> tuple[nn.Module, Tensor, Tensor]:
-    """A random network whose neurons matter unequally, and inputs for it."""
+    """Return a random network whose neurons matter unequally, and inputs for it."""
 
     def draw(*shape: int) -> Tensor:
         return torch.from_numpy(rng.normal(size=shape)).float()
@@ -69,7 +69,7 @@ def teacher(rng) -> tuple[nn.Module, Tensor, Tensor]:
             scale = 1.4 / math.sqrt(columns)
             layer.weight.copy_(scale * draw(layer.out_features, columns))
             layer.bias.copy_(0.5 * draw(layer.out_features))
-        for reader in layers[1:]:  # how strongly each neuron is read
+        for reader in layers[1:]:  # how much each neuron's output is used
             strength = draw(WIDTH).exp()
             reader.weight.mul_(strength / strength.square().mean().sqrt())
         layers[-1].weight.mul_(2.0)
@@ -97,7 +97,7 @@ def registered(answer):
 
 
 def tensors(layer: dpg.Layer) -> dict[str, Tensor]:
-    """The tensors that the answer may read but not change."""
+    """Return the tensors that the answer may read but not change."""
     statistics = {
         f"statistics.{name}": value for name, value in vars(layer.statistics).items()
     }

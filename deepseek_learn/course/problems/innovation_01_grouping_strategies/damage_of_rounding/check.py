@@ -1,4 +1,4 @@
-"""What rounding a row costs the model's output: Fisher information x rounding error."""
+"""Estimate the damage of rounding a row: Fisher information x rounding error."""
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ def check(answer, rng) -> None:
 
 
 def reference(weight, rounded, inputs, gradient) -> list[float]:
-    """From the definition: the mean over inputs of the squared change of the output."""
+    """Compute it by definition: the mean squared change of the output over inputs."""
     damage = []
     for w, r, g in zip(weight, rounded, gradient, strict=True):
         changes = [sum((w - r) * x) ** 2 for x in inputs]
@@ -38,7 +38,7 @@ def reference(weight, rounded, inputs, gradient) -> list[float]:
 
 
 def name_mistake(got, change, H, gradient, want) -> None:
-    """Raise `Failed` where the answer is one of three known mistakes."""
+    """Raise `Failed` if the answer is one of three known mistakes."""
     full = ((change @ H) * change).sum(1)
     mistakes = {
         "alone": gradient * (change**2 * H.diagonal()).sum(1),

@@ -1,4 +1,4 @@
-"""Greedy allocation: the next bits go where they remove the most damage per bit."""
+"""Allocate greedily: the next bits go where they remove the most damage per bit."""
 
 import torch
 
@@ -30,7 +30,7 @@ def check(answer, rng) -> None:
         count = int(rng.integers(4, 12))
         # whole bits, so that at the end only a small step may fit
         total = int(rng.integers(levels[0] * count + 1, levels[-1] * count))
-        if trial < 2:  # nothing to spend; more than can be spent
+        if trial < 2:  # no bits to spend; more bits than can be spent
             total = (levels[0] * count, levels[-1] * count + 1)[trial]
         compare(answer, draw(rng, levels, count), levels, total)
     for total in SHORT:
@@ -42,7 +42,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, levels: tuple[int, ...], blocks: int) -> torch.Tensor:
-    """Damage `[levels, blocks]`, convex in the bits: each bit divides it by 1.5 to 8."""
+    """Draw damage `[levels, blocks]`, convex: each bit divides it by 1.5 to 8."""
     importance = torch.from_numpy(rng.lognormal(0, 2, size=blocks))
     rate = torch.from_numpy(rng.uniform(1.5, 8, size=blocks))
     bits = torch.tensor(levels, dtype=torch.float64)[:, None]

@@ -1,4 +1,4 @@
-"""The learner's deployment target, whose script is actually run."""
+"""Check the learner's deployment target by actually running its script."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def check(answer, rng) -> None:
     def complete(kit):
         try:
             expect.call(answer, kit)
-        except Exception as error:  # re-raised below, not as the wizard's own
+        except Exception as error:  # re-raised below, not as a wizard's error
             errors.append(error)
 
     # a GPU provider, so that nothing has to run here
@@ -62,14 +62,14 @@ def inspect(folder: Path, rng) -> None:
         raise Failed("note")
     refuses(run(script, folder.parent))
     board = f"pi@line-{rng.integers(1000)}"
-    for where in ("/", folder.parent, folder):  # from afar, beside and within
+    for where in ("/", folder.parent, folder):  # from the root, the parent and within
         path = script.relative_to(where) if where != "/" else script
         result = run(path, folder.parent, where, BOARD=board)
         copies(result, folder, f"{board}:model")
 
 
 def refuses(result: Run) -> None:
-    """Without BOARD: no copy, exit status 2, one line on stderr that names it."""
+    """Require, without BOARD: no copy, exit status 2, one line on stderr naming it."""
     if result.sent:
         raise Failed("sent_anyway", sent=" ".join(result.sent[0]))
     if result.code != 2:
@@ -114,7 +114,7 @@ def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Ru
         )
     except subprocess.TimeoutExpired:
         raise Failed("hangs", seconds=f"{SECONDS:g}") from None
-    except OSError as error:  # the system finds no interpreter for it
+    except OSError as error:  # the system finds no interpreter for the script
         first = (Path(where) / script).read_text(errors="replace").partition("\n")[0]
         facts = {"first": first[:80], "error": error.strerror}
         raise Failed("first_line", **facts) from None
@@ -125,7 +125,7 @@ def run(script: Path, place: Path, where: str | Path = "/", **environment) -> Ru
 
 
 def calls(note: Path) -> list[list[str]]:
-    """For each `scp` call, its working directory and its arguments."""
+    """Return the working directory and arguments of each `scp` call."""
     lines = note.read_text(errors="replace").splitlines() if note.exists() else []
     result = []
     while lines:

@@ -1,4 +1,4 @@
-"""Percentiles of a run by nearest rank, as the engine reports them."""
+"""Compute the percentiles of a run by nearest rank, as the engine reports them."""
 
 import math
 
@@ -17,13 +17,13 @@ def check(answer, rng) -> None:
 
 
 def between_ranks(rng, size: int) -> list[float]:
-    """Parts such as 0.137 at which rounding in part * size cannot decide."""
+    """Return parts such as 0.137, for which rounding in part * size cannot decide."""
     parts = (rng.integers(1, 1000, 12) / 1000).tolist()
     return [p for p in parts if abs(p * size - round(p * size)) > 1e-6][:2]
 
 
 def rank(size: int, part: float) -> int:
-    """The smallest rank with at least `part` of the readings at or below it."""
+    """Return the smallest rank with at least `part` of the readings at or below it."""
     return math.ceil(part * size)
 
 

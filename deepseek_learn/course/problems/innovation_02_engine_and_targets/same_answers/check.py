@@ -1,4 +1,4 @@
-"""The engine's self-check: are these the stored answers?"""
+"""The engine's self-check: compare its answers with the stored ones."""
 
 import numpy as np
 

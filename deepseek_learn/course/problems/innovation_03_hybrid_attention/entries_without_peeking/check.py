@@ -1,4 +1,4 @@
-"""Compressed entries of full windows, and from which token on they are visible."""
+"""Compress full windows into entries, and tell from which token on they are visible."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ def check(answer, rng) -> None:
         rate, dim = int(rng.integers(2, 6)), int(rng.integers(2, 6))
         if i == 1:
             rate, dim = 1, 1
-        # the last window is full, or only begun
+        # the last window is either full or has only begun
         remainder = 0 if i < 2 else int(rng.integers(1, rate))
         tokens = rate * int(rng.integers(2, 6)) + remainder
         sizes = (tokens, dim), (tokens, dim), (rate, dim)

@@ -1,4 +1,4 @@
-"""A test of whether an attention, whatever its kind, sees the future."""
+"""Test whether an attention of any kind sees the future."""
 
 import torch
 
@@ -21,7 +21,7 @@ def window(x, size=4):
 
 
 def entries(x, rate=4, late=1):
-    """Window means; with late=0 a window is visible to its own tokens."""
+    """Attend to window means; with late=0, a window is visible to its own tokens."""
     count = len(x) // rate
     means = x[: count * rate].unflatten(0, (count, rate)).mean(1)
     places = torch.arange(len(x))[:, None]
@@ -31,7 +31,7 @@ def entries(x, rate=4, late=1):
 
 
 def gate_over_all_tokens(x):
-    """A channel gate pooled over the whole text."""
+    """Apply a channel gate pooled over the whole text."""
     return x * torch.sigmoid(x.mean(0))
 
 
@@ -56,7 +56,7 @@ def first_sees_last(x):
 
 
 def sees_the_next(place, source, target):
-    """A leak at one place only, from one channel to another."""
+    """Leak at one position only, from one channel to another."""
 
     def attend(x):
         y = x.clone()
@@ -78,7 +78,7 @@ def from_channel_to_channel(source, target):
 
 
 def opposite_leaks_in_two_channels(x):
-    """What one channel gains, another loses: their mean shows nothing."""
+    """Leak with opposite signs in two channels, so that their mean shows nothing."""
     y = x.clone()
     y[:-1, 0] = y[:-1, 0] + x[1:, 1]
     y[:-1, 1] = y[:-1, 1] - x[1:, 1]
@@ -86,7 +86,7 @@ def opposite_leaks_in_two_channels(x):
 
 
 def faint_leak_of_a_later_token(x):
-    """Leaks a thousandth of the token after next."""
+    """Leak a thousandth of the token after next."""
     return window(x) + 1e-3 * torch.cat([x[2:], x[-2:]])
 
 

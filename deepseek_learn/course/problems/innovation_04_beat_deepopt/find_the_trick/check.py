@@ -1,4 +1,4 @@
-"""The honest ratio of steps from a table of runs that also yields many dishonest ones."""
+"""Find the honest ratio of steps in a table of runs that also yields dishonest ones."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from deepseek_learn.course.problem import Failed
 from deepseek_learn.optim import steps_to
 
 RATES = (0.001, 0.003, 0.01, 0.03)
-FINAL = (1, 2, 3)  # seed 0 tunes
+FINAL = (1, 2, 3)  # seed 0 is for tuning
 PARTS = {"validation": 0.0, "test": 0.04}  # offset of the loss
 APART = 0.03  # minimum |log| distance of a trick's ratio from the honest one
 CALL = "honest(runs)"
@@ -32,7 +32,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng, reaches: bool, slip: int) -> Table:
-    """Runs in which no trick comes close to the honest ratio and no two tricks agree.
+    """Draw runs in which no trick comes near the honest ratio and no two tricks agree.
 
     One slip, a different one per table, does not give the honest ratio either.
     """
@@ -92,13 +92,13 @@ def steps_of(table: Table, optimizer: str) -> list[int]:
 
 
 def tuned(table: Table, optimizer: str, which: int = -1) -> float:
-    """The rate with the lowest validation loss of the tuning seed."""
+    """Return the rate with the lowest validation loss of the tuning seed."""
     steps = steps_of(table, optimizer)[which]
     return min(RATES, key=lambda lr: table[optimizer, lr, steps, 0, "validation"])
 
 
 def tuned_anywhere(table: Table, optimizer: str) -> float:
-    """The rate with the lowest validation loss at any budget."""
+    """Return the rate with the lowest validation loss at any budget."""
 
     def least(lr: float) -> float:
         steps = steps_of(table, optimizer)
@@ -108,7 +108,7 @@ def tuned_anywhere(table: Table, optimizer: str) -> float:
 
 
 def lucky(table: Table, optimizer: str, steps: int | None = None, **options) -> float:
-    """The rate with the lowest test loss over the final seeds."""
+    """Return the rate with the lowest test loss over the final seeds."""
     steps = steps or steps_of(table, optimizer)[-1]
     return min(RATES, key=lambda lr: loss(table, optimizer, lr, steps, **options))
 
@@ -118,7 +118,10 @@ def loss(table: Table, optimizer, lr, steps, part="test", seeds=FINAL, pool=fmea
 
 
 def ratio(table: Table, a=None, b=None, each_budget=False, **options) -> float | None:
-    """Steps of b over steps of a; `a` and `b` are rates, by default the tuned ones."""
+    """Divide the steps of b by those of a.
+
+    `a` and `b` are rates, by default the tuned ones.
+    """
     a, b = a or tuned(table, "a"), b or tuned(table, "b")
     longest = steps_of(table, "a")[-1]
     target = loss(table, "a", a, longest, **options)
@@ -131,7 +134,7 @@ def ratio(table: Table, a=None, b=None, each_budget=False, **options) -> float |
 
 
 def tricks(table: Table) -> Iterator[tuple[str, float | None]]:
-    """Each mistake and the ratio that it gives."""
+    """Yield each mistake and the ratio that it gives."""
     a, b = lucky(table, "a"), lucky(table, "b")
     yield "test", ratio(table, a, b)
     yield "test", ratio(table, b=b)
@@ -150,7 +153,7 @@ def tricks(table: Table) -> Iterator[tuple[str, float | None]]:
 
 
 def slips(table: Table) -> Iterator[tuple[str, float | None]]:
-    """Ways of choosing other rates; a trick with the same rates gives the same ratio."""
+    """Yield other rate choices; a trick with the same rates gives the same ratio."""
     yield "others_rate", ratio(table, b=tuned(table, "a"))
     for seeds in ((0, *FINAL), FINAL):
         rates = (lucky(table, o, part="validation", seeds=seeds) for o in "ab")

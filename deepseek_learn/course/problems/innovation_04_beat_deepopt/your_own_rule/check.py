@@ -1,4 +1,4 @@
-"""The learner's own update rule for weight matrices, against AdamW tuned alike."""
+"""Compare the learner's update rule for weight matrices with equally tuned AdamW."""
 
 import math
 from itertools import pairwise
@@ -19,8 +19,8 @@ NETWORKS = 4
 STEPS, BATCH = 40, 128
 SIZES = 64, 96, 96, 10
 RATES = (0.03, 0.1, 0.3)
-RMS = 0.2  # of an update, as a fraction of the learning rate
-ADAMW = (0.02, 0.06, 0.18)  # its best learning rate here is 0.04 to 0.08
+RMS = 0.2  # RMS of an update, as a fraction of the learning rate
+ADAMW = (0.02, 0.06, 0.18)  # AdamW's best learning rate here is 0.04 to 0.08
 REST = 0.003  # AdamW's learning rate for biases and head
 CALL = "direction(g, state, t)"
 
@@ -47,7 +47,7 @@ def flat(part) -> tuple[Tensor, Tensor]:
 
 
 def start(rng, images: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters of a fresh network, and the row indices of each batch."""
+    """Return the parameters of a fresh network, and the row indices of each batch."""
     parameters = []
     for columns, rows in pairwise(SIZES):
         for shape in ((rows, columns), (rows,)):
@@ -59,7 +59,7 @@ def start(rng, images: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def tuned(answer, rates, starts, parts) -> tuple[float, float]:
-    """The test loss at the rate with the best validation loss, and that rate.
+    """Return the test loss at the rate with the best validation loss, and that rate.
 
     Losses are geometric means over the networks. Without an answer, AdamW is tuned.
     """
@@ -74,7 +74,7 @@ def tuned(answer, rates, starts, parts) -> tuple[float, float]:
 
 
 def train(answer, rate: float, start, parts) -> tuple[float, float]:
-    """The logarithms of the validation and test losses after one run."""
+    """Return the logarithms of the validation and test losses after one run."""
     parameters, batches = start
     model = network(parameters)
     first, second, _ = (p for p in model.parameters() if p.dim() == 2)
@@ -106,7 +106,7 @@ def train(answer, rate: float, start, parts) -> tuple[float, float]:
 
 
 def network(parameters) -> nn.Sequential:
-    with torch.device("meta"):  # the learner's RNG is untouched
+    with torch.device("meta"):  # the learner's RNG stays untouched
         layers = [nn.Linear(*pair) for pair in pairwise(SIZES)]
     model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
     names = [name for name, _ in model.named_parameters()]
@@ -116,7 +116,7 @@ def network(parameters) -> nn.Sequential:
 
 
 def unit_direction(answer, g: Tensor, state: dict, t: int) -> Tensor:
-    """The learner's direction scaled to a root mean square of one; zeros stay zeros."""
+    """Scale the learner's direction to a root mean square of one; zeros stay zeros."""
     got = expect.call(answer, g, expect.may_change(state), t)
     expect.tensor(got, CALL)
     values = torch.from_numpy(expect.shape(got, g.shape, CALL))

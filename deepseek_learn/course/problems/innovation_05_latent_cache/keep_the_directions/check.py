@@ -1,4 +1,4 @@
-"""The fewest directions that hold a given share of the mean square of cached vectors."""
+"""Find the fewest directions that hold a given share of cached vectors' mean square."""
 
 import numpy as np
 import torch
@@ -27,13 +27,13 @@ def check(answer, rng) -> None:
 
 
 def just_half(rng) -> np.ndarray:
-    """`[5, 5]`, in which one direction holds exactly half, free of rounding."""
+    """Return `[5, 5]`, in which one direction holds exactly half, without rounding."""
     y = np.diag([2.0, 1, 1, 1, 1] * rng.choice([-1, 1], 5))
     return rng.permutation(rng.permutation(y).T)
 
 
 def tokens(rng, size: int) -> np.ndarray:
-    """`[40, size]` with less energy in each further direction and a mean far from 0."""
+    """Return `[40, size]`: each direction has less energy; the mean is far from 0."""
     rotation = np.linalg.qr(rng.normal(size=(size, size)))[0]
     y = rng.normal(size=(40, size)) * 0.75 ** np.arange(size) + rng.normal(size=size)
     return y @ rotation

@@ -1,4 +1,4 @@
-"""Hypervolume in two dimensions: the steps of a staircase."""
+"""Compute the hypervolume in two dimensions, the area under a staircase."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -37,7 +37,7 @@ def check(answer, rng) -> None:
 
 
 def area(points: np.ndarray, reference: np.ndarray) -> float:
-    """Exact area: the cells of the grid that all coordinates span, each counted once."""
+    """Compute the exact area, counting each cell of the coordinates' grid once."""
     pairs = [[Fraction(float(v)) for v in row] for row in points]
     right, top = (Fraction(float(v)) for v in reference)
     xs = sorted({x for x, _ in pairs if x < right} | {right})

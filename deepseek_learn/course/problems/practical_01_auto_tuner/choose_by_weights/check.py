@@ -1,4 +1,4 @@
-"""The front's smallest weighted sum, with every goal on the same scale."""
+"""Find the front's smallest weighted sum, with every objective on the same scale."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> list[tuple]:
-    """Draw cases until each mistake chooses wrongly in two of them; with its choices."""
+    """Draw cases, with all choices, until each mistake is wrong in two of them."""
     remaining = dict.fromkeys((*MISTAKES, "alike"), 2)
     cases: list[tuple] = []
     while len(cases) < 16 or max(remaining.values()) > 0:
@@ -44,7 +44,7 @@ def draw(rng) -> list[tuple]:
 
 
 def front_and_more(rng, size: int, goals: int, alike: bool) -> np.ndarray:
-    """A convex front, and a few points far behind it, which must not set the scale.
+    """Draw a convex front and a few points far behind it, which must not set the scale.
 
     Each goal has its own offset. The front's best point in the first goal has a
     duplicate; its best value in the last goal is shared by a point far worse elsewhere.
@@ -86,7 +86,7 @@ def sums(points: np.ndarray, weights: np.ndarray, scale_by: np.ndarray) -> np.nd
 
 
 def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
-    """The index, and whether it wins by a clear margin."""
+    """Return the index, and whether it wins by a clear margin."""
     front = on_front(points)
     total = sums(points[front], weights, points[front])
     ranked = np.sort(total)
@@ -95,7 +95,7 @@ def reference(points: np.ndarray, weights: np.ndarray) -> tuple[int, bool]:
 
 
 def mistake(got: list[int], cases: list[tuple]) -> str:
-    """The only mistake that explains every answer, otherwise "other"."""
+    """Return the only mistake that explains every answer, or else "other"."""
     matches = [
         name
         for name in MISTAKES
@@ -118,13 +118,13 @@ def best(points, weights, front, low, span) -> int:
 
 
 def among(points, weights, front) -> int:
-    """Like the reference, but with another front."""
+    """Choose like the reference, but with another front."""
     low = points[front].min(0)
     return best(points, weights, front, low, points[front].max(0) - low)
 
 
 def divided(points, weights, by) -> int:
-    """Every goal of the front, divided by a statistic of the front."""
+    """Divide every goal of the front by a statistic of the front."""
     front = on_front(points)
     return best(points, weights, front, points[front].min(0), by(points[front], 0))
 

@@ -1,4 +1,4 @@
-"""Which points are non-dominated, with ties and duplicates among them."""
+"""Find the non-dominated points, with ties and duplicates among them."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def check(answer, rng) -> None:
         size, goals = int(rng.integers(4, 14)), int(rng.integers(1, 5))
         levels = 4 if trial % 2 else 1000  # few levels: many ties
         points = rng.integers(0, levels, (size, goals)) / levels
-        points[-1] = points[int(rng.integers(size))]  # twins do not dominate
+        points[-1] = points[int(rng.integers(size))]  # duplicates do not dominate
         cases.append(points)
     for points in cases:
         want = reference(points.tolist())
@@ -40,7 +40,7 @@ def check(answer, rng) -> None:
 
 
 def reference(rows: list[list[float]]) -> np.ndarray:
-    """Pair by pair, in plain Python."""
+    """Compare pair by pair, in plain Python."""
 
     def dominated(row: list[float]) -> bool:
         return any(

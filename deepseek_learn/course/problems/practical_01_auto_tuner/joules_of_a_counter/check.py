@@ -1,4 +1,4 @@
-"""Energy from a counter that wraps to zero."""
+"""Compute energy from a counter that wraps to zero."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,7 +18,7 @@ def check(answer, rng) -> None:
 
 
 def draw(rng) -> Iterator[tuple[list[int], int]]:
-    """Readings, and where the counter wraps; edge cases first."""
+    """Yield readings, and where the counter wraps; edge cases first."""
     last = int(rng.integers(10**6, 10**9))
     far = int(rng.integers(2**33, 2**38))  # real counters exceed 32 bits
     yield [0, far // 3, 2 * far // 3, far // 5, far // 2], far
@@ -53,7 +53,7 @@ def compare(got, want: float, readings: list[int], wraps_at: int) -> None:
 
 
 def mistakes(readings: list[int], wraps_at: int) -> Iterator[tuple[str, float]]:
-    """Known mistakes, and the microjoules that each gives."""
+    """Yield known mistakes, and the microjoules that each gives."""
     steps = [b - a for a, b in pairwise(readings)]
     ends = readings[-1] - readings[0]
     yield "unit", 1e6 * sum(step % wraps_at for step in steps)

@@ -45,7 +45,7 @@ def check(answer, rng) -> None:
 
 
 def reference(value, low, high, log: bool, whole: bool, step: float):
-    """The new value, and whether rounding might go either way."""
+    """Return the new value, and whether rounding might go either way."""
     scale, back = (math.log, math.exp) if log else (float, float)
     place = (scale(value) - scale(low)) / (scale(high) - scale(low)) + step
     place = min(max(place, 0.0), 1.0)

@@ -33,7 +33,7 @@ def check(answer, rng) -> None:
 
 
 def weakly(every) -> np.ndarray:
-    """How many rows are nowhere worse than each row, itself and its duplicates included."""
+    """Count, for each row, the rows nowhere worse, including itself and duplicates."""
     return (every[:, None] <= every).all(-1).sum(0)
 
 
@@ -68,7 +68,7 @@ EDGES = (
 
 
 def edges_of(mine, others, keep: float, startup: int, candidates: set) -> Iterator[str]:
-    """The edge cases that decide this draw; mistakes only if in `candidates`."""
+    """Yield the edge cases that decide this draw; mistakes only if in `candidates`."""
     count = counts([mine.tolist(), *others.tolist()])
     quantile = np.quantile(count, keep)
     if count[0] > quantile and len(count) == startup - 1:
@@ -101,7 +101,7 @@ def compare(value: bool, mine, others, keep: float, startup: int) -> None:
 
 
 def counts(rows: list[list[float]]) -> list[int]:
-    """How many dominate each row, pair by pair."""
+    """Count pair by pair how many rows dominate each row."""
     return [
         sum(
             other != row and all(a <= b for a, b in zip(other, row, strict=True))

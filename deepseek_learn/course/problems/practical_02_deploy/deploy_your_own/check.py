@@ -27,7 +27,7 @@ def check(answer, rng) -> None:
 
 
 def read(report: str, folder: Path) -> dict:
-    """The wizard's report, its lines by name."""
+    """Return the wizard's report, its lines by name."""
     try:
         facts = json.loads(report)
         lines = {line["what"]: line["value"] for line in facts["lines"]}

@@ -1,4 +1,4 @@
-"""Scale and zero point of an asymmetric 8-bit tensor, where 0.0 must be exact."""
+"""Compute scale and zero point of an asymmetric 8-bit tensor, with an exact 0.0."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The guard's search: the fewest layers in float, found in few measurements."""
+"""The guard's search: find the fewest layers to keep in float, in few measurements."""
 
 import math
 
@@ -40,7 +40,7 @@ def check(answer, rng) -> None:
             most = int(rng.integers(1500, 2000))
             needed = FAR[trial]
         aim = float(rng.choice([0.25, 0.5, 1.0]))
-        # in every other trial the loss at the answer equals the aim
+        # in every other trial, the loss at the answer equals the aim
         lost = CountedLoss(needed, most, aim, trial % 2 == 1, rng)
         call = f"fewest(lost, most={most}, aim={aim})"
         got = expect.call(answer, lost, most, aim)

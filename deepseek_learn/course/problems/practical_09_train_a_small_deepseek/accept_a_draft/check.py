@@ -35,7 +35,7 @@ def check(answer, rng) -> None:
         u = float(rng.uniform(0, 1))
         if abs(u - min(ratio, 1)) < 0.02:
             u = 0.5 * min(ratio, 1)
-        if i % 3 == 0 and ratio > 1:  # likelier under the model: always accepted
+        if i % 3 == 0 and ratio > 1:  # more likely under the model: always accepted
             u = 0.999
         if i < len(EDGES):
             p, q, draft, u = (

@@ -1,4 +1,4 @@
-"""From token losses to bits per byte, comparable across tokenizers."""
+"""Convert token losses to bits per byte, which are comparable across tokenizers."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def check(answer, rng) -> None:
         words = rng.choice(WORDS, size=int(rng.integers(3, 9)))
         nats = rng.uniform(0.1, 6, size=int(rng.integers(4, 20))).tolist()
         text = "山" + "".join(words)
-        if i == 0:  # whitespace at both ends counts as bytes, too
+        if i == 0:  # whitespace at both ends counts, too
             text = " \n" + text + "\t \r\n"
         if i == 1:
             nats = nats[:1]  # one token for the whole text

@@ -22,19 +22,19 @@ def check(answer, rng) -> None:
             p, top = np.array([0.125, 0.5, 0.125, 0.25]), 0.75
         if i == 2:
             top = 1.0
-        if i == 5:  # more than one token holds, less than two hold
+        if i == 5:  # more than one token holds, but less than two hold
             p, top = (
                 rng.permutation([0.4, 0.3, 0.2, 0.1]),
                 float(rng.uniform(0.45, 0.65)),
             )
         if i == 3:
-            p, top = np.array([1.0]), 0.5  # the only token
+            p, top = np.array([1.0]), 0.5  # there is only one token
         if i == 4:
             top = 1e-3  # the most likely token is always kept
         probabilities = torch.from_numpy(p).float()
         total = np.cumsum(np.sort(probabilities.double().numpy())[::-1])
         if np.abs(total - top + 1e-6).min() < 5e-7:
-            continue  # a rounding error would decide
+            continue  # a rounding error would decide the result
         got = expect.call(answer, probabilities, top)
         expect.tensor(got, CALL, torch.float32)
         values = expect.shape(got, p.shape, CALL)
