@@ -1,4 +1,4 @@
-"""`deepseek-learn`, the command line: thin commands over public functions."""
+"""`deepseek-learn`, the command line: thin wrappers around public functions."""
 
 import os
 import sys

@@ -70,7 +70,7 @@ def copied(value: Any) -> Any:
 
 
 def same(value: Any, copy: Any) -> bool:
-    """Return whether `value` still equals its copy, where NaN equals NaN."""
+    """Return whether `value` still equals its copy, treating NaNs as equal."""
     if isinstance(value, (list, tuple, set)):
         pairs = zip(value, copy, strict=False)
         return len(value) == len(copy) and all(same(a, b) for a, b in pairs)

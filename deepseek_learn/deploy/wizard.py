@@ -315,7 +315,7 @@ class DeploymentWizard:
         return tuple(t[rows % count] for t in joined)
 
     def _input(self, batch: int) -> Any:
-        """Repeat the example to this batch size, for timing."""
+        """Repeat the example to fill a batch of this size, for timing."""
         if not self.dynamic_batch:
             return self.example
 

@@ -88,8 +88,8 @@ class Counter(_Pass):
 
     Attributes:
         operators: the recorded operators, in call order.
-        allocations: the allocations and releases, in order, without those of storages
-            that existed before the pass.
+        allocations: the allocations and releases, in order, excluding those of
+            storages that existed before the pass.
         costs: path → the cost from the layer's formula.
         output_shapes: path → the shapes that the module returned, as text.
     """

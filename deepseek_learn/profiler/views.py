@@ -130,7 +130,7 @@ def timeline(profile: "Profile") -> go.Figure:
 
 
 def roofline(profile: "Profile") -> go.Figure:
-    """Plot one point per layer, sized by its share of the time, and the roof lines."""
+    """Plot the rooflines, with one point per layer, sized by its share of the time."""
     roof, figure = profile.roof, go.Figure()
     work = profile.operators.groupby("layer")[["flops", "latency_ms"]].sum()
     verdicts = judge(profile.layers, profile.operators, roof)

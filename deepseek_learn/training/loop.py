@@ -241,7 +241,7 @@ def predict(
     batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Predict with `model` in evaluation mode: logits `[N, K]` float, labels `[N]`.
+    """Run `model` in evaluation mode; return its logits `[N, K]` and the labels `[N]`.
 
     Args:
         dataset: the same kinds of data as `train` in `fit`.

@@ -58,7 +58,7 @@ def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measur
 
 
 def source(name: str, number: Measured) -> str:
-    """Return the source of a result; "not stated" for energy without one."""
+    """Return the source of a result, or "not stated" if an energy has none."""
     if not number.source and name.startswith("energy"):
         return "not stated"
     return number.source

@@ -61,5 +61,5 @@ class SmallResNet(nn.Module):
 
 
 def fashion_net() -> nn.Module:
-    """Build the network: `[B, 1, 28, 28]` in 0..1 → logits of 10 classes `[B, 10]`."""
+    """Build the network: images `[B, 1, 28, 28]` in 0..1 → logits `[B, 10]`."""
     return SmallResNet()
