@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,9 @@ COLAB = {
 }
 # These need the classic notebook server, which running a notebook does not.
 WITHOUT_REQUIREMENTS = ("ipywidgets", "widgetsnbextension", "jupyterlab_widgets")
-ALSO = ("ipython_genutils", "setuptools>=77,<81", "nbformat")
+# nbformat's jsonschema in our version, whose optional requirements we have
+JSONSCHEMA = f"jsonschema=={version('jsonschema')}"
+ALSO = ("ipython_genutils", "setuptools>=77,<81", "nbformat", JSONSCHEMA)
 PLANT = """import sys, types
 google = types.ModuleType("google")
 google.colab = types.ModuleType("google.colab")

@@ -77,7 +77,8 @@ def test_the_high_water_mark_remembers_until_it_is_reset():
     passing_tensors()
     assert memory.high_water_bytes() - before == pytest.approx(64 * MIB, rel=0.2)
     memory.reset_high_water()
-    assert memory.high_water_bytes() - before < 32 * MIB
+    # well below 64 MiB; a process keeps part of what it has freed
+    assert memory.high_water_bytes() - before < 48 * MIB
 
 
 def test_resident_memory_is_refused_where_it_cannot_be_read(monkeypatch, tmp_path):

@@ -681,7 +681,15 @@ def test_a_missing_limit_is_a_missing_result():
         run(limits={"size_mib": 30})
 
 
-def test_ctrl_c_keeps_what_had_finished(tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises KeyboardInterrupt: a shell starts background jobs without that."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_ctrl_c_keeps_what_had_finished(tmp_path, ctrl_c):
     path = tmp_path / "search.journal"
 
     def objective(trial):

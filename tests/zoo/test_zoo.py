@@ -334,7 +334,7 @@ def test_binary_metrics_by_hand():
 @pytest.mark.parametrize("weights", [True, False])
 def test_shipping_a_run_keeps_the_other_splits_record(tmp_path, monkeypatch, weights):
     class Run:
-        history, best_epoch, stopped, cpu_seconds = [0], 1, "epochs", 60.0
+        history, best_epoch, stop_reason, cpu_seconds = [0], 1, "epochs", 60.0
 
     def trained(split):
         folder = tmp_path / split
