@@ -203,7 +203,7 @@ UNTESTABLE = row(
     what="ResNet-50 on ImageNet: top-1 gained by SC-attention",
     target=GUIDE_GAIN,
     measured=None,
-    note="ImageNet is not to be had offline; the rows below are a stand-in",
+    note="ImageNet is unavailable offline; the rows below are a stand-in",
 )
 
 

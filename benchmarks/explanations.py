@@ -193,7 +193,7 @@ def tuner_rows(table, few: bool) -> Iterator[Row]:
     """The sure and the unsure statements on what matters most."""
     truth = main_effects(table)
     first = {o: max(shares, key=shares.get) for o, shares in truth.items()}
-    known = ", ".join(f"{o}: {n} ({truth[o][n]:.0%})" for o, n in first.items())
+    by_objective = ", ".join(f"{o}: {n} ({truth[o][n]:.0%})" for o, n in first.items())
     for trials, seeds in SEEDS.items():
         outcomes = list(statements(table, trials, 2 if few else seeds))
         for kind, target in (("sure", SURE), ("unsure", UNSURE)):
@@ -201,7 +201,7 @@ def tuner_rows(table, few: bool) -> Iterator[Row]:
                 first[o] == n for o, n, sure in outcomes if sure == (kind == "sure")
             ]
             what = f"tuner: {kind} statements on what matters most, {trials} trials"
-            yield from row(what, sum(right), len(right), target, known)
+            yield from row(what, sum(right), len(right), target, by_objective)
 
 
 def tool_rows(table, count: int) -> Iterator[Row]:

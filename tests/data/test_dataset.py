@@ -45,9 +45,9 @@ KINDS = {"image": images, "series": series, "volume": volumes, "text": texts}
 
 @pytest.fixture(params=KINDS)
 def dataset(request):
-    made = KINDS[request.param]()
-    assert made.kind == request.param
-    return made
+    dataset = KINDS[request.param]()
+    assert dataset.kind == request.param
+    return dataset
 
 
 def test_a_batch_is_its_items(dataset):

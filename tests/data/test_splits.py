@@ -52,8 +52,8 @@ def test_strata_are_nearer_to_their_proportions_than_without():
         errors = []
         for seed in range(40):
             groups, strata, fractions = random_case(seed)
-            given = strata if stratified else np.zeros_like(strata)
-            parts = group_parts(groups, given, fractions, seed)
+            labels = strata if stratified else np.zeros_like(strata)
+            parts = group_parts(groups, labels, fractions, seed)
             share = np.bincount(strata) / len(strata)
             test = strata[parts == "test"]
             mix = np.bincount(test, minlength=len(share)) / len(test)

@@ -26,8 +26,8 @@ def passing_tensors() -> None:
 
 def test_the_allocator_s_peak_by_hand():
     assert peak_bytes(passing_tensors) == pytest.approx(64 * MIB, abs=4096)
-    held = []
-    both = peak_bytes(lambda: held.extend(torch.ones(MIB) for _ in range(2)), "cpu")
+    tensors = []
+    both = peak_bytes(lambda: tensors.extend(torch.ones(MIB) for _ in range(2)), "cpu")
     assert both == pytest.approx(8 * MIB, abs=4096)
 
 
@@ -45,7 +45,7 @@ def call():
     torch.ones(32 * MIB // 4).sum()
 torch.ones(256 * MIB // 4).sum()  # an earlier, higher mark, which is reset
 before = resident_bytes()
-held = torch.ones(8 * MIB // 4)
+tensor = torch.ones(8 * MIB // 4)
 print(peak_resident_bytes(call), peak_resident_bytes(call, above=before))
 """
 
