@@ -29,4 +29,5 @@ def efficientnet_lite0() -> nn.Module:
 
 
 def load_imagenet(model: nn.Module) -> nn.Module:
+    """Load the package's ImageNet weights into `model`, and return it."""
     return load_reference_weights(model, reference_weights())
