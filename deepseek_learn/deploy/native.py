@@ -6,15 +6,21 @@ Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
 import functools
 import json
 import os
+import platform
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .. import binary_cache
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..files import atomic_write
 
@@ -74,9 +80,38 @@ def build(
 
 @functools.cache
 def compiled(runtime: str) -> bytes:
-    """Return the engine for `runtime`, compiled once per process (see `build`)."""
+    """Return the engine for `runtime`, compiled on first use and cached (see `build`)."""
+    key = _engine_key(runtime)
+    for file in binary_cache.stored(f"engine-{runtime}", key) if key else ():
+        return file.read_bytes()
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
-        return build(Path(folder) / "engine", runtime).read_bytes()
+        engine = build(Path(folder) / "engine", runtime)
+        if key:
+            with suppress(OSError):  # without a writable cache, each process compiles
+                binary_cache.store(engine, f"engine-{runtime}", key)
+        return engine.read_bytes()
+
+
+def _engine_key(runtime: str) -> str | None:
+    """Return a hash of everything that the engine depends on; None without a compiler.
+
+    The version of ONNX Runtime's headers is left out: the engine opens the library at run
+    time, and any library that is no older than the headers will do.
+    """
+    command = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    compiler = shutil.which(command[0])
+    if compiler is None:
+        return None
+    answer = subprocess.run(
+        [compiler, *command[1:], "--version"], capture_output=True, text=True
+    )
+    files = sorted(path for path in ENGINE.rglob("*") if path.is_file())
+    sources = b"".join(path.read_bytes() for path in files)
+    package = version("openvino") if runtime == "openvino" else ""
+    flags = [os.environ.get(name) for name in ("CXXFLAGS", "LDFLAGS")]
+    machine = (sys.platform, platform.machine())
+    parts = (compiler, command[1:], answer.stdout, package, flags, *machine)
+    return binary_cache.build_key(sources, *parts)
 
 
 def run(engine: str | Path, model: str | Path, *words: Any) -> dict:

@@ -20,6 +20,7 @@ import numpy as np
 import platformdirs
 import pytest
 
+from deepseek_learn import binary_cache
 from deepseek_learn.dpg.kernels import build
 from deepseek_learn.errors import DeepSeekLearnError
 
@@ -398,7 +399,7 @@ def test_two_processes_building_at_once(cache, quick_compiler):
         assert process.returncode == 0, err
         assert int(out) == build.load().dpg_level()
     (file,) = cache.iterdir()  # one file, and no temporary files
-    assert file.stem.endswith(build.checksum(file))
+    assert file.stem.endswith(binary_cache.checksum(file))
 
 
 def test_the_second_load_is_silent_and_builds_nothing(cache, quick_compiler, capsys):
@@ -425,9 +426,9 @@ def test_a_damaged_file_is_built_again(cache, quick_compiler, damage):
 
 
 def test_a_file_that_does_not_load_is_built_again(cache, quick_compiler, tmp_path):
-    key = build.build_key(build.find_compiler())
+    key = build.kernel_key(build.find_compiler())
     (tmp_path / "text.so").write_text("not a library, though its checksum is right")
-    build.store(tmp_path / "text.so", key)
+    binary_cache.store(tmp_path / "text.so", "planes", key)
     assert fresh_load().dpg_level() == build.load().dpg_level()
     assert quick_compiler() == 2
 
@@ -475,4 +476,4 @@ def test_a_compiler_that_does_not_run_is_named(cache, monkeypatch, tmp_path):
 def test_the_cache_is_the_users_unless_told_otherwise(monkeypatch):
     monkeypatch.delenv("DEEPSEEK_LEARN_CACHE", raising=False)
     users = platformdirs.user_cache_path("deepseek_learn") / "kernels"
-    assert build.cache_folder() == users
+    assert binary_cache.cache_folder() == users

@@ -1,14 +1,12 @@
 """Compile `planes.cpp` with the system's compiler on first use, cache it, and load it.
 
 The binary selects its instruction set at run time, so it runs on every processor of its
-architecture. The cached file is keyed by source, compiler, flags and architecture. Its
-name also contains its own checksum, because loading a truncated library would crash the
-process.
+architecture. The cached file is keyed by source, compiler, flags and architecture (see
+`binary_cache.py`).
 """
 
 import ctypes
 import functools
-import hashlib
 import os
 import platform
 import shlex
@@ -16,16 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-import platformdirs
-
+from ...binary_cache import build_key, store, stored
 from ...catalog import text
 from ...errors import DeepSeekLearnError
-from ...files import atomic_write
 
 SOURCE = Path(__file__).with_name("planes.cpp")
 # without contraction, all instruction sets round identically
@@ -65,8 +60,8 @@ def load() -> ctypes.CDLL:
             does not load.
     """
     compiler = find_compiler()
-    key = build_key(compiler)
-    for file in stored(key):
+    key = kernel_key(compiler)
+    for file in stored("planes", key):
         with suppress(OSError):
             return declare(ctypes.CDLL(str(file)))
     print(text("dpg.building", compiler=Path(compiler[0]).name), file=sys.stderr)
@@ -74,7 +69,7 @@ def load() -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
             built = compiled(compiler, Path(folder) / "planes.so")
             with suppress(OSError):  # the cache cannot be written or loaded from
-                return declare(ctypes.CDLL(str(store(built, key))))
+                return declare(ctypes.CDLL(str(store(built, "planes", key))))
             return declare(ctypes.CDLL(str(built)))
     except OSError as error:
         raise KernelUnavailable(f"The DPG kernel does not load: {error}.") from error
@@ -90,38 +85,12 @@ def find_compiler() -> list[str]:
     raise KernelUnavailable(f"The DPG kernel needs {name}, which is not on the PATH.")
 
 
-def build_key(compiler: list[str]) -> str:
+def kernel_key(compiler: list[str]) -> str:
     """Return a short hash of everything that the binary depends on."""
     version = run([*compiler, "--version"]).stdout
-    inputs = (compiler, version, FLAGS, OPTIONS, sys.platform, platform.machine())
-    return hashlib.sha256(SOURCE.read_bytes() + repr(inputs).encode()).hexdigest()[:24]
-
-
-def cache_folder() -> Path:
-    """Return the folder `kernels` in DEEPSEEK_LEARN_CACHE or else the user's cache."""
-    folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
-    return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
-
-
-def stored(key: str) -> Iterator[Path]:
-    """Yield the cached files of `key` that match the checksum in their name."""
-    for file in cache_folder().glob(f"planes-{key}-*.so"):
-        with suppress(OSError):
-            if file.stem.endswith(checksum(file)):
-                yield file
-
-
-def store(built: Path, key: str) -> Path:
-    """Copy a kernel into the cache atomically, as other processes may do the same."""
-    file = cache_folder() / f"planes-{key}-{checksum(built)}.so"
-    with atomic_write(file) as temporary:
-        shutil.copyfile(built, temporary)
-    return file
-
-
-def checksum(file: Path) -> str:
-    """Return the first 16 hexadecimal digits of a file's SHA-256."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    machine = (sys.platform, platform.machine())
+    parts = (compiler, version, FLAGS, OPTIONS, *machine)
+    return build_key(SOURCE.read_bytes(), *parts)
 
 
 def compiled(compiler: list[str], target: Path) -> Path:

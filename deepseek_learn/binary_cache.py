@@ -1,0 +1,48 @@
+"""The cache on disk for compiled C++: the DPG kernel and the deployment engine.
+
+A file's name contains a key, which covers everything that the build depends on, and the
+file's own checksum, because a truncated library would crash the process that loads it.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import platformdirs
+
+from .files import atomic_write
+
+
+def cache_folder() -> Path:
+    """Return the folder `kernels` in DEEPSEEK_LEARN_CACHE or else the user's cache."""
+    folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
+    return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
+
+
+def build_key(sources: bytes, *parts: object) -> str:
+    """Return a short hash of the sources and of everything else a build depends on."""
+    return hashlib.sha256(sources + repr(parts).encode()).hexdigest()[:24]
+
+
+def stored(name: str, key: str) -> Iterator[Path]:
+    """Yield the cached files of this name and key that match the checksum in theirs."""
+    for file in cache_folder().glob(f"{name}-{key}-*"):
+        with suppress(OSError):
+            if file.stem.endswith(checksum(file)):
+                yield file
+
+
+def store(built: Path, name: str, key: str) -> Path:
+    """Copy a build into the cache atomically; another process may be doing the same."""
+    file = cache_folder() / f"{name}-{key}-{checksum(built)}{built.suffix}"
+    with atomic_write(file) as temporary:
+        shutil.copyfile(built, temporary)
+    return file
+
+
+def checksum(file: Path) -> str:
+    """Return the first 16 hexadecimal digits of a file's SHA-256."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
