@@ -26,7 +26,7 @@ READ_EVERY_S = 60.0
 
 
 class MeterError(DeepSeekLearnError):
-    """Raised if an energy counter cannot be read or if there is no reading yet."""
+    """Raised when an energy counter cannot be read or has no reading yet."""
 
 
 class EnergyMeter:
