@@ -1,9 +1,11 @@
-"""Measurements of time, memory and energy: a value with its interval, unit and source.
+"""Tools for measuring the time, memory and energy of a call.
 
-The profiler, the tuner and the wizard measure with this package, so that their figures
-follow one protocol (`timing`): the sides take turns, and the result is the median with
-its 95 % interval. `memory` reads a call's peak, `energy` its joules, and `roof` the
-peaks of the machine.
+Times and energies are returned as `Measured` values, which carry a unit, a source and,
+where possible, a 95% interval. The profiler, the tuner and the wizard all use this
+package, so their timings follow the same protocol: the calls are timed in alternation,
+and the median is reported (see `timing`). `memory` measures peak memory, `energy`
+measures energy in joules, and `roof` measures the peak performance of the machine.
+
 Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 

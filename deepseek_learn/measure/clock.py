@@ -1,6 +1,7 @@
-"""Reading the clock: samples, turns, and waiting for a GPU.
+"""Timing primitives: clock readings, alternating samples and GPU synchronization.
 
-PyTorch is not imported here: the energy meter and the tuner work without it.
+This module imports PyTorch only on demand, because the energy meter and the tuner must
+also work without it.
 """
 
 import statistics
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
 
 Reading = TypeVar("Reading")
 Devices: TypeAlias = Collection["torch.device"]
-SAMPLE_S = 1e-3  # minimum duration of a sample; makes the clock's resolution negligible
+SAMPLE_S = 1e-3  # minimum duration of a sample, far above the clock resolution
 
 
 def seconds(call: Callable[[], object], calls: int = 1, devices: Devices = ()) -> float:
-    """Return the seconds per call, averaged over `calls` calls.
+    """Return the average time per call in seconds.
 
     Args:
-        devices: where `call` runs; the clock is read once the GPUs among them are done.
+        calls: the number of calls to average over.
+        devices: the devices on which `call` runs. GPUs are synchronized before each
+            clock reading.
     """
     synchronize(devices)
     start = time.perf_counter()
@@ -34,10 +37,10 @@ def seconds(call: Callable[[], object], calls: int = 1, devices: Devices = ()) -
 def sampler(
     call: Callable[[], object], warmup: int = 3, devices: Devices = ()
 ) -> Callable[[], float]:
-    """Return a function that samples `call` for 1 ms or more and returns ms per call.
+    """Return a function that takes one timing sample of `call`, in ms per call.
 
-    First, `call` is warmed up, then timed once to find out how many calls make a
-    sample.
+    A sample repeats `call` for at least about 1 ms. The number of repetitions is
+    estimated from a single timed call, after `warmup` warm-up calls.
     """
     for _ in range(warmup):
         call()
@@ -47,10 +50,11 @@ def sampler(
 
 
 def median_ms(call: Callable[[], object], duration: float) -> float:
-    """Time three or more single calls for about `duration` s; return the median ms.
+    """Return the median time of a single call in ms.
 
-    This is the counterpart of a program that times its own calls and reports their
-    median, such as the C++ engine; the two can take turns.
+    Calls are timed one by one for about `duration` seconds, but at least three times.
+    External programs that time themselves, such as the C++ engine, report the same
+    statistic, so the two results can be compared.
     """
     call()  # warm-up
     times: list[float] = []
@@ -65,10 +69,11 @@ def in_turn(
     rounds: int,
     on_reading: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Reading]]:
-    """Take one reading of each side per round, in reverse order in every other round.
+    """Take one reading of each side per round, and reverse the order after each round.
 
-    Whatever slows the machine for longer than a round slows every side, and no side
-    always runs first. `on_reading` is called after each reading, for a progress bar.
+    If the machine slows down for longer than a round, all sides are affected, and no
+    side always runs first. `on_reading` is called after each reading, for example to
+    update a progress bar.
     """
     readings: dict[str, list[Reading]] = {name: [] for name in sides}
     for i in range(rounds):
@@ -79,7 +84,7 @@ def in_turn(
 
 
 def synchronize(devices: Devices) -> None:
-    """Wait until the GPUs among `devices` have finished their queued work."""
+    """Wait until all GPUs in `devices` have finished their queued work."""
     for device in devices:
         if device.type not in ("cpu", "meta"):
             import torch
@@ -88,7 +93,7 @@ def synchronize(devices: Devices) -> None:
 
 
 def gpus_in_use() -> Devices:
-    """Return PyTorch's current GPU if this process already uses one, else none."""
+    """Return PyTorch's current GPU in a tuple, which is empty if no GPU is in use."""
     if "torch" not in sys.modules:
         return ()
     import torch
@@ -96,13 +101,13 @@ def gpus_in_use() -> Devices:
     gpu = torch.accelerator.current_accelerator()
     if not gpu:
         return ()
-    cuda = gpu.type == "cuda"  # asking whether it is available would start it
+    cuda = gpu.type == "cuda"  # an availability check would initialize CUDA
     used = torch.cuda.is_initialized() if cuda else torch.accelerator.is_available()
     return (gpu,) if used else ()
 
 
 def source_of(devices: Devices) -> str:
-    """Describe where calls run, as in "cuda" or "cpu, 1 thread"."""
+    """Return a description of the devices, such as "cuda" or "cpu, 1 thread"."""
     if gpus := {device.type for device in devices} - {"cpu"}:
         return ", ".join(sorted(gpus))
     torch = sys.modules.get("torch")

@@ -1,9 +1,10 @@
-"""The energy of a block of code: from hardware counters where available, else estimated.
+"""Measure the energy of a block of code with hardware counters, or estimate it.
 
-There are three sources, and every result names its own: "nvml", the counter of an
-NVIDIA GPU; "rapl", that of an Intel or AMD processor; "estimate", processor seconds x
-watts per core. The counters cover the whole GPU or the whole processor with its memory,
-including the work of other programs; an estimate covers this process only, and no GPU.
+There are three possible sources, and each result states which one was used. "nvml" is
+the energy counter of an NVIDIA GPU, "rapl" is the energy counter of an Intel or AMD
+processor, and "estimate" is CPU time multiplied by a power per core. The counters cover
+the whole GPU, or the whole processor and its memory, including work done by other
+programs. The estimate covers only the CPU time of this process.
 """
 
 import os
@@ -20,30 +21,34 @@ from .measured import Measured, measured_median
 
 POWERCAP = Path("/sys/class/powercap")
 WATTS_PER_CORE = 5.0
-# A 262 kJ counter wraps after 20 min at 200 W: it must be read more often than that.
+# At 200 W, a 262 kJ counter wraps around after 20 min, so it must be read more often.
 READ_EVERY_S = 60.0
 
 
 class MeterError(DeepSeekLearnError):
-    """The requested energy counter cannot be read, or has not been read yet."""
+    """Raised when an energy counter cannot be read or has no reading yet."""
 
 
 class EnergyMeter:
-    """Measure the energy of the code inside a `with` block, in J, with its source.
+    """A context manager that measures the energy used by a block of code, in J.
 
     Args:
-        device: "cuda" or "cuda:1" reads that GPU's counter (NVML), without a fallback.
-            "cpu" reads the processor's counter (RAPL), or estimates if it is absent or
-            not readable. None uses the GPU if this process already uses one through
-            PyTorch and pynvml can read it; otherwise, it is the same as "cpu".
-        watts_per_core: the power of one busy core in W, for the estimate. The default,
-            5, lies between servers (280 W for 64 cores: 4.4) and laptops (28 W for 4:
-            7); pass your processor's rated power divided by its cores. It is a guess
-            about hardware: compare estimates with one another, never with counters.
+        device: the hardware to measure. "cuda" or "cuda:1" reads the NVML counter of
+            that GPU and has no fallback. "cpu" reads the RAPL counter of the processor
+            and falls back to an estimate if there is no counter or it is not readable.
+            None measures the GPU if this process already uses one through PyTorch and
+            pynvml can read its counter; otherwise, it is equivalent to "cpu".
+        watts_per_core: the power of one busy core in W, which is used only by the
+            estimate. The default of 5 W lies between typical servers (280 W for 64
+            cores, or 4.4 W per core) and laptops (28 W for 4 cores, or 7 W per core).
+            For a better estimate, pass the rated power of your processor divided by its
+            number of cores. Estimates can be compared with each other, but not with
+            counter readings.
 
     Raises:
-        MeterError: if the requested GPU has no readable counter.
-        ValueError: if `device` is anything else, or `watts_per_core` is not above 0.
+        MeterError: if `device` is a GPU without a readable counter.
+        ValueError: if `device` is not one of these values, or if `watts_per_core` is
+            not positive.
 
     >>> with EnergyMeter() as meter:                                # doctest: +SKIP
     ...     model(images)
@@ -65,24 +70,24 @@ class EnergyMeter:
 
     @property
     def source(self) -> str:
-        """The source of the figure: "nvml", "rapl" or "estimate"."""
+        """The source of the measurement: "nvml", "rapl" or "estimate"."""
         return self._counter.source
 
     @property
     def energy_j(self) -> Measured:
-        """The energy of the last block, in J.
+        """The energy used by the most recent block, in J.
 
         Raises:
-            MeterError: if no block has ended yet.
+            MeterError: if no block has finished yet.
         """
         if self._joules is None:
             raise MeterError(
-                "energy_j is known when the block ends: read it after `with`."
+                "energy_j is not available until the `with` block has finished."
             )
         return Measured(self._joules, unit="J", source=self.source)
 
     def why(self) -> str:
-        """Say which source was used, what it covers, and why there is no better one."""
+        """Explain which source was used and why, and what it covers."""
         coverage = text(f"measure.energy_{self.source}")
         return " ".join(
             [coverage, *(text(f"measure.energy_{key}") for key in self._missing)]
@@ -117,23 +122,24 @@ def measured_energy(
     device: str | None = None,
     watts_per_core: float = WATTS_PER_CORE,
 ) -> Measured:
-    """Measure the energy of one `call()`, in J.
+    """Measure the energy of one call of `call`, in J.
 
-    The result is the median of several blocks, with its 95 % interval.
+    The calls are split into blocks, and the result is the median energy per call over
+    the blocks, with its 95% interval.
 
     Args:
-        seconds: approximate total duration. Counters advance in steps of 1 ms (RAPL) to
-            100 ms (NVML), so a block should last 0.3 s or more.
-        blocks: number of blocks; an interval needs at least 6.
+        seconds: the approximate total duration. Counters are updated every 1 ms (RAPL)
+            to 100 ms (NVML), so each block should last at least 0.3 s.
+        blocks: the number of blocks; at least 6 are required for an interval.
         device, watts_per_core: see `EnergyMeter`.
 
     Raises:
-        ValueError: if `seconds` is not above 0 or `blocks` is below 1.
+        ValueError: if `seconds` is not positive or `blocks` is less than 1.
     """
     if not seconds > 0 or blocks < 1:
         raise ValueError(
-            f"seconds must be above 0 and blocks at least 1; got {seconds!r} and "
-            f"{blocks!r}."
+            f"seconds must be above 0 and blocks must be at least 1; got {seconds!r} "
+            f"and {blocks!r}."
         )
     call()  # warm-up
     once = clock.seconds(call, devices=clock.gpus_in_use())
@@ -148,7 +154,7 @@ def measured_energy(
 
 
 class Nvml:
-    """The energy counter of one NVIDIA GPU (Volta or newer), in steps of 1 mJ."""
+    """The energy counter of an NVIDIA GPU (Volta or newer) with a 1 mJ resolution."""
 
     source, wraps = "nvml", False
 
@@ -168,11 +174,13 @@ class Nvml:
 
 
 class Rapl:
-    """The counters of all processor packages and their memory, in steps of 1 µJ.
+    """The energy counters of all processor packages and their memory.
+
+    The counters have a resolution of 1 µJ.
 
     Raises:
-        FileNotFoundError: if there is no counter.
-        PermissionError: if only root can read the counters.
+        FileNotFoundError: if the machine has no RAPL counter.
+        PermissionError: if the counters can be read only by root.
     """
 
     source, wraps = "rapl", True
@@ -180,14 +188,17 @@ class Rapl:
     def __init__(self, folder: Path):
         zones = [zone for zone in folder.glob("intel-rapl:*") if _counts(zone)]
         if not zones:
-            raise FileNotFoundError(f"no RAPL counter in {folder}")
+            raise FileNotFoundError(f"no RAPL counter found in {folder}")
         self._files = {zone / "energy_uj": _range(zone) for zone in zones}
         self._last = {file: _number(file) for file in self._files}
         self._microjoules = 0
-        self._lock = threading.Lock()  # the meter's reader thread reads too
+        self._lock = threading.Lock()  # the meter polls from another thread
 
     def joules(self) -> float:
-        """Return the energy in J since creation, corrected for counter wraparound."""
+        """Return the energy used since this object was created, in J.
+
+        Counter wraparound is taken into account.
+        """
         with self._lock:
             for file, wraps_at in self._files.items():
                 now = _number(file)
@@ -198,7 +209,10 @@ class Rapl:
 
 
 class Estimate:
-    """CPU seconds of this process and its ended children, times watts per core."""
+    """An energy estimate: CPU time multiplied by the power per core.
+
+    The CPU time includes this process and its terminated child processes.
+    """
 
     source, wraps = "estimate", False
 
@@ -215,17 +229,17 @@ _BY_UUID = "nvmlDeviceGetHandleByUUID"
 
 
 def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
-    """Choose the best available counter; also return text keys for what was missing."""
+    """Return the best available counter and message keys for the missing ones."""
     missing = []
     if kind == "cuda" or (not kind and _uses_gpu()):
         try:
             return Nvml(index), ()
-        except Exception as error:  # one of pynvml's own errors, or no pynvml
+        except Exception as error:  # pynvml failed or is not installed
             if kind == "cuda":
                 raise MeterError(
-                    f"device 'cuda:{index}' has no energy counter that can be read "
-                    f"({type(error).__name__}: {error}); NVIDIA GPUs since Volta have "
-                    "one, and reading it needs the package nvidia-ml-py."
+                    f"device 'cuda:{index}' has no readable energy counter "
+                    f"({type(error).__name__}: {error}); an NVIDIA GPU of the Volta "
+                    "generation or newer and the package nvidia-ml-py are required."
                 ) from error
             missing.append("no_nvml")
     try:
@@ -242,14 +256,17 @@ def _uses_gpu() -> bool:
 
 
 def _nvml_id(index: int) -> str:
-    """Return the NVML index or UUID of PyTorch's GPU `index`."""
+    """Return the NVML index or the UUID of the GPU that PyTorch calls `cuda:index`."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
     return entries[index] if entries else str(index)
 
 
 def _counts(zone: Path) -> bool:
-    """Accept packages and their memory; "psys", "core", "uncore" would count twice."""
+    """Check whether a zone is a processor package or its memory.
+
+    The zones "psys", "core" and "uncore" overlap with these and would be counted twice.
+    """
     with suppress(OSError):
         name = (zone / "name").read_text().strip()
         return name.startswith("package") or name == "dram"

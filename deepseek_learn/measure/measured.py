@@ -1,4 +1,4 @@
-"""A number with its uncertainty and its source.
+"""A measured value with its uncertainty and its source.
 
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
@@ -14,16 +14,17 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured value that can be used wherever a number can.
+    """A value with a 95% interval that can be compared and scaled like a number.
 
     Attributes:
-        value: the number itself, also returned by `float(measured)`.
-        low, high: its 95 % interval; None if unknown.
+        value: the number itself, which `float(measured)` also returns.
+        low, high: the ends of the 95% interval, or None if the interval is unknown.
         unit: the unit, such as "ms" or "J".
-        source: how it was measured, such as "rapl" or "cpu, 1 thread".
+        source: how the value was measured, such as "rapl" or "cpu, 1 thread".
 
     Raises:
-        ValueError: if the value lies outside its interval, or if one end is missing.
+        ValueError: if `value` lies outside the interval, or if only one of `low` and
+            `high` is given.
 
     >>> Measured(3.1, 2.9, 3.4, "ms") < 4, str(Measured(3.1, 2.9, 3.4, "ms"))
     (True, '3.1 ms (2.9–3.4)')
@@ -36,7 +37,7 @@ class Measured:
     source: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("value", "low", "high"):  # also from NumPy and PyTorch
+        for name in ("value", "low", "high"):  # convert NumPy and PyTorch scalars
             number = getattr(self, name)
             if number is not None:
                 object.__setattr__(self, name, float(number))
@@ -48,8 +49,8 @@ class Measured:
             )
         if not self.low <= self.value <= self.high:
             raise ValueError(
-                f"value must lie between low and high; got {self.value} with "
-                f"{self.low} and {self.high}."
+                f"value must lie between low and high; got {self.value} for an "
+                f"interval from {self.low} to {self.high}."
             )
 
     def __float__(self) -> float:
@@ -68,7 +69,7 @@ class Measured:
         return self.value >= float(other)
 
     def __mul__(self, factor: float) -> "Measured":
-        """Multiply the value and its interval by a nonnegative number."""
+        """Multiply the value and its interval by a nonnegative factor."""
         if not float(factor) >= 0:
             raise ValueError(f"factor must not be negative; got {factor!r}.")
         low, high = (None if x is None else x * factor for x in (self.low, self.high))
@@ -86,29 +87,35 @@ class Measured:
         return f"{label} ({self.low:.4g}–{self.high:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the known fields, which JSON can represent."""
+        """Return all fields that are set, as a JSON-serializable dict."""
         return {k: v for k, v in asdict(self).items() if v not in (None, "")}
 
 
 def measured_error(wrong: int, n: int) -> Measured:
-    """Return a classifier's error rate on `n` samples, with Wilson's 95 % interval.
+    """Return the error rate of a classifier with its 95% Wilson interval.
 
-    center = (p + z²/2n) / (1 + z²/n), half width = z sqrt(p(1 - p)/n + z²/4n²) /
-    (1 + z²/n), p = wrong / n. The interval stays inside 0..1 and is correct for small
-    counts, where p ± z sqrt(p(1 - p)/n) is not (Wilson 1927, "Probable inference, the
-    law of succession, and statistical inference", JASA 22).
+    For p = wrong / n, the center of the interval is (p + z²/2n) / (1 + z²/n), and its
+    half width is z sqrt(p(1 - p)/n + z²/4n²) / (1 + z²/n). Unlike the usual interval
+    p ± z sqrt(p(1 - p)/n), it always lies within 0..1 and is accurate for small counts
+    (Wilson 1927, "Probable inference, the law of succession, and statistical
+    inference", JASA 22).
+
+    Args:
+        wrong: the number of misclassified samples.
+        n: the number of samples.
 
     Raises:
-        ValueError: if `wrong` is not between 0 and `n`, or `n` is 0.
+        ValueError: if `wrong` is not between 0 and `n`, or if `n` is less than 1.
     """
     if not 0 <= wrong <= n or n < 1:
         raise ValueError(
-            f"wrong must be between 0 and n, and n at least 1; got {wrong} and {n}."
+            f"wrong must be between 0 and n, and n must be at least 1; got {wrong} and "
+            f"{n}."
         )
     z, p = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), wrong / n
     center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    # at 0 and n the interval ends at p exactly; rounding may miss it by an ulp
+    # if wrong is 0 or n, one end is exactly p, but rounding can shift it by an ulp
     low, high = min(max(center - half, 0), p), max(min(center + half, 1), p)
     return Measured(p, low, high, source=f"{n} samples")
 
@@ -116,16 +123,17 @@ def measured_error(wrong: int, n: int) -> Measured:
 def measured_median(
     values: Sequence[float], unit: str = "", source: str = ""
 ) -> Measured:
-    """Return the median with a distribution-free 95 % interval.
+    """Return the median of the values with a distribution-free 95% interval.
 
-    The interval is [x_(k), x_(n+1-k)], the order statistics with the largest k for
-    which P(Binomial(n, 1/2) < k) <= 2.5 %. Five or fewer values have no interval.
+    The interval is [x_(k), x_(n+1-k)], where x_(i) is the i-th smallest of the n values
+    and k is the largest integer with P(Binomial(n, 1/2) < k) <= 2.5%. There is no
+    interval for five or fewer values.
 
     Raises:
         ValueError: if `values` is empty.
     """
     if not len(values):
-        raise ValueError("values must hold at least one number; got none.")
+        raise ValueError("values must contain at least one number; got none.")
     ranked, k = sorted(map(float, values)), 0
     tail = 0.5 ** len(ranked)
     below = tail
@@ -139,10 +147,13 @@ def measured_median(
 def measured_ratio(
     numerators: Sequence[float], denominators: Sequence[float], source: str = ""
 ) -> Measured:
-    """Return the median of two sides' ratios, round by round, with its interval.
+    """Return the median of the elementwise ratios, with its 95% interval.
+
+    Args:
+        numerators, denominators: the readings of the two sides, one per round.
 
     Raises:
-        ValueError: if the sides have different numbers of readings, or no readings.
+        ValueError: if the two sequences are empty or differ in length.
     """
     pairs = zip(numerators, denominators, strict=True)
     return measured_median([a / b for a, b in pairs], source=source)

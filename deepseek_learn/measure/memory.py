@@ -1,9 +1,10 @@
-"""The peak memory of a call, from the allocator's counter or the operating system.
+"""Measure the peak memory of a call.
 
-The allocator's peak is exact and repeatable, and covers what went through PyTorch. The
-system's peak covers everything that the process touched, but also what it keeps for
-reuse. For an exact reading, start a fresh process with the environment `RETURN_FREED`,
-and make two calls beforehand, so that one-time allocations are over.
+PyTorch's allocator reports an exact and reproducible peak, but only for the memory that
+it allocated itself. The operating system's peak includes all memory that the process
+touched, even freed memory that is kept for reuse. To measure this peak exactly, start a
+new process with the environment variables in `RETURN_FREED`, and run the call twice
+before the measurement to get one-time allocations out of the way.
 """
 
 import ctypes
@@ -19,15 +20,17 @@ from . import clock
 if TYPE_CHECKING:
     import torch
 
-# glibc's settings, which a process reads when it starts. Freed blocks of 16 KiB or more
-# return to the system at once, so that resident memory is memory in use.
+# Environment variables for glibc, which reads them when a process starts. With these
+# values, freed blocks of 16 KiB or more are returned to the system immediately, and the
+# resident memory is the memory in use.
 RETURN_FREED = {
     "MALLOC_MMAP_THRESHOLD_": "16384",
     "MALLOC_TRIM_THRESHOLD_": "0",
     "MALLOC_TOP_PAD_": "0",
 }
-# Large tensors come from the process's heap, not from the system at each call: otherwise
-# page faults are timed instead of arithmetic.
+# With these values, large tensors are allocated from the heap rather than requested
+# from the system on every call. Otherwise, a benchmark would time page faults instead
+# of arithmetic.
 REUSE_FREED = {
     "MALLOC_MMAP_THRESHOLD_": "1000000000",
     "MALLOC_TRIM_THRESHOLD_": "10000000000",
@@ -36,7 +39,10 @@ PROCESS = Path("/proc/self")
 
 
 def peak_bytes(call: Callable[[], object], device: "torch.device | str" = "cpu") -> int:
-    """Return the allocator's peak in `call()` above its starting level, in bytes."""
+    """Return the peak memory that PyTorch allocates during `call()`, in bytes.
+
+    Memory that was already allocated before the call is not included.
+    """
     import torch
 
     device = torch.device(device)
@@ -55,11 +61,11 @@ def peak_bytes(call: Callable[[], object], device: "torch.device | str" = "cpu")
 
 
 def _allocations(call: Callable[[], object]) -> list[int]:
-    """List the bytes that the CPU allocator gave or (negative) took back, in order."""
+    """Return the sizes of all CPU allocations in order; frees have negative sizes."""
     from torch.autograd import profiler
 
-    # PyTorch 2.13 prints "profiler_start" below level 6; it reads the level when the
-    # process first profiles
+    # PyTorch 2.13 prints "profiler_start" if the log level is below 6. It reads the
+    # level only once, when the profiler is first used.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with profiler.profile(use_kineto=False, profile_memory=True) as trace:
         call()
@@ -68,14 +74,16 @@ def _allocations(call: Callable[[], object]) -> list[int]:
 
 
 def peak_resident_bytes(call: Callable[[], object], above: int | None = None) -> int:
-    """Return the rise of this process's resident memory in `call()`, in bytes (Linux).
+    """Return the peak increase in resident memory during `call()`, in bytes.
 
     Args:
-        above: bytes to subtract from the high-water mark, such as what was resident
-            before a model was loaded; by default, what is resident before the call.
+        above: the baseline, in bytes, to subtract from the high-water mark, such as the
+            resident memory before a model was loaded. By default, this is the resident
+            memory before the call.
 
     Raises:
-        OSError: if the system is not Linux, and so has no mark that can be reset.
+        OSError: if the system is not Linux. Other systems cannot reset the high-water
+            mark.
     """
     before = resident_bytes()
     reset_high_water()
@@ -84,20 +92,22 @@ def peak_resident_bytes(call: Callable[[], object], above: int | None = None) ->
 
 
 def resident_bytes() -> int:
-    """Collect garbage, return freed memory, then read the resident memory (Linux).
+    """Return the resident memory of this process in bytes.
+
+    Before the reading, garbage is collected and freed memory is returned to the system.
 
     Raises:
         OSError: if the system is not Linux.
     """
     gc.collect()
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # only glibc has it
+    if hasattr(libc, "malloc_trim"):  # available only in glibc
         libc.malloc_trim(0)
     return status_bytes("VmRSS")
 
 
 def reset_high_water() -> None:
-    """Set the high-water mark of resident memory to what is resident now (Linux).
+    """Reset the high-water mark of resident memory to its current value.
 
     Raises:
         OSError: if the system is not Linux.
@@ -106,12 +116,12 @@ def reset_high_water() -> None:
 
 
 def high_water_bytes() -> int:
-    """Return the high-water mark of resident memory since its last reset, in bytes.
+    """Return the high-water mark of resident memory since the last reset, in bytes.
 
-    Outside Linux, it is the mark since the process started.
+    On systems other than Linux, this is the high-water mark since the process started.
     """
     if sys.platform == "linux":
-        # getrusage's mark would include the parent's memory from before the exec
+        # getrusage would include the memory of the parent process before exec
         return status_bytes("VmHWM")
     import resource
 
@@ -120,7 +130,7 @@ def high_water_bytes() -> int:
 
 
 def status_bytes(field: str) -> int:
-    """Read a line of this process's status, such as "RssAnon", in bytes (Linux).
+    """Return a memory field of `/proc/self/status`, such as "RssAnon", in bytes.
 
     Raises:
         OSError: if the system is not Linux.
@@ -131,6 +141,7 @@ def status_bytes(field: str) -> int:
 def _file(name: str) -> Path:
     if not PROCESS.exists():
         raise OSError(
-            f"{name} is read from Linux's {PROCESS}; {sys.platform} has none."
+            f"{PROCESS / name} does not exist on this system ({sys.platform}); it is "
+            "available only on Linux."
         )
     return PROCESS / name

@@ -1,8 +1,10 @@
 """The roofline of this machine: its peak arithmetic throughput and memory bandwidth.
 
-It is measured, never looked up, with a matrix product, a convolution, a copy, and an
-operator on one number (for the call overhead). The best of several readings counts,
-since a machine can run below its roof but never above it.
+The peaks are measured rather than looked up. A matrix product and two convolutions give
+the throughput, a copy gives the bandwidth, and an operator on a single number gives the
+call overhead. The best of several readings is used, because a machine can run below its
+peak but never above it.
+
 Williams et al. 2009, "Roofline: an insightful visual performance model", Communications
 of the ACM 52(4).
 """
@@ -18,27 +20,29 @@ import torch.nn.functional as F
 from .clock import seconds
 
 READINGS = 10
-# (channels, side) of 3 x 3 convolutions: the better one counts
+# (channels, side) of the two 3 x 3 convolutions, of which the faster one is used
 CONVOLUTIONS = ((64, 56), (128, 28))
-# Side of the matrix product, batch of the convolutions, calls timed together. With the
-# CPU's sizes, a GPU would finish before its next call.
+# The side of the matrices, the batch size of the convolutions, and the number of calls
+# per reading. With the CPU sizes, a GPU would sit idle between two calls.
 CPU, GPU = (1024, 1, 1), (8192, 64, 20)
-ROOF_SHARE = 0.05  # fraction of a profile's time that one more reading may take
+ROOF_SHARE = 0.05  # maximum time for another reading, as a share of `spent`
 _known: dict[tuple, "Roof"] = {}
-_took: dict[tuple, float] = {}  # seconds of one reading
+_took: dict[tuple, float] = {}  # time of the fastest reading in seconds
 
 
 @dataclass(frozen=True)
 class Roof:
-    """Peaks of one device, one dtype and one number of threads.
+    """The measured peaks of a device, for one dtype and one number of threads.
 
     Attributes:
-        gemm_gflops: throughput of a square matrix product (of side 1024, or 8192 on a
-            GPU), in 10^9 FLOP/s.
-        conv_gflops: the same for the better of two 3 x 3 convolutions, 64 to 64
-            channels on 56 x 56 and 128 to 128 on 28 x 28.
-        bandwidth_gbs: bytes read plus written by a copy of 128 MiB, in 10^9 byte/s.
-        overhead_us: time of one operator on one number, in microseconds.
+        gemm_gflops: the throughput of a product of two square matrices in 10^9 FLOP/s.
+            Their side is 1024 on a CPU and 8192 on a GPU.
+        conv_gflops: the throughput of the faster of two 3 x 3 convolutions in
+            10^9 FLOP/s. One has 64 input and output channels and a 56 x 56 input; the
+            other has 128 channels and a 28 x 28 input.
+        bandwidth_gbs: the memory bandwidth of a 128 MiB copy in 10^9 byte/s, counting
+            both the bytes read and the bytes written.
+        overhead_us: the time of one operator on a single number, in microseconds.
     """
 
     gemm_gflops: float
@@ -48,18 +52,21 @@ class Roof:
 
     @property
     def ridge(self) -> float:
-        """The FLOP/byte above which arithmetic, not memory, is the limit."""
+        """The intensity in FLOP/byte above which compute is the bottleneck."""
         return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
 
 
 def measured_roof(
     device: torch.device, dtype: torch.dtype = torch.float32, spent: float = math.inf
 ) -> Roof:
-    """Return the best roof so far, after one more reading (ten the first time).
+    """Measure the peaks of a device and return the best readings so far.
+
+    The first call takes ten readings. Each later call with the same device, dtype and
+    number of threads adds one more.
 
     Args:
-        spent: seconds spent so far; another reading is skipped if it takes more than a
-            twentieth of them.
+        spent: the time spent on the profile so far, in seconds. The additional reading
+            is skipped if it would take more than 5% of that time.
     """
     key = str(device), dtype, torch.get_num_threads()
     if key in _known and _took[key] > ROOF_SHARE * spent:
@@ -111,6 +118,6 @@ def _conv_gflops(
 
 
 def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:
-    """Return the seconds per call, after a first call that may compile or allocate."""
+    """Return the seconds per call, not counting a first call, which may compile."""
     call()
     return seconds(call, calls, (device,))

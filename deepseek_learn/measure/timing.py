@@ -1,10 +1,11 @@
-"""How long calls take: the protocol of the profiler, the tuner and the wizard.
+"""Measure latencies with the protocol shared by the profiler, the tuner and the wizard.
 
-1. All sides are timed in one process, in turn, so that whatever slows the machine slows
-   every side. Trust the ratios, not the milliseconds.
-2. A sample lasts 1 ms or more, comes after warm-up calls, and ends when the GPU is done.
-3. A latency is the median of the samples with its 95 % interval; a ratio is computed
-   within each round, and then its median and interval.
+1. All calls are timed in the same process and in alternation, so a slowdown of the
+   machine affects all of them. Ratios are therefore more reliable than absolute times.
+2. Sampling starts after a few warm-up calls. Each sample lasts at least 1 ms and ends
+   when the GPU has finished its work.
+3. A latency is the median of its samples, with a 95% interval. Ratios are computed
+   within each round and then summarized by their median and interval as well.
 """
 
 import functools
@@ -29,13 +30,14 @@ ROUNDS, WARMUP = 30, 3
 
 @dataclass(frozen=True)
 class Latencies(Report):
-    """The latencies of several calls that were timed in turn.
+    """The latencies of several calls that were timed in alternation.
 
     Attributes:
-        ms: name → median time of one call, in ms.
-        ratios: name → its time divided by that of the first call (the median over the
-            rounds); below 1, it is faster. The first call has no ratio.
-        samples_ms: name → every sample, by round.
+        ms: the median time per call in ms, keyed by name.
+        ratios: the time of each call divided by the time of the first call (the median
+            over the rounds), keyed by name. A ratio below 1 means that the call is
+            faster than the first one. The first call itself has no ratio.
+        samples_ms: the samples of each call in ms, one per round, keyed by name.
     """
 
     ms: dict[str, Measured]
@@ -44,15 +46,18 @@ class Latencies(Report):
 
     @property
     def source(self) -> str:
-        """Where the calls ran, such as "cpu, 1 thread"."""
+        """The device on which the calls ran, such as "cuda" or "cpu, 1 thread"."""
         return next(iter(self.ms.values())).source
 
     def __getitem__(self, name: str) -> Measured:
-        """Return the latency of one call, in ms."""
+        """Return the median time of the call `name`, in ms."""
         return self.ms[name]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per call: ms, low, high; ratio, ratio_low, ratio_high."""
+        """Return one row per call with its latency, its ratio and their intervals.
+
+        The columns are ms, low, high, ratio, ratio_low and ratio_high.
+        """
         none = Measured(float("nan"))
         rows = {}
         for name, ms in self.ms.items():
@@ -63,7 +68,7 @@ class Latencies(Report):
         return frame.astype(float)
 
     def plot(self) -> "go.Figure":
-        """Plot every sample of each call (plotly)."""
+        """Draw a box plot of the samples of each call (plotly)."""
         return _boxes(self.samples_ms, self.source)
 
     def why(self) -> str:
@@ -82,25 +87,28 @@ def latencies(
     warmup: int = WARMUP,
     devices: Devices | None = None,
 ) -> Latencies:
-    """Time any number of calls in turn; the ratios are relative to the first one.
+    """Time several calls in alternation and compare them with the first one.
 
     Args:
-        calls: name → a function without arguments.
-        rounds: number of samples of each, at least 6 (fewer have no 95 % interval).
-        devices: the devices on which the calls run; samples wait for the GPUs among
-            them. By default, this is PyTorch's current GPU if this process uses one.
+        calls: the functions to time, keyed by name. They are called without arguments.
+        rounds: the number of samples per call. At least 6 are required for a 95%
+            interval.
+        warmup: the number of warm-up calls before sampling starts.
+        devices: the devices on which the calls run. GPUs are synchronized around each
+            sample. By default, this is PyTorch's current GPU if this process uses one.
 
     Raises:
-        ValueError: if there is no call, `rounds` is below 6, or `warmup` is negative.
+        ValueError: if `calls` is empty, `rounds` is less than 6, or `warmup` is
+            negative.
 
     >>> latencies({"conv": lambda: conv(x), "linear": lambda: linear(x)})  # doctest: +SKIP
     """
     if not calls:
-        raise ValueError("calls must hold at least one call; got none.")
+        raise ValueError("calls must contain at least one call; got none.")
     if rounds < 6 or warmup < 0:
         raise ValueError(
-            f"rounds must be at least 6 and warmup not negative; got {rounds} and "
-            f"{warmup}."
+            f"rounds must be at least 6 and warmup must not be negative; got {rounds} "
+            f"and {warmup}."
         )
     devices = gpus_in_use() if devices is None else devices
     samplers = {name: sampler(call, warmup, devices) for name, call in calls.items()}
@@ -108,7 +116,12 @@ def latencies(
 
 
 def compare(samples_ms: Mapping[str, Sequence[float]], source: str) -> Latencies:
-    """Compute the latencies from samples in ms, name → one sample per round."""
+    """Compute latencies and ratios from existing samples.
+
+    Args:
+        samples_ms: the samples of each call in ms, one per round, keyed by name.
+        source: a description of the device on which the calls ran.
+    """
     first, *others = samples_ms
     return Latencies(
         {name: measured_median(ms, "ms", source) for name, ms in samples_ms.items()},
@@ -122,14 +135,16 @@ def compare(samples_ms: Mapping[str, Sequence[float]], source: str) -> Latencies
 
 @dataclass(frozen=True)
 class Latency(Report):
-    """The latency of one call.
+    """The latency of a model, optionally compared with a baseline.
 
     Attributes:
-        ms: median time of one call of the model, in ms.
-        baseline_ms: the same for the baseline, timed in turn; None without a baseline.
-        ratio: the model's time divided by the baseline's (the median over the rounds);
-            below 1, the model is faster.
-        samples_ms: every sample of "model" and "baseline", by round.
+        ms: the median time per call of the model, in ms.
+        baseline_ms: the median time per call of the baseline, in ms; None if there is
+            no baseline.
+        ratio: the time of the model divided by the time of the baseline (the median
+            over the rounds), or None if there is no baseline. A ratio below 1 means
+            that the model is faster.
+        samples_ms: the samples in ms, one per round, keyed by "model" and "baseline".
     """
 
     ms: Measured
@@ -138,9 +153,10 @@ class Latency(Report):
     samples_ms: dict[str, tuple[float, ...]]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row each for model, baseline and ratio.
+        """Return a table with one row each for the model, the baseline and the ratio.
 
-        The columns are value, low, high, unit and source.
+        The columns are value, low, high, unit and source. Without a baseline, the table
+        contains only the model.
         """
         rows = {"model": self.ms, "baseline": self.baseline_ms, "ratio": self.ratio}
         fields = {name: vars(m) for name, m in rows.items() if m is not None}
@@ -167,18 +183,21 @@ def latency(
     rounds: int = ROUNDS,
     warmup: int = WARMUP,
 ) -> Latency:
-    """Time one call of `model`, in turn with `baseline` if there is one.
+    """Measure the latency of a model, in alternation with a baseline if there is one.
 
-    Modules are measured in evaluation mode, without gradients, and their mode is
+    Modules are timed in evaluation mode and without gradients. Their original mode is
     restored afterwards.
 
     Args:
-        model, baseline: modules, or any callables.
-        example: the input, or a tuple of inputs. On a GPU, each sample is synchronized.
-        rounds: number of samples of each, at least 6 (fewer have no 95 % interval).
+        model, baseline: a module or any other callable.
+        example: the input, or a tuple of inputs. If an input is on a GPU, that GPU is
+            synchronized around each sample.
+        rounds: the number of samples of each callable. At least 6 are required for a
+            95% interval.
+        warmup: the number of warm-up calls before sampling starts.
 
     Raises:
-        ValueError: if `rounds` is below 6, or `warmup` is negative.
+        ValueError: if `rounds` is less than 6 or `warmup` is negative.
     """
     inputs = example if isinstance(example, tuple) else (example,)
     sides = (
@@ -204,7 +223,7 @@ def latency(
 
 
 def _verdict(ratio: Measured) -> str:
-    """Tell whether the interval of the ratio lies above 1, below it, or around it."""
+    """Return "slower", "faster" or "even", depending on the interval of the ratio."""
     if ratio.low is not None and ratio.low > 1:
         return "slower"
     return "faster" if ratio.high is not None and ratio.high < 1 else "even"

@@ -1,7 +1,7 @@
-"""The Model Profiler: a model's FLOPs, memory traffic, memory and time, explained.
+"""Measure and explain the FLOPs, memory traffic, peak memory and run time of a model.
 
-`ModelProfiler(model)(example)` or `profile(model, example)` returns a `Profile`. Lesson:
-`notebooks/basic/05_profiler.ipynb`.
+`ModelProfiler(model)(example)` and `profile(model, example)` both return a `Profile`.
+Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 
 from .. import lazy

@@ -1,4 +1,4 @@
-"""Back up what a pass overwrites in tensors that were not copied beforehand."""
+"""Back up tensor data just before a pass overwrites it."""
 
 from typing import Any
 
@@ -11,12 +11,13 @@ from .tensor_state import bytes_of, has_storage
 
 
 class BeforeWriting(EveryOperator):
-    """Copies, while active, the bytes that an operator is about to overwrite.
+    """A dispatch mode that backs up the bytes that operators are about to overwrite.
 
-    Tensors created inside the block, and those whose storage is in `copied`, are skipped.
-    So a parameter that no pass changes is never copied, and a tensor held only by a
-    global of some package is restored as well. An operator must declare what it writes,
-    as PyTorch's own operators do.
+    Tensors that are created inside the block or share a storage with a tensor in
+    `copied` are skipped. Parameters that no pass changes are never copied, and tensors
+    that are referenced only by a global variable of some package are still covered. An
+    operator must declare the arguments that it modifies in its schema, as the operators
+    of PyTorch do.
     """
 
     def __init__(self, copied: list[Tensor]):
@@ -37,7 +38,7 @@ class BeforeWriting(EveryOperator):
         return out
 
     def put_back(self) -> None:
-        """Restore the copies, latest first, because one may overlap an earlier one."""
+        """Restore the saved bytes in reverse order, because copies can overlap."""
         for window, saved in reversed(self._saved):
             if not torch.equal(window, saved):
                 window.copy_(saved)
@@ -51,7 +52,7 @@ class BeforeWriting(EveryOperator):
 
 
 def _written(schema: Any, args: tuple, kwargs: dict) -> list:
-    """Return the arguments that the operator's schema marks as written."""
+    """Return the arguments that the operator modifies according to its schema."""
     named = dict(zip((a.name for a in schema.arguments), args, strict=False)) | kwargs
     return [
         named.get(argument.name)

@@ -19,9 +19,14 @@ MODULES = ["calls", "parameters", "gflops", "read_mib", "written_mib", "latency_
 
 @dataclass(frozen=True)
 class Comparison(Report):
-    """The profiles `a` and `b` of two models, or of two forms of one, labeled `names`.
+    """A side-by-side comparison of two profiles.
 
-    Layers are matched by path; a layer that only one model has gets a row of its own.
+    Layers are matched by path. A layer that exists in only one of the models gets its
+    own row.
+
+    Attributes:
+        a, b: the profiles of two models, or of two versions of the same model.
+        names: the labels of the two models.
     """
 
     a: "Profile"
@@ -29,7 +34,7 @@ class Comparison(Report):
     names: tuple[str, str]
 
     def totals(self) -> pd.DataFrame:
-        """Return the totals of both models and their ratio b / a."""
+        """Return the totals of both models and the ratios b / a."""
         rows = {
             name: {"a": value(self.a), "b": value(self.b)}
             for name, value in _TOTALS.items()
@@ -39,7 +44,7 @@ class Comparison(Report):
         return frame
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per layer: both models' figures and the change in time."""
+        """Return one row per layer, comparing the costs and times of both models."""
         pair = {"a": self.a.to_frame(), "b": self.b.to_frame()}
         frame = pd.concat(
             {key: table[["type", *MODULES]] for key, table in pair.items()}, axis=1
@@ -52,7 +57,7 @@ class Comparison(Report):
         return frame
 
     def plot(self) -> "go.Figure":
-        """Plot the layers whose time differs most, side by side (plotly)."""
+        """Plot the times of the layers that differ the most, side by side (plotly)."""
         import plotly.graph_objects as go
 
         times = self.to_frame()["latency_ms"].fillna(0)

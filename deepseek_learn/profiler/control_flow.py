@@ -1,9 +1,9 @@
 """Run `torch.cond` and similar operators as plain Python control flow.
 
-PyTorch turns a condition or a loop into one operator by compiling its body. If it ran
-uncompiled, that operator would hide from autograd the parameters that its functions
-use. As Python, it calls the operators that the profiler counts, and autograd records
-them as usual.
+PyTorch compiles the body of a condition or a loop into a single operator. If this
+operator ran uncompiled, autograd would not see the parameters that its functions use.
+When the control flow runs as Python code instead, the profiler can count the operators
+inside it, and autograd records them as usual.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ def _map(function: Callable, inputs: Iterable[Tensor], others: Iterable) -> list
 def _scan(
     function: Callable, carry: Sequence, inputs: Sequence[Tensor], others: Iterable
 ) -> list:
-    """Like `_map`, but each call gets the carry of the previous one."""
+    """Apply the function to each row, passing the carry from one call to the next."""
     outputs, count = [], len(carry)
     for row in zip(*(x.unbind() for x in inputs), strict=True):
         results = function(*carry, *row, *others)
@@ -59,7 +59,7 @@ _IN_PYTHON = {"cond": _cond, "while_loop": _while_loop, "map_impl": _map, "scan"
 
 @contextmanager
 def in_python() -> Iterator[None]:
-    """Run these operators as Python inside the block; restore them afterwards."""
+    """Run control-flow operators as Python code inside the block."""
     candidates = {n: getattr(torch.ops.higher_order, n, None) for n in _IN_PYTHON}
     operators = {name: op for name, op in candidates.items() if op is not None}
     kernels = {name: dict(op.py_kernels) for name, op in operators.items()}

@@ -1,11 +1,11 @@
-"""The cost of an operator: multiply-adds by formula, bytes from its tensors.
+"""Compute the cost of operators: FLOPs from formulas, and bytes from tensor sizes.
 
-A multiply-add (MAC) is one multiplication and one addition, so 2 FLOPs; a complex one is
-four real ones. FLOPs cover only products: matrix products, convolutions, attention and
-recurrent layers. Element-wise work, norms and reductions are counted separately as
-`element_ops`, as is customary. Attention's causal mask is not discounted. An operator
-that no rule covers is reported as *uncounted*. Lesson:
-`notebooks/basic/05_profiler.ipynb`.
+A multiply-add (MAC) is one multiplication and one addition, which count as 2 FLOPs. A
+complex multiply-add counts as four real ones. As is customary, FLOPs cover only matrix
+products, convolutions, attention and recurrent layers. Element-wise operations, norms
+and reductions are counted separately as `element_ops`. A causal mask does not lower the
+FLOP count of attention. Operators that no rule covers are reported as *uncounted*.
+Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,13 @@ from .tensor_state import within
 
 LayerFormula = Callable[[Any, tuple, Any], "Cost"]
 
-# "namespace.operator" → formula(*args, out, **kwargs) → FLOPs. Ours take
-# precedence over PyTorch's table (`torch.utils.flop_counter`), which lacks these.
+# Maps "namespace.operator" to a function formula(*args, out, **kwargs) that returns
+# FLOPs. These formulas take precedence over the table in `torch.utils.flop_counter`,
+# where most of them are missing.
 operator_costs: Registry[Callable[..., float]] = Registry("operator cost")
-# "module.Class" of a layer → formula(layer, inputs, output) → `Cost`: for layers whose
-# work is not visible as operators, such as a custom kernel. Applies to subclasses too.
+# Maps the "module.Class" of a layer to a function formula(layer, inputs, output) that
+# returns a `Cost`. It is meant for layers whose work does not appear as operators, such
+# as custom kernels, and also applies to subclasses.
 layer_costs: Registry[LayerFormula] = Registry("layer cost")
 
 KINDS = ("product", "element", "move", "view", "uncounted")
@@ -37,15 +39,15 @@ KINDS = ("product", "element", "move", "view", "uncounted")
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one call.
+    """The cost of one call of a layer.
 
     Attributes:
-        flops: 2 x multiply-adds.
-        bytes_read, bytes_written: the bytes if each tensor is accessed only once, which
-            is a lower bound on the traffic.
-        parameters: number of weights that the layer holds besides its parameters; None
-            if there are none.
-        parameter_bytes: the size of those weights.
+        flops: the number of FLOPs, which is twice the number of multiply-adds.
+        bytes_read, bytes_written: the bytes read and written if each tensor is accessed
+            only once. This is a lower bound on the actual traffic.
+        parameters: the number of weights that the layer stores in addition to its
+            `nn.Parameter` objects, or None if there are none.
+        parameter_bytes: the size of these additional weights in bytes.
     """
 
     flops: float
@@ -56,7 +58,7 @@ class Cost:
 
 
 def operator_flops(func: Any, args: tuple, kwargs: dict, out: Any) -> float | None:
-    """Return the FLOPs of one call of `func`, or None if no formula covers it."""
+    """Return the FLOPs of one call of `func`, or None if there is no formula for it."""
     packet = packet_of(func)
     name = str(packet)
     options = {key: value for key, value in kwargs.items() if key != "out"}
@@ -74,7 +76,10 @@ def has_formula(func: Any) -> bool:
 
 
 def packet_of(func: Any) -> Any:
-    """Return the operator without its overload; higher-order operators have none."""
+    """Return the overload packet of an operator.
+
+    Higher-order operators have no overloads and are returned unchanged.
+    """
     return getattr(func, "_overloadpacket", func)
 
 
@@ -92,7 +97,8 @@ def _formula_of(kind: type) -> LayerFormula | None:
     return None
 
 
-# Reductions, norms and pools without a PyTorch tag: one operation per element.
+# Reductions, norms and pooling operators that PyTorch does not tag. They count as one
+# operation per element.
 _ELEMENT = set(
     """_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data logsumexp
     native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
@@ -122,7 +128,7 @@ _ELEMENT = set(
     quantize_per_tensor fake_quantize_per_tensor_affine_cachemask polar complex renorm
     rrelu_with_noise isin floor_divide""".split()  # noqa: SIM905
 )
-# Copies, gathers and new tensors: they move bytes and involve no arithmetic.
+# Copies, gathers and factory functions, which move bytes but do no arithmetic.
 _MOVE = set(
     """cat stack copy_ _to_copy clone constant_pad_nd reflection_pad2d
     replication_pad2d index index_put index_put_ _index_put_impl_ index_select
@@ -140,7 +146,7 @@ _MOVE = set(
     index_fill_ diag_embed diagonal_scatter diagonal_backward take tril_ triu_
     tril_indices triu_indices block_diag""".split()  # noqa: SIM905
 )
-# Views and allocations: they neither read nor write the tensors' data.
+# Views and allocations, which neither read nor write the data of a tensor.
 _VIEW = set(
     """_unsafe_view empty empty_like new_empty empty_strided new_empty_strided set_
     resize_ alias detach_ lift_fresh lift unsafe_split unsafe_split_with_sizes
@@ -151,7 +157,10 @@ _VIEW = set(
 
 @cache
 def kind_of(func: Any) -> str:
-    """Classify an operator without a formula as one of `KINDS`, but never "product"."""
+    """Return the kind of an operator without a formula, which is one of `KINDS`.
+
+    The kind "product" is never returned, because products have formulas.
+    """
     if not isinstance(func, OpOverload):  # a higher-order operator
         return "uncounted"
     name = func._overloadpacket.__name__
@@ -176,28 +185,35 @@ def _is_pointwise(name: str) -> bool:
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """Return all tensors in nested arguments."""
+    """Return all tensors in a nested structure, such as the arguments of a call."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def traffic(some: list[Tensor]) -> int:
-    """Add up the tensors' bytes; an expanded tensor counts only its storage."""
+    """Return the total size of the tensors in bytes.
+
+    For an expanded tensor, only the size of its storage is counted.
+    """
     plain = [part for tensor in some for part in within(tensor)]
     return sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in plain)
 
 
 def _real(out: Any) -> int:
-    """Return the real multiply-adds per multiply-add: four if the output is complex."""
+    """Return the number of real multiply-adds that make up one multiply-add.
+
+    This is 4 if the output is complex and 1 otherwise.
+    """
     return 4 if any(t.is_complex() for t in tensors(out)) else 1
 
 
-# --- formulas that PyTorch's table lacks -------------------------------------------
+# --- formulas that are missing from PyTorch's table --------------------------------
 
 
 def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
-    """Count attention's FLOPs from the shapes of q, k and v.
+    """Count the FLOPs of attention from the shapes of q, k and v.
 
-    `products` is the number of [L, S, E] and of [L, S, Ev] products per query head.
+    `products` contains the number of matrix products of size L x S x E and the number
+    of matrix products of size L x S x Ev, both per query head.
     """
     *batch, length, width = q
     of_keys, of_values = products
@@ -209,7 +225,7 @@ def _attention(q: tuple, k: tuple, v: tuple, products: tuple[int, int]) -> int:
 def _flash(
     q: Tensor, k: Tensor, v: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count the scores QK' and their product with V."""
+    """Count the FLOPs of the scores QK' and of their product with V."""
     return _attention(q.shape, k.shape, v.shape, (1, 1))
 
 
@@ -223,12 +239,16 @@ def _flash_backward(
     out: Tensor,
     **kwargs: Any,
 ) -> int:
-    """Count QK' (recomputed), dQ and dK; then dV and the gradient of the scores."""
+    """Count the FLOPs of the five products in the backward pass of attention.
+
+    These are the recomputed scores QK', dQ and dK (size L x S x E), and dV and the
+    gradient of the scores (size L x S x Ev).
+    """
     return _attention(q.shape, k.shape, v.shape, (3, 2))
 
 
 def _lengths(x: Tensor) -> tuple[int, int]:
-    """Return the number of tokens in a batch, and the sum of the squared lengths."""
+    """Return the number of tokens in a batch and the sum of the squared lengths."""
     sizes = [len(row) for row in x.unbind()] if x.is_nested else [x.shape[1]] * len(x)
     return sum(sizes), sum(n * n for n in sizes)
 
@@ -243,7 +263,7 @@ def _fused_mha(
     out: Tensor,
     **kwargs: Any,
 ) -> int:
-    """Count four E x E projections, the scores, and their product with the values."""
+    """Count the FLOPs of four E x E projections, the scores, and the weighted sum."""
     tokens, pairs = _lengths(query)
     return 2 * tokens * 4 * embed_dim**2 + 4 * pairs * embed_dim
 
@@ -252,7 +272,7 @@ def _fused_mha(
 def _encoder(
     src: Tensor, embed_dim: int, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count fused attention and the two products of the feed-forward block."""
+    """Count the FLOPs of the attention and of the two feed-forward products."""
     hidden = args[12].shape[0]  # ffn_weight_1 [hidden, E]
     tokens, pairs = _lengths(src)
     dense = 4 * embed_dim**2 + 2 * embed_dim * hidden
@@ -263,13 +283,16 @@ def _encoder(
 def _rnn_layer(
     x: Tensor, w_input: Tensor, w_hidden: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count one direction of one layer: both weights at each step; x is `[T, B, I]`."""
+    """Count the FLOPs of one direction of one RNN layer.
+
+    The input `x` has shape `[T, B, I]`, and both weights are used in every time step.
+    """
     return 2 * x.shape[0] * x.shape[1] * (w_input.numel() + w_hidden.numel())
 
 
 @operator_costs.register("aten.mkldnn_rnn_layer_backward")
 def _rnn_layer_backward(*args: Any, out: Tensor, **kwargs: Any) -> int:
-    """Count one forward pass each for the gradients of the input and the weights."""
+    """Count the input gradients and the weight gradients as one forward pass each."""
     return 2 * _rnn_layer(*args, out=out)
 
 
@@ -277,9 +300,9 @@ def _rnn_layer_backward(*args: Any, out: Tensor, **kwargs: Any) -> int:
 def _cudnn_rnn(
     x: Tensor, weight: list[Tensor], *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count all layers of the RNN in one call; one-dimensional weights are biases."""
+    """Count the FLOPs of all RNN layers, skipping biases (one-dimensional weights)."""
     weights = sum(w.numel() for w in weight if w.dim() == 2)
-    steps = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]  # 2-D: packed
+    steps = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]  # 2-D if packed
     return 2 * steps * weights
 
 
@@ -320,7 +343,10 @@ def _addbmm(y: Tensor, a: Tensor, b: Tensor, *, out: Tensor, **kwargs: Any) -> i
 def _packed_product(
     x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count `[M, K]` times a packed weight; layouts vary, so the output gives N."""
+    """Count the FLOPs of multiplying an `[M, K]` input by a packed weight.
+
+    N is taken from the output, because the layout of the weight varies by operator.
+    """
     return 2 * x.numel() * out.shape[-1]
 
 
@@ -328,7 +354,11 @@ def _packed_product(
 def _grouped_product(
     x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count each token times its expert's `[K, N]`; one group of x if only x is 3-D."""
+    """Count the FLOPs of multiplying each token by a weight of shape `[K, N]`.
+
+    If only `x` is 3-D, the weight is grouped by columns, and each column is multiplied
+    by only one group of `x`.
+    """
     rows = x[0] if x.dim() > weight.dim() else x
     return 2 * rows.numel() * out.shape[-1]
 
@@ -337,9 +367,9 @@ def _grouped_product(
 def _convolution_backward(
     grad: Tensor, x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count one forward pass per gradient.
+    """Count one forward pass for each gradient that is computed.
 
-    PyTorch's table is wrong for grouped convolutions.
+    The formula in PyTorch's table is wrong for grouped convolutions.
     """
     transposed, mask = args[4], args[7]
     shapes = list(x.shape), list(weight.shape), list(grad.shape)
@@ -366,7 +396,7 @@ def _linear(x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any) -
 @operator_costs.register("aten._fft_c2c")
 @operator_costs.register("aten._fft_c2r")
 def _fft(x: Tensor, dim: list[int], *args: Any, out: Tensor, **kwargs: Any) -> int:
-    """Count 5 N log2 N, as usual for a fast Fourier transform (half if it is real)."""
+    """Count the customary 5 N log2 N FLOPs of an FFT, or half of that if it is real."""
     total = max(x.numel(), out.numel())
     length = prod(max(x.shape[d], out.shape[d]) for d in dim)
     return int(5 * total * log2(max(length, 2)) / (1 if x.dtype == out.dtype else 2))

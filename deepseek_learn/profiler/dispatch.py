@@ -12,17 +12,18 @@ from .costs import has_formula
 
 
 class EveryOperator(TorchDispatchMode):
-    """Calls `run(func, args, kwargs)` in place of each operator.
+    """A dispatch mode that calls `run(func, args, kwargs)` in place of each operator.
 
-    `torch.cond`, `while_loop` and similar operators call functions, and the operators
-    inside those are intercepted, too. An operator of this kind that has a formula (flex
-    attention) is intercepted as a whole.
+    Higher-order operators such as `torch.cond` and `while_loop` call functions, and the
+    operators inside these functions are intercepted as well. The exception is a
+    higher-order operator with a cost formula, such as flex attention, which is
+    intercepted as a whole.
     """
 
     supports_higher_order_operators = True
 
     def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
-        """Call the operator and record it."""
+        """Call the operator, record the call, and return the result."""
         raise NotImplementedError
 
     def __torch_dispatch__(
@@ -31,7 +32,7 @@ class EveryOperator(TorchDispatchMode):
         kwargs = kwargs or {}
         if isinstance(func, HigherOrderOperator) and not has_formula(func):
             return self._functions_inside(func, args, kwargs)
-        # in inference mode composite operators arrive undecomposed
+        # in inference mode, composite operators have not been decomposed yet
         if torch.is_inference_mode_enabled() and isinstance(func, OpOverload):
             out = self._call_inside(func.decompose, args, kwargs)
             if out is not NotImplemented:
@@ -39,7 +40,10 @@ class EveryOperator(TorchDispatchMode):
         return self.run(func, args, kwargs)
 
     def _functions_inside(self, func: Any, args: tuple, kwargs: dict) -> Any:
-        """Intercept what the operator's functions call, or else the operator itself."""
+        """Intercept the operators inside the functions of a higher-order operator.
+
+        If none of its functions is called, intercept the higher-order operator itself.
+        """
         calls: list[Callable] = []
 
         def wrap(leaf: Any) -> Any:
@@ -61,7 +65,10 @@ class EveryOperator(TorchDispatchMode):
         return out if calls else self.run(func, args, kwargs)
 
     def _call_inside(self, function: Callable, args: tuple, kwargs: dict) -> Any:
-        """Call the function in this mode, which is off while it handles an operator."""
+        """Call the function with this mode enabled.
+
+        PyTorch disables a dispatch mode while the mode is handling an operator.
+        """
         TorchDispatchMode.__enter__(self)
         try:
             return function(*args, **kwargs)

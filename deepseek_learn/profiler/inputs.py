@@ -1,4 +1,4 @@
-"""Random inputs for a model."""
+"""Create random inputs for a model."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,13 @@ from torch import Tensor, nn
 
 
 def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
-    """Create a tensor of that shape, or one per shape, with random values in [0, 1).
+    """Return random tensors with values in [0, 1) as inputs for a model.
+
+    The tensors have the device and dtype of the model's weights. The random numbers are
+    the same in every call.
+
+    Args:
+        input_size: the shape of a single input, or a sequence of shapes, one per input.
 
     Raises:
         ValueError: if `input_size` is neither a shape nor a sequence of shapes.
@@ -16,8 +22,8 @@ def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str)
     if not several or not sizes or not all(_is_shape(size) for size in sizes):
         raise ValueError(
-            f"input_size must be a shape of positive whole numbers, such as "
-            f"(1, 3, 224, 224), or several shapes; got {input_size!r}."
+            f"input_size must be a shape of positive integers, such as "
+            f"(1, 3, 224, 224), or a sequence of such shapes; got {input_size!r}."
         )
     weights = [p for p in model.parameters() if p.is_floating_point()]
     reference = next((p for p in weights if p.element_size() > 1), torch.empty(0))

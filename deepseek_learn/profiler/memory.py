@@ -1,11 +1,14 @@
-"""Activation memory: which tensors are alive when, and the allocator's high-water mark.
+"""The activation memory of a pass, from live tensors and from the allocator.
 
-Neither reading alone is enough. Storages, tracked from allocation to release, show
-which layer owns the memory; the allocator's events show the true peak, which includes
-the scratch memory of kernels (a convolution's workspace). The difference is workspace.
-Weights, buffers and inputs exist before the pass and are not activations. Memory that a
-kernel requests and never touches (as oneDNN's recurrent layers do) counts toward the
-peak, though the operating system need not provide it.
+Two measurements are combined. Tracking every storage from its allocation to its release
+shows which layer owns the memory. The allocator events give the true peak, which also
+includes scratch memory such as the workspace of a convolution. The difference between
+the two peaks is reported as workspace.
+
+Weights, buffers and inputs exist before the pass and are not counted as activations.
+Memory that a kernel allocates but never touches counts toward the peak, although the
+operating system may never have to provide it. The recurrent layers of oneDNN are an
+example.
 """
 
 from dataclasses import dataclass
@@ -19,16 +22,18 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of one pass, in MiB above the level before it.
+    """The memory used by one pass, in MiB above the level before the pass.
 
     Attributes:
-        peak_mib: the allocator's high-water mark.
-        tensors_mib: the peak of the tensors alone.
-        workspace_mib: what the allocator handed out beyond that, as scratch memory for
-            kernels.
-        at: the operator at the tensors' peak, and its module.
-        timeline: one row per operator, with its `layer` and the `live_mib` after it.
-        alive: layer → MiB of its tensors that are alive at that peak.
+        peak_mib: the peak reported by the allocator.
+        tensors_mib: the peak size of the live tensors.
+        workspace_mib: the difference between these two peaks, which is scratch memory
+            used by kernels.
+        at: the operator at which the tensors reach their peak, and its module.
+        timeline: a table with one row per operator. The column `live_mib` is the size
+            of the live tensors after the operator.
+        alive: the size of the live tensors of each layer at the peak of the tensors, in
+            MiB, keyed by path.
     """
 
     peak_mib: float
@@ -40,12 +45,18 @@ class Memory:
 
 
 def live(operators: list[Operator], allocations: list[Allocation], peak: int) -> Memory:
-    """Compute the memory of a pass from its allocations and the `peak` in bytes."""
+    """Compute the memory of a pass from its allocations and the allocator's peak.
+
+    Args:
+        operators: the operators of the pass, in call order.
+        allocations: the storages that were allocated and freed, in order.
+        peak: the peak reported by the allocator, in bytes.
+    """
     births = {a.storage: a for a in allocations if a.size > 0}
     sizes: dict[int, int] = {}
     level = highest = index = 0
     at_peak: dict[int, int] = {}
-    levels: dict[int, int] = {}  # operator → live bytes after it, where it changes them
+    levels: dict[int, int] = {}  # live bytes after each operator that changes them
     for change in allocations:
         level += change.size
         if change.size > 0:

@@ -1,6 +1,8 @@
-"""Profile a model by one counting pass, one pass for the allocator, and several timed
-passes that alternate with plain ones. All passes start from the same state, which is
-restored at the end.
+"""Profile a model in several passes that all start from the same state.
+
+One pass counts the operators, and another one measures memory. The remaining passes
+alternate between timing each operator and timing the model as a whole. The original
+state is restored at the end.
 """
 
 import statistics
@@ -32,9 +34,9 @@ from .shapes import in_words, leaves
 from .weights import distribution
 
 Loss = Callable[[Any], Tensor]
-# dtypes whose roof can be measured; for others, the float32 roof is used
+# dtypes whose roof is measured; all other dtypes use the float32 roof
 MULTIPLIED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-SHOW_BAR_S = 2.0  # a longer profile shows a progress bar
+SHOW_BAR_S = 2.0  # show a progress bar if a profile takes longer than this
 
 
 def profile(
@@ -47,38 +49,44 @@ def profile(
     repeats: int = 5,
     progress: bool | None = None,
 ) -> Profile:
-    """Measure what one forward pass or one training step of `model` on `example` costs.
+    """Profile one forward pass or one training step of a model.
 
-    Every pass starts from the same state, and the model, its arguments (including caches)
-    and the random number generators are restored at the end. State that a call saves for
-    the next one, such as a lazily built table, is therefore rebuilt in every pass. To
-    profile a later call, call the model once beforehand.
+    Every pass starts from the same state. The model, its arguments (including caches)
+    and the random number generators are restored at the end. Anything that a call saves
+    for later calls, such as a lazily built table, is therefore rebuilt in every pass.
+    To profile a later call instead, call the model once beforehand.
 
     Args:
-        example: one tensor, a tuple of several arguments, or a dict of named arguments.
-        input_size: instead of `example`, its shape, such as (1, 3, 224, 224), or the
-            shapes of several arguments; random values are drawn in the model's dtype.
-        train: if True, run forward in training mode and then backward; if False, run
-            forward in evaluation mode, without gradients.
-        loss: a function that maps the output to a scalar to differentiate; by default,
-            the sum of all output tensors that require gradients.
-        repeats: number of timed passes, each paired with a plain one.
-        progress: whether to show a bar; None shows one if the profile takes more than
-            two seconds.
+        model: the model to profile.
+        example: a tensor, a tuple of positional arguments, or a dict of keyword
+            arguments.
+        train: if True, profile a forward pass in training mode followed by a backward
+            pass. If False, profile a forward pass in evaluation mode without gradients.
+        input_size: the shape of the input, such as (1, 3, 224, 224), or a sequence of
+            shapes for several inputs. It replaces `example` with random values in the
+            dtype of the model.
+        loss: a function that maps the output to the scalar on which `backward` is
+            called. By default, this is the sum of all output tensors that require
+            gradients.
+        repeats: the number of passes in which every operator is timed. Each of them is
+            paired with an uninstrumented pass.
+        progress: whether to show a progress bar. By default, one is shown if profiling
+            takes more than two seconds.
 
     Raises:
-        TypeError: if `model` is not a module.
-        ValueError: if `repeats` is below 1, there is nothing to differentiate, or not
-            exactly one of `example` and `input_size` is given.
-        UnsteadyModelError: if passes differ although they seem to start from the same
+        TypeError: if `model` is not an `nn.Module`.
+        ValueError: if `repeats` is less than 1, if `train` is True but no output
+            requires gradients, or if `example` and `input_size` are both given or both
+            missing.
+        UnsteadyModelError: if the passes differ although they start from the same
             state, or if a pass changes something that cannot be restored.
-        Exception: if the model raises; its errors are passed on unchanged.
+        Exception: any exception raised by the model is propagated unchanged.
     """
     profiler = ModelProfiler(
         model, train=train, loss=loss, repeats=repeats, progress=progress
     )
     if (example is None) == (input_size is None):
-        raise ValueError("profile takes either an example or input_size.")
+        raise ValueError("exactly one of example and input_size must be given.")
     if input_size is not None:
         example = random_inputs(model, input_size)
     args, kwargs = _arguments(example)
@@ -86,9 +94,9 @@ def profile(
 
 
 class ModelProfiler:
-    """A profiler to call with the model's arguments: `ModelProfiler(model)(example)`.
+    """A profiler for one model, which is called with the arguments of the model.
 
-    It takes the same options as `profile`.
+    The options are the same as those of `profile`.
 
     >>> ModelProfiler(resnet)(images).why()                       # doctest: +SKIP
     """
@@ -107,16 +115,14 @@ class ModelProfiler:
                 f"model must be a torch.nn.Module; got {type(model).__name__}."
             )
         if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
-            raise ValueError(
-                f"repeats must be a whole number of at least 1; got {repeats!r}."
-            )
+            raise ValueError(f"repeats must be a positive integer; got {repeats!r}.")
         self.model, self.train, self.loss = model, train, loss
         self.repeats, self.progress = repeats, progress
 
     def __call__(self, *args: Any, **kwargs: Any) -> Profile:
         notes = []
         model = self.model
-        if hasattr(model, "_orig_mod"):  # torch.compile wraps the modules
+        if hasattr(model, "_orig_mod"):  # the wrapper that torch.compile creates
             model = model.get_submodule("_orig_mod")
             notes.append(text("profiler.note_compiled"))
         if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
@@ -139,10 +145,10 @@ class ModelProfiler:
         device: torch.device,
         notes: list[str],
     ) -> Profile:
-        first = _seconds(step, device, step.first)  # raises what the model raises
+        first = _seconds(step, device, step.first)  # errors in the model surface here
         dtype = _dtype(model, inputs)
         machine = torch.device("cpu") if device.type == "meta" else device
-        measured_roof(machine, dtype, spent=0)  # measures only if not measured yet
+        measured_roof(machine, dtype, spent=0)  # takes readings only the first time
         start = time.perf_counter()
         paths = ModulePaths(model)
         total = 2 + 2 * self.repeats
@@ -165,7 +171,7 @@ class ModelProfiler:
             }
             readings = clock.in_turn(sides, self.repeats, lambda: bar.advance(1))
         plain, timed = readings["plain"], readings["timed"]
-        if device.type == "meta":  # meta tensors compute nothing
+        if device.type == "meta":  # nothing is computed on the meta device
             plain, timed = [float("nan")], []
         frame = _operator_frame(operators, timed)
         low, median, high = _quartiles(plain)
@@ -188,7 +194,7 @@ class ModelProfiler:
 
 
 class _Step:
-    """One forward pass, or forward and backward, from the same state each time."""
+    """One forward pass or training step that always starts from the same state."""
 
     def __init__(
         self,
@@ -203,11 +209,11 @@ class _Step:
         self.train, self.loss, self.start = train, loss or _sum, start
 
     def prepare(self) -> None:
-        """Restore the start state, with no gradients and the same random numbers."""
+        """Restore the start state, including the random number generators."""
         self.start.again()
 
     def first(self) -> None:
-        """Run the first pass, which records what passes overwrite."""
+        """Run the first pass, which also backs up the data that it overwrites."""
         self.start.first(self)
 
     def __call__(self) -> None:
@@ -224,8 +230,8 @@ def _sum(answer: Any) -> Tensor:
     parts = [_real(leaf).sum() for leaf in leaves(answer) if leaf.requires_grad]
     if not parts:
         raise ValueError(
-            "train=True needs an output that depends on parameters with "
-            "requires_grad=True; got none (pass loss=, or train=False)."
+            "train=True requires an output that depends on parameters with "
+            "requires_grad=True, but there is none; pass loss= or use train=False."
         )
     return sum(parts[1:], parts[0])
 
@@ -237,13 +243,13 @@ def _real(answer: Tensor) -> Tensor:
 def _arguments(example: Any) -> tuple[tuple, dict]:
     if isinstance(example, Mapping):
         return (), dict(example)
-    # a PackedSequence is a tuple too, but one argument
+    # a PackedSequence is also a tuple, but a single argument
     return (example if type(example) is tuple else (example,)), {}
 
 
 @contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Run compiled parts of the model as their original Python."""
+    """Run compiled parts of the model as the original Python code."""
     with torch.compiler.set_stance("force_eager"), in_python():
         yield
 
@@ -256,7 +262,11 @@ def _seconds(step: _Step, device: torch.device, run: Callable | None = None) -> 
 def _timed(
     step: _Step, paths: ModulePaths, device: torch.device, operators: list[Operator]
 ) -> list[float]:
-    """Time each operator of one pass, in seconds; it must repeat the counted calls."""
+    """Return the time of each operator in one pass, in seconds.
+
+    Raises:
+        UnsteadyModelError: if the calls differ from those in the counting pass.
+    """
     timer = Timer(paths, device)
     step.prepare()
     with timer:
@@ -277,9 +287,10 @@ def _difference(
         for c in (counted, called)
     )
     return (
-        f"two passes of {type(model).__name__} differ from the same start state: call "
-        f"{index} was {one}, then {two}; the model depends on something that cannot be "
-        f"restored, such as a file, the time, or state of a compiled extension."
+        f"two passes of {type(model).__name__} differ although they start from the "
+        f"same state: call {index} was {one} in one pass and {two} in another; the "
+        f"model depends on something that cannot be restored, such as a file, the "
+        f"current time, or the internal state of a compiled extension."
     )
 
 
@@ -291,7 +302,10 @@ def _device(model: nn.Module, inputs: list[Tensor]) -> torch.device:
 
 
 def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
-    """Return the floating-point dtype of most of the weights, or else of the inputs."""
+    """Return the most common floating-point dtype of the weights.
+
+    If there are no such weights, the inputs are used instead.
+    """
     floating: list[Tensor] = [t for t in model.parameters() if t.dtype in MULTIPLIED]
     floating = floating or [t for t in inputs if t.dtype in MULTIPLIED]
     sizes: Multiset = Multiset()
@@ -303,7 +317,7 @@ def _dtype(model: nn.Module, inputs: list[Tensor]) -> torch.dtype:
 def _operator_frame(
     operators: list[Operator], passes: list[list[float]]
 ) -> pd.DataFrame:
-    """Return one row per call, with its median time and interquartile range."""
+    """Return one row per operator call with its median time and interquartile range."""
     columns = list(Operator.__dataclass_fields__)
     frame = pd.DataFrame([vars(o) for o in operators], columns=columns)
     frame = frame.rename(columns={"path": "layer", "name": "operator"})
@@ -318,7 +332,10 @@ def _operator_frame(
 def _layer_frame(
     paths: ModulePaths, calls: dict[str, int], counter: Counter
 ) -> pd.DataFrame:
-    """Return one row per module; a shared parameter counts for its first module."""
+    """Return one row per module.
+
+    A shared parameter is counted only for the first module that contains it.
+    """
     owners: dict[int, str] = {}
     rows = {}
     for path, module in paths.modules.items():

@@ -1,8 +1,8 @@
-"""Track which module is running, by its path of names from the model down.
+"""Track which module of a model is running.
 
-The hooks are global, because hooks on the modules would change the model (a fused
-encoder layer takes its slow path when it has hooks), and global hooks leave nothing
-behind.
+This module uses global hooks, because hooks on the individual modules would change the
+model: a fused encoder layer, for example, takes its slow path if it has hooks. Global
+hooks also leave nothing behind in the model.
 """
 
 import threading
@@ -18,13 +18,15 @@ from .costs import layer_cost
 
 
 class ModulePaths:
-    """Follows the calls of `model`'s modules inside `follow()`.
+    """Tracks the running module of `model` inside a `follow()` block.
 
-    A module registered in several places goes by the name through which it is called.
+    A module that is registered under several names is identified by the name through
+    which it is called.
 
     Attributes:
-        path: the running module, such as "layer1.0.conv1"; "" is the model itself.
-        calls: path → number of calls.
+        path: the path of the running module, such as "layer1.0.conv1". The path of the
+            model itself is "".
+        calls: the number of calls of each module, keyed by path.
     """
 
     def __init__(self, model: nn.Module):
@@ -43,7 +45,10 @@ class ModulePaths:
 
     @property
     def path(self) -> str:
-        """The running module; in a backward pass, the one whose gradient is computed."""
+        """The path of the running module.
+
+        During a backward pass, this is the module whose gradient is being computed.
+        """
         if len(self._stack) == 1 and (node := torch._C._current_autograd_node()):
             return self._path_of_node(node)
         return self._stack[-1]
@@ -54,12 +59,16 @@ class ModulePaths:
         on_layer: Callable[..., None] | None = None,
         on_output: Callable[[str, Any], None] | None = None,
     ) -> Iterator[Self]:
-        """Follow this thread's calls by hooks, which are removed even on an exception.
+        """Track the module calls of the current thread with global hooks.
+
+        The hooks are removed at the end of the block, even if an exception is raised.
 
         Args:
-            on_layer: called as `(path, layer, inputs)` before a layer that has a cost
-                formula, and `(path, layer, inputs, output)` after it.
-            on_output: called as `(path, output)` after each module.
+            on_layer: a callback for layers that have a cost formula. It is called with
+                `(path, layer, inputs)` before the layer runs and with
+                `(path, layer, inputs, output)` afterwards.
+            on_output: a callback that is called with `(path, output)` after every
+                module.
         """
         self._stack, self.calls, self._path_of_sequence = [""], {}, {}
         self._on_layer, self._on_output = on_layer, on_output
@@ -76,12 +85,12 @@ class ModulePaths:
             self._on_layer = self._on_output = None
 
     def note_autograd(self) -> None:
-        """Remember that the newest autograd node belongs to the running module."""
+        """Record that the newest autograd node belongs to the running module."""
         newest = torch._C._autograd._get_sequence_nr() - 1
         self._path_of_sequence.setdefault(newest, self._stack[-1])
 
     def _path_of_node(self, node: Any) -> str:
-        variable = getattr(node, "variable", None)  # of an AccumulateGrad
+        variable = getattr(node, "variable", None)  # set on AccumulateGrad nodes
         if variable is not None:
             return self._parameters.get(id(variable), "")
         return self._path_of_sequence.get(node._sequence_nr(), "")
@@ -102,14 +111,14 @@ class ModulePaths:
             self._on_layer(self._stack[-1], module, inputs, output)
         if self._on_output:
             self._on_output(self._stack[-1], output)
-        self.note_autograd()  # a custom autograd function may call no operator
+        self.note_autograd()  # a custom autograd function may not call any operators
         self._stack.pop()
 
     def _name(self, module: nn.Module) -> str:
-        """Return the module's name, if possible the one below the running module."""
+        """Return the module's name, preferring one below the running module."""
         parent = self._stack[-1]
         names = self.names.get(id(module))
-        if names is None:  # created during the call: its work belongs to the caller
+        if names is None:  # created during the call, so its work belongs to the caller
             return parent
         descendants = [n for n in names if n.startswith(f"{parent}.") or not parent]
         return (descendants or names)[0]

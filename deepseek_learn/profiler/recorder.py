@@ -1,4 +1,4 @@
-"""Record the operators of a pass: their costs, times and live memory."""
+"""Record the operators of a pass, with their costs, times and live memory."""
 
 import time
 import weakref
@@ -29,10 +29,11 @@ class Operator:
     """One call of an operator, or of a layer that has a cost formula.
 
     Attributes:
-        path: the module that called it.
+        path: the path of the module that called the operator.
         phase: "forward" or "backward".
-        kind: one of `costs.KINDS`, or "covered" inside a layer that has a cost formula.
-        out_bytes: bytes that it newly allocated for the returned tensors.
+        kind: one of `costs.KINDS`, or "covered" if the call is made inside a layer that
+            has a cost formula.
+        out_bytes: the number of bytes that were newly allocated for the outputs.
         output_shape: the shape of each returned tensor.
     """
 
@@ -50,7 +51,14 @@ class Operator:
 
 @dataclass(frozen=True)
 class Allocation:
-    """A storage allocated (`size` > 0) or freed (`size` < 0) after the operator `index`."""
+    """The allocation or release of a storage.
+
+    Attributes:
+        index: the number of operators recorded before the event.
+        storage: the number that identifies the storage.
+        size: the size of the storage in bytes; negative if it was freed.
+        path: the path of the module that allocated the storage.
+    """
 
     index: int
     storage: int
@@ -59,7 +67,10 @@ class Allocation:
 
 
 class _Pass(EveryOperator):
-    """The base of both passes, which tracks the module that calls each operator."""
+    """The base class of `Counter` and `Timer`.
+
+    It tracks the module that calls each operator.
+    """
 
     def __init__(self, paths: ModulePaths):
         super().__init__()
@@ -68,11 +79,11 @@ class _Pass(EveryOperator):
     def on_layer(
         self, path: str, layer: nn.Module, inputs: tuple, *output: Any
     ) -> None:
-        """See `ModulePaths.follow`."""
+        """Handle the start or the end of a layer (see `ModulePaths.follow`)."""
         raise NotImplementedError
 
     def on_output(self, path: str, output: Any) -> None:
-        """See `ModulePaths.follow`; module outputs are ignored by default."""
+        """Handle the output of a module, which is ignored by default."""
 
     def __enter__(self) -> Self:
         self._inside.enter_context(self.paths.follow(self.on_layer, self.on_output))
@@ -84,14 +95,14 @@ class _Pass(EveryOperator):
 
 
 class Counter(_Pass):
-    """Counts FLOPs, bytes and live storages of every operator, without timing.
+    """Counts the FLOPs, bytes and live storages of every operator, without timing it.
 
     Attributes:
         operators: the recorded operators, in call order.
-        allocations: the allocations and releases, in order, excluding those of
-            storages that existed before the pass.
-        costs: path → the cost from the layer's formula.
-        output_shapes: path → the shapes that the module returned, as text.
+        allocations: the allocations and releases of storages, in order. Storages that
+            existed before the pass are not included.
+        costs: the cost of each layer that has a cost formula, keyed by path.
+        output_shapes: the output shapes of each module as text, keyed by path.
     """
 
     def __init__(self, paths: ModulePaths, known: list[Tensor]):
@@ -102,8 +113,8 @@ class Counter(_Pass):
         self._finalizers: list[weakref.finalize] = []
         self.costs: dict[str, Cost] = {}
         self.output_shapes: dict[str, str] = {}
-        self._covered = 0  # how many layers with a formula are running
-        self._in_formula = False  # a formula's own operators are not the model's
+        self._covered = 0  # number of running layers that have a formula
+        self._in_formula = False  # operators called by a formula are not counted
 
     def run(self, func: Any, args: tuple, kwargs: dict) -> Any:
         if self._in_formula:
@@ -135,11 +146,11 @@ class Counter(_Pass):
             self._covered += 1
             return
         self._covered -= 1
-        if self._covered:  # the outer formula already counts the layers inside
+        if self._covered:  # the outer formula already includes the inner layers
             return
         self._in_formula = True
         formula = layer_cost(layer)
-        assert formula is not None  # only such layers are reported
+        assert formula is not None  # only layers with a formula are reported
         cost = formula(layer, inputs, output[0])
         self._in_formula = False
         self.costs[path] = cost
@@ -152,7 +163,7 @@ class Counter(_Pass):
     def on_output(self, path: str, output: Any) -> None:
         shape = in_words(all_shapes(output))
         previous = self.output_shapes.setdefault(path, shape)
-        if shape not in previous.split(" | "):  # called again with another shape
+        if shape not in previous.split(" | "):  # called again with a different shape
             self.output_shapes[path] = f"{previous} | {shape}"
 
     def close(self) -> None:
@@ -178,18 +189,22 @@ class Counter(_Pass):
         return (0, kind_of(func)) if flops is None else (flops, "product")
 
     def _exclude(self, tensor: Tensor) -> None:
-        """Exclude a tensor that no operator created, such as a constant."""
+        """Exclude the storage of a tensor that was not created by an operator."""
         if not has_storage(tensor):
             return
         storage = tensor.untyped_storage()
         if storage._cdata not in self._alive:
             self._alive[storage._cdata] = -1
-            # its address may be reused by the next tensor
+            # a later tensor may reuse the address
             finalizer = weakref.finalize(storage, self._alive.pop, storage._cdata, None)
             self._finalizers.append(finalizer)
 
     def _track(self, tensor: Tensor, path: str) -> int:
-        """Track the tensor's storage until it is freed; return its bytes if new."""
+        """Track the storage of a tensor until it is freed.
+
+        Returns:
+            The size of the storage in bytes if it is new, and 0 otherwise.
+        """
         if not has_storage(tensor):
             return 0
         storage = tensor.untyped_storage()
@@ -213,13 +228,14 @@ class Counter(_Pass):
 
 
 class Timer(_Pass):
-    """Times each operator and each layer that has a cost formula, without counting.
+    """Times every operator and every layer that has a cost formula, without counting.
 
-    On a GPU, it uses events on the stream; elsewhere, it uses the clock.
+    CUDA events are used on a GPU, and the system clock on other devices.
 
     Attributes:
-        calls: name and output shape of each call, in order, to check against `Counter`.
-        seconds: the time of each call, available after `close()`.
+        calls: the name and the output shapes of each call, in order. They should match
+            the operators that `Counter` recorded.
+        seconds: the time of each call in seconds, available after `close()`.
     """
 
     def __init__(self, paths: ModulePaths, device: torch.device):
@@ -248,7 +264,10 @@ class Timer(_Pass):
             self.calls.append((type(layer).__name__, shapes(output[0])))
 
     def close(self) -> None:
-        """Convert timestamps to seconds; a layer's time excludes that of operators."""
+        """Convert the timestamps to seconds.
+
+        The time of a layer does not include the operators that it calls.
+        """
         if self._cuda:
             torch.cuda.synchronize()
         timestamps, self.seconds = self.seconds, []

@@ -1,7 +1,8 @@
-"""Save and restore each kind of mutable object, for `snapshot`.
+"""Save and restore mutable objects of different kinds for a `Snapshot`.
 
-A saver takes an object and returns an undo function, which restores its present
-contents, together with the objects that it contains, which are saved in turn.
+A saver takes an object and returns an undo function and a collection of objects. The
+undo function restores the current contents of the object. The collection holds the
+objects that it contains, which the snapshot then saves as well.
 """
 
 import collections
@@ -23,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# The undo function, which returns a description of what it cannot restore, and the
-# contents of one object.
+# The undo function and the contents of one object. The undo function returns a
+# description of anything that it cannot restore.
 Saved = tuple[Callable[[], str | None], Iterable[Any]]
 
-# the only standard-library modules whose classes may hold a model's state
+# the only standard-library modules whose classes are assumed to hold model state
 _STANDARD = ("builtins", "collections", "dataclasses", "functools", "types", "argparse")
 _FOLDERS = (
     *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -39,7 +40,7 @@ _INSTALLED = ("<frozen", *(f"{folder}{os.sep}" for folder in _FOLDERS))
 
 
 def ways(item: Any) -> list[Callable[[Any], Saved]]:
-    """Return the savers for the object's contents and for its attributes."""
+    """Return the savers for the contents and the attributes of an object."""
     if issubclass(type(item), type):
         return [_class] if _is_user_class(item) else []
     return _savers_of(type(item))  # type: ignore[arg-type]  # a class is hashable
@@ -78,11 +79,11 @@ def _installed(path: str) -> bool:
 
 
 def nothing() -> None:
-    """Do nothing, because there is nothing to restore."""
+    """Do nothing. This is the undo function of objects without mutable contents."""
 
 
 def _dict(item: dict) -> Saved:
-    # avoid the subclass's methods, which may have side effects
+    # bypass overridden methods, which may have side effects
     ordered = isinstance(item, collections.OrderedDict)
     kind = collections.OrderedDict if ordered else dict
     keys, values = list(kind.keys(item)), list(kind.values(item))
@@ -188,9 +189,9 @@ def _slot_value(slot: types.MemberDescriptorType, item: Any) -> tuple:
 
 
 def _function(item: types.FunctionType) -> Saved:
-    """Save a function's closure and defaults.
+    """Save the closure and the defaults of a function.
 
-    If it is the user's own function, also save the globals that it uses.
+    For a function defined in user code, also save the global variables that it uses.
     """
     cells = [
         (cell, cell.cell_contents)
@@ -227,7 +228,7 @@ def _is_filled(cell: types.CellType) -> bool:
 
 @functools.cache
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """Return the globals that the code and its inner functions read or write."""
+    """Return the names of the globals used by the code and its inner functions."""
     names = {
         step.argval for step in dis.get_instructions(code) if "GLOBAL" in step.opname
     }
@@ -236,7 +237,7 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
 
 
 def _class(item: type) -> Saved:
-    """Save the attributes of a user's class, and what its methods can reach."""
+    """Save the attributes of a user-defined class, including its methods."""
     saved = dict(vars(item))
 
     def undo() -> None:
@@ -251,7 +252,7 @@ def _class(item: type) -> Saved:
 
 
 def _wrapper(item: Any) -> Saved:
-    """Save the parts of a method, a property or a partial function."""
+    """Save the objects wrapped by a method, a property or a partial function."""
     names = ("__func__", "__self__", "fget", "fset", "func", "args", "keywords")
     return nothing, [getattr(item, name, None) for name in names]
 
@@ -270,7 +271,7 @@ def _iterator(item: Iterator) -> Saved:
     def mark() -> str:
         try:
             return repr(item.__reduce__()[1:])
-        except Exception:  # its position cannot be read
+        except Exception:  # the position cannot be read
             return ""
 
     return _position_check(item, mark), ()
@@ -297,7 +298,7 @@ def _random_state(get: str, put: str) -> Callable[[Any], Saved]:
 
 
 def _python_random(item: random.Random) -> Saved:
-    if isinstance(item, random.SystemRandom):  # it has no state
+    if isinstance(item, random.SystemRandom):  # it has no state to save
         return nothing, ()
     return _random_state("getstate", "setstate")(item)
 
@@ -312,7 +313,7 @@ def _bit_generator(item: np.random.BitGenerator) -> Saved:
 
 
 def _same(one: Collection, two: list) -> bool:
-    """Return whether both hold the same objects in the same order."""
+    """Return whether both collections hold the same objects in the same order."""
     return len(one) == len(two) and all(map(operator.is_, one, two))
 
 

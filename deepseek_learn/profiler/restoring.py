@@ -1,4 +1,4 @@
-"""Start every pass from the same state, and restore the user's objects afterwards."""
+"""Start every pass from the same state and restore the user's objects afterwards."""
 
 import copy
 import random
@@ -17,14 +17,18 @@ from .snapshot import Snapshot
 
 
 class UnsteadyModelError(DeepSeekLearnError):
-    """The model's passes cannot start from the same state, so none can be measured."""
+    """Raised when the passes of a model cannot all start from the same state."""
 
 
 class Start:
-    """The state in which every pass starts: no gradients, everything else unchanged.
+    """The state from which every pass starts.
+
+    Gradients are cleared, and everything else is the same as before the first pass.
 
     Args:
-        others: anything else that a pass may change, such as arguments or a loss.
+        model: the model to run.
+        train: whether the passes run in training mode.
+        others: other objects that a pass may change, such as arguments or a loss.
     """
 
     def __init__(self, model: nn.Module, train: bool, *others: Any):
@@ -39,37 +43,39 @@ class Start:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All tensors that existed before the pass."""
+        """All tensors that existed before the first pass."""
         return [state.tensor for state in self._snapshot.tensors]
 
     def again(self) -> None:
-        """Restore the start state, in the mode of the pass.
+        """Restore the start state and switch the model to the mode of the pass.
 
         Raises:
-            UnsteadyModelError: if something cannot be restored.
+            UnsteadyModelError: if a pass has changed something that cannot be restored.
         """
         if problems := self._put_back():
             raise UnsteadyModelError(
-                f"a pass of {type(self.model).__name__} changes {problems[0]}: the next "
-                f"pass would start from a different state, so it cannot be profiled."
+                f"{type(self.model).__name__} cannot be profiled because a pass "
+                f"changes {problems[0]}; the next pass would start from a different "
+                "state."
             )
         for state in self._snapshot.tensors:
             state.drop_gradient()
-        # a submodule in evaluation mode inside a training model stays in that mode
+        # in a model that is already in training mode, frozen submodules may be in
+        # evaluation mode and must stay there
         if self.train != self.model.training:
             self.model.train(self.train)
         elif not self.train:
             self.model.eval()
 
     def first(self, run: Callable[[], object]) -> None:
-        """Run the first pass, which backs up everything that it overwrites."""
+        """Run the first pass and back up everything that it overwrites."""
         with self._written:
             run()
 
     def check_graph(self, loss: Tensor) -> None:
-        """Reject a backward pass into a graph that existed before the pass.
+        """Check that the backward pass does not reach a graph created before the pass.
 
-        Such a pass would free that graph and leave gradients on its leaves.
+        It would free that graph and leave gradients on the leaves of that graph.
 
         Raises:
             UnsteadyModelError: if `loss` depends on such a graph.
@@ -79,16 +85,17 @@ class Start:
             node = stack.pop()
             if node in self._graphs:
                 raise UnsteadyModelError(
-                    "the backward pass would run into an earlier graph that an argument or "
-                    "the model's state holds: detach() that tensor first."
+                    "the backward pass would reach an autograd graph that was created "
+                    "earlier and is part of an argument or the model's state; call "
+                    "detach() on that tensor first."
                 )
             if node is not None and node not in visited:
                 visited.add(node)
                 stack += [child for child, _ in node.next_functions]
-        self._graphs = set()  # all passes are the same: check only once
+        self._graphs = set()  # all passes are the same, so one check is enough
 
     def leave(self) -> None:
-        """Restore the user's state, including gradients."""
+        """Restore the original state, including gradients."""
         self._put_back()
         for state in self._snapshot.tensors:
             state.put_gradient_back()
@@ -104,7 +111,7 @@ class Start:
 
 @contextmanager
 def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
-    """Restore everything reachable from the model and the `others` at the end.
+    """Restore everything reachable from the model and `others` at the end of the block.
 
     This covers modes, gradients, buffers, attributes, hooks, inputs, cache objects, and
     the random number generators of PyTorch, NumPy and Python.
@@ -117,11 +124,14 @@ def as_it_was(model: nn.Module, train: bool, *others: Any) -> Iterator[Start]:
 
 
 def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
-    """Return the model, or a copy whose lazy parameters a call has materialized."""
+    """Return the model itself, or a materialized copy if it has lazy parameters.
+
+    The lazy parameters of the copy are initialized by calling it once.
+    """
     lazy = [t for t in [*model.parameters(), *model.buffers()] if is_lazy(t)]
     if not lazy:
         return model
-    # a lazy buffer, unlike a lazy parameter, cannot be copied
+    # unlike lazy parameters, lazy buffers cannot be copied
     buffers = [t for t in lazy if not isinstance(t, nn.Parameter)]
     memo = {
         id(t): type(t)(device=t.device, dtype=t.dtype)  # type: ignore[call-arg]  # missing in torch's stub
@@ -140,7 +150,10 @@ def materialized(model: nn.Module, args: tuple, kwargs: dict) -> nn.Module:
 
 @contextmanager
 def on(device: torch.device) -> Iterator[None]:
-    """Create events and synchronize on the model's GPU, not on the current one."""
+    """Make `device` the current device inside the block if it is a GPU.
+
+    CUDA events and synchronization then use this GPU instead of the default one.
+    """
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         yield
 

@@ -1,4 +1,4 @@
-"""The profiler's result: tables, verdicts, figures and an HTML page."""
+"""The result of profiling a model, with tables, verdicts, figures and an HTML page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Profile(Report):
-    """The cost of one forward pass, or one training step, of a model.
+    """The cost of one forward pass or one training step of a model.
 
-    1 MAC (multiply-add) = 2 FLOPs; both are available.
+    One multiply-add (MAC) is 2 FLOPs. Both counts are available.
 
     Attributes:
-        model: the model's class name.
-        train: whether a backward pass is included.
-        device, dtype, threads: the device, dtype and number of threads of the run.
-        latency_ms: the median of uninstrumented passes; `latency_low_ms` and
-            `latency_high_ms` are the quartiles.
-        operators: one row per operator call, in order.
-        layers: one row per module, indexed by its path; "" is the model itself.
-        memory: the activations' peak, the tensors alive at the peak, and the timeline.
-        roof: this machine's measured peaks.
-        weights: parameter → the distribution of its values.
-        notes: caveats, for example that a compiled model ran uncompiled.
+        model: the class name of the model.
+        train: whether the profile includes a backward pass.
+        device, dtype, threads: the device, dtype and number of threads that were used.
+        latency_ms: the median time of the uninstrumented passes in ms.
+            `latency_low_ms` and `latency_high_ms` are the quartiles.
+        operators: a table with one row per operator call, in call order.
+        layers: a table with one row per module, indexed by path. The path of the model
+            itself is "".
+        memory: the activation memory, with its peak, its timeline and the tensors that
+            are alive at the peak.
+        roof: the measured peaks of this machine.
+        weights: the distribution of the values of each parameter, keyed by name.
+        notes: caveats, for example that a compiled model was run uncompiled.
     """
 
     model: str
@@ -55,27 +57,30 @@ class Profile(Report):
 
     @property
     def flops(self) -> int:
-        """2 x multiply-adds of all products."""
+        """The number of FLOPs in all products, which is twice the number of MACs."""
         return int(self.operators["flops"].sum())
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of all products."""
+        """The number of multiply-adds (MACs) in all products."""
         return self.flops // 2
 
     @property
     def parameters(self) -> int:
-        """The number of parameters; one that several modules share counts once."""
+        """The number of parameters, counting shared parameters only once."""
         return int(self.layers["parameters"].sum())
 
     @property
     def peak_mib(self) -> float:
-        """The peak of the activation memory: the allocator's high-water mark."""
+        """The peak activation memory in MiB, as reported by the allocator."""
         return self.memory.peak_mib
 
     @property
     def uncounted(self) -> pd.DataFrame:
-        """The operators that no rule covers, with calls, modules and milliseconds."""
+        """A table of the operators that no rule covers.
+
+        The columns are `calls`, `layers` and `latency_ms`.
+        """
         rows = self.operators[self.operators["kind"] == "uncounted"]
         groups = rows.groupby("operator")
         modules = groups["layer"].agg(_places)
@@ -84,15 +89,16 @@ class Profile(Report):
         return frame
 
     def to_frame(self, by: str = "layer", inclusive: bool = False) -> pd.DataFrame:
-        """Return the table, with units in the column names.
+        """Return the profile as a table, with units in the column names.
 
         Args:
-            by: "layer" gives one row per module in tree order, with its output shape;
-                "operator" gives one row per operator type, slowest first.
-            inclusive: include each module's submodules in its figures.
+            by: "layer" returns one row per module, including its output shape, in the
+                order of the module tree. "operator" returns one row per operator type,
+                slowest first.
+            inclusive: whether the row of a module includes its submodules.
 
         Raises:
-            ValueError: if `by` is anything else.
+            ValueError: if `by` is neither "layer" nor "operator".
         """
         check_by(by)
         figures = self._figures(by)
@@ -140,7 +146,7 @@ class Profile(Report):
         return frame
 
     def verdicts(self, top: int | None = 5) -> list[Verdict]:
-        """Return what limits the `top` slowest layers (all if None), with advice."""
+        """Return the bottlenecks of the `top` slowest layers (all layers if None)."""
         return judge(self.layers, self.operators, self.roof)[:top]
 
     def why(self) -> str:
@@ -158,30 +164,33 @@ class Profile(Report):
         return " ".join([summary, *slowest, *self.notes])
 
     def plot(self, metric: str = "latency", kind: str = "icicle") -> "go.Figure":
-        """Plot the module tree, with areas proportional to `metric` (plotly).
+        """Plot the module tree with areas proportional to a metric (plotly).
 
         Args:
             metric: "flops", "parameters", "bytes", "activation" or "latency".
-            kind: "icicle" or "treemap".
+            kind: the type of chart, either "icicle" or "treemap".
         """
         from .views import tree
 
         return tree(self, metric, kind)
 
     def plot_memory(self) -> "go.Figure":
-        """Plot live tensors after each operator, and the allocator's peak (plotly)."""
+        """Plot the live activation memory during the pass and its peak (plotly)."""
         from .views import timeline
 
         return timeline(self)
 
     def plot_roofline(self) -> "go.Figure":
-        """Plot each layer's FLOP/s over FLOP/byte, with the machine's roof (plotly)."""
+        """Plot each layer on the roofline of the machine (plotly).
+
+        The axes are arithmetic intensity in FLOP/byte and throughput in GFLOP/s.
+        """
         from .views import roofline
 
         return roofline(self)
 
     def plot_parameters(self, top: int = 12) -> "go.Figure":
-        """Plot histograms of the `top` largest parameters (plotly)."""
+        """Plot a histogram for each of the `top` largest parameters (plotly)."""
         from .views import histograms
 
         return histograms(self, top)
@@ -189,17 +198,18 @@ class Profile(Report):
     def compare(
         self, other: "Profile", names: tuple[str, str] | None = None
     ) -> "Comparison":
-        """Compare this model (a) with another one (b), side by side.
+        """Compare this profile (a) with another one (b), side by side.
 
         Args:
-            names: labels for the two; by default, their class names.
+            other: the profile to compare with.
+            names: the labels of the two models; by default, their class names.
         """
         from .comparison import Comparison
 
         return Comparison(self, other, names or (self.model, other.model))
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to one self-contained HTML page that works offline."""
+        """Write the profile to a self-contained HTML file and return its path."""
         from .page import write
 
         return write(self, Path(path))
@@ -212,12 +222,12 @@ def check_by(by: str) -> None:
 
 
 def _places(paths: pd.Series) -> str:
-    """Join the first three of these modules into one string."""
+    """Return the first three distinct paths as a comma-separated string."""
     return ", ".join(path or "(model)" for path in sorted(set(paths))[:3])
 
 
 def _inclusive(own: pd.DataFrame) -> pd.DataFrame:
-    """Sum over each module and its submodules; `calls` remains the module's own."""
+    """Sum the rows of each module and its submodules, leaving `calls` unchanged."""
     paths = list(own.index)
     rows = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""The shapes of what operators and modules return."""
+"""Collect and format the shapes of the outputs of operators and modules."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-MOST = 4  # number of tensors per output whose shapes are shown
+MOST = 4  # maximum number of shapes shown per output
 
 
 def leaves(answer: Any) -> Iterator[Tensor]:
@@ -36,7 +36,7 @@ def all_shapes(answer: Any) -> tuple:
 
 
 def in_words(some: tuple) -> str:
-    """Format shapes as in "[2, 3], [4]", showing only the first `MOST` of them."""
+    """Format shapes as text, such as "[2, 3], [4]", showing at most `MOST` of them."""
     words = ["[?]" if shape is None else str(list(shape)) for shape in some[:MOST]]
     return ", ".join(words + ["..."] * (len(some) > MOST))
 

@@ -1,10 +1,11 @@
-"""A snapshot of everything reachable from some objects, and how to restore it.
+"""Take a snapshot of everything reachable from a set of objects, and restore it.
 
-A pass may change state anywhere: a buffer, a cache object among the arguments, an
-attribute, a list in a closure, a global of the user's module, a random number generator.
-So the object graph is walked once, the contents of each mutable object are saved, and
-`put_back` writes back whatever differs. The walk skips modules, threads and files, and
-the globals and class attributes of installed packages: those are not part of the model.
+A pass can change state in many places, such as a buffer, a cache object among the
+arguments, an attribute, a list in a closure, a global variable in the user's module, or
+a random number generator. A snapshot therefore walks the object graph once and saves
+the contents of every mutable object, and `put_back` restores whatever has changed. The
+walk skips Python modules, threads and files. It also skips the globals and the class
+attributes of installed packages, because they are not part of the model.
 """
 
 import collections
@@ -35,28 +36,28 @@ class Snapshot:
     """The state of everything reachable from `roots`.
 
     Attributes:
-        tensors: the state of every tensor found.
+        tensors: the states of all tensors that were found.
     """
 
     def __init__(self, *roots: Any):
         self.tensors: list[TensorState] = []
-        self._known: dict[int, Any] = {}  # keeps objects alive, so that ids are unique
+        self._known: dict[int, Any] = {}  # references keep the ids unique
         self._empty: list[Any] = []
         self._undo: list[Callable[[], str | None]] = []
         self.add(*roots)
 
     def add(self, *roots: Any) -> None:
-        """Save the roots and everything reachable from them that is not saved yet."""
+        """Save the roots and everything reachable from them that is not yet saved."""
         waiting = list(roots)
         while waiting:
             item = waiting.pop()
-            # never isinstance: a proxy would answer for its referent
+            # isinstance would report the class of a proxy's referent
             if issubclass(type(item), _ATOMS) or id(item) in self._known:
                 continue
             self._known[id(item)] = item
             if issubclass(type(item), Tensor):
                 waiting += self._add_tensor(item)
-            # there are hundreds of empty hook tables; clearing them restores them
+            # models have hundreds of empty hook dicts; clearing restores them
             if type(item) in _CLEARABLE and not item:
                 self._empty.append(item)
                 continue
@@ -67,7 +68,11 @@ class Snapshot:
                 waiting += children
 
     def put_back(self) -> list[str]:
-        """Write back what differs; return descriptions of what cannot be restored."""
+        """Restore the saved state.
+
+        Returns:
+            Descriptions of everything that cannot be restored.
+        """
         for container in [c for c in self._empty if c]:
             container.clear()
         problems = [undo() for undo in self._undo]

@@ -1,4 +1,4 @@
-"""The full state of a tensor, and how to restore it bit for bit."""
+"""Save the full state of a tensor and restore it bit for bit."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,12 @@ Undo = Callable[[], None]
 
 
 class TensorState:
-    """The state of one tensor: gradient, storage and strides, and the bytes it views.
+    """The state of a tensor: its gradient, storage, strides and bytes.
 
-    Bytes are saved, not values, so that NaN compares equal to itself and an expanded
-    tensor can be written back. A parameter's bytes are not saved, since that would double
-    the memory of a large model; `BeforeWriting` saves what a pass actually overwrites.
+    The contents are saved as bytes, so that NaN compares equal to itself and an
+    expanded tensor can be written back. The bytes of parameters are not saved, because
+    this would double the memory of a large model. Instead, `BeforeWriting` backs up the
+    parts that a pass actually overwrites.
     """
 
     def __init__(self, tensor: Tensor):
@@ -31,7 +32,11 @@ class TensorState:
         return self._bytes is not None
 
     def put_back(self) -> str | None:
-        """Restore whatever differs, and describe what cannot be restored."""
+        """Restore the state of the tensor.
+
+        Returns:
+            A description of what could not be restored, or None.
+        """
         tensor = self.tensor
         if self.alias is not None and not _same_view(tensor, self.alias):
             tensor.data = self.alias
@@ -62,7 +67,11 @@ def has_storage(tensor: Tensor) -> bool:
 
 
 def bytes_of(tensor: Tensor | None) -> Tensor | None:
-    """Return the bytes of the storage that `tensor` views; None if it has no data."""
+    """Return the memory that `tensor` spans as a uint8 tensor, or None if it is empty.
+
+    The result is a view of the storage. Meta tensors have no data and are treated as
+    empty.
+    """
     if tensor is None or not tensor.numel():
         return None
     storage = tensor.untyped_storage()
@@ -87,14 +96,17 @@ def _same_view(one: Tensor, two: Tensor) -> bool:
 
 
 def within(tensor: Tensor) -> list[Tensor]:
-    """Return the storage-backed tensors inside `tensor`, usually just itself."""
+    """Return the tensors with a storage that make up `tensor`, usually just itself."""
     if has_storage(tensor):
         return [tensor]
     return [inner for part in parts(tensor) for inner in within(part)]
 
 
 def parts(tensor: Tensor) -> list[Tensor]:
-    """Return the inner tensors if `tensor` is sparse, nested or a wrapper, else []."""
+    """Return the inner tensors of a sparse, nested or wrapper tensor.
+
+    For any other tensor, the list is empty.
+    """
     if hasattr(tensor, "__tensor_flatten__"):
         return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
     if tensor.is_nested:

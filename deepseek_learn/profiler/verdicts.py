@@ -1,12 +1,14 @@
-"""What limits a layer's speed: arithmetic, memory traffic, or call overhead.
+"""Determine whether a layer is limited by compute, memory traffic or call overhead.
 
-Three lower bounds on a layer's time, its floors, follow from its work and the roof:
+The work of a layer and the roofline of the machine give three lower bounds on the
+layer's time, which are called floors:
 
     compute   FLOPs / peak,  memory   bytes / bandwidth,  overhead   calls x cost per call
 
-The highest floor names the bound; floor / measured time is the fraction of the roof
-reached. Above 100 %, the verdict is marked as suspect: bytes may stay in a cache, or an
-algorithm (Winograd, a fast Fourier transform) may need fewer multiplications.
+The layer is limited by the resource with the highest floor. That floor divided by the
+measured time is the fraction of the roof that the layer reaches. A fraction above 100%
+is marked as suspect. It can occur if data stays in a cache, or if an algorithm (such as
+Winograd or a fast Fourier transform) needs fewer multiplications than are counted.
 """
 
 from dataclasses import dataclass
@@ -17,19 +19,21 @@ from ..catalog import text
 from ..measure.roof import Roof
 
 BOUNDS = ("compute", "memory", "overhead")
-FAR = 0.3  # below this fraction of the roof, none of the three explains the time
+FAR = 0.3  # below this fraction of the roof, no floor explains the time
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What limits one layer.
+    """The bottleneck of one layer.
 
     Attributes:
+        bound: the limiting resource, which is one of `BOUNDS`.
         share: the layer's fraction of the total operator time of the model.
         of_roof: the highest floor divided by the measured time.
-        intensity: arithmetic intensity, FLOP/byte.
+        intensity: the arithmetic intensity in FLOP/byte.
         speed_up: the speedup of the whole model if this layer ran at its roof.
-        suspect: True above the roof, where the measurement or the cost model is wrong.
+        suspect: whether `of_roof` is above 1. If so, either the measurement or the cost
+            model is wrong.
     """
 
     layer: str
@@ -46,7 +50,7 @@ class Verdict:
 
     @property
     def advice(self) -> str:
-        """A sentence on what to do about it."""
+        """A sentence of advice on how to make the layer faster."""
         if self.suspect:
             return text("profiler.advice_suspect")
         if self.of_roof < FAR:
@@ -66,7 +70,10 @@ class Verdict:
 
 
 def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
-    """Return lower bounds on each operator's time in ms, one column per bound."""
+    """Return three lower bounds on the time of each operator, in ms.
+
+    The table has one row per operator and one column for each of `BOUNDS`.
+    """
     conv = operators["operator"].str.contains("conv")
     peak = conv.map({True: roof.conv_gflops, False: roof.gemm_gflops})
     moved = operators["bytes_read"] + operators["bytes_written"]
@@ -81,7 +88,7 @@ def floors(operators: pd.DataFrame, roof: Roof) -> pd.DataFrame:
 
 
 def judge(layers: pd.DataFrame, operators: pd.DataFrame, roof: Roof) -> list[Verdict]:
-    """Return a verdict on each layer that runs operators itself, slowest first."""
+    """Return a verdict for each layer that runs operators itself, slowest first."""
     total = operators["latency_ms"].sum()
     floor = floors(operators, roof).groupby(operators["layer"]).sum()
     time = operators.groupby("layer")["latency_ms"].sum()

@@ -1,4 +1,4 @@
-"""The profiler's figures (plotly)."""
+"""Plotly figures for a profile."""
 
 from collections.abc import Container
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from .verdicts import BOUNDS, Verdict, judge
 if TYPE_CHECKING:
     from .result import Profile
 
-# metric → column of the table, unit
+# metric → (column of the table, unit)
 METRICS = {
     "flops": ("gflops", "GFLOPs"),
     "parameters": ("parameters", ""),
@@ -24,7 +24,10 @@ COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 
 
 def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
-    """Plot modules as an icicle or treemap; the uncovered area is their own work."""
+    """Plot the module tree as an icicle chart or a treemap.
+
+    The part of a module's area that no submodule covers is work of the module itself.
+    """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {tuple(METRICS)}; got {metric!r}.")
     if kind not in ("icicle", "treemap"):
@@ -73,7 +76,7 @@ def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
 
 
 def _color(verdict: Verdict | None) -> str:
-    """Return the color of the bound on the module's operators; gray if it has none."""
+    """Return the color for the bound of a module, or gray if it has no verdict."""
     return COLORS[verdict.bound] if verdict else "#d9d9d9"
 
 
@@ -84,7 +87,7 @@ def _hover_text(verdict: Verdict | None) -> str:
 
 
 def _parent(path: str, paths: Container[str]) -> str:
-    """Return the nearest ancestor that is shown; for the model itself, return ""."""
+    """Return the nearest ancestor that is shown, or "" for the model itself."""
     if not path:
         return ""
     parent = path.rpartition(".")[0]
@@ -94,7 +97,7 @@ def _parent(path: str, paths: Container[str]) -> str:
 
 
 def timeline(profile: "Profile") -> go.Figure:
-    """Plot live activations after each operator, with the peak as a line."""
+    """Plot the live activation memory after each operator, with a line at the peak."""
     memory = profile.memory
     rows = memory.timeline
     figure = go.Figure(
@@ -130,7 +133,7 @@ def timeline(profile: "Profile") -> go.Figure:
 
 
 def roofline(profile: "Profile") -> go.Figure:
-    """Plot the rooflines, with one point per layer, sized by its share of the time."""
+    """Plot the rooflines and one point per layer, sized by its share of the time."""
     roof, figure = profile.roof, go.Figure()
     work = profile.operators.groupby("layer")[["flops", "latency_ms"]].sum()
     verdicts = judge(profile.layers, profile.operators, roof)
@@ -179,9 +182,9 @@ def roofline(profile: "Profile") -> go.Figure:
 
 
 def histograms(profile: "Profile", top: int) -> go.Figure:
-    """Plot histograms of the largest parameters, in model order."""
+    """Plot a histogram for each of the largest parameters, in model order."""
     if not isinstance(top, int) or top < 1:
-        raise ValueError(f"top must be a whole number of at least 1; got {top!r}.")
+        raise ValueError(f"top must be a positive integer; got {top!r}.")
     parameters = [(n, w) for n, w in profile.weights.items() if len(w["bins"])]
     largest = sorted(parameters, key=lambda item: -item[1]["count"])[:top]
     parameters = [item for item in parameters if item in largest]

@@ -1,4 +1,4 @@
-"""The distribution of each parameter's values."""
+"""Describe the distribution of the values of each parameter."""
 
 import pandas as pd
 import torch
@@ -7,17 +7,18 @@ from torch import Tensor, nn
 from .costs import layer_cost
 
 BINS = 60
-MOST = 2**17  # a larger parameter is subsampled with a constant stride
+MOST = 2**17  # larger parameters are subsampled with a constant stride
 
 
 def distribution(model: nn.Module) -> dict[str, pd.Series]:
-    """Map each parameter to the mean, std, extremes and histogram of its values.
+    """Return summary statistics and a histogram for each parameter, keyed by name.
 
-    The series holds `count`, `min`, `max` (of all values), `mean`, `std`, `zeros` (a
-    fraction) and `bins` (60 counts between min and max); the last four are computed from
-    at most 131,072 values. A layer's packed weights are read through its `weight`.
-    Non-finite values are excluded, and `nans` is their fraction. The real and imaginary
-    parts of complex values are pooled.
+    Each series contains `count`, `min`, `max`, `mean`, `std`, `zeros` (the fraction of
+    zeros) and `bins` (a histogram with 60 bins between the minimum and the maximum).
+    `min` and `max` are computed from all values, and the last four entries from at most
+    131,072 values. Non-finite values are excluded, and `nans` is their fraction. The
+    real and imaginary parts of complex values are pooled. If a layer stores its weights
+    in a packed format, they are read through its `weight` attribute.
     """
     weights: dict[str, Tensor] = dict(model.named_parameters())
     for name, module in model.named_modules():
@@ -31,7 +32,7 @@ def distribution(model: nn.Module) -> dict[str, pd.Series]:
 
 def _describe(values: Tensor) -> pd.Series:
     count = values.numel()
-    if values.is_meta:  # it has no values
+    if values.is_meta:  # meta tensors have no values
         return pd.Series({"count": count, "bins": []})
     if values.is_complex():
         values = torch.view_as_real(values)
@@ -61,7 +62,7 @@ def _describe(values: Tensor) -> pd.Series:
 
 
 def _ends(values: Tensor) -> tuple[Tensor, ...]:
-    """Return the smallest and the largest value, if there are any."""
+    """Return the minimum and the maximum, or an empty tuple if there are no values."""
     return values.aminmax() if values.numel() else ()
 
 

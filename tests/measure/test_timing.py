@@ -123,5 +123,5 @@ def test_modules_are_put_back_as_they_were():
 def test_latency_refuses_too_few_rounds():
     with pytest.raises(ValueError, match="rounds must be at least 6"):
         latency(abs, torch.ones(1), rounds=5)
-    with pytest.raises(ValueError, match="warmup not negative; got 6 and -1"):
+    with pytest.raises(ValueError, match="not be negative; got 6 and -1"):
         latency(abs, torch.ones(1), rounds=6, warmup=-1)

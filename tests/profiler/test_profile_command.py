@@ -47,7 +47,7 @@ def call(monkeypatch, capsys):
         ),
         (("line", "--shape", "2,5"), "does not run on an input of shape 2,5: mat1 and"),
         (("fails",), "does not run on its example: 'no such thing"),
-        (("frozen", "--shape", "1,3", "--train"), "train=True needs an output that"),
+        (("frozen", "--shape", "1,3", "--train"), "train=True requires an output that"),
         (
             ("line", "--shape", "1,3", "--html", "."),
             "html must be a file to write; got",
