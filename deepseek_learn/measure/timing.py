@@ -76,7 +76,12 @@ class Latencies(Report):
         ms, source = self[first], self.source
         sentences = [text("measure.side", name=first, ms=ms, source=source)]
         for name, ratio in self.ratios.items():
-            facts = {"name": name, "first": first, "ms": self[name], "ratio": ratio}
+            facts: dict[str, Any] = {
+                "name": name,
+                "first": first,
+                "ms": self[name],
+                "ratio": ratio,
+            }
             sentences.append(text(f"measure.side_{_verdict(ratio)}", **facts))
         return " ".join(sentences)
 
