@@ -29,12 +29,12 @@ TRUSTED = 4  # trials per hyperparameter needed to search the whole space
 
 @dataclass(frozen=True)
 class History:
-    """The trials so far.
+    """The trials so far, as arrays.
 
     Attributes:
         points: the points of the trials in the unit cube, of shape `[N, D]`.
-        losses: the objective values, of shape `[N, M]`, which are minimized. The rows
-            of failed trials are NaN.
+        losses: the objective values to be minimized, of shape `[N, M]`. Failed trials
+            have NaN in every column.
         violations: the amounts by which the limits are exceeded, of shape `[N, K]`. A
             value of at most 0 means that the limit is met; K may be 0.
         pending: the points of trials that are running on other workers, of shape
@@ -60,8 +60,8 @@ class History:
     def filled(self) -> "History":
         """Return a copy in which failed trials have the worst losses of the others.
 
-        Failed trials are informative: training is likely to diverge again wherever it
-        has diverged before.
+        Failed trials are informative because training is likely to diverge again in the
+        same region.
         """
         failed = np.isnan(self.losses).any(1)
         others = self.losses[~failed]
@@ -70,11 +70,11 @@ class History:
         return History(self.points, losses, self.violations, self.pending)
 
     def ranks(self) -> np.ndarray:
-        """Return the rank of each trial as an array of shape `[N]`; lower is better.
+        """Return the rank of each trial, an array of shape `[N]`; lower is better.
 
         Feasible trials are ranked by front. Infeasible trials come after them and are
         ranked by how much they exceed the limits. Because units differ, the excess over
-        each limit is divided by its largest value over all trials.
+        each limit is divided by the largest absolute value in its column.
         """
         largest = np.maximum(np.abs(self.violations).max(0), 1e-12)
         excess = (np.maximum(self.violations, 0) / largest).sum(1)
@@ -109,7 +109,7 @@ class Models:
         ]
 
     def losses_at(self, points: np.ndarray, spreads: float = 0.0) -> np.ndarray:
-        """Predict the losses of points, minus `spreads` standard deviations.
+        """Predict the losses at the given points, minus `spreads` standard deviations.
 
         Returns:
             A float array of shape `[N, M]`.
@@ -179,7 +179,11 @@ class Acquisition:
         self._best = np.maximum(self.reach(front).max(0), 0)
 
     def reach(self, losses: np.ndarray) -> np.ndarray:
-        """Return t for each point and each direction, of shape `[N, directions]`."""
+        """Return how far each point reaches in each direction.
+
+        Returns:
+            The values of t(x) (see the module), of shape `[N, directions]`.
+        """
         gaps = (self._reference - losses).T[:, :, None] / self._weights.T[:, None, :]
         return gaps.min(0)  # [M, N, directions]: the short axis first is much faster
 
@@ -321,7 +325,7 @@ def _breed(
 
 
 def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarray:
-    """Return a mask of the points that are not duplicates of a trial.
+    """Return a boolean mask of the points that do not duplicate a trial.
 
     The mask has shape `[N]`. If all points are duplicates, it is True everywhere.
     """

@@ -1,11 +1,11 @@
 """Map hyperparameters of every kind to points in the unit cube, and back.
 
-A number is scaled to the range 0..1 by its value, or by its logarithm if its
-distribution is logarithmic. Each value of an integer or stepped number occupies a cell
-of equal width. To give the two end values a full cell as well, the cube extends half a
-step beyond them. Each of K categories occupies a cell of width 1/K. `snap` moves a
-point to the center of its cell. The inputs of the surrogate (`features`) have one
-column per category instead.
+A number is mapped linearly to the range 0..1, or by its logarithm if its distribution
+is logarithmic. Each value of an integer or stepped number occupies a cell of equal
+width. To give the two end values a full cell as well, the cube extends half a step
+beyond them. Each of K categories occupies a cell of width 1/K. `snap` moves a point to
+the center of its cell. In the inputs of the surrogate (`features`), categories are
+one-hot encoded instead.
 """
 
 import math
@@ -32,8 +32,8 @@ class Axis:
     def __init__(self, distribution: BaseDistribution):
         if not isinstance(distribution, Number | CategoricalDistribution):
             raise TypeError(
-                "distribution must be an Optuna float, int or categorical distribution; "
-                f"got {type(distribution).__name__}."
+                "distribution must be an Optuna float, int or categorical distribution"
+                f"; got {type(distribution).__name__}."
             )
         self.distribution, self.categories = distribution, 0
         if isinstance(distribution, CategoricalDistribution):

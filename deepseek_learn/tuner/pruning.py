@@ -3,8 +3,9 @@
 Trials are compared at certain epochs, which are called rungs. At a rung, the score of a
 trial is the number of trials that dominate it at that epoch, and only the best fraction
 continues. Trials never wait for one another; each is compared with the reports
-available so far (asynchronous successive halving; with several objectives: Schmucker et
-al. 2021, "Multi-objective asynchronous successive halving", arXiv 2106.12639).
+available so far. This is asynchronous successive halving (for several objectives, see
+Schmucker et al. 2021, "Multi-objective asynchronous successive halving", arXiv
+2106.12639).
 
 Optuna's own `report` and `should_prune` support only one objective (Optuna issue 3450).
 The reports are therefore stored as user attributes of the trials, which every storage
@@ -32,7 +33,7 @@ class DominationPruner:
         rungs: the epochs at which trials are compared. At all other epochs, a report is
             only stored.
         keep: the fraction of the trials at a rung that may continue.
-        startup: the minimum number of reports at a rung before it stops any trial.
+        startup: the number of reports that a rung must have before it stops any trial.
 
     Finished trials that exceed a limit are excluded from the comparison. The running
     trial is always compared, because it is not yet known whether it will meet its
@@ -46,7 +47,7 @@ class DominationPruner:
     def __init__(
         self, rungs: Sequence[int] = (1, 3), keep: float = 0.5, startup: int = 8
     ):
-        rungs = tuple(whole_number("each of rungs", rung, 1) for rung in rungs)
+        rungs = tuple(whole_number("each entry of rungs", rung, 1) for rung in rungs)
         if not rungs or list(rungs) != sorted(set(rungs)):
             raise ValueError(
                 f"rungs must be increasing positive integers; got {rungs!r}."
@@ -137,7 +138,7 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
     because the error after one epoch differs from the error after all of them.
 
     Returns:
-        A list with the values of each trial, or None for a trial that has no values.
+        One list of values per trial, or None if the trial has no values.
     """
     completed = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     differences: dict[int, list[np.ndarray]] = {}
@@ -161,5 +162,5 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
 
 
 def _quarter(values: Sequence[float]) -> np.ndarray:
-    """Divide the values by 4 so that sums and differences of them cannot overflow."""
+    """Divide the values by 4 so that their sums and differences cannot overflow."""
     return np.multiply(values, 0.25)

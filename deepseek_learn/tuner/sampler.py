@@ -4,8 +4,8 @@ Children are bred as in NSGA-II (`genetic.py`). A surrogate of the objectives
 (`surrogate.py`) is used to select, from hundreds of children, the one that is worth a
 training run (`acquisition.py`). A plain genetic algorithm spends most of its trials
 before it has learned anything. With fewer than a hundred trials, it was no better than
-random search, and ours did worse when run without the surrogate. For the figures, see
-claim C11 of the ledger.
+random search, and our own did worse without the surrogate. For the figures, see claim
+C11 of the ledger.
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
@@ -34,8 +34,8 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
     Numbers (including integer, stepped and logarithmic ones) and categories are
     searched jointly. Trials that meet the limits (`trial.set_constraint`) rank ahead of
-    the others. A pruned trial is given its expected results, and a failed trial
-    (because of NaN or a crash) the worst results of the others. A configuration that
+    the others. A pruned trial is scored by its expected results, and a failed trial
+    (because of NaN or a crash) by the worst results of the others. A configuration that
     another worker is running is not proposed again, unless both workers make their
     proposals within a few milliseconds of each other. Hyperparameters whose range
     changes between trials are sampled at random.

@@ -150,8 +150,7 @@ class Study(Report):
     def failures(self) -> pd.DataFrame:
         """Return a table with one row per failed trial.
 
-        Its columns are the kind of failure, the reason, the traceback and the
-        hyperparameters.
+        It lists the kind of failure, the reason, the traceback and the configuration.
         """
         return tables.failures(self)
 
@@ -201,7 +200,7 @@ class Study(Report):
 
     @cached_property
     def steadiness(self) -> dict[str, float]:
-        """How stable each objective's most important hyperparameter is, from 0 to 1.
+        """The stability of the most important hyperparameter of each objective (0..1).
 
         This is the fraction of random halves of the trials for which the same
         hyperparameter is the most important. If it is low, `importances` may be due to

@@ -70,7 +70,7 @@ class Trial(Mapping):
     def suggest(self, name: str, entry: Any) -> Any:
         """Sample a hyperparameter that only some configurations have.
 
-        The value is also added to the trial's configuration:
+        The value is added to the configuration of the trial. For example:
 
         `if trial["optimizer"] == "sgd": trial.suggest("momentum", (0.5, 0.99))`
 
@@ -99,7 +99,7 @@ class Trial(Mapping):
 
 
 class NotFinite(Exception):
-    """Raised when a value is NaN or infinite and trials cannot be compared."""
+    """Raised when an objective or a limit is NaN or infinite."""
 
     def __init__(self, values: dict[str, float], epoch: int | None = None):
         message = ", ".join(f"{name} is {value}" for name, value in values.items())
