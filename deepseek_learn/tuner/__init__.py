@@ -1,5 +1,7 @@
-"""Auto-tuner on Optuna: genetic search on a surrogate, pruning by domination count.
+"""Multi-objective hyperparameter search, built on Optuna.
 
+It combines a genetic algorithm with a surrogate model, and prunes trials by domination
+count.
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 

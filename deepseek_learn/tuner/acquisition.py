@@ -1,12 +1,12 @@
-"""Acquisition: breed children on the surrogate, and try the one with the largest
-predicted gain in hypervolume next.
+"""Choose the next trial by its predicted improvement in hypervolume.
 
-Gains are estimated along directions: for weights w drawn from the positive unit sphere, a
-point x reaches t(x) = min_m (r_m - x_m) / w_m from the reference r, and the hypervolume
-of a set is, up to a constant, the mean over w of (max over the set of t)^M
-(Deng & Zhang 2019, "Approximating hypervolume and hypervolume contributions using polar
-coordinate", IEEE Transactions on Evolutionary Computation 23(5)). This is cheap
-enough to evaluate hundreds of children per trial.
+Children are bred on the surrogate, and the one with the largest predicted improvement
+becomes the next trial. The improvement is estimated along directions. For weights w
+drawn from the positive unit sphere, a point x reaches t(x) = min_m (r_m - x_m) / w_m
+from the reference r. Up to a constant, the hypervolume of a set is the mean over w of
+(max over the set of t)^M (Deng & Zhang 2019, "Approximating hypervolume and hypervolume
+contributions using polar coordinate", IEEE Transactions on Evolutionary Computation
+23(5)). This is cheap enough to evaluate hundreds of children per trial.
 """
 
 from collections.abc import Callable
@@ -21,21 +21,24 @@ from .surrogate import GaussianProcess, fit_lengths, soften
 
 DIRECTIONS = 200
 NEAREST = 0.02  # a child within this distance per hyperparameter is a duplicate
-LAST, STALLED = 5, 0.02  # the last 5 trials added less than 2 % of the hypervolume
+LAST, STALLED = 5, 0.02  # stalled if 5 trials add less than 2% of the hypervolume
 REFIT = 1.25  # refit the length scales when the trial count grows by this factor
-MOST = 300  # maximum number of trials that a model is fitted to
+MOST = 300  # the maximum number of trials used to fit a model
 TRUSTED = 4  # trials per hyperparameter needed to search the whole space
 
 
 @dataclass(frozen=True)
 class History:
-    """The trials so far.
+    """The trials so far, as arrays.
 
     Attributes:
-        points: the trials' points `[N, D]` in the unit cube.
-        losses: `[N, M]`, to be minimized; NaN in the rows of failed trials.
-        violations: `[N, K]`, at most 0 where a limit is met; K may be 0.
-        pending: `[P, D]`, the points of trials that other workers are running.
+        points: the points of the trials in the unit cube, of shape `[N, D]`.
+        losses: the objective values to be minimized, of shape `[N, M]`. Failed trials
+            have NaN in every column.
+        violations: the amounts by which the limits are exceeded, of shape `[N, K]`. A
+            value of at most 0 means that the limit is met; K may be 0.
+        pending: the points of trials that are running on other workers, of shape
+            `[P, D]`.
     """
 
     points: np.ndarray
@@ -50,14 +53,15 @@ class History:
         return self.subset(slice(count))
 
     def subset(self, trials: np.ndarray | slice) -> "History":
-        """Return the trials with these indices; keep all pending ones."""
+        """Return a history with the selected trials and all of the pending ones."""
         parts = (self.points[trials], self.losses[trials], self.violations[trials])
         return History(*parts, self.pending)
 
     def filled(self) -> "History":
-        """Return a copy in which failed trials get the worst losses of the others.
+        """Return a copy in which failed trials have the worst losses of the others.
 
-        Failed trials are informative: where training diverges, it will do so again.
+        Failed trials are informative because training is likely to diverge again in the
+        same region.
         """
         failed = np.isnan(self.losses).any(1)
         others = self.losses[~failed]
@@ -66,9 +70,11 @@ class History:
         return History(self.points, losses, self.violations, self.pending)
 
     def ranks(self) -> np.ndarray:
-        """Rank the trials, `[N]`: feasible ones by front, then the others by excess.
+        """Return the rank of each trial, an array of shape `[N]`; lower is better.
 
-        Each limit's excess is divided by its largest value, since units differ.
+        Feasible trials are ranked by front. Infeasible trials come after them and are
+        ranked by how much they exceed the limits. Because units differ, the excess over
+        each limit is divided by the largest absolute value in its column.
         """
         largest = np.maximum(np.abs(self.violations).max(0), 1e-12)
         excess = (np.maximum(self.violations, 0) / largest).sum(1)
@@ -81,10 +87,10 @@ class History:
 
 
 class Models:
-    """A Gaussian process for each objective and each limit.
+    """One Gaussian process per objective and per limit.
 
     Attributes:
-        losses: the history's losses `[N, M]`, softened and standardized.
+        losses: the softened and standardized losses of the history, of shape `[N, M]`.
     """
 
     def __init__(self, encoding: Encoding, history: History, logs: list[np.ndarray]):
@@ -94,7 +100,7 @@ class Models:
         scaled = [_standard(column) for column in columns]
         self.losses = np.stack([column for column, _ in scaled], axis=1)
         limits = [_standard(column) for column in history.violations.T]
-        # a limit's zero, on the scale of its model
+        # the zero of each limit on the scale of its model
         self._zeros = np.array([zero for _, zero in limits])
         targets = [*self.losses.T, *(column for column, _ in limits)]
         self._processes = [
@@ -103,14 +109,22 @@ class Models:
         ]
 
     def losses_at(self, points: np.ndarray, spreads: float = 0.0) -> np.ndarray:
-        """Predict the losses `[N, M]`, minus `spreads` standard deviations."""
+        """Predict the losses at the given points, minus `spreads` standard deviations.
+
+        Returns:
+            A float array of shape `[N, M]`.
+        """
         features = self._encoding.features(points)
         count = self.losses.shape[1]
         processes = self._processes[:count]
         return np.stack([p.optimistic(features, spreads) for p in processes], axis=1)
 
     def excess_at(self, points: np.ndarray) -> np.ndarray:
-        """Predict the excess over the limits, `[N]`; 0 where they are met."""
+        """Predict how much each point exceeds the limits in total.
+
+        Returns:
+            A float array of shape `[N]`, which is 0 where all limits are met.
+        """
         limits = self._processes[self.losses.shape[1] :]
         if not limits:
             return np.zeros(len(points))
@@ -120,7 +134,7 @@ class Models:
 
 
 def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
-    """Fit the length scales of each objective and each limit (`fit_lengths`)."""
+    """Fit the length scales for each objective and each limit (see `fit_lengths`)."""
     features = encoding.features(history.points)
     columns = [soften(c) for c in history.losses.T] + [*history.violations.T]
     scaled = [_standard(column)[0] for column in columns]
@@ -128,7 +142,10 @@ def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
 
 
 def last_refit(trials: int, startup: int) -> int:
-    """Return the number of initial trials that the length scales are fitted to."""
+    """Return the number of trials that were available at the last refit.
+
+    The length scales are fitted to this many of the earliest trials.
+    """
     count = startup
     while int(np.ceil(count * REFIT)) <= trials:
         count = int(np.ceil(count * REFIT))
@@ -136,12 +153,15 @@ def last_refit(trials: int, startup: int) -> int:
 
 
 class Acquisition:
-    """The acquisition function: the gain in hypervolume over a front.
+    """The acquisition function, which is the improvement in hypervolume over a front.
 
     Args:
-        front: `[N, M]`, the losses so far, and those predicted for pending trials.
-        reference: `[M]`, the corner from which hypervolume is measured.
-        low: `[M]`, the best value of each objective; it scales the directions.
+        front: the losses on the current front and the predicted losses of pending
+            trials, of shape `[N, M]`.
+        reference: the reference point of the hypervolume, of shape `[M]`.
+        low: the best value of each objective, of shape `[M]`. It is used to scale the
+            directions.
+        rng: the random generator used to draw the directions.
     """
 
     def __init__(
@@ -159,12 +179,19 @@ class Acquisition:
         self._best = np.maximum(self.reach(front).max(0), 0)
 
     def reach(self, losses: np.ndarray) -> np.ndarray:
-        """Return t of each point along each direction, `[N, directions]`."""
+        """Return how far each point reaches in each direction.
+
+        Returns:
+            The values of t(x) (see the module), of shape `[N, directions]`.
+        """
         gaps = (self._reference - losses).T[:, :, None] / self._weights.T[:, None, :]
         return gaps.min(0)  # [M, N, directions]: the short axis first is much faster
 
     def gain(self, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return each point's gain and its largest reach (below 0 means no gain)."""
+        """Return the improvement of each point and its largest reach in any direction.
+
+        A point with a negative reach does not improve the hypervolume.
+        """
         reach = self.reach(losses)
         larger = np.maximum(reach, self._best) ** self._power
         return (larger - self._best**self._power).mean(1), reach.max(1)
@@ -179,29 +206,31 @@ def propose(
     generations: int,
     children: int,
 ) -> np.ndarray:
-    """Propose the point `[D]` of the next trial.
+    """Propose the point of the next trial, of shape `[D]`.
 
-    While the front improves, the surrogate's mean is trusted, and the reference is
-    sampled for each trial, so that the search varies between the middle and the ends of
-    the front. With few trials it stays in the middle, and all children descend from the
-    parents: far from the trials the surrogate is unreliable. Once the front has stalled,
-    every second trial, on average, explores where the surrogate is uncertain.
+    While the front is still improving, points are scored by the mean of the surrogate.
+    The reference point is sampled for each trial, which moves the focus of the search
+    between the middle and the ends of the front. With few trials, the surrogate is
+    unreliable far from the data, so the search stays in the middle and all children
+    descend from the parents. Once the front has stalled, half of the trials, on
+    average, explore regions where the surrogate is uncertain.
     """
-    # 1. fit the models to all trials; trust in them grows to 1 with the trials
+    # 1. Fit the models to all trials. With more trials, our trust in them grows to 1.
     trust = min(1.0, len(history) / (TRUSTED * history.points.shape[1]))
     models = Models(encoding, history, logs)
     ranks = history.ranks()  # [N], 0 is the best front
     parents = select(models.losses, population, ranks)  # indices of trials
-    # 2. exploit the models' mean, or explore where they are uncertain: the mean alone
-    # would propose the same region forever once it is wrong there
+    # 2. Exploit the mean of the models, or explore where they are uncertain. Using only
+    # the mean could propose the same region forever if the mean is wrong there.
     explore = _stalled(models.losses, parents) and rng.random() < 0.5
     spreads, generations = (2.0, 1) if explore else (0.0, generations)
-    # 3. the front to improve on; if no trial meets the limits, those closest to them
+    # 3. Take the front to improve on, or the closest trial if none meets the limits.
     front = models.losses[ranks == ranks.min()]  # [F, M]
     if len(history.pending):
-        # as if they had ended as predicted; otherwise, two workers could try one point
+        # assume that pending trials end as predicted, so that no two workers try the
+        # same point
         front = np.vstack([front, models.losses_at(history.pending)])
-    # 4. the reference `[M]` from which the gain in hypervolume is measured
+    # 4. Choose the reference point of the hypervolume, of shape [M].
     low = front.min(0)
     if explore:
         reference = _far_reference(front, models.losses, rng)
@@ -213,16 +242,16 @@ def propose(
         gain, reach = acquisition.gain(models.losses_at(points, spreads))
         return models.excess_at(points), gain, reach
 
-    # 5. breed on the models, which costs no training. Add random immigrants only where
-    # the mean is trusted: otherwise, a child far from all trials may wrongly look best
+    # 5. Breed on the models, which requires no training. Add random immigrants only if
+    # the mean is trusted; otherwise, a child far from all trials may wrongly look best.
     immigrants = children // 4 if trust == 1 and not explore else 0
     mates = history.points[parents]
     bred, scores = _breed(
         encoding, mates, score, rng, generations, children, immigrants
     )  # [generations x children, D]
     excess, gain, reach = scores
-    # 6. take the best child that is new: limits first, then gain, then reach, which
-    # still ranks the children when none of them gains anything
+    # 6. Take the best new child. Sort by excess over the limits, then by gain, then by
+    # reach, which still ranks the children if none of them improves the hypervolume.
     order = np.lexsort((-reach, -gain, excess))  # the last key sorts first
     fresh = _fresh(encoding, bred[order], history)
     return bred[order][fresh][0]
@@ -231,10 +260,11 @@ def propose(
 def _far_reference(
     front: np.ndarray, losses: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a point beyond the worst of the front or, half the time, of all trials.
+    """Return a reference point beyond the worst values of the front or of all trials.
 
-    The farther away the reference is, the more the ends of the front count. `losses`
-    are those of all trials, `[N, M]`.
+    Each of the two is used half the time. A more distant reference point gives more
+    weight to the ends of the front. `losses` contains the losses of all trials and has
+    shape `[N, M]`.
     """
     extent = front if rng.random() < 0.5 else losses
     span = np.maximum(np.ptp(extent, axis=0), 1e-3)
@@ -244,7 +274,10 @@ def _far_reference(
 def _near_reference(
     low: np.ndarray, worst: np.ndarray, trust: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a point between best and worst: only the middle of the front counts."""
+    """Return a reference point between the best and the worst losses.
+
+    A reference point this close favors the middle of the front.
+    """
     return low + (worst - low + 1e-3) * rng.uniform(0.2, 0.6 + 0.5 * trust)
 
 
@@ -257,19 +290,20 @@ def _breed(
     children: int,
     immigrants: int,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Breed several generations of children, each from the best points so far.
+    """Breed several generations of children, starting each from the best points so far.
 
     Args:
-        score: maps points `[N, D]` to their excess, gain and reach, each `[N]`.
-        immigrants: number of random children in the first generation.
+        score: a function that takes points of shape `[N, D]` and returns their excess,
+            improvement and reach, each of shape `[N]`.
+        immigrants: the number of random children in the first generation.
 
     Returns:
-        All children `[N, D]` and their scores.
+        All children, of shape `[N, D]`, and their scores.
     """
     bred, scores, size, best_scores = [], [], len(parents), score(parents)
     for generation in range(generations):
         pairs = rng.integers(len(parents), size=(2, children))
-        eta = (5, 5) if generation == 0 else (15, 20)  # wide first, then near
+        eta = (5, 5) if generation == 0 else (15, 20)  # search widely, then locally
         offspring = crossover(
             parents[pairs[0]], parents[pairs[1]], encoding.categories, rng, eta[0]
         )
@@ -291,7 +325,10 @@ def _breed(
 
 
 def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarray:
-    """Mark the points that duplicate no trial, bool `[N]`; all if there are none."""
+    """Return a boolean mask of the points that do not duplicate a trial.
+
+    The mask has shape `[N]`. If all points are duplicates, it is True everywhere.
+    """
     trials = encoding.features(np.vstack([history.points, history.pending]))
     candidates = encoding.features(points)
     squares = (
@@ -302,7 +339,7 @@ def _fresh(encoding: Encoding, points: np.ndarray, history: History) -> np.ndarr
 
 
 def _stalled(losses: np.ndarray, parents: np.ndarray) -> bool:
-    """Return whether the last trials added almost nothing to the hypervolume."""
+    """Return whether the most recent trials have barely increased the hypervolume."""
     if len(losses) <= LAST:
         return False
     low, worst = losses.min(0), losses[parents].max(0)
@@ -315,6 +352,9 @@ def _stalled(losses: np.ndarray, parents: np.ndarray) -> bool:
 
 
 def _standard(column: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the column with mean 0 and spread 1, and its original 0 on that scale."""
+    """Standardize a column to mean 0 and standard deviation 1.
+
+    Also return the value to which the original 0 is mapped.
+    """
     mean, spread = column.mean(), max(column.std(), 1e-12)
     return (column - mean) / spread, -mean / spread

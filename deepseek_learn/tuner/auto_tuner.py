@@ -1,4 +1,4 @@
-"""AutoTuner: search hyperparameters for several objectives at once, on Optuna.
+"""`AutoTuner`, a multi-objective hyperparameter search built on Optuna.
 
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
@@ -25,63 +25,75 @@ from .trial import NotFinite, Trial
 from .workers import identity, stop_own
 
 LARGEST = sys.float_info.max
-TRACEBACK = 8000  # characters: some databases truncate longer strings
+TRACEBACK = 8000  # maximum length in characters; some databases truncate long strings
 
 
 class AutoTuner:
-    """Search for the Pareto front: the configurations that no other one dominates.
+    """Search for the Pareto front of several objectives.
+
+    The Pareto front is the set of configurations that no other configuration dominates.
 
     Args:
-        objective: `objective(trial) -> {name: number or Measured}`, with every
-            objective and limit. Other names are notes: they are stored and shown, but
-            not optimized. `trial` is the configuration (`trial["lr"]`, `**trial`);
-            `trial.report(epoch, error=…, …)` lets a pruner stop it.
-        space: name → `[choices]`, `(low, high)` (integers if both are),
-            `(low, high, "log")`, or an Optuna distribution.
-        minimize, maximize: the names of the objectives; at least one is required.
-        limits: name → upper bound of a returned number. Configurations that meet the
-            limits rank first, and only they can be on the front.
-        sampler: an Optuna sampler; by default `GeneticSampler`. A sampler that you pass
-            keeps its own seed: give each worker a different one.
-        pruner: `DominationPruner()`, or any object with its `report` method; with one
-            objective, any Optuna pruner too. None never stops a trial early.
-        seed: seed of the default sampler. A search with a single worker is exactly
-            reproducible; each additional worker and each resumed search gets its own
+        objective: a function `objective(trial) -> {name: number or Measured}` that
+            returns every objective and every number in `limits`. Any other entries are
+            stored and shown as notes, but they are not optimized. `trial` maps
+            hyperparameter names to values (`trial["lr"]`, `**trial`). Calling
+            `trial.report(epoch, error=…, …)` allows a pruner to stop the trial early.
+        space: a dictionary of hyperparameters. Each value is `[choices]`, `(low, high)`
+            (integers if both bounds are integers), `(low, high, "log")` or an Optuna
+            distribution.
+        minimize, maximize: the names of the objectives to minimize and to maximize. At
+            least one objective is required.
+        limits: a dictionary of upper bounds on returned numbers. Configurations that
+            meet all limits rank ahead of the others, and only these can be on the
+            front.
+        sampler: an Optuna sampler; `GeneticSampler` by default. A sampler that you pass
+            in keeps its own seed, so give each worker a different one.
+        pruner: `DominationPruner()`, or any object with the same `report` method. With
+            a single objective, any Optuna pruner works too. If None, no trial is
+            stopped early.
+        seed: the seed of the default sampler. A search with a single worker is exactly
+            reproducible. Each additional worker and each resumed search gets its own
             random stream.
-        storage: None keeps the study in memory, a path in a Journal file, a URL in a
-            database (`postgresql+psycopg://user@host/name`, `sqlite:///file`); an Optuna
-            storage is used as is. An existing study with that `name` is resumed.
-        name: the study's name in the storage.
+        storage: None to keep the study in memory, a path to use a Journal file, or a
+            URL to use a database (`postgresql+psycopg://user@host/name`,
+            `sqlite:///file`). An Optuna storage is used as is. If the storage already
+            contains a study called `name`, the search resumes it.
+        name: the name of the study in the storage.
 
     To use several workers, run the same script several times with the same `storage`
-    and `name`. On one machine, a path is enough; on several, use a database that all of
-    them can reach or, if only one of them can, Optuna's gRPC proxy in front of it:
+    and `name`. On a single machine, a path is enough. Across machines, use a database
+    that all of them can reach. If only one of them can reach it, put Optuna's gRPC
+    proxy in front of the database:
 
     >>> from optuna.storages import GrpcStorageProxy                # doctest: +SKIP
     >>> proxy = GrpcStorageProxy(host="head-node", port=13000)      # doctest: +SKIP
     >>> AutoTuner(objective, space, storage=proxy).run(trials=50)   # doctest: +SKIP
 
-    (on the machine with the database: `optuna.storages.run_grpc_proxy_server(
-    RDBStorage(url), host="0.0.0.0", port=13000)`; the proxy does not forward heartbeats,
-    so a lost worker is detected only by another worker on the same machine).
+    To start the proxy, call `optuna.storages.run_grpc_proxy_server(RDBStorage(url),
+    host="0.0.0.0", port=13000)` on the machine with the database. The proxy does not
+    forward heartbeats, so a lost worker is detected only by another worker on the same
+    machine.
 
-    If a worker is killed, only time is lost: its trial is marked as failed and its
+    If a worker is killed, its trial is marked as failed and nothing else is lost. The
     configuration is requeued (at most twice) when a worker on the same machine starts
-    or begins a trial; with a database, any worker does this after 90 s.
+    up or begins a new trial. With a database, any worker requeues it after 90 s.
 
     Attributes:
-        study: the Optuna study itself, for its callbacks, dashboard and plots, and for
-            ask-and-tell: `trial = tuner.study.ask(tuner.space)`, then
-            `tuner.study.tell(trial, values)` with the objectives in the order of
-            `minimize`, then `maximize`. Pass limits with `trial.set_constraint(name,
-            value - bound)`; a trial without one counts as exceeding it.
+        study: the underlying Optuna study, for use with Optuna's callbacks, dashboard,
+            plots, and ask-and-tell interface. For ask-and-tell, call
+            `trial = tuner.study.ask(tuner.space)` and then
+            `tuner.study.tell(trial, values)`, with the objectives in the order of
+            `minimize` followed by `maximize`. Set each limit with
+            `trial.set_constraint(name, value - bound)`; a trial without a constraint is
+            treated as exceeding that limit.
 
     Raises:
         ValueError: if the space is empty, an entry is invalid, a name is duplicated, or
             there is no objective.
         TypeError: if the objective, sampler, pruner or storage has the wrong type.
         TunerError: if the stored study has a different space or different objectives.
-        StorageError: if the storage cannot be opened or written.
+        StorageError: if the storage cannot be opened or written to.
 
     >>> tuner = AutoTuner(objective, {"lr": (1e-4, 1e-1, "log"), "width": [16, 32, 64]},
     ...     minimize=("error", "latency_ms"))                       # doctest: +SKIP
@@ -115,14 +127,14 @@ class AutoTuner:
             self.study.pruner = pruner
 
     def snapshot(self) -> Study:
-        """Return the study so far, including the trials of other workers."""
+        """Return the study so far, including trials from other workers."""
         return self._snapshot(end_reason="")
 
     def enqueue(self, config: Mapping[str, Any]) -> None:
-        """Try this configuration next, for example one that is known to be good.
+        """Queue a configuration to try next, such as one that is known to work well.
 
-        Hyperparameters that it omits are sampled. A configuration that was already
-        tried or queued is not queued again.
+        Hyperparameters missing from `config` are sampled. A configuration that has
+        already been tried or queued is not queued again.
 
         Raises:
             ValueError: if a value lies outside the space.
@@ -142,29 +154,37 @@ class AutoTuner:
         n_jobs: int = 1,
         callbacks: Iterable[Callable[["optuna.Study", Any], None]] = (),
     ) -> Study:
-        """Try `trials` more configurations, or run until another criterion is met.
+        """Run `trials` more trials, or run until another stopping criterion is met.
 
-        A run also ends when every configuration of a finite space has been tried, or on
-        Ctrl-C: finished trials are kept, the running one is marked as failed, and its
-        configuration is requeued. `Study.why` says why the run ended.
+        A run also ends when every configuration in a finite space has been tried, or
+        when you press Ctrl-C. After Ctrl-C, finished trials are kept, the running trial
+        is marked as failed, and its configuration is requeued. `Study.why` explains why
+        the run ended.
 
         Args:
-            seconds: time after which no new trial starts; the running one finishes.
-            patience: number of trials without a change in the front that ends the run.
-            timeout: seconds after which a trial is aborted and marked as failed.
-            n_jobs: number of concurrent trials, run in threads of this process as in
-                Optuna; -1 means one per core. They share the GPU, and after Ctrl-C they
-                all run to the end. Which results a trial sees depends on timing, so a
-                search is not exactly reproducible.
-            callbacks: called as `callback(tuner.study, trial)` after each trial, with
-                Optuna's record of it; calling `study.stop()` ends the run.
+            trials: the number of trials to run.
+            seconds: the number of seconds after which no new trial is started. A trial
+                that is already running is allowed to finish.
+            progress: whether to show a progress bar.
+            patience: the number of trials without a change in the front after which the
+                run ends.
+            timeout: the time limit for a single trial, in seconds. A trial that exceeds
+                it is aborted and marked as failed.
+            n_jobs: the number of trials to run concurrently, in threads of this process
+                as in Optuna; -1 means one per core. The threads share the GPU, and
+                after Ctrl-C their trials run to completion. Which results are available
+                to each new trial depends on timing, so the search is not exactly
+                reproducible.
+            callbacks: functions to call as `callback(tuner.study, trial)` after each
+                trial, where `trial` is Optuna's record of it. A callback can end the
+                run by calling `study.stop()`.
 
         Raises:
-            ValueError: if none of `trials`, `seconds` and `patience` is given, or if a
-                number is not above 0.
-            ObjectiveError: if the first results lack an objective.
+            ValueError: if `trials`, `seconds` and `patience` are all None, or if a
+                number is not positive.
+            ObjectiveError: if the first results are missing an objective.
             TunerError: if the first three trials crash at the same line.
-            StorageError: if the storage stops responding; finished trials are kept.
+            StorageError: if the storage stops responding. Finished trials are kept.
         """
         trials, patience, n_jobs = check_run(trials, seconds, patience, timeout, n_jobs)
         reason = ""
@@ -183,7 +203,7 @@ class AutoTuner:
     def _search(
         self, ending: Ending, trials: int | None, timeout: float | None, n_jobs: int
     ) -> None:
-        """Run Optuna's own loop, which sends the heartbeats."""
+        """Run Optuna's own optimization loop, which also sends the heartbeats."""
 
         def evaluate(optuna_trial: "optuna.Trial") -> list[float]:
             ending.begun.append(optuna_trial.number)
@@ -202,7 +222,7 @@ class AutoTuner:
                 )
                 over = True
             except (ValueError, AssertionError):
-                # Optuna rejects the result of a trial that another worker presumed dead
+                # Optuna rejects a result if another worker has failed the trial
                 if not ending.lost_one(self.study):
                     raise
                 over = ending.is_over(self.study) or len(ending.begun) == trials
@@ -246,7 +266,7 @@ class AutoTuner:
                 n: suggest(optuna_trial, n, entry) for n, entry in self.space.items()
             }
         except (ValueError, AssertionError) as error:
-            # `_search` would mistake these for a lost worker
+            # `_search` would mistake these exceptions for a lost trial
             raise TunerError(f"the sampler failed: {error}") from error
 
     def _progress_callback(self, bar: Any) -> Callable:
@@ -270,8 +290,8 @@ def _check_parts(sampler: Any, pruner: Any, objectives: int) -> None:
     is_optuna_pruner = isinstance(pruner, optuna.pruners.BasePruner)
     if is_optuna_pruner and objectives > 1:
         raise TypeError(
-            f"pruner must be DominationPruner() or None with {objectives} objectives: "
-            f"Optuna's own pruners take one objective only; got {pruner!r}."
+            f"pruner must be DominationPruner() or None with {objectives} objectives, "
+            f"because Optuna's own pruners support only one; got {pruner!r}."
         )
     if (
         not is_optuna_pruner
@@ -279,13 +299,16 @@ def _check_parts(sampler: Any, pruner: Any, objectives: int) -> None:
         and not callable(getattr(pruner, "report", None))
     ):
         raise TypeError(
-            f"pruner must be an Optuna pruner, or have report(trial, step, values), as "
-            f"DominationPruner does; got {pruner!r}."
+            f"pruner must be an Optuna pruner, or have a method report(trial, step, "
+            f"values) like DominationPruner; got {pruner!r}."
         )
 
 
 class _TrialFailed(Exception):
-    """The only exception that a search survives; the trial's note holds the reason."""
+    """Raised when a single trial fails, so that the search can continue.
+
+    The reason for the failure is stored in the trial's user attributes.
+    """
 
 
 def _note(optuna_trial: Any, kind: str, reason: str, **more: str) -> _TrialFailed:

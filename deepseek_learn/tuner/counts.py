@@ -1,14 +1,14 @@
-"""Check integer arguments: only Python and NumPy integers are accepted."""
+"""Validate integer arguments, accepting both Python and NumPy integers."""
 
 from numbers import Integral
 from typing import Any
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """Return `value` as a Python int.
+    """Return `value` as a Python integer.
 
     Raises:
-        ValueError: if `value` is not an integer of at least `least`.
+        ValueError: if `value` is not an integer, or if it is less than `least`.
     """
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_integer or value < least:
@@ -20,7 +20,14 @@ def whole_number(name: str, value: Any, least: int) -> int:
 def check_run(
     trials: Any, seconds: Any, patience: Any, timeout: Any, n_jobs: Any
 ) -> tuple[int | None, int | None, int]:
-    """Check the arguments of `AutoTuner.run`; return trials, patience and n_jobs."""
+    """Check the arguments of `AutoTuner.run`.
+
+    Returns:
+        `trials`, `patience` and `n_jobs`, converted to Python integers.
+
+    Raises:
+        ValueError: if an argument is invalid, or if there is no stopping criterion.
+    """
     if trials is None and seconds is None and patience is None:
         raise ValueError("trials, seconds or patience must be given; got none of them.")
     for name, value in (("seconds", seconds), ("timeout", timeout)):

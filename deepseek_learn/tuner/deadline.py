@@ -1,8 +1,8 @@
-"""A time limit for a block of code, whatever it is doing.
+"""A time limit for a block of code.
 
-In the main thread, the system's alarm interrupts the block even while it sleeps or waits.
-In other threads, and on systems without such an alarm (Windows), Python raises the
-exception between two bytecode instructions, so a call into C finishes first.
+In the main thread, an alarm signal interrupts the block even if it is sleeping or
+waiting. In other threads, and on systems without such a signal (Windows), Python raises
+the exception between two bytecode instructions, so a call into C code finishes first.
 """
 
 import ctypes
@@ -13,12 +13,15 @@ from contextlib import contextmanager
 
 
 class TimedOut(BaseException):
-    """The block ran out of time; a broad `except Exception` does not catch this."""
+    """Raised when a block runs out of time.
+
+    It is a `BaseException`, so a broad `except Exception` does not catch it.
+    """
 
 
 @contextmanager
 def deadline(seconds: float | None) -> Iterator[None]:
-    """Raise `TimedOut` in the block after `seconds`; None sets no limit."""
+    """Raise `TimedOut` in the block after `seconds`; None means there is no limit."""
     in_main = threading.current_thread() is threading.main_thread()
     if seconds is None:
         yield
@@ -50,7 +53,7 @@ def _injected(seconds: float) -> Iterator[None]:
     inject = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
     def ring() -> None:
-        with lock:  # never after the block has ended
+        with lock:  # do not raise after the block has ended
             if not over.is_set():
                 inject(ctypes.c_ulong(ident), ctypes.py_object(TimedOut))
 

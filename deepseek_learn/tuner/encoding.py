@@ -1,10 +1,11 @@
-"""Map hyperparameters of every kind to points of the unit cube, and back.
+"""Map hyperparameters of every kind to points in the unit cube, and back.
 
-A number is scaled to 0..1 by its value, or by its logarithm if its distribution is
-logarithmic. Integers and stepped numbers own cells of equal width, including the ends:
-the cube's edge lies half a step beyond them. A category owns a cell of width 1/K.
-`snap` moves a point to the centers of its cells. The inputs of a surrogate (`features`)
-instead have one column per category.
+A number is mapped linearly to the range 0..1, or by its logarithm if its distribution
+is logarithmic. Each value of an integer or stepped number occupies a cell of equal
+width. To give the two end values a full cell as well, the cube extends half a step
+beyond them. Each of K categories occupies a cell of width 1/K. `snap` moves a point to
+the center of its cell. In the inputs of the surrogate (`features`), categories are
+one-hot encoded instead.
 """
 
 import math
@@ -22,17 +23,17 @@ IntDistribution = optuna.distributions.IntDistribution
 
 
 class Axis:
-    """Map one hyperparameter's values to 0..1 and back.
+    """Map the values of one hyperparameter to the range 0..1, and back.
 
     Attributes:
-        categories: the number of choices; 0 for a number.
+        categories: the number of choices, or 0 if the hyperparameter is a number.
     """
 
     def __init__(self, distribution: BaseDistribution):
         if not isinstance(distribution, Number | CategoricalDistribution):
             raise TypeError(
-                "a distribution must be an Optuna float, int or categorical one; got "
-                f"{type(distribution).__name__}."
+                "distribution must be an Optuna float, int or categorical distribution"
+                f"; got {type(distribution).__name__}."
             )
         self.distribution, self.categories = distribution, 0
         if isinstance(distribution, CategoricalDistribution):
@@ -45,7 +46,7 @@ class Axis:
 
     @property
     def continuous(self) -> bool:
-        """Whether every point of 0..1 is a distinct value."""
+        """Whether every point between 0 and 1 represents a different value."""
         return isinstance(self.distribution, Number) and self.distribution.step is None
 
     def encode(self, value: Any) -> float:
@@ -70,7 +71,10 @@ class Axis:
         return int(value) if isinstance(self.distribution, IntDistribution) else value
 
     def snap(self, units: np.ndarray) -> np.ndarray:
-        """Return the centers of the cells that hold `units`; keep continuous values."""
+        """Return the centers of the cells that contain `units`.
+
+        Continuous values are only clipped to the range 0..1.
+        """
         if isinstance(self.distribution, CategoricalDistribution):
             index = np.minimum(
                 (units * self.categories).astype(int), self.categories - 1
@@ -90,24 +94,25 @@ class Axis:
 
 
 class Encoding:
-    """A search space as a unit cube `[D]`.
+    """Map a search space of D hyperparameters to the unit cube.
 
     Args:
-        space: name → Optuna distribution; the cube's axes are in the same order.
+        space: a dictionary of Optuna distributions. The axes of the cube are in the
+            same order.
     """
 
     def __init__(self, space: Mapping[str, BaseDistribution]):
         self.names = list(space)
         self.axes = [Axis(distribution) for distribution in space.values()]
         self.categories = np.array([axis.categories for axis in self.axes], dtype=int)
-        # which hyperparameter each column of `features` belongs to
+        # the index of the hyperparameter that each column of `features` belongs to
         self.owner = np.repeat(np.arange(len(space)), np.maximum(self.categories, 1))
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
-        """Return the point of a trial's hyperparameters, float `[D]`.
+        """Return the point of a trial's hyperparameters, a float array of shape `[D]`.
 
-        A missing hyperparameter is placed in the middle, so that trials without it are
-        at distance 0 from one another along its axis.
+        A missing hyperparameter is placed in the middle of its axis, so that all trials
+        without it are at distance 0 from one another along that axis.
         """
         pairs = zip(self.names, self.axes, strict=True)
         return np.array(
@@ -115,20 +120,20 @@ class Encoding:
         )
 
     def decode(self, point: np.ndarray) -> dict[str, Any]:
-        """Return the hyperparameters at a point `[D]` of the unit cube."""
+        """Return the hyperparameters at a point of shape `[D]` in the unit cube."""
         triples = zip(self.names, self.axes, point, strict=True)
         return {name: axis.decode(float(unit)) for name, axis, unit in triples}
 
     def snap(self, points: np.ndarray) -> np.ndarray:
-        """Move each of the points `[N, D]` to the center of its cell."""
+        """Move each point to the center of its cell. The points have shape `[N, D]`."""
         columns = [a.snap(c) for a, c in zip(self.axes, points.T, strict=True)]
         return np.stack(columns, axis=1)
 
     def features(self, points: np.ndarray) -> np.ndarray:
-        """Return the inputs of a surrogate, float `[N, F]`.
+        """Return the inputs of the surrogate, a float array of shape `[N, F]`.
 
-        Numbers are unchanged; categories are one-hot and scaled so that two different
-        ones are at distance 1.
+        Numbers are left unchanged. Categories are one-hot encoded and scaled so that
+        any two different categories are at distance 1.
         """
         columns = []
         for axis, column in zip(self.axes, points.T, strict=True):

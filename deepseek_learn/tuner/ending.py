@@ -1,8 +1,8 @@
-"""Stopping criteria of a run: a time limit, an exhausted space, a stalled front.
+"""Stopping criteria for a run: a time limit, an exhausted space or a stalled front.
 
-Optuna stops by itself after a given number of trials, and whenever a callback calls
-`study.stop()`. `Ending` is the tuner's callback: it also records why the run ended, since
-an exception in one of Optuna's threads may not propagate.
+Optuna itself stops after a given number of trials, or when a callback calls
+`study.stop()`. `Ending` is the tuner's callback. It also records why the run ended,
+because an exception in one of Optuna's threads may not propagate.
 """
 
 import math
@@ -24,8 +24,9 @@ class Ending:
     """A callback that Optuna calls after each trial of a run.
 
     Attributes:
-        begun, finished: the numbers of the trials that this run started and finished.
-        reason: "exhausted" or "stalled" if that is why the run ended, else "".
+        begun, finished: the numbers of the trials that this run has started and
+            finished.
+        reason: "exhausted" or "stalled" if the run ended for that reason; otherwise "".
         error: the exception that the run should raise, or None.
     """
 
@@ -57,7 +58,7 @@ class Ending:
             study.stop()
 
     def is_over(self, study: "optuna.Study") -> bool:
-        """Rescue lost trials, then return whether no new trial should start."""
+        """Rescue lost trials, then return whether the run is over."""
         rescue(study)
         if exhausted(study, self._space):
             self.reason = "exhausted"
@@ -66,17 +67,17 @@ class Ending:
         return bool(self.reason) or time.monotonic() >= self._until
 
     def lost_one(self, study: "optuna.Study") -> bool:
-        """Return whether another worker presumed a trial of ours dead and failed it."""
+        """Return whether another worker has failed one of this run's trials."""
         trials = study.get_trials(deepcopy=False)
         lost = set(self.begun) - set(self.finished)
         return any(trials[number].state == State.FAIL for number in lost)
 
 
 def exhausted(study: "optuna.Study", space: dict[str, Distribution]) -> bool:
-    """Return whether every configuration of a finite space has been tried.
+    """Return whether every configuration in a finite space has been tried.
 
-    This is False if the objective samples further hyperparameters (`Trial.suggest`),
-    since their number is unknown.
+    The result is False if the objective samples additional hyperparameters
+    (`Trial.suggest`), because their number is unknown.
     """
     size, trials = configurations(space), study.get_trials(deepcopy=False)
     if len(trials) < size or any(t.state == State.WAITING for t in trials):
@@ -89,7 +90,10 @@ def exhausted(study: "optuna.Study", space: dict[str, Distribution]) -> bool:
 
 
 def stalled(study: "optuna.Study", finished: list[int], patience: int) -> bool:
-    """Return whether this run finished `patience` trials since the front changed."""
+    """Return whether `patience` trials have finished since the front last changed.
+
+    Only the trials of this run are counted.
+    """
     if len(finished) < patience:
         return False
     snapshot = Study.of(study)
@@ -102,10 +106,10 @@ def stalled(study: "optuna.Study", finished: list[int], patience: int) -> bool:
 
 
 def stop_if_hopeless(study: "optuna.Study", finished: list[int]) -> None:
-    """Raise an error early if the search cannot produce results.
+    """Raise an error early if the search cannot produce any results.
 
     Raises:
-        ObjectiveError: if the latest of the first results is invalid.
+        ObjectiveError: if the most recent of the first results is invalid.
         TunerError: if the first three trials crashed at the same line.
     """
     trials = study.get_trials(deepcopy=False)

@@ -1,4 +1,4 @@
-"""Import Optuna, or say how to install it; silence its log messages."""
+"""Import Optuna, or explain how to install it, and silence its log messages."""
 
 import warnings
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ else:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Optuna's experimental warnings and its log messages below errors."""
+    """Silence Optuna's experimental warnings and its log messages below ERROR."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             category = optuna.exceptions.ExperimentalWarning
             warnings.simplefilter("ignore", category)
-            # it reminds us to minimize, which `Study.importances` does
+            # this warning asks for a minimized target, which `_ped_anova` provides
             warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
             yield
     finally:

@@ -1,15 +1,15 @@
-"""Exceptions of the tuner."""
+"""Exceptions raised by the tuner."""
 
 from ..errors import DeepSeekLearnError
 
 
 class TunerError(DeepSeekLearnError):
-    """A search cannot start or continue; the message says why."""
+    """Raised when a search cannot start or continue; the message explains why."""
 
 
 class StorageError(TunerError):
-    """The storage of a study cannot be opened, read or written."""
+    """Raised when the storage of a study cannot be opened, read or written to."""
 
 
 class ObjectiveError(TunerError):
-    """The objective returned or reported something other than the required numbers."""
+    """Raised when an objective does not return or report the required numbers."""

@@ -1,4 +1,4 @@
-"""Explain a study in sentences: results, trade-offs, importances, caveats."""
+"""Explain a study in plain sentences: results, trade-offs, importances and caveats."""
 
 import math
 from collections.abc import Iterable
@@ -11,13 +11,14 @@ from .importance import ENOUGH, FEWEST
 if TYPE_CHECKING:
     from .study import Solution, Study
 
-# Fraction of random halves that must agree. With 0.8, our first choice, too many
-# sentences stated as certain were wrong (`benchmarks/explanations.py` counts them).
+# The fraction of random halves that must agree before a statement is called certain.
+# With 0.8, our first choice, too many of these statements were wrong
+# (`benchmarks/explanations.py` counts them).
 STEADY = 1.0
 
 
 def why(study: "Study") -> str:
-    """Return the sentences of `Study.why`."""
+    """Return the explanation of a study as a single string; see `Study.why`."""
     sentences = [_counts(study)]
     if study.end_reason:
         sentences.insert(0, text(f"tuner.ended_{study.end_reason}"))
@@ -51,7 +52,10 @@ def _counts(study: "Study") -> str:
 
 
 def _nothing_within(study: "Study") -> str:
-    """Describe the trial that exceeds the limits least, relative to each limit."""
+    """Describe the trial that comes closest to meeting the limits.
+
+    Its distance is the largest excess over a limit, relative to that limit.
+    """
 
     def excess(solution: "Solution") -> float:
         results, limits = solution.results, study.goals.limits.items()
@@ -83,7 +87,7 @@ def _front(study: "Study") -> list[str]:
 
 
 def _end(study: "Study", name: str, other: str) -> "Solution":
-    """Return the solution of the front that is best in `name`; `other` breaks ties."""
+    """Return the solution on the front with the best `name`; `other` breaks ties."""
 
     def losses(solution: "Solution") -> list[float]:
         minimized = study.goals.minimize
@@ -96,9 +100,10 @@ def _end(study: "Study", name: str, other: str) -> "Solution":
 
 
 def _trade(study: "Study", x: str, y: str, a: "Solution", b: "Solution") -> str:
-    """Describe the trade-off between the trials with the best x and the best y.
+    """Describe the trade-off between `a` (with the best x) and `b` (with the best y).
 
-    The sentence states the cost, the gain, and which hyperparameters change.
+    The sentence states what one loses in x and gains in y by switching from `a` to `b`,
+    and which hyperparameters change.
     """
     if a.number == b.number:
         return text("tuner.no_trade", x=x, y=y, number=a.number)

@@ -1,4 +1,4 @@
-"""Export a configuration to a machine-readable file: JSON or TOML."""
+"""Export a configuration to a JSON or TOML file."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def write_config(path: Path, study: str, solution: "Solution") -> Path:
-    """Write `{study, trial, config: {...}, results: {name: {...}}}` atomically.
+    """Write a configuration and its results to a file, atomically.
+
+    The file contains `{study, trial, config: {...}, results: {name: {...}}}`.
 
     Raises:
-        ValueError: if the file's name ends in neither .json nor .toml, or if a value is
-            None, which TOML cannot represent.
+        ValueError: if the file name does not end in .json or .toml, or if a value in a
+            TOML file would be None, which TOML cannot represent.
     """
     facts = {"study": study, "trial": solution.number, "config": solution.config}
     facts["results"] = {n: m.to_dict() for n, m in solution.results.items()}
@@ -31,7 +33,7 @@ def write_config(path: Path, study: str, solution: "Solution") -> Path:
 
 
 def _tables(table: dict[str, Any], place: tuple[str, ...] = ()) -> list[str]:
-    """Return a table's lines: its values first, as TOML requires, then subtables."""
+    """Return the lines of a table, with values before subtables, as TOML requires."""
     subtables = {k: v for k, v in table.items() if isinstance(v, dict)}
     has_header = place and len(subtables) < len(table)
     lines = [f"\n[{'.'.join(place)}]"] if has_header else []
@@ -51,11 +53,12 @@ def _quoted(key: str) -> str:
 def _value(key: str, value: Any) -> str:
     if value is None:
         raise ValueError(
-            f"path must end in .json: TOML has no None, the value of {key!r}."
+            f"path must end in .json because {key!r} is None, which TOML cannot "
+            f"represent."
         )
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _text(value: str) -> str:
-    # JSON's escapes are valid in TOML, which also requires that DEL be escaped
+    # JSON's escapes are valid in TOML, which also requires DEL to be escaped
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,10 +1,11 @@
-"""Genetic operators on the unit cube, for numbers and categories together.
+"""Genetic operators on the unit cube, for both numbers and categories.
 
-Parents are selected as in NSGA-II, and children are made by simulated binary crossover
-and polynomial mutation (Deb & Agrawal 1995, "Simulated binary crossover for continuous
+Parents are selected as in NSGA-II. Children are bred by simulated binary crossover and
+polynomial mutation (Deb & Agrawal 1995, "Simulated binary crossover for continuous
 search space", Complex Systems 9; Deb & Goyal 1996, "A combined genetic adaptive search
-(GeneAS) for engineering design", Computer Science and Informatics 26); categories are
-inherited from either parent and resampled. Numbers are encoded by `encoding.py`.
+(GeneAS) for engineering design", Computer Science and Informatics 26). A category is
+inherited from either parent, and a mutation resamples it. See `encoding.py` for the
+encoding of numbers.
 """
 
 import numpy as np
@@ -13,14 +14,17 @@ from .pareto import crowding_distance, nondominated_rank
 
 
 def select(values: np.ndarray, size: int, rank: np.ndarray | None = None) -> np.ndarray:
-    """Return the indices of the `size` best, by front and then by crowding distance.
+    """Return the indices of the `size` best points.
+
+    Points are sorted by front, and within a front by crowding distance.
 
     Args:
-        values: `[N, M]`, minimized.
-        rank: `[N]`, used in place of the index of each point's front.
+        values: the objective values, of shape `[N, M]`, which are minimized.
+        rank: the rank of each point, of shape `[N]`; by default, the index of its
+            front.
 
     Returns:
-        int64 `[min(size, N)]`, best first.
+        An int64 array of shape `[min(size, N)]`, best first.
     """
     rank = nondominated_rank(values) if rank is None else rank
     crowding = np.zeros(len(values))
@@ -38,17 +42,22 @@ def crossover(
     eta: float = 15.0,
     share: float = 0.5,
 ) -> np.ndarray:
-    """Breed one child from each pair of parents, float `[N, D]` in 0..1.
+    """Breed one child from each pair of parents.
 
-    A number becomes c = ((1 + b) x + (1 - b) y) / 2, with b drawn from the
-    distribution that spreads children as binary crossover does, more narrowly for a
-    larger `eta`. A category is inherited from the second parent.
+    A number becomes c = ((1 + b) x + (1 - b) y) / 2, where b is drawn from the
+    distribution that spreads children in the same way as binary crossover. The
+    distribution is narrower for a larger `eta`. A category is inherited from the second
+    parent.
 
     Args:
-        first, second: the parents, `[N, D]`.
-        categories: int `[D]`, 0 where the column is a number.
-        share: fraction of the columns that are crossed; the others keep the first
-            parent's value.
+        first, second: the parents, each of shape `[N, D]`.
+        categories: the number of categories in each column, an int array of shape
+            `[D]`; 0 if the column is a number.
+        share: the fraction of the columns to cross. The others keep the value of the
+            first parent.
+
+    Returns:
+        The children, a float array of shape `[N, D]` with values in 0..1.
     """
     u = rng.random(first.shape)
     spread = np.where(u < 0.5, 2 * u, 0.5 / np.maximum(1 - u, 1e-12)) ** (1 / (eta + 1))
@@ -65,13 +74,16 @@ def mutate(
     probability: float | None = None,
     eta: float = 20.0,
 ) -> np.ndarray:
-    """Mutate some columns of the points, float `[N, D]` in 0..1.
+    """Mutate a random subset of the columns of each point.
 
-    A number moves by polynomial mutation, in smaller steps for a larger `eta`; a
-    category is resampled from all categories.
+    Numbers undergo polynomial mutation, with smaller steps for a larger `eta`.
+    Categories are resampled from all choices.
 
     Args:
-        probability: the chance that a column changes; 1 / D by default.
+        probability: the probability of changing a column; 1 / D by default.
+
+    Returns:
+        The mutated points, a float array of shape `[N, D]` with values in 0..1.
     """
     probability = 1 / points.shape[1] if probability is None else probability
     u = rng.random(points.shape)

@@ -1,4 +1,4 @@
-"""The goals of a search: which numbers to minimize, to maximize, and to limit."""
+"""The goals of a search: the numbers to minimize, to maximize and to limit."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from ..measure.measured import Measured
 from .errors import ObjectiveError
 
-Direction = Literal["minimize", "maximize"]  # in Optuna's spelling
+Direction = Literal["minimize", "maximize"]  # as Optuna spells them
 MINIMIZE: Direction = "minimize"
 MAXIMIZE: Direction = "maximize"
 RESERVED = ("number", "state", "on_front", "feasible", "seconds")
@@ -19,11 +19,12 @@ RESERVED = ("number", "state", "on_front", "feasible", "seconds")
 
 @dataclass(frozen=True)
 class Goals:
-    """Names of the objectives and limits.
+    """The names of the objectives, and the limits.
 
     Attributes:
-        minimize, maximize: the objectives; they are in this order everywhere.
-        limits: name → upper bound; a name may be an objective too.
+        minimize, maximize: the names of the objectives. The minimized ones always come
+            first.
+        limits: a dictionary of upper bounds, which may include objectives.
     """
 
     minimize: tuple[str, ...]
@@ -36,17 +37,20 @@ class Goals:
 
     @property
     def directions(self) -> list[Direction]:
-        """The directions in Optuna's spelling."""
+        """The direction of each objective, as Optuna spells it."""
         small, large = len(self.minimize), len(self.maximize)
         return [MINIMIZE] * small + [MAXIMIZE] * large
 
     @property
     def signs(self) -> np.ndarray:
-        """The sign of each objective, float `[M]`: 1 if minimized, -1 if maximized."""
+        """The sign of each objective, a float array of shape `[M]`.
+
+        It is 1 for a minimized objective and -1 for a maximized one.
+        """
         return np.array([1.0] * len(self.minimize) + [-1.0] * len(self.maximize))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the form that is kept in a storage; `Goals.of` reads it back."""
+        """Return the goals as a dictionary for storage; `Goals.of` reads it back."""
         return {"minimize": [*self.minimize], "maximize": [*self.maximize]} | {
             "limits": self.limits
         }
@@ -63,12 +67,12 @@ def read_goals(
     limits: Mapping[str, float] | None,
     hyperparameters: Iterable[str],
 ) -> Goals:
-    """Check the goals passed to `AutoTuner`.
+    """Check the goals passed to `AutoTuner`, and return them.
 
     Raises:
-        ValueError: if there is no objective, if a name is duplicated or is that of a
-            hyperparameter or of a column of `Study.to_frame`, or if a limit is not a
-            finite number.
+        ValueError: if there is no objective, if a name is duplicated, if a name is
+            already used by a hyperparameter or a column of `Study.to_frame`, or if a
+            limit is not a finite number.
     """
     for argument, names in (("minimize", minimize), ("maximize", maximize)):
         if isinstance(names, str) or not all(isinstance(n, str) for n in names):
@@ -87,8 +91,8 @@ def read_goals(
     conflicts = {*hyperparameters, *RESERVED} & {*goals.names, *goals.limits}
     if conflicts:
         raise ValueError(
-            f"objectives and limits need unused names; {sorted(conflicts)} are "
-            f"hyperparameters or columns of the study's table."
+            f"objectives and limits must not have the name of a hyperparameter or of a "
+            f"column in the study's table; got {sorted(conflicts)}."
         )
     return goals
 
@@ -96,12 +100,15 @@ def read_goals(
 def read_returned(
     goals: Goals, returned: Any, hyperparameters: Iterable[str] = ()
 ) -> dict[str, Measured]:
-    """Check what an objective returned; return it as `Measured`, objectives first.
+    """Check the output of an objective, and convert its numbers to `Measured`.
+
+    The objectives come first, followed by the limits. Any other names are notes, which
+    are stored and shown in the table, but not optimized.
 
     Raises:
-        ObjectiveError: if it is not a mapping of names to numbers, or if an objective
-            or a limit is missing. Other names are notes: they are stored and shown in
-            the table, but not optimized; a hyperparameter's name is not allowed.
+        ObjectiveError: if the output is not a mapping from names to numbers, if an
+            objective or a limit is missing, or if a name is already used by a
+            hyperparameter or a column of the table.
     """
     names = dict.fromkeys((*goals.names, *goals.limits))
     if not isinstance(returned, Mapping):
@@ -117,15 +124,15 @@ def read_returned(
         )
     for name in {*hyperparameters, *RESERVED} & set(returned):
         raise ObjectiveError(
-            f"the objective must return unused names; {name!r} is a hyperparameter "
-            f"or a column of the study's table."
+            f"the objective must not return {name!r}, which is the name of a "
+            f"hyperparameter or of a column in the study's table."
         )
     ordered = [*names, *(name for name in returned if name not in names)]
     return {str(name): _measured(name, returned[name]) for name in ordered}
 
 
 def not_finite(goals: Goals, results: Mapping[str, Measured]) -> dict[str, float]:
-    """Return the objectives and limits that are NaN or infinite; ignore notes."""
+    """Return the objectives and limits that are NaN or infinite; notes are ignored."""
     names = {*goals.names, *goals.limits} & set(results)
     values = {n: results[n].value for n in results if n in names}
     return {n: value for n, value in values.items() if not math.isfinite(value)}

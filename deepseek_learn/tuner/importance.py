@@ -1,4 +1,4 @@
-"""Hyperparameter importances, and how reliable they are with few trials."""
+"""Hyperparameter importances, and how reliable they are if there are few trials."""
 
 from collections.abc import Container
 from typing import TYPE_CHECKING
@@ -23,7 +23,10 @@ AROUND, STEPS = 256, 12  # random points, and values of one hyperparameter at ea
 def importances(
     study: "Study", objective: str, evaluator: str = "fanova"
 ) -> dict[str, float]:
-    """Return each hyperparameter's share, largest first; see `Study.importances`."""
+    """Return the importance of each hyperparameter in descending order.
+
+    See `Study.importances`.
+    """
     if evaluator not in EVALUATORS:
         raise ValueError(f"evaluator must be one of {EVALUATORS}; got {evaluator!r}.")
     if len(study.complete) < FEWEST:
@@ -35,10 +38,11 @@ def importances(
 
 
 def steadiness(study: "Study", objective: str) -> float:
-    """Return the stability of the most important hyperparameter, in 0..1.
+    """Return how stable the most important hyperparameter is, from 0 to 1.
 
-    This is the fraction of random halves of the trials in which it comes first, too.
-    One that comes first by chance on all trials rarely does so on every half of them.
+    This is the fraction of random halves of the trials for which the same
+    hyperparameter ranks first. A hyperparameter that ranks first only by chance rarely
+    does so in every half.
     """
     trials, rng = _complete(study), np.random.default_rng(0)
     shares = _shares(study, trials, objective, "fanova")
@@ -69,12 +73,12 @@ def _shares(
 
 
 def _main_effects(study: "Study", trials: list, index: int, trees: int) -> dict:
-    r"""Compute the main effects of the hyperparameters by functional ANOVA.
+    r"""Compute the main effect of each hyperparameter by functional ANOVA.
 
-    They are :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`, where f
-    is a forest fitted to the trials and the expectations over the whole space are means
-    over random points. (Optuna's evaluator integrates exactly, which takes time
-    quadratic in the number of trials.)
+    The main effect is :math:`\mathrm{Var}_d(\mathrm{E}[f \mid x_d]) / \mathrm{Var}(f)`,
+    where f is a forest fitted to the trials. Expectations over the whole space are
+    estimated by averaging over random points. (Optuna's evaluator computes them
+    exactly, which takes time quadratic in the number of trials.)
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
@@ -83,7 +87,7 @@ def _main_effects(study: "Study", trials: list, index: int, trees: int) -> dict:
     values = np.array([trial.values[index] for trial in trials])
     if min(values) == max(values):
         return dict.fromkeys(encoding.names, 0.0)
-    values = scaled(values[:, None])[0][:, 0]  # scaling keeps shares of the variance
+    values = scaled(values[:, None])[0][:, 0]  # does not change the variance ratios
     forest = ExtraTreesRegressor(trees, random_state=0, min_samples_leaf=2)
     forest.fit(encoding.features(points), values)
     base_points = encoding.snap(rng.random((AROUND, len(encoding.names))))
@@ -114,7 +118,10 @@ def _ped_anova(study: "Study", trials: list, index: int, trees: int) -> dict:
 
 
 class _TrialStorage(optuna.storages.InMemoryStorage):
-    """A storage that shares its trials; `Study.add_trials` would copy each of them."""
+    """A storage that refers to existing trials instead of copying them.
+
+    In contrast, `Study.add_trials` would copy every trial.
+    """
 
     def __init__(self, trials: list):
         super().__init__()

@@ -1,9 +1,13 @@
-"""Several objectives at once: Pareto dominance, and the quality of a front.
+"""Pareto dominance, and measures of the quality of a front.
 
-All objectives are minimized; `points` is float `[N, M]`, one row per trial, one column
-per objective. A point dominates another if it is no worse in any objective and better in
-at least one: x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m. The points that no other
-one dominates form the Pareto front. Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
+All objectives are minimized. `points` is a float array of shape `[N, M]` with one row
+per trial and one column per objective. A point dominates another if it is no worse in
+any objective and better in at least one:
+
+    x < y  <=>  all_m x_m <= y_m  and  any_m x_m < y_m
+
+The points that no other point dominates form the Pareto front.
+Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
 import numpy as np
@@ -11,10 +15,14 @@ from numpy.typing import ArrayLike
 
 
 def dominates(points: ArrayLike) -> np.ndarray:
-    """Return bool `[N, N]`: entry (i, j) is True where point i dominates point j.
+    """Compute which points dominate which others.
+
+    Returns:
+        A bool array of shape `[N, N]`, which is True at (i, j) if point i dominates
+        point j.
 
     Raises:
-        ValueError: if `points` is not `[N, M]`, or contains NaN.
+        ValueError: if `points` does not have shape `[N, M]`, or if it contains NaN.
     """
     x = _points(points)
     no_worse = np.ones((len(x), len(x)), dtype=bool)
@@ -26,7 +34,10 @@ def dominates(points: ArrayLike) -> np.ndarray:
 
 
 def domination_count(points: ArrayLike) -> np.ndarray:
-    """Count the points that dominate each one, int64 `[N]`; 0 on the front.
+    """Count how many points dominate each point.
+
+    Returns:
+        An int64 array of shape `[N]`, which is 0 for the points on the front.
 
     Fonseca & Fleming 1993, "Genetic algorithms for multiobjective optimization", ICGA.
     """
@@ -34,12 +45,13 @@ def domination_count(points: ArrayLike) -> np.ndarray:
 
 
 def nondominated_rank(points: ArrayLike) -> np.ndarray:
-    """Return the index of each point's front, int64 `[N]`.
+    """Return the index of each point's front, an int64 array of shape `[N]`.
 
-    0 is the Pareto front, 1 the front of the points without it, and so on.
+    Points on the Pareto front have index 0. Points on the front that remains after
+    removing it have index 1, and so on.
 
-    Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
-    Transactions on Evolutionary Computation 6(2), section III-A.
+    Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II",
+    IEEE Transactions on Evolutionary Computation 6(2), section III-A.
     """
     dominance = dominates(points)
     rank = np.full(len(dominance), -1)
@@ -54,10 +66,11 @@ def nondominated_rank(points: ArrayLike) -> np.ndarray:
 
 
 def crowding_distance(points: ArrayLike) -> np.ndarray:
-    """Return the crowding distances within a front, float `[N]`; inf at the ends.
+    """Return the crowding distance of each point in a front, of shape `[N]`.
 
-    d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), with the neighbors along
-    each objective (NSGA-II, section III-B). A constant objective adds nothing.
+    d_i = sum_m (next_m(i) - previous_m(i)) / (max_m - min_m), where next and previous
+    are the neighbors of point i along each objective (NSGA-II, section III-B). The
+    distance of the end points is inf. A constant objective contributes nothing.
 
     Raises:
         ValueError: if a value is not finite.
@@ -75,17 +88,18 @@ def crowding_distance(points: ArrayLike) -> np.ndarray:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Return the volume that the points dominate up to `reference`; larger is better.
+    """Return the volume of the region dominated by the points, bounded by `reference`.
 
-    HV = volume of the union of the boxes [x_i, reference]. Points that are not better
-    than the reference in every objective add nothing. The result is exact: two
-    objectives are handled by sweeping one of them, more by the WFG recursion (While et
-    al. 2012, "A fast way of calculating exact hypervolumes", IEEE Transactions on
-    Evolutionary Computation 16(1)), in which each point adds the part of its box that
-    later points do not cover.
+    HV = volume of the union of the boxes [x_i, reference]. A larger volume is better.
+    Points that are not better than the reference in every objective contribute nothing.
+    The result is exact. With two objectives, it is computed by a sweep along one of
+    them. With more, it is computed by the WFG recursion (While et al. 2012, "A fast way
+    of calculating exact hypervolumes", IEEE Transactions on Evolutionary Computation
+    16(1)), in which each point contributes the part of its box that later points do not
+    cover.
 
     Raises:
-        ValueError: if `reference` does not have one finite number per objective.
+        ValueError: if `reference` does not contain one finite number per objective.
     """
     x, r = _points(points), np.asarray(reference, dtype=float)
     if r.shape != x.shape[1:] or not np.isfinite(r).all():
@@ -103,19 +117,19 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def knee(points: ArrayLike) -> int:
-    """Return the index of the compromise: the front's point nearest to the ideal one.
+    """Return the index of the compromise: the point on the front nearest to the ideal.
 
-    Objectives are scaled so that the front spans 0..1 in each; the ideal point has each
-    objective's best value, and the distance is Euclidean (compromise programming:
-    Zeleny 1982, "Multiple criteria decision making", McGraw-Hill). An objective that is
-    constant on the front does not count.
+    The objectives are scaled so that each ranges from 0 to 1 on the front. The ideal
+    point combines the best values of all objectives, and the distance to it is
+    Euclidean (compromise programming: Zeleny 1982, "Multiple criteria decision making",
+    McGraw-Hill). Objectives that are constant on the front are ignored.
 
     Raises:
-        ValueError: if there is no point, or a value is not finite.
+        ValueError: if there are no points, or if a value is not finite.
     """
     x, _ = scaled(_points(points, finite=True))
     if not len(x):
-        raise ValueError("points must hold at least one point; got none.")
+        raise ValueError("points must contain at least one point; got none.")
     front = np.flatnonzero(domination_count(x) == 0)
     low, span = x[front].min(0), np.ptp(x[front], axis=0)
     normalized = (x[front] - low) / np.where(span > 0, span, 1)
@@ -123,11 +137,14 @@ def knee(points: ArrayLike) -> int:
 
 
 def scaled(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide each column by a power of two into -1..1; also return the exponents `[M]`.
+    """Scale each column to the range -1..1 by a power of two.
 
-    Sums and differences of values near float64's largest then stay finite, and no
-    precision is lost: a power of two changes only the exponent. Non-finite values are
-    unchanged.
+    After scaling, sums and differences of values near the float64 maximum stay finite.
+    No precision is lost, because a power of two changes only the exponent. Values that
+    are not finite are left unchanged.
+
+    Returns:
+        The scaled columns, and the exponents, of shape `[M]`.
     """
     finite = np.where(np.isfinite(columns), np.abs(columns), 0)
     exponents = np.frexp(finite.max(0, initial=0))[1]
@@ -138,13 +155,13 @@ def _points(points: ArrayLike, finite: bool = False) -> np.ndarray:
     x = np.asarray(points, dtype=float)
     if x.ndim != 2:
         raise ValueError(
-            f"points must be [N, M], one row per point and one column per objective; "
-            f"got an array of shape {list(x.shape)}."
+            f"points must have shape [N, M], with one row per point and one column per "
+            f"objective; got an array of shape {list(x.shape)}."
         )
     if np.isnan(x).any():
-        raise ValueError("points must hold numbers; got NaN.")
+        raise ValueError("points must not contain NaN.")
     if finite and not np.isfinite(x).all():
-        raise ValueError("points must hold finite numbers; got an infinite one.")
+        raise ValueError("points must be finite; got an infinite value.")
     return x
 
 
@@ -157,7 +174,7 @@ def _front(x: np.ndarray) -> np.ndarray:
 def _volume(front: np.ndarray, r: np.ndarray) -> float:
     """Compute the hypervolume of a nonempty, sorted front of distinct points.
 
-    All of them must be better than `r`.
+    All points must be better than `r` in every objective.
     """
     if len(r) == 1:
         return r[0] - front[0, 0]
@@ -168,7 +185,7 @@ def _volume(front: np.ndarray, r: np.ndarray) -> float:
 
 
 def _exclusive(x: np.ndarray, others: np.ndarray, r: np.ndarray) -> float:
-    """Compute the volume of the box [x, r] that no box of `others` covers."""
+    """Compute the volume of the box [x, r] not covered by the boxes of `others`."""
     box = float(np.prod(r - x))
     if not len(others):
         return box

@@ -1,4 +1,4 @@
-"""Plots of a study (plotly)."""
+"""Plotly figures of a study."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ LOG_ABOVE = 20  # an axis is logarithmic if its maximum / minimum exceeds this
 
 
 def front(study: "Study", names: tuple[str, ...]) -> "go.Figure":
-    """Plot the front of a study in one, two or three objectives."""
+    """Plot the front of a study for one, two or three objectives."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -44,7 +44,7 @@ def history(study: "Study") -> "go.Figure":
 
 
 def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figure":
-    """Plot a bar for each hyperparameter, with one color per objective."""
+    """Plot the importances as horizontal bars, with one color per objective."""
     import plotly.graph_objects as go
 
     total: dict[str, float] = {}
@@ -66,7 +66,7 @@ def importances(shares: dict[str, dict[str, float]], evaluator: str) -> "go.Figu
 
 
 def axis_title(study: "Study", name: str, gap: str = " ") -> str:
-    """Format a name, its unit and its source, as in `energy_j, J (estimate)`."""
+    """Return an axis title with the unit and source, as in `energy_j, J (estimate)`."""
     unit, sources = study.units(name), study.sources(name)
     title = f"{name}, {unit}" if unit else name
     if not sources:
@@ -76,7 +76,7 @@ def axis_title(study: "Study", name: str, gap: str = " ") -> str:
 
 
 def configuration(solution: "Solution", names: tuple[str, ...] = ()) -> str:
-    """Return the hover text: the trial, its results and its configuration."""
+    """Return the hover text of a trial, with its results and its configuration."""
     lines = [f"<b>{text('tuner.trial', number=solution.number)}</b>"]
     lines += [f"{n}: {solution.results[n]}" for n in names]
     lines += [f"{n} = {_short(v)}" for n, v in solution.config.items()]
@@ -86,7 +86,7 @@ def configuration(solution: "Solution", names: tuple[str, ...] = ()) -> str:
 def _layers(
     study: "Study",
 ) -> Iterator[tuple[str, tuple["Solution", ...], dict[str, Any]]]:
-    """Yield (key, solutions, marker), from back to front."""
+    """Yield `(key, solutions, marker)` for each layer of a plot, from back to front."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
     dominated = tuple(s for s in study.feasible if s.number not in front_numbers)
@@ -117,7 +117,7 @@ def _scatter_2d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> 
 
 
 def _stairs(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    """Draw the boundary of the region that the front dominates."""
+    """Draw the boundary of the region dominated by the front."""
     points = sorted([s.results[name].value for name in names] for s in study.front)
     x, y = zip(*points, strict=True) if points else ((), ())
     shape = "hv" if names[0] in study.goals.minimize else "vh"
@@ -144,12 +144,12 @@ def _scatter_3d(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> 
         for axis, name in zip("xyz", names, strict=True)
     }
     scene["aspectmode"] = "cube"
-    scene["camera"] = {"eye": {"x": 1.6, "y": 1.6, "z": 0.9}}  # titles stay inside
+    scene["camera"] = {"eye": {"x": 1.6, "y": 1.6, "z": 0.9}}  # keep the titles visible
     figure.update_layout(scene=scene, height=600)
 
 
 def _by_number(figure: "go.Figure", study: "Study", names: tuple[str, ...]) -> None:
-    """Plot the values of a single objective by trial number."""
+    """Plot the values of a single objective against the trial number."""
     for key, solutions, marker in _layers(study):
         hover = [configuration(s, names) for s in solutions]
         options = {"hovertext": hover, "hoverinfo": "text", "mode": "markers"}
@@ -177,7 +177,7 @@ def _scale(study: "Study", name: str) -> dict[str, Any]:
         return {}
     first, last = np.floor(np.log10([values.min(), values.max()]))
     ticks = np.outer(10 ** np.arange(first, last + 1), [1, 2, 5]).ravel()
-    # plotly's own ticks between powers of ten show one digit, such as 2 for 0.02
+    # plotly labels ticks between powers of ten with one digit, such as 2 for 0.02
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{t:g}" for t in ticks]}
 
 
@@ -186,7 +186,7 @@ def _layer(key: str) -> str:
 
 
 def _source(source: str) -> str:
-    """Translate a known source of energy; return others unchanged."""
+    """Translate a known energy source; return any other source unchanged."""
     translations = ("nvml", "rapl", "estimate", "not stated")
     return (
         text(f"tuner.source_{source.replace(' ', '_')}")

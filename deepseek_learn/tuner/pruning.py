@@ -1,14 +1,15 @@
-"""Early stopping with several objectives: successive halving by domination count.
+"""Early stopping for several objectives: successive halving by domination count.
 
-At certain epochs, the rungs, a trial's values are compared with those that all trials
-reported there: its score is the number of trials that dominate it, and only the best
-fraction continues. No trial waits for another: each is compared with the reports so far
-(asynchronous successive halving; with several objectives: Schmucker et al. 2021,
-"Multi-objective asynchronous successive halving", arXiv 2106.12639).
+Trials are compared at certain epochs, which are called rungs. At a rung, the score of a
+trial is the number of trials that dominate it at that epoch, and only the best fraction
+continues. Trials never wait for one another; each is compared with the reports
+available so far. This is asynchronous successive halving (for several objectives, see
+Schmucker et al. 2021, "Multi-objective asynchronous successive halving", arXiv
+2106.12639).
 
-Optuna's own `report` and `should_prune` accept only one objective (Optuna issue 3450),
-so the reports are kept in the trials' attributes, which every storage shares between
-workers.
+Optuna's own `report` and `should_prune` support only one objective (Optuna issue 3450).
+The reports are therefore stored as user attributes of the trials, which every storage
+shares between workers.
 """
 
 import operator
@@ -26,29 +27,30 @@ REPORTS = "reports"  # user attribute: [[epoch, [values]], ...]
 
 
 class DominationPruner:
-    """Stop a trial that too many others dominate at the same epoch.
+    """Stop a trial if too many other trials dominate it at the same epoch.
 
     Args:
-        rungs: epochs at which trials are compared; at other epochs, a report is only
-            stored.
-        keep: fraction of the trials at a rung that may continue.
-        startup: a rung stops no trial before it has this many reports.
+        rungs: the epochs at which trials are compared. At all other epochs, a report is
+            only stored.
+        keep: the fraction of the trials at a rung that may continue.
+        startup: the number of reports that a rung must have before it stops any trial.
 
-    Finished trials that exceed a limit are left out of the comparison. Whether the
-    running trial will meet its limits is unknown at a rung.
+    Finished trials that exceed a limit are excluded from the comparison. The running
+    trial is always compared, because it is not yet known whether it will meet its
+    limits.
 
     Raises:
-        ValueError: if `rungs` are not increasing whole numbers above 0, or if `keep` is
-            not above 0 and at most 1.
+        ValueError: if `rungs` is not an increasing sequence of positive integers, or if
+            `keep` is not in the interval (0, 1].
     """
 
     def __init__(
         self, rungs: Sequence[int] = (1, 3), keep: float = 0.5, startup: int = 8
     ):
-        rungs = tuple(whole_number("each of rungs", rung, 1) for rung in rungs)
+        rungs = tuple(whole_number("each entry of rungs", rung, 1) for rung in rungs)
         if not rungs or list(rungs) != sorted(set(rungs)):
             raise ValueError(
-                f"rungs must be increasing whole numbers above 0; got {rungs!r}."
+                f"rungs must be increasing positive integers; got {rungs!r}."
             )
         if not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1; got {keep!r}.")
@@ -56,18 +58,20 @@ class DominationPruner:
         self.startup = whole_number("startup", startup, 1)
 
     def report(self, trial: "optuna.Trial", step: int, values: Sequence[float]) -> bool:
-        """Store the objectives' values at `step`; return True if the trial should stop.
+        """Store the objective values at `step` and return whether to stop the trial.
 
-        Stopping it is up to the caller: `raise optuna.TrialPruned()`, or
+        The caller is responsible for stopping the trial, either with
+        `raise optuna.TrialPruned()` or with
         `study.tell(trial, state=TrialState.PRUNED)`.
 
         Args:
             trial: the running trial.
-            step: the epoch, from 1.
-            values: one per objective, in the study's order, with their original signs.
+            step: the epoch number, starting at 1.
+            values: one value per objective, in the study's order and with the original
+                signs.
 
         Raises:
-            ValueError: if the number of values is wrong, or if one is not finite.
+            ValueError: if the number of values is wrong, or if a value is not finite.
         """
         directions = trial.study.directions
         own_values = [float(value) for value in values]
@@ -92,10 +96,11 @@ class DominationPruner:
         return self.hopeless(np.multiply([own_values, *rivals], signs))
 
     def hopeless(self, values: np.ndarray) -> bool:
-        """Return whether the first of these trials is not worth continuing.
+        """Return whether the first of the given trials should be stopped.
 
-        `values` are `[N, M]`, one row per trial, to be minimized. The first trial
-        should stop if its domination count is above the `keep` quantile of all counts.
+        The first trial should stop if its domination count exceeds the `keep` quantile
+        of all counts. `values` is a float array of shape `[N, M]` with one row per
+        trial, and all objectives are minimized.
         """
         if len(values) < self.startup:
             return False
@@ -104,7 +109,11 @@ class DominationPruner:
 
 
 def reports(trial: Any) -> list[tuple[int, list[float]]]:
-    """Return a trial's reports by epoch, or those it made to Optuna (one objective)."""
+    """Return a trial's reports as a list of `(epoch, values)` pairs.
+
+    If there are none, return the values that were reported to Optuna directly, which is
+    possible with a single objective.
+    """
     if records := trial.user_attrs.get(REPORTS):
         return records
     return [
@@ -113,7 +122,7 @@ def reports(trial: Any) -> list[tuple[int, list[float]]]:
 
 
 def values_at(trial: Any, step: int) -> list[float] | None:
-    """Return the values that a trial reported at an epoch; None if it reported none."""
+    """Return the values that a trial reported at an epoch, or None if it has none."""
     for epoch, values in trial.user_attrs.get(REPORTS, ()):
         if epoch == step:
             return values
@@ -121,15 +130,15 @@ def values_at(trial: Any, step: int) -> list[float] | None:
 
 
 def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
-    """Return the results of finished trials, and the expected results of pruned ones.
+    """Return the results of all trials, using estimates for the pruned ones.
 
-    For a pruned trial, the expected result is its last report, at epoch e, plus a
-    correction per objective: the median difference between the final results of the
-    trials that continued and their own reports at e. The correction is needed because
-    the error after one epoch differs from the error after all of them.
+    The estimate for a pruned trial is its last report, at epoch e, plus a correction
+    for each objective. The correction is the median difference between the final
+    results of the completed trials and their own reports at epoch e. It is needed
+    because the error after one epoch differs from the error after all of them.
 
     Returns:
-        The values of each trial; None for a trial without any.
+        One list of values per trial, or None if the trial has no values.
     """
     completed = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
     differences: dict[int, list[np.ndarray]] = {}
@@ -153,5 +162,5 @@ def expected_values(trials: Sequence[Any]) -> list[list[float] | None]:
 
 
 def _quarter(values: Sequence[float]) -> np.ndarray:
-    """Return exact quarters: the sum of two differences (in a median) stays finite."""
+    """Divide the values by 4 so that their sums and differences cannot overflow."""
     return np.multiply(values, 0.25)

@@ -1,10 +1,11 @@
-"""An Optuna sampler: a genetic algorithm with a surrogate model.
+"""A genetic Optuna sampler that is guided by a surrogate model.
 
-NSGA-II breeds children (`genetic.py`); a surrogate of the objectives (`surrogate.py`)
-selects, from hundreds, the one that is worth a training run (`acquisition.py`). A plain
-genetic algorithm uses up most of its trials before it has learned anything: with fewer
-than a hundred, it was no better than random search, and ours without the surrogate was
-worse. For the figures, see claim C11 of the ledger.
+Children are bred as in NSGA-II (`genetic.py`). A surrogate of the objectives
+(`surrogate.py`) is used to select, from hundreds of children, the one that is worth a
+training run (`acquisition.py`). A plain genetic algorithm spends most of its trials
+before it has learned anything. With fewer than a hundred trials, it was no better than
+random search, and our own did worse without the surrogate. For the figures, see claim
+C11 of the ledger.
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
@@ -29,27 +30,30 @@ Distributions = dict[str, optuna.distributions.BaseDistribution]
 
 
 class GeneticSampler(optuna.samplers.BaseSampler):
-    """Propose configurations for one or several objectives, with limits.
+    """Propose configurations for one or more objectives, optionally with limits.
 
-    Numbers (including integer, stepped and logarithmic ones) and categories are searched
-    together. Trials that meet the limits (`trial.set_constraint`) rank first. A pruned
-    trial counts with its expected result, a failed one (NaN, a crash) with the worst
-    results. A configuration that another worker is running is not proposed again, unless
-    both make their proposals within a few milliseconds. Hyperparameters that only some
-    trials have are sampled at random.
+    Numbers (including integer, stepped and logarithmic ones) and categories are
+    searched jointly. Trials that meet the limits (`trial.set_constraint`) rank ahead of
+    the others. A pruned trial is scored by its expected results, and a failed trial
+    (because of NaN or a crash) by the worst results of the others. A configuration that
+    another worker is running is not proposed again, unless both workers make their
+    proposals within a few milliseconds of each other. Hyperparameters whose range
+    changes between trials are sampled at random.
 
     Args:
-        population_size: number of parents, as in NSGA-II.
-        startup: number of initial trials, spread evenly (Sobol). The very first is
-            sampled at random, since Optuna does not know the space before then.
-        children: number of children per generation, evaluated on the surrogate.
-        generations: number of generations per trial.
-        surrogate: whether a surrogate selects the child; False gives plain NSGA-II.
-        seed: with one worker, the same seed gives the same trials; None picks one at
-            random.
+        population_size: the number of parents, as in NSGA-II.
+        startup: the number of initial trials, which a Sobol sequence spreads evenly
+            over the space. The very first trial is sampled at random because Optuna
+            does not know the space yet.
+        children: the number of children per generation, evaluated on the surrogate.
+        generations: the number of generations bred for each trial.
+        surrogate: whether a surrogate selects the child. If False, the sampler is plain
+            NSGA-II.
+        seed: the random seed. With a single worker, the same seed gives the same
+            trials. If None, a seed is chosen at random.
 
     Raises:
-        ValueError: if a number is too small.
+        ValueError: if any of the numbers is too small.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         if seed is not None:
             self._seed = whole_number("seed", seed, 0)
         self._length_cache: tuple | None = None
-        self._point_cache: tuple = ((), {})  # a space, and trial number → its point
+        self._point_cache: tuple = ((), {})  # a space, and its points by trial number
 
     def reseed_rng(self) -> None:
         self._seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -133,7 +137,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
                 continue
             loss = np.multiply(np.nan if values is None else values, signs)
             failed = not np.isfinite(loss).all()
-            # a trial pruned before its first report is uninformative
+            # skip trials that were pruned before their first report, or lost
             if failed and (trial.state == State.PRUNED or not tells(trial)):
                 continue
             if trial.number not in cached_points:
@@ -142,7 +146,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
             losses.append(np.full_like(loss, np.nan) if failed else loss)
             limits.append(trial.constraints)
         names = sorted({name for constraints in limits for name in constraints})
-        # a pruned trial has no values for its limits: they count as met
+        # pruned trials have no values for the limits, so treat the limits as met
         violations = [
             [constraints.get(name, 0.0) for name in names] for constraints in limits
         ]
@@ -155,7 +159,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         )
 
     def _sobol_point(self, encoding: Encoding, number: int) -> np.ndarray:
-        """Return a point of the Sobol sequence, scrambled by the seed."""
+        """Return a point of the Sobol sequence, scrambled with the sampler's seed."""
         from scipy.stats import qmc
 
         engine = qmc.Sobol(len(encoding.names), rng=self._seed)
@@ -165,7 +169,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _child(
         self, encoding: Encoding, history: History, rng: np.random.Generator
     ) -> np.ndarray:
-        """Breed a child of two good parents, as in plain NSGA-II."""
+        """Breed a child from two good parents, as in plain NSGA-II."""
         order = select(history.losses, self.population_size, history.ranks())
         parents = history.points[order]
         pair = parents[rng.integers(len(parents), size=2)][:, None]
@@ -175,7 +179,10 @@ class GeneticSampler(optuna.samplers.BaseSampler):
     def _length_scales(
         self, encoding: Encoding, history: History, space: tuple
     ) -> list:
-        """Fit the length scales to the first trials, so that resuming keeps them."""
+        """Fit the length scales to the earliest trials only.
+
+        A resumed search therefore uses the same length scales as before.
+        """
         count = last_refit(min(len(history), MOST), self.startup)
         limits = history.violations.shape[1]
         cache = self._length_cache
@@ -188,7 +195,8 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 def common_space(trials: Sequence) -> Distributions:
     """Return the hyperparameters of completed and pruned trials, sorted by name.
 
-    Those that only some trials have are included; those whose range changed are not.
+    A hyperparameter is included even if only some trials have it, but not if its range
+    changed between trials.
     """
     space: Distributions = {}
     changed = set()
@@ -202,7 +210,7 @@ def common_space(trials: Sequence) -> Distributions:
 
 
 def _subset(history: History) -> History:
-    """Select the `MOST` trials to fit: half are the best, half the latest."""
+    """Select `MOST` trials to fit the models to: half the best, half the latest."""
     best = select(history.losses, MOST // 2, history.ranks())
     rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
     indices = np.sort(np.concatenate([best, rest]))

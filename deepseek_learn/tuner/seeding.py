@@ -1,4 +1,4 @@
-"""One seed for several workers, each with its own random stream."""
+"""Derive a separate random stream for each worker from a single seed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,11 +14,12 @@ OptunaStudy = optuna.Study
 
 
 class SeededByPlace(optuna.samplers.BaseSampler):
-    """A sampler that is created at its first trial, with a seed for that trial's number.
+    """A sampler that is created at its first trial, seeded by the number of that trial.
 
-    Trial numbers are unique in a study across all workers. The worker with trial 0 uses
-    `seed` itself and is reproducible; a worker whose first trial is number n > 0 (a
-    second worker, or a resumed search) uses a seed derived from `seed` and n.
+    Trial numbers are unique across all workers of a study. The worker that runs trial 0
+    uses `seed` itself, so it is reproducible. Any other worker (an additional one, or a
+    resumed search) uses a seed derived from `seed` and the number n > 0 of its first
+    trial.
     """
 
     def __init__(self, make: Callable[[int], optuna.samplers.BaseSampler], seed: int):
@@ -57,7 +58,7 @@ class SeededByPlace(optuna.samplers.BaseSampler):
         state: optuna.trial.TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        # None if it failed a dead worker's trial before its own first trial
+        # still None if this worker fails a dead worker's trial before its own first one
         if self.own is not None:
             self.own.after_trial(study, trial, state, values)
 
@@ -72,7 +73,7 @@ class SeededByPlace(optuna.samplers.BaseSampler):
 
 
 def seed_at(seed: int, number: int) -> int:
-    """Return the seed of a worker whose first trial is `number`."""
+    """Return the seed for a worker whose first trial has the given number."""
     if not number:
         return seed
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""The search space: the user's entries as Optuna distributions."""
+"""Convert the user's search space to Optuna distributions."""
 
 import math
 from collections.abc import Mapping
@@ -17,15 +17,16 @@ ACCEPTED = (
 
 
 def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
-    """Convert the user's space to a dictionary of name → distribution.
+    """Convert the user's search space to a dictionary of Optuna distributions.
 
     Raises:
-        ValueError: if an entry is invalid; the message shows it and what is accepted.
+        ValueError: if an entry is invalid. The message shows the entry and lists the
+            accepted forms.
     """
     if not isinstance(space, Mapping) or not space:
         raise ValueError(
-            f"space must be a dictionary of at least one hyperparameter, each {ACCEPTED}; "
-            f"got {space!r}."
+            f"space must be a dictionary of at least one hyperparameter, where each "
+            f"value is {ACCEPTED}; got {space!r}."
         )
     return {name: read_entry(name, entry) for name, entry in space.items()}
 
@@ -33,18 +34,19 @@ def read_space(space: Mapping[str, Any]) -> dict[str, Distribution]:
 def check_config(
     space: Mapping[str, Distribution], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check that each value of `config` lies in the space; return a plain dictionary.
+    """Check that `config` lies in the space, and return it as a plain dictionary.
 
     Raises:
-        ValueError: if a value does not; the message names the hyperparameter.
+        ValueError: if `config` is empty, or if one of its hyperparameters is unknown or
+            out of range. The message names the hyperparameter.
     """
     if not config:
-        raise ValueError("config must hold at least one hyperparameter; got none.")
+        raise ValueError("config must contain at least one hyperparameter; got none.")
     config = {name: _plain(value) for name, value in config.items()}
     for name, value in config.items():
         if name not in space:
             raise ValueError(
-                f"config holds {name!r}, which is not in the space: {sorted(space)}."
+                f"config contains {name!r}, which is not in the space: {sorted(space)}."
             )
         if not _inside(space[name], value):
             raise ValueError(
@@ -54,7 +56,7 @@ def check_config(
 
 
 def configurations(space: Mapping[str, Distribution]) -> float:
-    """Return the number of distinct configurations; inf if a number is continuous."""
+    """Return the number of configurations, which is inf for a continuous range."""
     return math.prod(_values(distribution) for distribution in space.values())
 
 
@@ -62,12 +64,12 @@ def _values(distribution: Distribution) -> float:
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return len(distribution.choices)
     low, high, step = distribution.low, distribution.high, distribution.step
-    # Optuna has already lowered a stepped number's `high` to its last step
+    # Optuna has already rounded `high` down to the last step
     return math.inf if step is None else round((high - low) / step) + 1
 
 
 def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
-    """Return the space as JSON strings, for comparison with another one."""
+    """Convert each distribution to a JSON string so that spaces can be compared."""
     return {
         name: optuna.distributions.distribution_to_json(distribution)
         for name, distribution in space.items()
@@ -75,7 +77,7 @@ def write_space(space: Mapping[str, Distribution]) -> dict[str, str]:
 
 
 def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
-    """Sample one hyperparameter of an Optuna trial."""
+    """Sample the value of one hyperparameter for an Optuna trial."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     is_int = isinstance(distribution, optuna.distributions.IntDistribution)
@@ -85,7 +87,7 @@ def suggest(trial: Any, name: str, distribution: Distribution) -> Any:
 
 
 def read_entry(name: Any, entry: Any) -> Distribution:
-    """Convert the user's entry for one hyperparameter to a distribution."""
+    """Convert the user's entry for one hyperparameter to an Optuna distribution."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"names in space must be nonempty strings; got {name!r}.")
     kinds = optuna.distributions
@@ -108,15 +110,15 @@ def _choices(name: str, entry: list) -> list:
     for choice in entry:
         if not isinstance(choice, plain):
             raise ValueError(
-                f"space[{name!r}] has the choice {choice!r}: choices must be strings, "
-                f"numbers, True, False or None, which a storage can hold; use names "
-                f"and look up the objects in the objective."
+                f"space[{name!r}] contains {choice!r}, but choices must be strings, "
+                f"numbers, True, False or None so that they can be stored; use names "
+                f"as choices and look up the objects in the objective."
             )
     # Optuna would merge 1 and True, which are equal in Python, into one choice
     if not entry or len(set(entry)) < len(entry):
         raise ValueError(
-            f"space[{name!r}] must be a list of choices, at least one and without "
-            f"duplicates; got {entry!r}."
+            f"space[{name!r}] must contain at least one choice and no duplicates; "
+            f"got {entry!r}."
         )
     return entry
 
@@ -140,7 +142,7 @@ def _range(name: str, entry: tuple) -> Distribution:
 
 
 def _plain(value: Any) -> Any:
-    """Convert NumPy scalars to Python numbers, which a storage can hold."""
+    """Convert a NumPy scalar to a Python number, which any storage can save."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -149,7 +151,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _inside(distribution: Distribution, value: Any) -> bool:
-    """Return whether a distribution contains a value (Optuna's check is private)."""
+    """Check whether a distribution contains a value (Optuna's own check is private)."""
     kinds = optuna.distributions
     if isinstance(distribution, kinds.CategoricalDistribution):
         typed_value = (type(value), value)

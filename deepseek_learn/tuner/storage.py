@@ -1,4 +1,4 @@
-"""Where a study is stored: memory, a Journal file, a database, or any Optuna storage."""
+"""Storage for studies: memory, a Journal file, a database, or any Optuna storage."""
 
 import json
 import time
@@ -17,20 +17,22 @@ from .workers import requeue
 
 Storage = str | Path | optuna.storages.BaseStorage | None
 
-# A worker writes a line in milliseconds: a lock that old was left by a dead one.
+# A worker writes a line within milliseconds, so an older lock belongs to a dead one.
 LOCK_GRACE_S = 10
-# For databases: a worker sends a heartbeat every HEARTBEAT_S, and is presumed dead after
-# GRACE_S without one.
+# With a database, a worker sends a heartbeat every HEARTBEAT_S seconds, and is presumed
+# dead after GRACE_S seconds without one.
 HEARTBEAT_S, GRACE_S = 20, 90
 ATTEMPTS = 5
 
 
 def open_storage(storage: Storage, write: bool = True) -> "optuna.storages.BaseStorage":
-    """Open the storage that `storage` names; `write=False` leaves a file unchanged.
+    """Open a storage given its path or URL; None creates one in memory.
+
+    An Optuna storage is returned unchanged. With `write=False`, a file is not modified.
 
     Raises:
-        StorageError: if it cannot be opened; the message says what to do.
-        DamagedFileError: if the file is not a Journal.
+        StorageError: if the storage cannot be opened. The message says what to do.
+        DamagedFileError: if the file is not a valid Optuna Journal.
         TypeError: if `storage` is not None, a path, a URL or an Optuna storage.
     """
     if storage is None:
@@ -42,7 +44,7 @@ def open_storage(storage: Storage, write: bool = True) -> "optuna.storages.BaseS
     if isinstance(storage, str | Path):
         return _journal(Path(storage), write)
     raise TypeError(
-        f"storage must be None, a path, a database's URL or an Optuna storage; got "
+        f"storage must be None, a path, a database URL or an Optuna storage; got "
         f"{storage!r}."
     )
 
@@ -54,11 +56,12 @@ def open_study(
     space: dict[str, Distribution],
     sampler: Any,
 ) -> "optuna.Study":
-    """Create or resume the study `name`.
+    """Create a study, or resume it if it already exists.
 
     Raises:
-        TunerError: if it was created with a different space or different objectives.
-        StorageError: if it cannot be written.
+        TunerError: if the existing study was not created by `AutoTuner`, or has a
+            different space or different objectives.
+        StorageError: if the storage cannot be written to.
     """
     with quiet(), answering(f"study {name!r}"):
         study = optuna.create_study(
@@ -72,12 +75,12 @@ def open_study(
         attributes = study.user_attrs
         if "goals" not in attributes and study.get_trials(deepcopy=False):
             raise TunerError(
-                f"study {name!r} was not created by AutoTuner: choose another name."
+                f"study {name!r} was not created by AutoTuner. Choose a different name."
             )
         if "goals" not in attributes:
             study.set_metric_names([*goals.names])
             study.set_user_attr("space", write_space(space))
-            # last: its presence says that the study is complete
+            # write this last, because it marks the study as fully initialized
             study.set_user_attr("goals", goals.to_dict())
         else:
             _same_goals(name, Goals.of(attributes["goals"]), goals)
@@ -87,7 +90,7 @@ def open_study(
 
 @contextmanager
 def answering(what: str) -> Iterator[None]:
-    """Raise a storage's error again as a one-sentence `StorageError`."""
+    """Convert storage errors to a `StorageError` with a one-sentence message."""
     try:
         yield
     except Exception as error:
@@ -106,10 +109,10 @@ def _journal(path: Path, write: bool) -> "optuna.storages.JournalStorage":
         lock = JournalFileSymlinkLock(str(path), grace_period=LOCK_GRACE_S)
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()  # no one else writes now: a torn line stays torn
+            lock.acquire()  # nobody else can be writing an incomplete line now
         try:
             with path.open("ab" if write else "rb"):
-                pass  # raise now if the file cannot be written
+                pass  # fail early if the file cannot be opened
             _check_lines(path, write)
         finally:
             if write:
@@ -119,10 +122,11 @@ def _journal(path: Path, write: bool) -> "optuna.storages.JournalStorage":
 
 
 def _check_lines(path: Path, write: bool) -> None:
-    """Check that every line is a complete Journal entry.
+    """Check that every line of the file is a complete Journal entry.
 
-    Optuna would accept a torn last line, and the next line it writes would corrupt the
-    file. A reader accepts one, since a worker may still be writing that line.
+    Optuna itself accepts an incomplete last line, but the next line that it writes
+    would then corrupt the file. If `write` is False, an incomplete last line is
+    accepted because a worker may still be writing it.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -136,7 +140,7 @@ def _check_lines(path: Path, write: bool) -> None:
             if torn or not _is_entry(line):
                 raise DamagedFileError(
                     f"{path} is not an Optuna Journal file, or it is damaged: line "
-                    f"{number} is no entry of one. If it is the last, delete that line."
+                    f"{number} is not a valid entry. If it is the last line, delete it."
                 )
 
 
@@ -148,7 +152,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 def _database(url: str) -> "_Database":
-    """Open a database; workers that create its tables at the same time retry."""
+    """Open a database, retrying if other workers are creating its tables."""
     for attempt in range(ATTEMPTS):
         try:
             with quiet():
@@ -168,7 +172,7 @@ def _database(url: str) -> "_Database":
 
 
 class _Database(optuna.storages.RDBStorage):
-    """A database that keeps a trial's heartbeat thread alive if one heartbeat fails."""
+    """A database storage whose heartbeat thread survives a failed heartbeat."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(optuna.exceptions.StorageInternalError):
@@ -180,8 +184,8 @@ def _opening_error(url: str, error: Exception) -> Exception:
     if isinstance(error, ImportError):
         return StorageError(
             f"storage {safe_url!r} needs a database driver that is not installed; for "
-            f'PostgreSQL run  {pip()} install "psycopg[binary]"  and write '
-            f"postgresql+psycopg://…"
+            f'PostgreSQL, run  {pip()} install "psycopg[binary]"  and use a URL that '
+            f"starts with postgresql+psycopg://"
         )
     if _is_driver_error(error) or isinstance(error, RuntimeError):
         return StorageError(
@@ -191,7 +195,7 @@ def _opening_error(url: str, error: Exception) -> Exception:
 
 
 def hide_password(url: str) -> str:
-    """Return the URL with *** in place of its password."""
+    """Return the URL with its password replaced by ***."""
     import sqlalchemy
 
     try:
@@ -205,7 +209,7 @@ def _same_goals(name: str, old: Goals, new: Goals) -> None:
     if old != new:
         raise TunerError(
             f"study {name!r} was created with {_summary(old)}; it cannot be resumed "
-            f"with {_summary(new)}: choose another name."
+            f"with {_summary(new)}. Choose a different name."
         )
 
 
@@ -214,11 +218,11 @@ def _same_space(name: str, old: dict[str, str], new: dict[str, str]) -> None:
         return
     changed = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
     differences = [
-        f"{n} was {_short(old.get(n))}, is {_short(new.get(n))}" for n in changed
+        f"{n} was {_short(old.get(n))}, now {_short(new.get(n))}" for n in changed
     ]
     raise TunerError(
-        f"study {name!r} was created with another space ({'; '.join(differences)}): "
-        f"choose another name."
+        f"study {name!r} was created with a different space "
+        f"({'; '.join(differences)}). Choose a different name."
     )
 
 
@@ -238,9 +242,10 @@ def _summary(goals: Goals) -> str:
 
 
 def _storage_error(error: BaseException) -> BaseException | None:
-    """Return the storage's own error behind `error`, or None if it has another cause.
+    """Return the storage error that caused `error`, or None if the cause is different.
 
-    Optuna wraps it, and raises `UnboundLocalError` if it fails to store a result.
+    Optuna wraps storage errors, and raises `UnboundLocalError` when it fails to store a
+    result.
     """
     wrappers = (optuna.exceptions.StorageInternalError, UnboundLocalError)
     cause = error
@@ -255,7 +260,10 @@ def _is_driver_error(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return the driver's own message, without SQLAlchemy's statement and link."""
+    """Return the first line of the driver's error message.
+
+    The SQL statement and the link that SQLAlchemy adds are omitted.
+    """
     cause: Any = getattr(error, "orig", None) or getattr(error, "strerror", None)
     if callable(details := getattr(error, "details", None)):  # a gRPC error
         cause = details()

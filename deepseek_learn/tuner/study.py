@@ -1,4 +1,4 @@
-"""The result of a search: its front, trade-offs and importances."""
+"""The result of a search, with its front, trade-offs and importances."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ SHOWN = 20  # rows displayed in a notebook
 
 @dataclass(frozen=True)
 class Solution:
-    """A configuration and its results.
+    """A configuration that was tried, together with its results.
 
     Attributes:
-        number: the number of its trial.
-        config: hyperparameter → value; `**solution.config` builds the model.
-        results: objective, limit or note → `Measured`.
+        number: the trial number.
+        config: the hyperparameters by name; use `**solution.config` to build the model.
+        results: the objectives, limits and notes by name, each as a `Measured`.
     """
 
     number: int
@@ -49,13 +49,13 @@ class Study(Report):
     """The finished trials of a search.
 
     Attributes:
-        name: the study's name in its storage.
-        goals: its objectives and limits.
-        space: hyperparameter → Optuna distribution.
-        trials: Optuna's records of the finished trials, by number.
-        end_reason: why the search ended early: "interrupted" (by Ctrl-C), "exhausted"
-            (every configuration was tried) or "stalled" (see `patience`); "" if it did
-            not.
+        name: the name of the study in its storage.
+        goals: the objectives and limits.
+        space: the search space, with an Optuna distribution for each hyperparameter.
+        trials: Optuna's records of the finished trials, in order of trial number.
+        end_reason: the reason why the search ended early: "interrupted" (by Ctrl-C),
+            "exhausted" (every configuration was tried) or "stalled" (see `patience` in
+            `AutoTuner.run`). It is empty if the search did not end early.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Study(Report):
 
     @classmethod
     def of(cls, study: "optuna.Study", end_reason: str = "") -> "Study":
-        """Return the finished trials of an Optuna study that AutoTuner created."""
+        """Create a `Study` from an Optuna study that was created by `AutoTuner`."""
         attributes = study.user_attrs
         read = optuna.distributions.json_to_distribution
         entries = attributes["space"].items()
@@ -77,16 +77,21 @@ class Study(Report):
 
     @classmethod
     def load(cls, storage: Storage, name: str = "study") -> "Study":
-        """Load a study from its storage (see `AutoTuner`), even while workers run.
+        """Load a study from its storage (see `AutoTuner`).
+
+        This works even while workers are running.
 
         Raises:
-            TunerError: if the storage has no study of that name; the message lists the
-                studies it does have.
+            TunerError: if the file does not exist, if the study was not created by
+                `AutoTuner`, or if the storage has no study called `name`. In the last
+                case, the message lists the studies in the storage.
             StorageError: if the storage cannot be opened.
         """
         is_url = "://" in str(storage)
         if isinstance(storage, str | Path) and not (is_url or Path(storage).exists()):
-            raise TunerError(f"storage must exist; there is no file {storage}.")
+            raise TunerError(
+                f"storage must be an existing file; there is no file {storage}."
+            )
         backend = open_storage(storage, write=False)
         with quiet(), answering("the storage"):
             study_names = optuna.get_all_study_names(backend)
@@ -102,7 +107,7 @@ class Study(Report):
 
     @cached_property
     def complete(self) -> tuple[Solution, ...]:
-        """Every trial with a result, in order of number."""
+        """All completed trials with finite objectives, in order of trial number."""
         completed = [t for t in self.trials if t.state == State.COMPLETE]
         finite = [t for t in completed if np.isfinite(t.values).all()]
         return tuple(_solution(trial, self.goals) for trial in finite)
@@ -123,22 +128,30 @@ class Study(Report):
         return tuple(self.feasible[i] for i in ordered)
 
     def losses(self, solutions: tuple[Solution, ...]) -> np.ndarray:
-        """Return the objectives of solutions, float `[N, M]`, all to be minimized."""
+        """Return the objectives of the solutions as a float array of shape `[N, M]`.
+
+        The values of maximized objectives are negated, so smaller values are always
+        better.
+        """
         names = self.goals.names
         rows = [[s.results[name].value for name in names] for s in solutions]
         return np.array(rows, dtype=float).reshape(-1, len(names)) * self.goals.signs
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per trial, by number: its configuration, results and state.
+        """Return a table with the configuration, results and state of each trial.
 
-        A result with an interval also has columns `…_low` and `…_high`; one with a unit
-        or a source has `…_unit` or `…_source`. Energy always has a source: "not stated"
-        if the objective returned a bare number.
+        The table has one row per trial, in order of trial number. A result with an
+        interval also has columns ending in `_low` and `_high`, and a result with a unit
+        or a source has a column ending in `_unit` or `_source`. The source of energy is
+        always shown; it is "not stated" if the objective returned a plain number.
         """
         return tables.trials(self)
 
     def failures(self) -> pd.DataFrame:
-        """Return one row per failed trial: kind, reason, traceback, configuration."""
+        """Return a table with one row per failed trial.
+
+        It lists the kind of failure, the reason, the traceback and the configuration.
+        """
         return tables.failures(self)
 
     def hypervolume(
@@ -146,32 +159,39 @@ class Study(Report):
         reference: Mapping[str, float] | None = None,
         ideal: Mapping[str, float] | None = None,
     ) -> float:
-        """Return the fraction of the box from `ideal` to `reference` that is dominated.
+        """Return the fraction of the `ideal`-to-`reference` box that is dominated.
 
-        It is 0 without a front, and 1 if one trial reaches the ideal. By default, the
-        box spans from the best to the worst values of the feasible trials, plus a
-        tenth; to compare two studies, give both the same `reference` and `ideal`, each
-        with one value per objective.
+        The fraction is 0 if the front is empty and 1 if a trial reaches the ideal
+        point. By default, the box extends from the best to the worst values of the
+        feasible trials, with a margin of 10% at the worst end. To compare two studies,
+        pass the same `reference` and `ideal` to both. Each must contain one value per
+        objective.
 
         Raises:
-            ValueError: if a corner lacks an objective, or if `ideal` is not better.
+            ValueError: if `reference` or `ideal` is missing an objective, or if `ideal`
+                is not better than `reference` in every objective.
         """
         return volume.share(self, reference, ideal)
 
     def history(self) -> pd.Series:
-        """Return `hypervolume()` after each trial, in the box of the whole study."""
+        """Return the hypervolume after each trial.
+
+        All values use the default box of the whole study.
+        """
         return volume.history(self)
 
     def importances(self, evaluator: str = "fanova") -> dict[str, dict[str, float]]:
-        """Return each hyperparameter's share of the importance for each objective.
+        """Return the importance of each hyperparameter for each objective.
 
-        The largest comes first. "fanova" is the share of the objective's variance over
-        the whole space that each explains, according to a forest fitted to the trials
-        (Hutter et al. 2014, "An efficient approach for assessing hyperparameter
-        importance", ICML). "ped_anova" finds the hyperparameters in which the best
-        tenth of the trials stand out (Watanabe et al. 2023, "PED-ANOVA", IJCAI); it
-        says little after a search that has converged, since the trials are then all
-        alike. Both are misleading with few trials: `why()` says whether to trust them.
+        The importances for an objective are sorted in descending order. With "fanova",
+        they are the fractions of the objective's variance over the whole space that
+        each hyperparameter explains, according to a forest fitted to the trials (Hutter
+        et al. 2014, "An efficient approach for assessing hyperparameter importance",
+        ICML). With "ped_anova", they measure how much each hyperparameter sets the best
+        tenth of the trials apart from the rest (Watanabe et al. 2023, "PED-ANOVA",
+        IJCAI). This is not informative after a search has converged, because the trials
+        are then all similar. Both are misleading if there are few trials; `why()`
+        reports whether they can be trusted.
 
         Raises:
             ValueError: if there are fewer than 4 results, or if `evaluator` is unknown.
@@ -180,17 +200,18 @@ class Study(Report):
 
     @cached_property
     def steadiness(self) -> dict[str, float]:
-        """How stable the most important hyperparameter of each objective is, in 0..1.
+        """The stability of the most important hyperparameter of each objective (0..1).
 
-        This is the fraction of random halves of the trials in which it stays the same;
-        if it is low, `importances` may be due to chance.
+        This is the fraction of random halves of the trials for which the same
+        hyperparameter is the most important. If it is low, `importances` may be due to
+        chance.
         """
         return {name: steadiness(self, name) for name in self.goals.names}
 
     def knee(self) -> Solution:
-        """Return the front's compromise: the solution nearest to the ideal point.
+        """Return the best compromise, the solution on the front nearest to the ideal.
 
-        See `pareto.knee` for the distance.
+        See `pareto.knee` for the definition of the distance.
 
         Raises:
             TunerError: if the front is empty.
@@ -199,18 +220,18 @@ class Study(Report):
         return self.front[knee(self.losses(self.front))]
 
     def best(self, weights: Mapping[str, float] | None = None) -> Solution:
-        """Return the solution with the smallest weighted sum of the objectives.
+        """Return the solution on the front that minimizes a weighted sum of objectives.
 
-        The objectives are scaled so that the front spans 0..1 in each.
+        The objectives are first scaled so that each ranges from 0 to 1 on the front.
 
         Args:
-            weights: objective → its weight; the others have weight 0. None means equal
-                weights. A weighted sum never selects a point where the front is not
-                convex.
+            weights: a dictionary with the weight of each objective. Missing objectives
+                have weight 0; None means equal weights. A weighted sum never selects a
+                solution in a nonconvex part of the front.
 
         Raises:
-            ValueError: if a name is not an objective, a weight is negative, or all are
-                0.
+            ValueError: if a name is not an objective, if a weight is negative, or if
+                all weights are 0.
             TunerError: if the front is empty.
         """
         self._need_front()
@@ -223,7 +244,7 @@ class Study(Report):
         w = np.array([float(weights.get(name, 0)) for name in names])
         if not (np.isfinite(w) & (w >= 0)).all() or not w.any():
             raise ValueError(
-                f"weights must not be negative, and at least one above 0; got "
+                f"weights must not be negative, and at least one must be above 0; got "
                 f"{weights!r}."
             )
         losses, _ = scaled(self.losses(self.front))
@@ -232,38 +253,43 @@ class Study(Report):
         return self.front[int(np.argmin(shares @ (w / w.max())))]
 
     def export(self, path: str | Path, solution: Solution | None = None) -> Path:
-        """Write a configuration and its results to a .json or .toml file, atomically.
+        """Write a configuration and its results atomically to a .json or .toml file.
 
         Args:
-            solution: one from `best`, `knee` or `front`; by default, the knee.
+            solution: the solution to write, as returned by `best`, `knee` or `front`;
+                the knee by default.
 
         Raises:
-            ValueError: if the file has another type, or if a value for TOML is None.
+            ValueError: if the file has a different extension, or if a hyperparameter is
+                None and the file is a .toml file.
             TunerError: if there is no solution.
         """
         return write_config(Path(path), self.name, solution or self.knee())
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """Return the sources of the results called `name`, the most frequent first.
+        """Return the sources of the results called `name`, most frequent first.
 
-        Energy without a source counts as "not stated".
+        The source of an energy result is "not stated" if it has none.
         """
         results = [s.results[name] for s in self.complete if name in s.results]
         counts = Counter(tables.source(name, number) for number in results)
         return tuple(source for source, _ in counts.most_common() if source)
 
     def units(self, name: str) -> str:
-        """Return the unit of the results called `name`; "" if they share none."""
+        """Return the unit shared by all results called `name`, or "" if they differ."""
         units = {s.results[name].unit for s in self.complete if name in s.results}
         return units.pop() if len(units) == 1 else ""
 
     def plot(self, objectives: tuple[str, ...] | None = None) -> "go.Figure":
-        """Plot the front over all other trials; hover to see a configuration (plotly).
+        """Plot the front and all other trials (plotly).
 
-        Two objectives are plotted in 2-D, three in 3-D; `objectives` selects from more.
+        Hover over a point to see its configuration. Two objectives are plotted in 2-D
+        and three in 3-D. If there are more, the first three are plotted unless
+        `objectives` selects others.
 
         Raises:
-            ValueError: if a name is not an objective, or if there are more than three.
+            ValueError: if a name is not an objective, or if more than three are
+                selected.
         """
         return plots.front(self, self._plot_names(objectives))
 
@@ -272,7 +298,7 @@ class Study(Report):
         return plots.history(self)
 
     def plot_importances(self, evaluator: str = "fanova") -> "go.Figure":
-        """Plot which hyperparameters matter for which objectives (plotly)."""
+        """Plot the importance of each hyperparameter for each objective (plotly)."""
         return plots.importances(self.importances(evaluator), evaluator)
 
     def why(self) -> str:
@@ -298,7 +324,7 @@ class Study(Report):
         return chosen
 
     def _meets_limits(self, solution: Solution) -> bool:
-        results = solution.results  # lacks a limit's value if told to Optuna's study
+        results = solution.results  # a limit may be missing after ask-and-tell
         limits = self.goals.limits.items()
         return all(name in results and results[name] <= bound for name, bound in limits)
 

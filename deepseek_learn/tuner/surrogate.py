@@ -1,31 +1,34 @@
-r"""The surrogate of a trial's results: one Gaussian process per objective or limit.
+r"""The surrogate model: one Gaussian process per objective and per limit.
 
-A radial-basis model with fitted widths (kriging). With the Matern kernel of order 5/2,
+This method is also known as kriging: a radial-basis model whose widths are fitted. The
+kernel is the Matern kernel of order 5/2,
 
-    k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2,
+    k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2.
 
-values are modeled as draws from a normal distribution with covariance k, plus noise; the
-length scales l_d, one per hyperparameter, and the noise maximize the likelihood of the
-data times a prior around usual values, so that ten trials do not mislead the fit.
-Rasmussen & Williams 2006, "Gaussian processes for machine learning", MIT Press, chapters
-2 and 5.
+The values are modeled as samples from a normal distribution with covariance k, plus
+noise. The noise and the length scales l_d, one per hyperparameter, maximize the
+likelihood of the data times a prior centered on typical values. The prior prevents
+overfitting when there are only about ten trials.
+
+Rasmussen & Williams 2006, "Gaussian processes for machine learning", MIT Press,
+chapters 2 and 5.
 """
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-NUGGET = 1e-8  # keeps the covariance invertible where trials coincide
+NUGGET = 1e-8  # keeps the covariance matrix invertible if two trials coincide
 LENGTHS, NOISES = (np.log(0.05), np.log(50)), (np.log(1e-6), 0.0)
 USUAL_NOISE, NOISE_SPREAD = np.log(1e-3), 2.0
 ITERATIONS = 20
 
 
 def soften(values: np.ndarray) -> np.ndarray:
-    """Compress the worse half of an objective.
+    """Compress the worse half of an objective's values.
 
-    The result is linear up to the median and logarithmic above it. Otherwise, the error
-    of a diverged training run would hide the differences between good ones.
+    The result is linear up to the median and logarithmic above it. Otherwise, the large
+    error of a diverged training run would mask the differences between good runs.
     """
     median = np.median(values)
     scale = median - values.min()
@@ -39,10 +42,12 @@ class GaussianProcess:
     """A Gaussian process fitted to one standardized objective.
 
     Args:
-        features: `[N, F]`, see `Encoding.features`.
-        values: `[N]`, with mean about 0 and spread about 1.
-        owner: int `[F]`, the hyperparameter that each column belongs to.
-        logs: log length scales `[D]` and log noise, from `fit_lengths`.
+        features: the inputs, of shape `[N, F]` (see `Encoding.features`).
+        values: the targets, of shape `[N]`, with a mean of about 0 and a standard
+            deviation of about 1.
+        owner: the index of the hyperparameter that each feature column belongs to, an
+            int array of shape `[F]`.
+        logs: the D log length scales followed by the log noise, from `fit_lengths`.
     """
 
     def __init__(
@@ -61,11 +66,11 @@ class GaussianProcess:
         self._variance = max(values @ self._weights / len(values), 1e-12)
 
     def mean(self, features: np.ndarray) -> np.ndarray:
-        """Return the posterior mean `[N]` at the features `[N, F]`."""
+        """Return the posterior mean, of shape `[N]`, for features of shape `[N, F]`."""
         return self._kernel(features * self._scale) @ self._weights
 
     def optimistic(self, features: np.ndarray, spreads: float) -> np.ndarray:
-        """Return the mean minus `spreads` standard deviations, `[N]`."""
+        """Return the posterior mean `[N]`, minus `spreads` standard deviations."""
         if not spreads:
             return self.mean(features)
         kernel = self._kernel(features * self._scale)
@@ -83,7 +88,12 @@ class GaussianProcess:
 def fit_lengths(
     features: np.ndarray, values: np.ndarray, owner: np.ndarray
 ) -> np.ndarray:
-    """Fit the log length scales, one per hyperparameter, and log noise: `[D + 1]`."""
+    """Fit the log length scales and the log noise.
+
+    Returns:
+        A float array of shape `[D + 1]`, with one length scale per hyperparameter
+        followed by the noise.
+    """
     dimensions = owner.max() + 1
     squares = np.zeros((dimensions, len(features), len(features)))
     for column, hyperparameter in zip(features.T, owner, strict=True):
@@ -106,7 +116,7 @@ def fit_lengths(
 def _loss(
     logs: np.ndarray, squares: np.ndarray, values: np.ndarray, usual: float
 ) -> tuple[float, np.ndarray]:
-    """Return the negative log of likelihood times prior, and its gradient."""
+    """Return the negative log of the likelihood times the prior, and its gradient."""
     n, noise = len(values), np.exp(logs[-1])
     inverse_squares = np.exp(-2 * logs[:-1])
     r = np.sqrt(5 * (inverse_squares @ squares)).reshape(n, n)
@@ -118,7 +128,7 @@ def _loss(
     except np.linalg.LinAlgError:
         return 1e10, np.zeros_like(logs)
     weights = cho_solve(factor, values)
-    variance = max(values @ weights / n, 1e-12)  # 0 where all values are equal
+    variance = max(values @ weights / n, 1e-12)  # avoid 0 if all values are equal
     loss = 0.5 * n * np.log(variance) + np.log(np.diag(factor[0])).sum()
     inverse = cho_solve(factor, np.eye(n))
     # twice the derivative of the loss with respect to the kernel, [n, n]
@@ -127,7 +137,7 @@ def _loss(
     gradient = np.empty_like(logs)
     gradient[:-1] = -(squares @ (slope * by_square).ravel()) * inverse_squares
     gradient[-1] = 0.5 * np.trace(slope) * noise
-    # the prior: normal in the logs
+    # add the prior, a normal distribution over the logs
     offset, noise_offset = logs[:-1] - usual, (logs[-1] - USUAL_NOISE) / NOISE_SPREAD
     loss += 0.5 * (offset @ offset) + 0.5 * noise_offset**2
     gradient[:-1] += offset

@@ -1,4 +1,4 @@
-"""A study's trials as tables, and the results in Optuna's record of a trial."""
+"""Tables of the trials of a study, and the results stored in Optuna's trial records."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ LAST = ("state", "on_front", "feasible", "seconds")
 
 
 def trials(study: "Study") -> pd.DataFrame:
-    """See `Study.to_frame`."""
+    """Return a table with one row per trial; see `Study.to_frame`."""
     front_numbers = {s.number for s in study.front}
     feasible_numbers = {s.number for s in study.feasible}
     rows = {}
@@ -34,7 +34,7 @@ def trials(study: "Study") -> pd.DataFrame:
 
 
 def failures(study: "Study") -> pd.DataFrame:
-    """See `Study.failures`."""
+    """Return a table with one row per failed trial; see `Study.failures`."""
     rows, fields = {}, ["kind", "reason", "traceback"]
     for trial in study.trials:
         if trial.state == State.FAIL:
@@ -46,7 +46,11 @@ def failures(study: "Study") -> pd.DataFrame:
 
 
 def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measured]:
-    """Return what a trial's objective returned, or what `study.tell` received."""
+    """Return the results of a trial.
+
+    These are the numbers that the objective returned, or the ones passed to
+    `study.tell`.
+    """
     if records := trial.user_attrs.get("results"):
         return {name: Measured(**fields) for name, fields in records.items()}
     if trial.state != State.COMPLETE:
@@ -58,7 +62,7 @@ def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measur
 
 
 def source(name: str, number: Measured) -> str:
-    """Return the source of a result, or "not stated" if an energy has none."""
+    """Return the source of a result, or "not stated" for energy without a source."""
     if not number.source and name.startswith("energy"):
         return "not stated"
     return number.source
@@ -78,9 +82,12 @@ def _cells(numbers: dict[str, Measured]) -> dict[str, Any]:
 
 
 def _failure(trial: "optuna.trial.FrozenTrial") -> dict[str, str]:
-    """Return a failed trial's note; a worker that died could not leave one."""
+    """Return the failure that was recorded for a trial.
+
+    If its worker died before it could record one, the trial is reported as lost.
+    """
     if note := trial.user_attrs.get("failure"):
         return note
     worker = trial.user_attrs.get("worker", {})
     process = "process {pid} on {host}".format(**worker) if worker else "unknown"
-    return {"kind": "lost", "reason": f"its worker ended before it did ({process})"}
+    return {"kind": "lost", "reason": f"its worker died during the trial ({process})"}

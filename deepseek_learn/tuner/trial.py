@@ -1,4 +1,4 @@
-"""An objective's view of a trial: its configuration, and a way to report epochs."""
+"""The trial passed to an objective: its configuration and its reports."""
 
 import operator
 from collections.abc import Iterator, Mapping
@@ -12,10 +12,10 @@ from .space import read_entry, suggest
 
 
 class Trial(Mapping):
-    """One configuration to be tried: `trial["lr"]`, `**trial`. It is read-only.
+    """A configuration to try, as a read-only mapping: `trial["lr"]`, `**trial`.
 
     Attributes:
-        number: the trial's number, counted from 0; unique across all workers.
+        number: the trial number, starting at 0 and unique across all workers.
     """
 
     def __init__(
@@ -42,18 +42,19 @@ class Trial(Mapping):
         return f"Trial({self.number}, {self._config})"
 
     def report(self, epoch: int, **values: float | Measured) -> None:
-        """Report the objectives after an epoch; an unpromising trial ends here.
+        """Report the objectives after an epoch and stop an unpromising trial.
 
         Args:
-            epoch: the epoch, counted from 1.
-            values: the current value of every objective, by name, including those that
-                do not change over epochs, such as latency. NaN fails the trial.
+            epoch: the epoch number, starting at 1.
+            values: the current value of every objective, as keyword arguments. Include
+                objectives that do not change between epochs, such as latency. The trial
+                fails if a value is NaN or infinite.
 
         Raises:
-            optuna.TrialPruned: if the tuner's pruner stops the trial; do not catch it.
+            optuna.TrialPruned: if the tuner's pruner stops the trial. Do not catch it.
             ObjectiveError: if an objective is missing or unknown.
         """
-        epoch = operator.index(epoch)  # JSON does not accept NumPy's integers
+        epoch = operator.index(epoch)  # NumPy integers cannot be converted to JSON
         if set(values) != set(self._goals.names):
             raise ObjectiveError(
                 f"report must name every objective, {sorted(self._goals.names)}; got "
@@ -67,25 +68,28 @@ class Trial(Mapping):
             raise optuna.TrialPruned(f"pruned at epoch {epoch}")
 
     def suggest(self, name: str, entry: Any) -> Any:
-        """Sample a hyperparameter that only some configurations have, and add it.
+        """Sample a hyperparameter that only some configurations have.
+
+        The value is added to the configuration of the trial. For example:
 
         `if trial["optimizer"] == "sgd": trial.suggest("momentum", (0.5, 0.99))`
 
         Args:
-            name: a name that neither the space nor an objective uses.
-            entry: an entry as in the space of `AutoTuner`, the same in each trial.
+            name: the name of the hyperparameter, which must not be in use already.
+            entry: the range or choices, in the same form as in the space of
+                `AutoTuner`. They must be the same in every trial.
 
         Raises:
-            ValueError: if the name is in use, or the entry is invalid.
+            ValueError: if the name is in use already, or if the entry is invalid.
         """
         distribution = read_entry(name, entry)
         if name in {*self._space, *self._goals.names, *self._goals.limits, *RESERVED}:
-            raise ValueError(f"suggest needs an unused name; got {name!r}.")
+            raise ValueError(f"name must not be in use already; got {name!r}.")
         self._config[name] = suggest(self._optuna_trial, name, distribution)
         return self._config[name]
 
     def _is_hopeless(self, epoch: int, values: list[float]) -> bool:
-        if len(values) == 1:  # Optuna's own reports and pruners take only one
+        if len(values) == 1:  # Optuna's own pruners support only one objective
             self._optuna_trial.report(values[0], epoch)
         if isinstance(self._pruner, optuna.pruners.BasePruner):
             return self._optuna_trial.should_prune()
@@ -95,7 +99,7 @@ class Trial(Mapping):
 
 
 class NotFinite(Exception):
-    """Numbers that a search cannot compare: NaN or infinite."""
+    """Raised when an objective or a limit is NaN or infinite."""
 
     def __init__(self, values: dict[str, float], epoch: int | None = None):
         message = ", ".join(f"{name} is {value}" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""The fraction of the box from best to worst values that a study's front dominates."""
+"""The hypervolume of a study, as a fraction of the box from best to worst values."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ LARGEST = np.finfo(float).max
 
 
 def share(study: "Study", reference: Mapping | None, ideal: Mapping | None) -> float:
-    """See `Study.hypervolume`."""
+    """Return the dominated fraction of the box; see `Study.hypervolume`."""
     if not study.feasible:
         return 0.0
     best, worst = box(study, reference, ideal)
@@ -24,7 +24,7 @@ def share(study: "Study", reference: Mapping | None, ideal: Mapping | None) -> f
 
 
 def history(study: "Study") -> pd.Series:
-    """See `Study.history`."""
+    """Return the dominated fraction after each trial; see `Study.history`."""
     if not study.feasible:
         return pd.Series(dtype=float)
     best, worst = box(study)
@@ -34,7 +34,7 @@ def history(study: "Study") -> pd.Series:
     for trial in study.trials:
         if trial.number in row_by_number:
             point = scaled[row_by_number[trial.number]]
-            if not (front <= point).all(1).any():  # it is on the front so far
+            if not (front <= point).all(1).any():  # the point is on the front so far
                 front = np.vstack([front[~(point <= front).all(1)], point])
                 volume = hypervolume(front, np.ones(len(best)))
         shares[trial.number] = volume
@@ -44,10 +44,13 @@ def history(study: "Study") -> pd.Series:
 def box(
     study: "Study", reference: Mapping | None = None, ideal: Mapping | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the box's corners, ideal and reference: float `[M]`, to be minimized."""
+    """Return the ideal and reference corners of the box, each of shape `[M]`.
+
+    The values of maximized objectives are negated.
+    """
     losses = study.losses(study.feasible)
     best, worst = losses.min(0), losses.max(0)
-    span = np.where(worst > best, worst / 2 - best / 2, 0.5)  # halves do not overflow
+    span = np.where(worst > best, worst / 2 - best / 2, 0.5)  # halve to avoid overflow
     extended_worst = 2 * np.minimum(worst / 2 + 0.1 * span, LARGEST / 2)
     worst = _corner(study, "reference", reference, extended_worst)
     best = _corner(study, "ideal", ideal, best)
@@ -78,9 +81,9 @@ def _scaled(
     best: np.ndarray,
     worst: np.ndarray,
 ) -> np.ndarray:
-    """Scale losses so that the box is a unit box with the ideal at 0.
+    """Scale the losses so that the box becomes a unit cube with the ideal point at 0.
 
-    Otherwise, values of 1e-6 J would lose digits.
+    Without scaling, values as small as 1e-6 J would lose precision.
     """
     losses, best, worst = study.losses(solutions) / 2, best / 2, worst / 2
     return np.maximum((losses - best) / (worst - best), 0)

@@ -1,10 +1,11 @@
-"""Rescue trials whose worker died: detect them, fail them and requeue them.
+"""Detect trials whose worker has died, mark them as failed and requeue them.
 
-A worker records its identity in each of its trials: machine, boot, process, and the start
-time of that process. Any worker on the same machine can tell from it whether the process
-is still running. Across machines this is impossible, so a database also has Optuna's
-heartbeat (`storage.py`); a Journal file in a shared folder has none: there, a trial is
-rescued when a worker on the machine that lost it starts or begins its next trial.
+A worker stores its identity in each of its trials: the machine, the boot, the process
+and the start time of the process. From this, any worker on the same machine can tell
+whether the process is still running. This is impossible across machines, so a database
+also uses Optuna's heartbeat (`storage.py`). A Journal file in a shared folder has no
+heartbeat, so a lost trial is rescued only when a worker on the same machine starts up
+or begins its next trial.
 """
 
 import os
@@ -16,15 +17,15 @@ from typing import Any
 
 from .engine import optuna
 
-# A configuration that kills its worker each time (out of memory) must not come back
-# forever.
+# A configuration that kills its worker every time (for example, by running out of
+# memory) must not be requeued forever.
 TRIES = 3
 
 State = optuna.trial.TrialState
 
 
 def identity() -> dict[str, Any]:
-    """Return the identity of this process, for `is_dead`."""
+    """Return the identity of this process, which `is_dead` can check later."""
     return {
         "host": socket.gethostname(),
         "machine": _read("/etc/machine-id"),
@@ -36,20 +37,24 @@ def identity() -> dict[str, Any]:
 
 
 def is_dead(worker: dict[str, Any]) -> bool:
-    """Return True if this process can be sure that `worker` is no longer running."""
+    """Return whether `worker` is known to have ended.
+
+    The result is False if this process cannot tell, for example because the worker runs
+    on another machine.
+    """
     current = identity()
     if any(worker.get(key) != current[key] for key in ("host", "machine")):
         return False
     if worker.get("boot") != current["boot"]:
         return True
     if worker.get("namespace") != current["namespace"]:
-        return False  # another container's processes are not visible
+        return False  # the processes of another container are not visible
     start_time = _start_time(worker["pid"])
     return start_time is None or start_time != worker.get("began")
 
 
 def rescue(study: "optuna.Study") -> list[int]:
-    """Fail dead workers' trials and requeue them; return the trials' numbers."""
+    """Fail and requeue the trials of dead workers, and return their trial numbers."""
     numbers = []
     for trial in study.get_trials(deepcopy=False, states=(State.RUNNING,)):
         worker = trial.user_attrs.get("worker")
@@ -60,7 +65,7 @@ def rescue(study: "optuna.Study") -> list[int]:
 
 
 def fail(study: "optuna.Study", number: int) -> bool:
-    """Fail a running trial; return False if another worker was faster."""
+    """Mark a running trial as failed; return False if it has already finished."""
     try:
         study.tell(number, state=State.FAIL)
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
@@ -69,10 +74,12 @@ def fail(study: "optuna.Study", number: int) -> bool:
 
 
 def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
-    """Fail this process's running trials after Ctrl-C; requeue the interrupted ones.
+    """Fail and requeue the running trials of this process after Ctrl-C.
+
+    Trials that the interruption has already failed are requeued as well.
 
     Args:
-        numbers: the trials of the run that was interrupted.
+        numbers: the trial numbers of the interrupted run.
     """
     worker, own_numbers = identity(), set(numbers)
     for trial in study.get_trials(deepcopy=False):
@@ -89,10 +96,11 @@ def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
 
 
 def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
-    """Requeue a trial's configuration, unless it was lost `TRIES` times.
+    """Requeue the configuration of a trial, unless it has been lost `TRIES` times.
 
     Args:
-        lost: whether its worker died; Ctrl-C does not count.
+        lost: whether the worker of the trial died. A trial that was interrupted by
+            Ctrl-C is not treated as lost.
     """
     tries = trial.user_attrs.get("tries", 1) + lost
     config = trial.system_attrs.get("fixed_params", {}) | trial.params
@@ -102,27 +110,28 @@ def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
 
 
 def tells(trial: Any) -> bool:
-    """Return whether a trial's outcome says something about its configuration.
+    """Return whether the outcome of a trial is informative about its configuration.
 
-    It does not if the trial's worker died, or after Ctrl-C.
+    The result is False if the worker of the trial died, or if the trial was interrupted
+    by Ctrl-C.
     """
     if trial.state != State.FAIL:
         return trial.state in (State.COMPLETE, State.PRUNED)
     if note := trial.user_attrs.get("failure"):
         return note["kind"] != "interrupted"
-    return (
-        "worker" not in trial.user_attrs
-    )  # its worker died before it could leave a note
+    # a worker that dies leaves no note
+    return "worker" not in trial.user_attrs
 
 
 def _start_time(pid: int) -> str | None:
-    """Return a process's start time, in clock ticks since boot; None if it has ended.
+    """Return the start time of a process, or None if the process has ended.
 
-    Without /proc, return "" for a running process.
+    The time is in clock ticks since boot. Without /proc, it is "" for a running
+    process.
     """
     if Path("/proc/self/stat").exists():
         with suppress(OSError):
-            # the name, in parentheses, may contain spaces
+            # the process name, in parentheses, may contain spaces
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             return None if fields[0] in "ZX" else fields[19]
         return None

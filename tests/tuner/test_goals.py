@@ -38,11 +38,11 @@ def test_goals_are_read_as_they_were_written():
 
 @pytest.mark.parametrize("name", [*RESERVED, "lr"])
 def test_hyperparameters_and_columns_are_names_already_taken(name):
-    words = rf"unused names; \['{name}'\] are hyperparameters or columns"
+    words = rf"column in the study's table; got \['{name}'\]"
     for options in (((name,), (), {}), ((), (name,), {}), (("a",), (), {name: 1})):
         with pytest.raises(ValueError, match=words):
             read_goals(*options, ["lr"])
-    with pytest.raises(ObjectiveError, match=f"unused names; '{name}' is a hyper"):
+    with pytest.raises(ObjectiveError, match=f"must not return '{name}', which is"):
         read_returned(GOALS, RESULT | {name: 1}, ["lr"])
 
 

@@ -96,7 +96,7 @@ def test_a_killed_workers_configuration_is_tried_again(kind, tmp_path, request):
     study = Study.load(storage)
     failures = study.failures()
     assert failures["kind"].to_dict() == {2: "lost"}
-    assert "its worker ended before it did (process" in failures["reason"][2]
+    assert "its worker died during the trial (process" in failures["reason"][2]
     assert study.complete[2].config == lost
     assert study.complete[2].number == 3
     assert study.trials[3].user_attrs["retry_of"] == 2
