@@ -1,4 +1,4 @@
-"""Calibrate, allocate and convert: turn a trained model into one with packed planes."""
+"""Compress a trained model: calibrate it, allocate bits, and convert its layers."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -55,14 +55,16 @@ SHOW_BAR_PARAMETERS = 10_000_000
 
 @dataclass(frozen=True)
 class Compression(Report):
-    """A compressed model and how it was compressed.
+    """A compressed model, together with the details of its compression.
 
     Attributes:
-        model: a drop-in replacement for the original in inference; it cannot train.
-        allocation: the bits of every row.
-        stored_bytes: size of the compressed model.
-        original_bytes: size of the original model.
-        in_float: module → why its matrix was not compressed.
+        model: a drop-in replacement for the original model. It supports inference only
+            and cannot be trained.
+        allocation: the number of bits of each row.
+        stored_bytes: the size of the compressed model in bytes.
+        original_bytes: the size of the original model in bytes.
+        in_float: maps the name of each module that stays in float to the reason why its
+            matrix was not compressed.
     """
 
     model: nn.Module
@@ -73,11 +75,11 @@ class Compression(Report):
 
     @property
     def ratio(self) -> float:
-        """Stored bytes divided by original bytes."""
+        """The size of the compressed model divided by the size of the original."""
         return self.stored_bytes / self.original_bytes
 
     def to_frame(self) -> pd.DataFrame:
-        """Tabulate the average bits, bytes and storage of each module with a matrix."""
+        """Tabulate the average bits, size and storage format of each weight matrix."""
         rows = {}
         packed = packed_layers(self.model)
         first = {id(packed[name].matrix): name for name in self.allocation.bits}
@@ -98,7 +100,7 @@ class Compression(Report):
         return pd.DataFrame(rows).T.rename_axis("module")
 
     def plot(self) -> "go.Figure":
-        """Plot the stored bytes, with one bar per module (plotly)."""
+        """Plot the stored bytes of each module as a bar chart (plotly)."""
         import plotly.graph_objects as go
 
         frame = self.to_frame()
@@ -119,7 +121,7 @@ class Compression(Report):
         return summary
 
     def _float_summary(self) -> str:
-        """Say how much stays in float, and why the largest such module does."""
+        """Describe how much of the model stays in float, and why the largest module does."""
         submodule = self.model.get_submodule
         sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
         largest = max(sizes, key=sizes.__getitem__)
@@ -150,26 +152,27 @@ def compress(
     layer_bits: Mapping[str, int] | None = None,
     progress: bool | None = None,
 ) -> Compression:
-    """Compress a trained model in one call; `model` itself is not changed.
+    """Compress a trained model in one call, without modifying the original.
 
     Args:
-        batches: calibration inputs (see `calibrate`).
-        bits: the budget per weight, from 2 to 8, excluding scales (see `allocate`).
-        criterion: a name in `dpg.grouping`, or "uniform".
-        refine: whether to also store a refine term (see `Cascade`).
-        logits: a function `logits(model, batch)` that returns the logits, for a model
-            that returns something else.
-        rounding: "gptq", or "nearest", which takes a fraction of the time and loses
-            more accuracy at 4 bits and below.
-        filter: `filter(name, layer)` selects the layers to compress; the others stay in
-            float.
-        layer_bits: maps layer names or patterns to bits (see `allocate`).
-        progress: whether to show a progress bar; None shows it only for models with
-            more than 10 million parameters.
+        batches: the calibration inputs (see `calibrate`).
+        bits: the average number of bits per weight, from 2 to 8, excluding the scales
+            (see `allocate`).
+        criterion: the name of a criterion in `dpg.grouping`, or "uniform".
+        refine: whether to store an additional refine term (see `Cascade`).
+        logits: a function `logits(model, batch)` that returns the logits, for models
+            that return something else.
+        rounding: "gptq" or "nearest". Rounding to nearest takes a fraction of the time
+            but loses more accuracy at 4 bits and below.
+        filter: a function `filter(name, layer)` that selects the layers to compress.
+            The other layers stay in float.
+        layer_bits: maps layer names or patterns to numbers of bits (see `allocate`).
+        progress: whether to show a progress bar. If None, a bar is shown only for
+            models with more than 10 million parameters.
 
     Raises:
-        ValueError: if `calibrate` or `allocate` raises it, or if the rounding is
-            unknown.
+        ValueError: if `rounding` is unknown, or if `calibrate` or `allocate` raises
+            ValueError.
 
     >>> small = compress(model, batches, bits=4)                    # doctest: +SKIP
     >>> small.why(), small.ratio                                    # doctest: +SKIP
@@ -214,7 +217,10 @@ def compress(
 
 
 def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
-    """Return a callback that takes a fraction and fills that part of `width` steps."""
+    """Return a callback that advances the bar by up to `width` steps.
+
+    The callback takes the completed fraction of a task.
+    """
     previous = 0.0
 
     def advance(fraction: float) -> None:
@@ -243,15 +249,16 @@ def convert(
     """Return a copy of the model with packed layers, in evaluation mode.
 
     Args:
-        allocation: the bits of every row, from `allocate` or `uniform`.
-        calibration: the statistics for GPTQ. Without it, and for layers that it does
-            not contain, weights are rounded to nearest.
-        refine: whether to add a 4-bit term that holds the base's rounding error.
-        progress: called with the completed fraction, 0..1.
+        allocation: the number of bits of each row, from `allocate` or `uniform`.
+        calibration: the statistics for GPTQ. Layers without statistics are rounded to
+            nearest.
+        refine: whether to add a 4-bit term that stores the rounding error of the base
+            term.
+        progress: a callback that receives the completed fraction, from 0 to 1.
 
     Raises:
-        ValueError: if the allocation or the calibration belongs to another model, or if
-            there are rows of 32 bits, which planes cannot hold.
+        ValueError: if the allocation or the calibration belongs to a different model,
+            or if the allocation contains 32-bit rows, which bit-planes cannot store.
     """
     layers = _matching(model, allocation, calibration)
     new: dict[str, DPGLayer] = {}
@@ -274,10 +281,10 @@ def convert(
 def simulate(
     model: nn.Module, allocation: Allocation, calibration: Calibration | None = None
 ) -> nn.Module:
-    """Return a float copy of the model with weights rounded as in `convert`.
+    """Return a float copy of the model whose weights are rounded as in `convert`.
 
-    This is the fast way to compare allocations, because nothing is packed and
-    activations are not rounded. Rows of 32 bits are unchanged.
+    This is the fastest way to compare allocations, because nothing is packed and
+    activations are not rounded. Rows of 32 bits are left unchanged.
     """
     result = copy.deepcopy(model).eval()
     for name, layer in _matching(model, allocation, calibration).items():
@@ -291,10 +298,10 @@ def simulate(
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """Return a frozen copy of `model`, with the layers in `new` in place of its own.
+    """Return a frozen copy of `model` whose layers are replaced by those in `new`.
 
-    The replaced float weights are never copied, and a layer that is used twice remains
-    a single layer.
+    The float weights of the replaced layers are not copied. A layer that is used twice
+    remains a single layer.
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
     result = copy.deepcopy(model, memo)
@@ -303,7 +310,10 @@ def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
 
 
 class _Train:
-    """The `train` method of a compressed model; it raises before changing anything."""
+    """The `train` method of a compressed model.
+
+    It raises FrozenModelError before it changes the mode of any layer.
+    """
 
     def __init__(self, model: nn.Module):
         self.model = model

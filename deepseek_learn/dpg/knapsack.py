@@ -1,10 +1,10 @@
-"""Spend a budget of bits on blocks of rows: a knapsack problem, solved greedily.
+"""Distribute a bit budget over blocks of rows by solving a knapsack problem greedily.
 
-Rows are sorted by damage and split into blocks of 16. All blocks start at the fewest
+Rows are sorted by damage and split into blocks of 16. All blocks start with the fewest
 bits. The algorithm then repeatedly takes the step that removes the most damage per
-byte, until the budget is spent. Steps follow each block's lower convex hull, so the
-greedy choice is optimal up to the last step. If giving all blocks the same bits does
-less damage, that is done instead.
+byte, until the budget is spent. The steps follow the lower convex hull of each block,
+so the greedy solution is optimal up to the last step. If giving all blocks the same
+number of bits does less damage, that allocation is used instead.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from .matrix import ROWS
 
 @dataclass(frozen=True)
 class Block:
-    """Up to 16 rows of one layer that get the same bits."""
+    """A block of up to 16 rows of a layer that have the same number of bits."""
 
     layer: str
     rows: Tensor  # [<= 16]
@@ -27,7 +27,12 @@ class Block:
 
 
 def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[Block]:
-    """Split a layer into blocks, given its rows' damage `[levels, N]` and K columns."""
+    """Split the rows of a layer into blocks, sorted by damage.
+
+    Args:
+        damage: the damage to each row at each level, of shape `[levels, N]`.
+        columns: the number of columns K of the weight matrix.
+    """
     # neighbors in this order are about equally sensitive, so one width suits a block
     order = damage[0].argsort(descending=True, stable=True)  # [N], worst first
     stored = ROWS * ceil(columns / group_size) * group_size
@@ -37,7 +42,10 @@ def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[
 
 
 def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]:
-    """Choose the level (an index) of each block, within `bits` per stored weight."""
+    """Choose a level for each block without exceeding the budget.
+
+    The budget is `bits` per stored weight. Returns one index into `levels` per block.
+    """
     # 1. the steps of all blocks, those that remove the most damage per stored bit first
     steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
     steps.sort(key=lambda step: -step[0])
@@ -60,7 +68,10 @@ def _damage(blocks: list[Block], choice: list[int]) -> float:
 
 
 def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
-    """Yield steps along the lower convex hull: damage removed per stored bit, level."""
+    """Yield the steps along the lower convex hull of a block.
+
+    Each step consists of the damage removed per stored bit and the new level.
+    """
     damage, level = block.damage.tolist(), 0
     while level + 1 < len(levels):
         slopes = {

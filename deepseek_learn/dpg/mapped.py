@@ -1,9 +1,11 @@
-"""Keep experts on disk: few of them are active at a time, so only those are in memory.
+"""Keep experts on disk and load only the recently used ones into memory.
 
-A file holds each expert's two matrices as packed planes. Every expert has the same
-layout and starts at a page boundary of the machine that wrote the file. The file is
-memory-mapped: an expert's pages are read when a token is first routed to it, and
-released when it is the least recently used expert.
+Only a few experts are active at a time. A file holds the two matrices of each expert as
+packed planes. All experts have the same layout, and each one starts at a page boundary
+of the machine that wrote the file. The file is memory-mapped. The pages of an expert
+are read when a token is first routed to it, and they are released when the expert is
+the least recently used one and its place is needed.
+
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """
 
@@ -34,14 +36,15 @@ def write_experts(
     bits: int = 4,
     group_size: int = 64,
 ) -> Path:
-    """Round the experts one by one and write them to a file, atomically.
+    """Quantize experts one at a time and write them to a file atomically.
 
     Args:
-        experts: for each expert, a pair of matrices: gate and up stacked as `[2 f, d]`,
-            and down `[d, f]`. All experts must have the same sizes.
+        experts: one pair of matrices per expert. The first matrix stacks the gate and
+            up projections as `[2 f, d]`, and the second one is the down projection
+            `[d, f]`. All experts must have the same sizes.
 
     Raises:
-        ValueError: if the experts differ in size, or if there are none.
+        ValueError: if the experts differ in size, or if there are no experts.
     """
     path, facts, count = Path(path), None, 0
     with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -75,23 +78,29 @@ def _facts(matrix: PackedMatrix) -> list:
 
 
 class MappedExperts(nn.Module):
-    """Experts read from a file: tokens `[N, d]`, experts, weights `[N, k]` → `[N, d]`.
+    """A layer of experts that are read from a file on demand.
 
-    They are called in the same way as `Experts` in `lm`.
+    It takes tokens of shape `[N, d]`, and expert indices and weights of shape `[N, k]`,
+    and returns outputs of shape `[N, d]`. It is called in the same way as `Experts` in
+    `lm`.
 
     Args:
         path: a file written by `write_experts`.
-        resident: how many experts stay in memory (the most recently used ones).
-        cold: whether to also ask the system to drop released pages from its page cache,
-            as it does on its own when memory is short. This is for measurements.
+        resident: the maximum number of experts in memory. The most recently used ones
+            stay.
+        cold: whether to also ask the operating system to drop released pages from its
+            page cache. The system does this on its own when memory is low, so this
+            option is meant for measurements.
 
     Attributes:
-        used, read: how often an expert was used, and how often it first had to be read.
+        used, read: the number of times that an expert was used, and how many of these
+            times it had to be read first.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if the file is truncated or not a file of experts.
-        ValueError: if `resident` is below 1, or if the system does not support `cold`.
+        FileNotFoundError: if the file does not exist.
+        DamagedFileError: if the file is truncated or is not a file of experts.
+        ValueError: if `resident` is less than 1, or if the system does not support
+            `cold`.
     """
 
     def __init__(self, path: str | Path, resident: int, cold: bool = False):
@@ -127,7 +136,7 @@ class MappedExperts(nn.Module):
         return result
 
     def expert(self, index: int) -> list[PackedMatrix]:
-        """Return an expert's two matrices, mapping them first if necessary."""
+        """Return the two matrices of an expert, mapping them first if necessary."""
         self.used += 1
         if index in self._cache:
             self._cache.move_to_end(index)
@@ -163,7 +172,7 @@ class MappedExperts(nn.Module):
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[int, int, list]:
-    """Read the number of experts, page size, and each matrix's sizes and tensors."""
+    """Read the number of experts, the page size and the matrix layout from a file."""
     first_page, layout = file.read(PAGE), []
     try:
         magic, facts = first_page[: len(MAGIC)], first_page[len(MAGIC) :]

@@ -1,9 +1,9 @@
 """Compile `planes.cpp` with the system's compiler on first use, cache it, and load it.
 
 The binary selects its instruction set at run time, so it runs on every processor of its
-architecture. The cached file is keyed by source, compiler, flags and architecture. Its
-name also contains its own checksum, because loading a truncated library would crash the
-process.
+architecture. The cache key includes the source, compiler, flags and architecture. The
+name of the cached file also contains a checksum of the file, because loading a
+truncated library would crash the process.
 """
 
 import ctypes
@@ -34,11 +34,11 @@ OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
 
 
 class KernelUnavailable(DeepSeekLearnError):
-    """Raised if the CPU kernel cannot be built or loaded; the message says why."""
+    """Raised if the CPU kernel cannot be built or loaded; the message explains why."""
 
 
 class Segment(ctypes.Structure):
-    """The struct `dpg_segment` of `planes.cpp`: pointers to rows of equal bits."""
+    """The struct `dpg_segment` in `planes.cpp`, which describes rows of equal bits."""
 
     _fields_ = [
         ("planes", c_void_p * 3),  # uint8 [rows/16][K/(4P)][16][4], high plane first
@@ -54,15 +54,16 @@ class Segment(ctypes.Structure):
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """Return the compiled kernel: `dpg_linear`, its helpers, and `dpg_count_active`.
+    """Return the compiled kernel library, building it first if necessary.
 
-    It is built once (a few seconds, one line on stderr) into `cache_folder()`. If that
-    folder is not writable, it is built into a temporary folder for this process only. A
-    cached file is rebuilt if it is damaged or does not load.
+    The library contains `dpg_linear`, its helpers, and `dpg_count_active`. It is built
+    once into `cache_folder()`, which takes a few seconds and prints one line to stderr.
+    If that folder is not writable, the library is built into a temporary folder for
+    this process only. A cached file is rebuilt if it is damaged or fails to load.
 
     Raises:
-        KernelUnavailable: if there is no C++ compiler, compilation fails, or the binary
-            does not load.
+        KernelUnavailable: if there is no C++ compiler, if compilation fails, or if the
+            binary fails to load.
     """
     compiler = find_compiler()
     key = build_key(compiler)
@@ -81,7 +82,7 @@ def load() -> ctypes.CDLL:
 
 
 def find_compiler() -> list[str]:
-    """Return the C++ compiler command: the one in CXX, or else the system's."""
+    """Return the C++ compiler command from CXX, or the system's compiler by default."""
     cxx = shlex.split(os.environ.get("CXX", ""))
     for command in [cxx] if cxx else [["c++"], ["g++"], ["clang++"]]:
         if path := shutil.which(command[0]):
@@ -98,13 +99,13 @@ def build_key(compiler: list[str]) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder `kernels` in DEEPSEEK_LEARN_CACHE or else the user's cache."""
+    """Return the `kernels` folder in DEEPSEEK_LEARN_CACHE or the user's cache."""
     folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
     return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
 
 
 def stored(key: str) -> Iterator[Path]:
-    """Yield the cached files of `key` that match the checksum in their name."""
+    """Yield the cached files for `key` that match the checksum in their name."""
     for file in cache_folder().glob(f"planes-{key}-*.so"):
         with suppress(OSError):
             if file.stem.endswith(checksum(file)):
@@ -112,7 +113,7 @@ def stored(key: str) -> Iterator[Path]:
 
 
 def store(built: Path, key: str) -> Path:
-    """Copy a kernel into the cache atomically, as other processes may do the same."""
+    """Copy a kernel to the cache atomically, since other processes may do the same."""
     file = cache_folder() / f"planes-{key}-{checksum(built)}.so"
     with atomic_write(file) as temporary:
         shutil.copyfile(built, temporary)
@@ -136,7 +137,7 @@ def compiled(compiler: list[str], target: Path) -> Path:
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
-    """Run the compiler, with messages in English."""
+    """Run a compiler command, with its messages in English."""
     environment = os.environ | {"LC_ALL": "C"}
     try:
         return subprocess.run(
@@ -151,7 +152,10 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Declare the C types of the functions in `planes.cpp`; pointers are addresses."""
+    """Declare the C types of the functions in `planes.cpp`.
+
+    Pointers to tensors are passed as addresses.
+    """
     size = c_int64
     library.dpg_scratch_bytes.argtypes = [size, size, size]  # M, padded_K, G
     library.dpg_scratch_bytes.restype = size
