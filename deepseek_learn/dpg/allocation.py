@@ -37,7 +37,7 @@ from .monitor import Groups
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FLOAT = 32  # bits of a row that stays in float32
+FLOAT = 32  # the bit width that marks rows in float32
 
 
 @dataclass(frozen=True)
@@ -167,18 +167,18 @@ def allocate(
         group_size: the number of weights that share a scale: 32, 64 or 128. Layers that
             need less padding with groups of 32 use 32 instead.
         levels: the allowed bit widths.
-        layer_bits: maps layer names, or patterns such as "*.attention.*", to the number
-            of bits for all rows of the matching layers. If several patterns match a
-            layer, the first one applies. The budget covers only the remaining layers.
+        layer_bits: maps layer names, or patterns such as "*.attention.*", to the bit
+            width of all rows in the matching layers. If several patterns match a layer,
+            the first one applies. The budget covers only the remaining layers.
         progress: a callback that receives the completed fraction, from 0 to 1.
 
     Raises:
         ValueError: if the budget is outside the range of `levels`, if the calibration
-            belongs to a different model, if `layer_bits` contains an unsupported number
-            of bits, or if a pattern matches no layer.
+            belongs to a different model, if `layer_bits` contains an unsupported bit
+            width, or if a pattern matches no layer.
         UnknownNameError: if the criterion is unknown. The message lists the known ones.
     """
-    # 1. what is fixed: the levels, the layers with preset bits, the group sizes
+    # 1. Determine the levels, the layers with preset bits, and the group sizes.
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
@@ -192,21 +192,22 @@ def allocate(
     blocks: list[Block] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
-        # 2. the damage to each row at each level; rounding at all levels takes longest
+        # 2. Compute the damage to each row at each level. This is the slowest step,
+        # because the weights are rounded at every level.
         layer_levels = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()  # [N, K]
         statistics = calibration.layers[name]
         description = Layer(name, weight, statistics, layer_levels, sizes[name])
         costs = damage(criterion, description)  # [levels, N]
-        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes
-        # do not count against the budget
+        # 3. Start every row at the lowest level. Layers with preset bits are already
+        # done, and they do not count against the budget.
         row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
             blocks += blocks_of(name, costs, columns[name], sizes[name])
         scored += weight.numel()
         progress(scored / weights)
-    # 4. spend the budget on the blocks of all layers together
+    # 4. Spend the budget on the blocks of all layers.
     for block, level in zip(blocks, fill(blocks, levels, bits), strict=True):
         row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
@@ -255,7 +256,7 @@ def _fixed(
     layers: Mapping[str, FloatLayer],
     layer_bits: Mapping[str, int] | None,
 ) -> dict[str, int]:
-    """Return the number of bits for each layer that `layer_bits` matches."""
+    """Return the bit width of each layer that an entry of `layer_bits` matches."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
         if isinstance(bits, bool) or bits not in BITS:
@@ -288,7 +289,7 @@ def by_groups(
     bit-planes hold at most 8 bits.
 
     Raises:
-        ValueError: if the groups belong to a different model, or if a number of bits is
+        ValueError: if the groups belong to a different model, or if a bit width is
             unsupported.
     """
     check_group_size(group_size)
@@ -299,7 +300,7 @@ def by_groups(
         )
     group_bits = torch.tensor([core, medium, low], dtype=torch.int64)
     sizes = {name: (len(group),) for name, group in groups.group.items()}
-    layers = matching_layers(model, sizes, "groups are")
+    layers = matching_layers(model, sizes, "groups belong")
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     return Allocation(
         {name: group_bits[group] for name, group in groups.group.items()},

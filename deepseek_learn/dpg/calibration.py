@@ -1,7 +1,7 @@
 r"""Collect the layer statistics that are used to allocate bits.
 
 The statistics are computed on real inputs. For each linear layer or convolution
-:math:`y = W x`, they consist of:
+y = W x, they consist of:
 
 - the second moment of the inputs, :math:`H = E[x x^\top]`, of shape `[K, K]`;
 - the squared gradient of each output, :math:`g_j^2 = E[\sum_p (\partial L/\partial
@@ -11,7 +11,7 @@ The statistics are computed on real inputs. For each linear layer or convolution
 - the activation frequency of each output, as counted by `DynamicParameterGroup`.
 
 Changing row j by δ increases the expected KL divergence by about :math:`\tfrac12
-g_j^2\, \delta H \delta^\top`. The same formula applies to an embedding, whose row j is
+g_j^2\, \delta H \delta^\top`. The same formula applies to an embedding, where row j is
 the output wherever token j occurs. In this case, H is the diagonal matrix of the
 squared gradients of the columns, normalized to a mean of 1, and :math:`g_j^2 =
 E[\sum_{p: t_p = j} \text{mean}_k (\partial L/\partial y_{pk})^2]`.
@@ -149,8 +149,8 @@ def calibrate(
             passed instead of a list of batches.
     """
     check_batches(batches)
-    # 1. the sums to collect: one per use of a matrix, since an embedding and a tied head
-    # see different inputs
+    # 1. Create one set of sums for each use of a matrix, because an embedding and its
+    # tied head receive different inputs.
     layers = named_layers(model, filter)
     uses = {name: [name] for name in layers}  # the layers that use each matrix
     for name, first in tied_layers(model).items():
@@ -160,28 +160,29 @@ def calibrate(
     sums = {name: sums_of(name, float_layer(model, name), shared) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0
-    # 2. without correlations, save time where it costs little accuracy
+    # 2. Without correlations, save time where it costs little accuracy.
     products: AbstractContextManager = nullcontext()
     if not correlations:
         products, batches = _medium_precision(), islice(batches, 0, None, 2)
-    # 3. forward and backward: the hooks add up inputs [.., K] and output gradients
+    # 3. Run forward and backward. The hooks accumulate the inputs [..., K] and the
+    # output gradients.
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
             batch = input_of(batch)
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
-            # the sum first: one number to test instead of M x classes
+            # Check the sum first, which is one number instead of M x classes.
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
                 raise ValueError(
                     f"the model's output is not finite after {samples} valid inputs: "
                     f"calibration needs finite inputs and weights."
                 )
-            if scores.requires_grad:  # some layer contributed to the output
-                # the gradient of the loss on labels drawn from the prediction itself
+            if scores.requires_grad:  # at least one layer contributed
+                # Backpropagate the loss on labels sampled from the prediction itself.
                 scores.backward(drawn_gradient(scores.detach(), shared.generator))
             samples += count
     if samples == 0:
         raise ValueError("batches must hold at least one input; it was empty.")
-    # 4. means over the samples, merged over the uses of each matrix
+    # 4. Average over the samples, and merge the uses of each matrix.
     statistics = _statistics(uses, sums, watch, samples)
     if not statistics:
         raise ValueError(
@@ -219,15 +220,15 @@ def check_calibration(
         name: (len(statistics.gradient), len(statistics.second_moment))
         for name, statistics in calibration.layers.items()
     }
-    return matching_layers(model, sizes, "calibration is")
+    return matching_layers(model, sizes, "calibration belongs")
 
 
 def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
     """Sample labels from the predictions and return the gradient of their loss.
 
-    For the loss -log p(label), the gradient with respect to the scores is p -
-    onehot(label), a tensor of shape `[M, classes]`. This closed form requires neither a
-    log-softmax nor its backward pass.
+    For the loss -log p(label), the gradient with respect to the scores is
+    p - onehot(label), a tensor of shape `[M, classes]`. This closed form requires
+    neither a log-softmax nor its backward pass.
     """
     gradient = scores.softmax(-1)
     labels = drawn_labels(gradient, generator)
@@ -255,7 +256,7 @@ def _hooks(sums: dict[str, Sums]) -> Iterator[None]:
         layer_sums.forward(inputs[0])
         if not torch.is_grad_enabled():  # the model itself disables gradients
             return None
-        if not output.requires_grad:  # weights do not: the graph starts here
+        if not output.requires_grad:  # no weight does, so the graph starts here
             output = output.detach().requires_grad_().clone()
         # A tensor hook sees the gradient of this value even if the next ReLU is
         # in-place; module backward hooks do not support that.

@@ -163,22 +163,22 @@ class Cascade(nn.Module):
         """
         if not 0 < agreement < 1:
             raise ValueError(f"agreement must lie between 0 and 1; got {agreement!r}.")
-        # 1. compare base and refined predictions with the reference; each is [n]
+        # 1. Compare the base and refined predictions with the reference (each is [n]).
         margin, base_same, refined_same = self._compare(batches, reference)
         n = len(margin)
-        # 2. the largest D that satisfies the bound, (D + 1) / (n + 1) <= 1 - agreement;
-        # 1e-9 because (1 - 0.9) * 10 is 0.9999999999999998 in floating point
+        # 2. Find the largest D with (D + 1) / (n + 1) <= 1 - agreement. Adding 1e-9 is
+        # necessary because (1 - 0.9) * 10 is 0.9999999999999998 in floating point.
         allowed = int((1 - agreement) * (n + 1) + 1e-9) - 1
         if allowed < 0:
             raise ValueError(
                 f"agreement={agreement:g} needs at least "
                 f"{ceil(agreement / (1 - agreement) - 1e-6)} calibration inputs; got {n}."
             )
-        # 3. D when the k inputs with the smallest margins are refined, k = 0..n
+        # 3. Compute D if the k inputs with the smallest margins are refined, k = 0..n.
         order = margin.argsort()  # [n]
         errors = _errors(base_same[order], refined_same[order])  # [n + 1]
-        # 4. the smallest k that satisfies the bound, between two different margins: a
-        # threshold cannot separate inputs of equal margin
+        # 4. Find the smallest k that satisfies the bound. It must lie between two
+        # different margins, because a threshold cannot separate equal margins.
         separable = torch.ones(n + 1, dtype=torch.bool)
         separable[1:-1] = margin[order].diff() > 0
         candidates = ((errors <= allowed) & separable).nonzero()[:, 0]
@@ -186,11 +186,11 @@ class Cascade(nn.Module):
             raise CascadeError(
                 f"the refined predictions themselves differ from the reference on "
                 f"{int(errors[-1])} of {n} inputs; agreement={agreement:g} "
-                f"allows {allowed}. Request less, or compress with more bits."
+                f"allows {allowed}. Request a lower agreement, or compress with more bits."
             )
         k = int(candidates[0])
-        # 5. the threshold lies just above the k-th smallest margin: it is the next
-        # float, because inputs are refined if their margin is smaller
+        # 5. Set the threshold to the next float above the k-th smallest margin, because
+        # only inputs with a smaller margin than the threshold are refined.
         largest_refined = margin[order[k - 1]].item() if k else 0.0
         self.margin = nextafter(largest_refined, inf) if k else 0.0
         mask = margin < self.margin
@@ -206,8 +206,8 @@ class Cascade(nn.Module):
         """Compare the base and the refined predictions with the reference.
 
         Returns the margins at the base precision and two boolean masks, all of shape
-        `[n]`. The masks are True where the base prediction and the refined prediction
-        match the reference, respectively.
+        `[n]`. The first mask marks the inputs whose base prediction matches the
+        reference, and the second one marks the inputs whose refined prediction does.
         """
         check_batches(batches)
         results = []

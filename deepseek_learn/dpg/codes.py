@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 BITS = (2, 3, 4, 5, 6, 8)
-CLIPS = {  # bits → clipping ranges to try, as fractions of a group's largest weight
+CLIPS = {  # clipping ranges per bit width, as fractions of a group's largest weight
     2: (1.0, 0.78, 0.68, 0.6, 0.52),
     3: (1.0, 0.92, 0.85, 0.78, 0.7),
     4: (1.0, 0.95, 0.9, 0.85, 0.78),
     5: (1.0, 0.95, 0.9),
     6: (1.0, 0.95),
-    8: (1.0,),  # the steps are so small that clipping only does harm
+    8: (1.0,),  # the steps are so small that clipping never helps
 }
-CLIPS_TO_ESTIMATE = {  # the ones that `output_errors` tries, which halves the work
+CLIPS_TO_ESTIMATE = {  # the subset for `output_errors`, which halves the work
     2: (0.78, 0.6),
     3: (0.92, 0.78),
     4: (1.0, 0.9),
@@ -101,7 +101,7 @@ def best_scale(
 def clips_per_row(bits: Tensor) -> Tensor:
     """Return the clipping ranges to try for each row, a tensor of shape `[tries, N]`.
 
-    Bit widths with fewer ranges repeat them.
+    If a bit width has fewer ranges than the others, its ranges are repeated.
     """
     levels, index = bits.unique(return_inverse=True)
     lists = [CLIPS[b] for b in levels.tolist()]

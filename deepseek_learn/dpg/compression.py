@@ -60,11 +60,10 @@ class Compression(Report):
     Attributes:
         model: a drop-in replacement for the original model. It supports inference only
             and cannot be trained.
-        allocation: the number of bits of each row.
+        allocation: the number of bits used for each row.
         stored_bytes: the size of the compressed model in bytes.
         original_bytes: the size of the original model in bytes.
-        in_float: maps the name of each module that stays in float to the reason why its
-            matrix was not compressed.
+        in_float: maps the name of each module that was not compressed to the reason.
     """
 
     model: nn.Module
@@ -121,7 +120,7 @@ class Compression(Report):
         return summary
 
     def _float_summary(self) -> str:
-        """Describe how much of the model stays in float, and why the largest module does."""
+        """Summarize how much of the model stays in float, and why the main part does."""
         submodule = self.model.get_submodule
         sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
         largest = max(sizes, key=sizes.__getitem__)
@@ -166,7 +165,7 @@ def compress(
             but loses more accuracy at 4 bits and below.
         filter: a function `filter(name, layer)` that selects the layers to compress.
             The other layers stay in float.
-        layer_bits: maps layer names or patterns to numbers of bits (see `allocate`).
+        layer_bits: maps layer names or patterns to bit widths (see `allocate`).
         progress: whether to show a progress bar. If None, a bar is shown only for
             models with more than 10 million parameters.
 
@@ -179,7 +178,7 @@ def compress(
     """
     check_budget(bits)
     check_group_size(group_size)
-    # 1. reject invalid arguments before the long part
+    # 1. Reject invalid arguments before the slow steps.
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
@@ -187,13 +186,13 @@ def compress(
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:
-        # 2. statistics of every layer, H [K, K] and g^2 [N]; GPTQ needs all of H, while
-        # rounding to nearest needs only its diagonal
+        # 2. Collect the statistics of each layer, H [K, K] and g^2 [N]. GPTQ needs the
+        # full H, while rounding to nearest needs only its diagonal.
         batches = _with_progress(batches, _bar_section(bar, 40))
         calibration = calibrate(
             model, batches, logits, correlations=rounding == "gptq", filter=filter
         )
-        # 3. the bits of every row, [N] per layer
+        # 3. Choose the number of bits of each row, [N] per layer.
         if criterion == "uniform":
             allocation = uniform(model, bits, group_size, layer_bits, filter)
         else:
@@ -206,9 +205,9 @@ def compress(
                 layer_bits=layer_bits,
                 progress=_bar_section(bar, 40),
             )
-        # 4. round and pack
+        # 4. Round and pack the weights.
         small = convert(model, allocation, calibration, refine, _bar_section(bar, 20))
-    # 5. what stays in float, and why; a tied matrix is listed for both of its layers
+    # 5. List what stays in float, and why. A tied matrix is listed for both layers.
     in_float = left_in_float(model, allocation.bits)
     for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
         if first in excluded:
@@ -298,7 +297,7 @@ def simulate(
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """Return a frozen copy of `model` whose layers are replaced by those in `new`.
+    """Return a frozen copy of `model` in which the layers in `new` are substituted.
 
     The float weights of the replaced layers are not copied. A layer that is used twice
     remains a single layer.
@@ -332,7 +331,7 @@ def _matching(
         name: (len(bits), allocation.columns[name])
         for name, bits in allocation.bits.items()
     }
-    return matching_layers(model, sizes, "allocation is")
+    return matching_layers(model, sizes, "allocation belongs")
 
 
 def _codes(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .codes import best_scale, largest_weight
 
-COLUMNS_AT_ONCE = 16  # GPTQ's block size; then errors go to the rest of the group
+COLUMNS_AT_ONCE = 16  # the block size of GPTQ
 
 
 def lower_factor(second_moment: Tensor, padded: int, damp: float) -> Tensor:
@@ -50,8 +50,8 @@ def gptq(
 
     The error of each column is divided by U_kk, multiplied by row k of U, and
     subtracted from the later columns. The update is applied first to the columns of the
-    same block, then to the rest of the group, and finally to all remaining columns. The
-    delayed updates are matrix products, which are faster.
+    same block, then to the rest of the group, and finally to all remaining columns.
+    Delaying the updates turns them into matrix products, which are faster.
 
     Args:
         W: the transposed weights, of shape `[K', N]`.

@@ -33,7 +33,7 @@ def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[
         damage: the damage to each row at each level, of shape `[levels, N]`.
         columns: the number of columns K of the weight matrix.
     """
-    # neighbors in this order are about equally sensitive, so one width suits a block
+    # Neighbors in this order are similarly sensitive, so one bit width fits a block.
     order = damage[0].argsort(descending=True, stable=True)  # [N], worst first
     stored = ROWS * ceil(columns / group_size) * group_size
     return [
@@ -46,11 +46,11 @@ def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]
 
     The budget is `bits` per stored weight. Returns one index into `levels` per block.
     """
-    # 1. the steps of all blocks, those that remove the most damage per stored bit first
+    # 1. Sort the steps of all blocks by the damage that they remove per stored bit.
     steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
     steps.sort(key=lambda step: -step[0])
-    # 2. take them while the budget lasts. Each block's steps are in order, because its
-    # hull is convex; a step that does not fit is skipped, since a smaller one may
+    # 2. Take steps while the budget lasts. The steps of a block are in order because
+    # its hull is convex. If a step does not fit, a later and smaller one still may.
     choice = [0] * len(blocks)
     stored = sum(block.weights for block in blocks)
     budget = (bits - levels[0]) * stored + 1e-6
@@ -58,7 +58,8 @@ def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]
         cost = (levels[level] - levels[choice[i]]) * blocks[i].weights
         if cost <= budget:
             choice[i], budget = level, budget - cost
-    # 3. the unspent rest of the budget may be worth more than what greedy gained
+    # 3. Compare with a uniform allocation, which does less damage if the greedy choice
+    # leaves too much of the budget unspent.
     constant = [max(i for i, b in enumerate(levels) if b <= bits)] * len(blocks)
     return min(choice, constant, key=lambda levels: _damage(blocks, levels))
 
@@ -79,7 +80,7 @@ def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
             / ((levels[up] - levels[level]) * block.weights)
             for up in range(level + 1, len(levels))
         }
-        # of equal slopes, take the farthest: those in between are not corners
+        # If slopes are equal, take the farthest level; the others are not corners.
         level = max(slopes, key=lambda up: (slopes[up], up))
         if slopes[level] < 0:  # under a custom criterion, more bits may do more damage
             return

@@ -25,8 +25,8 @@ from .matrix import (
 )
 from .packed import PackedMatrix
 
-# Above this number of patches, copying them costs more than unpacking the weight once
-# and convolving in float. A round number: the actual crossover depends on the layer.
+# Above this number of patches, copying them takes longer than unpacking the weight once
+# and convolving in float. This is a rough value; the crossover depends on the layer.
 FLOAT_ROWS = 1024
 
 
@@ -61,7 +61,7 @@ class DPGLayer(CompressedLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight in the shape of the original float layer, in float32.
+        """The weight of the equivalent float layer, in float32.
 
         The weight is unpacked at the current precision on every access.
         """
@@ -84,7 +84,7 @@ class DPGLayer(CompressedLayer):
     def _check_device(self, x: Tensor) -> None:
         if x.device != self.matrix.order.device:
             raise ValueError(
-                f"x is on {x.device}, the compressed layer on "
+                f"x is on {x.device}, but the compressed layer is on "
                 f"{self.matrix.order.device}; move one of them with .to(...)."
             )
 
@@ -133,7 +133,8 @@ class DPGEmbedding(DPGLayer):
     def __init__(self, matrix: PackedMatrix, dtype: torch.dtype = torch.float32):
         super().__init__(matrix, None)
         self.num_embeddings, self.embedding_dim = matrix.rows, matrix.columns
-        # empty: it only records the output dtype, which `model.half()` then changes too
+        # This buffer is empty. It records the output dtype, so that `model.half()`
+        # changes it as well.
         self.register_buffer("answer", torch.empty(0, dtype=dtype))
 
     def plain(self) -> nn.Embedding:
@@ -167,7 +168,7 @@ class DPGConv(DPGLayer):
 
     float_layer: type[nn.Module]
     _convolve: Callable
-    size: str  # the names of the axes, for error messages
+    size: str  # axis names for error messages
 
     def __init__(
         self,
@@ -280,9 +281,9 @@ def _filled(layer: Module, packed: DPGLayer) -> Module:
 def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
     """Return the cost of a packed layer for the profiler.
 
-    The profiler cannot see inside a kernel, so the cost is computed here. It consists
-    of one multiply-add per weight and output position. The bytes read are the input,
-    the bias, and the planes and scales that are in use at the current precision.
+    The profiler cannot see inside a kernel, so this function counts one multiply-add
+    per weight and output position. The bytes read are those of the input, the bias, and
+    the planes and scales in use at the current precision.
     """
     matrix = layer.matrix
     plane_bytes = sum(
@@ -302,8 +303,8 @@ def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
 def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
     """Return the cost of a packed embedding lookup for the profiler.
 
-    A lookup performs no FLOPs. It reads the indices and the rows that are looked up;
-    each row is counted with the mean number of bytes per row.
+    A lookup requires no FLOPs. It reads the indices and the rows that are looked up,
+    where each row is counted with the mean number of bytes per row.
     """
     total, rows = sum(b.nbytes for b in layer.matrix.buffers()), inputs[0].numel()
     return Cost(
@@ -323,7 +324,7 @@ def _parameters(layer: DPGLayer) -> dict[str, int]:
 
 
 def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
-    """Return a dictionary of the packed layers of `model` by name.
+    """Return the packed layers of `model` as a dictionary from names to layers.
 
     Raises:
         ValueError: if the model has no packed layer.

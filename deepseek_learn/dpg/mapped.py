@@ -1,10 +1,11 @@
 """Keep experts on disk and load only the recently used ones into memory.
 
-Only a few experts are active at a time. A file holds the two matrices of each expert as
-packed planes. All experts have the same layout, and each one starts at a page boundary
-of the machine that wrote the file. The file is memory-mapped. The pages of an expert
-are read when a token is first routed to it, and they are released when the expert is
-the least recently used one and its place is needed.
+Only a few experts of a model are active at a time, so the others do not need to be in
+memory. A file holds the two matrices of each expert as packed planes. All experts have
+the same layout, and each one starts at a page boundary of the machine that wrote the
+file. The file is memory-mapped. The pages of an expert are read when a token is first
+routed to it. They are released when the expert becomes the least recently used one and
+another expert needs its place.
 
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """
@@ -80,21 +81,21 @@ def _facts(matrix: PackedMatrix) -> list:
 class MappedExperts(nn.Module):
     """A layer of experts that are read from a file on demand.
 
-    It takes tokens of shape `[N, d]`, and expert indices and weights of shape `[N, k]`,
-    and returns outputs of shape `[N, d]`. It is called in the same way as `Experts` in
-    `lm`.
+    The inputs are tokens of shape `[N, d]` and the experts chosen for them, as indices
+    and weights of shape `[N, k]`. The output has shape `[N, d]`. The layer is called in
+    the same way as `Experts` in `lm`.
 
     Args:
         path: a file written by `write_experts`.
-        resident: the maximum number of experts in memory. The most recently used ones
-            stay.
+        resident: the number of experts to keep in memory. These are the ones that were
+            used most recently.
         cold: whether to also ask the operating system to drop released pages from its
             page cache. The system does this on its own when memory is low, so this
-            option is meant for measurements.
+            option is useful only for measurements.
 
     Attributes:
-        used, read: the number of times that an expert was used, and how many of these
-            times it had to be read first.
+        used: the number of times that an expert was used.
+        read: the number of times that an expert had to be read first.
 
     Raises:
         FileNotFoundError: if the file does not exist.

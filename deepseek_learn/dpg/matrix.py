@@ -1,11 +1,11 @@
 """Treat layers as matrix products for calibration, rounding and packing.
 
-A linear layer computes :math:`y = W x`, where the rows of x are tokens. A convolution
+A linear layer computes y = W x, where the rows of x are tokens. A convolution
 (ungrouped, in 1, 2 or 3 dimensions) computes the same product with image patches as
 rows. Its :math:`W` has shape `[N, K]`, where K is the number of kernel positions times
-the number of channels. This order allows a patch of a channels-last image to be copied
-in contiguous runs. An embedding looks up rows of its :math:`W`, of shape `[N, K]`,
-instead of multiplying by it. A matrix can belong to several layers, such as the
+the number of channels. The channels come last, so a patch of a channels-last image can
+be copied in contiguous runs. An embedding looks up rows of its :math:`W`, also of shape
+`[N, K]`, instead of multiplying by it. Several layers can share a matrix, such as the
 embedding of a language model and its tied head.
 """
 
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 16  # rows that share their bits: one vector register of the kernels
+ROWS = 16  # rows with the same bits; they fill one vector register of the kernels
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 FloatLayer = nn.Linear | nn.Embedding | Convolution
@@ -50,7 +50,7 @@ def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
 
 def weight_matrix(layer: FloatLayer) -> Tensor:
     """Return the weight of a layer as a float32 matrix of shape `[N, K]`."""
-    weight = layer.weight.detach().float()  # a convolution's is [N, C, *kernel]
+    weight = layer.weight.detach().float()  # [N, C, *kernel] for a convolution
     return weight.movedim(1, -1).reshape(len(weight), -1)
 
 
@@ -90,10 +90,10 @@ def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
 def patches(
     x: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> Tensor:
-    """Copy the patches of an input into the rows of a matrix.
+    """Copy the patches of an input to the rows of a matrix.
 
-    The input has shape `[B, C, *size]`, and the matrix has shape `[B * prod(size'),
-    prod(kernel) * C]`.
+    The input has shape `[B, C, *size]`, and the matrix has B * prod(size') rows and
+    prod(kernel) * C columns.
     """
     axes = len(kernel_size)
     if x.dim() != axes + 2:
@@ -109,7 +109,7 @@ def patches(
     first, *steps, last = x.stride()
     window_steps = [step * s for step, s in zip(steps, stride, strict=True)]
     kernel_steps = [step * d for step, d in zip(steps, dilation, strict=True)]
-    windows = x.as_strided(  # [B, *size', *kernel, C], a view: nothing is copied yet
+    windows = x.as_strided(  # [B, *size', *kernel, C], a view without a copy
         (batch, *size, *kernel_size, channels),
         (first, *window_steps, *kernel_steps, last),
     )
@@ -141,9 +141,9 @@ def pad_columns(matrix: Tensor, group_size: int) -> Tensor:
 def named_layers(
     model: nn.Module, filter: Filter | None = None
 ) -> dict[str, FloatLayer]:
-    """Return the layers that can be compressed by name, with one layer per matrix.
+    """Return a dictionary of the layers that can be compressed, one per matrix.
 
-    If several layers share a weight, the result contains the first layer that
+    If several layers share a weight, the dictionary contains the first layer that
     multiplies by it (for example, the tied head rather than the embedding), or the
     first layer if none of them does. `tied_layers` returns the others. A weight that is
     also used by an unsupported module is skipped, and `left_in_float` reports it.
@@ -189,7 +189,7 @@ def tied_layers(model: nn.Module) -> dict[str, str]:
 
 
 def _matrices(model: nn.Module) -> list[list[str]]:
-    """List the layer names for each matrix that can be packed."""
+    """Return the names of the layers that use each packable matrix."""
     modules = dict(model.named_modules())
     users: dict[int, list[str]] = {}  # parameter → module names
     for name, module in modules.items():
@@ -232,7 +232,8 @@ def matching_layers(
         shape = weight_matrix(layers[name]).shape if name in layers else ()
         if tuple(size) != tuple(shape[: len(size)]):
             raise ValueError(
-                f"{what} of another model: they differ in the layer {name!r}."
+                f"{what} to another model: layer {name!r} is missing or has a "
+                f"different size."
             )
     return {name: layers[name] for name in sizes}
 
@@ -240,10 +241,11 @@ def matching_layers(
 def left_in_float(
     model: nn.Module, packed: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Map each module whose weight matrix stays in float to the reason.
+    """Explain for each uncompressed weight matrix why it stays in float.
 
-    The weight can be any parameter, such as the `in_proj_weight` of an attention
-    module, the `weight_hh_l0` of an LSTM, or a table of position embeddings.
+    The result maps module names to reasons. The weight can be any parameter, such as
+    the `in_proj_weight` of an attention module, the `weight_hh_l0` of an LSTM, or a
+    table of position embeddings.
 
     Args:
         packed: the names of the compressed layers; all supported layers if None.

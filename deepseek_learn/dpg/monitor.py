@@ -64,7 +64,7 @@ class Groups(Report):
         return (self.group[layer] == GROUPS.index(group)).nonzero()[:, 0]
 
     def to_frame(self) -> pd.DataFrame:
-        """Tabulate the neuron count, mean frequency and group fractions of each layer."""
+        """Tabulate the size, mean frequency and group fractions of each layer."""
         rows = {}
         for name, group in self.group.items():
             shares = {g: (group == i).double().mean().item() for i, g in _numbered()}
@@ -73,7 +73,7 @@ class Groups(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self) -> "go.Figure":
-        """Plot the sorted frequencies of each layer, along with the thresholds (plotly)."""
+        """Plot the sorted frequencies of each layer and the thresholds (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -145,7 +145,7 @@ class DynamicParameterGroup:
                 del self.layers[name]
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
-        self._normed: set[str] = set()  # layers that a norm follows
+        self._normed: set[str] = set()  # layers that are followed by a norm
         self._handles: list = []
         self.reset()
 
@@ -159,7 +159,7 @@ class DynamicParameterGroup:
     def attach(self) -> "DynamicParameterGroup":
         """Start counting. If counting has already started, this has no effect."""
         if not self._handles:
-            self._last: dict[str, tuple] = {}  # layer → last output, its counts
+            self._last: dict[str, tuple] = {}  # each layer's output and counts
             if self.every > 1:
                 handle = self.model.register_forward_pre_hook(self._before_call)
                 self._handles.append(handle)
@@ -243,7 +243,7 @@ class DynamicParameterGroup:
         if name not in self._normed:
             counts = active(output, isinstance(layer, CONVOLUTIONS))
             self._add(name, *counts)
-        # If a norm follows, its output counts instead (see `_after_norm`).
+        # If a norm follows, its output is counted instead (see `_after_norm`).
         self._last[name] = weakref.ref(output), counts
 
     @torch.no_grad()
@@ -274,7 +274,7 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
 
     Returns:
         The count for each neuron, an int64 tensor of shape `[N]`, and the total number
-            of positions.
+        of positions.
     """
     neurons = y.shape[1] if channels_first else y.shape[-1]
     positions = y.numel() // neurons

@@ -1,10 +1,10 @@
 """Matrices stored as packed bit-planes, the weights of compressed layers.
 
-Rows are sorted by their number of bits into *segments*, and each segment is padded to
-blocks of 16 rows. The `base` term holds the codes with the allocated number of bits. An
-optional `refine` term holds the rounding error of the base term, rounded to 4 bits with
-its own scales. The base term alone provides a calibrated low precision, and both terms
-together provide about 8 bits.
+Rows with the same number of bits form a *segment*, which is padded to a multiple of 16
+rows. The `base` term holds the codes with the allocated number of bits. An optional
+`refine` term holds the rounding error of the base term, rounded to 4 bits with its own
+scales. The base term alone provides a calibrated low precision, and both terms together
+provide about 8 bits.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Part:
-    """A segment at the current precision, as a set of tensors to pass to a kernel.
+    """The tensors that a kernel needs from a segment at the current precision.
 
     Attributes:
         planes: the planes in use, each of shape `[rows / 16, K' / (4 P), 64]`.
@@ -71,8 +71,8 @@ class Part:
 class PackedMatrix(nn.Module):
     """A matrix of shape `[N, K]` that is stored as bit-planes.
 
-    Use `pack_matrix` to create one from codes. The constructor returns an empty matrix,
-    which `load` fills.
+    Use `pack_matrix` to create one from codes. The constructor creates an empty matrix
+    for `load` to fill in.
 
     Attributes:
         max_bits: the maximum number of bits to read per code. The remaining planes are
@@ -105,7 +105,8 @@ class PackedMatrix(nn.Module):
         for i, width in enumerate(WIDTHS[segment.bits]):
             shape = (blocks, self.padded * width // 32, 64)
             yield f"{prefix}_plane{i}", shape, torch.uint8
-        # bfloat16 scales stored as int16, so that `model.half()` does not round them
+        # The bfloat16 scales are stored as int16 to prevent `model.half()` from
+        # converting them.
         groups = self.padded // self.group_size
         yield f"{prefix}_scale", (groups, segment.rows), torch.int16
 
@@ -168,10 +169,10 @@ class PackedMatrix(nn.Module):
         for part in self.parts():
             values = part_values(part, self.group_size)
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
-        return matrix[: self.rows, : self.columns]  # drop the row that took the padding
+        return matrix[: self.rows, : self.columns]  # drop the padding row
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self.generation += 1  # tensors move: kernels must drop their cached pointers
+        self.generation += 1  # the tensors move, which invalidates cached pointers
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -206,10 +207,10 @@ def pack_matrix(
     """Pack rounded rows into planes, with an optional refine term.
 
     The refine term stores the difference between `weight`, of shape `[N, K]`, and the
-    rounded base term. It therefore also reverses the corrections that calibrated
-    rounding moved from one column to another. The refine term is itself rounded to
-    nearest, or with GPTQ if the `second_moment` of the inputs is given, a tensor of
-    shape `[K, K]`.
+    rounded base term. It therefore also undoes the changes that GPTQ made to compensate
+    for rounding errors in other columns. If `second_moment` is given, the refine term
+    is itself rounded with GPTQ; this is the second moment of the inputs, of shape
+    `[K, K]`. Otherwise, it is rounded to nearest.
     """
     rows = len(codes.bits)
     order, base = _sorted_rows(codes.bits)

@@ -19,7 +19,7 @@ from .codes import (
 from .gptq import gptq, inverse_factor, lower_factor
 from .matrix import check_finite, pad_columns
 
-ROWS_AT_ONCE = 4096  # a group of this many rows fits into the processor's cache
+ROWS_AT_ONCE = 4096  # a group with this many rows fits in the CPU cache
 
 
 def quantize(
@@ -33,19 +33,19 @@ def quantize(
 
     Args:
         weight: the matrix to round, of shape `[N, K]`.
-        bits: the number of bits for all rows (2, 3, 4, 5, 6 or 8), or a tensor of shape
-            `[N]` with one of these values per row.
+        bits: the bit width of all rows (2, 3, 4, 5, 6 or 8), or a tensor of shape `[N]`
+            with one bit width per row.
         group_size: the number of weights that share a scale.
         second_moment: the second moment E[x xᵀ] of the layer's inputs, of shape
             `[K, K]`. If only its diagonal is given, of shape `[K]`, weights are rounded
-            to nearest, with scales that minimize the error weighted by the diagonal. If
+            to nearest, and the scales minimize the error weighted by the diagonal. If
             None, weights are rounded to nearest and all inputs have the same weight.
         damp: the fraction of the mean diagonal that GPTQ adds to the diagonal.
 
     Raises:
-        ValueError: if the weight is not a finite matrix, if a number of bits is
-            unsupported, if the group size is invalid, or if the second moment is not
-            finite or has the wrong size.
+        ValueError: if the weight is not a finite matrix, if a bit width is unsupported,
+            if the group size is invalid, or if the second moment is not finite or has
+            the wrong size.
     """
     settings = _settings(weight, group_size, second_moment, damp)
     bits, parts = _bits_per_row(bits, len(weight)), []

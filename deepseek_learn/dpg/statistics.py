@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .matrix import FloatLayer, input_rows, output_rows
 from .monitor import DynamicParameterGroup
 
-ROWS_A_BATCH = 4096  # patches per batch that enter H; all enter the gradient
+ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SharedState:
 
     generator: torch.Generator
     correlations: bool
-    mask: Tensor | None = None  # bool: the positions of the batch to include
+    mask: Tensor | None = None  # the positions to include (bool)
 
     def select(self, x: Tensor, axes: int = 1) -> Tensor:
         """Select the unmasked positions of a tensor of shape `[*positions, ...]`.

@@ -43,7 +43,7 @@ from .matrix import (
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
-_areas = WeakTensorKeyDictionary()  # mapped tensor → its file's mmap, bytes
+_areas = WeakTensorKeyDictionary()  # mapped tensor → (mmap, bytes)
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
@@ -58,7 +58,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
     packed = packed_layers(model)
     layers = {name: _facts(layer) for name, layer in packed.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    # a tensor with two names (a layer used twice) is written once
+    # A tensor with two names (a layer that is used twice) is written only once.
     first = {t.data_ptr(): k for k, t in reversed(tensors.items()) if t.numel()}
     same = {k: first[t.data_ptr()] for k, t in tensors.items() if t.numel()}
     aliases = {k: v for k, v in same.items() if k != v}
@@ -125,7 +125,7 @@ def _refuse_meta(model: nn.Module) -> None:
     empty = [n for n, b in model.named_buffers() if b.is_meta and n not in keys]
     if empty:
         raise ValueError(
-            f"model has buffers on the meta device that are in no file "
+            f"model has buffers on the meta device that are not saved in any file "
             f"(persistent=False): {', '.join(empty)}. Create it on the CPU instead."
         )
 
@@ -164,7 +164,7 @@ def drop_refinement(model: nn.Module) -> int:
         for tensor in layer.matrix.buffers(recurse=False)
         if tensor in _areas
     ]
-    # Drop the whole file: reading a plane also maps the pages around it.
+    # Release the whole file, because reading a plane also maps the pages around it.
     for area in {id(area): area for area, _ in mapped}.values():
         area.madvise(mmap.MADV_DONTNEED)
     return sum(length for _, length in mapped)
@@ -220,8 +220,8 @@ class _File:
 
     tensors: dict[str, Tensor]
     manifest: dict
-    header: dict  # the safetensors header: the offsets of each tensor
-    start: int  # offset of the tensor data
+    header: dict  # the safetensors header, with the offsets of each tensor
+    start: int  # the offset of the tensor data
     area: mmap.mmap | None  # the memory map of the file, if requested
 
 

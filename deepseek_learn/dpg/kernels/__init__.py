@@ -23,7 +23,7 @@ from . import torch_backend
 if TYPE_CHECKING:
     from ..packed import PackedMatrix
 
-# in order of preference on each kind of device
+# in order of preference for each device type
 PREFERRED = {"cpu": ("cpp", "int4", "torch"), "cuda": ("triton", "torch")}
 _override: str | None = os.environ.get("DEEPSEEK_LEARN_DPG_BACKEND") or None
 
@@ -101,7 +101,7 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
         return torch_backend.multiply(matrix, x, bias)
     kernel = _module(_name(x.device.type, _override))
     if matrix.wide and kernel.representable is not None:
-        # multiply the rounding error of the activations too, for about 16 bits in all
+        # Multiply the rounding error of the activations as well, for about 16 bits.
         coarse = kernel.representable(x)
         y = kernel.multiply(matrix, coarse, bias)
         return y.add_(kernel.multiply(matrix, x - coarse, None))

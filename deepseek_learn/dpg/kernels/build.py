@@ -28,7 +28,7 @@ from ...errors import DeepSeekLearnError
 from ...files import atomic_write
 
 SOURCE = Path(__file__).with_name("planes.cpp")
-# without contraction, all instruction sets round identically
+# Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
 
@@ -45,8 +45,8 @@ class Segment(ctypes.Structure):
         ("scale", c_void_p),  # bfloat16 [K/G][rows]
         ("order", c_void_p),  # int32 [rows]: the output column, or -1 for padding
         ("rows", c_int64),  # a multiple of 16
-        ("widths", c_int32 * 3),  # bits of each plane in use; 0: absent or unused
-        ("accumulate", c_int32),  # y += instead of y =
+        ("widths", c_int32 * 3),  # bits of each plane; 0 if absent or unused
+        ("accumulate", c_int32),  # whether to add to y instead of overwriting it
         ("step", c_float),  # value = step * (code - zero) * scale
         ("zero", c_float),
     ]
@@ -74,11 +74,11 @@ def load() -> ctypes.CDLL:
     try:
         with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
             built = compiled(compiler, Path(folder) / "planes.so")
-            with suppress(OSError):  # the cache cannot be written or loaded from
+            with suppress(OSError):  # if the cache is not usable
                 return declare(ctypes.CDLL(str(store(built, key))))
             return declare(ctypes.CDLL(str(built)))
     except OSError as error:
-        raise KernelUnavailable(f"The DPG kernel does not load: {error}.") from error
+        raise KernelUnavailable(f"The DPG kernel cannot be loaded: {error}.") from error
 
 
 def find_compiler() -> list[str]:
@@ -169,4 +169,4 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     ]
     library.dpg_count_active.argtypes = [c_void_p, size, size, size, c_void_p]
     library.dpg_count_active.restype = None  # y, outer, neurons, inner, counts
-    return library  # the other two return int
+    return library  # the other two functions return int

@@ -103,7 +103,7 @@ def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
     if precision not in cache:
         parts = matrix.parts()
         segments = (Segment * len(parts))(*map(_segment, parts))
-        # cache the parts as well: the structs point to their tensors
+        # Cache the parts as well, because the structs point to their tensors.
         cache[precision] = (segments, len(parts)), parts
     return cache[precision][0]
 

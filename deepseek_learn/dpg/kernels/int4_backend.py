@@ -41,7 +41,7 @@ def representable(x: Tensor) -> Tensor:
 
 def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
     rows = pad_input(x, matrix).bfloat16()
-    y = x.new_zeros(len(x), matrix.rows + 1)  # the last column takes padding rows
+    y = x.new_zeros(len(x), matrix.rows + 1)  # the last column collects padding rows
     for products, order in _cached_products(matrix):
         for packed, table in products:
             part = _product(rows, packed, matrix.group_size, table)

@@ -62,7 +62,7 @@ def _launch(part: Part, x: Tensor, y: Tensor, group_size: int) -> None:
 
 
 if triton is not None:
-    # Triton reads the annotations itself, so only its own may appear here.
+    # Triton parses the annotations, so only Triton types may appear here.
 
     @triton.jit
     def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
@@ -101,5 +101,5 @@ if triton is not None:
         out = tl.load(order + n, mask=n < N, other=-1)
         address = y + m[:, None] * columns + out[None, :]
         mask = (m < M)[:, None] & (out >= 0)[None, :]
-        # a refine term adds to the output of its base term
+        # A refine term is added to the output of its base term.
         tl.store(address, tl.load(address, mask=mask, other=0.0) + total, mask=mask)
