@@ -261,14 +261,15 @@ def _fixed(
     for pattern, bits in (layer_bits or {}).items():
         if isinstance(bits, bool) or bits not in BITS:
             raise ValueError(
-                f"layer_bits must be one of {BITS}; {pattern!r} has {bits!r}."
+                f"values of layer_bits must be one of {BITS}; got {bits!r} for "
+                f"{pattern!r}."
             )
         names = {n: n for n in layers} | tied_layers(model)
         matches = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
         if not matches:
             raise ValueError(
-                f"layer_bits must name layers of the model; {pattern!r} matches none "
-                f"of its {len(layers)} layers, such as {next(iter(layers))!r}."
+                f"layer_bits must name layers of the model, but {pattern!r} matches none "
+                f"of its {len(layers)} layers ({next(iter(layers))!r}, ...)."
             )
         fixed = dict.fromkeys(matches, bits) | fixed
     return fixed

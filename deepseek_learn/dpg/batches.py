@@ -16,8 +16,8 @@ def check_batches(batches: Iterable) -> None:
     if isinstance(batches, Tensor | Mapping):
         kind = type(batches).__name__
         raise TypeError(
-            f"batches must be a list of batches, or a loader; got one {kind}: "
-            f"write [batch]."
+            f"batches must be a list of batches or a loader; got a single {kind}. "
+            f"Pass [batch] instead."
         )
 
 
@@ -30,7 +30,7 @@ def input_of(batch: Any) -> Tensor | Mapping:
     values = list(first.values()) if isinstance(first, Mapping) else [first]
     if not any(isinstance(value, Tensor) for value in values):
         raise TypeError(
-            f"batches must hold tensors, or tuples that begin with one, or mappings "
+            f"batches must contain tensors, tuples that begin with one, or mappings "
             f"of arguments; got a {type(first).__name__}."
         )
     return first

@@ -181,7 +181,7 @@ def calibrate(
                 scores.backward(drawn_gradient(scores.detach(), shared.generator))
             samples += count
     if samples == 0:
-        raise ValueError("batches must hold at least one input; it was empty.")
+        raise ValueError("batches must contain at least one input, but it was empty.")
     # 4. Average over the samples, and merge the uses of each matrix.
     statistics = _statistics(uses, sums, watch, samples)
     if not statistics:

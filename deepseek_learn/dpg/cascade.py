@@ -215,7 +215,7 @@ class Cascade(nn.Module):
             x = input_of(batch)
             if not isinstance(x, Tensor):  # only rows of a tensor can be refined
                 raise TypeError(
-                    f"batches must hold tensors, or tuples that begin with one; got a "
+                    f"batches must contain tensors or tuples that begin with one; got a "
                     f"{type(x).__name__}."
                 )
             base, refined = self._predict(x, False), self._predict(x, True)
@@ -223,7 +223,9 @@ class Cascade(nn.Module):
             same = (logits.argmax(1) == target for logits in (base, refined))
             results.append((margins(base), *same))
         if not results:
-            raise ValueError("batches must hold at least one input; it was empty.")
+            raise ValueError(
+                "batches must contain at least one input, but it was empty."
+            )
         margin, base_same, refined_same = (
             torch.cat(part).cpu() for part in zip(*results, strict=True)
         )

@@ -120,7 +120,7 @@ class Compression(Report):
         return summary
 
     def _float_summary(self) -> str:
-        """Summarize how much of the model stays in float, and why the main part does."""
+        """Summarize how much stays in float, and why the largest module does."""
         submodule = self.model.get_submodule
         sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
         largest = max(sizes, key=sizes.__getitem__)

@@ -78,7 +78,7 @@ class DPGLayer(CompressedLayer):
         if x.dim() <= -axis - 1 or x.shape[axis] != size:
             raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
         if not x.is_floating_point():
-            raise TypeError(f"x must hold floating-point numbers; got {x.dtype}.")
+            raise TypeError(f"x must contain floating-point numbers; got {x.dtype}.")
         self._check_device(x)
 
     def _check_device(self, x: Tensor) -> None:
@@ -146,12 +146,13 @@ class DPGEmbedding(DPGLayer):
         if torch.compiler.is_compiling() or x.device.type == "meta":
             return F.embedding(x, self.weight).to(self.answer.dtype)
         if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"x must hold integers; got {x.dtype}.")
+            raise TypeError(f"x must contain integers; got {x.dtype}.")
         self._check_device(x)
         low, high = (int(n) for n in x.aminmax()) if x.numel() else (0, 0)
         if low < 0 or high >= self.num_embeddings:
             raise IndexError(
-                f"x must hold rows 0 to {self.num_embeddings - 1}; got {low} to {high}."
+                f"x must contain indices from 0 to {self.num_embeddings - 1}; got {low} "
+                f"to {high}."
             )
         return self.matrix.lookup(x.long()).to(self.answer.dtype)
 

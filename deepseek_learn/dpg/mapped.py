@@ -66,7 +66,7 @@ def write_experts(
                     file.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
             file.write(b"\0" * (-file.tell() % PAGE))
         if facts is None:
-            raise ValueError("experts must hold at least one expert; got none.")
+            raise ValueError("experts must contain at least one expert; got none.")
         header = {"count": count, "page": PAGE, "matrices": facts}
         file.seek(0)
         file.write(MAGIC + json.dumps(header).encode() + b"\n")
@@ -110,7 +110,7 @@ class MappedExperts(nn.Module):
             raise ValueError(f"resident must be at least 1; got {resident}.")
         if cold and not hasattr(os, "posix_fadvise"):
             raise ValueError(
-                "cold must be False on this system: it has no posix_fadvise."
+                "cold must be False on this system, which has no posix_fadvise."
             )
         self.path, self.resident, self.cold = Path(path), resident, cold
         self.used = self.read = 0
@@ -128,7 +128,9 @@ class MappedExperts(nn.Module):
         result, rows = torch.zeros_like(x), x.float()
         for index in chosen.unique().tolist():
             if not 0 <= index < self.count:
-                raise ValueError(f"chosen must be 0 to {self.count - 1}; got {index}.")
+                raise ValueError(
+                    f"chosen must be from 0 to {self.count - 1}; got {index}."
+                )
             token, slot = (chosen == index).nonzero(as_tuple=True)
             gate_up, down = self.expert(index)
             gate, up = multiply(gate_up, rows[token], None).chunk(2, -1)
@@ -184,8 +186,8 @@ def _header(file: BinaryIO, path: Path) -> tuple[int, int, list]:
         raise DamagedFileError(f"{path} is not a file of experts.") from error
     if page % PAGE:
         raise DamagedFileError(
-            f"{path} has pages of {page} bytes, but this machine has {PAGE}: write the "
-            f"file on this machine."
+            f"{path} has pages of {page} bytes, but this machine uses {PAGE}; write "
+            f"the file again on this machine."
         )
     for rows, columns, group_size, segments in facts["matrices"]:
         segments = tuple(Segment(*segment) for segment in segments)

@@ -78,7 +78,7 @@ class Sums:
         raise NotImplementedError
 
     def problem(self, what: str) -> str:
-        return f"layer {self.name!r}: its {what} hold NaN or infinity."
+        return f"the {what} of layer {self.name!r} contain NaN or infinity."
 
     @property
     def took_part(self) -> bool:

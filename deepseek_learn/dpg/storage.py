@@ -101,7 +101,7 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"path must be a file that dpg.save wrote; got {path}.")
+        raise FileNotFoundError(f"path must be a file written by dpg.save; got {path}.")
     file = _read(path, map_refinement)
     result, new = _frame(file.manifest, model, path)
     tensors = dict(file.tensors)

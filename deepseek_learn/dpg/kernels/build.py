@@ -148,7 +148,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
             env=environment,
         )
     except OSError as error:
-        raise KernelUnavailable(f"{command[0]} does not run: {error}.") from error
+        raise KernelUnavailable(f"{command[0]} cannot be run: {error}.") from error
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
