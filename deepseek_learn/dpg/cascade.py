@@ -47,7 +47,7 @@ class Threshold(Report):
     """The result of calibrating a cascade.
 
     Attributes:
-        margin: the threshold; inputs with a smaller margin are refined.
+        margin: the margin below which inputs are refined.
         agreement: the agreement with the reference on the calibration inputs, after
             refinement.
         base_agreement: the agreement with the reference before refinement.

@@ -173,7 +173,7 @@ class DynamicParameterGroup:
         return self
 
     def detach(self) -> None:
-        """Stop counting, but keep the counts."""
+        """Stop counting without resetting the counts."""
         while self._handles:
             self._handles.pop().remove()
 

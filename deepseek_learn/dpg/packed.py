@@ -1,10 +1,10 @@
-"""Matrices stored as packed bit-planes, the weights of compressed layers.
+"""Matrices stored as packed bit-planes, which serve as the weights of compressed layers.
 
-Rows with the same number of bits form a *segment*, which is padded to a multiple of 16
-rows. The `base` term holds the codes with the allocated number of bits. An optional
-`refine` term holds the rounding error of the base term, rounded to 4 bits with its own
-scales. The base term alone provides a calibrated low precision, and both terms together
-provide about 8 bits.
+Rows are sorted by bit width. Those with the same bit width form a *segment*, which is
+padded to a multiple of 16 rows. The `base` term holds the codes at their allocated bit
+widths. An optional `refine` term holds the rounding error of the base term, rounded to
+4 bits with its own scales. The base term alone provides a calibrated low precision, and
+both terms together provide about 8 bits.
 """
 
 from collections.abc import Iterator
@@ -208,9 +208,9 @@ def pack_matrix(
 
     The refine term stores the difference between `weight`, of shape `[N, K]`, and the
     rounded base term. It therefore also undoes the changes that GPTQ made to compensate
-    for rounding errors in other columns. If `second_moment` is given, the refine term
-    is itself rounded with GPTQ; this is the second moment of the inputs, of shape
-    `[K, K]`. Otherwise, it is rounded to nearest.
+    for rounding errors in other columns. The refine term is rounded with GPTQ if the
+    second moment of the inputs is given, as a matrix of shape `[K, K]`, and to nearest
+    otherwise.
     """
     rows = len(codes.bits)
     order, base = _sorted_rows(codes.bits)

@@ -38,7 +38,7 @@ class KernelUnavailable(DeepSeekLearnError):
 
 
 class Segment(ctypes.Structure):
-    """The struct `dpg_segment` in `planes.cpp`, which describes rows of equal bits."""
+    """The C struct `dpg_segment`, which describes rows with the same bit width."""
 
     _fields_ = [
         ("planes", c_void_p * 3),  # uint8 [rows/16][K/(4P)][16][4], high plane first
