@@ -1,4 +1,4 @@
-"""Matrices stored as packed bit-planes, which serve as the weights of compressed layers.
+"""Matrices stored as packed bit-planes, the weight format of compressed layers.
 
 Rows are sorted by bit width. Those with the same bit width form a *segment*, which is
 padded to a multiple of 16 rows. The `base` term holds the codes at their allocated bit
