@@ -268,8 +268,8 @@ def _fixed(
         matches = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
         if not matches:
             raise ValueError(
-                f"layer_bits must name layers of the model, but {pattern!r} matches none "
-                f"of its {len(layers)} layers ({next(iter(layers))!r}, ...)."
+                f"layer_bits must name layers of the model, but {pattern!r} matches "
+                f"none of its {len(layers)} layers ({next(iter(layers))!r}, ...)."
             )
         fixed = dict.fromkeys(matches, bits) | fixed
     return fixed

@@ -215,8 +215,8 @@ class Cascade(nn.Module):
             x = input_of(batch)
             if not isinstance(x, Tensor):  # only rows of a tensor can be refined
                 raise TypeError(
-                    f"batches must contain tensors or tuples that begin with one; got a "
-                    f"{type(x).__name__}."
+                    f"batches must contain tensors or tuples that begin with one; "
+                    f"got a {type(x).__name__}."
                 )
             base, refined = self._predict(x, False), self._predict(x, True)
             target = (refined if reference is None else reference(x)).argmax(1)

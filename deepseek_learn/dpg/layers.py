@@ -151,8 +151,8 @@ class DPGEmbedding(DPGLayer):
         low, high = (int(n) for n in x.aminmax()) if x.numel() else (0, 0)
         if low < 0 or high >= self.num_embeddings:
             raise IndexError(
-                f"x must contain indices from 0 to {self.num_embeddings - 1}; got {low} "
-                f"to {high}."
+                f"x must contain indices from 0 to {self.num_embeddings - 1}; got "
+                f"{low} to {high}."
             )
         return self.matrix.lookup(x.long()).to(self.answer.dtype)
 
