@@ -186,7 +186,8 @@ class Cascade(nn.Module):
             raise CascadeError(
                 f"the refined predictions themselves differ from the reference on "
                 f"{int(errors[-1])} of {n} inputs; agreement={agreement:g} "
-                f"allows {allowed}. Request a lower agreement, or compress with more bits."
+                f"allows {allowed}. Request a lower agreement, or compress with more "
+                f"bits."
             )
         k = int(candidates[0])
         # 5. Set the threshold to the next float above the k-th smallest margin, because
