@@ -17,18 +17,18 @@ from .files import atomic_write
 
 
 def cache_folder() -> Path:
-    """Return the folder `kernels` in DEEPSEEK_LEARN_CACHE or else the user's cache."""
+    """Return the `kernels` folder in DEEPSEEK_LEARN_CACHE or the user's cache."""
     folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
     return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
 
 
 def build_key(sources: bytes, *parts: object) -> str:
-    """Return a short hash of the sources and of everything else a build depends on."""
+    """Return a short hash of the sources and of everything else the build depends on."""
     return hashlib.sha256(sources + repr(parts).encode()).hexdigest()[:24]
 
 
 def stored(name: str, key: str) -> Iterator[Path]:
-    """Yield the cached files of this name and key that match the checksum in theirs."""
+    """Yield the cached files for `name` and `key` that match the checksum in their name."""
     for file in cache_folder().glob(f"{name}-{key}-*"):
         with suppress(OSError):
             if file.stem.endswith(checksum(file)):
@@ -36,7 +36,7 @@ def stored(name: str, key: str) -> Iterator[Path]:
 
 
 def store(built: Path, name: str, key: str) -> Path:
-    """Copy a build into the cache atomically; another process may be doing the same."""
+    """Copy a build to the cache atomically, since other processes may do the same."""
     file = cache_folder() / f"{name}-{key}-{checksum(built)}{built.suffix}"
     with atomic_write(file) as temporary:
         shutil.copyfile(built, temporary)

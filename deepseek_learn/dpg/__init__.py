@@ -1,10 +1,11 @@
-"""Dynamic parameter grouping: monitoring, calibration, allocation, conversion, kernels.
+"""Dynamic parameter grouping (DPG): mixed-precision quantization of trained models.
 
-`DynamicParameterGroup` is the guide's method: it counts how often neurons are active.
-`compress` is the method that compresses best: it allocates bits to blocks of rows by
-Fisher information x rounding error, rounds with GPTQ, and stores each bit-plane only
-once.
-`Cascade` adapts the precision to the input.
+`DynamicParameterGroup` implements the guide's method, which counts how often each
+neuron is active. `compress` implements the method that compresses best. It allocates
+bits to blocks of rows according to Fisher information times rounding error, rounds the
+weights with GPTQ, and stores each bit-plane only once. `Cascade` adapts the precision
+to each input.
+
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 

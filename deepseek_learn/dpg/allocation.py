@@ -1,8 +1,8 @@
-"""Allocate bits under a byte budget, with the most precision where it matters most.
+"""Allocate bits to the rows of weight matrices under a size budget.
 
-There are three ways to choose the bits of every row: by the damage of rounding
-(`allocate`, which spends its budget in `knapsack`), the same bits for all rows
-(`uniform`), and by activity (`by_groups`).
+There are three ways to choose the number of bits for each row. `allocate` minimizes the
+damage caused by rounding and uses `knapsack` to spend the budget. `uniform` gives every
+row the same number of bits. `by_groups` chooses the bits by activity group.
 """
 
 import fnmatch
@@ -37,20 +37,23 @@ from .monitor import Groups
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FLOAT = 32  # bits of a row that stays in float32
+FLOAT = 32  # the bit width that marks rows in float32
 
 
 @dataclass(frozen=True)
 class Allocation(Report):
-    """The number of bits of every row.
+    """The number of bits assigned to each row of a model.
 
     Attributes:
-        bits: layer → the bits of its rows, int64 `[N]`.
-        group_sizes: layer → number of weights that share a scale.
-        columns: layer → its number of columns K.
-        damage: layer → the damage of the chosen bits, as estimated by the criterion.
-        criterion: the criterion's name, or "uniform" or "groups".
-        original_bytes: bytes of the whole model, with these layers' weights in float32.
+        bits: maps each layer name to the bits of its rows, an int64 tensor of shape
+            `[N]`.
+        group_sizes: maps each layer name to the number of weights that share a scale.
+        columns: maps each layer name to the number of columns K of its weight matrix.
+        damage: maps each layer name to the damage that the criterion estimates for the
+            chosen bits.
+        criterion: the name of the criterion, or "uniform" or "groups".
+        original_bytes: the size of the whole model in bytes, with the weights of these
+            layers in float32.
     """
 
     bits: dict[str, Tensor]
@@ -62,16 +65,18 @@ class Allocation(Report):
 
     @property
     def average_bits(self) -> float:
-        """The average number of bits per weight, excluding scales."""
+        """The average number of bits per weight, excluding the scales."""
         weights = {n: len(b) * self.columns[n] for n, b in self.bits.items()}
         total = sum(self.bits[n].double().mean().item() * w for n, w in weights.items())
         return total / sum(weights.values())
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the whole converted model: planes, scales, row order and the rest.
+        """The size of the converted model in bytes.
 
-        Rows of 32 bits (the guide's core group) count as float32 rows.
+        The size includes the bit-planes, the scales, the row order, and all tensors
+        that stay in float. Rows of 32 bits (the guide's core group) are counted as
+        float32.
         """
         total = self.original_bytes
         for name, bits in self.bits.items():
@@ -97,7 +102,7 @@ class Allocation(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def to_frame(self) -> pd.DataFrame:
-        """Tabulate each layer's average bits, rows at each bit width, and damage."""
+        """Tabulate the average bits, the row counts and the damage of each layer."""
         frame = self.counts().add_suffix("_bits")
         frame.insert(
             0, "average", {n: b.double().mean().item() for n, b in self.bits.items()}
@@ -137,7 +142,7 @@ class Allocation(Report):
 
 
 def _layers_with(bits: float, means: Mapping[str, float]) -> str:
-    """Name the first three layers with this average, and count the remaining ones."""
+    """List up to three layers with this average, and count the remaining ones."""
     names = [name for name, mean in means.items() if mean == bits]
     suffix = f" (+{len(names) - 3})" if len(names) > 3 else ""
     return ", ".join(names[:3]) + suffix
@@ -153,26 +158,27 @@ def allocate(
     layer_bits: Mapping[str, int] | None = None,
     progress: Callable[[float], None] = lambda part: None,
 ) -> Allocation:
-    """Allocate bits to blocks of 16 rows under a budget of `bits` per stored weight.
+    """Allocate bits to blocks of 16 rows within a budget of `bits` per stored weight.
 
     Args:
-        bits: the budget, from 2 to 8, excluding the scales, which add another
-            16 / group_size per weight.
-        criterion: a name in `dpg.grouping`, or "uniform".
-        group_size: 32, 64 or 128; layers that need less padding with 32 use 32.
+        bits: the average number of bits per stored weight, from 2 to 8. This excludes
+            the scales, which add another 16 / group_size bits per weight.
+        criterion: the name of a criterion in `dpg.grouping`, or "uniform".
+        group_size: the number of weights that share a scale: 32, 64 or 128. Layers that
+            need less padding with groups of 32 use 32 instead.
         levels: the allowed bit widths.
-        layer_bits: maps layer names, or patterns such as "*.attention.*", to the bits
-            of all rows of these layers. The first match applies; the budget is for the
-            other layers.
-        progress: called with the completed fraction, 0..1.
+        layer_bits: maps layer names, or patterns such as "*.attention.*", to the bit
+            width of all rows in the matching layers. If several patterns match a layer,
+            the first one applies. The budget covers only the remaining layers.
+        progress: a callback that receives the completed fraction, from 0 to 1.
 
     Raises:
-        ValueError: if the budget lies outside the levels, the calibration belongs to
-            another model, `layer_bits` has unsupported bits, or a pattern matches no
-            layer.
-        UnknownNameError: if the criterion is unknown; the message lists the known ones.
+        ValueError: if the budget is outside the range of `levels`, if the calibration
+            belongs to a different model, if `layer_bits` contains an unsupported bit
+            width, or if a pattern matches no layer.
+        UnknownNameError: if the criterion is unknown. The message lists the known ones.
     """
-    # 1. what is fixed: the levels, the layers with preset bits, the group sizes
+    # 1. Determine the levels, the layers with preset bits, and the group sizes.
     levels = tuple(sorted(set(levels)))
     check_budget(bits, levels)
     check_group_size(group_size)
@@ -186,21 +192,22 @@ def allocate(
     blocks: list[Block] = []
     row_bits, total = {}, {}
     for name, layer in layers.items():
-        # 2. the damage to each row at each level; rounding at all levels takes longest
+        # 2. Compute the damage to each row at each level. This is the slowest step,
+        # because the weights are rounded at every level.
         layer_levels = (fixed[name],) if name in fixed else levels
         weight = weight_matrix(layer).cpu()  # [N, K]
         statistics = calibration.layers[name]
         description = Layer(name, weight, statistics, layer_levels, sizes[name])
         costs = damage(criterion, description)  # [levels, N]
-        # 3. every row starts at the fewest bits; a fixed layer is done, and its bytes
-        # do not count against the budget
+        # 3. Start every row at the lowest level. Layers with preset bits are already
+        # done, and they do not count against the budget.
         row_bits[name] = torch.full((len(weight),), layer_levels[0])  # [N]
         total[name] = costs[0].sum().item() if name in fixed else 0.0
         if name not in fixed:
             blocks += blocks_of(name, costs, columns[name], sizes[name])
         scored += weight.numel()
         progress(scored / weights)
-    # 4. spend the budget on the blocks of all layers together
+    # 4. Spend the budget on the blocks of all layers.
     for block, level in zip(blocks, fill(blocks, levels, bits), strict=True):
         row_bits[block.layer][block.rows] = levels[level]
         total[block.layer] += block.damage[level].item()
@@ -215,11 +222,12 @@ def uniform(
     layer_bits: Mapping[str, int] | None = None,
     filter: Filter | None = None,
 ) -> Allocation:
-    """Allocate the same bits to every row.
+    """Allocate the same number of bits to every row.
 
     Args:
-        layer_bits: different bits for some layers (see `allocate`).
-        filter: `filter(name, layer)` selects layers; the others stay in float.
+        layer_bits: overrides `bits` for individual layers (see `allocate`).
+        filter: a function `filter(name, layer)` that selects the layers to quantize.
+            The other layers stay in float.
 
     Raises:
         ValueError: if `bits` is not 2, 3, 4, 5, 6 or 8.
@@ -248,19 +256,20 @@ def _fixed(
     layers: Mapping[str, FloatLayer],
     layer_bits: Mapping[str, int] | None,
 ) -> dict[str, int]:
-    """Map each layer that `layer_bits` names to its bits."""
+    """Return the bit width of each layer that an entry of `layer_bits` matches."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
         if isinstance(bits, bool) or bits not in BITS:
             raise ValueError(
-                f"layer_bits must be one of {BITS}; {pattern!r} has {bits!r}."
+                f"values of layer_bits must be one of {BITS}; got {bits!r} for "
+                f"{pattern!r}."
             )
         names = {n: n for n in layers} | tied_layers(model)
         matches = {names[n] for n in fnmatch.filter(names, pattern)} & layers.keys()
         if not matches:
             raise ValueError(
-                f"layer_bits must name layers of the model; {pattern!r} matches none "
-                f"of its {len(layers)} layers, such as {next(iter(layers))!r}."
+                f"layer_bits must name layers of the model, but {pattern!r} matches "
+                f"none of its {len(layers)} layers ({next(iter(layers))!r}, ...)."
             )
         fixed = dict.fromkeys(matches, bits) | fixed
     return fixed
@@ -274,13 +283,14 @@ def by_groups(
     low: int = 2,
     group_size: int = 64,
 ) -> Allocation:
-    """Allocate bits by activity group as in the guide, with the core in full precision.
+    """Allocate bits to neurons by activity group, as in the guide.
 
-    An allocation with rows of 32 bits can be simulated and its bytes counted, but it
-    cannot be converted, because planes hold at most 8 bits.
+    By default, the core group stays in full precision. An allocation with 32-bit rows
+    can be simulated, and its size can be computed, but it cannot be converted, because
+    bit-planes hold at most 8 bits.
 
     Raises:
-        ValueError: if the groups belong to another model, or if the bits are
+        ValueError: if the groups belong to a different model, or if a bit width is
             unsupported.
     """
     check_group_size(group_size)
@@ -291,7 +301,7 @@ def by_groups(
         )
     group_bits = torch.tensor([core, medium, low], dtype=torch.int64)
     sizes = {name: (len(group),) for name, group in groups.group.items()}
-    layers = matching_layers(model, sizes, "groups are")
+    layers = matching_layers(model, sizes, "groups belong")
     columns = {n: weight_matrix(layer).shape[1] for n, layer in layers.items()}
     return Allocation(
         {name: group_bits[group] for name, group in groups.group.items()},
@@ -321,6 +331,6 @@ def check_group_size(group_size: int) -> None:
 
 
 def _bytes(model: nn.Module, layers: Mapping[str, FloatLayer]) -> int:
-    """Return the bytes of the model, counting the weights of `layers` as float32."""
+    """Compute the size of the model in bytes, counting `layers` as float32."""
     weights = [layer.weight for layer in layers.values()]
     return bytes_of(model) + sum(w.numel() * (4 - w.element_size()) for w in weights)

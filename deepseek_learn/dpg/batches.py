@@ -1,4 +1,4 @@
-"""Check and unpack calibration batches, and call a model with them."""
+"""Validate and unpack calibration batches, and run a model on them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,22 +9,28 @@ from .statistics import SharedState
 
 
 def check_batches(batches: Iterable) -> None:
-    """Raise TypeError if given a single batch, which would be iterated row by row."""
+    """Raise TypeError if `batches` is a single batch instead of a list of batches.
+
+    Iterating over a single batch would treat each of its rows as a batch.
+    """
     if isinstance(batches, Tensor | Mapping):
         kind = type(batches).__name__
         raise TypeError(
-            f"batches must be a list of batches, or a loader; got one {kind}: "
-            f"write [batch]."
+            f"batches must be a list of batches or a loader; got a single {kind}. "
+            f"Pass [batch] instead."
         )
 
 
 def input_of(batch: Any) -> Tensor | Mapping:
-    """Return the input of a batch: a tensor, or a mapping of keyword arguments."""
+    """Extract the model input from a batch.
+
+    The input is a tensor or a mapping of keyword arguments.
+    """
     first = batch[0] if isinstance(batch, tuple | list) and batch else batch
     values = list(first.values()) if isinstance(first, Mapping) else [first]
     if not any(isinstance(value, Tensor) for value in values):
         raise TypeError(
-            f"batches must hold tensors, or tuples that begin with one, or mappings "
+            f"batches must contain tensors, tuples that begin with one, or mappings "
             f"of arguments; got a {type(first).__name__}."
         )
     return first
@@ -36,7 +42,11 @@ def scores_of(
     logits: Callable[[nn.Module, Any], Tensor] | None,
     shared: SharedState,
 ) -> tuple[Tensor, int]:
-    """Return logits `[positions, classes]` in float32, and the number of samples."""
+    """Run the model on a batch and return its logits and the number of samples.
+
+    The logits have shape `[positions, classes]` and dtype float32. Positions that are
+    excluded by the attention mask are dropped.
+    """
     first, mask = batch, None
     if isinstance(batch, Mapping):
         first = next(x for x in batch.values() if isinstance(x, Tensor))

@@ -1,18 +1,20 @@
-r"""Collect per-layer statistics on real inputs, from which bits are later allocated.
+r"""Collect the layer statistics that are used to allocate bits.
 
-For each linear layer or convolution y = W x, they are:
+The statistics are computed on real inputs. For each linear layer or convolution
+y = W x, they consist of:
 
-- the inputs' second moment :math:`H = E[x x^\top]` `[K, K]`,
-- the squared gradient of each output :math:`g_j^2 = E[\sum_p (\partial L/\partial
-  y_{jp})^2]` `[N]`, summed over a sample's positions p, with labels *sampled* from the
-  model's own prediction (so that :math:`g^2` is the Fisher information, not the error),
-- the activation frequency, as counted by `DynamicParameterGroup`.
+- the second moment of the inputs, :math:`H = E[x x^\top]`, of shape `[K, K]`;
+- the squared gradient of each output, :math:`g_j^2 = E[\sum_p (\partial L/\partial
+  y_{jp})^2]`, of shape `[N]`, where the sum runs over the positions p of a sample. The
+  labels are *sampled* from the model's own predictions, which makes :math:`g^2` the
+  Fisher information rather than a measure of the model's error;
+- the activation frequency of each output, as counted by `DynamicParameterGroup`.
 
-Changing row j by δ then raises the expected KL divergence by about
-:math:`\tfrac12 g_j^2\, \delta H \delta^\top`. For an embedding, whose row j is an
-output wherever token j occurs, the same holds if H is the diagonal matrix of its
-columns' squared gradients (normalized to a mean of 1) and
-:math:`g_j^2 = E[\sum_{p: t_p = j} \text{mean}_k (\partial L/\partial y_{pk})^2]`.
+Changing row j by δ increases the expected KL divergence by about :math:`\tfrac12
+g_j^2\, \delta H \delta^\top`. The same formula applies to an embedding, where row j is
+the output wherever token j occurs. In this case, H is the diagonal matrix of the
+squared gradients of the columns, normalized to a mean of 1, and :math:`g_j^2 =
+E[\sum_{p: t_p = j} \text{mean}_k (\partial L/\partial y_{pk})^2]`.
 
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
 """
@@ -48,18 +50,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration(Report):
-    """The calibration statistics of every layer.
+    """The calibration statistics of all layers.
 
     Attributes:
-        layers: name → `Statistics`.
-        samples: number of calibration inputs.
+        layers: maps each layer name to its `Statistics`.
+        samples: the number of calibration inputs.
     """
 
     layers: dict[str, Statistics]
     samples: int
 
     def to_frame(self) -> pd.DataFrame:
-        """Tabulate each layer's sizes, mean frequency, gradient, rank correlation."""
+        """Return a table with one row per layer.
+
+        The columns are the output and input sizes, the mean activation frequency, the
+        total squared gradient, and the rank correlation between frequency and gradient.
+        """
         rows = {}
         for name, statistics in self.layers.items():
             ranks = pd.DataFrame(
@@ -75,7 +81,7 @@ class Calibration(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self) -> "go.Figure":
-        """Plot squared gradient against frequency, with one dot per neuron (plotly)."""
+        """Plot the squared gradient of each neuron against its frequency (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -111,38 +117,40 @@ def calibrate(
     correlations: bool = True,
     filter: Filter | None = None,
 ) -> Calibration:
-    """Run `batches` through the model, forward and backward, without changing it.
+    """Run a model forward and backward on `batches` and collect layer statistics.
 
-    Layers that do not contribute to the output (because they are never called and other
-    code reads their weight, or because they belong to an unused head) are missing from
-    the result and later stay in float.
+    The model is left unchanged. Layers that do not contribute to the output are missing
+    from the result and later stay in float. Examples are layers of an unused head, and
+    layers that are never called because other code reads their weight directly.
 
     Args:
-        model: a model that returns logits `[B, classes]`, or `[B, T, classes]` if it is
-            a language model, or an object that has them as its attribute `logits`.
-        batches: inputs, tuples whose first element is the input, or mappings of keyword
-            arguments (Hugging Face's `input_ids`, `attention_mask`, ...; masked
-            positions are ignored). Use a few hundred samples of the kind that the model
-            will see.
-        logits: a function `logits(model, batch)` that returns the logits, for a model
-            that returns something else.
-        seed: the seed for sampling labels and patches.
-        correlations: False takes a fraction of the time. Only the diagonal of each
-            second moment is computed, so weights are rounded to nearest instead of by
-            GPTQ; every second batch is skipped; and the model's own matrix products run
-            in bfloat16 on processors that are faster at it.
-        filter: `filter(name, layer)` selects the layers to calibrate.
+        model: a model that returns logits of shape `[B, classes]`, or `[B, T, classes]`
+            for a language model. It may also return an object with a `logits`
+            attribute.
+        batches: an iterable of inputs, of tuples whose first element is the input, or
+            of mappings of keyword arguments (such as Hugging Face's `input_ids` and
+            `attention_mask`). Masked positions are ignored. Use a few hundred samples
+            that resemble the data the model will be used on.
+        logits: a function `logits(model, batch)` that returns the logits, for models
+            that return something else.
+        seed: the random seed for sampling labels and patches.
+        correlations: whether to compute full second moments. If False, calibration
+            takes a fraction of the time: only the diagonal of each second moment is
+            computed, every second batch is skipped, and the model's matrix products run
+            in bfloat16 on processors where that is faster. Weights are then rounded to
+            nearest instead of with GPTQ.
+        filter: a function `filter(name, layer)` that selects the layers to calibrate.
 
     Raises:
-        ValueError: if the calibration set is empty, if the model has no supported
-            layer, or if activations or gradients are not finite; the message then names
+        ValueError: if `batches` is empty, if the model has no supported layer, or if
+            activations or gradients are not finite. In the last case, the message names
             the layer.
-        TypeError: if a batch holds no tensor, or if a single tensor or mapping is
+        TypeError: if a batch contains no tensor, or if a single tensor or mapping is
             passed instead of a list of batches.
     """
     check_batches(batches)
-    # 1. the sums to collect: one per use of a matrix, since an embedding and a tied head
-    # see different inputs
+    # 1. Create one set of sums for each use of a matrix, because an embedding and its
+    # tied head receive different inputs.
     layers = named_layers(model, filter)
     uses = {name: [name] for name in layers}  # the layers that use each matrix
     for name, first in tied_layers(model).items():
@@ -152,28 +160,29 @@ def calibrate(
     sums = {name: sums_of(name, float_layer(model, name), shared) for name in names}
     watch = DynamicParameterGroup(model, filter=filter)
     samples = 0
-    # 2. without correlations, save time where it costs little accuracy
+    # 2. Without correlations, save time where it costs little accuracy.
     products: AbstractContextManager = nullcontext()
     if not correlations:
         products, batches = _medium_precision(), islice(batches, 0, None, 2)
-    # 3. forward and backward: the hooks add up inputs [.., K] and output gradients
+    # 3. Run forward and backward. The hooks accumulate the inputs [..., K] and the
+    # output gradients.
     with _evaluation(model), products, _hooks(sums), watch:
         for batch in batches:
             batch = input_of(batch)
             scores, count = scores_of(model, batch, logits, shared)  # [M, classes]
-            # the sum first: one number to test instead of M x classes
+            # Check the sum first, which is one number instead of M x classes.
             if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
                 raise ValueError(
                     f"the model's output is not finite after {samples} valid inputs: "
                     f"calibration needs finite inputs and weights."
                 )
-            if scores.requires_grad:  # some layer contributed to the output
-                # the gradient of the loss on labels drawn from the prediction itself
+            if scores.requires_grad:  # at least one layer contributed
+                # Backpropagate the loss on labels sampled from the prediction itself.
                 scores.backward(drawn_gradient(scores.detach(), shared.generator))
             samples += count
     if samples == 0:
-        raise ValueError("batches must hold at least one input; it was empty.")
-    # 4. means over the samples, merged over the uses of each matrix
+        raise ValueError("batches must contain at least one input, but it was empty.")
+    # 4. Average over the samples, and merge the uses of each matrix.
     statistics = _statistics(uses, sums, watch, samples)
     if not statistics:
         raise ValueError(
@@ -202,22 +211,24 @@ def _statistics(
 def check_calibration(
     calibration: Calibration, model: nn.Module
 ) -> dict[str, FloatLayer]:
-    """Return the model's calibrated layers.
+    """Return the layers of the model that were calibrated.
 
     Raises:
-        ValueError: if the calibration belongs to another model.
+        ValueError: if the calibration belongs to a different model.
     """
     sizes = {
         name: (len(statistics.gradient), len(statistics.second_moment))
         for name, statistics in calibration.layers.items()
     }
-    return matching_layers(model, sizes, "calibration is")
+    return matching_layers(model, sizes, "calibration belongs")
 
 
 def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the gradient of -log p(label) for labels drawn from p, `[M, classes]`.
+    """Sample labels from the predictions and return the gradient of their loss.
 
-    Its closed form, p - onehot, needs neither a log-softmax nor its backward pass.
+    For the loss -log p(label), the gradient with respect to the scores is
+    p - onehot(label), a tensor of shape `[M, classes]`. This closed form requires
+    neither a log-softmax nor its backward pass.
     """
     gradient = scores.softmax(-1)
     labels = drawn_labels(gradient, generator)
@@ -226,7 +237,11 @@ def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def drawn_labels(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a label, int64 `[M]`, for each row of the probabilities `[M, classes]`."""
+    """Sample a label for each row of `probabilities`.
+
+    The probabilities have shape `[M, classes]`, and the labels are an int64 tensor of
+    shape `[M]`.
+    """
     cumulative = probabilities.cumsum(-1)  # [M, classes]
     draw = torch.rand(len(cumulative), 1, generator=generator).to(cumulative.device)
     labels = torch.searchsorted(cumulative, draw * cumulative[:, -1:], right=True)
@@ -241,7 +256,7 @@ def _hooks(sums: dict[str, Sums]) -> Iterator[None]:
         layer_sums.forward(inputs[0])
         if not torch.is_grad_enabled():  # the model itself disables gradients
             return None
-        if not output.requires_grad:  # weights do not: the graph starts here
+        if not output.requires_grad:  # no weight does, so the graph starts here
             output = output.detach().requires_grad_().clone()
         # A tensor hook sees the gradient of this value even if the next ReLU is
         # in-place; module backward hooks do not support that.
@@ -261,7 +276,7 @@ def _hooks(sums: dict[str, Sums]) -> Iterator[None]:
 
 @contextmanager
 def _medium_precision() -> Iterator[None]:
-    """Use PyTorch's "medium" matmul precision for all threads inside the block."""
+    """Set the float32 matmul precision to "medium" for all threads inside the block."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -272,9 +287,10 @@ def _medium_precision() -> Iterator[None]:
 
 @contextmanager
 def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Set evaluation mode with gradients of activations only, then restore the model.
+    """Put the model in evaluation mode, with gradients for activations only.
 
-    Gradients of the weights would cost as much as the forward pass and are not needed.
+    Gradients of the weights are not needed and would cost as much as the forward pass.
+    The previous modes, flags and gradients are restored on exit.
     """
     modes = {module: module.training for module in model.modules()}
     before = {p: (p.requires_grad, p.grad) for p in model.parameters()}

@@ -1,16 +1,21 @@
-r"""Input-adaptive precision: base planes for all inputs, all planes for uncertain ones.
+r"""Input-adaptive precision: run uncertain inputs again at a higher precision.
 
-The margin of a prediction is the difference between its two largest probabilities.
-Inputs whose margin at the base precision is below a threshold are run again with the
-refine terms and with activations of about 16 bits instead of 8. The threshold is
-calibrated by conformal risk control (Angelopoulos et al. 2022, "Conformal risk
-control", arXiv 2208.02814). Let :math:`D(τ)` be the number of calibration inputs, out
-of n, whose prediction at threshold τ differs from the reference (or would differ if
-refined, whether their margin is below τ or not). The threshold is the smallest τ with
+All inputs are first evaluated with the base planes only. The margin of a prediction is
+the difference between its two largest probabilities. Inputs with a margin below a
+threshold are evaluated again with the refine terms included and with about 16 bits for
+activations instead of 8.
+
+The threshold is calibrated by conformal risk control (Angelopoulos et al. 2022,
+"Conformal risk control", arXiv 2208.02814). Let :math:`D(τ)` be the number of
+calibration inputs, out of n, whose prediction at threshold τ differs from the
+reference. An input whose refined prediction would differ is always included, even if
+its margin is not below τ. The threshold is the smallest τ with
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 
-so that the expected disagreement on new inputs from the same distribution is bounded.
+This condition bounds the expected disagreement on new inputs from the same
+distribution.
+
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
@@ -42,12 +47,12 @@ class Threshold(Report):
     """The result of calibrating a cascade.
 
     Attributes:
-        margin: inputs with a smaller margin are refined.
-        agreement: agreement with the reference, on the calibration inputs after
-            refining.
-        base_agreement: the same agreement before refining.
-        refined_fraction: fraction of the calibration inputs that are refined.
-        samples: number of calibration inputs.
+        margin: the margin below which inputs are refined.
+        agreement: the agreement with the reference on the calibration inputs, after
+            refinement.
+        base_agreement: the agreement with the reference before refinement.
+        refined_fraction: the fraction of the calibration inputs that are refined.
+        samples: the number of calibration inputs.
         target: the requested agreement.
     """
 
@@ -62,7 +67,7 @@ class Threshold(Report):
         return pd.DataFrame({"value": vars(self)})
 
     def plot(self) -> "go.Figure":
-        """Plot the agreement before and after refining (plotly)."""
+        """Plot the agreement before and after refinement (plotly)."""
         import plotly.graph_objects as go
 
         names = [text("dpg.base_only"), text("dpg.refined")]
@@ -83,16 +88,18 @@ class Threshold(Report):
 
 
 class Cascade(nn.Module):
-    """A model `[B, ...]` → logits `[B, classes]` that refines uncertain predictions.
+    """A classifier that evaluates uncertain inputs again at a higher precision.
+
+    It maps inputs of shape `[B, ...]` to logits of shape `[B, classes]`.
 
     Args:
-        model: a model from `convert(..., refine=True)` that returns logits
-            `[B, classes]`.
-        margin: predictions with a smaller margin are refined: none of them at 0, all of
-            them above 1.
+        model: a model converted with `convert(..., refine=True)` that returns logits of
+            shape `[B, classes]`.
+        margin: predictions with a smaller margin are refined. A margin of 0 refines no
+            predictions, and a margin above 1 refines all of them.
 
     Attributes:
-        last_refined: fraction of the last batch that was refined.
+        last_refined: the fraction of the last batch that was refined.
     """
 
     def __init__(self, model: nn.Module, margin: float = 0.1):
@@ -114,7 +121,8 @@ class Cascade(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Predict at the base precision, then refine the uncertain predictions.
 
-        This is not thread-safe, because the precision is stored in the model's layers.
+        This method is not thread-safe, because the precision is stored in the layers of
+        the model.
         """
         logits = self._predict(x, refined=False)
         uncertain = (margins(logits) < self.margin).nonzero()[:, 0]
@@ -136,39 +144,41 @@ class Cascade(nn.Module):
         agreement: float = 0.999,
         reference: nn.Module | None = None,
     ) -> Threshold:
-        """Set `margin` to reach the requested agreement with the reference.
+        """Set `margin` so that predictions reach the requested agreement.
 
         Args:
-            batches: inputs that were not used for compression, or tuples that begin
-                with such an input. At least `agreement / (1 - agreement)` inputs are
-                needed (999 for an agreement of 0.999).
-            agreement: the requested fraction of inputs whose largest logit is the same
-                as the reference's.
-            reference: the original model; by default, the model with its refine terms.
+            batches: inputs that were not used for compression, or tuples whose first
+                element is such an input. At least `agreement / (1 - agreement)` inputs
+                are needed, which is 999 for an agreement of 0.999.
+            agreement: the requested fraction of inputs on which the model and the
+                reference predict the same class (the class with the largest logit).
+            reference: the original model. By default, the reference is the compressed
+                model with its refine terms.
 
         Raises:
             ValueError: if `agreement` is not between 0 and 1, or if there are too few
                 inputs.
-            CascadeError: if refining all inputs is not enough to reach the agreement.
+            CascadeError: if the agreement cannot be reached even if all inputs are
+                refined.
         """
         if not 0 < agreement < 1:
             raise ValueError(f"agreement must lie between 0 and 1; got {agreement!r}.")
-        # 1. compare base and refined predictions with the reference; each is [n]
+        # 1. Compare the base and refined predictions with the reference (each is [n]).
         margin, base_same, refined_same = self._compare(batches, reference)
         n = len(margin)
-        # 2. the largest D that satisfies the bound, (D + 1) / (n + 1) <= 1 - agreement;
-        # 1e-9 because (1 - 0.9) * 10 is 0.9999999999999998 in floating point
+        # 2. Find the largest D with (D + 1) / (n + 1) <= 1 - agreement. Adding 1e-9 is
+        # necessary because (1 - 0.9) * 10 is 0.9999999999999998 in floating point.
         allowed = int((1 - agreement) * (n + 1) + 1e-9) - 1
         if allowed < 0:
             raise ValueError(
                 f"agreement={agreement:g} needs at least "
                 f"{ceil(agreement / (1 - agreement) - 1e-6)} calibration inputs; got {n}."
             )
-        # 3. D when the k inputs with the smallest margins are refined, k = 0..n
+        # 3. Compute D if the k inputs with the smallest margins are refined, k = 0..n.
         order = margin.argsort()  # [n]
         errors = _errors(base_same[order], refined_same[order])  # [n + 1]
-        # 4. the smallest k that satisfies the bound, between two different margins: a
-        # threshold cannot separate inputs of equal margin
+        # 4. Find the smallest k that satisfies the bound. It must lie between two
+        # different margins, because a threshold cannot separate equal margins.
         separable = torch.ones(n + 1, dtype=torch.bool)
         separable[1:-1] = margin[order].diff() > 0
         candidates = ((errors <= allowed) & separable).nonzero()[:, 0]
@@ -176,11 +186,12 @@ class Cascade(nn.Module):
             raise CascadeError(
                 f"the refined predictions themselves differ from the reference on "
                 f"{int(errors[-1])} of {n} inputs; agreement={agreement:g} "
-                f"allows {allowed}. Request less, or compress with more bits."
+                f"allows {allowed}. Request a lower agreement, or compress with more "
+                f"bits."
             )
         k = int(candidates[0])
-        # 5. the threshold lies just above the k-th smallest margin: it is the next
-        # float, because inputs are refined if their margin is smaller
+        # 5. Set the threshold to the next float above the k-th smallest margin, because
+        # only inputs with a smaller margin than the threshold are refined.
         largest_refined = margin[order[k - 1]].item() if k else 0.0
         self.margin = nextafter(largest_refined, inf) if k else 0.0
         mask = margin < self.margin
@@ -193,9 +204,11 @@ class Cascade(nn.Module):
     def _compare(
         self, batches: Iterable, reference: Callable[[Tensor], Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the margins at the base precision, `[n]`, and two masks `[n]`.
+        """Compare the base and the refined predictions with the reference.
 
-        They say whether the base and the refined prediction match the reference.
+        Returns the margins at the base precision and two boolean masks, all of shape
+        `[n]`. The first mask marks the inputs whose base prediction matches the
+        reference, and the second one marks the inputs whose refined prediction does.
         """
         check_batches(batches)
         results = []
@@ -203,15 +216,17 @@ class Cascade(nn.Module):
             x = input_of(batch)
             if not isinstance(x, Tensor):  # only rows of a tensor can be refined
                 raise TypeError(
-                    f"batches must hold tensors, or tuples that begin with one; got a "
-                    f"{type(x).__name__}."
+                    f"batches must contain tensors or tuples that begin with one; "
+                    f"got a {type(x).__name__}."
                 )
             base, refined = self._predict(x, False), self._predict(x, True)
             target = (refined if reference is None else reference(x)).argmax(1)
             same = (logits.argmax(1) == target for logits in (base, refined))
             results.append((margins(base), *same))
         if not results:
-            raise ValueError("batches must hold at least one input; it was empty.")
+            raise ValueError(
+                "batches must contain at least one input, but it was empty."
+            )
         margin, base_same, refined_same = (
             torch.cat(part).cpu() for part in zip(*results, strict=True)
         )
@@ -219,10 +234,11 @@ class Cascade(nn.Module):
 
 
 def _errors(base_same: Tensor, refined_same: Tensor) -> Tensor:
-    """Return D when only the first k inputs are refined, for k = 0..n: `[n + 1]`.
+    """Compute D for every k from 0 to n, where the first k inputs are refined.
 
-    An input that refining would make wrong counts even if it is not refined, because
-    the guarantee holds only if D does not increase with k.
+    The result has shape `[n + 1]`. An input that is wrong after refinement is counted
+    even if it is not refined, because the guarantee requires that D does not increase
+    with k.
     """
     zero = torch.zeros(1, dtype=torch.int64)
     refined = (~refined_same).cumsum(0)  # among the first k, k = 1..n
@@ -232,9 +248,10 @@ def _errors(base_same: Tensor, refined_same: Tensor) -> Tensor:
 
 
 def margins(logits: Tensor) -> Tensor:
-    """Subtract the second-largest probability from the largest, per row of the logits.
+    """Return the difference between the two largest probabilities in each row.
 
-    `[B, classes]` → float64 `[B]`.
+    The logits have shape `[B, classes]`, and the result is a float64 tensor of shape
+    `[B]`.
     """
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(
@@ -246,6 +263,6 @@ def margins(logits: Tensor) -> Tensor:
 
 
 def refine(model: nn.Module, on: bool) -> None:
-    """Switch to all planes and wide activations, or back to the base planes only."""
+    """Enable or disable the refine terms and wide activations in all packed layers."""
     for layer in packed_layers(model).values():
         layer.matrix.refined = layer.matrix.wide = on

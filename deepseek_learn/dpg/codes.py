@@ -1,11 +1,13 @@
-r"""Quantize weights to b-bit codes, with the best of a few scales for each group.
+r"""Quantize weights to b-bit codes with one scale per group.
 
-A row is split into groups of G weights. A code :math:`q \in [0, 2^b - 1]` represents
+Each row is split into groups of G weights. A code :math:`q \in [0, 2^b - 1]` represents
+the weight
 
 .. math:: \hat w = s\,(q - 2^{b-1})
 
-with one bfloat16 scale s per group: the one with the least squared error. Within the
-range, the error of rounding to nearest is at most s/2.
+where s is the group's bfloat16 scale. It is chosen from a few candidates to minimize
+the squared error. Rounding to nearest changes a weight by at most s/2, unless the
+weight is outside the range of the codes.
 """
 
 from collections.abc import Sequence
@@ -15,15 +17,15 @@ import torch
 from torch import Tensor
 
 BITS = (2, 3, 4, 5, 6, 8)
-CLIPS = {  # bits → clipping ranges to try, as fractions of a group's largest weight
+CLIPS = {  # clipping ranges per bit width, as fractions of a group's largest weight
     2: (1.0, 0.78, 0.68, 0.6, 0.52),
     3: (1.0, 0.92, 0.85, 0.78, 0.7),
     4: (1.0, 0.95, 0.9, 0.85, 0.78),
     5: (1.0, 0.95, 0.9),
     6: (1.0, 0.95),
-    8: (1.0,),  # the steps are so small that clipping only does harm
+    8: (1.0,),  # the steps are so small that clipping never helps
 }
-CLIPS_TO_ESTIMATE = {  # the ones that `output_errors` tries, which halves the work
+CLIPS_TO_ESTIMATE = {  # the subset for `output_errors`, which halves the work
     2: (0.78, 0.6),
     3: (0.92, 0.78),
     4: (1.0, 0.9),
@@ -35,12 +37,13 @@ CLIPS_TO_ESTIMATE = {  # the ones that `output_errors` tries, which halves the w
 
 @dataclass(frozen=True)
 class Codes:
-    """A rounded matrix.
+    """A matrix that has been rounded to codes.
 
     Attributes:
-        codes: uint8 `[N, K']`, where K' is K padded to a multiple of the group size.
-        scale: one scale per group and row, bfloat16 `[K' / G, N]`.
-        bits: the bits of each row, int64 `[N]`.
+        codes: the codes, a uint8 tensor of shape `[N, K']`, where K' is K padded to a
+            multiple of the group size.
+        scale: one scale per group and row, a bfloat16 tensor of shape `[K' / G, N]`.
+        bits: the number of bits of each row, an int64 tensor of shape `[N]`.
         columns: the number of columns K, without padding.
     """
 
@@ -54,7 +57,7 @@ class Codes:
         return self.codes.shape[1] // len(self.scale)
 
     def dequantize(self) -> Tensor:
-        """Return the matrix that the codes represent, float32 `[N, K]`."""
+        """Return the matrix represented by the codes, as float32 of shape `[N, K]`."""
         n, padded = self.codes.shape
         zero = (2.0 ** (self.bits - 1))[:, None, None]
         groups = self.codes.float().view(n, -1, self.group_size)
@@ -73,11 +76,12 @@ def best_scale(
     clips: Tensor | Sequence[float],
     importance: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Find the scales of a group `[N, G]` with the least squared error.
+    """Find the scale with the smallest squared error for each row of a group.
 
-    The ranges it tries are `clips` times the group's largest weight. Squared errors are
-    weighted by `importance` `[G]`. Returns the scales, which are bfloat16 values, and
-    their errors, both `[N]`.
+    The group has shape `[N, G]`. The candidate ranges are `clips` times the largest
+    weight of each row, and squared errors are weighted by `importance`, which has shape
+    `[G]`. Returns the scales, rounded to bfloat16 precision, and their errors, both of
+    shape `[N]`.
     """
     low, high = -half[:, None], half[:, None] - 1
 
@@ -95,7 +99,10 @@ def best_scale(
 
 
 def clips_per_row(bits: Tensor) -> Tensor:
-    """Return the clipping ranges to try per row, `[tries, N]`; short lists repeat."""
+    """Return the clipping ranges to try for each row, a tensor of shape `[tries, N]`.
+
+    If a bit width has fewer ranges than the others, its ranges are repeated.
+    """
     levels, index = bits.unique(return_inverse=True)
     lists = [CLIPS[b] for b in levels.tolist()]
     tries = range(max(map(len, lists)))
@@ -104,5 +111,5 @@ def clips_per_row(bits: Tensor) -> Tensor:
 
 
 def round_to(weight: Tensor, scale: Tensor, half: Tensor) -> Tensor:
-    """Return the nearest code as a float: w / s rounded and clamped, plus 2^(b-1)."""
+    """Return the nearest code as a float: w / s, rounded and clamped, plus 2^(b-1)."""
     return (weight / scale).round().clamp(-half, half - 1) + half

@@ -1,4 +1,4 @@
-"""Calibrate, allocate and convert: turn a trained model into one with packed planes."""
+"""Compress a trained model: calibrate it, allocate bits, and convert its layers."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -55,14 +55,15 @@ SHOW_BAR_PARAMETERS = 10_000_000
 
 @dataclass(frozen=True)
 class Compression(Report):
-    """A compressed model and how it was compressed.
+    """A compressed model, together with the details of its compression.
 
     Attributes:
-        model: a drop-in replacement for the original in inference; it cannot train.
-        allocation: the bits of every row.
-        stored_bytes: size of the compressed model.
-        original_bytes: size of the original model.
-        in_float: module → why its matrix was not compressed.
+        model: a drop-in replacement for the original model. It supports inference only
+            and cannot be trained.
+        allocation: the number of bits used for each row.
+        stored_bytes: the size of the compressed model in bytes.
+        original_bytes: the size of the original model in bytes.
+        in_float: maps the name of each module that was not compressed to the reason.
     """
 
     model: nn.Module
@@ -73,11 +74,11 @@ class Compression(Report):
 
     @property
     def ratio(self) -> float:
-        """Stored bytes divided by original bytes."""
+        """The size of the compressed model divided by the size of the original."""
         return self.stored_bytes / self.original_bytes
 
     def to_frame(self) -> pd.DataFrame:
-        """Tabulate the average bits, bytes and storage of each module with a matrix."""
+        """Tabulate the average bits, size and storage format of each weight matrix."""
         rows = {}
         packed = packed_layers(self.model)
         first = {id(packed[name].matrix): name for name in self.allocation.bits}
@@ -98,7 +99,7 @@ class Compression(Report):
         return pd.DataFrame(rows).T.rename_axis("module")
 
     def plot(self) -> "go.Figure":
-        """Plot the stored bytes, with one bar per module (plotly)."""
+        """Plot the stored bytes of each module as a bar chart (plotly)."""
         import plotly.graph_objects as go
 
         frame = self.to_frame()
@@ -119,7 +120,7 @@ class Compression(Report):
         return summary
 
     def _float_summary(self) -> str:
-        """Say how much stays in float, and why the largest such module does."""
+        """Summarize how much stays in float, and why the largest module does."""
         submodule = self.model.get_submodule
         sizes = {name: own_bytes(submodule(name)) for name in self.in_float}
         largest = max(sizes, key=sizes.__getitem__)
@@ -150,33 +151,34 @@ def compress(
     layer_bits: Mapping[str, int] | None = None,
     progress: bool | None = None,
 ) -> Compression:
-    """Compress a trained model in one call; `model` itself is not changed.
+    """Compress a trained model in one call, without modifying the original.
 
     Args:
-        batches: calibration inputs (see `calibrate`).
-        bits: the budget per weight, from 2 to 8, excluding scales (see `allocate`).
-        criterion: a name in `dpg.grouping`, or "uniform".
-        refine: whether to also store a refine term (see `Cascade`).
-        logits: a function `logits(model, batch)` that returns the logits, for a model
-            that returns something else.
-        rounding: "gptq", or "nearest", which takes a fraction of the time and loses
-            more accuracy at 4 bits and below.
-        filter: `filter(name, layer)` selects the layers to compress; the others stay in
-            float.
-        layer_bits: maps layer names or patterns to bits (see `allocate`).
-        progress: whether to show a progress bar; None shows it only for models with
-            more than 10 million parameters.
+        batches: the calibration inputs (see `calibrate`).
+        bits: the average number of bits per weight, from 2 to 8, excluding the scales
+            (see `allocate`).
+        criterion: the name of a criterion in `dpg.grouping`, or "uniform".
+        refine: whether to store an additional refine term (see `Cascade`).
+        logits: a function `logits(model, batch)` that returns the logits, for models
+            that return something else.
+        rounding: "gptq" or "nearest". Rounding to nearest takes a fraction of the time
+            but loses more accuracy at 4 bits and below.
+        filter: a function `filter(name, layer)` that selects the layers to compress.
+            The other layers stay in float.
+        layer_bits: maps layer names or patterns to bit widths (see `allocate`).
+        progress: whether to show a progress bar. If None, a bar is shown only for
+            models with more than 10 million parameters.
 
     Raises:
-        ValueError: if `calibrate` or `allocate` raises it, or if the rounding is
-            unknown.
+        ValueError: if `rounding` is unknown, or if `calibrate` or `allocate` raises
+            ValueError.
 
     >>> small = compress(model, batches, bits=4)                    # doctest: +SKIP
     >>> small.why(), small.ratio                                    # doctest: +SKIP
     """
     check_budget(bits)
     check_group_size(group_size)
-    # 1. reject invalid arguments before the long part
+    # 1. Reject invalid arguments before the slow steps.
     check_batches(batches)
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}; got {rounding!r}.")
@@ -184,13 +186,13 @@ def compress(
     size = sum(p.numel() for p in model.parameters())
     show_bar = size > SHOW_BAR_PARAMETERS if progress is None else progress
     with Bar(100, show_bar, text("dpg.bar")) as bar:
-        # 2. statistics of every layer, H [K, K] and g^2 [N]; GPTQ needs all of H, while
-        # rounding to nearest needs only its diagonal
+        # 2. Collect the statistics of each layer, H [K, K] and g^2 [N]. GPTQ needs the
+        # full H, while rounding to nearest needs only its diagonal.
         batches = _with_progress(batches, _bar_section(bar, 40))
         calibration = calibrate(
             model, batches, logits, correlations=rounding == "gptq", filter=filter
         )
-        # 3. the bits of every row, [N] per layer
+        # 3. Choose the number of bits of each row, [N] per layer.
         if criterion == "uniform":
             allocation = uniform(model, bits, group_size, layer_bits, filter)
         else:
@@ -203,9 +205,9 @@ def compress(
                 layer_bits=layer_bits,
                 progress=_bar_section(bar, 40),
             )
-        # 4. round and pack
+        # 4. Round and pack the weights.
         small = convert(model, allocation, calibration, refine, _bar_section(bar, 20))
-    # 5. what stays in float, and why; a tied matrix is listed for both of its layers
+    # 5. List what stays in float, and why. A tied matrix is listed for both layers.
     in_float = left_in_float(model, allocation.bits)
     for name, first in ({n: n for n in excluded} | tied_layers(model)).items():
         if first in excluded:
@@ -214,7 +216,10 @@ def compress(
 
 
 def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
-    """Return a callback that takes a fraction and fills that part of `width` steps."""
+    """Return a callback that advances the bar by up to `width` steps.
+
+    The callback takes the completed fraction of a task.
+    """
     previous = 0.0
 
     def advance(fraction: float) -> None:
@@ -243,15 +248,16 @@ def convert(
     """Return a copy of the model with packed layers, in evaluation mode.
 
     Args:
-        allocation: the bits of every row, from `allocate` or `uniform`.
-        calibration: the statistics for GPTQ. Without it, and for layers that it does
-            not contain, weights are rounded to nearest.
-        refine: whether to add a 4-bit term that holds the base's rounding error.
-        progress: called with the completed fraction, 0..1.
+        allocation: the number of bits of each row, from `allocate` or `uniform`.
+        calibration: the statistics for GPTQ. Layers without statistics are rounded to
+            nearest.
+        refine: whether to add a 4-bit term that stores the rounding error of the base
+            term.
+        progress: a callback that receives the completed fraction, from 0 to 1.
 
     Raises:
-        ValueError: if the allocation or the calibration belongs to another model, or if
-            there are rows of 32 bits, which planes cannot hold.
+        ValueError: if the allocation or the calibration belongs to a different model,
+            or if the allocation contains 32-bit rows, which bit-planes cannot store.
     """
     layers = _matching(model, allocation, calibration)
     new: dict[str, DPGLayer] = {}
@@ -274,10 +280,10 @@ def convert(
 def simulate(
     model: nn.Module, allocation: Allocation, calibration: Calibration | None = None
 ) -> nn.Module:
-    """Return a float copy of the model with weights rounded as in `convert`.
+    """Return a float copy of the model whose weights are rounded as in `convert`.
 
-    This is the fast way to compare allocations, because nothing is packed and
-    activations are not rounded. Rows of 32 bits are unchanged.
+    This is the fastest way to compare allocations, because nothing is packed and
+    activations are not rounded. Rows of 32 bits are left unchanged.
     """
     result = copy.deepcopy(model).eval()
     for name, layer in _matching(model, allocation, calibration).items():
@@ -291,10 +297,10 @@ def simulate(
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """Return a frozen copy of `model`, with the layers in `new` in place of its own.
+    """Return a frozen copy of `model` in which the layers in `new` are substituted.
 
-    The replaced float weights are never copied, and a layer that is used twice remains
-    a single layer.
+    The float weights of the replaced layers are not copied. A layer that is used twice
+    remains a single layer.
     """
     memo = {id(model.get_submodule(name)): layer for name, layer in new.items()}
     result = copy.deepcopy(model, memo)
@@ -303,7 +309,10 @@ def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
 
 
 class _Train:
-    """The `train` method of a compressed model; it raises before changing anything."""
+    """The `train` method of a compressed model.
+
+    It raises FrozenModelError before it changes the mode of any layer.
+    """
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -322,7 +331,7 @@ def _matching(
         name: (len(bits), allocation.columns[name])
         for name, bits in allocation.bits.items()
     }
-    return matching_layers(model, sizes, "allocation is")
+    return matching_layers(model, sizes, "allocation belongs")
 
 
 def _codes(

@@ -1,10 +1,12 @@
-r"""Criteria that score rows: the registry `grouping`, and the built-in criteria.
+"""The criteria that score weight rows, and the registry `grouping` that lists them.
 
-A criterion states the cost of giving a row few bits. It takes a `Layer` and returns
+A criterion estimates the cost of giving a row few bits. It takes a `Layer` and returns
+one of the following tensors:
 
-- `[N]`, the importance of each row: rows are ranked by it regardless of their length,
-  and each additional bit is assumed to quarter the damage (:math:`4^{-b}`), or
-- `[levels, N]`, the damage to each row at each of the bit widths in `layer.levels`.
+- the importance of each row, of shape `[N]`. Rows are ranked by importance regardless
+  of their length, and each additional bit is assumed to quarter the damage
+  (:math:`4^{-b}`).
+- the damage to each row at each bit width in `layer.levels`, of shape `[levels, N]`.
 
 >>> @grouping.register("custom")                                    # doctest: +SKIP
 ... def custom(layer):
@@ -31,15 +33,15 @@ grouping: Registry[Callable[["Layer"], Tensor]] = Registry("grouping strategy")
 
 @dataclass(frozen=True)
 class Layer:
-    """The input of a criterion.
+    """A layer to be scored by a criterion.
 
     Attributes:
-        name: the layer's name in the model.
-        weight: the layer's weight, float32 `[N, K]`.
-        statistics: its second moment `[K, K]` or `[K]`, gradient `[N]` and frequency
-            `[N]`.
+        name: the name of the layer in the model.
+        weight: the weight matrix, a float32 tensor of shape `[N, K]`.
+        statistics: the second moment of the inputs (of shape `[K, K]` or `[K]`), the
+            squared gradient (`[N]`) and the activation frequency (`[N]`).
         levels: the allowed bit widths, in ascending order.
-        group_size: number of weights that share a scale.
+        group_size: the number of weights that share a scale.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Layer:
 
     @property
     def stored(self) -> int:
-        """The number of stored weights, including padding, as counted by the budget."""
+        """The number of weights that count toward the budget, including padding."""
         rows, columns = self.weight.shape
         return (
             ceil(rows / ROWS) * ROWS * ceil(columns / self.group_size) * self.group_size
@@ -58,21 +60,24 @@ class Layer:
 
     @cached_property
     def errors(self) -> Tensor:
-        """The output error E[((w - ŵ)·x)²] of each row at each level, `[levels, N]`.
+        """The output error E[((w - ŵ)·x)²] of each row at each level.
 
-        For correlated inputs, this is an estimate (see `rounding.output_errors`).
+        The tensor has shape `[levels, N]`. If the inputs are correlated, the errors are
+        estimates (see `rounding.output_errors`).
         """
         moment = self.statistics.second_moment
         return output_errors(self.weight, self.levels, self.group_size, moment)
 
 
 def damage(criterion: str, layer: Layer) -> Tensor:
-    """Compute the damage to each row at each level, float64 `[levels, N]`.
+    """Compute the damage to each row at each level.
+
+    Returns a float64 tensor of shape `[levels, N]`.
 
     Raises:
-        UnknownNameError: if the criterion is unknown; the message lists the known ones.
-        ValueError: if the criterion returns a different shape, or NaN, infinity or
-            negative numbers.
+        UnknownNameError: if the criterion is unknown. The message lists the known ones.
+        ValueError: if the criterion returns anything other than a tensor of the
+            expected shape, or if its scores contain NaN, infinity or negative numbers.
     """
     scores = grouping[criterion](layer)
     rows, levels = len(layer.weight), len(layer.levels)
@@ -96,19 +101,19 @@ def damage(criterion: str, layer: Layer) -> Tensor:
 
 @grouping.register("sensitivity")
 def sensitivity(layer: Layer) -> Tensor:
-    """Return Fisher information x rounding error: the expected damage to the output."""
+    """Return Fisher information times rounding error, the expected output damage."""
     return layer.statistics.gradient * layer.errors
 
 
 @grouping.register("frequency")
 def frequency(layer: Layer) -> Tensor:
-    """Return how often each neuron is above zero, which is the guide's criterion."""
+    """Return the activation frequency of each neuron, as in the guide."""
     return layer.statistics.frequency
 
 
 @grouping.register("frequency×error")
 def frequency_error(layer: Layer) -> Tensor:
-    """Return frequency x rounding error: `sensitivity` without the gradient."""
+    """Return activation frequency times rounding error, which ignores the gradient."""
     return layer.statistics.frequency * layer.errors
 
 
@@ -120,7 +125,7 @@ def magnitude(layer: Layer) -> Tensor:
 
 @grouping.register("random")
 def random(layer: Layer) -> Tensor:
-    """Return a reproducible random number per row, as a baseline for other criteria."""
+    """Return a reproducible random score for each row, as a baseline."""
     seed = sum(map(ord, layer.name)) * 1009 + len(layer.weight)
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(layer.weight), generator=generator)

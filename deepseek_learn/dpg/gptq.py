@@ -1,11 +1,13 @@
-r"""GPTQ: rounding that compensates for its own errors.
+r"""GPTQ: post-training quantization that compensates for rounding errors.
 
 Frantar et al. 2022, "GPTQ", arXiv 2210.17323.
 
-It rounds column by column and spreads each column's error over the columns not yet
-rounded, so that :math:`\|(W - \hat W) X\|` is small instead of :math:`\|W - \hat W\|`.
-With H the second moment of the inputs and :math:`H^{-1} = U^\top U`, the best update of
-the later columns for an error e in column k is :math:`-e\,U_{k,>k} / U_{kk}`.
+The algorithm rounds one column at a time and spreads the error of each column over the
+columns that have not been rounded yet. It therefore keeps :math:`\|(W - \hat W) X\|`
+small instead of :math:`\|W - \hat W\|`. Let H be the second moment of the inputs, and
+let :math:`H^{-1} = U^\top U`. For an error e in column k, the optimal update of the
+later columns is :math:`-e\,U_{k,>k} / U_{kk}`.
+
 Lesson: `notebooks/basic/03_quantization.ipynb`.
 """
 
@@ -14,13 +16,13 @@ from torch import Tensor
 
 from .codes import best_scale, largest_weight
 
-COLUMNS_AT_ONCE = 16  # GPTQ's block size; then errors go to the rest of the group
+COLUMNS_AT_ONCE = 16  # the block size of GPTQ
 
 
 def lower_factor(second_moment: Tensor, padded: int, damp: float) -> Tensor:
-    """Return the Cholesky factor L of the damped, reversed H, in float64.
+    """Compute the Cholesky factor L of H after damping it and reversing its axes.
 
-    Padding columns get a second moment of 1.
+    The factor is in float64. The second moment of padding columns is set to 1.
     """
     H = torch.eye(padded, dtype=torch.float64)
     columns = len(second_moment)
@@ -31,10 +33,11 @@ def lower_factor(second_moment: Tensor, padded: int, damp: float) -> Tensor:
 
 
 def inverse_factor(lower: Tensor) -> Tensor:
-    """Return GPTQ's upper factor U of H⁻¹ = Uᵀ U, in float32.
+    """Compute the upper triangular factor U of H⁻¹ = Uᵀ U in float32.
 
-    With the reversed H = L Lᵀ, U is the reversed L⁻¹. Damping keeps the condition
-    number of L below about √(K / damp), a few hundred, so float32 suffices.
+    If L is the Cholesky factor of the reversed H, then U is the inverse of L with both
+    axes reversed. Damping keeps the condition number of L below about √(K / damp),
+    which is a few hundred, so float32 is precise enough.
     """
     eye = torch.eye(len(lower))
     return torch.linalg.solve_triangular(lower.float(), eye, upper=False).flip(0, 1)
@@ -43,15 +46,20 @@ def inverse_factor(lower: Tensor) -> Tensor:
 def gptq(
     W: Tensor, half: Tensor, clips: Tensor, size: int, weights: Tensor, U: Tensor
 ) -> list[Tensor]:
-    """Replace `W` `[K', N]` with its signed codes in place, and return the scales.
+    """Round `W` to signed codes in place, and return the scales of each group.
 
-    `half` `[N]` is 2^(b-1), `clips` `[tries, N]` are the ranges to try, `size` is G,
-    `weights` `[K']` are the costs of a squared error in each column, and `U` is the
-    upper factor of H⁻¹.
+    The error of each column is divided by U_kk, multiplied by row k of U, and
+    subtracted from the later columns. The update is applied first to the columns of the
+    same block, then to the rest of the group, and finally to all remaining columns.
+    Delaying the updates turns them into matrix products, which are faster.
 
-    A column's error is divided by U_kk, multiplied by row k of U, and subtracted from
-    the later columns: first from those of its block, then from those of its group, then
-    from the rest. The delayed updates are matrix products, for speed.
+    Args:
+        W: the transposed weights, of shape `[K', N]`.
+        half: 2^(b-1) for each row, of shape `[N]`.
+        clips: the clipping ranges to try, of shape `[tries, N]`.
+        size: the group size G.
+        weights: the cost of a squared error in each column, of shape `[K']`.
+        U: the upper triangular factor of H⁻¹.
     """
     diagonal, scales = U.diagonal().tolist(), []
     errors = W.new_empty(size, W.shape[1])  # [G, N]

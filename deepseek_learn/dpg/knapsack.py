@@ -1,10 +1,10 @@
-"""Spend a budget of bits on blocks of rows: a knapsack problem, solved greedily.
+"""Distribute a bit budget over blocks of rows by solving a knapsack problem greedily.
 
-Rows are sorted by damage and split into blocks of 16. All blocks start at the fewest
+Rows are sorted by damage and split into blocks of 16. All blocks start with the fewest
 bits. The algorithm then repeatedly takes the step that removes the most damage per
-byte, until the budget is spent. Steps follow each block's lower convex hull, so the
-greedy choice is optimal up to the last step. If giving all blocks the same bits does
-less damage, that is done instead.
+byte, until the budget is spent. The steps follow the lower convex hull of each block,
+so the greedy solution is optimal up to the last step. If giving all blocks the same
+number of bits does less damage, that allocation is used instead.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from .matrix import ROWS
 
 @dataclass(frozen=True)
 class Block:
-    """Up to 16 rows of one layer that get the same bits."""
+    """A block of up to 16 rows of a layer that share the same bit width."""
 
     layer: str
     rows: Tensor  # [<= 16]
@@ -27,8 +27,13 @@ class Block:
 
 
 def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[Block]:
-    """Split a layer into blocks, given its rows' damage `[levels, N]` and K columns."""
-    # neighbors in this order are about equally sensitive, so one width suits a block
+    """Split the rows of a layer into blocks, sorted by damage.
+
+    Args:
+        damage: the damage to each row at each level, of shape `[levels, N]`.
+        columns: the number of columns K of the weight matrix.
+    """
+    # Neighbors in this order are similarly sensitive, so one bit width fits a block.
     order = damage[0].argsort(descending=True, stable=True)  # [N], worst first
     stored = ROWS * ceil(columns / group_size) * group_size
     return [
@@ -37,12 +42,15 @@ def blocks_of(name: str, damage: Tensor, columns: int, group_size: int) -> list[
 
 
 def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]:
-    """Choose the level (an index) of each block, within `bits` per stored weight."""
-    # 1. the steps of all blocks, those that remove the most damage per stored bit first
+    """Choose a level for each block without exceeding the budget.
+
+    The budget is `bits` per stored weight. Returns one index into `levels` per block.
+    """
+    # 1. Sort the steps of all blocks by the damage that they remove per stored bit.
     steps = [(*step, i) for i, b in enumerate(blocks) for step in _hull(b, levels)]
     steps.sort(key=lambda step: -step[0])
-    # 2. take them while the budget lasts. Each block's steps are in order, because its
-    # hull is convex; a step that does not fit is skipped, since a smaller one may
+    # 2. Take steps while the budget lasts. The steps of a block are in order because
+    # its hull is convex. If a step does not fit, a later and smaller one still may.
     choice = [0] * len(blocks)
     stored = sum(block.weights for block in blocks)
     budget = (bits - levels[0]) * stored + 1e-6
@@ -50,7 +58,8 @@ def fill(blocks: list[Block], levels: tuple[int, ...], bits: float) -> list[int]
         cost = (levels[level] - levels[choice[i]]) * blocks[i].weights
         if cost <= budget:
             choice[i], budget = level, budget - cost
-    # 3. the unspent rest of the budget may be worth more than what greedy gained
+    # 3. Compare with a uniform allocation, which does less damage if the greedy choice
+    # leaves too much of the budget unspent.
     constant = [max(i for i, b in enumerate(levels) if b <= bits)] * len(blocks)
     return min(choice, constant, key=lambda levels: _damage(blocks, levels))
 
@@ -60,7 +69,10 @@ def _damage(blocks: list[Block], choice: list[int]) -> float:
 
 
 def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
-    """Yield steps along the lower convex hull: damage removed per stored bit, level."""
+    """Yield the steps along the lower convex hull of a block.
+
+    Each step consists of the damage removed per stored bit and the new level.
+    """
     damage, level = block.damage.tolist(), 0
     while level + 1 < len(levels):
         slopes = {
@@ -68,7 +80,7 @@ def _hull(block: Block, levels: tuple[int, ...]) -> Iterator[tuple[float, int]]:
             / ((levels[up] - levels[level]) * block.weights)
             for up in range(level + 1, len(levels))
         }
-        # of equal slopes, take the farthest: those in between are not corners
+        # If slopes are equal, take the farthest level; the others are not corners.
         level = max(slopes, key=lambda up: (slopes[up], up))
         if slopes[level] < 0:  # under a custom criterion, more bits may do more damage
             return

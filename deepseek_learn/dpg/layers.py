@@ -1,4 +1,7 @@
-"""Layers with packed planes as weights; `convert` replaces float layers with them."""
+"""Layers whose weights are stored as packed bit-planes.
+
+`convert` replaces the float layers of a model with these layers.
+"""
 
 from collections.abc import Callable
 from math import prod
@@ -22,8 +25,8 @@ from .matrix import (
 )
 from .packed import PackedMatrix
 
-# Above this number of patches, copying them costs more than unpacking the weight once
-# and convolving in float. A round number: the actual crossover depends on the layer.
+# Above this number of patches, copying them takes longer than unpacking the weight once
+# and convolving in float. This is a rough value; the crossover depends on the layer.
 FLOAT_ROWS = 1024
 
 
@@ -35,10 +38,12 @@ class FrozenModelError(DeepSeekLearnError):
 
 
 class DPGLayer(CompressedLayer):
-    """Base class of the packed layers: packed weight, float bias, no training.
+    """Base class for layers with a packed weight and a float bias.
+
+    These layers do not support training.
 
     Attributes:
-        tied: whether the matrix belongs to another layer, which counts its bytes.
+        tied: whether the matrix belongs to another layer, which accounts for its bytes.
     """
 
     tied = False
@@ -56,27 +61,30 @@ class DPGLayer(CompressedLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight of the float layer, in float32.
+        """The weight of the equivalent float layer, in float32.
 
-        It has the current precision and is unpacked at each access.
+        The weight is unpacked at the current precision on every access.
         """
         return self.matrix.dequantize()
 
     def _multiply(self, rows: Tensor) -> Tensor:
-        """Map `[M, K]` to float32 `[M, N]`, including the bias."""
+        """Multiply rows of shape `[M, K]` by the weight, and add the bias.
+
+        The result is a float32 tensor of shape `[M, N]`.
+        """
         return multiply(self.matrix, rows.float(), self.bias)
 
     def _check(self, x: Tensor, size: int, axis: int, layout: str) -> None:
         if x.dim() <= -axis - 1 or x.shape[axis] != size:
             raise ValueError(f"x must be {layout}; got shape {list(x.shape)}.")
         if not x.is_floating_point():
-            raise TypeError(f"x must hold floating-point numbers; got {x.dtype}.")
+            raise TypeError(f"x must contain floating-point numbers; got {x.dtype}.")
         self._check_device(x)
 
     def _check_device(self, x: Tensor) -> None:
         if x.device != self.matrix.order.device:
             raise ValueError(
-                f"x is on {x.device}, the compressed layer on "
+                f"x is on {x.device}, but the compressed layer is on "
                 f"{self.matrix.order.device}; move one of them with .to(...)."
             )
 
@@ -91,9 +99,10 @@ def refuse_training(mode: bool) -> None:
 
 
 class DPGLinear(DPGLayer):
-    """A linear layer `[..., K]` → `[..., N]` with a packed weight.
+    """A linear layer with a packed weight.
 
-    The output has the dtype of x.
+    It maps inputs of shape `[..., K]` to outputs of shape `[..., N]` with the same
+    dtype.
     """
 
     def __init__(self, matrix: PackedMatrix, bias: Tensor | None):
@@ -101,7 +110,7 @@ class DPGLinear(DPGLayer):
         self.in_features, self.out_features = matrix.columns, matrix.rows
 
     def plain(self) -> nn.Linear:
-        """Return a float layer with the weight at the current precision, for export."""
+        """Return an equivalent float layer for export, at the current precision."""
         bias = self.bias is not None
         layer = nn.Linear(self.in_features, self.out_features, bias, device="meta")
         return _filled(layer, self)
@@ -113,9 +122,10 @@ class DPGLinear(DPGLayer):
 
 
 class DPGEmbedding(DPGLayer):
-    """An embedding with a packed table: indices `[...]` → rows `[..., K]`.
+    """An embedding with a packed table.
 
-    Only these rows are unpacked.
+    It maps indices of shape `[...]` to rows of shape `[..., K]`, and unpacks only the
+    rows that are looked up.
     """
 
     answer: Tensor
@@ -123,11 +133,12 @@ class DPGEmbedding(DPGLayer):
     def __init__(self, matrix: PackedMatrix, dtype: torch.dtype = torch.float32):
         super().__init__(matrix, None)
         self.num_embeddings, self.embedding_dim = matrix.rows, matrix.columns
-        # empty: it only records the output dtype, which `model.half()` then changes too
+        # This buffer is empty. It records the output dtype, so that `model.half()`
+        # changes it as well.
         self.register_buffer("answer", torch.empty(0, dtype=dtype))
 
     def plain(self) -> nn.Embedding:
-        """Return a float layer with the table at the current precision, for export."""
+        """Return an equivalent float layer for export, at the current precision."""
         sizes = self.num_embeddings, self.embedding_dim
         return _filled(nn.Embedding(*sizes, device="meta"), self)
 
@@ -135,27 +146,30 @@ class DPGEmbedding(DPGLayer):
         if torch.compiler.is_compiling() or x.device.type == "meta":
             return F.embedding(x, self.weight).to(self.answer.dtype)
         if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"x must hold integers; got {x.dtype}.")
+            raise TypeError(f"x must contain integers; got {x.dtype}.")
         self._check_device(x)
         low, high = (int(n) for n in x.aminmax()) if x.numel() else (0, 0)
         if low < 0 or high >= self.num_embeddings:
             raise IndexError(
-                f"x must hold rows 0 to {self.num_embeddings - 1}; got {low} to {high}."
+                f"x must contain indices from 0 to {self.num_embeddings - 1}; got "
+                f"{low} to {high}."
             )
         return self.matrix.lookup(x.long()).to(self.answer.dtype)
 
 
 class DPGConv(DPGLayer):
-    """A convolution `[B, C, *size]` → `[B, N, *size']` with a packed weight.
+    """A convolution with a packed weight.
 
-    With few positions in the batch, it multiplies packed planes by patches. With many,
-    it unpacks the weight for this call only; activations are then not rounded, so an
-    image's output depends slightly on the batch size.
+    It maps inputs of shape `[B, C, *size]` to outputs of shape `[B, N, *size']`. If the
+    batch has few output positions, the layer multiplies packed planes by patches. If it
+    has many, the layer unpacks the weight temporarily and convolves in float, without
+    rounding the activations. The output for an image therefore depends slightly on the
+    batch size.
     """
 
     float_layer: type[nn.Module]
     _convolve: Callable
-    size: str  # the names of the axes, for error messages
+    size: str  # axis names for error messages
 
     def __init__(
         self,
@@ -181,16 +195,16 @@ class DPGConv(DPGLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight, float32 `[N, C, *kernel]`.
+        """The weight, a float32 tensor of shape `[N, C, *kernel]`.
 
-        It has the current precision and is unpacked at each access.
+        The weight is unpacked at the current precision on every access.
         """
         matrix = self.matrix.dequantize()
         shape = (self.out_channels, *self.kernel_size, self.in_channels)
         return matrix.view(shape).movedim(-1, 1)
 
     def plain(self) -> nn.Module:
-        """Return a float layer with the weight at the current precision, for export."""
+        """Return an equivalent float layer for export, at the current precision."""
         sizes = self.in_channels, self.out_channels, *self.geometry
         bias = self.bias is not None
         return _filled(self.float_layer(*sizes, bias=bias, device="meta"), self)
@@ -215,25 +229,34 @@ class DPGConv(DPGLayer):
 
 
 class DPGConv1d(DPGConv):
-    """A 1-D convolution `[B, C, L]` → `[B, N, L']`; see `DPGConv`."""
+    """A packed 1-D convolution (see `DPGConv`).
+
+    It maps inputs of shape `[B, C, L]` to outputs of shape `[B, N, L']`.
+    """
 
     float_layer, _convolve, size = nn.Conv1d, staticmethod(F.conv1d), "L"
 
 
 class DPGConv2d(DPGConv):
-    """A 2-D convolution `[B, C, H, W]` → `[B, N, H', W']`; see `DPGConv`."""
+    """A packed 2-D convolution (see `DPGConv`).
+
+    It maps inputs of shape `[B, C, H, W]` to outputs of shape `[B, N, H', W']`.
+    """
 
     float_layer, _convolve, size = nn.Conv2d, staticmethod(F.conv2d), "H, W"
 
 
 class DPGConv3d(DPGConv):
-    """A 3-D convolution `[B, C, D, H, W]` → `[B, N, D', H', W']`; see `DPGConv`."""
+    """A packed 3-D convolution (see `DPGConv`).
+
+    It maps inputs of shape `[B, C, D, H, W]` to outputs of shape `[B, N, D', H', W']`.
+    """
 
     float_layer, _convolve, size = nn.Conv3d, staticmethod(F.conv3d), "D, H, W"
 
 
 def packed_layer(layer: FloatLayer, matrix: PackedMatrix) -> DPGLayer:
-    """Build the compressed layer that replaces `layer`."""
+    """Build the packed layer that replaces `layer`."""
     if isinstance(layer, nn.Embedding):
         return DPGEmbedding(matrix, layer.weight.dtype)
     if isinstance(layer, CONVOLUTIONS):
@@ -244,7 +267,7 @@ def packed_layer(layer: FloatLayer, matrix: PackedMatrix) -> DPGLayer:
 
 
 def share_matrix(layer: DPGLayer, first: DPGLayer) -> None:
-    """Make `layer` share the matrix of `first`, which is stored once."""
+    """Make `layer` share the matrix of `first`, so that it is stored only once."""
     layer.matrix, layer.tied = first.matrix, True
 
 
@@ -257,10 +280,11 @@ def _filled(layer: Module, packed: DPGLayer) -> Module:
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGLayer")
 def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
-    """Return the layer's cost for the profiler, which cannot see into a kernel.
+    """Return the cost of a packed layer for the profiler.
 
-    It counts one multiply-add per weight and output position. The bytes read are those
-    of the input, the bias, and the planes and scales in use at the layer's precision.
+    The profiler cannot see inside a kernel, so this function counts one multiply-add
+    per weight and output position. The bytes read are those of the input, the bias, and
+    the planes and scales in use at the current precision.
     """
     matrix = layer.matrix
     plane_bytes = sum(
@@ -278,10 +302,10 @@ def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
 
 @layer_costs.register("deepseek_learn.dpg.layers.DPGEmbedding")
 def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
-    """Return the cost of a lookup, for the profiler.
+    """Return the cost of a packed embedding lookup for the profiler.
 
-    A lookup has no FLOPs. It reads the rows that are looked up, each counted with the
-    mean number of bytes per row.
+    A lookup requires no FLOPs. It reads the indices and the rows that are looked up,
+    where each row is counted with the mean number of bytes per row.
     """
     total, rows = sum(b.nbytes for b in layer.matrix.buffers()), inputs[0].numel()
     return Cost(
@@ -293,7 +317,7 @@ def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
 
 
 def _parameters(layer: DPGLayer) -> dict[str, int]:
-    """Count the layer's parameters and their bytes; a shared matrix counts once."""
+    """Count the parameters of a layer and their bytes, excluding a tied matrix."""
     matrix, bias = layer.matrix, 0 if layer.bias is None else len(layer.bias)
     weights = 0 if layer.tied else matrix.rows * matrix.columns
     size = sum(b.nbytes for b in layer.buffers(recurse=not layer.tied))
@@ -301,10 +325,10 @@ def _parameters(layer: DPGLayer) -> dict[str, int]:
 
 
 def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
-    """Return name → compressed layer, for each compressed layer of `model`.
+    """Return the packed layers of `model` as a dictionary from names to layers.
 
     Raises:
-        ValueError: if `model` has none.
+        ValueError: if the model has no packed layer.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, DPGLayer)}
     if not layers:
@@ -320,13 +344,14 @@ def set_precision(
     refined: bool | None = None,
     wide: bool | None = None,
 ) -> nn.Module:
-    """Read only the first planes of each code, up to `max_bits`; return the model.
+    """Limit the number of bits that are read from each code, and return the model.
 
     Args:
-        max_bits: a number of bits from 2 to 8. A code's first plane is always read.
-        refined: whether refine terms are added; None leaves this unchanged.
-        wide: whether activations have about 16 bits instead of 8; None leaves this
-            unchanged.
+        max_bits: the maximum number of bits per code, from 2 to 8. The first plane of a
+            code is always read.
+        refined: whether to add the refine terms. None leaves the setting unchanged.
+        wide: whether to use about 16 bits instead of 8 for activations. None leaves the
+            setting unchanged.
     """
     if not isinstance(max_bits, int) or not 2 <= max_bits <= 8:
         raise ValueError(f"max_bits must be from 2 to 8; got {max_bits!r}.")

@@ -1,9 +1,12 @@
-"""Keep experts on disk: few of them are active at a time, so only those are in memory.
+"""Keep experts on disk and load only the recently used ones into memory.
 
-A file holds each expert's two matrices as packed planes. Every expert has the same
-layout and starts at a page boundary of the machine that wrote the file. The file is
-memory-mapped: an expert's pages are read when a token is first routed to it, and
-released when it is the least recently used expert.
+Only a few experts of a model are active at a time, so the others do not need to be in
+memory. A file holds the two matrices of each expert as packed planes. All experts have
+the same layout, and each one starts at a page boundary of the machine that wrote the
+file. The file is memory-mapped. The pages of an expert are read when a token is first
+routed to it. They are released when the expert becomes the least recently used one and
+another expert needs its place.
+
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """
 
@@ -34,14 +37,15 @@ def write_experts(
     bits: int = 4,
     group_size: int = 64,
 ) -> Path:
-    """Round the experts one by one and write them to a file, atomically.
+    """Quantize experts one at a time and write them to a file atomically.
 
     Args:
-        experts: for each expert, a pair of matrices: gate and up stacked as `[2 f, d]`,
-            and down `[d, f]`. All experts must have the same sizes.
+        experts: one pair of matrices per expert. The first matrix stacks the gate and
+            up projections as `[2 f, d]`, and the second one is the down projection
+            `[d, f]`. All experts must have the same sizes.
 
     Raises:
-        ValueError: if the experts differ in size, or if there are none.
+        ValueError: if the experts differ in size, or if there are no experts.
     """
     path, facts, count = Path(path), None, 0
     with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -62,7 +66,7 @@ def write_experts(
                     file.write(tensor.contiguous().view(torch.uint8).numpy().tobytes())
             file.write(b"\0" * (-file.tell() % PAGE))
         if facts is None:
-            raise ValueError("experts must hold at least one expert; got none.")
+            raise ValueError("experts must contain at least one expert; got none.")
         header = {"count": count, "page": PAGE, "matrices": facts}
         file.seek(0)
         file.write(MAGIC + json.dumps(header).encode() + b"\n")
@@ -75,23 +79,29 @@ def _facts(matrix: PackedMatrix) -> list:
 
 
 class MappedExperts(nn.Module):
-    """Experts read from a file: tokens `[N, d]`, experts, weights `[N, k]` → `[N, d]`.
+    """A layer of experts that are read from a file on demand.
 
-    They are called in the same way as `Experts` in `lm`.
+    The inputs are tokens of shape `[N, d]` and the experts chosen for them, as indices
+    and weights of shape `[N, k]`. The output has shape `[N, d]`. The layer is called in
+    the same way as `Experts` in `lm`.
 
     Args:
         path: a file written by `write_experts`.
-        resident: how many experts stay in memory (the most recently used ones).
-        cold: whether to also ask the system to drop released pages from its page cache,
-            as it does on its own when memory is short. This is for measurements.
+        resident: the number of experts to keep in memory. These are the ones that were
+            used most recently.
+        cold: whether to also ask the operating system to drop released pages from its
+            page cache. The system does this on its own when memory is low, so this
+            option is useful only for measurements.
 
     Attributes:
-        used, read: how often an expert was used, and how often it first had to be read.
+        used: the number of times that an expert was used.
+        read: the number of times that an expert had to be read first.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if the file is truncated or not a file of experts.
-        ValueError: if `resident` is below 1, or if the system does not support `cold`.
+        FileNotFoundError: if the file does not exist.
+        DamagedFileError: if the file is truncated or is not a file of experts.
+        ValueError: if `resident` is less than 1, or if the system does not support
+            `cold`.
     """
 
     def __init__(self, path: str | Path, resident: int, cold: bool = False):
@@ -100,7 +110,7 @@ class MappedExperts(nn.Module):
             raise ValueError(f"resident must be at least 1; got {resident}.")
         if cold and not hasattr(os, "posix_fadvise"):
             raise ValueError(
-                "cold must be False on this system: it has no posix_fadvise."
+                "cold must be False on this system, which has no posix_fadvise."
             )
         self.path, self.resident, self.cold = Path(path), resident, cold
         self.used = self.read = 0
@@ -118,7 +128,9 @@ class MappedExperts(nn.Module):
         result, rows = torch.zeros_like(x), x.float()
         for index in chosen.unique().tolist():
             if not 0 <= index < self.count:
-                raise ValueError(f"chosen must be 0 to {self.count - 1}; got {index}.")
+                raise ValueError(
+                    f"chosen must be from 0 to {self.count - 1}; got {index}."
+                )
             token, slot = (chosen == index).nonzero(as_tuple=True)
             gate_up, down = self.expert(index)
             gate, up = multiply(gate_up, rows[token], None).chunk(2, -1)
@@ -127,7 +139,7 @@ class MappedExperts(nn.Module):
         return result
 
     def expert(self, index: int) -> list[PackedMatrix]:
-        """Return an expert's two matrices, mapping them first if necessary."""
+        """Return the two matrices of an expert, mapping them first if necessary."""
         self.used += 1
         if index in self._cache:
             self._cache.move_to_end(index)
@@ -163,7 +175,7 @@ class MappedExperts(nn.Module):
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[int, int, list]:
-    """Read the number of experts, page size, and each matrix's sizes and tensors."""
+    """Read the number of experts, the page size and the matrix layout from a file."""
     first_page, layout = file.read(PAGE), []
     try:
         magic, facts = first_page[: len(MAGIC)], first_page[len(MAGIC) :]
@@ -174,8 +186,8 @@ def _header(file: BinaryIO, path: Path) -> tuple[int, int, list]:
         raise DamagedFileError(f"{path} is not a file of experts.") from error
     if page % PAGE:
         raise DamagedFileError(
-            f"{path} has pages of {page} bytes, but this machine has {PAGE}: write the "
-            f"file on this machine."
+            f"{path} has pages of {page} bytes, but this machine uses {PAGE}; write "
+            f"the file again on this machine."
         )
     for rows, columns, group_size, segments in facts["matrices"]:
         segments = tuple(Segment(*segment) for segment in segments)

@@ -1,11 +1,12 @@
-"""Treat layers as matrix products, for calibration, rounding and packed layers.
+"""Treat layers as matrix products for calibration, rounding and packing.
 
-A linear layer computes :math:`y = W x`, where the rows of x are tokens. A convolution
-(ungrouped, in 1, 2 or 3 dimensions) computes the same with patches as rows; its
-:math:`W` is `[N, K]` with K = kernel positions x channels in this order, so that a
-patch of a channels-last image is copied in contiguous runs. In an embedding, the rows
-of :math:`W` `[N, K]` are looked up, not multiplied. One matrix may belong to several
-layers (a language model's embedding and its tied head).
+A linear layer computes y = W x, where the rows of x are tokens. A convolution
+(ungrouped, in 1, 2 or 3 dimensions) computes the same product with image patches as
+rows. Its :math:`W` has shape `[N, K]`, where K is the number of kernel positions times
+the number of channels. The channels come last, so a patch of a channels-last image can
+be copied in contiguous runs. An embedding looks up rows of its :math:`W`, also of shape
+`[N, K]`, instead of multiplying by it. Several layers can share a matrix, such as the
+embedding of a language model and its tied head.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 16  # rows that share their bits: one vector register of the kernels
+ROWS = 16  # rows with the same bits; they fill one vector register of the kernels
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 FloatLayer = nn.Linear | nn.Embedding | Convolution
@@ -25,16 +26,17 @@ Filter = Callable[[str, nn.Module], bool]
 
 
 class CompressedLayer(nn.Module):
-    """A base class that marks a layer as already compressed, whatever it computes."""
+    """Base class that marks any kind of layer as already compressed."""
 
 
 def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
-    """Return whether `layer` can be compressed.
+    """Check whether `layer` can be compressed.
 
-    Linear layers, embeddings, and ungrouped, zero-padded convolutions are supported.
-    Subclasses are not, because they may compute something else. Neither are layers
-    whose weight is computed by a hook in each call (pruned, weight-normed), nor
-    embeddings that rescale their rows (`max_norm`).
+    Linear layers, embeddings, and ungrouped convolutions with zero padding are
+    supported. Subclasses are not supported, because they may compute something else.
+    Layers whose weight is computed by a hook on each call (as in pruning and weight
+    normalization) and embeddings that rescale their rows (`max_norm`) are not supported
+    either.
     """
     if "weight" not in layer._parameters:
         return False
@@ -47,34 +49,40 @@ def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
 
 
 def weight_matrix(layer: FloatLayer) -> Tensor:
-    """Return the layer's weight as float32 `[N, K]`."""
-    weight = layer.weight.detach().float()  # a convolution's is [N, C, *kernel]
+    """Return the weight of a layer as a float32 matrix of shape `[N, K]`."""
+    weight = layer.weight.detach().float()  # [N, C, *kernel] for a convolution
     return weight.movedim(1, -1).reshape(len(weight), -1)
 
 
 def layer_weight(matrix: Tensor, layer: FloatLayer) -> Tensor:
-    """Convert `[N, K]` to the shape and dtype of the layer's weight."""
+    """Convert a matrix `[N, K]` to the shape and dtype of the layer's weight."""
     weight = layer.weight
     shape = (len(weight), *weight.shape[2:], weight.shape[1])  # [N, *kernel, C]
     return matrix.reshape(shape).movedim(-1, 1).to(weight.dtype)
 
 
 def input_rows(layer: FloatLayer, x: Tensor) -> Tensor:
-    """Return the input, `[..., K]` or `[B, C, *size]`, as rows `[M, K]`: x in W x."""
+    """Reshape the input of a layer to rows of shape `[M, K]`, to be multiplied by W.
+
+    The input has shape `[..., K]`, or `[B, C, *size]` for a convolution.
+    """
     if not isinstance(layer, CONVOLUTIONS):
         return x.reshape(-1, x.shape[-1])
     return patches(x, *geometry(layer))
 
 
 def output_rows(layer: FloatLayer, y: Tensor) -> Tensor:
-    """Return the output `[..., N]` or `[B, N, *size]` as rows `[M, N]`."""
+    """Reshape the output of a layer to rows of shape `[M, N]`.
+
+    The output has shape `[..., N]`, or `[B, N, *size]` for a convolution.
+    """
     if isinstance(layer, CONVOLUTIONS):
         y = y.movedim(1, -1)
     return y.reshape(-1, y.shape[-1])
 
 
 def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
-    """Return kernel size, stride, padding and dilation of a supported convolution."""
+    """Return the kernel size, stride, padding and dilation of a convolution."""
     assert not isinstance(layer.padding, str)  # see `is_supported`
     return layer.kernel_size, layer.stride, layer.padding, layer.dilation
 
@@ -82,7 +90,11 @@ def geometry(layer: Convolution) -> tuple[Sizes, Sizes, Sizes, Sizes]:
 def patches(
     x: Tensor, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> Tensor:
-    """Copy the patches of `[B, C, *size]` to `[B * prod(size'), prod(kernel) * C]`."""
+    """Copy the patches of an input to the rows of a matrix.
+
+    The input has shape `[B, C, *size]`, and the matrix has B * prod(size') rows and
+    prod(kernel) * C columns.
+    """
     axes = len(kernel_size)
     if x.dim() != axes + 2:
         names = ("L", "H, W", "D, H, W")[axes - 1]
@@ -97,7 +109,7 @@ def patches(
     first, *steps, last = x.stride()
     window_steps = [step * s for step, s in zip(steps, stride, strict=True)]
     kernel_steps = [step * d for step, d in zip(steps, dilation, strict=True)]
-    windows = x.as_strided(  # [B, *size', *kernel, C], a view: nothing is copied yet
+    windows = x.as_strided(  # [B, *size', *kernel, C], a view without a copy
         (batch, *size, *kernel_size, channels),
         (first, *window_steps, *kernel_steps, last),
     )
@@ -107,7 +119,7 @@ def patches(
 def output_size(
     size: Sizes, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> tuple[int, ...]:
-    """Return the output size of a convolution along each of its axes."""
+    """Compute the output size of a convolution along each of its axes."""
     return tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(
@@ -117,7 +129,7 @@ def output_size(
 
 
 def group_size_for(columns: int, wanted: int) -> int:
-    """Return `wanted`, or 32 if that pads a row of K = `columns` with fewer zeros."""
+    """Return the group size `wanted`, or 32 if that needs less padding per row."""
     return min((wanted, 32), key=lambda g: (ceil(columns / g) * g, -g))
 
 
@@ -129,14 +141,15 @@ def pad_columns(matrix: Tensor, group_size: int) -> Tensor:
 def named_layers(
     model: nn.Module, filter: Filter | None = None
 ) -> dict[str, FloatLayer]:
-    """Return name → supported layer, with one layer per matrix.
+    """Return a dictionary of the layers that can be compressed, one per matrix.
 
-    If several layers share a weight, the one that multiplies by it is returned (a tied
-    head, not its embedding), or else the first; `tied_layers` returns the others. A
-    weight that an unsupported module also uses is skipped; `left_in_float` reports it.
+    If several layers share a weight, the dictionary contains the first layer that
+    multiplies by it (for example, the tied head rather than the embedding), or the
+    first layer if none of them does. `tied_layers` returns the others. A weight that is
+    also used by an unsupported module is skipped, and `left_in_float` reports it.
 
     Args:
-        filter: `filter(name, layer)` selects layers.
+        filter: a function `filter(name, layer)` that selects layers.
 
     Raises:
         TypeError: if `model` is not a module.
@@ -164,19 +177,19 @@ def named_layers(
 
 
 def float_layer(model: nn.Module, name: str) -> FloatLayer:
-    """Return the layer with that name, which must be a supported one."""
+    """Return the layer with the given name, which must be supported."""
     layer = model.get_submodule(name)
     assert is_supported(layer)
     return layer
 
 
 def tied_layers(model: nn.Module) -> dict[str, str]:
-    """Map each tied layer to the layer of `named_layers` that has the same matrix."""
+    """Map each tied layer to the layer in `named_layers` that has the same matrix."""
     return {name: first for first, *others in _matrices(model) for name in others}
 
 
 def _matrices(model: nn.Module) -> list[list[str]]:
-    """List the names of the layers of each matrix that can be packed."""
+    """Return the names of the layers that use each packable matrix."""
     modules = dict(model.named_modules())
     users: dict[int, list[str]] = {}  # parameter → module names
     for name, module in modules.items():
@@ -204,21 +217,23 @@ def _refuse_compressed(model: nn.Module) -> None:
 def matching_layers(
     model: nn.Module, sizes: Mapping[str, tuple[int, ...]], what: str
 ) -> dict[str, FloatLayer]:
-    """Return the model's layers that a calibration, an allocation or groups refer to.
+    """Return the layers of the model that a calibration, allocation or grouping covers.
 
     Args:
-        sizes: name → N, or N and K, as recorded there.
-        what: how the error message begins, such as "calibration is" or "groups are".
+        sizes: maps each layer name to its recorded size, which is N, or N and K.
+        what: the first words of the error message, such as "calibration belongs".
 
     Raises:
-        ValueError: if one of the layers is missing from the model or differs in size.
+        ValueError: if one of the layers is missing from the model or has a different
+            size.
     """
     layers = named_layers(model)
     for name, size in sizes.items():
         shape = weight_matrix(layers[name]).shape if name in layers else ()
         if tuple(size) != tuple(shape[: len(size)]):
             raise ValueError(
-                f"{what} of another model: they differ in the layer {name!r}."
+                f"{what} to another model: layer {name!r} is missing or has a "
+                f"different size."
             )
     return {name: layers[name] for name in sizes}
 
@@ -226,13 +241,14 @@ def matching_layers(
 def left_in_float(
     model: nn.Module, packed: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Return name → reason, for each module with a weight matrix left uncompressed.
+    """Explain for each uncompressed weight matrix why it stays in float.
 
-    The parameter may have any name, such as an attention's `in_proj_weight`, an LSTM's
-    `weight_hh_l0`, or that of a table of position embeddings.
+    The result maps module names to reasons. The weight can be any parameter, such as
+    the `in_proj_weight` of an attention module, the `weight_hh_l0` of an LSTM, or a
+    table of position embeddings.
 
     Args:
-        packed: the names of the compressed layers; None means all supported layers.
+        packed: the names of the compressed layers; all supported layers if None.
     """
     tied, layers = tied_layers(model), named_layers(model)
     packed = layers.keys() if packed is None else set(packed)
@@ -249,7 +265,7 @@ def left_in_float(
 
 
 def own_bytes(module: nn.Module) -> int:
-    """Count the bytes of a module's own parameters and buffers, without submodules."""
+    """Count the bytes of a module's parameters and buffers, excluding submodules."""
     tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
     return sum(tensor.nbytes for tensor in tensors)
 
@@ -266,7 +282,7 @@ def _reason(module: nn.Module, shared: set[int]) -> str:
 
 
 def _shared(model: nn.Module) -> set[int]:
-    """Return the ids of the parameters that belong to more than one module."""
+    """Return the ids of all parameters that belong to more than one module."""
     seen: set[int] = set()
     shared: set[int] = set()
     for module in model.modules():
@@ -276,7 +292,7 @@ def _shared(model: nn.Module) -> set[int]:
 
 
 def bytes_of(model: nn.Module) -> int:
-    """Count the bytes of all parameters and buffers, each tensor once."""
+    """Count the bytes of all parameters and buffers, counting each tensor once."""
     tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values())
 

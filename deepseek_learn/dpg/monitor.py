@@ -1,9 +1,11 @@
-"""The guide's DPG: count how often neurons are active, and sort them into groups.
+"""Count how often neurons are active, and group them by frequency as in the guide.
 
-A neuron is an output of a linear layer or a convolution; if a batch norm follows, the
-neuron's value is the norm's output. It is active where that value is above zero, and
-its activation frequency is the fraction of positions (images, pixels, tokens) at which
-it is active. Counts are exact integers, so batches of any size can be added up.
+A neuron is one output of a linear layer or a convolution. If the layer is followed by a
+batch norm, the output of the norm is used instead. A neuron is active at a position (an
+image, a pixel or a token) if its value there is above zero, and its activation
+frequency is the fraction of positions at which it is active. The counts are exact
+integers, so results for batches of any size can be added up.
+
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """
 
@@ -31,13 +33,15 @@ GROUPS = ("core", "medium", "low")
 
 @dataclass(frozen=True)
 class Groups(Report):
-    """The group of each neuron.
+    """The assignment of neurons to activity groups.
 
     Attributes:
-        frequency: layer → its neurons' frequencies in 0..1, float64 `[N]`.
-        group: layer → its neurons' groups (0 core, 1 medium, 2 low), int64 `[N]`.
-        rule: how the groups were chosen, in words.
-        thresholds: the two frequencies that separate the groups; None if the neurons
+        frequency: maps each layer name to the activation frequencies of its neurons (0
+            to 1), a float64 tensor of shape `[N]`.
+        group: maps each layer name to the groups of its neurons (0 core, 1 medium, 2
+            low), an int64 tensor of shape `[N]`.
+        rule: a description of how the groups were chosen.
+        thresholds: the two frequencies that separate the groups, or None if the neurons
             were ranked instead.
     """
 
@@ -47,7 +51,10 @@ class Groups(Report):
     thresholds: tuple[float, float] | None
 
     def indices(self, layer: str, group: str) -> Tensor:
-        """Return the neurons of one `layer` in the group "core", "medium" or "low"."""
+        """Return the indices of the neurons in one group of a layer.
+
+        The group is "core", "medium" or "low".
+        """
         if group not in GROUPS:
             raise ValueError(f"group must be one of {GROUPS}; got {group!r}.")
         if layer not in self.group:
@@ -57,7 +64,7 @@ class Groups(Report):
         return (self.group[layer] == GROUPS.index(group)).nonzero()[:, 0]
 
     def to_frame(self) -> pd.DataFrame:
-        """Tabulate each layer's neurons, mean frequency, and fraction in each group."""
+        """Tabulate the size, mean frequency and group fractions of each layer."""
         rows = {}
         for name, group in self.group.items():
             shares = {g: (group == i).double().mean().item() for i, g in _numbered()}
@@ -66,7 +73,7 @@ class Groups(Report):
         return pd.DataFrame(rows).T.rename_axis("layer")
 
     def plot(self) -> "go.Figure":
-        """Plot each layer's sorted frequencies, with the threshold lines (plotly)."""
+        """Plot the sorted frequencies of each layer and the thresholds (plotly)."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -90,19 +97,22 @@ class DynamicParameterGroup:
     """Monitor a model while it runs, and group its neurons by activation frequency.
 
     Args:
-        model: any module with linear layers or convolutions.
-        activation_threshold: neurons above it are core (0.7 in the guide).
-        low_threshold: neurons below it are low (0.3 in the guide).
-        core_ratio: if given, it replaces the thresholds: this fraction of each layer,
-            the most active neurons, is core, and the same fraction, the least active
-            ones, is low. The guide gives 0.3 along with its thresholds, but both cannot
-            apply at once.
+        model: any module that contains linear layers or convolutions.
+        activation_threshold: neurons with a higher frequency are core (0.7 in the
+            guide).
+        low_threshold: neurons with a lower frequency are low (0.3 in the guide).
+        core_ratio: if given, neurons are grouped by rank instead of by threshold. In
+            each layer, this fraction of the neurons (the most active ones) becomes
+            core, and the same fraction (the least active ones) becomes low. The guide
+            specifies a ratio of 0.3 as well as thresholds, but the two rules cannot be
+            combined.
         every: monitor only every `every`-th call of the model. Counting reads each
-            output once more, which costs several percent of a forward pass (claim C1 of
-            the ledger has the figures); the counts of the monitored calls stay exact.
-        filter: `filter(name, layer)` selects the layers to monitor.
+            output one more time, which costs several percent of a forward pass (see
+            claim C1 in the ledger). The counts remain exact for the calls that are
+            monitored.
+        filter: a function `filter(name, layer)` that selects the layers to monitor.
 
-    It counts inside a `with` block, or between `attach()` and `detach()`:
+    Neurons are counted inside a `with` block, or between `attach()` and `detach()`:
 
     >>> with DynamicParameterGroup(model) as watch:                 # doctest: +SKIP
     ...     model(images)
@@ -135,7 +145,7 @@ class DynamicParameterGroup:
                 del self.layers[name]
         self.thresholds = activation_threshold, low_threshold
         self.core_ratio, self.every = core_ratio, every
-        self._normed: set[str] = set()  # layers that a norm follows
+        self._normed: set[str] = set()  # layers that are followed by a norm
         self._handles: list = []
         self.reset()
 
@@ -147,9 +157,9 @@ class DynamicParameterGroup:
         self._calls, self._watching = 0, True
 
     def attach(self) -> "DynamicParameterGroup":
-        """Start counting; a second call has no effect."""
+        """Start counting. If counting has already started, this has no effect."""
         if not self._handles:
-            self._last: dict[str, tuple] = {}  # layer → last output, its counts
+            self._last: dict[str, tuple] = {}  # each layer's output and counts
             if self.every > 1:
                 handle = self.model.register_forward_pre_hook(self._before_call)
                 self._handles.append(handle)
@@ -163,7 +173,7 @@ class DynamicParameterGroup:
         return self
 
     def detach(self) -> None:
-        """Stop counting; the counts are retained."""
+        """Stop counting without resetting the counts."""
         while self._handles:
             self._handles.pop().remove()
 
@@ -175,14 +185,16 @@ class DynamicParameterGroup:
 
     @property
     def positions(self) -> dict[str, int]:
-        """Layer → number of positions at which its neurons were monitored."""
+        """The number of positions at which the neurons of each layer were monitored."""
         return dict(self._positions)
 
     def frequency(self, layer: str) -> Tensor:
-        """Return each neuron's fraction of active positions, float64 `[N]`.
+        """Compute the fraction of positions at which each neuron was active.
+
+        Returns a float64 tensor of shape `[N]`.
 
         Raises:
-            ValueError: if the layer is not monitored or has not run.
+            ValueError: if the layer is not monitored or has not run yet.
         """
         if layer not in self.layers:
             raise ValueError(
@@ -196,7 +208,7 @@ class DynamicParameterGroup:
         return self._active[layer].double().cpu() / self._positions[layer]
 
     def groups(self) -> Groups:
-        """Group the neurons of the layers that have run, by the counts so far.
+        """Group the neurons of all layers that have run, based on the counts so far.
 
         Raises:
             ValueError: if no layer has run yet.
@@ -231,7 +243,7 @@ class DynamicParameterGroup:
         if name not in self._normed:
             counts = active(output, isinstance(layer, CONVOLUTIONS))
             self._add(name, *counts)
-        # If a norm follows, its output counts instead (see `_after_norm`).
+        # If a norm follows, its output is counted instead (see `_after_norm`).
         self._last[name] = weakref.ref(output), counts
 
     @torch.no_grad()
@@ -257,10 +269,12 @@ def active(y: Tensor, channels_first: bool) -> tuple[Tensor, int]:
     """Count the positions at which each neuron is above zero.
 
     Args:
-        y: `[B, N, *size]` if `channels_first`, else `[..., N]`.
+        y: the output of a layer, of shape `[B, N, *size]` if `channels_first` is True,
+            and `[..., N]` otherwise.
 
     Returns:
-        The count of each neuron, int64 `[N]`, and the total number of positions.
+        The count for each neuron, an int64 tensor of shape `[N]`, and the total number
+        of positions.
     """
     neurons = y.shape[1] if channels_first else y.shape[-1]
     positions = y.numel() // neurons

@@ -1,9 +1,10 @@
-"""A matrix stored as packed planes, which a compressed layer has instead of a weight.
+"""Matrices stored as packed bit-planes, the weight format of compressed layers.
 
-Rows are sorted by bits into *segments* of equal bits, each padded to blocks of 16 rows.
-The `base` term holds the codes with the allocated bits. An optional `refine` term holds
-the rounding error of the base, rounded to 4 bits with its own scales. The base alone
-gives a calibrated low precision; both terms together have about 8 bits.
+Rows are sorted by bit width. Those with the same bit width form a *segment*, which is
+padded to a multiple of 16 rows. The `base` term holds the codes at their allocated bit
+widths. An optional `refine` term holds the rounding error of the base term, rounded to
+4 bits with its own scales. The base term alone provides a calibrated low precision, and
+both terms together provide about 8 bits.
 """
 
 from collections.abc import Iterator
@@ -25,13 +26,15 @@ REFINE_BITS = 4
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows of equal bits in one term, as recorded in a saved model's manifest.
+    """A range of rows with the same number of bits in one term.
+
+    Segments are recorded in the manifest of a saved model.
 
     Attributes:
         term: "base" or "refine".
-        bits: bits of each code.
-        first: index of its first stored row.
-        rows: number of rows, a multiple of 16.
+        bits: the number of bits per code.
+        first: the index of the first stored row.
+        rows: the number of rows, a multiple of 16.
     """
 
     term: str
@@ -42,16 +45,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Part:
-    """A segment at the precision in use: the tensors that a kernel multiplies with.
+    """The tensors that a kernel needs from a segment at the current precision.
 
     Attributes:
-        planes: the planes in use, `[rows / 16, K' / (4 P), 64]` each.
-        widths: bits of each plane in use.
-        scale: the scales, bfloat16 `[K' / G, rows]`.
-        order: the output index of each stored row, int32 `[rows]`; -1 for padding.
-        step, zero: defined by value = step * (code - zero) * scale.
-        accumulate: whether to add to the output instead of setting it.
-        first: index of its first stored row.
+        planes: the planes in use, each of shape `[rows / 16, K' / (4 P), 64]`.
+        widths: the number of bits of each plane in use.
+        scale: the scales, a bfloat16 tensor of shape `[K' / G, rows]`.
+        order: the output index of each stored row, an int32 tensor of shape `[rows]`.
+            Padding rows have index -1.
+        step, zero: the parameters of the formula value = step * (code - zero) * scale.
+        accumulate: whether to add to the output instead of overwriting it.
+        first: the index of the first stored row.
     """
 
     planes: tuple[Tensor, ...]
@@ -65,16 +69,17 @@ class Part:
 
 
 class PackedMatrix(nn.Module):
-    """A matrix `[N, K]` stored as planes.
+    """A matrix of shape `[N, K]` that is stored as bit-planes.
 
-    Create one with `pack_matrix`, or create an empty one for `load` to fill.
+    Use `pack_matrix` to create one from codes. The constructor creates an empty matrix
+    for `load` to fill in.
 
     Attributes:
-        max_bits: planes beyond this number of bits per code are not read; at 8, all of
-            them are.
-        refined: whether the refine term is added, if there is one.
-        wide: whether activations have about 16 bits instead of 8, for kernels that
-            round them; such a kernel then multiplies twice.
+        max_bits: the maximum number of bits to read per code. The remaining planes are
+            skipped. At 8, all planes are read.
+        refined: whether to add the refine term, if there is one.
+        wide: whether to use about 16 bits instead of 8 for activations. This affects
+            only kernels that round activations, which then multiply twice.
     """
 
     order: Tensor
@@ -95,17 +100,18 @@ class PackedMatrix(nn.Module):
         self.register_buffer("order", torch.empty(stored, dtype=torch.int32))
 
     def tensors_of(self, segment: Segment) -> Iterator[tuple[str, tuple, torch.dtype]]:
-        """Yield the name, shape and dtype of each tensor of a segment."""
+        """Yield the name, shape and dtype of each tensor in a segment."""
         prefix, blocks = f"{segment.term}{segment.bits}", segment.rows // ROWS
         for i, width in enumerate(WIDTHS[segment.bits]):
             shape = (blocks, self.padded * width // 32, 64)
             yield f"{prefix}_plane{i}", shape, torch.uint8
-        # bfloat16 scales stored as int16, so that `model.half()` does not round them
+        # The bfloat16 scales are stored as int16 to prevent `model.half()` from
+        # converting them.
         groups = self.padded // self.group_size
         yield f"{prefix}_scale", (groups, segment.rows), torch.int16
 
     def scale_of(self, segment: Segment) -> Tensor:
-        """Return the scales of a segment, bfloat16 `[K' / G, rows]`."""
+        """Return the bfloat16 scales of a segment, of shape `[K' / G, rows]`."""
         return getattr(self, f"{segment.term}{segment.bits}_scale").view(torch.bfloat16)
 
     @property
@@ -113,7 +119,7 @@ class PackedMatrix(nn.Module):
         return any(segment.term == "refine" for segment in self.segments)
 
     def parts(self) -> list[Part]:
-        """Return the segments at the precision in use, base terms first."""
+        """Return the segments at the current precision, with the base terms first."""
         parts = []
         for segment in self.segments:
             refine = segment.term == "refine"
@@ -130,9 +136,10 @@ class PackedMatrix(nn.Module):
         return parts
 
     def lookup(self, index: Tensor) -> Tensor:
-        """Look up rows at the precision in use: int64 `[...]` → float32 `[..., K]`.
+        """Look up rows at the current precision.
 
-        Only these rows are unpacked.
+        The index is an int64 tensor of shape `[...]`, and the result is a float32
+        tensor of shape `[..., K]`. Only the requested rows are unpacked.
         """
         stored = self._stored_rows()[index.flatten()]
         values = self.order.new_zeros(len(stored), self.padded, dtype=torch.float32)
@@ -143,7 +150,10 @@ class PackedMatrix(nn.Module):
         return values[:, : self.columns].view(*index.shape, self.columns)
 
     def _stored_rows(self) -> Tensor:
-        """Return each row's stored index, int64 `[N]`, cached until tensors move."""
+        """Return the stored index of each row, an int64 tensor of shape `[N]`.
+
+        The result is cached until the tensors are moved or reloaded.
+        """
         if self._inverse is None or self._inverse[0] != self.generation:
             rows = torch.arange(len(self.order), device=self.order.device)
             mask = self.order >= 0  # False for padding rows
@@ -153,16 +163,16 @@ class PackedMatrix(nn.Module):
         return self._inverse[1]
 
     def dequantize(self) -> Tensor:
-        """Return the matrix at the precision in use, float32 `[N, K]`."""
+        """Return the matrix at the current precision, as float32 of shape `[N, K]`."""
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
         for part in self.parts():
             values = part_values(part, self.group_size)
             matrix.index_add_(0, part.order.long() % (self.rows + 1), values)
-        return matrix[: self.rows, : self.columns]  # drop the row that took the padding
+        return matrix[: self.rows, : self.columns]  # drop the padding row
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self.generation += 1  # tensors move: kernels must drop their cached pointers
+        self.generation += 1  # the tensors move, which invalidates cached pointers
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -175,7 +185,10 @@ class PackedMatrix(nn.Module):
 
 
 def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
-    """Return the weights of a part, float32 `[rows, K']`, or only those of `rows`."""
+    """Return the weights of a part, a float32 tensor of shape `[rows, K']`.
+
+    If `rows` is given, only these rows are returned.
+    """
     codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width, rows)
@@ -191,11 +204,13 @@ def pack_matrix(
     refine: bool = False,
     second_moment: Tensor | None = None,
 ) -> PackedMatrix:
-    """Pack rounded rows; if `refine`, also pack their error against `weight` `[N, K]`.
+    """Pack rounded rows into planes, with an optional refine term.
 
-    The refine term is the difference from the rounded base, so it also undoes what
-    calibrated rounding moved from one column to another. It is itself rounded to
-    nearest, or by GPTQ if the inputs' `second_moment` `[K, K]` is given.
+    The refine term stores the difference between `weight`, of shape `[N, K]`, and the
+    rounded base term. It therefore also undoes the changes that GPTQ made to compensate
+    for rounding errors in other columns. The refine term is rounded with GPTQ if the
+    second moment of the inputs is given, as a matrix of shape `[K, K]`, and to nearest
+    otherwise.
     """
     rows = len(codes.bits)
     order, base = _sorted_rows(codes.bits)
@@ -214,7 +229,10 @@ def pack_matrix(
 
 
 def _sorted_rows(bits: Tensor) -> tuple[Tensor, tuple[Segment, ...]]:
-    """Return the rows' stored order (most bits first, -1 for padding) and segments."""
+    """Return the order in which rows are stored, and the segments that they form.
+
+    Rows with the most bits come first. Padding rows have index -1.
+    """
     order, segments, first = [], [], 0
     for b in sorted(set(bits.tolist()), reverse=True):
         rows = (bits == b).nonzero()[:, 0]
@@ -238,5 +256,5 @@ def _fill(matrix: PackedMatrix, segment: Segment, codes: Codes) -> None:
 
 
 def pad_input(x: Tensor, matrix: PackedMatrix) -> Tensor:
-    """Pad rows `[M, K]` with zeros to `[M, K']`."""
+    """Pad rows of shape `[M, K]` with zeros to shape `[M, K']`."""
     return pad_columns(x, matrix.group_size)

@@ -1,10 +1,11 @@
-"""Store codes once, as bit-planes: reading a prefix of them gives a lower precision.
+"""Store each code once, as bit-planes whose leading planes give a lower precision.
 
-A code is split from its high bits to its low bits: 8 = 4 + 4, 6 = 4 + 2, 5 = 4 + 1,
-3 = 2 + 1. In memory, a plane of p bits is `[rows / 16, K / (4 P), 64]` bytes with
-P = 8 / p. The byte of (row r of 16, lane k4 of 4) holds the P codes of columns
-`4 P kb + 4 j + k4`, j = 0..P-1, at bit p j. The kernels' vector instructions take
-64 bytes at a time: 16 rows x 4 columns.
+A code is split into planes from its high bits to its low bits: 8 = 4 + 4, 6 = 4 + 2,
+5 = 4 + 1, 3 = 2 + 1. In memory, a plane of p bits is an array of bytes with shape
+`[rows / 16, K / (4 P), 64]`, where P = 8 / p. The byte for row r of 16 and lane k4 of 4
+holds the P codes of the columns `4 P kb + 4 j + k4`, j = 0..P-1, with code j at bit
+p j. The kernels' vector instructions process 64 bytes at a time, which are 16 rows x 4
+columns.
 """
 
 import torch
@@ -25,7 +26,10 @@ WIDTHS = {
 
 
 def split(codes: Tensor, bits: int) -> list[Tensor]:
-    """Split uint8 codes `[rows, K]` of `bits` bits into packed planes, high to low."""
+    """Split codes into packed planes, from the high bits to the low bits.
+
+    The codes are a uint8 tensor of shape `[rows, K]` with `bits` bits per code.
+    """
     planes, shift = [], bits
     for width in WIDTHS[bits]:
         shift -= width
@@ -34,7 +38,11 @@ def split(codes: Tensor, bits: int) -> list[Tensor]:
 
 
 def pack(codes: Tensor, width: int) -> Tensor:
-    """Pack uint8 codes `[rows, K]` below `2**width`: `[rows / 16, K / (4 P), 64]`."""
+    """Pack the codes of one plane into bytes.
+
+    The codes are a uint8 tensor of shape `[rows, K]` with values below `2**width`. The
+    result has shape `[rows / 16, K / (4 P), 64]`.
+    """
     rows, columns = codes.shape
     per_byte = 8 // width
     lanes = codes.view(rows // ROWS, ROWS, columns // (4 * per_byte), per_byte, 4)
@@ -45,7 +53,10 @@ def pack(codes: Tensor, width: int) -> Tensor:
 
 
 def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
-    """Unpack the codes `[rows, K]` of a plane, or only those of `rows`, int64 `[n]`."""
+    """Unpack the codes of a plane into a tensor of shape `[rows, K]`.
+
+    If `rows` is given, an int64 tensor of shape `[n]`, only these rows are unpacked.
+    """
     lanes = plane.view(len(plane), -1, ROWS, 4)  # [nb, kb, 16, 4]
     if rows is None:
         lanes = lanes.transpose(1, 2).flatten(0, 1)  # [rows, kb, 4]
@@ -57,7 +68,10 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
-    """Return the leading planes that fit into `max_bits`; the first is always used."""
+    """Return the widths of the leading planes that fit into `max_bits`.
+
+    The first plane is always used.
+    """
     prefix: list[int] = []
     total = 0
     for width in WIDTHS[bits]:
@@ -69,11 +83,11 @@ def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
 
 
 def step_and_zero(bits: int, used: int) -> tuple[float, float]:
-    """Return the step and zero point of a truncated code.
+    """Return the step and the zero point of a truncated code.
 
-    The value is step * (code - zero) * scale. The dropped bits are assumed to be in the
-    middle of their range, so that truncation does not bias the weights: if 4 of 8 bits
-    are used, the step is 16 and the zero point is 7.53.
+    The weight is step * (code - zero) * scale. The dropped bits are assumed to lie in
+    the middle of their range, so truncation does not bias the weights. For example, if
+    4 of 8 bits are used, the step is 16 and the zero point is 7.53.
     """
     low = bits - used
     step = 2.0**low

@@ -1,4 +1,4 @@
-r"""Round a matrix to codes, to nearest or by GPTQ, and compute the remaining error.
+"""Round a matrix to codes, either to nearest or with GPTQ, and compute the error.
 
 Lesson: `notebooks/basic/03_quantization.ipynb`.
 """
@@ -19,7 +19,7 @@ from .codes import (
 from .gptq import gptq, inverse_factor, lower_factor
 from .matrix import check_finite, pad_columns
 
-ROWS_AT_ONCE = 4096  # a group of this many rows fits into the processor's cache
+ROWS_AT_ONCE = 4096  # a group with this many rows fits in the CPU cache
 
 
 def quantize(
@@ -29,21 +29,23 @@ def quantize(
     second_moment: Tensor | None = None,
     damp: float = 0.01,
 ) -> Codes:
-    """Round `weight` to codes, by GPTQ if the inputs' second moment is given.
+    """Round a weight matrix to codes, with GPTQ if the second moment is given.
 
     Args:
-        weight: the matrix to round, `[N, K]`.
-        bits: one of 2, 3, 4, 5, 6, 8 for all rows, or one value per row `[N]`.
-        group_size: number of weights that share a scale.
-        second_moment: E[x xᵀ] of the layer's inputs, `[K, K]`. If only its diagonal
-            `[K]` is given, weights are rounded to nearest, with scales that minimize
-            the weighted error. None does the same with equal weights for all inputs.
-        damp: fraction of the mean diagonal that GPTQ adds to the diagonal.
+        weight: the matrix to round, of shape `[N, K]`.
+        bits: the bit width of all rows (2, 3, 4, 5, 6 or 8), or a tensor of shape `[N]`
+            with one bit width per row.
+        group_size: the number of weights that share a scale.
+        second_moment: the second moment E[x xᵀ] of the layer's inputs, of shape
+            `[K, K]`. If only its diagonal is given, of shape `[K]`, weights are rounded
+            to nearest, and the scales minimize the error weighted by the diagonal. If
+            None, weights are rounded to nearest and all inputs have the same weight.
+        damp: the fraction of the mean diagonal that GPTQ adds to the diagonal.
 
     Raises:
-        ValueError: if the weight is not a finite matrix, the bits are unsupported, the
-            group size is invalid, or the second moment is not finite or has the wrong
-            size.
+        ValueError: if the weight is not a finite matrix, if a bit width is unsupported,
+            if the group size is invalid, or if the second moment is not finite or has
+            the wrong size.
     """
     settings = _settings(weight, group_size, second_moment, damp)
     bits, parts = _bits_per_row(bits, len(weight)), []
@@ -57,7 +59,10 @@ def quantize(
 
 
 def output_error(codes: Codes, weight: Tensor, second_moment: Tensor | None) -> Tensor:
-    """Return E[((w - ŵ)·x)²] per row, `[N]`: the squared error of a neuron's output."""
+    """Compute the squared output error E[((w - ŵ)·x)²] of each row.
+
+    Returns a tensor of shape `[N]`, with one error per neuron.
+    """
     difference = weight.float() - codes.dequantize()
     if second_moment is None:
         return difference.square().sum(1)
@@ -73,20 +78,21 @@ def output_errors(
     second_moment: Tensor | None,
     damp: float = 0.01,
 ) -> Tensor:
-    r"""Return the expected `output_error` of each row at each level, `[levels, N]`.
+    r"""Estimate the `output_error` of each row at each level.
 
-    Without correlations, this is the error of rounding to nearest. With correlations,
-    it estimates the error of GPTQ: once the later columns have compensated for a
-    column's error, its cost is the conditional variance :math:`1 / U_{kk}^2` of the
-    column's input given the inputs of the later columns, so
+    Returns a tensor of shape `[levels, N]`. Without correlations, this is the error of
+    rounding to nearest. With correlations, it is an estimate of the error of GPTQ. Once
+    the later columns have compensated for the error of a column, the remaining cost is
+    the conditional variance :math:`1 / U_{kk}^2` of that column's input, given the
+    inputs of the later columns. The error is therefore
 
     .. math:: \delta H \delta^\top \approx \sum_k \delta_k^2 / U_{kk}^2
 
-    where :math:`\delta_k` are the errors of rounding to nearest, as if GPTQ did not
-    change the weights. At 2 bits, where the changed weights are clipped more often, the
-    estimate is somewhat too low. Fewer clipping ranges are tried than in rounding
-    (`CLIPS_TO_ESTIMATE`), so the errors are somewhat too large, especially for rows
-    with outliers.
+    where :math:`\delta_k` are the errors of rounding the original weights to nearest.
+    GPTQ changes the weights as it proceeds, and at 2 bits the changed weights are
+    clipped more often, so the estimate is somewhat too low there. In addition, fewer
+    clipping ranges are tried than in rounding (`CLIPS_TO_ESTIMATE`), which makes the
+    errors somewhat too large, especially for rows with outliers.
     """
     settings = _settings(weight, group_size, second_moment, damp)
     total = torch.zeros(len(levels), len(weight))
@@ -120,12 +126,12 @@ def _bits_per_row(bits: int | Tensor, rows: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Settings:
-    """The settings that rounding needs besides the rows.
+    """The rounding settings that are shared by all rows.
 
     Attributes:
-        importance: the cost of a squared error in each column, `[K']`.
-        lower: the Cholesky factor L `[K', K']` of the damped H with rows and columns in
-            reverse order; None for rounding to nearest.
+        importance: the cost of a squared error in each column, of shape `[K']`.
+        lower: the Cholesky factor L of the damped H with both axes reversed, of shape
+            `[K', K']`; None for rounding to nearest.
     """
 
     group_size: int
@@ -136,7 +142,7 @@ class _Settings:
 def _settings(
     weight: Tensor, group_size: int, second_moment: Tensor | None, damp: float
 ) -> _Settings:
-    """Validate the arguments of `quantize`, and factor the second moment."""
+    """Validate the arguments of `quantize` and factor the second moment."""
     if weight.dim() != 2 or not weight.numel():
         raise ValueError(f"weight must be a matrix [N, K]; got {list(weight.shape)}.")
     if not isinstance(group_size, int) or group_size < 1:
@@ -159,7 +165,10 @@ def _settings(
 
 
 def _columns(weight: Tensor, group_size: int) -> Tensor:
-    """Return a padded, transposed copy of `[N, K]`, `[K', N]`, contiguous for speed."""
+    """Return a padded and transposed copy of the weight, of shape `[K', N]`.
+
+    The copy is contiguous, which makes access to its columns faster.
+    """
     padded = pad_columns(weight.detach().float(), group_size)
     return padded.T.clone(memory_format=torch.contiguous_format)
 
@@ -167,7 +176,10 @@ def _columns(weight: Tensor, group_size: int) -> Tensor:
 def _round_rows(
     weight: Tensor, bits: Tensor, settings: _Settings, factor: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Round some rows; return their codes `[N, K']` and scales `[K' / G, N]`."""
+    """Round a chunk of rows, and return the codes and scales.
+
+    The codes have shape `[N, K']`, and the scales have shape `[K' / G, N]`.
+    """
     columns, half = _columns(weight, settings.group_size), 2.0 ** (bits - 1)
     clips = clips_per_row(bits)
     if factor is None:
@@ -182,7 +194,7 @@ def _round_rows(
 def _nearest(
     W: Tensor, half: Tensor, clips: Tensor, settings: _Settings
 ) -> list[Tensor]:
-    """Replace `W` `[K', N]` with its signed codes in place, and return the scales."""
+    """Round `W` `[K', N]` to signed codes in place, and return the scales."""
     scales = []
     for start in range(0, len(W), settings.group_size):
         group = W[start : start + settings.group_size]

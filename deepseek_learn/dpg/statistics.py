@@ -1,4 +1,4 @@
-"""Keep running sums of each layer's inputs and gradients during calibration."""
+"""Accumulate statistics of each layer's inputs and gradients during calibration."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .matrix import FloatLayer, input_rows, output_rows
 from .monitor import DynamicParameterGroup
 
-ROWS_A_BATCH = 4096  # patches per batch that enter H; all enter the gradient
+ROWS_A_BATCH = 4096  # the maximum number of rows per batch for H
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,13 @@ class Statistics:
     """The calibration statistics of one layer.
 
     Attributes:
-        second_moment: second moment of the inputs, float32 `[K, K]`, or only its
-            diagonal `[K]`.
-        gradient: squared gradient of each output, per sample, float32 `[N]`.
-        frequency: how often each output is active (0..1), float32 `[N]`; for an
-            embedding, how often each token occurs.
+        second_moment: the second moment of the inputs, a float32 tensor of shape
+            `[K, K]`, or only its diagonal, of shape `[K]`.
+        gradient: the squared gradient of each output per sample, a float32 tensor of
+            shape `[N]`.
+        frequency: the fraction of positions at which each output is active (0 to 1), a
+            float32 tensor of shape `[N]`. For an embedding, it is the relative
+            frequency of each token.
     """
 
     second_moment: Tensor
@@ -30,14 +32,17 @@ class Statistics:
 
 @dataclass
 class SharedState:
-    """State shared by the sums of all layers."""
+    """State that is shared by the running sums of all layers."""
 
     generator: torch.Generator
     correlations: bool
-    mask: Tensor | None = None  # bool: the positions of the batch to include
+    mask: Tensor | None = None  # the positions to include (bool)
 
     def select(self, x: Tensor, axes: int = 1) -> Tensor:
-        """Select the unmasked positions of `[*positions, ...]`, if the mask fits."""
+        """Select the unmasked positions of a tensor of shape `[*positions, ...]`.
+
+        If the mask does not match the shape of the tensor, all positions are returned.
+        """
         mask = self.mask
         if mask is None or mask.shape != x.shape[: x.dim() - axes]:
             return x
@@ -45,7 +50,7 @@ class SharedState:
 
 
 class Sums:
-    """The running sums of one layer, on the CPU."""
+    """The running sums of one layer, which are kept on the CPU."""
 
     def __init__(self, name: str, layer: FloatLayer, state: SharedState):
         self.name, self.layer, self.state = name, layer, state
@@ -54,7 +59,7 @@ class Sums:
         self.sampled = 0
 
     def forward(self, x: Tensor) -> None:
-        """Add the layer's inputs for one batch."""
+        """Add the inputs of the layer for one batch."""
         raise NotImplementedError
 
     def backward(self, gradient: Tensor) -> None:
@@ -62,15 +67,18 @@ class Sums:
         raise NotImplementedError
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
-        """Return the second moment and the gradient per sample, if `took_part`."""
+        """Return the mean second moment and the squared gradient per sample.
+
+        This requires `took_part` to be True.
+        """
         raise NotImplementedError
 
     def frequency(self, watch: DynamicParameterGroup) -> Tensor:
-        """Return how often each row was active."""
+        """Return the activation frequency of each row."""
         raise NotImplementedError
 
     def problem(self, what: str) -> str:
-        return f"layer {self.name!r}: its {what} hold NaN or infinity."
+        return f"the {what} of layer {self.name!r} contain NaN or infinity."
 
     @property
     def took_part(self) -> bool:
@@ -78,13 +86,13 @@ class Sums:
 
     @property
     def totals(self) -> tuple[Tensor, Tensor]:
-        """The sums of the second moments and of the gradients."""
+        """The accumulated second moment and squared gradient."""
         assert self.second_moment is not None
         assert self.gradient is not None
         return self.second_moment, self.gradient
 
     def checked(self, second_moment: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both in float32, or raise ValueError if one of them is not finite."""
+        """Return both tensors in float32, or raise ValueError if one is not finite."""
         sums = {"squared inputs": second_moment, "squared gradients": gradient}
         for what, total in sums.items():
             if not torch.isfinite(total.float()).all():
@@ -93,7 +101,7 @@ class Sums:
 
 
 class _Product(Sums):
-    """The sums of a linear layer or a convolution."""
+    """The running sums of a linear layer or a convolution."""
 
     def forward(self, x: Tensor) -> None:
         if isinstance(self.layer, nn.Linear):
@@ -124,10 +132,11 @@ class _Product(Sums):
 
 
 class _Lookup(Sums):
-    """The sums of an embedding.
+    """The running sums of an embedding.
 
-    Tokens missing from the calibration data may still occur later, so each token counts
-    one extra time, with the mean gradient (Laplace's rule of succession).
+    Tokens that do not occur in the calibration data may still occur later. Each token
+    is therefore counted one extra time with the mean gradient (Laplace's rule of
+    succession).
     """
 
     layer: nn.Embedding
@@ -169,10 +178,11 @@ def sums_of(name: str, layer: FloatLayer, state: SharedState) -> Sums:
 
 
 def merged(uses: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Merge the second moments and gradients of a matrix that several layers use.
+    """Merge the statistics of all layers that use the same matrix.
 
-    The damage to a row is the sum over its uses. All rows share one second moment: the
-    mean of the uses' moments, weighted by each use's total damage.
+    The damage to a row is the sum of the damage in all layers. All rows share one
+    second moment, which is the mean over the layers, weighted by the total damage in
+    each layer.
     """
     if len(uses) == 1:
         return uses[0]

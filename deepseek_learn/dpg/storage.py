@@ -1,9 +1,10 @@
-"""Store a compressed model in one file: planes, scales, float tensors and a manifest.
+"""Save a compressed model to a single file, and load it again.
 
-The file is in safetensors format with the manifest in its header, so a single rename
-writes both or neither. A SHA-256 over all tensors and the manifest detects any changed
-bit. The refine planes can be memory-mapped, so that they take up memory only while in
-use.
+The file contains planes, scales, float tensors and a manifest. It uses the safetensors
+format with the manifest in the header, so a single rename replaces both at the same
+time. A SHA-256 checksum over all tensors and the manifest detects any changed bit. The
+refine planes can be memory-mapped, in which case they occupy memory only while they are
+in use.
 """
 
 import hashlib
@@ -42,22 +43,22 @@ from .matrix import (
 from .packed import PackedMatrix, Segment
 
 FORMAT, VERSION = "deepseek_learn.dpg", 1
-_areas = WeakTensorKeyDictionary()  # mapped tensor → its file's mmap, bytes
+_areas = WeakTensorKeyDictionary()  # mapped tensor → (mmap, bytes)
 
 
 def save(model: nn.Module, path: str | Path) -> Path:
-    """Write a compressed model to a file, atomically.
+    """Save a compressed model to a file atomically.
 
     Raises:
         ValueError: if `model` is not DPG-compressed.
-        OSError: if the file cannot be written (disk full, no such directory); an
-            existing file at `path` is then unchanged.
+        OSError: if the file cannot be written, for example because the disk is full or
+            the directory does not exist. An existing file at `path` is left unchanged.
     """
     path = Path(path)
     packed = packed_layers(model)
     layers = {name: _facts(layer) for name, layer in packed.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    # a tensor with two names (a layer used twice) is written once
+    # A tensor with two names (a layer that is used twice) is written only once.
     first = {t.data_ptr(): k for k, t in reversed(tensors.items()) if t.numel()}
     same = {k: first[t.data_ptr()] for k, t in tensors.items() if t.numel()}
     aliases = {k: v for k, v in same.items() if k != v}
@@ -77,26 +78,30 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 
 def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn.Module:
-    """Read a compressed model into a copy of `model`, whose weights are not used.
+    """Load a compressed model from a file into a copy of `model`.
+
+    The weights of `model` are not used.
 
     Args:
         path: a file written by `save`.
-        model: the network that was compressed, with any weights, or created without
-            weights under `torch.device("meta")` (in which case it cannot have buffers
-            that are missing from its state dict).
-        map_refinement: whether to leave the refine planes in the file and memory-map
-            them; `drop_refinement` then releases the memory.
+        model: the network that was compressed, with arbitrary weights. It can also be
+            created without weights under `torch.device("meta")`, provided that all of
+            its buffers are in its state dict.
+        map_refinement: whether to memory-map the refine planes instead of loading them.
+            `drop_refinement` can then release their memory.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if the file is not a compressed model, is damaged, has another
-            format version, or holds another network. `model` is never changed.
-        ValueError: if the model is on the meta device and has buffers outside its state
-            dict (`persistent=False`), because nothing could fill them.
+        FileNotFoundError: if the file does not exist.
+        DamagedFileError: if the file is not a compressed model, is damaged, has a
+            different format version, or contains a different network. `model` is never
+            changed.
+        ValueError: if the model is on the meta device and has buffers that are not in
+            its state dict (`persistent=False`), because the file has no values for
+            them.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"path must be a file that dpg.save wrote; got {path}.")
+        raise FileNotFoundError(f"path must be a file written by dpg.save; got {path}.")
     file = _read(path, map_refinement)
     result, new = _frame(file.manifest, model, path)
     tensors = dict(file.tensors)
@@ -115,12 +120,12 @@ def load(path: str | Path, model: nn.Module, map_refinement: bool = False) -> nn
 
 
 def _refuse_meta(model: nn.Module) -> None:
-    """Raise ValueError if there are meta-device buffers that no file can fill."""
+    """Raise ValueError if the model has meta-device buffers outside its state dict."""
     keys = model.state_dict().keys()
     empty = [n for n, b in model.named_buffers() if b.is_meta and n not in keys]
     if empty:
         raise ValueError(
-            f"model has buffers on the meta device that are in no file "
+            f"model has buffers on the meta device that are not saved in any file "
             f"(persistent=False): {', '.join(empty)}. Create it on the CPU instead."
         )
 
@@ -148,10 +153,10 @@ def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dic
 
 
 def drop_refinement(model: nn.Module) -> int:
-    """Release the memory of mapped refine planes; return the bytes of the mapping.
+    """Release the memory of the memory-mapped refine planes.
 
-    The planes are read from the file again on their next use. Planes that are not
-    mapped stay in memory.
+    Returns the size of the mapped planes in bytes. The planes are read from the file
+    again on their next use. Planes that are not mapped stay in memory.
     """
     mapped = [
         _areas[tensor]
@@ -159,14 +164,14 @@ def drop_refinement(model: nn.Module) -> int:
         for tensor in layer.matrix.buffers(recurse=False)
         if tensor in _areas
     ]
-    # Drop the whole file: reading a plane also maps the pages around it.
+    # Release the whole file, because reading a plane also maps the pages around it.
     for area in {id(area): area for area, _ in mapped}.values():
         area.madvise(mmap.MADV_DONTNEED)
     return sum(length for _, length in mapped)
 
 
 def _tied(packed: dict) -> dict[str, str]:
-    """Map each tied layer's name to the layer that owns the shared packed matrix."""
+    """Map each tied layer to the layer that owns the shared packed matrix."""
     first: dict[int, str] = {}
     embeddings_last = sorted(packed, key=lambda n: isinstance(packed[n], DPGEmbedding))
     names = {n: first.setdefault(id(packed[n].matrix), n) for n in embeddings_last}
@@ -183,7 +188,7 @@ def _facts(layer: DPGLayer) -> dict:
 
 
 def _shape(layer: FloatLayer | DPGLayer) -> list:
-    """Return what must match for a packed weight to fit: sizes, geometry and bias."""
+    """Return the sizes, geometry and bias flag that a packed weight must match."""
     if isinstance(layer, nn.Embedding | DPGEmbedding):
         return ["embedding", layer.num_embeddings, layer.embedding_dim]
     if isinstance(layer, (*CONVOLUTIONS, DPGConv)):
@@ -208,12 +213,15 @@ def _digest(tensors: dict[str, Tensor], header: str) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    """A file's content, read by opening it once, so that replacing it has no effect."""
+    """The contents of a file, all read from the same open file handle.
+
+    Replacing the file on disk therefore has no effect on it.
+    """
 
     tensors: dict[str, Tensor]
     manifest: dict
-    header: dict  # the safetensors header: the offsets of each tensor
-    start: int  # offset of the tensor data
+    header: dict  # the safetensors header, with the offsets of each tensor
+    start: int  # the offset of the tensor data
     area: mmap.mmap | None  # the memory map of the file, if requested
 
 
@@ -248,7 +256,7 @@ def _read(path: Path, mapped: bool) -> _File:
 
 
 def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
-    """Return the tensors `names` as views of the mapped file."""
+    """Return the named tensors as views of the memory-mapped file."""
     tensors = {}
     for name in names:
         facts = file.header[name]
@@ -264,7 +272,7 @@ def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
 
 
 def _filled(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Replace the model's tensors, keeping tied parameters tied."""
+    """Replace the tensors of the model, keeping tied parameters tied."""
     parameters: dict[int, nn.Parameter] = {}
     for key, value in model.state_dict(keep_vars=True).items():
         owner, _, name = key.rpartition(".")

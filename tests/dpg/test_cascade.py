@@ -271,13 +271,13 @@ def test_an_agreement_that_is_none(agreement):
 
 def test_calibration_inputs_that_are_none():
     cascade = dpg.Cascade(small())
-    with pytest.raises(ValueError, match="batches must hold at least one input"):
+    with pytest.raises(ValueError, match="batches must contain at least one input"):
         cascade.calibrate([], 0.9)
-    with pytest.raises(TypeError, match="batches must hold tensors"):
+    with pytest.raises(TypeError, match="batches must contain tensors"):
         cascade.calibrate(["x"], 0.9)
-    with pytest.raises(TypeError, match=r"batches must hold tensors, .*; got a dict"):
+    with pytest.raises(TypeError, match=r"batches must contain tensors .*; got a dict"):
         cascade.calibrate([{"x": torch.ones(2, 20)}], 0.9)
-    with pytest.raises(TypeError, match=r"list of batches, .*: write \[batch\]"):
+    with pytest.raises(TypeError, match=r"list of batches .*Pass \[batch\] instead"):
         cascade.calibrate(torch.ones(2, 20), 0.9)
 
 

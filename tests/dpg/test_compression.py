@@ -423,11 +423,15 @@ def test_an_allocation_or_a_calibration_of_another_model():
     model, other = mlp(), mlp(width=41)
     allocation, calibration = dpg.uniform(model, 4), dpg.calibrate(other, [features()])
     for call in (dpg.convert, dpg.simulate):
-        with pytest.raises(ValueError, match=r"allocation is of another model: .*'0'"):
+        with pytest.raises(
+            ValueError, match=r"allocation belongs to another model: .*'0'"
+        ):
             call(other, allocation)
-        with pytest.raises(ValueError, match=r"allocation is of another model"):
+        with pytest.raises(ValueError, match=r"allocation belongs to another model"):
             call(net(), allocation)
-        with pytest.raises(ValueError, match=r"calibration is of another model: .*'0'"):
+        with pytest.raises(
+            ValueError, match=r"calibration belongs to another model: .*'0'"
+        ):
             call(model, allocation, calibration)
 
 
@@ -438,22 +442,22 @@ def test_weights_that_are_not_finite(bad):
         model[3].weight[1, 1] = bad
     with pytest.raises(ValueError, match="weight must be finite numbers"):
         dpg.convert(model, dpg.uniform(model, 4))
-    with pytest.raises(ValueError, match=r"not finite|hold NaN or infinity"):
+    with pytest.raises(ValueError, match=r"not finite|contain NaN or infinity"):
         dpg.compress(model, [features()])
 
 
 def test_what_compress_refuses():
-    with pytest.raises(ValueError, match="batches must hold at least one input"):
+    with pytest.raises(ValueError, match="batches must contain at least one input"):
         dpg.compress(mlp(), [])
     with pytest.raises(ValueError, match="model has no layer to compress"):
         dpg.compress(nn.Sequential(nn.ReLU()), [features()])
     with pytest.raises(TypeError, match=r"model must be an nn\.Module"):
         dpg.compress("resnet18", [features()])
-    with pytest.raises(TypeError, match="batches must hold tensors"):
+    with pytest.raises(TypeError, match="batches must contain tensors"):
         dpg.compress(mlp(), ["picture.png"])
     x = features()
     x[2, 2] = float("nan")
-    with pytest.raises(ValueError, match="layer '0': its inputs hold NaN"):
+    with pytest.raises(ValueError, match="the inputs of layer '0' contain NaN"):
         dpg.compress(mlp(), [x])
     small = dpg.convert(mlp(), dpg.uniform(mlp(), 4))
     with pytest.raises(ValueError, match=r"is already DPG-compressed\. Pass the"):

@@ -224,9 +224,13 @@ def test_whole_networks_traced_and_compiled():
 def test_on_the_meta_device():
     layer = linear().to("meta")
     assert layer(torch.empty(2, 70, device="meta")).shape == (2, 37)
-    with pytest.raises(ValueError, match="x is on cpu, the compressed layer on meta"):
+    with pytest.raises(
+        ValueError, match="x is on cpu, but the compressed layer is on meta"
+    ):
         layer(torch.ones(2, 70))
-    with pytest.raises(ValueError, match="x is on meta, the compressed layer on cpu"):
+    with pytest.raises(
+        ValueError, match="x is on meta, but the compressed layer is on cpu"
+    ):
         linear()(torch.ones(2, 70, device="meta"))
 
 
@@ -254,7 +258,9 @@ def test_on_a_gpu():
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool])
 def test_whole_numbers_are_refused(dtype):
     for layer, x in ((linear(), torch.ones(2, 70)), (convolution("3x3"), pictures())):
-        with pytest.raises(TypeError, match="x must hold floating-point numbers; got"):
+        with pytest.raises(
+            TypeError, match="x must contain floating-point numbers; got"
+        ):
             layer(x.to(dtype))
 
 
@@ -359,10 +365,10 @@ def test_an_embedding_looks_up_the_rows_of_its_weight(dtype, index):
 def test_what_an_embedding_refuses():
     layer = DPGEmbedding(packed()[0])
     for x in (torch.ones(2), torch.ones(2, dtype=torch.bool)):
-        with pytest.raises(TypeError, match="x must hold integers; got"):
+        with pytest.raises(TypeError, match="x must contain integers; got"):
             layer(x)
     for low, high in ((-1, 3), (0, 37)):
-        with pytest.raises(IndexError, match=f"rows 0 to 36; got {low} to {high}"):
+        with pytest.raises(IndexError, match=f"from 0 to 36; got {low} to {high}"):
             layer(torch.tensor([low, high]))
 
 

@@ -104,7 +104,7 @@ def test_what_is_refused(path, tmp_path):
     with pytest.raises(ValueError, match="resident must be at least 1; got 0"):
         dpg.MappedExperts(path, 0)
     x, chosen, shares = routed()
-    with pytest.raises(ValueError, match="chosen must be 0 to 5; got 9"):
+    with pytest.raises(ValueError, match="chosen must be from 0 to 5; got 9"):
         dpg.MappedExperts(path, 2)(x, chosen + 9, shares)
     with pytest.raises(ValueError, match="at least one expert; got none"):
         dpg.write_experts(tmp_path / "none.bin", [])

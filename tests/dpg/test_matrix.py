@@ -181,18 +181,18 @@ def test_a_weight_that_a_module_of_another_kind_uses_too_is_left_out_and_named()
 
 def test_layers_that_a_calibration_is_about():
     model = net()
-    result = matching_layers(model, {"head": (4, 20), "conv2": (20, 180)}, "it is")
+    result = matching_layers(model, {"head": (4, 20), "conv2": (20, 180)}, "it belongs")
     assert result == {"head": model.head, "conv2": model.conv2}
-    assert matching_layers(model, {"head": (4,)}, "it is") == {"head": model.head}
+    assert matching_layers(model, {"head": (4,)}, "it belongs") == {"head": model.head}
     for name, size in (
         ("head", (4, 21)),
         ("head", (5,)),
         ("body", (4, 20)),
         ("norm1", (12,)),
     ):
-        sentence = f"^it is of another model: they differ in the layer '{name}'"
+        sentence = f"^it belongs to another model: layer '{name}' is missing"
         with pytest.raises(ValueError, match=sentence):
-            matching_layers(model, {name: size}, "it is")
+            matching_layers(model, {name: size}, "it belongs")
 
 
 def test_two_linear_layers_with_one_weight():

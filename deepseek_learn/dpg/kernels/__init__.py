@@ -1,7 +1,8 @@
-"""Backends of the packed product: C++, PyTorch's int4 product, plain PyTorch, Triton.
+"""The backends for packed products: C++, PyTorch's int4 product, plain PyTorch, Triton.
 
-`backend()` reports which one is used, and why. All compute the same product; the
-float64 reference and the error bound of each backend are in `tests/dpg/`.
+All backends compute the same product, and `backend()` reports which one is in use and
+why. The tests in `tests/dpg/` check each backend against a float64 reference and its
+error bound.
 """
 
 import os
@@ -22,7 +23,7 @@ from . import torch_backend
 if TYPE_CHECKING:
     from ..packed import PackedMatrix
 
-# in order of preference on each kind of device
+# in order of preference for each device type
 PREFERRED = {"cpu": ("cpp", "int4", "torch"), "cuda": ("triton", "torch")}
 _override: str | None = os.environ.get("DEEPSEEK_LEARN_DPG_BACKEND") or None
 
@@ -33,7 +34,7 @@ class Backend:
 
     Attributes:
         name: "cpp", "int4", "torch" or "triton".
-        reason: why it was selected, in words.
+        reason: a sentence that explains why the backend was selected.
     """
 
     name: str
@@ -44,11 +45,11 @@ class Backend:
 
 
 def backend(device: str = "cpu") -> Backend:
-    """Return the backend that multiplies packed planes on `device`, and the reason.
+    """Return the backend that is used for packed products on `device`, with the reason.
 
     Raises:
-        DeepSeekLearnError: if the backend selected by `use_backend` or the environment
-            variable DEEPSEEK_LEARN_DPG_BACKEND is unavailable.
+        DeepSeekLearnError: if the backend requested with `use_backend` or the
+            environment variable DEEPSEEK_LEARN_DPG_BACKEND is unavailable.
     """
     kind = torch.device(device).type
     names = PREFERRED.get(kind, ("torch",))
@@ -73,7 +74,7 @@ def backend(device: str = "cpu") -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Use this backend inside the block; None selects the default."""
+    """Use the named backend inside the block, or the default backend if None."""
     global _override
     before, _override = _override, name
     try:
@@ -83,10 +84,12 @@ def use_backend(name: str | None) -> Iterator[None]:
 
 
 def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
-    r"""Multiply float32 `x` `[M, K]` by the packed `[N, K]`, and add the bias.
+    r"""Multiply `x` by the transpose of a packed matrix, and add the bias.
 
-    The result is :math:`x \hat W^\top + b`, `[M, N]`. If `x` requires gradients, or if
-    a graph is being traced, the weight is unpacked and PyTorch's own product is used.
+    For a float32 `x` of shape `[M, K]` and a matrix of shape `[N, K]`, the result is
+    :math:`x \hat W^\top + b`, of shape `[M, N]`. If `x` requires gradients, or if a
+    graph is being traced, the weight is unpacked and multiplied with PyTorch's own
+    operator.
     """
     if torch.jit.is_tracing():  # a trace would not record the kernel's computation
         raise DeepSeekLearnError(
@@ -98,7 +101,7 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
         return torch_backend.multiply(matrix, x, bias)
     kernel = _module(_name(x.device.type, _override))
     if matrix.wide and kernel.representable is not None:
-        # multiply the rounding error of the activations too, for about 16 bits in all
+        # Multiply the rounding error of the activations as well, for about 16 bits.
         coarse = kernel.representable(x)
         y = kernel.multiply(matrix, coarse, bias)
         return y.add_(kernel.multiply(matrix, x - coarse, None))
@@ -106,10 +109,11 @@ def multiply(matrix: "PackedMatrix", x: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
-    """Count the values above zero in contiguous `[outer, neurons, inner]`, per neuron.
+    """Count the values above zero for each neuron.
 
-    Returns int64 `[neurons]`. It uses the C++ kernel if available, which reads each
-    value once and writes no intermediate tensor.
+    `y` is a contiguous tensor with the layout `[outer, neurons, inner]`, and the result
+    is an int64 tensor of shape `[neurons]`. If the C++ kernel is available, it is used,
+    because it reads each value once and writes no intermediate tensor.
     """
     on_cpu = y.device.type == "cpu" and y.dtype == torch.float32
     if on_cpu and _override in (None, "cpp") and _name("cpu", None) == "cpp":
@@ -124,7 +128,7 @@ def _name(kind: str, override: str | None) -> str:
 
 @cache
 def _problem(name: str) -> str:
-    """Say why a backend is unavailable; return an empty string if it is available."""
+    """Return why a backend is unavailable, or an empty string if it is available."""
     return _module(name).problem()
 
 

@@ -23,25 +23,25 @@ from ...catalog import text
 from ...errors import DeepSeekLearnError
 
 SOURCE = Path(__file__).with_name("planes.cpp")
-# without contraction, all instruction sets round identically
+# Without contraction to FMA, all instruction sets round identically.
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-ffp-contract=off")
 OPTIONS = (("-fopenmp",), ())  # tried in this order: with threads, then without
 
 
 class KernelUnavailable(DeepSeekLearnError):
-    """Raised if the CPU kernel cannot be built or loaded; the message says why."""
+    """Raised if the CPU kernel cannot be built or loaded; the message explains why."""
 
 
 class Segment(ctypes.Structure):
-    """The struct `dpg_segment` of `planes.cpp`: pointers to rows of equal bits."""
+    """The C struct `dpg_segment`, which describes rows with the same bit width."""
 
     _fields_ = [
         ("planes", c_void_p * 3),  # uint8 [rows/16][K/(4P)][16][4], high plane first
         ("scale", c_void_p),  # bfloat16 [K/G][rows]
         ("order", c_void_p),  # int32 [rows]: the output column, or -1 for padding
         ("rows", c_int64),  # a multiple of 16
-        ("widths", c_int32 * 3),  # bits of each plane in use; 0: absent or unused
-        ("accumulate", c_int32),  # y += instead of y =
+        ("widths", c_int32 * 3),  # bits of each plane; 0 if absent or unused
+        ("accumulate", c_int32),  # whether to add to y instead of overwriting it
         ("step", c_float),  # value = step * (code - zero) * scale
         ("zero", c_float),
     ]
@@ -49,15 +49,16 @@ class Segment(ctypes.Structure):
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """Return the compiled kernel: `dpg_linear`, its helpers, and `dpg_count_active`.
+    """Return the compiled kernel library, building it first if necessary.
 
-    It is built once (a few seconds, one line on stderr) into `cache_folder()`. If that
-    folder is not writable, it is built into a temporary folder for this process only. A
-    cached file is rebuilt if it is damaged or does not load.
+    The library contains `dpg_linear`, its helpers, and `dpg_count_active`. It is built
+    once into `cache_folder()`, which takes a few seconds and prints one line to stderr.
+    If that folder is not writable, the library is built into a temporary folder for
+    this process only. A cached file is rebuilt if it is damaged or fails to load.
 
     Raises:
-        KernelUnavailable: if there is no C++ compiler, compilation fails, or the binary
-            does not load.
+        KernelUnavailable: if there is no C++ compiler, if compilation fails, or if the
+            binary fails to load.
     """
     compiler = find_compiler()
     key = kernel_key(compiler)
@@ -68,15 +69,15 @@ def load() -> ctypes.CDLL:
     try:
         with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
             built = compiled(compiler, Path(folder) / "planes.so")
-            with suppress(OSError):  # the cache cannot be written or loaded from
+            with suppress(OSError):  # if the cache is not usable
                 return declare(ctypes.CDLL(str(store(built, "planes", key))))
             return declare(ctypes.CDLL(str(built)))
     except OSError as error:
-        raise KernelUnavailable(f"The DPG kernel does not load: {error}.") from error
+        raise KernelUnavailable(f"The DPG kernel cannot be loaded: {error}.") from error
 
 
 def find_compiler() -> list[str]:
-    """Return the C++ compiler command: the one in CXX, or else the system's."""
+    """Return the C++ compiler command from CXX, or the system's compiler by default."""
     cxx = shlex.split(os.environ.get("CXX", ""))
     for command in [cxx] if cxx else [["c++"], ["g++"], ["clang++"]]:
         if path := shutil.which(command[0]):
@@ -105,7 +106,7 @@ def compiled(compiler: list[str], target: Path) -> Path:
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
-    """Run the compiler, with messages in English."""
+    """Run a compiler command, with its messages in English."""
     environment = os.environ | {"LC_ALL": "C"}
     try:
         return subprocess.run(
@@ -116,11 +117,14 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
             env=environment,
         )
     except OSError as error:
-        raise KernelUnavailable(f"{command[0]} does not run: {error}.") from error
+        raise KernelUnavailable(f"{command[0]} cannot be run: {error}.") from error
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    """Declare the C types of the functions in `planes.cpp`; pointers are addresses."""
+    """Declare the C types of the functions in `planes.cpp`.
+
+    Pointers to tensors are passed as addresses.
+    """
     size = c_int64
     library.dpg_scratch_bytes.argtypes = [size, size, size]  # M, padded_K, G
     library.dpg_scratch_bytes.restype = size
@@ -134,4 +138,4 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     ]
     library.dpg_count_active.argtypes = [c_void_p, size, size, size, c_void_p]
     library.dpg_count_active.restype = None  # y, outer, neurons, inner, counts
-    return library  # the other two return int
+    return library  # the other two functions return int

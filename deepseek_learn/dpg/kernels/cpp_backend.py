@@ -1,4 +1,7 @@
-"""The C++ kernel: int8 activations times packed planes, with one call per layer."""
+"""The C++ backend, which multiplies int8 activations by packed planes.
+
+It makes one kernel call per layer.
+"""
 
 import ctypes
 import weakref
@@ -27,7 +30,7 @@ def facts() -> dict:
 
 
 def representable(x: Tensor) -> Tensor:
-    """Return the nearest rows that the kernel's 8-bit activations represent exactly."""
+    """Round the rows to the nearest values that 8-bit activations represent exactly."""
     step = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
     return (x / step).round() * step
 
@@ -63,9 +66,10 @@ def multiply(
 
 
 def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
-    """Count the values above zero in float32 `[outer, neurons, inner]`, per neuron.
+    """Count the values above zero for each neuron with the C++ kernel.
 
-    Returns int32 `[neurons]`.
+    `y` is a float32 tensor with the layout `[outer, neurons, inner]`, and the result is
+    an int32 tensor of shape `[neurons]`.
     """
     counts = y.new_zeros(neurons, dtype=torch.int32)
     sizes = outer, neurons, inner
@@ -75,7 +79,7 @@ def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
 
 @cache
 def best_level() -> int:
-    """Return the processor's best instruction set, as an index into `LEVELS`."""
+    """Return the best instruction set of the processor, as an index into `LEVELS`."""
     return load().dpg_level()
 
 
@@ -85,10 +89,11 @@ def _scratch_bytes(M: int, padded: int, group_size: int) -> int:
 
 
 def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
-    """Return the kernel's structs, which point to the tensors of `matrix`, and a count.
+    """Return the array of C structs that describe `matrix`, and its length.
 
-    Every layer needs them for every token, and a cascade alternates between two
-    precisions, so they are cached for each precision until the tensors move.
+    The structs point to the tensors of the matrix. They are needed for every layer and
+    every token, and a cascade alternates between two precisions, so they are cached for
+    each precision until the tensors move.
     """
     generation, cache = _descriptors.get(matrix, (None, None))
     if generation != matrix.generation:
@@ -98,7 +103,7 @@ def _segments(matrix: PackedMatrix) -> tuple[ctypes.Array, int]:
     if precision not in cache:
         parts = matrix.parts()
         segments = (Segment * len(parts))(*map(_segment, parts))
-        # cache the parts as well: the structs point to their tensors
+        # Cache the parts as well, because the structs point to their tensors.
         cache[precision] = (segments, len(parts)), parts
     return cache[precision][0]
 

@@ -1,11 +1,12 @@
-r"""PyTorch's own int4 product, for CPUs on which the C++ kernel cannot be built.
+"""A backend based on PyTorch's int4 product, for CPUs without the C++ kernel.
 
-`_weight_int4pack_mm_for_cpu` multiplies bfloat16 rows by 4-bit codes. A code of up to
-4 bits takes one such product. A longer code takes two, for its high and low halves:
-:math:`s(16 h + l - z) = 16 s (h - 8) + s (l - 8) + s(136 - z)`. PyTorch stores codes in
-its own order, so the planes are copied on first use, with 4 or 8 bits per code, for
-each precision in use. This backend therefore takes two to three times the memory of the
-C++ backend. It rounds activations to bfloat16.
+It is used if the C++ kernel cannot be built. `_weight_int4pack_mm_for_cpu` multiplies
+bfloat16 rows by 4-bit codes. A code of up to 4 bits requires one such product. A longer
+code requires two, one for its high half and one for its low half: :math:`s(16 h + l -
+z) = 16 s (h - 8) + s (l - 8) + s(136 - z)`. PyTorch stores codes in its own layout, so
+the planes are copied on first use for each precision, with 4 or 8 bits per code. As a
+result, this backend needs two to three times as much memory as the C++ backend.
+Activations are rounded to bfloat16.
 """
 
 import weakref
@@ -34,13 +35,13 @@ def facts() -> dict:
 
 
 def representable(x: Tensor) -> Tensor:
-    """Return the nearest rows in bfloat16."""
+    """Round the rows to the nearest bfloat16 values."""
     return x.bfloat16().float()
 
 
 def multiply(matrix: PackedMatrix, x: Tensor, bias: Tensor | None) -> Tensor:
     rows = pad_input(x, matrix).bfloat16()
-    y = x.new_zeros(len(x), matrix.rows + 1)  # the last column takes padding rows
+    y = x.new_zeros(len(x), matrix.rows + 1)  # the last column collects padding rows
     for products, order in _cached_products(matrix):
         for packed, table in products:
             part = _product(rows, packed, matrix.group_size, table)
@@ -58,7 +59,10 @@ def _table(groups: int, rows: int) -> Tensor:
 
 
 def _cached_products(matrix: PackedMatrix) -> list:
-    """Return the copies for the precision in use, cached until the tensors move."""
+    """Return the copies for the current precision.
+
+    They are cached until the tensors move.
+    """
     generation, cache = _copies.get(matrix, (None, None))
     if generation != matrix.generation:
         cache = {}
@@ -70,7 +74,7 @@ def _cached_products(matrix: PackedMatrix) -> list:
 
 
 def _copy(part: Part, matrix: PackedMatrix) -> tuple[list, Tensor]:
-    """Return the products whose sum is a part, and the output column of each row."""
+    """Return the products that add up to a part, and the output column of each row."""
     codes, bits = torch.zeros((), dtype=torch.int32), 0
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width).int()

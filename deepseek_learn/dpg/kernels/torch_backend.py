@@ -1,4 +1,4 @@
-"""Plain PyTorch: unpack the weight in each call, then multiply; exact but slow."""
+"""The plain PyTorch backend, which unpacks the weight on each call. Exact but slow."""
 
 from typing import TYPE_CHECKING
 

@@ -1,9 +1,9 @@
-r"""A Triton kernel for GPUs: planes are unpacked in registers, never in memory.
+r"""A Triton kernel for GPUs that unpacks planes in registers, never in memory.
 
-One program computes a tile `[16, 32]` of the output. For each group of G columns it
-combines the planes into codes, multiplies them by the activations and scales the sum:
-:math:`y_{mn} \mathrel{+}= s_{gn} \sum_{k \in g} x_{mk} (q_{nk} - z)`. Activations are
-not rounded. Without a GPU, the tests run it in Triton's interpreter.
+Each program computes one output tile of shape `[16, 32]`. For each group of G columns,
+it combines the planes into codes, multiplies them by the activations, and scales the
+sum: :math:`y_{mn} \mathrel{+}= s_{gn} \sum_{k \in g} x_{mk} (q_{nk} - z)`. Activations
+are not rounded. Without a GPU, the tests run the kernel in Triton's interpreter.
 """
 
 from torch import Tensor
@@ -62,11 +62,11 @@ def _launch(part: Part, x: Tensor, y: Tensor, group_size: int) -> None:
 
 
 if triton is not None:
-    # Triton reads the annotations itself, so only its own may appear here.
+    # Triton parses the annotations, so only Triton types may appear here.
 
     @triton.jit
     def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-        """Read codes `[rows, k]` of a packed plane; `planes.py` defines the layout."""
+        """Read codes `[rows, k]` from a packed plane in the layout of `planes.py`."""
         per_byte: tl.constexpr = 8 // WIDTH
         line = (rows // 16) * (K // (4 * per_byte)) + k // (4 * per_byte)
         offset = line * 64 + (rows % 16) * 4 + k % 4
@@ -101,5 +101,5 @@ if triton is not None:
         out = tl.load(order + n, mask=n < N, other=-1)
         address = y + m[:, None] * columns + out[None, :]
         mask = (m < M)[:, None] & (out >= 0)[None, :]
-        # a refine term adds to the output of its base term
+        # A refine term is added to the output of its base term.
         tl.store(address, tl.load(address, mask=mask, other=0.0) + total, mask=mask)
