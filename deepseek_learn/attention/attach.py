@@ -81,8 +81,8 @@ def attach(
 def dimensions(modules: Iterable[nn.Module]) -> int:
     """Return the highest dimension of the convolutions, or 2 if there are none.
 
-    The highest one is used because an image network with ECA, a channel gate, also
-    contains 1-D convolutions.
+    The highest one is used because the attention modules of an image network may also
+    contain 1-D convolutions, as in ECA.
     """
     present = [d for m in modules for d, types in CONVS.items() if isinstance(m, types)]
     return max(present, default=2)
@@ -172,7 +172,7 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
 def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
     """Check whether a convolution is dense, keeps the size and mixes at least two axes.
 
-    A 1-D convolution only has to mix its single axis.
+    For a 1-D convolution, its single axis is enough.
     """
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}

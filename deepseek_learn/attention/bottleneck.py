@@ -1,4 +1,4 @@
-"""Recognize ResNet bottlenecks from their computations and fold them for inference."""
+"""Detect ResNet bottlenecks by their computation graph and fold them for inference."""
 
 import operator
 from collections import Counter
@@ -61,7 +61,7 @@ def is_norm(module: nn.Module) -> TypeGuard[Norm]:
 class Bottleneck:
     """The parts of a ResNet bottleneck.
 
-    Its `forward` computes
+    The bottleneck computes
     `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`.
     """
 
@@ -166,7 +166,7 @@ def _adds_two(node: fx.Node) -> bool:
 class FoldedBottleneck(nn.Module):
     """A folded bottleneck for inference, with three convolutions and in-place sums.
 
-    If possible, the gates of its attention module are computed from the narrow tensor.
+    The gates of its attention module are computed from the narrow tensor if possible.
     """
 
     def __init__(self, block: Bottleneck):

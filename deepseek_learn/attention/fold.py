@@ -27,14 +27,14 @@ def fold(model: nn.Module) -> nn.Module:
     """Return a copy of `model` that is folded for inference.
 
     - If only a batch norm reads the output of a convolution, the norm is folded into
-      the weights of the convolution. This is determined by tracing the `forward` of
-      each module, not by names. If the trace is uncertain (because of branches on the
-      input, optional arguments, hooks or subclassed layers), the layers stay as they
-      are.
+      the weights of the convolution. This decision is based on a trace of each module's
+      `forward` rather than on layer names. If the trace is uncertain (because of
+      branches on the input, optional arguments, hooks or subclassed layers), the layers
+      are left as they are.
     - Every block that computes exactly a ResNet bottleneck becomes a
       `FoldedBottleneck`. If it applies `SpatialChannelAttention` before the addition,
-      both gates are computed from the narrow tensor. Other attention modules stay as
-      they are.
+      both gates are computed from the narrow tensor. Other attention modules are left
+      as they are.
 
     The copy works in evaluation mode only and matches `model.eval()` up to rounding.
 
@@ -84,7 +84,7 @@ def _fold_pairs(model: nn.Module) -> int:
 
 
 def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
-    """Return the names of adjacent modules, where only the second reads the first."""
+    """List module pairs where the output of the first goes only to the second."""
     return [
         (node.target, user.target)
         for node in graph.nodes

@@ -1,6 +1,6 @@
 """Trace what the `forward` of each module does with its children.
 
-Names are not enough to tell: `conv1` and `bn1` may run in a different order, more than
+Layer names are not reliable: `conv1` and `bn1` may run in a different order, more than
 once, or with another operation in between. Each module's own `forward` is therefore
 traced with `torch.fx`, and each child is recorded as a single step.
 """
@@ -75,7 +75,7 @@ class Forward:
 
 
 def forwards(model: nn.Module) -> list[Forward]:
-    """Return all modules with children for which the steps of `forward` are certain."""
+    """Return all modules with children whose `forward` can be traced with certainty."""
     return [
         Forward(name, module, graph)
         for name, module in model.named_modules()

@@ -13,10 +13,10 @@ reproduce it:
 All pairs of a bright-field and a binary image of 512 x 512 pixels are taken from the
 package, in the order of `SOURCES`. The outer 32 pixels are cropped, because bacteria
 that touch the border were not outlined. Each block of 2 x 2 pixels is then reduced to
-one pixel, which is the mean for images. In masks, it is set if at least two of the four
+one pixel. Images are averaged, and a mask pixel is set if at least two of the four
 pixels are set. Each image is divided by its median, which is the brightness of the
 background. Finally, the 0.1 and 99.9 percentiles over all images of one source are
-mapped to 0 and 255. In every five fields, the fourth is used for validation and the
+mapped to 0 and 255. Of every five fields, the fourth is used for validation and the
 fifth for testing.
 """
 

@@ -13,8 +13,8 @@ from ..catalog import Text, spoken, text
 class DataCard:
     """The origin, license and known pitfalls of a dataset.
 
-    A `Text` is either a string or a set of strings, one per language. The card in
-    `Splits.card` contains only the selected language.
+    A field of type `Text` is either a string or a mapping from languages to strings.
+    The card in `Splits.card` contains only the selected language.
     """
 
     name: str

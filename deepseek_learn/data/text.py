@@ -61,7 +61,7 @@ def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> Tex
 def windows(
     part: Tensor, length: int, batch: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Sample random windows of a text, each one byte longer than the input.
+    """Sample random windows of a text, each with the byte that follows it.
 
     A window can start at any byte, even in the middle of a character or a poem. With
     `w = windows(...)`, the inputs are `w[:, :-1]` and the targets are `w[:, 1:]`.
@@ -82,8 +82,8 @@ def windows(
         )
     if not 1 <= length < len(part):
         raise ValueError(
-            f"length must be from 1 to {len(part) - 1} for a text of {len(part)} bytes; "
-            f"got {length}."
+            f"length must be from 1 to {len(part) - 1} for a text of {len(part)} "
+            f"bytes; got {length}."
         )
     if batch < 1:
         raise ValueError(f"batch must be at least 1; got {batch}.")

@@ -139,7 +139,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Step:
-    """Everything a layer needs besides the vectors of its input tokens.
+    """The inputs of a layer other than the vectors of the tokens.
 
     Attributes:
         ids, positions: int64 tensors of shape `[B, T]`.

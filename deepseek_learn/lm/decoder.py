@@ -140,8 +140,9 @@ class Decoder(nn.Module):
         past, new = 0 if cache is None else len(cache), tokens.shape[1]
         if not 1 <= new <= self.context - past:
             raise ValueError(
-                f"tokens must have a length from 1 to {self.context - past} (the context "
-                f"is {self.context}, and {past} tokens are in the cache); got {new}."
+                f"tokens must have a length from 1 to {self.context - past} (the "
+                f"context is {self.context}, and {past} tokens are in the cache); got "
+                f"{new}."
             )
         positions = torch.arange(past, past + new, device=tokens.device)
         x = self.token(tokens) + self.position(positions)  # [B, T, dim]

@@ -150,7 +150,7 @@ def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 def dispatch(
     x: Tensor, chosen: Tensor, weights: Tensor, count: int, run: Run
 ) -> Tensor:
-    """Apply the selected experts to each token and return the weighted sum, `[N, d]`.
+    """Apply the selected experts to each token and sum their weighted outputs.
 
     Args:
         x: the tokens, a tensor of shape `[N, d]`.
@@ -158,6 +158,9 @@ def dispatch(
             `[N, k]`.
         count: the number of experts.
         run: a function that applies the experts to tokens sorted by expert; see `Run`.
+
+    Returns:
+        A tensor of shape `[N, d]`.
     """
     expert = chosen.flatten()  # [N k]
     order = expert.argsort(stable=True)  # [N k], pairs of token and expert

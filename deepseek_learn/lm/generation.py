@@ -86,7 +86,7 @@ def stream(
     Raises:
         ValueError: if a prompt is empty, a sequence would exceed the maximum length, an
             option is out of range, the logits are not finite, or speculative decoding
-            is requested for a model without a block for it.
+            is requested for a model that has no `MultiTokenPrediction` block.
     """
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
     device = model.model.norm.weight.device  # reading a packed head unpacks it
@@ -96,10 +96,10 @@ def stream(
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
-    # logits for all positions, not just the last real one, would need T times the memory
+    # use only the last real position: all logits would need T times as much memory
     token = sampler.draw(sampler.distribution(_at(hidden, last)))  # [B, 1]
     if speculative:
-        # the token after each position, which is the sampled token at the end of a prompt
+        # the token after each position; at the end of a prompt, it is the sampled one
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
         draft, q = sampler.draft(hidden, following, last, step)  # [B, 1], [B, V]
     new_tokens, active = token.tolist(), list(range(len(prompts)))
@@ -135,8 +135,8 @@ def stream(
         accept, token = sampler.verify(draft, q, p)  # [B, 1] each
         pairs = zip(torch.cat([draft, token], 1).tolist(), accept, strict=True)
         new_tokens = [pair if both else pair[1:] for pair, both in pairs]
-        # 6. remove rejected drafts from the cache before it is read again, and draft from
-        # the last valid position (1 if the draft was accepted, otherwise 0)
+        # 6. remove rejected drafts from the cache before it is read again, and draft
+        # from the last valid position (1 if the draft was accepted, otherwise 0)
         cache.rewind((~accept[:, 0]).long())
         following = torch.cat([torch.where(accept, draft, token), token], 1)  # [B, 2]
         draft, q = sampler.draft(hidden, following, accept[:, 0].long(), step)
@@ -195,8 +195,8 @@ class _Sampler:
                 `[B, 2, V]`.
 
         Returns:
-            Whether each draft is accepted, and the token that follows it or replaces
-            it. Both have the shape `[B, 1]`.
+            A mask of the accepted drafts and the sampled tokens, both of shape
+            `[B, 1]`. Each token follows an accepted draft or replaces a rejected one.
         """
         accept = accepted(draft, q, p[:, 0], self.generator)
         # add 1e-30 because multinomial fails if the residual rounds to all zeros

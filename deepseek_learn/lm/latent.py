@@ -217,9 +217,9 @@ def learning(module: nn.Module) -> bool:
 
 
 class Learner(nn.Module):
-    r"""Base class for an indexer, which gives its scores a separate loss.
+    r"""Base class for indexers, which adds a separate loss for their scores.
 
-    A separate loss is needed because selecting tokens has no gradient:
+    The scores need a loss of their own because selecting tokens has no gradient:
 
     .. math:: L = D_{KL}(p_t \,\|\, \mathrm{softmax}(I_t)) \quad \text{over the selection}
 

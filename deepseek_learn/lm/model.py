@@ -80,12 +80,13 @@ class _Body(nn.Module):
 class LanguageModel(nn.Module):
     """A language model that maps tokens `[B, T]` to logits `[B, T, vocab_size]`.
 
-    Its parameters have the same names as in the public reference's `DeepseekV2`, `V3`
-    and `V32ForCausalLM`. Their checkpoints can be loaded with `lm.load`.
+    Its parameters have the same names as in `DeepseekV2ForCausalLM`,
+    `DeepseekV3ForCausalLM` and `DeepseekV32ForCausalLM` of the public reference. Their
+    checkpoints can be loaded with `lm.load`.
 
     Raises:
-        ValueError: if the tokens have the wrong shape or dtype, or if there are too
-            many.
+        ValueError: if the tokens have the wrong shape or dtype, or if a sequence is too
+            long.
     """
 
     def __init__(self, config: Config):
@@ -160,8 +161,8 @@ class LanguageModel(nn.Module):
                 )
             if len(cache.lengths) != len(ids):
                 raise ValueError(
-                    f"ids must have {len(cache.lengths)} rows, as many as the cache; got "
-                    f"{len(ids)}."
+                    f"ids must have {len(cache.lengths)} rows, as many as the cache; "
+                    f"got {len(ids)}."
                 )
             past = int(cache.lengths.max())
             positions = positions + cache.lengths[:, None]

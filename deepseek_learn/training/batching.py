@@ -99,7 +99,7 @@ class LoaderBatches:
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
         """Return the first `count` batches in the loader's own order.
 
-        The loader does not use `generator`. If it has no generator itself, it uses
+        The argument `generator` is ignored. A loader without its own generator uses
         PyTorch's global one.
         """
         return islice(self.ordered(), count)

@@ -46,7 +46,7 @@ class RunState:
         best = math.nan
         if self.best_epoch:
             best = self.history[self.best_epoch - 1].get("metric", math.nan)
-        # without a metric, the last epoch is the best; NaN is never better than a number
+        # without a metric, the last epoch is the best; NaN never beats a number
         if "metric" not in row or row["metric"] > best or math.isnan(best):
             self.best_epoch = len(self.history)
             weights = self.parts["model"].state_dict()
@@ -93,7 +93,7 @@ class RunState:
             ) from error
 
     def resume(self, content: dict, path: Path) -> None:
-        """Resume from `content`, the content of the checkpoint.
+        """Restore the state from the content of a checkpoint.
 
         The checkpoint of a different run is rejected before anything is changed.
         """

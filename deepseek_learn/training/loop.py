@@ -108,7 +108,8 @@ def fit(
         recipe: the loss, metric, batch size, schedule, augmentation and precision.
         limits: the number of batches per epoch and the conditions for stopping early.
         checkpoint: a file that is written atomically after each epoch. If it already
-            exists, the run resumes from it and ends as an uninterrupted run would have.
+            exists, the run resumes from it and gives the same result as an
+            uninterrupted run.
         seed: the seed for the order of the examples, augmentation and dropout.
 
     Raises:
@@ -189,7 +190,7 @@ def _check(epochs: int, seed: int, validation: Any, limits: Limits) -> None:
 
 
 class _Learner:
-    """Updates the weights batch by batch, using the settings of the recipe."""
+    """Updates the weights batch by batch, as specified by the recipe."""
 
     def __init__(
         self,

@@ -46,8 +46,8 @@ class ProcessGroup:
             return
         if batch_size is None:
             raise ValueError(
-                f"train must be a dataset when {self.size} processes share its batches; "
-                f"got a DataLoader, whose order may differ between processes."
+                f"train must be a dataset when {self.size} processes share its "
+                f"batches; got a DataLoader, whose order may differ between processes."
             )
         if batch_size % self.size:
             raise ValueError(

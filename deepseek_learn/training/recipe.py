@@ -29,7 +29,7 @@ class Recipe:
             values must be better.
         batch_size: the number of examples per batch of a dataset, 64 by default. A
             loader has its own batch size.
-        schedule: a function `schedule(step, steps)` whose result is multiplied by the
+        schedule: a function `schedule(step, steps)` that returns the factor for the
             optimizer's learning rates. Steps are counted from 0 over all epochs.
         augment: a function `(inputs [B, ...], generator) -> inputs` that uses only the
             generator for randomness.

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, which return the factor for a step of a run.
+"""Learning-rate schedules, which return a factor for the learning rate at each step.
 
 Steps are counted from 0 over all epochs.
 """
