@@ -1,4 +1,4 @@
-"""Spatial-channel attention, related modules, and attaching any of them to a backbone.
+"""Spatial-channel attention and other attention modules for convolutional networks.
 
 Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """

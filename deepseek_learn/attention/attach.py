@@ -1,4 +1,4 @@
-"""Attach an attention module to an existing network, keeping its weights."""
+"""Attach attention modules to an existing network while keeping its weights."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ CONVS = {
 
 
 class WithAttention(nn.Sequential):
-    """A module followed by its attention: `attention(module(x))`."""
+    """A module followed by an attention module: `attention(module(x))`."""
 
     def __init__(self, module: nn.Module, attention: nn.Module):
         super().__init__(OrderedDict(module=module, attention=attention))
@@ -37,35 +37,36 @@ def attach(
     scale: float | str = "unit",
     identity: bool = False,
 ) -> Model:
-    """Add the attention module `name` to `model` in place, and return `model`.
+    """Attach attention modules to `model` in place and return `model`.
+
+    The pretrained weights are kept, so load them before attaching. If a module already
+    has attention, the new attention module is applied after the existing one.
 
     Args:
-        model: a ResNet (torchvision or timm), a U-Net, or any other network. The
-            highest dimension of its convolutions decides whether the attention is for
-            series (1-D), images (2-D) or volumes (3-D).
-        name: a registered name; see `attention.names()`.
-        where: `"residual"` attaches before the addition in each ResNet block, as SE
-            does; `"double_conv"` after each pair of spatial convolutions (not 1x1,
-            depthwise or strided ones), the unit of a U-Net; `"auto"` uses the first of
-            these two that the model has. Alternatively, pass module names, which may
-            contain shell wildcards: `["stages.2", "stages.4"]`, `["up*.conv"]`.
-        scale, identity: as in `attention.create`. `identity=True` leaves the outputs
-            of a pretrained network exactly as they were.
-
-    Pretrained weights are kept. Load them before attaching.
-
-    If a module already has attention, the new one follows it.
+        model: a ResNet (from torchvision or timm), a U-Net, or any other network. The
+            highest dimension of its convolutions determines whether the attention
+            modules are built for series (1-D), images (2-D) or volumes (3-D).
+        name: the registered name of the attention module; see `attention.names()`.
+        where: `"residual"` attaches a module before the addition in each ResNet block,
+            as SE does. `"double_conv"` attaches a module after each pair of spatial
+            convolutions, the building block of a U-Net. (Convolutions that are 1x1,
+            depthwise or strided do not qualify.) `"auto"` uses the first of these two
+            options that matches the model. Alternatively, pass module names, which may
+            contain shell wildcards, such as `["stages.2", "stages.4"]` or
+            `["up*.conv"]`.
+        scale, identity: see `attention.create`. With `identity=True` and the default
+            scale, the outputs of a pretrained network do not change at all.
 
     Raises:
-        ValueError: if `where`, or one of its names, matches no module in the model, or
-            matches one whose number of channels is unknown. The model is then left
-            unchanged.
+        ValueError: if `where` or one of its names matches no module in the model, or if
+            it matches a module whose number of channels is unknown. The model is then
+            left unchanged.
     """
     dims = dimensions(model.modules())
     places = _places(model, where)
     reference = next(model.parameters(), torch.empty(0))
-    attended = {}  # build all before replacing any: an error leaves the model unchanged
-    for place in sorted(places, key=lambda p: -p.count(".")):  # inner ones first
+    attended = {}  # built first, so that an error leaves the model unchanged
+    for place in sorted(places, key=lambda p: -p.count(".")):  # inner modules first
         module = model.get_submodule(place)
         attention = create(
             name, out_channels(module, dims), dims=dims, scale=scale, identity=identity
@@ -80,8 +81,8 @@ def attach(
 def dimensions(modules: Iterable[nn.Module]) -> int:
     """Return the highest dimension of the convolutions, or 2 if there are none.
 
-    The highest one counts because a channel gate in an image network may contain a 1-D
-    convolution (ECA).
+    The highest one is used because the attention modules of an image network may also
+    contain 1-D convolutions, as in ECA.
     """
     present = [d for m in modules for d, types in CONVS.items() if isinstance(m, types)]
     return max(present, default=2)
@@ -96,7 +97,7 @@ def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
     if isinstance(where, str) and where in finders:
         places = finders[where](_outside_attention(model))
         return places or _refuse(model, where)
-    # skip the model itself, named "": it has no parent in which to replace it
+    # skip the model itself, whose name is "", because it has no parent module
     names = [name for name, _ in model.named_modules() if name]
     patterns = [where] if isinstance(where, str) else list(where)
     for pattern in patterns:
@@ -108,14 +109,14 @@ def _places(model: nn.Module, where: str | Sequence[str]) -> list[str]:
 
 def _refuse(model: nn.Module, where: str | Sequence[str]) -> NoReturn:
     raise ValueError(
-        f"where={where!r} matches no module of {type(model).__name__}; it accepts "
-        f'"auto", "residual" (ResNet blocks), "double_conv" (U-Net) or names of '
-        f"modules as in model.named_modules()."
+        f"where={where!r} matches no module of {type(model).__name__}; it must be "
+        f'"auto", "residual" (ResNet blocks), "double_conv" (U-Net) or module names '
+        f"from model.named_modules()."
     )
 
 
 def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the named modules, except the model itself and the parts of attention."""
+    """Return the model's submodules by name, without any parts of attention modules."""
     modules = dict(model.named_modules())
     inner = [
         f"{n}.attention" for n, m in modules.items() if isinstance(m, WithAttention)
@@ -128,13 +129,19 @@ def _outside_attention(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Match wildcards part by part: `up*.conv` matches `up1.conv`, not `up1.a.conv`."""
+    """Check whether a name matches a pattern, comparing them part by part.
+
+    For example, `up*.conv` matches `up1.conv` but not `up1.a.conv`.
+    """
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
-    """Find the last norm on each ResNet block's residual branch, by its usual names."""
+    """Return the name of the last norm on the residual branch of each ResNet block.
+
+    The blocks are recognized by the usual names of their layers.
+    """
     norms = []
     for name, module in modules.items():
         children = {child for child, _ in module.named_children()}
@@ -146,10 +153,11 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
-    """Find modules whose direct children include exactly two convolutions, in sequence.
+    """Return the names of modules with exactly two convolutions that follow each other.
 
-    Both must be spatial and keep the size: the 1x1 pairs of squeeze-and-excitation and
-    of MLPs, depthwise pairs, and the strided pairs of stems do not belong to a U-Net.
+    The convolutions must be direct children, be spatial and keep the size. This
+    excludes the 1x1 pairs in squeeze-and-excitation modules and MLPs, depthwise pairs,
+    and the strided pairs in stems, which are not part of a U-Net.
     """
     dims = dimensions(modules.values())
 
@@ -162,17 +170,20 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
-    """Return whether it mixes channels and two axes (or its only axis) everywhere."""
+    """Check whether a convolution is dense, keeps the size and mixes at least two axes.
+
+    For a 1-D convolution, its single axis is enough.
+    """
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}
     return is_dense and axes >= min(2, len(conv.kernel_size))
 
 
 def out_channels(module: nn.Module, dims: int) -> int:
-    """Return the channels of the last `dims`-D convolution or norm in `module`.
+    """Return the number of channels of the last convolution or norm in `module`.
 
-    The layers of attention gates are ignored, because attention keeps the number of
-    channels.
+    Only `dims`-dimensional convolutions are considered. The layers of attention modules
+    are ignored, because attention does not change the number of channels.
     """
     for layer in reversed(list(_without_gates(module))):
         if isinstance(layer, nn.GroupNorm):
@@ -182,13 +193,13 @@ def out_channels(module: nn.Module, dims: int) -> int:
         if isinstance(layer, CONVS[dims]):
             return layer.out_channels
     raise ValueError(
-        f"{type(module).__name__} holds no convolution and no norm, so its number of "
-        f"channels is unknown; name a module that has one."
+        f"{type(module).__name__} contains no convolution or norm, so its number of "
+        f"channels is unknown; name a module that contains one."
     )
 
 
 def _without_gates(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield `module.modules()`, skipping any attention modules."""
+    """Yield `module` and its submodules, skipping attention modules."""
     if isinstance(module, SpatialChannelAttention):
         return
     yield module
@@ -208,16 +219,18 @@ def attention_maps(
     """Run `model` on `x` and return the spatial gates of all spatial-channel modules.
 
     Args:
-        batch_size: number of samples of `x` per forward pass; None runs all at once.
+        batch_size: the number of samples per forward pass; None runs all samples at
+            once.
 
     Returns:
-        Module name → spatial gate `[B, 1, *space]`, with values in 0..1.
+        A dictionary from module names to spatial gates of shape `[B, 1, *space]`, with
+        values between 0 and 1.
 
     Raises:
-        ValueError: if `batch_size` is below 1.
+        ValueError: if `batch_size` is less than 1.
     """
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be None or 1 or more; got {batch_size}.")
+        raise ValueError(f"batch_size must be None or at least 1; got {batch_size}.")
     parts = [_maps_of(model, part) for part in x.split(batch_size or max(len(x), 1))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 

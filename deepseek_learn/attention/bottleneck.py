@@ -1,4 +1,4 @@
-"""Recognize ResNet bottlenecks by what they compute, and fold them for inference."""
+"""Detect ResNet bottlenecks by their computation graph and fold them for inference."""
 
 import operator
 from collections import Counter
@@ -29,21 +29,27 @@ RESIDUAL = ["conv", "norm", "relu", "conv", "norm", "relu", "conv", "norm"]
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Return whether only the class's own `forward` runs, without any hooks."""
+    """Check whether calling a module runs only the `forward` of its class.
+
+    This is not the case if the module has hooks or its own `forward` attribute.
+    """
     hooks = module._forward_hooks or module._forward_pre_hooks
     return not hooks and "forward" not in vars(module)
 
 
 def is_conv(module: nn.Module) -> TypeGuard[Conv]:
-    """Return whether it is PyTorch's own convolution, without hooks.
+    """Check whether a module is one of PyTorch's own convolutions, without hooks.
 
-    Subclasses do not count, because they may compute something else.
+    Subclasses are excluded because they may compute something else.
     """
     return type(module) in CONV.values() and is_plain(module)
 
 
 def is_norm(module: nn.Module) -> TypeGuard[Norm]:
-    """Return whether it is PyTorch's own batch norm, with running statistics."""
+    """Check whether a module is one of PyTorch's own batch norms, without hooks.
+
+    The norm must also have running statistics.
+    """
     return (
         type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
         and module.running_mean is not None
@@ -53,7 +59,11 @@ def is_norm(module: nn.Module) -> TypeGuard[Norm]:
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Parts of `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`."""
+    """The parts of a ResNet bottleneck.
+
+    The bottleneck computes
+    `relu(attention(norm3(conv3(relu(norm2(...))))) + downsample(x))`.
+    """
 
     convs: list[Conv]
     norms: list[Norm]
@@ -64,12 +74,12 @@ class Bottleneck:
 def find_bottleneck(
     block: nn.Module, graph: fx.Graph, uses: Counter
 ) -> Bottleneck | None:
-    """Return the parts of `block` if its graph is exactly a bottleneck, else None."""
+    """Return the parts of `block`, or None if its graph is not exactly a bottleneck."""
     *body, output = graph.nodes
     if not is_plain(block) or not isinstance(output.args[0], fx.Node):
         return None
     if not all(node.users for node in body):
-        return None  # a step without users may change a tensor in place
+        return None  # a step whose result is unused may change a tensor in place
     addition, last = _chain(output.args[0], block)
     if [_kind(step) for step in last] != ["relu"] or not _adds_two(addition):
         return None
@@ -82,12 +92,15 @@ def find_bottleneck(
     if x is not start or x.op != "placeholder" or len(skip) > 1:
         return None
     if skip and readers != [residual[0], *skip]:
-        return None  # read in another order: `skip` may change x in place
+        return None  # in this order, `skip` may change x before the residual reads it
     return _parts(residual, skip, uses)
 
 
 def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
-    """Return the parts if the residual branch matches and only it uses its layers."""
+    """Return the parts if the residual branch matches a bottleneck, otherwise None.
+
+    Its layers must not be used anywhere else.
+    """
     layers, attention = residual[:8], residual[8:]
     layers, wrapped = _unwrap(layers, uses)
     once = all(uses[id(m)] == 1 for m in layers if _kind(m) in ("conv", "norm"))
@@ -102,7 +115,10 @@ def _parts(residual: list, skip: list, uses: Counter) -> Bottleneck | None:
 
 
 def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
-    """Unwrap the last norm; return the layers and the norm's attention, if any."""
+    """Unwrap the last norm if it is followed by an attention module.
+
+    Returns the layers and a list with the attention module, if there is one.
+    """
     last = layers[-1] if layers else None
     if type(last) is WithAttention and is_plain(last) and uses[id(last)] == 1:
         return [*layers[:-1], last.module], [last.attention]
@@ -110,13 +126,16 @@ def _unwrap(layers: list, uses: Counter) -> tuple[list, list]:
 
 
 def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
-    """Walk back over steps with one input and one user; return start node and steps."""
+    """Walk back from `node` through steps that have one input and one user.
+
+    Returns the node at which the walk ends and the steps in forward order.
+    """
     steps: list[nn.Module | str] = []
     while len(node.users) == 1 and (step := _step(node, block)) is not None:
         if not (type(step) is nn.Identity and is_plain(step)):
             steps.insert(0, step)
         (source,) = node.args
-        assert isinstance(source, fx.Node)  # see `_step`
+        assert isinstance(source, fx.Node)  # checked by `_step`
         node = source
     return node, steps
 
@@ -145,7 +164,10 @@ def _adds_two(node: fx.Node) -> bool:
 
 
 class FoldedBottleneck(nn.Module):
-    """A bottleneck for inference: three convolutions, one gate, and in-place sums."""
+    """A folded bottleneck for inference, with three convolutions and in-place sums.
+
+    The gates of its attention module are computed from the narrow tensor if possible.
+    """
 
     def __init__(self, block: Bottleneck):
         super().__init__()
@@ -158,7 +180,7 @@ class FoldedBottleneck(nn.Module):
             self.attention = NarrowGates(self.conv3, block.attention)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `[B, C, *space]` to `[B, C', *space']`."""
+        """Map features `[B, C, *space]` to features `[B, C', *space']`."""
         h = F.relu(self.conv1(x), inplace=True)
         h = F.relu(self.conv2(h), inplace=True)  # [B, C'/4, *space']
         y = self.conv3(h)
@@ -173,7 +195,11 @@ class FoldedBottleneck(nn.Module):
 def reads_narrow(
     attention: nn.Module | None, conv3: Conv
 ) -> TypeGuard[SpatialChannelAttention]:
-    """Return whether both gates can be computed before `conv3`, if it is pointwise."""
+    """Check whether both gates can be computed from the input of `conv3`.
+
+    This requires an unmodified spatial-channel attention module and a pointwise
+    `conv3`.
+    """
     if not isinstance(attention, SpatialChannelAttention) or not is_plain(attention):
         return False
     methods = (type(attention).forward, type(attention).gates)
@@ -184,7 +210,10 @@ def reads_narrow(
 
 
 class NarrowGates(nn.Module):
-    """Both gates of `attention(y)`, computed from `h`, where `y = conv3(h)` (1x1)."""
+    """The gates of an attention module for `y = conv3(h)`, computed from `h`.
+
+    `conv3` is a 1x1 convolution, and `h` has fewer channels than `y`.
+    """
 
     tap_weight: Tensor
     tap_bias: Tensor
@@ -195,7 +224,7 @@ class NarrowGates(nn.Module):
     def __init__(self, conv3: Conv, attention: SpatialChannelAttention):
         super().__init__()
         w3, b3 = conv3.weight.flatten(1), conv3.bias  # [C', C'/4], [C']
-        assert b3 is not None  # from its batch norm
+        assert b3 is not None  # set when its batch norm was folded
         assert attention.spatial.bias is not None
         k = tap_weight(attention.spatial)  # [k*k, C']
         w1, b1 = attention.squeeze.weight, attention.squeeze.bias
@@ -211,7 +240,12 @@ class NarrowGates(nn.Module):
         self.dims = attention.dims
 
     def forward(self, y: Tensor, h: Tensor) -> Tensor:
-        """Gate `y` `[B, C', *space]`, using `h` `[B, C'/4, *space]`."""
+        """Apply the gates to `y`.
+
+        Args:
+            y: the features, of shape `[B, C', *space]`.
+            h: the input of `conv3`, of shape `[B, C'/4, *space]`.
+        """
         taps = POINTWISE[self.dims](h, self.tap_weight, self.tap_bias)
         spatial = torch.sigmoid(shift_sum(taps, self.kernel_size) + self.bias)
         hidden = F.linear(h.flatten(2).mean(2), self.squeeze_weight, self.squeeze_bias)

@@ -1,10 +1,11 @@
-"""The other attention modules, in one registry, each with a known initial scale.
+"""A registry of attention modules, each with a known scale at initialization.
 
 `create("cbam", 64)` builds a module that maps `[B, 64, H, W]` to the same shape.
-Modules that exist in `timm` are taken from there. Sigmoid gates start near 0.5, so a
-module's output is at first a fraction of its input (`native_scale`); `scale="unit"`
-undoes that with a constant. Without it, a comparison ranks modules by this factor; see
-the lesson `notebooks/basic/02_attention_families.ipynb`.
+Modules that are available in `timm` are taken from there. Since sigmoid gates start
+near 0.5, the output of a module is initially only a fraction of its input
+(`native_scale`). `scale="unit"` corrects this with a constant factor. Otherwise, a
+comparison would rank modules by this factor; see the lesson
+`notebooks/basic/02_attention_families.ipynb`.
 """
 
 from collections.abc import Callable
@@ -37,21 +38,24 @@ def register(
     Use it as a decorator.
 
     Args:
-        dims: a tuple of one or more of 1 (series), 2 (images) and 3 (volumes). With a
-            single one, the module is built as `module(channels)`; with several, as
-            `module(channels, dims=...)`.
-        native_scale: mean factor on the input at initialization, e.g. 0.5 for one
-            sigmoid.
-        last: maps a module to its last layers; its gates become constant when these are
-            zeroed. Without `last`, the module cannot start as the identity.
+        dims: a tuple with the supported numbers of dimensions: 1 (series), 2 (images)
+            or 3 (volumes). If it has one element, the module is built as
+            `module(channels)`; otherwise, as `module(channels, dims=...)`.
+        native_scale: the mean factor on the input at initialization, such as 0.5 for a
+            single sigmoid.
+        last: a function that returns the last layers of a module. Setting these layers
+            to zero must make the gates constant. If `last` is omitted, the module
+            cannot start as the identity.
 
     Raises:
         ValueError: if `dims` is not such a tuple, if `native_scale` is not positive, or
-            if the name is in use.
+            if the name is already in use.
     """
     is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
     if not is_set or not {*dims} <= {*CONV}:
-        raise ValueError(f"dims must be a tuple of 1, 2 and 3; got {dims!r}.")
+        raise ValueError(
+            f"dims must be a tuple of 1, 2 and/or 3, without duplicates; got {dims!r}."
+        )
     if not isinstance(native_scale, Real) or not 0 < native_scale < inf:
         raise ValueError(
             f"native_scale must be a positive number; got {native_scale!r}."
@@ -61,7 +65,7 @@ def register(
 
 
 def names(dims: int = 2) -> list[str]:
-    """List the modules registered for series (`dims=1`), images (2) or volumes (3)."""
+    """List the modules that support series (`dims=1`), images (2) or volumes (3)."""
     return [name for name in attention if dims in attention.facts(name)["dims"]]
 
 
@@ -73,29 +77,31 @@ def create(
     scale: float | str = "unit",
     identity: bool = False,
 ) -> nn.Module:
-    """Build the module `name` for `channels` channels.
+    """Build the attention module `name` for inputs with `channels` channels.
 
     Args:
-        name: one of `names(dims)`, or one you registered with `@attention.register`.
-        channels: C of the features `[B, C, H, W]` (`[B, C, T]` for `dims=1`,
-            `[B, C, D, H, W]` for `dims=3`).
-        scale: mean factor on the input at initialization: `"unit"` (1), a positive
-            number, or `"native"` (as in the module's paper).
-        identity: whether to start as exactly `scale * x`, by zeroing the module's last
-            layers.
+        name: one of `names(dims)`, including modules that you registered with
+            `@attention.register`.
+        channels: the number of channels C of the features, which have the shape
+            `[B, C, H, W]` (`[B, C, T]` if `dims=1`, `[B, C, D, H, W]` if `dims=3`).
+        scale: the mean factor on the input at initialization. It is `"unit"` (1), a
+            positive number, or `"native"` (the factor of the module as published).
+        identity: whether to start as exactly `scale * x`, by setting the last layers of
+            the module to zero.
 
     Raises:
-        UnknownNameError: if the name is unknown; the message lists the registered ones.
+        UnknownNameError: if the name is unknown; the message lists the registered
+            names.
         ValueError: if the module does not support `dims` or an identity start, or if
-            `channels` is less than one.
-        TypeError: if `channels` is not a whole number.
+            `channels` is less than 1.
+        TypeError: if `channels` is not an integer.
         MissingPackageError: if the module comes from timm and timm is not installed.
     """
     factory, facts = attention[name], attention.facts(name)
     check_count("channels", channels)
     if dims not in facts["dims"]:
         raise ValueError(
-            f"attention module {name!r} works in {facts['dims']} dimensions; got "
+            f"attention module {name!r} supports dims in {facts['dims']}; got "
             f"dims={dims}."
         )
     module = (
@@ -103,7 +109,9 @@ def create(
     )
     if identity:
         if "last" not in facts:
-            raise ValueError(f"attention module {name!r} has no identity start.")
+            raise ValueError(
+                f"attention module {name!r} does not support identity=True."
+            )
         for layer in facts["last"](module):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
@@ -111,13 +119,13 @@ def create(
     if scale != "native":
         gain = resolve_scale(scale) / facts["native_scale"]
     if isinstance(module, SpatialChannelAttention):
-        module.gain = gain  # folds into its gates
+        module.gain = gain  # cheaper, because it scales the small gates
         return module
     return module if gain == 1.0 else ScaledModule(module, gain)
 
 
 class ScaledModule(nn.Module):
-    """`gain * module(x)`: the same module with a different initial scale."""
+    """A module with a different initial scale: `gain * module(x)`."""
 
     def __init__(self, module: nn.Module, gain: float):
         super().__init__()
@@ -143,7 +151,7 @@ register("sc", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.spatial, m.ex
 
 @register("se", dims=(2,), native_scale=0.5, last=lambda m: [m.fc2])
 def squeeze_excite(channels: int) -> nn.Module:
-    """Build a squeeze-and-excitation module, a channel gate.
+    """Build a squeeze-and-excitation module, which gates the channels.
 
     Hu et al. 2018, "Squeeze-and-excitation networks", arXiv 1709.01507.
     """
@@ -152,7 +160,7 @@ def squeeze_excite(channels: int) -> nn.Module:
 
 @register("eca", dims=(2,), native_scale=0.5, last=lambda m: [m.conv])
 def efficient_channel(channels: int) -> nn.Module:
-    """Build efficient channel attention, a channel gate without a bottleneck.
+    """Build an efficient channel attention module, a channel gate without a bottleneck.
 
     Wang et al. 2020, "ECA-Net", arXiv 1910.03151.
     """
@@ -166,10 +174,10 @@ def efficient_channel(channels: int) -> nn.Module:
     last=lambda m: [
         m.channel.fc2,
         m.spatial.conv.bn,
-    ],  # not conv: with both zero, no gradient
+    ],  # zeroing conv as well would leave no gradient
 )
 def convolutional_block(channels: int) -> nn.Module:
-    """Build a channel gate followed by a spatial gate.
+    """Build a CBAM module, which applies a channel gate and then a spatial gate.
 
     Woo et al. 2018, "CBAM: Convolutional block attention module", arXiv 1807.06521.
     """
@@ -180,7 +188,7 @@ def convolutional_block(channels: int) -> nn.Module:
     "coordinate", dims=(2,), native_scale=0.25, last=lambda m: [m.conv_h, m.conv_w]
 )
 def coordinate(channels: int) -> nn.Module:
-    """Build gates for rows and columns.
+    """Build a coordinate attention module, which gates rows and columns.
 
     Hou et al. 2021, "Coordinate attention for efficient mobile network design", arXiv
     2103.02907.
@@ -204,13 +212,13 @@ class SCSE(SpatialChannelAttention):
 
 @register("project_excite", dims=(3,), native_scale=0.5, last=lambda m: [m.excite])
 class ProjectExcite(nn.Module):
-    """Gates for volumes, computed from projections onto each axis.
+    """A gate for volumes that is computed from projections onto each axis.
 
     Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
 
-    The means over each pair of axes, `[B, C, D, 1, 1]`, `[B, C, 1, H, 1]` and
-    `[B, C, 1, 1, W]`, are added and passed through two 1x1x1 convolutions; the result
-    gates the features.
+    The means over each pair of axes have the shapes `[B, C, D, 1, 1]`,
+    `[B, C, 1, H, 1]` and `[B, C, 1, 1, W]`. They are added and passed through two 1x1x1
+    convolutions to compute the gate.
     """
 
     def __init__(self, channels: int, reduction: int = 2):
@@ -220,7 +228,7 @@ class ProjectExcite(nn.Module):
         self.excite = nn.Conv3d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gate features `[B, C, D, H, W]`; the shape stays the same."""
+        """Apply the gate to features of shape `[B, C, D, H, W]`."""
         depth = x.mean((3, 4), keepdim=True)
         height = x.mean((2, 4), keepdim=True)
         width = x.mean((2, 3), keepdim=True)
@@ -232,18 +240,18 @@ class ProjectExcite(nn.Module):
     "self_attention", dims=(1, 2, 3), native_scale=1.0, last=lambda m: [m.project]
 )
 class SelfAttention(nn.Module):
-    r"""Self-attention over positions.
+    r"""Self-attention over all positions, added to the input.
 
     Wang et al. 2018, "Non-local neural networks", arXiv 1711.07971.
 
     .. math:: y = x + W_o\,\mathrm{softmax}(q k^\top / \sqrt{d})\,v
 
     Args:
-        channels: C of the input `[B, C, *space]`.
-        width: d, the width of the queries, keys and values.
-        fused: whether to use PyTorch's fused kernel, whose memory is linear in the
-            number of positions, though its time is still quadratic. `False`
-            materializes the N x N matrix to show its cost.
+        channels: the number of channels C of the input `[B, C, *space]`.
+        width: the width d of the queries, keys and values.
+        fused: whether to use PyTorch's fused kernel. Its memory is linear in the number
+            of positions, although its time is still quadratic. `False` materializes the
+            N x N matrix to show its cost.
     """
 
     def __init__(
@@ -255,8 +263,8 @@ class SelfAttention(nn.Module):
         self.project = CONV[dims](width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend over the positions of `[B, C, *space]`; the shape stays the same."""
-        # contiguous: on strided q, k, v the fused kernel silently falls back
+        """Apply self-attention to features of shape `[B, C, *space]`."""
+        # contiguous, because the fused kernel silently falls back for strided q, k, v
         q, k, v = (
             t.transpose(1, 2).contiguous()[:, None]  # [B, 1, N, d]
             for t in self.qkv(x).flatten(2).chunk(3, dim=1)

@@ -1,14 +1,15 @@
-r"""Fold a trained network for inference exactly, with gates from the narrow tensor.
+r"""Fold a trained network for inference without changing what it computes.
 
-In a ResNet bottleneck, the attention reads :math:`y = W_3 h + b_3`, where `h` is four
-times narrower than `y`. Both gates are affine in `y` before their nonlinearity, so
+In a ResNet bottleneck, the attention module reads :math:`y = W_3 h + b_3`, where `h`
+has only a quarter of the channels of `y`. Before their nonlinearities, both gates are
+affine in `y`:
 
 .. math:: K * y + b = \mathrm{shift\_sum}((K W_3) h + K b_3) + b, \qquad
           \bar y = W_3 \bar h + b_3
 
-and they can read `h` instead. This is exact at the borders too, because :math:`K b_3`
-is added before the zero-padded shift. Batch norms are folded into their convolutions
-first.
+They can therefore be computed from `h` instead. The result is also exact at the
+borders, because :math:`K b_3` is added before the zero-padded shift. Batch norms are
+folded into their convolutions first.
 """
 
 import copy
@@ -23,18 +24,19 @@ from .forward_graph import count_uses, forward_graph, forwards, steps
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` for inference, with norms folded and gates read early.
+    """Return a copy of `model` that is folded for inference.
 
-    - If the output of a convolution goes only to its batch norm, the norm is folded
-      into the convolution's weights. This is determined from what each module's
-      `forward` does, not from names; where that is uncertain (branches on the input,
-      optional arguments, hooks, subclasses of the layers), the layers stay as they are.
+    - If only a batch norm reads the output of a convolution, the norm is folded into
+      the weights of the convolution. This decision is based on a trace of each module's
+      `forward` rather than on layer names. If the trace is uncertain (because of
+      branches on the input, optional arguments, hooks or subclassed layers), the layers
+      are left as they are.
     - Every block that computes exactly a ResNet bottleneck becomes a
-      `FoldedBottleneck`; if it has `SpatialChannelAttention` before its addition, it
-      computes both gates from the narrow tensor. Other attention modules are kept as
-      they are.
+      `FoldedBottleneck`. If it applies `SpatialChannelAttention` before the addition,
+      both gates are computed from the narrow tensor. Other attention modules are left
+      as they are.
 
-    The copy works in evaluation mode only, and matches `model.eval()` up to rounding.
+    The copy works in evaluation mode only and matches `model.eval()` up to rounding.
 
     Raises:
         ValueError: if the model has nothing to fold.
@@ -44,8 +46,8 @@ def fold(model: nn.Module) -> nn.Module:
     )  # the model itself may be a block
     if _fold_bottlenecks(holder) + _fold_pairs(holder) == 0:
         raise ValueError(
-            f"{type(model).__name__} has nothing to fold: no convolution followed by "
-            f"its batch norm, as far as its forward shows."
+            f"{type(model).__name__} has nothing to fold, because tracing its forward "
+            f"found no convolution followed by a batch norm."
         )
     for parameter in holder.parameters():
         parameter.requires_grad_(False)
@@ -64,7 +66,10 @@ def _fold_bottlenecks(model: nn.Module) -> int:
 
 
 def _fold_pairs(model: nn.Module) -> int:
-    """Fold each norm into the convolution whose output only that norm reads."""
+    """Fold each norm into its convolution and return the number of pairs folded.
+
+    A pair is folded only if nothing but the norm reads the output of the convolution.
+    """
     traced_modules = forwards(model)
     uses, count = count_uses(traced_modules), 0
     for forward in traced_modules:
@@ -79,7 +84,7 @@ def _fold_pairs(model: nn.Module) -> int:
 
 
 def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
-    """List name pairs of modules: only the second reads the output of the first."""
+    """List module pairs where the output of the first goes only to the second."""
     return [
         (node.target, user.target)
         for node in graph.nodes
@@ -92,7 +97,11 @@ def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
 
 
 def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
-    """Unwrap nested `WithAttention`; return the innermost name and layers passed."""
+    """Unwrap nested `WithAttention` modules.
+
+    Returns the name of the innermost module and the list of all layers on the way to
+    it.
+    """
     layers = [parent.get_submodule(name)]
     while type(layers[-1]) is WithAttention and is_plain(layers[-1]):
         name += ".module"
@@ -101,7 +110,10 @@ def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
 
 
 def _activation(norm: Any) -> nn.Module | None:
-    """Return what remains of a batch norm after folding; None if it does not fold."""
+    """Return what is left of a batch norm after folding.
+
+    This is an activation or the identity. None means that the norm cannot be folded.
+    """
     if is_norm(norm):
         return nn.Identity()
     kind = type(norm)
@@ -114,7 +126,7 @@ def _activation(norm: Any) -> nn.Module | None:
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
     """Fold a pair unless that changes the steps of `forward`; return True if folded.
 
-    They change if a `forward` holds references to the old layers.
+    The steps change if a `forward` refers to the original layers.
     """
     old_conv, old_norm = parent.get_submodule(conv), parent.get_submodule(norm)
     activation = _activation(old_norm)

@@ -1,8 +1,8 @@
-"""Analyze what a module's `forward` does with its children, before any folding.
+"""Trace what the `forward` of each module does with its children.
 
-Names prove nothing: `conv1` and `bn1` may run in a different order, more than once, or
-with something in between. Therefore, `torch.fx` traces each module's own `forward`,
-with one step per child.
+Layer names are not reliable: `conv1` and `bn1` may run in a different order, more than
+once, or with another operation in between. Each module's own `forward` is therefore
+traced with `torch.fx`, and each child is recorded as a single step.
 """
 
 import copy
@@ -15,9 +15,9 @@ from torch import fx, nn
 
 
 class _Symbol(fx.Proxy):
-    """A symbolic input that raises on a forward's `isinstance(x, ...)`."""
+    """A symbolic input that raises an error if `forward` checks its type."""
 
-    @property  # type: ignore[misc]  # settable on `object`; it need not be here
+    @property  # type: ignore[misc]  # settable on `object`, but not here
     def __class__(self) -> type:
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.startswith("torch."):  # the tracer itself needs the type
@@ -26,7 +26,7 @@ class _Symbol(fx.Proxy):
 
 
 class _OneLevel(fx.Tracer):
-    """Traces one `forward`; every child is a single step."""
+    """A tracer for a single `forward`, in which every child is one step."""
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Symbol(node, self)
@@ -36,18 +36,18 @@ class _OneLevel(fx.Tracer):
 
 
 def forward_graph(module: nn.Module) -> fx.Graph | None:
-    """Return the steps of `module.forward`, or None if they are uncertain.
+    """Return the graph of `module.forward`, or None if the steps are uncertain.
 
-    The steps are uncertain if there are optional arguments, branches on the input's
-    values, shape or type, a replaced `forward` or `__call__`, or tensors that do not
-    come from the input.
+    The steps are uncertain if `forward` has optional arguments, branches on the values,
+    shape or type of its input, or uses tensors that do not come from the input. They
+    are also uncertain if `forward` or `__call__` has been replaced.
     """
     try:
         if not _has_one_way_to_run(module):
             return None
         # a shallow copy, because a forward may store tensors on `self`
         graph = _OneLevel().trace(copy.copy(module))
-    except Exception:  # any forward may raise anything on a symbolic input
+    except Exception:  # with a symbolic input, a forward may raise any exception
         return None
     targets = [str(node.target) for node in graph.nodes]
     has_constants = any(target.startswith("_tensor_constant") for target in targets)
@@ -67,7 +67,7 @@ def _has_one_way_to_run(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Forward:
-    """A module, its name in the model, and the steps of its `forward`."""
+    """A module, its name in the model, and the graph of its `forward`."""
 
     name: str
     module: nn.Module
@@ -75,7 +75,7 @@ class Forward:
 
 
 def forwards(model: nn.Module) -> list[Forward]:
-    """List the modules of `model` that have children and whose steps are certain."""
+    """Return all modules with children whose `forward` can be traced with certainty."""
     return [
         Forward(name, module, graph)
         for name, module in model.named_modules()
@@ -85,9 +85,10 @@ def forwards(model: nn.Module) -> list[Forward]:
 
 
 def count_uses(certain: list[Forward]) -> Counter:
-    """Map `id(module)` to the number of times that `forward` methods use the module.
+    """Count how many times the `forward` methods use each module.
 
-    A use is a call of the module or a read of one of its tensors.
+    A use is a call of the module or an access to one of its tensors. The keys of the
+    result are `id(module)`.
     """
     uses: Counter = Counter()
     for forward in certain:
@@ -101,5 +102,5 @@ def count_uses(certain: list[Forward]) -> Counter:
 
 
 def steps(graph: fx.Graph | None) -> list[tuple[str, str]]:
-    """Return the kind and target of each step, so that two graphs can be compared."""
+    """Return the kind and target of each step, for comparing two graphs."""
     return [(node.op, str(node.target)) for node in graph.nodes] if graph else []

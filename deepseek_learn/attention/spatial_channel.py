@@ -1,15 +1,15 @@
-r"""Spatial-channel attention: the guide's module, corrected, exact and fast.
+r"""A corrected, exact and fast version of the guide's spatial-channel attention.
 
-For features :math:`x` of shape `[B, C, *space]`, it computes
+For features :math:`x` of shape `[B, C, *space]`, the module computes
 
 .. math:: y = g\, x \cdot (\sigma(K * x + b) + \sigma(W_2\,\mathrm{relu}(W_1 \bar x)))
 
-in one, two or three dimensions, with one spatial gate `[B, 1, *space]` (a convolution
-to one channel, 3x3 in 2-D), one channel gate `[B, C, 1, ...]` (a bottleneck on the mean
-over space) and the constant :math:`g`. This is scSE (Roy et al. 2018, "Concurrent
-spatial and channel squeeze & excitation", arXiv 1803.02579) with a 3x3 instead of a 1x1
-spatial squeeze. A 3-D counterpart is Rickmann et al. 2019, "Project & Excite", arXiv
-1906.04649.
+in one, two or three dimensions. The spatial gate `[B, 1, *space]` comes from a
+convolution to one channel (3x3 in 2-D), the channel gate `[B, C, 1, ...]` comes from a
+bottleneck on the mean over space, and :math:`g` is a constant. This is scSE (Roy et al.
+2018, "Concurrent spatial and channel squeeze & excitation", arXiv 1803.02579) with a
+3x3 spatial squeeze instead of a 1x1 one. A 3-D counterpart is Rickmann et al. 2019,
+"Project & Excite", arXiv 1906.04649.
 Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
@@ -32,16 +32,16 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
     r"""Sum one-channel maps, each shifted by its position in the kernel.
 
     A convolution to **one** channel is a sum of shifted 1x1 convolutions,
-    :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`. A 1x1 convolution to :math:`k^d` taps
-    followed by this sum is therefore exact, and it uses the wide 1x1 kernels that a
-    one-channel output would leave idle.
+    :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`. It can therefore be computed exactly
+    as a 1x1 convolution to :math:`k^d` taps followed by this sum. This takes advantage
+    of wide 1x1 kernels, which a convolution to a single channel cannot use.
 
     Args:
-        taps: `[B, kernel_size**d, *space]` with d = 1, 2 or 3; the taps are in
-            row-major order.
+        taps: a tensor of shape `[B, kernel_size**d, *space]`, where d is 1, 2 or 3 and
+            the taps are in row-major order.
 
     Returns:
-        The sum, `[B, 1, *space]`.
+        A tensor of shape `[B, 1, *space]`.
     """
     space = taps.shape[2:]
     padded = F.pad(taps, (kernel_size // 2,) * (2 * len(space)))
@@ -55,41 +55,43 @@ def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
 
 
 def tap_weight(convolution: nn.modules.conv._ConvNd) -> Tensor:
-    """Return the `[1, C, k, ...]` weight of a one-channel convolution as `[k**d, C]`."""
+    """Reshape the weight of a one-channel convolution to `[k**d, C]`.
+
+    The original shape is `[1, C, k, ...]`.
+    """
     return convolution.weight[0].flatten(1).T
 
 
 class SpatialChannelAttention(nn.Module):
-    r"""Gate each position and each channel: add both gates, then multiply once.
+    r"""Multiply the input by the sum of a spatial gate and a channel gate.
 
-    At the position p of the sequence, image or volume, and in channel c,
+    At position p of the sequence, image or volume and in channel c, the output is
 
     .. math:: y_{cp} = g\, x_{cp} \Bigl(\sigma\bigl(b + \sum_{t,i} K_{it}\,
               x_{i,p+t}\bigr) + \sigma\bigl(W_2\,\mathrm{relu}(W_1 \bar x)\bigr)_c\Bigr)
 
-    where t runs over the kernel's :math:`k^d` taps and :math:`\bar x_i` is the mean of
-    channel i over all positions.
+    where t runs over the :math:`k^d` taps of the kernel and :math:`\bar x_i` is the
+    mean of channel i over all positions. The cost is :math:`O(C\,k^d\,N)` for N
+    positions, compared with :math:`O(C\,N^2)` for self-attention.
 
     Args:
-        channels: C of the input `[B, C, T]`, `[B, C, H, W]` or `[B, C, D, H, W]`.
-        reduction: makes the channel gate's bottleneck `max(channels // reduction, 1)`
-            wide.
-        kernel_size: side of the spatial gate's kernel; it must be odd.
+        channels: the number of channels C of the input, which has the shape
+            `[B, C, T]`, `[B, C, H, W]` or `[B, C, D, H, W]`.
+        reduction: the reduction ratio of the channel gate, whose bottleneck is
+            `max(channels // reduction, 1)` wide.
+        kernel_size: the side length of the spatial gate's kernel, which must be odd.
         dims: the number of dimensions d: 1 for series, 2 for images, 3 for volumes.
-        scale: mean of the factor on `x` at initialization. The two gates start near
-            0.5 each, so their sum starts near 1. `"unit"` (the default) keeps that; a
-            number rescales it by the constant :math:`g`. Compare modules at equal
-            scale: in measurements, this factor explains most of their differences.
-        identity: whether to start at exactly `scale * x` (with both gates at 0.5), for
-            pretrained networks.
-
-    Its cost is :math:`O(C\,k^d\,N)` for N positions; self-attention needs
-    :math:`O(C\,N^2)`.
+        scale: the mean factor on `x` at initialization. Each gate starts near 0.5, so
+            their sum starts near 1. `"unit"` (the default) keeps this value, and a
+            number rescales it by the constant :math:`g`. Always compare modules at the
+            same scale, since this factor explains most of the measured differences
+            between them.
+        identity: whether to start as exactly `scale * x`, with both gates at 0.5. This
+            is useful for pretrained networks.
 
     Raises:
-        ValueError: if the input has the wrong rank or number of channels; the message
-            names its shape.
-        TypeError: if `channels` is not a whole number.
+        ValueError: if the input has the wrong rank or number of channels.
+        TypeError: if `channels` is not an integer.
     """
 
     native_scale = 1.0  # two sigmoid gates at 0.5 each, added
@@ -122,9 +124,11 @@ class SpatialChannelAttention(nn.Module):
                     nn.init.zeros_(parameter)
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute both gates of `[B, C, *space]`.
+        """Compute both gates for features of shape `[B, C, *space]`.
 
-        Returns the spatial gate `[B, 1, *space]` and the channel gate `[B, C, 1, ...]`.
+        Returns:
+            The spatial gate, of shape `[B, 1, *space]`, and the channel gate, of shape
+            `[B, C, 1, ...]`.
         """
         self._check(x)
         weight = tap_weight(self.spatial).reshape(-1, self.channels, *(1,) * self.dims)
@@ -137,7 +141,7 @@ class SpatialChannelAttention(nn.Module):
         return spatial.to(x.dtype), channel.to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Gate features `[B, C, *space]`; the shape stays the same."""
+        """Apply both gates to features of shape `[B, C, *space]`."""
         spatial, channel = self.gates(x)
         return combine(x, spatial, channel, self.gain)
 
@@ -152,7 +156,7 @@ class SpatialChannelAttention(nn.Module):
         return f"channels={self.channels}, dims={self.dims}, gain={self.gain:g}"
 
 
-# None outside torch.func transforms, whose tensors do not support `out=`
+# `_level()` is None except in torch.func transforms, which do not support `out=`
 _level = getattr(torch._C._functorch, "maybe_current_level", lambda: None)
 
 
@@ -163,15 +167,16 @@ def _in_functorch() -> bool:
 def combine(x: Tensor, spatial: Tensor, channel: Tensor, gain: float = 1.0) -> Tensor:
     """Return `gain * x * (spatial + channel)` in the memory layout of `x`.
 
-    Without gradients, this takes one new tensor and one product. With gradients, when
-    traced, or in `vmap`, it computes `x * channel + x * spatial` with a fused
-    multiply-add, which keeps only `x` and the two small gates for the backward pass.
+    Without gradients, this needs only one new tensor and one multiplication by `x`.
+    With gradients, under tracing or in `vmap`, it computes `x * channel + x * spatial`
+    with a fused multiply-add, which saves only `x` and the two small gates for the
+    backward pass.
     """
     if gain != 1.0:  # scale the small gates, not the large features
         spatial, channel = spatial * gain, channel * gain
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or _in_functorch():
         return torch.addcmul(x * channel, x, spatial)
-    # `out` keeps channels-last: a plain sum of two broadcast gates would lose it
+    # `out` preserves channels-last, which a plain sum of the two gates would lose
     return torch.add(spatial, channel, out=torch.empty_like(x)).mul_(x)
 
 

@@ -1,7 +1,9 @@
-"""Real datasets that load offline: call `load(name)` or the dataset's own loader.
+"""Real datasets that can be loaded offline.
 
-Images, series, volumes and text share one interface (`dataset.py`), which
-`training.fit` and `data.split` accept. Lesson: `notebooks/basic/00_tour.ipynb`.
+Call `load(name)` or the function of a dataset, such as `digits()`. Images, series,
+volumes and text share one interface (`dataset.py`), which `training.fit` and
+`data.split` accept.
+Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
 from typing import Any
@@ -57,10 +59,15 @@ def names() -> list[str]:
 
 
 def load(name: str, **options: Any) -> Splits | TextSplits:
-    """Load the dataset `name`; `options` are passed to its loader (see `data.elpv`).
+    """Load a dataset by name.
+
+    Args:
+        name: one of `names()`.
+        options: keyword arguments for the dataset's own function, such as `data.elpv`.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known datasets.
-        MissingPackageError: if a package is missing; the message says what to install.
+        MissingPackageError: if a package is missing; the message tells you what to
+            install.
     """
     return datasets[name](**options)

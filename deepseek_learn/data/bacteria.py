@@ -1,21 +1,23 @@
-"""Bright-field images of bacteria with masks: a segmentation task.
+"""Bright-field images of bacteria with masks, for segmentation.
 
-The file `files/bacteria.npz` holds 41 fields of view of E. coli with their masks. It was
-made, and can be reproduced, from the source package of ColiCoords 0.1.5 (MIT; SHA-256
-b9d4335751929c494fbe1f6ebebd0cc8f7addda86cccad01244f1edf00de0a4d) with
+The file `files/bacteria.npz` contains 41 fields of view of E. coli with their masks. It
+was created from the source package of ColiCoords 0.1.5 (MIT; SHA-256
+b9d4335751929c494fbe1f6ebebd0cc8f7addda86cccad01244f1edf00de0a4d). These commands
+reproduce it:
 
     pip download --no-deps --no-binary colicoords colicoords==0.1.5
     tar xzf colicoords-0.1.5.tar.gz
     python -c "from deepseek_learn.data.bacteria import make; \
         make('colicoords-0.1.5', 'bacteria.npz')"
 
-Rule: take every pair of a bright-field and a binary image of 512 x 512 in the package,
-in the order of `SOURCES`. The outer 32 pixels are cropped, because bacteria that touch
-the border were not outlined; each block of 2 x 2 pixels becomes one (the mean of the
-image; the mask is set where at least two of four pixels are). Each image is divided by
-its median, the background's brightness; then the 0.1 and 99.9 percentiles over the
-images of one source are mapped to 0 and 255. Of every five fields, the fourth is for
-validation and the fifth for test.
+All pairs of a bright-field and a binary image of 512 x 512 pixels are taken from the
+package, in the order of `SOURCES`. The outer 32 pixels are cropped, because bacteria
+that touch the border were not outlined. Each block of 2 x 2 pixels is then reduced to
+one pixel. Images are averaged, and a mask pixel is set if at least two of the four
+pixels are set. Each image is divided by its median, which is the brightness of the
+background. Finally, the 0.1 and 99.9 percentiles over all images of one source are
+mapped to 0 and 255. Of every five fields, the fourth is used for validation and the
+fifth for testing.
 """
 
 from importlib.resources import files
@@ -36,9 +38,9 @@ CLASSES = ("background", "bacterium")
 SIZE, MARGIN = (
     224,
     32,
-)  # edge of a field; pixels cropped from each border, before halving
+)  # side length of a field; pixels cropped from each border before halving
 
-# bright-field images and masks in the source package: a stack, or a folder of images
+# bright-field images and masks in the source package, as a stack or a folder of images
 SOURCES = (
     ("examples/data/02/brightfield_stack.tif", "examples/data/02/binary_stack.tif"),
     ("examples/data/06/brightfield_storm.tif", "examples/data/06/binary_storm.tif"),
@@ -51,16 +53,17 @@ CARD = read_card("bacteria")
 
 @datasets.register("bacteria")
 def bacteria(tile: int = SIZE) -> Splits[ImageDataset]:
-    """Load the fields of view or their tiles: images `[1, tile, tile]` with masks.
+    """Load the fields of view, or tiles cut from them, with their masks.
 
-    A label is int64 `[tile, tile]`, 0 background and 1 bacterium. Tiles do not overlap
-    and stay in the split of their field, which is also their group.
+    The images have the shape `[1, tile, tile]`. The labels are int64 masks of shape
+    `[tile, tile]`, with 0 for background and 1 for bacteria. Tiles do not overlap. The
+    tiles of one field form a group and are always in the same split.
 
     Args:
-        tile: edge length in pixels, a divisor of 224.
+        tile: the side length of a tile in pixels, which must be a divisor of 224.
 
     Raises:
-        ValueError: if `tile` does not divide 224.
+        ValueError: if `tile` is not a divisor of 224.
     """
     if not isinstance(tile, int) or tile < 1 or SIZE % tile:
         raise ValueError(f"tile must be a divisor of {SIZE}; got {tile!r}.")
@@ -83,7 +86,10 @@ def bacteria(tile: int = SIZE) -> Splits[ImageDataset]:
 
 
 def cut(fields: Tensor, tile: int) -> Tensor:
-    """Cut `[N, H, W]` into `[N * (H / tile) * (W / tile), tile, tile]`, row by row."""
+    """Cut fields of shape `[N, H, W]` into tiles, row by row.
+
+    The result has the shape `[N * (H / tile) * (W / tile), tile, tile]`.
+    """
     rows = fields.unfold(1, tile, tile).unfold(2, tile, tile)  # [N, H/t, W/t, t, t]
     return rows.reshape(-1, tile, tile)
 
@@ -92,7 +98,7 @@ def make(package: str | Path, target: str | Path) -> None:
     """Regenerate the npz file `target` from the unpacked source package.
 
     Raises:
-        FileNotFoundError: if a stack or folder in `SOURCES` is missing.
+        FileNotFoundError: if a file or folder in `SOURCES` is missing.
     """
     images, masks, source = [], [], []
     for bright_field, binary in SOURCES:
@@ -113,10 +119,11 @@ def make(package: str | Path, target: str | Path) -> None:
 
 
 def read(path: Path) -> list[np.ndarray]:
-    """Read the pages of a TIFF file, or of all TIFF files in a folder."""
+    """Read all pages of a TIFF file, or of all TIFF files in a folder."""
     if not path.exists():
         raise FileNotFoundError(
-            f"package must be the unpacked ColiCoords 0.1.5; {path} is missing."
+            f"package must be the folder of the unpacked ColiCoords 0.1.5; {path} is "
+            f"missing."
         )
     pages = []
     for name in sorted(path.glob("*.tif")) if path.is_dir() else [path]:
@@ -126,13 +133,21 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """Crop the margin, average 2 x 2 blocks: `[512, 512]` → float `[224, 224]`."""
+    """Crop the margin of an image and average its blocks of 2 x 2 pixels.
+
+    The image has the shape `[512, 512]`, and the result is float64 of shape
+    `[224, 224]`.
+    """
     inner = image[MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
     return inner.reshape(SIZE, 2, SIZE, 2).mean((1, 3))
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
-    """Divide each image by its median; map percentiles 0.1 and 99.9 to 0 and 255."""
+    """Normalize the brightness of images from one source and convert them to uint8.
+
+    Each image is divided by its median. Then, the 0.1 and 99.9 percentiles over all
+    images are mapped to 0 and 255.
+    """
     images = images / np.median(images, axis=(1, 2), keepdims=True)
     low, high = np.percentile(images, [0.1, 99.9])
     gray = np.clip((images - low) / (high - low), 0, 1) * 255

@@ -1,4 +1,4 @@
-"""The card of a dataset: where it comes from, its license and its pitfalls."""
+"""Dataset cards, which describe the origin, license and pitfalls of a dataset."""
 
 import tomllib
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from ..catalog import Text, spoken, text
 
 @dataclass(frozen=True)
 class DataCard:
-    """A dataset's origin, license and known pitfalls.
+    """The origin, license and known pitfalls of a dataset.
 
-    A `Text` is a string or one string per language; `Splits.card` has the selected one.
+    A field of type `Text` is either a string or a mapping from languages to strings.
+    The card in `Splits.card` contains only the selected language.
     """
 
     name: str
@@ -37,7 +38,7 @@ class DataCard:
 
 
 def read_card(name: str) -> DataCard:
-    """Read the card in `cards/NAME.toml`."""
+    """Read the card of a dataset from `cards/NAME.toml`."""
     content = (Path(__file__).parent / "cards" / f"{name}.toml").read_text("utf-8")
     facts = tomllib.loads(content)
     return DataCard(name=name, **facts | {"traps": tuple(facts["traps"])})

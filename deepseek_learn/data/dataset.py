@@ -1,8 +1,8 @@
-"""A common interface for images, series, volumes and text.
+"""A common interface for datasets of images, series, volumes and text.
 
-It consists of `len`, `batch`, `subset` and `plot`. Each kind of dataset defines how a
-batch is computed from its stored values and how an item is drawn. `groups` identifies
-the items that must not end up on both sides of a split (`data.split`).
+All datasets support `len`, `batch`, `subset` and `plot`. Each kind of dataset defines
+how to compute a batch from the stored values and how to draw an item. `groups`
+identifies the items that a split must keep together (see `data.split`).
 """
 
 import copy
@@ -23,27 +23,29 @@ if TYPE_CHECKING:
 
 
 class LabeledDataset(Dataset):
-    """Inputs with labels, the base class of the four kinds; an item is (input, label).
+    """Base class for datasets of labeled images, series, volumes or text.
+
+    Indexing a dataset returns an (input, label) pair.
 
     Attributes:
-        inputs: the stored values, `[N, ...]`; `batch` computes the model's input from
-            them.
-        labels: `[N]`, or `[N, ...]` for masks and next tokens.
-        frame: one row of metadata per item.
-        groups: `[N]`, the id of each item's group, which must not end up on both sides
-            of a split: a person, a turbine, a module, a patient, a document. None if
-            there are no groups or they are unknown.
+        inputs: the stored values, of shape `[N, ...]`. `batch` converts them to the
+            model's inputs.
+        labels: a tensor of shape `[N]`, or `[N, ...]` for masks and next tokens.
+        frame: a DataFrame with one row of metadata per item.
+        groups: the id of each item's group, of shape `[N]`, or None if there are no
+            groups or they are unknown. A split must keep the items of a group together.
+            A group can be a person, a turbine, a module, a patient or a document.
         card: the dataset's card, or None.
 
     Raises:
-        ValueError: if lengths differ, or if the inputs do not have the kind's axes.
+        ValueError: if the lengths differ or the inputs have the wrong number of axes.
     """
 
     kind: ClassVar[str]  # "image", "series", "volume" or "text"
-    noun: ClassVar[str]  # what error messages call the inputs
-    axes: ClassVar[tuple[str, ...]]  # their axes
-    size: ClassVar[tuple[float, float]]  # of one item's plot, in inches
-    columns: ClassVar[int]  # of plots, side by side
+    noun: ClassVar[str]  # the name of the inputs in error messages
+    axes: ClassVar[tuple[str, ...]]  # the axes of the inputs
+    size: ClassVar[tuple[float, float]]  # width and height of one plot, in inches
+    columns: ClassVar[int]  # number of plots per row
 
     def __init__(
         self,
@@ -62,8 +64,8 @@ class LabeledDataset(Dataset):
             )
         if groups is not None and len(groups) != len(inputs):
             raise ValueError(
-                f"groups must hold one id for each of the {len(inputs)} items, or be "
-                f"None; got {len(groups)}."
+                f"groups must contain one id for each of the {len(inputs)} items, or "
+                f"be None; got {len(groups)}."
             )
         if inputs.dim() != len(self.axes):
             raise ValueError(
@@ -86,11 +88,14 @@ class LabeledDataset(Dataset):
         return f"{type(self).__name__}({len(self)} of {shape}{groups})"
 
     def batch(self, index: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Return the model's inputs and the labels `(x, y)` of the items at `index`."""
+        """Return the model's inputs and the labels of the items at `index`."""
         return self._values(self.inputs[index]), self.labels[index]
 
     def subset(self, index: np.ndarray | Tensor | Sequence[int]) -> Self:
-        """Return the items at `index` (positions, or one boolean per item)."""
+        """Return a dataset with only the items at `index`.
+
+        `index` contains either positions or one boolean per item.
+        """
         rows = np.asarray(index)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         part = copy.copy(self)
@@ -105,7 +110,7 @@ class LabeledDataset(Dataset):
         count: int = 8,
         columns: int | None = None,
     ) -> "Figure":
-        """Draw the first `count` items, each under its title, with matplotlib."""
+        """Draw the first `count` items with matplotlib, each with its title."""
         from matplotlib.figure import Figure
 
         count, columns = min(count, len(self)), columns or self.columns
@@ -123,7 +128,7 @@ class LabeledDataset(Dataset):
         return figure
 
     def _values(self, stored: Tensor) -> Tensor:
-        """Compute the model's input from the stored values."""
+        """Convert stored values to the model's input."""
         return stored.float()
 
     def _draw(self, axes: "Axes", stored: Tensor) -> None:
@@ -131,11 +136,13 @@ class LabeledDataset(Dataset):
 
 
 class ImageDataset(LabeledDataset):
-    """Images stored as bytes; a batch is `[B, C, H, W]` float in 0..1.
+    """A dataset of images, which are stored as bytes.
+
+    A batch of images is a float tensor of shape `[B, C, H, W]` with values in 0..1.
 
     Attributes:
-        images: uint8 `[N, C, H, W]`.
-        labels: int64 `[N]`; for masks, `[N, H, W]`.
+        images: a uint8 tensor of shape `[N, C, H, W]`.
+        labels: an int64 tensor of shape `[N]`, or `[N, H, W]` for masks.
     """
 
     kind, noun, axes = "image", "images", ("N", "C", "H", "W")
@@ -165,7 +172,10 @@ class ImageDataset(LabeledDataset):
 
 
 class SeriesDataset(LabeledDataset):
-    """Series of equal length; a batch is `[B, C, T]` float: C channels, T steps."""
+    """A dataset of series of equal length, with C channels and T steps.
+
+    A batch of series is a float tensor of shape `[B, C, T]`.
+    """
 
     kind, noun, axes = "series", "series", ("N", "C", "T")
     size, columns = (2.6, 1.6), 4
@@ -177,9 +187,10 @@ class SeriesDataset(LabeledDataset):
 
 
 class VolumeDataset(LabeledDataset):
-    """Volumes of equal size; a batch is `[B, C, D, H, W]` float.
+    """A dataset of volumes of equal size.
 
-    `plot` shows the first channel's middle slices across D, H and W, side by side.
+    A batch of volumes is a float tensor of shape `[B, C, D, H, W]`. `plot` shows the
+    middle slices of the first channel along D, H and W, side by side.
     """
 
     kind, noun, axes = "volume", "volumes", ("N", "C", "D", "H", "W")
@@ -201,17 +212,23 @@ class VolumeDataset(LabeledDataset):
 
 
 def utf8(tokens: Sequence[int]) -> str:
-    """Decode UTF-8; a character cut at an end becomes �, trailing zeros are dropped."""
+    """Decode UTF-8 bytes, dropping trailing zeros.
+
+    A character that is cut off at either end is replaced by �.
+    """
     return bytes(tokens).rstrip(b"\0").decode("utf-8", errors="replace")
 
 
 class TextDataset(LabeledDataset):
-    """Windows of text as tokens; a batch is `[B, T]` int64.
+    """A dataset of windows of text, stored as tokens.
+
+    A batch of windows is an int64 tensor of shape `[B, T]`.
 
     Attributes:
-        tokens: `[N, T]`, of any integer type.
-        labels: `[N]`, or `[N, T]` if each is the token that follows.
-        decode: turns tokens into text for `plot`; by default, tokens are UTF-8 bytes.
+        tokens: a tensor of shape `[N, T]` with any integer dtype.
+        labels: a tensor of shape `[N]`, or `[N, T]` if the labels are the next tokens.
+        decode: a function that converts tokens to text for `plot`. By default, tokens
+            are decoded as UTF-8 bytes.
     """
 
     kind, noun, axes = "text", "tokens", ("N", "T")
@@ -241,20 +258,22 @@ class TextDataset(LabeledDataset):
         length: int,
         card: DataCard | None = None,
     ) -> Self:
-        """Cut documents into windows of `length` UTF-8 bytes; each document is a group.
+        """Cut documents into windows of `length` UTF-8 bytes.
 
-        The last window of a document is padded with zeros. The frame has the columns
-        `document` (its position) and `start` (the window's first byte).
+        Each document becomes a group, and its last window is padded with zeros. The
+        frame has the columns `document` (the position of the document) and `start` (the
+        position of the window's first byte).
 
         Raises:
-            ValueError: if `length` is below 1 or there is not one label per document.
+            ValueError: if `length` is less than 1 or the number of labels is not the
+                number of documents.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1; got {length}.")
         if len(documents) != len(labels):
             raise ValueError(
-                f"labels must hold one label for each of the {len(documents)} documents; "
-                f"got {len(labels)}."
+                f"labels must contain one label for each of the {len(documents)} "
+                f"documents; got {len(labels)}."
             )
         encoded = [document.encode() for document in documents]
         windows = [

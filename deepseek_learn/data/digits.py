@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 handwritten digits of 8 x 8 pixels."""
+"""The digits dataset of scikit-learn, with 1,797 handwritten digits of 8 x 8 pixels."""
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,11 @@ CARD = read_card("digits")
 
 @datasets.register("digits")
 def digits() -> Splits[ImageDataset]:
-    """Load the digits: splits of `[1, 8, 8]` images in 10 classes.
+    """Load the digits dataset, which has images of shape `[1, 8, 8]` in 10 classes.
 
     Raises:
-        MissingPackageError: if scikit-learn is missing; the message says how to install
-            it.
+        MissingPackageError: if scikit-learn is missing; the message tells you how to
+            install it.
     """
     sklearn = require("sklearn.datasets", extra="vision", purpose="data.digits()")
     bunch = sklearn.load_digits()

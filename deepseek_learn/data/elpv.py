@@ -1,8 +1,8 @@
 """Electroluminescence images of 2,624 real solar cells, functional or defective.
 
-A forward current makes a cell glow; cracks and dead regions stay dark. The images are
-in the PyPI package `elpv-dataset` (CC BY-NC-SA 4.0); 32 of them also come with this
-library.
+A forward current makes a cell glow, while cracks and dead regions stay dark. The images
+come from the PyPI package `elpv-dataset` (CC BY-NC-SA 4.0), and 32 of them are also
+included in this library.
 """
 
 import json
@@ -23,12 +23,13 @@ from .splits import Splits, datasets, random_parts, split_by
 
 CLASSES = ("functional", "defective")
 
-# Cells per module, in the order of the file numbers. labels.csv does not name the
-# modules, so this was inferred from the images. Brightness, noise and the position of
-# the busbars are constant within blocks of 60 files (6 x 10 cells), 72, 54 and 48, and
-# jump between blocks; 18 blocks are mono- and 26 polycrystalline, as published. Only
-# the start of the block of 50 is uncertain: judging by the next three, it is a module
-# whose dead row was left out, so its neighbor might own ten of its cells.
+# The number of cells in each module, in the order of the file numbers. labels.csv does
+# not list the modules, so they were inferred from the images. Brightness, noise and the
+# position of the busbars are constant within blocks of 60 (6 x 10), 72, 54 or 48 files
+# and change abruptly between blocks. Of the blocks, 18 are monocrystalline and 26
+# polycrystalline, as published. Only the start of the block of 50 files is uncertain. A
+# comparison with the next three blocks suggests that it is a module whose dead row was
+# left out, so ten of its cells might belong to its neighbor.
 CELLS = (
     *(60,) * 20,
     *(54,),
@@ -41,8 +42,8 @@ CELLS = (
     *(60,) * 3,
 )
 
-# (first number, last number, type, part of the source split): runs of one type that
-# begin and end at module boundaries
+# Runs of cells of one type, which begin and end at module boundaries: (first number,
+# last number, type, part of the source split)
 RUNS = [
     (1, 60, "mono", "test"),
     (61, 360, "poly", "test"),
@@ -62,22 +63,24 @@ CARD = read_card("elpv")
 
 @datasets.register("elpv")
 def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
-    """Load the solar-cell photographs from the installed package `elpv-dataset`.
+    """Load the solar-cell images from the installed package `elpv-dataset`.
 
     Args:
-        split: `"random"` (as published; cells of one module may be in several parts) or
-            `"source"` (fixed runs of whole modules held out, see `RUNS`).
-        size: side length in pixels; if it is not 300, images are resampled
-            (antialiased).
+        split: `"random"` for a random split of the cells, as published, which may put
+            cells of one module into several parts; `"source"` for a split that holds
+            out fixed runs of whole modules (see `RUNS`).
+        size: the side length of the images in pixels. If it is not 300, the images are
+            resampled with antialiasing.
 
     Returns:
-        Splits of `[1, size, size]` images; label 1 is "defective". `frame` has the
-        columns `file`, `probability` and `type`; `groups` has the module of each image,
-        0 to 43, as inferred from the images (see `CELLS`).
+        Splits with images of shape `[1, size, size]`, in which label 1 means
+        "defective". The `frame` has the columns `file`, `probability` and `type`.
+        `groups` contains the module of each image, from 0 to 43, as inferred from the
+        images (see `CELLS`).
 
     Raises:
-        MissingPackageError: if the package is missing; the message says how to install
-            it.
+        MissingPackageError: if the package is missing; the message tells you how to
+            install it.
     """
     if split not in ("source", "random"):
         raise ValueError(f'split must be "source" or "random"; got {split!r}.')
@@ -96,7 +99,7 @@ def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
 
 
 def source_parts(frame: pd.DataFrame) -> np.ndarray:
-    """Return the part of each row according to its file number.
+    """Return the part of each row in the source split, based on its file number.
 
     Raises:
         ValueError: if the cell types are not in the order of elpv-dataset 1.0.0.
@@ -107,31 +110,38 @@ def source_parts(frame: pd.DataFrame) -> np.ndarray:
         run = (number >= first) & (number <= last)
         if set(frame["type"][run]) != {kind}:
             raise ValueError(
-                f"labels.csv lists other cell types for files {first} to {last} than "
-                f"elpv-dataset 1.0.0; the source split needs that version."
+                f"labels.csv must list the same cell types for files {first} to {last} "
+                f"as elpv-dataset 1.0.0, which the source split requires."
             )
         parts[run] = part
     return parts
 
 
 def file_numbers(frame: pd.DataFrame) -> np.ndarray:
-    """Return the number in each file's name, starting at 1: `[N]`."""
+    """Return the number in each file name, starting at 1.
+
+    The result is an integer array of shape `[N]`.
+    """
     return frame["file"].str.extract(r"(\d+)\.png$")[0].astype(int).to_numpy()
 
 
 def modules(frame: pd.DataFrame) -> np.ndarray:
-    """Return the inferred module of each row, 0 to 43: `[N]`."""
+    """Return the inferred module of each row, from 0 to 43.
+
+    The result is an integer array of shape `[N]`.
+    """
     return np.searchsorted(np.cumsum(CELLS), file_numbers(frame))
 
 
 def elpv_sample(size: int = 300) -> ImageDataset:
-    """Load 32 of the photographs, 16 per class, from the random split's test part.
+    """Load a sample of 32 images, 16 per class, from the test set of the random split.
 
-    They come with this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`), so that
-    the tour runs without the dataset package. This is not the first sample: an
-    earlier one, from images in the test part of both splits, was replaced after the tour
-    missed its target on it (brightness alone ranked those 32 nearly as well as the
-    network). The tour's comparison is an illustration, not evidence.
+    The images are included in this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`),
+    so the tour does not require the dataset package. This is the second sample. The
+    first one was drawn from images in the test sets of both splits. It was replaced
+    after the tour missed its target on it (brightness alone ranked those 32 images
+    nearly as well as the network). The comparison in the tour is therefore an
+    illustration and should not be taken as evidence.
     """
     folder = files("deepseek_learn.data") / "files" / "elpv_sample"
     frame = pd.DataFrame(json.loads((folder / "labels.json").read_text()))
@@ -140,7 +150,7 @@ def elpv_sample(size: int = 300) -> ImageDataset:
 
 
 def read_gray(path: Traversable, size: int = 300) -> np.ndarray:
-    """Read an image file as grayscale uint8 `[size, size]`."""
+    """Read an image file as a grayscale uint8 array of shape `[size, size]`."""
     with path.open("rb") as file, Image.open(file) as stored:
         image = stored.convert("L")
         if image.size != (size, size):

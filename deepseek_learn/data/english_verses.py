@@ -1,20 +1,21 @@
-"""English verse: the poetic books of the King James Bible, one passage per line.
+"""English verse from the poetic books of the King James Bible, one passage per line.
 
-The file `files/english_verses.txt.xz` holds passages of up to four verses, each preceded
-by its chapter's number and a tab. It was made, and can be reproduced, from the text in
-Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of the package
-5b5acbab20b8ea6927a6bcfd9718cad7c1ae8530c393e6319e2179cc25a84fbb) with
+The file `files/english_verses.txt.xz` contains passages of up to four verses. Each
+passage is preceded by the number of its chapter and a tab. The file was created from
+the text in Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of
+the package 5b5acbab20b8ea6927a6bcfd9718cad7c1ae8530c393e6319e2179cc25a84fbb). These
+commands reproduce it:
 
     apt-get install bible-kjv
     echo 'Gen1:1-Rev22:21' | bible -f > kjv.txt
     python -c "from deepseek_learn.data.english_verses import make; \
         make('kjv.txt', 'english_verses.txt.xz')"
 
-Rule: take the books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
-Lamentations, chapter by chapter; drop each verse that has occurred before; form a
-passage from every four of a chapter's remaining verses. When all chapters are numbered
-consecutively, 19, 39, 59, ... are validation, 20, 40, 60, ... are test, and the rest
-are train.
+The books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
+Lamentations are processed chapter by chapter. A verse that has already occurred is
+dropped, and every four of the remaining verses in a chapter form a passage. If all
+chapters are counted consecutively from 1, chapters 19, 39, 59, ... are used for
+validation, chapters 20, 40, 60, ... for testing, and the rest for training.
 """
 
 import lzma
@@ -38,7 +39,10 @@ CARD = read_card("english_verses")
 
 @datasets.register("english_verses")
 def english_verses() -> TextSplits:
-    """Load the three parts: uint8 `[N]` of ASCII text, with one passage per line."""
+    """Load the training, validation and test texts, with one passage per line.
+
+    Each text is a uint8 tensor of shape `[N]` that contains ASCII characters.
+    """
     path = files("deepseek_learn.data") / "files" / "english_verses.txt.xz"
     lines = lzma.decompress(path.read_bytes()).splitlines(keepends=True)
     chapters, passages = zip(*(line.split(b"\t", 1) for line in lines), strict=True)
@@ -53,7 +57,7 @@ def verses(path: str | Path) -> Iterator[tuple[str, int, str]]:
 
 
 def make(source: str | Path, target: str | Path) -> None:
-    """Regenerate the passages: write `target`, xz, from the text of the whole Bible."""
+    """Regenerate the file `target` from a file with the text of the whole Bible."""
     chapters: dict[tuple[str, int], list[str]] = {}
     seen: set[str] = set()
     for book, chapter, verse in verses(source):

@@ -29,7 +29,7 @@ CARD = read_card("fashion_mnist")
 
 @datasets.register("fashion_mnist")
 def fashion_mnist() -> Splits[ImageDataset]:
-    """Load the bundled subset: splits of `[1, 28, 28]` images in 10 classes."""
+    """Load the bundled subset, with images of shape `[1, 28, 28]` in 10 classes."""
     path = files("deepseek_learn.data") / "files" / "fashion_mnist.npz"
     card = spoken(CARD)
     with path.open("rb") as file, np.load(file) as arrays:

@@ -1,10 +1,11 @@
-r"""How much a random split inflates the score, compared with a grouped split.
+"""Measure how much a random split inflates the score, compared with a grouped split.
 
-Two items of one group (cells of one solar module, windows of one person) resemble each
-other. With one in training and the other in test, a model that recognizes the group
-gets the answer right without having learned the task. In activity recognition, a random
-split raises the score by about 10 %, or by 16 % with overlapping windows (Dehghani et
-al. 2019, "Subject cross validation in human activity recognition", arXiv 1904.02666).
+Two items of the same group (cells of one solar module, windows of one person) resemble
+each other. If one is in the training set and the other in the test set, a model that
+recognizes the group gets the answer right without having learned the task. In activity
+recognition, a random split raises the score by about 10%, or by 16% with overlapping
+windows (Dehghani et al. 2019, "Subject cross validation in human activity recognition",
+arXiv 1904.02666).
 """
 
 from collections.abc import Callable, Iterable
@@ -27,12 +28,12 @@ FitAndScore = Callable[[LabeledDataset, LabeledDataset, LabeledDataset], float]
 
 @dataclass(frozen=True)
 class Leak(Report):
-    """The scores under random and under grouped splits.
+    """The scores of a model under random and grouped splits.
 
     Attributes:
-        scores: one row per seed, with `random`, `grouped` and their `difference`.
-        summary: one row for each of these three, with the `mean` and its 95 % interval,
-            `low` and `high`.
+        scores: one row per seed, with the columns `random`, `grouped` and `difference`.
+        summary: one row for each of these columns, with the `mean` and the bounds `low`
+            and `high` of its 95% interval.
         groups: the number of groups in the dataset.
     """
 
@@ -42,12 +43,12 @@ class Leak(Report):
 
     @property
     def difference(self) -> float:
-        """How much higher the score is under the random split, on average."""
+        """The mean score under random splits minus the mean under grouped splits."""
         return float(self.summary["mean"]["difference"])
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference."""
+        """The 95% interval of the difference."""
         low, high = self.summary.loc["difference", ["low", "high"]]
         return float(low), float(high)
 
@@ -56,7 +57,7 @@ class Leak(Report):
         return self.summary.rename(index=names)
 
     def plot(self) -> "go.Figure":
-        """Plot a line for each seed, from random to grouped split, and the mean."""
+        """Plot the random and grouped scores as one line per seed, and their mean."""
         import plotly.graph_objects as go
 
         names = [text("leak.random"), text("leak.grouped")]
@@ -98,31 +99,34 @@ def leak(
     fractions: tuple[float, float] = (0.15, 0.25),
     stratify: np.ndarray | None = None,
 ) -> Leak:
-    r"""Fit and score a model under random splits and under splits by group.
+    r"""Fit and score a model under random splits and under grouped splits.
 
-    The interval of a mean :math:`\bar d` over n seeds is Student's, corrected for
-    the overlap between the seeds' training parts (Nadeau & Bengio 2003, "Inference for
-    the generalization error", Machine Learning 52). It is meant to hold for other data
-    of this kind, not only for other splits of the same data, so it is wide for a
-    dataset with few groups, however many seeds are used:
+    For a mean :math:`\bar d` over n seeds, the interval is based on Student's t
+    distribution, corrected for the overlap between the training sets of different seeds
+    (Nadeau & Bengio 2003, "Inference for the generalization error", Machine Learning
+    52):
 
     .. math:: \bar d \pm t_{n-1} s \sqrt{1/n + N_\mathrm{test} / N_\mathrm{train}}
 
+    The interval is intended to cover other data of the same kind, rather than only
+    other splits of the same data. For a dataset with few groups, it is therefore wide,
+    no matter how many seeds are used.
+
     Args:
         dataset: a dataset with groups.
-        fit_and_score: `(train, validation, test) -> score`, where higher is better. It
-            fits a new model on each call and scores it on `test`. It must use the same
-            seed each time, so that only the split differs.
-        seeds: seeds of the splits, at least 2; five or more give a useful interval.
+        fit_and_score: a function `(train, validation, test) -> score`, where higher is
+            better. Each call must fit a new model and score it on `test`. It must
+            always use the same seed, so that only the split differs.
+        seeds: the seeds of the splits, at least 2. Five or more give a useful interval.
         fractions, stratify: as in `data.split`, for both kinds of split.
 
     Raises:
-        ValueError: if there are fewer than 2 seeds or a seed is repeated, if a score is
-            not finite, or if `data.split` cannot split the dataset.
+        ValueError: if there are fewer than 2 seeds, a seed is repeated, a score is not
+            finite, or `data.split` cannot split the dataset.
     """
     seeds = list(seeds)
     if len(set(seeds)) != len(seeds) or len(seeds) < 2:
-        raise ValueError(f"seeds must be at least 2 different ones; got {seeds}.")
+        raise ValueError(f"seeds must contain at least 2 different seeds; got {seeds}.")
     kinds = {"random": None, "grouped": "groups"}
     rows = {}
     for seed in seeds:
@@ -147,9 +151,9 @@ def _number_of_groups(dataset: LabeledDataset) -> int:
 
 
 def _summary(scores: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Return the mean and corrected 95 % interval of each column.
+    """Return the mean of each column and its corrected 95% interval.
 
-    `ratio` is the size of the test part divided by that of the training part.
+    `ratio` is the size of the test set divided by the size of the training set.
     """
     n, mean = len(scores), scores.mean()
     half = student_t(n - 1) * scores.std(ddof=1) * np.sqrt(1 / n + ratio)
@@ -157,9 +161,9 @@ def _summary(scores: pd.DataFrame, ratio: float) -> pd.DataFrame:
 
 
 def student_t(freedom: int) -> float:
-    r"""Return the 97.5 % point of Student's t with `freedom` degrees of freedom.
+    r"""Return the 97.5% quantile of Student's t with `freedom` degrees of freedom.
 
-    With :math:`t = \sqrt\nu \tan\theta` the density is proportional to
+    With :math:`t = \sqrt\nu \tan\theta`, the density is proportional to
     :math:`\cos^{\nu-1}\theta`, which is integrated numerically.
     """
     theta = np.linspace(0, np.pi / 2, 100_001)

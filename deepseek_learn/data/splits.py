@@ -1,4 +1,4 @@
-"""Split a dataset into fixed parts, at random or by group."""
+"""Split a dataset into training, validation and test sets, at random or by group."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ Kind = TypeVar("Kind", bound=LabeledDataset)
 datasets: Registry[Callable[..., Any]] = Registry("dataset")
 Strata = Sequence | np.ndarray  # also pandas
 PARTS = ("train", "validation", "test")
-CANDIDATES = 8  # groups from which each step of `group_parts` chooses
+CANDIDATES = 8  # number of groups that each step of `group_parts` chooses from
 
 
 @dataclass(frozen=True)
 class Splits(Generic[Kind]):
-    """A dataset in three fixed parts."""
+    """A dataset that is split into training, validation and test sets."""
 
     train: Kind
     validation: Kind
@@ -39,7 +39,7 @@ class Splits(Generic[Kind]):
         )
 
     def whole(self) -> Kind:
-        """Return all items of the three parts, to be split in another way."""
+        """Return all items as a single dataset, which can be split in another way."""
         parts = [getattr(self, part) for part in PARTS]
         whole = copy.copy(self.train)
         whole.inputs = torch.cat([part.inputs for part in parts])
@@ -50,7 +50,10 @@ class Splits(Generic[Kind]):
         return whole
 
     def to_frame(self) -> pd.DataFrame:
-        """Count the items per class in each part; for masks, the pixels per class."""
+        """Count the items of each class in each part.
+
+        For masks, pixels are counted instead of items.
+        """
         count = len(self.classes)
         labels = {part: getattr(self, part).labels.flatten().numpy() for part in PARTS}
         counts = {part: np.bincount(y, minlength=count) for part, y in labels.items()}
@@ -60,7 +63,10 @@ class Splits(Generic[Kind]):
 def split_by(
     parts: np.ndarray, whole: Kind, classes: Sequence[str], card: DataCard
 ) -> Splits[Kind]:
-    """Return the splits, given "train", "validation" or "test" for each item."""
+    """Split a dataset according to an array of part names.
+
+    `parts` contains "train", "validation" or "test" for each item of `whole`.
+    """
     card = spoken(card)
     train, validation, test = (whole.subset(parts == name) for name in PARTS)
     for subset in (train, validation, test):
@@ -71,11 +77,14 @@ def split_by(
 def random_parts(
     strata: Strata, fractions: tuple[float, float], seed: int = 0
 ) -> np.ndarray:
-    """Draw a stratified random split; return the name of each row's part, `[N]`.
+    """Split at random within each stratum and return the part name of each row.
 
     Args:
-        strata: `[N]` labels; each stratum is divided in the same proportions.
-        fractions: fractions of the validation and test parts.
+        strata: labels of shape `[N]`. All strata are divided in the same proportions.
+        fractions: the fractions of the validation and test sets.
+
+    Returns:
+        An array of shape `[N]` with "train", "validation" or "test" for each row.
     """
     rng = np.random.default_rng(seed)
     strata = np.asarray(strata)
@@ -91,16 +100,20 @@ def random_parts(
 def group_parts(
     groups: Strata, strata: Strata, fractions: tuple[float, float], seed: int = 0
 ) -> np.ndarray:
-    """Draw a random split of whole groups; return the name of each row's part, `[N]`.
+    """Split whole groups at random and return the part name of each row.
 
-    Each step adds a group to the part that lacks the most rows. Of a few randomly drawn
-    groups, it chooses the one that brings the part's strata closest to their
-    proportions in the whole dataset. The size of a part is therefore off by less than
-    the size of the largest group, unless a part would otherwise stay empty.
+    Each step adds one group to the part that is missing the most rows. Among a few
+    randomly drawn groups, it picks the group that brings the part's strata closest to
+    their proportions in the whole dataset. The size of a part is therefore off by less
+    than the size of the largest group, unless a part would otherwise stay empty.
 
     Args:
-        groups, strata: `[N]` labels.
-        fractions: fractions of the validation and test parts; a part with 0 is empty.
+        groups, strata: labels of shape `[N]`.
+        fractions: the fractions of the validation and test sets. A part with a fraction
+            of 0 is empty.
+
+    Returns:
+        An array of shape `[N]` with "train", "validation" or "test" for each row.
     """
     rng = np.random.default_rng(seed)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
@@ -113,12 +126,13 @@ def group_parts(
     part_of = np.empty(len(counts), dtype=int)
     remaining = list(range(len(counts)))
     while remaining:
-        # 1. the part that lacks the most rows; at the end, one that has none
+        # 1. pick the part that lacks the most rows, or an empty part if every remaining
+        # group is needed to fill one
         lack = np.where(target > 0, target - filled.sum(1), -np.inf)
         empty = (filled.sum(1) == 0) & (target > 0)
         lack = np.where(empty, lack, -np.inf) if empty.sum() == len(remaining) else lack
         part = int(lack.argmax())
-        # 2. the group that keeps its strata in proportion
+        # 2. pick the group that best keeps the strata of this part in proportion
         drawn = rng.choice(remaining, min(CANDIDATES, len(remaining)), replace=False)
         after = filled[part] + counts[drawn]  # [drawn, strata]
         error = np.abs(after - after.sum(1, keepdims=True) * share).sum(1)
@@ -137,31 +151,35 @@ def split(
     by: str | None = "groups",
     stratify: Sequence | np.ndarray | None = None,
 ) -> tuple[Kind, Kind, Kind]:
-    """Split a dataset into train, validation and test; a seed repeats the split.
+    """Split a dataset into training, validation and test sets.
+
+    The same seed always gives the same split.
 
     Args:
-        fractions: fractions of the validation and test parts; validation may be 0.
-        by: "groups" if no group may be in two parts; None to split at random, even
-            within a group, which usually inflates the score (`data.leak` measures by
-            how much).
-        stratify: `[N]` classes, such as the labels, to be divided in the same
-            proportions; when splitting by groups, as well as their sizes allow.
+        fractions: the fractions of the validation and test sets. The validation
+            fraction may be 0.
+        by: "groups" to keep all items of a group in the same part, or None to split at
+            random, even within groups. A random split usually inflates the score; use
+            `data.leak` to measure by how much.
+        stratify: classes of shape `[N]`, such as the labels, that are divided in the
+            same proportions. When splitting by groups, the proportions are matched as
+            closely as the sizes of the groups allow.
 
     Raises:
         ValueError: if `by` is "groups" and the dataset has no groups or fewer groups
-            than parts, or if `fractions`, `by` or `stratify` is not as above.
+            than parts, or if `fractions`, `by` or `stratify` is invalid.
     """
     validation, test = fractions
     if not (validation >= 0 and test > 0 and validation + test < 1):
         raise ValueError(
-            f"fractions must be those of the validation and test parts, with a sum "
-            f"below 1 and test above 0; got {fractions}."
+            f"fractions must be (validation, test) with a sum below 1 and a test "
+            f"fraction above 0; got {fractions}."
         )
     strata = np.zeros(len(dataset), int) if stratify is None else np.asarray(stratify)
     if strata.shape != (len(dataset),):
         raise ValueError(
-            f"stratify must hold one class for each of the {len(dataset)} items, or be "
-            f"None; got shape {list(strata.shape)}."
+            f"stratify must contain one class for each of the {len(dataset)} items, or "
+            f"be None; got shape {list(strata.shape)}."
         )
     if by is None:
         parts = random_parts(strata, fractions, seed)
@@ -173,18 +191,18 @@ def split(
 
 
 def _groups(dataset: LabeledDataset, by: str, parts: int) -> np.ndarray:
-    """Return the groups to split by; raise ValueError if that is impossible."""
+    """Return the groups to split by, or raise a ValueError if that is impossible."""
     if by != "groups":
         raise ValueError(f'by must be "groups" or None; got {by!r}.')
     if dataset.groups is None:
         raise ValueError(
-            "dataset must have groups to be split by them, and its groups are None: "
+            "dataset must have groups to be split by group, but its groups are None; "
             "pass groups=... when creating it, or by=None for a random split."
         )
     count = len(np.unique(dataset.groups))
     if count < parts:
         raise ValueError(
-            f"dataset must have at least one group for each of the {parts} parts; it has "
+            f"dataset must have at least one group for each of the {parts} parts; got "
             f"{count}."
         )
     return dataset.groups

@@ -1,4 +1,4 @@
-"""Running text for language models: bytes in three fixed parts, and random windows."""
+"""Text for training language models on bytes, with fixed splits and random windows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ from .card import DataCard
 
 @dataclass(frozen=True)
 class TextSplits:
-    """A text in three fixed parts: uint8 `[N]` of UTF-8, one poem or passage per line."""
+    """A text that is split into training, validation and test sets.
+
+    Each part is a uint8 tensor of shape `[N]` that contains UTF-8 bytes, with one poem
+    or passage per line.
+    """
 
     train: Tensor
     validation: Tensor
@@ -24,7 +28,7 @@ class TextSplits:
         return f"TextSplits({self.card.name}: train/validation/test = {sizes} bytes)"
 
     def to_frame(self) -> pd.DataFrame:
-        """Count the bytes, characters (line ends included) and poems of each part."""
+        """Count the bytes, characters (including line ends) and poems in each part."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {
             name: {
@@ -38,11 +42,11 @@ class TextSplits:
         return pd.DataFrame(counts).T.rename_axis("part")
 
 
-ROUND = 20  # units: 18 for train, then one for validation and one for test
+ROUND = 20  # units, of which 18 are for training, one for validation, one for testing
 
 
 def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
-    """Split a text into three parts by the unit number of each line."""
+    """Split the lines of a text into three parts by the unit number of each line."""
     parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
     for unit, line in zip(units, lines, strict=True):
         part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
@@ -57,29 +61,29 @@ def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> Tex
 def windows(
     part: Tensor, length: int, batch: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Draw random windows of a text, each with the byte that follows it.
+    """Sample random windows of a text, each with the byte that follows it.
 
-    A window starts at any byte, even inside a character or a poem. With
-    `w = windows(...)` the inputs are `w[:, :-1]` and the targets `w[:, 1:]`.
+    A window can start at any byte, even in the middle of a character or a poem. With
+    `w = windows(...)`, the inputs are `w[:, :-1]` and the targets are `w[:, 1:]`.
 
     Args:
-        part: uint8 `[N]`, a part of `TextSplits`.
-        length: number of input bytes, at most N - 1.
-        batch: B, the number of windows.
-        generator: source of the random positions; by default, PyTorch's global one.
+        part: a uint8 tensor of shape `[N]`, such as a part of `TextSplits`.
+        length: the number of input bytes, at most N - 1.
+        batch: the number of windows B.
+        generator: the generator for the random positions; PyTorch's global one by
+            default.
 
     Returns:
-        int64 `[B, length + 1]`.
+        An int64 tensor of shape `[B, length + 1]`.
     """
     if part.dtype != torch.uint8 or part.dim() != 1:
         raise ValueError(
-            f"part must be uint8 [N], a text's bytes; got {part.dtype} "
-            f"{list(part.shape)}."
+            f"part must be uint8 with shape [N]; got {part.dtype} {list(part.shape)}."
         )
     if not 1 <= length < len(part):
         raise ValueError(
-            f"length must be 1 to {len(part) - 1} for a text of {len(part)} bytes; "
-            f"got {length}."
+            f"length must be from 1 to {len(part) - 1} for a text of {len(part)} "
+            f"bytes; got {length}."
         )
     if batch < 1:
         raise ValueError(f"batch must be at least 1; got {batch}.")

@@ -1,4 +1,7 @@
-"""The cache of a language model, which stores vectors for the tokens read so far."""
+"""The decoding cache of a language model.
+
+It stores the vectors that the layers compute for the tokens read so far.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class RingBuffer:
-    """A ring buffer of vectors `[B, size, D]`; position p goes to slot p mod `size`.
+    """A ring buffer of vectors in which position p is stored in slot p mod `size`.
 
-    Vectors that must not be stored, such as padding, go to an extra slot at the end.
+    The buffer has the shape `[B, size + 1, D]`. Vectors that should not be stored, such
+    as padding, are written to the extra slot at the end.
     """
 
     def __init__(self, like: Tensor, size: int):
@@ -21,31 +25,39 @@ class RingBuffer:
         self.values = like.new_zeros(like.shape[0], size + 1, like.shape[2])
 
     def put(self, positions: Tensor, values: Tensor, real: Tensor) -> None:
-        """Write values `[B, T, D]` at positions `[B, T]` where `real` is true."""
+        """Store vectors at their positions, except where `real` is False.
+
+        Args:
+            positions: an int64 tensor of shape `[B, T]`.
+            values: a tensor of shape `[B, T, D]`.
+            real: a boolean tensor of shape `[B, T]`.
+        """
         last = positions.masked_fill(~real, -1).amax(1, keepdim=True)
-        valid = real & (positions > last - self.size)  # only the last lap
+        valid = real & (positions > last - self.size)  # skip overwritten positions
         slot = torch.where(valid, positions % self.size, self.size)
         rows = torch.arange(len(slot), device=slot.device)[:, None]
         self.values[rows, slot] = values
 
     def held(self, start: Tensor) -> Tensor:
-        """Return the position that each slot holds before `start` `[B, 1]` is written.
+        """Return the position held by each slot before position `start` is written.
 
-        The result is `[B, size]`; negative numbers mark empty slots.
+        `start` has the shape `[B, 1]` and the result has the shape `[B, size]`. Empty
+        slots are marked by negative numbers.
         """
         last = start - 1
         return last - (last - torch.arange(self.size, device=start.device)) % self.size
 
 
 class Cache:
-    """The cache of one model for `batch` sequences of at most `capacity` tokens each.
+    """The cache of one model for a batch of sequences of up to `capacity` tokens each.
 
-    Reading a token again at its position overwrites its entry, so `rewind` can undo a
-    rejected draft of up to `ahead` tokens.
+    Reading a token again at the same position overwrites its entry. `rewind` relies on
+    this to undo a rejected draft of up to `ahead` tokens.
 
     Attributes:
-        lengths: `[B]` int64, number of tokens read in each row.
-        longest: `[B]` int64, the largest value that each length has had.
+        lengths: the number of tokens read in each row, an int64 tensor of shape `[B]`.
+        longest: the largest value that each length has had, an int64 tensor of shape
+            `[B]`.
         end: the largest length after the last step, including padding.
     """
 
@@ -61,26 +73,32 @@ class Cache:
         if ahead < 0:
             raise ValueError(f"ahead must be at least 0; got {ahead}.")
         self.model, self.capacity, self.ahead = model, capacity, ahead
-        device = model.model.norm.weight.device  # a packed head would unpack
+        device = model.model.norm.weight.device  # reading a packed head unpacks it
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         self.longest = self.lengths
         self.end = 0
         self._buffers: dict[tuple[int, str], RingBuffer] = {}
 
     def buffer(self, layer: int, name: str, like: Tensor, size: int) -> RingBuffer:
-        """Return the buffer of that name, allocated like `like` on first use."""
+        """Return the buffer with this name, allocating it on first use.
+
+        A new buffer has the batch size, width, dtype and device of `like`.
+        """
         if (layer, name) not in self._buffers:
             self._buffers[layer, name] = RingBuffer(like, size)
         return self._buffers[layer, name]
 
     def append(self, layer: int, name: str, values: Tensor, step: "Step") -> Tensor:
-        """Append new tokens `[B, T, D]` and return all tokens so far `[B, S, D]`."""
+        """Append the vectors of new tokens and return the vectors of all tokens so far.
+
+        `values` has the shape `[B, T, D]` and the result has the shape `[B, S, D]`.
+        """
         buffer = self.buffer(layer, name, values, self.capacity)
         buffer.put(step.positions, values, step.real)
         return buffer.values[:, : self.end]
 
     def advance(self, tokens: Tensor) -> None:
-        """Add the number of new tokens `[B]` to the lengths."""
+        """Add the number of new tokens in each row, of shape `[B]`, to the lengths."""
         self.lengths = self.lengths + tokens
         self.longest = torch.maximum(self.longest, self.lengths)
 
@@ -88,12 +106,14 @@ class Cache:
         """Remove the last tokens of each row.
 
         Args:
-            tokens: number of tokens, the same for all rows or one per row `[B]`.
+            tokens: the number of tokens to remove, either one integer for all rows or
+                an integer tensor of shape `[B]`.
 
         Raises:
-            ValueError: if `tokens` exceeds the number of tokens read, or if a row would
-                end up more than `ahead` tokens shorter than its longest length; the
-                window's contents at that point have already been overwritten.
+            ValueError: if `tokens` is not an integer, is negative, or exceeds the
+                number of tokens read. It is also raised if a row would become more than
+                `ahead` tokens shorter than it has ever been, because the entries of its
+                window may already have been overwritten.
         """
         count = torch.as_tensor(tokens, device=self.lengths.device)
         limit = self.lengths - (self.longest - self.ahead).clamp_min(0)  # [B]
@@ -107,24 +127,26 @@ class Cache:
         self.lengths = self.lengths - count
 
     def keep(self, rows: Tensor) -> None:
-        """Keep only these rows of the batch."""
+        """Keep only the given rows of the batch."""
         self.lengths, self.longest = self.lengths[rows], self.longest[rows]
         for buffer in self._buffers.values():
             buffer.values = buffer.values[rows]
 
     def bytes(self) -> int:
-        """Return the size of all buffers in bytes."""
+        """Return the total size of all buffers in bytes."""
         return sum(buffer.values.nbytes for buffer in self._buffers.values())
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a layer needs to know about its input tokens, besides their vectors.
+    """The inputs of a layer other than the vectors of the tokens.
 
     Attributes:
-        ids, positions: `[B, T]` int64.
-        real: `[B, T]`, False for padding at the end.
-        rotary: maps the kind of rotary embedding to cosines and sines `[B, T, d/2]`.
+        ids, positions: int64 tensors of shape `[B, T]`.
+        real: a boolean tensor of shape `[B, T]` that is False for padding at the end.
+        rotary: a dictionary from the kind of rotary embedding to its cosines and sines,
+            each of shape `[B, T, d/2]`.
+        cache: the cache of the preceding tokens, or None.
     """
 
     ids: Tensor
@@ -134,5 +156,8 @@ class Step:
     cache: Cache | None = None
 
     def causal(self, keys: int) -> Tensor:
-        """Return the mask `[B, T, S]` of the keys that each token may attend to."""
+        """Return a mask that is True where a token may attend to a key.
+
+        The mask has the shape `[B, T, S]`, where S is the number of keys.
+        """
         return torch.arange(keys, device=self.ids.device) <= self.positions[..., None]

@@ -1,4 +1,7 @@
-"""Load a checkpoint in the public reference's format: config.json and safetensors."""
+"""Load checkpoints in the format of the public reference implementation.
+
+A checkpoint is a folder with a config.json and one or more safetensors files.
+"""
 
 import dataclasses
 import json
@@ -18,23 +21,25 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LAYER = re.compile(r"model\.layers\.(\d+)")
 EXPERT = re.compile(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
 COPIES = re.compile(r"\.(embed_tokens|shared_head\.head)\.weight")
-# buffers stored by older libraries, redundant given config.json
+# buffers that older libraries stored, although config.json determines their values
 DERIVED = re.compile(r".*\.rotary_emb\.(\w*inv_freq|cos_cached|sin_cached)")
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """Load the model in `folder` in evaluation mode, with all of its weights.
+    """Load the model in `folder` with all of its weights, in evaluation mode.
 
     Args:
-        folder: contains config.json and either model.safetensors or the shards listed
-            in model.safetensors.index.json; experts may be stacked or separate.
-        dtype: dtype of the model's weights; the routers' weights stay in float32.
+        folder: a folder that contains config.json and either model.safetensors or the
+            shards listed in model.safetensors.index.json. The experts may be stacked or
+            stored separately.
+        dtype: the dtype of the model's weights. The routers always stay in float32.
 
     Raises:
         FileNotFoundError: if one of these files is missing.
         DamagedFileError: if a file is truncated, if weights are missing or unexpected,
-            if a shape differs from the model's, or if a dtype is not supported.
+            if the shape of a weight does not match the model, or if a dtype is not
+            supported.
         ValueError: if the model is not supported.
     """
     folder = Path(folder)
@@ -47,7 +52,7 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> LanguageMode
     blocks = max((int(m[1]) + 1 for m in matches), default=0)
     extra = max(blocks - config.num_hidden_layers, 0)
     config = dataclasses.replace(config, num_nextn_predict_layers=extra)
-    with torch.device("meta"):  # no memory for weights that are about to be replaced
+    with torch.device("meta"):  # allocate no memory, since the weights get replaced
         model = LanguageModel(config)
     if config.tie_word_embeddings:
         _tie(weights, folder)
@@ -71,7 +76,11 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, config: Config) -> dict[str, Tensor]:
-    """Read a shard's tensors, mapped from the file, under this library's names."""
+    """Read the tensors of one shard, which are memory-mapped from the file.
+
+    Derived buffers are skipped, as are copies of the embedding and the head in the
+    blocks for multi-token prediction.
+    """
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
@@ -89,13 +98,13 @@ def _read(path: Path, config: Config) -> dict[str, Tensor]:
             )
         layer = LAYER.match(name)
         predicts = layer and int(layer[1]) >= config.num_hidden_layers
-        if not (predicts and COPIES.search(name)):  # a copy of the model's weight
+        if not (predicts and COPIES.search(name)):
             weights[name] = tensor
     return weights
 
 
 def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stack experts that are stored separately, in the layout of `Experts`."""
+    """Stack experts that are stored separately into the layout of `Experts`."""
     separate: dict[str, dict[str, dict[int, Tensor]]] = {}
     for name in list(weights):
         if match := EXPERT.fullmatch(name):
@@ -114,10 +123,10 @@ def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tie(weights: dict[str, Tensor], folder: Path) -> None:
-    """Fill in the head's weight, which files of tied models usually omit."""
+    """Fill in the weight of the head, which checkpoints of tied models usually omit."""
     embedding = weights.get(EMBEDDING, weights.get(HEAD))
     if embedding is None:
-        return  # `_fill` reports what is missing
+        return  # `_fill` reports the missing weights
     weights.setdefault(EMBEDDING, embedding)
     if not torch.equal(weights.setdefault(HEAD, embedding), embedding):
         raise DamagedFileError(
@@ -131,8 +140,8 @@ def _fill(
 ) -> None:
     state = model.state_dict()
     for what, names in (
-        ("lacks", state.keys() - weights.keys()),
-        ("has unknown", weights.keys() - state.keys()),
+        ("is missing", state.keys() - weights.keys()),
+        ("has unexpected", weights.keys() - state.keys()),
     ):
         if names:
             sample = ", ".join(sorted(names)[:3])
@@ -145,4 +154,4 @@ def _fill(
             )
         weights[name] = tensor.to(torch.float32 if ".gate." in name else dtype)
     model.load_state_dict(weights, assign=True)
-    model.tie()  # the assignment split the shared parameter into two
+    model.tie()  # `assign=True` replaced the shared parameter with two separate ones

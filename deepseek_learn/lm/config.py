@@ -1,4 +1,7 @@
-"""The sizes of a DeepSeek model, named as in the public reference's config.json."""
+"""The configuration of a DeepSeek model.
+
+The fields have the same names as in the config.json of the public reference.
+"""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -10,7 +13,7 @@ COMPRESSED_SPARSE = "compressed_sparse_attention"
 HEAVILY_COMPRESSED = "heavily_compressed_attention"
 HYBRID = (SLIDING, COMPRESSED_SPARSE, HEAVILY_COMPRESSED)
 
-# the defaults of each reference type
+# the default values for each model type of the reference
 V3 = {"topk_method": "noaux_tc", "routed_scaling_factor": 2.5}
 REFERENCES = {
     "deepseek_v2": {
@@ -22,7 +25,7 @@ REFERENCES = {
     "deepseek_v32": V3,
 }
 TRAINED = "original_max_position_embeddings"
-# the supported options of a reference's config.json
+# the option values that are supported in a config.json of the reference
 ALL = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
@@ -43,22 +46,26 @@ BUILT = {
 
 @dataclass(frozen=True)
 class Config:
-    """The sizes of a `LanguageModel`; names and meanings follow the reference.
+    """The configuration of a `LanguageModel`.
+
+    The fields have the same names and meanings as in the reference.
 
     Attributes:
-        layer_types: the type of attention in each layer, a name in `lm.attentions`;
-            () means latent attention in every layer.
-        first_k_dense_replace: number of layers at the start that have a dense MLP; the
-            others have a mixture of experts.
-        tie_word_embeddings: whether the head shares the embedding's weight.
-        topk_method: `"noaux_tc"` uses a load-balancing bias (V3), `"greedy"` and
-            `"group_limited_greedy"` do not (V2).
-        rope_parameters: `rope_theta` and, for YaRN, `rope_type`, `factor` and so on;
-            V4 has two such dictionaries, `"main"` and `"compress"`.
+        layer_types: the type of attention in each layer, as registered in
+            `lm.attentions`. An empty tuple means latent attention in every layer.
+        first_k_dense_replace: the number of initial layers that have a dense MLP
+            instead of a mixture of experts.
+        tie_word_embeddings: whether the head shares its weight with the embedding.
+        topk_method: the method for selecting experts. `"noaux_tc"` uses a
+            load-balancing bias (V3), while `"greedy"` and `"group_limited_greedy"` do
+            not (V2).
+        rope_parameters: a dictionary with `rope_theta` and, for YaRN, `rope_type`,
+            `factor` and other settings. V4 has two such dictionaries, under the keys
+            `"main"` and `"compress"`.
 
     Raises:
-        ValueError: if sizes are incompatible or an option is unknown; the message
-            names them.
+        ValueError: if sizes are incompatible or an option is unknown. The message names
+            the fields.
     """
 
     vocab_size: int = 256
@@ -107,13 +114,13 @@ class Config:
         object.__setattr__(self, "layer_types", kinds)
         if len(kinds) != self.num_hidden_layers:
             raise ValueError(
-                f"layer_types must name num_hidden_layers={self.num_hidden_layers} "
-                f"kinds of attention; got {list(kinds)}."
+                f"layer_types must have one entry for each of the "
+                f"num_hidden_layers={self.num_hidden_layers} layers; got {list(kinds)}."
             )
         if {*kinds} & {SPARSE, *HYBRID} and not self.q_lora_rank:
             names = ", ".join(sorted({*kinds} - {LATENT}))
             raise ValueError(f"q_lora_rank must be set for {names}; got None.")
-        hybrid = {*kinds} & {*HYBRID}  # unused sizes are not checked
+        hybrid = {*kinds} & {*HYBRID}  # sizes are checked only if they are used
         blocks = self.num_hidden_layers + self.num_nextn_predict_layers
         routed = self.first_k_dense_replace < blocks
         for name, divisor, used in (
@@ -145,27 +152,35 @@ class Config:
 
     @property
     def query_rank(self) -> int:
-        """`q_lora_rank`, which must be set for sparse and hybrid attention."""
+        """The value of `q_lora_rank`, which sparse and hybrid attention require."""
         assert self.q_lora_rank is not None  # see `__post_init__`
         return self.q_lora_rank
 
     def _smallest_head(self) -> float:
-        """Return the size of the smallest head that includes rotary channels."""
+        """Return the size of the smallest head that includes rotary channels.
+
+        The result is infinite if no layer uses sparse or hybrid attention.
+        """
         kinds = {*self.layer_types}
         index = self.index_head_dim if kinds & {SPARSE, COMPRESSED_SPARSE} else math.inf
         return min(index, self.head_dim if kinds & {*HYBRID} else math.inf)
 
     def attention(self, layer: int) -> str:
-        """Return a layer's type of attention; blocks past the last layer share it."""
+        """Return the type of attention in a layer.
+
+        Blocks after the last layer have the same type as the last layer.
+        """
         return self.layer_types[min(layer, self.num_hidden_layers - 1)]
 
     def rope(self, kind: str) -> dict:
-        """Return the rotary parameters for `"main"` or `"compress"`."""
+        """Return the rotary parameters of the given kind, `"main"` or `"compress"`."""
         return self.rope_parameters.get(kind, self.rope_parameters)
 
     @classmethod
     def from_reference(cls, content: dict) -> "Config":
-        """Convert the content of a config.json of type `deepseek_v2`, `_v3` or `_v32`.
+        """Create a configuration from the content of the reference's config.json.
+
+        The supported model types are `deepseek_v2`, `deepseek_v3` and `deepseek_v32`.
 
         Raises:
             ValueError: if the model type or an option is not supported.
@@ -174,7 +189,7 @@ class Config:
         if kind not in REFERENCES:
             known = ", ".join(REFERENCES)
             raise ValueError(f"model_type must be one of {known}; got {kind!r}.")
-        # older files call it rope_scaling and keep the base outside of it
+        # older files call this rope_scaling and store rope_theta separately
         rope = content.get("rope_parameters") or content.get("rope_scaling") or {}
         base = {"rope_theta": content.get("rope_theta", 10_000.0)}
         rope = {"rope_type": rope.get("type", "default")} | base | rope
@@ -184,7 +199,7 @@ class Config:
                 raise ValueError(f"{name} must be {options} for {kind}; got {got!r}.")
         if rope["rope_type"] == "yarn" and not rope.get(TRAINED):
             raise ValueError(
-                f"rope_parameters must have {TRAINED} for yarn; got {rope}."
+                f"rope_parameters must include {TRAINED} for yarn; got {rope}."
             )
         names = {each.name for each in fields(cls)} - {"layer_types"}
         sizes = {k: v for k, v in content.items() if k in names and v is not None}

@@ -1,12 +1,12 @@
-r"""A plain decoder-only transformer: the baseline for other language models.
+r"""A plain decoder-only transformer, used as a baseline for other language models.
 
-Each block updates its input :math:`x` twice (pre-norm, as in GPT-2)
+As in GPT-2, each block normalizes its input :math:`x` before each of two updates:
 
 .. math:: x \leftarrow x + W_o\,\mathrm{attention}(W_{qkv}\,\mathrm{norm}(x)), \quad
           x \leftarrow x + W_{down}\,\phi(W_{up}\,\mathrm{norm}(x))
 
-with causal multi-head attention (Vaswani et al. 2017, "Attention is all you need",
-arXiv 1706.03762).
+The attention is causal multi-head attention (Vaswani et al. 2017, "Attention is all you
+need", arXiv 1706.03762).
 """
 
 import torch
@@ -19,8 +19,9 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 class Cache:
     """The keys and values of the tokens read so far.
 
-    Each layer has a pair `[B, heads, T, dim/heads]`. A new cache is empty. Given a
-    cache, a `Decoder` reads only the tokens that follow those in it.
+    Each layer stores a pair of tensors of shape `[B, heads, T, dim/heads]`. A new cache
+    is empty. When a `Decoder` is called with a cache, its input contains only the
+    tokens that follow the cached ones.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,10 @@ class Cache:
         return self.pairs[0][0].shape[2] if self.pairs else 0
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Append keys and values `[B, heads, T, dim/heads]`; return the whole pair."""
+        """Append keys and values to a layer and return all of its keys and values.
+
+        All four tensors have the shape `[B, heads, T, dim/heads]`.
+        """
         if layer in self.pairs:
             old_key, old_value = self.pairs[layer]
             key, value = torch.cat([old_key, key], 2), torch.cat([old_value, value], 2)
@@ -40,7 +44,10 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Causal self-attention over `heads` heads: `[B, T, dim]` → `[B, T, dim]`."""
+    """Causal self-attention with `heads` heads.
+
+    The input and the output have the shape `[B, T, dim]`.
+    """
 
     def __init__(self, dim: int, heads: int, layer: int):
         super().__init__()
@@ -53,14 +60,17 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # [B, heads, S, d], S = past + T
         new, total, mask = q.shape[2], k.shape[2], None
-        if 1 < new < total:  # is_causal would align token 0 with the past's token 0
+        if 1 < new < total:  # is_causal would align the new tokens with the oldest ones
             mask = x.new_ones(new, total, dtype=torch.bool).tril(total - new)
         y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=1 < new == total)
         return self.out(y.transpose(1, 2).flatten(2))  # [B, T, dim]
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer MLP at each token: `[B, T, dim]` → same shape."""
+    """A transformer block with attention and a two-layer MLP for each token.
+
+    The input and the output have the shape `[B, T, dim]`.
+    """
 
     def __init__(self, dim: int, heads: int, hidden: int, activation: str, layer: int):
         super().__init__()
@@ -75,17 +85,17 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A decoder that maps tokens `[B, T]` to next-token logits `[B, T, vocab]`.
+    """A decoder-only transformer that predicts the next token at every position.
 
     Args:
-        vocab: vocabulary size; 256 for bytes.
-        dim: width; a multiple of `heads`.
-        context: maximum number of tokens in a sequence.
-        hidden: hidden width of the MLPs; by default, 4 * dim.
-        activation: "relu" (most of its outputs are zero) or "gelu".
+        vocab: the vocabulary size; 256 for bytes.
+        dim: the width of the model, which must be a multiple of `heads`.
+        context: the maximum number of tokens in a sequence.
+        hidden: the hidden width of the MLPs; by default, 4 * dim.
+        activation: "relu", which makes most activations zero, or "gelu".
 
     Raises:
-        ValueError: if an argument or the tokens are invalid; the message says how.
+        ValueError: if an argument or the input is invalid.
     """
 
     def __init__(
@@ -115,18 +125,24 @@ class Decoder(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """Map tokens `[B, T]` int64 to logits `[B, T, vocab]`.
+        """Compute the logits for the token that follows each position.
 
-        With a `cache`, the tokens continue the sequences in it.
+        Args:
+            tokens: an int64 tensor of shape `[B, T]`.
+            cache: a cache whose sequences the tokens continue; None to start new ones.
+
+        Returns:
+            A tensor of shape `[B, T, vocab]`.
         """
         if tokens.dtype != torch.int64 or tokens.dim() != 2:
             got = f"{tokens.dtype} {list(tokens.shape)}"
-            raise ValueError(f"tokens must be int64 [B, T]; got {got}.")
+            raise ValueError(f"tokens must be int64 with shape [B, T]; got {got}.")
         past, new = 0 if cache is None else len(cache), tokens.shape[1]
         if not 1 <= new <= self.context - past:
             raise ValueError(
-                f"tokens must be 1 to {self.context - past} per sequence (a context of "
-                f"{self.context}, {past} of them in the cache); got {new}."
+                f"tokens must have a length from 1 to {self.context - past} (the "
+                f"context is {self.context}, and {past} tokens are in the cache); got "
+                f"{new}."
             )
         positions = torch.arange(past, past + new, device=tokens.device)
         x = self.token(tokens) + self.position(positions)  # [B, T, dim]

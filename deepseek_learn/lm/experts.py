@@ -1,15 +1,15 @@
-r"""Mixture of experts: each token is processed by a few of many small networks.
+r"""A mixture of experts, in which only a few of many small networks process each token.
 
 .. math:: y = S(x) + \sum_{e \in \mathrm{top}_k(s + b)} g_e E_e(x), \quad
           s = \sigma(W x), \quad g_e = \lambda\, s_e / \sum_{selected} s
 
-with shared experts :math:`S` that see every token (Dai et al. 2024, "DeepSeekMoE", arXiv
-2401.06066). The bias :math:`b` affects only the selection: it is lowered by a small step
-for an expert that received more than its share of a batch and raised for one that
-received less. The load evens out without an auxiliary loss that competes with the
-language-modeling loss (Wang et al. 2024, "Auxiliary-loss-free load balancing strategy for
-mixture-of-experts", arXiv 2408.15664; DeepSeek-AI 2024, "DeepSeek-V3", arXiv 2412.19437,
-§2.1.2).
+The shared experts :math:`S` process every token (Dai et al. 2024, "DeepSeekMoE", arXiv
+2401.06066). The bias :math:`b` affects only the selection of experts. It is lowered by
+a small step for each expert that received more than its share of a batch and raised for
+each expert that received less. This evens out the load without an auxiliary loss that
+competes with the language-modeling loss (Wang et al. 2024, "Auxiliary-loss-free load
+balancing strategy for mixture-of-experts", arXiv 2408.15664; DeepSeek-AI 2024,
+"DeepSeek-V3", arXiv 2412.19437, §2.1.2).
 Lesson: `notebooks/basic/08_mixture_of_experts.ipynb`.
 """
 
@@ -30,13 +30,16 @@ SCORES = {
     "softmax": lambda logits: logits.softmax(-1),
     "sqrtsoftplus": lambda logits: F.softplus(logits).sqrt(),
 }
-# tokens `[N k, d]` sorted by expert, their experts, load `[E]` → `[N k, d]`
+# (tokens `[N k, d]` sorted by expert, their experts, load `[E]`) → outputs `[N k, d]`
 Run = Callable[[Tensor, Tensor, Tensor], Tensor]
-BLOCK = 32  # tokens per expert; a larger block uses all cores by itself
+BLOCK = 32  # tokens per expert; larger blocks use all cores even without batching
 
 
 class MLP(nn.Module):
-    """A gated MLP with one hidden layer: `[..., hidden_size]` → same shape."""
+    """A gated MLP with one hidden layer.
+
+    The input and the output have the shape `[..., hidden_size]`.
+    """
 
     def __init__(self, config: Config, hidden: int):
         super().__init__()
@@ -49,11 +52,11 @@ class MLP(nn.Module):
 
 
 class Router(nn.Module):
-    """Selects each token's experts and computes their weights.
+    """A router that selects the experts of each token and computes their weights.
 
     Attributes:
-        load: `[E]`, number of tokens routed to each expert in training since the last
-            call of `balance`.
+        load: the number of tokens routed to each expert in training since the last call
+            to `balance`, as a tensor of shape `[E]`.
     """
 
     e_score_correction_bias: Tensor
@@ -75,7 +78,10 @@ class Router(nn.Module):
         self.load: Tensor | int = 0
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Keep the bias in float32 in any model, because it moves in small steps."""
+        """Keep the bias in float32, whatever the dtype of the model.
+
+        The bias changes in steps that may be too small for a lower precision.
+        """
         exact = getattr(self, "e_score_correction_bias", None)
         super()._apply(fn, recurse)
         if exact is not None and self.e_score_correction_bias.dtype != torch.float32:
@@ -84,15 +90,22 @@ class Router(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map tokens `[N, d]` to experts `[N, k]` and weights `[N, k]` float32.
+        """Select experts for each token.
 
-        Scores are computed in float32 whatever the model's dtype, because near ties
-        could go either way in bfloat16.
+        The scores are always computed in float32, because rounding them to bfloat16
+        could change the order of nearly equal scores.
+
+        Args:
+            x: the tokens, a tensor of shape `[N, d]`.
+
+        Returns:
+            The indices of the selected experts and their weights in float32, both of
+            shape `[N, k]`.
         """
         c = self.config
         with torch.autocast(x.device.type, enabled=False):
             scores = SCORES[c.scoring_func](F.linear(x.float(), self.weight.float()))
-        # the bias affects the selection only, never the weights
+        # the bias affects only the selection, not the weights
         biased = scores + self.e_score_correction_bias if self.balanced else scores
         experts = self._best(biased.detach())  # [N, k]
         weights = scores.gather(1, experts)
@@ -104,11 +117,14 @@ class Router(nn.Module):
         return experts, weights * c.routed_scaling_factor
 
     def _best(self, scores: Tensor) -> Tensor:
-        """Return the best experts `[N, k]`, all within the best `topk_group` groups."""
+        """Return the indices of the experts with the highest scores, of shape `[N, k]`.
+
+        With group-limited routing, only the best `topk_group` groups are considered.
+        """
         c = self.config
         if c.topk_group < c.n_group and c.topk_method != "greedy":
             groups = scores.unflatten(1, (c.n_group, -1))  # [N, G, E/G]
-            # V3 ranks groups by the sum of their two best scores, V2 by the best
+            # V3 ranks groups by the sum of their two best scores, V2 by the best score
             count = 2 if self.balanced else 1
             value = groups.topk(min(count, groups.shape[2]), -1).values.sum(-1)
             best = value.topk(c.topk_group, -1).indices  # [N, topk_group]
@@ -126,7 +142,7 @@ class Router(nn.Module):
 
 
 def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """Pass tokens `[..., n, d]` through one expert, or through a batch of experts."""
+    """Apply one expert, or a batch of experts, to tokens of shape `[..., n, d]`."""
     gate, up = (x @ gate_up.mT).chunk(2, -1)
     return F.silu(gate) * up @ down.mT
 
@@ -134,12 +150,17 @@ def feed(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 def dispatch(
     x: Tensor, chosen: Tensor, weights: Tensor, count: int, run: Run
 ) -> Tensor:
-    """Pass tokens `[N, d]` through their experts; return the weighted sum `[N, d]`.
+    """Apply the selected experts to each token and sum their weighted outputs.
 
     Args:
-        chosen, weights: `[N, k]`, the experts of each token and their weights.
-        count: number of experts.
-        run: `(tokens sorted by expert [N k, d], their experts, load [count]) → [N k, d]`.
+        x: the tokens, a tensor of shape `[N, d]`.
+        chosen, weights: the experts of each token and their weights, both of shape
+            `[N, k]`.
+        count: the number of experts.
+        run: a function that applies the experts to tokens sorted by expert; see `Run`.
+
+    Returns:
+        A tensor of shape `[N, d]`.
     """
     expert = chosen.flatten()  # [N k]
     order = expert.argsort(stable=True)  # [N k], pairs of token and expert
@@ -149,7 +170,10 @@ def dispatch(
 
 
 def one_by_one(experts: Iterable[Callable[[Tensor], Tensor]]) -> Run:
-    """Return a `Run` that calls each expert that has tokens once, with all of them."""
+    """Return a `Run` that calls each expert once with all of its tokens.
+
+    Experts that have no tokens are not called.
+    """
 
     def run(x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
         blocks = zip(experts, x.split(load.tolist()), strict=True)
@@ -159,7 +183,11 @@ def one_by_one(experts: Iterable[Callable[[Tensor], Tensor]]) -> Run:
 
 
 class Experts(nn.Module):
-    """E experts with stacked weights: gate and up `[E, 2f, d]`, down `[E, d, f]`."""
+    """The routed experts of a layer, with their weights stacked.
+
+    The gate and up projections are stored in one tensor of shape `[E, 2f, d]`, and the
+    down projections in a tensor of shape `[E, d, f]`.
+    """
 
     def __init__(self, config: Config):
         super().__init__()
@@ -173,16 +201,18 @@ class Experts(nn.Module):
         return dispatch(x, chosen, weights, len(self.down_proj), self._run)
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the two matrices of each expert.
+        """Iterate over the experts, yielding the two weight matrices of each.
 
-        With `unbind`, each gradient has the size of one matrix, not of the whole stack.
+        The stacks are split with `unbind`, so the gradient of each matrix has the size
+        of that matrix rather than of the whole stack.
         """
         return zip(self.gate_up_proj.unbind(), self.down_proj.unbind(), strict=True)
 
     def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
-        """Run the experts, as one batched product if each has only a few tokens.
+        """Apply the experts, using one batched product if each has only a few tokens.
 
-        The blocks are then zero-padded to the size of the largest one.
+        For the batched product, every block is zero-padded to the size of the largest
+        one.
         """
         most = int(load.max())
         if most > BLOCK or len(load) * most > 4 * len(x):
@@ -196,7 +226,10 @@ class Experts(nn.Module):
 
 
 class Expert(nn.Module):
-    """One expert with its own linear layers: `[n, d]` → `[n, d]`."""
+    """A single expert with its own linear layers.
+
+    The input and the output have the shape `[n, d]`.
+    """
 
     def __init__(self, gate_up: Tensor, down: Tensor):
         super().__init__()
@@ -211,14 +244,20 @@ class Expert(nn.Module):
 
 
 class SeparateExperts(nn.ModuleList):
-    """Equivalent to `Experts`, for tools that need linear layers (see `separate`)."""
+    """A drop-in replacement for `Experts` that stores each expert as a module.
+
+    It is meant for tools that require linear layers; see `separate`.
+    """
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         return dispatch(x, chosen, weights, len(self), one_by_one(self))
 
 
 def separate(model: nn.Module) -> nn.Module:
-    """Return a copy with experts as separate modules, for compression and profiling."""
+    """Return a copy of the model in which each expert is a separate module.
+
+    Use it before compressing or profiling a model.
+    """
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         experts = getattr(module, "experts", None)
@@ -229,9 +268,10 @@ def separate(model: nn.Module) -> nn.Module:
 
 
 class MixtureOfExperts(nn.Module):
-    """A mixture of experts: `[B, T, hidden_size]` → same shape.
+    """A mixture-of-experts layer.
 
-    It is taught in `basic/08_mixture_of_experts`.
+    The input and the output have the shape `[B, T, hidden_size]`. The layer is
+    explained in `basic/08_mixture_of_experts`.
     """
 
     def __init__(self, config: Config):

@@ -1,4 +1,4 @@
-"""Generate text token by token for a batch of prompts, optionally with drafts."""
+"""Text generation for a batch of prompts, with optional speculative decoding."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,23 +16,24 @@ from .model import LanguageModel
 def probabilities(
     logits: Tensor, temperature: float = 1.0, top_p: float = 1.0
 ) -> Tensor:
-    """Turn logits `[..., V]` into the distribution that the next token is drawn from.
+    """Convert logits to the distribution from which the next token is sampled.
 
     Args:
-        temperature: 0 keeps only the most likely token; values above 1 flatten the
+        logits: a tensor of shape `[..., V]`.
+        temperature: 0 selects the most likely token. Values above 1 flatten the
             distribution.
-        top_p: keeps only the most likely tokens that together reach this probability
-            (Holtzman et al. 2019, "The curious case of neural text degeneration",
-            arXiv 1904.09751).
+        top_p: sample only from the smallest set of most likely tokens whose
+            probabilities add up to at least this value (Holtzman et al. 2019, "The
+            curious case of neural text degeneration", arXiv 1904.09751).
     """
     if not temperature:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    # subtract the maximum first: a temperature near 0 then overflows only to -inf
+    # subtract the maximum so that a tiny temperature can only overflow to -inf
     logits = logits.float() - logits.amax(-1, keepdim=True).float()
     p = (logits / temperature).softmax(-1)
     if top_p < 1:
         ordered, index = p.sort(-1, descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= top_p  # the first is always kept
+        beyond = ordered.cumsum(-1) - ordered >= top_p  # never drops the first token
         p = p.masked_fill(torch.zeros_like(beyond).scatter(-1, index, beyond), 0)
         p = p / p.sum(-1, keepdim=True)
     return p
@@ -41,7 +42,10 @@ def probabilities(
 def generate(
     model: LanguageModel, prompts: Sequence, *args: Any, **options: Any
 ) -> list:
-    """Return the new tokens of each prompt; the arguments are those of `stream`."""
+    """Generate a continuation of each prompt and return its tokens.
+
+    The arguments are the same as for `stream`.
+    """
     outputs: list[list[int]] = [[] for _ in prompts]
     for step in stream(model, prompts, *args, **options):
         for tokens, new in zip(outputs, step, strict=True):
@@ -61,37 +65,41 @@ def stream(
     seed: int | None = None,
     speculative: bool = False,
 ) -> Iterator[list[list[int]]]:
-    """Yield the new tokens of each prompt at each step: one, or up to two with drafts.
+    """Generate text step by step, yielding the new tokens of each prompt.
 
-    Prompts may differ in length: shorter ones are padded at the end, and new tokens
-    overwrite the padding.
+    Every step yields one token for each unfinished prompt, or up to two with
+    speculative decoding. Prompts may differ in length. Shorter prompts are padded at
+    the end, and their new tokens overwrite the padding.
 
     Args:
-        temperature, top_p: see `probabilities`; a temperature of 0 is greedy.
-        stop: tokens that end a sequence; they are part of the output.
-        seed: seed for sampling; if None, each call samples differently.
-        speculative: if True, the model's `MultiTokenPrediction` drafts the token after
-            the next, and the model verifies both at once (Leviathan et al. 2023, "Fast
-            inference from transformers via speculative decoding", arXiv 2211.17192);
-            the output distribution is the same as without drafts.
+        temperature, top_p: see `probabilities`. A temperature of 0 means greedy
+            decoding.
+        stop: tokens that end a sequence. They are included in the output.
+        seed: the seed for sampling. If None, every call samples differently.
+        speculative: whether to use speculative decoding. The model's
+            `MultiTokenPrediction` block drafts the token after the next one, and the
+            model verifies the draft in the forward pass that reads the next token
+            (Leviathan et al. 2023, "Fast inference from transformers via speculative
+            decoding", arXiv 2211.17192). This does not change the distribution of the
+            output.
 
     Raises:
-        ValueError: if a prompt is empty, a sequence exceeds the maximum length, an
-            option is out of range, logits are not finite, or drafts are requested from
-            a model that has no block for them.
+        ValueError: if a prompt is empty, a sequence would exceed the maximum length, an
+            option is out of range, the logits are not finite, or speculative decoding
+            is requested for a model that has no `MultiTokenPrediction` block.
     """
     _check(model, prompts, max_new_tokens, temperature, top_p, seed, speculative)
-    device = model.model.norm.weight.device  # a packed head would unpack
+    device = model.model.norm.weight.device  # reading a packed head unpacks it
     sampler = _Sampler(model, temperature, top_p, _generator(device, seed))
-    # 1. read the prompts and sample the first token; B prompts, T the longest
+    # 1. read the B prompts, padded to the longest (T), and sample the first token
     ids, lengths = _padded(prompts, device)  # [B, T], [B]
     cache = Cache(model, len(prompts), ids.shape[1] + max_new_tokens, ahead=2)
     step, last = model.step(ids, cache, lengths), lengths - 1
     hidden = model.hidden(step)  # [B, T, D]
-    # only the last real position: logits for all would take T times the memory
+    # use only the last real position: all logits would need T times as much memory
     token = sampler.draw(sampler.distribution(_at(hidden, last)))  # [B, 1]
     if speculative:
-        # the token after each position: the next in the prompt, and the sampled one
+        # the token after each position; at the end of a prompt, it is the sampled one
         following = ids.roll(-1, 1).scatter(1, last[:, None], token)  # [B, T]
         draft, q = sampler.draft(hidden, following, last, step)  # [B, 1], [B, V]
     new_tokens, active = token.tolist(), list(range(len(prompts)))
@@ -102,7 +110,7 @@ def stream(
         for row, new in zip(active, new_tokens, strict=True):
             output[row], budgets[row] = _within(new, budgets[row], stop)
         yield output
-        # 3. drop the finished sequences: from here on, B is the number of active ones
+        # 3. drop finished sequences; from here on, B is the number of active ones
         rows = [i for i, row in enumerate(active) if budgets[row]]
         if not rows:
             return
@@ -112,8 +120,8 @@ def stream(
             token = token[rows]
             if speculative:
                 draft, q = draft[rows], q[rows]
-        # 4. read the last token together with the draft: drafts save time because one
-        # pass over the weights serves both
+        # 4. read the last token together with the draft, which saves time because the
+        # weights are loaded only once
         inputs = torch.cat([token, draft], 1) if speculative else token
         step = model.step(inputs, cache)
         hidden = model.hidden(step)  # [B, 1 or 2, D]
@@ -122,13 +130,13 @@ def stream(
             token = sampler.draw(p[:, 0])
             new_tokens = token.tolist()
             continue
-        # 5. accept the draft and sample the token after it, or resample the draft's
-        # position; both sides are computed for all rows, since the rows differ
+        # 5. accept the draft and sample the token after it, or resample the draft; both
+        # outcomes are computed for all rows, since only some drafts may be accepted
         accept, token = sampler.verify(draft, q, p)  # [B, 1] each
         pairs = zip(torch.cat([draft, token], 1).tolist(), accept, strict=True)
         new_tokens = [pair if both else pair[1:] for pair, both in pairs]
-        # 6. remove rejected drafts from the cache, before anything reads it, and draft
-        # from the last valid position: 1 after an accepted draft, 0 after a rejected one
+        # 6. remove rejected drafts from the cache before it is read again, and draft
+        # from the last valid position (1 if the draft was accepted, otherwise 0)
         cache.rewind((~accept[:, 0]).long())
         following = torch.cat([torch.where(accept, draft, token), token], 1)  # [B, 2]
         draft, q = sampler.draft(hidden, following, accept[:, 0].long(), step)
@@ -136,7 +144,7 @@ def stream(
 
 @dataclass(frozen=True)
 class _Sampler:
-    """Turns the model's hidden vectors into distributions and tokens."""
+    """A sampler that turns the model's hidden vectors into distributions and tokens."""
 
     model: LanguageModel
     temperature: float
@@ -144,42 +152,54 @@ class _Sampler:
     generator: torch.Generator
 
     def distribution(self, hidden: Tensor) -> Tensor:
-        """Map `[..., D]` to the distribution of the next token `[..., V]`."""
+        """Map hidden vectors `[..., D]` to next-token distributions `[..., V]`."""
         logits = self.model.lm_head(hidden)
         if not torch.isfinite(logits).all():
             raise ValueError(
-                "logits must be finite; got NaN or infinity: are the weights intact?"
+                "logits must be finite; got NaN or infinity (are the weights intact?)."
             )
         return probabilities(logits, self.temperature, self.top_p)
 
     def draw(self, p: Tensor) -> Tensor:
-        """Draw one token from each distribution `[B, V]`: `[B, 1]`."""
+        """Sample one token from each distribution.
+
+        `p` has the shape `[B, V]`, and the result has the shape `[B, 1]`.
+        """
         return p.multinomial(1, generator=self.generator)
 
     def draft(
         self, hidden: Tensor, following: Tensor, last: Tensor, step: Step
     ) -> tuple[Tensor, Tensor]:
-        """Draft the token after the next; return it `[B, 1]` and its distribution.
+        """Draft the token after the next one.
 
         Args:
-            hidden: `[B, T, D]`, the main model's vectors of this step.
-            following: `[B, T]`, the token after each position.
-            last: `[B]`, the position to draft from; the block still reads all of them,
-                since its own cache must hold them too.
+            hidden: the main model's hidden vectors in this step, of shape `[B, T, D]`.
+            following: the token after each position, of shape `[B, T]`.
+            last: the position to draft from in each row, of shape `[B]`. The block
+                still processes all positions, because its own cache has to store them.
+
+        Returns:
+            The drafts, of shape `[B, 1]`, and their distributions, of shape `[B, V]`.
         """
         ahead = self.model.ahead(hidden, following, 0, step)  # [B, T, D]
         q = self.distribution(_at(ahead, last))  # [B, V]
         return self.draw(q), q
 
     def verify(self, draft: Tensor, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whether drafts are accepted and the tokens that follow, both `[B, 1]`.
+        """Accept or reject each draft and sample the next token.
 
         Args:
-            draft: `[B, 1]`, drawn from `q` `[B, V]`.
-            p: `[B, 2, V]`, the model's distributions at the draft and after it.
+            draft: the drafts, of shape `[B, 1]`, sampled from `q`.
+            q: the distributions of the drafts, of shape `[B, V]`.
+            p: the model's distributions at the draft and after it, of shape
+                `[B, 2, V]`.
+
+        Returns:
+            A mask of the accepted drafts and the sampled tokens, both of shape
+            `[B, 1]`. Each token follows an accepted draft or replaces a rejected one.
         """
         accept = accepted(draft, q, p[:, 0], self.generator)
-        # the residual may round to all zeros, which multinomial rejects: hence 1e-30
+        # add 1e-30 because multinomial fails if the residual rounds to all zeros
         residual = (p[:, 0] - q).clamp_min(0) + 1e-30  # [B, V], need not sum to 1
         return accept, self.draw(torch.where(accept, p[:, 1], residual))
 
@@ -193,7 +213,10 @@ def _generator(device: torch.device, seed: int | None) -> torch.Generator:
 def _padded(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Pad prompts with 0 at the end; return them `[B, T]` and their lengths `[B]`."""
+    """Pad the prompts with zeros at the end.
+
+    Returns the padded prompts, of shape `[B, T]`, and their lengths, of shape `[B]`.
+    """
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     ids = lengths.new_zeros(len(prompts), int(lengths.max()))
     for row, prompt in zip(ids, prompts, strict=True):
@@ -202,22 +225,30 @@ def _padded(
 
 
 def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Return each row's vector at its position: `[B, T, D]`, `[B]` → `[B, D]`."""
+    """Select the vector at one position per row.
+
+    `hidden` has the shape `[B, T, D]`, `positions` has the shape `[B]`, and the result
+    has the shape `[B, D]`.
+    """
     return hidden[torch.arange(len(positions), device=hidden.device), positions]
 
 
 def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int], int]:
-    """Return the tokens up to a stop token or the budget, and the remaining budget."""
+    """Truncate new tokens after a stop token or when the budget is used up.
+
+    Returns the truncated tokens and the remaining budget.
+    """
     ends = [i + 1 for i, token in enumerate(new) if token in stop]
     output = new[: min([budget, *ends])]
     return output, 0 if ends else budget - len(output)
 
 
 def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) -> Tensor:
-    """Decide whether drafts `[B, 1]` drawn from `q` `[B, V]` are valid samples of `p`.
+    """Decide whether to accept drafts `[B, 1]` that were sampled from `q` `[B, V]`.
 
-    A draft is accepted with probability min(1, p/q). If a rejected draft is resampled
-    from the residual distribution max(p - q, 0), the result is distributed as p.
+    A draft is accepted with probability min(1, p/q). If every rejected draft is
+    resampled from the residual distribution max(p - q, 0), the tokens are distributed
+    according to `p`.
     """
     ratio = p.gather(1, draft) / q.gather(1, draft).clamp_min(1e-30)
     return torch.rand(ratio.shape, device=p.device, generator=generator) < ratio
@@ -243,7 +274,7 @@ def _check(
     longest = max(map(len, prompts), default=0)
     room = c.max_position_embeddings - longest
     for fits, message in (
-        (len(prompts), "prompts must hold at least one prompt; got none"),
+        (len(prompts), "prompts must contain at least one prompt; got none"),
         (
             0 <= temperature < math.inf,
             f"temperature must be 0 or more, and finite; got {temperature}",
@@ -253,7 +284,10 @@ def _check(
             seed is None or -(2**63) <= seed < 2**64,
             f"seed must be from -2**63 to 2**64 - 1, or None; got {seed}",
         ),
-        (room > 0, f"prompts must be below {longest + room} tokens; got {longest}"),
+        (
+            room > 0,
+            f"prompts must be shorter than {longest + room} tokens; got {longest}",
+        ),
         (
             1 <= max_new_tokens <= room,
             f"max_new_tokens must be from 1 to {room}; got {max_new_tokens}",

@@ -1,17 +1,18 @@
 r"""DeepSeek-V4's hybrid attention: a window of recent tokens plus a compressed past.
 
-Every layer attends to the last `sliding_window` tokens uncompressed. Most layers also
-attend to entries that compress the whole past, including the window's tokens. There is
-one entry for every `rate` tokens, a channel-wise weighted mean:
+Every layer attends to the last `sliding_window` tokens, which are not compressed. Most
+layers also attend to compressed entries that cover the whole past, including the tokens
+in the window. Each entry represents `rate` tokens by a weighted mean with separate
+weights for each channel:
 
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
           \mathrm{softmax}_j(z_j + b_j) \odot c_j\Big), \quad c = W_{KV}\,x,\ z = W_Z\,x
 
 (DeepSeek-AI 2026, "DeepSeek-V4", arXiv 2606.19348, §2.3). *Heavily compressed* layers
-attend to all entries at a large rate. *Compressed sparse* layers have a small rate,
-windows that overlap by half, and an indexer that selects `index_topk` entries for each
-token. One vector serves as both key and value for all heads; the value's rotation is
-undone in the output.
+use a large rate and attend to all entries. *Compressed sparse* layers use a small rate
+and windows that overlap by half, and an indexer selects `index_topk` entries for each
+token. A single vector serves as both the key and the value for all heads, so the
+rotation of the values has to be undone in the output.
 Lesson: `notebooks/innovation/03_hybrid_attention.ipynb`.
 """
 
@@ -35,16 +36,20 @@ from .rotary import angles, rotate
 
 
 def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
-    """Rotate the last channels, two for each angle; `back` undoes the rotation."""
+    """Rotate the last channels of `x`, using two channels for each angle.
+
+    If `back` is True, the rotation is undone.
+    """
     cos, sin = turn
     plain, rope = x.split([x.shape[-1] - 2 * cos.shape[-1], 2 * cos.shape[-1]], -1)
     return torch.cat([plain, rotate(rope, (cos, -sin if back else sin))], -1)
 
 
 class Windows(nn.Module):
-    """Compresses tokens `[B, T, hidden_size]` into one entry per window `[B, W, dim]`.
+    """Compresses each window of tokens into one entry.
 
-    With `overlap`, a window also reads the previous one, through separate channels.
+    The tokens have the shape `[B, T, hidden_size]` and the entries `[B, W, dim]`. With
+    `overlap`, an entry also covers the previous window, through separate channels.
     """
 
     def __init__(self, config: Config, layer: int, kind: str, dim: int, name: str):
@@ -59,7 +64,10 @@ class Windows(nn.Module):
         self.kv_norm = RMSNorm(dim, eps=config.rms_norm_eps)
 
     def entries(self, x: Tensor, step: Step) -> Tensor:
-        """Return all entries so far, also of incomplete windows: `[B, W, dim]`."""
+        """Return all entries so far as a tensor of shape `[B, W, dim]`.
+
+        Some of them may belong to windows that are still incomplete; see `full`.
+        """
         both = torch.cat([self.kv_proj(x), self.gate_proj(x)], -1)
         rows, first = self._rows(both, step)  # [B, n (+ 1), rate, 2 width]
         content, gate = rows.chunk(2, -1)
@@ -69,7 +77,7 @@ class Windows(nn.Module):
                 torch.cat([row[:, :-1, :, : self.dim], row[:, 1:, :, self.dim :]], 2)
                 for row in (content, gate)
             )
-            is_first = first[:, :, None, None] == 0  # which has no previous window
+            is_first = first[:, :, None, None] == 0  # there is no previous window
             previous = torch.arange(2 * self.rate, device=x.device) < self.rate
             gate = gate.masked_fill(is_first & previous[:, None], float("-inf"))
         weights = gate.float().softmax(2).to(content)
@@ -85,9 +93,10 @@ class Windows(nn.Module):
         return buffer.values[:, : step.cache.end // self.rate]
 
     def _rows(self, both: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Group the tokens by window: `[B, n + overlap, rate, C]`.
+        """Group the tokens by window.
 
-        Also return the window indices `[B, n]`.
+        Returns the grouped tokens, of shape `[B, n + overlap, rate, C]`, and the
+        indices of the windows, of shape `[B, n]`.
         """
         batch, new, start = *both.shape[:2], step.positions[:, :1]
         if step.cache is None:
@@ -95,17 +104,19 @@ class Windows(nn.Module):
             rows = F.pad(both, (0, 0, padding, count * self.rate - new))
             first = torch.arange(count, device=both.device).expand(batch, -1)
             return rows.unflatten(1, (-1, self.rate)), first
-        # With a cache, the first window may have begun before these tokens. An example
-        # with rate 4, overlap 1 and ahead 2: nine tokens were read, one more arrives.
-        # - start = 9 and new = 1, so count = 2 windows starting at number 2, which hold
-        #   tokens 8 ... 15 (the most that one token can need, wherever it is);
-        # - window 2 also reads window 1, so position = 4 ... 15;
-        # - the ring buffer has size = 10 slots, position p in slot p mod 10. Slot 10 is
-        #   for padding, and the new token follows it as number 11;
-        # - tokens 4 ... 8 are in slots 4 ... 8, token 9 is number 11, and 10 ... 15 do
-        #   not exist yet: they read number 11 too, and `full` hides their windows.
-        # Later, token 12 overwrites token 2 in slot 2. Two windows and the tokens that
-        # may be rewound fit into the 10 slots, so token 2 is no longer needed.
+        # With a cache, the first window may have begun before these tokens. As an
+        # example, take rate 4, overlap 1 and ahead 2, with nine tokens read so far and
+        # one new token.
+        # - Since start = 9 and new = 1, there are count = 2 windows, numbers 2 and 3.
+        #   They contain tokens 8 ... 15, the most that a single token can affect.
+        # - Window 2 also reads window 1, so position = 4 ... 15.
+        # - The ring buffer has size = 10 slots and stores position p in slot p mod 10.
+        #   Slot 10 is for padding. The new token is appended to the buffer at index 11.
+        # - Tokens 4 ... 8 are in slots 4 ... 8, and token 9 is at index 11. Tokens
+        #   10 ... 15 do not exist yet. They also read index 11, and `full` masks their
+        #   windows.
+        # Later, token 12 overwrites token 2 in slot 2. Token 2 is not needed by then,
+        # because the 10 slots hold two windows and the tokens that may be rewound.
         count = (new - 1) // self.rate + 2
         first = start // self.rate + torch.arange(count, device=both.device)
         size = 2 * self.rate + step.cache.ahead
@@ -113,28 +124,28 @@ class Windows(nn.Module):
         length = (count + self.overlap) * self.rate
         position = (first[:, :1] - self.overlap) * self.rate  # [B, 1]
         position = position + torch.arange(length, device=both.device)  # [B, L]
-        # old tokens are in the buffer (size + 1 slots); the new ones follow it
+        # old tokens are in the buffer (size + 1 slots), and new tokens come after it
         new_slot = size + 1 + position - start
-        # the window before the first one starts below 0; % keeps the slot valid
+        # positions before the first window are negative, but % keeps the slot valid
         slot = torch.where(position < start, position % size, new_slot)
         values = torch.cat([buffer.values, both], 1)  # [B, size + 1 + T, C]
         slot = slot.clamp(max=values.shape[1] - 1)[..., None]  # beyond the new tokens
         rows = values.gather(1, slot.expand(-1, -1, both.shape[2]))  # [B, L, C]
-        # comes last, because new tokens overwrite slots that have just been read
+        # write last, because the new tokens overwrite slots that were just read
         buffer.put(step.positions, both, step.real)
         return rows.unflatten(1, (-1, self.rate)), first
 
     def full(self, entries: Tensor, step: Step) -> Tensor:
-        """Return the mask of the windows that are complete, and therefore visible.
+        """Return a mask of the windows that are complete and therefore visible.
 
-        It is `[B, T, W]`, one row per token.
+        The mask has the shape `[B, T, W]`, with one row per token.
         """
         numbers = torch.arange(entries.shape[1], device=entries.device)
         return numbers < (step.positions[..., None] + 1) // self.rate
 
 
 class Compressor(Windows):
-    """Computes the entries, and which of them each token may attend to."""
+    """Computes the entries and selects the entries that each token may attend to."""
 
     def __init__(self, config: Config, layer: int, kind: str):
         super().__init__(config, layer, kind, config.head_dim, "window")
@@ -142,7 +153,10 @@ class Compressor(Windows):
             self.indexer = EntryIndexer(config, layer, kind)
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Return the entries `[B, W, dim]` and a mask for each token `[B, T, W]`."""
+        """Return the entries and the mask of visible entries for each token.
+
+        The entries have the shape `[B, W, dim]` and the mask has the shape `[B, T, W]`.
+        """
         entries = self.entries(x, step)
         if self.overlap:
             return entries, self.indexer(x, q_latent, step)
@@ -150,7 +164,7 @@ class Compressor(Windows):
 
 
 class EntryIndexer(Windows, Learner):
-    """Scores a compressor's entries by means of its own, smaller entries."""
+    """Scores a compressor's entries, using smaller entries of its own."""
 
     def __init__(self, config: Config, layer: int, kind: str):
         super().__init__(config, layer, kind, config.index_head_dim, "index")
@@ -160,7 +174,10 @@ class EntryIndexer(Windows, Learner):
         self.scorer = nn.ModuleDict({"weights_proj": weights})  # the reference's name
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
-        """Return the mask `[B, T, W]` of each token's `index_topk` best entries."""
+        """Return a mask of the `index_topk` best entries for each token.
+
+        The mask has the shape `[B, T, W]`.
+        """
         x, q_latent = x.detach(), q_latent.detach()
         entries = self.entries(x, step)
         q = self.q_b_proj(q_latent).unflatten(2, (self.config.index_n_heads, -1))
@@ -177,9 +194,10 @@ class EntryIndexer(Windows, Learner):
 @attentions.register(COMPRESSED_SPARSE)
 @attentions.register(HEAVILY_COMPRESSED)
 class HybridAttention(nn.Module):
-    """Hybrid attention: `[B, T, hidden_size]` → same shape.
+    """A hybrid attention layer.
 
-    It is taught in `innovation/03_hybrid_attention`.
+    The input and the output have the shape `[B, T, hidden_size]`. The layer is
+    explained in `innovation/03_hybrid_attention`.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -224,7 +242,10 @@ class HybridAttention(nn.Module):
         return self.o_b_proj(torch.einsum("btgi,goi->btgo", groups, weight).flatten(2))
 
     def _window(self, new: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Return the recent tokens' vectors `[B, K, d]` and their mask `[B, T, K]`."""
+        """Return the vectors of the recent tokens and the mask for attending to them.
+
+        The vectors have the shape `[B, K, d]` and the mask has the shape `[B, T, K]`.
+        """
         keys, positions, start = new, step.positions, step.positions[:, :1]
         if step.cache is not None:
             size = self.config.sliding_window - 1 + step.cache.ahead

@@ -1,19 +1,19 @@
-r"""Multi-head latent attention, and sparse attention on top of it.
+r"""Multi-head latent attention and a sparse variant of it.
 
-A token is cached as one small vector: a latent :math:`c` for all heads' keys and values,
-and one rotary key :math:`r` that the heads share (DeepSeek-AI 2024,
-"DeepSeek-V2", arXiv 2405.04434, §2.1)
+Each token is cached as one small vector, which consists of a latent :math:`c` for the
+keys and values of all heads and a rotary key :math:`r` that is shared by the heads
+(DeepSeek-AI 2024, "DeepSeek-V2", arXiv 2405.04434, §2.1):
 
 .. math:: c = \mathrm{norm}(W_{DKV}\,x), \quad k_h = [W^K_h c;\, r], \quad v_h = W^V_h c.
 
-The matrices that expand it can be absorbed into the query and the output,
+The matrices that expand the latent can be absorbed into the query and the output:
 
 .. math:: q_h^\top W^K_h c = (W^{K\top}_h q_h)^\top c, \quad
-          \sum_s p_s W^V_h c_s = W^V_h \sum_s p_s c_s,
+          \sum_s p_s W^V_h c_s = W^V_h \sum_s p_s c_s.
 
-so that a new token is compared with the cached vectors directly: keys and values are
-never materialized. Sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2", arXiv
-2512.02556) has a lightweight indexer select the `index_topk` tokens to attend to.
+A new token is then compared directly with the cached vectors, and the keys and values
+are never materialized. In sparse attention (DeepSeek-AI 2025, "DeepSeek-V3.2", arXiv
+2512.02556), a lightweight indexer selects the `index_topk` tokens to attend to.
 Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
@@ -34,13 +34,16 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class RMSNorm(nn.RMSNorm):
-    """`x / sqrt(mean(x^2) + eps) * weight`, in the dtype of `x` even under autocast."""
+    """RMS normalization in the dtype of the input, even under autocast.
+
+    It computes `x / sqrt(mean(x^2) + eps) * weight`.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
-# name → class; `kind(config, layer)(x, step)` is `[B, T, hidden_size]`
+# maps names to classes; `kind(config, layer)(x, step)` returns `[B, T, hidden_size]`
 attentions: Registry[Callable[[Config, int], nn.Module]] = Registry(
     "attention of a language model"
 )
@@ -48,9 +51,10 @@ attentions: Registry[Callable[[Config, int], nn.Module]] = Registry(
 
 @attentions.register(LATENT)
 class LatentAttention(nn.Module):
-    """Multi-head latent attention: `[B, T, hidden_size]` → same shape.
+    """A multi-head latent attention layer.
 
-    It is taught in `basic/07_latent_attention`.
+    The input and the output have the shape `[B, T, hidden_size]`. The layer is
+    explained in `basic/07_latent_attention`.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -84,14 +88,15 @@ class LatentAttention(nn.Module):
         latents = self.cached_latents(x, step)  # [B, S, rank + rope]
         new, total, mask = x.shape[1], latents.shape[1], None
         indices = self.choose(x, q_latent, step)  # [B, T, k] of S
-        if indices is not None and new == 1 and not self.learns():  # read only those
+        if indices is not None and new == 1 and not self.learns():
+            # read only the selected tokens
             mask = step.causal(total).gather(2, indices)  # [B, 1, k]
             latents = latents.gather(1, indices.mT.expand(-1, -1, latents.shape[2]))
         elif indices is not None:
             mask = step.causal(total)
             mask = mask & torch.zeros_like(mask).scatter(2, indices, True)
         absorbs = self.absorbs(x, latents)
-        if mask is None and (absorbs or new < total):  # else is_causal is enough
+        if mask is None and (absorbs or new < total):  # otherwise, is_causal is enough
             mask = step.causal(total)
         if absorbs:
             assert mask is not None
@@ -101,7 +106,10 @@ class LatentAttention(nn.Module):
         return self.o_proj(heads.flatten(2))
 
     def cached_latents(self, x: Tensor, step: Step) -> Tensor:
-        """Return the vectors of all tokens, cached and new: `[B, S, rank + rope]`."""
+        """Return the vectors of all tokens, both cached and new.
+
+        The result has the shape `[B, S, rank + rope]`.
+        """
         c = self.config
         both = self.kv_a_proj_with_mqa(x)
         latent, rope = both.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
@@ -112,11 +120,14 @@ class LatentAttention(nn.Module):
         return step.cache.append(self.layer, "latent", new, step)
 
     def choose(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor | None:
-        """Return the indices of the tokens to attend to; None means the entire past."""
+        """Return the indices of the tokens to attend to, or None for the whole past."""
         return None
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Return whether absorbing takes fewer products than expanding the latents."""
+        """Return whether absorbing the matrices is cheaper than expanding the latents.
+
+        The cost is measured in multiplications.
+        """
         c, new, total = self.config, x.shape[1], kept.shape[1]
         heads_dim = c.qk_nope_head_dim + c.v_head_dim
         expand = total * c.kv_lora_rank * heads_dim + new * total * heads_dim
@@ -126,9 +137,9 @@ class LatentAttention(nn.Module):
     def read_expanded(
         self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Attend with the latents expanded to each head's keys and values.
+        """Compute attention with the latents expanded to per-head keys and values.
 
-        Returns `[B, T, H, v]`.
+        The result has the shape `[B, T, H, v]`.
         """
         c = self.config
         latent, shared = kept.split([c.kv_lora_rank, c.qk_rope_head_dim], -1)
@@ -136,8 +147,8 @@ class LatentAttention(nn.Module):
         key, value = both.split([c.qk_nope_head_dim, c.v_head_dim], -1)  # [B, S, H, .]
         shared = shared[:, :, None].expand(-1, -1, c.num_attention_heads, -1)
         q, k = torch.cat([nope, rope], -1), torch.cat([key, shared], -1)
-        # pad all three to one size and make them contiguous: otherwise the full score
-        # matrix is materialized, and memory grows with the square of the length
+        # pad all three to the same size and make them contiguous; otherwise, the full
+        # score matrix is materialized and memory grows with the square of the length
         size = max(q.shape[-1], value.shape[-1])
         q, k, v = (
             F.pad(x, (0, size - x.shape[-1])).transpose(1, 2).contiguous()
@@ -152,7 +163,10 @@ class LatentAttention(nn.Module):
     def read_latents(
         self, nope: Tensor, rope: Tensor, kept: Tensor, mask: Tensor
     ) -> Tensor:
-        """Attend with the latents as all heads' keys and values: `[B, T, H, v]`."""
+        """Compute attention with the latents as the keys and values of all heads.
+
+        The result has the shape `[B, T, H, v]`.
+        """
         c = self.config
         weight = self.kv_b_proj.weight.unflatten(0, (c.num_attention_heads, -1))
         key_up, value_up = weight.split([c.qk_nope_head_dim, c.v_head_dim], 1)
@@ -168,21 +182,26 @@ class LatentAttention(nn.Module):
         return False
 
     def learn(self, weights: Tensor, mask: Tensor) -> None:
-        """Let the indexer, if there is one, learn from the attention weights."""
+        """Train the indexer, if there is one, to match the attention weights."""
 
 
 def attention(
     q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks: Tensor | None = None
 ) -> Tensor:
-    """Return the attention weights `[B, T, H, S]` of heads that share keys.
+    """Compute the attention weights of heads that share their keys.
 
     The softmax is computed in float32.
 
     Args:
-        q, keys: `[B, T, H, d]` and `[B, S, d]`.
-        mask: `[B, T, S]`, True where a token may attend.
-        scale: factor applied to the dot products.
-        sinks: `[H]`, a score per head that absorbs part of the head's attention.
+        q: the queries, of shape `[B, T, H, d]`.
+        keys: the shared keys, of shape `[B, S, d]`.
+        mask: a boolean tensor of shape `[B, T, S]` that is True where a token may
+            attend.
+        scale: the factor applied to the dot products.
+        sinks: one score per head, of shape `[H]`, that absorbs part of its attention.
+
+    Returns:
+        A tensor of shape `[B, T, H, S]`.
     """
     scores = (q.flatten(1, 2) @ keys.mT * scale).unflatten(1, q.shape[1:3]).float()
     scores = scores.masked_fill(~mask[:, :, None], float("-inf"))
@@ -198,14 +217,17 @@ def learning(module: nn.Module) -> bool:
 
 
 class Learner(nn.Module):
-    r"""Gives an indexer's scores a loss of their own, since selection has no gradient.
+    r"""Base class for indexers, which adds a separate loss for their scores.
+
+    The scores need a loss of their own because selecting tokens has no gradient:
 
     .. math:: L = D_{KL}(p_t \,\|\, \mathrm{softmax}(I_t)) \quad \text{over the selection}
 
-    with :math:`p` the attention summed over the heads (DeepSeek-V3.2, §2.1).
+    Here, :math:`p` is the attention summed over the heads (DeepSeek-V3.2, §2.1).
 
     Attributes:
-        loss: the loss of the last forward pass in training; 0 once it has been read.
+        loss: the loss of the last forward pass in training. It is reset to 0 when it is
+            read by `LanguageModel.index_loss`.
     """
 
     loss: Tensor | float = 0.0
@@ -215,17 +237,22 @@ class Learner(nn.Module):
         self.scores, self.loss = scores if learning(self) else None, 0.0
 
     def learn(self, weights: Tensor, chosen: Tensor) -> None:
-        """Compute the loss from attention `[B, T, H, S]` on `chosen` `[B, T, S]`."""
+        """Compute the loss from the attention weights on the selected tokens.
+
+        Args:
+            weights: the attention weights, of shape `[B, T, H, S]`.
+            chosen: the mask of the selected tokens, of shape `[B, T, S]`.
+        """
         target = weights.detach().float().sum(2)
         target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
-        assert self.scores is not None  # `keep` comes first
+        assert self.scores is not None  # set by `keep`
         log_q = self.scores.masked_fill(~chosen, -1e9).log_softmax(-1)
         self.loss = F.kl_div(log_q, target, reduction="sum") / target[..., 0].numel()
         self.scores = None
 
 
 class Indexer(Learner):
-    r"""Scores past tokens for each token.
+    r"""Scores past tokens and selects the best ones for each token.
 
     .. math:: I_{ts} = \sum_j w_{tj}\,\mathrm{relu}(q_{tj} k_s)
     """
@@ -240,7 +267,10 @@ class Indexer(Learner):
         self.weights_proj = linear(config.hidden_size, heads)
 
     def forward(self, x: Tensor, q_latent: Tensor, step: Step) -> Tensor:
-        """Return the `index_topk` best past tokens of each token: `[B, T, k]` int64."""
+        """Return the indices of the `index_topk` best past tokens for each token.
+
+        The result is an int64 tensor of shape `[B, T, k]`.
+        """
         c, x, q_latent = self.config, x.detach(), q_latent.detach()
         q = self._turn(self.wq_b(q_latent).unflatten(2, (c.index_n_heads, -1)), step)
         k = self._turn(self.k_norm(self.wk(x)), step)
@@ -258,11 +288,15 @@ class Indexer(Learner):
 
 
 def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
-    """Score each key for each query, as a weighted sum over the heads: `[B, T, S]`.
+    """Score each key for each query, as a weighted sum over the heads.
 
     Args:
-        q, k: `[B, T, H, d]` and `[B, S, d]`.
-        weights: `[B, T, H]`, the weight of each head.
+        q: the queries, of shape `[B, T, H, d]`.
+        k: the keys, of shape `[B, S, d]`.
+        weights: the weight of each head, of shape `[B, T, H]`.
+
+    Returns:
+        A tensor of shape `[B, T, S]`.
     """
     heads, dim = q.shape[2:]
     with torch.autocast(q.device.type, enabled=False):
@@ -272,18 +306,18 @@ def index_scores(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
 
 
 def best(scores: Tensor, count: int) -> Tensor:
-    """Return the indices `[..., count]` of the `count` largest scores of `[..., S]`.
+    """Return the indices of the `count` largest scores along the last dimension.
 
-    If there are fewer scores, all indices are returned. Ties are common, since relu
-    makes many scores 0, and go to the earlier index. `topk` breaks them arbitrarily,
-    and not the same way in a batch as in a single row.
+    If there are fewer scores, all indices are returned. Ties go to the earlier index.
+    They are common because ReLU turns many scores into 0, and `topk` would break them
+    arbitrarily, with different results for a batch and for a single row.
     """
     return scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
 @attentions.register(SPARSE)
 class SparseAttention(LatentAttention):
-    """Latent attention only to the tokens that an `Indexer` selects (DeepSeek-V3.2)."""
+    """Latent attention to only the tokens selected by an `Indexer` (DeepSeek-V3.2)."""
 
     def __init__(self, config: Config, layer: int):
         super().__init__(config, layer)
@@ -293,7 +327,7 @@ class SparseAttention(LatentAttention):
         return self.indexer(x, q_latent, step)
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Return True in training: the indexer needs this path's attention weights."""
+        """Return True in training, because the indexer learns from these weights."""
         return self.learns() or super().absorbs(x, kept)
 
     def learns(self) -> bool:

@@ -6,13 +6,16 @@ from torch import Tensor, nn
 from .cache import Cache, Step
 from .config import Config
 from .experts import MLP, MixtureOfExperts, Router
-from .hybrid import attentions  # hybrid registers V4's kinds
+from .hybrid import attentions  # importing hybrid registers V4's attention
 from .latent import Learner, RMSNorm, linear
 from .rotary import angles
 
 
 class Block(nn.Module):
-    """Attention, then experts or a dense MLP, each added to the residual stream."""
+    """A block that applies attention and then either experts or a dense MLP.
+
+    Both outputs are added to the residual stream.
+    """
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -35,11 +38,12 @@ class MultiTokenPrediction(Block):
     DeepSeek-AI 2024, "DeepSeek-V3", arXiv 2412.19437, §2.2:
 
     .. math:: h'_i = \mathrm{norm}(\mathrm{block}(M\,[\mathrm{norm}(e(t_{i+k}));
-              \mathrm{norm}(h_i)]))
+                  \mathrm{norm}(h_i)]))
 
-    A hidden state that predicts :math:`t_{i+k}`, combined with that token, gives a
-    state that predicts :math:`t_{i+k+1}`. In training, this adds a second objective on
-    the same text; in generation, it drafts a token that the model then verifies.
+    The block combines a hidden state that predicts :math:`t_{i+k}` with that token and
+    computes a hidden state that predicts :math:`t_{i+k+1}`. During training, this adds
+    a second objective on the same text. During generation, it drafts a token that the
+    model then verifies.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -49,19 +53,19 @@ class MultiTokenPrediction(Block):
         self.eh_proj = linear(2 * size, size)
         self.shared_head = nn.ModuleDict({"norm": RMSNorm(size, eps=eps)})
 
-    def forward(  # type: ignore[override]  # `ahead` calls it, never as a `Block`
+    def forward(  # type: ignore[override]  # only called by `ahead`, not as a `Block`
         self, hidden: Tensor, embedded: Tensor, step: Step
     ) -> Tensor:
-        """Combine hidden states with the next tokens' embeddings, both `[B, T, d]`.
+        """Combine hidden states with the embeddings of the next tokens.
 
-        The result has the same shape.
+        Both arguments and the result have the shape `[B, T, d]`.
         """
         x = self.eh_proj(torch.cat([self.enorm(embedded), self.hnorm(hidden)], -1))
         return self.shared_head["norm"](super().forward(x, step))
 
 
 class _Body(nn.Module):
-    """The embedding, layers and final norm, grouped under the reference's name."""
+    """The embedding, the layers and the final norm, grouped as in the reference."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -74,13 +78,15 @@ class _Body(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """A model that maps tokens `[B, T]` to next-token logits `[B, T, vocab_size]`.
+    """A language model that maps tokens `[B, T]` to logits `[B, T, vocab_size]`.
 
-    Its parameters have the same names as in the public reference's `DeepseekV2`, `V3`
-    and `V32ForCausalLM`, whose checkpoints `lm.load` reads.
+    Its parameters have the same names as in `DeepseekV2ForCausalLM`,
+    `DeepseekV3ForCausalLM` and `DeepseekV32ForCausalLM` of the public reference. Their
+    checkpoints can be loaded with `lm.load`.
 
     Raises:
-        ValueError: if the tokens have the wrong shape or dtype, or are too many.
+        ValueError: if the tokens have the wrong shape or dtype, or if a sequence is too
+            long.
     """
 
     def __init__(self, config: Config):
@@ -101,17 +107,21 @@ class LanguageModel(nn.Module):
     def forward(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """Map tokens `[B, T]` int64 to logits `[B, T, vocab_size]`.
+        """Compute the logits for the token that follows each position.
 
         Args:
-            cache: if given, `ids` continue the sequences in it.
-            lengths: `[B]`, number of real tokens in each row; the rest is padding at
-                the end, whose logits are meaningless.
+            ids: the tokens, an int64 tensor of shape `[B, T]`.
+            cache: a cache whose sequences the tokens continue; None to start new ones.
+            lengths: the number of real tokens in each row, of shape `[B]`. The rest of
+                the row is padding, whose logits are meaningless.
+
+        Returns:
+            A tensor of shape `[B, T, vocab_size]`.
         """
         return self.lm_head(self.hidden(self.step(ids, cache, lengths)))
 
     def hidden(self, step: Step) -> Tensor:
-        """Return the head's input, `[B, T, hidden_size]`."""
+        """Return the input of the head, a tensor of shape `[B, T, hidden_size]`."""
         x = self.model.embed_tokens(step.ids)
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x = block(x, step)
@@ -120,13 +130,14 @@ class LanguageModel(nn.Module):
     def ahead(
         self, hidden: Tensor, following: Tensor, depth: int, step: Step
     ) -> Tensor:
-        """Turn hidden states that predict `following` into ones for the token after it.
+        """Compute the hidden states that predict one token further ahead.
 
         Args:
-            hidden: `[B, T, hidden_size]`, the model's hidden states at depth 0, the
-                output of the previous block otherwise.
-            following: `[B, T]`, the tokens that `hidden` predicts.
-            depth: index of the `MultiTokenPrediction` block, from 0.
+            hidden: hidden states of shape `[B, T, hidden_size]`. At depth 0, these are
+                the model's hidden states; otherwise, they are the output of the
+                previous block.
+            following: the tokens that `hidden` predicts, of shape `[B, T]`.
+            depth: the index of the `MultiTokenPrediction` block, starting at 0.
         """
         block = self.model.layers[self.config.num_hidden_layers + depth]
         return block(hidden, self.model.embed_tokens(following), step)
@@ -134,36 +145,40 @@ class LanguageModel(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
     ) -> Step:
-        """Compute positions and rotary angles for the tokens, and advance the cache."""
+        """Compute the positions and rotary angles of tokens and advance the cache."""
         if ids.dtype != torch.int64 or ids.dim() != 2 or not ids.numel():
             got = f"{ids.dtype} {list(ids.shape)}"
-            raise ValueError(f"ids must be int64 [B, T] with T at least 1; got {got}.")
+            raise ValueError(
+                f"ids must be int64 with shape [B, T] and T at least 1; got {got}."
+            )
         new, c = ids.shape[1], self.config
         positions = torch.arange(new, device=ids.device).expand(len(ids), -1)
         past = 0
         if cache is not None:
             if cache.model is not self:
                 raise ValueError(
-                    "cache must belong to this model; got another model's."
+                    "cache must belong to this model; got the cache of another model."
                 )
             if len(cache.lengths) != len(ids):
                 raise ValueError(
-                    f"ids must have the cache's {len(cache.lengths)} rows; got {len(ids)}."
+                    f"ids must have {len(cache.lengths)} rows, as many as the cache; "
+                    f"got {len(ids)}."
                 )
             past = int(cache.lengths.max())
             positions = positions + cache.lengths[:, None]
         limit = c.max_position_embeddings if cache is None else cache.capacity
         if past + new > limit:
             raise ValueError(
-                f"ids must keep a sequence within {limit} tokens; got {past} read before "
-                f"and {new} new."
+                f"ids must not extend a sequence beyond {limit} tokens; got {new} new "
+                f"tokens after {past} cached ones."
             )
         dim, kinds = c.qk_rope_head_dim, ("main", "compress")
         rotary = {kind: angles(positions, dim, c.rope(kind)) for kind in kinds}
         counts = torch.full_like(positions[:, 0], new) if lengths is None else lengths
         if counts.shape != (len(ids),) or ((counts < 0) | (counts > new)).any():
             raise ValueError(
-                f"lengths must be [B], from 0 to {new}; got {counts.tolist()}."
+                f"lengths must have shape [B] and values from 0 to {new}; got "
+                f"{counts.tolist()}."
             )
         real = torch.arange(new, device=ids.device) < counts[:, None]
         if cache is not None:
@@ -172,21 +187,21 @@ class LanguageModel(nn.Module):
         return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:
-        """Return the indexers' loss of the last pass, to be added to the model's loss.
+        """Return the total loss of the indexers in the last forward pass.
 
-        A second call returns 0.
+        Add it to the loss of the model. Calling this method again returns 0.
         """
         learners = [m for m in self.modules() if isinstance(m, Learner)]
         total = sum(learner.loss for learner in learners)
         for learner in learners:
-            learner.loss = 0.0  # else it keeps the pass's graph alive
+            learner.loss = 0.0  # otherwise, the graph of this pass stays in memory
         return total
 
     def routers(self) -> list[Router]:
-        """Return the routers of all mixtures, in layer order."""
+        """Return the routers of all mixture-of-experts layers, in layer order."""
         return [module for module in self.modules() if isinstance(module, Router)]
 
     def balance(self, rate: float = 1e-3) -> None:
-        """Call every router's `balance`; do this after each training step."""
+        """Call `balance` on every router; do this after each training step."""
         for router in self.routers():
             router.balance(rate)

@@ -1,11 +1,12 @@
-r"""Rotary position embedding: rotates channel pairs by angles that grow with position.
+r"""Rotary position embedding, which encodes positions as rotations of channel pairs.
 
 .. math:: (a, b) \mapsto (a \cos p\theta_i - b \sin p\theta_i, \;
           b \cos p\theta_i + a \sin p\theta_i), \quad \theta_i = base^{-2i/d}
 
-so that the product of a query at :math:`p` and a key at :math:`q` depends on :math:`p-q`
-(Su et al. 2021, "RoFormer", arXiv 2104.09864). Peng et al. 2023, "YaRN", arXiv
-2309.00071, slows the slow pairs by `factor` for sequences longer than in training.
+As a result, the product of a query at :math:`p` and a key at :math:`q` depends on
+:math:`p-q` (Su et al. 2021, "RoFormer", arXiv 2104.09864). For sequences longer than in
+training, YaRN slows down the slowly rotating pairs by `factor` (Peng et al. 2023,
+"YaRN", arXiv 2309.00071).
 Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
@@ -16,7 +17,10 @@ from torch import Tensor
 
 
 def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
-    """Return the angles per position `[dim/2]` and YaRN's factor on cosine and sine."""
+    """Return the rotation angles per position and YaRN's factor on cosine and sine.
+
+    The angles have the shape `[dim/2]`. Without YaRN, the factor is 1.
+    """
     base = parameters["rope_theta"]
     fast = base ** -(torch.arange(0, dim, 2, dtype=torch.float32) / dim)
     if parameters.get("rope_type", "default") != "yarn":
@@ -25,7 +29,10 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
     factor = parameters["factor"]
 
     def pair(turns: float) -> float:
-        """Return the index of the pair with `turns` turns over the trained length."""
+        """Return the index of the pair that makes `turns` turns.
+
+        The turns are counted over the length of the training sequences.
+        """
         ratio = trained_length / (turns * 2 * math.pi)
         return dim * math.log(ratio) / (2 * math.log(base))
 
@@ -42,25 +49,30 @@ def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
 
 
 def mscale(factor: float, weight: float = 1.0) -> float:
-    """Return YaRN's temperature, 0.1 weight ln(factor) + 1."""
+    """Return YaRN's temperature, `0.1 * weight * ln(factor) + 1`."""
     return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def angles(positions: Tensor, dim: int, parameters: dict) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines at positions `[B, T]`, each `[B, T, dim/2]`."""
+    """Return the cosines and sines of the rotation angles at the given positions.
+
+    `positions` has the shape `[B, T]`, and both results have the shape `[B, T, dim/2]`.
+    """
     theta, scale = frequencies(dim, parameters)
     turn = positions[..., None].float() * theta.to(positions.device)
     return turn.cos() * scale, turn.sin() * scale
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor], interleaved: bool = True) -> Tensor:
-    """Rotate the pairs of `x` `[B, T, ..., dim]` by angles `[B, T, dim/2]`.
+    """Rotate the channel pairs of a tensor.
 
     Args:
-        interleaved: if True, pairs are adjacent channels, (0, 1), (2, 3), ...; if
-            False, channels i and i + dim/2. DeepSeek's attention uses the former,
-            V3.2's indexer the latter; its first public demo confused them, and no
-            shape check can reveal that.
+        x: a tensor of shape `[B, T, ..., dim]`.
+        turn: the cosines and sines of the angles, both of shape `[B, T, dim/2]`.
+        interleaved: if True, each pair consists of two adjacent channels, as in (0, 1),
+            (2, 3), .... If False, it consists of channels i and i + dim/2. DeepSeek's
+            attention uses the first layout and V3.2's indexer the second. The first
+            public demo of V3.2 confused the two, which no shape check can detect.
     """
     shape = (*turn[0].shape[:2], *(1,) * (x.dim() - 3), turn[0].shape[2])
     cos, sin = (t.view(shape) for t in turn)  # [B, T, 1..., dim/2]

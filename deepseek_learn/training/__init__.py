@@ -1,7 +1,7 @@
-"""Training: one small loop, used by every lesson, zoo script and benchmark.
+"""A small training loop that all lessons, zoo scripts and benchmarks use.
 
-The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and decays
-(`wsd`), and a forward pass in bfloat16 where the processor supports it.
+By default, it trains with `DeepOpt` and a learning rate that warms up, stays constant
+and decays (`wsd`). The forward pass runs in bfloat16 if the processor supports it.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 

@@ -1,4 +1,4 @@
-"""Batches for `training`: slices of a dataset, or the batches of a `DataLoader`."""
+"""Batches for training, taken from a dataset or from a `DataLoader`."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -19,15 +19,16 @@ def batched(
     """Wrap `data` as a source of batches.
 
     Args:
-        data: an object with `batch(index)`, a map-style dataset, or a `DataLoader`.
+        data: an object with a `batch(index)` method, a map-style dataset, or a
+            `DataLoader`.
         name: the name of the argument, for error messages.
-        batch_size: if None, the loader's own batch size is used, or `usual` for a
-            dataset.
+        batch_size: the number of examples per batch. If None, a loader uses its own
+            batch size and a dataset uses `usual`.
 
     Raises:
-        TypeError: if the data has another type, or no length.
-        ValueError: if the data is empty, or if `batch_size` is given for a loader,
-            which already has one.
+        TypeError: if `data` has another type or no length.
+        ValueError: if `data` is empty, or if `batch_size` is given for a loader, which
+            already has one.
     """
     is_loader = isinstance(data, DataLoader)
     if batch_size is not None:
@@ -35,7 +36,7 @@ def batched(
     if is_loader and batch_size is not None:
         raise ValueError(
             f"batch_size must be omitted when {name} is a DataLoader, which has its "
-            f"own; got {batch_size}."
+            f"own batch size; got {batch_size}."
         )
     try:
         length = len(data)
@@ -46,19 +47,20 @@ def batched(
         ) from error
     if not length:
         unit = "batch" if is_loader else "example"
-        raise ValueError(f"{name} must hold at least one {unit}; got an empty one.")
+        raise ValueError(f"{name} must contain at least one {unit}; got none.")
     if is_loader:
         return LoaderBatches(data, name)
     return DatasetBatches(data, name, batch_size or usual)
 
 
 class DatasetBatches:
-    """A dataset that is sliced into batches here.
+    """Batches that are sliced from a dataset.
 
     Attributes:
-        examples: number of examples.
-        batch_size: number of examples in a training batch.
-        per_epoch: number of batches in one pass; an incomplete last batch is dropped.
+        examples: the number of examples in the dataset.
+        batch_size: the number of examples in a training batch.
+        per_epoch: the number of batches in one pass; an incomplete last batch is
+            dropped.
     """
 
     def __init__(self, data: Any, name: str, batch_size: int):
@@ -67,7 +69,7 @@ class DatasetBatches:
         self.per_epoch = self.examples // self.batch_size
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """Return the first `count` batches in a random order."""
+        """Return the first `count` batches after shuffling the examples."""
         order = torch.randperm(self.examples, generator=generator)
         return map(self._batch, order.split(self.batch_size)[:count])
 
@@ -86,29 +88,30 @@ class DatasetBatches:
 
 
 class LoaderBatches:
-    """The batches of a `DataLoader`; its attributes are those of `DatasetBatches`."""
+    """The batches of a `DataLoader`, with the same attributes as `DatasetBatches`."""
 
     def __init__(self, loader: DataLoader, name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size
         self.per_epoch = len(loader)
-        dataset: Any = loader.dataset  # with a length, as the loader has one
+        dataset: Any = loader.dataset  # has a length, because the loader has one
         self.examples = len(dataset)
 
     def shuffled(self, count: int, generator: torch.Generator) -> Iterator[Pair]:
-        """Return the first `count` batches in the loader's order.
+        """Return the first `count` batches in the loader's own order.
 
-        A loader without a generator uses torch's own.
+        The argument `generator` is ignored. A loader without its own generator uses
+        PyTorch's global one.
         """
         return islice(self.ordered(), count)
 
     def ordered(self) -> Iterator[Pair]:
-        """Return all batches."""
+        """Return an iterator over all batches."""
         return (_pair(batch, self.name) for batch in self.loader)
 
 
 def _pair(batch: Any, name: str) -> Pair:
     if not (isinstance(batch, tuple | list) and len(batch) == 2):
         got = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch)
-        raise TypeError(f"{name} must give pairs (inputs, labels); got {got}.")
+        raise TypeError(f"{name} must yield pairs (inputs, labels); got {got}.")
     inputs, labels = batch
     return inputs, labels

@@ -1,4 +1,4 @@
-"""What a training run needs to resume, and the file that holds it."""
+"""The state of a training run and the checkpoint file that stores it."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,11 @@ from .recipe import Limits
 
 
 class RunState:
-    """What a run needs to resume: weights, optimizer, schedule, history, best weights."""
+    """The state that is needed to resume a run.
+
+    It consists of the weights, the optimizer, the schedule, the history and the best
+    weights.
+    """
 
     def __init__(
         self,
@@ -42,14 +46,14 @@ class RunState:
         best = math.nan
         if self.best_epoch:
             best = self.history[self.best_epoch - 1].get("metric", math.nan)
-        # without a metric the last epoch is best; a metric that is NaN never wins
+        # without a metric, the last epoch is the best; NaN never beats a number
         if "metric" not in row or row["metric"] > best or math.isnan(best):
             self.best_epoch = len(self.history)
             weights = self.parts["model"].state_dict()
             self.best = {k: v.detach().clone() for k, v in weights.items()}
 
     def stop(self, epochs: int, limits: Limits) -> str | None:
-        """Return why the run ends after the last recorded epoch, None if it goes on."""
+        """Return why the run ends after this epoch, or None if it continues."""
         patience, seconds = limits.patience, limits.seconds
         if patience and len(self.history) - self.best_epoch >= patience:
             return "patience"
@@ -75,21 +79,24 @@ class RunState:
     FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
     def read(self, path: Path) -> dict | None:
-        """Return the content of the checkpoint, or None if there is no file."""
+        """Return the content of the checkpoint, or None if the file does not exist."""
         if not path.exists():
             return None
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             parts = {k: content[k] for k in (*self.FIELDS, *self.parts)}
             return parts | {"run": dict(content["run"])}
-        except Exception as error:  # another kind of file can raise anything
+        except Exception as error:  # an unrelated file can raise any exception
             raise DamagedFileError(
                 f"checkpoint {path} is not a complete checkpoint of `fit` "
                 f"({type(error).__name__}); move it away to start over."
             ) from error
 
     def resume(self, content: dict, path: Path) -> None:
-        """Resume from `content`; reject another run's before changing anything."""
+        """Restore the state from the content of a checkpoint.
+
+        The checkpoint of a different run is rejected before anything is changed.
+        """
         saved_run = content["run"]
         for key, value in self.run.items():
             if saved_run.get(key) != value:
@@ -101,7 +108,7 @@ class RunState:
                 )
         try:
             self.parts["optimizer"].load_state_dict(content["optimizer"])
-        except ValueError as error:  # before anything is changed
+        except ValueError as error:  # raised before anything is changed
             raise DamagedFileError(
                 f"checkpoint {path} is from another run: {error} Move it away to start "
                 f"over."
@@ -115,11 +122,11 @@ class RunState:
 def identity(
     optimizer: torch.optim.Optimizer, schedule: Callable[[int, int], float], steps: int
 ) -> dict[str, Any]:
-    """Return what a resumed run must have in common with the interrupted one."""
+    """Return the settings that a resumed run must share with the interrupted one."""
     plain = bool | int | float | str | tuple | list
     defaults = optimizer.defaults.items()
     samples = range(0, steps, max(steps // 100, 1))
-    # an interrupted run leaves its last rate in "lr"
+    # after an interrupted run, "lr" is its last rate
     rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
     return {
         "optimizer": type(optimizer).__name__,
@@ -130,8 +137,11 @@ def identity(
 
 
 def _plain(value: Any) -> Any:
-    """Convert NumPy scalars to Python numbers: checkpoints cannot hold the former."""
-    if type(value) is dict:  # a model's state dict has another type, and is plain
+    """Convert NumPy scalars to Python numbers.
+
+    Checkpoints cannot contain NumPy scalars.
+    """
+    if type(value) is dict:  # a model's state dict is an OrderedDict, and already plain
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(_plain, value))

@@ -1,7 +1,7 @@
-"""One small training loop, used by every lesson, zoo script and benchmark.
+"""The training loop that all lessons, zoo scripts and benchmarks use.
 
-The default recipe: `DeepOpt`, a learning rate that warms up, stays constant and decays
-(`wsd`), and a forward pass in bfloat16 where the processor supports it.
+By default, it trains with `DeepOpt` and a learning rate that warms up, stays constant
+and decays (`wsd`). The forward pass runs in bfloat16 if the processor supports it.
 """
 
 import math
@@ -38,11 +38,14 @@ class Fit(Report):
     """The result of a training run.
 
     Attributes:
-        history: one row per epoch: `loss`, `lr`, `seconds`, and the validation
-            `metric`.
-        best_epoch: the epoch (from 1) with the best metric; the model holds its weights.
-        stop_reason: why the run ended: `"epochs"`, `"patience"` or `"seconds"`.
-        cpu_seconds: CPU time of the whole run (all threads), including resumed parts.
+        history: one row per epoch, with the columns `loss`, `lr`, `seconds` and, if
+            there is a validation set, `metric`.
+        best_epoch: the epoch with the best metric, counted from 1. After training, the
+            model has the weights of this epoch.
+        stop_reason: the reason why the run ended: `"epochs"`, `"patience"` or
+            `"seconds"`.
+        cpu_seconds: the CPU time of the whole run in seconds, over all threads and
+            including the time before it was resumed.
     """
 
     history: pd.DataFrame
@@ -54,7 +57,7 @@ class Fit(Report):
         return self.history
 
     def plot(self) -> "go.Figure":
-        """Plot the loss and the validation metric by epoch."""
+        """Plot the loss and the validation metric for each epoch."""
         import plotly.graph_objects as go
 
         figure = go.Figure()
@@ -87,33 +90,38 @@ def fit(
     seed: int = 0,
     progress: bool = True,
 ) -> Fit:
-    """Train `model` in place; afterwards it holds the best epoch's weights.
+    """Train `model` in place and restore the weights of the best epoch.
 
-    Under `torchrun` each process takes its part of every batch, and all end with the
-    same weights; the process of rank 0 writes the checkpoint.
+    Under `torchrun`, each process handles its share of every batch, and all processes
+    end with the same weights. The process with rank 0 writes the checkpoint.
 
     Args:
-        train, validation: datasets with `batch(index)`, such as those of `data` (images,
-            series, volumes, text); PyTorch's map-style datasets of pairs (input, label)
-            such as `TensorDataset`; or a `DataLoader`, which is read in its own order.
-            Without `validation`, the last epoch counts as best.
-        optimizer: an optimizer of the model's parameters; by default `DeepOpt(model)`.
-        epochs: number of passes over `train`. A checkpoint is written after each.
-        recipe: loss, metric, batch size, schedule, augmentation and precision.
-        limits: batches per epoch, and what stops the run before `epochs`.
-        checkpoint: a file written atomically after each epoch; a run that finds it
-            resumes from there and ends as an uninterrupted run would have.
-        seed: seed of the order of the examples, of augmentation and of dropout.
+        train, validation: a dataset with a `batch(index)` method, such as the datasets
+            in `data` (images, series, volumes and text); a map-style PyTorch dataset of
+            pairs (input, label), such as `TensorDataset`; or a `DataLoader`, which is
+            read in its own order. Without `validation`, the last epoch is treated as
+            the best.
+        optimizer: an optimizer for the model's parameters; by default,
+            `DeepOpt(model)`.
+        epochs: the number of passes over `train`. A checkpoint is written after each
+            one.
+        recipe: the loss, metric, batch size, schedule, augmentation and precision.
+        limits: the number of batches per epoch and the conditions for stopping early.
+        checkpoint: a file that is written atomically after each epoch. If it already
+            exists, the run resumes from it and gives the same result as an
+            uninterrupted run.
+        seed: the seed for the order of the examples, augmentation and dropout.
 
     Raises:
-        DamagedFileError: if `checkpoint` is not a checkpoint of this run; the model is
+        DamagedFileError: if `checkpoint` is not a checkpoint of this run. The model is
             then left unchanged.
-        ValueError: if the loss is not finite (the message names the step), a number is
-            out of range, a dataset is empty, or a loader is used under `torchrun`.
-        TypeError: if a number that must be whole is not, or if the data are not pairs
-            or have no length.
+        ValueError: if the loss is not finite (the message gives the step), if a number
+            is out of range, if a dataset is empty, or if a loader is used under
+            `torchrun`.
+        TypeError: if a number that must be an integer is not, or if the data do not
+            consist of pairs or have no length.
     """
-    # 1. sources of batches, and the identity of this run
+    # 1. prepare the batches and the settings that identify this run
     recipe, limits = recipe or Recipe(), limits or Limits()
     _check(epochs, seed, validation, limits)
     source = batched(train, "train", recipe.batch_size, usual=64)
@@ -130,7 +138,7 @@ def fit(
     state = RunState(model, optimizer, learner.scheduler, run)
     path = Path(checkpoint) if checkpoint else None
     with Bar(steps, progress and not group.rank, "training") as bar:
-        # 2. resume; the checkpoint of rank 0 is used by every process
+        # 2. resume; all processes use the checkpoint of rank 0
         content = state.read(path) if path and not group.rank else None
         content = group.broadcast(content)
         if path and content:
@@ -139,7 +147,8 @@ def fit(
         stopped = group.broadcast(state.stop(epochs, limits))
         bar.advance(len(state.history) * per_epoch)
         while not stopped:
-            # 3. one epoch; its seeds depend on its number only, so resuming is exact
+            # 3. train for one epoch, with seeds that depend only on its number, so that
+            # resuming is exact
             epoch = len(state.history) + 1
             start, cpu = time.perf_counter(), time.process_time()
             generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
@@ -163,7 +172,7 @@ def fit(
             if path and not group.rank:
                 state.save(path)
             stopped = group.broadcast(state.stop(epochs, limits))
-    # 5. restore the best weights, not the last
+    # 5. restore the best weights
     state.restore_best()
     index = pd.RangeIndex(1, len(state.history) + 1, name="epoch")
     history = pd.DataFrame(state.history, index=index)
@@ -176,12 +185,12 @@ def _check(epochs: int, seed: int, validation: Any, limits: Limits) -> None:
         raise TypeError(f"seed must be a whole number; got {seed!r}.")
     if limits.patience and validation is None:
         raise ValueError(
-            f"patience={limits.patience} needs a validation set; got None."
+            f"patience={limits.patience} requires a validation set; got None."
         )
 
 
 class _Learner:
-    """Update the weights, one batch at a time, as the recipe says."""
+    """Updates the weights batch by batch, as specified by the recipe."""
 
     def __init__(
         self,
@@ -193,19 +202,19 @@ class _Learner:
     ):
         self.optimizer, self.recipe, self.group = optimizer, recipe, group
         self.autocast = autocast_dtype(recipe.autocast, model)
-        # LambdaLR also asks for the step after the last
+        # LambdaLR also evaluates the schedule at the step after the last one
         self.scheduler = LambdaLR(
             optimizer, lambda step: recipe.schedule(min(step, steps - 1), steps)
         )
 
     def start(self) -> None:
-        """Wrap the model for several processes, after its weights are resumed."""
+        """Wrap the model for multiple processes after its weights are restored."""
         self.model = self.group.data_parallel()
 
     def epoch(
         self, epoch: int, batches: Iterable, generator: torch.Generator
     ) -> Iterator[float]:
-        """Yield the loss of each batch, after its step."""
+        """Train for one epoch, yielding the loss of each batch after the update."""
         self.model.train()
         augment = self.recipe.augment
         for i, (inputs, labels) in enumerate(batches):
@@ -214,7 +223,7 @@ class _Learner:
             loss = self._step(inputs, labels)
             if not math.isfinite(loss):
                 raise ValueError(
-                    f"loss became {loss} in epoch {epoch}, step {i}: lower the "
+                    f"loss became {loss} in epoch {epoch}, step {i}; lower the "
                     f"learning rate (now {lr:g}) or check the data."
                 )
             self.scheduler.step()
@@ -241,11 +250,15 @@ def predict(
     batch_size: int | None = None,
     autocast: torch.dtype | str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run `model` in evaluation mode; return its logits `[N, K]` and the labels `[N]`.
+    """Run `model` in evaluation mode and return its logits and the labels.
 
     Args:
         dataset: the same kinds of data as `train` in `fit`.
-        batch_size: 100 by default; omit it for a loader, which has its own.
+        batch_size: the batch size for a dataset, 100 by default. Omit it for a loader,
+            which has its own batch size.
+
+    Returns:
+        The logits, of shape `[N, K]`, and the labels, of shape `[N]`.
     """
     source = batched(dataset, "dataset", batch_size, usual=100)
     return _predict(model, source, autocast_dtype(autocast, model))

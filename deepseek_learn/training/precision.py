@@ -1,4 +1,4 @@
-"""Mixed precision: the dtype that the forward pass runs in."""
+"""Mixed precision for the forward pass."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from ..machine import multiplies_bfloat16
 def autocast_dtype(
     autocast: torch.dtype | str | None, model: nn.Module
 ) -> torch.dtype | None:
-    """Return the dtype to use; "auto" is resolved for the model's device."""
+    """Return the dtype for autocast; `"auto"` is resolved for the model's device."""
     if autocast == "auto":
         is_faster = multiplies_bfloat16(next(model.parameters()).device)
         return torch.bfloat16 if is_faster else None

@@ -1,4 +1,4 @@
-"""Data-parallel training under `torchrun`: each batch is divided among processes."""
+"""Data-parallel training under `torchrun`, which divides each batch among processes."""
 
 import atexit
 import os
@@ -13,12 +13,13 @@ Value = TypeVar("Value")
 
 
 class ProcessGroup:
-    """The processes that train together; a single process trains as usual.
+    """The processes that train a model together, or a single process.
 
-    Under `torchrun` (`WORLD_SIZE` above 1) it initializes a process group unless there is
-    one: gloo, or NCCL for a model on a GPU. The group is destroyed only when the program
-    exits, because a second training run could not initialize it again. Each process takes
-    every `size`-th example of a batch; gradients are averaged, so that all keep the same
+    Under `torchrun` (when `WORLD_SIZE` is above 1), this class initializes a process
+    group unless one already exists. The backend is NCCL for a model on a GPU and gloo
+    otherwise. The group is destroyed only when the program exits, because a second
+    training run could not initialize it again. Each process receives every `size`-th
+    example of a batch. The gradients are averaged, so all processes keep the same
     weights.
     """
 
@@ -33,30 +34,33 @@ class ProcessGroup:
             self.size, self.rank = dist.get_world_size(), dist.get_rank()
 
     def data_parallel(self) -> nn.Module:
-        """Return the model whose backward pass averages the gradients."""
+        """Return the model, wrapped so that the processes average their gradients."""
         return DistributedDataParallel(self.model) if self.size > 1 else self.model
 
     def check(self, batch_size: int | None) -> None:
-        """Reject batches that cannot be divided evenly; None stands for a loader."""
+        """Raise a ValueError if batches cannot be divided evenly among the processes.
+
+        A `batch_size` of None stands for a `DataLoader`.
+        """
         if self.size == 1:
             return
         if batch_size is None:
             raise ValueError(
-                f"train must be a dataset for {self.size} processes, which divide its "
-                f"batches; got a DataLoader, whose order may differ between them."
+                f"train must be a dataset when {self.size} processes share its "
+                f"batches; got a DataLoader, whose order may differ between processes."
             )
         if batch_size % self.size:
             raise ValueError(
-                f"batch_size, or the training set if that is smaller, must be a multiple "
-                f"of the {self.size} processes; got {batch_size}."
+                f"batch_size (or the size of the training set, if smaller) must be a "
+                f"multiple of the number of processes ({self.size}); got {batch_size}."
             )
 
     def shard(self, *tensors: Tensor) -> Sequence[Tensor]:
-        """Return this process's examples of a batch."""
+        """Return the examples of a batch that this process handles."""
         return [x[self.rank :: self.size] for x in tensors]
 
     def mean(self, value: Tensor) -> float:
-        """Return the mean of a number over the processes."""
+        """Return the mean of a scalar over all processes."""
         value = value.detach().float()
         if self.size > 1:
             value = value / self.size
@@ -64,7 +68,10 @@ class ProcessGroup:
         return value.item()
 
     def broadcast(self, value: Value) -> Value:
-        """Return rank 0's value in every process, so that one clock decides for all."""
+        """Return the value of rank 0 in every process.
+
+        For example, all processes use the clock of rank 0 to decide when to stop.
+        """
         if self.size > 1:
             values = [value]
             dist.broadcast_object_list(values, device=self.device)
@@ -72,7 +79,7 @@ class ProcessGroup:
         return value
 
     def share_buffers(self) -> None:
-        """Copy the running statistics of rank 0 to every process."""
+        """Copy the buffers of rank 0, such as running statistics, to every process."""
         if self.size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""How a model is trained, and for how long: two objects that several runs can share."""
+"""The settings of a training run and its limits, which several runs can share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,19 +18,24 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings that compared runs share, apart from model, data and optimizer.
+    """The settings of a training run, apart from the model, data and optimizer.
+
+    Runs that are to be compared should share the same recipe.
 
     Attributes:
-        loss: `(logits [B, K], labels [B]) -> scalar`, mean over the batch.
-        metric: `(logits [N, K], labels [N]) -> float` in validation; higher is better.
-        batch_size: examples per batch of a dataset, 64 by default; a loader has its
-            own.
-        schedule: the optimizer's learning rates are multiplied by
-            `schedule(step, steps)`, with steps counted from 0 over all epochs.
-        augment: `(inputs [B, ...], generator) -> inputs`; its randomness comes from the
-            generator.
-        autocast: `torch.bfloat16` runs the forward pass in mixed precision, "auto" does
-            so if the device multiplies bfloat16 faster than float32; None never does.
+        loss: a function `(logits [B, K], labels [B]) -> scalar` that returns the mean
+            over the batch.
+        metric: a function `(logits [N, K], labels [N]) -> float` for validation. Higher
+            values must be better.
+        batch_size: the number of examples per batch of a dataset, 64 by default. A
+            loader has its own batch size.
+        schedule: a function `schedule(step, steps)` that returns the factor for the
+            optimizer's learning rates. Steps are counted from 0 over all epochs.
+        augment: a function `(inputs [B, ...], generator) -> inputs` that uses only the
+            generator for randomness.
+        autocast: `torch.bfloat16` runs the forward pass in mixed precision. `"auto"`
+            does the same if the device multiplies bfloat16 faster than float32, and
+            None disables it.
     """
 
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
@@ -43,19 +48,20 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends an epoch or a run early.
+    """Limits that end an epoch or a run early.
 
     Attributes:
-        epoch_batches: number of batches per epoch, a new random subset of the training
-            data each time (or the first batches of a loader); by default, all of the
-            data.
-        patience: stop after this many epochs without a better metric.
-        seconds: stop after the epoch in which the training time reaches this many
-            seconds.
+        epoch_batches: the number of batches per epoch. Each epoch uses a new random
+            subset of the training data, or the first batches of a loader. By default,
+            all of the data are used.
+        patience: the number of epochs without a better metric after which the run
+            stops.
+        seconds: the training time in seconds. The run stops after the epoch in which
+            this time is reached.
 
     Raises:
-        ValueError, TypeError: if a number is out of range, or not whole where it must
-            be.
+        ValueError: if a number is out of range.
+        TypeError: if a number that must be an integer is not one.
     """
 
     epoch_batches: int | None = None
@@ -65,6 +71,6 @@ class Limits:
     def __post_init__(self) -> None:
         for name, limit in vars(self).items():
             if limit is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0, or None; got {limit}.")
+                raise ValueError(f"{name} must be positive or None; got {limit}.")
             if limit is not None and name != "seconds":
                 check_count(name, limit)

@@ -1,10 +1,16 @@
-"""Learning-rate schedules: the factor at a step, counted from 0 over all epochs."""
+"""Learning-rate schedules, which return a factor for the learning rate at each step.
+
+Steps are counted from 0 over all epochs.
+"""
 
 import math
 
 
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Return the factor: a linear warm-up over `warmup`, then a half cosine to 0."""
+    """Return the factor of a linear warm-up followed by a half cosine down to 0.
+
+    `warmup` is the fraction of all steps that the warm-up takes.
+    """
     progress = (step + 1) / max(steps, 1)
     if progress < warmup or warmup >= 1:
         return min(progress / warmup, 1.0)
@@ -12,9 +18,11 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 
 
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
-    """Return the factor: a linear rise over `warmup`, 1, a linear fall over `decay`.
+    """Return the factor of a schedule with warm-up, stable and decay phases.
 
-    Warm-up, stable, decay: Hu et al. 2024, "MiniCPM", arXiv 2404.06395.
+    The factor rises linearly during the fraction `warmup` of all steps, stays at 1, and
+    falls linearly during the fraction `decay` (Hu et al. 2024, "MiniCPM", arXiv
+    2404.06395).
     """
     steps = max(steps, 1)
     up = (step + 1) / (warmup * steps) if warmup else 1.0

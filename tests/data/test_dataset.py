@@ -129,7 +129,7 @@ def test_refusals():
         ValueError, match=r"volumes must be \[N, C, D, H, W\]; got .*8\]"
     ):
         VolumeDataset(x, y)
-    with pytest.raises(ValueError, match=r"groups must hold one id.*3 items.*got 2"):
+    with pytest.raises(ValueError, match=r"groups must contain one id.*3 items.*got 2"):
         SeriesDataset(x, y, groups=[1, 2])
     with pytest.raises(ValueError, match="same length; got 3, 2 and 3"):
         SeriesDataset(x, y[:2])

@@ -100,7 +100,7 @@ def test_the_report_shows_both_scores(monkeypatch):
 
 def test_refusals():
     dataset = people(leaky=True)
-    with pytest.raises(ValueError, match=r"at least 2 different ones; got \[1, 1\]"):
+    with pytest.raises(ValueError, match=r"at least 2 different seeds; got \[1, 1\]"):
         data.leak(dataset, nearest_neighbor, seeds=[1, 1])
     with pytest.raises(
         ValueError, match="finite score; got nan for the random split of"

@@ -94,11 +94,11 @@ def test_no_part_stays_empty():
 
 def test_refusals():
     one = dataset([7, 7, 7])
-    with pytest.raises(ValueError, match="each of the 3 parts; it has 1"):
+    with pytest.raises(ValueError, match="each of the 3 parts; got 1"):
         data.split(one)
-    with pytest.raises(ValueError, match="each of the 2 parts; it has 1"):
+    with pytest.raises(ValueError, match="each of the 2 parts; got 1"):
         data.split(one, (0, 0.5))
-    with pytest.raises(ValueError, match=r"groups are None: pass groups=.*by=None"):
+    with pytest.raises(ValueError, match=r"groups are None; pass groups=.*by=None"):
         data.split(SeriesDataset(torch.zeros(3, 1, 1), torch.zeros(3)))
     with pytest.raises(ValueError, match="by must be \"groups\" or None; got 'person'"):
         data.split(one, by="person")

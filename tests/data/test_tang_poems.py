@@ -110,13 +110,13 @@ def test_windows_reach_both_ends():
             torch.zeros(5, dtype=torch.uint8),
             5,
             1,
-            r"^length must be 1 to 4 .* got 5\.$",
+            r"^length must be from 1 to 4 .* got 5\.$",
         ),
         (
             torch.zeros(5, dtype=torch.uint8),
             0,
             1,
-            r"^length must be 1 to 4 .* got 0\.$",
+            r"^length must be from 1 to 4 .* got 0\.$",
         ),
         (
             torch.zeros(5, dtype=torch.uint8),
@@ -124,8 +124,18 @@ def test_windows_reach_both_ends():
             0,
             r"^batch must be at least 1; got 0\.$",
         ),
-        (torch.zeros(5), 2, 1, r"^part must be uint8 \[N\].* torch\.float32 \[5\]\.$"),
-        (torch.zeros(2, 5).byte(), 2, 1, r"^part must be uint8 \[N\].* \[2, 5\]\.$"),
+        (
+            torch.zeros(5),
+            2,
+            1,
+            r"^part must be uint8 with shape \[N\].* torch\.float32 \[5\]\.$",
+        ),
+        (
+            torch.zeros(2, 5).byte(),
+            2,
+            1,
+            r"^part must be uint8 with shape \[N\].* \[2, 5\]\.$",
+        ),
     ],
 )
 def test_windows_refuse_in_one_sentence(part, length, batch, sentence):
@@ -153,6 +163,6 @@ def test_the_subset_is_made_by_its_rule(tmp_path):
 
 
 def test_making_refuses_another_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"must hold .* found none in"):
+    with pytest.raises(FileNotFoundError, match=r"must contain .* found none in"):
         make(tmp_path, tmp_path / "out.xz")
     assert not (tmp_path / "out.xz").exists()

@@ -169,7 +169,9 @@ def test_room_for_fewer_than_no_drafts_is_refused():
 def test_lengths_past_the_tokens_are_refused(lengths):
     model = LanguageModel(Config(layer_types=(SLIDING,), **SIZES))
     cache = Cache(model, 2, 20)
-    with pytest.raises(ValueError, match=r"lengths must be \[B\], from 0 to 10; got"):
+    with pytest.raises(
+        ValueError, match=r"lengths must have shape \[B\] .* 0 to 10; got"
+    ):
         model(torch.zeros(2, 10).long(), cache, torch.tensor(lengths))
     assert cache.lengths.tolist() == [0, 0]
 

@@ -97,7 +97,7 @@ def test_a_tied_head_of_another_value_is_refused(tmp_path):
         lm.load(tmp_path)
     for name in ("lm_head.weight", "model.embed_tokens.weight"):
         rewrite(tmp_path, lambda w, name=name: w.pop(name))
-    with pytest.raises(DamagedFileError, match=r"lacks weights \(2\): lm_head"):
+    with pytest.raises(DamagedFileError, match=r"is missing weights \(2\): lm_head"):
         lm.load(tmp_path)
 
 
@@ -125,8 +125,8 @@ def test_each_fault_has_its_sentence(saved):
     name = "model.layers.0.self_attn.o_proj.weight"
     kept = load_file(saved / "model.safetensors")
     for change, message in (
-        (lambda w: w.pop(name), rf"lacks weights \(1\): {name}"),
-        (lambda w: w.update(more=torch.ones(1)), r"has unknown weights \(1\): more"),
+        (lambda w: w.pop(name), rf"is missing weights \(1\): {name}"),
+        (lambda w: w.update(more=torch.ones(1)), r"has unexpected weights \(1\): more"),
         (
             lambda w: w.update({name: w[name].T.contiguous()}),
             rf"{name} in .* must have shape \[48, 40\], .*; got \[40, 48\]",
@@ -186,7 +186,7 @@ def test_a_cut_config_and_a_lost_expert(saved):
         ),
         (
             {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}},
-            "rope_parameters must have original_max_position_embeddings for yarn",
+            "rope_parameters must include original_max_position_embeddings for yarn",
         ),
         ({"n_group": 3}, "n_routed_experts must be a multiple of n_group; got 8 and 3"),
         ({"scoring_func": "tanh"}, "scoring_func must be one of .*; got 'tanh'"),

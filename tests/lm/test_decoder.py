@@ -99,14 +99,23 @@ def test_every_parameter_learns():
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        (torch.zeros(1, 13).long(), r"^tokens must be 1 to 12 .* got 13\.$"),
-        (torch.zeros(1, 0).long(), r"^tokens must be 1 to 12 .* got 0\.$"),
+        (
+            torch.zeros(1, 13).long(),
+            r"^tokens must have a length from 1 to 12 .* got 13\.$",
+        ),
+        (
+            torch.zeros(1, 0).long(),
+            r"^tokens must have a length from 1 to 12 .* got 0\.$",
+        ),
         (torch.zeros(1, 4), r"^tokens must be int64 .* torch\.float32 \[1, 4\]\.$"),
         (
             torch.zeros(1, 4).byte(),
             r"^tokens must be int64 .* torch\.uint8 \[1, 4\]\.$",
         ),
-        (torch.zeros(4).long(), r"^tokens must be int64 \[B, T\]; .* \[4\]\.$"),
+        (
+            torch.zeros(4).long(),
+            r"^tokens must be int64 with shape \[B, T\]; .* \[4\]\.$",
+        ),
     ],
 )
 def test_bad_tokens_get_one_sentence(bad, sentence):
@@ -117,7 +126,9 @@ def test_bad_tokens_get_one_sentence(bad, sentence):
 def test_a_full_cache_is_refused_and_left_as_it_was():
     model, cache = decoder(), Cache()
     model(tokens(length=10), cache)
-    with pytest.raises(ValueError, match=r"1 to 2 .* of 12, 10 of them in the cache"):
+    with pytest.raises(
+        ValueError, match=r"1 to 2 .* is 12, and 10 tokens are in the cache"
+    ):
         model(tokens(length=3), cache)
     assert len(cache) == 10
     assert model(tokens(length=2), cache).shape == (3, 2, 11)

@@ -158,11 +158,11 @@ def test_a_sequence_may_fill_the_context_and_no_more():
 @pytest.mark.parametrize(
     ("prompts", "options", "said"),
     [
-        ([], {}, "prompts must hold at least one"),
+        ([], {}, "prompts must contain at least one"),
         ([[1], []], {}, r"one or more tokens, each from 0 to 4; prompt 1 has none"),
         ([[1, 5]], {}, r"each from 0 to 4; prompt 0 has \[5\]"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens must be from 1 to 63; got 0"),
-        ([[1] * 64], {}, "prompts must be below 64 tokens; got 64"),
+        ([[1] * 64], {}, "prompts must be shorter than 64 tokens; got 64"),
         ([[1]], {"temperature": -1}, "temperature must be 0 or more, .*; got -1"),
         ([[1]], {"temperature": math.inf}, "temperature must be .* finite; got inf"),
         ([[1]], {"temperature": math.nan}, "temperature must be .* finite; got nan"),
@@ -214,10 +214,12 @@ def test_a_cache_is_of_one_model_and_one_batch():
     cache = Cache(made, 2, 10)
     with pytest.raises(ValueError, match="cache must belong to this model"):
         other(torch.ones(2, 3, dtype=torch.int64), cache)
-    with pytest.raises(ValueError, match="ids must have the cache's 2 rows; got 3"):
+    with pytest.raises(
+        ValueError, match="ids must have 2 rows, as many as the cache; got 3"
+    ):
         made(torch.ones(3, 3, dtype=torch.int64), cache)
     made(torch.ones(2, 8, dtype=torch.int64), cache)
-    with pytest.raises(ValueError, match="10 tokens; got 8 read before and 3 new"):
+    with pytest.raises(ValueError, match="10 tokens; got 3 new tokens after 8 cached"):
         made(torch.ones(2, 3, dtype=torch.int64), cache)
     with pytest.raises(ValueError, match=r"from 1 to .*\(64\); got 65"):
         Cache(made, 1, 65)

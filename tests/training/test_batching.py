@@ -119,12 +119,12 @@ def test_a_dataset_smaller_than_a_batch_is_one_batch():
 @pytest.mark.parametrize(
     ("data", "error", "said"),
     [
-        (tensors(0), ValueError, "train must hold at least one example; got an empty"),
-        (blobs(0, 0), ValueError, "train must hold at least one example; got an empty"),
+        (tensors(0), ValueError, "train must contain at least one example; got none"),
+        (blobs(0, 0), ValueError, "train must contain at least one example; got none"),
         (
             DataLoader(tensors(8), batch_size=16, drop_last=True),
             ValueError,
-            "train must hold at least one batch; got an empty one",
+            "train must contain at least one batch; got none",
         ),
         (Endless(), TypeError, "train must be a dataset .*; got a Endless without"),
         (DataLoader(Endless()), TypeError, "known length; got a DataLoader without"),
@@ -132,12 +132,12 @@ def test_a_dataset_smaller_than_a_batch_is_one_batch():
         (
             TensorDataset(torch.ones(8, 1, 8, 8)),
             TypeError,
-            r"train must give pairs \(inputs, labels\); got 1 parts",
+            r"train must yield pairs \(inputs, labels\); got 1 parts",
         ),
         (
             DataLoader([{"x": torch.ones(1), "y": 0}] * 4),
             TypeError,
-            r"train must give pairs \(inputs, labels\); got <class 'dict'>",
+            r"train must yield pairs \(inputs, labels\); got <class 'dict'>",
         ),
     ],
 )
@@ -147,9 +147,11 @@ def test_what_gives_no_batches_of_pairs_is_refused(data, error, said):
 
 
 def test_refusals_name_the_argument():
-    with pytest.raises(ValueError, match="validation must hold at least one example"):
+    with pytest.raises(
+        ValueError, match="validation must contain at least one example"
+    ):
         train(tensors(), validation=tensors(0))
-    with pytest.raises(ValueError, match="dataset must hold at least one example"):
+    with pytest.raises(ValueError, match="dataset must contain at least one example"):
         predict(network(), blobs(0, 0))
     loader = DataLoader(tensors(), batch_size=16)
     for call in (
@@ -166,5 +168,5 @@ def test_several_processes_divide_a_dataset_and_no_loader():
     team = ProcessGroup(network())
     team.check(None)
     team.size = 2
-    with pytest.raises(ValueError, match="train must be a dataset for 2 processes"):
+    with pytest.raises(ValueError, match="train must be a dataset when 2 processes"):
         team.check(None)

@@ -382,11 +382,13 @@ def test_refusals():
             train(network(), validation=blobs(16, 1), **{name: 1.5})
     with pytest.raises(TypeError, match=r"seed must be a whole number; got 0\.5"):
         train(network(), seed=0.5)
-    with pytest.raises(ValueError, match="patience=2 needs a validation set; got None"):
+    with pytest.raises(
+        ValueError, match="patience=2 requires a validation set; got None"
+    ):
         train(network(), patience=2)
     for name in ("patience", "seconds", "epoch_batches"):
         with pytest.raises(
-            ValueError, match=f"{name} must be above 0, or None; got -1"
+            ValueError, match=f"{name} must be positive or None; got -1"
         ):
             train(network(), **{name: -1})
     with pytest.raises(ValueError, match=r"loss became nan in epoch 1, step 0"):

@@ -78,7 +78,9 @@ def test_an_empty_beginning_is_refused(writer, text):
 
 
 def test_a_beginning_past_the_context_is_refused(writer):
-    with pytest.raises(ValueError, match=r"prompts must be below 256 tokens; got \d+"):
+    with pytest.raises(
+        ValueError, match=r"prompts must be shorter than 256 tokens; got \d+"
+    ):
         writer.write("word " * 400)
 
 
