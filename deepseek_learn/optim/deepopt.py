@@ -161,7 +161,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient, and return the loss of `closure`."""
+        """Update every parameter that has a gradient; return the loss of `closure`."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
