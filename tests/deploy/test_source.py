@@ -321,7 +321,7 @@ def test_a_file_from_the_command_line(net, tmp_path):
 @pytest.mark.parametrize(
     ("what", "options", "said"),
     [
-        ("zoo:small_deepseek", [], "is a language model: .* deepseek-learn chat zoo:"),
+        ("zoo:small_deepseek", [], "is a language model, .* deepseek-learn chat zoo:"),
         ("zoo:fashion_net", ["--shape", "1,9"], "zoo:fashion_net does not run on its"),
         ("zoo:nothing", [], "'nothing' is not known; known are: "),
         ("nothing.onnx", ["--shape", "1,9"], "nothing.onnx is not an ONNX model"),
