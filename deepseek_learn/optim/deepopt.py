@@ -222,7 +222,8 @@ class DeepOpt(torch.optim.Optimizer):
         saved_roles = [group["role"] for group in saved]
         if roles != saved_roles:
             raise ValueError(
-                f"state_dict must have groups with the roles {roles}; got {saved_roles}."
+                f"state_dict must have groups with the roles {roles}; got "
+                f"{saved_roles}."
             )
         for group, old in zip(self.param_groups, saved, strict=True):
             if list(map(tuple, group["shapes"])) != list(map(tuple, old["shapes"])):

@@ -12,8 +12,8 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 import torch
 from torch import Tensor
 
-# Coefficients (a, b, c) of p(s) = a s + b s^3 + c s^5. Each polynomial is optimal for the
-# output range of the previous one. These are the second to fifth polynomials of
+# Coefficients (a, b, c) of p(s) = a s + b s^3 + c s^5. Each polynomial is optimal for
+# the output range of the previous one. These are the second to fifth polynomials of
 # Amsel et al. 2025, "The Polar Express", arXiv 2505.16932, and they apply to values up
 # to TOP. The first polynomial of the paper only lifts the tiny values that result from
 # dividing by the Frobenius norm, so a norm closer to the largest value makes it

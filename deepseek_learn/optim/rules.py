@@ -52,8 +52,8 @@ def move_matrices(
 def _move_batch(
     group: Mapping[str, Any], batch: list[tuple[Tensor, Shape]], state: State
 ) -> None:
-    # Each list has one tensor per parameter. A `foreach` function processes a whole list
-    # and, on a GPU, launches one kernel instead of one per parameter.
+    # Each list has one tensor per parameter. A `foreach` function processes a whole
+    # list and, on a GPU, launches one kernel instead of one per parameter.
     # 1. get the state of each parameter, and allocate it on the first step
     weights, states = [local(p) for p, _ in batch], [state[p] for p, _ in batch]
     shapes = [shape for _, shape in batch]
