@@ -123,7 +123,7 @@ class GuardedModel(Report):
 
 
 class AccuracyError(DeepSeekLearnError):
-    """Raised if INT8 loses too much accuracy; `guard` holds the measurements."""
+    """Raised when INT8 loses too much accuracy; `guard` holds the measurements."""
 
     def __init__(self, guarded: GuardedModel):
         self.guard = guarded

@@ -47,7 +47,7 @@ class Target:
     def told(self, precision: str) -> str:
         """Return the value of the engine's `--precision` option.
 
-        Most providers read the precision from the model file and ignore it.
+        Most providers ignore this option and read the precision from the model file.
         """
         if self.provider == "tensorrt" or precision == "bf16":
             return precision

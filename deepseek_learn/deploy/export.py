@@ -34,11 +34,11 @@ TOLERANCE = 1e-4  # default tolerance of `verify`, for float32
 
 
 class ExportError(DeepSeekLearnError):
-    """Raised if a model cannot be exported; the message names the line, if known."""
+    """Raised when a model cannot be exported; the message names the line, if known."""
 
 
 class OutputMismatchError(DeepSeekLearnError):
-    """Raised if the outputs of an exported model differ from the original outputs."""
+    """Raised when the outputs of an exported model differ from the original outputs."""
 
 
 def to_onnx(

@@ -31,11 +31,11 @@ MISSING = {
 
 
 class BuildError(DeepSeekLearnError):
-    """Raised if the engine cannot be built; the message says what is missing."""
+    """Raised when the engine cannot be built; the message says what is missing."""
 
 
 class EngineError(DeepSeekLearnError):
-    """Raised if the engine fails or rejects its input, with the engine's message."""
+    """Raised when the engine fails or rejects its input, with the engine's message."""
 
 
 def build(
