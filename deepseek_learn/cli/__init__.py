@@ -1,4 +1,4 @@
-"""`deepseek-learn`, the command line: thin wrappers around public functions."""
+"""The `deepseek-learn` command line, a thin wrapper around public functions."""
 
 import os
 import sys
@@ -10,10 +10,10 @@ from .commands import app
 
 
 def main() -> None:
-    """Run the command line; print an error as one sentence and exit with code 1.
+    """Run the command line, print any error as one sentence and exit with code 1.
 
-    An unexpected exception is handled the same way, unless DEEPSEEK_LEARN_TRACEBACK=1
-    asks for a traceback.
+    This includes unexpected exceptions. Set the environment variable
+    DEEPSEEK_LEARN_TRACEBACK to 1 to see a traceback instead.
     """
     try:
         app()
@@ -25,7 +25,10 @@ def main() -> None:
 
 
 def sentence(error: Exception) -> str:
-    """Return an error's message: ours are sentences, and others are turned into one."""
+    """Return a one-sentence message for an exception.
+
+    The messages of this library's own exceptions are used unchanged.
+    """
     if isinstance(error, DeepSeekLearnError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

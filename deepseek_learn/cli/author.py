@@ -1,4 +1,4 @@
-"""`deepseek-learn author …`: commands for course authors."""
+"""The `deepseek-learn author` commands, which are intended for course authors."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +23,7 @@ def run_notebooks(paths: list[Path]) -> None:
 
 @author.command()
 def exercises() -> None:
-    """Regenerate the exercise notebooks from the problems."""
+    """Regenerate the exercise notebooks from the problem definitions."""
     from ..course.authoring.exercises import generate
 
     _list(generate(_root()))
@@ -33,7 +33,7 @@ def exercises() -> None:
 def assignment(
     out: Path, stage: str = "basic", lesson: str | None = None, lang: str = "en"
 ) -> None:
-    """Write the nbgrader assignments of a stage into the folder OUT."""
+    """Write the nbgrader assignments for a stage to the folder OUT."""
     from ..course.authoring.classroom import assignment as write
 
     _list(write(out, stage, lesson, lang))
@@ -41,7 +41,7 @@ def assignment(
 
 @author.command()
 def translate() -> None:
-    """Copy the code of the English edition into the Chinese one."""
+    """Copy the code from the English edition to the Chinese edition."""
     from ..course.authoring.translate import sync
 
     _list(sync(_root()))
@@ -49,7 +49,9 @@ def translate() -> None:
 
 @author.command()
 def accept(
-    names: Annotated[list[str], typer.Argument(help="a text, a file of texts, or all")],
+    names: Annotated[
+        list[str], typer.Argument(help="text names, files with texts, or all")
+    ],
 ) -> None:
     """Record that the translations of NAMES match the current English."""
     from ..course.authoring.lock import accept as record
@@ -59,7 +61,7 @@ def accept(
 
 @author.command()
 def links() -> None:
-    """Write the repository's address into every file that shows it."""
+    """Update the repository URL in every file that contains it."""
     from ..course.authoring.links import write
 
     _list(write(_root()))
@@ -75,7 +77,7 @@ def book() -> None:
 
 @author.command()
 def check() -> None:
-    """List what is stale or malformed; exit with code 1 if anything is."""
+    """List outdated and malformed files, and exit with code 1 if there are any."""
     from ..course.authoring import exercises, find_it, links, translate
 
     root = _root()
@@ -90,7 +92,9 @@ def check() -> None:
 def _root() -> Path:
     root = course_root()
     if root is None:
-        raise DeepSeekLearnError("run this in a clone of the repository.")
+        raise DeepSeekLearnError(
+            "this command must be run inside a clone of the repository."
+        )
     return root
 
 

@@ -1,4 +1,4 @@
-"""`deepseek-learn …`: each verb calls one public function."""
+"""The `deepseek-learn` commands, each of which calls one public function."""
 
 import sys
 from itertools import chain
@@ -16,7 +16,7 @@ app.add_typer(author, name="author")
 
 @app.command()
 def doctor() -> None:
-    """Show what is installed, which extras are missing and how to install them."""
+    """Show what is installed, which extras are missing, and how to install them."""
     from .doctor import examine
 
     for line in examine():
@@ -28,7 +28,7 @@ def lab(
     port: Annotated[int, typer.Option(help="server port")] = 8888,
     browser: Annotated[str, typer.Option(help="browser name, or none")] = "",
 ) -> None:
-    """Open JupyterLab on the tour."""
+    """Open the tour in JupyterLab."""
     from .lab import open_lab
 
     open_lab(port, browser)
@@ -36,7 +36,7 @@ def lab(
 
 @app.command("zoo")
 def show_zoo(name: Annotated[str, typer.Argument()] = "") -> None:
-    """List the zoo's models, or show one model's card."""
+    """List the models in the zoo, or show the card of one model."""
     from .. import zoo
 
     if not name:
@@ -58,14 +58,14 @@ def chat(
     tokens: Annotated[
         int | None, typer.Option(help="maximum number of new tokens")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="0: greedy")] = 0.8,
+    temperature: Annotated[float, typer.Option(help="0 for greedy decoding")] = 0.8,
     top_p: Annotated[float, typer.Option(help="nucleus sampling threshold")] = 0.95,
     seed: Annotated[
-        int | None, typer.Option(help="for a reproducible text", min=0, max=2**63 - 1)
+        int | None, typer.Option(help="for reproducible output", min=0, max=2**63 - 1)
     ] = None,
-    drafts: Annotated[bool, typer.Option(help="speculative decoding")] = False,
+    drafts: Annotated[bool, typer.Option(help="use speculative decoding")] = False,
 ) -> None:
-    """Let a language model continue --prompt, or each line that is typed."""
+    """Let a language model continue --prompt, or each line typed at the terminal."""
     from .. import zoo
 
     source, _, name = what.partition(":")
@@ -83,7 +83,7 @@ def chat(
             continue
         start = line.rstrip("\n")
         pieces = writer.stream(start, kind or None, **options)
-        first = next(pieces, "")  # an error is raised before anything is printed
+        first = next(pieces, "")  # raise any error before printing the prompt
         typer.echo(start, nl=False)
         for piece in chain([first], pieces):
             typer.echo(piece, nl=False)
@@ -93,7 +93,7 @@ def chat(
 
 @app.command("data")
 def show_data(name: Annotated[str, typer.Argument()] = "") -> None:
-    """List the datasets, or show one dataset's card and split."""
+    """List the datasets, or show the card and splits of one dataset."""
     from .. import data
 
     if not name:
@@ -112,23 +112,23 @@ def profile(
     by: Annotated[str, typer.Option(help="layer or operator")] = "layer",
     html: Annotated[Path | None, typer.Option(help="write an HTML page here")] = None,
 ) -> None:
-    """Show what a model computes, moves and stores, how long it takes, and why.
+    """Measure the computation, data movement, memory and run time of a model.
 
-    `module:callable` returns a model, or a model and an example of its input.
+    `module:callable` must return a model, or a model and an example input.
     """
     from ..profiler import profile as run
     from ..profiler.result import check_by
     from .named_models import model_and_example
 
-    check_by(by)  # fails before a minute of profiling
+    check_by(by)  # fail now rather than after a minute of profiling
     if html and html.is_dir():
-        raise ValueError(f"html must be a file to write; got the folder {html}.")
+        raise ValueError(f"html must be the path of a file; got the folder {html}.")
     model, example = model_and_example(what, shape)
     try:
         result = run(model, example, train=train)
     except (DeepSeekLearnError, ValueError):
         raise
-    except Exception as error:  # any error that a model raises for its input
+    except Exception as error:  # a model may raise any error for its input
         source = f"an input of shape {shape}" if shape else "its example"
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DeepSeekLearnError(f"{what} does not run on {source}: {first}") from error
@@ -148,7 +148,7 @@ def deploy(
         str, typer.Argument(help="zoo:NAME, module:callable or an .onnx file")
     ],
     target: Annotated[str, typer.Option(help="such as cpp-cpu or nvidia-a100")],
-    out: Annotated[Path, typer.Option(help="a new folder")],
+    out: Annotated[Path, typer.Option(help="a new or empty folder")],
     precision: Annotated[str | None, typer.Option(help="int8, fp16, ...")] = None,
     loss: Annotated[float, typer.Option(help="maximum INT8 loss in points")] = 0.1,
     ranges: Annotated[str, typer.Option(help="minmax, percentile or mse")] = "minmax",
@@ -158,10 +158,10 @@ def deploy(
     ] = False,
     shape: Annotated[str, typer.Option(help="input shape, such as 1,3,224,224")] = "",
 ) -> None:
-    """Write a folder that runs a model on a target, and report what was measured.
+    """Write a folder that runs a model on a target, and report the measurements.
 
-    `module:callable` returns a model, an example, calibration batches and a metric; or
-    only the first two, which suffice for every precision except int8.
+    `module:callable` must return a model, an example input, calibration batches and a
+    metric. The first two are enough for every precision except int8.
     """
     from ..deploy import DeploymentWizard
     from .named_models import deployable
@@ -181,7 +181,7 @@ def deploy(
 
 @app.command()
 def ledger() -> None:
-    """Show the claims: what the guide says, what was measured, and the verdict."""
+    """Show each claim in the guide with its measured value and the verdict."""
     from ..course import ledger as read
 
     typer.echo(read().to_frame().to_string())
@@ -191,10 +191,10 @@ def ledger() -> None:
 def progress(
     export: Annotated[Path | None, typer.Option(help="export to this file")] = None,
     merge: Annotated[
-        Path | None, typer.Option("--import", help="add the records of a file")
+        Path | None, typer.Option("--import", help="add the records in this file")
     ] = None,
 ) -> None:
-    """Show your progress in the exercises; move it to or from another computer."""
+    """Show your progress in the exercises, or transfer it between computers."""
     from ..course import progress as show
 
     typer.echo(show(export=export, import_=merge))

@@ -1,4 +1,4 @@
-"""`deepseek-learn doctor`: what is installed, what is missing, and how to install it."""
+"""The `deepseek-learn doctor` command, which checks the installation."""
 
 import os
 import platform
@@ -31,12 +31,12 @@ CMAKE = {
 HEADERS = {
     "apt": "sudo apt-get install libonnxruntime-dev",
     "Darwin": "brew install onnxruntime",
-    "elsewhere": "unpack ONNX Runtime's release and set CMAKE_PREFIX_PATH to its folder",
+    "elsewhere": "unpack an ONNX Runtime release and set CMAKE_PREFIX_PATH to it",
 }
 
 
 def examine() -> Iterator[str]:
-    """Yield lines on the interpreter, the package groups, and the course's files."""
+    """Yield report lines on the environment, the packages, the tools and the course."""
     yield f"deepseek_learn {__version__}, Python {platform.python_version()} on " + (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     )
@@ -47,14 +47,12 @@ def examine() -> Iterator[str]:
     yield (
         f"  course   {root}"
         if root
-        else (
-            "  course   the notebooks are not here: clone the repository and run `make lab`"
-        )
+        else ("  course   no notebooks found: clone the repository and run `make lab`")
     )
 
 
 def packages() -> Iterator[str]:
-    """Yield one line per extra: what is missing, and the command that installs it."""
+    """Yield one line per extra, with its missing packages and how to install them."""
     try:
         groups = requirements_by_extra()
     except metadata.PackageNotFoundError:
@@ -71,7 +69,7 @@ def packages() -> Iterator[str]:
 
 
 def device_line() -> str:
-    """Report whether PyTorch is installed, and which devices it sees."""
+    """Report the PyTorch version and the GPU, or how to install PyTorch."""
     if find_spec("torch") is None:
         return f"PyTorch is missing   →   {install_command()}"
     import torch
@@ -83,21 +81,21 @@ def device_line() -> str:
 
 
 def build_tools() -> Iterator[str]:
-    """Yield a line per build tool: C++ compiler, cmake, and ONNX Runtime's headers.
+    """Yield a line each for the C++ compiler, cmake, and the ONNX Runtime headers.
 
-    DPG's kernels need only the compiler; the C++ engine needs all three.
+    The DPG kernels need only the compiler. The C++ engine needs all three.
     """
     compiler = find_compiler()
     yield tool_line("C++ compiler", compiler, COMPILER)
     cmake = shutil.which("cmake")
     yield tool_line("cmake", cmake, CMAKE)
-    if not compiler or not cmake:  # without them the headers cannot be located
+    if not compiler or not cmake:  # both are needed to locate the headers
         return
     yield tool_line("ONNX Runtime's headers", find_headers(cmake), HEADERS)
 
 
 def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
-    """Report the path of a tool, or how to install it on this system."""
+    """Report the path of a tool, or how to install it if it is missing."""
     if place:
         return f"  ok       {name}: {place}"
     system = "apt" if shutil.which("apt-get") else platform.system()
@@ -105,13 +103,13 @@ def tool_line(name: str, place: str | None, advice: dict[str, str]) -> str:
 
 
 def find_compiler() -> str | None:
-    """Return the compiler that `CXX` names, or else the system's compiler."""
+    """Return the path of the compiler set in `CXX`, or else of a system compiler."""
     requested = shlex.split(os.environ.get("CXX", ""))[:1]
     return next(filter(None, map(shutil.which, requested or COMPILERS)), None)
 
 
 def find_headers(cmake: str) -> str | None:
-    """Return where cmake finds ONNX Runtime's headers for the engine, or None."""
+    """Return the path where cmake finds the ONNX Runtime headers, or None."""
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
         command = [cmake, "-S", str(ENGINE), "-B", folder]
         process = subprocess.run(command, capture_output=True)
@@ -123,7 +121,10 @@ def find_headers(cmake: str) -> str | None:
 
 
 def course_root() -> Path | None:
-    """Return the repository root: the current folder, a parent, or this checkout."""
+    """Return the root of the repository, or None if it cannot be found.
+
+    The current folder and its parents take precedence over this package's own checkout.
+    """
     cwd = Path.cwd()
     for folder in (cwd, *cwd.parents, Path(__file__).resolve().parents[2]):
         if (folder / TOUR).exists() and (folder / "pyproject.toml").exists():

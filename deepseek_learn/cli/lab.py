@@ -1,4 +1,4 @@
-"""`deepseek-learn lab`: open JupyterLab on the tour."""
+"""The `deepseek-learn lab` command, which opens the tour in JupyterLab."""
 
 import os
 import socket
@@ -14,19 +14,21 @@ from .doctor import TOUR, course_root
 
 
 def open_lab(port: int, browser: str) -> NoReturn:
-    """Replace this process with a JupyterLab server, opened on the tour.
+    """Replace this process with a JupyterLab server that opens the tour.
 
     Args:
-        port: the port to serve on; rejected if something already listens there.
-        browser: a browser's name, `""` for the default one, or `"none"` for none.
+        port: the port of the server. A port that is already in use is rejected.
+        browser: the name of a browser, `""` for the default browser, or `"none"` to
+            start the server without opening a browser.
 
     Raises:
-        DeepSeekLearnError: if the course, JupyterLab or the port is unavailable.
+        DeepSeekLearnError: if the course or JupyterLab is not found, or if the port is
+            invalid or in use.
     """
     root = course_root()
     if root is None:
         raise DeepSeekLearnError(
-            "the notebooks are not here: clone the repository and run `make lab` in it."
+            "no notebooks were found: clone the repository and run `make lab` in it."
         )
     if find_spec("jupyterlab") is None:
         raise DeepSeekLearnError(
@@ -40,7 +42,7 @@ def open_lab(port: int, browser: str) -> NoReturn:
         )
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]
-    command.append(f"--LabApp.default_url=/lab/tree/{TOUR}")  # in the printed link too
+    command.append(f"--LabApp.default_url=/lab/tree/{TOUR}")  # also in the printed URL
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # containers and classroom machines
     if browser.lower() == "none":
@@ -53,7 +55,7 @@ def open_lab(port: int, browser: str) -> NoReturn:
 
 
 def jupyter_folders() -> dict[str, str]:
-    """Return environment settings for Jupyter if its folders are read-only, else {}."""
+    """Return environment variables that replace read-only Jupyter folders, if any."""
     from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
 
     folders = [Path(jupyter_config_dir()), Path(jupyter_data_dir())]
@@ -63,7 +65,8 @@ def jupyter_folders() -> dict[str, str]:
         return {}
     temporary = tempfile.mkdtemp(prefix="deepseek_learn-")
     print(
-        f"{Path.home()} is not writable: Jupyter's settings go to {temporary} this time.",
+        f"{Path.home()} is not writable, so Jupyter stores its settings in {temporary} "
+        f"for this session.",
         flush=True,
     )
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
@@ -73,7 +76,7 @@ def jupyter_folders() -> dict[str, str]:
 
 
 def in_use(port: int) -> bool:
-    """Return whether a server listens on this port of localhost."""
+    """Check whether a server is listening on this port of localhost."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,4 +1,4 @@
-"""Load models named on the command line, as `zoo:NAME` or `module:callable`."""
+"""Loading of models that the command line names as `zoo:NAME` or `module:callable`."""
 
 import importlib
 import math
@@ -13,33 +13,36 @@ from ..errors import DeepSeekLearnError
 
 
 def model_and_example(name: str, shape: str = "") -> tuple[nn.Module, Any]:
-    """Return the model, and an input for it.
+    """Load a model and an example input.
 
     Args:
-        name: `zoo:NAME`, or `module:callable` where the callable returns a model, or a
-            model and an example; the current folder is searched for the module, too.
-        shape: the input's shape, such as "1,3,224,224"; required without an example.
-            If the example holds integers (tokens), the input is drawn from their range.
+        name: `zoo:NAME` or `module:callable`. The callable must return a model, or a
+            model and an example input. The module may be located in the current folder.
+        shape: the shape of a random input, such as "1,3,224,224". It is required if
+            there is no example. If the example holds integers (tokens), the random
+            input is drawn from the same range.
 
     Raises:
-        ValueError: if `name` or `shape` is invalid, or there is no example.
+        ValueError: if `name` or `shape` is invalid, or if there is no example input.
         DeepSeekLearnError: if the module or the callable does not exist.
     """
     return _resolve(name, shape)[:2]
 
 
 def deployable(name: str, shape: str = "") -> tuple[nn.Module | str, Any, Any, Any]:
-    """Return the arguments of a `DeploymentWizard`.
+    """Return the arguments for a `DeploymentWizard`.
 
-    These are the model, an example, the calibration batches and the metric.
+    The arguments are the model, an example input, calibration batches and a metric.
 
     Args:
-        name: as in `model_and_example`, or an .onnx file, with the `shape` of its only
-            input. A callable may also return all four; otherwise the last two are None.
+        name: as in `model_and_example`, or the path of an .onnx file. A callable may
+            also return all four arguments. If it returns fewer, the last two are None.
+        shape: as in `model_and_example`. For an .onnx file, this is the shape of its
+            only input.
 
     Raises:
-        ValueError, DeepSeekLearnError: as in `model_and_example`, and if no target
-            supports the zoo model, or the model does not run on its example.
+        ValueError, DeepSeekLearnError: as in `model_and_example`. Models that no target
+            supports and models that fail on their example are also rejected.
     """
     if name.endswith(".onnx"):
         return name, _example_for_file(name, shape), None, None
@@ -70,13 +73,17 @@ def _refuse_language_model(name: str) -> None:
     source, _, model = name.partition(":")
     if source == "zoo" and model in zoo.list("text"):
         raise DeepSeekLearnError(
-            f"{name} is a language model: it writes token by token and keeps a cache, "
-            f"which no target supports; deepseek-learn chat {name} runs it."
+            f"{name} is a language model, which generates one token at a time and "
+            f"keeps a cache. No target supports this; use deepseek-learn chat {name} "
+            f"instead."
         )
 
 
 def _run_once(name: str, model: nn.Module, example: Any) -> None:
-    """Reject in one sentence a model whose forward pass would fail during export."""
+    """Raise a one-sentence error if the model fails on its example.
+
+    Otherwise, the export would fail for the same reason.
+    """
     from ..deploy.runtimes import arguments
 
     args, kwargs = arguments(example)
@@ -120,19 +127,23 @@ def _resolve(name: str, shape: str) -> Parts:
 
 
 def _parts(name: str, target: Any) -> Parts:
-    """Return the parts of a model, of a tuple, or of what a function returns."""
+    """Return the model, example, calibration batches and metric given by `target`.
+
+    If `target` is a function, it is called first.
+    """
     try:
         is_factory = callable(target) and not isinstance(target, nn.Module)
         result = target() if is_factory else target
-    except Exception as error:  # anything that the user's code raises
+    except Exception as error:  # the user's code may raise any error
         raise DeepSeekLearnError(f"{name} raised {_summary(error)}") from error
     parts = result if isinstance(result, tuple) else (result,)
     if len(parts) in (1, 2, 4) and isinstance(parts[0], nn.Module):
         model, example, calibration, metric = (*parts, None, None, None)[:4]
         return model, example, calibration, metric
     raise ValueError(
-        f"{name} must return a torch.nn.Module, a pair of one and an example, or both "
-        f"with calibration batches and a metric; got {type(result).__name__}."
+        f"{name} must return a torch.nn.Module, a tuple of a module and an example, or "
+        f"a tuple of a module, an example, calibration batches and a metric; got "
+        f"{type(result).__name__}."
     )
 
 
@@ -146,7 +157,7 @@ def _look_up(module: str, attribute: str) -> Any:
         raise DeepSeekLearnError(
             f"{module}:{attribute} does not exist: {error}."
         ) from error
-    except Exception as error:  # a module that fails to import, or an invalid name
+    except Exception as error:  # the import may raise any error
         raise DeepSeekLearnError(
             f"importing {module} raised {_summary(error)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Deployment: turn a trained model into verified files that run on a chosen target.
+"""Deployment of a trained model as a verified folder that runs on a chosen target.
 
 Lesson: `notebooks/practical/02_deploy.ipynb`.
 """

@@ -1,9 +1,10 @@
-"""The accuracy guard: what INT8 costs on held-out data, and which layers stay in float.
+"""The accuracy guard, which limits the accuracy that a model loses in INT8.
 
-A layer's sensitivity is the error of the whole network, on held-out inputs, when only that
-layer is quantized. The most sensitive layers stay in float, but only as many as it
-takes to bring the loss down to `aim`; a model that still loses `LIMIT` points is
-rejected.
+The sensitivity of a layer is the error of the network's output on held-out inputs when
+only that layer is quantized. If the quantized model loses more than `aim` points, the
+most sensitive layers stay in float. The guard chooses the smallest number of such
+layers that reduces the loss to `aim`, and it rejects a model that still loses `LIMIT`
+points or more.
 """
 
 import math
@@ -25,23 +26,25 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 AIM, LIMIT = 0.1, 1.0  # points of the metric
-MOST_IN_FLOAT = 0.5  # fraction of the layers; beyond it, the model is hardly INT8
+MOST_IN_FLOAT = 0.5  # maximum fraction of layers left in float
 
 Metric = Callable[[Callable], float]
 
 
 @dataclass(frozen=True)
 class GuardedModel(Report):
-    """An INT8 model and the metric of every attempt.
+    """An INT8 model with the results of every attempt to quantize it.
 
     Attributes:
         proto: the selected model, a `ModelProto`.
-        float_metric: the original's metric, in points (0..100, higher is better).
-        in_float: the layers left in float.
-        attempts: number of layers in float → `metric` and `loss`, in points.
-        errors: layer → its sensitivity; empty if all layers could be quantized.
-        layers: all quantizable layers.
-        aim: number of points that may be lost.
+        float_metric: the metric of the float model, in points (0..100, higher is
+            better).
+        in_float: the names of the layers left in float.
+        attempts: a table of all attempts, indexed by the number of layers left in
+            float. The columns are `metric` and `loss`, in points.
+        errors: the sensitivity of each layer; empty if all layers could be quantized.
+        layers: the names of all quantizable layers.
+        aim: the requested maximum loss, in points.
     """
 
     proto: Any
@@ -54,12 +57,12 @@ class GuardedModel(Report):
 
     @property
     def metric(self) -> float:
-        """The metric of the selected model."""
+        """The metric of the selected model, in points."""
         return float(self.attempts["metric"][len(self.in_float)])
 
     @property
     def loss(self) -> float:
-        """The number of points lost; negative if INT8 happens to be better."""
+        """The number of points lost, which is negative if INT8 happens to be better."""
         return self.float_metric - self.metric
 
     def to_frame(self) -> pd.DataFrame:
@@ -74,7 +77,7 @@ class GuardedModel(Report):
         return frame
 
     def plot(self) -> "go.Figure":
-        """Plot the sensitivities in model order, one cell per layer (plotly)."""
+        """Plot the sensitivity of each layer as a heat map, in model order (plotly)."""
         import numpy as np
         import plotly.graph_objects as go
 
@@ -120,14 +123,15 @@ class GuardedModel(Report):
 
 
 class AccuracyError(DeepSeekLearnError):
-    """INT8 loses too much accuracy; the attribute `guard` holds the measurements."""
+    """Raised when INT8 loses too much accuracy; `guard` holds the measurements."""
 
     def __init__(self, guarded: GuardedModel):
         self.guard = guarded
         super().__init__(
             f"INT8 loses {guarded.loss:.2f} points ({guarded.float_metric:.2f} to "
-            f"{guarded.metric:.2f}) at best, and {LIMIT:g} or more is refused: give "
-            f"more calibration data, or another precision.\n{guarded.attempts.to_string()}"
+            f"{guarded.metric:.2f}) at best, and a loss of {LIMIT:g} or more is "
+            f"rejected. Provide more calibration data, or choose another precision.\n"
+            f"{guarded.attempts.to_string()}"
         )
 
 
@@ -142,21 +146,24 @@ def guard(
     """Find the INT8 model with the fewest float layers that loses at most `aim` points.
 
     Args:
-        metric: `metric(predict)` returns points (0..100, higher is better) on held-out
-            data, where `predict(x)` returns the model's output tensor, or a tuple of them
-            in order if it has several. Selecting layers by the metric fits them to that
-            data, so keep separate data for the final figure.
-        aim: in points, at least 0 and below 1. If even leaving half of the layers in
-            float does not reach it, the attempt with the smallest loss is returned.
-        run: the runner of the target's runtime.
-        samples: number of held-out inputs for the sensitivities, rounded up to whole
-            batches; a smaller number takes less time.
-        progress: called with the fraction completed, 0..1.
+        quantizer: the calibrated model.
+        metric: a function that takes `predict` and returns points (0..100, higher is
+            better) on held-out data. `predict(x)` returns the output tensor of the
+            model, or a tuple of tensors if there are several outputs. The choice of
+            layers is fitted to this data, so keep separate data for the final
+            evaluation.
+        aim: the maximum loss in points, at least 0 and below 1. If leaving half of the
+            layers in float is still not enough, the attempt with the smallest loss is
+            returned.
+        run: the runner for the runtime of the target.
+        progress: a function called with the fraction completed, 0..1.
+        samples: the number of held-out inputs used to compute the sensitivities,
+            rounded up to whole batches. A smaller number takes less time.
 
     Raises:
-        AccuracyError: if every attempt loses 1 point or more; the message includes the
+        AccuracyError: if every attempt loses 1 point or more. The message includes the
             table of attempts.
-        ValueError: if `aim` is out of range, or the metric is not in points.
+        ValueError: if `aim` is out of range, or if the metric is not in points.
     """
     check_aim(aim)
     inputs: list = []  # the held-out inputs that the metric passes to predict
@@ -194,7 +201,7 @@ def guard(
 
 
 def most_sensitive(errors: dict[str, float], count: int) -> list[str]:
-    """Return the `count` layers whose quantization changes the output most."""
+    """Return the names of the `count` most sensitive layers."""
     return sorted(errors, key=errors.__getitem__, reverse=True)[:count]
 
 
@@ -204,12 +211,12 @@ def float_points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """Return the `points` of the float model; reject a metric on a scale of 0..1."""
+    """Compute the metric of the float model, and reject a metric on a scale of 0..1."""
     value = points(metric, proto, run, watch)
     if value <= 1:
         raise ValueError(
-            f"metric must give points of 100 (87.5, not 0.875); the float model got "
-            f"{value:g}."
+            f"metric must return points out of 100 (87.5, not 0.875); the float model "
+            f"got {value:g}."
         )
     return value
 
@@ -220,10 +227,10 @@ def points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """Compute the metric of an exported model.
+    """Compute the metric of an exported model, in points.
 
     Args:
-        watch: called with each input that the metric passes to `predict`.
+        watch: a function called with each input that the metric passes to `predict`.
     """
     answer = run(proto, threads=torch.get_num_threads())
 
@@ -234,20 +241,24 @@ def points(
 
     value = float(metric(predict))
     if not math.isfinite(value):
-        raise ValueError(f"metric must give a finite number of points; got {value}.")
+        raise ValueError(f"metric must return a finite number of points; got {value}.")
     return value
 
 
 def check_aim(aim: float) -> None:
-    """Raise `ValueError` unless 0 <= aim < 1 point."""
+    """Raise a `ValueError` unless `aim` is at least 0 and below 1 point."""
     if not 0 <= aim < LIMIT:
         raise ValueError(
-            f"the tolerated loss must be at least 0 and below {LIMIT:g} point; got {aim:g}."
+            f"the maximum loss must be at least 0 and below {LIMIT:g} point; "
+            f"got {aim:g}."
         )
 
 
 def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
-    """Double until the aim is reached, then bisect: about 2 log2(most) attempts."""
+    """Find the smallest number of float layers that reaches the aim.
+
+    Doubling and then bisecting the number takes about 2 log2(most) attempts.
+    """
     low, high = 0, 1
     while high < most and loss_at(high) > aim:
         low, high = high, 2 * high
@@ -260,6 +271,6 @@ def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
 
 
 def _best(losses: dict[int, float], aim: float) -> int:
-    """Return the smallest count within the aim, or else the one with the least loss."""
+    """Return the smallest count that reaches the aim, or else the most accurate one."""
     within = [count for count, loss in losses.items() if loss <= aim]
     return min(within) if within else min(losses, key=lambda n: (losses[n], n))

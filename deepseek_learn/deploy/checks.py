@@ -1,4 +1,7 @@
-"""The wizard's argument checks, which run before any work where possible."""
+"""Argument checks for the deployment wizard.
+
+Where possible, they run before any work is done.
+"""
 
 import json
 from collections.abc import Sequence
@@ -14,17 +17,19 @@ from .runtimes import tensors
 if TYPE_CHECKING:
     import onnx
 
-# dtypes that the engine reads
+# dtypes that the engine can read
 READ = (torch.float32, torch.uint8, torch.int64, torch.int32, torch.bool)
 TYPES = "float32, uint8, int64, int32 or bool"
 
 
 def folder(path: Path, overwrite: bool) -> None:
-    """Reject a nonempty folder, unless it is a deployment and `overwrite` is set.
+    """Check that the wizard may write to this folder.
+
+    The folder must be empty, unless it contains a deployment and `overwrite` is True.
 
     Raises:
-        FileExistsError: if `path` is a file or such a folder; the message says what to
-            do instead.
+        FileExistsError: if `path` is a file, or a folder that must not be overwritten.
+            The message explains what to do instead.
     """
     if path.is_file():
         raise FileExistsError(f"out must be a folder; {path} is a file.")
@@ -32,18 +37,18 @@ def folder(path: Path, overwrite: bool) -> None:
         return
     if not is_deployment(path):
         raise FileExistsError(
-            f"out must be a new or empty folder; {path} holds files that are not "
+            f"out must be a new or empty folder; {path} contains files that are not "
             f"a deployment, and they are never replaced."
         )
     if not overwrite:
         raise FileExistsError(
-            f"out must be a new or empty folder; {path} holds a deployment: give "
+            f"out must be a new or empty folder; {path} contains a deployment: pass "
             f"overwrite=True to replace it."
         )
 
 
 def is_deployment(folder: Path) -> bool:
-    """Return whether the wizard wrote this folder, judging by its report and model."""
+    """Check whether the wizard wrote this folder, based on its report and model."""
     try:
         report = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):
@@ -53,10 +58,11 @@ def is_deployment(folder: Path) -> bool:
 
 
 def example(given: Any) -> None:
-    """Reject an example that the engine cannot read.
+    """Check that the engine can read the example.
 
     Raises:
-        ValueError: if there is no tensor, or one has no batch axis or the wrong dtype.
+        ValueError: if there are no tensors, or if a tensor has no batch axis or an
+            unsupported dtype.
     """
     inputs = tensors(given)
     if not inputs or any(t.dim() == 0 for t in inputs):
@@ -72,12 +78,12 @@ def example(given: Any) -> None:
 def preparation(
     mean: Sequence[float], std: Sequence[float], given: Sequence[torch.Tensor]
 ) -> dict[str, list[float]]:
-    """Return the `mean` and `std` with which the engine normalizes images, if given.
+    """Return the `mean` and `std` used by the engine to normalize images, if given.
 
     Raises:
-        ValueError: if a value is not a finite number, a `std` is not above 0 in
-            float32, there is neither one value nor one per channel, or the example
-            holds no image.
+        ValueError: if a value is not a finite number, if a `std` is not positive in
+            float32, if the number of values is neither 1 nor the number of channels, or
+            if the example contains no image.
     """
     normalization = {"mean": _numbers("mean", mean), "std": _numbers("std", std)}
     normalization = {name: values for name, values in normalization.items() if values}
@@ -88,8 +94,8 @@ def preparation(
     for name, values in normalization.items():
         if channels is None:
             raise ValueError(
-                f"{name} is for float32 images [N, C, H, W] of 1 or 3 channels, and the "
-                f"example holds none."
+                f"{name} only applies to float32 images [N, C, H, W] with 1 or 3 "
+                f"channels, and the example holds none."
             )
         if len(values) not in (1, channels):
             raise ValueError(
@@ -100,7 +106,7 @@ def preparation(
 
 
 def _numbers(name: str, given: Sequence[float]) -> list[float]:
-    """Round the numbers to float32, as the engine reads them."""
+    """Convert the numbers to float32 precision, which is what the engine uses."""
     try:
         with np.errstate(over="ignore"):
             values = [float(np.float32(value)) for value in given]
@@ -114,17 +120,17 @@ def _numbers(name: str, given: Sequence[float]) -> list[float]:
 
 
 def ports(proto: "onnx.ModelProto") -> None:
-    """Reject a model with an input or output that the engine cannot read.
+    """Check that the engine supports the types of all inputs and outputs of the model.
 
     Raises:
-        ValueError: if there is one; the message names it.
+        ValueError: if a type is not supported; the message names the input or output.
     """
     from onnx import helper
 
     read = [str(dtype).removeprefix("torch.") for dtype in READ]
     for port in (*proto.graph.input, *proto.graph.output):
         kind = port.type.tensor_type.elem_type
-        name = str(helper.tensor_dtype_to_np_dtype(kind)) if kind else "no tensor"
+        name = str(helper.tensor_dtype_to_np_dtype(kind)) if kind else "not a tensor"
         if name not in read:
             raise ValueError(
                 f"inputs and outputs of the model must be {TYPES} tensors; {port.name} "
@@ -133,27 +139,35 @@ def ports(proto: "onnx.ModelProto") -> None:
 
 
 def batch(given: Any, own: int | None) -> None:
-    """Reject a batch below 1, or one that differs from the model's fixed batch `own`.
+    """Check that the batch size is positive and matches the model's fixed size, if any.
+
+    Args:
+        given: the requested batch size.
+        own: the fixed batch size of the model, or None if it is dynamic.
 
     Raises:
-        ValueError: if the batch is rejected; the message says which batch is accepted.
+        ValueError: if the batch size is not allowed; the message states which one is.
     """
     if not isinstance(given, int) or given < 1:
-        raise ValueError(f"batch must be a whole number from 1; got {given!r}.")
+        raise ValueError(f"batch must be a positive integer; got {given!r}.")
     if own is not None and given != own:
         raise ValueError(
-            f"batch must be {own}, the example's, with dynamic_batch=False; got {given}."
+            f"batch must be {own}, the batch size of the example, if "
+            f"dynamic_batch=False; got {given}."
         )
 
 
 def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
-    """Return the requested precision, or the target's first if none is requested.
+    """Return the requested precision, or the default of the target if there is none.
 
     Args:
-        given: what INT8 requires, by name; None if the wizard does not have it.
+        asked: the requested precision, or None.
+        given: the arguments that INT8 requires, by name; None if an argument is
+            missing.
 
     Raises:
-        ValueError: if the precision is unsupported, or INT8 lacks a requirement.
+        ValueError: if the target does not support the precision, or if an argument
+            required for INT8 is missing.
     """
     choice = asked or target.precisions[0]
     if choice not in target.precisions:
@@ -167,33 +181,37 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
     other = next((p for p in target.precisions if p != "int8"), None)
     instead = f', or precision="{other}"' if other else ""
     raise ValueError(
-        f"int8 needs {' and '.join(missing)}, which the wizard was not given: batches to "
-        f"calibrate with, and points on held-out data{instead}."
+        f"int8 needs {' and '.join(missing)}, which the wizard was not given: pass "
+        f"calibration batches and a metric on held-out data{instead}."
     )
 
 
 def no_sequence_axis(given: Any) -> None:
-    """Reject a sequence axis for an .onnx file.
+    """Check that no sequence axis is given for an .onnx file.
 
     Raises:
         ValueError: if an axis is given.
     """
     if given is not None:
         raise ValueError(
-            "sequence_axis is only for PyTorch models; an .onnx file itself declares which "
-            "axes are dynamic."
+            "sequence_axis is only for PyTorch models; an .onnx file itself defines "
+            "which axes are dynamic."
         )
 
 
 def outputs(answers: Sequence[np.ndarray], size: int) -> None:
-    """Reject a model with an output whose first axis is not the batch of `size`.
+    """Check that the first axis of every output is the batch.
+
+    Args:
+        answers: the outputs of the model.
+        size: the batch size of the input.
 
     Raises:
-        ValueError: if there is such an output; the message says which one.
+        ValueError: if an output has another first axis; the message names the output.
     """
     for at, y in enumerate(answers):
         if y.ndim == 0 or len(y) != size:
             raise ValueError(
-                f"output {at} of the model must have the batch as its first axis; it is "
-                f"{list(y.shape)} for a batch of {size}."
+                f"output {at} of the model must have the batch as its first axis; its "
+                f"shape is {list(y.shape)} for a batch of {size}."
             )

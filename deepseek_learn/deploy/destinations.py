@@ -1,5 +1,7 @@
-"""Deployment targets. A target is a set of requirements and a function that completes
-its folder; `@target("my-board")` adds one.
+"""The deployment targets and their registry.
+
+A target consists of a set of requirements and a function that completes its folder. Use
+the decorator `@target("my-board")` to add a target.
 Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
 """
 
@@ -17,16 +19,17 @@ targets: Registry["Target"] = Registry("target")
 
 @dataclass(frozen=True)
 class Target:
-    """The requirements of a target.
+    """The requirements of a deployment target.
 
     Attributes:
-        complete: a function that adds the files that only this target needs.
-        runtime: the engine's runtime, "onnxruntime" or "openvino".
-        provider: ONNX Runtime's execution provider: "cpu", "tensorrt", "cann" or
+        name: the name of the target.
+        complete: a function that adds the files needed only for this target.
+        runtime: the runtime of the engine, "onnxruntime" or "openvino".
+        provider: the execution provider of ONNX Runtime: "cpu", "tensorrt", "cann" or
             "migraphx".
-        precisions: the precisions that the wizard offers; the first is the default.
-        scheme: the INT8 scheme.
-        fixed_batch: whether the model file is fixed to one batch size.
+        precisions: the precisions that the wizard offers. The first one is the default.
+        scheme: the INT8 quantization scheme.
+        fixed_batch: whether the model file is restricted to a single batch size.
     """
 
     name: str
@@ -38,20 +41,26 @@ class Target:
     fixed_batch: bool = False
 
     def computes(self, precision: str) -> str:
-        """Return the precision in which the target may actually compute."""
+        """Return the precision that the target may actually use for computation."""
         return "fp16" if self.provider == "cann" and precision == "fp32" else precision
 
     def told(self, precision: str) -> str:
-        """Return the engine's `--precision`; most providers take it from the file."""
+        """Return the value of the engine's `--precision` option.
+
+        Most providers ignore this option and read the precision from the model file.
+        """
         if self.provider == "tensorrt" or precision == "bf16":
             return precision
         return "fp32"
 
 
 def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
-    """Register the decorated function, which completes the folder of the target `name`.
+    """Return a decorator that registers a function as the target `name`.
+
+    The function completes the deployment folder.
 
     Args:
+        name: the name of the target.
         wishes: values for the fields of `Target`.
 
     Raises:
@@ -71,7 +80,7 @@ def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
 
 @target("cpp-cpu")
 def cpp_cpu(kit: Kit) -> None:
-    """Complete the folder for a CPU with nothing installed, by bundling the library."""
+    """Complete the folder for a CPU, including the ONNX Runtime library."""
     kit.own_files()
     kit.bundle_library()
 

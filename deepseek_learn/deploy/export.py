@@ -1,7 +1,8 @@
-"""Export to ONNX, the first step for every target, and verify against PyTorch.
+"""Export of PyTorch models to ONNX, and verification of the exported models.
 
-`torch.export` traces the model, PyTorch's exporter translates the trace to opset 18 (which
-ONNX Runtime, TensorRT, MIGraphX and CANN all read), and `verify` compares the outputs.
+The export is the first step for every target. `torch.export` traces the model, and the
+ONNX exporter of PyTorch translates the trace to opset 18, which ONNX Runtime, TensorRT,
+MIGraphX and CANN all support. `verify` then compares the outputs with PyTorch.
 """
 
 import ast
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
-TOLERANCE = 1e-4  # the default of `verify`, for float32
+TOLERANCE = 1e-4  # default tolerance of `verify`, for float32
 
 
 class ExportError(DeepSeekLearnError):
-    """The model cannot be exported; the message names the line, if known."""
+    """Raised when a model cannot be exported; the message names the line, if known."""
 
 
 class OutputMismatchError(DeepSeekLearnError):
-    """An exported model's outputs differ from the original's."""
+    """Raised when the outputs of an exported model differ from the original outputs."""
 
 
 def to_onnx(
@@ -48,20 +49,24 @@ def to_onnx(
 ) -> "onnx.ModelProto":
     """Export `model` in evaluation mode as an `onnx.ModelProto` of opset 18.
 
-    The weights are stored inside. Layers with a `plain()` method (compressed ones,
-    whose custom kernels cannot be exported) are exported as the layer that it returns.
+    The weights are stored in the proto. If a layer has a `plain()` method, the layer
+    that it returns is exported instead. Compressed layers provide this method because
+    their custom kernels cannot be exported.
 
     Args:
-        example: one tensor, a tuple of several arguments, or a dict of named arguments.
-        dynamic_batch: make the first axis of every tensor dynamic; if False, it keeps
-            the size that it has in the example.
-        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`, in
-            every argument that has it; or a dict, argument → axis. The example's length
-            along it must be at least 2.
+        model: the model to export.
+        example: a single input tensor, a tuple of positional arguments, or a dict of
+            named arguments.
+        dynamic_batch: whether the first axis of every tensor is dynamic. If False, it
+            is fixed to its size in the example.
+        sequence_axis: another axis of variable size, such as 1 for tokens of shape
+            `[B, T]`, in every argument that has it. A dict specifies the axis of each
+            argument by name. The length of the example along this axis must be at least
+            2.
 
     Raises:
-        ValueError: if `sequence_axis` is invalid or contains an unknown argument.
-        ExportError: if the export fails; the message names the line of the model, if
+        ValueError: if `sequence_axis` is invalid or names an unknown argument.
+        ExportError: if the export fails. The message names the line of the model, if
             known.
         MissingPackageError: if the packages of the extra `deploy` are not installed.
     """
@@ -71,7 +76,7 @@ def to_onnx(
     if dynamic_batch:
         args, kwargs = tree_map(_pair, (args, kwargs))
     with torch.no_grad():
-        plain(*args, **kwargs)  # the model's own errors are passed on unchanged
+        plain(*args, **kwargs)  # lets errors raised by the model itself pass unchanged
     with quietly(), torch.no_grad():
         shapes = _free_axes(plain, args, kwargs, dynamic_batch, sequence_axis)
         try:
@@ -84,13 +89,13 @@ def to_onnx(
             )
         except Exception as error:
             raise ExportError(_why_no_onnx(model, program, error)) from error
-    assert exported is not None  # with `dynamo=True` it is a program
+    assert exported is not None  # always a program with `dynamo=True`
     return _clean(exported.model_proto)
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Suppress the exporter's and the quantizer's logs, warnings and prints."""
+    """Suppress logs, warnings and printed output of the exporter and the quantizer."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -106,7 +111,7 @@ def quietly() -> Iterator[None]:
 
 
 def plain_form(model: nn.Module) -> nn.Module:
-    """Copy the model, replacing each layer that has `plain()` with what it returns."""
+    """Return a copy of the model with all layers in their `plain()` form."""
     if plain := _plain(model):
         return plain()
     copied = copy.deepcopy(model)
@@ -126,37 +131,46 @@ def verify(
     inputs: Iterable,
     tolerance: float = TOLERANCE,
 ) -> float:
-    """Compare the exported model with the original on `inputs`.
+    """Compare the outputs of an exported model with the original model.
 
-    Each input has the form of the `example` of `to_onnx`. A compressed model is
-    compared in its plain form, since its kernels also round activations.
+    A compressed model is compared in its plain form, because its kernels also round the
+    activations.
+
+    Args:
+        proto: the exported model.
+        model: the original model.
+        inputs: the inputs to compare, each in the form of the `example` of `to_onnx`.
+        tolerance: the maximum relative difference.
 
     Returns:
-        `max |y - r| / max |r|` of the worst output over all inputs.
+        The largest value of `max |y - r| / max |r|` over all inputs and outputs.
 
     Raises:
-        OutputMismatchError: if that value is above `tolerance`, or a shape differs.
+        OutputMismatchError: if this value exceeds `tolerance`, or if a shape differs.
     """
     run, plain, worst = runner(proto), plain_form(model).eval(), 0.0
     for number, example in enumerate(inputs):
         args, kwargs = arguments(example)
         with torch.inference_mode():
             leaves = tree_leaves(plain(*args, **kwargs))
-        references = [leaf for leaf in leaves if isinstance(leaf, Tensor)]  # no None
+        references = [leaf for leaf in leaves if isinstance(leaf, Tensor)]  # drops None
         for index, (y, r) in enumerate(zip(run(example), references, strict=True)):
             difference = relative_difference(y, r.numpy(force=True))
             if not difference <= tolerance:
                 raise OutputMismatchError(
                     f"the exported {type(model).__name__} gives different outputs: output "
                     f"{index} for input {number} differs by {difference:.2g} of its "
-                    f"largest value; at most {tolerance:g} is tolerated."
+                    f"largest value, but the tolerance is {tolerance:g}."
                 )
             worst = max(worst, difference)
     return worst
 
 
 def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
-    """Return max |y - r| / max |r|; infinite if shapes differ or only one is NaN."""
+    """Return max |y - r| / max |r| for an answer y and a reference r.
+
+    The result is infinite if the shapes differ or if an entry is NaN in only one array.
+    """
     if answer.shape != reference.shape:
         return float("inf")
     y, r = answer.astype(np.float64), reference.astype(np.float64)
@@ -175,7 +189,7 @@ def copy_of(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def fix_sizes(proto: "onnx.ModelProto", shapes: Iterable[Sequence[int]]) -> None:
-    """Fix the model's input sizes to `shapes`, in place."""
+    """Set the dynamic input sizes of the model to `shapes`, in place."""
     graph, sizes = proto.graph, {}
     for port, shape in zip(graph.input, shapes, strict=True):
         for size, n in zip(port.type.tensor_type.shape.dim, shape, strict=True):
@@ -189,7 +203,7 @@ def fix_sizes(proto: "onnx.ModelProto", shapes: Iterable[Sequence[int]]) -> None
 
 
 def describe(proto: "onnx.ModelProto", facts: Mapping[str, Sequence[float]]) -> None:
-    """Write numbers into the metadata, replacing earlier entries of the same names."""
+    """Store numbers in the model metadata, replacing entries with the same names."""
     others = [e for e in proto.metadata_props if e.key not in facts]
     del proto.metadata_props[:]
     proto.metadata_props.extend(others)
@@ -198,25 +212,28 @@ def describe(proto: "onnx.ModelProto", facts: Mapping[str, Sequence[float]]) -> 
 
 
 def weighted(proto: "onnx.ModelProto") -> list:
-    """Return the nodes that multiply by a weight: the layers that can be quantized."""
+    """Return all nodes that multiply by a weight, which are the quantizable layers."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul")
     return [n for n in proto.graph.node if n.op_type in kinds and weights & {*n.input}]
 
 
 def with_named_layers(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Copy the model, giving each layer a unique name, from its weight if possible."""
+    """Return a copy of the model with unique layer names.
+
+    A name is taken from the layer's weight if possible.
+    """
     renamed = copy_of(proto)
     counts: dict[str, int] = {}
     for node in weighted(renamed):
         name = _module_name(node) or node.op_type
-        counts[name] = counts.get(name, 0) + 1  # a module may be called twice
+        counts[name] = counts.get(name, 0) + 1  # a module may be called several times
         node.name = name if counts[name] == 1 else f"{name}#{counts[name]}"
     return renamed
 
 
 def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Name layers as in the model; remove source paths and stack traces."""
+    """Rename the layers as in the original model, and remove paths and stack traces."""
     proto = with_named_layers(exported)
     graph = proto.graph
     parts = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)
@@ -227,7 +244,7 @@ def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _module_name(node: "onnx.NodeProto") -> str:
-    """Return the path of the module that owns the weight, or of the calling module."""
+    """Return the path of the module that owns the weight, or else of its caller."""
     for name in node.input:
         if name.endswith(".weight"):
             return name.removesuffix(".weight")
@@ -237,7 +254,7 @@ def _module_name(node: "onnx.NodeProto") -> str:
 
 
 def _pair(value: Any) -> Any:
-    """Double a batch of one, because torch.export would specialize on size 1."""
+    """Double a batch of size 1, because torch.export would specialize on this size."""
     is_single = isinstance(value, Tensor) and value.dim() > 0 and len(value) == 1
     return torch.cat([value, value]) if is_single else value
 
@@ -249,7 +266,7 @@ def _free_axes(
     dynamic_batch: bool,
     sequence_axis: int | dict[str, int] | None,
 ) -> dict:
-    """Return the dynamic axes of each argument, for `torch.export`."""
+    """Return the dynamic axes of each argument, in the format of `torch.export`."""
     bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
     sequence = sequence_axes(bound, sequence_axis)
 
@@ -266,10 +283,14 @@ def _free_axes(
 
 
 def sequence_axes(bound: dict, asked: int | dict[str, int] | None) -> dict[str, int]:
-    """Map each argument to its sequence axis; an integer `asked` applies to all.
+    """Return the sequence axis of each argument.
+
+    Args:
+        bound: the arguments of the call, by name.
+        asked: None, a dict of axes, or one axis for all arguments.
 
     Raises:
-        ValueError: if an axis is invalid, or an argument is unknown.
+        ValueError: if an axis is invalid, or if an argument is unknown.
     """
     if asked is None:
         return {}
@@ -277,7 +298,7 @@ def sequence_axes(bound: dict, asked: int | dict[str, int] | None) -> dict[str, 
     wrong = any(type(axis) is not int or axis < 1 for axis in axes.values())
     if wrong or {*axes} - {*bound}:
         raise ValueError(
-            f"sequence_axis must be a whole number from 1, or a dict of them for "
+            f"sequence_axis must be a positive integer, or a dict with one for any of "
             f"{', '.join(bound)}; got {asked!r}."
         )
     return axes
@@ -292,18 +313,18 @@ def _why_no_trace(model: nn.Module, error: Exception) -> str:
         axes = set(re.findall(r"(?:size\(\)|shape)\[(\d+)\]", message))
         if axes and "0" not in axes:
             return (
-                f"{name} takes no other length than the example's along sequence_axis "
+                f"{name} accepts only the length of the example along sequence_axis "
                 f"{', '.join(sorted(axes))}, or the example is shorter than 2 there."
             )
         return (
-            f"{name} takes no other batch than the example's: add a batch axis to a "
-            f"single sample, or pass dynamic_batch=False."
+            f"{name} accepts only the batch size of the example: add a batch axis if "
+            f"the example is a single sample, or pass dynamic_batch=False."
         )
     where = _users_line(error)
     if "data-dependent" in message and where:
         return (
             f"{name} cannot be exported: {where} depends on the values of a tensor; "
-            f"write it with torch.where or torch.cond."
+            f"use torch.where or torch.cond instead."
         )
     first = message.strip().split("\n")[0]
     return f"{name} cannot be exported: {where + ': ' if where else ''}{first}"
@@ -312,12 +333,12 @@ def _why_no_trace(model: nn.Module, error: Exception) -> str:
 def _why_no_onnx(
     model: nn.Module, program: torch.export.ExportedProgram, error: Exception
 ) -> str:
-    """Name the operator that has no ONNX translation, and the line that calls it."""
+    """Explain which operator has no ONNX equivalent, and which line calls it."""
     operator = re.search(
         r"No ONNX function found for <OpOverload\(op='([\w.]+)'", _chain(error)
     )
     node = re.search(r"translating node %(\w+)", _chain(error))
-    graph = program.run_decompositions().graph  # the operators that are translated
+    graph = program.run_decompositions().graph  # the graph that is translated
     matches = [n for n in graph.nodes if node and n.name == node[1]]
     trace = matches[0].meta.get("stack_trace", "") if matches else ""
     where = _last_line(trace)
@@ -332,13 +353,13 @@ def _chain(error: BaseException | None) -> str:
 
 
 def _users_line(error: BaseException) -> str:
-    """Find the line of the user's code in the error's message, or else in its stack."""
+    """Return the last line of user code in the error message, or else in the stack."""
     stack = "".join(traceback.format_tb(error.__traceback__))
     return _last_line(str(error)) or _last_line(stack)
 
 
 def _last_line(trace: str) -> str:
-    """Return `FILE, line N (CODE)` of the last frame not in PyTorch or this package."""
+    """Return `FILE, line N (CODE)` for the last frame in the user's code."""
     internal = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = re.findall(r'File "(.+?)", line (\d+), in .+\n\s*(.+)', trace)
     user_frames = [
@@ -350,5 +371,5 @@ def _last_line(trace: str) -> str:
 
 
 def _place(file: str) -> str:
-    """Return the file, or "the notebook's cell" for a file made up by ipykernel."""
+    """Return the file name, or "the notebook's cell" for a temporary ipykernel file."""
     return "the notebook's cell" if re.search(r"ipykernel_\d+", file) else file

@@ -1,4 +1,4 @@
-"""Write a folder atomically: one writer at a time, and the folder appears complete."""
+"""Atomic replacement of a folder, with one writer at a time."""
 
 import os
 import shutil
@@ -8,23 +8,24 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # this system has no flock
+except ImportError:  # flock is not available on this system
     fcntl = None  # type: ignore[assignment]  # checked by `is None`
 
 
 @contextmanager
 def exclusive_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder next to `path`, renamed to `path` on success.
+    """Yield a temporary folder that replaces `path` if the block succeeds.
 
-    The previous folder is replaced at that moment. A crash, a full disk or an exception
-    inside the block leaves it unchanged. The temporary folder is locked: the system
-    releases the lock when the process ends, however it ends, and the next writer removes
-    whatever a killed process left behind.
+    The temporary folder is empty and located next to `path`. The previous folder is
+    replaced only at the end, so a crash, a full disk or an exception inside the block
+    leaves it unchanged. A lock on the temporary folder excludes other writers. The
+    operating system releases the lock whenever the process ends, and the next writer
+    deletes the files left behind by a killed process.
 
     Raises:
-        FileExistsError: if another process, or another thread, is writing `path`.
+        FileExistsError: if another process or thread is writing to `path`.
     """
-    path = Path(path).resolve()  # resolves a link: the folder itself is replaced
+    path = Path(path).resolve()  # if `path` is a link, replace the folder it points to
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.building")
     previous = path.with_name(f".{path.name}.before")
@@ -35,7 +36,7 @@ def exclusive_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         _replace(path, temporary, previous)
     except BaseException:
-        # only on failure: after the rename, the old name may belong to another writer
+        # not after success: another writer may already be using the temporary name
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     finally:
@@ -44,13 +45,16 @@ def exclusive_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _acquire(folder: Path, path: Path) -> int | None:
-    """Return a descriptor that locks the folder until closed; None without flock."""
+    """Lock the folder and return the file descriptor that holds the lock.
+
+    Return None if flock is not available.
+    """
     if fcntl is None:
         folder.mkdir(exist_ok=True)
         return None
     while True:
         folder.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):  # renamed or removed meanwhile: retry
+        with suppress(FileNotFoundError):  # retry if it was renamed or removed
             descriptor = os.open(folder, os.O_RDONLY)
             try:
                 _lock(descriptor, path)
@@ -67,10 +71,10 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FileExistsError(
-            f"{path} is being written by another process: wait until it has finished, or "
+            f"{path} is being written by another process: wait until it finishes, or "
             f"choose another folder."
         ) from None
-    except OSError:  # a file system without locks: assume no other writer
+    except OSError:  # the file system has no locks, so assume no other writer
         pass
 
 

@@ -1,4 +1,4 @@
-"""The folder for a target: model, engine, scripts, reference outputs, README."""
+"""The deployment folder: model, engine, scripts, reference outputs and README."""
 
 import hashlib
 import math
@@ -20,22 +20,25 @@ from .runtimes import Runner, arrays
 if TYPE_CHECKING:
     import onnx
 
-FILES = Path(__file__).with_name("kit")  # scripts and texts; one folder per target
+FILES = Path(__file__).with_name("kit")  # scripts and texts, with a folder per target
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # for `verify.sh`
 
 
 @dataclass
 class Kit:
-    """A deployment folder under construction; the target's function completes it.
+    """A deployment folder under construction.
+
+    A target's function completes it.
 
     Attributes:
-        folder: the folder to write to, which is renamed to its final name at the end.
-        proto: the model as deployed, an `onnx.ModelProto`.
+        folder: the temporary folder to write to, which is renamed at the end.
+        target: the name of the target.
+        proto: the deployed model, an `onnx.ModelProto`.
         precision: the precision of the model.
-        settings: variables for the scripts, namely RUNTIME, PROVIDER, PRECISION (as
+        settings: the variables used by the scripts: RUNTIME, PROVIDER, PRECISION (as
             passed to the engine), BATCH and TOLERANCE.
-        lines: lines of the report.
-        notes: paragraphs of the README.
+        lines: additional lines for the report.
+        notes: paragraphs for the README.
     """
 
     folder: Path
@@ -47,20 +50,20 @@ class Kit:
     notes: list[str] = field(default_factory=list)
 
     def script(self, name: str, text: str) -> None:
-        """Add an executable script."""
+        """Add an executable script to the folder."""
         path = self.folder / name
         path.write_text(text)
         path.chmod(0o755)
 
     def own_files(self) -> None:
-        """Add the contents of `kit/TARGET`: scripts and the README's notes."""
+        """Add the scripts from `kit/TARGET`, and its notes for the README."""
         own = FILES / self.target
         for path in sorted(own.glob("*.sh")):
             self.script(path.name, path.read_text())
         self.notes.append((own / f"notes.{catalog.language()}.md").read_text())
 
     def bundle_library(self) -> None:
-        """Copy ONNX Runtime's library and its license, so that nothing else is needed."""
+        """Copy the ONNX Runtime library and its license into the folder."""
         lib = self.folder / "lib"
         lib.mkdir()
         shutil.copy(native.library(), lib)
@@ -70,7 +73,7 @@ class Kit:
                 shutil.copy(package / name, lib)
 
     def write_common(self) -> None:
-        """Write what every target needs: the model, the engine's source and scripts."""
+        """Write the files that every target needs: model, engine source and scripts."""
         model = self.proto.SerializeToString()
         (self.folder / "model.onnx").write_bytes(model)
         checksum = f"{hashlib.sha256(model).hexdigest()}  model.onnx\n"
@@ -78,7 +81,7 @@ class Kit:
         shutil.copytree(native.ENGINE, self.folder / "source")
         for name in ("build.sh", "run.sh", "verify.sh"):
             self.script(name, (FILES / name).read_text())
-        overridable = ("PROVIDER", "BATCH", "TOLERANCE")  # by the environment
+        overridable = ("PROVIDER", "BATCH", "TOLERANCE")  # by environment variables
         lines = [
             f'{key}="${{{key}:-{value}}}"\n'
             if key in overridable
@@ -90,10 +93,11 @@ class Kit:
     def store_answers(
         self, samples: Any, run: Runner, float_proto: "onnx.ModelProto"
     ) -> None:
-        """Write the inputs `samples` and the runtime's outputs on this CPU to `check/`.
+        """Write the inputs `samples` and their outputs on this CPU to `check/`.
 
-        Another processor rounds differently, so an INT8 model's outputs there may
-        differ by as much as INT8 differs from float32 here.
+        Other processors round differently. For an INT8 model, the outputs on another
+        processor may differ from these by as much as INT8 differs from float32 on this
+        CPU, so the tolerance is increased accordingly.
         """
         check = self.folder / "check"
         check.mkdir()
@@ -110,7 +114,7 @@ class Kit:
     def _answers(
         self, proto: "onnx.ModelProto", samples: Any, run: Runner
     ) -> list[np.ndarray]:
-        """Run all samples in batches of the model's fixed size, or one by one."""
+        """Run the model on all samples, in batches of its fixed size or one by one."""
         step = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
         answer, batches = (
             run(proto),

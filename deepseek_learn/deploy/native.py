@@ -1,4 +1,4 @@
-"""Use the C++ engine from Python: build it with cmake, run it, and read its output.
+"""Python interface to the C++ engine: build it, run it, and parse its output.
 
 Lesson: `notebooks/innovation/02_engine_and_targets.ipynb`.
 """
@@ -24,24 +24,24 @@ from .. import binary_cache
 from ..errors import DeepSeekLearnError, MissingPackageError, require
 from ..files import atomic_write
 
-ENGINE = Path(__file__).with_name("engine")  # its source; every kit contains a copy
+ENGINE = Path(__file__).with_name("engine")  # source code, copied into every kit
 RUNTIMES = ("onnxruntime", "openvino")
-# text in cmake's output → what is missing, and how to install it
+# maps text in the output of cmake to what is missing and how to install it
 MISSING = {
     "CMAKE_MAKE_PROGRAM": "make or ninja: apt-get install make, or pip install ninja and "
     "set the environment variable CMAKE_GENERATOR to Ninja",
-    "CMAKE_CXX_COMPILER": "a C++ compiler, and there is none called "
-    "{compiler}: apt-get install g++, or xcode-select --install on macOS; the environment "
-    "variable CXX names another",
+    "CMAKE_CXX_COMPILER": "a C++ compiler, but {compiler} was not found: "
+    "apt-get install g++, or xcode-select --install on macOS; to use another compiler, "
+    "set the environment variable CXX",
 }
 
 
 class BuildError(DeepSeekLearnError):
-    """The engine cannot be built here; the message says what is missing."""
+    """Raised when the engine cannot be built; the message says what is missing."""
 
 
 class EngineError(DeepSeekLearnError):
-    """The engine rejected its input or failed; the message is the engine's own."""
+    """Raised when the engine fails or rejects its input, with the engine's message."""
 
 
 def build(
@@ -50,15 +50,20 @@ def build(
     source: Path = ENGINE,
     options: Sequence[str] = (),
 ) -> Path:
-    """Compile the engine and write it to `target` atomically (takes a few seconds).
+    """Compile the engine and write it to `target` atomically.
+
+    The compilation takes a few seconds.
 
     Args:
-        runtime: "onnxruntime", which needs its headers, or "openvino", which needs its
-            package with headers and libraries.
+        target: the path of the executable.
+        runtime: "onnxruntime", which requires its headers, or "openvino", which
+            requires the Python package with its headers and libraries.
+        source: the folder with the source code of the engine.
         options: additional cmake options, such as `-DORT_INCLUDE=FOLDER`.
 
     Raises:
-        BuildError: if cmake, a compiler or the headers are missing, or compilation fails.
+        BuildError: if cmake, a compiler or the headers are missing, or if the
+            compilation fails.
     """
     if runtime not in RUNTIMES:
         names = " or ".join(RUNTIMES)
@@ -80,7 +85,7 @@ def build(
 
 @functools.cache
 def compiled(runtime: str) -> bytes:
-    """Return the engine for `runtime`, compiled on first use and cached (see `build`)."""
+    """Return the engine for `runtime`, which is compiled on first use and cached."""
     key = _engine_key(runtime)
     for file in binary_cache.stored(f"engine-{runtime}", key) if key else ():
         return file.read_bytes()
@@ -96,7 +101,7 @@ def _engine_key(runtime: str) -> str | None:
     """Return a hash of everything that the engine depends on; None without a compiler.
 
     The version of ONNX Runtime's headers is left out: the engine opens the library at run
-    time, and any library that is no older than the headers will do.
+    time, and any library that is not older than the headers works.
     """
     command = shlex.split(os.environ.get("CXX", "")) or ["c++"]
     compiler = shutil.which(command[0])
@@ -107,7 +112,8 @@ def _engine_key(runtime: str) -> str | None:
     )
     files = sorted(path for path in ENGINE.rglob("*") if path.is_file())
     sources = b"".join(path.read_bytes() for path in files)
-    package = version("openvino") if runtime == "openvino" else ""
+    installed = runtime == "openvino" and find_spec("openvino")
+    package = version("openvino") if installed else ""
     flags = [os.environ.get(name) for name in ("CXXFLAGS", "LDFLAGS")]
     machine = (sys.platform, platform.machine())
     parts = (compiler, command[1:], answer.stdout, package, flags, *machine)
@@ -117,15 +123,16 @@ def _engine_key(runtime: str) -> str | None:
 def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
     """Run the engine and return its report.
 
-    The report has "latency_ms" (min, median, p90, p99, max over the timed runs),
-    "load_ms", "batch", "outputs" (name, type, shape, and the values of small ones), and
-    "selfcheck" if requested.
+    The report contains "latency_ms" (min, median, p90, p99 and max of the timed runs),
+    "load_ms", "batch", "outputs" (name, type and shape, plus the values of small
+    outputs), and "selfcheck" if it was requested.
 
     Args:
-        words: command-line options, such as `"--repeat", 50`; `--help` lists them.
+        words: command-line options, such as `"--repeat", 50`. `--help` lists all of
+            them.
 
     Raises:
-        EngineError: if the engine fails; the message is the engine's own.
+        EngineError: if the engine fails. The message is the one printed by the engine.
     """
     command = [str(engine), str(model), *map(str, words)]
     process = subprocess.run(
@@ -140,7 +147,7 @@ def run(engine: str | Path, model: str | Path, *words: Any) -> dict:
 
 
 def library() -> Path:
-    """Return the path of the shared library in the installed package `onnxruntime`.
+    """Return the path of the shared library in the installed `onnxruntime` package.
 
     Raises:
         MissingPackageError: if the package or its library is missing.
@@ -170,7 +177,7 @@ def _openvino() -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    """Run cmake in the C locale, so that it and the compiler print English messages."""
+    """Run a cmake command in the C locale, which makes all messages English."""
     process = subprocess.run(
         command,
         capture_output=True,
@@ -184,14 +191,14 @@ def _run(command: list[str]) -> None:
 
 
 def _build_error(output: str) -> str:
-    """Say what is missing and how to install it, or else repeat cmake's first error."""
+    """Return a message on what is missing, or else the first error printed by cmake."""
     for pattern, missing in MISSING.items():
         if pattern in output:
             compiler = os.environ.get("CXX", "c++")
             return f"Building the engine needs {missing.format(compiler=compiler)}."
     lines = output.splitlines() or ["cmake printed nothing"]
     start = next((i for i, line in enumerate(lines) if "error" in line.lower()), 0)
-    # cmake says what is missing in the paragraph below "CMake Error at ..."
+    # the paragraph below "CMake Error at ..." explains what is missing
     ends = (i for i in range(start + 2, len(lines)) if not lines[i].strip())
     sentence = " ".join(line.strip() for line in lines[start : next(ends, start + 4)])
     sentence = re.sub(r"^CMake Error at \S+ \(message\): *", "", sentence)

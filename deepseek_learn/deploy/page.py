@@ -1,4 +1,4 @@
-"""A notebook form for the wizard: `DeploymentWizard.page()`."""
+"""A notebook form for the deployment wizard, returned by `DeploymentWizard.page()`."""
 
 import html
 from pathlib import Path
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 
 class WizardPage(ipywidgets.VBox):
-    """A form that asks for target, precision, loss, batch and folder, and then deploys.
+    """A form with the deployment settings and a button that starts the deployment.
 
-    Attributes:
-        deployment: the result of the last click on the button; None before the first
-            click, or if it raised an error, which the page then shows.
+    The settings are the target, precision, loss, batch size and output folder.
 
     Args:
         wizard: a `DeploymentWizard`.
         folder: the initial value of the output folder.
+
+    Attributes:
+        deployment: the result of the last click on the button. It is None before the
+            first click and after an error, which the page displays.
     """
 
     def __init__(self, wizard: "DeploymentWizard", folder: str | Path = "deployed"):
@@ -40,7 +42,7 @@ class WizardPage(ipywidgets.VBox):
         self.batch = _widget(ipywidgets.BoundedIntText, "batch", **sizes)
         self.folder = _widget(ipywidgets.Text, "folder", value=str(folder))
         self.overwrite = _widget(ipywidgets.Checkbox, "overwrite", value=False)
-        self.overwrite.layout.width = "48em"  # its label is on the right
+        self.overwrite.layout.width = "48em"  # leaves space for the label on the right
         self.button = ipywidgets.Button(
             description=text("deploy.page_go"), button_style="primary"
         )
@@ -58,7 +60,7 @@ class WizardPage(ipywidgets.VBox):
         return (*settings, self.folder, self.overwrite)
 
     def _offer_precisions(self, change: Any = None) -> None:
-        """Offer the target's precisions, with its default first."""
+        """Offer the precisions of the selected target, and select its default."""
         self.precision.options = targets[self.target.value].precisions
         self.precision.value = self.precision.options[0]
         self._toggle_loss()
@@ -79,7 +81,7 @@ class WizardPage(ipywidgets.VBox):
                 progress=self._report,
             )
             self.said.value = self.deployment._repr_html_()
-        except Exception as error:  # an error raised in a callback would go unseen
+        except Exception as error:  # an error raised in a callback would not be shown
             self.step.value = ""
             self.said.value = _error_html(error)
         finally:
@@ -89,7 +91,7 @@ class WizardPage(ipywidgets.VBox):
         self.step.value, self.bar.value = step, fraction
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Add a static table of questions and answers for viewers without a kernel."""
+        """Add a static table of the current settings for viewers without a kernel."""
         parent = getattr(super(), "_repr_mimebundle_", None)
         bundle = (parent(**kwargs) if parent else None) or {}
         rows = "".join(

@@ -1,10 +1,11 @@
-"""Static INT8: quantize/dequantize pairs (QDQ) with ranges calibrated once.
+"""Static INT8 quantization with quantize/dequantize (QDQ) pairs.
 
-A tensor x becomes q = clip(round(x / s) + z), and the next operator sees s (q - z); the
-runtime fuses the pairs into integer kernels (Jacob et al. 2018, "Quantization and
-training of neural networks for efficient integer-arithmetic-only inference", arXiv
-1712.05877). Weights have one scale per output channel and z = 0; an activation tensor has
-one scale, from the range of its values in calibration (`ranges`).
+The quantizer replaces a tensor x by q = clip(round(x / s) + z), and the next operator
+receives s (q - z). The runtime fuses these pairs into integer kernels (Jacob et al.
+2018, "Quantization and training of neural networks for efficient
+integer-arithmetic-only inference", arXiv 1712.05877). Weights have one scale per output
+channel and z = 0. An activation tensor has a single scale, which is calibrated once
+from the range of its values (see `ranges`).
 """
 
 import tempfile
@@ -23,21 +24,22 @@ from .runtimes import ordered, session
 if TYPE_CHECKING:
     import onnx
 
-# layers and the operators between them, such as sums and pooling, stay in integers
+# the operators between layers, such as sums and pooling, are also computed in integers
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 OPERATORS = (*LAYERS, "Add", "Clip", "Concat", "MaxPool", "Relu")
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The INT8 scheme of a target.
+    """The INT8 quantization scheme of a target.
 
     Attributes:
-        symmetric: if True, activations are int8 with z = 0, as TensorRT requires; if
-            False, uint8 with any z, which uses all 256 levels after a ReLU.
-        float_weights: if True, the file stores float32 weights, each with a QDQ pair
-            (for TensorRT); if False, int8 weights, which are a quarter of the size.
-        operators: ONNX operator types to quantize.
+        symmetric: if True, activations are int8 with z = 0, as TensorRT requires. If
+            False, they are uint8 with any z, which uses all 256 levels after a ReLU.
+        float_weights: if True, the file stores float32 weights, each followed by a QDQ
+            pair (for TensorRT). If False, it stores int8 weights, which are a quarter
+            of the size.
+        operators: the ONNX operator types to quantize.
     """
 
     symmetric: bool = False
@@ -46,22 +48,23 @@ class Scheme:
 
 
 class Quantizer:
-    """A calibrated model; `int8()` returns it with any selection of layers in INT8.
-
-    Attributes:
-        layers: names of the quantizable layers, in model order.
+    """A calibrated model that can be quantized to INT8, entirely or in part.
 
     Args:
         proto: the exported model, from `to_onnx`.
-        batches: calibration inputs, each like the `example` of `to_onnx`.
-        ranges: the rule for the range of an activation's levels: "minmax" covers all
-            values seen, "percentile" all but the outermost 0.01 %, and "mse" minimizes
-            the mean squared error.
+        batches: the calibration inputs, each in the form of the `example` of `to_onnx`.
+        scheme: the INT8 scheme; by default, `Scheme()`.
+        ranges: the rule that selects the range of an activation. "minmax" covers all
+            observed values, "percentile" covers all except the outermost 0.01%, and
+            "mse" minimizes the mean squared error.
+
+    Attributes:
+        layers: the names of the quantizable layers, in model order.
 
     Raises:
         UnknownNameError: if `ranges` is unknown.
-        ValueError: if there is no batch, the model does not accept the type or shape of
-            a batch, or the model has no quantizable layer.
+        ValueError: if there are no batches, if a batch does not have the type or shape
+            that the model expects, or if the model has no quantizable layers.
         MissingPackageError: if the packages of the extra `deploy` are not installed.
     """
 
@@ -78,7 +81,8 @@ class Quantizer:
         self.batches = [feed(proto, batch, at) for at, batch in enumerate(batches)]
         if not self.batches:
             raise ValueError(
-                "calibration must give at least one batch like the example; it gave none."
+                "calibration must contain at least one batch like the example; "
+                "got none."
             )
         self.proto = onnx.shape_inference.infer_shapes(proto)
         self.layers = [
@@ -86,7 +90,7 @@ class Quantizer:
         ]
         if not self.layers:
             raise ValueError(
-                "the model has no layer with a weight that could be INT8: take float32."
+                "the model has no layer that can be quantized to INT8; use float32."
             )
         with quietly():
             self._ranges = self._calibrate()
@@ -96,11 +100,11 @@ class Quantizer:
     def int8(
         self, in_float: Sequence[str] = (), only: Sequence[str] | None = None
     ) -> "onnx.ModelProto":
-        """Return the model with INT8 layers, as a `ModelProto`.
+        """Return a copy of the model with layers quantized to INT8, as a `ModelProto`.
 
         Args:
-            in_float: layers to leave in float.
-            only: quantize these layers and nothing else.
+            in_float: the layers to leave in float.
+            only: if given, quantize only these layers.
         """
         unknown = {*in_float, *(only or ())} - {*self.layers}
         if unknown:
@@ -139,15 +143,17 @@ class Quantizer:
         samples: int = 16,
         progress: Callable[[float], None] = lambda part: None,
     ) -> dict[str, float]:
-        """Return each layer's sensitivity: the error when only that layer is quantized.
+        """Return the sensitivity of each layer.
 
-        This is the normalized mean squared error `|y_q - y|² / |y|²` of the outputs.
+        The sensitivity is the normalized mean squared error `|y_q - y|² / |y|²` of the
+        outputs when only that layer is quantized.
 
         Args:
-            inputs: batches like the example; by default the calibration batches, which
-                cannot reveal the clipping of values outside their own ranges.
-            samples: number of inputs to use, rounded up to whole batches.
-            progress: called with the fraction completed, 0..1.
+            inputs: batches in the form of the example. The default is the calibration
+                batches, but these cannot reveal the clipping of values outside their
+                own ranges.
+            samples: the number of inputs to use, rounded up to whole batches.
+            progress: a function called with the fraction completed, 0..1.
         """
         batches = self.batches
         if inputs is not None:
@@ -180,7 +186,7 @@ class Quantizer:
             return calibrator.compute_data()
 
     def _narrow(self, rule: Callable) -> None:
-        """Let the rule choose a range within the observed one."""
+        """Replace each observed range with the range selected by the rule."""
         from onnxruntime.quantization.calibrate import TensorData
 
         observed = {
@@ -203,7 +209,7 @@ class Quantizer:
 
 
 def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]:
-    """Return the first `samples` inputs, rounded up to whole batches."""
+    """Return the first batches that contain `samples` inputs in total, or more."""
     selection, count = [], 0
     for batch in batches:
         if count < samples:
@@ -213,7 +219,7 @@ def _first(batches: Iterable[dict], samples: int) -> list[dict[str, np.ndarray]]
 
 
 class _Reader:
-    """The calibration batches, with the interface that the calibrator expects."""
+    """An iterator over the calibration batches, as required by the calibrator."""
 
     def __init__(self, batches: Iterable[dict[str, np.ndarray]]):
         self._batches = iter(batches)
@@ -223,7 +229,7 @@ class _Reader:
 
 
 def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Convert the model to float16, but keep float32 inputs and outputs."""
+    """Convert the model to float16 with float32 inputs and outputs."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copied = copy_of(proto)
@@ -233,7 +239,7 @@ def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Sort the nodes topologically, as the standard requires but the tools do not."""
+    """Sort the nodes topologically, which ONNX requires but the tools do not do."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     model = ONNXModel(proto)
@@ -242,7 +248,7 @@ def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]:
-    """Return a batch as input name → array, checked against the model's inputs."""
+    """Convert a batch to named arrays, and check them against the model's inputs."""
     ports = list(proto.graph.input)
     tensors = ordered(batch, [port.name for port in ports])
     if len(tensors) != len(ports):
@@ -253,7 +259,7 @@ def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]
     feeds = {}
     for port, array in zip(ports, tensors, strict=True):
         kind = port.type.tensor_type
-        sizes = [d.dim_value or None for d in kind.shape.dim]  # None: any size
+        sizes = [d.dim_value or None for d in kind.shape.dim]  # None means any size
         fits = array.ndim == len(sizes) and all(
             size in (None, n) for size, n in zip(sizes, array.shape, strict=True)
         )
@@ -271,7 +277,7 @@ def feed(proto: "onnx.ModelProto", batch: Any, at: int) -> dict[str, np.ndarray]
 def normalized_error(
     answers: Iterable[list[np.ndarray]], wanted: Iterable[list[np.ndarray]]
 ) -> float:
-    """Return |y - r|² / |r|² over all outputs of all inputs."""
+    """Return the normalized error |y - r|² / |r|² over all outputs of all inputs."""
     pairs = [
         (np.float64(y), np.float64(r))
         for ys, rs in zip(answers, wanted, strict=True)

@@ -1,8 +1,8 @@
-"""The range of an activation's 256 levels: all values, or fewer values in finer steps.
+"""Rules that select the range covered by the 256 levels of an activation.
 
-A range [low, high] of 256 levels has the step s = (high - low) / 255. A wider range rounds
-every value more coarsely, with error s² / 12; a narrower one clips the values outside it.
-A rule maps the histogram of the calibration values to a range.
+A range [low, high] with 256 levels has the step size s = (high - low) / 255. A wider
+range increases the mean squared rounding error of all values, s² / 12. A narrower range
+clips more values. Each rule maps the histogram of the calibration values to a range.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,13 +22,13 @@ Rule = Callable[["Histogram", bool], tuple[float, float]]
 rules: Registry[Rule] = Registry("rule for ranges")
 
 BINS = 2048
-PERCENTILE = 99.99  # % of the values lie inside, and half of the rest on each side
+PERCENTILE = 99.99  # percentage of values inside; half of the others on each side
 SHRINK = np.geomspace(1.0, 0.01, 100)  # fractions of the full range that `mse` tries
 
 
 @dataclass
 class Histogram:
-    """The histogram of one tensor's values, with `BINS` bins over its range."""
+    """A histogram of the values of one tensor, with `BINS` bins over its range."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Histogram:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     def add(self, values: np.ndarray) -> None:
-        # in float64: a float32 edge may exclude the extreme values
+        # use float64, because a float32 edge may exclude the extreme values
         inside = np.clip(values.ravel().astype(np.float64), self.low, self.high)
         self.counts += np.histogram(inside, self.edges)[0]
 
@@ -53,11 +53,12 @@ def histograms(
     batches: Iterable[dict],
     reach: dict[str, tuple[float, float]],
 ) -> dict[str, Histogram]:
-    """Compute the histogram of every tensor in `reach`, over all batches.
+    """Compute the histogram of every tensor in `reach` over all batches.
 
     Args:
-        batches: dicts of input name → array, as returned by `quantize.feed`.
-        reach: tensor name → minimum and maximum.
+        proto: the exported model.
+        batches: dicts of named input arrays, as returned by `quantize.feed`.
+        reach: a dict that maps the name of each tensor to its minimum and maximum.
     """
     from onnx import ValueInfoProto
 
@@ -72,23 +73,25 @@ def histograms(
     for batch in batches:
         values = dict(zip(names, ort.run(None, batch), strict=True)) | batch
         for name, histogram in results.items():
-            if histogram.high > histogram.low:  # a constant leaves no choice
+            if (
+                histogram.high > histogram.low
+            ):  # there is no choice for a constant tensor
                 histogram.add(values[name])
     return results
 
 
 @rules.register("minmax")
 def minmax(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """Return the range of all values that calibration saw."""
+    """Return the full range of the calibration values."""
     return histogram.low, histogram.high
 
 
 @rules.register("percentile")
 def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """Return the range of all but the outermost 0.01 % of the values.
+    """Return the range without the outermost 0.01% of the values.
 
-    If symmetric (z = 0), these are the values with the largest |x|; otherwise, half of
-    them are at each end.
+    If `symmetric` is True (z = 0), the values with the largest |x| are excluded.
+    Otherwise, half of the excluded values are at each end.
     """
     outside = (1 - PERCENTILE / 100) * histogram.counts.sum()
     edges, counts = histogram.edges, histogram.counts
@@ -106,12 +109,12 @@ def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 @rules.register("mse")
 def mse(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """Return the range with the least mean squared error of rounding and clipping.
+    """Return the range that minimizes the mean squared error of rounding and clipping.
 
-    The search shrinks both ends together and then, unless symmetric, each separately.
-    On the histogram, the result is never worse than "minmax". We do not use the closed
-    form of Banner et al. 2019, "Post training 4-bit quantization of convolution
-    networks for rapid-deployment", arXiv 1810.05723.
+    The search shrinks both ends together. If `symmetric` is False, it then shrinks each
+    end separately. The error on the histogram is never larger than with "minmax". We do
+    not use the closed form of Banner et al. 2019, "Post training 4-bit quantization of
+    convolution networks for rapid-deployment", arXiv 1810.05723.
     """
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
 
@@ -131,9 +134,9 @@ def rounding_error(
     reach: tuple[float, float],
     symmetric: bool,
 ) -> float:
-    """Return the mean of (x - s (q - z))² for 8-bit q over the range `reach`.
+    """Return the mean of (x - s (q - z))² for 8-bit codes q over the range `reach`.
 
-    The range is widened to include 0 if necessary.
+    If the range does not include 0, it is extended to 0.
     """
     low, high = min(reach[0], 0.0), max(reach[1], 0.0)
     if symmetric:

@@ -1,4 +1,4 @@
-"""The wizard's result: the folder that it wrote, and the report."""
+"""The result of a deployment: the output folder and a report."""
 
 import json
 from collections.abc import Iterable
@@ -20,13 +20,14 @@ MEASURED, COMPILED, UNVERIFIED = "measured", "compiled", "unverified"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the report.
+    """A line of the deployment report.
 
     Attributes:
-        what: its key in the catalog, `deploy.line_...`.
-        status: `MEASURED` (here), `COMPILED` (but not run), or `UNVERIFIED`.
-        low, high: the ends of the 95 % interval of the median `value`.
-        source: what the deployment is compared with, "PyTorch" or an .onnx file's name.
+        what: the key of the label in the message catalog, as in `deploy.line_...`.
+        status: `MEASURED` (on this machine), `COMPILED` (but not run), or `UNVERIFIED`.
+        value, unit, note: the value with its unit and a remark, if any.
+        low, high: the ends of the 95% interval of the median `value`.
+        source: the baseline of the comparison, "PyTorch" or the name of an .onnx file.
     """
 
     what: str
@@ -40,12 +41,12 @@ class Line:
 
     @property
     def words(self) -> str:
-        """The line's label."""
+        """The label of the line."""
         return text(f"deploy.line_{self.what}", source=self.source)
 
     @property
     def quantity(self) -> str:
-        """The value with its unit and range; empty if there is no value."""
+        """The value with its unit and range, or an empty string if there is none."""
         if self.value is None:
             return ""
         spread = "" if self.low is None else f" ({self.low:.4g}–{self.high:.4g})"
@@ -59,13 +60,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Deployment(Report):
-    """A model, ready to run on `target`, in `folder`.
+    """A model that is ready to run on a target.
 
     Attributes:
-        model: the class name of the original model, or its file name.
-        lines: the report on what was measured here, only compiled, or not verified.
+        target: the name of the target.
+        model: the class name or the file name of the original model.
+        folder: the output folder.
+        lines: the report, which shows what was measured here, only compiled, or not
+            verified.
         guard: the result of the accuracy guard; None unless the precision is INT8.
-        files: file in the folder → size in bytes.
+        files: the size in bytes of each file in the folder.
     """
 
     target: str
@@ -78,23 +82,23 @@ class Deployment(Report):
     files: dict[str, int]
 
     def __getitem__(self, what: str) -> float | None:
-        """Return a line's value, as in `deployment["speedup"]`; None if it has none."""
+        """Return the value of a line, such as `deployment["speedup"]`, or None."""
         line = self.line(what)
         return None if line is None else line.value
 
     def line(self, what: str) -> Line | None:
-        """Return a line, as in `deployment.line("speedup")`; None if there is none."""
+        """Return a line, such as `deployment.line("speedup")`, or None."""
         return next((line for line in self.lines if line.what == what), None)
 
     @property
     def source(self) -> str:
-        """What the deployment is compared with: "PyTorch", or the .onnx file's name."""
+        """The baseline of the comparison, "PyTorch" or the name of the .onnx file."""
         line = self.line("size_before")
-        assert line is not None  # every report has it
+        assert line is not None  # every report has this line
         return line.source
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per line: value, range (if any), unit, status and note."""
+        """Return one row per line, with its value, interval, unit, status and note."""
         rows = [
             {
                 "value": line.value,
@@ -111,7 +115,7 @@ class Deployment(Report):
         return frame.astype({"value": float, "low": float, "high": float})
 
     def plot(self) -> "go.Figure":
-        """Plot latency and size, with the original next to the deployment (plotly)."""
+        """Plot the latency and size of the original and the deployed model (plotly)."""
         from plotly.subplots import make_subplots
 
         pairs = {
@@ -180,7 +184,7 @@ class Deployment(Report):
 
 
 def markdown(lines: Iterable[Line]) -> str:
-    """Return the report's table in Markdown, for a README."""
+    """Return the report as a Markdown table, for use in a README."""
     rows = ["| | | | |", "|---|---|---|---|"]
     for line in lines:
         cells = (line.words, line.quantity, text(f"deploy.{line.status}"), line.note)

@@ -1,4 +1,4 @@
-"""The runtimes from Python, which turn an exported model into a callable on the CPU."""
+"""Runtimes that turn an exported model into a Python function on the CPU."""
 
 import functools
 from collections.abc import Callable
@@ -15,30 +15,33 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-Model = Union["onnx.ModelProto", bytes, Path]  # a file is read when it is run
+Model = Union["onnx.ModelProto", bytes, Path]  # a file is read when it is loaded
 Answer = Callable[[Any], list[np.ndarray]]
 Runner = Callable[..., Answer]  # runner(proto, threads) → callable
 
 
 def arguments(example: Any) -> tuple[tuple, dict]:
-    """Return `example` as the positional and named arguments of the model."""
+    """Split an example into the positional and named arguments of the model."""
     if isinstance(example, dict):
         return (), example
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
 def tensors(example: Any) -> list[Tensor]:
-    """Return the tensors of an example, in the order of the exported model's inputs."""
+    """Return the tensors of an example in the input order of the exported model."""
     return [t for t in tree_leaves(arguments(example)) if isinstance(t, Tensor)]
 
 
 def arrays(example: Any) -> list[np.ndarray]:
-    """Return the `tensors` of an example as NumPy arrays."""
+    """Return the tensors of an example as NumPy arrays."""
     return [tensor.numpy(force=True) for tensor in tensors(example)]
 
 
 def ordered(example: Any, names: list[str]) -> list[np.ndarray]:
-    """Return the arrays in the model's input order, matched by name where possible."""
+    """Return the arrays of an example in the order of `names`.
+
+    Arrays without names must already be in this order.
+    """
     if isinstance(example, dict) and len(names) == len(example):
         if {*names} == {*example}:
             return arrays(tuple(example[name] for name in names))
@@ -60,17 +63,22 @@ def session(proto: Model, threads: int = 1) -> "onnxruntime.InferenceSession":
 
 
 def runner(proto: Model, threads: int = 1) -> Answer:
-    """Return a callable, example → list of arrays, that runs ONNX Runtime."""
+    """Return a function that runs the model in ONNX Runtime.
+
+    The function takes an example and returns a list of arrays.
+    """
     ort = session(proto, threads)
     names = [port.name for port in ort.get_inputs()]
     return lambda x: ort.run(None, dict(zip(names, ordered(x, names), strict=True)))
 
 
 def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> Answer:
-    """Return a callable, example → list of arrays, that runs OpenVINO.
+    """Return a function that runs the model in OpenVINO.
+
+    The function takes an example and returns a list of arrays.
 
     Args:
-        precision: "fp32" or "bf16", for the layers that are not INT8.
+        precision: the precision of all layers that are not INT8, "fp32" or "bf16".
     """
     purpose = "running a model on OpenVINO"
     openvino = require("openvino", extra="deploy", purpose=purpose)
@@ -87,7 +95,10 @@ def openvino_runner(proto: Model, threads: int = 1, precision: str = "fp32") -> 
 
 
 def runner_for(runtime: str, precision: str) -> Runner:
-    """Return the runtime's runner; INT8 models compute everything else in float32."""
+    """Return the runner for a runtime and a precision.
+
+    The layers of an INT8 model that are not quantized are computed in float32.
+    """
     if runtime == "openvino":
         rest = "bf16" if precision == "bf16" else "fp32"
         return functools.partial(openvino_runner, precision=rest)

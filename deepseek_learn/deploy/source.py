@@ -1,7 +1,8 @@
-"""The wizard's input: a PyTorch model, or an `.onnx` file from any exporter.
+"""Sources of a model for the wizard: a PyTorch module or an `.onnx` file.
 
-Both provide an `onnx.ModelProto` with named layers, and the original's outputs, speed and
-size for comparison.
+The file may come from any exporter. Each source provides an `onnx.ModelProto` with
+named layers. For comparison, it also provides the outputs, speed and size of the
+original.
 """
 
 import copy
@@ -31,8 +32,8 @@ class TorchModel:
     """A copy of a PyTorch model in its current state.
 
     Attributes:
-        name: the class name.
-        label: its name in the report.
+        name: the class name of the model.
+        label: the name of the source in the report.
     """
 
     label = "PyTorch"
@@ -47,7 +48,7 @@ class TorchModel:
         return export.to_onnx(self.model, example, dynamic_batch, sequence_axis)
 
     def shorter(self, example: Any, sequence_axis: Axes) -> Any:
-        """Shorten the example from length T to T // 2 + 1 along its sequence axis."""
+        """Shorten the example along its sequence axis from length T to T // 2 + 1."""
         args, kwargs = arguments(example)
         bound = inspect.signature(self.model.forward).bind(*args, **kwargs)
         axes = export.sequence_axes(bound.arguments, sequence_axis)
@@ -63,33 +64,33 @@ class TorchModel:
         return dict(bound.arguments) if isinstance(example, dict) else bound.args
 
     def difference(self, proto: "onnx.ModelProto", inputs: Iterable) -> float:
-        """Return the largest output difference, relative to the largest value."""
+        """Return the largest relative difference from the outputs of this model."""
         return export.verify(proto, self.model, inputs)
 
     def bytes(self) -> int:
-        """Return the size of the parameters and buffers in a checkpoint."""
+        """Return the size of the parameters and buffers in bytes."""
         state = self.model.state_dict().values()
         sizes = {t.data_ptr(): t.nbytes for t in state if isinstance(t, Tensor)}
         return sum(sizes.values())
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Time passes for about `seconds`, on one thread, and return the median."""
+        """Return the median latency on one thread, measured for about `seconds`."""
         args, kwargs = arguments(x)
         with one_thread(), torch.inference_mode():
             return median_ms(lambda: self.model(*args, **kwargs), seconds)
 
 
 class OnnxFile:
-    """An `.onnx` file with its weights inside or in external files.
+    """An `.onnx` file with embedded or external weights.
 
     Attributes:
-        name, label: the file name.
+        name, label: the name of the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
         DamagedFileError: if the file is not an ONNX model.
-        ExportError: if it cannot be converted to `export.OPSET`, or ONNX Runtime
-            rejects it.
+        ExportError: if the model cannot be converted to `export.OPSET`, or if ONNX
+            Runtime rejects it.
     """
 
     def __init__(self, path: str | Path):
@@ -103,14 +104,14 @@ class OnnxFile:
         self._proto = _convert_opset(self._original, self.name)
         try:
             self._answer = runner(self._original)
-        except Exception as error:  # any exception of ONNX Runtime
+        except Exception as error:  # ONNX Runtime may raise any exception
             first = str(error).strip().split("\n")[0]
             raise export.ExportError(f"ONNX Runtime rejects {path}: {first}") from error
 
     def export(
         self, example: Any, dynamic_batch: bool, sequence_axis: Axes
     ) -> "onnx.ModelProto":
-        """Return the model with named layers; the file says which axes are dynamic."""
+        """Return the model with named layers, keeping the dynamic axes of the file."""
         return export.with_named_layers(self._proto)
 
     @property
@@ -138,7 +139,10 @@ class OnnxFile:
         return self._original.ByteSize()
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Time ONNX Runtime for about `seconds`, on one thread; return the median."""
+        """Return the median latency of ONNX Runtime, measured for about `seconds`.
+
+        The measurement uses one thread.
+        """
         return median_ms(lambda: self._answer(x), seconds)
 
 
@@ -146,7 +150,7 @@ Source = TorchModel | OnnxFile
 
 
 def source_of(model: nn.Module | str | Path) -> Source:
-    """Return the source for `model`.
+    """Return the source for a module or a file.
 
     Raises:
         TypeError: if `model` is neither a module nor the path of an .onnx file.
@@ -160,25 +164,25 @@ def source_of(model: nn.Module | str | Path) -> Source:
 
 
 def example_for(path: str | Path, shape: list[int]) -> Any:
-    """Create an input of this shape for a file with one input.
+    """Create an example input of the given shape for a file with a single input.
 
-    Floating-point values are random in 0..1; integers and booleans are zeros.
+    Floating-point values are random between 0 and 1. Integers and booleans are zero.
 
     Raises:
-        ValueError: if the file has several inputs.
+        ValueError: if the model has several inputs.
     """
     ports = _load(Path(path)).graph.input
     if len(ports) != 1:
         names = ", ".join(port.name for port in ports)
         raise ValueError(
-            f"{path} takes {names}: --shape gives only one input; call "
-            f"DeploymentWizard from Python."
+            f"{path} has the inputs {names}, but --shape describes only one input; use "
+            f"DeploymentWizard from Python instead."
         )
     onnx = require("onnx", extra="deploy", purpose="reading an .onnx file")
     element = ports[0].type.tensor_type.elem_type
     kind = onnx.helper.tensor_dtype_to_np_dtype(element)
     values = np.random.default_rng(0).random(shape)
-    is_integer = kind.kind in "iub"  # tokens or indices: 0 is always valid
+    is_integer = kind.kind in "iub"  # for tokens or indices, 0 is always valid
     return torch.from_numpy((0 * values if is_integer else values).astype(kind))
 
 
@@ -199,7 +203,7 @@ def _load(path: Path) -> "onnx.ModelProto":
 
 
 def _convert_opset(proto: "onnx.ModelProto", name: str) -> "onnx.ModelProto":
-    """Convert the model to opset `export.OPSET`, unless it is already that new."""
+    """Convert the model to `export.OPSET` if it uses an older opset."""
     from onnx import version_converter
 
     opset = next((o.version for o in proto.opset_import if not o.domain), export.OPSET)

@@ -1,4 +1,7 @@
-"""Verify and measure a deployment on this machine before the wizard returns it."""
+"""Verification and measurement of a deployment on this machine.
+
+The wizard runs these checks before it returns.
+"""
 
 import re
 from pathlib import Path
@@ -18,22 +21,27 @@ from .source import Source
 if TYPE_CHECKING:
     from .destinations import Target
 
-ROUNDS, SECONDS = 6, 1 / 3  # number of rounds; approximate time per side in a round
+ROUNDS, SECONDS = 6, 1 / 3  # SECONDS is the approximate time per model in a round
 MB = 1e6
 
 
 def lines(
     kit: Kit, goal: "Target", engine: bytes | None, refusal: str, source: Source, x: Any
 ) -> list[Line]:
-    """Report size, startup time, speed and self-check, each with its status.
+    """Verify and measure the deployment, and return the lines of the report.
 
     Args:
-        engine: the compiled engine; if None, `refusal` says why there is none.
-        source: the original model; it and the engine are timed in turn on `x`, with one
-            thread each.
+        kit: the deployment folder.
+        goal: the target.
+        engine: the compiled engine, or None if it could not be compiled.
+        refusal: the reason why there is no engine.
+        source: the original model. The model and the engine are timed alternately, on
+            one thread each.
+        x: the input used for timing.
 
     Raises:
-        EngineError: if the engine's outputs on this processor differ from the stored ones.
+        EngineError: if the outputs of the engine on this processor differ from the
+            stored outputs.
     """
     report = [
         Line("size", MEASURED, (kit.folder / "model.onnx").stat().st_size / MB, "MB"),
@@ -57,7 +65,7 @@ def lines(
 
 
 class _Engine:
-    """The compiled engine, with the options for the kit's model and runtime."""
+    """The compiled engine with the command-line options for a kit."""
 
     def __init__(self, kit: Kit, program: Path, provider: str):
         self.kit, self.program = kit, program
@@ -80,10 +88,10 @@ def _selfcheck(kit: Kit) -> list[Any]:
 
 
 def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
-    """Measure the latencies of the original and the engine in turn, on one thread.
+    """Measure the latency of the original and the engine alternately, on one thread.
 
-    A round's reading is the median of single calls over `SECONDS`. The engine is a
-    separate process and times its own calls.
+    Each round yields the median of single calls over about `SECONDS`. The engine runs
+    in a separate process and measures its own calls.
     """
     files: list[Path] = []
     for index, array in enumerate(arrays(x)):
@@ -117,7 +125,7 @@ def _line(what: str, reading: Measured, source: Source) -> Line:
 
 
 def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
-    """Run the self-check on the target's own provider, if this machine has it."""
+    """Run the self-check with the target's own provider, if it is available here."""
     program = kit.folder / ".engine"
     program.write_bytes(engine)
     program.chmod(0o755)
@@ -135,9 +143,9 @@ def _try_target(kit: Kit, goal: "Target", engine: bytes) -> list[Line]:
 
 
 def _on_target(why: str) -> Line:
-    """Report why the target was not verified.
+    """Report why the deployment could not be verified on the target.
 
-    Paths of this machine, or of the one that built the library, are removed.
+    File paths of this machine, or of the machine that built the library, are removed.
     """
     reason = re.sub(r"^.* : FAIL : ", "", why)
     return Line("on_target", UNVERIFIED, note=re.sub(r"(?:/[^\s/]+)+/", "", reason))

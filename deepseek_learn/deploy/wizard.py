@@ -1,4 +1,4 @@
-"""Turn a trained model into a folder that runs it, with measurements, in one call."""
+"""The deployment wizard, which turns a trained model into a folder that runs it."""
 
 import dataclasses
 import functools
@@ -43,23 +43,29 @@ Progress = Callable[[str, float], None]
 
 
 class DeploymentWizard:
-    """Exports, verifies, quantizes, guards and builds a trained model for any target.
+    """A wizard that exports, verifies, quantizes and builds a model for any target.
 
     Args:
-        model: a module, which is copied and never changed, or the path of an .onnx file.
-        example: one tensor, a tuple of several arguments, or a dict of named arguments.
-        calibration: batches like the example, from the data that the model will see; INT8
-            takes its ranges from them. A few dozen samples are enough.
-        metric: `metric(predict)` returns points (0..100, higher is better) on held-out
-            data; it guards INT8. `predict(x)` returns the model's output tensor, or a
-            tuple of them in order if it has several.
-        mean, std: one value per channel, or one for all; the engine normalizes an image
-            to (x - mean) / std with x in 0..1. By default, images stay in 0..1.
-        dynamic_batch: False for a model that only accepts the example's batch size. An
-            .onnx file declares this itself.
-        sequence_axis: another axis of variable size, such as 1 for tokens `[B, T]`, in
-            every input that has it; or a dict, argument → axis. For targets that
-            require a fixed batch, the length is also fixed, to the example's.
+        model: a module, which is copied and never modified, or the path of an .onnx
+            file.
+        example: a single input tensor, a tuple of positional arguments, or a dict of
+            named arguments.
+        calibration: batches in the form of the example, taken from the data that the
+            model will be used on. They determine the ranges for INT8. A few dozen
+            samples are enough.
+        metric: a function that takes `predict` and returns points (0..100, higher is
+            better) on held-out data. It is used to guard the accuracy of INT8.
+            `predict(x)` returns the output tensor of the model, or a tuple of tensors
+            if there are several outputs.
+        mean, std: one value per channel, or one value for all channels. The engine
+            normalizes an image to (x - mean) / std, where x is between 0 and 1. By
+            default, images are not normalized and remain in 0..1.
+        dynamic_batch: set this to False for a model that only accepts the batch size of
+            the example. For an .onnx file, the file itself determines this.
+        sequence_axis: another axis of variable size, such as 1 for tokens of shape
+            `[B, T]`, in every input that has it. A dict specifies the axis of each
+            argument by name. For targets that require a fixed batch size, the length is
+            also fixed to the length of the example.
 
     Raises:
         TypeError: if `model` is neither a `torch.nn.Module` nor a path.
@@ -108,31 +114,36 @@ class DeploymentWizard:
         overwrite: bool = False,
         progress: bool | Progress = True,
     ) -> Deployment:
-        """Deploy the model to `target`, writing the folder `out` atomically.
+        """Deploy the model to a target and write the output folder atomically.
 
         Args:
-            target: a name in `deploy.targets`.
-            precision: a precision that the target offers; by default, its first.
-            loss: points of the metric that INT8 may lose; 1 or more is always rejected.
-            ranges: how INT8 derives activation ranges from the calibration: "minmax",
-                "percentile" or "mse" (see `Quantizer`).
-            batch: batch size of the measurement; targets with a fixed batch are built
-                for it.
-            overwrite: replace an earlier deployment in `out`.
-            progress: True shows a bar; a function is called with a description of the
-                step and the fraction completed, 0..1.
+            target: the name of a target in `deploy.targets`.
+            out: the output folder.
+            precision: a precision that the target supports. The default is the first
+                one that it lists.
+            loss: the maximum number of points that INT8 may lose. A loss of 1 point or
+                more is always rejected.
+            ranges: the rule that derives the ranges of activations in INT8 from the
+                calibration batches: "minmax", "percentile" or "mse" (see `Quantizer`).
+            batch: the batch size for the measurements. Targets with a fixed batch size
+                are built for this size.
+            overwrite: whether to replace an existing deployment in `out`.
+            progress: True to show a progress bar, or a function that is called with a
+                description of the step and the fraction completed, 0..1.
 
         Raises:
-            AccuracyError: if INT8 would lose 1 point or more; the message includes the
+            AccuracyError: if INT8 would lose 1 point or more. The message includes the
                 table of attempts.
             ExportError, OutputMismatchError: see `to_onnx` and `verify`.
-            BuildError: if the engine has to run here and cannot be compiled.
-            FileExistsError: if `out` is not empty, or another process is writing it.
+            BuildError: if the engine cannot be compiled although it has to run on this
+                machine.
+            FileExistsError: if `out` is not empty, or if another process is writing to
+                it.
             ValueError, UnknownNameError: if an argument is invalid.
         """
         goal, folder = targets[target], Path(out)
         precision = self._validate(goal, precision, loss, batch)
-        rules[ranges]  # raises for an unknown rule
+        rules[ranges]  # raises an error if the rule is unknown
         with _ProgressReporter(progress) as tell:
             with exclusive_folder(folder) as temporary:
                 checks.folder(folder, overwrite)
@@ -175,7 +186,7 @@ class DeploymentWizard:
         precision: str,
         batch: int,
     ) -> Kit:
-        """Create the kit, with the files that every target gets."""
+        """Create the kit with the files that every target needs."""
         proto = export.copy_of(proto)
         if goal.fixed_batch:
             export.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
@@ -194,32 +205,32 @@ class DeploymentWizard:
         return kit
 
     def page(self, folder: str | Path = "deployed") -> "WizardPage":
-        """Return a form whose button calls `to` (ipywidgets)."""
+        """Return a form with a button that calls `to` (ipywidgets)."""
         from .page import WizardPage
 
         return WizardPage(self, folder)
 
     @functools.cached_property
     def proto(self) -> "onnx.ModelProto":
-        """The exported model, in float32."""
+        """The exported model in float32."""
         proto = self.source.export(self.example, self.dynamic_batch, self.sequence_axis)
         checks.ports(proto)
         return proto
 
     @functools.cached_property
     def same(self) -> float:
-        """The largest difference from the original, relative to its largest output."""
+        """The largest relative difference between the exported and original outputs."""
         for at, batch in enumerate(self.calibration or []):
-            feed(self.proto, batch, at)  # raises for a different shape
+            feed(self.proto, batch, at)  # raises an error if the shape is different
         inputs = [self.example, *(self.calibration or [])[:1]]
-        # an .onnx file takes no sequence axis from the caller
+        # for an .onnx file, the caller does not choose the sequence axis
         if self.sequence_axis is not None and isinstance(self.source, TorchModel):
             inputs.append(self.source.shorter(self.example, self.sequence_axis))
         checks.outputs(runner(self.proto)(self.example), self._example_batch())
         return self.source.difference(self.proto, inputs)
 
     def quantizer(self, scheme: Scheme, ranges: str = "minmax") -> Quantizer:
-        """Return the model's quantizer for this INT8 scheme, calibrated only once."""
+        """Return the quantizer for an INT8 scheme, which is calibrated only once."""
         key = scheme, ranges
         if key not in self._quantizers:
             quantizer = Quantizer(self.proto, self.calibration or [], scheme, ranges)
@@ -229,7 +240,7 @@ class DeploymentWizard:
     def _validate(
         self, goal: Target, precision: str | None, loss: float, batch: int
     ) -> str:
-        """Return the precision to use; reject invalid arguments before any work."""
+        """Check the arguments before any work is done; return the precision to use."""
         check_aim(loss)
         checks.batch(batch, None if self.dynamic_batch else self._example_batch())
         requirements = {"calibration": self.calibration, "metric": self.metric}
@@ -241,9 +252,10 @@ class DeploymentWizard:
     def _at_precision(
         self, goal: Target, precision: str, loss: float, ranges: str, tell: Progress
     ) -> tuple["onnx.ModelProto", GuardedModel | None, list[Line]]:
-        """Return the model at this precision, the guard's result, and the metric lines.
+        """Return the model in the given precision, the guard's result and the metric.
 
-        The guard's result is None unless the precision is INT8.
+        The metric is returned as report lines. The guard's result is None unless the
+        precision is INT8.
         """
         key = (goal.scheme, goal.runtime, precision, loss, ranges)
         if key not in self._converted:
@@ -286,10 +298,10 @@ class DeploymentWizard:
         if before - after >= LIMIT:
             raise DeepSeekLearnError(
                 f"{precision} loses {before - after:.2f} points ({before:.2f} to "
-                f"{after:.2f}), and {LIMIT:g} or more is refused."
+                f"{after:.2f}), and a loss of {LIMIT:g} or more is rejected."
             )
         unit, status, note = text("deploy.points"), MEASURED, ""
-        if precision == "fp16":  # on this CPU only the weights are rounded
+        if precision == "fp16":  # on this CPU, only the weights are rounded to float16
             status, note = UNVERIFIED, text("deploy.half_here")
         return [
             Line("metric_before", MEASURED, before, unit),
@@ -298,13 +310,13 @@ class DeploymentWizard:
         ]
 
     def _samples(self, batch: int) -> Any:
-        """Return about `SAMPLES` inputs, in whole batches, whose outputs are stored."""
+        """Return about `SAMPLES` inputs for the self-check, in whole batches."""
         target_count = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
         batches, count = [], 0
         sizes = [t.shape[1:] for t in tensors(self.example)]
         for candidate in (self.example, *(self.calibration or [])):
             if [t.shape[1:] for t in tensors(candidate)] != sizes:
-                continue  # a different length
+                continue  # skip batches of a different length
             batches.append(tensors(candidate))
             count += len(batches[-1][0])
             if count >= target_count:
@@ -315,7 +327,7 @@ class DeploymentWizard:
         return tuple(t[rows % count] for t in joined)
 
     def _input(self, batch: int) -> Any:
-        """Repeat the example to fill a batch of this size, for timing."""
+        """Return the example, repeated or cut to the given batch size, for timing."""
         if not self.dynamic_batch:
             return self.example
 
@@ -328,7 +340,10 @@ class DeploymentWizard:
 
 
 def _like(example: Any, batch: Any) -> Any:
-    """Structure a batch like the example, as loaders give lists instead of tuples."""
+    """Convert a batch to the structure of the example.
+
+    This is needed for loaders, which return lists instead of tuples.
+    """
     if isinstance(example, tuple) and isinstance(batch, list):
         batch = tuple(batch)
     named = isinstance(example, dict) and isinstance(batch, dict)
@@ -342,7 +357,7 @@ def _on_cpu(value: Any) -> Any:
 
 
 class _ProgressReporter:
-    """Reports progress: to a bar, to a function, or not at all."""
+    """Reports progress to a bar or a function, or not at all."""
 
     def __init__(self, progress: bool | Progress):
         self.to = progress if callable(progress) else None
@@ -365,9 +380,9 @@ class _ProgressReporter:
 
 
 def _engine(goal: Target) -> tuple[bytes | None, str]:
-    """Return the compiled engine.
+    """Return the compiled engine and an empty string.
 
-    If compilation fails and the engine does not have to run on this machine, return
+    If the compilation fails but the engine does not have to run on this machine, return
     None and the reason for the failure.
     """
     try:

@@ -1,4 +1,4 @@
-"""DeepOpt: orthogonalized momentum for matrices, AdamW for the rest, and little state.
+"""The DeepOpt optimizer and a protocol for comparing optimizers fairly.
 
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """

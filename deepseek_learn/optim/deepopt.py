@@ -1,6 +1,7 @@
-r"""DeepOpt: orthogonalized momentum for matrices, AdamW for everything else.
+r"""The DeepOpt optimizer: orthogonalized momentum for matrices, AdamW for the rest.
 
-For a matrix `W` with gradient `G` (a convolution's kernel is treated as `[out, in * k]`):
+A matrix `W` with gradient `G` is updated as follows. The kernel of a convolution is
+reshaped to `[out, in * k]` first.
 
 .. math::
     M &\leftarrow \mu M + (1 - \mu) G, \qquad U = (1 - \mu) G + \mu M \\
@@ -8,11 +9,13 @@ For a matrix `W` with gradient `G` (a convolution's kernel is treated as `[out, 
     W &\leftarrow W - \eta \lambda\, W \odot [O \odot W > 0]
                  - \eta \cdot 0.2 \sqrt{\max(m, n)}\; O
 
-The factor makes the root mean square of an update 0.2 times the learning rate, which is
-typical of AdamW, so that one rate serves both (Liu et al. 2025, "Muon is scalable for
-LLM training", arXiv 2502.16982). The decay acts only where it agrees with the update
-(Chen et al. 2025, "Cautious weight decay", arXiv 2510.12402). :math:`\mu` rises early
-in the run. The state is one average per weight, stored in two bytes by default.
+With the factor in the last term, the root mean square of an update is 0.2 times the
+learning rate. This is typical of AdamW, so both rules can share one learning rate (Liu
+et al. 2025, "Muon is scalable for LLM training", arXiv 2502.16982). Weight decay is
+applied only to entries where it has the same sign as the update (Chen et al. 2025,
+"Cautious weight decay", arXiv 2510.12402). The momentum :math:`\mu` increases early in
+training. The optimizer keeps one moving average per weight, stored in two bytes by
+default.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
@@ -30,63 +33,67 @@ from .roles import divide, listed
 from .rules import move_adamw, move_matrices, move_rows
 from .sharded import agreed, local
 
-HUGE = 1e15  # float32 holds its square, and the sum of many such squares
+HUGE = 1e15  # float32 can represent its square and the sum of many such squares
 RULES = {"matrix": move_matrices, "adamw": move_adamw, "rows": move_rows}
 
 
 class DeepOpt(torch.optim.Optimizer):
-    """An optimizer for deep networks that needs few steps and little memory.
+    """An optimizer that trains deep networks in few steps and with little memory.
 
-    In `benchmarks/deepopt.py` it takes fewer steps than a tuned AdamW where networks are
-    trained from scratch, and no fewer where pretrained layers are fine-tuned.
+    In `benchmarks/deepopt.py`, DeepOpt takes fewer steps than a tuned AdamW when
+    training from scratch, but not when fine-tuning pretrained layers.
 
     Args:
-        params: the model (preferred, because its modules identify the embeddings and
-            the head), its `named_parameters()`, or a list of groups
-            `{"params": ..., "lr": ...}`. Bare parameters are accepted with a warning.
-            Each group is divided by role: `plan()` shows how, and `roles` overrides it.
-        lr: the learning rate for matrices, a number or a one-element tensor.
-        weight_decay: weight decay for matrices.
-        momentum, first_momentum, momentum_warmup: the momentum rises linearly from
-            `first_momentum`, or from `momentum` if that is less, to `momentum` over the
-            first `momentum_warmup` steps. In a run of a few hundred steps it stays
-            close to its starting value by design, because a momentum of 0.95 would cost
-            extra steps in such a short run. `OneCycleLR` and `CyclicLR` control it, as
-            they do AdamW's first beta; with `cycle_momentum=False` they leave both
-            alone.
-        beta2: decay rate of the moving average that balances rows or columns.
-        adamw_lr: the learning rate for everything else, as a multiple of `lr`. A new
-            head on pretrained layers worked best at 1/16.
-        betas, eps, adamw_weight_decay: the usual settings of the AdamW update.
-        state: how averages are stored: "fp32", "bf16" or "int8". All arithmetic is in
-            float32. Rows of fewer than 5 entries are never stored as int8, and the few
-            variances are always float32.
-        nonfinite: what to do if a gradient is not finite: "raise" an error, or "skip"
-            the step, which changes nothing and is counted in `skipped`.
-        roles: name pattern → "matrix", "adamw" or "rows"; this overrides everything
-            else.
-        rarely_active: True, or the `Groups` of a `DynamicParameterGroup`: rows of
+        params: the model, its `named_parameters()`, or a list of groups
+            `{"params": ..., "lr": ...}`. Pass the model if possible, because its
+            modules identify the embeddings and the head. Parameters without names are
+            accepted with a warning. Each group is split by role; `plan()` shows the
+            result, and `roles` overrides it.
+        lr: the learning rate for matrices, either a number or a one-element tensor.
+        weight_decay: the weight decay for matrices.
+        momentum, first_momentum, momentum_warmup: the momentum increases linearly from
+            `first_momentum` (or `momentum`, if that is smaller) to `momentum` over the
+            first `momentum_warmup` steps. It stays close to its initial value in a run
+            of a few hundred steps. This is intentional: a momentum of 0.95 would cost
+            extra steps in such a short run. `OneCycleLR` and `CyclicLR` control the
+            momentum together with the first beta of AdamW. They leave both unchanged if
+            `cycle_momentum=False`.
+        beta2: the decay rate of the moving average used to balance rows or columns.
+        adamw_lr: the learning rate for all other parameters, as a multiple of `lr`. A
+            value of 1/16 worked best for a new head on pretrained layers.
+        betas, eps, adamw_weight_decay: the usual hyperparameters of AdamW.
+        state: the storage format of the moving averages: "fp32", "bf16" or "int8". All
+            arithmetic is done in float32. Averages with fewer than 5 entries per row
+            are never stored in int8, and the variances, of which there are few, are
+            always stored in float32.
+        nonfinite: what to do if a gradient is not finite. "raise" raises an error.
+            "skip" skips the step, leaves everything unchanged and increments `skipped`.
+        roles: a mapping from name patterns to "matrix", "adamw" or "rows". It takes
+            precedence over all other rules.
+        rarely_active: True, or the `Groups` of a `DynamicParameterGroup`. The rows of
             embeddings, and of layers whose neurons are mostly in the group "low", are
-            updated only in steps in which they have a gradient, without momentum. This
-            saves memory and needs the model as `params`.
-        maximize: ascend the gradient instead of descending; the decay is unchanged.
-        compiled: compile the update of matrices (needs a C++ compiler, or a GPU). If
-            that fails, the optimizer warns once and continues uncompiled.
+            then updated without momentum and only in steps in which they have a
+            gradient. This saves memory and requires the model as `params`.
+        maximize: maximize the objective instead of minimizing it. Weight decay is
+            unaffected.
+        compiled: compile the matrix update (requires a C++ compiler or a GPU). If
+            compilation fails, the optimizer warns once and continues without it.
 
     Raises:
-        ValueError: if a number is out of range, there are no parameters, or one is
-            duplicate or complex; in `step`, if a gradient is sparse or (see
-            `nonfinite`) not finite; in `load_state_dict`, if the state is from another
-            optimizer or from parameters with other shapes, in which case nothing is
-            changed.
+        ValueError: if a number is out of range, if there are no parameters, or if a
+            parameter is complex or appears twice. `step` raises it if a gradient is
+            sparse or (see `nonfinite`) not finite. `load_state_dict` raises it if the
+            state belongs to another optimizer or to parameters of other shapes; nothing
+            is changed in that case.
 
     Parameters without a gradient are left unchanged. A sharded matrix (FSDP2) is
-    gathered for its update; averages stay sharded, so that each process saves and loads
-    its own `state_dict` (do not use `torch.distributed.checkpoint` for this optimizer:
-    it would treat them as identical on all processes). Gradient entries beyond 1e15 are
-    clamped to it: the squares of much larger ones are infinite in float32. Weights in
-    bfloat16 lose any part of an update that is smaller than 1/256 of the weight, so
-    keep them in float32 and use autocast instead.
+    gathered for its update. The moving averages stay sharded, so each process must save
+    and load its own `state_dict`. Do not use `torch.distributed.checkpoint` with this
+    optimizer, because it would treat these states as identical on all processes.
+    Gradient entries larger than 1e15 in magnitude are clamped, because the squares of
+    much larger values overflow in float32. Weights in bfloat16 lose any part of an
+    update that is smaller than 1/256 of the weight, so keep them in float32 and use
+    autocast instead.
     """
 
     def __init__(
@@ -112,8 +119,8 @@ class DeepOpt(torch.optim.Optimizer):
     ):
         if rarely_active and not isinstance(params, nn.Module):
             raise ValueError(
-                f"rarely_active needs the model as params: only its modules show which "
-                f"rows are looked up; got a {type(params).__name__}."
+                f"rarely_active requires the model as params, because only its modules "
+                f"show which rows are looked up; got a {type(params).__name__}."
             )
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -130,7 +137,10 @@ class DeepOpt(torch.optim.Optimizer):
         super().__init__(listed(params, rarely_active), defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, divided by role; its "params" need names if the others have them."""
+        """Add a parameter group, split by role.
+
+        The parameters must be named if those in the existing groups are.
+        """
         roles = param_group.get("roles", self.defaults["roles"])
         seen = {p for group in self.param_groups for p in group["params"]}
         if "nonfinite" in param_group:
@@ -146,12 +156,12 @@ class DeepOpt(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # a state saved before this option existed
+        for group in self.param_groups:  # the state may predate this option
             group.setdefault("maximize", self.defaults.get("maximize", False))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; return the closure's loss."""
+        """Update every parameter that has a gradient; return the loss of `closure`."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -171,11 +181,11 @@ class DeepOpt(torch.optim.Optimizer):
         return self.param_groups[0]["skipped"]
 
     def state_bytes(self) -> int:
-        """Return the bytes of all stored averages (if sharded, of this process's)."""
+        """Return the size in bytes of all averages stored on this process."""
         return sum(self._bytes(p) for g in self.param_groups for p in g["params"])
 
     def plan(self) -> pd.DataFrame:
-        """Return one row per parameter: role, reason, equivalent matrices, sizes."""
+        """Return a table of the parameters and their roles, matrix shapes and sizes."""
         rows = []
         for group in self.param_groups:
             names = group.get("param_names", [""] * len(group["params"]))
@@ -188,11 +198,11 @@ class DeepOpt(torch.optim.Optimizer):
         return pd.DataFrame(rows)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a saved state, bit for bit, whatever the parameters' dtype is."""
+        """Restore a saved state bit for bit, whatever the dtype of the parameters."""
         self._check_saved(state_dict)
         saved = state_dict["param_groups"]
         super().load_state_dict(state_dict)
-        # torch casts every average to its parameter's dtype: restore the saved values
+        # torch casts every average to the dtype of its parameter, so restore it here
         for old, group in zip(saved, self.param_groups, strict=True):
             for key, p in zip(old["params"], group["params"], strict=True):
                 for name, value in state_dict["state"].get(key, {}).items():
@@ -212,7 +222,8 @@ class DeepOpt(torch.optim.Optimizer):
         saved_roles = [group["role"] for group in saved]
         if roles != saved_roles:
             raise ValueError(
-                f"state_dict must have groups with the roles {roles}; got {saved_roles}."
+                f"state_dict must have groups with the roles {roles}; got "
+                f"{saved_roles}."
             )
         for group, old in zip(self.param_groups, saved, strict=True):
             if list(map(tuple, group["shapes"])) != list(map(tuple, old["shapes"])):
@@ -236,11 +247,12 @@ class DeepOpt(torch.optim.Optimizer):
                     )
 
     def _usable(self) -> bool:
-        """Return whether all gradients are finite, and clamp huge entries.
+        """Return whether all gradients are finite, and clamp very large entries.
 
-        If they are not finite, raise an error or count the step, as `nonfinite` says.
+        If a gradient is not finite, raise an error or count a skipped step, depending
+        on `nonfinite`.
         """
-        # 1. this process's part of each gradient, dense and not empty
+        # 1. collect the local part of each gradient, which must be dense
         named = [
             (name, local(p.grad))
             for group in self.param_groups
@@ -250,18 +262,18 @@ class DeepOpt(torch.optim.Optimizer):
         for name, gradient in named:
             if gradient.is_sparse:
                 raise ValueError(
-                    f"gradients must be dense; {name}'s is sparse: create the embedding "
-                    f"with sparse=False."
+                    f"gradients must be dense; the gradient of {name} is sparse. "
+                    f"Create the embedding with sparse=False."
                 )
         named = [(name, gradient) for name, gradient in named if gradient.numel()]
-        # 2. the norms reveal NaN and huge entries, and are cheaper than the maxima
+        # 2. check the norms: they reveal NaN and huge entries at less cost than maxima
         gradients = [gradient for _, gradient in named]
         finite = not gradients or _all_below(HUGE, torch._foreach_norm(gradients))
         largest: Sequence[Tensor] = ()  # stays empty unless an entry is huge
         if not finite:
             largest = torch._foreach_norm(gradients, math.inf)
             finite = _all_below(math.inf, largest)
-        # 3. all processes must agree: clamp, or raise or skip
+        # 3. clamp, raise or skip; all processes must do the same
         parameters = [p for g in self.param_groups for p in g["params"]]
         if agreed(finite, parameters):
             for (_, gradient), size in zip(named, largest, strict=False):
@@ -286,7 +298,10 @@ class DeepOpt(torch.optim.Optimizer):
 
 
 def _all_below(limit: float, numbers: Sequence[Tensor]) -> bool:
-    """Return whether all scalars are within `limit` of 0, with one check per device."""
+    """Check whether the magnitude of every scalar is below `limit`.
+
+    The scalars are stacked by device, so there is only one check per device.
+    """
     devices = {x.device for x in numbers}
     joined = [
         torch.stack([x.float() for x in numbers if x.device == d]) for d in devices
@@ -299,7 +314,7 @@ def _names(group: Mapping[str, Any]) -> list[str]:
 
 
 def _first_mismatch(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    """Describe the first parameter whose shape differs in `old`."""
+    """Describe the first parameter whose shape differs between the two groups."""
     if len(group["shapes"]) != len(old["shapes"]):
         return f"{len(group['shapes'])} parameters, not {len(old['shapes'])}"
     columns = _names(group), group["shapes"], old["shapes"]
@@ -310,7 +325,7 @@ def _first_mismatch(group: Mapping[str, Any], old: Mapping[str, Any]) -> str:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Reject the options of a group if one is out of range."""
+    """Raise a `ValueError` if an option of the group is out of range."""
     lr = options["lr"]
     lr = lr.item() if isinstance(lr, Tensor) and lr.numel() == 1 else lr
     _check_positive(lr=lr, adamw_lr=options["adamw_lr"], eps=options["eps"])

@@ -1,9 +1,10 @@
-"""Store moving averages between steps as float32, bfloat16, or int8 with scales.
+"""Storage of moving averages in float32, bfloat16 or int8.
 
-All arithmetic is in float32; only the storage differs. In int8 each row (everything under
-one index of the first axis) has one scale, its largest magnitude / 127, so that an entry
-is off by at most half a scale (Gupta et al. 2025, "Effective
-quantization of Muon optimizer states", arXiv 2509.23106, find no loss of quality).
+The format affects only how averages are stored between steps. All arithmetic is done in
+float32. In int8, each row (all entries with the same index along the first axis) has a
+scale equal to its largest magnitude divided by 127. The error of an entry is therefore
+at most half a scale (Gupta et al. 2025, "Effective quantization of Muon optimizer
+states", arXiv 2509.23106, find no loss of quality).
 """
 
 from collections.abc import Sequence
@@ -12,22 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHORT = 5  # minimum number of entries in an int8 row
+SHORT = 5  # minimum number of entries per row for int8 storage
 KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def allocate(state: dict[str, Any], key: str, like: Tensor, kind: str) -> None:
-    """Allocate a zero average shaped like `like`; short rows are never stored in int8."""
+    """Add a zero-initialized average shaped like `like` to the state.
+
+    Short rows are stored in bfloat16 instead of int8.
+    """
     if kind == "int8" and like.dim() > 1 and like.shape[1:].numel() >= SHORT:
         rows = (len(like), *[1] * (like.dim() - 1))
         state[f"{key}_scale"] = like.new_zeros(rows, dtype=torch.float32)
     elif kind == "int8":
-        kind = "bf16"  # a scale of four bytes would cost more than it saves
+        kind = "bf16"  # a 4-byte scale would cancel the savings
     state[key] = torch.zeros_like(like, dtype=KINDS[kind])
 
 
 def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
-    """Return the averages under `key` in float32; only other formats are copied."""
+    """Return the averages stored under `key`, converted to float32 if necessary."""
     return [
         s[key].float().mul_(s[f"{key}_scale"])
         if s[key].dtype == torch.int8
@@ -37,7 +41,7 @@ def read(states: Sequence[dict[str, Any]], key: str) -> list[Tensor]:
 
 
 def write(states: Sequence[dict[str, Any]], key: str, values: Sequence[Tensor]) -> None:
-    """Store float32 `values` in the format of each state."""
+    """Store float32 `values` under `key`, in the storage format of each state."""
     values = list(values)
     for i, (state, value) in enumerate(zip(states, values, strict=True)):
         if state[key].dtype == torch.int8:

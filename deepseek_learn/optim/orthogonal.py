@@ -1,9 +1,10 @@
-"""The update of a matrix: its momentum, with all singular values near one.
+"""Orthogonalization of matrix updates.
 
-For :math:`M = U S V^T` the nearest semi-orthogonal matrix is :math:`U V^T`: every
-direction that the gradients agree on moves equally far, even the weak ones. An odd
-polynomial of :math:`M` acts only on the singular values, so a few polynomials in turn,
-computed with matrix products alone, bring each value near one (Newton-Schulz; Jordan et
+If the momentum of a matrix is :math:`M = U S V^T`, the nearest semi-orthogonal matrix
+is :math:`U V^T`. An update with this matrix moves equally far along every direction
+that the gradients agree on, including the weak ones. An odd polynomial of :math:`M`
+changes only the singular values. Applying a few such polynomials in sequence brings all
+singular values close to one and requires only matrix products (Newton-Schulz; Jordan et
 al. 2024, "Muon: An optimizer for hidden layers in neural networks").
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
@@ -11,40 +12,45 @@ Lesson: `notebooks/basic/06_deepopt.ipynb`.
 import torch
 from torch import Tensor
 
-# p(s) = a s + b s^3 + c s^5, each optimal for the output range of the one before it: the
-# second to fifth of Amsel et al. 2025, "The Polar Express", arXiv 2505.16932,
-# which are for values up to TOP. The first only lifts values that the
-# Frobenius norm makes tiny; with a norm closer to the largest value it is not needed.
+# Coefficients (a, b, c) of p(s) = a s + b s^3 + c s^5. Each polynomial is optimal for
+# the output range of the previous one. These are the second to fifth polynomials of
+# Amsel et al. 2025, "The Polar Express", arXiv 2505.16932, and they apply to values up
+# to TOP. The first polynomial of the paper only lifts the tiny values that result from
+# dividing by the Frobenius norm, so a norm closer to the largest value makes it
+# unnecessary.
 POLAR_EXPRESS = (
     (4.042929935166739, -2.808917465908714, 0.5000178451051316),
     (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-TOP = 1.93  # 1.97 minus what rounding in bfloat16 may add
-WIDE = 2  # ratio of sides from which products over the shorter side alone are faster
+TOP = 1.93  # 1.97 minus a margin for rounding in bfloat16
+WIDE = 2  # aspect ratio from which it is faster to multiply along the shorter side only
 
 
 def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    r"""Orthogonalize matrices `[..., m, n]`: bring their singular values near one.
+    r"""Orthogonalize matrices by bringing their singular values close to one.
 
-    The matrices are scaled by the norm :math:`(\sum_i s_i^4)^{1/4}`, the root of the
-    Frobenius norm of :math:`X X^T`, which the first polynomial needs anyway: unlike the
-    Frobenius norm of `X` it is close to the largest singular value, and never below it.
+    The matrices are divided by the norm :math:`(\sum_i s_i^4)^{1/4}`, which is the
+    square root of the Frobenius norm of :math:`X X^T`. The first polynomial needs
+    :math:`X X^T` anyway. This norm is never smaller than the largest singular value,
+    and it is closer to it than the Frobenius norm of `X`.
 
     Args:
-        x: finite matrices; a zero matrix stays zero.
-        dtype: the dtype to compute in; `torch.bfloat16` is faster where the processor
-            supports it, and accurate enough for a direction.
+        x: a tensor of finite matrices of shape `[..., m, n]`. Zero matrices stay zero.
+        dtype: the dtype used for the computation. `torch.bfloat16` is faster on
+            processors that support it, and it is accurate enough for an update
+            direction.
 
     Returns:
-        `[..., m, n]` in `dtype`. Singular values above 0.0042 of that norm end up
-        between 0.84 and 1.16; smaller ones are scaled up in proportion.
+        A tensor of shape `[..., m, n]` in `dtype`. Singular values above 0.0042 times
+        the norm end up between 0.84 and 1.16. Smaller ones are scaled up
+        proportionally.
     """
     norm = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp_min(1e-20)
     tall, shape = x.shape[-2] > x.shape[-1], x.shape
     x = (x / norm).to(dtype).reshape(-1, *shape[-2:])  # [K, m, n]
-    x = x.mT.contiguous() if tall else x  # products over the shorter side
+    x = x.mT.contiguous() if tall else x  # multiply along the shorter side
     gram = torch.bmm(x, x.mT)  # [K, m, m]
     size = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
     scale = size.clamp_min(1e-20).reciprocal() * TOP**2
@@ -60,11 +66,11 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """Return the `Q [K, m, m]` for which `Q X` applies the polynomials to `X`.
+    """Return `Q`, of shape `[K, m, m]`, such that `Q X` applies the polynomials to `X`.
 
-    It is computed from `X X^T`, so no product involves the longer side ("The Polar
-    Express", the appendix on rectangular matrices). Squares of small singular values
-    require float32.
+    `Q` is computed from `X X^T`, so none of the products involves the longer side ("The
+    Polar Express", the appendix on rectangular matrices). The computation needs float32
+    because it squares small singular values.
     """
     q = None
     for i, (a, b, c) in enumerate(POLAR_EXPRESS):
@@ -78,24 +84,27 @@ def _factor(gram: Tensor) -> Tensor:
 
 
 def balance(update: Tensor, square: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    r"""Give each row of a tall matrix, or each column of a wide one, the same norm.
+    r"""Equalize the row norms of tall matrices, or the column norms of wide ones.
 
     .. math:: v \leftarrow \beta v + (1 - \beta)\,\mathrm{mean}(O^2), \quad
               O \leftarrow c\,O / \sqrt{v}
 
-    with the mean along the shorter side and `c` such that the Frobenius norm is
-    preserved (Li et al. 2025, "NorMuon", arXiv 2510.05491). The norms are equal on average
-    over recent steps, because `v` is a moving average.
+    The mean is taken along the shorter side, and `c` is chosen to preserve the
+    Frobenius norm (Li et al. 2025, "NorMuon", arXiv 2510.05491). Because `v` is a
+    moving average, the norms are equal on average over recent steps rather than at each
+    step.
 
     Args:
-        update: :math:`O`, `[..., m, n]` float32.
-        square: :math:`v`, `[..., m, 1]` where `m >= n`, else `[..., 1, n]`.
+        update: the update :math:`O`, a float32 tensor of shape `[..., m, n]`.
+        square: the moving average :math:`v`, of shape `[..., m, 1]` if `m >= n`, or
+            `[..., 1, n]` otherwise.
+        beta: the decay rate of the moving average.
 
     Returns:
-        The balanced update and the new `square`.
+        The balanced update and the new value of `square`.
     """
     shorter = -1 if update.shape[-2] >= update.shape[-1] else -2
-    # squared lengths [..., m, 1] or [..., 1, n]; all norms follow from them
+    # squared lengths of shape [..., m, 1] or [..., 1, n], from which all norms follow
     lengths = update.square().sum(shorter, keepdim=True)
     square = square.lerp(lengths / update.shape[shorter], 1 - beta)
     inverse = square.clamp_min(1e-10).reciprocal()

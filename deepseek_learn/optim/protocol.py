@@ -1,10 +1,11 @@
-"""Fair comparison of optimizers: tune each the same way, then count steps to a loss.
+"""Fair comparison of optimizers: tune all of them the same way, then count steps.
 
-Any optimizer looks good next to an untuned one. So every optimizer's settings are
-searched in the same way until the best is *interior*: better than its neighbors on
-every axis. Then one tuned optimizer's loss is the target, and every other one is run at
-several budgets, each a separate run with its own schedule: a loss in the middle of a
-run, while the learning rate is still high, says little.
+Any optimizer looks good next to an untuned one. The hyperparameters of every optimizer
+are therefore searched in the same way, until the best configuration is *interior*,
+meaning that it is better than its neighbors on every axis. The loss of one tuned
+optimizer then serves as the target. Every other optimizer is trained with several step
+budgets, and each budget is a separate run with its own schedule. A loss in the middle
+of a longer run says little, because the learning rate is still high at that point.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 
@@ -25,15 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuningResult(Report):
-    """The result of a search.
+    """The result of a hyperparameter search.
 
     Attributes:
-        best: the settings with the lowest loss.
-        loss: that loss.
-        trials: one row per configuration, in the order tried, with settings and `loss`.
-        interior: whether every neighbor of `best` on every axis was tried and is no
-            better. There is no neighbor beyond the end of an axis; see `edges`.
-        edges: the axes on which `best` is at an end, beyond which nothing was tried.
+        best: the configuration with the lowest loss.
+        loss: the loss of the best configuration.
+        trials: a table with one row per configuration, in the order of evaluation. The
+            columns are the hyperparameters and `loss`.
+        interior: whether every neighbor of `best` on every axis was evaluated and none
+            of them is better. A value at the end of an axis has only one neighbor; see
+            `edges`.
+        edges: the axes on which `best` is at either end, with nothing evaluated beyond
+            it.
     """
 
     best: dict[str, Any]
@@ -46,7 +50,7 @@ class TuningResult(Report):
         return self.trials
 
     def plot(self) -> "go.Figure":
-        """Plot the loss of each configuration in the order tried (plotly)."""
+        """Plot the loss of each configuration in the order of evaluation (plotly)."""
         import plotly.graph_objects as go
 
         settings = self.trials.drop(columns="loss").astype(str).agg(" · ".join, axis=1)
@@ -77,16 +81,20 @@ def tune(
     evaluate: Callable[[dict[str, Any]], float],
     budget: int,
 ) -> TuningResult:
-    """Move along each axis in turn to a better neighbor, until there is none.
+    """Search for the best configuration, one axis at a time.
+
+    The search moves to a neighboring value whenever it has a lower loss and ends when
+    no neighbor is better.
 
     Args:
-        axes: the name of each axis → its values in order.
-        start: one value of each axis.
-        evaluate: settings → loss, lower is better; infinity or NaN where a run diverged.
-        budget: maximum number of configurations to evaluate, at least 1.
+        axes: a dict that maps each hyperparameter to its candidate values, in order.
+        start: the initial value of each hyperparameter.
+        evaluate: a function that returns the loss of a configuration (lower is better),
+            or infinity or NaN if the run diverged.
+        budget: the maximum number of configurations to evaluate, at least 1.
 
     Raises:
-        ValueError: if the start is not on the axes, or if the budget is below 1.
+        ValueError: if `start` is not on the axes, or if `budget` is below 1.
     """
     _check(axes, start, budget)
     losses: dict[tuple, float] = {}
@@ -132,26 +140,29 @@ def _check(axes: Mapping[str, Sequence], start: Mapping, budget: int) -> None:
 def _neighbor(
     settings: dict, name: str, values: Sequence, direction: int
 ) -> dict | None:
-    """Return the settings one step along an axis, or None past its end."""
+    """Return the configuration one step along an axis, or None past the end of it."""
     i = list(values).index(settings[name]) + direction
     return settings | {name: values[i]} if 0 <= i < len(values) else None
 
 
 def steps_to(target: float, losses: Mapping[int, float]) -> float | None:
-    """Estimate the steps to a loss of `target` from full runs of several lengths.
+    """Estimate the number of steps needed to reach a target loss.
 
-    Between the first budget that reaches the target and the one before it, the loss is
-    interpolated linearly over the logarithm of the steps.
+    The estimate is based on complete runs of several lengths. It interpolates between
+    the shortest run that reaches the target and the next shorter run, linearly in the
+    logarithm of the number of steps.
 
     Args:
-        losses: steps of a run → the loss at its end; infinity or NaN if it diverged.
+        target: the loss to reach.
+        losses: a dict that maps the number of steps in a run to its final loss, which
+            is infinity or NaN if the run diverged.
 
     Returns:
-        The number of steps. If the shortest run reaches the target, this is its length,
-        an upper bound; if no run reaches the target, None.
+        The estimated number of steps, or None if no run reaches the target. If the
+        shortest run reaches the target, its length is returned as an upper bound.
 
     Raises:
-        ValueError: if there are no runs.
+        ValueError: if `losses` is empty.
     """
     if not losses:
         raise ValueError("losses must hold at least one run; got none.")

@@ -1,9 +1,10 @@
-"""Choose the rule that updates a parameter by its shape and its function in the model.
+"""Assignment of parameters to update rules, based on their function in the model.
 
-A matrix that carries activations from one layer to the next is orthogonalized. An
-embedding is a table of rows, a head's outputs are classes and a norm's weights are
-vectors: these use AdamW. A shape cannot tell an embedding from a matrix, so the rule
-comes from the model's modules, or from the names of named parameters.
+A matrix that carries activations from one layer to the next is orthogonalized.
+Embeddings, heads and norms use AdamW, because an embedding is a table of rows, the
+outputs of a head are classes, and the weights of a norm form a vector. The shape alone
+cannot distinguish an embedding from any other matrix, so the modules of the model are
+used, or the names of the parameters if the modules are not available.
 """
 
 import re
@@ -19,18 +20,21 @@ from .sharded import check_layout
 
 ROLES = ("matrix", "adamw", "rows")
 ROWS = ("rarely active rows", "rarely active neurons")
-# names of layers and bare parameters, used where no module decides
+# names of layers and parameters, used if the modules do not determine the role
 HEAD = re.compile(r"\w*head|classifier")
 TABLE = re.compile(r"\w*emb\w*|\w*table|wte|wpe|tokens?|\w+_tokens?|pos|positions?")
 FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 
 
 def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
-    """Return the input of `DeepOpt` as groups, with a list "params" and module "facts".
+    """Convert the `params` argument of `DeepOpt` to a list of parameter groups.
+
+    Each group has a list under "params". The group of a model also has "facts" about
+    its modules.
 
     Raises:
-        ValueError: if it holds no parameters.
-        TypeError: if it is a tensor, or a set, whose order is not reproducible.
+        ValueError: if there are no parameters.
+        TypeError: if `params` is a tensor, or a set, whose order is not reproducible.
     """
     if isinstance(params, Tensor | set):
         raise TypeError(
@@ -50,7 +54,7 @@ def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
 
 
 def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the group with its parameters as a list, whatever they were."""
+    """Return a copy of the group whose "params" entry is a list."""
     if not isinstance(group, Mapping) or "params" not in group:
         raise ValueError(
             f'params: a group must be a dict with "params"; got {group!r}.'
@@ -64,9 +68,10 @@ def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
-    """Map each parameter to its kind, according to its module.
+    """Return the kind of each parameter, as determined by its module.
 
-    The head is the last linear layer or convolution in the order of registration.
+    The last linear layer or convolution, in the order of registration, is assumed to be
+    the head.
 
     Args:
         rarely_active: None, True or `dpg.Groups`; see `DeepOpt`.
@@ -84,10 +89,10 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
             facts[weight] = "grouped kernel" if module.groups > 1 else "kernel"
             head = weight
         elif isinstance(module, nn.Linear):
-            facts.setdefault(weight, "layer")  # stays "embedding" if tied
+            facts.setdefault(weight, "layer")  # a tied weight stays an "embedding"
             head = weight
         elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
-            facts[weight] = "norm"  # maybe 2-D, but not a matrix
+            facts[weight] = "norm"  # not a matrix, even if it is 2-D
         if name in low and (low[name] == 2).double().mean() > 0.5:
             facts[weight] = ROWS[1]
     if head is not None and facts[head] in ("kernel", "layer"):
@@ -96,10 +101,11 @@ def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
 
 
 def _weight(module: nn.Module) -> Tensor | None:
-    """Return the parameter that is `module.weight`, or from which it is computed.
+    """Return the parameter from which `module.weight` is computed, or None.
 
-    Pruned, weight-normed and otherwise parametrized layers recompute their weight at
-    each access; the trained parameter has another name.
+    For an ordinary layer, this is `module.weight` itself. Pruned, weight-normalized and
+    other parametrized layers recompute their weight on each access, and the trained
+    parameter has a different name.
     """
     parameters = dict(module.named_parameters(recurse=False))
     parametrizations: Any = getattr(module, "parametrizations", {})
@@ -113,15 +119,16 @@ def _weight(module: nn.Module) -> Tensor | None:
 def divide(
     group: Mapping[str, Any], asked: Mapping[str, str], seen: set[Tensor]
 ) -> list[dict[str, Any]]:
-    """Split a group into one group per role, with the `shapes` of its matrices.
+    """Split a group into one group per role, and add the matrix `shapes` to each.
 
     Args:
-        group: "params", optionally "facts", and the user's options for them.
-        asked: name pattern → the role that the user wants.
-        seen: the parameters in other groups; those of this one are added.
+        group: a dict with "params", optionally "facts", and the user's options.
+        asked: a mapping from name patterns to the roles that the user requested.
+        seen: the parameters of all other groups. The parameters of this group are added
+            to the set.
 
     Raises:
-        ValueError: if a parameter is duplicate or complex, or if a role is unknown.
+        ValueError: if a parameter is complex or appears twice, or if a role is unknown.
     """
     parts: dict[str, dict[str, Any]] = {}
     options = {k: v for k, v in group.items() if k not in ("params", "facts")}
@@ -136,8 +143,8 @@ def divide(
             )
         if p.is_complex():
             raise ValueError(
-                f"params must be real; {name} is {p.dtype}: pass torch.view_as_real of "
-                f"it."
+                f"params must be real; {name} is {p.dtype}. Convert it with "
+                f"torch.view_as_real."
             )
         seen.add(p)
         role, shape, reason = place(name, p, group.get("facts", {}), asked)
@@ -153,9 +160,9 @@ def divide(
 def _warn_of_bare(entries: list) -> None:
     if any(isinstance(p, Tensor) and p.dim() > 1 for p in entries):
         warnings.warn(
-            "DeepOpt got parameters without names: it cannot tell embeddings and the "
-            "head from other matrices, and orthogonalizes them all. Pass the model, "
-            "or model.named_parameters().",
+            "DeepOpt received parameters without names, so it cannot tell embeddings "
+            "and the head from other matrices and orthogonalizes all of them. Pass the "
+            "model or model.named_parameters() instead.",
             stacklevel=6,
         )
 
@@ -163,9 +170,9 @@ def _warn_of_bare(entries: list) -> None:
 def place(
     name: str, p: Tensor, facts: Mapping[Tensor, str], asked: Mapping[str, str]
 ) -> tuple[str, tuple[int, int, int], str]:
-    """Return the role, `(matrices, m, n)` and a short reason for one parameter."""
+    """Return the role of a parameter, its `(matrices, m, n)`, and a short reason."""
     fact = facts.get(p, "")
-    # without modules: a layer's 3-D weight most likely belongs to a Conv1d
+    # without modules, assume that the 3-D weight of a layer belongs to a Conv1d
     guess = "" if facts or not f".{name}".endswith(".weight") else "kernel"
     shape = matrices(name, p, fact or guess)
     for pattern, role in asked.items():
@@ -187,11 +194,12 @@ def place(
 
 
 def matrices(name: str, p: Tensor, fact: str = "") -> tuple[int, int, int]:
-    """Return `(matrices, m, n)`: the stack of matrices that a parameter is treated as.
+    """Return `(matrices, m, n)`, the stack of matrices that a parameter is treated as.
 
-    A kernel `[out, in, ...]` is one matrix `[out, in * ...]`; a fused projection of
-    queries, keys and values is three; a 3-D parameter that is not known to be a kernel
-    is a batch of matrices (experts).
+    A kernel of shape `[out, in, ...]` is treated as one matrix of shape
+    `[out, in * ...]`, and a fused projection of queries, keys and values as three
+    matrices. A 3-D parameter that is not known to be a kernel is treated as a batch of
+    matrices, such as the weights of several experts.
     """
     if p.dim() < 2:
         return 1, 1, p.numel()

@@ -1,7 +1,8 @@
-"""The three update rules of `DeepOpt`, one function each.
+"""The three update rules of `DeepOpt`, each implemented as a function.
 
-A rule takes the group's options, the parameters that have a gradient (with the shapes
-they are treated as), and the optimizer's state, in which it stores its averages.
+Each rule takes the options of a group, the parameters that have a gradient (with the
+matrix shapes they are treated as), and the optimizer state, where it stores its moving
+averages.
 """
 
 import math
@@ -20,11 +21,11 @@ from . import moments
 from .orthogonal import balance, orthogonalize
 from .sharded import local, own_part, whole
 
-RMS = 0.2  # about the root mean square of AdamW's updates
-# products m * m * n below which the conversions to bfloat16 cost more than they save
+RMS = 0.2  # approximate root mean square of an AdamW update
+# value of m * m * n below which converting to bfloat16 costs more than it saves
 SMALL = 2**19
-LONG = 4  # on a CPU, the shorter algorithm in float32 is faster from this n / m on
-BATCH = 2**24  # most elements orthogonalized together; bounds the intermediate memory
+LONG = 4  # n / m ratio from which the shorter float32 algorithm is faster on a CPU
+BATCH = 2**24  # maximum number of elements orthogonalized together, to limit memory use
 
 Shape = tuple[int, int, int]  # matrices, m, n
 State = MutableMapping[Tensor, dict[str, Any]]
@@ -33,15 +34,15 @@ State = MutableMapping[Tensor, dict[str, Any]]
 def move_matrices(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    """Update matrices by orthogonalized momentum, computing equal shapes together."""
-    # at most BATCH at a time; the sort is stable, so every process has the same order
+    """Update matrices with orthogonalized momentum, batching those of equal shape."""
+    # at most BATCH elements at a time; the sort is stable, so all processes agree on it
     batch: list[tuple[Tensor, Shape]] = []
     size = 0
     for p, shape in sorted(parameters, key=lambda pair: tuple(pair[1])):
         if batch and size + p.numel() > BATCH:
             _move_batch(group, batch, state)
             batch, size = [], 0
-        matrices, m, n = shape  # a list if the state was loaded
+        matrices, m, n = shape  # a list after loading a state
         batch.append((p, (matrices, m, n)))
         size += p.numel()
     if batch:
@@ -51,25 +52,25 @@ def move_matrices(
 def _move_batch(
     group: Mapping[str, Any], batch: list[tuple[Tensor, Shape]], state: State
 ) -> None:
-    # each list has one tensor per parameter, and a `foreach` function takes a whole list:
-    # on a GPU, one kernel instead of one per parameter
-    # 1. the state of each parameter, allocated on its first step
+    # Each list has one tensor per parameter. A `foreach` function processes a whole
+    # list and, on a GPU, launches one kernel instead of one per parameter.
+    # 1. get the state of each parameter, and allocate it on the first step
     weights, states = [local(p) for p, _ in batch], [state[p] for p, _ in batch]
     shapes = [shape for _, shape in batch]
     for entry, w, shape in zip(states, weights, shapes, strict=True):
         if not entry:
             _allocate_matrix(entry, w, shape, group["state"])
-    # 2. momentum M <- mu M + (1 - mu) G and its Nesterov look-ahead (1 - mu) G + mu M,
-    # in float32: `momentum` is a copy where the state has fewer bits
+    # 2. update the momentum M <- mu M + (1 - mu) G and compute its Nesterov look-ahead
+    # (1 - mu) G + mu M in float32; `momentum` is a copy if the state has fewer bits
     mu = momentum_at(group)
     g = [_flat(_downhill(_gradient(p), group), s) for p, s in batch]  # each [rows, n]
     momentum = moments.read(states, "momentum")
     torch._foreach_lerp_(momentum, g, 1 - mu)
     moments.write(states, "momentum", momentum)
     u = torch._foreach_lerp(g, momentum, mu)
-    # 3. orthogonalize and balance; this needs whole matrices, the rest only local rows
+    # 3. orthogonalize and balance, the only step that needs more than the local rows
     step = _directions(group, batch, weights, u, states)  # each [rows, n]
-    # 4. cautious weight decay: only where decay and update have the same sign
+    # 4. apply weight decay only where it has the same sign as the update
     flat = [_flat(w, shape).float() for w, shape in zip(weights, shapes, strict=True)]
     mask = torch._foreach_mul(step, flat)
     for x in mask:
@@ -77,19 +78,19 @@ def _move_batch(
     # an orthogonal m x n matrix has a root mean square of 1 / sqrt(max(m, n))
     torch._foreach_mul_(step, [RMS * math.sqrt(max(shape[1:])) for shape in shapes])
     torch._foreach_addcmul_(step, flat, mask, value=group["weight_decay"])
-    # 5. apply, in the shapes of the weights
+    # 5. reshape the updates like the weights and apply them
     step = [x.view(w.shape) for x, w in zip(step, weights, strict=True)]
     _subtract(weights, step, float(group["lr"]))
 
 
 def _gradient(p: Tensor) -> Tensor:
-    """Return this process's part of the gradient, which the parameter must have."""
+    """Return the local part of the gradient of `p`, which must have one."""
     assert p.grad is not None
     return local(p.grad)
 
 
 def _downhill(gradient: Tensor, group: Mapping[str, Any]) -> Tensor:
-    """Return the gradient to descend, in float32; negate it to maximize the loss."""
+    """Return the gradient in float32, with the opposite sign if maximizing."""
     g = gradient.float()
     return -g if group["maximize"] else g
 
@@ -102,7 +103,7 @@ def _allocate_matrix(entry: dict, w: Tensor, shape: Shape, kind: str) -> None:
 
 
 def _flat(x: Tensor, shape: Shape) -> Tensor:
-    """Return `x` as `[rows, n]`; for a shard, only the local rows."""
+    """Reshape `x` to `[rows, n]`. For a shard, these are only the local rows."""
     return x.reshape(-1, shape[2])
 
 
@@ -113,7 +114,7 @@ def _directions(
     u: Sequence[Tensor],
     states: Sequence[dict[str, Any]],
 ) -> list[Tensor]:
-    """Compute the `direction` of each `u`; shards are gathered for it."""
+    """Compute the update direction for each `u`, gathering shards if necessary."""
     by_shape = defaultdict(list)
     for i, (p, shape) in enumerate(batch):
         by_shape[shape, p.device].append(i)
@@ -134,7 +135,10 @@ def _directions(
 
 
 def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
-    """Orthogonalize and balance `[K, m, n]`, in float32; also return the new square."""
+    """Orthogonalize and balance an update of shape `[K, m, n]`.
+
+    Return the result in float32, together with the updated `square`.
+    """
     short, long = sorted(u.shape[1:])
     pays = u.is_cuda or (long < LONG * short and short * short * long >= SMALL)
     use_bfloat16 = pays and multiplies_bfloat16(u.device)
@@ -144,7 +148,10 @@ def direction(u: Tensor, square: Tensor, beta2: float) -> tuple[Tensor, Tensor]:
 
 @cache
 def _compiled() -> Callable:
-    """Return `direction` compiled; it runs uncompiled once compilation has failed."""
+    """Return a compiled version of `direction`.
+
+    If compilation fails, it falls back to the uncompiled function.
+    """
     compiled, failed = None, False
 
     def rule(*arguments: Any) -> Any:
@@ -153,7 +160,7 @@ def _compiled() -> Callable:
             try:
                 compiled = compiled or torch.compile(direction, dynamic=True)
                 return compiled(*arguments)
-            except RuntimeError as error:  # the base of torch's compilation errors
+            except RuntimeError as error:  # base class of torch's compilation errors
                 failed = True
                 _warn_of_failure(error)
         return direction(*arguments)
@@ -165,17 +172,19 @@ def _warn_of_failure(error: Exception) -> None:
     reason = str(error).strip().partition("\n")[0]
     warnings.warn(
         f"compiled=True: torch.compile failed ({reason}), so matrices are updated "
-        f"without it, with the same result. It needs a C++ compiler, and PyTorch in a "
-        f"folder whose path has no space; PyTorch's is {Path(torch.__file__).parent}.",
+        f"without compilation; the results are the same. Compilation needs a C++ "
+        f"compiler, and PyTorch must be installed in a path without spaces (it is in "
+        f"{Path(torch.__file__).parent}).",
         stacklevel=2,
     )
 
 
 def momentum_at(group: Mapping[str, Any]) -> float:
-    """Return the momentum at the group's step, from 1: a linear rise, then constant.
+    """Return the momentum for the current step of the group, where the first step is 1.
 
-    Schedulers that cycle the momentum write it to AdamW's first beta, in all groups, and
-    store their bounds in the group.
+    The momentum increases linearly during the warmup and stays constant afterwards. A
+    scheduler that cycles the momentum writes it to the first AdamW beta of every group
+    instead, and stores its bounds in the group.
     """
     if "max_momentum" in group:
         return group["betas"][0]
@@ -187,14 +196,15 @@ def momentum_at(group: Mapping[str, Any]) -> float:
 def move_adamw(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    r"""Update parameters by AdamW with one variance per row.
+    r"""Update parameters with AdamW, using one variance per row.
 
     .. math:: p \leftarrow (1 - \eta\lambda)\,p - \eta\,
               \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    where `v` averages the squared gradients of one row of an embedding or a head (Zhang
-    et al. 2024, "Adam-mini", arXiv 2406.16793), or of one entry of a vector.
-    Loshchilov & Hutter 2019, "Decoupled weight decay regularization", arXiv 1711.05101.
+    For an embedding or a head, `v` averages the squared gradients over each row (Zhang
+    et al. 2024, "Adam-mini", arXiv 2406.16793). For a vector, each entry has its own
+    `v`. The update follows Loshchilov & Hutter 2019, "Decoupled weight decay
+    regularization", arXiv 1711.05101.
     """
     if not parameters:
         return
@@ -214,8 +224,8 @@ def move_adamw(
     moments.write(states, "mean", mean)
     if group["adamw_weight_decay"]:
         torch._foreach_mul_(weights, 1 - lr * group["adamw_weight_decay"])
-    # put both bias corrections into the denominator: with r = sqrt(1 - beta2^t), it is
-    # (sqrt(v) + eps r) (1 - beta1^t) / r
+    # fold both bias corrections into the denominator, which then equals
+    # (sqrt(v) + eps r) (1 - beta1^t) / r with r = sqrt(1 - beta2^t)
     updates = [entry["updates"] for entry in states]
     corrections = [math.sqrt(1 - beta2**t) for t in updates]
     root = torch._foreach_sqrt(square)
@@ -229,7 +239,7 @@ def move_adamw(
 
 
 def _square(g: Tensor) -> Tensor:
-    """Return the squares; for a table, the mean of each row."""
+    """Return the squares of a vector, or the mean square of each row of a table."""
     if g.dim() < 2:
         return g.square()
     return g.square().mean(tuple(range(1, g.dim())), keepdim=True)
@@ -238,13 +248,14 @@ def _square(g: Tensor) -> Tensor:
 def move_rows(
     group: Mapping[str, Any], parameters: Sequence[tuple[Tensor, Shape]], state: State
 ) -> None:
-    r"""Update the rows that have a gradient in this step; leave the others unchanged.
+    r"""Update only the rows that have a gradient in this step.
 
     .. math:: v \leftarrow \beta_2 v + (1 - \beta_2)\,\mathrm{mean}(g^2), \quad
               p \leftarrow p - \eta\, g / (\sqrt{v} + \epsilon)
 
-    The state is one number per row, initialized to its first `mean(g^2)`. There is no
-    momentum: between two updates of a rarely active row it would become stale.
+    The state is one number per row, initialized to the first value of `mean(g^2)`.
+    There is no momentum, because the momentum of a rarely active row would be stale by
+    the next update.
     """
     beta2 = group["betas"][1]
     for p, _ in parameters:
@@ -264,7 +275,7 @@ def move_rows(
 def _subtract(
     weights: list[Tensor], steps: list[Tensor] | tuple[Tensor, ...], lr: float
 ) -> None:
-    """Compute `w -= lr * step` in the weights' own precision."""
+    """Subtract `lr * step` from each weight, in the precision of the weight."""
     if any(w.dtype != torch.float32 for w in weights):
         steps = [step.to(w.dtype) for step, w in zip(steps, weights, strict=True)]
     torch._foreach_add_(weights, steps, alpha=-lr)

@@ -1,8 +1,8 @@
-"""Parameters sharded over processes (FSDP2), gathered where a full tensor is needed.
+"""Support for parameters sharded across processes (FSDP2).
 
-Averages and AdamW's update are element-wise: each process updates its own shard. A matrix
-can be orthogonalized only as a whole, so its update is gathered, computed identically by
-every process, and each process keeps its part.
+The moving averages and the AdamW update are computed row by row, so each process
+updates its own shard. Orthogonalization needs the full matrix. Every process therefore
+gathers the matrix, computes the same update, and keeps its own part of it.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from torch import Tensor
 
 if TYPE_CHECKING or dist.is_available():
     from torch.distributed.tensor import DTensor, Replicate, Shard
-else:  # a build of PyTorch without it has no sharded parameters either
+else:  # a PyTorch build without torch.distributed has no sharded parameters
     DTensor = Replicate = Shard = ()
 
 
 def local(x: Tensor) -> Tensor:
-    """Return this process's part of `x`."""
+    """Return the part of `x` stored on this process."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 
 def whole(part: Tensor, p: Tensor) -> Tensor:
-    """Gather the full tensor from this process's `part`, shaped like `local(p)`."""
+    """Gather the full tensor from the local `part`, which is shaped like `local(p)`."""
     if not isinstance(p, DTensor):
         return part
     full = DTensor.from_local(
@@ -34,7 +34,10 @@ def whole(part: Tensor, p: Tensor) -> Tensor:
 
 
 def own_part(full: Tensor, p: Tensor) -> Tensor:
-    """Return this process's part of `full`, which each process has, shaped like `p`."""
+    """Return the local part of `full`, sharded like `p`.
+
+    The full tensor must be available on every process.
+    """
     if not isinstance(p, DTensor):
         return full
     everywhere = [Replicate()] * p.device_mesh.ndim
@@ -43,7 +46,7 @@ def own_part(full: Tensor, p: Tensor) -> Tensor:
 
 
 def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
-    """Return whether `fine` holds on all processes with a part of the parameters."""
+    """Check whether `fine` is True on all processes that share the parameters."""
     if not any(isinstance(p, DTensor) for p in parameters):
         return fine
     flag = torch.tensor(float(fine), device=local(parameters[0]).device)
@@ -52,16 +55,16 @@ def agreed(fine: bool, parameters: Sequence[Tensor]) -> bool:
 
 
 def check_layout(name: str, p: Tensor) -> None:
-    """Reject layouts that cannot be updated correctly: flattened shards, split rows."""
+    """Reject flattened shards and split rows, which cannot be updated correctly."""
     if getattr(p, "_is_flat_param", False):
         raise ValueError(
             f"params must keep their shapes; {name} is flattened by "
-            f"FullyShardedDataParallel: use torch.distributed.fsdp.fully_shard."
+            f"FullyShardedDataParallel. Use torch.distributed.fsdp.fully_shard instead."
         )
     if isinstance(p, DTensor):
         shards = [s for s in p.placements if isinstance(s, Shard) and s.dim > 0]
         if shards:
             raise ValueError(
                 f"params must keep whole rows on each process; {name} is sharded along "
-                f"axis {shards[0].dim}: shard along 0."
+                f"axis {shards[0].dim}. Shard it along axis 0 instead."
             )

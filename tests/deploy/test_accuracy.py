@@ -71,7 +71,7 @@ def test_the_layer_that_hurts_is_spared_and_no_other():
 
 
 def test_a_model_that_loses_a_point_is_refused_with_the_table():
-    with pytest.raises(AccuracyError, match="or more is refused") as error:
+    with pytest.raises(AccuracyError, match="or more is rejected") as error:
         guarded(4, {0, 1, 2, 3})
     result = error.value.guard
     assert result.loss >= LIMIT
@@ -162,7 +162,7 @@ def test_a_loss_of_just_the_aim_reaches_it(lost):
         (
             lambda predict: 0.97,
             {},
-            r"points of 100 \(87.5, not 0.875\); the float model got 0.97",
+            r"points out of 100 \(87.5, not 0.875\); the float model got 0.97",
         ),
         (lambda predict: float("nan"), {}, "finite number of points; got nan"),
         (lambda predict: 90.0, {"aim": 1.0}, "at least 0 and below 1 point; got 1"),

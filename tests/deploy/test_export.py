@@ -79,7 +79,7 @@ def test_a_fixed_batch_is_kept():
     sizes = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == [3, 4]
     assert verify(proto, FixedBatch(), [x]) == 0
-    with pytest.raises(ExportError, match="no other batch than the example's"):
+    with pytest.raises(ExportError, match="accepts only the batch size of the example"):
         to_onnx(FixedBatch(), x)
 
 

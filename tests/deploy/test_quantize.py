@@ -213,7 +213,7 @@ X = torch.zeros(2, 3, 12, 12)
 @pytest.mark.parametrize(
     ("batches", "said"),
     [
-        ([], "at least one batch like the example; it gave none"),
+        ([], "at least one batch like the example; got none"),
         (
             [X, X[:, :2]],
             r"batch 1 must be float32 \[any, 3, 12, 12\] like the example; got ",

@@ -272,7 +272,7 @@ class FixedLength(nn.Module):
 
 @pytest.mark.parametrize(
     ("axis", "said"),
-    [(1, "takes no other length than the example's along sequence_axis 1")],
+    [(1, "accepts only the length of the example along sequence_axis 1")],
 )
 def test_a_model_of_one_length_is_named(axis, said):
     with pytest.raises(ExportError, match=said):
@@ -282,7 +282,7 @@ def test_a_model_of_one_length_is_named(axis, said):
 @pytest.mark.parametrize("axis", [0, -1, 1.0, True, {"y": 1}, {"x": 0}, "T"])
 def test_what_is_no_sequence_axis(axis):
     with pytest.raises(
-        ValueError, match="whole number from 1, or a dict of them for input"
+        ValueError, match="positive integer, or a dict with one for any of input"
     ):
         to_onnx(nn.Identity(), torch.rand(2, 3), sequence_axis=axis)
 
@@ -321,7 +321,7 @@ def test_a_file_from_the_command_line(net, tmp_path):
 @pytest.mark.parametrize(
     ("what", "options", "said"),
     [
-        ("zoo:small_deepseek", [], "is a language model: .* deepseek-learn chat zoo:"),
+        ("zoo:small_deepseek", [], "is a language model, .* deepseek-learn chat zoo:"),
         ("zoo:fashion_net", ["--shape", "1,9"], "zoo:fashion_net does not run on its"),
         ("zoo:nothing", [], "'nothing' is not known; known are: "),
         ("nothing.onnx", ["--shape", "1,9"], "nothing.onnx is not an ONNX model"),

@@ -274,7 +274,9 @@ def test_several_inputs_and_a_batch_that_cannot_change(tmp_path):
     x = {"a": torch.rand(3, 4), "b": torch.rand(3, 4)}
     given = Pair()
     one = DeploymentWizard(given, x, dynamic_batch=False)
-    with pytest.raises(ValueError, match="batch must be 3, the example's"):
+    with pytest.raises(
+        ValueError, match="batch must be 3, the batch size of the example"
+    ):
         one.to("cpp-cpu", tmp_path / "pair", precision="fp32", progress=False)
     done = one.to(
         "cpp-cpu", tmp_path / "pair", precision="fp32", batch=3, progress=False
@@ -392,7 +394,7 @@ def test_a_folder_that_is_not_empty(fashion, tmp_path):
     own = tmp_path / "own"
     fashion.to("amd-mi300", own, progress=False)
     (own / "trace").write_text("of the first")
-    with pytest.raises(FileExistsError, match="give overwrite=True to replace it"):
+    with pytest.raises(FileExistsError, match="pass overwrite=True to replace it"):
         fashion.to("amd-mi300", own, progress=False)
     fashion.to("amd-mi300", own, overwrite=True, progress=False)
     assert not (own / "trace").exists()
@@ -545,7 +547,7 @@ def points(predict):
     [
         ((), {}, ValueError, "int8 needs calibration and metric, which the wizard was"),
         (([X],), {}, ValueError, 'int8 needs metric, .* or precision="fp32"'),
-        (([], points), {}, ValueError, "calibration must give at least one batch"),
+        (([], points), {}, ValueError, "calibration must contain at least one batch"),
         (
             ([X[..., :9]], points),
             {},
@@ -554,7 +556,7 @@ def points(predict):
         ),
         ((), {"precision": "fp16"}, ValueError, "int8, fp32 for cpp-cpu; got 'fp16'"),
         ((), {"loss": 1.0}, ValueError, "below 1 point; got 1"),
-        ((), {"precision": "fp32", "batch": 0}, ValueError, "number from 1; got 0"),
+        ((), {"precision": "fp32", "batch": 0}, ValueError, "positive integer; got 0"),
         (
             (),
             {"target": "gpu"},
@@ -605,7 +607,7 @@ def test_an_output_that_is_none_is_none_of_the_outputs(tmp_path):
 
 def test_a_share_of_one_is_no_metric_in_any_precision(tmp_path):
     made = DeploymentWizard(nn.Linear(4, 2), torch.rand(3, 4), metric=lambda p: 0.9)
-    with pytest.raises(ValueError, match="points of 100"):
+    with pytest.raises(ValueError, match="points out of 100"):
         made.to("amd-mi300", tmp_path / "out", progress=False)
 
 
@@ -676,7 +678,7 @@ def test_the_scripts_mind_no_cdpath(deployed):
 
 def test_nothing_to_quantize(tmp_path):
     made = DeploymentWizard(nn.ReLU(), torch.rand(3, 4), [torch.rand(3, 4)], points)
-    with pytest.raises(ValueError, match="no layer with a weight that could be INT8"):
+    with pytest.raises(ValueError, match="no layer that can be quantized to INT8"):
         made.to("cpp-cpu", tmp_path / "out", progress=False)
 
 

@@ -50,7 +50,7 @@ def call(monkeypatch, capsys):
         (("frozen", "--shape", "1,3", "--train"), "train=True requires an output that"),
         (
             ("line", "--shape", "1,3", "--html", "."),
-            "html must be a file to write; got",
+            "html must be the path of a file; got",
         ),
     ],
 )
