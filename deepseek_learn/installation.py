@@ -35,7 +35,8 @@ def install_command(extra: str = "") -> str:
 def pip() -> str:
     """Return the command that runs pip for this interpreter.
 
-    It is `pip` if that is the one on the PATH, and otherwise `PYTHON -m pip`.
+    This is `pip` if the one on the PATH belongs to this interpreter, and `PYTHON -m
+    pip` otherwise.
     """
     python = Path(sys.executable)
     on_path = shutil.which("pip")

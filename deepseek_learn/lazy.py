@@ -1,4 +1,4 @@
-"""Lazy imports, which import the names of a package on first use (PEP 562)."""
+"""Import the names of a package lazily, when they are first used (PEP 562)."""
 
 import importlib
 import sys

@@ -28,7 +28,7 @@ def processor() -> str:
 def one_thread() -> Iterator[None]:
     """Run the block with a single PyTorch thread.
 
-    Very small operations only become slower with more threads.
+    Very small operations are slower with more than one thread.
     """
     import torch
 

@@ -1,4 +1,7 @@
-"""A registry of named objects, through which learners can add their own."""
+"""A registry that maps names to functions, classes or other objects.
+
+Learners use registries to add their own methods to the library.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast

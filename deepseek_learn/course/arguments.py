@@ -149,10 +149,7 @@ def numbers(array: np.ndarray) -> str:
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """Return the shape as text if `numbers` abbreviates the array, otherwise "".
-
-    Arrays with more than `FULL` entries are abbreviated.
-    """
+    """Return the shape as text, or "" if `numbers` prints the array in full."""
     return f", shape {list(shape)}" if np.prod(shape) > FULL else ""
 
 

@@ -92,8 +92,8 @@ def check(
         id: one of `course.problems.names()`.
         answer: the object that the exercise asks for. If it is `...`, the status is
             "not attempted".
-        seed: the seed of an earlier check, in order to repeat it. By default, a new
-            seed is drawn and recorded.
+        seed: the seed of the random inputs. Pass the seed of an earlier check to repeat
+            that check. By default, a new seed is drawn and recorded.
         record: whether to add the outcome to the learner's progress. Nothing is
             recorded during grading.
 

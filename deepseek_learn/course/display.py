@@ -65,7 +65,7 @@ def show(words: Words) -> None:
 def card(color: str, content: str) -> str:
     """Wrap `content` in a box with a colored left border.
 
-    All other colors come from the theme, which also makes the box work in dark mode.
+    All other colors come from the theme, so the box also works in dark mode.
     """
     style = f"border-left:4px solid {color};padding:.3em .8em;margin:.3em 0"
     return f'<div style="{style}">{content}</div>'

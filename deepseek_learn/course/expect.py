@@ -26,8 +26,8 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
     """Call the learner's code and turn its exceptions into `AnswerRaised`.
 
     This distinguishes errors in the answer from bugs in the check. The answer must not
-    modify its tensors, arrays, lists or dictionaries; wrap an argument in `may_change`
-    if the answer is expected to modify it.
+    modify arguments that hold data (tensors, arrays, lists, dictionaries). Wrap an
+    argument in `may_change` if the answer is expected to modify it.
 
     Raises:
         AnswerRaised: if the answer raises any exception, even `SystemExit`; the
@@ -67,7 +67,7 @@ def function(answer: Any, what: str) -> None:
 
 
 def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
-    """Require the correct type, the correct shape, and nearly the correct numbers.
+    """Require the expected type and shape, and values within the tolerance.
 
     The absolute error may be at most `tolerance * max(1, abs(want).max())`.
     """
@@ -138,7 +138,7 @@ def integer(got: Any, what: str) -> int:
 
 
 def parts(got: Any, count: int, what: str) -> tuple:
-    """Return the answer as a tuple of `count` values, as returned by `return a, b`."""
+    """Return the answer as a tuple of `count` values, as in `return a, b`."""
     try:
         values = iter(got)
     except TypeError:

@@ -16,8 +16,8 @@ class Lesson:
 
     Attributes:
         stage: one of `STAGES`.
-        number: the number of the lesson in its stage, as two digits.
-        slug: the name by which `lesson` finds it.
+        number: the two-digit number of the lesson within its stage.
+        slug: the identifier of the lesson, such as "tour".
         title: the title, as `{"en": ..., "zh": ...}`.
         problems: the ids of the exercises, in order.
     """

@@ -126,7 +126,7 @@ class Problem:
 
     @cached_property
     def untouched(self) -> Any:
-        """The answer object as the unmodified starter code defines it."""
+        """The object that the unmodified starter code defines as the answer."""
         return define(self.starter, self.answer)
 
 

@@ -61,8 +61,8 @@ def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
     """Add the outcome of a check to the learner's progress.
 
     Returns:
-        If the outcome cannot be saved, a sentence with the reason, but only once per
-        session; otherwise an empty string.
+        An empty string, or the reason why the outcome could not be saved. The same
+        reason is returned only once per session.
     """
     record = {"problem": problem.id, "version": problem.version, "status": status}
     record |= {"seed": seed, "library": __version__, "code": code_hash(answer)}
@@ -83,7 +83,7 @@ def progress(
     """Return the learner's progress, displayed as a progress bar and a table.
 
     Args:
-        export: a file to which all records are written, in order to move them to
+        export: a file to which all records are written, for example to move them to
             another computer.
         import_: an exported file whose records are added first. A pass that has already
             been recorded is never lost.

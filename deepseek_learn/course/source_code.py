@@ -1,4 +1,4 @@
-"""Inspect the code of an answer: compare it with the starter, and compute its hash."""
+"""Compare the code of an answer with the starter, and compute its hash."""
 
 import ast
 import dis
@@ -10,12 +10,12 @@ from typing import Any
 
 
 def is_untouched(answer: Any, starter: Any) -> bool:
-    """Return whether the learner has not changed the answer yet.
+    """Return whether the answer is still empty or identical to the starter.
 
-    This is the case if the answer is `...`, if its body is only `...`, or if it is
-    identical to the starter. The bytecode is compared, so comments, docstrings and
-    whitespace make no difference. A body with `return None` is considered an answer,
-    and so is a class whose bases differ from those of the starter.
+    An answer is empty if it is `...` or if its body is only `...`. The bytecode is
+    compared, so comments, docstrings and whitespace make no difference. A body with
+    `return None` is considered an answer, and so is a class whose bases differ from
+    those of the starter.
     """
     if answer is ...:
         return True

@@ -1,7 +1,7 @@
 """The claims ledger, which compares the claims of the guide with measurements.
 
 Benchmarks write their results here, and the course displays them. This package does not
-import any of the modules that it judges.
+import any of the modules that the benchmarks measure.
 """
 
 from .. import lazy

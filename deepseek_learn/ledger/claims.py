@@ -75,7 +75,7 @@ class Entry:
 
     @property
     def protocol(self) -> str:
-        """The protocol of the measurement, with the reason first if it is outdated."""
+        """The measurement protocol, with the reason first for an outdated result."""
         outdated, protocol = self.result.outdated, self.result.protocol
         return protocol if outdated is None else f"{outdated}\n\n{protocol}"
 

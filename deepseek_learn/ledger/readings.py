@@ -67,7 +67,7 @@ def from_list(content: Any) -> tuple[Reading, ...]:
     names, readings = {f.name for f in fields(Reading)}, []
     for i, each in enumerate(content):
         if not isinstance(each, dict) or set(each) != names:
-            raise ValueError(f"reading {i} lacks a field, or has an unknown one")
+            raise ValueError(f"reading {i} lacks a field or has an unknown field")
         try:
             readings.append(Reading(**each))
         except ValueError as error:
@@ -119,7 +119,7 @@ def summary(readings: Sequence[Reading]) -> dict[str, Any]:
     """Return the fields of a row that summarizes the readings.
 
     The value is the median of the readings, and the interval spans all readings and
-    their intervals. A single reading keeps its own interval, or has none.
+    their intervals. If there is only one reading, its own interval (or None) is used.
     """
     if len(readings) == 1:
         names = ("measured", "low", "high", "interval", "n")

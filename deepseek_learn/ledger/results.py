@@ -55,7 +55,7 @@ class Result:
     def __post_init__(self) -> None:
         for field in ("name", "command", "date", "protocol"):
             if not isinstance(getattr(self, field), str):
-                raise ValueError(f"{field!r} is not a text")
+                raise ValueError(f"{field!r} is not a string")
         if self.mode not in MODES:
             raise ValueError("'mode' is not full or quick")
 
@@ -71,7 +71,7 @@ class Result:
         names = [field.name for field in fields(cls)]
         unknown = [name for name in content if name not in names]
         if unknown:
-            raise ValueError(f"no result has a field {', '.join(unknown)}")
+            raise ValueError(f"it has unknown fields: {', '.join(unknown)}")
         if not isinstance(content.get("rows"), list):
             raise ValueError("'rows' is not a list")
         required: dict[str, Any] = dict.fromkeys(("name", "command", "mode", "date"))
@@ -105,7 +105,7 @@ class Result:
         return replace(run, rows=(*others, *rows, *unread))
 
     def with_readings(self, run: "Result") -> "Result":
-        """Return this result with the readings of a run added and no other changes."""
+        """Return a copy of this result with the readings of a run added."""
         local, others = self._by_machine(run)
         speeds = [row for row in run.rows if row.readings]
         new = {row.key: _with_earlier(row, local.get(row.key)) for row in speeds}
@@ -113,7 +113,7 @@ class Result:
         return replace(self, rows=(*rows, *new.values()))
 
     def _by_machine(self, run: "Result") -> tuple[dict[tuple, Row], list[Row]]:
-        """Return the rows of the run's machine, by key, and those of other machines."""
+        """Return the rows of the run's machine by key, and all other rows as a list."""
         here = run.rows[0].machine if run.rows else machine()
         local, others = {}, []
         for row in self.rows:
@@ -142,7 +142,7 @@ def _with_earlier(row: Row, previous: Row | None) -> Row:
 
 
 def folder() -> Path:
-    """Return `benchmarks/results` in a checkout, or else the packaged results."""
+    """Return `benchmarks/results` in a checkout, and otherwise the packaged results."""
     checkout = REPOSITORY / "benchmarks" / "results"
     return checkout if checkout.is_dir() else PACKAGED
 
@@ -191,13 +191,13 @@ def write_result(
     only_speed: bool = False,
     directory: str | Path | None = None,
 ) -> Path:
-    """Write the results of a script, which calls this function at its end.
+    """Write the results of a benchmark script, which calls this function at the end.
 
     The file is `NAME.json` for a full run and `quick/NAME.json` for a quick run.
 
     Args:
         name, command, mode, protocol: see `Result`.
-        rows: the rows of one machine; by default, the current machine.
+        rows: the measured rows. A row without a machine is assigned to the current one.
         of_the_machine: if True, keep the rows of other machines that were measured with
             the same protocol. If False, replace them, which is appropriate for results
             such as accuracy that depend only on weights and seeds. Rows with readings
@@ -252,8 +252,8 @@ def machine() -> dict[str, Any]:
 def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Return whether two machines have the same hardware.
 
-    The version of torch may differ, so a row measured with a newer version replaces the
-    old row.
+    Different versions of torch are allowed, so a row measured with a newer version
+    replaces the old row.
     """
     return all(one[key] == other[key] for key in ("cpu", "cores", "gpu"))
 

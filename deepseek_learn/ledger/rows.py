@@ -68,8 +68,8 @@ class Row:
 
     def __post_init__(self) -> None:
         for name in ("claim", "what", "unit"):
-            _require(isinstance(getattr(self, name), str), f"{name!r} is not a text")
-        _require(self.claim in known_claims(), f"no claim {self.claim!r}")
+            _require(isinstance(getattr(self, name), str), f"{name!r} is not a string")
+        _require(self.claim in known_claims(), f"there is no claim {self.claim!r}")
         for name, values in CHOICES.items():
             known = getattr(self, name) in values
             _require(known, f"{name!r} is not {' or '.join(values)}")
@@ -78,24 +78,24 @@ class Row:
             _require(valid, f"{name!r} is not a finite number or null")
         for name in TEXTS:
             valid = isinstance(getattr(self, name), str | None)
-            _require(valid, f"{name!r} is not a text or null")
+            _require(valid, f"{name!r} is not a string or null")
         if self.machine is not None:
             named = isinstance(self.machine, Mapping) and set(MACHINE) <= {
                 *self.machine
             }
             _require(named, f"'machine' lacks one of {', '.join(MACHINE)}")
         explained = self.measured is not None or bool(self.note)
-        _require(explained, "nothing is measured and no 'note' says why")
+        _require(explained, "'measured' is null, but no 'note' gives the reason")
 
     @property
     def verdict(self) -> str:
         """The verdict, which is computed from the target, the value and the interval.
 
-        It is "met" if the value reaches or equals the target, and the worse end of the
-        interval, if there is one, does so too. If only the value does, the verdict is
-        "on the mean only". A speed row also has this verdict until it has
-        `readings.HOURS` readings that are at least an hour apart. If the value does not
-        reach the target, the verdict is "missed". A row without a target is
+        It is "met" if the value and the worse end of the interval (if there is one)
+        reach or equal the target. It is "on the mean only" if the value reaches the
+        target but the worse end of the interval does not, or if a speed row has fewer
+        than `readings.HOURS` readings that are at least an hour apart. If the value
+        does not reach the target, the verdict is "missed". A row without a target is
         "information", and a row with a target but no measurement is "untestable here".
         """
         if self.target is None:
@@ -137,7 +137,7 @@ class Row:
         return replace(self, readings=readings, machine=machine, date=date)
 
     def with_readings(self, readings: tuple[Reading, ...]) -> "Row":
-        """Return the row with these readings, and the value and interval they imply."""
+        """Return the row with these readings and an updated value and interval."""
         return replace(self, readings=readings, **summary(readings))
 
     @classmethod
@@ -149,9 +149,9 @@ class Row:
         """
         _require(isinstance(content, dict), "it is not an object")
         absent = [name for name in REQUIRED if content.get(name, ...) is ...]
-        _require(not absent, f"there is no {', '.join(absent)}")
+        _require(not absent, f"it lacks the fields {', '.join(absent)}")
         unknown = [name for name in content if name not in (*FIELDS, *COMPUTED)]
-        _require(not unknown, f"no row has a field {', '.join(unknown)}")
+        _require(not unknown, f"it has unknown fields: {', '.join(unknown)}")
         facts = {name: content[name] for name in FIELDS if name in content}
         _require(facts["machine"] is not None, "'machine' is null")
         readings = facts.pop("readings", None)

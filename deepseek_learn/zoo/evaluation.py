@@ -1,7 +1,7 @@
 """The metric of each zoo model and its calibration, validation and test data.
 
-Compression and deployment use only the validation set, `held_out`, to make decisions.
-The final results come from the test set, on which no decision depends.
+Compression and deployment make their decisions on the validation set, `held_out`. The
+test set is used only for the final results, and no decision depends on it.
 """
 
 from collections.abc import Callable
@@ -116,7 +116,8 @@ SOURCES = {
 def crops(photo: Tensor, count: int, size: int = 224) -> Tensor:
     """Return random square crops of a photograph, resized to the same size.
 
-    The side of each crop is between 1/3 and all of the photograph's shorter side.
+    The side of each crop is between one third and the full length of the photograph's
+    shorter side.
 
     Args:
         photo: a photograph of shape `[H, W, 3]`.

@@ -115,9 +115,9 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
 def auroc_gain(
     logits: Tensor, peer_logits: Tensor, labels: Tensor, resamples: int = 1000
 ) -> dict:
-    """Compute how much higher the AUROC is than that of a peer on the same samples.
+    """Compute the improvement in AUROC over a peer on the same samples.
 
-    The 95% interval is computed from the difference with a paired percentile bootstrap,
+    The 95% interval comes from a paired percentile bootstrap of the difference,
     stratified by class.
 
     Returns:

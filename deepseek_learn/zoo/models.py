@@ -107,7 +107,7 @@ class Card:
             raise UnknownNameError(f"split of {self.model.name}", split, self.runs)
         parts = self.runs[split]["metrics"]
         if part not in parts:
-            raise UnknownNameError(f"test part of {self.model.name}", part, parts)
+            raise UnknownNameError(f"{self.model.name} test set", part, parts)
         return pd.DataFrame(parts[part]).T[["value", "low", "high", "n"]]
 
     def to_frame(self) -> pd.DataFrame:

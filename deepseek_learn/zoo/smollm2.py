@@ -5,7 +5,7 @@ instruction-tuned version of the model by Allal et al. 2025, "SmolLM2", arXiv
 2502.02737. The file is only 98 MB, because the matrices are stored in Q4_1 (5 bits per
 weight, including the scales) and the embedding in 8 bits. In the attention layers,
 groups of queries share keys and values (Ainslie et al. 2023, "GQA", arXiv 2305.13245).
-The keys and values of one token are :math:`y = [k;\,v] = W x`, which has 384 numbers
+The keys and values of one token are :math:`y = [k;\,v] = W x`, a vector of 384 numbers
 per layer. A latent cache of rank :math:`r` stores
 
 .. math:: c = U^\top W\,x \in \mathbb{R}^r, \quad y \approx U c,
@@ -60,7 +60,7 @@ TENSORS = {  # the names of a layer's tensors in the file → in our model
 
 @attentions.register(GROUPED)
 class GroupedQueryAttention(nn.Module):
-    """Grouped-query attention, in which all query heads share 3 key and value heads.
+    """Grouped-query attention with 3 key and value heads for all query heads.
 
     It maps a tensor of shape `[B, T, hidden_size]` to a tensor of the same shape.
 
@@ -191,7 +191,11 @@ def _attention(model: LanguageModel, layer: int) -> GroupedQueryAttention:
 def _factors(
     weight: Tensor, moment: Tensor, rank: int, balanced: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return `down [rank, D]` and `up [384, rank]`, with `up @ down` near `weight`."""
+    """Factorize `weight` approximately as `up @ down`.
+
+    Returns:
+        The matrices `down` of shape `[rank, D]` and `up` of shape `[384, rank]`.
+    """
     scale = weight.new_ones(len(weight))
     if balanced:
         keys, values = moment.diagonal().chunk(2)
@@ -205,10 +209,13 @@ def _factors(
 
 @torch.inference_mode()
 def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
-    """Return the matrix :math:`E[y y^T]` of the keys and values of each layer.
+    """Return the second moments :math:`E[y y^T]` of the keys and values of each layer.
 
     Args:
         windows: the tokens over which the mean is computed, of shape `[N, T]`.
+
+    Returns:
+        A matrix of shape `[384, 384]` for each layer.
     """
     sums: list[Tensor] = []
     hooks = []

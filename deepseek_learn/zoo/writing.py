@@ -20,7 +20,7 @@ CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 class Writer:
-    """A language model and its tokenizer, which continue a given text.
+    """A text generator that combines a language model with its tokenizer.
 
     Attributes:
         model: the `LanguageModel`.

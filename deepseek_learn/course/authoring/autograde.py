@@ -2,7 +2,7 @@
 
 By default, nbgrader gives full points to a test cell that has no error, even if the
 cell was never run, and no points to a cell that wrote to stderr. If a test cell
-displays a number, nbgrader uses this number as the points. A notebook whose kernel died
+displays a number, nbgrader uses this number as the score. A notebook whose kernel died
 is not graded at all.
 """
 
@@ -16,9 +16,9 @@ from nbgrader.preprocessors import Execute
 
 
 class ExecuteWhole(Execute):
-    """Runs all cells of a notebook, even if the kernel dies.
+    """An nbgrader preprocessor that runs a notebook to the end.
 
-    In this case, all later code cells are marked as failed.
+    If the kernel dies, the current code cell and all later ones are marked as failed.
     """
 
     _loss_reason = ""  # the reason why the kernel was lost
@@ -50,7 +50,7 @@ def preprocessors() -> list[type]:
 def _is_read_as_grade(output: Any) -> bool:
     """Return whether nbgrader would read the output as a grade.
 
-    It interprets output on stderr as zero points, and a displayed number as the points.
+    It interprets output on stderr as zero points, and a displayed number as the score.
     """
     return output.get("name") == "stderr" or output.output_type == "execute_result"
 

@@ -131,9 +131,9 @@ def _answer_source(problem: Problem, solution: str) -> str:
 
 
 def _test_source(problem: Problem, seed: int) -> str:
-    """Return the code of a visible check and a hidden check, which is graded.
+    """Return the code of a visible check and of a hidden check for grading.
 
-    The visible check uses random inputs, the hidden one fixed inputs.
+    The visible check uses random inputs, and the hidden check uses fixed inputs.
     """
     hidden = zlib.crc32(f"{problem.id}:{seed}".encode()) % 2**31
     call = f'course.check("{problem.id}", {problem.answer}'

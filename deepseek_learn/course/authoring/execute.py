@@ -40,7 +40,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
 
     Raises:
         DeepSeekLearnError: if a file is not a notebook, if a cell fails, or if a
-            notebook exceeds the limits. This notebook is left unchanged.
+            notebook exceeds the limits. In these cases, the file is left unchanged.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")

@@ -2,7 +2,7 @@
 
 The address is set in a single place, the `Repository` entry of `[project.urls]` in
 pyproject.toml. Without this entry, no badge, button, link or metadata shows an address.
-After the entry has been added, `write` inserts all of them.
+Once the entry exists, `write` inserts all of them.
 """
 
 import re

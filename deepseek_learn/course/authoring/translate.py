@@ -27,7 +27,7 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def sync(root: str | Path = ".") -> list[Path]:
-    """Copy the code of the English edition, and new text, into the Chinese edition.
+    """Copy code and new text from the English edition to the Chinese edition.
 
     New text is copied in English. Existing translations are kept even if they are out
     of date; `check` lists them. Outputs are not copied. A Chinese cell keeps its

@@ -27,7 +27,7 @@ STAGES = [
 def conv_norm(
     c_in: int, c_out: int, k: int = 1, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Build a convolution followed by batch norm, with the padding of TensorFlow.
+    """Build a convolution followed by batch norm, padded as in TensorFlow.
 
     The weights were trained in TensorFlow. For a stride of 2 and an even input size,
     its "same" padding is one pixel larger on the right and at the bottom.

@@ -46,7 +46,7 @@ def dense(experts: int) -> Config:
     """Return a configuration without experts, in which all layers have the same width.
 
     In total, the layers have as many feed-forward neurons as the original first layer,
-    which is dense, and `experts` experts in each of the other layers.
+    which is dense, plus `experts` experts in each of the other layers.
     """
     neurons = (LAYERS - 1) * experts * CONFIG.moe_intermediate_size
     width = round((CONFIG.intermediate_size + neurons) / LAYERS)

@@ -22,7 +22,7 @@ class DoubleConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """A U-Net that maps images to logits for each pixel.
+    """A U-Net that predicts logits for each pixel of an image.
 
     The input has shape `[B, in_channels, H, W]`, and the output has shape
     `[B, out_channels, H, W]`. Each of the `depth` steps of the encoder consists of two

@@ -119,7 +119,7 @@ def sentence(line: str) -> str:
     words = " ".join(word.rpartition("/")[0] for word in line.split())
     words = re.sub(r"``\s*|\s*''", '"', words)
     words = re.sub(r"\s+([,.;:?!)])", r"\1", words)
-    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # some marks are doubled
+    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # some marks are repeated
     return re.sub(r"([($])\s+", r"\1", words).translate(BRACKETS)
 
 
