@@ -1,6 +1,6 @@
-"""Make deep networks small, fast and understandable, and learn how by doing it.
+"""Tools and a course for making deep networks smaller, faster and easier to understand.
 
-The names below are imported on first use, which keeps `import deepseek_learn` light.
+The names below are imported on first use, which keeps `import deepseek_learn` fast.
 """
 
 from . import lazy

@@ -1,14 +1,15 @@
-"""An optional progress bar that costs nothing when off."""
+"""A progress bar that costs nothing when it is turned off."""
 
 from typing import Any
 
 
 class Bar:
-    """A rich progress bar over `total` steps; it disappears when the block ends.
+    """A context manager that shows a rich progress bar and removes it on exit.
 
     Args:
-        show: if False, nothing is shown and rich is not imported.
-        label: the text before the bar.
+        total: the number of steps.
+        show: whether to show the bar. If False, rich is not imported.
+        label: the text in front of the bar.
     """
 
     def __init__(self, total: int, show: bool, label: str):

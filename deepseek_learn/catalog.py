@@ -1,8 +1,9 @@
-"""Every learner-facing sentence in the code, by key, in English and Chinese.
+"""The messages that learners see, in English and Chinese.
 
-The sentences are in `messages.toml`; code holds only keys, so that no sentence exists in
-just one language. Longer texts (an exercise, a card) are kept where they are used, as
-`{"en": ..., "zh": ...}`; `choose` and `spoken` pick one language.
+All short messages are stored in `messages.toml`, and the code refers to them by key.
+This ensures that every message exists in both languages. Longer texts, such as
+exercises and model cards, are stored where they are used, in the form
+`{"en": ..., "zh": ...}`. Use `choose` or `spoken` to select one of the languages.
 """
 
 import dataclasses
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LANGUAGES = ("en", "zh")
-Text = str | Mapping[str, str]  # the same in both languages, or {"en": ..., "zh": ...}
+Text = str | Mapping[str, str]  # one text for both languages, or {"en": ..., "zh": ...}
 Card = TypeVar("Card", bound="DataclassInstance")
 _current = "en"
 
 
 def set_language(lang: str) -> None:
-    """Choose the language of all course messages from now on.
+    """Set the language of all subsequent course messages.
 
     Raises:
         ValueError: if `lang` is neither "en" nor "zh".
@@ -37,21 +38,24 @@ def language() -> str:
 
 
 def text(key: str, lang: str | None = None, **values: Any) -> str:
-    """Return the sentence `key`, with its `{placeholders}` filled in from `values`.
+    """Return the message `key`, with its `{placeholders}` filled in from `values`.
 
     Raises:
-        KeyError: if `key` is not in the catalog (a bug in the course).
+        KeyError: if `key` is not in the catalog, which is a bug in the course.
     """
     return choose(messages()[key], lang).format(**values)
 
 
 def choose(words: Mapping[str, str], lang: str | None = None) -> str:
-    """Pick one language of `{"en": ..., "zh": ...}`, by default the current one."""
+    """Return the text in the given language, or in the current language by default."""
     return words[_check_language(lang or _current)]
 
 
 def spoken(card: Card, lang: str | None = None) -> Card:
-    """Copy the dataclass `card` with its texts, also in tuples, in one language."""
+    """Return a copy of the dataclass `card` with all its texts in one language.
+
+    Texts inside tuples are converted as well.
+    """
 
     def in_one_language(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -64,7 +68,7 @@ def spoken(card: Card, lang: str | None = None) -> Card:
 
 @cache
 def messages() -> dict[str, dict[str, str]]:
-    """Load the whole catalog: `"group.name"` maps to `{"en": ..., "zh": ...}`."""
+    """Load the catalog, which maps `"group.name"` to `{"en": ..., "zh": ...}`."""
     file = files(__package__) / "messages.toml"
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {

@@ -1,4 +1,7 @@
-"""The library's errors: each is one sentence naming what it got and what it accepts."""
+"""The library's exceptions, and functions that raise them with readable messages.
+
+Each message is a single sentence that states what was passed and what is accepted.
+"""
 
 import difflib
 import importlib
@@ -10,33 +13,38 @@ from .installation import install_command
 
 
 class DeepSeekLearnError(Exception):
-    """Base class of every error this library raises on purpose."""
+    """Base class for all exceptions defined by this library."""
 
 
 class UnknownNameError(DeepSeekLearnError, KeyError):
-    """A name that no registry, zoo or loader knows; the message suggests the closest."""
+    """Raised for an unknown name; the message suggests the closest known name."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
         known = sorted(known)
         closest = _closest(str(name), known)
-        lead = f"did you mean {closest!r}? Known" if closest else "known"
+        lead = f"did you mean {closest!r}? The" if closest else "the"
         names = ", ".join(known) or "none"
-        super().__init__(f"{kind} {name!r} is not known; {lead} are: {names}.")
+        super().__init__(
+            f"{kind} {name!r} is not known; {lead} known names are: {names}."
+        )
 
-    def __str__(self) -> str:  # KeyError would show the quoted repr
+    def __str__(self) -> str:  # KeyError would show the repr of the message
         return self.args[0]
 
 
 class MissingPackageError(DeepSeekLearnError, ImportError):
-    """An optional package is not installed; the message gives the install command."""
+    """Raised if an optional package is missing; the message says how to install it."""
 
 
 class DamagedFileError(DeepSeekLearnError):
-    """A file is invalid: wrong checksum, truncated, or in another format."""
+    """Raised if a file is truncated, has the wrong checksum or has the wrong format."""
 
 
 def _closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `name` may be a typo of, ignoring case and hyphens."""
+    """Return the known name that is most similar to `name`, or None if none is close.
+
+    Case is ignored, and hyphens and spaces are treated as underscores.
+    """
     normalized = {each.lower().replace("-", "_"): each for each in known}
     query = name.lower().replace("-", "_").replace(" ", "_")
     matches = difflib.get_close_matches(query, normalized, n=1, cutoff=0.7)
@@ -44,11 +52,16 @@ def _closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional `module`, or explain in one sentence how to install it.
+    """Import an optional module and return it.
+
+    Args:
+        module: the name of the module.
+        extra: the extra of this library that installs it.
+        purpose: what the module is needed for, as the subject of the error message.
 
     Raises:
-        MissingPackageError: if it is missing; the message gives the `purpose` and the
-            pip command for the `extra`.
+        MissingPackageError: if the module is not installed; the message states its
+            purpose and the command that installs it.
     """
     try:
         return importlib.import_module(module)
@@ -60,7 +73,16 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 
 def check_count(name: str, count: int) -> None:
-    """Reject a `count` that is not a whole number of at least 1."""
+    """Raise an error unless `count` is an integer of at least 1.
+
+    Args:
+        name: the name of the argument, used in the error message.
+        count: the value to check.
+
+    Raises:
+        TypeError: if `count` is not an integer.
+        ValueError: if `count` is less than 1.
+    """
     if not isinstance(count, Integral) or isinstance(count, bool):
         raise TypeError(
             f"{name} must be a whole number of at least 1; got {count!r}, a "

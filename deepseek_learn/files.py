@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]  # when this is a checkout
+REPOSITORY = Path(__file__).resolve().parents[1]  # only valid in a checkout
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Write atomically: yield a temporary path, renamed to `path` on success.
+    """Yield a temporary path and rename it to `path` if the block succeeds.
 
-    A crash, a full disk or an exception inside the block leaves the old file unchanged.
-    The temporary file is in the same folder as `path`.
+    If the block raises an exception, the process crashes or the disk is full, the
+    existing file is left unchanged. The temporary file is created in the same folder as
+    `path`.
 
     >>> with atomic_write("progress.json") as temporary:        # doctest: +SKIP
     ...     temporary.write_text("{}")
@@ -28,7 +29,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     os.umask(umask)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~umask)  # otherwise the file would keep mkstemp's 0600
+        temporary.chmod(0o666 & ~umask)  # because mkstemp sets the mode to 0600
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
         os.replace(temporary, path)

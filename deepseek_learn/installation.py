@@ -1,8 +1,9 @@
-"""Find out how this library was installed, and so how to add an extra to it.
+"""Determine how this library was installed, and which command adds an extra to it.
 
-Until the package is published on an index, `pip install "deepseek-learn[x]"` works only
-for those who installed it from one. A clone uses `pip install -e`; after an install from
-a wheel or a repository, the command lists the packages of the extra.
+The command `pip install "deepseek-learn[x]"` only works if the library was installed
+from a package index. A clone of the repository requires `pip install -e` instead. If
+the library was installed from a wheel or a repository URL, the command lists the
+packages that belong to the extra.
 """
 
 import shutil
@@ -13,11 +14,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 NAME = "deepseek-learn"
-ROOT = Path(__file__).resolve().parents[1]  # a clone's root, else site-packages
+ROOT = Path(__file__).resolve().parents[1]  # the root of the clone, or site-packages
 
 
 def install_command(extra: str = "") -> str:
-    """Return the command that, run in this folder, adds `extra` to the installation."""
+    """Return the command that adds `extra` to this installation.
+
+    The command must be run from the current working directory.
+    """
     suffix = f"[{extra}]" if extra else ""
     if in_a_clone():
         place = "." if Path.cwd() == ROOT else ROOT
@@ -29,7 +33,11 @@ def install_command(extra: str = "") -> str:
 
 
 def pip() -> str:
-    """Return the command for this interpreter's pip: `pip` if the PATH leads to it."""
+    """Return the command that runs pip for this interpreter.
+
+    This is `pip` if the one on the PATH belongs to this interpreter, and `PYTHON -m
+    pip` otherwise.
+    """
     python = Path(sys.executable)
     on_path = shutil.which("pip")
     if on_path and Path(on_path).parent == python.parent:
@@ -45,15 +53,20 @@ def in_a_clone() -> bool:
 
 
 def from_an_index() -> bool:
-    """Return whether pip installed the package by name (no URL recorded, PEP 610)."""
+    """Return whether pip installed the package from an index.
+
+    For any other source, pip records a URL in `direct_url.json` (PEP 610).
+    """
     try:
         return metadata.distribution(NAME).read_text("direct_url.json") is None
-    except metadata.PackageNotFoundError:  # a copied folder: this is the best guess
+    except metadata.PackageNotFoundError:  # a copied folder, so assume an index
         return True
 
 
 def requirements_by_extra() -> dict[str, list[Requirement]]:
-    """Map `""` (the base) and each extra to its requirements on this platform.
+    """Return the requirements of each extra on this platform.
+
+    The requirements of the library itself are stored under the key `""`.
 
     Raises:
         importlib.metadata.PackageNotFoundError: if the package is not installed.

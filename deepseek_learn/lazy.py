@@ -1,4 +1,4 @@
-"""Lazy imports: a package's names are imported on first use (PEP 562)."""
+"""Import the names of a package lazily, when they are first used (PEP 562)."""
 
 import importlib
 import sys
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def attach(package: str, names: Mapping[str, str], modules: Sequence[str]) -> tuple:
-    """Return the `__getattr__` and `__dir__` of a package with lazy imports.
+    """Return the `__getattr__` and `__dir__` functions that make a package lazy.
 
     Args:
-        package: the package's `__name__`.
-        names: maps each public name to the submodule that defines it.
-        modules: the public submodules.
+        package: the `__name__` of the package.
+        names: a mapping from each public name to the submodule that defines it.
+        modules: the names of the public submodules.
     """
 
     def getattr_(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Properties of the machine that measurements depend on."""
+"""Properties of the machine that affect measurements."""
 
 import platform
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from typing import Any
 def processor() -> str:
     """Return the CPU model and its instruction set.
 
-    Virtual CPUs with the same model name may differ in the instruction set.
+    The instruction set is included because virtual CPUs with the same model name can
+    differ in it.
     """
     import torch
 
@@ -25,7 +26,10 @@ def processor() -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the block on one thread; a second one only slows down tiny operations."""
+    """Run the block with a single PyTorch thread.
+
+    Very small operations are slower with more than one thread.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -39,8 +43,8 @@ def one_thread() -> Iterator[None]:
 def multiplies_bfloat16(device: Any = "cpu") -> bool:
     """Return whether the device multiplies bfloat16 matrices faster than float32 ones.
 
-    A CPU needs special instructions for this (AVX512-BF16 or AMX); without them,
-    PyTorch computes bfloat16 via float32, which is slower.
+    A CPU needs special instructions for this (AVX512-BF16 or AMX). Without them,
+    PyTorch emulates bfloat16 in float32, which is slower.
     """
     import torch
 

@@ -1,16 +1,19 @@
-"""The one plug-in mechanism for all that learners can extend: a name and a callable."""
+"""A registry that maps names to functions, classes or other objects.
+
+Learners use registries to add their own methods to the library.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from .errors import UnknownNameError
 
-Entry = TypeVar("Entry")  # what a registry holds
+Entry = TypeVar("Entry")  # the type of a registry's entries
 Registered = TypeVar("Registered")
 
 
 class Registry(Generic[Entry]):
-    """Plain functions or classes of one `kind`, by name.
+    """A registry of functions or classes that are looked up by name.
 
     >>> grouping: Registry[Callable] = Registry("grouping strategy")
     >>> @grouping.register("random")
@@ -18,7 +21,11 @@ class Registry(Generic[Entry]):
     >>> grouping["random"] is random_groups
     True
 
-    Keyword arguments of `register` are stored with the callable: `facts(name)`.
+    Keyword arguments of `register` are stored with the entry and returned by
+    `facts(name)`.
+
+    Args:
+        kind: what the entries are, such as "grouping strategy"; used in error messages.
     """
 
     def __init__(self, kind: str):
@@ -26,7 +33,10 @@ class Registry(Generic[Entry]):
         self._entries: dict[str, tuple[Entry, dict[str, Any]]] = {}
 
     def register(self, name: str, **facts: Any) -> Callable[[Registered], Registered]:
-        """Return a decorator that registers a callable; a `name` in use is rejected."""
+        """Return a decorator that registers an object under `name`.
+
+        The decorator raises `ValueError` if another object already has that name.
+        """
 
         def decorator(entry: Registered) -> Registered:
             if name in self._entries and self._entries[name][0] is not entry:

@@ -1,7 +1,8 @@
-"""What every tool returns: a small frozen dataclass that explains itself.
+"""The base class of the results returned by the library's tools.
 
-A report has `to_frame()` (pandas), `plot()` (plotly) and `why()` (a sentence or two of
-explanation); a notebook displays it as that sentence above its table.
+A report is a small frozen dataclass. Its method `to_frame()` returns a pandas
+DataFrame, `plot()` returns a plotly figure, and `why()` explains the result in a
+sentence or two. A notebook displays the explanation followed by the table.
 """
 
 import html
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """Base of the result dataclasses; they implement `to_frame`, `plot` and `why`."""
+    """Base class for results; subclasses implement `to_frame`, `plot` and `why`."""
 
     def to_frame(self) -> pd.DataFrame:
         raise NotImplementedError

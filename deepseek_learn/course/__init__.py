@@ -1,8 +1,8 @@
-"""The course: self-checking exercises, progress, the claims ledger, widgets.
+"""The course: self-checking exercises, progress, the claims ledger and widgets.
 
 The names below are imported on first use, which keeps importing this package cheap.
-No submodule shares its name with a function here: importing it would shadow the
-function.
+Submodules must not have the same name as a function listed here, because importing such
+a submodule would replace the function.
 """
 
 from .. import lazy

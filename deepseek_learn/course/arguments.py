@@ -1,4 +1,4 @@
-"""Detect changes to the arguments a check passes to an answer, and display them."""
+"""Copy, compare and format the arguments that a check passes to an answer."""
 
 import inspect
 import reprlib
@@ -16,14 +16,22 @@ FULL = 16  # arrays with more entries than this are abbreviated
 
 @dataclass(frozen=True)
 class MayChange:
-    """An argument that the answer is meant to modify, such as an optimizer's state."""
+    """A wrapper for an argument that the answer is expected to modify.
+
+    An example is the state of an optimizer.
+    """
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an answer: its arguments by name, and copies taken before the call."""
+    """A call to the learner's answer.
+
+    Attributes:
+        values: the arguments by parameter name.
+        copies: copies of the arguments, made before the call.
+    """
 
     values: dict[str, Any]
     copies: dict[str, Any]
@@ -34,7 +42,7 @@ class Call:
         return cls(values, {name: copied(value) for name, value in values.items()})
 
     def changed(self) -> str | None:
-        """Return the name of the first argument whose value has changed, or None."""
+        """Return the name of the first argument that has been modified, or None."""
         for name, value in self.values.items():
             if not isinstance(value, MayChange) and not same(value, self.copies[name]):
                 return name
@@ -46,7 +54,11 @@ class Call:
 
 
 def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Map the parameter names of the answer to the arguments."""
+    """Return the arguments by parameter name.
+
+    If they do not match the signature, or if there is no signature, the positional
+    arguments are numbered from 1.
+    """
     try:
         signature = inspect.signature(getattr(answer, "forward", answer))
         return dict(signature.bind(*args, **kwargs).arguments)
@@ -55,7 +67,7 @@ def named(answer: Callable, args: tuple, kwargs: dict[str, Any]) -> dict[str, An
 
 
 def copied(value: Any) -> Any:
-    """Copy a data container; return any other object as is."""
+    """Copy tensors, arrays and containers recursively; return other objects as is."""
     if isinstance(value, MayChange):
         return copied(value.value)
     if isinstance(value, tuple):
@@ -70,7 +82,7 @@ def copied(value: Any) -> Any:
 
 
 def same(value: Any, copy: Any) -> bool:
-    """Return whether `value` still equals its copy, treating NaNs as equal."""
+    """Return whether `value` still equals its copy; NaNs are considered equal."""
     if isinstance(value, (list, tuple, set)):
         pairs = zip(value, copy, strict=False)
         return len(value) == len(copy) and all(same(a, b) for a, b in pairs)
@@ -89,7 +101,10 @@ def same(value: Any, copy: Any) -> bool:
 
 
 def same_bits(tensor: Any, copy: Any) -> bool:
-    """Return whether two tensors agree bit for bit, so that NaN equals itself."""
+    """Return whether two tensors are bitwise equal, so that NaNs are equal as well.
+
+    Only the shapes of sparse and meta tensors are compared.
+    """
     import torch
 
     if tensor.shape != copy.shape or tensor.is_sparse or tensor.is_meta:
@@ -102,7 +117,7 @@ def same_bits(tensor: Any, copy: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Describe a value in one line: a small one in full, a large one by its corners."""
+    """Format a value on one line, abbreviating large tensors and arrays."""
     if is_tensor(value):
         dtype = str(value.dtype).removeprefix("torch.")
         if value.is_meta or value.is_sparse:
@@ -134,7 +149,7 @@ def numbers(array: np.ndarray) -> str:
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """Return the shape as text if the printed numbers are abbreviated, else ""."""
+    """Return the shape as text, or "" if `numbers` prints the array in full."""
     return f", shape {list(shape)}" if np.prod(shape) > FULL else ""
 
 

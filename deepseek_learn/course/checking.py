@@ -1,4 +1,4 @@
-"""`check`: the function that a learner calls in a notebook to check an answer.
+"""The function `check`, which learners call in a notebook to check an answer.
 
 >>> from deepseek_learn import course                               # doctest: +SKIP
 >>> course.check("shift_sum", shift_sum)                            # doctest: +SKIP
@@ -34,7 +34,7 @@ COLORS = {
 
 
 class CheckError(DeepSeekLearnError):
-    """The check itself failed: a bug in the course, not in the learner's answer."""
+    """Raised when a check itself fails, which is a bug in the course."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Outcome:
     """The result of a check.
 
     Attributes:
-        status: "passed", "failed", "raised" (the answer's code raised) or
+        status: "passed", "failed", "raised" (the answer raised an exception) or
             "not attempted".
-        message: the sentence for the learner, such as what differed.
-        repeat: for a wrong answer, the input on which it failed and the call that
+        message: the message for the learner, such as how the answer differs.
+        repeat: if the answer is wrong, the input on which it failed and the call that
             repeats the check; otherwise empty.
-        seed: the seed of the inputs; `check(problem, answer, seed=seed)` repeats this
-            exact check.
-        note: the reason why the progress could not be recorded; otherwise empty.
+        seed: the seed of the random inputs; `check(problem, answer, seed=seed)` repeats
+            this exact check.
+        note: the reason why the outcome could not be recorded; otherwise empty.
     """
 
     problem: str
@@ -90,14 +90,15 @@ def check(
 
     Args:
         id: one of `course.problems.names()`.
-        answer: the object that the exercise asks for; `...` counts as "not attempted".
-        seed: the seed of an earlier check, to repeat it; by default a new one is drawn
-            and recorded.
-        record: whether to add the outcome to the learner's progress (never done while
-            grading).
+        answer: the object that the exercise asks for. If it is `...`, the status is
+            "not attempted".
+        seed: the seed of the random inputs. Pass the seed of an earlier check to repeat
+            that check. By default, a new seed is drawn and recorded.
+        record: whether to add the outcome to the learner's progress. Nothing is
+            recorded during grading.
 
     Raises:
-        UnknownNameError: if there is no such problem; the message lists the known ones.
+        UnknownNameError: if there is no such problem; the message lists all problems.
         CheckError: if the check itself fails.
     """
     problem = problems.get(id)
@@ -156,11 +157,11 @@ def _how_to_repeat(problem: Problem, seed: int) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    """Describe the exception and the last line of the learner's code that led to it."""
+    """Describe an exception and the last line of the learner's code that led to it."""
     facts = {"kind": type(error).__name__, "error": str(error)}
     if line := _last_line(error):
         return text("outcome.raised", **facts) + "\n" + line
-    return text("outcome.raised_call", **facts)  # the call failed: wrong arguments
+    return text("outcome.raised_call", **facts)  # the call had the wrong arguments
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
-"""Display course text: as HTML in a notebook, in color in a terminal, otherwise plain.
+"""Display the texts of the course in notebooks and terminals.
 
-The text itself is plain, with code in backticks.
+The texts are plain, with code in backticks. They are converted to HTML in a notebook
+and colored in a terminal.
 """
 
 import html
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 
 CODE = re.compile(r"`([^`\n]+)`")
 INFO = "#3b82c4"
-# JupyterLab's own editor colors; elsewhere a shade that is legible on white and black.
+# The editor colors of JupyterLab. Elsewhere, the second color is used, which is legible
+# on both white and black.
 SYNTAX = {
     "Token.Comment": ("comment", "#6b8a8a"),
     "Token.Keyword": ("keyword", "#2a8a4a"),
@@ -26,7 +28,7 @@ SYNTAX = {
 
 @dataclass(frozen=True)
 class Words:
-    """Text for the learner, optionally with Python code below it."""
+    """A text for the learner, optionally followed by Python code."""
 
     words: str
     code: str = ""
@@ -38,7 +40,7 @@ class Words:
         return card(INFO, inline(self.words) + (python(self.code) if self.code else ""))
 
     def in_terminal(self) -> str:
-        """Return the text with ANSI color escape sequences."""
+        """Return the text with ANSI escape sequences for colors."""
         from pygments import formatters, highlight, lexers
 
         words = CODE.sub("\x1b[36m\\1\x1b[39m", self.words)
@@ -61,18 +63,21 @@ def show(words: Words) -> None:
 
 
 def card(color: str, content: str) -> str:
-    """Add a colored left border; the theme sets the other colors, for dark mode too."""
+    """Wrap `content` in a box with a colored left border.
+
+    All other colors come from the theme, so the box also works in dark mode.
+    """
     style = f"border-left:4px solid {color};padding:.3em .8em;margin:.3em 0"
     return f'<div style="{style}">{content}</div>'
 
 
 def inline(words: str) -> str:
-    """Convert text to HTML: escape it, turn backticks into `<code>`, keep newlines."""
+    """Convert text to HTML, with backticks as `<code>` and newlines as `<br>`."""
     return CODE.sub(r"<code>\1</code>", html.escape(words)).replace("\n", "<br>")
 
 
 def python(code: str) -> str:
-    """Convert Python code to HTML, in the notebook editor's colors."""
+    """Convert Python code to HTML with the syntax colors of the notebook editor."""
     from pygments.lexers import PythonLexer
 
     tokens = PythonLexer().get_tokens(code)
@@ -89,7 +94,7 @@ def _colored(kind: str, value: str) -> str:
 
 
 def _in_notebook() -> bool:
-    """Return whether this runs in a kernel; IPython in a terminal does not count."""
+    """Return whether the code runs in a Jupyter kernel, as opposed to a terminal."""
     try:
         from IPython import get_ipython
     except ImportError:

@@ -1,7 +1,7 @@
-"""Assertions for checks, with the messages a learner sees when an answer is wrong.
+"""Assertions for checks, which raise the messages that learners see.
 
-`what` is always an expression in the learner's code, such as `attend(x)`, so it needs
-no translation.
+The argument `what` is always an expression in the learner's code, such as `attend(x)`,
+and therefore does not need to be translated.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,24 +14,26 @@ from .arguments import Call, MayChange
 from .limits import GaveUp
 from .problem import Failed
 
-MOST_PARTS = 1000  # values read from an answer; a generator may be infinite
-_last: list[Call] = []  # the last call with arguments, for a failed check's message
+MOST_PARTS = 1000  # maximum number of values to read, as a generator may be infinite
+_last: list[Call] = []  # the last call with arguments, shown when a check fails
 
 
 class AnswerRaised(Exception):
-    """The learner's code raised; the original is its `__cause__`."""
+    """Raised when the learner's code raises; the original exception is its cause."""
 
 
 def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Call the learner's code, so that its exceptions are not mistaken for our own bugs.
+    """Call the learner's code and turn its exceptions into `AnswerRaised`.
 
-    Arguments that hold data (tensors, arrays, lists, dictionaries) must be unchanged
-    afterwards; pass one that the answer is meant to modify as `may_change(value)`.
+    This distinguishes errors in the answer from bugs in the check. The answer must not
+    modify arguments that hold data (tensors, arrays, lists, dictionaries). Wrap an
+    argument in `may_change` if the answer is expected to modify it.
 
     Raises:
-        AnswerRaised: if the answer raises anything, even `SystemExit`; that exception
-            is the cause.
-        Failed: if the answer modifies an argument in place; the message names it.
+        AnswerRaised: if the answer raises any exception, even `SystemExit`; the
+            original exception is the cause.
+        Failed: if the answer modifies an argument in place; the message names the
+            argument.
     """
     record = Call.of(answer, args, kwargs)
     if record.values:
@@ -39,7 +41,7 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
     plain = [a.value if isinstance(a, MayChange) else a for a in args]
     try:
         result = answer(*plain, **kwargs)
-    except (Failed, GaveUp):  # raised by a function the check passed in, or a timeout
+    except (Failed, GaveUp):  # from a function that the check passed in, or a timeout
         raise
     except BaseException as error:
         raise AnswerRaised from error
@@ -49,12 +51,12 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 def may_change(value: Any) -> MayChange:
-    """Mark an argument of `call` that the answer is meant to modify."""
+    """Mark an argument of `call` that the answer is expected to modify."""
     return MayChange(value)
 
 
 def last_input() -> str:
-    """Return the arguments of the last call in one line, and forget them."""
+    """Return the arguments of the last call on one line, and then discard them."""
     return str(_last.pop()) if _last else ""
 
 
@@ -65,10 +67,9 @@ def function(answer: Any, what: str) -> None:
 
 
 def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
-    """Require the same type, the same shape, and nearly the same numbers.
+    """Require the expected type and shape, and values within the tolerance.
 
-    They may differ by `tolerance` times the largest magnitude in `want`, or times 1 if
-    that is larger.
+    The absolute error may be at most `tolerance * max(1, abs(want).max())`.
     """
     if hasattr(want, "detach"):
         tensor(got, what)
@@ -83,13 +84,13 @@ def close(got: Any, want: Any, what: str, tolerance: float = 1e-5) -> None:
 
 
 def numbers(got: Any, what: str) -> np.ndarray:
-    """Return the answer as an array of numbers; a tensor may have any real dtype."""
+    """Return the answer as a float64 array; tensors of any real dtype are accepted."""
     try:  # the answer may be any object, so converting it may raise anything
         if hasattr(got, "detach") and not got.is_complex():
             return got.detach().cpu().double().numpy()
         # NumPy would convert None to NaN
         if got is not None and not np.iscomplexobj(got):
-            # a copy, since torch rejects negative strides, such as those of x[::-1]
+            # copy it, because torch does not support negative strides (x[::-1])
             return np.array(got, dtype=float, order="C")
     except Exception:
         pass
@@ -97,10 +98,10 @@ def numbers(got: Any, what: str) -> np.ndarray:
 
 
 def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
-    """Return the answer as numbers of shape `want`, which is `()` for a single number.
+    """Return the answer as an array of shape `want` (`()` for a single number).
 
-    The values are not checked: NaN and infinity pass, so that the check itself can say
-    what is wrong with them.
+    The values are not checked. NaN and infinity are allowed, so that the check can
+    report them with a specific message.
     """
     got = numbers(got, what)
     if got.shape != tuple(want):
@@ -110,7 +111,7 @@ def shape(got: Any, want: Sequence[int], what: str) -> np.ndarray:
 
 
 def tensor(got: Any, what: str, dtype: Any = None) -> None:
-    """Require a tensor, of `dtype` if given, without importing torch."""
+    """Require a tensor, optionally of the given dtype, without importing torch."""
     if not hasattr(got, "detach"):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="Tensor")
     if dtype not in (None, got.dtype):
@@ -118,16 +119,16 @@ def tensor(got: Any, what: str, dtype: Any = None) -> None:
 
 
 def boolean(got: Any, what: str) -> bool:
-    """Return the answer as a bool; accept NumPy's bool, but no tensor and no number."""
+    """Return the answer as a bool; only `bool` and NumPy booleans are accepted."""
     if not isinstance(got, (bool, np.bool_)):
         raise Failed("expect.type", what=what, got=type(got).__name__, want="bool")
     return bool(got)
 
 
 def integer(got: Any, what: str) -> int:
-    """Return the answer as an int; accept an int, or a single NumPy or PyTorch integer.
+    """Return the answer as an int; Python, NumPy and PyTorch integers are accepted.
 
-    A float is rejected, even if it has no fractional part; so are True and False.
+    A float is rejected even if it has no fractional part, and so is a boolean.
     """
     value = shape(got, (), what)
     dtype = str(getattr(got, "dtype", type(got).__name__)).removeprefix("torch.")
@@ -137,14 +138,14 @@ def integer(got: Any, what: str) -> int:
 
 
 def parts(got: Any, count: int, what: str) -> tuple:
-    """Return the answer as a tuple of `count` values, as from `return a, b`."""
+    """Return the answer as a tuple of `count` values, as in `return a, b`."""
     try:
         values = iter(got)
     except TypeError:
         raise Failed(
             "expect.parts", what=what, got=type(got).__name__, count=count
         ) from None
-    got = call(lambda: tuple(islice(values, MOST_PARTS)))  # a generator runs here
+    got = call(lambda: tuple(islice(values, MOST_PARTS)))  # this may run a generator
     if len(got) != count:
         raise Failed("expect.count", what=what, got=len(got), count=count)
     return got

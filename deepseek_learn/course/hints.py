@@ -1,24 +1,25 @@
-"""`hint` and `solution`: help that displays itself, even in the middle of a cell."""
+"""The functions `hint` and `solution`, which display help for an exercise."""
 
 from ..catalog import choose, text
 from . import problems
 from .display import Words, show
 from .problem import Problem
 
-_hints_shown: dict[str, int] = {}  # problem → hints shown in this session
+_hints_shown: dict[str, int] = {}  # number of hints shown in this session, by problem
 
 
 def hint(id: str, number: int | None = None) -> None:
-    """Show the next hint for the problem `id`; after the last one, show all of them again.
+    """Show the next hint for the problem `id`, or all hints again after the last one.
 
     Args:
-        number: show this hint instead, counted from 1; the next call without a number
-            is not affected.
+        id: one of `course.problems.names()`.
+        number: the number of the hint to show, counted from 1, instead of the next
+            hint. This does not change which hint comes next.
 
     Raises:
-        UnknownNameError: if there is no such problem; the message suggests the closest
-            and lists all.
-        ValueError: if there is no hint `number`.
+        UnknownNameError: if there is no such problem; the message lists all problems
+            and suggests the closest name.
+        ValueError: if there is no hint with this number.
     """
     problem = problems.get(id)
     if number is not None:
@@ -34,11 +35,11 @@ def hint(id: str, number: int | None = None) -> None:
 
 
 def solution(id: str) -> None:
-    """Show a solution to the problem `id`; a graded problem has none to show.
+    """Show the solution of the problem `id`, unless the problem is graded.
 
     Raises:
-        UnknownNameError: if there is no such problem; the message suggests the closest
-            and lists all.
+        UnknownNameError: if there is no such problem; the message lists all problems
+            and suggests the closest name.
     """
     problem = problems.get(id)
     if problem.solution is None:

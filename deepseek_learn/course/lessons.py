@@ -1,4 +1,4 @@
-"""The list of lessons, whose single source is `lessons.toml`."""
+"""The lessons of the course, which are listed in `lessons.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,7 +12,15 @@ STAGES = ("basic", "practical", "innovation")
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson; `title` is `{"en": ..., "zh": ...}`, `problems` are ids in order."""
+    """A lesson of the course.
+
+    Attributes:
+        stage: one of `STAGES`.
+        number: the two-digit number of the lesson within its stage.
+        slug: the identifier of the lesson, such as "tour".
+        title: the title, as `{"en": ..., "zh": ...}`.
+        problems: the ids of the exercises, in order.
+    """
 
     stage: str
     number: str
@@ -22,7 +30,7 @@ class Lesson:
 
     @property
     def file(self) -> str:
-        """The path below `notebooks/` and `exercises/`, as in `basic/00_tour.ipynb`."""
+        """The path below `notebooks/` or `exercises/`, as in `basic/00_tour.ipynb`."""
         return f"{self.stage}/{self.number}_{self.slug}.ipynb"
 
 
@@ -36,10 +44,10 @@ def lessons() -> tuple[Lesson, ...]:
 
 
 def lesson(slug: str) -> Lesson:
-    """Return the lesson `slug`.
+    """Return the lesson with the given slug.
 
     Raises:
-        UnknownNameError: if there is no such lesson; the message lists the known ones.
+        UnknownNameError: if there is no such lesson; the message lists all lessons.
     """
     by_slug = {each.slug: each for each in lessons()}
     if slug not in by_slug:

@@ -1,4 +1,4 @@
-"""Time and memory limits of a check."""
+"""Time and memory limits for checks."""
 
 import os
 import signal
@@ -9,25 +9,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 SECONDS = 60.0
-MEMORY = 4 * 2**30  # bytes an answer may add to the process
-THREAD = 160 * 2**20  # address space that one more library thread reserves
+MEMORY = 4 * 2**30  # bytes that an answer may allocate
+THREAD = 160 * 2**20  # bytes of address space that each library thread reserves
 
 
 class GaveUp(BaseException):
-    """The time limit was exceeded. Not an `Exception`, which an answer might catch."""
+    """Raised when the time limit is exceeded.
+
+    It is not a subclass of `Exception`, because an answer might catch that.
+    """
 
 
 @contextmanager
 def limits(seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
-    """Stop slow code in the block with `GaveUp`, memory-hungry code with `MemoryError`.
+    """Limit the time and memory that the code in the block may use.
 
-    The time limit uses a signal, so it works in the main thread only. It interrupts a
-    loop, a sleep and an infinite generator, but not a C call that never returns to
-    Python, such as `sum(itertools.count())`. Memory is limited on Linux only.
+    The time limit relies on a signal, so it only works in the main thread. It can
+    interrupt loops, sleeps and infinite generators, but not a C function that never
+    returns to Python, such as `sum(itertools.count())`. The memory limit only works on
+    Linux.
+
+    Args:
+        seconds: the time limit in seconds.
+        memory: the number of bytes that the code may allocate.
+
+    Raises:
+        GaveUp: if the time limit is exceeded.
+        MemoryError: if the memory limit is exceeded.
     """
     with ExitStack() as stack:
         main = threading.current_thread() is threading.main_thread()
-        if main and hasattr(signal, "setitimer"):  # Windows has none
+        if main and hasattr(signal, "setitimer"):  # not available on Windows
             stack.enter_context(time_limit(seconds))
         if sys.platform == "linux":
             stack.enter_context(memory_limit(memory))
@@ -41,21 +53,21 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     start = time.monotonic()
     previous_handler = signal.signal(signal.SIGALRM, give_up)
-    # repeated, because a bare `except:` in the answer's loop catches the first signal
+    # The timer repeats, because a bare `except:` in the answer may catch one signal.
     remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous_handler)
-        if remaining:  # another alarm was running, such as a test's own time limit
+        if remaining:  # another alarm was already running, such as a test's timeout
             remaining = max(remaining - (time.monotonic() - start), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, remaining, interval)
 
 
 @contextmanager
 def memory_limit(memory: int) -> Iterator[None]:
-    """Limit the address space, the only memory limit that Linux enforces per process."""
+    """Limit the address space, since Linux has no other memory limit per process."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

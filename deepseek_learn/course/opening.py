@@ -1,4 +1,4 @@
-"""`start`: the first call in every notebook."""
+"""The function `start`, which is the first call in every notebook."""
 
 import random
 from typing import Any
@@ -11,14 +11,15 @@ from .lessons import lesson
 
 
 def start(slug: str, lang: str = "en") -> None:
-    """Open a lesson: choose the language, fix the seeds, print the title.
+    """Start a lesson: set the language, seed the random generators and print the title.
 
-    The seeds of `random`, NumPy's legacy global generator and torch are set to 0, so that
-    a notebook is reproducible. From here on, an error that this library raises on purpose
-    is shown as one sentence; `%tb` in the next cell shows its traceback.
+    The generators of `random`, NumPy (the legacy global one) and PyTorch are seeded
+    with 0 to make the notebook reproducible. From then on, exceptions defined by this
+    library are shown as a single sentence; run `%tb` in the next cell to see the
+    traceback.
 
     Raises:
-        UnknownNameError: if there is no such lesson; the message lists the known ones.
+        UnknownNameError: if there is no such lesson; the message lists all lessons.
         ValueError: if `lang` is neither "en" nor "zh".
     """
     import torch
@@ -36,7 +37,7 @@ def start(slug: str, lang: str = "en") -> None:
 
 
 def _prepare_display() -> None:
-    """Display a figure that a cell returns, and do not truncate sentences in tables."""
+    """Display figures returned by a cell, and do not truncate text in tables."""
     import pandas as pd
 
     pd.set_option("display.max_colwidth", None)
@@ -51,7 +52,7 @@ def _prepare_display() -> None:
 
 
 def _shorten_errors() -> None:
-    """Show a `DeepSeekLearnError` as one sentence, with a pointer to `%tb`."""
+    """Show only the message of a `DeepSeekLearnError`, with a reference to `%tb`."""
     try:
         from IPython import get_ipython
     except ImportError:

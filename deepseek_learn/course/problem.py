@@ -1,4 +1,4 @@
-"""One exercise: the single source of its notebook, assignment and tests."""
+"""The definition of an exercise, from which its notebook and tests are generated."""
 
 import math
 from collections.abc import Callable
@@ -15,10 +15,12 @@ Text = dict[str, str]  # {"en": ..., "zh": ...}
 
 
 class Failed(Exception):
-    """The learner's answer is wrong.
+    """Raised by a check when the learner's answer is wrong.
 
-    `key` names a sentence of the exercise itself, or of the catalog, such as
-    `"expect.value"`.
+    Args:
+        key: the key of the message, either in the exercise's own `sentences` or in the
+            catalog, such as `"expect.value"`.
+        values: the values that are filled into the message.
     """
 
     def __init__(self, key: str, **values: Any):
@@ -29,9 +31,9 @@ class Failed(Exception):
 
 
 def told_apart(got: float, want: float) -> dict[str, str]:
-    """Format both numbers with six digits, or as many as it takes to tell them apart.
+    """Format two numbers with six digits, or with more if they would look the same.
 
-    Integers that are exact in float64 are written in full.
+    If both are integers that float64 represents exactly, they are written in full.
     """
     if all(abs(x) < 2**53 and x == int(x) for x in (got, want) if math.isfinite(x)):
         return {"got": f"{got:.0f}", "want": f"{want:.0f}"}
@@ -42,30 +44,36 @@ def told_apart(got: float, want: float) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """An exercise and everything that is derived from it.
+    """An exercise with its texts, its check and its reference answers.
 
     Args:
-        id: the folder's slug, which never changes once learners have progress under it.
-        version: incremented when the criterion for a correct answer changes.
+        id: the name of the exercise's folder. It must never change, because learners'
+            progress is stored under it.
+        version: a number that is incremented when the criterion for a correct answer
+            changes.
         starter: the code that the learner starts from, with a `...` to be replaced.
         answer: the name of the object that the starter defines and the check examines.
-        check: `check(answer, rng)` raises `Failed` for a wrong answer. It draws fresh
-            inputs from `rng`, compares with a reference that never calls the learner's
-            code, calls that code only through `expect.call`, and takes at most 20 s.
-        solution: code that defines `answer` correctly. It is None for a graded problem,
-            whose solution is not in the package: it is read from
-            `exercises/graded/<id>.py` in a teacher's checkout.
-        wrong: maps a mistake's description to the code of an answer that must fail.
-        right: maps a description to the code of an alternative answer that must pass.
-        sentences: maps a name to the message of a failed check.
-        needs: the package extras that it requires, such as "vision".
+        check: a function `check(answer, rng)` that raises `Failed` if the answer is
+            wrong. It draws fresh inputs from `rng` and compares the answer with a
+            reference that does not depend on the learner's code. It calls the learner's
+            code only through `expect.call`, and takes at most 20 s.
+        solution: code that defines a correct `answer`. It is None for a graded problem,
+            whose solution is not in the package but in `exercises/graded/<id>.py` in a
+            teacher's checkout.
+        wrong: a mapping from the description of a mistake to the code of an answer that
+            the check must reject.
+        right: a mapping from a description to the code of an alternative answer that
+            the check must accept.
+        sentences: a mapping from the name of a failure to the message for the learner.
+        needs: the package extras that the problem requires, such as "vision".
         kind: "practice" or "graded".
-        seconds: the check's time limit; more than a minute for a check that runs
-            compilers or other programs, which slow down most on a busy machine.
+        seconds: the time limit of the check, one minute by default. Checks that run
+            compilers or other programs need more, because these slow down most on a
+            busy machine.
 
     Raises:
         ValueError: if `kind` is unknown, if a practice problem has no solution, or if a
-            graded one has a solution or alternative answers.
+            graded problem has a solution or alternative answers.
     """
 
     id: str
@@ -93,18 +101,23 @@ class Problem:
             raise ValueError(f'kind must be "practice" or "graded"; got {self.kind!r}.')
         if self.kind == "graded" and self.right:
             raise ValueError(
-                f"problem {self.id!r} is graded: `right` would give its solution away."
+                f"graded problem {self.id!r} must not define `right`, because that "
+                f"would give its solution away."
             )
         if (self.kind == "graded") != (self.solution is None):
             raise ValueError(
-                f"problem {self.id!r} is {self.kind}: a practice problem carries its "
-                f"solution, a graded one keeps it in exercises/graded/{self.id}.py."
+                f"problem {self.id!r} is {self.kind}; a practice problem must define "
+                f"its solution, and the solution of a graded problem must be stored "
+                f"in exercises/graded/{self.id}.py."
             )
 
     def reference(self, repository: Path = REPOSITORY) -> str | None:
-        """Return the code of the reference solution.
+        """Return the code of the reference solution, or None if it is not available.
 
-        It is None for a graded problem if `repository` is not a teacher's checkout.
+        The solution of a graded problem is only available in a teacher's checkout.
+
+        Args:
+            repository: the checkout to search.
         """
         if self.solution is not None:
             return self.solution
@@ -113,14 +126,15 @@ class Problem:
 
     @cached_property
     def untouched(self) -> Any:
-        """The object that the starter defines under the answer's name."""
+        """The object that the unmodified starter code defines as the answer."""
         return define(self.starter, self.answer)
 
 
 def define(source: str, name: str) -> Any:
-    """Run `source` in its own namespace and return the object it calls `name`.
+    """Execute `source` in a new namespace and return the object called `name`.
 
-    The lines go into `linecache`, where tracebacks look for them, as in a kernel.
+    The source is added to `linecache`, as a Jupyter kernel does, so that tracebacks can
+    show its lines.
     """
     import linecache
 

@@ -1,7 +1,7 @@
-"""The learner's progress: a small file in the user's data folder, never sent anywhere.
+"""The learner's progress, stored in a small file in the user's data folder.
 
-A record holds the problem and its version, the outcome, the seed, the library version,
-a hash of the answer's code, and the time.
+The file is never sent anywhere. Each record contains the problem and its version, the
+outcome, the seed, the library version, a hash of the answer's code, and the time.
 """
 
 import errno
@@ -39,14 +39,17 @@ FIELDS: dict[str, Any] = {
     "library": str,
 }
 FIELDS |= {"time": str, "code": str | None}  # a hash, or null
-LONGEST = 200  # maximum characters in a field
+LONGEST = 200  # maximum number of characters in a field
 MOST = 1000  # maximum number of records
-PERSONAL = "personal"  # metadata key that marks a notebook output as the learner's own
+PERSONAL = "personal"  # metadata key of notebook outputs that must not be published
 _notes_shown: set[str] = set()
 
 
 def home() -> Path:
-    """Return $DEEPSEEK_LEARN_HOME if it is set, else the user data folder."""
+    """Return the folder in which the learner's progress is stored.
+
+    This is `$DEEPSEEK_LEARN_HOME` if it is set, and otherwise the user's data folder.
+    """
     if os.environ.get("DEEPSEEK_LEARN_HOME"):
         return Path(os.environ["DEEPSEEK_LEARN_HOME"])
     import platformdirs
@@ -55,10 +58,11 @@ def home() -> Path:
 
 
 def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
-    """Add one record.
+    """Add the outcome of a check to the learner's progress.
 
-    If it cannot be saved, return a sentence that says why, but only once per session;
-    otherwise return an empty string.
+    Returns:
+        An empty string, or the reason why the outcome could not be saved. The same
+        reason is returned only once per session.
     """
     record = {"problem": problem.id, "version": problem.version, "status": status}
     record |= {"seed": seed, "library": __version__, "code": code_hash(answer)}
@@ -76,18 +80,20 @@ def remember(problem: Problem, status: str, seed: int, answer: Any) -> str:
 def progress(
     *, export: str | Path | None = None, import_: str | Path | None = None
 ) -> "Progress":
-    """Return the learner's progress as a table and a bar.
+    """Return the learner's progress, displayed as a progress bar and a table.
 
     Args:
-        export: a file to write all records to, for moving them to another computer.
-        import_: such a file, whose records are added first; a recorded pass is never
-            lost.
+        export: a file to which all records are written, for example to move them to
+            another computer.
+        import_: an exported file whose records are added first. A pass that has already
+            been recorded is never lost.
 
     Raises:
         FileNotFoundError: if the file `import_` does not exist.
         IsADirectoryError: if `export` or `import_` is a folder; nothing is changed.
-        OSError: if a file cannot be read or written; the message names it and says why.
-        DamagedFileError: if a file is not a progress file, or has a newer format;
+        OSError: if a file cannot be read or written; the message gives the file and the
+            reason.
+        DamagedFileError: if a file is not a progress file or has a newer format;
             nothing is changed.
     """
     if export is not None and Path(export).is_dir():
@@ -116,7 +122,7 @@ def _import(path: Path) -> None:
 
 @contextmanager
 def _explain_os_errors(key: str, **values: str) -> Iterator[None]:
-    """Re-raise a file system error as the same class, with the sentence `key`."""
+    """Re-raise an `OSError` as an error of the same class with the message `key`."""
     try:
         yield
     except OSError as error:
@@ -126,7 +132,7 @@ def _explain_os_errors(key: str, **values: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Progress(Report):
-    """The exercises attempted and passed.
+    """The learner's progress in all exercises.
 
     Attributes:
         records: one dictionary per recorded outcome, oldest first.
@@ -136,15 +142,15 @@ class Progress(Report):
 
     @property
     def passed(self) -> list[str]:
-        """Problems whose current version has been passed."""
+        """The ids of the problems whose current version has been passed."""
         return [row["problem"] for row in self._rows() if row["status"] == "passed"]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per problem: its lesson, title, status, points and time."""
+        """Return a table with one row per problem, including its status and points."""
         return pd.DataFrame(self._rows()).set_index("problem")
 
     def plot(self) -> "go.Figure":
-        """Plot the points earned and possible, with one bar per lesson (plotly)."""
+        """Plot the points earned and remaining, with one bar per lesson (plotly)."""
         import plotly.graph_objects as go
 
         sums = (
@@ -190,7 +196,7 @@ class Progress(Report):
         return f"{bar} {html.escape(self.why())}<table>{cells}</table>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
-        """Add no format, only metadata: this output must not be published."""
+        """Mark the output as personal in its metadata, so that it is not published."""
         return {}, {PERSONAL: True}
 
     def _rows(self) -> list[dict]:
@@ -233,7 +239,8 @@ def _add(records: list[dict]) -> None:
 def _condense(records: list[dict]) -> list[dict]:
     """Keep the first pass and the latest other outcome for each problem and version.
 
-    At most `MOST` records are kept: unknown problems are dropped first, then failures.
+    At most `MOST` records are kept. If there are more, records of unknown problems are
+    dropped first, followed by failures.
     """
     latest: dict[tuple, dict] = {}
     for record in sorted(records, key=lambda r: r["time"]):
@@ -281,7 +288,7 @@ def _is_record(record: Any) -> bool:
 def _write(path: Path, records: list[dict]) -> None:
     content = {"format": FORMAT, "records": records}
     if path.exists() and not path.stat().st_mode & 0o222:
-        # Renaming over a read-only file would succeed, against its owner's intent.
+        # Renaming would replace even a read-only file, which its owner meant to keep.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -289,7 +296,7 @@ def _write(path: Path, records: list[dict]) -> None:
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    """Serialize writes of concurrent notebooks, so that no record is lost."""
+    """Lock the progress file, so that notebooks running in parallel lose no records."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
@@ -304,7 +311,7 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 
 def _once(sentence: str) -> str:
-    """Return the sentence the first time in a session, and "" after that."""
+    """Return the sentence if it is new in this session, otherwise an empty string."""
     if sentence in _notes_shown:
         return ""
     _notes_shown.add(sentence)

@@ -1,4 +1,4 @@
-"""Inspect an answer's code: compare it with the starter, and hash it."""
+"""Compare the code of an answer with the starter, and compute its hash."""
 
 import ast
 import dis
@@ -10,11 +10,12 @@ from typing import Any
 
 
 def is_untouched(answer: Any, starter: Any) -> bool:
-    """Return whether `answer` is `...`, has only `...` for a body, or is the starter.
+    """Return whether the answer is still empty or identical to the starter.
 
-    Bytecode is compared, so comments, docstrings and spacing make no difference. A body
-    of `return None` counts as an answer, and so does a class with other bases than the
-    starter's.
+    An answer is empty if it is `...` or if its body is only `...`. The bytecode is
+    compared, so comments, docstrings and whitespace make no difference. A body with
+    `return None` is considered an answer, and so is a class whose bases differ from
+    those of the starter.
     """
     if answer is ...:
         return True
@@ -38,7 +39,7 @@ def _is_untouched_class(answer: type, starter: Any) -> bool:
 
 
 def code_hash(answer: Any) -> str | None:
-    """Return the SHA-256 of a function's or class's source, None if unavailable."""
+    """Return the SHA-256 hash of the answer's source, or None if it is unavailable."""
     try:
         source = inspect.getsource(answer)
     except (OSError, TypeError):
@@ -50,15 +51,15 @@ def _empty() -> None: ...
 
 
 def _is_empty(function: FunctionType) -> bool:
-    """Return whether the body is just `...`, `pass` or a docstring.
+    """Return whether the body of a function is only `...`, `pass` or a docstring.
 
-    `return None` has the same bytecode, but does not count as empty.
+    A body of `return None` compiles to the same bytecode, but is not considered empty.
     """
     if _code(function) != _code(_empty):
         return False
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, SyntaxError):  # no source: an empty body is more likely
+    except (OSError, SyntaxError):  # without the source, assume an empty body
         return True
     return not any(isinstance(n, (ast.Return, ast.Lambda)) for n in ast.walk(tree))
 

@@ -1,4 +1,4 @@
-"""A figure or text with sliders: live in JupyterLab and Colab, static elsewhere."""
+"""Figures and texts with sliders, which are live in JupyterLab and Colab."""
 
 import asyncio
 import base64
@@ -11,26 +11,30 @@ import ipywidgets
 
 from ..catalog import choose, text
 
-# Long enough for a burst of slider events to arrive, too short to be noticed.
+# Long enough to collect a burst of slider events, but too short to be noticeable.
 SETTLE_S = 0.02
 
 
 class Explore(ipywidgets.VBox):
-    """Sliders above the figure or text that `draw` produces from their values.
+    """A widget with sliders and a figure or text that depends on their values.
 
-    Without a kernel (the book, GitHub), the notebook shows the last rendering: besides
-    the live view, the output contains an `image/png` or `text/html`. While a slider is
-    dragged, only the newest values are drawn.
+    Without a kernel (in the book or on GitHub), the notebook shows the last rendering,
+    because the output also contains an `image/png` or `text/html`. While a slider is
+    being dragged, only its latest value is drawn.
 
     Args:
-        draw: `draw(**values)` returns a matplotlib figure, which is closed afterwards,
-            or a string; it must always return the same type.
-        labels: maps each name to a label: a string or `{"en": ..., "zh": ...}`.
-        sliders: maps each name to `(low, high, step)` or `(low, high, step, start)` for
-            a slider, to a list for a choice, or to an ipywidgets widget with a `value`.
+        draw: a function that takes the values as keyword arguments and returns a
+            matplotlib figure, which is then closed, or a string. It must always return
+            the same type.
+        labels: a mapping from the names of sliders to their labels, each of which is a
+            string or `{"en": ..., "zh": ...}`.
+        sliders: a mapping from names to specifications: `(low, high, step)` or
+            `(low, high, step, start)` for a slider, a list for a drop-down menu, or an
+            ipywidgets widget with a `value`.
 
     Raises:
-        TypeError: if a slider is of any other kind, or `draw` returns anything else.
+        TypeError: if the specification of a slider has any other form, or if `draw`
+            returns an object of any other type.
 
     >>> Explore(draw, temperature=(0.5, 4.0, 0.5))                  # doctest: +SKIP
     """
@@ -74,20 +78,22 @@ class Explore(ipywidgets.VBox):
 
     def _redraw(self) -> None:
         self._pending = (
-            False  # before drawing, so that a change during it is drawn next
+            False  # reset before drawing, so that a change meanwhile is drawn next
         )
         try:
             content = self._render()
             if isinstance(content, str) != isinstance(self.picture, ipywidgets.HTML):
-                raise TypeError("draw must always return a figure, or always a text.")
+                raise TypeError(
+                    "draw must always return a figure or always return a string."
+                )
             self.picture.value = content
             self.problem.value = ""
-        except Exception as error:  # nobody would see it raised in the event loop
+        except Exception as error:  # the event loop would hide the exception
             facts = {"kind": type(error).__name__, "error": str(error)}
             self.problem.value = html.escape(text("widget.failed", **facts))
 
     def _render(self) -> bytes | str:
-        """Return a PNG, or HTML if `draw` returns a string."""
+        """Call `draw` and return the result as a PNG or, for a string, as HTML."""
         import matplotlib.pyplot as plt
 
         figure = self._draw(**self.values)
@@ -95,16 +101,16 @@ class Explore(ipywidgets.VBox):
             return f'<p style="white-space: pre-wrap">{html.escape(figure)}</p>'
         if not hasattr(figure, "savefig"):
             raise TypeError(
-                f"draw must return a matplotlib figure or a text; it returned a "
+                f"draw must return a matplotlib figure or a string; it returned a "
                 f"{type(figure).__name__}."
             )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=90, bbox_inches="tight")
-        plt.close(figure)  # or the notebook would show it a second time
+        plt.close(figure)  # otherwise the notebook would show it a second time
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        # ipywidgets 7 (Colab) displays itself differently and never calls this
+        # ipywidgets 7 (Colab) has another display mechanism and never calls this
         parent = getattr(super(), "_repr_mimebundle_", None)
         bundle = (parent(**kwargs) if parent else None) or {}
         content = self.picture.value

@@ -1,7 +1,9 @@
-"""The texts of an exercise: `words.en.md` and `words.zh.md`, with the same sections.
+"""Read the texts of an exercise from `words.en.md` and `words.zh.md`.
+
+Both files have the same sections, in this format:
 
 +++
-version = 3                    (only in English: TOML, the other fields of `Problem`)
+version = 3                    (TOML, only in English: the other fields of `Problem`)
 +++
 
 # The title
@@ -10,11 +12,11 @@ The prompt.
 
 ## hint 1
 
-A hint; more may follow.
+The first hint, which may be followed by others.
 
 ## failed sum
 
-The sentence that a check's `Failed("sum", got=…)` shows, with its `{got}` filled in.
+The message for `Failed("sum", got=…)`, with its `{got}` filled in.
 """
 
 import re
@@ -29,7 +31,11 @@ SECTION = re.compile(r"^## (hint|failed) (\w+)\n", re.MULTILINE)
 
 
 def read_words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the TOML fields, and the title, prompt, hints and sentences by language.
+    """Read the texts of the exercise in `folder`.
+
+    Returns:
+        The TOML fields, and a dictionary of the title, prompt, hints and sentences in
+        both languages.
 
     Raises:
         ValueError: if the two files have different sections.
@@ -41,7 +47,10 @@ def read_words(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         facts |= head
     first, *others = parts.values()
     if any(list(other) != list(first) for other in others):
-        raise ValueError(f"{folder.name}: the languages have different sections.")
+        raise ValueError(
+            f"words.en.md and words.zh.md must have the same sections, but differ in "
+            f"{folder.name}."
+        )
     texts = {key: {lang: parts[lang][key] for lang in LANGUAGES} for key in first}
     return facts, {
         "title": texts["title"],

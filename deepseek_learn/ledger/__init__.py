@@ -1,7 +1,7 @@
-"""The claims ledger: what the guide says, what was measured, and the verdict.
+"""The claims ledger, which compares the claims of the guide with measurements.
 
-Benchmarks write results here and the course shows them; this package imports none of the
-modules it judges.
+Benchmarks write their results here, and the course displays them. This package does not
+import any of the modules that the benchmarks measure.
 """
 
 from .. import lazy

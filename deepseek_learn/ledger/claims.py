@@ -1,4 +1,4 @@
-"""The claims ledger: what the guide says, what was measured, and the verdict."""
+"""The claims ledger, with the claims of the guide, their measurements and verdicts."""
 
 import html
 from dataclasses import dataclass
@@ -27,14 +27,15 @@ COLUMNS = (
 
 
 def ledger(directory: str | Path | None = None) -> "Ledger":
-    """Return all claims with their measured rows.
+    """Return all claims with their measurements.
 
     Args:
-        directory: a folder of result files; by default the checkout's
-            `benchmarks/results`, or the results packaged with the library.
+        directory: a folder of result files. By default, this is `benchmarks/results` in
+            a checkout, or else the results packaged with the library.
 
     Raises:
-        DamagedFileError: if a file is not a result; the message names it and says why.
+        DamagedFileError: if a file is not a result; the message gives the file and the
+            reason.
     """
     results = read_results(directory)
     entries = [Entry(row, result) for result in results for row in result.rows]
@@ -48,38 +49,38 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
 
 @dataclass(frozen=True)
 class Entry:
-    """A row and the result that it belongs to."""
+    """A row, together with the result that contains it."""
 
     row: Row
     result: Result
 
     @property
     def verdict(self) -> str:
-        """The row's verdict, or "outdated" if the script has to be rerun."""
+        """The verdict of the row, or "outdated" if the script must be run again."""
         return OUTDATED if self.result.outdated else self.row.verdict
 
     @property
     def origin(self) -> str:
-        """Where and when the row was measured."""
+        """The machine and the date of the measurement."""
         return f"{self.machine}, {self.row.date or self.result.date}"
 
     @property
     def machine(self) -> str:
-        """The machine in one line."""
+        """A description of the machine in one line."""
         facts = self.row.machine
-        assert facts is not None  # a row in a file has one
+        assert facts is not None  # every row in a file has a machine
         gpu = f", {facts['gpu']}" if facts["gpu"] else ""
         size = f"{facts['cores']} cores, {facts['threads']} threads"
         return f"{facts['cpu']}, {size}{gpu}, torch {facts['torch']}"
 
     @property
     def protocol(self) -> str:
-        """How the row was measured, preceded by the reason if it is outdated."""
+        """The measurement protocol, with the reason first for an outdated result."""
         outdated, protocol = self.result.outdated, self.result.protocol
         return protocol if outdated is None else f"{outdated}\n\n{protocol}"
 
     def to_dict(self) -> dict[str, object]:
-        """Return the row's values in the columns of the ledger's table."""
+        """Return the values of the row for the columns of the ledger's table."""
         facts = vars(self.row) | {"verdict": self.verdict, "machine": self.machine}
         facts |= {"date": self.row.date or self.result.date}
         facts |= {"readings": len(self.row.readings) or None}
@@ -92,10 +93,10 @@ class Claim:
     """One claim of the guide.
 
     Attributes:
-        name: "C1" to "C19".
-        words: what the guide says, as `{"en": ..., "zh": ...}`.
-        decided_by: the source of the rows that decide the verdict: "guide", "ours" or
-            "all".
+        name: the name of the claim, from "C1" to "C19".
+        words: the claim as stated in the guide, as `{"en": ..., "zh": ...}`.
+        decided_by: the source of the rows that determine the verdict: "guide", "ours"
+            or "all".
         rows: the measurements.
     """
 
@@ -106,12 +107,12 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One of `VERDICTS`, derived from the verdicts of the deciding rows.
+        """The verdict on the claim, which is one of `VERDICTS`.
 
-        If the rows agree, the claim has their verdict. It is "on the mean only" if
-        every row's value reaches its target but not every row's interval does. It is
-        "partly" if only some values reach their targets, or if all do but other rows
-        are outdated and wait for a new run.
+        If all deciding rows have the same verdict, the claim has this verdict as well.
+        It is "on the mean only" if all values reach their targets, but not all
+        intervals do. It is "partly" if only some of the values reach their targets, or
+        if all of them do but other rows are outdated and must be measured again.
         """
         verdicts = {
             entry.verdict
@@ -130,12 +131,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Ledger(Report):
-    """The claims, in the guide's order."""
+    """All claims, in the order of the guide."""
 
     claims: tuple[Claim, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per measurement, and one for each claim without any."""
+        """Return one row per measurement, and one row for each claim that has none."""
         rows: list[dict[str, object]] = []
         for claim in self.claims:
             verdict: dict[str, object] = {"claim_verdict": claim.verdict}
@@ -146,10 +147,14 @@ class Ledger(Report):
         return frame.set_index("claim")
 
     def rows(self, claim: str, benchmark: str = "") -> pd.DataFrame:
-        """Return the measurements for one claim, optionally of one benchmark.
+        """Return the measurements of one claim.
+
+        Args:
+            claim: the name of the claim.
+            benchmark: only include rows whose command contains this text.
 
         Raises:
-            UnknownNameError: if there is no such claim; the message lists all of them.
+            UnknownNameError: if there is no such claim; the message lists all claims.
         """
         known = [c.name for c in self.claims]
         if claim not in known:
@@ -165,7 +170,7 @@ class Ledger(Report):
         return frame[columns].reset_index(drop=True)
 
     def verdict(self, claim: str) -> str:
-        """Return the verdict on one claim: one of `VERDICTS`."""
+        """Return the verdict on one claim, which is one of `VERDICTS`."""
         self.rows(claim)  # raises for an unknown name
         return next(c.verdict for c in self.claims if c.name == claim)
 
@@ -184,11 +189,11 @@ class Ledger(Report):
         return text("ledger.summary", count=len(self.claims), **counts)
 
     def count(self, verdict: str) -> int:
-        """Count the claims with this verdict."""
+        """Return the number of claims with this verdict."""
         return sum(claim.verdict == verdict for claim in self.claims)
 
     def to_markdown(self, lang: str | None = None) -> str:
-        """Return the body of the book's claims page."""
+        """Return the content of the book's page on claims in Markdown."""
         return "\n\n".join(_section(claim, lang) for claim in self.claims) + "\n"
 
     def _repr_html_(self) -> str:
@@ -241,11 +246,11 @@ def _cells(entry: Entry, lang: str | None) -> list[str]:
 
 
 def _note(entry: Entry, lang: str | None) -> str:
-    """Join the note, readings, and a warning if the interval contains the target."""
+    """Return the note and the readings, and say if the interval contains the target."""
     row = entry.row
     notes = [row.note] if row.note else []
     notes += _readings(row, lang)
-    if _crosses(row) and entry.verdict == "missed":  # other verdicts imply it
+    if _crosses(row) and entry.verdict == "missed":  # the other verdicts imply this
         notes.append(text("ledger.crosses", lang))
     return "; ".join(notes)
 
@@ -258,7 +263,7 @@ def _crosses(row: Row) -> bool:
 
 
 def _readings(row: Row, lang: str | None) -> list[str]:
-    """List a speed row's readings with their times, and say if there are too few."""
+    """List the readings of a speed row with their times, and say if more are needed."""
     if not row.readings:
         return []
     each = [f"{_number(r.measured)} ({r.time[:16]})" for r in row.readings]

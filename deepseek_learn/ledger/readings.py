@@ -1,9 +1,10 @@
-"""Speed rows, which keep readings from different hours and never drop any of them.
+"""Repeated readings of a speed measurement.
 
-Machines are shared: an hour later, the same script measures a different ratio, and the
-spread within one run does not show this. So a speed row keeps every reading ever taken
-on its machine. Its value is their median, its interval spans the intervals of all of
-them, and it cannot be *met* until `HOURS` of them are at least an hour apart.
+Machines are shared, so the same script may measure a different ratio an hour later, and
+the spread within one run does not show this. A speed row therefore keeps every reading
+ever taken on its machine. Its value is the median of the readings, and its interval
+spans all of their intervals. Its verdict cannot be *met* until there are `HOURS`
+readings that are at least an hour apart.
 """
 
 import math
@@ -13,23 +14,23 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-HOURS = 3  # number of readings, at least an hour apart, that a speed row needs
+HOURS = 3  # required number of readings that are at least an hour apart
 SPAN = "span of readings"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The measurement of one run.
+    """The measurement of a single run.
 
     Attributes:
-        time: an ISO 8601 date or time, such as `now()` returns.
-        machine: in the format returned by `results.machine()`; None until the row is
-            written.
-        measured, low, high, interval, n, note: as in a row.
+        time: the date or time of the run in ISO 8601, as returned by `now()`.
+        machine: the machine, in the format of `results.machine()`; None until the row
+            is written.
+        measured, low, high, interval, n, note: the same as in `Row`.
 
     Raises:
-        ValueError: if `measured`, `low` or `high` is not finite, or `time` is not a
-            time.
+        ValueError: if `measured`, `low` or `high` is not finite, or if `time` is not a
+            valid date or time.
     """
 
     time: str
@@ -50,23 +51,23 @@ class Reading:
 
     @classmethod
     def of(cls, row: Any, time: str) -> "Reading":
-        """Return the measurement in one run's row."""
+        """Create a reading from the row of a single run."""
         names = [f.name for f in fields(cls) if f.name != "time"]
         return cls(time=time, **{name: getattr(row, name) for name in names})
 
 
 def from_list(content: Any) -> tuple[Reading, ...]:
-    """Parse the readings of a row in a file.
+    """Parse the list of readings that is stored with a row.
 
     Raises:
-        ValueError: if a reading is invalid; the message says which one, and why.
+        ValueError: if a reading is invalid; the message says which one and why.
     """
     if not isinstance(content, list) or not content:
         raise ValueError("'readings' is not a list of readings")
     names, readings = {f.name for f in fields(Reading)}, []
     for i, each in enumerate(content):
         if not isinstance(each, dict) or set(each) != names:
-            raise ValueError(f"reading {i} lacks a field, or has an unknown one")
+            raise ValueError(f"reading {i} lacks a field or has an unknown field")
         try:
             readings.append(Reading(**each))
         except ValueError as error:
@@ -75,12 +76,12 @@ def from_list(content: Any) -> tuple[Reading, ...]:
 
 
 def now() -> str:
-    """Return the current time for a reading: UTC, to the second."""
+    """Return the current UTC time for a reading, with a resolution of one second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(time: str) -> datetime:
-    """Parse a reading's time; it is midnight if only the day is known.
+    """Parse the time of a reading; a date without a time is interpreted as midnight.
 
     Raises:
         ValueError: if `time` is not an ISO 8601 date or time.
@@ -97,13 +98,16 @@ def _is_time(value: Any) -> bool:
 
 
 def appended(old: Sequence[Reading], new: Reading) -> tuple[Reading, ...]:
-    """Add a reading and sort all of them by time; a duplicate is added only once."""
+    """Return the readings sorted by time, with `new` added if it is not a duplicate."""
     readings = [*old] if new in old else [*old, new]
     return tuple(sorted(readings, key=lambda reading: moment(reading.time)))
 
 
 def hours(readings: Sequence[Reading]) -> int:
-    """Count the readings that come at least an hour after the last one counted."""
+    """Count the readings that are at least an hour apart.
+
+    A reading is skipped if it is less than an hour after the last one counted.
+    """
     count, last = 0, None
     for time in sorted(moment(reading.time) for reading in readings):
         if last is None or time - last >= timedelta(hours=1):
@@ -112,9 +116,10 @@ def hours(readings: Sequence[Reading]) -> int:
 
 
 def summary(readings: Sequence[Reading]) -> dict[str, Any]:
-    """Return the median, and the span of all readings and intervals, as a row's fields.
+    """Return the fields of a row that summarizes the readings.
 
-    A single reading is returned as it was measured: it may have no interval.
+    The value is the median of the readings, and the interval spans all readings and
+    their intervals. If there is only one reading, its own interval (or None) is used.
     """
     if len(readings) == 1:
         names = ("measured", "low", "high", "interval", "n")

@@ -1,7 +1,7 @@
-"""Benchmark results: one JSON file per script, read and written only here.
+"""Read and write benchmark results, which are stored in one JSON file per script.
 
-A row's verdict is always computed from its target, value and interval (`rows.py`). Rows
-of other machines are kept next to those of this machine, and a speed row keeps all its
+The verdict of a row is always computed from its target, value and interval (`rows.py`).
+The rows of different machines are stored side by side, and a speed row keeps all of its
 readings (`readings.py`).
 """
 
@@ -20,28 +20,28 @@ from ..machine import processor
 from . import readings as speed
 from .rows import Row
 
-PACKAGED = Path(__file__).parent / "results"  # their place in the wheel
+PACKAGED = Path(__file__).parent / "results"  # where the wheel stores them
 MODES = ("full", "quick")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one script has measured: the content of its file.
+    """The results of one benchmark script, as stored in its file.
 
     Attributes:
-        name: the script's name, without `.py`.
-        command: the command that reruns it.
+        name: the name of the script, without `.py`.
+        command: the command that runs the script again.
         mode: "full" or "quick".
-        date: the day of the last full run.
-        protocol: the script's docstring, which says how it was measured and against
-            what.
+        date: the date of the last full run.
+        protocol: the docstring of the script, which describes the measurement and what
+            it is compared with.
         rows: the rows of all machines.
-        outdated: the reason why the script has to be rerun, or None. The rows of an
-            outdated result were measured by an earlier protocol: they show what was
-            measured then, and decide nothing.
+        outdated: the reason why the script must be run again, or None. The rows of an
+            outdated result were measured with an earlier protocol. They are still
+            shown, but they do not determine any verdict.
 
     Raises:
-        ValueError: if a field is invalid; the message names it.
+        ValueError: if a field is invalid; the message names the field.
     """
 
     name: str
@@ -55,23 +55,23 @@ class Result:
     def __post_init__(self) -> None:
         for field in ("name", "command", "date", "protocol"):
             if not isinstance(getattr(self, field), str):
-                raise ValueError(f"{field!r} is not a text")
+                raise ValueError(f"{field!r} is not a string")
         if self.mode not in MODES:
             raise ValueError("'mode' is not full or quick")
 
     @classmethod
     def from_json(cls, content: Any) -> "Result":
-        """Parse the content of a file.
+        """Parse the content of a result file.
 
         Raises:
-            ValueError: if the content is invalid; the message says why.
+            ValueError: if the content is invalid; the message gives the reason.
         """
         if not isinstance(content, dict):
             raise ValueError("it is not an object")
         names = [field.name for field in fields(cls)]
         unknown = [name for name in content if name not in names]
         if unknown:
-            raise ValueError(f"no result has a field {', '.join(unknown)}")
+            raise ValueError(f"it has unknown fields: {', '.join(unknown)}")
         if not isinstance(content.get("rows"), list):
             raise ValueError("'rows' is not a list")
         required: dict[str, Any] = dict.fromkeys(("name", "command", "mode", "date"))
@@ -79,18 +79,22 @@ class Result:
         return cls(**(required | content | {"rows": rows}))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of the result's file."""
+        """Return the content of the result file."""
         content = vars(self) | {"rows": [row.to_json() for row in self.rows]}
         return {k: v for k, v in content.items() if k != "outdated" or v}
 
     def save(self, path: Path) -> None:
-        """Write the file atomically."""
+        """Write the result file atomically."""
         with atomic_write(path) as temporary:
             content = json.dumps(self.to_json(), ensure_ascii=False, indent=1)
             temporary.write_text(content + "\n", encoding="utf-8")
 
     def after(self, run: "Result", of_the_machine: bool) -> "Result":
-        """Return this result after a full run, with the old rows that must be kept."""
+        """Return the result of a full run, including old rows that must be kept.
+
+        The rows of other machines are kept if `of_the_machine` is True and the protocol
+        has not changed. Rows with readings are always kept.
+        """
         local, others = self._by_machine(run)
         rows = tuple(_with_earlier(row, local.get(row.key)) for row in run.rows)
         same_protocol = self.protocol == run.protocol and not self.outdated
@@ -101,7 +105,7 @@ class Result:
         return replace(run, rows=(*others, *rows, *unread))
 
     def with_readings(self, run: "Result") -> "Result":
-        """Return this result with a run's readings added, and nothing else changed."""
+        """Return a copy of this result with the readings of a run added."""
         local, others = self._by_machine(run)
         speeds = [row for row in run.rows if row.readings]
         new = {row.key: _with_earlier(row, local.get(row.key)) for row in speeds}
@@ -109,7 +113,7 @@ class Result:
         return replace(self, rows=(*rows, *new.values()))
 
     def _by_machine(self, run: "Result") -> tuple[dict[tuple, Row], list[Row]]:
-        """Return the rows of the run's machine by key, and a list of all the others."""
+        """Return the rows of the run's machine by key, and all other rows as a list."""
         here = run.rows[0].machine if run.rows else machine()
         local, others = {}, []
         for row in self.rows:
@@ -128,7 +132,7 @@ def _row(number: int, content: Any) -> Row:
 
 
 def _with_earlier(row: Row, previous: Row | None) -> Row:
-    """Give a row its earlier layout, and a speed row its earlier readings as well."""
+    """Keep the layout of the previous row and, for a speed row, its readings."""
     if previous is None:
         return row
     row = replace(row, layout=previous.layout)
@@ -138,22 +142,23 @@ def _with_earlier(row: Row, previous: Row | None) -> Row:
 
 
 def folder() -> Path:
-    """Return this checkout's `benchmarks/results`, else the packaged results."""
+    """Return `benchmarks/results` in a checkout, and otherwise the packaged results."""
     checkout = REPOSITORY / "benchmarks" / "results"
     return checkout if checkout.is_dir() else PACKAGED
 
 
 def read_results(directory: str | Path | None = None) -> list[Result]:
-    """Read every full result in a folder, sorted by name.
+    """Read all full results in a folder, sorted by name.
 
     Raises:
-        DamagedFileError: if a file is not a result; the message names it and says why.
+        DamagedFileError: if a file is not a result; the message gives the file and the
+            reason.
         NotADirectoryError: if `directory` is not a folder.
     """
     source = Path(directory or folder())
     if not source.is_dir():
         raise NotADirectoryError(
-            f"directory must be a folder of result files; there is no {source}."
+            f"directory must be a folder of result files; {source} is not a folder."
         )
     results = [read_result(path) for path in sorted(source.glob("*.json"))]
     return [result for result in results if result.mode == "full"]
@@ -163,8 +168,8 @@ def read_result(path: str | Path) -> Result:
     """Read one result file.
 
     Raises:
-        DamagedFileError: if it is not a result; the message names the file and says
-            why.
+        DamagedFileError: if it is not a result; the message gives the file and the
+            reason.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -186,21 +191,25 @@ def write_result(
     only_speed: bool = False,
     directory: str | Path | None = None,
 ) -> Path:
-    """Write `NAME.json`, or `quick/NAME.json` for a quick run, at the end of a script.
+    """Write the results of a benchmark script, which calls this function at the end.
+
+    The file is `NAME.json` for a full run and `quick/NAME.json` for a quick run.
 
     Args:
         name, command, mode, protocol: see `Result`.
-        rows: all the rows of one machine, by default this one.
-        of_the_machine: True keeps the rows of other machines next to the new ones, if
-            they were measured by the same protocol. False replaces them; use it for
-            results such as accuracy, which depends only on weights and seeds. A row
-            with readings is never removed.
-        only_speed: if True, add these readings and leave the rest of the file
+        rows: the measured rows. A row without a machine is assigned to the current one.
+        of_the_machine: if True, keep the rows of other machines that were measured with
+            the same protocol. If False, replace them, which is appropriate for results
+            such as accuracy that depend only on weights and seeds. Rows with readings
+            are never removed.
+        only_speed: if True, add the new readings and leave the rest of the file
             unchanged.
-        directory: by default the checkout's `benchmarks/results`.
+        directory: the folder of the results; by default, `benchmarks/results` in the
+            checkout.
 
     Raises:
-        ValueError: if `mode` is unknown, or `only_speed` is used on an outdated result.
+        ValueError: if `mode` is unknown, or if `only_speed` is True and the result is
+            outdated.
         DamagedFileError: if the existing file is not a result; it is left unchanged.
     """
     if mode not in MODES:
@@ -212,7 +221,7 @@ def write_result(
     run = Result(name, command, mode, today, protocol.strip(), rows)
     existing = read_result(path) if path.exists() else replace(run, rows=())
     if only_speed and existing.outdated:
-        raise ValueError(f"{path} is outdated: {name} has to run in full first.")
+        raise ValueError(f"{path} is outdated; {name} must be run in full first.")
     if only_speed:
         existing.with_readings(run).save(path)
     else:
@@ -221,7 +230,12 @@ def write_result(
 
 
 def machine() -> dict[str, Any]:
-    """Return what measurements depend on: CPU, cores, GPU (or None), torch, threads."""
+    """Return the properties of this machine that affect measurements.
+
+    Returns:
+        A dictionary with the keys "cpu", "cores", "gpu" (or None), "torch" and
+        "threads".
+    """
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
@@ -236,9 +250,10 @@ def machine() -> dict[str, Any]:
 
 
 def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether both have the same hardware.
+    """Return whether two machines have the same hardware.
 
-    The torch versions may differ: a row measured with a newer one replaces the old row.
+    Different versions of torch are allowed, so a row measured with a newer version
+    replaces the old row.
     """
     return all(one[key] == other[key] for key in ("cpu", "cores", "gpu"))
 

@@ -1,4 +1,4 @@
-"""A row of a benchmark result: what was measured, against which target, and the verdict."""
+"""A row of a benchmark result, with the measured value, its target and its verdict."""
 
 import functools
 import tomllib
@@ -14,7 +14,7 @@ NUMBERS = ("target", "measured", "low", "high", "peer_measured", "n")
 TEXTS = ("peer", "note", "interval", "date")
 CHOICES = {"source": ("guide", "ours"), "better": ("lower", "higher")}
 MACHINE = ("cpu", "cores", "gpu", "torch", "threads")
-COMPUTED = ("verdict",)  # written to the files for human readers; never read back
+COMPUTED = ("verdict",)  # written to the files for human readers, but never read back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,26 +22,29 @@ class Row:
     """One measurement.
 
     Attributes:
-        claim: "C1" to "C19".
-        source: whose claim the target is: "guide" or "ours".
-        what: what was measured; together with `claim` and `source` it identifies the
-            row.
+        claim: the claim to which the measurement belongs, from "C1" to "C19".
+        source: the source of the target, which is "guide" or "ours".
+        what: a description of what was measured. Together with `claim` and `source`, it
+            identifies the row.
         better: "lower" or "higher".
-        target: the target value; None if the row is informational only.
-        measured: the measured value; None if it cannot be tested here, in which case
-            `note` says why.
-        low, high, interval: the bounds, and what kind they are ("quartiles", "95 % t").
-        peer, peer_measured: the best peer, and its value.
-        n: the number of values behind `measured`.
-        date: in ISO 8601; None until the row is written, then the day of writing.
-        machine: in the format returned by `results.machine()`; None until the row is
-            written, then the current machine.
-        readings: the readings behind a speed row (see `readings.py`).
-        layout: the order of the fields in the file that the row came from, so that
-            saving the file again changes only the lines whose values changed.
+        target: the target value, or None if the row is only informational.
+        measured: the measured value, or None if it cannot be tested on this machine, in
+            which case `note` gives the reason.
+        low, high, interval: the bounds, and the type of the interval ("quartiles",
+            "95 % t").
+        peer, peer_measured: the best peer, and its measured value.
+        n: the number of values from which `measured` was computed.
+        date: the date in ISO 8601. If it is None, the current date is filled in when
+            the row is written.
+        machine: the machine, in the format of `results.machine()`. If it is None, the
+            current machine is filled in when the row is written.
+        readings: the readings of a speed row (see `readings.py`).
+        layout: the order of the fields in the file from which the row was read. It is
+            preserved when the file is saved again, so that only the lines with new
+            values change.
 
     Raises:
-        ValueError: if a field is invalid; the message names it.
+        ValueError: if a field is invalid; the message names the field.
     """
 
     claim: str
@@ -65,8 +68,8 @@ class Row:
 
     def __post_init__(self) -> None:
         for name in ("claim", "what", "unit"):
-            _require(isinstance(getattr(self, name), str), f"{name!r} is not a text")
-        _require(self.claim in known_claims(), f"no claim {self.claim!r}")
+            _require(isinstance(getattr(self, name), str), f"{name!r} is not a string")
+        _require(self.claim in known_claims(), f"there is no claim {self.claim!r}")
         for name, values in CHOICES.items():
             known = getattr(self, name) in values
             _require(known, f"{name!r} is not {' or '.join(values)}")
@@ -75,24 +78,25 @@ class Row:
             _require(valid, f"{name!r} is not a finite number or null")
         for name in TEXTS:
             valid = isinstance(getattr(self, name), str | None)
-            _require(valid, f"{name!r} is not a text or null")
+            _require(valid, f"{name!r} is not a string or null")
         if self.machine is not None:
             named = isinstance(self.machine, Mapping) and set(MACHINE) <= {
                 *self.machine
             }
             _require(named, f"'machine' lacks one of {', '.join(MACHINE)}")
         explained = self.measured is not None or bool(self.note)
-        _require(explained, "nothing is measured and no 'note' says why")
+        _require(explained, "'measured' is null, but no 'note' gives the reason")
 
     @property
     def verdict(self) -> str:
-        """The verdict, computed from target, value and interval.
+        """The verdict, which is computed from the target, the value and the interval.
 
-        It is "met" if the value reaches the target (or equals it) and so does the worse
-        end of its interval, if there is one. It is "on the mean only" if the value does
-        but not the worse end, or if a speed row has readings from fewer than
-        `readings.HOURS` hours. Otherwise it is "missed". A row without a target is
-        "information"; one with a target but no measurement is "untestable here".
+        It is "met" if the value and the worse end of the interval (if there is one)
+        reach or equal the target. It is "on the mean only" if the value reaches the
+        target but the worse end of the interval does not, or if a speed row has fewer
+        than `readings.HOURS` readings that are at least an hour apart. If the value
+        does not reach the target, the verdict is "missed". A row without a target is
+        "information", and a row with a target but no measurement is "untestable here".
         """
         if self.target is None:
             return "information"
@@ -112,17 +116,20 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The row's identity on its machine; rename it if what it measures changes."""
+        """The fields that identify the row on one machine.
+
+        If the row no longer measures the same thing, `what` must be changed.
+        """
         return self.claim, self.source, self.what
 
     def at(self, time: str) -> "Row":
-        """Return the measurement as a speed row, with one reading taken at `time`."""
+        """Return the row as a speed row with a single reading, taken at `time`."""
         if self.measured is None:
             return self
         return self.with_readings((Reading.of(self, time),))
 
     def on(self, machine: Mapping[str, Any], date: str) -> "Row":
-        """Fill in the machine and date of a run; a row that has its own keeps them."""
+        """Return the row with the machine and date filled in if they are not set."""
         readings = tuple(
             replace(r, machine=r.machine or machine) for r in self.readings
         )
@@ -130,21 +137,21 @@ class Row:
         return replace(self, readings=readings, machine=machine, date=date)
 
     def with_readings(self, readings: tuple[Reading, ...]) -> "Row":
-        """Return the row with these readings and the value and interval they give."""
+        """Return the row with these readings and an updated value and interval."""
         return replace(self, readings=readings, **summary(readings))
 
     @classmethod
     def from_json(cls, content: Any) -> "Row":
-        """Parse a row of a result file, in which every row names its machine.
+        """Parse a row of a result file, in which every row must have a machine.
 
         Raises:
-            ValueError: if the content is invalid; the message says why.
+            ValueError: if the content is invalid; the message gives the reason.
         """
         _require(isinstance(content, dict), "it is not an object")
         absent = [name for name in REQUIRED if content.get(name, ...) is ...]
-        _require(not absent, f"there is no {', '.join(absent)}")
+        _require(not absent, f"it lacks the fields {', '.join(absent)}")
         unknown = [name for name in content if name not in (*FIELDS, *COMPUTED)]
-        _require(not unknown, f"no row has a field {', '.join(unknown)}")
+        _require(not unknown, f"it has unknown fields: {', '.join(unknown)}")
         facts = {name: content[name] for name in FIELDS if name in content}
         _require(facts["machine"] is not None, "'machine' is null")
         readings = facts.pop("readings", None)
@@ -152,7 +159,7 @@ class Row:
         return row if readings is None else row.with_readings(from_list(readings))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as it is stored in a file, with its verdict."""
+        """Return the row as stored in a result file, including the verdict."""
         values = {name: getattr(self, name) for name in FIELDS}
         values["readings"] = [vars(reading) for reading in self.readings] or None
         values["verdict"] = self.verdict
@@ -168,7 +175,7 @@ REQUIRED = ("claim", "source", "what", "unit", "better", "machine", *NUMBERS)
 
 @functools.cache
 def known_claims() -> dict[str, Any]:
-    """Load `claims.toml` as a map from each claim to `{"en", "zh", "rows"}`."""
+    """Load `claims.toml`, which maps each claim to its `"en"`, `"zh"` and `"rows"`."""
     return tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
 
 

@@ -1,9 +1,10 @@
-"""Trained models that come with the library, each with a card.
+"""Trained models that are included in the library.
 
-`list()` returns their names, `card(name)` describes a model and its measured metrics,
-`load(name)` returns it ready to use, `example(name)` returns an input for it,
-`evaluation(name)` returns the images it is evaluated on, and `writer(name)` returns a
-language model with its tokenizer. No internet connection is needed.
+`list()` returns the names of the models, and `card(name)` describes a model and its
+measured metrics. `load(name)` returns a trained model, `example(name)` returns an input
+for it, and `evaluation(name)` returns the images on which it is evaluated.
+`writer(name)` returns a language model with its tokenizer. No internet connection is
+needed.
 Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
@@ -36,7 +37,10 @@ KINDS = ("picture", "text")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
-    """Return the names of all models, or of those whose input is a "picture" or "text".
+    """Return the names of all models, or of the models for one kind of input.
+
+    Args:
+        kind: "picture", "text", or None for all models.
 
     Raises:
         UnknownNameError: if the kind is unknown; the message lists the known kinds.
@@ -48,9 +52,11 @@ def list(kind: str | None = None) -> builtins.list[str]:
 
 
 def example(name: str, batch: int = 1) -> Tensor:
-    """Return an input for the model `name`: `[batch, ...]`, uniform in 0..1, seed 0.
+    """Return a random input for the model `name`, generated with the seed 0.
 
-    For a language model, it consists of uniformly random tokens `[batch, T]`.
+    Returns:
+        A float tensor of shape `[batch, ...]` with values from 0 to 1. For a language
+        model, an integer tensor of tokens of shape `[batch, T]`.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.

@@ -1,7 +1,7 @@
-"""The calibration, validation and test data of each zoo model, with its metric.
+"""The metric of each zoo model and its calibration, validation and test data.
 
-Compression and deployment base their choices on `held_out`; final figures come from
-`test`, which no choice depends on.
+Compression and deployment make their decisions on the validation set, `held_out`. The
+test set is used only for the final results, and no decision depends on it.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,14 @@ BATCH, SEED = 4, 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The data, of any kind, for evaluating one model of the zoo.
+    """The data and the metric for evaluating one model of the zoo.
 
     Attributes:
-        calibration: inputs `[N, ...]` from the training part.
-        held_out: the validation part.
-        test: the test part.
-        score: `(answers, labels) -> 0..1`, where higher is better.
+        calibration: inputs from the training set, as a tensor of shape `[N, ...]`.
+        held_out: the validation set.
+        test: the test set.
+        score: a function that maps answers and labels to a score from 0 to 1, where
+            higher is better.
     """
 
     calibration: Tensor
@@ -40,13 +41,13 @@ class Evaluation:
     score: Callable[[Tensor, Tensor], float]
 
     def metric(self, predict: Callable[[Tensor], Tensor]) -> float:
-        """Return the score of `predict` on the held-out data, in points (0..100)."""
+        """Return the score of `predict` on the validation set, in points (0..100)."""
         return self.points(predict, self.held_out)
 
     def points(
         self, predict: Callable[[Tensor], Tensor], part: LabeledDataset
     ) -> float:
-        """Return the score of `predict` on `part`, in points (0..100)."""
+        """Return the score of `predict` on a dataset, in points (0..100)."""
         rows = torch.arange(len(part)).split(BATCH)
         with torch.inference_mode():
             answers = torch.cat([predict(part.batch(index)[0]) for index in rows])
@@ -54,12 +55,13 @@ class Evaluation:
 
 
 def evaluation(name: str) -> Evaluation:
-    """Return the images for the model `name`, or for the original of a compressed one.
+    """Return the evaluation images for the model `name`.
 
-    For EfficientNet-Lite0, which was trained on ImageNet, no labeled images are
-    available: it is calibrated on crops of two photographs, and its score is the
-    agreement with the float model on crops of a third, which serve as both the held-out
-    and the test part.
+    A compressed model has the same images as its original. For EfficientNet-Lite0,
+    which was trained on ImageNet, no labeled images are available. It is calibrated on
+    crops of two photographs, and its score is the agreement with the float model on
+    crops of a third photograph, which are used both as the validation set and as the
+    test set.
 
     Raises:
         UnknownNameError: if the model has no evaluation images; the message lists the
@@ -112,12 +114,18 @@ SOURCES = {
 
 
 def crops(photo: Tensor, count: int, size: int = 224) -> Tensor:
-    """Draw square crops from a photograph `[H, W, 3]` at random.
+    """Return random square crops of a photograph, resized to the same size.
 
-    The sides of the crops are between 1/3 and all of the photograph's shorter side.
+    The side of each crop is between one third and the full length of the photograph's
+    shorter side.
+
+    Args:
+        photo: a photograph of shape `[H, W, 3]`.
+        count: the number of crops.
+        size: the side of the resized crops.
 
     Returns:
-        uint8 `[count, 3, size, size]`.
+        A uint8 tensor of shape `[count, 3, size, size]`.
     """
     generator, resized = _generator(), []
     image = photo.permute(2, 0, 1)[None].float()  # [1, 3, H, W]

@@ -1,4 +1,4 @@
-"""Classification metrics with confidence intervals, from logits and labels."""
+"""Classification metrics with confidence intervals, computed from logits and labels."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,10 +8,14 @@ from torch import Tensor
 
 
 def auroc(logits: Tensor, labels: Tensor) -> float:
-    """Return the area under the ROC curve of `logits [N, 2]`; ties count one half.
+    """Return the area under the ROC curve, or NaN if a class is absent.
 
-    It is the probability that a defective sample scores higher than a functional one
-    (Mann-Whitney), or NaN if a class is absent.
+    This is the probability that a sample of class 1 (defective) scores higher than a
+    sample of class 0 (Mann-Whitney). Ties count as one half.
+
+    Args:
+        logits: a float tensor of shape `[N, 2]`.
+        labels: a tensor of shape `[N]` with the classes 0 and 1.
     """
     score = (logits[:, 1] - logits[:, 0]).double().numpy()
     return _auroc(score, labels.numpy().astype(bool))
@@ -31,11 +35,12 @@ def iou(logits: Tensor, labels: Tensor) -> float:
     """Return the intersection over union of class 1, pooled over all pixels.
 
     Args:
-        logits: `[N, 2, H, W]`; a pixel is class 1 where its second logit is larger.
-        labels: `[N, H, W]`, masks of 0 and 1.
+        logits: a float tensor of shape `[N, 2, H, W]`. A pixel is assigned to class 1
+            if its second logit is larger.
+        labels: masks of shape `[N, H, W]` with the values 0 and 1.
 
     Returns:
-        0..1, or NaN if class 1 is neither present nor predicted.
+        A value from 0 to 1, or NaN if class 1 is neither present nor predicted.
     """
     predicted, target = logits[:, 1] > logits[:, 0], labels == 1
     union = (predicted | target).sum().item()
@@ -43,14 +48,14 @@ def iou(logits: Tensor, labels: Tensor) -> float:
 
 
 def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """Return the `iou` with its 95 % bootstrap interval, resampling whole images.
+    """Compute the `iou` and its 95% bootstrap interval, resampling whole images.
 
     Args:
-        logits: `[N, 2, H, W]`.
-        labels: `[N, H, W]`, masks of 0 and 1.
+        logits: a float tensor of shape `[N, 2, H, W]`.
+        labels: masks of shape `[N, H, W]` with the values 0 and 1.
 
     Returns:
-        `{"iou": {"value", "low", "high", "n"}}`, 0..1.
+        `{"iou": {"value", "low", "high", "n"}}`, with values from 0 to 1.
     """
     predicted, target = logits[:, 1] > logits[:, 0], labels == 1  # [N, H, W]
     overlap = (predicted & target).flatten(1).sum(1).numpy()  # [N]
@@ -68,7 +73,7 @@ def f1(predicted: np.ndarray, positive: np.ndarray) -> float:
 
 
 def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
-    """Return precision and F1 at the highest threshold that reaches `recall`."""
+    """Return the precision and F1 at the highest threshold that reaches `recall`."""
     count = int(np.ceil(recall * positive.sum()))
     threshold = np.sort(score[positive])[::-1][count - 1]
     predicted = score >= threshold
@@ -77,12 +82,14 @@ def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
 
 
 def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """Compute accuracy, AUROC and F1, and precision and F1 at 90 % recall.
+    """Compute the accuracy, AUROC and F1, and the precision and F1 at 90% recall.
 
-    Each has a 95 % interval from a percentile bootstrap (seed 0), stratified by class.
+    Each metric has a 95% interval from a percentile bootstrap (seed 0), stratified by
+    class.
 
     Returns:
-        a dictionary from each metric's name to `{"value", "low", "high", "n"}`.
+        A dictionary that maps the name of each metric to
+        `{"value", "low", "high", "n"}`.
 
     Raises:
         ValueError: if a class is absent.
@@ -108,9 +115,9 @@ def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dic
 def auroc_gain(
     logits: Tensor, peer_logits: Tensor, labels: Tensor, resamples: int = 1000
 ) -> dict:
-    """Return how far the AUROC is above that of a peer on the same samples.
+    """Compute the improvement in AUROC over a peer on the same samples.
 
-    The 95 % interval comes from a paired percentile bootstrap of the difference,
+    The 95% interval comes from a paired percentile bootstrap of the difference,
     stratified by class.
 
     Returns:
@@ -129,9 +136,10 @@ def auroc_gain(
 
 
 def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """Return the accuracy with its 95 % bootstrap interval.
+    """Compute the accuracy and its 95% bootstrap interval.
 
-    The result is `{"accuracy": {"value", "low", "high", "n"}}`.
+    Returns:
+        `{"accuracy": {"value", "low", "high", "n"}}`.
     """
     correct = (logits.argmax(1) == labels).numpy()
     draws = [[correct[index].mean()] for index in _resampled(labels.numpy(), resamples)]
@@ -139,11 +147,14 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) ->
 
 
 def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) -> dict:
-    """Compare predictions with those of a reference on the same samples, both `[N, K]`.
+    """Compare the predictions of a model and a reference on the same samples.
 
-    `agreement` is the fraction with the same largest logit; `kl` is the mean
-    Kullback-Leibler divergence from the reference, in nats. Each has a 95 % bootstrap
-    interval.
+    `agreement` is the fraction of samples for which the same class has the largest
+    logit. `kl` is the mean Kullback-Leibler divergence from the reference, in nats.
+    Both have a 95% bootstrap interval.
+
+    Args:
+        logits, reference: float tensors of shape `[N, K]`.
     """
     same = (logits.argmax(1) == reference.argmax(1)).numpy()
     kl = divergence(logits, reference).numpy()
@@ -154,13 +165,20 @@ def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) 
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """Return KL(reference || model) of each row in nats: `[N, K]` → float64 `[N]`."""
+    """Compute KL(reference || model) for each row, in nats.
+
+    Args:
+        logits, reference: float tensors of shape `[N, K]`.
+
+    Returns:
+        A float64 tensor of shape `[N]`.
+    """
     p = reference.double().log_softmax(-1)
     return (p.exp() * (p - logits.double().log_softmax(-1))).sum(-1)
 
 
 def _resampled(classes: np.ndarray, resamples: int) -> Iterator[np.ndarray]:
-    """Yield stratified bootstrap indices: each class keeps its number of samples."""
+    """Yield the indices of bootstrap samples that preserve the size of each class."""
     rng = np.random.default_rng(0)
     groups = [np.flatnonzero(classes == c) for c in np.unique(classes)]
     for _ in range(resamples):
@@ -183,5 +201,5 @@ def _with_intervals(
 
 
 def probability(logits: Tensor) -> Tensor:
-    """Return the probability of class 1, `[N]`."""
+    """Return the probability of class 1, as a tensor of shape `[N]`."""
     return torch.softmax(logits.float(), 1)[:, 1]

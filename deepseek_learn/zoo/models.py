@@ -1,6 +1,7 @@
-"""The zoo's entries and cards: each model's description, training data and metrics.
+"""The models of the zoo, and their cards with the training data and metrics.
 
-A model's entry is `cards/NAME.toml`; its training record is `weights/NAME.json`.
+A model is described in `cards/NAME.toml`, and its training record is stored in
+`weights/NAME.json`.
 """
 
 import dataclasses
@@ -26,20 +27,22 @@ TOKENS = ("vocabulary", "tokenizer", "tokenizer_sha256")
 
 @dataclass(frozen=True)
 class Model:
-    """The description of a model, independent of any training run.
+    """The description of a model, which does not depend on a training run.
 
-    A `Text` is a string or one string per language; a card has the selected one.
+    Fields of type `Text` hold either one string, or one string per language, from which
+    `card` selects one.
 
     Attributes:
-        build: `"module:callable"`, relative to this package; builds the untrained model.
-        weights: `"module:callable"` that fills an untrained model from another
-            package; None if the weights ship with this package, next to their record.
-        shape: shape of one input, without the batch dimension.
-        split: the run in the record whose weights are shipped.
-        original: for a DPG-compressed sibling, the model it was made from.
-        vocabulary: for a language model, the number of tokens.
-        tokenizer, tokenizer_sha256: for a language model, the tokenizer's file next to
-            the weights, and its checksum.
+        build: the function that builds the untrained model, as `"module:callable"`
+            relative to this package.
+        weights: a function that loads weights from another package into an untrained
+            model, as `"module:callable"`; None if the weights are in this package.
+        shape: the shape of one input, without the batch dimension.
+        split: the split on which the weights in this package were trained.
+        original: the name of the original model, if this is its DPG-compressed sibling.
+        vocabulary: the number of tokens, if this is a language model.
+        tokenizer, tokenizer_sha256: the file of the tokenizer, next to the weights, and
+            its checksum, if this is a language model.
     """
 
     name: str
@@ -66,14 +69,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Card:
-    """A model's card: its description, and the metrics of each training run.
+    """The card of a model, with its description and the metrics of its training runs.
 
     Attributes:
         model: the description, in the language selected when the card was created.
-        runs: maps each split to its run's date, torch version, seed and other settings,
-            checksum and metrics.
-        size_mib: size of the shipped weights file; None if another package ships the
-            weights.
+        runs: a mapping from each split to its training run, with the date, the torch
+            version, the seed and other settings, the checksum and the metrics.
+        parameters: the number of parameters.
+        size_mib: the size of the weights file in MiB; None if the weights are in
+            another package.
     """
 
     model: Model
@@ -83,29 +87,31 @@ class Card:
 
     @property
     def sha256(self) -> str | None:
-        """The checksum of the shipped weights."""
+        """The checksum of the weights in this package, or None if there are none."""
         return self.runs[self.model.split]["sha256"] if self.model.split else None
 
     def metrics(self, split: str | None = None, part: str = "all") -> pd.DataFrame:
-        """Return the value and 95 % interval of each metric on `split`'s test part.
+        """Return each metric on the test set of `split`, with its 95% interval.
 
         Args:
-            split: name of a split; by default, the split of the shipped weights.
+            split: the name of a split; by default, the split of the weights in this
+                package.
             part: `"all"`, or a part of the test set that the card lists separately.
 
         Raises:
-            UnknownNameError: if split or part is unknown; the message lists valid ones.
+            UnknownNameError: if `split` or `part` is unknown; the message lists the
+                known names.
         """
         split = split or self.model.split
         if split not in self.runs:
             raise UnknownNameError(f"split of {self.model.name}", split, self.runs)
         parts = self.runs[split]["metrics"]
         if part not in parts:
-            raise UnknownNameError(f"test part of {self.model.name}", part, parts)
+            raise UnknownNameError(f"{self.model.name} test set", part, parts)
         return pd.DataFrame(parts[part]).T[["value", "low", "high", "n"]]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the facts, one per row."""
+        """Return the card as a table with one fact per row."""
         hidden_fields = (
             "title",
             "build",
@@ -151,7 +157,7 @@ def card(name: str) -> Card:
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.
-        DamagedFileError: if its training record is missing or damaged.
+        DamagedFileError: if the training record is missing or damaged.
     """
     model: Model = spoken(zoo[name])
     runs, size = {}, None
@@ -168,14 +174,13 @@ def load(name: str, pretrained: bool = True) -> nn.Module:
     """Load the model `name` with its trained weights, in evaluation mode.
 
     Args:
-        pretrained: if False, return the same network, newly initialized and in training
-            mode.
+        pretrained: if False, return a newly initialized network in training mode.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.
         DamagedFileError: if the weights do not match the card.
         MissingPackageError: if the weights are in a package that is not installed.
-        ValueError: if `pretrained` is False for a compressed sibling.
+        ValueError: if `pretrained` is False and the model is a compressed sibling.
     """
     model: Model = zoo[name]
     if model.original and not pretrained:
@@ -205,7 +210,7 @@ def register(model: Model) -> None:
 
 
 def _read(path: Path) -> Model:
-    """Read a model from its card; a DPG sibling's card holds only the differences."""
+    """Read a model from its card; the card of a sibling only lists the differences."""
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     if "original" not in facts:

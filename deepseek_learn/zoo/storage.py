@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, a checksum, and a record of the training run."""
+"""Store weights as safetensors files, with a checksum and a training record."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECORDED = {"sha256", "date", "torch", "epochs", "cpu_minutes", "settings", "metrics"}
-RUNS = Path("zoo_runs")  # where training scripts write, in the current folder
+RUNS = Path("zoo_runs")  # the output folder of training scripts, in the current folder
 
 
 def save(name: str, model: nn.Module, folder: Path) -> Path:
-    """Write the weights: matrices and kernels in half precision, vectors in single.
+    """Save the weights of a model, with matrices and kernels in half precision.
 
-    Biases and batch statistics stay in 32 bits, because there are few of them and a
-    variance may underflow in 16 bits.
+    Biases and batch statistics are stored in single precision. There are few of them,
+    and a variance may underflow in half precision.
     """
     tensors = {
         key: (value.half() if value.dim() > 1 else value).detach().contiguous()
@@ -41,18 +41,18 @@ def save(name: str, model: nn.Module, folder: Path) -> Path:
 
 
 def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Module:
-    """Read weights into `model` in place; the model stays in single precision.
+    """Load weights into `model` in place, and keep the model in single precision.
 
     Raises:
-        DamagedFileError: if the file is missing, has another checksum, or does not fit
-            the model; the model is then unchanged.
+        DamagedFileError: if the file is missing, has the wrong checksum or does not fit
+            the model. In this case, the model is not changed.
     """
     check_weights(path, sha256)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(
-            f"weights file {path} is not a whole safetensors file ({error}); reinstall "
+            f"weights file {path} is not a valid safetensors file ({error}); reinstall "
             f"the package."
         ) from error
     state = model.state_dict()
@@ -62,7 +62,8 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
     )
     if not fits:
         raise DamagedFileError(
-            f"weights file {path} does not fit this model: tensor names or shapes differ."
+            f"weights file {path} does not fit this model: the names or shapes of the "
+            f"tensors differ."
         )
     with torch.no_grad():
         for key in names:
@@ -71,7 +72,7 @@ def load_into(model: nn.Module, path: Path, sha256: str | None = None) -> nn.Mod
 
 
 def check_weights(path: Path, sha256: str | None) -> None:
-    """Raise `DamagedFileError` if a file is missing or has another checksum."""
+    """Raise `DamagedFileError` if a file is missing or has the wrong checksum."""
     if not path.exists():
         raise DamagedFileError(
             f"weights file {path} is missing; reinstall the package."
@@ -79,12 +80,12 @@ def check_weights(path: Path, sha256: str | None) -> None:
     if sha256 and checksum(path) != sha256:
         raise DamagedFileError(
             f"weights file {path} does not have the checksum on its card "
-            f"({sha256[:12]}...): it is damaged; reinstall the package."
+            f"({sha256[:12]}...), so it is damaged; reinstall the package."
         )
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 checksum of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -95,7 +96,8 @@ def record(
     """Write the record of a training run next to its weights in `folder`.
 
     Args:
-        settings: what else is needed to reproduce the run, such as seed and batch size.
+        settings: the other settings needed to reproduce the run, such as the seed and
+            the batch size.
     """
     facts = {
         "epochs": len(run.history),
@@ -142,10 +144,10 @@ def _record(
 
 
 def read_runs(path: Path) -> dict:
-    """Read the record of each split's training run, as `record` wrote it.
+    """Read a file written by `record`, which maps each split to its training run.
 
     Raises:
-        DamagedFileError: if the file is missing or is not such a record.
+        DamagedFileError: if the file is missing or is not a training record.
     """
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
@@ -162,10 +164,11 @@ def _no_record(path: Path) -> str:
 
 
 def ship(name: str, folder: Path, split: str, weights: bool) -> None:
-    """Copy a finished run into the package: its record and, if `weights`, its weights.
+    """Copy the record of a finished run, and optionally its weights, into the package.
 
-    Records of other splits are kept. With `weights=False`, the shipped weights are left
-    alone; the card then also shows what the same script reaches on another split.
+    The records of other splits are kept. If `weights` is False, the weights in the
+    package are not replaced, and the card also shows the results of the same script on
+    another split.
     """
     runs = read_runs(folder / f"{name}.json")
     if weights:

@@ -1,4 +1,4 @@
-"""Write text with a language model of the zoo and its tokenizer."""
+"""Generate text with a language model of the zoo and its tokenizer."""
 
 import re
 from collections.abc import Iterator
@@ -14,36 +14,37 @@ KINDS = (
     "verse",
     "prose",
     "manual",
-)  # a document starts with its kind's token
+)  # the first token of a document gives its kind
 END = "<|end|>"
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 class Writer:
-    """Continues a given text.
+    """A text generator that combines a language model with its tokenizer.
 
     Attributes:
         model: the `LanguageModel`.
-        tokenizer: its `tokenizers.Tokenizer`.
+        tokenizer: the `tokenizers.Tokenizer` of the model.
     """
 
     def __init__(self, model: LanguageModel, tokenizer: Any):
         self.model, self.tokenizer = model, tokenizer
 
     def tokens(self, text: str, kind: str | None = None) -> list[int]:
-        """Return the tokens of a prompt: the kind's token, then those of the text.
+        """Return the tokens of a prompt, starting with the token for its kind.
 
         Args:
-            kind: one of `KINDS`; by default, "poem" for Chinese, otherwise "verse".
+            kind: one of `KINDS`. The default is "poem" for Chinese text and "verse" for
+                any other text.
 
         Raises:
-            ValueError: if the text is empty or is not valid Unicode.
-            UnknownNameError: if the kind is unknown; the message lists the known ones.
+            ValueError: if the text is blank or is not valid Unicode.
+            UnknownNameError: if the kind is unknown; the message lists the known kinds.
         """
         if not text.strip():
-            raise ValueError(f"text must have at least one character; got {text!r}.")
+            raise ValueError(f"text must not be blank; got {text!r}.")
         if any("\ud800" <= letter <= "\udfff" for letter in text):  # surrogates
-            raise ValueError(f"text must be in UTF-8; got {text!r}.")
+            raise ValueError(f"text must be valid Unicode; got {text!r}.")
         kind = kind or ("poem" if CHINESE.search(text) else "verse")
         if kind not in KINDS:
             raise UnknownNameError("kind of text", kind, KINDS)
@@ -60,12 +61,13 @@ class Writer:
         seed: int | None = None,
         speculative: bool = False,
     ) -> Iterator[str]:
-        """Yield the continuation of `text` piece by piece, to the end of the document.
+        """Yield the continuation of `text` piece by piece until the document ends.
 
         Args:
-            max_new_tokens: maximum number; by default, as many as fit in the context.
+            max_new_tokens: the maximum number of new tokens; by default, as many as fit
+                in the context.
 
-        For the other arguments and the errors, see `tokens` and `lm.stream`.
+        For the other arguments and the exceptions, see `tokens` and `lm.stream`.
         """
         prompt = self.tokens(text, kind)
         room = self.model.config.max_position_embeddings - len(prompt)
@@ -84,23 +86,23 @@ class Writer:
         for (new_tokens,) in batches:
             tokens += new_tokens
             decoded = self.tokenizer.decode(tokens)
-            if not decoded.endswith("\ufffd"):  # else a character is still incomplete
+            if not decoded.endswith("\ufffd"):  # the last character is complete
                 yield decoded[len(previous) :]
                 previous = decoded
 
     def write(self, text: str, kind: str | None = None, **options: Any) -> str:
-        """Return the whole output of `stream` as one string."""
+        """Return the entire output of `stream` as one string."""
         return "".join(self.stream(text, kind, **options))
 
 
 def document(tokenizer: Any, kind: str, text: str) -> list[int]:
-    """Return a document's tokens: its kind's token, the text's, and the end token."""
+    """Return the tokens of a document, starting with its kind and ending with `END`."""
     start, end = (tokenizer.token_to_id(name) for name in (f"<|{kind}|>", END))
     return [start, *tokenizer.encode(text).ids, end]
 
 
 def writer(name: str) -> Writer:
-    """Return a `Writer` with the language model `name` of the zoo.
+    """Return a `Writer` for the language model `name`.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.
@@ -110,7 +112,9 @@ def writer(name: str) -> Writer:
     """
     model = zoo[name]
     if model.tokenizer is None:
-        raise ValueError(f"name must be that of a language model; {name!r} is not one.")
+        raise ValueError(
+            f"name must be the name of a language model; {name!r} is not one."
+        )
     library = require("tokenizers", extra="language", purpose="a tokenizer")
     path = WEIGHTS / model.tokenizer
     check_weights(path, model.tokenizer_sha256)

@@ -269,7 +269,7 @@ def test_maps_in_small_batches_are_those_of_one_batch():
 def test_refusals():
     with pytest.raises(
         UnknownNameError,
-        match=r"'sce' is not known; did you mean 'scse'\? Known are: cbam, ",
+        match=r"'sce' is not known; did you mean 'scse'\? The known names are: cbam, ",
     ):
         attention.create("sce", 8)
     with pytest.raises(ValueError, match=r"'se' supports dims in \(2,\); got dims=3"):

@@ -53,7 +53,7 @@ def test_a_callable_of_ones_own(here):
 def test_refusals(here):
     with pytest.raises(ValueError, match=r"zoo:NAME or module:callable; got 'resnet'"):
         model_and_example("resnet")
-    with pytest.raises(UnknownNameError, match="known are: bacteria_unet"):
+    with pytest.raises(UnknownNameError, match="the known names are: bacteria_unet"):
         model_and_example("zoo:resnet")
     with pytest.raises(
         DeepSeekLearnError, match=r"no_such:x does not exist: No module"

@@ -68,7 +68,7 @@ def test_graded_problem_shows_no_solution(shown, monkeypatch):
 @pytest.mark.parametrize("verb", [course.hint, course.solution])
 @pytest.mark.parametrize("slip", ["shiftsum", "Shift_Sum", "shift-sum", "shift_sums"])
 def test_a_slip_in_the_name_is_told(verb, slip):
-    sentence = f"problem '{slip}' is not known; did you mean 'shift_sum'? Known are: "
+    sentence = f"problem '{slip}' is not known; did you mean 'shift_sum'? The known "
     with pytest.raises(UnknownNameError, match=re.escape(sentence)):
         verb(slip)
 
@@ -80,7 +80,7 @@ def test_a_check_of_a_slip_is_told():
 
 @pytest.mark.parametrize("name", ["nope", 3, None, ""])
 def test_what_resembles_no_name_gets_no_guess(name):
-    with pytest.raises(UnknownNameError, match="is not known; known are: "):
+    with pytest.raises(UnknownNameError, match="is not known; the known names are: "):
         course.hint(name)
 
 

@@ -132,7 +132,7 @@ def test_a_checks_sentences_are_those_of_its_words(problem):
 
 def test_unknown_problem_is_one_sentence():
     with pytest.raises(
-        UnknownNameError, match="problem 'nope' is not known; known are"
+        UnknownNameError, match="problem 'nope' is not known; the known names are"
     ):
         problems.get("nope")
 

@@ -91,7 +91,7 @@ def test_slider_of_no_known_kind_is_refused(spec):
 
 
 def test_draw_without_a_figure_is_refused():
-    with pytest.raises(TypeError, match="figure or a text; it returned a NoneType"):
+    with pytest.raises(TypeError, match="figure or a string; it returned a NoneType"):
         Explore(lambda t: None, t=(0, 1, 1))
 
 
@@ -100,7 +100,7 @@ def test_a_text_now_and_a_figure_then_is_refused(kinds):
     explore = Explore(lambda t: "a" if kinds[t] == "text" else draw(), t=(0, 1, 1))
     before = explore.picture.value
     explore.sliders["t"].value = 1
-    assert "always return a figure, or always a text" in explore.problem.value
+    assert "always return a figure or always return a string" in explore.problem.value
     assert explore.picture.value == before
 
 

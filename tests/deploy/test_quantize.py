@@ -230,6 +230,6 @@ def test_calibration_that_is_not_like_the_example(net, batches, said):
 
 def test_an_unknown_layer_is_named(net):
     with pytest.raises(
-        UnknownNameError, match="layer 'tail' is not known; known are: head"
+        UnknownNameError, match="layer 'tail' is not known; the known names are: head"
     ):
         Quantizer(net[2], [net[1]]).int8(in_float=["tail"])

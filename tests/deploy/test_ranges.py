@@ -141,7 +141,9 @@ def test_one_outlier_costs_all_values_their_steps_only_with_minmax(scheme, rule,
 
 def test_unknown_ranges_are_named():
     _, x, proto = outliers()
-    with pytest.raises(UnknownNameError, match="known are: minmax, mse, percentile"):
+    with pytest.raises(
+        UnknownNameError, match="the known names are: minmax, mse, percentile"
+    ):
         Quantizer(proto, [x], ranges="entropy")
 
 

@@ -323,13 +323,13 @@ def test_a_file_from_the_command_line(net, tmp_path):
     [
         ("zoo:small_deepseek", [], "is a language model, .* deepseek-learn chat zoo:"),
         ("zoo:fashion_net", ["--shape", "1,9"], "zoo:fashion_net does not run on its"),
-        ("zoo:nothing", [], "'nothing' is not known; known are: "),
+        ("zoo:nothing", [], "'nothing' is not known; the known names are: "),
         ("nothing.onnx", ["--shape", "1,9"], "nothing.onnx is not an ONNX model"),
         ("nothing.onnx", [], "nothing.onnx needs an input: add --shape"),
         (
             "zoo:fashion_net",
             ["--ranges", "wide"],
-            "'wide' is not known; known are: min",
+            "'wide' is not known; the known names are: min",
         ),
     ],
 )

@@ -561,7 +561,7 @@ def points(predict):
             (),
             {"target": "gpu"},
             UnknownNameError,
-            "'gpu' is not known; known are: amd-",
+            "'gpu' is not known; the known names are: amd-",
         ),
     ],
 )

@@ -275,7 +275,7 @@ def test_group_sizes_that_are_none(group_size):
 def test_a_criterion_that_is_not_known():
     model, calibration = made("mlp")
     with pytest.raises(
-        UnknownNameError, match=r"'entropy' is not known; known are: .*,"
+        UnknownNameError, match=r"'entropy' is not known; the known names are: .*,"
     ):
         dpg.allocate(model, calibration, 4, "entropy")
 

@@ -179,7 +179,7 @@ def test_an_error_inside_a_criterion_is_the_learners(own):
 
 def test_unknown_names_and_names_taken():
     with pytest.raises(
-        UnknownNameError, match=r"'entropy' is not known; known are: .*,"
+        UnknownNameError, match=r"'entropy' is not known; the known names are: .*,"
     ):
         damage("entropy", layer())
     with pytest.raises(ValueError, match="'random' is already registered"):

@@ -81,7 +81,9 @@ def test_a_size_that_no_layer_reads_is_not_looked_at(sizes):
 
 
 def test_an_attention_that_is_not_known_is_named():
-    with pytest.raises(UnknownNameError, match="'mine' is not known; known are: compr"):
+    with pytest.raises(
+        UnknownNameError, match="'mine' is not known; the known names are: compr"
+    ):
         LanguageModel(Config(layer_types=("mine",) * 4))
 
 

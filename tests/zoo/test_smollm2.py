@@ -117,10 +117,12 @@ def test_a_smaller_cache_holds_less_shares_the_weights_and_generates(loaded, tok
         sizes.append(cache.bytes())
     assert sizes[0] * 2 == sizes[1]
     assert len(generate(small, [[1, 2, 3]], 4)[0]) == 4
-    with pytest.raises(ValueError, match=r"model must be as load\(\) returns it"):
+    with pytest.raises(
+        ValueError, match=r"model must be uncompressed, as returned by load\(\)"
+    ):
         smollm2.latent_cache(small, 128)
     with pytest.raises(
-        ValueError, match=r"moments must be a \[384, 384\] matrix for e"
+        ValueError, match=r"moments must have one \[384, 384\] matrix per l"
     ):
         smollm2.latent_cache(model, 128, [torch.eye(384)])
 

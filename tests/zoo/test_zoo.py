@@ -259,7 +259,7 @@ def test_truncated_file_without_checksum_is_refused_and_leaves_the_model(damaged
     damaged.write_bytes(damaged.read_bytes()[:keep])
     model = zoo.load("fashion_net", pretrained=False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(DamagedFileError, match="not a whole safetensors file"):
+    with pytest.raises(DamagedFileError, match="not a valid safetensors file"):
         storage.load_into(model, damaged)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -369,9 +369,11 @@ def test_a_damaged_record_is_refused(tmp_path, content):
 
 def test_a_card_names_the_splits_and_parts_it_knows():
     card = zoo.card("solar_defects")
-    with pytest.raises(UnknownNameError, match="'new' is not known; known are: random"):
+    with pytest.raises(
+        UnknownNameError, match="'new' is not known; the known names are: random"
+    ):
         card.metrics("new")
-    with pytest.raises(UnknownNameError, match="known are: all, mono, poly"):
+    with pytest.raises(UnknownNameError, match="the known names are: all, mono, poly"):
         card.metrics(part="thin")
-    with pytest.raises(UnknownNameError, match="known are: none"):
+    with pytest.raises(UnknownNameError, match="the known names are: none"):
         zoo.card("efficientnet_lite0").metrics()

@@ -1,1 +1,1 @@
-"""Authoring tools: exercise notebooks, translations, links, the book, assignments."""
+"""Authoring tools for exercises, translations, links, the book and assignments."""

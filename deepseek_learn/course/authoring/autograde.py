@@ -1,8 +1,9 @@
-"""Grade with nbgrader, but so that no submission can stop the others.
+"""Grade assignments with nbgrader, even if a submission crashes.
 
-By itself, nbgrader gives full points to a test cell without an error, even if it never
-ran, and no points to one that wrote to stderr. A test cell that displays a number gets
-that many points. A notebook whose kernel died is not graded at all.
+By default, nbgrader gives full points to a test cell that has no error, even if the
+cell was never run, and no points to a cell that wrote to stderr. If a test cell
+displays a number, nbgrader uses this number as the score. A notebook whose kernel died
+is not graded at all.
 """
 
 from typing import Any
@@ -15,16 +16,19 @@ from nbgrader.preprocessors import Execute
 
 
 class ExecuteWhole(Execute):
-    """Runs a notebook to its end: if the kernel dies, every later cell counts as failed."""
+    """An nbgrader preprocessor that runs a notebook to the end.
 
-    _loss_reason = ""  # why the kernel is gone
+    If the kernel dies, the current code cell and all later ones are marked as failed.
+    """
+
+    _loss_reason = ""  # the reason why the kernel was lost
 
     def preprocess(self, nb: Any, *args: Any, **kwargs: Any) -> Any:
         self._loss_reason = ""
         return super().preprocess(nb, *args, **kwargs)
 
     def preprocess_cell(self, cell: Any, resources: Any, index: int) -> Any:
-        """Run one cell; a test cell is graded by its assertion, never by its output."""
+        """Run one cell, and remove any output that nbgrader would read as a grade."""
         if not self._loss_reason:
             try:
                 cell, resources = super().preprocess_cell(cell, resources, index)
@@ -38,7 +42,7 @@ class ExecuteWhole(Execute):
 
 
 def preprocessors() -> list[type]:
-    """Return nbgrader's grading steps, with `ExecuteWhole` instead of `Execute`."""
+    """Return the autograding steps of nbgrader, with `ExecuteWhole` for `Execute`."""
     steps = Autograde.autograde_preprocessors.default_args[0]
     return [ExecuteWhole if step is Execute else step for step in steps]
 
@@ -46,7 +50,7 @@ def preprocessors() -> list[type]:
 def _is_read_as_grade(output: Any) -> bool:
     """Return whether nbgrader would read the output as a grade.
 
-    It reads stderr as no points, and a displayed number as that many points.
+    It interprets output on stderr as zero points, and a displayed number as the score.
     """
     return output.get("name") == "stderr" or output.output_type == "execute_result"
 

@@ -1,4 +1,4 @@
-"""Build the book: both languages, warnings as errors, no network."""
+"""Build the book in both languages, without network access."""
 
 import os
 import re
@@ -15,32 +15,34 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BookError(DeepSeekLearnError):
-    """The book did not build; the message contains the builder's warnings."""
+    """Raised when the build fails; the message contains the warnings of the builder."""
 
 
 def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
-    """Build the English book into `out` and the Chinese one into `out`/zh.
+    """Build the English book in the folder `out` and the Chinese book in `out/zh`.
 
     Args:
-        root: the repository, with `_config.yml`, `_toc.yml` and `zh/`.
-        out: folder for the pages, relative to `root` unless absolute. An existing book
-            is replaced only after both languages have been built.
+        root: the repository, which contains `_config.yml`, `_toc.yml` and `zh/`.
+        out: the folder for the pages, relative to `root` or absolute. An existing book
+            is only replaced if both languages have been built successfully.
 
     Returns:
-        The path of the first page, to open in a browser.
+        The path of the first page, to be opened in a browser.
 
     Raises:
         MissingPackageError: if the builder is not installed; the message names the
             extra that provides it.
-        BookError: if `root` is not a clone, or the build fails (warnings count as
-            errors, and the message lists them all).
+        BookError: if `root` is not a clone of the repository, or if the build fails.
+            Warnings are treated as errors, and the message lists all of them.
     """
     for package in ("jupyter_book", "plotly", "sphinx-mathjax-offline"):
         require(package, extra="course", purpose="Building the book")
     root = Path(root).resolve()
     out = root / out
     if not (root / "_toc.yml").is_file():
-        raise BookError(f"{root} has no _toc.yml: the book is built from a clone.")
+        raise BookError(
+            f"{root} has no _toc.yml; the book can only be built from a clone."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".book-", dir=out.parent) as scratch:
         pages = _edition(root, Path(scratch) / "en", root)
@@ -51,7 +53,7 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
 
 
 def _edition(source: Path, scratch: Path, root: Path) -> Path:
-    """Build one language; return the folder with its pages."""
+    """Build the book in one language and return the folder with its pages."""
     command = [sys.executable, "-c", BUILD, "build", str(source), "--all"]
     command += ["-W", "-n", "--keep-going", "--path-output", str(scratch)]
     # The API reference documents this clone, even if it is not installed.

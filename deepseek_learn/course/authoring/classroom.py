@@ -1,7 +1,7 @@
-"""Turn the problems into nbgrader assignments, with hidden tests and points.
+"""Create nbgrader assignments with hidden tests and points from the problems.
 
-nbgrader does not isolate students' code: grade in a container, or under an account
-without access to anything valuable.
+nbgrader does not isolate the students' code. Run the grading in a container, or under
+an account that has no access to anything valuable.
 """
 
 import zlib
@@ -16,8 +16,8 @@ from ..lessons import Lesson, lessons
 from ..problem import Problem
 from . import exercises
 
-# An empty stub: the student fills in the starter above it.
-CONFIG = '''"""Settings of nbgrader for these assignments."""
+# The stub contains no code, because the student fills in the starter above it.
+CONFIG = '''"""nbgrader settings for these assignments."""
 
 from pathlib import Path
 
@@ -25,11 +25,11 @@ from deepseek_learn.course.authoring.autograde import preprocessors
 
 c = get_config()  # noqa: F821 - defined by nbgrader
 c.CourseDirectory.course_id = "deepseek_learn"
-# nbgrader needs an absolute path: the folder it is called in
+# nbgrader needs an absolute path; it must be run in this folder
 c.CourseDirectory.root = str(Path.cwd())
-c.ClearSolutions.code_stub = {"python": "# the answer goes in place of the ... above"}
+c.ClearSolutions.code_stub = {"python": "# replace the ... above with your answer"}
 c.ExecutePreprocessor.timeout = 120
-# a submission that kills its kernel or never ends is still graded
+# grade even submissions that kill their kernel or never finish
 c.Autograde.autograde_preprocessors = preprocessors()
 '''
 
@@ -42,22 +42,24 @@ def assignment(
     seed: int = 1,
     repository: str | Path = REPOSITORY,
 ) -> list[Path]:
-    """Write the source of one nbgrader assignment per lesson, and `nbgrader_config.py`.
+    """Write one nbgrader source assignment per lesson, and an `nbgrader_config.py`.
 
     Args:
-        out_dir: the class's folder, where `source/<stage>_<NN>_<slug>/
-            <NN>_<slug>.ipynb` and the settings are written. Run nbgrader in it.
+        out_dir: the folder of the class, in which nbgrader must be run. The assignments
+            are written to `source/<stage>_<NN>_<slug>/<NN>_<slug>.ipynb` below it.
         stage: "basic", "practical" or "innovation".
-        lesson: a slug; by default every lesson of the stage.
-        seed: the seed of the hidden tests' random inputs; change it every term.
-        repository: the teacher's checkout, with the solutions of the graded problems.
+        lesson: the slug of a lesson; by default, all lessons of the stage.
+        lang: "en" or "zh".
+        seed: the seed of the random inputs in the hidden tests; change it every term.
+        repository: a teacher's checkout, which contains the solutions of the graded
+            problems.
 
     Returns:
         The paths of the notebooks.
 
     Raises:
-        DeepSeekLearnError: if the stage has no such lesson with exercises, or a graded
-            problem's solution is missing; nothing is written then.
+        DeepSeekLearnError: if the stage has no such lesson with exercises, or if the
+            solution of a graded problem is missing. In both cases, nothing is written.
     """
     selection = [
         each
@@ -67,8 +69,8 @@ def assignment(
     if not selection:
         known = ", ".join(f"{each.stage}: {each.slug}" for each in lessons())
         raise DeepSeekLearnError(
-            f"stage={stage!r} has no lesson {lesson or ''!r} with exercises; there are "
-            f"{known}."
+            f"stage={stage!r} has no lesson {lesson or ''!r} with exercises; the "
+            f"lessons are {known}."
         )
     source, files = Path(out_dir) / "source", {}
     for each in selection:
@@ -103,9 +105,9 @@ def _cells(
     solution = problem.reference(repository)
     if solution is None:
         raise DeepSeekLearnError(
-            f"the solution of the graded problem {problem.id!r} is "
-            f"exercises/graded/{problem.id}.py in the repository, which {repository} "
-            f"does not contain; name a checkout that does."
+            f"the solution of the graded problem {problem.id!r} is missing: "
+            f"{repository} has no exercises/graded/{problem.id}.py; pass a checkout "
+            f"that has this file."
         )
     answer = exercises.code(f"{problem.id}-answer", _answer_source(problem, solution))
     tests = exercises.code(f"{problem.id}-tests", _test_source(problem, seed))
@@ -129,7 +131,10 @@ def _answer_source(problem: Problem, solution: str) -> str:
 
 
 def _test_source(problem: Problem, seed: int) -> str:
-    """Return a check that students see, and a hidden, graded one on fixed inputs."""
+    """Return the code of a visible check and of a hidden check for grading.
+
+    The visible check uses random inputs, and the hidden check uses fixed inputs.
+    """
     hidden = zlib.crc32(f"{problem.id}:{seed}".encode()) % 2**31
     call = f'course.check("{problem.id}", {problem.answer}'
     return f"""print({call}))

@@ -1,4 +1,7 @@
-"""The pages and notebooks that have a Chinese edition, from `zh/translated.toml`."""
+"""Read the list of pages and notebooks that are translated into Chinese.
+
+The list is stored in `zh/translated.toml`.
+"""
 
 import tomllib
 from dataclasses import dataclass
@@ -8,12 +11,18 @@ from ...errors import DeepSeekLearnError
 
 
 class TranslationError(DeepSeekLearnError):
-    """`translated.toml` is missing, or names a file that does not exist."""
+    """Raised if `translated.toml` is missing or lists a file that does not exist."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A declared page or notebook: its name and the paths of its two editions."""
+    """The two editions of a page or notebook.
+
+    Attributes:
+        name: the name listed in `translated.toml`.
+        english: the path of the English edition.
+        chinese: the path of the Chinese edition, which may not exist yet.
+    """
 
     name: str
     english: Path
@@ -21,16 +30,18 @@ class Pair:
 
 
 def declared(root: str | Path) -> list[Pair]:
-    """Return the pairs that `zh/translated.toml` declares.
+    """Return the pages and notebooks that are listed in `zh/translated.toml`.
 
     Raises:
-        TranslationError: if the file is missing, or declares a name without an English
-            file.
+        TranslationError: if the list is missing, or if it contains a name for which
+            there is no English file.
     """
     root = Path(root)
     path = root / "zh" / "translated.toml"
     if not path.is_file():
-        raise TranslationError(f"{path} is missing: it declares what is translated.")
+        raise TranslationError(
+            f"{path} is missing; it must list the translated pages and notebooks."
+        )
     lists = tomllib.loads(path.read_text("utf-8"))
     pairs = []
     for name in [*lists.get("pages", []), *lists.get("notebooks", [])]:

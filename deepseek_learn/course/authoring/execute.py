@@ -1,4 +1,4 @@
-"""Execute notebooks in place: they are committed with their outputs."""
+"""Execute notebooks in place, because they are committed with their outputs."""
 
 import os
 import tempfile
@@ -14,12 +14,12 @@ from ..record import PERSONAL
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-# The limits that every lesson promises at its top, on two cores.
+# The limits stated at the top of every lesson, for two cores.
 LIMIT_S, LIMIT_MIB = 90, 1430  # 1.5 GB
-# A CUDA build of PyTorch takes this much more, even without a GPU: 350 MiB of library
-# pages, and 130 MiB that the libraries write to while they load.
+# The additional memory of a CUDA build of PyTorch, even without a GPU: 350 MiB of
+# library pages, and 130 MiB that the libraries write to while they are being loaded.
 CUDA_MIB = 510
-# getrusage would also count the process before its exec, a copy of a large parent
+# getrusage would include the time before exec, when the process is a copy of its parent
 PEAK = """import pathlib, re, resource
 status = pathlib.Path("/proc/self/status")
 if status.exists():
@@ -29,17 +29,18 @@ else:  # macOS, in bytes
 
 
 def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
-    """Run each notebook in place, in its own folder and a fresh kernel.
+    """Run each notebook in a new kernel and save it with its outputs.
 
-    The kernel starts with empty progress, and never touches the author's.
+    Each notebook is run in its own folder. It starts with empty progress, and the
+    author's progress is not changed.
 
     Yields:
-        (path, cost) after each notebook is written. The kernel's cost, `{"seconds",
-        "peak_mib"}`, is also stored in the notebook's metadata.
+        `(path, cost)` after each notebook has been saved. The cost is a dictionary
+        `{"seconds", "peak_mib"}`, which is also stored in the notebook's metadata.
 
     Raises:
-        DeepSeekLearnError: if a file is not a notebook, a cell fails, or a notebook
-            exceeds the limits. That notebook is then left unchanged.
+        DeepSeekLearnError: if a file is not a notebook, if a cell fails, or if a
+            notebook exceeds the limits. In these cases, the file is left unchanged.
     """
     nbformat = require("nbformat", extra="course", purpose="running notebooks")
     nbclient = require("nbclient", extra="course", purpose="running notebooks")
@@ -65,9 +66,9 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         peak = float(notebook.cells.pop().outputs[-1].text)
         if seconds > LIMIT_S or peak > LIMIT_MIB:
             raise DeepSeekLearnError(
-                f"{path} took {seconds:.0f} s and {peak:.0f} MiB; lessons promise at "
-                f"most {LIMIT_S} s and {LIMIT_MIB} MiB (a CUDA build of PyTorch takes "
-                f"about {CUDA_MIB} MiB more: run lessons with a CPU build)."
+                f"{path} took {seconds:.0f} s and {peak:.0f} MiB; a lesson may take at "
+                f"most {LIMIT_S} s and {LIMIT_MIB} MiB (use a CPU build of PyTorch, "
+                f"because a CUDA build needs about {CUDA_MIB} MiB more)."
             )
         cost = {"seconds": round(seconds), "peak_mib": round(peak)}
         notebook.metadata["cost"] = cost
@@ -78,10 +79,12 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
 
 
 def read(path: Path) -> "NotebookNode":
-    """Read and validate a notebook; nbformat's own errors do not name the file.
+    """Read and validate a notebook.
+
+    Unlike the exceptions of nbformat, the message names the file.
 
     Raises:
-        DeepSeekLearnError: if it is not a notebook.
+        DeepSeekLearnError: if the file is not a valid notebook.
     """
     import nbformat
 
@@ -90,14 +93,14 @@ def read(path: Path) -> "NotebookNode":
         nbformat.validate(notebook)
     except OSError:
         raise
-    except Exception as error:  # from JSON, encoding, version or schema
+    except Exception as error:  # invalid JSON, encoding, version or schema
         first = next(iter(str(error).splitlines()), "")
         raise DeepSeekLearnError(f"{path} is not a notebook: {first}") from error
     return notebook
 
 
 def tidy(notebook: "NotebookNode") -> None:
-    """Drop everything that is specific to the machine or personal to the author."""
+    """Remove the parts of a notebook that depend on the machine or its user."""
     notebook.metadata.pop("widgets", None)
     language = notebook.metadata.get("language_info", {})
     notebook.metadata["language_info"] = {"name": language.get("name", "python")}
@@ -105,7 +108,7 @@ def tidy(notebook: "NotebookNode") -> None:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not _is_private(o)]
             for output in cell.outputs:
-                # keep the error's sentence, not this machine's paths
+                # keep the message, but not the frames with paths on this machine
                 if output.output_type == "error":
                     output.traceback = output.traceback[-1:]
 

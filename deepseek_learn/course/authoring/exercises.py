@@ -1,4 +1,4 @@
-"""Generate the exercise notebooks from the problems; they are never edited by hand."""
+"""Generate the exercise notebooks from the problems; they are never edited manually."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,16 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def generate(root: str | Path, check: bool = False) -> list[Path]:
-    """Write every exercise notebook below `root`, in both languages.
+    """Generate all exercise notebooks in both languages.
 
     Args:
-        root: the repository; files go to `exercises/` and `zh/exercises/`.
-        check: if True, only report and write nothing.
+        root: the repository. The notebooks are written to `exercises/` and
+            `zh/exercises/`.
+        check: if True, only report the stale files and do not write anything.
 
     Returns:
-        The stale files. They include those that no lesson generates any more, which are
-        left for the author to delete.
+        The files that were out of date. Notebooks that no longer belong to any lesson
+        are included, but they are not deleted.
     """
     root = Path(root)
     contents = {root / path: content for path, content in _notebooks().items()}
@@ -38,15 +39,15 @@ def generate(root: str | Path, check: bool = False) -> list[Path]:
 
 
 def path_of(lesson: Lesson, lang: str) -> str:
-    """Return the path of a lesson's exercises in the repository."""
+    """Return the path of a lesson's exercise notebook in the repository."""
     return ("zh/" if lang == "zh" else "") + f"exercises/{lesson.file}"
 
 
 def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
-    """Build the exercise notebook of one lesson.
+    """Build the exercise notebook of a lesson.
 
-    Code cells are the same in both languages, except for the cell tagged "start", which
-    chooses the language.
+    The code cells are the same in both languages, except for the cell with the tag
+    "start", which sets the language.
     """
     cells = [*opening_cells(lesson, lang)]
     for number, problem in enumerate(problems.load(lesson.slug), start=1):
@@ -57,7 +58,7 @@ def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
 
 
 def opening_cells(lesson: Lesson, lang: str) -> list:
-    """Return the title cell with a Colab link, the setup cell, and the start cell."""
+    """Return the title cell with a Colab link, the setup cell and the start cell."""
     heading = text("exercises.heading", lang, title=choose(lesson.title, lang))
     link = colab(path_of(lesson, lang))
     badge = f"[{text('exercises.colab', lang)}]({link})\n\n" if link else ""
@@ -83,15 +84,18 @@ if "google.colab" in sys.modules:
 
 
 def start_source(slug: str, lang: str) -> str:
-    """Return the code that opens a lesson; only this code depends on the language."""
+    """Return the code that starts a lesson.
+
+    This is the only code that depends on the language.
+    """
     arguments = f'"{slug}"' if lang == "en" else f'"{slug}", lang="{lang}"'
     return f"from deepseek_learn import course\n\ncourse.start({arguments})"
 
 
 def problem_cells(problem: Problem, number: int, lang: str) -> list:
-    """Return the prompt, starter, check, hint and solution cells of one exercise.
+    """Return the prompt, starter, check, hint and solution cells of an exercise.
 
-    A graded problem has no solution to show.
+    A graded problem has no solution cell.
     """
     id, answer = problem.id, problem.answer
     solution = f'# course.solution("{id}")'
@@ -105,7 +109,7 @@ def problem_cells(problem: Problem, number: int, lang: str) -> list:
 
 
 def prompt_source(problem: Problem, number: int, lang: str) -> str:
-    """Return the prompt in one language, under its numbered title."""
+    """Return the Markdown of a prompt, under a numbered title."""
     facts = {"points": problem.points, "minutes": problem.minutes}
     meta = text("exercises.meta", lang, **facts)
     meta += text("exercises.graded", lang) if problem.kind == "graded" else ""
@@ -126,7 +130,7 @@ def code(id: str, source: str, tags: list[str] | None = None) -> "NotebookNode":
 
 
 def assemble(cells: list, metadata: dict) -> Any:
-    """Assemble a notebook in format 4.5, the first one with cell ids."""
+    """Build a notebook in format 4.5, which is the first format with cell ids."""
     from nbformat.v4 import new_notebook
 
     result = new_notebook(cells=cells, metadata=metadata)

@@ -1,9 +1,9 @@
-"""*Find it*: where each paper's method is implemented, taught and measured.
+"""The *Find it* page, which lists where each paper is implemented, taught and measured.
 
-Everything is read from the sources, so that the page cannot fall behind them. Docstrings
-and comments cite a paper in one form, AUTHORS YEAR, "TITLE", PLACE. The lesson is the
-one that the file names, or else the one that its package names. The benchmarks are
-those that import the file.
+The page is generated from the source code, so it is always up to date. Docstrings and
+comments must cite papers in the form AUTHORS YEAR, "TITLE", PLACE. The lesson is named
+in the file that cites the paper or, failing that, in the file's package. The benchmarks
+are the scripts that import the file.
 """
 
 import re
@@ -23,14 +23,14 @@ AUTHORS = r"[A-Z][\w-]+(?: et al\.| & [A-Z][\w-]+)? (?:19|20)\d\d"
 # an arXiv number, or a journal or publisher
 PLACE = r"arXiv \d{4}\.\d{4,5}|[A-Z][\w-]*(?: [\w&-]+)*(?:\(\d+\))?"
 CITATION = re.compile(rf'({AUTHORS}), "([^"]+)"(?:, ({PLACE}))?')
-# anything that looks like part of a citation, which is an error outside of one
+# text that looks like part of a citation; it is an error anywhere else
 TRACE = re.compile(r"\bet al\.|\barXiv \d|\bdoi\b|[A-Z][\w-]+[,.]? \(?(?:19|20)\d\d\b")
 TABLE = ":::{list-table}\n:header-rows: 1\n:widths: 36 19 20 25\n:class: find-it"
 LESSON = re.compile(r"notebooks/([\w/]+\.ipynb)")
 
 
 class Paper(NamedTuple):
-    """A paper as cited in a file; `place` may be empty."""
+    """A paper cited in a file; `place` may be empty."""
 
     authors: str
     title: str
@@ -39,7 +39,14 @@ class Paper(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that cites papers; `scripts` are the names of the benchmarks."""
+    """A file that cites papers.
+
+    Attributes:
+        file: the path of the file in the repository.
+        papers: the papers that it cites.
+        lesson: the lesson that teaches the methods, if there is one.
+        scripts: the names of the benchmark scripts that measure the file.
+    """
 
     file: str
     papers: tuple[Paper, ...]
@@ -62,11 +69,11 @@ def entries(root: str | Path) -> list[Entry]:
 
 
 def check(root: str | Path) -> list[str]:
-    """Return one sentence per malformed citation and per file without a lesson."""
+    """Return a message for each malformed citation and each file without a lesson."""
     root = Path(root)
     problems = [
-        f"{path.relative_to(root).as_posix()}: {trace[0]!r} does not belong to a citation "
-        'AUTHORS YEAR, "TITLE", PLACE.'
+        f"{path.relative_to(root).as_posix()}: {trace[0]!r} is not part of a citation "
+        'in the form AUTHORS YEAR, "TITLE", PLACE.'
         for path in _files(root)
         for passage in _prose(path)
         for trace in TRACE.finditer(CITATION.sub("", passage))
@@ -78,7 +85,7 @@ def check(root: str | Path) -> list[str]:
 
 
 def to_markdown(root: str | Path, lang: str | None = None) -> str:
-    """Return the tables of the book's page, one for each package."""
+    """Return the content of the page in Markdown, with one table per package."""
     sections = []
     for package, rows in groupby(entries(root), lambda entry: entry.file.split("/")[1]):
         table = [tuple(text("find_it.columns", lang).split(" | "))]
@@ -95,7 +102,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _prose(path: Path) -> Iterator[str]:
-    """Yield each docstring and each block of comments as one line."""
+    """Yield each docstring and each block of comments as a single line."""
     block: list[str] = []
     with tokenize.open(path) as file:
         for token in tokenize.generate_tokens(file.readline):
@@ -109,7 +116,7 @@ def _prose(path: Path) -> Iterator[str]:
 
 
 def _lesson(path: Path, root: Path) -> Lesson | None:
-    """Return the lesson named in the file, else in the innermost package with one."""
+    """Return the lesson named in the file or in the closest package that names one."""
     by_file = {lesson.file: lesson for lesson in lessons()}
     packages = [
         folder / "__init__.py" for folder in path.parents if root in folder.parents
@@ -137,7 +144,7 @@ def _source(paper: Paper) -> str:
 
 
 def _link(lesson: Lesson, root: Path, lang: str | None) -> str:
-    """Link the lesson's title to this edition's page, or else to the English one."""
+    """Return a link to the lesson, in English if the lesson is not translated."""
     title, page = choose(lesson.title, lang), f"notebooks/{lesson.file}"
     if lang == "zh" and not (root / "zh" / page).is_file():
         return f"[{text('find_it.in_english', lang, title=title)}](../../{page})"

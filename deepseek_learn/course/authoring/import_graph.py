@@ -1,4 +1,4 @@
-"""Find the benchmark scripts that use a library file, by reading import statements."""
+"""Find the benchmark scripts that use a library file by reading import statements."""
 
 import ast
 from collections.abc import Iterator
@@ -9,10 +9,11 @@ LIBRARY, SCRIPTS = "deepseek_learn", "benchmarks"
 
 
 class ImportGraph:
-    """The imports between the Python files of a repository; no file is executed.
+    """The imports between the Python files of a repository.
 
-    A file is named by its path from the root, such as `deepseek_learn/dpg/gptq.py`. A
-    name that a package re-exports counts as an import of the file that defines it:
+    The files are parsed but not executed. Each file is identified by its path relative
+    to the root, such as `deepseek_learn/dpg/gptq.py`. If a package re-exports a name,
+    importing the name is treated as importing the file that defines it. For example,
     `from deepseek_learn.dpg import compress` is an import of `dpg/compression.py`.
     """
 
@@ -23,15 +24,15 @@ class ImportGraph:
             for folder in (LIBRARY, SCRIPTS)
             for path in self.root.glob(f"{folder}/**/*.py")
         ]
-        course = f"{LIBRARY}/course/"  # no benchmark imports it
+        course = f"{LIBRARY}/course/"  # benchmarks do not import the course
         self.files = {path for path in paths if not path.startswith(course)}
 
     def scripts(self, file: str) -> tuple[str, ...]:
-        """Return the names of the scripts that measure `file`.
+        """Return the names of the benchmark scripts that measure `file`.
 
-        They import from the file, or from a file of its package that imports it. If
-        there are none, imports within the package are followed further, and then those
-        of other packages.
+        These scripts import the file, or another file of its package that imports it.
+        If there are none, the search continues with indirect imports within the
+        package, and then with imports from other packages.
         """
         package = "/".join(file.split("/")[:2])
         for place in (package, LIBRARY):
@@ -45,12 +46,15 @@ class ImportGraph:
 
     @cached_property
     def imports(self) -> dict[str, set[str]]:
-        """Maps each file to the files that define what it imports."""
+        """A mapping from each file to the files that define the names it imports."""
         return {file: set(self._imports(file)) for file in self.files}
 
     @cached_property
     def _uses(self) -> dict[str, set[str]]:
-        """Maps each script to all it imports, also through other benchmark files."""
+        """A mapping from each script to the files it imports.
+
+        Imports through other benchmark files are included.
+        """
         uses: dict[str, set[str]] = {}
         for script in sorted(self.files):
             if script.startswith(SCRIPTS) and script.count("/") == 1:
@@ -72,11 +76,11 @@ class ImportGraph:
             if isinstance(node, ast.ImportFrom):
                 base = _absolute(node, file)
                 if file.startswith(SCRIPTS) and self._source(base) is None:
-                    base = f"{SCRIPTS}.{base}"  # a script's folder is on Python's path
+                    base = f"{SCRIPTS}.{base}"  # a script's folder is on `sys.path`
                 for alias in node.names:
                     module = f"{base}.{alias.name}"
                     if self._is_package(module):
-                        # only what is used from a package counts, not the package
+                        # only the names used from a package count as imports
                         modules[alias.asname or alias.name] = module
                     elif source := self._definition(base, alias.name):
                         yield source
@@ -87,7 +91,7 @@ class ImportGraph:
                     yield source
 
     def _definition(self, module: str, name: str) -> str | None:
-        """Return the file that defines `name` of `module`, or None if external."""
+        """Return the file that defines `name`, or None if `module` is external."""
         if source := self._source(f"{module}.{name}"):
             return source
         if origin := self._exports(module).get(name):
@@ -102,9 +106,12 @@ class ImportGraph:
     def _is_package(self, module: str) -> bool:
         return (self._source(module) or "").endswith("/__init__.py")
 
-    @cache  # noqa: B019 - a graph lives only as long as one page
+    @cache  # noqa: B019 - a graph exists only while one page is generated
     def _exports(self, package: str) -> dict[str, str]:
-        """Map names to modules, from the package's stub or else its `__init__.py`."""
+        """Return the names that a package re-exports and the modules they come from.
+
+        They are read from the package's stub or, without one, from its `__init__.py`.
+        """
         folder = self.root / package.replace(".", "/")
         for path in (folder / "__init__.pyi", folder / "__init__.py"):
             if path.is_file():
@@ -120,7 +127,7 @@ class ImportGraph:
 
 
 def _absolute(node: ast.ImportFrom, file: str) -> str:
-    """Return the dotted module that an import statement of `file` names."""
+    """Return the absolute name of the module in an import statement of `file`."""
     if not node.level:
         return node.module or ""
     package = file.split("/")[: -node.level]

@@ -1,7 +1,8 @@
-"""Where the course is published: one setting, `Repository` in pyproject.toml.
+"""Insert the public address of the course into its pages and notebooks.
 
-While pyproject.toml's `[project.urls]` has no `Repository`, nothing shows an address:
-no badge, no button, no link, no metadata. Once it has one, `write` inserts them all.
+The address is set in a single place, the `Repository` entry of `[project.urls]` in
+pyproject.toml. Without this entry, no badge, button, link or metadata shows an address.
+Once the entry exists, `write` inserts all of them.
 """
 
 import re
@@ -16,18 +17,21 @@ from ...files import REPOSITORY, atomic_write
 
 COLAB = "https://colab.research.google.com"
 BADGE = re.compile(r"\n\n\[!\[[^\]]*\]\([^)]*badge[^)]*\)\]\([^)]*\)")
-# text of a page, between two comments, that depends on whether there is an address
+# a passage between two comments, whose text depends on whether there is an address
 BLOCK = re.compile(r"(<!-- published: (\w+) -->\n).*?(<!-- /published -->)", re.DOTALL)
 SPEC = re.compile(r"deepseek-learn @ git\+[^\"\s]+|deepseek_learn-[^\"\s]+\.whl")
 CITATION = re.compile(r"^repository-code:.*\n", re.MULTILINE)
 
 
 def repository() -> str | None:
-    """Return the public address, from the checkout or else the installed package.
+    """Return the public address of the course, or None if it has not been published.
+
+    The address is read from pyproject.toml in a checkout, and otherwise from the
+    metadata of the installed package.
 
     Raises:
-        DeepSeekLearnError: if it is not `https://github.com/OWNER/NAME`, the only form
-            that Colab opens.
+        DeepSeekLearnError: if the address does not have the form
+            `https://github.com/OWNER/NAME`, which Colab requires.
     """
     pyproject = REPOSITORY / "pyproject.toml"
     address = (
@@ -37,21 +41,25 @@ def repository() -> str | None:
     )
     if address and not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
         raise DeepSeekLearnError(
-            "Repository in pyproject.toml must be https://github.com/ with an owner and "
-            f"a name; got {address!r}."
+            "Repository in pyproject.toml must be https://github.com/ followed by an "
+            f"owner and a name; got {address!r}."
         )
     return address
 
 
 def pip_spec() -> str:
-    """Return what pip installs on Colab: the address, or a wheel in the same folder."""
+    """Return the requirement that pip installs on Colab.
+
+    This is the address of the repository or, if there is none, a wheel in the same
+    folder.
+    """
     if address := repository():
         return f"deepseek-learn @ git+{address}@main"
     return f"deepseek_learn-{__version__}-py3-none-any.whl"
 
 
 def colab(path: str) -> str | None:
-    """Return the URL that opens the notebook `path` in Colab, None if unpublished."""
+    """Return the URL that opens a notebook in Colab, or None if there is no address."""
     if address := repository():
         place = address.removeprefix("https://github.com/")
         return f"{COLAB}/github/{place}/blob/main/{path}"
@@ -59,12 +67,16 @@ def colab(path: str) -> str | None:
 
 
 def write(root: str | Path, check: bool = False) -> list[Path]:
-    """Update every file that may show the address.
+    """Update the address in every file that may contain it.
 
-    The generated exercises are not included; `exercises.generate` writes them.
+    The exercise notebooks are not included, because `exercises.generate` writes them.
+
+    Args:
+        root: the repository.
+        check: if True, only report the stale files and do not write anything.
 
     Returns:
-        The files that were stale (with `check`: that are stale).
+        The files that were out of date.
     """
     root, stale = Path(root), []
     for path in _files(root):
@@ -79,7 +91,7 @@ def write(root: str | Path, check: bool = False) -> list[Path]:
 
 
 def without_address(source: str) -> str:
-    """Remove everything that `write` inserts from a page or a cell."""
+    """Return a page or cell without the parts that `write` inserts."""
     return BLOCK.sub(r"\1\3", BADGE.sub("", source))
 
 
@@ -117,7 +129,7 @@ def _lang(path: str) -> str:
 
 
 def _block(block: re.Match, path: str) -> str:
-    """Fill in the block: either where Colab opens the tour, or what to upload."""
+    """Fill in a block of text, depending on whether the course has been published."""
     start, name, end = block.groups()
     lang = _lang(path)
     tour = ("zh/" if lang == "zh" else "") + "notebooks/basic/00_tour.ipynb"
@@ -137,7 +149,7 @@ def _badge(path: str, lang: str) -> str:
 
 
 def _notebook(source: str, path: str) -> str:
-    """Update the badge under the notebook's title, and what it installs on Colab."""
+    """Update the badge below the notebook's title and the requirement for Colab."""
     import nbformat
 
     notebook = nbformat.reads(source, as_version=4)

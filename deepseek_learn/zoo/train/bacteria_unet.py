@@ -3,13 +3,14 @@
     python -m deepseek_learn.zoo.train.bacteria_unet             # into zoo_runs/
     python -m deepseek_learn.zoo.train.bacteria_unet --ship      # also into the package
 
-The protocol was fixed before the run. The training data are 112 x 112 tiles of the 25
-training fields (all that show bacteria, and every fifth of the others), each in its
-eight orientations. The loss is cross-entropy plus soft Dice; training uses AdamW, one
-cosine schedule over all epochs, and brightness and contrast jitter. The epoch with the
-best intersection over union on the 8 validation fields is kept. The target is an IoU of
-at least 0.70 on the 8 test fields; the best networks of a short search
-(`benchmarks/tuner_unet.py`) reached 0.60 to 0.70 on validation.
+The protocol was fixed before the run. The training data are tiles of 112 x 112 pixels
+from the 25 training fields. All tiles that contain bacteria are used, and every fifth
+of the others, each in its eight orientations. The loss is cross-entropy plus soft Dice.
+The network is trained with AdamW, a cosine schedule over all epochs, and random changes
+of brightness and contrast. The weights are taken from the epoch with the best
+intersection over union (IoU) on the 8 validation fields. The target is an IoU of at
+least 0.70 on the 8 test fields; the best networks of a short search
+(`benchmarks/tuner_unet.py`) reached 0.60 to 0.70 on the validation fields.
 """
 
 import argparse
@@ -32,7 +33,7 @@ EPOCHS, BATCH, LR, SEED, TILE = 40, 16, 2e-3, 0, 112
 
 
 def tiles() -> ImageDataset:
-    """Return the training tiles, each in its eight rotations and reflections."""
+    """Return the training tiles in all eight rotations and reflections."""
     train = data.bacteria(tile=TILE).train
     occupied = train.labels.flatten(1).any(1).numpy()  # [N]
     empty = np.flatnonzero(~occupied)[::5]
@@ -47,11 +48,12 @@ def tiles() -> ImageDataset:
 
 
 def loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the cross-entropy plus the soft Dice loss of the bacteria.
+    """Return the sum of the cross-entropy and the soft Dice loss for the bacteria.
 
     Milletari et al. 2016, "V-Net", arXiv 1606.04797.
 
-    The Dice loss is 1 - 2 |A B| / (|A| + |B|) of the probabilities A and the mask B.
+    The Dice loss is 1 - 2 |A B| / (|A| + |B|), where A are the predicted probabilities
+    and B is the mask.
     """
     probability = logits.softmax(1)[:, 1]
     dice = 2 * (probability * masks).sum() / (probability.sum() + masks.sum() + 1)
@@ -59,7 +61,7 @@ def loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary contrast by up to a fifth and brightness by up to a tenth."""
+    """Randomly change the contrast by up to 20% and the brightness by up to 10%."""
     gain, shift = torch.rand((2, len(images), 1, 1, 1), generator=generator)
     return (images - 0.5) * (0.8 + 0.4 * gain) + 0.5 + 0.2 * (shift - 0.5)
 

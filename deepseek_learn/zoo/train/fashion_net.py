@@ -1,12 +1,12 @@
-"""Train the zoo's Fashion-MNIST net and write its weights and card.
+"""Train the zoo's network for Fashion-MNIST and write its weights and card.
 
     python -m deepseek_learn.zoo.train.fashion_net             # into zoo_runs/
     python -m deepseek_learn.zoo.train.fashion_net --ship      # also into the package
 
-The protocol was fixed before the run. Training on 8,000 images uses AdamW, one cosine
-schedule over all epochs, horizontal flips, and shifts of up to 2 pixels. The epoch with
-the best validation accuracy is kept. The target is at least 89 % on the 4,000 test
-images.
+The protocol was fixed before the run. The network is trained on 8,000 images with
+AdamW, a cosine schedule over all epochs, horizontal flips, and shifts of up to 2
+pixels. The weights are taken from the epoch with the best validation accuracy. The
+target is an accuracy of at least 89% on the 4,000 test images.
 """
 
 import argparse
@@ -26,7 +26,7 @@ EPOCHS, BATCH, LR, SEED = 16, 64, 3e-3, 0
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip half of the images; shift the whole batch by up to two pixels."""
+    """Randomly flip half of the images and shift the batch by up to two pixels."""
     mirror = torch.rand((len(images), 1, 1, 1), generator=generator) < 0.5
     images = torch.where(mirror, images.flip(3), images)
     down, right = (int(s) for s in torch.randint(0, 5, (2,), generator=generator))

@@ -3,21 +3,22 @@
     python -m deepseek_learn.zoo.train.small_deepseek CORPUS         # into zoo_runs/
     python -m deepseek_learn.zoo.train.small_deepseek CORPUS --ship  # and the package
 
-CORPUS is the folder that `bilingual` describes. The protocol was fixed before the run.
-A byte-level BPE of 4,096 tokens is learned from the training documents, which takes
-minutes. The shuffled documents are cut into windows of 256 tokens, and training takes
-2,000 steps with batches of 16 (8.2 million tokens, 1.2 passes). The optimizer is
-DeepOpt at a learning rate of 0.006 for all parameters, with warm-up, a stable phase and
-decay, in bfloat16 if the processor supports it. Every router's bias is moved by 0.001
-per step. The loss of the token after the next has weight 0.3, and the indexers' loss
-has weight 1. The weights of the last step are kept. The metric is bits per byte on the
-test parts of `data.tang_poems` and `data.english_verses`, computed for each line
-separately and with its line end. There is no target: a benchmark compares the result
-with dense models.
+CORPUS is the folder described in `bilingual`. The protocol was fixed before the run.
+First, a byte-level BPE tokenizer with 4,096 tokens is learned from the training
+documents, which takes minutes. The documents are shuffled and cut into windows of 256
+tokens, and the model is trained for 2,000 steps with batches of 16 windows (8.2 million
+tokens, 1.2 passes). The optimizer is DeepOpt with a learning rate of 0.006 for all
+parameters. The schedule has a warm-up, a stable phase and a decay, and training runs in
+bfloat16 if the processor supports it. The bias of each router is changed by 0.001 per
+step. The loss of predicting the token after the next has a weight of 0.3, and the loss
+of the indexers has a weight of 1. The weights are taken from the last step. The metric
+is the number of bits per byte on the test sets of `data.tang_poems` and
+`data.english_verses`. It is computed for each line separately, including the line end.
+There is no target, because a benchmark compares the result with dense models.
 
-Beforehand, five pairs of learning rates (for matrices and for the rest) were tried for
-120 steps; the training loss was lowest near the chosen rates and highest with 0.02 for
-matrices.
+Before the run, five pairs of learning rates (for matrices and for all other parameters)
+were tried for 120 steps each. The training loss was lowest near the chosen rates and
+highest with a rate of 0.02 for matrices.
 """
 
 import argparse
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
 
 NAME, SEED = "small_deepseek", 0
 LENGTH, BATCH, STEPS = 256, 16, 2000
-EPOCH = 100  # steps, followed by a checkpoint
+EPOCH = 100  # number of steps between checkpoints
 LR, AHEAD, BALANCE = 6e-3, 0.3, 1e-3
 
 
 def learn_tokenizer(texts: list[str], vocab: int) -> "tokenizers.Tokenizer":
-    """Learn a byte-level BPE tokenizer, which can encode any text."""
+    """Train a byte-level BPE tokenizer, which can encode any text."""
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     split = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -72,7 +73,10 @@ def learn_tokenizer(texts: list[str], vocab: int) -> "tokenizers.Tokenizer":
 def prepare(
     corpus: Path, out: Path, vocab: int = 4096
 ) -> tuple["tokenizers.Tokenizer", Tensor]:
-    """Return the tokenizer and the tokens `[N]`, computed once and cached in `out`."""
+    """Return the tokenizer and the tokens of the corpus, as a tensor of shape `[N]`.
+
+    Both are computed only once and are cached in `out`.
+    """
     tokenizers = require("tokenizers", extra="language", purpose="a tokenizer")
     path, cache = out / f"{NAME}_tokenizer.json", out / f"{NAME}_tokens.npy"
     if not (path.exists() and cache.exists()):
@@ -89,7 +93,10 @@ def prepare(
 
 
 class Windows(Dataset):
-    """Adjacent windows of `LENGTH` tokens, each with the token that follows."""
+    """A dataset of adjacent windows of `LENGTH` tokens.
+
+    Each window also includes the token that follows it.
+    """
 
     def __init__(self, tokens: Tensor):
         self.rows = tokens[: (len(tokens) - 1) // LENGTH * LENGTH + 1]
@@ -98,16 +105,18 @@ class Windows(Dataset):
         return (len(self.rows) - 1) // LENGTH
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return windows `[B, LENGTH + 1]`, and a weight of 1 for each row."""
+        """Return windows of shape `[B, LENGTH + 1]`, and a weight of 1 for each."""
         places = index[:, None] * LENGTH + torch.arange(LENGTH + 1)
         return self.rows[places], torch.ones(len(index))
 
 
 class Lesson(nn.Module):
-    """Maps windows `[B, T + 1]` to their losses in nats per token, `[B, 3]`.
+    """A module that computes the training losses of a language model.
 
-    The columns are the losses of the next token, of the one after it (0 without
-    `MultiTokenPrediction`), and of the indexers (the same in each row).
+    It maps windows of shape `[B, T + 1]` to losses of shape `[B, 3]`, in nats per
+    token. The first column is the loss for the next token. The second column is the
+    loss for the token after the next, or 0 if the model has no `MultiTokenPrediction`.
+    The third column is the loss of the indexers, which is the same in each row.
     """
 
     def __init__(self, model: LanguageModel):
@@ -135,15 +144,19 @@ class Lesson(nn.Module):
 def train(
     model: LanguageModel, tokens: Tensor, checkpoint: Path | None = None, **options: Any
 ) -> Fit:
-    """Run the protocol once, resuming from `checkpoint` if that file exists.
+    """Train the model according to the protocol.
+
+    Training resumes from `checkpoint` if this file exists.
 
     Args:
-        tokens: `[N]` int64, see `prepare`.
-        checkpoint: a file; if None, an interrupted run is lost.
-        options: passed to `training.fit`; `steps` and `lr` override the protocol's.
+        tokens: an int64 tensor of shape `[N]` (see `prepare`).
+        checkpoint: the path of the checkpoint; if None, an interrupted run cannot be
+            resumed.
+        options: arguments for `training.fit`; `steps` and `lr` override the values of
+            the protocol.
 
     Raises:
-        ValueError: if `steps` exceeds one epoch and is not a whole number of epochs.
+        ValueError: if `steps` is larger than one epoch and is not a multiple of it.
     """
     lesson = Lesson(model)
     roles = {"*.gate.weight": "adamw", "*.position_bias": "adamw"}
@@ -175,10 +188,12 @@ def train(
 def bits_per_byte(
     model: LanguageModel, tokenizer: "tokenizers.Tokenizer", kind: str, part: Tensor
 ) -> pd.DataFrame:
-    """Compute each line's `bits`, end token included, and `bytes`, with its line end.
+    """Compute the number of bits and bytes of each line.
 
-    Each line starts with its kind's token and no preceding context; a line longer than
-    the model's context is split into pieces, each without preceding context.
+    The column `bits` includes the end token, and the column `bytes` includes the line
+    end. Each line starts with the token for its kind, without any preceding context. A
+    line that does not fit in the context of the model is split into pieces, each of
+    which starts in the same way.
     """
     context, rows = model.config.max_position_embeddings, []
     start = tokenizer.token_to_id(f"<|{kind}|>")
@@ -197,9 +212,9 @@ def bits_per_byte(
 def measured(
     model: LanguageModel, tokenizer: "tokenizers.Tokenizer", part: str = "test"
 ) -> dict:
-    """Measure the bits per byte in both languages.
+    """Compute the bits per byte in both languages.
 
-    The 95 % interval comes from a bootstrap over lines.
+    The 95% interval is computed with a bootstrap over lines.
     """
     metrics = {}
     for name, kind in TEXTS.items():

@@ -5,26 +5,28 @@
     ... --ship     # also into the package: the weights of the random split, and the
                    # record of either split
 
-Protocol: the model is EfficientNet-Lite0 with ImageNet weights and SC-attention after
-three stages (the identity at the start); the stem and the first two stages are frozen.
-Training uses AdamW, one cosine schedule over twenty epochs, flips, small shifts and
-brightness changes. The loss is the cross-entropy against the expert's defect
-probability (0, 1/3, 2/3 or 1, rescaled to 0.05..0.95). The last epoch is kept, so the
-validation part is never used; the threshold stays at 0.5. The target is an accuracy of
-more than 88.42 % on the random split (VGG-19 of Deitsch et al. 2019, "Automatic
-classification of defective photovoltaic module cells in electroluminescence images",
-arXiv 1807.02894, 25 % test).
+The model is EfficientNet-Lite0 with ImageNet weights and SC-attention after three of
+its stages. The attention starts as the identity. The stem and the first two stages are
+frozen. The model is trained with AdamW, one cosine schedule over twenty epochs, flips,
+small shifts and brightness changes. The loss is the cross-entropy against the expert's
+defect probability (0, 1/3, 2/3 or 1, rescaled to 0.05..0.95). The weights are taken
+from the last epoch, and the threshold stays at 0.5, so the validation set is never
+used. The target is an accuracy of more than 88.42% on the random split, which is the
+accuracy of VGG-19 in Deitsch et al. 2019, "Automatic classification of defective
+photovoltaic module cells in electroluminescence images", arXiv 1807.02894, where the
+test set is 25% of the data.
 
-This is the second protocol evaluated on these 654 test images. The first (ten epochs,
-hard labels with smoothing 0.1, the epoch with the best AUROC on 196 validation images)
-missed the target by a quarter of an image, with 88.38 %, and reached 80.45 % on the
-source split, whose test part consists of whole modules as far as the file order tells.
-A run of two cosine cycles was then started and stopped after twelve epochs, without a
-look at its test part. At first, the source split was the default and its weights were
-to ship; the random split, which the published figure uses, became the default after
+This is the second protocol evaluated on these 654 test images. The first protocol used
+ten epochs, hard labels with a smoothing of 0.1, and the epoch with the best AUROC on
+196 validation images. It missed the target by a quarter of an image, with 88.38%, and
+reached 80.45% on the source split, whose test set consists of whole modules as far as
+the order of the files shows. Then a run with two cosine cycles was started, but it was
+stopped after twelve epochs, before it was evaluated on the test set. At first, the
+source split was the default, and its weights were to be included in the package. The
+random split, on which the published accuracy was measured, became the default after
 both results of the first protocol were known. The second protocol met the target on its
 first run. On the source split, it has a better AUROC than the first protocol but a
-worse accuracy at 0.5; the card has the figures.
+worse accuracy at a threshold of 0.5; the card shows the results.
 """
 
 import argparse
@@ -50,7 +52,7 @@ FROZEN = ("stem.", "stages.0.", "stages.1.")
 
 
 class FrozenStart(nn.Module):
-    """The model with its first stages frozen, batch statistics included."""
+    """A model whose first stages are frozen, including their batch statistics."""
 
     def __init__(self, model: EfficientNetLite):
         super().__init__()
@@ -69,7 +71,11 @@ class FrozenStart(nn.Module):
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip, shift by up to 12 pixels, and vary brightness and contrast by 15 %."""
+    """Randomly flip and shift the images, and change their brightness and contrast.
+
+    The images are shifted by up to 12 pixels. The brightness and the contrast change by
+    up to 15%.
+    """
 
     def draw(low: float, high: float) -> Tensor:
         shape = (len(images), 1, 1, 1)
@@ -86,13 +92,21 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def with_probability(part: ImageDataset) -> ImageDataset:
-    """Return the same images, labeled with the expert's probability, 0.05..0.95."""
+    """Return the same images, labeled with the defect probability of the expert.
+
+    The probabilities are rescaled to 0.05..0.95.
+    """
     probability = torch.tensor(part.frame["probability"].to_numpy(dtype="float32"))
     return ImageDataset(part.images, 0.05 + 0.9 * probability, part.frame)
 
 
 def loss(logits: Tensor, probability: Tensor) -> Tensor:
-    """Return the cross-entropy of logits `[B, 2]` against P(class 1) `[B]`."""
+    """Return the cross-entropy of the logits against the probability of class 1.
+
+    Args:
+        logits: a float tensor of shape `[B, 2]`.
+        probability: a float tensor of shape `[B]`.
+    """
     return F.cross_entropy(logits, torch.stack([1 - probability, probability], 1))
 
 
@@ -151,7 +165,7 @@ def in_layout(model: Net, layout: torch.memory_format) -> Net:
 
 
 def measure(model: nn.Module, test: ImageDataset) -> dict[str, dict]:
-    """Compute the metrics on the whole test part and on each cell type."""
+    """Compute the metrics on the whole test set and on each type of cell."""
     logits, labels = predict(model, test)
     metrics, kinds = {"all": binary_metrics(logits, labels)}, test.frame["type"]
     for kind in ("mono", "poly"):

@@ -49,7 +49,7 @@ def test_a_changed_sentence_of_each_kind_is_behind_until_accepted(copy, kind):
     file.write_text(before.replace(piece, f"{piece}Other: ", 1), encoding="utf-8")
     (told,) = check(copy)
     key, _, reason = told.rpartition(": ")
-    assert reason == "the translation is behind its English text."
+    assert reason == "the translation is out of date."
     assert expected in (None, key)
     assert accept(copy, [key]) == 1
     assert check(copy) == []
@@ -64,7 +64,7 @@ def test_a_text_that_is_new_or_gone(copy):
     assert check(copy) == [f"{key}: not translated yet."]
     accept(copy, [key])
     messages.write_text(content, encoding="utf-8")
-    assert check(copy) == [f"{key}: locked, but gone."]
+    assert check(copy) == [f"{key}: in the lock file, but the text no longer exists."]
     accept(copy, ["deepseek_learn/messages.toml"])
     assert check(copy) == []
 

@@ -106,7 +106,7 @@ def test_outputs_are_not_copied_but_kept_while_the_code_is_the_same(tree):
 def test_stale_text_cell_is_told_until_accepted(tree):
     edit(tree / "zh" / TOUR, "title", "# 导览")
     edit(tree / TOUR, "title", "# The long tour")
-    told = [f"{TOUR}:title: the translation is behind its English text."]
+    told = [f"{TOUR}:title: the translation is out of date."]
     assert check(tree) == told
     sync(tree)  # sync cannot translate, and must not lose the translation
     assert check(tree) == told
@@ -127,7 +127,7 @@ def test_missing_and_new_cells_are_told(tree):
 @pytest.mark.parametrize("name", ["README.md", "book/intro.md"])
 def test_stale_page_is_told_until_accepted(tree, name):
     (tree / name).write_text("# Changed\n")
-    told = [f"{name}: the translation is behind its English text."]
+    told = [f"{name}: the translation is out of date."]
     assert check(tree) == told
     sync(tree)
     assert check(tree) == told
@@ -175,5 +175,5 @@ def test_changed_code_in_a_page_is_told(tree):
     # a call swallowed by the preceding comment
     chinese.write_text(chinese.read_text().replace("# 一\n", "# 一 "))
     assert check(tree) == [
-        "book/intro.md: the Python code differs from the English page's."
+        "book/intro.md: the Python code differs from the English page."
     ]
