@@ -71,7 +71,7 @@ bench-speed: $(DEV)  ## one more reading of the speed rows (about an hour, on a 
 	@$(BIN)/python benchmarks/harness/all.py $(SPEED)
 
 lint: $(DEV)  ## ruff, types, and which room may import which
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy --num-workers 2
 
 dist: $(DEV)  ## build wheel and sdist, check them, run the tour from the wheel in a clean venv
 	@PATH="$(abspath $(BIN)):$$PATH" CONSTRAINTS="$(CONSTRAINTS)" .ci/dist

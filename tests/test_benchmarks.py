@@ -182,6 +182,7 @@ def test_decoding_is_timed_over_heads_and_contexts(monkeypatch, tmp_path):
     assert all(len(row.readings) == 1 for row in read_result(path).rows)
 
 
+@pytest.mark.slow
 def test_zoo_is_checked_in_a_process_without_network():
     zoo = script("zoo")
     assert zoo.loads_offline("fashion_net")
@@ -621,6 +622,7 @@ def test_where_no_budget_keeps_the_accuracy_the_memory_is_all_of_it(one_model):
     assert row.note.startswith("no budget keeps it")
 
 
+@pytest.mark.slow
 def test_peak_memory_holds_the_weights_and_grows_with_the_work(one_model, monkeypatch):
     """In a separate process; a model of 0.3 MB whose batch takes far more."""
     import os

@@ -117,7 +117,10 @@ def test_compressed_by_dpg_saved_and_loaded(trained, tmp_path):
         assert torch.equal(loaded(x), logits)
 
 
-def test_evaluated_calibrated_and_deployed_as_int8(trained, tmp_path):
+@pytest.mark.slow
+def test_evaluated_calibrated_and_deployed_as_int8(
+    trained, tmp_path, short_measurements
+):
     try:
         native.compiled("onnxruntime")
     except native.BuildError as error:
@@ -134,6 +137,7 @@ def test_evaluated_calibrated_and_deployed_as_int8(trained, tmp_path):
     assert deployment["check"] < 0.01  # the engine answers as ONNX Runtime did
 
 
+@pytest.mark.slow
 def test_the_compressed_network_is_exported_too(trained):
     (train, validation, test), model = trained
     batches = list(train.batch()[0].split(16))

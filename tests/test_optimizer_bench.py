@@ -82,6 +82,7 @@ def test_a_difference_is_as_sure_as_its_seeds(bench):
     assert race.difference(-0.05, np.zeros(9), 5).high == -0.05
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(bench):
     """A known ratio of 0.4, five seeds; only the budgets around it run."""
     race = sys.modules["racing.race"]

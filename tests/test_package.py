@@ -68,6 +68,7 @@ def test_doctor_knows_the_extras():
     }
 
 
+@pytest.mark.slow
 def test_command_line_shows_and_refuses():
     shown = CliRunner().invoke(cli.app, ["zoo", "fashion_net"])
     assert "MIT (data)" in shown.output

@@ -72,6 +72,7 @@ def test_refusals(here):
             model_and_example("models_of_mine:bare", shape)
 
 
+@pytest.mark.slow
 def test_the_command_line_profiles_and_writes_a_page(here):
     command = [sys.executable, "-m", "deepseek_learn", "profile"]
     options = ["models_of_mine:bare", "--shape", "5,3", "--html", "page.html"]

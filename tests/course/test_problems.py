@@ -28,6 +28,8 @@ from deepseek_learn.course.problems.practical_02_deploy.deploy_your_own import (
 from deepseek_learn.errors import UnknownNameError
 from tests.test_catalog import placeholders
 
+pytestmark = pytest.mark.usefixtures("short_measurements")
+
 ALL = problems.load()
 
 
@@ -81,6 +83,7 @@ def test_every_wrong_answer_fails_with_every_seed(problem):
             assert outcome.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ALL, ids=by_id)
 def test_answer_of_the_wrong_kind_is_not_our_bug(problem):
     returned = [None, "text", (None, None), (None,) * 3, math.nan, [], torch.ones(1)]

@@ -55,6 +55,7 @@ def test_masks_lie_on_what_the_microscope_shows(splits):
                 assert far[mask == 1].mean() > 2 * far[mask == 0].mean()
 
 
+@pytest.mark.slow
 def test_no_two_fields_show_the_same_bacteria(splits):
     images = torch.cat([getattr(splits, part).images[:, 0] for part in PARTS]).double()
     far = images - images.flatten(1).median(1).values[:, None, None]

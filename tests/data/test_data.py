@@ -1,6 +1,7 @@
 """The loaders: fixed splits, no overlap, complete cards, clear errors."""
 
 import sys
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,7 @@ def test_the_card_is_complete(splits):
     assert card.license in card._repr_html_()
 
 
+@pytest.mark.slow
 def test_the_card_speaks_chinese(monkeypatch):
     english = data.load("elpv", size=32).card
     monkeypatch.setattr(catalog, "_current", "zh")
@@ -76,8 +78,14 @@ def test_a_second_load_is_the_same():
     assert torch.equal(first.test.images, second.test.images)
 
 
+@cache
+def elpv(**options):
+    """The photographs: decoded once for the tests that only look at them."""
+    return data.elpv(**options)
+
+
 def test_elpv_source_split_keeps_runs_together():
-    splits = data.elpv(split="source", size=32)
+    splits = elpv(split="source", size=32)
     number = {
         p: getattr(splits, p).frame["file"].str.extract(r"(\d+)")[0].astype(int)
         for p in PARTS
@@ -91,7 +99,7 @@ def test_elpv_source_split_keeps_runs_together():
 
 def test_elpv_groups_are_as_many_modules_as_published():
     """Deitsch et al. 2019: 44 modules, 18 mono- and 26 polycrystalline."""
-    whole = data.elpv(size=32).whole()
+    whole = elpv(size=32).whole()
     assert len(whole) == 2624
     types = whole.frame["type"].groupby(whole.groups).unique()
     assert all(len(kinds) == 1 for kinds in types)
@@ -101,7 +109,7 @@ def test_elpv_groups_are_as_many_modules_as_published():
 
 def test_elpv_modules_begin_where_the_brightness_jumps():
     """The files at a border differ more than neighbors inside a module."""
-    whole = data.elpv(size=32).whole()
+    whole = elpv(size=32).whole()
     order = np.argsort(whole.frame["file"].to_numpy())
     dark = np.quantile(whole.images.flatten(1).numpy()[order], 0.02, axis=1)
     means = pd.Series(dark).groupby(whole.groups[order]).median()
@@ -114,7 +122,7 @@ def test_elpv_modules_begin_where_the_brightness_jumps():
 
 
 def test_elpv_source_split_divides_no_module():
-    splits = data.elpv(split="source", size=32)
+    splits = elpv(split="source", size=32)
     groups = [set(getattr(splits, part).groups) for part in PARTS]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 44
 
@@ -129,13 +137,13 @@ def test_the_whole_is_its_parts():
 
 
 def test_elpv_label_is_the_experts_probability():
-    splits = data.elpv(size=32)
+    splits = elpv(size=32)
     labels, probability = splits.test.labels.numpy(), splits.test.frame["probability"]
     assert np.array_equal(labels, (probability > 0.5).to_numpy())
 
 
 def test_source_split_refuses_files_in_another_order():
-    frame = data.elpv(split="source", size=32).train.frame.iloc[::-1].copy()
+    frame = elpv(split="source", size=32).train.frame.iloc[::-1].copy()
     frame["type"] = "mono"
     with pytest.raises(ValueError, match=r"files \d+ to \d+.*elpv-dataset 1\.0\.0"):
         source_parts(frame)
@@ -146,7 +154,7 @@ def test_elpv_sample_is_held_out():
     assert sample.images.shape == (32, 1, 300, 300)
     assert sample.labels.bincount().tolist() == [16, 16]
     pictures = {bytes(i.numpy()) for i in sample.images}
-    assert pictures <= {bytes(i.numpy()) for i in data.elpv().test.images}
+    assert pictures <= {bytes(i.numpy()) for i in elpv().test.images}
 
 
 def test_plot_has_a_picture_an_axis():

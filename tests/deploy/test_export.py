@@ -50,6 +50,7 @@ class TwoInputs(nn.Module):
         return {"sum": a + scale * b, "pair": (a - b, a * b)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.list("picture"))
 def test_models_of_the_zoo_answer_the_same_at_any_batch(name):
     model = zoo.load(name)
@@ -66,6 +67,7 @@ def test_a_u_net_with_transposed_convolutions():
     assert verify(to_onnx(model, inputs[0]), model, inputs) <= export.TOLERANCE
 
 
+@pytest.mark.slow
 def test_named_inputs_and_nested_outputs():
     example = {"a": torch.rand(1, 4), "b": torch.rand(1, 4)}
     proto = to_onnx(TwoInputs(), example)

@@ -45,7 +45,7 @@ from deepseek_learn.lm import Config, LanguageModel, attentions, config, generat
             {"num_experts_per_tok": 17},
             "num_experts_per_tok must be from 1 to 16; got 17",
         ),
-        ({"layer_types": ("latent_attention",)}, "num_hidden_layers=4 kinds"),
+        ({"layer_types": ("latent_attention",)}, "num_hidden_layers=4 layers"),
         (
             {"layer_types": ("sparse_attention",) * 4},
             "q_lora_rank must be set for sparse_attention; got None",

@@ -21,6 +21,7 @@ def tang_lm():
     return module
 
 
+@pytest.mark.slow
 def test_a_model_measures_what_its_record_says(tang_lm):
     record = tang_lm._read(tang_lm.FOLDER / "tang_lm_0.json")
     model = tang_lm.load(0)
@@ -50,6 +51,7 @@ def test_schedule_rises_and_ends_at_its_floor(tang_lm):
     assert rates[-1] == pytest.approx(tang_lm.FLOOR)
 
 
+@pytest.mark.slow
 def test_a_short_run_is_stored_skipped_and_refused_when_damaged(
     tang_lm, tmp_path, monkeypatch
 ):

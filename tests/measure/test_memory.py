@@ -50,6 +50,7 @@ print(peak_resident_bytes(call), peak_resident_bytes(call, above=before))
 """
 
 
+@pytest.mark.slow
 @linux
 def test_the_system_sees_the_same_peak_in_a_fresh_process():
     environment = os.environ | memory.RETURN_FREED

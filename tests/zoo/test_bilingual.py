@@ -79,5 +79,5 @@ def test_the_handbook_is_in_pairs(corpus):
 
 def test_a_package_that_is_missing_is_named(corpus):
     (corpus / "kjv.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="has none with kind 'verse'"):
+    with pytest.raises(FileNotFoundError, match="has no text of kind 'verse'"):
         list(bilingual.documents(corpus))

@@ -78,6 +78,7 @@ def test_each_module_or_its_package_names_a_lesson(package):
         assert find_it._lesson(path, ROOT) in lessons(), path
 
 
+@pytest.mark.slow
 def test_each_lesson_is_linked_in_the_edition_that_has_it():
     links = {
         lang: re.findall(r"\]\((\S*notebooks/\S+)\)", page(lang))

@@ -44,6 +44,7 @@ def publish(monkeypatch, address: str | None) -> None:
     monkeypatch.setattr(links, "repository", lambda: address)
 
 
+@pytest.mark.slow
 def test_no_file_shows_an_address_while_there_is_none():
     shown = addresses(ROOT)
     if links.repository() is None:
