@@ -1,10 +1,10 @@
 """Dynamic parameter grouping (DPG): mixed-precision quantization of trained models.
 
-`DynamicParameterGroup` implements the guide's method, which counts how often each
-neuron is active. `compress` implements the method that compresses best. It allocates
-bits to blocks of rows according to Fisher information times rounding error, rounds the
-weights with GPTQ, and stores each bit-plane only once. `Cascade` adapts the precision
-to each input.
+`DynamicParameterGroup` implements the method from the guide, which groups neurons by
+how often they are active. `compress` implements the method that compresses best. It
+allocates bits to blocks of rows based on Fisher information times rounding error,
+rounds the weights with GPTQ, and stores each bit-plane only once. `Cascade` adapts the
+precision to each input.
 
 Lesson: `notebooks/basic/04_dynamic_parameter_groups.ipynb`.
 """

@@ -2,7 +2,7 @@
 
 There are three ways to choose the number of bits for each row. `allocate` minimizes the
 damage caused by rounding and uses `knapsack` to spend the budget. `uniform` gives every
-row the same number of bits. `by_groups` chooses the bits by activity group.
+row the same number of bits. `by_groups` assigns bits based on activity groups.
 """
 
 import fnmatch
@@ -142,7 +142,7 @@ class Allocation(Report):
 
 
 def _layers_with(bits: float, means: Mapping[str, float]) -> str:
-    """List up to three layers with this average, and count the remaining ones."""
+    """List up to three layers with this average, and say how many more there are."""
     names = [name for name, mean in means.items() if mean == bits]
     suffix = f" (+{len(names) - 3})" if len(names) > 3 else ""
     return ", ".join(names[:3]) + suffix
@@ -158,7 +158,7 @@ def allocate(
     layer_bits: Mapping[str, int] | None = None,
     progress: Callable[[float], None] = lambda part: None,
 ) -> Allocation:
-    """Allocate bits to blocks of 16 rows within a budget of `bits` per stored weight.
+    """Allocate bits to blocks of 16 rows, with a budget of `bits` per stored weight.
 
     Args:
         bits: the average number of bits per stored weight, from 2 to 8. This excludes
@@ -170,12 +170,12 @@ def allocate(
         layer_bits: maps layer names, or patterns such as "*.attention.*", to the bit
             width of all rows in the matching layers. If several patterns match a layer,
             the first one applies. The budget covers only the remaining layers.
-        progress: a callback that receives the completed fraction, from 0 to 1.
+        progress: a callback that receives the fraction completed so far, from 0 to 1.
 
     Raises:
         ValueError: if the budget is outside the range of `levels`, if the calibration
-            belongs to a different model, if `layer_bits` contains an unsupported bit
-            width, or if a pattern matches no layer.
+            is for a different model, if `layer_bits` contains an unsupported bit width,
+            or if a pattern matches no layer.
         UnknownNameError: if the criterion is unknown. The message lists the known ones.
     """
     # 1. Determine the levels, the layers with preset bits, and the group sizes.
@@ -256,7 +256,7 @@ def _fixed(
     layers: Mapping[str, FloatLayer],
     layer_bits: Mapping[str, int] | None,
 ) -> dict[str, int]:
-    """Return the bit width of each layer that an entry of `layer_bits` matches."""
+    """Return the bit width of each layer that matches an entry in `layer_bits`."""
     fixed: dict[str, int] = {}
     for pattern, bits in (layer_bits or {}).items():
         if isinstance(bits, bool) or bits not in BITS:
@@ -285,12 +285,12 @@ def by_groups(
 ) -> Allocation:
     """Allocate bits to neurons by activity group, as in the guide.
 
-    By default, the core group stays in full precision. An allocation with 32-bit rows
-    can be simulated, and its size can be computed, but it cannot be converted, because
+    By default, the core group stays in full precision. `simulate` accepts an allocation
+    with 32-bit rows, and its size can be computed, but `convert` rejects it because
     bit-planes hold at most 8 bits.
 
     Raises:
-        ValueError: if the groups belong to a different model, or if a bit width is
+        ValueError: if the groups are for a different model, or if a bit width is
             unsupported.
     """
     check_group_size(group_size)

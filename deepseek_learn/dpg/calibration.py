@@ -1,4 +1,4 @@
-r"""Collect the layer statistics that are used to allocate bits.
+r"""Collect the per-layer statistics used to allocate bits.
 
 The statistics are computed on real inputs. For each linear layer or convolution
 y = W x, they consist of:
@@ -12,8 +12,8 @@ y = W x, they consist of:
 
 Changing row j by δ increases the expected KL divergence by about :math:`\tfrac12
 g_j^2\, \delta H \delta^\top`. The same formula applies to an embedding, where row j is
-the output wherever token j occurs. In this case, H is the diagonal matrix of the
-squared gradients of the columns, normalized to a mean of 1, and :math:`g_j^2 =
+the output wherever token j occurs. In this case, H is a diagonal matrix that holds the
+squared gradient of each column, normalized to a mean of 1, and :math:`g_j^2 =
 E[\sum_{p: t_p = j} \text{mean}_k (\partial L/\partial y_{pk})^2]`.
 
 Lesson: `notebooks/innovation/01_grouping_strategies.ipynb`.
@@ -120,8 +120,8 @@ def calibrate(
     """Run a model forward and backward on `batches` and collect layer statistics.
 
     The model is left unchanged. Layers that do not contribute to the output are missing
-    from the result and later stay in float. Examples are layers of an unused head, and
-    layers that are never called because other code reads their weight directly.
+    from the result and later stay in float. Examples are layers in an unused head, and
+    layers that are never called because other code reads their weights directly.
 
     Args:
         model: a model that returns logits of shape `[B, classes]`, or `[B, T, classes]`
@@ -214,7 +214,7 @@ def check_calibration(
     """Return the layers of the model that were calibrated.
 
     Raises:
-        ValueError: if the calibration belongs to a different model.
+        ValueError: if the calibration is for a different model.
     """
     sizes = {
         name: (len(statistics.gradient), len(statistics.second_moment))
@@ -224,7 +224,7 @@ def check_calibration(
 
 
 def drawn_gradient(scores: Tensor, generator: torch.Generator) -> Tensor:
-    """Sample labels from the predictions and return the gradient of their loss.
+    """Sample labels from the predictions and return the gradient of the loss on them.
 
     For the loss -log p(label), the gradient with respect to the scores is
     p - onehot(label), a tensor of shape `[M, classes]`. This closed form requires

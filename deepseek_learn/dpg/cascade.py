@@ -8,8 +8,8 @@ activations instead of 8.
 The threshold is calibrated by conformal risk control (Angelopoulos et al. 2022,
 "Conformal risk control", arXiv 2208.02814). Let :math:`D(τ)` be the number of
 calibration inputs, out of n, whose prediction at threshold τ differs from the
-reference. An input whose refined prediction would differ is always included, even if
-its margin is not below τ. The threshold is the smallest τ with
+reference. An input whose refined prediction would differ is always counted, even if
+its margin is not below τ. The threshold is the smallest τ such that
 
 .. math:: \frac{D(\tau) + 1}{n + 1} \le 1 - \text{agreement}
 

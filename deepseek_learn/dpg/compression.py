@@ -55,7 +55,7 @@ SHOW_BAR_PARAMETERS = 10_000_000
 
 @dataclass(frozen=True)
 class Compression(Report):
-    """A compressed model, together with the details of its compression.
+    """A compressed model, with details on how it was compressed.
 
     Attributes:
         model: a drop-in replacement for the original model. It supports inference only
@@ -253,11 +253,11 @@ def convert(
             nearest.
         refine: whether to add a 4-bit term that stores the rounding error of the base
             term.
-        progress: a callback that receives the completed fraction, from 0 to 1.
+        progress: a callback that receives the fraction completed so far, from 0 to 1.
 
     Raises:
-        ValueError: if the allocation or the calibration belongs to a different model,
-            or if the allocation contains 32-bit rows, which bit-planes cannot store.
+        ValueError: if the allocation or the calibration is for a different model, or
+            if the allocation contains 32-bit rows, which bit-planes cannot store.
     """
     layers = _matching(model, allocation, calibration)
     new: dict[str, DPGLayer] = {}
@@ -297,7 +297,7 @@ def simulate(
 
 
 def assemble(model: nn.Module, new: dict[str, DPGLayer]) -> nn.Module:
-    """Return a frozen copy of `model` in which the layers in `new` are substituted.
+    """Return a frozen copy of `model` with the layers in `new` substituted in.
 
     The float weights of the replaced layers are not copied. A layer that is used twice
     remains a single layer.

@@ -101,7 +101,7 @@ def damage(criterion: str, layer: Layer) -> Tensor:
 
 @grouping.register("sensitivity")
 def sensitivity(layer: Layer) -> Tensor:
-    """Return Fisher information times rounding error, the expected output damage."""
+    """Return the expected output damage, Fisher information times rounding error."""
     return layer.statistics.gradient * layer.errors
 
 

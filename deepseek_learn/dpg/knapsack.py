@@ -18,7 +18,7 @@ from .matrix import ROWS
 
 @dataclass(frozen=True)
 class Block:
-    """A block of up to 16 rows of a layer that share the same bit width."""
+    """A block of up to 16 rows from one layer, all with the same bit width."""
 
     layer: str
     rows: Tensor  # [<= 16]

@@ -283,8 +283,8 @@ def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
     """Return the cost of a packed layer for the profiler.
 
     The profiler cannot see inside a kernel, so this function counts one multiply-add
-    per weight and output position. The bytes read are those of the input, the bias, and
-    the planes and scales in use at the current precision.
+    per weight and output position. The bytes read include the input, the bias, and the
+    planes and scales in use at the current precision.
     """
     matrix = layer.matrix
     plane_bytes = sum(
@@ -304,8 +304,8 @@ def layer_cost(layer: DPGLayer, inputs: tuple, output: Tensor) -> Cost:
 def embedding_cost(layer: DPGEmbedding, inputs: tuple, output: Tensor) -> Cost:
     """Return the cost of a packed embedding lookup for the profiler.
 
-    A lookup requires no FLOPs. It reads the indices and the rows that are looked up,
-    where each row is counted with the mean number of bytes per row.
+    A lookup requires no FLOPs. It reads the indices and the rows that are looked up.
+    Every row is assumed to take the mean number of bytes per row.
     """
     total, rows = sum(b.nbytes for b in layer.matrix.buffers()), inputs[0].numel()
     return Cost(

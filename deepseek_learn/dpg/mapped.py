@@ -1,11 +1,11 @@
-"""Keep experts on disk and load only the recently used ones into memory.
+"""Keep experts on disk, and only the recently used ones in memory.
 
-Only a few experts of a model are active at a time, so the others do not need to be in
+Only a few of a model's experts are active at a time, so the others do not need to be in
 memory. A file holds the two matrices of each expert as packed planes. All experts have
-the same layout, and each one starts at a page boundary of the machine that wrote the
+the same layout, and each one is aligned to the page size of the machine that wrote the
 file. The file is memory-mapped. The pages of an expert are read when a token is first
-routed to it. They are released when the expert becomes the least recently used one and
-another expert needs its place.
+routed to it. They are released when the expert is the least recently used one and
+another expert has to be loaded.
 
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """
@@ -94,12 +94,12 @@ class MappedExperts(nn.Module):
             option is useful only for measurements.
 
     Attributes:
-        used: the number of times that an expert was used.
-        read: the number of times that an expert had to be read first.
+        used: how many times an expert was used, in total.
+        read: how many of those times the expert had to be read from the file first.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        DamagedFileError: if the file is truncated or is not a file of experts.
+        DamagedFileError: if the file is truncated or is not an expert file.
         ValueError: if `resident` is less than 1, or if the system does not support
             `cold`.
     """

@@ -26,7 +26,7 @@ Filter = Callable[[str, nn.Module], bool]
 
 
 class CompressedLayer(nn.Module):
-    """Base class that marks any kind of layer as already compressed."""
+    """Base class that marks a layer as already compressed."""
 
 
 def is_supported(layer: nn.Module) -> TypeGuard[FloatLayer]:
@@ -241,7 +241,7 @@ def matching_layers(
 def left_in_float(
     model: nn.Module, packed: Iterable[str] | None = None
 ) -> dict[str, str]:
-    """Explain for each uncompressed weight matrix why it stays in float.
+    """Explain why each uncompressed weight matrix stays in float.
 
     The result maps module names to reasons. The weight can be any parameter, such as
     the `in_proj_weight` of an attention module, the `weight_hh_l0` of an LSTM, or a

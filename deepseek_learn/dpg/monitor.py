@@ -106,9 +106,9 @@ class DynamicParameterGroup:
             core, and the same fraction (the least active ones) becomes low. The guide
             specifies a ratio of 0.3 as well as thresholds, but the two rules cannot be
             combined.
-        every: monitor only every `every`-th call of the model. Counting reads each
-            output one more time, which costs several percent of a forward pass (see
-            claim C1 in the ledger). The counts remain exact for the calls that are
+        every: monitor only one out of every `every` calls to the model. Counting reads
+            each output one more time, which costs several percent of a forward pass
+            (see claim C1 in the ledger). The counts remain exact for the calls that are
             monitored.
         filter: a function `filter(name, layer)` that selects the layers to monitor.
 

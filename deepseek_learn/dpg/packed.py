@@ -1,10 +1,10 @@
 """Matrices stored as packed bit-planes, the weight format of compressed layers.
 
-Rows are sorted by bit width. Those with the same bit width form a *segment*, which is
+Rows are sorted by bit width. Rows with the same bit width form a *segment*, which is
 padded to a multiple of 16 rows. The `base` term holds the codes at their allocated bit
 widths. An optional `refine` term holds the rounding error of the base term, rounded to
 4 bits with its own scales. The base term alone provides a calibrated low precision, and
-both terms together provide about 8 bits.
+both terms together provide a precision of about 8 bits.
 """
 
 from collections.abc import Iterator
@@ -187,7 +187,7 @@ class PackedMatrix(nn.Module):
 def part_values(part: Part, group_size: int, rows: Tensor | None = None) -> Tensor:
     """Return the weights of a part, a float32 tensor of shape `[rows, K']`.
 
-    If `rows` is given, only these rows are returned.
+    If `rows` is given, only those rows are returned.
     """
     codes = torch.zeros((), dtype=torch.uint8, device=part.order.device)
     for plane, width in zip(part.planes, part.widths, strict=True):

@@ -55,7 +55,7 @@ def pack(codes: Tensor, width: int) -> Tensor:
 def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
     """Unpack the codes of a plane into a tensor of shape `[rows, K]`.
 
-    If `rows` is given, an int64 tensor of shape `[n]`, only these rows are unpacked.
+    If `rows` is given, an int64 tensor of shape `[n]`, only those rows are unpacked.
     """
     lanes = plane.view(len(plane), -1, ROWS, 4)  # [nb, kb, 16, 4]
     if rows is None:
@@ -68,7 +68,7 @@ def unpack(plane: Tensor, width: int, rows: Tensor | None = None) -> Tensor:
 
 
 def used_widths(bits: int, max_bits: int) -> tuple[int, ...]:
-    """Return the widths of the leading planes that fit into `max_bits`.
+    """Return the widths of the leading planes that fit within `max_bits`.
 
     The first plane is always used.
     """

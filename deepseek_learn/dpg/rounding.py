@@ -126,7 +126,7 @@ def _bits_per_row(bits: int | Tensor, rows: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Settings:
-    """The rounding settings that are shared by all rows.
+    """The rounding settings shared by all rows.
 
     Attributes:
         importance: the cost of a squared error in each column, of shape `[K']`.
@@ -194,7 +194,7 @@ def _round_rows(
 def _nearest(
     W: Tensor, half: Tensor, clips: Tensor, settings: _Settings
 ) -> list[Tensor]:
-    """Round `W` `[K', N]` to signed codes in place, and return the scales."""
+    """Round `W`, of shape `[K', N]`, to signed codes in place and return the scales."""
     scales = []
     for start in range(0, len(W), settings.group_size):
         group = W[start : start + settings.group_size]

@@ -32,7 +32,7 @@ class Statistics:
 
 @dataclass
 class SharedState:
-    """State that is shared by the running sums of all layers."""
+    """State shared by the running sums of all layers."""
 
     generator: torch.Generator
     correlations: bool
@@ -50,7 +50,7 @@ class SharedState:
 
 
 class Sums:
-    """The running sums of one layer, which are kept on the CPU."""
+    """The running sums for one layer, which are kept on the CPU."""
 
     def __init__(self, name: str, layer: FloatLayer, state: SharedState):
         self.name, self.layer, self.state = name, layer, state
@@ -59,11 +59,11 @@ class Sums:
         self.sampled = 0
 
     def forward(self, x: Tensor) -> None:
-        """Add the inputs of the layer for one batch."""
+        """Add the layer inputs from one batch."""
         raise NotImplementedError
 
     def backward(self, gradient: Tensor) -> None:
-        """Add the gradients of the layer's outputs for one batch."""
+        """Add the output gradients from one batch."""
         raise NotImplementedError
 
     def finish(self, samples: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ class Sums:
 
 
 class _Product(Sums):
-    """The running sums of a linear layer or a convolution."""
+    """The running sums for a linear layer or a convolution."""
 
     def forward(self, x: Tensor) -> None:
         if isinstance(self.layer, nn.Linear):
@@ -132,7 +132,7 @@ class _Product(Sums):
 
 
 class _Lookup(Sums):
-    """The running sums of an embedding.
+    """The running sums for an embedding.
 
     Tokens that do not occur in the calibration data may still occur later. Each token
     is therefore counted one extra time with the mean gradient (Laplace's rule of

@@ -156,7 +156,7 @@ def drop_refinement(model: nn.Module) -> int:
     """Release the memory of the memory-mapped refine planes.
 
     Returns the size of the mapped planes in bytes. The planes are read from the file
-    again on their next use. Planes that are not mapped stay in memory.
+    again the next time they are used. Planes that are not mapped stay in memory.
     """
     mapped = [
         _areas[tensor]
@@ -256,7 +256,7 @@ def _read(path: Path, mapped: bool) -> _File:
 
 
 def _mapped(file: _File, names: list[str]) -> dict[str, Tensor]:
-    """Return the named tensors as views of the memory-mapped file."""
+    """Return the named tensors as views into the memory-mapped file."""
     tensors = {}
     for name in names:
         facts = file.header[name]

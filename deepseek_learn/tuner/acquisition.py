@@ -1,12 +1,13 @@
 """Choose the next trial by its predicted improvement in hypervolume.
 
-Children are bred on the surrogate, and the one with the largest predicted improvement
-becomes the next trial. The improvement is estimated along directions. For weights w
-drawn from the positive unit sphere, a point x reaches t(x) = min_m (r_m - x_m) / w_m
-from the reference r. Up to a constant, the hypervolume of a set is the mean over w of
-(max over the set of t)^M (Deng & Zhang 2019, "Approximating hypervolume and hypervolume
-contributions using polar coordinate", IEEE Transactions on Evolutionary Computation
-23(5)). This is cheap enough to evaluate hundreds of children per trial.
+Children are bred and scored with the surrogate, and the one with the largest predicted
+improvement becomes the next trial. The improvement is estimated along random
+directions. For a direction w drawn from the positive unit sphere, a point x reaches
+t(x) = min_m (r_m - x_m) / w_m from the reference r. Up to a constant, the hypervolume
+of a set is the mean over w of (max over the set of t)^M (Deng & Zhang 2019,
+"Approximating hypervolume and hypervolume contributions using polar coordinate", IEEE
+Transactions on Evolutionary Computation 23(5)). This is cheap enough to evaluate
+hundreds of children per trial.
 """
 
 from collections.abc import Callable
@@ -58,7 +59,7 @@ class History:
         return History(*parts, self.pending)
 
     def filled(self) -> "History":
-        """Return a copy in which failed trials have the worst losses of the others.
+        """Return a copy in which failed trials get the worst losses of all other trials.
 
         Failed trials are informative because training is likely to diverge again in the
         same region.
@@ -144,7 +145,7 @@ def lengths(encoding: Encoding, history: History) -> list[np.ndarray]:
 def last_refit(trials: int, startup: int) -> int:
     """Return the number of trials that were available at the last refit.
 
-    The length scales are fitted to this many of the earliest trials.
+    The length scales are fitted only to that many of the earliest trials.
     """
     count = startup
     while int(np.ceil(count * REFIT)) <= trials:
@@ -208,7 +209,7 @@ def propose(
 ) -> np.ndarray:
     """Propose the point of the next trial, of shape `[D]`.
 
-    While the front is still improving, points are scored by the mean of the surrogate.
+    While the front is still improving, points are scored by the surrogate's mean.
     The reference point is sampled for each trial, which moves the focus of the search
     between the middle and the ends of the front. With few trials, the surrogate is
     unreliable far from the data, so the search stays in the middle and all children
@@ -260,11 +261,11 @@ def propose(
 def _far_reference(
     front: np.ndarray, losses: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a reference point beyond the worst values of the front or of all trials.
+    """Return a reference point beyond the worst losses.
 
-    Each of the two is used half the time. A more distant reference point gives more
-    weight to the ends of the front. `losses` contains the losses of all trials and has
-    shape `[N, M]`.
+    The worst losses are taken from the front half of the time, and from all trials
+    otherwise. A more distant reference point gives more weight to the ends of the
+    front. `losses` contains the losses of all trials and has shape `[N, M]`.
     """
     extent = front if rng.random() < 0.5 else losses
     span = np.maximum(np.ptp(extent, axis=0), 1e-3)

@@ -163,11 +163,10 @@ class AutoTuner:
 
         Args:
             trials: the number of trials to run.
-            seconds: the number of seconds after which no new trial is started. A trial
-                that is already running is allowed to finish.
+            seconds: stop starting new trials after this many seconds. A trial that is
+                already running is allowed to finish.
             progress: whether to show a progress bar.
-            patience: the number of trials without a change in the front after which the
-                run ends.
+            patience: end the run after this many trials without a change in the front.
             timeout: the time limit for a single trial, in seconds. A trial that exceeds
                 it is aborted and marked as failed.
             n_jobs: the number of trials to run concurrently, in threads of this process

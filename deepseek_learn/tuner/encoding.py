@@ -1,4 +1,4 @@
-"""Map hyperparameters of every kind to points in the unit cube, and back.
+"""Map all kinds of hyperparameters to points in the unit cube, and back.
 
 A number is mapped linearly to the range 0..1, or by its logarithm if its distribution
 is logarithmic. Each value of an integer or stepped number occupies a cell of equal
@@ -109,7 +109,7 @@ class Encoding:
         self.owner = np.repeat(np.arange(len(space)), np.maximum(self.categories, 1))
 
     def encode(self, params: Mapping[str, Any]) -> np.ndarray:
-        """Return the point of a trial's hyperparameters, a float array of shape `[D]`.
+        """Return the point that represents a trial's hyperparameters, of shape `[D]`.
 
         A missing hyperparameter is placed in the middle of its axis, so that all trials
         without it are at distance 0 from one another along that axis.
@@ -130,7 +130,7 @@ class Encoding:
         return np.stack(columns, axis=1)
 
     def features(self, points: np.ndarray) -> np.ndarray:
-        """Return the inputs of the surrogate, a float array of shape `[N, F]`.
+        """Return the inputs for the surrogate, a float array of shape `[N, F]`.
 
         Numbers are left unchanged. Categories are one-hot encoded and scaled so that
         any two different categories are at distance 1.

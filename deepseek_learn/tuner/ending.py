@@ -67,7 +67,7 @@ class Ending:
         return bool(self.reason) or time.monotonic() >= self._until
 
     def lost_one(self, study: "optuna.Study") -> bool:
-        """Return whether another worker has failed one of this run's trials."""
+        """Return whether another worker marked a trial of this run as failed."""
         trials = study.get_trials(deepcopy=False)
         lost = set(self.begun) - set(self.finished)
         return any(trials[number].state == State.FAIL for number in lost)

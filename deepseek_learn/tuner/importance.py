@@ -1,4 +1,4 @@
-"""Hyperparameter importances, and how reliable they are if there are few trials."""
+"""Hyperparameter importances, and how reliable they are with only a few trials."""
 
 from collections.abc import Container
 from typing import TYPE_CHECKING
@@ -120,7 +120,7 @@ def _ped_anova(study: "Study", trials: list, index: int, trees: int) -> dict:
 class _TrialStorage(optuna.storages.InMemoryStorage):
     """A storage that refers to existing trials instead of copying them.
 
-    In contrast, `Study.add_trials` would copy every trial.
+    `Study.add_trials`, in contrast, would copy every trial.
     """
 
     def __init__(self, trials: list):

@@ -1,4 +1,4 @@
-"""Pareto dominance, and measures of the quality of a front.
+"""Pareto dominance, and measures of how good a front is.
 
 All objectives are minimized. `points` is a float array of shape `[N, M]` with one row
 per trial and one column per objective. A point dominates another if it is no worse in
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 
 def dominates(points: ArrayLike) -> np.ndarray:
-    """Compute which points dominate which others.
+    """Determine which points dominate which other points.
 
     Returns:
         A bool array of shape `[N, N]`, which is True at (i, j) if point i dominates

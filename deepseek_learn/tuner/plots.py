@@ -1,4 +1,4 @@
-"""Plotly figures of a study."""
+"""Plotly figures for a study."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any

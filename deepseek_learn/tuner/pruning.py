@@ -33,7 +33,7 @@ class DominationPruner:
         rungs: the epochs at which trials are compared. At all other epochs, a report is
             only stored.
         keep: the fraction of the trials at a rung that may continue.
-        startup: the number of reports that a rung must have before it stops any trial.
+        startup: the number of reports needed at a rung before any trial is stopped.
 
     Finished trials that exceed a limit are excluded from the comparison. The running
     trial is always compared, because it is not yet known whether it will meet its

@@ -1,11 +1,11 @@
 """A genetic Optuna sampler that is guided by a surrogate model.
 
 Children are bred as in NSGA-II (`genetic.py`). A surrogate of the objectives
-(`surrogate.py`) is used to select, from hundreds of children, the one that is worth a
+(`surrogate.py`) is used to select, from hundreds of children, the one most worth a
 training run (`acquisition.py`). A plain genetic algorithm spends most of its trials
-before it has learned anything. With fewer than a hundred trials, it was no better than
-random search, and our own did worse without the surrogate. For the figures, see claim
-C11 of the ledger.
+before it has learned anything. With fewer than a hundred trials, it did no better than
+random search, and our sampler did worse without the surrogate. See claim C11 in the
+ledger for the figures.
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
@@ -45,7 +45,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         startup: the number of initial trials, which a Sobol sequence spreads evenly
             over the space. The very first trial is sampled at random because Optuna
             does not know the space yet.
-        children: the number of children per generation, evaluated on the surrogate.
+        children: the number of children per generation, scored by the surrogate.
         generations: the number of generations bred for each trial.
         surrogate: whether a surrogate selects the child. If False, the sampler is plain
             NSGA-II.
@@ -210,7 +210,7 @@ def common_space(trials: Sequence) -> Distributions:
 
 
 def _subset(history: History) -> History:
-    """Select `MOST` trials to fit the models to: half the best, half the latest."""
+    """Select `MOST` trials to fit the models to, half the best and half the latest."""
     best = select(history.losses, MOST // 2, history.ranks())
     rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
     indices = np.sort(np.concatenate([best, rest]))

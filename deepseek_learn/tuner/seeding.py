@@ -14,7 +14,7 @@ OptunaStudy = optuna.Study
 
 
 class SeededByPlace(optuna.samplers.BaseSampler):
-    """A sampler that is created at its first trial, seeded by the number of that trial.
+    """A sampler that is created on its first trial and seeded by that trial's number.
 
     Trial numbers are unique across all workers of a study. The worker that runs trial 0
     uses `seed` itself, so it is reproducible. Any other worker (an additional one, or a

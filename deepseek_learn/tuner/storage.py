@@ -242,7 +242,7 @@ def _summary(goals: Goals) -> str:
 
 
 def _storage_error(error: BaseException) -> BaseException | None:
-    """Return the storage error that caused `error`, or None if the cause is different.
+    """Return the storage error that caused `error`, or None if something else did.
 
     Optuna wraps storage errors, and raises `UnboundLocalError` when it fails to store a
     result.

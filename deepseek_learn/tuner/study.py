@@ -53,7 +53,7 @@ class Study(Report):
         goals: the objectives and limits.
         space: the search space, with an Optuna distribution for each hyperparameter.
         trials: Optuna's records of the finished trials, in order of trial number.
-        end_reason: the reason why the search ended early: "interrupted" (by Ctrl-C),
+        end_reason: why the search ended early: "interrupted" (by Ctrl-C),
             "exhausted" (every configuration was tried) or "stalled" (see `patience` in
             `AutoTuner.run`). It is empty if the search did not end early.
     """
@@ -176,7 +176,7 @@ class Study(Report):
     def history(self) -> pd.Series:
         """Return the hypervolume after each trial.
 
-        All values use the default box of the whole study.
+        All values use the default box for the whole study.
         """
         return volume.history(self)
 
@@ -200,7 +200,7 @@ class Study(Report):
 
     @cached_property
     def steadiness(self) -> dict[str, float]:
-        """The stability of the most important hyperparameter of each objective (0..1).
+        """How stable the most important hyperparameter is for each objective (0..1).
 
         This is the fraction of random halves of the trials for which the same
         hyperparameter is the most important. If it is low, `importances` may be due to

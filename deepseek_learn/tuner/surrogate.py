@@ -28,7 +28,7 @@ def soften(values: np.ndarray) -> np.ndarray:
     """Compress the worse half of an objective's values.
 
     The result is linear up to the median and logarithmic above it. Otherwise, the large
-    error of a diverged training run would mask the differences between good runs.
+    error from a diverged training run would mask the differences between good runs.
     """
     median = np.median(values)
     scale = median - values.min()

@@ -1,4 +1,4 @@
-"""Tables of the trials of a study, and the results stored in Optuna's trial records."""
+"""Tables of a study's trials, and the results stored in Optuna's trial records."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,7 @@
 """Detect trials whose worker has died, mark them as failed and requeue them.
 
 A worker stores its identity in each of its trials: the machine, the boot, the process
-and the start time of the process. From this, any worker on the same machine can tell
+and the start time of the process. Any worker on the same machine can use these to tell
 whether the process is still running. This is impossible across machines, so a database
 also uses Optuna's heartbeat (`storage.py`). A Journal file in a shared folder has no
 heartbeat, so a lost trial is rescued only when a worker on the same machine starts up
@@ -79,7 +79,7 @@ def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
     Trials that the interruption has already failed are requeued as well.
 
     Args:
-        numbers: the trial numbers of the interrupted run.
+        numbers: the numbers of the trials in the interrupted run.
     """
     worker, own_numbers = identity(), set(numbers)
     for trial in study.get_trials(deepcopy=False):

@@ -1,4 +1,4 @@
-"""The backends for packed products: C++, PyTorch's int4 product, plain PyTorch, Triton.
+"""Backends for packed products: C++, PyTorch int4, plain PyTorch and Triton.
 
 All backends compute the same product, and `backend()` reports which one is in use and
 why. The tests in `tests/dpg/` check each backend against a float64 reference and its
@@ -45,7 +45,7 @@ class Backend:
 
 
 def backend(device: str = "cpu") -> Backend:
-    """Return the backend that is used for packed products on `device`, with the reason.
+    """Return the backend used for packed products on `device`, and why it was selected.
 
     Raises:
         DeepSeekLearnError: if the backend requested with `use_backend` or the
@@ -74,7 +74,7 @@ def backend(device: str = "cpu") -> Backend:
 
 @contextmanager
 def use_backend(name: str | None) -> Iterator[None]:
-    """Use the named backend inside the block, or the default backend if None."""
+    """Use the named backend inside the block; None selects the default backend."""
     global _override
     before, _override = _override, name
     try:

@@ -106,7 +106,7 @@ def compiled(compiler: list[str], target: Path) -> Path:
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess:
-    """Run a compiler command, with its messages in English."""
+    """Run a compiler command, with its messages set to English."""
     environment = os.environ | {"LC_ALL": "C"}
     try:
         return subprocess.run(

@@ -1,6 +1,6 @@
 """The C++ backend, which multiplies int8 activations by packed planes.
 
-It makes one kernel call per layer.
+Each layer takes a single kernel call.
 """
 
 import ctypes
@@ -79,7 +79,7 @@ def count_active(y: Tensor, outer: int, neurons: int, inner: int) -> Tensor:
 
 @cache
 def best_level() -> int:
-    """Return the best instruction set of the processor, as an index into `LEVELS`."""
+    """Return the best supported instruction set, as an index into `LEVELS`."""
     return load().dpg_level()
 
 
