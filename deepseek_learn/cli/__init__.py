@@ -10,10 +10,11 @@ from .commands import app
 
 
 def main() -> None:
-    """Run the command line, print any error as one sentence and exit with code 1.
+    """Run the command line.
 
-    This includes unexpected exceptions. Set the environment variable
-    DEEPSEEK_LEARN_TRACEBACK to 1 to see a traceback instead.
+    If an exception is raised, even an unexpected one, print it as one sentence and exit
+    with code 1. Set the environment variable DEEPSEEK_LEARN_TRACEBACK to 1 to see a
+    traceback instead.
     """
     try:
         app()

@@ -158,7 +158,7 @@ def deploy(
     ] = False,
     shape: Annotated[str, typer.Option(help="input shape, such as 1,3,224,224")] = "",
 ) -> None:
-    """Write a folder that runs a model on a target, and report the measurements.
+    """Write a folder for running a model on a target, and report the measurements.
 
     `module:callable` must return a model, an example input, calibration batches and a
     metric. The first two are enough for every precision except int8.

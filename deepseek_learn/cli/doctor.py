@@ -36,7 +36,7 @@ HEADERS = {
 
 
 def examine() -> Iterator[str]:
-    """Yield report lines on the environment, the packages, the tools and the course."""
+    """Yield report lines about the environment, packages, tools and course."""
     yield f"deepseek_learn {__version__}, Python {platform.python_version()} on " + (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     )

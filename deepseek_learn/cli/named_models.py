@@ -1,4 +1,4 @@
-"""Loading of models that the command line names as `zoo:NAME` or `module:callable`."""
+"""Load models given on the command line as `zoo:NAME` or `module:callable`."""
 
 import importlib
 import math
@@ -82,7 +82,7 @@ def _refuse_language_model(name: str) -> None:
 def _run_once(name: str, model: nn.Module, example: Any) -> None:
     """Raise a one-sentence error if the model fails on its example.
 
-    Otherwise, the export would fail for the same reason.
+    Without this check, the export would fail later for the same reason.
     """
     from ..deploy.runtimes import arguments
 

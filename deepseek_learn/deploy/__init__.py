@@ -1,4 +1,4 @@
-"""Deployment of a trained model as a verified folder that runs on a chosen target.
+"""Deploy a trained model to a target as a verified, self-contained folder.
 
 Lesson: `notebooks/practical/02_deploy.ipynb`.
 """

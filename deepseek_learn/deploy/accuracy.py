@@ -1,6 +1,6 @@
-"""The accuracy guard, which limits the accuracy that a model loses in INT8.
+"""The accuracy guard, which limits how much accuracy a model loses in INT8.
 
-The sensitivity of a layer is the error of the network's output on held-out inputs when
+The sensitivity of a layer is the error in the network's output on held-out inputs when
 only that layer is quantized. If the quantized model loses more than `aim` points, the
 most sensitive layers stay in float. The guard chooses the smallest number of such
 layers that reduces the loss to `aim`, and it rejects a model that still loses `LIMIT`
@@ -155,7 +155,7 @@ def guard(
         aim: the maximum loss in points, at least 0 and below 1. If leaving half of the
             layers in float is still not enough, the attempt with the smallest loss is
             returned.
-        run: the runner for the runtime of the target.
+        run: the runner for the target's runtime.
         progress: a function called with the fraction completed, 0..1.
         samples: the number of held-out inputs used to compute the sensitivities,
             rounded up to whole batches. A smaller number takes less time.

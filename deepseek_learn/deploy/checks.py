@@ -162,8 +162,8 @@ def precision(asked: str | None, target: Target, given: dict[str, Any]) -> str:
 
     Args:
         asked: the requested precision, or None.
-        given: the arguments that INT8 requires, by name; None if an argument is
-            missing.
+        given: the arguments that INT8 requires, keyed by name. The value of a missing
+            argument is None.
 
     Raises:
         ValueError: if the target does not support the precision, or if an argument
@@ -207,7 +207,7 @@ def outputs(answers: Sequence[np.ndarray], size: int) -> None:
         size: the batch size of the input.
 
     Raises:
-        ValueError: if an output has another first axis; the message names the output.
+        ValueError: if an output has a different first axis; the message names it.
     """
     for at, y in enumerate(answers):
         if y.ndim == 0 or len(y) != size:

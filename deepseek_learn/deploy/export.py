@@ -1,6 +1,6 @@
-"""Export of PyTorch models to ONNX, and verification of the exported models.
+"""Export PyTorch models to ONNX and verify the exported models.
 
-The export is the first step for every target. `torch.export` traces the model, and the
+Exporting is the first step for every target. `torch.export` traces the model, and the
 ONNX exporter of PyTorch translates the trace to opset 18, which ONNX Runtime, TensorRT,
 MIGraphX and CANN all support. `verify` then compares the outputs with PyTorch.
 """
@@ -47,7 +47,7 @@ def to_onnx(
     dynamic_batch: bool = True,
     sequence_axis: int | dict[str, int] | None = None,
 ) -> "onnx.ModelProto":
-    """Export `model` in evaluation mode as an `onnx.ModelProto` of opset 18.
+    """Export `model` in evaluation mode to an `onnx.ModelProto` with opset 18.
 
     The weights are stored in the proto. If a layer has a `plain()` method, the layer
     that it returns is exported instead. Compressed layers provide this method because
@@ -131,7 +131,7 @@ def verify(
     inputs: Iterable,
     tolerance: float = TOLERANCE,
 ) -> float:
-    """Compare the outputs of an exported model with the original model.
+    """Compare the outputs of an exported model with those of the original model.
 
     A compressed model is compared in its plain form, because its kernels also round the
     activations.
@@ -167,7 +167,7 @@ def verify(
 
 
 def relative_difference(answer: np.ndarray, reference: np.ndarray) -> float:
-    """Return max |y - r| / max |r| for an answer y and a reference r.
+    """Return max |y - r| / max |r| for an output y and a reference r.
 
     The result is infinite if the shapes differ or if an entry is NaN in only one array.
     """
@@ -221,7 +221,7 @@ def weighted(proto: "onnx.ModelProto") -> list:
 def with_named_layers(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return a copy of the model with unique layer names.
 
-    A name is taken from the layer's weight if possible.
+    Where possible, a layer is named after its weight.
     """
     renamed = copy_of(proto)
     counts: dict[str, int] = {}
@@ -233,7 +233,7 @@ def with_named_layers(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Rename the layers as in the original model, and remove paths and stack traces."""
+    """Rename the layers to match the original model; remove paths and stack traces."""
     proto = with_named_layers(exported)
     graph = proto.graph
     parts = (graph.node, graph.input, graph.output, graph.value_info, graph.initializer)
@@ -244,7 +244,7 @@ def _clean(exported: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _module_name(node: "onnx.NodeProto") -> str:
-    """Return the path of the module that owns the weight, or else of its caller."""
+    """Return the path of the module that owns the weight, or of the calling module."""
     for name in node.input:
         if name.endswith(".weight"):
             return name.removesuffix(".weight")

@@ -1,4 +1,4 @@
-"""Atomic replacement of a folder, with one writer at a time."""
+"""Replace a folder atomically, with only one writer at a time."""
 
 import os
 import shutil

@@ -28,7 +28,7 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # for `ve
 class Kit:
     """A deployment folder under construction.
 
-    A target's function completes it.
+    Each target has a function that completes it.
 
     Attributes:
         folder: the temporary folder to write to, which is renamed at the end.

@@ -98,10 +98,10 @@ def compiled(runtime: str) -> bytes:
 
 
 def _engine_key(runtime: str) -> str | None:
-    """Return a hash of everything that the engine depends on; None without a compiler.
+    """Return a hash of everything the engine depends on, or None without a compiler.
 
-    The version of ONNX Runtime's headers is left out: the engine opens the library at run
-    time, and any library that is not older than the headers works.
+    The version of the ONNX Runtime headers is not included, because the engine loads
+    the library at run time and works with any library at least as new as the headers.
     """
     command = shlex.split(os.environ.get("CXX", "")) or ["c++"]
     compiler = shutil.which(command[0])
@@ -191,7 +191,7 @@ def _run(command: list[str]) -> None:
 
 
 def _build_error(output: str) -> str:
-    """Return a message on what is missing, or else the first error printed by cmake."""
+    """Return a message saying what is missing, or else the first error from cmake."""
     for pattern, missing in MISSING.items():
         if pattern in output:
             compiler = os.environ.get("CXX", "c++")

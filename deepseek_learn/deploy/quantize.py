@@ -229,7 +229,7 @@ class _Reader:
 
 
 def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Convert the model to float16 with float32 inputs and outputs."""
+    """Convert the model to float16, but keep its inputs and outputs in float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copied = copy_of(proto)
@@ -239,7 +239,7 @@ def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Sort the nodes topologically, which ONNX requires but the tools do not do."""
+    """Sort the nodes topologically. ONNX requires this, but the tools do not do it."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     model = ONNXModel(proto)

@@ -88,7 +88,7 @@ def minmax(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
 
 @rules.register("percentile")
 def percentile(histogram: Histogram, symmetric: bool) -> tuple[float, float]:
-    """Return the range without the outermost 0.01% of the values.
+    """Return the range that excludes the outermost 0.01% of the values.
 
     If `symmetric` is True (z = 0), the values with the largest |x| are excluded.
     Otherwise, half of the excluded values are at each end.

@@ -23,11 +23,11 @@ class Line:
     """A line of the deployment report.
 
     Attributes:
-        what: the key of the label in the message catalog, as in `deploy.line_...`.
+        what: the key of its label in the message catalog, as in `deploy.line_...`.
         status: `MEASURED` (on this machine), `COMPILED` (but not run), or `UNVERIFIED`.
         value, unit, note: the value with its unit and a remark, if any.
-        low, high: the ends of the 95% interval of the median `value`.
-        source: the baseline of the comparison, "PyTorch" or the name of an .onnx file.
+        low, high: the ends of the 95% interval for `value`, which is a median.
+        source: the baseline for the comparison, "PyTorch" or the name of an .onnx file.
     """
 
     what: str
@@ -92,7 +92,7 @@ class Deployment(Report):
 
     @property
     def source(self) -> str:
-        """The baseline of the comparison, "PyTorch" or the name of the .onnx file."""
+        """The baseline for the comparison, "PyTorch" or the name of the .onnx file."""
         line = self.line("size_before")
         assert line is not None  # every report has this line
         return line.source

@@ -1,4 +1,4 @@
-"""Sources of a model for the wizard: a PyTorch module or an `.onnx` file.
+"""Model sources for the wizard: a PyTorch module or an `.onnx` file.
 
 The file may come from any exporter. Each source provides an `onnx.ModelProto` with
 named layers. For comparison, it also provides the outputs, speed and size of the
@@ -74,7 +74,7 @@ class TorchModel:
         return sum(sizes.values())
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Return the median latency on one thread, measured for about `seconds`."""
+        """Return the median latency in ms on one thread, timed for about `seconds`."""
         args, kwargs = arguments(x)
         with one_thread(), torch.inference_mode():
             return median_ms(lambda: self.model(*args, **kwargs), seconds)
@@ -139,7 +139,7 @@ class OnnxFile:
         return self._original.ByteSize()
 
     def milliseconds(self, x: Any, seconds: float) -> float:
-        """Return the median latency of ONNX Runtime, measured for about `seconds`.
+        """Return ONNX Runtime's median latency in ms, timed for about `seconds`.
 
         The measurement uses one thread.
         """

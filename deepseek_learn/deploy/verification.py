@@ -1,4 +1,4 @@
-"""Verification and measurement of a deployment on this machine.
+"""Verify a deployment on this machine and measure its performance.
 
 The wizard runs these checks before it returns.
 """
@@ -90,8 +90,8 @@ def _selfcheck(kit: Kit) -> list[Any]:
 def _speed(run: _Engine, source: Source, x: Any) -> list[Line]:
     """Measure the latency of the original and the engine alternately, on one thread.
 
-    Each round yields the median of single calls over about `SECONDS`. The engine runs
-    in a separate process and measures its own calls.
+    Each round yields the median time of a single call, measured for about `SECONDS`.
+    The engine runs in a separate process and times its own calls.
     """
     files: list[Path] = []
     for index, array in enumerate(arrays(x)):

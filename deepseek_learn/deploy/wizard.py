@@ -1,4 +1,4 @@
-"""The deployment wizard, which turns a trained model into a folder that runs it."""
+"""A wizard that turns a trained model into a self-contained folder to run it from."""
 
 import dataclasses
 import functools
@@ -135,8 +135,7 @@ class DeploymentWizard:
             AccuracyError: if INT8 would lose 1 point or more. The message includes the
                 table of attempts.
             ExportError, OutputMismatchError: see `to_onnx` and `verify`.
-            BuildError: if the engine cannot be compiled although it has to run on this
-                machine.
+            BuildError: if the engine has to run on this machine but cannot be compiled.
             FileExistsError: if `out` is not empty, or if another process is writing to
                 it.
             ValueError, UnknownNameError: if an argument is invalid.

@@ -93,7 +93,7 @@ def synchronize(devices: Devices) -> None:
 
 
 def gpus_in_use() -> Devices:
-    """Return PyTorch's current GPU in a tuple, which is empty if no GPU is in use."""
+    """Return a tuple with PyTorch's current GPU, or () if no GPU is in use."""
     if "torch" not in sys.modules:
         return ()
     import torch

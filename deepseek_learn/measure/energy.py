@@ -1,10 +1,10 @@
-"""Measure the energy of a block of code with hardware counters, or estimate it.
+"""Measure the energy used by a block of code, with hardware counters if possible.
 
 There are three possible sources, and each result states which one was used. "nvml" is
 the energy counter of an NVIDIA GPU, "rapl" is the energy counter of an Intel or AMD
-processor, and "estimate" is CPU time multiplied by a power per core. The counters cover
-the whole GPU, or the whole processor and its memory, including work done by other
-programs. The estimate covers only the CPU time of this process.
+processor, and "estimate" is CPU time multiplied by an assumed power per core. The
+counters cover the whole GPU, or the whole processor and its memory, including work done
+by other programs. The estimate covers only the CPU time of this process.
 """
 
 import os
@@ -122,7 +122,7 @@ def measured_energy(
     device: str | None = None,
     watts_per_core: float = WATTS_PER_CORE,
 ) -> Measured:
-    """Measure the energy of one call of `call`, in J.
+    """Measure the energy used by a single call to `call`, in J.
 
     The calls are split into blocks, and the result is the median energy per call over
     the blocks, with its 95% interval.
@@ -154,7 +154,7 @@ def measured_energy(
 
 
 class Nvml:
-    """The energy counter of an NVIDIA GPU (Volta or newer) with a 1 mJ resolution."""
+    """The energy counter of an NVIDIA GPU (Volta or newer). Its resolution is 1 mJ."""
 
     source, wraps = "nvml", False
 
@@ -229,7 +229,7 @@ _BY_UUID = "nvmlDeviceGetHandleByUUID"
 
 
 def _choose(kind: str, index: int, watts_per_core: float) -> tuple:
-    """Return the best available counter and message keys for the missing ones."""
+    """Return the best available counter, plus message keys for the unavailable ones."""
     missing = []
     if kind == "cuda" or (not kind and _uses_gpu()):
         try:
@@ -263,7 +263,7 @@ def _nvml_id(index: int) -> str:
 
 
 def _counts(zone: Path) -> bool:
-    """Check whether a zone is a processor package or its memory.
+    """Check whether a RAPL zone is a processor package or its memory.
 
     The zones "psys", "core" and "uncore" overlap with these and would be counted twice.
     """

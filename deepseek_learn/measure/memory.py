@@ -82,8 +82,8 @@ def peak_resident_bytes(call: Callable[[], object], above: int | None = None) ->
             memory before the call.
 
     Raises:
-        OSError: if the system is not Linux. Other systems cannot reset the high-water
-            mark.
+        OSError: if the system is not Linux, because other systems cannot reset the
+            high-water mark.
     """
     before = resident_bytes()
     reset_high_water()
@@ -130,7 +130,7 @@ def high_water_bytes() -> int:
 
 
 def status_bytes(field: str) -> int:
-    """Return a memory field of `/proc/self/status`, such as "RssAnon", in bytes.
+    """Return a memory field from `/proc/self/status`, such as "RssAnon", in bytes.
 
     Raises:
         OSError: if the system is not Linux.

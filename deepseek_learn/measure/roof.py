@@ -1,9 +1,9 @@
 """The roofline of this machine: its peak arithmetic throughput and memory bandwidth.
 
 The peaks are measured rather than looked up. A matrix product and two convolutions give
-the throughput, a copy gives the bandwidth, and an operator on a single number gives the
-call overhead. The best of several readings is used, because a machine can run below its
-peak but never above it.
+the throughput, a copy gives the bandwidth, and an operator applied to a single number
+gives the call overhead. The best of several readings is used, because a machine can run
+below its peak but never above it.
 
 Williams et al. 2009, "Roofline: an insightful visual performance model", Communications
 of the ACM 52(4).
@@ -35,14 +35,14 @@ class Roof:
     """The measured peaks of a device, for one dtype and one number of threads.
 
     Attributes:
-        gemm_gflops: the throughput of a product of two square matrices in 10^9 FLOP/s.
-            Their side is 1024 on a CPU and 8192 on a GPU.
+        gemm_gflops: the throughput of multiplying two square matrices, in 10^9 FLOP/s.
+            The matrices are 1024 x 1024 on a CPU and 8192 x 8192 on a GPU.
         conv_gflops: the throughput of the faster of two 3 x 3 convolutions in
             10^9 FLOP/s. One has 64 input and output channels and a 56 x 56 input; the
             other has 128 channels and a 28 x 28 input.
         bandwidth_gbs: the memory bandwidth of a 128 MiB copy in 10^9 byte/s, counting
             both the bytes read and the bytes written.
-        overhead_us: the time of one operator on a single number, in microseconds.
+        overhead_us: the time one operator takes on a single number, in microseconds.
     """
 
     gemm_gflops: float
@@ -52,7 +52,7 @@ class Roof:
 
     @property
     def ridge(self) -> float:
-        """The intensity in FLOP/byte above which compute is the bottleneck."""
+        """The intensity in FLOP/byte above which compute becomes the bottleneck."""
         return max(self.gemm_gflops, self.conv_gflops) / self.bandwidth_gbs
 
 
@@ -118,6 +118,6 @@ def _conv_gflops(
 
 
 def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:
-    """Return the seconds per call, not counting a first call, which may compile."""
+    """Return the time per call in seconds, after one warm-up call that may compile."""
     call()
     return seconds(call, calls, (device,))

@@ -197,7 +197,7 @@ def latency(
         model, baseline: a module or any other callable.
         example: the input, or a tuple of inputs. If an input is on a GPU, that GPU is
             synchronized around each sample.
-        rounds: the number of samples of each callable. At least 6 are required for a
+        rounds: the number of samples per callable. At least 6 are required for a
             95% interval.
         warmup: the number of warm-up calls before sampling starts.
 
@@ -228,7 +228,7 @@ def latency(
 
 
 def _verdict(ratio: Measured) -> str:
-    """Return "slower", "faster" or "even", depending on the interval of the ratio."""
+    """Return "slower", "faster" or "even", based on the interval for the ratio."""
     if ratio.low is not None and ratio.low > 1:
         return "slower"
     return "faster" if ratio.high is not None and ratio.high < 1 else "even"

@@ -83,8 +83,8 @@ class DeepOpt(torch.optim.Optimizer):
         ValueError: if a number is out of range, if there are no parameters, or if a
             parameter is complex or appears twice. `step` raises it if a gradient is
             sparse or (see `nonfinite`) not finite. `load_state_dict` raises it if the
-            state belongs to another optimizer or to parameters of other shapes; nothing
-            is changed in that case.
+            state belongs to another optimizer or to parameters with different shapes;
+            nothing is changed in that case.
 
     Parameters without a gradient are left unchanged. A sharded matrix (FSDP2) is
     gathered for its update. The moving averages stay sharded, so each process must save
@@ -185,7 +185,7 @@ class DeepOpt(torch.optim.Optimizer):
         return sum(self._bytes(p) for g in self.param_groups for p in g["params"])
 
     def plan(self) -> pd.DataFrame:
-        """Return a table of the parameters and their roles, matrix shapes and sizes."""
+        """Return a table of parameters with their roles, matrix shapes and sizes."""
         rows = []
         for group in self.param_groups:
             names = group.get("param_names", [""] * len(group["params"]))

@@ -1,4 +1,4 @@
-"""Fair comparison of optimizers: tune all of them the same way, then count steps.
+"""Compare optimizers fairly: tune all of them the same way, then count steps.
 
 Any optimizer looks good next to an untuned one. The hyperparameters of every optimizer
 are therefore searched in the same way, until the best configuration is *interior*,
@@ -31,7 +31,7 @@ class TuningResult(Report):
     Attributes:
         best: the configuration with the lowest loss.
         loss: the loss of the best configuration.
-        trials: a table with one row per configuration, in the order of evaluation. The
+        trials: a table with one row per configuration, in order of evaluation. The
             columns are the hyperparameters and `loss`.
         interior: whether every neighbor of `best` on every axis was evaluated and none
             of them is better. A value at the end of an axis has only one neighbor; see
@@ -50,7 +50,7 @@ class TuningResult(Report):
         return self.trials
 
     def plot(self) -> "go.Figure":
-        """Plot the loss of each configuration in the order of evaluation (plotly)."""
+        """Plot the loss of each configuration in order of evaluation (plotly)."""
         import plotly.graph_objects as go
 
         settings = self.trials.drop(columns="loss").astype(str).agg(" · ".join, axis=1)

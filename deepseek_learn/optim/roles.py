@@ -1,4 +1,4 @@
-"""Assignment of parameters to update rules, based on their function in the model.
+"""Assign parameters to update rules, based on their function in the model.
 
 A matrix that carries activations from one layer to the next is orthogonalized.
 Embeddings, heads and norms use AdamW, because an embedding is a table of rows, the
@@ -29,8 +29,8 @@ FUSED = re.compile(r"(^|[._])(qkv|in_proj|in_proj_weight)([._]|$)")
 def listed(params: Any, rarely_active: Any = None) -> list[dict[str, Any]]:
     """Convert the `params` argument of `DeepOpt` to a list of parameter groups.
 
-    Each group has a list under "params". The group of a model also has "facts" about
-    its modules.
+    Each group has a list under "params". If `params` is a model, the group also has
+    "facts" about its modules.
 
     Raises:
         ValueError: if there are no parameters.
@@ -70,8 +70,8 @@ def _with_list(group: Mapping[str, Any]) -> dict[str, Any]:
 def facts_of(model: nn.Module, rarely_active: Any = None) -> dict[Tensor, str]:
     """Return the kind of each parameter, as determined by its module.
 
-    The last linear layer or convolution, in the order of registration, is assumed to be
-    the head.
+    The last linear layer or convolution, in registration order, is assumed to be the
+    head.
 
     Args:
         rarely_active: None, True or `dpg.Groups`; see `DeepOpt`.

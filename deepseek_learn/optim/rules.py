@@ -103,7 +103,7 @@ def _allocate_matrix(entry: dict, w: Tensor, shape: Shape, kind: str) -> None:
 
 
 def _flat(x: Tensor, shape: Shape) -> Tensor:
-    """Reshape `x` to `[rows, n]`. For a shard, these are only the local rows."""
+    """Reshape `x` to `[rows, n]`. A shard contains only the local rows."""
     return x.reshape(-1, shape[2])
 
 

@@ -13,11 +13,11 @@ from .tensor_state import bytes_of, has_storage
 class BeforeWriting(EveryOperator):
     """A dispatch mode that backs up the bytes that operators are about to overwrite.
 
-    Tensors that are created inside the block or share a storage with a tensor in
-    `copied` are skipped. Parameters that no pass changes are never copied, and tensors
-    that are referenced only by a global variable of some package are still covered. An
-    operator must declare the arguments that it modifies in its schema, as the operators
-    of PyTorch do.
+    Tensors that are created inside the block or share storage with a tensor in `copied`
+    are skipped. Parameters that no pass changes are never copied, while tensors that
+    are referenced only by a global variable in some package are still covered. An
+    operator must declare in its schema which arguments it modifies, as PyTorch's own
+    operators do.
     """
 
     def __init__(self, copied: list[Tensor]):

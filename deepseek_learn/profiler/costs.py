@@ -1,4 +1,4 @@
-"""Compute the cost of operators: FLOPs from formulas, and bytes from tensor sizes.
+"""Compute the cost of operators: FLOPs from formulas and bytes from tensor sizes.
 
 A multiply-add (MAC) is one multiplication and one addition, which count as 2 FLOPs. A
 complex multiply-add counts as four real ones. As is customary, FLOPs cover only matrix
@@ -39,7 +39,7 @@ KINDS = ("product", "element", "move", "view", "uncounted")
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one call of a layer.
+    """The cost of a single call to a layer.
 
     Attributes:
         flops: the number of FLOPs, which is twice the number of multiply-adds.
@@ -58,7 +58,7 @@ class Cost:
 
 
 def operator_flops(func: Any, args: tuple, kwargs: dict, out: Any) -> float | None:
-    """Return the FLOPs of one call of `func`, or None if there is no formula for it."""
+    """Return the FLOPs of one call to `func`, or None if there is no formula for it."""
     packet = packet_of(func)
     name = str(packet)
     options = {key: value for key, value in kwargs.items() if key != "out"}
@@ -157,7 +157,7 @@ _VIEW = set(
 
 @cache
 def kind_of(func: Any) -> str:
-    """Return the kind of an operator without a formula, which is one of `KINDS`.
+    """Return the kind of an operator that has no formula, which is one of `KINDS`.
 
     The kind "product" is never returned, because products have formulas.
     """
@@ -272,7 +272,7 @@ def _fused_mha(
 def _encoder(
     src: Tensor, embed_dim: int, *args: Any, out: Tensor, **kwargs: Any
 ) -> int:
-    """Count the FLOPs of the attention and of the two feed-forward products."""
+    """Count the FLOPs of attention and the two feed-forward products."""
     hidden = args[12].shape[0]  # ffn_weight_1 [hidden, E]
     tokens, pairs = _lengths(src)
     dense = 4 * embed_dim**2 + 2 * embed_dim * hidden
@@ -396,7 +396,7 @@ def _linear(x: Tensor, weight: Tensor, *args: Any, out: Tensor, **kwargs: Any) -
 @operator_costs.register("aten._fft_c2c")
 @operator_costs.register("aten._fft_c2r")
 def _fft(x: Tensor, dim: list[int], *args: Any, out: Tensor, **kwargs: Any) -> int:
-    """Count the customary 5 N log2 N FLOPs of an FFT, or half of that if it is real."""
+    """Count the customary 5 N log2 N FLOPs for an FFT, or half that for a real FFT."""
     total = max(x.numel(), out.numel())
     length = prod(max(x.shape[d], out.shape[d]) for d in dim)
     return int(5 * total * log2(max(length, 2)) / (1 if x.dtype == out.dtype else 2))

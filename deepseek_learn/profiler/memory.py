@@ -1,4 +1,4 @@
-"""The activation memory of a pass, from live tensors and from the allocator.
+"""Measure the activation memory of a pass from live tensors and allocator events.
 
 Two measurements are combined. Tracking every storage from its allocation to its release
 shows which layer owns the memory. The allocator events give the true peak, which also
@@ -29,11 +29,11 @@ class Memory:
         tensors_mib: the peak size of the live tensors.
         workspace_mib: the difference between these two peaks, which is scratch memory
             used by kernels.
-        at: the operator at which the tensors reach their peak, and its module.
+        at: the operator at which the total size of the live tensors peaks, along with
+            its module.
         timeline: a table with one row per operator. The column `live_mib` is the size
             of the live tensors after the operator.
-        alive: the size of the live tensors of each layer at the peak of the tensors, in
-            MiB, keyed by path.
+        alive: how much of `tensors_mib` belongs to each layer, in MiB, keyed by path.
     """
 
     peak_mib: float
@@ -45,7 +45,7 @@ class Memory:
 
 
 def live(operators: list[Operator], allocations: list[Allocation], peak: int) -> Memory:
-    """Compute the memory of a pass from its allocations and the allocator's peak.
+    """Compute the memory used by a pass from its allocations and the allocator's peak.
 
     Args:
         operators: the operators of the pass, in call order.

@@ -1,6 +1,6 @@
 """Profile a model in several passes that all start from the same state.
 
-One pass counts the operators, and another one measures memory. The remaining passes
+One pass counts the operators, and another measures memory. The remaining passes
 alternate between timing each operator and timing the model as a whole. The original
 state is restored at the end.
 """
@@ -94,9 +94,9 @@ def profile(
 
 
 class ModelProfiler:
-    """A profiler for one model, which is called with the arguments of the model.
+    """A profiler for one model, called with the same arguments as the model.
 
-    The options are the same as those of `profile`.
+    The options are the same as for `profile`.
 
     >>> ModelProfiler(resnet)(images).why()                       # doctest: +SKIP
     """
@@ -249,7 +249,7 @@ def _arguments(example: Any) -> tuple[tuple, dict]:
 
 @contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Run compiled parts of the model as the original Python code."""
+    """Run the compiled parts of the model as their original Python code."""
     with torch.compiler.set_stance("force_eager"), in_python():
         yield
 

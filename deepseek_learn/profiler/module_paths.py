@@ -26,7 +26,7 @@ class ModulePaths:
     Attributes:
         path: the path of the running module, such as "layer1.0.conv1". The path of the
             model itself is "".
-        calls: the number of calls of each module, keyed by path.
+        calls: the number of calls to each module, keyed by path.
     """
 
     def __init__(self, model: nn.Module):
@@ -59,7 +59,7 @@ class ModulePaths:
         on_layer: Callable[..., None] | None = None,
         on_output: Callable[[str, Any], None] | None = None,
     ) -> Iterator[Self]:
-        """Track the module calls of the current thread with global hooks.
+        """Track the module calls in the current thread with global hooks.
 
         The hooks are removed at the end of the block, even if an exception is raised.
 

@@ -24,7 +24,7 @@ thead th { position: sticky; top: 0; background: #fff; }
 
 
 def write(profile: "Profile", path: Path) -> Path:
-    """Write the verdicts, figures and tables of a profile to `path`, and return it."""
+    """Write a profile's verdicts, figures and tables to `path`; return the path."""
     plots = [
         profile.plot("latency"),
         profile.plot("flops"),

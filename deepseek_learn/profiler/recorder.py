@@ -26,7 +26,7 @@ from .tensor_state import has_storage
 
 @dataclass
 class Operator:
-    """One call of an operator, or of a layer that has a cost formula.
+    """A single call to an operator, or to a layer that has a cost formula.
 
     Attributes:
         path: the path of the module that called the operator.
@@ -55,7 +55,7 @@ class Allocation:
 
     Attributes:
         index: the number of operators recorded before the event.
-        storage: the number that identifies the storage.
+        storage: a number that identifies the storage.
         size: the size of the storage in bytes; negative if it was freed.
         path: the path of the module that allocated the storage.
     """

@@ -47,7 +47,7 @@ class Start:
         return [state.tensor for state in self._snapshot.tensors]
 
     def again(self) -> None:
-        """Restore the start state and switch the model to the mode of the pass.
+        """Restore the start state and put the model in the mode that the pass needs.
 
         Raises:
             UnsteadyModelError: if a pass has changed something that cannot be restored.
@@ -75,7 +75,7 @@ class Start:
     def check_graph(self, loss: Tensor) -> None:
         """Check that the backward pass does not reach a graph created before the pass.
 
-        It would free that graph and leave gradients on the leaves of that graph.
+        Otherwise, the pass would free that graph and leave gradients on its leaves.
 
         Raises:
             UnsteadyModelError: if `loss` depends on such a graph.

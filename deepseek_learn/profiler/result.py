@@ -36,7 +36,7 @@ class Profile(Report):
         memory: the activation memory, with its peak, its timeline and the tensors that
             are alive at the peak.
         roof: the measured peaks of this machine.
-        weights: the distribution of the values of each parameter, keyed by name.
+        weights: the distribution of each parameter's values, keyed by name.
         notes: caveats, for example that a compiled model was run uncompiled.
     """
 
@@ -95,7 +95,7 @@ class Profile(Report):
             by: "layer" returns one row per module, including its output shape, in the
                 order of the module tree. "operator" returns one row per operator type,
                 slowest first.
-            inclusive: whether the row of a module includes its submodules.
+            inclusive: whether the row for a module includes its submodules.
 
         Raises:
             ValueError: if `by` is neither "layer" nor "operator".

@@ -1,4 +1,4 @@
-"""Collect and format the shapes of the outputs of operators and modules."""
+"""Collect and format the output shapes of operators and modules."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -31,7 +31,7 @@ class Verdict:
         share: the layer's fraction of the total operator time of the model.
         of_roof: the highest floor divided by the measured time.
         intensity: the arithmetic intensity in FLOP/byte.
-        speed_up: the speedup of the whole model if this layer ran at its roof.
+        speed_up: the overall speedup of the model if this layer ran at its roof.
         suspect: whether `of_roof` is above 1. If so, either the measurement or the cost
             model is wrong.
     """

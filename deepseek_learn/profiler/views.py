@@ -26,7 +26,8 @@ COLORS = {"compute": "#7aa6d1", "memory": "#f5a55a", "overhead": "#c79bbd"}
 def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
     """Plot the module tree as an icicle chart or a treemap.
 
-    The part of a module's area that no submodule covers is work of the module itself.
+    The part of a module's area that is not covered by submodules represents work done
+    by the module itself.
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {tuple(METRICS)}; got {metric!r}.")
@@ -76,7 +77,7 @@ def tree(profile: "Profile", metric: str, kind: str) -> go.Figure:
 
 
 def _color(verdict: Verdict | None) -> str:
-    """Return the color for the bound of a module, or gray if it has no verdict."""
+    """Return the color for a module's bottleneck, or gray if it has no verdict."""
     return COLORS[verdict.bound] if verdict else "#d9d9d9"
 
 

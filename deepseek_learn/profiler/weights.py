@@ -1,4 +1,4 @@
-"""Describe the distribution of the values of each parameter."""
+"""Describe the distribution of each parameter's values."""
 
 import pandas as pd
 import torch
