@@ -44,15 +44,15 @@ def attach(
 
     Args:
         model: a ResNet (from torchvision or timm), a U-Net, or any other network. The
-            highest dimension of its convolutions determines whether the attention
-            modules are built for series (1-D), images (2-D) or volumes (3-D).
+            highest dimensionality among its convolutions determines whether the
+            attention modules are built for series (1-D), images (2-D) or volumes (3-D).
         name: the registered name of the attention module; see `attention.names()`.
         where: `"residual"` attaches a module before the addition in each ResNet block,
             as SE does. `"double_conv"` attaches a module after each pair of spatial
             convolutions, the building block of a U-Net. (Convolutions that are 1x1,
             depthwise or strided do not qualify.) `"auto"` uses the first of these two
             options that matches the model. Alternatively, pass module names, which may
-            contain shell wildcards, such as `["stages.2", "stages.4"]` or
+            contain shell-style wildcards, such as `["stages.2", "stages.4"]` or
             `["up*.conv"]`.
         scale, identity: see `attention.create`. With `identity=True` and the default
             scale, the outputs of a pretrained network do not change at all.
@@ -79,10 +79,10 @@ def attach(
 
 
 def dimensions(modules: Iterable[nn.Module]) -> int:
-    """Return the highest dimension of the convolutions, or 2 if there are none.
+    """Return the highest dimensionality among the convolutions, or 2 if there are none.
 
-    The highest one is used because the attention modules of an image network may also
-    contain 1-D convolutions, as in ECA.
+    The highest is used because the attention modules in an image network, such as ECA,
+    may also contain 1-D convolutions.
     """
     present = [d for m in modules for d, types in CONVS.items() if isinstance(m, types)]
     return max(present, default=2)
@@ -138,9 +138,9 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
-    """Return the name of the last norm on the residual branch of each ResNet block.
+    """Return the name of the last norm in the residual branch of each ResNet block.
 
-    The blocks are recognized by the usual names of their layers.
+    The blocks are recognized by their conventional layer names.
     """
     norms = []
     for name, module in modules.items():
@@ -153,11 +153,12 @@ def _last_norms(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
-    """Return the names of modules with exactly two convolutions that follow each other.
+    """Return the names of modules that contain exactly two consecutive convolutions.
 
-    The convolutions must be direct children, be spatial and keep the size. This
-    excludes the 1x1 pairs in squeeze-and-excitation modules and MLPs, depthwise pairs,
-    and the strided pairs in stems, which are not part of a U-Net.
+    The convolutions must be direct children, and both must be spatial and preserve the
+    size of their input. This excludes the 1x1 pairs in squeeze-and-excitation modules
+    and MLPs, depthwise pairs, and the strided pairs in stems, which are not part of a
+    U-Net.
     """
     dims = dimensions(modules.values())
 
@@ -170,9 +171,9 @@ def _double_convs(modules: dict[str, nn.Module]) -> list[str]:
 
 
 def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
-    """Check whether a convolution is dense, keeps the size and mixes at least two axes.
+    """Check whether a convolution is dense, has stride 1 and spans at least two axes.
 
-    For a 1-D convolution, its single axis is enough.
+    For a 1-D convolution, one axis is enough.
     """
     axes = sum(size > 1 for size in conv.kernel_size)
     is_dense = not conv.transposed and conv.groups == 1 and set(conv.stride) == {1}

@@ -1,4 +1,4 @@
-"""Detect ResNet bottlenecks by their computation graph and fold them for inference."""
+"""Detect ResNet bottlenecks in computation graphs and fold them for inference."""
 
 import operator
 from collections import Counter
@@ -38,7 +38,7 @@ def is_plain(module: nn.Module) -> bool:
 
 
 def is_conv(module: nn.Module) -> TypeGuard[Conv]:
-    """Check whether a module is one of PyTorch's own convolutions, without hooks.
+    """Check whether a module is a built-in PyTorch convolution without hooks.
 
     Subclasses are excluded because they may compute something else.
     """
@@ -46,9 +46,9 @@ def is_conv(module: nn.Module) -> TypeGuard[Conv]:
 
 
 def is_norm(module: nn.Module) -> TypeGuard[Norm]:
-    """Check whether a module is one of PyTorch's own batch norms, without hooks.
+    """Check whether a module is a built-in PyTorch batch norm without hooks.
 
-    The norm must also have running statistics.
+    The norm must also keep running statistics.
     """
     return (
         type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -141,7 +141,7 @@ def _chain(node: fx.Node, block: nn.Module) -> tuple[fx.Node, list]:
 
 
 def _step(node: fx.Node, block: nn.Module) -> nn.Module | str | None:
-    """Return the module that a node calls, `"relu"`, or None for anything else."""
+    """Return the module that a node calls, `"relu"` for a ReLU, or None otherwise."""
     if len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
         return None
     if node.op == "call_module":
@@ -164,7 +164,7 @@ def _adds_two(node: fx.Node) -> bool:
 
 
 class FoldedBottleneck(nn.Module):
-    """A folded bottleneck for inference, with three convolutions and in-place sums.
+    """A folded bottleneck for inference, with three convolutions and in-place adds.
 
     The gates of its attention module are computed from the narrow tensor if possible.
     """

@@ -38,18 +38,18 @@ def register(
     Use it as a decorator.
 
     Args:
-        dims: a tuple with the supported numbers of dimensions: 1 (series), 2 (images)
+        dims: a tuple of the supported numbers of dimensions: 1 (series), 2 (images)
             or 3 (volumes). If it has one element, the module is built as
             `module(channels)`; otherwise, as `module(channels, dims=...)`.
-        native_scale: the mean factor on the input at initialization, such as 0.5 for a
-            single sigmoid.
+        native_scale: the mean factor applied to the input at initialization, such as
+            0.5 for a single sigmoid.
         last: a function that returns the last layers of a module. Setting these layers
             to zero must make the gates constant. If `last` is omitted, the module
             cannot start as the identity.
 
     Raises:
-        ValueError: if `dims` is not such a tuple, if `native_scale` is not positive, or
-            if the name is already in use.
+        ValueError: if `dims` is not a valid tuple, `native_scale` is not positive, or
+            the name is already in use.
     """
     is_set = isinstance(dims, tuple) and dims and len({*dims}) == len(dims)
     if not is_set or not {*dims} <= {*CONV}:
@@ -84,8 +84,9 @@ def create(
             `@attention.register`.
         channels: the number of channels C of the features, which have the shape
             `[B, C, H, W]` (`[B, C, T]` if `dims=1`, `[B, C, D, H, W]` if `dims=3`).
-        scale: the mean factor on the input at initialization. It is `"unit"` (1), a
-            positive number, or `"native"` (the factor of the module as published).
+        scale: the mean factor applied to the input at initialization. It is `"unit"`
+            (1), a positive number, or `"native"` (the factor of the module as
+            published).
         identity: whether to start as exactly `scale * x`, by setting the last layers of
             the module to zero.
 
@@ -125,7 +126,7 @@ def create(
 
 
 class ScaledModule(nn.Module):
-    """A module with a different initial scale: `gain * module(x)`."""
+    """A module whose output is multiplied by a constant: `gain * module(x)`."""
 
     def __init__(self, module: nn.Module, gain: float):
         super().__init__()
@@ -249,9 +250,9 @@ class SelfAttention(nn.Module):
     Args:
         channels: the number of channels C of the input `[B, C, *space]`.
         width: the width d of the queries, keys and values.
-        fused: whether to use PyTorch's fused kernel. Its memory is linear in the number
-            of positions, although its time is still quadratic. `False` materializes the
-            N x N matrix to show its cost.
+        fused: whether to use PyTorch's fused kernel. Its memory use is linear in the
+            number of positions, although its running time is still quadratic. `False`
+            materializes the N x N matrix to show what it costs.
     """
 
     def __init__(

@@ -26,12 +26,12 @@ from .forward_graph import count_uses, forward_graph, forwards, steps
 def fold(model: nn.Module) -> nn.Module:
     """Return a copy of `model` that is folded for inference.
 
-    - If only a batch norm reads the output of a convolution, the norm is folded into
-      the weights of the convolution. This decision is based on a trace of each module's
-      `forward` rather than on layer names. If the trace is uncertain (because of
-      branches on the input, optional arguments, hooks or subclassed layers), the layers
-      are left as they are.
-    - Every block that computes exactly a ResNet bottleneck becomes a
+    - If the output of a convolution is used only by a batch norm, the norm is folded
+      into the weights of the convolution. This decision is based on a trace of each
+      module's `forward` rather than on layer names. If the trace is inconclusive
+      (because of branches on the input, optional arguments, hooks or subclassed
+      layers), the layers are left as they are.
+    - Every block that computes exactly what a ResNet bottleneck computes becomes a
       `FoldedBottleneck`. If it applies `SpatialChannelAttention` before the addition,
       both gates are computed from the narrow tensor. Other attention modules are left
       as they are.
@@ -68,7 +68,7 @@ def _fold_bottlenecks(model: nn.Module) -> int:
 def _fold_pairs(model: nn.Module) -> int:
     """Fold each norm into its convolution and return the number of pairs folded.
 
-    A pair is folded only if nothing but the norm reads the output of the convolution.
+    A pair is folded only if nothing but the norm uses the output of the convolution.
     """
     traced_modules = forwards(model)
     uses, count = count_uses(traced_modules), 0
@@ -84,7 +84,7 @@ def _fold_pairs(model: nn.Module) -> int:
 
 
 def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
-    """List module pairs where the output of the first goes only to the second."""
+    """Return the module pairs in which only the second uses the output of the first."""
     return [
         (node.target, user.target)
         for node in graph.nodes
@@ -99,8 +99,8 @@ def _neighbors(graph: fx.Graph) -> list[tuple[str, str]]:
 def _innermost(parent: nn.Module, name: str) -> tuple[str, list[nn.Module]]:
     """Unwrap nested `WithAttention` modules.
 
-    Returns the name of the innermost module and the list of all layers on the way to
-    it.
+    Returns the name of the innermost module and the list of all layers from the
+    outermost to the innermost.
     """
     layers = [parent.get_submodule(name)]
     while type(layers[-1]) is WithAttention and is_plain(layers[-1]):
@@ -124,9 +124,9 @@ def _activation(norm: Any) -> nn.Module | None:
 
 
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
-    """Fold a pair unless that changes the steps of `forward`; return True if folded.
+    """Fold a pair unless this changes the steps of `forward`; return True if folded.
 
-    The steps change if a `forward` refers to the original layers.
+    The steps change if `forward` refers to the original layers.
     """
     old_conv, old_norm = parent.get_submodule(conv), parent.get_submodule(norm)
     activation = _activation(old_norm)

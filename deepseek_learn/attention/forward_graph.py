@@ -36,9 +36,9 @@ class _OneLevel(fx.Tracer):
 
 
 def forward_graph(module: nn.Module) -> fx.Graph | None:
-    """Return the graph of `module.forward`, or None if the steps are uncertain.
+    """Return the graph of `module.forward`, or None if its steps are uncertain.
 
-    The steps are uncertain if `forward` has optional arguments, branches on the values,
+    The steps are uncertain if `forward` has optional arguments, branches on the value,
     shape or type of its input, or uses tensors that do not come from the input. They
     are also uncertain if `forward` or `__call__` has been replaced.
     """
@@ -75,7 +75,7 @@ class Forward:
 
 
 def forwards(model: nn.Module) -> list[Forward]:
-    """Return all modules with children whose `forward` can be traced with certainty."""
+    """Return the non-leaf modules whose `forward` can be traced with certainty."""
     return [
         Forward(name, module, graph)
         for name, module in model.named_modules()
@@ -87,7 +87,7 @@ def forwards(model: nn.Module) -> list[Forward]:
 def count_uses(certain: list[Forward]) -> Counter:
     """Count how many times the `forward` methods use each module.
 
-    A use is a call of the module or an access to one of its tensors. The keys of the
+    A use is a call to the module or an access to one of its tensors. The keys of the
     result are `id(module)`.
     """
     uses: Counter = Counter()

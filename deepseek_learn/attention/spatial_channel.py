@@ -1,15 +1,15 @@
-r"""A corrected, exact and fast version of the guide's spatial-channel attention.
+r"""A corrected, exact and fast version of the spatial-channel attention in the guide.
 
 For features :math:`x` of shape `[B, C, *space]`, the module computes
 
 .. math:: y = g\, x \cdot (\sigma(K * x + b) + \sigma(W_2\,\mathrm{relu}(W_1 \bar x)))
 
 in one, two or three dimensions. The spatial gate `[B, 1, *space]` comes from a
-convolution to one channel (3x3 in 2-D), the channel gate `[B, C, 1, ...]` comes from a
-bottleneck on the mean over space, and :math:`g` is a constant. This is scSE (Roy et al.
-2018, "Concurrent spatial and channel squeeze & excitation", arXiv 1803.02579) with a
-3x3 spatial squeeze instead of a 1x1 one. A 3-D counterpart is Rickmann et al. 2019,
-"Project & Excite", arXiv 1906.04649.
+convolution with one output channel (3x3 in 2-D), the channel gate `[B, C, 1, ...]`
+comes from a bottleneck applied to the spatial mean, and :math:`g` is a constant. This
+is scSE (Roy et al. 2018, "Concurrent spatial and channel squeeze & excitation", arXiv
+1803.02579) with a 3x3 spatial squeeze instead of a 1x1 one. For a 3-D counterpart, see
+Rickmann et al. 2019, "Project & Excite", arXiv 1906.04649.
 Lesson: `notebooks/basic/01_spatial_channel_attention.ipynb`.
 """
 
@@ -31,10 +31,10 @@ LAYOUT = {1: "T", 2: "H, W", 3: "D, H, W"}
 def shift_sum(taps: Tensor, kernel_size: int = 3) -> Tensor:
     r"""Sum one-channel maps, each shifted by its position in the kernel.
 
-    A convolution to **one** channel is a sum of shifted 1x1 convolutions,
+    A convolution with **one** output channel is a sum of shifted 1x1 convolutions,
     :math:`(K * x)_p = \sum_t K_t \cdot x_{p+t}`. It can therefore be computed exactly
     as a 1x1 convolution to :math:`k^d` taps followed by this sum. This takes advantage
-    of wide 1x1 kernels, which a convolution to a single channel cannot use.
+    of wide 1x1 kernels, which a convolution with a single output channel cannot use.
 
     Args:
         taps: a tensor of shape `[B, kernel_size**d, *space]`, where d is 1, 2 or 3 and
@@ -81,11 +81,11 @@ class SpatialChannelAttention(nn.Module):
             `max(channels // reduction, 1)` wide.
         kernel_size: the side length of the spatial gate's kernel, which must be odd.
         dims: the number of dimensions d: 1 for series, 2 for images, 3 for volumes.
-        scale: the mean factor on `x` at initialization. Each gate starts near 0.5, so
-            their sum starts near 1. `"unit"` (the default) keeps this value, and a
-            number rescales it by the constant :math:`g`. Always compare modules at the
-            same scale, since this factor explains most of the measured differences
-            between them.
+        scale: the mean factor applied to `x` at initialization. Each gate starts near
+            0.5, so their sum starts near 1. `"unit"` (the default) keeps this value,
+            and a number rescales it by the constant :math:`g`. Always compare modules
+            at the same scale, since this factor explains most of the measured
+            differences between them.
         identity: whether to start as exactly `scale * x`, with both gates at 0.5. This
             is useful for pretrained networks.
 

@@ -1,6 +1,6 @@
 """Real datasets that can be loaded offline.
 
-Call `load(name)` or the function of a dataset, such as `digits()`. Images, series,
+Call `load(name)` or the dataset's own function, such as `digits()`. Images, series,
 volumes and text share one interface (`dataset.py`), which `training.fit` and
 `data.split` accept.
 Lesson: `notebooks/basic/00_tour.ipynb`.

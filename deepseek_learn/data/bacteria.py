@@ -10,14 +10,14 @@ reproduce it:
     python -c "from deepseek_learn.data.bacteria import make; \
         make('colicoords-0.1.5', 'bacteria.npz')"
 
-All pairs of a bright-field and a binary image of 512 x 512 pixels are taken from the
-package, in the order of `SOURCES`. The outer 32 pixels are cropped, because bacteria
-that touch the border were not outlined. Each block of 2 x 2 pixels is then reduced to
-one pixel. Images are averaged, and a mask pixel is set if at least two of the four
-pixels are set. Each image is divided by its median, which is the brightness of the
-background. Finally, the 0.1 and 99.9 percentiles over all images of one source are
-mapped to 0 and 255. Of every five fields, the fourth is used for validation and the
-fifth for testing.
+The package contains pairs of a bright-field image and a binary mask, both 512 x 512
+pixels. All of them are used, in the order listed in `SOURCES`. The outer 32 pixels are
+cropped, because bacteria that touch the border were not outlined. Each block of 2 x 2
+pixels is then reduced to one pixel: images are averaged, and a mask pixel is set if at
+least two of the four pixels are set. Each image is divided by its median, which is the
+brightness of the background. Finally, the 0.1st and 99.9th percentiles over all images
+from one source are mapped to 0 and 255. In each group of five fields, the fourth is
+used for validation and the fifth for testing.
 """
 
 from importlib.resources import files
@@ -119,7 +119,7 @@ def make(package: str | Path, target: str | Path) -> None:
 
 
 def read(path: Path) -> list[np.ndarray]:
-    """Read all pages of a TIFF file, or of all TIFF files in a folder."""
+    """Read all pages from a TIFF file, or from all TIFF files in a folder."""
     if not path.exists():
         raise FileNotFoundError(
             f"package must be the folder of the unpacked ColiCoords 0.1.5; {path} is "
@@ -133,10 +133,10 @@ def read(path: Path) -> list[np.ndarray]:
 
 
 def halved(image: np.ndarray) -> np.ndarray:
-    """Crop the margin of an image and average its blocks of 2 x 2 pixels.
+    """Crop the margin of an image and average each block of 2 x 2 pixels.
 
-    The image has the shape `[512, 512]`, and the result is float64 of shape
-    `[224, 224]`.
+    The image has the shape `[512, 512]`, and the result is a float64 array of
+    shape `[224, 224]`.
     """
     inner = image[MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.float64)
     return inner.reshape(SIZE, 2, SIZE, 2).mean((1, 3))
@@ -145,8 +145,8 @@ def halved(image: np.ndarray) -> np.ndarray:
 def to_bytes(images: np.ndarray) -> np.ndarray:
     """Normalize the brightness of images from one source and convert them to uint8.
 
-    Each image is divided by its median. Then, the 0.1 and 99.9 percentiles over all
-    images are mapped to 0 and 255.
+    Each image is divided by its median. Then, the 0.1st and 99.9th percentiles over
+    all images are mapped to 0 and 255.
     """
     images = images / np.median(images, axis=(1, 2), keepdims=True)
     low, high = np.percentile(images, [0.1, 99.9])

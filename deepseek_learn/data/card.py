@@ -38,7 +38,7 @@ class DataCard:
 
 
 def read_card(name: str) -> DataCard:
-    """Read the card of a dataset from `cards/NAME.toml`."""
+    """Read a dataset's card from `cards/NAME.toml`."""
     content = (Path(__file__).parent / "cards" / f"{name}.toml").read_text("utf-8")
     facts = tomllib.loads(content)
     return DataCard(name=name, **facts | {"traps": tuple(facts["traps"])})

@@ -172,7 +172,7 @@ class ImageDataset(LabeledDataset):
 
 
 class SeriesDataset(LabeledDataset):
-    """A dataset of series of equal length, with C channels and T steps.
+    """A dataset of equal-length series, with C channels and T steps.
 
     A batch of series is a float tensor of shape `[B, C, T]`.
     """
@@ -187,7 +187,7 @@ class SeriesDataset(LabeledDataset):
 
 
 class VolumeDataset(LabeledDataset):
-    """A dataset of volumes of equal size.
+    """A dataset of equally sized volumes.
 
     A batch of volumes is a float tensor of shape `[B, C, D, H, W]`. `plot` shows the
     middle slices of the first channel along D, H and W, side by side.
@@ -220,7 +220,7 @@ def utf8(tokens: Sequence[int]) -> str:
 
 
 class TextDataset(LabeledDataset):
-    """A dataset of windows of text, stored as tokens.
+    """A dataset of text windows, stored as tokens.
 
     A batch of windows is an int64 tensor of shape `[B, T]`.
 
@@ -265,8 +265,8 @@ class TextDataset(LabeledDataset):
         position of the window's first byte).
 
         Raises:
-            ValueError: if `length` is less than 1 or the number of labels is not the
-                number of documents.
+            ValueError: if `length` is less than 1 or the number of labels differs from
+                the number of documents.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1; got {length}.")

@@ -1,4 +1,4 @@
-"""The digits dataset of scikit-learn, with 1,797 handwritten digits of 8 x 8 pixels."""
+"""The scikit-learn digits dataset, with 1,797 handwritten digits of 8 x 8 pixels."""
 
 import numpy as np
 import pandas as pd

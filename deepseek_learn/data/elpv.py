@@ -1,4 +1,4 @@
-"""Electroluminescence images of 2,624 real solar cells, functional or defective.
+"""Electroluminescence images of 2,624 real solar cells, both functional and defective.
 
 A forward current makes a cell glow, while cracks and dead regions stay dark. The images
 come from the PyPI package `elpv-dataset` (CC BY-NC-SA 4.0), and 32 of them are also
@@ -67,8 +67,8 @@ def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
 
     Args:
         split: `"random"` for a random split of the cells, as published, which may put
-            cells of one module into several parts; `"source"` for a split that holds
-            out fixed runs of whole modules (see `RUNS`).
+            cells from one module into different parts; `"source"` for a split that
+            holds out fixed runs of whole modules (see `RUNS`).
         size: the side length of the images in pixels. If it is not 300, the images are
             resampled with antialiasing.
 
@@ -99,7 +99,7 @@ def elpv(split: str = "random", size: int = 300) -> Splits[ImageDataset]:
 
 
 def source_parts(frame: pd.DataFrame) -> np.ndarray:
-    """Return the part of each row in the source split, based on its file number.
+    """Assign each row to a part of the source split, based on its file number.
 
     Raises:
         ValueError: if the cell types are not in the order of elpv-dataset 1.0.0.
@@ -126,7 +126,7 @@ def file_numbers(frame: pd.DataFrame) -> np.ndarray:
 
 
 def modules(frame: pd.DataFrame) -> np.ndarray:
-    """Return the inferred module of each row, from 0 to 43.
+    """Return the inferred module for each row, from 0 to 43.
 
     The result is an integer array of shape `[N]`.
     """
@@ -138,7 +138,7 @@ def elpv_sample(size: int = 300) -> ImageDataset:
 
     The images are included in this package (CC BY-NC-SA 4.0, see their `LICENSE.txt`),
     so the tour does not require the dataset package. This is the second sample. The
-    first one was drawn from images in the test sets of both splits. It was replaced
+    first, drawn from images that are in the test sets of both splits, was replaced
     after the tour missed its target on it (brightness alone ranked those 32 images
     nearly as well as the network). The comparison in the tour is therefore an
     illustration and should not be taken as evidence.

@@ -2,8 +2,8 @@
 
 The file `files/english_verses.txt.xz` contains passages of up to four verses. Each
 passage is preceded by the number of its chapter and a tab. The file was created from
-the text in Debian's package bible-kjv-text 4.39 (its copyright has expired; SHA-256 of
-the package 5b5acbab20b8ea6927a6bcfd9718cad7c1ae8530c393e6319e2179cc25a84fbb). These
+the text in the Debian package bible-kjv-text 4.39 (copyright expired; SHA-256 of the
+package 5b5acbab20b8ea6927a6bcfd9718cad7c1ae8530c393e6319e2179cc25a84fbb). These
 commands reproduce it:
 
     apt-get install bible-kjv
@@ -13,8 +13,8 @@ commands reproduce it:
 
 The books of Job, Psalms, Proverbs, Ecclesiastes, Song of Solomon, Isaiah and
 Lamentations are processed chapter by chapter. A verse that has already occurred is
-dropped, and every four of the remaining verses in a chapter form a passage. If all
-chapters are counted consecutively from 1, chapters 19, 39, 59, ... are used for
+dropped, and the remaining verses of a chapter are grouped into passages of four. With
+all chapters numbered consecutively from 1, chapters 19, 39, 59, ... are used for
 validation, chapters 20, 40, 60, ... for testing, and the rest for training.
 """
 
@@ -57,7 +57,7 @@ def verses(path: str | Path) -> Iterator[tuple[str, int, str]]:
 
 
 def make(source: str | Path, target: str | Path) -> None:
-    """Regenerate the file `target` from a file with the text of the whole Bible."""
+    """Regenerate the file `target` from a file with the full text of the Bible."""
     chapters: dict[tuple[str, int], list[str]] = {}
     seen: set[str] = set()
     for book, chapter, verse in verses(source):

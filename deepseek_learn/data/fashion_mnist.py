@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28 x 28 grayscale images of clothes (a bundled subset)."""
+"""Fashion-MNIST: 28 x 28 grayscale images of clothing (a bundled subset)."""
 
 from importlib.resources import files
 

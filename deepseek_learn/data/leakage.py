@@ -1,11 +1,11 @@
 """Measure how much a random split inflates the score, compared with a grouped split.
 
-Two items of the same group (cells of one solar module, windows of one person) resemble
-each other. If one is in the training set and the other in the test set, a model that
-recognizes the group gets the answer right without having learned the task. In activity
-recognition, a random split raises the score by about 10%, or by 16% with overlapping
-windows (Dehghani et al. 2019, "Subject cross validation in human activity recognition",
-arXiv 1904.02666).
+Two items from the same group (cells from one solar module, windows from one person)
+resemble each other. If one is in the training set and the other in the test set, a
+model that recognizes the group gets the answer right without having learned the task.
+In activity recognition, a random split raises the score by about 10%, or by 16% with
+overlapping windows (Dehghani et al. 2019, "Subject cross validation in human activity
+recognition", arXiv 1904.02666).
 """
 
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ FitAndScore = Callable[[LabeledDataset, LabeledDataset, LabeledDataset], float]
 
 @dataclass(frozen=True)
 class Leak(Report):
-    """The scores of a model under random and grouped splits.
+    """A model's scores under random and grouped splits.
 
     Attributes:
         scores: one row per seed, with the columns `random`, `grouped` and `difference`.
@@ -57,7 +57,7 @@ class Leak(Report):
         return self.summary.rename(index=names)
 
     def plot(self) -> "go.Figure":
-        """Plot the random and grouped scores as one line per seed, and their mean."""
+        """Plot the random and grouped scores, with one line per seed, and the mean."""
         import plotly.graph_objects as go
 
         names = [text("leak.random"), text("leak.grouped")]

@@ -39,7 +39,7 @@ class Splits(Generic[Kind]):
         )
 
     def whole(self) -> Kind:
-        """Return all items as a single dataset, which can be split in another way."""
+        """Return all items as a single dataset, which can then be split differently."""
         parts = [getattr(self, part) for part in PARTS]
         whole = copy.copy(self.train)
         whole.inputs = torch.cat([part.inputs for part in parts])
@@ -81,7 +81,7 @@ def random_parts(
 
     Args:
         strata: labels of shape `[N]`. All strata are divided in the same proportions.
-        fractions: the fractions of the validation and test sets.
+        fractions: the fractions of the data used for validation and testing.
 
     Returns:
         An array of shape `[N]` with "train", "validation" or "test" for each row.
@@ -102,15 +102,15 @@ def group_parts(
 ) -> np.ndarray:
     """Split whole groups at random and return the part name of each row.
 
-    Each step adds one group to the part that is missing the most rows. Among a few
+    Each step adds one group to the part that still needs the most rows. Among a few
     randomly drawn groups, it picks the group that brings the part's strata closest to
     their proportions in the whole dataset. The size of a part is therefore off by less
     than the size of the largest group, unless a part would otherwise stay empty.
 
     Args:
         groups, strata: labels of shape `[N]`.
-        fractions: the fractions of the validation and test sets. A part with a fraction
-            of 0 is empty.
+        fractions: the fractions of the data used for validation and testing. A part
+            with a fraction of 0 is empty.
 
     Returns:
         An array of shape `[N]` with "train", "validation" or "test" for each row.
@@ -156,14 +156,14 @@ def split(
     The same seed always gives the same split.
 
     Args:
-        fractions: the fractions of the validation and test sets. The validation
-            fraction may be 0.
+        fractions: the fractions of the data used for validation and testing. The
+            validation fraction may be 0.
         by: "groups" to keep all items of a group in the same part, or None to split at
             random, even within groups. A random split usually inflates the score; use
             `data.leak` to measure by how much.
-        stratify: classes of shape `[N]`, such as the labels, that are divided in the
-            same proportions. When splitting by groups, the proportions are matched as
-            closely as the sizes of the groups allow.
+        stratify: the class of each item, of shape `[N]`, such as its label. All classes
+            are divided in the same proportions. When splitting by groups, the
+            proportions are matched as closely as the group sizes allow.
 
     Raises:
         ValueError: if `by` is "groups" and the dataset has no groups or fewer groups

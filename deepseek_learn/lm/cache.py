@@ -49,14 +49,14 @@ class RingBuffer:
 
 
 class Cache:
-    """The cache of one model for a batch of sequences of up to `capacity` tokens each.
+    """A model's cache for a batch of sequences of up to `capacity` tokens each.
 
     Reading a token again at the same position overwrites its entry. `rewind` relies on
     this to undo a rejected draft of up to `ahead` tokens.
 
     Attributes:
         lengths: the number of tokens read in each row, an int64 tensor of shape `[B]`.
-        longest: the largest value that each length has had, an int64 tensor of shape
+        longest: the largest value each length has ever had, an int64 tensor of shape
             `[B]`.
         end: the largest length after the last step, including padding.
     """
@@ -112,7 +112,7 @@ class Cache:
         Raises:
             ValueError: if `tokens` is not an integer, is negative, or exceeds the
                 number of tokens read. It is also raised if a row would become more than
-                `ahead` tokens shorter than it has ever been, because the entries of its
+                `ahead` tokens shorter than it has ever been, because entries in its
                 window may already have been overwritten.
         """
         count = torch.as_tensor(tokens, device=self.lengths.device)
@@ -139,14 +139,14 @@ class Cache:
 
 @dataclass(frozen=True)
 class Step:
-    """The inputs of a layer other than the vectors of the tokens.
+    """The inputs to a layer other than the token vectors.
 
     Attributes:
         ids, positions: int64 tensors of shape `[B, T]`.
         real: a boolean tensor of shape `[B, T]` that is False for padding at the end.
-        rotary: a dictionary from the kind of rotary embedding to its cosines and sines,
-            each of shape `[B, T, d/2]`.
-        cache: the cache of the preceding tokens, or None.
+        rotary: a dictionary that maps each kind of rotary embedding to its cosines and
+            sines, each of shape `[B, T, d/2]`.
+        cache: the cache for the preceding tokens, or None.
     """
 
     ids: Tensor

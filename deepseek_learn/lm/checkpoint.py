@@ -76,10 +76,10 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, config: Config) -> dict[str, Tensor]:
-    """Read the tensors of one shard, which are memory-mapped from the file.
+    """Read the tensors from one shard, memory-mapping the file.
 
-    Derived buffers are skipped, as are copies of the embedding and the head in the
-    blocks for multi-token prediction.
+    Derived buffers are skipped, as are the copies of the embedding and the head in
+    the multi-token-prediction blocks.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -123,7 +123,7 @@ def _stacked(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tie(weights: dict[str, Tensor], folder: Path) -> None:
-    """Fill in the weight of the head, which checkpoints of tied models usually omit."""
+    """Fill in the head's weight, which checkpoints of tied models usually omit."""
     embedding = weights.get(EMBEDDING, weights.get(HEAD))
     if embedding is None:
         return  # `_fill` reports the missing weights

@@ -51,7 +51,7 @@ class Config:
     The fields have the same names and meanings as in the reference.
 
     Attributes:
-        layer_types: the type of attention in each layer, as registered in
+        layer_types: the type of attention used in each layer, as registered in
             `lm.attentions`. An empty tuple means latent attention in every layer.
         first_k_dense_replace: the number of initial layers that have a dense MLP
             instead of a mixture of experts.
@@ -166,7 +166,7 @@ class Config:
         return min(index, self.head_dim if kinds & {*HYBRID} else math.inf)
 
     def attention(self, layer: int) -> str:
-        """Return the type of attention in a layer.
+        """Return the type of attention used in a layer.
 
         Blocks after the last layer have the same type as the last layer.
         """
@@ -178,7 +178,7 @@ class Config:
 
     @classmethod
     def from_reference(cls, content: dict) -> "Config":
-        """Create a configuration from the content of the reference's config.json.
+        """Create a configuration from the contents of a reference config.json.
 
         The supported model types are `deepseek_v2`, `deepseek_v3` and `deepseek_v32`.
 

@@ -52,11 +52,11 @@ class MLP(nn.Module):
 
 
 class Router(nn.Module):
-    """A router that selects the experts of each token and computes their weights.
+    """A router that selects the experts for each token and computes their weights.
 
     Attributes:
-        load: the number of tokens routed to each expert in training since the last call
-            to `balance`, as a tensor of shape `[E]`.
+        load: the number of tokens routed to each expert during training since the last
+            call to `balance`, as a tensor of shape `[E]`.
     """
 
     e_score_correction_bias: Tensor
@@ -78,7 +78,7 @@ class Router(nn.Module):
         self.load: Tensor | int = 0
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Keep the bias in float32, whatever the dtype of the model.
+        """Keep the bias in float32 regardless of the model's dtype.
 
         The bias changes in steps that may be too small for a lower precision.
         """
@@ -154,8 +154,8 @@ def dispatch(
 
     Args:
         x: the tokens, a tensor of shape `[N, d]`.
-        chosen, weights: the experts of each token and their weights, both of shape
-            `[N, k]`.
+        chosen, weights: the experts selected for each token and their weights, both of
+            shape `[N, k]`.
         count: the number of experts.
         run: a function that applies the experts to tokens sorted by expert; see `Run`.
 
@@ -183,7 +183,7 @@ def one_by_one(experts: Iterable[Callable[[Tensor], Tensor]]) -> Run:
 
 
 class Experts(nn.Module):
-    """The routed experts of a layer, with their weights stacked.
+    """The routed experts in a layer, with their weights stacked.
 
     The gate and up projections are stored in one tensor of shape `[E, 2f, d]`, and the
     down projections in a tensor of shape `[E, d, f]`.
@@ -211,8 +211,8 @@ class Experts(nn.Module):
     def _run(self, x: Tensor, expert: Tensor, load: Tensor) -> Tensor:
         """Apply the experts, using one batched product if each has only a few tokens.
 
-        For the batched product, every block is zero-padded to the size of the largest
-        one.
+        For the batched product, each expert's block of tokens is zero-padded to the
+        size of the largest block.
         """
         most = int(load.max())
         if most > BLOCK or len(load) * most > 4 * len(x):
@@ -270,8 +270,8 @@ def separate(model: nn.Module) -> nn.Module:
 class MixtureOfExperts(nn.Module):
     """A mixture-of-experts layer.
 
-    The input and the output have the shape `[B, T, hidden_size]`. The layer is
-    explained in `basic/08_mixture_of_experts`.
+    The input and the output have the shape `[B, T, hidden_size]`. The lesson
+    `basic/08_mixture_of_experts` explains this layer.
     """
 
     def __init__(self, config: Config):

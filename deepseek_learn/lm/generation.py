@@ -42,7 +42,7 @@ def probabilities(
 def generate(
     model: LanguageModel, prompts: Sequence, *args: Any, **options: Any
 ) -> list:
-    """Generate a continuation of each prompt and return its tokens.
+    """Generate a continuation of each prompt and return the new tokens.
 
     The arguments are the same as for `stream`.
     """
@@ -225,7 +225,7 @@ def _padded(
 
 
 def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Select the vector at one position per row.
+    """Select the vector at one position in each row.
 
     `hidden` has the shape `[B, T, D]`, `positions` has the shape `[B]`, and the result
     has the shape `[B, D]`.
@@ -234,7 +234,7 @@ def _at(hidden: Tensor, positions: Tensor) -> Tensor:
 
 
 def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int], int]:
-    """Truncate new tokens after a stop token or when the budget is used up.
+    """Truncate new tokens after a stop token or once the token budget is used up.
 
     Returns the truncated tokens and the remaining budget.
     """
@@ -244,7 +244,9 @@ def _within(new: list[int], budget: int, stop: Sequence[int]) -> tuple[list[int]
 
 
 def accepted(draft: Tensor, q: Tensor, p: Tensor, generator: torch.Generator) -> Tensor:
-    """Decide whether to accept drafts `[B, 1]` that were sampled from `q` `[B, V]`.
+    """Decide which drafts to accept.
+
+    The drafts have the shape `[B, 1]` and were sampled from `q`, of shape `[B, V]`.
 
     A draft is accepted with probability min(1, p/q). If every rejected draft is
     resampled from the residual distribution max(p - q, 0), the tokens are distributed

@@ -2,7 +2,7 @@ r"""DeepSeek-V4's hybrid attention: a window of recent tokens plus a compressed 
 
 Every layer attends to the last `sliding_window` tokens, which are not compressed. Most
 layers also attend to compressed entries that cover the whole past, including the tokens
-in the window. Each entry represents `rate` tokens by a weighted mean with separate
+in the window. Each entry represents `rate` tokens as a weighted mean with separate
 weights for each channel:
 
 .. math:: e_w = \mathrm{norm}\Big(\sum_{j \in window\ w}
@@ -36,7 +36,7 @@ from .rotary import angles, rotate
 
 
 def rotate_tail(x: Tensor, turn: tuple[Tensor, Tensor], back: bool = False) -> Tensor:
-    """Rotate the last channels of `x`, using two channels for each angle.
+    """Rotate the last channels of `x`, with one angle for each pair of channels.
 
     If `back` is True, the rotation is undone.
     """
@@ -49,7 +49,7 @@ class Windows(nn.Module):
     """Compresses each window of tokens into one entry.
 
     The tokens have the shape `[B, T, hidden_size]` and the entries `[B, W, dim]`. With
-    `overlap`, an entry also covers the previous window, through separate channels.
+    `overlap`, an entry also covers the previous window, using separate channels.
     """
 
     def __init__(self, config: Config, layer: int, kind: str, dim: int, name: str):
@@ -196,8 +196,8 @@ class EntryIndexer(Windows, Learner):
 class HybridAttention(nn.Module):
     """A hybrid attention layer.
 
-    The input and the output have the shape `[B, T, hidden_size]`. The layer is
-    explained in `innovation/03_hybrid_attention`.
+    The input and the output have the shape `[B, T, hidden_size]`. The lesson
+    `innovation/03_hybrid_attention` explains this layer.
     """
 
     def __init__(self, config: Config, layer: int):

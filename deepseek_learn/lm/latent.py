@@ -1,4 +1,4 @@
-r"""Multi-head latent attention and a sparse variant of it.
+r"""Multi-head latent attention and its sparse variant.
 
 Each token is cached as one small vector, which consists of a latent :math:`c` for the
 keys and values of all heads and a rotary key :math:`r` that is shared by the heads
@@ -53,8 +53,8 @@ attentions: Registry[Callable[[Config, int], nn.Module]] = Registry(
 class LatentAttention(nn.Module):
     """A multi-head latent attention layer.
 
-    The input and the output have the shape `[B, T, hidden_size]`. The layer is
-    explained in `basic/07_latent_attention`.
+    The input and the output have the shape `[B, T, hidden_size]`. The lesson
+    `basic/07_latent_attention` explains this layer.
     """
 
     def __init__(self, config: Config, layer: int):
@@ -188,7 +188,7 @@ class LatentAttention(nn.Module):
 def attention(
     q: Tensor, keys: Tensor, mask: Tensor, scale: float, sinks: Tensor | None = None
 ) -> Tensor:
-    """Compute the attention weights of heads that share their keys.
+    """Compute the attention weights for heads that share their keys.
 
     The softmax is computed in float32.
 
@@ -226,8 +226,8 @@ class Learner(nn.Module):
     Here, :math:`p` is the attention summed over the heads (DeepSeek-V3.2, §2.1).
 
     Attributes:
-        loss: the loss of the last forward pass in training. It is reset to 0 when it is
-            read by `LanguageModel.index_loss`.
+        loss: the loss from the last training forward pass. It is reset to 0 when read
+            by `LanguageModel.index_loss`.
     """
 
     loss: Tensor | float = 0.0

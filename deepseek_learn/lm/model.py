@@ -121,7 +121,7 @@ class LanguageModel(nn.Module):
         return self.lm_head(self.hidden(self.step(ids, cache, lengths)))
 
     def hidden(self, step: Step) -> Tensor:
-        """Return the input of the head, a tensor of shape `[B, T, hidden_size]`."""
+        """Return the input to the head, a tensor of shape `[B, T, hidden_size]`."""
         x = self.model.embed_tokens(step.ids)
         for block in self.model.layers[: self.config.num_hidden_layers]:
             x = block(x, step)
@@ -187,9 +187,9 @@ class LanguageModel(nn.Module):
         return Step(ids, positions, real, rotary, cache)
 
     def index_loss(self) -> Tensor | float:
-        """Return the total loss of the indexers in the last forward pass.
+        """Return the total loss of the indexers from the last forward pass.
 
-        Add it to the loss of the model. Calling this method again returns 0.
+        Add it to the model's loss. Calling this method again returns 0.
         """
         learners = [m for m in self.modules() if isinstance(m, Learner)]
         total = sum(learner.loss for learner in learners)

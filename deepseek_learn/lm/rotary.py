@@ -4,9 +4,9 @@ r"""Rotary position embedding, which encodes positions as rotations of channel p
           b \cos p\theta_i + a \sin p\theta_i), \quad \theta_i = base^{-2i/d}
 
 As a result, the product of a query at :math:`p` and a key at :math:`q` depends on
-:math:`p-q` (Su et al. 2021, "RoFormer", arXiv 2104.09864). For sequences longer than in
-training, YaRN slows down the slowly rotating pairs by `factor` (Peng et al. 2023,
-"YaRN", arXiv 2309.00071).
+:math:`p-q` (Su et al. 2021, "RoFormer", arXiv 2104.09864). For sequences longer than
+those seen in training, YaRN slows down the slowly rotating pairs by `factor` (Peng et
+al. 2023, "YaRN", arXiv 2309.00071).
 Lesson: `notebooks/basic/07_latent_attention.ipynb`.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def frequencies(dim: int, parameters: dict) -> tuple[Tensor, float]:
-    """Return the rotation angles per position and YaRN's factor on cosine and sine.
+    """Return the rotation angles per position and YaRN's factor for cosines and sines.
 
     The angles have the shape `[dim/2]`. Without YaRN, the factor is 1.
     """

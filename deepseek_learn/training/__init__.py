@@ -1,7 +1,7 @@
-"""A small training loop that all lessons, zoo scripts and benchmarks use.
+"""The small training loop used by all lessons, zoo scripts and benchmarks.
 
 By default, it trains with `DeepOpt` and a learning rate that warms up, stays constant
-and decays (`wsd`). The forward pass runs in bfloat16 if the processor supports it.
+and then decays (`wsd`). The forward pass runs in bfloat16 if the processor supports it.
 Lesson: `notebooks/basic/06_deepopt.ipynb`.
 """
 

@@ -26,7 +26,7 @@ def batched(
             batch size and a dataset uses `usual`.
 
     Raises:
-        TypeError: if `data` has another type or no length.
+        TypeError: if `data` has an unsupported type or no length.
         ValueError: if `data` is empty, or if `batch_size` is given for a loader, which
             already has one.
     """
@@ -88,7 +88,7 @@ class DatasetBatches:
 
 
 class LoaderBatches:
-    """The batches of a `DataLoader`, with the same attributes as `DatasetBatches`."""
+    """Batches from a `DataLoader`, with the same attributes as `DatasetBatches`."""
 
     def __init__(self, loader: DataLoader, name: str):
         self.loader, self.name, self.batch_size = loader, name, loader.batch_size

@@ -18,7 +18,7 @@ from .recipe import Limits
 class RunState:
     """The state that is needed to resume a run.
 
-    It consists of the weights, the optimizer, the schedule, the history and the best
+    It includes the weights, the optimizer, the schedule, the history and the best
     weights.
     """
 
@@ -53,7 +53,7 @@ class RunState:
             self.best = {k: v.detach().clone() for k, v in weights.items()}
 
     def stop(self, epochs: int, limits: Limits) -> str | None:
-        """Return why the run ends after this epoch, or None if it continues."""
+        """Return the reason the run ends after this epoch, or None if it continues."""
         patience, seconds = limits.patience, limits.seconds
         if patience and len(self.history) - self.best_epoch >= patience:
             return "patience"
@@ -79,7 +79,7 @@ class RunState:
     FIELDS = ("history", "best_epoch", "best", "cpu_seconds")
 
     def read(self, path: Path) -> dict | None:
-        """Return the content of the checkpoint, or None if the file does not exist."""
+        """Return the contents of the checkpoint, or None if the file does not exist."""
         if not path.exists():
             return None
         try:
@@ -93,9 +93,9 @@ class RunState:
             ) from error
 
     def resume(self, content: dict, path: Path) -> None:
-        """Restore the state from the content of a checkpoint.
+        """Restore the state from the contents of a checkpoint.
 
-        The checkpoint of a different run is rejected before anything is changed.
+        A checkpoint from a different run is rejected before anything is changed.
         """
         saved_run = content["run"]
         for key, value in self.run.items():

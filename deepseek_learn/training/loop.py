@@ -1,7 +1,7 @@
-"""The training loop that all lessons, zoo scripts and benchmarks use.
+"""The training loop used by all lessons, zoo scripts and benchmarks.
 
 By default, it trains with `DeepOpt` and a learning rate that warms up, stays constant
-and decays (`wsd`). The forward pass runs in bfloat16 if the processor supports it.
+and then decays (`wsd`). The forward pass runs in bfloat16 if the processor supports it.
 """
 
 import math
@@ -44,8 +44,8 @@ class Fit(Report):
             model has the weights of this epoch.
         stop_reason: the reason why the run ended: `"epochs"`, `"patience"` or
             `"seconds"`.
-        cpu_seconds: the CPU time of the whole run in seconds, over all threads and
-            including the time before it was resumed.
+        cpu_seconds: the total CPU time of the run in seconds, summed over all threads
+            and including the time before the run was resumed.
     """
 
     history: pd.DataFrame
@@ -98,9 +98,9 @@ def fit(
     Args:
         train, validation: a dataset with a `batch(index)` method, such as the datasets
             in `data` (images, series, volumes and text); a map-style PyTorch dataset of
-            pairs (input, label), such as `TensorDataset`; or a `DataLoader`, which is
-            read in its own order. Without `validation`, the last epoch is treated as
-            the best.
+            pairs (input, label), such as `TensorDataset`; or a `DataLoader`, whose
+            own order is used. Without `validation`, the last epoch is treated as the
+            best.
         optimizer: an optimizer for the model's parameters; by default,
             `DeepOpt(model)`.
         epochs: the number of passes over `train`. A checkpoint is written after each
@@ -253,7 +253,7 @@ def predict(
     """Run `model` in evaluation mode and return its logits and the labels.
 
     Args:
-        dataset: the same kinds of data as `train` in `fit`.
+        dataset: any kind of data that `fit` accepts as `train`.
         batch_size: the batch size for a dataset, 100 by default. Omit it for a loader,
             which has its own batch size.
 

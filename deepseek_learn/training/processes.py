@@ -60,7 +60,7 @@ class ProcessGroup:
         return [x[self.rank :: self.size] for x in tensors]
 
     def mean(self, value: Tensor) -> float:
-        """Return the mean of a scalar over all processes."""
+        """Return the mean of a scalar across all processes."""
         value = value.detach().float()
         if self.size > 1:
             value = value / self.size
@@ -68,9 +68,9 @@ class ProcessGroup:
         return value.item()
 
     def broadcast(self, value: Value) -> Value:
-        """Return the value of rank 0 in every process.
+        """Return the value from rank 0 in every process.
 
-        For example, all processes use the clock of rank 0 to decide when to stop.
+        For example, all processes use rank 0's clock to decide when to stop.
         """
         if self.size > 1:
             values = [value]
@@ -79,7 +79,7 @@ class ProcessGroup:
         return value
 
     def share_buffers(self) -> None:
-        """Copy the buffers of rank 0, such as running statistics, to every process."""
+        """Copy buffers, such as running statistics, from rank 0 to every process."""
         if self.size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""The settings of a training run and its limits, which several runs can share."""
+"""Settings and limits for training, which can be shared by several runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run, apart from the model, data and optimizer.
+    """The settings for a training run, apart from the model, data and optimizer.
 
-    Runs that are to be compared should share the same recipe.
+    Use the same recipe for all runs that you want to compare.
 
     Attributes:
         loss: a function `(logits [B, K], labels [B]) -> scalar` that returns the mean
@@ -54,8 +54,8 @@ class Limits:
         epoch_batches: the number of batches per epoch. Each epoch uses a new random
             subset of the training data, or the first batches of a loader. By default,
             all of the data are used.
-        patience: the number of epochs without a better metric after which the run
-            stops.
+        patience: the number of epochs without an improvement in the metric after which
+            the run stops.
         seconds: the training time in seconds. The run stops after the epoch in which
             this time is reached.
 

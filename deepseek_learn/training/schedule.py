@@ -7,9 +7,9 @@ import math
 
 
 def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Return the factor of a linear warm-up followed by a half cosine down to 0.
+    """Return the factor for a linear warm-up followed by a half cosine down to 0.
 
-    `warmup` is the fraction of all steps that the warm-up takes.
+    `warmup` is the fraction of all steps spent on the warm-up.
     """
     progress = (step + 1) / max(steps, 1)
     if progress < warmup or warmup >= 1:
@@ -18,10 +18,10 @@ def cosine(step: int, steps: int, warmup: float = 0.1) -> float:
 
 
 def wsd(step: int, steps: int, warmup: float = 0.05, decay: float = 0.5) -> float:
-    """Return the factor of a schedule with warm-up, stable and decay phases.
+    """Return the factor for a schedule with warm-up, stable and decay phases.
 
-    The factor rises linearly during the fraction `warmup` of all steps, stays at 1, and
-    falls linearly during the fraction `decay` (Hu et al. 2024, "MiniCPM", arXiv
+    The factor rises linearly over the first `warmup` fraction of the steps, stays at 1,
+    and falls linearly over the last `decay` fraction (Hu et al. 2024, "MiniCPM", arXiv
     2404.06395).
     """
     steps = max(steps, 1)
