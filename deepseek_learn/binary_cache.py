@@ -1,7 +1,8 @@
-"""The cache on disk for compiled C++: the DPG kernel and the deployment engine.
+"""The on-disk cache for compiled C++: the DPG kernel and the deployment engine.
 
-A file's name contains a key, which covers everything that the build depends on, and the
-file's own checksum, because a truncated library would crash the process that loads it.
+Each file name contains a key derived from everything that the build depends on. It also
+contains the file's checksum, because a truncated library would crash the process that
+loads it.
 """
 
 import hashlib

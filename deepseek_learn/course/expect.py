@@ -61,7 +61,7 @@ def last_input() -> str:
 
 
 def function(answer: Any, what: str) -> None:
-    """Require that the answer is callable."""
+    """Require the answer to be callable."""
     if not callable(answer):
         raise Failed("expect.function", what=what, got=type(answer).__name__)
 

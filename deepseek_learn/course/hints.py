@@ -35,7 +35,7 @@ def hint(id: str, number: int | None = None) -> None:
 
 
 def solution(id: str) -> None:
-    """Show the solution of the problem `id`, unless the problem is graded.
+    """Show the solution to the problem `id`, unless the problem is graded.
 
     Raises:
         UnknownNameError: if there is no such problem; the message lists all problems

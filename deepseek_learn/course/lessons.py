@@ -30,7 +30,7 @@ class Lesson:
 
     @property
     def file(self) -> str:
-        """The path below `notebooks/` or `exercises/`, as in `basic/00_tour.ipynb`."""
+        """The path in `notebooks/` or `exercises/`, such as `basic/00_tour.ipynb`."""
         return f"{self.stage}/{self.number}_{self.slug}.ipynb"
 
 

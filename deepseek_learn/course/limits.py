@@ -67,7 +67,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def memory_limit(memory: int) -> Iterator[None]:
-    """Limit the address space, since Linux has no other memory limit per process."""
+    """Limit the address space, since Linux has no other per-process memory limit."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

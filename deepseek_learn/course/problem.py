@@ -67,7 +67,7 @@ class Problem:
         sentences: a mapping from the name of a failure to the message for the learner.
         needs: the package extras that the problem requires, such as "vision".
         kind: "practice" or "graded".
-        seconds: the time limit of the check, one minute by default. Checks that run
+        seconds: the time limit for the check, one minute by default. Checks that run
             compilers or other programs need more, because these slow down most on a
             busy machine.
 

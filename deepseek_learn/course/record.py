@@ -296,7 +296,7 @@ def _write(path: Path, records: list[dict]) -> None:
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    """Lock the progress file, so that notebooks running in parallel lose no records."""
+    """Lock the progress file so that parallel notebooks do not lose records."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl

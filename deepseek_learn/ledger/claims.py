@@ -1,4 +1,4 @@
-"""The claims ledger, with the claims of the guide, their measurements and verdicts."""
+"""The claims ledger, which lists the guide's claims, measurements and verdicts."""
 
 import html
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
             a checkout, or else the results packaged with the library.
 
     Raises:
-        DamagedFileError: if a file is not a result; the message gives the file and the
-            reason.
+        DamagedFileError: if a file is not a result file; the message gives the file and
+            the reason.
     """
     results = read_results(directory)
     entries = [Entry(row, result) for result in results for row in result.rows]
@@ -61,12 +61,12 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """The machine and the date of the measurement."""
+        """The machine on which the row was measured, and the date."""
         return f"{self.machine}, {self.row.date or self.result.date}"
 
     @property
     def machine(self) -> str:
-        """A description of the machine in one line."""
+        """A one-line description of the machine."""
         facts = self.row.machine
         assert facts is not None  # every row in a file has a machine
         gpu = f", {facts['gpu']}" if facts["gpu"] else ""
@@ -75,12 +75,12 @@ class Entry:
 
     @property
     def protocol(self) -> str:
-        """The measurement protocol, with the reason first for an outdated result."""
+        """The measurement protocol; for an outdated result, the reason comes first."""
         outdated, protocol = self.result.outdated, self.result.protocol
         return protocol if outdated is None else f"{outdated}\n\n{protocol}"
 
     def to_dict(self) -> dict[str, object]:
-        """Return the values of the row for the columns of the ledger's table."""
+        """Return the row's values for the columns of the ledger table."""
         facts = vars(self.row) | {"verdict": self.verdict, "machine": self.machine}
         facts |= {"date": self.row.date or self.result.date}
         facts |= {"readings": len(self.row.readings) or None}
@@ -131,7 +131,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Ledger(Report):
-    """All claims, in the order of the guide."""
+    """All claims, in the same order as in the guide."""
 
     claims: tuple[Claim, ...]
 
@@ -193,7 +193,7 @@ class Ledger(Report):
         return sum(claim.verdict == verdict for claim in self.claims)
 
     def to_markdown(self, lang: str | None = None) -> str:
-        """Return the content of the book's page on claims in Markdown."""
+        """Return the Markdown content of the book's claims page."""
         return "\n\n".join(_section(claim, lang) for claim in self.claims) + "\n"
 
     def _repr_html_(self) -> str:
@@ -246,7 +246,7 @@ def _cells(entry: Entry, lang: str | None) -> list[str]:
 
 
 def _note(entry: Entry, lang: str | None) -> str:
-    """Return the note and the readings, and say if the interval contains the target."""
+    """Return the note, the readings, and whether the interval contains the target."""
     row = entry.row
     notes = [row.note] if row.note else []
     notes += _readings(row, lang)
@@ -263,7 +263,7 @@ def _crosses(row: Row) -> bool:
 
 
 def _readings(row: Row, lang: str | None) -> list[str]:
-    """List the readings of a speed row with their times, and say if more are needed."""
+    """List a speed row's readings and their times, and say whether more are needed."""
     if not row.readings:
         return []
     each = [f"{_number(r.measured)} ({r.time[:16]})" for r in row.readings]

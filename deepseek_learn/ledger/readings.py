@@ -20,7 +20,7 @@ SPAN = "span of readings"
 
 @dataclass(frozen=True)
 class Reading:
-    """The measurement of a single run.
+    """The measurement from a single run.
 
     Attributes:
         time: the date or time of the run in ISO 8601, as returned by `now()`.
@@ -51,7 +51,7 @@ class Reading:
 
     @classmethod
     def of(cls, row: Any, time: str) -> "Reading":
-        """Create a reading from the row of a single run."""
+        """Create a reading from the row that a single run produced."""
         names = [f.name for f in fields(cls) if f.name != "time"]
         return cls(time=time, **{name: getattr(row, name) for name in names})
 

@@ -1,7 +1,7 @@
 """Read and write benchmark results, which are stored in one JSON file per script.
 
 The verdict of a row is always computed from its target, value and interval (`rows.py`).
-The rows of different machines are stored side by side, and a speed row keeps all of its
+Rows from different machines are stored side by side, and a speed row keeps all of its
 readings (`readings.py`).
 """
 
@@ -35,7 +35,7 @@ class Result:
         date: the date of the last full run.
         protocol: the docstring of the script, which describes the measurement and what
             it is compared with.
-        rows: the rows of all machines.
+        rows: the rows from all machines.
         outdated: the reason why the script must be run again, or None. The rows of an
             outdated result were measured with an earlier protocol. They are still
             shown, but they do not determine any verdict.
@@ -92,7 +92,7 @@ class Result:
     def after(self, run: "Result", of_the_machine: bool) -> "Result":
         """Return the result of a full run, including old rows that must be kept.
 
-        The rows of other machines are kept if `of_the_machine` is True and the protocol
+        Rows from other machines are kept if `of_the_machine` is True and the protocol
         has not changed. Rows with readings are always kept.
         """
         local, others = self._by_machine(run)
@@ -113,7 +113,7 @@ class Result:
         return replace(self, rows=(*rows, *new.values()))
 
     def _by_machine(self, run: "Result") -> tuple[dict[tuple, Row], list[Row]]:
-        """Return the rows of the run's machine by key, and all other rows as a list."""
+        """Return the rows for the run's machine, keyed by `Row.key`, and the others."""
         here = run.rows[0].machine if run.rows else machine()
         local, others = {}, []
         for row in self.rows:
@@ -142,7 +142,7 @@ def _with_earlier(row: Row, previous: Row | None) -> Row:
 
 
 def folder() -> Path:
-    """Return `benchmarks/results` in a checkout, and otherwise the packaged results."""
+    """Return `benchmarks/results` in a checkout, or else the packaged results."""
     checkout = REPOSITORY / "benchmarks" / "results"
     return checkout if checkout.is_dir() else PACKAGED
 
@@ -151,8 +151,8 @@ def read_results(directory: str | Path | None = None) -> list[Result]:
     """Read all full results in a folder, sorted by name.
 
     Raises:
-        DamagedFileError: if a file is not a result; the message gives the file and the
-            reason.
+        DamagedFileError: if a file is not a result file; the message gives the file and
+            the reason.
         NotADirectoryError: if `directory` is not a folder.
     """
     source = Path(directory or folder())
@@ -168,7 +168,7 @@ def read_result(path: str | Path) -> Result:
     """Read one result file.
 
     Raises:
-        DamagedFileError: if it is not a result; the message gives the file and the
+        DamagedFileError: if it is not a result file; the message gives the file and the
             reason.
     """
     try:
@@ -198,19 +198,19 @@ def write_result(
     Args:
         name, command, mode, protocol: see `Result`.
         rows: the measured rows. A row without a machine is assigned to the current one.
-        of_the_machine: if True, keep the rows of other machines that were measured with
+        of_the_machine: if True, keep rows from other machines that were measured with
             the same protocol. If False, replace them, which is appropriate for results
             such as accuracy that depend only on weights and seeds. Rows with readings
             are never removed.
         only_speed: if True, add the new readings and leave the rest of the file
             unchanged.
-        directory: the folder of the results; by default, `benchmarks/results` in the
-            checkout.
+        directory: the results folder; by default, `benchmarks/results` in the checkout.
 
     Raises:
         ValueError: if `mode` is unknown, or if `only_speed` is True and the result is
             outdated.
-        DamagedFileError: if the existing file is not a result; it is left unchanged.
+        DamagedFileError: if the existing file is not a result file; it is left
+            unchanged.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be {' or '.join(MODES)}; got {mode!r}.")

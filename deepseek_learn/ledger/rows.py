@@ -1,4 +1,4 @@
-"""A row of a benchmark result, with the measured value, its target and its verdict."""
+"""A row in a benchmark result, with the measured value, its target and its verdict."""
 
 import functools
 import tomllib
@@ -92,10 +92,10 @@ class Row:
         """The verdict, which is computed from the target, the value and the interval.
 
         It is "met" if the value and the worse end of the interval (if there is one)
-        reach or equal the target. It is "on the mean only" if the value reaches the
-        target but the worse end of the interval does not, or if a speed row has fewer
-        than `readings.HOURS` readings that are at least an hour apart. If the value
-        does not reach the target, the verdict is "missed". A row without a target is
+        reach the target. It is "on the mean only" if the value reaches the target but
+        the worse end of the interval does not, or if a speed row has fewer than
+        `readings.HOURS` readings that are at least an hour apart. If the value does not
+        reach the target, the verdict is "missed". A row without a target is
         "information", and a row with a target but no measurement is "untestable here".
         """
         if self.target is None:
@@ -142,7 +142,7 @@ class Row:
 
     @classmethod
     def from_json(cls, content: Any) -> "Row":
-        """Parse a row of a result file, in which every row must have a machine.
+        """Parse a row from a result file, in which every row must have a machine.
 
         Raises:
             ValueError: if the content is invalid; the message gives the reason.

@@ -1,4 +1,4 @@
-"""Trained models that are included in the library.
+"""Trained models that come with the library.
 
 `list()` returns the names of the models, and `card(name)` describes a model and its
 measured metrics. `load(name)` returns a trained model, `example(name)` returns an input
@@ -37,7 +37,7 @@ KINDS = ("picture", "text")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
-    """Return the names of all models, or of the models for one kind of input.
+    """Return the names of all models, or only of those that take one kind of input.
 
     Args:
         kind: "picture", "text", or None for all models.
@@ -52,11 +52,11 @@ def list(kind: str | None = None) -> builtins.list[str]:
 
 
 def example(name: str, batch: int = 1) -> Tensor:
-    """Return a random input for the model `name`, generated with the seed 0.
+    """Return a random input for the model `name`, generated with seed 0.
 
     Returns:
         A float tensor of shape `[batch, ...]` with values from 0 to 1. For a language
-        model, an integer tensor of tokens of shape `[batch, T]`.
+        model, an integer tensor of token ids of shape `[batch, T]`.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the known models.

@@ -1,6 +1,6 @@
-"""The metric of each zoo model and its calibration, validation and test data.
+"""The metric for each zoo model, and its calibration, validation and test data.
 
-Compression and deployment make their decisions on the validation set, `held_out`. The
+Compression and deployment base their decisions on the validation set, `held_out`. The
 test set is used only for the final results, and no decision depends on it.
 """
 
@@ -25,13 +25,13 @@ BATCH, SEED = 4, 0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The data and the metric for evaluating one model of the zoo.
+    """The data and metric used to evaluate one model from the zoo.
 
     Attributes:
         calibration: inputs from the training set, as a tensor of shape `[N, ...]`.
         held_out: the validation set.
         test: the test set.
-        score: a function that maps answers and labels to a score from 0 to 1, where
+        score: a function that maps predictions and labels to a score from 0 to 1, where
             higher is better.
     """
 
@@ -57,10 +57,10 @@ class Evaluation:
 def evaluation(name: str) -> Evaluation:
     """Return the evaluation images for the model `name`.
 
-    A compressed model has the same images as its original. For EfficientNet-Lite0,
+    A compressed model uses the same images as the original. For EfficientNet-Lite0,
     which was trained on ImageNet, no labeled images are available. It is calibrated on
-    crops of two photographs, and its score is the agreement with the float model on
-    crops of a third photograph, which are used both as the validation set and as the
+    crops of two photographs, and its score is how often it agrees with the float model
+    on crops of a third photograph. These crops serve as both the validation set and the
     test set.
 
     Raises:
@@ -114,15 +114,15 @@ SOURCES = {
 
 
 def crops(photo: Tensor, count: int, size: int = 224) -> Tensor:
-    """Return random square crops of a photograph, resized to the same size.
+    """Return random square crops of a photograph, all resized to the same size.
 
-    The side of each crop is between one third and the full length of the photograph's
-    shorter side.
+    The side length of each crop ranges from one third of the photograph's shorter side
+    to its full length.
 
     Args:
         photo: a photograph of shape `[H, W, 3]`.
         count: the number of crops.
-        size: the side of the resized crops.
+        size: the side length of the resized crops.
 
     Returns:
         A uint8 tensor of shape `[count, 3, size, size]`.

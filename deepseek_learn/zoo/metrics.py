@@ -10,8 +10,8 @@ from torch import Tensor
 def auroc(logits: Tensor, labels: Tensor) -> float:
     """Return the area under the ROC curve, or NaN if a class is absent.
 
-    This is the probability that a sample of class 1 (defective) scores higher than a
-    sample of class 0 (Mann-Whitney). Ties count as one half.
+    This is the probability that a random sample of class 1 (defective) scores higher
+    than a random sample of class 0 (Mann-Whitney). Ties count as one half.
 
     Args:
         logits: a float tensor of shape `[N, 2]`.
@@ -48,7 +48,7 @@ def iou(logits: Tensor, labels: Tensor) -> float:
 
 
 def overlap_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
-    """Compute the `iou` and its 95% bootstrap interval, resampling whole images.
+    """Compute the `iou` and a 95% bootstrap interval that resamples whole images.
 
     Args:
         logits: a float tensor of shape `[N, 2, H, W]`.
@@ -149,9 +149,9 @@ def multiclass_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) ->
 def agreement_metrics(logits: Tensor, reference: Tensor, resamples: int = 1000) -> dict:
     """Compare the predictions of a model and a reference on the same samples.
 
-    `agreement` is the fraction of samples for which the same class has the largest
-    logit. `kl` is the mean Kullback-Leibler divergence from the reference, in nats.
-    Both have a 95% bootstrap interval.
+    `agreement` is the fraction of samples for which both assign the largest logit to
+    the same class. `kl` is the mean Kullback-Leibler divergence from the reference, in
+    nats. Both have a 95% bootstrap interval.
 
     Args:
         logits, reference: float tensors of shape `[N, K]`.

@@ -1,4 +1,4 @@
-"""The models of the zoo, and their cards with the training data and metrics.
+"""The models in the zoo, and their cards with the training data and metrics.
 
 A model is described in `cards/NAME.toml`, and its training record is stored in
 `weights/NAME.json`.
@@ -41,8 +41,8 @@ class Model:
         split: the split on which the weights in this package were trained.
         original: the name of the original model, if this is its DPG-compressed sibling.
         vocabulary: the number of tokens, if this is a language model.
-        tokenizer, tokenizer_sha256: the file of the tokenizer, next to the weights, and
-            its checksum, if this is a language model.
+        tokenizer, tokenizer_sha256: the name of the tokenizer file, which is stored
+            next to the weights, and its checksum, if this is a language model.
     """
 
     name: str
@@ -94,8 +94,8 @@ class Card:
         """Return each metric on the test set of `split`, with its 95% interval.
 
         Args:
-            split: the name of a split; by default, the split of the weights in this
-                package.
+            split: the name of a split; by default, the one on which the weights in this
+                package were trained.
             part: `"all"`, or a part of the test set that the card lists separately.
 
         Raises:
@@ -210,7 +210,7 @@ def register(model: Model) -> None:
 
 
 def _read(path: Path) -> Model:
-    """Read a model from its card; the card of a sibling only lists the differences."""
+    """Read a model from its card; a sibling's card only lists what differs."""
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     if "original" not in facts:

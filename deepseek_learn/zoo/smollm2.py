@@ -10,15 +10,15 @@ per layer. A latent cache of rank :math:`r` stores
 
 .. math:: c = U^\top W\,x \in \mathbb{R}^r, \quad y \approx U c,
 
-where :math:`U` is orthonormal. The mean squared error is smallest if :math:`U` contains
-the first eigenvectors of :math:`E[y y^\top]` over real tokens (*activation-aware*). A
-plain singular value decomposition uses the first eigenvectors of :math:`W W^\top`
-instead, which assumes that the entries of :math:`x` are uncorrelated and have equal
-mean squares. Meng et al. 2025, "TransMLA", arXiv 2502.07864, first concentrates the
-positional information in a few pairs of channels and then compresses the other
-channels. Only the compression is implemented here. The keys are rotated by their
-position after the expansion by :math:`U`, so the rows of :math:`U` for the keys cannot
-be absorbed into the query projection.
+where :math:`U` has orthonormal columns. The mean squared error is smallest if they are
+the first eigenvectors of :math:`E[y y^\top]`, computed over real tokens
+(*activation-aware*). A plain singular value decomposition uses the first eigenvectors
+of :math:`W W^\top` instead, which assumes that the entries of :math:`x` are
+uncorrelated and have equal mean squares. Meng et al. 2025, "TransMLA", arXiv
+2502.07864, first concentrates the positional information in a few pairs of channels and
+then compresses the other channels. Only the compression is implemented here. The keys
+are rotated by their position after the expansion by :math:`U`, so the rows of :math:`U`
+for the keys cannot be absorbed into the query projection.
 Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 """
 
@@ -60,7 +60,7 @@ TENSORS = {  # the names of a layer's tensors in the file → in our model
 
 @attentions.register(GROUPED)
 class GroupedQueryAttention(nn.Module):
-    """Grouped-query attention with 3 key and value heads for all query heads.
+    """Grouped-query attention with 3 key-value heads shared by all query heads.
 
     It maps a tensor of shape `[B, T, hidden_size]` to a tensor of the same shape.
 
@@ -137,16 +137,17 @@ def latent_cache(
     moments: list[Tensor] | None = None,
     balanced: bool = True,
 ) -> LanguageModel:
-    """Return a copy that caches `rank` numbers per token and layer instead of 384.
+    """Return a copy that caches `rank` numbers per token and layer rather than 384.
 
     All other weights are shared with `model` and are not copied.
 
     Args:
-        moments: the matrix :math:`E[y y^T]` of each layer, of shape `[384, 384]` (see
+        moments: the matrix :math:`E[y y^T]` for each layer, of shape `[384, 384]` (see
             `moments`). If None, the decomposition depends only on the weights.
-        balanced: if True and `moments` is given, scale the keys to the mean square of
-            the values before the decomposition, and undo the scaling afterwards.
-            Otherwise, large keys would take up all of the components.
+        balanced: if True and `moments` is given, scale the keys before the
+            decomposition so that their mean square matches that of the values, and undo
+            the scaling afterwards. Otherwise, large keys would take up all of the
+            components.
 
     Raises:
         ValueError: if `rank` is not between 1 and 384, if the model has already been
@@ -209,7 +210,7 @@ def _factors(
 
 @torch.inference_mode()
 def moments(model: LanguageModel, windows: Tensor) -> list[Tensor]:
-    """Return the second moments :math:`E[y y^T]` of the keys and values of each layer.
+    """Return the second moments :math:`E[y y^T]` of the keys and values in each layer.
 
     Args:
         windows: the tokens over which the mean is computed, of shape `[N, T]`.
@@ -279,7 +280,7 @@ def _config(reader: "gguf.GGUFReader") -> Config:
 
 
 def _weights(reader: "gguf.GGUFReader", config: Config) -> dict[str, Tensor]:
-    """Return the tensors of the file in float32, with the names used by our model.
+    """Return the tensors in the file as float32, under the names used by our model.
 
     The rows for queries and keys do not need to be reordered, because the two channels
     of each rotary pair are already adjacent.

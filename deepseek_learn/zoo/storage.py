@@ -26,8 +26,8 @@ RUNS = Path("zoo_runs")  # the output folder of training scripts, in the current
 def save(name: str, model: nn.Module, folder: Path) -> Path:
     """Save the weights of a model, with matrices and kernels in half precision.
 
-    Biases and batch statistics are stored in single precision. There are few of them,
-    and a variance may underflow in half precision.
+    Biases and batch statistics are stored in single precision. They take up little
+    space, and a variance could underflow in half precision.
     """
     tensors = {
         key: (value.half() if value.dim() > 1 else value).detach().contiguous()
@@ -116,7 +116,7 @@ def record_compression(
     cpu_seconds: float,
     settings: dict,
 ) -> Path:
-    """Write the record of a compression next to its weights in `folder`."""
+    """Write the record of a compression run next to its weights in `folder`."""
     facts = {"epochs": 0}
     return _record(name, folder, split, metrics, cpu_seconds, settings, facts)
 
@@ -166,8 +166,8 @@ def _no_record(path: Path) -> str:
 def ship(name: str, folder: Path, split: str, weights: bool) -> None:
     """Copy the record of a finished run, and optionally its weights, into the package.
 
-    The records of other splits are kept. If `weights` is False, the weights in the
-    package are not replaced, and the card also shows the results of the same script on
+    The records for other splits are kept. If `weights` is False, the weights in the
+    package are not replaced, and the run appears on the card only as a result for
     another split.
     """
     runs = read_runs(folder / f"{name}.json")

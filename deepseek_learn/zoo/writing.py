@@ -1,4 +1,4 @@
-"""Generate text with a language model of the zoo and its tokenizer."""
+"""Generate text with a language model from the zoo and its tokenizer."""
 
 import re
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ class Writer:
 
     Attributes:
         model: the `LanguageModel`.
-        tokenizer: the `tokenizers.Tokenizer` of the model.
+        tokenizer: the model's `tokenizers.Tokenizer`.
     """
 
     def __init__(self, model: LanguageModel, tokenizer: Any):
         self.model, self.tokenizer = model, tokenizer
 
     def tokens(self, text: str, kind: str | None = None) -> list[int]:
-        """Return the tokens of a prompt, starting with the token for its kind.
+        """Return the tokens for a prompt, starting with the token for its kind.
 
         Args:
             kind: one of `KINDS`. The default is "poem" for Chinese text and "verse" for
@@ -96,7 +96,7 @@ class Writer:
 
 
 def document(tokenizer: Any, kind: str, text: str) -> list[int]:
-    """Return the tokens of a document, starting with its kind and ending with `END`."""
+    """Return the tokens for a document, from the token for its kind to `END`."""
     start, end = (tokenizer.token_to_id(name) for name in (f"<|{kind}|>", END))
     return [start, *tokenizer.encode(text).ids, end]
 

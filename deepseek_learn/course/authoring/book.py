@@ -15,7 +15,7 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BookError(DeepSeekLearnError):
-    """Raised when the build fails; the message contains the warnings of the builder."""
+    """Raised when the build fails; the message contains the builder's warnings."""
 
 
 def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:

@@ -45,13 +45,13 @@ def assignment(
     """Write one nbgrader source assignment per lesson, and an `nbgrader_config.py`.
 
     Args:
-        out_dir: the folder of the class, in which nbgrader must be run. The assignments
-            are written to `source/<stage>_<NN>_<slug>/<NN>_<slug>.ipynb` below it.
+        out_dir: the class folder, in which nbgrader must be run. The assignments are
+            written to `source/<stage>_<NN>_<slug>/<NN>_<slug>.ipynb` below it.
         stage: "basic", "practical" or "innovation".
         lesson: the slug of a lesson; by default, all lessons of the stage.
         lang: "en" or "zh".
         seed: the seed of the random inputs in the hidden tests; change it every term.
-        repository: a teacher's checkout, which contains the solutions of the graded
+        repository: a teacher's checkout, which contains the solutions to the graded
             problems.
 
     Returns:
@@ -59,7 +59,7 @@ def assignment(
 
     Raises:
         DeepSeekLearnError: if the stage has no such lesson with exercises, or if the
-            solution of a graded problem is missing. In both cases, nothing is written.
+            solution to a graded problem is missing. In both cases, nothing is written.
     """
     selection = [
         each
@@ -131,7 +131,7 @@ def _answer_source(problem: Problem, solution: str) -> str:
 
 
 def _test_source(problem: Problem, seed: int) -> str:
-    """Return the code of a visible check and of a hidden check for grading.
+    """Return the code for a visible check and for a hidden check used in grading.
 
     The visible check uses random inputs, and the hidden check uses fixed inputs.
     """

@@ -31,8 +31,8 @@ else:  # macOS, in bytes
 def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
     """Run each notebook in a new kernel and save it with its outputs.
 
-    Each notebook is run in its own folder. It starts with empty progress, and the
-    author's progress is not changed.
+    Each notebook is run in its own folder. It starts without any learner progress, and
+    the author's own progress is not changed.
 
     Yields:
         `(path, cost)` after each notebook has been saved. The cost is a dictionary
@@ -81,7 +81,7 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
 def read(path: Path) -> "NotebookNode":
     """Read and validate a notebook.
 
-    Unlike the exceptions of nbformat, the message names the file.
+    Unlike nbformat's own errors, the message names the file.
 
     Raises:
         DeepSeekLearnError: if the file is not a valid notebook.

@@ -44,7 +44,7 @@ def path_of(lesson: Lesson, lang: str) -> str:
 
 
 def notebook(lesson: Lesson, lang: str) -> dict[str, Any]:
-    """Build the exercise notebook of a lesson.
+    """Build the exercise notebook for a lesson.
 
     The code cells are the same in both languages, except for the cell with the tag
     "start", which sets the language.
@@ -93,7 +93,7 @@ def start_source(slug: str, lang: str) -> str:
 
 
 def problem_cells(problem: Problem, number: int, lang: str) -> list:
-    """Return the prompt, starter, check, hint and solution cells of an exercise.
+    """Return the prompt, starter, check, hint and solution cells for an exercise.
 
     A graded problem has no solution cell.
     """
@@ -109,7 +109,7 @@ def problem_cells(problem: Problem, number: int, lang: str) -> list:
 
 
 def prompt_source(problem: Problem, number: int, lang: str) -> str:
-    """Return the Markdown of a prompt, under a numbered title."""
+    """Return the Markdown for a prompt, under a numbered title."""
     facts = {"points": problem.points, "minutes": problem.minutes}
     meta = text("exercises.meta", lang, **facts)
     meta += text("exercises.graded", lang) if problem.kind == "graded" else ""

@@ -9,7 +9,7 @@ LIBRARY, SCRIPTS = "deepseek_learn", "benchmarks"
 
 
 class ImportGraph:
-    """The imports between the Python files of a repository.
+    """The imports between the Python files in a repository.
 
     The files are parsed but not executed. Each file is identified by its path relative
     to the root, such as `deepseek_learn/dpg/gptq.py`. If a package re-exports a name,
@@ -30,7 +30,7 @@ class ImportGraph:
     def scripts(self, file: str) -> tuple[str, ...]:
         """Return the names of the benchmark scripts that measure `file`.
 
-        These scripts import the file, or another file of its package that imports it.
+        These scripts import the file, or another file in its package that imports it.
         If there are none, the search continues with indirect imports within the
         package, and then with imports from other packages.
         """

@@ -82,7 +82,7 @@ def accept(root: str | Path, names: Iterable[str]) -> int:
 
 
 def english(root: str | Path) -> dict[str, str]:
-    """Return the hash of the English original of every translated text, by key."""
+    """Return the hash of each translated text's English original, indexed by key."""
     root = Path(root)
     texts = [*_tables(root), *_problems(root)]
     for pair in declared(root):

@@ -1,7 +1,7 @@
 """Keep the Chinese edition in sync with the English one.
 
 `zh/translated.toml` lists the pages and notebooks that are translated. A translation
-has the same path as the original, but below `zh/`; only README.md is translated in the
+has the same path as the original, but under `zh/`; only README.md is translated in the
 same folder, as README.zh.md. Both editions share their code. Code cells with the same
 id must have equal syntax trees, which allows comments to be translated. In cells with
 the tag `start`, the argument `lang=` may differ as well. The text is translated

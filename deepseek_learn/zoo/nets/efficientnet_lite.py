@@ -29,8 +29,8 @@ def conv_norm(
 ) -> nn.Sequential:
     """Build a convolution followed by batch norm, padded as in TensorFlow.
 
-    The weights were trained in TensorFlow. For a stride of 2 and an even input size,
-    its "same" padding is one pixel larger on the right and at the bottom.
+    The weights were trained in TensorFlow, whose "same" padding is one pixel larger on
+    the right and at the bottom if the stride is 2 and the input size is even.
     """
     before = (k - stride) // 2
     after = k - stride - before
@@ -54,7 +54,7 @@ class InvertedResidual(nn.Module):
 
     A 1x1 convolution expands the channels, a depthwise convolution filters each of
     them, and another 1x1 convolution projects them. The input is added to the result if
-    it has the same shape.
+    their shapes match.
     """
 
     def __init__(self, c_in: int, c_out: int, expansion: int, stride: int, k: int):
@@ -127,7 +127,8 @@ def load_reference_weights(model: Net, reference: dict[str, Tensor]) -> Net:
     its initial weights.
 
     Raises:
-        ValueError: if the number of tensors or any other shape is different.
+        ValueError: if the networks differ in the number of tensors or in any other
+            shape.
     """
     state = model.state_dict()
     if len(state) != len(reference):

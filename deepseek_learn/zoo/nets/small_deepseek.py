@@ -45,8 +45,8 @@ TEXTS = {"tang_poems": "poem", "english_verses": "verse"}
 def dense(experts: int) -> Config:
     """Return a configuration without experts, in which all layers have the same width.
 
-    In total, the layers have as many feed-forward neurons as the original first layer,
-    which is dense, plus `experts` experts in each of the other layers.
+    The layers together have as many feed-forward neurons as a model with a dense first
+    layer and `experts` experts in each of the other layers.
     """
     neurons = (LAYERS - 1) * experts * CONFIG.moe_intermediate_size
     width = round((CONFIG.intermediate_size + neurons) / LAYERS)
@@ -62,6 +62,6 @@ DENSE = {
 def small_deepseek() -> LanguageModel:
     """Build the model.
 
-    It maps tokens of shape `[B, T]` (0 to 4095) to logits of shape `[B, T, 4096]`.
+    It maps token ids (0 to 4095) of shape `[B, T]` to logits of shape `[B, T, 4096]`.
     """
     return LanguageModel(CONFIG)

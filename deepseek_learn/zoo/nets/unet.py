@@ -25,12 +25,12 @@ class UNet(nn.Module):
     """A U-Net that predicts logits for each pixel of an image.
 
     The input has shape `[B, in_channels, H, W]`, and the output has shape
-    `[B, out_channels, H, W]`. Each of the `depth` steps of the encoder consists of two
+    `[B, out_channels, H, W]`. Each of the `depth` encoder steps consists of two
     convolutions, after which the resolution is halved and the number of channels is
-    doubled. Each of the `depth` steps of the decoder consists of a transposed
-    convolution, concatenation with the encoder output of the same resolution, and two
-    convolutions (Ronneberger et al. 2015, "U-Net", arXiv 1505.04597; here with batch
-    norm, and padded so that the size is preserved).
+    doubled. Each of the `depth` decoder steps consists of a transposed convolution,
+    concatenation with the encoder output of the same resolution, and two convolutions
+    (Ronneberger et al. 2015, "U-Net", arXiv 1505.04597; here with batch norm, and
+    padded so that the size is preserved).
 
     Args:
         width: the number of channels at full resolution; the bottleneck has
@@ -39,8 +39,8 @@ class UNet(nn.Module):
             of `2**depth`.
 
     Raises:
-        ValueError: if `width` or `depth` is below 1; in `forward`, if H or W is not a
-            multiple of `2**depth`.
+        ValueError: if `width` or `depth` is less than 1 or, in `forward`, if H or W is
+            not a multiple of `2**depth`.
     """
 
     def __init__(

@@ -4,12 +4,12 @@
     python -m deepseek_learn.zoo.train.bacteria_unet --ship      # also into the package
 
 The protocol was fixed before the run. The training data are tiles of 112 x 112 pixels
-from the 25 training fields. All tiles that contain bacteria are used, and every fifth
-of the others, each in its eight orientations. The loss is cross-entropy plus soft Dice.
-The network is trained with AdamW, a cosine schedule over all epochs, and random changes
-of brightness and contrast. The weights are taken from the epoch with the best
-intersection over union (IoU) on the 8 validation fields. The target is an IoU of at
-least 0.70 on the 8 test fields; the best networks of a short search
+from the 25 training fields. Every tile that contains bacteria is used, along with every
+fifth of the other tiles, each in all eight orientations. The loss is cross-entropy plus
+soft Dice. The network is trained with AdamW, a cosine schedule over all epochs, and
+random changes of brightness and contrast. The weights are taken from the epoch with the
+best intersection over union (IoU) on the 8 validation fields. The target is an IoU of
+at least 0.70 on the 8 test fields; the best networks found by a short search
 (`benchmarks/tuner_unet.py`) reached 0.60 to 0.70 on the validation fields.
 """
 

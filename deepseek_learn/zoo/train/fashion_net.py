@@ -26,7 +26,7 @@ EPOCHS, BATCH, LR, SEED = 16, 64, 3e-3, 0
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Randomly flip half of the images and shift the batch by up to two pixels."""
+    """Flip each image with probability 1/2, and shift the batch by up to two pixels."""
     mirror = torch.rand((len(images), 1, 1, 1), generator=generator) < 0.5
     images = torch.where(mirror, images.flip(3), images)
     down, right = (int(s) for s in torch.randint(0, 5, (2,), generator=generator))

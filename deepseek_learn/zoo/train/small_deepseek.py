@@ -5,20 +5,20 @@
 
 CORPUS is the folder described in `bilingual`. The protocol was fixed before the run.
 First, a byte-level BPE tokenizer with 4,096 tokens is learned from the training
-documents, which takes minutes. The documents are shuffled and cut into windows of 256
-tokens, and the model is trained for 2,000 steps with batches of 16 windows (8.2 million
-tokens, 1.2 passes). The optimizer is DeepOpt with a learning rate of 0.006 for all
-parameters. The schedule has a warm-up, a stable phase and a decay, and training runs in
-bfloat16 if the processor supports it. The bias of each router is changed by 0.001 per
-step. The loss of predicting the token after the next has a weight of 0.3, and the loss
-of the indexers has a weight of 1. The weights are taken from the last step. The metric
-is the number of bits per byte on the test sets of `data.tang_poems` and
-`data.english_verses`. It is computed for each line separately, including the line end.
-There is no target, because a benchmark compares the result with dense models.
+documents, which takes a few minutes. The documents are shuffled and cut into windows of
+256 tokens, and the model is trained for 2,000 steps with batches of 16 windows (8.2
+million tokens, or 1.2 passes over the data). The optimizer is DeepOpt with a learning
+rate of 0.006 for all parameters. The schedule has a warm-up, a stable phase and a
+decay, and training runs in bfloat16 if the processor supports it. The bias of each
+router is changed by 0.001 per step. The loss for predicting the token after next has a
+weight of 0.3, and the indexer loss has a weight of 1. The weights are taken from the
+last step. The metric is bits per byte on the test sets of `data.tang_poems` and
+`data.english_verses`. It is computed for each line separately, including the newline.
+There is no target value; instead, a benchmark compares the result with dense models.
 
 Before the run, five pairs of learning rates (for matrices and for all other parameters)
 were tried for 120 steps each. The training loss was lowest near the chosen rates and
-highest with a rate of 0.02 for matrices.
+highest at a rate of 0.02 for matrices.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def prepare(
 
 
 class Windows(Dataset):
-    """A dataset of adjacent windows of `LENGTH` tokens.
+    """A dataset of consecutive, non-overlapping windows of `LENGTH` tokens.
 
     Each window also includes the token that follows it.
     """
@@ -115,8 +115,8 @@ class Lesson(nn.Module):
 
     It maps windows of shape `[B, T + 1]` to losses of shape `[B, 3]`, in nats per
     token. The first column is the loss for the next token. The second column is the
-    loss for the token after the next, or 0 if the model has no `MultiTokenPrediction`.
-    The third column is the loss of the indexers, which is the same in each row.
+    loss for the token after next, or 0 if the model has no `MultiTokenPrediction`. The
+    third column is the indexer loss, which is the same in each row.
     """
 
     def __init__(self, model: LanguageModel):
@@ -146,17 +146,17 @@ def train(
 ) -> Fit:
     """Train the model according to the protocol.
 
-    Training resumes from `checkpoint` if this file exists.
+    Training resumes from `checkpoint` if that file exists.
 
     Args:
         tokens: an int64 tensor of shape `[N]` (see `prepare`).
         checkpoint: the path of the checkpoint; if None, an interrupted run cannot be
             resumed.
-        options: arguments for `training.fit`; `steps` and `lr` override the values of
+        options: arguments for `training.fit`; `steps` and `lr` override the values in
             the protocol.
 
     Raises:
-        ValueError: if `steps` is larger than one epoch and is not a multiple of it.
+        ValueError: if `steps` is larger than one epoch but is not a multiple of it.
     """
     lesson = Lesson(model)
     roles = {"*.gate.weight": "adamw", "*.position_bias": "adamw"}
@@ -188,12 +188,12 @@ def train(
 def bits_per_byte(
     model: LanguageModel, tokenizer: "tokenizers.Tokenizer", kind: str, part: Tensor
 ) -> pd.DataFrame:
-    """Compute the number of bits and bytes of each line.
+    """Compute the number of bits and bytes for each line.
 
-    The column `bits` includes the end token, and the column `bytes` includes the line
-    end. Each line starts with the token for its kind, without any preceding context. A
-    line that does not fit in the context of the model is split into pieces, each of
-    which starts in the same way.
+    The column `bits` includes the end token, and the column `bytes` includes the
+    newline. Each line starts with the token for its kind, without any preceding
+    context. A line that does not fit in the context of the model is split into pieces,
+    each of which starts in the same way.
     """
     context, rows = model.config.max_position_embeddings, []
     start = tokenizer.token_to_id(f"<|{kind}|>")
@@ -212,9 +212,9 @@ def bits_per_byte(
 def measured(
     model: LanguageModel, tokenizer: "tokenizers.Tokenizer", part: str = "test"
 ) -> dict:
-    """Compute the bits per byte in both languages.
+    """Compute the bits per byte for both languages.
 
-    The 95% interval is computed with a bootstrap over lines.
+    The 95% intervals come from a bootstrap over lines.
     """
     metrics = {}
     for name, kind in TEXTS.items():
