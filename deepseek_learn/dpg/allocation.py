@@ -49,11 +49,11 @@ class Allocation(Report):
             `[N]`.
         group_sizes: maps each layer name to the number of weights that share a scale.
         columns: maps each layer name to the number of columns K of its weight matrix.
-        damage: maps each layer name to the damage that the criterion estimates for the
-            chosen bits.
+        damage: maps each layer name to the damage that the criterion estimates at the
+            chosen bit widths.
         criterion: the name of the criterion, or "uniform" or "groups".
-        original_bytes: the size of the whole model in bytes, with the weights of these
-            layers in float32.
+        original_bytes: the size of the whole model in bytes, with these layers' weights
+            in float32.
     """
 
     bits: dict[str, Tensor]
@@ -75,7 +75,7 @@ class Allocation(Report):
         """The size of the converted model in bytes.
 
         The size includes the bit-planes, the scales, the row order, and all tensors
-        that stay in float. Rows of 32 bits (the guide's core group) are counted as
+        that stay in float. 32-bit rows (the core group in the guide) are counted as
         float32.
         """
         total = self.original_bytes
@@ -93,7 +93,7 @@ class Allocation(Report):
         return total
 
     def counts(self) -> pd.DataFrame:
-        """Count the rows of each layer at each bit width."""
+        """Count the rows in each layer at each bit width."""
         widths = sorted({b for bits in self.bits.values() for b in bits.tolist()})
         rows = {
             n: {b: int((bits == b).sum()) for b in widths}
@@ -142,7 +142,7 @@ class Allocation(Report):
 
 
 def _layers_with(bits: float, means: Mapping[str, float]) -> str:
-    """List up to three layers with this average, and say how many more there are."""
+    """List up to three layers with this average, and state how many more there are."""
     names = [name for name, mean in means.items() if mean == bits]
     suffix = f" (+{len(names) - 3})" if len(names) > 3 else ""
     return ", ".join(names[:3]) + suffix
@@ -158,7 +158,7 @@ def allocate(
     layer_bits: Mapping[str, int] | None = None,
     progress: Callable[[float], None] = lambda part: None,
 ) -> Allocation:
-    """Allocate bits to blocks of 16 rows, with a budget of `bits` per stored weight.
+    """Allocate bits to blocks of 16 rows, within a budget of `bits` per stored weight.
 
     Args:
         bits: the average number of bits per stored weight, from 2 to 8. This excludes

@@ -120,7 +120,7 @@ def calibrate(
     """Run a model forward and backward on `batches` and collect layer statistics.
 
     The model is left unchanged. Layers that do not contribute to the output are missing
-    from the result and later stay in float. Examples are layers in an unused head, and
+    from the result and will stay in float. Examples are layers in an unused head, and
     layers that are never called because other code reads their weights directly.
 
     Args:
@@ -136,7 +136,7 @@ def calibrate(
         seed: the random seed for sampling labels and patches.
         correlations: whether to compute full second moments. If False, calibration
             takes a fraction of the time: only the diagonal of each second moment is
-            computed, every second batch is skipped, and the model's matrix products run
+            computed, every other batch is skipped, and the model's matrix products run
             in bfloat16 on processors where that is faster. Weights are then rounded to
             nearest instead of with GPTQ.
         filter: a function `filter(name, layer)` that selects the layers to calibrate.
@@ -198,7 +198,7 @@ def _statistics(
     watch: DynamicParameterGroup,
     samples: int,
 ) -> dict[str, Statistics]:
-    """Return the statistics of each matrix that contributed to an output."""
+    """Return the statistics for each matrix that contributed to an output."""
     statistics = {}
     for name, users in uses.items():
         totals = [sums[user].finish(samples) for user in users if sums[user].took_part]

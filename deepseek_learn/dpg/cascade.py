@@ -121,8 +121,8 @@ class Cascade(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Predict at the base precision, then refine the uncertain predictions.
 
-        This method is not thread-safe, because the precision is stored in the layers of
-        the model.
+        This method is not thread-safe, because the precision is stored in the model's
+        layers.
         """
         logits = self._predict(x, refined=False)
         uncertain = (margins(logits) < self.margin).nonzero()[:, 0]

@@ -43,7 +43,7 @@ class Codes:
         codes: the codes, a uint8 tensor of shape `[N, K']`, where K' is K padded to a
             multiple of the group size.
         scale: one scale per group and row, a bfloat16 tensor of shape `[K' / G, N]`.
-        bits: the number of bits of each row, an int64 tensor of shape `[N]`.
+        bits: the number of bits for each row, an int64 tensor of shape `[N]`.
         columns: the number of columns K, without padding.
     """
 
@@ -57,7 +57,7 @@ class Codes:
         return self.codes.shape[1] // len(self.scale)
 
     def dequantize(self) -> Tensor:
-        """Return the matrix represented by the codes, as float32 of shape `[N, K]`."""
+        """Return the float32 matrix represented by the codes, of shape `[N, K]`."""
         n, padded = self.codes.shape
         zero = (2.0 ** (self.bits - 1))[:, None, None]
         groups = self.codes.float().view(n, -1, self.group_size)
@@ -76,7 +76,7 @@ def best_scale(
     clips: Tensor | Sequence[float],
     importance: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Find the scale with the smallest squared error for each row of a group.
+    """Find the scale with the smallest squared error for each row in a group.
 
     The group has shape `[N, G]`. The candidate ranges are `clips` times the largest
     weight of each row, and squared errors are weighted by `importance`, which has shape

@@ -218,7 +218,7 @@ def compress(
 def _bar_section(bar: Bar, width: float) -> Callable[[float], None]:
     """Return a callback that advances the bar by up to `width` steps.
 
-    The callback takes the completed fraction of a task.
+    The callback takes the fraction of a task completed so far.
     """
     previous = 0.0
 
@@ -248,7 +248,7 @@ def convert(
     """Return a copy of the model with packed layers, in evaluation mode.
 
     Args:
-        allocation: the number of bits of each row, from `allocate` or `uniform`.
+        allocation: the number of bits for each row, from `allocate` or `uniform`.
         calibration: the statistics for GPTQ. Layers without statistics are rounded to
             nearest.
         refine: whether to add a 4-bit term that stores the rounding error of the base
@@ -283,7 +283,7 @@ def simulate(
     """Return a float copy of the model whose weights are rounded as in `convert`.
 
     This is the fastest way to compare allocations, because nothing is packed and
-    activations are not rounded. Rows of 32 bits are left unchanged.
+    activations are not rounded. 32-bit rows are left unchanged.
     """
     result = copy.deepcopy(model).eval()
     for name, layer in _matching(model, allocation, calibration).items():

@@ -46,7 +46,7 @@ def inverse_factor(lower: Tensor) -> Tensor:
 def gptq(
     W: Tensor, half: Tensor, clips: Tensor, size: int, weights: Tensor, U: Tensor
 ) -> list[Tensor]:
-    """Round `W` to signed codes in place, and return the scales of each group.
+    """Round `W` to signed codes in place, and return the scales for each group.
 
     The error of each column is divided by U_kk, multiplied by row k of U, and
     subtracted from the later columns. The update is applied first to the columns of the

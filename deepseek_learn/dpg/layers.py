@@ -43,7 +43,8 @@ class DPGLayer(CompressedLayer):
     These layers do not support training.
 
     Attributes:
-        tied: whether the matrix belongs to another layer, which accounts for its bytes.
+        tied: whether the matrix belongs to another layer, which then accounts for its
+            bytes.
     """
 
     tied = False
@@ -325,7 +326,7 @@ def _parameters(layer: DPGLayer) -> dict[str, int]:
 
 
 def packed_layers(model: nn.Module) -> dict[str, DPGLayer]:
-    """Return the packed layers of `model` as a dictionary from names to layers.
+    """Return the packed layers of `model` as a dictionary keyed by name.
 
     Raises:
         ValueError: if the model has no packed layer.

@@ -42,7 +42,7 @@ def write_experts(
     Args:
         experts: one pair of matrices per expert. The first matrix stacks the gate and
             up projections as `[2 f, d]`, and the second one is the down projection
-            `[d, f]`. All experts must have the same sizes.
+            `[d, f]`. All experts must be the same size.
 
     Raises:
         ValueError: if the experts differ in size, or if there are no experts.

@@ -6,7 +6,7 @@ rows. Its :math:`W` has shape `[N, K]`, where K is the number of kernel position
 the number of channels. The channels come last, so a patch of a channels-last image can
 be copied in contiguous runs. An embedding looks up rows of its :math:`W`, also of shape
 `[N, K]`, instead of multiplying by it. Several layers can share a matrix, such as the
-embedding of a language model and its tied head.
+embedding and the tied head of a language model.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ def weight_matrix(layer: FloatLayer) -> Tensor:
 
 
 def layer_weight(matrix: Tensor, layer: FloatLayer) -> Tensor:
-    """Convert a matrix `[N, K]` to the shape and dtype of the layer's weight."""
+    """Convert an `[N, K]` matrix to the shape and dtype of the layer's weight."""
     weight = layer.weight
     shape = (len(weight), *weight.shape[2:], weight.shape[1])  # [N, *kernel, C]
     return matrix.reshape(shape).movedim(-1, 1).to(weight.dtype)
@@ -129,7 +129,7 @@ def output_size(
 
 
 def group_size_for(columns: int, wanted: int) -> int:
-    """Return the group size `wanted`, or 32 if that needs less padding per row."""
+    """Return `wanted`, or 32 if groups of 32 need less padding per row."""
     return min((wanted, 32), key=lambda g: (ceil(columns / g) * g, -g))
 
 

@@ -38,8 +38,8 @@ class Groups(Report):
     Attributes:
         frequency: maps each layer name to the activation frequencies of its neurons (0
             to 1), a float64 tensor of shape `[N]`.
-        group: maps each layer name to the groups of its neurons (0 core, 1 medium, 2
-            low), an int64 tensor of shape `[N]`.
+        group: maps each layer name to the groups of its neurons (0 for core, 1 for
+            medium, 2 for low), an int64 tensor of shape `[N]`.
         rule: a description of how the groups were chosen.
         thresholds: the two frequencies that separate the groups, or None if the neurons
             were ranked instead.
@@ -208,7 +208,7 @@ class DynamicParameterGroup:
         return self._active[layer].double().cpu() / self._positions[layer]
 
     def groups(self) -> Groups:
-        """Group the neurons of all layers that have run, based on the counts so far.
+        """Group the neurons in all layers that have run, based on the counts so far.
 
         Raises:
             ValueError: if no layer has run yet.

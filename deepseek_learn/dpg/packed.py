@@ -163,7 +163,7 @@ class PackedMatrix(nn.Module):
         return self._inverse[1]
 
     def dequantize(self) -> Tensor:
-        """Return the matrix at the current precision, as float32 of shape `[N, K]`."""
+        """Return the float32 matrix at the current precision, of shape `[N, K]`."""
         shape, device = (self.rows + 1, self.padded), self.order.device
         matrix = torch.zeros(shape, dtype=torch.float32, device=device)
         for part in self.parts():

@@ -1,11 +1,11 @@
-"""Store each code once, as bit-planes whose leading planes give a lower precision.
+"""Store each code once, as bit-planes that can also be read at a lower precision.
 
 A code is split into planes from its high bits to its low bits: 8 = 4 + 4, 6 = 4 + 2,
 5 = 4 + 1, 3 = 2 + 1. In memory, a plane of p bits is an array of bytes with shape
 `[rows / 16, K / (4 P), 64]`, where P = 8 / p. The byte for row r of 16 and lane k4 of 4
 holds the P codes of the columns `4 P kb + 4 j + k4`, j = 0..P-1, with code j at bit
-p j. The kernels' vector instructions process 64 bytes at a time, which are 16 rows x 4
-columns.
+p j. The kernels' vector instructions process 64 bytes at a time, which correspond to
+16 rows x 4 columns.
 """
 
 import torch

@@ -39,7 +39,7 @@ def quantize(
         second_moment: the second moment E[x xᵀ] of the layer's inputs, of shape
             `[K, K]`. If only its diagonal is given, of shape `[K]`, weights are rounded
             to nearest, and the scales minimize the error weighted by the diagonal. If
-            None, weights are rounded to nearest and all inputs have the same weight.
+            None, weights are rounded to nearest and all inputs are weighted equally.
         damp: the fraction of the mean diagonal that GPTQ adds to the diagonal.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Accumulate statistics of each layer's inputs and gradients during calibration."""
+"""Accumulate statistics on each layer's inputs and gradients during calibration."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Statistics:
 
 @dataclass
 class SharedState:
-    """State shared by the running sums of all layers."""
+    """State shared by the running sums for all layers."""
 
     generator: torch.Generator
     correlations: bool

@@ -131,7 +131,7 @@ def _refuse_meta(model: nn.Module) -> None:
 
 
 def _frame(manifest: dict, model: nn.Module, path: Path) -> tuple[nn.Module, dict]:
-    """Return a copy of the model with empty packed layers, and these layers by name."""
+    """Return a copy of the model with empty packed layers, and those layers by name."""
     layers = named_layers(model)
     layers |= {name: float_layer(model, name) for name in tied_layers(model)}
     shapes = {name: _shape(layer) for name, layer in layers.items()}

@@ -39,10 +39,10 @@ class RingBuffer:
         self.values[rows, slot] = values
 
     def held(self, start: Tensor) -> Tensor:
-        """Return the position held by each slot before position `start` is written.
+        """Return the position stored in each slot before position `start` is written.
 
         `start` has the shape `[B, 1]` and the result has the shape `[B, size]`. Empty
-        slots are marked by negative numbers.
+        slots are marked with negative numbers.
         """
         last = start - 1
         return last - (last - torch.arange(self.size, device=start.device)) % self.size
@@ -56,8 +56,8 @@ class Cache:
 
     Attributes:
         lengths: the number of tokens read in each row, an int64 tensor of shape `[B]`.
-        longest: the largest value each length has ever had, an int64 tensor of shape
-            `[B]`.
+        longest: the largest value that each length has ever reached, an int64 tensor of
+            shape `[B]`.
         end: the largest length after the last step, including padding.
     """
 
@@ -103,7 +103,7 @@ class Cache:
         self.longest = torch.maximum(self.longest, self.lengths)
 
     def rewind(self, tokens: Tensor | int) -> None:
-        """Remove the last tokens of each row.
+        """Remove the last tokens from each row.
 
         Args:
             tokens: the number of tokens to remove, either one integer for all rows or

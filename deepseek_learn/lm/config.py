@@ -173,7 +173,7 @@ class Config:
         return self.layer_types[min(layer, self.num_hidden_layers - 1)]
 
     def rope(self, kind: str) -> dict:
-        """Return the rotary parameters of the given kind, `"main"` or `"compress"`."""
+        """Return the rotary parameters for the given kind, `"main"` or `"compress"`."""
         return self.rope_parameters.get(kind, self.rope_parameters)
 
     @classmethod

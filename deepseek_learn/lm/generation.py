@@ -152,7 +152,11 @@ class _Sampler:
     generator: torch.Generator
 
     def distribution(self, hidden: Tensor) -> Tensor:
-        """Map hidden vectors `[..., D]` to next-token distributions `[..., V]`."""
+        """Map hidden vectors to next-token distributions.
+
+        The vectors have the shape `[..., D]`, and the distributions have the shape
+        `[..., V]`.
+        """
         logits = self.model.lm_head(hidden)
         if not torch.isfinite(logits).all():
             raise ValueError(

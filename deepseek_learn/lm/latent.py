@@ -327,7 +327,7 @@ class SparseAttention(LatentAttention):
         return self.indexer(x, q_latent, step)
 
     def absorbs(self, x: Tensor, kept: Tensor) -> bool:
-        """Return True in training, because the indexer learns from these weights."""
+        """Return True during training because the indexer learns from these weights."""
         return self.learns() or super().absorbs(x, kept)
 
     def learns(self) -> bool:

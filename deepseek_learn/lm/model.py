@@ -78,7 +78,9 @@ class _Body(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """A language model that maps tokens `[B, T]` to logits `[B, T, vocab_size]`.
+    """A language model that predicts the next token at every position.
+
+    It maps tokens of shape `[B, T]` to logits of shape `[B, T, vocab_size]`.
 
     Its parameters have the same names as in `DeepseekV2ForCausalLM`,
     `DeepseekV3ForCausalLM` and `DeepseekV32ForCausalLM` of the public reference. Their
@@ -100,7 +102,7 @@ class LanguageModel(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
 
     def tie(self) -> None:
-        """Share the embedding's weight with the head if the configuration says so."""
+        """Share the embedding's weight with the head if the configuration says to."""
         if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
@@ -145,7 +147,7 @@ class LanguageModel(nn.Module):
     def step(
         self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None
     ) -> Step:
-        """Compute the positions and rotary angles of tokens and advance the cache."""
+        """Compute the tokens' positions and rotary angles, and advance the cache."""
         if ids.dtype != torch.int64 or ids.dim() != 2 or not ids.numel():
             got = f"{ids.dtype} {list(ids.shape)}"
             raise ValueError(

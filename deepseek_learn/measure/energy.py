@@ -38,7 +38,7 @@ class EnergyMeter:
             and falls back to an estimate if there is no counter or it is not readable.
             None measures the GPU if this process already uses one through PyTorch and
             pynvml can read its counter; otherwise, it is equivalent to "cpu".
-        watts_per_core: the power of one busy core in W, which is used only by the
+        watts_per_core: the power of one busy core in W, which is used only for the
             estimate. The default of 5 W lies between typical servers (280 W for 64
             cores, or 4.4 W per core) and laptops (28 W for 4 cores, or 7 W per core).
             For a better estimate, pass the rated power of your processor divided by its

@@ -1,9 +1,9 @@
 """The roofline of this machine: its peak arithmetic throughput and memory bandwidth.
 
-The peaks are measured rather than looked up. A matrix product and two convolutions give
-the throughput, a copy gives the bandwidth, and an operator applied to a single number
-gives the call overhead. The best of several readings is used, because a machine can run
-below its peak but never above it.
+The peaks are measured rather than looked up. A matrix product and two convolutions are
+used to measure the throughput, a copy to measure the bandwidth, and an operator applied
+to a single number to measure the call overhead. The best of several readings is used,
+because a machine can run below its peak but never above it.
 
 Williams et al. 2009, "Roofline: an insightful visual performance model", Communications
 of the ACM 52(4).

@@ -146,9 +146,9 @@ class Latency(Report):
         ms: the median time per call of the model, in ms.
         baseline_ms: the median time per call of the baseline, in ms; None if there is
             no baseline.
-        ratio: the time of the model divided by the time of the baseline (the median
-            over the rounds), or None if there is no baseline. A ratio below 1 means
-            that the model is faster.
+        ratio: the model's time divided by the baseline's time (the median over the
+            rounds), or None if there is no baseline. A ratio below 1 means that the
+            model is faster.
         samples_ms: the samples in ms, one per round, keyed by "model" and "baseline".
     """
 

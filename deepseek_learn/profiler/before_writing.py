@@ -14,10 +14,10 @@ class BeforeWriting(EveryOperator):
     """A dispatch mode that backs up the bytes that operators are about to overwrite.
 
     Tensors that are created inside the block or share storage with a tensor in `copied`
-    are skipped. Parameters that no pass changes are never copied, while tensors that
-    are referenced only by a global variable in some package are still covered. An
-    operator must declare in its schema which arguments it modifies, as PyTorch's own
-    operators do.
+    are skipped. Parameters that no pass changes are never copied, but even tensors that
+    are referenced only by a global variable in some package are covered. An operator
+    must declare in its schema which arguments it modifies, as PyTorch's own operators
+    do.
     """
 
     def __init__(self, copied: list[Tensor]):

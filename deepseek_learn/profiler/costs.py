@@ -4,7 +4,7 @@ A multiply-add (MAC) is one multiplication and one addition, which count as 2 FL
 complex multiply-add counts as four real ones. As is customary, FLOPs cover only matrix
 products, convolutions, attention and recurrent layers. Element-wise operations, norms
 and reductions are counted separately as `element_ops`. A causal mask does not lower the
-FLOP count of attention. Operators that no rule covers are reported as *uncounted*.
+FLOP count of attention. Operators not covered by any rule are reported as *uncounted*.
 Lesson: `notebooks/basic/05_profiler.ipynb`.
 """
 

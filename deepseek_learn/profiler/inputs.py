@@ -10,7 +10,7 @@ def random_inputs(model: nn.Module, input_size: Sequence) -> tuple[Tensor, ...]:
     """Return random tensors with values in [0, 1) as inputs for a model.
 
     The tensors have the device and dtype of the model's weights. The random numbers are
-    the same in every call.
+    the same on every call.
 
     Args:
         input_size: the shape of a single input, or a sequence of shapes, one per input.

@@ -7,7 +7,7 @@ the two peaks is reported as workspace.
 
 Weights, buffers and inputs exist before the pass and are not counted as activations.
 Memory that a kernel allocates but never touches counts toward the peak, although the
-operating system may never have to provide it. The recurrent layers of oneDNN are an
+operating system may never have to provide it. The recurrent layers in oneDNN are an
 example.
 """
 

@@ -209,7 +209,7 @@ class _Step:
         self.train, self.loss, self.start = train, loss or _sum, start
 
     def prepare(self) -> None:
-        """Restore the start state, including the random number generators."""
+        """Restore the starting state, including the random number generators."""
         self.start.again()
 
     def first(self) -> None:

@@ -20,7 +20,7 @@ from .costs import layer_cost
 class ModulePaths:
     """Tracks the running module of `model` inside a `follow()` block.
 
-    A module that is registered under several names is identified by the name through
+    A module that is registered under several names is identified by the name under
     which it is called.
 
     Attributes:

@@ -79,7 +79,7 @@ def _installed(path: str) -> bool:
 
 
 def nothing() -> None:
-    """Do nothing. This is the undo function of objects without mutable contents."""
+    """Do nothing. This is the undo function for objects without mutable contents."""
 
 
 def _dict(item: dict) -> Saved:

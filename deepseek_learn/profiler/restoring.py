@@ -47,7 +47,7 @@ class Start:
         return [state.tensor for state in self._snapshot.tensors]
 
     def again(self) -> None:
-        """Restore the start state and put the model in the mode that the pass needs.
+        """Restore the starting state and put the model in the mode for the pass.
 
         Raises:
             UnsteadyModelError: if a pass has changed something that cannot be restored.

@@ -77,7 +77,7 @@ class Profile(Report):
 
     @property
     def uncounted(self) -> pd.DataFrame:
-        """A table of the operators that no rule covers.
+        """A table of the operators that are not covered by any rule.
 
         The columns are `calls`, `layers` and `latency_ms`.
         """

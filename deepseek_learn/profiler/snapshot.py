@@ -47,7 +47,7 @@ class Snapshot:
         self.add(*roots)
 
     def add(self, *roots: Any) -> None:
-        """Save the roots and everything reachable from them that is not yet saved."""
+        """Save the roots and anything reachable from them that is not saved yet."""
         waiting = list(roots)
         while waiting:
             item = waiting.pop()

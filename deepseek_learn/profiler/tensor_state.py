@@ -96,7 +96,7 @@ def _same_view(one: Tensor, two: Tensor) -> bool:
 
 
 def within(tensor: Tensor) -> list[Tensor]:
-    """Return the tensors with a storage that make up `tensor`, usually just itself."""
+    """Return the storage-backed tensors that make up `tensor`, usually just itself."""
     if has_storage(tensor):
         return [tensor]
     return [inner for part in parts(tensor) for inner in within(part)]

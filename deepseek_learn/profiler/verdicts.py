@@ -1,7 +1,7 @@
 """Determine whether a layer is limited by compute, memory traffic or call overhead.
 
-The work of a layer and the roofline of the machine give three lower bounds on the
-layer's time, which are called floors:
+A layer's work and the machine's roofline yield three lower bounds on the layer's time,
+which are called floors:
 
     compute   FLOPs / peak,  memory   bytes / bandwidth,  overhead   calls x cost per call
 

@@ -6,8 +6,8 @@ directions. For a direction w drawn from the positive unit sphere, a point x rea
 t(x) = min_m (r_m - x_m) / w_m from the reference r. Up to a constant, the hypervolume
 of a set is the mean over w of (max over the set of t)^M (Deng & Zhang 2019,
 "Approximating hypervolume and hypervolume contributions using polar coordinate", IEEE
-Transactions on Evolutionary Computation 23(5)). This is cheap enough to evaluate
-hundreds of children per trial.
+Transactions on Evolutionary Computation 23(5)). This is cheap enough that hundreds of
+children can be evaluated per trial.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class History:
         return History(*parts, self.pending)
 
     def filled(self) -> "History":
-        """Return a copy in which failed trials get the worst losses of all other trials.
+        """Return a copy that gives failed trials the worst losses of the other trials.
 
         Failed trials are informative because training is likely to diverge again in the
         same region.
@@ -207,7 +207,7 @@ def propose(
     generations: int,
     children: int,
 ) -> np.ndarray:
-    """Propose the point of the next trial, of shape `[D]`.
+    """Propose a point for the next trial, of shape `[D]`.
 
     While the front is still improving, points are scored by the surrogate's mean.
     The reference point is sampled for each trial, which moves the focus of the search

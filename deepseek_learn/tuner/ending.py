@@ -67,7 +67,7 @@ class Ending:
         return bool(self.reason) or time.monotonic() >= self._until
 
     def lost_one(self, study: "optuna.Study") -> bool:
-        """Return whether another worker marked a trial of this run as failed."""
+        """Return whether another worker marked a trial from this run as failed."""
         trials = study.get_trials(deepcopy=False)
         lost = set(self.begun) - set(self.finished)
         return any(trials[number].state == State.FAIL for number in lost)
@@ -92,7 +92,7 @@ def exhausted(study: "optuna.Study", space: dict[str, Distribution]) -> bool:
 def stalled(study: "optuna.Study", finished: list[int], patience: int) -> bool:
     """Return whether `patience` trials have finished since the front last changed.
 
-    Only the trials of this run are counted.
+    Only the trials in this run are counted.
     """
     if len(finished) < patience:
         return False

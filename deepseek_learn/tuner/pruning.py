@@ -122,7 +122,7 @@ def reports(trial: Any) -> list[tuple[int, list[float]]]:
 
 
 def values_at(trial: Any, step: int) -> list[float] | None:
-    """Return the values that a trial reported at an epoch, or None if it has none."""
+    """Return the values a trial reported at an epoch, or None if there are none."""
     for epoch, values in trial.user_attrs.get(REPORTS, ()):
         if epoch == step:
             return values

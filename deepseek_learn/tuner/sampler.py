@@ -1,11 +1,11 @@
 """A genetic Optuna sampler that is guided by a surrogate model.
 
-Children are bred as in NSGA-II (`genetic.py`). A surrogate of the objectives
-(`surrogate.py`) is used to select, from hundreds of children, the one most worth a
-training run (`acquisition.py`). A plain genetic algorithm spends most of its trials
-before it has learned anything. With fewer than a hundred trials, it did no better than
-random search, and our sampler did worse without the surrogate. See claim C11 in the
-ledger for the figures.
+Children are bred as in NSGA-II (`genetic.py`). A surrogate for the objectives
+(`surrogate.py`) is then used to select the most promising of hundreds of children
+(`acquisition.py`). A plain genetic algorithm uses up most of its trials before it has
+learned anything. With fewer than a hundred trials, it did no better than random search,
+and our sampler did worse without the surrogate. See claim C11 in the ledger for the
+numbers.
 Lesson: `notebooks/practical/01_auto_tuner.ipynb`.
 """
 
@@ -34,11 +34,11 @@ class GeneticSampler(optuna.samplers.BaseSampler):
 
     Numbers (including integer, stepped and logarithmic ones) and categories are
     searched jointly. Trials that meet the limits (`trial.set_constraint`) rank ahead of
-    the others. A pruned trial is scored by its expected results, and a failed trial
-    (because of NaN or a crash) by the worst results of the others. A configuration that
-    another worker is running is not proposed again, unless both workers make their
-    proposals within a few milliseconds of each other. Hyperparameters whose range
-    changes between trials are sampled at random.
+    the others. A pruned trial is scored by its expected results, and a trial that
+    failed (because of NaN or a crash) by the worst results of the others. A
+    configuration that another worker is running is not proposed again, unless both
+    workers make their proposals within a few milliseconds of each other.
+    Hyperparameters whose range changes between trials are sampled at random.
 
     Args:
         population_size: the number of parents, as in NSGA-II.
@@ -159,7 +159,7 @@ class GeneticSampler(optuna.samplers.BaseSampler):
         )
 
     def _sobol_point(self, encoding: Encoding, number: int) -> np.ndarray:
-        """Return a point of the Sobol sequence, scrambled with the sampler's seed."""
+        """Return a point from the Sobol sequence, scrambled with the sampler's seed."""
         from scipy.stats import qmc
 
         engine = qmc.Sobol(len(encoding.names), rng=self._seed)
@@ -210,7 +210,7 @@ def common_space(trials: Sequence) -> Distributions:
 
 
 def _subset(history: History) -> History:
-    """Select `MOST` trials to fit the models to, half the best and half the latest."""
+    """Select `MOST` trials to fit the models to: half the best, half the latest."""
     best = select(history.losses, MOST // 2, history.ranks())
     rest = np.setdiff1d(np.arange(len(history)), best)[-(MOST - len(best)) :]
     indices = np.sort(np.concatenate([best, rest]))

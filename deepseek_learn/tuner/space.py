@@ -142,7 +142,7 @@ def _range(name: str, entry: tuple) -> Distribution:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a NumPy scalar to a Python number, which any storage can save."""
+    """Convert a NumPy scalar to a Python number, which any storage backend can save."""
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -176,7 +176,7 @@ class Study(Report):
     def history(self) -> pd.Series:
         """Return the hypervolume after each trial.
 
-        All values use the default box for the whole study.
+        All values are relative to the default box for the whole study.
         """
         return volume.history(self)
 

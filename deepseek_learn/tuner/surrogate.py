@@ -1,6 +1,6 @@
 r"""The surrogate model: one Gaussian process per objective and per limit.
 
-This method is also known as kriging: a radial-basis model whose widths are fitted. The
+This method is also known as kriging. It is a radial-basis model with fitted widths. The
 kernel is the Matern kernel of order 5/2,
 
     k(a, b) = (1 + r + r^2 / 3) exp(-r),   r^2 = 5 \sum_d (a_d - b_d)^2 / l_d^2.
@@ -70,7 +70,10 @@ class GaussianProcess:
         return self._kernel(features * self._scale) @ self._weights
 
     def optimistic(self, features: np.ndarray, spreads: float) -> np.ndarray:
-        """Return the posterior mean `[N]`, minus `spreads` standard deviations."""
+        """Return the posterior mean minus `spreads` standard deviations.
+
+        The result has shape `[N]`.
+        """
         if not spreads:
             return self.mean(features)
         kernel = self._kernel(features * self._scale)

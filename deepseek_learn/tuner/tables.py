@@ -62,7 +62,7 @@ def results(trial: "optuna.trial.FrozenTrial", goals: Goals) -> dict[str, Measur
 
 
 def source(name: str, number: Measured) -> str:
-    """Return the source of a result, or "not stated" for energy without a source."""
+    """Return the source of a result, or "not stated" for energy with no source."""
     if not number.source and name.startswith("energy"):
         return "not stated"
     return number.source
@@ -84,7 +84,7 @@ def _cells(numbers: dict[str, Measured]) -> dict[str, Any]:
 def _failure(trial: "optuna.trial.FrozenTrial") -> dict[str, str]:
     """Return the failure that was recorded for a trial.
 
-    If its worker died before it could record one, the trial is reported as lost.
+    If the worker died before recording one, the trial is reported as lost.
     """
     if note := trial.user_attrs.get("failure"):
         return note

@@ -75,12 +75,12 @@ class Trial(Mapping):
         `if trial["optimizer"] == "sgd": trial.suggest("momentum", (0.5, 0.99))`
 
         Args:
-            name: the name of the hyperparameter, which must not be in use already.
+            name: the name of the hyperparameter, which must not already be in use.
             entry: the range or choices, in the same form as in the space of
                 `AutoTuner`. They must be the same in every trial.
 
         Raises:
-            ValueError: if the name is in use already, or if the entry is invalid.
+            ValueError: if the name is already in use, or if the entry is invalid.
         """
         distribution = read_entry(name, entry)
         if name in {*self._space, *self._goals.names, *self._goals.limits, *RESERVED}:

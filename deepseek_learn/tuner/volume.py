@@ -1,4 +1,4 @@
-"""The hypervolume of a study, as a fraction of the box from best to worst values."""
+"""The hypervolume of a study, relative to the box from the best to the worst values."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

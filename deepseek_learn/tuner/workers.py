@@ -37,7 +37,7 @@ def identity() -> dict[str, Any]:
 
 
 def is_dead(worker: dict[str, Any]) -> bool:
-    """Return whether `worker` is known to have ended.
+    """Return whether `worker` is known to have terminated.
 
     The result is False if this process cannot tell, for example because the worker runs
     on another machine.
@@ -54,7 +54,7 @@ def is_dead(worker: dict[str, Any]) -> bool:
 
 
 def rescue(study: "optuna.Study") -> list[int]:
-    """Fail and requeue the trials of dead workers, and return their trial numbers."""
+    """Mark trials of dead workers as failed, requeue them, and return their numbers."""
     numbers = []
     for trial in study.get_trials(deepcopy=False, states=(State.RUNNING,)):
         worker = trial.user_attrs.get("worker")
@@ -74,9 +74,9 @@ def fail(study: "optuna.Study", number: int) -> bool:
 
 
 def stop_own(study: "optuna.Study", numbers: Iterable[int]) -> None:
-    """Fail and requeue the running trials of this process after Ctrl-C.
+    """Mark this process's running trials as failed after Ctrl-C, and requeue them.
 
-    Trials that the interruption has already failed are requeued as well.
+    Trials already marked as failed because of the interruption are requeued as well.
 
     Args:
         numbers: the numbers of the trials in the interrupted run.
@@ -99,8 +99,8 @@ def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
     """Requeue the configuration of a trial, unless it has been lost `TRIES` times.
 
     Args:
-        lost: whether the worker of the trial died. A trial that was interrupted by
-            Ctrl-C is not treated as lost.
+        lost: whether the trial's worker died. A trial that was interrupted by Ctrl-C is
+            not treated as lost.
     """
     tries = trial.user_attrs.get("tries", 1) + lost
     config = trial.system_attrs.get("fixed_params", {}) | trial.params
@@ -112,8 +112,8 @@ def requeue(study: "optuna.Study", trial: Any, lost: bool = True) -> None:
 def tells(trial: Any) -> bool:
     """Return whether the outcome of a trial is informative about its configuration.
 
-    The result is False if the worker of the trial died, or if the trial was interrupted
-    by Ctrl-C.
+    The result is False if the trial's worker died, or if the trial was interrupted by
+    Ctrl-C.
     """
     if trial.state != State.FAIL:
         return trial.state in (State.COMPLETE, State.PRUNED)

@@ -30,7 +30,7 @@ def facts() -> dict:
 
 
 def representable(x: Tensor) -> Tensor:
-    """Round the rows to the nearest values that 8-bit activations represent exactly."""
+    """Round the rows to the nearest values 8-bit activations can represent exactly."""
     step = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / 127
     return (x / step).round() * step
 

@@ -74,7 +74,7 @@ def _cached_products(matrix: PackedMatrix) -> list:
 
 
 def _copy(part: Part, matrix: PackedMatrix) -> tuple[list, Tensor]:
-    """Return the products that add up to a part, and the output column of each row."""
+    """Return the products that add up to a part, and the output column for each row."""
     codes, bits = torch.zeros((), dtype=torch.int32), 0
     for plane, width in zip(part.planes, part.widths, strict=True):
         codes = (codes << width) | unpack(plane, width).int()

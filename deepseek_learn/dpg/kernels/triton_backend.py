@@ -66,7 +66,7 @@ if triton is not None:
 
     @triton.jit
     def _plane_codes(plane, rows, k, K, mask, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
-        """Read codes `[rows, k]` from a packed plane in the layout of `planes.py`."""
+        """Read `[rows, k]` codes from a packed plane in the layout of `planes.py`."""
         per_byte: tl.constexpr = 8 // WIDTH
         line = (rows // 16) * (K // (4 * per_byte)) + k // (4 * per_byte)
         offset = line * 64 + (rows % 16) * 4 + k % 4
