@@ -1,4 +1,4 @@
-"""The entry point of `python -m deepseek_learn`."""
+"""The entry point for `python -m deepseek_learn`."""
 
 from .cli import main
 

@@ -18,7 +18,7 @@ from .files import atomic_write
 
 
 def cache_folder() -> Path:
-    """Return the `kernels` folder in DEEPSEEK_LEARN_CACHE or the user's cache."""
+    """Return the `kernels` folder in DEEPSEEK_LEARN_CACHE or in the user's cache."""
     folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
     return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
 
@@ -37,7 +37,7 @@ def stored(name: str, key: str) -> Iterator[Path]:
 
 
 def store(built: Path, name: str, key: str) -> Path:
-    """Copy a build to the cache atomically, since other processes may do the same."""
+    """Copy a build to the cache atomically, in case another process does the same."""
     file = cache_folder() / f"{name}-{key}-{checksum(built)}{built.suffix}"
     with atomic_write(file) as temporary:
         shutil.copyfile(built, temporary)
@@ -45,5 +45,5 @@ def store(built: Path, name: str, key: str) -> Path:
 
 
 def checksum(file: Path) -> str:
-    """Return the first 16 hexadecimal digits of a file's SHA-256."""
+    """Return the first 16 hexadecimal digits of a file's SHA-256 hash."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

@@ -23,7 +23,7 @@ _current = "en"
 
 
 def set_language(lang: str) -> None:
-    """Set the language of all subsequent course messages.
+    """Set the language for all subsequent course messages.
 
     Raises:
         ValueError: if `lang` is neither "en" nor "zh".

@@ -12,7 +12,7 @@ def processor() -> str:
     """Return the CPU model and its instruction set.
 
     The instruction set is included because virtual CPUs with the same model name can
-    differ in it.
+    have different instruction sets.
     """
     import torch
 

@@ -25,7 +25,8 @@ class Registry(Generic[Entry]):
     `facts(name)`.
 
     Args:
-        kind: what the entries are, such as "grouping strategy"; used in error messages.
+        kind: a description of the entries, such as "grouping strategy", for error
+            messages.
     """
 
     def __init__(self, kind: str):

@@ -181,7 +181,7 @@ def _is_spatial(conv: nn.modules.conv._ConvNd) -> bool:
 
 
 def out_channels(module: nn.Module, dims: int) -> int:
-    """Return the number of channels of the last convolution or norm in `module`.
+    """Return the number of output channels of the last convolution or norm in `module`.
 
     Only `dims`-dimensional convolutions are considered. The layers of attention modules
     are ignored, because attention does not change the number of channels.

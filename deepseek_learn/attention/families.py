@@ -3,8 +3,8 @@
 `create("cbam", 64)` builds a module that maps `[B, 64, H, W]` to the same shape.
 Modules that are available in `timm` are taken from there. Since sigmoid gates start
 near 0.5, the output of a module is initially only a fraction of its input
-(`native_scale`). `scale="unit"` corrects this with a constant factor. Otherwise, a
-comparison would rank modules by this factor; see the lesson
+(`native_scale`). `scale="unit"` corrects this with a constant factor. Without this
+correction, a comparison would rank modules by this factor; see the lesson
 `notebooks/basic/02_attention_families.ipynb`.
 """
 
@@ -87,14 +87,14 @@ def create(
         scale: the mean factor applied to the input at initialization. It is `"unit"`
             (1), a positive number, or `"native"` (the factor of the module as
             published).
-        identity: whether to start as exactly `scale * x`, by setting the last layers of
-            the module to zero.
+        identity: whether the module initially computes exactly `scale * x`, which is
+            achieved by setting its last layers to zero.
 
     Raises:
         UnknownNameError: if the name is unknown; the message lists the registered
             names.
-        ValueError: if the module does not support `dims` or an identity start, or if
-            `channels` is less than 1.
+        ValueError: if the module does not support `dims` or starting as the identity,
+            or if `channels` is less than 1.
         TypeError: if `channels` is not an integer.
         MissingPackageError: if the module comes from timm and timm is not installed.
     """

@@ -1,8 +1,8 @@
 r"""Fold a trained network for inference without changing what it computes.
 
-In a ResNet bottleneck, the attention module reads :math:`y = W_3 h + b_3`, where `h`
-has only a quarter of the channels of `y`. Before their nonlinearities, both gates are
-affine in `y`:
+In a ResNet bottleneck, the input of the attention module is :math:`y = W_3 h + b_3`,
+where `h` has only a quarter of the channels of `y`. Before their nonlinearities, both
+gates are affine in `y`:
 
 .. math:: K * y + b = \mathrm{shift\_sum}((K W_3) h + K b_3) + b, \qquad
           \bar y = W_3 \bar h + b_3
@@ -124,7 +124,7 @@ def _activation(norm: Any) -> nn.Module | None:
 
 
 def _fold_pair(parent: nn.Module, conv: str, norm: str, graph: fx.Graph) -> bool:
-    """Fold a pair unless this changes the steps of `forward`; return True if folded.
+    """Fold a pair if the steps of `forward` stay the same; return True if folded.
 
     The steps change if `forward` refers to the original layers.
     """

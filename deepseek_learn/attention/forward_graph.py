@@ -1,4 +1,4 @@
-"""Trace what the `forward` of each module does with its children.
+"""Trace what each module's `forward` method does with its children.
 
 Layer names are not reliable: `conv1` and `bn1` may run in a different order, more than
 once, or with another operation in between. Each module's own `forward` is therefore

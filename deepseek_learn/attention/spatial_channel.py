@@ -86,8 +86,8 @@ class SpatialChannelAttention(nn.Module):
             and a number rescales it by the constant :math:`g`. Always compare modules
             at the same scale, since this factor explains most of the measured
             differences between them.
-        identity: whether to start as exactly `scale * x`, with both gates at 0.5. This
-            is useful for pretrained networks.
+        identity: whether the module initially computes exactly `scale * x`, with both
+            gates at 0.5. This is useful for pretrained networks.
 
     Raises:
         ValueError: if the input has the wrong rank or number of channels.

@@ -1,4 +1,4 @@
-"""The `deepseek-learn` command line, a thin wrapper around public functions."""
+"""The `deepseek-learn` command-line tool, a thin wrapper around public functions."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from .commands import app
 
 
 def main() -> None:
-    """Run the command line.
+    """Run the command-line tool.
 
     If an exception is raised, even an unexpected one, print it as one sentence and exit
     with code 1. Set the environment variable DEEPSEEK_LEARN_TRACEBACK to 1 to see a

@@ -65,7 +65,7 @@ def chat(
     ] = None,
     drafts: Annotated[bool, typer.Option(help="use speculative decoding")] = False,
 ) -> None:
-    """Let a language model continue --prompt, or each line typed at the terminal."""
+    """Continue --prompt, or each line typed at the terminal, with a language model."""
     from .. import zoo
 
     source, _, name = what.partition(":")
@@ -112,7 +112,7 @@ def profile(
     by: Annotated[str, typer.Option(help="layer or operator")] = "layer",
     html: Annotated[Path | None, typer.Option(help="write an HTML page here")] = None,
 ) -> None:
-    """Measure the computation, data movement, memory and run time of a model.
+    """Measure a model's computation, data movement, memory use and run time.
 
     `module:callable` must return a model, or a model and an example input.
     """
@@ -181,7 +181,7 @@ def deploy(
 
 @app.command()
 def ledger() -> None:
-    """Show each claim in the guide with its measured value and the verdict."""
+    """Show each claim in the guide with its measured value and verdict."""
     from ..course import ledger as read
 
     typer.echo(read().to_frame().to_string())

@@ -81,7 +81,7 @@ def device_line() -> str:
 
 
 def build_tools() -> Iterator[str]:
-    """Yield a line each for the C++ compiler, cmake, and the ONNX Runtime headers.
+    """Yield one line each for the C++ compiler, cmake, and the ONNX Runtime headers.
 
     The DPG kernels need only the compiler. The C++ engine needs all three.
     """

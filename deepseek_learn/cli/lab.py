@@ -76,7 +76,7 @@ def jupyter_folders() -> dict[str, str]:
 
 
 def in_use(port: int) -> bool:
-    """Check whether a server is listening on this port of localhost."""
+    """Check whether a server is listening on this port on localhost."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -101,7 +101,7 @@ def same(value: Any, copy: Any) -> bool:
 
 
 def same_bits(tensor: Any, copy: Any) -> bool:
-    """Return whether two tensors are bitwise equal, so that NaNs are equal as well.
+    """Return whether two tensors are bitwise equal, so that NaNs also compare equal.
 
     Only the shapes of sparse and meta tensors are compared.
     """

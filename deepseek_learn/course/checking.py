@@ -44,7 +44,8 @@ class Outcome:
     Attributes:
         status: "passed", "failed", "raised" (the answer raised an exception) or
             "not attempted".
-        message: the message for the learner, such as how the answer differs.
+        message: the message for the learner, such as an explanation of how the answer
+            differs from the expected one.
         repeat: if the answer is wrong, the input on which it failed and the call that
             repeats the check; otherwise empty.
         seed: the seed of the random inputs; `check(problem, answer, seed=seed)` repeats

@@ -19,7 +19,7 @@ _last: list[Call] = []  # the last call with arguments, shown when a check fails
 
 
 class AnswerRaised(Exception):
-    """Raised when the learner's code raises; the original exception is its cause."""
+    """Raised when the learner's code fails; the original exception is its cause."""
 
 
 def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:

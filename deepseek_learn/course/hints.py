@@ -13,8 +13,8 @@ def hint(id: str, number: int | None = None) -> None:
 
     Args:
         id: one of `course.problems.names()`.
-        number: the number of the hint to show, counted from 1, instead of the next
-            hint. This does not change which hint comes next.
+        number: the number of a specific hint to show instead of the next one, counted
+            from 1. This does not change which hint comes next.
 
     Raises:
         UnknownNameError: if there is no such problem; the message lists all problems

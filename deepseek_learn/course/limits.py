@@ -16,7 +16,7 @@ THREAD = 160 * 2**20  # bytes of address space that each library thread reserves
 class GaveUp(BaseException):
     """Raised when the time limit is exceeded.
 
-    It is not a subclass of `Exception`, because an answer might catch that.
+    It is not a subclass of `Exception`, because an answer might catch `Exception`.
     """
 
 

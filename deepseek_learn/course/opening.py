@@ -13,9 +13,9 @@ from .lessons import lesson
 def start(slug: str, lang: str = "en") -> None:
     """Start a lesson: set the language, seed the random generators and print the title.
 
-    The generators of `random`, NumPy (the legacy global one) and PyTorch are seeded
-    with 0 to make the notebook reproducible. From then on, exceptions defined by this
-    library are shown as a single sentence; run `%tb` in the next cell to see the
+    The random generators in `random`, NumPy (the legacy global one) and PyTorch are
+    seeded with 0 to make the notebook reproducible. From then on, exceptions defined by
+    this library are shown as a single sentence; run `%tb` in the next cell to see the
     traceback.
 
     Raises:

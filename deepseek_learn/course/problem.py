@@ -20,7 +20,7 @@ class Failed(Exception):
     Args:
         key: the key of the message, either in the exercise's own `sentences` or in the
             catalog, such as `"expect.value"`.
-        values: the values that are filled into the message.
+        values: the values to fill into the message.
     """
 
     def __init__(self, key: str, **values: Any):
@@ -68,8 +68,8 @@ class Problem:
         needs: the package extras that the problem requires, such as "vision".
         kind: "practice" or "graded".
         seconds: the time limit for the check, one minute by default. Checks that run
-            compilers or other programs need more, because these slow down most on a
-            busy machine.
+            compilers or other programs need more time, because such programs slow down
+            the most on a busy machine.
 
     Raises:
         ValueError: if `kind` is unknown, if a practice problem has no solution, or if a

@@ -91,8 +91,8 @@ def progress(
     Raises:
         FileNotFoundError: if the file `import_` does not exist.
         IsADirectoryError: if `export` or `import_` is a folder; nothing is changed.
-        OSError: if a file cannot be read or written; the message gives the file and the
-            reason.
+        OSError: if a file cannot be read or written; the message includes the file name
+            and the reason.
         DamagedFileError: if a file is not a progress file or has a newer format;
             nothing is changed.
     """

@@ -1,4 +1,4 @@
-"""Figures and texts with sliders, which are live in JupyterLab and Colab."""
+"""Figures and texts with sliders, which are interactive in JupyterLab and Colab."""
 
 import asyncio
 import base64

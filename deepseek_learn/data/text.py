@@ -28,7 +28,7 @@ class TextSplits:
         return f"TextSplits({self.card.name}: train/validation/test = {sizes} bytes)"
 
     def to_frame(self) -> pd.DataFrame:
-        """Count the bytes, characters (including line ends) and poems in each part."""
+        """Count the bytes, characters (including newlines) and poems in each part."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {
             name: {

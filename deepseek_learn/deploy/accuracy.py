@@ -211,7 +211,7 @@ def float_points(
     run: Runner = runner,
     watch: Callable[[Any], None] = lambda x: None,
 ) -> float:
-    """Compute the metric of the float model, and reject a metric on a scale of 0..1."""
+    """Compute the metric of the float model; reject a metric on a scale from 0 to 1."""
     value = points(metric, proto, run, watch)
     if value <= 1:
         raise ValueError(

@@ -146,7 +146,8 @@ def batch(given: Any, own: int | None) -> None:
         own: the fixed batch size of the model, or None if it is dynamic.
 
     Raises:
-        ValueError: if the batch size is not allowed; the message states which one is.
+        ValueError: if the batch size is not allowed; the message states which one is
+            allowed.
     """
     if not isinstance(given, int) or given < 1:
         raise ValueError(f"batch must be a positive integer; got {given!r}.")

@@ -28,15 +28,15 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}  # for `ve
 class Kit:
     """A deployment folder under construction.
 
-    Each target has a function that completes it.
+    Each target has a function that completes this folder.
 
     Attributes:
         folder: the temporary folder to write to, which is renamed at the end.
         target: the name of the target.
         proto: the deployed model, an `onnx.ModelProto`.
         precision: the precision of the model.
-        settings: the variables used by the scripts: RUNTIME, PROVIDER, PRECISION (as
-            passed to the engine), BATCH and TOLERANCE.
+        settings: the variables used by the scripts, which are RUNTIME, PROVIDER,
+            PRECISION (as passed to the engine), BATCH and TOLERANCE.
         lines: additional lines for the report.
         notes: paragraphs for the README.
     """
@@ -56,7 +56,7 @@ class Kit:
         path.chmod(0o755)
 
     def own_files(self) -> None:
-        """Add the scripts from `kit/TARGET`, and its notes for the README."""
+        """Add the scripts and the README notes from `kit/TARGET`."""
         own = FILES / self.target
         for path in sorted(own.glob("*.sh")):
             self.script(path.name, path.read_text())

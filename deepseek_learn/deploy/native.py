@@ -52,7 +52,7 @@ def build(
 ) -> Path:
     """Compile the engine and write it to `target` atomically.
 
-    The compilation takes a few seconds.
+    Compilation takes a few seconds.
 
     Args:
         target: the path of the executable.
@@ -62,8 +62,8 @@ def build(
         options: additional cmake options, such as `-DORT_INCLUDE=FOLDER`.
 
     Raises:
-        BuildError: if cmake, a compiler or the headers are missing, or if the
-            compilation fails.
+        BuildError: if cmake, a compiler or the headers are missing, or if compilation
+            fails.
     """
     if runtime not in RUNTIMES:
         names = " or ".join(RUNTIMES)
@@ -98,7 +98,7 @@ def compiled(runtime: str) -> bytes:
 
 
 def _engine_key(runtime: str) -> str | None:
-    """Return a hash of everything the engine depends on, or None without a compiler.
+    """Hash everything the engine depends on; return None if there is no compiler.
 
     The version of the ONNX Runtime headers is not included, because the engine loads
     the library at run time and works with any library at least as new as the headers.

@@ -239,7 +239,7 @@ def half_precision(proto: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _sorted(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Sort the nodes topologically. ONNX requires this, but the tools do not do it."""
+    """Sort the nodes topologically, which ONNX requires but the tools do not ensure."""
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     model = ONNXModel(proto)

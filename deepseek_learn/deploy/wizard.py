@@ -120,7 +120,7 @@ class DeploymentWizard:
             target: the name of a target in `deploy.targets`.
             out: the output folder.
             precision: a precision that the target supports. The default is the first
-                one that it lists.
+                one that the target lists.
             loss: the maximum number of points that INT8 may lose. A loss of 1 point or
                 more is always rejected.
             ranges: the rule that derives the ranges of activations in INT8 from the
@@ -356,7 +356,7 @@ def _on_cpu(value: Any) -> Any:
 
 
 class _ProgressReporter:
-    """Reports progress to a bar or a function, or not at all."""
+    """Reports progress to a bar or a function, or does nothing."""
 
     def __init__(self, progress: bool | Progress):
         self.to = progress if callable(progress) else None
@@ -381,7 +381,7 @@ class _ProgressReporter:
 def _engine(goal: Target) -> tuple[bytes | None, str]:
     """Return the compiled engine and an empty string.
 
-    If the compilation fails but the engine does not have to run on this machine, return
+    If compilation fails but the engine does not have to run on this machine, return
     None and the reason for the failure.
     """
     try:

@@ -34,8 +34,8 @@ def ledger(directory: str | Path | None = None) -> "Ledger":
             a checkout, or else the results packaged with the library.
 
     Raises:
-        DamagedFileError: if a file is not a result file; the message gives the file and
-            the reason.
+        DamagedFileError: if a file is not a result file; the message includes the file
+            name and the reason.
     """
     results = read_results(directory)
     entries = [Entry(row, result) for result in results for row in result.rows]
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def verdict(self) -> str:
-        """The verdict of the row, or "outdated" if the script must be run again."""
+        """The verdict on the row, or "outdated" if the script must be run again."""
         return OUTDATED if self.result.outdated else self.row.verdict
 
     @property
@@ -90,7 +90,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the guide.
+    """A claim made in the guide.
 
     Attributes:
         name: the name of the claim, from "C1" to "C19".
@@ -193,7 +193,7 @@ class Ledger(Report):
         return sum(claim.verdict == verdict for claim in self.claims)
 
     def to_markdown(self, lang: str | None = None) -> str:
-        """Return the Markdown content of the book's claims page."""
+        """Return the Markdown content for the book's claims page."""
         return "\n\n".join(_section(claim, lang) for claim in self.claims) + "\n"
 
     def _repr_html_(self) -> str:

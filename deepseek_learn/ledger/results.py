@@ -1,7 +1,7 @@
 """Read and write benchmark results, which are stored in one JSON file per script.
 
-The verdict of a row is always computed from its target, value and interval (`rows.py`).
-Rows from different machines are stored side by side, and a speed row keeps all of its
+A row's verdict is always computed from its target, value and interval (`rows.py`). Rows
+from different machines are stored side by side, and a speed row keeps all of its
 readings (`readings.py`).
 """
 
@@ -113,7 +113,7 @@ class Result:
         return replace(self, rows=(*rows, *new.values()))
 
     def _by_machine(self, run: "Result") -> tuple[dict[tuple, Row], list[Row]]:
-        """Return the rows for the run's machine, keyed by `Row.key`, and the others."""
+        """Return the rows from the run's machine, keyed by `Row.key`, and the rest."""
         here = run.rows[0].machine if run.rows else machine()
         local, others = {}, []
         for row in self.rows:
@@ -151,8 +151,8 @@ def read_results(directory: str | Path | None = None) -> list[Result]:
     """Read all full results in a folder, sorted by name.
 
     Raises:
-        DamagedFileError: if a file is not a result file; the message gives the file and
-            the reason.
+        DamagedFileError: if a file is not a result file; the message includes the file
+            name and the reason.
         NotADirectoryError: if `directory` is not a folder.
     """
     source = Path(directory or folder())
@@ -168,8 +168,8 @@ def read_result(path: str | Path) -> Result:
     """Read one result file.
 
     Raises:
-        DamagedFileError: if it is not a result file; the message gives the file and the
-            reason.
+        DamagedFileError: if it is not a result file; the message includes the file name
+            and the reason.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

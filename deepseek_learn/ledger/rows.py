@@ -28,11 +28,11 @@ class Row:
             identifies the row.
         better: "lower" or "higher".
         target: the target value, or None if the row is only informational.
-        measured: the measured value, or None if it cannot be tested on this machine, in
-            which case `note` gives the reason.
-        low, high, interval: the bounds, and the type of the interval ("quartiles",
+        measured: the measured value, or None if it cannot be measured on this machine,
+            in which case `note` gives the reason.
+        low, high, interval: the bounds and type of the interval ("quartiles",
             "95 % t").
-        peer, peer_measured: the best peer, and its measured value.
+        peer, peer_measured: the best peer and its measured value.
         n: the number of values from which `measured` was computed.
         date: the date in ISO 8601. If it is None, the current date is filled in when
             the row is written.

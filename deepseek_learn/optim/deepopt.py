@@ -161,7 +161,7 @@ class DeepOpt(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; return the loss of `closure`."""
+        """Update all parameters with a gradient; return the loss from `closure`."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -181,7 +181,7 @@ class DeepOpt(torch.optim.Optimizer):
         return self.param_groups[0]["skipped"]
 
     def state_bytes(self) -> int:
-        """Return the size in bytes of all averages stored on this process."""
+        """Return the size in bytes of all averages stored by this process."""
         return sum(self._bytes(p) for g in self.param_groups for p in g["params"])
 
     def plan(self) -> pd.DataFrame:

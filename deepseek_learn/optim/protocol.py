@@ -83,8 +83,8 @@ def tune(
 ) -> TuningResult:
     """Search for the best configuration, one axis at a time.
 
-    The search moves to a neighboring value whenever it has a lower loss and ends when
-    no neighbor is better.
+    The search moves to a neighboring value whenever that lowers the loss, and it ends
+    when no neighbor is better.
 
     Args:
         axes: a dict that maps each hyperparameter to its candidate values, in order.

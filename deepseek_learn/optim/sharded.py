@@ -19,7 +19,7 @@ else:  # a PyTorch build without torch.distributed has no sharded parameters
 
 
 def local(x: Tensor) -> Tensor:
-    """Return the part of `x` stored on this process."""
+    """Return the part of `x` that this process stores."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 

@@ -230,7 +230,7 @@ class _Learner:
             yield loss
 
     def _step(self, *batch: Tensor) -> float:
-        """Update the weights once, unless the loss is not finite; return the loss."""
+        """Update the weights once if the loss is finite; always return the loss."""
         inputs, labels = (x.to(self.group.device) for x in self.group.shard(*batch))
         with mixed_precision(self.group.device, self.autocast):
             logits = self.model(inputs).float()

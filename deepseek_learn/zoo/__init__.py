@@ -37,7 +37,7 @@ KINDS = ("picture", "text")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
-    """Return the names of all models, or only of those that take one kind of input.
+    """Return the names of all models, or only of those for one kind of input.
 
     Args:
         kind: "picture", "text", or None for all models.

@@ -29,8 +29,8 @@ TOKENS = ("vocabulary", "tokenizer", "tokenizer_sha256")
 class Model:
     """The description of a model, which does not depend on a training run.
 
-    Fields of type `Text` hold either one string, or one string per language, from which
-    `card` selects one.
+    Fields of type `Text` contain either a single string or one string per language,
+    from which `card` selects one.
 
     Attributes:
         build: the function that builds the untrained model, as `"module:callable"`
@@ -39,7 +39,7 @@ class Model:
             model, as `"module:callable"`; None if the weights are in this package.
         shape: the shape of one input, without the batch dimension.
         split: the split on which the weights in this package were trained.
-        original: the name of the original model, if this is its DPG-compressed sibling.
+        original: the name of the original model, if this is a DPG-compressed sibling.
         vocabulary: the number of tokens, if this is a language model.
         tokenizer, tokenizer_sha256: the name of the tokenizer file, which is stored
             next to the weights, and its checksum, if this is a language model.
@@ -210,7 +210,7 @@ def register(model: Model) -> None:
 
 
 def _read(path: Path) -> Model:
-    """Read a model from its card; a sibling's card only lists what differs."""
+    """Read a model from its card; a sibling's card lists only the differences."""
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
     if "original" not in facts:

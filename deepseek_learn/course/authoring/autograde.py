@@ -42,7 +42,7 @@ class ExecuteWhole(Execute):
 
 
 def preprocessors() -> list[type]:
-    """Return nbgrader's autograding steps, using `ExecuteWhole` for `Execute`."""
+    """Return nbgrader's autograding steps, with `ExecuteWhole` replacing `Execute`."""
     steps = Autograde.autograde_preprocessors.default_args[0]
     return [ExecuteWhole if step is Execute else step for step in steps]
 

@@ -27,7 +27,7 @@ def build(root: str | Path = ".", out: str | Path = "_build/html") -> Path:
             is only replaced if both languages have been built successfully.
 
     Returns:
-        The path of the first page, to be opened in a browser.
+        The path of the first page, to open in a browser.
 
     Raises:
         MissingPackageError: if the builder is not installed; the message names the

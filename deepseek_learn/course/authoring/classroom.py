@@ -48,7 +48,7 @@ def assignment(
         out_dir: the class folder, in which nbgrader must be run. The assignments are
             written to `source/<stage>_<NN>_<slug>/<NN>_<slug>.ipynb` below it.
         stage: "basic", "practical" or "innovation".
-        lesson: the slug of a lesson; by default, all lessons of the stage.
+        lesson: the slug of a lesson; by default, all lessons in the stage.
         lang: "en" or "zh".
         seed: the seed of the random inputs in the hidden tests; change it every term.
         repository: a teacher's checkout, which contains the solutions to the graded

@@ -3,7 +3,7 @@
 The page is generated from the source code, so it is always up to date. Docstrings and
 comments must cite papers in the form AUTHORS YEAR, "TITLE", PLACE. The lesson is named
 in the file that cites the paper or, failing that, in the file's package. The benchmarks
-are the scripts that import the file.
+listed are the scripts that import the file.
 """
 
 import re

@@ -1,11 +1,12 @@
 """Keep the Chinese edition in sync with the English one.
 
 `zh/translated.toml` lists the pages and notebooks that are translated. A translation
-has the same path as the original, but under `zh/`; only README.md is translated in the
-same folder, as README.zh.md. Both editions share their code. Code cells with the same
-id must have equal syntax trees, which allows comments to be translated. In cells with
-the tag `start`, the argument `lang=` may differ as well. The text is translated
-manually, and `lock.py` records which English text each translation is based on.
+has the same path as the original, but under `zh/`. The only exception is README.md,
+whose translation is README.zh.md in the same folder. Both editions share their code.
+Code cells with the same id must have equal syntax trees, which allows comments to be
+translated. In cells with the tag `start`, the argument `lang=` may differ as well. The
+text is translated manually, and `lock.py` records which English text each translation
+is based on.
 
 `sync` copies everything that can be copied automatically, and `check` lists the
 remaining work.
@@ -31,7 +32,7 @@ def sync(root: str | Path = ".") -> list[Path]:
 
     New text is copied in English. Existing translations are kept even if they are out
     of date; `check` lists them. Outputs are not copied. A Chinese cell keeps its
-    outputs if its code has not changed, and otherwise they are cleared.
+    outputs if its code has not changed; otherwise, they are cleared.
 
     Returns:
         The files that changed.

