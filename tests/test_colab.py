@@ -95,6 +95,7 @@ def colab_python(tmp_path_factory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
     python = home / "venv" / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    pip.append("--no-compile")
     pinned = {n: f"{n}=={v}" for n, v in COLAB.items()}
     alone = [pinned.pop(name) for name in WITHOUT_REQUIREMENTS]
     for expected in ([*pinned.values(), *ALSO], ["--no-deps", *alone]):

@@ -36,7 +36,7 @@ def test_a_leak_is_measured():
     assert 0.35 < report.difference < 0.6
     assert report.scores["random"].min() > 0.95  # it recognizes the person
     assert report.groups == 200
-    assert "flatters the score by" in report.why()
+    assert "inflates the score by" in report.why()
     assert f"{report.difference:.3g}" in report.why()
 
 

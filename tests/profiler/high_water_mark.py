@@ -1,4 +1,4 @@
-"""Prints the peak memory of a pass in bytes: `MODEL process|profiler [train]`.
+"""Prints the peak memory of a pass in bytes, as read by two: `MODEL [train]`.
 
 "process" is the operating system's reading, `peak_resident_bytes`.
 """
@@ -55,18 +55,16 @@ def of_the_process(model, x, train: bool) -> int:
 
 
 def main() -> None:
-    name, tool, mode = sys.argv[1:4]
+    name, train = sys.argv[1], "train" in sys.argv[2:]
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, x = globals()[name]()
-    model.train(mode == "train")
-    if tool == "process":
-        peak = of_the_process(model, x, mode == "train")
-    else:
-        from deepseek_learn.profiler import profile
+    model.train(train)
+    process = of_the_process(model, x, train)
+    from deepseek_learn.profiler import profile
 
-        peak = profile(model, x, train=mode == "train", repeats=1).peak_mib * 2**20
-    print(json.dumps({"bytes": peak}))
+    profiled = profile(model, x, train=train, repeats=1)
+    print(json.dumps({"process": process, "profiler": profiled.peak_mib * 2**20}))
 
 
 if __name__ == "__main__":
