@@ -255,7 +255,7 @@ def check_aim(aim: float) -> None:
 
 
 def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
-    """Find the smallest number of float layers that reaches the aim.
+    """Find the smallest number of float layers that reaches the target.
 
     Doubling and then bisecting the number takes about 2 log2(most) attempts.
     """
@@ -271,6 +271,6 @@ def _search(loss_at: Callable[[int], float], aim: float, most: int) -> None:
 
 
 def _best(losses: dict[int, float], aim: float) -> int:
-    """Return the smallest count that reaches the aim, or else the most accurate one."""
+    """Return the smallest count that reaches the target, or else the most accurate one."""
     within = [count for count, loss in losses.items() if loss <= aim]
     return min(within) if within else min(losses, key=lambda n: (losses[n], n))

@@ -54,14 +54,14 @@ class Target:
         return "fp32"
 
 
-def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
+def target(name: str, **fields: Any) -> Callable[[Callable], Callable]:
     """Return a decorator that registers a function as the target `name`.
 
     The function completes the deployment folder.
 
     Args:
         name: the name of the target.
-        wishes: values for the fields of `Target`.
+        fields: values for the fields of `Target`.
 
     Raises:
         ValueError: if the name is already registered.
@@ -72,7 +72,7 @@ def target(name: str, **wishes: Any) -> Callable[[Callable], Callable]:
     """
 
     def register(complete: Callable[[Kit], None]) -> Callable[[Kit], None]:
-        targets.register(name)(Target(name, complete, **wishes))
+        targets.register(name)(Target(name, complete, **fields))
         return complete
 
     return register

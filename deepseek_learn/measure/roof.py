@@ -40,7 +40,7 @@ class Roof:
         conv_gflops: the throughput of the faster of two 3 x 3 convolutions in
             10^9 FLOP/s. One has 64 input and output channels and a 56 x 56 input; the
             other has 128 channels and a 28 x 28 input.
-        bandwidth_gbs: the memory bandwidth of a 128 MiB copy in 10^9 byte/s, counting
+        bandwidth_gbs: the memory bandwidth of a 128 MiB copy in 10^9 bytes/s, counting
             both the bytes read and the bytes written.
         overhead_us: the time one operator takes on a single number, in microseconds.
     """

@@ -1,7 +1,7 @@
-"""The *Find it* page, which lists where each paper is implemented, taught and measured.
+"""The *Find it* page, which lists where each paper is implemented, taught and benchmarked.
 
 The page is generated from the source code, so it is always up to date. Docstrings and
-comments must cite papers in the form AUTHORS YEAR, "TITLE", PLACE. The lesson is named
+comments must cite papers in the form AUTHORS YEAR, "TITLE", VENUE. The lesson is named
 in the file that cites the paper or, failing that, in the file's package. The benchmarks
 listed are the scripts that import the file.
 """
@@ -21,8 +21,8 @@ from .import_graph import LIBRARY, ImportGraph
 # one author, two joined by "&", or the first of several
 AUTHORS = r"[A-Z][\w-]+(?: et al\.| & [A-Z][\w-]+)? (?:19|20)\d\d"
 # an arXiv number, or a journal or publisher
-PLACE = r"arXiv \d{4}\.\d{4,5}|[A-Z][\w-]*(?: [\w&-]+)*(?:\(\d+\))?"
-CITATION = re.compile(rf'({AUTHORS}), "([^"]+)"(?:, ({PLACE}))?')
+VENUE = r"arXiv \d{4}\.\d{4,5}|[A-Z][\w-]*(?: [\w&-]+)*(?:\(\d+\))?"
+CITATION = re.compile(rf'({AUTHORS}), "([^"]+)"(?:, ({VENUE}))?')
 # text that looks like part of a citation; it is an error anywhere else
 TRACE = re.compile(r"\bet al\.|\barXiv \d|\bdoi\b|[A-Z][\w-]+[,.]? \(?(?:19|20)\d\d\b")
 TABLE = ":::{list-table}\n:header-rows: 1\n:widths: 36 19 20 25\n:class: find-it"
@@ -73,7 +73,7 @@ def check(root: str | Path) -> list[str]:
     root = Path(root)
     problems = [
         f"{path.relative_to(root).as_posix()}: {trace[0]!r} is not part of a citation "
-        'in the form AUTHORS YEAR, "TITLE", PLACE.'
+        'in the form AUTHORS YEAR, "TITLE", VENUE.'
         for path in _files(root)
         for passage in _prose(path)
         for trace in TRACE.finditer(CITATION.sub("", passage))
