@@ -1,10 +1,15 @@
-"""Atomic file writes."""
+"""Atomic file writes, and locks that exclude other writers."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # flock is not available on this system
+    fcntl = None  # type: ignore[assignment]  # checked by `is None`
 
 REPOSITORY = Path(__file__).resolve().parents[1]  # only valid in a checkout
 
@@ -36,3 +41,25 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def exclusive(descriptor: int, path: Path) -> None:
+    """Lock an open file or folder until it is closed or the process ends.
+
+    Where the system or the file system has no locks, no other writer is assumed.
+
+    Raises:
+        FileExistsError: if another process or thread holds the lock; the message names
+            `path`.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileExistsError(
+            f"{path} is being written by another process: wait until it finishes, or "
+            f"choose another folder."
+        ) from None
+    except OSError:  # the file system has no locks
+        pass

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # flock is not available on this system
-    fcntl = None  # type: ignore[assignment]  # checked by `is None`
+from ..files import exclusive, fcntl
 
 
 @contextmanager
@@ -57,25 +54,13 @@ def _acquire(folder: Path, path: Path) -> int | None:
         with suppress(FileNotFoundError):  # retry if it was renamed or removed
             descriptor = os.open(folder, os.O_RDONLY)
             try:
-                _lock(descriptor, path)
+                exclusive(descriptor, path)
                 if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
                     return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FileExistsError(
-            f"{path} is being written by another process: wait until it finishes, or "
-            f"choose another folder."
-        ) from None
-    except OSError:  # the file system has no locks, so assume no other writer
-        pass
 
 
 def _clear(folder: Path) -> None:

@@ -1,0 +1,108 @@
+"""Verdicts survive a killed process: nothing half-written, lost or judged twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from deepseek_learn.solutions.verdicts import Verdicts, sha256
+
+
+def verdict(number: int) -> dict:
+    return {"name": f"part {number}\n🔩.png", "sha256": f"{number:064x}", "score": 0.5}
+
+
+def test_verdicts_are_read_again(tmp_path):
+    with Verdicts(tmp_path / "out" / "verdicts.jsonl") as first:
+        for number in range(3):
+            first.add(verdict(number))
+    lines = first.path.read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [verdict(n) for n in range(3)]
+    with Verdicts(first.path) as second:
+        assert list(second) == [verdict(n) for n in range(3)]
+        assert (verdict(1)["name"], verdict(1)["sha256"]) in second
+        assert (verdict(1)["name"], "another content") not in second
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_an_incomplete_line_is_removed(tmp_path, cut):
+    path = tmp_path / "verdicts.jsonl"
+    with Verdicts(path) as verdicts:
+        verdicts.add(verdict(0))
+        verdicts.add(verdict(1))
+    content = path.read_bytes()
+    path.write_bytes(content[:-cut])
+    with Verdicts(path) as verdicts:
+        assert list(verdicts) == [verdict(0)]
+        verdicts.add(verdict(1))
+    assert path.read_bytes() == content
+
+
+def test_what_is_not_a_verdict_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text('{"name": "a"}\n')
+    with pytest.raises(ValueError, match="line 1 is not a verdict; move the file away"):
+        Verdicts(path).__enter__()
+    assert path.read_text() == '{"name": "a"}\n'
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    with (
+        Verdicts(tmp_path / "v.jsonl"),
+        pytest.raises(FileExistsError, match="being written by another process"),
+        Verdicts(tmp_path / "v.jsonl"),
+    ):
+        pass
+    with Verdicts(tmp_path / "v.jsonl") as free:
+        assert not len(free)
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
+    real = os.write
+    with Verdicts(tmp_path / "v.jsonl") as verdicts:
+        verdicts.add(verdict(0))
+        monkeypatch.setattr(os, "write", lambda file, line: real(file, line[:20]))
+        with pytest.raises(OSError, match="disk is full"):
+            verdicts.add(verdict(1))
+        monkeypatch.undo()
+        assert len(verdicts) == 1
+        verdicts.add(verdict(1))
+    with Verdicts(tmp_path / "v.jsonl") as again:
+        assert list(again) == [verdict(0), verdict(1)]
+
+
+WRITER = """
+import sys
+from deepseek_learn.solutions.verdicts import Verdicts
+with Verdicts(sys.argv[1]) as verdicts:
+    print("ready", flush=True)
+    for number in range(len(verdicts), 1_000_000):
+        name = f"part {number}"
+        verdicts.add({"name": name, "sha256": str(number), "note": "x" * 3000})
+"""
+
+
+@pytest.mark.slow
+def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(tmp_path):
+    path = tmp_path / "v.jsonl"
+    for moment in range(5):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE
+        )
+        writer.stdout.readline()
+        time.sleep(0.01 + 0.037 * moment)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    with Verdicts(path) as verdicts:
+        names = [each["name"] for each in verdicts]
+    assert names == [f"part {number}" for number in range(len(names))]
+    assert len(names) > 5
+
+
+def test_the_checksum_is_of_the_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
