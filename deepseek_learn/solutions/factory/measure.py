@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def aupro(
     at_limit = np.interp(limit, x, y)
     inside = x < limit
     x, y = np.append(x[inside], limit), np.append(y[inside], at_limit)
-    return float(np.trapezoid(y, x) / limit)
+    return float(auc(x, y) / limit)
 
 
 def _check(
