@@ -1,0 +1,120 @@
+"""Read photographs of parts, and reject what cannot be judged, with the reason."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ...errors import DeepSeekLearnError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
+MEGAPIXELS = 64  # larger images are rejected before they are decoded
+SMALLEST = 32  # pixels; the networks halve the resolution up to five times
+CLIPPED = 0.5  # reject an image if this fraction of its pixels is black or white
+CONTRAST = 0.004  # the smallest standard deviation, about one level of gray
+
+
+class PartError(DeepSeekLearnError):
+    """Raised for a file that cannot be judged; the message gives the reason."""
+
+
+def part_files(folder: str | Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, sorted by name.
+
+    Hidden files are skipped.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if it contains no image file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{str(folder)!r} is not a folder of images.")
+    files = sorted(_images(folder))
+    if not files:
+        kinds = ", ".join(SUFFIXES)
+        raise ValueError(f"{str(folder)!r} contains no image file ({kinds}).")
+    return files
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(p.startswith(".") for p in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+            yield path
+
+
+def read_part(path: str | Path) -> np.ndarray:
+    """Read an image as gray values from 0 to 1, a float32 array of shape `[H, W]`.
+
+    Color images are converted to luma (ITU-R BT.601). Images with 16 bits per pixel are
+    divided by 65,535. The orientation stored by the camera (EXIF) is applied.
+
+    Raises:
+        PartError: if the file is not an image, is damaged, too large, too small or of an
+            unsupported pixel format, or if it contains NaN or infinity.
+    """
+    path = Path(path)
+    name = repr(path.name)  # file names may contain line breaks
+    try:
+        with Image.open(path) as image:
+            _check_size(name, image.size)
+            image.load()
+            pixels = _gray(name, ImageOps.exif_transpose(image))
+    except PartError:
+        raise
+    except UnidentifiedImageError:
+        raise PartError(f"{name} is not an image, or the file is empty.") from None
+    except Exception as error:  # damaged files make the decoders raise anything
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise PartError(f"{name} cannot be read: {reason}.") from error
+    if not np.isfinite(pixels).all():
+        raise PartError(f"{name} contains NaN or infinity.")
+    return pixels
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    """Raise a `PartError` unless the image has a reasonable size; nothing is decoded."""
+    width, height = size
+    if width * height > MEGAPIXELS * 1e6:
+        raise PartError(
+            f"{name} has {width * height / 1e6:.0f} megapixels; the limit is "
+            f"{MEGAPIXELS}."
+        )
+    if min(size) < SMALLEST:
+        raise PartError(
+            f"{name} has {width} x {height} pixels; each side needs at least {SMALLEST}."
+        )
+
+
+def _gray(name: str, image: Image.Image) -> np.ndarray:
+    if image.mode in ("I;16", "I;16B", "I;16L"):
+        return np.asarray(image, dtype="float32") / 65_535
+    if image.mode == "I":  # Pillow's mode for 16-bit PNG files
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65_535:
+            raise PartError(f"{name} has more than 16 bits per pixel.")
+        return values.astype("float32") / 65_535
+    if image.mode == "F":
+        values = np.asarray(image, dtype="float32")
+        if values.min() < 0 or values.max() > 1:
+            raise PartError(f"{name} has floating-point values outside 0..1.")
+        return values
+    if image.mode in ("RGBA", "LA", "PA", "P", "CMYK", "YCbCr", "1"):
+        image = image.convert("RGB")
+    if image.mode not in ("RGB", "L"):
+        raise PartError(f"{name} has the unsupported pixel format {image.mode}.")
+    return np.asarray(image.convert("L"), dtype="float32") / 255
+
+
+def check_exposure(name: str, pixels: np.ndarray) -> None:
+    """Raise a `PartError` if the image shows nothing: black, white or constant."""
+    for value, words in ((0.0, "black"), (1.0, "saturated")):
+        clipped = float((np.abs(pixels - value) < 0.5 / 255).mean())
+        if clipped >= CLIPPED:
+            raise PartError(
+                f"{name!r} cannot be judged: {clipped:.0%} of its pixels are {words}."
+            )
+    if pixels.std() < CONTRAST:
+        raise PartError(f"{name!r} cannot be judged: all its pixels are nearly equal.")
