@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 from torch.utils._pytree import tree_map
 
@@ -25,6 +24,7 @@ from .accuracy import (
     points,
 )
 from .destinations import Target, targets
+from .examples import like, on_cpu, resized, samples
 from .folder import exclusive_folder
 from .kit import TOLERANCES, Kit
 from .quantize import Quantizer, Scheme, feed, half_precision
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from .page import WizardPage
 
-SAMPLES = 8  # number of samples whose outputs are stored
 Progress = Callable[[str, float], None]
 
 
@@ -91,9 +90,9 @@ class DeploymentWizard:
     ):
         self.source = source_of(model)
         checks.example(example)
-        self.example, self.metric = tree_map(_on_cpu, example), metric
+        self.example, self.metric = tree_map(on_cpu, example), metric
         batches = None if calibration is None else list(calibration)
-        self.calibration = batches and [_like(example, batch) for batch in batches]
+        self.calibration = batches and [like(example, batch) for batch in batches]
         self.dynamic_batch, self.sequence_axis = dynamic_batch, sequence_axis
         if isinstance(self.source, OnnxFile):
             self.dynamic_batch = dynamic_batch and self.source.free_batch
@@ -157,7 +156,7 @@ class DeploymentWizard:
                 kit = self._kit(temporary, goal, proto, precision, batch)
                 goal.complete(kit)
                 tell("measure", 0.9)
-                x = self._input(batch)
+                x = self._timed(batch)
                 measured = verification.lines(
                     kit, goal, engine, refusal, self.source, x
                 )
@@ -188,7 +187,7 @@ class DeploymentWizard:
         """Create the kit with the files that every target needs."""
         proto = export.copy_of(proto)
         if goal.fixed_batch:
-            export.fix_sizes(proto, [t.shape for t in tensors(self._input(batch))])
+            export.fix_sizes(proto, [t.shape for t in tensors(self._timed(batch))])
         export.describe(proto, self._prepare)
         settings = {
             "RUNTIME": goal.runtime,
@@ -199,7 +198,8 @@ class DeploymentWizard:
         }
         kit = Kit(folder, goal.name, proto, precision, settings)
         run = runner_for(goal.runtime, precision)
-        kit.store_answers(self._samples(batch), run, self.proto)
+        inputs = (self.example, *(self.calibration or []))
+        kit.store_answers(samples(inputs, batch, self.dynamic_batch), run, self.proto)
         kit.write_common()
         return kit
 
@@ -244,6 +244,10 @@ class DeploymentWizard:
         checks.batch(batch, None if self.dynamic_batch else self._example_batch())
         requirements = {"calibration": self.calibration, "metric": self.metric}
         return checks.precision(precision, goal, requirements)
+
+    def _timed(self, batch: int) -> Any:
+        """Return the example in the given batch size, if it can be changed."""
+        return resized(self.example, batch) if self.dynamic_batch else self.example
 
     def _example_batch(self) -> int:
         return len(tensors(self.example)[0])
@@ -307,52 +311,6 @@ class DeploymentWizard:
             Line("metric", status, after, unit, note),
             Line("loss", status, before - after, unit, note),
         ]
-
-    def _samples(self, batch: int) -> Any:
-        """Return about `SAMPLES` inputs for the self-check, in whole batches."""
-        target_count = -(-SAMPLES // batch) * batch if self.dynamic_batch else batch
-        batches, count = [], 0
-        sizes = [t.shape[1:] for t in tensors(self.example)]
-        for candidate in (self.example, *(self.calibration or [])):
-            if [t.shape[1:] for t in tensors(candidate)] != sizes:
-                continue  # skip batches of a different length
-            batches.append(tensors(candidate))
-            count += len(batches[-1][0])
-            if count >= target_count:
-                break
-        rows = torch.arange(min(target_count, count - count % batch or batch))
-        columns = zip(*batches, strict=True)
-        joined = [torch.cat([t.detach().cpu() for t in column]) for column in columns]
-        return tuple(t[rows % count] for t in joined)
-
-    def _input(self, batch: int) -> Any:
-        """Return the example, repeated or cut to the given batch size, for timing."""
-        if not self.dynamic_batch:
-            return self.example
-
-        def resize(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor):
-                return value
-            return value[torch.arange(batch) % len(value)]
-
-        return tree_map(resize, self.example)
-
-
-def _like(example: Any, batch: Any) -> Any:
-    """Convert a batch to the structure of the example.
-
-    This is needed for loaders, which return lists instead of tuples.
-    """
-    if isinstance(example, tuple) and isinstance(batch, list):
-        batch = tuple(batch)
-    named = isinstance(example, dict) and isinstance(batch, dict)
-    if named and {*batch} == {*example}:
-        batch = {name: batch[name] for name in example}
-    return tree_map(_on_cpu, batch)
-
-
-def _on_cpu(value: Any) -> Any:
-    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
 class _ProgressReporter:

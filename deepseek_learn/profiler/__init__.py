@@ -16,7 +16,7 @@ _LAZY = {
     "UnsteadyModelError": "restoring",
     "Verdict": "verdicts",
     "layer_costs": "costs",
-    "operator_costs": "costs",
+    "operator_costs": "flop_formulas",
     "profile": "model_profiler",
 }
 

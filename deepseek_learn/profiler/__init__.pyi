@@ -2,7 +2,7 @@ from ..measure.roof import Roof as Roof
 from .comparison import Comparison as Comparison
 from .costs import Cost as Cost
 from .costs import layer_costs as layer_costs
-from .costs import operator_costs as operator_costs
+from .flop_formulas import operator_costs as operator_costs
 from .memory import Memory as Memory
 from .model_profiler import ModelProfiler as ModelProfiler
 from .model_profiler import profile as profile

@@ -160,6 +160,7 @@ def test_half_precision_module():
     assert SpatialChannelAttention(16).bfloat16()(x).dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_export_has_dynamic_sizes(dims):
     module, x = SpatialChannelAttention(16, dims=dims).eval(), features(dims).float()

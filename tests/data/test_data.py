@@ -84,6 +84,7 @@ def elpv(**options):
     return data.elpv(**options)
 
 
+@pytest.mark.slow
 def test_elpv_source_split_keeps_runs_together():
     splits = elpv(split="source", size=32)
     number = {
@@ -97,6 +98,7 @@ def test_elpv_source_split_keeps_runs_together():
     assert splits.test.images.shape[1:] == (1, 32, 32)
 
 
+@pytest.mark.slow
 def test_elpv_groups_are_as_many_modules_as_published():
     """Deitsch et al. 2019: 44 modules, 18 mono- and 26 polycrystalline."""
     whole = elpv(size=32).whole()
@@ -107,6 +109,7 @@ def test_elpv_groups_are_as_many_modules_as_published():
     assert set(np.bincount(whole.groups)) == {48, 50, 54, 60, 72}
 
 
+@pytest.mark.slow
 def test_elpv_modules_begin_where_the_brightness_jumps():
     """The files at a border differ more than neighbors inside a module."""
     whole = elpv(size=32).whole()
@@ -121,6 +124,7 @@ def test_elpv_modules_begin_where_the_brightness_jumps():
     assert means.diff().abs().median() > 1.5 * inside.median()
 
 
+@pytest.mark.slow
 def test_elpv_source_split_divides_no_module():
     splits = elpv(split="source", size=32)
     groups = [set(getattr(splits, part).groups) for part in PARTS]
@@ -136,12 +140,14 @@ def test_the_whole_is_its_parts():
     assert whole.card == splits.card
 
 
+@pytest.mark.slow
 def test_elpv_label_is_the_experts_probability():
     splits = elpv(size=32)
     labels, probability = splits.test.labels.numpy(), splits.test.frame["probability"]
     assert np.array_equal(labels, (probability > 0.5).to_numpy())
 
 
+@pytest.mark.slow
 def test_source_split_refuses_files_in_another_order():
     frame = elpv(split="source", size=32).train.frame.iloc[::-1].copy()
     frame["type"] = "mono"
@@ -149,6 +155,7 @@ def test_source_split_refuses_files_in_another_order():
         source_parts(frame)
 
 
+@pytest.mark.slow
 def test_elpv_sample_is_held_out():
     sample = data.elpv_sample()
     assert sample.images.shape == (32, 1, 300, 300)

@@ -209,8 +209,8 @@ def test_the_self_check_compares_with_what_is_stored(engine, small, tmp_path, ch
     words = {
         "value": "self-check",
         "nan": "self-check",
-        "shape": "answers",
-        "number": "differ",
+        "shape": "but the model returned",
+        "number": "same number of samples",
     }
     with pytest.raises(EngineError, match=words[change]):
         run(engine, small, "--selfcheck", tmp_path)
@@ -249,25 +249,31 @@ def bad_inputs(folder: Path, good: Path) -> dict[str, tuple[list, str]]:
         return [good, "--input", at[name], *library]
 
     return {
-        "no model": ([], "which MODEL"),
+        "no model": ([], "MODEL is required"),
         "no such model": ([folder / "nothing.onnx", *library], "is not a file"),
         "a folder as model": ([folder, *library], "is not a file"),
-        "two models": ([good, good, *library], "one MODEL at a time"),
+        "two models": ([good, good, *library], "MODEL must be a single file"),
         "half a model": ([at["cut.onnx"], *library], "failed"),
         "an empty model": ([at["empty.onnx"], *library], "failed"),
         "a text as model": ([at["text.onnx"], *library], "failed"),
         "no library": ([good, "--library", folder / "no.so"], "cannot be opened"),
-        "another library": ([good, "--library", "libm.so.6"], "no OrtGetApiBase"),
+        "another library": (
+            [good, "--library", "libm.so.6"],
+            "not export OrtGetApiBase",
+        ),
         "another provider": (
             [good, "--provider", "abacus", *library],
             "must be cpu, cuda",
         ),
-        "another option": ([good, "--fast", "yes", *library], "--fast is no option"),
-        "an option without value": ([good, *library, "--repeat"], "needs a value"),
-        "no repeats": ([good, "--repeat", 0, *library], "whole number from 1"),
+        "another option": (
+            [good, "--fast", "yes", *library],
+            "--fast is not an option",
+        ),
+        "an option without value": ([good, *library, "--repeat"], "requires a value"),
+        "no repeats": ([good, "--repeat", 0, *library], "an integer between 1 and"),
         "words for a number": (
             [good, "--batch", "two", *library],
-            "whole number from 1",
+            "an integer between 1 and",
         ),
         "half precision": (
             [good, "--precision", "fp8", *library],
@@ -277,19 +283,22 @@ def bad_inputs(folder: Path, good: Path) -> dict[str, tuple[list, str]]:
             [good, "--input", folder / "no.npy", *library],
             "is not a file",
         ),
-        "cut tensor": (given("short.npy"), "should hold 4608 bytes"),
-        "overlong tensor": (given("long.npy"), "should hold 4608 bytes"),
+        "cut tensor": (given("short.npy"), "must contain 4608 bytes"),
+        "overlong tensor": (given("long.npy"), "must contain 4608 bytes"),
         "cut header": (given("head.npy"), "ends within its header"),
         "text as tensor": (given("text.npy"), "is not a .npy file"),
-        "text as picture": (given("words.png"), "no picture"),
-        "too small": (given("deep.npy"), "should hold 5832 bytes"),
+        "text as picture": (given("words.png"), "neither a .npy file nor an image"),
+        "too small": (given("deep.npy"), "must contain 5832 bytes"),
         "too large": (given("huge.npy"), "2^31"),
-        "a negative size": (given("minus.npy"), "negative size"),
-        "float64": (given("double.npy"), "holds <f8; the engine reads float32"),
-        "uint8 for float32": (given("bytes.npy"), "takes float32 [any, 3, 8, 8]"),
+        "a negative size": (given("minus.npy"), "negative dimension"),
+        "float64": (
+            given("double.npy"),
+            "has the dtype <f8, but the engine accepts only",
+        ),
+        "uint8 for float32": (given("bytes.npy"), "must be float32 [any, 3, 8, 8]"),
         "Fortran order": (given("order.npy"), "must be in C order"),
-        "another shape": (given("shape.npy"), "[6, 3, 8, 5]; the model's"),
-        "no sample": (given("none.npy"), "holds no sample"),
+        "another shape": (given("shape.npy"), "[6, 3, 8, 5], but the model's"),
+        "no sample": (given("none.npy"), "contains no samples"),
         "no check": ([good, "--selfcheck", folder / "no", *library], "is not a file"),
         "no room": ([good, "--output", at["text.npy"], *library], "text.npy"),
     }

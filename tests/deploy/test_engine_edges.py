@@ -99,7 +99,7 @@ def test_files_of_two_types_are_no_batch(engine, tmp_path, first):
     np.save(tmp_path / "a.npy", np.ones((1, 1000), first))
     np.save(tmp_path / "b.npy", np.ones((1, 1000), second))
     words = ["--input", tmp_path / "a.npy", "--input", tmp_path / "b.npy"]
-    refused(engine(model, *words), "b.npy is ", "[1, 1000], which does not join")
+    refused(engine(model, *words), "b.npy is ", "[1, 1000], but the batch so far is")
 
 
 def test_files_of_two_ranks_are_no_batch(engine, tmp_path):
@@ -108,23 +108,23 @@ def test_files_of_two_ranks_are_no_batch(engine, tmp_path):
     words = ["--input", tmp_path / "a.npy", "--input", tmp_path / "b.npy"]
     for shape in [(), (3,), (1, 3, 4)]:
         np.save(tmp_path / "b.npy", np.ones(shape, "f4"))
-        refused(engine(model, *words), "which does not join float32 [1, 3, 4, 4]")
+        refused(engine(model, *words), "but the batch so far is float32 [1, 3, 4, 4]")
 
 
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        ({"mean": ""}, 'mean must be numbers with commas between them; got ""'),
-        ({"mean": "0.5,"}, "the model's mean must be numbers"),
-        ({"mean": "0.5,nan,0.5"}, "the model's mean must be numbers"),
-        ({"mean": "a"}, "the model's mean must be numbers"),
-        ({"std": ""}, "the model's std must be numbers"),
-        ({"std": "inf"}, "the model's std must be numbers"),
+        ({"mean": ""}, 'finite numbers separated by commas; got ""'),
+        ({"mean": "0.5,"}, "the model's mean must be one or more finite numbers"),
+        ({"mean": "0.5,nan,0.5"}, "the model's mean must be one or more finite numbers"),
+        ({"mean": "a"}, "the model's mean must be one or more finite numbers"),
+        ({"std": ""}, "the model's std must be one or more finite numbers"),
+        ({"std": "inf"}, "the model's std must be one or more finite numbers"),
         ({"std": "1,0,1"}, "the model's std must be above 0"),
         ({"std": "-1"}, "the model's std must be above 0"),
         ({"std": "1e-60"}, "the model's std must be above 0"),
-        ({"mean": "0.5,0.5"}, "mean holds 2 numbers; it takes pictures of 3 channels"),
-        ({"std": "1,1,1,1"}, "std holds 4 numbers; it takes pictures of 3 channels"),
+        ({"mean": "0.5,0.5"}, "mean must contain a single number or one per channel (3)"),
+        ({"std": "1,1,1,1"}, "std must contain a single number or one per channel (3)"),
     ],
 )  # fmt: skip
 def test_means_that_no_picture_can_be_prepared_with(engine, tmp_path, metadata, said):
@@ -218,7 +218,7 @@ def test_a_single_number_as_input_and_booleans_as_output(engine, tmp_path):
     assert done.returncode == 1
     assert "the self-check failed" in done.stderr
     np.save(tmp_path / "input_0.npy", np.ones(1, "f4"))
-    refused(engine(model, *words), "by takes float32 []")
+    refused(engine(model, *words), "the model's input by must be float32 []")
 
 
 def test_booleans_as_input_are_read_as_numpy_does(engine, tmp_path):
@@ -236,7 +236,7 @@ def test_a_model_without_inputs(engine, tmp_path):
     model = saved(tmp_path, [node], [], [("y", FLOAT, [1])], [one])
     np.save(tmp_path / "x.npy", np.ones(1, "f4"))
     for words in ([], ["--input", tmp_path / "x.npy"], ["--selfcheck", tmp_path]):
-        refused(engine(model, *words), "model.onnx has no input")
+        refused(engine(model, *words), "model.onnx has no inputs")
 
 
 # ---------------------------------------------------------------- the checksum
@@ -276,4 +276,4 @@ def test_a_flipped_bit_is_found_before_the_model_is_opened(engine, tmp_path):
         engine(model, "--checksum", "no"), '--checksum must be check or skip; got "no"'
     )
     sums.write_text("no checksum\n")
-    refused(engine(model), "holds no SHA-256")
+    refused(engine(model), "must begin with a SHA-256 checksum")

@@ -1,14 +1,14 @@
-// Runs an exported model: the same source and binary work with every build of ONNX Runtime.
+// Runs an exported model. The same source and binary work with every build of ONNX Runtime.
 //
 //   engine MODEL [--input FILE]... [--output FOLDER] [--selfcheck FOLDER] [options]
 //
-// The library is opened at run time (dlopen), so the same binary runs with the CPU,
-// TensorRT, CANN and MIGraphX builds; the execution provider is an option. Compiled with
-// ENGINE_OPENVINO it runs OpenVINO instead, linked as usual.
+// The library is opened at run time (dlopen), so one binary works with the CPU, TensorRT, CANN
+// and MIGraphX builds, and an option selects the execution provider. If ENGINE_OPENVINO is
+// defined at compile time, the engine is linked against OpenVINO and uses it instead.
 //
-// Inputs are .npy files, or images (PNG, JPEG, BMP, PGM, PPM, ...) for models that take
-// [N, C, H, W]. The output on stdout is one JSON object; an error gives one sentence on stderr
-// and a nonzero exit status.
+// Inputs are .npy files. A model that takes [N, C, H, W] also accepts images (PNG, JPEG, BMP,
+// PGM, PPM, ...). The engine prints one JSON object to stdout. On an error, it prints one
+// sentence to stderr and returns a nonzero exit status.
 
 #include "session.h"
 
@@ -23,11 +23,12 @@ bool fits(const Shape& shape, const Shape& wanted) {
 
 void check(const Tensor& tensor, const Port& port, const std::string& whose) {
   if (tensor.type != port.type || !fits(tensor.shape, port.shape))
-    fail(whose, " is ", text(tensor.type, tensor.shape), "; the model's ", port.name, " takes ",
-         text(port.type, port.shape), ".");
+    fail(whose, " is ", text(tensor.type, tensor.shape), ", but the model's input ", port.name,
+         " must be ", text(port.type, port.shape), ".");
 }
 
-// Returns samples [first, last) along the batch axis; a scalar applies to every sample.
+// Returns the samples [first, last) along the batch axis. A scalar, which applies to every
+// sample, is returned unchanged.
 Tensor rows(const Tensor& all, int64_t first, int64_t last) {
   if (all.shape.empty()) return all;
   const size_t each = all.bytes.size() / size_t(all.shape[0]);
@@ -43,26 +44,28 @@ void append(Tensor& all, const Tensor& more, const std::string& whose) {
                      all.shape.size() == more.shape.size() &&
                      std::equal(all.shape.begin() + 1, all.shape.end(), more.shape.begin() + 1);
   if (!alike)
-    fail(whose, " is ", text(more.type, more.shape), ", which does not join ",
-         text(all.type, all.shape), " to a batch.");
+    fail(whose, " is ", text(more.type, more.shape), ", but the batch so far is ",
+         text(all.type, all.shape),
+         "; the files of a batch must have a batch axis, the same type, and the same sizes along "
+         "all other axes.");
   all.bytes.insert(all.bytes.end(), more.bytes.begin(), more.bytes.end());
   all.shape[0] += more.shape[0];
 }
 
-// One call of the model takes one tensor per port; further files extend the batch.
+// The first files are the model's inputs, in order. Additional files extend the batch.
 std::vector<Tensor> read_inputs(const std::vector<std::string>& files, const Session& session) {
   if (files.size() % session.inputs.size())
-    fail("the model takes ", session.inputs.size(), " inputs; --input was given ", files.size(),
-         " times.");
+    fail("--input was passed ", files.size(), " times, but the model has ", session.inputs.size(),
+         " inputs, so the number of files must be a multiple of ", session.inputs.size(), ".");
   std::vector<Tensor> found(session.inputs.size());
   for (size_t i = 0; i < files.size(); ++i) {
     const Port& port = session.inputs[i % session.inputs.size()];
     const bool npy = fs::path(files[i]).extension() == ".npy";
     const Tensor one =
         npy ? read_npy(files[i])
-            : prepare(read_picture(files[i]), port.shape, session.preparation, files[i]);
+            : prepare(read_image(files[i]), port.shape, session.preparation, files[i]);
     if (!one.shape.empty() && !one.shape[0])
-      fail(files[i], " holds no sample: its shape is ", text(one.shape), ".");
+      fail(files[i], " contains no samples: its shape is ", text(one.shape), ".");
     if (i < found.size())
       found[i] = one;
     else
@@ -72,14 +75,15 @@ std::vector<Tensor> read_inputs(const std::vector<std::string>& files, const Ses
   return found;
 }
 
-// Makes synthetic inputs for timing, for when no input is given.
+// Creates synthetic inputs, which are used for timing when no input is passed.
 std::vector<Tensor> made_up(const Session& session, int64_t batch) {
   std::vector<Tensor> found;
   for (const Port& port : session.inputs) {
     Shape shape = port.shape;
     if (!shape.empty() && shape[0] < 0) shape[0] = batch;
     if (std::any_of(shape.begin(), shape.end(), [](int64_t n) { return n < 0; }))
-      fail("the model's ", port.name, " takes ", text(port.shape), ": give an --input.");
+      fail("--input is required because the model's input ", port.name, " has a variable shape, ",
+           text(port.shape), ".");
     Tensor tensor = make_tensor(port.type, shape, port.name);
     uint32_t state = 1;
     if (port.type == Type::f32)
@@ -90,7 +94,7 @@ std::vector<Tensor> made_up(const Session& session, int64_t batch) {
   return found;
 }
 
-// Reads the first --batch samples of the self-check's inputs, or all if there are fewer.
+// Reads the first --batch samples of the self-check inputs, or all of them if there are fewer.
 std::vector<Tensor> stored(const Session& session, const fs::path& folder, int64_t batch) {
   std::vector<Tensor> found;
   for (size_t i = 0; i < session.inputs.size(); ++i) {
@@ -107,7 +111,7 @@ struct Difference {
   int64_t samples = 0;
 };
 
-// Running maximum of |y - r| (infinite if only one is NaN) and of |r|, for one output.
+// The running maxima of |y - r| (infinite if only one of them is NaN) and |r| for one output.
 struct Largest {
   double apart = 0, reference = 0;
 
@@ -123,7 +127,8 @@ struct Largest {
   }
 };
 
-// Replays FOLDER/input_I.npy and compares the outputs with FOLDER/output_I.npy, batch by batch.
+// Runs the model on FOLDER/input_I.npy and compares its outputs with FOLDER/output_I.npy. The
+// samples are processed batch by batch.
 Difference selfcheck(Session& session, const fs::path& folder) {
   std::vector<Tensor> given, wanted;
   for (size_t i = 0; i < session.inputs.size(); ++i)
@@ -136,17 +141,20 @@ Difference selfcheck(Session& session, const fs::path& folder) {
     for (size_t i = 0; i < all->size(); ++i) {
       const Shape& shape = (*all)[i].shape;
       if (shape.empty() && all == &given) continue;  // a scalar applies to every sample
-      if (shape.empty() || !shape[0]) fail("a tensor in ", folder.string(), " holds no sample.");
+      if (shape.empty() || !shape[0])
+        fail("the tensors in ", folder.string(),
+             " must contain at least one sample, but one of them contains none.");
       if (!found.samples) {
         const Shape& port = (all == &given ? session.inputs : session.outputs)[i].shape;
         found.samples = shape[0], batch = port.empty() ? 1 : std::max<int64_t>(port[0], 1);
       }
       if (shape[0] != found.samples)
-        fail("the tensors in ", folder.string(), " differ in their number of samples.");
+        fail("the tensors in ", folder.string(), " must have the same number of samples; got ",
+             found.samples, " and ", shape[0], ".");
     }
   if (found.samples % batch)
-    fail("the model takes ", batch, " samples at once; ", folder.string(), " holds ", found.samples,
-         ".");
+    fail("the number of samples in ", folder.string(),
+         " must be a multiple of the model's batch size, ", batch, "; got ", found.samples, ".");
   std::vector<Largest> largest(wanted.size());
   for (int64_t first = 0; first < found.samples; first += batch) {
     std::vector<Tensor> part;
@@ -158,8 +166,8 @@ Difference selfcheck(Session& session, const fs::path& folder) {
     for (size_t i = 0; i < answers.size(); ++i) {
       const Tensor truth = rows(wanted[i], first, first + batch);
       if (answers[i].shape != truth.shape)
-        fail("output_", i, ".npy is ", text(truth.shape), "; the model answers ",
-             text(answers[i].shape), ".");
+        fail("a batch from output_", i, ".npy has the shape ", text(truth.shape),
+             ", but the model returned ", text(answers[i].shape), ".");
       largest[i].add(answers[i], truth);
     }
   }
@@ -229,19 +237,23 @@ std::string described(const Tensor& tensor, const Port& port) {
 // ---------------------------------------------------------------- the command line
 
 const char* const kHelp =
-    "engine MODEL [options]: runs an ONNX model and prints JSON.\n"
-    "  --input FILE       a .npy tensor or a picture; repeat it for more inputs, or a batch\n"
-    "  --output FOLDER    writes output_0.npy, ... to it\n"
-    "  --selfcheck FOLDER replays input_0.npy, ... and compares with output_0.npy, ...\n"
-    "  --tolerance X      of the self-check: largest difference / largest value (1e-3)\n"
-    "  --provider NAME    cpu, cuda, tensorrt, cann or migraphx (cpu)\n"
-    "  --library FILE     of ONNX Runtime (else ORT_LIBRARY, else the system's)\n"
-    "  --precision NAME   OpenVINO: fp32 or bf16, for layers not in int8; TensorRT: fp16 or\n"
-    "                     int8, as in the model (fp32)\n"
-    "  --checksum check|skip  compare MODEL with MODEL.sha256, if it exists (check)\n"
-    "  --threads N        (1)      --device N   which accelerator (0)\n"
-    "  --batch N          of synthetic inputs, or of those taken from the self-check (1)\n"
-    "  --warmup N         runs before the timed ones (3)      --repeat N   timed runs (20)\n";
+    "Usage: engine MODEL [options]\n"
+    "Run an ONNX model and print the results as JSON. Defaults are in parentheses.\n"
+    "  --input FILE       a .npy file or an image; repeat for more inputs or a larger batch\n"
+    "  --output FOLDER    write the outputs to output_0.npy, ... in FOLDER\n"
+    "  --selfcheck FOLDER run on input_0.npy, ... and compare the outputs to output_0.npy, ...\n"
+    "  --tolerance X      for the self-check: maximum difference / maximum value (1e-3)\n"
+    "  --provider NAME    execution provider: cpu, cuda, tensorrt, cann or migraphx (cpu)\n"
+    "  --library FILE     ONNX Runtime library ($ORT_LIBRARY, or the system's library)\n"
+    "  --precision NAME   OpenVINO: fp32 or bf16, for all layers that are not INT8;\n"
+    "                     TensorRT: the precision of the model, fp32, fp16 or int8 (fp32)\n"
+    "  --checksum MODE    check or skip: whether to verify MODEL against MODEL.sha256, if that\n"
+    "                     file exists (check)\n"
+    "  --threads N        number of CPU threads (1)\n"
+    "  --device N         index of the accelerator (0)\n"
+    "  --batch N          batch size for synthetic inputs or self-check samples (1)\n"
+    "  --warmup N         number of untimed runs before the timed ones (3)\n"
+    "  --repeat N         number of timed runs (20)\n";
 
 struct Command {
   Options options;
@@ -256,14 +268,15 @@ int64_t whole(const std::string& option, const std::string& value, int64_t least
   char* end = nullptr;
   const long long n = std::strtoll(value.c_str(), &end, 10);
   if (value.empty() || *end || n < least || n > 1000000)
-    fail(option, " must be a whole number from ", least, "; got \"", value, "\".");
+    fail(option, " must be an integer between ", least, " and 1000000; got \"", value, "\".");
   return n;
 }
 
 double tolerance(const std::string& value) {
-  const auto found = numbers(value, "--tolerance");
+  const char* const expected = "a single nonnegative number";
+  const auto found = numbers(value, "--tolerance", expected);
   if (found.size() != 1 || found[0] < 0)
-    fail("--tolerance must be one number from 0; got \"", value, "\".");
+    fail("--tolerance must be ", expected, "; got \"", value, "\".");
   return found[0];
 }
 
@@ -279,11 +292,12 @@ Command parse(const std::vector<std::string>& words) {
     const std::string& word = words[i];
     if (word.compare(0, 2, "--")) {
       if (!command.options.model.empty())
-        fail("one MODEL at a time; got ", command.options.model.string(), " and ", word, ".");
+        fail("MODEL must be a single file; got ", command.options.model.string(), " and ", word,
+             ".");
       command.options.model = word;
       continue;
     }
-    if (i + 1 == words.size()) fail(word, " needs a value.");
+    if (i + 1 == words.size()) fail(word, " requires a value.");
     const std::string& value = words[++i];
     if (word == "--input")
       command.inputs.push_back(value);
@@ -312,30 +326,30 @@ Command parse(const std::vector<std::string>& words) {
     else if (word == "--repeat")
       command.repeat = whole(word, value, 1);
     else
-      fail(word, " is no option; see --help.");
+      fail(word, " is not an option; see --help.");
   }
   const std::vector<std::string> known{"fp32", "bf16", "fp16", "int8"};
   if (std::find(known.begin(), known.end(), command.options.precision) == known.end())
     fail("--precision must be fp32, bf16, fp16 or int8; got ", command.options.precision, ".");
-  if (command.options.model.empty()) fail("which MODEL? See --help.");
+  if (command.options.model.empty()) fail("MODEL is required; see --help.");
   std::error_code error;
   if (!fs::is_regular_file(command.options.model, error))
     fail(command.options.model.string(), " is not a file.");
   return command;
 }
 
-// Verifies MODEL against MODEL.sha256 ("HEX  NAME", the format of sha256sum).
+// Verifies MODEL against MODEL.sha256, which has the format of sha256sum ("HEX  NAME").
 std::string verified(const fs::path& model) {
   const fs::path file = model.string() + ".sha256";
   std::error_code error;
   if (!fs::exists(file, error)) return "none";
   const std::string wanted = read_file(file).substr(0, 64), found = sha256(model.string());
   if (wanted.size() < 64 || wanted.find_first_not_of("0123456789abcdef") != std::string::npos)
-    fail(file.string(), " holds no SHA-256.");
+    fail(file.string(), " must begin with a SHA-256 checksum of 64 lowercase hexadecimal digits.");
   if (found != wanted)
     fail(model.string(), " is not the file that was deployed: its SHA-256 begins with ",
-         found.substr(0, 8), ", ", file.filename().string(), " says ", wanted.substr(0, 8),
-         ". Copy it again, or give --checksum skip.");
+         found.substr(0, 8), ", but the one in ", file.filename().string(), " begins with ",
+         wanted.substr(0, 8), "; copy the model again, or pass --checksum skip.");
   return "verified";
 }
 
@@ -344,8 +358,8 @@ int run(const Command& command) {
   const std::string checksum = command.checksum ? verified(command.options.model) : "skipped";
   Session session(command.options);
   if (session.inputs.empty() || session.outputs.empty())
-    fail(command.options.model.string(), " has no ", session.inputs.empty() ? "input" : "output",
-         ".");
+    fail(command.options.model.string(), " has no ", session.inputs.empty() ? "inputs" : "outputs",
+         ", but at least one is required.");
   const double load_ms = milliseconds(begun);
   std::ostringstream out;
   out << "{\"model\": " << quoted(command.options.model.string())
@@ -383,18 +397,20 @@ int run(const Command& command) {
   }
   std::printf("%s]}\n", out.str().c_str());
   if (!same)
-    std::fprintf(stderr, "engine: the answers are not the stored ones: the self-check failed.\n");
+    std::fprintf(stderr,
+                 "engine: the self-check failed: the outputs differ from the stored outputs by "
+                 "more than the tolerance.\n");
   return same ? 0 : 1;
 }
 
-#ifndef ENGINE_NO_MAIN  // the fuzzer defines its own
+#ifndef ENGINE_NO_MAIN  // a fuzzer defines its own main
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (std::find(words.begin(), words.end(), "--help") != words.end())
     return std::fputs(kHelp, stdout) < 0;
   try {
     return run(parse(words));
-  } catch (const std::exception& error) {  // from the engine, the runtime or the file system
+  } catch (const std::exception& error) {  // thrown by the engine, the runtime or the file system
     std::string sentence = error.what();
     std::replace(sentence.begin(), sentence.end(), '\n', ' ');
     std::fprintf(stderr, "engine: %s\n", sentence.c_str());

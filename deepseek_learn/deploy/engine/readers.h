@@ -1,4 +1,4 @@
-// Readers and writers for the engine: tensors in .npy files, and images.
+// The engine's readers and writers for .npy files, and its reader for images.
 #pragma once
 
 #include <algorithm>
@@ -43,15 +43,16 @@ template <class... Parts>
   throw Error(text.str());
 }
 
-constexpr int64_t kMostElements = int64_t{1}
-                                  << 31;  // 8 GiB of float32: beyond it, the header is corrupted
+// 8 GiB of float32. A header that declares more elements is considered corrupted.
+constexpr int64_t kMostElements = int64_t{1} << 31;
 
-// Counts the elements; rejects negative and oversized shapes.
+// Returns the number of elements, and rejects negative and oversized shapes.
 int64_t count(const Shape& shape, const std::string& whose) {
   int64_t n = 1;
   for (int64_t size : shape) {
-    if (size < 0) fail(whose, " has a negative size in its shape.");
-    if (size && n > kMostElements / size) fail(whose, " is larger than 2^31 elements.");
+    if (size < 0) fail(whose, " has a negative dimension in its shape.");
+    if (size && n > kMostElements / size)
+      fail(whose, " has more than 2^31 elements, which is the limit.");
     n *= size;
   }
   return n;
@@ -95,7 +96,7 @@ struct Tensor {
   std::vector<unsigned char> bytes;
 
   float* f32() { return reinterpret_cast<float*>(bytes.data()); }
-  // The runtimes require a non-null address even for a tensor without elements.
+  // The runtimes require a non-null address, even if the tensor has no elements.
   void* data() {
     static uint64_t nothing = 0;
     return bytes.empty() ? static_cast<void*>(&nothing) : bytes.data();
@@ -148,17 +149,17 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-// Returns the value after 'KEY': in a .npy header, between `begin` and `end`.
+// Returns the value of 'KEY' in a .npy header, without its delimiters `begin` and `end`.
 std::string header_field(const std::string& header, const std::string& key, char begin, char end,
                          const std::string& whose) {
   size_t at = header.find("'" + key + "'");
   at = at == std::string::npos ? at : header.find(begin, at + key.size() + 2);
   size_t last = at == std::string::npos ? at : header.find(end, at + 1);
-  if (last == std::string::npos) fail(whose, " has no ", key, " in its .npy header.");
+  if (last == std::string::npos) fail(whose, " has no field ", key, " in its .npy header.");
   return header.substr(at + 1, last - at - 1);
 }
 
-// Reads a .npy file in C order whose dtype is one of kTypes.
+// Reads a .npy file, which must be in C order and have one of the dtypes in kTypes.
 // https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 Tensor read_npy(const fs::path& path) {
   const std::string whose = path.string(), content = read_file(path);
@@ -177,29 +178,30 @@ Tensor read_npy(const fs::path& path) {
   const auto found = std::find_if(std::begin(kTypes), std::end(kTypes),
                                   [&](const TypeFacts& t) { return kind == t.npy; });
   if (found == std::end(kTypes))
-    fail(whose, " holds ", kind, "; the engine reads float32, uint8, int64, int32 and bool.");
+    fail(whose, " has the dtype ", kind,
+         ", but the engine accepts only float32, uint8, int64, int32 and bool.");
   if (header.find("'fortran_order': False") == std::string::npos)
-    fail(whose, " must be in C order (numpy.ascontiguousarray).");
+    fail(whose, " must be in C order; convert the array with numpy.ascontiguousarray.");
   Shape shape;
   std::stringstream sizes(header_field(header, "shape", '(', ')', whose));
   for (std::string size; std::getline(sizes, size, ',');) {
     if (size.find_first_not_of(" ") == std::string::npos) continue;
     char* end = nullptr;
     shape.push_back(std::strtoll(size.c_str(), &end, 10));
-    if (*end) fail(whose, " has the shape (", sizes.str(), ") in its header.");
+    if (*end) fail(whose, " has an invalid shape in its header: (", sizes.str(), ").");
   }
   const size_t wanted = size_t(count(shape, whose)) * found->bytes;
-  if (content.size() - start - length != wanted)  // before allocating anything of that size
-    fail(whose, " should hold ", wanted, " bytes for ", text(shape), "; it has ",
-         content.size() - start - length, ".");
+  if (content.size() - start - length != wanted)  // checked before allocating that much memory
+    fail(whose, " must contain ", wanted, " bytes of data for the shape ", text(shape),
+         "; it contains ", content.size() - start - length, ".");
   Tensor tensor = make_tensor(found->type, shape, whose);
   std::copy(content.begin() + long(start + length), content.end(), tensor.bytes.begin());
-  if (tensor.type == Type::b8)  // the runtime treats a byte above 1 as neither true nor false
+  if (tensor.type == Type::b8)  // the runtimes expect only the bytes 0 and 1
     for (unsigned char& byte : tensor.bytes) byte = byte != 0;
   return tensor;
 }
 
-// Writes atomically, to a temporary file that is then renamed.
+// Writes the file atomically: writes a temporary file and then renames it.
 void write_npy(const fs::path& path, const Tensor& tensor) {
   std::ostringstream head;
   head << "{'descr': '" << facts(tensor.type).npy << "', 'fortran_order': False, 'shape': (";
@@ -224,32 +226,37 @@ void write_npy(const fs::path& path, const Tensor& tensor) {
 
 // ---------------------------------------------------------------- images
 
-struct Picture {
+struct Image {
   int64_t height = 0, width = 0, channels = 0;
   std::vector<unsigned char> pixels;  // height, width, channels
 };
 
-Picture read_picture(const fs::path& path) {
+Image read_image(const fs::path& path) {
   const std::string content = read_file(path);
-  if (content.size() > size_t(INT32_MAX)) fail(path.string(), " is too large for a picture.");
+  if (content.size() > size_t(INT32_MAX))
+    fail(path.string(), " must be smaller than 2 GiB to be read as an image; it has ",
+         content.size(), " bytes.");
   int width = 0, height = 0, channels = 0;
   const auto* data = reinterpret_cast<const unsigned char*>(content.data());
   unsigned char* pixels =
       stbi_load_from_memory(data, int(content.size()), &width, &height, &channels, 0);
-  if (!pixels) fail(path.string(), " is no .npy file and no picture: ", stbi_failure_reason(), ".");
+  if (!pixels)
+    fail(path.string(), " is neither a .npy file nor an image: ", stbi_failure_reason(), ".");
   const std::unique_ptr<unsigned char, void (*)(void*)> owner(pixels, stbi_image_free);
-  Picture picture{height, width, channels, {}};
-  picture.pixels.assign(pixels, pixels + int64_t(height) * width * channels);
-  return picture;
+  Image image{height, width, channels, {}};
+  image.pixels.assign(pixels, pixels + int64_t(height) * width * channels);
+  return image;
 }
 
-// Image normalization from the model's metadata.
+// The image normalization stored in the model's metadata, for pixels in [0, 1].
 struct Preparation {
-  std::vector<float> mean{0.0f}, std{1.0f};  // one per channel, or one for all; pixels in [0, 1]
+  std::vector<float> mean{0.0f}, std{1.0f};  // one value per channel, or one for all channels
 };
 
-// Reads comma-separated numbers, at least one.
-std::vector<float> numbers(const std::string& list, const std::string& whose) {
+// Parses one or more comma-separated numbers. `expected` describes them in the error message.
+std::vector<float> numbers(
+    const std::string& list, const std::string& whose,
+    const char* expected = "one or more finite numbers separated by commas") {
   std::vector<float> found;
   for (size_t begin = 0; begin != std::string::npos;) {
     const size_t comma = list.find(',', begin);
@@ -257,13 +264,13 @@ std::vector<float> numbers(const std::string& list, const std::string& whose) {
     char* end = nullptr;
     found.push_back(std::strtof(part.c_str(), &end));
     if (part.empty() || *end || !std::isfinite(found.back()))
-      fail(whose, " must be numbers with commas between them; got \"", list, "\".");
+      fail(whose, " must be ", expected, "; got \"", list, "\".");
     begin = comma == std::string::npos ? comma : comma + 1;
   }
   return found;
 }
 
-// `value(key)` returns the model's metadata entry, if it exists.
+// Reads the normalization; `value(key)` returns an entry of the model's metadata, if it exists.
 template <class Value>
 Preparation read_preparation(const Value& value) {
   Preparation how;
@@ -274,19 +281,21 @@ Preparation read_preparation(const Value& value) {
   return how;
 }
 
-// Turns an image into float32 [1, C, H, W]: resizes it bilinearly (half-pixel centers), scales it
-// to [0, 1], and computes (x - mean) / std.
-Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& how,
+// Converts an image to a float32 tensor of shape [1, C, H, W]. The image is resized by bilinear
+// interpolation with half-pixel centers, scaled to [0, 1], and normalized: (x - mean) / std.
+Tensor prepare(const Image& image, const Shape& wanted, const Preparation& how,
                const std::string& whose) {
   if (wanted.size() != 4 || (wanted[1] != 1 && wanted[1] != 3))
-    fail("the model takes ", text(wanted), ", which is no picture; give .npy files.");
-  const int64_t C = wanted[1], H = wanted[2] < 0 ? picture.height : wanted[2],
-                W = wanted[3] < 0 ? picture.width : wanted[3];
+    fail(whose, " is an image, but the model takes ", text(wanted),
+         "; images are accepted only for [N, 1, H, W] and [N, 3, H, W], so pass a .npy file.");
+  const int64_t C = wanted[1], H = wanted[2] < 0 ? image.height : wanted[2],
+                W = wanted[3] < 0 ? image.width : wanted[3];
   for (const auto& [name, each] : {std::pair{"mean", &how.mean}, std::pair{"std", &how.std}})
     if (each->size() != 1 && int64_t(each->size()) != C)
-      fail("the model's ", name, " holds ", each->size(), " numbers; it takes pictures of ", C,
-           " channels.");
-  if (picture.channels < C) fail(whose, " is gray; the model takes ", C, " channels.");
+      fail("the model's ", name, " must contain a single number or one per channel (", C, "); got ",
+           each->size(), ".");
+  if (image.channels < C)
+    fail(whose, " is a grayscale image, but the model requires ", C, " channels.");
   Tensor made = make_tensor(Type::f32, {1, C, H, W}, whose);
   const auto place = [](int64_t i, int64_t to, int64_t from, int64_t& low, int64_t& high,
                         float& part) {
@@ -294,11 +303,11 @@ Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& h
         std::clamp((float(i) + 0.5f) * float(from) / float(to) - 0.5f, 0.0f, float(from - 1));
     low = int64_t(at), high = std::min(low + 1, from - 1), part = at - float(low);
   };
-  // a color image for a grayscale model: ITU-R BT.601 luma
+  // a grayscale model gets the luma of a color image (ITU-R BT.601)
   const auto value = [&](int64_t y, int64_t x, int64_t c) {
-    const auto* p = &picture.pixels[size_t((y * picture.width + x) * picture.channels)];
-    return C == 1 && picture.channels >= 3 ? 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2]
-                                           : float(p[c]);
+    const auto* p = &image.pixels[size_t((y * image.width + x) * image.channels)];
+    return C == 1 && image.channels >= 3 ? 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2]
+                                         : float(p[c]);
   };
   for (int64_t c = 0; c < C; ++c) {
     const float mean = how.mean[size_t(c) % how.mean.size()],
@@ -307,8 +316,8 @@ Tensor prepare(const Picture& picture, const Shape& wanted, const Preparation& h
       for (int64_t x = 0; x < W; ++x) {
         int64_t y0, y1, x0, x1;
         float fy, fx;
-        place(y, H, picture.height, y0, y1, fy);
-        place(x, W, picture.width, x0, x1, fx);
+        place(y, H, image.height, y0, y1, fy);
+        place(x, W, image.width, x0, x1, fx);
         const float top = value(y0, x0, c) * (1 - fx) + value(y0, x1, c) * fx;
         const float bottom = value(y1, x0, c) * (1 - fx) + value(y1, x1, c) * fx;
         made.f32()[(c * H + y) * W + x] = ((top * (1 - fy) + bottom * fy) / 255 - mean) / std;

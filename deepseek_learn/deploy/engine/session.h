@@ -1,4 +1,4 @@
-// A model opened by ONNX Runtime (a library opened at run time) or by OpenVINO.
+// Runs a model with ONNX Runtime, which is opened at run time, or with OpenVINO.
 #pragma once
 
 #ifdef ENGINE_OPENVINO
@@ -15,7 +15,7 @@
 
 // ---------------------------------------------------------------- the runtime
 
-struct Port {  // an input or output of the model; -1 in the shape: any size
+struct Port {  // an input or output of the model; -1 in the shape means any size
   std::string name;
   Type type;
   Shape shape;
@@ -96,14 +96,15 @@ class Session {
     for (const TypeFacts& known : kTypes)
       if (element(known.type) == port.get_element_type())
         return {port.get_names().empty() ? "" : port.get_any_name(), known.type, shape};
-    fail("the model's ", port.get_any_name(), " has type ", port.get_element_type().get_type_name(),
-         ", which the engine does not read.");
+    fail("the model's tensor ", port.get_any_name(), " has the type ",
+         port.get_element_type().get_type_name(),
+         ", but the engine accepts only float32, uint8, int64, int32 and bool.");
   }
 };
 
 #else
 
-// Discards stderr during its lifetime.
+// Discards everything that is written to stderr during the lifetime of the object.
 struct Silence {
   int kept = dup(2);
   Silence() {
@@ -116,7 +117,8 @@ struct Silence {
   Silence(const Silence&) = delete;
 };
 
-// Opens the library with the API version of the compile-time headers; returns its version.
+// Opens the library, requests the API version of the headers that the engine was compiled with,
+// and returns the version of the library.
 std::string open_library(const std::string& chosen) {
   const char* named = chosen.empty() ? std::getenv("ORT_LIBRARY") : chosen.c_str();
 #ifdef __APPLE__
@@ -132,12 +134,12 @@ std::string open_library(const std::string& chosen) {
     if (!handle && why.empty()) why = dlerror();
   }
   if (!handle)
-    fail("ONNX Runtime cannot be opened (--library FILE or ORT_LIBRARY names it): ", why, ".");
+    fail("ONNX Runtime cannot be opened (set --library or ORT_LIBRARY to its path): ", why, ".");
   auto* base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
-  if (!base) fail(name, " is not ONNX Runtime: it has no OrtGetApiBase.");
+  if (!base) fail(name, " is not the ONNX Runtime library: it does not export OrtGetApiBase.");
   const OrtApi* api = base()->GetApi(ORT_API_VERSION);
   if (!api)
-    fail(name, " is ONNX Runtime ", base()->GetVersionString(), "; this engine needs 1.",
+    fail(name, " is ONNX Runtime ", base()->GetVersionString(), ", but this engine requires 1.",
          ORT_API_VERSION, " or newer.");
   Ort::InitApi(api);
   return base()->GetVersionString();
@@ -151,8 +153,8 @@ class Session {
 
   explicit Session(const Options& options) {
     if (options.precision != "fp32" && options.provider != "tensorrt")
-      fail("--precision must be fp32 for ONNX Runtime's ", options.provider,
-           ": the model itself says more.");
+      fail("--precision must be fp32 for the provider ", options.provider,
+           ", which reads the precision from the model; got ", options.precision, ".");
     const std::string version = open_library(options.library);
     runtime = "ONNX Runtime " + version;
     env_.emplace(ORT_LOGGING_LEVEL_ERROR, "engine");
@@ -161,7 +163,8 @@ class Session {
     settings.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
     add_provider(settings, options, version);
     {
-      // Debian's build prints a thousand lines here; a vendor's messages may be useful
+      // Debian's build prints a thousand lines here. Other providers may print useful messages,
+      // so only those of the CPU provider are discarded.
       std::optional<Silence> silence;
       if (options.provider == "cpu") silence.emplace();
       session_.emplace(*env_, options.model.c_str(), settings);
@@ -223,17 +226,19 @@ class Session {
   }
 
   static Port described(const char* name, const Ort::TypeInfo& info) {
-    if (info.GetONNXType() != ONNX_TYPE_TENSOR) fail("the model's ", name, " is no tensor.");
+    if (info.GetONNXType() != ONNX_TYPE_TENSOR)
+      fail("the model's input or output ", name, " must be a tensor.");
     const auto tensor = info.GetTensorTypeAndShapeInfo();
     for (const TypeFacts& known : kTypes)
       if (element(known.type) == tensor.GetElementType())
         return {name, known.type, tensor.GetShape()};
-    fail("the model's ", name, " is of a type that the engine does not read (ONNX type ",
-         int(tensor.GetElementType()), ").");
+    fail("the model's tensor ", name, " has ONNX type ", int(tensor.GetElementType()),
+         ", but the engine accepts only float32, uint8, int64, int32 and bool.");
   }
 
-  // Passes options by string keys. Older libraries take a struct whose size differs between
-  // versions, so it is passed only to the version of the compile-time headers.
+  // Passes the options as pairs of strings. Older libraries require a struct instead. The size of
+  // the struct differs between versions, so it is used only if the library has the same version
+  // as the headers that the engine was compiled with.
   static void add_migraphx(Ort::SessionOptions& settings, int device, const std::string& version) {
     try {
       return void(
@@ -244,15 +249,15 @@ class Session {
     const std::string own = "1." + std::to_string(ORT_API_VERSION) + ".";
     if (version.compare(0, own.size(), own))
       fail("ONNX Runtime ", version,
-           " takes MIGraphX's options in the layout of its own headers; this engine was compiled "
-           "with those of ",
-           own, "x: build it with the headers of ", version, " (ORT_INCLUDE names their folder).");
+           " expects MIGraphX options in the layout of its own headers, but this engine was "
+           "compiled with the headers of ",
+           own, "x; build it with the headers of ", version, " (-DORT_INCLUDE=FOLDER).");
     OrtMIGraphXProviderOptions facts{};
     facts.device_id = device;
     settings.AppendExecutionProvider_MIGraphX(facts);
   }
 
-  // ONNX Runtime opens the vendor's libraries here; its error names a missing one.
+  // ONNX Runtime opens the vendor's libraries here. If one is missing, the error message names it.
   static void add_provider(Ort::SessionOptions& settings, const Options& options,
                            const std::string& version) {
     const OrtApi& api = Ort::GetApi();
@@ -263,7 +268,7 @@ class Session {
       Ort::ThrowOnError(api.CreateTensorRTProviderOptions(&facts));
       const std::unique_ptr<OrtTensorRTProviderOptionsV2, void (*)(OrtTensorRTProviderOptionsV2*)>
           owner(facts, api.ReleaseTensorRTProviderOptions);
-      // TensorRT 10 needs flags to enable the model's precision; 11 follows the model
+      // TensorRT 10 needs flags that enable the precision of the model; TensorRT 11 does not
       const bool half = options.precision == "fp16", integers = options.precision == "int8";
       const char* keys[] = {"device_id", "trt_engine_cache_enable", "trt_engine_cache_path",
                             "trt_fp16_enable", "trt_int8_enable"};

@@ -1,4 +1,4 @@
-// Computes the SHA-256 of a file (FIPS 180-4), to detect a model corrupted in transfer.
+// Computes the SHA-256 checksum of a file (FIPS 180-4) to detect a model corrupted in transit.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ class Sha256 {
     }
   }
 
-  // Lower-case hexadecimal digits, as `sha256sum` prints them.
+  // Returns the digest as lowercase hexadecimal digits, the format of `sha256sum`.
   std::string digest() {
     const uint64_t bits = 8 * total_;
     const unsigned char one = 0x80, zero = 0;
@@ -78,7 +78,7 @@ class Sha256 {
   }
 };
 
-// Returns the digest of the whole file; empty if it cannot be read.
+// Returns the digest of a file, or an empty string if the file cannot be read.
 inline std::string sha256(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   Sha256 hash;

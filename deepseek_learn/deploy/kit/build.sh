@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the engine on this machine, into ./engine.
-#   ./build.sh [options for cmake, such as -DORT_INCLUDE=/opt/onnxruntime/include]
-# README.md says where to get the headers.
+# Compiles the engine on this machine and writes it to ./engine.
+#   ./build.sh [cmake options, such as -DORT_INCLUDE=/opt/onnxruntime/include]
+# README.md explains where to get the headers.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Runs the model: ./run.sh --input IMAGE_OR_NPY [other options, see ./engine --help]
-# ORT_LIBRARY=FILE selects ONNX Runtime's library, PROVIDER=cpu an execution provider.
+# The environment variable ORT_LIBRARY selects the ONNX Runtime library, and PROVIDER selects the
+# execution provider, such as cpu.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null
 source "$here/settings.sh"
 
-# ONNX Runtime's library: ORT_LIBRARY, the one in lib/, or the Python package's. Without
-# any of them the engine searches the system's library path.
+# Prints the path of the ONNX Runtime library: ORT_LIBRARY, the library in lib/, or the one in the
+# Python package. If none of them exists, the engine searches the system's library path.
 library() {
   if [ -n "${ORT_LIBRARY:-}" ]; then
     echo "$ORT_LIBRARY"
@@ -29,7 +30,7 @@ PYTHON
 }
 
 if [ ! -x "$here/engine" ]; then
-  echo "run.sh: there is no engine yet; run ./build.sh first." >&2
+  echo "run.sh: the engine has not been built yet; run ./build.sh first." >&2
   exit 2
 fi
 options=(--provider "$PROVIDER")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Replays the stored inputs, compares with the stored outputs, and prints the latency.
-# Exit status 0: equal within the tolerance; 1: different; 2: it did not run.
+# Runs the model on the stored inputs, compares its outputs with the stored outputs, and prints
+# the latency. The exit status is 0 if the outputs match within the tolerance, 1 if they differ,
+# and 2 if the model could not be run.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 # shellcheck source=/dev/null

@@ -1,18 +1,21 @@
-// Dynamic parameter grouping on a CPU: float activations times integer bit-planes.
+// Dynamic parameter grouping on a CPU. Multiplies float activations by weights that are stored
+// as integer codes in bit planes:
 //
 //   y[m, n] = sx[m] step Σ_g scale[g, n] ( Σ_k code[n, k] x8[m, k] - zero Σ_k x8[m, k] )
 //
-// where k runs over group g. x8 = round(x / sx) are the activations as signed bytes, with
-// sx[m] = max_k |x[m, k]| / 127. The codes are unsigned integers of 1 to 8 bits, stored as
-// planes of 4, 2 and 1 bits, the high plane first.
+// Here, k runs over the columns of group g. The activations are quantized to signed bytes,
+// x8 = round(x / sx) with sx[m] = max_k |x[m, k]| / 127. The codes are unsigned integers of 1 to
+// 8 bits. They are split into planes of 4, 2 and 1 bits, and the plane with the highest bits
+// comes first.
 //
-// A plane of width p is [N/16][K/(4P)][16][4] bytes, P = 8/p. Its byte for (row, lane) holds at
-// bit p*j the code of k = 4P*line + 4*j + lane: 32 k of 16 rows take p lines of 64 bytes, and
-// one shift and mask of a line give the bytes of 16 rows x 4 k, the operand of a dot product.
+// A plane of width p has the layout [N/16][K/(4P)][16][4] bytes with P = 8/p. The byte
+// for (row, lane) stores the code for k = 4P*line + 4*j + lane at bit p*j. A line has 64 bytes,
+// so 16 rows and 32 values of k take p lines. A single shift and mask turns a line into one byte
+// for each of 16 rows and 4 values of k, which is the operand of a dot-product instruction.
 //
-// All instruction sets compute the same integers and add the same floats in the same order:
-// they agree bit for bit, and a row's result depends only on that row. (Compile with
-// -ffp-contract=off: a multiply-add fused by the compiler would round differently.)
+// All instruction sets compute the same integers and add the same floats in the same order.
+// Their results are identical bit for bit, and the result for a row depends only on that row.
+// Compile with -ffp-contract=off, because fused multiply-add instructions round differently.
 
 #include <algorithm>
 #include <cfloat>
@@ -41,10 +44,10 @@ extern "C" {
 typedef struct {
   const uint8_t* planes[3];
   const uint16_t* scale;  // bfloat16, [K/G][rows]
-  const int32_t* order;   // output column of each stored row; -1: a padding row
+  const int32_t* order;   // output column of each stored row; -1 for a padding row
   int64_t rows;           // a multiple of 16
-  int32_t widths[3];      // 4, 2, 1; 0: plane absent or unused
-  int32_t accumulate;     // y += instead of y =
+  int32_t widths[3];      // 4, 2 or 1; 0 if the plane is absent or unused
+  int32_t accumulate;     // whether to add to y instead of overwriting it
   float step, zero;       // value = step * (code - zero) * scale
 } dpg_segment;
 }
@@ -52,36 +55,36 @@ typedef struct {
 namespace {
 
 constexpr int ROWS = 16, LINE = 64;  // a line of a plane: 16 weight rows, 64 bytes
-constexpr int PANEL = 64;    // activation rows that share one expansion of the codes
-constexpr int CHUNK = 1024;  // k expanded at a time: 16 KiB of codes stay in the L1 cache
-constexpr int FEW = 4;       // up to this many activation rows, codes stay in registers
+constexpr int PANEL = 64;    // activation rows for which the codes are expanded once
+constexpr int CHUNK = 1024;  // values of k expanded at a time: 16 KiB of codes fit in L1
+constexpr int FEW = 4;       // for at most this many rows of x, codes stay in registers
 
-// 16 weight rows times some activation rows, over some groups of k.
+// A product of 16 weight rows and some activation rows, over a range of groups.
 struct Tile {
   const int32_t* widths;
-  const uint8_t* planes[3];  // at the first k
+  const uint8_t* planes[3];  // starting at the first k
   const uint8_t* codes;      // [k/4][16][4] bytes, if the planes have been expanded
-  const uint16_t* scale;     // [groups][scale_stride], at the first weight row
-  const int8_t* x8;          // [activation rows][x8_stride], at the first k
-  const float* group_sums;   // [activation rows][sums_stride], at the first group
+  const uint16_t* scale;     // [groups][scale_stride], starting at the first weight row
+  const int8_t* x8;          // [activation rows][x8_stride], starting at the first k
+  const float* group_sums;   // [activation rows][sums_stride], starting at the first group
   int64_t scale_stride, x8_stride, sums_stride, groups, G;
   float zero;
-  float (*result)[ROWS];  // [activation rows][16], accumulates the Σ_g of the equation
+  float (*result)[ROWS];  // [activation rows][16], the sum over g in the equation
 };
 
 struct Level {
-  void (*expand)(const Tile&, uint8_t* codes);   // planes -> codes as bytes
-  void (*dense)(const Tile&, int rows);          // codes times up to PANEL activation rows
-  void (*from_planes)(const Tile&, int rows);    // up to FEW, straight from the planes; or null
+  void (*expand)(const Tile&, uint8_t* codes);   // converts planes to codes in bytes
+  void (*dense)(const Tile&, int rows);          // multiplies codes by up to PANEL rows of x
+  void (*from_planes)(const Tile&, int rows);    // multiplies planes by up to FEW rows; or null
 };
 
 // ---- Activations -------------------------------------------------------------------------
 
-// One row of x -> x8, its sum over each group, and sx. A row with NaN or Inf gets sx = NaN,
-// which makes all of its outputs NaN.
+// Computes x8, its sum over each group, and sx for one row of x. If the row contains NaN or Inf,
+// sx is NaN, so all outputs of the row are NaN.
 void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t* x8,
                   float* group_sums, float* sx) {
-  int32_t largest = 0;  // absolute floats compare like integers; Inf and NaN are the largest
+  int32_t largest = 0;  // bits of |x| compare like integers; Inf and NaN are the largest
   for (int64_t k = 0; k < K; k++) {
     int32_t bits;
     std::memcpy(&bits, x + k, 4);
@@ -91,8 +94,8 @@ void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t
   float magnitude;
   std::memcpy(&magnitude, &largest, 4);
   const bool finite = largest < 0x7f800000;
-  const float step = std::max(magnitude / 127.0f, FLT_MIN);  // a subnormal step is inexact
-  const float integers = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
+  const float step = std::max(magnitude / 127.0f, FLT_MIN);  // a subnormal step would be inexact
+  const float integers = 12582912.0f;  // 1.5 * 2^23; adding it rounds to integers, ties to even
   for (int64_t k = 0; finite && k < K; k++)
     x8[k] = int8_t(int32_t((x[k] / step + integers) - integers));
   *sx = finite ? step : NAN;
@@ -103,23 +106,24 @@ void quantize_row(const float* x, int64_t K, int64_t padded_K, int64_t G, int8_t
   }
 }
 
-// ---- Planes -> bytes ---------------------------------------------------------------------
+// ---- Expanding planes to bytes -----------------------------------------------------------
 
-// Every prefix of the stored splits, such as 3 = 2+1, 5 = 4+1, 7 = 4+2+1 and 8 = 4+4 bits.
+// All prefixes of the splits that are stored, such as 3 = 2+1, 5 = 4+1, 7 = 4+2+1 and 8 = 4+4.
 #define EACH_COMBINATION(DO) \
   DO(1, 0, 0) DO(2, 0, 0) DO(2, 1, 0) DO(4, 0, 0) DO(4, 1, 0) DO(4, 2, 0) DO(4, 2, 1) DO(4, 4, 0)
 
 constexpr int combination(int a, int b, int c) { return 100 * a + 10 * b + c; }
 inline int combination(const int32_t* w) { return combination(w[0], w[1], w[2]); }
 
-// Step j (of 8) of k is in line j / P of a plane. A right shift by `shift` (negative: left)
-// moves it to bit `low`, and `mask` removes the neighboring codes.
+// The 32 values of k are processed in 8 steps of 4. The codes of step j are in line j / P of a
+// plane. A right shift by `shift` (a left shift if it is negative) moves them to bit `low`, and
+// `mask` clears the bits of the neighboring codes.
 constexpr int line_of(int width, int j) { return LINE * (j / (8 / width)); }
 constexpr int shift(int width, int low, int j) { return width * (j % (8 / width)) - low; }
 constexpr int mask(int width, int low) { return ((1 << width) - 1) << low; }
 
 template <int WIDTH, int LOW>
-INLINE uint64_t field(const uint8_t* plane, int j) {  // eight of the line's bytes
+INLINE uint64_t field(const uint8_t* plane, int j) {  // 8 bytes of the line
   if constexpr (WIDTH > 0) {
     uint64_t word;
     std::memcpy(&word, plane + line_of(WIDTH, j), 8);
@@ -129,7 +133,7 @@ INLINE uint64_t field(const uint8_t* plane, int j) {  // eight of the line's byt
   return 0;
 }
 
-// Inlined into a function of each level, where the compiler vectorizes it for that level.
+// This function is inlined into one function per level and vectorized for that level's target.
 template <int A, int B, int C>
 INLINE void expand_planes(const Tile& t, uint8_t* __restrict codes) {
   const uint8_t *a = t.planes[0], *b = t.planes[1], *c = t.planes[2];
@@ -155,7 +159,7 @@ INLINE void expand_any(const Tile& t, uint8_t* codes) {
 
 void expand_portable(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
 
-// Row by row in 16 bits: plain sums of products, which compilers vectorize on every target.
+// Computes plain sums of 16-bit products, which compilers can vectorize for every target.
 void dense_portable(const Tile& t, int rows) {
   for (int64_t g = 0; g < t.groups; g++) {
     int16_t code[ROWS][128], x8[128];
@@ -173,7 +177,7 @@ void dense_portable(const Tile& t, int rows) {
         const uint32_t bits = uint32_t(t.scale[g * t.scale_stride + r]) << 16;
         float scale;
         std::memcpy(&scale, &bits, 4);
-        t.result[m][r] += scale * (float(sum[r]) - offset);  // the difference is exact: < 24 bits
+        t.result[m][r] += scale * (float(sum[r]) - offset);  // the difference is exact (< 24 bits)
       }
     }
   }
@@ -191,8 +195,8 @@ inline int32_t four(const int8_t* x8) {
 
 AVX2 void expand_avx2(const Tile& t, uint8_t* codes) { expand_any(t, codes); }
 
-// maddubs adds two products in 16 bits: 2 * 127 * 127 fits. Codes of 8 bits are multiplied
-// one nibble at a time.
+// maddubs adds two products in 16 bits, and 2 * 127 * 127 does not overflow. 8-bit codes are
+// larger, so they are multiplied one nibble at a time.
 template <bool NIBBLES>
 AVX2 inline __m256i dot_avx2(__m256i sum, __m256i code, __m256i x) {
   if constexpr (NIBBLES) {
@@ -271,7 +275,8 @@ VNNI inline __m512i field_vnni(const uint8_t* plane, int j) {
 
 VNNI inline __m512 load_scale(const Tile& t, int64_t g) {
   const uint16_t* bits = t.scale + g * t.scale_stride;
-  // The scales of successive groups are far apart: prefetch those of the next blocks.
+  // The scales of consecutive groups are far apart in memory, so prefetch those of the next
+  // blocks of rows.
   __builtin_prefetch(bits + 2 * ROWS, 0, 2);
   const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(packed), 16));
@@ -284,11 +289,12 @@ VNNI inline void add_group(const Tile& t, __m512i sum, __m512 scale, int64_t m, 
   _mm512_storeu_ps(t.result[m], _mm512_add_ps(old, _mm512_mul_ps(scale, value)));
 }
 
-// Planes of widths A, B, C, or expanded codes (A = 8): one dpbusd per 64 codes and row of x.
+// Multiplies planes of widths A, B and C, or expanded codes if A is 8. Each dpbusd instruction
+// processes 64 codes and one row of x.
 template <int A, int B, int C, int M>
 VNNI void tile_vnni(const Tile& t, int first) {
-  constexpr int CHAINS = M <= 2 ? 4 : 2;  // independent sums hide the latency
-  constexpr int AHEAD = 2048;             // bytes
+  constexpr int CHAINS = M <= 2 ? 4 : 2;  // independent sums hide instruction latency
+  constexpr int AHEAD = 2048;             // prefetch distance in bytes
   const uint8_t *a = A == 8 ? t.codes : t.planes[0], *b = t.planes[1], *c = t.planes[2];
   const int8_t* x8 = t.x8 + first * t.x8_stride;
   for (int64_t g = 0; g < t.groups; g++) {
@@ -296,7 +302,7 @@ VNNI void tile_vnni(const Tile& t, int first) {
     for (auto& chain : sum)
       for (auto& s : chain) s = _mm512_setzero_si512();
     for (int64_t k = g * t.G; k < (g + 1) * t.G; k += 32) {
-      for (int i = 0; A < 8 && i < A + B + C; i++) {  // the lines of 32 k
+      for (int i = 0; A < 8 && i < A + B + C; i++) {  // the lines of 32 values of k
         const uint8_t* line = i < A ? a + LINE * i : i < A + B ? b + LINE * (i - A) : c;
         __builtin_prefetch(line + AHEAD);
       }
@@ -345,7 +351,7 @@ void rows_vnni(const Tile& t, int rows, int m) {
 void dense_vnni(const Tile& t, int rows) { rows_vnni(t, rows, 0); }
 #endif
 
-// ---- Level 3: AMX, on top of level 2 -----------------------------------------------------
+// ---- Level 3: AMX in addition to level 2 -------------------------------------------------
 #if defined(DPG_AMX)
 #define AMX __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vnni")))
 
@@ -355,7 +361,8 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
-// Integer sums [16 m][16 n] of one group. A macro, because tile numbers must be constants.
+// Computes the integer sums of one group, [16 m][16 n]. This is a macro because tile numbers must
+// be constants.
 #define TILE_GROUP(SUM, X8, CODES, g, to)                                \
   do {                                                                   \
     _tile_zero(SUM);                                                     \
@@ -367,10 +374,10 @@ struct alignas(64) TileConfig {
     _tile_stored(SUM, to, LINE);                                         \
   } while (0)
 
-// 16 activation rows at a time: x8 and the codes already have the tiles' memory layout. The
-// sums of one group are scaled while the tiles of the next group are multiplied.
+// Processes 16 activation rows at a time. x8 and the codes already have the memory layout of the
+// tiles. The sums of one group are scaled while the tiles of the next group are multiplied.
 AMX void dense_amx(const Tile& t, int rows) {
-  const int depth = int(std::min<int64_t>(t.G, 64));  // k in a tile
+  const int depth = int(std::min<int64_t>(t.G, 64));  // values of k per tile
   TileConfig config;
   for (int i = 0; i < 6; i += 3) {
     config.rows[i] = 16, config.row_bytes[i] = 64;  // sums  [16 m][16 n] int32
@@ -395,7 +402,7 @@ AMX void dense_amx(const Tile& t, int rows) {
       }
       const __m512 scale = load_scale(t, g);
       UNROLL
-      for (int i = 0; i < 16; i++) {  // as in add_group
+      for (int i = 0; i < 16; i++) {  // the same computation as in add_group
         const __m512 group_sum = _mm512_set1_ps(group_sums[i * t.sums_stride + g]);
         const __m512 codes = _mm512_cvtepi32_ps(_mm512_load_si512(sum[g % 2][i]));
         const __m512 value = _mm512_sub_ps(codes, _mm512_mul_ps(zero, group_sum));
@@ -409,7 +416,7 @@ AMX void dense_amx(const Tile& t, int rows) {
   rows_vnni(t, rows, m);
 }
 
-// Whether the processor has AMX and Linux permits this process to use it.
+// Returns whether the processor has AMX and Linux permits this process to use it.
 bool has_amx() {
   unsigned a, b, c, d;
   constexpr unsigned tile = 1u << 24, int8 = 1u << 25;
@@ -455,7 +462,7 @@ struct Call {
   int threads;
 };
 
-// Write result * sx * step, [rows][16], to the output columns of a block of weight rows.
+// Writes result * sx * step, [rows][16], to the output columns of a block of weight rows.
 void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int rows,
            const float (*result)[ROWS]) {
   const int32_t* order = s.order + block * ROWS;
@@ -483,7 +490,7 @@ void write(const Call& c, const dpg_segment& s, int64_t block, int64_t m0, int r
   }
 }
 
-// 16 weight rows times up to PANEL activation rows from m0 on.
+// Multiplies a block of 16 weight rows by up to PANEL activation rows, starting at m0.
 void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t m0) {
   const int rows = int(std::min<int64_t>(PANEL, c.M - m0));
   const int64_t groups = c.padded_K / c.G;
@@ -495,7 +502,7 @@ void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t 
   for (int64_t g = 0; g < groups; g += at_once) {
     Tile t;
     t.widths = s.widths;
-    for (int i = 0; i < 3; i++)  // 16 rows of a plane have 2 * width bytes for each k
+    for (int i = 0; i < 3; i++)  // 16 rows take 2 * width bytes per value of k
       t.planes[i] = s.planes[i] + 2 * s.widths[i] * (block * c.padded_K + g * c.G);
     t.codes = codes;
     t.scale = s.scale + g * s.rows + block * ROWS, t.scale_stride = s.rows;
@@ -510,12 +517,12 @@ void multiply_block(const Call& c, const dpg_segment& s, int64_t block, int64_t 
   write(c, s, block, m0, rows, result);
 }
 
-// All blocks of the segments whose `accumulate` flag equals the argument.
+// Multiplies all blocks of the segments whose `accumulate` flag equals the argument.
 void multiply(const Call& c, const dpg_segment* segments, int64_t count, bool accumulate) {
   int64_t blocks = 0;
   for (int64_t i = 0; i < count; i++)
     if (bool(segments[i].accumulate) == accumulate) blocks += segments[i].rows / ROWS;
-  // Panels are the outer loop: a panel's x8 stays in the L2 cache while weights stream by.
+  // The outer loop is over panels, so the x8 of a panel stays in the L2 cache for all weights.
   const int64_t tasks = (c.M + PANEL - 1) / PANEL * blocks;
 #if defined(_OPENMP)
   const int64_t share = std::max<int64_t>(1, tasks / (16 * c.threads));
@@ -543,13 +550,13 @@ bool known(const dpg_segment& s) {
 }
 
 int64_t round_up(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-int64_t stride(int64_t padded_K) { return padded_K + 64; }  // no power of two: cache conflicts
+int64_t stride(int64_t padded_K) { return padded_K + 64; }  // powers of 2 cause cache conflicts
 
 enum Error { OK, BAD_SIZE, BAD_LEVEL, BAD_POINTER, BAD_SEGMENT };
 
 // ---- Counting active neurons -------------------------------------------------------------
 
-// The compiler vectorizes these loops, with one version for each instruction set.
+// The compiler vectorizes these loops and creates one version for each instruction set.
 #if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
 #define EACH_LEVEL __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -607,12 +614,13 @@ int dpg_linear(const float* x, int64_t ldx, int64_t M, int64_t K, int64_t padded
   const Call call{M,  padded_K, G, stride(padded_K), ldy,    x8, group_sums,
                   sx, bias,     y, &LEVELS[level],   threads};
   multiply(call, segments, n_segments, false);
-  for (int64_t i = 0; i < n_segments; i++)  // in sequence: two may add to the same columns
+  for (int64_t i = 0; i < n_segments; i++)  // serial: segments may share output columns
     if (segments[i].accumulate) multiply(call, segments + i, 1, true);
   return OK;
 }
 
-// counts[n] += the number of values above zero in y[outer][n][inner]; it must be below 2^31.
+// Adds the number of values above zero in y[outer][n][inner] to counts[n], which must stay below
+// 2^31.
 void dpg_count_active(const float* y, int64_t outer, int64_t neurons, int64_t inner,
                       int32_t* counts) {
   for (int64_t o = 0; o < outer; o++, y += neurons * inner) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same model with AMD's own tool: verified against its reference, then timed.
+# Runs the model with AMD's own tool, which verifies it against a reference and then times it.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 migraphx-driver verify "$here/model.onnx" --gpu

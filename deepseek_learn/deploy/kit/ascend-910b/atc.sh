@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The same model with Huawei's own compiler: model.om. SOC is "Ascend" plus the chip name
-# that `npu-smi info` prints: Ascend910B3 for 910B3. The bare chip name works, too.
+# Compiles the model to model.om with Huawei's own compiler. Set SOC to "Ascend" plus the chip
+# name that `npu-smi info` prints: Ascend910B3 for 910B3. The chip name alone works, too.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 if [ -z "${SOC:-}" ]; then
-  echo "atc.sh: set SOC to Ascend and the chip's name in npu-smi info: SOC=Ascend910B3 for 910B3." >&2
+  echo "atc.sh: set SOC to Ascend plus the chip name from npu-smi info: SOC=Ascend910B3 for 910B3." >&2
   exit 2
 fi
 SOC="Ascend${SOC#Ascend}"

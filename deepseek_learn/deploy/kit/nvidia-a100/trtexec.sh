@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same model with TensorRT's own tool: builds model.plan for this GPU and times it.
-# TensorRT 11 has no precision flags and follows the model; TensorRT 10 needs the flag.
+# Builds model.plan for this GPU with TensorRT's own tool and times it. TensorRT 11 always uses
+# the precision of the model and has no flag for it; TensorRT 10 does so with --stronglyTyped.
 set -euo pipefail
 here="$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 options=(--onnx="$here/model.onnx" --saveEngine="$here/model.plan")
