@@ -36,7 +36,7 @@ def anomaly_map(
     """Run a detector on all tiles of an image and blend the maps.
 
     Where tiles overlap, the values are averaged with weights that grow linearly with the
-    distance from the border of the tile. An image smaller than a tile is extended by
+    distance from each border of the tile. An image smaller than a tile is extended by
     reflection.
 
     Args:
@@ -60,7 +60,7 @@ def anomaly_map(
         for x in starts(padded.shape[1], tile, overlap)
     ]
     ramp = np.minimum(np.arange(tile), np.arange(tile)[::-1]) + 1.0
-    weight = np.minimum.outer(ramp, ramp)  # [tile, tile]
+    weight = np.outer(ramp, ramp)  # [tile, tile]
     total, weights = np.zeros(padded.shape), np.zeros(padded.shape)
     for first in range(0, len(corners), batch_size):
         places = corners[first : first + batch_size]
