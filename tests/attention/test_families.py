@@ -8,6 +8,7 @@ import timm
 import torch
 import torchvision
 from torch import nn
+from torchvision.models import resnet
 
 from deepseek_learn import attention
 from deepseek_learn.attention import attach, attention_maps, fold
@@ -58,9 +59,9 @@ def randomize_norms(model: nn.Module) -> nn.Module:
 
 BACKBONES = {
     "torchvision resnet18": torchvision.models.resnet18,
-    "torchvision resnet50": torchvision.models.resnet50,
+    "torchvision resnet26": lambda: resnet.ResNet(resnet.Bottleneck, [2, 2, 2, 2]),
     "timm resnet18": lambda: timm.create_model("resnet18"),
-    "timm resnet50": lambda: timm.create_model("resnet50"),
+    "timm resnet26": lambda: timm.create_model("resnet26"),
     "U-Net": UNet,
 }
 
