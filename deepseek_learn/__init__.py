@@ -24,6 +24,7 @@ _MODULES = (
     "lm",
     "optim",
     "profiler",
+    "solutions",
     "training",
     "tuner",
     "zoo",

@@ -8,6 +8,7 @@ from . import dpg as dpg
 from . import lm as lm
 from . import optim as optim
 from . import profiler as profiler
+from . import solutions as solutions
 from . import training as training
 from . import tuner as tuner
 from . import zoo as zoo

@@ -180,6 +180,21 @@ def deploy(
 
 
 @app.command()
+def solve(
+    name: Annotated[str, typer.Argument(help="factory")],
+    folder: Annotated[Path, typer.Argument(help="the images, good parts in good/")],
+    out: Annotated[Path, typer.Option(help="folder for verdicts, overlays and a page")],
+    rate: Annotated[float, typer.Option(help="acceptable rate of false alarms")] = 0.05,
+) -> None:
+    """Run the solution for an industry on a folder; an interrupted run continues."""
+    from .. import solutions
+
+    solution = solutions.load(name)
+    result = solution.run(folder, out, progress=sys.stderr.isatty(), rate=rate)
+    typer.echo(f"{result.why()}\n{out / 'index.html'}")
+
+
+@app.command()
 def ledger() -> None:
     """Show each claim in the guide with its measured value and verdict."""
     from ..course import ledger as read

@@ -53,7 +53,7 @@ def anomaly_map(
     if not 0 <= overlap < tile:
         raise ValueError(f"overlap must be from 0 to {tile - 1}; got {overlap}.")
     height, width = image.shape
-    padded = _extended(image, tile)
+    padded = extended(image, tile)
     corners = [
         (y, x)
         for y in starts(padded.shape[0], tile, overlap)
@@ -73,7 +73,7 @@ def anomaly_map(
     return (total / weights)[:height, :width].astype("float32")
 
 
-def _extended(image: np.ndarray, tile: int) -> np.ndarray:
+def extended(image: np.ndarray, tile: int) -> np.ndarray:
     """Extend an image by reflection to at least one tile."""
     missing = [(0, max(0, tile - side)) for side in image.shape]
     return np.pad(image, missing, mode="symmetric") if np.any(missing) else image

@@ -1,0 +1,33 @@
+"""Complete solutions for industries: from the industry's own files to a finished report.
+
+`load(name).run(input, out)` reads a folder and writes verdicts, pictures and a page.
+"""
+
+import importlib
+
+from .solution import Solution, solutions
+
+__all__ = ["Solution", "load", "names", "solutions"]
+
+BUILT_IN = ("factory",)  # imported when they are first loaded
+
+
+def names() -> list[str]:
+    """Return the names of all solutions."""
+    return sorted({*BUILT_IN, *solutions})
+
+
+def load(name: str) -> Solution:
+    """Return a solution by name.
+
+    Raises:
+        UnknownNameError: if the name is unknown; the message lists the known solutions.
+        MissingPackageError: if a package is missing; the message tells you what to
+            install.
+    """
+    if name in BUILT_IN:
+        importlib.import_module(f".{name}", __name__)
+    else:
+        for each in BUILT_IN:  # so that the message for an unknown name lists all
+            importlib.import_module(f".{each}", __name__)
+    return solutions[name]()

@@ -1,0 +1,54 @@
+"""Factory inspection: find defective parts after seeing good ones only.
+
+`solutions.load("factory").run(folder, out)` learns from the images in `folder/good` and
+judges all other images in `folder`.
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ..solution import solutions
+from .inspector import inspect, learn
+from .report import Inspection
+
+GOOD = "good"  # the subfolder with the good parts
+
+
+@solutions.register("factory")
+class FactoryInspection:
+    """Inspect photographs of parts with a detector that has only seen good parts."""
+
+    def run(
+        self,
+        input: str | Path,
+        out: str | Path,
+        *,
+        progress: bool = True,
+        good: str | Path | None = None,
+        **options: Any,
+    ) -> Inspection:
+        """Learn from good parts, then judge all other images in a folder.
+
+        Args:
+            input: the folder with the parts.
+            out: the folder for the verdicts, the overlays and the page. An interrupted
+                run continues where it stopped.
+            good: the folder with the good parts; by default, `input/good`.
+            options: passed to `learn`, such as `rate=0.01`.
+
+        Raises:
+            FileNotFoundError: if a folder does not exist.
+            ValueError: if a folder contains no image, or if there are too few good parts
+                for the rate of false alarms.
+            PartError: if an image of a good part cannot be read.
+            FileExistsError: if another run is writing to `out`.
+        """
+        folder = Path(input)
+        reference = Path(good) if good is not None else folder / GOOD
+        if not reference.is_dir():
+            raise FileNotFoundError(
+                f"The factory solution learns from good parts: put their images into "
+                f"{str(reference)!r}."
+            )
+        return inspect(learn(reference, **options), folder, out, progress, reference)

