@@ -1,6 +1,7 @@
 """Complete solutions for industries: from the industry's own files to a finished report.
 
 `load(name).run(input, out)` reads a folder and writes verdicts, pictures and a page.
+Lesson: `notebooks/basic/00_tour.ipynb`.
 """
 
 import importlib

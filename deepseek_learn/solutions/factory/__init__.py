@@ -2,7 +2,6 @@
 
 `solutions.load("factory").run(folder, out)` learns from the images in `folder/good` and
 judges all other images in `folder`.
-Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 from pathlib import Path

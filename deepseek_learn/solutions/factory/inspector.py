@@ -1,7 +1,4 @@
-"""Inspect a folder of parts: learn from good parts, then judge every other one.
-
-Lesson: `notebooks/practical/05_the_line.ipynb`.
-"""
+"""Inspect a folder of parts: learn from good parts, then judge every other one."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""A small segmenter with SC-attention, trained on good parts and synthetic defects.
-
-Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
-"""
+"""A small segmenter with SC-attention, trained on good parts and synthetic defects."""
 
 from collections.abc import Callable
 

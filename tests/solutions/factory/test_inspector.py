@@ -164,7 +164,9 @@ def test_too_few_or_no_good_parts(folder, tmp_path):
     save(tmp_path / "none", "a.png", np.full((40, 40), 0.5))
     with pytest.raises(ValueError, match="only one good part"):
         learn(tmp_path / "none")
-    with pytest.raises(ValueError, match="0.001 needs the scores of at least 999 good"):
+    with pytest.raises(
+        ValueError, match=r"0\.001 needs the scores of at least 999 good"
+    ):
         run(folder, tmp_path / "out", rate=0.001)
     assert not (tmp_path / "out").exists()
 
@@ -182,7 +184,7 @@ def test_without_good_parts_the_message_says_where_to_put_them(tmp_path):
 
 
 def test_an_unknown_solution_is_one_sentence():
-    with pytest.raises(UnknownNameError, match="'bakery' is not known; .* factory"):
+    with pytest.raises(UnknownNameError, match=r"'bakery' is not known; .* factory"):
         solutions.load("bakery")
     assert "factory" in solutions.names()
 
