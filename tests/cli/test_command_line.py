@@ -73,6 +73,10 @@ profile gives:linear --shape 1,3 --html file/page.html
 deploy gives:linear
 deploy linear --target cpp-cpu --out new
 deploy zoo:nothing --target cpp-cpu --out new
+solve bakery . --out new
+solve factory nowhere --out new
+solve factory . --out new
+solve factory . --out new --rate x
 deploy gives:boom --target cpp-cpu --out new
 deploy gives:linear --target nothing --out new --shape 1,3
 deploy gives:linear --target cpp-cpu --out new --shape 1,3 --precision int3

@@ -56,6 +56,5 @@ def alarm(scores: Sequence[float] | np.ndarray, rate: float = 0.05) -> Alarm:
             f"{math.ceil(1 / rate - 1 - 1e-9)} good parts; got {count}."
         )
     # Given the threshold, the rate follows a beta distribution with this mean.
-    rates = stats.beta(count + 1 - k, k)
-    low, high = rates.interval(0.95)
+    low, high = stats.beta.ppf((0.025, 0.975), count + 1 - k, k)
     return Alarm(float(values[k - 1]), rate, float(low), float(high), count)

@@ -89,12 +89,9 @@ def _batch(good: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         light = rng.uniform(0.9, 1.1), rng.uniform(-0.05, 0.05)
         images.append(np.clip(image * light[0] + light[1], 0, 1))
         masks.append(mask)
-    x, y = np.stack(images), np.stack(masks)
-    if rng.random() < 0.5:
-        x, y = x[:, :, ::-1], y[:, :, ::-1]
-    tensors = (torch.from_numpy(np.ascontiguousarray(each)).float() for each in (x, y))
-    x, y = tensors
-    return x[:, None], y
+    x = torch.from_numpy(np.stack(images)).float()[:, None]
+    y = torch.from_numpy(np.stack(masks)).float()
+    return (x.flip(-1), y.flip(-1)) if rng.random() < 0.5 else (x, y)
 
 
 def _loss(logits: Tensor, y: Tensor) -> Tensor:

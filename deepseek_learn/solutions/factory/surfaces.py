@@ -87,7 +87,7 @@ def _photograph(name: str, turn: bool) -> Surface:
         y, x = (rng.integers(0, side - size + 1) for side in half.shape)
         image = half[y : y + size, x : x + size]
         if turn:  # bricks have an upper side, grass and gravel have none
-            image = np.rot90(image, rng.integers(4))
+            image = np.rot90(image, int(rng.integers(4)))
         light = rng.uniform(0.92, 1.08), rng.uniform(-0.03, 0.03)
         return image * light[0] + light[1] + rng.normal(0, 0.01, image.shape)
 

@@ -65,7 +65,7 @@ def _filling(
     if kind == 2:  # the surface, smoothed
         return ndimage.gaussian_filter(image, rng.uniform(1, 5))
     if kind == 3:  # another piece of a good part, turned and lit differently
-        other = np.rot90(sources[rng.integers(len(sources))], rng.integers(1, 4))
+        other = np.rot90(sources[rng.integers(len(sources))], int(rng.integers(1, 4)))
         return other * rng.uniform(0.7, 1.3)
     noise = ndimage.gaussian_filter(rng.normal(size=image.shape), rng.uniform(0.5, 3))
     return image.mean() + noise / noise.std() * rng.uniform(0.05, 0.3)
