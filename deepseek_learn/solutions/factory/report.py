@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 SHOWN = 200  # the page shows at most this many parts, the most anomalous first
-COLORS = {"good": "#1a7f4b", "defective": "#b3261e", "unreadable": "#7a5c00"}
+COLORS = {"good": "#1a7f4b", "defective": "#b3261e"}  # in the plot
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
        padding: 0 1rem; color: CanvasText; background: Canvas; color-scheme: light dark; }
@@ -28,6 +28,9 @@ ul { display: grid; gap: 1rem; padding: 0; list-style: none;
 li { border: 1px solid #8886; border-radius: .5rem; padding: .5rem;
      overflow-wrap: anywhere; }
 img { width: 100%; height: auto; }
+.good { color: light-dark(#1a7f4b, #5ecb90); }
+.defective { color: light-dark(#b3261e, #ff8a80); }
+.unreadable { color: light-dark(#7a5c00, #e0b84a); }
 """
 
 
@@ -110,7 +113,7 @@ def _item(name: str, verdict: dict[str, Any]) -> str:
         source = html.escape(verdict["overlay"], quote=True)
         image = f'<img loading="lazy" alt="{words}" src="{source}">'
     return (
-        f'<li>{image}<strong style="color: {COLORS[kind]}">{words}</strong> '
+        f'<li>{image}<strong class="{kind}">{words}</strong> '
         f"{html.escape(detail)}<br>{html.escape(name)}</li>"
     )
 
