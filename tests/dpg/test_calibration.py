@@ -555,3 +555,9 @@ def test_calibration_report(language):
     assert one["mean_frequency"] == pytest.approx(facts.frequency.mean().item())
     assert one["gradient"] == pytest.approx(facts.gradient.sum().item())
     assert frame["rank_correlation"].dropna().between(-1, 1).all()
+
+
+def test_a_draw_that_rounds_up_to_the_whole_is_the_last_label(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *size, **options: torch.ones(size))
+    labels = drawn_labels(torch.full((2, 3), 1 / 3), torch.Generator())
+    assert labels.tolist() == [2, 2]

@@ -791,3 +791,10 @@ def test_states_of_others_are_refused_before_anything_changes(net):
             torch.equal(old[k], v) if torch.is_tensor(v) else old[k] == v
             for k, v in new.items()
         )
+
+
+def test_the_plan_shows_matrices_only_of_what_has_two_axes():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(3, 2))
+    plan = DeepOpt(model).plan().set_index("parameter")
+    assert plan["matrices"]["0.weight"] == "1 x [3, 4]"
+    assert plan["matrices"]["0.bias"] == ""
