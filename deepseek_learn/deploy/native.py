@@ -107,9 +107,12 @@ def _engine_key(runtime: str) -> str | None:
     compiler = shutil.which(command[0])
     if compiler is None:
         return None
-    answer = subprocess.run(
-        [compiler, *command[1:], "--version"], capture_output=True, text=True
-    )
+    try:
+        answer = subprocess.run(
+            [compiler, *command[1:], "--version"], capture_output=True, text=True
+        )
+    except OSError:  # a compiler that does not run: cmake explains it
+        return None
     files = sorted(path for path in ENGINE.rglob("*") if path.is_file())
     sources = b"".join(path.read_bytes() for path in files)
     installed = runtime == "openvino" and find_spec("openvino")

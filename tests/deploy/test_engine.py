@@ -360,3 +360,36 @@ def test_a_build_that_cannot_be_says_why(tmp_path, monkeypatch, engine):
     with pytest.raises(BuildError, match="needs cmake"):
         native.build(tmp_path / "e")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_engine_is_taken_from_the_cache_unless_it_is_damaged(
+    tmp_path, monkeypatch
+):
+    builds = []
+
+    def build(target, runtime, *_):
+        builds.append(runtime)
+        target.write_bytes(b"an engine")
+        return target
+
+    monkeypatch.setenv("DEEPSEEK_LEARN_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "build", build)
+    compiled = native.compiled.__wrapped__
+    assert compiled("onnxruntime") == compiled("onnxruntime") == b"an engine"
+    assert builds == ["onnxruntime"]
+    (file,) = (tmp_path / "kernels").iterdir()
+    file.write_bytes(b"half")
+    assert compiled("onnxruntime") == b"an engine"
+    assert len(builds) == 2
+    monkeypatch.setenv("CXXFLAGS", "-O1")
+    compiled("onnxruntime")
+    assert len(builds) == 3
+
+
+def test_without_a_compiler_that_runs_nothing_is_looked_up(tmp_path, monkeypatch):
+    broken = tmp_path / "broken++"
+    broken.write_bytes(b"\x00\x01")
+    broken.chmod(0o755)
+    for command in (str(broken), "nowhere++"):
+        monkeypatch.setenv("CXX", command)
+        assert native._engine_key("onnxruntime") is None

@@ -40,8 +40,8 @@ class Inspector:
 
     def score(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the score of a part, the maximum of its map, and the map itself."""
-        found = anomaly_map(self.detector, pixels, self.tile, self.overlap)
-        return float(found.max()), found
+        anomaly = anomaly_map(self.detector, pixels, self.tile, self.overlap)
+        return float(anomaly.max()), anomaly
 
     def judge(self, path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
         """Return the verdict on a part, its pixels and its anomaly map.
@@ -52,7 +52,7 @@ class Inspector:
         start = time.perf_counter()
         pixels = read_part(path)
         check_exposure(path.name, pixels)
-        score, found = self.score(pixels)
+        score, anomaly = self.score(pixels)
         verdict = "defective" if score > self.alarm.threshold else "good"
         facts = {
             "verdict": verdict,
@@ -62,7 +62,7 @@ class Inspector:
             "width": pixels.shape[1],
             "ms": 1e3 * (time.perf_counter() - start),
         }
-        return facts, pixels, found
+        return facts, pixels, anomaly
 
 
 def learn(
@@ -167,9 +167,9 @@ def _verdict(
 ) -> dict[str, Any]:
     """Judge one part and save its overlay; a part that cannot be judged has a reason."""
     try:
-        facts, pixels, found = inspector.judge(path)
+        facts, pixels, anomaly = inspector.judge(path)
     except PartError as error:
         return {"verdict": "unreadable", "reason": str(error)}
     overlay = Path("overlays") / f"{digest[:16]}.png"
-    save_overlay(out / overlay, pixels, found, inspector.alarm.threshold)
+    save_overlay(out / overlay, pixels, anomaly, inspector.alarm.threshold)
     return facts | {"overlay": str(overlay)}

@@ -79,13 +79,13 @@ def aupro(
     weights, good = [], []
     count = 0
     for mask in masks:
-        regions, found = ndimage.label(mask, np.ones((3, 3)))
-        sizes = np.bincount(regions.ravel(), minlength=found + 1)
+        regions, number = ndimage.label(mask, np.ones((3, 3)))
+        sizes = np.bincount(regions.ravel(), minlength=number + 1)
         share = 1 / sizes
         share[0] = 0
         weights.append(share[regions].ravel())
         good.append(~mask.ravel())
-        count += found
+        count += number
     pro, false = np.concatenate(weights) / count, np.concatenate(good)
     # 2. one step per distinct score, from the highest to the lowest
     values = np.concatenate([each.ravel() for each in maps])

@@ -42,14 +42,14 @@ class Features(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x * 2 - 1)
-        found: list[Tensor] = []
+        features: list[Tensor] = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
             if index in STAGES:
                 y = F.avg_pool2d(x, 3, 1, 1)
-                size = found[0].shape[2:] if found else y.shape[2:]
-                found.append(F.interpolate(y, size, mode="bilinear"))
-        return torch.cat(found, 1)
+                size = features[0].shape[2:] if features else y.shape[2:]
+                features.append(F.interpolate(y, size, mode="bilinear"))
+        return torch.cat(features, 1)
 
 
 class PatchMemory(nn.Module):
@@ -105,8 +105,10 @@ class PatchMemory(nn.Module):
         if not images.isfinite().all():
             raise ValueError("images must be finite; got NaN or infinity.")
         generator = torch.Generator().manual_seed(seed)
-        found = [self.features(part) for part in images.split(batch_size)]
-        flat = torch.cat([f.permute(0, 2, 3, 1).flatten(0, 2) for f in found])  # [P, C]
+        features = [self.features(part) for part in images.split(batch_size)]
+        flat = torch.cat(
+            [f.permute(0, 2, 3, 1).flatten(0, 2) for f in features]
+        )  # [P, C]
         self.mean, self.std = flat.mean(0), flat.std(0) + 1e-6
         chosen = torch.randperm(len(flat), generator=generator)[:patches]
         flat = (flat[chosen] - self.mean) / self.std

@@ -50,12 +50,16 @@ class Inspection(Report):
         """Return the number of parts with this verdict."""
         return Counter(each["verdict"] for each in self.verdicts)[verdict]
 
+    def ranked(self) -> list[dict[str, Any]]:
+        """Return the verdicts, unreadable parts first, then the most anomalous first."""
+        return sorted(self.verdicts, key=lambda v: -v.get("score", float("inf")))
+
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per part, the most anomalous first."""
+        """Return one row per part, in the order of `ranked`."""
         columns = ["verdict", "score", "threshold", "ms", "reason"]
-        rows = [{c: each.get(c) for c in columns} for each in self.verdicts]
-        frame = pd.DataFrame(rows, [each["name"] for each in self.verdicts], columns)
-        return frame.sort_values("score", ascending=False, na_position="first")
+        ranked = self.ranked()
+        rows = [{c: each.get(c) for c in columns} for each in ranked]
+        return pd.DataFrame(rows, [each["name"] for each in ranked], columns)
 
     def plot(self) -> "go.Figure":
         """Plot the scores of all parts, with the threshold."""
@@ -85,7 +89,7 @@ class Inspection(Report):
 
     def save(self, out: Path) -> Path:
         """Write the page `index.html` to the folder and return its path."""
-        items = "".join(map(_item, self.to_frame().index[:SHOWN], self._shown()))
+        items = "".join(map(_item, self.ranked()[:SHOWN]))
         title = html.escape(text("factory.title"))
         page = (
             f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
@@ -98,12 +102,8 @@ class Inspection(Report):
             temporary.write_text(page, encoding="utf-8")
         return out / "index.html"
 
-    def _shown(self) -> list[dict[str, Any]]:
-        known = {each["name"]: each for each in self.verdicts}
-        return [known[name] for name in self.to_frame().index[:SHOWN]]
 
-
-def _item(name: str, verdict: dict[str, Any]) -> str:
+def _item(verdict: dict[str, Any]) -> str:
     """Return the HTML of one part: its overlay, its verdict and its name."""
     kind = verdict["verdict"]
     words = html.escape(text(f"factory.{kind}"))
@@ -114,20 +114,20 @@ def _item(name: str, verdict: dict[str, Any]) -> str:
         image = f'<img loading="lazy" alt="{words}" src="{source}">'
     return (
         f'<li>{image}<strong class="{kind}">{words}</strong> '
-        f"{html.escape(detail)}<br>{html.escape(name)}</li>"
+        f"{html.escape(detail)}<br>{html.escape(verdict['name'])}</li>"
     )
 
 
 def save_overlay(
-    path: Path, pixels: np.ndarray, found: np.ndarray, threshold: float
+    path: Path, pixels: np.ndarray, anomaly: np.ndarray, threshold: float
 ) -> None:
     """Save the part as an image, with everything above the threshold tinted red.
 
     Args:
         pixels: the part, of shape `[H, W]` with values from 0 to 1.
-        found: the anomaly map, of the same shape.
+        anomaly: the anomaly map, of the same shape.
     """
-    above = np.clip(found / max(threshold, 1e-12) - 1, 0, 1)[..., None]
+    above = np.clip(anomaly / max(threshold, 1e-12) - 1, 0, 1)[..., None]
     tint = np.where(above > 0, 0.35 + 0.3 * above, 0)
     gray = np.repeat(pixels[..., None], 3, 2)
     color = gray * (1 - tint) + np.array([1.0, 0.15, 0.1]) * tint

@@ -12,9 +12,9 @@ def test_the_rate_is_kept_on_average_and_not_by_far_undercut(count, rate):
     rng = np.random.default_rng(count)
     draws = rng.standard_gamma(2, (4000, count + 1))
     thresholds = np.array([alarm(draw[:-1], rate).threshold for draw in draws])
-    seen = (draws[:, -1] > thresholds).mean()
+    alarms = (draws[:, -1] > thresholds).mean()
     noise = 3.5 * (rate * (1 - rate) / 4000) ** 0.5
-    assert rate - 1 / (count + 1) - noise < seen < rate + noise
+    assert rate - 1 / (count + 1) - noise < alarms < rate + noise
 
 
 def test_the_interval_covers_the_rate_of_one_set():

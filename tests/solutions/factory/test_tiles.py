@@ -23,9 +23,9 @@ def test_tiles_cover_the_length_and_overlap_enough(length, overlap):
 @pytest.mark.parametrize("shape", [(64, 64), (64, 100), (130, 77), (20, 300), (5, 9)])
 def test_a_model_of_each_pixel_alone_gives_the_same_with_and_without_tiles(shape):
     image = np.random.default_rng(0).random(shape).astype("float32")
-    found = anomaly_map(lambda x: 2 * x[:, 0] + 1, image, tile=64, overlap=16)
-    assert found.shape == shape
-    assert np.allclose(found, 2 * image + 1, atol=1e-5)
+    anomaly = anomaly_map(lambda x: 2 * x[:, 0] + 1, image, tile=64, overlap=16)
+    assert anomaly.shape == shape
+    assert np.allclose(anomaly, 2 * image + 1, atol=1e-5)
 
 
 def test_borders_of_tiles_hardly_count():
@@ -35,8 +35,8 @@ def test_borders_of_tiles_hardly_count():
         return y
 
     image = np.zeros((200, 200), "float32")
-    found = anomaly_map(wrong_at_the_border, image, tile=64, overlap=32)
-    assert found[1:-1, 1:-1].max() < 0.7
+    anomaly = anomaly_map(wrong_at_the_border, image, tile=64, overlap=32)
+    assert anomaly[1:-1, 1:-1].max() < 0.7
 
 
 def test_at_most_a_batch_at_a_time():

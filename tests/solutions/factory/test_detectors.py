@@ -1,0 +1,74 @@
+"""The patch memory is what its equation says; the segmenter learns from good parts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn.solutions.factory.memory import PatchMemory, coreset
+from deepseek_learn.solutions.factory.segmenter import DefectSegmenter, train
+from deepseek_learn.solutions.factory.surfaces import parts
+
+
+class Stride8(nn.Module):
+    """Features in place of the pretrained ones: 3 channels per patch of 8 x 8."""
+
+    def forward(self, x):
+        pooled = nn.functional.avg_pool2d(x, 8)
+        return torch.cat([pooled, pooled**2, pooled.flip(-1)], 1)
+
+
+def test_a_score_is_the_distance_to_the_nearest_vector_in_the_memory():
+    torch.manual_seed(0)
+    memory = PatchMemory(Stride8(), size=10, blur=0.5).remember(
+        torch.rand(4, 1, 32, 32)
+    )
+    assert memory.bank.shape == (10, 3)
+    memory.kernel = torch.tensor([1.0])  # no blur
+    x = torch.rand(2, 1, 32, 32)
+    f = (Stride8()(x).permute(0, 2, 3, 1) - memory.mean) / memory.std
+    nearest = torch.cdist(f.flatten(0, 2), memory.bank).amin(1).view(2, 1, 4, 4)
+    expected = nn.functional.interpolate(nearest, (32, 32), mode="bilinear")[:, 0]
+    torch.testing.assert_close(memory(x), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_in_the_memory_has_no_distance():
+    x = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    memory = PatchMemory(Stride8(), size=100).remember(x)
+    assert memory(x).max() < 1e-2
+
+
+def test_a_coreset_spreads_out():
+    generator = torch.Generator().manual_seed(0)
+    near, far = torch.rand(100, 4) * 0.01, torch.eye(4) * 10
+    chosen = coreset(torch.cat([near, far]), 5, generator)
+    assert set(chosen.tolist()) >= {100, 101, 102, 103}
+    assert sorted(coreset(near[:3], 9, generator).tolist()) == [0, 1, 2]
+
+
+def test_an_empty_memory_and_images_that_are_none():
+    memory = PatchMemory(Stride8())
+    with pytest.raises(ValueError, match=r"memory is empty: call remember\(images\)"):
+        memory(torch.rand(1, 1, 32, 32))
+    with pytest.raises(ValueError, match="at least one good part"):
+        memory.remember(torch.rand(0, 1, 32, 32))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        memory.remember(torch.full((1, 1, 32, 32), torch.nan))
+
+
+@pytest.mark.slow
+def test_the_segmenter_learns_from_good_parts():
+    torch.manual_seed(0)
+    good = parts("cast", 8, size=64).images
+    model, losses = DefectSegmenter(width=8), []
+    train(
+        model, good, 250, progress=False, on_step=lambda step, loss: losses.append(loss)
+    )
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    assert not model.training
+    image = torch.from_numpy(good[:1])[:, None].clone()
+    image[..., 20:30, 20:30] = 1.0
+    with torch.inference_mode():
+        anomaly = model(image)
+    assert anomaly.shape == (1, 64, 64)
+    assert anomaly[0, 22:28, 22:28].mean() > 2 * anomaly[0, 40:].mean()
