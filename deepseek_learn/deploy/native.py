@@ -84,21 +84,26 @@ def build(
 
 
 @functools.cache
-def compiled(runtime: str) -> bytes:
-    """Return the engine for `runtime`, which is compiled on first use and cached."""
-    key = _engine_key(runtime)
-    for file in binary_cache.stored(f"engine-{runtime}", key) if key else ():
+def compiled(runtime: str, program: Path = ENGINE / "engine.cpp") -> bytes:
+    """Return the engine for `runtime`, which is compiled on first use and cached.
+
+    Args:
+        program: the source file with `main`, which may include the engine's headers.
+    """
+    key, name = _engine_key(runtime, program), f"{program.stem}-{runtime}"
+    for file in binary_cache.stored(name, key) if key else ():
         return file.read_bytes()
     with tempfile.TemporaryDirectory(prefix="deepseek_learn_") as folder:
-        engine = build(Path(folder) / "engine", runtime)
+        options = [f"-DENGINE_SOURCE={program}"]
+        engine = build(Path(folder) / "engine", runtime, options=options)
         if key:
             with suppress(OSError):  # without a writable cache, each process compiles
-                binary_cache.store(engine, f"engine-{runtime}", key)
+                binary_cache.store(engine, name, key)
         return engine.read_bytes()
 
 
-def _engine_key(runtime: str) -> str | None:
-    """Hash everything the engine depends on; return None if there is no compiler.
+def _engine_key(runtime: str, program: Path) -> str | None:
+    """Hash everything the program depends on; return None if there is no compiler.
 
     The version of the ONNX Runtime headers is not included, because the engine loads
     the library at run time and works with any library at least as new as the headers.
@@ -113,7 +118,8 @@ def _engine_key(runtime: str) -> str | None:
         )
     except OSError:  # a compiler that does not run: cmake explains it
         return None
-    files = sorted(path for path in ENGINE.rglob("*") if path.is_file())
+    folders = sorted({ENGINE, program.parent})
+    files = [p for each in folders for p in sorted(each.rglob("*")) if p.is_file()]
     sources = b"".join(path.read_bytes() for path in files)
     installed = runtime == "openvino" and find_spec("openvino")
     package = version("openvino") if installed else ""

@@ -69,7 +69,9 @@ class Verdicts:
             OSError: if the line cannot be written, for example because the disk is full;
                 an incomplete line is removed again.
         """
-        line = (json.dumps(verdict, ensure_ascii=False) + "\n").encode()
+        # a file name that is not UTF-8 contains lone surrogates, which JSON escapes
+        text = json.dumps(verdict, ensure_ascii=False) + "\n"
+        line = text.encode(errors="backslashreplace")
         size = os.lseek(self._file, 0, os.SEEK_END)
         try:
             if os.write(self._file, line) != len(line):

@@ -367,7 +367,7 @@ def test_a_compiled_engine_is_taken_from_the_cache_unless_it_is_damaged(
 ):
     builds = []
 
-    def build(target, runtime, *_):
+    def build(target, runtime, **_):
         builds.append(runtime)
         target.write_bytes(b"an engine")
         return target
@@ -392,4 +392,4 @@ def test_without_a_compiler_that_runs_nothing_is_looked_up(tmp_path, monkeypatch
     broken.chmod(0o755)
     for command in (str(broken), "nowhere++"):
         monkeypatch.setenv("CXX", command)
-        assert native._engine_key("onnxruntime") is None
+        assert native._engine_key("onnxruntime", native.ENGINE / "engine.cpp") is None

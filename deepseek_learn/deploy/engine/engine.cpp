@@ -10,6 +10,7 @@
 // PGM, PPM, ...). The engine prints one JSON object to stdout. On an error, it prints one
 // sentence to stderr and returns a nonzero exit status.
 
+#include "output.h"
 #include "session.h"
 
 // ---------------------------------------------------------------- running
@@ -178,34 +179,6 @@ Difference selfcheck(Session& session, const fs::path& folder) {
 
 // ---------------------------------------------------------------- the output
 
-std::string quoted(const std::string& words) {
-  std::ostringstream out;
-  out << '"';
-  for (unsigned char c : words) {
-    if (c == '"' || c == '\\')
-      out << '\\' << c;
-    else if (c < 0x20) {
-      char code[8];
-      std::snprintf(code, sizeof code, "\\u%04x", c);
-      out << code;
-    } else
-      out << c;
-  }
-  out << '"';
-  return out.str();
-}
-
-std::string number(double value) {
-  if (!std::isfinite(value)) return "null";
-  char digits[32];
-  std::snprintf(digits, sizeof digits, "%.9g", value);
-  return digits;
-}
-
-double milliseconds(Clock::time_point since) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - since).count();
-}
-
 std::string latencies(std::vector<double> ms) {
   std::sort(ms.begin(), ms.end());
   const auto at = [&](double part) { return ms[size_t(std::ceil(part * double(ms.size()))) - 1]; };
@@ -336,21 +309,6 @@ Command parse(const std::vector<std::string>& words) {
   if (!fs::is_regular_file(command.options.model, error))
     fail(command.options.model.string(), " is not a file.");
   return command;
-}
-
-// Verifies MODEL against MODEL.sha256, which has the format of sha256sum ("HEX  NAME").
-std::string verified(const fs::path& model) {
-  const fs::path file = model.string() + ".sha256";
-  std::error_code error;
-  if (!fs::exists(file, error)) return "none";
-  const std::string wanted = read_file(file).substr(0, 64), found = sha256(model.string());
-  if (wanted.size() < 64 || wanted.find_first_not_of("0123456789abcdef") != std::string::npos)
-    fail(file.string(), " must begin with a SHA-256 checksum of 64 lowercase hexadecimal digits.");
-  if (found != wanted)
-    fail(model.string(), " is not the file that was deployed: its SHA-256 begins with ",
-         found.substr(0, 8), ", but the one in ", file.filename().string(), " begins with ",
-         wanted.substr(0, 8), "; copy the model again, or pass --checksum skip.");
-  return "verified";
 }
 
 int run(const Command& command) {

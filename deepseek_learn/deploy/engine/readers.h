@@ -149,6 +149,21 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
+// Verifies MODEL against MODEL.sha256, which has the format of sha256sum ("HEX  NAME").
+std::string verified(const fs::path& model) {
+  const fs::path file = model.string() + ".sha256";
+  std::error_code error;
+  if (!fs::exists(file, error)) return "none";
+  const std::string wanted = read_file(file).substr(0, 64), found = sha256(model.string());
+  if (wanted.size() < 64 || wanted.find_first_not_of("0123456789abcdef") != std::string::npos)
+    fail(file.string(), " must begin with a SHA-256 checksum of 64 lowercase hexadecimal digits.");
+  if (found != wanted)
+    fail(model.string(), " is not the file that was deployed: its SHA-256 begins with ",
+         found.substr(0, 8), ", but the one in ", file.filename().string(), " begins with ",
+         wanted.substr(0, 8), "; copy the model again, or pass --checksum skip.");
+  return "verified";
+}
+
 // Returns the value of 'KEY' in a .npy header, without its delimiters `begin` and `end`.
 std::string header_field(const std::string& header, const std::string& key, char begin, char end,
                          const std::string& whose) {

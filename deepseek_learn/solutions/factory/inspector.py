@@ -1,5 +1,6 @@
 """Inspect a folder of parts: learn from good parts, then judge every other one."""
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ...catalog import text
 from ..verdicts import Verdicts, sha256
 from .alarms import Alarm, alarm
 from .data import PartError, check_exposure, part_files, read_part
+from .drift import Drift, statistics
 from .memory import PatchMemory
 from .report import Inspection, save_overlay
 from .tiles import anomaly_map, extended, starts
@@ -30,11 +32,13 @@ class Inspector:
     Attributes:
         detector: maps tiles of shape `[B, 1, tile, tile]` to maps `[B, tile, tile]`.
         alarm: the threshold and the promised rate of false alarms.
+        drift: the control charts of the good parts.
         tile, overlap: the size of a tile and how far two tiles overlap, in pixels.
     """
 
     detector: Detector
     alarm: Alarm
+    drift: Drift
     tile: int = 256
     overlap: int = 32
 
@@ -60,6 +64,7 @@ class Inspector:
             "threshold": self.alarm.threshold,
             "height": pixels.shape[0],
             "width": pixels.shape[1],
+            **statistics(pixels),
             "ms": 1e3 * (time.perf_counter() - start),
         }
         return facts, pixels, anomaly
@@ -88,22 +93,34 @@ def learn(
         PartError: if an image cannot be read; a bad image among the good ones should be
             noticed, not skipped.
     """
-    files = part_files(good)
-    order = np.random.default_rng(seed).permutation(len(files))
-    held_out = order[: int(np.ceil(CALIBRATION * len(files)))]
-    learned = order[len(held_out) :]
-    if not len(learned):
-        raise ValueError(f"{str(good)!r} contains only one good part; more are needed.")
-    tiles = [_tiles(read_part(files[i]), tile) for i in sorted(learned)]
+    learned, held_out = split(good, seed)
+    tiles = [tiles_of(read_part(path), tile) for path in learned]
     stacked = torch.from_numpy(np.concatenate(tiles))[:, None]
     detector = (fit or (lambda x: PatchMemory().remember(x)))(stacked)
-    maps = (anomaly_map(detector, read_part(files[i]), tile, overlap) for i in held_out)
-    return Inspector(
-        detector, alarm([each.max() for each in maps], rate), tile, overlap
-    )
+    scores, facts = [], []
+    for path in held_out:
+        pixels = read_part(path)
+        scores.append(anomaly_map(detector, pixels, tile, overlap).max())
+        facts.append(statistics(pixels))
+    return Inspector(detector, alarm(scores, rate), Drift.of(facts), tile, overlap)
 
 
-def _tiles(pixels: np.ndarray, tile: int) -> np.ndarray:
+def split(good: str | Path, seed: int = 0) -> tuple[list[Path], list[Path]]:
+    """Divide good parts at random into those to learn from and those for calibration.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder does not exist, or if it contains
+            fewer than two images.
+    """
+    files = part_files(good)
+    order = np.random.default_rng(seed).permutation(len(files))
+    count = int(np.ceil(CALIBRATION * len(files)))
+    if count == len(files):
+        raise ValueError(f"{str(good)!r} contains only one good part; more are needed.")
+    return [files[i] for i in sorted(order[count:])], [files[i] for i in order[:count]]
+
+
+def tiles_of(pixels: np.ndarray, tile: int) -> np.ndarray:
     """Cut a part into tiles `[N, tile, tile]` that cover it, extended by reflection."""
     padded = extended(pixels, tile)
     return np.stack(
@@ -151,10 +168,16 @@ def inspect(
         Verdicts(out / "verdicts.jsonl") as verdicts,
         Bar(len(files), progress, text("factory.bar")) as bar,
     ):
+        drift = copy.deepcopy(inspector.drift)
+        for verdict in verdicts:
+            if "brightness" in verdict:
+                drift.update(verdict)
         for path in files:
             name, digest = str(path.relative_to(root)), sha256(path)
             if (name, digest) not in verdicts:
                 facts = _verdict(inspector, path, out, digest)
+                if "brightness" in facts:
+                    facts["drift"] = drift.update(facts)
                 verdicts.add({"name": name, "sha256": digest} | facts)
             bar.advance(1)
         result = Inspection(list(verdicts), inspector.alarm)

@@ -99,7 +99,7 @@ class Inspection(Report):
             "</body></html>"
         )
         with atomic_write(out / "index.html") as temporary:
-            temporary.write_text(page, encoding="utf-8")
+            temporary.write_text(page, encoding="utf-8", errors="replace")
         return out / "index.html"
 
 

@@ -1,0 +1,535 @@
+// Inspects the parts in a folder, once or as they arrive, with a detector that was deployed.
+//
+//   inspector LINE PARTS OUT [options]
+//
+// LINE is a folder that `factory.line.deploy` wrote. OUT receives one line of JSON per part in
+// verdicts.jsonl and one overlay per part, as from `deepseek-learn solve factory`. A line is
+// written by a single call and flushed to the disk, so the program may be killed at any time: no
+// verdict is half-written, no part is lost, and none is judged twice.
+
+#include <csignal>
+#include <set>
+#include <thread>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#define STB_IMAGE_WRITE_STATIC
+#include "stb_image_write.h"
+
+#include "part.h"
+#include "session.h"
+
+// ---------------------------------------------------------------- the settings
+
+struct Chart {  // an EWMA chart of one statistic; see `factory/drift.py`
+  double mean = 0, deviation = 0, average = 0;
+};
+
+struct Settings {
+  int64_t tile = 256, overlap = 32;
+  double threshold = INFINITY, drift_weight = 0, drift_limit = 0;
+  std::string model_sha256;
+  std::map<std::string, Chart> charts;
+};
+
+// Reads LINE/inspector.conf: one "key value ..." per line.
+Settings read_settings(const fs::path& file) {
+  Settings settings;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string key, first, second;
+    words >> key >> first >> second;
+    const auto real = [&](const std::string& word) {
+      char* end = nullptr;
+      const double value = std::strtod(word.c_str(), &end);
+      if (word.empty() || *end) fail(file.string(), " has no number in the line \"", line, "\".");
+      return value;
+    };
+    if (key == "model_sha256")
+      settings.model_sha256 = first;
+    else if (key == "tile")
+      settings.tile = int64_t(real(first));
+    else if (key == "overlap")
+      settings.overlap = int64_t(real(first));
+    else if (key == "threshold")
+      settings.threshold = real(first);
+    else if (key == "drift")
+      settings.drift_weight = real(first), settings.drift_limit = real(second);
+    else if (key == "chart") {
+      std::string third;
+      words >> third;
+      settings.charts[first] = {real(second), real(third), real(second)};
+    } else if (!key.empty())
+      fail(file.string(), " has the unknown key ", key, ".");
+  }
+  if (settings.tile < 1 || settings.overlap < 0 || settings.overlap >= settings.tile)
+    fail(file.string(), " has a tile of ", settings.tile, " pixels with an overlap of ",
+         settings.overlap, ".");
+  return settings;
+}
+
+// ---------------------------------------------------------------- the anomaly map
+
+// Where the tiles begin along one axis; see `factory/tiles.py`.
+std::vector<int64_t> starts(int64_t length, int64_t tile, int64_t overlap) {
+  if (length <= tile) return {0};
+  const int64_t step = tile - overlap, count = 1 + (length - tile + step - 1) / step;
+  std::vector<int64_t> found;
+  for (int64_t i = 0; i < count; ++i)  // nearbyint rounds halves to even, as Python does
+    found.push_back(int64_t(std::nearbyint(double(i * (length - tile)) / double(count - 1))));
+  return found;
+}
+
+struct Map {
+  int64_t height = 0, width = 0;
+  std::vector<float> values;
+};
+
+class Detector {
+ public:
+  Detector(const Options& options, const Settings& settings)
+      : session_(options), tile_(settings.tile), overlap_(settings.overlap) {
+    const Shape wanted{1, 1, tile_, tile_};
+    if (session_.inputs.size() != 1 || session_.inputs[0].shape.size() != 4)
+      fail(options.model.string(), " must have one input of shape ", text(wanted), ".");
+    input_ = make_tensor(Type::f32, wanted, "tile");
+    for (int64_t i = 0; i < tile_; ++i) ramp_.push_back(float(std::min(i, tile_ - 1 - i) + 1));
+  }
+
+  // Runs the model on all tiles and blends the maps with weights that fall towards the border of
+  // a tile.
+  Map map(const Part& part) {
+    const int64_t height = std::max(part.height, tile_), width = std::max(part.width, tile_);
+    const auto rows = starts(height, tile_, overlap_), columns = starts(width, tile_, overlap_);
+    std::vector<float> total(size_t(height * width));
+    for (int64_t top : rows)
+      for (int64_t left : columns) {
+        const std::vector<Tensor> answers = run(part, top, left);
+        const auto* anomaly = reinterpret_cast<const float*>(answers[0].bytes.data());
+        for (int64_t y = 0; y < tile_; ++y) {
+          float* to = &total[size_t((top + y) * width + left)];
+          const float weight = ramp_[size_t(y)];
+          for (int64_t x = 0; x < tile_; ++x)
+            to[x] += weight * ramp_[size_t(x)] * anomaly[y * tile_ + x];
+        }
+      }
+    // the sum of the weights is a product, because the tiles form a grid
+    const auto down = weights(rows, height), across = weights(columns, width);
+    Map blended{part.height, part.width, {}};
+    blended.values.reserve(part.pixels.size());
+    for (int64_t y = 0; y < part.height; ++y)
+      for (int64_t x = 0; x < part.width; ++x)
+        blended.values.push_back(total[size_t(y * width + x)] /
+                                 (down[size_t(y)] * across[size_t(x)]));
+    return blended;
+  }
+
+ private:
+  Session session_;
+  int64_t tile_, overlap_;
+  Tensor input_;
+  std::vector<float> ramp_;
+
+  // A part smaller than a tile is extended by reflection.
+  std::vector<Tensor> run(const Part& part, int64_t top, int64_t left) {
+    const auto inside = [](int64_t i, int64_t length) {
+      const int64_t at = i % (2 * length);
+      return at < length ? at : 2 * length - 1 - at;
+    };
+    float* to = input_.f32();
+    for (int64_t y = top; y < top + tile_; ++y)
+      for (int64_t x = left; x < left + tile_; ++x)
+        *to++ = part.at(inside(y, part.height), inside(x, part.width));
+    std::vector<Tensor> inputs{std::move(input_)};
+    auto answers = session_.run(inputs);
+    input_ = std::move(inputs[0]);
+    if (answers.empty() || answers[0].type != Type::f32 ||
+        count(answers[0].shape, "the output") != tile_ * tile_)
+      fail("the model must return float32 [1, ", tile_, ", ", tile_, "]; it returned ",
+           answers.empty() ? "nothing" : text(answers[0].type, answers[0].shape), ".");
+    return answers;
+  }
+
+  std::vector<float> weights(const std::vector<int64_t>& places, int64_t length) const {
+    std::vector<float> sum(static_cast<size_t>(length));
+    for (int64_t start : places)
+      for (int64_t i = 0; i < tile_; ++i) sum[size_t(start + i)] += ramp_[size_t(i)];
+    return sum;
+  }
+};
+
+// ---------------------------------------------------------------- the output
+
+std::string system_error() { return std::strerror(errno); }
+
+// A file opened for appending whole lines, which only one process at a time may write.
+class Verdicts {
+ public:
+  explicit Verdicts(const fs::path& path) : path_(path) {
+    file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (file_ < 0) fail(path.string(), " cannot be opened: ", system_error(), ".");
+    if (flock(file_, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+      fail(path.string(), " is being written by another process: wait until it finishes, or choose "
+           "another folder.");
+    const std::string content = read_file(path);
+    const size_t complete = content.rfind('\n') + 1;  // npos + 1 is 0
+    if (complete < content.size() && ftruncate(file_, off_t(complete)))
+      fail(path.string(), " cannot be repaired: ", system_error(), ".");
+    std::istringstream all(content.substr(0, complete));
+    for (std::string line; std::getline(all, line);) {
+      const size_t digest = line.find("\", \"sha256\": \"");
+      if (line.compare(0, 10, "{\"name\": \"") || digest == std::string::npos || line.back() != '}')
+        fail(path.string(), ": line ", lines.size() + 1, " is not a verdict; move the file away, or "
+             "choose another folder.");
+      known_.insert(line.substr(0, digest + 14 + 64));
+      lines.push_back(line);
+    }
+  }
+  ~Verdicts() { close(file_); }
+  Verdicts(const Verdicts&) = delete;
+
+  std::vector<std::string> lines;  // those of earlier runs
+
+  bool contains(const std::string& item) const { return known_.count(item); }
+
+  // `item` is the beginning of the line, up to the checksum.
+  void add(const std::string& item, const std::string& rest) {
+    const std::string line = item + "\", " + rest + "}\n";
+    const off_t end = lseek(file_, 0, SEEK_END);
+    const ssize_t written = write(file_, line.data(), line.size());
+    const std::string reason = written < 0 ? system_error() : "the disk is full";
+    if (written != ssize_t(line.size()) || fsync(file_)) {
+      if (ftruncate(file_, end)) fail(path_.string(), " is damaged: ", system_error(), ".");
+      fail(path_.string(), " cannot be written: ", reason, ".");
+    }
+    known_.insert(item);
+  }
+
+ private:
+  fs::path path_;
+  int file_;
+  std::set<std::string> known_;
+};
+
+// Writes a file atomically; `content` is flushed to the disk before the file gets its name.
+void write_atomically(const fs::path& path, const std::string& content) {
+  const fs::path temporary = path.string() + ".part";
+  const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const bool written =
+      file >= 0 && write(file, content.data(), content.size()) == ssize_t(content.size()) &&
+      !fsync(file);
+  const std::string reason = errno ? system_error() : "the disk is full";
+  if (file >= 0) close(file);
+  std::error_code error;
+  if (written) fs::rename(temporary, path, error);
+  if (!written || error) {
+    fs::remove(temporary, error);
+    fail(path.string(), " cannot be written: ", reason, ".");
+  }
+}
+
+// Returns a JPEG image of the part with everything above the threshold tinted red.
+std::string overlay(const Part& part, const Map& anomaly, double threshold) {
+  std::vector<unsigned char> color;
+  color.reserve(3 * part.pixels.size());
+  const float tints[] = {1.0f, 0.15f, 0.1f};
+  for (size_t i = 0; i < part.pixels.size(); ++i) {
+    const double above =
+        std::clamp(anomaly.values[i] / std::max(threshold, 1e-12) - 1, 0.0, 1.0);
+    const double alpha = above > 0 ? 0.35 + 0.3 * above : 0;
+    for (float tint : tints)
+      color.push_back((unsigned char)std::lround(
+          255 * std::clamp(part.pixels[i] * (1 - alpha) + tint * alpha, 0.0, 1.0)));
+  }
+  std::string file;
+  stbi_write_jpg_to_func(
+      [](void* to, void* data, int size) {
+        static_cast<std::string*>(to)->append(static_cast<const char*>(data), size_t(size));
+      },
+      &file, int(part.width), int(part.height), 3, color.data(), 90);
+  return file;
+}
+
+// ---------------------------------------------------------------- drift
+
+class Drift {
+ public:
+  explicit Drift(const Settings& settings)
+      : charts_(settings.charts), weight_(settings.drift_weight), limit_(settings.drift_limit) {}
+
+  // Returns the names of the statistics that have drifted, as a JSON list.
+  std::string update(const Statistics& now) {
+    std::string names;
+    for (const auto& [name, value] : {std::pair{"brightness", now.brightness},
+                                      std::pair{"contrast", now.contrast},
+                                      std::pair{"sharpness", now.sharpness}}) {
+      const auto found = charts_.find(name);
+      if (found == charts_.end()) continue;
+      Chart& chart = found->second;
+      chart.average += weight_ * (value - chart.average);
+      if (std::fabs(chart.average - chart.mean) > limit_ * chart.deviation)
+        names += (names.empty() ? "" : ", ") + quoted(name);
+    }
+    return "[" + names + "]";
+  }
+
+  // Follows a part that an earlier run judged.
+  void replay(const std::string& line) {
+    const auto value = [&](const char* name) {
+      const size_t at = line.rfind(std::string("\"") + name + "\": ");
+      return at == std::string::npos ? NAN
+                                     : std::strtod(line.c_str() + at + std::strlen(name) + 4, nullptr);
+    };
+    const Statistics then{value("brightness"), value("contrast"), value("sharpness")};
+    if (std::isfinite(then.brightness + then.contrast + then.sharpness)) update(then);
+  }
+
+ private:
+  std::map<std::string, Chart> charts_;
+  double weight_, limit_;
+};
+
+// ---------------------------------------------------------------- the parts
+
+std::string lowercase(std::string word) {
+  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+  return word;
+}
+
+// Lists the image files in a folder and its subfolders by name, except for hidden files and files
+// in the folders `skipped`.
+std::vector<fs::path> part_files(const fs::path& folder, const std::vector<fs::path>& skipped) {
+  static const std::set<std::string> suffixes{".png", ".jpg", ".jpeg", ".bmp",
+                                              ".tif", ".tiff", ".webp", ".pgm"};
+  std::vector<fs::path> files;
+  std::error_code error;
+  fs::recursive_directory_iterator at(folder, error), end;
+  if (error) fail(folder.string(), " is not a folder that can be read: ", error.message(), ".");
+  for (; at != end; at.increment(error)) {
+    if (error) fail(folder.string(), " cannot be read: ", error.message(), ".");
+    const fs::path& path = at->path();
+    const bool skip = std::any_of(skipped.begin(), skipped.end(), [&](const fs::path& each) {
+      return fs::equivalent(path, each, error);
+    });
+    const bool hidden = path.filename().string()[0] == '.';
+    if (at->is_directory(error)) {
+      if (skip || hidden) at.disable_recursion_pending();
+    } else if (!hidden && suffixes.count(lowercase(path.extension().string())) &&
+               at->is_regular_file(error))
+      files.push_back(path);
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// ---------------------------------------------------------------- the inspection
+
+struct Command {
+  fs::path line, parts, out;
+  std::vector<fs::path> skipped;
+  Options options;
+  bool watch = false, overlays = true;
+};
+
+volatile std::sig_atomic_t stopped = 0;
+
+class Inspection {
+ public:
+  explicit Inspection(const Command& command)
+      : command_(command),
+        settings_(checked(command)),
+        detector_(command.options, settings_),
+        drift_(settings_),
+        verdicts_(command.out / "verdicts.jsonl") {
+    for (const std::string& line : verdicts_.lines) drift_.replay(line);
+  }
+
+  int judged = 0, defective = 0, unreadable = 0;
+  bool drifted = false;
+
+  // Judges all new parts. With `--watch`, a file is new once its size and its time of change have
+  // stayed the same between two scans, so that a file that is being written is left alone.
+  void scan() {
+    std::map<fs::path, std::string> seen;
+    for (const fs::path& path : part_files(command_.parts, command_.skipped)) {
+      if (stopped) return;
+      std::error_code error;
+      const auto size = fs::file_size(path, error);
+      const auto time = fs::last_write_time(path, error).time_since_epoch().count();
+      if (error) continue;  // it has just been removed
+      const std::string state = std::to_string(size) + " " + std::to_string(time);
+      seen[path] = state;
+      if (done_.count(path) && done_.at(path) == state) continue;
+      if (command_.watch && (!seen_.count(path) || seen_.at(path) != state)) continue;
+      judge(path);
+      done_[path] = state;
+    }
+    seen_ = std::move(seen);
+  }
+
+ private:
+  Command command_;
+  Settings settings_;
+  Detector detector_;
+  Drift drift_;
+  Verdicts verdicts_;
+  std::map<fs::path, std::string> done_, seen_;
+
+  // Reads the settings and compares the model's checksum with theirs.
+  static Settings checked(const Command& command) {
+    const Settings settings = read_settings(command.line / "inspector.conf");
+    if (sha256(command.options.model.string()) != settings.model_sha256)
+      fail(command.options.model.string(), " is not the model that inspector.conf was made for; "
+           "deploy the line again.");
+    return settings;
+  }
+
+  void judge(const fs::path& path) {
+    const auto begun = Clock::now();
+    std::string content;
+    try {
+      content = read_file(path);
+    } catch (const Error&) {
+      return;  // it has just been removed
+    }
+    Sha256 hash;
+    hash.add(reinterpret_cast<const unsigned char*>(content.data()), content.size());
+    const std::string digest = hash.digest();
+    std::string item = "{\"name\": " + quoted(path.lexically_relative(command_.parts).string()) +
+                       ", \"sha256\": \"" + digest;
+    if (verdicts_.contains(item)) return;
+    std::ostringstream rest;
+    const std::string name = quoted(path.filename().string());
+    Part part;
+    Statistics now;
+    bool readable = true;
+    try {
+      part = read_part(content, name);
+      now = statistics(part);
+      check_exposure(part, now.contrast, name);
+    } catch (const Error& error) {
+      rest << "\"verdict\": \"unreadable\", \"reason\": " << quoted(error.what());
+      readable = false;
+    }
+    ++judged;
+    if (readable) {
+      const Map anomaly = detector_.map(part);
+      const double score = *std::max_element(anomaly.values.begin(), anomaly.values.end());
+      if (!std::isfinite(score)) fail("the model returned NaN or infinity for ", name, ".");
+      const bool bad = score > settings_.threshold;
+      const std::string drifts = drift_.update(now);
+      rest << "\"verdict\": \"" << (bad ? "defective" : "good") << "\", \"score\": " << number(score)
+           << ", \"threshold\": " << number(settings_.threshold) << ", \"height\": " << part.height
+           << ", \"width\": " << part.width << ", \"brightness\": " << number(now.brightness)
+           << ", \"contrast\": " << number(now.contrast)
+           << ", \"sharpness\": " << number(now.sharpness) << ", \"drift\": " << drifts
+           << ", \"ms\": " << number(milliseconds(begun));
+      defective += bad;
+      if (!drifted && drifts != "[]")
+        std::fprintf(stderr, "inspector: the parts have drifted since %s: %s.\n", name.c_str(),
+                     drifts.c_str());
+      drifted = drifts != "[]";
+      if (command_.overlays) {
+        const std::string file = "overlays/" + digest.substr(0, 16) + ".jpg";
+        write_atomically(command_.out / file, overlay(part, anomaly, settings_.threshold));
+        rest << ", \"overlay\": \"" << file << "\"";
+      }
+    } else
+      ++unreadable;
+    verdicts_.add(item, rest.str());
+  }
+};
+
+// ---------------------------------------------------------------- the command line
+
+const char* const kHelp =
+    "Usage: inspector LINE PARTS OUT [options]\n"
+    "Judge the parts (PNG, JPEG, BMP or PGM) in the folder PARTS with the detector in the folder\n"
+    "LINE. Write verdicts.jsonl and overlays/ to the folder OUT. Parts with a verdict are skipped.\n"
+    "  --watch           keep judging new parts until the program is stopped (Ctrl-C, SIGTERM)\n"
+    "  --skip FOLDER     a folder in PARTS whose images are not judged\n"
+    "  --no-overlays     write no overlays\n"
+    "  --library FILE    ONNX Runtime library ($ORT_LIBRARY, or LINE/lib, or the system's library)\n"
+    "  --threads N       number of CPU threads (1)\n";
+
+// The library in LINE/lib, if there is one.
+std::string bundled(const fs::path& line) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(line / "lib", error))
+    if (entry.path().filename().string().compare(0, 14, "libonnxruntime") == 0)
+      return entry.path().string();
+  return "";
+}
+
+Command parse(const std::vector<std::string>& words) {
+  Command command;
+  std::vector<std::string> folders;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const auto value = [&] {
+      if (i + 1 == words.size()) fail(word, " requires a value.");
+      return words[++i];
+    };
+    if (word == "--watch")
+      command.watch = true;
+    else if (word == "--no-overlays")
+      command.overlays = false;
+    else if (word == "--skip")
+      command.skipped.push_back(value());
+    else if (word == "--library")
+      command.options.library = value();
+    else if (word == "--threads") {
+      const std::string threads = value();
+      command.options.threads = std::atoi(threads.c_str());
+      if (command.options.threads < 1)
+        fail("--threads must be a positive integer; got \"", threads, "\".");
+    } else if (!word.compare(0, 2, "--"))
+      fail(word, " is not an option; see --help.");
+    else
+      folders.push_back(word);
+  }
+  if (folders.size() != 3)
+    fail("LINE, PARTS and OUT are required; got ", folders.size(), " folders; see --help.");
+  command.line = folders[0], command.parts = folders[1], command.out = folders[2];
+  command.options.model = command.line / "model.onnx";
+  if (command.options.library.empty() && !std::getenv("ORT_LIBRARY"))
+    command.options.library = bundled(command.line);
+  std::error_code error;
+  if (!fs::is_directory(command.parts, error)) fail(command.parts.string(), " is not a folder.");
+  fs::create_directories(command.out / "overlays", error);
+  if (error) fail(command.out.string(), " cannot be created: ", error.message(), ".");
+  command.skipped.push_back(command.out);
+  return command;
+}
+
+int run(const Command& command) {
+  for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { stopped = 1; });
+  Inspection inspection(command);
+  inspection.scan();
+  while (command.watch && !stopped) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    inspection.scan();
+  }
+  std::printf("{\"judged\": %d, \"defective\": %d, \"unreadable\": %d, \"drifted\": %s}\n",
+              inspection.judged, inspection.defective, inspection.unreadable,
+              inspection.drifted ? "true" : "false");
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  if (std::find(words.begin(), words.end(), "--help") != words.end())
+    return std::fputs(kHelp, stdout) < 0;
+  try {
+    return run(parse(words));
+  } catch (const std::exception& error) {
+    std::string sentence = error.what();
+    std::replace(sentence.begin(), sentence.end(), '\n', ' ');
+    std::fprintf(stderr, "inspector: %s\n", sentence.c_str());
+    return 2;
+  }
+}

@@ -1,0 +1,211 @@
+"""The production line: an inspector as a C++ program that needs no Python.
+
+`deploy` writes a folder with the program, the model and the settings. The program judges
+a folder of parts, or watches it, and writes the same files as `inspect`.
+Source: `engine/inspector.cpp`.
+"""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from ...deploy import DeploymentWizard, native
+from ...deploy.result import Deployment
+from ...files import atomic_write
+from ..verdicts import Verdicts
+from .alarms import Alarm, alarm
+from .data import read_part
+from .drift import LIMIT, STATISTICS, WEIGHT, Drift
+from .inspector import Inspector, split, tiles_of
+from .report import Inspection
+from .synthetic import spoil
+
+SOURCE = Path(__file__).with_name("engine")
+EXAMPLES = 24  # tiles that calibrate the ranges of INT8, and as many that guard it
+
+
+class LineError(native.EngineError):
+    """Raised when the program fails or rejects its input, with the program's message."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A deployed inspector.
+
+    Attributes:
+        folder: the folder with the program, the model and the settings.
+        alarm: the threshold, calibrated with the scores of the program itself.
+        deployment: the wizard's report on the model.
+    """
+
+    folder: Path
+    alarm: Alarm
+    deployment: Deployment
+
+    def run(self, parts: str | Path, out: str | Path, *options: Any) -> Inspection:
+        """Judge the parts in a folder and write the verdicts, the overlays and a page.
+
+        Args:
+            options: options of the program, such as `"--skip", folder`.
+
+        Raises:
+            LineError: if the program fails; the verdicts written so far remain.
+        """
+        judge(self.folder, parts, out, *options)
+        with Verdicts(Path(out) / "verdicts.jsonl") as verdicts:
+            result = Inspection(list(verdicts), self.alarm)
+        result.save(Path(out))
+        return result
+
+
+def deploy(
+    inspector: Inspector,
+    good: str | Path,
+    out: str | Path,
+    *,
+    precision: str = "int8",
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Line:
+    """Write a folder with a program that judges parts as the inspector does.
+
+    INT8 changes the scores a little, so the threshold is computed anew from the scores
+    that the program itself gives the good parts for calibration.
+
+    Args:
+        inspector: an inspector whose detector is a module, as from `learn`.
+        good: the folder with the good parts that it was learned from.
+        precision: "int8" or "fp32".
+        seed: the seed that `learn` was called with.
+
+    Raises:
+        AccuracyError: if INT8 would lose a point of AUROC on synthetic defects.
+        BuildError: if the program cannot be compiled here.
+        FileExistsError: if `out` is not empty, unless `overwrite` is set.
+    """
+    if not isinstance(inspector.detector, nn.Module):
+        raise TypeError("inspector.detector must be a module to be deployed.")
+    program = native.compiled("onnxruntime", SOURCE / "inspector.cpp")
+    learned, held_out = split(good, seed)
+    tiles = np.concatenate([tiles_of(read_part(p), inspector.tile) for p in learned])
+    some = np.random.default_rng(seed).permutation(len(tiles))[: 2 * EXAMPLES]
+    examples = torch.from_numpy(tiles[some])[:, None]
+    calibration, guard = examples[: (len(some) + 1) // 2], examples
+    wizard = DeploymentWizard(
+        inspector.detector,
+        examples[:1],
+        list(calibration.split(1)),
+        separation(guard, seed),
+        dynamic_batch=False,
+    )
+    deployment = wizard.to(
+        "cpp-cpu", out, precision=precision, overwrite=overwrite, progress=progress
+    )
+    folder = Path(out)
+    with atomic_write(folder / "inspector") as temporary:
+        temporary.write_bytes(program)
+    (folder / "inspector").chmod(0o755)
+    _copy_source(folder / "source" / "inspector")
+    _write_settings(folder, inspector)
+    verdicts = _scores(folder, held_out)
+    found = alarm([each["score"] for each in verdicts], inspector.alarm.rate)
+    _write_settings(folder, inspector, found)
+    return Line(folder, found, deployment)
+
+
+def judge(
+    line: str | Path, parts: str | Path, out: str | Path, *options: Any
+) -> dict[str, Any]:
+    """Run the program of a deployed line and return the counts that it prints.
+
+    Raises:
+        LineError: if the program fails.
+    """
+    line = Path(line)
+    words = [line / "inspector", line, parts, out, *options]
+    process = subprocess.run(
+        [*map(str, words)], capture_output=True, encoding="utf-8", errors="replace"
+    )
+    if process.returncode:
+        errors = process.stderr.strip().splitlines()
+        reason = errors[-1] if errors else f"exit status {process.returncode}"
+        raise LineError(reason.removeprefix("inspector: "))
+    return json.loads(process.stdout)
+
+
+def separation(tiles: Tensor, seed: int = 0) -> Callable[..., float]:
+    """Return a metric: how well a detector tells spoiled tiles from the tiles themselves.
+
+    Args:
+        tiles: good tiles, of shape `[N, 1, tile, tile]`.
+
+    Returns:
+        A function of `predict` that returns the AUROC of the image scores in points,
+        from 0 to 100.
+    """
+    rng = np.random.default_rng(seed)
+    good = tiles[:, 0].numpy()
+    spoiled = np.stack([spoil(each, rng, good)[0] for each in good])
+    both = torch.from_numpy(np.concatenate([good, spoiled]))[:, None]
+    truth = np.repeat([0, 1], len(good))
+
+    def auroc(predict: Callable[[Tensor], Any]) -> float:
+        with torch.inference_mode():
+            maps = [torch.as_tensor(predict(each)) for each in both.split(1)]
+        scores = [float(each.max()) for each in maps]
+        return 100 * float(roc_auc_score(truth, scores))
+
+    return auroc
+
+
+def _scores(line: Path, parts: list[Path]) -> list[dict[str, Any]]:
+    """Return the program's verdicts on some parts."""
+    with TemporaryDirectory(prefix="deepseek_learn_") as folder:
+        links, out = Path(folder) / "parts", Path(folder) / "out"
+        links.mkdir()
+        for number, path in enumerate(parts):
+            (links / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
+        judge(line, links, out, "--no-overlays")
+        with Verdicts(out / "verdicts.jsonl") as verdicts:
+            return list(verdicts)
+
+
+def _write_settings(
+    folder: Path, inspector: Inspector, found: Alarm | None = None
+) -> None:
+    """Write the settings of the program; without an alarm, every part counts as good."""
+    model = (folder / "model.onnx").read_bytes()
+    lines = [
+        f"model_sha256 {hashlib.sha256(model).hexdigest()}",
+        f"tile {inspector.tile}",
+        f"overlap {inspector.overlap}",
+        f"threshold {found.threshold if found else 'inf'}",
+    ]
+    if found:
+        lines += _charts(inspector.drift)
+    with atomic_write(folder / "inspector.conf") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+def _charts(drift: Drift) -> list[str]:
+    charts = [f"chart {n} {drift.mean[n]} {drift.spread(n)}" for n in STATISTICS]
+    return [f"drift {WEIGHT} {LIMIT}", *charts]
+
+
+def _copy_source(folder: Path) -> None:
+    for path in sorted(SOURCE.rglob("*")):
+        if path.is_file():
+            target = folder / path.relative_to(SOURCE)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())

@@ -1,0 +1,406 @@
+"""The C++ inspector gives the scores of the Python one and loses nothing."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from deepseek_learn.deploy import native
+from deepseek_learn.solutions.factory import line
+from deepseek_learn.solutions.factory.inspector import inspect, learn
+from deepseek_learn.solutions.factory.surfaces import parts
+from tests.services import absent
+
+pytestmark = pytest.mark.service
+TILE, OVERLAP = 64, 16
+
+
+class Unevenness(nn.Module):
+    """A detector in place of a trained one: how far a pixel is from its surroundings."""
+
+    def __init__(self):
+        super().__init__()
+        self.blur = nn.Conv2d(1, 1, 9, padding=4, padding_mode="replicate", bias=False)
+        nn.init.constant_(self.blur.weight, 1 / 81)
+
+    def forward(self, x):
+        return (x - self.blur(x)).square()[:, 0]
+
+
+def save(path: Path, pixels: np.ndarray, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((255 * pixels).round().astype("uint8")).save(path, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good")
+    for i, image in enumerate(parts("cast", 60, size=96, seed=1).images):
+        save(folder / f"{i}.png", image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inspector(good):
+    return learn(good, tile=TILE, overlap=OVERLAP, fit=lambda x: Unevenness().eval())
+
+
+@pytest.fixture(scope="module")
+def deployed(inspector, good, tmp_path_factory):
+    out = tmp_path_factory.mktemp("line") / "fp32"
+    try:
+        native.compiled("onnxruntime", line.SOURCE / "inspector.cpp")
+    except native.BuildError as error:
+        absent(str(error))
+    return line.deploy(inspector, good, out, precision="fp32", progress=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "parts"
+
+
+def some_part(seed=0, size=96):
+    return parts("cast", 1, size=size, seed=seed).images[0]
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(each) for each in (out / "verdicts.jsonl").open()]
+
+
+def start(deployed, *words, **options) -> subprocess.Popen:
+    command = [deployed.folder / "inspector", deployed.folder, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*map(str, command)], **pipes | options)
+
+
+# ---------------------------------------------------------------- the scores
+
+
+def write_kinds(folder):
+    """Images of all kinds whose pixels both programs read exactly."""
+    image = (255 * some_part(size=150)).round().astype("uint8")
+    color = np.stack([image, image[::-1], image[:, ::-1]], 2)
+    alpha = np.dstack([color, image.T])
+    deep = (image.astype("uint16") << 8) + image.T
+    folder.mkdir()
+    Image.fromarray(image).save(folder / "gray.png")
+    Image.fromarray(image).save(folder / "gray.bmp")
+    Image.fromarray(image).save(folder / "gray.PGM", format="PPM")
+    Image.fromarray(image[:70, :101]).save(folder / "odd size.png")
+    Image.fromarray(image[:40, :50]).save(folder / "smaller than a tile.png")
+    Image.fromarray(image[:33, :150]).save(folder / "flat.png")
+    Image.fromarray(color).save(folder / "color.png")
+    Image.fromarray(color).quantize(64).save(folder / "palette.png")
+    Image.fromarray(alpha, "RGBA").save(folder / "alpha.png")
+    Image.fromarray(alpha[..., 2:], "LA").save(folder / "gray and alpha.png")
+    Image.fromarray(deep).save(folder / "16 bits.png")
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(image[:80]).save(folder / f"{orientation}.png", exif=exif)
+
+
+@pytest.mark.parametrize("overlays", [True, False])
+def test_its_scores_are_those_of_python(
+    inspector, deployed, folder, tmp_path, overlays
+):
+    write_kinds(folder)
+    expected = inspect(inspector, folder, tmp_path / "python", progress=False)
+    options = () if overlays else ("--no-overlays",)
+    result = deployed.run(folder, tmp_path / "cpp", *options)
+    other = {each["name"]: each for each in expected.verdicts}
+    assert len(result.verdicts) == len(other) == 19
+    for each in result.verdicts:
+        known = other[each["name"]]
+        assert each["sha256"] == known["sha256"]
+        for name in ("score", "brightness", "contrast", "sharpness"):
+            assert each[name] == pytest.approx(known[name], rel=1e-5), each["name"]
+        assert (each["height"], each["width"]) == (known["height"], known["width"])
+        assert each["verdict"] == known["verdict"]
+        assert ("overlay" in each) == overlays
+        if overlays:
+            with Image.open(tmp_path / "cpp" / each["overlay"]) as overlay:
+                assert overlay.size == (each["width"], each["height"])
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_jpegs_are_read_nearly_as_by_pillow(
+    inspector, deployed, folder, tmp_path, orientation
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(folder / "a.jpg", some_part()[:80], quality=95, exif=exif)
+    expected = inspect(inspector, folder, tmp_path / "python", progress=False)
+    result = deployed.run(folder, tmp_path / "cpp")
+    known, found = expected.verdicts[0], result.verdicts[0]
+    assert (found["height"], found["width"]) == (known["height"], known["width"])
+    assert found["brightness"] == pytest.approx(known["brightness"], abs=1e-3)
+    assert found["score"] == pytest.approx(known["score"], rel=0.05)
+
+
+def test_int8_keeps_the_verdicts(inspector, good, folder, tmp_path):
+    small = line.deploy(inspector, good, tmp_path / "int8", progress=False)
+    for i in range(4):
+        image = some_part(seed=i + 5)
+        save(folder / f"good {i}.png", image)
+        image[30:40, 30:40] = 1
+        save(folder / f"bad {i}.png", image)
+    result = small.run(folder, tmp_path / "out")
+    assert small.deployment.precision == "int8"
+    bad = {each["name"] for each in result.verdicts if each["verdict"] == "defective"}
+    assert bad >= {f"bad {i}.png" for i in range(4)}
+
+
+def test_the_threshold_is_that_of_its_own_scores(inspector, deployed):
+    settings = (deployed.folder / "inspector.conf").read_text()
+    assert f"threshold {deployed.alarm.threshold}" in settings
+    assert deployed.alarm.threshold == pytest.approx(
+        inspector.alarm.threshold, rel=1e-4
+    )
+    assert deployed.alarm.rate == inspector.alarm.rate
+
+
+# ---------------------------------------------------------------- bad parts
+
+
+BAD = {
+    "empty.png": (b"", "not an image"),
+    "words.png": (b"these are words", "not an image"),
+    "tiff.tif": (b"II*\0\x08\0\0\0", "not an image that this program reads"),
+}
+
+
+def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path):
+    folder.mkdir()
+    for name, (content, _) in BAD.items():
+        (folder / name).write_bytes(content)
+    whole = save(folder / "half.png", some_part()).read_bytes()
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    save(folder / "black.png", np.zeros((64, 64)))
+    save(folder / "white.png", np.ones((64, 64)))
+    save(folder / "constant.png", np.full((64, 64), 0.5))
+    save(folder / "small.png", some_part()[:20])
+    (folder / "huge.pgm").write_bytes(b"P5\n20000 10000\n255\n")
+    names = ["line\nbreak.png", "🔩.png", 'quote".png', os.fsdecode(b"latin\xe9.png")]
+    for name in names:
+        shutil.copy(save(folder / "good.png", some_part()), folder / name)
+    result = deployed.run(folder, tmp_path / "out")
+    found = {each["name"]: each for each in result.verdicts}
+    reasons = {name: reason for name, (_, reason) in BAD.items()} | {
+        "half.png": "cannot be read",
+        "black.png": "100% of its pixels are black",
+        "white.png": "100% of its pixels are saturated",
+        "constant.png": "nearly equal",
+        "small.png": "at least 32",
+        "huge.pgm": "200 megapixels",
+    }
+    for name, reason in reasons.items():
+        assert found[name]["verdict"] == "unreadable"
+        assert reason in found[name]["reason"]
+    for name in names:
+        assert found[name]["verdict"] in ("good", "defective")
+    assert len(found) == len(reasons) + len(names) + 1
+    assert "🔩.png" in (tmp_path / "out" / "index.html").read_text()
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def test_either_program_goes_on_where_the_other_stopped(
+    inspector, deployed, folder, tmp_path
+):
+    for name in ("a.png", "b\n.png", "ü.png"):
+        save(folder / name, some_part())
+    out = tmp_path / "out"
+    deployed.run(folder, out)
+    save(folder / "c.png", some_part(1))
+    result = inspect(inspector, folder, out, progress=False)
+    assert [each["name"] for each in result.verdicts][3:] == ["c.png"]
+    save(folder / "d.png", some_part(2))
+    judged = line.judge(deployed.folder, folder, out)["judged"]
+    assert judged == 1
+    assert len(lines(out)) == 5
+
+
+def test_killing_it_loses_nothing(deployed, folder, tmp_path):
+    for i in range(150):
+        save(folder / f"{i}.png", some_part(i))
+    out, kills, chance = tmp_path / "out", 0, random.Random(0)
+    for _ in range(12):
+        process = start(deployed, folder, out)
+        time.sleep(chance.uniform(0.02, 0.12))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+        process.communicate()
+    line.judge(deployed.folder, folder, out)
+    assert sorted(e["name"] for e in lines(out)) == sorted(os.listdir(folder))
+    assert kills
+    assert {(out / each["overlay"]).exists() for each in lines(out)} == {True}
+
+
+def test_a_half_written_line_is_removed(deployed, folder, tmp_path):
+    save(folder / "a.png", some_part())
+    out = tmp_path / "out"
+    line.judge(deployed.folder, folder, out)
+    with (out / "verdicts.jsonl").open("a") as file:
+        file.write('{"name": "b.png", "sha')
+    line.judge(deployed.folder, folder, out)
+    assert [each["name"] for each in lines(out)] == ["a.png"]
+
+
+def test_only_one_program_writes_to_a_folder(deployed, folder, tmp_path):
+    save(folder / "a.png", some_part())
+    out = tmp_path / "out"
+    first = start(deployed, folder, out, "--watch")
+    try:
+        wait_for(lambda: (out / "verdicts.jsonl").exists() and lines(out))
+        with pytest.raises(line.LineError, match="being written by another process"):
+            line.judge(deployed.folder, folder, out)
+    finally:
+        first.terminate()
+        first.communicate()
+
+
+def test_a_full_disk_ends_it_with_a_sentence(deployed, folder, tmp_path):
+    for i in range(40):
+        save(folder / f"{i}.png", some_part(i))
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    words = (folder, tmp_path / "out", "--no-overlays")
+    process = start(deployed, *words, preexec_fn=limit)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "cannot be written" in errors
+    judged = lines(tmp_path / "out")  # all lines are whole
+    assert 0 < len(judged) < 40
+    line.judge(deployed.folder, folder, tmp_path / "out")
+    assert len(lines(tmp_path / "out")) == 40
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+def test_it_watches_a_folder(deployed, folder, tmp_path):
+    out = tmp_path / "out"
+    whole = save(folder / "first.png", some_part()).read_bytes()
+    process = start(deployed, folder, out, "--watch")
+    with (folder / "slow.png").open("wb") as file:  # a camera that writes slowly
+        for piece in range(4):
+            file.write(whole[piece * len(whole) // 4 : (piece + 1) * len(whole) // 4])
+            file.flush()
+            time.sleep(0.06)
+    save(folder / "sub" / "second.png", some_part(1))
+    wait_for(lambda: (out / "verdicts.jsonl").exists() and len(lines(out)) == 3)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate()
+    assert process.returncode == 0
+    assert json.loads(output)["judged"] == 3
+    verdicts = {each["name"]: each["verdict"] for each in lines(out)}
+    assert verdicts.keys() == {"first.png", "slow.png", "sub/second.png"}
+    assert "unreadable" not in verdicts.values()
+
+
+# ---------------------------------------------------------------- drift
+
+
+def test_it_raises_the_drift_alarm_when_python_does(
+    inspector, deployed, folder, tmp_path
+):
+    for i in range(24):
+        save(folder / f"{i:02d}.png", (some_part(i) + 0.004 * i).clip(0, 1))
+    expected = inspect(inspector, folder, tmp_path / "python", progress=False)
+    process = start(deployed, folder, tmp_path / "cpp")
+    output, errors = process.communicate()
+    drifts = [each["drift"] for each in expected.verdicts]
+    assert [each["drift"] for each in lines(tmp_path / "cpp")] == drifts
+    assert drifts[0] == []
+    assert "brightness" in drifts[-1]
+    assert json.loads(output)["drifted"] is True
+    assert errors.count("have drifted since") == 1
+    # a run that goes on remembers the earlier parts
+    save(folder / "99.png", (some_part(99) + 0.1).clip(0, 1))
+    line.judge(deployed.folder, folder, tmp_path / "cpp")
+    assert "brightness" in lines(tmp_path / "cpp")[-1]["drift"]
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "LINE, PARTS and OUT are required; got 1 folders"),
+        (("nowhere", "out"), "nowhere is not a folder"),
+        (
+            ("parts", "out", "--threads", "no"),
+            '--threads must be a positive integer; got "no"',
+        ),
+        (("parts", "out", "--skip"), "--skip requires a value"),
+        (("parts", "out", "--speed"), "--speed is not an option"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(deployed, tmp_path, words, sentence):
+    (tmp_path / "parts").mkdir()
+    process = start(deployed, *words, cwd=tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert sentence in errors
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda text: text.replace("tile 64", "tile 16"), "a tile of 16 pixels"),
+        (
+            lambda text: text.replace("threshold ", "threshold x"),
+            "no number in the line",
+        ),
+        (lambda text: text + "speed 3\n", "unknown key speed"),
+        (lambda text: text.replace("model_sha256 ", "model_sha256 0"), "not the model"),
+    ],
+)
+def test_damaged_settings_are_one_sentence(deployed, tmp_path, change, sentence):
+    copied, folder = tmp_path / "line", tmp_path / "parts"
+    folder.mkdir()
+    shutil.copytree(deployed.folder, copied)
+    settings = copied / "inspector.conf"
+    settings.write_text(change(settings.read_text()))
+    with pytest.raises(line.LineError, match=sentence):
+        line.judge(copied, folder, tmp_path / "out")
+
+
+def test_a_detector_that_is_no_module_cannot_be_deployed(good, tmp_path):
+    simple = learn(
+        good, tile=TILE, overlap=OVERLAP, fit=lambda x: lambda y: (y - x.mean())[:, 0]
+    )
+    with pytest.raises(TypeError, match="must be a module"):
+        line.deploy(simple, good, tmp_path / "line")
+    assert not (tmp_path / "line").exists()
+
+
+def test_the_metric_of_the_guard_tells_good_from_spoiled_tiles():
+    tiles = torch.from_numpy(parts("cast", 12, size=TILE, seed=3).images)[:, None]
+    metric = line.separation(tiles)
+    assert metric(Unevenness().eval()) > 65
+    assert metric(lambda x: torch.zeros(1)) == 50
