@@ -1,6 +1,6 @@
 """A small segmenter with SC-attention, trained on good parts and synthetic defects."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...attention import attach
-from ...bar import Bar
 from ...optim import DeepOpt
-from ...training import cosine
+from ...training import Fit, Recipe, cosine, fit
 from ...zoo.nets.unet import UNet
 from .synthetic import spoil
 
@@ -35,13 +34,46 @@ class DefectSegmenter(nn.Module):
         if attention is not None:
             attach(self.unet, attention, where="double_conv", identity=True)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Compute the logit of "defect" for each pixel, of shape `[B, H, W]`."""
-        x = F.pixel_unshuffle(x - 0.5, 2)  # [B, 4, H/2, W/2]
-        return F.pixel_shuffle(self.unet(x), 2)[:, 0]
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.logits(x).sigmoid()
+        """Return the probability of "defect" for each pixel; its logit when training."""
+        x = F.pixel_unshuffle(x - 0.5, 2)  # [B, 4, H/2, W/2]
+        logits = F.pixel_shuffle(self.unet(x), 2)[:, 0]
+        return logits if self.training else logits.sigmoid()
+
+
+class SpoiledParts:
+    """An endless supply of good parts, three of four of them with synthetic defects.
+
+    The parts are flipped and lit at random. One in four stays good, so that a segmenter
+    also learns to leave good parts alone.
+
+    Args:
+        good: good parts, of shape `[N, H, W]` with values from 0 to 1.
+        length: the number of examples that an epoch consists of.
+    """
+
+    def __init__(self, good: np.ndarray, length: int, seed: int = 0):
+        self.good, self.length, self.seed = good, length, seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def batch(self, index: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        """Return images of shape `[B, 1, H, W]` and masks of shape `[B, H, W]`."""
+        pairs = [self._example(int(i)) for i in index]
+        images, masks = (np.stack(each) for each in zip(*pairs, strict=True))
+        return torch.from_numpy(images)[:, None], torch.from_numpy(masks)
+
+    def _example(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self.seed, index])
+        image = self.good[rng.integers(len(self.good))]
+        mask = np.zeros(image.shape, bool)
+        if rng.random() < 0.75:
+            image, mask = spoil(image, rng, self.good)
+        if rng.random() < 0.5:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+        lit = image * rng.uniform(0.9, 1.1) + rng.uniform(-0.05, 0.05)
+        return lit.clip(0, 1).astype("float32"), mask.astype("float32")
 
 
 def train(
@@ -50,48 +82,27 @@ def train(
     steps: int = STEPS,
     seed: int = 0,
     progress: bool = True,
-    on_step: Callable[[int, float], object] = lambda step, loss: None,
-) -> DefectSegmenter:
-    """Train the segmenter in place on good parts, most of which are spoiled anew each time.
+) -> Fit:
+    """Train the segmenter in place on good parts with synthetic defects.
 
-    The loss is the sum of the binary cross-entropy and the Dice loss. One part in four
-    stays good, so that the segmenter also learns to leave good parts alone.
+    The loss is the sum of the binary cross-entropy and the Dice loss.
 
     Args:
         good: good parts, of shape `[N, H, W]` with values from 0 to 1.
-        on_step: called after each step with its number and its loss.
+        steps: the number of batches of eight.
     """
-    rng = np.random.default_rng(seed)
-    optimizer = DeepOpt(model, lr=LR)
-    base = [group["lr"] for group in optimizer.param_groups]
-    model.train()
-    with Bar(steps, progress, "segmenter") as bar:
-        for step in range(steps):
-            for group, lr in zip(optimizer.param_groups, base, strict=True):
-                group["lr"] = lr * cosine(step, steps)
-            x, y = _batch(good, rng)
-            loss = _loss(model.logits(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            on_step(step, loss.item())
-            bar.advance(1)
-    return model.eval()
-
-
-def _batch(good: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return images `[B, 1, H, W]` and masks `[B, H, W]`, flipped and lit at random."""
-    images, masks = [], []
-    for index in rng.integers(0, len(good), BATCH):
-        image, mask = good[index], np.zeros(good[index].shape, bool)
-        if rng.random() < 0.75:
-            image, mask = spoil(image, rng, good)
-        light = rng.uniform(0.9, 1.1), rng.uniform(-0.05, 0.05)
-        images.append(np.clip(image * light[0] + light[1], 0, 1))
-        masks.append(mask)
-    x = torch.from_numpy(np.stack(images)).float()[:, None]
-    y = torch.from_numpy(np.stack(masks)).float()
-    return (x.flip(-1), y.flip(-1)) if rng.random() < 0.5 else (x, y)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = fit(
+        model,
+        SpoiledParts(good, steps * BATCH, seed),
+        DeepOpt(model, lr=LR),
+        epochs=1,
+        recipe=Recipe(_loss, batch_size=BATCH, schedule=cosine),
+        seed=seed,
+        progress=progress,
+    )
+    model.eval()
+    return run
 
 
 def _loss(logits: Tensor, y: Tensor) -> Tensor:
