@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ...attention import attach
 from ...optim import DeepOpt
@@ -41,7 +42,7 @@ class DefectSegmenter(nn.Module):
         return logits if self.training else logits.sigmoid()
 
 
-class SpoiledParts:
+class SpoiledParts(Dataset):
     """An endless supply of good parts, three of four of them with synthetic defects.
 
     The parts are flipped and lit at random. One in four stays good, so that a segmenter
@@ -57,6 +58,10 @@ class SpoiledParts:
 
     def __len__(self) -> int:
         return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, mask = self._example(index)
+        return torch.from_numpy(image)[None], torch.from_numpy(mask)
 
     def batch(self, index: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """Return images of shape `[B, 1, H, W]` and masks of shape `[B, H, W]`."""

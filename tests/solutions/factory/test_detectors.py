@@ -1,6 +1,5 @@
 """The patch memory is what its equation says; the segmenter learns from good parts."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
