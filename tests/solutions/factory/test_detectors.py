@@ -62,7 +62,7 @@ def test_the_segmenter_learns_from_good_parts():
     model = DefectSegmenter(width=8)
     first = train(model, good, 5, progress=False).history["loss"].iloc[-1]
     run = train(model, good, 150, progress=False)
-    assert run.history["loss"].iloc[-1] < 0.8 * first
+    assert run.history["loss"].iloc[-1] < 0.9 * first
     assert not model.training
     image = torch.from_numpy(good[:1])[:, None].clone()
     image[..., 20:30, 20:30] = 1.0
