@@ -4,6 +4,7 @@ This is split conformal prediction. If the scores of n good parts and of the nex
 part are exchangeable, the next score is equally likely to have any rank among the n + 1.
 The k-th smallest score is therefore exceeded with a probability of at most
 (n + 1 - k) / (n + 1). Vovk et al. 2005, "Algorithmic Learning in a Random World", Springer.
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 import math

@@ -4,6 +4,7 @@ A detector gives each image a map of anomaly scores; the image's own score is on
 Image AUROC asks whether defective images score higher than good ones. Pixel AP and AUPRO
 ask whether the map shows *where* the defect is. Pixel AUROC is listed as well, but it
 saturates, because almost all pixels are good.
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ A pretrained network describes each patch of the good parts by a feature vector.
 of these vectors is the memory. A patch of a new part is as anomalous as its distance to
 the closest vector in the memory. Roth et al. 2022, "Towards Total Recall in Industrial
 Anomaly Detection", CVPR.
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 import math

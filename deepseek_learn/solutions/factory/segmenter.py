@@ -1,4 +1,7 @@
-"""A small segmenter with SC-attention, trained on good parts and synthetic defects."""
+"""A small segmenter with SC-attention, trained on good parts and synthetic defects.
+
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
+"""
 
 from collections.abc import Sequence
 

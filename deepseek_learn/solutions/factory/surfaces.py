@@ -5,6 +5,7 @@ generated (brushed metal, cast metal and woven fabric). Good parts for training 
 the left half of a photograph and parts for testing from the right half, so that no pixel
 is in both. The eight kinds of defects are used for testing only: nothing is ever trained
 on them (see `synthetic.py` for the defects of the training).
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 from collections.abc import Callable

@@ -4,6 +4,7 @@ A random blob or stroke, cut out of smooth noise, is filled with another texture
 segmenter learns to mark it. The shapes and fillings are deliberately generic, and none of
 them imitates a kind of defect in `surfaces.py`, which is used for testing. Zavrtanik et
 al. 2021, "DRAEM", ICCV.
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 import numpy as np

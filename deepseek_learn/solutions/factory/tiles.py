@@ -3,6 +3,7 @@
 Shrinking a large photograph to the size that a network was trained on makes small defects
 disappear. Tiles keep the resolution. They overlap, because a network knows least about
 the pixels at the border of its input.
+Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 from collections.abc import Callable
