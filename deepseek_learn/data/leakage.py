@@ -6,6 +6,7 @@ model that recognizes the group gets the answer right without having learned the
 In activity recognition, a random split raises the score by about 10%, or by 16% with
 overlapping windows (Dehghani et al. 2019, "Subject cross validation in human activity
 recognition", arXiv 1904.02666).
+Lesson: `notebooks/practical/03_defects_supervised.ipynb`.
 """
 
 from collections.abc import Callable, Iterable

@@ -81,6 +81,37 @@ def at_recall(score: np.ndarray, positive: np.ndarray, recall: float) -> tuple:
     return float(precision), f1(predicted, positive)
 
 
+def at_precision(
+    score: np.ndarray, positive: np.ndarray, precision: float
+) -> tuple[float, float]:
+    """Return the highest recall with at least `precision`, and its threshold.
+
+    Samples with `score >= threshold` are called positive. If no threshold reaches the
+    precision, the result is `(0.0, inf)`.
+
+    Args:
+        score: the scores, of shape `[N]`.
+        positive: a Boolean array of shape `[N]`.
+        precision: the required fraction of the samples called positive that are
+            positive.
+
+    Raises:
+        ValueError: if no sample is positive.
+    """
+    if not positive.any():
+        raise ValueError("positive must contain at least one True; got none.")
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    hits = np.cumsum(positive[order])
+    # a threshold includes all samples with an equal score
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    reached = last[hits[last] >= precision * (last + 1) - 1e-9]
+    if not len(reached):
+        return 0.0, float("inf")
+    best = reached[hits[reached].argmax()]
+    return float(hits[best] / positive.sum()), float(ranked[best])
+
+
 def binary_metrics(logits: Tensor, labels: Tensor, resamples: int = 1000) -> dict:
     """Compute the accuracy, AUROC and F1, and the precision and F1 at 90% recall.
 

@@ -24,8 +24,9 @@ class ImportGraph:
             for folder in (LIBRARY, SCRIPTS)
             for path in self.root.glob(f"{folder}/**/*.py")
         ]
-        course = f"{LIBRARY}/course/"  # benchmarks do not import the course
-        self.files = {path for path in paths if not path.startswith(course)}
+        # benchmarks do not import the course; the peers' environments are not ours
+        other = (f"{LIBRARY}/course/", f"{SCRIPTS}/.venv/")
+        self.files = {path for path in paths if not path.startswith(other)}
 
     def scripts(self, file: str) -> tuple[str, ...]:
         """Return the names of the benchmark scripts that measure `file`.

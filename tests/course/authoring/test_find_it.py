@@ -41,6 +41,7 @@ def repository(tmp_path) -> Path:
         "benchmarks/speed.py": "from models.nets import net\n",
         "benchmarks/models/nets.py": "from deepseek_learn.dpg.gptq import net\n",
         "benchmarks/other.py": "from deepseek_learn import dpg\n",
+        "benchmarks/.venv/lib/peer.py": "no Python at all\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(source)
