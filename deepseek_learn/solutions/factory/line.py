@@ -31,7 +31,7 @@ from .report import Inspection
 from .synthetic import spoil
 
 SOURCE = Path(__file__).with_name("engine")
-EXAMPLES = 24  # tiles that calibrate the ranges of INT8, and as many that guard it
+EXAMPLES = 24  # good tiles that, with spoiled copies, calibrate and guard INT8
 
 
 class LineError(native.EngineError):
@@ -99,14 +99,16 @@ def deploy(
     program = native.compiled("onnxruntime", SOURCE / "inspector.cpp")
     learned, held_out = split(good, seed)
     tiles = np.concatenate([tiles_of(read_part(p), inspector.tile) for p in learned])
-    some = np.random.default_rng(seed).permutation(len(tiles))[: 2 * EXAMPLES]
-    examples = torch.from_numpy(tiles[some])[:, None]
-    calibration, guard = examples[: (len(some) + 1) // 2], examples
+    rng = np.random.default_rng(seed)
+    some = tiles[rng.permutation(len(tiles))[:EXAMPLES]]
+    spoiled = np.stack([spoil(each, rng, some)[0] for each in some])
+    # defects come first, because they cause the largest outputs
+    examples = torch.from_numpy(np.concatenate([spoiled, some]))[:, None]
     wizard = DeploymentWizard(
         inspector.detector,
         examples[:1],
-        list(calibration.split(1)),
-        separation(guard, seed),
+        list(examples.split(1)),
+        separation(torch.from_numpy(some)[:, None], seed + 1),
         dynamic_batch=False,
     )
     deployment = wizard.to(

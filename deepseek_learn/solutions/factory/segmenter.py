@@ -14,26 +14,28 @@ from ...training import Fit, Recipe, cosine, fit
 from ...zoo.nets.unet import UNet
 from .synthetic import spoil
 
+ATTENDED = ["down.1", "down.2", "bottleneck", "join.0", "join.1"]
 STEPS, BATCH, LR = 600, 8, 3e-3
 
 
 class DefectSegmenter(nn.Module):
-    """A U-Net with attention at half resolution; its map says where a defect is.
+    """A small U-Net with attention; its map says where a defect is.
 
     It maps images of shape `[B, 1, H, W]` with values from 0 to 1 to probabilities of
     shape `[B, H, W]`. H and W must be multiples of 16. Four neighboring pixels become
     four channels (and vice versa at the end), which quarters the work and keeps defects
-    that are one pixel wide.
+    that are one pixel wide. Attention follows each pair of convolutions except at the
+    highest resolution, where it would double the time of the network.
 
     Args:
-        attention: the attention module after each pair of convolutions; None for none.
+        attention: the name of the attention module; None for none.
     """
 
     def __init__(self, width: int = 16, attention: str | None = "sc"):
         super().__init__()
         self.unet = UNet(in_channels=4, out_channels=4, width=width, depth=3)
         if attention is not None:
-            attach(self.unet, attention, where="double_conv", identity=True)
+            attach(self.unet, attention, where=ATTENDED, identity=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the probability of "defect" for each pixel; its logit when training."""

@@ -9,6 +9,8 @@ al. 2021, "DRAEM", ICCV.
 import numpy as np
 from scipy import ndimage
 
+VISIBLE = 0.02  # the smallest change, in gray values, that counts as a defect
+
 
 def spoil(
     image: np.ndarray, rng: np.random.Generator, sources: np.ndarray
@@ -20,15 +22,17 @@ def spoil(
         sources: other good parts to take fillings from, of shape `[N, H, W]`.
 
     Returns:
-        The spoiled image and a Boolean mask, True where a visible change was made.
+        The spoiled image and a Boolean mask, True inside the shapes. A shape whose change
+        would be invisible is left out.
     """
-    result = image.copy()
+    result, mask = image.copy(), np.zeros(image.shape, bool)
     for _ in range(rng.integers(1, 4)):
-        alpha = _shape(image.shape, rng) * rng.uniform(0.3, 1)
-        result += alpha * (_filling(image, rng, sources) - result)
-    result = result.clip(0, 1)
-    change = ndimage.gaussian_filter(np.abs(result - image), 1)
-    return result.astype("float32"), change > max(0.03, 0.3 * change.max())
+        shape, opacity = _shape(image.shape, rng), rng.uniform(0.3, 1)
+        change = opacity * shape * (_filling(image, rng, sources) - result)
+        if np.abs(change).max() > VISIBLE:
+            result += change
+            mask |= shape > 0.5
+    return result.clip(0, 1).astype("float32"), mask
 
 
 def _shape(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -63,7 +67,7 @@ def _filling(
     if kind == 1:  # the surface itself, brighter or darker
         return image + rng.choice([-1, 1]) * rng.uniform(0.08, 0.4)
     if kind == 2:  # the surface, smoothed
-        return ndimage.gaussian_filter(image, rng.uniform(1, 5))
+        return ndimage.gaussian_filter(image, np.exp(rng.uniform(0, np.log(12))))
     if kind == 3:  # another piece of a good part, turned and lit differently
         other = np.rot90(sources[rng.integers(len(sources))], int(rng.integers(1, 4)))
         return other * rng.uniform(0.7, 1.3)

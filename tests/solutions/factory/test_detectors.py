@@ -58,10 +58,10 @@ def test_an_empty_memory_and_images_that_are_none():
 @pytest.mark.slow
 def test_the_segmenter_learns_from_good_parts():
     torch.manual_seed(0)
-    good = parts("cast", 8, size=64).images
+    good = parts("woven", 8, size=64).images
     model = DefectSegmenter(width=8)
     first = train(model, good, 5, progress=False).history["loss"].iloc[-1]
-    run = train(model, good, 150, progress=False)
+    run = train(model, good, 200, progress=False)
     assert run.history["loss"].iloc[-1] < 0.9 * first
     assert not model.training
     image = torch.from_numpy(good[:1])[:, None].clone()
@@ -69,4 +69,4 @@ def test_the_segmenter_learns_from_good_parts():
     with torch.inference_mode():
         anomaly = model(image)
     assert anomaly.shape == (1, 64, 64)
-    assert anomaly[0, 22:28, 22:28].mean() > 2 * anomaly[0, 40:].mean()
+    assert anomaly[0, 22:28, 22:28].mean() > 1.5 * anomaly[0, 40:].mean()

@@ -1,0 +1,195 @@
+"""Defects found after seeing good parts only: our detectors and anomalib's, side by side.
+
+    python benchmarks/factory_surfaces.py [--quick] [--anew]
+
+Protocol. Six surfaces of `solutions.factory.surfaces`: brushed metal, cast metal and
+woven fabric are generated; brick, grass and gravel are photographs, of which the left
+half is for training and the right half for testing. Grass and gravel are chaotic: their
+own texture has the sizes and the contrasts of the defects. For each surface and each seed
+s of 0, 1, 2: 60 good parts of 256 x 256 pixels (data seed 100 + s) to learn from, and 50
+good and 96 defective parts (data seed 200 + s; eight kinds of defect, 12 of each) to test
+on. No detector sees a defect of the test: the segmenter is trained on the generic shapes
+of `synthetic.py`, with 500 batches of eight.
+
+Detectors: our segmenter with SC-attention, and for seed 0 without it; our patch memory;
+anomalib 2.7's PatchCore and PaDiM, and for seed 0 its STFPM, in an environment of their
+own (`benchmarks/.venv/anomaly_peers`, not in git), set up as anomalib does, with the same
+EfficientNet-Lite0. Its other models fetch their backbones from a hub, which is not
+reachable here, or train for hours. The score of a part is the maximum of its map, or
+anomalib's own score. Metrics: image AUROC, pixel AP, AUPRO up to 5 % false positives.
+
+Targets, stated before the run: mean image AUROC of the segmenter on the four surfaces
+that are not chaotic at least 0.99; pixel AP and AUPRO above PatchCore's on every surface.
+Intervals are Student's over the three seeds, of paired differences where two detectors
+are compared. Gravel and grass are shown without a target for the image AUROC.
+
+What had been seen before: single runs with other seeds of the data (1 and 2) while the
+detectors were built; the segmenter on woven fabric gave an AUROC of 1.00, the memory
+0.994 on brushed metal, 0.948 on woven fabric, 0.92 on cast metal and 0.73 on brick.
+`--quick` takes the woven fabric, one seed, 20 batches, and no peers.
+"""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from deploying.backends import peer_python
+from harness.interval import student
+from harness.script import BENCHMARKS, Run, Script
+
+from deepseek_learn.ledger.rows import Row
+from deepseek_learn.solutions.factory import measure as metrics
+from deepseek_learn.solutions.factory.memory import PatchMemory
+from deepseek_learn.solutions.factory.segmenter import DefectSegmenter, train
+from deepseek_learn.solutions.factory.surfaces import Parts, parts
+from deepseek_learn.zoo.nets.efficientnet_lite import (
+    EfficientNetLite,
+    load_reference_weights,
+)
+from deepseek_learn.zoo.nets.imagenet import reference_weights
+
+SCRIPT = Script(__file__, __doc__, quick="one surface, 20 batches", anew=True)
+ORDERLY, CHAOTIC = ("brick", "brushed", "cast", "woven"), ("grass", "gravel")
+SEEDS, GOOD, TESTED, DEFECTIVE, STEPS = (0, 1, 2), 60, 50, 96, 500
+PEERS = BENCHMARKS / ".venv" / "anomaly_peers"
+PACKAGES = ("anomalib==2.7.*", "torch==2.13.*")
+SEGMENTER, PLAIN, MEMORY = "segmenter", "segmenter without attention", "patch memory"
+EVERY_SEED = (SEGMENTER, MEMORY, "PatchCore", "PaDiM")
+FIRST_SEED = (PLAIN, "STFPM")
+METRICS = {"image_auroc": "image AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO@0.05"}
+
+Detect = Callable[[np.ndarray, np.ndarray, int], dict]
+
+
+def ours(build: Callable, good: np.ndarray, test: np.ndarray, seed: int) -> dict:
+    """Scores and maps of a detector that `build(good, seed)` makes."""
+    start = time.perf_counter()
+    model = build(good, seed)
+    fit_s, start = time.perf_counter() - start, time.perf_counter()
+    with torch.inference_mode():
+        maps = [model(torch.from_numpy(x)[None, None])[0].numpy() for x in test]
+    ms = 1e3 * (time.perf_counter() - start) / len(test)
+    scores = np.array([each.max() for each in maps])
+    return {"scores": scores, "maps": maps, "fit_s": fit_s, "ms": ms}
+
+
+def memory(good: np.ndarray, seed: int) -> PatchMemory:
+    return PatchMemory().remember(torch.from_numpy(good)[:, None], seed=seed)
+
+
+def segmenter(
+    attention: str | None, steps: int, good: np.ndarray, seed: int
+) -> DefectSegmenter:
+    torch.manual_seed(seed)
+    model = DefectSegmenter(attention=attention)
+    train(model, good, steps, seed, progress=False)
+    return model
+
+
+def anomalib(name: str, good: np.ndarray, test: np.ndarray, seed: int) -> dict:
+    """The same of one of anomalib's detectors, in its own environment."""
+    python = peer_python(PEERS, *PACKAGES)
+    with tempfile.TemporaryDirectory() as folder:
+        backbone, source, out = (
+            Path(folder) / n for n in ("b.pt", "in.npz", "out.npz")
+        )
+        network = load_reference_weights(EfficientNetLite(), reference_weights())
+        torch.save(network.eval(), backbone)
+        np.savez(source, train=good, test=test)
+        script = BENCHMARKS / "models" / "anomaly_peers.py"
+        command = [python, script, name, backbone, source, out]
+        subprocess.run([*map(str, command)], check=True, capture_output=True)
+        answer = np.load(out)
+        return {key: answer[key] for key in ("scores", "maps", "fit_s", "ms")}
+
+
+def detectors(steps: int) -> dict[str, Detect]:
+    made = {
+        SEGMENTER: partial(ours, partial(segmenter, "sc", steps)),
+        PLAIN: partial(ours, partial(segmenter, None, steps)),
+        MEMORY: partial(ours, memory),
+    }
+    return made | {n: partial(anomalib, n) for n in ("PatchCore", "PaDiM", "STFPM")}
+
+
+def test_parts(surface: str, seed: int) -> Parts:
+    return parts(surface, TESTED, DEFECTIVE, seed=200 + seed, part="test")
+
+
+def evaluate(surface: str, seed: int, detect: Detect) -> dict:
+    good = parts(surface, GOOD, seed=100 + seed).images
+    test = test_parts(surface, seed)
+    answer = detect(good, test.images, seed)
+    result = metrics.detection(answer["scores"], list(answer["maps"]), list(test.masks))
+    scores = np.asarray(answer["scores"], float)
+    kinds = {}
+    for kind in sorted(set(test.kinds) - {"good"}):
+        those = scores[[k == kind for k in test.kinds]]
+        kinds[kind] = float((those[:, None] > scores[None, :TESTED]).mean())
+    return result.to_dict() | {
+        "kinds": kinds,
+        "fit_s": float(answer["fit_s"]),
+        "ms": float(answer["ms"]),
+    }
+
+
+def measure(run: Run) -> Iterator[Row]:
+    torch.set_num_threads(1)
+    runs = run.finished_runs(anywhere=True)
+    if run.quick:
+        surfaces, seeds, names = ("woven",), (0,), (SEGMENTER, MEMORY)
+    else:
+        surfaces, seeds, names = ORDERLY + CHAOTIC, SEEDS, EVERY_SEED + FIRST_SEED
+    made, table = detectors(20 if run.quick else STEPS), {}
+    for seed in seeds:
+        for surface in surfaces:
+            for name in names:
+                if name in FIRST_SEED and seed:
+                    continue
+                key = {"surface": surface, "seed": seed, "detector": name}
+                once = partial(evaluate, surface, seed, made[name])
+                table[surface, seed, name] = runs.once(key, once)
+    yield from rows(table, surfaces, seeds)
+
+
+def rows(table: dict, surfaces, seeds) -> Iterator[Row]:
+    def values(surface: str, name: str, metric: str) -> list[float]:
+        found = (table.get((surface, seed, name)) for seed in seeds)
+        return [each[metric] for each in found if each]
+
+    orderly = [s for s in surfaces if s in ORDERLY]
+    means = [
+        float(np.mean([table[s, seed, SEGMENTER]["image_auroc"] for s in orderly]))
+        for seed in seeds
+    ]
+    what = "image AUROC of the segmenter, mean of the surfaces that are not chaotic"
+    yield row(what, student(means), target=0.99)
+    names = {name for _, _, name in table}
+    for surface in surfaces:
+        for name in sorted(names):
+            for metric, words in METRICS.items():
+                found = student(values(surface, name, metric))
+                yield row(f"{surface}: {words} of the {name}", found)
+        for metric in ("pixel_ap", "aupro") if "PatchCore" in names else ():
+            pairs = zip(
+                values(surface, SEGMENTER, metric),
+                values(surface, "PatchCore", metric),
+                strict=True,
+            )
+            found = student([a - b for a, b in pairs])
+            what = f"{surface}: {METRICS[metric]} of the segmenter minus PatchCore's"
+            yield row(what, found, target=0.0, peer="anomalib 2.7 PatchCore")
+
+
+def row(what: str, found, **more) -> Row:
+    fields = {"claim": "C13", "source": "ours", "unit": "of 1", "better": "higher"}
+    return Row(**fields, what=what, **vars(found), **more)
+
+
+if __name__ == "__main__":
+    SCRIPT.main(measure)
