@@ -7,6 +7,7 @@ loads it.
 
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,15 @@ def cache_folder() -> Path:
     """Return the `kernels` folder in DEEPSEEK_LEARN_CACHE or in the user's cache."""
     folder = os.environ.get("DEEPSEEK_LEARN_CACHE")
     return Path(folder or platformdirs.user_cache_path("deepseek_learn")) / "kernels"
+
+
+def compiler() -> list[str]:
+    """Return the C++ compiler command from CXX, or the system's; empty if not found."""
+    cxx = shlex.split(os.environ.get("CXX", ""))
+    for command in [cxx] if cxx else [["c++"], ["g++"], ["clang++"]]:
+        if path := shutil.which(command[0]):
+            return [path, *command[1:]]
+    return []
 
 
 def build_key(sources: bytes, *parts: object) -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -108,14 +107,11 @@ def _engine_key(runtime: str, program: Path) -> str | None:
     The version of the ONNX Runtime headers is not included, because the engine loads
     the library at run time and works with any library at least as new as the headers.
     """
-    command = shlex.split(os.environ.get("CXX", "")) or ["c++"]
-    compiler = shutil.which(command[0])
-    if compiler is None:
+    command = binary_cache.compiler()
+    if not command:
         return None
     try:
-        answer = subprocess.run(
-            [compiler, *command[1:], "--version"], capture_output=True, text=True
-        )
+        answer = subprocess.run([*command, "--version"], capture_output=True, text=True)
     except OSError:  # a compiler that does not run: cmake explains it
         return None
     folders = sorted({ENGINE, program.parent})
@@ -125,7 +121,7 @@ def _engine_key(runtime: str, program: Path) -> str | None:
     package = version("openvino") if installed else ""
     flags = [os.environ.get(name) for name in ("CXXFLAGS", "LDFLAGS")]
     machine = (sys.platform, platform.machine())
-    parts = (compiler, command[1:], answer.stdout, package, flags, *machine)
+    parts = (command, answer.stdout, package, flags, *machine)
     return binary_cache.build_key(sources, *parts)
 
 

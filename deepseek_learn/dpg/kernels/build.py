@@ -9,8 +9,6 @@ import ctypes
 import functools
 import os
 import platform
-import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +16,7 @@ from contextlib import suppress
 from ctypes import POINTER, c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 
-from ...binary_cache import build_key, store, stored
+from ...binary_cache import build_key, compiler, store, stored
 from ...catalog import text
 from ...errors import DeepSeekLearnError
 
@@ -78,11 +76,10 @@ def load() -> ctypes.CDLL:
 
 def find_compiler() -> list[str]:
     """Return the C++ compiler command from CXX, or the system's compiler by default."""
-    cxx = shlex.split(os.environ.get("CXX", ""))
-    for command in [cxx] if cxx else [["c++"], ["g++"], ["clang++"]]:
-        if path := shutil.which(command[0]):
-            return [path, *command[1:]]
-    name = repr(cxx[0]) if cxx else "a C++ compiler (c++, g++ or clang++)"
+    if command := compiler():
+        return command
+    cxx = os.environ.get("CXX")
+    name = repr(cxx.split()[0]) if cxx else "a C++ compiler (c++, g++ or clang++)"
     raise KernelUnavailable(f"The DPG kernel needs {name}, which is not on the PATH.")
 
 

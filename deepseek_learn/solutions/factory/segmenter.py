@@ -15,7 +15,7 @@ from ...zoo.nets.unet import UNet
 from .synthetic import spoil
 
 ATTENDED = ["down.1", "down.2", "bottleneck", "join.0", "join.1"]
-STEPS, BATCH, LR = 600, 8, 3e-3
+STEPS, BATCH, LR = 1200, 8, 3e-3
 
 
 class DefectSegmenter(nn.Module):
