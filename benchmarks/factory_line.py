@@ -154,7 +154,7 @@ def kills(station: Station) -> dict:
     count, wanted = (40, 10) if station.quick else (200, KILLS)
     images = parts(station.surface, count, size=CROP, seed=40).images
     folder = save(station.folder / "kills", images)
-    chance, killed, starts = random.Random(0), 0, 0
+    chance, killed, starts, wrong = random.Random(0), 0, 0, 0
     with tempfile.TemporaryDirectory() as out:
         command = [
             station.line("int8") / "inspector",
@@ -169,26 +169,24 @@ def kills(station: Station) -> dict:
             time.sleep(chance.uniform(0.02, 0.3))
             process.kill()
             process.communicate()
-            killed, starts = (
-                killed + (process.returncode == -signal.SIGKILL),
-                starts + 1,
-            )
-            text = (Path(out) / "verdicts.jsonl").read_text() if killed else ""
-            if text.count("\n") >= count:  # all judged: begin again
-                check(Path(out), folder)
-                (Path(out) / "verdicts.jsonl").unlink()
+            killed += process.returncode == -signal.SIGKILL
+            starts += 1
+            log = Path(out) / "verdicts.jsonl"
+            if log.exists() and log.read_text().count("\n") >= count:  # begin again
+                wrong += check(log, folder)
+                log.unlink()
         line.judge(*command[1:])
-        lost, twice = check(Path(out), folder)
-    return {"kills": killed, "lost": lost, "twice": twice}
+        wrong += check(log, folder)
+    return {"kills": killed, "wrong": wrong}
 
 
-def check(out: Path, folder: Path) -> tuple[int, int]:
-    """How many parts have no verdict, and how many have several."""
-    with Verdicts(out / "verdicts.jsonl") as verdicts:
+def check(log: Path, folder: Path) -> int:
+    """How many parts have no verdict or several."""
+    with Verdicts(log) as verdicts:
         names = [each["name"] for each in verdicts]
-    lines = (out / "verdicts.jsonl").read_text().splitlines()
+    lines = log.read_text().splitlines()
     expected = {path.name for path in folder.iterdir()}
-    return len(expected - set(names)), len(lines) - len(set(names))
+    return len(expected - set(names)) + len(lines) - len(set(names))
 
 
 def promise(station: Station) -> dict:

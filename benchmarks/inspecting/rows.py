@@ -88,7 +88,7 @@ def size_rows(surface: str, result: dict) -> Iterator[Row]:
 def kill_rows(surface: str, result: dict) -> Iterator[Row]:
     what = f"{surface}: parts lost, judged twice or half-written"
     note = f"{result['kills']} kills"
-    yield row(what, "parts", result["lost"] + result["twice"], 0, note=note)
+    yield row(what, "parts", result["wrong"], 0, note=note)
 
 
 def promise_rows(surface: str, result: dict) -> Iterator[Row]:
