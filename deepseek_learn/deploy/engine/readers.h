@@ -20,6 +20,7 @@
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
+#define STBI_FAILURE_USERMSG  // "corrupt PNG" rather than "outofdata"
 #define STBI_NO_HDR
 #define STBI_NO_LINEAR
 #include "stb_image.h"

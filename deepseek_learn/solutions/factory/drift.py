@@ -5,6 +5,8 @@ them changes, its scores mean something else, long before anybody looks at the v
 Each statistic of the parts is therefore followed by an exponentially weighted moving
 average (EWMA). Roberts 1959, "Control Chart Tests Based on Geometric Moving Averages",
 Technometrics 1(3).
+
+Lesson: `notebooks/practical/05_the_line.ipynb`.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 `deploy` writes a folder with the program, the model and the settings. The program judges
 a folder of parts, or watches it, and writes the same files as `inspect`.
-Source: `engine/inspector.cpp`.
+Source: `engine/inspector.cpp`. Lesson: `notebooks/practical/05_the_line.ipynb`.
 """
 
 import hashlib

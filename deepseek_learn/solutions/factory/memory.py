@@ -8,6 +8,7 @@ Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,15 +31,29 @@ class Features(nn.Module):
     Args:
         backbone: a network with one input channel; by default, EfficientNet-Lite0 with
             its ImageNet weights.
+        stages: the stages whose features are used, in ascending order. `(2,)` takes about
+            half the time of the default and returns 40 channels.
+
+    Raises:
+        ValueError: if `stages` is empty, not in ascending order, or not in the backbone.
     """
 
-    def __init__(self, backbone: EfficientNetLite | None = None):
+    def __init__(
+        self,
+        backbone: EfficientNetLite | None = None,
+        stages: Sequence[int] = STAGES,
+    ):
         super().__init__()
         if backbone is None:
             network = EfficientNetLite(in_channels=1)
             backbone = load_reference_weights(network, reference_weights())
-        self.stem = backbone.stem
-        self.stages = nn.ModuleList(list(backbone.stages)[: max(STAGES) + 1])
+        last = len(backbone.stages) - 1
+        if not stages or [*stages] != sorted({*stages} & {*range(last + 1)}):
+            raise ValueError(
+                f"stages must be ascending numbers from 0 to {last}; got {stages!r}."
+            )
+        self.stem, self.used = backbone.stem, tuple(stages)
+        self.stages = nn.ModuleList(list(backbone.stages)[: stages[-1] + 1])
         self.requires_grad_(False).eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +61,7 @@ class Features(nn.Module):
         features: list[Tensor] = []
         for index, stage in enumerate(self.stages):
             x = stage(x)
-            if index in STAGES:
+            if index in self.used:
                 y = F.avg_pool2d(x, 3, 1, 1)
                 size = features[0].shape[2:] if features else y.shape[2:]
                 features.append(F.interpolate(y, size, mode="bilinear"))

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from deepseek_learn.solutions.factory.memory import PatchMemory, coreset
+from deepseek_learn.solutions.factory.memory import Features, PatchMemory, coreset
 from deepseek_learn.solutions.factory.segmenter import DefectSegmenter, train
 from deepseek_learn.solutions.factory.surfaces import parts
+from deepseek_learn.zoo.nets.efficientnet_lite import EfficientNetLite
 
 
 class Stride8(nn.Module):
@@ -43,6 +44,23 @@ def test_a_coreset_spreads_out():
     chosen = coreset(torch.cat([near, far]), 5, generator)
     assert set(chosen.tolist()) >= {100, 101, 102, 103}
     assert sorted(coreset(near[:3], 9, generator).tolist()) == [0, 1, 2]
+
+
+def test_the_features_come_from_the_chosen_stages():
+    backbone = EfficientNetLite(in_channels=1).eval()
+    x = torch.rand(1, 1, 64, 64)
+    fine, coarse = Features(backbone, (2,)), Features(backbone, (4,))
+    both = Features(backbone)(x)
+    assert both.shape == (1, 152, 8, 8)
+    torch.testing.assert_close(fine(x), both[:, :40])
+    assert len(fine.stages) == 3
+    assert coarse(x).shape == (1, 112, 4, 4)
+
+
+@pytest.mark.parametrize("stages", [(), (4, 2), (2, 2), (2, 99), (-1,)])
+def test_stages_that_the_backbone_does_not_have(stages):
+    with pytest.raises(ValueError, match="ascending numbers from 0 to 6; got"):
+        Features(EfficientNetLite(in_channels=1), stages)
 
 
 def test_an_empty_memory_and_images_that_are_none():

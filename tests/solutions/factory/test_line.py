@@ -200,7 +200,7 @@ def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path
     result = deployed.run(folder, tmp_path / "out")
     found = {each["name"]: each for each in result.verdicts}
     reasons = {name: reason for name, (_, reason) in BAD.items()} | {
-        "half.png": "cannot be read",
+        "half.png": "cannot be read: Corrupt PNG",
         "black.png": "100% of its pixels are black",
         "white.png": "100% of its pixels are saturated",
         "constant.png": "nearly equal",
