@@ -112,12 +112,12 @@ def anomalib(name: str, good: np.ndarray, test: np.ndarray, seed: int) -> dict:
 
 
 def detectors(steps: int) -> dict[str, Detect]:
-    made = {
+    methods = {
         SEGMENTER: partial(ours, partial(segmenter, "sc", steps)),
         PLAIN: partial(ours, partial(segmenter, None, steps)),
         MEMORY: partial(ours, memory),
     }
-    return made | {n: partial(anomalib, n) for n in ("PatchCore", "PaDiM", "STFPM")}
+    return methods | {n: partial(anomalib, n) for n in ("PatchCore", "PaDiM", "STFPM")}
 
 
 def test_parts(surface: str, seed: int) -> Parts:
@@ -148,22 +148,22 @@ def measure(run: Run) -> Iterator[Row]:
         surfaces, seeds, names = ("woven",), (0,), (SEGMENTER, MEMORY)
     else:
         surfaces, seeds, names = ORDERLY + CHAOTIC, SEEDS, EVERY_SEED + FIRST_SEED
-    made, table = detectors(20 if run.quick else STEPS), {}
+    methods, table = detectors(20 if run.quick else STEPS), {}
     for seed in seeds:
         for surface in surfaces:
             for name in names:
                 if name in FIRST_SEED and seed:
                     continue
                 key = {"surface": surface, "seed": seed, "detector": name}
-                once = partial(evaluate, surface, seed, made[name])
+                once = partial(evaluate, surface, seed, methods[name])
                 table[surface, seed, name] = runs.once(key, once)
     yield from rows(table, surfaces, seeds)
 
 
 def rows(table: dict, surfaces, seeds) -> Iterator[Row]:
     def values(surface: str, name: str, metric: str) -> list[float]:
-        found = (table.get((surface, seed, name)) for seed in seeds)
-        return [each[metric] for each in found if each]
+        results = (table.get((surface, seed, name)) for seed in seeds)
+        return [each[metric] for each in results if each]
 
     orderly = [s for s in surfaces if s in ORDERLY]
     means = [
@@ -176,22 +176,22 @@ def rows(table: dict, surfaces, seeds) -> Iterator[Row]:
     for surface in surfaces:
         for name in sorted(names):
             for metric, words in METRICS.items():
-                found = student(values(surface, name, metric))
-                yield row(f"{surface}: {words} of the {name}", found)
+                estimate = student(values(surface, name, metric))
+                yield row(f"{surface}: {words} of the {name}", estimate)
         for metric in ("pixel_ap", "aupro") if "PatchCore" in names else ():
             pairs = zip(
                 values(surface, SEGMENTER, metric),
                 values(surface, "PatchCore", metric),
                 strict=True,
             )
-            found = student([a - b for a, b in pairs])
+            estimate = student([a - b for a, b in pairs])
             what = f"{surface}: {METRICS[metric]} of the segmenter minus PatchCore's"
-            yield row(what, found, target=0.0, peer="anomalib 2.7 PatchCore")
+            yield row(what, estimate, target=0.0, peer="anomalib 2.7 PatchCore")
 
 
-def row(what: str, found, **more) -> Row:
+def row(what: str, estimate, **more) -> Row:
     fields = {"claim": "C13", "source": "ours", "unit": "of 1", "better": "higher"}
-    return Row(**fields, what=what, **vars(found), **more)
+    return Row(**fields, what=what, **vars(estimate), **more)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def speed_rows(surface: str, result: dict) -> Iterator[Row]:
         ),
     ):
         pairs = zip(result[f"pytorch_{unit}"], result[f"program_{unit}"], strict=True)
-        found = quartiles([a / b for a, b in pairs], "inclusive")
+        estimate = quartiles([a / b for a, b in pairs], "inclusive")
         fields = {
             "claim": "C13",
             "source": "guide",
@@ -66,7 +66,7 @@ def speed_rows(surface: str, result: dict) -> Iterator[Row]:
             "target": target,
         }
         what = f"{surface}: {words}"
-        yield Row(what=what, unit="x", **fields, **vars(found)).at(end_time(result))
+        yield Row(what=what, unit="x", **fields, **vars(estimate)).at(end_time(result))
 
 
 def size_rows(surface: str, result: dict) -> Iterator[Row]:
@@ -106,11 +106,12 @@ def drift_rows(surface: str, result: dict) -> Iterator[Row]:
 
 def hidden_rows(surface: str, both: list[dict]) -> Iterator[Row]:
     for what, words in (("recall", "recall"), ("false", "false alarms")):
-        found = student(
+        estimate = student(
             [each[f"hidden_{what}"] - each[f"clean_{what}"] for each in both]
         )
         clean = float(np.mean([each[f"clean_{what}"] for each in both]))
         name = f"{surface}: {words} with 5 % hidden defects, minus without"
-        fields = {"claim": "C13", "source": "ours", "unit": "of 1", "better": "higher"}
+        better = "higher" if what == "recall" else "lower"
+        fields = {"claim": "C13", "source": "ours", "unit": "of 1", "better": better}
         note = f"patch memory; without hidden defects {clean:.3f}"
-        yield Row(what=name, **fields, note=note, **vars(found))
+        yield Row(what=name, **fields, note=note, **vars(estimate))

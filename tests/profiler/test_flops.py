@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from profiled_models import Experts, Functional
 from torch import nn
 
 from deepseek_learn import zoo
@@ -18,6 +17,8 @@ from deepseek_learn.profiler.costs import (
     operator_flops,
     traffic,
 )
+
+from .profiled_models import Experts, Functional
 
 
 def macs(model, *example, train=False):

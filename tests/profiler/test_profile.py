@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from profiled_models import Tied
 from torch import nn
 from torch.nn.modules import module as hooks
 
 from deepseek_learn import ModelProfiler, catalog, dpg, zoo
 from deepseek_learn.profiler import profile
+
+from .profiled_models import Tied
 
 
 def small():

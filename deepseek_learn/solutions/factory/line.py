@@ -24,7 +24,7 @@ from ...deploy.result import Deployment
 from ...files import atomic_write
 from ..verdicts import Verdicts
 from .alarms import Alarm, alarm
-from .data import read_part
+from .data import PartError, read_part
 from .drift import LIMIT, STATISTICS, WEIGHT, Drift
 from .inspector import Inspector, split, tiles_of
 from .report import Inspection
@@ -91,6 +91,7 @@ def deploy(
 
     Raises:
         AccuracyError: if INT8 would lose a point of AUROC on synthetic defects.
+        PartError: if the program cannot read a good part, such as a TIFF file.
         BuildError: if the program cannot be compiled here.
         FileExistsError: if `out` is not empty, unless `overwrite` is set.
     """
@@ -119,11 +120,9 @@ def deploy(
         temporary.write_bytes(program)
     (folder / "inspector").chmod(0o755)
     _copy_source(folder / "source" / "inspector")
-    _write_settings(folder, inspector)
-    verdicts = _scores(folder, held_out)
-    found = alarm([each["score"] for each in verdicts], inspector.alarm.rate)
-    _write_settings(folder, inspector, found)
-    return Line(folder, found, deployment)
+    threshold = alarm(_scores(folder, inspector, held_out), inspector.alarm.rate)
+    _write_settings(folder, folder, inspector, threshold)
+    return Line(folder, threshold, deployment)
 
 
 def judge(
@@ -171,30 +170,41 @@ def separation(tiles: Tensor, seed: int = 0) -> Callable[..., float]:
     return auroc
 
 
-def _scores(line: Path, parts: list[Path]) -> list[dict[str, Any]]:
-    """Return the program's verdicts on some parts."""
-    with TemporaryDirectory(prefix="deepseek_learn_") as folder:
-        links, out = Path(folder) / "parts", Path(folder) / "out"
-        links.mkdir()
+def _scores(line: Path, inspector: Inspector, parts: list[Path]) -> list[float]:
+    """Return the program's scores of some parts.
+
+    The settings without a threshold stay in a temporary folder, so that a program that
+    was not calibrated is never left behind.
+    """
+    with TemporaryDirectory(prefix="deepseek_learn_") as name:
+        folder = Path(name)
+        for file in ("inspector", "model.onnx", "lib"):
+            (folder / file).symlink_to((line / file).resolve())
+        _write_settings(folder, line, inspector, None)
+        (folder / "parts").mkdir()
         for number, path in enumerate(parts):
-            (links / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
-        judge(line, links, out, "--no-overlays")
-        with Verdicts(out / "verdicts.jsonl") as verdicts:
-            return list(verdicts)
+            link = folder / "parts" / f"{number:06d}{path.suffix}"
+            link.symlink_to(path.resolve())
+        judge(folder, folder / "parts", folder / "out", "--no-overlays")
+        with Verdicts(folder / "out" / "verdicts.jsonl") as verdicts:
+            for path, verdict in zip(parts, verdicts, strict=True):
+                if "reason" in verdict:
+                    raise PartError(f"{path.name!r}: {verdict['reason']}")
+            return [verdict["score"] for verdict in verdicts]
 
 
 def _write_settings(
-    folder: Path, inspector: Inspector, found: Alarm | None = None
+    folder: Path, line: Path, inspector: Inspector, threshold: Alarm | None
 ) -> None:
-    """Write the settings of the program; without an alarm, every part counts as good."""
-    model = (folder / "model.onnx").read_bytes()
+    """Write the settings of the program in `line`; without a threshold, all is good."""
+    model = (line / "model.onnx").read_bytes()
     lines = [
         f"model_sha256 {hashlib.sha256(model).hexdigest()}",
         f"tile {inspector.tile}",
         f"overlap {inspector.overlap}",
-        f"threshold {found.threshold if found else 'inf'}",
+        f"threshold {threshold.threshold if threshold else 'inf'}",
     ]
-    if found:
+    if threshold:
         lines += _charts(inspector.drift)
     with atomic_write(folder / "inspector.conf") as temporary:
         temporary.write_text("\n".join(lines) + "\n")

@@ -50,6 +50,11 @@ class Inspection(Report):
         """Return the number of parts with this verdict."""
         return Counter(each["verdict"] for each in self.verdicts)[verdict]
 
+    def drift(self) -> list[str]:
+        """Return the statistics that had drifted when the last part was judged."""
+        followed = [each["drift"] for each in self.verdicts if "drift" in each]
+        return followed[-1] if followed else []
+
     def ranked(self) -> list[dict[str, Any]]:
         """Return the verdicts, unreadable parts first, then the most anomalous first."""
         return sorted(self.verdicts, key=lambda v: -v.get("score", float("inf")))
@@ -79,13 +84,17 @@ class Inspection(Report):
         )
 
     def why(self) -> str:
-        return text(
+        sentences = text(
             "factory.why",
             parts=len(self.verdicts),
             defective=self.count("defective"),
             unreadable=self.count("unreadable"),
             alarm=self.alarm,
         )
+        if names := self.drift():
+            words = ", ".join(text(f"factory.{name}") for name in names)
+            sentences += " " + text("factory.drift", names=words)
+        return sentences
 
     def save(self, out: Path) -> Path:
         """Write the page `index.html` to the folder and return its path."""

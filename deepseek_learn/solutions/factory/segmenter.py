@@ -48,14 +48,15 @@ class DefectSegmenter(nn.Module):
 
 
 class SpoiledParts(Dataset):
-    """An endless supply of good parts, three of four of them with synthetic defects.
+    """Examples made from good parts: three in four have synthetic defects.
 
     The parts are flipped and lit at random. One in four stays good, so that a segmenter
-    also learns to leave good parts alone.
+    also learns to leave good parts alone. An index always gives the same example.
 
     Args:
         good: good parts, of shape `[N, H, W]` with values from 0 to 1.
-        length: the number of examples that an epoch consists of.
+        length: the number of examples.
+        seed: the seed of all examples.
     """
 
     def __init__(self, good: np.ndarray, length: int, seed: int = 0):

@@ -18,6 +18,7 @@ from torch import nn
 
 from deepseek_learn.deploy import native
 from deepseek_learn.solutions.factory import line
+from deepseek_learn.solutions.factory.data import PartError
 from deepseek_learn.solutions.factory.inspector import inspect, learn
 from deepseek_learn.solutions.factory.surfaces import parts
 from tests.services import absent
@@ -337,6 +338,8 @@ def test_it_raises_the_drift_alarm_when_python_does(
     assert "brightness" in drifts[-1]
     assert json.loads(output)["drifted"] is True
     assert errors.count("have drifted since") == 1
+    assert "brightness" in expected.drift()
+    assert "check the camera and the light" in expected.why()
     # a run that goes on remembers the earlier parts
     save(folder / "99.png", (some_part(99) + 0.1).clip(0, 1))
     line.judge(deployed.folder, folder, tmp_path / "cpp")
@@ -355,6 +358,7 @@ def test_it_raises_the_drift_alarm_when_python_does(
             ("parts", "out", "--threads", "no"),
             '--threads must be a positive integer; got "no"',
         ),
+        (("parts", "out", "--threads", "2x"), 'a positive integer; got "2x"'),
         (("parts", "out", "--skip"), "--skip requires a value"),
         (("parts", "out", "--speed"), "--speed is not an option"),
     ],
@@ -397,6 +401,23 @@ def test_a_detector_that_is_no_module_cannot_be_deployed(good, tmp_path):
     with pytest.raises(TypeError, match="must be a module"):
         line.deploy(simple, good, tmp_path / "line")
     assert not (tmp_path / "line").exists()
+
+
+def test_a_good_part_that_the_program_cannot_read_leaves_no_settings(tmp_path):
+    good = tmp_path / "good"
+    for i, image in enumerate(parts("cast", 60, size=TILE, seed=1).images):
+        save(good / f"{i}.tif", image)
+    inspector = learn(
+        good, tile=TILE, overlap=OVERLAP, fit=lambda x: Unevenness().eval()
+    )
+    options = {"precision": "fp32", "progress": False}
+    with pytest.raises(
+        PartError, match=r"\.tif'.*not an image that this program reads"
+    ):
+        line.deploy(inspector, good, tmp_path / "line", **options)
+    assert not (tmp_path / "line" / "inspector.conf").exists()
+    with pytest.raises(line.LineError, match=r"inspector\.conf is not a file"):
+        line.judge(tmp_path / "line", good, tmp_path / "out")
 
 
 def test_the_metric_of_the_guard_tells_good_from_spoiled_tiles():

@@ -218,6 +218,7 @@ class Verdicts {
 // Writes a file atomically; `content` is flushed to the disk before the file gets its name.
 void write_atomically(const fs::path& path, const std::string& content) {
   const fs::path temporary = path.string() + ".part";
+  errno = 0;
   const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   const bool written =
       file >= 0 && write(file, content.data(), content.size()) == ssize_t(content.size()) &&
@@ -484,7 +485,8 @@ Command parse(const std::vector<std::string>& words) {
       command.options.library = value();
     else if (word == "--threads") {
       const std::string threads = value();
-      command.options.threads = std::atoi(threads.c_str());
+      const bool digits = threads.find_first_not_of("0123456789") == std::string::npos;
+      command.options.threads = digits ? std::atoi(threads.c_str()) : 0;
       if (command.options.threads < 1)
         fail("--threads must be a positive integer; got \"", threads, "\".");
     } else if (!word.compare(0, 2, "--"))
