@@ -1,8 +1,8 @@
 """Functions that tests run in two real processes, connected by gloo."""
 
+import functools
 import os
 import socket
-import sys
 import traceback
 
 import torch
@@ -14,38 +14,63 @@ from deepseek_learn import DeepOpt
 from .conftest import Net, batches, learn
 
 
+class Pair:
+    """Two processes in one group, which serve one call after another."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = mp.get_context("spawn")
+        self.answers = context.Queue()
+        self.calls = [context.Queue() for _ in range(2)]
+        self.workers = [
+            context.Process(target=_serve, args=(r, port, c, self.answers), daemon=True)
+            for r, c in enumerate(self.calls)
+        ]
+        for worker in self.workers:
+            worker.start()
+
+    def __call__(self, function, arguments):
+        for calls in self.calls:
+            calls.put((function, arguments))
+        result = dict(self.answers.get(timeout=300) for _ in self.workers)
+        problems = [answer for answer in result.values() if isinstance(answer, str)]
+        assert not problems, problems[0]
+        return [result[rank] for rank in range(2)]
+
+    def end(self):
+        for worker in self.workers:
+            worker.terminate()
+            worker.join(60)
+
+
+@functools.cache
+def pair() -> Pair:
+    return Pair()
+
+
 def in_two(function, *arguments):
     """What `function(rank, *arguments)` returns in each of two processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("spawn")
-    answers = context.Queue()
-    workers = [
-        context.Process(target=_work, args=(r, port, answers, function, arguments))
-        for r in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    result = dict(answers.get(timeout=300) for _ in workers)
-    for worker in workers:
-        worker.join(60)
-    problems = [answer for answer in result.values() if isinstance(answer, str)]
-    assert not problems, problems[0]
-    return [result[rank] for rank in range(2)]
+    try:
+        return pair()(function, arguments)
+    except BaseException:
+        # the other process may still wait for the one that failed
+        pair().end()
+        pair.cache_clear()
+        raise
 
 
-def _work(rank, port, answers, function, arguments):
+def _serve(rank, port, calls, answers):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    try:
-        dist.init_process_group("gloo", rank=rank, world_size=2)
-        answers.put((rank, function(rank, *arguments)))
-    except BaseException:
-        answers.put((rank, traceback.format_exc()))
-    finally:
-        dist.destroy_process_group()
-        sys.stdout.flush()
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    while True:
+        function, arguments = calls.get()
+        try:
+            answers.put((rank, function(rank, *arguments)))
+        except BaseException:
+            answers.put((rank, traceback.format_exc()))
 
 
 def halves(rank, count):

@@ -1,4 +1,4 @@
-"""Prints the peak memory of a pass in bytes, as read by two: `MODEL [train]`.
+"""Prints the peak memory of inference and of training in bytes: `MODEL`.
 
 "process" is the operating system's reading, `peak_resident_bytes`.
 """
@@ -55,16 +55,18 @@ def of_the_process(model, x, train: bool) -> int:
 
 
 def main() -> None:
-    name, train = sys.argv[1], "train" in sys.argv[2:]
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, x = globals()[name]()
-    model.train(train)
-    process = of_the_process(model, x, train)
+    model, x = globals()[sys.argv[1]]()
     from deepseek_learn.profiler import profile
 
-    profiled = profile(model, x, train=train, repeats=1)
-    print(json.dumps({"process": process, "profiler": profiled.peak_mib * 2**20}))
+    readings = {}
+    for name, train in (("inference", False), ("training", True)):
+        model.train(train)
+        process = of_the_process(model, x, train)
+        peak = profile(model, x, train=train, repeats=1).peak_mib * 2**20
+        readings[name] = {"process": process, "profiler": peak}
+    print(json.dumps(readings))
 
 
 if __name__ == "__main__":

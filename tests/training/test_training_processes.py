@@ -35,6 +35,12 @@ def equal(one: dict, other: dict) -> bool:
     return all(same) and one["loss"] == other["loss"]
 
 
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The final states of two processes that trained together without incident."""
+    return finish(tmp_path_factory.mktemp("together") / "plain", pair=True)
+
+
 @pytest.mark.parametrize("pair", [False, True])
 def test_a_killed_run_ends_as_the_uninterrupted_one(tmp_path, pair):
     """SIGKILL after the first checkpoint, with DeepOpt, its schedule and bfloat16."""
@@ -66,18 +72,18 @@ def test_a_killed_run_ends_as_the_uninterrupted_one(tmp_path, pair):
     assert all(equal(a, b) for a, b in zip(whole, again, strict=True))
 
 
-def test_two_processes_agree_and_do_as_one_does(tmp_path):
+def test_two_processes_agree_and_do_as_one_does(tmp_path, together):
     (alone,) = finish(tmp_path / "one")
-    first, second = finish(tmp_path / "two", pair=True)
+    first, second = together
     assert equal(first, second)
     # the same batches, but gradients summed in another order, and bfloat16
     assert first["loss"] == pytest.approx(alone["loss"], rel=0.02)
 
 
-def test_two_trainings_follow_each_other_in_one_program(tmp_path):
+def test_two_trainings_follow_each_other_in_one_program(tmp_path, together):
     first, second = finish(tmp_path / "two", "--twice", pair=True)
     assert equal(first, second)
-    assert equal(first, finish(tmp_path / "plain", pair=True)[0])
+    assert equal(first, together[0])
 
 
 def test_the_first_processs_checkpoint_is_everyones(tmp_path):
