@@ -12,6 +12,7 @@ import nbformat
 import pytest
 
 from deepseek_learn.course.authoring import execute
+from deepseek_learn.measure.memory import REUSE_FREED
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
@@ -57,7 +58,10 @@ def run_anew(path: Path) -> tuple[int, int]:
 
 @pytest.fixture
 def own_home(tmp_path, monkeypatch):
+    """A learner's folder, and the kernel's settings of `deepseek-learn lab`."""
     monkeypatch.setenv("DEEPSEEK_LEARN_HOME", str(tmp_path / "home"))
+    for name, value in REUSE_FREED.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.notebook
@@ -120,6 +124,7 @@ def test_the_head_says_so_where_cuda_takes_more_than_that(path):
 RUN = """import json, sys
 from pathlib import Path
 from deepseek_learn.course.authoring import execute
+from deepseek_learn.measure.memory import REUSE_FREED
 execute.LIMIT_S = 600  # the machine may be busy; what is looked at is the memory
 ((path, cost),) = execute.execute([Path(sys.argv[1])])
 print(json.dumps(cost))

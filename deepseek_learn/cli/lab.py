@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ..errors import DeepSeekLearnError
 from ..installation import install_command
+from ..measure.memory import REUSE_FREED
 from .doctor import TOUR, course_root
 
 
@@ -49,7 +50,8 @@ def open_lab(port: int, browser: str) -> NoReturn:
         command.append("--no-browser")
     elif browser:
         command.append(f"--browser={browser}")
-    settings = os.environ | jupyter_folders()
+    # a kernel that keeps freed memory does not spend its time on page faults
+    settings = REUSE_FREED | os.environ | jupyter_folders()
     os.chdir(root)
     os.execve(sys.executable, command, settings)
 

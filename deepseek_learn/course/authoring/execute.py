@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DeepSeekLearnError, require
 from ...files import atomic_write
+from ...measure.memory import REUSE_FREED
 from ..record import PERSONAL
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def execute(paths: list[Path]) -> Iterator[tuple[Path, dict]]:
         )
         try:
             with tempfile.TemporaryDirectory() as home:
-                client.execute(env={**os.environ, "DEEPSEEK_LEARN_HOME": home})
+                client.execute(
+                    env=REUSE_FREED | os.environ | {"DEEPSEEK_LEARN_HOME": home}
+                )
         except nbclient.exceptions.CellExecutionError as error:
             raise DeepSeekLearnError(
                 f"{path} stopped: a cell raised {error.ename}: {error.evalue}"
