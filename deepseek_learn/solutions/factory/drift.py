@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-STATISTICS = ("brightness", "contrast", "sharpness")
+STATISTICS = ("brightness", "contrast", "sharpness", "size")
 WEIGHT = 0.1  # of a new part in the moving average
 LIMIT = 4.0  # the width of the chart in standard deviations of the moving average
 
@@ -23,7 +23,8 @@ def statistics(pixels: np.ndarray) -> dict[str, float]:
     """Return the statistics of a part that are followed.
 
     Brightness is the mean gray value and contrast is the standard deviation. Sharpness is
-    the mean absolute difference of vertical and horizontal neighbors.
+    the mean absolute difference of vertical and horizontal neighbors. Size is the number
+    of pixels; a larger part has a higher score and therefore more false alarms.
 
     Args:
         pixels: the part, of shape `[H, W]` with values from 0 to 1.
@@ -34,6 +35,7 @@ def statistics(pixels: np.ndarray) -> dict[str, float]:
         "brightness": float(values.mean()),
         "contrast": float(values.std()),
         "sharpness": float(steps / 2),
+        "size": float(values.size),
     }
 
 
@@ -47,7 +49,8 @@ class Drift:
         limit * s * sqrt(w / (2 - w) + 1 / n),
 
     where s is the standard deviation of the good parts and n is their number. The second
-    summand is the uncertainty of their mean.
+    summand is the uncertainty of their mean. If all good parts agree, as most do in size,
+    s is a millionth of their mean.
 
     Attributes:
         mean, deviation: the mean and the standard deviation of each statistic.
@@ -68,10 +71,11 @@ class Drift:
         rows = np.array([[each[name] for name in STATISTICS] for each in good])
         if len(rows) < 2:
             raise ValueError(f"At least 2 good parts are needed; got {len(rows)}.")
-        mean, deviation = rows.mean(0).tolist(), rows.std(0, ddof=1).tolist()
+        mean, deviation = rows.mean(0), rows.std(0, ddof=1)
+        deviation = np.maximum(deviation, 1e-6 * np.abs(mean))  # rounding is no drift
         return cls(
-            dict(zip(STATISTICS, mean, strict=True)),
-            dict(zip(STATISTICS, deviation, strict=True)),
+            dict(zip(STATISTICS, mean.tolist(), strict=True)),
+            dict(zip(STATISTICS, deviation.tolist(), strict=True)),
             len(rows),
         )
 

@@ -170,13 +170,13 @@ def inspect(
     ):
         drift = copy.deepcopy(inspector.drift)
         for verdict in verdicts:
-            if "brightness" in verdict:
+            if "size" in verdict:
                 drift.update(verdict)
         for path in files:
             name, digest = str(path.relative_to(root)), sha256(path)
             if (name, digest) not in verdicts:
                 facts = _verdict(inspector, path, out, digest)
-                if "brightness" in facts:
+                if "size" in facts:
                     facts["drift"] = drift.update(facts)
                 verdicts.add({"name": name, "sha256": digest} | facts)
             bar.advance(1)

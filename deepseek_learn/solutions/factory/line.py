@@ -31,7 +31,8 @@ from .report import Inspection
 from .synthetic import spoil
 
 SOURCE = Path(__file__).with_name("engine")
-EXAMPLES = 24  # good tiles that, with spoiled copies, calibrate and guard INT8
+EXAMPLES = 24  # good tiles that, with spoiled copies, calibrate INT8
+GUARDED = 64  # good tiles that, with spoiled copies, measure what INT8 loses
 
 
 class LineError(native.EngineError):
@@ -101,7 +102,8 @@ def deploy(
     learned, held_out = split(good, seed)
     tiles = np.concatenate([tiles_of(read_part(p), inspector.tile) for p in learned])
     rng = np.random.default_rng(seed)
-    some = tiles[rng.permutation(len(tiles))[:EXAMPLES]]
+    tiles = tiles[rng.permutation(len(tiles))]
+    some = tiles[:EXAMPLES]
     spoiled = np.stack([spoil(each, rng, some)[0] for each in some])
     # defects come first, because they cause the largest outputs
     examples = torch.from_numpy(np.concatenate([spoiled, some]))[:, None]
@@ -109,7 +111,7 @@ def deploy(
         inspector.detector,
         examples[:1],
         list(examples.split(1)),
-        separation(torch.from_numpy(some)[:, None], seed + 1),
+        separation(torch.from_numpy(tiles[-GUARDED:])[:, None], seed + 1),
         dynamic_batch=False,
     )
     deployment = wizard.to(

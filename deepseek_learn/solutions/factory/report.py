@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 SHOWN = 200  # the page shows at most this many parts, the most anomalous first
+BINS = 40  # of the scores, in the plot
 COLORS = {"good": "#1a7f4b", "defective": "#b3261e"}  # in the plot
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
@@ -70,11 +71,16 @@ class Inspection(Report):
         """Plot the scores of all parts, with the threshold."""
         import plotly.graph_objects as go
 
+        scores = [v["score"] for v in self.verdicts if "score" in v]
+        bins = np.histogram_bin_edges(scores or [0.0], BINS)
+        width = bins[1] - bins[0]
         figure = go.Figure()
         for verdict in ("good", "defective"):
-            scores = [v["score"] for v in self.verdicts if v["verdict"] == verdict]
             figure.add_histogram(
-                x=scores, name=text(f"factory.{verdict}"), marker_color=COLORS[verdict]
+                x=[v["score"] for v in self.verdicts if v["verdict"] == verdict],
+                xbins={"start": bins[0], "end": bins[-1] + width, "size": width},
+                name=text(f"factory.{verdict}"),
+                marker_color=COLORS[verdict],
             )
         figure.add_vline(self.alarm.threshold, line_dash="dash")
         return figure.update_layout(

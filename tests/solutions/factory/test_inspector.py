@@ -146,6 +146,8 @@ def test_an_image_of_any_size_is_judged(folder, tmp_path):
     save(folder, "wide.png", wide)
     verdicts = {v["name"]: v for v in run(folder, tmp_path / "out").verdicts}
     assert (verdicts["wide.png"]["height"], verdicts["wide.png"]["width"]) == (150, 300)
+    # its larger area has more false alarms than was promised
+    assert "size" in verdicts["wide.png"]["drift"]
 
 
 @pytest.mark.parametrize("at", [(0, 0), (0, 60), (61, 30)])

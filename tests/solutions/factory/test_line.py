@@ -127,7 +127,7 @@ def test_its_scores_are_those_of_python(
     for each in result.verdicts:
         known = other[each["name"]]
         assert each["sha256"] == known["sha256"]
-        for name in ("score", "brightness", "contrast", "sharpness"):
+        for name in ("score", "brightness", "contrast", "sharpness", "size"):
             assert each[name] == pytest.approx(known[name], rel=1e-5), each["name"]
         assert (each["height"], each["width"]) == (known["height"], known["width"])
         assert each["verdict"] == known["verdict"]

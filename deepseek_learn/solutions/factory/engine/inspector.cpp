@@ -173,7 +173,8 @@ class Verdicts {
     file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (file_ < 0) fail(path.string(), " cannot be opened: ", system_error(), ".");
     if (flock(file_, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-      fail(path.string(), " is being written by another process: wait until it finishes, or choose "
+      fail(path.string(),
+           " is being written by another process: wait until it finishes, or choose "
            "another folder.");
     const std::string content = read_file(path);
     const size_t complete = content.rfind('\n') + 1;  // npos + 1 is 0
@@ -183,7 +184,8 @@ class Verdicts {
     for (std::string line; std::getline(all, line);) {
       const size_t digest = line.find("\", \"sha256\": \"");
       if (line.compare(0, 10, "{\"name\": \"") || digest == std::string::npos || line.back() != '}')
-        fail(path.string(), ": line ", lines.size() + 1, " is not a verdict; move the file away, or "
+        fail(path.string(), ": line ", lines.size() + 1,
+             " is not a verdict; move the file away, or "
              "choose another folder.");
       known_.insert(line.substr(0, digest + 14 + 64));
       lines.push_back(line);
@@ -220,9 +222,9 @@ void write_atomically(const fs::path& path, const std::string& content) {
   const fs::path temporary = path.string() + ".part";
   errno = 0;
   const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  const bool written =
-      file >= 0 && write(file, content.data(), content.size()) == ssize_t(content.size()) &&
-      !fsync(file);
+  const bool written = file >= 0 &&
+                       write(file, content.data(), content.size()) == ssize_t(content.size()) &&
+                       !fsync(file);
   const std::string reason = errno ? system_error() : "the disk is full";
   if (file >= 0) close(file);
   std::error_code error;
@@ -239,8 +241,7 @@ std::string overlay(const Part& part, const Map& anomaly, double threshold) {
   color.reserve(3 * part.pixels.size());
   const float tints[] = {1.0f, 0.15f, 0.1f};
   for (size_t i = 0; i < part.pixels.size(); ++i) {
-    const double above =
-        std::clamp(anomaly.values[i] / std::max(threshold, 1e-12) - 1, 0.0, 1.0);
+    const double above = std::clamp(anomaly.values[i] / std::max(threshold, 1e-12) - 1, 0.0, 1.0);
     const double alpha = above > 0 ? 0.35 + 0.3 * above : 0;
     for (float tint : tints)
       color.push_back((unsigned char)std::lround(
@@ -265,9 +266,9 @@ class Drift {
   // Returns the names of the statistics that have drifted, as a JSON list.
   std::string update(const Statistics& now) {
     std::string names;
-    for (const auto& [name, value] : {std::pair{"brightness", now.brightness},
-                                      std::pair{"contrast", now.contrast},
-                                      std::pair{"sharpness", now.sharpness}}) {
+    for (const auto& [name, value] :
+         {std::pair{"brightness", now.brightness}, std::pair{"contrast", now.contrast},
+          std::pair{"sharpness", now.sharpness}, std::pair{"size", now.size}}) {
       const auto found = charts_.find(name);
       if (found == charts_.end()) continue;
       Chart& chart = found->second;
@@ -282,11 +283,13 @@ class Drift {
   void replay(const std::string& line) {
     const auto value = [&](const char* name) {
       const size_t at = line.rfind(std::string("\"") + name + "\": ");
-      return at == std::string::npos ? NAN
-                                     : std::strtod(line.c_str() + at + std::strlen(name) + 4, nullptr);
+      return at == std::string::npos
+                 ? NAN
+                 : std::strtod(line.c_str() + at + std::strlen(name) + 4, nullptr);
     };
-    const Statistics then{value("brightness"), value("contrast"), value("sharpness")};
-    if (std::isfinite(then.brightness + then.contrast + then.sharpness)) update(then);
+    const Statistics then{value("brightness"), value("contrast"), value("sharpness"),
+                          value("size")};
+    if (std::isfinite(then.brightness + then.contrast + then.sharpness + then.size)) update(then);
   }
 
  private:
@@ -297,14 +300,15 @@ class Drift {
 // ---------------------------------------------------------------- the parts
 
 std::string lowercase(std::string word) {
-  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   return word;
 }
 
 // Lists the image files in a folder and its subfolders by name, except for hidden files and files
 // in the folders `skipped`.
 std::vector<fs::path> part_files(const fs::path& folder, const std::vector<fs::path>& skipped) {
-  static const std::set<std::string> suffixes{".png", ".jpg", ".jpeg", ".bmp",
+  static const std::set<std::string> suffixes{".png", ".jpg",  ".jpeg", ".bmp",
                                               ".tif", ".tiff", ".webp", ".pgm"};
   std::vector<fs::path> files;
   std::error_code error;
@@ -384,7 +388,8 @@ class Inspection {
   static Settings checked(const Command& command) {
     const Settings settings = read_settings(command.line / "inspector.conf");
     if (sha256(command.options.model.string()) != settings.model_sha256)
-      fail(command.options.model.string(), " is not the model that inspector.conf was made for; "
+      fail(command.options.model.string(),
+           " is not the model that inspector.conf was made for; "
            "deploy the line again.");
     return settings;
   }
@@ -423,12 +428,13 @@ class Inspection {
       if (!std::isfinite(score)) fail("the model returned NaN or infinity for ", name, ".");
       const bool bad = score > settings_.threshold;
       const std::string drifts = drift_.update(now);
-      rest << "\"verdict\": \"" << (bad ? "defective" : "good") << "\", \"score\": " << number(score)
+      rest << "\"verdict\": \"" << (bad ? "defective" : "good")
+           << "\", \"score\": " << number(score)
            << ", \"threshold\": " << number(settings_.threshold) << ", \"height\": " << part.height
            << ", \"width\": " << part.width << ", \"brightness\": " << number(now.brightness)
            << ", \"contrast\": " << number(now.contrast)
-           << ", \"sharpness\": " << number(now.sharpness) << ", \"drift\": " << drifts
-           << ", \"ms\": " << number(milliseconds(begun));
+           << ", \"sharpness\": " << number(now.sharpness) << ", \"size\": " << number(now.size)
+           << ", \"drift\": " << drifts << ", \"ms\": " << number(milliseconds(begun));
       defective += bad;
       if (!drifted && drifts != "[]")
         std::fprintf(stderr, "inspector: the parts have drifted since %s: %s.\n", name.c_str(),
@@ -450,11 +456,13 @@ class Inspection {
 const char* const kHelp =
     "Usage: inspector LINE PARTS OUT [options]\n"
     "Judge the parts (PNG, JPEG, BMP or PGM) in the folder PARTS with the detector in the folder\n"
-    "LINE. Write verdicts.jsonl and overlays/ to the folder OUT. Parts with a verdict are skipped.\n"
+    "LINE. Write verdicts.jsonl and overlays/ to the folder OUT. Parts with a verdict are "
+    "skipped.\n"
     "  --watch           keep judging new parts until the program is stopped (Ctrl-C, SIGTERM)\n"
     "  --skip FOLDER     a folder in PARTS whose images are not judged\n"
     "  --no-overlays     write no overlays\n"
-    "  --library FILE    ONNX Runtime library ($ORT_LIBRARY, or LINE/lib, or the system's library)\n"
+    "  --library FILE    ONNX Runtime library ($ORT_LIBRARY, or LINE/lib, or the system's "
+    "library)\n"
     "  --threads N       number of CPU threads (1)\n";
 
 // The library in LINE/lib, if there is one.

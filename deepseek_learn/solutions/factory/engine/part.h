@@ -47,7 +47,7 @@ inline std::string exif(const std::string& file) {
     return value;
   };
   if (number(0, 2) == 0xFFD8) {  // JPEG: segments FF, kind, length (which includes itself)
-    for (size_t at = 2; at + 4 <= file.size() && number(at, 1) == 0xFF; ) {
+    for (size_t at = 2; at + 4 <= file.size() && number(at, 1) == 0xFF;) {
       const size_t kind = number(at + 1, 1), length = number(at + 2, 2);
       if (kind == 0xDA || length < 2) break;  // the pixels begin
       if (kind == 0xE1 && file.compare(at + 4, 6, std::string("Exif\0\0", 6)) == 0)
@@ -72,8 +72,8 @@ inline Part oriented(const Part& part, int orientation) {
   for (int64_t y = 0; y < turned.height; ++y)
     for (int64_t x = 0; x < turned.width; ++x) {
       const int64_t row = swapped ? x : y, column = swapped ? y : x;
-      turned.pixels.push_back(part.at(down ? part.height - 1 - row : row,
-                                      left ? part.width - 1 - column : column));
+      turned.pixels.push_back(
+          part.at(down ? part.height - 1 - row : row, left ? part.width - 1 - column : column));
     }
   return turned;
 }
@@ -96,8 +96,7 @@ inline Part read_part(const std::string& file, const std::string& name) {
     fail(name, " has ", width, " x ", height, " pixels; each side needs at least ", kSmallest, ".");
   const bool deep = stbi_is_16_bit_from_memory(data, size);
   void* decoded =
-      deep ? static_cast<void*>(
-                 stbi_load_16_from_memory(data, size, &width, &height, &channels, 0))
+      deep ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &channels, 0))
            : stbi_load_from_memory(data, size, &width, &height, &channels, 0);
   if (!decoded) fail(name, " cannot be read: ", stbi_failure_reason(), ".");
   const std::unique_ptr<void, void (*)(void*)> owner(decoded, stbi_image_free);
@@ -111,9 +110,9 @@ inline Part read_part(const std::string& file, const std::string& name) {
       continue;
     }
     const auto value = [&](size_t c) { return deep ? words[at + c] >> 8 : int(bytes[at + c]); };
-    const int gray = channels < 3 ? value(0)
-                                  : (19595 * value(0) + 38470 * value(1) + 7471 * value(2) +
-                                     0x8000) >> 16;
+    const int gray = channels < 3
+                         ? value(0)
+                         : (19595 * value(0) + 38470 * value(1) + 7471 * value(2) + 0x8000) >> 16;
     part.pixels[i] = float(gray) / 255.0f;
   }
   return oriented(part, exif_orientation(exif(file)));
@@ -122,7 +121,7 @@ inline Part read_part(const std::string& file, const std::string& name) {
 // ---------------------------------------------------------------- statistics
 
 struct Statistics {
-  double brightness = 0, contrast = 0, sharpness = 0;  // see `factory/drift.py`
+  double brightness = 0, contrast = 0, sharpness = 0, size = 0;  // see `factory/drift.py`
 };
 
 inline Statistics statistics(const Part& part) {
@@ -139,18 +138,19 @@ inline Statistics statistics(const Part& part) {
     }
   down /= double((part.height - 1) * part.width);
   right /= double(part.height * (part.width - 1));
-  return {mean, std::sqrt(squares / count), (down + right) / 2};
+  return {mean, std::sqrt(squares / count), (down + right) / 2, count};
 }
 
 // Rejects an image that shows nothing: black, white or constant.
 inline void check_exposure(const Part& part, double contrast, const std::string& name) {
   for (const auto& [value, word] : {std::pair{0.0f, "black"}, std::pair{1.0f, "saturated"}}) {
-    const auto clipped = std::count_if(part.pixels.begin(), part.pixels.end(), [v = value](float x) {
-      return std::fabs(x - v) < 0.5f / 255;
-    });
+    const auto clipped =
+        std::count_if(part.pixels.begin(), part.pixels.end(),
+                      [v = value](float x) { return std::fabs(x - v) < 0.5f / 255; });
     const double share = double(clipped) / double(part.pixels.size());
     if (share >= kClipped)
-      fail(name, " cannot be judged: ", std::lround(100 * share), "% of its pixels are ", word, ".");
+      fail(name, " cannot be judged: ", std::lround(100 * share), "% of its pixels are ", word,
+           ".");
   }
   if (contrast < kContrast) fail(name, " cannot be judged: all its pixels are nearly equal.");
 }
