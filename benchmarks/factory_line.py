@@ -212,7 +212,8 @@ def drift(station: Station, facts: list[dict]) -> dict:
     def first(sequence, light: float) -> int | None:
         own = Drift(chart.mean, chart.deviation, chart.parts)
         for count, each in enumerate(sequence, 1):
-            if own.update({name: light * value for name, value in each.items()}):
+            dimmed = {name: light * value for name, value in each.items()}
+            if own.update(dimmed | {"size": each["size"]}):
                 return count
         return None
 
