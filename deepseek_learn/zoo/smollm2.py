@@ -24,6 +24,7 @@ Lesson: `notebooks/innovation/05_latent_cache.ipynb`.
 
 import copy
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ def load() -> tuple[LanguageModel, Any]:
 
 def latent_cache(
     model: LanguageModel,
-    rank: int,
+    rank: int | Sequence[int],
     moments: list[Tensor] | None = None,
     balanced: bool = True,
 ) -> LanguageModel:
@@ -142,6 +143,7 @@ def latent_cache(
     All other weights are shared with `model` and are not copied.
 
     Args:
+        rank: one number for all layers, or a number for each layer.
         moments: the matrix :math:`E[y y^T]` for each layer, of shape `[384, 384]` (see
             `moments`). If None, the decomposition depends only on the weights.
         balanced: if True and `moments` is given, scale the keys before the
@@ -150,8 +152,9 @@ def latent_cache(
             components.
 
     Raises:
-        ValueError: if `rank` is not between 1 and 384, if the model has already been
-            compressed, or if the moments have the wrong shape.
+        ValueError: if a rank is not between 1 and 384, if the number of ranks is not the
+            number of layers, if the model has already been compressed, or if the moments
+            have the wrong shape.
     """
     first = _attention(model, 0)
     full = first.kv_proj.out_features
@@ -160,24 +163,28 @@ def latent_cache(
             f"model must be uncompressed, as returned by load(); got a model that "
             f"caches {full} numbers per token."
         )
-    if not 1 <= rank <= full:
+    layers = len(model.model.layers)
+    ranks = [rank] * layers if isinstance(rank, int) else list(rank)
+    if len(ranks) != layers:
+        raise ValueError(f"rank must have {layers} numbers; got {len(ranks)}.")
+    if not all(1 <= each <= full for each in ranks):
         raise ValueError(f"rank must be from 1 to {full}; got {rank}.")
     if moments is not None:
         shapes = [tuple(moment.shape) for moment in moments]
-        if shapes != [(full, full)] * len(model.model.layers):
+        if shapes != [(full, full)] * layers:
             raise ValueError(
                 f"moments must have one [{full}, {full}] matrix per layer; got "
                 f"{shapes}."
             )
     memo = {id(p): p for p in model.parameters()}  # share all parameters
     model = copy.deepcopy(model, memo)
-    for i in range(len(model.model.layers)):
+    for i, each in enumerate(ranks):
         attention = _attention(model, i)
         weight = attention.kv_proj.weight.detach()  # [384, D]
         moment = weight @ weight.T if moments is None else moments[i]
         balance = balanced and moments is not None
-        down, up = _factors(weight, moment, rank, balance)
-        kv_proj, expand = linear(weight.shape[1], rank), linear(rank, full)
+        down, up = _factors(weight, moment, each, balance)
+        kv_proj, expand = linear(weight.shape[1], each), linear(each, full)
         kv_proj.weight.data, expand.weight.data = down, up
         attention.kv_proj, attention.up = kv_proj, expand
     return model.eval()

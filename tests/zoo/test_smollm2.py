@@ -148,3 +148,20 @@ def test_another_file_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(smollm2, "PACKAGE", "other_weights")
     with pytest.raises(DamagedFileError, match="checksum"):
         smollm2.load()
+
+
+def test_each_layer_may_have_its_own_rank(loaded, tokens):
+    model = loaded[0]
+    layers = len(model.model.layers)
+    ranks = [384] * layers
+    ranks[3] = 96
+    mixed = smollm2.latent_cache(model, ranks)
+    sizes = [layer.self_attn.kv_proj.out_features for layer in mixed.model.layers]
+    assert sizes == ranks
+    whole, small = (
+        smollm2.nats(model, tokens).mean(),
+        smollm2.nats(mixed, tokens).mean(),
+    )
+    assert 0 < abs(small - whole) < 1
+    with pytest.raises(ValueError, match=f"must have {layers} numbers; got 2"):
+        smollm2.latent_cache(model, [3, 4])
