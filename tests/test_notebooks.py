@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from deepseek_learn.course.authoring import execute
 from deepseek_learn.measure.memory import REUSE_FREED
@@ -20,12 +21,13 @@ LESSONS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
 CHINESE = sorted(ROOT.glob("zh/notebooks/*/*.ipynb"))
 EXERCISES = sorted(ROOT.glob("exercises/*/*.ipynb"))
 NAME = {"argvalues": LESSONS + CHINESE, "ids": lambda p: os.path.relpath(p, ROOT)}
-TOUR = ROOT / "zh/notebooks/basic/00_tour.ipynb"
 # `make notebook NB=…` chooses one
 ONE = os.environ.get("NOTEBOOK")
-# A translated lesson has the code of its original; the monthly run runs it, too.
-ALL = CHINESE if os.environ.get("EVERY_NOTEBOOK") else [TOUR]
-ANEW = [ROOT / ONE] if ONE else LESSONS + ALL + EXERCISES
+# A translated lesson has the code of its original, and the starters of the exercises run
+# in this process; the monthly run runs all of them in a kernel.
+SOME = [ROOT / "zh/notebooks/basic/00_tour.ipynb", EXERCISES[0]]
+OTHERS = CHINESE + EXERCISES if os.environ.get("EVERY_NOTEBOOK") else SOME
+ANEW = [ROOT / ONE] if ONE else LESSONS + OTHERS
 
 
 def cells(path: Path, kind: str = "code") -> list[dict]:
@@ -75,6 +77,18 @@ def test_runs_anew(path, own_home):
     code, passed = run_anew(path)
     assert code == pytest.ExitCode.OK
     assert passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXERCISES, ids=NAME["ids"])
+def test_the_starters_of_the_exercises_run(path, own_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    shell = InteractiveShell(user_ns={"__name__": "__main__"})
+    for cell in cells(path):
+        result = shell.run_cell("".join(cell["source"]))
+        assert result.success, (cell["id"], result.error_in_exec)
 
 
 class WithoutWords(ast.NodeTransformer):
