@@ -11,13 +11,18 @@ both sides, as in a factory that photographs one product for months. In a second
 detector learns 150 cells of the nine modules for development and is tested on all cells
 of the others.
 
-Detectors: our patch memory and our segmenter (1,200 batches of eight), both as they come;
-anomalib 2.7's PaDiM, and for seed 0 its PatchCore, with the same EfficientNet-Lite0. The
-score of a cell is the maximum of its map, or anomalib's own score. ELPV has no masks, so
-the metric is the image AUROC. Intervals are Student's over the seeds.
+Detectors: our patch memory and anomalib 2.7's PaDiM, and for seed 0 anomalib's PatchCore
+and our segmenter (1,200 batches of eight), with the same EfficientNet-Lite0. The score of
+a cell is the maximum of its map, or anomalib's own score. ELPV has no masks, so the metric
+is the image AUROC, for all cells and for those with a sure label (probability 0 or 1).
+Intervals are Student's over the seeds.
 
-Target, stated before the run: mean image AUROC of the better of our two detectors, as
-chosen on the modules for development, at least 0.96. `--quick` tests the memory once.
+Target, stated before the run: mean image AUROC of the patch memory, as it comes, at least
+0.96, for all cells and for the sure ones. What had been seen on the modules for
+development, one draw: memory 0.930 (sure 0.962), and no more than 0.934 (0.968) with
+whitened features, PaDiM's Gaussians, more neighbors, or three other ways to pool the map;
+the segmenter 0.53 after 600 batches, since the defects that it learns to find look unlike
+those of cells. `--quick` tests the memory once.
 """
 
 from collections.abc import Iterator
@@ -37,12 +42,14 @@ SCRIPT = Script(
     __file__, __doc__, quick="one detector, one seed", anew=True, of_the_machine=False
 )
 SIZE, LEARNED, STEPS, SEEDS = 256, 150, 1200, (0, 1, 2, 3, 4)
-OURS = {
-    "patch memory": partial(ours, memory),
+MEMORY = "patch memory"
+DETECTORS = {
+    MEMORY: partial(ours, memory),
+    "PaDiM": partial(anomalib, "PaDiM"),
+    "PatchCore": partial(anomalib, "PatchCore"),
     "segmenter": partial(ours, partial(segmenter, "sc", STEPS)),
 }
-PEERS = {name: partial(anomalib, name) for name in ("PaDiM", "PatchCore")}
-CHOSEN = "patch memory"  # on the modules for development
+FIRST_SEED = ("PatchCore", "segmenter")
 
 
 class Cells:
@@ -86,9 +93,10 @@ def evaluate(cells: Cells, detect, seed: int, new_modules: bool) -> dict:
 def measure(run: Run) -> Iterator[Row]:
     torch.set_num_threads(1)
     runs, cells = run.finished_runs(anywhere=True), Cells()
-    methods = {CHOSEN: OURS[CHOSEN]} if run.quick else OURS | PEERS
-    for name, detect in methods.items():
-        seeds = SEEDS[:1] if run.quick or name == "PatchCore" else SEEDS
+    for name, detect in DETECTORS.items():
+        if run.quick and name != MEMORY:
+            continue
+        seeds = SEEDS[:1] if run.quick or name in FIRST_SEED else SEEDS
         for new_modules in (False, True):
             results = []
             for seed in seeds:
@@ -101,7 +109,7 @@ def measure(run: Run) -> Iterator[Row]:
 def rows(name: str, new_modules: bool, results: list[dict]) -> Iterator[Row]:
     where = "modules not learned from" if new_modules else "the learned modules"
     what = f"ELPV, monocrystalline, good cells only, {where}: image AUROC of the {name}"
-    target = 0.96 if name == CHOSEN and not new_modules else None
+    target = 0.96 if name == MEMORY and not new_modules else None
     for key, addition in (("auroc", ""), ("auroc_of_sure", ", sure labels only")):
         estimate = student([each[key] for each in results])
         yield Row(
@@ -110,7 +118,7 @@ def rows(name: str, new_modules: bool, results: list[dict]) -> Iterator[Row]:
             what=what + addition,
             unit="of 1",
             better="higher",
-            target=None if addition else target,
+            target=target,
             note=f"{results[0]['cells']} cells, {results[0]['defective']} defective",
             **vars(estimate),
         )
