@@ -164,7 +164,7 @@ def latent_cache(
             f"caches {full} numbers per token."
         )
     layers = len(model.model.layers)
-    ranks = [rank] * layers if isinstance(rank, int) else list(rank)
+    ranks = list(rank) if isinstance(rank, Sequence) else [rank] * layers
     if len(ranks) != layers:
         raise ValueError(f"rank must have {layers} numbers; got {len(ranks)}.")
     if not all(1 <= each <= full for each in ranks):
