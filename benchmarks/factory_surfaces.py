@@ -33,8 +33,8 @@ left out faint changes, and the segmenter had overlooked faint defects on cast m
 
 Added later, after the first four runs (brick, seed 0) and unchanged by them: anomalib's
 DFM on seed 0. SuperSimpleNet was tried and left out: a batch of 32 takes 26 seconds here,
-so its 300 epochs take four hours on one surface. Not tried: DRAEM, GLASS, and the models
-that need a backbone of another shape, which is not to be had offline.
+so its 300 epochs take four hours on one surface. DRAEM and GLASS were not tried. The other
+models need a backbone of another architecture, which is not available offline.
 """  # noqa: E501 - a changed line would invalidate finished runs
 
 import os

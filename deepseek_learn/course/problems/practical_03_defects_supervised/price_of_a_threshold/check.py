@@ -14,8 +14,8 @@ def check(answer, rng) -> None:
     for trial in range(30):
         probability, label, c_miss, c_alarm = draw(rng, trial)
         call = f"price_of_a_threshold(probability, label, {c_miss:g}, {c_alarm:g})"
-        got = expect.call(answer, probability, label, c_miss, c_alarm)
-        values = expect.parts(got, 2, call)
+        result = expect.call(answer, probability, label, c_miss, c_alarm)
+        values = expect.parts(result, 2, call)
         threshold, cost = (float(expect.shape(part, (), call)) for part in values)
         compare(threshold, cost, probability, label, (c_miss, c_alarm), call)
 
@@ -26,9 +26,7 @@ def draw(rng, trial: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     label[:3], label[3:6] = 1, 0  # both classes occur
     probability = rng.beta(1.2 + label, 2.2 - label)
     c_miss, c_alarm = PRICES[trial % len(PRICES)]
-    if (
-        trial == 0
-    ):  # the best cell is a functional one, and alarms are dear: reject none
+    if trial == 0:  # the best cell is functional, and alarms are dear: reject none
         probability[3], c_miss, c_alarm = 1.0, 1.0, 1000.0
     if trial == 1:  # misses are dear, and the worst-rated cell is defective: reject all
         probability[0], c_miss, c_alarm = 0.0, 1000.0, 1.0

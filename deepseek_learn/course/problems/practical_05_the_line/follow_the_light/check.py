@@ -28,8 +28,8 @@ def draw(rng, kind: str, direction: int) -> tuple:
         values = (mean + deviation * steps).tolist()
         case = values, float(mean), float(deviation), weight, limit
         excess = distances(*case) - limit
-        wanted = kind in ("steady", "noise") or (excess > 0).any()
-        if wanted and np.abs(excess).min() > 1e-6:
+        informative = kind in ("steady", "noise") or (excess > 0).any()
+        if informative and np.abs(excess).min() > 1e-6:
             return case
 
 
