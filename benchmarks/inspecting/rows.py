@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from harness.interval import quartiles, student
+from harness.interval import quartiles, spread, student
 from harness.runs import end_time
 
 from deepseek_learn.ledger.rows import Row
@@ -41,6 +41,10 @@ def exact_rows(surface: str, result: dict) -> Iterator[Row]:
     what = f"{surface}: defective parts found by the INT8 program"
     note = f"{result['int8_false']:.1%} false alarms; PyTorch {result['recall']:.1%}"
     yield row(what, "of 1", result["int8_recall"], better="higher", note=note)
+    lost = 100 * (result["auroc"] - result["int8_auroc"])
+    what = f"{surface}: image AUROC that the INT8 program loses against PyTorch"
+    note = f"{count}; PyTorch {result['auroc']:.4f}"
+    yield row(what, "points", lost, 1.0, claim="C12", source="guide", note=note)
 
 
 def speed_rows(surface: str, result: dict) -> Iterator[Row]:
@@ -49,24 +53,53 @@ def speed_rows(surface: str, result: dict) -> Iterator[Row]:
     for source in ("guide", "ours"):
         fields = {"claim": "C13", "source": source, "better": "lower", "target": 0.3}
         yield Row(what=what, unit="s", **fields, **vars(seconds)).at(end_time(result))
-    for unit, target, words in (
-        ("s", 4.0, "PyTorch float32 pipeline's time over the program's"),
-        (
-            "cpu_s",
-            5.0,
-            "PyTorch float32 pipeline's processor seconds over the program's",
-        ),
+    time = "PyTorch float32 pipeline's time over the program's"
+    for claim, unit, target, words in (
+        ("C13", "s", 4.0, time),
+        ("C13", "cpu_s", 5.0, time.replace("time", "processor seconds")),
+        ("C12", "s", 3.0, f"{time}, INT8"),
     ):
         pairs = zip(result[f"pytorch_{unit}"], result[f"program_{unit}"], strict=True)
         estimate = quartiles([a / b for a, b in pairs], "inclusive")
-        fields = {
-            "claim": "C13",
-            "source": "guide",
-            "better": "higher",
-            "target": target,
-        }
-        what = f"{surface}: {words}"
-        yield Row(what=what, unit="x", **fields, **vars(estimate)).at(end_time(result))
+        fields = {"claim": claim, "source": "guide", "target": target}
+        found = Row(
+            what=f"{surface}: {words}",
+            unit="x",
+            better="higher",
+            **fields,
+            **vars(estimate),
+        )
+        yield found.at(end_time(result))
+
+
+def compressed_rows(surface: str, result: dict) -> Iterator[Row]:
+    """The guide's sentence on DPG (C2), for the segmenter of the line."""
+    kept = 100 * result["compressed_ap"] / result["float32_ap"]
+    what = f"{surface}, segmenter by DPG at 8 bits"
+    fields = {"claim": "C2", "source": "guide"}
+    note = (
+        f"{result['images']} parts; {result['compressed_ap']:.4f} of "
+        f"{result['float32_ap']:.4f}; image AUROC {result['compressed_auroc']:.4f} of "
+        f"{result['float32_auroc']:.4f}"
+    )
+    more = fields | {"better": "higher", "note": note}
+    yield row(f"{what}: pixel AP", "% of float32", kept, 98.0, **more)
+    pairs = zip(result["compressed_bytes"], result["float32_bytes"], strict=True)
+    share = spread([100 * a / b for a, b in pairs])
+    note = (
+        f"a tile; {np.median(result['compressed_bytes']) / MB:.1f} of "
+        f"{np.median(result['float32_bytes']) / MB:.1f} MB, mostly activations; "
+        f"weights {100 * result['stored']:.1f} %"
+    )
+    yield Row(
+        what=f"{what}: peak memory of inference",
+        unit="% of float32",
+        better="lower",
+        target=35.0,
+        note=note,
+        **fields,
+        **vars(share),
+    )
 
 
 def size_rows(surface: str, result: dict) -> Iterator[Row]:

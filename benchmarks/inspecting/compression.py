@@ -1,0 +1,92 @@
+"""What DPG keeps of an inspector's accuracy, and the memory that inference needs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deepseek_learn import dpg
+from deepseek_learn.measure import memory
+from deepseek_learn.solutions.factory import measure as metrics
+from deepseek_learn.solutions.factory.segmenter import DefectSegmenter
+from deepseek_learn.solutions.factory.surfaces import parts
+
+from .station import CROP, TILE, Station
+
+PROCESSES = 3
+
+
+def compressed(station: Station) -> dict:
+    """Pixel AP and image AUROC of both segmenters, and their peak memory in bytes."""
+    good, bad = (8, 16) if station.quick else (50, 96)
+    test = parts(station.surface, good, bad, size=CROP, seed=60)
+    float32, packed = station.stored, station.folder / "compressed.safetensors"
+    dpg.save(station.compressed.model, packed)
+    sides = {"float32": station.segmenter, "compressed": station.compressed.model}
+    result: dict = {"images": good + bad, "stored": station.compressed.ratio}
+    for name, model in sides.items():
+        found = detection(model.eval(), test.images, test.masks)
+        result[f"{name}_ap"], result[f"{name}_auroc"] = (
+            found.pixel_ap,
+            found.image_auroc,
+        )
+        result[f"{name}_bytes"] = []
+    for _ in range(1 if station.quick else PROCESSES):
+        result["float32_bytes"].append(peak_bytes(float32))
+        result["compressed_bytes"].append(peak_bytes(float32, packed))
+    return result
+
+
+@torch.inference_mode()
+def detection(
+    model: torch.nn.Module, images: np.ndarray, masks: np.ndarray
+) -> metrics.Detection:
+    maps = [model(torch.from_numpy(x)[None, None])[0].numpy() for x in images]
+    return metrics.detection(np.array([each.max() for each in maps]), maps, [*masks])
+
+
+def peak_bytes(*files: Path) -> int:
+    """Peak memory of a fresh process that loads a segmenter and judges two tiles."""
+    process = subprocess.run(
+        [sys.executable, "-m", "inspecting.compression", *map(str, files)],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | memory.RETURN_FREED,
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        raise RuntimeError(process.stderr[-2000:])
+    return int(process.stdout.splitlines()[-1])
+
+
+@torch.inference_mode()
+def main(float32: str, packed: str | None = None) -> None:
+    """Print the peak memory, from after the imports on: weights and activations.
+
+    The compressed segmenter is read from its own file, so that the float32 weights are
+    never in memory.
+    """
+    torch.set_num_threads(1)
+    x = torch.zeros(1, 1, TILE, TILE)
+    small = torch.nn.Sequential(torch.nn.Conv2d(1, 64, 3), torch.nn.Flatten()).eval()
+    tiny = x[..., :8, :8]
+    small(tiny), dpg.convert(small, dpg.uniform(small, 4))(tiny)  # one-time set-up
+    before = memory.resident_bytes()
+    model = DefectSegmenter().eval()
+    if packed is None:
+        model.load_state_dict(torch.load(float32))
+    else:
+        model = dpg.load(packed, model)
+
+    def judge_two() -> None:
+        model(x)
+        model(x)
+
+    print(memory.peak_resident_bytes(judge_two, above=before))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
