@@ -1,6 +1,7 @@
 """Inspect a folder of parts: learn from good parts, then judge every other one."""
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,6 +154,8 @@ def inspect(
 
     Raises:
         FileNotFoundError, ValueError: if the folder does not exist or has no image.
+        ValueError: if `out` contains verdicts with another threshold, because the good
+            parts, the rate or the detector have changed since.
         FileExistsError: if another inspection is writing to `out`.
     """
     root, out = Path(parts), Path(out)
@@ -170,7 +173,8 @@ def inspect(
     ):
         drift = copy.deepcopy(inspector.drift)
         for verdict in verdicts:
-            if "size" in verdict:
+            if "score" in verdict:
+                _check_threshold(verdict, inspector.alarm, verdicts.path)
                 drift.update(verdict)
         for path in files:
             name, digest = str(path.relative_to(root)), sha256(path)
@@ -183,6 +187,17 @@ def inspect(
         result = Inspection(list(verdicts), inspector.alarm)
         result.save(out)
     return result
+
+
+def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
+    """Raise an error if an earlier verdict is not this inspector's."""
+    if not math.isclose(verdict["threshold"], alarm.threshold, rel_tol=1e-3):
+        raise ValueError(
+            f"{log} contains verdicts with the threshold {verdict['threshold']:.6g}, but "
+            f"it is {alarm.threshold:.6g} now: the good parts, the rate or the detector "
+            f"have changed. Choose another folder, or delete this one to judge all parts "
+            f"again."
+        )
 
 
 def _verdict(

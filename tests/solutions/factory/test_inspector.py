@@ -107,6 +107,16 @@ def test_a_changed_file_is_judged_again(folder, tmp_path):
     assert len(run(folder, tmp_path / "out").verdicts) == 8
 
 
+def test_verdicts_of_another_threshold_are_not_mixed_with_new_ones(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    log = (tmp_path / "out" / "verdicts.jsonl").read_bytes()
+    with pytest.raises(
+        ValueError, match=r"verdicts with the threshold .* it is .* now"
+    ):
+        run(folder, tmp_path / "out", rate=0.3)
+    assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == log
+
+
 def test_a_part_that_cannot_be_judged_has_a_reason_and_stops_nothing(folder, tmp_path):
     (folder / "empty.png").write_bytes(b"")
     save(folder, "<b>black.png", np.zeros((SIZE, SIZE)))

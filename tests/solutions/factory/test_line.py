@@ -236,6 +236,24 @@ def test_either_program_goes_on_where_the_other_stopped(
     assert len(lines(out)) == 5
 
 
+def test_a_line_that_was_calibrated_anew_needs_another_folder(
+    deployed, folder, tmp_path
+):
+    save(folder / "a.png", some_part())
+    line.judge(deployed.folder, folder, tmp_path / "out")
+    log = tmp_path / "out" / "verdicts.jsonl"
+    before = log.read_text()
+    recalibrated = tmp_path / "line"
+    shutil.copytree(deployed.folder, recalibrated)
+    conf = recalibrated / "inspector.conf"
+    words = conf.read_text().split()
+    old = words[words.index("threshold") + 1]
+    conf.write_text(conf.read_text().replace(old, str(1.01 * float(old))))
+    with pytest.raises(line.LineError, match="it was calibrated anew"):
+        line.judge(recalibrated, folder, tmp_path / "out")
+    assert log.read_text() == before
+
+
 def test_killing_it_loses_nothing(deployed, folder, tmp_path):
     for i in range(150):
         save(folder / f"{i}.png", some_part(i))

@@ -258,6 +258,13 @@ std::string overlay(const Part& part, const Map& anomaly, double threshold) {
 
 // ---------------------------------------------------------------- drift
 
+// Returns a number of a verdict by its name; NaN if there is none.
+double number_in(const std::string& line, const std::string& name) {
+  const std::string key = "\"" + name + "\": ";
+  const size_t at = line.rfind(key);  // the part's name comes first and may contain anything
+  return at == std::string::npos ? NAN : std::strtod(line.c_str() + at + key.size(), nullptr);
+}
+
 class Drift {
  public:
   explicit Drift(const Settings& settings)
@@ -281,14 +288,8 @@ class Drift {
 
   // Follows a part that an earlier run judged.
   void replay(const std::string& line) {
-    const auto value = [&](const char* name) {
-      const size_t at = line.rfind(std::string("\"") + name + "\": ");
-      return at == std::string::npos
-                 ? NAN
-                 : std::strtod(line.c_str() + at + std::strlen(name) + 4, nullptr);
-    };
-    const Statistics then{value("brightness"), value("contrast"), value("sharpness"),
-                          value("size")};
+    const Statistics then{number_in(line, "brightness"), number_in(line, "contrast"),
+                          number_in(line, "sharpness"), number_in(line, "size")};
     if (std::isfinite(then.brightness + then.contrast + then.sharpness + then.size)) update(then);
   }
 
@@ -350,7 +351,14 @@ class Inspection {
         detector_(command.options, settings_),
         drift_(settings_),
         verdicts_(command.out / "verdicts.jsonl") {
-    for (const std::string& line : verdicts_.lines) drift_.replay(line);
+    for (const std::string& line : verdicts_.lines) {
+      const double then = number_in(line, "threshold"), now = settings_.threshold;
+      if (std::fabs(then - now) > 1e-3 * std::fabs(now))
+        fail((command.out / "verdicts.jsonl").string(), " has verdicts with the threshold ",
+             number(then), " but the line's is ", number(now),
+             ": it was calibrated anew. Choose another folder.");
+      drift_.replay(line);
+    }
   }
 
   int judged = 0, defective = 0, unreadable = 0;
