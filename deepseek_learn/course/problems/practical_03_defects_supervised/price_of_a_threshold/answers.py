@@ -172,3 +172,31 @@ def price_of_a_threshold(probability, label, c_miss, c_alarm):
 
     best = min([*probability, np.inf], key=lambda t: cost(t, 1, 1))
     return best, cost(best, c_miss, c_alarm)
+
+# %% wrong: a fine grid
+import numpy as np
+
+
+def price_of_a_threshold(probability, label, c_miss, c_alarm):
+    grid = [*np.linspace(0, 1, 2001), np.inf]
+    costs = []
+    for threshold in grid:
+        rejected = probability >= threshold
+        misses = (~rejected & (label == 1)).sum()
+        alarms = (rejected & (label == 0)).sum()
+        costs.append((c_miss * misses + c_alarm * alarms) / len(label))
+    best = int(np.argmin(costs))
+    return grid[best], costs[best]
+
+# %% wrong: separates cells of equal probability
+import numpy as np
+
+
+def price_of_a_threshold(probability, label, c_miss, c_alarm):
+    order = np.argsort(probability, kind="stable")
+    sorted_label = label[order]
+    misses = np.concatenate([[0], np.cumsum(sorted_label == 1)])
+    alarms = (label == 0).sum() - np.concatenate([[0], np.cumsum(sorted_label == 0)])
+    costs = (c_miss * misses + c_alarm * alarms) / len(label)
+    best = int(np.argmin(costs))
+    return [*probability[order], np.inf][best], costs[best]

@@ -6,7 +6,7 @@ from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
 PRICES = [(10.0, 1.0), (1.0, 10.0), (3.0, 1.0), (1.0, 1.0), (25.0, 0.5)]
-STEPS = 1024  # the scores are multiples of 1 / 1024, exact in float32
+STEPS = 2**20  # the scores are multiples of 1 / STEPS, exact in float32
 
 
 def check(answer, rng) -> None:
@@ -32,6 +32,10 @@ def draw(rng, trial: int) -> tuple[np.ndarray, np.ndarray, float, float]:
         probability[0], c_miss, c_alarm = 0.0, 1000.0, 1.0
     if trial % 4 == 2:  # overconfident, so the formula is far off
         probability = np.where(probability > 0.5, 0.9, 0.02) + 0.08 * probability
+    if trial % 4 == 3:  # so close together that a fixed grid falls between them
+        probability = 0.3 + probability / 512
+    if trial % 5 == 4:  # few different values: equal ones cannot be separated
+        probability = np.round(probability * 16) / 16
     return np.round(probability * STEPS) / STEPS, label, c_miss, c_alarm
 
 

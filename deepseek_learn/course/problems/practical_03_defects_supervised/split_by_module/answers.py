@@ -149,3 +149,18 @@ def split_by_module(module, fraction, seed):
     counts = np.append(0, np.cumsum(sizes[order]))
     stop = np.abs(counts - fraction * len(module)).argmin()
     return ~np.isin(module, names[order[:stop]])
+
+# %% wrong: neighbors go together, from a random start
+import numpy as np
+
+
+def split_by_module(module, fraction, seed):
+    names, sizes = np.unique(module, return_counts=True)
+    target, count, chosen = fraction * len(module), 0, []
+    first = int(np.random.default_rng(seed).integers(len(names)))
+    for i in np.roll(np.arange(len(names)), first):
+        if abs(count + sizes[i] - target) >= abs(count - target):
+            break
+        chosen.append(names[i])
+        count += sizes[i]
+    return np.isin(module, chosen)

@@ -63,7 +63,7 @@ def compare(test, module, fraction: float, largest: int, call: str) -> None:
 
 
 def check_draws(answer, rng) -> None:
-    """Any module ends up on either side, if it is drawn often enough."""
+    """Any module ends up on either side, with or without any other module."""
     module = np.repeat(np.arange(16), rng.integers(3, 7, 16))
     first = int(rng.integers(2**30))
     tests = [split(answer, module, 0.4, first + i) for i in range(SPLITS)]
@@ -73,3 +73,11 @@ def check_draws(answer, rng) -> None:
         raise Failed("never_test", module=module[often == 0][0], **facts)
     if (often == 1).any():
         raise Failed("always_test", module=module[often == 1][0], **facts)
+    # two modules of a random draw are apart in about half of the splits
+    starts = np.flatnonzero(np.diff(module, prepend=-1))
+    sides = np.array(tests)[:, starts].astype(int)  # [SPLITS, modules]
+    apart = np.abs(sides[:, :, None] - sides[:, None]).sum(0)  # [modules, modules]
+    np.fill_diagonal(apart, SPLITS)
+    if apart.min() < SPLITS / 5:
+        a, b = np.unravel_index(apart.argmin(), apart.shape)
+        raise Failed("together", a=a, b=b, times=int(apart.min()), **facts)

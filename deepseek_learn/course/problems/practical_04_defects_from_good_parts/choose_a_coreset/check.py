@@ -29,6 +29,8 @@ def check(answer, rng) -> None:
     for vectors, size, first in cases:
         call = f"coreset(vectors {list(vectors.shape)}, {size}, {first})"
         got = expect.parts(expect.call(answer, vectors, size, first), size, call)
+        if any(np.ndim(each) for each in got):
+            raise Failed("vectors", call=call)
         compare([expect.integer(i, call) for i in got], vectors, first, call)
 
 
@@ -56,6 +58,7 @@ def compare_step(before: list[int], row: int, vectors: np.ndarray, call: str) ->
         "last_only": distances[:, -1],
         "first_only": distances[:, 0],
         "sum": distances.sum(1),
+        "mean": np.linalg.norm(vectors - vectors[before].mean(0), axis=1),
         "greatest": distances.max(1),
         "manhattan": np.abs(difference).sum(2).min(1),
     }

@@ -11,23 +11,28 @@ from deepseek_learn.course.problem import Failed
 CALL = "regions_overlap(maps, masks, threshold)"
 SIDES = ((0, 1), (1, 0), (0, -1), (-1, 0))
 CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-# a large region and two pixels that touch at a corner; a single pixel; nothing
+# a large region and two pixels that touch at a corner; three pixels; nothing
 MASKS = [
     np.array([[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 1], [0, 0, 0, 0, 1, 0]], bool),
-    np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]], bool),
+    np.array([[0, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 0, 0]], bool),
     np.zeros((2, 3), bool),
 ]
 # above 3, each of the usual mistakes gives another number
 MAPS = [
-    np.array([[5, 4, 4, 1, 2, 2], [5, 4, 3, 3, 4, 4], [2, 2, 0, 0, 5, 5]], float),
-    np.array([[4, 0, 3, 2], [0, 3, 3, 0], [5, 2, 5, 2]], float),
+    np.array([[4, 4, 5, 1, 2, 2], [5, 5, 5, 3, 4, 4], [2, 2, 0, 0, 3, 5]], float),
+    np.array([[0, 2, 2, 1, 1], [2, 3, 4, 0, 0], [1, 1, 1, 3, 4]], float),
     np.full((2, 3), 5.0),
 ]
+# the defects would touch if the images were put beside or below each other
+BESIDE_MASKS = [np.diag([0, 0, 1]).astype(bool), np.eye(3, dtype=bool)[::-1]]
+BESIDE_MASKS[1][1, 1] = False
+BESIDE_MAPS = [np.full((3, 3), 5.0), np.zeros((3, 3))]
 
 
 def check(answer, rng) -> None:
     expect.function(answer, "regions_overlap")
-    cases = [(MAPS, MASKS, 3.0), *(random_case(rng) for _ in range(12))]
+    cases = [(MAPS, MASKS, 3.0), (BESIDE_MAPS, BESIDE_MASKS, 3.0)]
+    cases += [random_case(rng) for _ in range(12)]
     for maps, masks, threshold in cases:
         got = expect.call(answer, maps, masks, threshold)
         compare(float(expect.shape(got, (), CALL)), maps, masks, threshold)
@@ -77,6 +82,7 @@ def compare(got: float, maps, masks, threshold: float) -> None:
     pairs = [(m > threshold, mask) for m, mask in zip(maps, masks, strict=True)]
     hits = sum((above & mask).sum() for above, mask in pairs)
     outside = [float(above[~mask].mean()) for above, mask in pairs if not mask.all()]
+    empty = [0 for mask in masks if not mask.any()]
     by_sides = overlaps(maps, masks, threshold, SIDES)
     with_ties = overlaps(maps, masks, np.nextafter(threshold, -1))
     guesses = {
@@ -87,8 +93,10 @@ def compare(got: float, maps, masks, threshold: float) -> None:
         "equal": np.mean(list(chain(*with_ties))),
         "background": np.mean([*each, *outside]),
         "precision": hits / sum((above | mask).sum() for above, mask in pairs),
+        "empty": np.mean([*each, *empty]),
+        "empty_found": np.mean([*each, *(1 for _ in empty)]),
     }
     matches = [key for key, value in guesses.items() if abs(got - value) <= 1e-5]
     if len(matches) == 1:
-        raise Failed(matches[0], got=got, want=want)
+        raise Failed(matches[0].removesuffix("_found"), got=got, want=want)
     raise Failed("expect.value", what=CALL, got=got, want=want)

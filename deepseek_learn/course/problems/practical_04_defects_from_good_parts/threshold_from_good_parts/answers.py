@@ -43,6 +43,24 @@ def threshold(scores, rate):
     value = np.quantile(scores, 1 - rate, method="inverted_cdf")
     return value if np.isfinite(value) else None
 
+# %% right: the probability as one minus a fraction
+import numpy as np
+
+
+def threshold(scores, rate):
+    ordered = np.sort(scores)
+    for k in range(1, len(ordered) + 1):
+        if 1 - k / (len(ordered) + 1) <= rate:
+            return ordered[k - 1]
+
+# %% right: by adding up gaps
+def threshold(scores, rate):
+    n = len(scores)
+    gap, k = 1 / (n + 1), 1
+    while k <= n and (n + 1 - k) * gap > rate:
+        k += 1
+    return sorted(scores)[k - 1] if k <= n else None
+
 # %% right: in float32
 import math
 

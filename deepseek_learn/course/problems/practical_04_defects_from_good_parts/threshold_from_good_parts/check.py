@@ -9,18 +9,21 @@ import numpy as np
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
-# the number of scores and the rate: just enough, one too few, more than enough
+# The number of scores and the rate: just enough, one too few, more than enough. If
+# (n + 1) * rate is a whole number, both are powers of two, so that nothing is rounded.
 CASES = (
-    (19, 0.05),
-    (18, 0.05),
-    (20, 0.05),
-    (39, 0.05),
-    (9, 0.1),
-    (8, 0.1),
-    (3, 0.25),
-    (1, 0.5),
-    (99, 0.01),
+    (15, 1 / 16),
+    (14, 1 / 16),
+    (16, 1 / 16),
+    (31, 1 / 16),
+    (7, 1 / 8),
+    (6, 1 / 8),
+    (3, 1 / 4),
+    (1, 1 / 2),
+    (63, 1 / 64),
     (57, 0.05),
+    (19, 0.051),
+    (18, 0.051),
 )
 
 
@@ -39,7 +42,7 @@ def cases(rng: np.random.Generator) -> Iterator[tuple[int, float]]:
     for _ in range(14):
         while True:
             count, rate = int(rng.integers(2, 80)), int(rng.integers(1, 60)) / 100
-            if unambiguous(count, rate):
+            if Fraction(str(rate)) * (count + 1) % 1:  # see CASES
                 yield count, rate
                 break
 
@@ -48,19 +51,6 @@ def rank(count: int, rate: float) -> int:
     """Return the smallest k with (count + 1 - k) / (count + 1) <= rate, exactly."""
     exact = Fraction(str(rate))
     return next(k for k in range(1, count + 2) if count + 1 - k <= exact * (count + 1))
-
-
-def unambiguous(count: int, rate: float) -> bool:
-    """Return whether rounding to float64 does not matter, however k is computed."""
-    ranks = {
-        rank(count, rate),
-        math.ceil((count + 1) * (1 - rate)),
-        math.ceil((count + 1) - (count + 1) * rate),
-        count + 1 - math.floor((count + 1) * rate),
-        next(k for k in range(1, count + 2) if k / (count + 1) >= 1 - rate),
-        next(k for k in range(1, count + 2) if 1 - k / (count + 1) <= rate),
-    }
-    return len(ranks) == 1
 
 
 def compare(got, scores: np.ndarray, rate: float, call: str) -> None:

@@ -152,3 +152,14 @@ def first_alarm(values, mean, deviation, weight, limit):
         if abs(z - mean) > limit * deviation * part**0.5:
             return t
     return 0
+
+# %% wrong: an average at the limit is an alarm
+def first_alarm(values, mean, deviation, weight, limit):
+    z = mean
+    for t, value in enumerate(values, 1):
+        z += weight * (value - z)
+        known = 1 - (1 - weight) ** (2 * t)
+        sigma = deviation * (weight / (2 - weight) * known) ** 0.5
+        if abs(z - mean) >= limit * sigma:
+            return t
+    return None

@@ -17,6 +17,12 @@ def check(answer, rng) -> None:
             call = f"first_alarm({len(case[0])} values, ..., {weight}, {limit})"
             compare(expect.call(answer, *case), alarm(*case), call)
 
+    for sign in (1, -1):  # each value counts alone; the second is exactly at the limit
+        values = [sign * value for value in (2.0, 6.0, 7.0)]
+        case = values, 0.0, 2.0, 1.0, 3.0
+        call = f"first_alarm({values}, 0.0, 2.0, 1.0, 3.0)"
+        compare(expect.call(answer, *case), alarm(*case), call)
+
 
 def draw(rng, kind: str, direction: int) -> tuple:
     """Draw the arguments, in which no average is at a limit exactly."""

@@ -161,3 +161,31 @@ def missed(arrivals, service, places):
         else:
             ends.append(max([t, *ends]) + service[i])
     return answer
+
+# %% wrong: takes at most one part out of the queue
+from collections import deque
+
+
+def missed(arrivals, service, places):
+    waiting, free_at, answer = deque(), 0, []
+    for i, t in enumerate(arrivals):
+        if waiting and free_at <= t:
+            free_at += waiting.popleft()
+        if free_at <= t:
+            free_at = t + service[i]
+        elif len(waiting) < places:
+            waiting.append(service[i])
+        else:
+            answer.append(i)
+    return answer
+
+# %% wrong: a set
+def missed(arrivals, service, places):
+    ends, answer = [], set()
+    for i, t in enumerate(arrivals):
+        ends = [end for end in ends if end > t]
+        if len(ends) > places:
+            answer.add(i)
+        else:
+            ends.append(max([t, *ends]) + service[i])
+    return answer

@@ -7,6 +7,8 @@ import numpy as np
 from deepseek_learn.course import expect
 from deepseek_learn.course.problem import Failed
 
+UNORDERED = (str, bytes, dict, set, frozenset)  # no list, though they can be iterated
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "missed")
@@ -18,6 +20,8 @@ def check(answer, rng) -> None:
     regular = [100 * i for i in range(40)]
     compare_all(answer, regular, [100] * 40, 0, "exactly fast enough")
     compare_all(answer, [0] * 5, [50] * 5, 2, "five parts at once")
+    pause = [0, 0, 0, 1000, 1000, 1000]  # two waiting parts are done in the meantime
+    compare_all(answer, pause, [10] * 6, 2, "three parts, a pause, three parts")
 
 
 def draw(rng) -> tuple[list[int], list[int]]:
@@ -62,7 +66,7 @@ def compare(got: list[int], want: list[int], arrivals, call: str) -> None:
 
 def numbers_in(got, call: str) -> list[int]:
     """Return the answer as a list of ints; arrays and tensors are accepted."""
-    if hasattr(got, "__iter__") and not isinstance(got, str | bytes | dict):
+    if hasattr(got, "__iter__") and not isinstance(got, UNORDERED):
         values = expect.call(lambda: list(islice(got, expect.MOST_PARTS)))
         if all(np.shape(each) == () for each in values):
             return [expect.integer(each, call) for each in values]

@@ -223,3 +223,60 @@ def orientation(tiff):
             return value if 1 <= value <= 8 else 1
         at += 12
     return 1
+
+# %% wrong: skips an entry whose value is out of range
+def orientation(tiff):
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
+    if order is None:
+        return 1
+
+    def number(at, size):
+        return int.from_bytes(tiff[at : at + size], order)
+
+    start = number(4, 4)
+    for i in range(number(start, 2)):
+        at = start + 2 + 12 * i
+        if at + 12 > len(tiff):
+            return 1
+        if number(at, 2) == 0x0112 and 1 <= number(at + 8, 2) <= 8:
+            return number(at + 8, 2)
+    return 1
+
+# %% wrong: wants the whole directory
+def orientation(tiff):
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(tiff[:4])
+    if order is None:
+        return 1
+
+    def number(at, size):
+        return int.from_bytes(tiff[at : at + size], order)
+
+    start = number(4, 4)
+    count = number(start, 2)
+    if start + 2 + 12 * count > len(tiff):
+        return 1
+    for i in range(count):
+        at = start + 2 + 12 * i
+        if number(at, 2) == 0x0112:
+            value = number(at + 8, 2)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+# %% wrong: reads the place of the directory as a signed number
+import struct
+
+
+def orientation(tiff):
+    if tiff[:4] not in (b"II*\0", b"MM\0*"):
+        return 1
+    mark = "<" if tiff[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(mark + "i", tiff, 4)
+        (count,) = struct.unpack_from(mark + "H", tiff, start)
+        for i in range(count):
+            entry = struct.unpack_from(mark + "HHIHH", tiff, start + 2 + 12 * i)
+            if entry[0] == 0x0112:
+                return entry[3] if 0 < entry[3] < 9 else 1
+    except struct.error:
+        pass
+    return 1

@@ -17,7 +17,8 @@ def check(answer, rng) -> None:
         values = (rng.permutation(7) + 2).tolist()  # 2 to 8
         for case, tiff, want in cases(rng, order, values):
             name = f"{case}, {order}-endian"
-            got = expect.integer(expect.call(answer, tiff), "orientation(...)")
+            call = f"orientation(...): {name}"
+            got = expect.integer(expect.call(answer, tiff), call)
             if got != want:
                 raise Failed("value", case=name, got=got, want=want)
 
@@ -34,6 +35,7 @@ def cases(rng, order: Order, values: list[int]):
     yield "no such entry", exif(rng, order, [a, b, c], []), 1
     yield "no entry at all", exif(rng, order, [], []), 1
     yield "two entries", exif(rng, order, [a, TAG, TAG], [value, other]), value
+    yield "two entries, the first invalid", exif(rng, order, [TAG, TAG], [9, value]), 1
     for invalid in (0, 9, 0xFFFF):
         yield f"a value of {invalid}", exif(rng, order, [a, TAG], [invalid]), 1
     hidden = exif(rng, order, [a, b, c], []) + entry(rng, order, TAG, value)
@@ -44,6 +46,13 @@ def cases(rng, order: Order, values: list[int]):
     whole = exif(rng, order, [a, TAG], [value])
     yield "a file that ends within the entry", whole[:-1], 1
     yield "a file that ends after the value", whole[:-2], 1
+    short = exif(rng, order, [a, TAG, b, c], [value])
+    yield "a file that ends after the entry with the tag", short[:-24], value
+    yield "a file that ends within a later entry", short[:-13], value
+    # as a signed number, the place would be counted from the end
+    beyond = exif(rng, order, [TAG], [value])
+    beyond = beyond[:4] + code(order, 2**32 - (len(beyond) - 8), 4) + beyond[8:]
+    yield "a directory beyond the end", beyond, 1
     for length in (0, 3, 4, 6, 8, 9, 12):
         yield f"a file of {length} bytes", whole[:length], 1
     for mark in (b"II\0*", b"MM*\0", b"\xff\xd8\xff\xe1"):

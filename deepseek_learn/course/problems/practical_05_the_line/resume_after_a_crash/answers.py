@@ -177,3 +177,52 @@ def remaining(log, parts):
         known.add((verdict["name"], verdict["sha256"]))
     todo = {n for n, c in parts if (n, hashlib.sha256(c).hexdigest()) not in known}
     return sorted(todo)
+
+# %% wrong: decodes half a character
+import hashlib
+import json
+
+
+def remaining(log, parts):
+    known = set()
+    for line in log.decode().split("\n")[:-1]:
+        verdict = json.loads(line)
+        known.add((verdict["name"], verdict["sha256"]))
+    return [n for n, c in parts if (n, hashlib.sha256(c).hexdigest()) not in known]
+
+# %% wrong: one name per content
+import hashlib
+import json
+
+
+def remaining(log, parts):
+    known = {}
+    for line in log.split(b"\n")[:-1]:
+        verdict = json.loads(line)
+        known[verdict["sha256"]] = verdict["name"]
+    return [n for n, c in parts if known.get(hashlib.sha256(c).hexdigest()) != n]
+
+# %% wrong: only the first verdict on a name
+import hashlib
+import json
+
+
+def remaining(log, parts):
+    known = {}
+    for line in log.split(b"\n")[:-1]:
+        verdict = json.loads(line)
+        known.setdefault(verdict["name"], verdict["sha256"])
+    return [n for n, c in parts if known.get(n) != hashlib.sha256(c).hexdigest()]
+
+# %% wrong: pairs in place of names
+import hashlib
+import json
+
+
+def remaining(log, parts):
+    known = set()
+    for line in log.split(b"\n")[:-1]:
+        verdict = json.loads(line)
+        known.add((verdict["name"], verdict["sha256"]))
+    digests = [(name, hashlib.sha256(content).hexdigest()) for name, content in parts]
+    return [pair for pair in digests if pair not in known]

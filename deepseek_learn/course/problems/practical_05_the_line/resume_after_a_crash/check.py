@@ -10,6 +10,8 @@ from deepseek_learn.course.problem import Failed
 # a line feed, a quotation mark, and separators at which `str.splitlines` breaks a line
 ODD = ("a\nb.png", 'a"b.png', "a\u2028b.png", "a\x85b.png", "零件.png", "🔩.png")
 
+SPLIT = "零件.png"
+
 
 def check(answer, rng) -> None:
     expect.function(answer, "remaining")
@@ -24,6 +26,12 @@ def check(answer, rng) -> None:
         for _ in range(4):
             cut = int(rng.integers(1, len(line(last)) - 1))
             compare(answer, start + line(last)[:cut], parts, before, "half a line")
+        # the program was stopped between two bytes of one character
+        split = next(item for item in judged if item[0] == SPLIT)
+        others = [item for item in judged if item is not split]
+        start = b"".join(map(line, others))
+        cut = line(split).index(SPLIT.encode()) + 1
+        compare(answer, start + line(split)[:cut], parts, others, "half a character")
 
 
 def draw(rng) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
@@ -33,14 +41,17 @@ def draw(rng) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
     order = rng.permutation(len(names))
     parts = [(names[i], rng.bytes(20)) for i in order]
     plain = [i for i, (name, _) in enumerate(parts) if name not in ODD]
-    again, reverted, copy, original, swapped, partner, todo, *_ = plain
+    again, reverted, copy, original, swapped, partner, todo, *rest = plain
+    twin, other_twin, retaken, *_ = rest
     parts[copy] = parts[copy][0], parts[original][1]
+    parts[twin] = parts[twin][0], parts[other_twin][1]  # both are judged
     judged = [part for i, part in enumerate(parts) if i not in (copy, todo, again)]
     judged.remove(parts[swapped])
     judged.remove(parts[partner])
     # 1. taken again under the same name; 2. the same, but with the first content back
     judged.append((parts[again][0], rng.bytes(20)))
     judged.append((parts[reverted][0], rng.bytes(20)))
+    judged.insert(0, (parts[retaken][0], rng.bytes(20)))
     # 3. two parts whose contents were exchanged
     judged.append((parts[swapped][0], parts[partner][1]))
     judged.append((parts[partner][0], parts[swapped][1]))
@@ -80,6 +91,8 @@ def names_in(got, case: str) -> list[str]:
     """Return the answer as a list; any iterable of strings is accepted."""
     if not isinstance(got, str | bytes) and hasattr(got, "__iter__"):
         names = expect.call(lambda: list(islice(got, expect.MOST_PARTS)))
-        if all(isinstance(name, str) for name in names):
+        others = [type(name).__name__ for name in names if not isinstance(name, str)]
+        if not others:
             return names
+        raise Failed("element", case=case, got=others[0])
     raise Failed("names", case=case, got=type(got).__name__)
