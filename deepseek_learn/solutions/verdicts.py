@@ -15,6 +15,8 @@ from typing import Any, Self
 
 from ..files import exclusive
 
+KEYS = ("name", "sha256", "verdict")  # of every line
+
 
 class Verdicts:
     """The verdicts on the items of one folder; a context manager.
@@ -63,23 +65,26 @@ class Verdicts:
         return len(self._known)
 
     def add(self, verdict: dict[str, Any]) -> None:
-        """Append a verdict, which must contain "name" and "sha256".
+        """Append a verdict, which must contain all of `KEYS`.
 
         Raises:
             OSError: if the line cannot be written, for example because the disk is full;
-                an incomplete line is removed again.
+                an incomplete line is removed again. Also if the file has been deleted.
         """
         # a file name that is not UTF-8 contains lone surrogates, which JSON escapes
         text = json.dumps(verdict, ensure_ascii=False) + "\n"
         line = text.encode(errors="backslashreplace")
         size = os.lseek(self._file, 0, os.SEEK_END)
+        if os.fstat(self._file).st_nlink == 0:
+            raise OSError(f"{self.path} was deleted while it was being written.")
         try:
             if os.write(self._file, line) != len(line):
-                raise OSError(f"{self.path}: the disk is full.")
+                raise OSError("the disk is full")
             os.fsync(self._file)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._file, size)
-            raise
+            reason = error.strerror or error
+            raise OSError(f"{self.path} cannot be written: {reason}.") from error
         self._known[verdict["name"], verdict["sha256"]] = verdict
 
     def _read(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -91,7 +96,8 @@ class Verdicts:
         for number, line in enumerate(content[:complete].splitlines(), 1):
             try:
                 verdict = json.loads(line)
-                known[verdict["name"], verdict["sha256"]] = verdict
+                name, digest, _ = (verdict[key] for key in KEYS)
+                known[name, digest] = verdict
             except (ValueError, KeyError, TypeError):
                 raise ValueError(
                     f"{self.path}: line {number} is not a verdict; move the file away, "
@@ -100,7 +106,6 @@ class Verdicts:
         return known
 
 
-def sha256(path: Path) -> str:
+def sha256(content: bytes) -> str:
     """Return the SHA-256 of a file's content as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(content).hexdigest()

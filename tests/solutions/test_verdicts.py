@@ -13,7 +13,8 @@ from deepseek_learn.solutions.verdicts import Verdicts, sha256
 
 
 def verdict(number: int) -> dict:
-    return {"name": f"part {number}\n🔩.png", "sha256": f"{number:064x}", "score": 0.5}
+    name = f"part {number}\n🔩.png"
+    return {"name": name, "sha256": f"{number:064x}", "verdict": "good", "score": 0.5}
 
 
 def test_verdicts_are_read_again(tmp_path):
@@ -44,10 +45,20 @@ def test_an_incomplete_line_is_removed(tmp_path, cut):
 
 def test_what_is_not_a_verdict_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "verdicts.jsonl"
-    path.write_text('{"name": "a"}\n')
-    with pytest.raises(ValueError, match="line 1 is not a verdict; move the file away"):
-        Verdicts(path).__enter__()
-    assert path.read_text() == '{"name": "a"}\n'
+    for line in ('{"name": "a"}\n', '{"name": "a", "sha256": "b"}\n', "[1, 2]\n"):
+        path.write_text(line)
+        message = "line 1 is not a verdict; move the file away"
+        with pytest.raises(ValueError, match=message):
+            Verdicts(path).__enter__()
+        assert path.read_text() == line
+
+
+def test_a_deleted_file_is_noticed(tmp_path):
+    with Verdicts(tmp_path / "v.jsonl") as verdicts:
+        verdicts.add(verdict(0))
+        verdicts.path.unlink()
+        with pytest.raises(OSError, match="was deleted while"):
+            verdicts.add(verdict(1))
 
 
 def test_a_second_writer_is_refused(tmp_path):
@@ -82,7 +93,8 @@ with Verdicts(sys.argv[1]) as verdicts:
     print("ready", flush=True)
     for number in range(len(verdicts), 1_000_000):
         name = f"part {number}"
-        verdicts.add({"name": name, "sha256": str(number), "note": "x" * 3000})
+        facts = {"sha256": str(number), "verdict": "good", "note": "x" * 3000}
+        verdicts.add({"name": name} | facts)
 """
 
 
@@ -103,6 +115,5 @@ def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(tmp_path):
     assert len(names) > 5
 
 
-def test_the_checksum_is_of_the_content(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+def test_the_checksum_is_of_the_content():
+    assert sha256(b"abc").startswith("ba7816bf8f01cfea")

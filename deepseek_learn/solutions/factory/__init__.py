@@ -38,16 +38,23 @@ class FactoryInspection:
 
         Raises:
             FileNotFoundError: if a folder does not exist.
-            ValueError: if a folder contains no image, or if there are too few good parts
-                for the rate of false alarms.
+            ValueError: if a folder contains no image, if there are too few good parts for
+                the rate of false alarms, or if `out` is in the folder of the good parts or
+                contains the parts.
             PartError: if an image of a good part cannot be read.
             FileExistsError: if another run is writing to `out`.
         """
         folder = Path(input)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{str(folder)!r} is not a folder of images.")
         reference = Path(good) if good is not None else folder / GOOD
         if not reference.is_dir():
             raise FileNotFoundError(
                 f"The factory solution learns from good parts: put their images into "
                 f"{str(reference)!r}."
+            )
+        if Path(out).resolve().is_relative_to(reference.resolve()):
+            raise ValueError(
+                f"out must not be in the folder of the good parts; got {str(out)!r}."
             )
         return inspect(learn(reference, **options), folder, out, progress, reference)

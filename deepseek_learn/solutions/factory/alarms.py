@@ -44,9 +44,7 @@ def alarm(scores: Sequence[float] | np.ndarray, rate: float = 0.05) -> Alarm:
         ValueError: if `rate` is out of range, if a score is not finite, or if there are
             too few good parts to promise the rate (at least 1 / rate - 1 are needed).
     """
-    values = np.sort(np.asarray(scores, dtype=float))
-    if not 0 < rate < 1:
-        raise ValueError(f"rate must be between 0 and 1; got {rate:g}.")
+    values, least = np.sort(np.asarray(scores, dtype=float)), needed(rate)
     if not np.isfinite(values).all():
         raise ValueError("scores must be finite; got NaN or infinity.")
     count = len(values)
@@ -54,8 +52,19 @@ def alarm(scores: Sequence[float] | np.ndarray, rate: float = 0.05) -> Alarm:
     if k > count:
         raise ValueError(
             f"A false-alarm rate of {rate:g} needs the scores of at least "
-            f"{math.ceil(1 / rate - 1 - 1e-9)} good parts; got {count}."
+            f"{least} good parts; got {count}."
         )
     # Given the threshold, the rate follows a beta distribution with this mean.
     low, high = stats.beta.ppf((0.025, 0.975), count + 1 - k, k)
     return Alarm(float(values[k - 1]), rate, float(low), float(high), count)
+
+
+def needed(rate: float) -> int:
+    """Return how many scores of good parts are needed to promise a false-alarm rate.
+
+    Raises:
+        ValueError: if `rate` is out of range.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must be between 0 and 1; got {rate:g}.")
+    return math.ceil(1 / rate - 1 - 1e-9)

@@ -1,5 +1,8 @@
 """Read photographs of parts, and reject what cannot be judged, with the reason."""
 
+import io
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ...errors import DeepSeekLearnError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
+OUTPUT = "verdicts.jsonl"  # a folder with this file contains earlier results, not parts
 MEGAPIXELS = 64  # larger images are rejected before they are decoded
 SMALLEST = 32  # pixels; the networks halve the resolution up to five times
 CLIPPED = 0.5  # reject an image if this fraction of its pixels is black or white
@@ -22,10 +26,12 @@ class PartError(DeepSeekLearnError):
 def part_files(folder: str | Path) -> list[Path]:
     """Return the image files in a folder and its subfolders, sorted by name.
 
-    Hidden files are skipped.
+    Hidden files, links to folders and folders with the results of an earlier inspection
+    are skipped.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        PermissionError: if it or a subfolder cannot be read.
         ValueError: if it contains no image file.
     """
     folder = Path(folder)
@@ -39,17 +45,31 @@ def part_files(folder: str | Path) -> list[Path]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(p.startswith(".") for p in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
-            yield path
+    for place, folders, files in os.walk(folder, onerror=_complain):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if OUTPUT in files:
+            folders.clear()
+            continue
+        for path in map(Path(place).joinpath, files):
+            hidden = path.name.startswith(".")
+            if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+                yield path
 
 
-def read_part(path: str | Path) -> np.ndarray:
+def _complain(error: OSError) -> None:
+    """Raise the error, unless the folder has just been removed."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def read_part(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Read an image as gray values from 0 to 1, a float32 array of shape `[H, W]`.
 
     Color images are converted to luma (ITU-R BT.601). Images with 16 bits per pixel are
     divided by 65,535. The orientation stored by the camera (EXIF) is applied.
+
+    Args:
+        content: the content of the file, if it has been read already.
 
     Raises:
         PartError: if the file is not an image, is damaged, too large, too small or of an
@@ -57,13 +77,18 @@ def read_part(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     name = repr(path.name)  # file names may contain line breaks
+    source = path if content is None else io.BytesIO(content)
     try:
-        with Image.open(path) as image:
-            _check_size(name, image.size)
-            image.load()
-            pixels = _gray(name, ImageOps.exif_transpose(image))
+        with warnings.catch_warnings():  # about palettes, and about sizes we allow
+            warnings.simplefilter("ignore")
+            with Image.open(source) as image:
+                _check_size(name, image.size)
+                image.load()
+                pixels = _gray(name, ImageOps.exif_transpose(image))
     except PartError:
         raise
+    except Image.DecompressionBombError:
+        raise PartError(f"{name} has more than {MEGAPIXELS} megapixels.") from None
     except UnidentifiedImageError:
         raise PartError(f"{name} is not an image, or the file is empty.") from None
     except Exception as error:  # damaged files make the decoders raise anything
@@ -79,7 +104,7 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MEGAPIXELS * 1e6:
         raise PartError(
-            f"{name} has {width * height / 1e6:.0f} megapixels; the limit is "
+            f"{name} has {width * height / 1e6:.1f} megapixels; the limit is "
             f"{MEGAPIXELS}."
         )
     if min(size) < SMALLEST:

@@ -15,12 +15,12 @@ from torch import Tensor
 from ...bar import Bar
 from ...catalog import text
 from ..verdicts import Verdicts, sha256
-from .alarms import Alarm, alarm
+from .alarms import Alarm, alarm, needed
 from .data import PartError, check_exposure, part_files, read_part
-from .drift import Drift, statistics
+from .drift import STATISTICS, Drift, statistics
 from .memory import PatchMemory
 from .report import Inspection, save_overlay
-from .tiles import anomaly_map, extended, starts
+from .tiles import anomaly_map, check_tiles, extended, starts
 
 Detector = Callable[[Tensor], Tensor]
 CALIBRATION = 1 / 2  # fraction of the good parts that calibrate the threshold
@@ -48,14 +48,19 @@ class Inspector:
         anomaly = anomaly_map(self.detector, pixels, self.tile, self.overlap)
         return float(anomaly.max()), anomaly
 
-    def judge(self, path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    def judge(
+        self, path: Path, content: bytes | None = None
+    ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
         """Return the verdict on a part, its pixels and its anomaly map.
+
+        Args:
+            content: the content of the file, if it has been read already.
 
         Raises:
             PartError: if the file cannot be judged; the message gives the reason.
         """
         start = time.perf_counter()
-        pixels = read_part(path)
+        pixels = read_part(path, content)
         check_exposure(path.name, pixels)
         score, anomaly = self.score(pixels)
         verdict = "defective" if score > self.alarm.threshold else "good"
@@ -89,21 +94,40 @@ def learn(
             detector; by default, a `PatchMemory`.
 
     Raises:
-        FileNotFoundError, ValueError: if the folder does not exist or has no image, or if
-            there are too few good parts to promise the rate.
-        PartError: if an image cannot be read; a bad image among the good ones should be
-            noticed, not skipped.
+        FileNotFoundError, ValueError: if the folder does not exist or has no image, if
+            there are too few good parts to promise the rate, or if `tile` or `overlap`
+            is out of range.
+        PartError: if an image cannot be read or shows nothing; a bad image among the good
+            ones should be noticed, not skipped.
     """
+    check_tiles(tile, overlap)
     learned, held_out = split(good, seed)
-    tiles = [tiles_of(read_part(path), tile) for path in learned]
+    if len(held_out) < needed(rate):
+        raise ValueError(
+            f"A false-alarm rate of {rate:g} needs at least {2 * needed(rate) - 1} good "
+            f"parts, half of which calibrate the threshold; got "
+            f"{len(learned) + len(held_out)}."
+        )
+    tiles = [tiles_of(good_part(path), tile) for path in learned]
     stacked = torch.from_numpy(np.concatenate(tiles))[:, None]
     detector = (fit or (lambda x: PatchMemory().remember(x)))(stacked)
     scores, facts = [], []
     for path in held_out:
-        pixels = read_part(path)
+        pixels = good_part(path)
         scores.append(anomaly_map(detector, pixels, tile, overlap).max())
         facts.append(statistics(pixels))
     return Inspector(detector, alarm(scores, rate), Drift.of(facts), tile, overlap)
+
+
+def good_part(path: Path) -> np.ndarray:
+    """Read a good part.
+
+    Raises:
+        PartError: if it cannot be read, or if it is black, white or constant.
+    """
+    pixels = read_part(path)
+    check_exposure(path.name, pixels)
+    return pixels
 
 
 def split(good: str | Path, seed: int = 0) -> tuple[list[Path], list[Path]]:
@@ -150,15 +174,19 @@ def inspect(
     Args:
         parts: a folder of images.
         skip: a subfolder whose images are not judged, such as that of the good parts.
-            Images in `out` are not judged either.
+            Folders with the results of an inspection are not judged either.
 
     Raises:
-        FileNotFoundError, ValueError: if the folder does not exist or has no image.
+        FileNotFoundError, ValueError: if the folder does not exist or has no image, or if
+            it is in `out`.
+        PermissionError: if the folder or a subfolder cannot be read.
         ValueError: if `out` contains verdicts with another threshold, because the good
             parts, the rate or the detector have changed since.
         FileExistsError: if another inspection is writing to `out`.
     """
     root, out = Path(parts), Path(out)
+    if root.resolve().is_relative_to(out.resolve()):
+        raise ValueError(f"out must not contain the parts; got {str(out)!r}.")
     skipped = [Path(folder).resolve() for folder in (out, skip) if folder is not None]
     files = [
         path
@@ -166,23 +194,25 @@ def inspect(
         if not any(path.resolve().is_relative_to(folder) for folder in skipped)
     ]
     if not files:
-        raise ValueError(f"{str(root)!r} contains no part to judge.")
+        raise ValueError(
+            f"{str(root)!r} contains no part to judge, apart from the good parts."
+        )
     with (
         Verdicts(out / "verdicts.jsonl") as verdicts,
         Bar(len(files), progress, text("factory.bar")) as bar,
     ):
         drift = copy.deepcopy(inspector.drift)
         for verdict in verdicts:
-            if "score" in verdict:
+            if verdict["verdict"] != "unreadable":
                 _check_threshold(verdict, inspector.alarm, verdicts.path)
                 drift.update(verdict)
         for path in files:
-            name, digest = str(path.relative_to(root)), sha256(path)
-            if (name, digest) not in verdicts:
-                facts = _verdict(inspector, path, out, digest)
+            item = _Part(path, root)
+            if not item.removed and (item.name, item.digest) not in verdicts:
+                facts = _verdict(inspector, item, out)
                 if "size" in facts:
                     facts["drift"] = drift.update(facts)
-                verdicts.add({"name": name, "sha256": digest} | facts)
+                verdicts.add({"name": item.name, "sha256": item.digest} | facts)
             bar.advance(1)
         result = Inspection(list(verdicts), inspector.alarm)
         result.save(out)
@@ -191,6 +221,10 @@ def inspect(
 
 def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
     """Raise an error if an earlier verdict is not this inspector's."""
+    if missing := {"score", "threshold", *STATISTICS} - verdict.keys():
+        raise ValueError(
+            f"{log}: the verdict on {verdict['name']!r} lacks {', '.join(sorted(missing))}."
+        )
     if not math.isclose(verdict["threshold"], alarm.threshold, rel_tol=1e-3):
         raise ValueError(
             f"{log} contains verdicts with the threshold {verdict['threshold']:.6g}, but "
@@ -200,14 +234,36 @@ def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
         )
 
 
-def _verdict(
-    inspector: Inspector, path: Path, out: Path, digest: str
-) -> dict[str, Any]:
+class _Part:
+    """A file with a part. It is read once, so its checksum is that of what was judged.
+
+    Attributes:
+        content: the content of the file; None if it cannot be read.
+        digest: the SHA-256 of the content; zeros if it cannot be read.
+        removed: whether the file has been removed since the folder was listed.
+    """
+
+    def __init__(self, path: Path, root: Path):
+        self.path, self.name = path, str(path.relative_to(root))
+        self.content: bytes | None = None
+        self.digest, self.removed, self.reason = "0" * 64, False, ""
+        try:
+            self.content = path.read_bytes()
+            self.digest = sha256(self.content)
+        except FileNotFoundError:
+            self.removed = True
+        except OSError as error:
+            self.reason = f"{path.name!r} cannot be read: {error.strerror}."
+
+
+def _verdict(inspector: Inspector, part: _Part, out: Path) -> dict[str, Any]:
     """Judge one part and save its overlay; a part that cannot be judged has a reason."""
+    if part.content is None:
+        return {"verdict": "unreadable", "reason": part.reason}
     try:
-        facts, pixels, anomaly = inspector.judge(path)
+        facts, pixels, anomaly = inspector.judge(part.path, part.content)
     except PartError as error:
         return {"verdict": "unreadable", "reason": str(error)}
-    overlay = Path("overlays") / f"{digest[:16]}.png"
+    overlay = Path("overlays") / f"{part.digest[:16]}.png"
     save_overlay(out / overlay, pixels, anomaly, inspector.alarm.threshold)
     return facts | {"overlay": str(overlay)}

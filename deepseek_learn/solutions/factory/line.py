@@ -24,13 +24,14 @@ from ...deploy.result import Deployment
 from ...files import atomic_write
 from ..verdicts import Verdicts
 from .alarms import Alarm, alarm
-from .data import PartError, read_part
+from .data import PartError
 from .drift import LIMIT, STATISTICS, WEIGHT, Drift
-from .inspector import Inspector, split, tiles_of
+from .inspector import Inspector, good_part, split, tiles_of
 from .report import Inspection
 from .synthetic import spoil
 
 SOURCE = Path(__file__).with_name("engine")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm")  # of the files that it reads
 EXAMPLES = 24  # good tiles that, with spoiled copies, calibrate INT8
 GUARDED = 64  # good tiles that, with spoiled copies, measure what INT8 loses
 
@@ -100,7 +101,12 @@ def deploy(
         raise TypeError("inspector.detector must be a module to be deployed.")
     program = native.compiled("onnxruntime", SOURCE / "inspector.cpp")
     learned, held_out = split(good, seed)
-    tiles = np.concatenate([tiles_of(read_part(p), inspector.tile) for p in learned])
+    for path in (*learned, *held_out):
+        if path.suffix.lower() not in SUFFIXES:
+            raise PartError(
+                f"{path.name!r}: the program reads {', '.join(SUFFIXES)} files only."
+            )
+    tiles = np.concatenate([tiles_of(good_part(p), inspector.tile) for p in learned])
     rng = np.random.default_rng(seed)
     tiles = tiles[rng.permutation(len(tiles))]
     some = tiles[:EXAMPLES]
@@ -187,7 +193,7 @@ def _scores(line: Path, inspector: Inspector, parts: list[Path]) -> list[float]:
         for number, path in enumerate(parts):
             link = folder / "parts" / f"{number:06d}{path.suffix}"
             link.symlink_to(path.resolve())
-        judge(folder, folder / "parts", folder / "out", "--no-overlays")
+        judge(folder, folder / "parts", folder / "out", "--no-overlays", "--calibrate")
         with Verdicts(folder / "out" / "verdicts.jsonl") as verdicts:
             for path, verdict in zip(parts, verdicts, strict=True):
                 if "reason" in verdict:
@@ -198,16 +204,16 @@ def _scores(line: Path, inspector: Inspector, parts: list[Path]) -> list[float]:
 def _write_settings(
     folder: Path, line: Path, inspector: Inspector, threshold: Alarm | None
 ) -> None:
-    """Write the settings of the program in `line`; without a threshold, all is good."""
+    """Write the settings of the program in `line`; without a threshold, to calibrate it."""
     model = (line / "model.onnx").read_bytes()
     lines = [
         f"model_sha256 {hashlib.sha256(model).hexdigest()}",
         f"tile {inspector.tile}",
         f"overlap {inspector.overlap}",
-        f"threshold {threshold.threshold if threshold else 'inf'}",
+        *_charts(inspector.drift),
     ]
     if threshold:
-        lines += _charts(inspector.drift)
+        lines.append(f"threshold {threshold.threshold}")
     with atomic_write(folder / "inspector.conf") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
 

@@ -136,10 +136,11 @@ class PatchMemory(nn.Module):
             raise ValueError("The memory is empty: call remember(images) first.")
         f = self.features(x)  # [B, C, h, w]
         f = (f.permute(0, 2, 3, 1) - self.mean) / self.std  # [B, h, w, C]
-        # ||f - m||^2 = ||f||^2 - 2 f.m + ||m||^2: one matrix product for all patches
+        # ||f - m||^2 = ||f||^2 - 2 f.m + ||m||^2: one matrix product finds the nearest m
+        # of all patches, but a small distance would be lost to rounding in this sum
         product = f @ self.bank.T  # [B, h, w, M]
-        nearest = ((self.bank**2).sum(1) - 2 * product).amin(-1)  # [B, h, w]
-        distance = (nearest + (f**2).sum(-1)).clamp_min(0).sqrt()
+        nearest = ((self.bank**2).sum(1) - 2 * product).argmin(-1)  # [B, h, w]
+        distance = (f - self.bank[nearest]).square().sum(-1).sqrt()
         full = F.interpolate(distance[:, None], x.shape[2:], mode="bilinear")
         return self._smooth(full)[:, 0]
 

@@ -18,7 +18,7 @@ from .alarms import Alarm
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-SHOWN = 200  # the page shows at most this many parts, the most anomalous first
+SHOWN = 200  # the page shows at most this many parts of each verdict
 BINS = 40  # of the scores, in the plot
 COLORS = {"good": "#1a7f4b", "defective": "#b3261e"}  # in the plot
 STYLE = """
@@ -103,14 +103,25 @@ class Inspection(Report):
         return sentences
 
     def save(self, out: Path) -> Path:
-        """Write the page `index.html` to the folder and return its path."""
-        items = "".join(map(_item, self.ranked()[:SHOWN]))
+        """Write the page `index.html` to the folder and return its path.
+
+        Of each verdict, the page shows up to 200 parts, and says so if there are more.
+        """
+        shown, counts = [], Counter[str]()
+        for each in self.ranked():
+            counts[each["verdict"]] += 1
+            if counts[each["verdict"]] <= SHOWN:
+                shown.append(each)
+        items, sentences = "".join(map(_item, shown)), self.why()
+        if len(shown) < len(self.verdicts):
+            count = len(self.verdicts)
+            sentences += " " + text("factory.shown", shown=len(shown), parts=count)
         title = html.escape(text("factory.title"))
         page = (
             f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}</title><style>{STYLE}</style></head>"
-            f"<body><h1>{title}</h1><p>{html.escape(self.why())}</p><ul>{items}</ul>"
+            f"<body><h1>{title}</h1><p>{html.escape(sentences)}</p><ul>{items}</ul>"
             "</body></html>"
         )
         with atomic_write(out / "index.html") as temporary:

@@ -50,9 +50,7 @@ def anomaly_map(
     Raises:
         ValueError: if `overlap` is not smaller than `tile`.
     """
-    check_count("tile", tile)
-    if not 0 <= overlap < tile:
-        raise ValueError(f"overlap must be from 0 to {tile - 1}; got {overlap}.")
+    check_tiles(tile, overlap)
     height, width = image.shape
     padded = extended(image, tile)
     corners = [
@@ -72,6 +70,13 @@ def anomaly_map(
             total[y : y + tile, x : x + tile] += weight * each
             weights[y : y + tile, x : x + tile] += weight
     return (total / weights)[:height, :width].astype("float32")
+
+
+def check_tiles(tile: int, overlap: int) -> None:
+    """Raise a `ValueError` or `TypeError` if a size in pixels is out of range."""
+    check_count("tile", tile)
+    if not 0 <= overlap < tile:
+        raise ValueError(f"overlap must be from 0 to {tile - 1}; got {overlap}.")
 
 
 def extended(image: np.ndarray, tile: int) -> np.ndarray:

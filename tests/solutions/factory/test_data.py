@@ -107,7 +107,7 @@ def test_a_file_of_200_megapixels_is_rejected_before_it_is_decoded(
     path = save(tmp_path / "a.png", GRAY)
     monkeypatch.setattr(data, "MEGAPIXELS", 0.001)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(PartError, match="has 0 megapixels; the limit is"):
+    with pytest.raises(PartError, match=r"has 0\.0 megapixels; the limit is"):
         read_part(path)
 
 
@@ -143,3 +143,32 @@ def test_files_in_subfolders_are_sorted(tmp_path):
     (tmp_path / "b").mkdir()
     files = [save(tmp_path / name, GRAY) for name in ("a.png", "b/1.png", "c.png")]
     assert part_files(tmp_path) == files
+
+
+def test_a_file_with_a_bomb_in_its_header_is_one_sentence(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", GRAY)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(PartError, match=r"has more than 64 megapixels\.$"):
+        read_part(path)
+
+
+def test_results_and_links_to_folders_are_no_parts(tmp_path):
+    for name in ("a.png", "results/overlays/b.png", "results/c.png", "sub/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        save(tmp_path / name, GRAY)
+    (tmp_path / "results" / "verdicts.jsonl").touch()
+    (tmp_path / "link").symlink_to("sub")
+    names = [str(p.relative_to(tmp_path)) for p in data.part_files(tmp_path)]
+    assert names == ["a.png", "sub/d.png"]
+
+
+def test_a_subfolder_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", GRAY)
+
+    def walk(folder, onerror):
+        yield str(folder), ["locked"], ["a.png"]
+        onerror(PermissionError(13, "Permission denied", str(folder / "locked")))
+
+    monkeypatch.setattr(data.os, "walk", walk)
+    with pytest.raises(PermissionError, match="locked"):
+        data.part_files(tmp_path)

@@ -1,6 +1,7 @@
 """A folder of parts is inspected once, whatever interrupts it and whatever lies in it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from deepseek_learn import cli, solutions
 from deepseek_learn.errors import UnknownNameError
-from deepseek_learn.solutions.factory import inspector
+from deepseek_learn.solutions.factory import inspector, report
 from deepseek_learn.solutions.factory.data import PartError
 from deepseek_learn.solutions.factory.inspector import inspect, learn
 from deepseek_learn.solutions.factory.surfaces import parts
@@ -84,11 +85,11 @@ def test_an_interrupted_run_goes_on_and_judges_nothing_twice(
 ):
     judged, real = [], inspector.Inspector.judge
 
-    def judge(self, path):
+    def judge(self, path, content):
         judged.append(path.name)
         if len(judged) == 4:
             raise KeyboardInterrupt
-        return real(self, path)
+        return real(self, path, content)
 
     monkeypatch.setattr(inspector.Inspector, "judge", judge)
     with pytest.raises(KeyboardInterrupt):
@@ -117,6 +118,82 @@ def test_verdicts_of_another_threshold_are_not_mixed_with_new_ones(folder, tmp_p
     assert (tmp_path / "out" / "verdicts.jsonl").read_bytes() == log
 
 
+@pytest.mark.parametrize("out", ["", ".", "parts/..", "parts/good", "parts/good/out"])
+def test_parts_and_results_are_kept_apart(folder, monkeypatch, out):
+    monkeypatch.chdir(folder.parent)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match="out must not"):
+        run(folder, out)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_earlier_results_in_the_folder_are_not_judged(folder):
+    run(folder, folder / "first")
+    assert len(run(folder, folder / "second").verdicts) == 7
+
+
+def test_a_file_without_permission_is_unreadable_and_a_removed_one_is_left_out(
+    folder, tmp_path, monkeypatch
+):
+    real = Path.read_bytes
+
+    def read_bytes(self):
+        if self.name == "ok 1.png":
+            raise PermissionError(13, "Permission denied", str(self))
+        if self.name == "ok 2.png":
+            raise FileNotFoundError(2, "No such file", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    result = run(folder, tmp_path / "out")
+    verdicts = {each["name"]: each for each in result.verdicts}
+    assert (
+        verdicts["ok 1.png"]["reason"]
+        == "'ok 1.png' cannot be read: Permission denied."
+    )
+    assert len(verdicts) == 6
+    monkeypatch.undo()
+    again = run(folder, tmp_path / "out").verdicts
+    names = [each["name"] for each in again]
+    assert len(again) == 8  # both are judged now, one of them for the second time
+    assert names.count("ok 1.png") == 2
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 0.4])
+def test_a_good_part_that_shows_nothing_is_noticed(folder, tmp_path, level):
+    save(folder, "good/7.png", np.full((SIZE, SIZE), level))
+    with pytest.raises(PartError, match=r"'7\.png' cannot be judged"):
+        run(folder, tmp_path / "out")
+
+
+def test_a_verdict_that_lacks_its_score_is_one_sentence(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    log = tmp_path / "out" / "verdicts.jsonl"
+    log.write_text(log.read_text().replace('"score"', '"points"', 1))
+    with pytest.raises(ValueError, match="lacks score"):
+        run(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (64, 64), (64, -1)])
+def test_the_tile_is_checked_before_anything_is_learned(
+    folder, tmp_path, tile, overlap
+):
+    with pytest.raises(ValueError, match=r"tile|overlap"):
+        run(folder, tmp_path / "out", tile=tile, overlap=overlap)
+
+
+def test_the_page_shows_parts_of_every_verdict(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "SHOWN", 2)
+    for i in range(5):
+        (folder / f"{i}.png").write_text("no image")
+    result = run(folder, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    for verdict in ("good", "defective", "unreadable"):
+        shown = page.count(f'<strong class="{verdict}">')
+        assert shown == min(2, result.count(verdict))
+    assert "of the 12 parts" in page
+
+
 def test_a_part_that_cannot_be_judged_has_a_reason_and_stops_nothing(folder, tmp_path):
     (folder / "empty.png").write_bytes(b"")
     save(folder, "<b>black.png", np.zeros((SIZE, SIZE)))
@@ -140,7 +217,7 @@ def test_a_second_inspector_on_the_same_folder_is_refused(
 ):
     refused = []
 
-    def judge(self, path):
+    def judge(self, path, content):
         with pytest.raises(FileExistsError, match="being written by another") as error:
             inspect(self, folder, tmp_path / "out", progress=False)
         refused.append(error)
@@ -177,7 +254,7 @@ def test_too_few_or_no_good_parts(folder, tmp_path):
     with pytest.raises(ValueError, match="only one good part"):
         learn(tmp_path / "none")
     with pytest.raises(
-        ValueError, match=r"0\.001 needs the scores of at least 999 good"
+        ValueError, match=r"0\.001 needs at least 1997 good parts, half .*; got 60"
     ):
         run(folder, tmp_path / "out", rate=0.001)
     assert not (tmp_path / "out").exists()
@@ -207,7 +284,7 @@ def test_the_command_line_finds_the_defects_with_the_real_network(folder, tmp_pa
     words = ["solve", "factory", str(folder), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(cli.app, words)
     assert done.exit_code == 0, done.output
-    assert "7 parts were inspected" in done.output
+    assert "Parts inspected: 7" in done.output
     lines = (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()
     verdicts = {v["name"]: v["verdict"] for v in map(json.loads, lines)}
     assert all(v == "defective" for n, v in verdicts.items() if "bad" in n)

