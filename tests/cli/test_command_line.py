@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from deepseek_learn import cli
 from deepseek_learn.cli.author import author
@@ -244,3 +245,9 @@ def test_a_cell_that_fails_is_named_in_one_sentence(answer, here, monkeypatch):
     assert (here / "a.ipynb").read_bytes() == before
     with pytest.raises(DeepSeekLearnError, match=r"a\.ipynb stopped"):
         next(execute.execute([here / "a.ipynb"]))
+
+
+def test_the_help_explains_the_arguments():
+    # with typer 0.20 and click 8.5, it did not
+    done = CliRunner().invoke(cli.app, ["solve", "--help"])
+    assert "good parts in good/" in done.output
