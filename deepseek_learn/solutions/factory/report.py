@@ -2,7 +2,7 @@
 
 import html
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class Inspection(Report):
         alarm: the threshold and the promised rate of false alarms.
     """
 
-    verdicts: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]] = field(repr=False)
     alarm: Alarm
 
     def count(self, verdict: str) -> int:

@@ -1,9 +1,10 @@
 """Synthetic defects for training a segmenter on good parts alone.
 
 A random blob or stroke, cut out of smooth noise, is filled with another texture. The
-segmenter learns to mark it. The shapes and fillings are deliberately generic, and none of
-them imitates a kind of defect in `surfaces.py`, which is used for testing. Zavrtanik et
-al. 2021, "DRAEM", ICCV.
+segmenter learns to mark it. The shapes and fillings are deliberately generic: none was made
+to imitate a kind of defect in `surfaces.py`, which is used for testing. Some resemble one,
+though: a smoothed spot is like "blur", and a piece of another part is like "cutpaste".
+Zavrtanik et al. 2021, "DRAEM", ICCV.
 Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
