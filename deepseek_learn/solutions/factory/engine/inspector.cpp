@@ -515,6 +515,7 @@ const char* const kHelp =
     "  --watch           keep judging new parts until the program is stopped (Ctrl-C, SIGTERM)\n"
     "  --skip FOLDER     a folder in PARTS whose images are not judged\n"
     "  --no-overlays     write no overlays\n"
+    "  --calibrate       use no threshold: all parts are good (for factory.line.deploy)\n"
     "  --library FILE    ONNX Runtime library ($ORT_LIBRARY, or LINE/lib, or the system's "
     "library)\n"
     "  --threads N       number of CPU threads (1)\n";

@@ -163,7 +163,11 @@ inline Part read_part(const std::string& file, const std::string& name) {
   if (std::min(width, height) < kSmallest)
     fail(name, " has ", width, " x ", height, " pixels; each side needs at least ", kSmallest, ".");
   Part part;
-  if (read_pgm(file, name, part)) return part;
+  if (read_pgm(file, name, part)) {
+    if (part.width != width || part.height != height)
+      fail(name, " cannot be read: its header is damaged.");
+    return part;
+  }
   check_whole(file, name);
   const bool deep = stbi_is_16_bit_from_memory(data, size);
   void* decoded =
