@@ -10,13 +10,13 @@ the C++ program, in float32 and in INT8, for 5 % false alarms.
 
 `exact`: the program's scores against PyTorch's (the compressed model, the Python
 inspector) on 30 new good and 32 new defective parts, and whether the verdicts agree.
-`speed`: in each of 7 rounds, in turn, the INT8 program (started anew, with decoding,
-verdicts and overlays) and the PyTorch float32 pipeline (`inspect` with the uncompressed
-segmenter, in a running process) judge the same 6 parts, one thread each; seconds and
-processor seconds per part, and the ratios within a round.
-`compressed`: pixel AP and image AUROC of the segmenter before and after DPG, on 50 good
-and 96 defective parts of 256 x 256 pixels; and the peak memory of a fresh process that
-loads it and judges a tile twice, above the memory after the imports, median of three.
+`speed`: in each of 7 rounds, in turn, the INT8 and the float32 program (started anew,
+with decoding, verdicts and overlays) and the PyTorch float32 pipeline (`inspect` with the
+uncompressed segmenter, in a running process) judge the same 6 parts, one thread each;
+seconds and processor seconds per part, and the ratios within a round.
+`compression`: pixel AP and image AUROC of the segmenter before and after DPG, on 50 good
+and 96 defective parts of 256 x 256 pixels; and the peak memory of a fresh process while it
+judges a tile twice, weights included, above the memory after the imports; median of three.
 `size`: bytes of model, program, settings and the system's ONNX Runtime library.
 `kills`: the program judges 200 parts and is killed (SIGKILL) at 100 random moments; when
 all parts have a verdict, it begins again.
@@ -56,7 +56,7 @@ import numpy as np
 import torch
 from harness.script import Run, Script
 from inspecting import rows
-from inspecting.compression import compressed
+from inspecting.compression import compression
 from inspecting.station import CROP, RATE, SIDE, Station, save
 from sklearn.metrics import roc_auc_score
 
@@ -71,7 +71,7 @@ from deepseek_learn.solutions.factory.memory import PatchMemory
 from deepseek_learn.solutions.factory.surfaces import parts
 from deepseek_learn.solutions.verdicts import Verdicts
 
-PARTS = ("exact", "speed", "compressed", "size", "kills", "promise", "drift", "hidden")
+PARTS = ("exact", "speed", "compression", "size", "kills", "promise", "drift", "hidden")
 SCRIPT = Script(
     __file__, __doc__, quick="one surface", anew=True, speed=True, parts=PARTS
 )
@@ -135,9 +135,13 @@ def speed(station: Station) -> dict:
                 (cpu_seconds(who) - cpu) / TIMED,
             )
 
-    program = partial(line.judge, station.line("int8"), folder)
+    int8, fp32 = (
+        partial(line.judge, station.line(precision), folder)
+        for precision in ("int8", "fp32")
+    )
     sides = {
-        "program": lambda: timed(program, resource.RUSAGE_CHILDREN),
+        "program": lambda: timed(int8, resource.RUSAGE_CHILDREN),
+        "fp32": lambda: timed(fp32, resource.RUSAGE_CHILDREN),
         "pytorch": lambda: timed(
             lambda out: inspect(inspector, folder, out, progress=False),
             resource.RUSAGE_SELF,
@@ -285,7 +289,7 @@ def measure_surface(run: Run, surface: str) -> Iterator[Row]:
     works = {
         "exact": (exact, rows.exact_rows),
         "speed": (speed, rows.speed_rows),
-        "compressed": (compressed, rows.compressed_rows),
+        "compression": (compression, rows.compression_rows),
         "size": (size, rows.size_rows),
         "kills": (kills, rows.kill_rows),
         "promise": (promise, rows.promise_rows),

@@ -19,24 +19,24 @@ from .station import CROP, TILE, Station
 PROCESSES = 3
 
 
-def compressed(station: Station) -> dict:
+def compression(station: Station) -> dict:
     """Pixel AP and image AUROC of both segmenters, and their peak memory in bytes."""
     good, bad = (8, 16) if station.quick else (50, 96)
     test = parts(station.surface, good, bad, size=CROP, seed=60)
-    float32, packed = station.stored, station.folder / "compressed.safetensors"
-    dpg.save(station.compressed.model, packed)
+    float32, file = station.weights, station.folder / "compressed.safetensors"
+    dpg.save(station.compressed.model, file)
     sides = {"float32": station.segmenter, "compressed": station.compressed.model}
     result: dict = {"images": good + bad, "stored": station.compressed.ratio}
     for name, model in sides.items():
-        found = detection(model.eval(), test.images, test.masks)
+        result_of = detection(model.eval(), test.images, test.masks)
         result[f"{name}_ap"], result[f"{name}_auroc"] = (
-            found.pixel_ap,
-            found.image_auroc,
+            result_of.pixel_ap,
+            result_of.image_auroc,
         )
         result[f"{name}_bytes"] = []
     for _ in range(1 if station.quick else PROCESSES):
         result["float32_bytes"].append(peak_bytes(float32))
-        result["compressed_bytes"].append(peak_bytes(float32, packed))
+        result["compressed_bytes"].append(peak_bytes(float32, file))
     return result
 
 
@@ -49,7 +49,7 @@ def detection(
 
 
 def peak_bytes(*files: Path) -> int:
-    """Peak memory of a fresh process that loads a segmenter and judges two tiles."""
+    """Peak memory of a fresh process while a segmenter judges two tiles."""
     process = subprocess.run(
         [sys.executable, "-m", "inspecting.compression", *map(str, files)],
         cwd=Path(__file__).parents[1],
@@ -63,11 +63,11 @@ def peak_bytes(*files: Path) -> int:
 
 
 @torch.inference_mode()
-def main(float32: str, packed: str | None = None) -> None:
-    """Print the peak memory, from after the imports on: weights and activations.
+def main(float32: str, file: str | None = None) -> None:
+    """Print the peak memory of judging: weights and activations.
 
-    The compressed segmenter is read from its own file, so that the float32 weights are
-    never in memory.
+    It is counted above the memory after the imports and one-time set-up. Loading is left
+    out. The compressed segmenter is read from its own file.
     """
     torch.set_num_threads(1)
     x = torch.zeros(1, 1, TILE, TILE)
@@ -75,11 +75,14 @@ def main(float32: str, packed: str | None = None) -> None:
     tiny = x[..., :8, :8]
     small(tiny), dpg.convert(small, dpg.uniform(small, 4))(tiny)  # one-time set-up
     before = memory.resident_bytes()
-    model = DefectSegmenter().eval()
-    if packed is None:
+    if file is None:
+        model = DefectSegmenter()
         model.load_state_dict(torch.load(float32))
     else:
-        model = dpg.load(packed, model)
+        with torch.device("meta"):  # without float32 weights
+            model = DefectSegmenter()
+        model = dpg.load(file, model)
+    model.eval()
 
     def judge_two() -> None:
         model(x)

@@ -53,7 +53,7 @@ class Station:
         self.good = self.folder / "good"
         if not self.good.exists():
             save(self.good, parts(surface, good, size=SIDE, seed=10).images)
-        self.stored = self.folder / "segmenter.pt"
+        self.weights = self.folder / "segmenter.pt"
         self.segmenter = self._segmenter()
         tiles = torch.from_numpy(parts(surface, 16, size=CROP, seed=11).images)
         self.compressed = dpg.compress(
@@ -66,12 +66,12 @@ class Station:
     def _segmenter(self) -> DefectSegmenter:
         """The trained segmenter, from a file if there is one."""
         model = DefectSegmenter().eval()
-        if self.stored.exists():
-            model.load_state_dict(torch.load(self.stored))
+        if self.weights.exists():
+            model.load_state_dict(torch.load(self.weights))
             return model
         torch.manual_seed(0)
         learn(self.good, RATE, TILE, OVERLAP, fit=partial(self._fit, model))
-        torch.save(model.state_dict(), self.stored)
+        torch.save(model.state_dict(), self.weights)
         return model
 
     def _fit(self, model: DefectSegmenter, tiles: torch.Tensor) -> DefectSegmenter:

@@ -64,6 +64,10 @@ class Verdicts:
     def __len__(self) -> int:
         return len(self._known)
 
+    def latest(self) -> list[dict[str, Any]]:
+        """Return the last verdict on each name, of which a changed file has several."""
+        return [*{verdict["name"]: verdict for verdict in self}.values()]
+
     def add(self, verdict: dict[str, Any]) -> None:
         """Append a verdict, which must contain all of `KEYS`.
 

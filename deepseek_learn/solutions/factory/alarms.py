@@ -44,7 +44,7 @@ def alarm(scores: Sequence[float] | np.ndarray, rate: float = 0.05) -> Alarm:
         ValueError: if `rate` is out of range, if a score is not finite, or if there are
             too few good parts to promise the rate (at least 1 / rate - 1 are needed).
     """
-    values, least = np.sort(np.asarray(scores, dtype=float)), needed(rate)
+    values, least = np.sort(np.asarray(scores, dtype=float)), least_scores(rate)
     if not np.isfinite(values).all():
         raise ValueError("scores must be finite; got NaN or infinity.")
     count = len(values)
@@ -59,7 +59,7 @@ def alarm(scores: Sequence[float] | np.ndarray, rate: float = 0.05) -> Alarm:
     return Alarm(float(values[k - 1]), rate, float(low), float(high), count)
 
 
-def needed(rate: float) -> int:
+def least_scores(rate: float) -> int:
     """Return how many scores of good parts are needed to promise a false-alarm rate.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,13 +48,23 @@ def part_files(folder: str | Path) -> list[Path]:
 def _images(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=_complain):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if OUTPUT in files:
+        if OUTPUT in files and Path(place) != folder:
             folders.clear()
             continue
         for path in map(Path(place).joinpath, files):
             hidden = path.name.startswith(".")
-            if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+            if path.suffix.lower() in SUFFIXES and not hidden and _may_be_file(path):
                 yield path
+
+
+def _may_be_file(path: Path) -> bool:
+    """Return whether it is a file, or something that we may not look at."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:  # a broken link, for example
+        return False
 
 
 def _complain(error: OSError) -> None:
@@ -104,8 +115,8 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MEGAPIXELS * 1e6:
         raise PartError(
-            f"{name} has {width * height / 1e6:.1f} megapixels; the limit is "
-            f"{MEGAPIXELS}."
+            f"{name} has {width} x {height} pixels, which is more than {MEGAPIXELS} "
+            f"megapixels."
         )
     if min(size) < SMALLEST:
         raise PartError(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...bar import Bar
 from ...catalog import text
 from ..verdicts import Verdicts, sha256
-from .alarms import Alarm, alarm, needed
+from .alarms import Alarm, alarm, least_scores
 from .data import PartError, check_exposure, part_files, read_part
 from .drift import STATISTICS, Drift, statistics
 from .memory import PatchMemory
@@ -102,9 +102,10 @@ def learn(
     """
     check_tiles(tile, overlap)
     learned, held_out = split(good, seed)
-    if len(held_out) < needed(rate):
+    least = least_scores(rate)
+    if len(held_out) < least:
         raise ValueError(
-            f"A false-alarm rate of {rate:g} needs at least {2 * needed(rate) - 1} good "
+            f"A false-alarm rate of {rate:g} needs at least {2 * least - 1} good "
             f"parts, half of which calibrate the threshold; got "
             f"{len(learned) + len(held_out)}."
         )
@@ -177,11 +178,11 @@ def inspect(
             Folders with the results of an inspection are not judged either.
 
     Raises:
-        FileNotFoundError, ValueError: if the folder does not exist or has no image, or if
-            it is in `out`.
+        FileNotFoundError: if the folder does not exist.
         PermissionError: if the folder or a subfolder cannot be read.
-        ValueError: if `out` contains verdicts with another threshold, because the good
-            parts, the rate or the detector have changed since.
+        ValueError: if the folder has no image or is in `out`, or if `out` contains a
+            verdict that is incomplete or has another threshold, because the good parts,
+            the rate or the detector have changed since.
         FileExistsError: if another inspection is writing to `out`.
     """
     root, out = Path(parts), Path(out)
@@ -208,22 +209,24 @@ def inspect(
                 drift.update(verdict)
         for path in files:
             item = _Part(path, root)
-            if not item.removed and (item.name, item.digest) not in verdicts:
+            if item.exists and (item.name, item.digest) not in verdicts:
                 facts = _verdict(inspector, item, out)
                 if "size" in facts:
                     facts["drift"] = drift.update(facts)
                 verdicts.add({"name": item.name, "sha256": item.digest} | facts)
             bar.advance(1)
-        result = Inspection(list(verdicts), inspector.alarm)
+        result = Inspection(verdicts.latest(), inspector.alarm)
         result.save(out)
     return result
 
 
 def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
-    """Raise an error if an earlier verdict is not this inspector's."""
-    if missing := {"score", "threshold", *STATISTICS} - verdict.keys():
+    """Raise an error if an earlier verdict is incomplete or has another threshold."""
+    numbers = ("score", "threshold", *STATISTICS)
+    missing = [key for key in numbers if not isinstance(verdict.get(key), int | float)]
+    if missing:
         raise ValueError(
-            f"{log}: the verdict on {verdict['name']!r} lacks {', '.join(sorted(missing))}."
+            f"{log}: the verdict on {verdict['name']!r} lacks {', '.join(missing)}."
         )
     if not math.isclose(verdict["threshold"], alarm.threshold, rel_tol=1e-3):
         raise ValueError(
@@ -240,18 +243,18 @@ class _Part:
     Attributes:
         content: the content of the file; None if it cannot be read.
         digest: the SHA-256 of the content; zeros if it cannot be read.
-        removed: whether the file has been removed since the folder was listed.
+        exists: False if the file has been removed since the folder was listed.
     """
 
     def __init__(self, path: Path, root: Path):
         self.path, self.name = path, str(path.relative_to(root))
         self.content: bytes | None = None
-        self.digest, self.removed, self.reason = "0" * 64, False, ""
+        self.digest, self.exists, self.reason = "0" * 64, True, ""
         try:
             self.content = path.read_bytes()
             self.digest = sha256(self.content)
         except FileNotFoundError:
-            self.removed = True
+            self.exists = False
         except OSError as error:
             self.reason = f"{path.name!r} cannot be read: {error.strerror}."
 

@@ -65,7 +65,7 @@ class Line:
         """
         judge(self.folder, parts, out, *options)
         with Verdicts(Path(out) / "verdicts.jsonl") as verdicts:
-            result = Inspection(list(verdicts), self.alarm)
+            result = Inspection(verdicts.latest(), self.alarm)
         result.save(Path(out))
         return result
 
@@ -93,7 +93,8 @@ def deploy(
 
     Raises:
         AccuracyError: if INT8 would lose a point of AUROC on synthetic defects.
-        PartError: if the program cannot read a good part, such as a TIFF file.
+        PartError: if the program cannot read a good part, such as a TIFF file, or if a
+            good part shows nothing.
         BuildError: if the program cannot be compiled here.
         FileExistsError: if `out` is not empty, unless `overwrite` is set.
     """

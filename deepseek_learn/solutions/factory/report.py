@@ -40,7 +40,7 @@ class Inspection(Report):
     """The verdicts on all parts.
 
     Attributes:
-        verdicts: one mapping per part, as in `verdicts.jsonl`.
+        verdicts: the last verdict on each part, as in `verdicts.jsonl`.
         alarm: the threshold and the promised rate of false alarms.
     """
 
@@ -107,15 +107,15 @@ class Inspection(Report):
 
         Of each verdict, the page shows up to 200 parts, and says so if there are more.
         """
-        shown, counts = [], Counter[str]()
+        entries, counts = [], Counter[str]()
         for each in self.ranked():
             counts[each["verdict"]] += 1
             if counts[each["verdict"]] <= SHOWN:
-                shown.append(each)
-        items, sentences = "".join(map(_item, shown)), self.why()
-        if len(shown) < len(self.verdicts):
-            count = len(self.verdicts)
-            sentences += " " + text("factory.shown", shown=len(shown), parts=count)
+                entries.append(each)
+        items, sentences = "".join(map(_item, entries)), self.why()
+        if len(entries) < len(self.verdicts):
+            count, parts = len(entries), len(self.verdicts)
+            sentences += " " + text("factory.page", count=count, parts=parts)
         title = html.escape(text("factory.title"))
         page = (
             f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8">'

@@ -1,5 +1,7 @@
 """Photographs as they come: every odd file gets a reason, and no pixel changes silently."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -107,7 +109,9 @@ def test_a_file_of_200_megapixels_is_rejected_before_it_is_decoded(
     path = save(tmp_path / "a.png", GRAY)
     monkeypatch.setattr(data, "MEGAPIXELS", 0.001)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(PartError, match=r"has 0\.0 megapixels; the limit is"):
+    with pytest.raises(
+        PartError, match=r"pixels, which is more than 0\.001 megapixels"
+    ):
         read_part(path)
 
 
@@ -153,6 +157,7 @@ def test_a_file_with_a_bomb_in_its_header_is_one_sentence(tmp_path, monkeypatch)
 
 
 def test_results_and_links_to_folders_are_no_parts(tmp_path):
+    (tmp_path / "verdicts.jsonl").touch()  # in the folder itself, it changes nothing
     for name in ("a.png", "results/overlays/b.png", "results/c.png", "sub/d.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         save(tmp_path / name, GRAY)
@@ -172,3 +177,17 @@ def test_a_subfolder_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(data.os, "walk", walk)
     with pytest.raises(PermissionError, match="locked"):
         data.part_files(tmp_path)
+
+
+def test_what_we_may_not_look_at_is_listed(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", GRAY)
+    (tmp_path / "broken.png").symlink_to("nowhere")
+    real = Path.stat
+
+    def status(self, **options):
+        if self.name == "a.png":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **options)
+
+    monkeypatch.setattr(Path, "stat", status)
+    assert data.part_files(tmp_path) == [path]

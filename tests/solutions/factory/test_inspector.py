@@ -105,7 +105,8 @@ def test_an_interrupted_run_goes_on_and_judges_nothing_twice(
 def test_a_changed_file_is_judged_again(folder, tmp_path):
     run(folder, tmp_path / "out")
     save(folder, "ok 0.png", parts("cast", 1, size=SIZE, seed=9).images[0])
-    assert len(run(folder, tmp_path / "out").verdicts) == 8
+    assert len(run(folder, tmp_path / "out").verdicts) == 7  # the last verdict on each
+    assert len((tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()) == 8
 
 
 def test_verdicts_of_another_threshold_are_not_mixed_with_new_ones(folder, tmp_path):
@@ -153,10 +154,9 @@ def test_a_file_without_permission_is_unreadable_and_a_removed_one_is_left_out(
     )
     assert len(verdicts) == 6
     monkeypatch.undo()
-    again = run(folder, tmp_path / "out").verdicts
-    names = [each["name"] for each in again]
-    assert len(again) == 8  # both are judged now, one of them for the second time
-    assert names.count("ok 1.png") == 2
+    again = {each["name"]: each for each in run(folder, tmp_path / "out").verdicts}
+    assert len(again) == 7
+    assert {again[f"ok {i}.png"]["verdict"] for i in (1, 2)} <= {"good", "defective"}
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 0.4])

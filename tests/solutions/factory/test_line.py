@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -188,6 +189,9 @@ def test_the_default_detector_can_be_deployed(by_default, tmp_path, precision):
         save(tmp_path / "parts" / f"{i}.png", image)
     found = deployed.run(tmp_path / "parts", tmp_path / "cpp").verdicts
     known = inspect(inspector, tmp_path / "parts", tmp_path / "python", progress=False)
+    assert len(found) == 8
+    far = [abs(v["score"] / v["threshold"] - 1) > 0.2 for v in known.verdicts]
+    assert sum(far) >= 4
     for one, other in zip(found, known.verdicts, strict=True):
         if precision == "fp32":
             assert one["score"] == pytest.approx(other["score"], rel=1e-4)
@@ -225,10 +229,130 @@ def test_a_file_that_was_cut_off_is_not_judged(deployed, folder, tmp_path, kind)
     for cut in (*cuts, len(content) - 200):
         (folder / f"{cut}.{suffix}").write_bytes(content[:cut])
     (folder / f"more.{suffix}").write_bytes(content + b"something else")
-    verdicts = {each["name"]: each for each in deployed.run(folder, tmp_path).verdicts}
+    verdicts = {
+        each["name"]: each for each in deployed.run(folder, tmp_path / "out").verdicts
+    }
     unreadable = {n for n, each in verdicts.items() if each["verdict"] == "unreadable"}
     assert len(verdicts) - len(unreadable) == 2
     assert not unreadable & {whole.name, f"more.{suffix}"}
+
+
+def thumbnail(content: bytes) -> bytes:
+    """Exif data with a JPEG picture inside, as cameras write it."""
+    segment = b"Exif\0\0II*\0\x08\0\0\0\0\0" + content
+    return b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
+
+
+def test_jpegs_with_unusual_segments(inspector, deployed, folder, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain = save(folder / "plain.jpg", some_part()[:80], exif=exif).read_bytes()
+    at = plain.index(b"\xff\xdb")  # before the quantization tables
+    comment = b"\xff\xfe\x00\x06 \xff\xd9 "
+    small = save(tmp_path / "small.jpg", some_part(1, 40)).read_bytes()
+    start = plain.index(b"\xff\xe1")
+    kinds = {
+        "fill.jpg": plain[:start] + b"\xff\xff" + plain[start:],
+        "comment.jpg": plain[:at] + comment + plain[at:],
+        "thumbnail.jpg": plain[:at] + thumbnail(small) + plain[at:],
+        "more.jpg": plain + b"\0\0\0",
+    }
+    cuts = {f"cut {name}": content[:-300] for name, content in kinds.items()}
+    for name, content in (kinds | cuts).items():
+        (folder / name).write_bytes(content)
+    known = inspect(inspector, folder, tmp_path / "python", progress=False)
+    known = {each["name"]: each for each in known.verdicts}
+    for each in deployed.run(folder, tmp_path / "cpp").verdicts:
+        other = known[each["name"]]
+        unreadable = each["name"].startswith("cut")
+        assert (each["verdict"] == "unreadable") == unreadable
+        if not unreadable:
+            assert (each["height"], each["width"]) == (96, 80)
+            assert (other["height"], other["width"]) == (96, 80)
+
+
+def bmp(pixels: np.ndarray, top_down=False, padded=True, header=40) -> bytes:
+    """A BMP file with three bytes per pixel, written by hand."""
+    height, width = pixels.shape
+    rows = np.repeat((255 * pixels).round().astype("uint8"), 3, 1)
+    rows = rows if top_down else rows[::-1]
+    body = b"".join(row.tobytes() + b"\0" * (-len(row) % 4) for row in rows)
+    body = body if padded else body[: len(body) - (-3 * width % 4)]
+    sizes = struct.pack("<ii", width, -height if top_down else height)
+    if header == 12:
+        sizes = struct.pack("<HH", width, height)
+    facts = struct.pack("<I", header) + sizes + struct.pack("<HH", 1, 24)
+    facts += b"\0" * (header - len(facts))
+    return struct.pack("<2sIII", b"BM", 0, 0, 14 + header) + facts + body
+
+
+def test_bmps_of_several_kinds(inspector, deployed, folder, tmp_path):
+    folder.mkdir()
+    image = some_part()[:61, :73]  # rows of 219 bytes need padding
+    (folder / "plain.bmp").write_bytes(bmp(image))
+    (folder / "down.bmp").write_bytes(bmp(image, top_down=True))
+    (folder / "short.bmp").write_bytes(bmp(image, padded=False))
+    (folder / "cut.bmp").write_bytes(bmp(image)[:-5])
+    (folder / "old.bmp").write_bytes(bmp(image, header=12))
+    known = inspect(inspector, folder, tmp_path / "python", progress=False)
+    score = {each["name"]: each.get("score") for each in known.verdicts}
+    verdicts = deployed.run(folder, tmp_path / "cpp").verdicts
+    for each in verdicts:
+        if each["name"] in ("cut.bmp", "old.bmp"):
+            assert each["verdict"] == "unreadable"
+        else:
+            assert each["score"] == pytest.approx(score["plain.bmp"], rel=1e-5)
+    reasons = {each["name"]: each.get("reason", "") for each in verdicts}
+    assert "truncated" in reasons["cut.bmp"]
+    assert "OS/2" in reasons["old.bmp"]
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"P5\n96 96\n255# text\n", "its header is damaged"),
+        (b"P6\n96 96\n127\n", "in color, this program reads 255"),
+        (b"P5\n96 96\n70000\n", "not an image"),
+        (b"P2\n96 96\n255\n", "binary PGM"),
+    ],
+)
+def test_other_pgms_have_a_reason(deployed, folder, tmp_path, header, reason):
+    folder.mkdir()
+    (folder / "a.pgm").write_bytes(header + bytes(range(256)) * 200)
+    verdict = deployed.run(folder, tmp_path / "out").verdicts[0]
+    assert verdict["verdict"] == "unreadable"
+    assert reason in verdict["reason"]
+
+
+@pytest.mark.parametrize("out", ["parts", ".", "parts/.."])
+def test_out_must_not_contain_the_parts(deployed, folder, monkeypatch, out):
+    save(folder / "a.png", some_part())
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(line.LineError, match="OUT must not contain the parts"):
+        line.judge(deployed.folder, folder, out)
+
+
+def test_results_in_a_subfolder_are_no_parts(deployed, folder):
+    save(folder / "a.png", some_part())
+    (folder / "verdicts.jsonl").touch()
+    line.judge(deployed.folder, folder, folder / "first")
+    assert line.judge(deployed.folder, folder, folder / "second")["judged"] == 1
+
+
+def test_calibrating_needs_a_new_folder(deployed, folder, tmp_path):
+    save(folder / "a.png", some_part())
+    judged = line.judge(deployed.folder, folder, tmp_path / "new", "--calibrate")
+    assert judged["defective"] == 0
+    line.judge(deployed.folder, folder, tmp_path / "out")
+    with pytest.raises(line.LineError, match="--calibrate needs a new folder"):
+        line.judge(deployed.folder, folder, tmp_path / "out", "--calibrate")
+
+
+def test_a_very_wide_part_has_no_overlay(deployed, folder, tmp_path):
+    save(folder / "wide.png", np.tile(some_part()[:32], (1, 700)))
+    verdict = deployed.run(folder, tmp_path / "out").verdicts[0]
+    assert verdict["width"] == 67_200
+    assert "overlay" not in verdict
 
 
 @pytest.mark.parametrize("largest", [7, 200, 255, 256, 4095, 65535])
@@ -254,15 +378,18 @@ def test_a_part_at_the_threshold_is_good(deployed, good, tmp_path):
     assert result.count("defective") == above
 
 
-@pytest.mark.skipif(os.name != "posix" or not shutil.which("setpriv"), reason="setpriv")
-@pytest.mark.parametrize("locked", ["folder", "file"])
-def test_what_may_not_be_read_is_not_skipped(deployed, folder, tmp_path, locked):
-    for name in ("a.png", "b.png", "sub/c.png"):
-        save(folder / name, some_part())
-    path = folder / ("sub" if locked == "folder" else "b.png")
-    path.chmod(0)
-    gone = "-dac_override,-dac_read_search"
-    words = ["setpriv", f"--bounding-set={gone}", f"--inh-caps={gone}"]
+WITHOUT = "-dac_override,-dac_read_search"  # the rights of root to read everything
+PLAIN_USER = ["setpriv", f"--bounding-set={WITHOUT}", f"--inh-caps={WITHOUT}"]
+
+
+@pytest.mark.parametrize(("name", "mode"), [("sub", 0), ("sub", 0o444), ("b.png", 0)])
+def test_what_may_not_be_read_is_not_skipped(deployed, folder, tmp_path, name, mode):
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("root reads everything, and setpriv is missing")
+    for part in ("a.png", "b.png", "sub/c.png"):
+        save(folder / part, some_part())
+    path, words = folder / name, PLAIN_USER if os.geteuid() == 0 else []
+    path.chmod(mode)
     try:
         command = [*words, deployed.folder / "inspector", deployed.folder, folder]
         process = subprocess.run(
@@ -272,14 +399,16 @@ def test_what_may_not_be_read_is_not_skipped(deployed, folder, tmp_path, locked)
         path.chmod(0o755)
     if "Operation not permitted" in process.stderr:
         pytest.skip("root is needed to give up root's permissions")
-    if locked == "folder":
+    if name == "sub" and not mode:
         assert process.returncode == 2
         assert "sub cannot be read: Permission denied" in process.stderr
         return
     verdicts = {each["name"]: each for each in lines(tmp_path / "out")}
     assert len(verdicts) == 3
-    assert verdicts["b.png"]["verdict"] == "unreadable"
-    assert verdicts["b.png"]["sha256"] == "0" * 64
+    unreadable = verdicts["b.png" if name == "b.png" else "sub/c.png"]
+    assert unreadable["verdict"] == "unreadable"
+    assert unreadable["sha256"] == "0" * 64
+    assert unreadable["reason"].endswith("cannot be read: Permission denied.")
 
 
 def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path):
@@ -304,7 +433,7 @@ def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path
         "white.png": "100% of its pixels are saturated",
         "constant.png": "nearly equal",
         "small.png": "at least 32",
-        "huge.pgm": "200 megapixels",
+        "huge.pgm": "20000 x 10000 pixels, which is more than 64 megapixels",
     }
     for name, reason in reasons.items():
         assert found[name]["verdict"] == "unreadable"
@@ -482,6 +611,7 @@ def test_it_raises_the_drift_alarm_when_python_does(
         ),
         (("parts", "out", "--threads", "2x"), 'from 1 to 1024; got "2x"'),
         (("parts", "out", "--threads", "99999999999"), "from 1 to 1024"),
+        (("parts", "out", "--threads", "4294967297"), "from 1 to 1024"),
         (("parts", "out", "--skip", "nowhere"), "nowhere is not a folder"),
         (("parts", ""), "OUT must be a folder; got an empty name"),
         (("parts", "out", "--skip"), "--skip requires a value"),
@@ -513,6 +643,7 @@ def test_a_wrong_command_is_one_sentence(deployed, tmp_path, words, sentence):
         (lambda text: re.sub("overlap .*", "", text), "lacks overlap"),
         (lambda text: re.sub("chart size .*", "", text), "lacks chart size"),
         (lambda text: text[: text.index("chart")], "lacks threshold"),
+        (lambda text: text.replace("tile 64", "tile 1e300"), "a tile of 65536 pixels"),
         (lambda text: text.replace("model_sha256 ", "model_sha256 0"), "not the model"),
     ],
 )

@@ -36,17 +36,17 @@ struct Settings {
   std::map<std::string, Chart> charts;
 };
 
-// Reads LINE/inspector.conf: one "key value ..." per line. To calibrate the threshold, the line is
-// run without one, and all parts are good.
+// Reads LINE/inspector.conf: one "key value ..." per line. To calibrate the threshold, the program
+// is run without one, and all parts are good.
 Settings read_settings(const fs::path& file, bool calibrate) {
   Settings settings;
   std::set<std::string> keys;
   std::istringstream lines(read_file(file));
   for (std::string line; std::getline(lines, line);) {
-    if (line.empty()) continue;
     std::istringstream words(line);
     std::string key, first, second;
     words >> key >> first >> second;
+    if (key.empty()) continue;
     const auto real = [&](const std::string& word) {
       char* end = nullptr;
       const double value = std::strtod(word.c_str(), &end);
@@ -56,12 +56,13 @@ Settings read_settings(const fs::path& file, bool calibrate) {
     };
     if (!keys.insert(key == "chart" ? "chart " + first : key).second)
       fail(file.string(), " has two lines for ", key, ".");
+    const auto pixels = [&] { return int64_t(std::clamp(real(first), -1.0, 65536.0)); };
     if (key == "model_sha256")
       settings.model_sha256 = first;
     else if (key == "tile")
-      settings.tile = int64_t(real(first));
+      settings.tile = pixels();
     else if (key == "overlap")
-      settings.overlap = int64_t(real(first));
+      settings.overlap = pixels();
     else if (key == "threshold")
       settings.threshold = real(first);
     else if (key == "drift")
@@ -70,14 +71,15 @@ Settings read_settings(const fs::path& file, bool calibrate) {
       std::string third;
       words >> third;
       settings.charts[first] = {real(second), real(third), real(second)};
-    } else if (!key.empty())
+    } else
       fail(file.string(), " has the unknown key ", key, ".");
   }
   for (const char* key : {"model_sha256", "tile", "overlap", "threshold", "drift",
                           "chart brightness", "chart contrast", "chart sharpness", "chart size"})
     if (!keys.count(key) && !(calibrate && std::string(key) == "threshold"))
       fail(file.string(), " lacks ", key, "; deploy the line again.");
-  if (settings.tile < 1 || settings.overlap < 0 || settings.overlap >= settings.tile)
+  if (calibrate) settings.threshold = INFINITY;
+  if (settings.tile < 1 || settings.tile > 16384 || settings.overlap < 0 || settings.overlap >= settings.tile)
     fail(file.string(), " has a tile of ", settings.tile, " pixels with an overlap of ",
          settings.overlap, ".");
   return settings;
@@ -194,7 +196,8 @@ class Verdicts {
     std::istringstream all(content.substr(0, complete));
     for (std::string line; std::getline(all, line);) {
       const size_t digest = line.find("\", \"sha256\": \"");
-      if (line.compare(0, 10, "{\"name\": \"") || digest == std::string::npos || line.back() != '}')
+      if (line.compare(0, 10, "{\"name\": \"") || digest == std::string::npos ||
+          line.compare(digest + 14 + 64, 14, "\", \"verdict\": ") || line.back() != '}')
         fail(path.string(), ": line ", lines.size() + 1,
              " is not a verdict; move the file away, or "
              "choose another folder.");
@@ -331,7 +334,6 @@ void list_parts(const fs::path& folder, const std::vector<fs::path>& skipped,
   static const std::set<std::string> suffixes{".png", ".jpg",  ".jpeg", ".bmp",
                                               ".tif", ".tiff", ".webp", ".pgm"};
   std::error_code error;
-  if (fs::exists(folder / "verdicts.jsonl", error)) return;
   fs::directory_iterator at(folder, error), end;
   for (; !error && at != end; at.increment(error)) {
     const fs::path& path = at->path();
@@ -341,7 +343,8 @@ void list_parts(const fs::path& folder, const std::vector<fs::path>& skipped,
       const bool skip = std::any_of(skipped.begin(), skipped.end(), [&](const fs::path& each) {
         return fs::equivalent(path, each, unknown);
       });
-      if (!skip && !at->is_symlink(unknown)) list_parts(path, skipped, files);
+      const bool results = fs::exists(path / "verdicts.jsonl", unknown);
+      if (!skip && !results && !at->is_symlink(unknown)) list_parts(path, skipped, files);
     } else if (suffixes.count(lowercase(path.extension().string())) &&
                at->is_regular_file(unknown))
       files.push_back(path);
@@ -384,6 +387,8 @@ class Inspection {
         detector_(command.options, settings_),
         drift_(settings_),
         verdicts_(command.out / "verdicts.jsonl") {
+    if (command.calibrate && !verdicts_.lines.empty())
+      fail(command.out.string(), " has verdicts already; --calibrate needs a new folder.");
     for (const std::string& line : verdicts_.lines) {
       const double then = number_in(line, "threshold"), now = settings_.threshold;
       if (std::fabs(then - now) > 1e-3 * std::fabs(now))
@@ -407,16 +412,16 @@ class Inspection {
       std::error_code error;
       const auto size = fs::file_size(path, error);
       const auto time = fs::last_write_time(path, error).time_since_epoch().count();
-      if (error) continue;  // it has just been removed
+      if (error == std::errc::no_such_file_or_directory) continue;  // it has just been removed
       const std::string state = std::to_string(size) + " " + std::to_string(time);
-      const auto known = seen_.find(path);
-      const bool same = known != seen_.end() && known->second.text == state;
-      const Clock::time_point since = same ? known->second.since : Clock::now();
+      const auto last = seen_.find(path);
+      const bool same = last != seen_.end() && last->second.text == state;
+      const Clock::time_point since = same ? last->second.since : Clock::now();
       seen[path] = {state, since};
       if (done_.count(path) && done_.at(path) == state) continue;
       if (command_.watch && !same) continue;
-      const bool settled = !command_.watch || Clock::now() - since > std::chrono::seconds(2);
-      if (judge(path, settled)) done_[path] = state;
+      const bool final = !command_.watch || Clock::now() - since > std::chrono::seconds(2);
+      if (judge(path, final)) done_[path] = state;
     }
     seen_ = std::move(seen);
   }
@@ -440,26 +445,29 @@ class Inspection {
     return settings;
   }
 
-  // Judges a part that has no verdict yet. A part that cannot be read may still be written, so
-  // before it has `settled` it gets no verdict, and the answer is false.
-  bool judge(const fs::path& path, bool settled) {
+  // Judges a part that has no verdict yet, and returns whether that is done for as long as the
+  // file stays as it is. An image that cannot be read may still be written, so it gets no verdict
+  // until its state is `final`; a file that cannot be opened may be allowed later.
+  bool judge(const fs::path& path, bool final) {
     const auto begun = Clock::now();
+    const std::string name = quoted(path.filename().string());
     std::string content, problem, digest(64, '0');
+    errno = 0;
     try {
       content = read_file(path);
       Sha256 hash;
       hash.add(reinterpret_cast<const unsigned char*>(content.data()), content.size());
       digest = hash.digest();
-    } catch (const Error& error) {
-      std::error_code gone;
-      if (!fs::exists(path, gone)) return true;  // it has just been removed
-      problem = error.what();
+    } catch (const Error&) {
+      const std::string reason = errno ? system_error() : "unknown error";
+      std::error_code error;
+      if (fs::status(path, error).type() == fs::file_type::not_found) return true;  // removed
+      problem = name + " cannot be read: " + reason + ".";
     }
     std::string item = "{\"name\": " + quoted(path.lexically_relative(command_.parts).string()) +
                        ", \"sha256\": \"" + digest;
-    if (verdicts_.contains(item)) return true;
+    if (verdicts_.contains(item)) return problem.empty();
     std::ostringstream rest;
-    const std::string name = quoted(path.filename().string());
     Part part;
     Statistics now;
     bool readable = true;
@@ -469,7 +477,7 @@ class Inspection {
       now = statistics(part);
       check_exposure(part, now.contrast, name);
     } catch (const Error& error) {
-      if (!settled) return false;
+      if (!final) return false;
       rest << "\"verdict\": \"unreadable\", \"reason\": " << quoted(error.what());
       readable = false;
     }
@@ -501,7 +509,7 @@ class Inspection {
     } else
       ++unreadable;
     verdicts_.add(item, rest.str());
-    return true;
+    return problem.empty();
   }
 };
 
@@ -557,7 +565,7 @@ Command parse(const std::vector<std::string>& words) {
     else if (word == "--threads") {
       const std::string threads = value();
       const bool digits = threads.find_first_not_of("0123456789") == std::string::npos;
-      command.options.threads = digits ? std::atoi(threads.c_str()) : 0;
+      command.options.threads = digits && threads.size() < 5 ? std::atoi(threads.c_str()) : 0;
       if (command.options.threads < 1 || command.options.threads > 1024)
         fail("--threads must be from 1 to 1024; got \"", threads, "\".");
     } else if (!word.compare(0, 2, "--"))
@@ -574,6 +582,9 @@ Command parse(const std::vector<std::string>& words) {
   std::error_code error;
   folder(command.parts);
   if (command.out.empty()) fail("OUT must be a folder; got an empty name.");
+  const fs::path out = fs::weakly_canonical(command.out), parts = fs::canonical(command.parts);
+  if (std::mismatch(out.begin(), out.end(), parts.begin(), parts.end()).first == out.end())
+    fail("OUT must not contain the parts; got ", command.out.string(), ".");
   fs::create_directories(command.out / "overlays", error);
   if (error) fail(command.out.string(), " cannot be created: ", error.message(), ".");
   command.skipped.push_back(command.out);

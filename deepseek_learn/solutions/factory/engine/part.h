@@ -16,20 +16,46 @@ constexpr int kSmallest = 32;        // pixels along each side
 constexpr double kClipped = 0.5;     // reject if this fraction of the pixels is black or white
 constexpr double kContrast = 0.004;  // the smallest standard deviation
 
+// ---------------------------------------------------------------- the bytes of a file
+
+// Reads an unsigned number of a few bytes; bytes beyond the end of the file count as zero.
+inline size_t number_at(const std::string& file, size_t at, size_t bytes, bool little) {
+  size_t value = 0;
+  for (size_t i = 0; i < bytes; ++i) {
+    const size_t place = little ? at + bytes - 1 - i : at + i;
+    value = value << 8 | (place < file.size() ? (unsigned char)file[place] : 0u);
+  }
+  return value;
+}
+
+// Calls `visit(kind, place, length)` for the content of each segment of a JPEG file, and returns
+// whether the file goes on to the end marker. The pixels stand between segments; a byte FF in
+// them is followed by 00 or by a restart marker.
+template <class Visit>
+bool walk_jpeg(const std::string& file, const Visit& visit) {
+  for (size_t at = 2; (at = file.find('\xFF', at)) != std::string::npos;) {
+    at = file.find_first_not_of('\xFF', at);  // FF may be repeated
+    if (at == std::string::npos) return false;
+    const size_t kind = (unsigned char)file[at++];
+    if (kind <= 0x01 || (kind >= 0xD0 && kind <= 0xD8)) continue;  // without a content
+    if (kind == 0xD9) return true;
+    const size_t length = number_at(file, at, 2, false);  // includes itself
+    if (length < 2 || at + length > file.size()) return false;
+    visit(kind, at + 2, length - 2);
+    at += length;
+  }
+  return false;
+}
+
+inline bool is_jpeg(const std::string& file) { return file.compare(0, 2, "\xFF\xD8") == 0; }
+
 // ---------------------------------------------------------------- the orientation
 
 // Reads the orientation (1 to 8) from Exif data, which is a TIFF file; 1 if there is none.
 inline int exif_orientation(const std::string& tiff) {
   const bool little = tiff.compare(0, 4, std::string("II*\0", 4)) == 0;
   if (!little && tiff.compare(0, 4, std::string("MM\0*", 4)) != 0) return 1;
-  const auto read = [&](size_t at, size_t bytes) {
-    size_t value = 0;
-    for (size_t i = 0; i < bytes; ++i) {
-      const size_t place = little ? at + bytes - 1 - i : at + i;
-      value = value << 8 | (place < tiff.size() ? (unsigned char)tiff[place] : 0u);
-    }
-    return value;
-  };
+  const auto read = [&](size_t at, size_t bytes) { return number_at(tiff, at, bytes, little); };
   const size_t directory = read(4, 4), entries = read(directory, 2);
   for (size_t i = 0; i < entries && directory + 14 + 12 * i <= tiff.size(); ++i) {
     const size_t entry = directory + 2 + 12 * i, value = read(entry + 8, 2);
@@ -40,25 +66,19 @@ inline int exif_orientation(const std::string& tiff) {
 
 // Returns the Exif data of a JPEG or PNG file, or an empty string.
 inline std::string exif(const std::string& file) {
-  const auto number = [&](size_t at, size_t bytes) {  // big-endian
-    size_t value = 0;
-    for (size_t i = at; i < at + bytes; ++i)
-      value = value << 8 | (i < file.size() ? (unsigned char)file[i] : 0u);
-    return value;
-  };
-  if (number(0, 2) == 0xFFD8) {  // JPEG: segments FF, kind, length (which includes itself)
-    for (size_t at = 2; at + 4 <= file.size() && number(at, 1) == 0xFF;) {
-      const size_t kind = number(at + 1, 1), length = number(at + 2, 2);
-      if (kind == 0xDA || length < 2) break;  // the pixels begin
-      if (kind == 0xE1 && file.compare(at + 4, 6, std::string("Exif\0\0", 6)) == 0)
-        return file.substr(at + 10, length - 8);
-      at += 2 + length;
-    }
-  } else if (file.compare(1, 3, "PNG") == 0) {  // PNG: chunks length, kind, data, checksum
-    for (size_t at = 8; at + 8 <= file.size(); at += 12 + number(at, 4))
-      if (file.compare(at + 4, 4, "eXIf") == 0) return file.substr(at + 8, number(at, 4));
+  std::string data;
+  if (is_jpeg(file)) {
+    walk_jpeg(file, [&](size_t kind, size_t place, size_t length) {
+      const bool first = kind == 0xE1 && data.empty();
+      if (first && file.compare(place, 6, std::string("Exif\0\0", 6)) == 0)
+        data = file.substr(place + 6, length - 6);
+    });
+  } else if (file.compare(1, 3, "PNG") == 0) {  // chunks: length, kind, content, checksum
+    for (size_t at = 8; at + 8 <= file.size(); at += 12 + number_at(file, at, 4, false))
+      if (file.compare(at + 4, 4, "eXIf") == 0)
+        return file.substr(at + 8, number_at(file, at, 4, false));
   }
-  return "";
+  return data;
 }
 
 // Turns and mirrors a part as the camera's orientation demands.
@@ -80,68 +100,55 @@ inline Part oriented(const Part& part, int orientation) {
 
 // ---------------------------------------------------------------- reading
 
-// Finds the place behind the segments of a JPEG file where the pixels begin; 0 if there is none.
-inline size_t jpeg_scan(const std::string& file) {
-  const auto byte = [&](size_t at) { return size_t((unsigned char)file[at]); };
-  for (size_t at = 2; at + 4 <= file.size() && byte(at) == 0xFF;) {
-    if (byte(at + 1) == 0xDA) return at;
-    at += 2 + (byte(at + 2) << 8 | byte(at + 3));
-  }
-  return 0;
-}
-
 // Fails if a JPEG or BMP file has been cut off: stb_image fills the missing pixels with gray or
-// black, and a defect in them would be overlooked. (It notices this in PNG files by itself.)
-inline void check_whole(const std::string& file, const std::string& name) {
+// black, and a defect in them would be overlooked. (It notices this in PNG files by itself.) It
+// also misreads the palettes of OS/2 BMP files.
+inline void check_whole(const std::string& file, const std::string& name, int width, int height) {
   bool whole = true;
-  if (file.compare(0, 2, "\xFF\xD8") == 0) {
-    const size_t end = file.rfind("\xFF\xD9");  // FF D9 cannot occur within the pixels
-    whole = end != std::string::npos && end > jpeg_scan(file);
-  } else if (file.compare(0, 2, "BM") == 0 && file.size() >= 54) {
-    const auto number = [&](size_t at, size_t bytes) {  // little-endian
-      size_t value = 0;
-      for (size_t i = 0; i < bytes; ++i) value |= size_t((unsigned char)file[at + i]) << (8 * i);
-      return value;
-    };
-    const bool old = number(14, 4) == 12;  // the header of OS/2
-    const size_t width = number(18, old ? 2 : 4), bits = number(old ? 24 : 28, 2);
-    const int64_t signed_height = old ? int64_t(number(20, 2)) : int64_t(int32_t(number(22, 4)));
-    const size_t row = (width * bits + 31) / 32 * 4;
-    whole = number(10, 4) + row * size_t(std::llabs(signed_height)) <= file.size();
+  if (is_jpeg(file)) {
+    whole = walk_jpeg(file, [](size_t, size_t, size_t) {});
+  } else if (file.compare(0, 2, "BM") == 0) {
+    const auto number = [&](size_t at, size_t bytes) { return number_at(file, at, bytes, true); };
+    if (number(14, 4) == 12) fail(name, " is a BMP file of OS/2, which this program cannot read.");
+    const size_t bits = size_t(width) * number(28, 2), rows = size_t(height);
+    const size_t last = number(10, 4) + (rows - 1) * ((bits + 31) / 32 * 4) + (bits + 7) / 8;
+    const bool plain = number(30, 4) == 0 || number(30, 4) == 3;  // neither is compressed
+    whole = !plain || last <= file.size();
   }
   if (!whole) fail(name, " cannot be read: the image is truncated.");
 }
 
 // Reads a binary PGM file as Pillow does: values are scaled to the largest one that the header
-// allows. stb_image ignores it. Returns false if the file is of another kind.
+// allows, which stb_image ignores. Returns false if the file is of another kind.
 inline bool read_pgm(const std::string& file, const std::string& name, Part& part) {
-  if (file.compare(0, 2, "P5")) return false;
+  const bool color = file.compare(0, 2, "P6") == 0;
+  if (file.compare(0, 2, "P5") && !color) return false;
   size_t at = 2;
+  const auto byte = [&] { return at < file.size() ? (unsigned char)file[at] : 0u; };
   const auto number = [&] {
-    while (at < file.size() && (std::isspace((unsigned char)file[at]) || file[at] == '#')) {
-      if (file[at] == '#') at = std::min(file.find('\n', at), file.size() - 1);
+    while (std::isspace(int(byte())) || byte() == '#') {
+      if (byte() == '#') at = std::min(file.find_first_of("\r\n", at), file.size());
       ++at;
     }
     int64_t value = 0;
     const size_t first = at;
-    for (; at < file.size() && std::isdigit((unsigned char)file[at]) && value < 1000000; ++at)
-      value = 10 * value + (file[at] - '0');
+    for (; std::isdigit(int(byte())) && value < 1000000; ++at) value = 10 * value + (byte() - '0');
     if (at == first) fail(name, " cannot be read: its header is damaged.");
     return value;
   };
   part.width = number(), part.height = number();
   const int64_t largest = number();
-  const size_t bytes = largest > 255 ? 2 : 1, start = ++at;
-  if (largest < 1 || largest > 65535) fail(name, " cannot be read: its header is damaged.");
+  if (largest < 1 || largest > 65535 || !std::isspace(int(byte())))
+    fail(name, " cannot be read: its header is damaged.");
+  if (color && largest == 255) return false;
+  if (color) fail(name, " has the largest value ", largest, "; in color, this program reads 255.");
+  const size_t bytes = largest > 255 ? 2 : 1, start = at + 1;
   if (start + size_t(part.width * part.height) * bytes > file.size())
     fail(name, " cannot be read: the image is truncated.");
   part.pixels.resize(size_t(part.width * part.height));
   const double scale = bytes == 2 ? 65535.0 : 255.0;
   for (size_t i = 0; i < part.pixels.size(); ++i) {
-    const size_t place = start + bytes * i;
-    const double value = bytes == 2 ? double((unsigned char)file[place] << 8 |
-                                             (unsigned char)file[place + 1])
-                                    : double((unsigned char)file[place]);
+    const double value = double(number_at(file, start + bytes * i, bytes, false));
     const double scaled = std::nearbyint(value / double(largest) * scale);
     part.pixels[i] = float(std::min(scaled, scale)) / float(scale);
   }
@@ -156,10 +163,12 @@ inline Part read_part(const std::string& file, const std::string& name) {
   if (file.size() > size_t(INT32_MAX)) fail(name, " has more than 2 GiB.");
   const int size = int(file.size());
   if (!stbi_info_from_memory(data, size, &width, &height, &channels))
-    fail(name, " is not an image that this program reads (PNG, JPEG, BMP, PGM), or it is empty.");
+    fail(name,
+         " is not an image that this program reads (PNG, JPEG, BMP, binary PGM), or it is empty.");
+  height = int(std::llabs(int64_t(height)));  // negative in a BMP file that begins at the top
   if (double(width) * height > kMegapixels * 1e6)
-    fail(name, " has ", std::round(double(width) * height / 1e5) / 10,
-         " megapixels; the limit is ", kMegapixels, ".");
+    fail(name, " has ", width, " x ", height, " pixels, which is more than ", kMegapixels,
+         " megapixels.");
   if (std::min(width, height) < kSmallest)
     fail(name, " has ", width, " x ", height, " pixels; each side needs at least ", kSmallest, ".");
   Part part;
@@ -168,7 +177,7 @@ inline Part read_part(const std::string& file, const std::string& name) {
       fail(name, " cannot be read: its header is damaged.");
     return part;
   }
-  check_whole(file, name);
+  check_whole(file, name, width, height);
   const bool deep = stbi_is_16_bit_from_memory(data, size);
   void* decoded =
       deep ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &channels, 0))

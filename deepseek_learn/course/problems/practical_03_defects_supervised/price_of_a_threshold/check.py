@@ -34,7 +34,7 @@ def draw(rng, trial: int) -> tuple[np.ndarray, np.ndarray, float, float]:
         probability = np.where(probability > 0.5, 0.9, 0.02) + 0.08 * probability
     if trial % 4 == 3:  # so close together that a fixed grid falls between them
         probability = 0.3 + probability / 512
-    if trial % 5 == 4:  # few different values: equal ones cannot be separated
+    elif trial % 5 == 4:  # few different values: equal ones cannot be separated
         probability = np.round(probability * 16) / 16
     return np.round(probability * STEPS) / STEPS, label, c_miss, c_alarm
 

@@ -77,7 +77,10 @@ def check_draws(answer, rng) -> None:
     starts = np.flatnonzero(np.diff(module, prepend=-1))
     sides = np.array(tests)[:, starts].astype(int)  # [SPLITS, modules]
     apart = np.abs(sides[:, :, None] - sides[:, None]).sum(0)  # [modules, modules]
-    np.fill_diagonal(apart, SPLITS)
+    np.fill_diagonal(apart, SPLITS // 2)
     if apart.min() < SPLITS / 5:
         a, b = np.unravel_index(apart.argmin(), apart.shape)
         raise Failed("together", a=a, b=b, times=int(apart.min()), **facts)
+    if apart.max() > SPLITS * 4 / 5:
+        a, b = np.unravel_index(apart.argmax(), apart.shape)
+        raise Failed("apart", a=a, b=b, times=int(apart.max()), **facts)

@@ -42,7 +42,7 @@ def draw(rng) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
     parts = [(names[i], rng.bytes(20)) for i in order]
     plain = [i for i, (name, _) in enumerate(parts) if name not in ODD]
     again, reverted, copy, original, swapped, partner, todo, *rest = plain
-    twin, other_twin, retaken, *_ = rest
+    twin, other_twin, twice, *_ = rest
     parts[copy] = parts[copy][0], parts[original][1]
     parts[twin] = parts[twin][0], parts[other_twin][1]  # both are judged
     judged = [part for i, part in enumerate(parts) if i not in (copy, todo, again)]
@@ -51,7 +51,7 @@ def draw(rng) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]]:
     # 1. taken again under the same name; 2. the same, but with the first content back
     judged.append((parts[again][0], rng.bytes(20)))
     judged.append((parts[reverted][0], rng.bytes(20)))
-    judged.insert(0, (parts[retaken][0], rng.bytes(20)))
+    judged.insert(0, (parts[twice][0], rng.bytes(20)))
     # 3. two parts whose contents were exchanged
     judged.append((parts[swapped][0], parts[partner][1]))
     judged.append((parts[partner][0], parts[swapped][1]))
