@@ -93,7 +93,7 @@ def compression_rows(surface: str, result: dict) -> Iterator[Row]:
     memory = spread([100 * a / b for a, b in pairs])
     note = (
         f"a tile; {np.median(result['compressed_bytes']) / MB:.1f} of "
-        f"{np.median(result['float32_bytes']) / MB:.1f} MB, mostly activations; "
+        f"{np.median(result['float32_bytes']) / MB:.1f} MB; "
         f"weights {100 * result['stored']:.1f} %"
     )
     yield Row(

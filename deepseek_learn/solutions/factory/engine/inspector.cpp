@@ -79,7 +79,8 @@ Settings read_settings(const fs::path& file, bool calibrate) {
     if (!keys.count(key) && !(calibrate && std::string(key) == "threshold"))
       fail(file.string(), " lacks ", key, "; deploy the line again.");
   if (calibrate) settings.threshold = INFINITY;
-  if (settings.tile < 1 || settings.tile > 16384 || settings.overlap < 0 || settings.overlap >= settings.tile)
+  if (settings.tile < 1 || settings.tile > 16384 || settings.overlap < 0 ||
+      settings.overlap >= settings.tile)
     fail(file.string(), " has a tile of ", settings.tile, " pixels with an overlap of ",
          settings.overlap, ".");
   return settings;
