@@ -26,16 +26,14 @@ bits, one process.
 """
 
 import math
-import os
 import pickle
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from harness import peak
 from harness.interval import Estimate, spread
 from harness.script import Run, Script
 
@@ -110,12 +108,7 @@ def language_model():
 
 def peak_bytes(name: str, folder: Path | None) -> int:
     """Peak memory in a separate process; without a folder, of the float32 model."""
-    command = [sys.executable, __file__, "--peak", name, str(folder or "")]
-    environment = os.environ | memory.RETURN_FREED
-    process = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if process.returncode:
-        raise RuntimeError(f"{name}: {process.stderr[-2000:]}")
-    return int(process.stdout.splitlines()[-1])
+    return peak.in_fresh_process(__file__, "--peak", name, folder or "")
 
 
 def print_peak(name: str, folder: str) -> None:
@@ -126,13 +119,7 @@ def print_peak(name: str, folder: str) -> None:
     warm_up()
     before = memory.resident_bytes()
     model = load(name, Path(folder) if folder else None)
-    work = task(name, model)
-
-    def work_twice() -> None:
-        work()
-        work()
-
-    print(memory.peak_resident_bytes(work_twice, above=before))
+    peak.print_peak(task(name, model), above=before)
 
 
 def warm_up() -> None:

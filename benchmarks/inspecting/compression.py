@@ -1,12 +1,11 @@
 """What DPG keeps of an inspector's accuracy, and the memory that inference needs."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from harness import peak
 
 from deepseek_learn import dpg
 from deepseek_learn.measure import memory
@@ -50,16 +49,7 @@ def detection(
 
 def peak_bytes(*files: Path) -> int:
     """Peak memory of a fresh process while a segmenter judges two tiles."""
-    process = subprocess.run(
-        [sys.executable, "-m", "inspecting.compression", *map(str, files)],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | memory.RETURN_FREED,
-        capture_output=True,
-        text=True,
-    )
-    if process.returncode:
-        raise RuntimeError(process.stderr[-2000:])
-    return int(process.stdout.splitlines()[-1])
+    return peak.in_fresh_process("-m", "inspecting.compression", *files)
 
 
 @torch.inference_mode()
@@ -83,12 +73,7 @@ def main(float32: str, file: str | None = None) -> None:
             model = DefectSegmenter()
         model = dpg.load(file, model)
     model.eval()
-
-    def judge_two() -> None:
-        model(x)
-        model(x)
-
-    print(memory.peak_resident_bytes(judge_two, above=before))
+    peak.print_peak(lambda: model(x), above=before)
 
 
 if __name__ == "__main__":
