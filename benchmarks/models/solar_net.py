@@ -16,7 +16,6 @@ from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_learn.attention import attach
@@ -29,7 +28,12 @@ from deepseek_learn.zoo.nets.efficientnet_lite import (
     load_reference_weights,
 )
 from deepseek_learn.zoo.nets.imagenet import reference_weights
-from deepseek_learn.zoo.train.solar_defects import in_layout, loss, with_probability
+from deepseek_learn.zoo.train.solar_defects import (
+    augment,
+    in_layout,
+    loss,
+    with_probability,
+)
 
 from .depthwise import train_depthwise
 
@@ -120,23 +124,6 @@ class Flips(nn.Module):
         return torch.stack([self.model(each) for each in flips]).mean(0)
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip and shift images by up to 10 pixels; brightness and contrast by up to 20 %."""
-
-    def draw(low: float, high: float) -> Tensor:
-        shape = (len(images), 1, 1, 1)
-        return torch.rand(shape, generator=generator) * (high - low) + low
-
-    for axis in (2, 3):
-        images = torch.where(draw(0, 1) < 0.5, images.flip(axis), images)
-    shift = [int(s) for s in torch.randint(-10, 11, (2,), generator=generator)]
-    padded = F.pad(images, (10, 10, 10, 10), mode="reflect")
-    size = images.shape[2:]
-    images = padded.narrow(2, 10 + shift[0], size[0]).narrow(3, 10 + shift[1], size[1])
-    mean = images.mean((2, 3), keepdim=True)
-    return ((images - mean) * draw(0.8, 1.2) + mean * draw(0.8, 1.2)).clamp(0, 1)
-
-
 class Mixup:
     """Trains on weighted means of two images and of their labels.
 
@@ -149,7 +136,7 @@ class Mixup:
         self.alpha = alpha
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        images = augment(images, generator)
+        images = augment(images, generator, pixels=10, change=0.2)
         seed = int(torch.randint(2**31, (), generator=generator))
         self.weight = float(np.random.default_rng(seed).beta(self.alpha, self.alpha))
         self.order = torch.randperm(len(images), generator=generator)

@@ -73,11 +73,18 @@ class FrozenStart(nn.Module):
         return self.model(x.contiguous(memory_format=torch.channels_last))
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    generator: torch.Generator,
+    pixels: int = 12,
+    change: float = 0.15,
+) -> Tensor:
     """Randomly flip and shift the images, and change their brightness and contrast.
 
-    The images are shifted by up to 12 pixels. The brightness and the contrast change by
-    up to 15%.
+    Args:
+        images: a float tensor of shape `[B, 1, H, W]` with values from 0 to 1.
+        pixels: the largest shift.
+        change: the largest relative change of the brightness and of the contrast.
     """
 
     def draw(low: float, high: float) -> Tensor:
@@ -86,12 +93,16 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
     for axis in (2, 3):
         images = torch.where(draw(0, 1) < 0.5, images.flip(axis), images)
-    shift = [int(s) for s in torch.randint(-12, 13, (2,), generator=generator)]
-    padded = F.pad(images, (12, 12, 12, 12), mode="reflect")
-    size = images.shape[2:]
-    images = padded.narrow(2, 12 + shift[0], size[0]).narrow(3, 12 + shift[1], size[1])
+    shift = [
+        int(s) for s in torch.randint(-pixels, pixels + 1, (2,), generator=generator)
+    ]
+    padded = F.pad(images, (pixels,) * 4, mode="reflect")
+    height, width = images.shape[2:]
+    images = padded.narrow(2, pixels + shift[0], height)
+    images = images.narrow(3, pixels + shift[1], width)
+    low, high = 1 - change, 1 + change
     mean = images.mean((2, 3), keepdim=True)
-    return ((images - mean) * draw(0.85, 1.15) + mean * draw(0.85, 1.15)).clamp(0, 1)
+    return ((images - mean) * draw(low, high) + mean * draw(low, high)).clamp(0, 1)
 
 
 def with_probability(part: ImageDataset) -> ImageDataset:
