@@ -15,8 +15,8 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 def models(monkeypatch):
     """The modules of `benchmarks/models`, imported as the scripts do."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    known = [name for name in sys.modules if name.split(".")[0] == "models"]
-    for name in known:
+    names = [name for name in sys.modules if name.split(".")[0] == "models"]
+    for name in names:
         monkeypatch.delitem(sys.modules, name)
     from models import depthwise, solar_net
 
