@@ -35,6 +35,15 @@ Added later, after the first four runs (brick, seed 0) and unchanged by them: an
 DFM on seed 0. SuperSimpleNet was tried and left out: a batch of 32 takes 26 seconds here,
 so its 300 epochs take four hours on one surface. DRAEM and GLASS were not tried. The other
 models need a backbone of another architecture, which is not available offline.
+
+Added later, after all runs of the segmenter's first version (mean image AUROC 0.982, the
+target missed): its second version. The maps of the first showed why: the two halves of the
+photograph of bricks are seen from different angles, and the slanted joints of the test
+half were taken for defects; on gravel, every score of one run had rounded to 1. Now three
+in four training parts are turned by up to 8 degrees and scaled, and the score is the
+sigmoid of a quarter of the logit. Tried on other seeds of the data (brick, image AUROC
+0.842 before, 0.977 after), then run once: the test parts were looked at twice. The first
+version's runs stay in the file and have rows of their own.
 """  # noqa: E501 - a changed line would invalidate finished runs
 
 import os
@@ -165,6 +174,8 @@ def measure(run: Run) -> Iterator[Row]:
     for name, seed in work:
         for surface in surfaces:
             key = {"surface": surface, "seed": seed, "detector": name}
+            if name in (SEGMENTER, PLAIN):
+                key["version"] = 2
             once = partial(evaluate, surface, seed, methods[name])
             table[surface, seed, name] = runs.once(key, once)
     yield from rows(table, surfaces, seeds)

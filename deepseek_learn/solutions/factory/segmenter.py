@@ -19,13 +19,16 @@ from .synthetic import spoil
 
 ATTENDED = ["down.1", "down.2", "bottleneck", "join.0", "join.1"]
 STEPS, BATCH, LR = 1200, 8, 3e-3
+TEMPERATURE = 4.0
+DEGREES, ZOOM, GAMMA = 8.0, (0.85, 1.4), (0.8, 1.25)
 
 
 class DefectSegmenter(nn.Module):
     """A small U-Net with attention; its map says where a defect is.
 
-    It maps images of shape `[B, 1, H, W]` with values from 0 to 1 to probabilities of
-    shape `[B, H, W]`. H and W must be multiples of 16. Four neighboring pixels become
+    It maps images of shape `[B, 1, H, W]` with values from 0 to 1 to scores from 0 to 1 of
+    shape `[B, H, W]`: `sigmoid(logit / 4)`, since the probability itself rounds to 1 for
+    many defects, which can then not be ranked. H and W must be multiples of 16. Four neighboring pixels become
     four channels (and vice versa at the end), which quarters the work and keeps defects
     that are one pixel wide. Attention follows each pair of convolutions except at the
     highest resolution, where it would double the time of the network.
@@ -41,17 +44,19 @@ class DefectSegmenter(nn.Module):
             attach(self.unet, attention, where=ATTENDED, identity=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the probability of "defect" for each pixel; its logit when training."""
+        """Return the score of each pixel; the logit of "defect" when training."""
         x = F.pixel_unshuffle(x - 0.5, 2)  # [B, 4, H/2, W/2]
         logits = F.pixel_shuffle(self.unet(x), 2)[:, 0]
-        return logits if self.training else logits.sigmoid()
+        return logits if self.training else (logits / TEMPERATURE).sigmoid()
 
 
 class SpoiledParts(Dataset):
     """Examples made from good parts: three in four have synthetic defects.
 
-    The parts are flipped and lit at random. One in four stays good, so that a segmenter
-    also learns to leave good parts alone. An index always gives the same example.
+    The parts are flipped and lit at random, and three in four are seen from a slightly
+    different angle and distance, as on another day of the line. One in four stays good, so
+    that a segmenter also learns to leave good parts alone. An index always gives the same
+    example.
 
     Args:
         good: good parts, of shape `[N, H, W]` with values from 0 to 1.
@@ -80,11 +85,27 @@ class SpoiledParts(Dataset):
         image = self.good[rng.integers(len(self.good))]
         mask = np.zeros(image.shape, bool)
         if rng.random() < 0.75:
+            image = _another_view(image, rng)
+        if rng.random() < 0.75:
             image, mask = spoil(image, rng, self.good)
         if rng.random() < 0.5:
             image, mask = image[:, ::-1], mask[:, ::-1]
         lit = image * rng.uniform(0.9, 1.1) + rng.uniform(-0.05, 0.05)
         return lit.clip(0, 1).astype("float32"), mask.astype("float32")
+
+
+def _another_view(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part turned, at another distance and with another gamma."""
+    angle, zoom = np.deg2rad(rng.uniform(-DEGREES, DEGREES)), rng.uniform(*ZOOM)
+    cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
+    grid = F.affine_grid(
+        torch.tensor([[[cos, -sin, 0], [sin, cos, 0]]], dtype=torch.float32),
+        [1, 1, *image.shape],
+        align_corners=False,
+    )
+    source = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    view = F.grid_sample(source, grid, padding_mode="reflection", align_corners=False)
+    return view[0, 0].numpy() ** np.float32(rng.uniform(*GAMMA))
 
 
 def train(
