@@ -28,10 +28,11 @@ class DefectSegmenter(nn.Module):
 
     It maps images of shape `[B, 1, H, W]` with values from 0 to 1 to scores from 0 to 1 of
     shape `[B, H, W]`: `sigmoid(logit / 4)`, since the probability itself rounds to 1 for
-    many defects, which can then not be ranked. H and W must be multiples of 16. Four neighboring pixels become
-    four channels (and vice versa at the end), which quarters the work and keeps defects
-    that are one pixel wide. Attention follows each pair of convolutions except at the
-    highest resolution, where it would double the time of the network.
+    many defects, which can then not be ranked. H and W must be multiples of 16. Four
+    neighboring pixels become four channels (and vice versa at the end), which quarters the
+    work and keeps defects that are one pixel wide. Attention follows each pair of
+    convolutions except at the highest resolution, where it would double the time of the
+    network.
 
     Args:
         attention: the name of the attention module; None for none.

@@ -1,0 +1,225 @@
+"""Where the slices of a series are: their order, spacing and shear, and its repair.
+
+A series fills an orthogonal grid if its slices are parallel, evenly spaced along their
+normal, and not displaced sideways. Source: DICOM PS3.3 C.7.6.2 (image plane).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from .files import SeriesError, Slice
+from .pixels import AIR, Decoder
+
+SAME_PLACE_MM = 0.01  # slices closer than this are at the same place
+UNEVEN = 0.05  # of the spacing: how far a slice may be from its place in an even grid
+UNEVEN_MM = (
+    0.06  # the same for thin slices, whose positions are often rounded to 0.1 mm
+)
+MAX_GAP_MM = 10.0  # interpolating over more would invent anatomy
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Parallel slices, sorted along their normal.
+
+    Attributes:
+        axes: `[3, 3]`; the unit vectors of the normal, of a column and of a row.
+        pixel_mm: the distances between the pixels of a column and of a row.
+        points: `[N, 3]`; the position of each slice's first pixel in mm.
+    """
+
+    slices: Sequence[Slice]
+    axes: np.ndarray
+    pixel_mm: tuple[float, float]
+    points: np.ndarray
+
+    @property
+    def heights(self) -> np.ndarray:
+        """The positions along the normal in mm, of shape `[N]`."""
+        return self.points @ self.axes[0]
+
+    @property
+    def spacing_mm(self) -> float:
+        """The distance between neighbors along the normal, by least squares."""
+        return float(np.polyfit(np.arange(len(self.points)), self.heights, 1)[0])
+
+    @property
+    def sideways(self) -> np.ndarray:
+        """How far each slice is displaced from the first within its plane, `[N, 2]` mm."""
+        return (self.points - self.points[0]) @ self.axes[1:].T
+
+    def select(self, index: Sequence[int]) -> "Stack":
+        """Return some of the slices."""
+        slices = [self.slices[i] for i in index]
+        return replace(self, slices=slices, points=self.points[list(index)])
+
+
+def arrange(slices: Sequence[Slice]) -> Stack:
+    """Sort slices along their normal.
+
+    Raises:
+        SeriesError: if positions, orientations or pixel spacings are missing, malformed or
+            impossible, or if slices are not parallel or differ in their pixel spacing.
+    """
+    orientations = np.stack([s.numbers("ImageOrientationPatient", 6) for s in slices])
+    spacings = np.stack([s.numbers("PixelSpacing", 2) for s in slices])
+    points = np.stack([s.numbers("ImagePositionPatient", 3) for s in slices])
+    _check_constant(slices, orientations, "ImageOrientationPatient", 1e-3)
+    _check_constant(slices, spacings, "PixelSpacing", 1e-4)
+    if (spacings <= 0).any():
+        raise SeriesError(f"{slices[0].name}: PixelSpacing must be positive.")
+    row, column = orientations[0, :3], orientations[0, 3:]
+    lengths = np.array([row @ row, column @ column])
+    if np.abs(lengths - 1).max() > 2e-3 or abs(row @ column) > 1e-3:
+        raise SeriesError(
+            f"{slices[0].name}: ImageOrientationPatient must be two perpendicular unit "
+            f"vectors; got {orientations[0].tolist()}."
+        )
+    row, column = row / np.sqrt(lengths[0]), column / np.sqrt(lengths[1])
+    axes = np.stack([np.cross(row, column), column, row])
+    order = np.argsort(points @ axes[0], kind="stable")
+    pixel_mm = float(spacings[0, 0]), float(spacings[0, 1])
+    return Stack([slices[i] for i in order], axes, pixel_mm, points[order])
+
+
+def _check_constant(
+    slices: Sequence[Slice], values: np.ndarray, name: str, tolerance: float
+) -> None:
+    typical = np.median(values, axis=0)
+    different = np.abs(values - typical).max(1) > tolerance
+    if different.any():
+        first = int(different.argmax())
+        raise SeriesError(
+            f"{name} differs between slices: {slices[first].name} has "
+            f"{values[first].tolist()}, most have {typical.tolist()}."
+        )
+
+
+def without_duplicates(stack: Stack, decoder: Decoder) -> tuple[Stack, list[str]]:
+    """Return the stack with one of identical slices, and a remark on those left out.
+
+    Raises:
+        SeriesError: if different slices are at the same place.
+    """
+    index, duplicates = [0], []
+    for i in range(1, len(stack.slices)):
+        last = index[-1]
+        if stack.heights[i] - stack.heights[last] >= SAME_PLACE_MM:
+            index.append(i)
+            continue
+        a, b = stack.slices[last], stack.slices[i]
+        same_place = np.abs(stack.points[i] - stack.points[last]).max() < SAME_PLACE_MM
+        if not same_place or not np.array_equal(decoder.hu(a), decoder.hu(b)):
+            raise SeriesError(
+                f"{a.name} and {b.name} are different slices at the same place "
+                f"({stack.heights[i]:.2f} mm): the series holds several acquisitions, "
+                f"phases or reconstructions."
+            )
+        duplicates.append(b.name)
+    if not duplicates:
+        return stack, []
+    remark = f"{len(duplicates)} duplicate slices were left out: {_some(duplicates)}."
+    return stack.select(index), [remark]
+
+
+def unevenness(stack: Stack) -> str:
+    """Return what is wrong with the spacing of the slices, "" if they are evenly spaced."""
+    heights, number = stack.heights, np.arange(len(stack.points))
+    spacing, first = np.polyfit(number, heights, 1)
+    off = np.abs(heights - first - spacing * number).max()
+    if off <= max(UNEVEN * spacing, UNEVEN_MM):
+        return ""
+    gaps = np.diff(heights)
+    typical = float(np.median(gaps))
+    widest = int(gaps.argmax())
+    return (
+        f"slices are unevenly spaced, {gaps.min():.3f} to {gaps.max():.3f} mm (median "
+        f"{typical:.3f} mm); the widest gap is between {stack.slices[widest].name} and "
+        f"{stack.slices[widest + 1].name}"
+    )
+
+
+def shear(stack: Stack) -> float:
+    """Return the gantry tilt in degrees, 0 if the slices lie above each other.
+
+    Displacements of less than half a pixel are ignored.
+
+    Raises:
+        SeriesError: if the slices are displaced sideways, but not along a line.
+    """
+    rise, sideways = stack.heights - stack.heights[0], stack.sideways
+    slope = sideways.T @ rise / (rise @ rise)  # least squares through the first slice
+    half_pixel = 0.5 * np.array(stack.pixel_mm)
+    if (np.abs(sideways - np.outer(rise, slope)) > half_pixel).any():
+        off = np.abs(sideways - np.outer(rise, slope)).max()
+        raise SeriesError(
+            f"The slices do not lie on a line: some are displaced sideways by up to "
+            f"{off:.1f} mm."
+        )
+    if (np.abs(sideways) <= half_pixel).all():
+        return 0.0
+    return float(np.degrees(np.arctan(np.linalg.norm(slope))))
+
+
+def straighten(stack: Stack, hu: np.ndarray) -> tuple[Stack, np.ndarray]:
+    """Shift the slices of a tilted series so that they lie above each other.
+
+    Each slice is resampled linearly within its plane. The images grow so that nothing is
+    cut off; what was not scanned is -1024 HU.
+    """
+    shifts = stack.sideways / np.array(stack.pixel_mm)  # [N, 2] pixels along Y and X
+    low = np.floor(shifts.min(0)).astype(int)
+    high = np.ceil(shifts.max(0)).astype(int)
+    margins = [(-low[axis], high[axis]) for axis in (0, 1)]
+    grown = np.pad(hu, [(0, 0), *margins], constant_values=AIR)
+    straight = np.stack(
+        [
+            ndimage.shift(image, shift, order=1, mode="constant", cval=AIR)
+            for image, shift in zip(grown, shifts, strict=True)
+        ]
+    )
+    first = stack.points[0] + (low * np.array(stack.pixel_mm)) @ stack.axes[1:]
+    rise = stack.heights - stack.heights[0]
+    points = first + np.outer(rise, stack.axes[0])
+    return replace(stack, points=points), straight
+
+
+def fill_gaps(stack: Stack, hu: np.ndarray) -> tuple[np.ndarray, float]:
+    """Interpolate linearly along the normal onto evenly spaced slices.
+
+    The new spacing is the smallest one of the series; slices that already are in the new
+    grid stay as they are.
+
+    Returns:
+        The new HU and the new spacing in mm.
+
+    Raises:
+        SeriesError: if a gap is too wide to be filled.
+    """
+    gaps = np.diff(stack.heights)
+    if gaps.max() > MAX_GAP_MM:
+        raise SeriesError(
+            f"A gap of {gaps.max():.1f} mm is too wide to be filled; at most "
+            f"{MAX_GAP_MM:g} mm are interpolated."
+        )
+    smallest = gaps[gaps <= 1.1 * gaps.min()]
+    spacing = float(np.median(smallest))
+    rise = stack.heights - stack.heights[0]
+    at = np.arange(0, rise[-1] + 0.5 * spacing, spacing)  # [M]
+    at = at.clip(max=rise[-1])
+    below = np.clip(np.searchsorted(rise, at, "right") - 1, 0, len(rise) - 2)
+    t = (at - rise[below]) / gaps[below]
+    near = max(UNEVEN_MM, UNEVEN * spacing)  # positions that were rounded
+    t = np.where(
+        t * gaps[below] < near, 0, np.where((1 - t) * gaps[below] < near, 1, t)
+    )
+    weight = t[:, None, None].astype(np.float32)
+    return hu[below] * (1 - weight) + hu[below + 1] * weight, spacing
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,318 @@
+"""Load one CT series from a folder of DICOM files, exactly or not at all.
+
+Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from . import geometry
+from .files import CT, Contents, SeriesError, Slice, read_folder
+from .pixels import Decoder, check, remarks
+from .volume import Volume
+
+MIN_SLICES = 3
+MAX_VOXELS = 2**31
+NO_AIR, NO_TISSUE = -500, -200  # HU
+# what has to be the same in all slices of a series, and what differs otherwise
+SAME = {
+    "PatientID": "patients",
+    "PatientBirthDate": "patients",
+    "StudyInstanceUID": "studies",
+    "FrameOfReferenceUID": "frames of reference",
+    "PatientPosition": "positions of the patient",
+    "Rows": "image sizes",
+    "Columns": "image sizes",
+    "RescaleType": "units",
+    "KVP": "tube voltages",
+    "ConvolutionKernel": "reconstruction kernels",
+    "ContrastBolusAgent": "contrast agents",
+    "TemporalPositionIdentifier": "points in time",
+    "NominalPercentageOfCardiacPhase": "phases of the heart",
+}
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """A CT series in a folder.
+
+    Attributes:
+        uid: the SeriesInstanceUID.
+        description: the SeriesDescription, often empty.
+        slices: the number of slices.
+    """
+
+    uid: str
+    description: str
+    slices: int
+
+
+def list_series(folder: str | Path) -> list[SeriesInfo]:
+    """Return the CT series in a folder, sorted by UID.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        SeriesError: if a file or folder may not be read.
+    """
+    series = _by_series(_images(read_folder(folder)))
+    return [
+        SeriesInfo(uid, slices[0].text("SeriesDescription"), len(slices))
+        for uid, slices in sorted(series.items())
+    ]
+
+
+def load_series(
+    folder: str | Path,
+    *,
+    series_uid: str | None = None,
+    gaps: str = "refuse",
+    tilt: str = "refuse",
+) -> Volume:
+    """Read a CT series as Hounsfield units with their geometry.
+
+    Args:
+        folder: a folder with the files of the series, in any order and in subfolders, or
+            a single enhanced (multi-frame) file.
+        series_uid: which series to read; needed if the folder contains several.
+        gaps: "refuse" a series with missing or unevenly spaced slices, or "interpolate"
+            (linearly, gaps of up to 10 mm).
+        tilt: "refuse" a series scanned with a tilted gantry, or "resample" it (shift the
+            slices within their planes).
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        SeriesError: if there is no CT series or more than one, if a file is damaged, or if
+            the volume would not be certain: the message names the file and the element.
+        ValueError: if `gaps` or `tilt` has another value.
+    """
+    _check_option("gaps", gaps, ("refuse", "interpolate"))
+    _check_option("tilt", tilt, ("refuse", "resample"))
+    contents = read_folder(folder)
+    slices, notes = choose(contents, folder, series_uid)
+    check_same(slices)
+    for each in slices:
+        check(each)
+    decoder = Decoder()
+    stack = geometry.arrange(slices)
+    stack, duplicates = geometry.without_duplicates(stack, decoder)
+    if len(stack.slices) < MIN_SLICES:
+        raise SeriesError(
+            f"The series has {len(stack.slices)} slices; a volume needs at least "
+            f"{MIN_SLICES}."
+        )
+    angle, uneven = geometry.shear(stack), geometry.unevenness(stack)
+    if angle and tilt == "refuse":
+        raise SeriesError(
+            f"The gantry was tilted by {angle:.1f} degrees, so the slices are sheared; "
+            f'tilt="resample" straightens them.'
+        )
+    if uneven and gaps == "refuse":
+        raise SeriesError(f'The {uneven}; gaps="interpolate" fills gaps.')
+    rows, columns = (int(slices[0].numbers(name, 1)[0]) for name in ("Rows", "Columns"))
+    if len(stack.slices) * rows * columns > MAX_VOXELS:
+        raise SeriesError(
+            f"The series has {len(stack.slices)} x {rows} x {columns} voxels; at most "
+            f"{MAX_VOXELS:,} are accepted."
+        )
+    hu = np.stack([decoder.hu(each) for each in stack.slices])
+    spacing, straight = stack.spacing_mm, stack
+    if angle:
+        straight, hu = geometry.straighten(stack, hu)
+        notes.append(
+            f"A gantry tilt of {angle:.1f} degrees was corrected by resampling."
+        )
+    if uneven:
+        hu, spacing = geometry.fill_gaps(straight, hu)
+        notes.append(f"The {uneven}: interpolated linearly.")
+    notes += (
+        duplicates + remarks(slices) + _headers(stack, spacing, angle) + _values(hu)
+    )
+    return Volume(
+        hu=hu,
+        spacing_mm=(spacing, *stack.pixel_mm),
+        origin_mm=tuple(map(float, straight.points[0])),  # type: ignore[arg-type]
+        directions=stack.axes,
+        series_uid=slices[0].text("SeriesInstanceUID"),
+        warnings=tuple(notes),
+        headers=[each.header for each in stack.slices],
+        files=[each.path for each in stack.slices],
+    )
+
+
+def _check_option(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        accepted = " or ".join(map(repr, choices))
+        raise ValueError(f"{name} must be {accepted}; got {value!r}.")
+
+
+def choose(
+    contents: Contents, folder: str | Path, series_uid: str | None
+) -> tuple[list[Slice], list[str]]:
+    """Return the slices of one series, and remarks on what was left out.
+
+    Raises:
+        SeriesError: if there is no such series, if there are several and none was chosen,
+            or if a file is damaged, since it may be one of the slices.
+    """
+    if contents.damaged:
+        first = next(iter(contents.damaged.values()))
+        more = len(contents.damaged) - 1
+        raise SeriesError(first + (f" So are {more} other files." if more else ""))
+    images = _images(contents)
+    for each in images:
+        if not each.text("SeriesInstanceUID"):
+            raise SeriesError(f"{each.name} is damaged: it has no SeriesInstanceUID.")
+    series = _by_series(images)
+    if not series:
+        raise SeriesError(_nothing(contents, folder))
+    if series_uid is None and len(series) > 1:
+        raise SeriesError(
+            f"{str(folder)!r} contains {len(series)} CT series; choose one with "
+            f"series_uid: {_listed(series)}."
+        )
+    uid = series_uid if series_uid is not None else next(iter(series))
+    if uid not in series:
+        raise SeriesError(
+            f"{str(folder)!r} contains no CT series {uid!r}; it contains {_listed(series)}."
+        )
+    return series[uid], _left_out(contents, images)
+
+
+def check_same(slices: Sequence[Slice]) -> None:
+    """Refuse slices that do not belong to one scan of one patient.
+
+    Raises:
+        SeriesError: with what differs.
+    """
+    for each in slices:
+        if each.frame is None and each.text("NumberOfFrames") not in ("", "1"):
+            raise SeriesError(
+                f"{each.name} has several frames but is not an enhanced CT."
+            )
+    for keyword, words in SAME.items():
+        values = Counter(each.text(keyword) for each in slices)
+        if len(values) > 1:
+            (usual, _), (other, _), *_ = values.most_common()
+            which = next(each for each in slices if each.text(keyword) == other)
+            raise SeriesError(
+                f"The series mixes several {words}: {keyword} is {other!r} in "
+                f"{which.name} and {usual!r} elsewhere."
+            )
+    _check_acquisitions(slices)
+
+
+def _check_acquisitions(slices: Sequence[Slice]) -> None:
+    """Refuse acquisitions that overlap: their slices would alternate."""
+    numbers = {each.text("AcquisitionNumber") for each in slices}
+    if len(numbers) < 2:
+        return
+    stack = geometry.arrange(slices)
+    labels = [each.text("AcquisitionNumber") for each in stack.slices]
+    blocks = 1 + sum(a != b for a, b in pairwise(labels))
+    if blocks > len(numbers):
+        raise SeriesError(
+            f"The series mixes {len(numbers)} acquisitions (AcquisitionNumber "
+            f"{', '.join(sorted(numbers))}) that overlap."
+        )
+
+
+def _images(contents: Contents) -> list[Slice]:
+    return [each for each in contents.slices if _kind(each) == "CT"]
+
+
+def _kind(each: Slice) -> str:
+    """Return "CT" for a slice of a CT volume, or a word for what it is instead."""
+    header = each.header
+    sop_class = header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID
+    modality = each.text("Modality")
+    if sop_class not in CT or modality not in ("CT", ""):
+        return modality if modality and modality != "CT" else "other"
+    image_type = each.text("ImageType").upper()
+    if "LOCALIZER" in image_type or "SCOUT" in image_type:
+        return "localizer"
+    return "CT"
+
+
+def _by_series(images: Iterable[Slice]) -> dict[str, list[Slice]]:
+    series: dict[str, list[Slice]] = {}
+    for each in images:
+        series.setdefault(each.text("SeriesInstanceUID"), []).append(each)
+    return series
+
+
+def _listed(series: dict[str, list[Slice]]) -> str:
+    return "; ".join(
+        f"{uid} ({len(slices)} slices, {slices[0].text('SeriesDescription') or 'unnamed'})"
+        for uid, slices in sorted(series.items())
+    )
+
+
+def _nothing(contents: Contents, folder: str | Path) -> str:
+    if contents.empty:
+        return f"{str(folder)!r} contains no file."
+    if not contents.slices:
+        return f"{str(folder)!r} contains no DICOM image."
+    kinds = Counter(_kind(each) for each in contents.slices)
+    counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+    return f"{str(folder)!r} contains no CT slice, only: {counts}."
+
+
+def _left_out(contents: Contents, images: list[Slice]) -> list[str]:
+    notes = []
+    kinds = Counter(_kind(each) for each in contents.slices)
+    del kinds["CT"]
+    if kinds:
+        counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        notes.append(f"DICOM objects that are not slices were left out: {counts}.")
+    if contents.others:
+        notes.append(f"{len(contents.others)} files are not DICOM and were left out.")
+    missing = contents.catalogued - {each.path.name for each in contents.slices}
+    if missing:
+        notes.append(f"The DICOMDIR lists {len(missing)} images that are not there.")
+    return notes
+
+
+def _headers(stack: geometry.Stack, spacing: float, angle: float) -> list[str]:
+    """Return remarks on headers that contradict the positions of the slices."""
+    notes, first = [], stack.slices[0]
+    thicknesses = {each.text("SliceThickness") for each in stack.slices} - {""}
+    if len(thicknesses) > 1:
+        notes.append(f"SliceThickness differs: {', '.join(sorted(thicknesses))} mm.")
+    thickness = _number(first, "SliceThickness")
+    if thickness and spacing > 1.5 * thickness:
+        notes.append(
+            f"Slices of {thickness:g} mm are {spacing:.2f} mm apart: there is tissue "
+            f"between them that no slice shows."
+        )
+    stated = _number(first, "GantryDetectorTilt")
+    if stated and not angle:
+        notes.append(
+            f"The header states a gantry tilt of {stated:g} degrees, which the positions "
+            f"of the slices do not show."
+        )
+    expected = _number(first, "ImagesInAcquisition")
+    if expected and expected > len(stack.slices):
+        notes.append(
+            f"The header announces {expected:g} images, but {len(stack.slices)} are there."
+        )
+    return notes
+
+
+def _number(each: Slice, keyword: str) -> float | None:
+    try:
+        return float(each.numbers(keyword, 1)[0])
+    except SeriesError:
+        return None
+
+
+def _values(hu: np.ndarray) -> list[str]:
+    """Return a remark if the values cannot be those of a scan of the chest."""
+    low, high = float(hu.min()), float(hu.max())
+    if low < NO_AIR and high > NO_TISSUE:
+        return []
+    return [f"The values, {low:.0f} to {high:.0f} HU, are not those of a chest in air."]
