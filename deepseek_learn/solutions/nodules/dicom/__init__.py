@@ -5,8 +5,17 @@ with certainty is refused with the reason; two kinds of damage are repaired on r
 Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
 """
 
+from .anonymize import Anonymization, anonymize
 from .files import SeriesError
 from .series import SeriesInfo, list_series, load_series
 from .volume import Volume
 
-__all__ = ["SeriesError", "SeriesInfo", "Volume", "list_series", "load_series"]
+__all__ = [
+    "Anonymization",
+    "SeriesError",
+    "SeriesInfo",
+    "Volume",
+    "anonymize",
+    "list_series",
+    "load_series",
+]

@@ -66,7 +66,7 @@ def ct_datasets(
         elements = _COMMON | {
             "SOPInstanceUID": instance,
             "PatientID": patient,
-            "PatientName": patient,
+            "PatientName": f"{patient}^",
             "StudyInstanceUID": study,
             "SeriesInstanceUID": series,
             "FrameOfReferenceUID": frame,

@@ -1,0 +1,252 @@
+"""Findings as DICOM objects: a segmentation (SEG) and a structured report (SR).
+
+The segmentation marks each finding's estimated ball; the report is a measurement report
+(DICOM PS3.16, TID 1500) with a group for each finding.
+"""
+
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+from highdicom.sr.coding import CodedConcept
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+
+from ....errors import check_count
+from ....files import atomic_write
+from ..finding import Finding, ball
+from .files import MULTI_FRAME, SeriesError, read_dataset
+from .volume import Volume
+
+ALGORITHM = "deepseek_learn nodule detector"
+WARNING = "Research and teaching only. Not for diagnosis."
+DEVICE: dict[str, Any] = {
+    "manufacturer": "deepseek_learn",
+    "manufacturer_model_name": ALGORITHM,
+    "software_versions": version("deepseek-learn"),
+    "device_serial_number": "0",
+}
+# what highdicom copies from the images; an empty value is allowed where it is unknown
+COPIED = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+NODULE, LUNG = codes.SCT.Nodule, codes.SCT.Lung
+CHEST_CT = CodedConcept("24627-2", "LN", "CT Chest")
+INTERVAL = (
+    "lower end of the diameter's interval",
+    "upper end of the diameter's interval",
+)
+
+
+def write_findings(
+    volume: Volume, findings: Sequence[Finding], folder: str | Path, number: int = 100
+) -> list[Path]:
+    """Write findings as `findings_seg.dcm` and `findings_sr.dcm` and return the paths.
+
+    Without findings there is no segmentation, and the report says that none were found.
+
+    Args:
+        volume: a volume with the headers of the images that it was read from.
+        number: the SeriesNumber of the segmentation; that of the report is one more.
+
+    Raises:
+        ValueError: if the volume has no headers.
+        SeriesError: if the headers lack the identifiers to which findings refer.
+    """
+    check_count("number", number)
+    if not volume.headers:
+        raise ValueError(
+            "volume has no DICOM headers, so findings have nothing to refer to."
+        )
+    images = _images(volume)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about unusual names of patients
+        segments = segmentation(volume, findings, images, number) if findings else None
+        document = report(findings, images, segments, number + 1)
+    objects = [document] if segments is None else [segments, document]
+    paths = []
+    for each in objects:
+        path = Path(folder) / f"findings_{each.Modality.lower()}.dcm"
+        with atomic_write(path) as temporary:
+            each.save_as(temporary)
+        paths.append(path)
+    return paths
+
+
+def _images(volume: Volume) -> list[Dataset]:
+    """Return the headers of the source images with all that highdicom reads from them."""
+    first = volume.headers[0]
+    if first.SOPClassUID in MULTI_FRAME:
+        headers = [read_dataset(path) for path in dict.fromkeys(volume.files)]
+    else:
+        headers = [Dataset(each) for each in volume.headers]
+    images = []
+    for header in headers:
+        if header is None:
+            raise SeriesError("A file of the series has changed since it was read.")
+        for name in ("StudyInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+            if not header.get(name):
+                raise SeriesError(f"The series has no {name}, to which findings refer.")
+        for name in COPIED:
+            if name not in header:
+                setattr(header, name, None)
+        images.append(header)
+    return images
+
+
+def segmentation(
+    volume: Volume, findings: Sequence[Finding], images: Sequence[Dataset], number: int
+) -> "hd.seg.Segmentation":
+    """Return a binary segmentation with a segment for each finding."""
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=ALGORITHM,
+        family=codes.DCM.ArtificialIntelligence,
+        version=version("deepseek-learn"),
+    )
+    descriptions = [
+        hd.seg.SegmentDescription(
+            segment_number=index,
+            segment_label=f"Finding {index}",
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=NODULE,
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+            tracking_uid=hd.UID(),
+            tracking_id=f"Finding {index}",
+            anatomic_regions=[LUNG],
+        )
+        for index in range(1, len(findings) + 1)
+    ]
+    masks = np.stack([ball(volume, each) for each in findings], -1)  # [Z, Y, X, N]
+    dz, dy, dx = volume.spacing_mm
+    thickness = volume.headers[0].get("SliceThickness") or dz
+    return hd.seg.Segmentation(
+        source_images=images,
+        pixel_array=masks.astype(np.uint8),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=descriptions,
+        series_instance_uid=hd.UID(),
+        series_number=number,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        content_description=WARNING,
+        pixel_measures=hd.PixelMeasuresSequence(
+            pixel_spacing=(dy, dx),
+            slice_thickness=float(thickness),
+            spacing_between_slices=dz,
+        ),
+        plane_orientation=hd.PlaneOrientationSequence(
+            "PATIENT", [*volume.directions[2], *volume.directions[1]]
+        ),
+        plane_positions=[
+            hd.PlanePositionSequence("PATIENT", [*volume.to_mm(np.array([z, 0, 0]))])
+            for z in range(len(volume.hu))
+        ],
+        **DEVICE,
+    )
+
+
+def report(
+    findings: Sequence[Finding],
+    images: Sequence[Dataset],
+    segments: "hd.seg.Segmentation | None",
+    number: int,
+) -> "hd.sr.Comprehensive3DSR":
+    """Return a measurement report with diameter and probability of each finding."""
+    groups = [
+        _group(index, each, images, segments) for index, each in enumerate(findings, 1)
+    ]
+    observer = hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=hd.UID(), name=ALGORITHM
+        ),
+    )
+    content = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=CHEST_CT,
+        imaging_measurements=groups or [_nothing_found()],
+        title=codes.DCM.ImagingMeasurementReport,
+        # their library describes images by elements that enhanced ones do not have
+        referenced_images=None if images[0].SOPClassUID in MULTI_FRAME else images,
+    )
+    evidence = [*images, segments] if segments is not None else [*images]
+    return hd.sr.Comprehensive3DSR(
+        evidence=evidence,
+        content=content,
+        series_instance_uid=hd.UID(),
+        series_number=number,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=DEVICE["manufacturer"],
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=WARNING,
+    )
+
+
+def _group(
+    index: int, finding: Finding, images: Sequence[Dataset], segments: Any
+) -> "hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations":
+    measurements = [
+        _measurement(codes.SCT.Diameter, finding.diameter_mm, codes.UCUM.Millimeter),
+        _measurement(codes.DCM.Probability, finding.probability, codes.UCUM.NoUnits),
+    ]
+    for number, (name, value) in enumerate(
+        zip(INTERVAL, finding.diameters_mm or (), strict=False), 1
+    ):
+        concept = CodedConcept(f"DIAMETER-{number}", "99DSL", name)
+        measurements.append(_measurement(concept, value, codes.UCUM.Millimeter))
+    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=segments.SegmentSequence[index - 1].TrackingUID,
+            identifier=f"Finding {index}",
+        ),
+        referenced_segment=hd.sr.ReferencedSegment(
+            sop_class_uid=segments.SOPClassUID,
+            sop_instance_uid=segments.SOPInstanceUID,
+            segment_number=index,
+            source_series=hd.sr.SourceSeriesForSegmentation(
+                images[0].SeriesInstanceUID
+            ),
+        ),
+        finding_type=NODULE,
+        finding_sites=[hd.sr.FindingSite(anatomic_location=LUNG)],
+        measurements=measurements,
+        algorithm_id=hd.sr.AlgorithmIdentification(
+            name=ALGORITHM, version=version("deepseek-learn")
+        ),
+    )
+
+
+def _measurement(name: Any, value: float, unit: Any) -> "hd.sr.Measurement":
+    return hd.sr.Measurement(name=name, value=round(float(value), 4), unit=unit)
+
+
+def _nothing_found() -> "hd.sr.MeasurementsAndQualitativeEvaluations":
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=hd.UID(), identifier="Findings"
+        ),
+        finding_type=NODULE,
+        finding_sites=[hd.sr.FindingSite(anatomic_location=LUNG)],
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(name=NODULE, value=codes.SCT.Absent)
+        ],
+        algorithm_id=hd.sr.AlgorithmIdentification(
+            name=ALGORITHM, version=version("deepseek-learn")
+        ),
+    )

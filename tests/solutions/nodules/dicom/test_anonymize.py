@@ -1,0 +1,124 @@
+"""A copy for sharing: nothing that identifies the patient, and the same volume."""
+
+import re
+
+import numpy as np
+import pydicom
+import pytest
+
+from deepseek_learn.solutions.nodules.dicom import SeriesError, anonymize, load_series
+from deepseek_learn.solutions.nodules.dicom.traps import phantom, save, series, traps
+from deepseek_learn.solutions.nodules.dicom.traps.trap import change, write_raw
+
+NAME = "Zachariasewicz^Ermentrude"
+SECRETS = ("Zachariasewicz", "Ermentrude", "MRN-77123", "19410317", "St. Elsewhere")
+
+
+def revealing():
+    """A series with the patient's identity in every place that comes to mind."""
+    datasets = series()
+    change(
+        datasets,
+        PatientName=NAME,
+        PatientID="MRN-77123",
+        PatientBirthDate="19410317",
+        InstitutionName="St. Elsewhere",
+        PatientComments="called MRN-77123 by mistake",
+        ImageComments="Ermentrude, second try",
+        ProtocolName="Chest Zachariasewicz",
+        ConvolutionKernel="B30f ERMENTRUDE",
+        ContrastBolusAgent="as St. Elsewhere has it",
+        OtherPatientIDs="MRN-77123",
+    )
+    for dataset in datasets:
+        block = dataset.private_block(0x0019, "Zachariasewicz", create=True)
+        block.add_new(1, "LO", NAME)
+        item = pydicom.Dataset()
+        item.PatientID = "MRN-77123"
+        dataset.OtherPatientIDsSequence = [item]
+        dataset.RequestAttributesSequence = [pydicom.Dataset()]
+        dataset.RequestAttributesSequence[0].ScheduledProcedureStepDescription = NAME
+        dataset.file_meta.SourceApplicationEntityTitle = "Ermentrude"
+        dataset.preamble = b"Zachariasewicz".ljust(128, b"\0")
+        dataset.add_new(0x60003000, "OW", b"Zachariasewicz")
+        dataset.add_new(0x0020000E, "UI", dataset.SeriesInstanceUID)
+        dataset.TableHeight = "150"
+        write_raw(dataset, "TableHeight", "150 Ermentrude")
+    return datasets
+
+
+def test_nothing_that_identifies_the_patient_stays(tmp_path):
+    datasets = revealing()
+    uids = {each.SOPInstanceUID for each in datasets} | {datasets[0].StudyInstanceUID}
+    save(datasets, tmp_path / "Zachariasewicz")
+    result = anonymize(tmp_path / "Zachariasewicz", tmp_path / "out")
+    assert result.files == 24
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes()
+        for secret in SECRETS:
+            assert not re.search(re.escape(secret).encode(), content, re.I), secret
+        assert not any(uid.encode() in content for uid in uids)
+        assert content[:128] == bytes(128)
+        dataset = pydicom.dcmread(path)
+        assert dataset.PatientIdentityRemoved == "YES"
+        assert not any(element.tag.is_private for element in dataset)
+        assert dataset.StudyDate == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["shuffled", "enhanced_rescale_varies", "jpeg_ls", "padding", "sagittal"]
+)
+def test_the_volume_is_the_same(name, tmp_path):
+    truths = traps[name].build(tmp_path / "scan")
+    anonymize(tmp_path / "scan", tmp_path / "out")
+    volume = load_series(tmp_path / "out")
+    assert truths[0].matches(volume.hu, volume.spacing_mm)
+    original = load_series(tmp_path / "scan")
+    np.testing.assert_allclose(volume.directions, original.directions)
+    np.testing.assert_allclose(volume.origin_mm, original.origin_mm)
+
+
+def test_the_same_key_gives_the_same_identifiers(tmp_path):
+    save(series(uid_seed="one"), tmp_path / "scan")
+    ids = []
+    for number, key in enumerate(("a", "a", "b", None, None)):
+        anonymize(tmp_path / "scan", tmp_path / str(number), key=key)
+        dataset = pydicom.dcmread(tmp_path / str(number) / "IM00000.dcm")
+        ids.append((dataset.SeriesInstanceUID, dataset.PatientID))
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 4
+
+
+def test_other_objects_are_not_copied(tmp_path):
+    traps["other_objects"].build(tmp_path / "scan")
+    (tmp_path / "scan" / "letter.txt").write_text(NAME)
+    result = anonymize(tmp_path / "scan", tmp_path / "out")
+    assert result.files == 24
+    assert len(result.left_out) == 3
+
+
+def test_burned_in_text_is_pointed_out(tmp_path):
+    hu = phantom()
+    save(series(hu), tmp_path / "clean")
+    assert anonymize(tmp_path / "clean", tmp_path / "a").warnings == ()
+    hu[:, 1:3, 2:20:2] = 1000  # strokes in a corner
+    save(series(hu), tmp_path / "text")
+    (note,) = anonymize(tmp_path / "text", tmp_path / "b").warnings
+    assert "may be text" in note
+    save(change(series(), BurnedInAnnotation="YES"), tmp_path / "flag")
+    (note,) = anonymize(tmp_path / "flag", tmp_path / "c").warnings
+    assert "BurnedInAnnotation" in note
+
+
+def test_bad_input_gets_a_sentence(tmp_path):
+    save(series(), tmp_path / "scan")
+    with pytest.raises(ValueError, match="must not be in the folder"):
+        anonymize(tmp_path / "scan", tmp_path / "scan" / "out")
+    with pytest.raises(ValueError, match="must be an empty folder"):
+        anonymize(tmp_path / "scan", tmp_path)
+    with pytest.raises(ValueError, match="key must not be empty"):
+        anonymize(tmp_path / "scan", tmp_path / "out", key="")
+    traps["magnetic_resonance"].build(tmp_path / "mr")
+    with pytest.raises(SeriesError, match="no CT image"):
+        anonymize(tmp_path / "mr", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

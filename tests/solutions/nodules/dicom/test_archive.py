@@ -1,0 +1,64 @@
+"""A scan goes to a picture archive (Orthanc) and back, and so do the findings."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepseek_learn.solutions.nodules.dicom.traps import phantom
+from deepseek_learn.solutions.nodules.dicom.volume import Volume
+from deepseek_learn.solutions.nodules.finding import ball
+from tests.services import absent, need
+
+pytestmark = pytest.mark.service
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+ALONE = "ip link set lo up && exec "
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory):
+    need("pynetdicom")
+    need("dicomweb_client")
+    if not shutil.which("Orthanc") or not PLUGIN.exists():
+        absent("Orthanc with its DICOMweb plugin is not installed")
+    command = f"{ALONE}{sys.executable} -m {__package__}.archive"
+    command += f" {tmp_path_factory.mktemp('archive')}"
+    namespace = ["unshare", "--net", "sh", "-c"]
+    if subprocess.run(
+        [*namespace, "ip link set lo up"], capture_output=True
+    ).returncode:
+        absent("a network namespace of its own is not allowed here")
+    done = subprocess.run([*namespace, command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "syntax"),
+    [
+        ("Explicit VR Little Endian", "1.2.840.10008.1.2.1"),
+        ("RLE Lossless", "1.2.840.10008.1.2.5"),
+        ("JPEG-LS Lossless Image Compression", "1.2.840.10008.1.2.4.80"),
+    ],
+)
+def test_a_scan_comes_back_bit_for_bit(answer, name, syntax):
+    assert answer[name] == {"statuses": [0], "syntax": syntax, "exact": True}
+
+
+def test_findings_are_in_the_study_and_can_be_read_again(answer):
+    from tests.solutions.nodules.dicom.archive import FINDINGS
+
+    assert answer["modalities"] == ["CT", "SEG", "SR"]
+    axes = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    volume = Volume(phantom(), (1.25, 0.7, 0.7), (-120.0, -110.0, -300.0), axes, "1.2")
+    voxels = [int(ball(volume, each).sum()) for each in FINDINGS]
+    assert answer["findings"]["voxels"] == voxels
+    first, second = answer["findings"]["measurements"]
+    assert first["Diameter"] == 6.0
+    assert first["Probability"] == 0.93
+    assert first["lower end of the diameter's interval"] == 5.0
+    assert second == {"Diameter": 4.0, "Probability": 0.5}
