@@ -23,11 +23,12 @@ def simpleitk(folder):
     import SimpleITK as sitk
 
     reader = sitk.ImageSeriesReader()
-    ids = reader.GetGDCMSeriesIDs(folder, False) or reader.GetGDCMSeriesIDs(folder)
+    deep = not any(path.is_file() for path in Path(folder).iterdir())
+    place = str(next(p for p in Path(folder).rglob("*") if p.is_file()).parent)
+    ids = reader.GetGDCMSeriesIDs(place)
     if not ids:
         raise ValueError("no series")
-    names = reader.GetGDCMSeriesFileNames(folder, ids[0], False, True)
-    reader.SetFileNames(names)
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(folder, ids[0], False, deep))
     image = reader.Execute()
     return sitk.GetArrayFromImage(image), image.GetSpacing()[::-1]
 
@@ -52,6 +53,8 @@ def monai(folder):
     return np.asarray(image).transpose(2, 1, 0), spacing[::-1]
 
 
+# what MONAI writes whatever it reads, since a decoder for GPUs is missing
+ALWAYS = ("nvImageCodec", "NvImgCodec", "warnings.warn(")
 READERS = {"SimpleITK": simpleitk, "dicom2nifti": dicom2nifti, "MONAI": monai}
 
 
@@ -77,7 +80,10 @@ def main(name, folders, out):
                 os.dup2(stderr, 2)
                 os.close(stderr)
             log.seek(0)
-            warned = bool(log.read().strip())
+            lines = log.read().decode(errors="replace").splitlines()
+            warned = any(
+                not any(w in line for w in ALWAYS) for line in lines if line.strip()
+            )
         if error is None:
             np.savez(
                 Path(out, f"{index}.npz"), hu=hu, spacing_mm=spacing, warned=warned

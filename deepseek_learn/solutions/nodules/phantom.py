@@ -96,7 +96,7 @@ def scan(
     """
     rng = np.random.default_rng(seed)
     body = chest(rng, scanner.vessels)
-    bank, nodules = nodule_shapes(), []
+    bank, nodules = nodule_shapes(), list[Nodule]()
     for shape in shapes:
         nodule = _insert(rng, body, bank, shape, nodules)
         if nodule is not None:
