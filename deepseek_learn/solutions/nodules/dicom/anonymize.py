@@ -1,26 +1,32 @@
 """Copy a CT study without what identifies the patient (DICOM PS3.15, basic profile).
 
 The profile lists what has to go. This module does the opposite: a list says what may stay,
-so an element that nobody thought of is dropped.
+so an element that nobody thought of is dropped. Text stays only if it is one of a few known
+words, and the pixels are written anew, so that nothing hides in unused bits, in trailing
+bytes or in the comments of a compressed image.
 """
 
 import re
 import secrets
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmwrite
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from ....files import atomic_write
-from .files import CT, SeriesError, Slice, read_dataset, read_folder
-from .pixels import Decoder, check
+from . import mixture
+from .files import MULTI_FRAME, SeriesError, Slice, read_dataset, read_folder
+from .pixels import Decoder, check, remarks
+from .series import by_series, images
 
 UIDS = (
     "SOPInstanceUID",
@@ -38,44 +44,87 @@ EMPTY = (  # an image has to have these, but they may be empty
     "StudyID",
     "StudyTime",
 )
-MAY_STAY = frozenset(
+NUMBERS = frozenset(
     """
-    AcquisitionNumber BitsAllocated BitsStored BodyPartExamined BurnedInAnnotation Columns
-    ContrastBolusAgent ConvolutionKernel DataCollectionDiameter Exposure ExposureTime
-    FilterType FocalSpots FrameAcquisitionNumber FrameType GantryDetectorTilt
-    GeneratorPower HighBit ImageOrientationPatient ImagePositionPatient
-    ImageType ImagesInAcquisition InstanceNumber KVP LossyImageCompression
-    LossyImageCompressionMethod LossyImageCompressionRatio Manufacturer
-    ManufacturerModelName Modality NominalPercentageOfCardiacPhase NumberOfFrames
-    PatientPosition PhotometricInterpretation PixelData PixelPaddingRangeLimit
+    BitsAllocated BitsStored Columns DataCollectionDiameter ExposureTime
+    GantryDetectorTilt HighBit ImageOrientationPatient ImagePositionPatient KVP
+    NominalPercentageOfCardiacPhase NumberOfFrames PixelPaddingRangeLimit
     PixelPaddingValue PixelRepresentation PixelSpacing PlanarConfiguration
-    ReconstructionDiameter RescaleIntercept RescaleSlope RescaleType RotationDirection Rows
-    SOPClassUID SamplesPerPixel ScanOptions SeriesNumber SingleCollimationWidth
-    SliceLocation SliceThickness SpacingBetweenSlices SpiralPitchFactor TableHeight
-    TableSpeed TemporalPositionIdentifier TotalCollimationWidth WindowCenter WindowWidth
-    XRayTubeCurrent
+    ReconstructionDiameter RescaleIntercept RescaleSlope Rows SamplesPerPixel
+    SliceThickness SpacingBetweenSlices SpiralPitchFactor TemporalPositionIndex
+    WindowCenter WindowWidth XRayTubeCurrent
+    """.split()  # noqa: SIM905 - shorter
+)
+SEQUENCES = frozenset(
+    """
     CTImageFrameTypeSequence FrameContentSequence PerFrameFunctionalGroupsSequence
     PixelMeasuresSequence PixelValueTransformationSequence PlaneOrientationSequence
     PlanePositionSequence SharedFunctionalGroupsSequence
-    """.split()  # noqa: SIM905 - shorter
+    """.split()  # noqa: SIM905
 )
-NUMERIC = ("DS", "IS")
-TEXT = ("CS", "SH", "LO", "ST", "LT", "UT", "UC")
+TYPES = [
+    "ORIGINAL",
+    "DERIVED",
+    "MIXED",
+    "PRIMARY",
+    "SECONDARY",
+    "AXIAL",
+    "LOCALIZER",
+    "SCOUT",
+    "VOLUME",
+    "MPR",
+    "MIP",
+    "MAXIMUM",
+    "MINIMUM",
+    "MEAN",
+    "NONE",
+    "RESAMPLED",
+    "HELIX",
+    "REFORMATTED",
+]
+WORDS = {  # text that may stay: any of these words; other values of ImageType: OTHER
+    "BodyPartExamined": [
+        "CHEST",
+        "THORAX",
+        "LUNG",
+        "ABDOMEN",
+        "CHESTABDOMEN",
+        "HEAD",
+        "NECK",
+    ],
+    "BurnedInAnnotation": ["YES", "NO"],
+    "FrameType": TYPES,
+    "ImageType": TYPES,
+    "LossyImageCompression": ["00", "01"],
+    "Modality": ["CT"],
+    "PatientPosition": ["HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL"],
+    "PhotometricInterpretation": ["MONOCHROME1", "MONOCHROME2"],
+    "RescaleType": ["HU"],
+    "Manufacturer": [
+        "SIEMENS",
+        "GE",
+        "PHILIPS",
+        "TOSHIBA",
+        "CANON",
+        "HITACHI",
+        "NEUSOFT",
+        "UIH",
+        "FUJIFILM",
+        "SAMSUNG",
+    ],
+}
+KERNEL = re.compile(
+    r"[A-Z]{1,2}\d{2,3}[a-z]{0,2}|STANDARD|SOFT|LUNG|BONE|DETAIL|EDGE|CHEST"
+)
 IDENTIFYING = (
-    "PatientName",
     "PatientID",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
     "PatientBirthDate",
     "AccessionNumber",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "OperatorsName",
-    "InstitutionName",
-    "StationName",
+    "StudyID",
+    "StudyDate",
+    "OtherPatientIDs",
     "DeviceSerialNumber",
+    "PatientTelephoneNumbers",
 )
 MARGIN, BRIGHT = 0.1, 200  # of the image; HU
 
@@ -100,9 +149,10 @@ def anonymize(
 ) -> Anonymization:
     """Copy the CT images in a folder without what identifies the patient.
 
-    UIDs and the patient's ID are replaced consistently, dates are removed, text that
-    contains an identifier is removed, and files get new names. Only CT images are copied.
-    Text that is part of the pixels stays: look at the images if there is a warning.
+    UIDs and the patient's ID are replaced consistently, dates and free text are removed,
+    images and series are numbered anew, and the pixels are written uncompressed. Only CT
+    images are copied. Text that is part of an image stays: look at the images if there is a
+    warning.
 
     Args:
         out: a new or empty folder outside of `folder`.
@@ -111,8 +161,9 @@ def anonymize(
 
     Raises:
         FileNotFoundError: if the folder does not exist.
-        ValueError: if `out` is not empty or lies in `folder`, or if `key` is "".
-        SeriesError: if there is no CT image, or if a file is damaged.
+        ValueError: if `out` is not an empty folder or lies in `folder`, or if `key` is "".
+        SeriesError: if there is no CT image, or if `load_series` would refuse one of the
+            series because of its pixels or of a mixture. Nothing is then written.
     """
     source, target = Path(folder), Path(out)
     if key == "":
@@ -121,141 +172,193 @@ def anonymize(
         raise ValueError(
             f"out must not be in the folder that is copied; got {str(out)!r}."
         )
-    if target.exists() and any(target.iterdir()):
-        raise ValueError(f"out must be an empty folder; {str(out)!r} is not.")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ValueError(f"out must be a new or an empty folder; {str(out)!r} is not.")
     contents = read_folder(source)
     if contents.damaged:
         raise SeriesError(next(iter(contents.damaged.values())))
-    secret = key or secrets.token_hex(16)
-    images = [each for each in contents.slices if _is_ct(each)]
-    paths = [*dict.fromkeys(each.path for each in images)]
-    if not paths:
+    slices = images(contents)
+    if not slices:
         raise SeriesError(f"{str(folder)!r} contains no CT image.")
-    for number, path in enumerate(paths):
-        dataset = read_dataset(path, pixels=True)
-        if dataset is None:
-            raise SeriesError(f"{path.name!r} has changed while it was being read.")
-        _write(_without_identity(dataset, secret), target / f"IM{number:05d}.dcm")
-    copied = set(paths)
-    left_out = [each.path.name for each in contents.slices if each.path not in copied]
-    notes = _burned_in(images)
-    return Anonymization(len(paths), (*contents.others, *left_out), tuple(notes))
-
-
-def _is_ct(each: Slice) -> bool:
-    return each.header.get("SOPClassUID") in CT and each.text("Modality") == "CT"
-
-
-def _write(dataset: Dataset, path: Path) -> None:
-    with atomic_write(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcmwrite(temporary, dataset, enforce_file_format=True)
-
-
-def _without_identity(dataset: Dataset, secret: str) -> Dataset:
-    """Return a new dataset with what may stay, and with new identifiers."""
-    identity = _identifiers(dataset)
-    result = _filtered(dataset, identity)
-    for name in EMPTY:
-        setattr(result, name, None)
-    for name in UIDS:
-        if dataset.get(name):
-            setattr(
-                result,
-                name,
-                generate_uid(entropy_srcs=[secret, str(dataset[name].value)]),
-            )
-    if result.get("ContrastBolusAgent"):
-        result.ContrastBolusAgent = "CONTRAST"
-    patient = generate_uid(entropy_srcs=[secret, str(dataset.get("PatientID") or "")])
-    result.PatientID = f"P{patient[-8:]}"
-    result.PatientName = f"Anonymous^{result.PatientID}"
-    result.PatientIdentityRemoved = "YES"
-    result.DeidentificationMethod = "deepseek_learn: only listed elements stay"
-    profile = codes.DCM.BasicApplicationConfidentialityProfile
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator = (
-        profile.value,
-        profile.scheme_designator,
+    copier = _Copier(key or secrets.token_hex(16))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".anonymous-") as place:
+        files = 0
+        for series in by_series(slices).values():
+            mixture.check(series)
+            for path in dict.fromkeys(each.path for each in series):
+                own = [each for each in series if each.path == path]
+                copier.copy(own, Path(place) / f"IM{files:05d}.dcm")
+                files += 1
+        target.mkdir(exist_ok=True)
+        for path in sorted(Path(place).iterdir()):
+            shutil.move(path, target / path.name)
+    copied = {each.path for each in slices}
+    left_out = dict.fromkeys(
+        s.path.name for s in contents.slices if s.path not in copied
     )
-    code.CodeMeaning = profile.meaning
-    result.DeidentificationMethodCodeSequence = [code]
-    result.file_meta = FileMetaDataset()
-    result.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
-    result.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    return result
+    notes = (*copier.notes, *remarks(slices))
+    return Anonymization(files, (*contents.others, *left_out), notes)
 
 
-def _filtered(dataset: Dataset, identity: Iterable[str]) -> Dataset:
-    result = Dataset()
-    for tag in dataset.keys():  # noqa: SIM118 - iterating would decode all elements
-        if tag.is_private:
-            continue
-        try:
-            element = dataset[tag]
-        except (ValueError, TypeError, KeyError, NotImplementedError):
-            continue  # what cannot be decoded does not stay
-        if element.keyword not in MAY_STAY or not _harmless(element, identity):
-            continue
-        if element.VR == "SQ":
-            items = [_filtered(item, identity) for item in element.value]
-            result.add(DataElement(tag, "SQ", items))
-        else:
-            result.add(element)
-    return result
+@dataclass
+class _Copier:
+    """Writes anonymous files; numbers series, acquisitions, kernels and agents."""
 
+    secret: str
+    decoder: Decoder = field(default_factory=Decoder)
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    instances: int = 0
 
-def _harmless(element: DataElement, identity: Iterable[str]) -> bool:
-    """Return whether an element's text contains no identifier and its numbers no text."""
-    if element.VR in NUMERIC:
-        values = np.atleast_1d(np.asarray(element.value, dtype=object))
-        return all(re.fullmatch(r"[-+0-9.eE ]*", str(value)) for value in values)
-    if element.VR in TEXT:
-        text = str(element.value).casefold()
-        return not any(each in text for each in identity)
-    return True
+    def copy(self, slices: Sequence[Slice], path: Path) -> None:
+        first = slices[0]
+        dataset = read_dataset(first.path)
+        if dataset is None:
+            raise SeriesError(f"{first.name} has changed while it was being read.")
+        result = self._filtered(dataset, _digits(first))
+        self._identify(first, dataset, result)
+        self._write_pixels(slices, result)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dcmwrite(path, result, enforce_file_format=True)
 
+    def _filtered(self, dataset: Dataset, identity: set[str]) -> Dataset:
+        result = Dataset()
+        for tag in dataset.keys():  # noqa: SIM118 - iterating would decode all elements
+            try:
+                element = dataset[tag]
+                known = element.VR in dictionary_VR(tag).split(" or ")
+            except Exception:  # what cannot be decoded, or is private, does not stay
+                continue
+            name = element.keyword
+            if not known or element.value is None:
+                continue
+            if name in SEQUENCES:
+                items = [self._filtered(item, identity) for item in element.value]
+                result.add(DataElement(tag, "SQ", items))
+            elif name in NUMBERS:
+                if _numeric(element) and not _digits_of(element.value) & identity:
+                    result.add(element)
+            elif name in WORDS:
+                value = _word(name, element.value)
+                if value:
+                    setattr(result, name, value)
+            elif name == "ConvolutionKernel":
+                texts = [element.value] if element.VM == 1 else element.value
+                kernels = [self._kernel(str(text)) for text in texts]
+                result.ConvolutionKernel = kernels
+            elif name == "ContrastBolusAgent" and str(element.value).strip():
+                result.ContrastBolusAgent = f"AGENT {self._number(name, element.value)}"
+            elif name in (
+                "AcquisitionNumber",
+                "SeriesNumber",
+                "FrameAcquisitionNumber",
+            ):
+                setattr(result, name, self._number(name, element.value))
+            elif name == "SOPClassUID":
+                result.add(element)
+        return result
 
-def _identifiers(dataset: Dataset) -> set[str]:
-    """Return the words of the elements that identify somebody, in lower case."""
-    words: set[str] = set()
-    for name in IDENTIFYING:
-        try:
-            text = str(dataset.get(name) or "")
-        except (ValueError, TypeError):
-            continue
-        words.update(re.split(r"[\s^=,;/\\\[\]'\"]+", text.casefold()))
-    return {word for word in words if len(word) > 2}
+    def _kernel(self, text: str) -> str:
+        known = KERNEL.fullmatch(text.strip())
+        return text.strip() if known else f"KERNEL {self._number('kernel', text)}"
 
+    def _number(self, kind: str, value: object) -> int:
+        """Return a number that is the same for equal values, in order of appearance."""
+        key = kind, " ".join(str(value).split()).casefold()
+        count = sum(each == kind for each, _ in self.numbers)
+        return self.numbers.setdefault(key, count + 1)
 
-def _burned_in(images: list[Slice]) -> list[str]:
-    """Return warnings if the pixels may show the patient's name."""
-    notes = []
-    if any(each.text("BurnedInAnnotation").upper() == "YES" for each in images):
-        notes.append(
-            "The header says that text is part of the images (BurnedInAnnotation)."
-        )
-    if any("SECONDARY" in each.text("ImageType").upper() for each in images):
-        notes.append("Some images are secondary ones, which often show text.")
-    decoder = Decoder()
-    for each in images[:: max(1, len(images) // 8)]:
-        try:
+    def _identify(self, first: Slice, dataset: Dataset, result: Dataset) -> None:
+        """Set the new identifiers, and what an anonymous image has to say of itself."""
+        for name in EMPTY:
+            setattr(result, name, None)
+        for name in UIDS:
+            value = first.text(name)
+            if value:
+                setattr(result, name, self._uid(value))
+        patient = self._uid("patient " + first.text("PatientID").casefold())
+        self.instances += 1
+        result.InstanceNumber = self.instances
+        result.PatientID = f"P{patient[-8:]}"
+        result.PatientName = f"Anonymous^{result.PatientID}"
+        result.PatientIdentityRemoved = "YES"
+        result.DeidentificationMethod = "deepseek_learn: only listed elements stay"
+        profile = codes.DCM.BasicApplicationConfidentialityProfile
+        code = Dataset()
+        code.CodeValue, code.CodeMeaning = profile.value, profile.meaning
+        code.CodingSchemeDesignator = profile.scheme_designator
+        result.DeidentificationMethodCodeSequence = [code]
+        result.file_meta = FileMetaDataset()
+        result.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        result.file_meta.MediaStorageSOPInstanceUID = result.SOPInstanceUID
+        result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        if first.text("BurnedInAnnotation").upper() == "YES":
+            self._note("The header says that text is part of the images.")
+        if "SECONDARY" in first.text("ImageType").upper():
+            self._note("Some images are secondary ones, which often show text.")
+
+    def _uid(self, text: str) -> UID:
+        return generate_uid(entropy_srcs=[self.secret, text])
+
+    def _write_pixels(self, slices: Sequence[Slice], result: Dataset) -> None:
+        frames = []
+        for each in slices:
             check(each)
-            hu = decoder.hu(each)
-        except SeriesError:
-            continue
-        if _bright_margin(hu):
-            notes.append(
-                f"Bright pixels near the border of {each.name} may be text: look at the "
-                f"images before you share them."
-            )
-            break
-    return notes
+            hu = self.decoder.hu(each)
+            raw, stored = self.decoder.stored(each)
+            values = stored.astype(raw.dtype)
+            outside = self.decoder.padding(each, raw, stored)
+            if outside is not None:
+                padding = int(each.numbers("PixelPaddingValue", 1)[0])
+                values[outside] = padding % 2 ** (8 * raw.dtype.itemsize)
+            frames.append(values.astype(f"<u{raw.dtype.itemsize}").tobytes())
+            if _bright_margin(hu):
+                self._note(
+                    "Bright pixels near the border of an image may be text: look at the "
+                    "images before you share them."
+                )
+        content = b"".join(frames)
+        if result.SOPClassUID in MULTI_FRAME:
+            result.NumberOfFrames = len(frames)
+        result.PixelData = content + b"\0" * (len(content) % 2)
+        wide = int(slices[0].numbers("BitsAllocated", 1)[0]) > 8
+        result["PixelData"].VR = "OW" if wide else "OB"
+
+    def _note(self, text: str) -> None:
+        self.notes[text] = None
+
+
+def _numeric(element: DataElement) -> bool:
+    values = np.atleast_1d(np.asarray(element.value, dtype=object))
+    return all(re.fullmatch(r"[-+0-9.eE ]*", str(value)) for value in values)
+
+
+def _word(name: str, value: object) -> str | list[str] | None:
+    """Return the known words among an element's values; None if there are none."""
+    known = WORDS[name]
+    single = isinstance(value, str)
+    values = [value] if single else list(value)  # type: ignore[call-overload]
+    words = [str(each).strip().upper() for each in values]
+    if name == "Manufacturer":
+        return next((k for k in known if k in words[0].split()), None)
+    if name in ("ImageType", "FrameType"):
+        return [word if word in known else "OTHER" for word in words]
+    return words[0] if len(words) == 1 and words[0] in known else None
+
+
+def _digits(each: Slice) -> set[str]:
+    """Return the runs of at least four digits of what identifies the patient."""
+    return {d for name in IDENTIFYING for d in _digits_of(each.text(name))}
+
+
+def _digits_of(value: object) -> set[str]:
+    return {run for run in re.findall(r"\d{4,}", str(value)) if int(run)}
 
 
 def _bright_margin(hu: np.ndarray) -> bool:
-    """Return whether bright pixels stand alone in the air near the image's border."""
+    """Return whether there are bright pixels near the image's border."""
     rows, columns = (max(1, int(MARGIN * size)) for size in hu.shape)
     border = np.ones(hu.shape, bool)
     border[rows:-rows, columns:-columns] = False

@@ -4,6 +4,7 @@ The segmentation marks each finding's estimated ball; the report is a measuremen
 (DICOM PS3.16, TID 1500) with a group for each finding.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -15,11 +16,13 @@ import numpy as np
 from highdicom.sr.coding import CodedConcept
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import UID
+from pydicom.valuerep import DSfloat
 
 from ....errors import check_count
 from ....files import atomic_write
 from ..finding import Finding, ball
-from .files import MULTI_FRAME, SeriesError, read_dataset
+from .files import MULTI_FRAME, SeriesError, Slice
 from .volume import Volume
 
 ALGORITHM = "deepseek_learn nodule detector"
@@ -30,18 +33,25 @@ DEVICE: dict[str, Any] = {
     "software_versions": version("deepseek-learn"),
     "device_serial_number": "0",
 }
-# what highdicom copies from the images; an empty value is allowed where it is unknown
-COPIED = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "ReferringPhysicianName",
+# what is copied from the images, and the form that a validator accepts
+COPIED = {
+    "PatientID": r"[^\\]{1,64}",
+    "PatientName": r"[^\\=^]{0,40}(\^[^\\=^]{0,20}){0,4}",
+    "PatientBirthDate": r"\d{8}",
+    "PatientSex": r"[MFO]",
+    "StudyID": r"[^\\]{1,16}",
+    "StudyDate": r"\d{8}",
+    "StudyTime": r"\d{6}(\.\d{1,6})?",
+    "AccessionNumber": r"[^\\]{1,16}",
+    "ReferringPhysicianName": r"[^\\=^]{0,40}(\^[^\\=^]{0,20}){0,4}",
+}
+UIDS = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
 )
+GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 NODULE, LUNG = codes.SCT.Nodule, codes.SCT.Lung
 CHEST_CT = CodedConcept("24627-2", "LN", "CT Chest")
 INTERVAL = (
@@ -62,7 +72,8 @@ def write_findings(
         number: the SeriesNumber of the segmentation; that of the report is one more.
 
     Raises:
-        ValueError: if the volume has no headers.
+        ValueError: if the volume has no headers, or if a finding is not finite or is
+            outside of the volume.
         SeriesError: if the headers lack the identifiers to which findings refer.
     """
     check_count("number", number)
@@ -70,6 +81,8 @@ def write_findings(
         raise ValueError(
             "volume has no DICOM headers, so findings have nothing to refer to."
         )
+    for finding in findings:
+        _check(volume, finding)
     images = _images(volume)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about unusual names of patients
@@ -85,25 +98,90 @@ def write_findings(
     return paths
 
 
+def _check(volume: Volume, finding: Finding) -> None:
+    """Refuse a finding that is not finite or not in the volume."""
+    numbers = [*finding.center_mm, finding.diameter_mm, finding.probability]
+    numbers += [*(finding.diameters_mm or ())]
+    index = volume.to_index(np.array(finding.center_mm))
+    size = np.array(volume.hu.shape)
+    inside = (index > -1).all() and (index < size).all()
+    if not np.isfinite(numbers).all() or finding.diameter_mm <= 0 or not inside:
+        raise ValueError(f"findings must be finite and in the volume; got {finding}.")
+
+
 def _images(volume: Volume) -> list[Dataset]:
-    """Return the headers of the source images with all that highdicom reads from them."""
-    first = volume.headers[0]
-    if first.SOPClassUID in MULTI_FRAME:
-        headers = [read_dataset(path) for path in dict.fromkeys(volume.files)]
-    else:
-        headers = [Dataset(each) for each in volume.headers]
-    images = []
-    for header in headers:
-        if header is None:
-            raise SeriesError("A file of the series has changed since it was read.")
-        for name in ("StudyInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
-            if not header.get(name):
-                raise SeriesError(f"The series has no {name}, to which findings refer.")
-        for name in COPIED:
-            if name not in header:
-                setattr(header, name, None)
-        images.append(header)
-    return images
+    """Return the source images with what highdicom reads from them, and nothing else."""
+    slices = [
+        Slice(path, header)
+        for path, header in zip(volume.files, volume.headers, strict=True)
+    ]
+    if volume.headers[0].SOPClassUID not in MULTI_FRAME:
+        return [_image(volume, each) for each in slices]
+    groups: dict[Path, list[Slice]] = {}
+    for each in slices:
+        groups.setdefault(each.path, []).append(each)
+    return [_multi_frame(volume, own) for own in groups.values()]
+
+
+def _image(volume: Volume, each: Slice) -> Dataset:
+    image = Dataset()
+    for name in UIDS:
+        value = UID(each.text(name))
+        if not value or not value.is_valid:
+            raise SeriesError(
+                f"{each.name} has no valid {name} ({value!r}), to which findings refer."
+            )
+        setattr(image, name, value)
+    for name, form in COPIED.items():
+        text = each.text(name)
+        setattr(image, name, text if re.fullmatch(form, text) else None)
+    image.SpecificCharacterSet = "ISO_IR 192"
+    image.SOPClassUID, image.Modality = each.header.SOPClassUID, "CT"
+    for name in GEOMETRY:
+        count = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6}.get(name, 2)
+        numbers = each.numbers(name, count)
+        setattr(image, name, [DSfloat(float(n), auto_format=True) for n in numbers])
+    for name in ("Rows", "Columns", "BitsAllocated", "BitsStored"):
+        setattr(image, name, int(each.numbers(name, 1)[0]))
+    image.SliceThickness = DSfloat(_thickness(volume, each), auto_format=True)
+    image.InstanceNumber = 1
+    image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    return image
+
+
+def _thickness(volume: Volume, each: Slice) -> float:
+    """Return the stated thickness of a slice in mm, or the spacing if it makes no sense."""
+    try:
+        thickness = float(each.numbers("SliceThickness", 1)[0])
+    except SeriesError:
+        return volume.spacing_mm[0]
+    return thickness if 0 < thickness < 100 else volume.spacing_mm[0]
+
+
+def _multi_frame(volume: Volume, slices: Sequence[Slice]) -> Dataset:
+    """Return an enhanced image with a functional group for each of its frames."""
+    frames = [_image(volume, each) for each in slices]
+    whole = frames[0]
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = (
+        whole.PixelSpacing,
+        whole.SliceThickness,
+    )
+    orientation.ImageOrientationPatient = whole.ImageOrientationPatient
+    shared, groups = Dataset(), []
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [orientation]
+    for frame in frames:
+        position, group = Dataset(), Dataset()
+        position.ImagePositionPatient = frame.ImagePositionPatient
+        group.PlanePositionSequence = [position]
+        groups.append(group)
+    whole.SharedFunctionalGroupsSequence = [shared]
+    whole.PerFrameFunctionalGroupsSequence = groups
+    whole.NumberOfFrames = len(frames)
+    for name in (*GEOMETRY, "SliceThickness"):
+        delattr(whole, name)
+    return whole
 
 
 def segmentation(
@@ -131,9 +209,11 @@ def segmentation(
     ]
     masks = np.stack([ball(volume, each) for each in findings], -1)  # [Z, Y, X, N]
     dz, dy, dx = volume.spacing_mm
-    thickness = volume.headers[0].get("SliceThickness") or dz
+    thickness = _thickness(volume, Slice(volume.files[0], volume.headers[0]))
+    several = images[0].SOPClassUID in MULTI_FRAME and len(images) > 1
     return hd.seg.Segmentation(
-        source_images=images,
+        source_images=images[:1] if several else images,
+        further_source_images=images[1:] if several else None,
         pixel_array=masks.astype(np.uint8),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,
@@ -144,7 +224,7 @@ def segmentation(
         content_description=WARNING,
         pixel_measures=hd.PixelMeasuresSequence(
             pixel_spacing=(dy, dx),
-            slice_thickness=float(thickness),
+            slice_thickness=thickness,
             spacing_between_slices=dz,
         ),
         plane_orientation=hd.PlaneOrientationSequence(

@@ -5,7 +5,7 @@ module sees single slices.
 """
 
 import os
-import struct
+import stat
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
@@ -61,12 +63,21 @@ class Slice:
         return f"{self.path.name!r}{frame}"
 
     def text(self, keyword: str) -> str:
-        """Return an element as text; "" if it is missing, empty or unreadable."""
+        """Return an element as text with single spaces; "" if it cannot be read."""
         try:
+            if keyword not in self.header:
+                return ""
             value = self.header.get(keyword)
-        except (ValueError, TypeError):
+            return "" if value is None else " ".join(str(value).split())
+        except Exception:  # pydicom has many for malformed elements
             return ""
-        return "" if value is None else str(value).strip()
+
+    @property
+    def frames(self) -> int | None:
+        """The number of frames in the file; None if it is not stated."""
+        if not self.raw("NumberOfFrames"):
+            return None
+        return int(self.numbers("NumberOfFrames", 1)[0])
 
     def numbers(self, keyword: str, count: int) -> np.ndarray:
         """Return an element as finite numbers, of shape `[count]`.
@@ -74,25 +85,28 @@ class Slice:
         Raises:
             SeriesError: if it is missing, has another length or is not numeric.
         """
-        if self.text(keyword) == "" and not self._raw(keyword):
+        if self.text(keyword) == "" and not self.raw(keyword):
             raise SeriesError(f"{self.name} has no {keyword}.")
         try:
             value: Any = self.header.get(keyword)
             numbers = np.atleast_1d(np.asarray(value, float))
-        except (ValueError, TypeError, OverflowError):
+        except Exception:  # pydicom has many for malformed elements
             raise SeriesError(
-                f"{self.name}: {keyword} is not numeric: {self._raw(keyword)!r}."
+                f"{self.name}: {keyword} is not numeric: {self.raw(keyword)!r}."
             ) from None
         if numbers.shape != (count,) or not np.isfinite(numbers).all():
             raise SeriesError(
                 f"{self.name}: {keyword} must be {count} finite number"
-                f"{'s' if count > 1 else ''}; got {self._raw(keyword)!r}."
+                f"{'s' if count > 1 else ''}; got {self.raw(keyword)!r}."
             )
         return numbers
 
-    def _raw(self, keyword: str) -> str:
+    def raw(self, keyword: str) -> str:
         """Return an element as it is in the file; "" if it is missing or empty."""
-        element = self.header.get_item(keyword)
+        try:
+            element = self.header.get_item(keyword)
+        except Exception:
+            return "unreadable"
         value = None if element is None else element.value
         text = value.decode("latin-1") if isinstance(value, bytes) else value
         return "" if text is None else str(text).strip()[:64]
@@ -100,10 +114,18 @@ class Slice:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a folder holds: slices, the names of other files, and unreadable DICOM files."""
+    """What a folder holds.
+
+    Attributes:
+        others: the names of files that are not DICOM.
+        links: the names of links that were not followed.
+        damaged: the names of damaged DICOM files, with the reason.
+        catalogued: the names of the images that a DICOMDIR lists.
+    """
 
     slices: list[Slice]
     others: list[str]
+    links: list[str]
     damaged: dict[str, str]
     catalogued: set[str]
 
@@ -125,8 +147,8 @@ def read_folder(folder: str | Path) -> Contents:
     folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(f"{str(folder)!r} does not exist.")
-    contents = Contents([], [], {}, set())
-    for path in _files(folder):
+    contents = Contents([], [], [], {}, set())
+    for path in _files(folder, contents.links):
         try:
             dataset = read_dataset(path)
             if dataset is None:
@@ -137,18 +159,27 @@ def read_folder(folder: str | Path) -> Contents:
                 contents.slices.extend(_slices(path, dataset))
         except SeriesError as error:
             contents.damaged[path.name] = str(error)
+        except Exception as error:  # pydicom has many for malformed elements
+            contents.damaged[path.name] = f"{path.name!r} is damaged: {error}."
     return contents
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, links: list[str]) -> list[Path]:
+    """Return the files in a folder; links that are not followed are added to a list."""
     if folder.is_file():
         return [folder]
-    return sorted(
-        Path(place, name)
-        for place, _, names in os.walk(folder, onerror=_refuse)
-        for name in names
-        if Path(place, name).is_file()
-    )
+    paths = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        links += [name for name in folders if Path(place, name).is_symlink()]
+        for path in (Path(place, name) for name in names):
+            try:
+                if stat.S_ISREG(path.stat().st_mode):
+                    paths.append(path)
+            except FileNotFoundError:
+                links.append(path.name)
+            except OSError as error:
+                _refuse(error)
+    return sorted(paths)
 
 
 def _refuse(error: OSError) -> None:
@@ -169,23 +200,43 @@ def read_dataset(path: Path, pixels: bool = False) -> Dataset | None:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(132)
-            conforming = start[128:] == b"DICM"
+            start = file.read(1024)
+            conforming = start[128:132] == b"DICM"
             if not conforming and not _looks_like_dicom(start):
                 return None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return _read(path, conforming, pixels)
+                dataset = _read(path, start, conforming, pixels)
     except OSError as error:
         if error.strerror is None:  # pydicom's own
             raise SeriesError(f"{path.name!r} is damaged: {error}.") from error
         raise SeriesError(f"{path.name!r} cannot be read: {error.strerror}.") from error
     except SeriesError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except Exception as error:  # pydicom has many for malformed elements
         raise SeriesError(f"{path.name!r} is damaged: {error}.") from error
-    except (struct.error, zlib.error, NotImplementedError, RecursionError) as error:
-        raise SeriesError(f"{path.name!r} is damaged: {error}.") from error
+    if conforming or _sop_class(dataset) is not None:
+        _check_identity(path, dataset)
+        return dataset
+    return None  # it only looked like a file without preamble
+
+
+def _check_identity(path: Path, dataset: Dataset) -> None:
+    """Refuse a file that breaks off before it says what it is."""
+    stated = dataset.get("SOPClassUID")
+    announced = dataset.file_meta.get("MediaStorageSOPClassUID")
+    if _sop_class(dataset) == MediaStorageDirectoryStorage:
+        return
+    if not stated or not dataset.get("SOPInstanceUID"):
+        raise SeriesError(
+            f"{path.name!r} is damaged: it does not say what it is (no SOPClassUID or "
+            f"SOPInstanceUID)."
+        )
+    if announced and announced != stated:
+        raise SeriesError(
+            f"{path.name!r} is damaged: its SOPClassUID is {stated!r} and "
+            f"{announced!r} at the same time."
+        )
 
 
 def _looks_like_dicom(start: bytes) -> bool:
@@ -193,9 +244,9 @@ def _looks_like_dicom(start: bytes) -> bool:
     return len(start) > 8 and start[:2] in (b"\x02\0", b"\x08\0") and start[3] == 0
 
 
-def _read(path: Path, conforming: bool, pixels: bool) -> Dataset:
+def _read(path: Path, start: bytes, conforming: bool, pixels: bool) -> Dataset:
     source: Path | BytesIO = path
-    if conforming:
+    if conforming and DeflatedExplicitVRLittleEndian.encode() in start:
         syntax = read_file_meta_info(path).get("TransferSyntaxUID")
         if syntax == DeflatedExplicitVRLittleEndian:
             source = _inflate(path)
@@ -204,14 +255,10 @@ def _read(path: Path, conforming: bool, pixels: bool) -> Dataset:
     except InvalidDicomError as error:
         raise SeriesError(f"{path.name!r} is damaged: {error}") from error
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        )
-    if _sop_class(dataset) is None:
-        raise SeriesError(
-            f"{path.name!r} is damaged: it does not say what it is (no SOPClassUID)."
-        )
+        implicit, little = dataset.original_encoding
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        syntax = plain if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
     return dataset
 
 
@@ -253,18 +300,21 @@ def _catalog(directory: Dataset) -> Iterator[str]:
 
 
 def _slices(path: Path, dataset: Dataset) -> Iterator[Slice]:
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    whole = Slice(path, dataset)
     if _sop_class(dataset) not in MULTI_FRAME:
-        if frames > 1 and dataset.get("Modality") == "CT":
-            dataset.NumberOfFrames = frames  # refused later, if it is chosen
-        yield Slice(path, dataset)
+        yield whole
         return
+    frames = whole.frames or 1
     if not 1 <= frames <= MAX_FRAMES:
         raise SeriesError(f"{path.name!r}: NumberOfFrames is {frames}.")
     shared, each = (dataset.get(group) or () for group in GROUPS)
+    if len(shared) > 1:
+        raise SeriesError(
+            f"{path.name!r} describes what its frames share more than once."
+        )
     if len(each) != frames:
         raise SeriesError(
-            f"{path.name!r} has {frames} frames but describes {len(each)} of them."
+            f"{path.name!r} describes {len(each)} frames; NumberOfFrames is {frames}."
         )
     for index, own in enumerate(each):
         yield Slice(path, _frame(dataset, [*shared, own]), index)
@@ -274,15 +324,17 @@ def _frame(dataset: Dataset, groups: list[Dataset]) -> Dataset:
     """Return one frame's header as that of a single slice."""
     header = Dataset()
     header.file_meta = dataset.file_meta
-    for element in dataset:
-        if element.keyword not in GROUPS:
-            header.add(element)
+    shared_tags = {tag_for_keyword(name) for name in GROUPS}
+    for tag in dataset.keys():  # noqa: SIM118 - iterating would decode all elements
+        if tag not in shared_tags:
+            header[tag] = dataset.get_item(tag)
     for group in groups:
         for sequence in group:
             if sequence.VR == "SQ" and sequence.value:
-                for element in sequence.value[0]:
-                    header.add(element)
+                item = sequence.value[0]
+                for tag in item.keys():  # noqa: SIM118
+                    header[tag] = item.get_item(tag)
     frame_type = header.get("FrameType")
     if frame_type:
-        header.ImageType = frame_type
+        header.add(DataElement("ImageType", "CS", list(frame_type)))
     return header

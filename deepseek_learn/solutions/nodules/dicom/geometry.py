@@ -18,6 +18,9 @@ UNEVEN = 0.05  # of the spacing: how far a slice may be from its place in an eve
 UNEVEN_MM = (
     0.06  # the same for thin slices, whose positions are often rounded to 0.1 mm
 )
+MIN_SPACING_MM, MAX_SPACING_MM, MAX_POSITION_MM = 0.05, 100.0, 1e5
+MAX_TILT = 35.0  # degrees
+MAX_VOXELS = 2**31
 MAX_GAP_MM = 10.0  # interpolating over more would invent anatomy
 
 
@@ -69,8 +72,15 @@ def arrange(slices: Sequence[Slice]) -> Stack:
     points = np.stack([s.numbers("ImagePositionPatient", 3) for s in slices])
     _check_constant(slices, orientations, "ImageOrientationPatient", 1e-3)
     _check_constant(slices, spacings, "PixelSpacing", 1e-4)
-    if (spacings <= 0).any():
-        raise SeriesError(f"{slices[0].name}: PixelSpacing must be positive.")
+    if (spacings < MIN_SPACING_MM).any() or (spacings > MAX_SPACING_MM).any():
+        raise SeriesError(
+            f"{slices[0].name}: PixelSpacing must be from {MIN_SPACING_MM} to "
+            f"{MAX_SPACING_MM:g} mm; got {spacings[0].tolist()}."
+        )
+    if np.abs(points).max() > MAX_POSITION_MM:
+        raise SeriesError(
+            f"{slices[0].name}: ImagePositionPatient is impossibly large."
+        )
     row, column = orientations[0, :3], orientations[0, 3:]
     lengths = np.array([row @ row, column @ column])
     if np.abs(lengths - 1).max() > 2e-3 or abs(row @ column) > 1e-3:
@@ -121,8 +131,10 @@ def without_duplicates(stack: Stack, decoder: Decoder) -> tuple[Stack, list[str]
         duplicates.append(b.name)
     if not duplicates:
         return stack, []
-    remark = f"{len(duplicates)} duplicate slices were left out: {_some(duplicates)}."
-    return stack.select(index), [remark]
+    first = ", ".join(duplicates[:3])
+    return stack.select(index), [
+        f"Duplicates of slices were left out: {len(duplicates)}, such as {first}."
+    ]
 
 
 def unevenness(stack: Stack) -> str:
@@ -130,7 +142,7 @@ def unevenness(stack: Stack) -> str:
     heights, number = stack.heights, np.arange(len(stack.points))
     spacing, first = np.polyfit(number, heights, 1)
     off = np.abs(heights - first - spacing * number).max()
-    if off <= max(UNEVEN * spacing, UNEVEN_MM):
+    if off <= min(max(UNEVEN * spacing, UNEVEN_MM), 0.25 * spacing):
         return ""
     gaps = np.diff(heights)
     typical = float(np.median(gaps))
@@ -148,7 +160,8 @@ def shear(stack: Stack) -> float:
     Displacements of less than half a pixel are ignored.
 
     Raises:
-        SeriesError: if the slices are displaced sideways, but not along a line.
+        SeriesError: if the slices are displaced sideways, but not along a line, or if
+            they lean more than a gantry can.
     """
     rise, sideways = stack.heights - stack.heights[0], stack.sideways
     slope = sideways.T @ rise / (rise @ rise)  # least squares through the first slice
@@ -161,7 +174,13 @@ def shear(stack: Stack) -> float:
         )
     if (np.abs(sideways) <= half_pixel).all():
         return 0.0
-    return float(np.degrees(np.arctan(np.linalg.norm(slope))))
+    angle = float(np.degrees(np.arctan(np.linalg.norm(slope))))
+    if angle > MAX_TILT:
+        raise SeriesError(
+            f"The slices lean by {angle:.0f} degrees; a gantry leans by at most "
+            f"{MAX_TILT:g}."
+        )
+    return angle
 
 
 def straighten(stack: Stack, hu: np.ndarray) -> tuple[Stack, np.ndarray]:
@@ -174,6 +193,8 @@ def straighten(stack: Stack, hu: np.ndarray) -> tuple[Stack, np.ndarray]:
     low = np.floor(shifts.min(0)).astype(int)
     high = np.ceil(shifts.max(0)).astype(int)
     margins = [(-low[axis], high[axis]) for axis in (0, 1)]
+    height, width = (hu.shape[axis + 1] + sum(margins[axis]) for axis in (0, 1))
+    check_size(len(hu), int(height), int(width))
     grown = np.pad(hu, [(0, 0), *margins], constant_values=AIR)
     straight = np.stack(
         [
@@ -190,14 +211,15 @@ def straighten(stack: Stack, hu: np.ndarray) -> tuple[Stack, np.ndarray]:
 def fill_gaps(stack: Stack, hu: np.ndarray) -> tuple[np.ndarray, float]:
     """Interpolate linearly along the normal onto evenly spaced slices.
 
-    The new spacing is the smallest one of the series; slices that already are in the new
-    grid stay as they are.
+    The new spacing is the smallest one of the series. If all others are multiples of it,
+    every slice stays as it is and the missing ones are added. The new grid does not reach
+    beyond the last slice.
 
     Returns:
         The new HU and the new spacing in mm.
 
     Raises:
-        SeriesError: if a gap is too wide to be filled.
+        SeriesError: if a gap is too wide to be filled, or the slices are too close.
     """
     gaps = np.diff(stack.heights)
     if gaps.max() > MAX_GAP_MM:
@@ -205,21 +227,35 @@ def fill_gaps(stack: Stack, hu: np.ndarray) -> tuple[np.ndarray, float]:
             f"A gap of {gaps.max():.1f} mm is too wide to be filled; at most "
             f"{MAX_GAP_MM:g} mm are interpolated."
         )
-    smallest = gaps[gaps <= 1.1 * gaps.min()]
-    spacing = float(np.median(smallest))
-    rise = stack.heights - stack.heights[0]
-    at = np.arange(0, rise[-1] + 0.5 * spacing, spacing)  # [M]
-    at = at.clip(max=rise[-1])
-    below = np.clip(np.searchsorted(rise, at, "right") - 1, 0, len(rise) - 2)
-    t = (at - rise[below]) / gaps[below]
-    near = max(UNEVEN_MM, UNEVEN * spacing)  # positions that were rounded
-    t = np.where(
-        t * gaps[below] < near, 0, np.where((1 - t) * gaps[below] < near, 1, t)
-    )
+    spacing = float(np.median(gaps[gaps <= 1.25 * gaps.min()]))
+    if spacing < MIN_SPACING_MM * 2:
+        raise SeriesError(
+            f"Slices that are {spacing:.3f} mm apart are too close to fill gaps between "
+            f"others."
+        )
+    rise = np.append(0, np.cumsum(gaps))
+    number = np.append(0, np.cumsum(np.round(gaps / spacing)))  # in the new grid
+    even = float(rise[-1] / number[-1])
+    if np.abs(rise - number * even).max() <= max(2 * UNEVEN_MM, UNEVEN * even):
+        spacing = even
+    else:
+        number = rise / spacing
+    at = np.arange(int(number[-1] + 1e-6) + 1)  # [M]
+    check_size(len(at), *hu.shape[1:])
+    below = np.clip(np.searchsorted(number, at, "right") - 1, 0, len(number) - 2)
+    t = (at - number[below]) / (number[below + 1] - number[below])
     weight = t[:, None, None].astype(np.float32)
     return hu[below] * (1 - weight) + hu[below + 1] * weight, spacing
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def check_size(slices: int, rows: int, columns: int) -> None:
+    """Refuse a volume that would not fit into memory.
+
+    Raises:
+        SeriesError: if it has more than 2**31 voxels.
+    """
+    if slices * rows * columns > MAX_VOXELS:
+        raise SeriesError(
+            f"The volume would have {slices} x {rows} x {columns} voxels; at most "
+            f"{MAX_VOXELS:,} are accepted."
+        )

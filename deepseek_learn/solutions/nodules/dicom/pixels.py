@@ -1,36 +1,47 @@
 """Decode a slice's pixels to Hounsfield units: HU = slope * stored + intercept.
 
-Sources: DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT); PS3.5 8.1.1 (bits).
+Sources: DICOM PS3.3 C.7.6.3 (image pixel), C.7.5.1.1.2 (padding), C.11.1 (modality LUT);
+PS3.5 8.1.1 (bits).
 """
 
 import warnings
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
+from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
 
+from . import codestream
 from .files import SeriesError, Slice, read_dataset
 
 AIR = -1024.0  # HU of the pixels outside the scanner's field of view
+TISSUE = (-950.0, 2000.0)  # HU; a padding value must not stand for one of these
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 LARGEST = 4096  # pixels along an axis
-END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
-LOSSY = {
-    "1.2.840.10008.1.2.4.50": "JPEG baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG extended",
-    "1.2.840.10008.1.2.4.81": "near-lossless JPEG-LS",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-}
+MAX_HU = 1e6
+DESCRIPTION = (  # what must not change between reading the header and the pixels
+    "SOPInstanceUID",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "NumberOfFrames",
+)
 
 
 class Decoder:
-    """Decodes slices to HU; keeps the last multi-frame file open."""
+    """Decodes slices to HU, and collects remarks on them.
+
+    Attributes:
+        remarks: what was unusual about the slices decoded so far, one sentence each.
+    """
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, Dataset] = OrderedDict()
+        self._last: tuple[Path, Dataset] | None = None
+        self.remarks: dict[str, None] = {}
 
     def hu(self, each: Slice) -> np.ndarray:
         """Return the slice as float32 HU of shape `[Y, X]`.
@@ -41,51 +52,169 @@ class Decoder:
         Raises:
             SeriesError: if the pixels are missing, truncated or cannot be decoded.
         """
-        stored = self._stored(each)
-        slope, intercept = (
-            each.numbers(f"Rescale{name}", 1)[0] for name in ("Slope", "Intercept")
-        )
+        raw, stored = self.stored(each)
+        slope, intercept = rescale(each)
         hu = (stored * slope + intercept).astype(np.float32)
-        outside = _padding(each, stored)
+        outside = self.padding(each, raw, stored)
+        ignored = raw != stored.astype(raw.dtype)
         if outside is not None:
             hu[outside] = AIR
+            ignored &= ~outside
+        if ignored.any():
+            self._remark(
+                "Bits of the pixels that are not in use are set; they were ignored."
+            )
         return hu
 
-    def _stored(self, each: Slice) -> np.ndarray:
-        """Return the stored values, in which only the bits that are in use count."""
+    def stored(self, each: Slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values as they are stored and as they are meant, `[Y, X]` each.
+
+        The first are unsigned integers with all their bits. In the second, int64, only
+        the bits that are in use count.
+
+        Raises:
+            SeriesError: as `hu` does.
+        """
         dataset = self._dataset(each)
-        if "PixelData" not in dataset:
+        if not dataset.get("PixelData"):
             raise SeriesError(f"{each.name} has no pixel data.")
-        _check_length(each, dataset)
-        syntax = dataset.file_meta.TransferSyntaxUID
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                values = pixel_array(dataset, index=each.frame, raw=True)
+                self._check(each, dataset)
+                values = _decode(dataset, each.frame or 0)
+        except SeriesError:
+            raise
         except Exception as error:  # each decoder has its own
+            syntax = dataset.file_meta.get("TransferSyntaxUID", "")
             raise SeriesError(
-                f"{each.name}: the pixels ({syntax.name}) cannot be decoded: "
-                f"{_reason(error)}."
+                f"{each.name}: the pixels ({getattr(syntax, 'name', syntax)}) cannot be "
+                f"decoded: {_reason(error)}."
             ) from error
-        shape = int(dataset.Rows), int(dataset.Columns)
+        shape = tuple(int(each.numbers(name, 1)[0]) for name in ("Rows", "Columns"))
         if values.shape != shape:
             raise SeriesError(
                 f"{each.name} states {shape[1]} x {shape[0]} pixels, but the decoded "
                 f"image has the shape {values.shape}."
             )
-        signed = int(dataset.PixelRepresentation) == 1
-        kind = f"{'i' if signed else 'u'}{values.dtype.itemsize}"
-        unused = 8 * values.dtype.itemsize - int(dataset.BitsStored)
-        return ((values.astype(kind) << unused) >> unused).astype(np.float64)
+        return _meant(each, values)
 
     def _dataset(self, each: Slice) -> Dataset:
-        if each.path not in self._files:
-            self._files.clear()
+        if self._last is None or self._last[0] != each.path:
             dataset = read_dataset(each.path, pixels=True)
             if dataset is None:
                 raise SeriesError(f"{each.name} has changed while it was being read.")
-            self._files[each.path] = dataset
-        return self._files[each.path]
+            self._last = each.path, dataset
+        dataset = self._last[1]
+        again = Slice(each.path, dataset)
+        if any(again.text(name) != each.text(name) for name in DESCRIPTION):
+            raise SeriesError(f"{each.name} has changed while it was being read.")
+        return dataset
+
+    def _check(self, each: Slice, dataset: Dataset) -> None:
+        """Refuse pixels that are fewer, more or of another size than the header states."""
+        frames = each.frames or 1
+        if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            pixels = int(dataset.Rows) * int(dataset.Columns) * frames
+            expected = pixels * int(dataset.BitsAllocated) // 8
+            length = len(dataset.PixelData)
+            if not expected <= length <= expected + 1:  # one byte of padding
+                raise SeriesError(
+                    f"{each.name} states {expected:,} bytes of pixels but has {length:,}."
+                )
+            return
+        code = get_frame(dataset.PixelData, each.frame or 0, number_of_frames=frames)
+        facts = codestream.inspect(code)
+        if facts is None:
+            return
+        if not facts.complete:
+            raise SeriesError(f"{each.name}: the compressed image breaks off.")
+        if facts.images > 1:
+            raise SeriesError(
+                f"{each.name} holds {facts.images} compressed images but states one frame."
+            )
+        size = int(dataset.Rows), int(dataset.Columns)
+        if size != (facts.rows, facts.columns):
+            raise SeriesError(
+                f"{each.name} states {size[1]} x {size[0]} pixels, but the compressed "
+                f"image has {facts.columns} x {facts.rows}."
+            )
+        stored, jpeg_2000 = int(dataset.BitsStored), code[:2] == codestream.START_2000
+        signed = int(dataset.PixelRepresentation) == 1
+        if facts.precision > stored or (
+            facts.precision != stored and signed and not jpeg_2000
+        ):
+            raise SeriesError(
+                f"{each.name} states {stored} bits per pixel, but the compressed image has "
+                f"{facts.precision}."
+            )
+        if facts.lossy:
+            self._remark("The images were compressed with loss, so HU are approximate.")
+
+    def padding(
+        self, each: Slice, raw: np.ndarray, stored: np.ndarray
+    ) -> np.ndarray | None:
+        """Return which pixels are padding, or None if there is no padding value."""
+        if not each.text("PixelPaddingValue"):
+            return None
+        bits = 8 * raw.dtype.itemsize
+        value = int(each.numbers("PixelPaddingValue", 1)[0])
+        if each.text("PixelPaddingRangeLimit"):
+            limit = int(each.numbers("PixelPaddingRangeLimit", 1)[0])
+        else:
+            limit = value
+        if each.text("PixelRepresentation") == "1":  # some write -2000 as 63536
+            half = 2 ** (bits - 1)
+            value, limit = ((v + half) % 2**bits - half for v in (value, limit))
+        low, high = sorted((value, limit))
+        slope, intercept = rescale(each)
+        ends = low * slope + intercept, high * slope + intercept
+        if ends[0] < TISSUE[1] and ends[1] > TISSUE[0]:
+            self._remark(
+                f"PixelPaddingValue stands for {ends[0]:.5g} to {ends[1]:.5g} HU, which "
+                f"tissue has as well; it was ignored."
+            )
+            return None
+        # some use bits for padding that are not in use for pixels
+        return ((stored >= low) & (stored <= high)) | (raw == value % 2**bits)
+
+    def _remark(self, text: str) -> None:
+        self.remarks[text] = None
+
+
+def _meant(each: Slice, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    bits = 8 * values.dtype.itemsize
+    raw = values.astype(f"u{values.dtype.itemsize}")
+    unused = bits - int(each.numbers("BitsStored", 1)[0])
+    signed = each.text("PixelRepresentation") == "1"
+    kind = f"{'i' if signed else 'u'}{values.dtype.itemsize}"
+    meant = (raw.astype(kind) << unused) >> unused
+    return raw, meant.astype(np.int64)
+
+
+def _decode(dataset: Dataset, frame: int) -> np.ndarray:
+    """Return the values of a frame with all their bits, `[Y, X]`."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        # CharLS refuses damaged JPEG-LS images that other decoders fill
+        near = syntax in (JPEGLSLossless, JPEGLSNearLossless)
+        plugin = "pyjpegls" if near else ""
+        return pixel_array(dataset, index=frame, raw=True, decoding_plugin=plugin)
+    order = "<" if syntax.is_little_endian else ">"
+    kind = f"{order}u{int(dataset.BitsAllocated) // 8}"
+    shape = int(dataset.Rows), int(dataset.Columns)
+    size = shape[0] * shape[1]
+    # pydicom would clear the bits that are not in use
+    values = np.frombuffer(dataset.PixelData, kind, size, frame * size * int(kind[2:]))
+    return values.reshape(shape)
+
+
+def rescale(each: Slice) -> tuple[float, float]:
+    """Return the slope and the intercept of a slice."""
+    slope, intercept = (
+        float(each.numbers(f"Rescale{name}", 1)[0]) for name in ("Slope", "Intercept")
+    )
+    return slope, intercept
 
 
 def check(each: Slice) -> None:
@@ -101,23 +230,30 @@ def check(each: Slice) -> None:
             f"axis are accepted."
         )
     kind = each.text("PhotometricInterpretation")
-    if kind not in GRAY or each.text("SamplesPerPixel") not in ("", "1"):
+    if kind.upper() not in GRAY or each.text("SamplesPerPixel") != "1":
         raise SeriesError(
             f"{each.name} is not a gray-scale image but {kind or 'of an unknown kind'}."
         )
-    if "RescaleSlope" not in each.header or "RescaleIntercept" not in each.header:
+    if not each.text("RescaleSlope") or not each.text("RescaleIntercept"):
+        for name in ("RescaleSlope", "RescaleIntercept"):
+            if each.raw(name):
+                each.numbers(name, 1)  # says what is wrong with it
         raise SeriesError(
             f"{each.name} has no RescaleSlope and RescaleIntercept: its values cannot be "
             f"converted to HU."
         )
-    if each.numbers("RescaleSlope", 1)[0] == 0:
-        raise SeriesError(f"{each.name}: RescaleSlope is 0.")
-    unit = each.text("RescaleType")
+    slope, intercept = rescale(each)
+    if slope <= 0 or slope > MAX_HU or abs(intercept) > MAX_HU:
+        raise SeriesError(
+            f"{each.name}: RescaleSlope must be positive, and both it and RescaleIntercept "
+            f"less than {MAX_HU:.0e}; got {slope:g} and {intercept:g}."
+        )
+    unit = each.text("RescaleType").upper()
     if unit not in ("", "HU"):
         raise SeriesError(
             f"{each.name}: its values are not in HU (RescaleType {unit!r})."
         )
-    if each.header.get("ModalityLUTSequence"):
+    if "ModalityLUTSequence" in each.header:
         raise SeriesError(f"{each.name} converts its values by a table (Modality LUT).")
     _check_bits(each)
 
@@ -133,66 +269,21 @@ def _check_bits(each: Slice) -> None:
         )
 
 
-def _check_length(each: Slice, dataset: Dataset) -> None:
-    """Refuse pixels that are fewer or more than the header states.
-
-    Decoders fill a JPEG-LS image that breaks off, without a word.
-    """
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        code = get_frame(dataset.PixelData, each.frame or 0, number_of_frames=frames)
-        if code[:1] == b"\xff" and code.rstrip(b"\0")[-2:] != END_OF_IMAGE:
-            raise SeriesError(f"{each.name}: the compressed image breaks off.")
-        return
-    pixels = int(dataset.Rows) * int(dataset.Columns) * frames
-    expected = pixels * int(dataset.BitsAllocated) // 8
-    length = len(dataset.PixelData)
-    if not expected <= length <= expected + 1:  # one byte of padding
-        raise SeriesError(
-            f"{each.name} states {expected:,} bytes of pixels but has {length:,}."
-        )
-
-
 def _reason(error: Exception) -> str:
     """Return an error's most specific line as part of a sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[min(1, len(lines) - 1)].strip().rstrip(".:")
 
 
-def _padding(each: Slice, stored: np.ndarray) -> np.ndarray | None:
-    """Return which pixels are padding, or None if the slice has no padding value."""
-    value = _stored_value(each, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = _stored_value(each, "PixelPaddingRangeLimit")
-    ends = sorted((value, value if limit is None else limit))
-    return (stored >= ends[0]) & (stored <= ends[1])
-
-
-def _stored_value(each: Slice, keyword: str) -> int | None:
-    """Return an element that holds a stored value, with the sign that the pixels have.
-
-    Some scanners write a negative value as an unsigned number.
-    """
-    if each.header.get(keyword) in (None, ""):
-        return None
-    value = int(each.numbers(keyword, 1)[0])
-    bits = int(each.numbers("BitsAllocated", 1)[0])
-    if each.text("PixelRepresentation") == "1":
-        return (value + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
-    return value % 2**bits
-
-
 def remarks(slices: list[Slice]) -> list[str]:
-    """Return what is unusual about the pixels of a series."""
-    result = []
-    syntaxes = {each.header.file_meta.TransferSyntaxUID for each in slices}
-    names = sorted(LOSSY[syntax] for syntax in syntaxes if syntax in LOSSY)
-    if names or any(s.text("LossyImageCompression") == "01" for s in slices):
-        how = f" ({', '.join(names)})" if names else ""
-        result.append(f"The images were compressed with loss{how}: HU are approximate.")
-    if any(s.text("PhotometricInterpretation") == "MONOCHROME1" for s in slices):
-        result.append(
+    """Return what the headers say about the pixels that is unusual."""
+    notes = []
+    if any(each.text("LossyImageCompression") == "01" for each in slices):
+        notes.append(
+            "The images were once compressed with loss, so HU are approximate."
+        )
+    if any(each.text("PhotometricInterpretation") == "MONOCHROME1" for each in slices):
+        notes.append(
             "The images are displayed inverted (MONOCHROME1); HU are unaffected."
         )
-    return result
+    return notes

@@ -4,37 +4,19 @@ Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from . import geometry
+from . import geometry, mixture
 from .files import CT, Contents, SeriesError, Slice, read_folder
 from .pixels import Decoder, check, remarks
 from .volume import Volume
 
 MIN_SLICES = 3
-MAX_VOXELS = 2**31
 NO_AIR, NO_TISSUE = -500, -200  # HU
-# what has to be the same in all slices of a series, and what differs otherwise
-SAME = {
-    "PatientID": "patients",
-    "PatientBirthDate": "patients",
-    "StudyInstanceUID": "studies",
-    "FrameOfReferenceUID": "frames of reference",
-    "PatientPosition": "positions of the patient",
-    "Rows": "image sizes",
-    "Columns": "image sizes",
-    "RescaleType": "units",
-    "KVP": "tube voltages",
-    "ConvolutionKernel": "reconstruction kernels",
-    "ContrastBolusAgent": "contrast agents",
-    "TemporalPositionIdentifier": "points in time",
-    "NominalPercentageOfCardiacPhase": "phases of the heart",
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
         FileNotFoundError: if the folder does not exist.
         SeriesError: if a file or folder may not be read.
     """
-    series = _by_series(_images(read_folder(folder)))
+    series = by_series(images(read_folder(folder)))
     return [
         SeriesInfo(uid, slices[0].text("SeriesDescription"), len(slices))
         for uid, slices in sorted(series.items())
@@ -94,12 +76,13 @@ def load_series(
     _check_option("tilt", tilt, ("refuse", "resample"))
     contents = read_folder(folder)
     slices, notes = choose(contents, folder, series_uid)
-    check_same(slices)
     for each in slices:
         check(each)
+    mixed = mixture.check(slices)
     decoder = Decoder()
     stack = geometry.arrange(slices)
     stack, duplicates = geometry.without_duplicates(stack, decoder)
+    mixture.check_instances(stack.slices)
     if len(stack.slices) < MIN_SLICES:
         raise SeriesError(
             f"The series has {len(stack.slices)} slices; a volume needs at least "
@@ -114,11 +97,7 @@ def load_series(
     if uneven and gaps == "refuse":
         raise SeriesError(f'The {uneven}; gaps="interpolate" fills gaps.')
     rows, columns = (int(slices[0].numbers(name, 1)[0]) for name in ("Rows", "Columns"))
-    if len(stack.slices) * rows * columns > MAX_VOXELS:
-        raise SeriesError(
-            f"The series has {len(stack.slices)} x {rows} x {columns} voxels; at most "
-            f"{MAX_VOXELS:,} are accepted."
-        )
+    geometry.check_size(len(stack.slices), rows, columns)
     hu = np.stack([decoder.hu(each) for each in stack.slices])
     spacing, straight = stack.spacing_mm, stack
     if angle:
@@ -129,9 +108,8 @@ def load_series(
     if uneven:
         hu, spacing = geometry.fill_gaps(straight, hu)
         notes.append(f"The {uneven}: interpolated linearly.")
-    notes += (
-        duplicates + remarks(slices) + _headers(stack, spacing, angle) + _values(hu)
-    )
+    notes += [*mixed, *duplicates, *decoder.remarks, *remarks(slices)]
+    notes += _headers(stack, spacing, angle) + _values(hu)
     return Volume(
         hu=hu,
         spacing_mm=(spacing, *stack.pixel_mm),
@@ -162,12 +140,13 @@ def choose(
     if contents.damaged:
         first = next(iter(contents.damaged.values()))
         more = len(contents.damaged) - 1
-        raise SeriesError(first + (f" So are {more} other files." if more else ""))
-    images = _images(contents)
-    for each in images:
+        others = f" ({more} other file{'s' * (more > 1)} as well.)" if more else ""
+        raise SeriesError(first + others)
+    slices = images(contents)
+    for each in slices:
         if not each.text("SeriesInstanceUID"):
             raise SeriesError(f"{each.name} is damaged: it has no SeriesInstanceUID.")
-    series = _by_series(images)
+    series = by_series(slices)
     if not series:
         raise SeriesError(_nothing(contents, folder))
     if series_uid is None and len(series) > 1:
@@ -180,48 +159,11 @@ def choose(
         raise SeriesError(
             f"{str(folder)!r} contains no CT series {uid!r}; it contains {_listed(series)}."
         )
-    return series[uid], _left_out(contents, images)
+    return series[uid], _left_out(contents)
 
 
-def check_same(slices: Sequence[Slice]) -> None:
-    """Refuse slices that do not belong to one scan of one patient.
-
-    Raises:
-        SeriesError: with what differs.
-    """
-    for each in slices:
-        if each.frame is None and each.text("NumberOfFrames") not in ("", "1"):
-            raise SeriesError(
-                f"{each.name} has several frames but is not an enhanced CT."
-            )
-    for keyword, words in SAME.items():
-        values = Counter(each.text(keyword) for each in slices)
-        if len(values) > 1:
-            (usual, _), (other, _), *_ = values.most_common()
-            which = next(each for each in slices if each.text(keyword) == other)
-            raise SeriesError(
-                f"The series mixes several {words}: {keyword} is {other!r} in "
-                f"{which.name} and {usual!r} elsewhere."
-            )
-    _check_acquisitions(slices)
-
-
-def _check_acquisitions(slices: Sequence[Slice]) -> None:
-    """Refuse acquisitions that overlap: their slices would alternate."""
-    numbers = {each.text("AcquisitionNumber") for each in slices}
-    if len(numbers) < 2:
-        return
-    stack = geometry.arrange(slices)
-    labels = [each.text("AcquisitionNumber") for each in stack.slices]
-    blocks = 1 + sum(a != b for a, b in pairwise(labels))
-    if blocks > len(numbers):
-        raise SeriesError(
-            f"The series mixes {len(numbers)} acquisitions (AcquisitionNumber "
-            f"{', '.join(sorted(numbers))}) that overlap."
-        )
-
-
-def _images(contents: Contents) -> list[Slice]:
+def images(contents: Contents) -> list[Slice]:
+    """Return the slices of CT volumes, without localizers."""
     return [each for each in contents.slices if _kind(each) == "CT"]
 
 
@@ -238,9 +180,10 @@ def _kind(each: Slice) -> str:
     return "CT"
 
 
-def _by_series(images: Iterable[Slice]) -> dict[str, list[Slice]]:
+def by_series(slices: Iterable[Slice]) -> dict[str, list[Slice]]:
+    """Return slices by their SeriesInstanceUID."""
     series: dict[str, list[Slice]] = {}
-    for each in images:
+    for each in slices:
         series.setdefault(each.text("SeriesInstanceUID"), []).append(each)
     return series
 
@@ -262,15 +205,19 @@ def _nothing(contents: Contents, folder: str | Path) -> str:
     return f"{str(folder)!r} contains no CT slice, only: {counts}."
 
 
-def _left_out(contents: Contents, images: list[Slice]) -> list[str]:
+def _left_out(contents: Contents) -> list[str]:
     notes = []
     kinds = Counter(_kind(each) for each in contents.slices)
     del kinds["CT"]
     if kinds:
         counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         notes.append(f"DICOM objects that are not slices were left out: {counts}.")
-    if contents.others:
-        notes.append(f"{len(contents.others)} files are not DICOM and were left out.")
+    for names, words in (
+        (contents.others, "Files that are not DICOM"),
+        (contents.links, "Linked folders and links that lead nowhere"),
+    ):
+        if names:
+            notes.append(f"{words} were left out: {mixture.some(names)}.")
     missing = contents.catalogued - {each.path.name for each in contents.slices}
     if missing:
         notes.append(f"The DICOMDIR lists {len(missing)} images that are not there.")

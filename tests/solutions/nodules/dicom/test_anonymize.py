@@ -107,14 +107,14 @@ def test_burned_in_text_is_pointed_out(tmp_path):
     assert "may be text" in note
     save(change(series(), BurnedInAnnotation="YES"), tmp_path / "flag")
     (note,) = anonymize(tmp_path / "flag", tmp_path / "c").warnings
-    assert "BurnedInAnnotation" in note
+    assert "The header says" in note
 
 
 def test_bad_input_gets_a_sentence(tmp_path):
     save(series(), tmp_path / "scan")
     with pytest.raises(ValueError, match="must not be in the folder"):
         anonymize(tmp_path / "scan", tmp_path / "scan" / "out")
-    with pytest.raises(ValueError, match="must be an empty folder"):
+    with pytest.raises(ValueError, match="must be a new or an empty folder"):
         anonymize(tmp_path / "scan", tmp_path)
     with pytest.raises(ValueError, match="key must not be empty"):
         anonymize(tmp_path / "scan", tmp_path / "out", key="")
@@ -122,3 +122,70 @@ def test_bad_input_gets_a_sentence(tmp_path):
     with pytest.raises(SeriesError, match="no CT image"):
         anonymize(tmp_path / "mr", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("ConvolutionKernel", "Wu B30f"),
+        ("ScanOptions", "LI"),
+        ("ManufacturerModelName", "MRN77123"),
+        ("Manufacturer", "Zachariasewicz"),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "ZACHARIASEWICZ"]),
+        ("BodyPartExamined", "ERMENTRUDE"),
+        ("SeriesNumber", 77123),
+        ("InstanceNumber", 19410317),
+        ("XRayTubeCurrent", 77123),
+        ("SeriesDescription", "Zachariasewicz"),
+        ("ImageComments", "Wu"),
+        ("StudyDate", "20250411"),
+    ],
+)
+def test_no_text_or_number_of_the_patient_stays(tmp_path, keyword, value):
+    datasets = series()
+    change(datasets, PatientName="Wu^Li", PatientID="MRN-77123", **{keyword: value})
+    save(change(datasets, PatientBirthDate="19410317"), tmp_path / "scan")
+    anonymize(tmp_path / "scan", tmp_path / "out")
+    copy = pydicom.dcmread(tmp_path / "out" / "IM00003.dcm")
+    words = [value] if not isinstance(value, list) else value[2:]
+    for element in copy.iterall():
+        if element.keyword != "PixelData":
+            assert not any(str(word) in str(element.value) for word in words)
+
+
+def test_pixels_hide_nothing(tmp_path):
+    datasets = series()
+    for each in datasets[:12]:
+        stored = np.frombuffer(each.PixelData, "<u2") | 0x8000  # an overlay
+        each.PixelData = stored.tobytes()
+    change(datasets, BitsStored=12, HighBit=11)
+    for each in datasets[12:]:
+        each.compress("1.2.840.10008.1.2.4.80", generate_instance_uid=False)
+        code = next(pydicom.encaps.generate_frames(each.PixelData, number_of_frames=1))
+        secret = b"Zachariasewicz"
+        comment = b"\xff\xfe" + (len(secret) + 2).to_bytes(2, "big") + secret
+        code = code[:2] + comment + code[2:]
+        each.PixelData = pydicom.encaps.encapsulate([code + b"\0" * (len(code) % 2)])
+    paths = save(datasets, tmp_path / "scan")
+    assert any(b"Zachariasewicz" in path.read_bytes() for path in paths)
+    anonymize(tmp_path / "scan", tmp_path / "out")
+    for path in (tmp_path / "out").iterdir():
+        assert b"Zachariasewicz" not in path.read_bytes()
+        stored = np.frombuffer(pydicom.dcmread(path).PixelData, "<u2")
+        assert stored.max() < 2**12
+    volume = load_series(tmp_path / "out")
+    np.testing.assert_array_equal(volume.hu, phantom())
+
+
+@pytest.mark.parametrize("name", ["Mary^Prim", "Ono^Rome", "Hfs^Hu"])
+def test_a_name_that_is_part_of_a_keyword_does_no_harm(tmp_path, name):
+    save(change(series(), PatientName=name), tmp_path / "scan")
+    anonymize(tmp_path / "scan", tmp_path / "out")
+    np.testing.assert_array_equal(load_series(tmp_path / "out").hu, phantom())
+
+
+def test_a_mixture_is_refused_and_nothing_is_written(tmp_path):
+    traps["two_patients"].build(tmp_path / "scan")
+    with pytest.raises(SeriesError, match="patients"):
+        anonymize(tmp_path / "scan", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["scan"]

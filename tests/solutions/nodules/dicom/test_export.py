@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import warnings
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from deepseek_learn.solutions.nodules.dicom import SeriesError, load_series
 from deepseek_learn.solutions.nodules.dicom.export import WARNING, write_findings
 from deepseek_learn.solutions.nodules.dicom.traps import save, series, traps
+from deepseek_learn.solutions.nodules.dicom.traps.trap import change
 from deepseek_learn.solutions.nodules.finding import Finding, ball
 from tests.services import absent
 
@@ -98,6 +101,51 @@ def test_findings_need_images_to_refer_to(tmp_path):
         del each.StudyInstanceUID
     save(datasets, tmp_path / "scan")
     volume = load_series(tmp_path / "scan")
-    with pytest.raises(SeriesError, match="no StudyInstanceUID"):
+    with pytest.raises(SeriesError, match="no valid StudyInstanceUID"):
         write_findings(volume, findings(volume), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"SliceThickness": None},
+        {"SliceThickness": "0"},
+        {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou"},
+        {"StudyDate": "2026-01-01", "PatientBirthDate": "01.02.50"},
+        {"PatientSex": "male", "StudyID": "x" * 40, "PatientAge": "45"},
+        {"StudyDescription": "x" * 200, "AccessionNumber": "1" * 30},
+        {"PatientName": "Müller^Zoë"},
+        {"PatientID": "A\\B"},
+    ],
+)
+def test_odd_headers_give_objects_that_a_validator_accepts(tmp_path, elements):
+    if not shutil.which("dciodvfy"):
+        absent("dciodvfy (Debian: dicom3tools) is not installed")
+    datasets = series()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save(change(datasets, **elements), tmp_path / "scan")
+        volume = load_series(tmp_path / "scan")
+        paths = write_findings(volume, findings(volume), tmp_path)
+    for path in paths:
+        done = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+        lines = (done.stdout + done.stderr).splitlines()
+        assert [line for line in lines if line.startswith("Error")] == []
+
+
+def test_an_enhanced_series_in_two_files(tmp_path):
+    volume = scan("enhanced_in_two_files", tmp_path / "scan")
+    assert len(write_findings(volume, findings(volume), tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "change_of",
+    [{"center_mm": (1e6, 0.0, 0.0)}, {"diameter_mm": np.nan}, {"probability": np.inf}],
+)
+def test_findings_outside_of_the_volume_are_refused(tmp_path, change_of):
+    volume = scan("shuffled", tmp_path / "scan")
+    (good,) = findings(volume, 1)
+    with pytest.raises(ValueError, match="finite and in the volume"):
+        write_findings(volume, [replace(good, **change_of)], tmp_path)

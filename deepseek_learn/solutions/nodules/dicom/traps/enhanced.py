@@ -6,7 +6,7 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from .trap import Truth, change, phantom, save, series, trap
+from .trap import Truth, change, phantom, save, series, trap, write_raw
 
 GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
@@ -119,3 +119,23 @@ def enhanced_truncated(folder: Path) -> list[Truth]:
     path = save([enhanced(series())], folder)[0]
     path.write_bytes(path.read_bytes()[:-3000])
     return []
+
+
+@trap("one frame of an enhanced CT is a localizer", warning="localizer")
+def enhanced_localizer(folder: Path) -> list[Truth]:
+    datasets = series()
+    whole = enhanced(datasets)
+    for index, group in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        item = Dataset()
+        item.FrameType = ["ORIGINAL", "PRIMARY", "VOLUME" if index else "LOCALIZER"]
+        group.CTImageFrameTypeSequence = [item]
+    save([whole], folder)
+    return [Truth(phantom()[1:])]
+
+
+@trap("NumberOfFrames is not a number", refused="NumberOfFrames is not numeric")
+def enhanced_frames_malformed(folder: Path) -> list[Truth]:
+    whole = enhanced(series())
+    write_raw(whole, "NumberOfFrames", "abc")
+    save([whole], folder)
+    return [Truth(phantom())]

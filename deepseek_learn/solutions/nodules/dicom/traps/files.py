@@ -12,7 +12,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from .trap import Truth, change, phantom, save, series, trap
+from .trap import Truth, change, phantom, save, series, trap, write_raw
 
 
 @trap("an empty folder", refused="contains no file")
@@ -37,7 +37,7 @@ def foreign_files(folder: Path) -> list[Truth]:
     return [Truth(phantom())]
 
 
-@trap("a file breaks off in its header", refused="no SeriesInstanceUID")
+@trap("a file breaks off in its header", refused="damaged")
 def header_truncated(folder: Path) -> list[Truth]:
     return _cut(folder, 3, 200)
 
@@ -88,14 +88,14 @@ def deflate_bomb(folder: Path) -> list[Truth]:
     return []
 
 
-@trap("a folder contains a link to itself")
+@trap("a folder contains a link to itself", warning="Linked folders")
 def link_to_itself(folder: Path) -> list[Truth]:
     save(series(), folder)
     (folder / "loop").symlink_to(folder, target_is_directory=True)
     return [Truth(phantom())]
 
 
-@trap("links to the slices beside the slices", warning="duplicate")
+@trap("links to the slices beside the slices", warning="Duplicates")
 def links_to_slices(folder: Path) -> list[Truth]:
     for path in save(series(), folder)[:5]:
         (folder / f"link to {path.name}").symlink_to(path)
@@ -176,4 +176,36 @@ def dicomdir(folder: Path) -> list[Truth]:
 def dicomdir_lists_more(folder: Path) -> list[Truth]:
     names = [path.name for path in save(series(), folder)]
     _directory(folder, [*names, "IM0024", "IM0025"])
+    return [Truth(phantom())]
+
+
+@trap("the file of the last slice ends before it says what it is", refused="damaged")
+def last_file_cut_early(folder: Path) -> list[Truth]:
+    save(series(), folder, shuffle=False)
+    path = folder / "IM0023"
+    path.write_bytes(path.read_bytes()[:380])
+    return []
+
+
+@trap("the file of the last slice is empty", warning="IM0023")
+def last_file_empty(folder: Path) -> list[Truth]:
+    save(series(), folder, shuffle=False)
+    (folder / "IM0023").write_bytes(b"")
+    return [Truth(phantom()[:23])]
+
+
+@trap("the last slice is a link that leads nowhere", warning="IM0023")
+def last_file_dangling(folder: Path) -> list[Truth]:
+    save(series(), folder, shuffle=False)
+    (folder / "IM0023").unlink()
+    (folder / "IM0023").symlink_to("/nowhere/IM0023")
+    return [Truth(phantom()[:23])]
+
+
+@trap("an unreadable number in an element that is not used")
+def unused_element_malformed(folder: Path) -> list[Truth]:
+    datasets = change(series(), PatientWeight="70")
+    for dataset in datasets:
+        write_raw(dataset, "PatientWeight", "inf kg")
+    save(datasets, folder)
     return [Truth(phantom())]

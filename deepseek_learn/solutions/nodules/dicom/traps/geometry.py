@@ -308,13 +308,13 @@ def pixel_spacing_differs(folder: Path) -> list[Truth]:
     return []
 
 
-@trap("PixelSpacing is negative", refused="PixelSpacing must be positive")
+@trap("PixelSpacing is negative", refused="PixelSpacing must be from")
 def pixel_spacing_negative(folder: Path) -> list[Truth]:
     save(change(series(), PixelSpacing=["-0.7", "-0.7"]), folder)
     return []
 
 
-@trap("PixelSpacing is 0", refused="PixelSpacing must be positive")
+@trap("PixelSpacing is 0", refused="PixelSpacing must be from")
 def pixel_spacing_zero(folder: Path) -> list[Truth]:
     save(change(series(), PixelSpacing=["0", "0"]), folder)
     return []
@@ -351,3 +351,46 @@ def one_slice(folder: Path) -> list[Truth]:
 def two_slices(folder: Path) -> list[Truth]:
     save(series()[:2], folder)
     return [Truth(phantom()[:2])]
+
+
+@trap(
+    "a last gap of 1.5 spacings is to be filled in",
+    warning="interpolated",
+    gaps="interpolate",
+)
+def odd_gap_filled(folder: Path) -> list[Truth]:
+    _heights(folder, lambda i: DZ * (i if i < 23 else 23.5))
+    hu = phantom()
+    return [
+        Truth(
+            np.concatenate([hu[:23], (hu[22:23] + 2 * hu[23:24]) / 3]),
+            tolerance_hu=1e-3,
+        )
+    ]
+
+
+@trap(
+    "rounded positions and a missing slice, to be filled in",
+    warning="interpolated",
+    gaps="interpolate",
+)
+def rounded_gap_filled(folder: Path) -> list[Truth]:
+    datasets = series()
+    for index, each in enumerate(datasets):
+        each.ImagePositionPatient[2] = f"{-300 + DZ * index:.1f}"
+    save([each for i, each in enumerate(datasets) if i != 10], folder)
+    hu = phantom()
+    hu[10] = (hu[9] + hu[11]) / 2
+    return [Truth(hu)]
+
+
+@trap("positions are impossibly large", refused="impossibly large")
+def positions_absurd(folder: Path) -> list[Truth]:
+    _heights(folder, lambda i: 1e12 * i)
+    return []
+
+
+@trap("slices lean by 60 degrees", refused="lean by 60 degrees")
+def lean_absurd(folder: Path) -> list[Truth]:
+    save(series(leaning(60), **tilted(60)), folder)
+    return []

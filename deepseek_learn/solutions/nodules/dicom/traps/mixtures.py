@@ -71,21 +71,21 @@ def hidden_localizer(folder: Path) -> list[Truth]:
     return [Truth(phantom())]
 
 
-@trap("a copy of a file", warning="duplicate")
+@trap("a copy of a file", warning="Duplicates")
 def duplicate_file(folder: Path) -> list[Truth]:
     datasets = series()
     save([*datasets, deepcopy(datasets[3])], folder)
     return [Truth(phantom())]
 
 
-@trap("every file is there twice", warning="duplicate")
+@trap("every file is there twice", warning="Duplicates")
 def every_file_twice(folder: Path) -> list[Truth]:
     for copy in ("a", "b"):
         save(series(uid_seed="one"), folder / copy)
     return [Truth(phantom())]
 
 
-@trap("the same image with another UID", warning="duplicate")
+@trap("the same image with another UID", warning="Duplicates")
 def duplicate_image(folder: Path) -> list[Truth]:
     datasets = series()
     copy = deepcopy(datasets[3])
@@ -134,7 +134,7 @@ def acquisitions_interleaved(folder: Path) -> list[Truth]:
     return _interleaved(folder, "AcquisitionNumber", ("1", "2"))
 
 
-@trap("two acquisitions, one above the other")
+@trap("two acquisitions, one above the other", warning="2 acquisitions")
 def acquisitions_consecutive(folder: Path) -> list[Truth]:
     save(change(series(), AcquisitionNumber=lambda i: 1 + i // 12), folder)
     return [Truth(phantom())]
@@ -247,4 +247,59 @@ def frames_in_a_plain_file(folder: Path) -> list[Truth]:
 @trap("the header announces more images than are there", warning="announces 30")
 def end_missing(folder: Path) -> list[Truth]:
     save(change(series(), ImagesInAcquisition="30"), folder)
+    return [Truth(phantom())]
+
+
+@trap("two patients without an ID", refused="patients")
+def names_differ(folder: Path) -> list[Truth]:
+    names = ("Smith^Jo", "Jones^Al")
+    save(change(series(), PatientID="", PatientName=lambda i: names[i % 2]), folder)
+    return []
+
+
+@trap("original and derived images alternate", refused="kinds of images")
+def derived_interleaved(folder: Path) -> list[Truth]:
+    kinds = (["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "SECONDARY", "MPR"])
+    save(change(series(), ImageType=lambda i: kinds[i % 2]), folder)
+    return []
+
+
+@trap("slices of two days alternate", refused="days")
+def days_interleaved(folder: Path) -> list[Truth]:
+    return _interleaved(folder, "AcquisitionDate", ("20260101", "20260404"))
+
+
+@trap("slices of two breathing phases alternate", refused="phases of breathing")
+def breathing_interleaved(folder: Path) -> list[Truth]:
+    return _interleaved(folder, "NominalPercentageOfRespiratoryPhase", (20.0, 80.0))
+
+
+@trap("all slices have the same SOPInstanceUID", refused="same SOPInstanceUID")
+def one_instance(folder: Path) -> list[Truth]:
+    save(change(series(), SOPInstanceUID="1.2.3.4"), folder)
+    return []
+
+
+@trap("numbers are written differently from slice to slice")
+def spellings(folder: Path) -> list[Truth]:
+    voltages, kernels = ("120", "120.0"), ("STANDARD", "Standard ")
+    change(series_ := series(), KVP=lambda i: voltages[i % 2])
+    change(series_, ConvolutionKernel=lambda i: kernels[i % 2])
+    change(series_, AcquisitionNumber="01", PatientID=lambda i: ("p 1", "P  1")[i % 2])
+    save(series_, folder)
+    return [Truth(phantom())]
+
+
+@trap("some slices lack the tube voltage, the kernel and the birth date")
+def elements_missing(folder: Path) -> list[Truth]:
+    datasets = series()
+    change(datasets, ConvolutionKernel="B30f", PatientBirthDate="19500101")
+    change(datasets[::3], KVP=None, ConvolutionKernel=None, PatientBirthDate="")
+    save(datasets, folder)
+    return [Truth(phantom())]
+
+
+@trap("each slice is an acquisition of its own")
+def acquisition_per_slice(folder: Path) -> list[Truth]:
+    save(change(series(), AcquisitionNumber=lambda i: i + 1), folder)
     return [Truth(phantom())]

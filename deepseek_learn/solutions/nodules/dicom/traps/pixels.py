@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset
-from pydicom.encaps import encapsulate
+from pydicom import Dataset, dcmwrite
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -126,7 +126,7 @@ def representation_varies(folder: Path) -> list[Truth]:
     return [Truth(hu)]
 
 
-@trap("12 bits stored; the unused bits hold an overlay")
+@trap("12 bits stored; the unused bits hold an overlay", warning="not in use")
 def overlay_in_unused_bits(folder: Path) -> list[Truth]:
     datasets = series()
     for dataset in datasets:
@@ -137,7 +137,7 @@ def overlay_in_unused_bits(folder: Path) -> list[Truth]:
     return [Truth(phantom())]
 
 
-@trap("12 signed bits stored, without sign extension")
+@trap("12 signed bits stored, without sign extension", warning="not in use")
 def twelve_signed_bits(folder: Path) -> list[Truth]:
     hu = phantom().clip(-1024, 1023)
     datasets = series(hu)
@@ -174,7 +174,7 @@ def no_intercept_in_one(folder: Path) -> list[Truth]:
     return [Truth(phantom())]
 
 
-@trap("RescaleSlope is 0", refused="RescaleSlope is 0")
+@trap("RescaleSlope is 0", refused="RescaleSlope must be positive")
 def slope_zero(folder: Path) -> list[Truth]:
     save(change(series(), RescaleSlope="0"), folder)
     return []
@@ -339,8 +339,6 @@ def jpeg_2000_truncated(folder: Path) -> list[Truth]:
 
 def _broken(folder: Path, syntax: str) -> list[Truth]:
     """Compressed slices; one image has only its first half."""
-    from pydicom.encaps import generate_frames
-
     datasets = series()
     for dataset in datasets:
         dataset.compress(syntax, generate_instance_uid=False)
@@ -355,3 +353,87 @@ def pixels_not_square(folder: Path) -> list[Truth]:
     spacing = (SPACING_MM[0], 0.9, 0.6)
     save(series(spacing_mm=spacing), folder)
     return [Truth(phantom(), spacing)]
+
+
+@trap("big-endian files that do not state their encoding")
+def big_endian_unstated(folder: Path) -> list[Truth]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, dataset in enumerate(series()):
+        dataset.PixelData = _stored(dataset).astype(">u2").tobytes()
+        del dataset.file_meta
+        dataset.preamble = bytes(128)
+        options = {"implicit_vr": False, "little_endian": False, "force_encoding": True}
+        dcmwrite(folder / f"{index}.dcm", dataset, **options)
+    return [Truth(phantom())]
+
+
+@trap("12 bits stored; the padding uses all 16")
+def padding_in_unused_bits(folder: Path) -> list[Truth]:
+    hu = phantom().clip(-1024, 1023)
+    datasets = series(hu)
+    for dataset, image in zip(datasets, hu, strict=True):
+        stored = image.astype("<i2")
+        stored[:8] = -32768
+        _store(dataset, stored, PixelRepresentation=1, PixelPaddingValue=-32768)
+        dataset["PixelPaddingValue"].VR = "SS"
+    save(change(datasets, RescaleIntercept="0", BitsStored=12, HighBit=11), folder)
+    hu[:, :8] = -1024
+    return [Truth(hu)]
+
+
+@trap("the padding value is that of water", warning="tissue has as well")
+def padding_like_tissue(folder: Path) -> list[Truth]:
+    datasets = series()
+    change(datasets, PixelPaddingValue=1024)
+    save(datasets, folder)
+    return [Truth(phantom())]
+
+
+@trap("a value needs more bits than are stated", warning="not in use")
+def values_above_bits(folder: Path) -> list[Truth]:
+    datasets = series()
+    for dataset in datasets:
+        stored = _stored(dataset)
+        stored[0, 0] |= 0x1000
+        _store(dataset, stored, BitsStored=12, HighBit=11)
+    save(datasets, folder)
+    return [Truth(phantom())]
+
+
+@trap(
+    "rows and columns are swapped in the header", refused="but the compressed image has"
+)
+def size_swapped(folder: Path) -> list[Truth]:
+    datasets = series()
+    for dataset in datasets:
+        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    save(change(datasets, Rows=40, Columns=48), folder)
+    return []
+
+
+@trap("half of a JPEG-LS image, with its end marker", refused="cannot be decoded")
+def half_jpeg_ls(folder: Path) -> list[Truth]:
+    datasets = series()
+    for dataset in datasets:
+        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    code = next(generate_frames(datasets[9].PixelData, number_of_frames=1))
+    half = code[: len(code) // 4 * 2] + b"\xff\xd9"
+    datasets[9].PixelData = encapsulate([half])
+    save(datasets, folder)
+    return []
+
+
+@trap("near-lossless JPEG-LS that claims to be lossless", warning="with loss, so")
+def near_lossless_hidden(folder: Path) -> list[Truth]:
+    truths = near_lossless(folder)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        near, without = b"1.2.840.10008.1.2.4.81", b"1.2.840.10008.1.2.4.80"
+        path.write_bytes(content.replace(near, without, 1))
+    return truths
+
+
+@trap("the intercept is impossibly large", refused="RescaleIntercept")
+def intercept_absurd(folder: Path) -> list[Truth]:
+    save(change(series(), RescaleIntercept="1e300"), folder)
+    return []

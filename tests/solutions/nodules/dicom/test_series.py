@@ -1,0 +1,85 @@
+"""Geometry, choices and large folders."""
+
+import numpy as np
+import pytest
+
+from deepseek_learn.solutions.nodules.dicom import SeriesError, list_series, load_series
+from deepseek_learn.solutions.nodules.dicom.traps import save, series, traps
+from deepseek_learn.solutions.nodules.dicom.traps.trap import SPACING_MM
+
+
+@pytest.mark.parametrize("name", ["shuffled", "prone", "sagittal", "doubly_oblique"])
+def test_a_voxel_is_where_its_slice_says(name, tmp_path):
+    traps[name].build(tmp_path)
+    volume = load_series(tmp_path)
+    header = volume.headers[7]
+    position = np.array(header.ImagePositionPatient, float)
+    row, column = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+    expected = position + 5 * SPACING_MM[1] * column + 9 * SPACING_MM[2] * row
+    point = volume.to_mm(np.array([7, 5, 9]))
+    np.testing.assert_allclose(point, expected, atol=1e-6)
+    np.testing.assert_allclose(volume.to_index(point), [7, 5, 9], atol=1e-6)
+
+
+def test_a_straightened_volume_keeps_its_coordinates(tmp_path):
+    traps["tilt_straightened"].build(tmp_path)
+    volume = load_series(tmp_path, tilt="resample")
+    brightest = np.unravel_index(volume.hu.argmax(), volume.hu.shape)
+    header = volume.headers[12]  # the ball's center is pixel [24, 20] of this slice
+    row, column = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+    center = np.array(header.ImagePositionPatient, float)
+    center = center + 24 * SPACING_MM[1] * column + 20 * SPACING_MM[2] * row
+    assert np.linalg.norm(volume.to_mm(np.array(brightest)) - center) < 0.7
+
+
+def test_series_are_listed(tmp_path):
+    traps["two_series"].build(tmp_path)
+    first, second = list_series(tmp_path)
+    assert {first.slices, second.slices} == {24}
+    assert load_series(tmp_path, series_uid=second.uid).series_uid == second.uid
+
+
+def test_bad_options_get_a_sentence(tmp_path):
+    save(series(), tmp_path)
+    with pytest.raises(ValueError, match="gaps must be 'refuse' or 'interpolate'"):
+        load_series(tmp_path, gaps="fill")
+    with pytest.raises(ValueError, match="tilt must be 'refuse' or 'resample'"):
+        load_series(tmp_path, tilt=True)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_series(tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+def test_ten_thousand_files(tmp_path):
+    (dataset,) = series(np.zeros((1, 4, 4), "float32"))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.30000"
+    dataset.ImagePositionPatient = ["-120", "-110", "30000.5"]
+    (path,) = save([dataset], tmp_path)
+    content = path.read_bytes()
+    path.unlink()
+    for number in range(10_000, 20_000):  # patched, since writing them takes longer
+        height, uid = b"%d.5" % number, b"1.2.%d" % number
+        patched = content.replace(b"30000.5", height).replace(b"1.2.30000", uid)
+        (tmp_path / f"{number}").write_bytes(patched)
+    volume = load_series(tmp_path)
+    assert volume.hu.shape == (10_000, 4, 4)
+    assert volume.spacing_mm[0] == pytest.approx(1)
+    assert volume.origin_mm == (-120.0, -110.0, 10000.5)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    from deepseek_learn.solutions.nodules.dicom import series as module
+
+    paths = save(series(), tmp_path)
+    choose = module.choose
+
+    def swap(*arguments):
+        chosen = choose(*arguments)
+        first, second = paths[0].read_bytes(), paths[1].read_bytes()
+        paths[0].write_bytes(second)
+        paths[1].write_bytes(first)
+        return chosen
+
+    monkeypatch.setattr(module, "choose", swap)
+    with pytest.raises(SeriesError, match="has changed while it was being read"):
+        load_series(tmp_path)
