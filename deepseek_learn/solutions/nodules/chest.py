@@ -19,6 +19,7 @@ SHAPE = (280, 224, 304)  # voxels of 1 mm
 FAT, MUSCLE, BLOOD, AIR = -100.0, 45.0, 45.0, -1000.0  # HU
 BONE, MARROW = 550.0, 180.0
 UP = np.array([1.0, 0, 0])
+WALL = 11.0  # mm of muscle between the fat and the lung
 Segment = tuple[np.ndarray, np.ndarray, float]  # a tube: from, to, radius
 
 
@@ -47,13 +48,14 @@ def chest(rng: np.random.Generator, vessels: float = 1.0) -> Chest:
     middle = np.array([140.0, 112 + rng.uniform(-4, 4), 152 + rng.uniform(-4, 4)])
     size = rng.uniform(0.9, 1.05)
     heart = middle + size * np.array([-45 + rng.uniform(-8, 8), -18, 22])
-    hu = _body(rng, (z, y, x), middle, size)
+    hu, wall = _body(rng, (z, y, x), middle, size)
     depth = np.full(SHAPE, -100, np.float32)
     half = round(middle[2])
     sides = (np.s_[:, :, :half], np.s_[:, :, half:])  # right and left
     grids = ((z, y, x[:, :, :half]), (z, y, x[:, :, half:]))
     for side, part, grid in zip((-1, 1), sides, grids, strict=True):
-        depth[part] = _lung(rng, grid, middle, heart, side, size)
+        own = np.broadcast_to(wall, SHAPE)[part]
+        depth[part] = np.minimum(_lung(rng, grid, middle, heart, side, size), own)
         _aerate(rng, hu[part], depth[part], grid)
     _bones(rng, hu, middle, size)
     carina = middle + size * np.array([rng.uniform(25, 45), 6, 0])
@@ -148,8 +150,12 @@ def _body(
     grid: tuple[np.ndarray, ...],
     middle: np.ndarray,
     size: float,
-) -> np.ndarray:
-    """Return muscle under a layer of fat, surrounded by air, on a couch."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return muscle under a layer of fat, surrounded by air, on a couch.
+
+    Returns:
+        Hounsfield units, and how deep behind the chest wall a voxel is, `[1, Y, X]`.
+    """
     _, y, x = grid
     axes = size * np.array([104.0, 146]) + rng.uniform(-4, 2)
     radius = np.sqrt(
@@ -164,7 +170,7 @@ def _body(
     tissue = noise(rng, SHAPE, 8, octaves=1)
     tissue *= np.where(layer > -200, 9, 0).astype(np.float32)
     tissue += layer.astype(np.float32)
-    return tissue
+    return tissue, (depth - fat - WALL).astype(np.float32)
 
 
 def _bones(

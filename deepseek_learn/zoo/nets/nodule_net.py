@@ -3,6 +3,8 @@
 Lesson: `notebooks/practical/07_find_nodules.ipynb`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,17 +14,21 @@ from ...attention import attach
 STRIDE = 2  # voxels per cell of the output
 UNIT = 8  # sizes of volumes are multiples of it
 RARE = -4.6  # initial logit of "center": a probability of 1 %
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm3d,
+    "group": lambda channels: nn.GroupNorm(8, channels),
+}
 ATTENDED = ("down.0", "down.1", "down.2", "up.0", "up.1")
 
 
 class Block(nn.Sequential):
-    """Two 3x3x3 convolutions, each followed by group norm and ReLU."""
+    """Two 3x3x3 convolutions, each followed by a norm and ReLU."""
 
-    def __init__(self, c_in: int, c_out: int, stride: int = 1):
+    def __init__(self, c_in: int, c_out: int, stride: int = 1, norm: str = "batch"):
         layers: list[nn.Module] = []
         for channels, step in ((c_in, stride), (c_out, 1)):
             conv = nn.Conv3d(channels, c_out, 3, stride=step, padding=1, bias=False)
-            layers += [conv, nn.GroupNorm(8, c_out), nn.ReLU(inplace=True)]
+            layers += [conv, NORMS[norm](c_out), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
@@ -38,18 +44,27 @@ class NoduleNet(nn.Module):
     Args:
         widths: the numbers of channels at the three resolutions, multiples of 8.
         attention: the name of the attention module; None for none.
+        norm: "batch", or "group", whose output does not depend on other examples but
+            does depend on the size of the volume.
 
     Raises:
-        ValueError: in `forward`, if a size is not a multiple of 8.
+        ValueError: if `norm` is unknown or, in `forward`, if a size is not a multiple of 8.
     """
 
     def __init__(
-        self, widths: tuple[int, int, int] = (24, 48, 96), attention: str | None = "sc"
+        self,
+        widths: tuple[int, int, int] = (24, 48, 96),
+        attention: str | None = "sc",
+        norm: str = "batch",
     ):
         super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}.")
         a, b, c = widths
-        self.down = nn.ModuleList([Block(8, a), Block(a, b, 2), Block(b, c, 2)])
-        self.up = nn.ModuleList([Block(b + c, b), Block(a + b, a)])
+        down = ((8, a, 1), (a, b, 2), (b, c, 2))
+        self.down = nn.ModuleList([Block(i, o, step, norm) for i, o, step in down])
+        up = ((b + c, b), (a + b, a))
+        self.up = nn.ModuleList([Block(i, o, 1, norm) for i, o in up])
         self.head = nn.Conv3d(a, 5, 1)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():

@@ -1,0 +1,156 @@
+"""Targets, loss, tiles and peaks of the nodule detector."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepseek_learn.solutions.nodules import detector, train
+from deepseek_learn.solutions.nodules.dicom import load_series
+from deepseek_learn.solutions.nodules.dicom.traps import traps
+from deepseek_learn.zoo.nets.nodule_net import NoduleNet
+
+
+def boxes(seed=0, count=5, size=64):
+    """Nodules that are far from each other."""
+    rng = np.random.default_rng(seed)
+    found = []
+    while len(found) < count:
+        new = [*rng.uniform(8, size - 8, 3), rng.uniform(3, 12)]
+        if all(np.linalg.norm(np.subtract(new[:3], o[:3])) > 20 for o in found):
+            found.append(new)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_peaks_of_a_perfect_map_are_the_nodules(seed):
+    nodules = boxes(seed)
+    target = torch.from_numpy(train.target(nodules, (64, 64, 64)))
+    heads = torch.cat([(target[:1].clamp(1e-6, 1 - 1e-6)).logit(), target[1:5]])
+    marks = detector.peaks(heads, torch.ones(32, 32, 32, dtype=torch.bool))
+    found = np.column_stack([marks.centers_mm, marks.diameters_mm])
+    order = [np.linalg.norm(found[:, :3] - n[:3], axis=1).argmin() for n in nodules]
+    assert len(found) == len(nodules)
+    np.testing.assert_allclose(found[order], nodules, atol=1e-3)
+
+
+def test_marks_outside_of_the_lungs_are_left_out():
+    target = torch.from_numpy(train.target(boxes(), (64, 64, 64)))
+    heads = torch.cat([(target[:1].clamp(1e-6, 1 - 1e-6)).logit(), target[1:5]])
+    inside = torch.zeros(32, 32, 32, dtype=torch.bool)
+    assert len(detector.peaks(heads, inside).scores) == 0
+
+
+def test_the_loss_is_the_one_of_the_paper():
+    torch.manual_seed(0)
+    target = torch.from_numpy(train.target(boxes(), (64, 64, 64)))[None].double()
+    prediction = torch.randn(1, 5, 32, 32, 32, dtype=torch.float64)
+    heat, p = target[0, 0], prediction[0, 0].sigmoid()
+    expected = 0.0
+    for h, q in zip(heat.flatten().tolist(), p.flatten().tolist(), strict=True):
+        if h == 1:
+            expected -= (1 - q) ** 2 * np.log(q)
+        else:
+            expected -= (1 - h) ** 4 * q**2 * np.log(1 - q)
+    expected /= int((heat == 1).sum())
+    weight = target[0, 5].bool()
+    expected += (prediction[0, 1:] - target[0, 1:5]).abs()[:, weight].mean().item()
+    assert train.loss(prediction, target).item() == pytest.approx(expected, rel=1e-6)
+    empty = torch.zeros(1, 6, 8, 8, 8)
+    assert torch.isfinite(train.loss(torch.randn(1, 5, 8, 8, 8), empty))
+
+
+def test_crops_are_the_same_by_index_and_turn_with_their_nodules():
+    gray = np.full((80, 80, 80), 50, np.uint8)
+    nodules = np.array([[40.0, 30, 50, 8]])
+    z, y, x = np.ogrid[:80, :80, :80]
+    ball = (z - 40) ** 2 + (y - 30) ** 2 + (x - 50) ** 2 < 16
+    gray[ball] = 200
+    crops = train.Crops([(gray, nodules)], 40)
+    volumes, targets = crops.batch(range(40))
+    again, _ = crops.batch([7])
+    torch.testing.assert_close(again[0], volumes[7])
+    assert volumes.shape == (40, 1, 64, 64, 64)
+    assert targets.shape == (40, 6, 32, 32, 32)
+    centers = (targets[:, 0] == 1).nonzero()
+    assert len(centers) > 25
+    for index, *cell in centers.tolist():  # the ball is where the target says
+        bright = volumes[index, 0] > volumes[index].mean() + 0.25
+        mean = bright.nonzero().float().mean(0)
+        assert (mean - (2 * torch.tensor(cell) + 0.5)).abs().max() < 2.5
+
+
+def test_tiles_cover_the_lungs_once():
+    shape = (280, 224, 304)
+    lungs = np.zeros((70, 56, 76), bool)
+    lungs[3:68, 8:50, 4:36] = lungs[3:68, 8:50, 40:73] = True
+    count = np.zeros(shape, int)
+    for window, core in detector._tiles(shape, lungs):
+        for w, c, size in zip(window, core, shape, strict=True):
+            assert (w.stop - w.start) % 8 == 0
+            assert 0 <= w.start <= c.start < c.stop <= w.stop <= size
+        count[core] += 1
+    fine = np.kron(lungs, np.ones((4, 4, 4), bool))
+    assert (count[fine] == 1).all()
+
+
+class Blur(nn.Module):
+    """A network with a small receptive field."""
+
+    def forward(self, x):
+        y = nn.functional.avg_pool3d(x, 2) - 0.5
+        return torch.cat([y, y, y, y, y], 1)
+
+
+def test_tiles_give_what_the_whole_volume_gives():
+    torch.manual_seed(0)
+    x = torch.rand(56, 48, 64)
+    lungs = np.ones((14, 12, 16), bool)
+    heads = detector._heads(Blur(), x, lungs, bf16=False, progress=False)
+    torch.testing.assert_close(heads, Blur()(x[None, None])[0])
+
+
+def test_a_scan_without_lungs_is_refused():
+    with pytest.raises(detector.NoLungsError, match="no lungs"):
+        detector.lung_mask(np.full((200, 200, 200), 40, np.float32))
+
+
+def test_a_volume_is_resampled_where_it_is():
+    z, y, x = np.mgrid[:30, :40, :50].astype(np.float32)
+    ramp = 3 * z + 2 * y - x
+    fine = detector.resampled(ramp, (2.5, 1.0, 2.0))
+    assert fine.shape == (73, 40, 99)
+    np.testing.assert_allclose(fine[25, 7, 10], 3 * 10 + 2 * 7 - 5, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["shuffled", "prone", "sagittal", "coronal", "decubitus"]
+)
+def test_a_turned_volume_keeps_its_coordinates(name, tmp_path):
+    traps[name].build(tmp_path)
+    volume = load_series(tmp_path)
+    upright = detector.canonical(volume)
+    np.testing.assert_allclose(upright.directions, np.eye(3)[::-1], atol=1e-9)
+    for index in ([0, 0, 0], [3, 5, 7], [23, 47, 39]):
+        there = np.round(upright.to_index(volume.to_mm(np.array(index)))).astype(int)
+        assert upright.hu[tuple(there)] == volume.hu[tuple(index)]
+
+
+def test_training_lowers_the_loss():
+    gray = np.full((72, 72, 72), 50, np.uint8)
+    gray[30:38, 30:38, 30:38] = 200
+    scans = [(gray, np.array([[33.5, 33.5, 33.5, 8]]))]
+    torch.manual_seed(0)
+    model = NoduleNet(widths=(8, 8, 8))
+    first = train.train(model, scans, 4, progress=False)
+    later = train.train(model, scans, 12, seed=1, progress=False)
+    assert later.history["loss"].iloc[-1] < first.history["loss"].iloc[-1]
+
+
+def test_the_network_names_what_it_accepts():
+    with pytest.raises(ValueError, match="multiples of 8"):
+        NoduleNet(widths=(8, 8, 8))(torch.rand(1, 1, 20, 24, 24))
+    with pytest.raises(ValueError, match="norm must be one of batch, group"):
+        NoduleNet(norm="layer")
+    out = NoduleNet(widths=(8, 8, 8), norm="group")(torch.rand(2, 1, 16, 24, 32))
+    assert out.shape == (2, 5, 8, 12, 16)

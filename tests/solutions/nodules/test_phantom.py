@@ -1,0 +1,105 @@
+"""Phantoms: real shapes in visible places, split by patient, the same by seed."""
+
+import numpy as np
+import pytest
+
+from deepseek_learn.data.nodule_shapes import nodule_shapes
+from deepseek_learn.solutions.nodules import scans
+from deepseek_learn.solutions.nodules.phantom import ELSEWHERE, HOME, scan
+
+
+@pytest.fixture(scope="module")
+def made():
+    return scans.training_scan(0)
+
+
+def test_the_shapes_are_those_that_luna16_counts():
+    shapes = nodule_shapes()
+    assert len(shapes) == 1193  # in scans of up to 2.5 mm, by at least three readers
+    assert shapes.table["patient"].nunique() == 606
+    for index in (0, 500, 1192):
+        mask = shapes.mask(index)
+        edges = [mask.any(axis=(1, 2)), mask.any(axis=(0, 2)), mask.any(axis=(0, 1))]
+        assert all(edge[0] and edge[-1] for edge in edges)  # no margin
+        mm3 = mask.sum() * 0.5**3
+        diameter = (6 * mm3 / np.pi) ** (1 / 3)
+        assert diameter == pytest.approx(shapes.table["diameter_mm"][index], rel=0.4)
+
+
+def test_no_patient_is_on_both_sides_of_the_split():
+    parts = scans.split_shapes()
+    patient = nodule_shapes().table["patient"].to_numpy()
+    patients = [set(patient[list(index)]) for index in parts.values()]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 606
+    assert len(parts["test"]) >= 750
+    assert sorted(i for index in parts.values() for i in index) == [*range(1193)]
+
+
+@pytest.mark.parametrize("part", ["validation", "test", "external"])
+def test_each_nodule_is_dealt_once(part):
+    dealt = [shape for each in scans.deal(part) for shape in each]
+    source = "validation" if part == "validation" else "test"
+    assert sorted(dealt) == sorted(scans.split_shapes()[source])
+    assert any(not each for each in scans.deal(part))  # some scans have none
+
+
+def test_the_external_scans_are_other_scans_of_the_same_nodules():
+    assert scans.deal("external") != scans.deal("test")
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_scan(made):
+    again = scans.training_scan(0)
+    np.testing.assert_array_equal(again.hu, made.hu)
+    assert again.nodules == made.nodules
+
+
+def test_nodules_are_in_the_lungs_and_apart(made):
+    assert len(made.nodules) == scans.PER_SCAN
+    for number, nodule in enumerate(made.nodules):
+        z, y, x = np.round(nodule.center_mm).astype(int)
+        around = made.hu[z - 25 : z + 26, y - 25 : y + 26, x - 25 : x + 26]
+        assert (around < -600).mean() > 0.15
+        inside = made.hu[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2].mean()
+        assert inside > -750  # brighter than the lung, whatever its texture
+        for other in made.nodules[:number]:
+            distance = np.linalg.norm(np.subtract(nodule.center_mm, other.center_mm))
+            assert distance > (nodule.diameter_mm + other.diameter_mm) / 2
+
+
+def test_a_chest_has_the_parts_of_one(made):
+    assert made.hu.dtype == np.int16
+    assert made.hu.min() >= -1024
+    middle = made.hu[140]
+    assert (middle < -950).mean() > 0.3  # air around the patient
+    assert 0.1 < ((middle > -950) & (middle < -700)).mean() < 0.4  # lung
+    assert (middle > 300).mean() > 0.005  # bone
+
+
+@pytest.mark.slow
+def test_another_hospital_has_thicker_slices_and_more_noise():
+    here, there = (scan(5, [10], scanner) for scanner in (HOME, ELSEWHERE))
+    assert there.spacing_mm == (2.0, 1.0, 1.0)
+    assert len(there.hu) == len(here.hu) // 2
+    sharpness = [
+        np.abs(np.diff(s.hu[len(s.hu) // 2].astype(float), axis=1)).max()
+        for s in (here, there)
+    ]
+    assert sharpness[1] < sharpness[0]
+
+
+@pytest.mark.slow
+def test_training_scans_are_kept(tmp_path, made):
+    ((gray, boxes),) = scans.training_scans(tmp_path, 1, progress=False)
+    np.testing.assert_array_equal(gray, scans.gray(made.hu))
+    np.testing.assert_allclose(boxes, scans.boxes(made), atol=1e-3)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    scans.training_scans(tmp_path, 1, progress=False)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+
+
+def test_bad_input_gets_a_sentence():
+    with pytest.raises(ValueError, match="part must be one of"):
+        scans.deal("train")
+    with pytest.raises(ValueError, match="index must be from 0 to"):
+        scans.generate("test", 10_000)
