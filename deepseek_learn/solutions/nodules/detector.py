@@ -131,9 +131,8 @@ def lung_mask(volume: np.ndarray) -> np.ndarray:
             "The scan shows no lungs: there is hardly any air that is enclosed by the body."
         )
     ball = ndimage.generate_binary_structure(3, 1)
-    closed = ndimage.binary_closing(np.pad(lungs, 5), ball, iterations=4)[
-        5:-5, 5:-5, 5:-5
-    ]
+    closed = ndimage.binary_closing(np.pad(lungs, 6), ball, iterations=5)
+    closed = closed[6:-6, 6:-6, 6:-6]
     return ndimage.binary_dilation(closed | lungs, ball, iterations=3)
 
 
