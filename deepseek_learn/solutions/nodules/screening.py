@@ -1,0 +1,189 @@
+"""Screen a folder of scans: read, detect, and write what was found.
+
+Lesson: `notebooks/practical/07_find_nodules.ipynb`.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...bar import Bar
+from ...catalog import text
+from ..verdicts import Verdicts
+from . import luna16
+from .detector import NoLungsError, find
+from .dicom import SeriesError, load_series
+from .dicom.export import write_findings
+from .dicom.files import read_folder
+from .dicom.series import by_series, images
+from .dicom.volume import Volume
+from .pictures import save_picture
+from .report import Screening
+from .uncertainty import Calibration
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained network with its calibration."""
+
+    model: nn.Module
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan in the input folder: a DICOM series, or a MetaImage file.
+
+    Attributes:
+        files: what it consists of; its checksum is computed from them.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    series_uid: str | None = None
+
+    def digest(self) -> str:
+        total = hashlib.sha256()
+        for path in self.files:
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+        return total.hexdigest()
+
+
+def screen(
+    detector: Detector,
+    folder: str | Path,
+    out: str | Path,
+    *,
+    rate: float = 0.8,
+    gaps: str = "refuse",
+    tilt: str = "refuse",
+    progress: bool = True,
+) -> Screening:
+    """Find nodules in all scans of a folder.
+
+    The folder `out` then contains `verdicts.jsonl` (one line per scan), `index.html`, and
+    for each DICOM series a folder with its findings as SEG and SR and their pictures.
+    Scans that have a verdict already are skipped, so an interrupted run can be continued. A
+    scan that cannot be read gets the verdict "refused" with the reason.
+
+    Args:
+        folder: DICOM series, in any number and in subfolders, or LUNA16's `.mhd` files.
+        rate: how many false findings per scan are acceptable, one of 0.125, 0.25, 0.5,
+            0.8, 1, 2, 4 and 8. It was calibrated on phantoms.
+        gaps, tilt: see `dicom.load_series`.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if there is no scan, if `out` contains the scans or verdicts with
+            another threshold, or if `rate`, `gaps` or `tilt` has another value.
+        FileExistsError: if another run is writing to `out`.
+    """
+    root, out = Path(folder), Path(out)
+    if not root.exists():
+        raise FileNotFoundError(f"{str(folder)!r} does not exist.")
+    if root.resolve().is_relative_to(out.resolve()):
+        raise ValueError(f"out must not contain the scans; got {str(out)!r}.")
+    threshold = detector.calibration.threshold(rate)
+    scans = [*_scans(root, out)]
+    if not scans:
+        raise ValueError(f"{str(folder)!r} contains no CT scan.")
+    with (
+        Verdicts(out / "verdicts.jsonl") as verdicts,
+        Bar(len(scans), progress, text("nodules.bar")) as bar,
+    ):
+        for verdict in verdicts:
+            _check_threshold(verdict, threshold, verdicts.path)
+        for scan in scans:
+            digest = scan.digest()
+            if (scan.name, digest) not in verdicts:
+                start = time.perf_counter()
+                place = out / digest[:16]
+                facts = _verdict(detector, scan, place, threshold, gaps, tilt)
+                facts |= {
+                    "threshold": threshold,
+                    "seconds": time.perf_counter() - start,
+                }
+                verdicts.add({"name": scan.name, "sha256": digest} | facts)
+            bar.advance(1)
+        result = Screening(verdicts.latest(), threshold, rate)
+        result.save(out)
+    return result
+
+
+def _scans(root: Path, out: Path) -> Iterator[_Scan]:
+    """Yield the scans in a folder, without those in the folder of the results."""
+
+    def own(path: Path) -> bool:
+        return not path.resolve().is_relative_to(out.resolve())
+
+    base = root if root.is_dir() else root.parent
+    candidates = [root] if root.is_file() else sorted(root.rglob("*.mhd"))
+    for path in (p for p in candidates if p.suffix == ".mhd" and own(p)):
+        data = [p for p in path.parent.glob(f"{path.stem}.*raw") if p.is_file()]
+        yield _Scan(str(path.relative_to(base)), (path, *data))
+    series = by_series(images(read_folder(root)))
+    for uid, slices in sorted(series.items()):
+        files = sorted({each.path for each in slices if own(each.path)})
+        if files:
+            yield _Scan(_series_name(files, base, uid, len(series)), tuple(files), uid)
+
+
+def _series_name(files: list[Path], base: Path, uid: str, count: int) -> str:
+    """Return the folder of a series, and its UID where there are several."""
+    folders = {path.parent for path in files}
+    place = str(folders.pop().relative_to(base)) if len(folders) == 1 else "."
+    name = base.name if place == "." else place
+    return name if count == 1 else f"{name} ({uid})"
+
+
+def _verdict(
+    detector: Detector, scan: _Scan, place: Path, threshold: float, gaps: str, tilt: str
+) -> dict[str, Any]:
+    try:
+        volume = _read(scan, gaps, tilt)
+        found = find(detector.model, volume, progress=False)
+    except (SeriesError, NoLungsError) as error:
+        return {"verdict": "refused", "reason": str(error)}
+    calibrated = [detector.calibration.apply(each) for each in found]
+    reported = [each for each in calibrated if each.probability >= threshold]
+    lines = []
+    for number, finding in enumerate(reported, 1):
+        picture = place / f"finding_{number}.png"
+        save_picture(picture, volume, finding)
+        line = finding.to_dict() | {"picture": f"{place.name}/{picture.name}"}
+        lines.append(line)
+    facts: dict[str, Any] = {
+        "verdict": "suspicious" if reported else "clear",
+        "findings": lines,
+        "warnings": list(volume.warnings),
+    }
+    if scan.series_uid is not None:
+        paths = write_findings(volume, reported, place)
+        facts["dicom"] = [f"{place.name}/{path.name}" for path in paths]
+    return facts
+
+
+def _read(scan: _Scan, gaps: str, tilt: str) -> Volume:
+    if scan.series_uid is None:
+        return luna16.read_scan(scan.files[0])
+    folders = {path.parent for path in scan.files}
+    common = min(folders, key=lambda folder: len(folder.parts))
+    while not all(folder.is_relative_to(common) for folder in folders):
+        common = common.parent
+    return load_series(common, series_uid=scan.series_uid, gaps=gaps, tilt=tilt)
+
+
+def _check_threshold(verdict: dict[str, Any], threshold: float, log: Path) -> None:
+    """Raise an error if an earlier verdict has another threshold."""
+    earlier = verdict.get("threshold")
+    if not isinstance(earlier, float) or not math.isclose(earlier, threshold):
+        raise ValueError(
+            f"{log} contains verdicts with another threshold: the detector or the rate has "
+            f"changed. Choose another folder, or delete this one to screen all scans again."
+        )

@@ -1,0 +1,178 @@
+"""A folder of scans becomes verdicts, DICOM objects, pictures and a page."""
+
+import json
+from html.parser import HTMLParser
+
+import highdicom as hd
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from deepseek_learn.catalog import text
+from deepseek_learn.solutions.nodules.dicom.traps import save, series
+from deepseek_learn.solutions.nodules.dicom.writing import ct_datasets, write_datasets
+from deepseek_learn.solutions.nodules.screening import Detector, screen
+from deepseek_learn.solutions.nodules.uncertainty import RATES, Calibration
+
+CALIBRATION = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.5))
+
+
+class Bright(nn.Module):
+    """Takes dense spots of about 8 mm in air for nodules."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(40.0))
+
+    def forward(self, x):
+        small = nn.functional.avg_pool3d(x, 2)
+        near = nn.functional.avg_pool3d(small, 3, stride=1, padding=1)
+        wide = nn.functional.avg_pool3d(small, 11, stride=1, padding=5)
+        logit = self.scale * (near - wide) - 16
+        return torch.cat([logit, *[torch.zeros_like(logit)] * 4], 1)
+
+
+def body(spots=()):
+    """A box of tissue with two lungs of air, and spots of 8 mm, `[120, 100, 140]`."""
+    hu = np.full((120, 100, 140), -1000, "float32")
+    hu[:, 10:90, 10:130] = 40
+    hu[15:105, 20:80, 20:65] = hu[15:105, 20:80, 75:120] = -850
+    z, y, x = np.ogrid[:120, :100, :140]
+    for cz, cy, cx in spots:
+        hu[(z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < 16] = 30
+    return hu
+
+
+def write(folder, hu, origin=(-70.0, -50.0, 200.0), **options):
+    return write_datasets(ct_datasets(hu, (1, 1, 1), origin, **options), folder)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scans")
+    write(folder / "with", body([(60, 50, 40), (40, 40, 100)]))
+    write(folder / "without", body())
+    save(series()[:2], folder / "short")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector(Bright().eval(), CALIBRATION)
+
+
+@pytest.fixture(scope="module")
+def result(scans, detector, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return screen(detector, scans, out, progress=False), out
+
+
+def by_name(result):
+    return {v["name"].split(" ")[0]: v for v in result.verdicts}
+
+
+def test_findings_are_where_the_nodules_are(result):
+    screening, _ = result
+    verdicts = by_name(screening)
+    assert {n: v["verdict"] for n, v in verdicts.items()} == {
+        "with": "suspicious",
+        "without": "clear",
+        "short": "refused",
+    }
+    centers = sorted(f["center_mm"] for f in verdicts["with"]["findings"])
+    expected = [[40 - 70, 50 - 50, 60 + 200], [100 - 70, 40 - 50, 40 + 200]]
+    np.testing.assert_allclose(centers, expected, atol=1.5)
+    assert "at least 3" in verdicts["short"]["reason"]
+
+
+def test_every_file_is_there(result):
+    screening, out = result
+    lines = [json.loads(s) for s in (out / "verdicts.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    found = by_name(screening)["with"]
+    seg, sr = (out / name for name in found["dicom"])
+    assert len(hd.seg.segread(seg).SegmentSequence) == 2
+    groups = hd.sr.srread(sr).content.get_volumetric_roi_measurement_groups()
+    assert len(groups) == 2
+    for finding in found["findings"]:
+        picture = np.asarray(Image.open(out / finding["picture"]).convert("L"))
+        assert picture.shape == (240, 720)
+        for part in np.split(picture, 3, axis=1):  # a bright spot in the middle
+            assert part[110:130, 110:130].mean() > 150
+            assert part[110:130, 75:85].mean() < 120
+    assert len(by_name(screening)["without"]["dicom"]) == 1
+
+
+class Page(HTMLParser):
+    """Collects the words and the images of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.images = "", []
+
+    def handle_data(self, data):
+        self.words += data
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+
+
+def test_the_page_says_that_it_is_no_diagnosis(result):
+    screening, out = result
+    page = Page()
+    page.feed((out / "index.html").read_text())
+    assert text("nodules.warning") in page.words
+    assert len(page.images) == 2
+    assert all((out / source).exists() for source in page.images)
+    assert "at least 3" in page.words
+    assert len(screening.to_frame()) == 4
+    assert "suspicious: 1" in screening.why()
+    assert len(screening.plot().data[0].x) == 2
+
+
+def test_a_second_run_judges_nothing_twice(scans, detector, result):
+    _, out = result
+    before = (out / "verdicts.jsonl").read_bytes()
+    screen(Detector(nn.Identity(), CALIBRATION), scans, out, progress=False)
+    assert (out / "verdicts.jsonl").read_bytes() == before
+
+
+def test_a_single_series_and_a_metaimage(tmp_path, detector):
+    write(tmp_path / "one", body([(60, 50, 40)]))
+    one = screen(detector, tmp_path / "one", tmp_path / "a", progress=False)
+    assert [v["name"] for v in one.verdicts] == ["one"]
+    hu = body([(60, 50, 40)]).astype("<i2")
+    (tmp_path / "mhd").mkdir()
+    (tmp_path / "mhd" / "1.2.raw").write_bytes(hu.tobytes())
+    (tmp_path / "mhd" / "1.2.mhd").write_text(
+        "NDims = 3\nDimSize = 140 100 120\nElementType = MET_SHORT\n"
+        "ElementSpacing = 1 1 1\nOffset = -70 -50 200\nElementDataFile = 1.2.raw\n"
+    )
+    other = screen(detector, tmp_path / "mhd", tmp_path / "b", progress=False)
+    assert "dicom" not in other.verdicts[0]
+    ours, theirs = (r.verdicts[0]["findings"][0]["center_mm"] for r in (one, other))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_bad_input_gets_a_sentence(tmp_path, scans, detector):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        screen(detector, tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="contains no CT scan"):
+        screen(detector, tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(ValueError, match="out must not contain the scans"):
+        screen(detector, scans / "with", scans)
+    with pytest.raises(ValueError, match="rate must be one of"):
+        screen(detector, scans, tmp_path / "out", rate=0.3)
+    with pytest.raises(ValueError, match="gaps must be"):
+        screen(detector, scans, tmp_path / "out", gaps="fill", progress=False)
+
+
+def test_another_threshold_asks_for_another_folder(scans, result):
+    _, out = result
+    other = Calibration(1.0, 0.0, 1.3, dict.fromkeys(RATES, 0.6))
+    with pytest.raises(ValueError, match="another threshold"):
+        screen(Detector(nn.Identity(), other), scans, out, progress=False)
