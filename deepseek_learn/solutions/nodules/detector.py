@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from ...bar import Bar
 from ...errors import DeepSeekLearnError
 from ...training.precision import autocast_dtype, mixed_precision
-from ...zoo.nets.nodule_net import STRIDE, UNIT
+from ...zoo.nets.nodule_net import STRIDE, UNIT, UNIT_MM
 from .dicom.volume import Volume
 from .finding import Finding
 from .scans import gray
-from .train import UNIT_MM
 
 AIR_HU = -500
 IN_SLICES = ndimage.generate_binary_structure(3, 1) & np.array([0, 1, 0])[:, None, None]

@@ -6,6 +6,7 @@ Lesson: `notebooks/practical/07_find_nodules.ipynb`.
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,19 +128,21 @@ def _scans(root: Path, out: Path) -> Iterator[_Scan]:
     for path in (p for p in candidates if p.suffix == ".mhd" and own(p)):
         data = [p for p in path.parent.glob(f"{path.stem}.*raw") if p.is_file()]
         yield _Scan(str(path.relative_to(base)), (path, *data))
-    series = by_series(images(read_folder(root)))
-    for uid, slices in sorted(series.items()):
+    places = {}
+    for uid, slices in sorted(by_series(images(read_folder(root))).items()):
         files = sorted({each.path for each in slices if own(each.path)})
         if files:
-            yield _Scan(_series_name(files, base, uid, len(series)), tuple(files), uid)
+            places[uid] = _place(files, base), tuple(files)
+    names = Counter(name for name, _ in places.values())
+    for uid, (name, parts) in places.items():
+        yield _Scan(name if names[name] == 1 else f"{name} ({uid})", parts, uid)
 
 
-def _series_name(files: list[Path], base: Path, uid: str, count: int) -> str:
-    """Return the folder of a series, and its UID where there are several."""
+def _place(files: list[Path], base: Path) -> str:
+    """Return the folder of a series, relative to the input folder."""
     folders = {path.parent for path in files}
     place = str(folders.pop().relative_to(base)) if len(folders) == 1 else "."
-    name = base.name if place == "." else place
-    return name if count == 1 else f"{name} ({uid})"
+    return base.resolve().name if place == "." else place
 
 
 def _verdict(

@@ -9,7 +9,8 @@ batch holds four crops of 64 mm: three in four around a nodule, the others anywh
 lung. They are flipped, turned, blurred along z, made noisier and given another contrast at
 random. The loss is the focal loss of the centers plus the L1 loss of diameter and offset
 (Zhou et al. 2019, arXiv 1904.07850). The network is trained with DeepOpt and a cosine
-schedule; the last weights are used. Nothing is chosen by the test scans.
+schedule; the last weights are used. Probabilities, intervals and thresholds are fitted on
+the validation scans. The test scans are not looked at.
 """
 
 import argparse
@@ -25,14 +26,17 @@ from torch.utils.data import Dataset
 from ...optim import DeepOpt
 from ...training import Fit, Limits, Recipe, cosine, fit
 from ...zoo import storage
-from ...zoo.nets.nodule_net import STRIDE, NoduleNet, nodule_net
+from ...zoo.nets.nodule_net import STRIDE, UNIT_MM, NoduleNet, nodule_net
+from . import evaluate
+from .measure import froc
 from .scans import training_scans
+from .uncertainty import calibrate
 
 STEPS, EPOCH_STEPS, BATCH, LR, SEED = 8000, 200, 4, 3e-3, 0
+NAME, CALIBRATION = "nodule_detector", Path(__file__).parent / "calibration.json"
 CROP = 64  # mm
 NEAR_NODULE, JITTER_MM = 0.75, 20.0
 LUNG = (36, 99)  # gray values, -950 to -500 HU
-UNIT_MM = 8.0  # the network predicts log(diameter / 8 mm)
 ALPHA, BETA = 2, 4  # exponents of the focal loss
 
 Scans = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -212,12 +216,31 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="copy it into the package")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = arguments.out / "nodule_detector.checkpoint"
+    checkpoint = arguments.out / f"{NAME}.checkpoint"
     scans = training_scans(arguments.out / "chests")
     torch.manual_seed(SEED)
     model = nodule_net()
     run = train(model, scans, checkpoint=checkpoint)
     print(run.history)
+    storage.load_into(model, storage.save(NAME, model, arguments.out))
+    results = evaluate.mark_part(model, "validation")
+    judged = evaluate.judged(results)
+    calibration = calibrate(judged, evaluate.diameters(results))
+    calibration.save(arguments.out / CALIBRATION.name)
+    curve = froc(judged)
+    metrics = {"validation": {"cpm": curve.cpm, "sensitivity at 0.8": curve.at(0.8)}}
+    settings = {
+        "seed": SEED,
+        "batch_size": BATCH,
+        "lr": LR,
+        "steps": STEPS,
+        "crop": CROP,
+    }
+    storage.record(NAME, arguments.out, "patient", metrics, run, settings)
+    if arguments.ship:
+        storage.ship(NAME, arguments.out, "patient", weights=True)
+        calibration.save(CALIBRATION)
+    print(metrics)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from ...attention import attach
 
 STRIDE = 2  # voxels per cell of the output
 UNIT = 8  # sizes of volumes are multiples of it
+UNIT_MM = 8.0  # the network predicts log(diameter / 8 mm)
 RARE = -4.6  # initial logit of "center": a probability of 1 %
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm3d,
