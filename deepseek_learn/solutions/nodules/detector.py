@@ -17,9 +17,9 @@ from ...bar import Bar
 from ...errors import DeepSeekLearnError
 from ...training.precision import autocast_dtype, mixed_precision
 from ...zoo.nets.nodule_net import STRIDE, UNIT, UNIT_MM
-from .dicom.volume import Volume
 from .finding import Finding
 from .scans import gray
+from .volume import Volume
 
 AIR_HU = -500
 IN_SLICES = ndimage.generate_binary_structure(3, 1) & np.array([0, 1, 0])[:, None, None]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .dicom.volume import Volume
+from .volume import Volume
 
 
 @dataclass(frozen=True)

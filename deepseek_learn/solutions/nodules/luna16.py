@@ -14,8 +14,8 @@ import pandas as pd
 
 from ...files import atomic_write
 from .dicom.files import SeriesError
-from .dicom.volume import Volume
 from .finding import Finding
+from .volume import Volume
 
 TYPES = {"MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_FLOAT": "f4"}
 NEEDED = ("DimSize", "ElementType", "ElementDataFile", "NDims")

@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw
 
 from ...files import atomic_write
 from .detector import canonical
-from .dicom.volume import Volume
 from .finding import Finding
+from .volume import Volume
 
 WINDOWS = {
     "lung": (-600.0, 1500.0),

@@ -23,10 +23,10 @@ from .dicom import SeriesError, load_series
 from .dicom.export import write_findings
 from .dicom.files import read_folder
 from .dicom.series import by_series, images
-from .dicom.volume import Volume
 from .pictures import save_picture
 from .report import Screening
 from .uncertainty import Calibration
+from .volume import Volume
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ each (`scans.training_scans`), which are generated first and kept in zoo_runs/ch
 batch holds four crops of 64 mm: three in four around a nodule, the others anywhere in a
 lung. They are flipped, turned, blurred along z, made noisier and given another contrast at
 random. The loss is the focal loss of the centers plus the L1 loss of diameter and offset
-(Zhou et al. 2019, arXiv 1904.07850). The network is trained with DeepOpt and a cosine
+(those of CenterNet). The network is trained with DeepOpt and a cosine
 schedule; the last weights are used. Probabilities, intervals and thresholds are fitted on
 the validation scans. The test scans are not looked at.
 """

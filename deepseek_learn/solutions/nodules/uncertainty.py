@@ -27,7 +27,7 @@ class Calibration:
 
     Attributes:
         slope, intercept: a score s stands for the probability
-            `sigmoid(slope * logit(s) + intercept)` (Platt 1999).
+            `sigmoid(slope * logit(s) + intercept)` (Platt scaling).
         spread: an interval of a diameter d is from `d / spread` to `d * spread`; it
             contains the true one with a probability of at least 90 % (split conformal
             prediction).
@@ -104,8 +104,7 @@ def platt(scores: np.ndarray, hits: np.ndarray) -> tuple[float, float]:
     """Return slope and intercept of the logistic regression of hits on logits.
 
     As Platt proposed, the targets are (n + 1) / (n + 2) and 1 / (n + 2) in place of 1 and
-    0, so that separable data give finite values. Platt 1999, "Probabilistic outputs for
-    support vector machines".
+    0, so that separable data give finite values.
     """
     x = special.logit(np.clip(scores, CLIP, 1 - CLIP))
     positive, negative = hits.sum(), (~hits).sum()
@@ -122,8 +121,8 @@ def platt(scores: np.ndarray, hits: np.ndarray) -> tuple[float, float]:
 def conformal(errors: Sequence[float], coverage: float = COVERAGE) -> float:
     """Return a bound that a new error stays below with at least this probability.
 
-    It is the k-th smallest error with k = ceil((n + 1) * coverage). Vovk, Gammerman &
-    Shafer 2005, "Algorithmic Learning in a Random World".
+    It is the k-th smallest error with k = ceil((n + 1) * coverage) (split conformal
+    prediction).
 
     Raises:
         ValueError: if there are too few errors.

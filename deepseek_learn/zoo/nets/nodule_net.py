@@ -34,7 +34,7 @@ class Block(nn.Sequential):
 
 
 class NoduleNet(nn.Module):
-    """A center-heatmap detector (Zhou et al. 2019, "Objects as Points", arXiv 1904.07850).
+    """A detector that predicts a heat map of centers, as CenterNet does.
 
     It maps volumes of shape `[B, 1, D, H, W]` with values from 0 to 1 and voxels of 1 mm
     to `[B, 5, D/2, H/2, W/2]`: the logit of "a center is here", log(diameter / 8 mm), and

@@ -5,10 +5,10 @@ with certainty is refused with the reason; two kinds of damage are repaired on r
 Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
 """
 
+from ..volume import Volume
 from .anonymize import Anonymization, anonymize
 from .files import SeriesError
 from .series import SeriesInfo, list_series, load_series
-from .volume import Volume
 
 __all__ = [
     "Anonymization",

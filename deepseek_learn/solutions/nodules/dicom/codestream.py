@@ -1,8 +1,8 @@
-"""What a compressed image says of itself: JPEG, JPEG-LS and JPEG 2000.
+"""What a compressed image says of itself, in any of the JPEG formats.
 
 Decoders trust the DICOM header about the size and fill an image that breaks off, so both
 are compared with the code stream.
-Sources: ITU-T T.81 (JPEG), T.87 (JPEG-LS), T.800 (JPEG 2000).
+Sources: ITU-T T.81, T.87 and T.800.
 """
 
 from dataclasses import dataclass

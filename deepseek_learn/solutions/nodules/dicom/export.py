@@ -22,8 +22,8 @@ from pydicom.valuerep import DSfloat
 from ....errors import check_count
 from ....files import atomic_write
 from ..finding import Finding, ball
+from ..volume import Volume
 from .files import MULTI_FRAME, SeriesError, Slice
-from .volume import Volume
 
 ALGORITHM = "deepseek_learn nodule detector"
 WARNING = "Research and teaching only. Not for diagnosis."

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..volume import Volume
 from . import geometry, mixture
 from .files import CT, Contents, SeriesError, Slice, read_folder
 from .pixels import Decoder, check, remarks
-from .volume import Volume
 
 MIN_SLICES = 3
 NO_AIR, NO_TISSUE = -500, -200  # HU

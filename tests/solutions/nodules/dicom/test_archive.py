@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from deepseek_learn.solutions.nodules.dicom.traps import phantom
-from deepseek_learn.solutions.nodules.dicom.volume import Volume
 from deepseek_learn.solutions.nodules.finding import ball
+from deepseek_learn.solutions.nodules.volume import Volume
 from tests.services import absent, need
 
 pytestmark = pytest.mark.service
