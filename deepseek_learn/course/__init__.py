@@ -9,6 +9,7 @@ from .. import lazy
 
 _LAZY = {
     "CheckError": "checking",
+    "CtViewer": "viewer",
     "Explore": "widgets",
     "Outcome": "checking",
     "check": "checking",

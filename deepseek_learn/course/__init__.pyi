@@ -8,4 +8,5 @@ from .hints import hint as hint
 from .hints import solution as solution
 from .opening import start as start
 from .record import progress as progress
+from .viewer import CtViewer as CtViewer
 from .widgets import Explore as Explore
