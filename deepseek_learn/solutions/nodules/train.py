@@ -49,11 +49,19 @@ class Crops(Dataset):
         scans: gray values (uint8, `[Z, Y, X]`) and nodules (z, y, x, diameter in mm).
         length: the number of crops.
         augment: whether crops are blurred, made noisier and given another contrast.
+        size: the side of a crop in mm.
     """
 
-    def __init__(self, scans: Scans, length: int, seed: int = 0, augment: bool = True):
+    def __init__(
+        self,
+        scans: Scans,
+        length: int,
+        seed: int = 0,
+        augment: bool = True,
+        size: int = CROP,
+    ):
         self.scans, self.length = scans, length
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.size = seed, augment, size
 
     def __len__(self) -> int:
         return self.length
@@ -64,28 +72,29 @@ class Crops(Dataset):
 
     def batch(self, index: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """Return crops `[B, 1, 64, 64, 64]` in 0..1 and targets `[B, 6, 32, 32, 32]`."""
-        pairs = [self._crop(int(i)) for i in index]
-        volumes, targets = (np.stack(each) for each in zip(*pairs, strict=True))
+        pairs = [self.crop(int(i)) for i in index]
+        volumes = np.stack([crop for crop, _ in pairs])
+        targets = np.stack([target(own, crop.shape) for crop, own in pairs])
         return torch.from_numpy(volumes)[:, None], torch.from_numpy(targets)
 
-    def _crop(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a crop, and its nodules: (z, y, x, diameter) in mm, `[N, 4]`."""
         rng = np.random.default_rng([self.seed, index])
         gray, nodules = self.scans[int(rng.integers(len(self.scans)))]
-        corner = _corner(rng, gray, nodules)
-        z, y, x = corner
-        part = gray[z : z + CROP, y : y + CROP, x : x + CROP]
+        corner = _corner(rng, gray, nodules, self.size)
+        part = gray[tuple(slice(n, n + self.size) for n in corner)]
         crop = np.asarray(part, np.float32) / 255
         own = nodules - np.array([*corner, 0])
         if self.augment:
             crop, own = _turned(rng, *_altered(rng, crop, own))
-        return np.ascontiguousarray(crop), target(own, crop.shape)
+        return np.ascontiguousarray(crop), own
 
 
 def _corner(
-    rng: np.random.Generator, gray: np.ndarray, nodules: np.ndarray
+    rng: np.random.Generator, gray: np.ndarray, nodules: np.ndarray, size: int
 ) -> np.ndarray:
     """Return the first voxel of a crop."""
-    limit = np.array(gray.shape) - CROP
+    limit = np.array(gray.shape) - size
     if len(nodules) and rng.random() < NEAR_NODULE:
         center = nodules[rng.integers(len(nodules)), :3]
         center = center + rng.uniform(-JITTER_MM, JITTER_MM, 3)
@@ -94,7 +103,7 @@ def _corner(
             center = rng.uniform(0, np.array(gray.shape) - 1)
             if LUNG[0] < gray[tuple(center.astype(int))] < LUNG[1]:
                 break
-    return np.clip(np.round(center - CROP / 2), 0, limit).astype(int)
+    return np.clip(np.round(center - size / 2), 0, limit).astype(int)
 
 
 def _altered(
@@ -118,7 +127,7 @@ def _turned(
     for axis in range(3):
         if rng.random() < 0.5:
             crop = np.flip(crop, axis)
-            nodules[:, axis] = CROP - 1 - nodules[:, axis]
+            nodules[:, axis] = crop.shape[axis] - 1 - nodules[:, axis]
     if rng.random() < 0.5:
         crop = crop.transpose(0, 2, 1)
         nodules[:, [1, 2]] = nodules[:, [2, 1]]
