@@ -179,6 +179,17 @@ def measure(run: Run) -> Iterator[Row]:
             once = partial(evaluate, surface, seed, methods[name])
             table[surface, seed, name] = runs.once(key, once)
     yield from rows(table, surfaces, seeds)
+    if not run.quick:
+        yield first_version(runs)
+
+
+def first_version(runs) -> Row:
+    """The mean image AUROC of the segmenter's first version, from its finished runs."""
+    old = [each for each in runs.rows if each["detector"] == SEGMENTER]
+    old = {(r["surface"], r["seed"]): r for r in old if "version" not in r}
+    means = [np.mean([old[s, seed]["image_auroc"] for s in ORDERLY]) for seed in SEEDS]
+    what = "image AUROC of the segmenter's first version, mean of the same surfaces"
+    return row(what, student(list(map(float, means))), target=0.99)
 
 
 def rows(table: dict, surfaces, seeds) -> Iterator[Row]:
