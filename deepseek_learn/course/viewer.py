@@ -1,7 +1,4 @@
-"""A viewer for CT volumes: three planes, display windows, and the findings.
-
-Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
-"""
+"""A viewer for CT volumes: three planes, display windows, and the findings."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

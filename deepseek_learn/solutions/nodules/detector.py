@@ -1,7 +1,4 @@
-"""Find nodules in a whole scan: lungs, tiles, network, peaks.
-
-Lesson: `notebooks/practical/07_find_nodules.ipynb`.
-"""
+"""Find nodules in a whole scan: lungs, tiles, network, peaks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +56,7 @@ def mark(
     hu: np.ndarray,
     spacing_mm: Sequence[float],
     *,
-    threads_bf16: bool = True,
+    bf16: bool = True,
     progress: bool = False,
 ) -> Marks:
     """Mark the nodules in a volume whose axes run to the head, the back and the left.
@@ -67,7 +64,7 @@ def mark(
     Args:
         model: a `NoduleNet`, in evaluation mode.
         hu: Hounsfield units of shape `[Z, Y, X]`.
-        threads_bf16: whether to compute in bfloat16 where the processor has it.
+        bf16: whether to compute in bfloat16 where the processor has it.
 
     Raises:
         NoLungsError: if there are no lungs in the volume.
@@ -75,11 +72,10 @@ def mark(
     volume = resampled(hu, spacing_mm)  # [D, H, W], 1 mm
     lungs = lung_mask(volume)
     x = torch.from_numpy(gray(volume)).float().div_(255)
-    heads = _heads(model, x, lungs, threads_bf16, progress)  # [5, D/2, H/2, W/2]
-    inside = F.interpolate(
-        torch.from_numpy(lungs)[None, None].float(), heads.shape[1:], mode="nearest"
-    )[0, 0]
-    return peaks(heads, inside > 0)
+    heads = _heads(model, x, lungs, bf16, progress)  # [5, D/2, H/2, W/2]
+    fine = np.kron(lungs, np.ones((COARSE // STRIDE,) * 3, bool))
+    margin = [(0, n - m) for n, m in zip(heads.shape[1:], fine.shape, strict=True)]
+    return peaks(heads, torch.from_numpy(np.pad(fine, margin, mode="edge")))
 
 
 def resampled(hu: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:

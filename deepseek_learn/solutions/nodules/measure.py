@@ -4,7 +4,6 @@ A detector marks points with a score. The FROC curve shows, for each threshold, 
 sensitivity (the fraction of nodules that a mark hits) against the number of false marks per
 scan. The CPM is its mean at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false marks per scan.
 Source: the challenge's script, `noduleCADEvaluationLUNA16.py`.
-Lesson: `notebooks/practical/07_find_nodules.ipynb`.
 """
 
 from collections.abc import Callable, Sequence

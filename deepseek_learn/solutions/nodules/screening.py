@@ -1,7 +1,4 @@
-"""Screen a folder of scans: read, detect, and write what was found.
-
-Lesson: `notebooks/practical/07_find_nodules.ipynb`.
-"""
+"""Screen a folder of scans: read, detect, and write what was found."""
 
 import hashlib
 import math

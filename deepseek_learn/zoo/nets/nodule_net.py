@@ -1,7 +1,4 @@
-"""A 3-D U-Net that marks the centers of lung nodules in a CT volume.
-
-Lesson: `notebooks/practical/07_find_nodules.ipynb`.
-"""
+"""A 3-D U-Net that marks the centers of lung nodules in a CT volume."""
 
 from collections.abc import Callable
 

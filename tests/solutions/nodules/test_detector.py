@@ -154,3 +154,27 @@ def test_the_network_names_what_it_accepts():
         NoduleNet(norm="layer")
     out = NoduleNet(widths=(8, 8, 8), norm="group")(torch.rand(2, 1, 16, 24, 32))
     assert out.shape == (2, 5, 8, 12, 16)
+
+
+class Dot(nn.Module):
+    """Marks every bright voxel."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(60.0))
+
+    def forward(self, x):
+        bright = nn.functional.max_pool3d(x, 2) - 0.9
+        return torch.cat([self.scale * bright, *[torch.zeros_like(bright)] * 4], 1)
+
+
+@pytest.mark.parametrize("size", [(121, 103, 143), (120, 104, 144)])
+def test_marks_are_found_up_to_the_edge_of_the_lungs(size):
+    hu = np.full(size, 40, "float32")
+    hu[10:-10, 12:-12, 14:-14] = -850
+    points = [(14, 16, 18), tuple(n - 20 for n in size)]
+    for point in points:
+        hu[point] = 3000
+    marks = detector.mark(Dot().eval(), hu, (1.0, 1.0, 1.0))
+    found = sorted(map(tuple, marks.centers_mm))
+    np.testing.assert_allclose(found, points, atol=0.6)

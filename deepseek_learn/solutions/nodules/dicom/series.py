@@ -1,7 +1,4 @@
-"""Load one CT series from a folder of DICOM files, exactly or not at all.
-
-Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
-"""
+"""Load one CT series from a folder of DICOM files, exactly or not at all."""
 
 from collections import Counter
 from collections.abc import Iterable
