@@ -1,4 +1,7 @@
-"""A viewer for CT volumes: three planes, display windows, and the findings."""
+"""A viewer for CT volumes: three planes, display windows, and the findings.
+
+Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -2,6 +2,7 @@
 
 `load_series(folder)` returns Hounsfield units with their geometry. What cannot be read
 with certainty is refused with the reason; two kinds of damage are repaired on request.
+Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
 """
 
 from ..volume import Volume

@@ -1,4 +1,7 @@
-"""Load one CT series from a folder of DICOM files, exactly or not at all."""
+"""Load one CT series from a folder of DICOM files, exactly or not at all.
+
+Lesson: `notebooks/practical/06_read_a_ct.ipynb`.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
