@@ -32,7 +32,7 @@ from .measure import froc
 from .scans import training_scans
 from .uncertainty import calibrate
 
-STEPS, EPOCH_STEPS, BATCH, LR, SEED = 8000, 200, 4, 3e-3, 0
+STEPS, EPOCH_STEPS, BATCH, LR, SEED = 6000, 200, 4, 3e-3, 0
 NAME, CALIBRATION = "nodule_detector", Path(__file__).parent / "calibration.json"
 CROP = 64  # mm
 NEAR_NODULE, JITTER_MM = 0.75, 20.0

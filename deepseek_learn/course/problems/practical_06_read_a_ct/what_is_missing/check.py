@@ -1,0 +1,40 @@
+"""Find the heights of missing slices."""
+
+import numpy as np
+
+from deepseek_learn.course import expect
+from deepseek_learn.course.problem import Failed
+
+TOLERANCE_MM = 0.3
+
+
+def check(answer, rng) -> None:
+    expect.function(answer, "missing")
+    for lost in ((), (1,), (3,), (1, 2), (2, 1, 3), (4,)):
+        heights, want = draw(rng, lost)
+        call = f"missing({len(heights)} heights)"
+        got = expect.numbers(expect.call(answer, heights.copy()), call)
+        if got.size != len(want) or got.ndim > 1:
+            raise Failed("count", call=call, want=len(want), got=int(got.size))
+        for height, value in zip(want, got.ravel(), strict=True):
+            if not abs(value - height) <= TOLERANCE_MM:
+                raise Failed("where", call=call, want=height, got=float(value))
+
+
+def draw(rng, lost: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rounded heights, of which runs of these lengths are missing.
+
+    Between two runs, and at both ends, at least two neighbors are left. Some spacings are
+    no multiples of 0.1 mm, so that rounding makes the gaps uneven.
+    """
+    spacing = float(rng.choice([0.625, 1.25, 1.75, 2.15]))
+    keep = []
+    for run in lost:
+        keep += [True] * int(rng.integers(3, 6)) + [False] * run
+    keep = np.array(keep + [True] * int(rng.integers(3, 6)) + [True] * (not lost) * 4)
+    exact = rng.uniform(-300, 100) + spacing * np.arange(len(keep))
+    heights = np.round(exact[keep], 1)
+    while True:  # an order that shows gaps where there are none
+        heights = rng.permutation(heights)
+        if (np.diff(heights) < 0).any() and (np.diff(heights) > 0).any():
+            return heights, exact[~keep]
