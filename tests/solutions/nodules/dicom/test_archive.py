@@ -16,7 +16,7 @@ from tests.services import absent, need
 
 pytestmark = pytest.mark.service
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-ALONE = "ip link set lo up && exec "
+ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,11 @@ def answer(tmp_path_factory):
     need("dicomweb_client")
     if not shutil.which("Orthanc") or not PLUGIN.exists():
         absent("Orthanc with its DICOMweb plugin is not installed")
-    command = f"{ALONE}{sys.executable} -m {__package__}.archive"
-    command += f" {tmp_path_factory.mktemp('archive')}"
-    namespace = ["unshare", "--net", "sh", "-c"]
-    if subprocess.run(
-        [*namespace, "ip link set lo up"], capture_output=True
-    ).returncode:
+    if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         absent("a network namespace of its own is not allowed here")
-    done = subprocess.run([*namespace, command], capture_output=True, text=True)
+    command = [sys.executable, "-m", f"{__package__}.archive"]
+    command.append(str(tmp_path_factory.mktemp("archive")))
+    done = subprocess.run([*ALONE, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
