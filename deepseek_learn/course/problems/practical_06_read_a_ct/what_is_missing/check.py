@@ -28,10 +28,11 @@ def draw(rng, lost: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     no multiples of 0.1 mm, so that rounding makes the gaps uneven.
     """
     spacing = float(rng.choice([0.625, 1.25, 1.75, 2.15]))
-    keep = []
+    present: list[bool] = []
     for run in lost:
-        keep += [True] * int(rng.integers(3, 6)) + [False] * run
-    keep = np.array(keep + [True] * int(rng.integers(3, 6)) + [True] * (not lost) * 4)
+        present += [True] * int(rng.integers(3, 6)) + [False] * run
+    present += [True] * int(rng.integers(3, 6)) + [True] * (not lost) * 4
+    keep = np.array(present)
     exact = rng.uniform(-300, 100) + spacing * np.arange(len(keep))
     heights = np.round(exact[keep], 1)
     while True:  # an order that shows gaps where there are none
