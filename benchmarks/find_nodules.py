@@ -68,7 +68,7 @@ def network_marks(model: torch.nn.Module, scan: scans.Scan) -> np.ndarray:
     return np.column_stack([marks.table(), marks.diameters_mm])
 
 
-def marked(run, runs, name: str, part: str, count: int | None, marks: Mark):
+def marked(runs, name: str, part: str, count: int | None, marks: Mark):
     """The marks in the first scans of a part, each scan a finished run."""
     results = []
     total = len(scans.deal(part)) if count is None else count
@@ -113,7 +113,7 @@ def measure_all(run: Run) -> Iterator[Row]:
                 name = f"attention {attention}, seed {seed}"
                 model = trained(runs, run.quick, attention, seed)
                 marks = partial(network_marks, model)
-                results = marked(run, runs, name, "test", few, marks)
+                results = marked(runs, name, "test", few, marks)
                 cpms[attention, seed] = measure.cpm(evaluate.judged(results))
         yield from attention_rows(cpms)
     if "peers" in run.parts:
@@ -174,7 +174,7 @@ def groups(results: list[Marked], runs) -> Iterator[Row]:
     """Sensitivity at 0.8 false marks per scan by texture and by size."""
     judged = evaluate.judged(results)
     threshold = measure.froc(judged).threshold(0.8)
-    found = judged.best >= threshold
+    detected = judged.best >= threshold
     rows = (
         runs.find({"detector": "detector", "part": "test", "scan": i})
         for i in range(len(results))
@@ -190,7 +190,7 @@ def groups(results: list[Marked], runs) -> Iterator[Row]:
         for low, high in SIZES_MM
     }
     for name, chosen in kinds.items():
-        values = found[chosen.to_numpy()]
+        values = detected[chosen.to_numpy()]
         what = f"sensitivity at 0.8 false marks per scan, phantoms, {name}"
         yield plain(what, float(values.mean()), n=len(values))
 
@@ -220,15 +220,15 @@ def peer_rows(run: Run, runs, few: int, cpms: dict) -> Iterator[Row]:
         peers["MONAI RetinaNet"] = lambda s: detector(s.hu, s.spacing_mm)
     values = {}
     for name, marks in peers.items():
-        results = marked(run, runs, name, "test", few, marks)
+        results = marked(runs, name, "test", few, marks)
         values[name] = measure.cpm(evaluate.judged(results))
         yield plain(f"CPM of the {name}, {few} phantoms", values[name], n=few)
     if cpms and not run.quick:
         ours = np.mean([value for (kind, _), value in cpms.items() if kind == "sc"])
-        theirs = values["MONAI RetinaNet"]
+        monai_cpm = values["MONAI RetinaNet"]
         what = "CPM minus MONAI's at the same CPU time, mean of the seeds"
-        peer = {"peer": "MONAI 1.6 RetinaNet", "peer_measured": theirs}
-        yield plain(what, float(ours - theirs), target=0.0, **peer)
+        peer = {"peer": "MONAI 1.6 RetinaNet", "peer_measured": monai_cpm}
+        yield plain(what, float(ours - monai_cpm), target=0.0, **peer)
 
 
 def reader_rows() -> Iterator[Row]:

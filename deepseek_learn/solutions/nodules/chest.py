@@ -2,7 +2,7 @@
 
 All lengths are in millimeters and all points are (z, y, x): z from the feet to the head, y
 from the front to the back, x from the patient's right to the left. Sizes and densities are
-typical ones from anatomy books, and every chest is different. It is a phantom: it has the
+roughly those of an adult, and every chest is different. It is a phantom: it has the
 structures that detectors confuse with nodules (vessels, branching bronchi, fissures, ribs,
 scars), but it is no patient.
 """

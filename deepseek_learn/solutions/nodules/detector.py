@@ -218,10 +218,10 @@ def canonical(volume: Volume) -> Volume:
 
     Axes are swapped and reversed, never interpolated, so an oblique volume stays so.
     """
-    wanted = np.array(
+    goals = np.array(
         [[0, 0, 1.0], [0, 1, 0], [1, 0, 0]]
     )  # (x, y, z) of head, back, left
-    match = np.abs(volume.directions @ wanted.T)  # [axis, wanted]
+    match = np.abs(volume.directions @ goals.T)  # [axis, goal]
     order = [0, 0, 0]
     for _ in range(3):
         axis, goal = np.unravel_index(match.argmax(), match.shape)
@@ -232,7 +232,7 @@ def canonical(volume: Volume) -> Volume:
     spacing = [volume.spacing_mm[axis] for axis in order]
     origin = np.array(volume.origin_mm)
     for axis in range(3):
-        if directions[axis] @ wanted[axis] < 0:
+        if directions[axis] @ goals[axis] < 0:
             origin = origin + directions[axis] * spacing[axis] * (hu.shape[axis] - 1)
             hu, directions[axis] = np.flip(hu, axis), -directions[axis]
     return Volume(

@@ -25,7 +25,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from . import mixture
 from .files import MULTI_FRAME, SeriesError, Slice, read_dataset, read_folder
-from .pixels import Decoder, check, remarks
+from .pixels import AIR, Decoder, check, remarks, rescale
 from .series import by_series, images
 
 UIDS = (
@@ -306,13 +306,14 @@ class _Copier:
         frames = []
         for each in slices:
             check(each)
-            hu = self.decoder.hu(each)
             raw, stored = self.decoder.stored(each)
-            values = stored.astype(raw.dtype)
+            slope, intercept = rescale(each)
+            values, hu = stored.astype(raw.dtype), stored * slope + intercept
             outside = self.decoder.padding(each, raw, stored)
             if outside is not None:
                 padding = int(each.numbers("PixelPaddingValue", 1)[0])
                 values[outside] = padding % 2 ** (8 * raw.dtype.itemsize)
+                hu[outside] = AIR
             frames.append(values.astype(f"<u{raw.dtype.itemsize}").tobytes())
             if _bright_margin(hu):
                 self._note(
