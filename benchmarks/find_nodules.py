@@ -100,9 +100,8 @@ def measure_all(run: Run) -> Iterator[Row]:
         model = zoo.load("nodule_detector").eval()
         for part in ("test", "external")[: 1 if run.quick else 2]:
             marks = partial(network_marks, model)
-            results = marked(
-                run, runs, "detector", part, 2 if run.quick else None, marks
-            )
+            few_or_all = 2 if run.quick else None
+            results = marked(runs, "detector", part, few_or_all, marks)
             yield from detector_rows(results, part)
             if part == "test" and not run.quick:
                 yield from groups(results, runs)

@@ -9,9 +9,11 @@ import typer
 
 from ..errors import DeepSeekLearnError
 from .author import author
+from .solve import solve
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(author, name="author")
+app.add_typer(solve, name="solve")
 
 
 @app.command()
@@ -177,21 +179,6 @@ def deploy(
         progress=sys.stderr.isatty(),
     )
     typer.echo("\n".join([*map(str, deployment.lines), deployment.why()]))
-
-
-@app.command()
-def solve(
-    name: Annotated[str, typer.Argument(help="factory")],
-    folder: Annotated[Path, typer.Argument(help="the images, good parts in good/")],
-    out: Annotated[Path, typer.Option(help="folder for verdicts, overlays and a page")],
-    rate: Annotated[float, typer.Option(help="acceptable rate of false alarms")] = 0.05,
-) -> None:
-    """Run the solution for an industry on a folder; an interrupted run continues."""
-    from .. import solutions
-
-    solution = solutions.load(name)
-    result = solution.run(folder, out, progress=sys.stderr.isatty(), rate=rate)
-    typer.echo(f"{result.why()}\n{out / 'index.html'}")
 
 
 @app.command()

@@ -33,22 +33,21 @@ __all__ = [
 ]
 
 
-KINDS = ("picture", "text")
+KINDS = ("picture", "text", "volume")
 
 
 def list(kind: str | None = None) -> builtins.list[str]:
     """Return the names of all models, or only of those for one kind of input.
 
     Args:
-        kind: "picture", "text", or None for all models.
+        kind: "picture", "text", "volume", or None for all models.
 
     Raises:
         UnknownNameError: if the kind is unknown; the message lists the known kinds.
     """
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of model", kind, KINDS)
-    kinds = {name: KINDS[zoo[name].vocabulary is not None] for name in zoo}
-    return [name for name in kinds if kind in (None, kinds[name])]
+    return [name for name in zoo if kind in (None, zoo[name].kind)]
 
 
 def example(name: str, batch: int = 1) -> Tensor:

@@ -62,6 +62,13 @@ class Model:
     tokenizer: str | None = None
     tokenizer_sha256: str | None = None
 
+    @property
+    def kind(self) -> str:
+        """What the model takes: "picture", "text" or "volume"."""
+        if self.vocabulary is not None:
+            return "text"
+        return "volume" if len(self.shape) == 4 else "picture"
+
     def resolve(self, target: str) -> Callable:
         module, _, attribute = target.partition(":")
         return getattr(importlib.import_module(module, __package__), attribute)

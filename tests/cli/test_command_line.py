@@ -249,5 +249,7 @@ def test_a_cell_that_fails_is_named_in_one_sentence(answer, here, monkeypatch):
 
 def test_the_help_explains_the_arguments():
     # with typer 0.20 and click 8.5, it did not
-    done = CliRunner().invoke(cli.app, ["solve", "--help"], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(
+        cli.app, ["solve", "factory", "--help"], env={"COLUMNS": "200"}
+    )
     assert "good parts in good/" in done.output

@@ -1,5 +1,6 @@
 """The zoo: models load offline, match their cards, and damaged files are refused."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -39,6 +40,8 @@ def test_models_are_listed_by_kind():
     assert {*zoo.list("text"), *zoo.list("picture")} == {*zoo.list()}
     with pytest.raises(UnknownNameError, match="kind of model 'sound' is not known"):
         zoo.list("sound")
+    volume = dataclasses.replace(models.zoo["fashion_net"], shape=(1, 8, 8, 8))
+    assert volume.kind == "volume"
     tokens = zoo.example("small_deepseek", 3)
     assert tokens.dtype == torch.int64
     assert tokens.shape == (3, 64)

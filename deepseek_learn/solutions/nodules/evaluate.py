@@ -8,7 +8,7 @@ from torch import nn
 
 from ...bar import Bar
 from .detector import mark
-from .measure import Judged, judge
+from .measure import Judged, bootstrap, cpm, judge, sensitivity_at
 from .scans import boxes, deal, generate
 
 
@@ -53,6 +53,20 @@ def judged(results: Iterable[Marked]) -> Judged:
         [each.nodules for each in results],
         [each.specks for each in results],
     )
+
+
+def metrics(judgment: Judged) -> dict[str, dict[str, float]]:
+    """Return the metrics of a card, with their 95 % intervals."""
+    result = {}
+    for name, statistic in {
+        "cpm": cpm,
+        "sensitivity_at_0.8": sensitivity_at(0.8),
+    }.items():
+        low, high = bootstrap(judgment, statistic)
+        values = {"value": statistic(judgment), "low": low, "high": high}
+        rounded = {key: round(value, 4) for key, value in values.items()}
+        result[name] = rounded | {"n": int(judgment.nodules.sum())}
+    return result
 
 
 def diameters(results: Iterable[Marked]) -> list[tuple[float, float]]:

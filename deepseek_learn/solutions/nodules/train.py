@@ -28,7 +28,6 @@ from ...training import Fit, Limits, Recipe, cosine, fit
 from ...zoo import storage
 from ...zoo.nets.nodule_net import STRIDE, UNIT_MM, NoduleNet, nodule_net
 from . import evaluate
-from .measure import froc
 from .scans import training_scans
 from .uncertainty import calibrate
 
@@ -236,8 +235,7 @@ def main() -> None:
     judged = evaluate.judged(results)
     calibration = calibrate(judged, evaluate.diameters(results))
     calibration.save(arguments.out / CALIBRATION.name)
-    curve = froc(judged)
-    metrics = {"validation": {"cpm": curve.cpm, "sensitivity at 0.8": curve.at(0.8)}}
+    metrics = {"all": evaluate.metrics(judged)}
     settings = {
         "seed": SEED,
         "batch_size": BATCH,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
+from deepseek_learn.solutions.nodules import evaluate
 from deepseek_learn.solutions.nodules.measure import (
     OPERATING_POINTS,
     bootstrap,
@@ -157,3 +158,12 @@ def test_bad_input_gets_a_sentence():
         judge([np.array([[np.nan, 0, 0, 0]])], [one])
     with pytest.raises(ValueError, match="at least one nodule"):
         judge([one], [np.zeros((0, 4))])
+
+
+def test_the_metrics_of_a_card_have_intervals_that_contain_them():
+    judgment = judge(*scans(0))
+    metrics = evaluate.metrics(judgment)
+    assert metrics["cpm"]["value"] == pytest.approx(froc(judgment).cpm, abs=1e-4)
+    assert metrics["sensitivity_at_0.8"]["n"] == judgment.nodules.sum()
+    for each in metrics.values():
+        assert each["low"] <= each["value"] <= each["high"]
