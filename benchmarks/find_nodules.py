@@ -75,19 +75,14 @@ def marked(runs, name: str, part: str, count: int | None, marks: Mark):
     for index in range(total):
         key = {"detector": name, "part": part, "scan": index}
         row = runs.once(key, partial(one_scan, part, index, marks))
-        arrays = (np.array(row[k], float).reshape(-1, n) for k, n in FIELDS.items())
-        results.append(Marked(*arrays))
+        results.append(Marked.from_dict(row))
     return results
-
-
-FIELDS = {"marks": 5, "nodules": 4, "specks": 4}
 
 
 def one_scan(part: str, index: int, marks: Mark) -> dict:
     scan = scans.generate(part, index)
-    answer = {"marks": marks(scan), "nodules": scans.boxes(scan), "specks": scan.specks}
-    facts = {name: np.round(array, 4).tolist() for name, array in answer.items()}
-    return facts | {"shapes": [each.shape for each in scan.nodules]}
+    answer = Marked(marks(scan), scans.boxes(scan), scan.specks)
+    return answer.to_dict() | {"shapes": [each.shape for each in scan.nodules]}
 
 
 def measure_all(run: Run) -> Iterator[Row]:

@@ -32,7 +32,9 @@ from .scans import training_scans
 from .uncertainty import calibrate
 
 STEPS, EPOCH_STEPS, BATCH, LR, SEED = 6000, 200, 4, 3e-3, 0
-NAME, CALIBRATION = "nodule_detector", Path(__file__).parent / "calibration.json"
+NAME = "nodule_detector"
+CALIBRATION = Path(__file__).parent / "calibration.json"
+VALIDATION = Path(__file__).parent / "validation.jsonl"  # the marks in the scans
 CROP = 64  # mm
 NEAR_NODULE, JITTER_MM = 0.75, 20.0
 LUNG = (36, 99)  # gray values, -950 to -500 HU
@@ -235,6 +237,7 @@ def main() -> None:
     judged = evaluate.judged(results)
     calibration = calibrate(judged, evaluate.diameters(results))
     calibration.save(arguments.out / CALIBRATION.name)
+    evaluate.save(results, arguments.out / VALIDATION.name)
     metrics = {"all": evaluate.metrics(judged)}
     settings = {
         "seed": SEED,
@@ -247,6 +250,7 @@ def main() -> None:
     if arguments.ship:
         storage.ship(NAME, arguments.out, "patient", weights=True)
         calibration.save(CALIBRATION)
+        evaluate.save(results, VALIDATION)
     print(metrics)
 
 

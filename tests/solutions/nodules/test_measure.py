@@ -167,3 +167,16 @@ def test_the_metrics_of_a_card_have_intervals_that_contain_them():
     assert metrics["sensitivity_at_0.8"]["n"] == judgment.nodules.sum()
     for each in metrics.values():
         assert each["low"] <= each["value"] <= each["high"]
+
+
+def test_marks_are_saved_and_read(tmp_path):
+    rng = np.random.default_rng(0)
+    results = [
+        evaluate.Marked(rng.random((n, 5)), rng.random((2, 4)), np.zeros((0, 4)))
+        for n in (3, 0)
+    ]
+    evaluate.save(results, tmp_path / "marks.jsonl")
+    for a, b in zip(results, evaluate.load(tmp_path / "marks.jsonl"), strict=True):
+        for name, array in vars(a).items():
+            np.testing.assert_allclose(getattr(b, name), array, atol=5e-5)
+            assert getattr(b, name).shape == array.shape
