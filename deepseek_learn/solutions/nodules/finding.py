@@ -18,12 +18,34 @@ class Finding:
         probability: the calibrated probability that it is a nodule, 0 to 1.
         diameters_mm: an interval that contains the diameter with a stated probability;
             None if there is no calibration.
+
+    Raises:
+        ValueError: if a number is not finite, the diameter is not positive, the
+            probability is not between 0 and 1, or the interval is empty or not positive.
     """
 
     center_mm: tuple[float, float, float]
     diameter_mm: float
     probability: float
     diameters_mm: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.center_mm) != 3 or not np.isfinite(self.center_mm).all():
+            raise ValueError(
+                f"center_mm must be three finite numbers; got {self.center_mm}."
+            )
+        if not 0 < self.diameter_mm < np.inf:
+            raise ValueError(f"diameter_mm must be positive; got {self.diameter_mm}.")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(
+                f"probability must be between 0 and 1; got {self.probability}."
+            )
+        low, high = self.diameters_mm or (1, 1)
+        if not 0 < low <= high < np.inf:
+            raise ValueError(
+                f"diameters_mm must be two positive numbers in order; got "
+                f"{self.diameters_mm}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as a line of the solution's output."""

@@ -14,6 +14,7 @@ FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 LOSSLESS_FRAMES = (0xC3, 0xC7, 0xCB, 0xCF)
 JPEG_LS, SCAN = 0xF7, 0xDA
 SIZE_2000, CODING_2000 = 0x51, 0x52
+BOXES = b"jP  "
 TRAILER = 16  # bytes after the end marker that are taken for padding
 
 
@@ -26,6 +27,7 @@ class CodeStream:
         lossy: whether decoding does not give the original values.
         complete: whether the image ends with its end marker.
         images: the number of images that follow each other.
+        jpeg_2000: whether it is JPEG 2000.
     """
 
     rows: int
@@ -34,6 +36,7 @@ class CodeStream:
     lossy: bool
     complete: bool
     images: int
+    jpeg_2000: bool
 
 
 def inspect(code: bytes) -> CodeStream | None:
@@ -42,16 +45,19 @@ def inspect(code: bytes) -> CodeStream | None:
     Raises:
         ValueError: if its markers are damaged.
     """
-    if code[:2] not in (START, START_2000):
+    if code[4:8] == BOXES:  # a JP2 file around the code stream
+        code = code[max(0, code.find(START_2000 + bytes([0xFF, SIZE_2000]))) :]
+    jpeg_2000 = code[:2] == START_2000
+    if not jpeg_2000 and code[:2] != START:
         return None
     at_end = code.rfind(END)
     complete = at_end >= 0 and len(code) - at_end - 2 <= TRAILER
     images = 1 + code.count(END + code[:2]) + code.count(END + b"\0" + code[:2])
     try:
-        facts = _jpeg_2000(code) if code[:2] == START_2000 else _jpeg(code)
+        facts = _jpeg_2000(code) if jpeg_2000 else _jpeg(code)
     except (IndexError, KeyError):
         raise ValueError("the markers of the compressed image are damaged") from None
-    return CodeStream(*facts, complete=complete, images=images)
+    return CodeStream(*facts, complete, images, jpeg_2000)
 
 
 def _word(code: bytes, at: int, size: int = 2) -> int:

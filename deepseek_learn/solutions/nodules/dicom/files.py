@@ -120,7 +120,7 @@ class Contents:
         others: the names of files that are not DICOM.
         links: the names of links that were not followed.
         damaged: the names of damaged DICOM files, with the reason.
-        catalogued: the names of the images that a DICOMDIR lists.
+        catalogued: the images that a DICOMDIR lists, as `place` names them.
     """
 
     slices: list[Slice]
@@ -154,7 +154,7 @@ def read_folder(folder: str | Path) -> Contents:
             if dataset is None:
                 contents.others.append(path.name)
             elif _sop_class(dataset) == MediaStorageDirectoryStorage:
-                contents.catalogued.update(_catalog(dataset))
+                contents.catalogued.update(_catalog(path, dataset))
             else:
                 contents.slices.extend(_slices(path, dataset))
         except SeriesError as error:
@@ -290,13 +290,18 @@ def _sop_class(dataset: Dataset) -> str | None:
     )
 
 
-def _catalog(directory: Dataset) -> Iterator[str]:
-    """Yield the names of the images that a DICOMDIR lists."""
+def place(path: Path) -> str:
+    """Return a path for comparisons; a CD may be mounted in lower case."""
+    return os.path.abspath(path).upper()
+
+
+def _catalog(path: Path, directory: Dataset) -> Iterator[str]:
+    """Yield the places of the images that a DICOMDIR lists."""
     for record in directory.get("DirectoryRecordSequence") or ():
         file_id = record.get("ReferencedFileID")
         if file_id and record.get("DirectoryRecordType") == "IMAGE":
             parts = [file_id] if isinstance(file_id, str) else list(file_id)
-            yield str(parts[-1])
+            yield place(path.parent.joinpath(*map(str, parts)))
 
 
 def _slices(path: Path, dataset: Dataset) -> Iterator[Slice]:
@@ -330,7 +335,8 @@ def _frame(dataset: Dataset, groups: list[Dataset]) -> Dataset:
             header[tag] = dataset.get_item(tag)
     for group in groups:
         for sequence in group:
-            if sequence.VR == "SQ" and sequence.value:
+            # a maker's private sequence may repeat elements with another meaning
+            if sequence.VR == "SQ" and sequence.value and not sequence.tag.is_private:
                 item = sequence.value[0]
                 for tag in item.keys():  # noqa: SIM118
                     header[tag] = item.get_item(tag)

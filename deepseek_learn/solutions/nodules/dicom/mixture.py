@@ -15,12 +15,16 @@ from .geometry import arrange
 # what has to be the same in all slices, and what differs otherwise
 SAME = {
     "PatientID": "patients",
+    "PatientName": "patients",
+    "PatientSex": "patients",
     "PatientBirthDate": "patients",
     "StudyInstanceUID": "studies",
     "FrameOfReferenceUID": "frames of reference",
     "StudyDate": "studies",
     "Manufacturer": "scanners",
     "ManufacturerModelName": "scanners",
+    "DeviceSerialNumber": "scanners",
+    "InstitutionName": "hospitals",
     "PatientPosition": "positions of the patient",
     "Rows": "image sizes",
     "Columns": "image sizes",
@@ -46,6 +50,11 @@ BLOCKS = {
     "AcquisitionUID": "acquisitions",
     "IrradiationEventUID": "acquisitions",
     "AcquisitionDate": "days",
+    "AcquisitionDateTime": "days",
+    "SeriesDate": "days",
+    "ContentDate": "days",
+    "SeriesDescription": "series",
+    "ProtocolName": "protocols",
     "SeriesNumber": "series",
     "StackID": "stacks",
 }
@@ -64,8 +73,6 @@ def check(slices: Sequence[Slice]) -> list[str]:
             )
     for keyword, words in SAME.items():
         _check_same(slices, keyword, words)
-    if not any(each.text("PatientID") for each in slices):
-        _check_same(slices, "PatientName", "patients")
     remarks = []
     for keyword, words in BLOCKS.items():
         remarks += _check_blocks(slices, keyword, words)
@@ -102,6 +109,8 @@ def _value(each: Slice, keyword: str) -> str:
             return text
     if keyword == "ImageType":  # the values after these three are the maker's own
         return ",".join(text.upper().strip("[]").split(",")[:3])
+    if keyword == "AcquisitionDateTime":  # the day
+        return text[:8]
     return text.casefold()
 
 
@@ -118,9 +127,21 @@ def _check_blocks(slices: Sequence[Slice], keyword: str, words: str) -> list[str
             f"{some(sorted(values))})."
         )
     if blocks == len(slices):  # each slice has a number of its own
-        return []
+        return _out_of_order(labels, keyword)
     return [
         f"The series consists of {blocks} {words}, one above the other ({keyword})."
+    ]
+
+
+def _out_of_order(labels: Sequence[str], keyword: str) -> list[str]:
+    if not all(label.isdecimal() for label in labels):
+        return []
+    numbers = [int(label) for label in labels]
+    if numbers in (sorted(numbers), sorted(numbers, reverse=True)):
+        return []
+    return [
+        f"The slices were not acquired in the order of their positions ({keyword}), as if "
+        f"there were two scans."
     ]
 
 

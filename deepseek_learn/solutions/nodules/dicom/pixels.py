@@ -4,14 +4,22 @@ Sources: DICOM PS3.3 C.7.6.3 (image pixel), C.7.5.1.1.2 (padding), C.11.1 (modal
 PS3.5 8.1.1 (bits).
 """
 
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import pixel_array
-from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import (
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from . import codestream
 from .files import SeriesError, Slice, read_dataset
@@ -19,8 +27,21 @@ from .files import SeriesError, Slice, read_dataset
 AIR = -1024.0  # HU of the pixels outside the scanner's field of view
 TISSUE = (-950.0, 2000.0)  # HU; a padding value must not stand for one of these
 GRAY = ("MONOCHROME1", "MONOCHROME2")
+PROJECTIONS = {"MIP", "MINIP", "MAXIMUM", "MINIMUM"}
 LARGEST = 4096  # pixels along an axis
 MAX_HU = 1e6
+HUFFMAN = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+MORE_CODE = b"\x12\x34\x56\x78\x9a" * 40
+IMAGE = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+)
 DESCRIPTION = (  # what must not change between reading the header and the pixels
     "SOPInstanceUID",
     "Rows",
@@ -83,6 +104,8 @@ class Decoder:
                 warnings.simplefilter("ignore")
                 self._check(each, dataset)
                 values = _decode(dataset, each.frame or 0)
+                if dataset.file_meta.TransferSyntaxUID in HUFFMAN:
+                    _check_end(each, dataset, values)
         except SeriesError:
             raise
         except Exception as error:  # each decoder has its own
@@ -139,10 +162,9 @@ class Decoder:
                 f"{each.name} states {size[1]} x {size[0]} pixels, but the compressed "
                 f"image has {facts.columns} x {facts.rows}."
             )
-        stored, jpeg_2000 = int(dataset.BitsStored), code[:2] == codestream.START_2000
-        signed = int(dataset.PixelRepresentation) == 1
+        stored, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
         if facts.precision > stored or (
-            facts.precision != stored and signed and not jpeg_2000
+            facts.precision != stored and signed and not facts.jpeg_2000
         ):
             raise SeriesError(
                 f"{each.name} states {stored} bits per pixel, but the compressed image has "
@@ -204,9 +226,36 @@ def _decode(dataset: Dataset, frame: int) -> np.ndarray:
     kind = f"{order}u{int(dataset.BitsAllocated) // 8}"
     shape = int(dataset.Rows), int(dataset.Columns)
     size = shape[0] * shape[1]
+    content = dataset.PixelData
+    if kind == ">u1" and dataset["PixelData"].VR == "OW":  # words of two pixels
+        content = np.frombuffer(content, np.uint16).byteswap().tobytes()
     # pydicom would clear the bits that are not in use
-    values = np.frombuffer(dataset.PixelData, kind, size, frame * size * int(kind[2:]))
+    values = np.frombuffer(content, kind, size, frame * size * int(kind[2:]))
     return values.reshape(shape)
+
+
+def _check_end(each: Slice, dataset: Dataset, values: np.ndarray) -> None:
+    """Refuse a JPEG image whose code ends before its last pixel.
+
+    A decoder fills what is missing. If more code is put in front of the end marker, a
+    complete image stays the same, but one that broke off does not.
+    """
+    frames = each.frames or 1
+    code = get_frame(dataset.PixelData, each.frame or 0, number_of_frames=frames)
+    end = code.rfind(codestream.END)
+    longer = code[:end] + MORE_CODE + code[end:]
+    again = Dataset()
+    again.file_meta = dataset.file_meta
+    for name in IMAGE:
+        again[name] = dataset[name]
+    again.NumberOfFrames = 1
+    again.PixelData = encapsulate([longer + b"\0" * (len(longer) % 2)])
+    try:
+        complete = np.array_equal(_decode(again, 0), values)
+    except Exception:  # more code than pixels is no error, so these are pixels
+        complete = False
+    if not complete:
+        raise SeriesError(f"{each.name}: the compressed image breaks off.")
 
 
 def rescale(each: Slice) -> tuple[float, float]:
@@ -275,12 +324,20 @@ def _reason(error: Exception) -> str:
     return lines[min(1, len(lines) - 1)].strip().rstrip(".:")
 
 
+def _words(each: Slice, keyword: str) -> set[str]:
+    return set(re.findall(r"\w+", each.text(keyword).upper()))
+
+
 def remarks(slices: list[Slice]) -> list[str]:
     """Return what the headers say about the pixels that is unusual."""
     notes = []
     if any(each.text("LossyImageCompression") == "01" for each in slices):
         notes.append(
             "The images were once compressed with loss, so HU are approximate."
+        )
+    if any(PROJECTIONS & _words(each, "ImageType") for each in slices):
+        notes.append(
+            "The images are projections of thick slabs (ImageType), not slices."
         )
     if any(each.text("PhotometricInterpretation") == "MONOCHROME1" for each in slices):
         notes.append(

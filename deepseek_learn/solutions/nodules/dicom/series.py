@@ -12,7 +12,7 @@ import numpy as np
 
 from ..volume import Volume
 from . import geometry, mixture
-from .files import CT, Contents, SeriesError, Slice, read_folder
+from .files import CT, Contents, SeriesError, Slice, place, read_folder
 from .pixels import Decoder, check, remarks
 
 MIN_SLICES = 3
@@ -35,7 +35,7 @@ class SeriesInfo:
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:
-    """Return the CT series in a folder, sorted by UID.
+    """Return the CT series in a folder, sorted by UID. Damaged files are not counted.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -218,7 +218,7 @@ def _left_out(contents: Contents) -> list[str]:
     ):
         if names:
             notes.append(f"{words} were left out: {mixture.some(names)}.")
-    missing = contents.catalogued - {each.path.name for each in contents.slices}
+    missing = contents.catalogued - {place(each.path) for each in contents.slices}
     if missing:
         notes.append(f"The DICOMDIR lists {len(missing)} images that are not there.")
     return notes
@@ -246,6 +246,12 @@ def _headers(stack: geometry.Stack, spacing: float, angle: float) -> list[str]:
     if expected and expected > len(stack.slices):
         notes.append(
             f"The header announces {expected:g} images, but {len(stack.slices)} are there."
+        )
+    total = _number(first, "InConcatenationTotalNumber")
+    parts = {_number(each, "InConcatenationNumber") for each in stack.slices} - {None}
+    if total and len(parts) < total:
+        notes.append(
+            f"The series was divided into {total:g} files, but {len(parts)} are there."
         )
     return notes
 
