@@ -21,8 +21,9 @@ KEYS = ("name", "sha256", "verdict")  # of every line
 class Verdicts:
     """The verdicts on the items of one folder; a context manager.
 
-    An item is identified by its name and by the SHA-256 of its content, so that a changed
-    file with the same name is judged again.
+    An item is identified by its name and by the SHA-256 of its content. A file that has
+    changed since the last verdict on its name is judged again, even if it has become what
+    it was before.
 
     Args:
         path: the file, which is created if it does not exist.
@@ -34,13 +35,15 @@ class Verdicts:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._all: list[dict[str, Any]] = []
+        self._last: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             exclusive(self._file, self.path)
-            self._known = self._read()
+            self._read()
         except BaseException:
             os.close(self._file)
             raise
@@ -55,18 +58,19 @@ class Verdicts:
         os.close(self._file)
 
     def __contains__(self, item: tuple[str, str]) -> bool:
-        """Whether the item (name, SHA-256) has a verdict."""
-        return item in self._known
+        """Whether the last verdict on the item's name is on this content (SHA-256)."""
+        name, digest = item
+        return name in self._last and self._last[name]["sha256"] == digest
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._known.values())
+        return iter(self._all)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._all)
 
     def latest(self) -> list[dict[str, Any]]:
-        """Return the last verdict on each name, of which a changed file has several."""
-        return [*{verdict["name"]: verdict for verdict in self}.values()]
+        """Return the last verdict on each name, in the order in which they were given."""
+        return [*self._last.values()]
 
     def add(self, verdict: dict[str, Any]) -> None:
         """Append a verdict, which must contain all of `KEYS`.
@@ -89,25 +93,32 @@ class Verdicts:
             os.ftruncate(self._file, size)
             reason = error.strerror or error
             raise OSError(f"{self.path} cannot be written: {reason}.") from error
-        self._known[verdict["name"], verdict["sha256"]] = verdict
+        self._remember(verdict)
 
-    def _read(self) -> dict[tuple[str, str], dict[str, Any]]:
+    def _remember(self, verdict: dict[str, Any]) -> None:
+        self._all.append(verdict)
+        self._last.pop(
+            verdict["name"], None
+        )  # so that the order is that of the verdicts
+        self._last[verdict["name"]] = verdict
+
+    def _read(self) -> None:
         content = self.path.read_bytes()
         complete = content.rfind(b"\n") + 1
         if complete < len(content):
             os.ftruncate(self._file, complete)
-        known = {}
+        self._all, self._last = [], {}
         for number, line in enumerate(content[:complete].splitlines(), 1):
             try:
                 verdict = json.loads(line)
-                name, digest, _ = (verdict[key] for key in KEYS)
-                known[name, digest] = verdict
-            except (ValueError, KeyError, TypeError):
+                if not all(isinstance(verdict[key], str) for key in KEYS):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise ValueError(
                     f"{self.path}: line {number} is not a verdict; move the file away, "
                     f"or choose another folder."
                 ) from None
-        return known
+            self._remember(verdict)
 
 
 def sha256(content: bytes) -> str:

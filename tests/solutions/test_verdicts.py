@@ -45,7 +45,14 @@ def test_an_incomplete_line_is_removed(tmp_path, cut):
 
 def test_what_is_not_a_verdict_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "verdicts.jsonl"
-    for line in ('{"name": "a"}\n', '{"name": "a", "sha256": "b"}\n', "[1, 2]\n"):
+    whole = '{"name": 7, "sha256": "b", "verdict": "good"}\n'
+    for line in (
+        '{"name": "a"}\n',
+        '{"name": "a", "sha256": "b"}\n',
+        "[1, 2]\n",
+        whole,
+        "[" * 100_000 + "\n",
+    ):
         path.write_text(line)
         message = "line 1 is not a verdict; move the file away"
         with pytest.raises(ValueError, match=message):
@@ -117,3 +124,17 @@ def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(tmp_path):
 
 def test_the_checksum_is_of_the_content():
     assert sha256(b"abc").startswith("ba7816bf8f01cfea")
+
+
+def test_what_has_changed_back_has_no_verdict(tmp_path):
+    a, b = verdict(1), verdict(1) | {"sha256": f"{2:064x}"}
+    with Verdicts(tmp_path / "v.jsonl") as verdicts:
+        for each in (a, verdict(0), b):
+            verdicts.add(each)
+        assert (a["name"], a["sha256"]) not in verdicts
+        assert (b["name"], b["sha256"]) in verdicts
+        assert verdicts.latest() == [verdict(0), b]  # in the order of the verdicts
+        verdicts.add(a)
+        assert len(verdicts) == 4
+    with Verdicts(verdicts.path) as again:
+        assert again.latest() == [verdict(0), a]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..solution import solutions
-from .inspector import inspect, learn
+from .inspector import inspect, learn, to_judge
 from .report import Inspection
 
 GOOD = "good"  # the subfolder with the good parts
@@ -57,4 +57,5 @@ class FactoryInspection:
             raise ValueError(
                 f"out must not be in the folder of the good parts; got {str(out)!r}."
             )
+        to_judge(folder, out, reference)  # fails now, not after learning
         return inspect(learn(reference, **options), folder, out, progress, reference)

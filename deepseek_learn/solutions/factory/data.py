@@ -15,6 +15,7 @@ from ...errors import DeepSeekLearnError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
 OUTPUT = "verdicts.jsonl"  # a folder with this file contains earlier results, not parts
 MEGAPIXELS = 64  # larger images are rejected before they are decoded
+LARGEST_FILE = 2**30  # bytes
 SMALLEST = 32  # pixels; the networks halve the resolution up to five times
 CLIPPED = 0.5  # reject an image if this fraction of its pixels is black or white
 CONTRAST = 0.004  # the smallest standard deviation, about one level of gray
@@ -84,7 +85,7 @@ def read_part(path: str | Path, content: bytes | None = None) -> np.ndarray:
 
     Raises:
         PartError: if the file is not an image, is damaged, too large, too small or of an
-            unsupported pixel format, or if it contains NaN or infinity.
+            unsupported pixel format, or if it contains several images, NaN or infinity.
     """
     path = Path(path)
     name = repr(path.name)  # file names may contain line breaks
@@ -94,6 +95,7 @@ def read_part(path: str | Path, content: bytes | None = None) -> np.ndarray:
             warnings.simplefilter("ignore")
             with Image.open(source) as image:
                 _check_size(name, image.size)
+                _check_single(name, image)
                 image.load()
                 pixels = _gray(name, ImageOps.exif_transpose(image))
     except PartError:
@@ -121,6 +123,25 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
     if min(size) < SMALLEST:
         raise PartError(
             f"{name} has {width} x {height} pixels; each side needs at least {SMALLEST}."
+        )
+
+
+def _check_single(name: str, image: Image.Image) -> None:
+    """Raise a `PartError` if the file has several pages or frames."""
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format != "MPO":  # cameras add previews to their photographs
+        raise PartError(
+            f"{name} contains {count} images; a part needs a file of its own."
+        )
+
+
+def check_tiled_size(name: str, pixels: np.ndarray, tile: int) -> None:
+    """Raise a `PartError` if the part would be too large when extended to a tile."""
+    height, width = (max(side, tile) for side in pixels.shape)
+    if height * width > MEGAPIXELS * 1e6:
+        raise PartError(
+            f"{name!r} has {pixels.shape[1]} x {pixels.shape[0]} pixels; extended to tiles "
+            f"of {tile}, they would be more than {MEGAPIXELS} megapixels."
         )
 
 

@@ -16,7 +16,14 @@ from ...bar import Bar
 from ...catalog import text
 from ..verdicts import Verdicts, sha256
 from .alarms import Alarm, alarm, least_scores
-from .data import PartError, check_exposure, part_files, read_part
+from .data import (
+    LARGEST_FILE,
+    PartError,
+    check_exposure,
+    check_tiled_size,
+    part_files,
+    read_part,
+)
 from .drift import STATISTICS, Drift, statistics
 from .memory import PatchMemory
 from .report import Inspection, save_overlay
@@ -35,6 +42,7 @@ class Inspector:
         alarm: the threshold and the promised rate of false alarms.
         drift: the control charts of the good parts.
         tile, overlap: the size of a tile and how far two tiles overlap, in pixels.
+        calibrated_with: the SHA-256 of the good parts that calibrated the threshold.
     """
 
     detector: Detector
@@ -42,9 +50,14 @@ class Inspector:
     drift: Drift
     tile: int = 256
     overlap: int = 32
+    calibrated_with: frozenset[str] = frozenset()
 
     def score(self, pixels: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the score of a part, the maximum of its map, and the map itself."""
+        """Return the score of a part, the maximum of its map, and the map itself.
+
+        Raises:
+            ValueError: if the detector returns NaN or infinity.
+        """
         anomaly = anomaly_map(self.detector, pixels, self.tile, self.overlap)
         return float(anomaly.max()), anomaly
 
@@ -58,10 +71,12 @@ class Inspector:
 
         Raises:
             PartError: if the file cannot be judged; the message gives the reason.
+            ValueError: if the detector returns NaN or infinity.
         """
         start = time.perf_counter()
         pixels = read_part(path, content)
         check_exposure(path.name, pixels)
+        check_tiled_size(path.name, pixels, self.tile)
         score, anomaly = self.score(pixels)
         verdict = "defective" if score > self.alarm.threshold else "good"
         facts = {
@@ -96,7 +111,7 @@ def learn(
     Raises:
         FileNotFoundError, ValueError: if the folder does not exist or has no image, if
             there are too few good parts to promise the rate, or if `tile` or `overlap`
-            is out of range.
+            is out of range, or if the detector returns NaN or infinity.
         PartError: if an image cannot be read or shows nothing; a bad image among the good
             ones should be noticed, not skipped.
     """
@@ -115,9 +130,12 @@ def learn(
     scores, facts = [], []
     for path in held_out:
         pixels = good_part(path)
+        check_tiled_size(path.name, pixels, tile)
         scores.append(anomaly_map(detector, pixels, tile, overlap).max())
         facts.append(statistics(pixels))
-    return Inspector(detector, alarm(scores, rate), Drift.of(facts), tile, overlap)
+    digests = frozenset(sha256(path.read_bytes()) for path in held_out)
+    threshold, drift = alarm(scores, rate), Drift.of(facts)
+    return Inspector(detector, threshold, drift, tile, overlap, digests)
 
 
 def good_part(path: Path) -> np.ndarray:
@@ -186,18 +204,7 @@ def inspect(
         FileExistsError: if another inspection is writing to `out`.
     """
     root, out = Path(parts), Path(out)
-    if root.resolve().is_relative_to(out.resolve()):
-        raise ValueError(f"out must not contain the parts; got {str(out)!r}.")
-    skipped = [Path(folder).resolve() for folder in (out, skip) if folder is not None]
-    files = [
-        path
-        for path in part_files(root)
-        if not any(path.resolve().is_relative_to(folder) for folder in skipped)
-    ]
-    if not files:
-        raise ValueError(
-            f"{str(root)!r} contains no part to judge, apart from the good parts."
-        )
+    files = to_judge(root, out, skip)
     with (
         Verdicts(out / "verdicts.jsonl") as verdicts,
         Bar(len(files), progress, text("factory.bar")) as bar,
@@ -220,8 +227,41 @@ def inspect(
     return result
 
 
+def to_judge(
+    parts: str | Path, out: str | Path, skip: str | Path | None = None
+) -> list[Path]:
+    """Return the parts that `inspect` judges.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: see `inspect`.
+        NotADirectoryError: if `out` is a file.
+    """
+    root, target = Path(parts), Path(out)
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"out must be a folder; {str(out)!r} is a file.")
+    if root.resolve().is_relative_to(target.resolve()):
+        raise ValueError(f"out must not contain the parts; got {str(out)!r}.")
+    skipped = [Path(folder).resolve() for folder in (out, skip) if folder is not None]
+    files = [
+        path
+        for path in part_files(root)
+        # a link to a part belongs to the folder that it is in
+        if not any(path.parent.resolve().is_relative_to(folder) for folder in skipped)
+    ]
+    if not files:
+        raise ValueError(
+            f"{str(root)!r} contains no part to judge, apart from the good parts."
+        )
+    return files
+
+
 def _check_threshold(verdict: dict[str, Any], alarm: Alarm, log: Path) -> None:
     """Raise an error if an earlier verdict is incomplete or has another threshold."""
+    if verdict["verdict"] not in ("good", "defective"):
+        raise ValueError(
+            f"{log}: the verdict on {verdict['name']!r} is {verdict['verdict']!r}, not "
+            f"good, defective or unreadable."
+        )
     numbers = ("score", "threshold", *STATISTICS)
     missing = [key for key in numbers if not isinstance(verdict.get(key), int | float)]
     if missing:
@@ -241,8 +281,8 @@ class _Part:
     """A file with a part. It is read once, so its checksum is that of what was judged.
 
     Attributes:
-        content: the content of the file; None if it cannot be read.
-        digest: the SHA-256 of the content; zeros if it cannot be read.
+        content: the content of the file; None if it cannot be read or is too large.
+        digest: the SHA-256 of the content; zeros if there is none.
         exists: False if the file has been removed since the folder was listed.
     """
 
@@ -251,6 +291,10 @@ class _Part:
         self.content: bytes | None = None
         self.digest, self.exists, self.reason = "0" * 64, True, ""
         try:
+            size = path.stat().st_size
+            if size > LARGEST_FILE:
+                self.reason = f"{path.name!r} has more than {LARGEST_FILE >> 30} GiB."
+                return
             self.content = path.read_bytes()
             self.digest = sha256(self.content)
         except FileNotFoundError:

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from ...deploy import DeploymentWizard, native
 from ...deploy.result import Deployment
 from ...files import atomic_write
-from ..verdicts import Verdicts
-from .alarms import Alarm, alarm
-from .data import PartError
+from ..verdicts import Verdicts, sha256
+from .alarms import Alarm, alarm, least_scores
+from .data import PartError, part_files
 from .drift import LIMIT, STATISTICS, WEIGHT, Drift
 from .inspector import Inspector, good_part, split, tiles_of
 from .report import Inspection
@@ -87,11 +87,14 @@ def deploy(
 
     Args:
         inspector: an inspector whose detector is a module, as from `learn`.
-        good: the folder with the good parts that it was learned from.
+        good: the folder with the good parts that it was learned from. Those that
+            calibrated its threshold do so again, and the others provide examples.
         precision: "int8" or "fp32".
-        seed: the seed that `learn` was called with.
+        seed: draws the examples. An inspector that was not made by `learn` does not know
+            its good parts; they are then divided as `learn` would do with this seed.
 
     Raises:
+        ValueError: if the good parts have changed since `learn`, or are too few.
         AccuracyError: if INT8 would lose a point of AUROC on synthetic defects.
         PartError: if the program cannot read a good part, such as a TIFF file, or if a
             good part shows nothing.
@@ -101,7 +104,13 @@ def deploy(
     if not isinstance(inspector.detector, nn.Module):
         raise TypeError("inspector.detector must be a module to be deployed.")
     program = native.compiled("onnxruntime", SOURCE / "inspector.cpp")
-    learned, held_out = split(good, seed)
+    learned, held_out = _calibration(inspector, good, seed)
+    least = least_scores(inspector.alarm.rate)
+    if len(held_out) < least:
+        raise ValueError(
+            f"A false-alarm rate of {inspector.alarm.rate:g} needs at least {least} good "
+            f"parts for calibration; got {len(held_out)}."
+        )
     for path in (*learned, *held_out):
         if path.suffix.lower() not in SUFFIXES:
             raise PartError(
@@ -134,6 +143,25 @@ def deploy(
     return Line(folder, threshold, deployment)
 
 
+def _calibration(
+    inspector: Inspector, good: str | Path, seed: int
+) -> tuple[list[Path], list[Path]]:
+    """Return the good parts that were learned, and those that calibrated the threshold."""
+    if not inspector.calibrated_with:
+        return split(good, seed)
+    files = part_files(good)
+    digests = [sha256(path.read_bytes()) for path in files]
+    if not inspector.calibrated_with <= set(digests):
+        raise ValueError(
+            f"The good parts in {str(good)!r} have changed since the inspector learned "
+            f"from them; learn again."
+        )
+    learned, held_out = list[Path](), list[Path]()
+    for path, digest in zip(files, digests, strict=True):
+        (held_out if digest in inspector.calibrated_with else learned).append(path)
+    return learned, held_out
+
+
 def judge(
     line: str | Path, parts: str | Path, out: str | Path, *options: Any
 ) -> dict[str, Any]:
@@ -142,7 +170,8 @@ def judge(
     Raises:
         LineError: if the program fails.
     """
-    line = Path(line)
+    # a program without a folder would be searched for in the PATH
+    line = Path(line).resolve()
     words = [line / "inspector", line, parts, out, *options]
     process = subprocess.run(
         [*map(str, words)], capture_output=True, encoding="utf-8", errors="replace"
@@ -215,6 +244,7 @@ def _write_settings(
     ]
     if threshold:
         lines.append(f"threshold {threshold.threshold}")
+    lines.append("end")  # without it, the file was not copied completely
     with atomic_write(folder / "inspector.conf") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
 

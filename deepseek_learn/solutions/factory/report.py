@@ -40,7 +40,8 @@ class Inspection(Report):
     """The verdicts on all parts.
 
     Attributes:
-        verdicts: the last verdict on each part, as in `verdicts.jsonl`.
+        verdicts: the last verdict on each part, as in `verdicts.jsonl`, in the order in
+            which they were given.
         alarm: the threshold and the promised rate of false alarms.
     """
 
@@ -52,7 +53,10 @@ class Inspection(Report):
         return Counter(each["verdict"] for each in self.verdicts)[verdict]
 
     def drift(self) -> list[str]:
-        """Return the statistics that had drifted when the last part was judged."""
+        """Return the statistics that had drifted when the last part was judged.
+
+        An alarm that ended before is in `verdicts`, and `why` mentions it.
+        """
         followed = [each["drift"] for each in self.verdicts if "drift" in each]
         return followed[-1] if followed else []
 
@@ -99,7 +103,12 @@ class Inspection(Report):
         )
         if names := self.drift():
             words = ", ".join(text(f"factory.{name}") for name in names)
-            sentences += " " + text("factory.drift", names=words)
+            return f"{sentences} {text('factory.drift', names=words)}"
+        alarms = [each for each in self.verdicts if each.get("drift")]
+        if alarms:
+            first, last = alarms[0]["name"], alarms[-1]["name"]
+            facts = {"count": len(alarms), "first": first, "last": last}
+            return f"{sentences} {text('factory.drifted', **facts)}"
         return sentences
 
     def save(self, out: Path) -> Path:

@@ -7,6 +7,7 @@ Lesson: `notebooks/practical/04_defects_from_good_parts.ipynb`.
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -48,7 +49,8 @@ def anomaly_map(
         The anomaly map, a float32 array of shape `[H, W]`.
 
     Raises:
-        ValueError: if `overlap` is not smaller than `tile`.
+        ValueError: if `overlap` is not smaller than `tile`, or if the model returns NaN or
+            infinity.
     """
     check_tiles(tile, overlap)
     height, width = image.shape
@@ -69,12 +71,17 @@ def anomaly_map(
         for (y, x), each in zip(places, maps, strict=True):
             total[y : y + tile, x : x + tile] += weight * each
             weights[y : y + tile, x : x + tile] += weight
-    return (total / weights)[:height, :width].astype("float32")
+    blended = (total / weights)[:height, :width].astype("float32")
+    if not np.isfinite(blended).all():
+        raise ValueError("The detector returned NaN or infinity.")
+    return blended
 
 
 def check_tiles(tile: int, overlap: int) -> None:
     """Raise a `ValueError` or `TypeError` if a size in pixels is out of range."""
     check_count("tile", tile)
+    if not isinstance(overlap, Integral):
+        raise TypeError(f"overlap must be a whole number of pixels; got {overlap!r}.")
     if not 0 <= overlap < tile:
         raise ValueError(f"overlap must be from 0 to {tile - 1}; got {overlap}.")
 

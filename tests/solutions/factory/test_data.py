@@ -191,3 +191,19 @@ def test_what_we_may_not_look_at_is_listed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "stat", status)
     assert data.part_files(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP", "GIF"])
+def test_only_a_single_image_is_a_part(tmp_path, kind):
+    frames = [Image.fromarray(np.full((40, 40), 60 * i, "uint8")) for i in range(1, 4)]
+    path = tmp_path / "several.png"
+    frames[0].save(path, format=kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(PartError, match="contains 3 images"):
+        read_part(path)
+
+
+def test_a_part_that_tiles_would_make_too_large():
+    pixels = np.zeros((32, 300_000), "float32")
+    data.check_tiled_size("a.png", pixels, 128)
+    with pytest.raises(PartError, match="extended to tiles of 256"):
+        data.check_tiled_size("a.png", pixels, 256)

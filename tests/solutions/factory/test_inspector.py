@@ -288,3 +288,82 @@ def test_the_command_line_finds_the_defects_with_the_real_network(folder, tmp_pa
     lines = (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()
     verdicts = {v["name"]: v["verdict"] for v in map(json.loads, lines)}
     assert all(v == "defective" for n, v in verdicts.items() if "bad" in n)
+
+
+def test_a_part_that_changes_back_is_judged_again(folder, tmp_path):
+    good = next(folder.glob("ok *.png"))
+    kept, bad = good.read_bytes(), (folder / "sub" / "bad.png").read_bytes()
+    for content in (bad, kept, bad):
+        good.write_bytes(content)
+        result = run(folder, tmp_path / "out")
+        found = {each["name"]: each["verdict"] for each in result.verdicts}
+        assert (found[good.name] == "defective") == (content == bad)
+
+
+def test_links_to_good_parts(folder, tmp_path):
+    pool = (folder / "good").rename(tmp_path / "pool")
+    (folder / "good").mkdir()
+    for path in pool.iterdir():
+        (folder / "good" / path.name).symlink_to(path)
+    (folder / "linked.png").symlink_to(folder / "good" / "0.png")
+    result = run(folder, tmp_path / "out")
+    names = {each["name"] for each in result.verdicts}
+    assert len(names) == 8
+    assert "linked.png" in names
+    assert not any(name.startswith("good") for name in names)
+
+
+def test_a_detector_that_returns_nan_is_an_error(folder, tmp_path):
+    def fit(tiles):
+        return lambda x: x[:, 0] / (x[:, 0] != 1)  # not a number where a part is white
+
+    with pytest.raises(ValueError, match="returned NaN or infinity"):
+        run(folder, tmp_path / "out", fit=fit)
+
+
+def test_an_alarm_of_drift_that_ended_is_reported(folder, tmp_path):
+    images = parts("cast", 60, size=SIZE, seed=9).images
+    for i, image in enumerate(images):
+        dark = 0.8 if 10 <= i < 20 else 1.0
+        save(folder, f"x{i:02d}.png", dark * image)
+    result = run(folder, tmp_path / "out")
+    assert result.drift() == []
+    assert any(each["drift"] for each in result.verdicts)
+    assert "do not trust these verdicts" in result.why()
+
+
+def test_a_huge_file_does_not_stop_the_others(folder, tmp_path):
+    with (folder / "huge.png").open("wb") as file:
+        file.truncate(200 * 2**30)
+    result = run(folder, tmp_path / "out")
+    found = {each["name"]: each for each in result.verdicts}
+    assert found["huge.png"]["reason"] == "'huge.png' has more than 1 GiB."
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('"verdict": "Defective"', "'Defective', not good, defective or unreadable"),
+        ('"verdict": "good", "score": 1', "lacks threshold"),
+    ],
+)
+def test_odd_verdicts_are_one_sentence(folder, tmp_path, line, sentence):
+    (tmp_path / "out").mkdir()
+    log = tmp_path / "out" / "verdicts.jsonl"
+    log.write_text('{"name": "a", "sha256": "b", ' + line + "}\n")
+    with pytest.raises(ValueError, match=sentence):
+        run(folder, tmp_path / "out")
+
+
+def test_a_wrong_output_folder_is_noticed_before_learning(folder, tmp_path):
+    def fit(tiles):
+        raise AssertionError("learned first")
+
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        run(folder, tmp_path / "file", fit=fit)
+    for path in (*folder.glob("*.png"), *folder.glob("sub/*.png")):
+        path.unlink()
+    with pytest.raises(ValueError, match="contains no part to judge"):
+        run(folder, tmp_path / "out", fit=fit)

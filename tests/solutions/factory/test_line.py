@@ -23,6 +23,7 @@ from deepseek_learn.solutions.factory import line
 from deepseek_learn.solutions.factory.data import PartError
 from deepseek_learn.solutions.factory.inspector import inspect, learn
 from deepseek_learn.solutions.factory.surfaces import parts
+from deepseek_learn.solutions.verdicts import sha256
 from tests.services import absent
 
 pytestmark = pytest.mark.service
@@ -444,6 +445,59 @@ def test_a_part_that_cannot_be_judged_gets_the_reason(deployed, folder, tmp_path
     assert "🔩.png" in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_animations_and_other_formats_are_not_judged(deployed, folder, tmp_path):
+    frames = [Image.fromarray((255 * some_part(i)).astype("uint8")) for i in range(3)]
+    folder.mkdir()
+    more = {"save_all": True, "append_images": frames[1:]}
+    frames[0].save(folder / "moving.png", format="PNG", **more)
+    frames[0].save(folder / "gif.png", format="GIF")
+    found = {
+        v["name"]: v["reason"] for v in deployed.run(folder, tmp_path / "o").verdicts
+    }
+    assert "contains 3 images" in found["moving.png"]
+    assert "not an image that this program reads" in found["gif.png"]
+
+
+def test_a_huge_file_does_not_stop_the_others(deployed, folder, tmp_path):
+    for name in ("a.png", "c.png"):
+        save(folder / name, some_part())
+    with (folder / "b.png").open("wb") as file:
+        file.truncate(200 * 2**30)
+    Image.fromarray(np.tile(np.arange(128, dtype="uint8"), (32, 12_000))).save(
+        folder / "thin.bmp"
+    )
+    found = {v["name"]: v for v in deployed.run(folder, tmp_path / "out").verdicts}
+    assert "has more than 1 GiB" in found["b.png"]["reason"]
+    assert "extended to tiles of 64" in found["thin.bmp"]["reason"]
+    assert found["c.png"]["verdict"] == "good"
+
+
+def test_a_part_that_changes_back_is_judged_again(deployed, folder, tmp_path):
+    bad = some_part()
+    bad[40:50, 40:50] = 1.0
+    for image in (bad, some_part(), bad):
+        save(folder / "a.png", image)
+        (last,) = deployed.run(folder, tmp_path / "out").verdicts
+        assert last["verdict"] == ("defective" if image is bad else "good")
+    assert len(lines(tmp_path / "out")) == 3
+
+
+def test_watching_survives_a_folder_that_comes_back(deployed, folder, tmp_path):
+    out = tmp_path / "out"
+    save(folder / "first.png", some_part())
+    process = start(deployed, folder, out, "--watch")
+    wait_for(lambda: (out / "verdicts.jsonl").exists() and len(lines(out)) == 1)
+    folder.rename(tmp_path / "away")
+    shutil.rmtree(out / "overlays")
+    time.sleep(0.4)
+    save(folder / "second.png", some_part(1))
+    wait_for(lambda: len(lines(out)) == 2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 0
+    assert len([*(out / "overlays").iterdir()]) == 1
+
+
 # ---------------------------------------------------------------- interruptions
 
 
@@ -635,10 +689,15 @@ def test_a_wrong_command_is_one_sentence(deployed, tmp_path, words, sentence):
             lambda text: text.replace("threshold ", "threshold x"),
             "no number in the line",
         ),
-        (lambda text: text + "speed 3\n", "unknown key speed"),
-        (lambda text: text + "tile 64\n", "two lines for tile"),
+        (lambda text: "speed 3\n" + text, "unknown key speed"),
+        (lambda text: "tile 64\n" + text, "two lines for tile"),
         (lambda text: text.replace("threshold ", "threshold nan"), "no number"),
-        (lambda text: text.replace("threshold ", "threshold inf "), "no number"),
+        (lambda text: text.replace("threshold ", "threshold inf "), "too much"),
+        (lambda text: text + "tile 64\n", "too much in the line"),
+        (lambda text: text.removesuffix("end\n"), "lacks end"),
+        (lambda text: text.replace("overlap 16", "overlap 1.7"), "no whole number"),
+        (lambda text: re.sub("drift .*", "drift 5 4.0", text), "drift weight"),
+        (lambda text: "chart smell 1 1\n" + text, "unknown chart"),
         (lambda text: re.sub("threshold .*", "", text), "lacks threshold"),
         (lambda text: re.sub("overlap .*", "", text), "lacks overlap"),
         (lambda text: re.sub("chart size .*", "", text), "lacks chart size"),
@@ -655,6 +714,47 @@ def test_damaged_settings_are_one_sentence(deployed, tmp_path, change, sentence)
     settings.write_text(change(settings.read_text()))
     with pytest.raises(line.LineError, match=sentence):
         line.judge(copied, folder, tmp_path / "out")
+
+
+def test_a_missing_model_is_said_to_be_missing(deployed, tmp_path):
+    copied, folder = tmp_path / "line", tmp_path / "parts"
+    folder.mkdir()
+    shutil.copytree(deployed.folder, copied)
+    (copied / "model.onnx").unlink()
+    with pytest.raises(line.LineError, match=r"model\.onnx is missing"):
+        line.judge(copied, folder, tmp_path / "out")
+
+
+def test_odd_lines_in_the_log_are_one_sentence(deployed, folder, tmp_path):
+    save(folder / "a.png", some_part())
+    (tmp_path / "out").mkdir()
+    log = tmp_path / "out" / "verdicts.jsonl"
+    for text in ('{"name": "a.png", "sha256": "b", "verdict": "good"}', "[" * 1000):
+        log.write_text(text + "\n")
+        with pytest.raises(line.LineError, match="line 1 is not a verdict"):
+            line.judge(deployed.folder, folder, tmp_path / "out")
+
+
+def test_another_seed_does_not_calibrate_on_learned_parts(good, tmp_path):
+    options = {"tile": TILE, "overlap": OVERLAP, "seed": 1}
+    other = learn(good, fit=lambda x: Unevenness().eval(), **options)
+    learned, held_out = line._calibration(other, good, seed=0)
+    digests = {sha256(path.read_bytes()) for path in held_out}
+    assert digests == other.calibrated_with
+    assert len(learned) == len(held_out) == 30
+    fewer = shutil.copytree(good, tmp_path / "fewer")
+    (fewer / held_out[0].name).unlink()
+    with pytest.raises(ValueError, match="have changed since the inspector learned"):
+        line.deploy(other, fewer, tmp_path / "line", progress=False)
+    assert not (tmp_path / "line").exists()
+
+
+def test_the_program_of_the_folder_runs_wherever_one_stands(
+    deployed, folder, tmp_path, monkeypatch
+):
+    save(folder / "a.png", some_part())
+    monkeypatch.chdir(deployed.folder)
+    assert line.judge(".", folder, tmp_path / "out")["judged"] == 1
 
 
 def test_a_detector_that_is_no_module_cannot_be_deployed(good, tmp_path):

@@ -44,9 +44,15 @@ Settings read_settings(const fs::path& file, bool calibrate) {
   std::istringstream lines(read_file(file));
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
-    std::string key, first, second;
-    words >> key >> first >> second;
+    std::string key, first, second, third, extra;
+    words >> key >> first >> second >> third >> extra;
     if (key.empty()) continue;
+    const std::string& unexpected = key == "chart"   ? extra
+                                    : key == "drift" ? third
+                                    : key == "end"   ? first
+                                                     : second;
+    if (!unexpected.empty() || keys.count("end"))
+      fail(file.string(), " has too much in the line \"", line, "\".");
     const auto real = [&](const std::string& word) {
       char* end = nullptr;
       const double value = std::strtod(word.c_str(), &end);
@@ -56,7 +62,11 @@ Settings read_settings(const fs::path& file, bool calibrate) {
     };
     if (!keys.insert(key == "chart" ? "chart " + first : key).second)
       fail(file.string(), " has two lines for ", key, ".");
-    const auto pixels = [&] { return int64_t(std::clamp(real(first), -1.0, 65536.0)); };
+    const auto pixels = [&] {
+      const double value = real(first);
+      if (value != std::floor(value)) fail(file.string(), " has no whole number of pixels.");
+      return int64_t(std::clamp(value, -1.0, 65536.0));
+    };
     if (key == "model_sha256")
       settings.model_sha256 = first;
     else if (key == "tile")
@@ -67,17 +77,21 @@ Settings read_settings(const fs::path& file, bool calibrate) {
       settings.threshold = real(first);
     else if (key == "drift")
       settings.drift_weight = real(first), settings.drift_limit = real(second);
-    else if (key == "chart") {
-      std::string third;
-      words >> third;
+    else if (key == "chart")
       settings.charts[first] = {real(second), real(third), real(second)};
-    } else
+    else if (key != "end")
       fail(file.string(), " has the unknown key ", key, ".");
   }
   for (const char* key : {"model_sha256", "tile", "overlap", "threshold", "drift",
-                          "chart brightness", "chart contrast", "chart sharpness", "chart size"})
+                          "chart brightness", "chart contrast", "chart sharpness", "chart size",
+                          "end"})
     if (!keys.count(key) && !(calibrate && std::string(key) == "threshold"))
       fail(file.string(), " lacks ", key, "; deploy the line again.");
+  if (settings.charts.size() != 4) fail(file.string(), " has an unknown chart.");
+  for (const auto& [name, chart] : settings.charts)
+    if (chart.deviation < 0) fail(file.string(), " has a negative spread for ", name, ".");
+  if (settings.drift_weight <= 0 || settings.drift_weight > 1 || settings.drift_limit <= 0)
+    fail(file.string(), " has a drift weight that is not from 0 to 1, or a negative limit.");
   if (calibrate) settings.threshold = INFINITY;
   if (settings.tile < 1 || settings.tile > 16384 || settings.overlap < 0 ||
       settings.overlap >= settings.tile)
@@ -198,11 +212,12 @@ class Verdicts {
     for (std::string line; std::getline(all, line);) {
       const size_t digest = line.find("\", \"sha256\": \"");
       if (line.compare(0, 10, "{\"name\": \"") || digest == std::string::npos ||
-          line.compare(digest + 14 + 64, 14, "\", \"verdict\": ") || line.back() != '}')
+          line.size() < digest + kDigest + 64 + 14 ||
+          line.compare(digest + kDigest + 64, 14, "\", \"verdict\": ") || line.back() != '}')
         fail(path.string(), ": line ", lines.size() + 1,
              " is not a verdict; move the file away, or "
              "choose another folder.");
-      known_.insert(line.substr(0, digest + 14 + 64));
+      remember(line.substr(0, digest + kDigest + 64));
       lines.push_back(line);
     }
   }
@@ -211,9 +226,13 @@ class Verdicts {
 
   std::vector<std::string> lines;  // those of earlier runs
 
-  bool contains(const std::string& item) const { return known_.count(item); }
+  // Whether the last verdict on the item's name is on this content. `item` is the beginning of a
+  // line, up to the checksum.
+  bool contains(const std::string& item) const {
+    const auto last = last_.find(item.substr(0, item.size() - 64));
+    return last != last_.end() && item.compare(item.size() - 64, 64, last->second) == 0;
+  }
 
-  // `item` is the beginning of the line, up to the checksum.
   void add(const std::string& item, const std::string& rest) {
     const std::string line = item + "\", " + rest + "}\n";
     struct stat facts;
@@ -226,13 +245,18 @@ class Verdicts {
       if (ftruncate(file_, end)) fail(path_.string(), " is damaged: ", system_error(), ".");
       fail(path_.string(), " cannot be written: ", reason, ".");
     }
-    known_.insert(item);
+    remember(item);
   }
 
  private:
+  static constexpr size_t kDigest = 14;  // the length of the words before the checksum
   fs::path path_;
   int file_;
-  std::set<std::string> known_;
+  std::map<std::string, std::string> last_;  // the beginning of a line -> the checksum
+
+  void remember(const std::string& item) {
+    last_[item.substr(0, item.size() - 64)] = item.substr(item.size() - 64);
+  }
 };
 
 // Writes a file atomically; `content` is flushed to the disk before the file gets its name.
@@ -408,6 +432,8 @@ class Inspection {
   // that cannot be read is given two seconds.
   void scan() {
     std::map<fs::path, State> seen;
+    std::error_code gone;
+    if (command_.watch && !fs::is_directory(command_.parts, gone)) return;  // it may come back
     for (const fs::path& path : part_files(command_.parts, command_.skipped)) {
       if (stopped) return;
       std::error_code error;
@@ -439,6 +465,8 @@ class Inspection {
   // Reads the settings and compares the model's checksum with theirs.
   static Settings checked(const Command& command) {
     const Settings settings = read_settings(command.line / "inspector.conf", command.calibrate);
+    if (!fs::exists(command.options.model))
+      fail(command.options.model.string(), " is missing; deploy the line again.");
     if (sha256(command.options.model.string()) != settings.model_sha256)
       fail(command.options.model.string(),
            " is not the model that inspector.conf was made for; "
@@ -454,7 +482,13 @@ class Inspection {
     const std::string name = quoted(path.filename().string());
     std::string content, problem, digest(64, '0');
     errno = 0;
+    std::error_code unknown;
+    const auto bytes = fs::file_size(path, unknown);
     try {
+      if (!unknown && bytes > kLargestFile) {
+        problem = name + " has more than " + std::to_string(kLargestFile >> 30) + " GiB.";
+        throw Error(problem);
+      }
       content = read_file(path);
       Sha256 hash;
       hash.add(reinterpret_cast<const unsigned char*>(content.data()), content.size());
@@ -463,7 +497,7 @@ class Inspection {
       const std::string reason = errno ? system_error() : "unknown error";
       std::error_code error;
       if (fs::status(path, error).type() == fs::file_type::not_found) return true;  // removed
-      problem = name + " cannot be read: " + reason + ".";
+      if (problem.empty()) problem = name + " cannot be read: " + reason + ".";
     }
     std::string item = "{\"name\": " + quoted(path.lexically_relative(command_.parts).string()) +
                        ", \"sha256\": \"" + digest;
@@ -477,6 +511,7 @@ class Inspection {
       part = read_part(content, name);
       now = statistics(part);
       check_exposure(part, now.contrast, name);
+      check_tiled_size(part, settings_.tile, name);
     } catch (const Error& error) {
       if (!final) return false;
       rest << "\"verdict\": \"unreadable\", \"reason\": " << quoted(error.what());
@@ -504,6 +539,7 @@ class Inspection {
       drifted = drifts != "[]";
       if (command_.overlays && std::max(part.height, part.width) <= kLargestJpeg) {
         const std::string file = "overlays/" + digest.substr(0, 16) + ".jpg";
+        fs::create_directories(command_.out / "overlays", unknown);
         write_atomically(command_.out / file, overlay(part, anomaly, settings_.threshold));
         rest << ", \"overlay\": \"" << file << "\"";
       }
@@ -578,7 +614,8 @@ Command parse(const std::vector<std::string>& words) {
     fail("LINE, PARTS and OUT are required; got ", folders.size(), " folders; see --help.");
   command.line = folders[0], command.parts = folders[1], command.out = folders[2];
   command.options.model = command.line / "model.onnx";
-  if (command.options.library.empty() && !std::getenv("ORT_LIBRARY"))
+  const char* library = std::getenv("ORT_LIBRARY");
+  if (command.options.library.empty() && (!library || !*library))
     command.options.library = bundled(command.line);
   std::error_code error;
   folder(command.parts);
@@ -603,6 +640,7 @@ int run(const Command& command) {
   std::printf("{\"judged\": %d, \"defective\": %d, \"unreadable\": %d, \"drifted\": %s}\n",
               inspection.judged, inspection.defective, inspection.unreadable,
               inspection.drifted ? "true" : "false");
+  if (std::fflush(stdout)) fail("the counts cannot be printed: ", system_error(), ".");
   return 0;
 }
 

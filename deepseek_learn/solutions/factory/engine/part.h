@@ -12,6 +12,7 @@ struct Part {
 };
 
 constexpr double kMegapixels = 64;   // larger images are rejected before they are decoded
+constexpr size_t kLargestFile = size_t(1) << 30;  // bytes
 constexpr int kSmallest = 32;        // pixels along each side
 constexpr double kClipped = 0.5;     // reject if this fraction of the pixels is black or white
 constexpr double kContrast = 0.004;  // the smallest standard deviation
@@ -155,12 +156,28 @@ inline bool read_pgm(const std::string& file, const std::string& name, Part& par
   return true;
 }
 
+// Rejects files that stb_image reads as well but this program does not promise to read, and
+// animations, of which only the first image would be judged.
+inline void check_kind(const std::string& file, const std::string& name) {
+  const bool png = file.size() > 8 && file.compare(1, 3, "PNG") == 0;
+  const bool pnm = file.compare(0, 2, "P5") == 0 || file.compare(0, 2, "P6") == 0;
+  if (!png && !pnm && !is_jpeg(file) && file.compare(0, 2, "BM"))
+    fail(name,
+         " is not an image that this program reads (PNG, JPEG, BMP, binary PGM), or it is empty.");
+  for (size_t at = 8; png && at + 16 <= file.size(); at += 12 + number_at(file, at, 4, false)) {
+    if (file.compare(at + 4, 4, "IDAT") == 0) break;
+    if (file.compare(at + 4, 4, "acTL") == 0 && number_at(file, at + 8, 4, false) > 1)
+      fail(name, " contains ", number_at(file, at + 8, 4, false),
+           " images; a part needs a file of its own.");
+  }
+}
+
 // Decodes an image file. Color becomes luma (ITU-R BT.601, with Pillow's integer weights), and
 // the orientation stored by the camera is applied.
 inline Part read_part(const std::string& file, const std::string& name) {
   const auto* data = reinterpret_cast<const unsigned char*>(file.data());
   int width = 0, height = 0, channels = 0;
-  if (file.size() > size_t(INT32_MAX)) fail(name, " has more than 2 GiB.");
+  check_kind(file, name);
   const int size = int(file.size());
   if (!stbi_info_from_memory(data, size, &width, &height, &channels))
     fail(name,
@@ -200,6 +217,14 @@ inline Part read_part(const std::string& file, const std::string& name) {
     part.pixels[i] = float(gray) / 255.0f;
   }
   return oriented(part, exif_orientation(exif(file)));
+}
+
+// Rejects an image that would be too large when it is extended to a tile.
+inline void check_tiled_size(const Part& part, int64_t tile, const std::string& name) {
+  if (double(std::max(part.height, tile)) * double(std::max(part.width, tile)) >
+      kMegapixels * 1e6)
+    fail(name, " has ", part.width, " x ", part.height, " pixels; extended to tiles of ", tile,
+         ", they would be more than ", kMegapixels, " megapixels.");
 }
 
 // ---------------------------------------------------------------- statistics
