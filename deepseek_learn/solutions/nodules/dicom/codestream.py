@@ -27,7 +27,7 @@ class CodeStream:
         lossy: whether decoding does not give the original values.
         complete: whether the image ends with its end marker.
         images: the number of images that follow each other.
-        jpeg_2000: whether it is JPEG 2000.
+        jpeg_2000: whether it is of the wavelet kind (T.800).
     """
 
     rows: int
